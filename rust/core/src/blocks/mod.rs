@@ -1,0 +1,66 @@
+//! Blocks: what a layer computes between its norm and the residual sum.
+//!
+//! A new architecture is one file here, one in `kernels`, and one registration; a user of the crate brings one of their
+//! own by implementing [`Block`].
+
+#![forbid(unsafe_code)]
+
+use crate::kernels::Layout;
+use crate::numeric::Scalar;
+use crate::params::{Grads, ParamSpec, Params};
+
+/// Elements that a block needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Kept from the forward pass for the backward one.
+    pub saved: usize,
+    /// Free to use during one call, contents undefined.
+    pub scratch: usize,
+    /// Recurrent state of all rows, carried between calls.
+    pub state: usize,
+}
+
+/// A sequence mixer with its backward pass and its recurrent form.
+pub trait Block<T: Scalar>: Send + Sync {
+    /// The tensors, with ids relative to the block (`in_proj.weight`).
+    fn params(&self) -> Vec<ParamSpec>;
+
+    /// What a pass over `rows` rows of `length` tokens needs.
+    fn sizes(&self, rows: usize, length: usize) -> Sizes;
+
+    /// Adds the block's output for x `[rows, length, D]` to y (the residual stream).
+    ///
+    /// With `state`, the sequence continues from it and leaves its own end there; without, it starts at zero.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "every buffer of the pass is named; nothing is hidden in an object"
+    )]
+    fn forward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        layout: &Layout,
+        state: Option<&mut [T]>,
+        saved: &mut [T],
+        scratch: &mut [T],
+        y: &mut [T],
+    );
+
+    /// Gradients of a pass that started at a zero state: overwrites dx, adds to the trainable parameters' gradients.
+    #[expect(clippy::too_many_arguments, reason = "as forward")]
+    fn backward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        layout: &Layout,
+        saved: &[T],
+        dy: &[T],
+        scratch: &mut [T],
+        dx: &mut [T],
+        dparams: &mut Grads<T>,
+    );
+
+    /// One token per row, x `[rows, D]`: adds the output to y and moves the state on. Equal to `forward` on the whole
+    /// sequence. `scratch` as for `sizes(rows, 1)`.
+    fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]);
+}

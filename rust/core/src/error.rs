@@ -1,0 +1,182 @@
+//! Every way in which this crate can fail, as one enum with fields.
+//!
+//! A message says what is wrong, where, what was expected, what was found and what to do, in one line. The bindings
+//! translate each variant to one exception class and the command line to one exit code (`Error::exit_code`).
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every way in which this crate can fail.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration that contradicts itself or asks for something that does not exist.
+    #[error("{key}: expected {expected}, found {found}; {advice}")]
+    Config {
+        /// Dotted name of the setting, such as `model.head.loss`.
+        key: String,
+        /// What would have been valid.
+        expected: String,
+        /// What was given.
+        found: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// Input data that cannot be used: a damaged shard, a token out of range, a label beyond the class count.
+    #[error("{}: {at}: expected {expected}, found {found}; {advice}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// Where in it: a row, a column, a byte offset.
+        at: String,
+        /// What would have been valid.
+        expected: String,
+        /// What was there.
+        found: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// A checkpoint that cannot be loaded: missing, cut, altered, of a newer schema or of another model.
+    #[error("{}: {at}: expected {expected}, found {found}; {advice}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// Where in it: a tensor, a field, a byte offset.
+        at: String,
+        /// What would have been valid.
+        expected: String,
+        /// What was there.
+        found: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// Training met too many non-finite losses or gradients in a row.
+    #[error(
+        "update {step}: {skipped} updates in a row had a loss or gradient that is not finite, first in {parameter}; \
+         lower the learning rate or the clip threshold, or check the data for extreme values"
+    )]
+    Diverged {
+        /// Updates applied so far.
+        step: u64,
+        /// Consecutive updates skipped.
+        skipped: u32,
+        /// The first tensor with a value that is not finite (`loss` if it is the loss itself).
+        parameter: String,
+    },
+    /// The operating system refused to read or write.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Storage {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb phrase: `create the folder`, `read`.
+        action: &'static str,
+        /// The reason given by the operating system.
+        source: io::Error,
+    },
+    /// An array or a batch handed over by the caller does not fit.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// Which argument.
+        what: String,
+        /// What would have been valid.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The flat buffers are lent out; nothing may move them now.
+    #[error("cannot {action} while the flat buffers are borrowed; leave the borrow_flat() block first")]
+    Borrowed {
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+    },
+    /// The process was forked after the thread pool had started.
+    #[error(
+        "this process was forked after the thread pool had started (pool of process {owner}, now in process \
+         {current}); use the spawn start method, or create the session after the fork"
+    )]
+    Forked {
+        /// Process that started the pool.
+        owner: u32,
+        /// Process that tried to use it.
+        current: u32,
+    },
+}
+
+impl Error {
+    /// Shorthand for [`Error::Config`].
+    pub fn config(
+        key: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl ToString,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            key: key.into(),
+            expected: expected.into(),
+            found: found.to_string(),
+            advice: advice.into(),
+        }
+    }
+
+    /// Shorthand for [`Error::Data`].
+    pub fn data(
+        path: impl AsRef<Path>,
+        at: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl ToString,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self::Data {
+            path: path.as_ref().to_path_buf(),
+            at: at.into(),
+            expected: expected.into(),
+            found: found.to_string(),
+            advice: advice.into(),
+        }
+    }
+
+    /// Shorthand for [`Error::Checkpoint`].
+    pub fn checkpoint(
+        path: impl AsRef<Path>,
+        at: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl ToString,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self::Checkpoint {
+            path: path.as_ref().to_path_buf(),
+            at: at.into(),
+            expected: expected.into(),
+            found: found.to_string(),
+            advice: advice.into(),
+        }
+    }
+
+    /// Shorthand for [`Error::Storage`].
+    pub fn storage(path: impl AsRef<Path>, action: &'static str, source: io::Error) -> Self {
+        Self::Storage { path: path.as_ref().to_path_buf(), action, source }
+    }
+
+    /// Shorthand for [`Error::Shape`].
+    pub fn shape(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
+        Self::Shape { what: what.into(), expected: expected.to_string(), found: found.to_string() }
+    }
+
+    /// Exit code of the command line for this error: 2 configuration, 3 data, 4 no loadable checkpoint, 5 diverged,
+    /// 6 storage; 1 for a misuse of the programming interface.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Config { .. } => 2,
+            Self::Data { .. } => 3,
+            Self::Checkpoint { .. } => 4,
+            Self::Diverged { .. } => 5,
+            Self::Storage { .. } => 6,
+            Self::Shape { .. } | Self::Borrowed { .. } | Self::Forked { .. } => 1,
+        }
+    }
+}

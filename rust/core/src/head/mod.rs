@@ -1,0 +1,74 @@
+//! Heads: from features to a loss and back.
+
+#![forbid(unsafe_code)]
+
+use crate::numeric::Scalar;
+use crate::params::{Grads, ParamSpec, Params};
+
+/// What the head is compared with, for n features.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a, T> {
+    /// `[n]` class of each feature, -1 for none.
+    Classes(&'a [i32]),
+    /// `[n, K]` numbers.
+    Values(&'a [T]),
+    /// `[n, D]`: the loss is the sum of features · cotangent.
+    Cotangent(&'a [T]),
+}
+
+/// Which predictions are counted besides the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accuracy {
+    /// None: the pass costs the loss alone.
+    Skip,
+    /// Every target; above 4,096 classes a fixed subsample of them.
+    Count,
+}
+
+/// Sums over the targets of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HeadReport {
+    /// Sum of the losses.
+    pub loss: f64,
+    /// Targets that have a loss.
+    pub count: u64,
+    /// Targets whose prediction was counted.
+    pub scored: u64,
+    /// Counted predictions that were right.
+    pub correct: u64,
+    /// Sum of squared errors of predicted numbers, in their units.
+    pub squared_error: f64,
+    /// Sum of absolute errors of predicted numbers, in their units.
+    pub absolute_error: f64,
+}
+
+/// A map from features to scores, with its loss and gradients.
+pub trait Head<T: Scalar>: Send + Sync {
+    /// The tensors, with absolute ids (`head.projection.weight`).
+    fn params(&self) -> Vec<ParamSpec>;
+
+    /// Elements of scratch for n features.
+    fn scratch(&self, n: usize) -> usize;
+
+    /// Scores of one feature: classes, numbers, or 0 for a head that only passes a cotangent back.
+    fn n_scores(&self) -> usize;
+
+    /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses: dx is overwritten, `dparams` accumulated.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "every buffer of the pass is named; nothing is hidden in an object"
+    )]
+    fn forward_backward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        targets: Targets<T>,
+        accuracy: Accuracy,
+        scratch: &mut [T],
+        dx: Option<&mut [T]>,
+        dparams: Option<&mut Grads<T>>,
+    ) -> HeadReport;
+
+    /// Scores of x `[n, D]` into out `[n, n_scores]`: cosines, logits or numbers in their units.
+    fn scores(&self, params: &Params<T>, x: &[T], scratch: &mut [T], out: &mut [T]);
+}

@@ -1,0 +1,17 @@
+//! Training of selective state space models (the Mamba family) with hyperspherical prototype heads on CPUs.
+//!
+//! The crate knows no Python and prints nothing.
+
+pub mod blocks;
+pub mod data;
+pub mod error;
+pub mod head;
+pub mod kernels;
+pub mod numeric;
+pub mod parallel;
+pub mod params;
+pub mod simd;
+
+pub use error::{Error, Result};
+pub use numeric::Scalar;
+pub use parallel::Threads;

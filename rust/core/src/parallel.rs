@@ -1,0 +1,157 @@
+//! Threads: one pool per session, work split by problem size alone.
+//!
+//! Kernels call [`for_each_task`] with a number of tasks that follows from their dimensions, never from the number of
+//! threads, and join partial sums in task order; so results have the same bits for any number of threads. The pool that
+//! runs them is the one inside whose [`Threads::install`] the call was made.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// A handle to a pool of worker threads, shared by clones.
+#[derive(Clone)]
+pub struct Threads {
+    pool: Arc<rayon::ThreadPool>,
+    owner: u32,
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Threads").field("count", &self.count()).field("owner", &self.owner).finish()
+    }
+}
+
+impl Threads {
+    /// A pool of `count` threads. `None`: the environment variable `SSM_HPN_THREADS`, else one per available core.
+    pub fn new(count: Option<usize>) -> Result<Self> {
+        let count = match count {
+            Some(n) => n,
+            None => match std::env::var("SSM_HPN_THREADS") {
+                Ok(text) => text.trim().parse().map_err(|_| {
+                    Error::config(
+                        "SSM_HPN_THREADS",
+                        "a number of threads",
+                        format!("{text:?}"),
+                        "set it to a whole number from 1 on",
+                    )
+                })?,
+                Err(_) => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            },
+        };
+        if count == 0 || count > 4096 {
+            return Err(Error::config(
+                "threads",
+                "1 to 4096 threads",
+                count,
+                "leave it out to use every core",
+            ));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|i| format!("ssm-hpn-{i}"))
+            .build()
+            .map_err(|e| Error::config("threads", "a thread pool that starts", e, "ask for fewer threads"))?;
+        Ok(Self { pool: Arc::new(pool), owner: std::process::id() })
+    }
+
+    /// Number of threads in the pool.
+    pub fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `f` inside the pool: every [`for_each_task`] under it uses these threads.
+    ///
+    /// Fails in a process that was forked after the pool had started: its threads do not exist there, and waiting for
+    /// them would never end.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> Result<R> {
+        let current = std::process::id();
+        if current != self.owner {
+            return Err(Error::Forked { owner: self.owner, current });
+        }
+        Ok(self.pool.install(f))
+    }
+}
+
+/// Runs `task(0) .. task(count - 1)` on the current pool, each once, in any order. Nothing is allocated.
+pub fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
+    if count == 1 {
+        task(0);
+    } else {
+        (0..count).into_par_iter().with_max_len(1).for_each(task);
+    }
+}
+
+/// A mutable slice whose disjoint parts are written by different tasks.
+#[derive(Clone, Copy)]
+pub struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: parts are only reached through `slice`, whose contract forbids overlap between tasks.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    /// Takes the slice for the time of the parallel region.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
+    }
+
+    /// Length of the whole slice.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the whole slice is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The part `start..start + len`, for the caller alone.
+    ///
+    /// # Panics
+    /// If the part is not inside the slice.
+    ///
+    /// # Safety
+    /// No other part alive at the same time overlaps this one.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(
+            start <= self.len && len <= self.len - start,
+            "part {start}+{len} of a slice of {}",
+            self.len
+        );
+        // SAFETY: inside the slice (asserted), which is borrowed for 'a; disjoint by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_for_any_number_of_threads() {
+        for threads in [1, 2, 3, 8] {
+            let mut hits = vec![0_u32; 100];
+            let shared = Shared::new(&mut hits);
+            let pool = Threads::new(Some(threads)).unwrap();
+            assert_eq!(pool.count(), threads);
+            // SAFETY: each task takes its own element.
+            pool.install(|| for_each_task(100, |i| unsafe { shared.slice(i, 1) }[0] += 1)).unwrap();
+            assert!(hits.iter().all(|&h| h == 1), "{threads} threads: {hits:?}");
+        }
+    }
+
+    #[test]
+    fn zero_threads_are_refused_with_advice() {
+        let message = Threads::new(Some(0)).unwrap_err().to_string();
+        assert!(message.contains("1 to 4096 threads, found 0"), "{message}");
+    }
+}

@@ -1,0 +1,144 @@
+//! One aligned buffer per kind of value (parameters, gradients, moments), and the views that components get of it.
+
+use aligned_vec::{AVec, ConstAlign};
+
+use super::{Slot, Table};
+use crate::numeric::Scalar;
+
+/// A zeroed buffer, aligned to 64 bytes, in the layout of a [`Table`].
+#[derive(Clone, Debug)]
+pub struct Arena<T> {
+    data: AVec<T, ConstAlign<64>>,
+}
+
+impl<T: Scalar> Arena<T> {
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        Self { data: AVec::from_iter(64, std::iter::repeat_n(T::ZERO, len)) }
+    }
+
+    /// The whole buffer.
+    pub fn as_slice(&self) -> &[T] {
+        &self.data
+    }
+
+    /// The whole buffer.
+    pub fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
+    /// The tensor of a slot.
+    pub fn tensor(&self, table: &Table, slot: Slot) -> &[T] {
+        &self.data[table.entry(slot).range.clone()]
+    }
+
+    /// The tensor of a slot.
+    pub fn tensor_mut(&mut self, table: &Table, slot: Slot) -> &mut [T] {
+        &mut self.data[table.entry(slot).range.clone()]
+    }
+}
+
+/// The parameters of one component, in the order of its declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Params<'a, T> {
+    data: &'a [T],
+    table: &'a Table,
+    slots: &'a [Slot],
+}
+
+impl<'a, T: Scalar> Params<'a, T> {
+    /// View of the tensors `slots` of a buffer.
+    pub fn new(data: &'a [T], table: &'a Table, slots: &'a [Slot]) -> Self {
+        Self { data, table, slots }
+    }
+
+    /// The `index`-th declared tensor.
+    pub fn get(&self, index: usize) -> &'a [T] {
+        &self.data[self.table.entry(self.slots[index]).range.clone()]
+    }
+
+    /// Number of declared tensors.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether the component declared none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+/// The gradients of one component; frozen tensors have none.
+#[derive(Debug)]
+pub struct Grads<'a, T> {
+    data: &'a mut [T],
+    table: &'a Table,
+    slots: &'a [Slot],
+    trainable: &'a [bool],
+}
+
+impl<'a, T: Scalar> Grads<'a, T> {
+    /// View of the tensors `slots` of a gradient buffer; `trainable` is indexed by slot.
+    pub fn new(data: &'a mut [T], table: &'a Table, slots: &'a [Slot], trainable: &'a [bool]) -> Self {
+        Self { data, table, slots, trainable }
+    }
+
+    /// Whether the `index`-th declared tensor is trained.
+    pub fn is_trainable(&self, index: usize) -> bool {
+        self.trainable[self.slots[index]]
+    }
+
+    /// Whether any tensor of the component is trained.
+    pub fn any_trainable(&self) -> bool {
+        self.slots.iter().any(|&slot| self.trainable[slot])
+    }
+
+    /// The gradient to accumulate into, or `None` if the tensor is frozen.
+    pub fn get(&mut self, index: usize) -> Option<&mut [T]> {
+        let slot = self.slots[index];
+        self.trainable[slot].then(|| &mut self.data[self.table.entry(slot).range.clone()])
+    }
+
+    /// Several gradients at once, as [`Grads::get`]; `indices` ascending, none shared with another component.
+    ///
+    /// # Panics
+    /// If the tensors are not in ascending places.
+    pub fn get_many<const N: usize>(&mut self, indices: [usize; N]) -> [Option<&mut [T]>; N] {
+        let mut rest: &mut [T] = self.data;
+        let mut taken = 0;
+        indices.map(|index| {
+            let slot = self.slots[index];
+            let range = self.table.entry(slot).range.clone();
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(range.end - taken);
+            let tensor = &mut head[range.start - taken..];
+            taken = range.end;
+            rest = tail;
+            self.trainable[slot].then_some(tensor)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Group, Init, ParamSpec};
+    use super::*;
+
+    #[test]
+    fn views_see_their_tensors_and_frozen_ones_have_no_gradient() {
+        let mut table = Table::new();
+        let spec = |id: &str, n: usize| ParamSpec::new(id, [n], Init::Zeros);
+        let slots = table.declare("", Group::Head, vec![spec("a", 3), spec("b", 20), spec("c", 2)]).unwrap();
+        let mut arena = Arena::<f32>::zeros(table.buffer_len());
+        assert_eq!(arena.as_slice().as_ptr() as usize % 64, 0);
+        arena.tensor_mut(&table, slots[2]).fill(5.0);
+        assert_eq!(Params::new(arena.as_slice(), &table, &slots).get(2), [5.0, 5.0]);
+        let trainable = [true, false, true];
+        let mut grads = Grads::new(arena.as_mut_slice(), &table, &slots, &trainable);
+        assert!(grads.get(1).is_none());
+        let [a, b, c] = grads.get_many([0, 1, 2]);
+        assert!(b.is_none());
+        a.unwrap().fill(1.0);
+        assert_eq!(c.unwrap(), [5.0, 5.0]);
+        assert_eq!(arena.tensor(&table, slots[0]), [1.0, 1.0, 1.0]);
+    }
+}

@@ -1,0 +1,16 @@
+//! All parameters of a model: one declarative table, one aligned buffer per kind of value.
+//!
+//! [`table`] names the tensors and places them, [`arena`] holds the numbers and lends views, [`init`] fills them,
+//! [`groups`] says which are trained and which decay.
+
+#![forbid(unsafe_code)]
+
+pub mod arena;
+pub mod groups;
+pub mod init;
+pub mod table;
+
+pub use arena::{Arena, Grads, Params};
+pub use groups::Groups;
+pub use init::Init;
+pub use table::{Entry, Group, ParamSpec, Slot, Table};

@@ -1,0 +1,213 @@
+//! The portable vector: one algorithm, every instruction set, chosen once at run time.
+//!
+//! A kernel is a struct that holds its slices and implements [`Kernel`]; its body is generic over [`Vector`], a token
+//! that exists only where the processor has the instructions. [`run`] calls the body for the instruction set chosen at
+//! start ([`Isa::active`]); for f64 it always calls it with [`Plain`], one lane at a time.
+//!
+//! | name | lanes of f32 | processor |
+//! |---|---|---|
+//! | scalar | 1 | any |
+//! | avx2 | 8 | x86-64 with AVX2 and FMA |
+//! | avx512 | 16 | x86-64 with AVX-512 F, BW, CD, DQ, VL |
+//! | neon | 4 | 64-bit Arm |
+//!
+//! `SSM_HPN_SIMD` forces one of the four. The scalar body rounds a·b + c twice, the others once.
+
+mod plain;
+mod wide;
+
+pub mod math;
+
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+use crate::numeric::Scalar;
+
+pub use plain::Plain;
+pub use wide::Wide;
+
+/// A token of one instruction set, with the operations of its vector register. All lanes behave alike.
+///
+/// Comparisons and `min`/`max` assume that no lane is NaN, except where a method says otherwise.
+pub trait Vector: Copy + Send + Sync {
+    /// Number in a lane.
+    type T: Scalar;
+    /// The register.
+    type V: Copy + Send + Sync;
+    /// Lanes of a register.
+    const LANES: usize;
+    /// True where elementary functions come from the standard library (f64), false where they are polynomials (f32).
+    const EXACT: bool;
+
+    /// Every lane `x`.
+    fn splat(self, x: Self::T) -> Self::V;
+    /// The first `LANES` numbers of `x`; panics if there are fewer.
+    fn load(self, x: &[Self::T]) -> Self::V;
+    /// Writes the first `LANES` numbers of `x`; panics if there are fewer.
+    fn store(self, x: &mut [Self::T], v: Self::V);
+    /// The first `min(LANES, len)` numbers, zeros behind them.
+    fn load_partial(self, x: &[Self::T]) -> Self::V;
+    /// Writes the first `min(LANES, len)` lanes.
+    fn store_partial(self, x: &mut [Self::T], v: Self::V);
+
+    /// `LANES` numbers from `x` on, no alignment needed.
+    ///
+    /// # Safety
+    /// `x .. x + LANES` is readable.
+    #[inline(always)]
+    unsafe fn load_ptr(self, x: *const Self::T) -> Self::V {
+        // SAFETY: readable by the caller's promise.
+        self.load(unsafe { std::slice::from_raw_parts(x, Self::LANES) })
+    }
+    /// Writes `LANES` numbers from `x` on, no alignment needed.
+    ///
+    /// # Safety
+    /// `x .. x + LANES` is writable and nothing else refers to it.
+    #[inline(always)]
+    unsafe fn store_ptr(self, x: *mut Self::T, v: Self::V) {
+        // SAFETY: writable and unaliased by the caller's promise.
+        self.store(unsafe { std::slice::from_raw_parts_mut(x, Self::LANES) }, v);
+    }
+
+    /// a + b.
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a - b.
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b.
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b + c, rounded once (twice in the scalar body).
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// c - a · b, rounded once (twice in the scalar body).
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// |a|.
+    fn abs(self, a: Self::V) -> Self::V;
+    /// -a.
+    fn neg(self, a: Self::V) -> Self::V;
+    /// √a.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// a < b ? x : y, lane by lane; false where a or b is NaN.
+    fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// p · 2^n for the integer n that was rounded by adding 1.5·2^23: `t = n + 1.5·2^23`. p in [0.5, 2), the result a
+    /// normal number. f32 only: exact lanes never call it.
+    fn scale_pow2(self, p: Self::V, t: Self::V) -> Self::V;
+    /// Splits normal positive x into (m, e) with x = m·2^e, m in [√½, √2). f32 only: exact lanes never call it.
+    fn split_pow2(self, x: Self::V) -> (Self::V, Self::V);
+    /// Sum over the lanes in a fixed tree.
+    fn sum(self, a: Self::V) -> Self::T;
+    /// Largest lane.
+    fn max_lane(self, a: Self::V) -> Self::T;
+    /// `f` on every lane.
+    fn map(self, a: Self::V, f: impl Fn(Self::T) -> Self::T) -> Self::V;
+}
+
+/// A kernel body, written once for every instruction set.
+pub trait Kernel<T: Scalar> {
+    /// What the kernel returns.
+    type Output;
+    /// The body; mark it and everything it calls `#[inline(always)]`, so that it is compiled for the instruction set.
+    fn run<V: Vector<T = T>>(self, v: V) -> Self::Output;
+}
+
+/// How a number type reaches its vector body. Sealed through [`Scalar`].
+pub trait Dispatch: Sized {
+    /// Runs the body for `isa`, or the plain one where the type has no vectors.
+    fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output
+    where
+        Self: Scalar;
+}
+
+impl Dispatch for f64 {
+    fn dispatch<K: Kernel<Self>>(_: Isa, kernel: K) -> K::Output {
+        kernel.run(Plain::new())
+    }
+}
+
+impl Dispatch for f32 {
+    fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
+        wide::dispatch(isa, kernel)
+    }
+}
+
+/// Runs a kernel on the instruction set chosen at start.
+#[inline]
+pub fn run<T: Scalar, K: Kernel<T>>(kernel: K) -> K::Output {
+    T::dispatch(Isa::active(), kernel)
+}
+
+/// Runs a kernel on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// If the processor lacks it.
+pub fn run_on<T: Scalar, K: Kernel<T>>(isa: Isa, kernel: K) -> K::Output {
+    assert!(isa.is_available(), "{} is not available on this processor", isa.name());
+    T::dispatch(isa, kernel)
+}
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// One lane; any processor.
+    Scalar,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, CD, DQ, VL.
+    Avx512,
+    /// NEON.
+    Neon,
+}
+
+impl Isa {
+    /// All names, best last for each processor family.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
+
+    /// Name as in `SSM_HPN_SIMD`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        }
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        self == Self::Scalar || wide::is_available(self)
+    }
+
+    /// Those that this processor has, best last.
+    pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
+    }
+
+    /// The one in use: `SSM_HPN_SIMD`, else the best. Chosen once; call [`Isa::check_environment`] first to refuse a
+    /// wrong setting kindly, here it is ignored in favour of the best.
+    pub fn active() -> Self {
+        static ACTIVE: OnceLock<Isa> = OnceLock::new();
+        *ACTIVE.get_or_init(|| Self::check_environment().unwrap_or_else(|_| Self::best()))
+    }
+
+    /// The instruction set that the environment asks for, or the best one if it asks for none.
+    pub fn check_environment() -> Result<Self> {
+        let Ok(name) = std::env::var("SSM_HPN_SIMD") else { return Ok(Self::best()) };
+        let have = Self::available();
+        have.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+            let names: Vec<_> = have.iter().map(|isa| isa.name()).collect();
+            let expected = format!("one of {} on this processor", names.join(", "));
+            Error::config("SSM_HPN_SIMD", expected, format!("{name:?}"), "unset it to take the best")
+        })
+    }
+
+    fn best() -> Self {
+        *Self::available().last().unwrap_or(&Self::Scalar)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! f32 vectors of every instruction set, through `pulp`, and the one place that chooses among them.
+
+use pulp::Simd;
+
+use super::plain::SQRT_HALF_BITS;
+use super::{Isa, Kernel, Plain, Vector};
+
+/// f32 lanes of the instruction set `S`. `S` can only be built where the processor has it: the token is the proof.
+#[derive(Clone, Copy, Debug)]
+pub struct Wide<S>(S);
+
+impl<S: Simd> Vector for Wide<S> {
+    type T = f32;
+    type V = S::f32s;
+    const LANES: usize = S::F32_LANES;
+    const EXACT: bool = false;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> S::f32s {
+        self.0.splat_f32s(x)
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> S::f32s {
+        assert!(x.len() >= Self::LANES);
+        // SAFETY: LANES numbers are readable (asserted), f32s is LANES of them without invalid values.
+        unsafe { x.as_ptr().cast::<S::f32s>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn store(self, x: &mut [f32], v: S::f32s) {
+        assert!(x.len() >= Self::LANES);
+        // SAFETY: LANES numbers are writable (asserted) and borrowed by us alone.
+        unsafe { x.as_mut_ptr().cast::<S::f32s>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_ptr(self, x: *const f32) -> S::f32s {
+        // SAFETY: readable by the caller's promise.
+        unsafe { x.cast::<S::f32s>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_ptr(self, x: *mut f32, v: S::f32s) {
+        // SAFETY: writable and unaliased by the caller's promise.
+        unsafe { x.cast::<S::f32s>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    fn load_partial(self, x: &[f32]) -> S::f32s {
+        self.0.partial_load_f32s(&x[..x.len().min(Self::LANES)])
+    }
+    #[inline(always)]
+    fn store_partial(self, x: &mut [f32], v: S::f32s) {
+        let n = x.len().min(Self::LANES);
+        self.0.partial_store_f32s(&mut x[..n], v);
+    }
+    #[inline(always)]
+    fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.add_f32s(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.sub_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.mul_f32s(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.div_f32s(a, b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        self.0.mul_add_f32s(a, b, c)
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        self.0.mul_add_f32s(self.0.neg_f32s(a), b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.max_f32s(a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.min_f32s(a, b)
+    }
+    #[inline(always)]
+    fn abs(self, a: S::f32s) -> S::f32s {
+        self.0.abs_f32s(a)
+    }
+    #[inline(always)]
+    fn neg(self, a: S::f32s) -> S::f32s {
+        self.0.neg_f32s(a)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: S::f32s) -> S::f32s {
+        self.0.sqrt_f32s(a)
+    }
+    #[inline(always)]
+    fn select_less(self, a: S::f32s, b: S::f32s, x: S::f32s, y: S::f32s) -> S::f32s {
+        self.0.select_f32s(self.0.less_than_f32s(a, b), x, y)
+    }
+    #[inline(always)]
+    fn scale_pow2(self, p: S::f32s, t: S::f32s) -> S::f32s {
+        let s = self.0;
+        let shift = s.splat_u32s(23);
+        let exponent = s.wrapping_dyn_shl_u32s(s.transmute_u32s_f32s(t), shift);
+        s.transmute_f32s_u32s(s.add_u32s(s.transmute_u32s_f32s(p), exponent))
+    }
+    #[inline(always)]
+    fn split_pow2(self, x: S::f32s) -> (S::f32s, S::f32s) {
+        let s = self.0;
+        // As in `plain`; the biased exponent is kept non-negative (+127) so that a logical shift serves, and is turned
+        // into a float through the mantissa of 2^23.
+        let bias = s.splat_u32s(SQRT_HALF_BITS);
+        let bits = s.sub_u32s(s.transmute_u32s_f32s(x), bias);
+        let mantissa = s.add_u32s(s.and_u32s(bits, s.splat_u32s(0x007f_ffff)), bias);
+        let exponent = s.wrapping_dyn_shr_u32s(s.add_u32s(bits, s.splat_u32s(127 << 23)), s.splat_u32s(23));
+        let float = s.transmute_f32s_u32s(s.or_u32s(exponent, s.splat_u32s(0x4b00_0000)));
+        (s.transmute_f32s_u32s(mantissa), s.sub_f32s(float, s.splat_f32s(8_388_608.0 + 127.0)))
+    }
+    #[inline(always)]
+    fn sum(self, a: S::f32s) -> f32 {
+        self.0.reduce_sum_f32s(a)
+    }
+    #[inline(always)]
+    fn max_lane(self, a: S::f32s) -> f32 {
+        self.0.reduce_max_f32s(a)
+    }
+    #[inline(always)]
+    fn map(self, a: S::f32s, f: impl Fn(f32) -> f32) -> S::f32s {
+        let mut lanes = [0.0_f32; 64];
+        self.store(&mut lanes[..], a);
+        for lane in &mut lanes[..Self::LANES] {
+            *lane = f(*lane);
+        }
+        self.load(&lanes[..])
+    }
+}
+
+/// Carries a kernel into `pulp`, which compiles its body for the instruction set.
+struct Carrier<K>(K);
+
+impl<K: Kernel<f32>> pulp::WithSimd for Carrier<K> {
+    type Output = K::Output;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> K::Output {
+        self.0.run(Wide(simd))
+    }
+}
+
+/// Whether the processor has it; [`Isa::Scalar`] is not asked here.
+pub(super) fn is_available(isa: Isa) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => pulp::x86::V3::try_new().is_some(),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => pulp::x86::V4::try_new().is_some(),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => pulp::aarch64::Neon::try_new().is_some(),
+        _ => false,
+    }
+}
+
+/// Runs the body compiled for `isa`; one lane where the processor lacks it, which [`Isa::active`] never chooses.
+#[inline]
+pub(super) fn dispatch<K: Kernel<f32>>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            if let Some(simd) = pulp::x86::V4::try_new() {
+                return Simd::vectorize(simd, Carrier(kernel));
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => {
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                return Simd::vectorize(simd, Carrier(kernel));
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => {
+            if let Some(simd) = pulp::aarch64::Neon::try_new() {
+                return Simd::vectorize(simd, Carrier(kernel));
+            }
+        }
+        _ => {}
+    }
+    kernel.run(Plain::new())
+}
