@@ -1,0 +1,111 @@
+# Every target works from a clean checkout; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+CARGO ?= cargo
+
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+STAMPS := $(VENV)/.stamps
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: doctor
+doctor: ## say in one line each what is missing and what to install
+	@bash scripts/doctor.sh "$(PYTHON)"
+
+# ---- environment and build: each stage says what it does, and runs again only when its inputs change
+
+$(STAMPS)/venv: scripts/doctor.sh
+	@bash scripts/doctor.sh --quiet "$(PYTHON)"
+	@echo "[1/3] creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip "maturin>=1.9,<2"
+	@touch $@
+
+$(STAMPS)/run: $(STAMPS)/venv pyproject.toml scripts/requirements.py
+	@echo "[2/3] installing the Python packages it runs with"
+	@$(PY) scripts/requirements.py | $(PY) -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/run
+	@echo "[dev] installing what the tests and lints need"
+	@$(PY) scripts/requirements.py test dev | $(PY) -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(STAMPS)/build: $(STAMPS)/run $(RUST_SOURCES)
+	@echo "[3/3] compiling the core in release mode (the first time takes some minutes)"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin develop --release --quiet --skip-install
+	@printf '%s\n' "$(CURDIR)/python" > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ssm_hpn_source.pth"
+	@touch $@
+
+.PHONY: build
+build: $(STAMPS)/build ## create .venv and compile the extension
+
+.PHONY: train
+train: $(STAMPS)/build ## train the default model: a byte-level language model on Python source (about 3 minutes)
+	@$(PY) -m ssm_hpn.train $(ARGS)
+
+# ---- tests
+
+.PHONY: test
+test: $(STAMPS)/build $(STAMPS)/dev ## build and run the Rust and Python tests
+	@$(CARGO) test --workspace --quiet
+	@$(PY) -m pytest -q tests/python -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel away from the source tree, examples, longer resume and property runs
+	@$(CARGO) test --workspace --quiet -- --ignored
+	@bash scripts/test_external_crate.sh
+	@$(PY) -m pytest -q tests/python -m slow
+
+.PHONY: parity
+parity: $(STAMPS)/build $(STAMPS)/dev ## compare with a live float64 JAX reference; writes parity.json and parity.md
+	@$(PY) -m ssm_hpn parity --out .
+
+.PHONY: lint
+lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, ruff, mypy, stubtest, import direction, workflows
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(PY) -m mypy.stubtest ssm_hpn._core --concise
+	@$(PY) -m pytest -q tests/python/test_imports.py
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/zizmor --offline --quiet .github/workflows
+
+# ---- measuring
+
+.PHONY: bench
+bench: $(STAMPS)/build ## tokens per second and memory of this package at S, M and Lb
+	@$(PY) benchmarks/bench.py
+
+# ---- packaging
+
+.PHONY: wheel
+wheel: $(STAMPS)/run ## abi3 wheel in dist/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --out dist
+	@ls dist/*.whl
+
+.PHONY: release-check
+release-check: $(STAMPS)/build $(STAMPS)/dev ## public API snapshots, golden schemas, a migration section
+	@$(PY) scripts/release_check.py
+
+.PHONY: format
+format: $(STAMPS)/dev ## format Rust and Python
+	@$(CARGO) fmt --all
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## remove what was built
+	@rm -rf target dist $(VENV)
