@@ -1,0 +1,311 @@
+"""Types of the compiled module: everything that is per token happens behind these names.
+
+Shapes: B rows, T tokens of a row, F features, S documents (segments), C classes, K numbers per document, D model width.
+Configurations and cursors cross as JSON text, arrays as C-contiguous numpy arrays; what comes out is a copy.
+Every method releases the interpreter while it computes. All exceptions derive from `Error`.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Literal, NotRequired, Self, TypedDict, final, type_check_only
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+type _Floats = NDArray[np.float32] | NDArray[np.float64]
+
+class Error(Exception):
+    """Base of every error of this package; its text is one line a person can act on."""
+
+class ConfigError(Error):
+    """A configuration that contradicts itself or asks for something that does not exist."""
+
+class DataError(Error):
+    """Input data that cannot be used."""
+
+class CheckpointError(Error):
+    """A checkpoint that cannot be loaded."""
+
+class DivergedError(Error):
+    """Too many updates in a row had a loss or gradient that is not finite."""
+
+class StorageError(Error):
+    """The operating system refused to read or write."""
+
+class ShapeError(Error):
+    """An array or batch that does not fit."""
+
+class LockedError(Error):
+    """The flat buffers are lent out; nothing may move them now."""
+
+class ForkError(Error):
+    """The process was forked after the thread pool had started."""
+
+def simd() -> str:
+    """Instruction set in use: `scalar`, `avx2`, `avx512` or `neon`."""
+
+def available_simd() -> list[str]:
+    """Instruction sets of this machine that the library can use."""
+
+def build_info() -> dict[str, str]:
+    """Versions, target and features of the compiled module."""
+
+def verify_shards(path: str) -> dict[str, Any]:
+    """Check every shard of a prepared folder against its manifest; raises `DataError` at the first difference.
+
+    Returns `shards`, `rows`, `tokens`, `bytes`.
+    """
+
+def verify_checkpoint(path: str) -> dict[str, Any]:
+    """Check one checkpoint folder against its manifest without loading it; raises `CheckpointError`.
+
+    Returns `step`, `schema`, `bytes`.
+    """
+
+@final
+class Batch:
+    """Inputs, documents and targets of one pass. Exactly one input; at most one target."""
+
+    def __new__(
+        cls,
+        tokens: NDArray[np.uint32] | None = None,
+        features: NDArray[np.float32] | None = None,
+        *,
+        segments: NDArray[np.uint32] | None = None,
+        token_class: NDArray[np.int32] | None = None,
+        sequence_class: NDArray[np.int32] | None = None,
+        sequence_values: NDArray[np.float32] | None = None,
+        cotangent: NDArray[np.float32] | None = None,
+    ) -> Self:
+        """tokens [B,T] or features [B,T,F]; segments [S,3] = row, start, end (default: one document per row).
+
+        token_class [B,T] (-1: none; the next token is one of these), sequence_class [S] (-1: none),
+        sequence_values [S,K], or cotangent [B,T,D].
+        """
+    @property
+    def rows(self) -> int:
+        """B."""
+    @property
+    def length(self) -> int:
+        """T."""
+    @property
+    def n_tokens(self) -> int:
+        """Positions inside a document, padding not counted."""
+    @property
+    def segments(self) -> NDArray[np.uint32]:
+        """[S,3]: row, start, end of each document."""
+    @property
+    def tokens(self) -> NDArray[np.uint32] | None:
+        """[B,T], or None for float features."""
+    @property
+    def features(self) -> NDArray[np.float32] | None:
+        """[B,T,F], or None for tokens."""
+
+@type_check_only
+class StepReport(TypedDict):
+    """Sums over the targets of one forward_backward; `loss` is their mean (0 without targets)."""
+
+    loss: float
+    loss_sum: float
+    count: int
+    scored: int
+    correct: int
+    squared_error: float
+    absolute_error: float
+
+@type_check_only
+class EvalReport(StepReport):
+    """Sums of one evaluated batch; for class targets also the classes themselves, one per target."""
+
+    predicted: NotRequired[NDArray[np.int64]]
+    expected: NotRequired[NDArray[np.int64]]
+
+@type_check_only
+class ApplyReport(TypedDict):
+    """One update. `applied` is False when it was skipped for a value that is not finite."""
+
+    step: int
+    applied: bool
+    lr: float
+    grad_norm: float
+    update_norm: float
+    clipped: bool
+    skipped: int
+    loss: float
+    count: int
+
+@type_check_only
+class ParameterRow(TypedDict):
+    """One tensor of the table; `name` is the public checkpoint name."""
+
+    id: str
+    name: str
+    shape: list[int]
+    decay: bool
+    trainable: bool
+    group: str
+
+@final
+class FlatGuard:
+    """The buffers themselves, as writable 1-d views, while the block is open. Step, expand and load are locked out.
+
+    A view must not be used after the block: take a copy of what you want to keep.
+    """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    @property
+    def parameters(self) -> _Floats:
+        """All parameters in the private order of the arena."""
+    @property
+    def gradients(self) -> _Floats:
+        """Gradients of the SUM of losses since the last update, same order."""
+    @property
+    def count(self) -> int:
+        """Targets behind the gradients: divide by it for the mean."""
+
+@final
+class Stream:
+    """Recurrent inference over B rows: constant memory and time per token, equal to the whole-sequence pass."""
+
+    def step(self, x: NDArray[np.uint32] | NDArray[np.float32], /) -> _Floats:
+        """One token [B] or feature vector [B,F] per row; scores [B,C]."""
+    def prefill(self, x: NDArray[np.uint32] | NDArray[np.float32], /) -> _Floats:
+        """Tokens [B,T] or features [B,T,F]; scores after the last one, [B,C]."""
+    def reset(self) -> None:
+        """Forget everything read so far."""
+
+@final
+class Session:
+    """Model, gradients and optimiser state in one arena."""
+
+    def __new__(
+        cls,
+        model: str,
+        optim: str,
+        *,
+        seed: int = 0,
+        dtype: Literal["float32", "float64"] = "float32",
+        threads: int | None = None,
+    ) -> Self:
+        """model, optim: configuration as JSON. float64 is the slow path that judges the fast one."""
+    @staticmethod
+    def load(
+        path: str, *, threads: int | None = None, dtype: Literal["float32", "float64"] = "float32"
+    ) -> tuple[Session, str]:
+        """Load and verify one checkpoint folder; the second value is the JSON given to `save` as extra."""
+    def save(self, root: str, step_dir: str, extra: str) -> None:
+        """Write the folder root/step_dir: whole or absent, also after a power cut. extra: JSON kept in state.json."""
+    def forward_backward(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
+        """Add the gradients of one micro-batch. Without accuracy, `scored` and `correct` may stay 0."""
+    def apply(self) -> ApplyReport:
+        """One update from the gradients added so far: guard, clip, AdamW; then they are zero."""
+    def zero_grad(self) -> None:
+        """Forget the gradients added so far."""
+    def evaluate(self, batch: Batch) -> EvalReport:
+        """Loss and predictions; changes nothing."""
+    def predict(self, batch: Batch) -> _Floats:
+        """Scores: [B,T,C] for a target per token, [S,C] or [S,K] for one per document."""
+    def hidden(self, batch: Batch) -> _Floats:
+        """Last hidden states after the final norm, [B,T,D]."""
+    def stream(self, rows: int = 1) -> Stream:
+        """A recurrent state for this model's present parameters."""
+    def generate(
+        self, prompt: Sequence[int], n: int, *, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+    ) -> list[int]:
+        """Continue a prompt by n tokens; temperature 0 takes the best one each time."""
+    def expand(self, plan: str) -> list[int]:
+        """Insert layers whose output starts at zero; returns their final positions.
+
+        plan: JSON `{"kind": "append"|"prepend"|"insert"|"final", "count": n, "at": i, "positions": [..], "seed": s}`.
+        """
+    def freeze(self, spec: str) -> list[str]:
+        """Set what stays fixed (a new call replaces the last); returns the frozen ids.
+
+        spec: JSON `{"first": n, "layers": [..], "embedding": bool, "head": bool, "patterns": ["glob"]}`.
+        """
+    def parameter_names(self) -> list[str]:
+        """Public names in table order."""
+    def parameter_table(self) -> list[ParameterRow]:
+        """Every tensor with its shape, decay group and whether it is trained."""
+    def parameter(self, name: str) -> _Floats:
+        """A copy, by id or public name."""
+    def gradient(self, name: str) -> _Floats:
+        """A copy of the gradient of the mean loss, by id or public name."""
+    def set_parameter(self, name: str, value: _Floats) -> str:
+        """Overwrite one tensor by id, public name or the other libraries' spelling of it; returns the public name."""
+    def borrow_flat(self) -> FlatGuard:
+        """Lend out the buffers for the length of a with block."""
+    def predicted_peak_bytes(self, rows: int, length: int) -> int:
+        """Memory of one training step on batches of this size, everything of ours included."""
+    def digest(self) -> str:
+        """Digest of all parameters: equal if and only if every bit is."""
+    @property
+    def step(self) -> int:
+        """Updates applied so far."""
+    @property
+    def skipped(self) -> int:
+        """Updates skipped so far for a value that is not finite."""
+    @property
+    def n_parameters(self) -> int:
+        """Numbers in all tensors, shared ones once."""
+    @property
+    def model_config(self) -> str:
+        """The model as it stands, nulls resolved and grown layers counted, as JSON."""
+    @property
+    def optim_config(self) -> str:
+        """The optimiser as JSON."""
+    @property
+    def max_prototype_cosine(self) -> float | None:
+        """Largest cosine between two prototypes; None for a head without any."""
+
+@final
+class Loader:
+    """Batches of a prepared folder in an order that depends on seed and epoch alone."""
+
+    def __new__(cls, config: str) -> Self:
+        """config: JSON with path, batch_size, length, packing, shuffle, seed, workers, prefetch, epochs, target."""
+    def next(self) -> tuple[Batch, str] | None:
+        """The next batch and the cursor that follows it; None after the last epoch."""
+    def seek(self, cursor: str) -> None:
+        """Go on at a cursor handed out before."""
+    @property
+    def cursor(self) -> str:
+        """Cursor of the next batch, as JSON."""
+    @property
+    def epoch(self) -> float:
+        """Epochs handed out so far, with fraction."""
+    @property
+    def n_documents(self) -> int:
+        """Documents of the folder."""
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the folder."""
+
+@final
+class ShardWriter:
+    """Writes a prepared folder: Arrow IPC shards and, on close, the manifest."""
+
+    def __new__(cls, path: str, config: str) -> Self:
+        """config: JSON with the kind of input, vocab_size or n_features, the columns and the size of a shard."""
+    def append(
+        self,
+        *,
+        tokens: NDArray[np.uint32] | None = None,
+        features: NDArray[np.float32] | None = None,
+        labels: NDArray[np.int32] | None = None,
+        label: int | None = None,
+        values: NDArray[np.float32] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Add one document: tokens [T] or features [T,F], with the target columns that the configuration names."""
+    def close(self, extra: str) -> dict[str, Any]:
+        """Finish the last shard and write the manifest; extra: JSON merged into it. Returns the manifest."""
