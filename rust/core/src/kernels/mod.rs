@@ -4,6 +4,8 @@
 //! checks its slices once at the edge; inner loops may then assume. Parameter gradients accumulate, input gradients
 //! overwrite, unless a kernel says otherwise.
 
+pub mod matmul;
+
 /// Geometry of one pass, shared by the kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
