@@ -8,6 +8,7 @@ pub mod error;
 pub mod head;
 pub mod kernels;
 pub mod numeric;
+pub mod optim;
 pub mod parallel;
 pub mod params;
 pub mod simd;

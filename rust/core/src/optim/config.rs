@@ -1,0 +1,160 @@
+//! Settings of the optimiser, as they stand in JSON and in `config.toml` under `optim`.
+//!
+//! | key | default | valid |
+//! |---|---|---|
+//! | `lr` | 3e-3 | > 0 |
+//! | `beta1`, `beta2` | 0.9, 0.95 | 0 ≤ β < 1 |
+//! | `eps` | 1e-8 | > 0 |
+//! | `weight_decay` | 0.1 | ≥ 0, lr · weight_decay < 1 |
+//! | `clip_norm` | 1 | > 0, or null for no clipping |
+//! | `max_skipped` | 10 | ≥ 1 |
+//! | `schedule` | constant | see [`Schedule`] |
+
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+use crate::error::{Error, Result};
+
+/// Settings of AdamW, clipping, guard and schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimConfig {
+    /// Learning rate that the schedule's factor multiplies.
+    pub lr: f64,
+    /// Memory of the first moment, β1.
+    pub beta1: f64,
+    /// Memory of the second moment, β2.
+    pub beta2: f64,
+    /// Added to the root of the second moment, ε.
+    pub eps: f64,
+    /// Decoupled weight decay: a decaying tensor shrinks by 1 - lr · `weight_decay` at each update.
+    pub weight_decay: f64,
+    /// Global norm that the mean gradient is clipped to.
+    pub clip_norm: Option<f64>,
+    /// Consecutive updates that may be skipped before training stops: the one with this number is the error.
+    pub max_skipped: u32,
+    /// Course of the learning rate.
+    pub schedule: Schedule,
+}
+
+impl Default for OptimConfig {
+    fn default() -> Self {
+        Self {
+            lr: 3e-3,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            weight_decay: 0.1,
+            clip_norm: Some(1.0),
+            max_skipped: 10,
+            schedule: Schedule::default(),
+        }
+    }
+}
+
+impl OptimConfig {
+    /// Reads and validates JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let config: Self = serde_json::from_str(text).map_err(|e| {
+            Error::config(
+                "optim",
+                "settings of the optimiser as JSON",
+                e,
+                "correct that field or leave it out",
+            )
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The settings as JSON, every field filled.
+    pub fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    /// Refuses values that are out of range or contradict each other.
+    pub fn validate(&self) -> Result<()> {
+        let positive = |x: f64| x > 0.0 && x.is_finite();
+        require(positive(self.lr), "optim.lr", "a number above 0", self.lr, "try 3e-3")?;
+        for (key, beta) in [("optim.beta1", self.beta1), ("optim.beta2", self.beta2)] {
+            require((0.0..1.0).contains(&beta), key, "0 ≤ β < 1", beta, "try 0.9 and 0.95")?;
+        }
+        require(positive(self.eps), "optim.eps", "a number above 0", self.eps, "try 1e-8")?;
+        let decay = self.weight_decay;
+        require(decay >= 0.0, "optim.weight_decay", "0 or more", decay, "set it to 0 for no decay")?;
+        require(
+            self.lr * decay < 1.0,
+            "optim.weight_decay",
+            "lr · weight_decay below 1",
+            self.lr * decay,
+            "one update would wipe the weights out; lower either",
+        )?;
+        if let Some(clip) = self.clip_norm {
+            let advice = "leave it out (null) for no clipping";
+            require(positive(clip), "optim.clip_norm", "a number above 0", clip, advice)?;
+        }
+        require(
+            self.max_skipped >= 1,
+            "optim.max_skipped",
+            "1 or more",
+            self.max_skipped,
+            "1 stops at the first update that is not finite",
+        )?;
+        self.schedule.validate()
+    }
+}
+
+/// An [`Error::Config`] unless `valid`.
+pub(super) fn require(
+    valid: bool,
+    key: &str,
+    expected: &str,
+    found: impl ToString,
+    advice: &str,
+) -> Result<()> {
+    if valid { Ok(()) } else { Err(Error::config(key, expected, found, advice)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ScheduleKind;
+    use super::*;
+
+    #[test]
+    fn json_goes_round_and_what_is_left_out_takes_its_default() {
+        let text = r#"{"lr":1e-3,"clip_norm":null,"schedule":{"kind":"wsd","warmup":10,"total":100,"decay":20,"min_ratio":0.05}}"#;
+        let config = OptimConfig::from_json(text).unwrap();
+        assert_eq!((config.lr, config.beta2, config.clip_norm), (1e-3, 0.95, None));
+        assert_eq!(config.schedule.kind, ScheduleKind::Wsd);
+        assert_eq!(OptimConfig::from_json(&config.to_json()).unwrap(), config);
+        assert_eq!(OptimConfig::from_json("{}").unwrap(), OptimConfig::default());
+    }
+
+    #[test]
+    fn each_value_out_of_range_is_refused_under_its_dotted_key() {
+        let cases = [
+            (r#"{"lr":0}"#, "optim.lr"),
+            (r#"{"lr":-1e-3}"#, "optim.lr"),
+            (r#"{"beta1":1}"#, "optim.beta1"),
+            (r#"{"beta2":-0.1}"#, "optim.beta2"),
+            (r#"{"eps":0}"#, "optim.eps"),
+            (r#"{"weight_decay":-1}"#, "optim.weight_decay"),
+            (r#"{"lr":0.5,"weight_decay":2}"#, "optim.weight_decay"),
+            (r#"{"clip_norm":0}"#, "optim.clip_norm"),
+            (r#"{"max_skipped":0}"#, "optim.max_skipped"),
+            (r#"{"momentum":0.9}"#, "optim"),
+            (r#"{"schedule":{"kind":"step"}}"#, "optim"),
+            (r#"{"schedule":{"kind":"constant","gamma":1}}"#, "optim"),
+            (r#"{"lr":1e999}"#, "optim"),
+            ("[", "optim"),
+        ];
+        for (text, expected) in cases {
+            match OptimConfig::from_json(text) {
+                Err(Error::Config { key, .. }) => assert_eq!(key, expected, "{text}"),
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        let nan = OptimConfig { lr: f64::NAN, ..OptimConfig::default() };
+        assert!(nan.validate().is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! The guard: one pass over the trained gradients gives their global norm and the first tensor that is not finite.
+//!
+//! If a gradient or the loss is not finite, the update is skipped: no parameter, moment or count changes. After
+//! `max_skipped` skipped updates in a row training stops with [`Error::Diverged`].
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::clip::SumOfSquares;
+use super::plan::{BLOCK, Plan};
+use crate::error::{Error, Result};
+use crate::numeric::Scalar;
+use crate::params::{Slot, Table};
+use crate::simd;
+
+/// How many updates were applied and skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Updates applied: the step of the training, and what the schedule counts.
+    pub applied: u64,
+    /// Updates skipped in all.
+    pub skipped: u64,
+    /// Updates skipped since the last one that was applied.
+    pub skipped_in_a_row: u32,
+}
+
+impl Counters {
+    /// Counts an update that is applied.
+    pub(super) fn apply(&mut self) {
+        self.applied += 1;
+        self.skipped_in_a_row = 0;
+    }
+
+    /// Counts an update that is skipped because of `parameter`; an error at the `limit`-th in a row.
+    pub(super) fn skip(&mut self, parameter: &str, limit: u32) -> Result<()> {
+        self.skipped += 1;
+        self.skipped_in_a_row = self.skipped_in_a_row.saturating_add(1);
+        if self.skipped_in_a_row < limit {
+            return Ok(());
+        }
+        Err(Error::Diverged {
+            step: self.applied,
+            skipped: self.skipped_in_a_row,
+            parameter: parameter.to_owned(),
+        })
+    }
+}
+
+/// What one pass over the gradients finds in one block.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Found {
+    square_sum: f64,
+    bad: Option<Slot>,
+}
+
+/// The gradients as the guard sees them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Measure {
+    /// Global norm of the gradient as it lies in the buffer, in f64.
+    pub(super) norm: f64,
+    /// First tensor, in the order of the table, with an element that is not finite.
+    pub(super) bad: Option<Slot>,
+}
+
+impl Measure {
+    /// The name of what is not finite: the first such tensor, else `loss` if the loss alone is.
+    pub(super) fn fault<'a>(&self, loss: f64, table: &'a Table) -> Option<&'a str> {
+        match self.bad {
+            Some(slot) => Some(&table.entry(slot).id),
+            None if !loss.is_finite() => Some("loss"),
+            None => None,
+        }
+    }
+}
+
+/// One pass over the trained gradients; `found` has one place per block.
+pub(super) fn measure<T: Scalar>(plan: &Plan, gradients: &[T], found: &mut [Found]) -> Measure {
+    debug_assert_eq!(found.len(), plan.block_count());
+    (gradients.par_chunks(BLOCK), &mut *found).into_par_iter().enumerate().for_each(
+        |(block, (gradients, found))| {
+            *found = Found::default();
+            for part in plan.parts(block) {
+                let square_sum = simd::run(SumOfSquares(&gradients[part.range.clone()]));
+                found.square_sum += square_sum;
+                if !square_sum.is_finite() && found.bad.is_none() {
+                    found.bad = Some(part.slot);
+                }
+            }
+        },
+    );
+    Measure {
+        norm: found.iter().map(|found| found.square_sum).sum::<f64>().sqrt(),
+        bad: found.iter().find_map(|found| found.bad),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::{Arena, Group, Groups, Init, ParamSpec};
+
+    #[test]
+    fn the_first_bad_tensor_is_named_wherever_it_lies_and_frozen_ones_are_not_looked_at() {
+        let mut table = Table::new();
+        let specs = [("a", 10), ("b", BLOCK), ("c", 3), ("d", 2 * BLOCK)];
+        let specs = specs.map(|(id, n)| ParamSpec::new(id, [n], Init::Zeros));
+        table.declare("", Group::Head, specs.to_vec()).unwrap();
+        let mut groups = Groups::declared(&table);
+        groups.freeze(&table, |entry| entry.id == "c");
+        let plan = Plan::new(&table, &groups);
+        let mut found = vec![Found::default(); plan.block_count()];
+        let mut gradients = Arena::<f32>::zeros(table.buffer_len());
+        gradients.tensor_mut(&table, 2).fill(f32::NAN);
+        gradients.tensor_mut(&table, 0)[3] = 3.0;
+        gradients.tensor_mut(&table, 3)[2 * BLOCK - 1] = 4.0;
+        let clean = measure(&plan, gradients.as_slice(), &mut found);
+        assert_eq!(clean, Measure { norm: 5.0, bad: None });
+        assert_eq!(clean.fault(1.0, &table), None);
+        assert_eq!(clean.fault(f64::NAN, &table), Some("loss"));
+        for (slot, at) in [(3, 2 * BLOCK - 2), (1, BLOCK - 1), (0, 9)] {
+            gradients.tensor_mut(&table, slot)[at] = f32::INFINITY;
+            let bad = measure(&plan, gradients.as_slice(), &mut found);
+            assert_eq!(bad.bad, Some(slot));
+            assert_eq!(bad.fault(f64::NAN, &table), Some(table.entry(slot).id.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_limit_counts_skips_in_a_row_only() {
+        let mut counters = Counters::default();
+        assert!(counters.skip("x", 2).is_ok());
+        counters.apply();
+        assert!(counters.skip("x", 2).is_ok());
+        let message = counters.skip("layers.0.norm.weight", 2).unwrap_err().to_string();
+        assert!(
+            message.starts_with("update 1: 2 updates in a row") && message.contains("layers.0.norm"),
+            "{message}"
+        );
+        assert_eq!(counters, Counters { applied: 1, skipped: 3, skipped_in_a_row: 2 });
+    }
+}
