@@ -7,14 +7,14 @@ Every method releases the interpreter while it computes. All exceptions derive f
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, NotRequired, Self, TypedDict, final, type_check_only
+from typing import Any, Literal, NotRequired, Self, TypeAlias, TypedDict, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
 
 __version__: str
 
-type _Floats = NDArray[np.float32] | NDArray[np.float64]
+_Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 class Error(Exception):
     """Base of every error of this package; its text is one line a person can act on."""
@@ -199,15 +199,24 @@ class Session:
         """model, optim: configuration as JSON. float64 is the slow path that judges the fast one."""
     @staticmethod
     def load(
-        path: str, *, threads: int | None = None, dtype: Literal["float32", "float64"] = "float32"
+        path: str,
+        *,
+        optim: str | None = None,
+        threads: int | None = None,
+        dtype: Literal["float32", "float64"] = "float32",
     ) -> tuple[Session, str]:
-        """Load and verify one checkpoint folder; the second value is the JSON given to `save` as extra."""
+        """Load and verify one checkpoint folder; the second value is the JSON given to `save` as extra.
+
+        optim: settings that replace the saved ones, as JSON; moments and counters stay.
+        """
     def save(self, root: str, step_dir: str, extra: str) -> None:
         """Write the folder root/step_dir: whole or absent, also after a power cut. extra: JSON kept in state.json."""
     def forward_backward(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
         """Add the gradients of one micro-batch. Without accuracy, `scored` and `correct` may stay 0."""
     def apply(self) -> ApplyReport:
         """One update from the gradients added so far: guard, clip, AdamW; then they are zero."""
+    def grad_norm(self) -> float:
+        """Global norm that the next update would clip, from the gradients added so far."""
     def zero_grad(self) -> None:
         """Forget the gradients added so far."""
     def evaluate(self, batch: Batch) -> EvalReport:
@@ -254,6 +263,9 @@ class Session:
     @property
     def skipped(self) -> int:
         """Updates skipped so far for a value that is not finite."""
+    @property
+    def next_lr(self) -> float:
+        """Learning rate of the next update."""
     @property
     def n_parameters(self) -> int:
         """Numbers in all tensors, shared ones once."""

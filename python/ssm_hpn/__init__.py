@@ -1,0 +1,1 @@
+"""Training selective state space models with hyperspherical prototype heads on CPUs."""

@@ -1,0 +1,42 @@
+"""The configuration: sections, loading, the digest, and what is filled in from the data."""
+
+from ssm_hpn.config.base import Section
+from ssm_hpn.config.data import Columns, DataConfig, PrepareOptions
+from ssm_hpn.config.load import load_config, merge, parse, read_toml
+from ssm_hpn.config.model import ModelConfig
+from ssm_hpn.config.resolve import DataShape, core_loader, core_model, core_optim, resolve
+from ssm_hpn.config.root import Config
+from ssm_hpn.config.toml import to_toml
+from ssm_hpn.config.training import (
+    CheckpointConfig,
+    EarlyStoppingConfig,
+    EvaluationConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "CheckpointConfig",
+    "Columns",
+    "Config",
+    "DataConfig",
+    "DataShape",
+    "EarlyStoppingConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "PrepareOptions",
+    "RunConfig",
+    "Section",
+    "TrainConfig",
+    "core_loader",
+    "core_model",
+    "core_optim",
+    "load_config",
+    "merge",
+    "parse",
+    "read_toml",
+    "resolve",
+    "to_toml",
+]

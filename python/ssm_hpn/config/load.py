@@ -1,0 +1,175 @@
+"""From files, options and dictionaries to a checked configuration, with one-line errors.
+
+Settings that are given are laid over the defaults. Where a section has several kinds and none is named, it is the kind
+of the default if that has the given keys, else the first kind that has them: `model.head.loss.kind = "cosine"` alone
+means a prototype head.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import ValidationError
+
+from ssm_hpn.config.base import Section
+from ssm_hpn.config.root import Config
+from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """The settings of a TOML file, not yet checked."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(problem(path, "a TOML file", "no such file", "check the path after --config")) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot read: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(problem(path, "valid TOML", error, "correct that line")) from None
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested dictionary over another. A section whose kind changes starts anew."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            same_kind = value.get("kind", below.get("kind")) == below.get("kind")
+            merged[key] = merge(below, value) if same_kind else dict(value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def parse(settings: Mapping[str, Any], *, source: str = "") -> Config:
+    """A checked configuration; `source` (a file's name) opens the error messages."""
+    where = f"{source}: " if source else ""
+    complete = _complete(Config, settings, (), where)
+    try:
+        return Config.model_validate(complete)
+    except ValidationError as error:
+        raise ConfigError(where + _one_line(error, complete)) from None
+
+
+def load_config(path: Path | str) -> Config:
+    """The configuration in a TOML file."""
+    return parse(read_toml(path), source=str(path))
+
+
+def section_types(annotation: Any) -> list[type[Section]]:  # noqa: ANN401 - any annotation
+    """The section classes that an annotation allows, in order; empty for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for part in get_args(annotation) for kind in section_types(part)]
+    return []
+
+
+def kind_of(section: type[Section]) -> str | None:
+    """The value of the `kind` field that selects this section."""
+    field = section.model_fields.get("kind")
+    return field.default if field else None
+
+
+def walk(section: type[Section] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[str, type[Section], str]]:
+    """Every plain field as (dotted name, its section, field name), all kinds included."""
+    for name, field in section.model_fields.items():
+        inner = section_types(field.annotation)
+        if not inner:
+            yield ".".join((*path, name)), section, name
+        for kind in inner:
+            yield from walk(kind, (*path, name))
+
+
+def _complete(section: type[Section], given: Mapping[str, Any], path: tuple[str, ...], where: str) -> dict[str, Any]:
+    """The given settings with every `kind` filled in; unknown keys are errors."""
+    complete: dict[str, Any] = {}
+    for key, value in given.items():
+        here = (*path, key)
+        field = section.model_fields.get(key)
+        if field is None:
+            raise ConfigError(where + _unknown_key(section, here))
+        kinds = section_types(field.annotation)
+        if not kinds or isinstance(value, Section):
+            complete[key] = value
+            continue
+        if not isinstance(value, Mapping):
+            found, advice = f"the plain value {value!r}", f"name a setting in it: {_names(kinds)}"
+            raise ConfigError(where + problem(".".join(here), "a section", found, advice))
+        kind = _choose(kinds, field.get_default(call_default_factory=True), value, ".".join(here), where)
+        complete[key] = _complete(kind, value, here, where)
+        if len(kinds) > 1:
+            complete[key]["kind"] = kind_of(kind)
+    return complete
+
+
+def _choose(
+    kinds: list[type[Section]], default: Section, given: Mapping[str, Any], here: str, where: str
+) -> type[Section]:
+    """The kind that is named; else the default's, or the first, that has all given keys."""
+    if len(kinds) == 1:
+        return kinds[0]
+    by_name = {str(kind_of(kind)): kind for kind in kinds}
+    if "kind" in given:
+        name = str(given["kind"])
+        if name not in by_name:
+            close = nearest(name, by_name)
+            advice = f"did you mean {close}?" if close else "choose one of these"
+            raise ConfigError(where + problem(f"{here}.kind", " | ".join(by_name), repr(name), advice))
+        return by_name[name]
+    ordered = [type(default), *kinds]
+    return next((kind for kind in ordered if set(given) <= set(kind.model_fields)), type(default))
+
+
+def _unknown_key(section: type[Section], here: tuple[str, ...]) -> str:
+    """What an unknown key most likely should have been: near in its section, else anywhere."""
+    parent, key = ".".join(here[:-1]), here[-1]
+    dotted = ".".join(here)
+    other_kinds = [
+        str(kind_of(owner)) for name, owner, _ in walk() if name == dotted and owner is not section and kind_of(owner)
+    ]
+    if other_kinds:
+        advice = f"set {parent}.kind = {other_kinds[0]}"
+        return problem(dotted, f"a setting of the kind {kind_of(section)}", "one of another kind", advice)
+    elsewhere = next((name for name, _, _ in walk() if name.endswith(f".{key}")), None)
+    close = nearest(key, section.model_fields)
+    if elsewhere and not parent:
+        advice = f"did you mean {elsewhere}?"
+    elif close:
+        advice = f"did you mean {'.'.join((*here[:-1], close))}?"
+    else:
+        anywhere = nearest(dotted, (name for name, _, _ in walk()))
+        advice = f"did you mean {anywhere}?" if anywhere else f"known here: {', '.join(section.model_fields)}"
+    return problem(dotted, "a known setting", "an unknown one", advice)
+
+
+def _without_kinds(loc: tuple[int | str, ...], data: Mapping[str, Any]) -> Iterator[str]:
+    """The keys on the way to a value; pydantic puts the kind of a section that has several between them."""
+    node: Any = data
+    kind_seen = False
+    for part in loc:
+        if isinstance(node, Mapping) and node.get("kind") == part and not kind_seen:
+            kind_seen = True
+            continue
+        kind_seen = False
+        node = node.get(part) if isinstance(node, Mapping) else None
+        yield str(part)
+
+
+def _names(kinds: list[type[Section]]) -> str:
+    return ", ".join(dict.fromkeys(name for kind in kinds for name in kind.model_fields))
+
+
+def _one_line(error: ValidationError, data: Mapping[str, Any]) -> str:
+    """The first complaint of pydantic, in the order that all our errors have."""
+    row = error.errors(include_url=False, include_context=False)[0]
+    dotted = ".".join(_without_kinds(row["loc"], data))
+    expected = row["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
+    advice = "see `python -m ssm_hpn.train --help`"
+    for name, section, field in walk():
+        if name == dotted and section.model_fields[field].description:
+            advice = f"this is: {section.model_fields[field].description}"
+            break
+    return problem(dotted, expected, repr(row["input"]), advice)

@@ -1,0 +1,183 @@
+"""The model: what it reads, its blocks, what it is asked for and the head that answers.
+
+These sections mirror the JSON that the core reads, field by field. The kind `auto`, and null where a field says so,
+exist here alone: `config.resolve` replaces them by what the data has.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ssm_hpn.config.base import Section
+
+Pooling = Literal["last", "mean", "max"]
+Count = Annotated[int, Field(ge=1)]
+
+
+class AutoInput(Section):
+    """Whatever the data has."""
+
+    kind: Literal["auto"] = Field("auto", description="taken from the data")
+
+
+class TokensInput(Section):
+    """Token ids through an embedding [V, D]."""
+
+    kind: Literal["tokens"] = Field("tokens", description="token ids through an embedding")
+    vocab_size: Count | None = Field(None, description="number of token ids V; null: as in the data")
+
+
+class FeaturesInput(Section):
+    """Float features [T, F] through a linear map."""
+
+    kind: Literal["features"] = Field("features", description="float features through a linear map")
+    n_features: Count | None = Field(None, description="features per time step F; null: as in the data")
+
+
+class HiddenInput(Section):
+    """Vectors of the model's own width, taken as they are."""
+
+    kind: Literal["hidden"] = Field("hidden", description="vectors of width d_model, taken as they are")
+
+
+class Mamba1Block(Section):
+    """Selective state space block (S6), arXiv 2312.00752."""
+
+    kind: Literal["mamba1"] = Field("mamba1", description="selective state space block (S6)")
+    d_state: Count = Field(16, description="state size N per channel")
+    d_conv: Count = Field(4, description="taps K of the causal convolution")
+    expand: Count = Field(2, description="inner width as a multiple of d_model")
+    dt_rank: Count | None = Field(None, description="rank R of the step size; null: d_model / 16, rounded up")
+
+
+class AutoTarget(Section):
+    """Whatever the data has: labels or values where there are any, else the next token."""
+
+    kind: Literal["auto"] = Field("auto", description="taken from the data")
+    pooling: Pooling = Field("mean", description="how a sequence becomes one vector, if the target is per sequence")
+
+
+class NextTokenTarget(Section):
+    """Predict each next token."""
+
+    kind: Literal["next_token"] = Field("next_token", description="the next token, at every position")
+
+
+class TokenClassTarget(Section):
+    """Predict a class at every position."""
+
+    kind: Literal["token_class"] = Field("token_class", description="one class per token")
+
+
+class SequenceClassTarget(Section):
+    """Predict a class for every sequence."""
+
+    kind: Literal["sequence_class"] = Field("sequence_class", description="one class per sequence")
+    pooling: Pooling = Field("mean", description="how a sequence becomes one vector")
+
+
+class SequenceValuesTarget(Section):
+    """Predict numbers for every sequence."""
+
+    kind: Literal["sequence_values"] = Field("sequence_values", description="numbers per sequence")
+    pooling: Pooling = Field("mean", description="how a sequence becomes one vector")
+    n_values: Count | None = Field(None, description="numbers per sequence K; null: as in the data")
+
+
+class CotangentTarget(Section):
+    """No head: the caller brings the gradient of the loss with respect to the hidden states."""
+
+    kind: Literal["cotangent"] = Field("cotangent", description="the caller brings the gradient of the hidden states")
+
+
+class SoftmaxLoss(Section):
+    """Cross entropy of scaled cosines."""
+
+    kind: Literal["softmax"] = Field("softmax", description="cross entropy of scaled cosines")
+    scale: float = Field(16.0, gt=0, description="factor s on the cosines (at the start, if it is learned)")
+    learn_scale: bool = Field(True, description="whether the scale is trained")
+
+
+class CosineLoss(Section):
+    """Squared cosine distance: costs nothing per class, expresses no likelihood."""
+
+    kind: Literal["cosine"] = Field("cosine", description="squared cosine distance to the class's prototype")
+
+
+class MarginLoss(Section):
+    """Cross entropy of scaled cosines with an angular margin on the target."""
+
+    kind: Literal["margin"] = Field("margin", description="scaled softmax with an angular margin on the target")
+    scale: float = Field(16.0, gt=0, description="factor s on the cosines")
+    margin: float = Field(0.3, ge=0, lt=1.5707963, description="angle m added to the target's, radians")
+
+
+class RegressionLoss(Section):
+    """One number as the cosine to a pole."""
+
+    kind: Literal["regression"] = Field("regression", description="one number as the cosine to a pole")
+    low: float = Field(-1.0, description="number that maps to cosine -1")
+    high: float = Field(1.0, description="number that maps to cosine 1")
+
+
+class AutoHead(Section):
+    """Prototypes with scaled softmax for classes, least squares for numbers."""
+
+    kind: Literal["auto"] = Field("auto", description="prototype for classes, linear least squares for numbers")
+
+
+class PrototypeHead(Section):
+    """Fixed unit prototypes, well separated; a feature is compared with them by its cosine."""
+
+    kind: Literal["prototype"] = Field("prototype", description="unit prototypes, compared by cosine")
+    n_classes: Annotated[int, Field(ge=2)] | None = Field(None, description="classes C; null: as in the data")
+    dim: Count | None = Field(None, description="dimension Q; null: C - 1 while a simplex is affordable, else d_model")
+    prototypes: Literal["auto", "simplex", "separated", "random", "learnable"] = Field(
+        "auto", description="how they are placed; auto: simplex where it fits, separated or random otherwise"
+    )
+    projection: Literal["linear", "identity"] = Field(
+        "linear", description="map from d_model to Q; identity needs Q = d_model"
+    )
+    loss: Annotated[SoftmaxLoss | CosineLoss | MarginLoss | RegressionLoss, Field(discriminator="kind")] = Field(
+        default_factory=SoftmaxLoss, description="what is minimised"
+    )
+
+
+class LinearHead(Section):
+    """A plain linear head, the baseline."""
+
+    kind: Literal["linear"] = Field("linear", description="plain linear head, the baseline")
+    n_outputs: Count | None = Field(None, description="classes or numbers; null: as in the data")
+    loss: Literal["softmax", "squared"] = Field("softmax", description="cross entropy, or least squares")
+    tied: bool = Field(False, description="share the weight with the embedding")
+    bias: bool = Field(False, description="whether there is a bias")
+
+
+class NoHead(Section):
+    """No head: for the cotangent target."""
+
+    kind: Literal["none"] = Field("none", description="no head, for the cotangent target")
+
+
+Input = Annotated[AutoInput | TokensInput | FeaturesInput | HiddenInput, Field(discriminator="kind")]
+Target = Annotated[
+    AutoTarget | NextTokenTarget | TokenClassTarget | SequenceClassTarget | SequenceValuesTarget | CotangentTarget,
+    Field(discriminator="kind"),
+]
+Head = Annotated[AutoHead | PrototypeHead | LinearHead | NoHead, Field(discriminator="kind")]
+
+
+class ModelConfig(Section):
+    """The model."""
+
+    input: Input = Field(default_factory=AutoInput, description="what the model reads")
+    d_model: Count = Field(128, description="width D of the residual stream")
+    n_layers: Annotated[int, Field(ge=0)] = Field(4, description="number of blocks")
+    norm_eps: float = Field(1e-5, gt=0, description="added to the mean square in every RMSNorm")
+    block: Mamba1Block = Field(default_factory=Mamba1Block, description="the block that every layer repeats")
+    target: Target = Field(default_factory=AutoTarget, description="what is predicted")
+    head: Head = Field(default_factory=AutoHead, description="from hidden states to an answer and its loss")
+    activation_memory: Literal["keep", "recompute", "auto"] = Field(
+        "keep", description="keep what the backward pass needs, recompute it, or choose by memory_limit_mb"
+    )
+    memory_limit_mb: Count | None = Field(None, description="for activation_memory auto: limit of one step, in MB")

@@ -1,0 +1,190 @@
+"""What the data decides: kinds `auto` and null sizes replaced, contradictions with the data refused.
+
+Input     tokens (V ids) or features (F numbers per step), as the shards have them
+Target    labels → token_class, label → sequence_class, values → sequence_values, none of them → next_token
+Head      classes → prototypes with scaled softmax, numbers → linear least squares
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ssm_hpn.config.model import (
+    AutoHead,
+    AutoInput,
+    AutoTarget,
+    CotangentTarget,
+    FeaturesInput,
+    Head,
+    Input,
+    LinearHead,
+    ModelConfig,
+    NextTokenTarget,
+    NoHead,
+    PrototypeHead,
+    SequenceClassTarget,
+    SequenceValuesTarget,
+    Target,
+    TokenClassTarget,
+    TokensInput,
+)
+from ssm_hpn.config.root import Config
+from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
+from ssm_hpn.errors import ConfigError, problem
+
+LONGEST_WARMUP: Final = 200
+DEFAULT_LENGTH: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class DataShape:
+    """What a prepared folder holds; None where it holds no such thing."""
+
+    vocab_size: int | None = None
+    n_features: int | None = None
+    n_classes: int | None = None
+    n_values: int | None = None
+    per_token_labels: bool = False
+    longest_document: int | None = None
+    digest: str | None = None
+
+
+def resolve(config: Config, data: DataShape | None) -> Config:
+    """The configuration with nothing left open. Without data every size has to be given."""
+    data = data or DataShape()
+    source = _input(config.model.input, data)
+    target = _target(config.model.target, data)
+    head = _head(config.model.head, target, source, data)
+    model = config.model.model_copy(update={"input": source, "target": target, "head": head})
+    optim = config.optim.model_copy(update={"schedule": _schedule(config)})
+    rows = config.data.model_copy(update=_rows(config, target, data))
+    return config.model_copy(update={"model": model, "optim": optim, "data": rows})
+
+
+def core_model(model: ModelConfig) -> str:
+    """The model as the core reads it."""
+    return model.model_dump_json()
+
+
+def core_optim(optim: OptimConfig) -> str:
+    """The optimiser as the core reads it; clip_norm 0 is its null."""
+    return json.dumps(optim.model_dump(mode="json") | {"clip_norm": optim.clip_norm or None})
+
+
+def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
+    """A loader as the core reads it. Held-out batches are the same ones every time, drawn from the whole set."""
+    some = config.evaluation.batches != "all"
+    loader: dict[str, Any] = {
+        "path": path,
+        "batch_size": config.train.batch_size,
+        "length": config.data.length,
+        "packing": config.data.packing,
+        "shuffle": some if evaluation else config.data.shuffle,
+        "seed": 0 if evaluation else config.train.seed,
+        "workers": config.data.workers,
+        "prefetch": config.data.prefetch,
+        "epochs": 1 if evaluation else None,
+        "target": config.model.target.kind,
+    }
+    return json.dumps(loader)
+
+
+def _input(given: Input, data: DataShape) -> Input:
+    if isinstance(given, AutoInput):
+        if data.n_features is not None:
+            return FeaturesInput(n_features=data.n_features)
+        return TokensInput(vocab_size=_size("model.input.vocab_size", None, data.vocab_size))
+    if isinstance(given, TokensInput):
+        _same_kind("model.input.kind", given.kind, "features" if data.n_features is not None else None)
+        vocab_size = _size("model.input.vocab_size", given.vocab_size, data.vocab_size, larger_is_fine=True)
+        return TokensInput(vocab_size=vocab_size)
+    if isinstance(given, FeaturesInput):
+        _same_kind("model.input.kind", given.kind, "tokens" if data.vocab_size is not None else None)
+        return FeaturesInput(n_features=_size("model.input.n_features", given.n_features, data.n_features))
+    return given
+
+
+def _target(given: Target, data: DataShape) -> Target:
+    if isinstance(given, AutoTarget):
+        if data.n_classes is not None:
+            return TokenClassTarget() if data.per_token_labels else SequenceClassTarget(pooling=given.pooling)
+        if data.n_values is not None:
+            return SequenceValuesTarget(pooling=given.pooling, n_values=data.n_values)
+        return NextTokenTarget()
+    if isinstance(given, SequenceValuesTarget):
+        n_values = _size("model.target.n_values", given.n_values, data.n_values)
+        return SequenceValuesTarget(pooling=given.pooling, n_values=n_values)
+    return given
+
+
+def _head(given: Head, target: Target, source: Input, data: DataShape) -> Head:
+    numbers = target.n_values if isinstance(target, SequenceValuesTarget) else None
+    if isinstance(given, AutoHead):
+        if isinstance(target, CotangentTarget):
+            return NoHead()
+        given = LinearHead(loss="squared", bias=True) if numbers is not None else PrototypeHead()
+    if isinstance(given, NoHead):
+        return given
+    classes = data.n_classes
+    if isinstance(target, NextTokenTarget) and isinstance(source, TokensInput):
+        classes = source.vocab_size
+    if isinstance(given, LinearHead):
+        wanted = classes if numbers is None else numbers
+        n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=numbers is None)
+        return given.model_copy(update={"n_outputs": n_outputs})
+    if given.loss.kind == "regression":
+        return given.model_copy(update={"n_classes": given.n_classes or 2})
+    n_classes = _size("model.head.n_classes", given.n_classes, classes, larger_is_fine=True)
+    return given.model_copy(update={"n_classes": n_classes})
+
+
+def _schedule(config: Config) -> CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule:
+    schedule = config.optim.schedule
+    steps = config.train.steps
+    warmup = schedule.warmup
+    changes: dict[str, int] = {"warmup": min(LONGEST_WARMUP, steps // 20) if warmup is None else warmup}
+    if not isinstance(schedule, ConstantSchedule):
+        changes["total"] = schedule.total or steps
+        if changes["warmup"] > changes["total"]:
+            where, advice = "optim.schedule.warmup", "shorten the warm-up or train longer"
+            raise ConfigError(problem(where, f"at most total = {changes['total']}", changes["warmup"], advice))
+    if isinstance(schedule, WsdSchedule):
+        changes["decay"] = schedule.decay or max(1, changes["total"] // 5)
+    return schedule.model_copy(update=changes)
+
+
+def _rows(config: Config, target: Target, data: DataShape) -> dict[str, Any]:
+    """Length, packing and digest, as the target and the data want them."""
+    next_token = isinstance(target, NextTokenTarget)
+    per_sequence = isinstance(target, SequenceClassTarget | SequenceValuesTarget)
+    packing = config.data.packing
+    if packing == "auto":
+        packing = "contiguous" if next_token else "best_fit"
+    length = config.data.length
+    if length is None:
+        length = data.longest_document if per_sequence and data.longest_document else DEFAULT_LENGTH
+    digest = config.data.digest
+    if digest is not None and data.digest is not None and digest != data.digest:
+        advice = "the data changed since; restore it, or start another run without data.digest"
+        raise ConfigError(problem("data.digest", f"data with the digest {digest[:12]}", data.digest[:12], advice))
+    return {"packing": packing, "length": length, "digest": digest or data.digest}
+
+
+def _size(key: str, given: int | None, found: int | None, *, larger_is_fine: bool = False) -> int:
+    """A size from the configuration or the data; both have to agree."""
+    if given is None and found is None:
+        raise ConfigError(problem(key, "a number", "null, and no data that tells it", f"set {key}"))
+    if given is None or found is None:
+        return given if given is not None else found  # type: ignore[return-value]
+    if given == found or (larger_is_fine and given > found):
+        return given
+    relation = "at least " if larger_is_fine else ""
+    raise ConfigError(problem(key, f"{relation}{found}, as in the data", given, "change it, or leave it out"))
+
+
+def _same_kind(key: str, given: str, found: str | None) -> None:
+    if found is not None:
+        raise ConfigError(problem(key, f"{found}, as in the data", given, "change it, or leave it out"))
+
+
+__all__ = ["DataShape", "core_loader", "core_model", "core_optim", "resolve"]

@@ -1,0 +1,50 @@
+"""The whole configuration, and its digest.
+
+    digest = SHA-256 of the canonical JSON of all settings that change numbers
+
+Where files lie, how many threads compute and how often something is logged or saved leave the digest alone.
+"""
+
+import hashlib
+import json
+from typing import Final
+
+from pydantic import Field
+
+from ssm_hpn.config.base import Section
+from ssm_hpn.config.data import DataConfig
+from ssm_hpn.config.model import ModelConfig
+from ssm_hpn.config.training import (
+    CheckpointConfig,
+    EarlyStoppingConfig,
+    EvaluationConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
+
+_WITHOUT: Final = {
+    "data": {"train", "validation", "workers", "prefetch"},
+    "train": {"threads", "log_every"},
+    "checkpoint": True,
+    "run": True,
+}
+
+
+class Config(Section):
+    """All settings. `Config()` is the default job: a byte-level language model on Python source."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig, description="the model")
+    data: DataConfig = Field(default_factory=DataConfig, description="the data")
+    optim: OptimConfig = Field(default_factory=OptimConfig, description="the optimiser")
+    train: TrainConfig = Field(default_factory=TrainConfig, description="the loop")
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig, description="the held-out data")
+    early_stopping: EarlyStoppingConfig = Field(default_factory=EarlyStoppingConfig, description="early stopping")
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="checkpoints")
+    run: RunConfig = Field(default_factory=RunConfig, description="the run's folder")
+
+    def digest(self) -> str:
+        """64 hexadecimal digits: equal for two configurations if and only if they compute the same."""
+        settings = self.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
+        text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,115 @@
+"""Everything around the model: optimiser, loop, evaluation, stopping, checkpoints and the run's folder."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ssm_hpn.config.base import Section
+from ssm_hpn.config.model import Count
+
+Unit = Literal["steps", "epochs", "seconds"]
+
+
+class ConstantSchedule(Section):
+    """Warm-up, then the full rate."""
+
+    kind: Literal["constant"] = Field("constant", description="warm-up, then the full rate")
+    warmup: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
+    )
+
+
+class _DecayingSchedule(Section):
+    """A schedule that comes to an end."""
+
+    warmup: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
+    )
+    total: Count | None = Field(None, description="updates until the smallest rate; null: train.steps")
+    min_ratio: float = Field(0.1, ge=0, le=1, description="smallest rate as a share of the full one")
+
+
+class CosineSchedule(_DecayingSchedule):
+    """Warm-up, then half a cosine down."""
+
+    kind: Literal["cosine"] = Field("cosine", description="warm-up, then half a cosine down to min_ratio")
+
+
+class LinearSchedule(_DecayingSchedule):
+    """Warm-up, then a straight line down."""
+
+    kind: Literal["linear"] = Field("linear", description="warm-up, then a straight line down to min_ratio")
+
+
+class WsdSchedule(_DecayingSchedule):
+    """Warm-up, full rate, then a straight line down at the end."""
+
+    kind: Literal["wsd"] = Field("wsd", description="warm-up, the full rate, then a line down over the last updates")
+    decay: Count | None = Field(None, description="updates of the final decay; null: a fifth of total")
+
+
+Schedule = Annotated[
+    CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule,
+    Field(discriminator="kind"),
+]
+
+
+class OptimConfig(Section):
+    """AdamW with decoupled decay, clipping by the global norm, and a guard against values that are not finite."""
+
+    lr: float = Field(3e-3, gt=0, description="full learning rate")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    beta2: float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+    weight_decay: float = Field(0.1, ge=0, description="decoupled decay, of matrices only")
+    clip_norm: float = Field(1.0, ge=0, description="largest global norm of the gradient; 0: no clipping")
+    max_skipped: Count = Field(10, description="non-finite updates in a row that end the run")
+    schedule: Schedule = Field(default_factory=CosineSchedule, description="learning rate over the run")
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    steps: Count = Field(700, description="updates")
+    batch_size: Count = Field(8, description="rows of a micro-batch B")
+    accumulate: Count = Field(1, description="micro-batches of one update")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
+    threads: Count | None = Field(None, description="threads; null: SSM_HPN_THREADS, or all cores")
+    log_every: Count = Field(10, description="updates between two rows of metrics.jsonl")
+
+
+class EvaluationConfig(Section):
+    """When the held-out data is looked at, and what counts as better."""
+
+    every: float = Field(100.0, gt=0, description="distance of two evaluations, in units")
+    unit: Unit = Field("steps", description="unit of every")
+    batches: Count | Literal["all"] = Field(
+        16, description="held-out batches, always the same ones; all: the whole set"
+    )
+    metric: str = Field("loss", description="metric that decides the best checkpoint and early stopping")
+    direction: Literal["auto", "min", "max"] = Field("auto", description="better is smaller or larger; auto: by metric")
+    prompt: str | None = Field(None, description="text to continue at every evaluation of a language model")
+    continuation: Count = Field(96, description="tokens of such a continuation")
+    temperature: float = Field(0.7, ge=0, description="of such a continuation; 0: the best token each time")
+
+
+class EarlyStoppingConfig(Section):
+    """When a run that no longer improves ends."""
+
+    patience: Count | None = Field(None, description="evaluations without improvement until the run ends; null: off")
+    min_change: float = Field(0.0, ge=0, description="smallest change of the metric that counts as improvement")
+
+
+class CheckpointConfig(Section):
+    """When the state is saved, and how many are kept."""
+
+    every: float = Field(200.0, gt=0, description="distance of two checkpoints, in units")
+    unit: Unit = Field("steps", description="unit of every")
+    keep: Annotated[int, Field(ge=2)] = Field(3, description="newest checkpoints kept, besides the best one")
+
+
+class RunConfig(Section):
+    """Where the results lie."""
+
+    folder: str | None = Field(None, description="folder of the run; null: runs/NAME-DIGEST")
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run")
