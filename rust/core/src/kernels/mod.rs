@@ -4,7 +4,21 @@
 //! checks its slices once at the edge; inner loops may then assume. Parameter gradients accumulate, input gradients
 //! overwrite, unless a kernel says otherwise.
 
+pub mod embedding;
 pub mod matmul;
+pub mod norm;
+pub mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// Whether a result replaces what its output held or adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulate {
+    /// output = result
+    Overwrite,
+    /// output += result
+    Add,
+}
 
 /// Geometry of one pass, shared by the kernels.
 #[derive(Clone, Copy, Debug)]
@@ -31,5 +45,31 @@ impl<'a> Layout<'a> {
     /// Document starts of one row, if any are marked.
     pub fn row_starts(&self, row: usize) -> Option<&'a [u8]> {
         self.starts.map(|s| &s[row * self.length..(row + 1) * self.length])
+    }
+}
+
+/// A division of work into blocks that follows from its size alone, so that sums over blocks have the same order, and
+/// the same bits, for any number of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blocks {
+    items: usize,
+    size: usize,
+    /// Number of blocks, at most [`Blocks::MOST`].
+    pub(crate) count: usize,
+}
+
+impl Blocks {
+    /// Enough to share out, few enough that sums over blocks cost nothing.
+    pub(crate) const MOST: usize = 64;
+
+    /// Blocks of equal size, at least `least` items each (the last one may be shorter).
+    pub(crate) fn new(items: usize, least: usize) -> Self {
+        let size = items.div_ceil(Self::MOST).max(least).max(1);
+        Self { items, size, count: items.div_ceil(size) }
+    }
+
+    /// Items of one block.
+    pub(crate) fn range(&self, block: usize) -> std::ops::Range<usize> {
+        block * self.size..((block + 1) * self.size).min(self.items)
     }
 }

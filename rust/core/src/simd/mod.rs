@@ -50,6 +50,19 @@ pub trait Vector: Copy + Send + Sync {
     /// Writes the first `min(LANES, len)` lanes.
     fn store_partial(self, x: &mut [Self::T], v: Self::V);
 
+    /// The numbers from `x[i]` on: a whole register, or what is left with zeros behind.
+    #[inline(always)]
+    fn load_at(self, x: &[Self::T], i: usize) -> Self::V {
+        let rest = &x[i..];
+        if rest.len() >= Self::LANES { self.load(rest) } else { self.load_partial(rest) }
+    }
+    /// Writes to `x[i]` and on: a whole register, or what is left of `x`.
+    #[inline(always)]
+    fn store_at(self, x: &mut [Self::T], i: usize, v: Self::V) {
+        let rest = &mut x[i..];
+        if rest.len() >= Self::LANES { self.store(rest, v) } else { self.store_partial(rest, v) }
+    }
+
     /// `LANES` numbers from `x` on, no alignment needed.
     ///
     /// # Safety

@@ -9,19 +9,12 @@
 
 mod view;
 
+pub use super::Accumulate;
 pub use view::{MatMut, MatRef};
 
+use super::Blocks;
 use crate::numeric::Scalar;
-use crate::parallel::for_each_task;
-
-/// Whether a product replaces what its output held or adds to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accumulate {
-    /// output = product
-    Overwrite,
-    /// output += product
-    Add,
-}
+use crate::parallel::{Shared, for_each_task};
 
 /// y = x·wᵀ or y += x·wᵀ.
 ///
@@ -57,6 +50,56 @@ pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, dw: MatMut<T>, scratch:
     product(&Operand::transposed(dy), &Operand::new(x), dy.rows(), dw, Accumulate::Add);
 }
 
+/// Copies `row` into every row of y: the bias, before a product is added.
+///
+/// # Panics
+/// If their lengths differ.
+pub fn fill_rows<T: Scalar>(mut y: MatMut<T>, row: &[T]) {
+    let (blocks, stride) = (Blocks::new(y.rows(), LEAST_TOKENS), y.row_stride());
+    assert_eq!(y.cols(), row.len(), "columns of y and of the row");
+    let output = Output(y.data().as_mut_ptr());
+    for_each_task(blocks.count, |block| {
+        for i in blocks.range(block) {
+            // SAFETY: the row lies inside the matrix and belongs to this task.
+            unsafe { std::slice::from_raw_parts_mut(output.at(i * stride), row.len()) }.copy_from_slice(row);
+        }
+    });
+}
+
+/// Elements of scratch that [`sum_rows`] needs for m rows of n elements.
+pub fn sum_rows_scratch(m: usize, n: usize) -> usize {
+    Blocks::new(m, LEAST_TOKENS).count * n
+}
+
+/// sums += Σ_m dy[m,:], the gradient of a bias; blocks of rows, then the blocks, in order. `scratch` of
+/// [`sum_rows_scratch`] elements, contents undefined.
+///
+/// # Panics
+/// If the lengths differ or the scratch is too short.
+pub fn sum_rows<T: Scalar>(dy: MatRef<T>, sums: &mut [T], scratch: &mut [T]) {
+    assert_eq!(dy.cols(), sums.len(), "columns of dy and of the sums");
+    let (blocks, n) = (Blocks::new(dy.rows(), LEAST_TOKENS), dy.cols());
+    let scratch = &mut scratch[..blocks.count * n];
+    let partial = Shared::new(scratch);
+    for_each_task(blocks.count, |block| {
+        // SAFETY: each block has its own row of partial sums.
+        let partial = unsafe { partial.slice(block * n, n) };
+        partial.fill(T::ZERO);
+        for i in blocks.range(block) {
+            add_to(partial, &dy.data()[i * dy.row_stride()..][..n]);
+        }
+    });
+    for partial in scratch.chunks_exact(n.max(1)) {
+        add_to(sums, partial);
+    }
+}
+
+fn add_to<T: Scalar>(sums: &mut [T], terms: &[T]) {
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum += *term;
+    }
+}
+
 /// A factor with strides in both directions.
 struct Operand<'a, T> {
     data: &'a [T],
@@ -87,6 +130,9 @@ impl<T> Output<T> {
         unsafe { self.0.add(offset) }
     }
 }
+
+/// Tokens that a thread takes at least in what is not a product.
+const LEAST_TOKENS: usize = 64;
 
 /// Rows and columns of an output tile, and terms of a sum that are added before the next ones.
 const TILE: [usize; 3] = [256, 128, 256];

@@ -1,18 +1,8 @@
 //! Against sums in f64, with bounds derived from the number of terms.
 
 use super::*;
-use crate::parallel::Threads;
+use crate::kernels::testing::{numbers, same_bits_for_any_threads};
 use proptest::prelude::*;
-
-/// Numbers in [-1, 1) from a multiplicative hash: reproducible, without structure along rows or columns.
-fn numbers<T: Scalar>(n: usize, seed: u64) -> Vec<T> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        T::from_f64((state >> 33) as f64 / f64::from(1_u32 << 30) - 1.0)
-    };
-    (0..n).map(next).collect()
-}
 
 /// A matrix inside a wider one: (storage, rows, cols, row stride).
 struct Wide<T> {
@@ -127,18 +117,14 @@ proptest! {
 fn bits_do_not_depend_on_the_number_of_threads() {
     let (m, n, k) = (1500, 70, 300);
     let [x, w, dy] = [(m, k, 1), (n, k, 2), (m, n, 3)].map(|(r, c, seed)| Wide::<f32>::new(r, c, 0, seed));
-    let results: Vec<_> = [1, 2, 3, 8]
-        .map(|threads| {
-            let [mut y, mut dx, mut dw] = [(m, n), (m, k), (n, k)].map(|(r, c)| Wide::<f32>::new(r, c, 0, 4));
-            let mut scratch = vec![0.0; linear_dw_scratch(m, n, k)];
-            let run = || {
-                linear(x.view(), w.view(), y.view_mut(), Accumulate::Add);
-                linear_dx(dy.view(), w.view(), dx.view_mut(), Accumulate::Overwrite);
-                linear_dw(dy.view(), x.view(), dw.view_mut(), &mut scratch);
-            };
-            Threads::new(Some(threads)).unwrap().install(run).unwrap();
-            [y.data, dx.data, dw.data].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        })
-        .into();
-    assert!(results.iter().all(|r| *r == results[0]));
+    same_bits_for_any_threads(|| {
+        let [mut y, mut dx, mut dw] = [(m, n), (m, k), (n, k)].map(|(r, c)| Wide::<f32>::new(r, c, 0, 4));
+        let mut scratch = vec![0.0; linear_dw_scratch(m, n, k)];
+        linear(x.view(), w.view(), y.view_mut(), Accumulate::Add);
+        linear_dx(dy.view(), w.view(), dx.view_mut(), Accumulate::Overwrite);
+        linear_dw(dy.view(), x.view(), dw.view_mut(), &mut scratch);
+        let (mut sums, mut scratch) = (vec![0.0; n], vec![0.0; sum_rows_scratch(m, n)]);
+        sum_rows(dy.view(), &mut sums, &mut scratch);
+        [y.data, dx.data, dw.data, sums].concat()
+    });
 }

@@ -1,0 +1,56 @@
+//! What the tests of kernels share: reproducible numbers, comparisons that name the worst element, differences.
+
+use crate::numeric::Scalar;
+use crate::parallel::Threads;
+
+/// Numbers in [-1, 1) from a linear congruence: reproducible, without structure along rows or columns.
+pub(crate) fn numbers<T: Scalar>(n: usize, seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        T::from_f64((state >> 33) as f64 / f64::from(1_u32 << 30) - 1.0)
+    };
+    (0..n).map(next).collect()
+}
+
+/// Panics with the worst element unless every error is at most `bound` of the largest expected magnitude.
+pub(crate) fn assert_close(what: &str, found: &[f64], expected: &[f64], bound: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    let size = expected.iter().fold(0.0_f64, |size, x| size.max(x.abs()));
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!(
+            (f - e).abs() <= bound * size,
+            "{what}[{i}]: found {f}, expected {e} within {bound:e} of {size}"
+        );
+    }
+}
+
+/// Panics unless `gradient` equals the central differences of `loss` at `at`, within 1e-6 of its largest element.
+///
+/// The fourth-order difference with h = 1e-3 errs by about h⁴ and ε/h: some 1e-12.
+pub(crate) fn central_differences(what: &str, gradient: &[f64], at: &[f64], loss: impl Fn(&[f64]) -> f64) {
+    let step = 1e-3;
+    let mut x = at.to_vec();
+    let mut shifted = |i: usize, by: f64| {
+        x[i] = at[i] + by;
+        let value = loss(&x);
+        x[i] = at[i];
+        value
+    };
+    let mut difference = |i: usize| {
+        let near = shifted(i, step) - shifted(i, -step);
+        let far = shifted(i, 2.0 * step) - shifted(i, -2.0 * step);
+        (8.0 * near - far) / (12.0 * step)
+    };
+    let expected: Vec<f64> = (0..at.len()).map(&mut difference).collect();
+    assert_close(what, gradient, &expected, 1e-6);
+}
+
+/// Panics unless the result has the same bits with 1, 2, 3 and 8 threads.
+pub(crate) fn same_bits_for_any_threads(result: impl Fn() -> Vec<f32> + Sync) {
+    let bits = [1, 2, 3, 8].map(|threads| {
+        let result = Threads::new(Some(threads)).unwrap().install(&result).unwrap();
+        result.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+    });
+    assert!(bits.iter().all(|b| *b == bits[0]));
+}
