@@ -1,0 +1,6 @@
+"""From raw files to shards: sources → split → encode → shards, streamed."""
+
+from ssm_hpn.prepare.pipeline import prepare as prepare
+from ssm_hpn.prepare.prepared import Prepared as Prepared
+from ssm_hpn.prepare.prepared import is_prepared as is_prepared
+from ssm_hpn.prepare.stdlib_corpus import prepare_default as prepare_default

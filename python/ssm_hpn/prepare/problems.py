@@ -1,0 +1,35 @@
+"""Complaints about input in the one shape of this package: which file, where in it, expected, found, what to do."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ssm_hpn.errors import ConfigError, DataError, problem
+from ssm_hpn.errors import nearest as closest
+
+
+def data_error(path: Path | str, at: str, *, expected: str, found: object, advice: str) -> DataError:
+    """Build (not raise) the error for one place of one file."""
+    return DataError(problem(f"{path}: {at}", expected, found, advice))
+
+
+def config_error(key: str, *, expected: str, found: object, advice: str) -> ConfigError:
+    """Build (not raise) the error for one setting, by its dotted name."""
+    return ConfigError(problem(key, expected, found, advice))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice that names the closest known spelling, or lists what there is."""
+    names = list(known)
+    close = closest(name, names) or next((n for n in names if n.lower() == name.lower()), None)
+    return f"did you mean {close!r}?" if close else f"there are {listed(names)}"
+
+
+def listed(names: list[str], limit: int = 12) -> str:
+    """The first names, quoted."""
+    return ", ".join(map(repr, names[:limit])) + (", …" if len(names) > limit else "")
+
+
+def shown(value: object, limit: int = 40) -> str:
+    """A value for a message: quoted, and cut when long."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
