@@ -4,12 +4,17 @@
 //! checks its slices once at the edge; inner loops may then assume. Parameter gradients accumulate, input gradients
 //! overwrite, unless a kernel says otherwise.
 
+pub mod channels;
+pub mod conv1d;
 pub mod embedding;
 pub mod matmul;
 pub mod norm;
+pub mod selective_scan;
 pub mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
+
+pub use channels::{Columns, ColumnsMut};
 
 /// Whether a result replaces what its output held or adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,17 @@ impl<'a> Layout<'a> {
     /// Tokens of the batch.
     pub fn tokens(&self) -> usize {
         self.rows * self.length
+    }
+
+    /// # Panics
+    /// If there is not one start flag per token.
+    pub(crate) fn check(&self) {
+        assert!(
+            self.starts.is_none_or(|s| s.len() == self.tokens()),
+            "one start flag per token of {} rows of {}",
+            self.rows,
+            self.length
+        );
     }
 
     /// Document starts of one row, if any are marked.

@@ -1,4 +1,18 @@
-//! Elementary functions on vectors.
+//! Elementary functions on vectors, written once for every instruction set.
+//!
+//! f32: a range reduction and a minimax polynomial; f64: the standard library, lane by lane. The errors below are the
+//! largest relative ones over the whole range, measured by the tests for every instruction set.
+//!
+//! | function | range | relative error (f32) |
+//! |---|---|---|
+//! | [`exp2_nonpositive`] | x ≤ 0, below -126 as -126 | 2e-7 |
+//! | [`exp`] | below -87 as -87, above 88.72 as 88.72 | 2e-7 |
+//! | [`log`] | x > 0, subnormal as the smallest normal | 2e-7 |
+//! | [`log1p_unit`] | 0 ≤ x ≤ 1 | 2e-7 |
+//! | [`sigmoid`], [`silu`] | as exp: below -87 as -87 | 4e-7 |
+//! | [`softplus`] | as exp; no overflow: max(x, 0) + log(1 + e^-|x|) | 4e-7 |
+//!
+//! A lane that is NaN gives NaN on vectors; the one-lane f32 body may clamp it like a very small number.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +22,29 @@ use crate::numeric::Scalar;
 /// log2(e).
 pub const LOG2_E: f64 = std::f64::consts::LOG2_E;
 
-/// 2^x for x ≤ 0; values below -126 count as -126. Relative error below 2e-7 (f32).
+/// 1.5·2^23: adding it rounds to an integer and leaves that integer in the low bits.
+const MAGIC: f64 = 12_582_912.0;
+
+/// ln 2 in two parts, the first short enough that its product with an exponent is exact.
+const LN2_HIGH: f64 = 0.693_359_375;
+const LN2_LOW: f64 = -2.121_944_400_546_905_8e-4;
+
+#[inline(always)]
+fn constant<V: Vector>(v: V, c: f64) -> V::V {
+    v.splat(V::T::from_f64(c))
+}
+
+/// c₀ + c₁x + c₂x² + … with the coefficients given from the highest degree down.
+#[inline(always)]
+fn polynomial<V: Vector, const N: usize>(v: V, x: V::V, coefficients: [f64; N]) -> V::V {
+    let mut p = constant(v, coefficients[0]);
+    for &c in &coefficients[1..] {
+        p = v.mul_add(p, x, constant(v, c));
+    }
+    p
+}
+
+/// 2^x for x ≤ 0; values below -126 count as -126.
 ///
 /// Rounding to the nearest integer n by adding 1.5·2^23, a degree-5 minimax polynomial of 2^r on [-½, ½], and n added to
 /// the exponent bits.
@@ -17,14 +53,138 @@ pub fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
         return v.map(x, |x| V::T::from_f64(x.to_f64().exp2()));
     }
-    let constant = |c: f64| v.splat(V::T::from_f64(c));
-    let x = v.max(x, constant(-126.0));
-    let magic = constant(12_582_912.0);
-    let t = v.add(x, magic);
-    let r = v.sub(x, v.sub(t, magic));
-    let mut p = constant(1.327_646_68e-3);
-    for c in [9.675_541_29e-3, 5.550_713_27e-2, 2.402_211_97e-1, 6.931_469_67e-1, 1.000_000_07] {
-        p = v.mul_add(p, r, constant(c));
-    }
+    let x = v.max(constant(v, -126.0), x);
+    let t = v.add(x, constant(v, MAGIC));
+    let r = v.sub(x, v.sub(t, constant(v, MAGIC)));
+    let p = polynomial(
+        v,
+        r,
+        [1.327_646_68e-3, 9.675_541_29e-3, 5.550_713_27e-2, 2.402_211_97e-1, 6.931_469_67e-1, 1.000_000_07],
+    );
     v.scale_pow2(p, t)
+}
+
+/// e^x; values below -87 count as -87, values above 88.72 as 88.72.
+///
+/// n = round(x·log2 e), r = x - n·ln 2 (in two parts, exact to the last bit), e^r = 1 + r + r²·P(r).
+#[inline(always)]
+pub fn exp<V: Vector>(v: V, x: V::V) -> V::V {
+    if V::EXACT {
+        return v.map(x, Scalar::exp);
+    }
+    let x = v.min(constant(v, 88.72), v.max(constant(v, -87.0), x));
+    let t = v.mul_add(x, constant(v, LOG2_E), constant(v, MAGIC));
+    let n = v.sub(t, constant(v, MAGIC));
+    let r = v.neg_mul_add(n, constant(v, LN2_HIGH), x);
+    let r = v.neg_mul_add(n, constant(v, LN2_LOW), r);
+    let p = polynomial(
+        v,
+        r,
+        [
+            1.381_459_859_510_6e-3,
+            8.368_716_966_489_6e-3,
+            4.166_838_805_276_07e-2,
+            1.666_652_063_098_5e-1,
+            4.999_999_344_774_57e-1,
+        ],
+    );
+    let p = v.mul_add(v.mul(r, r), p, v.add(r, constant(v, 1.0)));
+    v.scale_pow2(p, t)
+}
+
+/// Natural logarithm of x > 0.
+///
+/// x = m·2^e with m in [√½, √2), f = m - 1: log x = e·ln 2 + (f - f²/2 + f³·P(f)).
+#[inline(always)]
+pub fn log<V: Vector>(v: V, x: V::V) -> V::V {
+    if V::EXACT {
+        return v.map(x, Scalar::ln);
+    }
+    let (m, e) = v.split_pow2(v.max(constant(v, f64::from(f32::MIN_POSITIVE)), x));
+    let f = v.sub(m, constant(v, 1.0));
+    let p = polynomial(
+        v,
+        f,
+        [
+            -7.634_500_737_150_8e-2,
+            1.276_158_218_138_59e-1,
+            -1.316_018_325_702_95e-1,
+            1.420_175_737_518_8e-1,
+            -1.662_335_720_02e-1,
+            2.000_122_689_731_16e-1,
+            -2.500_082_103_846_17e-1,
+            3.333_333_170_753_28e-1,
+        ],
+    );
+    let ff = v.mul(f, f);
+    let tail = v.mul_add(v.mul(ff, f), p, v.mul(ff, constant(v, -0.5)));
+    let tail = v.mul_add(e, constant(v, LN2_LOW), tail);
+    v.mul_add(e, constant(v, LN2_HIGH), v.add(f, tail))
+}
+
+/// log(1 + x) for 0 ≤ x ≤ 1, as x·P(x).
+#[inline(always)]
+pub fn log1p_unit<V: Vector>(v: V, x: V::V) -> V::V {
+    if V::EXACT {
+        return v.map(x, Scalar::ln_1p);
+    }
+    let p = polynomial(
+        v,
+        x,
+        [
+            5.232_694_628_623_19e-3,
+            -2.950_524_332_185_63e-2,
+            7.822_596_518_970_23e-2,
+            -1.366_324_754_174_33e-1,
+            1.910_600_796_358_59e-1,
+            -2.484_298_266_162_05e-1,
+            3.331_909_689_337_69e-1,
+            -4.999_949_314_772_02e-1,
+            9.999_999_698_813_23e-1,
+        ],
+    );
+    v.mul(x, p)
+}
+
+/// s(x) = 1 / (1 + e^-x) from e = e^-|x|, which never overflows: 1/(1+e) for x ≥ 0, e/(1+e) for x < 0.
+#[inline(always)]
+fn sigmoid_from<V: Vector>(v: V, x: V::V, e: V::V) -> V::V {
+    let one = constant(v, 1.0);
+    let numerator = v.select_less(x, constant(v, 0.0), e, one);
+    v.div(numerator, v.add(one, e))
+}
+
+/// s(x) = 1 / (1 + e^-x).
+#[inline(always)]
+pub fn sigmoid<V: Vector>(v: V, x: V::V) -> V::V {
+    sigmoid_from(v, x, exp(v, v.neg(v.abs(x))))
+}
+
+/// x·s(x).
+#[inline(always)]
+pub fn silu<V: Vector>(v: V, x: V::V) -> V::V {
+    v.mul(x, sigmoid(v, x))
+}
+
+/// silu(x) and its derivative s·(1 + x·(1 - s)).
+#[inline(always)]
+pub fn silu_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
+    let s = sigmoid(v, x);
+    let y = v.mul(x, s);
+    (y, v.mul_add(y, v.sub(constant(v, 1.0), s), s))
+}
+
+/// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|).
+#[inline(always)]
+pub fn softplus<V: Vector>(v: V, x: V::V) -> V::V {
+    let e = exp(v, v.neg(v.abs(x)));
+    v.add(v.max(constant(v, 0.0), x), log1p_unit(v, e))
+}
+
+/// softplus(x) and its derivative s(x).
+#[inline(always)]
+pub fn softplus_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
+    let e = exp(v, v.neg(v.abs(x)));
+    let y = v.add(v.max(constant(v, 0.0), x), log1p_unit(v, e));
+    (y, sigmoid_from(v, x, e))
 }

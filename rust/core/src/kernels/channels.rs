@@ -1,0 +1,177 @@
+//! What the kernels along the channels share: columns of a wider matrix, and the division of the work into tasks.
+
+use crate::numeric::Scalar;
+use crate::parallel::Shared;
+use crate::simd::Vector;
+
+/// Columns of a row-major matrix: row r starts at `data[r · stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a, T> {
+    /// The matrix from the first of these columns on.
+    pub data: &'a [T],
+    /// Distance from a row to the next.
+    pub stride: usize,
+}
+
+impl<'a, T> Columns<'a, T> {
+    /// Columns `first..` of a matrix with `stride` columns.
+    pub fn new(matrix: &'a [T], first: usize, stride: usize) -> Self {
+        Self { data: &matrix[first.min(matrix.len())..], stride }
+    }
+
+    /// # Panics
+    /// If `rows` rows of `width` columns do not fit.
+    pub(crate) fn check(&self, what: &str, rows: usize, width: usize) {
+        check_columns(what, self.data.len(), self.stride, rows, width);
+    }
+}
+
+/// Columns of a row-major matrix that are written.
+#[derive(Debug)]
+pub struct ColumnsMut<'a, T> {
+    /// The matrix from the first of these columns on.
+    pub data: &'a mut [T],
+    /// Distance from a row to the next.
+    pub stride: usize,
+}
+
+impl<'a, T> ColumnsMut<'a, T> {
+    /// Columns `first..` of a matrix with `stride` columns.
+    pub fn new(matrix: &'a mut [T], first: usize, stride: usize) -> Self {
+        let first = first.min(matrix.len());
+        Self { data: &mut matrix[first..], stride }
+    }
+
+    /// # Panics
+    /// If `rows` rows of `width` columns do not fit.
+    pub(crate) fn check(&self, what: &str, rows: usize, width: usize) {
+        check_columns(what, self.data.len(), self.stride, rows, width);
+    }
+
+    /// The same columns for disjoint writes by several tasks.
+    pub(crate) fn share(self) -> SharedColumns<'a, T> {
+        SharedColumns { data: Shared::new(self.data), stride: self.stride }
+    }
+}
+
+fn check_columns(what: &str, len: usize, stride: usize, rows: usize, width: usize) {
+    assert!(width <= stride || rows <= 1, "{what}: {width} columns of a matrix with {stride}");
+    let needed = if rows == 0 { 0 } else { (rows - 1) * stride + width };
+    assert!(
+        len >= needed,
+        "{what}: {rows} rows of {width} columns, {stride} apart, need {needed} numbers, found {len}"
+    );
+}
+
+/// Columns written by several tasks, each its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedColumns<'a, T> {
+    data: Shared<'a, T>,
+    stride: usize,
+}
+
+impl<'a, T> SharedColumns<'a, T> {
+    /// `width` numbers of row `row` from column `first` on.
+    ///
+    /// # Safety
+    /// No other part alive at the same time overlaps this one.
+    #[inline(always)]
+    pub(crate) unsafe fn part(&self, row: usize, first: usize, width: usize) -> &'a mut [T] {
+        // SAFETY: disjoint by the caller's promise.
+        unsafe { self.data.slice(row * self.stride + first, width) }
+    }
+}
+
+/// Channels of one task: 512 bytes of a row in f32, few enough that a chunk of every operand stays near the core.
+pub(crate) const BLOCK: usize = 128;
+
+/// Work per task: some rows times a block of channels. A function of the problem's size alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    rows: usize,
+    channels: usize,
+    /// Groups of rows; each keeps one partial sum of the parameter gradients.
+    pub(crate) row_groups: usize,
+    /// Blocks of channels.
+    pub(crate) blocks: usize,
+}
+
+/// One task of a [`Split`].
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    /// Index of the group of rows.
+    pub(crate) row_group: usize,
+    /// Rows of the group.
+    pub(crate) rows: std::ops::Range<usize>,
+    /// Index of the block of channels.
+    pub(crate) block: usize,
+    /// Channels of the block.
+    pub(crate) channels: std::ops::Range<usize>,
+}
+
+impl Split {
+    /// More groups of rows would not occupy more cores than channel blocks can, but cost a partial sum each.
+    const MAX_ROW_GROUPS: usize = 16;
+
+    pub(crate) fn new(rows: usize, channels: usize) -> Self {
+        Self { rows, channels, row_groups: rows.min(Self::MAX_ROW_GROUPS), blocks: channels.div_ceil(BLOCK) }
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        self.row_groups * self.blocks
+    }
+
+    pub(crate) fn task(&self, index: usize) -> Task {
+        let (row_group, block) = (index / self.blocks, index % self.blocks);
+        let row = |group: usize| self.rows * group / self.row_groups;
+        Task {
+            row_group,
+            rows: row(row_group)..row(row_group + 1),
+            block,
+            channels: block * BLOCK..((block + 1) * BLOCK).min(self.channels),
+        }
+    }
+}
+
+/// One number per channel of a block, zeros behind the last channel.
+#[repr(align(64))]
+pub(crate) struct PerChannel<T>(pub(crate) [T; BLOCK]);
+
+impl<T: Scalar> PerChannel<T> {
+    #[inline(always)]
+    pub(crate) fn new(x: &[T]) -> Self {
+        let mut padded = [T::ZERO; BLOCK];
+        padded[..x.len()].copy_from_slice(x);
+        Self(padded)
+    }
+}
+
+/// The first `min(n, LANES)` numbers of x, zeros behind them.
+#[inline(always)]
+pub(crate) fn read<V: Vector>(v: V, x: &[V::T], n: usize) -> V::V {
+    if n >= V::LANES { v.load(x) } else { v.load_partial(&x[..n]) }
+}
+
+/// Writes the first `min(n, LANES)` lanes.
+#[inline(always)]
+pub(crate) fn write<V: Vector>(v: V, x: &mut [V::T], n: usize, y: V::V) {
+    if n >= V::LANES { v.store(x, y) } else { v.store_partial(&mut x[..n], y) }
+}
+
+/// The stretch of tokens that starts at `from` and has no other document start before `to`.
+#[inline(always)]
+pub(crate) fn stretch_end(starts: Option<&[u8]>, from: usize, to: usize) -> usize {
+    starts.map_or(to, |s| (from + 1..to).find(|&t| s[t] != 0).unwrap_or(to))
+}
+
+/// Start of the stretch of tokens that ends at `to`: the last document start after `from`, else `from`.
+#[inline(always)]
+pub(crate) fn stretch_start(starts: Option<&[u8]>, from: usize, to: usize) -> usize {
+    starts.map_or(from, |s| (from..to).rfind(|&t| s[t] != 0).unwrap_or(from))
+}
+
+/// Whether a document starts at `t`.
+#[inline(always)]
+pub(crate) fn is_start(starts: Option<&[u8]>, t: usize) -> bool {
+    starts.is_some_and(|s| s[t] != 0)
+}

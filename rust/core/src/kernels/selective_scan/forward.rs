@@ -1,0 +1,276 @@
+//! The forward pass: tasks over rows and blocks of channels, chunks of tokens, groups of states.
+
+use super::{
+    CHUNK, Columns, Dims, Inputs, Panel, PerChannel, fill_rates, is_start, read, stretch_end, write,
+};
+use crate::kernels::channels::{BLOCK, Task};
+use crate::numeric::Scalar;
+use crate::parallel::{Shared, for_each_task};
+use crate::simd::{self, Kernel, Vector, math};
+
+/// Writes y `[B, T, I]` and the states that [`super::backward()`] needs.
+///
+/// With `state` `[B, N, I]` the scan continues from it and leaves its own end there; without, it starts at zero.
+/// `kept` has [`Dims::kept_len`] elements, `scratch` at least [`Dims::forward_scratch_len`].
+///
+/// # Panics
+/// If a slice does not fit the sizes.
+pub fn forward<T: Scalar>(
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    mut state: Option<&mut [T]>,
+    kept: &mut [T],
+    scratch: &mut [T],
+    y: &mut [T],
+) {
+    inputs.check(dims);
+    assert_eq!(y.len(), inputs.u.len(), "y [B, T, I]");
+    assert_eq!(kept.len(), dims.kept_len(), "kept states");
+    assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, N, I]");
+    let a = &mut scratch[..dims.forward_scratch_len()];
+    fill_rates(dims, inputs.a_log, a);
+    let a = &*a;
+    for row in 0..dims.layout.rows {
+        let first = &mut kept[dims.kept_at(row, 0)..][..dims.states * dims.padded()];
+        let from = state.as_deref().map(|s| &s[row * dims.states * dims.channels..]);
+        for (n, h) in first.chunks_exact_mut(dims.padded()).enumerate() {
+            h.fill(T::ZERO);
+            if let Some(from) = from {
+                h[..dims.channels].copy_from_slice(&from[n * dims.channels..][..dims.channels]);
+            }
+        }
+    }
+    let split = dims.split();
+    let (kept_shared, y) = (Shared::new(&mut *kept), Shared::new(y));
+    for_each_task(split.tasks(), |index| {
+        simd::run(Forward { dims, inputs, a, kept: kept_shared, y, task: split.task(index) });
+    });
+    if let Some(state) = &mut state {
+        for (index, h) in state.chunks_exact_mut(dims.channels).enumerate() {
+            let (row, n) = (index / dims.states, index % dims.states);
+            let last = dims.kept_at(row, dims.chunks()) + n * dims.padded();
+            h.copy_from_slice(&kept[last..][..dims.channels]);
+        }
+    }
+}
+
+/// One task of the forward pass.
+struct Forward<'a, T> {
+    dims: &'a Dims<'a>,
+    inputs: &'a Inputs<'a, T>,
+    a: &'a [T],
+    kept: Shared<'a, T>,
+    y: Shared<'a, T>,
+    task: Task,
+}
+
+impl<T: Scalar> Kernel<T> for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        // 32 registers hold 8 states and their rates beside the operands, 16 hold 4.
+        match V::LANES {
+            4 | 16 => self.rows::<V, 2>(v),
+            _ => self.rows::<V, 1>(v),
+        }
+    }
+}
+
+impl<T: Scalar> Forward<'_, T> {
+    #[inline(always)]
+    fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
+        let block = &self.task.channels;
+        let bias = PerChannel::new(&self.inputs.delta_bias[block.clone()]);
+        let skip = PerChannel::new(&self.inputs.d[block.clone()]);
+        let (mut delta, mut x, mut y) = (Panel::new(), Panel::new(), Panel::new());
+        for row in self.task.rows.clone() {
+            for chunk in 0..self.dims.chunks() {
+                let (from, to) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(self.dims.layout.length));
+                self.open(v, row, from..to, &bias, &skip, &mut delta, &mut x, &mut y);
+                self.chunk::<V, W>(v, row, chunk, from..to, &delta, &x, &mut y);
+                self.close(v, row, from..to, &y);
+            }
+        }
+    }
+
+    /// δ = softplus(delta + bias), x = δ·u, y = D·u for a chunk.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
+    fn open<V: Vector<T = T>>(
+        &self,
+        v: V,
+        row: usize,
+        tokens: std::ops::Range<usize>,
+        bias: &PerChannel<T>,
+        skip: &PerChannel<T>,
+        delta: &mut Panel<T>,
+        x: &mut Panel<T>,
+        y: &mut Panel<T>,
+    ) {
+        let (block, channels) = (&self.task.channels, self.dims.channels);
+        for (index, t) in tokens.enumerate() {
+            let at = (row * self.dims.layout.length + t) * channels + block.start;
+            for i in (0..block.len()).step_by(V::LANES) {
+                let n = block.len() - i;
+                let u = read(v, &self.inputs.u[at + i..], n);
+                let raw = v.add(read(v, &self.inputs.delta[at + i..], n), v.load(&bias.0[i..]));
+                let step = math::softplus(v, raw);
+                let to = index * BLOCK + i;
+                v.store(&mut delta.0[to..], step);
+                v.store(&mut x.0[to..], v.mul(step, u));
+                v.store(&mut y.0[to..], v.mul(u, v.load(&skip.0[i..])));
+            }
+        }
+    }
+
+    /// y ← y·silu(z) for a chunk.
+    #[inline(always)]
+    fn close<V: Vector<T = T>>(&self, v: V, row: usize, tokens: std::ops::Range<usize>, y: &Panel<T>) {
+        let (block, channels) = (&self.task.channels, self.dims.channels);
+        for (index, t) in tokens.enumerate() {
+            let token = row * self.dims.layout.length + t;
+            // SAFETY: this token's channels of this task's block; no other task has them.
+            let out = unsafe { self.y.slice(token * channels + block.start, block.len()) };
+            let z = &self.inputs.z.data[token * self.inputs.z.stride + block.start..][..block.len()];
+            for i in (0..block.len()).step_by(V::LANES) {
+                let n = block.len() - i;
+                let gate = math::silu(v, read(v, &z[i..], n));
+                write(v, &mut out[i..], n, v.mul(v.load(&y.0[index * BLOCK + i..]), gate));
+            }
+        }
+    }
+
+    /// The recurrence over a chunk: y += Σ_n C·h, and the state at the chunk's end.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
+    fn chunk<V: Vector<T = T>, const W: usize>(
+        &self,
+        v: V,
+        row: usize,
+        chunk: usize,
+        tokens: std::ops::Range<usize>,
+        delta: &Panel<T>,
+        x: &Panel<T>,
+        y: &mut Panel<T>,
+    ) {
+        let (block, dims) = (&self.task.channels, self.dims);
+        let starts = dims.layout.row_starts(row);
+        let mut from = tokens.start;
+        while from < tokens.end {
+            let to = stretch_end(starts, from, tokens.end);
+            let fresh = is_start(starts, from);
+            let mut n = 0;
+            while n < dims.states {
+                let group = if n + 4 <= dims.states { 4 } else { 1 };
+                for i in (0..block.len()).step_by(W * V::LANES) {
+                    let state = n * dims.padded() + block.start + i;
+                    let panel = (from - tokens.start) * BLOCK + i;
+                    let stretch = Stretch {
+                        len: to - from,
+                        bc: Columns::new(
+                            self.inputs.bc.data,
+                            (row * dims.layout.length + from) * self.inputs.bc.stride + n,
+                            self.inputs.bc.stride,
+                        ),
+                        states: dims.states,
+                        a: &self.a[state..],
+                        stride: dims.padded(),
+                        delta: &delta.0[panel..],
+                        x: &x.0[panel..],
+                    };
+                    let kept = |chunk| dims.kept_at(row, chunk) + state;
+                    let span = (group - 1) * dims.padded() + W * V::LANES;
+                    // SAFETY: the channels of this block in this row's states: no other task has them.
+                    let before = (!fresh).then(|| unsafe { &*self.kept.slice(kept(chunk), span) });
+                    // SAFETY: as above, and another chunk.
+                    let after = (to == tokens.end).then(|| unsafe { self.kept.slice(kept(chunk + 1), span) });
+                    match group {
+                        4 => stretch.run::<V, W, 4>(v, before, after, &mut y.0[panel..]),
+                        _ => stretch.run::<V, W, 1>(v, before, after, &mut y.0[panel..]),
+                    }
+                }
+                n += group;
+            }
+            from = to;
+        }
+    }
+}
+
+/// A stretch of tokens without a document start inside, for G states of W vectors of channels.
+struct Stretch<'a, T> {
+    len: usize,
+    /// B of the first state and token on; C lies N columns behind.
+    bc: Columns<'a, T>,
+    states: usize,
+    /// Rates of the first state; those of the next lie `stride` further.
+    a: &'a [T],
+    stride: usize,
+    /// Panel rows, BLOCK apart.
+    delta: &'a [T],
+    x: &'a [T],
+}
+
+impl<T: Scalar> Stretch<'_, T> {
+    /// Runs the recurrence from `before` (`None`: zero) to `after` (`None`: not wanted) and adds Σ C·h to y.
+    #[inline(always)]
+    fn run<V: Vector<T = T>, const W: usize, const G: usize>(
+        &self,
+        v: V,
+        before: Option<&[T]>,
+        after: Option<&mut [T]>,
+        y: &mut [T],
+    ) {
+        let panel = (self.len - 1) * BLOCK + W * V::LANES;
+        assert!(self.delta.len() >= panel && self.x.len() >= panel && y.len() >= panel);
+        assert!(self.bc.data.len() >= (self.len - 1) * self.bc.stride + self.states + G);
+        let zero = v.splat(T::ZERO);
+        let mut a = [[zero; G]; W];
+        let mut h = [[zero; G]; W];
+        for w in 0..W {
+            for k in 0..G {
+                let at = k * self.stride + w * V::LANES;
+                a[w][k] = v.load(&self.a[at..]);
+                if let Some(before) = before {
+                    h[w][k] = v.load(&before[at..]);
+                }
+            }
+        }
+        for t in 0..self.len {
+            let (mut d, mut x, mut sum) = ([zero; W], [zero; W], [zero; W]);
+            for w in 0..W {
+                let at = t * BLOCK + w * V::LANES;
+                // SAFETY: inside the panels, whose lengths were checked above for every t and w.
+                unsafe {
+                    d[w] = v.load_ptr(self.delta.as_ptr().add(at));
+                    x[w] = v.load_ptr(self.x.as_ptr().add(at));
+                    sum[w] = v.load_ptr(y.as_ptr().add(at));
+                }
+            }
+            for k in 0..G {
+                let at = t * self.bc.stride + k;
+                // SAFETY: row t has `states + G` columns from here on, checked above.
+                let (b, c) = unsafe {
+                    (*self.bc.data.get_unchecked(at), *self.bc.data.get_unchecked(at + self.states))
+                };
+                let (b, c) = (v.splat(b), v.splat(c));
+                for w in 0..W {
+                    let decay = math::exp2_nonpositive(v, v.mul(d[w], a[w][k]));
+                    h[w][k] = v.mul_add(decay, h[w][k], v.mul(x[w], b));
+                    sum[w] = v.mul_add(h[w][k], c, sum[w]);
+                }
+            }
+            for w in 0..W {
+                // SAFETY: inside y, whose length was checked above.
+                unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum[w]) };
+            }
+        }
+        if let Some(after) = after {
+            for w in 0..W {
+                for k in 0..G {
+                    v.store(&mut after[k * self.stride + w * V::LANES..], h[w][k]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The recurrent form: one token per row.
+
+use super::super::channels::Columns;
+use super::Dims;
+use super::{fill_rates, read, write};
+use crate::numeric::Scalar;
+use crate::parallel::{Shared, for_each_task};
+use crate::simd::{self, Kernel, Vector, math};
+
+use super::Inputs;
+
+/// What a step reads: [`Inputs`] of one token per row.
+pub type StepInputs<'a, T> = Inputs<'a, T>;
+
+/// One token per row: moves `state` `[B, N, I]` on and writes y `[B, I]`. Equal to [`super::forward()`] on the whole
+/// sequence. The layout has one token per row; `scratch` has at least [`Dims::forward_scratch_len`] elements.
+///
+/// # Panics
+/// If a slice does not fit the sizes.
+pub fn step<T: Scalar>(dims: &Dims, inputs: &StepInputs<T>, state: &mut [T], scratch: &mut [T], y: &mut [T]) {
+    inputs.check(dims);
+    assert_eq!(dims.layout.length, 1, "a step takes one token per row");
+    assert_eq!(y.len(), inputs.u.len(), "y [B, I]");
+    assert_eq!(state.len(), dims.state_len(), "state [B, N, I]");
+    let a = &mut scratch[..dims.forward_scratch_len()];
+    fill_rates(dims, inputs.a_log, a);
+    let a = &*a;
+    let (state, y) = (Shared::new(state), Shared::new(y));
+    for_each_task(dims.layout.rows, |row| {
+        let len = dims.states * dims.channels;
+        // SAFETY: each task has a row of its own.
+        let (h, y) = unsafe { (state.slice(row * len, len), y.slice(row * dims.channels, dims.channels)) };
+        simd::run(Step { dims, inputs, a, row, h, y });
+    });
+}
+
+/// One row of a step.
+struct Step<'a, T> {
+    dims: &'a Dims<'a>,
+    inputs: &'a Inputs<'a, T>,
+    a: &'a [T],
+    row: usize,
+    h: &'a mut [T],
+    y: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Step<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        let Dims { channels, states, .. } = *self.dims;
+        let (inputs, padded) = (self.inputs, self.dims.padded());
+        if inputs.delta.is_empty() {
+            return;
+        }
+        let Columns { data: bc, stride } = inputs.bc;
+        let bc = &bc[self.row * stride..][..2 * states];
+        let z = &inputs.z.data[self.row * inputs.z.stride..][..channels];
+        for i in (0..channels).step_by(V::LANES) {
+            let (n, at) = (channels - i, self.row * channels + i);
+            let u = read(v, &inputs.u[at..], n);
+            let raw = v.add(read(v, &inputs.delta[at..], n), read(v, &inputs.delta_bias[i..], n));
+            let delta = math::softplus(v, raw);
+            let x = v.mul(delta, u);
+            let mut sum = v.mul(u, read(v, &inputs.d[i..], n));
+            for k in 0..states {
+                let h = &mut self.h[k * channels + i..];
+                let decay = math::exp2_nonpositive(v, v.mul(delta, v.load(&self.a[k * padded + i..])));
+                let new = v.mul_add(decay, read(v, h, n), v.mul(x, v.splat(bc[k])));
+                write(v, h, n, new);
+                sum = v.mul_add(new, v.splat(bc[states + k]), sum);
+            }
+            let gate = math::silu(v, read(v, &z[i..], n));
+            write(v, &mut self.y[i..], n, v.mul(sum, gate));
+        }
+    }
+}
