@@ -1,0 +1,281 @@
+//! Files and folders that are whole or absent, whatever interrupts their writing.
+//!
+//! A folder is staged as `.NAME.partial-PID` beside its place, every file synced, then the folder, then renamed, then the
+//! parent synced. One that was there before steps aside as `.NAME.replaced-PID` for that moment, and comes back if the
+//! rename never happened. What is deleted is renamed to `.NAME.removed-PID` first. So only complete folders have plain
+//! names, and [`recover`] knows what to do with every other.
+//!
+//! Locks are advisory and end with the process: none survives a kill. Mode bits are what the umask leaves. On Windows
+//! folders can be neither synced nor locked: best effort.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{FileRecord, hex};
+use crate::error::{Error, Result};
+
+/// A file that is hashed while it is written and synced at the end.
+pub(super) struct SyncedFile {
+    path: PathBuf,
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl SyncedFile {
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(|e| Error::storage(path, "create the file", e))?;
+        Ok(Self { path: path.to_path_buf(), file, hash: Sha256::new(), bytes: 0 })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|e| Error::storage(&self.path, "write", e))
+    }
+
+    pub(super) fn finish(self) -> Result<FileRecord> {
+        self.file.sync_all().map_err(|e| Error::storage(&self.path, "sync", e))?;
+        Ok(FileRecord { bytes: self.bytes, sha256: hex(&self.hash.finalize()) })
+    }
+}
+
+/// Writes a small file and syncs it.
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+    let mut file = SyncedFile::create(path)?;
+    file.write(bytes)?;
+    file.finish()
+}
+
+/// Replaces a small text file: readers see the old one or the new one.
+pub(super) fn replace_text(path: &Path, text: &str) -> Result<()> {
+    let (parent, name) = place(path)?;
+    let temporary = aside(&parent, &name, Aside::Partial);
+    write_synced(&temporary, text.as_bytes())?;
+    rename(&temporary, path)?;
+    sync_folder(&parent)
+}
+
+/// Syncs the entries of a folder.
+pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(windows) {
+        return Ok(());
+    }
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::storage(folder, "sync the folder", e))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::storage(to, "rename into place", e))
+}
+
+/// Why a folder or file is not under its plain name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aside {
+    Partial,
+    Replaced,
+    Removed,
+}
+
+impl Aside {
+    const ALL: [(Self, &str); 3] =
+        [(Self::Partial, ".partial-"), (Self::Replaced, ".replaced-"), (Self::Removed, ".removed-")];
+
+    fn mark(self) -> &'static str {
+        Self::ALL.into_iter().find_map(|(aside, mark)| (aside == self).then_some(mark)).unwrap_or_default()
+    }
+}
+
+fn aside(parent: &Path, name: &str, why: Aside) -> PathBuf {
+    parent.join(format!(".{name}{}{}", why.mark(), process::id()))
+}
+
+/// The plain name behind an aside name, and why it stands aside.
+fn plain(name: &str) -> Option<(&str, Aside)> {
+    let hidden = name.strip_prefix('.')?;
+    Aside::ALL.into_iter().find_map(|(why, mark)| {
+        let (plain, process) = hidden.rsplit_once(mark)?;
+        (!plain.is_empty() && process.parse::<u32>().is_ok()).then_some((plain, why))
+    })
+}
+
+/// The plain name of a complete folder that stepped aside for another that never came.
+pub(super) fn replaced_name(name: &str) -> Option<&str> {
+    plain(name).filter(|(_, why)| *why == Aside::Replaced).map(|(plain, _)| plain)
+}
+
+/// Parent folder and name of a path.
+fn place(path: &Path) -> Result<(PathBuf, String)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some(name) = name else {
+        let found = format!("{:?}", path.display());
+        return Err(Error::config("checkpoint", "a path that ends in a name", found, "choose another"));
+    };
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((parent.to_path_buf(), name.to_owned()))
+}
+
+/// Creates a folder and those above it, and syncs the lowest that existed before.
+pub(super) fn create_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let existing = folder.ancestors().skip(1).find(|f| f.is_dir()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| Error::storage(folder, "create the folder", e))?;
+    sync_folder(existing)
+}
+
+/// A folder in the making. Dropped before [`Staging::commit`], it is removed.
+#[derive(Debug)]
+pub(super) struct Staging {
+    folder: PathBuf,
+    target: PathBuf,
+    parent: PathBuf,
+    name: String,
+    lock: FolderLock,
+    done: bool,
+}
+
+impl Staging {
+    /// Waits for other writers of the parent folder, clears away what dead ones left, and makes an empty folder.
+    pub(super) fn begin(target: &Path) -> Result<Self> {
+        let (parent, name) = place(target)?;
+        create_folder(&parent)?;
+        let lock = FolderLock::wait(&parent)?;
+        recover(&parent, Some(&name))?;
+        let folder = aside(&parent, &name, Aside::Partial);
+        fs::create_dir(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
+        Ok(Self { folder, target: target.to_path_buf(), parent, name, lock, done: false })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Puts the folder in its place; the lock is handed on.
+    pub(super) fn commit(mut self) -> Result<(PathBuf, FolderLock)> {
+        sync_folder(&self.folder)?;
+        let replaced = aside(&self.parent, &self.name, Aside::Replaced);
+        let replaces = self.target.exists();
+        if replaces {
+            rename(&self.target, &replaced)?;
+        }
+        rename(&self.folder, &self.target)?;
+        self.done = true;
+        sync_folder(&self.parent)?;
+        if replaces {
+            remove(&replaced)?;
+        }
+        Ok((self.target.clone(), std::mem::take(&mut self.lock)))
+    }
+
+    /// Leaves everything as a process that dies here would.
+    #[cfg(test)]
+    pub(super) fn die(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.done {
+            // Nothing better can be done about a failure here: the next save clears it away.
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::storage(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a folder out of sight at once, then deletes it.
+pub(super) fn remove_folder(folder: &Path) -> Result<()> {
+    let (parent, name) = place(folder)?;
+    let removed = aside(&parent, &name, Aside::Removed);
+    rename(folder, &removed)?;
+    remove(&removed)
+}
+
+/// Clears away what interrupted writers left, the caller holding the lock: what is partial or removed goes, what was to
+/// be replaced comes back if nothing took its place. Only steps of checkpoints, their pointers and `name` are touched.
+pub(super) fn recover(parent: &Path, name: Option<&str>) -> Result<()> {
+    use super::schema::{BEST_FILE, LATEST_FILE, step_of};
+    for entry in fs::read_dir(parent).map_err(|e| Error::storage(parent, "list", e))? {
+        let entry = entry.map_err(|e| Error::storage(parent, "list", e))?;
+        let file_name = entry.file_name();
+        let Some((plain, why)) = file_name.to_str().and_then(plain) else { continue };
+        let ours =
+            step_of(plain).is_some() || [LATEST_FILE, BEST_FILE].contains(&plain) || name == Some(plain);
+        let target = parent.join(plain);
+        match why {
+            _ if !ours => {}
+            Aside::Replaced if !target.exists() => rename(&entry.path(), &target)?,
+            _ => remove(&entry.path())?,
+        }
+    }
+    Ok(())
+}
+
+/// Holds other writers off a folder of checkpoints for as long as it lives.
+#[derive(Debug, Default)]
+pub(super) struct FolderLock(#[expect(dead_code, reason = "closing it ends the lock")] Option<File>);
+
+impl FolderLock {
+    /// Waits for the lock. Where folders cannot be locked, the run's lock must do.
+    pub(super) fn wait(folder: &Path) -> Result<Self> {
+        if cfg!(windows) {
+            return Ok(Self(None));
+        }
+        let file = File::open(folder).map_err(|e| Error::storage(folder, "open the folder", e))?;
+        Ok(Self(file.lock().is_ok().then_some(file)))
+    }
+}
+
+/// Sole right to write a run folder; ends when it is dropped or the process ends in any way.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunLock {
+    /// File in the run folder that carries the lock.
+    pub const FILE: &'static str = ".lock";
+
+    /// Takes the lock of a run folder, which is created if need be; refuses if another process has it.
+    pub fn acquire(folder: &Path) -> Result<Self> {
+        create_folder(folder)?;
+        let path = folder.join(Self::FILE);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|e| Error::storage(&path, "open", e))?;
+        // File systems without locks answer with another error: two writers cannot be told apart there, and one must
+        // still be possible.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            let mut owner = String::new();
+            let _ = file.take(20).read_to_string(&mut owner);
+            let owner = if owner.trim().is_empty() { "unknown" } else { owner.trim() };
+            return Err(Error::config(
+                "run.folder",
+                "a folder that no other process writes to",
+                format!("{} in use by process {owner}", folder.display()),
+                "wait for it to end, or choose another folder",
+            ));
+        }
+        let id = format!("{}\n", process::id());
+        let noted = file.set_len(0).and_then(|()| file.write_all(id.as_bytes()));
+        noted.map_err(|e| Error::storage(&path, "write", e))?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,93 @@
+//! Checkpoints: folders that are whole or absent, and that prove it.
+//!
+//! ```text
+//! checkpoints/
+//!   step-00001000/
+//!     model.safetensors       parameters under their public names
+//!     optimizer.safetensors   moments
+//!     state.json              counters, configurations, whatever the caller needs to go on (schema.rs)
+//!     MANIFEST.json           size and SHA-256 of each file, and a digest of itself; written last
+//!   latest, best              name of a folder beside them
+//! ```
+//!
+//! Saving: stage in a sibling folder → fsync each file and the folder → rename → fsync the parent → update `latest`.
+//! Whatever a crash interrupts, the folders named `step-…` are complete, and the next save clears the rest away.
+//! Loading takes the newest folder that verifies and says why it passed over others. Nothing here knows what a session
+//! is: it stores named tensors and a [`StateFile`].
+//!
+//! | file | what |
+//! |---|---|
+//! | [`schema`] | names, version, `state.json` |
+//! | [`manifest`] | sizes and digests |
+//! | [`files`] | safetensors, streamed |
+//! | [`weights`] | tensors of a parameter table, from our own files and public ones |
+//! | [`atomic`] | staging, renaming, syncing, locking |
+//! | [`load`] | finding and verifying |
+//! | [`retention`] | `best`, pruning |
+//! | [`migrate`] | older schemas |
+
+#![forbid(unsafe_code)]
+
+pub mod atomic;
+pub mod files;
+pub mod load;
+pub mod manifest;
+pub mod migrate;
+pub mod retention;
+pub mod schema;
+pub mod weights;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::numeric::Scalar;
+
+pub use atomic::RunLock;
+pub use files::{Precision, Tensor, TensorFile};
+pub use load::{Loaded, list, load, verify};
+pub use manifest::Manifest;
+pub use retention::{mark_best, prune};
+pub use schema::{SCHEMA, StateFile, folder_name};
+
+use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, step_of};
+
+/// What a checkpoint holds. The tensors are borrowed and streamed: saving needs no second copy of them.
+#[derive(Clone, Debug)]
+pub struct Snapshot<'a, T> {
+    /// Parameters.
+    pub model: Vec<Tensor<'a, T>>,
+    /// Moments.
+    pub optimizer: Vec<Tensor<'a, T>>,
+    /// Everything else.
+    pub state: StateFile,
+}
+
+/// Saves to `folder`, replacing what is there, and returns it once it is on the disk. A folder named `step-…` becomes the
+/// `latest` of its parent.
+pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf> {
+    let staging = atomic::Staging::begin(folder)?;
+    write_files(staging.folder(), snapshot)?;
+    let (folder, _lock) = staging.commit()?;
+    if let (Some(root), Some(name)) = (folder.parent(), step_name(&folder)) {
+        atomic::replace_text(&root.join(LATEST_FILE), &format!("{name}\n"))?;
+    }
+    Ok(folder)
+}
+
+/// The files of a checkpoint, the manifest last, each synced.
+fn write_files<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<()> {
+    let mut manifest = Manifest::new(snapshot.state.step);
+    manifest.add(MODEL_FILE, files::write_tensors(&folder.join(MODEL_FILE), &snapshot.model)?);
+    manifest.add(OPTIMIZER_FILE, files::write_tensors(&folder.join(OPTIMIZER_FILE), &snapshot.optimizer)?);
+    manifest.add(STATE_FILE, atomic::write_synced(&folder.join(STATE_FILE), &snapshot.state.to_text())?);
+    atomic::write_synced(&folder.join(MANIFEST_FILE), &manifest.to_text())?;
+    Ok(())
+}
+
+/// The folder's name if it is one of a step.
+fn step_name(folder: &Path) -> Option<&str> {
+    folder.file_name()?.to_str().filter(|name| step_of(name).is_some())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,51 @@
+//! Which checkpoints stay: the newest, the best, and always the two newest that verify.
+
+use std::path::{Path, PathBuf};
+
+use super::atomic::{FolderLock, recover, remove_folder, replace_text};
+use super::load::{list, verify};
+use super::manifest::read_small;
+use super::schema::{BEST_FILE, folder_name, step_of};
+use crate::error::{Error, Result};
+
+/// Checkpoints that verify and are never pruned.
+const ALWAYS: usize = 2;
+
+/// Notes that the checkpoint of `step` is the best so far.
+pub fn mark_best(root: &Path, step: u64) -> Result<()> {
+    let name = folder_name(step);
+    if !root.join(&name).is_dir() {
+        let advice = "save it before it becomes the best";
+        return Err(Error::checkpoint(root, "best", format!("a checkpoint {name}"), "none", advice));
+    }
+    replace_text(&root.join(BEST_FILE), &format!("{name}\n"))
+}
+
+/// The step that was last marked best, if any and if its checkpoint is still there.
+pub fn best(root: &Path) -> Option<u64> {
+    let text = String::from_utf8(read_small(&root.join(BEST_FILE), 1024).ok()?).ok()?;
+    let name = text.trim_end();
+    step_of(name).filter(|_| root.join(name).is_dir())
+}
+
+/// Removes all but the `keep` newest, the best and the two newest that verify; returns what was removed.
+pub fn prune(root: &Path, keep: usize) -> Result<Vec<PathBuf>> {
+    let _lock = FolderLock::wait(root)?;
+    recover(root, None)?;
+    let steps = list(root)?;
+    if steps.len() <= keep.max(ALWAYS) {
+        return Ok(Vec::new());
+    }
+    let best = best(root);
+    let mut verified = 0;
+    let mut removed = Vec::new();
+    for (age, (step, folder)) in steps.into_iter().rev().enumerate() {
+        let needed = verified < ALWAYS && verify(&folder).is_ok();
+        verified += usize::from(needed);
+        if !needed && age >= keep && best != Some(step) {
+            remove_folder(&folder)?;
+            removed.push(folder);
+        }
+    }
+    Ok(removed)
+}
