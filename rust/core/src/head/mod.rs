@@ -1,6 +1,18 @@
 //! Heads: from features to a loss and back.
+//!
+//! [`HeadConfig`] says which, [`build`] makes it; a user of the crate brings one of their own by implementing [`Head`].
+//! [`pooling`] makes one feature of a document's hidden states before a head sees them.
 
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod losses;
+pub mod pooling;
+pub mod prototypes;
+pub mod rows;
+
+pub use config::{Expected, HeadConfig};
+pub use pooling::Pooling;
 
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec, Params};

@@ -1,10 +1,38 @@
 //! How parameters start. Every tensor draws from its own stream of random numbers, named by its id: adding a layer or
 //! a tensor never changes the start of another.
 
+use std::sync::Arc;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::numeric::Scalar;
+
+/// Numbers that are worked out when a tensor is filled and kept nowhere else; two are equal if their names are.
+#[derive(Clone)]
+pub struct Maker {
+    name: String,
+    make: Arc<dyn Fn() -> Vec<f64> + Send + Sync>,
+}
+
+impl Maker {
+    /// `name` says all that the numbers follow from.
+    pub fn new(name: impl Into<String>, make: impl Fn() -> Vec<f64> + Send + Sync + 'static) -> Self {
+        Self { name: name.into(), make: Arc::new(make) }
+    }
+}
+
+impl std::fmt::Debug for Maker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Maker").field(&self.name).finish()
+    }
+}
+
+impl PartialEq for Maker {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
 
 /// Distribution of a tensor's first values (MATH 1).
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +66,8 @@ pub enum Init {
     },
     /// Given numbers, as many as the tensor has.
     Values(Vec<f64>),
+    /// Numbers made on demand, as many as the tensor has.
+    Made(Maker),
 }
 
 /// Random numbers of one named purpose: seed and name give a stream that no other name shares.
@@ -65,6 +95,9 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
 impl Init {
     /// Fills a tensor whose rows have `columns` elements. The same seed and name give the same numbers.
     pub fn fill<T: Scalar>(&self, out: &mut [T], columns: usize, seed: u64, name: &str) {
+        if let Self::Made(maker) = self {
+            return Self::Values((maker.make)()).fill(out, columns, seed, name);
+        }
         let mut rng = stream(seed, name);
         for (i, x) in out.iter_mut().enumerate() {
             *x = T::from_f64(match self {
@@ -79,6 +112,7 @@ impl Init {
                     delta + (-(-delta).exp_m1()).ln()
                 }
                 Self::Values(values) => values[i],
+                Self::Made(_) => unreachable!("made above"),
             });
         }
     }

@@ -1,0 +1,362 @@
+//! The `head` part of a model's configuration: what it may say, what contradicts itself, and what it amounts to.
+//!
+//! ```json
+//! {"kind": "prototype", "n_classes": 256, "dim": null, "prototypes": "auto", "projection": "linear",
+//!  "loss": {"kind": "softmax", "scale": 16.0, "learn_scale": true}}
+//! {"kind": "linear", "n_outputs": 256, "loss": "softmax", "tied": false, "bias": false}
+//! {"kind": "none"}
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use super::prototypes::{Kind, SEPARATION_LIMIT};
+use crate::error::{Error, Result};
+
+/// Which head, with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum HeadConfig {
+    /// Directions of prototypes on the hypersphere.
+    Prototype(PrototypeConfig),
+    /// One linear map.
+    Linear(LinearConfig),
+    /// The gradient of the hidden states comes from the caller.
+    None {},
+}
+
+/// Settings of a prototype head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrototypeConfig {
+    /// Number of classes; absent for a loss that has none.
+    #[serde(default)]
+    pub n_classes: Option<usize>,
+    /// Length Q of a prototype (with the regression coordinate of the joint loss); absent: chosen by
+    /// [`PrototypeConfig::plan`].
+    #[serde(default)]
+    pub dim: Option<usize>,
+    /// How the prototypes are placed.
+    #[serde(default)]
+    pub prototypes: Placement,
+    /// How features reach the sphere.
+    #[serde(default)]
+    pub projection: Projection,
+    /// What training minimises.
+    #[serde(default)]
+    pub loss: LossConfig,
+}
+
+/// How prototypes are placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// The best that is exact or affordable, see [`Kind::choose`].
+    #[default]
+    Auto,
+    /// A regular simplex; needs Q ≥ C-1.
+    Simplex,
+    /// Smallest largest cosine: exact for 2Q ≥ C, optimised below.
+    Separated,
+    /// Independent random directions.
+    Random,
+    /// As auto at the start, then trained; repulsive losses only.
+    Learnable,
+}
+
+/// How features reach the sphere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// z = W·f + b.
+    #[default]
+    Linear,
+    /// z = f; needs Q = D.
+    Identity,
+}
+
+/// Loss of a prototype head (formulas in `losses`).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LossConfig {
+    /// Cross entropy of scaled cosines.
+    Softmax {
+        /// Factor s of the cosines, at the start if it is learned.
+        #[serde(default = "default_scale")]
+        scale: f64,
+        /// Whether s is a parameter.
+        #[serde(default = "default_learn_scale")]
+        learn_scale: bool,
+    },
+    /// Squared cosine distance to the target's prototype.
+    Cosine {},
+    /// Scaled softmax with an angular margin on the target.
+    Margin {
+        /// Factor s of the cosines.
+        #[serde(default = "default_scale")]
+        scale: f64,
+        /// Margin m in radians.
+        #[serde(default = "default_margin")]
+        margin: f64,
+    },
+    /// One number as the cosine to a pole.
+    Regression {
+        /// The number at the far pole.
+        low: f64,
+        /// The number at the pole.
+        high: f64,
+    },
+    /// One number and one class together.
+    Joint {
+        /// The number at the far pole.
+        low: f64,
+        /// The number at the pole.
+        high: f64,
+        /// Weight w of the class, 1-w of the number.
+        #[serde(default = "default_weight")]
+        weight: f64,
+    },
+}
+
+fn default_scale() -> f64 {
+    16.0
+}
+fn default_learn_scale() -> bool {
+    true
+}
+fn default_margin() -> f64 {
+    0.3
+}
+fn default_weight() -> f64 {
+    0.5
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self::Softmax { scale: default_scale(), learn_scale: default_learn_scale() }
+    }
+}
+
+/// Settings of a linear head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearConfig {
+    /// Classes or numbers.
+    pub n_outputs: usize,
+    /// What training minimises.
+    #[serde(default)]
+    pub loss: LinearLoss,
+    /// Whether the weight is the embedding.
+    #[serde(default)]
+    pub tied: bool,
+    /// Whether a bias is added.
+    #[serde(default)]
+    pub bias: bool,
+}
+
+/// Loss of a linear head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinearLoss {
+    /// Cross entropy over classes.
+    #[default]
+    Softmax,
+    /// Mean over the outputs of the squared error.
+    Squared,
+}
+
+/// What a head has to be compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// A class below this number.
+    Classes(usize),
+    /// This many numbers.
+    Values(usize),
+    /// A class below this number, and one number.
+    Joint(usize),
+    /// A gradient.
+    Cotangent,
+}
+
+/// The prototypes that a configuration amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Number of prototypes; 0 for pure regression.
+    pub classes: usize,
+    /// Length of z, with the coordinate of a regression pole.
+    pub dim: usize,
+    /// Length of a prototype: `dim`, or one less where coordinate 0 is the regression pole.
+    pub class_dim: usize,
+    /// How the prototypes are made.
+    pub kind: Kind,
+}
+
+impl HeadConfig {
+    /// Refuses settings that contradict each other, with the dotted key to change.
+    pub fn check(&self, d_model: usize) -> Result<()> {
+        match self {
+            Self::Prototype(config) => config.plan(d_model).map(|_| ()),
+            Self::Linear(config) => config.check(),
+            Self::None {} => Ok(()),
+        }
+    }
+
+    /// What the head has to be compared with.
+    pub fn expects(&self) -> Expected {
+        match self {
+            Self::Prototype(config) => match (config.loss, config.n_classes.unwrap_or(0)) {
+                (LossConfig::Regression { .. }, _) => Expected::Values(1),
+                (LossConfig::Joint { .. }, classes) => Expected::Joint(classes),
+                (_, classes) => Expected::Classes(classes),
+            },
+            Self::Linear(LinearConfig { n_outputs, loss, .. }) => match loss {
+                LinearLoss::Softmax => Expected::Classes(*n_outputs),
+                LinearLoss::Squared => Expected::Values(*n_outputs),
+            },
+            Self::None {} => Expected::Cotangent,
+        }
+    }
+}
+
+/// Largest dimension taken for a simplex when none is asked for.
+const SIMPLEX_DIM_MAX: usize = 4096;
+
+impl PrototypeConfig {
+    /// The prototypes of this configuration over features of `d_model`.
+    ///
+    /// Without `dim`, Q is C-1 (a simplex) as long as that is at most 4·D and 4,096, else D; at least 2, because a
+    /// direction on a line has no gradient.
+    pub fn plan(&self, d_model: usize) -> Result<Plan> {
+        self.check_loss()?;
+        let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
+        let classes = self.classes()?;
+        let dim = match (self.dim, self.projection) {
+            (Some(dim), Projection::Identity) if dim != d_model => {
+                return Err(Error::config(
+                    "model.head.dim",
+                    format!("{d_model}, the width of the model, for an identity projection"),
+                    dim,
+                    "leave it out, or set model.head.projection to \"linear\"",
+                ));
+            }
+            (Some(dim), _) => dim,
+            (None, Projection::Identity) => d_model,
+            (None, Projection::Linear) if classes == 0 => d_model,
+            (None, Projection::Linear) => {
+                let simplex = (classes - 1).max(2);
+                pole + if simplex <= SIMPLEX_DIM_MAX.min(4 * d_model) { simplex } else { d_model }
+            }
+        };
+        if dim < 2 + pole {
+            return Err(Error::config(
+                "model.head.dim",
+                format!("at least {}", 2 + pole),
+                dim,
+                "a direction on a line has no gradient: leave it out",
+            ));
+        }
+        let class_dim = dim - pole;
+        Ok(Plan { classes, dim, class_dim, kind: self.kind(classes, class_dim)? })
+    }
+
+    fn classes(&self) -> Result<usize> {
+        let key = "model.head.n_classes";
+        match (self.loss, self.n_classes) {
+            (LossConfig::Regression { .. }, None) => Ok(0),
+            (LossConfig::Regression { .. }, Some(n)) => {
+                Err(Error::config(key, "no classes for the regression loss", n, "leave it out"))
+            }
+            (_, Some(n)) if (2..=i32::MAX as usize).contains(&n) => Ok(n),
+            (_, found) => {
+                let found = found.map_or("nothing".to_owned(), |n| n.to_string());
+                Err(Error::config(key, "2 to 2147483647 classes", found, "set it to the number of classes"))
+            }
+        }
+    }
+
+    fn kind(&self, classes: usize, dim: usize) -> Result<Kind> {
+        let key = "model.head.prototypes";
+        let repulsive = matches!(self.loss, LossConfig::Softmax { .. } | LossConfig::Margin { .. });
+        match self.prototypes {
+            Placement::Auto => Ok(Kind::choose(classes, dim)),
+            found if classes == 0 => Err(Error::config(
+                key,
+                "\"auto\" for the regression loss, which has one pole and no prototypes",
+                format!("{found:?}").to_lowercase(),
+                "leave it out",
+            )),
+            Placement::Learnable if repulsive => Ok(Kind::choose(classes, dim)),
+            Placement::Learnable => Err(Error::config(
+                key,
+                "fixed prototypes for a loss that only attracts",
+                "learnable ones",
+                "they would collapse to one point, with a small loss and useless predictions: keep them fixed, or \
+                 set model.head.loss.kind to \"softmax\" or \"margin\"",
+            )),
+            Placement::Simplex if dim + 1 < classes => Err(Error::config(
+                "model.head.dim",
+                format!("at least {}, one less than the classes, for a simplex", classes - 1),
+                dim,
+                "raise it, or set model.head.prototypes to \"auto\"",
+            )),
+            Placement::Simplex => Ok(Kind::Simplex),
+            Placement::Separated if 2 * dim >= classes => Ok(Kind::choose(classes, dim)),
+            Placement::Separated if classes <= SEPARATION_LIMIT => Ok(Kind::Separated),
+            Placement::Separated => Err(Error::config(
+                key,
+                format!("at most {SEPARATION_LIMIT} classes for optimised prototypes"),
+                classes,
+                "set it to \"auto\"",
+            )),
+            Placement::Random => Ok(Kind::Random),
+        }
+    }
+
+    fn check_loss(&self) -> Result<()> {
+        let check = |holds: bool, key: &str, expected: &str, found: String| {
+            let advice = "change it, or leave model.head.loss out for the default";
+            if holds { Ok(()) } else { Err(Error::config(format!("model.head.loss.{key}"), expected, found, advice)) }
+        };
+        let scale = |s: f64| check(s > 0.0 && s.is_finite(), "scale", "a number above 0", s.to_string());
+        let range = |low: f64, high: f64| {
+            let holds = low < high && low.is_finite() && high.is_finite();
+            check(holds, "low", "two numbers, low below high", format!("low {low}, high {high}"))
+        };
+        match self.loss {
+            LossConfig::Softmax { scale: s, .. } => scale(s),
+            LossConfig::Cosine {} => Ok(()),
+            LossConfig::Margin { scale: s, margin } => {
+                let holds = (0.0..=std::f64::consts::FRAC_PI_2).contains(&margin);
+                scale(s)?;
+                check(holds, "margin", "an angle from 0 to π/2", margin.to_string())
+            }
+            LossConfig::Regression { low, high } => range(low, high),
+            LossConfig::Joint { low, high, weight } => {
+                range(low, high)?;
+                check((0.0..=1.0).contains(&weight), "weight", "a number from 0 to 1", weight.to_string())
+            }
+        }
+    }
+}
+
+impl LinearConfig {
+    fn check(&self) -> Result<()> {
+        let least = if self.loss == LinearLoss::Softmax { 2 } else { 1 };
+        if !(least..=i32::MAX as usize).contains(&self.n_outputs) {
+            return Err(Error::config(
+                "model.head.n_outputs",
+                format!("at least {least}"),
+                self.n_outputs,
+                "set it to the number of classes, or of numbers to predict",
+            ));
+        }
+        if self.tied && self.loss == LinearLoss::Squared {
+            return Err(Error::config(
+                "model.head.tied",
+                "false for the squared loss",
+                true,
+                "only a softmax over the vocabulary can share the embedding",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! Losses that pull ẑ towards one point: squared cosine, regression pole, and both together.
+//!
+//! They read the target's prototype and nothing else: O(Q) per row for any number of prototypes.
+
+use super::super::rows::{ABSOLUTE, Direction, LOSS, Record, SQUARED, blend, dots, for_each_block, scale};
+use crate::numeric::Scalar;
+use crate::simd::{self, Kernel, Vector};
+
+/// (1 - c)² with c = ẑ·p_y; g_z = -2(1-c)(p_y - c·ẑ)/‖z‖.
+///
+/// `prototypes` `[C, dim]`, `classes` `[n]`.
+pub fn cosine<T: Scalar>(
+    z: &mut [T],
+    dim: usize,
+    prototypes: &[T],
+    classes: &[i32],
+    records: &mut [Record<T>],
+) {
+    assert_eq!((z.len(), records.len()), (classes.len() * dim, classes.len()), "rows of z, records and classes");
+    for_each_block(z, records, [dim, 1], |first, z, records| {
+        simd::run(Cosine { z, dim, prototypes, classes: &classes[first..], records });
+    });
+}
+
+struct Cosine<'a, T> {
+    z: &'a mut [T],
+    dim: usize,
+    prototypes: &'a [T],
+    classes: &'a [i32],
+    records: &'a mut [Record<T>],
+}
+
+impl<T: Scalar> Kernel<T> for Cosine<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        for ((z, &class), record) in self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.records) {
+            *record = Record::default();
+            let Some(p) = prototype(self.prototypes, self.dim, class) else {
+                z.fill(T::ZERO);
+                continue;
+            };
+            let (zz, zp) = dots(v, z, p);
+            let direction = Direction::new(zz);
+            let rest = T::ONE - zp * direction.inverse;
+            record[LOSS] = rest * rest;
+            let (alpha, beta) = direction.backward(-(rest + rest), zp);
+            blend(v, z, alpha, p, beta);
+        }
+    }
+}
+
+/// The prototype of a class, none for a negative one.
+#[inline(always)]
+fn prototype<T>(prototypes: &[T], dim: usize, class: i32) -> Option<&[T]> {
+    let class = usize::try_from(class).ok()?;
+    Some(&prototypes[class * dim..(class + 1) * dim])
+}
+
+/// The numbers between which a regression predicts: the far pole and the pole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range<T> {
+    /// At cosine -1.
+    pub low: T,
+    /// At cosine 1.
+    pub high: T,
+}
+
+impl<T: Scalar> Range<T> {
+    /// Cosine that stands for a number.
+    #[inline(always)]
+    pub fn to_cosine(self, y: T) -> T {
+        (y - self.low + y - self.low) / (self.high - self.low) - T::ONE
+    }
+
+    /// Number that a cosine stands for.
+    #[inline(always)]
+    pub fn from_cosine(self, cosine: T) -> T {
+        (cosine + T::ONE) * T::from_f64(0.5) * (self.high - self.low) + self.low
+    }
+
+    /// The record of one prediction: loss (r - ĉ)² and errors in the numbers' unit; and the gradient -2(r - ĉ) of ĉ.
+    #[inline(always)]
+    fn compare(self, y: T, cosine: T, record: &mut Record<T>) -> T {
+        let rest = self.to_cosine(y) - cosine;
+        let error = self.from_cosine(cosine) - y;
+        record[LOSS] = rest * rest;
+        record[SQUARED] = error * error;
+        record[ABSOLUTE] = error.abs();
+        -(rest + rest)
+    }
+}
+
+/// (r - ẑ_0)² with r the target's cosine; g_z = -2(r - ẑ_0)(e_0 - ẑ_0·ẑ)/‖z‖.
+pub fn regression<T: Scalar>(
+    z: &mut [T],
+    dim: usize,
+    range: Range<T>,
+    values: &[T],
+    records: &mut [Record<T>],
+) {
+    assert_eq!((z.len(), records.len()), (values.len() * dim, values.len()), "rows of z, records and values");
+    for_each_block(z, records, [dim, 1], |first, z, records| {
+        simd::run(Regression { z, dim, range, values: &values[first..], records });
+    });
+}
+
+struct Regression<'a, T> {
+    z: &'a mut [T],
+    dim: usize,
+    range: Range<T>,
+    values: &'a [T],
+    records: &'a mut [Record<T>],
+}
+
+impl<T: Scalar> Kernel<T> for Regression<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        for ((z, &y), record) in self.z.chunks_exact_mut(self.dim).zip(self.values).zip(self.records) {
+            *record = Record::default();
+            let (zz, _) = dots(v, z, z);
+            let direction = Direction::new(zz);
+            let d_cosine = self.range.compare(y, z[0] * direction.inverse, record);
+            let (alpha, beta) = direction.backward(d_cosine, z[0]);
+            scale(v, z, beta);
+            z[0] += alpha;
+        }
+    }
+}
+
+/// (1-w)·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y.
+///
+/// `prototypes` `[C, dim - 1]`. Without a class a row has neither loss.
+#[expect(clippy::too_many_arguments, reason = "two losses with their targets")]
+pub fn joint<T: Scalar>(
+    z: &mut [T],
+    dim: usize,
+    prototypes: &[T],
+    range: Range<T>,
+    weight: T,
+    classes: &[i32],
+    values: &[T],
+    records: &mut [Record<T>],
+) {
+    assert_eq!((z.len(), classes.len()), (values.len() * dim, values.len()), "rows of z, classes and values");
+    for_each_block(z, records, [dim, 1], |first, z, records| {
+        let (classes, values) = (&classes[first..], &values[first..]);
+        simd::run(Joint { z, dim, prototypes, range, weight, classes, values, records });
+    });
+}
+
+struct Joint<'a, T> {
+    z: &'a mut [T],
+    dim: usize,
+    prototypes: &'a [T],
+    range: Range<T>,
+    weight: T,
+    classes: &'a [i32],
+    values: &'a [T],
+    records: &'a mut [Record<T>],
+}
+
+impl<T: Scalar> Kernel<T> for Joint<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        let rows = self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.values);
+        for (((z, &class), &y), record) in rows.zip(self.records) {
+            *record = Record::default();
+            let Some(p) = prototype(self.prototypes, self.dim - 1, class) else {
+                z.fill(T::ZERO);
+                continue;
+            };
+            let (first, z) = z.split_first_mut().expect("a pole before the class coordinates");
+            let (zz, zp) = dots(v, z, p);
+            let (whole, part) = (Direction::new(zz + *first * *first), Direction::new(zz));
+            let other = T::ONE - self.weight;
+            let d_cosine = other * self.range.compare(y, *first * whole.inverse, record);
+            let rest = T::ONE - zp * part.inverse;
+            record[LOSS] = other * record[LOSS] + self.weight * rest * rest;
+            let (pole, shrink) = whole.backward(d_cosine, *first);
+            let (alpha, beta) = part.backward(-(rest + rest) * self.weight, zp);
+            blend(v, z, alpha, p, beta + shrink);
+            *first = pole + shrink * *first;
+        }
+    }
+}

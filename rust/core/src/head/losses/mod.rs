@@ -1,0 +1,17 @@
+//! Losses on the hypersphere, each with its gradient beside it (MATH 4).
+//!
+//! z `[n, Q]` are the projected features, ẑ = z/max(‖z‖, 1e-8), p_k the unit prototypes. Every loss takes z, overwrites
+//! it with g_z, the gradient of the SUM of the losses, and leaves one [`Record`](super::rows::Record) per row; a row
+//! whose class is negative has loss 0 and gradient 0. The gradient g of ẑ goes through the norm as
+//! g_z = (g - ẑ(ẑ·g))/‖z‖.
+//!
+//! | loss | per row |
+//! |---|---|
+//! | [`cosine`] | (1 - ẑ·p_y)² |
+//! | [`regression`] | (r - ẑ_0)², r = 2(y - low)/(high - low) - 1 |
+//! | [`joint`] | (1-w)·regression(z) + w·cosine(z[1..]) |
+//! | [`Softmax`] | cross entropy of s·ẑ·Pᵀ, with or without an angular margin on the target |
+
+mod attraction;
+
+pub use attraction::{Range, cosine, joint, regression};

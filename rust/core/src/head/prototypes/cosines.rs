@@ -1,0 +1,48 @@
+//! The largest cosine between two different prototypes.
+
+use rayon::prelude::*;
+
+use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear};
+use crate::numeric::Scalar;
+
+/// Up to so many prototypes every pair is looked at; of more, this many at even distances among all.
+pub const ROWS_MAX: usize = 8192;
+
+/// Rows of a tile: tile × rows products are in memory at a time.
+const TILE: usize = 128;
+
+/// Largest cosine of two different rows of `prototypes` `[C, dim]`, which have unit length; -1 for fewer than two.
+///
+/// Above [`ROWS_MAX`] rows it is the largest among a fixed subsample: row i·C/ROWS_MAX for every i.
+pub fn largest_cosine<T: Scalar>(prototypes: &[T], dim: usize) -> f64 {
+    let classes = prototypes.len() / dim;
+    if classes <= ROWS_MAX {
+        return among(prototypes, dim);
+    }
+    let sample = (0..ROWS_MAX).flat_map(|i| {
+        let row = i * classes / ROWS_MAX;
+        prototypes[row * dim..(row + 1) * dim].iter().copied()
+    });
+    among(&sample.collect::<Vec<_>>(), dim)
+}
+
+fn among<T: Scalar>(rows: &[T], dim: usize) -> f64 {
+    let count = rows.len() / dim;
+    let mut products = vec![T::ZERO; TILE.min(count) * count];
+    let mut largest = -1.0_f64;
+    for first in (0..count).step_by(TILE) {
+        // Only the rows from here on: each pair once.
+        let (height, width) = (TILE.min(count - first), count - first);
+        let later = &rows[first * dim..];
+        linear(
+            MatRef::new(later, height, dim),
+            MatRef::new(later, width, dim),
+            MatMut::new(&mut products, height, width),
+            Accumulate::Overwrite,
+        );
+        let tile = products[..height * width].par_chunks(width).enumerate();
+        let tile_largest = tile.map(|(i, row)| row[i + 1..].iter().map(|x| x.to_f64()).fold(-1.0, f64::max));
+        largest = largest.max(tile_largest.reduce(|| -1.0, f64::max));
+    }
+    largest
+}

@@ -1,0 +1,108 @@
+//! Prototypes: C unit vectors in Q dimensions, one per class, as far from each other as they can be.
+//!
+//! | kind | when | largest cosine |
+//! |---|---|---|
+//! | simplex | Q ≥ C-1 | -1/(C-1), exact for every pair |
+//! | blocks | C/2 ≤ Q < C-1 | 0, the smallest possible |
+//! | separated | Q < C/2 | optimised; costs O(C²Q) per step |
+//! | near-orthogonal | more classes than that is worth | (d-1)/√p proven, see [`exact::near_orthogonal`] |
+//! | random | so many classes, or so few dimensions, that chance does as well | about √(1 - C^(-4/(Q-1))) |
+//!
+//! Everything follows from the sizes and the seed, with the same bits for any number of threads.
+
+pub mod cosines;
+pub mod exact;
+pub mod separation;
+
+use crate::params::init::{normal, stream};
+
+pub use cosines::largest_cosine;
+pub use separation::{append, separate};
+
+/// Most classes whose prototypes are optimised: memory and time grow with their square.
+pub const SEPARATION_LIMIT: usize = 8192;
+
+/// Operations of one optimisation step (C²·Q) up to which it is chosen by itself: about ten seconds on two cores.
+const SEPARATION_COST: usize = 150_000_000;
+
+/// How prototypes are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Every pair at cosine -1/(C-1).
+    Simplex,
+    /// Simplices on coordinates of their own.
+    Blocks,
+    /// Optimised.
+    Separated,
+    /// Values of the polynomials up to this degree over a prime field, as phases.
+    NearOrthogonal {
+        /// Largest degree.
+        degree: u32,
+    },
+    /// Independent random directions.
+    Random,
+}
+
+impl Kind {
+    /// The best that is exact or affordable for `classes` prototypes in `dim` dimensions.
+    pub fn choose(classes: usize, dim: usize) -> Self {
+        if classes <= dim + 1 {
+            Self::Simplex
+        } else if classes <= 2 * dim {
+            Self::Blocks
+        } else if classes <= SEPARATION_LIMIT
+            && classes.saturating_mul(classes).saturating_mul(dim.max(32)) <= SEPARATION_COST
+        {
+            Self::Separated
+        } else {
+            match exact::least_degree(classes, dim) {
+                Some((degree, bound)) if bound < random_cosine(classes, dim) => Self::NearOrthogonal { degree },
+                _ => Self::Random,
+            }
+        }
+    }
+
+    /// Name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simplex => "simplex",
+            Self::Blocks => "blocks of simplices",
+            Self::Separated => "separated",
+            Self::NearOrthogonal { .. } => "near-orthogonal",
+            Self::Random => "random",
+        }
+    }
+
+    /// The prototypes, row-major `[classes, dim]`.
+    pub fn build(self, classes: usize, dim: usize, seed: u64) -> Vec<f64> {
+        match self {
+            Self::Simplex => exact::simplex(classes, dim),
+            Self::Blocks => exact::blocks(classes, dim),
+            Self::Separated => separate(classes, dim, seed),
+            Self::NearOrthogonal { degree } => exact::near_orthogonal(classes, dim, degree),
+            Self::Random => random(classes, dim, seed),
+        }
+    }
+}
+
+/// Largest cosine to expect among random directions: C²/2 pairs, each above ρ with a chance near (1-ρ²)^((Q-1)/2).
+fn random_cosine(classes: usize, dim: usize) -> f64 {
+    (1.0 - (classes as f64).powf(-4.0 / (dim.max(2) - 1) as f64)).sqrt()
+}
+
+/// Independent uniform directions.
+pub fn random(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
+    let mut rng = stream(seed, "head.prototypes");
+    let mut rows: Vec<f64> = (0..classes * dim).map(|_| normal(&mut rng)).collect();
+    rows.chunks_exact_mut(dim).for_each(normalise);
+    rows
+}
+
+/// Divides a row by its norm.
+fn normalise(row: &mut [f64]) {
+    let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+    row.iter_mut().for_each(|x| *x /= norm);
+}
+
+#[cfg(test)]
+mod tests;

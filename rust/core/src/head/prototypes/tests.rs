@@ -1,0 +1,168 @@
+use super::*;
+use crate::parallel::Threads;
+
+fn cosine(rows: &[f64], dim: usize, i: usize, j: usize) -> f64 {
+    rows[i * dim..][..dim].iter().zip(&rows[j * dim..][..dim]).map(|(a, b)| a * b).sum()
+}
+
+/// Largest cosine by its definition.
+fn largest(rows: &[f64], dim: usize) -> f64 {
+    let classes = rows.len() / dim;
+    let pairs = (0..classes).flat_map(|i| (0..i).map(move |j| (i, j)));
+    pairs.map(|(i, j)| cosine(rows, dim, i, j)).fold(-1.0, f64::max)
+}
+
+fn assert_unit(rows: &[f64], dim: usize) {
+    for i in 0..rows.len() / dim {
+        let square = cosine(rows, dim, i, i);
+        assert!((square - 1.0).abs() < 1e-13, "row {i} has squared length {square}");
+    }
+}
+
+#[test]
+fn every_pair_of_a_simplex_has_the_same_cosine() {
+    for (classes, dim) in [(2, 1), (2, 2), (3, 2), (9, 8), (9, 12), (257, 256)] {
+        let rows = Kind::Simplex.build(classes, dim, 0);
+        assert_unit(&rows, dim);
+        let expected = -1.0 / (classes - 1) as f64;
+        for i in 0..classes {
+            for j in 0..i {
+                let found = cosine(&rows, dim, i, j);
+                // Sums of at most 256 terms, each rounded.
+                assert!((found - expected).abs() < 1e-14, "{classes} classes, pair {i} {j}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_have_no_positive_cosine_and_end_at_the_orthoplex() {
+    for (classes, dim) in [(5, 3), (10, 5), (10, 7), (10, 8), (100, 50), (101, 60)] {
+        assert_eq!(Kind::choose(classes, dim), Kind::Blocks);
+        let rows = Kind::Blocks.build(classes, dim, 0);
+        assert_unit(&rows, dim);
+        let found = largest(&rows, dim);
+        assert!(found.abs() < 1e-15, "{classes} classes in {dim} dimensions: {found}");
+    }
+}
+
+#[test]
+fn near_orthogonal_rows_keep_their_bound() {
+    for (classes, dim, degree) in [(44, 23, 1), (484, 22, 2), (2000, 27, 3)] {
+        let (least, bound) = exact::least_degree(classes, dim).unwrap();
+        assert_eq!(least, degree);
+        let rows = exact::near_orthogonal(classes, dim, degree);
+        assert_unit(&rows, dim);
+        let found = largest(&rows, dim);
+        assert!(found < bound + 1e-12, "{classes} classes in {dim} dimensions: {found} over {bound}");
+        assert!(found > 0.5 * bound, "the bound is far from what is reached: {found} of {bound}");
+    }
+}
+
+#[test]
+fn the_choice_follows_what_is_exact_affordable_or_proven() {
+    assert_eq!(Kind::choose(256, 255), Kind::Simplex);
+    assert_eq!(Kind::choose(100, 50), Kind::Blocks);
+    assert_eq!(Kind::choose(100, 49), Kind::Separated);
+    assert_eq!(Kind::choose(1000, 100), Kind::Separated);
+    assert_eq!(Kind::choose(50_000, 256), Kind::NearOrthogonal { degree: 2 });
+    assert_eq!(Kind::choose(50_000, 10), Kind::Random);
+}
+
+#[test]
+fn tens_of_thousands_of_classes_are_nearly_orthogonal_at_once() {
+    let (classes, dim) = (50_000, 256);
+    let kind = Kind::choose(classes, dim);
+    let rows: Vec<f32> = kind.build(classes, dim, 0).into_iter().map(|x| x as f32).collect();
+    // p = 127: at most 1/√127 = 0.0887; independent random rows reach 0.4.
+    let found = largest_cosine(&rows[..4096 * dim], dim);
+    assert!(found < 0.0888, "{found}");
+}
+
+#[test]
+fn the_largest_cosine_is_that_of_all_pairs_across_tiles() {
+    let dim = 5;
+    let mut rows = random(300, dim, 1);
+    let found = largest_cosine(&rows, dim);
+    assert!((found - largest(&rows, dim)).abs() < 1e-15);
+    // Two equal rows in different tiles.
+    rows.copy_within(3 * dim..4 * dim, 290 * dim);
+    assert!((largest_cosine(&rows, dim) - 1.0).abs() < 1e-15);
+    assert_eq!(largest_cosine(&rows[..dim], dim), -1.0);
+}
+
+#[test]
+fn optimised_prototypes_reach_the_table_for_any_seed() {
+    // Reached by the reference to this many digits; 1 % of the distance to 1 is the slack for another start.
+    for (classes, dim, reached) in [(100, 3, 0.9335), (100, 10, 0.3367), (100, 25, 0.1112), (10, 3, 0.4045)] {
+        for seed in 0..3 {
+            let rows = separate(classes, dim, seed);
+            assert_unit(&rows, dim);
+            let found = largest(&rows, dim);
+            let allowed = reached + 0.01 * (1.0 - reached);
+            assert!(found <= allowed, "{classes} classes, {dim} dimensions, seed {seed}: {found} over {allowed}");
+        }
+    }
+    assert!(largest(&separate(100, 10, 0), 10) <= 0.345);
+    assert!(largest(&separate(100, 25, 0), 25) <= 0.115);
+}
+
+#[test]
+#[ignore = "a minute of optimisation"]
+fn optimised_prototypes_reach_the_table_for_many_classes() {
+    let table = [
+        (200, 3, 0.9667),
+        (200, 10, 0.4547),
+        (200, 25, 0.1835),
+        (200, 50, 0.0771),
+        (1000, 3, 0.9936),
+        (1000, 10, 0.6309),
+        (1000, 25, 0.3321),
+        (1000, 50, 0.1891),
+        (1000, 100, 0.0981),
+    ];
+    for (classes, dim, reached) in table {
+        let start = std::time::Instant::now();
+        let found = largest_cosine(&separate(classes, dim, 0), dim);
+        println!("{classes} {dim}: {found:.4} of {reached} in {:.2} s", start.elapsed().as_secs_f64());
+        let allowed = reached + 0.01 * (1.0 - reached);
+        assert!(found <= allowed, "{classes} classes, {dim} dimensions: {found} over {allowed}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
+    let one = Threads::new(Some(1)).unwrap().install(|| separate(40, 6, 7)).unwrap();
+    for threads in [2, 3, 8] {
+        let many = Threads::new(Some(threads)).unwrap().install(|| separate(40, 6, 7)).unwrap();
+        assert!(one == many, "{threads} threads");
+    }
+    assert_ne!(one, separate(40, 6, 8));
+    assert_eq!(random(5, 4, 1), random(5, 4, 1));
+    assert_ne!(random(5, 4, 1), random(5, 4, 2));
+}
+
+#[test]
+fn a_new_class_goes_where_its_smallest_angle_is_largest_and_no_other_moves() {
+    // Three directions at 120° in the plane: the best new one halves an angle.
+    let mut rows = exact::simplex(3, 2);
+    let before = rows.clone();
+    append(&mut rows, 2, 1, 0);
+    assert_eq!(rows[..6], before);
+    assert_unit(&rows, 2);
+    let nearest = (0..3).map(|k| cosine(&rows, 2, 3, k)).fold(-1.0, f64::max);
+    assert!((nearest - 0.5).abs() < 1e-3, "{nearest}");
+
+    // An orthoplex without its last two corners: they are found, whichever comes first.
+    let mut rows = exact::blocks(6, 3);
+    rows.truncate(4 * 3);
+    append(&mut rows, 3, 2, 0);
+    let found = largest(&rows, 3);
+    assert!(found < 1e-3, "{found}");
+
+    // A free dimension: at most a right angle away from everything, and none closer.
+    let mut rows = exact::simplex(5, 6);
+    append(&mut rows, 6, 1, 0);
+    let nearest = (0..5).map(|k| cosine(&rows, 6, 5, k)).fold(-1.0, f64::max);
+    assert!(nearest < 1e-3, "{nearest}");
+}
