@@ -314,7 +314,11 @@ impl PrototypeConfig {
     fn check_loss(&self) -> Result<()> {
         let check = |holds: bool, key: &str, expected: &str, found: String| {
             let advice = "change it, or leave model.head.loss out for the default";
-            if holds { Ok(()) } else { Err(Error::config(format!("model.head.loss.{key}"), expected, found, advice)) }
+            if holds {
+                Ok(())
+            } else {
+                Err(Error::config(format!("model.head.loss.{key}"), expected, found, advice))
+            }
         };
         let scale = |s: f64| check(s > 0.0 && s.is_finite(), "scale", "a number above 0", s.to_string());
         let range = |low: f64, high: f64| {
@@ -339,7 +343,7 @@ impl PrototypeConfig {
 }
 
 impl LinearConfig {
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let least = if self.loss == LinearLoss::Softmax { 2 } else { 1 };
         if !(least..=i32::MAX as usize).contains(&self.n_outputs) {
             return Err(Error::config(

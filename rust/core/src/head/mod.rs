@@ -11,9 +11,19 @@ pub mod pooling;
 pub mod prototypes;
 pub mod rows;
 
-pub use config::{Expected, HeadConfig};
-pub use pooling::Pooling;
+mod cotangent;
+mod linear_head;
+mod prototype_head;
+#[cfg(test)]
+mod tests;
 
+pub use config::{Expected, HeadConfig};
+pub use cotangent::CotangentHead;
+pub use linear_head::LinearHead;
+pub use pooling::Pooling;
+pub use prototype_head::PrototypeHead;
+
+use crate::error::Result;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec, Params};
 
@@ -24,8 +34,39 @@ pub enum Targets<'a, T> {
     Classes(&'a [i32]),
     /// `[n, K]` numbers.
     Values(&'a [T]),
+    /// One class and one number for each feature.
+    Joint {
+        /// `[n]` class, -1 for none: then the number counts for nothing either.
+        classes: &'a [i32],
+        /// `[n]` numbers.
+        values: &'a [T],
+    },
     /// `[n, D]`: the loss is the sum of features · cotangent.
     Cotangent(&'a [T]),
+}
+
+impl<T> Targets<'_, T> {
+    /// Name of the kind.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Classes(_) => "classes",
+            Self::Values(_) => "numbers",
+            Self::Joint { .. } => "classes with numbers",
+            Self::Cotangent(_) => "a cotangent",
+        }
+    }
+
+    /// Panics unless there are n of them; `width` numbers each, where they are numbers.
+    pub(crate) fn check(&self, n: usize, width: usize) {
+        match self {
+            Self::Classes(classes) => assert_eq!(classes.len(), n, "classes"),
+            Self::Values(values) => assert_eq!(values.len(), n * width, "numbers"),
+            Self::Joint { classes, values } => {
+                assert_eq!((classes.len(), values.len()), (n, n), "joint targets");
+            }
+            Self::Cotangent(cotangent) => assert_eq!(cotangent.len(), n * width, "numbers of the cotangent"),
+        }
+    }
 }
 
 /// Which predictions are counted besides the loss.
@@ -48,9 +89,9 @@ pub struct HeadReport {
     pub scored: u64,
     /// Counted predictions that were right.
     pub correct: u64,
-    /// Sum of squared errors of predicted numbers, in their units.
+    /// Sum of squared errors of predicted numbers, in their units; of several numbers per target, their mean.
     pub squared_error: f64,
-    /// Sum of absolute errors of predicted numbers, in their units.
+    /// Sum of absolute errors of predicted numbers, as above.
     pub absolute_error: f64,
 }
 
@@ -64,6 +105,11 @@ pub trait Head<T: Scalar>: Send + Sync {
 
     /// Scores of one feature: classes, numbers, or 0 for a head that only passes a cotangent back.
     fn n_scores(&self) -> usize;
+
+    /// What turns the scores of classes into logits: the scale of a softmax over cosines, else 1.
+    fn logit_scale(&self, _params: &Params<T>) -> f64 {
+        1.0
+    }
 
     /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses: dx is overwritten, `dparams` accumulated.
     #[expect(
@@ -83,4 +129,13 @@ pub trait Head<T: Scalar>: Send + Sync {
 
     /// Scores of x `[n, D]` into out `[n, n_scores]`: cosines, logits or numbers in their units.
     fn scores(&self, params: &Params<T>, x: &[T], scratch: &mut [T], out: &mut [T]);
+}
+
+/// The head of a configuration over features of `d_model`. `seed` places prototypes that no formula gives.
+pub fn build<T: Scalar>(config: &HeadConfig, d_model: usize, seed: u64) -> Result<Box<dyn Head<T>>> {
+    Ok(match config {
+        HeadConfig::Prototype(config) => Box::new(PrototypeHead::new(config.clone(), d_model, seed)?),
+        HeadConfig::Linear(config) => Box::new(LinearHead::new(config.clone(), d_model)?),
+        HeadConfig::None {} => Box::new(CotangentHead::new(d_model)),
+    })
 }

@@ -221,7 +221,10 @@ mod tests {
                         Pooling::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
                     };
                     let found = out[s * WIDTH + channel];
-                    assert!((found - expected).abs() <= 1e-14, "{pooling:?} {s} {channel}: {found} {expected}");
+                    assert!(
+                        (found - expected).abs() <= 1e-14,
+                        "{pooling:?} {s} {channel}: {found} {expected}"
+                    );
                 }
             }
         }

@@ -12,21 +12,19 @@ use crate::simd::Vector;
 const BLOCK: usize = 32;
 
 /// What a row leaves: numbers to be summed over the rows, indexed by the constants below.
-pub type Record<T> = [T; 5];
+pub type Record<T> = [T; FIELDS];
+/// Numbers of a record.
+pub const FIELDS: usize = 3;
 /// The loss.
 pub const LOSS: usize = 0;
-/// 1 if the prediction was counted and right.
-pub const CORRECT: usize = 1;
 /// Squared error of the predicted number, in its unit.
-pub const SQUARED: usize = 2;
+pub const SQUARED: usize = 1;
 /// Absolute error of the predicted number, in its unit.
-pub const ABSOLUTE: usize = 3;
-/// Derivative of the loss with respect to the scale of a softmax.
-pub const DSCALE: usize = 4;
+pub const ABSOLUTE: usize = 2;
 
 /// Sums of the records, in order.
-pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; 5] {
-    let mut sums = [0.0; 5];
+pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
+    let mut sums = [0.0; FIELDS];
     for record in records {
         for (sum, x) in sums.iter_mut().zip(record) {
             *sum += x.to_f64();
@@ -35,54 +33,34 @@ pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; 5] {
     sums
 }
 
-/// Calls `task(first row, rows of a, rows of b)` for blocks of rows of two matrices with `widths` columns.
-pub fn for_each_block<A: Send, B: Send>(
-    a: &mut [A],
-    b: &mut [B],
-    widths: [usize; 2],
-    task: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+/// Rows of scores for this many classes that are in memory at a time: 4 MiB of f32, but at least 32 rows.
+pub fn chunk_rows(n: usize, classes: usize) -> usize {
+    ((1 << 20) / classes.max(1)).max(32).min(n)
+}
+
+/// Rows from row `first` to the next one whose index is a multiple of `stride`.
+pub fn next_multiple(first: usize, stride: usize) -> usize {
+    first.next_multiple_of(stride) - first
+}
+
+/// Calls `task(first row, rows of a)` for blocks of rows of `width` columns.
+pub fn for_each_block<T: Send>(a: &mut [T], width: usize, task: impl Fn(usize, &mut [T]) + Sync + Send) {
+    a.par_chunks_mut(BLOCK * width).with_max_len(1).enumerate().for_each(|(i, a)| task(i * BLOCK, a));
+}
+
+/// Calls `task(first row, rows of z, their records)` for blocks of rows of `width` columns.
+pub fn for_each_recorded_block<T: Scalar>(
+    z: &mut [T],
+    width: usize,
+    records: &mut [Record<T>],
+    task: impl Fn(usize, &mut [T], &mut [Record<T>]) + Sync + Send,
 ) {
-    assert_eq!(a.len() / widths[0], b.len() / widths[1], "rows of the two matrices");
-    a.par_chunks_mut(BLOCK * widths[0])
-        .zip(b.par_chunks_mut(BLOCK * widths[1]))
+    assert_eq!(z.len(), records.len() * width, "a record per row");
+    z.par_chunks_mut(BLOCK * width)
+        .zip(records.par_chunks_mut(BLOCK))
         .with_max_len(1)
         .enumerate()
-        .for_each(|(i, (a, b))| task(i * BLOCK, a, b));
-}
-
-/// out += the sum over the rows of x `[n, width]`.
-pub fn add_column_sums<T: Scalar>(x: &[T], out: &mut [T]) {
-    let width = out.len();
-    // Columns are independent, so they may be dealt out; each is summed over the rows in order.
-    out.par_chunks_mut(64).with_max_len(1).enumerate().for_each(|(i, out)| {
-        let mut sums = [0.0_f64; 64];
-        for row in x.chunks_exact(width) {
-            for (sum, x) in sums.iter_mut().zip(&row[i * 64..i * 64 + out.len()]) {
-                *sum += x.to_f64();
-            }
-        }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out += T::from_f64(sum);
-        }
-    });
-}
-
-/// Every row of y becomes `row`.
-pub fn fill_rows<T: Scalar>(y: &mut [T], row: &[T]) {
-    for y in y.chunks_exact_mut(row.len()) {
-        y.copy_from_slice(row);
-    }
-}
-
-/// First index of the largest number.
-pub fn argmax<T: Scalar>(x: &[T]) -> usize {
-    let mut best = 0;
-    for (i, value) in x.iter().enumerate() {
-        if *value > x[best] {
-            best = i;
-        }
-    }
-    best
+        .for_each(|(i, (z, records))| task(i * BLOCK, z, records));
 }
 
 /// (z·z, z·p).
@@ -156,5 +134,54 @@ impl<T: Scalar> Direction<T> {
     pub fn backward(&self, a: T, zp: T) -> (T, T) {
         let alpha = a * self.inverse;
         (alpha, -alpha * (zp * self.inverse) * self.inverse * self.curved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{assert_close, numbers};
+    use crate::simd::{Isa, Kernel, run_on};
+
+    /// All that the losses do with vectors, on slices that start anywhere.
+    struct Pieces<'a> {
+        z: &'a mut [f32],
+        p: &'a [f32],
+        a: f32,
+        b: f32,
+    }
+
+    impl Kernel<f32> for Pieces<'_> {
+        type Output = [f32; 2];
+
+        #[inline(always)]
+        fn run<V: Vector<T = f32>>(self, v: V) -> [f32; 2] {
+            let (zz, zp) = dots(v, self.z, self.p);
+            blend(v, self.z, self.a, self.p, self.b);
+            scale(v, self.z, self.a);
+            [zz, zp]
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_agrees_with_f64_for_all_lengths() {
+        let (a, b) = (0.75, -1.25);
+        for isa in Isa::available() {
+            for len in 0..4 * 16 + 4 {
+                let (mut z, p) = (numbers::<f32>(len + 1, 1), numbers::<f32>(len + 3, 2));
+                let (z, p) = (&mut z[1..], &p[3..]);
+                let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+                let (z64, p64) = (wide(z), wide(p));
+                let pairs = || z64.iter().zip(&p64);
+                let dots64 = [z64.iter().map(|z| z * z).sum(), pairs().map(|(z, p)| z * p).sum()];
+                let blended: Vec<f64> = pairs().map(|(z, p)| a * (a * p + b * z)).collect();
+                let found = run_on(isa, Pieces { z, p, a: a as f32, b: b as f32 });
+                let what = format!("{} at length {len}", isa.name());
+                // One rounding per operation, as many additions as a lane has.
+                let bound = (len as f64 + 4.0) * f64::from(f32::EPSILON);
+                assert_close(&what, &wide(z), &blended, bound);
+                assert_close(&what, &wide(&found), &dots64, bound);
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Losses that pull ẑ towards one point: squared cosine, regression pole, and both together.
 //!
-//! They read the target's prototype and nothing else: O(Q) per row for any number of prototypes.
+//! They read the target's prototype and nothing else: O(Q) per row for any number of prototypes. Each row leaves a
+//! [`Record`] of its loss and errors.
 
-use super::super::rows::{ABSOLUTE, Direction, LOSS, Record, SQUARED, blend, dots, for_each_block, scale};
+use super::super::rows::{
+    ABSOLUTE, Direction, LOSS, Record, SQUARED, blend, dots, for_each_recorded_block, scale,
+};
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};
 
@@ -16,8 +19,8 @@ pub fn cosine<T: Scalar>(
     classes: &[i32],
     records: &mut [Record<T>],
 ) {
-    assert_eq!((z.len(), records.len()), (classes.len() * dim, classes.len()), "rows of z, records and classes");
-    for_each_block(z, records, [dim, 1], |first, z, records| {
+    assert_eq!(z.len(), classes.len() * dim, "rows of z and classes");
+    for_each_recorded_block(z, dim, records, |first, z, records| {
         simd::run(Cosine { z, dim, prototypes, classes: &classes[first..], records });
     });
 }
@@ -100,8 +103,8 @@ pub fn regression<T: Scalar>(
     values: &[T],
     records: &mut [Record<T>],
 ) {
-    assert_eq!((z.len(), records.len()), (values.len() * dim, values.len()), "rows of z, records and values");
-    for_each_block(z, records, [dim, 1], |first, z, records| {
+    assert_eq!(z.len(), values.len() * dim, "rows of z and values");
+    for_each_recorded_block(z, dim, records, |first, z, records| {
         simd::run(Regression { z, dim, range, values: &values[first..], records });
     });
 }
@@ -146,7 +149,7 @@ pub fn joint<T: Scalar>(
     records: &mut [Record<T>],
 ) {
     assert_eq!((z.len(), classes.len()), (values.len() * dim, values.len()), "rows of z, classes and values");
-    for_each_block(z, records, [dim, 1], |first, z, records| {
+    for_each_recorded_block(z, dim, records, |first, z, records| {
         let (classes, values) = (&classes[first..], &values[first..]);
         simd::run(Joint { z, dim, prototypes, range, weight, classes, values, records });
     });

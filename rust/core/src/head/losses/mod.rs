@@ -1,9 +1,8 @@
 //! Losses on the hypersphere, each with its gradient beside it (MATH 4).
 //!
 //! z `[n, Q]` are the projected features, ẑ = z/max(‖z‖, 1e-8), p_k the unit prototypes. Every loss takes z, overwrites
-//! it with g_z, the gradient of the SUM of the losses, and leaves one [`Record`](super::rows::Record) per row; a row
-//! whose class is negative has loss 0 and gradient 0. The gradient g of ẑ goes through the norm as
-//! g_z = (g - ẑ(ẑ·g))/‖z‖.
+//! it with g_z, the gradient of the SUM of the losses; a row whose class is negative has loss 0 and gradient 0. The
+//! gradient g of ẑ goes through the norm as g_z = (g - ẑ(ẑ·g))/‖z‖, and as g/1e-8 where the floor acts.
 //!
 //! | loss | per row |
 //! |---|---|
@@ -13,5 +12,10 @@
 //! | [`Softmax`] | cross entropy of s·ẑ·Pᵀ, with or without an angular margin on the target |
 
 mod attraction;
+mod softmax;
 
 pub use attraction::{Range, cosine, joint, regression};
+pub use softmax::{Softmax, SoftmaxSums, directions, through_the_norm};
+
+#[cfg(test)]
+mod tests;

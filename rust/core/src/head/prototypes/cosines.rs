@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::super::losses::directions;
 use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear};
 use crate::numeric::Scalar;
 
@@ -11,19 +12,17 @@ pub const ROWS_MAX: usize = 8192;
 /// Rows of a tile: tile × rows products are in memory at a time.
 const TILE: usize = 128;
 
-/// Largest cosine of two different rows of `prototypes` `[C, dim]`, which have unit length; -1 for fewer than two.
+/// Largest cosine of two different rows of `prototypes` `[C, dim]` of any length; -1 for fewer than two.
 ///
 /// Above [`ROWS_MAX`] rows it is the largest among a fixed subsample: row i·C/ROWS_MAX for every i.
 pub fn largest_cosine<T: Scalar>(prototypes: &[T], dim: usize) -> f64 {
     let classes = prototypes.len() / dim;
-    if classes <= ROWS_MAX {
-        return among(prototypes, dim);
-    }
-    let sample = (0..ROWS_MAX).flat_map(|i| {
-        let row = i * classes / ROWS_MAX;
-        prototypes[row * dim..(row + 1) * dim].iter().copied()
-    });
-    among(&sample.collect::<Vec<_>>(), dim)
+    let count = classes.min(ROWS_MAX);
+    let rows: Vec<T> =
+        (0..count).flat_map(|i| prototypes[i * classes / count * dim..][..dim].iter().copied()).collect();
+    let mut units = vec![T::ZERO; rows.len()];
+    directions(&rows, &mut units, dim);
+    among(&units, dim)
 }
 
 fn among<T: Scalar>(rows: &[T], dim: usize) -> f64 {

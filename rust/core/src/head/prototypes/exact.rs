@@ -27,7 +27,10 @@ fn fill_simplex(rows: &mut [f64], dim: usize, members: std::ops::Range<usize>, c
 /// The smallest possible largest cosine, 0 (Rankin), for dim + 1 < classes ≤ 2·dim: C-Q blocks of near-equal size, a
 /// simplex each on coordinates of its own. 2·Q classes are the orthoplex.
 pub fn blocks(classes: usize, dim: usize) -> Vec<f64> {
-    assert!(classes > dim && classes <= 2 * dim, "{classes} classes do not fit into blocks in {dim} dimensions");
+    assert!(
+        classes > dim && classes <= 2 * dim,
+        "{classes} classes do not fit into blocks in {dim} dimensions"
+    );
     let count = classes - dim;
     let mut rows = vec![0.0; classes * dim];
     let (mut first, mut column) = (0, 0);
@@ -90,5 +93,5 @@ pub fn near_orthogonal(classes: usize, dim: usize, degree: u32) -> Vec<f64> {
 
 /// The largest prime ≤ n.
 fn prime_below(n: usize) -> Option<usize> {
-    (2..=n).rev().find(|&n| (2..).take_while(|d| d * d <= n).all(|d| n % d != 0))
+    (2..=n).rev().find(|&n| (2..=n.isqrt()).all(|d| n % d != 0))
 }

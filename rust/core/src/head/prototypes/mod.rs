@@ -56,7 +56,9 @@ impl Kind {
             Self::Separated
         } else {
             match exact::least_degree(classes, dim) {
-                Some((degree, bound)) if bound < random_cosine(classes, dim) => Self::NearOrthogonal { degree },
+                Some((degree, bound)) if bound < random_cosine(classes, dim) => {
+                    Self::NearOrthogonal { degree }
+                }
                 _ => Self::Random,
             }
         }
@@ -101,7 +103,9 @@ pub fn random(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
 /// Divides a row by its norm.
 fn normalise(row: &mut [f64]) {
     let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
-    row.iter_mut().for_each(|x| *x /= norm);
+    for x in row {
+        *x /= norm;
+    }
 }
 
 #[cfg(test)]

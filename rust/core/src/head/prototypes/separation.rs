@@ -88,8 +88,10 @@ fn place(rows: &[f64], dim: usize, seed: u64) -> Vec<f64> {
                 best.0 = largest;
                 best.1.copy_from_slice(x);
             }
-            let sum = simd::run(Weights { row, sharpness, largest });
-            row.iter_mut().for_each(|w| *w /= sum);
+            let sum = simd::run(Weights { row: &mut *row, sharpness, largest });
+            for w in row {
+                *w /= sum;
+            }
         });
         pull(&w, &p, dim, &mut descent.gradient);
         descent.step(&mut x, dim, 1.0, between(RATE, step));
@@ -139,7 +141,8 @@ impl Kernel<f32> for Weights<'_> {
         let mut sum = zero;
         for chunk in self.row.chunks_mut(V::LANES) {
             let exponent = v.mul(factor, v.sub(v.load_partial(chunk), largest));
-            let weight = v.select_less(exponent, least, zero, math::exp2_nonpositive(v, v.min(exponent, zero)));
+            let weight =
+                v.select_less(exponent, least, zero, math::exp2_nonpositive(v, v.min(exponent, zero)));
             v.store_partial(chunk, weight);
             // The lanes behind the end count for nothing.
             sum = v.add(sum, v.load_partial(chunk));
@@ -159,7 +162,13 @@ struct Descent {
 
 impl Descent {
     fn new(len: usize) -> Self {
-        Self { gradient: vec![0.0; len], momentum: vec![0.0; len], squares: Vec::new(), variance: 0.0, steps: 0 }
+        Self {
+            gradient: vec![0.0; len],
+            momentum: vec![0.0; len],
+            squares: Vec::new(),
+            variance: 0.0,
+            steps: 0,
+        }
     }
 
     /// Moves the rows of p against `factor`·gradient and back to unit length.
@@ -167,15 +176,17 @@ impl Descent {
         self.steps += 1;
         self.squares.resize(p.len() / dim, 0.0);
         let rows = self.gradient.par_chunks_mut(dim).zip(self.momentum.par_chunks_mut(dim));
-        rows.zip(p.par_chunks(dim)).zip(&mut self.squares).with_min_len(16).for_each(|(((g, m), p), square)| {
-            let along = dot(g, p);
-            *square = 0.0;
-            for ((g, m), p) in g.iter().zip(m).zip(p) {
-                let g = (g - along * p) * factor as f32;
-                *m = 0.9 * *m + 0.1 * g;
-                *square += f64::from(g) * f64::from(g);
-            }
-        });
+        rows.zip(p.par_chunks(dim)).zip(&mut self.squares).with_min_len(16).for_each(
+            |(((g, m), p), square)| {
+                let along = dot(g, p);
+                *square = 0.0;
+                for ((g, m), p) in g.iter().zip(m).zip(p) {
+                    let g = (g - along * p) * factor as f32;
+                    *m = 0.9 * *m + 0.1 * g;
+                    *square += f64::from(g) * f64::from(g);
+                }
+            },
+        );
         let mean = self.squares.iter().sum::<f64>() / p.len() as f64;
         self.variance = 0.99 * self.variance + 0.01 * mean;
         let unbiased = self.variance / (1.0 - 0.99_f64.powi(self.steps));
@@ -187,7 +198,9 @@ impl Descent {
                 *p -= length as f32 * (m - along * *p);
             }
             let norm = dot(p, p).sqrt();
-            p.iter_mut().for_each(|p| *p /= norm);
+            for p in p {
+                *p /= norm;
+            }
         });
     }
 }

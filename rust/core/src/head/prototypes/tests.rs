@@ -100,7 +100,10 @@ fn optimised_prototypes_reach_the_table_for_any_seed() {
             assert_unit(&rows, dim);
             let found = largest(&rows, dim);
             let allowed = reached + 0.01 * (1.0 - reached);
-            assert!(found <= allowed, "{classes} classes, {dim} dimensions, seed {seed}: {found} over {allowed}");
+            assert!(
+                found <= allowed,
+                "{classes} classes, {dim} dimensions, seed {seed}: {found} over {allowed}"
+            );
         }
     }
     assert!(largest(&separate(100, 10, 0), 10) <= 0.345);

@@ -1,0 +1,57 @@
+//! No head: the gradient of the hidden states comes from the caller, who has the loss.
+
+use super::{Accuracy, Head, HeadReport, Targets};
+use crate::numeric::Scalar;
+use crate::params::{Grads, ParamSpec, Params};
+
+/// L = Σ x·cotangent, one target; dx = cotangent. It has no scores.
+#[derive(Clone, Copy, Debug)]
+pub struct CotangentHead {
+    d_model: usize,
+}
+
+impl CotangentHead {
+    /// Over hidden states of `d_model`.
+    pub fn new(d_model: usize) -> Self {
+        Self { d_model }
+    }
+}
+
+impl<T: Scalar> Head<T> for CotangentHead {
+    fn params(&self) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    fn scratch(&self, _n: usize) -> usize {
+        0
+    }
+
+    fn n_scores(&self) -> usize {
+        0
+    }
+
+    fn forward_backward(
+        &self,
+        _params: &Params<T>,
+        x: &[T],
+        targets: Targets<T>,
+        _accuracy: Accuracy,
+        _scratch: &mut [T],
+        dx: Option<&mut [T]>,
+        _dparams: Option<&mut Grads<T>>,
+    ) -> HeadReport {
+        let Targets::Cotangent(cotangent) = targets else {
+            panic!("a model without a head takes a cotangent, not {}", targets.name())
+        };
+        targets.check(x.len() / self.d_model, self.d_model);
+        if let Some(dx) = dx {
+            dx.copy_from_slice(cotangent);
+        }
+        let loss = x.iter().zip(cotangent).map(|(x, c)| x.to_f64() * c.to_f64()).sum();
+        HeadReport { loss, count: 1, ..HeadReport::default() }
+    }
+
+    fn scores(&self, _params: &Params<T>, _x: &[T], _scratch: &mut [T], out: &mut [T]) {
+        assert!(out.is_empty(), "a model without a head has no scores");
+    }
+}

@@ -1,0 +1,181 @@
+//! The plain linear head, the baseline to compare prototypes with.
+//!
+//!     o = x·Wᵀ + b            `lm_head.weight` [C, D] (or the embedding, tied), `lm_head.bias` [C]
+//!     softmax   L = ln Σ_k e^(o_k) - o_y           g_o = softmax(o) - onehot
+//!     squared   L = Σ_k (o_k - y_k)²/K             g_o = 2(o - y)/K
+//!     g_x = g_o·W,  g_W = g_oᵀ·x,  g_b = Σ g_o
+//!
+//! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
+
+use super::config::{LinearConfig, LinearLoss};
+use super::prototype_head::stride;
+use super::rows::{chunk_rows, next_multiple};
+use super::{Accuracy, Head, HeadReport, Targets};
+use crate::error::Result;
+use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
+use crate::kernels::softmax::{self, Dims, Gradient};
+use crate::numeric::Scalar;
+use crate::params::{Grads, Init, ParamSpec, Params};
+
+/// A linear head; see the module.
+#[derive(Debug)]
+pub struct LinearHead {
+    config: LinearConfig,
+    d_model: usize,
+}
+
+const WEIGHT: usize = 0;
+const BIAS: usize = 1;
+
+impl LinearHead {
+    /// A head over features of `d_model`.
+    pub fn new(config: LinearConfig, d_model: usize) -> Result<Self> {
+        config.check()?;
+        Ok(Self { config, d_model })
+    }
+
+    /// o `[n, C]` of x `[n, D]`.
+    fn outputs<T: Scalar>(&self, params: &Params<T>, x: &[T], o: &mut [T]) {
+        let (c, d) = (self.config.n_outputs, self.d_model);
+        let n = x.len() / d;
+        let accumulate = if self.config.bias { Accumulate::Add } else { Accumulate::Overwrite };
+        if self.config.bias {
+            matmul::fill_rows(MatMut::new(o, n, c), params.get(BIAS));
+        }
+        let weight = MatRef::new(params.get(WEIGHT), c, d);
+        matmul::linear(MatRef::new(x, n, d), weight, MatMut::new(o, n, c), accumulate);
+    }
+
+    /// The backward of [`LinearHead::outputs`] for d_o `[n, C]`.
+    fn outputs_backward<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        d_o: &[T],
+        dx: Option<&mut [T]>,
+        dparams: Option<&mut Grads<T>>,
+        scratch: &mut [T],
+    ) {
+        let (c, d) = (self.config.n_outputs, self.d_model);
+        let n = x.len() / d;
+        let d_o = MatRef::new(d_o, n, c);
+        if let Some(dx) = dx {
+            let weight = MatRef::new(params.get(WEIGHT), c, d);
+            matmul::linear_dx(d_o, weight, MatMut::new(dx, n, d), Accumulate::Overwrite);
+        }
+        let Some(dparams) = dparams else { return };
+        if let Some(dweight) = dparams.get(WEIGHT) {
+            matmul::linear_dw(d_o, MatRef::new(x, n, d), MatMut::new(dweight, c, d), scratch);
+        }
+        if self.config.bias
+            && let Some(dbias) = dparams.get(BIAS)
+        {
+            matmul::sum_rows(d_o, dbias, scratch);
+        }
+    }
+}
+
+impl<T: Scalar> Head<T> for LinearHead {
+    fn params(&self) -> Vec<ParamSpec> {
+        let (c, d) = (self.config.n_outputs, self.d_model);
+        let bound = 1.0 / (d as f64).sqrt();
+        let mut specs = vec![if self.config.tied {
+            ParamSpec::shared("embedding.weight", [c, d])
+        } else {
+            ParamSpec::new("lm_head.weight", [c, d], Init::Uniform { bound })
+        }];
+        if self.config.bias {
+            specs.push(ParamSpec::new("lm_head.bias", [c], Init::Zeros).no_decay());
+        }
+        specs
+    }
+
+    fn scratch(&self, n: usize) -> usize {
+        let c = self.config.n_outputs;
+        let rows = chunk_rows(n, c);
+        rows * c + matmul::linear_dw_scratch(rows, c, self.d_model).max(matmul::sum_rows_scratch(rows, c))
+    }
+
+    fn n_scores(&self) -> usize {
+        self.config.n_outputs
+    }
+
+    fn forward_backward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        targets: Targets<T>,
+        accuracy: Accuracy,
+        scratch: &mut [T],
+        mut dx: Option<&mut [T]>,
+        mut dparams: Option<&mut Grads<T>>,
+    ) -> HeadReport {
+        let (c, d) = (self.config.n_outputs, self.d_model);
+        let n = x.len() / d;
+        targets.check(n, c);
+        let stride = stride(accuracy, n, c);
+        let gradient = if dx.is_some() || dparams.is_some() { Gradient::Write } else { Gradient::Skip };
+        let rows = chunk_rows(n, c).max(1);
+        let mut report = HeadReport::default();
+        for first in (0..n).step_by(rows) {
+            let range = first..n.min(first + rows);
+            let x = &x[range.start * d..range.end * d];
+            let (o, scratch) = scratch.split_at_mut(range.len() * c);
+            self.outputs(params, x, o);
+            match (self.config.loss, targets) {
+                (LinearLoss::Softmax, Targets::Classes(classes)) => {
+                    let sample = stride.map(|stride| (next_multiple(first, stride), stride));
+                    cross_entropy(o, &classes[range.clone()], c, sample, gradient, &mut report);
+                }
+                (LinearLoss::Squared, Targets::Values(values)) => {
+                    squared(o, &values[range.start * c..range.end * c], c, &mut report);
+                }
+                (loss, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
+            }
+            if gradient == Gradient::Write {
+                let dx = dx.as_deref_mut().map(|dx| &mut dx[range.start * d..range.end * d]);
+                self.outputs_backward(params, x, o, dx, dparams.as_deref_mut(), scratch);
+            }
+        }
+        report
+    }
+
+    fn scores(&self, params: &Params<T>, x: &[T], _scratch: &mut [T], out: &mut [T]) {
+        self.outputs(params, x, out);
+    }
+}
+
+/// o becomes softmax(o) - onehot; `sample` is the first row whose prediction is looked at, and from row to row.
+fn cross_entropy<T: Scalar>(
+    o: &mut [T],
+    classes: &[i32],
+    width: usize,
+    sample: Option<(usize, usize)>,
+    gradient: Gradient,
+    report: &mut HeadReport,
+) {
+    let rows = classes.len();
+    if let Some((first, stride)) = sample.filter(|&(first, _)| first < rows) {
+        let dims = Dims { rows: rows - first, classes: width };
+        let (scored, correct) = softmax::count_correct(dims, &o[first * width..], &classes[first..], stride);
+        report.scored += scored;
+        report.correct += correct;
+    }
+    let sums = softmax::cross_entropy(Dims { rows, classes: width }, o, classes, T::ONE, gradient);
+    report.loss += sums.loss;
+    report.count += sums.count;
+}
+
+/// o becomes 2(o - y)/K.
+fn squared<T: Scalar>(o: &mut [T], values: &[T], width: usize, report: &mut HeadReport) {
+    let share = 1.0 / width as f64;
+    let slope = T::from_f64(2.0 * share);
+    for (o, &y) in o.iter_mut().zip(values) {
+        let error = *o - y;
+        report.squared_error += share * error.to_f64() * error.to_f64();
+        report.absolute_error += share * error.to_f64().abs();
+        *o = slope * error;
+    }
+    report.loss = report.squared_error;
+    report.count += (values.len() / width) as u64;
+}

@@ -1,0 +1,202 @@
+//! Cross entropy of scaled cosines, with or without an angular margin on the target.
+//!
+//!     c_k = ẑ·p_k                    L = ln Σ_k e^(s·c_k) - s·c_y
+//!     g_k = s·(softmax - onehot)_k   g_ẑ = g·P   g_P = gᵀ·ẑ   g_s = Σ (softmax - onehot)⊙c
+//!     margin (ArcFace): c_y is replaced by φ, and g_y by g_y·φ':
+//!         c > -cos m:  φ = cos(θ+m) = c·cos m - √(1-c²)·sin m,   φ' = cos m + c·sin m/√(1-c²),   1-c² ≥ 1e-12
+//!         c ≤ -cos m:  φ = c - m·sin m,   φ' = 1         (beyond θ+m = π the cosine would rise again)
+//!
+//! Rows are taken in chunks, so that the cosines of some thousand rows and classes are in memory and no more.
+
+use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, next_multiple, scale};
+use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
+use crate::kernels::softmax::{self, Dims, Gradient};
+use crate::numeric::Scalar;
+use crate::simd::{self, Kernel, Vector};
+
+/// Softmax over the cosines to unit prototypes.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax<'a, T> {
+    /// `[C, dim]`, rows of unit length.
+    pub prototypes: &'a [T],
+    /// Length of a prototype.
+    pub dim: usize,
+    /// Factor s of the cosines.
+    pub scale: T,
+    /// Margin m in radians; 0 for none.
+    pub margin: T,
+}
+
+/// Sums over the rows that have a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SoftmaxSums {
+    /// Σ of the losses.
+    pub loss: f64,
+    /// Rows with a class.
+    pub count: u64,
+    /// Gradient of the scale.
+    pub scale_gradient: f64,
+    /// Rows whose prediction was looked at.
+    pub scored: u64,
+    /// Predictions that were right.
+    pub correct: u64,
+}
+
+impl<T: Scalar> Softmax<'_, T> {
+    /// Elements of scratch for n rows.
+    pub fn scratch(n: usize, classes: usize, dim: usize) -> usize {
+        let rows = chunk_rows(n, classes);
+        rows * (classes + dim + 1) + linear_dw_scratch(rows, classes, dim)
+    }
+
+    /// Sums over z `[n, dim]`. With [`Gradient::Write`], z is overwritten by g_z and g_P added to `dprototypes`; otherwise
+    /// both are left alone. The predictions of every `stride`-th row are looked at, none without a stride.
+    pub fn run(
+        &self,
+        z: &mut [T],
+        classes: &[i32],
+        stride: Option<usize>,
+        gradient: Gradient,
+        mut dprototypes: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) -> SoftmaxSums {
+        assert_eq!(z.len(), classes.len() * self.dim, "rows of z and classes");
+        let rows = chunk_rows(classes.len(), self.prototypes.len() / self.dim).max(1);
+        let mut sums = SoftmaxSums::default();
+        for (i, (z, classes)) in z.chunks_mut(rows * self.dim).zip(classes.chunks(rows)).enumerate() {
+            let sample = stride.map(|stride| (next_multiple(i * rows, stride), stride));
+            let chunk = self.chunk(z, classes, sample, gradient, dprototypes.as_deref_mut(), scratch);
+            sums.loss += chunk.loss;
+            sums.count += chunk.count;
+            sums.scale_gradient += chunk.scale_gradient;
+            sums.scored += chunk.scored;
+            sums.correct += chunk.correct;
+        }
+        sums
+    }
+
+    fn chunk(
+        &self,
+        z: &mut [T],
+        targets: &[i32],
+        sample: Option<(usize, usize)>,
+        gradient: Gradient,
+        dprototypes: Option<&mut [T]>,
+        scratch: &mut [T],
+    ) -> SoftmaxSums {
+        let (n, dim, classes) = (targets.len(), self.dim, self.prototypes.len() / self.dim);
+        let (cosines, scratch) = scratch.split_at_mut(n * classes);
+        let (unit, scratch) = scratch.split_at_mut(n * dim);
+        let (slopes, scratch) = scratch.split_at_mut(n);
+        let prototypes = MatRef::new(self.prototypes, classes, dim);
+
+        directions(z, unit, dim);
+        linear(
+            MatRef::new(unit, n, dim),
+            prototypes,
+            MatMut::new(cosines, n, classes),
+            Accumulate::Overwrite,
+        );
+        let (scored, correct) = sample.map_or((0, 0), |(first, stride)| {
+            let first = first.min(n);
+            let dims = Dims { rows: n - first, classes };
+            softmax::count_correct(dims, &cosines[first * classes..], &targets[first..], stride)
+        });
+        let with_margin = self.margin > T::ZERO;
+        if with_margin {
+            for ((row, &target), slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&mut *slopes) {
+                if let Some(c) = usize::try_from(target).ok().map(|target| &mut row[target]) {
+                    (*c, *slope) = margin(*c, self.margin);
+                }
+            }
+        }
+        let dims = Dims { rows: n, classes };
+        let sums = softmax::cross_entropy(dims, cosines, targets, self.scale, gradient);
+        if gradient == Gradient::Write {
+            if with_margin {
+                for ((row, &target), &slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&*slopes) {
+                    if let Some(d) = usize::try_from(target).ok().map(|target| &mut row[target]) {
+                        *d *= slope;
+                    }
+                }
+            }
+            let d = MatRef::new(cosines, n, classes);
+            if let Some(dprototypes) = dprototypes {
+                let dp = MatMut::new(dprototypes, classes, dim);
+                linear_dw(d, MatRef::new(unit, n, dim), dp, scratch);
+            }
+            linear_dx(d, prototypes, MatMut::new(unit, n, dim), Accumulate::Overwrite);
+            through_the_norm(z, unit, dim);
+        }
+        SoftmaxSums {
+            loss: sums.loss,
+            count: sums.count,
+            scale_gradient: sums.scale_gradient,
+            scored,
+            correct,
+        }
+    }
+}
+
+/// (φ, φ') of the target's cosine.
+fn margin<T: Scalar>(c: T, m: T) -> (T, T) {
+    let (sin, cos) = m.to_f64().sin_cos();
+    let (sin, cos) = (T::from_f64(sin), T::from_f64(cos));
+    if c <= -cos {
+        (c - m * sin, T::ONE)
+    } else {
+        let height = (T::ONE - c * c).max(T::from_f64(1e-12)).sqrt();
+        (c * cos - height * sin, cos + c * sin / height)
+    }
+}
+
+/// unit = z/max(‖z‖, 1e-8), row by row.
+pub fn directions<T: Scalar>(z: &[T], unit: &mut [T], dim: usize) {
+    assert_eq!(z.len(), unit.len(), "rows of z and of directions");
+    unit.copy_from_slice(z);
+    for_each_block(unit, dim, |_, unit| simd::run(Directions { unit, dim }));
+}
+
+struct Directions<'a, T> {
+    unit: &'a mut [T],
+    dim: usize,
+}
+
+impl<T: Scalar> Kernel<T> for Directions<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        for row in self.unit.chunks_exact_mut(self.dim) {
+            let (square, _) = dots(v, row, row);
+            scale(v, row, Direction::new(square).inverse);
+        }
+    }
+}
+
+/// The backward of [`directions`]: z ← g_z = (g - ẑ(ẑ·g))/‖z‖ for the gradient g of ẑ, row by row.
+pub fn through_the_norm<T: Scalar>(z: &mut [T], gradient: &[T], dim: usize) {
+    assert_eq!(z.len(), gradient.len(), "rows of z and of its gradient");
+    for_each_block(z, dim, |first, z| {
+        simd::run(ThroughTheNorm { z, gradient: &gradient[first * dim..], dim });
+    });
+}
+
+struct ThroughTheNorm<'a, T> {
+    z: &'a mut [T],
+    gradient: &'a [T],
+    dim: usize,
+}
+
+impl<T: Scalar> Kernel<T> for ThroughTheNorm<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        for (z, g) in self.z.chunks_exact_mut(self.dim).zip(self.gradient.chunks_exact(self.dim)) {
+            let (zz, zg) = dots(v, z, g);
+            let (alpha, beta) = Direction::new(zz).backward(T::ONE, zg);
+            blend(v, z, alpha, g, beta);
+        }
+    }
+}

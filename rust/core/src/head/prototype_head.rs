@@ -1,0 +1,402 @@
+//! The hyperspherical prototype head: a projection onto the sphere, and prototypes to compare with.
+//!
+//! | tensor | shape | |
+//! |---|---|---|
+//! | `head.projection.weight` | `[Q, D]` | U(±1/√D), decayed; absent for an identity projection |
+//! | `head.projection.bias` | `[Q]` | 0 |
+//! | `head.prototypes` | `[C, Q]`, `[C, Q-1]` for the joint loss | fixed; learnable: its rows are brought to unit length where they are used |
+//! | `head.scale` | `[1]` | where it is learned |
+//!
+//!     z = W·f + b,  ẑ = z/max(‖z‖, 1e-8),  loss(ẑ, P) as in `losses`;  g_f = Wᵀ·g_z,  g_W = g_zᵀ·f,  g_b = Σ g_z
+//!
+//! Scores are the cosines ẑ·p_k, the predicted number for a regression, and the cosines followed by the number for the
+//! joint loss. Training with the cosine, regression or joint loss costs nothing that grows with C.
+
+use super::config::{LossConfig, Placement, Plan, Projection, PrototypeConfig};
+use super::losses::{self, Range, Softmax};
+use super::rows::{
+    ABSOLUTE, Direction, FIELDS, LOSS, Record, SQUARED, chunk_rows, dots, for_each_block, scale, totals,
+};
+use super::{Accuracy, Head, HeadReport, Targets};
+use crate::error::Result;
+use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
+use crate::kernels::softmax::{self, Dims, Gradient};
+use crate::numeric::Scalar;
+use crate::params::init::Maker;
+use crate::params::{Grads, Init, ParamSpec, Params};
+use crate::simd::{self, Kernel, Vector};
+
+/// Above so many classes only about [`SAMPLE`] predictions of a call are looked at.
+const CLASSES_ALL: usize = 4096;
+
+/// Predictions looked at above [`CLASSES_ALL`] classes: every n/256-th row, rounded up.
+const SAMPLE: usize = 256;
+
+/// Every how many rows a prediction is looked at.
+pub(super) fn stride(accuracy: Accuracy, n: usize, classes: usize) -> Option<usize> {
+    match accuracy {
+        Accuracy::Skip => None,
+        Accuracy::Count if classes <= CLASSES_ALL => Some(1),
+        Accuracy::Count => Some(n.div_ceil(SAMPLE).max(1)),
+    }
+}
+
+/// A prototype head; see the module.
+#[derive(Debug)]
+pub struct PrototypeHead {
+    config: PrototypeConfig,
+    plan: Plan,
+    d_model: usize,
+    seed: u64,
+}
+
+/// Places of the tensors among those declared.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    projection: Option<usize>,
+    prototypes: Option<usize>,
+    scale: Option<usize>,
+}
+
+impl PrototypeHead {
+    /// A head over features of `d_model`; `seed` places prototypes that are not given by a formula.
+    pub fn new(config: PrototypeConfig, d_model: usize, seed: u64) -> Result<Self> {
+        let plan = config.plan(d_model)?;
+        Ok(Self { config, plan, d_model, seed })
+    }
+
+    /// The prototypes it is made of.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    fn places(&self) -> Places {
+        let mut next = 0;
+        let mut take = |present: bool, tensors: usize| {
+            let place = present.then_some(next);
+            next += if present { tensors } else { 0 };
+            place
+        };
+        Places {
+            projection: take(self.config.projection == Projection::Linear, 2),
+            prototypes: take(self.plan.classes > 0, 1),
+            scale: take(matches!(self.config.loss, LossConfig::Softmax { learn_scale: true, .. }), 1),
+        }
+    }
+
+    fn is_learnable(&self) -> bool {
+        self.config.prototypes == Placement::Learnable
+    }
+
+    /// 1 where coordinate 0 is a regression pole beside classes.
+    fn pole(&self) -> usize {
+        self.plan.dim - self.plan.class_dim
+    }
+
+    fn range<T: Scalar>(&self) -> Option<Range<T>> {
+        match self.config.loss {
+            LossConfig::Regression { low, high } | LossConfig::Joint { low, high, .. } => {
+                Some(Range { low: T::from_f64(low), high: T::from_f64(high) })
+            }
+            _ => None,
+        }
+    }
+
+    /// z `[n, Q]` of x `[n, D]`.
+    fn project<T: Scalar>(&self, params: &Params<T>, x: &[T], z: &mut [T]) {
+        let Some(at) = self.places().projection else { return z.copy_from_slice(x) };
+        let (dim, d) = (self.plan.dim, self.d_model);
+        let n = z.len() / dim;
+        matmul::fill_rows(MatMut::new(z, n, dim), params.get(at + 1));
+        let (x, weight) = (MatRef::new(x, n, d), MatRef::new(params.get(at), dim, d));
+        matmul::linear(x, weight, MatMut::new(z, n, dim), Accumulate::Add);
+    }
+
+    /// The backward of [`PrototypeHead::project`] for dz `[n, Q]`.
+    fn project_backward<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        dz: &[T],
+        dx: Option<&mut [T]>,
+        dparams: Option<&mut Grads<T>>,
+        scratch: &mut [T],
+    ) {
+        let Some(at) = self.places().projection else {
+            if let Some(dx) = dx {
+                dx.copy_from_slice(dz);
+            }
+            return;
+        };
+        let (dim, d) = (self.plan.dim, self.d_model);
+        let n = dz.len() / dim;
+        let dz = MatRef::new(dz, n, dim);
+        if let Some(dx) = dx {
+            let weight = MatRef::new(params.get(at), dim, d);
+            matmul::linear_dx(dz, weight, MatMut::new(dx, n, d), Accumulate::Overwrite);
+        }
+        if let Some(dparams) = dparams {
+            if let Some(dweight) = dparams.get(at) {
+                matmul::linear_dw(dz, MatRef::new(x, n, d), MatMut::new(dweight, dim, d), scratch);
+            }
+            if let Some(dbias) = dparams.get(at + 1) {
+                matmul::sum_rows(dz, dbias, scratch);
+            }
+        }
+    }
+
+    /// Predictions among every `stride`-th row of z: (looked at, right). Lengths do not matter to the nearest direction.
+    fn count_nearest<T: Scalar>(
+        &self,
+        z: &[T],
+        prototypes: &[T],
+        classes: &[i32],
+        stride: Option<usize>,
+        scratch: &mut [T],
+    ) -> (u64, u64) {
+        let Some(stride) = stride else { return (0, 0) };
+        let Plan { classes: count, dim, class_dim, .. } = self.plan;
+        let looked_at = classes.len().div_ceil(stride);
+        let prototypes = MatRef::new(prototypes, count, class_dim);
+        let rows = chunk_rows(looked_at, count).max(1);
+        let mut sums = (0, 0);
+        for first in (0..looked_at).step_by(rows) {
+            let n = rows.min(looked_at - first);
+            let z = MatRef::with_stride(&z[first * stride * dim + self.pole()..], n, class_dim, stride * dim);
+            let scores = &mut scratch[..n * count];
+            matmul::linear(z, prototypes, MatMut::new(scores, n, count), Accumulate::Overwrite);
+            let targets = classes[first * stride..].chunks(stride);
+            for (scores, target) in scores.chunks_exact(count).zip(targets) {
+                let one = Dims { rows: 1, classes: count };
+                let (scored, correct) = softmax::count_correct(one, scores, &target[..1], 1);
+                sums = (sums.0 + scored, sums.1 + correct);
+            }
+        }
+        sums
+    }
+
+    /// Softmax losses: z becomes g_z, the scale and learnable prototypes get their gradients.
+    #[expect(clippy::too_many_arguments, reason = "the sums, the gradients and the numbers they come from")]
+    fn softmax<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        z: &mut [T],
+        classes: &[i32],
+        stride: Option<usize>,
+        gradient: Gradient,
+        dparams: Option<&mut Grads<T>>,
+        scratch: &mut [T],
+    ) -> HeadReport {
+        let places = self.places();
+        let at = places.prototypes.expect("a loss over classes has prototypes");
+        let (given, dim) = (params.get(at), self.plan.class_dim);
+        let (units, scratch) = scratch.split_at_mut(if self.is_learnable() { given.len() } else { 0 });
+        let (dunits, scratch) = scratch.split_at_mut(units.len());
+        let learns = self.is_learnable() && dparams.as_ref().is_some_and(|d| d.is_trainable(at));
+        let prototypes = if self.is_learnable() {
+            losses::directions(given, units, dim);
+            dunits.fill(T::ZERO);
+            &*units
+        } else {
+            given
+        };
+        let (fixed_scale, margin) = match self.config.loss {
+            LossConfig::Margin { scale, margin } => (scale, margin),
+            LossConfig::Softmax { scale, .. } => (scale, 0.0),
+            other => unreachable!("{other:?} is no softmax"),
+        };
+        let scale = places.scale.map_or(T::from_f64(fixed_scale), |at| params.get(at)[0]);
+        let loss = Softmax { prototypes, dim, scale, margin: T::from_f64(margin) };
+        let dprototypes = learns.then_some(&mut *dunits);
+        let sums = loss.run(z, classes, stride, gradient, dprototypes, scratch);
+        if let Some(dparams) = dparams {
+            if learns && let Some(dprototypes) = dparams.get(at) {
+                units.copy_from_slice(given);
+                losses::through_the_norm(units, dunits, dim);
+                dprototypes.iter_mut().zip(&*units).for_each(|(sum, g)| *sum += *g);
+            }
+            if let Some(dscale) = places.scale.and_then(|at| dparams.get(at)) {
+                dscale[0] += T::from_f64(sums.scale_gradient);
+            }
+        }
+        HeadReport {
+            loss: sums.loss,
+            count: sums.count,
+            scored: sums.scored,
+            correct: sums.correct,
+            ..HeadReport::default()
+        }
+    }
+
+    /// The losses that only attract: z becomes g_z.
+    fn attraction<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        z: &mut [T],
+        targets: Targets<T>,
+        accuracy: Accuracy,
+        records: &mut [Record<T>],
+        scratch: &mut [T],
+    ) -> HeadReport {
+        let dim = self.plan.dim;
+        let prototypes = self.places().prototypes.map_or(&[][..], |at| params.get(at));
+        let mut report = HeadReport::default();
+        let mut count = |z: &[T], classes: &[i32]| {
+            let stride = stride(accuracy, classes.len(), self.plan.classes);
+            (report.scored, report.correct) = self.count_nearest(z, prototypes, classes, stride, scratch);
+            report.count = classes.iter().filter(|&&class| class >= 0).count() as u64;
+        };
+        match (self.config.loss, self.range(), targets) {
+            (LossConfig::Cosine {}, _, Targets::Classes(classes)) => {
+                count(z, classes);
+                losses::cosine(z, dim, prototypes, classes, records);
+            }
+            (LossConfig::Joint { weight, .. }, Some(range), Targets::Joint { classes, values }) => {
+                count(z, classes);
+                let weight = T::from_f64(weight);
+                losses::joint(z, dim, prototypes, range, weight, classes, values, records);
+            }
+            (_, Some(range), Targets::Values(values)) => {
+                report.count = values.len() as u64;
+                losses::regression(z, dim, range, values, records);
+            }
+            (loss, _, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
+        }
+        let sums = totals(records);
+        HeadReport {
+            loss: sums[LOSS],
+            squared_error: sums[SQUARED],
+            absolute_error: sums[ABSOLUTE],
+            ..report
+        }
+    }
+}
+
+impl<T: Scalar> Head<T> for PrototypeHead {
+    fn params(&self) -> Vec<ParamSpec> {
+        let Plan { classes, dim, class_dim, kind } = self.plan;
+        let (d, places, seed) = (self.d_model, self.places(), self.seed);
+        let mut specs = Vec::new();
+        if places.projection.is_some() {
+            let bound = 1.0 / (d as f64).sqrt();
+            specs.push(ParamSpec::new("head.projection.weight", [dim, d], Init::Uniform { bound }));
+            specs.push(ParamSpec::new("head.projection.bias", [dim], Init::Zeros).no_decay());
+        }
+        if places.prototypes.is_some() {
+            let name = format!("{kind:?} {classes} {class_dim} {seed}");
+            let init = Init::Made(Maker::new(name, move || kind.build(classes, class_dim, seed)));
+            let spec = ParamSpec::new("head.prototypes", [classes, class_dim], init);
+            specs.push(if self.is_learnable() { spec.no_decay() } else { spec.fixed() });
+        }
+        if let (Some(_), LossConfig::Softmax { scale, .. }) = (places.scale, self.config.loss) {
+            specs.push(ParamSpec::new("head.scale", [1], Init::Constant(scale)).no_decay());
+        }
+        specs
+    }
+
+    fn scratch(&self, n: usize) -> usize {
+        let Plan { classes, dim, class_dim, .. } = self.plan;
+        let projection =
+            matmul::linear_dw_scratch(n, dim, self.d_model).max(matmul::sum_rows_scratch(n, dim));
+        let learned = if self.is_learnable() { 2 * classes * class_dim } else { 0 };
+        let loss = learned + Softmax::<T>::scratch(n, classes, class_dim);
+        n * (dim + FIELDS) + projection.max(loss)
+    }
+
+    fn n_scores(&self) -> usize {
+        self.plan.classes + usize::from(self.range::<T>().is_some())
+    }
+
+    fn logit_scale(&self, params: &Params<T>) -> f64 {
+        match self.config.loss {
+            LossConfig::Softmax { scale, .. } => {
+                self.places().scale.map_or(scale, |at| params.get(at)[0].to_f64())
+            }
+            LossConfig::Margin { scale, .. } => scale,
+            _ => 1.0,
+        }
+    }
+
+    fn forward_backward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        targets: Targets<T>,
+        accuracy: Accuracy,
+        scratch: &mut [T],
+        dx: Option<&mut [T]>,
+        mut dparams: Option<&mut Grads<T>>,
+    ) -> HeadReport {
+        let n = x.len() / self.d_model;
+        targets.check(n, 1);
+        let (z, scratch) = scratch.split_at_mut(n * self.plan.dim);
+        let (records, scratch) = scratch.split_at_mut(n * FIELDS);
+        self.project(params, x, z);
+        let wanted = dx.is_some() || dparams.is_some();
+        let report = match (self.config.loss, targets) {
+            (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {
+                let stride = stride(accuracy, n, self.plan.classes);
+                let gradient = if wanted { Gradient::Write } else { Gradient::Skip };
+                self.softmax(params, z, classes, stride, gradient, dparams.as_deref_mut(), scratch)
+            }
+            _ => self.attraction(params, z, targets, accuracy, records.as_chunks_mut().0, scratch),
+        };
+        if wanted {
+            self.project_backward(params, x, z, dx, dparams, scratch);
+        }
+        report
+    }
+
+    fn scores(&self, params: &Params<T>, x: &[T], scratch: &mut [T], out: &mut [T]) {
+        let Plan { classes, dim, class_dim, .. } = self.plan;
+        let (n, width) = (x.len() / self.d_model, Head::<T>::n_scores(self));
+        assert_eq!(out.len(), n * width, "length of the scores");
+        let (z, scratch) = scratch.split_at_mut(n * dim);
+        self.project(params, x, z);
+        for_each_block(z, dim, |_, z| simd::run(OntoTheSphere { z, dim, class_dim }));
+        if let Some(at) = self.places().prototypes {
+            let (given, units) =
+                (params.get(at), &mut scratch[..classes * class_dim * usize::from(self.is_learnable())]);
+            let prototypes = if self.is_learnable() {
+                losses::directions(given, units, class_dim);
+                &*units
+            } else {
+                given
+            };
+            matmul::linear(
+                MatRef::with_stride(&z[self.pole()..], n, class_dim, dim),
+                MatRef::new(prototypes, classes, class_dim),
+                MatMut::with_stride(out, n, classes, width),
+                Accumulate::Overwrite,
+            );
+        }
+        if let Some(range) = self.range() {
+            for (out, z) in out.chunks_exact_mut(width).zip(z.chunks_exact(dim)) {
+                out[classes] = range.from_cosine(z[0]);
+            }
+        }
+    }
+}
+
+/// z ← ẑ per row; with a pole and classes, z_0/‖z‖ and z[1..]/‖z[1..]‖.
+struct OntoTheSphere<'a, T> {
+    z: &'a mut [T],
+    dim: usize,
+    class_dim: usize,
+}
+
+impl<T: Scalar> Kernel<T> for OntoTheSphere<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        for row in self.z.chunks_exact_mut(self.dim) {
+            let (pole, rest) = row.split_at_mut(self.dim - self.class_dim);
+            let (square, _) = dots(v, rest, rest);
+            if let Some(first) = pole.first_mut() {
+                *first *= Direction::new(square + *first * *first).inverse;
+            }
+            scale(v, rest, Direction::new(square).inverse);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+use super::*;
+use crate::kernels::testing::{assert_close, central_differences, numbers};
+use crate::params::{Arena, Group, Groups, Init, Slot, Table};
+
+const N: usize = 11;
+const D: usize = 6;
+
+/// A head with its parameters.
+struct Rig<T: Scalar> {
+    head: Box<dyn Head<T>>,
+    table: Table,
+    slots: Vec<Slot>,
+    values: Arena<T>,
+    scratch: Vec<T>,
+}
+
+struct Pass<T> {
+    report: HeadReport,
+    dx: Vec<T>,
+    dparams: Arena<T>,
+}
+
+impl<T: Scalar> Rig<T> {
+    fn new(json: &str) -> Self {
+        let config: HeadConfig = serde_json::from_str(json).unwrap();
+        let head = build::<T>(&config, D, 3).unwrap();
+        let mut table = Table::new();
+        let embedding = ParamSpec::new("embedding.weight", [9, D], Init::Normal { std: 0.5 });
+        table.declare("", Group::Input, vec![embedding]).unwrap();
+        let slots = table.declare("", Group::Head, head.params()).unwrap();
+        let mut values = Arena::zeros(table.buffer_len());
+        for slot in 0..table.entries().len() {
+            let entry = table.entry(slot);
+            let columns = *entry.spec.shape.last().unwrap();
+            entry.spec.init.fill(values.tensor_mut(&table, slot), columns, 5, &entry.id);
+        }
+        let scratch = vec![T::from_f64(f64::NAN); head.scratch(N)];
+        Self { head, table, slots, values, scratch }
+    }
+
+    fn pass(&mut self, x: &[T], targets: Targets<T>, accuracy: Accuracy) -> Pass<T> {
+        let trainable = Groups::declared(&self.table).trainable;
+        let mut dx = vec![T::from_f64(f64::NAN); x.len()];
+        let mut dparams = Arena::zeros(self.table.buffer_len());
+        let mut grads = Grads::new(dparams.as_mut_slice(), &self.table, &self.slots, &trainable);
+        let params = Params::new(self.values.as_slice(), &self.table, &self.slots);
+        let scratch = &mut self.scratch;
+        let report = self.head.forward_backward(
+            &params,
+            x,
+            targets,
+            accuracy,
+            scratch,
+            Some(&mut dx),
+            Some(&mut grads),
+        );
+        Pass { report, dx, dparams }
+    }
+
+    /// The loss alone, at other parameters.
+    fn loss(&self, values: &[T], x: &[T], targets: Targets<T>) -> f64 {
+        let params = Params::new(values, &self.table, &self.slots);
+        let mut scratch = self.scratch.clone();
+        self.head.forward_backward(&params, x, targets, Accuracy::Skip, &mut scratch, None, None).loss
+    }
+
+    fn scores(&mut self, x: &[T]) -> Vec<T> {
+        let params = Params::new(self.values.as_slice(), &self.table, &self.slots);
+        let mut out = vec![T::from_f64(f64::NAN); x.len() / D * self.head.n_scores()];
+        self.head.scores(&params, x, &mut self.scratch, &mut out);
+        out
+    }
+}
+
+fn classes() -> Vec<i32> {
+    (0..N).map(|i| if i == 4 { -1 } else { (i * 2 % 9) as i32 }).collect()
+}
+
+/// Every head, with the targets it takes.
+fn heads() -> Vec<(&'static str, Expected)> {
+    let cases = [
+        r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":4.0,"learn_scale":true}}"#,
+        r#"{"kind":"prototype","n_classes":9,"dim":3,"loss":{"kind":"softmax","scale":4.0,"learn_scale":false}}"#,
+        r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine"}}"#,
+        r#"{"kind":"prototype","n_classes":9,"projection":"identity","loss":{"kind":"cosine"}}"#,
+        r#"{"kind":"prototype","n_classes":9,"prototypes":"random","dim":4,"loss":{"kind":"margin","scale":4.0,"margin":0.3}}"#,
+        r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","dim":4,"loss":{"kind":"softmax","scale":4.0}}"#,
+        r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","dim":4,"loss":{"kind":"margin","scale":4.0}}"#,
+        r#"{"kind":"prototype","loss":{"kind":"regression","low":-1.0,"high":3.0}}"#,
+        r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":-1.0,"high":3.0,"weight":0.25}}"#,
+        r#"{"kind":"linear","n_outputs":9}"#,
+        r#"{"kind":"linear","n_outputs":9,"tied":true,"bias":true}"#,
+        r#"{"kind":"linear","n_outputs":2,"loss":"squared","bias":true}"#,
+        r#"{"kind":"none"}"#,
+    ];
+    cases.map(|json| (json, serde_json::from_str::<HeadConfig>(json).unwrap().expects())).to_vec()
+}
+
+fn with_targets<R>(expected: Expected, f: impl FnOnce(Targets<f64>) -> R) -> R {
+    let classes = classes();
+    let values = numbers::<f64>(N * D, 9);
+    match expected {
+        Expected::Classes(9) => f(Targets::Classes(&classes)),
+        Expected::Values(k) => f(Targets::Values(&values[..N * k])),
+        Expected::Joint(9) => f(Targets::Joint { classes: &classes, values: &values[..N] }),
+        Expected::Cotangent => f(Targets::Cotangent(&values)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_gradient_of_every_head_equals_central_differences() {
+    let x = numbers::<f64>(N * D, 1);
+    for (json, expected) in heads() {
+        let mut rig = Rig::<f64>::new(json);
+        with_targets(expected, |targets| {
+            let pass = rig.pass(&x, targets, Accuracy::Skip);
+            assert_eq!(pass.report.loss, rig.loss(rig.values.as_slice(), &x, targets), "{json}: loss alone");
+            central_differences(json, &pass.dx, &x, |x| rig.loss(rig.values.as_slice(), x, targets));
+            for (slot, entry) in rig.table.entries().iter().enumerate() {
+                let gradient = pass.dparams.tensor(&rig.table, slot);
+                if !entry.spec.trained || !rig.slots.contains(&slot) {
+                    assert!(gradient.iter().all(|&g| g == 0.0), "{json}: {} is fixed", entry.id);
+                    continue;
+                }
+                assert!(gradient.iter().any(|&g| g != 0.0), "{json}: {} has a gradient", entry.id);
+                let at = rig.values.tensor(&rig.table, slot).to_vec();
+                central_differences(&format!("{json}: {}", entry.id), gradient, &at, |tensor| {
+                    let mut values = rig.values.clone();
+                    values.tensor_mut(&rig.table, slot).copy_from_slice(tensor);
+                    rig.loss(values.as_slice(), &x, targets)
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
+    let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax"}}"#);
+    let (x, classes) = (numbers::<f64>(N * D, 1), classes());
+    let once = rig.pass(&x, Targets::Classes(&classes), Accuracy::Skip);
+    let mut trainable = Groups::declared(&rig.table).trainable;
+    trainable[rig.slots[1]] = false;
+    let mut twice = Arena::zeros(rig.table.buffer_len());
+    let mut grads = Grads::new(twice.as_mut_slice(), &rig.table, &rig.slots, &trainable);
+    let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
+    for _ in 0..2 {
+        let targets = Targets::Classes(&classes);
+        rig.head.forward_backward(
+            &params,
+            &x,
+            targets,
+            Accuracy::Skip,
+            &mut rig.scratch,
+            None,
+            Some(&mut grads),
+        );
+    }
+    for (slot, entry) in rig.table.entries().iter().enumerate() {
+        let factor = if entry.id == "head.projection.bias" { 0.0 } else { 2.0 };
+        let expected: Vec<f64> = once.dparams.tensor(&rig.table, slot).iter().map(|g| factor * g).collect();
+        assert_close(&entry.id, twice.tensor(&rig.table, slot), &expected, 1e-14);
+    }
+}
+
+#[test]
+fn the_tensors_have_the_documented_names_shapes_and_decay() {
+    let table = |json: &str| -> Vec<(String, Vec<usize>, bool, bool)> {
+        let rig = Rig::<f32>::new(json);
+        let specs = rig.slots.iter().map(|&slot| &rig.table.entry(slot).spec);
+        specs.map(|s| (s.id.clone(), s.shape.clone(), s.decay, s.trained)).collect()
+    };
+    let row = |id: &str, shape: &[usize], decay, trained| (id.to_owned(), shape.to_vec(), decay, trained);
+    assert_eq!(
+        table(r#"{"kind":"prototype","n_classes":9}"#),
+        [
+            row("head.projection.weight", &[8, D], true, true),
+            row("head.projection.bias", &[8], false, true),
+            row("head.prototypes", &[9, 8], false, false),
+            row("head.scale", &[1], false, true),
+        ]
+    );
+    assert_eq!(
+        table(
+            r#"{"kind":"prototype","n_classes":9,"dim":6,"projection":"identity","loss":{"kind":"cosine"}}"#
+        ),
+        [row("head.prototypes", &[9, 6], false, false)]
+    );
+    assert_eq!(
+        table(
+            r#"{"kind":"prototype","n_classes":9,"dim":4,"prototypes":"learnable","loss":{"kind":"margin"}}"#
+        )[2],
+        row("head.prototypes", &[9, 4], false, true)
+    );
+    assert_eq!(
+        table(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":0,"high":1}}"#)[2],
+        row("head.prototypes", &[9, 8], false, false)
+    );
+    assert_eq!(
+        table(r#"{"kind":"linear","n_outputs":9,"bias":true}"#),
+        [row("lm_head.weight", &[9, D], true, true), row("lm_head.bias", &[9], false, true)]
+    );
+    assert_eq!(table(r#"{"kind":"linear","n_outputs":9,"tied":true}"#)[0].0, "embedding.weight");
+}
+
+#[test]
+fn scores_are_cosines_numbers_or_logits_and_agree_with_what_is_counted() {
+    let x = numbers::<f64>(N * D, 1);
+    for (json, expected) in heads() {
+        let mut rig = Rig::<f64>::new(json);
+        let scores = rig.scores(&x);
+        let (Expected::Classes(count) | Expected::Joint(count)) = expected else { continue };
+        let width = rig.head.n_scores();
+        let rows = || scores.chunks_exact(width).zip(classes());
+        if json.contains("prototype") {
+            assert!(
+                rows().all(|(row, _)| row[..count].iter().all(|c| c.abs() <= 1.0 + 1e-12)),
+                "{json}: {scores:?}"
+            );
+        }
+        let right = rows().filter(|(row, class)| {
+            let best = (0..count).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+            best as i32 == *class
+        });
+        let right = right.count() as u64;
+        let report = with_targets(expected, |targets| rig.pass(&x, targets, Accuracy::Count).report);
+        assert_eq!(
+            (report.count, report.scored, report.correct),
+            (N as u64 - 1, N as u64 - 1, right),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn a_regression_predicts_in_the_units_of_the_values_and_reports_its_errors() {
+    for (json, width, at) in [
+        (r#"{"kind":"prototype","loss":{"kind":"regression","low":10.0,"high":30.0}}"#, 1, 0),
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":10.0,"high":30.0}}"#, 10, 9),
+        (r#"{"kind":"linear","n_outputs":1,"loss":"squared"}"#, 1, 0),
+    ] {
+        let mut rig = Rig::<f64>::new(json);
+        let x = numbers::<f64>(N * D, 1);
+        let (values, classes) = (vec![17.0; N], vec![3; N]);
+        let predicted: Vec<f64> = rig.scores(&x).chunks_exact(width).map(|row| row[at]).collect();
+        let targets = match width {
+            1 => Targets::Values(&values),
+            _ => Targets::Joint { classes: &classes, values: &values },
+        };
+        let report = rig.pass(&x, targets, Accuracy::Skip).report;
+        let squared: f64 = predicted.iter().map(|p| (p - 17.0).powi(2)).sum();
+        let absolute: f64 = predicted.iter().map(|p| (p - 17.0).abs()).sum();
+        assert_close(json, &[report.squared_error, report.absolute_error], &[squared, absolute], 1e-12);
+        assert_eq!(report.count, N as u64);
+    }
+}
+
+#[test]
+fn training_with_the_cosine_loss_reads_only_the_targets_prototypes() {
+    let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine"}}"#);
+    let (x, classes) = (numbers::<f64>(N * D, 1), vec![2; N]);
+    let before = rig.pass(&x, Targets::Classes(&classes), Accuracy::Skip);
+    let prototypes = rig.values.tensor_mut(&rig.table, rig.slots[2]);
+    prototypes[..2 * 8].fill(f64::NAN);
+    prototypes[3 * 8..].fill(f64::NAN);
+    let after = rig.pass(&x, Targets::Classes(&classes), Accuracy::Skip);
+    assert_eq!((before.report, before.dx), (after.report, after.dx));
+    assert_eq!(before.dparams.as_slice(), after.dparams.as_slice());
+}
+
+#[test]
+fn above_4096_classes_a_fixed_sample_of_the_targets_is_looked_at() {
+    let json = r#"{"kind":"prototype","n_classes":5000,"projection":"identity","prototypes":"random","loss":{"kind":"cosine"}}"#;
+    let mut rig = Rig::<f32>::new(json);
+    let n = 600;
+    rig.scratch = vec![0.0; rig.head.scratch(n)];
+    // Every feature is its class's prototype, so every prediction is right.
+    let classes: Vec<i32> = (0..n as i32).map(|i| i * 8).collect();
+    let prototypes = rig.values.tensor(&rig.table, rig.slots[0]);
+    let x: Vec<f32> = classes.iter().flat_map(|&c| prototypes[c as usize * D..][..D].to_vec()).collect();
+    let report = rig.pass(&x, Targets::Classes(&classes), Accuracy::Count).report;
+    // Every third row.
+    assert_eq!((report.count, report.scored, report.correct), (600, 200, 200));
+}
+
+#[test]
+fn the_scale_turns_cosines_into_logits() {
+    for (json, expected) in [
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":5.0}}"#, 5.0),
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"margin","scale":6.0}}"#, 6.0),
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine"}}"#, 1.0),
+        (r#"{"kind":"linear","n_outputs":9}"#, 1.0),
+    ] {
+        let rig = Rig::<f64>::new(json);
+        let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
+        assert_eq!(rig.head.logit_scale(&params), expected, "{json}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_name_the_key_to_change() {
+    for (json, key) in [
+        (
+            r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","loss":{"kind":"cosine"}}"#,
+            "prototypes",
+        ),
+        (
+            r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","loss":{"kind":"joint","low":0,"high":1}}"#,
+            "prototypes",
+        ),
+        (
+            r#"{"kind":"prototype","prototypes":"random","loss":{"kind":"regression","low":0,"high":1}}"#,
+            "prototypes",
+        ),
+        (r#"{"kind":"prototype"}"#, "n_classes"),
+        (r#"{"kind":"prototype","n_classes":1}"#, "n_classes"),
+        (r#"{"kind":"prototype","n_classes":2,"loss":{"kind":"regression","low":0,"high":1}}"#, "n_classes"),
+        (r#"{"kind":"prototype","n_classes":9,"dim":1}"#, "dim"),
+        (r#"{"kind":"prototype","n_classes":9,"dim":2,"loss":{"kind":"joint","low":0,"high":1}}"#, "dim"),
+        (r#"{"kind":"prototype","n_classes":9,"dim":7,"prototypes":"simplex"}"#, "dim"),
+        (r#"{"kind":"prototype","n_classes":9,"dim":7,"projection":"identity"}"#, "dim"),
+        (r#"{"kind":"prototype","n_classes":9000,"dim":7,"prototypes":"separated"}"#, "prototypes"),
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":0}}"#, "loss.scale"),
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"margin","margin":2}}"#, "loss.margin"),
+        (r#"{"kind":"prototype","loss":{"kind":"regression","low":1,"high":1}}"#, "loss.low"),
+        (
+            r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":0,"high":1,"weight":2}}"#,
+            "loss.weight",
+        ),
+        (r#"{"kind":"linear","n_outputs":0}"#, "n_outputs"),
+        (r#"{"kind":"linear","n_outputs":9,"loss":"squared","tied":true}"#, "tied"),
+    ] {
+        let config: HeadConfig = serde_json::from_str(json).unwrap();
+        match build::<f32>(&config, D, 0).map(|_| ()) {
+            Err(crate::Error::Config { key: found, .. }) => {
+                assert_eq!(found, format!("model.head.{key}"), "{json}");
+            }
+            other => panic!("{json}: {other:?}"),
+        }
+        assert!(config.check(D).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn unknown_settings_are_refused_and_written_ones_read_back() {
+    for json in [
+        r#"{"kind":"prototype","n_classes":9,"classes":9}"#,
+        r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine","scale":1.0}}"#,
+        r#"{"kind":"linear","n_outputs":9,"n_classes":9}"#,
+        r#"{"kind":"none","n_classes":9}"#,
+        r#"{"kind":"quadratic"}"#,
+    ] {
+        assert!(serde_json::from_str::<HeadConfig>(json).is_err(), "{json}");
+    }
+    for (json, _) in heads() {
+        let config: HeadConfig = serde_json::from_str(json).unwrap();
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<HeadConfig>(&written).unwrap(), config, "{written}");
+    }
+}
