@@ -64,6 +64,27 @@ def verify_checkpoint(path: str) -> dict[str, Any]:
     Returns `step`, `schema`, `bytes`.
     """
 
+def list_checkpoints(root: str) -> list[tuple[int, str]]:
+    """Checkpoints of a folder as (step, path), newest first, whether or not they verify."""
+
+def mark_best(root: str, step: int) -> None:
+    """Make the checkpoint of a step the `best` of its folder."""
+
+def best_checkpoint(root: str) -> int | None:
+    """The step of the checkpoint that is marked as best."""
+
+def prune_checkpoints(root: str, keep: int) -> list[str]:
+    """Remove all but the newest `keep` and the best, never the two newest that verify; returns what was removed."""
+
+@final
+class RunLock:
+    """A run folder held by this process alone; a process that dies lets go of it."""
+
+    def __new__(cls, folder: str) -> Self:
+        """Create the folder if need be and take its lock; raises `StorageError` if another process has it."""
+    def release(self) -> None:
+        """Let go."""
+
 @final
 class Batch:
     """Inputs, documents and targets of one pass. Exactly one input; at most one target."""
@@ -124,7 +145,7 @@ class EvalReport(StepReport):
 
 @type_check_only
 class ApplyReport(TypedDict):
-    """One update. `applied` is False when it was skipped for a value that is not finite."""
+    """One update. `applied` is False when it was skipped because of a value that is not finite, first in `fault`."""
 
     step: int
     applied: bool
@@ -135,6 +156,7 @@ class ApplyReport(TypedDict):
     skipped: int
     loss: float
     count: int
+    fault: str | None
 
 @type_check_only
 class ParameterRow(TypedDict):
@@ -204,13 +226,17 @@ class Session:
         optim: str | None = None,
         threads: int | None = None,
         dtype: Literal["float32", "float64"] = "float32",
-    ) -> tuple[Session, str]:
-        """Load and verify one checkpoint folder; the second value is the JSON given to `save` as extra.
+    ) -> tuple[Session, str, list[str]]:
+        """Load and verify a checkpoint: its folder, or of a run or folder of checkpoints the newest that verifies.
 
         optim: settings that replace the saved ones, as JSON; moments and counters stay.
+        Returns the session, the JSON given to `save` as extra, and why newer checkpoints were passed over.
         """
     def save(self, root: str, step_dir: str, extra: str) -> None:
-        """Write the folder root/step_dir: whole or absent, also after a power cut. extra: JSON kept in state.json."""
+        """Write the folder root/step_dir, whole or absent also after a power cut, and name it in root/latest.
+
+        extra: JSON kept in state.json.
+        """
     def forward_backward(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
         """Add the gradients of one micro-batch. Without accuracy, `scored` and `correct` may stay 0."""
     def apply(self) -> ApplyReport:
