@@ -133,7 +133,7 @@ def _head(given: Head, target: Target, source: Input, data: DataShape) -> Head:
         n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=numbers is None)
         return given.model_copy(update={"n_outputs": n_outputs})
     if given.loss.kind == "regression":
-        return given.model_copy(update={"n_classes": given.n_classes or 2})
+        return given
     n_classes = _size("model.head.n_classes", given.n_classes, classes, larger_is_fine=True)
     return given.model_copy(update={"n_classes": n_classes})
 

@@ -112,4 +112,6 @@ class RunConfig(Section):
     """Where the results lie."""
 
     folder: str | None = Field(None, description="folder of the run; null: runs/NAME-DIGEST")
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run")
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; null: that of the data"
+    )

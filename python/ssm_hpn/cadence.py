@@ -1,0 +1,36 @@
+"""When something that happens every so often is due: a pure function of where training was and where it is.
+
+    due  ⇔  ⌊after / every⌋ > ⌊before / every⌋
+
+so that what falls on 100, 200, 300 does so whatever happened in between, and nothing has to be remembered but `before`.
+"""
+
+from math import floor
+from typing import NamedTuple
+
+from ssm_hpn.config import CheckpointConfig, EvaluationConfig
+
+
+class Progress(NamedTuple):
+    """Where training is."""
+
+    step: int = 0
+    """Updates applied."""
+    epoch: float = 0.0
+    """Passes over the training data, with fraction."""
+    seconds: float = 0.0
+    """Time spent training, interruptions not counted."""
+
+    def measure(self, unit: str) -> float:
+        """The number that a unit of the configuration counts."""
+        return {"steps": float(self.step), "epochs": self.epoch, "seconds": self.seconds}[unit]
+
+
+def crossed(every: float, before: float, after: float) -> bool:
+    """Whether a multiple of `every` lies in (before, after]."""
+    return floor(after / every) > floor(before / every)
+
+
+def due(cadence: EvaluationConfig | CheckpointConfig, before: Progress, after: Progress) -> bool:
+    """Whether a cadence of the configuration falls between two points of training."""
+    return crossed(cadence.every, before.measure(cadence.unit), after.measure(cadence.unit))

@@ -1,0 +1,96 @@
+"""Taking part in training: small observers, called in order, whose state is saved in every checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssm_hpn.cadence import Progress
+from ssm_hpn.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from ssm_hpn.trainer import Trainer
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update of the parameters."""
+
+    step: int
+    """Updates applied, this one included."""
+    applied: bool
+    """False if it was skipped because a loss or gradient was not finite."""
+    loss: float
+    """Mean over the targets of all its micro-batches."""
+    accuracy: float | None
+    """Share of right predictions among those that were counted; None if none were."""
+    count: int
+    """Targets."""
+    tokens: int
+    """Positions read, padding not counted."""
+    lr: float
+    grad_norm: float
+    """Global norm of the mean gradient before clipping."""
+    update_norm: float
+    clipped: bool
+    skipped: int
+    """Updates skipped since the run began."""
+    data_seconds: float
+    """Time spent waiting for data."""
+    compute_seconds: float
+    """Time spent computing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What callbacks are told. What did not happen at this point is None."""
+
+    trainer: "Trainer"
+    progress: Progress
+    update: Update | None = None
+    evaluation: Evaluation | None = None
+    improved: bool = False
+    checkpoint: Path | None = None
+    reason: str | None = None
+    """Why training ended: finished, stopped_early or interrupted."""
+
+
+class Callback:
+    """Override what you need. Raising an exception ends training; `trainer.request_stop()` ends it in good order."""
+
+    name = "callback"
+    """Under which the state is saved; unique among the callbacks of a run."""
+
+    def started(self, event: Event) -> None:
+        """Training begins or goes on."""
+
+    def updated(self, event: Event) -> None:
+        """An update was made."""
+
+    def evaluated(self, event: Event) -> None:
+        """Held-out data was evaluated."""
+
+    def saved(self, event: Event) -> None:
+        """A checkpoint was written."""
+
+    def ended(self, event: Event) -> None:
+        """Training ended."""
+
+    def state(self) -> Mapping[str, Any]:
+        """What has to survive an interruption, as JSON can write it."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that `state` gave."""
+
+
+def states(callbacks: Sequence[Callback]) -> dict[str, Mapping[str, Any]]:
+    """The states of all callbacks by name."""
+    return {callback.name: callback.state() for callback in callbacks}
+
+
+def restore(callbacks: Sequence[Callback], saved: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give each callback the state that is saved under its name."""
+    for callback in callbacks:
+        if callback.name in saved:
+            callback.restore(saved[callback.name])

@@ -1,0 +1,24 @@
+"""What the commands that use a trained model share: which checkpoint."""
+
+import argparse
+from pathlib import Path
+
+from ssm_hpn.checkpoints import FOLDER
+from ssm_hpn.cli.parser import Parser
+from ssm_hpn.trainer import Trainer
+
+
+def checkpoint_parser(prog: str, description: str) -> Parser:
+    """A parser that takes a checkpoint or run."""
+    parser = Parser(prog=prog, description=description)
+    parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint or of a run")
+    parser.add_argument("--which", choices=("best", "latest"), help="of a run (default: best where there is one)")
+    return parser
+
+
+def load_trainer(options: argparse.Namespace) -> Trainer:
+    """The trainer of the checkpoint that was named."""
+    path: Path = options.checkpoint
+    if options.which is None and (path / FOLDER / "best").is_file():
+        return Trainer.load(path, which="best")
+    return Trainer.load(path, which=options.which or "latest")

@@ -1,0 +1,87 @@
+"""From what the user named to prepared folders: raw data is prepared once, under runs/data, and found again."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ssm_hpn.cli.console import shown_path, size
+from ssm_hpn.config import Config, DataConfig
+from ssm_hpn.dataset import is_prepared
+from ssm_hpn.run import RUNS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ssm_hpn.prepare import Prepared
+
+FOLDER: Final = "data"
+DEFAULT_NAME: Final = "python-source"
+DEFAULT_PROMPT: Final = "def "
+
+Tell = Callable[[str, int, int], None]
+
+
+def with_prepared_data(config: Config, console: "Console") -> Config:
+    """The configuration with prepared folders in `data.train` and `data.validation`, and a name for the run."""
+    data = config.data
+    if not data.train:
+        prompt = config.evaluation.prompt or DEFAULT_PROMPT
+        evaluation = config.evaluation.model_copy(update={"prompt": prompt})
+        config = config.model_copy(update={"evaluation": evaluation})
+        return _using(config, _default(console), DEFAULT_NAME)
+    first = Path(data.train[0])
+    if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
+        return _named(config, first.resolve().name)
+    return _using(config, _raw(data, first.stem or "data", console), first.stem or "data")
+
+
+def _default(console: "Console") -> "Prepared":
+    """The source text of the standard library, prepared; its folder is named by the files it was made from."""
+    from ssm_hpn.prepare.stdlib_corpus import corpus_files, prepare_default  # pyarrow only where data is prepared
+
+    root, files = corpus_files()
+    listing = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
+    digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
+    total = size(sum(file.stat().st_size for file in files))
+    console.print(f"data      {len(files)} files, {total} of Python source below {root}")
+    out = Path(RUNS) / FOLDER / f"{DEFAULT_NAME}-{digest}"
+    return _told(console, lambda tell: prepare_default(out, progress=tell))
+
+
+def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
+    """Raw files, prepared."""
+    from ssm_hpn.prepare.pipeline import cache_key, prepare_sources
+    from ssm_hpn.prepare.sources import find
+
+    options = data.prepare_options()
+    train = find(options.train, options, key="data.train")
+    held_out = find(options.validation, options, key="data.validation")
+    out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
+    total = size(sum(source.path.stat().st_size for source in train))
+    console.print(f"data      {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
+    return _told(console, lambda tell: prepare_sources(train, held_out, options, out, progress=tell))
+
+
+def _told(console: "Console", prepare: Callable[[Tell], "Prepared"]) -> "Prepared":
+    """Prepare, with a line that says how far it is, and one that says what came out."""
+    with console.status("preparing") as status:
+        prepared = prepare(lambda stage, documents, _: status.update(f"{stage}: {documents} documents"))
+    for name, part in prepared.parts.items():
+        console.print(f"{name:<10}{part.documents} documents, {part.tokens} tokens")
+    console.print(f"          digest {prepared.digest[:16]}, shards in {shown_path(prepared.folder)}")
+    return prepared
+
+
+def _using(config: Config, prepared: "Prepared", name: str) -> Config:
+    folders: dict[str, Any] = {"train": (str(prepared.train),)}
+    folders["validation"] = (str(prepared.validation),) if prepared.validation else ()
+    return _named(config.model_copy(update={"data": config.data.model_copy(update=folders)}), name)
+
+
+def _named(config: Config, name: str) -> Config:
+    """Name the run after its data, where it has no name."""
+    if config.run.name is not None:
+        return config
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip("._-")
+    return config.model_copy(update={"run": config.run.model_copy(update={"name": safe or "run"})})

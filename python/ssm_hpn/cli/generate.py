@@ -1,0 +1,38 @@
+"""`generate`: continue a prompt with a language model."""
+
+import sys
+from collections.abc import Sequence
+
+from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
+from ssm_hpn.dataset import read_manifest
+from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
+
+
+def run(arguments: Sequence[str], prog: str) -> int:
+    """Generate; returns the exit code."""
+    parser = checkpoint_parser(prog, "Continue a prompt. The same seed gives the same text.")
+    parser.add_argument("--prompt", help="text to continue (default: the one that training showed)")
+    parser.add_argument("--tokens", type=int, default=256, metavar="N", help="tokens to add (default: 256)")
+    parser.add_argument("--temperature", type=float, default=0.8, metavar="X", help="0: the best token each time")
+    parser.add_argument("--top-k", type=int, metavar="N", help="choose among the N best tokens only")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (default: 0)")
+    options = parser.parse_args(arguments)
+    trainer = load_trainer(options)
+    if trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
+        found = trainer.config.model.target.kind
+        raise ConfigError(problem(options.checkpoint, "a model of the next token", found, "use predict for this one"))
+    from ssm_hpn.prepare.encode import encoder_of  # reads tables too, so it comes only when needed
+
+    encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
+    prompt = options.prompt if options.prompt is not None else trainer.config.evaluation.prompt
+    if encoder is None or not prompt:
+        raise ConfigError(problem("--prompt", "a text to continue", "none", "give --prompt TEXT"))
+    tokens = trainer.generate(
+        encoder.encode_text(prompt),
+        options.tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        seed=options.seed,
+    )
+    sys.stdout.write(prompt + encoder.decode(tokens) + "\n")
+    return EXIT_DONE

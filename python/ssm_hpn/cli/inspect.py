@@ -1,0 +1,85 @@
+"""`inspect`: what is in a run, a checkpoint or a prepared folder, and how much memory training takes."""
+
+import json
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from ssm_hpn._core import verify_checkpoint, verify_shards
+from ssm_hpn.checkpoints import step_of
+from ssm_hpn.cli.console import size, table
+from ssm_hpn.cli.parser import Parser
+from ssm_hpn.config import Config, load_config, to_toml
+from ssm_hpn.dataset import is_prepared, read_manifest
+from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.trainer import Trainer
+
+
+def run(arguments: Sequence[str], prog: str) -> int:
+    """Inspect; returns the exit code."""
+    parser = Parser(prog=prog, description="What is in a run, a checkpoint, a prepared folder or a configuration.")
+    parser.add_argument("path", type=Path, help="run, checkpoint, prepared folder or TOML file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    found = _inspect(options.path)
+    print(json.dumps(found, indent=1) if options.json else _text(found))
+    return EXIT_DONE
+
+
+def _inspect(path: Path) -> dict[str, Any]:
+    for folder in (path, path / "train"):
+        if is_prepared(folder):
+            return _shards(folder)
+    if path.suffix == ".toml":
+        return _model(Trainer(load_config(path)))
+    trainer = Trainer.load(path)
+    found = {"update": trainer.session.step, "digest": trainer.session.digest()}
+    if step_of(path) is not None:
+        found |= {"verified": verify_checkpoint(str(path))}
+    return found | _model(trainer)
+
+
+def _shards(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    keys = ("kind", "vocab_size", "n_features", "columns", "n_classes", "class_names", "n_values", "encoder", "source")
+    about = {key: manifest[key] for key in keys if manifest.get(key) is not None}
+    return {"prepared": str(folder), "verified": verify_shards(str(folder)), **about}
+
+
+def _model(trainer: Trainer) -> dict[str, Any]:
+    config = trainer.config
+    rows, length = config.train.batch_size, config.data.length or 0
+    return {
+        "config_digest": config.digest(),
+        "parameters": trainer.session.n_parameters,
+        "predicted_peak_bytes": trainer.session.predicted_peak_bytes(rows, length),
+        "batch": [rows, length],
+        "max_prototype_cosine": trainer.session.max_prototype_cosine,
+        "tensors": trainer.parameter_table(),
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _text(found: dict[str, Any]) -> str:
+    if "prepared" in found:
+        return "\n".join(f"{key:<12} {json.dumps(value)}" for key, value in found.items())
+    rows = [
+        [row["name"], "x".join(map(str, row["shape"])), str(prod(row["shape"])), row["group"], _flags(row)]
+        for row in found["tensors"]
+    ]
+    lines = [f"{key:<15} {found[key]}" for key in ("update", "digest", "config_digest") if key in found]
+    memory = size(found["predicted_peak_bytes"])
+    lines += [
+        f"{'parameters':<15} {found['parameters']:,}",
+        f"{'peak memory':<15} {memory} predicted for a step on {found['batch'][0]} x {found['batch'][1]}",
+        "",
+        table(["tensor", "shape", "numbers", "group", ""], rows),
+        "",
+        to_toml(Config.model_validate(found["config"])),
+    ]
+    return "\n".join(lines)
+
+
+def _flags(row: dict[str, Any]) -> str:
+    return ", ".join(word for word, on in (("decayed", row["decay"]), ("fixed", not row["trainable"])) if on)

@@ -1,0 +1,88 @@
+"""Which command runs, and how it ends: an exit code, and in one line on stderr what went wrong.
+
+0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage   1 a bug
+75 interrupted and saved: run the same command again   130 second Ctrl-C
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final, NamedTuple
+
+from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, Error, exit_code, nearest, problem
+
+TRACEBACK: Final = "--traceback"
+HELP: Final = ("-h", "--help")
+
+
+class Command(NamedTuple):
+    """A command: a module with `run(arguments, prog) -> exit code`, imported when it is called."""
+
+    name: str
+    module: str
+    help: str
+
+    def load(self) -> Callable[[Sequence[str], str], int]:
+        """The function behind it."""
+        function: Callable[[Sequence[str], str], int] = import_module(self.module).run
+        return function
+
+
+COMMANDS: Final = (
+    Command("train", "ssm_hpn.cli.train", "train a model, or go on with a run"),
+    Command("evaluate", "ssm_hpn.cli.evaluate", "metrics of a checkpoint on held-out data"),
+    Command("predict", "ssm_hpn.cli.predict", "predictions of a checkpoint as JSON lines"),
+    Command("generate", "ssm_hpn.cli.generate", "continue a prompt"),
+    Command("inspect", "ssm_hpn.cli.inspect", "what is in a run, a checkpoint or a prepared folder"),
+    Command("config-docs", "ssm_hpn.cli.config_docs", "every setting as Markdown"),
+)
+
+
+def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn") -> int:
+    """Run one command; returns its exit code. With `--traceback` errors are raised instead."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    raises = TRACEBACK in words
+    words = [word for word in words if word != TRACEBACK]
+    try:
+        return _dispatch(words, prog)
+    except KeyboardInterrupt:
+        return EXIT_KILLED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what reads our output has enough of it
+        return EXIT_DONE
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else EXIT_DONE
+    except (Error, OSError) as error:
+        if raises:
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return exit_code(error)
+    except Exception as error:
+        if raises:
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name for people
+        text = f"{type(error).__name__} at {at}: {_one_line(error)}"
+        print(f"error: this is a bug: {text}; run again with {TRACEBACK} and report it", file=sys.stderr)
+        return 1
+
+
+def _dispatch(words: list[str], prog: str) -> int:
+    if not words or words[0] in HELP:
+        print(f"usage: {prog} COMMAND [OPTIONS]    ({prog} COMMAND --help tells its options)\n")
+        for command in COMMANDS:
+            print(f"  {command.name:<12} {command.help}")
+        return EXIT_DONE
+    known = {command.name: command for command in COMMANDS}
+    if words[0] not in known:
+        close = nearest(words[0], known)
+        advice = f"did you mean {close}?" if close else f"known are {', '.join(known)}"
+        raise ConfigError(problem(prog, "a command", repr(words[0]), advice))
+    command = known[words[0]]
+    return command.load()(words[1:], f"{prog} {command.name}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,120 @@
+"""Command lines: `argparse` without guessing, whose errors name the nearest option.
+
+The options of `train` are the fields of the configuration. pydantic-settings lays them out and reads them into the
+nested dictionary that `config.parse` checks; here they only get their help texts.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, CliImplicitFlag, CliSettingsSource, SettingsConfigDict
+
+from ssm_hpn.config import Config, merge, parse, read_toml
+from ssm_hpn.config.load import kind_of, walk
+from ssm_hpn.errors import ConfigError, nearest, problem
+
+NULL = "null"
+_METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple": "LIST", "bool": "{true,false}", "JSON": "KIND"}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that neither abbreviates nor exits: what is wrong is a `ConfigError`."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - those of the base class
+        super().__init__(**settings)
+        self.allow_abbrev = False
+
+    def error(self, message: str) -> NoReturn:
+        """Raise, with the nearest option if one is unknown."""
+        text, separator, rest = message.partition("unrecognized arguments: ")
+        if not separator or text:
+            raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
+        given = rest.split()[0].partition("=")[0]
+        options = [option for action in self._actions for option in action.option_strings]
+        if not given.startswith("-"):
+            raise ConfigError(problem(self.prog, "options that begin with --", repr(given), f"see {self.prog} --help"))
+        by_last = [option for option in options if option.endswith(f".{given.lstrip('-')}")]
+        close = by_last[0] if by_last else nearest(given, options)
+        advice = f"did you mean {close}?" if close else f"see {self.prog} --help"
+        raise ConfigError(problem(self.prog, "a known option", given, advice))
+
+
+class _TrainSettings(Config, BaseSettings):
+    """What `train` takes: every setting, and how to go about it."""
+
+    model_config = SettingsConfigDict(cli_avoid_json=True, cli_parse_none_str=NULL, cli_hide_none_type=True)
+
+    config: str | None = Field(None, description="TOML file with settings; options given here count more")
+    resume: str = Field("auto", description="auto | must | never | PATH of a checkpoint or run to go on from")
+    dry_run: CliImplicitFlag[bool] = Field(
+        default=False, description="train, evaluate, save and reload one step, then say that all works"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What was asked of `train`."""
+
+    config: Config
+    resume: str
+    dry_run: bool
+
+
+def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
+    """The configuration from TOML file and options; unknown names and bad values are one-line errors."""
+    given: dict[str, Any] = _train_source(prog, [_shorthand(argument) for argument in arguments])()
+    path, resume, dry_run = (given.pop(name, None) for name in ("config", "resume", "dry_run"))
+    settings: dict[str, Any] = {}
+    if path is not None:
+        settings = read_toml(path)
+        parse(settings, source=path)
+    config = parse(merge(settings, given))
+    return TrainRequest(config, resume or "auto", dry_run in (True, "true", "True"))
+
+
+def _shorthand(argument: str) -> str:
+    """`--data PATH` says `--data.train PATH`; `--dry-run` may have either dash."""
+    name, equals, value = argument.partition("=")
+    short = {"--data": "--data.train", "--dry-run": "--dry_run"}
+    return short.get(name, name) + equals + value
+
+
+def _train_source(prog: str, arguments: list[str]) -> CliSettingsSource[Parser]:
+    parser = Parser(
+        prog=prog,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=38, width=118),
+        description="Train a model. Without options: a byte-level language model on the source text of the standard "
+        "library. A finished or interrupted run with the same settings is found again and goes on.",
+        usage=f"{prog} [--data PATH] [--config FILE.toml] [--SECTION.OPTION VALUE ...]",
+    )
+    source = CliSettingsSource[Parser](_TrainSettings, root_parser=parser)
+    _describe(parser)
+    return source(args=arguments)
+
+
+def _describe(parser: Parser) -> None:
+    """Give every option its description, default and, where only some kinds have it, those kinds."""
+    texts: dict[str, dict[str, list[str]]] = {}
+    for name, section, field in walk():
+        info = section.model_fields[field]
+        default = info.get_default(call_default_factory=True)
+        if field == "kind":
+            text = f"{default}: {info.description}"
+        else:
+            text = f"{info.description}" + ("" if default in (None, (), "") else f" [{default}]")
+        texts.setdefault(name, {}).setdefault(text, []).append(str(kind_of(section) or ""))
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to the actions of a parser
+        if action.dest in texts:
+            action.help = _help(texts[action.dest], is_kind=action.dest.endswith(".kind")).replace("%", "%%")
+        if isinstance(action.metavar, str):
+            action.metavar = _METAVARS.get(action.metavar.partition("[")[0], action.metavar)
+
+
+def _help(texts: dict[str, list[str]], *, is_kind: bool) -> str:
+    """The texts of one option; where kinds differ, each with the kinds that it is for."""
+    if is_kind or len(texts) == 1:
+        return "; ".join(texts)
+    return "; ".join(f"{text} ({', '.join(kinds)})" for text, kinds in texts.items())

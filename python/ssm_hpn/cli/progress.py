@@ -1,0 +1,114 @@
+"""What a person sees while training: a bar in a terminal, plain lines elsewhere, and what the model says."""
+
+import time
+from typing import TYPE_CHECKING
+
+from ssm_hpn.callbacks import Callback, Event
+from ssm_hpn.cli.console import duration
+from ssm_hpn.metrics import metrics_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from ssm_hpn.prepare.encode import Encoder
+
+PLAIN_SECONDS = 5.0
+
+
+class ProgressDisplay(Callback):
+    """Loss, accuracy, tokens per second and time left."""
+
+    name = "progress"
+
+    def __init__(self, console: "Console") -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._loss: float | None = None
+        self._accuracy: float | None = None
+        self._began = self._last_line = 0.0
+        self._first_step = 0
+        self._tokens = 0
+
+    def started(self, event: Event) -> None:
+        """Open the bar."""
+        self._began = time.monotonic()
+        self._first_step = event.progress.step
+        if self._console.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn  # heavy, and only for terminals
+
+            self._bar = Progress(
+                TextColumn("{task.percentage:>3.0f}%"),
+                BarColumn(30),
+                TextColumn("{task.description}"),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("", total=event.trainer.config.train.steps, completed=event.progress.step)
+            self._bar.start()
+
+    def updated(self, event: Event) -> None:
+        """Move on."""
+        update = event.update
+        if update is None:
+            return
+        self._tokens += update.tokens
+        if not update.applied:
+            self._console.print(f"step {update.step}: an update was skipped, its loss or gradient is not finite")
+            return
+        self._loss = update.loss if self._loss is None else 0.9 * self._loss + 0.1 * update.loss
+        self._accuracy = self._accuracy if update.accuracy is None else update.accuracy
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=update.step, description=self._text(event))
+        elif time.monotonic() - self._last_line > PLAIN_SECONDS or update.step >= event.trainer.config.train.steps:
+            self._last_line = time.monotonic()
+            self._console.print(self._text(event))
+
+    def evaluated(self, event: Event) -> None:
+        """Say what held-out data gives."""
+        if event.evaluation is None:
+            return
+        values = event.evaluation.values
+        shown = "  ".join(f"{m.name} {m.show(values[m.name])}" for m in metrics_of(event.trainer.config.model))
+        mark = "  (best so far)" if event.improved else ""
+        self._console.print(f"[held out] step {event.evaluation.step}  {shown}{mark}", markup=False)
+
+    def ended(self, event: Event) -> None:  # noqa: ARG002 - that of the base class
+        """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar, also after an error."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _text(self, event: Event) -> str:
+        steps = event.trainer.config.train.steps
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        done = event.progress.step - self._first_step
+        left = duration(seconds / done * (steps - event.progress.step)) if done else "?"
+        accuracy = "" if self._accuracy is None else f"  accuracy {self._accuracy:.3f}"
+        rate = self._tokens / seconds
+        return f"step {event.progress.step}/{steps}  loss {self._loss:.3f}{accuracy}  {rate:,.0f} tokens/s  {left} left"
+
+
+class Continuation(Callback):
+    """A prompt and how the model goes on, at every evaluation."""
+
+    name = "continuation"
+
+    def __init__(self, console: "Console", encoder: "Encoder", prompt: str) -> None:
+        self._console = console
+        self._encoder = encoder
+        self._prompt = prompt
+        self._tokens = encoder.encode_text(prompt)
+
+    def evaluated(self, event: Event) -> None:
+        """Print one continuation; the seed is the step, so that it can be had again."""
+        settings = event.trainer.config.evaluation
+        tokens = event.trainer.generate(
+            self._tokens, settings.continuation, temperature=settings.temperature, seed=event.progress.step
+        )
+        text = self._encoder.decode(tokens)
+        self._console.print("  | " + (self._prompt + text).replace("\n", "\n  | "), markup=False, style="dim")

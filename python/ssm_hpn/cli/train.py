@@ -1,0 +1,134 @@
+"""`train`: prepare the data if need be, train or go on, then say what came out and where it lies."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ssm_hpn._core import simd
+from ssm_hpn.cli.console import console, duration, shown_path, size, table
+from ssm_hpn.cli.data import with_prepared_data
+from ssm_hpn.cli.parser import parse_train
+from ssm_hpn.cli.progress import Continuation, ProgressDisplay
+from ssm_hpn.cli.signals import graceful_stop
+from ssm_hpn.dataset import read_manifest
+from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, problem
+from ssm_hpn.metrics import metrics_of
+from ssm_hpn.trainer import Trainer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ssm_hpn.callbacks import Callback
+    from ssm_hpn.training import Result
+
+BYTES: Final = 256
+
+
+def run(arguments: Sequence[str], prog: str) -> int:
+    """Train; returns the exit code."""
+    request = parse_train(arguments, prog)
+    screen = console()
+    trainer = Trainer(with_prepared_data(request.config, screen))
+    if request.dry_run:
+        return _dry_run(trainer, screen)
+    progress = ProgressDisplay(screen)
+    try:
+        with graceful_stop(trainer.request_stop):
+            _introduce(trainer, screen)
+            result = trainer.fit(resume=request.resume, callbacks=[progress, *_continuation(trainer, screen)])
+    finally:
+        progress.close()
+    for note in result.notes:
+        screen.print(f"passed over: {note}", markup=False)
+    again = f"{prog} {' '.join(arguments)}".rstrip()
+    if result.reason == "interrupted":
+        screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
+        screen.print(f"  {again}", markup=False)
+        return EXIT_INTERRUPTED
+    _summary(trainer, result, screen, again=again, prog=prog)
+    return EXIT_DONE
+
+
+def _introduce(trainer: Trainer, screen: "Console") -> None:
+    """What will be trained, on what, and how much memory it will take."""
+    config, session = trainer.config, trainer.session
+    model = config.model
+    rows, length = config.train.batch_size, config.data.length or 0
+    memory = size(session.predicted_peak_bytes(rows, length))
+    screen.print(
+        f"model     {model.block.kind}, {model.n_layers} layers of {model.d_model}, head {model.head.kind}, "
+        f"{session.n_parameters:,} parameters"
+    )
+    screen.print(
+        f"training  {config.train.steps} updates of {rows * config.train.accumulate} x {length} tokens, "
+        f"{simd()}, about {memory} in a step"
+    )
+
+
+def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
+    """The continuation of a prompt, for language models that were given one."""
+    prompt = trainer.config.evaluation.prompt
+    if prompt is None or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
+        return []
+    from ssm_hpn.prepare.encode import encoder_of  # pyarrow is not needed for this, but pandas of arrays are
+
+    encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
+    return [Continuation(screen, encoder, prompt)] if encoder is not None else []
+
+
+def _summary(trainer: Trainer, result: "Result", screen: "Console", *, again: str, prog: str) -> None:
+    """The final table, where everything lies, and what to type next."""
+    how = {"finished": "finished", "stopped_early": "stopped early: no improvement any more"}[result.reason]
+    screen.print(f"\n{how} after {result.step} updates, {duration(result.seconds)}", markup=False)
+    screen.print(final_table(trainer, screen), markup=False)
+    folder = shown_path(result.folder)
+    screen.print(f"\n  checkpoints  {folder}/checkpoints")
+    screen.print(f"  metrics      {folder}/metrics.jsonl")
+    if result.best.step is not None:
+        name = trainer.config.evaluation.metric
+        screen.print(f"  best {name} {result.best.best:.4f} at update {result.best.step}", markup=False)
+    screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
+    screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
+
+
+def _dry_run(trainer: Trainer, screen: "Console") -> int:
+    """Train, evaluate, save and reload one step in a folder that is removed again."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = trainer.config
+        changes = {
+            "train": config.train.model_copy(update={"steps": 1}),
+            "run": config.run.model_copy(update={"folder": str(Path(folder) / "run")}),
+        }
+        once = Trainer(config.model_copy(update=changes))
+        result = once.fit()
+        loaded = Trainer.load(result.folder)
+        if loaded.session.digest() != once.session.digest():
+            found = loaded.session.digest()[:16]
+            advice = "the folder's file system changes what is written to it"
+            raise CheckpointError(problem(result.folder, f"parameters {once.session.digest()[:16]}", found, advice))
+        _introduce(trainer, screen)
+        screen.print(
+            f"dry run   one update trained, evaluated, saved and loaded again to the same bits "
+            f"({duration(result.seconds)}); nothing is left behind"
+        )
+    return EXIT_DONE
+
+
+def final_table(trainer: Trainer, screen: "Console") -> str:
+    """The model on all held-out data, beside the n-gram tables where tokens are bytes."""
+    if trainer.validation_folder is None:
+        return "  (no held-out data to judge by)"
+    with screen.status("evaluating on all held-out data"):
+        values = trainer.evaluate(trainer.held_out("all")).values
+    metrics = metrics_of(trainer.config.model)
+    if "bits_per_token" not in values or getattr(trainer.config.model.input, "vocab_size", None) != BYTES:
+        return table(["held out", "value"], [[f"{m.name} {m.unit}".strip(), m.show(values[m.name])] for m in metrics])
+    from ssm_hpn.baselines import compare  # pyarrow only at the end
+
+    folder = trainer.train_folder or Path()
+    with screen.status("fitting n-gram tables to the same bytes"):
+        scores = compare(folder, trainer.validation_folder)
+    rows = [[score.name, f"{score.accuracy:.3f}", f"{score.bits_per_byte:.3f}"] for score in scores]
+    ours = ["this model", f"{values['accuracy']:.3f}", f"{values['bits_per_token']:.3f}"]
+    return table(["held-out files", "accuracy", "bits per byte"], [*rows, ours])

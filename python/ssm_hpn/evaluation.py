@@ -1,0 +1,45 @@
+"""One pass over held-out batches: totals, then the task's metrics."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ssm_hpn.config import EvaluationConfig, ModelConfig
+from ssm_hpn.early_stopping import Direction
+from ssm_hpn.errors import ConfigError, nearest, problem
+from ssm_hpn.metrics import Metric, Totals, empty_totals, metrics_of
+
+if TYPE_CHECKING:
+    from ssm_hpn._core import Batch, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one pass over held-out batches gave."""
+
+    step: int
+    """Updates applied before it."""
+    values: dict[str, float]
+    """Metric by name."""
+    totals: Totals
+    """The sums behind them."""
+
+
+def evaluate(session: "Session", model: ModelConfig, batches: Iterable["Batch"]) -> Evaluation:
+    """Evaluate a model; nothing in it changes."""
+    totals = empty_totals(model)
+    for batch in batches:
+        totals.add(session.evaluate(batch))
+    return Evaluation(session.step, {metric.name: metric.value(totals) for metric in metrics_of(model)}, totals)
+
+
+def deciding_metric(config: EvaluationConfig, model: ModelConfig) -> tuple[Metric, Direction]:
+    """The metric that decides what is best, and whether smaller or larger is."""
+    known = {metric.name: metric for metric in metrics_of(model)}
+    name = config.metric.removeprefix("eval/")
+    if name not in known:
+        close = nearest(name, known)
+        advice = f"did you mean {close}?" if close else "choose one of these"
+        raise ConfigError(problem("evaluation.metric", " | ".join(known), repr(config.metric), advice))
+    metric = known[name]
+    return metric, metric.direction if config.direction == "auto" else config.direction

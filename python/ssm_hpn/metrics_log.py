@@ -1,0 +1,140 @@
+"""`metrics.jsonl`: one flat JSON object per line, read unmodified by pandas, polars, DuckDB, pyarrow and jq.
+
+Every row has the same keys in the same order. Counts are written as integers, everything else as floats (`1.0`, never
+`1`). A number that is not finite is written as null and counted in `nonfinite`; null also stands for what was not
+measured at that row. Row 0 has every number, so that a reader knows all types after the first line. A line is one
+`write`, and on resume the file is cut back to the length that the checkpoint remembers.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Final
+
+from ssm_hpn.errors import ConfigError, StorageError, problem
+
+SCHEMA: Final = 1
+COUNTS: Final = frozenset(
+    {"schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"}
+)
+BEFORE: Final = (
+    "schema",
+    "step",
+    "epoch",
+    "time_s",
+    "nonfinite",
+    "skipped_steps",
+    "train/loss",
+    "train/accuracy",
+    "train/lr",
+    "train/grad_norm",
+    "train/update_norm",
+    "train/clipped",
+)
+AFTER: Final = ("perf/tokens_per_second", "perf/step_ms", "perf/data_ms", "mem/rss_bytes", "data/tokens_seen")
+
+Row = Mapping[str, float | int | None]
+
+
+def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool) -> tuple[str, ...]:
+    """The keys of a run: those of its task, and the head's where there are prototypes."""
+    train = tuple(key for key in BEFORE if classes or key != "train/accuracy")
+    head = ("head/max_prototype_cosine",) if prototypes else ()
+    return (*train, *(f"eval/{name}" for name in eval_metrics), *head, *AFTER)
+
+
+def encode(row: Row, keys: Sequence[str]) -> str:
+    """One line without its end, in the order of the keys; a missing number is null."""
+    unknown = row.keys() - set(keys)
+    if unknown:
+        raise ValueError(f"no such key in this metrics file: {', '.join(sorted(unknown))}")
+    nonfinite = sum(1 for value in row.values() if value is not None and not isfinite(value))
+    full = {"schema": SCHEMA, **row, "nonfinite": nonfinite}
+    return json.dumps({key: _number(key, full.get(key)) for key in keys}, allow_nan=False)
+
+
+def _number(key: str, value: float | None) -> float | int | None:
+    if value is None or not isfinite(value):
+        return None
+    return int(value) if key in COUNTS else float(value)
+
+
+class MetricsLog:
+    """The file of one run, open for appending."""
+
+    def __init__(self, path: Path, keys: Sequence[str], *, offset: int | None = None) -> None:
+        """Start the file, or go on at a byte offset: what lies behind it is cut off."""
+        self.path = path
+        self.keys = tuple(keys)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if offset is None else 0)
+        try:
+            if offset is not None:
+                self._check_keys()
+            self._file = os.open(path, flags, 0o666)
+            if offset is not None:
+                self._cut_back(offset)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot write the metrics: {error}") from None
+
+    @property
+    def offset(self) -> int:
+        """Length of the file in bytes."""
+        return os.fstat(self._file).st_size
+
+    def append(self, row: Row) -> None:
+        """Write one row; `schema` and `nonfinite` are filled in."""
+        line = (encode(row, self.keys) + "\n").encode()
+        try:
+            written = os.write(self._file, line)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot write the metrics: {error}") from None
+        if written != len(line):
+            raise StorageError(f"{self.path}: cannot write the metrics: only {written} of {len(line)} bytes fit")
+
+    def sync(self) -> int:
+        """Make everything durable; returns the offset."""
+        os.fsync(self._file)
+        return self.offset
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _check_keys(self) -> None:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            line = file.readline()
+        try:
+            found = tuple(json.loads(line)) if line else self.keys
+        except ValueError:
+            found = ()
+        if found != self.keys:
+            different = sorted(set(found) ^ set(self.keys)) or ["their order"]
+            advice = "move the file away, or start another run with --run.folder"
+            raise ConfigError(problem(self.path, "the keys of this run", f"others ({different[0]})", advice))
+
+    def _cut_back(self, offset: int) -> None:
+        """To the offset; in a file that is shorter, to its last whole line."""
+        length = min(offset, self.offset)
+        data = self.path.read_bytes()[:length]
+        os.ftruncate(self._file, data.rfind(b"\n") + 1)
+
+
+def read_rows(path: Path) -> list[dict[str, float | int | None]]:
+    """The rows of a metrics file; an unfinished last line is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot read the metrics: {error}") from None
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith("\n"):
+            break
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise StorageError(problem(f"{path}:{number}", "one JSON object", repr(line[:40]), "remove it")) from None
+    return rows

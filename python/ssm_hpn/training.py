@@ -1,0 +1,342 @@
+"""The training loop, and everything about it that has to survive an interruption.
+
+A run begins with row 0: an evaluation, and the first batch's loss and gradient without an update. Then every update is
+followed by what is due after it: evaluation and judgement, a row of metrics, a checkpoint. A checkpoint holds the state
+after all of that, so the resumed run does what the uninterrupted one would have done.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ssm_hpn import callbacks as observers
+from ssm_hpn.cadence import Progress, crossed, due
+from ssm_hpn.callbacks import Callback, Event, Update
+from ssm_hpn.checkpoints import find_checkpoint
+from ssm_hpn.config import Config, ModelConfig, Section
+from ssm_hpn.early_stopping import Judgement, exhausted, judge
+from ssm_hpn.errors import CheckpointError, ConfigError, problem
+from ssm_hpn.evaluation import Evaluation, deciding_metric
+from ssm_hpn.metrics import metrics_of
+from ssm_hpn.metrics_log import MetricsLog, row_keys
+from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
+
+if TYPE_CHECKING:
+    from ssm_hpn.trainer import Trainer
+
+Reason = Literal["finished", "stopped_early", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended."""
+
+    reason: Reason
+    folder: Path
+    step: int
+    seconds: float
+    """Time spent training, over all sittings."""
+    best: Judgement
+    """Best value of the deciding metric, and its step."""
+    evaluation: Evaluation | None
+    """Last evaluation of this sitting."""
+    resumed_at: int | None = None
+    """Step of the checkpoint that this sitting started from."""
+    already_ended: bool = False
+    """The run had ended before: nothing was trained."""
+    notes: list[str] = field(default_factory=list)
+    """Why newer checkpoints were passed over."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """Time and tokens since the last row."""
+
+    updates: int = 0
+    tokens: int = 0
+    data_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+    def add(self, update: Update) -> None:
+        self.updates += 1
+        self.tokens += update.tokens
+        self.data_seconds += update.data_seconds
+        self.compute_seconds += update.compute_seconds
+
+    def row(self) -> dict[str, float]:
+        seconds = max(self.data_seconds + self.compute_seconds, 1e-9)
+        updates = max(self.updates, 1)
+        return {
+            "perf/tokens_per_second": self.tokens / seconds,
+            "perf/step_ms": 1e3 * self.compute_seconds / updates,
+            "perf/data_ms": 1e3 * self.data_seconds / updates,
+        }
+
+
+class Training:
+    """One sitting of one run."""
+
+    def __init__(self, trainer: "Trainer", *, resume: str, callbacks: Sequence[Callback]) -> None:
+        self.trainer = trainer
+        self.callbacks = callbacks
+        self.judgement = Judgement()
+        self.evaluation: Evaluation | None = None
+        self.reason: Reason | None = None
+        self.notes: list[str] = []
+        self._resume = resume
+        self._evaluates = trainer.validation_folder is not None
+        self._metric, self._direction = deciding_metric(self.config.evaluation, self.config.model)
+        self._window = _Window()
+        self._saved_step: int | None = None
+        self._resumed_at: int | None = None
+        self._began, self._seconds_before = time.monotonic(), 0.0
+        if not self._evaluates and self.config.early_stopping.patience is not None:
+            advice = "name held-out data in data.validation, or leave patience out"
+            raise ConfigError(problem("early_stopping.patience", "held-out data to judge by", "none", advice))
+        self.run_files = Run(free_folder(self.config) if resume == "never" else run_folder(self.config), self.config)
+
+    @property
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return self.trainer.config
+
+    def run(self) -> Result:
+        """Train until there is a reason to end."""
+        with self.run_files.lock():
+            offset = self._restore()
+            already_ended = self.reason is not None
+            if not already_ended:
+                keys = self._keys()
+                self.run_files.describe()
+                self.log = MetricsLog(self.run_files.metrics, keys, offset=offset)
+                try:
+                    self._loop(begins=offset is None)
+                finally:
+                    self.log.close()
+        return Result(
+            reason=self.reason or "finished",
+            folder=self.run_files.folder,
+            step=self.trainer.session.step,
+            seconds=self._seconds(),
+            best=self.judgement,
+            evaluation=self.evaluation,
+            resumed_at=self._resumed_at,
+            already_ended=already_ended,
+            notes=self.notes,
+        )
+
+    def _loop(self, *, begins: bool) -> None:
+        if begins:
+            self._first_row()
+        self._tell("started")
+        self.reason = self._reason_to_end()
+        while self.reason is None:
+            before = self._progress()
+            update = self.trainer.step(accuracy=self._row_follows(before))
+            now = self._progress()
+            last = now.step >= self.config.train.steps
+            evaluation = self._evaluate() if last or due(self.config.evaluation, before, now) else None
+            improved = evaluation is not None and self._judge(evaluation)
+            self._log(update, evaluation, now=now, wanted=last or self._log_due(before, now))
+            self._tell("updated", update=update)
+            if evaluation is not None:
+                self._tell("evaluated", evaluation=evaluation, improved=improved)
+            self.reason = self._reason_to_end()
+            if improved or self.reason is not None or due(self.config.checkpoint, before, now):
+                self._save(best=improved)
+        if self._saved_step != self.trainer.session.step:
+            self._save(best=False)
+        self._tell("ended", reason=self.reason)
+
+    # ---- what is due
+
+    def _reason_to_end(self) -> Reason | None:
+        if self.trainer.session.step >= self.config.train.steps:
+            return "finished"
+        if exhausted(self.judgement, self.config.early_stopping.patience):
+            return "stopped_early"
+        return "interrupted" if self.trainer.stop_requested else None
+
+    def _log_due(self, before: Progress, now: Progress) -> bool:
+        return crossed(self.config.train.log_every, before.step, now.step)
+
+    def _row_follows(self, before: Progress) -> bool:
+        """Whether the next update will, as far as steps tell, be written to a row: only then accuracy is counted."""
+        after = before._replace(step=before.step + 1)
+        last = after.step >= self.config.train.steps
+        return last or self._log_due(before, after) or due(self.config.evaluation, before, after)
+
+    def _progress(self) -> Progress:
+        return self.trainer.progress(self._seconds())
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    # ---- what happens then
+
+    def _evaluate(self) -> Evaluation | None:
+        if not self._evaluates:
+            return None
+        self.evaluation = self.trainer.evaluate()
+        self.run_files.write_evaluation(self.evaluation)
+        return self.evaluation
+
+    def _judge(self, evaluation: Evaluation) -> bool:
+        self.judgement, improved = judge(
+            self.judgement,
+            evaluation.values[self._metric.name],
+            evaluation.step,
+            direction=self._direction,
+            min_change=self.config.early_stopping.min_change,
+        )
+        return improved
+
+    def _first_row(self) -> None:
+        """Row 0: what the untrained model does, and the first batch's gradient, which is then forgotten."""
+        trainer = self.trainer
+        started = time.perf_counter()
+        batch = trainer.peek()
+        data_seconds = time.perf_counter() - started
+        report = trainer.forward_backward(batch, accuracy=True)
+        update = Update(
+            step=trainer.session.step,
+            applied=True,
+            loss=report["loss"],
+            accuracy=report["correct"] / report["scored"] if report["scored"] else None,
+            count=report["count"],
+            tokens=batch.n_tokens,
+            lr=trainer.session.next_lr,
+            grad_norm=trainer.session.grad_norm(),
+            update_norm=0.0,
+            clipped=False,
+            skipped=trainer.session.skipped,
+            data_seconds=data_seconds,
+            compute_seconds=time.perf_counter() - started - data_seconds,
+        )
+        trainer.zero_grad()
+        evaluation = self._evaluate()
+        if evaluation is not None:
+            self._judge(evaluation)
+        self._log(update, evaluation, now=self._progress(), wanted=True)
+        if evaluation is not None:
+            self._tell("evaluated", evaluation=evaluation)
+
+    def _log(self, update: Update, evaluation: Evaluation | None, *, now: Progress, wanted: bool) -> None:
+        """Add an update to the window, and write a row if one is wanted or the update was skipped."""
+        self._window.add(update)
+        if not wanted and evaluation is None and update.applied:
+            return
+        row: dict[str, float | int | None] = {
+            "step": now.step,
+            "epoch": now.epoch,
+            "time_s": now.seconds,
+            "skipped_steps": update.skipped,
+            "train/loss": update.loss,
+            "train/accuracy": update.accuracy,
+            "train/lr": update.lr,
+            "train/grad_norm": update.grad_norm,
+            "train/update_norm": update.update_norm,
+            "train/clipped": int(update.clipped),
+            "head/max_prototype_cosine": self.trainer.session.max_prototype_cosine,
+            "mem/rss_bytes": rss_bytes(),
+            "data/tokens_seen": self.trainer.tokens_seen,
+            **self._window.row(),
+        }
+        if evaluation is not None:
+            row |= {f"eval/{name}": value for name, value in evaluation.values.items()}
+        self.log.append({key: value for key, value in row.items() if key in self.log.keys})
+        self._window = _Window()
+
+    def _keys(self) -> tuple[str, ...]:
+        model = self.config.model
+        names = [metric.name for metric in metrics_of(model)]
+        return row_keys(
+            eval_metrics=names if self._evaluates else [],
+            classes="accuracy" in names,
+            prototypes=self.trainer.session.max_prototype_cosine is not None,
+        )
+
+    # ---- saving and restoring
+
+    def _save(self, *, best: bool) -> None:
+        state: dict[str, Any] = {
+            "seconds": self._seconds(),
+            "judgement": list(self.judgement),
+            "metrics_offset": self.log.sync(),
+            "callbacks": observers.states(self.callbacks),
+            "reason": None if self.reason == "interrupted" else self.reason,
+        }
+        step = self.trainer.session.step
+        folder = self.run_files.checkpoints.save(
+            step, lambda root, name: self.trainer.save_into(root, name, extra=state), best=best
+        )
+        self._saved_step = step
+        self._tell("saved", checkpoint=folder, improved=best)
+
+    def _restore(self) -> int | None:
+        """Take up where a checkpoint left off; returns the length of the metrics file then, None to begin."""
+        found: tuple[dict[str, Any], list[str]] | None = None
+        own, wanted = True, self.config.model
+        if self._resume in ("auto", "must"):
+            if self.run_files.checkpoints.folders():
+                found = self.trainer.restore(self.run_files.checkpoints.root)
+            elif self._resume == "must":
+                advice = "train first, or use --resume auto"
+                raise CheckpointError(problem(self.run_files.folder, "a checkpoint to go on from", "none", advice))
+        elif self._resume != "never":
+            folder = find_checkpoint(Path(self._resume))
+            own = self._owns(folder)
+            found = self.trainer.restore(folder)
+        if found is None:
+            return None
+        state, self.notes = found
+        self._resumed_at = self.trainer.session.step
+        if not own:  # weights, moments and place in the data of another run: the record of this one begins here
+            self._check_model(wanted)
+            return None
+        self._saved_step = self._resumed_at
+        return self._continue(state["extra"])
+
+    def _continue(self, extra: dict[str, Any]) -> int:
+        self._seconds_before = extra["seconds"]
+        self.judgement = Judgement(*extra["judgement"])
+        self.reason = extra["reason"]
+        observers.restore(self.callbacks, extra["callbacks"])
+        return int(extra["metrics_offset"])
+
+    def _check_model(self, wanted: ModelConfig) -> None:
+        """Refuse to go on with another model than the configuration describes."""
+        found = self.config.model
+        for key in sorted(set(ModelConfig.model_fields) - {"activation_memory", "memory_limit_mb"}):
+            ours, theirs = _set_values(getattr(wanted, key)), _set_values(getattr(found, key))
+            if ours != theirs and not (isinstance(ours, dict) and ours.items() <= theirs.items()):
+                advice = "set the model as it is in the checkpoint, or train a new one"
+                raise ConfigError(problem(f"model.{key}", f"{theirs}, as in {self._resume}", ours, advice))
+
+    def _owns(self, folder: Path) -> bool:
+        """Whether a checkpoint is this run's own, and then its newest: going back would orphan the later ones."""
+        ours = self.run_files.checkpoints.folders()
+        mine = [self.run_files.folder, self.run_files.checkpoints.root, *ours]
+        if folder.resolve() not in [one.resolve() for one in mine]:
+            if ours:
+                advice = "give another run.folder, or use --resume auto"
+                raise ConfigError(
+                    problem("run.folder", f"one without checkpoints to start from {folder}", ours[0], advice)
+                )
+            return False
+        if folder.resolve() in [one.resolve() for one in ours[1:]]:
+            advice = "give another run.folder to branch off from it"
+            raise ConfigError(problem("--resume", f"the newest checkpoint, {ours[0].name}", folder.name, advice))
+        return True
+
+    def _tell(self, what: str, **happened: Any) -> None:  # noqa: ANN401 - the fields of Event
+        event = Event(trainer=self.trainer, progress=self._progress(), **happened)
+        for callback in self.callbacks:
+            getattr(callback, what)(event)
+
+
+def _set_values(value: Any) -> Any:  # noqa: ANN401 - a section or a plain value
+    """A section as a dictionary of what is set, so that a null agrees with whatever the core made of it."""
+    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Section) else value

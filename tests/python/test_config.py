@@ -1,0 +1,201 @@
+"""Settings: defaults, TOML, merging, kinds, one-line errors, the digest, and what the data fills in."""
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssm_hpn.config import (
+    Config,
+    DataShape,
+    core_loader,
+    core_model,
+    core_optim,
+    load_config,
+    merge,
+    parse,
+    resolve,
+    to_toml,
+)
+from ssm_hpn.config.load import walk
+from ssm_hpn.errors import ConfigError
+
+BYTES = DataShape(vocab_size=256, digest="a" * 64)
+SENSORS = DataShape(n_features=6, n_classes=4, longest_document=120)
+
+
+def complaint(settings, data=None):
+    with pytest.raises(ConfigError) as caught:
+        resolve(parse(settings), data) if data else parse(settings)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_every_setting_has_a_description_and_every_default_is_valid():
+    for name, section, field in walk():
+        assert section.model_fields[field].description, name
+    assert parse({}) == Config()
+
+
+def test_a_configuration_survives_its_toml():
+    config = parse(
+        {
+            "model": {"head": {"loss": {"kind": "margin", "margin": 0.25}}, "d_model": 64},
+            "optim": {"lr": 1e-4, "schedule": {"kind": "wsd", "decay": 7}},
+            "data": {"train": ['odd "name"\t\\ ä.txt', "b"], "columns": {"features": "x, y"}},
+            "evaluation": {"batches": "all", "prompt": "line\nbreak \x7f"},
+            "early_stopping": {"patience": 3},
+        }
+    )
+    assert parse(tomllib.loads(to_toml(config))) == config
+    assert config.data.columns.features == ("x", "y")
+
+
+@given(st.text(), st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300), st.integers(0, 2**62))
+def test_any_text_and_number_survives_toml(text, lr, seed):
+    config = parse({"evaluation": {"prompt": text}, "optim": {"lr": lr}, "train": {"seed": seed}})
+    assert parse(tomllib.loads(to_toml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": {"d_modle": 3}}, ["model.d_modle", "unknown", "did you mean model.d_model?"]),
+        ({"d_model": 3}, ["d_model", "did you mean model.d_model?"]),
+        ({"model": {"d_model": "wide"}}, ["model.d_model", "integer", "'wide'", "residual"]),
+        ({"optim": {"lr": -1}}, ["optim.lr", "greater than 0", "-1"]),
+        ({"optim": {"lr": float("nan")}}, ["optim.lr", "finite"]),
+        ({"model": 3}, ["model", "a section", "3"]),
+        ({"model": {"head": {"kind": "prototpye"}}}, ["model.head.kind", "'prototpye'", "did you mean prototype?"]),
+        ({"model": {"head": {"loss": {"kind": "margin", "margin": 9}}}}, ["model.head.loss.margin:", "less than", "9"]),
+        (
+            {"model": {"head": {"kind": "prototype", "loss": {"kind": "cosine", "margin": 1}}}},
+            ["model.head.loss.margin", "kind cosine", "model.head.loss.kind = margin"],
+        ),
+        ({"train": {"steps": 0}}, ["train.steps", "greater than or equal to 1"]),
+        ({"evaluation": {"batches": 0}}, ["evaluation.batches"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(settings, words):
+    text = complaint(settings)
+    for word in words:
+        assert word in text, text
+
+
+def test_a_kind_that_is_not_named_is_the_first_that_has_the_settings():
+    assert parse({"model": {"head": {"loss": {"kind": "cosine"}}}}).model.head.kind == "prototype"
+    assert parse({"model": {"head": {"tied": True}}}).model.head.kind == "linear"
+    assert parse({"model": {"head": {"loss": {"margin": 0.2}}}}).model.head.loss.kind == "margin"
+    assert parse({"model": {"target": {"pooling": "max"}}}).model.target.kind == "auto"
+    assert parse({"optim": {"schedule": {"decay": 3}}}).optim.schedule.kind == "wsd"
+    assert parse({"optim": {"schedule": {"warmup": 3}}}).optim.schedule.kind == "cosine"
+
+
+def test_settings_on_top_replace_those_below_and_a_new_kind_starts_anew():
+    below = {"a": 1, "s": {"kind": "x", "p": 1, "q": 2}}
+    assert merge(below, {"s": {"p": 3}}) == {"a": 1, "s": {"kind": "x", "p": 3, "q": 2}}
+    assert merge(below, {"s": {"kind": "y", "r": 3}}) == {"a": 1, "s": {"kind": "y", "r": 3}}
+    assert below["s"]["p"] == 1
+
+
+def test_files_are_checked_under_their_name(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text("[model]\nd_modle = 3\n")
+    with pytest.raises(ConfigError, match=r"c\.toml: model\.d_modle"):
+        load_config(file)
+    file.write_text("[model\n")
+    with pytest.raises(ConfigError, match="valid TOML"):
+        load_config(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="valid TOML"):
+        load_config(file)
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_the_digest_knows_what_changes_numbers():
+    base = Config().digest()
+    assert base == Config().digest()
+    assert len(base) == 64
+    for settings in (
+        {"model": {"d_model": 64}},
+        {"optim": {"lr": 1e-4}},
+        {"train": {"seed": 1}},
+        {"train": {"steps": 5}},
+        {"evaluation": {"every": 5}},
+        {"early_stopping": {"patience": 5}},
+        {"data": {"digest": "b" * 64}},
+        {"data": {"length": 64}},
+    ):
+        assert parse(settings).digest() != base, settings
+    for settings in (
+        {"train": {"threads": 2}},
+        {"train": {"log_every": 1}},
+        {"checkpoint": {"every": 1}},
+        {"run": {"folder": "x", "name": "y"}},
+        {"data": {"workers": 3, "prefetch": 9, "train": "elsewhere"}},
+    ):
+        assert parse(settings).digest() == base, settings
+
+
+def test_the_data_fills_in_what_is_open():
+    config = resolve(Config(), BYTES)
+    model = config.model
+    assert (model.input.kind, model.input.vocab_size) == ("tokens", 256)
+    assert model.target.kind == "next_token"
+    assert (model.head.kind, model.head.n_classes, model.head.loss.kind) == ("prototype", 256, "softmax")
+    assert (config.data.length, config.data.packing, config.data.digest) == (256, "contiguous", "a" * 64)
+    assert (config.optim.schedule.total, config.optim.schedule.warmup) == (config.train.steps, config.train.steps // 20)
+    assert resolve(config, BYTES) == config, "nothing is open any more"
+    assert "auto" not in core_model(model).replace('"prototypes":"auto"', "")
+
+    config = resolve(parse({"model": {"target": {"pooling": "max"}}}), SENSORS)
+    assert (config.model.input.n_features, config.model.target.kind, config.model.target.pooling) == (
+        6,
+        "sequence_class",
+        "max",
+    )
+    assert (config.data.length, config.data.packing, config.model.head.n_classes) == (120, "best_fit", 4)
+
+    config = resolve(Config(), DataShape(n_features=2, n_values=3))
+    assert (config.model.target.n_values, config.model.head.kind, config.model.head.loss) == (3, "linear", "squared")
+    assert config.model.head.n_outputs == 3
+    config = resolve(Config(), DataShape(vocab_size=9, n_classes=3, per_token_labels=True))
+    assert config.model.target.kind == "token_class"
+    config = resolve(parse({"model": {"input": {"kind": "hidden"}, "target": {"kind": "cotangent"}}}), None)
+    assert config.model.head.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "words"),
+    [
+        ({}, DataShape(), ["model.input.vocab_size", "no data"]),
+        ({"model": {"input": {"n_features": 4}}}, SENSORS, ["model.input.n_features", "6", "4"]),
+        ({"model": {"input": {"kind": "tokens"}}}, SENSORS, ["model.input.kind", "features"]),
+        ({"model": {"head": {"n_classes": 3}}}, SENSORS, ["model.head.n_classes", "at least 4", "3"]),
+        ({"optim": {"schedule": {"warmup": 900}}}, BYTES, ["optim.schedule.warmup", "at most total = 700", "900"]),
+        ({"data": {"digest": "c" * 64}}, BYTES, ["data.digest", "cccccccccccc", "aaaaaaaaaaaa"]),
+    ],
+)
+def test_contradictions_with_the_data_are_refused(settings, data, words):
+    text = complaint(settings, data)
+    for word in words:
+        assert word in text, text
+
+
+def test_room_for_more_classes_and_tokens_is_fine():
+    config = resolve(
+        parse({"model": {"head": {"n_classes": 9}, "input": {"vocab_size": 300}}}), BYTES.__class__(256, n_classes=4)
+    )
+    assert (config.model.head.n_classes, config.model.input.vocab_size) == (9, 300)
+
+
+def test_what_the_core_reads():
+    config = resolve(parse({"optim": {"clip_norm": 0}, "evaluation": {"batches": "all"}}), BYTES)
+    assert '"clip_norm": null' in core_optim(config.optim)
+    assert '"shuffle": true' in core_loader(config, "p")
+    held_out = core_loader(config, "p", evaluation=True)
+    assert '"shuffle": false' in held_out
+    assert '"epochs": 1' in held_out

@@ -1,0 +1,239 @@
+"""The pure parts of the loop: cadence, judgement, metrics from sums, the metrics file."""
+
+import json
+from itertools import pairwise
+from math import inf, log, nan
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssm_hpn.cadence import Progress, crossed, due
+from ssm_hpn.config import DataShape, EvaluationConfig, parse, resolve
+from ssm_hpn.early_stopping import Judgement, exhausted, judge
+from ssm_hpn.errors import ConfigError, StorageError
+from ssm_hpn.evaluation import deciding_metric
+from ssm_hpn.metrics import empty_totals, metrics_of
+from ssm_hpn.metrics_log import MetricsLog, encode, read_rows, row_keys
+
+BYTES = DataShape(vocab_size=256)
+
+
+# ---- cadence
+
+
+@given(st.integers(1, 50), st.lists(st.integers(0, 7), min_size=1, max_size=60))
+def test_every_multiple_is_met_once_however_training_is_cut(every, strides):
+    """Interrupting between two looks changes nothing: what is due depends on where training was and is."""
+    points = [0]
+    for stride in strides:
+        points.append(points[-1] + stride)
+    fired = sum(crossed(every, before, after) for before, after in pairwise(points))
+    reached = {point // every for point in points} - {0}
+    assert fired == len(reached)
+
+
+def test_units_measure_what_they_say():
+    before, after = Progress(99, 0.9, 59.0), Progress(100, 1.1, 59.5)
+    assert due(EvaluationConfig(every=100, unit="steps"), before, after)
+    assert due(EvaluationConfig(every=1, unit="epochs"), before, after)
+    assert not due(EvaluationConfig(every=60, unit="seconds"), before, after)
+    assert not due(EvaluationConfig(every=0.4, unit="epochs"), after, after)
+
+
+# ---- judgement
+
+
+def test_smaller_or_larger_is_better_by_at_least_the_smallest_change():
+    state, better = judge(Judgement(), 1.0, 0, direction="min", min_change=0.1)
+    assert (better, state) == (True, Judgement(1.0, 0, 0))
+    state, better = judge(state, 0.95, 10, direction="min", min_change=0.1)
+    assert (better, state) == (False, Judgement(1.0, 0, 1))
+    state, better = judge(state, 0.85, 20, direction="min", min_change=0.1)
+    assert (better, state) == (True, Judgement(0.85, 20, 0))
+    assert judge(Judgement(0.5, 0, 0), 0.6, 1, direction="max", min_change=0)[1]
+    assert not judge(Judgement(0.5, 0, 0), 0.5, 1, direction="max", min_change=0)[1]
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+def test_what_is_not_finite_is_never_better(value):
+    state, better = judge(Judgement(), value, 3, direction="min", min_change=0)
+    assert (better, state) == (False, Judgement(None, None, 1))
+
+
+def test_patience_counts_evaluations_without_improvement():
+    state = Judgement(1.0, 0, 0)
+    for _ in range(3):
+        assert not exhausted(state, 3)
+        state, _ = judge(state, 2.0, 0, direction="min", min_change=0)
+    assert exhausted(state, 3)
+    assert not exhausted(state, None)
+
+
+@given(st.lists(st.floats(-5, 5), max_size=30), st.integers(0, 30), st.floats(0, 1))
+def test_a_judgement_survives_being_written_down_anywhere(values, cut, min_change):
+    def run(start, some):
+        state = start
+        for step, value in some:
+            state, _ = judge(state, value, step, direction="max", min_change=min_change)
+        return state
+
+    numbered = list(enumerate(values))
+    half = run(Judgement(), numbered[:cut])
+    again = Judgement(*json.loads(json.dumps(list(half))))
+    assert run(again, numbered[cut:]) == run(Judgement(), numbered)
+
+
+# ---- metrics
+
+
+def report(loss, count, *, predicted=(), expected=(), squared=0.0, absolute=0.0):
+    predicted, expected = np.array(predicted, np.int64), np.array(expected, np.int64)
+    return {
+        "loss": loss / max(count, 1),
+        "loss_sum": loss,
+        "count": count,
+        "scored": len(expected),
+        "correct": int((predicted == expected).sum()),
+        "squared_error": squared,
+        "absolute_error": absolute,
+        "predicted": predicted,
+        "expected": expected,
+    }
+
+
+def values(model, *reports):
+    totals = empty_totals(model)
+    for one in reports:
+        totals.add(one)
+    return {metric.name: metric.value(totals) for metric in metrics_of(model)}, totals
+
+
+def test_a_language_model_has_bits_only_where_its_loss_is_a_cross_entropy():
+    model = resolve(parse({}), BYTES).model
+    found, _ = values(model, report(6.0, 3, predicted=[1, 2, 3], expected=[1, 2, 0]), report(2.0, 1))
+    assert found == {"loss": 2.0, "accuracy": 2 / 3, "bits_per_token": 2.0 / log(2)}
+    cosine = resolve(parse({"model": {"head": {"loss": {"kind": "cosine"}}}}), BYTES).model
+    assert [metric.name for metric in metrics_of(cosine)] == ["loss", "accuracy"]
+    linear = resolve(parse({"model": {"head": {"kind": "linear"}}}), BYTES).model
+    assert "bits_per_token" in [metric.name for metric in metrics_of(linear)]
+
+
+def test_macro_f1_and_confusion_of_a_hand_made_case():
+    model = resolve(parse({}), DataShape(n_features=2, n_classes=4)).model
+    expected, predicted = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2]
+    found, totals = values(
+        model,
+        report(1.0, 4, predicted=predicted[:4], expected=expected[:4]),
+        report(1.0, 2, predicted=predicted[4:], expected=expected[4:]),
+    )
+    # class 0: 2·2/(2·2+0+1) = 0.8 ; class 1: 2/(2+1+1) = 0.5 ; class 2: 2/(2+1+0) = 2/3 ; class 3 never occurs
+    assert found["f1"] == pytest.approx((0.8 + 0.5 + 2 / 3) / 3)
+    assert found["error"] == pytest.approx(1 - 4 / 6)
+    assert totals.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_errors_of_numbers_are_means_over_all_numbers():
+    model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
+    found, _ = values(model, report(3.0, 3, squared=12.0, absolute=6.0))
+    assert found == {"loss": 1.0, "mse": 2.0, "mae": 1.0}
+
+
+def test_without_targets_there_is_no_number():
+    model = resolve(parse({}), BYTES).model
+    found, _ = values(model)
+    assert all(np.isnan(value) for value in found.values())
+
+
+def test_the_deciding_metric_is_one_of_the_task_with_its_direction():
+    model = resolve(parse({}), BYTES).model
+    metric, direction = deciding_metric(EvaluationConfig(metric="eval/accuracy"), model)
+    assert (metric.name, direction) == ("accuracy", "max")
+    assert deciding_metric(EvaluationConfig(metric="accuracy", direction="min"), model)[1] == "min"
+    with pytest.raises(ConfigError, match="did you mean accuracy"):
+        deciding_metric(EvaluationConfig(metric="acuracy"), model)
+
+
+# ---- the metrics file
+
+KEYS = row_keys(eval_metrics=["loss", "accuracy"], classes=True, prototypes=True)
+
+
+def full_row(step, **changes):
+    row = dict.fromkeys(KEYS, 1) | {"step": step}
+    del row["schema"], row["nonfinite"]
+    return row | changes
+
+
+def test_floats_are_written_as_floats_and_what_is_not_finite_is_counted():
+    line = encode(full_row(3, **{"train/loss": nan, "eval/loss": inf, "eval/accuracy": None}), KEYS)
+    row = json.loads(line)
+    assert list(row) == list(KEYS)
+    assert (row["train/loss"], row["eval/loss"], row["eval/accuracy"], row["nonfinite"]) == (None, None, None, 2)
+    assert isinstance(row["train/lr"], float)
+    assert '"train/lr": 1.0' in line
+    assert '"step": 3,' in line
+    with pytest.raises(ValueError, match="train/los"):
+        encode({"train/los": 1.0}, KEYS)
+
+
+def test_keys_leave_out_what_the_task_has_not():
+    keys = row_keys(eval_metrics=["mse"], classes=False, prototypes=False)
+    assert "train/accuracy" not in keys
+    assert "head/max_prototype_cosine" not in keys
+    assert "eval/mse" in keys
+
+
+def test_on_resume_the_file_is_cut_back_to_the_offset(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, KEYS)
+    log.append(full_row(0))
+    log.append(full_row(1))
+    offset = log.sync()
+    log.append(full_row(2))
+    log.close()
+    with path.open("ab") as file:
+        file.write(b'{"schema": 1, "st')
+    log = MetricsLog(path, KEYS, offset=offset)
+    assert log.offset == offset
+    log.append(full_row(7))
+    log.close()
+    assert [row["step"] for row in read_rows(path)] == [0, 1, 7]
+
+
+def test_a_file_shorter_than_the_offset_keeps_its_whole_lines(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, KEYS)
+    log.append(full_row(0))
+    log.append(full_row(1))
+    offset = log.offset
+    log.close()
+    path.write_bytes(path.read_bytes()[:-9])
+    log = MetricsLog(path, KEYS, offset=offset)
+    log.append(full_row(5))
+    log.close()
+    assert [row["step"] for row in read_rows(path)] == [0, 5]
+    path.unlink()
+    MetricsLog(path, KEYS, offset=offset).close()
+    assert read_rows(path) == []
+
+
+def test_a_file_with_other_keys_is_refused(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, KEYS[:-1])
+    log.append({key: 1 for key in KEYS[1:-1] if key != "nonfinite"})
+    log.close()
+    with pytest.raises(ConfigError, match="data/tokens_seen"):
+        MetricsLog(path, KEYS, offset=10)
+
+
+def test_storage_that_refuses_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match="cannot write the metrics"):
+        MetricsLog(tmp_path / "no" / "metrics.jsonl", KEYS)
+    with pytest.raises(StorageError, match="cannot read the metrics"):
+        read_rows(tmp_path / "none.jsonl")
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{}\nnonsense\n")
+    with pytest.raises(StorageError, match=r"broken\.jsonl:2"):
+        read_rows(broken)
