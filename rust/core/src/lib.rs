@@ -8,10 +8,12 @@ pub mod data;
 pub mod error;
 pub mod head;
 pub mod kernels;
+pub mod model;
 pub mod numeric;
 pub mod optim;
 pub mod parallel;
 pub mod params;
+pub mod session;
 pub mod simd;
 
 pub use error::{Error, Result};

@@ -5,6 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod mamba1;
+pub mod residual;
+pub mod workspace;
+
+pub use mamba1::{Mamba1, Mamba1Config};
+
 use crate::kernels::Layout;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec, Params};
@@ -46,6 +52,22 @@ pub trait Block<T: Scalar>: Send + Sync {
         y: &mut [T],
     );
 
+    /// Fills `saved` again, for a layer that kept only its input. `y` `[rows, length, D]` is free to use.
+    ///
+    /// The default is the whole forward pass; a block may leave out what only its output needs.
+    fn recompute(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        layout: &Layout,
+        saved: &mut [T],
+        scratch: &mut [T],
+        y: &mut [T],
+    ) {
+        y.fill(T::ZERO);
+        self.forward(params, x, layout, None, saved, scratch, y);
+    }
+
     /// Gradients of a pass that started at a zero state: overwrites dx, adds to the trainable parameters' gradients.
     #[expect(clippy::too_many_arguments, reason = "as forward")]
     fn backward(
@@ -63,4 +85,15 @@ pub trait Block<T: Scalar>: Send + Sync {
     /// One token per row, x `[rows, D]`: adds the output to y and moves the state on. Equal to `forward` on the whole
     /// sequence. `scratch` as for `sizes(rows, 1)`.
     fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]);
+
+    /// Relative id of the tensor that, where it is zero, makes the block add nothing: a layer grown into a trained
+    /// model starts so. Every other tensor then still gets a gradient as soon as this one has moved.
+    fn closing(&self) -> &'static str {
+        "out_proj.weight"
+    }
+
+    /// Settings of the block with every default resolved, where its configuration left some open.
+    fn resolved(&self) -> Option<serde_json::Value> {
+        None
+    }
 }

@@ -1,4 +1,10 @@
 //! One batch: inputs, the documents in it, and what the head is compared with.
+//!
+//! A batch may come from outside, so [`Batch::check`] looks at every number before a kernel indexes with it.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, Result};
 
 /// What the model reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,5 +61,228 @@ impl Batch {
     pub fn whole(rows: usize, length: usize, input: Input, target: Target) -> Self {
         let segments = (0..rows as u32).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
         Self { rows, length, input, segments, target }
+    }
+    /// Refuses everything that does not fit the model: counts, ids, classes, numbers that are not finite, documents out
+    /// of order. Reads each value once.
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        let positions = self.rows.checked_mul(self.length).filter(|&n| n > 0 && n <= MAX_POSITIONS);
+        let Some(positions) = positions else {
+            return Err(Error::shape(
+                "batch",
+                format!("1 to {MAX_POSITIONS} positions"),
+                format!("{} rows of {} tokens", self.rows, self.length),
+            ));
+        };
+        self.check_input(positions, limits.input)?;
+        self.check_segments()?;
+        self.check_target(positions, limits)
+    }
+
+    fn check_input(&self, positions: usize, limit: InputLimit) -> Result<()> {
+        match (&self.input, limit) {
+            (Input::Tokens(ids), InputLimit::Tokens { vocab_size }) => {
+                same_count("tokens", positions, ids.len())?;
+                match ids.iter().position(|&id| id as usize >= vocab_size) {
+                    None => Ok(()),
+                    Some(i) => Err(Error::shape(
+                        self.place("tokens", i),
+                        format!("an id below {vocab_size}"),
+                        ids[i],
+                    )),
+                }
+            }
+            (Input::Features(x), InputLimit::Features { n_features }) => {
+                same_count("features", positions.saturating_mul(n_features), x.len())?;
+                match x.iter().position(|v| !v.is_finite()) {
+                    None => Ok(()),
+                    Some(i) => Err(Error::shape(
+                        format!("{}, feature {}", self.place("features", i / n_features), i % n_features),
+                        "a finite number",
+                        x[i],
+                    )),
+                }
+            }
+            (Input::Tokens(_), InputLimit::Features { .. }) => {
+                Err(Error::shape("input", "features", "tokens"))
+            }
+            (Input::Features(_), InputLimit::Tokens { .. }) => {
+                Err(Error::shape("input", "tokens", "features"))
+            }
+        }
+    }
+
+    /// Documents in order of row and start; the first of a row starts at 0, each next one where the last ended.
+    fn check_segments(&self) -> Result<()> {
+        let (mut row, mut end) = (0, 0);
+        for (i, s) in self.segments.iter().enumerate() {
+            if s.row != row {
+                end = 0;
+            }
+            let ordered = s.row >= row && (s.row as usize) < self.rows;
+            if !ordered || s.start != end || s.start >= s.end || s.end as usize > self.length {
+                return Err(Error::shape(
+                    format!("segment {i}"),
+                    format!(
+                        "a document in rows {row} to {} that follows the one before it without a gap and ends by {}",
+                        self.rows - 1,
+                        self.length
+                    ),
+                    format!("row {}, tokens {} to {}", s.row, s.start, s.end),
+                ));
+            }
+            (row, end) = (s.row, s.end);
+        }
+        Ok(())
+    }
+
+    fn check_target(&self, positions: usize, limits: &Limits) -> Result<()> {
+        let classes = |name: &str, classes: &[i32], count: usize| {
+            same_count(name, count, classes.len())?;
+            let n_classes = limits.n_classes.ok_or_else(|| unwanted(name))?;
+            match classes.iter().position(|&c| c < -1 || c >= 0 && c as usize >= n_classes) {
+                None => Ok(()),
+                Some(i) => Err(Error::shape(
+                    format!("{name} {i}"),
+                    format!("a class below {n_classes}, or -1 for none"),
+                    classes[i],
+                )),
+            }
+        };
+        let numbers = |name: &str, x: &[f32], count: usize, width: Option<usize>| {
+            let width = width.ok_or_else(|| unwanted(name))?;
+            same_count(name, count.saturating_mul(width), x.len())?;
+            match x.iter().position(|v| !v.is_finite()) {
+                None => Ok(()),
+                Some(i) => Err(Error::shape(format!("{name} {i}"), "a finite number", x[i])),
+            }
+        };
+        match &self.target {
+            Target::None => Ok(()),
+            Target::TokenClass(c) => classes("token class", c, positions),
+            Target::SequenceClass(c) => classes("sequence class", c, self.segments.len()),
+            Target::SequenceValues(x) => numbers("sequence value", x, self.segments.len(), limits.n_values),
+            Target::Cotangent(x) => numbers("cotangent", x, positions, limits.d_model),
+        }
+    }
+
+    fn place(&self, name: &str, position: usize) -> String {
+        format!("{name}: row {}, token {}", position / self.length, position % self.length)
+    }
+}
+
+/// Most positions of one batch: what an `i32` counts.
+const MAX_POSITIONS: usize = i32::MAX as usize;
+
+/// What a model accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What it reads.
+    pub input: InputLimit,
+    /// Classes of its head; `None` where it predicts no class.
+    pub n_classes: Option<usize>,
+    /// Numbers per document (K); `None` where it predicts none.
+    pub n_values: Option<usize>,
+    /// Width of the hidden states (D), for a model without a head; else `None`.
+    pub d_model: Option<usize>,
+}
+
+/// What a model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputLimit {
+    /// Token ids below `vocab_size`.
+    Tokens {
+        /// Number of ids.
+        vocab_size: usize,
+    },
+    /// Finite features, `n_features` per position.
+    Features {
+        /// Features per position (F).
+        n_features: usize,
+    },
+}
+
+fn same_count(what: &str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::shape(format!("{what} count"), expected, found)) }
+}
+
+fn unwanted(name: &str) -> Error {
+    Error::shape("target", "one that the model's head takes", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            input: InputLimit::Tokens { vocab_size: 10 },
+            n_classes: Some(10),
+            n_values: None,
+            d_model: None,
+        }
+    }
+
+    fn batch() -> Batch {
+        Batch::whole(2, 3, Input::Tokens(vec![9; 6]), Target::TokenClass(vec![-1; 6]))
+    }
+
+    fn complaint(change: impl FnOnce(&mut Batch)) -> String {
+        let mut batch = batch();
+        change(&mut batch);
+        batch.check(&limits()).expect_err("accepted").to_string()
+    }
+
+    #[test]
+    fn a_good_batch_passes() {
+        batch().check(&limits()).unwrap();
+        let mut padded = batch();
+        padded.segments = vec![
+            Segment { row: 1, start: 0, end: 1 },
+            Segment { row: 1, start: 1, end: 2 }, // row 0 is all padding, row 1 ends with one position of it
+        ];
+        padded.check(&limits()).unwrap();
+    }
+
+    #[test]
+    fn every_complaint_names_the_place_and_the_value() {
+        let set_token = |b: &mut Batch| b.input = Input::Tokens(vec![0, 0, 0, 0, 10, 0]);
+        assert_eq!(complaint(set_token), "tokens: row 1, token 1: expected an id below 10, found 10");
+        assert_eq!(complaint(|b| b.input = Input::Tokens(vec![0])), "tokens count: expected 6, found 1");
+        assert!(complaint(|b| b.input = Input::Features(vec![0.0; 6])).contains("expected tokens"));
+        assert!(complaint(|b| b.target = Target::TokenClass(vec![10; 6])).contains("token class 0"));
+        assert!(complaint(|b| b.target = Target::TokenClass(vec![-2; 6])).contains("found -2"));
+        assert!(complaint(|b| b.target = Target::SequenceClass(vec![0; 3])).contains("expected 2, found 3"));
+        assert!(complaint(|b| b.target = Target::SequenceValues(vec![0.0; 2])).contains("head takes"));
+        assert!(complaint(|b| b.rows = usize::MAX).contains("positions"));
+        assert!(complaint(|b| b.length = 0).contains("positions"));
+    }
+
+    #[test]
+    fn features_must_be_finite() {
+        let limits = Limits { input: InputLimit::Features { n_features: 2 }, n_values: Some(1), ..limits() };
+        let mut batch =
+            Batch::whole(1, 2, Input::Features(vec![0.0; 4]), Target::SequenceValues(vec![f32::NAN; 1]));
+        assert!(batch.check(&limits).unwrap_err().to_string().contains("sequence value 0"));
+        batch.target = Target::None;
+        batch.check(&limits).unwrap();
+        batch.input = Input::Features(vec![0.0, 1.0, 2.0, f32::INFINITY]);
+        let text = batch.check(&limits).unwrap_err().to_string();
+        assert_eq!(text, "features: row 0, token 1, feature 1: expected a finite number, found inf");
+    }
+
+    #[test]
+    fn documents_in_disorder_are_refused() {
+        let segment = |row, start, end| Segment { row, start, end };
+        for bad in [
+            vec![segment(1, 0, 3), segment(0, 0, 3)],
+            vec![segment(0, 1, 3)],
+            vec![segment(0, 0, 1), segment(0, 2, 3)],
+            vec![segment(0, 0, 2), segment(0, 1, 3)],
+            vec![segment(0, 0, 0)],
+            vec![segment(0, 0, 4)],
+            vec![segment(2, 0, 3)],
+        ] {
+            assert!(complaint(|b| b.segments = bad).contains("segment"));
+        }
     }
 }

@@ -1,0 +1,405 @@
+//! The Mamba-1 block (MATH 1), forward, backward and one token at a time.
+//!
+//! M = B·T tokens, D width, I = expand·D channels, N states, K taps, R rank of the step size.
+//!
+//! ```text
+//! [x, z]     = in_proj·n                    [M, 2I]
+//! u          = silu(conv(x))                [M, I]
+//! [dt, B, C] = x_proj·u                     [M, R+2N]
+//! delta      = dt_proj·dt                   [M, I]     its bias and softplus are part of the scan
+//! v          = scan(u, delta, B, C)·silu(z) [M, I]     gate and skip too
+//! out       += out_proj·v                   [M, D]
+//! ```
+//!
+//! | tensor | shape | starts as | decay |
+//! |---|---|---|---|
+//! | `in_proj.weight` | `[2I, D]`, rows of x first, then z | U(±1/√D) | yes |
+//! | `conv1d.weight`, `conv1d.bias` | `[I, 1, K]`, `[I]` | U(±1/√K) | weight only |
+//! | `x_proj.weight` | `[R+2N, I]`, rows of dt, B, C | U(±1/√I) | yes |
+//! | `dt_proj.weight` | `[I, R]` | U(±1/√R) | yes |
+//! | `dt_proj.bias` | `[I]` | softplus⁻¹ of a step in \[1e-3, 1e-1\] | no |
+//! | `A_log` | `[I, N]` | ln(1..N) | no |
+//! | `D` | `[I]` | 1 | no |
+//! | `out_proj.weight` | `[D, I]` | U(±1/√I)/√layers | yes |
+
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use super::workspace::{Carver, Part, padded};
+use super::{Block, Sizes};
+use crate::error::{Error, Result};
+use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
+use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
+use crate::numeric::Scalar;
+use crate::params::{Grads, Init, ParamSpec, Params};
+
+/// Settings of a Mamba-1 block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mamba1Config {
+    /// States per channel (N).
+    pub d_state: usize,
+    /// Taps of the convolution (K).
+    pub d_conv: usize,
+    /// Channels per width (I/D).
+    pub expand: usize,
+    /// Rank of the step size (R); absent: ⌈D/16⌉.
+    pub dt_rank: Option<usize>,
+}
+
+impl Default for Mamba1Config {
+    fn default() -> Self {
+        Self { d_state: 16, d_conv: 4, expand: 2, dt_rank: None }
+    }
+}
+
+/// Refuses a size outside 1 to `most`, under its dotted key.
+fn check_size(key: &str, value: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("a whole number from 1 to {most}");
+    Err(Error::config(format!("model.block.{key}"), expected, value, "change it in the configuration"))
+}
+
+/// A Mamba-1 block of one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Mamba1 {
+    /// Width (D).
+    width: usize,
+    /// I.
+    channels: usize,
+    /// N.
+    states: usize,
+    /// K.
+    taps: usize,
+    /// R.
+    rank: usize,
+    /// Factor of the first out_proj: 1/√layers.
+    out_scale: f64,
+    config: Mamba1Config,
+}
+
+/// Places of the tensors in the block's declaration.
+mod tensor {
+    pub(super) const IN_PROJ: usize = 0;
+    pub(super) const CONV_WEIGHT: usize = 1;
+    pub(super) const CONV_BIAS: usize = 2;
+    pub(super) const X_PROJ: usize = 3;
+    pub(super) const DT_PROJ: usize = 4;
+    pub(super) const DT_BIAS: usize = 5;
+    pub(super) const A_LOG: usize = 6;
+    pub(super) const SKIP: usize = 7;
+    pub(super) const OUT_PROJ: usize = 8;
+}
+
+impl Mamba1 {
+    /// A block for a stream of `d_model` in a model of `n_layers`.
+    pub fn new(config: &Mamba1Config, d_model: usize, n_layers: usize) -> Result<Self> {
+        check_size("d_state", config.d_state, 1 << 12)?;
+        check_size("d_conv", config.d_conv, 64)?;
+        check_size("expand", config.expand, 64)?;
+        let rank = config.dt_rank.unwrap_or(d_model.div_ceil(16));
+        check_size("dt_rank", rank, 1 << 16)?;
+        Ok(Self {
+            width: d_model,
+            channels: config.expand * d_model,
+            states: config.d_state,
+            taps: config.d_conv,
+            rank,
+            out_scale: 1.0 / (n_layers as f64).sqrt(),
+            config: Mamba1Config { dt_rank: Some(rank), ..*config },
+        })
+    }
+
+    /// Columns of x_proj: R + 2N.
+    fn projected(&self) -> usize {
+        self.rank + 2 * self.states
+    }
+
+    fn conv<'a>(&self, layout: Layout<'a>) -> conv1d::Dims<'a> {
+        conv1d::Dims { layout, channels: self.channels, taps: self.taps }
+    }
+
+    fn scan<'a>(&self, layout: Layout<'a>) -> selective_scan::Dims<'a> {
+        selective_scan::Dims { layout, channels: self.channels, states: self.states }
+    }
+}
+
+/// What the forward pass keeps.
+struct Saved<P> {
+    /// x and z side by side `[M, 2I]`.
+    xz: P,
+    /// `[M, I]`.
+    u: P,
+    /// dt, B and C side by side `[M, R+2N]`.
+    projected: P,
+    /// `[M, I]`.
+    delta: P,
+    /// `[M, I]`.
+    v: P,
+    /// States at the starts of chunks.
+    states: P,
+}
+
+impl Mamba1 {
+    fn saved_len(&self, layout: Layout) -> usize {
+        let (m, i) = (layout.tokens(), self.channels);
+        padded(m * 2 * i)
+            + 3 * padded(m * i)
+            + padded(m * self.projected())
+            + padded(self.scan(layout).kept_len())
+    }
+
+    fn carve_saved<P: Part>(&self, layout: Layout, saved: P) -> Saved<P> {
+        let (m, i) = (layout.tokens(), self.channels);
+        let mut carver = Carver::new(saved);
+        Saved {
+            xz: carver.take(m * 2 * i),
+            u: carver.take(m * i),
+            projected: carver.take(m * self.projected()),
+            delta: carver.take(m * i),
+            v: carver.take(m * i),
+            states: carver.take(self.scan(layout).kept_len()),
+        }
+    }
+
+    /// Everything before out_proj. One token per row that goes on from a state takes the scan's own step.
+    fn inner<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        n: &[T],
+        layout: Layout,
+        state: Option<&mut [T]>,
+        saved: &mut Saved<&mut [T]>,
+        scratch: &mut [T],
+    ) {
+        let (m, i) = (layout.tokens(), self.channels);
+        let (conv, scan) = (self.conv(layout), self.scan(layout));
+        let mut state = state.map(|state| state.split_at_mut(conv.state_len()));
+        linear(
+            MatRef::new(n, m, self.width),
+            MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width),
+            MatMut::new(saved.xz, m, 2 * i),
+            Accumulate::Overwrite,
+        );
+        let inputs = self.conv_inputs(params, saved.xz);
+        let conv_state = state.as_mut().map(|(state, _)| &mut **state);
+        conv1d::forward(&conv, &inputs, conv_state, saved.u);
+        linear(
+            MatRef::new(saved.u, m, i),
+            MatRef::new(params.get(tensor::X_PROJ), self.projected(), i),
+            MatMut::new(saved.projected, m, self.projected()),
+            Accumulate::Overwrite,
+        );
+        linear(
+            MatRef::with_stride(saved.projected, m, self.rank, self.projected()),
+            MatRef::new(params.get(tensor::DT_PROJ), i, self.rank),
+            MatMut::new(saved.delta, m, i),
+            Accumulate::Overwrite,
+        );
+        let inputs = self.scan_inputs(params, saved.u, saved.delta, saved.xz, saved.projected);
+        match state {
+            Some((_, state)) if layout.length == 1 => {
+                selective_scan::step(&scan, &inputs, state, scratch, saved.v);
+            }
+            state => {
+                let state = state.map(|(_, state)| state);
+                selective_scan::forward(&scan, &inputs, state, saved.states, scratch, saved.v);
+            }
+        }
+    }
+
+    fn conv_inputs<'a, T: Scalar>(&self, params: &Params<'a, T>, xz: &'a [T]) -> conv1d::Inputs<'a, T> {
+        conv1d::Inputs {
+            x: Columns::new(xz, 0, 2 * self.channels),
+            weight: params.get(tensor::CONV_WEIGHT),
+            bias: params.get(tensor::CONV_BIAS),
+        }
+    }
+
+    fn scan_inputs<'a, T: Scalar>(
+        &self,
+        params: &Params<'a, T>,
+        u: &'a [T],
+        delta: &'a [T],
+        xz: &'a [T],
+        projected: &'a [T],
+    ) -> selective_scan::Inputs<'a, T> {
+        selective_scan::Inputs {
+            u,
+            delta,
+            z: Columns::new(xz, self.channels, 2 * self.channels),
+            bc: Columns::new(projected, self.rank, self.projected()),
+            a_log: params.get(tensor::A_LOG),
+            d: params.get(tensor::SKIP),
+            delta_bias: params.get(tensor::DT_BIAS),
+        }
+    }
+
+    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], m: usize, y: &mut [T]) {
+        linear(
+            MatRef::new(v, m, self.channels),
+            MatRef::new(params.get(tensor::OUT_PROJ), self.width, self.channels),
+            MatMut::new(y, m, self.width),
+            Accumulate::Add,
+        );
+    }
+
+    /// Scratch of the backward pass besides its own buffers: what the largest kernel needs.
+    fn backward_kernels_len(&self, layout: Layout) -> usize {
+        let (m, i, d) = (layout.tokens(), self.channels, self.width);
+        let products = [(d, i), (i, self.rank), (self.projected(), i), (2 * i, d)]
+            .map(|(n, k)| linear_dw_scratch(m, n, k));
+        let products = products.into_iter().max().unwrap_or(0);
+        products.max(self.scan(layout).backward_scratch_len()).max(self.conv(layout).backward_scratch_len())
+    }
+}
+
+impl<T: Scalar> Block<T> for Mamba1 {
+    fn params(&self) -> Vec<ParamSpec> {
+        let Self { width: d, channels: i, states: n, taps: k, rank: r, .. } = *self;
+        let uniform = |fan_in: usize, scale: f64| Init::Uniform { bound: scale / (fan_in as f64).sqrt() };
+        let step = Init::DeltaBias { low: 1e-3, high: 1e-1, floor: 1e-4 };
+        vec![
+            ParamSpec::new("in_proj.weight", [2 * i, d], uniform(d, 1.0)),
+            ParamSpec::new("conv1d.weight", [i, 1, k], uniform(k, 1.0)),
+            ParamSpec::new("conv1d.bias", [i], uniform(k, 1.0)).no_decay(),
+            ParamSpec::new("x_proj.weight", [self.projected(), i], uniform(i, 1.0)),
+            ParamSpec::new("dt_proj.weight", [i, r], uniform(r, 1.0)),
+            ParamSpec::new("dt_proj.bias", [i], step).no_decay(),
+            ParamSpec::new("A_log", [i, n], Init::LogArange).no_decay(),
+            ParamSpec::new("D", [i], Init::Ones).no_decay(),
+            ParamSpec::new("out_proj.weight", [d, i], uniform(i, self.out_scale)),
+        ]
+    }
+
+    fn sizes(&self, rows: usize, length: usize) -> Sizes {
+        let layout = Layout::whole(rows, length);
+        let (m, i) = (layout.tokens(), self.channels);
+        let backward = padded(m * 2 * i)
+            + 3 * padded(m * i)
+            + padded(m * self.projected())
+            + padded(self.backward_kernels_len(layout));
+        Sizes {
+            saved: self.saved_len(layout),
+            scratch: backward.max(self.saved_len(layout) + self.scan(layout).forward_scratch_len()),
+            state: self.conv(layout).state_len() + self.scan(layout).state_len(),
+        }
+    }
+
+    fn forward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        layout: &Layout,
+        state: Option<&mut [T]>,
+        saved: &mut [T],
+        scratch: &mut [T],
+        y: &mut [T],
+    ) {
+        let mut saved = self.carve_saved(*layout, saved);
+        self.inner(params, x, *layout, state, &mut saved, scratch);
+        self.out_proj(params, saved.v, layout.tokens(), y);
+    }
+
+    fn recompute(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        layout: &Layout,
+        saved: &mut [T],
+        scratch: &mut [T],
+        _: &mut [T],
+    ) {
+        self.inner(params, x, *layout, None, &mut self.carve_saved(*layout, saved), scratch);
+    }
+
+    fn backward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        layout: &Layout,
+        saved: &[T],
+        dy: &[T],
+        scratch: &mut [T],
+        dx: &mut [T],
+        dparams: &mut Grads<T>,
+    ) {
+        let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
+        let saved = self.carve_saved(*layout, saved);
+        let mut carver = Carver::new(scratch);
+        let (dxz, dv) = (carver.take(m * 2 * i), carver.take(m * i));
+        let (du, ddelta, dprojected) = (carver.take(m * i), carver.take(m * i), carver.take(m * p));
+        let scratch = carver.rest();
+
+        // out += out_proj·v
+        let dy = MatRef::new(dy, m, self.width);
+        weight_gradient(dparams, tensor::OUT_PROJ, dy, MatRef::new(saved.v, m, i), scratch);
+        let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.width, i);
+        linear_dx(dy, weight, MatMut::new(dv, m, i), Accumulate::Overwrite);
+
+        // v = scan(u, delta, B, C)·silu(z)
+        let inputs = self.scan_inputs(params, saved.u, saved.delta, saved.xz, saved.projected);
+        let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
+        let gradients = selective_scan::Gradients {
+            du,
+            ddelta,
+            dz: ColumnsMut::new(dxz, i, 2 * i),
+            dbc: ColumnsMut::new(dprojected, r, p),
+            da_log,
+            dd,
+            ddelta_bias,
+            dfirst: None,
+        };
+        selective_scan::backward(&self.scan(*layout), &inputs, saved.states, dv, None, scratch, gradients);
+
+        // delta = dt_proj·dt
+        let ddelta = MatRef::new(ddelta, m, i);
+        let dt = MatRef::with_stride(saved.projected, m, r, p);
+        weight_gradient(dparams, tensor::DT_PROJ, ddelta, dt, scratch);
+        let weight = MatRef::new(params.get(tensor::DT_PROJ), i, r);
+        linear_dx(ddelta, weight, MatMut::with_stride(dprojected, m, r, p), Accumulate::Overwrite);
+
+        // [dt, B, C] = x_proj·u
+        let dprojected = MatRef::new(dprojected, m, p);
+        weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(saved.u, m, i), scratch);
+        let weight = MatRef::new(params.get(tensor::X_PROJ), p, i);
+        linear_dx(dprojected, weight, MatMut::new(du, m, i), Accumulate::Add);
+
+        // u = silu(conv(x))
+        let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
+        let gradients = conv1d::Gradients { dx: ColumnsMut::new(dxz, 0, 2 * i), dweight, dbias };
+        conv1d::backward(&self.conv(*layout), &self.conv_inputs(params, saved.xz), du, scratch, gradients);
+
+        // [x, z] = in_proj·n
+        let dxz = MatRef::new(dxz, m, 2 * i);
+        weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.width), scratch);
+        let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width);
+        linear_dx(dxz, weight, MatMut::new(dx, m, self.width), Accumulate::Overwrite);
+    }
+
+    fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]) {
+        let layout = Layout::whole(x.len() / self.width, 1);
+        let (saved, scratch) = scratch.split_at_mut(self.saved_len(layout));
+        self.forward(params, x, &layout, Some(state), saved, scratch, y);
+    }
+
+    fn resolved(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(self.config).ok()
+    }
+}
+
+/// dw += dyᵀ·x for the `index`-th tensor, if it is trained.
+fn weight_gradient<T: Scalar>(
+    dparams: &mut Grads<T>,
+    index: usize,
+    dy: MatRef<T>,
+    x: MatRef<T>,
+    scratch: &mut [T],
+) {
+    if let Some(dw) = dparams.get(index) {
+        linear_dw(dy, x, MatMut::new(dw, dy.cols(), x.cols()), scratch);
+    }
+}

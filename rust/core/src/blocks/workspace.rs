@@ -1,0 +1,117 @@
+//! The memory of a pass: one buffer, sized to the largest shape seen, carved anew for each.
+//!
+//! Nothing is allocated by a pass whose shape fits into what an earlier one needed, so batches of many lengths cost the
+//! memory of the longest.
+
+#![forbid(unsafe_code)]
+
+use aligned_vec::{AVec, ConstAlign};
+
+use crate::numeric::Scalar;
+
+/// Parts of a buffer start at multiples of this many elements: 64 bytes of f32.
+const ALIGNMENT: usize = 16;
+
+/// A buffer that only grows.
+#[derive(Clone, Debug)]
+pub struct Workspace<T> {
+    buffer: AVec<T, ConstAlign<64>>,
+}
+
+impl<T: Scalar> Default for Workspace<T> {
+    fn default() -> Self {
+        Self { buffer: AVec::new(64) }
+    }
+}
+
+impl<T: Scalar> Workspace<T> {
+    /// At least `len` elements, contents undefined, to carve parts from.
+    pub fn carve(&mut self, len: usize) -> Carver<&mut [T]> {
+        if self.buffer.len() < len {
+            // The old buffer goes first: the two are never there together.
+            self.buffer = AVec::new(64);
+            self.buffer = AVec::from_iter(64, std::iter::repeat_n(T::ZERO, len));
+        }
+        Carver::new(&mut self.buffer)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len() * size_of::<T>()
+    }
+}
+
+/// Elements that a part of `len` takes.
+pub fn padded(len: usize) -> usize {
+    len.next_multiple_of(ALIGNMENT)
+}
+
+/// A slice that can be cut in two: `&[T]` or `&mut [T]`.
+pub trait Part: Default {
+    /// The first `at` elements and the others; everything and nothing if there are fewer.
+    fn cut(self, at: usize) -> (Self, Self);
+}
+
+impl<T> Part for &[T] {
+    fn cut(self, at: usize) -> (Self, Self) {
+        self.split_at(at.min(self.len()))
+    }
+}
+
+impl<T> Part for &mut [T] {
+    fn cut(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.len());
+        self.split_at_mut(at)
+    }
+}
+
+/// Cuts aligned parts off the front of a buffer.
+#[derive(Debug)]
+pub struct Carver<P> {
+    rest: P,
+}
+
+impl<P: Part> Carver<P> {
+    /// Parts of a part.
+    pub fn new(part: P) -> Self {
+        Self { rest: part }
+    }
+
+    /// Everything that is left.
+    pub fn rest(self) -> P {
+        self.rest
+    }
+
+    /// The next `len` elements, or all that are left if those are fewer: users check what they get.
+    pub fn take(&mut self, len: usize) -> P {
+        // The last part may end with the buffer.
+        let (part, rest) = std::mem::take(&mut self.rest).cut(padded(len));
+        self.rest = rest;
+        part.cut(len).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_aligned_and_disjoint_and_the_buffer_only_grows() {
+        let mut workspace = Workspace::<f32>::default();
+        let mut carver = workspace.carve(padded(5) + padded(20));
+        let (a, b) = (carver.take(5), carver.take(20));
+        a.fill(1.0);
+        b.fill(2.0);
+        assert!(a.iter().all(|x| *x == 1.0));
+        assert_eq!((a.as_ptr() as usize % 64, b.as_ptr() as usize % 64), (0, 0));
+        let first = a.as_ptr();
+        assert_eq!(workspace.carve(20).take(3).as_ptr(), first);
+        assert_eq!(workspace.bytes(), 48 * 4);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_handed_out() {
+        let mut carver = Carver::new(&[1, 2, 3][..]);
+        assert_eq!((carver.take(2), carver.take(2)), (&[1, 2][..], &[][..]));
+    }
+}

@@ -1,0 +1,307 @@
+//! The configuration of a model, as it stands in JSON and TOML files.
+//!
+//! ```json
+//! {"input": {"kind": "tokens", "vocab_size": 256}, "d_model": 128, "n_layers": 4, "norm_eps": 1e-5,
+//!  "block": {"kind": "mamba1", "d_state": 16, "d_conv": 4, "expand": 2, "dt_rank": null},
+//!  "target": {"kind": "next_token"},
+//!  "head": {"kind": "linear", "n_outputs": 256, "loss": "softmax", "tied": true, "bias": false},
+//!  "activation_memory": "keep", "memory_limit_mb": null}
+//! ```
+//!
+//! Block and head are [`Component`]s: a kind and the settings of that kind. What a kind means is known to the registry,
+//! so that a kind from another crate is configured like one of ours.
+
+#![forbid(unsafe_code)]
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::head::pooling::Pooling;
+
+/// Everything that fixes the function a model computes and how it is trained in memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// What the model reads.
+    pub input: InputConfig,
+    /// Width of the residual stream (D).
+    pub d_model: usize,
+    /// Number of layers.
+    pub n_layers: usize,
+    /// Added to the mean square in every norm.
+    #[serde(default = "default_norm_eps")]
+    pub norm_eps: f64,
+    /// What a layer computes between its norm and the residual sum.
+    pub block: Component,
+    /// What the head is compared with.
+    pub target: TargetConfig,
+    /// From features to scores and a loss.
+    pub head: Component,
+    /// What is kept of the forward pass for the backward one.
+    #[serde(default)]
+    pub activation_memory: ActivationMemory,
+    /// Limit for `auto`: parameters, gradients, moments and activations together, in units of 10⁶ bytes.
+    #[serde(default)]
+    pub memory_limit_mb: Option<u64>,
+}
+
+fn default_norm_eps() -> f64 {
+    1e-5
+}
+
+/// What the model reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum InputConfig {
+    /// Token ids through an embedding.
+    Tokens {
+        /// Number of distinct tokens (V).
+        vocab_size: usize,
+    },
+    /// Numbers through a linear map.
+    Features {
+        /// Numbers per token (F).
+        n_features: usize,
+    },
+    /// Vectors of width D, taken as they are.
+    Hidden {},
+}
+
+impl InputConfig {
+    /// Numbers per token of a float input, for a model of width `d_model`; `None` for tokens.
+    pub fn width(&self, d_model: usize) -> Option<usize> {
+        match *self {
+            Self::Tokens { .. } => None,
+            Self::Features { n_features } => Some(n_features),
+            Self::Hidden {} => Some(d_model),
+        }
+    }
+}
+
+/// What the head is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum TargetConfig {
+    /// The token that follows.
+    NextToken {},
+    /// A class per token.
+    TokenClass {},
+    /// A class per document.
+    SequenceClass {
+        /// How the hidden states of a document become one feature.
+        pooling: Pooling,
+    },
+    /// Numbers per document.
+    SequenceValues {
+        /// How the hidden states of a document become one feature.
+        pooling: Pooling,
+        /// Numbers (K).
+        #[serde(default = "one")]
+        n_values: usize,
+    },
+    /// No head: the gradient with respect to the hidden states comes from outside.
+    Cotangent {},
+}
+
+fn one() -> usize {
+    1
+}
+
+impl TargetConfig {
+    /// How a document is pooled; `None` where every token has its own target.
+    pub fn pooling(&self) -> Option<Pooling> {
+        match *self {
+            Self::SequenceClass { pooling } | Self::SequenceValues { pooling, .. } => Some(pooling),
+            Self::NextToken {} | Self::TokenClass {} | Self::Cotangent {} => None,
+        }
+    }
+}
+
+/// What is kept of the forward pass for the backward one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationMemory {
+    /// Everything.
+    #[default]
+    Keep,
+    /// The input of every layer; its forward is repeated in the backward.
+    Recompute,
+    /// Everything for as many layers as fit into `memory_limit_mb`.
+    Auto,
+}
+
+/// A block or head by kind: `{"kind": …, …}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Component {
+    /// The name under which the registry knows its factory.
+    pub kind: String,
+    /// Every other key.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
+}
+
+impl Component {
+    /// From settings that serialise to an object, with or without their `kind`.
+    ///
+    /// # Panics
+    /// If the settings do not serialise to an object.
+    pub fn new(kind: &str, settings: impl Serialize) -> Self {
+        let Ok(Value::Object(mut settings)) = serde_json::to_value(settings) else {
+            panic!("the settings of the component {kind} are no object")
+        };
+        settings.remove("kind");
+        Self { kind: kind.to_owned(), settings }
+    }
+
+    /// The settings without the kind; `at` is their dotted place, for the error.
+    pub fn settings<C: DeserializeOwned>(&self, at: &str) -> Result<C> {
+        parse(Value::Object(self.settings.clone()), at)
+    }
+
+    /// The settings with the kind, for a type that is tagged by it.
+    pub fn tagged<C: DeserializeOwned>(&self, at: &str) -> Result<C> {
+        let mut object = self.settings.clone();
+        object.insert("kind".to_owned(), Value::String(self.kind.clone()));
+        parse(Value::Object(object), at)
+    }
+}
+
+fn parse<C: DeserializeOwned>(value: Value, at: &str) -> Result<C> {
+    let found = value.to_string();
+    serde_json::from_value(value)
+        .map_err(|e| Error::config(at, "valid settings of this kind", found, format!("{e}")))
+}
+
+/// Refuses a number outside a range, by dotted key.
+pub fn check_range(key: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("a whole number from {} to {}", range.start(), range.end());
+    Err(Error::config(key, expected, value, "change it in the configuration"))
+}
+
+impl ModelConfig {
+    /// From JSON, validated.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let config: Self = serde_json::from_str(text)
+            .map_err(|e| Error::config("model", "a valid model configuration", "this JSON", e.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// As JSON, every setting written out.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings, numbers and objects serialise")
+    }
+
+    /// Refuses settings that contradict each other. Block and head are checked where they are built.
+    pub fn validate(&self) -> Result<()> {
+        check_range("model.d_model", self.d_model, 1..=1 << 16)?;
+        check_range("model.n_layers", self.n_layers, 1..=1 << 12)?;
+        match self.input {
+            InputConfig::Tokens { vocab_size } => {
+                check_range("model.input.vocab_size", vocab_size, 1..=1 << 24)?;
+            }
+            InputConfig::Features { n_features } => {
+                check_range("model.input.n_features", n_features, 1..=1 << 16)?;
+            }
+            InputConfig::Hidden {} => {}
+        }
+        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
+            return Err(Error::config("model.norm_eps", "a positive number", self.norm_eps, "1e-5 is usual"));
+        }
+        if let TargetConfig::SequenceValues { n_values, .. } = self.target {
+            check_range("model.target.n_values", n_values, 1..=1 << 16)?;
+        }
+        self.check_pairs()
+    }
+
+    fn check_pairs(&self) -> Result<()> {
+        let without_head = self.target == TargetConfig::Cotangent {};
+        if self.target == (TargetConfig::NextToken {}) && !matches!(self.input, InputConfig::Tokens { .. }) {
+            return Err(Error::config(
+                "model.target.kind",
+                "another target for an input without tokens",
+                "next_token",
+                "use token_class, or an input of tokens",
+            ));
+        }
+        if without_head != (self.head.kind == "none") {
+            return Err(Error::config(
+                "model.head.kind",
+                if without_head { "none for the target cotangent" } else { "a head for this target" },
+                format!("{:?}", self.head.kind),
+                "the head none and the target cotangent go together",
+            ));
+        }
+        if self.activation_memory == ActivationMemory::Auto && self.memory_limit_mb.is_none() {
+            return Err(Error::config(
+                "model.memory_limit_mb",
+                "a number of megabytes for activation_memory auto",
+                "null",
+                "set it, or choose keep or recompute",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str = r#"{"input":{"kind":"tokens","vocab_size":256},"d_model":128,"n_layers":4,
+        "block":{"kind":"mamba1","d_state":16},"target":{"kind":"next_token"},"head":{"kind":"linear","n_outputs":256}}"#;
+
+    #[test]
+    fn json_round_trips_and_defaults_are_filled_in() {
+        let config = ModelConfig::from_json(JSON).unwrap();
+        assert_eq!((config.norm_eps, config.activation_memory), (1e-5, ActivationMemory::Keep));
+        assert_eq!(config.block.settings["d_state"], 16);
+        assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+    }
+
+    #[test]
+    fn unknown_keys_and_contradictions_name_their_key() {
+        let replace = |from: &str, to: &str| {
+            assert!(JSON.contains(from));
+            ModelConfig::from_json(&JSON.replace(from, to)).unwrap_err().to_string()
+        };
+        for (from, to, expected) in [
+            ("\"n_layers\"", "\"layers\"", "unknown field `layers`"),
+            ("\"n_layers\":4", "\"n_layers\":0", "model.n_layers: expected a whole number from 1"),
+            ("\"vocab_size\":256", "\"vocab_size\":0", "model.input.vocab_size"),
+            ("\"vocab_size\":256", "\"vocab\":0", "unknown field `vocab`"),
+            (
+                "{\"kind\":\"tokens\",\"vocab_size\":256}",
+                "{\"kind\":\"features\",\"n_features\":3}",
+                "model.target.kind",
+            ),
+            ("{\"kind\":\"next_token\"}", "{\"kind\":\"cotangent\"}", "model.head.kind"),
+            ("\"d_model\":128", "\"d_model\":128,\"activation_memory\":\"auto\"", "model.memory_limit_mb"),
+        ] {
+            let message = replace(from, to);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_component_gives_its_settings_with_and_without_the_kind() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Mine {
+            width: usize,
+        }
+        let component = Component::new("mine", serde_json::json!({"kind": "mine", "width": 3}));
+        assert_eq!(component.settings::<Mine>("model.block").unwrap().width, 3);
+        let bad = Component::new("mine", serde_json::json!({"wide": 3}));
+        let message = bad.settings::<Mine>("model.block").unwrap_err().to_string();
+        assert!(
+            message.starts_with("model.block: ") && message.contains("unknown field `wide`"),
+            "{message}"
+        );
+    }
+}

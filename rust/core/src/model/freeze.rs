@@ -1,0 +1,168 @@
+//! Freezing: which tensors are no longer trained (MATH 6).
+//!
+//! A frozen tensor gets no gradient work beyond what passes through it, no decay and no moment, and stays the same to the
+//! bit. A specification stands alone: it replaces the one before, and what it does not name is trained again.
+
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{matches, public_name};
+use crate::error::{Error, Result};
+use crate::params::{Entry, Group, Groups, Table};
+
+/// What to freeze.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FreezeSpec {
+    /// Nothing, said aloud: no other field may be set.
+    pub none: bool,
+    /// The first layers, as many.
+    pub first: usize,
+    /// Layers by index.
+    pub layers: Vec<usize>,
+    /// The embedding, or the map of the input features.
+    pub embedding: bool,
+    /// The head.
+    pub head: bool,
+    /// Tensors whose id or public name matches; `*` stands for any text.
+    pub patterns: Vec<String>,
+}
+
+impl FreezeSpec {
+    fn names(&self, entry: &Entry) -> bool {
+        let by_part = match entry.group {
+            Group::Input => self.embedding,
+            Group::Layer(index) => index < self.first || self.layers.contains(&index),
+            Group::FinalNorm => false,
+            Group::Head => self.head,
+        };
+        by_part || self.patterns.iter().any(|pattern| pattern_names(pattern, entry))
+    }
+
+    fn check(&self, table: &Table) -> Result<()> {
+        if self.none && *self != (Self { none: true, ..Self::default() }) {
+            return Err(Error::config(
+                "freeze.none",
+                "false beside other fields",
+                "true",
+                "drop one of them",
+            ));
+        }
+        let n_layers = layer_count(table);
+        if self.first > n_layers {
+            return Err(Error::config(
+                "freeze.first",
+                format!("at most {n_layers} layers"),
+                self.first,
+                "the model has no more",
+            ));
+        }
+        if let Some(index) = self.layers.iter().find(|index| **index >= n_layers) {
+            return Err(Error::config(
+                "freeze.layers",
+                format!("indices below {n_layers}"),
+                index,
+                "layers count from 0",
+            ));
+        }
+        let idle = |pattern: &&String| !table.entries().iter().any(|e| pattern_names(pattern, e));
+        if let Some(pattern) = self.patterns.iter().find(idle) {
+            return Err(Error::config(
+                "freeze.patterns",
+                "patterns that match a tensor",
+                format!("{pattern:?}, which matches none"),
+                "a * stands for any text; names are those of the parameter table",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn pattern_names(pattern: &str, entry: &Entry) -> bool {
+    matches(pattern, &entry.id) || matches(pattern, &public_name(&entry.id))
+}
+
+fn layer_count(table: &Table) -> usize {
+    let index = |e: &Entry| if let Group::Layer(index) = e.group { index + 1 } else { 0 };
+    table.entries().iter().map(index).max().unwrap_or(0)
+}
+
+/// The masks with what the specification names frozen. Fails if it names what does not exist.
+pub fn freeze(table: &Table, spec: &FreezeSpec) -> Result<Groups> {
+    spec.check(table)?;
+    let mut frozen = Groups::declared(table);
+    frozen.freeze(table, |entry| spec.names(entry));
+    Ok(frozen)
+}
+
+/// Ids of the tensors that would be trained but for freezing.
+pub fn frozen_ids(table: &Table, groups: &Groups) -> Vec<String> {
+    let frozen = |(entry, trainable): &(&Entry, &bool)| entry.spec.trained && !**trainable;
+    table.entries().iter().zip(&groups.trainable).filter(frozen).map(|(e, _)| e.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::{Init, ParamSpec};
+
+    fn table() -> Table {
+        let mut table = Table::new();
+        let spec = |id: &str| ParamSpec::new(id, [2], Init::Zeros);
+        table.declare("", Group::Input, vec![spec("embedding.weight")]).unwrap();
+        for i in 0..3 {
+            let specs = vec![spec("norm.weight"), spec("mixer.A_log")];
+            table.declare(&format!("layers.{i}."), Group::Layer(i), specs).unwrap();
+        }
+        table.declare("", Group::FinalNorm, vec![spec("norm_f.weight")]).unwrap();
+        table
+            .declare("", Group::Head, vec![spec("lm_head.weight"), spec("head.prototypes").fixed()])
+            .unwrap();
+        table
+    }
+
+    fn frozen(spec: &str) -> Result<Vec<String>> {
+        let table = table();
+        let spec: FreezeSpec = serde_json::from_str(spec).unwrap();
+        Ok(frozen_ids(&table, &freeze(&table, &spec)?))
+    }
+
+    #[test]
+    fn each_way_of_naming_freezes_what_it_names() {
+        assert_eq!(frozen("{}").unwrap(), [""; 0]);
+        assert_eq!(
+            frozen(r#"{"first":1,"layers":[2]}"#).unwrap(),
+            ["layers.0.norm.weight", "layers.0.mixer.A_log", "layers.2.norm.weight", "layers.2.mixer.A_log"]
+        );
+        assert_eq!(
+            frozen(r#"{"embedding":true,"head":true}"#).unwrap(),
+            ["embedding.weight", "lm_head.weight"]
+        );
+        assert_eq!(
+            frozen(r#"{"patterns":["backbone.layers.1.*","norm_f*"]}"#).unwrap(),
+            ["layers.1.norm.weight", "layers.1.mixer.A_log", "norm_f.weight"]
+        );
+    }
+
+    #[test]
+    fn what_is_fixed_by_declaration_is_never_trained() {
+        let table = table();
+        let groups = freeze(&table, &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
+        assert_eq!(groups, Groups::declared(&table));
+        assert!(!groups.trainable[table.slot("head.prototypes").unwrap()]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused() {
+        for spec in [
+            r#"{"first":4}"#,
+            r#"{"layers":[3]}"#,
+            r#"{"patterns":["layers.9.*"]}"#,
+            r#"{"none":true,"head":true}"#,
+        ] {
+            assert!(matches!(frozen(spec), Err(Error::Config { .. })), "{spec}");
+        }
+        assert!(serde_json::from_str::<FreezeSpec>(r#"{"layer":[1]}"#).is_err());
+    }
+}

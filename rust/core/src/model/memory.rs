@@ -1,0 +1,144 @@
+//! What a training pass keeps of every layer, and how many bytes that takes.
+//!
+//! ```text
+//! layer        0 .. lowest      lowest .. L-kept      L-kept .. L
+//! storage      Through          Recompute             Keep
+//! ```
+//!
+//! No gradient goes below `lowest`, the first layer that has a trained tensor (0 if the input has one). From there on
+//! the input of every layer is kept; of the last `kept` layers also what their backward pass needs, while the others
+//! repeat their forward pass into one buffer that they share.
+
+#![forbid(unsafe_code)]
+
+use super::config::ActivationMemory;
+use crate::blocks::workspace::padded;
+
+/// What is kept of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Nothing: no gradient comes here.
+    Through,
+    /// Its input; the forward pass is repeated in the backward one.
+    Recompute,
+    /// Its input and everything that the block saves.
+    Keep,
+}
+
+/// How far down gradients go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// The first layer with a backward pass; the number of layers if there is none.
+    pub lowest: usize,
+    /// Whether the input map is trained.
+    pub input: bool,
+    /// Whether anything below the head is trained.
+    pub below_head: bool,
+}
+
+/// Elements that the parts of a pass take, for one shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extents {
+    /// Float inputs and targets, converted.
+    pub fixed: usize,
+    /// The residual stream of all tokens.
+    pub stream: usize,
+    /// What the largest block saves.
+    pub saved: usize,
+    /// The largest scratch of any part.
+    pub scratch: usize,
+}
+
+/// The plan of a training pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Number of layers.
+    pub n_layers: usize,
+    /// How far down gradients go.
+    pub depth: Depth,
+    /// How many of the last layers keep everything.
+    pub kept: usize,
+}
+
+impl MemoryPlan {
+    /// The plan for a way to store activations; `fits` says whether so many elements are within the memory limit.
+    pub fn new(
+        way: ActivationMemory,
+        n_layers: usize,
+        depth: Depth,
+        extents: &Extents,
+        fits: impl Fn(usize) -> bool,
+    ) -> Self {
+        let with = |kept| Self { n_layers, depth, kept };
+        let most = n_layers - depth.lowest;
+        match way {
+            ActivationMemory::Keep => with(most),
+            ActivationMemory::Recompute => with(0),
+            ActivationMemory::Auto => {
+                let fitting = (0..=most).rev().map(with).find(|plan| fits(plan.elements(extents)));
+                fitting.unwrap_or_else(|| with(0))
+            }
+        }
+    }
+
+    /// What is kept of a layer.
+    pub fn storage(&self, layer: usize) -> Storage {
+        if layer < self.depth.lowest {
+            Storage::Through
+        } else if layer < self.n_layers - self.kept {
+            Storage::Recompute
+        } else {
+            Storage::Keep
+        }
+    }
+
+    /// Copies of the residual stream that are kept: the input of every layer from the lowest on, and the output.
+    pub fn streams(&self) -> usize {
+        self.n_layers - self.depth.lowest + 1
+    }
+
+    /// Buffers of saved activations: one per layer that keeps its own, one that all others share.
+    pub fn saved(&self) -> usize {
+        self.kept + usize::from(self.kept < self.n_layers)
+    }
+
+    /// Elements of the whole pass.
+    pub fn elements(&self, extents: &Extents) -> usize {
+        let streams = (self.streams() + usize::from(self.depth.below_head)) * padded(extents.stream);
+        padded(extents.fixed) + streams + self.saved() * padded(extents.saved) + padded(extents.scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXTENTS: Extents = Extents { fixed: 16, stream: 160, saved: 1600, scratch: 320 };
+
+    fn depth(lowest: usize) -> Depth {
+        Depth { lowest, input: false, below_head: true }
+    }
+
+    #[test]
+    fn layers_pass_through_recompute_or_keep() {
+        let plan = MemoryPlan { n_layers: 5, depth: depth(1), kept: 2 };
+        let found: Vec<_> = (0..5).map(|layer| plan.storage(layer)).collect();
+        let (recompute, keep) = (Storage::Recompute, Storage::Keep);
+        assert_eq!(found, [Storage::Through, recompute, recompute, keep, keep]);
+        assert_eq!((plan.streams(), plan.saved()), (5, 3));
+        assert_eq!(plan.elements(&EXTENTS), 16 + 6 * 160 + 3 * 1600 + 320);
+    }
+
+    #[test]
+    fn auto_keeps_as_many_layers_as_fit() {
+        for limit in [0, 6000, 7000, 100_000] {
+            let plan = |way| MemoryPlan::new(way, 4, depth(0), &EXTENTS, |elements| elements <= limit);
+            let auto = plan(ActivationMemory::Auto);
+            let more = MemoryPlan { kept: auto.kept + 1, ..auto };
+            assert!(auto.kept == 4 || more.elements(&EXTENTS) > limit, "{auto:?}");
+            assert!(auto.kept == 0 || auto.elements(&EXTENTS) <= limit, "{auto:?}");
+            assert_eq!(plan(ActivationMemory::Keep).kept, 4);
+            assert_eq!(plan(ActivationMemory::Recompute).kept, 0);
+        }
+    }
+}

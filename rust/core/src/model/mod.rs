@@ -1,0 +1,24 @@
+//! The model: from a configuration to a stack of layers with its parameters, and the passes over it.
+//!
+//! [`config`] says what it is, [`registry`] makes its parts, [`stack`] holds them, [`pass`] runs them forward and back
+//! in the memory that [`memory`] plans, [`state`] runs them one token at a time; [`expand`] and
+//! [`freeze`] change what is there and what is trained, [`names`] translates names.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod expand;
+pub mod freeze;
+pub mod memory;
+pub mod names;
+pub mod pass;
+pub mod registry;
+pub mod stack;
+pub mod state;
+
+pub use config::{ActivationMemory, Component, InputConfig, ModelConfig, TargetConfig};
+pub use expand::ExpandPlan;
+pub use freeze::FreezeSpec;
+pub use registry::{BlockContext, HeadContext, Registry};
+pub use stack::Model;
+pub use state::Stream;

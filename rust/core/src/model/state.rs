@@ -1,0 +1,187 @@
+//! Recurrent inference: a model that reads one token at a time, in constant memory, equal to the pass over the whole
+//! sequence.
+//!
+//! A [`Stream`] holds the recurrent state of every layer for a number of rows, and what pooling needs of the tokens
+//! read so far: with pooling by mean or maximum its scores are those of the document up to here.
+
+#![forbid(unsafe_code)]
+
+use super::config::InputConfig;
+use super::stack::Model;
+use crate::blocks::residual::Numbers;
+use crate::blocks::workspace::{Carver, Workspace, padded};
+use crate::data::{Batch, Input, Target};
+use crate::error::{Error, Result};
+use crate::head::Pooling;
+use crate::kernels::{Layout, norm};
+use crate::numeric::Scalar;
+
+/// Tokens of a prompt that are read at once.
+const PREFILL: usize = 1024;
+
+/// The state of rows that are read token by token.
+#[derive(Clone, Debug)]
+pub struct Stream<T> {
+    rows: usize,
+    /// State of every layer, one behind the other.
+    states: Vec<T>,
+    /// Elements of one layer's state.
+    state_len: usize,
+    /// Tokens of every row so far.
+    position: u64,
+    /// Sum or maximum of the hidden states so far, `[rows, D]`; the last ones without pooling.
+    pooled: Vec<T>,
+    workspace: Workspace<T>,
+    scores: Vec<T>,
+}
+
+impl<T: Scalar> Stream<T> {
+    /// `rows` rows that have read nothing.
+    pub fn new(model: &Model<T>, rows: usize) -> Result<Self> {
+        if rows == 0 || rows > 1 << 20 {
+            return Err(Error::shape("rows of a stream", "1 to 1048576", rows));
+        }
+        let sizes = model.layers.iter().map(|layer| layer.sizes(rows, 1).state);
+        let state_len = sizes.max().unwrap_or(0);
+        Ok(Self {
+            rows,
+            states: vec![T::ZERO; model.layers.len() * state_len],
+            state_len,
+            position: 0,
+            pooled: vec![T::ZERO; rows * model.config().d_model],
+            workspace: Workspace::default(),
+            scores: vec![T::ZERO; rows * model.head.n_scores()],
+        })
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Tokens of every row read so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Forgets everything read so far.
+    pub fn reset(&mut self) {
+        self.states.fill(T::ZERO);
+        self.pooled.fill(T::ZERO);
+        self.position = 0;
+    }
+
+    /// Scores after the last token read, `[rows, n_scores]`.
+    pub fn scores(&self) -> &[T] {
+        &self.scores
+    }
+
+    /// Reads `length` tokens of every row, `[rows, length]` ids or `[rows, length, F]` numbers, and returns the scores
+    /// after the last. One token is a step of constant cost; more are read together.
+    pub fn read(&mut self, model: &Model<T>, params: &[T], input: &Input, length: usize) -> Result<&[T]> {
+        self.check(model)?;
+        if length == 0 {
+            return Err(Error::shape("stream", "at least one token", 0));
+        }
+        let width = input_width(model);
+        let mut batch = Batch::whole(self.rows, length, input.clone(), Target::None);
+        model.check(&batch)?;
+        for start in (0..length).step_by(PREFILL) {
+            batch.length = PREFILL.min(length - start);
+            batch.input = columns(input, self.rows, width, start..start + batch.length, length);
+            self.read_part(model, params, &batch);
+        }
+        self.score(model, params);
+        Ok(&self.scores)
+    }
+
+    /// The stream must be of this model, as it is now.
+    fn check(&self, model: &Model<T>) -> Result<()> {
+        let expected = (model.layers.len() * self.state_len, self.rows * model.config().d_model);
+        if (self.states.len(), self.pooled.len()) == expected {
+            return Ok(());
+        }
+        Err(Error::shape("stream", "one made for this model", "one made for another, or before it grew"))
+    }
+
+    /// Reads some tokens of every row into the states and the pooled features.
+    fn read_part(&mut self, model: &Model<T>, params: &[T], batch: &Batch) {
+        let (m, d) = (batch.rows * batch.length, model.config().d_model);
+        let sizes = model.layers.iter().map(|layer| layer.sizes(batch.rows, batch.length));
+        let (saved, scratch) =
+            sizes.fold((0, 0), |(saved, scratch), s| (s.saved.max(saved), s.scratch.max(scratch)));
+        let inputs = if batch_is_mapped(model) { m * input_width(model) } else { 0 };
+        let elements = padded(inputs) + 2 * padded(m * d) + padded(m) + padded(saved) + padded(scratch);
+        let mut carver = self.workspace.carve(elements);
+        let (inputs, x, hidden) = (carver.take(inputs), carver.take(m * d), carver.take(m * d));
+        let (r, saved, scratch) = (carver.take(m), carver.take(saved), carver.rest());
+        let numbers = Numbers { data: params, table: model.table() };
+        model.read_input(numbers, batch, inputs, x);
+        let layout = Layout::whole(batch.rows, batch.length);
+        let states = self.states.chunks_exact_mut(self.state_len.max(1));
+        for (layer, state) in model.layers.iter().zip(states) {
+            let state = &mut state[..layer.sizes(batch.rows, 1).state];
+            if batch.length == 1 {
+                layer.step(numbers, x, state, scratch);
+            } else {
+                layer.forward_in_place(numbers, x, &layout, Some(state), saved, scratch);
+            }
+        }
+        let dims = norm::Dims { tokens: m, channels: d, eps: model.config().norm_eps };
+        norm::forward(dims, x, model.params(params, &[model.norm_f]).get(0), hidden, r);
+        let pooling = model.config().target.pooling().unwrap_or(Pooling::Last);
+        for (pooled, hidden) in self.pooled.chunks_exact_mut(d).zip(hidden.chunks_exact(batch.length * d)) {
+            pool(pooling, self.position == 0, hidden, pooled);
+        }
+        self.position += batch.length as u64;
+    }
+
+    /// Scores of the pooled features.
+    fn score(&mut self, model: &Model<T>, params: &[T]) {
+        let features = self.pooled.len();
+        let head = padded(model.head.scratch(self.rows));
+        let mut carver: Carver<&mut [T]> = self.workspace.carve(padded(features) + head);
+        let (x, scratch) = (carver.take(features), carver.rest());
+        let is_mean = model.config().target.pooling() == Some(Pooling::Mean);
+        let share = if is_mean { 1.0 / self.position as f64 } else { 1.0 };
+        for (x, pooled) in x.iter_mut().zip(&self.pooled) {
+            *x = *pooled * T::from_f64(share);
+        }
+        model.head.scores(&model.params(params, &model.head_slots), x, scratch, &mut self.scores);
+    }
+}
+
+/// Takes the hidden states of further tokens into the feature of a row.
+fn pool<T: Scalar>(pooling: Pooling, is_first: bool, hidden: &[T], pooled: &mut [T]) {
+    for (t, hidden) in hidden.chunks_exact(pooled.len()).enumerate() {
+        for (pooled, x) in pooled.iter_mut().zip(hidden) {
+            *pooled = match pooling {
+                Pooling::Mean => *pooled + *x,
+                Pooling::Max if !(is_first && t == 0) => pooled.max(*x),
+                Pooling::Last | Pooling::Max => *x,
+            };
+        }
+    }
+}
+
+fn batch_is_mapped<T: Scalar>(model: &Model<T>) -> bool {
+    matches!(model.config().input, InputConfig::Features { .. })
+}
+
+/// Numbers per token of the input: 1 for ids.
+fn input_width<T: Scalar>(model: &Model<T>) -> usize {
+    model.config().input.width(model.config().d_model).unwrap_or(1)
+}
+
+/// Tokens `range` of every row.
+fn columns(input: &Input, rows: usize, width: usize, range: std::ops::Range<usize>, length: usize) -> Input {
+    fn pick<V: Copy>(x: &[V], rows: usize, row_len: usize, range: std::ops::Range<usize>) -> Vec<V> {
+        (0..rows).flat_map(|row| &x[row * row_len..][range.clone()]).copied().collect()
+    }
+    match input {
+        Input::Tokens(ids) => Input::Tokens(pick(ids, rows, length, range)),
+        Input::Features(x) => {
+            Input::Features(pick(x, rows, length * width, range.start * width..range.end * width))
+        }
+    }
+}

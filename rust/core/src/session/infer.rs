@@ -1,0 +1,174 @@
+//! Use of a model: evaluation, scores, hidden states, streams and generation.
+
+use super::{EvalReport, Session};
+use crate::data::{Batch, Input, Target};
+use crate::error::{Error, Result};
+use crate::head::Accuracy;
+use crate::model::pass::Inferred;
+use crate::model::{InputConfig, Stream};
+use crate::numeric::Scalar;
+use crate::params::init;
+
+/// Features whose scores are computed at once where only the best class is wanted.
+const SCORED_AT_ONCE: usize = 256;
+
+impl<T: Scalar> Session<T> {
+    /// Loss and predictions of a batch; changes nothing.
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<EvalReport> {
+        self.model.check(batch)?;
+        let Self { model, params, memory, threads, .. } = self;
+        let (head, params) = (model.head(), params.as_slice());
+        let d = model.config().d_model;
+        threads.install(|| {
+            model.infer(params, batch, memory, |Inferred { features, targets, scratch, .. }| {
+                let view = model.head_params(params);
+                let Some(targets) = targets else { return EvalReport::default() };
+                let sums =
+                    head.forward_backward(&view, features, targets, Accuracy::Count, scratch, None, None);
+                let mut report = EvalReport { sums: sums.into(), ..EvalReport::default() };
+                if let Target::TokenClass(classes) | Target::SequenceClass(classes) = &batch.target {
+                    let n = SCORED_AT_ONCE.min(classes.len());
+                    let mut scores = vec![T::ZERO; n * head.n_scores()];
+                    for (classes, x) in classes.chunks(n).zip(features.chunks(n * d)) {
+                        let scores = &mut scores[..classes.len() * head.n_scores()];
+                        head.scores(&view, x, scratch, scores);
+                        report.add_predictions(classes, scores);
+                    }
+                }
+                report
+            })
+        })
+    }
+
+    /// Scores: `[B, T, C]` where every token has its own target, `[S, C]` or `[S, K]` where a document has.
+    pub fn predict(&mut self, batch: &Batch) -> Result<Vec<T>> {
+        self.model.check(batch)?;
+        let Self { model, params, memory, threads, .. } = self;
+        let (head, params) = (model.head(), params.as_slice());
+        let d = model.config().d_model;
+        threads.install(|| {
+            model.infer(params, batch, memory, |Inferred { features, scratch, .. }| {
+                let mut scores = vec![T::ZERO; features.len() / d * head.n_scores()];
+                head.scores(&model.head_params(params), features, scratch, &mut scores);
+                scores
+            })
+        })
+    }
+
+    /// Hidden states after the final norm, `[B, T, D]`.
+    pub fn hidden(&mut self, batch: &Batch) -> Result<Vec<T>> {
+        self.model.check(batch)?;
+        let Self { model, params, memory, threads, .. } = self;
+        threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))
+    }
+
+    /// A recurrent state for `rows` rows.
+    pub fn stream(&self, rows: usize) -> Result<Stream<T>> {
+        Stream::new(&self.model, rows)
+    }
+
+    /// Reads `length` tokens of every row into a stream and returns the scores after the last, `[rows, n_scores]`.
+    pub fn read<'a>(&self, stream: &'a mut Stream<T>, input: &Input, length: usize) -> Result<&'a [T]> {
+        let (model, params) = (&self.model, self.params.as_slice());
+        self.threads.install(|| stream.read(model, params, input, length))?
+    }
+
+    /// Continues a prompt by `n` tokens, drawn from the softmax of logits / temperature over the `top_k` best ones;
+    /// temperature 0 takes the best one.
+    pub fn generate(&self, prompt: &[u32], n: usize, sampling: &Sampling) -> Result<Vec<u32>> {
+        let InputConfig::Tokens { vocab_size } = self.model.config().input else {
+            return Err(Error::shape("generate", "a model of tokens", "a model of numbers"));
+        };
+        if self.model.head().n_scores() > vocab_size || prompt.is_empty() {
+            let found =
+                if prompt.is_empty() { "an empty prompt" } else { "a head that predicts something else" };
+            return Err(Error::shape("generate", "a prompt, and a head that predicts tokens", found));
+        }
+        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) || sampling.top_k == Some(0) {
+            let found = format!("temperature {}, top_k {:?}", sampling.temperature, sampling.top_k);
+            return Err(Error::shape("sampling", "a temperature from 0 on and a top_k from 1 on", found));
+        }
+        let scale = self.model.head().logit_scale(&self.model.head_params(self.params.as_slice()));
+        let mut rng = init::stream(sampling.seed, "generate");
+        let mut stream = self.stream(1)?;
+        let mut input = prompt.to_vec();
+        let mut continuation = Vec::new();
+        for _ in 0..n {
+            let length = input.len();
+            let scores = self.read(&mut stream, &Input::Tokens(input), length)?;
+            let token = sampling.pick(scores, scale, init::uniform(&mut rng));
+            continuation.push(token);
+            input = vec![token];
+        }
+        Ok(continuation)
+    }
+}
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by it; 0 takes the best one.
+    pub temperature: f64,
+    /// How many of the best take part.
+    pub top_k: Option<usize>,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// The token for a uniform number in [0, 1); `scale` turns scores into logits.
+    fn pick<T: Scalar>(&self, scores: &[T], scale: f64, u: f64) -> u32 {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| scores[*b].to_f64().total_cmp(&scores[*a].to_f64()));
+        if self.temperature == 0.0 {
+            return order[0] as u32;
+        }
+        order.truncate(self.top_k.unwrap_or(order.len()));
+        let best = scores[order[0]].to_f64();
+        let weight = |i: &usize| (scale * (scores[*i].to_f64() - best) / self.temperature).exp();
+        let mut left = u * order.iter().map(weight).sum::<f64>();
+        for i in &order {
+            left -= weight(i);
+            if left < 0.0 {
+                return *i as u32;
+            }
+        }
+        order[order.len() - 1] as u32
+    }
+}
+
+impl EvalReport {
+    /// Takes the best class of every target that there is.
+    fn add_predictions<T: Scalar>(&mut self, classes: &[i32], scores: &[T]) {
+        for (class, scores) in classes.iter().zip(scores.chunks_exact(scores.len() / classes.len())) {
+            if *class >= 0 {
+                let best = scores
+                    .iter()
+                    .enumerate()
+                    .fold(0, |best, (i, x)| if *x > scores[best] { i } else { best });
+                self.predicted.push(best as i64);
+                self.expected.push(i64::from(*class));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_follows_the_softmax_and_keeps_to_the_best() {
+        let scores = [0.0_f64, 3.0, 2.0, -5.0];
+        let draw = |temperature, top_k, u| {
+            Sampling { temperature, top_k, seed: 0 }.pick(&scores.map(|s| s / 2.0), 2.0, u)
+        };
+        assert_eq!(draw(0.0, None, 0.9), 1);
+        assert_eq!(draw(1.0, Some(1), 0.999), 1);
+        let total: f64 = scores.iter().map(|s| s.exp()).sum();
+        let first = 3_f64.exp() / total;
+        assert_eq!((draw(1.0, None, first - 1e-9), draw(1.0, None, first + 1e-9)), (1, 2));
+        assert_eq!(draw(1.0, None, 1.0 - 1e-16), 3);
+        assert_eq!(draw(1.0, Some(2), 1.0 - 1e-16), 2);
+    }
+}

@@ -1,0 +1,231 @@
+//! A session: a model with its numbers, gradients and optimiser, and everything one does with them.
+//!
+//! ```text
+//! forward_backward(batch) … forward_backward(batch)   gradients of the SUM of losses add up, in the order of the calls
+//! apply()                                             divides by the number of targets of all of them, then updates
+//! ```
+//!
+//! Micro-batches of different sizes so give the gradient of the mean over all targets, and the same micro-batches give
+//! the same bits wherever they were computed. Batches are checked before anything is touched. Every call runs on the
+//! session's own threads, and its result has the same bits for any number of them.
+
+#![forbid(unsafe_code)]
+
+mod grow;
+mod infer;
+mod parameters;
+mod report;
+mod save;
+
+pub use parameters::ParameterRow;
+pub use report::{ApplyReport, EvalReport, StepReport};
+
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::head::Accuracy;
+use crate::model::pass::PassMemory;
+use crate::model::{Model, ModelConfig, Registry};
+use crate::numeric::Scalar;
+use crate::optim::{AdamW, Gradients, OptimConfig};
+use crate::parallel::Threads;
+use crate::params::{Arena, Groups};
+
+/// Losses behind the gradients that wait for an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Pending {
+    micro_batches: u64,
+    loss: f64,
+    count: u64,
+}
+
+/// The largest cosine between two prototypes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cosine {
+    /// Not computed since the prototypes changed.
+    Changed,
+    /// `None` for a head without prototypes.
+    Known(Option<f64>),
+}
+
+/// A model in training or use.
+pub struct Session<T: Scalar> {
+    model: Model<T>,
+    params: Arena<T>,
+    grads: Arena<T>,
+    groups: Groups,
+    optimizer: AdamW<T>,
+    memory: PassMemory<T>,
+    pending: Pending,
+    seed: u64,
+    threads: Threads,
+    cosine: Cosine,
+    /// Whether the flat buffers are lent out.
+    lent: bool,
+}
+
+impl<T: Scalar> std::fmt::Debug for Session<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("model", &self.model)
+            .field("step", &self.step())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Scalar> Session<T> {
+    /// A new model with the block and head kinds of this crate.
+    pub fn new(model: ModelConfig, optim: OptimConfig, seed: u64, threads: Threads) -> Result<Self> {
+        Self::with_registry(model, optim, seed, threads, &Registry::standard())
+    }
+
+    /// A new model with the block and head kinds of a registry.
+    pub fn with_registry(
+        model: ModelConfig,
+        optim: OptimConfig,
+        seed: u64,
+        threads: Threads,
+        registry: &Registry<T>,
+    ) -> Result<Self> {
+        let (model, params) = threads.install(|| {
+            let model = Model::new(model, registry, seed)?;
+            let params = model.initial(seed);
+            Ok::<_, Error>((model, params))
+        })??;
+        let groups = Groups::declared(model.table());
+        Ok(Self {
+            grads: Arena::zeros(params.as_slice().len()),
+            optimizer: AdamW::new(optim, model.table(), &groups)?,
+            memory: PassMemory::default(),
+            pending: Pending::default(),
+            cosine: Cosine::Changed,
+            lent: false,
+            model,
+            params,
+            groups,
+            seed,
+            threads,
+        })
+    }
+
+    /// Adds the gradients of one micro-batch.
+    pub fn forward_backward(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
+        self.check_free("run a batch")?;
+        self.model.check(batch)?;
+        let Self { model, params, grads, groups, memory, threads, .. } = self;
+        let sums =
+            threads.install(|| model.train(params.as_slice(), grads, groups, batch, accuracy, memory))?;
+        self.pending.micro_batches += 1;
+        self.pending.loss += sums.loss;
+        self.pending.count += sums.count;
+        Ok(sums.into())
+    }
+
+    /// One update from the gradients added so far, which then are zero.
+    ///
+    /// If the loss or a gradient is not finite nothing changes but the count of skipped updates; too many in a row are
+    /// [`Error::Diverged`]. Without a single target there is nothing to do: nothing changes, not even that count.
+    pub fn apply(&mut self) -> Result<ApplyReport> {
+        self.check_free("apply an update")?;
+        let pending = std::mem::take(&mut self.pending);
+        if pending.micro_batches == 0 {
+            return Err(Error::shape("update", "at least one micro-batch since the last one", "none"));
+        }
+        if pending.count == 0 {
+            return Ok(self.idle_report());
+        }
+        let Self { model, params, grads, optimizer, threads, .. } = self;
+        let sums = (pending.loss, pending.count);
+        let update =
+            threads.install(|| optimizer.apply(model.table(), params, grads, sums, Gradients::Clear))??;
+        if self.prototypes_are_trained() {
+            self.cosine = Cosine::Changed;
+        }
+        Ok(ApplyReport {
+            step: self.step(),
+            applied: update.applied,
+            lr: update.lr,
+            grad_norm: update.grad_norm,
+            update_norm: update.update_norm,
+            clipped: update.clipped,
+            skipped: self.skipped(),
+            loss: report::mean(pending.loss, pending.count),
+            count: pending.count,
+            fault: update.fault,
+        })
+    }
+
+    /// The answer to an update without targets.
+    fn idle_report(&self) -> ApplyReport {
+        ApplyReport {
+            step: self.step(),
+            applied: false,
+            lr: self.optimizer.lr(),
+            grad_norm: 0.0,
+            update_norm: 0.0,
+            clipped: false,
+            skipped: self.skipped(),
+            loss: 0.0,
+            count: 0,
+            fault: None,
+        }
+    }
+
+    /// Forgets the gradients added so far.
+    pub fn zero_grad(&mut self) -> Result<()> {
+        self.check_free("clear the gradients")?;
+        self.grads.as_mut_slice().fill(T::ZERO);
+        self.pending = Pending::default();
+        Ok(())
+    }
+
+    /// Updates applied so far.
+    pub fn step(&self) -> u64 {
+        self.optimizer.counters().applied
+    }
+
+    /// Updates skipped so far for a value that was not finite.
+    pub fn skipped(&self) -> u64 {
+        self.optimizer.counters().skipped
+    }
+
+    /// Targets behind the gradients that wait for an update: divide by it for the mean.
+    pub fn count(&self) -> u64 {
+        self.pending.count
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<T> {
+        &self.model
+    }
+
+    /// The optimiser's settings.
+    pub fn optim_config(&self) -> &OptimConfig {
+        self.optimizer.config()
+    }
+
+    /// The threads that the session runs on.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    /// The seed that the model started from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Numbers that are trained unless frozen, shared ones once.
+    pub fn n_parameters(&self) -> usize {
+        self.model.table().parameter_count()
+    }
+
+    /// Bytes that a training step on batches of this size needs: parameters, gradients, both moments and activations,
+    /// with one document per row.
+    pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
+        let activations = self.model.activation_bytes(&self.groups, rows, length);
+        4 * self.params.as_slice().len() * size_of::<T>() + activations
+    }
+
+    fn check_free(&self, action: &'static str) -> Result<()> {
+        if self.lent { Err(Error::Borrowed { action }) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,130 @@
+//! Parameters and gradients by name, and the flat buffers under lock.
+
+use super::{Cosine, Session};
+use crate::error::{Error, Result};
+use crate::model::freeze::frozen_ids;
+use crate::model::names;
+use crate::numeric::Scalar;
+use crate::params::{Group, Slot};
+
+/// One tensor as users see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterRow {
+    /// Id in the parameter table.
+    pub id: String,
+    /// Name in public checkpoints.
+    pub name: String,
+    /// Shape, slowest axis first.
+    pub shape: Vec<usize>,
+    /// Whether weight decay applies to it.
+    pub decay: bool,
+    /// Whether it is trained.
+    pub trainable: bool,
+    /// Part of the model: `input`, `layer.{i}`, `norm_f` or `head`.
+    pub group: String,
+}
+
+impl<T: Scalar> Session<T> {
+    /// Every tensor, in the order of the table.
+    pub fn parameter_table(&self) -> Vec<ParameterRow> {
+        let group = |group| match group {
+            Group::Input => "input".to_owned(),
+            Group::Layer(index) => format!("layer.{index}"),
+            Group::FinalNorm => "norm_f".to_owned(),
+            Group::Head => "head".to_owned(),
+        };
+        let entries = self.model.table().entries().iter().enumerate();
+        let row = |(slot, entry): (Slot, &crate::params::Entry)| ParameterRow {
+            id: entry.id.clone(),
+            name: names::public_name(&entry.id),
+            shape: entry.spec.shape.clone(),
+            decay: self.groups.decay[slot],
+            trainable: self.groups.trainable[slot],
+            group: group(entry.group),
+        };
+        entries.map(row).collect()
+    }
+
+    /// Ids of the tensors that are frozen.
+    pub fn frozen(&self) -> Vec<String> {
+        frozen_ids(self.model.table(), &self.groups)
+    }
+
+    /// A tensor, by id or public name, and its shape.
+    pub fn parameter(&self, name: &str) -> Result<(&[usize], &[T])> {
+        let slot = names::find(self.model.table(), name)?;
+        Ok((self.shape(slot), self.params.tensor(self.model.table(), slot)))
+    }
+
+    /// The gradient of the mean loss for a tensor, by id or public name, and its shape. Zeros for a frozen one, and
+    /// before the first target.
+    pub fn gradient(&self, name: &str) -> Result<(&[usize], Vec<T>)> {
+        let slot = names::find(self.model.table(), name)?;
+        let count = T::from_f64(self.pending.count.max(1) as f64);
+        let gradient = self.grads.tensor(self.model.table(), slot);
+        Ok((self.shape(slot), gradient.iter().map(|g| *g / count).collect()))
+    }
+
+    /// Overwrites a tensor, by id or public name, and returns its public name. Every number must be finite.
+    pub fn set_parameter(&mut self, name: &str, shape: &[usize], values: &[T]) -> Result<String> {
+        self.check_free("set a parameter")?;
+        let slot = names::find(self.model.table(), name)?;
+        let expected = self.shape(slot);
+        let elements: usize = expected.iter().product();
+        if shape != expected || values.len() != elements {
+            let found =
+                if shape == expected { format!("{} numbers", values.len()) } else { format!("{shape:?}") };
+            return Err(Error::shape(name, format!("{expected:?}"), found));
+        }
+        if let Some(at) = values.iter().position(|x| !x.is_finite()) {
+            return Err(Error::shape(format!("{name}, element {at}"), "a finite number", values[at]));
+        }
+        self.params.tensor_mut(self.model.table(), slot).copy_from_slice(values);
+        self.cosine = Cosine::Changed;
+        Ok(names::public_name(&self.model.table().entry(slot).id))
+    }
+
+    /// All parameters in the private order of the buffer.
+    pub fn flat_parameters(&self) -> &[T] {
+        self.params.as_slice()
+    }
+
+    /// Gradients of the sum of losses, in the same order.
+    pub fn flat_gradients(&self) -> &[T] {
+        self.grads.as_slice()
+    }
+
+    /// Lends the flat buffers, parameters and gradients, until [`Session::return_flat`]: meanwhile everything that
+    /// would move or change them is refused, and they stay where they are.
+    pub fn lend_flat(&mut self) -> Result<[&mut [T]; 2]> {
+        self.check_free("borrow the flat buffers again")?;
+        self.lent = true;
+        Ok([self.params.as_mut_slice(), self.grads.as_mut_slice()])
+    }
+
+    /// Takes the flat buffers back.
+    pub fn return_flat(&mut self) {
+        self.lent = false;
+        self.cosine = Cosine::Changed;
+    }
+
+    /// Largest cosine between two prototypes; `None` for a head without any. Computed when prototypes have changed.
+    pub fn max_prototype_cosine(&mut self) -> Result<Option<f64>> {
+        let Self { model, params, cosine, threads, .. } = self;
+        if let Cosine::Known(cosine) = *cosine {
+            return Ok(cosine);
+        }
+        let found = threads.install(|| model.max_prototype_cosine(params.as_slice()))?;
+        *cosine = Cosine::Known(found);
+        Ok(found)
+    }
+
+    pub(super) fn prototypes_are_trained(&self) -> bool {
+        let slot = self.model.table().slot("head.prototypes");
+        slot.is_some_and(|slot| self.groups.trainable[slot])
+    }
+
+    fn shape(&self, slot: Slot) -> &[usize] {
+        &self.model.table().entry(slot).spec.shape
+    }
+}

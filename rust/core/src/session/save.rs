@@ -1,0 +1,132 @@
+//! A session on disk: everything that training goes on from, to the same bits.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Cosine, Pending, Session};
+use crate::checkpoint::{self, Snapshot, StateFile, weights};
+use crate::error::{Error, Result};
+use crate::model::names::{id_of, public_name};
+use crate::model::{ModelConfig, Registry};
+use crate::numeric::Scalar;
+use crate::optim::{Counters, OptimConfig};
+use crate::parallel::Threads;
+use crate::params::Entry;
+
+/// Prefixes of the moments in the optimiser's file.
+const MOMENTS: [&str; 2] = ["first.", "second."];
+
+fn name(entry: &Entry) -> String {
+    public_name(&entry.id)
+}
+
+impl<T: Scalar> Session<T> {
+    /// Saves to a folder, whole or not at all; `extra` is what the caller needs to go on. Refused while gradients wait
+    /// for an update: they are not part of a checkpoint.
+    pub fn save(&self, folder: &Path, extra: Value) -> Result<PathBuf> {
+        self.check_free("save")?;
+        self.check_no_gradients("save")?;
+        let table = self.model.table();
+        let [first, second] = self.optimizer.moments();
+        let mut optimizer = weights::tensors(table, MOMENTS[0], first, name);
+        optimizer.extend(weights::tensors(table, MOMENTS[1], second, name));
+        let model = weights::tensors(table, "", &self.params, name);
+        checkpoint::save(folder, &Snapshot { model, optimizer, state: self.state(extra) })
+    }
+
+    fn state(&self, extra: Value) -> StateFile {
+        let counters = self.optimizer.counters();
+        let updates = self.by_name(|slot| self.optimizer.updates()[slot]);
+        StateFile {
+            schema: checkpoint::SCHEMA,
+            step: counters.applied,
+            skipped: counters.skipped,
+            skipped_in_a_row: counters.skipped_in_a_row,
+            dtype: T::DTYPE.to_owned(),
+            seed: self.seed,
+            updates,
+            trainable: self.by_name(|slot| self.groups.trainable[slot]),
+            model: serde_json::json!(self.model.config()),
+            optim: serde_json::json!(self.optimizer.config()),
+            extra,
+        }
+    }
+
+    fn by_name<V>(&self, value: impl Fn(usize) -> V) -> BTreeMap<String, V> {
+        let entries = self.model.table().entries().iter().enumerate();
+        entries.map(|(slot, entry)| (public_name(&entry.id), value(slot))).collect()
+    }
+
+    /// Loads what [`Session::save`] wrote; also from a folder of checkpoints, of which the newest that verifies is
+    /// taken. Returns the caller's extra.
+    pub fn load(path: &Path, threads: Threads) -> Result<(Self, Value)> {
+        Self::load_with_registry(path, threads, &Registry::standard())
+    }
+
+    /// As [`Session::load`], with the block and head kinds of a registry.
+    pub fn load_with_registry(
+        path: &Path,
+        threads: Threads,
+        registry: &Registry<T>,
+    ) -> Result<(Self, Value)> {
+        let loaded = checkpoint::load(path)?;
+        let state = loaded.state;
+        let damaged = |at: &str, e: String| {
+            let advice = "was it written by a newer version, or edited?";
+            Error::checkpoint(&loaded.folder, format!("state.json, {at}"), "valid settings", e, advice)
+        };
+        let model: ModelConfig =
+            serde_json::from_value(state.model).map_err(|e| damaged("model", e.to_string()))?;
+        let optim: OptimConfig =
+            serde_json::from_value(state.optim).map_err(|e| damaged("optim", e.to_string()))?;
+        let mut session = Self::with_registry(model, optim, state.seed, threads, registry)?;
+        let table = session.model.table();
+        weights::restore(&loaded.model, table, name, &mut [("", &mut session.params)])?;
+        let [first, second] = session.optimizer.moments_mut();
+        let moments = &mut [(MOMENTS[0], first), (MOMENTS[1], second)];
+        weights::restore(&loaded.optimizer, table, name, moments)?;
+        let missing = |name: &String| damaged(name, "nothing about this tensor".to_owned());
+        let names: Vec<String> = table.entries().iter().map(name).collect();
+        let updates = names.iter().map(|name| state.updates.get(name).copied().ok_or_else(|| missing(name)));
+        let updates = updates.collect::<Result<_>>()?;
+        for (slot, name) in names.iter().enumerate() {
+            let trainable = state.trainable.get(name).ok_or_else(|| missing(name))?;
+            session.groups.trainable[slot] &= *trainable;
+        }
+        let counters = Counters {
+            applied: state.step,
+            skipped: state.skipped,
+            skipped_in_a_row: state.skipped_in_a_row,
+        };
+        session.optimizer.restore_counts(counters, updates)?;
+        session.optimizer.set_groups(session.model.table(), &session.groups);
+        Ok((session, state.extra))
+    }
+
+    /// Takes weights from a public safetensors file, or from a folder with one; moments and counts stay. Returns the ids
+    /// that the file did not have. On an error found in the file's header nothing has changed.
+    pub fn load_weights(&mut self, path: &Path, scope: weights::Scope) -> Result<Vec<String>> {
+        self.check_free("load weights")?;
+        self.pending = Pending::default();
+        self.grads.as_mut_slice().fill(T::ZERO);
+        self.cosine = Cosine::Changed;
+        weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)
+    }
+
+    /// SHA-256 of all parameters with their names, in hexadecimal: equal if and only if every bit is.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for tensor in weights::tensors(self.model.table(), "", &self.params, name) {
+            hash.update(tensor.name.as_bytes());
+            hash.update([0]);
+            for x in tensor.data {
+                hash.update(x.to_f64().to_le_bytes());
+            }
+        }
+        let hex = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        hash.finalize().iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]).collect()
+    }
+}
