@@ -15,6 +15,7 @@ use std::process;
 
 use sha2::{Digest, Sha256};
 
+use super::death;
 use super::manifest::{FileRecord, hex};
 use crate::error::{Error, Result};
 
@@ -28,17 +29,20 @@ pub(super) struct SyncedFile {
 
 impl SyncedFile {
     pub(super) fn create(path: &Path) -> Result<Self> {
+        death::here(path)?;
         let file = File::create(path).map_err(|e| Error::storage(path, "create the file", e))?;
         Ok(Self { path: path.to_path_buf(), file, hash: Sha256::new(), bytes: 0 })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        death::here(&self.path)?;
         self.hash.update(bytes);
         self.bytes += bytes.len() as u64;
         self.file.write_all(bytes).map_err(|e| Error::storage(&self.path, "write", e))
     }
 
     pub(super) fn finish(self) -> Result<FileRecord> {
+        death::here(&self.path)?;
         self.file.sync_all().map_err(|e| Error::storage(&self.path, "sync", e))?;
         Ok(FileRecord { bytes: self.bytes, sha256: hex(&self.hash.finalize()) })
     }
@@ -62,6 +66,7 @@ pub(super) fn replace_text(path: &Path, text: &str) -> Result<()> {
 
 /// Syncs the entries of a folder.
 pub(super) fn sync_folder(folder: &Path) -> Result<()> {
+    death::here(folder)?;
     if cfg!(windows) {
         return Ok(());
     }
@@ -69,6 +74,7 @@ pub(super) fn sync_folder(folder: &Path) -> Result<()> {
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
+    death::here(to)?;
     fs::rename(from, to).map_err(|e| Error::storage(to, "rename into place", e))
 }
 
@@ -147,6 +153,7 @@ impl Staging {
         let lock = FolderLock::wait(&parent)?;
         recover(&parent, Some(&name))?;
         let folder = aside(&parent, &name, Aside::Partial);
+        death::here(&folder)?;
         fs::create_dir(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
         Ok(Self { folder, target: target.to_path_buf(), parent, name, lock, done: false })
     }
@@ -171,17 +178,11 @@ impl Staging {
         }
         Ok((self.target.clone(), std::mem::take(&mut self.lock)))
     }
-
-    /// Leaves everything as a process that dies here would.
-    #[cfg(test)]
-    pub(super) fn die(mut self) {
-        self.done = true;
-    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.done && !death::came() {
             // Nothing better can be done about a failure here: the next save clears it away.
             let _ = fs::remove_dir_all(&self.folder);
         }
@@ -189,6 +190,7 @@ impl Drop for Staging {
 }
 
 fn remove(path: &Path) -> Result<()> {
+    death::here(path)?;
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::storage(path, "remove", e)),

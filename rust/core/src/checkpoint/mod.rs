@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+mod death;
 pub mod files;
 pub mod load;
 pub mod manifest;

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::atomic::{FolderLock, Staging};
+use super::atomic::FolderLock;
 use super::retention::best;
 use super::*;
 use crate::error::Error;
@@ -112,62 +112,76 @@ fn mode_bits_follow_the_umask() {
     }
 }
 
-/// Every state in which a process can die while it saves step 2, a second time if `again`.
-fn deaths(root: &Path, again: bool) -> Vec<Box<dyn Fn() + '_>> {
-    let target = root.join(folder_name(2));
-    let stage = |files: usize| {
-        let target = target.clone();
-        move || {
-            let staging = Staging::begin(&target).unwrap();
-            write_files(staging.folder(), &snapshot(2, &numbers(2))).unwrap();
-            let folder = staging.folder().to_path_buf();
-            for name in names(&folder).into_iter().skip(files) {
-                fs::remove_file(folder.join(name)).unwrap();
-            }
-            staging.die();
+/// Runs `change` on a folder made by `before` as often as it has operations on the disk, dying before one more of them
+/// each time; `after` looks at what is left. Returns how many there are.
+fn die_everywhere<R>(
+    before: impl Fn(&Path),
+    change: impl Fn(&Path) -> Result<R>,
+    after: impl Fn(&Path),
+) -> u32 {
+    for operations in 0.. {
+        let root = tempfile::tempdir().unwrap();
+        before(root.path());
+        let lived = death::after(operations, || change(root.path())).is_some();
+        after(root.path());
+        if lived {
+            return operations;
         }
-    };
-    let mut deaths: Vec<Box<dyn Fn()>> = (0..=4).map(|files| Box::new(stage(files)) as _).collect();
-    let (id, root) = (std::process::id(), root.to_path_buf());
-    if again {
-        let (stage, target, root) = (stage(4), target.clone(), root.clone());
-        // Between the two renames, and before the old folder is deleted.
-        deaths.push(Box::new(move || {
-            stage();
-            fs::rename(&target, root.join(format!(".step-00000002.replaced-{id}"))).unwrap();
-        }));
     }
-    deaths.push(Box::new(move || {
-        // After the rename: `latest` half written.
-        fs::write(root.join(format!(".latest.partial-{id}")), "step-0").unwrap();
-        fs::create_dir(root.join(format!(".step-00000000.removed-{id}"))).unwrap();
-    }));
-    deaths
+    unreachable!("the change has an end")
+}
+
+/// Everything is cleared away by the next save.
+fn assert_next_save_is_clean(root: &Path, steps: &[u64]) {
+    save_step(root, 9);
+    assert_is_step(&load(root).unwrap(), 9);
+    let found: Vec<_> = list(root).unwrap().into_iter().map(|(step, _)| step).collect();
+    assert!(steps.iter().all(|step| found.contains(step)), "{found:?}");
+    for (step, folder) in list(root).unwrap() {
+        assert_is_step(&load(&folder).unwrap(), step);
+    }
+    assert!(names(root).iter().all(|name| !name.starts_with('.')), "{:?}", names(root));
 }
 
 #[test]
-fn a_crash_at_any_point_loses_nothing_that_was_saved() {
-    for again in [false, true] {
-        let count = deaths(Path::new("."), again).len();
-        for i in 0..count {
-            let root = tempfile::tempdir().unwrap();
-            let root = root.path();
-            save_step(root, 1);
-            let newest = if again { 2 } else { 1 };
-            save_step(root, newest);
-            deaths(root, again)[i]();
+fn a_death_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
+    let save_two = |root: &Path| save(&root.join(folder_name(2)), &snapshot(2, &numbers(2)));
+    let operations = die_everywhere(
+        |root| drop(save_step(root, 1)),
+        save_two,
+        |root| {
             let loaded = load(root).unwrap();
-            assert!(loaded.passed_over.is_empty(), "death {i}: {:?}", loaded.passed_over);
-            assert_is_step(&loaded, newest);
-            // The next save clears everything away.
-            save_step(root, 3);
-            assert_is_step(&load(root).unwrap(), 3);
-            let steps: Vec<_> = list(root).unwrap().into_iter().map(|(step, _)| step).collect();
-            assert_eq!(steps, if again { vec![1, 2, 3] } else { vec![1, 3] });
-            assert!(names(root).iter().all(|name| !name.starts_with('.')), "death {i}: {:?}", names(root));
-            assert_is_step(&load(&root.join(folder_name(newest))).unwrap(), newest);
-        }
-    }
+            assert!(loaded.passed_over.is_empty(), "{:?}", loaded.passed_over);
+            assert_is_step(&loaded, if root.join(folder_name(2)).exists() { 2 } else { 1 });
+            assert_next_save_is_clean(root, &[1]);
+        },
+    );
+    assert!(operations >= 15, "only {operations}");
+    // The only checkpoint there is, written anew.
+    let again = die_everywhere(
+        |root| drop(save_step(root, 2)),
+        save_two,
+        |root| {
+            let loaded = load(root).unwrap();
+            assert!(loaded.passed_over.is_empty(), "{:?}", loaded.passed_over);
+            assert_is_step(&loaded, 2);
+            assert_next_save_is_clean(root, &[2]);
+        },
+    );
+    // One more rename, and the removal of the old folder.
+    assert_eq!(again, operations + 2);
+}
+
+#[test]
+fn a_death_at_any_operation_of_a_pruning_leaves_whole_checkpoints_only() {
+    die_everywhere(
+        |root| (1..=4).for_each(|step| drop(save_step(root, step))),
+        |root| prune(root, 1),
+        |root| {
+            assert!(load(root).unwrap().passed_over.is_empty());
+            assert_next_save_is_clean(root, &[3, 4]);
+        },
+    );
 }
 
 #[test]

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(clean, Measure { norm: 5.0, bad: None });
         assert_eq!(clean.fault(1.0, &table), None);
         assert_eq!(clean.fault(f64::NAN, &table), Some("loss"));
-        for (slot, at) in [(3, 2 * BLOCK - 2), (1, BLOCK - 1), (0, 9)] {
+        for (slot, at) in [(3, 2 * BLOCK - 2), (1, BLOCK - 1), (1, 0), (0, 9)] {
             gradients.tensor_mut(&table, slot)[at] = f32::INFINITY;
             let bad = measure(&plan, gradients.as_slice(), &mut found);
             assert_eq!(bad.bad, Some(slot));
