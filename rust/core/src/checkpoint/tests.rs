@@ -153,6 +153,7 @@ fn a_death_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
             let loaded = load(root).unwrap();
             assert!(loaded.passed_over.is_empty(), "{:?}", loaded.passed_over);
             assert_is_step(&loaded, if root.join(folder_name(2)).exists() { 2 } else { 1 });
+            load(&root.join("latest")).unwrap();
             assert_next_save_is_clean(root, &[1]);
         },
     );
