@@ -1,0 +1,407 @@
+"""`report.html`: one file that needs no network, made from the other files of a run's folder alone, at any time.
+
+config.toml and metrics.jsonl are needed; environment.json, evaluation.json (confusion matrix), baselines.json (tables
+fitted to the same bytes) and samples.jsonl (continuations of a prompt) are shown where they are. The same files give
+the same bytes: nothing here looks at the clock.
+"""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ssm_hpn import metrics, page
+from ssm_hpn.errors import DataError, StorageError, problem
+from ssm_hpn.metrics_log import read_rows
+from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, show, smooth
+
+FILE = "report.html"
+STEPS = Axis("updates")
+DIRECTIONS = {
+    metric.name: metric.direction
+    for metric in (metrics.LOSS, metrics.BITS, metrics.ACCURACY, metrics.ERROR, metrics.F1, metrics.MSE, metrics.MAE)
+}
+LABELS = {
+    "bits_per_token": "bits per token",
+    "mse": "squared error",
+    "mae": "absolute error",
+    "f1": "F1",
+    "error": "error rate",
+}
+FOOTER = (
+    "<footer>Made from config.toml, metrics.jsonl and the other files beside it. "
+    "Make it again with <code>python -m ssm_hpn report RUN</code>.</footer>"
+)
+MOST_HEAT = 64
+MOST_SAMPLES = 6
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The files of a run, read."""
+
+    folder: Path
+    rows: list[dict[str, Number]]
+    config: dict[str, Any]
+    config_text: str
+    environment: dict[str, Any]
+    evaluation: dict[str, Any]
+    baselines: list[dict[str, Any]]
+    samples: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return self.folder.resolve().name
+
+    def column(self, key: str) -> list[Number]:
+        """One key of all rows."""
+        return [row.get(key) for row in self.rows]
+
+    def has(self, key: str) -> bool:
+        """Whether any row has a number there."""
+        return any(_finite(value) for value in self.column(key))
+
+    def evaluated(self) -> list[str]:
+        """Names of the held-out metrics, in the order of the file."""
+        return [key.removeprefix("eval/") for key in self.rows[0] if key.startswith("eval/")]
+
+    def last(self, key: str) -> Number:
+        """The last number of a column."""
+        return next((value for value in reversed(self.column(key)) if _finite(value)), None)
+
+    def best(self, metric: str) -> tuple[Number, Number]:
+        """Best held-out value and its step."""
+        sign = -1.0 if DIRECTIONS.get(metric, "min") == "max" else 1.0
+        pairs = [(row[f"eval/{metric}"], row["step"]) for row in self.rows]
+        found = [(sign * value, step, value) for value, step in pairs if value is not None and isfinite(value)]
+        if not found:
+            return None, None
+        _, step, value = min(found, key=lambda one: (one[0], one[1] or 0))
+        return value, step
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read the files of a run; an error says which is missing or damaged."""
+    rows = read_rows(folder / "metrics.jsonl")
+    if not rows:
+        raise DataError(problem(folder / "metrics.jsonl", "at least one row", "none", "train first"))
+    text = _text(folder / "config.toml") or ""
+    try:
+        config = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(problem(folder / "config.toml", "TOML", error, "restore the file")) from None
+    baselines = _json(folder / "baselines.json", {})
+    samples = (_text(folder / "samples.jsonl") or "").splitlines()
+    return RunRecord(
+        folder=folder,
+        rows=rows,
+        config=config,
+        config_text=text,
+        environment=_json(folder / "environment.json", {}),
+        evaluation=_json(folder / "evaluation.json", {}),
+        baselines=baselines["scores"] if isinstance(baselines, dict) and "scores" in baselines else [],
+        samples=[json.loads(line) for line in samples if line.strip()],
+    )
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` into the folder of a run; returns its path."""
+    path = folder / FILE
+    text = render(read_run(folder))
+    try:
+        temporary = path.with_suffix(".html.new")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the report: {error}") from None
+    return path
+
+
+def render(run: RunRecord) -> str:
+    """The page."""
+    return page.page(
+        f"{run.name} · ssm-hpn",
+        [
+            _header(run),
+            page.tiles(_headline(run)),
+            page.section("Against tables of the same bytes", _baselines(run)),
+            page.section("Learning", page.charts(_learning_charts(run))),
+            page.section("What it writes", _samples(run)),
+            page.section("Classes", page.charts(_class_charts(run))),
+            page.section("Cost", page.charts(_cost_charts(run))),
+            page.section("Results", _results(run)),
+            page.section("Configuration", _configuration(run)),
+            page.section("Machine and versions", _environment(run)),
+            FOOTER,
+        ],
+    )
+
+
+# ---- head of the page
+
+
+def _header(run: RunRecord) -> str:
+    step, total = run.last("step") or 0, _get(run.config, "train", "steps")
+    done = total is None or step >= total
+    state = f"{show(step)} updates" if done else f"ended at update {show(step)} of {show(total)}"
+    kind = "badge" if done else "badge warn"
+    return (
+        f'<h1>{escape(run.name)}</h1>\n<p class="lead">{escape(_description(run))} '
+        f'<span class="{kind}">{escape(state)} in {escape(_duration(run.last("time_s")))}</span></p>'
+    )
+
+
+def _description(run: RunRecord) -> str:
+    """The model in a sentence."""
+    model = run.config.get("model", {})
+    what = {
+        "next_token": "Language model",
+        "token_class": "One class per token",
+        "sequence_class": "One class per sequence",
+        "sequence_values": "Numbers per sequence",
+    }.get(_get(model, "target", "kind") or "", "Model")
+    block = {"mamba1": "Mamba-1", "mamba2": "Mamba-2", "mamba3": "Mamba-3"}.get(_get(model, "block", "kind") or "", "")
+    parts = [f"{model.get('n_layers', '?')} {block} layers of width {model.get('d_model', '?')}"]
+    head = model.get("head", {})
+    if head.get("kind") == "prototype":
+        parts.append(f"{head.get('n_classes', '?')} class prototypes on the sphere")
+    elif head.get("kind") == "linear":
+        parts.append("a linear head")
+    parameters = run.environment.get("parameters")
+    if parameters:
+        parts.append(f"{show(parameters)} parameters")
+    return f"{what}: {', '.join(parts)}."
+
+
+def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
+    entries = []
+    for metric in run.evaluated():
+        value, step = run.best(metric)
+        if value is not None and metric != "error":
+            name = LABELS.get(metric, metric)
+            entries.append((name[:1].upper() + name[1:], _shown(metric, value), f"held out, update {show(step)}"))
+    if not entries:
+        entries.append(("Training loss", show(run.last("train/loss")), "last update"))
+    speeds = sorted(float(v) for v in run.column("perf/tokens_per_second")[1:] if v is not None and isfinite(v))
+    if speeds:
+        entries.append(("Speed", show(speeds[len(speeds) // 2]), "tokens/s, median"))
+    memory = [float(v) for v in run.column("mem/rss_bytes") if v is not None]
+    if memory:
+        entries.append(("Memory", f"{max(memory) / 1e6:.0f} MB", "largest seen"))
+    if run.has("data/tokens_seen"):
+        epoch = run.last("epoch")
+        entries.append(("Tokens seen", show(run.last("data/tokens_seen")), f"{show(epoch)} epochs"))
+    return entries
+
+
+# ---- charts
+
+
+def _learning_charts(run: RunRecord) -> list[str]:
+    steps = run.column("step")
+    unit = "nats" if "bits_per_token" in run.evaluated() else ""
+    figures = []
+    for metric in ("loss", "accuracy"):
+        train = run.column(f"train/{metric}")
+        held_out = run.column(f"eval/{metric}") if metric in run.evaluated() else []
+        series = []
+        if any(_finite(value) for value in train):
+            series = [Series("each", steps, train, 1, "faint"), Series("training", steps, smooth(train), 1)]
+        if any(_finite(value) for value in held_out):
+            series.append(Series("held out", steps, held_out, 2, "points"))
+        if series:
+            axis = Axis(metric, unit if metric == "loss" else "", percent=metric == "accuracy")
+            figures.append(page.figure(metric.capitalize(), line_chart(series, x=STEPS, y=axis, title=metric)))
+    for metric in run.evaluated():
+        if metric not in ("loss", "accuracy", "error") and run.has(f"eval/{metric}"):
+            name = LABELS.get(metric, metric)
+            series = [Series("held out", steps, run.column(f"eval/{metric}"), 2, "points")]
+            chart = line_chart(series, x=STEPS, y=Axis(name), title=name)
+            figures.append(page.figure(name[:1].upper() + name[1:], chart, "held out"))
+    figures.append(_figure(run, "train/lr", "Learning rate", Axis("learning rate", zero=True)))
+    norms = [float(v) for v in run.column("train/grad_norm") if v is not None and isfinite(v) and v > 0]
+    wide = bool(norms) and max(norms) > 30 * min(norms)
+    figures.append(_figure(run, "train/grad_norm", "Gradient norm", Axis("norm", log=wide), "before clipping"))
+    figures.append(_figure(run, "train/update_norm", "Update norm", Axis("norm", zero=True)))
+    return figures
+
+
+def _cost_charts(run: RunRecord) -> list[str]:
+    memory = [None if value is None else value / 1e6 for value in run.column("mem/rss_bytes")]
+    return [
+        _figure(run, "perf/tokens_per_second", "Throughput", Axis("throughput", "tokens/s", zero=True), first=1),
+        _figure(run, "perf/step_ms", "Time of an update", Axis("time", "ms", zero=True), first=1),
+        _figure(run, "perf/data_ms", "Waiting for data", Axis("time per update", "ms", zero=True), first=1),
+        _figure(run, "mem/rss_bytes", "Memory of the process", Axis("memory", "MB", zero=True), values=memory),
+    ]
+
+
+def _figure(
+    run: RunRecord,
+    key: str,
+    caption: str,
+    axis: Axis,
+    remark: str = "",
+    *,
+    first: int = 0,
+    values: Sequence[Number] | None = None,
+) -> str:
+    """One column over the updates; nothing if it has no numbers."""
+    if not run.has(key):
+        return ""
+    column = run.column(key) if values is None else values
+    series = Series(caption, run.column("step")[first:], column[first:], 1)
+    return page.figure(caption, line_chart([series], x=STEPS, y=axis, title=caption), remark)
+
+
+def _class_charts(run: RunRecord) -> list[str]:
+    figures = []
+    confusion = run.evaluation.get("confusion")
+    if confusion and len(confusion) <= MOST_HEAT:
+        names = _names(run, len(confusion))
+        shares = [[100 * n / max(sum(line), 1) for n in line] for line in confusion]
+        chart = heat_map(shares, names=names, title="confusion", axes=("class", "predicted"), low=0, high=100)
+        figures.append(page.figure("Confusion", chart, "percent of each class"))
+    cosines = run.evaluation.get("prototype_cosines")
+    if cosines and len(cosines) <= MOST_HEAT:
+        away = [value for i, line in enumerate(cosines) for j, value in enumerate(line) if i != j]
+        names = _names(run, len(cosines))
+        chart = heat_map(
+            cosines, names=names, title="prototypes", axes=("class", "class"), low=min(away), high=1, decimals=2
+        )
+        figures.append(page.figure("Prototype cosines", chart, f"largest between two classes {max(away):.3f}"))
+    return figures
+
+
+def _names(run: RunRecord, count: int) -> list[str]:
+    names = run.evaluation.get("class_names")
+    return [str(name) for name in names] if names and len(names) == count else [str(n) for n in range(count)]
+
+
+# ---- tables
+
+
+def _baselines(run: RunRecord) -> str:
+    if not run.baselines or "accuracy" not in run.evaluated():
+        return ""
+    bits = run.best("bits_per_token")[0] if "bits_per_token" in run.evaluated() else None
+    accuracy = run.best("accuracy")[0]
+    names = [(_table_name(score["order"]), score["accuracy"], score["bits_per_byte"]) for score in run.baselines]
+    accuracies = [(name, value, 6) for name, value, _ in names] + [("this model", accuracy or 0.0, 1)]
+    figures = [
+        page.figure(
+            "Next byte right",
+            bar_chart(accuracies, axis=Axis("held-out accuracy, larger is better", percent=True), title="accuracy"),
+        )
+    ]
+    if bits is not None:
+        costs = [(name, value, 6) for name, _, value in names] + [("this model", bits, 1)]
+        axis = Axis("held-out bits per byte, smaller is better")
+        figures.append(page.figure("Bits per byte", bar_chart(costs, axis=axis, title="bits per byte")))
+    return page.charts(figures)
+
+
+def _table_name(order: int) -> str:
+    return {1: "unigram", 2: "bigram", 3: "trigram"}.get(order, f"{order}-gram")
+
+
+def _samples(run: RunRecord) -> str:
+    if not run.samples:
+        return ""
+    count = len(run.samples)
+    chosen = sorted(
+        {round(i * (count - 1) / max(min(MOST_SAMPLES, count) - 1, 1)) for i in range(min(MOST_SAMPLES, count))}
+    )
+    rows = [
+        f'<div class="sample"><span>update {escape(show(sample.get("step")))}</span>'
+        f"<pre><mark>{escape(str(sample.get('prompt', '')))}</mark>{escape(str(sample.get('text', '')))}</pre></div>"
+        for sample in (run.samples[index] for index in chosen)
+    ]
+    return f'<div class="card">{"".join(rows)}</div>'
+
+
+def _results(run: RunRecord) -> str:
+    rows = []
+    for metric in run.evaluated():
+        key = f"eval/{metric}"
+        value, step = run.best(metric)
+        first, last = run.rows[0].get(key), run.last(key)
+        shown = [_shown(metric, one) for one in (first, value, last)]
+        rows.append([f"held-out {LABELS.get(metric, metric)}", shown[0], shown[1], show(step), shown[2]])
+    for key, name in (("train/loss", "training loss"), ("train/accuracy", "training accuracy")):
+        if run.has(key):
+            ends = (run.rows[0].get(key), run.last(key))
+            shown = [_shown(key.removeprefix("train/"), one) for one in ends]
+            rows.append([name, shown[0], "", "", shown[1]])
+    extra = [
+        ("largest prototype cosine", show(run.last("head/max_prototype_cosine"))),
+        ("updates skipped (not finite)", show(run.last("skipped_steps"))),
+    ]
+    rows += [[name, "", "", "", value] for name, value in extra if value != "–"]
+    return page.table(["", "before training", "best", "at update", "last"], rows)
+
+
+def _configuration(run: RunRecord) -> str:
+    if not run.config_text:
+        return ""
+    text = escape(run.config_text.strip())
+    return f'<div class="card"><details open><summary>config.toml</summary><pre>{text}</pre></details></div>'
+
+
+def _environment(run: RunRecord) -> str:
+    """Flat values by name; a group of values comes as group.name."""
+    flat: list[tuple[str, str]] = []
+    for key, value in run.environment.items():
+        if isinstance(value, dict):
+            flat += [(f"{key}.{name}", str(inner)) for name, inner in value.items()]
+        else:
+            flat.append((key, str(value)))
+    return page.facts(flat) if flat else ""
+
+
+# ---- small things
+
+
+def _shown(metric: str, value: Number) -> str:
+    return show(value, Axis("", percent=metric in ("accuracy", "error", "f1"))) if value is not None else "–"
+
+
+def _duration(seconds: Number) -> str:
+    if seconds is None:
+        return "unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _finite(value: Number) -> bool:
+    return value is not None and isfinite(value)
+
+
+def _get(config: dict[str, Any], section: str, key: str) -> Any:  # noqa: ANN401 - any setting
+    found = config.get(section)
+    return found.get(key) if isinstance(found, dict) else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(problem(path, "a readable file", error, "restore or remove it")) from None
+
+
+def _json(path: Path, default: Any) -> Any:  # noqa: ANN401 - any JSON
+    text = _text(path)
+    if text is None:
+        return default
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(problem(path, "JSON", error, "restore or remove it")) from None
