@@ -42,7 +42,8 @@ figure { margin: 0; background: var(--card); border: 1px solid var(--line); bord
   padding: 1rem 1rem .6rem; min-width: 0; }
 figcaption { font-weight: 600; font-size: .95rem; margin: 0 0 .5rem .2rem; }
 figcaption span { color: var(--quiet); font-weight: 400; }
-svg { display: block; width: 100%; height: auto; font-size: 12px; fill: var(--ink); overflow: visible;
+svg { display: block; width: 100%; max-width: 44rem; height: auto; margin: 0 auto;
+  font-size: 12px; fill: var(--ink); overflow: visible;
   font-variant-numeric: tabular-nums; }
 svg .tick, svg .quiet, svg .name { fill: var(--quiet); font-size: 11.5px; }
 svg .legend { font-size: 12px; }
@@ -57,6 +58,7 @@ th, td { text-align: right; padding: .5rem 1rem; border-top: 1px solid var(--lin
 th:first-child, td:first-child { text-align: left; }
 thead th { border-top: 0; color: var(--quiet); font-weight: 500; font-size: .82rem; }
 tr.us td { font-weight: 600; }
+td i { display: inline-block; width: .65rem; height: .65rem; border-radius: 50%; margin-right: .6rem; }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; margin: 0; font-size: .92rem; }
 dl.facts dt { color: var(--quiet); } dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem 1.2rem; }
@@ -119,14 +121,25 @@ def charts(figures: Iterable[str]) -> str:
     return f'<div class="charts">\n{inside}\n</div>' if inside else ""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, ours: int | None = None) -> str:
-    """A table; the first column is text, the others are numbers. `ours`: the row to stress."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, ours: int | None = None, colours: Sequence[int] = ()
+) -> str:
+    """A table; the first column is text, the others are numbers.
+
+    `ours` is the row to stress; `colours` puts a dot of the chart's colour in front of each row.
+    """
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(
-        ('<tr class="us">' if index == ours else "<tr>") + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        ('<tr class="us">' if index == ours else "<tr>")
+        + "".join(f"<td>{_dot(colours, index, place)}{escape(cell)}</td>" for place, cell in enumerate(row))
+        + "</tr>"
         for index, row in enumerate(rows)
     )
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _dot(colours: Sequence[int], row: int, place: int) -> str:
+    return f'<i style="background:var(--s{colours[row]})"></i>' if colours and place == 0 else ""
 
 
 def facts(entries: Iterable[tuple[str, str]]) -> str:

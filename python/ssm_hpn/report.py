@@ -76,13 +76,22 @@ class RunRecord:
 
     def best(self, metric: str) -> tuple[Number, Number]:
         """Best held-out value and its step."""
-        sign = -1.0 if DIRECTIONS.get(metric, "min") == "max" else 1.0
+        sign = _sign(metric)
         pairs = [(row[f"eval/{metric}"], row["step"]) for row in self.rows]
         found = [(sign * value, step, value) for value, step in pairs if value is not None and isfinite(value)]
         if not found:
             return None, None
         _, step, value = min(found, key=lambda one: (one[0], one[1] or 0))
         return value, step
+
+    def rank(self, metric: str) -> Number:
+        """Best value, negated where larger is better: the smallest wins."""
+        value = self.best(metric)[0]
+        return None if value is None else _sign(metric) * value
+
+
+def _sign(metric: str) -> float:
+    return -1.0 if DIRECTIONS.get(metric, "min") == "max" else 1.0
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -152,7 +161,7 @@ def _header(run: RunRecord) -> str:
     kind = "badge" if done else "badge warn"
     return (
         f'<h1>{escape(run.name)}</h1>\n<p class="lead">{escape(_description(run))} '
-        f'<span class="{kind}">{escape(state)} in {escape(_duration(run.last("time_s")))}</span></p>'
+        f'<span class="{kind}">{escape(state)} in {escape(duration(run.last("time_s")))}</span></p>'
     )
 
 
@@ -183,13 +192,13 @@ def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
     for metric in run.evaluated():
         value, step = run.best(metric)
         if value is not None and metric != "error":
-            name = LABELS.get(metric, metric)
-            entries.append((name[:1].upper() + name[1:], _shown(metric, value), f"held out, update {show(step)}"))
+            name = label(metric)
+            entries.append((name[:1].upper() + name[1:], shown(metric, value), f"held out, update {show(step)}"))
     if not entries:
         entries.append(("Training loss", show(run.last("train/loss")), "last update"))
-    speeds = sorted(float(v) for v in run.column("perf/tokens_per_second")[1:] if v is not None and isfinite(v))
-    if speeds:
-        entries.append(("Speed", show(speeds[len(speeds) // 2]), "tokens/s, median"))
+    speed = middle_speed(run)
+    if speed is not None:
+        entries.append(("Speed", show(speed), "tokens/s, median"))
     memory = [float(v) for v in run.column("mem/rss_bytes") if v is not None]
     if memory:
         entries.append(("Memory", f"{max(memory) / 1e6:.0f} MB", "largest seen"))
@@ -219,7 +228,7 @@ def _learning_charts(run: RunRecord) -> list[str]:
             figures.append(page.figure(metric.capitalize(), line_chart(series, x=STEPS, y=axis, title=metric)))
     for metric in run.evaluated():
         if metric not in ("loss", "accuracy", "error") and run.has(f"eval/{metric}"):
-            name = LABELS.get(metric, metric)
+            name = label(metric)
             series = [Series("held out", steps, run.column(f"eval/{metric}"), 2, "points")]
             chart = line_chart(series, x=STEPS, y=Axis(name), title=name)
             figures.append(page.figure(name[:1].upper() + name[1:], chart, "held out"))
@@ -331,13 +340,13 @@ def _results(run: RunRecord) -> str:
         key = f"eval/{metric}"
         value, step = run.best(metric)
         first, last = run.rows[0].get(key), run.last(key)
-        shown = [_shown(metric, one) for one in (first, value, last)]
-        rows.append([f"held-out {LABELS.get(metric, metric)}", shown[0], shown[1], show(step), shown[2]])
+        texts = [shown(metric, one) for one in (first, value, last)]
+        rows.append([f"held-out {label(metric)}", texts[0], texts[1], show(step), texts[2]])
     for key, name in (("train/loss", "training loss"), ("train/accuracy", "training accuracy")):
         if run.has(key):
             ends = (run.rows[0].get(key), run.last(key))
-            shown = [_shown(key.removeprefix("train/"), one) for one in ends]
-            rows.append([name, shown[0], "", "", shown[1]])
+            texts = [shown(key.removeprefix("train/"), one) for one in ends]
+            rows.append([name, texts[0], "", "", texts[1]])
     extra = [
         ("largest prototype cosine", show(run.last("head/max_prototype_cosine"))),
         ("updates skipped (not finite)", show(run.last("skipped_steps"))),
@@ -367,11 +376,24 @@ def _environment(run: RunRecord) -> str:
 # ---- small things
 
 
-def _shown(metric: str, value: Number) -> str:
+def label(metric: str) -> str:
+    """A metric's name as people say it."""
+    return LABELS.get(metric, metric)
+
+
+def middle_speed(run: RunRecord) -> float | None:
+    """Median of the tokens per second; the first row, which is no update, left out."""
+    speeds = sorted(float(v) for v in run.column("perf/tokens_per_second")[1:] if v is not None and isfinite(v))
+    return speeds[len(speeds) // 2] if speeds else None
+
+
+def shown(metric: str, value: Number) -> str:
+    """A metric's value as people read it."""
     return show(value, Axis("", percent=metric in ("accuracy", "error", "f1"))) if value is not None else "–"
 
 
-def _duration(seconds: Number) -> str:
+def duration(seconds: Number) -> str:
+    """Seconds as people read them."""
     if seconds is None:
         return "unknown time"
     if seconds < 90:

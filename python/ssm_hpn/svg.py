@@ -26,7 +26,7 @@ class Series:
     x: Sequence[Number]
     y: Sequence[Number]
     colour: int = 1
-    """1 to 6."""
+    """1 to COLOURS."""
     style: Literal["line", "faint", "points"] = "line"
 
 
@@ -59,7 +59,7 @@ class _Scale(NamedTuple):
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(series: Sequence[Series], *, x: Axis, y: Axis, title: str) -> str:
+def line_chart(series: Sequence[Series], *, x: Axis, y: Axis, title: str, legend: bool = True) -> str:
     """A chart with grid, axes with units, and a legend if there is more than one name."""
     points = {id(one): _points(one, log_x=x.log, log_y=y.log) for one in series}
     everything = [point for found in points.values() for point in found]
@@ -72,7 +72,7 @@ def line_chart(series: Sequence[Series], *, x: Axis, y: Axis, title: str) -> str
     parts = [_grid(xs, ys, x, y)]
     parts += [_draw(one, points[id(one)], xs, ys) for one in series]
     names = {one.name: one for one in series if one.style != "faint" and points[id(one)]}
-    if len(names) > 1:
+    if legend and len(names) > 1:
         parts.append(_legend(list(names.values())))
     return _frame(title, "".join(parts))
 
@@ -234,7 +234,7 @@ def _grid(xs: _Scale, ys: _Scale, x: Axis, y: Axis) -> str:
 
 def _draw(series: Series, points: list[tuple[float, float]], xs: _Scale, ys: _Scale) -> str:
     placed = [(_px(xs(a)), _px(ys(b))) for a, b in points]
-    colour = f"var(--s{(series.colour - 1) % COLOURS + 1})"
+    colour = f"var(--s{series.colour})"
     if not placed:
         return ""
     dots = "".join(f'<circle cx="{a}" cy="{b}" r="3"/>' for a, b in placed)
@@ -251,7 +251,7 @@ def _legend(series: Sequence[Series]) -> str:
     at = float(WIDTH - RIGHT)
     for one in reversed(series):
         at -= 6.6 * len(one.name)
-        colour = f"var(--s{(one.colour - 1) % COLOURS + 1})"
+        colour = f"var(--s{one.colour})"
         parts.append(f'<text class="legend" x="{_px(at)}" y="11">{escape(one.name)}</text>')
         parts.append(f'<path d="M{_px(at - 20)} 7h14" stroke="{colour}" stroke-width="3"/>')
         at -= 32

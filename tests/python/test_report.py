@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from ssm_hpn.cli.main import main
+from ssm_hpn.compare import Comparison
 from ssm_hpn.config import Config, to_toml
-from ssm_hpn.errors import DataError, StorageError
+from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.report import read_run, render, write_report
 from ssm_hpn.svg import Axis, Series, heat_map, line_chart, show, smooth, ticks
 
@@ -205,3 +207,42 @@ def test_a_large_map_has_no_numbers() -> None:
 def test_smoothing_keeps_constants_and_gaps() -> None:
     assert smooth([2.0, None, 2.0]) == [2.0, None, 2.0]
     assert smooth([1.0] * 300) == pytest.approx([1.0] * 300)
+
+
+# ---- several runs
+
+
+def test_runs_side_by_side(tmp_path: Path) -> None:
+    folders = [
+        a_run(tmp_path / "short", steps=40),
+        a_run(tmp_path / "long"),
+        a_run(tmp_path / "bare", metrics=("loss",)),
+    ]
+    comparison = Comparison(folders)
+    assert comparison.metric == "loss"
+    assert comparison.header()[:2] == ["run", "loss"]
+    assert [row[0] for row in comparison.rows()] == ["short", "long", "bare"]
+    assert comparison.winner() == 1
+    page = Strict(comparison.render())
+    assert page.tags.count("svg") == 1
+    assert comparison.render() == Comparison(folders).render()
+    for along in ("time", "tokens"):
+        ET.fromstring(comparison.chart(along))
+    assert Comparison(folders[:2], metric="accuracy").winner() == 0  # in these files larger by being worse
+
+
+def test_a_metric_that_not_all_runs_have(tmp_path: Path) -> None:
+    folders = [a_run(tmp_path / "one"), a_run(tmp_path / "two", metrics=("loss",))]
+    with pytest.raises(ConfigError, match="--metric: expected loss, found 'accuracy'"):
+        Comparison(folders, metric="accuracy")
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = a_run(tmp_path / "run")
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").is_file()
+    assert main(["compare", str(run), str(run), "--along", "time", "--out", str(tmp_path / "c.html")]) == 0
+    assert "tokens/s" in capsys.readouterr().out
+    assert (tmp_path / "c.html").is_file()
+    assert main(["compare", str(run), "--along", "space"]) == 2
+    assert main(["report", str(tmp_path)]) == 6

@@ -35,6 +35,9 @@ COMMANDS: Final = (
     Command("evaluate", "ssm_hpn.cli.evaluate", "metrics of a checkpoint on held-out data"),
     Command("predict", "ssm_hpn.cli.predict", "predictions of a checkpoint as JSON lines"),
     Command("generate", "ssm_hpn.cli.generate", "continue a prompt"),
+    Command("prepare", "ssm_hpn.cli.prepare", "turn raw files into shards, once for many runs"),
+    Command("report", "ssm_hpn.cli.report", "make the page of a run again"),
+    Command("compare", "ssm_hpn.cli.compare", "one table and one chart over several runs"),
     Command("inspect", "ssm_hpn.cli.inspect", "what is in a run, a checkpoint or a prepared folder"),
     Command("config-docs", "ssm_hpn.cli.config_docs", "every setting as Markdown"),
 )

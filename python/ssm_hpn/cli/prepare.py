@@ -1,0 +1,105 @@
+"""`prepare`: raw files to a folder of shards, once, for any number of runs.
+
+The options are the `data.*` settings of `train` that decide what the shards contain, under the same names.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssm_hpn.cli.console import console, shown_path, size, table
+from ssm_hpn.cli.parser import NULL, Parser
+from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
+from ssm_hpn.config.load import walk
+from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.prepare import Prepared, prepare, prepare_default
+
+
+def run(arguments: Sequence[str], prog: str) -> int:
+    """Prepare; returns the exit code."""
+    given = _parser(prog).parse_args(arguments)
+    options = _options(given)
+    screen = console()
+    with screen.status("preparing") as status:
+
+        def progress(stage: str, documents: int, _: int) -> None:
+            status.update(f"{stage}: {documents} documents")
+
+        if options.train:
+            prepared = prepare(options, given.out, progress=progress)
+        else:
+            prepared = prepare_default(given.out, progress=progress)
+    screen.print(summary(prepared), markup=False)
+    screen.print(f"\n  train on it:  python -m ssm_hpn.train --data {shown_path(prepared.folder)}", markup=False)
+    return EXIT_DONE
+
+
+def summary(prepared: Prepared) -> str:
+    """What came out, as text."""
+    unit = "tokens" if prepared.kind == "tokens" else "time steps"
+    rows = [
+        [name, f"{part.documents:,}", f"{part.tokens:,}", size(part.bytes)]
+        for name, part in sorted(prepared.parts.items())
+    ]
+    lines = [table(["part", "documents", unit, "shards"], rows), ""]
+    lines += [f"  {name:<12} {value}" for name, value in _facts(prepared)]
+    return "\n".join(lines)
+
+
+def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
+    manifest = prepared.manifest
+    if prepared.kind == "tokens":
+        yield "encoder", f"{manifest['encoder']['kind']}, {prepared.vocab_size:,} ids"
+    else:
+        normalized = ", normalised" if manifest["normalisation"] else ""
+        yield "encoder", f"{prepared.n_features} features per time step{normalized}"
+    yield "target", (prepared.target or "none").replace("_", " ")
+    if prepared.n_classes:
+        names = prepared.class_names
+        shown = f": {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else ""
+        yield "classes", f"{prepared.n_classes}{shown}"
+    if prepared.n_values:
+        yield "values", f"{prepared.n_values} per document"
+    yield "format", f"{manifest['source']['format']}, {manifest['source']['files']:,} files"
+    yield "digest", prepared.digest
+    yield "folder", shown_path(prepared.folder)
+
+
+def _parser(prog: str) -> Parser:
+    parser = Parser(
+        prog=prog,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=38, width=118),
+        description="Turn text, token ids, tables or arrays into shards for training. Without PATH: the source text of "
+        "the standard library.",
+        usage=f"{prog} [PATH ...] --out FOLDER [--data.OPTION VALUE ...]",
+    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders or patterns")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the shards")
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings; options given here count more")
+    for name, section, field in walk(PrepareOptions, ("data",)):
+        info = section.model_fields[field]
+        text = (info.description or "").replace("%", "%%")
+        nargs = "+" if name in ("data.train", "data.validation") else None
+        parser.add_argument(f"--{name}", nargs=nargs, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+    return parser
+
+
+def _options(given: argparse.Namespace) -> PrepareOptions:
+    """The settings of the file with those of the command line over them, checked."""
+    settings: dict[str, Any] = {}
+    for name, value in vars(given).items():
+        path = name.split(".")
+        if path[0] == "data":
+            section = settings
+            for key in path[:-1]:
+                section = section.setdefault(key, {})
+            section[path[-1]] = None if value == NULL else value
+    if given.paths:
+        data = settings.setdefault("data", {})
+        data["train"] = [*given.paths, *data.get("train", [])]
+    if given.config:
+        from_file = read_toml(given.config)
+        parse(from_file, source=given.config)
+        settings = merge(from_file, settings)
+    return parse(settings).data.prepare_options()
