@@ -7,7 +7,7 @@ def main() -> int:
     """Run the command line; returns the exit code."""
     from ssm_hpn.cli.main import main as run  # the package itself stays light
 
-    return run()
+    return run(prog="python -m ssm_hpn" if sys.argv[0].endswith("__main__.py") else "ssm-hpn")
 
 
 if __name__ == "__main__":

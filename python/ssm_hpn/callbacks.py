@@ -46,6 +46,8 @@ class Event:
     """What callbacks are told. What did not happen at this point is None."""
 
     trainer: "Trainer"
+    folder: Path
+    """Of the run."""
     progress: Progress
     update: Update | None = None
     evaluation: Evaluation | None = None

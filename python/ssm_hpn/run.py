@@ -86,10 +86,10 @@ class Run:
         self.write(CONFIG, to_toml(self._config))
         self.write_json(ENVIRONMENT, environment())
 
-    def write_evaluation(self, evaluation: Evaluation) -> None:
-        """Write the last evaluation."""
+    def write_evaluation(self, evaluation: Evaluation, *, about: Mapping[str, Any]) -> None:
+        """Write the last evaluation, and what else is known about the classes."""
         confusion = evaluation.totals.confusion
-        found = {"step": evaluation.step, "metrics": evaluation.values}
+        found: dict[str, Any] = {"step": evaluation.step, "metrics": evaluation.values, **about}
         self.write_json(EVALUATION, found | {"confusion": None if confusion is None else confusion.tolist()})
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ def main() -> int:
     """Train; returns the exit code."""
     from ssm_hpn.cli.main import main as run  # the package itself stays light
 
-    return run(["train", *sys.argv[1:]], prog="python -m ssm_hpn")
+    return run(prog="python -m ssm_hpn.train", command="train")
 
 
 if __name__ == "__main__":

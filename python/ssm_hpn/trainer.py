@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,14 @@ class _Pending:
     compute_seconds: float = 0.0
 
 
+class _Read(NamedTuple):
+    """A batch, and where the data is after it."""
+
+    batch: Batch
+    cursor: str
+    epoch: float
+
+
 class Trainer:
     """Trains one model.
 
@@ -68,17 +76,20 @@ class Trainer:
         given = _as_config(config)
         self.train_folder, self.validation_folder = locate(given.data)
         folders = [folder for folder in (self.train_folder, self.validation_folder) if folder is not None]
-        shape = data_shape(*(read_manifest(folder) for folder in folders)) if folders else None
-        self.config = resolve(given, shape)
+        manifests = [read_manifest(folder) for folder in folders]
+        self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
+        self.config = resolve(given, data_shape(*manifests) if manifests else None)
         self.dtype: DType = dtype
         self.cursor: str | None = None
         """Where the training data goes on; None at its beginning."""
+        self.epoch = 0.0
+        """Passes over the training data so far, with fraction."""
         self.tokens_seen = 0
         self.stop_requested = False
         self._session: Session | None = None
         self._loader: Loader | None = None
         self._held_out: tuple[Loader, str] | None = None
-        self._peeked: tuple[Batch, str] | None = None
+        self._peeked: _Read | None = None
         self._pending = _Pending()
 
     # ---- making one from what exists
@@ -98,8 +109,7 @@ class Trainer:
         trainer.config = saved
         trainer.train_folder, trainer.validation_folder = locate(saved.data)
         trainer._session = session
-        trainer.cursor, trainer.tokens_seen = state["cursor"], state["tokens_seen"]
-        trainer._take_model()
+        trainer._take_state(state)
         return trainer
 
     @classmethod
@@ -207,16 +217,16 @@ class Trainer:
         """The next training batch, which stays the next one."""
         if self._peeked is None:
             self._peeked = self._read()
-        return self._peeked[0]
+        return self._peeked.batch
 
     def _next_batch(self) -> Batch:
         started = time.perf_counter()
-        batch, self.cursor = self._peeked or self._read()
-        self._peeked = None
+        read = self._peeked or self._read()
+        self.cursor, self.epoch, self._peeked = read.cursor, read.epoch, None
         self._pending.data_seconds += time.perf_counter() - started
-        return batch
+        return read.batch
 
-    def _read(self) -> tuple[Batch, str]:
+    def _read(self) -> "_Read":
         if self._loader is None:
             if self.train_folder is None:
                 advice = "set data.train, or hand a batch to step()"
@@ -229,12 +239,7 @@ class Trainer:
             raise DataError(
                 problem(self.train_folder, "at least one batch", "none", "use more data or smaller batches")
             )
-        return found
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the training data so far, with fraction."""
-        return self._loader.epoch if self._loader is not None else 0.0
+        return _Read(*found, self._loader.epoch)
 
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
         """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
@@ -398,6 +403,7 @@ class Trainer:
             "config": self.config.model_dump(mode="json"),
             "config_digest": self.config.digest(),
             "cursor": self.cursor,
+            "epoch": self.epoch,
             "tokens_seen": self.tokens_seen,
         }
 
@@ -412,13 +418,16 @@ class Trainer:
         )
         state = read_state(folder, text)
         self._session, self._pending = session, _Pending()
-        self.cursor, self.tokens_seen = state["cursor"], state["tokens_seen"]
-        self._take_model()
+        self._take_state(state)
         return state, notes
 
     def use_held_out(self, folder: Path) -> None:
         """Evaluate on another prepared folder."""
         self.validation_folder, self._held_out = folder, None
+
+    def _take_state(self, state: Mapping[str, Any]) -> None:
+        self.cursor, self.epoch, self.tokens_seen = state["cursor"], state["epoch"], state["tokens_seen"]
+        self._take_model()
 
     def _take_model(self) -> None:
         """Let the configuration say what the session has become."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ssm_hpn import callbacks as observers
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.callbacks import Callback, Event, Update
@@ -19,7 +21,7 @@ from ssm_hpn.config import Config, ModelConfig, Section
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
-from ssm_hpn.metrics import metrics_of
+from ssm_hpn.metrics import MOST_CLASSES_IN_CONFUSION, metrics_of
 from ssm_hpn.metrics_log import MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
 
@@ -180,7 +182,8 @@ class Training:
         if not self._evaluates:
             return None
         self.evaluation = self.trainer.evaluate()
-        self.run_files.write_evaluation(self.evaluation)
+        about = {"class_names": self.trainer.class_names, "prototype_cosines": prototype_cosines(self.trainer)}
+        self.run_files.write_evaluation(self.evaluation, about=about)
         return self.evaluation
 
     def _judge(self, evaluation: Evaluation) -> bool:
@@ -217,8 +220,6 @@ class Training:
         )
         trainer.zero_grad()
         evaluation = self._evaluate()
-        if evaluation is not None:
-            self._judge(evaluation)
         self._log(update, evaluation, now=self._progress(), wanted=True)
         if evaluation is not None:
             self._tell("evaluated", evaluation=evaluation)
@@ -332,9 +333,20 @@ class Training:
         return True
 
     def _tell(self, what: str, **happened: Any) -> None:  # noqa: ANN401 - the fields of Event
-        event = Event(trainer=self.trainer, progress=self._progress(), **happened)
+        event = Event(trainer=self.trainer, folder=self.run_files.folder, progress=self._progress(), **happened)
         for callback in self.callbacks:
             getattr(callback, what)(event)
+
+
+def prototype_cosines(trainer: "Trainer") -> list[list[float]] | None:
+    """Cosines between all prototypes [C][C], where there are prototypes and not many."""
+    rows = {row["id"]: row for row in trainer.parameter_table()}
+    found = rows.get("head.prototypes")
+    if found is None or found["shape"][0] > MOST_CLASSES_IN_CONFUSION:
+        return None
+    p = trainer.parameter("head.prototypes").astype(np.float64)
+    p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
+    return [[round(float(value), 6) for value in line] for line in p @ p.T]
 
 
 def _set_values(value: Any) -> Any:  # noqa: ANN401 - a section or a plain value

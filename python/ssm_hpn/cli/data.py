@@ -44,7 +44,7 @@ def _default(console: "Console") -> "Prepared":
     listing = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
     total = size(sum(file.stat().st_size for file in files))
-    console.print(f"data      {len(files)} files, {total} of Python source below {root}")
+    console.print(f"data       {len(files)} files, {total} of Python source below {root}")
     out = Path(RUNS) / FOLDER / f"{DEFAULT_NAME}-{digest}"
     return _told(console, lambda tell: prepare_default(out, progress=tell))
 
@@ -59,7 +59,7 @@ def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
     held_out = find(options.validation, options, key="data.validation")
     out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
     total = size(sum(source.path.stat().st_size for source in train))
-    console.print(f"data      {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
+    console.print(f"data       {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
     return _told(console, lambda tell: prepare_sources(train, held_out, options, out, progress=tell))
 
 
@@ -68,8 +68,8 @@ def _told(console: "Console", prepare: Callable[[Tell], "Prepared"]) -> "Prepare
     with console.status("preparing") as status:
         prepared = prepare(lambda stage, documents, _: status.update(f"{stage}: {documents} documents"))
     for name, part in prepared.parts.items():
-        console.print(f"{name:<10}{part.documents} documents, {part.tokens} tokens")
-    console.print(f"          digest {prepared.digest[:16]}, shards in {shown_path(prepared.folder)}")
+        console.print(f"{name:<11}{part.documents} documents, {part.tokens} tokens")
+    console.print(f"           digest {prepared.digest[:16]}, shards in {shown_path(prepared.folder)}")
     return prepared
 
 

@@ -5,7 +5,7 @@ is learned from it.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,13 @@ class Reader:
         elif self._classes is not None and record.label is not None:
             label = self._classes.index(record.label, record, record.at)
         return Document(record.name, x, labels, label, record.values)
+
+
+def pieces(documents: Iterable[Document], length: int) -> Iterator[Document]:
+    """Documents cut into rows of a language model, which knows no more than one row in training either."""
+    for document in documents:
+        for start in range(0, len(document.x), length):
+            yield replace(document, x=document.x[start : start + length])
 
 
 def batches(documents: Iterable[Document], target: str, rows: int) -> Iterator[tuple[list[Document], Arrays]]:

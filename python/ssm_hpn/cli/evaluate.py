@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
 from ssm_hpn.cli.console import table
-from ssm_hpn.cli.documents import Reader, batches
+from ssm_hpn.cli.documents import Reader, batches, pieces
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.metrics import metrics_of
 
@@ -25,7 +25,10 @@ def run(arguments: Sequence[str], prog: str) -> int:
         result = trainer.evaluate(trainer.held_out("all"))
     else:
         reader = Reader(trainer)
-        groups = batches(reader.documents(options.data), reader.target, trainer.config.train.batch_size)
+        documents = reader.documents(options.data)
+        if reader.target == "next_token":
+            documents = pieces(documents, trainer.config.data.length or 0)
+        groups = batches(documents, reader.target, trainer.config.train.batch_size)
         result = trainer.evaluate(arrays for _, arrays in groups)
         if result.totals.count == 0:
             advice = "name the columns with the targets as in training"

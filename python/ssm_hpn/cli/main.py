@@ -43,13 +43,16 @@ COMMANDS: Final = (
 )
 
 
-def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn") -> int:
-    """Run one command; returns its exit code. With `--traceback` errors are raised instead."""
+def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", command: str | None = None) -> int:
+    """Run a command, by default the one that the first argument names; returns its exit code.
+
+    With `--traceback` errors are raised instead of told.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     raises = TRACEBACK in words
     words = [word for word in words if word != TRACEBACK]
     try:
-        return _dispatch(words, prog)
+        return _dispatch(words, prog) if command is None else _named(command).load()(words, prog)
     except KeyboardInterrupt:
         return EXIT_KILLED
     except BrokenPipeError:
@@ -78,13 +81,16 @@ def _dispatch(words: list[str], prog: str) -> int:
         for command in COMMANDS:
             print(f"  {command.name:<12} {command.help}")
         return EXIT_DONE
+    return _named(words[0]).load()(words[1:], f"{prog} {words[0]}")
+
+
+def _named(name: str) -> Command:
     known = {command.name: command for command in COMMANDS}
-    if words[0] not in known:
-        close = nearest(words[0], known)
+    if name not in known:
+        close = nearest(name, known)
         advice = f"did you mean {close}?" if close else f"known are {', '.join(known)}"
-        raise ConfigError(problem(prog, "a command", repr(words[0]), advice))
-    command = known[words[0]]
-    return command.load()(words[1:], f"{prog} {command.name}")
+        raise ConfigError(problem("command", "a known one", repr(name), advice))
+    return known[name]
 
 
 def _one_line(error: BaseException) -> str:

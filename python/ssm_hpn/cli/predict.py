@@ -21,6 +21,9 @@ from ssm_hpn.cli.documents import Document, Reader, batches
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.trainer import Trainer
 
+INPUTS = ("tokens", "features", "segments")
+AT_ONCE = 4096
+
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Predict; returns the exit code."""
@@ -39,13 +42,13 @@ def run(arguments: Sequence[str], prog: str) -> int:
 def predictions(trainer: Trainer, path: Path, reject_below: float | None = None) -> Iterator[dict[str, Any]]:
     """One row per document, in the order of the data."""
     reader = Reader(trainer)
+    if reader.target == "next_token":
+        yield from _continuations(trainer, reader, path)
+        return
     for group, arrays in batches(reader.documents(path), reader.target, trainer.config.train.batch_size):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
             yield {"name": document.name, **_answer(reader, document, row, reject_below)}
-
-
-INPUTS = ("tokens", "features", "segments")
 
 
 def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
@@ -54,13 +57,22 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
     if reader.target == "token_class":
         classes = scores[: len(document.x)].argmax(axis=1).tolist()
         return {"classes": [_named(reader, index) for index in classes]}
-    last = scores[len(document.x) - 1] if reader.target == "next_token" else scores
-    best = int(last.argmax())
-    score = float(last[best])
-    if reader.target == "next_token":
-        return {"next": reader.encoder.decode([best]) if reader.encoder else best, "score": score}
+    best = int(scores.argmax())
+    score = float(scores[best])
     rejected = reject_below is not None and score < reject_below
-    return {"class": None if rejected else _named(reader, best), "score": score, "scores": _rounded(last)}
+    return {"class": None if rejected else _named(reader, best), "score": score, "scores": _rounded(scores)}
+
+
+def _continuations(trainer: Trainer, reader: Reader, path: Path) -> Iterator[dict[str, Any]]:
+    """What follows each document, read through once in constant memory."""
+    stream = trainer.stream()
+    for document in reader.documents(path):
+        stream.reset()
+        for start in range(0, len(document.x), AT_ONCE):
+            scores = stream.prefill(document.x[None, start : start + AT_ONCE])[0]
+        best = int(scores.argmax())
+        following = reader.encoder.decode([best]) if reader.encoder else best
+        yield {"name": document.name, "next": following, "score": float(scores[best])}
 
 
 def _named(reader: Reader, index: int) -> str | int:

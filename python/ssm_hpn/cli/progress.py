@@ -1,5 +1,6 @@
 """What a person sees while training: a bar in a terminal, plain lines elsewhere, and what the model says."""
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ssm_hpn.prepare.encode import Encoder
 
 PLAIN_SECONDS = 5.0
+SAMPLES = "samples.jsonl"
 
 
 class ProgressDisplay(Callback):
@@ -94,7 +96,7 @@ class ProgressDisplay(Callback):
 
 
 class Continuation(Callback):
-    """A prompt and how the model goes on, at every evaluation."""
+    """A prompt and how the model goes on, at every evaluation; `samples.jsonl` keeps them."""
 
     name = "continuation"
 
@@ -104,11 +106,22 @@ class Continuation(Callback):
         self._prompt = prompt
         self._tokens = encoder.encode_text(prompt)
 
+    def started(self, event: Event) -> None:
+        """Forget the samples of updates that an interruption undid."""
+        file = event.folder / SAMPLES
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= event.progress.step]
+        if event.progress.step and lines != kept:
+            file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
     def evaluated(self, event: Event) -> None:
-        """Print one continuation; the seed is the step, so that it can be had again."""
+        """Print one continuation and keep it; the seed is the step, so that it can be had again."""
         settings = event.trainer.config.evaluation
         tokens = event.trainer.generate(
             self._tokens, settings.continuation, temperature=settings.temperature, seed=event.progress.step
         )
         text = self._encoder.decode(tokens)
+        sample = {"step": event.progress.step, "prompt": self._prompt, "text": text}
+        with (event.folder / SAMPLES).open("a" if event.progress.step else "w", encoding="utf-8") as file:
+            file.write(json.dumps(sample) + "\n")
         self._console.print("  | " + (self._prompt + text).replace("\n", "\n  | "), markup=False, style="dim")

@@ -1,28 +1,26 @@
 """`train`: prepare the data if need be, train or go on, then say what came out and where it lies."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ssm_hpn._core import simd
-from ssm_hpn.cli.console import console, duration, shown_path, size, table
+from ssm_hpn.cli.console import console, duration, shown_path, size
 from ssm_hpn.cli.data import with_prepared_data
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.signals import graceful_stop
+from ssm_hpn.cli.summary import summary
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, problem
-from ssm_hpn.metrics import metrics_of
 from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ssm_hpn.callbacks import Callback
-    from ssm_hpn.training import Result
-
-BYTES: Final = 256
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -41,12 +39,14 @@ def run(arguments: Sequence[str], prog: str) -> int:
         progress.close()
     for note in result.notes:
         screen.print(f"passed over: {note}", markup=False)
-    again = f"{prog} {' '.join(arguments)}".rstrip()
+    again = f"{prog} {shlex.join(arguments)}".rstrip()
     if result.reason == "interrupted":
         screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
         screen.print(f"  {again}", markup=False)
         return EXIT_INTERRUPTED
-    _summary(trainer, result, screen, again=again, prog=prog)
+    screen.print(summary(trainer, result, screen), markup=False)
+    screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
+    screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
     return EXIT_DONE
 
 
@@ -57,11 +57,11 @@ def _introduce(trainer: Trainer, screen: "Console") -> None:
     rows, length = config.train.batch_size, config.data.length or 0
     memory = size(session.predicted_peak_bytes(rows, length))
     screen.print(
-        f"model     {model.block.kind}, {model.n_layers} layers of {model.d_model}, head {model.head.kind}, "
+        f"model      {model.block.kind}, {model.n_layers} layers of {model.d_model}, head {model.head.kind}, "
         f"{session.n_parameters:,} parameters"
     )
     screen.print(
-        f"training  {config.train.steps} updates of {rows * config.train.accumulate} x {length} tokens, "
+        f"training   {config.train.steps} updates of {rows * config.train.accumulate} x {length} tokens, "
         f"{simd()}, about {memory} in a step"
     )
 
@@ -71,25 +71,10 @@ def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
     prompt = trainer.config.evaluation.prompt
     if prompt is None or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
         return []
-    from ssm_hpn.prepare.encode import encoder_of  # pyarrow is not needed for this, but pandas of arrays are
+    from ssm_hpn.prepare.encode import encoder_of  # data preparation is not needed to train
 
     encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
     return [Continuation(screen, encoder, prompt)] if encoder is not None else []
-
-
-def _summary(trainer: Trainer, result: "Result", screen: "Console", *, again: str, prog: str) -> None:
-    """The final table, where everything lies, and what to type next."""
-    how = {"finished": "finished", "stopped_early": "stopped early: no improvement any more"}[result.reason]
-    screen.print(f"\n{how} after {result.step} updates, {duration(result.seconds)}", markup=False)
-    screen.print(final_table(trainer, screen), markup=False)
-    folder = shown_path(result.folder)
-    screen.print(f"\n  checkpoints  {folder}/checkpoints")
-    screen.print(f"  metrics      {folder}/metrics.jsonl")
-    if result.best.step is not None:
-        name = trainer.config.evaluation.metric
-        screen.print(f"  best {name} {result.best.best:.4f} at update {result.best.step}", markup=False)
-    screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
-    screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
 
 
 def _dry_run(trainer: Trainer, screen: "Console") -> int:
@@ -109,26 +94,7 @@ def _dry_run(trainer: Trainer, screen: "Console") -> int:
             raise CheckpointError(problem(result.folder, f"parameters {once.session.digest()[:16]}", found, advice))
         _introduce(trainer, screen)
         screen.print(
-            f"dry run   one update trained, evaluated, saved and loaded again to the same bits "
+            f"dry run    one update trained, evaluated, saved and loaded again to the same bits "
             f"({duration(result.seconds)}); nothing is left behind"
         )
     return EXIT_DONE
-
-
-def final_table(trainer: Trainer, screen: "Console") -> str:
-    """The model on all held-out data, beside the n-gram tables where tokens are bytes."""
-    if trainer.validation_folder is None:
-        return "  (no held-out data to judge by)"
-    with screen.status("evaluating on all held-out data"):
-        values = trainer.evaluate(trainer.held_out("all")).values
-    metrics = metrics_of(trainer.config.model)
-    if "bits_per_token" not in values or getattr(trainer.config.model.input, "vocab_size", None) != BYTES:
-        return table(["held out", "value"], [[f"{m.name} {m.unit}".strip(), m.show(values[m.name])] for m in metrics])
-    from ssm_hpn.baselines import compare  # pyarrow only at the end
-
-    folder = trainer.train_folder or Path()
-    with screen.status("fitting n-gram tables to the same bytes"):
-        scores = compare(folder, trainer.validation_folder)
-    rows = [[score.name, f"{score.accuracy:.3f}", f"{score.bits_per_byte:.3f}"] for score in scores]
-    ours = ["this model", f"{values['accuracy']:.3f}", f"{values['bits_per_token']:.3f}"]
-    return table(["held-out files", "accuracy", "bits per byte"], [*rows, ours])

@@ -1,0 +1,84 @@
+"""What a run has come to: its held-out metrics beside those of n-gram tables, and where everything lies.
+
+summary.json     metrics on all held-out data, so that a run that has ended is shown again at once
+baselines.json   the tables that were fitted to the same bytes
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ssm_hpn.cli.console import duration, shown_path, table
+from ssm_hpn.dataset import read_manifest
+from ssm_hpn.metrics import metrics_of
+from ssm_hpn.run import Run
+from ssm_hpn.trainer import Trainer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ssm_hpn.training import Result
+
+SUMMARY: Final = "summary.json"
+BASELINES: Final = "baselines.json"
+
+
+def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
+    """Everything that is said at the end of a run, without what to type next."""
+    how = {"finished": "finished", "stopped_early": "stopped early, as nothing improved any more,"}[result.reason]
+    lines = [f"\n{how} after {result.step} updates, {duration(result.seconds)}"]
+    found = _held_out(trainer, result, screen)
+    if found is not None:
+        lines.append(_table(trainer, found))
+    if result.best.step is not None:
+        name = trainer.config.evaluation.metric.removeprefix("eval/")
+        lines.append(f"\n  best {name} of the evaluations: {result.best.best:.4f} at update {result.best.step}")
+    folder = shown_path(result.folder)
+    lines += [f"\n  checkpoints  {folder}/checkpoints", f"  metrics      {folder}/metrics.jsonl"]
+    return "\n".join(lines)
+
+
+def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str, Any] | None:
+    """Metrics on all held-out data after the last update, and the tables; from the files if they are there."""
+    if trainer.validation_folder is None:
+        return None
+    known = _read(result.folder / SUMMARY)
+    if known is not None and known.get("step") == result.step:
+        return known
+    with screen.status("evaluating on all held-out data"):
+        values = trainer.evaluate(trainer.held_out("all")).values
+    found: dict[str, Any] = {"step": result.step, "reason": result.reason, "metrics": values, "tables": []}
+    run = Run(result.folder, trainer.config)
+    if "bits_per_token" in values and _reads_bytes(trainer):
+        from ssm_hpn.baselines import compare  # pyarrow only at the end
+
+        with screen.status("fitting n-gram tables to the same bytes"):
+            scores = compare(trainer.train_folder or Path(), trainer.validation_folder)
+        found["tables"] = [asdict(score) | {"name": score.name} for score in scores]
+        run.write_json(BASELINES, {"scores": found["tables"]})
+    run.write_json(SUMMARY, found)
+    return found
+
+
+def _table(trainer: Trainer, found: dict[str, Any]) -> str:
+    values = found["metrics"]
+    if not found["tables"]:
+        metrics = metrics_of(trainer.config.model)
+        rows = [[f"{metric.name} {metric.unit}".strip(), metric.show(values[metric.name])] for metric in metrics]
+        return table(["all held-out data", "value"], rows)
+    rows = [[one["name"], f"{one['accuracy']:.3f}", f"{one['bits_per_byte']:.3f}"] for one in found["tables"]]
+    ours = ["this model", f"{values['accuracy']:.3f}", f"{values['bits_per_token']:.3f}"]
+    return table(["held-out files", "accuracy", "bits per byte"], [*rows, ours])
+
+
+def _reads_bytes(trainer: Trainer) -> bool:
+    folder = trainer.train_folder
+    return folder is not None and read_manifest(folder).get("encoder", {}).get("kind") == "bytes"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
