@@ -1,0 +1,109 @@
+//! All groups of all shards as one sequence: memory grows with the record batches, not with the documents.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::manifest::{self, Manifest};
+use super::schema::Columns;
+use super::shard::{Group, Shard, Wanted};
+use crate::error::{Error, Result};
+
+/// A folder of shards, opened for reading.
+#[derive(Debug)]
+pub struct Dataset {
+    folder: PathBuf,
+    manifest: Manifest,
+    columns: Columns,
+    shards: Vec<Shard>,
+    /// Shard and record batch of each group.
+    groups: Vec<(u32, u32)>,
+    digest: u64,
+}
+
+impl Dataset {
+    /// Reads the manifest, and looks whether each shard is there and has its size.
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        let mut manifest = Manifest::load(&folder)?;
+        let columns = manifest.columns(&folder.join(manifest::FILE_NAME))?;
+        let digest = xxh3_64(&manifest.to_json());
+        let entries = std::mem::take(&mut manifest.shards);
+        let mut shards = Vec::with_capacity(entries.len());
+        let mut groups = Vec::new();
+        for (s, entry) in entries.into_iter().enumerate() {
+            groups.extend((0..entry.batches.len()).map(|b| (s as u32, b as u32)));
+            shards.push(Shard::open(&folder, entry, columns, manifest.n_classes)?);
+        }
+        if groups.is_empty() {
+            return Err(Error::data(
+                &folder,
+                "shards",
+                "at least one document",
+                "none",
+                manifest::PREPARE_AGAIN,
+            ));
+        }
+        Ok(Self { folder, manifest, columns, shards, groups, digest })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the folder holds. Its list of shards is empty: see [`Dataset::shards`].
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The columns of every shard.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The shards, in the order of the manifest.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Number of groups (record batches) in all shards.
+    pub fn n_groups(&self) -> u64 {
+        self.groups.len() as u64
+    }
+
+    /// Number of documents.
+    pub fn n_documents(&self) -> u64 {
+        self.manifest.rows
+    }
+
+    /// Number of tokens.
+    pub fn n_tokens(&self) -> u64 {
+        self.manifest.tokens
+    }
+
+    /// Tells data sets apart: a digest of the manifest, which has the digests of everything else.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Reads and checks one group.
+    pub fn read(&self, group: u64, wanted: Wanted) -> Result<Group> {
+        let (shard, batch) = self.place(group);
+        shard.read(batch, wanted)
+    }
+
+    /// File and row of a document, for a message.
+    pub fn locate(&self, group: u64, document: usize) -> (PathBuf, u64) {
+        let (shard, batch) = self.place(group);
+        let before: u64 = shard.entry().batches[..batch].iter().map(|b| b.rows).sum();
+        (shard.path().to_path_buf(), before + document as u64)
+    }
+
+    fn place(&self, group: u64) -> (&Shard, usize) {
+        let (shard, batch) = self.groups[group as usize];
+        (&self.shards[shard as usize], batch as usize)
+    }
+}

@@ -1,0 +1,237 @@
+//! Documents into rows of at most T tokens: three ways, each a pure function of the documents' lengths.
+//!
+//! | packing      | a row is                                   | cut                                    | padding             |
+//! |--------------|--------------------------------------------|----------------------------------------|---------------------|
+//! | `contiguous` | the next T tokens of all documents in turn | wherever a row ends                    | in the last row     |
+//! | `best_fit`   | whole documents that fit together          | only those longer than T               | what fits nowhere   |
+//! | `pad`        | one document                               | only those longer than T               | up to the longest   |
+//!
+//! Every token comes exactly once. A document that is cut goes on in another row as a segment of its own: the state starts
+//! at zero there. The target of a cut piece's last token is still the token that follows in the document; only the last
+//! token of a document has none.
+//!
+//! They are given the documents of one window (`super::window`) at a time, so `contiguous` pads one row per window and
+//! `best_fit` looks at one window: decreasing first by length, each into the fullest row that still has room
+//! (best-fit decreasing: at most 11/9 of the fewest rows possible, plus a constant).
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+/// A document of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Group of the window.
+    pub group: u32,
+    /// Document of the group.
+    pub document: u32,
+    /// Number of tokens, at least 1.
+    pub tokens: u32,
+}
+
+/// Tokens `start..end` of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Group of the window.
+    pub group: u32,
+    /// Document of the group.
+    pub document: u32,
+    /// First token.
+    pub start: u32,
+    /// One past the last token.
+    pub end: u32,
+}
+
+/// Rows of pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    pieces: Vec<Piece>,
+    /// One past the last piece of each row.
+    ends: Vec<u32>,
+}
+
+impl Rows {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Pieces of a row, in order; they follow one another without a gap.
+    pub fn row(&self, i: usize) -> &[Piece] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
+        &self.pieces[start..self.ends[i] as usize]
+    }
+
+    fn end_row(&mut self) {
+        self.ends.push(self.pieces.len() as u32);
+    }
+}
+
+impl Document {
+    fn piece(&self, start: u32, end: u32) -> Piece {
+        Piece { group: self.group, document: self.document, start, end }
+    }
+}
+
+impl Piece {
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+}
+
+/// Documents one after the other, cut where a row of `length` tokens is full.
+pub fn contiguous(documents: &[Document], length: u32) -> Rows {
+    let mut rows = Rows::default();
+    let mut room = length;
+    for document in documents {
+        let mut start = 0;
+        while start < document.tokens {
+            let end = document.tokens.min(start.saturating_add(room));
+            rows.pieces.push(document.piece(start, end));
+            room -= end - start;
+            start = end;
+            if room == 0 {
+                rows.end_row();
+                room = length;
+            }
+        }
+    }
+    if room < length {
+        rows.end_row();
+    }
+    rows
+}
+
+/// Whole documents into rows of at most `length` tokens, best-fit decreasing. Of a longer document, full rows are cut
+/// off first; what is left is packed like a document.
+pub fn best_fit(documents: &[Document], length: u32) -> Rows {
+    let mut full = Rows::default();
+    let mut pieces = Vec::with_capacity(documents.len());
+    for document in documents {
+        let mut start = 0;
+        while document.tokens - start > length {
+            full.pieces.push(document.piece(start, start + length));
+            full.end_row();
+            start += length;
+        }
+        pieces.push(document.piece(start, document.tokens));
+    }
+    // Stable: equals stay in the order of the documents, which the shuffle decides.
+    pieces.sort_by_key(|p| std::cmp::Reverse(p.tokens()));
+    let mut bins: Vec<Vec<Piece>> = Vec::new();
+    let mut open: BTreeSet<(u32, u32)> = BTreeSet::new(); // (room, bin)
+    for piece in pieces {
+        let tokens = piece.tokens() as u32;
+        let (room, bin) = if let Some(fullest) = open.range((tokens, 0)..).next().copied() {
+            open.remove(&fullest);
+            fullest
+        } else {
+            bins.push(Vec::new());
+            (length, bins.len() as u32 - 1)
+        };
+        bins[bin as usize].push(piece);
+        if room > tokens {
+            open.insert((room - tokens, bin));
+        }
+    }
+    for bin in bins {
+        full.pieces.extend(bin);
+        full.end_row();
+    }
+    full
+}
+
+/// One document per row; a longer one is cut into several rows.
+pub fn pad(documents: &[Document], length: u32) -> Rows {
+    let mut rows = Rows::default();
+    for document in documents {
+        let mut start = 0;
+        while start < document.tokens {
+            let end = document.tokens.min(start.saturating_add(length));
+            rows.pieces.push(document.piece(start, end));
+            rows.end_row();
+            start = end;
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn documents(lengths: &[u32]) -> Vec<Document> {
+        let document =
+            |(i, &tokens): (usize, &u32)| Document { group: i as u32 % 3, document: i as u32 / 3, tokens };
+        lengths.iter().enumerate().map(document).collect()
+    }
+
+    fn shapes(rows: &Rows) -> Vec<Vec<(u32, u32, u32)>> {
+        let shape = |p: &Piece| (p.document * 3 + p.group, p.start, p.end);
+        (0..rows.len()).map(|i| rows.row(i).iter().map(shape).collect()).collect()
+    }
+
+    #[test]
+    fn small_examples() {
+        let d = documents(&[3, 6, 2]);
+        assert_eq!(
+            shapes(&contiguous(&d, 4)),
+            [vec![(0, 0, 3), (1, 0, 1)], vec![(1, 1, 5)], vec![(1, 5, 6), (2, 0, 2)]]
+        );
+        assert_eq!(shapes(&best_fit(&d, 4)), [vec![(1, 0, 4)], vec![(0, 0, 3)], vec![(1, 4, 6), (2, 0, 2)]]);
+        assert_eq!(shapes(&pad(&d, 4)), [vec![(0, 0, 3)], vec![(1, 0, 4)], vec![(1, 4, 6)], vec![(2, 0, 2)]]);
+    }
+
+    #[test]
+    fn best_fit_takes_the_fullest_row_with_room() {
+        // 6 and 5 open two rows of 8; the 2 goes to the 6 (room 2), not to the 5 (room 3), which then takes the 3.
+        let d = documents(&[6, 5, 2, 3]);
+        assert_eq!(shapes(&best_fit(&d, 8)), [vec![(0, 0, 6), (2, 0, 2)], vec![(1, 0, 5), (3, 0, 3)]]);
+    }
+
+    fn check(rows: &Rows, documents: &[Document], length: u32) {
+        let mut seen: Vec<Vec<u32>> = documents.iter().map(|d| vec![0; d.tokens as usize]).collect();
+        for i in 0..rows.len() {
+            let total: usize = rows.row(i).iter().map(Piece::tokens).sum();
+            assert!((1..=length as usize).contains(&total), "row {i} has {total} tokens");
+            for p in rows.row(i) {
+                assert!(p.start < p.end);
+                let document = (p.document * 3 + p.group) as usize;
+                for t in p.start..p.end {
+                    seen[document][t as usize] += 1;
+                }
+            }
+        }
+        assert!(seen.iter().flatten().all(|&n| n == 1), "a token is missing or comes twice");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn every_token_comes_exactly_once(lengths in prop::collection::vec(1_u32..40, 0..60), length in 1_u32..24) {
+            let documents = documents(&lengths);
+            for pack in [contiguous, best_fit, pad] {
+                check(&pack(&documents, length), &documents, length);
+            }
+            let rows = contiguous(&documents, length);
+            prop_assert_eq!(rows.len() as u32, lengths.iter().sum::<u32>().div_ceil(length));
+            // Two rows that are both at most half full would have been one.
+            let rows = best_fit(&documents, length);
+            let half = |i: &usize| rows.row(*i).iter().map(Piece::tokens).sum::<usize>() * 2 <= length as usize;
+            prop_assert!((0..rows.len()).filter(half).count() <= 1);
+            // Documents are cut only where they do not fit.
+            let pieces = |rows: &Rows| (0..rows.len()).map(|i| rows.row(i).len()).sum::<usize>() as u32;
+            let fewest: u32 = lengths.iter().map(|l| l.div_ceil(length)).sum();
+            prop_assert_eq!(pieces(&rows), fewest);
+            prop_assert_eq!(pieces(&pad(&documents, length)), fewest);
+        }
+    }
+}

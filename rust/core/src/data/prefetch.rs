@@ -1,0 +1,258 @@
+//! Batches made ahead of time by a few threads, in the order in which one thread would make them.
+//!
+//! There are two kinds of job: load a window, and assemble a batch. One lock guards the state from which a free thread
+//! takes the next job. Batches are cut (`super::cursor::Cutter`) under the lock, window by window in order, so which
+//! rows a batch has and which position follows it never depends on the threads; only copying and reading are done
+//! outside. At most `prefetch` batches are under way or waiting, and at most `workers + 1` windows are held beside them.
+//!
+//! An error takes the place of the batch that it prevents; it ends the stream.
+
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::assemble::assemble;
+use super::batch::Batch;
+use super::cursor::{Cursor, Cutter, Ticket};
+use super::window::{Plan, Window, WindowId};
+use crate::error::{Error, Result};
+
+/// A running set of threads. Dropped, it stops them and waits for them.
+pub(super) struct Prefetch {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    owner: u32,
+}
+
+struct Shared {
+    plan: Arc<Plan>,
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+struct State {
+    cutter: Cutter,
+    /// Windows in order, the first being the one that the cutter wants.
+    windows: VecDeque<Slot>,
+    /// The window to load after those.
+    next_window: WindowId,
+    /// Batches cut so far, and batches handed out.
+    cut: u64,
+    handed: u64,
+    /// Batches that wait, by number.
+    waiting: BTreeMap<u64, Result<(Batch, Cursor)>>,
+    /// Number of batches that there are, once it is known.
+    end: Option<u64>,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+enum Slot {
+    Loading(WindowId),
+    Loaded(Result<Arc<Window>>),
+}
+
+enum Job {
+    Load(WindowId),
+    Assemble(u64, Ticket),
+}
+
+enum Done {
+    Window(WindowId, Result<Option<Window>>),
+    Batch(u64, Batch, Cursor),
+}
+
+impl Prefetch {
+    pub(super) fn start(plan: &Arc<Plan>, from: Cursor) -> Result<Self> {
+        let state = State {
+            cutter: Cutter::new(from, &plan.config, plan.n_windows),
+            windows: VecDeque::new(),
+            next_window: from.window_id(),
+            cut: 0,
+            handed: 0,
+            waiting: BTreeMap::new(),
+            end: None,
+            panic: None,
+        };
+        let shared = Arc::new(Shared {
+            plan: plan.clone(),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let mut prefetch = Self { shared, threads: Vec::new(), owner: std::process::id() };
+        for i in 0..plan.config.workers {
+            let shared = prefetch.shared.clone();
+            let thread =
+                std::thread::Builder::new().name(format!("ssm-hpn-data-{i}")).spawn(move || shared.work());
+            let thread = thread.map_err(|e| {
+                Error::config("data.workers", "threads that start", e, "ask for fewer workers, or 0 for none")
+            })?;
+            prefetch.threads.push(thread);
+        }
+        Ok(prefetch)
+    }
+
+    /// The next batch, waiting for it if need be; `None` at the end.
+    pub(super) fn next(&self) -> Result<Option<(Batch, Cursor)>> {
+        let current = std::process::id();
+        if current != self.owner {
+            return Err(Error::Forked { owner: self.owner, current });
+        }
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(panic) = state.panic.take() {
+                resume_unwind(panic);
+            }
+            let number = state.handed;
+            if let Some(result) = state.waiting.remove(&number) {
+                state.handed += 1;
+                self.shared.changed.notify_all();
+                return result.map(Some);
+            }
+            if state.end == Some(number) {
+                return Ok(None);
+            }
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        let threads = std::mem::take(&mut self.threads);
+        if std::process::id() != self.owner {
+            // After a fork these threads do not exist here; waiting for them would never end.
+            std::mem::forget(threads);
+            return;
+        }
+        {
+            let _state = self.shared.lock();
+            self.shared.stop.store(true, Ordering::Relaxed);
+        }
+        self.shared.changed.notify_all();
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic of a worker is carried to the consumer by hand; the state is whole at every point where one can occur.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The life of a thread.
+    fn work(&self) {
+        let limits = (self.plan.config.prefetch as u64, self.plan.config.workers + 1);
+        let mut state = self.lock();
+        while !self.stop.load(Ordering::Relaxed) {
+            let ended = state.end.is_some();
+            let Some(job) = state.take_job(limits, self.plan.n_windows) else {
+                if state.end.is_some() && !ended {
+                    // The search for a job has found the end, or an error: the consumer waits for that.
+                    self.changed.notify_all();
+                }
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            // Taking a job may have ended the stream, or made room for another job.
+            self.changed.notify_all();
+            let done = catch_unwind(AssertUnwindSafe(|| self.run(job)));
+            state = self.lock();
+            match done {
+                Ok(done) => state.put(done),
+                Err(panic) => {
+                    state.panic = Some(panic);
+                    self.stop.store(true, Ordering::Relaxed);
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn run(&self, job: Job) -> Done {
+        match job {
+            Job::Load(id) => Done::Window(id, self.plan.load(id, &self.stop)),
+            Job::Assemble(number, ticket) => {
+                Done::Batch(number, assemble(&ticket.parts, &self.plan.config), ticket.cursor)
+            }
+        }
+    }
+}
+
+impl State {
+    /// The next job, if there is one within the limits (batches under way, windows held).
+    fn take_job(&mut self, (batches, windows): (u64, usize), n_windows: u64) -> Option<Job> {
+        while self.end.is_none() && self.cut - self.handed < batches {
+            let Some(id) = self.cutter.wanted() else {
+                let rest = self.cutter.cut();
+                let job = rest.map(|ticket| self.number(ticket));
+                self.end = Some(self.cut);
+                return job;
+            };
+            match self.windows.front() {
+                Some(Slot::Loaded(Ok(window))) => match self.cutter.take(window) {
+                    Ok(ticket) => {
+                        if self.cutter.wanted() != Some(id) {
+                            self.windows.pop_front();
+                        }
+                        if let Some(ticket) = ticket {
+                            return Some(self.number(ticket));
+                        }
+                    }
+                    Err(error) => self.fail(error),
+                },
+                Some(Slot::Loaded(Err(_))) => {
+                    if let Some(Slot::Loaded(Err(error))) = self.windows.pop_front() {
+                        self.fail(error);
+                    }
+                }
+                Some(Slot::Loading(_)) | None => break,
+            }
+        }
+        if self.end.is_none() && self.windows.len() < windows && self.cutter.may_want(self.next_window) {
+            let id = self.next_window;
+            self.next_window = id.next(n_windows);
+            self.windows.push_back(Slot::Loading(id));
+            return Some(Job::Load(id));
+        }
+        None
+    }
+
+    fn number(&mut self, ticket: Ticket) -> Job {
+        self.cut += 1;
+        Job::Assemble(self.cut - 1, ticket)
+    }
+
+    /// An error where the next batch would have been.
+    fn fail(&mut self, error: Error) {
+        self.waiting.insert(self.cut, Err(error));
+        self.cut += 1;
+        self.end = Some(self.cut);
+    }
+
+    fn put(&mut self, done: Done) {
+        match done {
+            Done::Batch(number, batch, cursor) => {
+                self.waiting.insert(number, Ok((batch, cursor)));
+            }
+            Done::Window(id, result) => {
+                // `None`: the threads are being stopped, and nobody will ask for the window.
+                let Some(result) = result.transpose() else { return };
+                let slot =
+                    self.windows.iter_mut().find(|s| matches!(s, Slot::Loading(other) if *other == id));
+                if let Some(slot) = slot {
+                    *slot = Slot::Loaded(result.map(Arc::new));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! A decoded group, and the check of every value in it.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Int32Type, UInt16Type, UInt32Type};
+use arrow_array::{Array, RecordBatch};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+
+use super::Wanted;
+use crate::data::manifest::{BatchEntry, PREPARE_AGAIN};
+use crate::data::schema::{Columns, InputColumn};
+use crate::error::Error;
+
+/// The documents of one record batch. The buffers are those that were read; nothing is copied.
+#[derive(Clone, Debug)]
+pub struct Group {
+    offsets: OffsetBuffer<i32>,
+    /// Tokens or features of all documents.
+    pub ids: Ids,
+    /// A class per token, where wanted. Its documents start where `label_offsets` says.
+    labels: Option<(OffsetBuffer<i32>, ScalarBuffer<i32>)>,
+    /// A class per document, where wanted.
+    pub label: Option<ScalarBuffer<i32>>,
+    /// K numbers per document, where wanted.
+    pub values: Option<ScalarBuffer<f32>>,
+}
+
+/// What the documents consist of.
+#[derive(Clone, Debug)]
+pub enum Ids {
+    /// Ids below 65,536.
+    Narrow(ScalarBuffer<u16>),
+    /// Ids.
+    Wide(ScalarBuffer<u32>),
+    /// Features `[tokens, F]`, and F.
+    Features(ScalarBuffer<f32>, usize),
+}
+
+/// A value that contradicts the manifest.
+pub(super) struct Wrong {
+    /// Document of the group.
+    pub(super) document: Option<usize>,
+    token: Option<usize>,
+    expected: String,
+    found: String,
+}
+
+impl Wrong {
+    pub(super) fn into_error(self, path: &Path, index: usize, first_row: u64, name: Option<String>) -> Error {
+        let mut at = match self.document {
+            Some(document) => format!("row {}", first_row + document as u64),
+            None => format!("record batch {index}"),
+        };
+        if let Some(name) = name.filter(|n| !n.is_empty()) {
+            at = format!("{at} ({name})");
+        }
+        if let Some(token) = self.token {
+            at = format!("{at}, token {token}");
+        }
+        Error::data(path, at, self.expected, self.found, PREPARE_AGAIN)
+    }
+}
+
+impl Group {
+    /// The wanted columns of a record batch. The types were compared with the schema before.
+    pub(super) fn new(batch: &RecordBatch, columns: &Columns, wanted: Wanted) -> Result<Self, String> {
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"));
+        let list =
+            |name: &str| column(name)?.as_list_opt::<i32>().ok_or_else(|| format!("`{name}` is no list"));
+        let type_of = |name: &str| format!("`{name}` has another type");
+        let (offsets, ids) = match columns.input {
+            InputColumn::Tokens { vocab_size } => {
+                let tokens = list("tokens")?;
+                let values = tokens.values();
+                let ids = if vocab_size <= 1 << 16 {
+                    values.as_primitive_opt::<UInt16Type>().map(|v| Ids::Narrow(v.values().clone()))
+                } else {
+                    values.as_primitive_opt::<UInt32Type>().map(|v| Ids::Wide(v.values().clone()))
+                };
+                (tokens.offsets().clone(), ids.ok_or_else(|| type_of("tokens"))?)
+            }
+            InputColumn::Features { n_features } => {
+                let features = list("features")?;
+                let rows = features.values().as_fixed_size_list_opt().ok_or_else(|| type_of("features"))?;
+                let numbers =
+                    rows.values().as_primitive_opt::<Float32Type>().ok_or_else(|| type_of("features"))?;
+                (features.offsets().clone(), Ids::Features(numbers.values().clone(), n_features))
+            }
+        };
+        let mut group = Self { offsets, ids, labels: None, label: None, values: None };
+        if wanted.labels {
+            let labels = list("labels")?;
+            let classes = labels.values().as_primitive_opt::<Int32Type>().ok_or_else(|| type_of("labels"))?;
+            group.labels = Some((labels.offsets().clone(), classes.values().clone()));
+        }
+        if wanted.label {
+            let label = column("label")?.as_primitive_opt::<Int32Type>().ok_or_else(|| type_of("label"))?;
+            group.label = Some(label.values().clone());
+        }
+        if wanted.values {
+            let rows = column("values")?.as_fixed_size_list_opt().ok_or_else(|| type_of("values"))?;
+            let numbers = rows.values().as_primitive_opt::<Float32Type>().ok_or_else(|| type_of("values"))?;
+            group.values = Some(numbers.values().clone());
+        }
+        Ok(group)
+    }
+
+    /// Number of documents.
+    pub fn documents(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Tokens of a document.
+    pub fn length(&self, document: usize) -> usize {
+        let range = self.range(document);
+        range.end - range.start
+    }
+
+    /// Where a document's tokens are in `ids`.
+    pub fn range(&self, document: usize) -> Range<usize> {
+        self.offsets[document] as usize..self.offsets[document + 1] as usize
+    }
+
+    /// Classes of a document's tokens; empty where they were not wanted.
+    pub fn labels(&self, document: usize) -> &[i32] {
+        match &self.labels {
+            Some((offsets, classes)) => &classes[offsets[document] as usize..offsets[document + 1] as usize],
+            None => &[],
+        }
+    }
+
+    /// Counts and values as the manifest promises them.
+    pub(super) fn check(
+        &self,
+        columns: &Columns,
+        n_classes: Option<usize>,
+        entry: &BatchEntry,
+    ) -> Result<(), Wrong> {
+        let rows = self.documents();
+        let of_batch =
+            |expected: String, found: String| Wrong { document: None, token: None, expected, found };
+        let tokens = (self.offsets[rows] - self.offsets[0]) as u64;
+        if (rows as u64, tokens) != (entry.rows, entry.tokens) {
+            let stated = format!("{} documents of {} tokens", entry.rows, entry.tokens);
+            return Err(of_batch(stated, format!("{rows} of {tokens}")));
+        }
+        for document in 0..rows {
+            let length = self.length(document);
+            let at = |expected: String, found: String| Wrong {
+                document: Some(document),
+                token: None,
+                expected,
+                found,
+            };
+            if length == 0 {
+                return Err(at("at least one token".into(), "an empty document".into()));
+            }
+            if let Some((offsets, _)) = &self.labels {
+                let found = (offsets[document + 1] - offsets[document]) as usize;
+                if found != length {
+                    return Err(at(format!("{length} labels, one per token"), found.to_string()));
+                }
+            }
+        }
+        self.check_input(columns)?;
+        self.check_targets(columns, n_classes)
+    }
+
+    fn check_input(&self, columns: &Columns) -> Result<(), Wrong> {
+        let all = self.offsets[0] as usize..self.offsets[self.documents()] as usize;
+        let bad = match (&self.ids, columns.input) {
+            (Ids::Narrow(ids), InputColumn::Tokens { vocab_size }) => {
+                first(&ids[all.clone()], |id| u32::from(id) >= vocab_size)
+            }
+            (Ids::Wide(ids), InputColumn::Tokens { vocab_size }) => {
+                first(&ids[all.clone()], |id| id >= vocab_size)
+            }
+            (Ids::Features(x, f), _) => first(&x[all.start * f..all.end * f], |v| !v.is_finite()),
+            _ => None,
+        };
+        let Some((i, found)) = bad else { return Ok(()) };
+        let (token, expected) = match columns.input {
+            InputColumn::Tokens { vocab_size } => (i, format!("an id below {vocab_size}")),
+            InputColumn::Features { n_features: f } => {
+                (i / f, format!("a finite number in feature {}", i % f))
+            }
+        };
+        Err(at_token(&self.offsets, all.start + token, expected, found))
+    }
+
+    fn check_targets(&self, columns: &Columns, n_classes: Option<usize>) -> Result<(), Wrong> {
+        let n_classes = n_classes.unwrap_or(0);
+        let bad_class = |c: i32| c < -1 || c >= 0 && c as usize >= n_classes;
+        let expected = || format!("a class below {n_classes}, or -1 for none");
+        if let Some((offsets, classes)) = &self.labels {
+            let all = offsets[0] as usize..offsets[self.documents()] as usize;
+            if let Some((i, found)) = first(&classes[all.clone()], bad_class) {
+                return Err(at_token(offsets, all.start + i, expected(), found));
+            }
+        }
+        let at = |document: usize, expected: String, found: String| Wrong {
+            document: Some(document),
+            token: None,
+            expected,
+            found,
+        };
+        if let Some((i, found)) = self.label.as_ref().and_then(|x| first(x, bad_class)) {
+            return Err(at(i, expected(), found));
+        }
+        if let Some((i, found)) = self.values.as_ref().and_then(|x| first(x, |v| !v.is_finite())) {
+            return Err(at(i / columns.n_values.unwrap_or(1), "finite values".into(), found));
+        }
+        Ok(())
+    }
+}
+
+/// The complaint about a token of all; `offsets` says where the documents start.
+fn at_token(offsets: &OffsetBuffer<i32>, token: usize, expected: String, found: String) -> Wrong {
+    let document = offsets.partition_point(|&o| o as usize <= token).saturating_sub(1);
+    Wrong { document: Some(document), token: Some(token - offsets[document] as usize), expected, found }
+}
+
+/// Place and value of the first bad element. The scan for "any" is one that the compiler turns into vector code; the
+/// place is looked for only after it.
+fn first<T: Copy + ToString>(x: &[T], bad: impl Fn(T) -> bool) -> Option<(usize, String)> {
+    if !x.iter().fold(false, |any, &v| any | bad(v)) {
+        return None;
+    }
+    x.iter().position(|&v| bad(v)).map(|i| (i, x[i].to_string()))
+}
+
+/// Name of a document.
+pub(super) fn name(batch: &RecordBatch, document: usize) -> Option<String> {
+    let names = batch.column_by_name("name")?.as_string_opt::<i32>()?;
+    (document < names.len()).then(|| names.value(document).to_owned())
+}

@@ -1,0 +1,82 @@
+//! Every digest of a data set compared, every value looked at.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::files;
+use super::index::Dataset;
+use super::manifest::{self, PREPARE_AGAIN};
+use super::shard::Wanted;
+use super::writer::SUMS_NAME;
+use crate::error::{Error, Result};
+
+/// What was found in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Files.
+    pub shards: u64,
+    /// Record batches.
+    pub batches: u64,
+    /// Documents.
+    pub rows: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Bytes of the shards.
+    pub bytes: u64,
+}
+
+/// Reads a whole data set once for the digests of its files and once for those of its record batches and their values.
+/// The first thing that is wrong is the error.
+pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
+    let data = Dataset::open(folder)?;
+    check_sums(&data)?;
+    let mut report = VerifyReport { shards: 0, batches: 0, rows: 0, tokens: 0, bytes: 0 };
+    let columns = data.columns();
+    let wanted = Wanted { labels: columns.labels, label: columns.label, values: columns.n_values.is_some() };
+    for shard in data.shards() {
+        let entry = shard.entry();
+        let (bytes, sha256) = files::sha256_of_file(shard.path())?;
+        if (bytes, &sha256) != (entry.bytes, &entry.sha256) {
+            return Err(Error::data(
+                shard.path(),
+                "whole file",
+                format!("SHA-256 {} of {} bytes", entry.sha256, entry.bytes),
+                format!("{sha256} of {bytes} bytes"),
+                "the file is damaged: copy it again, or prepare the data again",
+            ));
+        }
+        for batch in 0..entry.batches.len() {
+            shard.read(batch, wanted)?;
+        }
+        report.shards += 1;
+        report.batches += entry.batches.len() as u64;
+        report.bytes += bytes;
+    }
+    Ok(VerifyReport { rows: data.n_documents(), tokens: data.n_tokens(), ..report })
+}
+
+/// The file of digests has a line for each shard and for the manifest, and each says what the manifest says.
+fn check_sums(data: &Dataset) -> Result<()> {
+    let path = data.folder().join(SUMS_NAME);
+    let manifest = files::sha256_of_file(&data.folder().join(manifest::FILE_NAME))?.1;
+    let text = fs::read_to_string(&path)
+        .map_err(|e| Error::data(&path, "file", "the digests of all files", e, PREPARE_AGAIN))?;
+    let shards = data.shards().iter().map(|s| (s.entry().sha256.as_str(), s.entry().file.as_str()));
+    let expected = shards.chain([(manifest.as_str(), manifest::FILE_NAME)]);
+    let mut lines = text.lines();
+    for (i, (digest, file)) in expected.enumerate() {
+        let line = lines.next().unwrap_or("nothing");
+        if line != format!("{digest}  {file}") {
+            let at = format!("line {}", i + 1);
+            return Err(Error::data(&path, at, format!("{digest} for {file}"), line, PREPARE_AGAIN));
+        }
+    }
+    match lines.next() {
+        None => Ok(()),
+        Some(line) => Err(Error::data(&path, "last line", "no more files", line, PREPARE_AGAIN)),
+    }
+}

@@ -1,0 +1,158 @@
+//! A window: some successive groups of an epoch's order, in memory, with the rows that their documents make.
+//!
+//! Epoch e takes the groups in the order π_e (or as they lie); windows are equal runs of that order, of about
+//! `window` tokens. Within a window the documents are permuted, packed, and the rows permuted in turn, so that the rows
+//! of a batch are distant pieces even where one document fills many of them. A window depends on the data, the settings
+//! and its own (epoch, number) alone: any thread can make it at any time, and resuming reads one window.
+
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::index::Dataset;
+use super::loader::{LoaderConfig, Packing, TargetKind};
+use super::pack::{self, Document, Piece, Rows};
+use super::shard::{Group, Wanted};
+use super::shuffle::{Permutation, Purpose};
+use crate::error::{Error, Result};
+
+/// Tokens of a window: 2 MB of narrow ids.
+const WINDOW_TOKENS: u64 = 1 << 20;
+/// Rows that a window has at least, so that `contiguous` pads little and a shuffle has something to mix.
+const WINDOW_ROWS: u64 = 16;
+
+/// Which window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WindowId {
+    pub(super) epoch: u64,
+    pub(super) window: u64,
+}
+
+/// Data and settings: everything that the stream of batches depends on.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) config: LoaderConfig,
+    pub(super) data: Dataset,
+    wanted: Wanted,
+    pub(super) n_windows: u64,
+}
+
+/// Documents in memory, packed.
+#[derive(Debug)]
+pub(super) struct Window {
+    groups: Vec<Group>,
+    rows: Rows,
+    order: Option<Permutation>,
+}
+
+impl Window {
+    /// Number of rows.
+    pub(super) fn n_rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Pieces of the row that comes `i`-th.
+    pub(super) fn row(&self, i: u64) -> &[Piece] {
+        self.rows.row(self.order.as_ref().map_or(i, |order| order.at(i)) as usize)
+    }
+
+    /// The group of a piece.
+    pub(super) fn group(&self, piece: &Piece) -> &Group {
+        &self.groups[piece.group as usize]
+    }
+}
+
+impl Plan {
+    pub(super) fn new(config: LoaderConfig, data: Dataset) -> Self {
+        let target =
+            config.window.unwrap_or(WINDOW_TOKENS.max(WINDOW_ROWS.saturating_mul(config.length as u64)));
+        let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
+        let wanted = Wanted {
+            labels: config.target == TargetKind::TokenClass,
+            label: config.target == TargetKind::SequenceClass,
+            values: config.target == TargetKind::SequenceValues,
+        };
+        Self { config, data, wanted, n_windows }
+    }
+
+    /// Tells streams apart: a position in one means nothing in another. 52 bits, exact in any JSON reader; never 0.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let c = &self.config;
+        let mut hash = Xxh3::new();
+        let words = [
+            self.data.digest(),
+            c.packing as u64,
+            c.length as u64,
+            u64::from(c.shuffle),
+            if c.shuffle { c.seed } else { 0 },
+            u64::from(c.target.is_whole()),
+            u64::from(c.truncate),
+            self.n_windows,
+        ];
+        for word in words {
+            hash.update(&word.to_le_bytes());
+        }
+        (hash.digest() >> 12).max(1)
+    }
+
+    /// Reads and packs a window; nothing if `stop` was raised meanwhile.
+    pub(super) fn load(&self, id: WindowId, stop: &AtomicBool) -> Result<Option<Window>> {
+        let (n, w) = (self.data.n_groups(), self.n_windows);
+        let shuffled = |n, purpose, part| {
+            self.config.shuffle.then(|| Permutation::new(n, self.config.seed, purpose, id.epoch, part))
+        };
+        let order = shuffled(n, Purpose::Groups, 0);
+        // Windows of equal size: ⌊i·n/w⌋ to ⌊(i+1)·n/w⌋, in 128 bits because the product may not fit 64.
+        let bound = |i: u64| (u128::from(i) * u128::from(n) / u128::from(w)) as u64;
+        let mut groups = Vec::new();
+        let mut documents = Vec::new();
+        for position in bound(id.window)..bound(id.window + 1) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let number = order.as_ref().map_or(position, |order| order.at(position));
+            let group = self.data.read(number, self.wanted)?;
+            self.list(number, &group, groups.len() as u32, &mut documents)?;
+            groups.push(group);
+        }
+        if let Some(order) = shuffled(documents.len() as u64, Purpose::Documents, id.window) {
+            documents = (0..order.len()).map(|i| documents[order.at(i) as usize]).collect();
+        }
+        let length = self.config.length as u32;
+        let rows = match self.config.packing {
+            Packing::Contiguous => pack::contiguous(&documents, length),
+            Packing::BestFit => pack::best_fit(&documents, length),
+            Packing::Pad => pack::pad(&documents, length),
+        };
+        let order = shuffled(rows.len() as u64, Purpose::Rows, id.window);
+        Ok(Some(Window { groups, rows, order }))
+    }
+
+    /// Lists the documents of a group. One that has a target as a whole must fit a row.
+    fn list(&self, number: u64, group: &Group, index: u32, documents: &mut Vec<Document>) -> Result<()> {
+        let whole = self.config.target.is_whole();
+        for document in 0..group.documents() {
+            let mut tokens = group.length(document);
+            if whole && tokens > self.config.length {
+                if !self.config.truncate {
+                    let (path, row) = self.data.locate(number, document);
+                    return Err(Error::data(
+                        path,
+                        format!("row {row}"),
+                        format!(
+                            "at most {} tokens (data.length), for its target belongs to the whole",
+                            self.config.length
+                        ),
+                        tokens,
+                        "raise data.length, or set data.truncate to use only the start of longer documents",
+                    ));
+                }
+                tokens = self.config.length;
+            }
+            documents.push(Document { group: index, document: document as u32, tokens: tokens as u32 });
+        }
+        Ok(())
+    }
+}

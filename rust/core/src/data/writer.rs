@@ -1,0 +1,419 @@
+//! Documents in, a folder of Arrow IPC shards with a manifest out.
+//!
+//! Documents are collected into a record batch (a *group*) of about `batch_tokens` tokens, groups go into a shard until it
+//! has about `shard_bytes` bytes, and the manifest is written when everything else is on the disk. At no time is more
+//! than one group in memory. A writer that is dropped before [`ShardWriter::close`] removes what it wrote.
+//!
+//! A document longer than `max_document` tokens is cut into several: the reader then never needs more memory than a few
+//! groups, at the price of one next-token target per cut. Where a label or numbers belong to the whole document it
+//! cannot be cut and is refused.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_ipc::writer::FileWriter;
+use arrow_schema::{ArrowError, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::files::{WholeFile, sha256, sync_folder, write_whole};
+use super::manifest::{self, BatchEntry, Manifest, Normalisation, ShardEntry};
+use super::schema::{Columns, Declared, InputColumn, Kind};
+use crate::error::{Error, Result};
+
+mod group;
+
+use group::Pending;
+
+/// Digests of all files, as `sha256sum -c` reads them.
+pub const SUMS_NAME: &str = "SHA256SUMS";
+/// Longest name of a document, in bytes.
+const MAX_NAME: usize = 4096;
+/// A group of wide features stays below this size, whatever `batch_tokens` says.
+const MAX_GROUP_BYTES: usize = 16 << 20;
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriterConfig {
+    /// What a token is.
+    pub kind: Kind,
+    /// Number of token ids, for kind `tokens`.
+    #[serde(default)]
+    pub vocab_size: Option<u32>,
+    /// Numbers per token (F), for kind `features`.
+    #[serde(default)]
+    pub n_features: Option<usize>,
+    /// Columns, as in [`super::schema`].
+    pub columns: Vec<String>,
+    /// Numbers per document (K), with a column `values`.
+    #[serde(default)]
+    pub n_values: Option<usize>,
+    /// Tokens of a record batch.
+    #[serde(default = "default_batch_tokens")]
+    pub batch_tokens: usize,
+    /// Bytes of a shard.
+    #[serde(default = "default_shard_bytes")]
+    pub shard_bytes: u64,
+    /// Tokens of a document.
+    #[serde(default = "default_max_document")]
+    pub max_document: usize,
+}
+
+fn default_batch_tokens() -> usize {
+    1 << 16
+}
+
+fn default_shard_bytes() -> u64 {
+    128 << 20
+}
+
+fn default_max_document() -> usize {
+    1 << 20
+}
+
+impl WriterConfig {
+    /// Columns and default sizes.
+    pub fn new(kind: Kind, columns: &[&str]) -> Self {
+        Self {
+            kind,
+            vocab_size: None,
+            n_features: None,
+            columns: columns.iter().map(ToString::to_string).collect(),
+            n_values: None,
+            batch_tokens: default_batch_tokens(),
+            shard_bytes: default_shard_bytes(),
+            max_document: default_max_document(),
+        }
+    }
+
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
+            Error::config("writer", "columns of a data set", e, "see the documentation of the shards")
+        })
+    }
+
+    fn check(&self) -> Result<Columns> {
+        let advice = "correct the declaration of the columns";
+        let declared = Declared {
+            kind: self.kind,
+            vocab_size: self.vocab_size,
+            n_features: self.n_features,
+            columns: &self.columns,
+            n_values: self.n_values,
+        };
+        let columns = declared.check().map_err(|c| Error::config(c.field, c.expected, c.found, advice))?;
+        for (key, value) in [("batch_tokens", self.batch_tokens), ("max_document", self.max_document)] {
+            if !(1..=1 << 28).contains(&value) {
+                return Err(Error::config(
+                    key,
+                    "1 to 268435456 tokens",
+                    value,
+                    "leave it out for the default",
+                ));
+            }
+        }
+        Ok(columns)
+    }
+}
+
+/// What is known at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extra {
+    /// Number of classes; left out: that of the names, else one more than the largest class seen.
+    pub n_classes: Option<usize>,
+    /// Name of each class.
+    pub class_names: Option<Vec<String>>,
+    /// Name of each feature.
+    pub feature_names: Option<Vec<String>>,
+    /// How the features had been normalised.
+    pub normalisation: Option<Normalisation>,
+    /// What turned the source into tokens or features.
+    pub encoder: Value,
+    /// What the documents came from.
+    pub source: Value,
+}
+
+impl Extra {
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|e| Error::config("manifest", "a description of a data set", e, "see the documentation"))
+    }
+}
+
+/// Tokens or features of many documents, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// Bytes as ids.
+    U8(&'a [u8]),
+    /// Ids.
+    U16(&'a [u16]),
+    /// Ids.
+    U32(&'a [u32]),
+    /// Ids, as whole numbers come from Python.
+    I64(&'a [i64]),
+    /// Features `[tokens, F]`.
+    F32(&'a [f32]),
+}
+
+/// Many documents at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Documents<'a> {
+    /// What they consist of.
+    pub elements: Elements<'a>,
+    /// Document i is tokens `offsets[i]..offsets[i + 1]`; one more than there are documents, from 0 to the end.
+    pub offsets: &'a [u64],
+    /// A class per token.
+    pub labels: Option<&'a [i32]>,
+    /// A class per document.
+    pub label: Option<&'a [i32]>,
+    /// Numbers per document `[documents, K]`.
+    pub values: Option<&'a [f32]>,
+    /// Where each document came from.
+    pub names: Option<&'a [String]>,
+}
+
+/// Writes a folder of shards.
+pub struct ShardWriter {
+    folder: PathBuf,
+    config: WriterConfig,
+    columns: Columns,
+    schema: Arc<Schema>,
+    batch_tokens: usize,
+    pending: Pending,
+    shard: Option<OpenShard>,
+    done: Vec<ShardEntry>,
+    documents: u64,
+    largest_class: i32,
+    closed: bool,
+}
+
+/// The shard being written.
+struct OpenShard {
+    name: String,
+    writer: FileWriter<WholeFile>,
+    batches: Vec<BatchEntry>,
+}
+
+impl ShardWriter {
+    /// Starts a data set in a folder that has none; the folder is made if need be.
+    pub fn create(folder: impl Into<PathBuf>, config: WriterConfig) -> Result<Self> {
+        let folder = folder.into();
+        let columns = config.check()?;
+        fs::create_dir_all(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
+        if folder.join(manifest::FILE_NAME).exists() {
+            return Err(Error::data(
+                &folder,
+                "folder",
+                "no data set",
+                "one that is complete",
+                "name another folder, or remove this one first",
+            ));
+        }
+        remove_leftovers(&folder)?;
+        let width = match columns.input {
+            InputColumn::Tokens { .. } => 1,
+            InputColumn::Features { n_features } => n_features,
+        };
+        Ok(Self {
+            batch_tokens: config.batch_tokens.min(MAX_GROUP_BYTES / 4 / width).max(1),
+            schema: Arc::new(columns.schema()),
+            pending: Pending::new(columns),
+            folder,
+            config,
+            columns,
+            shard: None,
+            done: Vec::new(),
+            documents: 0,
+            largest_class: -1,
+            closed: false,
+        })
+    }
+
+    /// Documents taken so far.
+    pub fn n_documents(&self) -> u64 {
+        self.documents
+    }
+
+    /// Takes documents, all or none of those handed over if one of them is wrong.
+    pub fn append(&mut self, documents: &Documents<'_>) -> Result<()> {
+        self.check(documents)?;
+        for i in 0..documents.offsets.len() - 1 {
+            let (mut start, end) = (documents.offsets[i] as usize, documents.offsets[i + 1] as usize);
+            while start < end {
+                let stop = end.min(start + self.config.max_document);
+                if self.pending.tokens() > 0 && self.pending.tokens() + (stop - start) > self.batch_tokens {
+                    self.flush()?;
+                }
+                self.pending.push(documents, i, start..stop);
+                start = stop;
+            }
+            self.documents += 1;
+        }
+        Ok(())
+    }
+
+    /// Everything is checked before anything is taken, so that a writer stays usable after an error.
+    fn check(&mut self, documents: &Documents<'_>) -> Result<()> {
+        let class = group::check(documents, &self.columns, |document, at, expected, found| {
+            let name = documents.names.and_then(|n| n.get(document)).map_or(self.folder.as_path(), Path::new);
+            let at = format!("document {}{at}", self.documents + document as u64);
+            Error::data(name, at, expected, found, "correct the source and prepare again")
+        })?;
+        if self.columns.is_whole() {
+            let longest = documents.offsets.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+            if longest > self.config.max_document as u64 {
+                return Err(Error::data(
+                    &self.folder,
+                    "longest document",
+                    format!("at most {} tokens", self.config.max_document),
+                    longest,
+                    "cut the documents, or raise max_document",
+                ));
+            }
+        }
+        self.largest_class = self.largest_class.max(class);
+        Ok(())
+    }
+
+    /// Writes the group, and ends the shard when it is large enough.
+    fn flush(&mut self) -> Result<()> {
+        let (rows, tokens) = (self.pending.rows() as u64, self.pending.tokens() as u64);
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut shard = match self.shard.take() {
+            Some(shard) => shard,
+            None => self.start_shard()?,
+        };
+        let batch = self.pending.take(&self.schema).map_err(|e| failed(&self.folder, e))?;
+        let offset = shard.writer.get_ref().written();
+        shard.writer.write(&batch).map_err(|e| failed(&self.folder.join(&shard.name), e))?;
+        let file = shard.writer.get_mut();
+        let bytes = file.written() - offset;
+        let xxh3 = format!("{:016x}", file.take_xxh3());
+        shard.batches.push(BatchEntry { offset, bytes, rows, tokens, xxh3 });
+        if offset + bytes >= self.config.shard_bytes {
+            self.end_shard(shard)
+        } else {
+            self.shard = Some(shard);
+            Ok(())
+        }
+    }
+
+    fn start_shard(&self) -> Result<OpenShard> {
+        let name = format!("shard-{:05}.arrow", self.done.len());
+        let path = self.folder.join(&name);
+        let file = WholeFile::create(path.clone())?;
+        let mut writer = FileWriter::try_new(file, &self.schema).map_err(|e| failed(&path, e))?;
+        // The digest of the first group starts after the header.
+        writer.get_mut().take_xxh3();
+        Ok(OpenShard { name, writer, batches: Vec::new() })
+    }
+
+    fn end_shard(&mut self, shard: OpenShard) -> Result<()> {
+        let file = shard.writer.into_inner().map_err(|e| failed(&self.folder.join(&shard.name), e))?;
+        let (bytes, sha256) = file.finish()?;
+        let rows = shard.batches.iter().map(|b| b.rows).sum();
+        let tokens = shard.batches.iter().map(|b| b.tokens).sum();
+        self.done.push(ShardEntry { file: shard.name, rows, tokens, bytes, sha256, batches: shard.batches });
+        Ok(())
+    }
+
+    /// Writes what is left, the digests and, last, the manifest, which it returns.
+    pub fn close(mut self, extra: Extra) -> Result<Manifest> {
+        self.flush()?;
+        if let Some(shard) = self.shard.take() {
+            self.end_shard(shard)?;
+        }
+        let n_classes = self.class_count(&extra)?;
+        let manifest = Manifest {
+            schema: manifest::SCHEMA,
+            kind: self.config.kind,
+            vocab_size: self.config.vocab_size,
+            n_features: self.config.n_features,
+            columns: self.config.columns.clone(),
+            n_values: self.config.n_values,
+            n_classes,
+            class_names: extra.class_names,
+            feature_names: extra.feature_names,
+            normalisation: extra.normalisation,
+            encoder: extra.encoder,
+            source: extra.source,
+            rows: self.done.iter().map(|s| s.rows).sum(),
+            tokens: self.done.iter().map(|s| s.tokens).sum(),
+            shards: std::mem::take(&mut self.done),
+        };
+        let path = self.folder.join(manifest::FILE_NAME);
+        if let Err(error) = manifest.check(&path) {
+            self.done = manifest.shards;
+            return Err(error);
+        }
+        let json = manifest.to_json();
+        write_whole(self.folder.join(SUMS_NAME), manifest.sums(&sha256(&json)).as_bytes())?;
+        sync_folder(&self.folder)?;
+        write_whole(path, &json)?;
+        self.closed = true;
+        sync_folder(&self.folder)?;
+        Ok(manifest)
+    }
+
+    fn class_count(&self, extra: &Extra) -> Result<Option<usize>> {
+        let seen = (self.largest_class + 1) as usize;
+        let given = extra.n_classes.or(extra.class_names.as_ref().map(Vec::len));
+        match given {
+            Some(n) if seen > n => Err(Error::data(
+                &self.folder,
+                "largest class",
+                format!("a class below {n}"),
+                self.largest_class,
+                "correct the labels, or the number and names of the classes",
+            )),
+            _ if !self.columns.has_classes() => Ok(given),
+            _ => Ok(Some(given.unwrap_or(seen.max(1)))),
+        }
+    }
+}
+
+impl Drop for ShardWriter {
+    /// Without a manifest the shards are of no use: they go.
+    fn drop(&mut self) {
+        if !self.closed {
+            self.shard = None;
+            for shard in &self.done {
+                let _ = fs::remove_file(self.folder.join(&shard.file));
+            }
+        }
+    }
+}
+
+/// Removes what a writer that was killed has left: shards without a manifest and unfinished files.
+fn remove_leftovers(folder: &Path) -> Result<()> {
+    let failed = |e| Error::storage(folder, "list", e);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let bare = name.strip_prefix('.').and_then(|n| n.strip_suffix(".part")).unwrap_or(&name);
+        let number = bare.strip_prefix("shard-").and_then(|n| n.strip_suffix(".arrow"));
+        let ours = number.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
+            || bare == SUMS_NAME
+            || bare == manifest::FILE_NAME;
+        if ours {
+            fs::remove_file(&path).map_err(|e| Error::storage(&path, "remove", e))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, source) => Error::storage(path, "write", source),
+        other => Error::storage(path, "write", std::io::Error::other(other)),
+    }
+}

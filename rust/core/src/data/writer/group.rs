@@ -1,0 +1,244 @@
+//! The group under construction, and the check of what goes into it.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Int32Array, ListArray, RecordBatch, StringArray, UInt16Array,
+    UInt32Array,
+};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_schema::{ArrowError, DataType, Schema};
+
+use super::{Documents, Elements, MAX_NAME};
+use crate::data::schema::{Columns, InputColumn, item};
+use crate::error::{Error, Result};
+
+/// Documents that wait for their group to be full.
+pub(super) struct Pending {
+    columns: Columns,
+    offsets: Vec<i32>,
+    narrow: Vec<u16>,
+    wide: Vec<u32>,
+    features: Vec<f32>,
+    labels: Vec<i32>,
+    label: Vec<i32>,
+    values: Vec<f32>,
+    names: Vec<String>,
+}
+
+impl Pending {
+    pub(super) fn new(columns: Columns) -> Self {
+        Self {
+            columns,
+            offsets: vec![0],
+            narrow: Vec::new(),
+            wide: Vec::new(),
+            features: Vec::new(),
+            labels: Vec::new(),
+            label: Vec::new(),
+            values: Vec::new(),
+            names: Vec::new(),
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.offsets.last().map_or(0, |&end| end as usize)
+    }
+
+    /// Takes tokens `range` of document `i`. Everything has been checked.
+    pub(super) fn push(&mut self, documents: &Documents<'_>, i: usize, range: Range<usize>) {
+        self.offsets.push((self.tokens() + range.len()) as i32);
+        match self.columns.input {
+            InputColumn::Tokens { vocab_size } if vocab_size <= 1 << 16 => match documents.elements {
+                Elements::U8(x) => self.narrow.extend(x[range.clone()].iter().map(|&v| u16::from(v))),
+                Elements::U16(x) => self.narrow.extend_from_slice(&x[range.clone()]),
+                Elements::U32(x) => self.narrow.extend(x[range.clone()].iter().map(|&v| v as u16)),
+                Elements::I64(x) => self.narrow.extend(x[range.clone()].iter().map(|&v| v as u16)),
+                Elements::F32(_) => {}
+            },
+            InputColumn::Tokens { .. } => match documents.elements {
+                Elements::U8(x) => self.wide.extend(x[range.clone()].iter().map(|&v| u32::from(v))),
+                Elements::U16(x) => self.wide.extend(x[range.clone()].iter().map(|&v| u32::from(v))),
+                Elements::U32(x) => self.wide.extend_from_slice(&x[range.clone()]),
+                Elements::I64(x) => self.wide.extend(x[range.clone()].iter().map(|&v| v as u32)),
+                Elements::F32(_) => {}
+            },
+            InputColumn::Features { n_features: f } => {
+                if let Elements::F32(x) = documents.elements {
+                    self.features.extend_from_slice(&x[range.start * f..range.end * f]);
+                }
+            }
+        }
+        if let Some(labels) = documents.labels {
+            self.labels.extend_from_slice(&labels[range]);
+        }
+        if let Some(label) = documents.label {
+            self.label.push(label[i]);
+        }
+        if let (Some(values), Some(k)) = (documents.values, self.columns.n_values) {
+            self.values.extend_from_slice(&values[i * k..(i + 1) * k]);
+        }
+        if self.columns.name {
+            self.names.push(documents.names.map_or_else(String::new, |n| n[i].clone()));
+        }
+    }
+
+    /// The group as a record batch; what is pending afterwards is nothing.
+    pub(super) fn take(&mut self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+        let columns = self.columns;
+        let taken = std::mem::replace(self, Self::new(columns));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(taken.offsets));
+        let list = |values: ArrayRef| -> Result<ArrayRef, ArrowError> {
+            let field = item(values.data_type().clone());
+            Ok(Arc::new(ListArray::try_new(field, offsets.clone(), values, None)?))
+        };
+        let floats = |values: Vec<f32>, width: usize| -> Result<ArrayRef, ArrowError> {
+            let values = Arc::new(Float32Array::from(values));
+            Ok(Arc::new(FixedSizeListArray::try_new(item(DataType::Float32), width as i32, values, None)?))
+        };
+        let mut arrays = vec![match columns.input {
+            InputColumn::Tokens { vocab_size } if vocab_size <= 1 << 16 => {
+                list(Arc::new(UInt16Array::from(taken.narrow)))?
+            }
+            InputColumn::Tokens { .. } => list(Arc::new(UInt32Array::from(taken.wide)))?,
+            InputColumn::Features { n_features } => list(floats(taken.features, n_features)?)?,
+        }];
+        if columns.labels {
+            arrays.push(list(Arc::new(Int32Array::from(taken.labels)))?);
+        }
+        if columns.label {
+            arrays.push(Arc::new(Int32Array::from(taken.label)));
+        }
+        if let Some(k) = columns.n_values {
+            arrays.push(floats(taken.values, k)?);
+        }
+        if columns.name {
+            arrays.push(Arc::new(StringArray::from(taken.names)));
+        }
+        RecordBatch::try_new(schema.clone(), arrays)
+    }
+}
+
+/// Checks counts and every value. Returns the largest class. `wrong(document, at, expected, found)` makes the error for
+/// a value; a count that does not fit is the caller's mistake.
+pub(super) fn check(
+    documents: &Documents<'_>,
+    columns: &Columns,
+    wrong: impl Fn(usize, &str, String, String) -> Error,
+) -> Result<i32> {
+    let n = check_offsets(documents, columns, &wrong)?;
+    let total = documents.offsets[n] as usize;
+    present("labels", columns.labels, documents.labels.map(<[i32]>::len), total)?;
+    present("label", columns.label, documents.label.map(<[i32]>::len), n)?;
+    let k = columns.n_values.unwrap_or(0);
+    present("values", columns.n_values.is_some(), documents.values.map(<[f32]>::len), n * k)?;
+    present("name", columns.name && documents.names.is_some(), documents.names.map(<[String]>::len), n)?;
+
+    let document_of =
+        |token: usize| documents.offsets.partition_point(|&o| o <= token as u64).saturating_sub(1);
+    let at_token = |token: usize, expected: String, found: String| {
+        let document = document_of(token);
+        wrong(document, &format!(", token {}", token as u64 - documents.offsets[document]), expected, found)
+    };
+    match (columns.input, documents.elements) {
+        (InputColumn::Tokens { vocab_size }, elements) => {
+            if let Some((token, found)) = first_bad_id(elements, vocab_size) {
+                return Err(at_token(token, format!("an id from 0 to {}", vocab_size - 1), found));
+            }
+        }
+        (InputColumn::Features { n_features }, Elements::F32(x)) => {
+            if let Some(i) = x.iter().position(|v| !v.is_finite()) {
+                let expected = format!("a finite number in feature {}", i % n_features);
+                return Err(at_token(i / n_features, expected, x[i].to_string()));
+            }
+        }
+        _ => return Err(Error::shape("features", "32-bit floats", "whole numbers")),
+    }
+    if let Some(i) = documents.values.and_then(|x| x.iter().position(|v| !v.is_finite())) {
+        return Err(wrong(i / k, "", "finite values".into(), "one that is not".into()));
+    }
+    if let Some(i) = documents.names.and_then(|x| x.iter().position(|v| v.len() > MAX_NAME)) {
+        return Err(wrong(i, "", format!("a name of at most {MAX_NAME} bytes"), "a longer one".into()));
+    }
+    let expected = || "a class from 0 on, or -1 for none".to_owned();
+    if let Some((token, c)) = documents.labels.and_then(|x| x.iter().enumerate().find(|(_, c)| **c < -1)) {
+        return Err(at_token(token, expected(), c.to_string()));
+    }
+    if let Some((i, c)) = documents.label.and_then(|x| x.iter().enumerate().find(|(_, c)| **c < -1)) {
+        return Err(wrong(i, "", expected(), c.to_string()));
+    }
+    let classes = documents.labels.into_iter().chain(documents.label).flatten();
+    Ok(classes.copied().max().unwrap_or(-1))
+}
+
+/// Offsets rise from 0 to the number of tokens. Returns the number of documents.
+fn check_offsets(
+    documents: &Documents<'_>,
+    columns: &Columns,
+    wrong: &impl Fn(usize, &str, String, String) -> Error,
+) -> Result<usize> {
+    let elements = match documents.elements {
+        Elements::U8(x) => x.len(),
+        Elements::U16(x) => x.len(),
+        Elements::U32(x) => x.len(),
+        Elements::I64(x) => x.len(),
+        Elements::F32(x) => x.len(),
+    };
+    let width = match columns.input {
+        InputColumn::Features { n_features } => n_features,
+        InputColumn::Tokens { .. } => 1,
+    };
+    if elements % width != 0 {
+        return Err(Error::shape("features", format!("a multiple of {width} numbers"), elements));
+    }
+    let total = (elements / width) as u64;
+    let offsets = documents.offsets;
+    let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else {
+        return Err(Error::shape("offsets", "one more than there are documents", "none"));
+    };
+    if first != 0 || last != total {
+        return Err(Error::shape("offsets", format!("0 to {total}"), format!("{first} to {last}")));
+    }
+    match offsets.windows(2).position(|w| w[0] >= w[1]) {
+        Some(i) if offsets[i] == offsets[i + 1] => {
+            Err(wrong(i, "", "at least one token".into(), "an empty document".into()))
+        }
+        Some(i) => Err(Error::shape(
+            format!("offset {}", i + 1),
+            format!("more than {}", offsets[i]),
+            offsets[i + 1],
+        )),
+        None => Ok(offsets.len() - 1),
+    }
+}
+
+fn present(column: &str, wanted: bool, found: Option<usize>, expected: usize) -> Result<()> {
+    match (wanted, found) {
+        (false, None) => Ok(()),
+        (true, Some(n)) if n == expected => Ok(()),
+        (true, Some(n)) => Err(Error::shape(format!("{column} count"), expected, n)),
+        (true, None) => Err(Error::shape(column, "the column that was declared", "none")),
+        (false, Some(_)) => Err(Error::shape(column, "none: the column was not declared", "values")),
+    }
+}
+
+/// Place and value of the first id that is not in 0..vocab_size.
+fn first_bad_id(elements: Elements<'_>, vocab_size: u32) -> Option<(usize, String)> {
+    fn find<T: Copy + ToString>(x: &[T], bad: impl Fn(T) -> bool) -> Option<(usize, String)> {
+        x.iter().position(|&v| bad(v)).map(|i| (i, x[i].to_string()))
+    }
+    match elements {
+        Elements::U8(x) => find(x, |v| u32::from(v) >= vocab_size),
+        Elements::U16(x) => find(x, |v| u32::from(v) >= vocab_size),
+        Elements::U32(x) => find(x, |v| v >= vocab_size),
+        Elements::I64(x) => find(x, |v| v < 0 || v >= i64::from(vocab_size)),
+        Elements::F32(x) => find(x, |_| true),
+    }
+}

@@ -1,0 +1,337 @@
+//! Damaged and lying data sets: always a typed error that names the place, never a panic, never wrong data.
+
+#![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
+
+mod shards;
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use shards::{Counted, edit_manifest, edit_shard, write_features};
+use ssm_hpn::data::shard::Wanted;
+use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, TargetKind, verify_shards};
+use ssm_hpn::{Error, Result};
+
+const ALL: Wanted = Wanted { labels: true, label: true, values: true };
+
+fn data_set() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(24, 30).write(folder.path(), |c| c.shard_bytes = 6000);
+    folder
+}
+
+/// Opens and reads everything as a loader would.
+fn read(folder: &Path, wanted: Wanted) -> Result<()> {
+    let data = Dataset::open(folder)?;
+    for group in 0..data.n_groups() {
+        data.read(group, wanted)?;
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T>, needles: &[&str]) {
+    match result {
+        Ok(_) => panic!("accepted; expected an error with {needles:?}"),
+        Err(error @ Error::Data { .. }) => {
+            let text = error.to_string();
+            for needle in needles {
+                assert!(text.contains(needle), "{text:?} lacks {needle:?}");
+            }
+            assert!(!text.contains('\n'), "more than one line: {text:?}");
+        }
+        Err(error) => panic!("not a data error: {error}"),
+    }
+}
+
+fn shard(folder: &Path) -> std::path::PathBuf {
+    folder.join("shard-00000.arrow")
+}
+
+#[test]
+fn a_folder_without_a_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(Dataset::open(folder.path()), &["manifest.json", "found none", "prepare"]);
+    refused(Dataset::open(folder.path().join("absent")), &["no such folder"]);
+    refused(verify_shards(folder.path()), &["manifest.json"]);
+}
+
+#[test]
+fn a_manifest_that_is_none() {
+    for (content, needle) in [
+        (&b""[..], "EOF"),
+        (b"{", "EOF"),
+        (b"\xff\xfe\x00", "JSON"),
+        (b"[]", "schema"),
+        (b"{}", "found none"),
+        (b"{\"schema\": 2}", "found version 2"),
+        (b"{\"schema\": 1}", "missing field"),
+    ] {
+        let folder = data_set();
+        fs::write(folder.path().join("manifest.json"), content).unwrap();
+        refused(Dataset::open(folder.path()), &["manifest.json", needle]);
+    }
+}
+
+#[test]
+fn a_manifest_cut_anywhere() {
+    let folder = data_set();
+    let path = folder.path().join("manifest.json");
+    let whole = fs::read(&path).unwrap();
+    let text = whole.len() - 1; // without the last newline it is still whole
+    for cut in (0..text).step_by(97).chain([text - 1]) {
+        fs::write(&path, &whole[..cut]).unwrap();
+        refused(Dataset::open(folder.path()), &["manifest.json"]);
+    }
+}
+
+#[test]
+fn a_manifest_that_lies() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 24] = [
+        (|m| m["rows"] = json!(1), "rows"),
+        (|m| m["tokens"] = json!(1), "tokens"),
+        (|m| m["surprise"] = json!(1), "surprise"),
+        (|m| m["kind"] = json!("images"), "images"),
+        (|m| m["vocab_size"] = json!(null), "vocab_size"),
+        (|m| m["n_features"] = json!(3), "columns"),
+        (|m| m["columns"] = json!(["tokens", "weights"]), "weights"),
+        (|m| m["columns"] = json!([]), "columns"),
+        (|m| m["n_classes"] = json!(null), "n_classes"),
+        (|m| m["class_names"] = json!(["one"]), "class_names"),
+        (|m| m["normalisation"] = json!({"mean": [0.0], "std": [1.0]}), "normalisation"),
+        (|m| m["shards"] = json!([]), "sum of its parts"),
+        (|m| m["shards"][0]["file"] = json!("../shard-00000.arrow"), "plain file name"),
+        (|m| m["shards"][0]["file"] = json!("/etc/passwd"), "plain file name"),
+        (|m| m["shards"][1]["file"] = json!("shard-00000.arrow"), "each file once"),
+        (|m| m["shards"][0]["sha256"] = json!("00"), "hexadecimal"),
+        (|m| m["shards"][0]["batches"][0]["xxh3"] = json!("x"), "hexadecimal"),
+        (|m| m["shards"][0]["batches"][1]["offset"] = json!(0), "no other batch"),
+        (|m| m["shards"][0]["batches"][0]["offset"] = json!(u64::MAX), "64 bits"),
+        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(u64::MAX / 2), "no other batch"),
+        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(0), "no other batch"),
+        (|m| m["shards"][0]["batches"][0]["rows"] = json!(0), "at least one document"),
+        (|m| m["shards"][0]["batches"][0]["tokens"] = json!(1_u64 << 40), "2147483647"),
+        (|m| m["shards"][0]["batches"][0]["rows"] = json!(1), "sum of its parts"),
+    ];
+    for (i, (change, needle)) in cases.into_iter().enumerate() {
+        let folder = data_set();
+        edit_manifest(folder.path(), change);
+        let result = Dataset::open(folder.path());
+        assert!(result.is_err(), "case {i} ({needle}) accepted");
+        refused(result, &["manifest.json", needle]);
+    }
+}
+
+/// Lies that only the shards can show.
+#[test]
+fn a_manifest_that_the_shards_contradict() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 5] = [
+        (
+            |m| {
+                // One document less in a batch, in its shard and in the whole.
+                for at in ["/shards/0/batches/0/rows", "/shards/0/rows", "/rows"] {
+                    let v = m.pointer_mut(at).unwrap();
+                    *v = json!(v.as_u64().unwrap() - 1);
+                }
+            },
+            "documents of",
+        ),
+        (
+            |m| {
+                for at in ["/shards/0/batches/0/tokens", "/shards/0/tokens", "/tokens"] {
+                    let v = m.pointer_mut(at).unwrap();
+                    *v = json!(v.as_u64().unwrap() + 1);
+                }
+            },
+            "documents of",
+        ),
+        (|m| m["vocab_size"] = json!(70_000), "column `tokens`"),
+        (|m| m["n_values"] = json!(3), "column `values`"),
+        (
+            |m| {
+                m["columns"] = json!(["tokens", "label", "values", "name"]);
+            },
+            "columns",
+        ),
+    ];
+    for (change, needle) in cases {
+        let folder = data_set();
+        edit_manifest(folder.path(), change);
+        refused(read(folder.path(), Wanted::default()), &["shard-00000.arrow", needle]);
+    }
+}
+
+#[test]
+fn a_shard_that_is_missing_or_no_file() {
+    let folder = data_set();
+    fs::remove_file(shard(folder.path())).unwrap();
+    refused(Dataset::open(folder.path()), &["shard-00000.arrow", "no such file"]);
+    fs::create_dir(shard(folder.path())).unwrap();
+    assert!(Dataset::open(folder.path()).is_err());
+}
+
+#[test]
+fn a_shard_cut_anywhere() {
+    let folder = data_set();
+    let path = shard(folder.path());
+    let whole = fs::read(&path).unwrap();
+    for cut in (0..whole.len()).step_by(61).chain([whole.len() - 1]) {
+        fs::write(&path, &whole[..cut]).unwrap();
+        refused(Dataset::open(folder.path()), &["shard-00000.arrow", "size", &format!("found {cut} bytes")]);
+        // The same with a manifest that was changed to agree on the size.
+        edit_manifest(folder.path(), |m| m["shards"][0]["bytes"] = json!(cut));
+        refused(read(folder.path(), ALL), &[]);
+        edit_manifest(folder.path(), |m| m["shards"][0]["bytes"] = json!(whole.len()));
+    }
+    fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
+    refused(Dataset::open(folder.path()), &["size"]);
+}
+
+#[test]
+fn a_shard_that_shrinks_after_it_was_opened() {
+    let folder = data_set();
+    let data = Dataset::open(folder.path()).unwrap();
+    data.read(0, ALL).unwrap();
+    let file = fs::File::options().write(true).open(shard(folder.path())).unwrap();
+    file.set_len(500).unwrap();
+    let last = data.shards()[0].entry().batches.len() as u64 - 1;
+    refused(data.read(last, ALL), &["shard-00000.arrow", "the end of the file"]);
+}
+
+/// Any flipped bit of any shard is found by its digests; those that a reader looks at, by the reader.
+#[test]
+fn flipped_bits() {
+    let folder = data_set();
+    let path = shard(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let data = Dataset::open(folder.path()).unwrap();
+    let batches = data.shards()[0].entry().batches.clone();
+    for at in (0..whole.len()).step_by(23) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&path, &bytes).unwrap();
+        let inside = batches.iter().any(|b| (b.offset..b.offset + b.bytes).contains(&(at as u64)));
+        let result = read(folder.path(), ALL);
+        if inside {
+            refused(result, &["xxh3"]);
+        } else if let Err(error) = result {
+            assert!(matches!(error, Error::Data { .. }), "{error}");
+        }
+        if at % 5 == 0 {
+            refused(verify_shards(folder.path()), &["shard-00000.arrow"]);
+        }
+    }
+}
+
+/// With digests that agree, whatever the library makes of the bytes: an error of ours or data that keeps the promises.
+#[test]
+fn malformed_messages_with_good_digests() {
+    let folder = data_set();
+    let path = shard(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let data = Dataset::open(folder.path()).unwrap();
+    let first = data.shards()[0].entry().batches[0].clone();
+    let (start, end) = (first.offset as usize, (first.offset + first.bytes) as usize);
+    let mut errors = 0;
+    let manifest = fs::read(folder.path().join("manifest.json")).unwrap();
+    for at in start..end {
+        for value in [0x00, 0x7f, 0x80, 0xff] {
+            // All of the metadata; of the body, a part.
+            if whole[at] == value || (at > start + 700 && at % 11 != 0) {
+                continue;
+            }
+            edit_shard(folder.path(), 0, |bytes| bytes[at] = value);
+            let data = Dataset::open(folder.path()).unwrap();
+            match data.read(0, ALL) {
+                Ok(group) => assert_eq!(group.documents() as u64, first.rows),
+                Err(Error::Data { .. }) => errors += 1,
+                Err(error) => panic!("byte {at} = {value}: {error}"),
+            }
+            fs::write(&path, &whole).unwrap();
+        }
+    }
+    fs::write(folder.path().join("manifest.json"), manifest).unwrap();
+    assert!(errors > 500, "only {errors} errors");
+}
+
+#[test]
+fn malformed_footers() {
+    let folder = data_set();
+    let path = shard(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let n = whole.len();
+    let length = i32::from_le_bytes(whole[n - 10..n - 6].try_into().unwrap()) as usize;
+    let mut errors = 0;
+    for at in n - 10 - length..n {
+        for value in [0x00, 0x7f, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            fs::write(&path, &bytes).unwrap();
+            match Dataset::open(folder.path()).unwrap().read(0, ALL) {
+                Ok(_) => {}
+                Err(Error::Data { .. }) => errors += 1,
+                Err(error) => panic!("byte {at} = {value}: {error}"),
+            }
+        }
+    }
+    assert!(errors > 500, "only {errors} errors");
+    let mut bytes = whole.clone();
+    bytes[n - 6..].copy_from_slice(b"PARROT");
+    fs::write(&path, &bytes).unwrap();
+    refused(read(folder.path(), ALL), &["ARROW1", "PARROT"]);
+}
+
+#[test]
+fn values_that_break_the_promises_are_named() {
+    let folder = data_set();
+    // Token i has id i: the last document is the first that breaks a smaller vocabulary by one.
+    let (tokens, rows) = (Dataset::open(folder.path()).unwrap().n_tokens(), 24);
+    edit_manifest(folder.path(), |m| m["vocab_size"] = json!(tokens - 1));
+    let last = Counted::varied(rows, 30).lengths[rows - 1] - 1;
+    let name = format!("(file-{})", rows - 1);
+    let needles = ["shard-0", "row ", &name, &format!("token {last}"), &format!("found {}", tokens - 1)];
+    refused(read(folder.path(), Wanted::default()), &needles);
+
+    let folder = data_set();
+    edit_manifest(folder.path(), |m| m["n_classes"] = json!(3));
+    let labels = Wanted { labels: true, ..Wanted::default() };
+    refused(read(folder.path(), labels), &["row 0", "(file-0)", "a class below 3", "found 3"]);
+    read(folder.path(), Wanted { label: true, ..Wanted::default() }).unwrap();
+    edit_manifest(folder.path(), |m| m["n_classes"] = json!(2));
+    refused(read(folder.path(), Wanted { label: true, ..Wanted::default() }), &["row 3", "found 2"]);
+
+    let target = TargetKind::TokenClass;
+    let config = LoaderConfig { target, packing: Packing::Pad, ..LoaderConfig::new(folder.path(), 4, 16) };
+    refused(Loader::open(config).unwrap().next(), &["shard-0", "a class below 2"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write_features(folder.path(), &[2, 3]);
+    // Number 7 of all: document 1, token 0, feature 1.
+    edit_shard(folder.path(), 0, |bytes| {
+        let pattern = [6.0_f32, 7.0, 8.0].map(f32::to_le_bytes).concat();
+        let at = bytes.windows(12).position(|w| w == pattern).unwrap() + 4;
+        bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    let needles = ["shard-00000.arrow", "row 1, token 0", "a finite number in feature 1", "found NaN"];
+    refused(read(folder.path(), Wanted::default()), &needles);
+}
+
+#[test]
+fn digests_beside_the_shards_are_compared() {
+    let folder = data_set();
+    verify_shards(folder.path()).unwrap();
+    let path = folder.path().join("SHA256SUMS");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen('a', "b", 1)).unwrap();
+    refused(verify_shards(folder.path()), &["SHA256SUMS", "line 1"]);
+    fs::write(&path, format!("{text}{text}")).unwrap();
+    refused(verify_shards(folder.path()), &["SHA256SUMS", "no more files"]);
+    fs::remove_file(&path).unwrap();
+    refused(verify_shards(folder.path()), &["SHA256SUMS"]);
+}

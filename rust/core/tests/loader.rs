@@ -1,0 +1,541 @@
+//! From documents to batches and back: round trip, coverage, targets, order, workers, resuming.
+
+#![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
+
+mod shards;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
+
+use proptest::prelude::*;
+use shards::{Counted, edit_shard, write_features};
+use ssm_hpn::Error;
+use ssm_hpn::data::schema::Kind;
+use ssm_hpn::data::shard::{Ids, Wanted};
+use ssm_hpn::data::{
+    Batch, Cursor, Dataset, Documents, Elements, Extra, Input, InputLimit, Limits, Loader, LoaderConfig,
+    Packing, ShardWriter, Target, TargetKind, WriterConfig, verify_shards,
+};
+
+const PACKINGS: [Packing; 3] = [Packing::Contiguous, Packing::BestFit, Packing::Pad];
+
+fn config(folder: &Path, packing: Packing) -> LoaderConfig {
+    // Windows of 150 tokens: several per epoch, several groups each.
+    LoaderConfig { packing, workers: 0, window: Some(150), ..LoaderConfig::new(folder, 4, 16) }
+}
+
+fn drain(loader: &mut Loader) -> Vec<(Batch, Cursor)> {
+    std::iter::from_fn(|| loader.next().unwrap()).collect()
+}
+
+fn stream(config: LoaderConfig) -> Vec<(Batch, Cursor)> {
+    drain(&mut Loader::open(config).unwrap())
+}
+
+fn tokens(batch: &Batch) -> &[u32] {
+    match &batch.input {
+        Input::Tokens(tokens) => tokens,
+        Input::Features(_) => panic!("features"),
+    }
+}
+
+/// Tokens of the documents of a batch, in order.
+fn documents(batch: &Batch) -> Vec<&[u32]> {
+    let piece = |s: &ssm_hpn::data::Segment| {
+        let row = s.row as usize * batch.length;
+        &tokens(batch)[row + s.start as usize..row + s.end as usize]
+    };
+    batch.segments.iter().map(piece).collect()
+}
+
+fn ids(stream: &[(Batch, Cursor)]) -> Vec<u32> {
+    stream.iter().flat_map(|(batch, _)| documents(batch).concat()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_written_is_read(
+        lengths in prop::collection::vec(1_usize..70, 1..40),
+        wide in any::<bool>(),
+        batch_tokens in 1_usize..100,
+        shard_bytes in 1_u64..8000,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Counted::new(&lengths);
+        let manifest = data.write(folder.path(), |c| {
+            c.vocab_size = Some(if wide { 70_000 } else { data.tokens() as u32 });
+            (c.batch_tokens, c.shard_bytes) = (batch_tokens, shard_bytes);
+        });
+        prop_assert_eq!((manifest.rows as usize, manifest.tokens as usize), (lengths.len(), data.tokens()));
+        let report = verify_shards(folder.path()).unwrap();
+        prop_assert_eq!((report.rows, report.tokens), (manifest.rows, manifest.tokens));
+        prop_assert_eq!(report.shards as usize, manifest.shards.len());
+
+        let set = Dataset::open(folder.path()).unwrap();
+        let (mut token, mut document) = (0, 0);
+        for g in 0..set.n_groups() {
+            let group = set.read(g, Wanted { labels: true, label: true, values: true }).unwrap();
+            for d in 0..group.documents() {
+                prop_assert_eq!(group.length(d), lengths[document]);
+                prop_assert_eq!(group.label.as_ref().unwrap()[d], document as i32 % 4 - 1);
+                let values = &group.values.as_ref().unwrap()[2 * d..2 * d + 2];
+                prop_assert_eq!(values, &[document as f32, document as f32 + 0.5]);
+                for (i, &label) in group.range(d).zip(group.labels(d)) {
+                    let id = match &group.ids {
+                        Ids::Narrow(ids) => ids[i] as usize,
+                        Ids::Wide(ids) => ids[i] as usize,
+                        Ids::Features(..) => panic!("features"),
+                    };
+                    prop_assert_eq!((id, label), (token, token as i32 % 5 - 1));
+                    token += 1;
+                }
+                document += 1;
+            }
+        }
+        prop_assert_eq!(token, data.tokens());
+    }
+
+    #[test]
+    fn every_token_comes_once_per_epoch_with_its_target(
+        lengths in prop::collection::vec(1_usize..50, 1..60),
+        length in 1_usize..40,
+        batch_size in 1_usize..9,
+        packing in prop::sample::select(PACKINGS.to_vec()),
+        shuffle in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Counted::new(&lengths);
+        data.write(folder.path(), |_| {});
+        let ends: HashSet<u32> = data.offsets()[1..].iter().map(|&o| o as u32 - 1).collect();
+        let limits = Limits {
+            input: InputLimit::Tokens { vocab_size: data.tokens() },
+            n_classes: Some(data.tokens()),
+            n_values: None,
+            d_model: None,
+        };
+        let config = LoaderConfig {
+            length, batch_size, shuffle, seed, epochs: Some(2), ..config(folder.path(), packing)
+        };
+        let mut seen = Vec::new();
+        for (batch, _) in stream(config) {
+            batch.check(&limits).unwrap();
+            prop_assert!(batch.rows <= batch_size && batch.length <= length);
+            let Target::TokenClass(target) = &batch.target else { panic!("no targets") };
+            for s in &batch.segments {
+                let row = s.row as usize * batch.length;
+                let piece = row + s.start as usize..row + s.end as usize;
+                let ids = &tokens(&batch)[piece.clone()];
+                for (j, (&id, &target)) in ids.iter().zip(&target[piece]).enumerate() {
+                    // Successive tokens of one document, and after each the one that follows in the document.
+                    prop_assert_eq!(id, ids[0] + j as u32);
+                    prop_assert_eq!(target, if ends.contains(&id) { -1 } else { id as i32 + 1 });
+                }
+                let inner = &ids[..ids.len() - 1];
+                prop_assert!(inner.iter().all(|id| !ends.contains(id)), "a segment goes over a document's end");
+                seen.extend_from_slice(ids);
+            }
+            let inside: usize = batch.segments.iter().map(|s| (s.end - s.start) as usize).sum();
+            let padding = tokens(&batch).len() - inside;
+            prop_assert!(target.iter().filter(|&&t| t == -1).count() >= padding);
+        }
+        let n = data.tokens();
+        for epoch in seen.chunks(n) {
+            let mut epoch = epoch.to_vec();
+            epoch.sort_unstable();
+            prop_assert!(epoch.into_iter().eq(0..n as u32));
+        }
+        prop_assert_eq!(seen.len(), 2 * n);
+    }
+}
+
+#[test]
+fn sha256sum_accepts_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(50, 30).write(folder.path(), |_| {});
+    let Ok(output) = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(folder.path()).output()
+    else {
+        return; // not on this machine
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("manifest.json: OK"));
+}
+
+/// Restores at every position and compares the rest of the stream.
+fn assert_resumes_everywhere(config: &LoaderConfig) {
+    let whole = stream(config.clone());
+    assert!(whole.len() > 6, "only {} batches", whole.len());
+    let mut loader = Loader::open(config.clone()).unwrap();
+    for i in 0..=whole.len() {
+        let cursor = if i == 0 { Cursor::default() } else { whole[i - 1].1 };
+        // As it travels through a checkpoint.
+        loader.seek(Cursor::from_json(&cursor.to_json()).unwrap()).unwrap();
+        assert_eq!(drain(&mut loader), whole[i..], "after batch {i}");
+    }
+}
+
+#[test]
+fn every_position_resumes_at_the_very_next_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(60, 14).write(folder.path(), |_| {});
+    for packing in PACKINGS {
+        for shuffle in [false, true] {
+            for workers in [0, 2] {
+                let config =
+                    LoaderConfig { shuffle, workers, epochs: Some(2), ..config(folder.path(), packing) };
+                assert_resumes_everywhere(&config);
+                let limited = LoaderConfig { epochs: None, max_batches: Some(9), ..config.clone() };
+                assert_resumes_everywhere(&limited);
+                if packing != Packing::Contiguous {
+                    for target in [TargetKind::SequenceClass, TargetKind::SequenceValues] {
+                        assert_resumes_everywhere(&LoaderConfig { target, ..config.clone() });
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_stream_does_not_depend_on_workers_and_prefetch() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(80, 40).write(folder.path(), |_| {});
+    for packing in PACKINGS {
+        let base = LoaderConfig { epochs: Some(3), ..config(folder.path(), packing) };
+        let expected = stream(base.clone());
+        for (workers, prefetch) in [(1, 1), (1, 4), (2, 1), (3, 8), (8, 2)] {
+            let found = stream(LoaderConfig { workers, prefetch, ..base.clone() });
+            assert_eq!(found, expected, "{packing:?}, {workers} workers, {prefetch} ahead");
+        }
+    }
+}
+
+#[test]
+fn a_batch_larger_than_the_data_spans_epochs_and_windows() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::new(&[5, 3]).write(folder.path(), |_| {});
+    for workers in [0, 2] {
+        let config = LoaderConfig { workers, epochs: Some(7), ..config(folder.path(), Packing::Pad) };
+        let batches = stream(config);
+        let rows: Vec<usize> = batches.iter().map(|(b, _)| b.rows).collect();
+        assert_eq!(rows, [4, 4, 4, 2]); // 7 epochs of 2 documents
+        let epochs: Vec<u64> = batches.iter().map(|(_, c)| c.epoch).collect();
+        assert_eq!(epochs, [2, 4, 6, 7]);
+        assert_eq!(batches[3].1.batches, 4);
+    }
+}
+
+#[test]
+fn orders_differ_between_epochs_and_seeds_and_lie_still_without_shuffle() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(80, 20);
+    data.write(folder.path(), |_| {});
+    let n = data.tokens();
+    let order = |seed, shuffle| {
+        ids(&stream(LoaderConfig {
+            seed,
+            shuffle,
+            epochs: Some(2),
+            ..config(folder.path(), Packing::Contiguous)
+        }))
+    };
+    let (a, b, plain) = (order(1, true), order(2, true), order(1, false));
+    assert_ne!(a[..n], a[n..], "epochs");
+    assert_ne!(a, b, "seeds");
+    assert_eq!(a, order(1, true));
+    assert!(plain.iter().copied().eq((0..n as u32).chain(0..n as u32)), "not in the order of the files");
+    // Rows of a batch come from distant places: neighbours in the stream are rarely neighbours in the data.
+    let rows = stream(LoaderConfig { epochs: Some(1), ..config(folder.path(), Packing::Contiguous) });
+    let starts: Vec<u32> = rows.iter().flat_map(|(b, _)| documents(b).into_iter().map(|d| d[0])).collect();
+    let adjacent = starts.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 20).count();
+    assert!(adjacent * 2 < starts.len(), "{adjacent} of {} neighbours stayed together", starts.len());
+}
+
+#[test]
+fn rows_of_a_padded_batch_are_as_long_as_the_longest_rounded_up() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::new(&[3, 9, 1, 2, 30, 1, 1, 1]).write(folder.path(), |_| {});
+    let config = LoaderConfig { shuffle: false, epochs: Some(1), ..config(folder.path(), Packing::Pad) };
+    let lengths: Vec<usize> = stream(config).iter().map(|(b, _)| b.length).collect();
+    assert_eq!(lengths, [16, 16, 8]); // longest 9; the 30 as 16 and 14, between 1s; the last 1
+}
+
+#[test]
+fn labels_and_values_belong_to_their_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(60, 16);
+    data.write(folder.path(), |_| {});
+    for packing in [Packing::BestFit, Packing::Pad] {
+        let base = LoaderConfig { epochs: Some(1), ..config(folder.path(), packing) };
+        for (batch, _) in stream(LoaderConfig { target: TargetKind::SequenceClass, ..base.clone() }) {
+            let Target::SequenceClass(classes) = &batch.target else { panic!() };
+            let expected =
+                documents(&batch).into_iter().map(|d| data.document_of(d[0] as usize) as i32 % 4 - 1);
+            assert!(classes.iter().copied().eq(expected));
+        }
+        for (batch, _) in stream(LoaderConfig { target: TargetKind::SequenceValues, ..base }) {
+            let Target::SequenceValues(values) = &batch.target else { panic!() };
+            let first = documents(&batch).into_iter().map(|d| data.document_of(d[0] as usize) as f32);
+            assert!(values.chunks(2).map(|v| v[0]).eq(first));
+        }
+    }
+    for packing in PACKINGS {
+        let target = TargetKind::TokenClass;
+        for (batch, _) in stream(LoaderConfig { epochs: Some(1), target, ..config(folder.path(), packing) }) {
+            let Target::TokenClass(classes) = &batch.target else { panic!() };
+            let mut inside = vec![false; classes.len()];
+            for s in &batch.segments {
+                let row = s.row as usize * batch.length;
+                for i in row + s.start as usize..row + s.end as usize {
+                    assert_eq!(classes[i], tokens(&batch)[i] as i32 % 5 - 1);
+                    inside[i] = true;
+                }
+            }
+            assert!(classes.iter().zip(&inside).all(|(&c, &inside)| inside || c == -1));
+        }
+    }
+}
+
+#[test]
+fn a_document_with_a_target_of_its_own_is_never_cut_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::new(&[5, 17, 5]).write(folder.path(), |_| {});
+    let base = LoaderConfig {
+        epochs: Some(1),
+        target: TargetKind::SequenceClass,
+        ..config(folder.path(), Packing::Pad)
+    };
+    let error = Loader::open(base.clone()).unwrap().next().unwrap_err();
+    assert!(matches!(error, Error::Data { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("row 1") && text.contains("found 17") && text.contains("data.truncate"), "{text}");
+    let batches = stream(LoaderConfig { truncate: true, ..base.clone() });
+    assert_eq!(batches.iter().flat_map(|(b, _)| documents(b)).map(<[u32]>::len).max(), Some(16));
+    let packing = Packing::Contiguous;
+    assert!(matches!(Loader::open(LoaderConfig { packing, ..base }), Err(Error::Config { .. })));
+}
+
+#[test]
+fn features_travel_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    write_features(folder.path(), &[4, 7, 2, 9]);
+    let target = TargetKind::SequenceClass;
+    let config =
+        LoaderConfig { epochs: Some(1), target, shuffle: false, ..config(folder.path(), Packing::BestFit) };
+    let mut seen = Vec::new();
+    for (batch, _) in stream(config) {
+        let limits = Limits {
+            input: InputLimit::Features { n_features: 3 },
+            n_classes: Some(4),
+            n_values: None,
+            d_model: None,
+        };
+        batch.check(&limits).unwrap();
+        let (Input::Features(x), Target::SequenceClass(classes)) = (&batch.input, &batch.target) else {
+            panic!()
+        };
+        for (s, &class) in batch.segments.iter().zip(classes) {
+            let row = s.row as usize * batch.length;
+            let piece = &x[3 * (row + s.start as usize)..3 * (row + s.end as usize)];
+            assert!(piece.windows(2).all(|w| w[1] == w[0] + 1.0));
+            seen.push((class, piece.len() / 3, piece[0]));
+        }
+    }
+    seen.sort_by_key(|s| s.0);
+    assert_eq!(seen, [(0, 4, 0.0), (1, 7, 12.0), (2, 2, 33.0), (3, 9, 39.0)]);
+}
+
+#[test]
+fn an_error_comes_at_its_place_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(60, 14);
+    let manifest = data.write(folder.path(), |_| {});
+    let last = manifest.shards.len() - 1;
+    let base = LoaderConfig { shuffle: false, epochs: Some(1), ..config(folder.path(), Packing::Pad) };
+    let good = stream(base.clone());
+    let place = manifest.shards[last].batches.last().unwrap().offset as usize;
+    edit_shard(folder.path(), last, |bytes| bytes[place] ^= 1);
+    for workers in [0, 1, 3] {
+        let mut loader = Loader::open(LoaderConfig { workers, ..base.clone() }).unwrap();
+        let mut handed = 0;
+        let error = loop {
+            match loader.next() {
+                Ok(next) => assert_eq!(next.unwrap().0, good[handed].0),
+                Err(error) => break error,
+            }
+            handed += 1;
+        };
+        assert!(matches!(error, Error::Data { .. }), "{error}");
+        assert!(handed > 0 && handed < good.len());
+        assert_eq!(loader.position().batches, handed as u64);
+        assert_eq!(loader.next().unwrap_err().to_string(), error.to_string());
+    }
+}
+
+#[test]
+fn a_position_of_other_data_or_settings_is_refused() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Counted::varied(30, 14).write(a.path(), |_| {});
+    Counted::varied(31, 14).write(b.path(), |_| {});
+    let base = config(a.path(), Packing::Contiguous);
+    let mut loader = Loader::open(base.clone()).unwrap();
+    let (_, cursor) = loader.next().unwrap().unwrap();
+    let refused = |config: LoaderConfig| Loader::open(config).unwrap().seek(cursor).is_err();
+    assert!(refused(LoaderConfig { path: b.path().into(), ..base.clone() }));
+    assert!(refused(LoaderConfig { seed: 1, ..base.clone() }));
+    assert!(refused(LoaderConfig { length: 17, ..base.clone() }));
+    assert!(refused(LoaderConfig { packing: Packing::Pad, ..base.clone() }));
+    assert!(refused(LoaderConfig { shuffle: false, ..base.clone() }));
+    assert!(!refused(LoaderConfig { batch_size: 2, workers: 1, prefetch: 9, ..base }));
+    assert!(loader.seek(Cursor { window: 1 << 40, ..cursor }).is_err());
+    loader.seek(Cursor { row: 1 << 40, ..cursor }).unwrap();
+    assert!(matches!(loader.next(), Err(Error::Config { .. })));
+    assert!(Cursor::from_json("{\"epoch\":-1}").is_err());
+}
+
+#[test]
+fn the_position_is_that_of_the_last_batch_handed_out() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(60, 14).write(folder.path(), |_| {});
+    let mut loader =
+        Loader::open(LoaderConfig { workers: 3, prefetch: 8, ..config(folder.path(), Packing::Contiguous) })
+            .unwrap();
+    for _ in 0..5 {
+        let (_, cursor) = loader.next().unwrap().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2)); // the threads read on
+        assert_eq!(loader.position(), cursor);
+    }
+    drop(loader); // in the middle of the stream: the threads must end
+}
+
+#[test]
+fn a_configuration_that_contradicts_itself_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(9, 9).write(folder.path(), |c| {
+        c.columns = vec!["tokens".into()];
+        c.n_values = None;
+    });
+    let base = config(folder.path(), Packing::Pad);
+    for (key, bad) in [
+        ("data.batch_size", LoaderConfig { batch_size: 0, ..base.clone() }),
+        ("data.length", LoaderConfig { length: 0, ..base.clone() }),
+        ("data.batch_size x", LoaderConfig { batch_size: 1 << 16, length: 1 << 24, ..base.clone() }),
+        ("data.workers", LoaderConfig { workers: 65, ..base.clone() }),
+        ("data.prefetch", LoaderConfig { prefetch: 0, ..base.clone() }),
+        ("data.epochs", LoaderConfig { epochs: Some(0), ..base.clone() }),
+        ("data.window", LoaderConfig { window: Some(0), ..base.clone() }),
+        ("data.target", LoaderConfig { target: TargetKind::TokenClass, ..base.clone() }),
+        ("data.target", LoaderConfig { target: TargetKind::SequenceValues, ..base.clone() }),
+    ] {
+        let error = Loader::open(bad).err().unwrap_or_else(|| panic!("{key} accepted"));
+        assert!(matches!(error, Error::Config { .. }), "{error}");
+        assert!(error.to_string().starts_with(key), "{error}");
+    }
+    let text = r#"{"path":"x","batch_size":8,"length":256,"packing":"best_fit","shufle":true}"#;
+    let error = LoaderConfig::from_json(text).unwrap_err().to_string();
+    assert!(error.contains("shufle"), "{error}");
+}
+
+#[test]
+fn the_writer_refuses_what_it_cannot_store_and_stays_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens", "label", "name"]);
+    config.vocab_size = Some(10);
+    config.max_document = 4;
+    let mut writer = ShardWriter::create(folder.path(), config.clone()).unwrap();
+    let names = ["a.txt".to_owned(), "b.txt".to_owned()];
+    let good = Documents {
+        elements: Elements::I64(&[1, 2, 9]),
+        offsets: &[0, 1, 3],
+        labels: None,
+        label: Some(&[0, 2]),
+        values: None,
+        names: Some(&names),
+    };
+    writer.append(&good).unwrap();
+    let bad = Documents { elements: Elements::I64(&[1, 2, 10]), ..good };
+    let text = writer.append(&bad).unwrap_err().to_string();
+    assert!(text.starts_with("b.txt: document 3, token 1: expected an id from 0 to 9, found 10"), "{text}");
+    for (bad, needle) in [
+        (Documents { elements: Elements::I64(&[-1, 2, 3]), ..good }, "found -1"),
+        (Documents { elements: Elements::F32(&[0.5, 0.5, 0.5]), ..good }, "found 0.5"),
+        (Documents { offsets: &[0, 0, 3], ..good }, "an empty document"),
+        (Documents { offsets: &[0, 5, 3], ..good }, "offset 2"),
+        (Documents { offsets: &[0, 1, 2], ..good }, "offsets: expected 0 to 3"),
+        (Documents { offsets: &[], ..good }, "offsets"),
+        (Documents { label: None, ..good }, "label: expected the column"),
+        (Documents { label: Some(&[0]), ..good }, "label count: expected 2, found 1"),
+        (Documents { label: Some(&[0, -2]), ..good }, "found -2"),
+        (Documents { values: Some(&[0.0]), ..good }, "values: expected none"),
+        (Documents { names: Some(&names[..1]), ..good }, "name count"),
+        (Documents { elements: Elements::U8(&[0; 9]), offsets: &[0, 1, 9], ..good }, "at most 4 tokens"),
+    ] {
+        let text = writer.append(&bad).unwrap_err().to_string();
+        assert!(text.contains(needle), "{text} lacks {needle}");
+    }
+    let manifest =
+        writer.close(Extra { encoder: serde_json::json!({"kind": "ids"}), ..Extra::default() }).unwrap();
+    assert_eq!((manifest.rows, manifest.tokens, manifest.n_classes), (2, 3, Some(3)));
+    verify_shards(folder.path()).unwrap();
+    assert!(
+        matches!(ShardWriter::create(folder.path(), config), Err(Error::Data { .. })),
+        "overwrote a data set"
+    );
+}
+
+#[test]
+fn a_writer_that_does_not_close_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
+    config.vocab_size = Some(256);
+    (config.batch_tokens, config.shard_bytes) = (4, 1);
+    let count = || std::fs::read_dir(folder.path()).unwrap().count();
+    let documents = Documents {
+        elements: Elements::U8(b"abcdefgh"),
+        offsets: &[0, 4, 8],
+        labels: None,
+        label: None,
+        values: None,
+        names: None,
+    };
+    let mut writer = ShardWriter::create(folder.path(), config.clone()).unwrap();
+    writer.append(&documents).unwrap();
+    assert!(count() > 0);
+    drop(writer);
+    assert_eq!(count(), 0);
+    // What a killed one leaves is cleared by the next; files of others stay.
+    std::fs::write(folder.path().join("shard-00007.arrow"), b"x").unwrap();
+    std::fs::write(folder.path().join(".shard-00008.arrow.part"), b"x").unwrap();
+    std::fs::write(folder.path().join("notes.txt"), b"x").unwrap();
+    let empty = ShardWriter::create(folder.path(), config.clone()).unwrap();
+    assert_eq!(count(), 1);
+    assert!(matches!(empty.close(Extra::default()), Err(Error::Data { .. })), "a data set without documents");
+    // Labels beyond the class count are refused at the end, and nothing stays.
+    config.columns.push("label".into());
+    let mut writer = ShardWriter::create(folder.path(), config).unwrap();
+    writer.append(&Documents { label: Some(&[0, 3]), ..documents }).unwrap();
+    let error = writer.close(Extra { n_classes: Some(3), ..Extra::default() }).unwrap_err();
+    assert!(error.to_string().contains("expected a class below 3, found 3"), "{error}");
+    assert_eq!(count(), 1);
+}
+
+#[test]
+fn long_documents_are_cut_for_the_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
+    (config.vocab_size, config.max_document) = (Some(256), 10);
+    let mut writer = ShardWriter::create(folder.path(), config).unwrap();
+    let documents = Documents {
+        elements: Elements::U8(&[7; 25]),
+        offsets: &[0, 25],
+        labels: None,
+        label: None,
+        values: None,
+        names: None,
+    };
+    writer.append(&documents).unwrap();
+    let manifest = writer.close(Extra::default()).unwrap();
+    assert_eq!((manifest.rows, manifest.tokens), (3, 25));
+}
