@@ -28,7 +28,7 @@ pub enum HeadConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrototypeConfig {
-    /// Number of classes; absent for a loss that has none.
+    /// Number of classes; without meaning for the regression loss, which has none.
     #[serde(default)]
     pub n_classes: Option<usize>,
     /// Length Q of a prototype (with the regression coordinate of the joint loss); absent: chosen by
@@ -261,10 +261,7 @@ impl PrototypeConfig {
     fn classes(&self) -> Result<usize> {
         let key = "model.head.n_classes";
         match (self.loss, self.n_classes) {
-            (LossConfig::Regression { .. }, None) => Ok(0),
-            (LossConfig::Regression { .. }, Some(n)) => {
-                Err(Error::config(key, "no classes for the regression loss", n, "leave it out"))
-            }
+            (LossConfig::Regression { .. }, _) => Ok(0),
             (_, Some(n)) if (2..=i32::MAX as usize).contains(&n) => Ok(n),
             (_, found) => {
                 let found = found.map_or("nothing".to_owned(), |n| n.to_string());

@@ -8,8 +8,7 @@
 //! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
 
 use super::config::{LinearConfig, LinearLoss};
-use super::prototype_head::stride;
-use super::rows::{chunk_rows, next_multiple};
+use super::rows::{chunk_rows, next_multiple, stride};
 use super::{Accuracy, Head, HeadReport, Targets};
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};

@@ -15,7 +15,8 @@
 use super::config::{LossConfig, Placement, Plan, Projection, PrototypeConfig};
 use super::losses::{self, Range, Softmax};
 use super::rows::{
-    ABSOLUTE, Direction, FIELDS, LOSS, Record, SQUARED, chunk_rows, dots, for_each_block, scale, totals,
+    ABSOLUTE, Direction, FIELDS, LOSS, Record, SQUARED, chunk_rows, dots, for_each_block, scale, stride,
+    totals,
 };
 use super::{Accuracy, Head, HeadReport, Targets};
 use crate::error::Result;
@@ -25,21 +26,6 @@ use crate::numeric::Scalar;
 use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec, Params};
 use crate::simd::{self, Kernel, Vector};
-
-/// Above so many classes only about [`SAMPLE`] predictions of a call are looked at.
-const CLASSES_ALL: usize = 4096;
-
-/// Predictions looked at above [`CLASSES_ALL`] classes: every n/256-th row, rounded up.
-const SAMPLE: usize = 256;
-
-/// Every how many rows a prediction is looked at.
-pub(super) fn stride(accuracy: Accuracy, n: usize, classes: usize) -> Option<usize> {
-    match accuracy {
-        Accuracy::Skip => None,
-        Accuracy::Count if classes <= CLASSES_ALL => Some(1),
-        Accuracy::Count => Some(n.div_ceil(SAMPLE).max(1)),
-    }
-}
 
 /// A prototype head; see the module.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::Accuracy;
 use crate::numeric::Scalar;
 use crate::simd::Vector;
 
@@ -36,6 +37,21 @@ pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
 /// Rows of scores for this many classes that are in memory at a time: 4 MiB of f32, but at least 32 rows.
 pub fn chunk_rows(n: usize, classes: usize) -> usize {
     ((1 << 20) / classes.max(1)).max(32).min(n)
+}
+
+/// Above so many classes only about [`SAMPLE`] predictions of a call are looked at.
+const CLASSES_ALL: usize = 4096;
+
+/// Predictions looked at above [`CLASSES_ALL`] classes: every n/256-th row, rounded up.
+const SAMPLE: usize = 256;
+
+/// Every how many rows a prediction is looked at.
+pub fn stride(accuracy: Accuracy, n: usize, classes: usize) -> Option<usize> {
+    match accuracy {
+        Accuracy::Skip => None,
+        Accuracy::Count if classes <= CLASSES_ALL => Some(1),
+        Accuracy::Count => Some(n.div_ceil(SAMPLE).max(1)),
+    }
 }
 
 /// Rows from row `first` to the next one whose index is a multiple of `stride`.

@@ -315,7 +315,6 @@ fn settings_that_contradict_each_other_name_the_key_to_change() {
         ),
         (r#"{"kind":"prototype"}"#, "n_classes"),
         (r#"{"kind":"prototype","n_classes":1}"#, "n_classes"),
-        (r#"{"kind":"prototype","n_classes":2,"loss":{"kind":"regression","low":0,"high":1}}"#, "n_classes"),
         (r#"{"kind":"prototype","n_classes":9,"dim":1}"#, "dim"),
         (r#"{"kind":"prototype","n_classes":9,"dim":2,"loss":{"kind":"joint","low":0,"high":1}}"#, "dim"),
         (r#"{"kind":"prototype","n_classes":9,"dim":7,"prototypes":"simplex"}"#, "dim"),

@@ -16,7 +16,7 @@ use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dx};
 use crate::params::init::{normal, stream};
 use crate::simd::{self, Kernel, Vector, math};
 
-const STEPS: usize = 1000;
+const STEPS: usize = 2000;
 const SHARPNESS: [f64; 2] = [5.0, 4000.0];
 const RATE: [f64; 2] = [0.05, 3e-4];
 
@@ -25,9 +25,23 @@ fn between(ends: [f64; 2], step: usize) -> f32 {
     (ends[0] * (ends[1] / ends[0]).powf(step as f64 / (STEPS - 1) as f64)) as f32
 }
 
-/// `classes` well separated unit vectors `[classes, dim]`.
+/// Most starts of [`separate`], and operations of one step that decide how many of them are taken.
+const STARTS: usize = 4;
+const START_COST: usize = 1_300_000;
+
+/// `classes` well separated unit vectors `[classes, dim]`: the best of several starts where they cost little.
 pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
-    let mut p: Vec<f32> = random(classes, dim, seed).into_iter().map(|x| x as f32).collect();
+    let starts = (START_COST / (classes * classes * dim.max(32)).max(1)).clamp(1, STARTS);
+    let random = random(starts * classes, dim, seed);
+    let found: Vec<_> =
+        random.par_chunks_exact(classes * dim).map(|start| descend(start, classes, dim)).collect();
+    let best = found.iter().reduce(|best, other| if other.0 < best.0 { other } else { best });
+    unit_rows(&best.expect("at least one start").1, dim)
+}
+
+/// The best prototypes met on the way down from a start, and their largest cosine.
+fn descend(start: &[f64], classes: usize, dim: usize) -> (f32, Vec<f32>) {
+    let mut p: Vec<f32> = start.iter().map(|&x| x as f32).collect();
     let mut best = (f32::INFINITY, p.clone());
     let mut w = vec![0.0_f32; classes * classes];
     let mut sums = vec![0.0_f32; classes];
@@ -51,7 +65,7 @@ pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
         pull(&w, &p, dim, &mut descent.gradient);
         descent.step(&mut p, dim, classes as f64 / total, between(RATE, step));
     }
-    unit_rows(&best.1, dim)
+    best
 }
 
 /// `extra` more prototypes behind those of `rows` `[classes, dim]`, which stay as they are: each new one where its

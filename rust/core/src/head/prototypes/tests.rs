@@ -91,27 +91,33 @@ fn the_largest_cosine_is_that_of_all_pairs_across_tiles() {
     assert_eq!(largest_cosine(&rows[..dim], dim), -1.0);
 }
 
-#[test]
-fn optimised_prototypes_reach_the_table_for_any_seed() {
-    // Reached by the reference to this many digits; 1 % of the distance to 1 is the slack for another start.
-    for (classes, dim, reached) in [(100, 3, 0.9335), (100, 10, 0.3367), (100, 25, 0.1112), (10, 3, 0.4045)] {
-        for seed in 0..3 {
-            let rows = separate(classes, dim, seed);
-            assert_unit(&rows, dim);
-            let found = largest(&rows, dim);
-            let allowed = reached + 0.01 * (1.0 - reached);
-            assert!(
-                found <= allowed,
-                "{classes} classes, {dim} dimensions, seed {seed}: {found} over {allowed}"
-            );
-        }
-    }
-    assert!(largest(&separate(100, 10, 0), 10) <= 0.345);
-    assert!(largest(&separate(100, 25, 0), 25) <= 0.115);
+/// Spread of the largest cosine between starts.
+const SLACK: f64 = 0.002;
+
+fn assert_reaches(classes: usize, dim: usize, seed: u64, reached: f64) {
+    let start = std::time::Instant::now();
+    let rows = separate(classes, dim, seed);
+    let seconds = start.elapsed().as_secs_f64();
+    assert_unit(&rows, dim);
+    let found = largest_cosine(&rows, dim);
+    println!("{classes} classes, {dim} dimensions, seed {seed}: {found:.4} of {reached} in {seconds:.2} s");
+    assert!(
+        found <= reached + SLACK,
+        "{classes} classes, {dim} dimensions, seed {seed}: {found} of {reached}"
+    );
 }
 
 #[test]
-#[ignore = "a minute of optimisation"]
+fn optimised_prototypes_reach_the_table_for_any_seed() {
+    for (classes, dim, reached) in [(100, 3, 0.9335), (100, 10, 0.3367), (100, 25, 0.1112), (10, 3, 0.4045)] {
+        for seed in 0..2 {
+            assert_reaches(classes, dim, seed, reached);
+        }
+    }
+}
+
+#[test]
+#[ignore = "half a minute of optimisation"]
 fn optimised_prototypes_reach_the_table_for_many_classes() {
     let table = [
         (200, 3, 0.9667),
@@ -125,11 +131,7 @@ fn optimised_prototypes_reach_the_table_for_many_classes() {
         (1000, 100, 0.0981),
     ];
     for (classes, dim, reached) in table {
-        let start = std::time::Instant::now();
-        let found = largest_cosine(&separate(classes, dim, 0), dim);
-        println!("{classes} {dim}: {found:.4} of {reached} in {:.2} s", start.elapsed().as_secs_f64());
-        let allowed = reached + 0.01 * (1.0 - reached);
-        assert!(found <= allowed, "{classes} classes, {dim} dimensions: {found} over {allowed}");
+        assert_reaches(classes, dim, 0, reached);
     }
 }
 
