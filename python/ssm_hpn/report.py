@@ -1,8 +1,8 @@
 """`report.html`: one file that needs no network, made from the other files of a run's folder alone, at any time.
 
-config.toml and metrics.jsonl are needed; environment.json, evaluation.json (confusion matrix), baselines.json (tables
-fitted to the same bytes) and samples.jsonl (continuations of a prompt) are shown where they are. The same files give
-the same bytes: nothing here looks at the clock.
+config.toml and metrics.jsonl are needed; environment.json, evaluation.json (confusion matrix), summary.json (metrics on
+all held-out data), baselines.json (tables fitted to the same bytes) and samples.jsonl (continuations of a prompt) are
+shown where they are. The same files give the same bytes: nothing here looks at the clock.
 """
 
 import json
@@ -50,6 +50,7 @@ class RunRecord:
     config_text: str
     environment: dict[str, Any]
     evaluation: dict[str, Any]
+    summary: dict[str, Any]
     baselines: list[dict[str, Any]]
     samples: list[dict[str, Any]]
 
@@ -113,6 +114,7 @@ def read_run(folder: Path) -> RunRecord:
         config_text=text,
         environment=_json(folder / "environment.json", {}),
         evaluation=_json(folder / "evaluation.json", {}),
+        summary=_json(folder / "summary.json", {}),
         baselines=baselines["scores"] if isinstance(baselines, dict) and "scores" in baselines else [],
         samples=[json.loads(line) for line in samples if line.strip()],
     )
@@ -298,8 +300,8 @@ def _names(run: RunRecord, count: int) -> list[str]:
 def _baselines(run: RunRecord) -> str:
     if not run.baselines or "accuracy" not in run.evaluated():
         return ""
-    bits = run.best("bits_per_token")[0] if "bits_per_token" in run.evaluated() else None
-    accuracy = run.best("accuracy")[0]
+    final = run.summary.get("metrics") or {name: run.last(f"eval/{name}") for name in run.evaluated()}
+    bits, accuracy = final.get("bits_per_token"), final.get("accuracy")
     names = [(_table_name(score["order"]), score["accuracy"], score["bits_per_byte"]) for score in run.baselines]
     accuracies = [(name, value, 6) for name, value, _ in names] + [("this model", accuracy or 0.0, 1)]
     figures = [
@@ -335,24 +337,26 @@ def _samples(run: RunRecord) -> str:
 
 
 def _results(run: RunRecord) -> str:
-    rows = []
+    rows, more = [], [""] if run.summary else []
     for metric in run.evaluated():
         key = f"eval/{metric}"
         value, step = run.best(metric)
         first, last = run.rows[0].get(key), run.last(key)
-        texts = [shown(metric, one) for one in (first, value, last)]
-        rows.append([f"held-out {label(metric)}", texts[0], texts[1], show(step), texts[2]])
+        complete = run.summary.get("metrics", {}).get(metric)
+        texts = [shown(metric, one) for one in (first, value, last, complete)]
+        rows.append([f"held-out {label(metric)}", texts[0], texts[1], show(step), *texts[2 : 4 if run.summary else 3]])
     for key, name in (("train/loss", "training loss"), ("train/accuracy", "training accuracy")):
         if run.has(key):
             ends = (run.rows[0].get(key), run.last(key))
             texts = [shown(key.removeprefix("train/"), one) for one in ends]
-            rows.append([name, texts[0], "", "", texts[1]])
+            rows.append([name, texts[0], "", "", texts[1], *more])
     extra = [
         ("largest prototype cosine", show(run.last("head/max_prototype_cosine"))),
         ("updates skipped (not finite)", show(run.last("skipped_steps"))),
     ]
-    rows += [[name, "", "", "", value] for name, value in extra if value != "–"]
-    return page.table(["", "before training", "best", "at update", "last"], rows)
+    rows += [[name, "", "", "", value, *more] for name, value in extra if value != "–"]
+    header = ["", "before training", "best", "at update", "last", *(["all held-out data"] if run.summary else [])]
+    return page.table(header, rows)
 
 
 def _configuration(run: RunRecord) -> str:

@@ -17,7 +17,7 @@ LAYERS = [
     {"early_stopping", "cadence", "metrics"},
     {"evaluation", "callbacks", "checkpoints", "metrics_log", "dataset", "run"},
     {"trainer", "training", "prepare", "baselines", "report", "page"},
-    {"estimators", "parity"},
+    {"estimators", "parity", "compare"},
     {"cli"},
     {"train", "__main__"},
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.metrics import metrics_of
+from ssm_hpn.report import write_report
 from ssm_hpn.run import Run
 from ssm_hpn.trainer import Trainer
 
@@ -36,6 +37,7 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
         lines.append(f"\n  best {name} of the evaluations: {result.best.best:.4f} at update {result.best.step}")
     folder = shown_path(result.folder)
     lines += [f"\n  checkpoints  {folder}/checkpoints", f"  metrics      {folder}/metrics.jsonl"]
+    lines.append(f"  report       {shown_path(write_report(result.folder))}")
     return "\n".join(lines)
 
 
