@@ -120,7 +120,8 @@ pub(crate) fn batch(
     batch
 }
 
-/// Moves every parameter off its start, so that no gradient is zero by symmetry.
+/// Moves every parameter off its start, so that no gradient is zero by symmetry, and makes the steps of the scan large
+/// enough for its decay to matter within a few tokens.
 pub(crate) fn disturb<T: Scalar>(session: &mut Session<T>, scale: f64) {
     for (i, row) in session.parameter_table().into_iter().enumerate() {
         if row.id == "head.prototypes" {
@@ -129,7 +130,8 @@ pub(crate) fn disturb<T: Scalar>(session: &mut Session<T>, scale: f64) {
         let values: Vec<T> = {
             let (_, values) = session.parameter(&row.id).unwrap();
             let noise = numbers(values.len(), 1000 + i as u64);
-            values.iter().zip(noise).map(|(x, e)| T::from_f64(x.to_f64() + scale * e)).collect()
+            let shift = if row.id.ends_with("dt_proj.bias") { 3.0 } else { 0.0 };
+            values.iter().zip(noise).map(|(x, e)| T::from_f64(x.to_f64() + shift + scale * e)).collect()
         };
         session.set_parameter(&row.id, &row.shape, &values).unwrap();
     }

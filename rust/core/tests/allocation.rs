@@ -1,0 +1,128 @@
+//! Nothing is allocated by a step after the first of the largest shape.
+//!
+//! The allocator counts what every thread asks for while it is watched. Buffers aligned to 16 bytes and more are either
+//! ours, which stay, or those that the matrix product library packs its operands into, which it frees before it returns:
+//! these are counted apart, and of the bytes in such buffers none may be left over. The queue of the thread pool takes a
+//! block every so many calls, whatever they do: its size is found by calls that do nothing, and such blocks are left out.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
+
+use common::{batch, config, documents, language_model};
+use serde_json::json;
+use ssm_hpn::Threads;
+use ssm_hpn::data::Batch;
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ActivationMemory, ModelConfig};
+use ssm_hpn::optim::OptimConfig;
+use ssm_hpn::session::Session;
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+static OURS: AtomicUsize = AtomicUsize::new(0);
+static PACKING: AtomicUsize = AtomicUsize::new(0);
+/// Size of a block of the thread pool's queue.
+static QUEUE_BLOCK: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Size of the last small allocation.
+static LAST: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of aligned buffers, allocated less freed.
+static ALIGNED_BYTES: AtomicIsize = AtomicIsize::new(0);
+
+/// Least alignment of a buffer of numbers; everything else has at most 8.
+const ALIGNED: usize = 16;
+
+struct Counting;
+
+impl Counting {
+    fn count(layout: Layout, sign: isize) {
+        if !WATCHED.load(Ordering::Relaxed) {
+            return;
+        }
+        if layout.align() >= ALIGNED {
+            ALIGNED_BYTES.fetch_add(sign * layout.size() as isize, Ordering::Relaxed);
+            PACKING.fetch_add(1, Ordering::Relaxed);
+        } else if sign > 0 && layout.size() != QUEUE_BLOCK.load(Ordering::Relaxed) {
+            OURS.fetch_add(1, Ordering::Relaxed);
+            LAST.store(layout.size(), Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: every call goes to the system's allocator; counting touches only atomics.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout, 1);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        Self::count(layout, -1);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Runs `f`; small allocations, bytes of aligned buffers that are left over, and packing buffers.
+fn watch(f: impl FnOnce()) -> (usize, isize, usize) {
+    OURS.store(0, Ordering::Relaxed);
+    PACKING.store(0, Ordering::Relaxed);
+    ALIGNED_BYTES.store(0, Ordering::Relaxed);
+    WATCHED.store(true, Ordering::Relaxed);
+    f();
+    WATCHED.store(false, Ordering::Relaxed);
+    let packing = PACKING.load(Ordering::Relaxed) / 2;
+    (OURS.load(Ordering::Relaxed), ALIGNED_BYTES.load(Ordering::Relaxed), packing)
+}
+
+fn check(threads: &Threads, config: &ModelConfig, batches: &[Batch]) {
+    let optim = OptimConfig::default();
+    let mut session = Session::<f32>::new(config.clone(), optim, 1, threads.clone()).unwrap();
+    let mut step = |batch: &Batch| {
+        session.forward_backward(batch, Accuracy::Count).unwrap();
+        session.apply().unwrap();
+    };
+    batches.iter().for_each(&mut step);
+    let (small, bytes, packing) = watch(|| {
+        for _ in 0..4 {
+            batches.iter().for_each(&mut step);
+        }
+    });
+    assert_eq!(
+        (small, bytes),
+        (0, 0),
+        "{:?}, beside {packing} packing buffers; last of {} bytes",
+        config.target,
+        LAST.load(Ordering::Relaxed)
+    );
+}
+
+#[test]
+fn a_step_after_the_first_allocates_nothing() {
+    // One pool for all: threads that end would free what is theirs while another session is watched.
+    let threads = common::threads(2);
+    let (blocks, ..) = watch(|| (0..1000).for_each(|_| threads.install(|| ()).unwrap()));
+    assert!((1..=1000 / 31 + 1).contains(&blocks), "{blocks} allocations in 1000 calls that do nothing");
+    QUEUE_BLOCK.store(LAST.load(Ordering::Relaxed), Ordering::Relaxed);
+    let model = language_model();
+    check(&threads, &model, &[batch(&model, 3, 40, None, 1)]);
+    // Shorter batches and packed ones use the memory of the longest.
+    let mixed = [40, 7, 33].map(|length| batch(&model, 3, length, Some(documents(3, length)), 2));
+    check(&threads, &model, &mixed);
+    let recompute = ModelConfig { activation_memory: ActivationMemory::Recompute, ..model };
+    check(&threads, &recompute, &[batch(&recompute, 3, 40, None, 3)]);
+    let pooled = config(
+        "features",
+        json!({"kind": "sequence_class", "pooling": "max"}),
+        json!({"kind": "prototype", "n_classes": common::CLASSES}),
+    );
+    check(&threads, &pooled, &[batch(&pooled, 3, 40, Some(documents(3, 40)), 4)]);
+    let outside = config("hidden", json!({"kind": "cotangent"}), json!({"kind": "none"}));
+    check(&threads, &outside, &[batch(&outside, 3, 40, None, 5)]);
+}

@@ -1,0 +1,75 @@
+//! The same bits on every run and for any number of threads; a row alone agrees with the row in a batch.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod common;
+
+use common::{bits, documents, ids, relative, threads, to_f64};
+use serde_json::json;
+use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::ModelConfig;
+use ssm_hpn::optim::OptimConfig;
+use ssm_hpn::session::Session;
+
+/// Large enough that every kernel has more than one task.
+const ROWS: usize = 5;
+const LENGTH: usize = 130;
+const VOCABULARY: usize = 150;
+
+fn config() -> ModelConfig {
+    let config = json!({
+        "input": {"kind": "tokens", "vocab_size": VOCABULARY}, "d_model": 72, "n_layers": 2,
+        "block": {"kind": "mamba1"}, "target": {"kind": "next_token"},
+        "head": {"kind": "prototype", "n_classes": VOCABULARY},
+    });
+    ModelConfig::from_json(&config.to_string()).unwrap()
+}
+
+fn batch(seed: u64) -> Batch {
+    let tokens = ids(ROWS * LENGTH, VOCABULARY, seed);
+    let classes = Target::TokenClass(tokens.iter().map(|id| *id as i32).collect());
+    Batch::whole(ROWS, LENGTH, Input::Tokens(tokens), classes)
+}
+
+/// Three updates, the second of two micro-batches, one of them packed; everything that came out.
+fn run(count: usize) -> (Vec<u64>, Vec<u64>, Vec<u32>) {
+    let optim = OptimConfig::default();
+    let mut session = Session::<f32>::new(config(), optim, 3, threads(count)).unwrap();
+    let mut numbers = Vec::new();
+    for step in 0..3 {
+        let mut packed = batch(step);
+        packed.segments = documents(ROWS, LENGTH);
+        let batches = if step == 1 { vec![batch(step + 10), packed] } else { vec![packed] };
+        for batch in batches {
+            let report = session.forward_backward(&batch, Accuracy::Count).unwrap();
+            numbers.extend([report.loss_sum.to_bits(), report.correct]);
+        }
+        let report = session.apply().unwrap();
+        numbers.extend([report.grad_norm.to_bits(), report.update_norm.to_bits()]);
+    }
+    let scores = session.predict(&batch(7)).unwrap();
+    (numbers, bits(&session), scores.iter().map(|x| x.to_bits()).collect())
+}
+
+#[test]
+fn the_same_bits_on_every_run_and_for_any_number_of_threads() {
+    let expected = run(1);
+    for count in [1, 2, 3, 8] {
+        assert!(run(count) == expected, "{count} threads");
+    }
+}
+
+#[test]
+fn a_row_alone_agrees_with_the_row_in_a_batch() {
+    let mut session = Session::<f32>::new(config(), OptimConfig::default(), 3, threads(2)).unwrap();
+    let batch = batch(1);
+    let Input::Tokens(ids) = &batch.input else { panic!("tokens") };
+    let together = to_f64(&session.hidden(&batch).unwrap());
+    for row in 0..ROWS {
+        let alone = Input::Tokens(ids[row * LENGTH..][..LENGTH].to_vec());
+        let alone = to_f64(&session.hidden(&Batch::whole(1, LENGTH, alone, Target::None)).unwrap());
+        let drift = relative(&together[row * alone.len()..][..alone.len()], &alone);
+        assert!(drift <= 1e-6, "row {row}: {drift:e}");
+    }
+}

@@ -1,0 +1,418 @@
+//! What must hold of a model whatever its numbers are: causality, equality of all the ways to compute the same thing,
+//! growing, freezing, and that bad input changes nothing.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod common;
+
+use common::{
+    CLASSES, FEATURES, LAYERS, WIDTH, batch, bits, config, disturb, documents, language_model, relative,
+    session, to_f64,
+};
+use serde_json::json;
+use ssm_hpn::data::{Batch, Input, Segment, Target};
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig};
+use ssm_hpn::session::Session;
+use ssm_hpn::{Error, Scalar};
+
+/// Sums in another order, in f64.
+const ROUNDING: f64 = 1e-12;
+
+fn tokens(batch: &Batch) -> &[u32] {
+    let Input::Tokens(ids) = &batch.input else { panic!("a batch of tokens") };
+    ids
+}
+
+fn trained<T: Scalar>(config: &ModelConfig) -> Session<T> {
+    let mut session = session(config);
+    disturb(&mut session, 0.2);
+    session
+}
+
+fn gradients<T: Scalar>(session: &mut Session<T>, batches: &[Batch]) -> Vec<f64> {
+    session.zero_grad().unwrap();
+    for batch in batches {
+        session.forward_backward(batch, Accuracy::Skip).unwrap();
+    }
+    to_f64(session.flat_gradients())
+}
+
+#[test]
+fn a_token_changes_nothing_before_it() {
+    let config = language_model();
+    let mut session = trained::<f32>(&config);
+    let (length, changed) = (40, 17);
+    let mut batch = batch(&config, 2, length, None, 1);
+    let before = session.predict(&batch).unwrap();
+    let mut ids = tokens(&batch).to_vec();
+    ids[length + changed] = (ids[length + changed] + 1) % CLASSES as u32;
+    batch.input = Input::Tokens(ids);
+    let after = session.predict(&batch).unwrap();
+    let first_changed = (length + changed) * CLASSES;
+    assert_eq!(before[..first_changed], after[..first_changed]);
+    for t in (length + changed)..2 * length {
+        assert_ne!(before[t * CLASSES..][..CLASSES], after[t * CLASSES..][..CLASSES], "token {t}");
+    }
+}
+
+#[test]
+fn a_model_read_in_pieces_or_token_by_token_scores_like_the_whole() {
+    let pooled = |pooling| {
+        let target = json!({"kind": "sequence_class", "pooling": pooling});
+        config("features", target, json!({"kind": "prototype", "n_classes": CLASSES}))
+    };
+    for config in [language_model(), pooled("last"), pooled("mean"), pooled("max")] {
+        let session = &mut trained::<f64>(&config);
+        let (rows, length) = (2, 70);
+        let whole = batch(&config, rows, length, None, 3);
+        let input = |from: usize, to: usize| match &whole.input {
+            Input::Tokens(ids) => Input::Tokens(
+                (0..rows).flat_map(|r| ids[r * length + from..r * length + to].to_vec()).collect(),
+            ),
+            Input::Features(x) => {
+                let row = |r: usize| x[(r * length + from) * FEATURES..(r * length + to) * FEATURES].to_vec();
+                Input::Features((0..rows).flat_map(row).collect())
+            }
+        };
+        for pieces in [vec![1; length], vec![length], vec![33, 1, 2, 16, 1, 17]] {
+            let mut stream = session.stream(rows).unwrap();
+            let mut at = 0;
+            for piece in pieces {
+                let scores = session.read(&mut stream, &input(at, at + piece), piece).unwrap().to_vec();
+                at += piece;
+                let mut so_far = Batch::whole(rows, at, input(0, at), Target::None);
+                so_far.segments.iter_mut().for_each(|s| s.end = at as u32);
+                let expected = session.predict(&so_far).unwrap();
+                let last = |scores: &[f64]| -> Vec<f64> {
+                    let per_row = scores.len() / rows;
+                    scores.chunks(per_row).flat_map(|row| row[per_row - CLASSES..].to_vec()).collect()
+                };
+                assert!(relative(&scores, &last(&expected)) <= ROUNDING, "{:?} at {at}", config.target);
+            }
+            assert_eq!(stream.position(), length as u64);
+        }
+    }
+}
+
+#[test]
+fn a_reset_stream_starts_again() {
+    let config = language_model();
+    let session = trained::<f32>(&config);
+    let mut stream = session.stream(1).unwrap();
+    let input = Input::Tokens(vec![1, 2, 3]);
+    let first = session.read(&mut stream, &input, 3).unwrap().to_vec();
+    assert_ne!(session.read(&mut stream, &input, 3).unwrap(), first);
+    stream.reset();
+    assert_eq!(session.read(&mut stream, &input, 3).unwrap(), first);
+}
+
+/// Each document of a packed batch as a batch of its own.
+fn separate(config: &ModelConfig, packed: &Batch) -> Vec<Batch> {
+    let single = |(index, segment): (usize, &Segment)| {
+        let (start, end) = (segment.start as usize, segment.end as usize);
+        let positions =
+            segment.row as usize * packed.length + start..segment.row as usize * packed.length + end;
+        let slice = |width: usize| positions.start * width..positions.end * width;
+        let input = match &packed.input {
+            Input::Tokens(ids) => Input::Tokens(ids[slice(1)].to_vec()),
+            Input::Features(x) => Input::Features(x[slice(config.input.width(WIDTH).unwrap_or(1))].to_vec()),
+        };
+        let target = match &packed.target {
+            Target::TokenClass(classes) => Target::TokenClass(classes[slice(1)].to_vec()),
+            Target::SequenceClass(classes) => Target::SequenceClass(vec![classes[index]]),
+            other => panic!("{other:?}"),
+        };
+        Batch::whole(1, end - start, input, target)
+    };
+    packed.segments.iter().enumerate().map(single).collect()
+}
+
+#[test]
+fn packed_documents_give_the_outputs_and_gradients_of_separate_ones() {
+    let linear = json!({"kind": "linear", "n_outputs": CLASSES});
+    let pooled = json!({"kind": "sequence_class", "pooling": "mean"});
+    for config in [language_model(), config("features", pooled, linear)] {
+        let mut session = trained::<f64>(&config);
+        let (rows, length) = (3, 45);
+        let packed = batch(&config, rows, length, Some(documents(rows, length)), 4);
+        let alone = separate(&config, &packed);
+        let hidden = session.hidden(&packed).unwrap();
+        for (segment, batch) in packed.segments.iter().zip(&alone) {
+            let from = (segment.row as usize * length + segment.start as usize) * WIDTH;
+            let found = &hidden[from..from + batch.length * WIDTH];
+            assert!(relative(found, &session.hidden(batch).unwrap()) <= ROUNDING, "{segment:?}");
+        }
+        let together = gradients(&mut session, &[packed]);
+        let apart = gradients(&mut session, &alone);
+        assert!(relative(&together, &apart) <= ROUNDING, "{:?}", config.target);
+    }
+}
+
+#[test]
+fn micro_batches_of_any_size_give_the_gradient_of_the_mean() {
+    let config = language_model();
+    let mut session = trained::<f64>(&config);
+    let whole = batch(&config, 4, 12, Some(documents(4, 12)), 5);
+    let expected = gradients(&mut session, std::slice::from_ref(&whole));
+    let count = session.count();
+    let alone = separate(&config, &whole);
+    assert!(relative(&gradients(&mut session, &alone), &expected) <= ROUNDING);
+    assert_eq!(session.count(), count);
+    let gradient = session.gradient("layers.0.mixer.D").unwrap().1;
+    let mut again = trained::<f64>(&config);
+    again.forward_backward(&whole, Accuracy::Skip).unwrap();
+    assert!(relative(&gradient, &again.gradient("backbone.layers.0.mixer.D").unwrap().1) <= ROUNDING);
+}
+
+#[test]
+fn padding_and_documents_without_targets_add_nothing() {
+    let config = language_model();
+    let mut session = trained::<f64>(&config);
+    let mut batch = batch(&config, 2, 10, None, 6);
+    batch.segments[1].end = 4;
+    let Target::TokenClass(classes) = &mut batch.target else { panic!("classes") };
+    classes[13..].fill(-1);
+    let expected = gradients(&mut session, std::slice::from_ref(&batch));
+    let mut ids = tokens(&batch).to_vec();
+    ids[14..].fill(0);
+    batch.input = Input::Tokens(ids);
+    assert_eq!(gradients(&mut session, std::slice::from_ref(&batch)), expected);
+    batch.target = Target::TokenClass(vec![-1; 20]);
+    let report = session.forward_backward(&batch, Accuracy::Count).unwrap();
+    assert_eq!((report.loss, report.loss_sum, report.count), (0.0, 0.0, 0));
+    assert_eq!(to_f64(session.flat_gradients()), expected);
+}
+
+#[test]
+fn without_any_target_an_update_changes_nothing() {
+    let config = language_model();
+    let mut session = trained::<f32>(&config);
+    let before = bits(&session);
+    let mut batch = batch(&config, 1, 5, None, 7);
+    batch.target = Target::TokenClass(vec![-1; 5]);
+    session.forward_backward(&batch, Accuracy::Skip).unwrap();
+    let report = session.apply().unwrap();
+    assert_eq!((report.applied, report.step, report.skipped, report.count), (false, 0, 0, 0));
+    assert_eq!(bits(&session), before);
+    assert!(matches!(session.apply(), Err(Error::Shape { .. })), "an update without a micro-batch");
+}
+
+#[test]
+fn every_way_to_store_activations_gives_the_same_bits() {
+    let mut config = language_model();
+    let data = batch(&config, 3, 20, Some(documents(3, 20)), 8);
+    let expected = gradients(&mut trained::<f32>(&config), std::slice::from_ref(&data));
+    config.activation_memory = ActivationMemory::Recompute;
+    let least = session::<f32>(&config).predicted_peak_bytes(3, 20);
+    assert_eq!(gradients(&mut trained::<f32>(&config), std::slice::from_ref(&data)), expected);
+    config.activation_memory = ActivationMemory::Keep;
+    let most = session::<f32>(&config).predicted_peak_bytes(3, 20);
+    assert!(least < most, "{least} {most}");
+    config.activation_memory = ActivationMemory::Auto;
+    config.memory_limit_mb = Some(0);
+    assert_eq!(session::<f32>(&config).predicted_peak_bytes(3, 20), least);
+    config.memory_limit_mb = Some(100);
+    assert_eq!(session::<f32>(&config).predicted_peak_bytes(3, 20), most);
+    assert_eq!(gradients(&mut trained::<f32>(&config), std::slice::from_ref(&data)), expected);
+}
+
+fn plan(text: &str) -> ExpandPlan {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_grown_model_computes_the_same_bits_and_every_new_tensor_learns_within_five_updates() {
+    let config = language_model();
+    let data = batch(&config, 2, 16, None, 9);
+    for (text, expected) in [
+        (r#"{"kind":"append","count":2}"#, vec![3, 4]),
+        (r#"{"kind":"prepend","count":1,"seed":3}"#, vec![0]),
+        (r#"{"kind":"insert","at":1,"count":2}"#, vec![1, 2]),
+        (r#"{"kind":"final","positions":[5,0,2]}"#, vec![0, 2, 5]),
+    ] {
+        let mut session = session::<f32>(&config);
+        for _ in 0..2 {
+            session.forward_backward(&data, Accuracy::Skip).unwrap();
+            session.apply().unwrap();
+        }
+        let before = session.predict(&data).unwrap();
+        assert_eq!(session.expand(&plan(text)).unwrap(), expected);
+        assert_eq!(session.model().config().n_layers, LAYERS + expected.len());
+        assert_eq!(session.predict(&data).unwrap(), before, "{text}");
+        assert_eq!(session.step(), 2);
+        let is_new = |id: &str| expected.iter().any(|i| id.starts_with(&format!("layers.{i}.")));
+        let rows = session.parameter_table();
+        let value = |session: &Session<f32>, id: &str| session.parameter(id).unwrap().1.to_vec();
+        let start: Vec<_> = rows.iter().map(|row| value(&session, &row.id)).collect();
+        for _ in 0..5 {
+            session.forward_backward(&data, Accuracy::Skip).unwrap();
+            assert!(session.apply().unwrap().applied);
+        }
+        for (row, start) in rows.iter().zip(&start).filter(|(row, _)| is_new(&row.id)) {
+            assert_ne!(&value(&session, &row.id), start, "{text}: {} has not moved", row.id);
+        }
+    }
+}
+
+#[test]
+fn moments_and_update_counts_move_with_their_layers() {
+    // Growing by layers that stay frozen must not change how the old ones go on.
+    let config = language_model();
+    let data = batch(&config, 2, 16, None, 10);
+    let update = |session: &mut Session<f32>| {
+        session.forward_backward(&data, Accuracy::Skip).unwrap();
+        session.apply().unwrap();
+    };
+    let (mut plain, mut grown) = (session::<f32>(&config), session::<f32>(&config));
+    (0..3).for_each(|_| update(&mut plain));
+    (0..3).for_each(|_| update(&mut grown));
+    grown.expand(&plan(r#"{"kind":"insert","at":1,"count":1}"#)).unwrap();
+    grown.freeze(&FreezeSpec { layers: vec![1], ..FreezeSpec::default() }).unwrap();
+    (0..3).for_each(|_| update(&mut plain));
+    (0..3).for_each(|_| update(&mut grown));
+    for (old, new) in [(0, 0), (1, 2), (2, 3)] {
+        for tensor in ["norm.weight", "mixer.A_log", "mixer.in_proj.weight", "mixer.out_proj.weight"] {
+            let value = |session: &Session<f32>, layer: usize| {
+                session.parameter(&format!("layers.{layer}.{tensor}")).unwrap().1.to_vec()
+            };
+            assert_eq!(value(&plain, old), value(&grown, new), "{tensor} of layer {old}");
+        }
+    }
+}
+
+#[test]
+fn growing_twice_with_one_seed_does_not_repeat_a_layer() {
+    let mut session = session::<f32>(&language_model());
+    session.expand(&plan(r#"{"kind":"append","count":1}"#)).unwrap();
+    session.expand(&plan(r#"{"kind":"append","count":1}"#)).unwrap();
+    let layer = |i: usize| session.parameter(&format!("layers.{i}.mixer.in_proj.weight")).unwrap().1.to_vec();
+    assert_ne!(layer(LAYERS), layer(LAYERS + 1));
+}
+
+#[test]
+fn what_is_frozen_stays_the_same_to_the_bit_and_everything_else_learns() {
+    let config = language_model();
+    let data = batch(&config, 2, 16, None, 11);
+    for (text, frozen) in [
+        (r#"{"first":2}"#, vec!["layers.0.", "layers.1."]),
+        (r#"{"layers":[1],"head":true}"#, vec!["layers.1.", "lm_head."]),
+        (r#"{"embedding":true,"first":3}"#, vec!["embedding.", "layers."]),
+        (r#"{"patterns":["*.A_log","norm_f.weight"]}"#, vec!["A_log", "norm_f"]),
+    ] {
+        let mut session = session::<f32>(&config);
+        let mut free = common::session::<f32>(&config);
+        let ids = session.freeze(&serde_json::from_str::<FreezeSpec>(text).unwrap()).unwrap();
+        assert_eq!(ids, session.frozen());
+        let rows = session.parameter_table();
+        let value = |session: &Session<f32>, id: &str| session.parameter(id).unwrap().1.to_vec();
+        let start: Vec<_> = rows.iter().map(|row| value(&session, &row.id)).collect();
+        session.forward_backward(&data, Accuracy::Skip).unwrap();
+        free.forward_backward(&data, Accuracy::Skip).unwrap();
+        for row in rows.iter().filter(|row| row.trainable) {
+            let gradient = |session: &Session<f32>| session.gradient(&row.id).unwrap().1;
+            assert_eq!(gradient(&session), gradient(&free), "{text}: {}", row.id);
+        }
+        session.apply().unwrap();
+        for _ in 0..2 {
+            session.forward_backward(&data, Accuracy::Skip).unwrap();
+            session.apply().unwrap();
+        }
+        for (row, start) in rows.iter().zip(&start) {
+            let is_frozen = frozen.iter().any(|part| row.id.contains(part));
+            assert_eq!(ids.contains(&row.id), is_frozen, "{text}: {}", row.id);
+            assert_eq!(&value(&session, &row.id) == start, is_frozen, "{text}: {}", row.id);
+        }
+    }
+}
+
+#[test]
+fn a_bad_batch_is_refused_before_anything_is_touched() {
+    let config = language_model();
+    let mut session = trained::<f32>(&config);
+    let good = batch(&config, 2, 8, None, 12);
+    session.forward_backward(&good, Accuracy::Skip).unwrap();
+    let (before, gradient) = (bits(&session), to_f64(session.flat_gradients()));
+    let change = |f: &dyn Fn(&mut Batch)| {
+        let mut bad = good.clone();
+        f(&mut bad);
+        bad
+    };
+    let features = vec![0.0; 16 * FEATURES];
+    for bad in [
+        change(&|b| b.input = Input::Tokens(vec![CLASSES as u32; 16])),
+        change(&|b| b.input = Input::Features(features.clone())),
+        change(&|b| b.length = 7),
+        change(&|b| b.target = Target::TokenClass(vec![CLASSES as i32; 16])),
+        change(&|b| b.target = Target::SequenceClass(vec![0, 0])),
+        change(&|b| b.segments[1].end = 9),
+    ] {
+        assert!(
+            matches!(session.forward_backward(&bad, Accuracy::Skip), Err(Error::Shape { .. })),
+            "{bad:?}"
+        );
+    }
+    assert_eq!((bits(&session), to_f64(session.flat_gradients())), (before, gradient));
+}
+
+#[test]
+fn nothing_moves_while_the_flat_buffers_are_lent() {
+    let config = language_model();
+    let mut session = trained::<f32>(&config);
+    let data = batch(&config, 1, 8, None, 13);
+    session.lend_flat().unwrap()[0][0] = 0.5;
+    let is_lent = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Borrowed { .. })));
+    is_lent(session.forward_backward(&data, Accuracy::Skip).map(drop));
+    is_lent(session.apply().map(drop));
+    is_lent(session.zero_grad());
+    is_lent(session.expand(&plan(r#"{"kind":"append","count":1}"#)).map(drop));
+    is_lent(session.freeze(&FreezeSpec::default()).map(drop));
+    is_lent(session.set_parameter("norm_f.weight", &[WIDTH], &[1.0; WIDTH]).map(drop));
+    is_lent(session.lend_flat().map(drop));
+    session.return_flat();
+    assert_eq!(session.flat_parameters()[0], 0.5);
+    session.forward_backward(&data, Accuracy::Skip).unwrap();
+    let refused = session.expand(&plan(r#"{"kind":"append","count":1}"#)).unwrap_err().to_string();
+    assert!(refused.contains("those of 1 micro-batches"), "{refused}");
+}
+
+#[test]
+fn evaluation_scores_agree_with_prediction_and_change_nothing() {
+    let config = language_model();
+    let mut session = trained::<f32>(&config);
+    let data = batch(&config, 2, 30, Some(documents(2, 30)), 14);
+    let before = bits(&session);
+    let report = session.evaluate(&data).unwrap();
+    let Target::TokenClass(classes) = &data.target else { panic!("classes") };
+    let scores = session.predict(&data).unwrap();
+    let best = |scores: &[f32]| (0..CLASSES).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap() as i64;
+    let with_target = || classes.iter().zip(scores.chunks(CLASSES)).filter(|(class, _)| **class >= 0);
+    assert_eq!(report.predicted, with_target().map(|(_, s)| best(s)).collect::<Vec<_>>());
+    assert_eq!(report.expected, with_target().map(|(c, _)| i64::from(*c)).collect::<Vec<_>>());
+    let correct = report.predicted.iter().zip(&report.expected).filter(|(p, e)| p == e).count();
+    assert_eq!((report.sums.correct, report.sums.scored), (correct as u64, report.expected.len() as u64));
+    assert_eq!(bits(&session), before);
+}
+
+#[test]
+fn a_head_that_does_not_fit_the_target_is_refused() {
+    for (input, target, head) in [
+        (
+            "tokens",
+            json!({"kind": "next_token"}),
+            json!({"kind": "linear", "n_outputs": 2, "loss": "squared"}),
+        ),
+        (
+            "features",
+            json!({"kind": "sequence_values", "pooling": "mean", "n_values": 3}),
+            json!({"kind": "linear", "n_outputs": 2, "loss": "squared"}),
+        ),
+        ("features", json!({"kind": "token_class"}), json!({"kind": "linear", "n_outputs": 7, "tied": true})),
+        ("hidden", json!({"kind": "token_class"}), json!({"kind": "no such head"})),
+    ] {
+        let config = config(input, target, head);
+        let refused =
+            Session::<f32>::new(config, ssm_hpn::optim::OptimConfig::default(), 0, common::threads(1));
+        assert!(matches!(refused.map(drop), Err(Error::Config { .. })));
+    }
+}

@@ -1,0 +1,117 @@
+//! Interrupted training goes on to the same bits: save, load, ten more updates = fifteen without interruption; also for a
+//! model that has grown, has frozen parts and has skipped an update.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+mod common;
+
+use common::{batch, bits, config, language_model, threads};
+use serde_json::json;
+use ssm_hpn::Error;
+use ssm_hpn::checkpoint::folder_name;
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig};
+use ssm_hpn::optim::OptimConfig;
+use ssm_hpn::session::Session;
+
+fn optim() -> OptimConfig {
+    let schedule = json!({"kind": "cosine", "warmup": 4, "total": 15, "min_ratio": 0.1});
+    OptimConfig::from_json(&json!({"lr": 5e-3, "schedule": schedule}).to_string()).unwrap()
+}
+
+fn new(config: &ModelConfig) -> Session<f32> {
+    Session::new(config.clone(), optim(), 2, threads(2)).unwrap()
+}
+
+/// Updates `range` of a run; what each reported.
+fn update(session: &mut Session<f32>, range: std::ops::Range<u64>) -> Vec<String> {
+    let mut reports = Vec::new();
+    for step in range {
+        let config = session.model().config().clone();
+        for micro in 0..2 {
+            let batch = batch(&config, 2, 10 + micro, None, 20 + 2 * step + micro as u64);
+            reports.push(format!("{:?}", session.forward_backward(&batch, Accuracy::Count).unwrap()));
+        }
+        reports.push(format!("{:?}", session.apply().unwrap()));
+    }
+    reports
+}
+
+fn check(config: &ModelConfig, prepare: impl Fn(&mut Session<f32>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut uninterrupted = new(config);
+    prepare(&mut uninterrupted);
+    let expected = update(&mut uninterrupted, 0..15);
+
+    let mut first = new(config);
+    prepare(&mut first);
+    let mut found = update(&mut first, 0..5);
+    let path = folder.path().join(folder_name(first.step()));
+    let extra = json!({"cursor": [1, 2, 3], "note": "ä"});
+    assert_eq!(
+        first.save(&path, extra.clone()).unwrap().canonicalize().unwrap(),
+        path.canonicalize().unwrap()
+    );
+    let (mut second, read) = Session::<f32>::load(folder.path(), threads(3)).unwrap();
+    assert_eq!(read, extra);
+    assert_eq!(second.digest(), first.digest());
+    assert_eq!((second.step(), second.frozen()), (first.step(), first.frozen()));
+    drop(first);
+    found.extend(update(&mut second, 5..15));
+    assert_eq!(found, expected);
+    assert_eq!(bits(&second), bits(&uninterrupted));
+}
+
+#[test]
+fn ten_more_updates_after_loading_are_fifteen_without_interruption() {
+    check(&language_model(), |_| ());
+    let prototypes = json!({"kind": "prototype", "n_classes": common::CLASSES, "prototypes": "learnable"});
+    check(&config("features", json!({"kind": "token_class"}), prototypes), |_| ());
+}
+
+#[test]
+fn a_grown_and_partly_frozen_model_goes_on_too() {
+    check(&language_model(), |session| {
+        update(session, 0..2);
+        let plan: ExpandPlan =
+            serde_json::from_value(json!({"kind": "insert", "at": 1, "count": 1})).unwrap();
+        session.expand(&plan).unwrap();
+        session.freeze(&FreezeSpec { first: 1, embedding: true, ..FreezeSpec::default() }).unwrap();
+    });
+}
+
+#[test]
+fn a_skipped_update_is_remembered() {
+    let spoil = |session: &mut Session<f32>| {
+        let batch = batch(&language_model(), 1, 6, None, 1);
+        session.forward_backward(&batch, Accuracy::Skip).unwrap();
+        session.lend_flat().unwrap()[1][0] = f32::NAN;
+        session.return_flat();
+        let before = bits(session);
+        let report = session.apply().unwrap();
+        assert_eq!(
+            (report.applied, report.skipped, report.fault.as_deref()),
+            (false, 1, Some("embedding.weight"))
+        );
+        assert_eq!(bits(session), before);
+    };
+    check(&language_model(), spoil);
+}
+
+#[test]
+fn gradients_that_wait_for_an_update_are_not_lost_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = new(&language_model());
+    let batch = batch(&language_model(), 1, 6, None, 1);
+    session.forward_backward(&batch, Accuracy::Skip).unwrap();
+    let refused = session.save(&folder.path().join(folder_name(0)), json!(null));
+    assert!(matches!(refused, Err(Error::Config { .. })));
+}
+
+#[test]
+fn a_checkpoint_of_another_number_type_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(folder_name(0));
+    new(&language_model()).save(&path, json!(null)).unwrap();
+    assert!(matches!(Session::<f64>::load(&path, threads(1)), Err(Error::Checkpoint { .. })));
+}
