@@ -3,7 +3,7 @@
 //! A folder is staged as `.NAME.partial-PID` beside its place, every file synced, then the folder, then renamed, then the
 //! parent synced. One that was there before steps aside as `.NAME.replaced-PID` for that moment, and comes back if the
 //! rename never happened. What is deleted is renamed to `.NAME.removed-PID` first. So only complete folders have plain
-//! names, and [`recover`] knows what to do with every other.
+//! names, and the next writer knows what to do with every other.
 //!
 //! Locks are advisory and end with the process: none survives a kill. Mode bits are what the umask leaves. On Windows
 //! folders can be neither synced nor locked: best effort.

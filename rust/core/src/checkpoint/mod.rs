@@ -22,7 +22,7 @@
 //! | [`files`] | safetensors, streamed |
 //! | [`weights`] | tensors of a parameter table, from our own files and public ones |
 //! | [`atomic`] | staging, renaming, syncing, locking |
-//! | [`load`] | finding and verifying |
+//! | [`mod@load`] | finding and verifying |
 //! | [`retention`] | `best`, pruning |
 //! | [`migrate`] | older schemas |
 
