@@ -1,0 +1,117 @@
+"""Random model configurations with a batch for each: what parity is measured on.
+
+Every case is a pure function of (seed, index). The first cases walk through all kinds of input, target and head; the
+sizes are small and odd on purpose, so that no dimension is a multiple of a vector width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# input, target, head; each appears once before any repeats
+COMBINATIONS = (
+    ("tokens", "next_token", "softmax"),
+    ("tokens", "next_token", "linear"),
+    ("tokens", "next_token", "tied"),
+    ("features", "sequence_class", "cosine"),
+    ("features", "sequence_class", "margin"),
+    ("features", "sequence_values", "regression"),
+    ("features", "sequence_values", "squared"),
+    ("tokens", "token_class", "cosine"),
+    ("features", "token_class", "softmax"),
+    ("tokens", "sequence_class", "linear"),
+)
+POOLING = ("mean", "last", "max")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model configuration (as the core reads it) and one batch."""
+
+    name: str
+    model: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(repr=False)
+    """Arguments of `_core.Batch`: tokens or features, segments, and the target."""
+
+
+def make_case(seed: int, index: int) -> Case:
+    """Case number `index` of a seed."""
+    rng = np.random.default_rng([seed, index])
+    source, target, head = COMBINATIONS[index % len(COMBINATIONS)]
+    rows, length = int(rng.integers(1, 4)), int(rng.integers(5, 38))
+    d_model, classes = int(rng.integers(5, 30)), int(rng.integers(3, 12))
+    segments = _segments(rng, rows, length, packed=bool(index % 2))
+    arrays: dict[str, np.ndarray] = {"segments": segments}
+    if source == "tokens":
+        vocab = classes if target == "next_token" else int(rng.integers(5, 40))
+        model_input: dict[str, Any] = {"kind": "tokens", "vocab_size": vocab}
+        arrays["tokens"] = rng.integers(0, vocab, (rows, length)).astype(np.uint32)
+    else:
+        n_features = int(rng.integers(1, 6))
+        model_input = {"kind": "features", "n_features": n_features}
+        arrays["features"] = rng.normal(size=(rows, length, n_features)).astype(np.float32)
+    model_target, target_arrays = _target(rng, target, index, classes, segments, (rows, length))
+    model = {
+        "input": model_input,
+        "d_model": d_model,
+        "n_layers": int(rng.integers(1, 4)),
+        "block": {
+            "kind": "mamba1",
+            "d_state": int(rng.choice([1, 3, 5, 8, 16])),
+            "d_conv": int(rng.choice([2, 3, 4])),
+            "expand": int(rng.integers(1, 3)),
+            "dt_rank": int(rng.integers(1, 5)),
+        },
+        "target": model_target,
+        "head": _head(rng, head, classes, target),
+    }
+    return Case(name=f"{index:02d} {source} {target} {head}", model=model, arrays={**arrays, **target_arrays})
+
+
+def _segments(rng: np.random.Generator, rows: int, length: int, *, packed: bool) -> np.ndarray:
+    """Documents as (row, start, end): several a row when packed, else one that may end early."""
+    out = []
+    for row in range(rows):
+        if packed:
+            inner = rng.choice(np.arange(1, length), size=min(3, length - 1), replace=False)
+            cuts = [0, *sorted(inner.tolist()), length]
+        else:
+            cuts = [0, int(rng.integers(max(1, length // 2), length + 1))]
+        out += [(row, a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return np.array(out, dtype=np.uint32)
+
+
+def _target(
+    rng: np.random.Generator, kind: str, index: int, classes: int, segments: np.ndarray, shape: tuple[int, int]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if kind in ("next_token", "token_class"):
+        labels = np.full(shape, -1, dtype=np.int32)
+        for row, start, end in segments.tolist():
+            # the last token of a document has no next token
+            stop = end - 1 if kind == "next_token" else end
+            labels[row, start:stop] = rng.integers(0, classes, stop - start)
+        labels[0, 0] = -1
+        return {"kind": kind}, {"token_class": labels}
+    pooling = {"kind": kind, "pooling": POOLING[index % len(POOLING)]}
+    if kind == "sequence_class":
+        return pooling, {"sequence_class": rng.integers(0, classes, len(segments)).astype(np.int32)}
+    values = rng.uniform(-2, 5, (len(segments), 1)).astype(np.float32)
+    return {**pooling, "n_values": 1}, {"sequence_values": values}
+
+
+def _head(rng: np.random.Generator, kind: str, classes: int, target: str) -> dict[str, Any]:
+    if kind in ("linear", "tied"):
+        return {"kind": "linear", "n_outputs": classes, "loss": "softmax", "tied": kind == "tied", "bias": kind == "linear"}
+    if kind == "squared":
+        return {"kind": "linear", "n_outputs": 1, "loss": "squared", "tied": False, "bias": True}
+    losses: dict[str, dict[str, Any]] = {
+        "softmax": {"kind": "softmax", "scale": 9.0, "learn_scale": True},
+        "cosine": {"kind": "cosine"},
+        "margin": {"kind": "margin", "scale": 9.0, "margin": 0.3},
+        "regression": {"kind": "regression", "low": -2.0, "high": 5.0},
+    }
+    n_classes = 2 if target == "sequence_values" else classes
+    return {"kind": "prototype", "n_classes": n_classes, "dim": int(rng.integers(n_classes, n_classes + 4)), "loss": losses[kind]}

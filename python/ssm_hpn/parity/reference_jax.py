@@ -1,0 +1,150 @@
+"""Mamba-1 with every head in JAX, float64, differentiated by `jax.grad`: written from the formulas, for parity alone.
+
+Glossary: B rows, T tokens, D d_model, I = E·D, N d_state, K d_conv, R dt_rank, C classes, Q prototype dimension.
+Documents are given as a number per token (`document` [B, T], -1 where there is padding); convolution and state never
+cross from one to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+jax.config.update("jax_enable_x64", True)
+
+Params = dict[str, jax.Array]
+
+
+def document_numbers(segments: np.ndarray, rows: int, length: int) -> np.ndarray:
+    """Index of the document of each token, -1 for padding. Shape [B, T]."""
+    out = np.full((rows, length), -1)
+    for number, (row, start, end) in enumerate(segments.tolist()):
+        out[row, start:end] = number
+    return out
+
+
+def rms_norm(x: jax.Array, weight: jax.Array, eps: float = 1e-5) -> jax.Array:
+    """Root-mean-square norm over the last axis."""
+    return x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps) * weight
+
+
+def causal_conv(x: jax.Array, weight: jax.Array, bias: jax.Array, document: jax.Array) -> jax.Array:
+    """Depthwise convolution [B, T, I]; the last tap is the current token, taps of other documents are absent."""
+    taps = weight.shape[-1]
+    out = jnp.broadcast_to(bias, x.shape)
+    for k in range(taps):
+        back = taps - 1 - k
+        shifted = jnp.pad(x, ((0, 0), (back, 0), (0, 0)))[:, : x.shape[1]]
+        theirs = jnp.pad(document, ((0, 0), (back, 0)), constant_values=-2)[:, : x.shape[1]]
+        out = out + jnp.where((theirs == document)[..., None], shifted * weight[:, 0, k], 0.0)
+    return out
+
+
+def mixer(u: jax.Array, p: Params, block: dict[str, Any], document: jax.Array) -> jax.Array:
+    """The Mamba-1 mixer, [B, T, D] to [B, T, D]."""
+    n, r = block["d_state"], block["dt_rank"]
+    x, z = jnp.split(u @ p["in_proj.weight"].T, 2, -1)
+    x = jax.nn.silu(causal_conv(x, p["conv1d.weight"], p["conv1d.bias"], document))
+    dt, b, c = jnp.split(x @ p["x_proj.weight"].T, [r, r + n], -1)
+    delta = jax.nn.softplus(dt @ p["dt_proj.weight"].T + p["dt_proj.bias"])
+    a = -jnp.exp(p["A_log"])
+    start = jnp.concatenate([jnp.ones_like(document[:, :1], bool), document[:, 1:] != document[:, :-1]], 1)
+
+    def token(h: jax.Array, now: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        x_t, d_t, b_t, c_t, first = now
+        h = jnp.where(first[:, None, None], 0.0, h)
+        h = jnp.exp(d_t[..., None] * a) * h + (d_t * x_t)[..., None] * b_t[:, None, :]
+        return h, jnp.einsum("bin,bn->bi", h, c_t)
+
+    moved = tuple(jnp.moveaxis(v, 1, 0) for v in (x, delta, b, c, start))
+    _, y = lax.scan(token, jnp.zeros((u.shape[0], x.shape[-1], n)), moved)
+    y = jnp.moveaxis(y, 0, 1) + p["D"] * x
+    return (y * jax.nn.silu(z)) @ p["out_proj.weight"].T
+
+
+def hidden_states(params: Params, model: dict[str, Any], arrays: dict[str, Any]) -> jax.Array:
+    """Normalised last hidden states [B, T, D]."""
+    if model["input"]["kind"] == "tokens":
+        x = params["backbone.embedding.weight"][arrays["tokens"]]
+    else:
+        x = arrays["features"] @ params["input.weight"].T + params["input.bias"]
+    for layer in range(model["n_layers"]):
+        prefix = f"backbone.layers.{layer}."
+        inner = {k.removeprefix(prefix + "mixer."): v for k, v in params.items() if k.startswith(prefix + "mixer.")}
+        x = x + mixer(rms_norm(x, params[prefix + "norm.weight"]), inner, model["block"], arrays["document"])
+    return rms_norm(x, params["backbone.norm_f.weight"])
+
+
+def pooled(hidden: jax.Array, model: dict[str, Any], segments: np.ndarray) -> jax.Array:
+    """One feature per document [S, D]."""
+    how = {"last": lambda v: v[-1], "mean": lambda v: v.mean(0), "max": lambda v: v.max(0)}[model["target"]["pooling"]]
+    return jnp.stack([how(hidden[row, start:end]) for row, start, end in segments.tolist()])
+
+
+def unit(z: jax.Array) -> jax.Array:
+    """Rows scaled to length 1."""
+    return z / jnp.maximum(jnp.linalg.norm(z, axis=-1, keepdims=True), 1e-8)
+
+
+def scores(params: Params, model: dict[str, Any], features: jax.Array) -> jax.Array:
+    """Logits, cosines or values of features [n, D]."""
+    head = model["head"]
+    if head["kind"] == "linear":
+        weight = params["backbone.embedding.weight" if head["tied"] else "lm_head.weight"]
+        return features @ weight.T + (params["lm_head.bias"] if head["bias"] else 0.0)
+    z = unit(features @ params["head.projection.weight"].T + params["head.projection.bias"])
+    if head["loss"]["kind"] == "regression":
+        low, high = head["loss"]["low"], head["loss"]["high"]
+        return (z[:, :1] + 1) / 2 * (high - low) + low
+    return z @ params["head.prototypes"].T
+
+
+def losses(params: Params, model: dict[str, Any], features: jax.Array, target: jax.Array) -> jax.Array:
+    """Loss of every feature [n]; target holds classes (none negative) or values [n, K]."""
+    head, out = model["head"], scores(params, model, features)
+    kind = head["loss"] if head["kind"] == "linear" else head["loss"]["kind"]
+    if kind == "squared":
+        return jnp.sum((out - target) ** 2, -1)
+    if kind == "regression":
+        low, high = head["loss"]["low"], head["loss"]["high"]
+        return (2 * (target[:, 0] - out[:, 0]) / (high - low)) ** 2
+    rows = jnp.arange(len(target))
+    if kind == "cosine":
+        return (1 - out[rows, target]) ** 2
+    if kind == "margin":
+        cosine, m = out[rows, target], head["loss"]["margin"]
+        moved = jnp.cos(jnp.arccos(jnp.clip(cosine, -1 + 1e-12, 1 - 1e-12)) + m)
+        moved = jnp.where(cosine > -np.cos(m), moved, cosine - m * np.sin(m))
+        out = out.at[rows, target].set(moved) * head["loss"]["scale"]
+    elif head["kind"] == "prototype":
+        out = out * params["head.scale"][0]
+    return -jax.nn.log_softmax(out, -1)[rows, target]
+
+
+def evaluate(
+    params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
+    """Mean loss, hidden states and the gradient of every parameter, by public name."""
+    rows, length = next(arrays[k] for k in ("tokens", "features") if k in arrays).shape[:2]
+    given: dict[str, Any] = {k: jnp.asarray(v, jnp.float64) if k == "features" else v for k, v in arrays.items()}
+    given["document"] = jnp.asarray(document_numbers(arrays["segments"], rows, length))
+
+    def loss_of(p: Params) -> tuple[jax.Array, jax.Array]:
+        hidden = hidden_states(p, model, given)
+        if "token_class" in arrays:
+            chosen = np.nonzero(arrays["token_class"].ravel() >= 0)[0]
+            features = hidden.reshape(rows * length, -1)[chosen]
+            target = jnp.asarray(arrays["token_class"].ravel()[chosen])
+        else:
+            features = pooled(hidden, model, arrays["segments"])
+            name = "sequence_class" if "sequence_class" in arrays else "sequence_values"
+            target = jnp.asarray(arrays[name])
+        return jnp.mean(losses(p, model, features, target)), hidden
+
+    start = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
+    (loss, hidden), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(start)
+    return float(loss), np.asarray(hidden), {k: np.asarray(v) for k, v in gradients.items()}
