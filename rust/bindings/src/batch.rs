@@ -1,0 +1,111 @@
+//! `Batch`: arrays in, a checked batch of the core out.
+
+use numpy::{PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+
+use ssm_hpn::Error as CoreError;
+use ssm_hpn::data::{Batch, Input, Segment, Target};
+
+use crate::errors::to_py;
+
+/// Inputs, documents and targets of one pass.
+#[pyclass(name = "Batch", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PyBatch(pub(crate) Batch);
+
+#[pymethods]
+impl PyBatch {
+    #[new]
+    #[pyo3(signature = (tokens=None, features=None, *, segments=None, token_class=None, sequence_class=None,
+                        sequence_values=None, cotangent=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
+    fn new(
+        tokens: Option<PyReadonlyArray2<'_, u32>>,
+        features: Option<PyReadonlyArray3<'_, f32>>,
+        segments: Option<PyReadonlyArray2<'_, u32>>,
+        token_class: Option<PyReadonlyArray2<'_, i32>>,
+        sequence_class: Option<PyReadonlyArray1<'_, i32>>,
+        sequence_values: Option<PyReadonlyArray2<'_, f32>>,
+        cotangent: Option<PyReadonlyArray3<'_, f32>>,
+    ) -> PyResult<Self> {
+        let (rows, length, input) = match (&tokens, &features) {
+            (Some(x), None) => (x.shape()[0], x.shape()[1], Input::Tokens(x.as_array().iter().copied().collect())),
+            (None, Some(x)) => {
+                (x.shape()[0], x.shape()[1], Input::Features(x.as_array().iter().copied().collect()))
+            }
+            (a, _) => return Err(one_of("inputs", "tokens or features", if a.is_some() { 2 } else { 0 })),
+        };
+        let mut targets = Vec::new();
+        targets.extend(token_class.map(|x| Target::TokenClass(x.as_array().iter().copied().collect())));
+        targets.extend(sequence_class.map(|x| Target::SequenceClass(x.as_array().iter().copied().collect())));
+        targets.extend(sequence_values.map(|x| Target::SequenceValues(x.as_array().iter().copied().collect())));
+        targets.extend(cotangent.map(|x| Target::Cotangent(x.as_array().iter().copied().collect())));
+        if targets.len() > 1 {
+            return Err(one_of("targets", "at most one kind of target", targets.len()));
+        }
+        let target = targets.pop().unwrap_or(Target::None);
+        let batch = match segments {
+            None => Batch::whole(rows, length, input, target),
+            Some(x) if x.shape()[1] == 3 => {
+                let triples = x.as_array();
+                let segments =
+                    triples.rows().into_iter().map(|s| Segment { row: s[0], start: s[1], end: s[2] }).collect();
+                Batch { rows, length, input, segments, target }
+            }
+            Some(x) => {
+                return Err(to_py(CoreError::shape("segments", "[S, 3]: row, start, end", format!("{:?}", x.shape()))));
+            }
+        };
+        Ok(Self(batch))
+    }
+
+    /// B.
+    #[getter]
+    fn rows(&self) -> usize {
+        self.0.rows
+    }
+
+    /// T.
+    #[getter]
+    fn length(&self) -> usize {
+        self.0.length
+    }
+
+    /// Positions inside a document, padding not counted.
+    #[getter]
+    fn n_tokens(&self) -> usize {
+        self.0.segments.iter().map(|s| (s.end - s.start) as usize).sum()
+    }
+
+    /// [S, 3]: row, start, end of each document.
+    #[getter]
+    fn segments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<u32>>> {
+        let rows: Vec<_> = self.0.segments.iter().map(|s| vec![s.row, s.start, s.end]).collect();
+        if rows.is_empty() {
+            return Ok(PyArray2::zeros(py, [0, 3], false));
+        }
+        Ok(PyArray2::from_vec2(py, &rows)?)
+    }
+
+    /// [B, T], or None for float features.
+    #[getter]
+    fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray2<u32>>>> {
+        let Input::Tokens(ids) = &self.0.input else { return Ok(None) };
+        let array = ndarray::ArrayView2::from_shape((self.0.rows, self.0.length), ids)
+            .map_err(|e| to_py(CoreError::shape("tokens", "rows x length ids", e)))?;
+        Ok(Some(PyArray2::from_owned_array(py, array.to_owned())))
+    }
+
+    /// [B, T, F], or None for tokens.
+    #[getter]
+    fn features<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray3<f32>>>> {
+        let Input::Features(x) = &self.0.input else { return Ok(None) };
+        let width = x.len() / (self.0.rows * self.0.length).max(1);
+        let array = ndarray::ArrayView3::from_shape((self.0.rows, self.0.length, width), x)
+            .map_err(|e| to_py(CoreError::shape("features", "rows x length x features numbers", e)))?;
+        Ok(Some(PyArray3::from_owned_array(py, array.to_owned())))
+    }
+}
+
+fn one_of(what: &str, expected: &str, found: usize) -> PyErr {
+    to_py(CoreError::shape(format!("batch {what}"), expected, format!("{found} of them")))
+}
