@@ -1,0 +1,50 @@
+"""This package: one training step through `Trainer.step(batch)`, the same work as the other peers.
+
+Rows `ssm_hpn` at S, M and Lb; `ssm_hpn_recompute` is M with activation recomputation.
+Run: python peer_ssm_hpn.py [--peers ..] [--configs ..]
+"""
+
+from bench_common import CONFIGS, THREADS, main, report, rss_mb, time_steps
+
+PEERS = ["ssm_hpn", "ssm_hpn_recompute"]
+
+
+def run_one(peer, cfg):
+    import numpy as np
+
+    from ssm_hpn import Trainer
+
+    c = CONFIGS[cfg]
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, c["vocab"], (c["batch"], c["seq"] + 1))
+    shape = (c["batch"], c["seq"], c["d_model"])
+    block = {"kind": "mamba1", "d_state": c["d_state"], "d_conv": c["d_conv"], "expand": c["expand"]}
+    model = {"d_model": c["d_model"], "n_layers": c["n_layer"], "block": block}
+    model["activation_memory"] = "recompute" if peer == "ssm_hpn_recompute" else "keep"
+    if c["head"]:
+        # tied, as the peers': the logits are hidden states times the embedding
+        model["input"] = {"kind": "tokens", "vocab_size": c["vocab"]}
+        model["target"] = {"kind": "next_token"}
+        model["head"] = {"kind": "linear", "n_outputs": c["vocab"], "loss": "softmax", "tied": True, "bias": False}
+        batch = {
+            "tokens": np.ascontiguousarray(tokens[:, :-1], np.uint32),
+            "token_class": np.ascontiguousarray(tokens[:, 1:], np.int32),
+        }
+    else:
+        model["input"] = {"kind": "hidden"}
+        model["target"] = {"kind": "cotangent"}
+        model["head"] = {"kind": "none"}
+        cotangent = rng.normal(size=shape) / (c["batch"] * c["seq"])
+        batch = {"features": rng.normal(size=shape).astype(np.float32), "cotangent": cotangent.astype(np.float32)}
+    config = {
+        "model": model,
+        "optim": {"lr": 1e-3, "weight_decay": 0.01, "clip_norm": 1.0, "schedule": {"kind": "constant", "warmup": 0}},
+        "train": {"threads": THREADS, "seed": 0},
+    }
+    rss0 = rss_mb()
+    trainer = Trainer(config)
+    ts, warm, losses = time_steps(lambda: trainer.step(batch).loss)
+    report(peer, cfg, ts, warm, losses, trainer.n_parameters, rss0)
+
+
+main(PEERS, run_one)
