@@ -89,6 +89,11 @@ lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, ruff, mypy, stubtest, import
 bench: $(STAMPS)/build ## tokens per second and memory of this package at S, M and Lb
 	@$(PY) benchmarks/bench.py
 
+.PHONY: bench-peers
+bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; writes benchmarks/records/
+	@$(PY) -m pip install --quiet --disable-pip-version-check jax optax
+	@$(PY) benchmarks/bench_peers.py $(ARGS)
+
 # ---- packaging
 
 .PHONY: wheel

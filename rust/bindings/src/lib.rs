@@ -1,1 +1,62 @@
-//! x
+//! `ssm_hpn._core`: the module list. What each class does is written in `_core.pyi` and in the core.
+
+mod arrays;
+mod batch;
+mod checkpoints;
+mod data;
+mod enter;
+mod errors;
+mod flat;
+mod session;
+mod stream;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use ssm_hpn::simd::Isa;
+
+/// Instruction set in use; an error if `SSM_HPN_SIMD` asks for one that is not there.
+#[pyfunction]
+fn simd() -> PyResult<&'static str> {
+    Isa::check_environment().map_err(errors::to_py)?;
+    Ok(Isa::active().name())
+}
+
+/// Instruction sets of this machine that the library can use.
+#[pyfunction]
+fn available_simd() -> Vec<&'static str> {
+    Isa::available().into_iter().map(Isa::name).collect()
+}
+
+/// Versions, target and features of the compiled module.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    dict.set_item("target", format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS))?;
+    dict.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    Ok(dict)
+}
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::register(module)?;
+    module.add_class::<batch::PyBatch>()?;
+    module.add_class::<session::PySession>()?;
+    module.add_class::<stream::PyStream>()?;
+    module.add_class::<flat::FlatGuard>()?;
+    module.add_class::<data::PyLoader>()?;
+    module.add_class::<data::PyShardWriter>()?;
+    module.add_class::<checkpoints::PyRunLock>()?;
+    module.add_function(wrap_pyfunction!(simd, module)?)?;
+    module.add_function(wrap_pyfunction!(available_simd, module)?)?;
+    module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::list_checkpoints, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::mark_best, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::best_checkpoint, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::prune_checkpoints, module)?)?;
+    Ok(())
+}

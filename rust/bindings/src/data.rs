@@ -1,0 +1,123 @@
+//! `Loader`, `ShardWriter` and `verify_shards`.
+
+use std::path::Path;
+
+use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use ssm_hpn::Error as CoreError;
+use ssm_hpn::data::{Cursor, Documents, Elements, Extra, Loader, LoaderConfig, ShardWriter, WriterConfig};
+
+use crate::batch::PyBatch;
+use crate::enter::enter;
+use crate::errors::to_py;
+
+/// Batches of a prepared folder in an order that depends on seed and epoch alone.
+#[pyclass(name = "Loader", module = "ssm_hpn._core")]
+pub(crate) struct PyLoader(Loader);
+
+#[pymethods]
+impl PyLoader {
+    #[new]
+    fn new(py: Python<'_>, config: &str) -> PyResult<Self> {
+        enter(py, || Loader::open(LoaderConfig::from_json(config)?)).map(Self)
+    }
+
+    fn next(&mut self, py: Python<'_>) -> PyResult<Option<(PyBatch, String)>> {
+        let next = enter(py, || self.0.next())?;
+        Ok(next.map(|(batch, cursor)| (PyBatch(batch), cursor.to_json())))
+    }
+
+    fn seek(&mut self, cursor: &str) -> PyResult<()> {
+        Cursor::from_json(cursor).and_then(|cursor| self.0.seek(cursor)).map_err(to_py)
+    }
+
+    #[getter]
+    fn cursor(&self) -> String {
+        self.0.position().to_json()
+    }
+
+    #[getter]
+    fn epoch(&self) -> f64 {
+        self.0.epoch()
+    }
+
+    #[getter]
+    fn n_documents(&self) -> u64 {
+        self.0.n_documents()
+    }
+
+    #[getter]
+    fn n_tokens(&self) -> u64 {
+        self.0.n_tokens()
+    }
+}
+
+/// Writes a prepared folder: Arrow IPC shards and, on close, the manifest.
+#[pyclass(name = "ShardWriter", module = "ssm_hpn._core")]
+pub(crate) struct PyShardWriter(Option<ShardWriter>);
+
+impl PyShardWriter {
+    fn open(&mut self) -> PyResult<&mut ShardWriter> {
+        self.0.as_mut().ok_or_else(|| to_py(CoreError::shape("shard writer", "one that is open", "one that was closed")))
+    }
+}
+
+#[pymethods]
+impl PyShardWriter {
+    #[new]
+    fn new(py: Python<'_>, path: &str, config: &str) -> PyResult<Self> {
+        enter(py, || ShardWriter::create(path, WriterConfig::from_json(config)?)).map(|writer| Self(Some(writer)))
+    }
+
+    #[pyo3(signature = (*, tokens=None, features=None, labels=None, label=None, values=None, name=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
+    fn append(
+        &mut self,
+        py: Python<'_>,
+        tokens: Option<PyReadonlyArray1<'_, u32>>,
+        features: Option<PyReadonlyArray2<'_, f32>>,
+        labels: Option<PyReadonlyArray1<'_, i32>>,
+        label: Option<i32>,
+        values: Option<PyReadonlyArray1<'_, f32>>,
+        name: Option<String>,
+    ) -> PyResult<()> {
+        let (elements, length) = match (&tokens, &features) {
+            (Some(ids), None) => (Elements::U32(ids.as_slice()?), ids.len()),
+            (None, Some(x)) => (Elements::F32(x.as_slice()?), x.shape()[0]),
+            _ => return Err(to_py(CoreError::shape("document", "tokens or features", "both or none"))),
+        };
+        let documents = Documents {
+            elements,
+            offsets: &[0, length as u64],
+            labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
+            label: label.as_ref().map(std::slice::from_ref),
+            values: values.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
+            names: name.as_ref().map(std::slice::from_ref),
+        };
+        let writer = self.open()?;
+        enter(py, || writer.append(&documents))
+    }
+
+    fn close<'py>(&mut self, py: Python<'py>, extra: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.open()?;
+        let extra = Extra::from_json(extra).map_err(to_py)?;
+        let Some(writer) = self.0.take() else { return Ok(py.None().into_bound(py)) };
+        let manifest = enter(py, || writer.close(extra))?;
+        let text = String::from_utf8_lossy(&manifest.to_json()).into_owned();
+        py.import("json")?.call_method1("loads", (text,))
+    }
+}
+
+/// Checks every shard of a prepared folder against its manifest.
+#[pyfunction]
+pub(crate) fn verify_shards<'py>(py: Python<'py>, path: &str) -> PyResult<Bound<'py, PyDict>> {
+    let report = enter(py, || ssm_hpn::data::verify_shards(Path::new(path)))?;
+    let dict = PyDict::new(py);
+    dict.set_item("shards", report.shards)?;
+    dict.set_item("rows", report.rows)?;
+    dict.set_item("tokens", report.tokens)?;
+    dict.set_item("bytes", report.bytes)?;
+    Ok(dict)
+}

@@ -1,0 +1,300 @@
+//! `Session`: one line per method; the number type is chosen when it is made.
+
+use std::path::Path;
+
+use numpy::{AllowTypeChange, Element, PyArrayLikeDyn, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig};
+use ssm_hpn::optim::OptimConfig;
+use ssm_hpn::session::{ApplyReport, EvalReport, Sampling, Session, StepReport};
+use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
+
+use crate::arrays::to_array;
+use crate::batch::PyBatch;
+use crate::enter::enter;
+use crate::errors::to_py;
+use crate::flat::FlatGuard;
+use crate::stream::PyStream;
+
+/// A session of either number type.
+pub(crate) enum Numbers {
+    F32(Session<f32>),
+    F64(Session<f64>),
+}
+
+/// The same expression for either number type.
+macro_rules! either {
+    ($numbers:expr, $session:ident => $body:expr) => {
+        match $numbers {
+            Numbers::F32($session) => $body,
+            Numbers::F64($session) => $body,
+        }
+    };
+}
+pub(crate) use either;
+
+/// Which number type a session computes in.
+fn is_double(dtype: &str) -> Result<bool> {
+    match dtype {
+        "float32" => Ok(false),
+        "float64" => Ok(true),
+        other => Err(CoreError::config("dtype", "float32 or float64", format!("{other:?}"), "leave it out for float32")),
+    }
+}
+
+/// Model, gradients and optimiser state in one arena.
+#[pyclass(name = "Session", module = "ssm_hpn._core")]
+pub(crate) struct PySession {
+    pub(crate) numbers: Numbers,
+}
+
+#[pymethods]
+impl PySession {
+    #[new]
+    #[pyo3(signature = (model, optim, *, seed=0, dtype="float32", threads=None))]
+    fn new(
+        py: Python<'_>,
+        model: &str,
+        optim: &str,
+        seed: u64,
+        dtype: &str,
+        threads: Option<usize>,
+    ) -> PyResult<Self> {
+        enter(py, || {
+            let (model, optim) = (ModelConfig::from_json(model)?, OptimConfig::from_json(optim)?);
+            let threads = Threads::new(threads)?;
+            let numbers = match is_double(dtype)? {
+                false => Numbers::F32(Session::new(model, optim, seed, threads)?),
+                true => Numbers::F64(Session::new(model, optim, seed, threads)?),
+            };
+            Ok(Self { numbers })
+        })
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (path, *, threads=None, dtype="float32"))]
+    fn load(py: Python<'_>, path: &str, threads: Option<usize>, dtype: &str) -> PyResult<(Self, String)> {
+        enter(py, || {
+            let (path, threads) = (Path::new(path), Threads::new(threads)?);
+            let (numbers, extra) = if is_double(dtype)? {
+                let (session, extra) = Session::load(path, threads)?;
+                (Numbers::F64(session), extra)
+            } else {
+                let (session, extra) = Session::load(path, threads)?;
+                (Numbers::F32(session), extra)
+            };
+            Ok((Self { numbers }, extra.to_string()))
+        })
+    }
+
+    fn save(&self, py: Python<'_>, root: &str, step_dir: &str, extra: &str) -> PyResult<()> {
+        enter(py, || {
+            let extra = serde_json::from_str(extra)
+                .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
+            either!(&self.numbers, s => s.save(&Path::new(root).join(step_dir), extra)).map(drop)
+        })
+    }
+
+    #[pyo3(signature = (batch, *, accuracy=false))]
+    fn forward_backward<'py>(
+        &mut self,
+        py: Python<'py>,
+        batch: &PyBatch,
+        accuracy: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let accuracy = if accuracy { Accuracy::Count } else { Accuracy::Skip };
+        let report = enter(py, || either!(&mut self.numbers, s => s.forward_backward(&batch.0, accuracy)))?;
+        step_report(py, &report)
+    }
+
+    fn apply<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let report = enter(py, || either!(&mut self.numbers, s => s.apply()))?;
+        apply_report(py, &report)
+    }
+
+    fn zero_grad(&mut self) -> PyResult<()> {
+        either!(&mut self.numbers, s => s.zero_grad()).map_err(to_py)
+    }
+
+    fn evaluate<'py>(&mut self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyDict>> {
+        let report = enter(py, || either!(&mut self.numbers, s => s.evaluate(&batch.0)))?;
+        eval_report(py, report)
+    }
+
+    fn predict<'py>(&mut self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
+        either!(&mut self.numbers, s => {
+            let shape = s.model().score_shape(&batch.0);
+            let scores = enter(py, || s.predict(&batch.0))?;
+            to_array(py, &shape, scores)
+        })
+    }
+
+    fn hidden<'py>(&mut self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
+        either!(&mut self.numbers, s => {
+            let shape = [batch.0.rows, batch.0.length, s.model().config().d_model];
+            let hidden = enter(py, || s.hidden(&batch.0))?;
+            to_array(py, &shape, hidden)
+        })
+    }
+
+    #[pyo3(signature = (rows=1))]
+    fn stream(slf: Bound<'_, Self>, rows: usize) -> PyResult<PyStream> {
+        PyStream::new(slf, rows)
+    }
+
+    #[pyo3(signature = (prompt, n, *, temperature=1.0, top_k=None, seed=0))]
+    fn generate(
+        &self,
+        py: Python<'_>,
+        prompt: Vec<u32>,
+        n: usize,
+        temperature: f64,
+        top_k: Option<usize>,
+        seed: u64,
+    ) -> PyResult<Vec<u32>> {
+        let sampling = Sampling { temperature, top_k, seed };
+        enter(py, || either!(&self.numbers, s => s.generate(&prompt, n, &sampling)))
+    }
+
+    fn expand(&mut self, py: Python<'_>, plan: &str) -> PyResult<Vec<usize>> {
+        enter(py, || {
+            let plan = ExpandPlan::from_json(plan)?;
+            either!(&mut self.numbers, s => s.expand(&plan))
+        })
+    }
+
+    fn freeze(&mut self, py: Python<'_>, spec: &str) -> PyResult<Vec<String>> {
+        enter(py, || {
+            let spec = FreezeSpec::from_json(spec)?;
+            either!(&mut self.numbers, s => s.freeze(&spec))
+        })
+    }
+
+    fn parameter_names(&self) -> Vec<String> {
+        either!(&self.numbers, s => s.parameter_table().into_iter().map(|row| row.name).collect())
+    }
+
+    fn parameter_table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let table = either!(&self.numbers, s => s.parameter_table());
+        let rows = table.into_iter().map(|row| {
+            let dict = PyDict::new(py);
+            dict.set_item("id", row.id)?;
+            dict.set_item("name", row.name)?;
+            dict.set_item("shape", row.shape)?;
+            dict.set_item("decay", row.decay)?;
+            dict.set_item("trainable", row.trainable)?;
+            dict.set_item("group", row.group)?;
+            Ok(dict)
+        });
+        PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    fn parameter<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.numbers, s => {
+            let (shape, values) = s.parameter(name).map_err(to_py)?;
+            to_array(py, shape, values.to_vec())
+        })
+    }
+
+    fn gradient<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.numbers, s => {
+            let (shape, values) = s.gradient(name).map_err(to_py)?;
+            to_array(py, shape, values)
+        })
+    }
+
+    fn set_parameter(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+        either!(&mut self.numbers, s => set_parameter(s, name, value))
+    }
+
+    fn borrow_flat(slf: Bound<'_, Self>) -> FlatGuard {
+        FlatGuard::new(slf.unbind())
+    }
+
+    fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
+        either!(&self.numbers, s => s.predicted_peak_bytes(rows, length))
+    }
+
+    fn digest(&self, py: Python<'_>) -> PyResult<String> {
+        enter(py, || Ok(either!(&self.numbers, s => s.digest())))
+    }
+
+    #[getter]
+    fn step(&self) -> u64 {
+        either!(&self.numbers, s => s.step())
+    }
+
+    #[getter]
+    fn skipped(&self) -> u64 {
+        either!(&self.numbers, s => s.skipped())
+    }
+
+    #[getter]
+    fn n_parameters(&self) -> usize {
+        either!(&self.numbers, s => s.model().table().parameter_count())
+    }
+
+    #[getter]
+    fn model_config(&self) -> String {
+        either!(&self.numbers, s => s.model().config().to_json())
+    }
+
+    #[getter]
+    fn optim_config(&self) -> String {
+        either!(&self.numbers, s => s.optim_config().to_json())
+    }
+
+    #[getter]
+    fn max_prototype_cosine(&mut self, py: Python<'_>) -> PyResult<Option<f64>> {
+        enter(py, || either!(&mut self.numbers, s => s.max_prototype_cosine()))
+    }
+}
+
+fn set_parameter<T: Scalar + Element>(
+    session: &mut Session<T>,
+    name: &str,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<String> {
+    let array: PyArrayLikeDyn<'_, T, AllowTypeChange> = value.extract()?;
+    let values: Vec<T> = array.as_array().iter().copied().collect();
+    session.set_parameter(name, array.shape(), &values).map_err(to_py)
+}
+
+fn step_report<'py>(py: Python<'py>, report: &StepReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("loss", report.loss)?;
+    dict.set_item("loss_sum", report.loss_sum)?;
+    dict.set_item("count", report.count)?;
+    dict.set_item("scored", report.scored)?;
+    dict.set_item("correct", report.correct)?;
+    dict.set_item("squared_error", report.squared_error)?;
+    dict.set_item("absolute_error", report.absolute_error)?;
+    Ok(dict)
+}
+
+fn eval_report(py: Python<'_>, report: EvalReport) -> PyResult<Bound<'_, PyDict>> {
+    let dict = step_report(py, &report.sums)?;
+    if !report.expected.is_empty() {
+        dict.set_item("predicted", to_array(py, &[report.predicted.len()], report.predicted)?)?;
+        dict.set_item("expected", to_array(py, &[report.expected.len()], report.expected)?)?;
+    }
+    Ok(dict)
+}
+
+fn apply_report<'py>(py: Python<'py>, report: &ApplyReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("step", report.step)?;
+    dict.set_item("applied", report.applied)?;
+    dict.set_item("lr", report.lr)?;
+    dict.set_item("grad_norm", report.grad_norm)?;
+    dict.set_item("update_norm", report.update_norm)?;
+    dict.set_item("clipped", report.clipped)?;
+    dict.set_item("skipped", report.skipped)?;
+    dict.set_item("loss", report.loss)?;
+    dict.set_item("count", report.count)?;
+    dict.set_item("fault", &report.fault)?;
+    Ok(dict)
+}
