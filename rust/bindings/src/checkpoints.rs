@@ -16,7 +16,7 @@ pub(crate) fn verify_checkpoint<'py>(py: Python<'py>, path: &str) -> PyResult<Bo
     let dict = PyDict::new(py);
     dict.set_item("step", manifest.step)?;
     dict.set_item("schema", manifest.schema)?;
-    dict.set_item("bytes", manifest.total_bytes())?;
+    dict.set_item("bytes", manifest.bytes())?;
     Ok(dict)
 }
 

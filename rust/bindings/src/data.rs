@@ -40,7 +40,7 @@ impl PyLoader {
 
     #[getter]
     fn epoch(&self) -> f64 {
-        self.0.epoch()
+        self.0.progress()
     }
 
     #[getter]

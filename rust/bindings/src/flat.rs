@@ -4,7 +4,7 @@
 //! everything that would move or change its buffers while it is lent, and it stays lent as long as anybody refers to a
 //! view: none can dangle, none can race.
 
-use numpy::{Element, PyArray1, PyArrayMethods};
+use numpy::{Element, PyArray1};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -52,7 +52,8 @@ impl FlatGuard {
     ) -> PyResult<()> {
         let Some(views) = self.views.take() else { return Ok(()) };
         // One reference is ours; any other, also through a slice of the array, is a view that outlives the block.
-        let alive = views.iter().any(|view| view.get_refcnt(py) > 1);
+        // SAFETY: the pointers are those of live objects, and the interpreter is held.
+        let alive = views.iter().any(|view| unsafe { pyo3::ffi::Py_REFCNT(view.as_ptr()) } > 1);
         if alive {
             self.views = Some(views);
             if exc_value.is_none() {

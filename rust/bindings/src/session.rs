@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use numpy::{AllowTypeChange, Element, PyArrayLikeDyn, PyUntypedArrayMethods};
+use numpy::{AllowTypeChange, PyArrayLikeDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -253,13 +253,13 @@ impl PySession {
     }
 }
 
-fn set_parameter<T: Scalar + Element>(
+fn set_parameter<T: Scalar>(
     session: &mut Session<T>,
     name: &str,
     value: &Bound<'_, PyAny>,
 ) -> PyResult<String> {
-    let array: PyArrayLikeDyn<'_, T, AllowTypeChange> = value.extract()?;
-    let values: Vec<T> = array.as_array().iter().copied().collect();
+    let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = value.extract()?;
+    let values: Vec<T> = array.as_array().iter().map(|x| T::from_f64(*x)).collect();
     session.set_parameter(name, array.shape(), &values).map_err(to_py)
 }
 

@@ -53,6 +53,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Size of all files together.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|file| file.bytes).sum()
+    }
+
     /// An empty one.
     pub fn new(step: u64) -> Self {
         Self { schema: SCHEMA, step, digest: ZEROS.to_owned(), files: BTreeMap::new() }

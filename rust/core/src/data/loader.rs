@@ -303,6 +303,12 @@ impl Loader {
         self.position.epoch
     }
 
+    /// Passes over the data up to that position, with the part of the one under way to the nearest window.
+    pub fn progress(&self) -> f64 {
+        let position = self.position;
+        position.epoch as f64 + position.window as f64 / self.plan.n_windows.max(1) as f64
+    }
+
     /// Number of documents.
     pub fn n_documents(&self) -> u64 {
         self.plan.data.n_documents()

@@ -56,6 +56,14 @@ pub enum ExpandPlan {
 const MOST_LAYERS: usize = 1 << 12;
 
 impl ExpandPlan {
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
+            let advice = "give a kind (append, prepend, insert or final) and its fields";
+            Error::config("expand", "where new layers go", e, advice)
+        })
+    }
+
     /// Seed of the new tensors.
     pub fn seed(&self) -> u64 {
         match *self {

@@ -30,6 +30,14 @@ pub struct FreezeSpec {
 }
 
 impl FreezeSpec {
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
+            let advice = "use first, layers, embedding, head, patterns or none";
+            Error::config("freeze", "what to freeze", e, advice)
+        })
+    }
+
     fn names(&self, entry: &Entry) -> bool {
         let by_part = match entry.group {
             Group::Input => self.embedding,

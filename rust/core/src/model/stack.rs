@@ -17,6 +17,7 @@ use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
 use crate::blocks::residual::Residual;
+use crate::data::Batch;
 use crate::error::Result;
 use crate::head::Head;
 use crate::head::prototypes::largest_cosine;
@@ -118,6 +119,14 @@ impl<T: Scalar> Model<T> {
     /// The head's parameters.
     pub fn head_params<'a>(&'a self, data: &'a [T]) -> Params<'a, T> {
         self.params(data, &self.head_slots)
+    }
+
+    /// Shape of the scores of a batch: `[B, T, C]` where every token has its own, else `[S, C]`.
+    pub fn score_shape(&self, batch: &Batch) -> Vec<usize> {
+        match self.config.target.pooling() {
+            Some(_) => vec![batch.segments.len(), self.head.n_scores()],
+            None => vec![batch.rows, batch.length, self.head.n_scores()],
+        }
     }
 
     /// Largest cosine between two prototypes; `None` for a head without any.

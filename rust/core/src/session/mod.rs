@@ -17,6 +17,7 @@ mod parameters;
 mod report;
 mod save;
 
+pub use infer::Sampling;
 pub use parameters::ParameterRow;
 pub use report::{ApplyReport, EvalReport, StepReport};
 
