@@ -228,6 +228,23 @@ fn a_batch_larger_than_the_data_spans_epochs_and_windows() {
 }
 
 #[test]
+fn progress_grows_evenly_to_the_number_of_epochs() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(200, 14).write(folder.path(), |_| {});
+    let mut loader =
+        Loader::open(LoaderConfig { epochs: Some(2), ..config(folder.path(), Packing::Contiguous) }).unwrap();
+    let mut seen = vec![loader.progress()];
+    while loader.next().unwrap().is_some() {
+        seen.push(loader.progress());
+    }
+    assert_eq!((seen[0], *seen.last().unwrap()), (0.0, 2.0));
+    let even = 2.0 / (seen.len() - 1) as f64;
+    for step in seen.windows(2).map(|w| w[1] - w[0]) {
+        assert!(step > 0.0 && step < 2.0 * even, "{step} beside {even}");
+    }
+}
+
+#[test]
 fn orders_differ_between_epochs_and_seeds_and_lie_still_without_shuffle() {
     let folder = tempfile::tempdir().unwrap();
     let data = Counted::varied(80, 20);
@@ -538,4 +555,25 @@ fn long_documents_are_cut_for_the_reader() {
     writer.append(&documents).unwrap();
     let manifest = writer.close(Extra::default()).unwrap();
     assert_eq!((manifest.rows, manifest.tokens), (3, 25));
+}
+
+/// A data set written once, for each version of the manifest: what was written then is read as it was.
+/// After a change of the format: keep this one, write the next beside it, and add a section to `MIGRATION.md`.
+#[test]
+fn the_golden_data_set_of_version_1_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
+    let report = verify_shards(&folder).unwrap();
+    assert_eq!((report.shards, report.batches, report.rows, report.tokens), (1, 2, 12, 80));
+    let base = LoaderConfig { seed: 7, epochs: Some(1), ..config(&folder, Packing::Contiguous) };
+    let stream = stream(base);
+    // The order is a promise too: a run that is resumed with a newer release goes on with the same batches.
+    let order = [
+        42, 43, 44, 45, 46, 47, 48, 49, 50, 14, 15, 16, 17, 18, 19, 0, 30, 31, 32, 33, 34, 35, 36, 20, 21,
+        22, 23, 24, 25, 26, 27, 28, 1, 2, 3, 4, 5, 66, 67, 68, 69, 70, 71, 72, 73, 60, 61, 62, 63, 64, 65,
+        51, 52, 53, 54, 55, 56, 57, 58, 59, 37, 38, 39, 29, 74, 75, 76, 77, 78, 79, 6, 7, 8, 9, 10, 11, 12,
+        13, 40, 41,
+    ];
+    assert_eq!(ids(&stream), order);
+    let first = r#"{"epoch":0,"window":0,"row":4,"rows":5,"batches":1,"data":381940572764039}"#;
+    assert_eq!(stream[0].1.to_json(), first);
 }

@@ -24,6 +24,8 @@ pub struct Cursor {
     pub window: u64,
     /// Row of the window.
     pub row: u64,
+    /// Rows that the window has; 0 before its first row. For showing progress only.
+    pub rows: u64,
     /// Batches handed out.
     pub batches: u64,
     /// Tells which data and settings the position belongs to; 0 at the start.
@@ -118,10 +120,10 @@ impl Cutter {
         let end = n.min(self.at.row + (self.batch_size - self.taken));
         self.taken += end - self.at.row;
         self.parts.push(Part { window: window.clone(), rows: self.at.row..end });
-        self.at.row = end;
+        (self.at.row, self.at.rows) = (end, n);
         if end == n {
             let next = self.at.window_id().next(self.n_windows);
-            self.at = Cursor { epoch: next.epoch, window: next.window, row: 0, ..self.at };
+            self.at = Cursor { epoch: next.epoch, window: next.window, row: 0, rows: 0, ..self.at };
         }
         Ok(if self.taken == self.batch_size { self.cut() } else { None })
     }

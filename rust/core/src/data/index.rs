@@ -4,8 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::manifest::{self, Manifest};
 use super::schema::Columns;
 use super::shard::{Group, Shard, Wanted};
@@ -27,9 +25,8 @@ impl Dataset {
     /// Reads the manifest, and looks whether each shard is there and has its size.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
-        let mut manifest = Manifest::load(&folder)?;
+        let (mut manifest, digest) = Manifest::load_with_digest(&folder)?;
         let columns = manifest.columns(&folder.join(manifest::FILE_NAME))?;
-        let digest = xxh3_64(&manifest.to_json());
         let entries = std::mem::take(&mut manifest.shards);
         let mut shards = Vec::with_capacity(entries.len());
         let mut groups = Vec::new();

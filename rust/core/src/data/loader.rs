@@ -92,7 +92,8 @@ pub struct LoaderConfig {
     /// they are an error.
     #[serde(default)]
     pub truncate: bool,
-    /// Tokens within which documents and rows are mixed; without a number: 2^20, or 16 rows if that is more.
+    /// Tokens within which documents and rows are mixed; without a number: 2^20 (16 MB of features
+    /// if that is less), or 16 rows if that is more.
     #[serde(default)]
     pub window: Option<u64>,
 }
@@ -303,10 +304,11 @@ impl Loader {
         self.position.epoch
     }
 
-    /// Passes over the data up to that position, with the part of the one under way to the nearest window.
+    /// Epochs up to that position, with fraction: windows of an epoch count alike, and rows of a window.
     pub fn progress(&self) -> f64 {
-        let position = self.position;
-        position.epoch as f64 + position.window as f64 / self.plan.n_windows.max(1) as f64
+        let at = &self.position;
+        let of_window = at.row as f64 / at.rows.max(1) as f64;
+        at.epoch as f64 + (at.window as f64 + of_window) / self.plan.n_windows as f64
     }
 
     /// Number of documents.

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::schema::{Columns, Declared, Kind};
 use crate::error::{Error, Result};
@@ -60,6 +61,8 @@ pub struct Manifest {
     pub rows: u64,
     /// Tokens in all shards.
     pub tokens: u64,
+    /// Tokens of the longest document.
+    pub longest: u64,
     /// The files.
     pub shards: Vec<ShardEntry>,
 }
@@ -111,6 +114,11 @@ pub struct BatchEntry {
 impl Manifest {
     /// Reads and checks `folder/manifest.json`.
     pub fn load(folder: &Path) -> Result<Self> {
+        Self::load_with_digest(folder).map(|(manifest, _)| manifest)
+    }
+
+    /// The same, with a digest of the file: it stays when a later release adds a field to this type.
+    pub(super) fn load_with_digest(folder: &Path) -> Result<(Self, u64)> {
         let path = folder.join(FILE_NAME);
         let bytes = read_bounded(folder, &path)?;
         // The version first: a newer format may well have other fields.
@@ -129,7 +137,7 @@ impl Manifest {
         }
         let manifest: Self = serde_json::from_value(value).map_err(|e| not_a_manifest(&path, &e))?;
         manifest.check(&path)?;
-        Ok(manifest)
+        Ok((manifest, xxh3_64(&bytes)))
     }
 
     /// The manifest as it is written.
@@ -185,6 +193,11 @@ impl Manifest {
                 "none",
                 "check what was prepared",
             ));
+        }
+        let mean = tokens.div_ceil(rows);
+        if !(mean..=tokens).contains(&self.longest) {
+            let expected = format!("{mean} to {tokens} tokens");
+            return Err(Error::data(path, "longest", expected, self.longest, PREPARE_AGAIN));
         }
         Ok(())
     }

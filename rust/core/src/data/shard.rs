@@ -273,6 +273,9 @@ fn decode(bytes: &Buffer, schema: &SchemaRef, names: &[&str]) -> Result<RecordBa
         if buffer.offset() < 0 || buffer.length() < 0 || end.is_none_or(|end| end > available) {
             return Err("a buffer outside the body".to_owned());
         }
+        if buffer.offset() % 8 != 0 {
+            return Err("a buffer that is not aligned".to_owned());
+        }
     }
     // No type of ours takes less than a bit per value, and none of the nodes has nulls.
     for node in header.nodes().into_iter().flatten() {

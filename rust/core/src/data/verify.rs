@@ -35,6 +35,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     let data = Dataset::open(folder)?;
     check_sums(&data)?;
     let mut report = VerifyReport { shards: 0, batches: 0, rows: 0, tokens: 0, bytes: 0 };
+    let mut longest = 0;
     let columns = data.columns();
     let wanted = Wanted { labels: columns.labels, label: columns.label, values: columns.n_values.is_some() };
     for shard in data.shards() {
@@ -50,11 +51,22 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
             ));
         }
         for batch in 0..entry.batches.len() {
-            shard.read(batch, wanted)?;
+            let group = shard.read(batch, wanted)?;
+            longest = (0..group.documents()).map(|d| group.length(d) as u64).fold(longest, u64::max);
         }
         report.shards += 1;
         report.batches += entry.batches.len() as u64;
         report.bytes += bytes;
+    }
+    if longest != data.manifest().longest {
+        let path = data.folder().join(manifest::FILE_NAME);
+        return Err(Error::data(
+            path,
+            "longest",
+            longest.to_string(),
+            data.manifest().longest,
+            PREPARE_AGAIN,
+        ));
     }
     Ok(VerifyReport { rows: data.n_documents(), tokens: data.n_tokens(), ..report })
 }

@@ -14,12 +14,15 @@ use xxhash_rust::xxh3::Xxh3;
 use super::index::Dataset;
 use super::loader::{LoaderConfig, Packing, TargetKind};
 use super::pack::{self, Document, Piece, Rows};
+use super::schema::InputColumn;
 use super::shard::{Group, Wanted};
 use super::shuffle::{Permutation, Purpose};
 use crate::error::{Error, Result};
 
-/// Tokens of a window: 2 MB of narrow ids.
+/// Tokens of a window: 2 MB of narrow ids, 32 groups of the default size.
 const WINDOW_TOKENS: u64 = 1 << 20;
+/// Bytes of a window of wide features.
+const WINDOW_BYTES: u64 = 16 << 20;
 /// Rows that a window has at least, so that `contiguous` pads little and a shuffle has something to mix.
 const WINDOW_ROWS: u64 = 16;
 
@@ -66,8 +69,15 @@ impl Window {
 
 impl Plan {
     pub(super) fn new(config: LoaderConfig, data: Dataset) -> Self {
-        let target =
-            config.window.unwrap_or(WINDOW_TOKENS.max(WINDOW_ROWS.saturating_mul(config.length as u64)));
+        let target = config.window.unwrap_or_else(|| {
+            let tokens = match data.columns().input {
+                InputColumn::Tokens { .. } => WINDOW_TOKENS,
+                InputColumn::Features { n_features } => {
+                    WINDOW_TOKENS.min(WINDOW_BYTES / 4 / n_features as u64)
+                }
+            };
+            tokens.max(WINDOW_ROWS * config.length as u64)
+        });
         let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
         let wanted = Wanted {
             labels: config.target == TargetKind::TokenClass,

@@ -32,8 +32,8 @@ use group::Pending;
 pub const SUMS_NAME: &str = "SHA256SUMS";
 /// Longest name of a document, in bytes.
 const MAX_NAME: usize = 4096;
-/// A group of wide features stays below this size, whatever `batch_tokens` says.
-const MAX_GROUP_BYTES: usize = 16 << 20;
+/// A group of wide features stays near this size, whatever `batch_tokens` says: small groups mix better.
+const GROUP_BYTES: usize = 1 << 20;
 
 /// What to write.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct WriterConfig {
 }
 
 fn default_batch_tokens() -> usize {
-    1 << 16
+    1 << 15
 }
 
 fn default_shard_bytes() -> u64 {
@@ -190,6 +190,7 @@ pub struct ShardWriter {
     shard: Option<OpenShard>,
     done: Vec<ShardEntry>,
     documents: u64,
+    longest: u64,
     largest_class: i32,
     closed: bool,
 }
@@ -222,7 +223,7 @@ impl ShardWriter {
             InputColumn::Features { n_features } => n_features,
         };
         Ok(Self {
-            batch_tokens: config.batch_tokens.min(MAX_GROUP_BYTES / 4 / width).max(1),
+            batch_tokens: config.batch_tokens.min(GROUP_BYTES / 4 / width).max(1),
             schema: Arc::new(columns.schema()),
             pending: Pending::new(columns),
             folder,
@@ -231,6 +232,7 @@ impl ShardWriter {
             shard: None,
             done: Vec::new(),
             documents: 0,
+            longest: 0,
             largest_class: -1,
             closed: false,
         })
@@ -252,6 +254,7 @@ impl ShardWriter {
                     self.flush()?;
                 }
                 self.pending.push(documents, i, start..stop);
+                self.longest = self.longest.max((stop - start) as u64);
                 start = stop;
             }
             self.documents += 1;
@@ -348,6 +351,7 @@ impl ShardWriter {
             source: extra.source,
             rows: self.done.iter().map(|s| s.rows).sum(),
             tokens: self.done.iter().map(|s| s.tokens).sum(),
+            longest: self.longest,
             shards: std::mem::take(&mut self.done),
         };
         let path = self.folder.join(manifest::FILE_NAME);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use ssm_hpn::data::schema::Kind;
@@ -97,7 +98,11 @@ pub(crate) fn edit_manifest(folder: &Path, change: impl FnOnce(&mut serde_json::
     let path = folder.join("manifest.json");
     let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut value);
-    fs::write(path, serde_json::to_vec(&value).unwrap()).unwrap();
+    let bytes = serde_json::to_vec(&value).unwrap();
+    // In place: some file systems flush a file that was cut to nothing and written again.
+    let mut file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all(&bytes).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
 }
 
 /// Changes the bytes of a shard and gives every record batch the digest that it has now.
