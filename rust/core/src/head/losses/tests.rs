@@ -187,6 +187,9 @@ fn a_row_of_zeros_has_no_direction_and_the_gradient_of_the_floor() {
     let (loss, dz, _) = evaluate(Loss::Cosine, &problem, &[0.0, 0.0]);
     assert_eq!(loss, 1.0);
     assert_close("gradient", &dz, &[-1.2e8, -1.6e8], 1e-12);
+    // Below the floor ẑ = 1e8·z is linear: with c = 0.3 the gradient is -2·(1 - c)·1e8·p, along p alone.
+    let (_, dz, _) = evaluate(Loss::Cosine, &problem, &[5e-9, 0.0]);
+    assert_close("gradient", &dz, &[-0.84e8, -1.12e8], 1e-12);
 }
 
 #[test]
