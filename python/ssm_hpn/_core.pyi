@@ -12,6 +12,7 @@ from typing import Any, Literal, NotRequired, Self, TypeAlias, TypedDict, final,
 import numpy as np
 from numpy.typing import NDArray
 
+__all__: list[str]
 __version__: str
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
@@ -184,6 +185,8 @@ class FlatGuard:
         traceback: TracebackType | None,
         /,
     ) -> None: ...
+    def release(self) -> None:
+        """Give the buffers back after a view of them had outlived the block."""
     @property
     def parameters(self) -> _Floats:
         """All parameters in the private order of the arena."""

@@ -1,6 +1,8 @@
 //! `Batch`: arrays in, a checked batch of the core out.
 
-use numpy::{PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods};
+use numpy::{
+    PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 
 use ssm_hpn::Error as CoreError;
@@ -28,7 +30,9 @@ impl PyBatch {
         cotangent: Option<PyReadonlyArray3<'_, f32>>,
     ) -> PyResult<Self> {
         let (rows, length, input) = match (&tokens, &features) {
-            (Some(x), None) => (x.shape()[0], x.shape()[1], Input::Tokens(x.as_array().iter().copied().collect())),
+            (Some(x), None) => {
+                (x.shape()[0], x.shape()[1], Input::Tokens(x.as_array().iter().copied().collect()))
+            }
             (None, Some(x)) => {
                 (x.shape()[0], x.shape()[1], Input::Features(x.as_array().iter().copied().collect()))
             }
@@ -37,7 +41,8 @@ impl PyBatch {
         let mut targets = Vec::new();
         targets.extend(token_class.map(|x| Target::TokenClass(x.as_array().iter().copied().collect())));
         targets.extend(sequence_class.map(|x| Target::SequenceClass(x.as_array().iter().copied().collect())));
-        targets.extend(sequence_values.map(|x| Target::SequenceValues(x.as_array().iter().copied().collect())));
+        targets
+            .extend(sequence_values.map(|x| Target::SequenceValues(x.as_array().iter().copied().collect())));
         targets.extend(cotangent.map(|x| Target::Cotangent(x.as_array().iter().copied().collect())));
         if targets.len() > 1 {
             return Err(one_of("targets", "at most one kind of target", targets.len()));
@@ -47,12 +52,19 @@ impl PyBatch {
             None => Batch::whole(rows, length, input, target),
             Some(x) if x.shape()[1] == 3 => {
                 let triples = x.as_array();
-                let segments =
-                    triples.rows().into_iter().map(|s| Segment { row: s[0], start: s[1], end: s[2] }).collect();
+                let segments = triples
+                    .rows()
+                    .into_iter()
+                    .map(|s| Segment { row: s[0], start: s[1], end: s[2] })
+                    .collect();
                 Batch { rows, length, input, segments, target }
             }
             Some(x) => {
-                return Err(to_py(CoreError::shape("segments", "[S, 3]: row, start, end", format!("{:?}", x.shape()))));
+                return Err(to_py(CoreError::shape(
+                    "segments",
+                    "[S, 3]: row, start, end",
+                    format!("{:?}", x.shape()),
+                )));
             }
         };
         Ok(Self(batch))

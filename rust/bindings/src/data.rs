@@ -60,7 +60,9 @@ pub(crate) struct PyShardWriter(Option<ShardWriter>);
 
 impl PyShardWriter {
     fn open(&mut self) -> PyResult<&mut ShardWriter> {
-        self.0.as_mut().ok_or_else(|| to_py(CoreError::shape("shard writer", "one that is open", "one that was closed")))
+        self.0
+            .as_mut()
+            .ok_or_else(|| to_py(CoreError::shape("shard writer", "one that is open", "one that was closed")))
     }
 }
 
@@ -68,7 +70,8 @@ impl PyShardWriter {
 impl PyShardWriter {
     #[new]
     fn new(py: Python<'_>, path: &str, config: &str) -> PyResult<Self> {
-        enter(py, || ShardWriter::create(path, WriterConfig::from_json(config)?)).map(|writer| Self(Some(writer)))
+        enter(py, || ShardWriter::create(path, WriterConfig::from_json(config)?))
+            .map(|writer| Self(Some(writer)))
     }
 
     #[pyo3(signature = (*, tokens=None, features=None, labels=None, label=None, values=None, name=None))]

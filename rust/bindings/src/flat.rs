@@ -8,7 +8,7 @@ use numpy::{Element, PyArray1};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use ssm_hpn::{Scalar, Result, session::Session};
+use ssm_hpn::{Result, Scalar, session::Session};
 
 use crate::errors::{LockedError, to_py};
 use crate::session::{Numbers, PySession, either};
@@ -92,7 +92,10 @@ impl FlatGuard {
 }
 
 /// Marks the buffers as lent and wraps them.
-fn lend<T: Scalar + Element>(session: &mut Session<T>, owner: &Bound<'_, PySession>) -> Result<[Py<PyAny>; 2]> {
+fn lend<T: Scalar + Element>(
+    session: &mut Session<T>,
+    owner: &Bound<'_, PySession>,
+) -> Result<[Py<PyAny>; 2]> {
     let buffers = session.lend_flat()?;
     Ok(buffers.map(|buffer| {
         let view = ndarray::ArrayView1::from(&*buffer);

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use ssm_hpn::head::Accuracy;
-use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig};
+use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::{ApplyReport, EvalReport, Sampling, Session, StepReport};
 use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
@@ -41,7 +41,12 @@ fn is_double(dtype: &str) -> Result<bool> {
     match dtype {
         "float32" => Ok(false),
         "float64" => Ok(true),
-        other => Err(CoreError::config("dtype", "float32 or float64", format!("{other:?}"), "leave it out for float32")),
+        other => Err(CoreError::config(
+            "dtype",
+            "float32 or float64",
+            format!("{other:?}"),
+            "leave it out for float32",
+        )),
     }
 }
 
@@ -75,18 +80,24 @@ impl PySession {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (path, *, threads=None, dtype="float32"))]
-    fn load(py: Python<'_>, path: &str, threads: Option<usize>, dtype: &str) -> PyResult<(Self, String)> {
+    #[pyo3(signature = (path, *, optim=None, threads=None, dtype="float32"))]
+    fn load(
+        py: Python<'_>,
+        path: &str,
+        optim: Option<&str>,
+        threads: Option<usize>,
+        dtype: &str,
+    ) -> PyResult<(Self, String, Vec<String>)> {
         enter(py, || {
+            let optim = optim.map(OptimConfig::from_json).transpose()?;
             let (path, threads) = (Path::new(path), Threads::new(threads)?);
-            let (numbers, extra) = if is_double(dtype)? {
-                let (session, extra) = Session::load(path, threads)?;
-                (Numbers::F64(session), extra)
+            if is_double(dtype)? {
+                let restored = Session::restore(path, optim, threads, &Registry::standard())?;
+                Ok(loaded(Numbers::F64(restored.session), &restored.extra, &restored.passed_over))
             } else {
-                let (session, extra) = Session::load(path, threads)?;
-                (Numbers::F32(session), extra)
-            };
-            Ok((Self { numbers }, extra.to_string()))
+                let restored = Session::restore(path, optim, threads, &Registry::standard())?;
+                Ok(loaded(Numbers::F32(restored.session), &restored.extra, &restored.passed_over))
+            }
         })
     }
 
@@ -113,6 +124,10 @@ impl PySession {
     fn apply<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = enter(py, || either!(&mut self.numbers, s => s.apply()))?;
         apply_report(py, &report)
+    }
+
+    fn grad_norm(&mut self, py: Python<'_>) -> PyResult<f64> {
+        enter(py, || either!(&mut self.numbers, s => s.grad_norm()))
     }
 
     fn zero_grad(&mut self) -> PyResult<()> {
@@ -233,6 +248,11 @@ impl PySession {
     }
 
     #[getter]
+    fn next_lr(&self) -> f64 {
+        either!(&self.numbers, s => s.next_lr())
+    }
+
+    #[getter]
     fn n_parameters(&self) -> usize {
         either!(&self.numbers, s => s.model().table().parameter_count())
     }
@@ -251,6 +271,15 @@ impl PySession {
     fn max_prototype_cosine(&mut self, py: Python<'_>) -> PyResult<Option<f64>> {
         enter(py, || either!(&mut self.numbers, s => s.max_prototype_cosine()))
     }
+}
+
+fn loaded(
+    numbers: Numbers,
+    extra: &serde_json::Value,
+    passed_over: &[CoreError],
+) -> (PySession, String, Vec<String>) {
+    let reasons = passed_over.iter().map(CoreError::to_string).collect();
+    (PySession { numbers }, extra.to_string(), reasons)
 }
 
 fn set_parameter<T: Scalar>(

@@ -52,11 +52,13 @@ impl PyStream {
 
 #[pymethods]
 impl PyStream {
+    #[pyo3(signature = (x, /))]
     fn step<'py>(&mut self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (input, _) = input(x, 1)?;
         self.read(py, &input, 1)
     }
 
+    #[pyo3(signature = (x, /))]
     fn prefill<'py>(&mut self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (input, length) = input(x, 2)?;
         self.read(py, &input, length)
@@ -80,7 +82,10 @@ fn input(x: &Bound<'_, PyAny>, axes: usize) -> PyResult<(Input, usize)> {
     if let Ok(features) = x.extract::<PyReadonlyArrayDyn<'_, f32>>()
         && features.ndim() == axes + 1
     {
-        return Ok((Input::Features(features.as_array().iter().copied().collect()), features.shape()[axes - 1]));
+        return Ok((
+            Input::Features(features.as_array().iter().copied().collect()),
+            features.shape()[axes - 1],
+        ));
     }
     let expected = format!("uint32 ids with {axes} axes, or float32 features with {}", axes + 1);
     Err(to_py(CoreError::shape("stream input", expected, "another type or number of axes")))

@@ -148,6 +148,11 @@ impl<T: Scalar> AdamW<T> {
         self.config.lr * schedule::factor(&self.config.schedule, self.counters.applied)
     }
 
+    /// Global norm of the trained gradients as they lie in the buffer.
+    pub fn norm(&mut self, grads: &Arena<T>) -> f64 {
+        measure(&self.plan, grads.as_slice(), &mut self.found).norm
+    }
+
     /// Applies one update from the gradients of the sum of `count` losses, whose sum is `loss`.
     ///
     /// If the loss or a gradient is not finite nothing changes but the count of skipped updates (and the gradients, if

@@ -20,6 +20,7 @@ mod save;
 pub use infer::Sampling;
 pub use parameters::ParameterRow;
 pub use report::{ApplyReport, EvalReport, StepReport};
+pub use save::Restored;
 
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -187,6 +188,18 @@ impl<T: Scalar> Session<T> {
     /// Updates skipped so far for a value that was not finite.
     pub fn skipped(&self) -> u64 {
         self.optimizer.counters().skipped
+    }
+
+    /// Learning rate of the next update.
+    pub fn next_lr(&self) -> f64 {
+        self.optimizer.lr()
+    }
+
+    /// Global norm of the mean gradient that waits for an update, before clipping; 0 without a target.
+    pub fn grad_norm(&mut self) -> Result<f64> {
+        let Self { grads, optimizer, threads, pending, .. } = self;
+        let norm = threads.install(|| optimizer.norm(grads))?;
+        Ok(if pending.count == 0 { 0.0 } else { norm / pending.count as f64 })
     }
 
     /// Targets behind the gradients that wait for an update: divide by it for the mean.

@@ -23,6 +23,17 @@ fn name(entry: &Entry) -> String {
     public_name(&entry.id)
 }
 
+/// A session from the disk.
+#[derive(Debug)]
+pub struct Restored<T: Scalar> {
+    /// The session, as it was saved.
+    pub session: Session<T>,
+    /// What the caller had given to [`Session::save`].
+    pub extra: Value,
+    /// Why newer checkpoints were passed over.
+    pub passed_over: Vec<Error>,
+}
+
 impl<T: Scalar> Session<T> {
     /// Saves to a folder, whole or not at all; `extra` is what the caller needs to go on. Refused while gradients wait
     /// for an update: they are not part of a checkpoint.
@@ -72,6 +83,17 @@ impl<T: Scalar> Session<T> {
         threads: Threads,
         registry: &Registry<T>,
     ) -> Result<(Self, Value)> {
+        Self::restore(path, None, threads, registry).map(|restored| (restored.session, restored.extra))
+    }
+
+    /// As [`Session::load_with_registry`], and says which checkpoints were passed over. With `optim` training goes on
+    /// under other settings of the optimiser: moments and counts stay.
+    pub fn restore(
+        path: &Path,
+        optim: Option<OptimConfig>,
+        threads: Threads,
+        registry: &Registry<T>,
+    ) -> Result<Restored<T>> {
         let loaded = checkpoint::load(path)?;
         let state = loaded.state;
         let damaged = |at: &str, e: String| {
@@ -80,8 +102,10 @@ impl<T: Scalar> Session<T> {
         };
         let model: ModelConfig =
             serde_json::from_value(state.model).map_err(|e| damaged("model", e.to_string()))?;
-        let optim: OptimConfig =
-            serde_json::from_value(state.optim).map_err(|e| damaged("optim", e.to_string()))?;
+        let optim = match optim {
+            Some(optim) => optim,
+            None => serde_json::from_value(state.optim).map_err(|e| damaged("optim", e.to_string()))?,
+        };
         let mut session = Self::with_registry(model, optim, state.seed, threads, registry)?;
         let table = session.model.table();
         weights::restore(&loaded.model, table, name, &mut [("", &mut session.params)])?;
@@ -103,7 +127,7 @@ impl<T: Scalar> Session<T> {
         };
         session.optimizer.restore_counts(counters, updates)?;
         session.optimizer.set_groups(session.model.table(), &session.groups);
-        Ok((session, state.extra))
+        Ok(Restored { session, extra: state.extra, passed_over: loaded.passed_over })
     }
 
     /// Takes weights from a public safetensors file, or from a folder with one; moments and counts stay. Returns the ids
