@@ -1,9 +1,11 @@
 //! The plain linear head, the baseline to compare prototypes with.
 //!
-//!     o = x·Wᵀ + b            `lm_head.weight` [C, D] (or the embedding, tied), `lm_head.bias` [C]
-//!     softmax   L = ln Σ_k e^(o_k) - o_y           g_o = softmax(o) - onehot
-//!     squared   L = Σ_k (o_k - y_k)²/K             g_o = 2(o - y)/K
-//!     g_x = g_o·W,  g_W = g_oᵀ·x,  g_b = Σ g_o
+//! ```text
+//! o = x·Wᵀ + b            `lm_head.weight` [C, D] (or the embedding, tied), `lm_head.bias` [C]
+//! softmax   L = ln Σ_k e^(o_k) - o_y           g_o = softmax(o) - onehot
+//! squared   L = Σ_k (o_k - y_k)²/K             g_o = 2(o - y)/K
+//! g_x = g_o·W,  g_W = g_oᵀ·x,  g_b = Σ g_o
+//! ```
 //!
 //! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
 

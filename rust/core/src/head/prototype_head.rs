@@ -7,7 +7,9 @@
 //! | `head.prototypes` | `[C, Q]`, `[C, Q-1]` for the joint loss | fixed; learnable: its rows are brought to unit length where they are used |
 //! | `head.scale` | `[1]` | where it is learned |
 //!
-//!     z = W·f + b,  ẑ = z/max(‖z‖, 1e-8),  loss(ẑ, P) as in `losses`;  g_f = Wᵀ·g_z,  g_W = g_zᵀ·f,  g_b = Σ g_z
+//! ```text
+//! z = W·f + b,  ẑ = z/max(‖z‖, 1e-8),  loss(ẑ, P) as in `losses`;  g_f = Wᵀ·g_z,  g_W = g_zᵀ·f,  g_b = Σ g_z
+//! ```
 //!
 //! Scores are the cosines ẑ·p_k, the predicted number for a regression, and the cosines followed by the number for the
 //! joint loss. Training with the cosine, regression or joint loss costs nothing that grows with C.

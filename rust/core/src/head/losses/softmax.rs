@@ -1,10 +1,12 @@
 //! Cross entropy of scaled cosines, with or without an angular margin on the target.
 //!
-//!     c_k = ẑ·p_k                    L = ln Σ_k e^(s·c_k) - s·c_y
-//!     g_k = s·(softmax - onehot)_k   g_ẑ = g·P   g_P = gᵀ·ẑ   g_s = Σ (softmax - onehot)⊙c
-//!     margin (ArcFace): c_y is replaced by φ, and g_y by g_y·φ':
-//!         c > -cos m:  φ = cos(θ+m) = c·cos m - √(1-c²)·sin m,   φ' = cos m + c·sin m/√(1-c²),   1-c² ≥ 1e-12
-//!         c ≤ -cos m:  φ = c - m·sin m,   φ' = 1         (beyond θ+m = π the cosine would rise again)
+//! ```text
+//! c_k = ẑ·p_k                    L = ln Σ_k e^(s·c_k) - s·c_y
+//! g_k = s·(softmax - onehot)_k   g_ẑ = g·P   g_P = gᵀ·ẑ   g_s = Σ (softmax - onehot)⊙c
+//! margin (ArcFace): c_y is replaced by φ, and g_y by g_y·φ':
+//!     c > -cos m:  φ = cos(θ+m) = c·cos m - √(1-c²)·sin m,   φ' = cos m + c·sin m/√(1-c²),   1-c² ≥ 1e-12
+//!     c ≤ -cos m:  φ = c - m·sin m,   φ' = 1         (beyond θ+m = π the cosine would rise again)
+//! ```
 //!
 //! Rows are taken in chunks, so that the cosines of some thousand rows and classes are in memory and no more.
 

@@ -3,7 +3,7 @@
 /// The regular simplex: every pair at cosine -1/(C-1). `[classes, dim]`, dim ≥ classes - 1, zero columns beyond that.
 ///
 /// Column i separates class i from those after it, which keep the rest of their length for the columns to come:
-/// V[i,i] = s_i, V[j>i,i] = -s_i/k, s_{i+1} = s_i·√(1-1/k²), k = C-1-i, s_0 = 1.
+/// `V[i,i] = s_i, V[j>i,i] = -s_i/k, s_{i+1} = s_i·√(1-1/k²), k = C-1-i, s_0 = 1`.
 pub fn simplex(classes: usize, dim: usize) -> Vec<f64> {
     assert!(dim + 1 >= classes, "a simplex of {classes} classes needs {} dimensions", classes - 1);
     let mut rows = vec![0.0; classes * dim];

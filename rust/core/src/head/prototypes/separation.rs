@@ -2,10 +2,12 @@
 //!
 //! The largest cosine is smoothed by a log-sum-exp of growing sharpness τ:
 //!
-//!     S = P·Pᵀ without its diagonal,  W = C·softmax over all pairs of τ·S,  g = W·P
-//!     g ← g - p(p·g) per row (tangent),  m ← 0.9·m + 0.1·g,  v ← 0.99·v + 0.01·mean(g²)  (one number)
-//!     p ← p - η·m̂/√v̂ along the tangent, then to unit length
-//!     τ: 5 → 4000 and η: 0.05 → 3e-4, both geometrically; the best P met is kept
+//! ```text
+//! S = P·Pᵀ without its diagonal,  W = C·softmax over all pairs of τ·S,  g = W·P
+//! g ← g - p(p·g) per row (tangent),  m ← 0.9·m + 0.1·g,  v ← 0.99·v + 0.01·mean(g²)  (one number)
+//! p ← p - η·m̂/√v̂ along the tangent, then to unit length
+//! τ: 5 → 4000 and η: 0.05 → 3e-4, both geometrically; the best P met is kept
+//! ```
 //!
 //! The optimisation runs in f32; what it finds is brought to unit length in f64.
 
