@@ -1,6 +1,6 @@
 """Tokens per second and peak memory of this package at S, M and Lb, and M with activation recomputation.
 
-    python benchmarks/bench.py [--threads 2]
+python benchmarks/bench.py [--threads 2]
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ both with the date.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import importlib.util
 import json
 import os
@@ -68,7 +68,9 @@ def numpy_sgemm(threads: int) -> float:
         "print(2 * 2048**3 / sorted(ts)[len(ts) // 2] * 1e-9)\n"
     )
     env = dict(os.environ, OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
-    return float(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def reachable(configs: list[str], threads: int) -> list[Row]:
@@ -114,9 +116,15 @@ def machine() -> dict[str, str]:
     processor = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         processor = f"{names[0]}, {len(names)} cores" if names else processor
-    found = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "processor": processor, "simd": _core.simd()}
+    found = {
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "processor": processor,
+        "simd": _core.simd(),
+    }
     for name in ("ssm-hpn", "numpy", "jax", "torch"):
         try:
             found[name] = metadata.version(name)
@@ -126,7 +134,7 @@ def machine() -> dict[str, str]:
 
 
 def medians(rounds: list[list[Row]]) -> list[Row]:
-    """One row per peer and configuration: medians over the rounds, and the median ratio to our row of the same round."""
+    """One row per peer and configuration: medians over the rounds, and of the ratios to our row within a round."""
     out = []
     for peer, config in dict.fromkeys((r["peer"], r["config"]) for rows in rounds for r in rows):
         found = [(r, rows) for rows in rounds for r in rows if (r["peer"], r["config"]) == (peer, config)]
@@ -155,7 +163,9 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
     lines = [
         f"# One training step, tokens per second ({about['date']})",
         "",
-        f"{about['processor']}, {about['simd']}; " + ", ".join(f"{k} {about[k]}" for k in ("ssm-hpn", "numpy", "jax", "torch")) + ".",
+        f"{about['processor']}, {about['simd']}; "
+        + ", ".join(f"{k} {about[k]}" for k in ("ssm-hpn", "numpy", "jax", "torch"))
+        + ".",
         f"Medians of {rounds} rounds in turns; *ratio* is ours divided by the row's, within a round.",
         "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32.",
         "",

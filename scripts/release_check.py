@@ -73,9 +73,12 @@ def documents() -> list[str]:
     problems = []
     if ssm_hpn.__version__ != version:
         problems.append(f"the installed package is {ssm_hpn.__version__}, Cargo.toml says {version}; run: make build")
-    for name in ("CHANGELOG.md", "MIGRATION.md"):
-        if not re.search(rf"^## {re.escape(version)}\b", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE):
-            problems.append(f"{name}: no section for {version}")
+    heading = re.compile(rf"^## {re.escape(version)}\b", re.MULTILINE)
+    problems += [
+        f"{name}: no section for {version}"
+        for name in ("CHANGELOG.md", "MIGRATION.md")
+        if not heading.search((ROOT / name).read_text(encoding="utf-8"))
+    ]
     migration = (ROOT / "MIGRATION.md").read_text(encoding="utf-8")
     for schema in SCHEMAS:
         files = sorted(GOLDEN.glob(f"{schema}-v*"))

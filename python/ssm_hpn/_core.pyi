@@ -12,7 +12,34 @@ from typing import Any, Literal, NotRequired, Self, TypeAlias, TypedDict, final,
 import numpy as np
 from numpy.typing import NDArray
 
-__all__: list[str]
+__all__ = [
+    "__version__",
+    "Error",
+    "ConfigError",
+    "DataError",
+    "CheckpointError",
+    "DivergedError",
+    "StorageError",
+    "ShapeError",
+    "LockedError",
+    "ForkError",
+    "Batch",
+    "Session",
+    "Stream",
+    "FlatGuard",
+    "Loader",
+    "ShardWriter",
+    "RunLock",
+    "simd",
+    "available_simd",
+    "build_info",
+    "verify_shards",
+    "verify_checkpoint",
+    "list_checkpoints",
+    "mark_best",
+    "best_checkpoint",
+    "prune_checkpoints",
+]
 __version__: str
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]

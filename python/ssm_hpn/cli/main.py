@@ -39,6 +39,7 @@ COMMANDS: Final = (
     Command("report", "ssm_hpn.cli.report", "make the page of a run again"),
     Command("compare", "ssm_hpn.cli.compare", "one table and one chart over several runs"),
     Command("inspect", "ssm_hpn.cli.inspect", "what is in a run, a checkpoint or a prepared folder"),
+    Command("parity", "ssm_hpn.cli.parity", "the core against references in JAX and PyTorch"),
     Command("config-docs", "ssm_hpn.cli.config_docs", "every setting as Markdown"),
 )
 

@@ -6,6 +6,7 @@ sizes are small and odd on purpose, so that no dimension is a multiple of a vect
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +81,7 @@ def _segments(rng: np.random.Generator, rows: int, length: int, *, packed: bool)
             cuts = [0, *sorted(inner.tolist()), length]
         else:
             cuts = [0, int(rng.integers(max(1, length // 2), length + 1))]
-        out += [(row, a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        out += [(row, a, b) for a, b in itertools.pairwise(cuts)]
     return np.array(out, dtype=np.uint32)
 
 
@@ -104,7 +105,13 @@ def _target(
 
 def _head(rng: np.random.Generator, kind: str, classes: int, target: str) -> dict[str, Any]:
     if kind in ("linear", "tied"):
-        return {"kind": "linear", "n_outputs": classes, "loss": "softmax", "tied": kind == "tied", "bias": kind == "linear"}
+        return {
+            "kind": "linear",
+            "n_outputs": classes,
+            "loss": "softmax",
+            "tied": kind == "tied",
+            "bias": kind == "linear",
+        }
     if kind == "squared":
         return {"kind": "linear", "n_outputs": 1, "loss": "squared", "tied": False, "bias": True}
     losses: dict[str, dict[str, Any]] = {
@@ -114,4 +121,9 @@ def _head(rng: np.random.Generator, kind: str, classes: int, target: str) -> dic
         "regression": {"kind": "regression", "low": -2.0, "high": 5.0},
     }
     n_classes = 2 if target == "sequence_values" else classes
-    return {"kind": "prototype", "n_classes": n_classes, "dim": int(rng.integers(n_classes, n_classes + 4)), "loss": losses[kind]}
+    return {
+        "kind": "prototype",
+        "n_classes": n_classes,
+        "dim": int(rng.integers(n_classes, n_classes + 4)),
+        "loss": losses[kind],
+    }

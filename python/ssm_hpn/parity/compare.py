@@ -9,14 +9,15 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ssm_hpn import _core
 from ssm_hpn.parity.cases import Case, make_case
 
-BOUNDS = {
+DType = Literal["float32", "float64"]
+BOUNDS: dict[DType, dict[str, float]] = {
     "float64": {"loss": 1e-9, "hidden": 1e-9, "gradient": 1e-9},
     "float32": {"loss": 2e-5, "hidden": 2e-5, "gradient": 2e-4},
 }
@@ -47,13 +48,13 @@ class Row:
 
 def run(cases: int = 12, *, seed: int = 0) -> Iterator[Row]:
     """Rows of all cases against every reference that is installed; JAX is required, PyTorch optional."""
-    from ssm_hpn.parity import reference_jax  # noqa: PLC0415 - JAX belongs to the test extra
+    from ssm_hpn.parity import reference_jax
 
     references: list[tuple[str, Evaluate, Callable[[dict[str, Any]], bool]]] = [
         ("jax", reference_jax.evaluate, lambda _: True)
     ]
     if find_spec("torch") is not None:
-        from ssm_hpn.parity import reference_torch  # noqa: PLC0415
+        from ssm_hpn.parity import reference_torch
 
         references.append(("torch", reference_torch.evaluate, reference_torch.supports))
     for index in range(cases):
@@ -90,7 +91,7 @@ def random_parameters(case: Case, rng: np.random.Generator) -> dict[str, np.ndar
 
 
 def evaluate_core(
-    case: Case, params: dict[str, np.ndarray], dtype: str
+    case: Case, params: dict[str, np.ndarray], dtype: DType
 ) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
     """Mean loss, hidden states and gradients of the core."""
     session = _core.Session(json.dumps(case.model), OPTIM, dtype=dtype)
@@ -120,7 +121,7 @@ def inside(segments: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def compare(
     case: str,
     reference: str,
-    dtype: str,
+    dtype: DType,
     mine: tuple[float, np.ndarray, dict[str, np.ndarray]],
     theirs: tuple[float, np.ndarray, dict[str, np.ndarray]],
 ) -> Iterator[Row]:

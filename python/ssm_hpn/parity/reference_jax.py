@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
 Params = dict[str, jax.Array]
 
@@ -81,8 +81,14 @@ def hidden_states(params: Params, model: dict[str, Any], arrays: dict[str, Any])
 
 def pooled(hidden: jax.Array, model: dict[str, Any], segments: np.ndarray) -> jax.Array:
     """One feature per document [S, D]."""
-    how = {"last": lambda v: v[-1], "mean": lambda v: v.mean(0), "max": lambda v: v.max(0)}[model["target"]["pooling"]]
-    return jnp.stack([how(hidden[row, start:end]) for row, start, end in segments.tolist()])
+    documents = [hidden[row, start:end] for row, start, end in segments.tolist()]
+    match model["target"]["pooling"]:
+        case "last":
+            return jnp.stack([document[-1] for document in documents])
+        case "mean":
+            return jnp.stack([document.mean(0) for document in documents])
+        case _:
+            return jnp.stack([document.max(0) for document in documents])
 
 
 def unit(z: jax.Array) -> jax.Array:
@@ -95,10 +101,11 @@ def scores(params: Params, model: dict[str, Any], features: jax.Array) -> jax.Ar
     head = model["head"]
     if head["kind"] == "linear":
         weight = params["backbone.embedding.weight" if head["tied"] else "lm_head.weight"]
-        return features @ weight.T + (params["lm_head.bias"] if head["bias"] else 0.0)
+        logits: jax.Array = features @ weight.T
+        return logits + params["lm_head.bias"] if head["bias"] else logits
     z = unit(features @ params["head.projection.weight"].T + params["head.projection.bias"])
     if head["loss"]["kind"] == "regression":
-        low, high = head["loss"]["low"], head["loss"]["high"]
+        low, high = float(head["loss"]["low"]), float(head["loss"]["high"])
         return (z[:, :1] + 1) / 2 * (high - low) + low
     return z @ params["head.prototypes"].T
 
@@ -110,8 +117,9 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
     if kind == "squared":
         return jnp.sum((out - target) ** 2, -1)
     if kind == "regression":
-        low, high = head["loss"]["low"], head["loss"]["high"]
-        return (2 * (target[:, 0] - out[:, 0]) / (high - low)) ** 2
+        width = head["loss"]["high"] - head["loss"]["low"]
+        squared: jax.Array = (2 * (target[:, 0] - out[:, 0]) / width) ** 2
+        return squared
     rows = jnp.arange(len(target))
     if kind == "cosine":
         return (1 - out[rows, target]) ** 2

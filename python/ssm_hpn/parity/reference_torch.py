@@ -1,10 +1,11 @@
-"""Mamba-1 language model in PyTorch, float64, differentiated by autograd: a second reference where PyTorch is installed.
+"""Mamba-1 language model in PyTorch, float64, differentiated by autograd: a second reference where it is installed.
 
 Next-token models with the linear head only; the JAX reference covers the rest. Symbols as in `reference_jax`.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def _mixer(u: torch.Tensor, p: dict[str, torch.Tensor], block: dict[str, Any], s
     for row in range(len(u)):
         # each document is padded and convolved on its own
         cuts = [*torch.nonzero(start[row]).ravel().tolist(), u.shape[1]]
-        parts = [F.pad(x[row, a:b].T[None], (taps - 1, 0)) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+        parts = [F.pad(x[row, a:b].T[None], (taps - 1, 0)) for a, b in itertools.pairwise(cuts)]
         weight, bias = p["conv1d.weight"], p["conv1d.bias"]
         convolved.append(torch.cat([F.conv1d(part, weight, bias, groups=len(bias))[0].T for part in parts]))
     x = F.silu(torch.stack(convolved))
