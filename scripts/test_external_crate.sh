@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs the crate that lives outside the workspace and brings its own block and head.
+# Builds and runs a crate outside the workspace that brings its own block and head, with the versions of the workspace.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo run --quiet --manifest-path tests/external-crate/Cargo.toml --target-dir target/external
+cp Cargo.lock tests/external-crate/Cargo.lock
+cargo run --quiet --manifest-path tests/external-crate/Cargo.toml --target-dir target

@@ -1,0 +1,101 @@
+//! A head that keeps a center per class and pulls the features of a class to it, away from the other centers.
+//!
+//! ```text
+//! s_c = -|x - w_c|²/2      L = -log softmax(s)[target]      p = softmax(s) - onehot
+//! dx  = Σ_c p_c·(w_c - x)  dw_c += p_c·(x - w_c)            scores s
+//! ```
+
+use serde::Deserialize;
+use ssm_hpn::Scalar;
+use ssm_hpn::head::{Accuracy, Head, HeadReport, Targets};
+use ssm_hpn::params::{Grads, Init, ParamSpec, Params};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    n_classes: usize,
+}
+
+pub struct Centers {
+    classes: usize,
+    width: usize,
+}
+
+impl Centers {
+    pub fn new(settings: Settings, width: usize) -> Self {
+        Self { classes: settings.n_classes, width }
+    }
+}
+
+impl<T: Scalar> Head<T> for Centers {
+    fn params(&self) -> Vec<ParamSpec> {
+        vec![
+            ParamSpec::new("centers.weight", [self.classes, self.width], Init::Normal { std: 1.0 })
+                .no_decay(),
+        ]
+    }
+
+    fn scratch(&self, _: usize) -> usize {
+        self.classes
+    }
+
+    fn n_scores(&self) -> usize {
+        self.classes
+    }
+
+    fn forward_backward(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        targets: Targets<T>,
+        _: Accuracy,
+        scratch: &mut [T],
+        mut dx: Option<&mut [T]>,
+        mut dparams: Option<&mut Grads<T>>,
+    ) -> HeadReport {
+        let Targets::Classes(classes) = targets else { panic!("this head takes classes") };
+        let (d, centers) = (self.width, params.get(0));
+        let mut report = HeadReport::default();
+        if let Some(dx) = &mut dx {
+            dx.fill(T::ZERO);
+        }
+        for (i, (x, class)) in x.chunks_exact(d).zip(classes).enumerate() {
+            let Ok(class) = usize::try_from(*class) else { continue };
+            let p = &mut scratch[..self.classes];
+            self.scores(params, x, &mut [], p);
+            let largest = p.iter().fold(p[0], |m, s| m.max(*s));
+            let best = p.iter().position(|s| *s == largest);
+            let sum: T = p.iter().map(|s| (*s - largest).exp()).sum();
+            report.loss += (sum.ln() + largest - p[class]).to_f64();
+            report.count += 1;
+            report.scored += 1;
+            report.correct += u64::from(best == Some(class));
+            for (c, p) in p.iter_mut().enumerate() {
+                let onehot = if c == class { T::ONE } else { T::ZERO };
+                *p = (*p - largest).exp() / sum - onehot;
+                let center = &centers[c * d..][..d];
+                if let Some(dx) = &mut dx {
+                    for (dx, (w, x)) in dx[i * d..][..d].iter_mut().zip(center.iter().zip(x)) {
+                        *dx += *p * (*w - *x);
+                    }
+                }
+                if let Some(dw) = dparams.as_mut().and_then(|grads| grads.get(0)) {
+                    for (dw, (w, x)) in dw[c * d..][..d].iter_mut().zip(center.iter().zip(x)) {
+                        *dw += *p * (*x - *w);
+                    }
+                }
+            }
+        }
+        report
+    }
+
+    fn scores(&self, params: &Params<T>, x: &[T], _: &mut [T], out: &mut [T]) {
+        let half = T::from_f64(0.5);
+        for (x, out) in x.chunks_exact(self.width).zip(out.chunks_exact_mut(self.classes)) {
+            for (out, center) in out.iter_mut().zip(params.get(0).chunks_exact(self.width)) {
+                let squares = x.iter().zip(center).map(|(x, w)| (*x - *w) * (*x - *w));
+                *out = -half * squares.sum();
+            }
+        }
+    }
+}

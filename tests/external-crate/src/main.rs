@@ -1,0 +1,113 @@
+//! A user's own block and head in a model of `ssm-hpn`: registered, configured, checked against differences, trained,
+//! saved and resumed to the same bits. Everything else comes from the crate.
+
+mod average;
+mod centers;
+
+use std::path::Path;
+
+use serde_json::json;
+use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ModelConfig, Registry};
+use ssm_hpn::optim::OptimConfig;
+use ssm_hpn::session::Session;
+use ssm_hpn::{Result, Scalar, Threads};
+
+const CLASSES: usize = 5;
+
+/// The kinds of the crate and two more.
+fn registry<T: Scalar>() -> Registry<T> {
+    let mut registry = Registry::standard();
+    registry.register_block("average", |component, context| {
+        Ok(Box::new(average::Average::new(component.settings("model.block")?, context.d_model)))
+    });
+    registry.register_head("centers", |component, context| {
+        Ok(Box::new(centers::Centers::new(component.settings("model.head")?, context.d_model)))
+    });
+    registry
+}
+
+fn new<T: Scalar>() -> Result<Session<T>> {
+    let model = json!({
+        "input": {"kind": "tokens", "vocab_size": CLASSES}, "d_model": 12, "n_layers": 2,
+        "block": {"kind": "average", "slowest": 0.95}, "target": {"kind": "token_class"},
+        "head": {"kind": "centers", "n_classes": CLASSES},
+    });
+    let model = ModelConfig::from_json(&model.to_string())?;
+    let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
+    Session::with_registry(model, optim, 0, Threads::new(Some(2))?, &registry())
+}
+
+/// Tokens in a fixed disorder; the class of each is the token before it.
+fn batch(seed: u32) -> Batch {
+    let (rows, length) = (4, 24);
+    let tokens: Vec<u32> =
+        (0..rows * length).map(|i| ((i as u32 + 7 * seed).wrapping_mul(2_654_435_761) >> 9) % 5).collect();
+    let class = |i: usize| if i % length == 0 { -1 } else { tokens[i - 1] as i32 };
+    let classes = (0..tokens.len()).map(class).collect();
+    Batch::whole(rows, length, Input::Tokens(tokens), Target::TokenClass(classes))
+}
+
+/// Every tensor along one direction, in f64.
+fn gradients_agree_with_differences() -> Result<()> {
+    let mut session = new::<f64>()?;
+    let batch = batch(1);
+    session.forward_backward(&batch, Accuracy::Skip)?;
+    for row in session.parameter_table() {
+        let gradient = session.gradient(&row.id)?.1;
+        let start = session.parameter(&row.id)?.1.to_vec();
+        let direction: Vec<f64> = (0..start.len()).map(|i| (i as f64 * 1.7 + 0.3).sin()).collect();
+        let mut loss_at = |step: f64| -> Result<f64> {
+            let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+            session.set_parameter(&row.id, &row.shape, &moved)?;
+            Ok(session.evaluate(&batch)?.sums.loss)
+        };
+        let h = 1e-5;
+        let difference = (loss_at(h)? - loss_at(-h)?) / (2.0 * h);
+        loss_at(0.0)?;
+        let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let error = (difference - expected).abs() / expected.abs();
+        assert!(error < 1e-6, "{}: {expected} for {difference}, error {error:e}", row.id);
+    }
+    Ok(())
+}
+
+/// The loss of the first and the last of some updates.
+fn train(session: &mut Session<f32>, range: std::ops::Range<u32>) -> Result<(f64, f64)> {
+    let mut losses = Vec::new();
+    for step in range {
+        session.forward_backward(&batch(step), Accuracy::Skip)?;
+        losses.push(session.apply()?.loss);
+    }
+    Ok((losses[0], losses[losses.len() - 1]))
+}
+
+fn resumes_to_the_same_bits(folder: &Path) -> Result<()> {
+    let mut whole = new::<f32>()?;
+    let (first, _) = train(&mut whole, 0..40)?;
+    let (_, last) = train(&mut whole, 40..80)?;
+    assert!(last < 0.5 * first, "the loss goes from {first} to {last} only");
+
+    let mut start = new::<f32>()?;
+    train(&mut start, 0..40)?;
+    let saved = start.save(&folder.join("step-00000040"), json!({}))?;
+    let (mut resumed, _) = Session::load_with_registry(&saved, Threads::new(Some(1))?, &registry())?;
+    train(&mut resumed, 40..80)?;
+    assert_eq!(resumed.digest(), whole.digest());
+
+    // Grown layers come from the same factory.
+    let before = resumed.predict(&batch(0))?;
+    resumed.expand(&serde_json::from_value(json!({"kind": "append", "count": 1})).expect("a plan"))?;
+    assert_eq!(resumed.predict(&batch(0))?, before);
+    println!("a block and a head from outside: loss {first:.3} to {last:.3}, resumed to the same bits");
+    Ok(())
+}
+
+fn main() -> Result<()> {
+    gradients_agree_with_differences()?;
+    let folder = std::env::temp_dir().join(format!("ssm-hpn-external-{}", std::process::id()));
+    let result = resumes_to_the_same_bits(&folder);
+    std::fs::remove_dir_all(&folder).ok();
+    result
+}
