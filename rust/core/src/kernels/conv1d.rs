@@ -22,7 +22,7 @@ use super::channels::{
 };
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
-use crate::simd::{self, Kernel, Vector, math};
+use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// Most taps of a filter.
 pub const MAX_TAPS: usize = 32;
@@ -99,13 +99,27 @@ impl<T: Scalar> Inputs<'_, T> {
 /// # Panics
 /// If a slice does not fit the sizes.
 pub fn forward<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: Option<&mut [T]>, y: &mut [T]) {
+    forward_on(Isa::active(), dims, inputs, state, y);
+}
+
+/// As [`forward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`forward`], and if the processor lacks the instruction set.
+pub fn forward_on<T: Scalar>(
+    isa: Isa,
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    state: Option<&mut [T]>,
+    y: &mut [T],
+) {
     inputs.check(dims);
     assert_eq!(y.len(), dims.layout.tokens() * dims.channels, "y [B, T, I]");
     assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, K-1, I]");
     let split = dims.split();
     let (state, y) = (state.map(Shared::new), Shared::new(y));
     for_each_task(split.tasks(), |index| {
-        simd::run(Forward { filter: Filter::new(dims, inputs, state, split.task(index)), y });
+        simd::run_on(isa, Forward { filter: Filter::new(dims, inputs, state, split.task(index)), y });
     });
 }
 
@@ -131,6 +145,21 @@ pub fn backward<T: Scalar>(
     scratch: &mut [T],
     gradients: Gradients<T>,
 ) {
+    backward_on(Isa::active(), dims, inputs, dy, scratch, gradients);
+}
+
+/// As [`backward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`backward`], and if the processor lacks the instruction set.
+pub fn backward_on<T: Scalar>(
+    isa: Isa,
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    dy: &[T],
+    scratch: &mut [T],
+    gradients: Gradients<T>,
+) {
     inputs.check(dims);
     let Gradients { dx, dweight, dbias } = gradients;
     let (channels, taps) = (dims.channels, dims.taps);
@@ -142,7 +171,10 @@ pub fn backward<T: Scalar>(
     let scratch = &mut scratch[..dims.backward_scratch_len()];
     let (dx, sums) = (dx.share(), Shared::new(&mut *scratch));
     for_each_task(split.tasks(), |index| {
-        simd::run(Backward { filter: Filter::new(dims, inputs, None, split.task(index)), dy, dx, sums });
+        simd::run_on(
+            isa,
+            Backward { filter: Filter::new(dims, inputs, None, split.task(index)), dy, dx, sums },
+        );
     });
     // Partial sums of the groups of rows [K + 1, I], the last one the bias, in the order of their index.
     let total = |k: usize, i: usize| {

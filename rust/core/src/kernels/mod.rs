@@ -4,6 +4,7 @@
 //! checks its slices once at the edge; inner loops may then assume. Parameter gradients accumulate, input gradients
 //! overwrite, unless a kernel says otherwise.
 
+pub mod activation;
 pub mod channels;
 pub mod conv1d;
 pub mod embedding;

@@ -9,7 +9,7 @@ use super::{
 use crate::kernels::channels::{BLOCK, SharedColumns, Split, Task};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
-use crate::simd::{self, Kernel, Vector, math};
+use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// States that one call of the recurrence holds in registers.
 const GROUP: usize = 4;
@@ -53,6 +53,24 @@ pub fn backward<T: Scalar>(
     scratch: &mut [T],
     gradients: Gradients<T>,
 ) {
+    backward_on(Isa::active(), dims, inputs, kept, dy, dlast, scratch, gradients);
+}
+
+/// As [`backward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`backward`], and if the processor lacks the instruction set.
+#[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
+pub fn backward_on<T: Scalar>(
+    isa: Isa,
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    kept: &[T],
+    dy: &[T],
+    dlast: Option<&[T]>,
+    scratch: &mut [T],
+    gradients: Gradients<T>,
+) {
     inputs.check(dims);
     let (tokens, channels) = (dims.layout.tokens(), dims.channels);
     assert_eq!(dy.len(), tokens * channels, "dy [B, T, I]");
@@ -62,7 +80,7 @@ pub fn backward<T: Scalar>(
     let Gradients { du, ddelta, dz, dbc, da_log, dd, ddelta_bias, dfirst } = gradients;
     let split = dims.split();
     let pool = Partial::carve(dims, &split, scratch);
-    fill_rates(dims, inputs.a_log, pool.a);
+    fill_rates(isa, dims, inputs.a_log, pool.a);
     pool.carry.fill(T::ZERO);
     pool.sums.fill(T::ZERO);
     let a = &*pool.a;
@@ -81,7 +99,9 @@ pub fn backward<T: Scalar>(
         sums: Shared::new(&mut *pool.sums),
         dbc: Shared::new(&mut *pool.dbc),
     };
-    for_each_task(split.tasks(), |index| simd::run(Backward { pass: &pass, task: split.task(index) }));
+    for_each_task(split.tasks(), |index| {
+        simd::run_on(isa, Backward { pass: &pass, task: split.task(index) })
+    });
     pool.join_dbc(dims, &split, dbc);
     pool.join_parameters(dims, &split, da_log, dd, ddelta_bias);
 }

@@ -6,7 +6,7 @@ use super::{
 use crate::kernels::channels::{BLOCK, Task};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
-use crate::simd::{self, Kernel, Vector, math};
+use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// Writes y `[B, T, I]` and the states that [`super::backward()`] needs.
 ///
@@ -16,6 +16,22 @@ use crate::simd::{self, Kernel, Vector, math};
 /// # Panics
 /// If a slice does not fit the sizes.
 pub fn forward<T: Scalar>(
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    state: Option<&mut [T]>,
+    kept: &mut [T],
+    scratch: &mut [T],
+    y: &mut [T],
+) {
+    forward_on(Isa::active(), dims, inputs, state, kept, scratch, y);
+}
+
+/// As [`forward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`forward`], and if the processor lacks the instruction set.
+pub fn forward_on<T: Scalar>(
+    isa: Isa,
     dims: &Dims,
     inputs: &Inputs<T>,
     mut state: Option<&mut [T]>,
@@ -28,7 +44,7 @@ pub fn forward<T: Scalar>(
     assert_eq!(kept.len(), dims.kept_len(), "kept states");
     assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, N, I]");
     let a = &mut scratch[..dims.forward_scratch_len()];
-    fill_rates(dims, inputs.a_log, a);
+    fill_rates(isa, dims, inputs.a_log, a);
     let a = &*a;
     for row in 0..dims.layout.rows {
         let first = &mut kept[dims.kept_at(row, 0)..][..dims.states * dims.padded()];
@@ -43,7 +59,7 @@ pub fn forward<T: Scalar>(
     let split = dims.split();
     let (kept_shared, y) = (Shared::new(&mut *kept), Shared::new(y));
     for_each_task(split.tasks(), |index| {
-        simd::run(Forward { dims, inputs, a, kept: kept_shared, y, task: split.task(index) });
+        simd::run_on(isa, Forward { dims, inputs, a, kept: kept_shared, y, task: split.task(index) });
     });
     if let Some(state) = &mut state {
         for (index, h) in state.chunks_exact_mut(dims.channels).enumerate() {

@@ -34,11 +34,11 @@ use super::channels::{
     BLOCK, Columns, ColumnsMut, PerChannel, Split, is_start, read, stretch_end, stretch_start, write,
 };
 use crate::numeric::Scalar;
-use crate::simd::{self, Kernel, Vector, math};
+use crate::simd::{self, Isa, Kernel, Vector, math};
 
-pub use backward::{Gradients, backward};
-pub use forward::forward;
-pub use step::{StepInputs, step};
+pub use backward::{Gradients, backward, backward_on};
+pub use forward::{forward, forward_on};
+pub use step::step;
 
 /// Tokens from one kept state to the next.
 pub const CHUNK: usize = 16;
@@ -189,8 +189,8 @@ impl<T: Scalar> Kernel<T> for Rates<'_, T> {
 }
 
 /// Fills `a` `[N, padded I]`.
-fn fill_rates<T: Scalar>(dims: &Dims, a_log: &[T], a: &mut [T]) {
-    simd::run(Rates { a_log, channels: dims.channels, padded: dims.padded(), a });
+fn fill_rates<T: Scalar>(isa: Isa, dims: &Dims, a_log: &[T], a: &mut [T]) {
+    simd::run_on(isa, Rates { a_log, channels: dims.channels, padded: dims.padded(), a });
 }
 
 #[cfg(test)]

@@ -1,29 +1,22 @@
 //! The recurrent form: one token per row.
 
-use super::super::channels::Columns;
-use super::Dims;
-use super::{fill_rates, read, write};
+use super::{Columns, Dims, Inputs, fill_rates, read, write};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
-use crate::simd::{self, Kernel, Vector, math};
-
-use super::Inputs;
-
-/// What a step reads: [`Inputs`] of one token per row.
-pub type StepInputs<'a, T> = Inputs<'a, T>;
+use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// One token per row: moves `state` `[B, N, I]` on and writes y `[B, I]`. Equal to [`super::forward()`] on the whole
 /// sequence. The layout has one token per row; `scratch` has at least [`Dims::forward_scratch_len`] elements.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
-pub fn step<T: Scalar>(dims: &Dims, inputs: &StepInputs<T>, state: &mut [T], scratch: &mut [T], y: &mut [T]) {
+pub fn step<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: &mut [T], scratch: &mut [T], y: &mut [T]) {
     inputs.check(dims);
     assert_eq!(dims.layout.length, 1, "a step takes one token per row");
     assert_eq!(y.len(), inputs.u.len(), "y [B, I]");
     assert_eq!(state.len(), dims.state_len(), "state [B, N, I]");
     let a = &mut scratch[..dims.forward_scratch_len()];
-    fill_rates(dims, inputs.a_log, a);
+    fill_rates(Isa::active(), dims, inputs.a_log, a);
     let a = &*a;
     let (state, y) = (Shared::new(state), Shared::new(y));
     for_each_task(dims.layout.rows, |row| {
@@ -51,9 +44,6 @@ impl<T: Scalar> Kernel<T> for Step<'_, T> {
     fn run<V: Vector<T = T>>(self, v: V) {
         let Dims { channels, states, .. } = *self.dims;
         let (inputs, padded) = (self.inputs, self.dims.padded());
-        if inputs.delta.is_empty() {
-            return;
-        }
         let Columns { data: bc, stride } = inputs.bc;
         let bc = &bc[self.row * stride..][..2 * states];
         let z = &inputs.z.data[self.row * inputs.z.stride..][..channels];

@@ -64,6 +64,10 @@ impl<T: Scalar> Case<T> {
 
     /// Runs forward and backward; every output and gradient by name.
     fn run(&self) -> HashMap<&'static str, Vec<T>> {
+        self.run_on(Isa::active())
+    }
+
+    fn run_on(&self, isa: Isa) -> HashMap<&'static str, Vec<T>> {
         let (i, n) = (self.channels, self.states);
         let dims = self.dims();
         let (xz, dbc) = self.wide();
@@ -81,7 +85,7 @@ impl<T: Scalar> Case<T> {
         let mut y = vec![junk; self.len("y")];
         let mut kept = vec![junk; dims.kept_len()];
         let mut scratch = vec![junk; dims.forward_scratch_len().max(dims.backward_scratch_len())];
-        forward(&dims, &inputs, Some(&mut state), &mut kept, &mut scratch, &mut y);
+        forward_on(isa, &dims, &inputs, Some(&mut state), &mut kept, &mut scratch, &mut y);
         let mut out = HashMap::from([("y", y), ("last", state)]);
         let mut g: HashMap<_, _> =
             GRADIENTS.iter().map(|&name| (name, vec![junk; self.len(&name[1..])])).collect();
@@ -101,7 +105,7 @@ impl<T: Scalar> Case<T> {
             dfirst: Some(&mut dfirst),
         };
         let dlast = self.tensors.get("dlast").map(Vec::as_slice);
-        backward(&dims, &inputs, &kept, &self.tensors["dy"], dlast, &mut scratch, gradients);
+        backward_on(isa, &dims, &inputs, &kept, &self.tensors["dy"], dlast, &mut scratch, gradients);
         let columns = |x: &[T], stride: usize, from: usize, width: usize| -> Vec<T> {
             x.chunks_exact(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
         };
@@ -199,4 +203,210 @@ fn equals_the_reference_numbers() {
         against_fixture::<f64>(file, 1e-9, 1e-9);
         against_fixture::<f32>(file, 2e-5, 2e-4);
     }
+}
+
+/// Starts inside both rows, one right behind another and one on a chunk's border.
+fn packed(rows: usize, length: usize) -> Vec<u8> {
+    let mut starts = vec![0; rows * length];
+    for row in 0..rows {
+        for t in [0, 3, 4, 9 + row, CHUNK, CHUNK + 2 + row] {
+            if t < length {
+                starts[row * length + t] = 1;
+            }
+        }
+    }
+    starts
+}
+
+#[test]
+fn every_gradient_equals_differences() {
+    for starts in [None, Some(packed(2, CHUNK + 5))] {
+        let case = Case::<f64>::random(2, CHUNK + 5, 3, 5, starts);
+        let found = case.run();
+        for (input, gradient) in INPUTS.into_iter().zip(GRADIENTS) {
+            central_differences(input, &found[gradient], &case.tensors[input], |x| case.loss(input, x));
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_equals_the_single_lane() {
+    for channels in 1..=4 * 16 + 3 {
+        let (length, states) = (CHUNK + 1 + channels % 3, 1 + channels % 6);
+        let starts = (channels % 2 == 0).then(|| packed(1, length));
+        let case = Case::<f32>::random(1, length, channels, states, starts);
+        let expected = case.run_on(Isa::Scalar);
+        for isa in Isa::available() {
+            for (name, found) in case.run_on(isa) {
+                let what = format!("{name}, {channels} channels, {}", isa.name());
+                assert_close(&what, &f64s(&found), &f64s(&expected[name]), 5e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn several_blocks_of_channels_and_groups_of_rows_add_up() {
+    // 17 rows: one group has two; 130 channels: two blocks, the second almost empty.
+    let case = Case::<f32>::random(17, 3, BLOCK + 2, 3, None);
+    let mut wide = Case::<f64>::random(17, 3, BLOCK + 2, 3, None);
+    for (name, x) in &mut wide.tensors {
+        *x = f64s(&case.tensors[name]);
+    }
+    let expected = wide.run();
+    let mut by_hand = vec![0.0; BLOCK + 2];
+    for (at, g) in expected["ddelta"].iter().enumerate() {
+        by_hand[at % (BLOCK + 2)] += g;
+    }
+    assert_close("ddelta_bias", &expected["ddelta_bias"], &by_hand, 1e-12);
+    for (name, found) in case.run() {
+        assert_close(name, &f64s(&found), &expected[name], 5e-6);
+    }
+}
+
+/// The tokens `range` of every row as a case of their own, from the given state.
+fn part<T: Scalar>(case: &Case<T>, range: std::ops::Range<usize>, first: &[T], dlast: &[T]) -> Case<T> {
+    let mut part = case.clone();
+    part.length = range.len();
+    for (name, x) in &mut part.tensors {
+        if !matches!(*name, "a_log" | "d" | "delta_bias" | "first" | "dlast") {
+            let width = x.len() / (case.rows * case.length);
+            let rows = x.chunks_exact(case.length * width);
+            *x = rows.flat_map(|row| row[range.start * width..range.end * width].to_vec()).collect();
+        }
+    }
+    let rows = case.starts.as_ref().map(|s| s.chunks_exact(case.length));
+    part.starts = rows.map(|rows| rows.flat_map(|row| row[range.clone()].to_vec()).collect());
+    part.tensors.insert("first", first.to_vec());
+    part.tensors.insert("dlast", dlast.to_vec());
+    part
+}
+
+#[test]
+fn a_carried_state_continues_the_whole() {
+    for starts in [None, Some(packed(2, 3 * CHUNK))] {
+        let whole = Case::<f64>::random(2, 3 * CHUNK, 5, 6, starts);
+        let expected = whole.run();
+        for cut in [1, 7, CHUNK, 2 * CHUNK + 3] {
+            let (first, dlast) = (&whole.tensors["first"], &whole.tensors["dlast"]);
+            let state = part(&whole, 0..cut, first, dlast).run()["last"].clone();
+            let right = part(&whole, cut..whole.length, &state, dlast).run();
+            let left = part(&whole, 0..cut, first, &right["dfirst"]).run();
+            assert_close("last", &right["last"], &expected["last"], 1e-13);
+            assert_close("dfirst", &left["dfirst"], &expected["dfirst"], 1e-13);
+            for name in ["y", "du", "ddelta", "dz", "db", "dc"] {
+                let both = |row: usize| {
+                    let rows = |x: &[f64]| x[row * x.len() / 2..(row + 1) * x.len() / 2].to_vec();
+                    [rows(&left[name]), rows(&right[name])].concat()
+                };
+                assert_close(name, &[both(0), both(1)].concat(), &expected[name], 1e-12);
+            }
+            for name in ["da_log", "dd", "ddelta_bias"] {
+                let sum: Vec<f64> = left[name].iter().zip(&right[name]).map(|(l, r)| l + r).collect();
+                assert_close(name, &sum, &expected[name], 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_documents_equal_separate_ones() {
+    let starts = packed(1, 2 * CHUNK + 3);
+    let mut whole = Case::<f64>::random(1, starts.len(), 5, 6, Some(starts.clone()));
+    let zeros = vec![0.0; whole.len("first")];
+    whole.tensors.insert("dlast", zeros.clone());
+    let expected = whole.run();
+    // The first token starts a document: what was carried there has no effect.
+    assert!(expected["dfirst"].iter().all(|&x| x == 0.0));
+    let mut found: HashMap<&str, Vec<f64>> = HashMap::new();
+    let cuts: Vec<usize> = (0..starts.len()).filter(|&t| starts[t] == 1).chain([starts.len()]).collect();
+    for pair in cuts.windows(2) {
+        let mut document = part(&whole, pair[0]..pair[1], &zeros, &zeros);
+        document.starts = None;
+        for (name, x) in document.run() {
+            let all = found.entry(name).or_default();
+            if matches!(name, "da_log" | "dd" | "ddelta_bias") && !all.is_empty() {
+                all.iter_mut().zip(&x).for_each(|(sum, x)| *sum += x);
+            } else {
+                all.extend(x);
+            }
+        }
+    }
+    for name in ["y", "du", "ddelta", "dz", "db", "dc", "da_log", "dd", "ddelta_bias"] {
+        assert_close(name, &found[name], &expected[name], 1e-12);
+    }
+}
+
+#[test]
+fn steps_equal_the_forward_pass() {
+    let case = Case::<f32>::random(2, 9, 37, 7, None);
+    let expected = case.run();
+    let mut state = case.tensors["first"].clone();
+    let mut y = vec![0.0; case.rows * case.channels];
+    for t in 0..case.length {
+        let token = part(&case, t..t + 1, &state, &state);
+        let (xz, dbc) = token.wide();
+        let dims = token.dims();
+        let inputs = Inputs {
+            u: &token.tensors["u"],
+            delta: &token.tensors["delta"],
+            z: Columns::new(&xz, case.channels + 3, 2 * case.channels + 3),
+            bc: Columns::new(&dbc, 2, 2 * case.states + 2),
+            a_log: &token.tensors["a_log"],
+            d: &token.tensors["d"],
+            delta_bias: &token.tensors["delta_bias"],
+        };
+        step(&dims, &inputs, &mut state, &mut vec![0.0; dims.forward_scratch_len()], &mut y);
+        for (row, y) in y.chunks_exact(case.channels).enumerate() {
+            let whole = &expected["y"][(row * case.length + t) * case.channels..][..case.channels];
+            assert_close("y", &f64s(y), &f64s(whole), 1e-6);
+        }
+    }
+    assert_close("last", &f64s(&state), &f64s(&expected["last"]), 1e-6);
+}
+
+#[test]
+fn same_bits_with_any_number_of_threads() {
+    let case = Case::<f32>::random(3, 2 * CHUNK + 1, BLOCK + 20, 5, Some(packed(3, 2 * CHUNK + 1)));
+    same_bits_for_any_threads(|| {
+        let out = case.run();
+        OUTPUTS.iter().chain(&GRADIENTS).flat_map(|name| out[name].clone()).collect()
+    });
+}
+
+#[test]
+fn frozen_parameters_are_left_out() {
+    let case = Case::<f32>::random(1, 4, 3, 2, None);
+    let dims = case.dims();
+    let (xz, dbc) = case.wide();
+    let inputs = Inputs {
+        u: &case.tensors["u"],
+        delta: &case.tensors["delta"],
+        z: Columns::new(&xz, 6, 9),
+        bc: Columns::new(&dbc, 2, 6),
+        a_log: &case.tensors["a_log"],
+        d: &case.tensors["d"],
+        delta_bias: &case.tensors["delta_bias"],
+    };
+    let mut kept = vec![0.0; dims.kept_len()];
+    let mut scratch = vec![0.0; dims.backward_scratch_len()];
+    let (mut y, mut du, mut ddelta, mut dz) = (vec![0.0; 12], vec![0.0; 12], vec![0.0; 12], vec![0.0; 12]);
+    let mut ddbc = vec![0.0; 16];
+    forward(&dims, &inputs, None, &mut kept, &mut scratch, &mut y);
+    let gradients = Gradients {
+        du: &mut du,
+        ddelta: &mut ddelta,
+        dz: ColumnsMut::new(&mut dz, 0, 3),
+        dbc: ColumnsMut::new(&mut ddbc, 0, 4),
+        da_log: None,
+        dd: None,
+        ddelta_bias: None,
+        dfirst: None,
+    };
+    backward(&dims, &inputs, &kept, &case.tensors["dy"], None, &mut scratch, gradients);
+    let mut whole = case.clone();
+    for name in ["first", "dlast"] {
+        whole.tensors.insert(name, vec![0.0; case.len(name)]);
+    }
+    assert_eq!(du, whole.run()["du"]);
 }

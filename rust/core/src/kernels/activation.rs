@@ -1,0 +1,254 @@
+//! Elementwise functions over slices, and their derivatives.
+//!
+//! ```text
+//! y = f(x)            dx = dy·f'(x)
+//! exp        e^x                          e^x
+//! log        ln x, x > 0                  1 / x
+//! sigmoid    s(x) = 1 / (1 + e^-x)        s·(1 - s)
+//! silu       x·s(x)                       s·(1 + x·(1 - s))
+//! softplus   ln(1 + e^x)                  s(x)
+//! ```
+//!
+//! The errors of the functions stand in [`crate::simd::math`]. x, y, dy, dx have any one shape.
+
+use super::Blocks;
+use crate::numeric::Scalar;
+use crate::parallel::{Shared, for_each_task};
+use crate::simd::{self, Isa, Kernel, Vector, math};
+
+/// Numbers that a thread takes at least.
+const LEAST: usize = 4096;
+
+/// An elementwise function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// e^x
+    Exp,
+    /// ln x
+    Log,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// x / (1 + e^-x)
+    Silu,
+    /// ln(1 + e^x)
+    Softplus,
+}
+
+impl Function {
+    #[inline(always)]
+    fn value<V: Vector>(self, v: V, x: V::V) -> V::V {
+        match self {
+            Self::Exp => math::exp(v, x),
+            Self::Log => math::log(v, x),
+            Self::Sigmoid => math::sigmoid(v, x),
+            Self::Silu => math::silu(v, x),
+            Self::Softplus => math::softplus(v, x),
+        }
+    }
+
+    #[inline(always)]
+    fn derivative<V: Vector>(self, v: V, x: V::V) -> V::V {
+        let one = v.splat(V::T::ONE);
+        match self {
+            Self::Exp => math::exp(v, x),
+            Self::Log => v.div(one, x),
+            Self::Sigmoid => {
+                let s = math::sigmoid(v, x);
+                v.mul(s, v.sub(one, s))
+            }
+            Self::Silu => math::silu_with_derivative(v, x).1,
+            Self::Softplus => math::sigmoid(v, x),
+        }
+    }
+}
+
+/// y = f(x).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn forward<T: Scalar>(function: Function, x: &[T], y: &mut [T]) {
+    forward_on(Isa::active(), function, x, y);
+}
+
+/// As [`forward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`forward`], and if the processor lacks the instruction set.
+pub fn forward_on<T: Scalar>(isa: Isa, function: Function, x: &[T], y: &mut [T]) {
+    in_blocks(isa, function, x, None, y);
+}
+
+/// dx = dy·f'(x).
+///
+/// # Panics
+/// If the lengths differ.
+pub fn backward<T: Scalar>(function: Function, x: &[T], dy: &[T], dx: &mut [T]) {
+    backward_on(Isa::active(), function, x, dy, dx);
+}
+
+/// As [`backward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`backward`], and if the processor lacks the instruction set.
+pub fn backward_on<T: Scalar>(isa: Isa, function: Function, x: &[T], dy: &[T], dx: &mut [T]) {
+    in_blocks(isa, function, x, Some(dy), dx);
+}
+
+fn in_blocks<T: Scalar>(isa: Isa, function: Function, x: &[T], dy: Option<&[T]>, out: &mut [T]) {
+    assert!(
+        x.len() == out.len() && dy.is_none_or(|dy| dy.len() == x.len()),
+        "lengths of x ({}), dy and the output ({})",
+        x.len(),
+        out.len()
+    );
+    let blocks = Blocks::new(x.len(), LEAST);
+    let out = Shared::new(out);
+    for_each_task(blocks.count, |block| {
+        let range = blocks.range(block);
+        // SAFETY: the numbers of a block belong to its task.
+        let out = unsafe { out.slice(range.start, range.len()) };
+        let dy = dy.map(|dy| &dy[range.clone()]);
+        simd::run_on(isa, Elementwise { function, x: &x[range], dy, out });
+    });
+}
+
+struct Elementwise<'a, T> {
+    function: Function,
+    x: &'a [T],
+    dy: Option<&'a [T]>,
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Elementwise<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        for (i, out) in self.out.chunks_mut(V::LANES).enumerate() {
+            let x = v.load_partial(&self.x[i * V::LANES..]);
+            let y = match self.dy {
+                None => self.function.value(v, x),
+                Some(dy) => v.mul(v.load_partial(&dy[i * V::LANES..]), self.function.derivative(v, x)),
+            };
+            v.store_partial(out, y);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{central_differences, numbers, same_bits_for_any_threads};
+
+    const ALL: [Function; 5] =
+        [Function::Exp, Function::Log, Function::Sigmoid, Function::Silu, Function::Softplus];
+
+    fn exact(function: Function, x: f64) -> f64 {
+        let s = 1.0 / (1.0 + (-x).exp());
+        match function {
+            Function::Exp => x.exp(),
+            Function::Log => x.ln(),
+            Function::Sigmoid => s,
+            Function::Silu => x * s,
+            // ln_1p(e^x) is exact for small e^x and overflows for large.
+            Function::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        }
+    }
+
+    /// Every 4099th f32 from one number to another, of one sign.
+    fn floats(from: f32, to: f32) -> Vec<f32> {
+        let (a, b) = (from.to_bits().min(to.to_bits()), from.to_bits().max(to.to_bits()));
+        (a..=b).step_by(4099).chain([a, b]).map(f32::from_bits).collect()
+    }
+
+    #[test]
+    fn errors_are_as_stated_over_the_whole_range() {
+        let both = |limit: f32| [floats(0.0, limit), floats(-0.0, -limit)].concat();
+        for isa in Isa::available() {
+            for (function, x, bound) in [
+                (Function::Exp, [floats(0.0, 88.72), floats(-0.0, -87.0)].concat(), 2e-7),
+                (Function::Log, floats(f32::MIN_POSITIVE, f32::MAX), 2e-7),
+                (Function::Sigmoid, both(87.0), 4e-7),
+                (Function::Silu, both(87.0), 4e-7),
+                (Function::Softplus, both(87.0), 4e-7),
+            ] {
+                let mut y = vec![0.0; x.len()];
+                forward_on(isa, function, &x, &mut y);
+                let mut worst = (0.0, 0.0);
+                for (&x, &y) in x.iter().zip(&y) {
+                    let expected = exact(function, x.into());
+                    let error = (f64::from(y) - expected).abs();
+                    // The result itself may be subnormal (x·s(x) for the smallest x).
+                    let error = error / expected.abs().max(f64::from(f32::MIN_POSITIVE));
+                    if error > worst.0 {
+                        worst = (error, x);
+                    }
+                }
+                let name = isa.name();
+                assert!(worst.0 <= bound, "{function:?} on {name}: error {:e} at {}", worst.0, worst.1);
+            }
+        }
+    }
+
+    #[test]
+    fn ends_of_the_range_saturate() {
+        for isa in Isa::available() {
+            let at = |function, x: f32| {
+                let mut y = [0.0];
+                forward_on(isa, function, &[x], &mut y);
+                y[0]
+            };
+            assert!(at(Function::Exp, f32::MAX) > 3e38 && at(Function::Exp, f32::MIN) < 2e-38);
+            assert_eq!(at(Function::Softplus, 1e30), 1e30);
+            assert!(at(Function::Softplus, -1e30) < 2e-38);
+            assert_eq!((at(Function::Sigmoid, 1e30), at(Function::Silu, 1e30)), (1.0, 1e30));
+        }
+    }
+
+    #[test]
+    fn derivatives_equal_differences() {
+        for function in ALL {
+            let shift = if function == Function::Log { 2.0 } else { 0.0 };
+            let x: Vec<f64> = numbers(40, 1).into_iter().map(|x: f64| 1.5 * x + shift).collect();
+            let dy: Vec<f64> = numbers(40, 2);
+            let mut dx = vec![0.0; 40];
+            backward(function, &x, &dy, &mut dx);
+            central_differences(&format!("{function:?}"), &dx, &x, |x| {
+                let mut y = vec![0.0; 40];
+                forward(function, x, &mut y);
+                y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
+            });
+        }
+    }
+
+    #[test]
+    fn every_length_and_start_equals_the_single_lane() {
+        let (x, dy): (Vec<f32>, Vec<f32>) = (numbers(80, 3), numbers(80, 4));
+        let x: Vec<f32> = x.into_iter().map(|x| 1.5 + x).collect();
+        for isa in Isa::available() {
+            for function in ALL {
+                for n in 0..=4 * 16 + 3 {
+                    for start in [0, 1, 3] {
+                        let (x, dy) = (&x[start..start + n], &dy[start..start + n]);
+                        let (mut y, mut one) = (vec![0.0; n], vec![0.0; n]);
+                        backward_on(isa, function, x, dy, &mut y);
+                        backward_on(Isa::Scalar, function, x, dy, &mut one);
+                        for (y, one) in y.iter().zip(&one) {
+                            assert!((y - one).abs() <= 1e-6, "{function:?} {n} from {start}: {y} and {one}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn same_bits_with_any_number_of_threads() {
+        let x = numbers(20_000, 5);
+        same_bits_for_any_threads(|| {
+            let mut y = vec![0.0; x.len()];
+            forward(Function::Silu, &x, &mut y);
+            y
+        });
+    }
+}
