@@ -15,6 +15,8 @@
 
 mod plain;
 mod wide;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub mod math;
 
@@ -113,6 +115,13 @@ pub trait Vector: Copy + Send + Sync {
     fn split_pow2(self, x: Self::V) -> (Self::V, Self::V);
     /// Sum over the lanes in a fixed tree.
     fn sum(self, a: Self::V) -> Self::T;
+    /// `out[j]` = sum of the LANES numbers of `x` from j·LANES on, each in the same fixed tree.
+    #[inline(always)]
+    fn sum_each(self, x: &[Self::T], out: &mut [Self::T]) {
+        for (x, out) in x.chunks_exact(Self::LANES).zip(out) {
+            *out = self.sum(self.load(x));
+        }
+    }
     /// Largest lane.
     fn max_lane(self, a: Self::V) -> Self::T;
     /// `f` on every lane.
@@ -145,6 +154,21 @@ impl Dispatch for f32 {
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output {
         wide::dispatch(isa, kernel)
     }
+}
+
+/// Asks the processor to bring `x[from .. from + len]` close, for a use some thousand cycles later. No effect on results;
+/// nothing at all where there is no stable instruction for it, or outside the slice.
+#[inline(always)]
+pub fn prefetch<T>(x: &[T], from: usize, len: usize) {
+    const LINE_BYTES: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for part in x.get(from..from + len).unwrap_or(&[]).chunks(LINE_BYTES / size_of::<T>()) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has the instruction, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, from, len, LINE_BYTES);
 }
 
 /// Runs a kernel on the instruction set chosen at start.

@@ -121,6 +121,17 @@ impl<S: Simd> Vector for Wide<S> {
     fn sum(self, a: S::f32s) -> f32 {
         self.0.reduce_sum_f32s(a)
     }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn sum_each(self, x: &[f32], out: &mut [f32]) {
+        match Self::LANES {
+            // SAFETY: only the tokens of AVX2 and AVX-512 have these numbers of lanes; they prove the instructions.
+            8 => unsafe { super::x86::sum_each_8(x, out) },
+            // SAFETY: as above.
+            16 => unsafe { super::x86::sum_each_16(x, out) },
+            _ => x.chunks_exact(Self::LANES).zip(out).for_each(|(x, out)| *out = self.sum(self.load(x))),
+        }
+    }
     #[inline(always)]
     fn max_lane(self, a: S::f32s) -> f32 {
         self.0.reduce_max_f32s(a)

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    CHUNK, Columns, ColumnsMut, Dims, Inputs, Panel, PerChannel, fill_rates, is_start, read, stretch_start,
-    write,
+    CHUNK, Columns, ColumnsMut, Dims, Inputs, Panel, PerChannel, SKEW, fill_rates, is_start, read,
+    stretch_start, write,
 };
 use crate::kernels::channels::{BLOCK, SharedColumns, Split, Task};
 use crate::numeric::Scalar;
@@ -239,12 +239,12 @@ struct Panels<T> {
 
 /// One number per token of a chunk, state of a group and channel of the widest vectors.
 #[repr(align(64))]
-struct Work<T>([T; CHUNK * GROUP * MAX_WIDTH]);
+struct Work<T>([T; CHUNK * GROUP * MAX_WIDTH + SKEW]);
 
 impl<T: Scalar> Work<T> {
     #[inline(always)]
     fn new() -> Self {
-        Self([T::ZERO; CHUNK * GROUP * MAX_WIDTH])
+        Self([T::ZERO; CHUNK * GROUP * MAX_WIDTH + SKEW])
     }
 }
 
@@ -357,10 +357,23 @@ impl<T: Scalar> Backward<'_, T> {
     ) {
         let Pass { dims, inputs, dy, .. } = *self.pass;
         let block = &self.task.channels;
+        if tokens.start >= CHUNK {
+            for n in 0..dims.states {
+                let before = dims.kept_at(row, tokens.start / CHUNK - 1) + n * dims.padded();
+                simd::prefetch(self.pass.kept, before + block.start, block.len());
+            }
+        }
         for (index, t) in tokens.enumerate() {
             let token = row * dims.layout.length + t;
             let at = token * dims.channels + block.start;
             let z = &inputs.z.data[token * inputs.z.stride + block.start..][..block.len()];
+            self.fetch_ahead(row, t);
+            // SAFETY: this token's channels of this task's block; no other task has them.
+            unsafe {
+                simd::prefetch(self.pass.du.slice(at, block.len()), 0, block.len());
+                simd::prefetch(self.pass.ddelta.slice(at, block.len()), 0, block.len());
+                simd::prefetch(self.pass.dz.part(token, block.start, block.len()), 0, block.len());
+            }
             for i in (0..block.len()).step_by(V::LANES) {
                 let (n, to) = (block.len() - i, index * BLOCK + i);
                 let u = read(v, &inputs.u[at + i..], n);
@@ -377,6 +390,20 @@ impl<T: Scalar> Backward<'_, T> {
                 v.store(&mut panels.s.0[to..], v.splat(T::ZERO));
                 v.store(&mut panels.r.0[to..], v.splat(T::ZERO));
             }
+        }
+    }
+
+    /// Fetches the token that lies a chunk before t.
+    #[inline(always)]
+    fn fetch_ahead(&self, row: usize, t: usize) {
+        let Pass { dims, inputs, dy, .. } = *self.pass;
+        let block = &self.task.channels;
+        if t >= CHUNK {
+            let token = row * dims.layout.length + t - CHUNK;
+            simd::prefetch(inputs.u, token * dims.channels + block.start, block.len());
+            simd::prefetch(inputs.delta, token * dims.channels + block.start, block.len());
+            simd::prefetch(dy, token * dims.channels + block.start, block.len());
+            simd::prefetch(inputs.z.data, token * inputs.z.stride + block.start, block.len());
         }
     }
 
@@ -482,15 +509,15 @@ impl<T: Scalar> Backward<'_, T> {
             self.back::<V, W, G>(v, stretch, i, panels);
         }
         let width = 2 * dims.states;
+        let (mut db, mut dc) = ([T::ZERO; CHUNK * GROUP], [T::ZERO; CHUNK * GROUP]);
+        v.sum_each(&panels.db.0[..lanes], &mut db[..stretch.len * G]);
+        v.sum_each(&panels.dc.0[..lanes], &mut dc[..stretch.len * G]);
         for t in 0..stretch.len {
             let at = (self.task.block * dims.layout.tokens() + stretch.token + t) * width;
             // SAFETY: this token's row in this block's dB and dC.
             let out = unsafe { self.pass.dbc.slice(at, width) };
-            for k in 0..G {
-                let lanes = (t * G + k) * V::LANES;
-                out[stretch.n + k] = v.sum(v.load(&panels.db.0[lanes..]));
-                out[dims.states + stretch.n + k] = v.sum(v.load(&panels.dc.0[lanes..]));
-            }
+            out[stretch.n..][..G].copy_from_slice(&db[t * G..][..G]);
+            out[dims.states + stretch.n..][..G].copy_from_slice(&dc[t * G..][..G]);
         }
     }
 

@@ -127,6 +127,7 @@ impl<T: Scalar> Forward<'_, T> {
         let (block, channels) = (&self.task.channels, self.dims.channels);
         for (index, t) in tokens.enumerate() {
             let at = (row * self.dims.layout.length + t) * channels + block.start;
+            self.fetch_ahead(row, t + CHUNK);
             for i in (0..block.len()).step_by(V::LANES) {
                 let n = block.len() - i;
                 let u = read(v, &self.inputs.u[at + i..], n);
@@ -137,6 +138,18 @@ impl<T: Scalar> Forward<'_, T> {
                 v.store(&mut x.0[to..], v.mul(step, u));
                 v.store(&mut y.0[to..], v.mul(u, v.load(&skip.0[i..])));
             }
+        }
+    }
+
+    /// Fetches token t of a later chunk.
+    #[inline(always)]
+    fn fetch_ahead(&self, row: usize, t: usize) {
+        let (block, channels) = (&self.task.channels, self.dims.channels);
+        if t < self.dims.layout.length {
+            let token = row * self.dims.layout.length + t;
+            simd::prefetch(self.inputs.u, token * channels + block.start, block.len());
+            simd::prefetch(self.inputs.delta, token * channels + block.start, block.len());
+            simd::prefetch(self.inputs.z.data, token * self.inputs.z.stride + block.start, block.len());
         }
     }
 
