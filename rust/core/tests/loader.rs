@@ -271,6 +271,22 @@ fn orders_differ_between_epochs_and_seeds_and_lie_still_without_shuffle() {
 }
 
 #[test]
+fn rows_of_one_long_document_are_spread_over_the_window() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::new(&[1600]).write(folder.path(), |_| {});
+    let rows = |shuffle| {
+        let config = LoaderConfig { shuffle, epochs: Some(1), ..config(folder.path(), Packing::Contiguous) };
+        ids(&stream(config)).into_iter().step_by(16).map(|id| id / 16).collect::<Vec<_>>()
+    };
+    assert!(rows(false).into_iter().eq(0..100));
+    let mut mixed = rows(true);
+    let adjacent = mixed.windows(2).filter(|w| w[0] + 1 == w[1]).count();
+    assert!(adjacent < 10, "{adjacent} of 99 rows still follow one another");
+    mixed.sort_unstable();
+    assert!(mixed.into_iter().eq(0..100));
+}
+
+#[test]
 fn rows_of_a_padded_batch_are_as_long_as_the_longest_rounded_up() {
     let folder = tempfile::tempdir().unwrap();
     Counted::new(&[3, 9, 1, 2, 30, 1, 1, 1]).write(folder.path(), |_| {});
