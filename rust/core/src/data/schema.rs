@@ -1,13 +1,13 @@
 //! Columns of a shard, and the Arrow schema they make.
 //!
-//! | column     | type                            | per      |
-//! |------------|---------------------------------|----------|
-//! | `tokens`   | List<UInt16> (vocab ≤ 65,536) or List<UInt32> | token |
-//! | `features` | List<FixedSizeList<Float32, F>> | token    |
-//! | `labels`   | List<Int32>, -1 for none        | token    |
-//! | `label`    | Int32, -1 for none              | document |
-//! | `values`   | FixedSizeList<Float32, K>       | document |
-//! | `name`     | Utf8, where it came from        | document |
+//! | column     | type                                                | per      |
+//! |------------|-----------------------------------------------------|----------|
+//! | `tokens`   | `List<UInt16>` (vocab ≤ 65,536), or `List<UInt32>`  | token    |
+//! | `features` | `List<FixedSizeList<Float32, F>>`                   | token    |
+//! | `labels`   | `List<Int32>`, -1 for none                          | token    |
+//! | `label`    | `Int32`, -1 for none                                | document |
+//! | `values`   | `FixedSizeList<Float32, K>`                         | document |
+//! | `name`     | `Utf8`, where it came from                          | document |
 //!
 //! A row is a document. Exactly one of `tokens` and `features` is there; the others are optional. There are no nulls.
 

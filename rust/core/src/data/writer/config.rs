@@ -1,0 +1,122 @@
+//! What a writer is told before it begins, and what it learns at the end.
+
+#![forbid(unsafe_code)]
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::data::manifest::Normalisation;
+use crate::data::schema::{Columns, Declared, Kind};
+use crate::error::{Error, Result};
+
+/// What to write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriterConfig {
+    /// What a token is.
+    pub kind: Kind,
+    /// Number of token ids, for kind `tokens`.
+    #[serde(default)]
+    pub vocab_size: Option<u32>,
+    /// Numbers per token (F), for kind `features`.
+    #[serde(default)]
+    pub n_features: Option<usize>,
+    /// Columns, as in [`crate::data::schema`].
+    pub columns: Vec<String>,
+    /// Numbers per document (K), with a column `values`.
+    #[serde(default)]
+    pub n_values: Option<usize>,
+    /// Tokens of a record batch.
+    #[serde(default = "default_batch_tokens")]
+    pub batch_tokens: usize,
+    /// Bytes of a shard.
+    #[serde(default = "default_shard_bytes")]
+    pub shard_bytes: u64,
+    /// Tokens of a document.
+    #[serde(default = "default_max_document")]
+    pub max_document: usize,
+}
+
+fn default_batch_tokens() -> usize {
+    1 << 15
+}
+
+fn default_shard_bytes() -> u64 {
+    128 << 20
+}
+
+fn default_max_document() -> usize {
+    1 << 20
+}
+
+impl WriterConfig {
+    /// Columns and default sizes.
+    pub fn new(kind: Kind, columns: &[&str]) -> Self {
+        Self {
+            kind,
+            vocab_size: None,
+            n_features: None,
+            columns: columns.iter().map(ToString::to_string).collect(),
+            n_values: None,
+            batch_tokens: default_batch_tokens(),
+            shard_bytes: default_shard_bytes(),
+            max_document: default_max_document(),
+        }
+    }
+
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
+            Error::config("writer", "columns of a data set", e, "see the documentation of the shards")
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<Columns> {
+        let advice = "correct the declaration of the columns";
+        let declared = Declared {
+            kind: self.kind,
+            vocab_size: self.vocab_size,
+            n_features: self.n_features,
+            columns: &self.columns,
+            n_values: self.n_values,
+        };
+        let columns = declared.check().map_err(|c| Error::config(c.field, c.expected, c.found, advice))?;
+        for (key, value) in [("batch_tokens", self.batch_tokens), ("max_document", self.max_document)] {
+            if !(1..=1 << 28).contains(&value) {
+                return Err(Error::config(
+                    key,
+                    "1 to 268435456 tokens",
+                    value,
+                    "leave it out for the default",
+                ));
+            }
+        }
+        Ok(columns)
+    }
+}
+
+/// What is known at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extra {
+    /// Number of classes; left out: that of the names, else one more than the largest class seen.
+    pub n_classes: Option<usize>,
+    /// Name of each class.
+    pub class_names: Option<Vec<String>>,
+    /// Name of each feature.
+    pub feature_names: Option<Vec<String>>,
+    /// How the features had been normalised.
+    pub normalisation: Option<Normalisation>,
+    /// What turned the source into tokens or features.
+    pub encoder: Value,
+    /// What the documents came from.
+    pub source: Value,
+}
+
+impl Extra {
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text)
+            .map_err(|e| Error::config("manifest", "a description of a data set", e, "see the documentation"))
+    }
+}

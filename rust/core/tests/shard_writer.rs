@@ -1,0 +1,173 @@
+//! What the writer stores, what it refuses, and what it leaves behind.
+
+#![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
+
+mod shards;
+
+use std::process::Command;
+
+use proptest::prelude::*;
+use shards::Counted;
+use ssm_hpn::Error;
+use ssm_hpn::data::schema::Kind;
+use ssm_hpn::data::shard::{Ids, Wanted};
+use ssm_hpn::data::{Dataset, Documents, Elements, Extra, ShardWriter, WriterConfig, verify_shards};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn what_is_written_is_read(
+        lengths in prop::collection::vec(1_usize..70, 1..40),
+        wide in any::<bool>(),
+        batch_tokens in 1_usize..100,
+        shard_bytes in 1_u64..8000,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = Counted::new(&lengths);
+        let manifest = data.write(folder.path(), |c| {
+            c.vocab_size = Some(if wide { 70_000 } else { data.tokens() as u32 });
+            (c.batch_tokens, c.shard_bytes) = (batch_tokens, shard_bytes);
+        });
+        prop_assert_eq!((manifest.rows as usize, manifest.tokens as usize), (lengths.len(), data.tokens()));
+        let report = verify_shards(folder.path()).unwrap();
+        prop_assert_eq!((report.rows, report.tokens), (manifest.rows, manifest.tokens));
+        prop_assert_eq!(report.shards as usize, manifest.shards.len());
+
+        let set = Dataset::open(folder.path()).unwrap();
+        let (mut token, mut document) = (0, 0);
+        for g in 0..set.n_groups() {
+            let group = set.read(g, Wanted { labels: true, label: true, values: true }).unwrap();
+            for d in 0..group.documents() {
+                prop_assert_eq!(group.length(d), lengths[document]);
+                prop_assert_eq!(group.label.as_ref().unwrap()[d], document as i32 % 4 - 1);
+                let values = &group.values.as_ref().unwrap()[2 * d..2 * d + 2];
+                prop_assert_eq!(values, &[document as f32, document as f32 + 0.5]);
+                for (i, &label) in group.range(d).zip(group.labels(d)) {
+                    let id = match &group.ids {
+                        Ids::Narrow(ids) => ids[i] as usize,
+                        Ids::Wide(ids) => ids[i] as usize,
+                        Ids::Features(..) => panic!("features"),
+                    };
+                    prop_assert_eq!((id, label), (token, token as i32 % 5 - 1));
+                    token += 1;
+                }
+                document += 1;
+            }
+        }
+        prop_assert_eq!(token, data.tokens());
+    }
+}
+
+#[test]
+fn sha256sum_accepts_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(50, 30).write(folder.path(), |_| {});
+    let Ok(output) = Command::new("sha256sum").args(["-c", "SHA256SUMS"]).current_dir(folder.path()).output()
+    else {
+        return; // not on this machine
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("manifest.json: OK"));
+}
+
+#[test]
+fn the_writer_refuses_what_it_cannot_store_and_stays_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens", "label", "name"]);
+    config.vocab_size = Some(10);
+    config.max_document = 4;
+    let mut writer = ShardWriter::create(folder.path(), config.clone()).unwrap();
+    let names = ["a.txt".to_owned(), "b.txt".to_owned()];
+    let good = Documents {
+        elements: Elements::I64(&[1, 2, 9]),
+        offsets: &[0, 1, 3],
+        labels: None,
+        label: Some(&[0, 2]),
+        values: None,
+        names: Some(&names),
+    };
+    writer.append(&good).unwrap();
+    let bad = Documents { elements: Elements::I64(&[1, 2, 10]), ..good };
+    let text = writer.append(&bad).unwrap_err().to_string();
+    assert!(text.starts_with("b.txt: document 3, token 1: expected an id from 0 to 9, found 10"), "{text}");
+    for (bad, needle) in [
+        (Documents { elements: Elements::I64(&[-1, 2, 3]), ..good }, "found -1"),
+        (Documents { elements: Elements::F32(&[0.5, 0.5, 0.5]), ..good }, "found 0.5"),
+        (Documents { offsets: &[0, 0, 3], ..good }, "an empty document"),
+        (Documents { offsets: &[0, 5, 3], ..good }, "offset 2"),
+        (Documents { offsets: &[0, 1, 2], ..good }, "offsets: expected 0 to 3"),
+        (Documents { offsets: &[], ..good }, "offsets"),
+        (Documents { label: None, ..good }, "label: expected the column"),
+        (Documents { label: Some(&[0]), ..good }, "label count: expected 2, found 1"),
+        (Documents { label: Some(&[0, -2]), ..good }, "found -2"),
+        (Documents { values: Some(&[0.0]), ..good }, "values: expected none"),
+        (Documents { names: Some(&names[..1]), ..good }, "name count"),
+        (Documents { elements: Elements::U8(&[0; 9]), offsets: &[0, 1, 9], ..good }, "at most 4 tokens"),
+    ] {
+        let text = writer.append(&bad).unwrap_err().to_string();
+        assert!(text.contains(needle), "{text} lacks {needle}");
+    }
+    let manifest =
+        writer.close(Extra { encoder: serde_json::json!({"kind": "ids"}), ..Extra::default() }).unwrap();
+    assert_eq!((manifest.rows, manifest.tokens, manifest.n_classes), (2, 3, Some(3)));
+    verify_shards(folder.path()).unwrap();
+    assert!(
+        matches!(ShardWriter::create(folder.path(), config), Err(Error::Data { .. })),
+        "overwrote a data set"
+    );
+}
+
+#[test]
+fn a_writer_that_does_not_close_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
+    config.vocab_size = Some(256);
+    (config.batch_tokens, config.shard_bytes) = (4, 1);
+    let count = || std::fs::read_dir(folder.path()).unwrap().count();
+    let documents = Documents {
+        elements: Elements::U8(b"abcdefgh"),
+        offsets: &[0, 4, 8],
+        labels: None,
+        label: None,
+        values: None,
+        names: None,
+    };
+    let mut writer = ShardWriter::create(folder.path(), config.clone()).unwrap();
+    writer.append(&documents).unwrap();
+    assert!(count() > 0);
+    drop(writer);
+    assert_eq!(count(), 0);
+    // What a killed one leaves is cleared by the next; files of others stay.
+    std::fs::write(folder.path().join("shard-00007.arrow"), b"x").unwrap();
+    std::fs::write(folder.path().join(".shard-00008.arrow.part"), b"x").unwrap();
+    std::fs::write(folder.path().join("notes.txt"), b"x").unwrap();
+    let empty = ShardWriter::create(folder.path(), config.clone()).unwrap();
+    assert_eq!(count(), 1);
+    assert!(matches!(empty.close(Extra::default()), Err(Error::Data { .. })), "a data set without documents");
+    // Labels beyond the class count are refused at the end, and nothing stays.
+    config.columns.push("label".into());
+    let mut writer = ShardWriter::create(folder.path(), config).unwrap();
+    writer.append(&Documents { label: Some(&[0, 3]), ..documents }).unwrap();
+    let error = writer.close(Extra { n_classes: Some(3), ..Extra::default() }).unwrap_err();
+    assert!(error.to_string().contains("expected a class below 3, found 3"), "{error}");
+    assert_eq!(count(), 1);
+}
+
+#[test]
+fn long_documents_are_cut_for_the_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
+    (config.vocab_size, config.max_document) = (Some(256), 10);
+    let mut writer = ShardWriter::create(folder.path(), config).unwrap();
+    let documents = Documents {
+        elements: Elements::U8(&[7; 25]),
+        offsets: &[0, 25],
+        labels: None,
+        label: None,
+        values: None,
+        names: None,
+    };
+    writer.append(&documents).unwrap();
+    let manifest = writer.close(Extra::default()).unwrap();
+    assert_eq!((manifest.rows, manifest.tokens), (3, 25));
+}
