@@ -1,0 +1,330 @@
+"""The command line as people use it: processes, exit codes, one-line errors, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ssm_hpn.cli.main import COMMANDS, main
+from ssm_hpn.cli.parser import parse_train
+from ssm_hpn.errors import ConfigError
+from support import sensor_file, text_data
+
+SMALL = [
+    *("--model.d_model", "16", "--model.n_layers", "1", "--model.block.d_state", "4"),
+    *("--train.batch_size", "4", "--train.threads", "1", "--data.length", "32"),
+    *("--evaluation.batches", "2"),
+]
+
+
+def command(*words, module="ssm_hpn", env=None):
+    return subprocess.run(
+        [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, check=False, timeout=120
+    )
+
+
+def train(*words):
+    return main([*words], command="train", prog="train")
+
+
+@pytest.fixture(scope="module")
+def sensors(tmp_path_factory):
+    """A finished run of a sensor classification, with its folder and its raw data."""
+    folder = tmp_path_factory.mktemp("sensors")
+    data = sensor_file(folder / "sensors.csv")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        columns = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.label", "label"]
+        steps = ["--train.steps", "60", "--evaluation.every", "30", "--optim.lr", "0.02", "--run.folder", "run"]
+        short = [word for word in SMALL if word not in ("--data.length", "32")]
+        assert train("--data", str(data), *columns, *short, *steps) == 0
+    finally:
+        os.chdir(before)
+    return folder, data
+
+
+# ---- options
+
+
+def test_options_and_file_make_one_configuration(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('[model]\nd_model = 64\n[model.head]\nkind = "linear"\ntied = true\n[optim]\nlr = 0.5\n')
+    words = ["--config", str(file), "--optim.lr", "0.1", "--data", "a", "--data.validation", "b,c", "--dry-run"]
+    request = parse_train([*words, "--data.shuffle", "false", "--early_stopping.patience", "null"], "train")
+    config = request.config
+    assert (config.model.d_model, config.model.head.tied, config.optim.lr) == (64, True, 0.1)
+    assert (config.data.train, config.data.validation, config.data.shuffle) == (("a",), ("b", "c"), False)
+    assert (request.dry_run, request.resume) == (True, "auto")
+    assert parse_train(["--model.head.kind", "prototype", "--config", str(file)], "train").config.model.head.kind == (
+        "prototype"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--model.d_modle", "3"], ["--model.d_modle", "did you mean --model.d_model?"]),
+        (["--d_model", "3"], ["did you mean --model.d_model?"]),
+        (["--model.d_mod", "3"], ["--model.d_mod,"]),
+        (["--model.d_model", "wide"], ["model.d_model", "integer", "'wide'"]),
+        (["--model.d_model"], ["--model.d_model", "expected one argument"]),
+        (["path"], ["'path'", "begin with --"]),
+        (["--config", "none.toml"], ["none.toml", "no such file"]),
+        (["--model.head.kind", "prototpye"], ["did you mean prototype?"]),
+    ],
+)
+def test_wrong_options_are_one_line_with_the_nearest_name(words, expected, here):
+    with pytest.raises(ConfigError) as caught:
+        parse_train(words, "train")
+    for word in expected:
+        assert word in str(caught.value)
+
+
+def test_every_setting_is_an_option_with_its_description(capsys):
+    from ssm_hpn.config.load import walk
+
+    assert main(["--help"], command="train", prog="train") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name, section, field in walk():
+        assert f"--{name} " in text, name
+        assert " ".join(section.model_fields[field].description.split())[:30] in text, name
+
+
+# ---- commands and exit codes
+
+
+def test_help_names_every_command(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    for one in COMMANDS:
+        assert one.name in shown
+        assert one.load() is not None
+
+
+def test_errors_are_one_line_on_stderr_with_their_exit_code(here, capsys):
+    cases = [
+        (["evaluat", "x"], 2, "did you mean evaluate?"),
+        (["evaluate", "nowhere"], 4, "no such folder"),
+        (["train", "--optim.lr", "-1"], 2, "optim.lr"),
+        (["train", "--data", "nowhere"], 2, "nowhere"),
+        (["train", "--resume", "must", "--data", "empty.txt"], 3, "empty.txt"),
+    ]
+    (here / "empty.txt").write_text("")
+    for words, code, text in cases:
+        assert main(words) == code, words
+        captured = capsys.readouterr()
+        lines = captured.err.splitlines()
+        assert len(lines) == 1, captured.err
+        assert lines[0].startswith("error: ")
+        assert text in lines[0]
+    with pytest.raises(ConfigError):
+        main(["train", "--optim.lr", "-1", "--traceback"])
+
+
+def test_a_bug_is_one_line_too(monkeypatch, capsys):
+    import ssm_hpn.cli.train
+
+    def broken(*_):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(ssm_hpn.cli.train, "run", broken)
+    assert main(["train"]) == 1
+    line = capsys.readouterr().err
+    assert "this is a bug: ZeroDivisionError at test_cli.py" in line
+    assert "--traceback" in line
+
+
+def test_an_instruction_set_that_is_not_there_exits_2(here):
+    absent = "neon" if os.uname().machine == "x86_64" else "avx2"
+    env = os.environ | {"SSM_HPN_SIMD": absent}
+    done = command("--dry-run", "--data", str(text_data(here, documents=8).folder), module="ssm_hpn.train", env=env)
+    assert done.returncode == 2, done.stderr
+    assert absent in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# ---- a whole run
+
+
+def test_training_on_raw_data_says_what_it_did(sensors, capsys, monkeypatch):
+    folder, _ = sensors
+    monkeypatch.chdir(folder)
+    for name in (
+        "config.toml",
+        "metrics.jsonl",
+        "summary.json",
+        "report.html",
+        "checkpoints/latest",
+        "checkpoints/best",
+    ):
+        assert (folder / "run" / name).exists(), name
+    assert json.loads((folder / "run" / "summary.json").read_text())["metrics"]["accuracy"] > 0.6
+    evaluation = json.loads((folder / "run" / "evaluation.json").read_text())
+    assert evaluation["class_names"] == ["fast", "medium", "slow"]
+    assert len(evaluation["prototype_cosines"]) == 3
+
+
+def test_evaluate_reads_held_out_and_other_data(sensors, capsys, monkeypatch):
+    folder, data = sensors
+    monkeypatch.chdir(folder)
+    assert main(["evaluate", "run", "--which", "latest", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["step"] == 60
+    assert found["accuracy"] == json.loads(Path("run/summary.json").read_text())["metrics"]["accuracy"]
+    assert main(["evaluate", "run", "--data", str(data), "--json"]) == 0
+    everything = json.loads(capsys.readouterr().out)
+    assert everything["targets"] == 60
+    assert everything["accuracy"] > 0.6
+    assert main(["evaluate", "run"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_predict_names_classes_and_can_reject(sensors, capsys, monkeypatch):
+    folder, data = sensors
+    monkeypatch.chdir(folder)
+    assert main(["predict", "run", "--data", str(data), "--out", "p.jsonl"]) == 0
+    rows = [json.loads(line) for line in Path("p.jsonl").read_text().splitlines()]
+    assert len(rows) == 60
+    assert {row["class"] for row in rows} <= {"fast", "medium", "slow"}
+    right = sum(row["class"] == ("slow", "medium", "fast")[number % 3] for number, row in enumerate(rows))
+    assert right > 36
+    assert all(row["score"] == pytest.approx(max(row["scores"]), rel=1e-4) for row in rows)
+    assert main(["predict", "run", "--data", str(data), "--reject-below", "2"]) == 0
+    rejected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(row["class"] is None for row in rejected)
+    prepared = next(Path("runs/data").glob("sensors-*"))
+    assert main(["predict", "run", "--data", str(prepared / "train")]) == 0
+    assert (
+        len(capsys.readouterr().out.splitlines()) == json.loads((prepared / "train/manifest.json").read_text())["rows"]
+    )
+
+
+def test_inspect_shows_tensors_memory_and_shards(sensors, capsys, monkeypatch):
+    folder, _ = sensors
+    monkeypatch.chdir(folder)
+    assert main(["inspect", "run"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("head.projection.weight", "peak memory", "[model.head.loss]", "decayed"):
+        assert word in shown
+    assert main(["inspect", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["predicted_peak_bytes"] > 0
+    checkpoint = next(Path("run/checkpoints").glob("step-*"))
+    assert main(["inspect", str(checkpoint), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verified"]["bytes"] > 0
+    assert main(["inspect", str(next(Path("runs/data").glob("sensors-*")))]) == 0
+    assert "n_features" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_shown_again_at_once(sensors, capsys, monkeypatch):
+    folder, _ = sensors
+    monkeypatch.chdir(folder)
+    before = Path("run/metrics.jsonl").read_bytes()
+    assert main(["train", "--config", "run/config.toml"]) == 0
+    shown = capsys.readouterr().out
+    assert "finished after 60 updates" in shown
+    assert Path("run/metrics.jsonl").read_bytes() == before
+
+
+def test_a_language_model_continues_its_prompt(here, capsys):
+    data = text_data(here, documents=30)
+    words = [
+        *SMALL,
+        "--train.steps",
+        "12",
+        "--evaluation.every",
+        "6",
+        "--evaluation.prompt",
+        "def ",
+        "--run.folder",
+        "run",
+    ]
+    assert train("--data", str(data.folder), *words) == 0
+    shown = capsys.readouterr().out
+    for word in ("unigram", "4-gram", "this model", "bits per byte", "| def ", "--data PATH", "report.html"):
+        assert word in shown
+    samples = [json.loads(line) for line in Path("run/samples.jsonl").read_text().splitlines()]
+    assert [sample["step"] for sample in samples] == [0, 6, 12]
+    tables = json.loads(Path("run/baselines.json").read_text())["scores"]
+    assert [row["order"] for row in tables] == [1, 2, 3, 4]
+    assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("self")
+    assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
+    assert capsys.readouterr().out == first
+    assert main(["evaluate", "run", "--data", str(here / "text"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bits_per_token"] > 0
+    assert main(["predict", "run", "--data", str(here / "text")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 30
+
+
+def test_a_dry_run_leaves_nothing_behind(here, capsys):
+    data = text_data(here, documents=12)
+    before = sorted(path.name for path in here.iterdir())
+    assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
+    assert "loaded again to the same bits" in capsys.readouterr().out
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
+def test_docs_are_made_from_the_code(capsys):
+    assert main(["config-docs"]) == 0
+    made = capsys.readouterr().out
+    docs = Path(__file__).parents[2] / "docs" / "config.md"
+    assert docs.read_text(encoding="utf-8") == made, "run `python -m ssm_hpn config-docs --out docs/config.md`"
+
+
+# ---- signals
+
+
+def wait_for_rows(folder, count):
+    metrics = folder / "metrics.jsonl"
+    for _ in range(600):
+        if metrics.exists() and metrics.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError("training did not start")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(here, number):
+    data = text_data(here, documents=12)
+    steps = ["--train.steps", "100000", "--train.log_every", "1", "--evaluation.every", "100000", "--run.folder", "run"]
+    words = ["--data", str(data.folder), *SMALL, *steps]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssm_hpn.train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_rows(here / "run", 3)
+    process.send_signal(number)
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert errors == ""
+    assert "go on with" in shown
+    rows = [json.loads(line) for line in (here / "run" / "metrics.jsonl").read_text().splitlines()]
+    latest = (here / "run" / "checkpoints" / "latest").read_text().strip()
+    assert int(latest.removeprefix("step-")) == rows[-1]["step"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_second_interrupt_ends_at_once():
+    code = (
+        "import os, signal, sys, time\n"
+        "from ssm_hpn.cli import main as cli\n"
+        "from ssm_hpn.cli.signals import graceful_stop\n"
+        "import ssm_hpn.cli.train as train\n"
+        "def run(*_):\n"
+        "    with graceful_stop(lambda: None):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(5)\n"
+        "train.run = run\n"
+        "sys.exit(cli(['train']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == ""

@@ -1,0 +1,290 @@
+"""`Trainer` on arrays: an update, names, weights from outside, growing, freezing, streams, the flat guard."""
+
+import numpy as np
+import pytest
+
+from ssm_hpn import Batch, Trainer
+from ssm_hpn.dataset import next_tokens
+from ssm_hpn.errors import ConfigError, DataError, DivergedError, LockedError, ShapeError
+from support import settings, token_settings, tokens
+
+
+@pytest.fixture
+def trainer():
+    return Trainer(token_settings())
+
+
+def test_a_step_is_forward_backward_and_apply(trainer):
+    other = Trainer(token_settings())
+    batch = {"tokens": tokens()}
+    update = trainer.step(batch, accuracy=True)
+    report = other.forward_backward(batch, accuracy=True)
+    same = other.apply()
+    assert update.loss == report["loss"] == same.loss
+    assert (update.step, update.applied, update.count, update.tokens) == (1, True, 27, 30)
+    assert update.accuracy == report["correct"] / report["scored"]
+    assert trainer.session.digest() == other.session.digest()
+    assert trainer.tokens_seen == 30
+
+
+def test_the_loss_falls_on_one_batch(trainer):
+    batch = {"tokens": tokens()}
+    losses = [trainer.step(batch).loss for _ in range(40)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_micro_batches_add_up_to_the_batch():
+    """The mean is over all targets of the update, whatever micro-batch they came in."""
+    whole, parts = Trainer(token_settings()), Trainer(token_settings())
+    x = tokens(4, 12)
+    x_short = x[2:, :7]
+    whole.forward_backward({"tokens": x[:2]})
+    first = {name: whole.gradient(name) * (2 * 11) for name in whole.session.parameter_names()[:3]}
+    whole.zero_grad()
+    whole.forward_backward({"tokens": x_short})
+    second = {name: whole.gradient(name) * (2 * 6) for name in first}
+    parts.forward_backward({"tokens": x[:2]})
+    parts.forward_backward({"tokens": x_short})
+    for name, gradient in first.items():
+        np.testing.assert_allclose(parts.gradient(name), (gradient + second[name]) / 34, rtol=2e-5, atol=1e-7)
+    update = parts.apply()
+    assert update.count == 34
+
+
+def test_forgotten_gradients_leave_no_trace(trainer):
+    other = Trainer(token_settings())
+    trainer.forward_backward({"tokens": tokens(seed=5)})
+    trainer.zero_grad()
+    assert trainer.step({"tokens": tokens()}).loss == other.step({"tokens": tokens()}).loss
+    assert trainer.session.digest() == other.session.digest()
+
+
+def test_next_tokens_stay_inside_their_document():
+    x = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 0, 0]], np.uint32)
+    assert next_tokens(x).tolist() == [[2, 3, 4, 5, -1], [7, 8, 0, 0, -1]]
+    segments = np.array([[0, 0, 2], [0, 2, 5], [1, 0, 3]], np.uint32)
+    assert next_tokens(x, segments).tolist() == [[2, -1, 4, 5, -1], [7, 8, -1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ({"token": tokens()}, ["'token'", "did you mean tokens?"]),
+        ({"tokens": tokens().astype(float)}, ["tokens", "whole numbers", "float64"]),
+        ({"tokens": tokens().astype(int) - 5}, ["tokens", "0 to 4294967295", "-5"]),
+        ({"tokens": np.full((2, 4), 11)}, ["11"]),
+        ({"tokens": tokens()[0]}, []),
+        ({}, []),
+        ({"features": np.zeros((2, 3, 4))}, []),
+        ({"tokens": tokens(), "token_class": np.full((3, 10), 11)}, ["11"]),
+        ({"tokens": tokens(), "segments": np.array([[0, 0, 99]])}, ["99"]),
+        ({"tokens": tokens(), "sequence_class": np.zeros(3, int)}, []),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_and_nothing_changes(trainer, batch, words):
+    before = trainer.session.digest()
+    with pytest.raises((ShapeError, DataError, TypeError)) as caught:
+        trainer.step(batch)
+    for word in words:
+        assert word in str(caught.value)
+    assert trainer.session.digest() == before
+    trainer.zero_grad()
+    assert trainer.step({"tokens": tokens()}).applied
+
+
+def test_parameters_and_gradients_are_copies_by_name(trainer):
+    trainer.forward_backward({"tokens": tokens()})
+    names = trainer.session.parameter_names()
+    assert "backbone.embedding.weight" in names
+    assert "backbone.layers.0.mixer.A_log" in names
+    copy = trainer.parameter("backbone.embedding.weight")
+    assert copy.shape == (11, 16)
+    assert copy.dtype == np.float32
+    copy += 1
+    assert not np.array_equal(copy, trainer.parameter("backbone.embedding.weight"))
+    assert set(trainer.gradients()) <= set(trainer.parameters())
+    assert "head.prototypes" not in trainer.gradients()
+    with pytest.raises(ShapeError, match="no_such"):
+        trainer.parameter("no_such")
+
+
+def test_weights_come_in_under_their_public_names(trainer):
+    trainer.step({"tokens": tokens()})
+    weights = trainer.parameters()
+    weights["backbone.embeddings.weight"] = weights.pop("backbone.embedding.weight")
+    twin = Trainer.from_tensors(token_settings(), weights)
+    assert twin.session.digest() == trainer.session.digest()
+    batch = {"tokens": tokens(seed=3)}
+    np.testing.assert_array_equal(twin.predict(batch), trainer.predict(batch))
+
+    exact = Trainer.from_tensors(token_settings(), weights, dtype="float64")
+    assert exact.parameter("backbone.norm_f.weight").dtype == np.float64
+    np.testing.assert_allclose(exact.predict(batch), trainer.predict(batch), atol=2e-5)
+
+
+def test_weights_that_do_not_fit_are_refused(trainer):
+    weights = trainer.parameters()
+    with pytest.raises(ShapeError, match=r"no backbone\.norm_f\.weight"):
+        Trainer.from_tensors(token_settings(), {k: v for k, v in weights.items() if k != "backbone.norm_f.weight"})
+    with pytest.raises(ShapeError, match=r"backbone\.norm_f\.weight"):
+        Trainer.from_tensors(token_settings(), weights | {"backbone.norm_f.weight": np.ones(5)})
+    with pytest.raises(ShapeError, match=r"backbone\.nothing"):
+        Trainer.from_tensors(token_settings(), weights | {"backbone.nothing": np.ones(5)})
+
+
+def test_float64_is_deterministic_and_close_to_float32():
+    exact, fast = Trainer(token_settings(), dtype="float64"), Trainer(token_settings())
+    exact.load_tensors(fast.parameters())
+    for seed in range(5):
+        batch = {"tokens": tokens(seed=seed)}
+        assert exact.step(batch).loss == pytest.approx(fast.step(batch).loss, rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads():
+    digests = set()
+    for threads in (1, 2, 3):
+        trainer = Trainer(token_settings(train={"threads": threads}))
+        for seed in range(3):
+            trainer.step({"tokens": tokens(5, 40, seed)})
+        digests.add(trainer.session.digest())
+    assert len(digests) == 1
+
+
+def test_grown_layers_change_no_output_and_then_learn(trainer):
+    batch = {"tokens": tokens()}
+    trainer.step(batch)
+    before = trainer.predict(batch)
+    assert trainer.expand(count=1) == [2]
+    assert trainer.expand("prepend", count=1, seed=1) == [0]
+    assert trainer.expand("insert", count=1, at=2, seed=2) == [2]
+    assert trainer.config.model.n_layers == 5
+    np.testing.assert_array_equal(trainer.predict(batch), before)
+    start = trainer.parameters()
+    for _ in range(5):
+        trainer.step(batch)
+    for name, value in trainer.parameters().items():
+        if ".layers.2." in name:
+            assert not np.array_equal(value, start[name]), name
+
+
+def test_frozen_tensors_keep_every_bit(trainer):
+    frozen = trainer.freeze(first=1, embedding=True, patterns=["norm_f*"])
+    assert "embedding.weight" in frozen
+    before = trainer.parameters()
+    for seed in range(3):
+        trainer.step({"tokens": tokens(seed=seed)})
+    after = trainer.parameters()
+    public = {row["id"]: row["name"] for row in trainer.parameter_table()}
+    for name in before:
+        same = np.array_equal(before[name], after[name])
+        if name in {public[one] for one in frozen}:
+            assert same, name
+    assert not np.array_equal(before["backbone.layers.1.mixer.D"], after["backbone.layers.1.mixer.D"])
+    assert trainer.freeze() == []
+
+
+def test_a_stream_says_what_the_whole_sequence_says(trainer):
+    x = tokens(2, 9)
+    whole = trainer.predict({"tokens": x})
+    stream = trainer.stream(rows=2)
+    for t in range(9):
+        np.testing.assert_allclose(stream.step(x[:, t]), whole[:, t], atol=2e-5)
+    stream.reset()
+    np.testing.assert_allclose(stream.prefill(x[:, :5]), whole[:, 4], atol=2e-5)
+    np.testing.assert_allclose(stream.prefill(x[:, 5:]), whole[:, 8], atol=2e-5)
+
+
+def test_generation_is_repeatable_and_greedy_at_temperature_zero(trainer):
+    first = trainer.generate([1, 2], 8, temperature=0.9, seed=4)
+    assert first == trainer.generate([1, 2], 8, temperature=0.9, seed=4)
+    assert len(first) == 8
+    assert max(first) < 11
+    best = trainer.generate([1, 2], 1, temperature=0)[0]
+    scores = trainer.predict({"tokens": np.array([[1, 2]], np.uint32)})
+    assert best == int(scores[0, -1].argmax())
+
+
+def test_the_flat_guard_lends_the_buffers_and_locks_the_rest(trainer):
+    trainer.forward_backward({"tokens": tokens()})
+    with trainer.borrow_flat() as flat:
+        assert flat.count == 27
+        assert flat.parameters.shape == flat.gradients.shape
+        flat.gradients[:] = 0
+        for forbidden in (trainer.apply, trainer.expand, lambda: trainer.step({"tokens": tokens()})):
+            with pytest.raises(LockedError):
+                forbidden()
+    before = trainer.parameter("backbone.layers.0.mixer.D")
+    trainer.apply()
+    np.testing.assert_array_equal(trainer.parameter("backbone.layers.0.mixer.D"), before)
+
+
+def test_values_that_are_not_finite_are_skipped_and_then_end_training():
+    trainer = Trainer(token_settings(optim={"lr": 1e-2, "max_skipped": 3}))
+    weights = trainer.parameters()
+    before = trainer.session.digest()
+    poisoned = weights["backbone.norm_f.weight"].copy()
+    poisoned[0] = np.nan
+    trainer.session.set_parameter("backbone.norm_f.weight", poisoned)
+    for skipped in (1, 2):
+        update = trainer.step({"tokens": tokens()})
+        assert (update.applied, update.skipped, update.step) == (False, skipped, 0)
+    with pytest.raises(DivergedError, match="3 updates in a row"):
+        trainer.step({"tokens": tokens()})
+    trainer.session.set_parameter("backbone.norm_f.weight", weights["backbone.norm_f.weight"])
+    assert trainer.session.digest() == before
+
+
+def test_without_data_a_step_needs_a_batch(trainer):
+    with pytest.raises(ConfigError, match=r"data\.train"):
+        trainer.step()
+    with pytest.raises(ConfigError, match=r"data\.validation"):
+        trainer.evaluate()
+
+
+def test_evaluation_of_arrays_changes_nothing(trainer):
+    before = trainer.session.digest()
+    found = trainer.evaluate([{"tokens": tokens()}, {"tokens": tokens(seed=1)}])
+    assert found.totals.count == 54
+    assert set(found.values) == {"loss", "accuracy", "bits_per_token"}
+    assert trainer.session.digest() == before
+    assert trainer.forward_backward({"tokens": tokens()})["loss"] == pytest.approx(
+        trainer.evaluate([{"tokens": tokens()}]).values["loss"], rel=1e-6
+    )
+
+
+def test_every_kind_of_target_trains():
+    features = np.random.default_rng(0).normal(size=(4, 9, 3)).astype(np.float32)
+    base = {"input": {"kind": "features", "n_features": 3}, "d_model": 16, "n_layers": 1}
+    heads = {
+        "sequence_class": ({"kind": "prototype", "n_classes": 3}, np.array([0, 1, 2, 0])),
+        "sequence_values": ({"kind": "linear", "n_outputs": 2, "loss": "squared"}, np.ones((4, 2))),
+        "token_class": ({"kind": "prototype", "n_classes": 3, "loss": {"kind": "cosine"}}, np.ones((4, 9), int)),
+    }
+    for kind, (head, target) in heads.items():
+        chosen = {"kind": kind} | ({"n_values": 2} if kind == "sequence_values" else {})
+        trainer = Trainer(settings(model={**base, "target": chosen, "head": head}))
+        batch = {"features": features, kind: target}
+        losses = [trainer.step(batch).loss for _ in range(30)]
+        assert losses[-1] < losses[0], kind
+    hidden = {"input": {"kind": "hidden"}, "d_model": 16, "n_layers": 1, "target": {"kind": "cotangent"}}
+    trainer = Trainer(settings(model=hidden))
+    x = np.random.default_rng(1).normal(size=(2, 5, 16)).astype(np.float32)
+    assert trainer.step(Batch(features=x, cotangent=np.ones((2, 5, 16), np.float32))).applied
+    assert trainer.hidden({"features": x}).shape == (2, 5, 16)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"head": {"prototypes": "learnable", "loss": {"kind": "cosine"}}}, ["learnable"]),
+        ({"head": {"projection": "identity"}}, ["projection", "identity"]),
+        ({"head": {"prototypes": "simplex", "dim": 3}}, ["simplex"]),
+        ({"target": {"kind": "cotangent"}, "head": {"kind": "linear"}}, ["head"]),
+        ({"activation_memory": "auto"}, ["memory_limit_mb"]),
+    ],
+)
+def test_models_that_contradict_themselves_are_refused(model, words):
+    with pytest.raises(ConfigError) as caught:
+        Trainer(settings(model={"input": {"kind": "tokens", "vocab_size": 11}, "d_model": 16} | model)).session.digest()
+    for word in words:
+        assert word in str(caught.value)
