@@ -93,7 +93,7 @@ def verify_checkpoint(path: str) -> dict[str, Any]:
     """
 
 def list_checkpoints(root: str) -> list[tuple[int, str]]:
-    """Checkpoints of a folder as (step, path), newest first, whether or not they verify."""
+    """Checkpoints of a folder as (step, path), whether or not they verify."""
 
 def mark_best(root: str, step: int) -> None:
     """Make the checkpoint of a step the `best` of its folder."""

@@ -37,7 +37,7 @@ class Checkpoints:
 
     def folders(self) -> list[Path]:
         """All checkpoints, newest first, whether or not they verify."""
-        return [Path(path) for _, path in list_checkpoints(str(self.root))]
+        return [Path(path) for _, path in sorted(list_checkpoints(str(self.root)), reverse=True)]
 
     def save(self, step: int, write: Callable[[str, str], None], *, best: bool) -> Path:
         """Write a checkpoint by `write(root, name)`, note it as the best, remove what is no longer needed."""

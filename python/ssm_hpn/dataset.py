@@ -104,14 +104,19 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
 def next_tokens(tokens: NDArray[np.uint32], segments: NDArray[np.uint32] | None = None) -> NDArray[np.int32]:
     """The token that follows each position of its document, -1 at a document's end and outside of documents."""
     following = np.full(tokens.shape, -1, np.int32)
-    if tokens.ndim != 2:  # the core says what is wrong with it
-        return following
-    if segments is None:
+    if tokens.ndim == 2 and segments is None:
         following[:, :-1] = tokens[:, 1:]
-    else:
+    elif segments is not None and _inside(segments, tokens.shape):
         for row, start, end in segments.tolist():
             following[row, start : end - 1] = tokens[row, start + 1 : end]
     return following
+
+
+def _inside(segments: NDArray[np.uint32], shape: tuple[int, ...]) -> bool:
+    """Whether segments can index an array; what is wrong with them otherwise, the core says."""
+    if len(shape) != 2 or segments.ndim != 2 or segments.shape[1] != 3:
+        return False
+    return not segments.size or bool(segments[:, 0].max() < shape[0] and segments[:, 2].max() <= shape[1])
 
 
 def _as(name: str, value: ArrayLike) -> NDArray[Any]:

@@ -41,7 +41,7 @@ def sensor_file(path: Path, *, documents: int = 60, seed: int = 0) -> Path:
     return path
 
 
-def settings(data: Prepared | None = None, folder: Path | None = None, **changes: Any) -> dict[str, Any]:
+def settings(data: Prepared | None = None, folder: Path | None = None, /, **changes: Any) -> dict[str, Any]:
     """Settings of a model that trains in a moment; `changes` are sections."""
     base: dict[str, Any] = {
         "model": {"d_model": 16, "n_layers": 2, "block": {"d_state": 4}},

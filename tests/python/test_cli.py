@@ -71,7 +71,7 @@ def test_options_and_file_make_one_configuration(tmp_path):
     [
         (["--model.d_modle", "3"], ["--model.d_modle", "did you mean --model.d_model?"]),
         (["--d_model", "3"], ["did you mean --model.d_model?"]),
-        (["--model.d_mod", "3"], ["--model.d_mod,"]),
+        (["--model.d_mod", "3"], ["--model.d_mod", "did you mean --model.d_model?"]),
         (["--model.d_model", "wide"], ["model.d_model", "integer", "'wide'"]),
         (["--model.d_model"], ["--model.d_model", "expected one argument"]),
         (["path"], ["'path'", "begin with --"]),
@@ -112,7 +112,7 @@ def test_errors_are_one_line_on_stderr_with_their_exit_code(here, capsys):
         (["evaluat", "x"], 2, "did you mean evaluate?"),
         (["evaluate", "nowhere"], 4, "no such folder"),
         (["train", "--optim.lr", "-1"], 2, "optim.lr"),
-        (["train", "--data", "nowhere"], 2, "nowhere"),
+        (["train", "--data", "nowhere"], 3, "nowhere"),
         (["train", "--resume", "must", "--data", "empty.txt"], 3, "empty.txt"),
     ]
     (here / "empty.txt").write_text("")

@@ -218,7 +218,7 @@ def test_one_process_trains_in_a_folder(config, tmp_path):
     from ssm_hpn._core import RunLock
 
     lock = RunLock(str(tmp_path / "run"))
-    with pytest.raises(StorageError, match="run"):
+    with pytest.raises(ConfigError, match="in use by process"):
         Trainer(config()).fit()
     lock.release()
     assert Trainer(config()).fit().reason == "finished"
@@ -300,7 +300,7 @@ def test_a_file_in_the_way_is_a_storage_error(config, tmp_path):
 
 
 class Poison(Callback):
-    """Puts a number that is not finite into a weight before one update, and takes it out after."""
+    """Makes a weight so large before one update that the loss overflows, and puts it back after."""
 
     name = "poison"
 
@@ -314,7 +314,7 @@ class Poison(Callback):
             self.times -= 1
         if event.progress.step == self.at and self.times:
             self.clean = weights.copy() if event.update.applied else self.clean
-            weights[0] = float("nan")
+            weights[0] = 3e38
             session.set_parameter(name, weights)
         elif not event.update.applied:
             session.set_parameter(name, self.clean)

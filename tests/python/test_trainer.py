@@ -223,7 +223,7 @@ def test_values_that_are_not_finite_are_skipped_and_then_end_training():
     weights = trainer.parameters()
     before = trainer.session.digest()
     poisoned = weights["backbone.norm_f.weight"].copy()
-    poisoned[0] = np.nan
+    poisoned[0] = 3e38  # finite, but no loss after it is
     trainer.session.set_parameter("backbone.norm_f.weight", poisoned)
     for skipped in (1, 2):
         update = trainer.step({"tokens": tokens()})
@@ -277,7 +277,7 @@ def test_every_kind_of_target_trains():
     ("model", "words"),
     [
         ({"head": {"prototypes": "learnable", "loss": {"kind": "cosine"}}}, ["learnable"]),
-        ({"head": {"projection": "identity"}}, ["projection", "identity"]),
+        ({"head": {"projection": "identity", "dim": 12}}, ["projection", "identity"]),
         ({"head": {"prototypes": "simplex", "dim": 3}}, ["simplex"]),
         ({"target": {"kind": "cotangent"}, "head": {"kind": "linear"}}, ["head"]),
         ({"activation_memory": "auto"}, ["memory_limit_mb"]),
