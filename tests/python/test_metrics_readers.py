@@ -1,0 +1,137 @@
+"""The metrics file of real runs, as the readers that people have see it: pandas, polars, DuckDB, pyarrow and jq.
+
+Three runs: a whole one, one that was interrupted and resumed, and one with updates that were not finite.
+"""
+
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssm_hpn import Callback, Trainer
+from support import settings
+
+NUMBER = {"train/lr", "train/grad_norm", "eval/loss", "eval/accuracy", "train/loss", "time_s", "epoch"}
+WHOLE = {"schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"}
+
+
+class Stop(Callback):
+    """Interrupts a run after an update."""
+
+    name = "stop"
+
+    def updated(self, event):
+        if event.progress.step == 5:
+            event.trainer.request_stop()
+
+
+class Poison(Callback):
+    """Makes one update overflow."""
+
+    name = "poison"
+
+    def updated(self, event):
+        name, session = "backbone.norm_f.weight", event.trainer.session
+        if event.progress.step == 5 and event.update.applied:
+            self.clean = session.parameter(name)
+            poisoned = self.clean.copy()
+            poisoned[0] = 3e38
+            session.set_parameter(name, poisoned)
+        elif not event.update.applied:
+            session.set_parameter(name, self.clean)
+
+
+def whole(text, folder):
+    Trainer(settings(text, folder)).fit()
+
+
+def resumed(text, folder):
+    assert Trainer(settings(text, folder)).fit(callbacks=[Stop()]).reason == "interrupted"
+    assert Trainer(settings(text, folder)).fit(callbacks=[]).reason == "finished"
+
+
+def with_faults(text, folder):
+    Trainer(settings(text, folder)).fit(callbacks=[Poison()])
+
+
+@pytest.fixture(scope="module", params=[whole, resumed, with_faults], ids=lambda run: run.__name__)
+def metrics(request, text, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    request.param(text, folder)
+    return folder / "metrics.jsonl"
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """What the standard library reads: the truth for the others."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Equal values, null where null is; every reader has its own idea of a missing number."""
+    assert len(found) == len(expected)
+    for ours, truth in zip(found, expected, strict=True):
+        assert list(ours) == list(truth)
+        for key, value in truth.items():
+            got = ours[key]
+            if value is None:
+                assert got is None or math.isnan(got), key
+            else:
+                assert got == value, key
+
+
+def test_the_file_itself(metrics):
+    table = rows(metrics)
+    assert len({tuple(row) for row in table}) == 1
+    assert table[0]["step"] == 0
+    assert all(table[0][key] is not None for key in table[0])
+    steps = [row["step"] for row in table if not row["nonfinite"]]
+    assert steps == sorted(set(steps))
+    for row in table:
+        assert all(isinstance(row[key], float) for key in NUMBER if row[key] is not None)
+        assert all(isinstance(row[key], int) for key in WHOLE)
+
+
+def test_pandas(metrics):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.read_json(metrics, lines=True, precise_float=True)
+    assert all(table[key].dtype == "float64" for key in NUMBER)
+    assert all(table[key].dtype == "int64" for key in WHOLE)
+    same(table.to_dict("records"), rows(metrics))
+
+
+def test_polars(metrics):
+    polars = pytest.importorskip("polars")
+    table = polars.read_ndjson(metrics)
+    assert all(table.schema[key] == polars.Float64 for key in NUMBER)
+    assert all(table.schema[key] == polars.Int64 for key in WHOLE)
+    same(table.to_dicts(), rows(metrics))
+
+
+def test_duckdb(metrics):
+    duckdb = pytest.importorskip("duckdb")
+    table = duckdb.sql(f"select * from read_json('{metrics}', format = 'newline_delimited')")
+    types = dict(zip(table.columns, map(str, table.types), strict=True))
+    assert all(types[key] == "DOUBLE" for key in NUMBER)
+    assert all(types[key] in ("BIGINT", "UBIGINT") for key in WHOLE)
+    same([dict(zip(table.columns, row, strict=True)) for row in table.fetchall()], rows(metrics))
+
+
+def test_pyarrow(metrics):
+    pyarrow_json = pytest.importorskip("pyarrow.json")
+    table = pyarrow_json.read_json(metrics)
+    assert all(str(table.schema.field(key).type) == "double" for key in NUMBER)
+    assert all(str(table.schema.field(key).type) == "int64" for key in WHOLE)
+    same(table.to_pylist(), rows(metrics))
+
+
+def test_jq(metrics):
+    if shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    command = ["jq", "-c", ".", str(metrics)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    # jq prints 17 digits at most, which is every bit of a double
+    same([json.loads(line) for line in lines], rows(metrics))
