@@ -1,7 +1,7 @@
 //! The model: from a configuration to a stack of layers with its parameters, and the passes over it.
 //!
 //! [`config`] says what it is, [`registry`] makes its parts, [`stack`] holds them, [`pass`] runs them forward and back
-//! in the memory that [`memory`] plans, [`state`] runs them one token at a time; [`expand`] and
+//! and [`infer`] forward alone, in the memory that [`memory`] plans, [`state`] runs them one token at a time; [`expand`] and
 //! [`freeze`] change what is there and what is trained, [`names`] translates names.
 
 #![forbid(unsafe_code)]
@@ -9,6 +9,8 @@
 pub mod config;
 pub mod expand;
 pub mod freeze;
+pub mod infer;
+mod limits;
 pub mod memory;
 pub mod names;
 pub mod pass;

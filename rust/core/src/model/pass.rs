@@ -1,4 +1,4 @@
-//! Passes over the whole stack: forward and back for training, forward alone for everything else.
+//! The training pass over the whole stack, forward and back. [`super::infer`] has the forward pass alone.
 //!
 //! ```text
 //! x_0 = input(batch)      x_{i+1} = layer_i(x_i)      hidden = norm_f(x_L)      features = hidden, or pooled by document
@@ -15,9 +15,7 @@ use super::memory::{Extents, MemoryPlan, Storage};
 use super::stack::Model;
 use crate::blocks::residual::{Gradients, Numbers};
 use crate::blocks::workspace::{Carver, Workspace, padded};
-use crate::data::batch::{InputLimit, Limits};
 use crate::data::{Batch, Input, Target};
-use crate::error::{Error, Result};
 use crate::head::{Accuracy, HeadReport, Targets};
 use crate::kernels::{Accumulate, Layout, embedding, matmul::MatRef, norm};
 use crate::numeric::Scalar;
@@ -26,10 +24,10 @@ use crate::params::{Arena, Grads, Groups};
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]
 pub struct PassMemory<T> {
-    workspace: Workspace<T>,
-    starts: Vec<u8>,
+    pub(super) workspace: Workspace<T>,
+    pub(super) starts: Vec<u8>,
     /// Positions of maxima, for pooling by maximum.
-    chosen: Vec<u32>,
+    pub(super) chosen: Vec<u32>,
 }
 
 impl<T: Scalar> Default for PassMemory<T> {
@@ -47,24 +45,24 @@ impl<T: Scalar> PassMemory<T> {
 
 /// Shape of a pass: what its memory depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Shape {
-    rows: usize,
-    length: usize,
-    segments: usize,
+pub(super) struct Shape {
+    pub(super) rows: usize,
+    pub(super) length: usize,
+    pub(super) segments: usize,
 }
 
 impl Shape {
-    fn of(batch: &Batch) -> Self {
+    pub(super) fn of(batch: &Batch) -> Self {
         Self { rows: batch.rows, length: batch.length, segments: batch.segments.len() }
     }
 
-    fn tokens(self) -> usize {
+    pub(super) fn tokens(self) -> usize {
         self.rows * self.length
     }
 }
 
 /// Marks the first token of every document; `None`, at no cost, if all of them start a row.
-fn layout<'a>(batch: &Batch, starts: &'a mut Vec<u8>) -> Layout<'a> {
+pub(super) fn layout<'a>(batch: &Batch, starts: &'a mut Vec<u8>) -> Layout<'a> {
     let (rows, length) = (batch.rows, batch.length);
     if batch.segments.iter().all(|segment| segment.start == 0) {
         return Layout::whole(rows, length);
@@ -85,7 +83,7 @@ fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
 }
 
 /// The targets as a head takes them; `None` if the batch has none.
-fn targets<'a, T: Scalar>(batch: &'a Batch, numbers: &'a mut [T]) -> Option<Targets<'a, T>> {
+pub(super) fn targets<'a, T: Scalar>(batch: &'a Batch, numbers: &'a mut [T]) -> Option<Targets<'a, T>> {
     match &batch.target {
         Target::None => None,
         Target::TokenClass(classes) | Target::SequenceClass(classes) => Some(Targets::Classes(classes)),
@@ -117,7 +115,7 @@ struct Parts<'a, T> {
 
 impl<T: Scalar> Model<T> {
     /// Elements of the parts of a pass.
-    fn extents(&self, shape: Shape) -> Extents {
+    pub(super) fn extents(&self, shape: Shape) -> Extents {
         let d = self.config().d_model;
         let m = shape.tokens();
         let blocks = self.layers.iter().map(|layer| layer.sizes(shape.rows, shape.length));
@@ -132,14 +130,14 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Float inputs that are kept: those of the input map. Hidden inputs are the stream itself.
-    fn input_elements(&self, tokens: usize) -> usize {
+    pub(super) fn input_elements(&self, tokens: usize) -> usize {
         match self.config().input {
             InputConfig::Features { n_features } => tokens * n_features,
             InputConfig::Tokens { .. } | InputConfig::Hidden {} => 0,
         }
     }
 
-    fn target_elements(&self, shape: Shape) -> usize {
+    pub(super) fn target_elements(&self, shape: Shape) -> usize {
         match self.config().target {
             TargetConfig::SequenceValues { n_values, .. } => shape.segments * n_values,
             TargetConfig::Cotangent {} => shape.tokens() * self.config().d_model,
@@ -326,7 +324,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// The features of a batch from the output of the last layer, in `hidden` or, if they are pooled, in `pooled`.
-    fn features(
+    pub(super) fn features(
         &self,
         numbers: Numbers<T>,
         batch: &Batch,
@@ -344,7 +342,7 @@ impl<T: Scalar> Model<T> {
         }
     }
 
-    fn head_parts<'a>(&self, shape: Shape, scratch: &'a mut [T]) -> HeadParts<'a, T> {
+    pub(super) fn head_parts<'a>(&self, shape: Shape, scratch: &'a mut [T]) -> HeadParts<'a, T> {
         let (m, d) = (shape.tokens(), self.config().d_model);
         let pooled = if self.config().target.pooling().is_some() { shape.segments * d } else { 0 };
         let mut carver = Carver::new(scratch);
@@ -397,75 +395,6 @@ impl<T: Scalar> Model<T> {
             _ => {}
         }
     }
-
-    /// Runs a batch forward and hands what it found to `use_found`.
-    pub fn infer<R>(
-        &self,
-        params: &[T],
-        batch: &Batch,
-        memory: &mut PassMemory<T>,
-        use_found: impl FnOnce(Inferred<'_, T>) -> R,
-    ) -> R {
-        let shape = Shape::of(batch);
-        let extents = self.extents(shape);
-        let elements =
-            padded(extents.fixed) + padded(extents.stream) + padded(extents.saved) + padded(extents.scratch);
-        let PassMemory { workspace, starts, chosen } = memory;
-        let layout = layout(batch, starts);
-        let mut carver = workspace.carve(elements);
-        let inputs = carver.take(self.input_elements(shape.tokens()));
-        let values = carver.take(self.target_elements(shape));
-        let x = carver.take(extents.stream);
-        let saved = carver.take(extents.saved);
-        let scratch = carver.rest();
-        let numbers = Numbers { data: params, table: self.table() };
-        self.read_input(numbers, batch, inputs, x);
-        for layer in &self.layers {
-            layer.forward_in_place(numbers, x, &layout, None, saved, scratch);
-        }
-        let mut head = self.head_parts(shape, scratch);
-        self.features(numbers, batch, x, &mut head, chosen);
-        let hidden = &*head.hidden;
-        let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
-        use_found(Inferred { hidden, features, targets: targets(batch, values), scratch: head.rest })
-    }
-
-    /// Refuses a batch that does not fit the model.
-    pub fn check(&self, batch: &Batch) -> Result<()> {
-        batch.check(&self.limits())?;
-        let found = match &batch.target {
-            Target::None => return Ok(()),
-            Target::TokenClass(_) => "a class per token",
-            Target::SequenceClass(_) => "a class per document",
-            Target::SequenceValues(_) => "numbers per document",
-            Target::Cotangent(_) => "a cotangent",
-        };
-        let expected = match self.config().target {
-            TargetConfig::NextToken {} | TargetConfig::TokenClass {} => "a class per token",
-            TargetConfig::SequenceClass { .. } => "a class per document",
-            TargetConfig::SequenceValues { .. } => "numbers per document",
-            TargetConfig::Cotangent {} => "a cotangent",
-        };
-        if expected == found { Ok(()) } else { Err(Error::shape("target", expected, found)) }
-    }
-
-    /// What the model accepts.
-    pub fn limits(&self) -> Limits {
-        let config = self.config();
-        let input = match (config.input, config.input.width(config.d_model)) {
-            (InputConfig::Tokens { vocab_size }, _) => InputLimit::Tokens { vocab_size },
-            (_, width) => InputLimit::Features { n_features: width.unwrap_or(config.d_model) },
-        };
-        let scores = Some(self.head.n_scores());
-        let none = Limits { input, n_classes: None, n_values: None, d_model: None };
-        match config.target {
-            TargetConfig::NextToken {} | TargetConfig::TokenClass {} | TargetConfig::SequenceClass { .. } => {
-                Limits { n_classes: scores, ..none }
-            }
-            TargetConfig::SequenceValues { n_values, .. } => Limits { n_values: Some(n_values), ..none },
-            TargetConfig::Cotangent {} => Limits { d_model: Some(config.d_model), ..none },
-        }
-    }
 }
 
 /// Where the saved activations of a layer lie: its own part, or the one behind all of those.
@@ -475,27 +404,14 @@ fn saved_at(plan: &MemoryPlan, extents: &Extents, layer: usize) -> usize {
 }
 
 /// Scratch of the head's phase.
-struct HeadParts<'a, T> {
+pub(super) struct HeadParts<'a, T> {
     /// `[M, D]`
-    hidden: &'a mut [T],
-    d_hidden: &'a mut [T],
+    pub(super) hidden: &'a mut [T],
+    pub(super) d_hidden: &'a mut [T],
     /// Reciprocal root mean squares of the final norm `[M]`.
-    r: &'a mut [T],
+    pub(super) r: &'a mut [T],
     /// `[segments, D]`, empty without pooling.
-    pooled: &'a mut [T],
-    d_pooled: &'a mut [T],
-    rest: &'a mut [T],
-}
-
-/// What a forward pass found.
-#[derive(Debug)]
-pub struct Inferred<'a, T> {
-    /// Hidden states after the final norm `[M, D]`.
-    pub hidden: &'a [T],
-    /// What the head sees: the hidden states, or one pooled vector per document `[S, D]`.
-    pub features: &'a [T],
-    /// What the head is compared with, if the batch says.
-    pub targets: Option<Targets<'a, T>>,
-    /// Free to use, enough for the head.
-    pub scratch: &'a mut [T],
+    pub(super) pooled: &'a mut [T],
+    pub(super) d_pooled: &'a mut [T],
+    pub(super) rest: &'a mut [T],
 }

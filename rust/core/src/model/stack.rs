@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::config::{InputConfig, ModelConfig};
+use super::config::{Component, InputConfig, ModelConfig};
 use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
@@ -53,13 +53,17 @@ impl<T: Scalar> Model<T> {
         Self::assemble(config, registry.clone(), head)
     }
 
-    fn assemble(config: ModelConfig, registry: Registry<T>, head: Arc<dyn Head<T>>) -> Result<Self> {
+    fn assemble(mut config: ModelConfig, registry: Registry<T>, head: Arc<dyn Head<T>>) -> Result<Self> {
         let mut table = Table::new();
         let input = table.declare("", Group::Input, input_specs(&config))?;
-        let layers = (0..config.n_layers)
-            .map(|i| {
-                Residual::new(registry.block(&config, i)?, (config.d_model, config.norm_eps), i, &mut table)
-            })
+        let blocks = (0..config.n_layers).map(|i| registry.block(&config, i)).collect::<Result<Vec<_>>>()?;
+        if let Some(settings) = blocks[0].resolved() {
+            config.block = Component::new(&config.block.kind, settings);
+        }
+        let layers = blocks
+            .into_iter()
+            .enumerate()
+            .map(|(i, block)| Residual::new(block, (config.d_model, config.norm_eps), i, &mut table))
             .collect::<Result<_>>()?;
         let norm = ParamSpec::new("norm_f.weight", [config.d_model], Init::Ones).no_decay();
         let norm_f = table.declare("", Group::FinalNorm, vec![norm])?[0];
@@ -67,7 +71,7 @@ impl<T: Scalar> Model<T> {
         Ok(Self { config, registry, table, input, layers, norm_f, head, head_slots })
     }
 
-    /// The configuration.
+    /// The configuration, with what it had left open in the block's settings.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }

@@ -4,7 +4,7 @@ use super::{EvalReport, Session};
 use crate::data::{Batch, Input, Target};
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
-use crate::model::pass::Inferred;
+use crate::model::infer::Inferred;
 use crate::model::{InputConfig, Stream};
 use crate::numeric::Scalar;
 use crate::params::init;
@@ -68,6 +68,9 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Reads `length` tokens of every row into a stream and returns the scores after the last, `[rows, n_scores]`.
+    ///
+    /// Where every microsecond counts, read in a loop inside one `session.threads().install(…)`: the calls then need not
+    /// be handed over to the pool one by one.
     pub fn read<'a>(&self, stream: &'a mut Stream<T>, input: &Input, length: usize) -> Result<&'a [T]> {
         let (model, params) = (&self.model, self.params.as_slice());
         self.threads.install(|| stream.read(model, params, input, length))?

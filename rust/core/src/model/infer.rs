@@ -1,0 +1,58 @@
+//! The forward pass alone: hidden states and features of a batch, for scores and evaluation.
+
+#![forbid(unsafe_code)]
+
+use super::pass::{PassMemory, Shape, layout, targets};
+use super::stack::Model;
+use crate::blocks::residual::Numbers;
+use crate::blocks::workspace::padded;
+use crate::data::Batch;
+use crate::head::Targets;
+use crate::numeric::Scalar;
+
+/// What a forward pass found.
+#[derive(Debug)]
+pub struct Inferred<'a, T> {
+    /// Hidden states after the final norm `[M, D]`.
+    pub hidden: &'a [T],
+    /// What the head sees: the hidden states, or one pooled vector per document `[S, D]`.
+    pub features: &'a [T],
+    /// What the head is compared with, if the batch says.
+    pub targets: Option<Targets<'a, T>>,
+    /// Free to use, enough for the head.
+    pub scratch: &'a mut [T],
+}
+
+impl<T: Scalar> Model<T> {
+    /// Runs a batch forward and hands what it found to `use_found`.
+    pub fn infer<R>(
+        &self,
+        params: &[T],
+        batch: &Batch,
+        memory: &mut PassMemory<T>,
+        use_found: impl FnOnce(Inferred<'_, T>) -> R,
+    ) -> R {
+        let shape = Shape::of(batch);
+        let extents = self.extents(shape);
+        let elements =
+            padded(extents.fixed) + padded(extents.stream) + padded(extents.saved) + padded(extents.scratch);
+        let PassMemory { workspace, starts, chosen } = memory;
+        let layout = layout(batch, starts);
+        let mut carver = workspace.carve(elements);
+        let inputs = carver.take(self.input_elements(shape.tokens()));
+        let values = carver.take(self.target_elements(shape));
+        let x = carver.take(extents.stream);
+        let saved = carver.take(extents.saved);
+        let scratch = carver.rest();
+        let numbers = Numbers { data: params, table: self.table() };
+        self.read_input(numbers, batch, inputs, x);
+        for layer in &self.layers {
+            layer.forward_in_place(numbers, x, &layout, None, saved, scratch);
+        }
+        let mut head = self.head_parts(shape, scratch);
+        self.features(numbers, batch, x, &mut head, chosen);
+        let hidden = &*head.hidden;
+        let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
+        use_found(Inferred { hidden, features, targets: targets(batch, values), scratch: head.rest })
+    }
+}
