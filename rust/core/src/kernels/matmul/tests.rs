@@ -1,7 +1,9 @@
 //! Against sums in f64, with bounds derived from the number of terms.
 
+use super::step::Dots;
 use super::*;
 use crate::kernels::testing::{numbers, same_bits_for_any_threads};
+use crate::simd::{Isa, run_on};
 use proptest::prelude::*;
 
 /// A matrix inside a wider one: (storage, rows, cols, row stride).
@@ -64,6 +66,9 @@ fn all_products<T: Scalar>(m: usize, n: usize, k: usize, extra: usize) {
         let (before, mut y) = (Wide::new(m, n, extra, 4), Wide::new(m, n, extra, 4));
         linear(x.view(), w.view(), y.view_mut(), accumulate);
         check("y", (&before, &y), add, k, (|i, t| x.at(i, t), |t, j| w.at(j, t)));
+        let (before, mut y) = (Wide::new(m, n, extra, 4), Wide::new(m, n, extra, 4));
+        linear_step(x.view(), w.view(), y.view_mut(), accumulate);
+        check("step", (&before, &y), add, k, (|i, t| x.at(i, t), |t, j| w.at(j, t)));
         let (before, mut dx) = (Wide::new(m, k, extra, 5), Wide::new(m, k, extra, 5));
         linear_dx(dy.view(), w.view(), dx.view_mut(), accumulate);
         check("dx", (&before, &dx), add, n, (|i, t| dy.at(i, t), |t, j| w.at(t, j)));
@@ -75,7 +80,7 @@ fn all_products<T: Scalar>(m: usize, n: usize, k: usize, extra: usize) {
 }
 
 /// (tokens, outputs, inputs), each also with gaps between rows.
-const SHAPES: [(usize, usize, usize); 17] = [
+const SHAPES: [(usize, usize, usize); 20] = [
     (0, 5, 3),
     (5, 0, 3),
     (5, 3, 0),
@@ -93,6 +98,9 @@ const SHAPES: [(usize, usize, usize); 17] = [
     (65, 17, 600),
     (1, 512, 128),
     (2, 100, 70),
+    (70, 900, 40),
+    (1100, 20, 30),
+    (2100, 70, 50),
 ];
 
 #[test]
@@ -110,6 +118,71 @@ proptest! {
     #[test]
     fn products_equal_sums_in_f64_at_any_size(m in 0_usize..90, n in 0_usize..90, k in 0_usize..90, extra in 0_usize..20) {
         all_products::<f32>(m, n, k, extra);
+    }
+}
+
+/// One tile over all of c = a·b on an instruction set, both factors in either direction, from unaligned starts.
+fn one_tile(isa: Isa, rows: usize, cols: usize, depth: usize, across: [bool; 2]) {
+    let a =
+        Wide::<f32>::new(if across[0] { depth } else { rows }, if across[0] { rows } else { depth }, 1, 1);
+    let b =
+        Wide::<f32>::new(if across[1] { cols } else { depth }, if across[1] { depth } else { cols }, 1, 2);
+    let shifted = |m: &Wide<f32>| [&[f32::NAN], &m.data[..]].concat();
+    let (a_data, b_data) = (shifted(&a), shifted(&b));
+    let view = |data, m: &Wide<f32>| {
+        let (rows, cols, stride) = m.shape;
+        MatRef::with_stride(data, rows, cols, stride)
+    };
+    let (a_view, b_view) = (view(&a_data[1..], &a), view(&b_data[1..], &b));
+    let factor_a = if across[0] { Factor::along_output(a_view) } else { Factor::along_depth(a_view) };
+    let factor_b = if across[1] { Factor::along_depth(b_view) } else { Factor::along_output(b_view) };
+    let (before, mut c) = (Wide::new(rows, cols, 5, 3), Wide::new(rows, cols, 5, 3));
+    with_packed(cols, |packed| {
+        let (start, stride) = (c.data.as_mut_ptr(), c.shape.2);
+        let ranges = [0..rows, 0..cols, 0..depth];
+        // SAFETY: c has these rows and columns and is ours.
+        let tile = unsafe { Tile::new((factor_a, factor_b), ranges, start, stride, Accumulate::Add, packed) };
+        run_on(isa, tile);
+    });
+    let at_a = |i, t| if across[0] { a.at(t, i) } else { a.at(i, t) };
+    let at_b = |t, j| if across[1] { b.at(j, t) } else { b.at(t, j) };
+    check(&format!("{} {across:?}", isa.name()), (&before, &c), true, depth, (at_a, at_b));
+}
+
+#[test]
+fn every_instruction_set_agrees_with_f64_at_all_widths() {
+    for isa in Isa::available() {
+        for across in [[false, false], [false, true], [true, false], [true, true]] {
+            for cols in 0..4 * 16 + 4 {
+                one_tile(isa, 1 + cols % 19, cols, 1 + cols % 7, across);
+            }
+            one_tile(isa, 37, 100, 300, across);
+        }
+        for k in 0..4 * 16 + 4 {
+            let (x, w) = (Wide::<f32>::new(1, k + 1, 0, 1), Wide::<f32>::new(7, k + 1, 0, 2));
+            let (before, mut y) = (Wide::new(1, 7, 0, 3), Wide::new(1, 7, 0, 3));
+            let accumulate = Accumulate::Add;
+            run_on(isa, Dots { x: &x.data[1..], w: w.view().columns(1, k), y: &mut y.data, accumulate });
+            check(isa.name(), (&before, &y), true, k, (|_, t| x.at(0, t + 1), |t, j| w.at(j, t + 1)));
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_alone_and_among_others() {
+    let (m, n, k) = (300, 70, 600);
+    let [x, w, dy] = [(m, k, 1), (n, k, 2), (m, n, 3)].map(|(r, c, seed)| Wide::<f32>::new(r, c, 0, seed));
+    let [mut y, mut dx] = [(m, n), (m, k)].map(|(r, c)| Wide::<f32>::new(r, c, 0, 4));
+    linear(x.view(), w.view(), y.view_mut(), Accumulate::Overwrite);
+    linear_dx(dy.view(), w.view(), dx.view_mut(), Accumulate::Overwrite);
+    for row in [0, 7, 150, 299] {
+        let [mut y_row, mut dx_row] = [n, k].map(|c| Wide::<f32>::new(1, c, 0, 4));
+        let alone =
+            |m: &Wide<f32>| Wide { data: m.view().row(row).to_vec(), shape: (1, m.shape.1, m.shape.1) };
+        linear(alone(&x).view(), w.view(), y_row.view_mut(), Accumulate::Overwrite);
+        linear_dx(alone(&dy).view(), w.view(), dx_row.view_mut(), Accumulate::Overwrite);
+        assert_eq!(y_row.data, y.view().row(row));
+        assert_eq!(dx_row.data, dx.view().row(row));
     }
 }
 

@@ -45,6 +45,26 @@ impl<'a, T> MatRef<'a, T> {
         Self::with_stride(self.data.get(start..).unwrap_or(&[]), self.rows, count, self.row_stride)
     }
 
+    /// One row.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline]
+    pub fn row(&self, row: usize) -> &'a [T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        &self.data[row * self.row_stride..][..self.cols]
+    }
+
+    /// The rows from `start` on.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn below(self, start: usize) -> Self {
+        assert!(start <= self.rows, "row {start} of {}", self.rows);
+        let data = self.data.get(start * self.row_stride..).unwrap_or(&[]);
+        Self::with_stride(data, self.rows - start, self.cols, self.row_stride)
+    }
+
     /// The elements, from the first on.
     pub fn data(&self) -> &'a [T] {
         self.data
