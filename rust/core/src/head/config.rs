@@ -223,8 +223,10 @@ const SIMPLEX_DIM_MAX: usize = 4096;
 impl PrototypeConfig {
     /// The prototypes of this configuration over features of `d_model`.
     ///
-    /// Without `dim`, Q is C-1 (a simplex) as long as that is at most 4·D and 4,096, else D; at least 2, because a
-    /// direction on a line has no gradient.
+    /// Without `dim`, Q is that of a simplex, C-1, as long as that is at most 4·D and 4,096, else D; and never below D.
+    /// For few classes the coordinates that the simplex leaves free matter: on a line a direction has no gradient, on
+    /// a circle a class that starts behind two others cannot get past them, and without them every direction is near
+    /// some prototype, so that no score could say "none of these".
     pub fn plan(&self, d_model: usize) -> Result<Plan> {
         self.check_loss()?;
         let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
@@ -242,8 +244,9 @@ impl PrototypeConfig {
             (None, Projection::Identity) => d_model,
             (None, Projection::Linear) if classes == 0 => d_model,
             (None, Projection::Linear) => {
-                let simplex = (classes - 1).max(2);
-                pole + if simplex <= SIMPLEX_DIM_MAX.min(4 * d_model) { simplex } else { d_model }
+                let simplex = classes - 1;
+                let fits = simplex <= SIMPLEX_DIM_MAX.min(4 * d_model);
+                pole + if fits { simplex.max(d_model).max(2) } else { d_model }
             }
         };
         if dim < 2 + pole {
