@@ -160,7 +160,8 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     head
         `prototype` (auto): unit prototypes, as far apart as they can be; `linear`: a softmax layer, for comparison.
     loss
-        Of the prototype head: `softmax` (scaled cosines, the scale is learned), `margin` or `cosine`.
+        Of the prototype head. `cosine` pulls each series onto its prototype, which leaves unknown ones behind;
+        `softmax` (of scaled cosines, the scale is learned) and `margin` only care which prototype is nearest.
     pooling
         How the steps of a series become one vector.
     steps, batch_size, lr, weight_decay
@@ -188,7 +189,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         n_layers: int = 2,
         d_state: int = 16,
         head: Literal["auto", "prototype", "linear"] = "auto",
-        loss: Literal["softmax", "margin", "cosine"] = "softmax",
+        loss: Literal["cosine", "softmax", "margin"] = "cosine",
         pooling: Literal["last", "mean", "max"] = "mean",
         steps: int = 300,
         batch_size: int = 16,
