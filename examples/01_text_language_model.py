@@ -46,7 +46,7 @@ def main() -> None:
             print(f"{table.name:<12} {table.accuracy:8.3f}  {table.bits_per_byte:13.3f}")
         print(f"{'this model':<12} {found['accuracy']:8.3f}  {found['bits_per_token']:13.3f}")
 
-        tokens = trainer.generate(data.encoder.encode_text(PROMPT), 120, temperature=0.6, seed=1)
+        tokens = trainer.generate(data.encoder.encode_text(PROMPT), 160, temperature=0.7, seed=4)
         print(f"\n{PROMPT}{data.encoder.decode(tokens)}")
 
 

@@ -20,7 +20,7 @@ from ssm_hpn.trainer import Trainer
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.utils import check_random_state
+    from sklearn.utils import assert_all_finite, check_array, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
@@ -222,7 +222,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
         """Train on series X with labels y [N]."""
         series = self._read(X, fitting=True)
-        labels = column_or_1d(y, warn=True)
+        labels = _targets(self, y)
         check_classification_targets(labels)
         _check_lengths(series, labels)
         self.classes_, indices = np.unique(labels, return_inverse=True)
@@ -299,7 +299,7 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
         """Train on series X with numbers y [N] or [N, K]."""
         series = self._read(X, fitting=True)
-        numbers = _numbers(y)
+        numbers = _targets(self, y, several=True).astype(np.float64)
         _check_lengths(series, numbers)
         self._single = numbers.ndim == 1
         numbers = numbers.reshape(len(numbers), -1)
@@ -338,7 +338,7 @@ def _as_sequences(X: Any) -> list[Floats] | None:  # noqa: ANN401, N803
         return None
     if not all(isinstance(one, np.ndarray) and one.ndim in (1, 2) and one.dtype.kind in "iuf" for one in X):
         return None
-    return [np.asarray(one, np.float64).reshape(len(one), -1) for one in X]
+    return [np.asarray(one if one.ndim == 2 else one[:, None], np.float64) for one in X]
 
 
 def _check_sequences(series: list[Floats], channels: int) -> None:
@@ -357,13 +357,18 @@ def _check_lengths(series: Sequence[Any], targets: Sequence[Any] | NDArray[Any])
         raise ValueError(problem("y", f"{len(series)} targets, one per series", len(targets), "make them fit"))
 
 
-def _numbers(y: ArrayLike) -> Floats:
-    numbers = np.asarray(y)
-    if numbers.dtype.kind not in "iufb":
-        numbers = numbers.astype(np.float64)
-    if numbers.ndim not in (1, 2) or not np.isfinite(numbers).all():
-        raise ValueError(problem("y", "finite numbers [N] or [N, K]", f"shape {list(numbers.shape)}", "correct y"))
-    return numbers.astype(np.float64)
+def _targets(estimator: BaseEstimator, y: Any, *, several: bool = False) -> NDArray[Any]:  # noqa: ANN401
+    """y as scikit-learn wants it checked: there, finite, one column unless there may be several."""
+    if y is None:
+        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
+    targets = np.asarray(y)
+    if several and targets.ndim == 2 and targets.shape[1] > 1:
+        targets = check_array(targets, dtype="numeric", input_name="y", estimator=estimator)
+    else:
+        targets = column_or_1d(targets, warn=True)
+        if targets.dtype.kind == "f":
+            assert_all_finite(targets, input_name="y")
+    return np.asarray(targets)
 
 
 # ---- batches

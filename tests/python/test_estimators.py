@@ -165,6 +165,12 @@ def test_without_scikit_learn() -> None:
     assert "ImportError: ssm_hpn.estimators needs scikit-learn; pip install 'ssm-hpn[sklearn]'" in found.stderr
 
 
-@parametrize_with_checks([SSMClassifier(**SMALL, steps=60), SSMRegressor(**SMALL, steps=60)])
+CHECKED = [
+    SSMClassifier(**SMALL, steps=60),
+    SSMRegressor(d_model=32, n_layers=1, d_state=4, pooling="last", steps=400, lr=6e-3, random_state=0),
+]
+
+
+@parametrize_with_checks(CHECKED)
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     check(estimator)
