@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::Layout;
 use super::channels::{
     BLOCK, Columns, ColumnsMut, PerChannel, SharedColumns, Split, Task, is_start, read, stretch_end,
-    stretch_start, write,
+    stretch_start,
 };
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
@@ -229,18 +229,80 @@ impl<'a, T: Scalar> Filter<'a, T> {
 
     /// Channels `i..` of the input `back` tokens before token `t` of a row, from the carried state where t is too small.
     #[inline(always)]
-    fn input<V: Vector<T = T>>(&self, v: V, row: usize, t: usize, back: usize, i: usize) -> V::V {
+    fn input<V: Vector<T = T>, const WHOLE: bool>(
+        &self,
+        v: V,
+        row: usize,
+        t: usize,
+        back: usize,
+        i: usize,
+    ) -> V::V {
         let n = self.task.channels.len() - i;
         let channel = self.task.channels.start + i;
         if back <= t {
             let token = row * self.dims.layout.length + t - back;
-            return read(v, &self.inputs.x.data[token * self.inputs.x.stride + channel..], n);
+            let x = &self.inputs.x.data[token * self.inputs.x.stride + channel..];
+            return get::<V, WHOLE>(v, x, n);
         }
         let Some(state) = self.state else { return v.splat(T::ZERO) };
         let kept = self.dims.taps - 1;
         let at = (row * kept + kept + t - back) * self.dims.channels + channel;
         // SAFETY: this task's channels of this task's row, written only by `keep`, which is not running.
         read(v, unsafe { state.slice(at, n) }, n)
+    }
+
+    /// The inputs before token t that its taps meet, the oldest at 1; [`Filter::sum`] moves them down.
+    #[inline(always)]
+    fn window<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        taps: usize,
+        row: usize,
+        t: usize,
+        lookback: usize,
+        i: usize,
+    ) -> [V::V; MAX] {
+        let mut window = [v.splat(T::ZERO); MAX];
+        for (k, x) in window.iter_mut().enumerate().take(taps).skip(1) {
+            if taps - k <= lookback {
+                *x = self.input::<V, WHOLE>(v, row, t, taps - k, i);
+            }
+        }
+        window
+    }
+
+    /// s_t, with the window moved on to token t.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the sum, each by its name")]
+    fn sum<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        taps: usize,
+        w: &[V::V; MAX],
+        bias: V::V,
+        window: &mut [V::V; MAX],
+        row: usize,
+        t: usize,
+        i: usize,
+    ) -> V::V {
+        for k in 1..taps {
+            window[k - 1] = window[k];
+        }
+        window[taps - 1] = self.input::<V, WHOLE>(v, row, t, 0, i);
+        let mut s = bias;
+        for k in 0..taps {
+            s = v.mul_add(w[k], window[k], s);
+        }
+        s
+    }
+
+    /// Brings the inputs of tokens of a row close.
+    #[inline(always)]
+    fn fetch(&self, row: usize, tokens: Range<usize>) {
+        for t in tokens.start..tokens.end.min(self.dims.layout.length) {
+            let at = (row * self.dims.layout.length + t) * self.inputs.x.stride + self.task.channels.start;
+            simd::prefetch(self.inputs.x.data, at, self.task.channels.len());
+        }
     }
 
     /// Moves the carried inputs of a row on by its T tokens.
@@ -275,6 +337,18 @@ impl<'a, T: Scalar> Filter<'a, T> {
     }
 }
 
+/// Reads all lanes, or n.
+#[inline(always)]
+fn get<V: Vector, const WHOLE: bool>(v: V, x: &[V::T], n: usize) -> V::V {
+    if WHOLE { v.load(x) } else { v.load_partial(&x[..n]) }
+}
+
+/// Writes all lanes, or as many as there are numbers.
+#[inline(always)]
+fn put<V: Vector, const WHOLE: bool>(v: V, to: &mut [V::T], x: V::V) {
+    if WHOLE { v.store(to, x) } else { v.store_partial(to, x) }
+}
+
 /// Taps `[K, BLOCK]` and bias of a block of channels.
 struct Taps<T, const MAX: usize> {
     w: [[T; BLOCK]; MAX],
@@ -285,8 +359,8 @@ impl<T: Scalar, const MAX: usize> Taps<T, MAX> {
     #[inline(always)]
     fn load<V: Vector<T = T>>(&self, v: V, taps: usize, i: usize) -> [V::V; MAX] {
         let mut w = [v.splat(T::ZERO); MAX];
-        for k in 0..taps {
-            w[k] = v.load(&self.w[k][i..]);
+        for (to, w) in w.iter_mut().zip(&self.w).take(taps) {
+            *to = v.load(&w[i..]);
         }
         w
     }
@@ -319,12 +393,17 @@ impl<T: Scalar> Forward<'_, T> {
             let starts = layout.row_starts(row);
             for chunk in (0..layout.length).step_by(CHUNK) {
                 let end = (chunk + CHUNK).min(layout.length);
+                filter.fetch(row, end..end + CHUNK);
                 let mut from = chunk;
                 while from < end {
                     let to = stretch_end(starts, from, end);
                     let lookback = filter.lookback(starts, from);
                     for i in (0..filter.task.channels.len()).step_by(V::LANES) {
-                        self.walk(v, &weights, taps, row, from..to, lookback, i);
+                        if i + V::LANES <= filter.task.channels.len() {
+                            self.walk::<V, MAX, true>(v, &weights, taps, row, from..to, lookback, i);
+                        } else {
+                            self.walk::<V, MAX, false>(v, &weights, taps, row, from..to, lookback, i);
+                        }
                     }
                     from = to;
                 }
@@ -336,7 +415,7 @@ impl<T: Scalar> Forward<'_, T> {
     /// Channels `i..` over tokens without a document start inside.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the operands of the walk, each by its name")]
-    fn walk<V: Vector<T = T>, const MAX: usize>(
+    fn walk<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
         &self,
         v: V,
         weights: &Taps<T, MAX>,
@@ -349,27 +428,14 @@ impl<T: Scalar> Forward<'_, T> {
         let filter = &self.filter;
         let n = filter.task.channels.len() - i;
         let (w, bias) = (weights.load(v, taps, i), v.load(&weights.bias.0[i..]));
-        // The inputs that tap k meets, oldest first.
-        let mut window = [v.splat(T::ZERO); MAX];
-        for k in 0..taps - 1 {
-            let back = taps - 1 - k;
-            if back <= lookback {
-                window[k + 1] = filter.input(v, row, tokens.start, back, i);
-            }
-        }
+        let mut window = filter.window::<V, MAX, WHOLE>(v, taps, row, tokens.start, lookback, i);
         for t in tokens {
-            for k in 1..taps {
-                window[k - 1] = window[k];
-            }
-            window[taps - 1] = filter.input(v, row, t, 0, i);
-            let mut s = bias;
-            for k in 0..taps {
-                s = v.mul_add(w[k], window[k], s);
-            }
+            let s = filter.sum::<V, MAX, WHOLE>(v, taps, &w, bias, &mut window, row, t, i);
             let at =
                 (row * filter.dims.layout.length + t) * filter.dims.channels + filter.task.channels.start + i;
             // SAFETY: this token's channels of this task's block; no other task has them.
-            write(v, unsafe { self.y.slice(at, n.min(V::LANES)) }, n, math::silu(v, s));
+            let y = unsafe { self.y.slice(at, if WHOLE { V::LANES } else { n }) };
+            put::<V, WHOLE>(v, y, math::silu(v, s));
         }
     }
 }
@@ -414,12 +480,40 @@ impl<T: Scalar> Backward<'_, T> {
             carried.next = none;
             for chunk in (0..layout.length.div_ceil(CHUNK)).rev() {
                 let begin = chunk * CHUNK;
+                filter.fetch(row, begin.saturating_sub(CHUNK)..begin);
+                for t in begin.saturating_sub(CHUNK)..begin {
+                    let token = row * layout.length + t;
+                    let at = token * filter.dims.channels + filter.task.channels.start;
+                    simd::prefetch(self.dy, at, filter.task.channels.len());
+                }
                 let mut to = (begin + CHUNK).min(layout.length);
                 while to > begin {
                     let from = stretch_start(starts, begin, to);
                     let lookback = filter.lookback(starts, from);
                     for i in (0..filter.task.channels.len()).step_by(V::LANES) {
-                        self.walk(v, &weights, taps, row, from..to, lookback, i, &mut carried);
+                        if i + V::LANES <= filter.task.channels.len() {
+                            self.walk::<V, MAX, true>(
+                                v,
+                                &weights,
+                                taps,
+                                row,
+                                from..to,
+                                lookback,
+                                i,
+                                &mut carried,
+                            );
+                        } else {
+                            self.walk::<V, MAX, false>(
+                                v,
+                                &weights,
+                                taps,
+                                row,
+                                from..to,
+                                lookback,
+                                i,
+                                &mut carried,
+                            );
+                        }
                     }
                     if is_start(starts, from) {
                         carried.next = none;
@@ -440,7 +534,7 @@ impl<T: Scalar> Backward<'_, T> {
     /// Channels `i..` from right to left over tokens without a document start inside.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the operands of the walk, each by its name")]
-    fn walk<V: Vector<T = T>, const MAX: usize>(
+    fn walk<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
         &self,
         v: V,
         weights: &Taps<T, MAX>,
@@ -458,7 +552,11 @@ impl<T: Scalar> Backward<'_, T> {
         let (mut window, mut next, mut dw) = ([zero; MAX], [zero; MAX], [zero; MAX]);
         let mut dbias = v.load(&carried.dbias.0[i..]);
         let oldest = |t: usize, back: usize| {
-            if back <= lookback + (t - tokens.start) { filter.input(v, row, t, back, i) } else { zero }
+            if back <= lookback + (t - tokens.start) {
+                filter.input::<V, WHOLE>(v, row, t, back, i)
+            } else {
+                zero
+            }
         };
         for k in 0..taps {
             dw[k] = v.load(&carried.dw[k][i..]);
@@ -478,7 +576,7 @@ impl<T: Scalar> Backward<'_, T> {
             }
             let token = row * filter.dims.layout.length + t;
             let first = filter.task.channels.start + i;
-            let dy = read(v, &self.dy[token * filter.dims.channels + first..], n);
+            let dy = get::<V, WHOLE>(v, &self.dy[token * filter.dims.channels + first..], n);
             let ds = v.mul(dy, math::silu_with_derivative(v, s).1);
             dbias = v.add(dbias, ds);
             for k in (1..taps).rev() {
@@ -490,8 +588,9 @@ impl<T: Scalar> Backward<'_, T> {
                 dw[k] = v.mul_add(ds, window[k], dw[k]);
                 dx = v.mul_add(w[taps - 1 - k], next[k], dx);
             }
+            let width = if WHOLE { V::LANES } else { n };
             // SAFETY: this token's channels of this task's block; no other task has them.
-            write(v, unsafe { self.dx.part(token, first, n.min(V::LANES)) }, n, dx);
+            put::<V, WHOLE>(v, unsafe { self.dx.part(token, first, width) }, dx);
         }
         for k in 0..taps {
             v.store(&mut carried.dw[k][i..], dw[k]);

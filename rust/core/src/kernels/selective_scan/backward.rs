@@ -100,7 +100,7 @@ pub fn backward_on<T: Scalar>(
         dbc: Shared::new(&mut *pool.dbc),
     };
     for_each_task(split.tasks(), |index| {
-        simd::run_on(isa, Backward { pass: &pass, task: split.task(index) })
+        simd::run_on(isa, Backward { pass: &pass, task: split.task(index) });
     });
     pool.join_dbc(dims, &split, dbc);
     pool.join_parameters(dims, &split, da_log, dd, ddelta_bias);
@@ -339,7 +339,7 @@ impl<T: Scalar> Backward<'_, T> {
             unsafe {
                 first
                     .slice(at, block.len())
-                    .copy_from_slice(self.pass.carry.slice(self.carry_at(n), block.len()))
+                    .copy_from_slice(self.pass.carry.slice(self.carry_at(n), block.len()));
             };
         }
     }
@@ -586,9 +586,9 @@ impl<T: Scalar> Backward<'_, T> {
                 // SAFETY: as for the load.
                 unsafe { v.store_ptr(lanes, outer) };
             }
-            for w in 0..W {
+            for (w, &sum) in sum.iter().enumerate() {
                 // SAFETY: as for the load.
-                unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum[w]) };
+                unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum) };
             }
         }
     }

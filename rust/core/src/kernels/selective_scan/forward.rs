@@ -289,9 +289,9 @@ impl<T: Scalar> Stretch<'_, T> {
                     sum[w] = v.mul_add(h[w][k], c, sum[w]);
                 }
             }
-            for w in 0..W {
+            for (w, &sum) in sum.iter().enumerate() {
                 // SAFETY: inside y, whose length was checked above.
-                unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum[w]) };
+                unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum) };
             }
         }
         if let Some(after) = after {
