@@ -98,7 +98,7 @@ impl Mamba1 {
     /// A block for a stream of `d_model` in a model of `n_layers`.
     pub fn new(config: &Mamba1Config, d_model: usize, n_layers: usize) -> Result<Self> {
         check_size("d_state", config.d_state, 1 << 12)?;
-        check_size("d_conv", config.d_conv, 64)?;
+        check_size("d_conv", config.d_conv, conv1d::MAX_TAPS)?;
         check_size("expand", config.expand, 64)?;
         let rank = config.dt_rank.unwrap_or(d_model.div_ceil(16));
         check_size("dt_rank", rank, 1 << 16)?;
@@ -403,3 +403,6 @@ fn weight_gradient<T: Scalar>(
         linear_dw(dy, x, MatMut::new(dw, dy.cols(), x.cols()), scratch);
     }
 }
+
+#[cfg(test)]
+mod tests;

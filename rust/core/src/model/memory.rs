@@ -6,8 +6,9 @@
 //! ```
 //!
 //! No gradient goes below `lowest`, the first layer that has a trained tensor (0 if the input has one). From there on
-//! the input of every layer is kept; of the last `kept` layers also what their backward pass needs, while the others
-//! repeat their forward pass into one buffer that they share.
+//! the input of every layer is kept; of the last `kept` layers also what their backward pass needs. The others repeat
+//! their forward pass into one buffer: the first kept layer's, which is not yet needed when they run forward, and no
+//! longer when the backward pass comes to them.
 
 #![forbid(unsafe_code)]
 
@@ -97,9 +98,14 @@ impl MemoryPlan {
         self.n_layers - self.depth.lowest + 1
     }
 
-    /// Buffers of saved activations: one per layer that keeps its own, one that all others share.
+    /// Buffers of saved activations.
     pub fn saved(&self) -> usize {
-        self.kept + usize::from(self.kept < self.n_layers)
+        self.kept.max(1)
+    }
+
+    /// The buffer of a layer.
+    pub fn saved_index(&self, layer: usize) -> usize {
+        (layer + self.kept).saturating_sub(self.n_layers)
     }
 
     /// Elements of the whole pass.
@@ -125,13 +131,16 @@ mod tests {
         let found: Vec<_> = (0..5).map(|layer| plan.storage(layer)).collect();
         let (recompute, keep) = (Storage::Recompute, Storage::Keep);
         assert_eq!(found, [Storage::Through, recompute, recompute, keep, keep]);
-        assert_eq!((plan.streams(), plan.saved()), (5, 3));
-        assert_eq!(plan.elements(&EXTENTS), 16 + 6 * 160 + 3 * 1600 + 320);
+        assert_eq!((plan.streams(), plan.saved()), (5, 2));
+        assert_eq!([0, 1, 2, 3, 4].map(|layer| plan.saved_index(layer)), [0, 0, 0, 0, 1]);
+        assert_eq!(plan.elements(&EXTENTS), 16 + 6 * 160 + 2 * 1600 + 320);
+        let least = MemoryPlan { kept: 0, ..plan };
+        assert_eq!((least.saved(), least.saved_index(4)), (1, 0));
     }
 
     #[test]
     fn auto_keeps_as_many_layers_as_fit() {
-        for limit in [0, 6000, 7000, 100_000] {
+        for limit in [0, 5000, 6000, 7000, 100_000] {
             let plan = |way| MemoryPlan::new(way, 4, depth(0), &EXTENTS, |elements| elements <= limit);
             let auto = plan(ActivationMemory::Auto);
             let more = MemoryPlan { kept: auto.kept + 1, ..auto };

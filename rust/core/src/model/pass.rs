@@ -106,7 +106,7 @@ struct Parts<'a, T> {
     numbers: &'a mut [T],
     /// The input of every layer from the lowest on, and the output of the last.
     streams: &'a mut [T],
-    /// Saved activations, one part per layer that keeps its own, then one for all others.
+    /// Saved activations, one part per layer that keeps its own.
     saved: &'a mut [T],
     /// Gradient of the residual stream.
     gradient: &'a mut [T],
@@ -258,7 +258,7 @@ impl<T: Scalar> Model<T> {
     ) {
         let stream = padded(extents.stream);
         for (i, layer) in self.layers.iter().enumerate() {
-            let saved = &mut parts.saved[saved_at(plan, extents, i)..][..extents.saved];
+            let saved = &mut parts.saved[plan.saved_index(i) * padded(extents.saved)..][..extents.saved];
             if plan.storage(i) == Storage::Through {
                 let x = &mut parts.streams[..extents.stream];
                 layer.forward_in_place(numbers, x, layout, None, saved, parts.scratch);
@@ -367,7 +367,7 @@ impl<T: Scalar> Model<T> {
     ) {
         for (i, layer) in self.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
             let x = &parts.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
-            let saved = &mut parts.saved[saved_at(plan, extents, i)..][..extents.saved];
+            let saved = &mut parts.saved[plan.saved_index(i) * padded(extents.saved)..][..extents.saved];
             if plan.storage(i) == Storage::Recompute {
                 layer.recompute(numbers, x, layout, saved, parts.scratch);
             }
@@ -395,12 +395,6 @@ impl<T: Scalar> Model<T> {
             _ => {}
         }
     }
-}
-
-/// Where the saved activations of a layer lie: its own part, or the one behind all of those.
-fn saved_at(plan: &MemoryPlan, extents: &Extents, layer: usize) -> usize {
-    let own = (plan.storage(layer) == Storage::Keep).then(|| layer - (plan.n_layers - plan.kept));
-    own.unwrap_or(plan.kept) * padded(extents.saved)
 }
 
 /// Scratch of the head's phase.
