@@ -19,3 +19,8 @@ pub mod simd;
 pub use error::{Error, Result};
 pub use numeric::Scalar;
 pub use parallel::Threads;
+
+/// The program in the crate's readme runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
