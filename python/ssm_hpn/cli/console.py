@@ -47,6 +47,11 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: what is neither printable nor a line end or tab becomes a dot."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "·" for letter in text)
+
+
 def shown_path(path: Path) -> str:
     """A path relative to where the user is, if it lies below."""
     try:

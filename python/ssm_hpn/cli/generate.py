@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
+from ssm_hpn.cli.console import printable
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 
@@ -34,5 +35,6 @@ def run(arguments: Sequence[str], prog: str) -> int:
         top_k=options.top_k,
         seed=options.seed,
     )
-    sys.stdout.write(prompt + encoder.decode(tokens) + "\n")
+    text = prompt + encoder.decode(tokens)
+    sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
     return EXIT_DONE

@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ssm_hpn.callbacks import Callback, Event
-from ssm_hpn.cli.console import duration
+from ssm_hpn.cli.console import duration, printable
 from ssm_hpn.metrics import metrics_of
 
 if TYPE_CHECKING:
@@ -124,4 +124,5 @@ class Continuation(Callback):
         sample = {"step": event.progress.step, "prompt": self._prompt, "text": text}
         with (event.folder / SAMPLES).open("a" if event.progress.step else "w", encoding="utf-8") as file:
             file.write(json.dumps(sample) + "\n")
-        self._console.print("  | " + (self._prompt + text).replace("\n", "\n  | "), markup=False, style="dim")
+        shown = printable(self._prompt + text).replace("\n", "\n  | ")
+        self._console.print(f"  | {shown}", markup=False, style="dim")

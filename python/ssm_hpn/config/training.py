@@ -70,7 +70,7 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """The loop."""
 
-    steps: Count = Field(700, description="updates")
+    steps: Count = Field(1500, description="updates")
     batch_size: Count = Field(8, description="rows of a micro-batch B")
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
@@ -81,7 +81,7 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """When the held-out data is looked at, and what counts as better."""
 
-    every: float = Field(100.0, gt=0, description="distance of two evaluations, in units")
+    every: float = Field(150.0, gt=0, description="distance of two evaluations, in units")
     unit: Unit = Field("steps", description="unit of every")
     batches: Count | Literal["all"] = Field(
         16, description="held-out batches, always the same ones; all: the whole set"
@@ -103,7 +103,7 @@ class EarlyStoppingConfig(Section):
 class CheckpointConfig(Section):
     """When the state is saved, and how many are kept."""
 
-    every: float = Field(200.0, gt=0, description="distance of two checkpoints, in units")
+    every: float = Field(300.0, gt=0, description="distance of two checkpoints, in units")
     unit: Unit = Field("steps", description="unit of every")
     keep: Annotated[int, Field(ge=2)] = Field(3, description="newest checkpoints kept, besides the best one")
 
