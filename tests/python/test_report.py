@@ -113,7 +113,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
         "held-out bits per token",
         "x86_64 <none>",
         "d_model = 128",
-        "ended at update 100 of 700",
+        f"ended at update 100 of {Config().train.steps}",
     ):
         assert expected in words, expected
 

@@ -131,7 +131,9 @@ class PrototypeHead(Section):
 
     kind: Literal["prototype"] = Field("prototype", description="unit prototypes, compared by cosine")
     n_classes: Annotated[int, Field(ge=2)] | None = Field(None, description="classes C; null: as in the data")
-    dim: Count | None = Field(None, description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable")
+    dim: Count | None = Field(
+        None, description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable"
+    )
     prototypes: Literal["auto", "simplex", "separated", "random", "learnable"] = Field(
         "auto", description="how they are placed; auto: simplex where it fits, separated or random otherwise"
     )
