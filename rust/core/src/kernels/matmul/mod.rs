@@ -14,6 +14,7 @@
 //! `benchmarks/records` says why these products are our own and not a library's.
 
 mod bias;
+mod dw;
 mod split;
 mod step;
 mod tile;
@@ -21,10 +22,10 @@ mod view;
 
 pub use super::Accumulate;
 pub use bias::{fill_rows, sum_rows, sum_rows_scratch};
+pub use dw::{linear_dw, linear_dw_scratch};
 pub use step::linear_step;
 pub use view::{MatMut, MatRef};
 
-use super::Blocks;
 use crate::numeric::Scalar;
 use crate::parallel::for_each_task;
 use crate::simd;
@@ -51,47 +52,6 @@ pub fn linear_dx<T: Scalar>(dy: MatRef<T>, w: MatRef<T>, dx: MatMut<T>, accumula
     let cost = Cost { a: COPY, b: COPY, part: f64::INFINITY };
     let split = Split::new(dy.rows(), w.cols(), dy.cols(), cost);
     product(split, (Factor::along_depth(dy), Factor::along_output(w)), dx, accumulate, &mut []);
-}
-
-/// Elements of scratch that [`linear_dw`] needs for m tokens, n outputs, k inputs.
-pub fn linear_dw_scratch(m: usize, n: usize, k: usize) -> usize {
-    (split_dw(m, n, k).count[2] - 1) * n * k
-}
-
-fn split_dw(m: usize, n: usize, k: usize) -> Split {
-    Split::new(n, k, m, Cost { a: COPY, b: COPY, part: PARTIAL })
-}
-
-/// dw += dyᵀ·x, over all tokens at once. `scratch` of [`linear_dw_scratch`] elements, contents undefined.
-///
-/// # Panics
-/// If the shapes do not agree or the scratch is too short.
-pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, mut dw: MatMut<T>, scratch: &mut [T]) {
-    assert_eq!((dy.cols(), x.cols(), dy.rows()), (dw.rows(), dw.cols(), x.rows()), "shapes of dw += dyᵀ·x");
-    let (m, n, k, stride) = (dy.rows(), dy.cols(), x.cols(), dw.row_stride());
-    let partial = &mut scratch[..linear_dw_scratch(m, n, k)];
-    let factors = (Factor::along_output(dy), Factor::along_output(x));
-    product(
-        split_dw(m, n, k),
-        factors,
-        MatMut::with_stride(dw.data(), n, k, stride),
-        Accumulate::Add,
-        partial,
-    );
-    if partial.is_empty() {
-        return;
-    }
-    let (blocks, output) = (Blocks::new(n, (1 << 14) / k), Output(dw.data().as_mut_ptr()));
-    for_each_task(blocks.count, |block| {
-        let rows = blocks.range(block);
-        for part in partial.chunks_exact(n * k) {
-            for row in rows.clone() {
-                // SAFETY: the row lies inside the matrix and belongs to this task.
-                let dw = unsafe { std::slice::from_raw_parts_mut(output.at(row * stride), k) };
-                add_to(dw, &part[row * k..][..k]);
-            }
-        }
-    });
 }
 
 fn add_to<T: Scalar>(sums: &mut [T], terms: &[T]) {

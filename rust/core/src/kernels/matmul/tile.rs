@@ -34,8 +34,6 @@ const GAP: usize = 16;
 const A_PANEL: usize = PANEL * CHUNK + GAP;
 /// Lanes of the widest vector.
 const MOST_LANES: usize = 16;
-/// Vectors side by side in a register tile.
-const NV: usize = 3;
 
 /// Direction in which a factor lies contiguously in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +86,17 @@ pub(super) struct Tile<'a, T> {
     packed: &'a mut [T],
 }
 
+/// Whether the processor has 16 vector registers, not 32. A tile of 8 rows times 3 vectors fills 28 of 32 with its sums,
+/// a row of b and an element of a; one of 4 times 2 fills 11 of 16, and three vectors would have spilled.
+const fn few_registers<V: Vector>() -> bool {
+    matches!(V::LANES, 1 | 8)
+}
+
+/// Vectors side by side in a register tile.
+const fn vectors<V: Vector>() -> usize {
+    if few_registers::<V>() { 2 } else { 3 }
+}
+
 /// Length of the chunks of a sum: even, at most [`CHUNK`].
 #[inline(always)]
 fn chunk(depth: usize) -> usize {
@@ -101,7 +110,7 @@ thread_local! {
 
 /// Lends the thread's buffer for the packed parts of a tile with `cols` columns, with any finite contents.
 pub(super) fn with_packed<T: Scalar>(cols: usize, f: impl FnOnce(&mut [T])) {
-    let len = BLOCK / PANEL * A_PANEL + cols.next_multiple_of(MOST_LANES) * CHUNK + cols.div_ceil(NV) * GAP;
+    let len = BLOCK / PANEL * A_PANEL + cols.next_multiple_of(MOST_LANES) * CHUNK + cols.div_ceil(2) * GAP;
     PACKED.with_borrow_mut(|buffer| {
         let need = (len * size_of::<T>()).div_ceil(size_of::<f64>());
         if buffer.len() < need {
@@ -178,12 +187,11 @@ impl<T: Scalar> Tile<'_, T> {
     /// A panel of rows against all columns.
     #[inline(always)]
     fn panel<V: Vector<T = T>>(&self, v: V, panel: &Panel<T>, b_packed: &[T]) {
-        let width = NV * V::LANES;
+        let width = vectors::<V>() * V::LANES;
         let b_panels = b_packed.chunks(width * panel.terms.len() + GAP);
         for (col, b) in (0..self.cols.len()).step_by(width).zip(b_panels) {
             let cols = col..(col + width).min(self.cols.len());
-            // Sums, one row of b and one element of a fill 28 of 32 registers, or 16 of 16.
-            if matches!(V::LANES, 1 | 8) {
+            if few_registers::<V>() {
                 self.strips::<V, 4>(v, panel, cols, b);
             } else {
                 self.strips::<V, 8>(v, panel, cols, b);
@@ -239,10 +247,10 @@ fn pack_a<V: Vector>(v: V, a: &Factor<V::T>, rows: Range<usize>, terms: Range<us
     }
 }
 
-/// Packs columns of b into panels of up to NV vectors, term by term, the last vector filled up with zeros.
+/// Packs columns of b into panels of up to [`vectors`] vectors, term by term, the last vector filled up with zeros.
 #[inline(always)]
 fn pack_b<V: Vector>(v: V, b: &Factor<V::T>, cols: Range<usize>, terms: Range<usize>, packed: &mut [V::T]) {
-    let full = NV * V::LANES;
+    let full = vectors::<V>() * V::LANES;
     let stride = full * terms.len() + GAP;
     match b.along {
         Along::Depth => {
@@ -329,8 +337,8 @@ unsafe fn wide<V: Vector, const MR: usize, const S: usize>(
     unsafe {
         match out.cols.div_ceil(V::LANES) {
             1 => register_tile::<V, MR, 1, S>(v, terms, a, b, out),
-            2 => register_tile::<V, MR, 2, S>(v, terms, a, b, out),
-            _ => register_tile::<V, MR, NV, S>(v, terms, a, b, out),
+            3 if !few_registers::<V>() => register_tile::<V, MR, 3, S>(v, terms, a, b, out),
+            _ => register_tile::<V, MR, 2, S>(v, terms, a, b, out),
         }
     }
 }

@@ -1,0 +1,47 @@
+//! The gradient of the weight: a sum over all tokens, cut into parts that are joined in order.
+
+use super::super::Blocks;
+use super::split::{Cost, Split};
+use super::tile::Factor;
+use super::{Accumulate, COPY, MatMut, MatRef, Output, PARTIAL, add_to, product};
+use crate::numeric::Scalar;
+use crate::parallel::for_each_task;
+
+/// Elements that a thread joins at least.
+const LEAST_JOINED: usize = 1 << 14;
+
+fn split(m: usize, n: usize, k: usize) -> Split {
+    Split::new(n, k, m, Cost { a: COPY, b: COPY, part: PARTIAL })
+}
+
+/// Elements of scratch that [`linear_dw`] needs for m tokens, n outputs, k inputs.
+pub fn linear_dw_scratch(m: usize, n: usize, k: usize) -> usize {
+    // The first part goes straight to dw.
+    (split(m, n, k).count[2] - 1) * n * k
+}
+
+/// dw += dyᵀ·x, over all tokens at once. `scratch` of [`linear_dw_scratch`] elements, contents undefined.
+///
+/// # Panics
+/// If the shapes do not agree or the scratch is too short.
+pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, mut dw: MatMut<T>, scratch: &mut [T]) {
+    assert_eq!((dy.cols(), x.cols(), dy.rows()), (dw.rows(), dw.cols(), x.rows()), "shapes of dw += dyᵀ·x");
+    let (m, n, k, stride) = (dy.rows(), dy.cols(), x.cols(), dw.row_stride());
+    let partial = &mut scratch[..linear_dw_scratch(m, n, k)];
+    let factors = (Factor::along_output(dy), Factor::along_output(x));
+    let whole = MatMut::with_stride(dw.data(), n, k, stride);
+    product(split(m, n, k), factors, whole, Accumulate::Add, partial);
+    if partial.is_empty() {
+        return;
+    }
+    let (blocks, output) = (Blocks::new(n, LEAST_JOINED / k), Output(dw.data().as_mut_ptr()));
+    for_each_task(blocks.count, |block| {
+        for row in blocks.range(block) {
+            // SAFETY: the row lies inside the matrix and belongs to this task.
+            let dw = unsafe { std::slice::from_raw_parts_mut(output.at(row * stride), k) };
+            for part in partial.chunks_exact(n * k) {
+                add_to(dw, &part[row * k..][..k]);
+            }
+        }
+    });
+}
