@@ -110,6 +110,15 @@ def test_the_same_seed_gives_the_same_bits_and_survives_pickling() -> None:
     assert clone(one).get_params() == one.get_params()
 
 
+def test_the_unit_of_a_channel_does_not_matter() -> None:
+    series, labels = waves(30, seed=12)
+    scaled = [one * (1024, 0.25) + (0, 8192) for one in series]
+    one, two = (SSMClassifier(**SMALL, steps=10).fit(x, labels).class_scores(x) for x in (series, scaled))
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-3)
+    raw = SSMClassifier(**SMALL, steps=10, normalize=False).fit(scaled, labels).class_scores(scaled)
+    assert np.abs(raw - one).max() > 0.01
+
+
 @pytest.mark.parametrize("head", ["linear", "prototype"])
 def test_a_number_per_series(head: str) -> None:
     random = np.random.default_rng(9)

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from ssm_hpn.cli.main import main
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import ConfigError, DataError
 from ssm_hpn.prepare import Prepared, is_prepared, prepare, prepare_default
+from ssm_hpn.prepare.pipeline import read
+from ssm_hpn.prepare.rows import read_table
+from ssm_hpn.prepare.sources import find
 
 
 def made(tmp_path: Path, data: str | Path, /, columns: dict[str, Any] | None = None, **options: Any) -> Prepared:
@@ -342,10 +347,10 @@ def test_the_same_request_is_answered_from_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "bad.csv").write_text("a\n" + "1\n" * 99 + "x\n")
-    with pytest.raises(DataError):
-        made(tmp_path, tmp_path / "bad.csv", {"features": "a"})
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.csv"]
+    written(tmp_path / "bad.jsonl", [{"text": "some text", "label": n // 39} for n in range(40)])
+    with pytest.raises(DataError, match="expected a class from 0 to 0"):  # found while shards are being written
+        made(tmp_path, tmp_path / "bad.jsonl", {"label": "label"}, n_classes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
     assert not is_prepared(tmp_path / "out")
 
 
@@ -624,28 +629,39 @@ def test_files_of_different_formats_need_a_choice(tmp_path: Path) -> None:
 
 
 def test_without_the_tokenizers_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
     lines("abc")(tmp_path / "a.txt")
     with pytest.raises(ConfigError, match=r"expected the package tokenizers, found none; pip install 'ssm-hpn\[hf\]'"):
         made(tmp_path, tmp_path / "a.txt", tokenizer=str(tmp_path / "t.json"), validation_fraction=0)
 
 
+def test_a_place_far_into_a_file_is_named(tmp_path: Path) -> None:
+    lines(*["123456 7890"] * 200_000, "12 x")(tmp_path / "a.txt")
+    with pytest.raises(DataError, match="line 200001: expected a token id"):
+        made(tmp_path, tmp_path / "a.txt")
+
+
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """A file of 60 MB passes through in pieces: what Python holds at once is a few megabytes."""
-    import tracemalloc
-
     with (tmp_path / "big.txt").open("wb") as file:
         for _ in range(60):
             file.write(b"0123456789abcde\n" * (1 << 16))
-    records = __import__("ssm_hpn.prepare.pipeline", fromlist=["read"])
     options = PrepareOptions(train=(str(tmp_path / "big.txt"),))
-    sources = records.find(options.train, options, key="data.train")
+    sources = find(options.train, options, key="data.train")
     tracemalloc.start()
-    total = sum(record.units for record in records.read(sources, options))
+    total = sum(record.units for record in read(sources, options))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert total == 60 << 20
     assert peak < 12 << 20
+
+
+def test_a_long_series_is_never_held_whole(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("x,y\n" + "1,2\n" * 1_000_000)
+    options = PrepareOptions(train=(str(tmp_path / "long.csv"),), columns=Columns(features=("x", "y")), max_document=16)
+    units = [record.units for record in read_table(find(options.train, options, key="data.train")[0], options)]
+    assert sum(units) == 1_000_000
+    assert max(units) < 500_000
 
 
 # ---- the command

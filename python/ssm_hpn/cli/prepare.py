@@ -61,7 +61,8 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
         yield "classes", f"{prepared.n_classes}{shown}"
     if prepared.n_values:
         yield "values", f"{prepared.n_values} per document"
-    yield "format", f"{manifest['source']['format']}, {manifest['source']['files']:,} files"
+    files = manifest["source"]["files"]
+    yield "format", f"{manifest['source']['format']}, {files:,} file{'s' if files != 1 else ''}"
     yield "digest", prepared.digest
     yield "folder", shown_path(prepared.folder)
 
