@@ -1,7 +1,9 @@
 //! From the input to the first hidden state: rows of a table for token ids, a linear map for float features.
 //!
-//!     tokens    y[m,:]  = w[id[m],:]            dw[id[m],:] += dy[m,:]
-//!     features  y[m,:]  = w·f[m,:] + b          dw += dyᵀ·f      db += Σ_m dy[m,:]
+//! ```text
+//! tokens    y[m,:]  = w[id[m],:]            dw[id[m],:] += dy[m,:]
+//! features  y[m,:]  = w·f[m,:] + b          dw += dyᵀ·f      db += Σ_m dy[m,:]
+//! ```
 //!
 //! y, dy `[M, D]`, w `[V, D]` for tokens and `[D, F]` for features, f `[M, F]`, b `[D]`. The input itself gets no gradient.
 

@@ -1,10 +1,12 @@
 //! Root mean square norm over the channels of each token, with its backward.
 //!
-//!     r[m]   = (mean_d x[m,d]² + eps)^-½
-//!     y[m,d] = r[m]·x[m,d]·w[d]
+//! ```text
+//! r[m]   = (mean_d x[m,d]² + eps)^-½
+//! y[m,d] = r[m]·x[m,d]·w[d]
 //!
-//!     dx[m,d]  = r·w[d]·dy[m,d] - x[m,d]·r³·mean_d(x·w·dy)
-//!     dw[d]   += Σ_m dy[m,d]·x[m,d]·r[m]
+//! dx[m,d]  = r·w[d]·dy[m,d] - x[m,d]·r³·mean_d(x·w·dy)
+//! dw[d]   += Σ_m dy[m,d]·x[m,d]·r[m]
+//! ```
 //!
 //! x, y, dy, dx `[tokens, channels]`, w `[channels]`, r `[tokens]` is kept for the backward. Around a residual layer
 //! `x + block(norm(x))` the backward adds to dx, which holds the gradient of the sum already.

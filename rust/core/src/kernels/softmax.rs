@@ -1,8 +1,10 @@
 //! Cross entropy of a softmax over the classes, row by row, with its gradient in place.
 //!
-//!     l = s·a                        a `[n, C]`: cosines, or logits with s = 1
-//!     loss = Σ_rows ln Σ_k e^(l_k) - l_target
-//!     d = softmax(l) - onehot        da = s·d        ds = Σ d⊙a
+//! ```text
+//! l = s·a                        a `[n, C]`: cosines, or logits with s = 1
+//! loss = Σ_rows ln Σ_k e^(l_k) - l_target
+//! d = softmax(l) - onehot        da = s·d        ds = Σ d⊙a
+//! ```
 //!
 //! Sums over the rows that have a target; target -1 means none, its row of da is zero. Losses are added in f64 in the
 //! order of the rows. A logit that is not finite makes the loss NaN.

@@ -1,8 +1,10 @@
 //! Matrix products of linear maps, forward and backward, on row-major matrices with a row stride.
 //!
-//!     linear      y[M,N]  = x·wᵀ     y[m,n]  = Σ_k x[m,k]·w[n,k]
-//!     linear_dx   dx[M,K] = dy·w     dx[m,k] = Σ_n dy[m,n]·w[n,k]
-//!     linear_dw   dw[N,K] += dyᵀ·x   dw[n,k] += Σ_m dy[m,n]·x[m,k]
+//! ```text
+//! linear      y[M,N]  = x·wᵀ     y[m,n]  = Σ_k x[m,k]·w[n,k]
+//! linear_dx   dx[M,K] = dy·w     dx[m,k] = Σ_n dy[m,n]·w[n,k]
+//! linear_dw   dw[N,K] += dyᵀ·x   dw[n,k] += Σ_m dy[m,n]·x[m,k]
+//! ```
 //!
 //! M tokens, K inputs, N outputs; w `[N, K]` as checkpoints store it.
 //!

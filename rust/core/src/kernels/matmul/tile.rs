@@ -1,13 +1,17 @@
 //! One task of a product: packing and the register tile, written once for every instruction set.
 //!
-//!     c[i,j] (+)= Σ_t a(i,t)·b(t,j)      i in rows, j in columns, t in depth
+//! ```text
+//! c[i,j] (+)= Σ_t a(i,t)·b(t,j)      i in rows, j in columns, t in depth
+//! ```
 //!
 //! The depth is cut into chunks of at most [`CHUNK`] terms. Of each chunk, b is packed into panels as wide as a register
 //! tile, which the L2 cache holds; a is read in place where its terms are contiguous, and packed into panels of
 //! [`PANEL`] rows where they lie across. A register tile of MR rows times NV vectors walks along t with a load for each
 //! vector of b and a broadcast for each row of a:
 //!
-//!     for t: for i in MR, j in NV: sum[i][j] = a[i](t)·b[j](t) + sum[i][j]
+//! ```text
+//! for t: for i in MR, j in NV: sum[i][j] = a[i](t)·b[j](t) + sum[i][j]
+//! ```
 //!
 //! Every element is one chain of multiply-adds over the terms of a chunk, and chunks are added in order. Chunks follow
 //! from the depth alone: an element has the same bits wherever its row and column lie and whatever else is computed.
