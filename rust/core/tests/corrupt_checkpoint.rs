@@ -1,6 +1,8 @@
 //! Checkpoints that were cut, altered, mixed up or made by others: never a panic, never wrong numbers, and the one before
 //! still loads. Also the golden folders of every released schema.
 
+#![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -232,7 +234,8 @@ fn state_files_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
 
 #[test]
 fn manifests_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
-    let cases: [(&str, fn(&mut Manifest)); 5] = [
+    type Change = fn(&mut Manifest);
+    let cases: [(&str, Change); 5] = [
         ("a file less", |m| drop(m.files.remove("model.safetensors"))),
         ("a path out of the folder", |m| {
             let record = m.files["state.json"].clone();

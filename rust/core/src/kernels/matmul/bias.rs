@@ -29,7 +29,7 @@ pub fn sum_rows_scratch(m: usize, n: usize) -> usize {
     Blocks::new(m, LEAST_ROWS).count * n
 }
 
-/// sums += Σ_m dy[m,:], the gradient of a bias; blocks of rows, then the blocks, in order. `scratch` of
+/// sums += `Σ_m dy[m,:]`, the gradient of a bias; blocks of rows, then the blocks, in order. `scratch` of
 /// [`sum_rows_scratch`] elements, contents undefined.
 ///
 /// # Panics

@@ -13,7 +13,7 @@ const TOGETHER: usize = 4;
 /// Multiply-adds that a task has at least.
 const LEAST_WORK: usize = 1 << 17;
 
-/// y = x·wᵀ or y += x·wᵀ for a few rows: dot products with the rows of w as they lie. From [`FEW`] rows on it is
+/// y = x·wᵀ or y += x·wᵀ for a few rows: dot products with the rows of w as they lie. From `FEW` rows on it is
 /// [`linear`], from which it differs by rounding.
 ///
 /// # Panics
