@@ -12,8 +12,8 @@ import time
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 
-import numpy as np
-import torch
+import numpy as np  # noqa: E402 - threads are read at import
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 MODELS = {"S": (2048, 128), "M": (4096, 256), "Lb": (512, 768)}
@@ -41,11 +41,18 @@ def seconds(form: str, m: int, n: int, k: int) -> list[float]:
 
 def main() -> None:
     square = seconds("dx", 2048, 2048, 2048)
-    print(f"numpy {np.__version__}, torch {torch.__version__}; 2048 x 2048 x 2048:", *(f"{17.18 / s:.0f}" for s in square))
+    print(
+        f"numpy {np.__version__}, torch {torch.__version__}; 2048 x 2048 x 2048:", *(f"{17.18 / s:.0f}" for s in square)
+    )
     for model in sys.argv[1:] or MODELS:
         m, d = MODELS[model]
         inner, rank = 2 * d, -(-d // 16)
-        shapes = {"in_proj": (2 * inner, d), "x_proj": (rank + 32, inner), "dt_proj": (inner, rank), "out_proj": (d, inner)}
+        shapes = {
+            "in_proj": (2 * inner, d),
+            "x_proj": (rank + 32, inner),
+            "dt_proj": (inner, rank),
+            "out_proj": (d, inner),
+        }
         print(f"\n| {model}: GFLOP/s | numpy | torch |\n|---|---|---|")
         total, flops = [0.0, 0.0], 0.0
         for name, (n, k) in shapes.items():

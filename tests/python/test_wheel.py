@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 
 def run(command: list[str], cwd: Path, **variables: str) -> str:
     """Output of a command that must succeed; on the path there is nothing that could compile."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "CARGO", "RUST", "VIRTUAL"))}
+    compilers = ("PYTHON", "CARGO", "RUST", "VIRTUAL")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(compilers)}
     env |= {"PATH": "/nonexistent", "CC": "/nonexistent/cc", **variables}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"

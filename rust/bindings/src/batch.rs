@@ -19,7 +19,6 @@ impl PyBatch {
     #[new]
     #[pyo3(signature = (tokens=None, features=None, *, segments=None, token_class=None, sequence_class=None,
                         sequence_values=None, cotangent=None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn new(
         tokens: Option<PyReadonlyArray2<'_, u32>>,
         features: Option<PyReadonlyArray3<'_, f32>>,

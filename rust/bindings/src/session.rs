@@ -71,9 +71,10 @@ impl PySession {
         enter(py, || {
             let (model, optim) = (ModelConfig::from_json(model)?, OptimConfig::from_json(optim)?);
             let threads = Threads::new(threads)?;
-            let numbers = match is_double(dtype)? {
-                false => Numbers::F32(Session::new(model, optim, seed, threads)?),
-                true => Numbers::F64(Session::new(model, optim, seed, threads)?),
+            let numbers = if is_double(dtype)? {
+                Numbers::F64(Session::new(model, optim, seed, threads)?)
+            } else {
+                Numbers::F32(Session::new(model, optim, seed, threads)?)
             };
             Ok(Self { numbers })
         })
