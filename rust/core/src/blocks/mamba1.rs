@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::workspace::{Carver, Part, padded};
 use super::{Block, Sizes};
 use crate::error::{Error, Result};
-use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
+use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx, linear_step};
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
@@ -127,6 +127,14 @@ impl Mamba1 {
     }
 }
 
+/// y = x·wᵀ or y += x·wᵀ.
+type Product<T> = fn(MatRef<T>, MatRef<T>, MatMut<T>, Accumulate);
+
+/// How products are computed: read in place for one token that goes on from a state, else in tiles.
+fn product<T: Scalar>(layout: Layout, has_state: bool) -> Product<T> {
+    if layout.length == 1 && has_state { linear_step } else { linear }
+}
+
 /// What the forward pass keeps.
 struct Saved<P> {
     /// x and z side by side `[M, 2I]`.
@@ -165,7 +173,7 @@ impl Mamba1 {
         }
     }
 
-    /// Everything before out_proj. One token per row that goes on from a state takes the scan's own step.
+    /// Everything before out_proj. One token per row that goes on from a state takes the kernels' own steps.
     fn inner<T: Scalar>(
         &self,
         params: &Params<T>,
@@ -176,9 +184,10 @@ impl Mamba1 {
         scratch: &mut [T],
     ) {
         let (m, i) = (layout.tokens(), self.channels);
+        let product = product(layout, state.is_some());
         let (conv, scan) = (self.conv(layout), self.scan(layout));
         let mut state = state.map(|state| state.split_at_mut(conv.state_len()));
-        linear(
+        product(
             MatRef::new(n, m, self.width),
             MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width),
             MatMut::new(saved.xz, m, 2 * i),
@@ -187,13 +196,13 @@ impl Mamba1 {
         let inputs = self.conv_inputs(params, saved.xz);
         let conv_state = state.as_mut().map(|(state, _)| &mut **state);
         conv1d::forward(&conv, &inputs, conv_state, saved.u);
-        linear(
+        product(
             MatRef::new(saved.u, m, i),
             MatRef::new(params.get(tensor::X_PROJ), self.projected(), i),
             MatMut::new(saved.projected, m, self.projected()),
             Accumulate::Overwrite,
         );
-        linear(
+        product(
             MatRef::with_stride(saved.projected, m, self.rank, self.projected()),
             MatRef::new(params.get(tensor::DT_PROJ), i, self.rank),
             MatMut::new(saved.delta, m, i),
@@ -238,8 +247,10 @@ impl Mamba1 {
         }
     }
 
-    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], m: usize, y: &mut [T]) {
-        linear(
+    /// y += out_proj·v
+    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], product: Product<T>, y: &mut [T]) {
+        let m = v.len() / self.channels;
+        product(
             MatRef::new(v, m, self.channels),
             MatRef::new(params.get(tensor::OUT_PROJ), self.width, self.channels),
             MatMut::new(y, m, self.width),
@@ -300,8 +311,9 @@ impl<T: Scalar> Block<T> for Mamba1 {
         y: &mut [T],
     ) {
         let mut saved = self.carve_saved(*layout, saved);
+        let product = product(*layout, state.is_some());
         self.inner(params, x, *layout, state, &mut saved, scratch);
-        self.out_proj(params, saved.v, layout.tokens(), y);
+        self.out_proj(params, saved.v, product, y);
     }
 
     fn recompute(
