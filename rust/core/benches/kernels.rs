@@ -24,7 +24,9 @@ impl ValueFormatter for PerElement {
     }
     fn scale_throughputs(&self, _: f64, throughput: &Throughput, values: &mut [f64]) -> &'static str {
         if let Throughput::Elements(n) = throughput {
-            values.iter_mut().for_each(|value| *value /= *n as f64);
+            for value in values {
+                *value /= *n as f64;
+            }
         }
         "ns/element"
     }

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_the_range_saturate() {
+    fn ends_of_the_range_saturate_and_nan_stays() {
         for isa in Isa::available() {
             let at = |function, x: f32| {
                 let mut y = [0.0];
@@ -202,6 +202,9 @@ mod tests {
             assert_eq!(at(Function::Softplus, 1e30), 1e30);
             assert!(at(Function::Softplus, -1e30) < 2e-38);
             assert_eq!((at(Function::Sigmoid, 1e30), at(Function::Silu, 1e30)), (1.0, 1e30));
+            for function in ALL {
+                assert!(at(function, f32::NAN).is_nan(), "{function:?} of NaN on {}", isa.name());
+            }
         }
     }
 

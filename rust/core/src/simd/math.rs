@@ -6,13 +6,14 @@
 //! | function | range | relative error (f32) |
 //! |---|---|---|
 //! | [`exp2_nonpositive`] | x ≤ 0, below -126 as -126 | 2e-7 |
+//! | [`exp2_of_product`] | d·a ≤ 0, below -125.5 as -125.5 | 2e-7, and of the scalar body |d·a|·1e-7 |
 //! | [`exp`] | below -87 as -87, above 88.72 as 88.72 | 2e-7 |
-//! | [`log`] | x > 0, subnormal as the smallest normal | 2e-7 |
+//! | [`log`] | x > 0 and finite, subnormal as the smallest normal | 2e-7 |
 //! | [`log1p_unit`] | 0 ≤ x ≤ 1 | 2e-7 |
 //! | [`sigmoid`], [`silu`] | as exp: below -87 as -87 | 4e-7 |
 //! | [`softplus`] | as exp; no overflow: max(x, 0) + log(1 + e^-|x|) | 4e-7 |
 //!
-//! A lane that is NaN gives NaN on vectors; the one-lane f32 body may clamp it like a very small number.
+//! A lane that is NaN gives NaN, so that the guard behind a training step sees it.
 
 #![forbid(unsafe_code)]
 
@@ -65,18 +66,10 @@ fn estrin<V: Vector, const N: usize>(v: V, x: V::V, c: [f64; N]) -> V::V {
     terms[0]
 }
 
-/// 2^x for x ≤ 0; values below -126 count as -126.
-///
-/// Rounding to the nearest integer n by adding 1.5·2^23, a degree-5 minimax polynomial of 2^r on [-½, ½] that is
-/// exactly 1 at 0 (a state that hardly decays must not grow), and n added to the exponent bits.
+/// 2^(r + n) for r in [-½, ½] and t = n + 1.5·2^23: a degree-5 minimax polynomial of 2^r that is exactly 1 at 0 (a state
+/// that hardly decays must not grow), and n added to the exponent bits.
 #[inline(always)]
-pub fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
-    if V::EXACT {
-        return v.map(x, |x| V::T::from_f64(x.to_f64().exp2()));
-    }
-    let x = v.max(constant(v, -126.0), x);
-    let t = v.add(x, constant(v, MAGIC));
-    let r = v.sub(x, v.sub(t, constant(v, MAGIC)));
+fn exp2_split<V: Vector>(v: V, r: V::V, t: V::V) -> V::V {
     let p = horner(
         v,
         r,
@@ -91,6 +84,42 @@ pub fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
     );
     v.scale_pow2(p, t)
 }
+
+/// 2^x for x ≤ 0; values below -126 count as -126.
+///
+/// Adding 1.5·2^23 rounds x to the nearest integer n.
+#[inline(always)]
+pub fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
+    if V::EXACT {
+        return v.map(x, |x| V::T::from_f64(x.to_f64().exp2()));
+    }
+    let x = v.max(constant(v, -126.0), x);
+    let t = v.add(x, constant(v, MAGIC));
+    let r = v.sub(x, v.sub(t, constant(v, MAGIC)));
+    exp2_split(v, r, t)
+}
+
+/// 2^(d·a) for d·a ≤ 0, the product rounded only with the sum that it goes into; products below -125.5 give 2^-125.5.
+///
+/// With BOUNDED the caller knows that no product is below [`EXP2_BOUND`]: two operations fewer, the same bits.
+#[inline(always)]
+pub fn exp2_of_product<V: Vector, const BOUNDED: bool>(v: V, d: V::V, a: V::V) -> V::V {
+    if V::EXACT {
+        return v.map(v.mul(d, a), |x| V::T::from_f64(x.to_f64().exp2()));
+    }
+    let mut t = v.mul_add(d, a, constant(v, MAGIC));
+    if !BOUNDED {
+        t = v.max(constant(v, MAGIC - 125.0), t);
+    }
+    let mut r = v.mul_add(d, a, v.sub(constant(v, MAGIC), t));
+    if !BOUNDED {
+        r = v.max(constant(v, -0.5), r);
+    }
+    exp2_split(v, r, t)
+}
+
+/// Products down to here need no care in [`exp2_of_product`].
+pub const EXP2_BOUND: f64 = -125.0;
 
 /// e^x; values below -87 count as -87, values above 88.72 as 88.72.
 ///
@@ -147,6 +176,8 @@ pub fn log<V: Vector>(v: V, x: V::V) -> V::V {
     let ff = v.mul(f, f);
     let tail = v.mul_add(v.mul(ff, f), p, v.mul(ff, constant(v, -0.5)));
     let tail = v.mul_add(e, constant(v, LN2_LOW), tail);
+    // x - x is 0, or NaN where x is not finite: the split into m and e has lost that.
+    let f = v.add(f, v.sub(x, x));
     v.mul_add(e, constant(v, LN2_HIGH), v.add(f, tail))
 }
 

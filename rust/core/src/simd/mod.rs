@@ -96,9 +96,9 @@ pub trait Vector: Copy + Send + Sync {
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// c - a · b, rounded once (twice in the scalar body).
     fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The larger.
+    /// The larger; b where b is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller.
+    /// The smaller; b where b is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// |a|.
     fn abs(self, a: Self::V) -> Self::V;

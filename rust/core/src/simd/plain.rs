@@ -73,11 +73,11 @@ impl<T: Scalar> Vector for Plain<T> {
     }
     #[inline(always)]
     fn max(self, a: T, b: T) -> T {
-        a.max(b)
+        if a > b { a } else { b }
     }
     #[inline(always)]
     fn min(self, a: T, b: T) -> T {
-        a.min(b)
+        if a < b { a } else { b }
     }
     #[inline(always)]
     fn abs(self, a: T) -> T {

@@ -21,6 +21,42 @@ fn every_instruction_set_sums_every_length() {
     }
 }
 
+/// 2^(d·a) with the care for small products, and without.
+struct Powers<'a>(&'a [(f32, f32)]);
+
+impl Kernel<f32> for Powers<'_> {
+    type Output = Vec<[f32; 2]>;
+    fn run<V: Vector<T = f32>>(self, v: V) -> Vec<[f32; 2]> {
+        let one = |(d, a): (f32, f32)| {
+            let (d, a) = (v.splat(d), v.splat(a));
+            let careful = math::exp2_of_product::<V, false>(v, d, a);
+            [careful, math::exp2_of_product::<V, true>(v, d, a)].map(|x| v.max_lane(x))
+        };
+        self.0.iter().map(|&pair| one(pair)).collect()
+    }
+}
+
+#[test]
+fn every_instruction_set_raises_two_to_a_product() {
+    let pairs = |k: u32| (1.0 + (k * 7 % 1000) as f32 / 999.0, -(k as f32) / 200.0);
+    let pairs: Vec<_> = (0..40_000).map(pairs).chain([(0.0, -1e30), (1e-30, -1.0)]).collect();
+    for isa in Isa::available() {
+        for (&(d, a), [careful, bounded]) in pairs.iter().zip(run_on(isa, Powers(&pairs))) {
+            let x = f64::from(d) * f64::from(a);
+            let error = (f64::from(careful) / x.max(-125.5).exp2() - 1.0).abs();
+            let rounding = if isa == Isa::Scalar { 1e-7 * x.max(-125.5).abs() } else { 0.0 };
+            assert!(error <= 2e-7 + rounding, "2^({d}·{a}) on {}: error {error:e}", isa.name());
+            if x > math::EXP2_BOUND {
+                assert_eq!(careful.to_bits(), bounded.to_bits(), "2^({d}·{a}) on {}", isa.name());
+            }
+        }
+        let [[exactly, _], [nearly, _]]: [[f32; 2]; 2] =
+            run_on(isa, Powers(&[(0.0, -3.0), (1e-9, -1.0)])).try_into().unwrap();
+        assert_eq!((exactly, nearly), (1.0, 1.0), "a state that does not decay does not grow either");
+        assert!(run_on(isa, Powers(&[(1e30, -1e30)]))[0][0] < 1e-37);
+    }
+}
+
 struct SumEach<'a>(&'a [f32], &'a mut [f32]);
 
 impl Kernel<f32> for SumEach<'_> {

@@ -1,7 +1,9 @@
 //! The convolution against its formula, against differences, and against itself.
 
 use super::*;
+use crate::kernels::ColumnsMut;
 use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
+use crate::simd::Isa;
 
 /// One convolution: inputs, cotangent, and x as columns of rows of I + 3 numbers.
 #[derive(Clone)]

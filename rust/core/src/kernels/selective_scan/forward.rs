@@ -1,7 +1,10 @@
 //! The forward pass: tasks over rows and blocks of channels, chunks of tokens, groups of states.
 
+use std::ops::Range;
+
 use super::{
-    CHUNK, Columns, Dims, Inputs, Panel, PerChannel, fill_rates, is_start, read, stretch_end, write,
+    CHUNK, Columns, Dims, GROUP, Inputs, Panel, PerChannel, fill_rates, is_bounded, is_start, read, steepest,
+    stretch_end, write,
 };
 use crate::kernels::channels::{BLOCK, Task};
 use crate::numeric::Scalar;
@@ -99,32 +102,38 @@ impl<T: Scalar> Forward<'_, T> {
         let block = &self.task.channels;
         let bias = PerChannel::new(&self.inputs.delta_bias[block.clone()]);
         let skip = PerChannel::new(&self.inputs.d[block.clone()]);
+        let steepest = steepest(self.dims, self.a, block.clone());
         let (mut delta, mut x, mut y) = (Panel::new(), Panel::new(), Panel::new());
         for row in self.task.rows.clone() {
             for chunk in 0..self.dims.chunks() {
-                let (from, to) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(self.dims.layout.length));
-                self.open(v, row, from..to, &bias, &skip, &mut delta, &mut x, &mut y);
-                self.chunk::<V, W>(v, row, chunk, from..to, &delta, &x, &mut y);
-                self.close(v, row, from..to, &y);
+                let tokens = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.dims.layout.length);
+                let largest = self.open(v, row, tokens.clone(), &bias, &skip, &mut delta, &mut x, &mut y);
+                if is_bounded(v, largest, steepest) {
+                    self.chunk::<V, W, true>(v, row, chunk, tokens.clone(), &delta, &x, &mut y);
+                } else {
+                    self.chunk::<V, W, false>(v, row, chunk, tokens.clone(), &delta, &x, &mut y);
+                }
+                self.close(v, row, tokens, &y);
             }
         }
     }
 
-    /// δ = softplus(delta + bias), x = δ·u, y = D·u for a chunk.
+    /// δ = softplus(delta + bias), x = δ·u, y = D·u for a chunk; returns the largest δ of each lane.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
     fn open<V: Vector<T = T>>(
         &self,
         v: V,
         row: usize,
-        tokens: std::ops::Range<usize>,
+        tokens: Range<usize>,
         bias: &PerChannel<T>,
         skip: &PerChannel<T>,
         delta: &mut Panel<T>,
         x: &mut Panel<T>,
         y: &mut Panel<T>,
-    ) {
+    ) -> V::V {
         let (block, channels) = (&self.task.channels, self.dims.channels);
+        let mut largest = v.splat(T::ZERO);
         for (index, t) in tokens.enumerate() {
             let at = (row * self.dims.layout.length + t) * channels + block.start;
             self.fetch_ahead(row, t + CHUNK);
@@ -137,8 +146,10 @@ impl<T: Scalar> Forward<'_, T> {
                 v.store(&mut delta.0[to..], step);
                 v.store(&mut x.0[to..], v.mul(step, u));
                 v.store(&mut y.0[to..], v.mul(u, v.load(&skip.0[i..])));
+                largest = v.max(largest, step);
             }
         }
+        largest
     }
 
     /// Fetches token t of a later chunk.
@@ -155,7 +166,7 @@ impl<T: Scalar> Forward<'_, T> {
 
     /// y ← y·silu(z) for a chunk.
     #[inline(always)]
-    fn close<V: Vector<T = T>>(&self, v: V, row: usize, tokens: std::ops::Range<usize>, y: &Panel<T>) {
+    fn close<V: Vector<T = T>>(&self, v: V, row: usize, tokens: Range<usize>, y: &Panel<T>) {
         let (block, channels) = (&self.task.channels, self.dims.channels);
         for (index, t) in tokens.enumerate() {
             let token = row * self.dims.layout.length + t;
@@ -173,12 +184,12 @@ impl<T: Scalar> Forward<'_, T> {
     /// The recurrence over a chunk: y += Σ_n C·h, and the state at the chunk's end.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
-    fn chunk<V: Vector<T = T>, const W: usize>(
+    fn chunk<V: Vector<T = T>, const W: usize, const BOUNDED: bool>(
         &self,
         v: V,
         row: usize,
         chunk: usize,
-        tokens: std::ops::Range<usize>,
+        tokens: Range<usize>,
         delta: &Panel<T>,
         x: &Panel<T>,
         y: &mut Panel<T>,
@@ -191,7 +202,7 @@ impl<T: Scalar> Forward<'_, T> {
             let fresh = is_start(starts, from);
             let mut n = 0;
             while n < dims.states {
-                let group = if n + 4 <= dims.states { 4 } else { 1 };
+                let group = if n + GROUP <= dims.states { GROUP } else { 1 };
                 for i in (0..block.len()).step_by(W * V::LANES) {
                     let state = n * dims.padded() + block.start + i;
                     let panel = (from - tokens.start) * BLOCK + i;
@@ -215,8 +226,8 @@ impl<T: Scalar> Forward<'_, T> {
                     // SAFETY: as above, and another chunk.
                     let after = (to == tokens.end).then(|| unsafe { self.kept.slice(kept(chunk + 1), span) });
                     match group {
-                        4 => stretch.run::<V, W, 4>(v, before, after, &mut y.0[panel..]),
-                        _ => stretch.run::<V, W, 1>(v, before, after, &mut y.0[panel..]),
+                        GROUP => stretch.run::<V, W, GROUP, BOUNDED>(v, before, after, &mut y.0[panel..]),
+                        _ => stretch.run::<V, W, 1, BOUNDED>(v, before, after, &mut y.0[panel..]),
                     }
                 }
                 n += group;
@@ -243,7 +254,7 @@ struct Stretch<'a, T> {
 impl<T: Scalar> Stretch<'_, T> {
     /// Runs the recurrence from `before` (`None`: zero) to `after` (`None`: not wanted) and adds Σ C·h to y.
     #[inline(always)]
-    fn run<V: Vector<T = T>, const W: usize, const G: usize>(
+    fn run<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
         &self,
         v: V,
         before: Option<&[T]>,
@@ -284,7 +295,7 @@ impl<T: Scalar> Stretch<'_, T> {
                 };
                 let (b, c) = (v.splat(b), v.splat(c));
                 for w in 0..W {
-                    let decay = math::exp2_nonpositive(v, v.mul(d[w], a[w][k]));
+                    let decay = math::exp2_of_product::<V, BOUNDED>(v, d[w], a[w][k]);
                     h[w][k] = v.mul_add(decay, h[w][k], v.mul(x[w], b));
                     sum[w] = v.mul_add(h[w][k], c, sum[w]);
                 }

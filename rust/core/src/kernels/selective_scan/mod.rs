@@ -25,9 +25,12 @@
 //! nothing of size B·T·I·N ever exists. A document's start ends the stretch of tokens over which a state is in
 //! registers, so rows without one pay nothing for the possibility.
 
+mod adjoint;
 mod backward;
 mod forward;
 mod step;
+
+use std::ops::Range;
 
 use super::Layout;
 use super::channels::{
@@ -42,6 +45,9 @@ pub use step::step;
 
 /// Tokens from one kept state to the next.
 pub const CHUNK: usize = 32;
+
+/// States that the recurrence holds in registers at a time; what remains goes one by one.
+const GROUP: usize = 4;
 
 /// Five cache lines of f32.
 const SKEW: usize = 80;
@@ -195,6 +201,18 @@ impl<T: Scalar> Kernel<T> for Rates<'_, T> {
 /// Fills `a` `[N, padded I]`.
 fn fill_rates<T: Scalar>(isa: Isa, dims: &Dims, a_log: &[T], a: &mut [T]) {
     simd::run_on(isa, Rates { a_log, channels: dims.channels, padded: dims.padded(), a });
+}
+
+/// The largest |a| of some channels.
+fn steepest<T: Scalar>(dims: &Dims, a: &[T], channels: Range<usize>) -> T {
+    let rows = a.chunks_exact(dims.padded()).flat_map(|a| &a[channels.clone()]);
+    rows.fold(T::ZERO, |most, a| most.max(a.abs()))
+}
+
+/// Whether no product δ·a of a chunk needs care (false if one is not finite): see [`math::exp2_of_product`].
+#[inline(always)]
+fn is_bounded<V: Vector>(v: V, largest_delta: V::V, steepest: V::T) -> bool {
+    (v.max_lane(largest_delta) * steepest).to_f64() < -math::EXP2_BOUND
 }
 
 #[cfg(test)]

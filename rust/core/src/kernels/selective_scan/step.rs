@@ -56,7 +56,7 @@ impl<T: Scalar> Kernel<T> for Step<'_, T> {
             let mut sum = v.mul(u, read(v, &inputs.d[i..], n));
             for k in 0..states {
                 let h = &mut self.h[k * channels + i..];
-                let decay = math::exp2_nonpositive(v, v.mul(delta, v.load(&self.a[k * padded + i..])));
+                let decay = math::exp2_of_product::<V, false>(v, delta, v.load(&self.a[k * padded + i..]));
                 let new = v.mul_add(decay, read(v, h, n), v.mul(x, v.splat(bc[k])));
                 write(v, h, n, new);
                 sum = v.mul_add(new, v.splat(bc[states + k]), sum);

@@ -246,6 +246,33 @@ fn every_instruction_set_equals_the_single_lane() {
 }
 
 #[test]
+fn a_very_large_step_changes_no_bit_before_it_and_nan_stays() {
+    let case = Case::<f32>::random(1, CHUNK, 5, 6, None);
+    let (last, width) = (CHUNK - 1, case.channels);
+    for isa in Isa::available() {
+        let expected = case.run_on(isa);
+        for delta in [40.0, 1e4, 1e30] {
+            let mut large = case.clone();
+            large.tensors.get_mut("delta").unwrap()[last * width..].fill(delta);
+            let found = large.run_on(isa);
+            assert_eq!(found["y"][..last * width], expected["y"][..last * width], "{}", isa.name());
+            if delta < 1e9 {
+                let mut wide = Case::<f64>::random(1, CHUNK, 5, 6, None);
+                wide.tensors.extend(large.tensors.iter().map(|(&name, x)| (name, f64s(x))));
+                for (name, expected) in wide.run() {
+                    assert_close(name, &f64s(&found[name]), &expected, 1e-5);
+                }
+            }
+        }
+        for input in ["u", "delta"] {
+            let mut broken = case.clone();
+            broken.tensors.get_mut(input).unwrap()[last * width] = f32::NAN;
+            assert!(broken.run_on(isa)["y"][last * width].is_nan(), "{input} on {}", isa.name());
+        }
+    }
+}
+
+#[test]
 fn several_blocks_of_channels_and_groups_of_rows_add_up() {
     // 17 rows: one group has two; 130 channels: two blocks, the second almost empty.
     let case = Case::<f32>::random(17, 3, BLOCK + 2, 3, None);
@@ -265,7 +292,7 @@ fn several_blocks_of_channels_and_groups_of_rows_add_up() {
 }
 
 /// The tokens `range` of every row as a case of their own, from the given state.
-fn part<T: Scalar>(case: &Case<T>, range: std::ops::Range<usize>, first: &[T], dlast: &[T]) -> Case<T> {
+fn part<T: Scalar>(case: &Case<T>, range: Range<usize>, first: &[T], dlast: &[T]) -> Case<T> {
     let mut part = case.clone();
     part.length = range.len();
     for (name, x) in &mut part.tensors {

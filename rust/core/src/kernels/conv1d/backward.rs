@@ -1,0 +1,234 @@
+//! The backward pass: every chunk from right to left, s computed again.
+
+use std::ops::Range;
+
+use super::{CHUNK, Dims, Filter, Inputs, MAX_TAPS, Taps, get, put};
+use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, SharedColumns, is_start, stretch_start};
+use crate::numeric::Scalar;
+use crate::parallel::{Shared, for_each_task};
+use crate::simd::{self, Isa, Kernel, Vector, math};
+
+/// What a convolution writes backward. dx is overwritten, parameter gradients are added to; `None`: not wanted.
+#[derive(Debug)]
+pub struct Gradients<'a, T> {
+    /// I columns.
+    pub dx: ColumnsMut<'a, T>,
+    /// `[I, K]`.
+    pub dweight: Option<&'a mut [T]>,
+    /// `[I]`.
+    pub dbias: Option<&'a mut [T]>,
+}
+
+/// Gradients for the cotangent dy `[B, T, I]` of a pass that started without a state.
+///
+/// # Panics
+/// If a slice does not fit the sizes.
+pub fn backward<T: Scalar>(
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    dy: &[T],
+    scratch: &mut [T],
+    gradients: Gradients<T>,
+) {
+    backward_on(Isa::active(), dims, inputs, dy, scratch, gradients);
+}
+
+/// As [`backward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`backward`], and if the processor lacks the instruction set.
+pub fn backward_on<T: Scalar>(
+    isa: Isa,
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    dy: &[T],
+    scratch: &mut [T],
+    gradients: Gradients<T>,
+) {
+    inputs.check(dims);
+    let Gradients { dx, dweight, dbias } = gradients;
+    let (channels, taps) = (dims.channels, dims.taps);
+    assert_eq!(dy.len(), dims.layout.tokens() * channels, "dy [B, T, I]");
+    dx.check("dx", dims.layout.tokens(), channels);
+    assert!(dweight.as_ref().is_none_or(|w| w.len() == channels * taps), "dweight [I, K]");
+    assert!(dbias.as_ref().is_none_or(|b| b.len() == channels), "dbias [I]");
+    let split = dims.split();
+    let scratch = &mut scratch[..dims.backward_scratch_len()];
+    let (dx, sums) = (dx.share(), Shared::new(&mut *scratch));
+    for_each_task(split.tasks(), |index| {
+        simd::run_on(
+            isa,
+            Backward { filter: Filter::new(dims, inputs, None, split.task(index)), dy, dx, sums },
+        );
+    });
+    // Partial sums of the groups of rows [K + 1, I], the last one the bias, in the order of their index.
+    let total = |k: usize, i: usize| {
+        scratch.chunks_exact((taps + 1) * channels).fold(T::ZERO, |sum, part| sum + part[k * channels + i])
+    };
+    for (at, dw) in dweight.into_iter().flatten().enumerate() {
+        *dw += total(at % taps, at / taps);
+    }
+    for (i, db) in dbias.into_iter().flatten().enumerate() {
+        *db += total(taps, i);
+    }
+}
+
+/// One task of the backward pass.
+struct Backward<'a, T> {
+    filter: Filter<'a, T>,
+    dy: &'a [T],
+    dx: SharedColumns<'a, T>,
+    sums: Shared<'a, T>,
+}
+
+/// What a block of channels carries from chunk to chunk.
+struct Carried<T, const MAX: usize> {
+    /// ds of the next tokens, the nearest first.
+    next: [[T; BLOCK]; MAX],
+    dw: [[T; BLOCK]; MAX],
+    dbias: PerChannel<T>,
+}
+
+impl<T: Scalar> Kernel<T> for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        match self.filter.dims.taps {
+            4 => self.rows::<V, 4>(v, 4),
+            taps => self.rows::<V, MAX_TAPS>(v, taps),
+        }
+    }
+}
+
+impl<T: Scalar> Backward<'_, T> {
+    #[inline(always)]
+    fn rows<V: Vector<T = T>, const MAX: usize>(self, v: V, taps: usize) {
+        let filter = &self.filter;
+        let (layout, weights) = (filter.dims.layout, filter.taps::<MAX>());
+        let none = [[T::ZERO; BLOCK]; MAX];
+        let mut carried = Carried { next: none, dw: none, dbias: PerChannel::new(&[]) };
+        for row in filter.task.rows.clone() {
+            let starts = layout.row_starts(row);
+            carried.next = none;
+            for chunk in (0..layout.length.div_ceil(CHUNK)).rev() {
+                let begin = chunk * CHUNK;
+                filter.fetch(row, begin.saturating_sub(CHUNK)..begin);
+                for t in begin.saturating_sub(CHUNK)..begin {
+                    let token = row * layout.length + t;
+                    let at = token * filter.dims.channels + filter.task.channels.start;
+                    simd::prefetch(self.dy, at, filter.task.channels.len());
+                }
+                let mut to = (begin + CHUNK).min(layout.length);
+                while to > begin {
+                    let from = stretch_start(starts, begin, to);
+                    let lookback = filter.lookback(starts, from);
+                    for i in (0..filter.task.channels.len()).step_by(V::LANES) {
+                        if i + V::LANES <= filter.task.channels.len() {
+                            self.walk::<V, MAX, true>(
+                                v,
+                                &weights,
+                                taps,
+                                row,
+                                from..to,
+                                lookback,
+                                i,
+                                &mut carried,
+                            );
+                        } else {
+                            self.walk::<V, MAX, false>(
+                                v,
+                                &weights,
+                                taps,
+                                row,
+                                from..to,
+                                lookback,
+                                i,
+                                &mut carried,
+                            );
+                        }
+                    }
+                    if is_start(starts, from) {
+                        carried.next = none;
+                    }
+                    to = from;
+                }
+            }
+        }
+        let (channels, block) = (filter.dims.channels, &filter.task.channels);
+        let rows = carried.dw[..taps].iter().chain([&carried.dbias.0]);
+        for (k, sum) in rows.enumerate() {
+            let at = (filter.task.row_group * (taps + 1) + k) * channels + block.start;
+            // SAFETY: this task's channels in its group's sums.
+            unsafe { self.sums.slice(at, block.len()) }.copy_from_slice(&sum[..block.len()]);
+        }
+    }
+
+    /// Channels `i..` from right to left over tokens without a document start inside.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the walk, each by its name")]
+    fn walk<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        weights: &Taps<T, MAX>,
+        taps: usize,
+        row: usize,
+        tokens: Range<usize>,
+        lookback: usize,
+        i: usize,
+        carried: &mut Carried<T, MAX>,
+    ) {
+        let filter = &self.filter;
+        let n = filter.task.channels.len() - i;
+        let zero = v.splat(T::ZERO);
+        let (w, bias) = (weights.load(v, taps, i), v.load(&weights.bias.0[i..]));
+        let (mut window, mut next, mut dw) = ([zero; MAX], [zero; MAX], [zero; MAX]);
+        let mut dbias = v.load(&carried.dbias.0[i..]);
+        let oldest = |t: usize, back: usize| {
+            if back <= lookback + (t - tokens.start) {
+                filter.input::<V, WHOLE>(v, row, t, back, i)
+            } else {
+                zero
+            }
+        };
+        for k in 0..taps {
+            dw[k] = v.load(&carried.dw[k][i..]);
+            next[k] = v.load(&carried.next[k][i..]);
+            if k + 1 < taps {
+                window[k] = oldest(tokens.end - 1, taps - 2 - k);
+            }
+        }
+        for t in tokens.clone().rev() {
+            for k in (1..taps).rev() {
+                window[k] = window[k - 1];
+            }
+            window[0] = oldest(t, taps - 1);
+            let mut s = bias;
+            for k in 0..taps {
+                s = v.mul_add(w[k], window[k], s);
+            }
+            let token = row * filter.dims.layout.length + t;
+            let first = filter.task.channels.start + i;
+            let dy = get::<V, WHOLE>(v, &self.dy[token * filter.dims.channels + first..], n);
+            let ds = v.mul(dy, math::silu_with_derivative(v, s).1);
+            dbias = v.add(dbias, ds);
+            for k in (1..taps).rev() {
+                next[k] = next[k - 1];
+            }
+            next[0] = ds;
+            let mut dx = zero;
+            for k in 0..taps {
+                dw[k] = v.mul_add(ds, window[k], dw[k]);
+                dx = v.mul_add(w[taps - 1 - k], next[k], dx);
+            }
+            let width = if WHOLE { V::LANES } else { n };
+            // SAFETY: this token's channels of this task's block; no other task has them.
+            put::<V, WHOLE>(v, unsafe { self.dx.part(token, first, width) }, dx);
+        }
+        for k in 0..taps {
+            v.store(&mut carried.dw[k][i..], dw[k]);
+            v.store(&mut carried.next[k][i..], next[k]);
+        }
+        v.store(&mut carried.dbias.0[i..], dbias);
+    }
+}

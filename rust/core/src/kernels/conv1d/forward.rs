@@ -1,0 +1,115 @@
+//! The forward pass, which with one token per row is the recurrent form too.
+
+use std::ops::Range;
+
+use super::{CHUNK, Dims, Filter, Inputs, MAX_TAPS, Taps, put};
+use crate::kernels::channels::stretch_end;
+use crate::numeric::Scalar;
+use crate::parallel::{Shared, for_each_task};
+use crate::simd::{self, Isa, Kernel, Vector, math};
+
+/// Writes y `[B, T, I]`.
+///
+/// With `state` `[B, K-1, I]` the inputs before the first token are there, and the last ones are left there; without,
+/// they are zero. One token per row with a state is the recurrent form.
+///
+/// # Panics
+/// If a slice does not fit the sizes.
+pub fn forward<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: Option<&mut [T]>, y: &mut [T]) {
+    forward_on(Isa::active(), dims, inputs, state, y);
+}
+
+/// As [`forward`], on a given instruction set, for tests and benches.
+///
+/// # Panics
+/// As [`forward`], and if the processor lacks the instruction set.
+pub fn forward_on<T: Scalar>(
+    isa: Isa,
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    state: Option<&mut [T]>,
+    y: &mut [T],
+) {
+    inputs.check(dims);
+    assert_eq!(y.len(), dims.layout.tokens() * dims.channels, "y [B, T, I]");
+    assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, K-1, I]");
+    let split = dims.split();
+    let (state, y) = (state.map(Shared::new), Shared::new(y));
+    for_each_task(split.tasks(), |index| {
+        simd::run_on(isa, Forward { filter: Filter::new(dims, inputs, state, split.task(index)), y });
+    });
+}
+
+/// One task of the forward pass.
+struct Forward<'a, T> {
+    filter: Filter<'a, T>,
+    y: Shared<'a, T>,
+}
+
+impl<T: Scalar> Kernel<T> for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        match self.filter.dims.taps {
+            4 => self.rows::<V, 4>(v, 4),
+            taps => self.rows::<V, MAX_TAPS>(v, taps),
+        }
+    }
+}
+
+impl<T: Scalar> Forward<'_, T> {
+    #[inline(always)]
+    fn rows<V: Vector<T = T>, const MAX: usize>(self, v: V, taps: usize) {
+        let filter = &self.filter;
+        let (layout, weights) = (filter.dims.layout, filter.taps::<MAX>());
+        for row in filter.task.rows.clone() {
+            let starts = layout.row_starts(row);
+            for chunk in (0..layout.length).step_by(CHUNK) {
+                let end = (chunk + CHUNK).min(layout.length);
+                filter.fetch(row, end..end + CHUNK);
+                let mut from = chunk;
+                while from < end {
+                    let to = stretch_end(starts, from, end);
+                    let lookback = filter.lookback(starts, from);
+                    for i in (0..filter.task.channels.len()).step_by(V::LANES) {
+                        if i + V::LANES <= filter.task.channels.len() {
+                            self.walk::<V, MAX, true>(v, &weights, taps, row, from..to, lookback, i);
+                        } else {
+                            self.walk::<V, MAX, false>(v, &weights, taps, row, from..to, lookback, i);
+                        }
+                    }
+                    from = to;
+                }
+            }
+            filter.keep(row);
+        }
+    }
+
+    /// Channels `i..` over tokens without a document start inside.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the walk, each by its name")]
+    fn walk<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        weights: &Taps<T, MAX>,
+        taps: usize,
+        row: usize,
+        tokens: Range<usize>,
+        lookback: usize,
+        i: usize,
+    ) {
+        let filter = &self.filter;
+        let n = filter.task.channels.len() - i;
+        let (w, bias) = (weights.load(v, taps, i), v.load(&weights.bias.0[i..]));
+        let mut window = filter.window::<V, MAX, WHOLE>(v, taps, row, tokens.start, lookback, i);
+        for t in tokens {
+            let s = filter.sum::<V, MAX, WHOLE>(v, taps, &w, bias, &mut window, row, t, i);
+            let at =
+                (row * filter.dims.layout.length + t) * filter.dims.channels + filter.task.channels.start + i;
+            // SAFETY: this token's channels of this task's block; no other task has them.
+            let y = unsafe { self.y.slice(at, if WHOLE { V::LANES } else { n }) };
+            put::<V, WHOLE>(v, y, math::silu(v, s));
+        }
+    }
+}

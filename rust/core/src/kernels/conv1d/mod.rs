@@ -1,0 +1,276 @@
+//! Causal depthwise convolution with bias and silu, fused.
+//!
+//! B rows, T tokens, I channels, K taps; tap K-1 meets the current token. Per channel:
+//!
+//! ```text
+//! s_t  = bias + Σ_k w[k]·x_{t-K+1+k}        terms before the document's start are absent
+//! y_t  = silu(s_t)
+//! ds_t = dy_t·silu'(s_t)
+//! dx_t = Σ_k w[k]·ds_{t+K-1-k}              terms behind the document's end are absent
+//! dw[k] = Σ_{b,t} ds_t·x_{t-K+1+k}          dbias = Σ_{b,t} ds_t
+//! ```
+//!
+//! Channels lie across the lanes; a vector of channels walks over a chunk of tokens with its taps, its last K inputs
+//! (and, backward, the next K-1 ds and the sums for dw) in registers when K is 4, on the stack for any other K.
+
+mod backward;
+mod forward;
+
+use std::ops::Range;
+
+use super::Layout;
+use super::channels::{BLOCK, Columns, PerChannel, Split, Task, is_start};
+use crate::numeric::Scalar;
+use crate::parallel::Shared;
+use crate::simd::{self, Vector};
+
+pub use backward::{Gradients, backward, backward_on};
+pub use forward::{forward, forward_on};
+
+/// Most taps of a filter.
+pub const MAX_TAPS: usize = 32;
+
+/// Tokens that a vector of channels walks over before the next one has its turn: their rows stay near the core.
+const CHUNK: usize = 32;
+
+/// Sizes of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Dims<'a> {
+    /// Rows, tokens, document starts.
+    pub layout: Layout<'a>,
+    /// I.
+    pub channels: usize,
+    /// K, at most [`MAX_TAPS`].
+    pub taps: usize,
+}
+
+impl Dims<'_> {
+    /// Elements of a carried state `[B, K-1, I]`: the last inputs of every row, oldest first.
+    pub fn state_len(&self) -> usize {
+        self.layout.rows * (self.taps - 1) * self.channels
+    }
+
+    /// Elements of scratch for [`backward()`].
+    pub fn backward_scratch_len(&self) -> usize {
+        self.split().row_groups * (self.taps + 1) * self.channels
+    }
+
+    fn split(&self) -> Split {
+        Split::new(self.layout.rows, self.channels)
+    }
+
+    /// # Panics
+    /// If the sizes contradict each other.
+    fn check(&self) {
+        self.layout.check();
+        assert!(
+            self.channels > 0 && (1..=MAX_TAPS).contains(&self.taps),
+            "a convolution of {} channels with {} taps (1 to {MAX_TAPS})",
+            self.channels,
+            self.taps
+        );
+    }
+}
+
+/// What a convolution reads, forward and backward.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a, T> {
+    /// x, I columns.
+    pub x: Columns<'a, T>,
+    /// w `[I, K]`.
+    pub weight: &'a [T],
+    /// `[I]`.
+    pub bias: &'a [T],
+}
+
+impl<T: Scalar> Inputs<'_, T> {
+    /// # Panics
+    /// If a slice does not fit the sizes.
+    fn check(&self, dims: &Dims) {
+        dims.check();
+        self.x.check("x", dims.layout.tokens(), dims.channels);
+        assert_eq!(self.weight.len(), dims.channels * dims.taps, "weight [I, K]");
+        assert_eq!(self.bias.len(), dims.channels, "bias [I]");
+    }
+}
+
+/// One task's rows, channels and taps.
+struct Filter<'a, T> {
+    dims: &'a Dims<'a>,
+    inputs: &'a Inputs<'a, T>,
+    state: Option<Shared<'a, T>>,
+    task: Task,
+}
+
+impl<'a, T: Scalar> Filter<'a, T> {
+    fn new(dims: &'a Dims<'a>, inputs: &'a Inputs<'a, T>, state: Option<Shared<'a, T>>, task: Task) -> Self {
+        Self { dims, inputs, state, task }
+    }
+
+    /// The taps of this task's channels, transposed.
+    #[inline(always)]
+    fn taps<const MAX: usize>(&self) -> Taps<T, MAX> {
+        let mut w = [[T::ZERO; BLOCK]; MAX];
+        for (i, channel) in self.task.channels.clone().enumerate() {
+            for (k, w) in w.iter_mut().enumerate().take(self.dims.taps) {
+                w[i] = self.inputs.weight[channel * self.dims.taps + k];
+            }
+        }
+        Taps { w, bias: PerChannel::new(&self.inputs.bias[self.task.channels.clone()]) }
+    }
+
+    /// How many of the K-1 tokens before token `t` of a row belong to its document; the carried ones count.
+    #[inline(always)]
+    fn lookback(&self, starts: Option<&[u8]>, t: usize) -> usize {
+        let most = self.dims.taps - 1;
+        if let Some(starts) = starts {
+            for back in 0..=most.min(t) {
+                if is_start(Some(starts), t - back) {
+                    return back;
+                }
+            }
+        }
+        if self.state.is_some() { most } else { most.min(t) }
+    }
+
+    /// Channels `i..` of the input `back` tokens before token `t` of a row, from the carried state where t is too small.
+    #[inline(always)]
+    fn input<V: Vector<T = T>, const WHOLE: bool>(
+        &self,
+        v: V,
+        row: usize,
+        t: usize,
+        back: usize,
+        i: usize,
+    ) -> V::V {
+        let n = self.task.channels.len() - i;
+        let channel = self.task.channels.start + i;
+        if back <= t {
+            let token = row * self.dims.layout.length + t - back;
+            let x = &self.inputs.x.data[token * self.inputs.x.stride + channel..];
+            return get::<V, WHOLE>(v, x, n);
+        }
+        let Some(state) = self.state else { return v.splat(T::ZERO) };
+        let kept = self.dims.taps - 1;
+        let at = (row * kept + kept + t - back) * self.dims.channels + channel;
+        // SAFETY: this task's channels of this task's row, written only by `keep`, which is not running.
+        get::<V, WHOLE>(v, unsafe { state.slice(at, n) }, n)
+    }
+
+    /// The inputs before token t that its taps meet, the oldest at 1; [`Filter::sum`] moves them down.
+    #[inline(always)]
+    fn window<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        taps: usize,
+        row: usize,
+        t: usize,
+        lookback: usize,
+        i: usize,
+    ) -> [V::V; MAX] {
+        let mut window = [v.splat(T::ZERO); MAX];
+        for (k, x) in window.iter_mut().enumerate().take(taps).skip(1) {
+            if taps - k <= lookback {
+                *x = self.input::<V, WHOLE>(v, row, t, taps - k, i);
+            }
+        }
+        window
+    }
+
+    /// s_t, with the window moved on to token t.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the sum, each by its name")]
+    fn sum<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        taps: usize,
+        w: &[V::V; MAX],
+        bias: V::V,
+        window: &mut [V::V; MAX],
+        row: usize,
+        t: usize,
+        i: usize,
+    ) -> V::V {
+        for k in 1..taps {
+            window[k - 1] = window[k];
+        }
+        window[taps - 1] = self.input::<V, WHOLE>(v, row, t, 0, i);
+        let mut s = bias;
+        for k in 0..taps {
+            s = v.mul_add(w[k], window[k], s);
+        }
+        s
+    }
+
+    /// Brings the inputs of tokens of a row close.
+    #[inline(always)]
+    fn fetch(&self, row: usize, tokens: Range<usize>) {
+        for t in tokens.start..tokens.end.min(self.dims.layout.length) {
+            let at = (row * self.dims.layout.length + t) * self.inputs.x.stride + self.task.channels.start;
+            simd::prefetch(self.inputs.x.data, at, self.task.channels.len());
+        }
+    }
+
+    /// Moves the carried inputs of a row on by its T tokens.
+    #[inline(always)]
+    fn keep(&self, row: usize) {
+        let Some(state) = self.state else { return };
+        let Dims { layout, channels, taps } = *self.dims;
+        let (kept, block) = (taps - 1, &self.task.channels);
+        // The token behind the last looks back on what must be kept.
+        let live = match layout.row_starts(row) {
+            Some(starts) => (0..kept.min(layout.length))
+                .find(|&back| starts[layout.length - 1 - back] != 0)
+                .map_or(kept, |b| b + 1),
+            None => kept,
+        };
+        for slot in 0..kept {
+            let back = kept - slot;
+            let at = (row * kept + slot) * channels + block.start;
+            // SAFETY: this task's channels of this task's row; slots ahead of this one are still the old ones.
+            let new = unsafe { state.slice(at, block.len()) };
+            if back > live {
+                new.fill(T::ZERO);
+            } else if back <= layout.length {
+                let token = (row + 1) * layout.length - back;
+                let x = &self.inputs.x.data[token * self.inputs.x.stride + block.start..];
+                new.copy_from_slice(&x[..block.len()]);
+            } else {
+                // SAFETY: another slot, `length` further on.
+                new.copy_from_slice(unsafe { state.slice(at + layout.length * channels, block.len()) });
+            }
+        }
+    }
+}
+
+/// Reads all lanes, or n.
+#[inline(always)]
+fn get<V: Vector, const WHOLE: bool>(v: V, x: &[V::T], n: usize) -> V::V {
+    if WHOLE { v.load(x) } else { v.load_partial(&x[..n]) }
+}
+
+/// Writes all lanes, or as many as there are numbers.
+#[inline(always)]
+fn put<V: Vector, const WHOLE: bool>(v: V, to: &mut [V::T], x: V::V) {
+    if WHOLE { v.store(to, x) } else { v.store_partial(to, x) }
+}
+
+/// Taps `[K, BLOCK]` and bias of a block of channels.
+struct Taps<T, const MAX: usize> {
+    w: [[T; BLOCK]; MAX],
+    bias: PerChannel<T>,
+}
+
+impl<T: Scalar, const MAX: usize> Taps<T, MAX> {
+    #[inline(always)]
+    fn load<V: Vector<T = T>>(&self, v: V, taps: usize, i: usize) -> [V::V; MAX] {
+        let mut w = [v.splat(T::ZERO); MAX];
+        for (to, w) in w.iter_mut().zip(&self.w).take(taps) {
+            *to = v.load(&w[i..]);
+        }
+        w
+    }
+}
+
+#[cfg(test)]
+mod tests;

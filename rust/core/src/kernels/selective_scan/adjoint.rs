@@ -1,0 +1,353 @@
+//! The recurrence of the backward pass: a stretch of a chunk forward again from its kept state, then its adjoint back.
+
+use std::ops::Range;
+
+use super::backward::{Backward, Pass};
+use super::{CHUNK, Columns, GROUP, Panel, SKEW, is_start, stretch_start};
+use crate::kernels::channels::BLOCK;
+use crate::numeric::Scalar;
+use crate::simd::{Vector, math};
+
+/// Most lanes of any instruction set, times the vectors that go together.
+const MAX_WIDTH: usize = 32;
+
+/// Operands of a chunk.
+pub(super) struct Panels<T> {
+    /// δ
+    pub(super) delta: Panel<T>,
+    /// δ·u
+    pub(super) x: Panel<T>,
+    /// dy·silu(z)
+    pub(super) g: Panel<T>,
+    /// Σ C·h + D·u
+    pub(super) y: Panel<T>,
+    /// Σ q·B
+    pub(super) s: Panel<T>,
+    /// Σ a·r
+    pub(super) r: Panel<T>,
+    /// sigmoid(delta + bias)
+    pub(super) slope: Panel<T>,
+    /// dy·silu'(z)
+    pub(super) gate: Panel<T>,
+    /// ā of a stretch, `[t, state, lane]`
+    decay: Work<T>,
+    /// ā·h_{t-1}
+    faded: Work<T>,
+    /// Lanes of dB and dC of a stretch, `[t, state, lane]`
+    db: Work<T>,
+    dc: Work<T>,
+}
+
+impl<T: Scalar> Panels<T> {
+    #[inline(always)]
+    pub(super) fn new() -> Self {
+        Self {
+            delta: Panel::new(),
+            x: Panel::new(),
+            g: Panel::new(),
+            y: Panel::new(),
+            s: Panel::new(),
+            r: Panel::new(),
+            slope: Panel::new(),
+            gate: Panel::new(),
+            decay: Work::new(),
+            faded: Work::new(),
+            db: Work::new(),
+            dc: Work::new(),
+        }
+    }
+}
+
+/// One number per token of a chunk, state of a group and channel of the widest vectors.
+#[repr(align(64))]
+struct Work<T>([T; CHUNK * GROUP * MAX_WIDTH + SKEW]);
+
+impl<T: Scalar> Work<T> {
+    #[inline(always)]
+    fn new() -> Self {
+        Self([T::ZERO; CHUNK * GROUP * MAX_WIDTH + SKEW])
+    }
+}
+
+impl<T: Scalar> Backward<'_, T> {
+    /// The recurrence over a chunk, stretch by stretch from the right, group of states by group of states.
+    #[inline(always)]
+    pub(super) fn chunk<V: Vector<T = T>, const W: usize, const BOUNDED: bool>(
+        &self,
+        v: V,
+        row: usize,
+        chunk: usize,
+        tokens: Range<usize>,
+        panels: &mut Panels<T>,
+    ) {
+        let dims = self.pass.dims;
+        let starts = dims.layout.row_starts(row);
+        let mut to = tokens.end;
+        while to > tokens.start {
+            let from = stretch_start(starts, tokens.start, to);
+            let fresh = is_start(starts, from);
+            let mut stretch = Stretch {
+                len: to - from,
+                token: row * dims.layout.length + from,
+                panel: (from - tokens.start) * BLOCK,
+                kept: (!fresh).then(|| dims.kept_at(row, chunk)),
+                n: 0,
+            };
+            while stretch.n < dims.states {
+                if stretch.n + GROUP <= dims.states {
+                    self.group::<V, W, GROUP, BOUNDED>(v, &stretch, panels);
+                    stretch.n += GROUP;
+                } else {
+                    self.group::<V, W, 1, BOUNDED>(v, &stretch, panels);
+                    stretch.n += 1;
+                }
+            }
+            to = from;
+        }
+    }
+
+    /// G states of all channels of the block over a stretch; then dB and dC of these states.
+    #[inline(always)]
+    fn group<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
+        &self,
+        v: V,
+        stretch: &Stretch,
+        panels: &mut Panels<T>,
+    ) {
+        let (dims, lanes) = (self.pass.dims, stretch.len * G * V::LANES);
+        panels.db.0[..lanes].fill(T::ZERO);
+        panels.dc.0[..lanes].fill(T::ZERO);
+        for i in (0..self.task.channels.len()).step_by(W * V::LANES) {
+            self.again::<V, W, G, BOUNDED>(v, stretch, i, panels);
+            self.back::<V, W, G>(v, stretch, i, panels);
+        }
+        let width = 2 * dims.states;
+        let (mut db, mut dc) = ([T::ZERO; CHUNK * GROUP], [T::ZERO; CHUNK * GROUP]);
+        v.sum_each(&panels.db.0[..lanes], &mut db[..stretch.len * G]);
+        v.sum_each(&panels.dc.0[..lanes], &mut dc[..stretch.len * G]);
+        for t in 0..stretch.len {
+            let at = (self.task.block * dims.layout.tokens() + stretch.token + t) * width;
+            // SAFETY: this token's row in this block's dB and dC.
+            let out = unsafe { self.pass.dbc.slice(at, width) };
+            out[stretch.n..][..G].copy_from_slice(&db[t * G..][..G]);
+            out[dims.states + stretch.n..][..G].copy_from_slice(&dc[t * G..][..G]);
+        }
+    }
+
+    /// Forward again: keeps ā and ā·h_{t-1}, adds g·h to dC and Σ C·h to y.
+    #[inline(always)]
+    fn again<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
+        &self,
+        v: V,
+        stretch: &Stretch,
+        i: usize,
+        panels: &mut Panels<T>,
+    ) {
+        let Pass { dims, kept, a: rates, .. } = *self.pass;
+        let bc = self.bc(stretch, G);
+        let panel = stretch.panel + i;
+        let rows = (stretch.len - 1) * BLOCK + W * V::LANES;
+        let (delta, x) = (&panels.delta.0[panel..][..rows], &panels.x.0[panel..][..rows]);
+        let (g, y) = (&panels.g.0[panel..][..rows], &mut panels.y.0[panel..][..rows]);
+        let decays = &mut panels.decay.0[..stretch.len * G * W * V::LANES];
+        let faded = &mut panels.faded.0[..stretch.len * G * W * V::LANES];
+        let dc = &mut panels.dc.0[..stretch.len * G * V::LANES];
+        let zero = v.splat(T::ZERO);
+        let (mut a, mut h) = ([[zero; G]; W], [[zero; G]; W]);
+        for w in 0..W {
+            for k in 0..G {
+                let at = (stretch.n + k) * dims.padded() + self.task.channels.start + i + w * V::LANES;
+                a[w][k] = v.load(&rates[at..]);
+                if let Some(from) = stretch.kept {
+                    h[w][k] = v.load(&kept[from + at..]);
+                }
+            }
+        }
+        for t in 0..stretch.len {
+            let (mut d, mut xs, mut gs, mut sum) = ([zero; W], [zero; W], [zero; W], [zero; W]);
+            for w in 0..W {
+                let at = t * BLOCK + w * V::LANES;
+                // SAFETY: t < len and w < W: inside the rows cut out above.
+                unsafe {
+                    d[w] = v.load_ptr(delta.as_ptr().add(at));
+                    xs[w] = v.load_ptr(x.as_ptr().add(at));
+                    gs[w] = v.load_ptr(g.as_ptr().add(at));
+                    sum[w] = v.load_ptr(y.as_ptr().add(at));
+                }
+            }
+            for k in 0..G {
+                // SAFETY: row t has N + G columns from here on (`bc` checked it).
+                let (b, c) = unsafe { bc.at(t, k, dims.states) };
+                let (b, c) = (v.splat(b), v.splat(c));
+                // SAFETY: t < len, k < G: inside the part cut out above.
+                let lanes = unsafe { dc.as_mut_ptr().add((t * G + k) * V::LANES) };
+                // SAFETY: as above.
+                let mut outer = unsafe { v.load_ptr(lanes) };
+                for w in 0..W {
+                    let at = ((t * G + k) * W + w) * V::LANES;
+                    let decay = math::exp2_of_product::<V, BOUNDED>(v, d[w], a[w][k]);
+                    let old = v.mul(decay, h[w][k]);
+                    h[w][k] = v.mul_add(xs[w], b, old);
+                    sum[w] = v.mul_add(h[w][k], c, sum[w]);
+                    outer = v.mul_add(gs[w], h[w][k], outer);
+                    // SAFETY: t < len, k < G, w < W: inside the parts cut out above.
+                    unsafe {
+                        v.store_ptr(decays.as_mut_ptr().add(at), decay);
+                        v.store_ptr(faded.as_mut_ptr().add(at), old);
+                    }
+                }
+                // SAFETY: as for the load.
+                unsafe { v.store_ptr(lanes, outer) };
+            }
+            for (w, &sum) in sum.iter().enumerate() {
+                // SAFETY: as for the load.
+                unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum) };
+            }
+        }
+    }
+
+    /// Back: q, then dB, s, r and the sum for A.
+    #[inline(always)]
+    fn back<V: Vector<T = T>, const W: usize, const G: usize>(
+        &self,
+        v: V,
+        stretch: &Stretch,
+        i: usize,
+        panels: &mut Panels<T>,
+    ) {
+        let Pass { dims, a: rates, .. } = *self.pass;
+        let bc = self.bc(stretch, G);
+        let panel = stretch.panel + i;
+        let rows = (stretch.len - 1) * BLOCK + W * V::LANES;
+        let (delta, x, g) =
+            (&panels.delta.0[panel..][..rows], &panels.x.0[panel..][..rows], &panels.g.0[panel..][..rows]);
+        let (s, r) = (&mut panels.s.0[panel..][..rows], &mut panels.r.0[panel..][..rows]);
+        let decays = &panels.decay.0[..stretch.len * G * W * V::LANES];
+        let faded = &panels.faded.0[..stretch.len * G * W * V::LANES];
+        let db = &mut panels.db.0[..stretch.len * G * V::LANES];
+        let zero = v.splat(T::ZERO);
+        let (mut a, mut c, mut da) = ([[zero; G]; W], [[zero; G]; W], [[zero; G]; W]);
+        for k in 0..G {
+            let channel = i;
+            // SAFETY: this task's channels (padding included) in its group's carry and sums.
+            let (carry, sums) = unsafe {
+                (
+                    self.pass.carry.slice(self.carry_at(stretch.n + k) + channel, W * V::LANES),
+                    self.pass.sums.slice(self.sum_at(stretch.n + k) + channel, W * V::LANES),
+                )
+            };
+            for w in 0..W {
+                let at = (stretch.n + k) * dims.padded() + self.task.channels.start + i + w * V::LANES;
+                a[w][k] = v.load(&rates[at..]);
+                c[w][k] = v.load(&carry[w * V::LANES..]);
+                da[w][k] = v.load(&sums[w * V::LANES..]);
+            }
+        }
+        for t in (0..stretch.len).rev() {
+            let (mut d, mut xs, mut gs) = ([zero; W], [zero; W], [zero; W]);
+            let (mut ss, mut rs) = ([zero; W], [zero; W]);
+            for w in 0..W {
+                let at = t * BLOCK + w * V::LANES;
+                // SAFETY: t < len and w < W: inside the rows cut out above.
+                unsafe {
+                    d[w] = v.load_ptr(delta.as_ptr().add(at));
+                    xs[w] = v.load_ptr(x.as_ptr().add(at));
+                    gs[w] = v.load_ptr(g.as_ptr().add(at));
+                    ss[w] = v.load_ptr(s.as_ptr().add(at));
+                    rs[w] = v.load_ptr(r.as_ptr().add(at));
+                }
+            }
+            for k in 0..G {
+                // SAFETY: row t has N + G columns from here on (`bc` checked it).
+                let (bt, ct) = unsafe { bc.at(t, k, dims.states) };
+                let (bt, ct) = (v.splat(bt), v.splat(ct));
+                // SAFETY: t < len, k < G: inside the part cut out above.
+                let lanes = unsafe { db.as_mut_ptr().add((t * G + k) * V::LANES) };
+                // SAFETY: as above.
+                let mut outer = unsafe { v.load_ptr(lanes) };
+                for w in 0..W {
+                    let at = ((t * G + k) * W + w) * V::LANES;
+                    // SAFETY: t < len, k < G, w < W: inside the parts cut out above.
+                    let (decay, old) =
+                        unsafe { (v.load_ptr(decays.as_ptr().add(at)), v.load_ptr(faded.as_ptr().add(at))) };
+                    let q = v.mul_add(gs[w], ct, c[w][k]);
+                    let flow = v.mul(q, old);
+                    c[w][k] = v.mul(q, decay);
+                    ss[w] = v.mul_add(q, bt, ss[w]);
+                    rs[w] = v.mul_add(flow, a[w][k], rs[w]);
+                    da[w][k] = v.mul_add(flow, d[w], da[w][k]);
+                    outer = v.mul_add(q, xs[w], outer);
+                }
+                // SAFETY: as for the load.
+                unsafe { v.store_ptr(lanes, outer) };
+            }
+            for w in 0..W {
+                let at = t * BLOCK + w * V::LANES;
+                // SAFETY: as for the loads.
+                unsafe {
+                    v.store_ptr(s.as_mut_ptr().add(at), ss[w]);
+                    v.store_ptr(r.as_mut_ptr().add(at), rs[w]);
+                }
+            }
+        }
+        for k in 0..G {
+            // SAFETY: as for the loads before the loop.
+            let (carry, sums) = unsafe {
+                (
+                    self.pass.carry.slice(self.carry_at(stretch.n + k) + i, W * V::LANES),
+                    self.pass.sums.slice(self.sum_at(stretch.n + k) + i, W * V::LANES),
+                )
+            };
+            for w in 0..W {
+                // Nothing flows to the token before a document's start.
+                let c = if stretch.kept.is_some() { c[w][k] } else { zero };
+                v.store(&mut carry[w * V::LANES..], c);
+                v.store(&mut sums[w * V::LANES..], da[w][k]);
+            }
+        }
+    }
+
+    /// Where Σ r·δ of state n begins, from this block's first channel on.
+    #[inline(always)]
+    fn sum_at(&self, n: usize) -> usize {
+        self.sums_at() + n * self.pass.dims.padded() + self.task.channels.start
+    }
+
+    /// B and C of a stretch from its first token and state on, checked for G states.
+    #[inline(always)]
+    fn bc(&self, stretch: &Stretch, group: usize) -> Coefficients<'_, T> {
+        let Columns { data, stride } = self.pass.inputs.bc;
+        let bc = Columns::new(data, stretch.token * stride + stretch.n, stride);
+        assert!(bc.data.len() >= (stretch.len - 1) * stride + self.pass.dims.states + group);
+        Coefficients(bc)
+    }
+}
+
+/// A stretch of tokens without a document start inside.
+struct Stretch {
+    len: usize,
+    /// First token in the batch.
+    token: usize,
+    /// First row in the panels.
+    panel: usize,
+    /// Where the kept state before the first token lies; `None`: a document starts here.
+    kept: Option<usize>,
+    /// First state of the group.
+    n: usize,
+}
+
+/// B and C of a stretch.
+struct Coefficients<'a, T>(Columns<'a, T>);
+
+impl<T: Scalar> Coefficients<'_, T> {
+    /// B and C of state k of the group at token t.
+    ///
+    /// # Safety
+    /// t and k lie in the stretch and group that were checked when this was made.
+    #[inline(always)]
+    unsafe fn at(&self, t: usize, k: usize, states: usize) -> (T, T) {
+        let at = t * self.0.stride + k;
+        // SAFETY: inside by the caller's promise.
+        unsafe { (*self.0.data.get_unchecked(at), *self.0.data.get_unchecked(at + states)) }
+    }
+}
