@@ -251,7 +251,7 @@ fn pack_a<V: Vector>(v: V, a: &Factor<V::T>, rows: Range<usize>, terms: Range<us
     }
 }
 
-/// Packs columns of b into panels of up to [`vectors`] vectors, term by term, the last vector filled up with zeros.
+/// Packs columns of b into panels of up to [`vectors`] vectors, term by term, what fills up the last vector is not stored.
 #[inline(always)]
 fn pack_b<V: Vector>(v: V, b: &Factor<V::T>, cols: Range<usize>, terms: Range<usize>, packed: &mut [V::T]) {
     let full = vectors::<V>() * V::LANES;
@@ -307,11 +307,6 @@ fn transpose<V: Vector>(b: &Factor<V::T>, cols: Range<usize>, terms: Range<usize
             for (to, line) in row[j..j + square].iter_mut().zip(lines) {
                 *to = line[t];
             }
-        }
-    }
-    if n < width {
-        for row in panel.chunks_exact_mut(width) {
-            row[n..].fill(V::T::ZERO);
         }
     }
 }
