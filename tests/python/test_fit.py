@@ -191,6 +191,7 @@ def test_starting_from_a_checkpoint_of_another_run(config, tmp_path):
     rows = metric_rows(tmp_path / "longer")
     assert rows[0]["step"] == 12
     assert rows[0]["eval/loss"] is not None
+    assert rows[0]["train/lr"] > 1.5e-3, "the new schedule is not at its end yet"
     with pytest.raises(ConfigError, match=r"model\.d_model: expected 16"):
         Trainer(config(model={"d_model": 8, "n_layers": 2}, run={"folder": str(tmp_path / "b")})).fit(
             resume=str(tmp_path / "run")
