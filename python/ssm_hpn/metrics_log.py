@@ -69,6 +69,7 @@ class MetricsLog:
         self.path = path
         self.keys = tuple(keys)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if offset is None else 0)
+        flags |= getattr(os, "O_BINARY", 0)  # Windows would write two bytes for a line end
         try:
             if offset is not None:
                 self._check_keys()

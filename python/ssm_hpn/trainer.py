@@ -8,21 +8,21 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssm_hpn._core import Batch, FlatGuard, Loader, Session, Stream
+from ssm_hpn._core import Batch, FlatGuard, Session, Stream
 from ssm_hpn.cadence import Progress
 from ssm_hpn.callbacks import Callback, Update
 from ssm_hpn.checkpoints import Which, find_checkpoint
-from ssm_hpn.config import Config, ModelConfig, core_loader, core_model, core_optim, load_config, parse, resolve
+from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, locate, read_manifest
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, nearest, problem
+from ssm_hpn.errors import CheckpointError, DataError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
+from ssm_hpn.feed import Feed
 
 if TYPE_CHECKING:
     from ssm_hpn._core import ParameterRow, StepReport
@@ -43,14 +43,6 @@ class _Pending:
     tokens: int = 0
     data_seconds: float = 0.0
     compute_seconds: float = 0.0
-
-
-class _Read(NamedTuple):
-    """A batch, and where the data is after it."""
-
-    batch: Batch
-    cursor: str
-    epoch: float
 
 
 class Trainer:
@@ -74,22 +66,17 @@ class Trainer:
 
     def __init__(self, config: Config | Mapping[str, Any] | Path | str, *, dtype: DType = "float32") -> None:
         given = _as_config(config)
-        self.train_folder, self.validation_folder = locate(given.data)
-        folders = [folder for folder in (self.train_folder, self.validation_folder) if folder is not None]
-        manifests = [read_manifest(folder) for folder in folders]
-        self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
+        train, validation = locate(given.data)
+        manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
+        """The configuration with nothing left open."""
+        self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
         self.dtype: DType = dtype
-        self.cursor: str | None = None
-        """Where the training data goes on; None at its beginning."""
-        self.epoch = 0.0
-        """Passes over the training data so far, with fraction."""
+        self.feed = Feed(self.config, train, validation)
+        """The batches of `data.train` and `data.validation`."""
         self.tokens_seen = 0
         self.stop_requested = False
         self._session: Session | None = None
-        self._loader: Loader | None = None
-        self._held_out: tuple[Loader, str] | None = None
-        self._peeked: _Read | None = None
         self._pending = _Pending()
 
     # ---- making one from what exists
@@ -107,7 +94,7 @@ class Trainer:
         without_data = saved.data.model_copy(update={"train": (), "validation": ()})
         trainer = cls(saved.model_copy(update={"data": without_data}), dtype=dtype)
         trainer.config = saved
-        trainer.train_folder, trainer.validation_folder = locate(saved.data)
+        trainer.feed = Feed(saved, *locate(saved.data))
         trainer._session = session
         trainer._take_state(state)
         return trainer
@@ -165,7 +152,10 @@ class Trainer:
             self.forward_backward(batch, accuracy=accuracy)
         else:
             for _ in range(self.config.train.accumulate):
-                self.forward_backward(self._next_batch(), accuracy=accuracy)
+                started = time.perf_counter()
+                batch = self.feed.next()
+                self._pending.data_seconds += time.perf_counter() - started
+                self.forward_backward(batch, accuracy=accuracy)
         return self.apply()
 
     def forward_backward(self, batch: Batch | Arrays, *, accuracy: bool = False) -> "StepReport":
@@ -213,47 +203,19 @@ class Trainer:
 
     # ---- data
 
-    def peek(self) -> Batch:
-        """The next training batch, which stays the next one."""
-        if self._peeked is None:
-            self._peeked = self._read()
-        return self._peeked.batch
+    @property
+    def train_folder(self) -> Path | None:
+        """The prepared training data."""
+        return self.feed.train
 
-    def _next_batch(self) -> Batch:
-        started = time.perf_counter()
-        read = self._peeked or self._read()
-        self.cursor, self.epoch, self._peeked = read.cursor, read.epoch, None
-        self._pending.data_seconds += time.perf_counter() - started
-        return read.batch
-
-    def _read(self) -> "_Read":
-        if self._loader is None:
-            if self.train_folder is None:
-                advice = "set data.train, or hand a batch to step()"
-                raise ConfigError(problem("data.train", "a prepared folder", "none", advice))
-            self._loader = Loader(core_loader(self.config, str(self.train_folder)))
-            if self.cursor is not None:
-                self._loader.seek(self.cursor)
-        found = self._loader.next()
-        if found is None:
-            raise DataError(
-                problem(self.train_folder, "at least one batch", "none", "use more data or smaller batches")
-            )
-        return _Read(*found, self._loader.epoch)
+    @property
+    def validation_folder(self) -> Path | None:
+        """The prepared held-out data."""
+        return self.feed.validation
 
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
         """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
-        if self._held_out is None:
-            if self.validation_folder is None:
-                advice = "set data.validation, or hand batches to evaluate()"
-                raise ConfigError(problem("data.validation", "a prepared folder", "none", advice))
-            loader = Loader(core_loader(self.config, str(self.validation_folder), evaluation=True))
-            self._held_out = loader, loader.cursor
-        loader, start = self._held_out
-        loader.seek(start)
-        wanted = batches or self.config.evaluation.batches
-        for batch, _ in islice(iter(loader.next, None), None if wanted == "all" else wanted):
-            yield batch
+        return self.feed.held_out(batches)
 
     # ---- what it says
 
@@ -402,8 +364,8 @@ class Trainer:
             "schema": STATE_SCHEMA,
             "config": self.config.model_dump(mode="json"),
             "config_digest": self.config.digest(),
-            "cursor": self.cursor,
-            "epoch": self.epoch,
+            "cursor": self.feed.cursor,
+            "epoch": self.feed.epoch,
             "tokens_seen": self.tokens_seen,
         }
 
@@ -412,7 +374,7 @@ class Trainer:
 
         Returns its saved state, and why newer ones were passed over.
         """
-        self._session = self._loader = self._peeked = None  # one session in memory at a time
+        self._session = None  # one session in memory at a time
         session, text, notes = Session.load(
             str(folder), optim=core_optim(self.config.optim), threads=self.config.train.threads, dtype=self.dtype
         )
@@ -421,12 +383,9 @@ class Trainer:
         self._take_state(state)
         return state, notes
 
-    def use_held_out(self, folder: Path) -> None:
-        """Evaluate on another prepared folder."""
-        self.validation_folder, self._held_out = folder, None
-
     def _take_state(self, state: Mapping[str, Any]) -> None:
-        self.cursor, self.epoch, self.tokens_seen = state["cursor"], state["epoch"], state["tokens_seen"]
+        self.feed.seek(state["cursor"], state["epoch"])
+        self.tokens_seen = state["tokens_seen"]
         self._take_model()
 
     def _take_model(self) -> None:
@@ -436,7 +395,7 @@ class Trainer:
 
     def progress(self, seconds: float) -> Progress:
         """Where training is, after so many seconds of it."""
-        return Progress(self.session.step, self.epoch, seconds)
+        return Progress(self.session.step, self.feed.epoch, seconds)
 
 
 def read_state(folder: Path, text: str) -> dict[str, Any]:

@@ -200,7 +200,7 @@ class Training:
         """Row 0: what the untrained model does, and the first batch's gradient, which is then forgotten."""
         trainer = self.trainer
         started = time.perf_counter()
-        batch = trainer.peek()
+        batch = trainer.feed.peek()
         data_seconds = time.perf_counter() - started
         report = trainer.forward_backward(batch, accuracy=True)
         update = Update(

@@ -89,7 +89,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(config, tmp_path, stop_afte
     result = second.fit(callbacks=[watch])
     assert (result.reason, result.resumed_at, watch.updates) == ("finished", stop_after, 12)
     assert second.session.digest() == whole.session.digest()
-    assert second.cursor == whole.cursor
+    assert second.feed.cursor == whole.feed.cursor
     assert metric_rows(tmp_path / "run") == metric_rows(tmp_path / "whole")
 
 
@@ -348,7 +348,7 @@ def test_a_trainer_can_be_loaded_and_trained_on(config, tmp_path):
     loaded = Trainer.load(tmp_path / "run")
     assert loaded.session.digest() == trainer.session.digest()
     assert loaded.config == trainer.config
-    assert loaded.cursor == trainer.cursor
+    assert loaded.feed.cursor == trainer.feed.cursor
     assert loaded.evaluate().values == trainer.evaluate().values
     for _ in range(3):
         assert loaded.step().loss == trainer.step().loss

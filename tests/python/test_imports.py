@@ -15,14 +15,14 @@ LAYERS = [
     {"errors"},
     {"config", "svg"},
     {"early_stopping", "cadence", "metrics"},
-    {"evaluation", "callbacks", "checkpoints", "metrics_log", "dataset", "run"},
+    {"evaluation", "callbacks", "checkpoints", "metrics_log", "dataset", "feed", "run"},
     {"trainer", "training", "prepare", "baselines", "report", "page"},
     {"estimators", "parity", "compare"},
     {"cli"},
     {"train", "__main__"},
 ]
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
-CORE_USERS = {"errors", "checkpoints", "dataset", "run", "trainer", "prepare", "cli", "__init__", "parity"}
+CORE_USERS = {"errors", "checkpoints", "dataset", "feed", "run", "trainer", "prepare", "cli", "__init__", "parity"}
 ERRORS = {name for name in vars(ssm_hpn.errors) if name.endswith("Error")}
 
 

@@ -81,6 +81,7 @@ def _dispatch(words: list[str], prog: str) -> int:
         print(f"usage: {prog} COMMAND [OPTIONS]    ({prog} COMMAND --help tells its options)\n")
         for command in COMMANDS:
             print(f"  {command.name:<12} {command.help}")
+        print(f"\n{TRACEBACK} anywhere shows where an error came from.")
         return EXIT_DONE
     return _named(words[0]).load()(words[1:], f"{prog} {words[0]}")
 

@@ -1,0 +1,78 @@
+"""The batches of a trainer: training data one batch after the other from where it stopped, and the held-out ones."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ssm_hpn._core import Batch, Loader
+from ssm_hpn.config import Config, core_loader
+from ssm_hpn.errors import ConfigError, DataError, problem
+
+
+class _Read(NamedTuple):
+    """A batch, and where the data is after it."""
+
+    batch: Batch
+    cursor: str
+    epoch: float
+
+
+class Feed:
+    """Batches of the prepared folders of a configuration, opened when they are first asked for."""
+
+    def __init__(self, config: Config, train: Path | None, validation: Path | None) -> None:
+        self.train = train
+        self.validation = validation
+        self.cursor: str | None = None
+        """Where the training data goes on; None at its beginning."""
+        self.epoch = 0.0
+        """Passes over the training data so far, with fraction."""
+        self._config = config
+        self._loader: Loader | None = None
+        self._peeked: _Read | None = None
+        self._held_out: tuple[Loader, str] | None = None
+
+    def next(self) -> Batch:
+        """The next training batch."""
+        read = self._peeked or self._read()
+        self.cursor, self.epoch, self._peeked = read.cursor, read.epoch, None
+        return read.batch
+
+    def peek(self) -> Batch:
+        """The next training batch, which stays the next one."""
+        if self._peeked is None:
+            self._peeked = self._read()
+        return self._peeked.batch
+
+    def seek(self, cursor: str | None, epoch: float) -> None:
+        """Go on from another place."""
+        self.cursor, self.epoch = cursor, epoch
+        self._loader = self._peeked = None
+
+    def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
+        """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
+        if self._held_out is None:
+            if self.validation is None:
+                advice = "set data.validation, or hand batches to evaluate()"
+                raise ConfigError(problem("data.validation", "a prepared folder", "none", advice))
+            loader = Loader(core_loader(self._config, str(self.validation), evaluation=True))
+            self._held_out = loader, loader.cursor
+        loader, start = self._held_out
+        loader.seek(start)
+        wanted = batches or self._config.evaluation.batches
+        for batch, _ in islice(iter(loader.next, None), None if wanted == "all" else wanted):
+            yield batch
+
+    def _read(self) -> _Read:
+        if self._loader is None:
+            if self.train is None:
+                advice = "set data.train, or hand a batch to step()"
+                raise ConfigError(problem("data.train", "a prepared folder", "none", advice))
+            self._loader = Loader(core_loader(self._config, str(self.train)))
+            if self.cursor is not None:
+                self._loader.seek(self.cursor)
+        found = self._loader.next()
+        if found is None:
+            raise DataError(problem(self.train, "at least one batch", "none", "use more data or smaller batches"))
+        return _Read(*found, self._loader.epoch)
