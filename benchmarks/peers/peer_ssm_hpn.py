@@ -44,7 +44,7 @@ def run_one(peer, cfg):
     rss0 = rss_mb()
     trainer = Trainer(config)
     ts, warm, losses = time_steps(lambda: trainer.step(batch).loss)
-    report(peer, cfg, ts, warm, losses, trainer.n_parameters, rss0)
+    report(peer, cfg, ts, warm, losses, trainer.session.n_parameters, rss0)
 
 
 main(PEERS, run_one)
