@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::memory::Extents;
 use super::pass::{PassMemory, Shape, layout, targets};
 use super::stack::Model;
 use crate::blocks::residual::Numbers;
@@ -34,20 +35,20 @@ impl<T: Scalar> Model<T> {
     ) -> R {
         let shape = Shape::of(batch);
         let extents = self.extents(shape);
-        let elements =
-            padded(extents.fixed) + padded(extents.stream) + padded(extents.saved) + padded(extents.scratch);
+        let Extents { fixed, stream, saved_slice, scratch, .. } = extents;
+        let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
         let PassMemory { workspace, starts, chosen } = memory;
         let layout = layout(batch, starts);
         let mut carver = workspace.carve(elements);
         let inputs = carver.take(self.input_elements(shape.tokens()));
         let values = carver.take(self.target_elements(shape));
-        let x = carver.take(extents.stream);
-        let saved = carver.take(extents.saved);
+        let x = carver.take(stream);
+        let saved = carver.take(saved_slice);
         let scratch = carver.rest();
         let numbers = Numbers { data: params, table: self.table() };
         self.read_input(numbers, batch, inputs, x);
         for layer in &self.layers {
-            layer.forward_in_place(numbers, x, &layout, None, saved, scratch);
+            layer.forward_in_place(numbers, x, &layout, saved, scratch);
         }
         let mut head = self.head_parts(shape, scratch);
         self.features(numbers, batch, x, &mut head, chosen);

@@ -7,24 +7,14 @@
 //!
 //! No gradient goes below `lowest`, the first layer that has a trained tensor (0 if the input has one). From there on
 //! the input of every layer is kept; of the last `kept` layers also what their backward pass needs. The others repeat
-//! their forward pass into one buffer: the first kept layer's, which is not yet needed when they run forward, and no
-//! longer when the backward pass comes to them.
+//! their forward pass slice by slice into the buffer of the first kept layer, which is not yet needed when they run
+//! forward, and no longer when the backward pass comes to them; if none is kept, into one that holds a slice.
 
 #![forbid(unsafe_code)]
 
 use super::config::ActivationMemory;
+pub use crate::blocks::residual::Storage;
 use crate::blocks::workspace::padded;
-
-/// What is kept of one layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// Nothing: no gradient comes here.
-    Through,
-    /// Its input; the forward pass is repeated in the backward one.
-    Recompute,
-    /// Its input and everything that the block saves.
-    Keep,
-}
 
 /// How far down gradients go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +34,10 @@ pub struct Extents {
     pub fixed: usize,
     /// The residual stream of all tokens.
     pub stream: usize,
-    /// What the largest block saves.
+    /// What the largest block saves of all rows.
     pub saved: usize,
+    /// What it saves of one slice.
+    pub saved_slice: usize,
     /// The largest scratch of any part.
     pub scratch: usize,
 }
@@ -98,20 +90,20 @@ impl MemoryPlan {
         self.n_layers - self.depth.lowest + 1
     }
 
-    /// Buffers of saved activations.
-    pub fn saved(&self) -> usize {
-        self.kept.max(1)
+    /// Elements of all saved activations.
+    pub fn saved(&self, extents: &Extents) -> usize {
+        if self.kept == 0 { padded(extents.saved_slice) } else { self.kept * padded(extents.saved) }
     }
 
-    /// The buffer of a layer.
-    pub fn saved_index(&self, layer: usize) -> usize {
-        (layer + self.kept).saturating_sub(self.n_layers)
+    /// Where those of a layer lie.
+    pub fn saved_at(&self, extents: &Extents, layer: usize) -> usize {
+        (layer + self.kept).saturating_sub(self.n_layers) * padded(extents.saved)
     }
 
     /// Elements of the whole pass.
     pub fn elements(&self, extents: &Extents) -> usize {
         let streams = (self.streams() + usize::from(self.depth.below_head)) * padded(extents.stream);
-        padded(extents.fixed) + streams + self.saved() * padded(extents.saved) + padded(extents.scratch)
+        padded(extents.fixed) + streams + self.saved(extents) + padded(extents.scratch)
     }
 }
 
@@ -119,7 +111,7 @@ impl MemoryPlan {
 mod tests {
     use super::*;
 
-    const EXTENTS: Extents = Extents { fixed: 16, stream: 160, saved: 1600, scratch: 320 };
+    const EXTENTS: Extents = Extents { fixed: 16, stream: 160, saved: 1600, saved_slice: 400, scratch: 320 };
 
     fn depth(lowest: usize) -> Depth {
         Depth { lowest, input: false, below_head: true }
@@ -131,16 +123,16 @@ mod tests {
         let found: Vec<_> = (0..5).map(|layer| plan.storage(layer)).collect();
         let (recompute, keep) = (Storage::Recompute, Storage::Keep);
         assert_eq!(found, [Storage::Through, recompute, recompute, keep, keep]);
-        assert_eq!((plan.streams(), plan.saved()), (5, 2));
-        assert_eq!([0, 1, 2, 3, 4].map(|layer| plan.saved_index(layer)), [0, 0, 0, 0, 1]);
+        assert_eq!((plan.streams(), plan.saved(&EXTENTS)), (5, 3200));
+        assert_eq!([0, 1, 2, 3, 4].map(|layer| plan.saved_at(&EXTENTS, layer)), [0, 0, 0, 0, 1600]);
         assert_eq!(plan.elements(&EXTENTS), 16 + 6 * 160 + 2 * 1600 + 320);
         let least = MemoryPlan { kept: 0, ..plan };
-        assert_eq!((least.saved(), least.saved_index(4)), (1, 0));
+        assert_eq!((least.saved(&EXTENTS), least.saved_at(&EXTENTS, 4)), (400, 0));
     }
 
     #[test]
     fn auto_keeps_as_many_layers_as_fit() {
-        for limit in [0, 5000, 6000, 7000, 100_000] {
+        for limit in [0, 3000, 4500, 6000, 100_000] {
             let plan = |way| MemoryPlan::new(way, 4, depth(0), &EXTENTS, |elements| elements <= limit);
             let auto = plan(ActivationMemory::Auto);
             let more = MemoryPlan { kept: auto.kept + 1, ..auto };

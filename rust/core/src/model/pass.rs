@@ -13,7 +13,7 @@
 use super::config::{InputConfig, TargetConfig};
 use super::memory::{Extents, MemoryPlan, Storage};
 use super::stack::Model;
-use crate::blocks::residual::{Gradients, Numbers};
+use crate::blocks::residual::{Gradients, LayerSizes, Numbers};
 use crate::blocks::workspace::{Carver, Workspace, padded};
 use crate::data::{Batch, Input, Target};
 use crate::head::{Accuracy, HeadReport, Targets};
@@ -118,15 +118,19 @@ impl<T: Scalar> Model<T> {
     pub(super) fn extents(&self, shape: Shape) -> Extents {
         let d = self.config().d_model;
         let m = shape.tokens();
-        let blocks = self.layers.iter().map(|layer| layer.sizes(shape.rows, shape.length));
-        let (saved, scratch) = blocks
-            .fold((0, 0), |(saved, scratch), sizes| (sizes.saved.max(saved), sizes.scratch.max(scratch)));
+        let layers = self.layers.iter().map(|layer| layer.sizes(shape.rows, shape.length));
+        let LayerSizes { saved, saved_slice, scratch } =
+            layers.fold(LayerSizes::default(), |most, sizes| LayerSizes {
+                saved: most.saved.max(sizes.saved),
+                saved_slice: most.saved_slice.max(sizes.saved_slice),
+                scratch: most.scratch.max(sizes.scratch),
+            });
         let scratch = scratch.max(self.head_scratch(shape)).max(match self.config().input {
             InputConfig::Features { n_features } => embedding::features_backward_scratch(m, d, n_features),
             InputConfig::Tokens { .. } | InputConfig::Hidden {} => 0,
         });
         let fixed = padded(self.input_elements(m)) + padded(self.target_elements(shape));
-        Extents { fixed, stream: m * d, saved, scratch }
+        Extents { fixed, stream: m * d, saved, saved_slice, scratch }
     }
 
     /// Float inputs that are kept: those of the input map. Hidden inputs are the stream itself.
@@ -218,7 +222,7 @@ impl<T: Scalar> Model<T> {
             inputs: carver.take(self.input_elements(shape.tokens())),
             numbers: carver.take(self.target_elements(shape)),
             streams: carver.take(plan.streams() * stream),
-            saved: carver.take(plan.saved() * padded(extents.saved)),
+            saved: carver.take(plan.saved(extents)),
             gradient: carver.take(if plan.depth.below_head { extents.stream } else { 0 }),
             scratch: carver.rest(),
         }
@@ -258,14 +262,16 @@ impl<T: Scalar> Model<T> {
     ) {
         let stream = padded(extents.stream);
         for (i, layer) in self.layers.iter().enumerate() {
-            let saved = &mut parts.saved[plan.saved_index(i) * padded(extents.saved)..][..extents.saved];
-            if plan.storage(i) == Storage::Through {
+            let saved = &mut parts.saved[plan.saved_at(extents, i)..];
+            let storage = plan.storage(i);
+            if storage == Storage::Through {
                 let x = &mut parts.streams[..extents.stream];
-                layer.forward_in_place(numbers, x, layout, None, saved, parts.scratch);
+                layer.forward_in_place(numbers, x, layout, saved, parts.scratch);
             } else {
                 let (before, after) = parts.streams.split_at_mut((i - plan.depth.lowest + 1) * stream);
                 let x = &before[before.len() - stream..][..extents.stream];
-                layer.forward(numbers, x, layout, saved, parts.scratch, &mut after[..extents.stream]);
+                let y = &mut after[..extents.stream];
+                layer.forward(numbers, x, layout, storage, saved, parts.scratch, y);
             }
         }
     }
@@ -367,11 +373,9 @@ impl<T: Scalar> Model<T> {
     ) {
         for (i, layer) in self.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
             let x = &parts.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
-            let saved = &mut parts.saved[plan.saved_index(i) * padded(extents.saved)..][..extents.saved];
-            if plan.storage(i) == Storage::Recompute {
-                layer.recompute(numbers, x, layout, saved, parts.scratch);
-            }
-            layer.backward(numbers, x, layout, saved, parts.scratch, parts.gradient, gradients);
+            let saved = &mut parts.saved[plan.saved_at(extents, i)..];
+            let storage = plan.storage(i);
+            layer.backward(numbers, x, layout, storage, saved, parts.scratch, parts.gradient, gradients);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::head::Pooling;
 use crate::kernels::{Layout, norm};
 use crate::numeric::Scalar;
 
-/// Tokens of a prompt that are read at once.
+/// Tokens of a prompt, of all rows together, that are read at once.
 const PREFILL: usize = 1024;
 
 /// The state of rows that are read token by token.
@@ -41,7 +41,7 @@ impl<T: Scalar> Stream<T> {
         if rows == 0 || rows > 1 << 20 {
             return Err(Error::shape("rows of a stream", "1 to 1048576", rows));
         }
-        let sizes = model.layers.iter().map(|layer| layer.sizes(rows, 1).state);
+        let sizes = model.layers.iter().map(|layer| layer.whole_sizes(rows, 1).state);
         let state_len = sizes.max().unwrap_or(0);
         Ok(Self {
             rows,
@@ -86,8 +86,9 @@ impl<T: Scalar> Stream<T> {
         let width = input_width(model);
         let mut batch = Batch::whole(self.rows, length, input.clone(), Target::None);
         model.check(&batch)?;
-        for start in (0..length).step_by(PREFILL) {
-            batch.length = PREFILL.min(length - start);
+        let piece = (PREFILL / self.rows).max(1);
+        for start in (0..length).step_by(piece) {
+            batch.length = piece.min(length - start);
             batch.input = columns(input, self.rows, width, start..start + batch.length, length);
             self.read_part(model, params, &batch);
         }
@@ -107,7 +108,7 @@ impl<T: Scalar> Stream<T> {
     /// Reads some tokens of every row into the states and the pooled features.
     fn read_part(&mut self, model: &Model<T>, params: &[T], batch: &Batch) {
         let (m, d) = (batch.rows * batch.length, model.config().d_model);
-        let sizes = model.layers.iter().map(|layer| layer.sizes(batch.rows, batch.length));
+        let sizes = model.layers.iter().map(|layer| layer.whole_sizes(batch.rows, batch.length));
         let (saved, scratch) =
             sizes.fold((0, 0), |(saved, scratch), s| (s.saved.max(saved), s.scratch.max(scratch)));
         let inputs = if batch_is_mapped(model) { m * input_width(model) } else { 0 };
@@ -120,11 +121,11 @@ impl<T: Scalar> Stream<T> {
         let layout = Layout::whole(batch.rows, batch.length);
         let states = self.states.chunks_exact_mut(self.state_len.max(1));
         for (layer, state) in model.layers.iter().zip(states) {
-            let state = &mut state[..layer.sizes(batch.rows, 1).state];
+            let state = &mut state[..layer.whole_sizes(batch.rows, 1).state];
             if batch.length == 1 {
                 layer.step(numbers, x, state, scratch);
             } else {
-                layer.forward_in_place(numbers, x, &layout, Some(state), saved, scratch);
+                layer.forward_from(numbers, x, &layout, state, saved, scratch);
             }
         }
         let dims = norm::Dims { tokens: m, channels: d, eps: model.config().norm_eps };
