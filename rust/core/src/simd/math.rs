@@ -68,6 +68,9 @@ fn estrin<V: Vector, const N: usize>(v: V, x: V::V, c: [f64; N]) -> V::V {
 
 /// 2^(r + n) for r in [-½, ½] and t = n + 1.5·2^23: a degree-5 minimax polynomial of 2^r that is exactly 1 at 0 (a state
 /// that hardly decays must not grow), and n added to the exponent bits.
+///
+/// Tried and left out: 32 powers in two AVX-512 registers and a quadratic between them, 6 % of a forward scan and 3 % of a
+/// backward one for fifty lines of one processor's own.
 #[inline(always)]
 fn exp2_split<V: Vector>(v: V, r: V::V, t: V::V) -> V::V {
     let p = horner(
