@@ -144,8 +144,8 @@ def main() -> None:
     text = [
         "# Scaling",
         "",
-        f"{about['date']}, {about['processor']}, {about['simd']}; `python benchmarks/scaling.py`, {rounds} rounds, medians.",
-        f"A step is forward, backward, clipping and AdamW through `Trainer.step()`; {cores} threads; tied head over 256.",
+        f"{about['date']}, {about['processor']}, {about['simd']}; `python benchmarks/scaling.py`, medians of {rounds}.",
+        f"A step (forward, backward, clip, AdamW) is one `Trainer.step()`; {cores} threads; tied head over 256.",
         "Base: "
         + ", ".join(f"{key} {value}" for key, value in BASE.items())
         + ". Memory is what the steps add to the process.",
