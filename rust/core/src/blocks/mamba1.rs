@@ -1,4 +1,4 @@
-//! The Mamba-1 block (MATH 1), forward, backward and one token at a time.
+//! The Mamba-1 block (docs/mathematics.md, 1), forward, backward and one token at a time.
 //!
 //! M = B·T tokens, D width, I = expand·D channels, N states, K taps, R rank of the step size.
 //!

@@ -1,4 +1,4 @@
-//! Growing: new layers between old ones, without changing what the model computes (MATH 6).
+//! Growing: new layers between old ones, without changing what the model computes (docs/mathematics.md, 4).
 //!
 //! A new layer is an ordinary initialised one whose closing product is zero: it adds nothing, its other tensors are not
 //! zero, and so it learns. Everything here is a function of (old table, old buffers, plan): parameters, gradients, moments

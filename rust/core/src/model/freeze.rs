@@ -1,4 +1,4 @@
-//! Freezing: which tensors are no longer trained (MATH 6).
+//! Freezing: which tensors are no longer trained (docs/mathematics.md, 4).
 //!
 //! A frozen tensor gets no gradient work beyond what passes through it, no decay and no moment, and stays the same to the
 //! bit. A specification stands alone: it replaces the one before, and what it does not name is trained again.

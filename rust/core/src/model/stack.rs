@@ -24,7 +24,7 @@ use crate::head::prototypes::largest_cosine;
 use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Groups, Init, ParamSpec, Params, Slot, Table};
 
-/// Standard deviation of a new embedding (MATH 1).
+/// Standard deviation of a new embedding (docs/mathematics.md, 1).
 const EMBEDDING_STD: f64 = 0.02;
 
 /// A model: its parts and where their parameters lie. The numbers themselves are in buffers of the caller.

@@ -34,7 +34,7 @@ impl PartialEq for Maker {
     }
 }
 
-/// Distribution of a tensor's first values (MATH 1).
+/// Distribution of a tensor's first values (docs/mathematics.md, 1).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Init {
     /// 0.

@@ -32,7 +32,7 @@ pub struct ParamSpec {
     pub id: String,
     /// Shape, slowest axis first.
     pub shape: Vec<usize>,
-    /// Whether weight decay applies (MATH: never to A_log, D, biases, norms, embeddings, prototypes).
+    /// Whether weight decay applies (never to A_log, D, biases, norms, embeddings, prototypes).
     pub decay: bool,
     /// Whether it is ever trained: prototypes that are fixed are not.
     pub trained: bool,

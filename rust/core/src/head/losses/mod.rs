@@ -1,4 +1,4 @@
-//! Losses on the hypersphere, each with its gradient beside it (MATH 4).
+//! Losses on the hypersphere, each with its gradient beside it (docs/mathematics.md, 2).
 //!
 //! z `[n, Q]` are the projected features, ẑ = z/max(‖z‖, 1e-8), p_k the unit prototypes. Every loss takes z, overwrites
 //! it with g_z, the gradient of the SUM of the losses; a row whose class is negative has loss 0 and gradient 0. The
