@@ -175,7 +175,7 @@ def test_the_data_fills_in_what_is_open():
         ({"model": {"input": {"n_features": 4}}}, SENSORS, ["model.input.n_features", "6", "4"]),
         ({"model": {"input": {"kind": "tokens"}}}, SENSORS, ["model.input.kind", "features"]),
         ({"model": {"head": {"n_classes": 3}}}, SENSORS, ["model.head.n_classes", "at least 4", "3"]),
-        ({"optim": {"schedule": {"warmup": 1900}}}, BYTES, ["optim.schedule.warmup", "at most total = 1500", "1900"]),
+        ({"optim": {"schedule": {"warmup": 3900}}}, BYTES, ["optim.schedule.warmup", "at most total = 3000", "3900"]),
         ({"data": {"digest": "c" * 64}}, BYTES, ["data.digest", "cccccccccccc", "aaaaaaaaaaaa"]),
     ],
 )
