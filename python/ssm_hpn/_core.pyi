@@ -197,6 +197,14 @@ class ParameterRow(TypedDict):
     trainable: bool
     group: str
 
+@type_check_only
+class PhaseRow(TypedDict):
+    """What was measured of one phase: entries, time without the phases inside it, operations of its products."""
+
+    calls: int
+    seconds: float
+    flops: int
+
 @final
 class FlatGuard:
     """The buffers themselves, as writable 1-d views, while the block is open. Step, expand and load are locked out.
@@ -311,6 +319,12 @@ class Session:
         """Lend out the buffers for the length of a with block."""
     def predicted_peak_bytes(self, rows: int, length: int) -> int:
         """Memory of one training step on batches of this size, everything of ours included."""
+    def profile_start(self) -> None:
+        """Time gradients and updates by phase from now on; no bit of them changes."""
+    def profile_take(self) -> dict[str, PhaseRow]:
+        """What was measured since `profile_start`, by the name of the phase, and stop."""
+    def product_peak(self) -> tuple[float, int]:
+        """Operations per second of a product of square matrices on all threads, best of some; and their side."""
     def digest(self) -> str:
         """Digest of all parameters: equal if and only if every bit is."""
     @property

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.errors import ConfigError
+from ssm_hpn.profiling import profile
 from support import sensor_file, text_data
 
 SMALL = [
@@ -269,6 +272,24 @@ def test_a_dry_run_leaves_nothing_behind(here, capsys):
     assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
     assert "loaded again to the same bits" in capsys.readouterr().out
     assert sorted(path.name for path in here.iterdir()) == before
+
+
+def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, monkeypatch):
+    data = text_data(here, documents=12)
+    before = sorted(path.name for path in here.iterdir())
+    monkeypatch.setattr("ssm_hpn.cli.train.profile", partial(profile, warm_up=1, updates=3))
+    assert train("--data", str(data.folder), *SMALL, "--profile") == 0
+    printed = capsys.readouterr().out
+    rows = dict(re.findall(r"^  (\w[\w ]*?) +([\d.]+)  +[\d.]+%", printed, re.MULTILINE))
+    phases = ["embedding", "products", "conv", "scan", "norm", "head", "optimiser", "data wait", "other"]
+    assert list(rows) == [*phases, "total"]
+    assert sum(float(rows[name]) for name in phases) == pytest.approx(float(rows["total"]), abs=0.1)
+    assert re.search(r"3 updates, [\d,]+ tokens/s", printed)
+    assert re.search(r"^  products .* [\d.]+ +\d+%$", printed, re.MULTILINE), printed
+    assert "GFLOP/s, measured in this run: the best product of 768 x 768 x 768" in printed
+    assert sorted(path.name for path in here.iterdir()) == before
+    with pytest.raises(ConfigError, match="at most one of --dry-run and --profile"):
+        parse_train(["--profile", "--dry-run"], "train")
 
 
 def test_docs_are_made_from_the_code(capsys):

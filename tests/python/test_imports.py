@@ -16,7 +16,7 @@ LAYERS = [
     {"config", "svg"},
     {"early_stopping", "cadence", "metrics"},
     {"evaluation", "callbacks", "checkpoints", "metrics_log", "dataset", "feed", "run"},
-    {"trainer", "training", "prepare", "baselines", "report", "page"},
+    {"trainer", "training", "prepare", "baselines", "report", "page", "profiling"},
     {"estimators", "parity", "compare"},
     {"cli"},
     {"train", "__main__"},

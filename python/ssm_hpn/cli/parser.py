@@ -52,6 +52,9 @@ class _TrainSettings(Config, BaseSettings):
     dry_run: CliImplicitFlag[bool] = Field(
         default=False, description="train, evaluate, save and reload one step, then say that all works"
     )
+    profile: CliImplicitFlag[bool] = Field(
+        default=False, description="train some updates and say where their time goes; no run is written"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +63,24 @@ class TrainRequest:
 
     config: Config
     resume: str
-    dry_run: bool
+    dry_run: bool = False
+    profile: bool = False
 
 
 def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
     """The configuration from TOML file and options; unknown names and bad values are one-line errors."""
     given: dict[str, Any] = _train_source(prog, [_shorthand(argument) for argument in arguments])()
-    path, resume, dry_run = (given.pop(name, None) for name in ("config", "resume", "dry_run"))
+    path, resume = given.pop("config", None), given.pop("resume", None)
+    dry_run, profile = (given.pop(name, None) in (True, "true", "True") for name in ("dry_run", "profile"))
+    if dry_run and profile:
+        advice = "ask for one after the other"
+        raise ConfigError(problem(prog, "at most one of --dry-run and --profile", "both", advice))
     settings: dict[str, Any] = {}
     if path is not None:
         settings = read_toml(path)
         parse(settings, source=path)
     config = parse(merge(settings, given))
-    return TrainRequest(config, resume or "auto", dry_run in (True, "true", "True"))
+    return TrainRequest(config, resume or "auto", dry_run=dry_run, profile=profile)
 
 
 def _shorthand(argument: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssm_hpn._core import simd
-from ssm_hpn.cli.console import console, duration, shown_path, size
+from ssm_hpn.cli.console import console, duration, shown_path, size, table
 from ssm_hpn.cli.data import with_prepared_data
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
@@ -15,6 +15,7 @@ from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, problem
+from ssm_hpn.profiling import profile
 from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     trainer = Trainer(with_prepared_data(request.config, screen))
     if request.dry_run:
         return _dry_run(trainer, screen)
+    if request.profile:
+        return _profile(trainer, screen)
     progress = ProgressDisplay(screen)
     try:
         with graceful_stop(trainer.request_stop):
@@ -97,4 +100,24 @@ def _dry_run(trainer: Trainer, screen: "Console") -> int:
             f"dry run    one update trained, evaluated, saved and loaded again to the same bits "
             f"({duration(result.seconds)}); nothing is left behind"
         )
+    return EXIT_DONE
+
+
+def _profile(trainer: Trainer, screen: "Console") -> int:
+    """Say where the time of an update goes; nothing is written."""
+    _introduce(trainer, screen)
+    found = profile(trainer)
+    rows = []
+    for phase in found.phases:
+        speed = phase.flops_per_second
+        products = (f"{speed / 1e9:.1f}", f"{speed / found.peak:.0%}") if speed is not None else ("", "")
+        rows.append((phase.name, f"{1e3 * phase.seconds:.2f}", f"{phase.share:.1%}", *products))
+    rows.append(("total", f"{1e3 * found.seconds:.2f}", "100.0%", "", ""))
+    title = f"profile    {found.updates} updates, {found.tokens_per_second:,.0f} tokens/s\n"
+    screen.print(table(("phase", "ms/update", "share", "GFLOP/s", "of peak"), rows, title=title), markup=False)
+    shape = " x ".join([str(found.peak_side)] * 3)
+    screen.print(
+        f"\n  peak: {found.peak / 1e9:.1f} GFLOP/s, measured in this run: the best product of {shape} on all threads"
+        "\n  products are those of the layers; embedding and head have their own with them"
+    )
     return EXIT_DONE

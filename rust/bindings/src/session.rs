@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyList};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
-use ssm_hpn::session::{ApplyReport, EvalReport, Sampling, Session, StepReport};
+use ssm_hpn::session::{ApplyReport, EvalReport, PEAK_SIDE, Sampling, Session, StepReport};
 use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
 
 use crate::arrays::to_array;
@@ -236,6 +236,28 @@ impl PySession {
 
     fn digest(&self, py: Python<'_>) -> PyResult<String> {
         enter(py, || Ok(either!(&self.numbers, s => s.digest())))
+    }
+
+    fn profile_start(&mut self) {
+        either!(&mut self.numbers, s => s.profile_start());
+    }
+
+    fn profile_take<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let profile = either!(&mut self.numbers, s => s.profile_take());
+        let rows = PyDict::new(py);
+        for (phase, measured) in profile.rows() {
+            let row = PyDict::new(py);
+            row.set_item("calls", measured.calls)?;
+            row.set_item("seconds", measured.time.as_secs_f64())?;
+            row.set_item("flops", measured.flops)?;
+            rows.set_item(phase.name(), row)?;
+        }
+        Ok(rows)
+    }
+
+    fn product_peak(&self, py: Python<'_>) -> PyResult<(f64, usize)> {
+        let peak = enter(py, || either!(&self.numbers, s => s.product_peak()))?;
+        Ok((peak, PEAK_SIDE))
     }
 
     #[getter]

@@ -26,13 +26,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::timed::{linear, linear_dw, linear_dx, linear_step};
 use super::workspace::{Carver, Part, padded};
 use super::{Block, Sizes};
 use crate::error::{Error, Result};
-use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx, linear_step};
+use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
+use crate::profile::{Phase, phase};
 
 /// Settings of a Mamba-1 block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,7 +197,7 @@ impl Mamba1 {
         );
         let inputs = self.conv_inputs(params, saved.xz);
         let conv_state = state.as_mut().map(|(state, _)| &mut **state);
-        conv1d::forward(&conv, &inputs, conv_state, saved.u);
+        phase(Phase::Conv, || conv1d::forward(&conv, &inputs, conv_state, saved.u));
         product(
             MatRef::new(saved.u, m, i),
             MatRef::new(params.get(tensor::X_PROJ), self.projected(), i),
@@ -209,7 +211,7 @@ impl Mamba1 {
             Accumulate::Overwrite,
         );
         let inputs = self.scan_inputs(params, saved.u, saved.delta, saved.xz, saved.projected);
-        match state {
+        phase(Phase::Scan, || match state {
             Some((_, state)) if layout.length == 1 => {
                 selective_scan::step(&scan, &inputs, state, scratch, saved.v);
             }
@@ -217,7 +219,7 @@ impl Mamba1 {
                 let state = state.map(|(_, state)| state);
                 selective_scan::forward(&scan, &inputs, state, saved.states, scratch, saved.v);
             }
-        }
+        });
     }
 
     fn conv_inputs<'a, T: Scalar>(&self, params: &Params<'a, T>, xz: &'a [T]) -> conv1d::Inputs<'a, T> {
@@ -365,7 +367,8 @@ impl<T: Scalar> Block<T> for Mamba1 {
             ddelta_bias,
             dfirst: None,
         };
-        selective_scan::backward(&self.scan(*layout), &inputs, saved.states, dv, None, scratch, gradients);
+        let (scan, kept) = (self.scan(*layout), saved.states);
+        phase(Phase::Scan, || selective_scan::backward(&scan, &inputs, kept, dv, None, scratch, gradients));
 
         // delta = dt_proj·dt
         let ddelta = MatRef::new(ddelta, m, i);
@@ -383,7 +386,8 @@ impl<T: Scalar> Block<T> for Mamba1 {
         // u = silu(conv(x))
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let gradients = conv1d::Gradients { dx: ColumnsMut::new(dxz, 0, 2 * i), dweight, dbias };
-        conv1d::backward(&self.conv(*layout), &self.conv_inputs(params, saved.xz), du, scratch, gradients);
+        let (conv, inputs) = (self.conv(*layout), self.conv_inputs(params, saved.xz));
+        phase(Phase::Conv, || conv1d::backward(&conv, &inputs, du, scratch, gradients));
 
         // [x, z] = in_proj·n
         let dxz = MatRef::new(dxz, m, 2 * i);

@@ -7,6 +7,7 @@
 
 pub mod mamba1;
 pub mod residual;
+mod timed;
 pub mod workspace;
 
 pub use mamba1::{Mamba1, Mamba1Config};

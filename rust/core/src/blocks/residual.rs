@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Group, Init, ParamSpec, Params, Slot, Table};
+use crate::profile::{Phase, phase};
 
 /// Where a layer's parameters are.
 #[derive(Clone, Copy, Debug)]
@@ -255,7 +256,10 @@ impl<T: Scalar> Residual<T> {
         self.block.backward(&params, n, layout, saved, stream, rest, dn, &mut mixer);
         let mut norm = Grads::new(gradients.data, table, &self.slots[..1], gradients.trainable);
         let (dims, weight) = (self.dims(layout.tokens()), self.norm_weight(numbers));
-        norm::backward(dims, x, weight, r, dn, stream, Accumulate::Add, norm.get(0), rest);
+        let dweight = norm.get(0);
+        phase(Phase::Norm, || {
+            norm::backward(dims, x, weight, r, dn, stream, Accumulate::Add, dweight, rest);
+        });
     }
 
     /// x += block(norm(x)) for one token per row.
@@ -278,7 +282,9 @@ impl<T: Scalar> Residual<T> {
     }
 
     fn normalise(&self, numbers: Numbers<T>, x: &[T], parts: &mut Parts<T>) {
-        norm::forward(self.dims(parts.r.len()), x, self.norm_weight(numbers), parts.n, parts.r);
+        phase(Phase::Norm, || {
+            norm::forward(self.dims(parts.r.len()), x, self.norm_weight(numbers), parts.n, parts.r);
+        });
     }
 
     fn carve<'a>(&self, tokens: usize, scratch: &'a mut [T]) -> Parts<'a, T> {

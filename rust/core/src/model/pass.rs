@@ -20,6 +20,7 @@ use crate::head::{Accuracy, HeadReport, Targets};
 use crate::kernels::{Accumulate, Layout, embedding, matmul::MatRef, norm};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Grads, Groups};
+use crate::profile::{Phase, phase};
 
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]
@@ -198,14 +199,15 @@ impl<T: Scalar> Model<T> {
         let layout = layout(batch, starts);
         let mut parts = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents)));
         let numbers = Numbers { data: params, table: self.table() };
-        self.read_input(numbers, batch, parts.inputs, &mut parts.streams[..extents.stream]);
+        let x = &mut parts.streams[..extents.stream];
+        phase(Phase::Embedding, || self.read_input(numbers, batch, parts.inputs, x));
         self.layers_forward(numbers, &layout, &plan, &extents, &mut parts);
         let mut gradients = Gradients { data: grads.as_mut_slice(), trainable: &groups.trainable };
         let report =
             self.head_pass(numbers, batch, accuracy, &plan, &extents, &mut parts, chosen, &mut gradients);
         if plan.depth.below_head && report.count > 0 {
             self.layers_backward(numbers, &layout, &plan, &extents, &mut parts, &mut gradients);
-            self.input_backward(batch, &mut parts, &mut gradients);
+            phase(Phase::Embedding, || self.input_backward(batch, &mut parts, &mut gradients));
         }
         report
     }
@@ -304,19 +306,17 @@ impl<T: Scalar> Model<T> {
         };
         let params = self.params(numbers.data, &self.head_slots);
         let mut dparams = Grads::new(gradients.data, numbers.table, &self.head_slots, gradients.trainable);
-        let report = self.head.forward_backward(
-            &params,
-            features,
-            targets,
-            accuracy,
-            head.rest,
-            below.then_some(d_features),
-            dparams.any_trainable().then_some(&mut dparams),
-        );
+        let d_features = below.then_some(d_features);
+        let dparams = dparams.any_trainable().then_some(&mut dparams);
+        let report = phase(Phase::Head, || {
+            self.head.forward_backward(&params, features, targets, accuracy, head.rest, d_features, dparams)
+        });
         if below && report.count > 0 {
             let (length, width) = (batch.length, self.config().d_model);
             if let Some(pooling) = pooling {
-                pooling.backward(head.d_pooled, length, width, &batch.segments, chosen, head.d_hidden);
+                phase(Phase::Head, || {
+                    pooling.backward(head.d_pooled, length, width, &batch.segments, chosen, head.d_hidden);
+                });
             }
             let slots = [self.norm_f];
             let mut dnorm = Grads::new(gradients.data, numbers.table, &slots, gradients.trainable);
@@ -324,7 +324,9 @@ impl<T: Scalar> Model<T> {
             let weight = self.params(numbers.data, &slots).get(0);
             let overwrite = Accumulate::Overwrite;
             let (r, dy, dx) = (&*head.r, &*head.d_hidden, &mut *parts.gradient);
-            norm::backward(dims, x, weight, r, dy, dx, overwrite, dnorm.get(0), head.rest);
+            phase(Phase::Norm, || {
+                norm::backward(dims, x, weight, r, dy, dx, overwrite, dnorm.get(0), head.rest);
+            });
         }
         report
     }
@@ -340,11 +342,14 @@ impl<T: Scalar> Model<T> {
     ) {
         let slots = [self.norm_f];
         let weight = self.params(numbers.data, &slots).get(0);
-        norm::forward(self.final_norm(head.r.len()), x, weight, head.hidden, head.r);
+        let dims = self.final_norm(head.r.len());
+        phase(Phase::Norm, || norm::forward(dims, x, weight, head.hidden, head.r));
         if let Some(pooling) = self.config().target.pooling() {
             let width = self.config().d_model;
             chosen.resize(pooling.chosen(batch.segments.len(), width), 0);
-            pooling.forward(head.hidden, batch.length, width, &batch.segments, chosen, head.pooled);
+            phase(Phase::Head, || {
+                pooling.forward(head.hidden, batch.length, width, &batch.segments, chosen, head.pooled);
+            });
         }
     }
 

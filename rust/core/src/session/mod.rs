@@ -14,11 +14,13 @@
 mod grow;
 mod infer;
 mod parameters;
+mod profile;
 mod report;
 mod save;
 
 pub use infer::Sampling;
 pub use parameters::ParameterRow;
+pub use profile::PEAK_SIDE;
 pub use report::{ApplyReport, EvalReport, StepReport};
 pub use save::Restored;
 
@@ -31,6 +33,7 @@ use crate::numeric::Scalar;
 use crate::optim::{AdamW, Gradients, OptimConfig};
 use crate::parallel::Threads;
 use crate::params::{Arena, Groups};
+use crate::profile::{Phase, Profile, phase, recorded};
 
 /// Losses behind the gradients that wait for an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -63,6 +66,8 @@ pub struct Session<T: Scalar> {
     cosine: Cosine,
     /// Whether the flat buffers are lent out.
     lent: bool,
+    /// Where the time goes, while somebody asks.
+    profile: Option<Profile>,
 }
 
 impl<T: Scalar> std::fmt::Debug for Session<T> {
@@ -101,6 +106,7 @@ impl<T: Scalar> Session<T> {
             pending: Pending::default(),
             cosine: Cosine::Changed,
             lent: false,
+            profile: None,
             model,
             params,
             groups,
@@ -113,9 +119,12 @@ impl<T: Scalar> Session<T> {
     pub fn forward_backward(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
         self.check_free("run a batch")?;
         self.model.check(batch)?;
-        let Self { model, params, grads, groups, memory, threads, .. } = self;
-        let sums =
-            threads.install(|| model.train(params.as_slice(), grads, groups, batch, accuracy, memory))?;
+        let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
+        let sums = threads.install(|| {
+            recorded(profile.as_mut(), || {
+                model.train(params.as_slice(), grads, groups, batch, accuracy, memory)
+            })
+        })?;
         self.pending.micro_batches += 1;
         self.pending.loss += sums.loss;
         self.pending.count += sums.count;
@@ -135,10 +144,10 @@ impl<T: Scalar> Session<T> {
         if pending.count == 0 {
             return Ok(self.idle_report());
         }
-        let Self { model, params, grads, optimizer, threads, .. } = self;
+        let Self { model, params, grads, optimizer, threads, profile, .. } = self;
         let sums = (pending.loss, pending.count);
-        let update =
-            threads.install(|| optimizer.apply(model.table(), params, grads, sums, Gradients::Clear))??;
+        let update = || optimizer.apply(model.table(), params, grads, sums, Gradients::Clear);
+        let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)))??;
         if self.prototypes_are_trained() {
             self.cosine = Cosine::Changed;
         }

@@ -1,0 +1,212 @@
+//! Where the time of a training step goes: a stopwatch with one dial per phase.
+//!
+//! [`recorded`] opens a profile on the calling thread; [`phase`] and [`product`] under it add what they took, less what
+//! phases inside them took, and everything outside of them is [`Phase::Other`]:
+//!
+//! ```text
+//! time(phase) = Σ_calls (leave − enter − time of the phases inside)        Σ_phases time(phase) = time of `recorded`
+//! ```
+//!
+//! Only the thread that opened the profile has the stopwatch. It waits for the tasks that it shares out, so its time is
+//! that of the wall clock. Without an open profile a phase costs one look at a thread-local variable; nothing is
+//! allocated either way.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+/// A part of the work of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Input map or lookup, and its gradient.
+    Embedding,
+    /// Matrix products of the layers.
+    Products,
+    /// Convolutions with their activation.
+    Conv,
+    /// Selective scans with skip and gate.
+    Scan,
+    /// Norms of the layers and the final one.
+    Norm,
+    /// Pooling, head and loss, with their own products.
+    Head,
+    /// Guard, clipping and update.
+    Optimiser,
+    /// What belongs to none of them.
+    Other,
+}
+
+impl Phase {
+    /// All phases, in the order of the table.
+    pub const ALL: [Self; 8] = [
+        Self::Embedding,
+        Self::Products,
+        Self::Conv,
+        Self::Scan,
+        Self::Norm,
+        Self::Head,
+        Self::Optimiser,
+        Self::Other,
+    ];
+
+    /// What people read.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::Products => "products",
+            Self::Conv => "conv",
+            Self::Scan => "scan",
+            Self::Norm => "norm",
+            Self::Head => "head",
+            Self::Optimiser => "optimiser",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What was measured of one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// How often it was entered.
+    pub calls: u64,
+    /// Time in it, without the phases inside it.
+    pub time: Duration,
+    /// Floating point operations of its products.
+    pub flops: u64,
+}
+
+/// What was measured of every phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    rows: [Measured; Phase::ALL.len()],
+}
+
+impl Profile {
+    /// One phase.
+    pub fn get(&self, phase: Phase) -> Measured {
+        self.rows[phase as usize]
+    }
+
+    /// Every phase, in the order of the table.
+    pub fn rows(&self) -> impl Iterator<Item = (Phase, Measured)> {
+        Phase::ALL.into_iter().map(|phase| (phase, self.get(phase)))
+    }
+
+    /// Time of all phases.
+    pub fn total(&self) -> Duration {
+        self.rows.iter().map(|row| row.time).sum()
+    }
+}
+
+/// A profile that is being written.
+#[derive(Clone, Copy)]
+struct Recorder {
+    profile: Profile,
+    /// Time of the finished phases inside the one that is open.
+    inside: Duration,
+}
+
+thread_local! {
+    static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` and adds what its phases took to the profile, if there is one.
+pub fn recorded<R>(profile: Option<&mut Profile>, work: impl FnOnce() -> R) -> R {
+    // A thread that waits for tasks may be given another pass meanwhile: that one writes to its own profile.
+    let recorder = profile.as_deref().map(|&profile| Recorder { profile, inside: Duration::ZERO });
+    let outer = RECORDER.replace(recorder);
+    let result = phase(Phase::Other, work);
+    if let (Some(profile), Some(recorder)) = (profile, RECORDER.replace(outer)) {
+        *profile = recorder.profile;
+    }
+    result
+}
+
+/// Runs `work` as a part of `phase`.
+#[inline]
+pub fn phase<R>(phase: Phase, work: impl FnOnce() -> R) -> R {
+    measured(phase, 0, work)
+}
+
+/// Runs `work`, a product of an M x K and a K x N matrix: 2·M·N·K operations.
+#[inline]
+pub fn product<R>([m, n, k]: [usize; 3], work: impl FnOnce() -> R) -> R {
+    measured(Phase::Products, 2 * (m * n * k) as u64, work)
+}
+
+#[inline]
+fn measured<R>(phase: Phase, flops: u64, work: impl FnOnce() -> R) -> R {
+    if RECORDER.with_borrow(Option::is_none) {
+        return work();
+    }
+    let before = with_recorder(|recorder| std::mem::take(&mut recorder.inside));
+    let entered = Instant::now();
+    let result = work();
+    let time = entered.elapsed();
+    with_recorder(|recorder| {
+        let row = &mut recorder.profile.rows[phase as usize];
+        row.calls += 1;
+        row.time += time.saturating_sub(recorder.inside);
+        row.flops += flops;
+        recorder.inside = before.unwrap_or_default() + time;
+    });
+    result
+}
+
+fn with_recorder<R>(use_it: impl FnOnce(&mut Recorder) -> R) -> Option<R> {
+    RECORDER.with_borrow_mut(|recorder| recorder.as_mut().map(use_it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::sleep;
+
+    const NAP: Duration = Duration::from_millis(4);
+
+    #[test]
+    fn a_phase_is_told_without_the_phases_inside_it() {
+        let mut profile = Profile::default();
+        let began = Instant::now();
+        let answer = recorded(Some(&mut profile), || {
+            phase(Phase::Head, || {
+                sleep(NAP);
+                product([2, 3, 5], || sleep(4 * NAP));
+                product([7, 1, 1], || 42)
+            })
+        });
+        let wall = began.elapsed();
+        assert_eq!(answer, 42);
+        let (head, products) = (profile.get(Phase::Head), profile.get(Phase::Products));
+        assert_eq!((head.calls, products.calls, profile.get(Phase::Other).calls), (1, 2, 1));
+        assert_eq!((head.flops, products.flops), (0, 60 + 14));
+        assert!(products.time >= 4 * NAP && head.time >= NAP, "{profile:?}");
+        assert!(head.time + products.time <= profile.total() && profile.total() <= wall, "{profile:?}");
+    }
+
+    #[test]
+    fn nothing_is_measured_outside_and_another_pass_writes_to_its_own_profile() {
+        assert_eq!(phase(Phase::Scan, || 1), 1);
+        let (mut outer, mut inner) = (Profile::default(), Profile::default());
+        recorded(Some(&mut outer), || {
+            recorded(Some(&mut inner), || phase(Phase::Norm, || ()));
+            recorded(None, || phase(Phase::Conv, || ()));
+            phase(Phase::Scan, || ());
+        });
+        phase(Phase::Scan, || ());
+        let calls = |profile: &Profile| profile.rows().map(|(_, row)| row.calls).collect::<Vec<_>>();
+        assert_eq!(calls(&outer), [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(calls(&inner), [0, 0, 0, 0, 1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_profile_goes_on_from_pass_to_pass() {
+        let mut profile = Profile::default();
+        for _ in 0..3 {
+            recorded(Some(&mut profile), || product([1, 1, 1], || ()));
+        }
+        assert_eq!((profile.get(Phase::Products).calls, profile.get(Phase::Products).flops), (3, 6));
+        assert!(Phase::ALL.iter().enumerate().all(|(i, phase)| *phase as usize == i));
+    }
+}

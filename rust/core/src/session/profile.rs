@@ -1,0 +1,50 @@
+//! Where the time of the session's steps goes, and what its machine could do at the most.
+
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::error::Result;
+use crate::kernels::Accumulate;
+use crate::kernels::matmul::{MatMut, MatRef, linear};
+use crate::numeric::Scalar;
+use crate::profile::Profile;
+
+/// Side of the product that [`Session::product_peak`] measures.
+pub const PEAK_SIDE: usize = 768;
+/// It is repeated for at least so long, and so often.
+const PEAK_TIME: Duration = Duration::from_millis(300);
+const PEAK_REPEATS: usize = 5;
+
+impl<T: Scalar> Session<T> {
+    /// From now on gradients and updates are timed by phase, which changes no bit of them. What was measured before is
+    /// forgotten.
+    pub fn profile_start(&mut self) {
+        self.profile = Some(Profile::default());
+    }
+
+    /// What was measured since [`Session::profile_start`], and no more is; empty if that was never called.
+    pub fn profile_take(&mut self) -> Profile {
+        self.profile.take().unwrap_or_default()
+    }
+
+    /// Floating point operations per second of this crate's own product y = x·wᵀ of square matrices of [`PEAK_SIDE`] on
+    /// the session's threads, the best of some.
+    pub fn product_peak(&self) -> Result<f64> {
+        let n = PEAK_SIDE;
+        let ones = vec![T::ONE; n * n];
+        let mut y = vec![T::ZERO; n * n];
+        let mut best = Duration::MAX;
+        self.threads.install(|| {
+            let began = Instant::now();
+            let mut repeats = 0;
+            while repeats < PEAK_REPEATS || began.elapsed() < PEAK_TIME {
+                let (x, w) = (MatRef::new(&ones, n, n), MatRef::new(&ones, n, n));
+                let entered = Instant::now();
+                linear(x, w, MatMut::new(&mut y, n, n), Accumulate::Overwrite);
+                best = best.min(entered.elapsed());
+                repeats += 1;
+            }
+        })?;
+        Ok(2.0 * (n * n * n) as f64 / best.as_secs_f64().max(f64::MIN_POSITIVE))
+    }
+}
