@@ -96,6 +96,23 @@ fn a_model_read_in_pieces_or_token_by_token_scores_like_the_whole() {
 }
 
 #[test]
+fn a_prompt_longer_than_what_is_read_at_once_scores_like_the_whole() {
+    let tokens = language_model();
+    let features =
+        config("features", json!({"kind": "token_class"}), json!({"kind": "linear", "n_outputs": CLASSES}));
+    for config in [tokens, features] {
+        let mut session = trained::<f64>(&config);
+        let (rows, length) = (2, 1100);
+        let whole = batch(&config, rows, length, None, 3);
+        let expected = session.predict(&whole).unwrap();
+        let mut stream = session.stream(rows).unwrap();
+        let scores = session.read(&mut stream, &whole.input, length).unwrap().to_vec();
+        let last = expected.chunks(length * CLASSES).flat_map(|row| row[(length - 1) * CLASSES..].to_vec());
+        assert!(relative(&scores, &last.collect::<Vec<_>>()) <= ROUNDING, "{:?}", config.input);
+    }
+}
+
+#[test]
 fn a_reset_stream_starts_again() {
     let config = language_model();
     let session = trained::<f32>(&config);

@@ -87,10 +87,14 @@ impl<T: Scalar> Stream<T> {
         let mut batch = Batch::whole(self.rows, length, input.clone(), Target::None);
         model.check(&batch)?;
         let piece = (PREFILL / self.rows).max(1);
-        for start in (0..length).step_by(piece) {
-            batch.length = piece.min(length - start);
-            batch.input = columns(input, self.rows, width, start..start + batch.length, length);
+        if length <= piece {
             self.read_part(model, params, &batch);
+        } else {
+            for start in (0..length).step_by(piece) {
+                batch.length = piece.min(length - start);
+                batch.input = columns(input, self.rows, width, start..start + batch.length, length);
+                self.read_part(model, params, &batch);
+            }
         }
         self.score(model, params);
         Ok(&self.scores)
