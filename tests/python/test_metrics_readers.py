@@ -95,6 +95,19 @@ def test_the_file_itself(metrics):
         assert all(isinstance(row[key], int) for key in WHOLE)
 
 
+def test_rows_of_every_released_schema_are_still_written_alike(metrics):
+    """Keys are added, never renamed or retyped: what a dashboard reads from an old file it reads from a new one."""
+    golden = sorted((Path(__file__).resolve().parents[1] / "golden").glob("metrics-v*.jsonl"))
+    assert golden
+    for path in golden:
+        for old in rows(path):
+            assert path.stem == f"metrics-v{old['schema']}"
+            new = rows(metrics)[0]
+            assert set(old) <= set(new)
+            for key, value in old.items():
+                assert value is None or isinstance(new[key], type(value)), key
+
+
 def test_pandas(metrics):
     pandas = pytest.importorskip("pandas")
     table = pandas.read_json(metrics, lines=True, precise_float=True)
