@@ -51,10 +51,8 @@ def signature(value: object) -> str:
 
 def rust_names() -> list[str]:
     """Public items of the crate, from the pages of its documentation: kind and path."""
-    subprocess.run(
-        ["cargo", "doc", "-p", "ssm-hpn", "--no-deps", "--quiet", "--target-dir", "target/api"], cwd=ROOT, check=True
-    )
-    page = (ROOT / "target/api/doc/ssm_hpn/all.html").read_text(encoding="utf-8")
+    subprocess.run(["cargo", "doc", "-p", "ssm-hpn", "--no-deps", "--quiet"], cwd=ROOT, check=True)
+    page = (ROOT / "target/doc/ssm_hpn/all.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([\w/]*?)(struct|enum|trait|fn|type|constant|macro)\.(\w+)\.html"', page)
     return sorted(f"{kind} {path.replace('/', '::')}{name}" for path, kind, name in set(links))
 
