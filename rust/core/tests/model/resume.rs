@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod common;
-
-use common::{batch, bits, config, language_model, threads};
+use crate::common::{batch, bits, config, language_model, threads};
 use serde_json::json;
 use ssm_hpn::Error;
 use ssm_hpn::checkpoint::folder_name;
@@ -65,7 +63,8 @@ fn check(config: &ModelConfig, prepare: impl Fn(&mut Session<f32>)) {
 #[test]
 fn ten_more_updates_after_loading_are_fifteen_without_interruption() {
     check(&language_model(), |_| ());
-    let prototypes = json!({"kind": "prototype", "n_classes": common::CLASSES, "prototypes": "learnable"});
+    let prototypes =
+        json!({"kind": "prototype", "n_classes": crate::common::CLASSES, "prototypes": "learnable"});
     check(&config("features", json!({"kind": "token_class"}), prototypes), |_| ());
 }
 

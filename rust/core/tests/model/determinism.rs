@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod common;
-
-use common::{bits, documents, ids, relative, threads, to_f64};
+use crate::common::{bits, documents, ids, relative, threads, to_f64};
 use serde_json::json;
 use ssm_hpn::data::{Batch, Input, Target};
 use ssm_hpn::head::Accuracy;

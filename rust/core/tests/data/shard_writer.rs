@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
-mod shards;
-
 use std::process::Command;
 
+use crate::shards::Counted;
 use proptest::prelude::*;
-use shards::Counted;
 use ssm_hpn::Error;
 use ssm_hpn::data::schema::Kind;
 use ssm_hpn::data::shard::{Ids, Wanted};

@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
-mod shards;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use crate::shards::{Counted, edit_manifest, edit_shard, write_features};
 use serde_json::{Value, json};
-use shards::{Counted, edit_manifest, edit_shard, write_features};
 use ssm_hpn::data::shard::Wanted;
 use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, TargetKind, verify_shards};
 use ssm_hpn::{Error, Result};

@@ -7,9 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod common;
-
-use common::{CLASSES, batch, config, disturb, documents, numbers, session};
+use crate::common::{CLASSES, batch, config, disturb, documents, numbers, session};
 use serde_json::{Value, json};
 use ssm_hpn::data::Batch;
 use ssm_hpn::head::Accuracy;

@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
-mod shards;
-
 use std::collections::HashSet;
 use std::path::Path;
 
+use crate::shards::{Counted, edit_shard, write_features};
 use proptest::prelude::*;
-use shards::{Counted, edit_shard, write_features};
 use ssm_hpn::Error;
 use ssm_hpn::data::{
     Batch, Cursor, Input, InputLimit, Limits, Loader, LoaderConfig, Packing, Target, TargetKind,

@@ -7,12 +7,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{relative, threads, to_f64};
+use crate::common::{relative, threads, to_f64};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use ssm_hpn::Scalar;

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{batch, bits, config, language_model, session};
+use crate::common::{batch, bits, config, language_model, session};
 use serde_json::json;
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::ModelConfig;
@@ -39,11 +37,11 @@ fn results_have_the_same_bits_with_a_profile_and_without() {
 
 #[test]
 fn phases_account_for_the_time_of_a_step_and_for_every_product() {
-    let head = json!({"kind": "prototype", "n_classes": common::CLASSES});
+    let head = json!({"kind": "prototype", "n_classes": crate::common::CLASSES});
     let small = config("tokens", json!({"kind": "next_token"}), head);
     let model = ModelConfig { d_model: 48, ..small };
     let mut session = session::<f32>(&model);
-    let (rows, length, layers) = (4, 128, common::LAYERS);
+    let (rows, length, layers) = (4, 128, crate::common::LAYERS);
     let data = batch(&model, rows, length, None, 1);
     let step = |session: &mut Session<f32>| {
         session.forward_backward(&data, Accuracy::Skip).unwrap();

@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod common;
-
-use common::{
+use crate::common::{
     CLASSES, FEATURES, LAYERS, WIDTH, batch, bits, config, disturb, documents, language_model, relative,
     session, to_f64,
 };
@@ -329,7 +327,7 @@ fn what_is_frozen_stays_the_same_to_the_bit_and_everything_else_learns() {
         (r#"{"patterns":["*.A_log","norm_f.weight"]}"#, vec!["A_log", "norm_f"]),
     ] {
         let mut session = session::<f32>(&config);
-        let mut free = common::session::<f32>(&config);
+        let mut free = crate::common::session::<f32>(&config);
         let ids = session.freeze(&serde_json::from_str::<FreezeSpec>(text).unwrap()).unwrap();
         assert_eq!(ids, session.frozen());
         let rows = session.parameter_table();
@@ -440,7 +438,7 @@ fn a_head_that_does_not_fit_the_target_is_refused() {
     ] {
         let config = config(input, target, head);
         let refused =
-            Session::<f32>::new(config, ssm_hpn::optim::OptimConfig::default(), 0, common::threads(1));
+            Session::<f32>::new(config, ssm_hpn::optim::OptimConfig::default(), 0, crate::common::threads(1));
         assert!(matches!(refused.map(drop), Err(Error::Config { .. })));
     }
 }

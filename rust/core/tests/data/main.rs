@@ -1,0 +1,6 @@
+//! Shards and the loader, in one program.
+
+mod corrupt_data;
+mod loader;
+mod shard_writer;
+mod shards;

@@ -1,0 +1,11 @@
+//! The model as a whole, in one program: what is generic is compiled once for all of it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod determinism;
+mod gradcheck;
+mod invariants;
+mod profile;
+mod reference_parity;
+mod resume;
