@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ssm_hpn import Trainer
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.errors import ConfigError
@@ -232,6 +233,26 @@ def test_a_finished_run_is_shown_again_at_once(sensors, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "finished after 60 updates" in shown
     assert Path("run/metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_ends_as_a_whole_one_does(here, capsys, monkeypatch):
+    """The summary, the page and a third start all find the run that the first start began."""
+    data = text_data(here, documents=12)
+    words = ["--data", str(data.folder), *SMALL]
+    stopping = {"requested": True}
+    step = Trainer.step
+
+    def step_and_stop(self, *given, **named):
+        update = step(self, *given, **named)
+        self.stop_requested |= stopping.pop("requested", False)
+        return update
+
+    monkeypatch.setattr(Trainer, "step", step_and_stop)
+    assert train(*words) == 75
+    assert train(*words) == 0
+    assert "this model" in capsys.readouterr().out
+    assert len(list((here / "runs").glob("*/report.html"))) == 1
+    assert train(*words) == 0
 
 
 def test_a_language_model_continues_its_prompt(here, capsys):

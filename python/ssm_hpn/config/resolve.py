@@ -18,6 +18,7 @@ from ssm_hpn.config.model import (
     Head,
     Input,
     LinearHead,
+    Mamba1Block,
     ModelConfig,
     NextTokenTarget,
     NoHead,
@@ -55,7 +56,9 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     source = _input(config.model.input, data)
     target = _target(config.model.target, data)
     head = _head(config.model.head, target, source, data)
-    model = config.model.model_copy(update={"input": source, "target": target, "head": head})
+    model = config.model.model_copy(
+        update={"input": source, "target": target, "head": head, "block": _block(config.model)}
+    )
     optim = config.optim.model_copy(update={"schedule": _schedule(config)})
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
@@ -102,6 +105,11 @@ def _input(given: Input, data: DataShape) -> Input:
         _same_kind("model.input.kind", given.kind, "tokens" if data.vocab_size is not None else None)
         return FeaturesInput(n_features=_size("model.input.n_features", given.n_features, data.n_features))
     return given
+
+
+def _block(model: ModelConfig) -> Mamba1Block:
+    """The block as the core resolves it, so that a loaded model has the configuration that it was made with."""
+    return model.block.model_copy(update={"dt_rank": model.block.dt_rank or -(-model.d_model // 16)})
 
 
 def _target(given: Target, data: DataShape) -> Target:
