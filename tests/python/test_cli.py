@@ -10,6 +10,9 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
 import pytest
 
 from ssm_hpn import Trainer
@@ -207,6 +210,46 @@ def test_predict_names_classes_and_can_reject(sensors, capsys, monkeypatch):
     assert (
         len(capsys.readouterr().out.splitlines()) == json.loads((prepared / "train/manifest.json").read_text())["rows"]
     )
+
+
+def test_predict_needs_no_targets(sensors, capsys, monkeypatch, tmp_path):
+    folder, data = sensors
+    monkeypatch.chdir(folder)
+    assert main(["predict", "run", "--data", str(data)]) == 0
+    expected = [row | {"name": ""} for row in map(json.loads, capsys.readouterr().out.splitlines())]
+    table = pa_csv.read_csv(data)
+    new = table.drop_columns("label")
+    pa_csv.write_csv(new, tmp_path / "new.csv")
+    pa_parquet.write_table(new, tmp_path / "new.parquet")
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in new.to_pylist()))
+    pa_csv.write_csv(new.append_column("label", [["unheard of"] * len(new)]), tmp_path / "other.csv")
+    for name in ("new.csv", "new.parquet", "new.jsonl", "other.csv"):
+        assert main(["predict", "run", "--data", str(tmp_path / name)]) == 0
+        assert [row | {"name": ""} for row in map(json.loads, capsys.readouterr().out.splitlines())] == expected, name
+    pa_csv.write_csv(new.drop_columns("b"), tmp_path / "short.csv")
+    assert main(["predict", "run", "--data", str(tmp_path / "short.csv")]) == 3
+    assert "expected a column 'b', found no such column" in capsys.readouterr().err
+    assert main(["evaluate", "run", "--data", str(tmp_path / "new.csv")]) == 3
+    assert "expected a column 'label', found no such column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "name"), [("label", "y"), ("label", "condition"), ("values", "goal"), ("labels", "each")])
+def test_predict_needs_no_targets_in_arrays(key, name, here, capsys):
+    series = np.random.default_rng(0).normal(size=(24, 10)).astype(np.float32)
+    target = {"label": np.arange(24) % 2, "values": series[:, :2], "labels": np.arange(240).reshape(24, 10) % 2}[key]
+    np.savez("old.npz", x=series, **{name: target})
+    np.savez("new.npz", x=series)
+    np.save("new.npy", series)
+    short = [word for word in SMALL if word not in ("--data.length", "32")]
+    words = [f"--data.columns.{key}", name, "--train.steps", "2", "--run.folder", "run"]
+    assert train("--data", "old.npz", *short, *words) == 0
+    capsys.readouterr()
+    found = {}
+    for file in ("old.npz", "new.npz", "new.npy"):
+        assert main(["predict", "run", "--data", file]) == 0
+        found[file] = [row | {"name": ""} for row in map(json.loads, capsys.readouterr().out.splitlines())]
+    assert len(found["old.npz"]) == 24
+    assert found["new.npz"] == found["new.npy"] == found["old.npz"]
 
 
 def test_inspect_shows_tensors_memory_and_shards(sensors, capsys, monkeypatch):

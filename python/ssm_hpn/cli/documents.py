@@ -18,7 +18,7 @@ from ssm_hpn.config import PrepareOptions
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normalization_of
-from ssm_hpn.prepare.pipeline import read
+from ssm_hpn.prepare.pipeline import read, read_inputs
 from ssm_hpn.prepare.records import Record
 from ssm_hpn.prepare.sources import find
 from ssm_hpn.prepare.survey import Classes
@@ -56,12 +56,15 @@ class Reader:
         self.class_names: list[str] | None = names
         self._classes = Classes(count, tuple(names) if names else None) if count else None
 
-    def documents(self, path: Path) -> Iterator[Document]:
-        """The documents of a prepared folder, or of raw files."""
+    def documents(self, path: Path, *, targets: bool = True) -> Iterator[Document]:
+        """The documents of a prepared folder, or of raw files, which may lack the targets where none are wanted."""
         if is_prepared(path):
             yield from self._from_shards(path)
             return
-        for record in read(find((str(path),), self._options, key="--data"), self._options):
+        sources = find((str(path),), self._options, key="--data")
+        n_features: int | None = self._manifest["n_features"]
+        records = read(sources, self._options) if targets else read_inputs(sources, self._options, n_features)
+        for record in records:
             yield self._from_record(record)
 
     def _from_shards(self, folder: Path) -> Iterator[Document]:

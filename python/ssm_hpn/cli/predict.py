@@ -45,7 +45,7 @@ def predictions(trainer: Trainer, path: Path, reject_below: float | None = None)
     if reader.target == "next_token":
         yield from _continuations(trainer, reader, path)
         return
-    for group, arrays in batches(reader.documents(path), reader.target, trainer.config.train.batch_size):
+    for group, arrays in batches(reader.documents(path, targets=False), reader.target, trainer.config.train.batch_size):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
             yield {"name": document.name, **_answer(reader, document, row, reject_below)}
@@ -66,7 +66,7 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
 def _continuations(trainer: Trainer, reader: Reader, path: Path) -> Iterator[dict[str, Any]]:
     """What follows each document, read through once in constant memory."""
     stream = trainer.stream()
-    for document in reader.documents(path):
+    for document in reader.documents(path, targets=False):
         stream.reset()
         for start in range(0, len(document.x), AT_ONCE):
             scores = stream.prefill(document.x[None, start : start + AT_ONCE])[0]

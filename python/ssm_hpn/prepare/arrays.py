@@ -34,6 +34,7 @@ USUAL_NAMES = {
     "values": ("values",),
     "lengths": ("lengths",),
 }
+TARGETS = ("label", "labels", "values")
 CHUNK_BYTES = 8 << 20
 
 
@@ -70,12 +71,14 @@ class Stored:
             yield self.read(min(step, self.shape[0] - start))
 
 
-def read_arrays(source: Source, options: PrepareOptions) -> Iterator[Record]:
-    """Documents of a `.npy` or `.npz` file."""
+def read_arrays(
+    source: Source, options: PrepareOptions, *, targets: bool = True, univariate: bool = False
+) -> Iterator[Record]:
+    """Documents of a `.npy` or `.npz` file, on demand without targets; univariate: [N, T] are N documents anyway."""
     with ExitStack() as stack:
-        arrays = _open(source, options.columns, stack)
+        arrays = _open(source, options.columns, stack, targets=targets)
         main = arrays.get("features") or arrays["tokens"]
-        targets = {key: array for key, array in arrays.items() if key not in ("features", "tokens")}
+        others = {key: array for key, array in arrays.items() if key not in ("features", "tokens")}
         if not main.shape or 0 in main.shape:
             raise data_error(
                 source.path,
@@ -84,13 +87,15 @@ def read_arrays(source: Source, options: PrepareOptions) -> Iterator[Record]:
                 found=f"shape {list(main.shape)}",
                 advice="leave the file out",
             )
-        per_document = len(main.shape) == 3 or (len(main.shape) == 2 and ("tokens" in arrays or bool(targets)))
-        if "features" in arrays and per_document is False and len(main.shape) == 2 and "labels" in targets:
-            per_document = len(targets["labels"].shape) == 2
+        per_document = len(main.shape) == 3 or (len(main.shape) == 2 and ("tokens" in arrays or bool(others)))
+        if "features" in arrays and per_document is False and len(main.shape) == 2 and "labels" in others:
+            per_document = len(others["labels"].shape) == 2
+        if univariate and len(main.shape) == 2 and main.shape[1] > 1:
+            per_document = True
         if per_document:
-            yield from _many(source, main, targets)
+            yield from _many(source, main, others)
         else:
-            yield from _one(source, main, targets)
+            yield from _one(source, main, others)
 
 
 def _many(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[Record]:
@@ -193,7 +198,7 @@ def _label(value: Any) -> Label:  # noqa: ANN401 - any numpy scalar
 # ---- files
 
 
-def _open(source: Source, columns: Columns, stack: ExitStack) -> dict[str, Stored]:
+def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) -> dict[str, Stored]:
     """The arrays in use by their role."""
     if source.path.suffix.lower() != ".npz":
         array = _header(source, source.path.stem, stack.enter_context(source.path.open("rb")))
@@ -212,6 +217,8 @@ def _open(source: Source, columns: Columns, stack: ExitStack) -> dict[str, Store
     asked = {key: getattr(columns, key) for key in USUAL_NAMES}
     arrays = {}
     for key, usual in USUAL_NAMES.items():
+        if key in TARGETS and not targets:
+            continue
         name = asked[key][0] if isinstance(asked[key], tuple) and asked[key] else asked[key]
         if name and name not in present:
             raise data_error(

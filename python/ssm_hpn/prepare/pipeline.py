@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,20 @@ def staged(out: Path) -> Iterator[Path]:
 
 def read(sources: Iterable[Source], options: PrepareOptions) -> Iterator[Record]:
     """Every document of the sources, in order, none of them empty or longer than `max_document`."""
-    readers = {"text": read_text, "integers": read_integers, "npy": read_arrays}
+    return _read(sources, options, read_arrays)
+
+
+def read_inputs(sources: Iterable[Source], options: PrepareOptions, n_features: int | None) -> Iterator[Record]:
+    """Like `read` for a model of so many features, without targets, which the sources may lack."""
+    columns = options.columns.model_copy(update={"label": None, "labels": None, "values": ()})
+    arrays = partial(read_arrays, targets=False, univariate=n_features == 1)
+    return _read(sources, options.model_copy(update={"columns": columns}), arrays)
+
+
+def _read(
+    sources: Iterable[Source], options: PrepareOptions, arrays: Callable[[Source, PrepareOptions], Iterator[Record]]
+) -> Iterator[Record]:
+    readers = {"text": read_text, "integers": read_integers, "npy": arrays}
     for source in sources:
         for record in readers.get(source.format, read_table)(source, options):
             if record.units:
