@@ -201,7 +201,9 @@ def test_predict_names_classes_and_can_reject(sensors, capsys, monkeypatch):
     assert {row["class"] for row in rows} <= {"fast", "medium", "slow"}
     right = sum(row["class"] == ("slow", "medium", "fast")[number % 3] for number, row in enumerate(rows))
     assert right > 36
-    assert all(row["score"] == pytest.approx(max(row["scores"]), rel=1e-4) for row in rows)
+    assert all(list(row["scores"]) == ["fast", "medium", "slow"] for row in rows)
+    assert all(row["class"] == max(row["scores"], key=row["scores"].get) for row in rows)
+    assert all(row["score"] == pytest.approx(max(row["scores"].values()), rel=1e-4) for row in rows)
     assert main(["predict", "run", "--data", str(data), "--reject-below", "2"]) == 0
     rejected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all(row["class"] is None for row in rejected)
@@ -233,7 +235,9 @@ def test_predict_needs_no_targets(sensors, capsys, monkeypatch, tmp_path):
     assert "expected a column 'label', found no such column" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("key", "name"), [("label", "y"), ("label", "condition"), ("values", "goal"), ("labels", "each")])
+@pytest.mark.parametrize(
+    ("key", "name"), [("label", "y"), ("label", "condition"), ("values", "goal"), ("labels", "each")]
+)
 def test_predict_needs_no_targets_in_arrays(key, name, here, capsys):
     series = np.random.default_rng(0).normal(size=(24, 10)).astype(np.float32)
     target = {"label": np.arange(24) % 2, "values": series[:, :2], "labels": np.arange(240).reshape(24, 10) % 2}[key]
@@ -250,6 +254,8 @@ def test_predict_needs_no_targets_in_arrays(key, name, here, capsys):
         found[file] = [row | {"name": ""} for row in map(json.loads, capsys.readouterr().out.splitlines())]
     assert len(found["old.npz"]) == 24
     assert found["new.npz"] == found["new.npy"] == found["old.npz"]
+    if key == "label":
+        assert all(list(row["scores"]) == ["0", "1"] for row in found["new.npz"])
 
 
 def test_inspect_shows_tensors_memory_and_shards(sensors, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """`predict`: one JSON object per document, as JSON lines.
 
-sequence_class   {"name", "class", "score", "scores"}    class null where no score reaches --reject-below
+sequence_class   {"name", "class", "score", "scores"}    class null where no score reaches --reject-below;
+                                                         scores by the name of the class, or its number as text
 token_class      {"name", "classes"}
 sequence_values  {"name", "values"}
 next_token       {"name", "next", "score"}               what follows the document
@@ -59,8 +60,9 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
         return {"classes": [_named(reader, index) for index in classes]}
     best = int(scores.argmax())
     score = float(scores[best])
+    by_class = {str(_named(reader, index)): value for index, value in enumerate(_rounded(scores))}
     rejected = reject_below is not None and score < reject_below
-    return {"class": None if rejected else _named(reader, best), "score": score, "scores": _rounded(scores)}
+    return {"class": None if rejected else _named(reader, best), "score": score, "scores": by_class}
 
 
 def _continuations(trainer: Trainer, reader: Reader, path: Path) -> Iterator[dict[str, Any]]:
@@ -76,7 +78,8 @@ def _continuations(trainer: Trainer, reader: Reader, path: Path) -> Iterator[dic
 
 
 def _named(reader: Reader, index: int) -> str | int:
-    return reader.class_names[index] if reader.class_names else index
+    names = reader.class_names or []
+    return names[index] if index < len(names) else index
 
 
 def _rounded(values: NDArray[Any]) -> list[float]:
