@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn import metrics, page
-from ssm_hpn.errors import DataError, StorageError, problem
+from ssm_hpn.errors import ConfigError, DataError, StorageError, problem
 from ssm_hpn.metrics_log import read_rows
 from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, show, smooth
 
@@ -97,6 +97,8 @@ def _sign(metric: str) -> float:
 
 def read_run(folder: Path) -> RunRecord:
     """Read the files of a run; an error says which is missing or damaged."""
+    if not folder.is_dir():
+        raise ConfigError(problem(folder, "a run folder", "no such folder", "check the path, or train first"))
     rows = read_rows(folder / "metrics.jsonl")
     if not rows:
         raise DataError(problem(folder / "metrics.jsonl", "at least one row", "none", "train first"))

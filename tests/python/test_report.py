@@ -246,3 +246,8 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (tmp_path / "c.html").is_file()
     assert main(["compare", str(run), "--along", "space"]) == 2
     assert main(["report", str(tmp_path)]) == 6
+    capsys.readouterr()
+    for words in (["compare", str(tmp_path / "none"), str(run)], ["report", str(tmp_path / "none")]):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {tmp_path / 'none'}: expected a run folder, found no such folder; ")
