@@ -79,7 +79,11 @@ def test_options_and_file_make_one_configuration(tmp_path):
         (["--model.d_modle", "3"], ["--model.d_modle", "did you mean --model.d_model?"]),
         (["--d_model", "3"], ["did you mean --model.d_model?"]),
         (["--model.d_mod", "3"], ["--model.d_mod", "did you mean --model.d_model?"]),
-        (["--model.d_model", "wide"], ["model.d_model", "integer", "'wide'"]),
+        (["--model.d_model", "wide"], ["model.d_model", "whole number", "'wide'"]),
+        (
+            ["--train.steps", "abc"],
+            ["train.steps: expected a whole number, found 'abc'; correct it (number of updates)"],
+        ),
         (["--model.d_model"], ["--model.d_model", "expected one argument"]),
         (["path"], ["'path'", "begin with --"]),
         (["--config", "none.toml"], ["none.toml", "no such file"]),

@@ -64,7 +64,7 @@ def test_any_text_and_number_survives_toml(text, lr, seed):
     [
         ({"model": {"d_modle": 3}}, ["model.d_modle", "unknown", "did you mean model.d_model?"]),
         ({"d_model": 3}, ["d_model", "did you mean model.d_model?"]),
-        ({"model": {"d_model": "wide"}}, ["model.d_model", "integer", "'wide'", "residual"]),
+        ({"model": {"d_model": "wide"}}, ["model.d_model", "whole number", "'wide'", "residual"]),
         ({"optim": {"lr": -1}}, ["optim.lr", "greater than 0", "-1"]),
         ({"optim": {"lr": float("nan")}}, ["optim.lr", "finite"]),
         ({"model": 3}, ["model", "a section", "3"]),

@@ -9,13 +9,24 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.root import Config
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
+
+PLAIN: Final = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
+"""What pydantic expects, by its names for complaints, in our words."""
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -166,10 +177,11 @@ def _one_line(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first complaint of pydantic, in the order that all our errors have."""
     row = error.errors(include_url=False, include_context=False)[0]
     dotted = ".".join(_without_kinds(row["loc"], data))
-    expected = row["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
+    message = row["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
+    expected = PLAIN.get(row["type"], message)
     advice = "see `python -m ssm_hpn.train --help`"
     for name, section, field in walk():
         if name == dotted and section.model_fields[field].description:
-            advice = f"this is: {section.model_fields[field].description}"
+            advice = f"correct it ({section.model_fields[field].description})"
             break
     return problem(dotted, expected, repr(row["input"]), advice)

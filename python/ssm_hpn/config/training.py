@@ -70,7 +70,7 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """The loop."""
 
-    steps: Count = Field(3000, description="updates")
+    steps: Count = Field(3000, description="number of updates")
     batch_size: Count = Field(8, description="rows of a micro-batch B")
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
