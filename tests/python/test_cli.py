@@ -262,6 +262,19 @@ def test_predict_needs_no_targets_in_arrays(key, name, here, capsys):
         assert all(list(row["scores"]) == ["0", "1"] for row in found["new.npz"])
 
 
+@pytest.mark.parametrize("target", [[], ["--model.target.kind", "sequence_class"]])
+def test_data_without_labels_are_told_how_to_name_them(target, here, capsys):
+    series = np.random.default_rng(0).normal(size=(24, 10, 2)).astype(np.float32)
+    np.save("series.npy", series)
+    np.savez("series.npz", x=series, kind=np.arange(24) % 2)
+    for file in ("series.npy", "series.npz"):
+        assert train("--data", file, *SMALL, *target, "--dry-run") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: data.columns: expected labels of the classes to learn, found none in the data; ")
+        assert "--data.columns.label" in line
+    assert train("--data", "series.npz", *SMALL, *target, "--data.columns.label", "kind", "--dry-run") == 0
+
+
 def test_inspect_shows_tensors_memory_and_shards(sensors, capsys, monkeypatch):
     folder, _ = sensors
     monkeypatch.chdir(folder)

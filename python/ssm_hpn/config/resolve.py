@@ -136,6 +136,14 @@ def _head(given: Head, target: Target, source: Input, data: DataShape) -> Head:
     classes = data.n_classes
     if isinstance(target, NextTokenTarget) and isinstance(source, TokensInput):
         classes = source.vocab_size
+    size = given.n_outputs if isinstance(given, LinearHead) else given.n_classes
+    learns_classes = isinstance(given, LinearHead) or given.loss.kind != "regression"
+    if numbers is None and classes is None and size is None and learns_classes and data.digest is not None:
+        advice = (
+            "name their column with --data.columns.label (one per document) or .labels (one per step), or numbers to "
+            "predict with .values; a .npy file has none: put them into an .npz file as y, labels or values"
+        )
+        raise ConfigError(problem("data.columns", "labels of the classes to learn", "none in the data", advice))
     if isinstance(given, LinearHead):
         wanted = classes if numbers is None else numbers
         n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=numbers is None)
