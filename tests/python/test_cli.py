@@ -361,6 +361,41 @@ def test_a_dry_run_leaves_nothing_behind(here, capsys):
     assert sorted(path.name for path in here.iterdir()) == before
 
 
+def unreadable(prepared):
+    (prepared / "train" / "manifest.json").write_text('{"schema": 999}')
+
+
+def without_summary(prepared):
+    (prepared / "prepared.json").unlink()
+
+
+def other_key(prepared):
+    summary = json.loads((prepared / "prepared.json").read_text())
+    (prepared / "prepared.json").write_text(json.dumps(summary | {"key": "of another version"}))
+
+
+def cut_shard(prepared):
+    shard = next(file for file in sorted((prepared / "train").rglob("*")) if file.suffix == ".arrow")
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [unreadable, without_summary, other_key, cut_shard])
+def test_prepared_data_that_cannot_be_used_is_prepared_again(here, capsys, damage):
+    text_data(here, documents=12)
+    words = ["--data", str(here / "text"), *SMALL, "--dry-run"]
+    assert train(*words) == 0
+    prepared = next((here / "runs" / "data").iterdir())
+    before = (prepared / "train" / "manifest.json").read_bytes()
+    assert "preparing again" not in capsys.readouterr().out
+    assert train(*words) == 0
+    assert "preparing again" not in capsys.readouterr().out
+    damage(prepared)
+    assert train(*words) == 0
+    assert capsys.readouterr().out.count("preparing again") == 1
+    assert (prepared / "train" / "manifest.json").read_bytes() == before
+    assert list((here / "runs" / "data").iterdir()) == [prepared]
+
+
 def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, monkeypatch):
     data = text_data(here, documents=12)
     before = sorted(path.name for path in here.iterdir())

@@ -1,13 +1,16 @@
 """From what the user named to prepared folders: raw data is prepared once, under runs/data, and found again."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ssm_hpn._core import verify_shards
 from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config, DataConfig
 from ssm_hpn.dataset import is_prepared
+from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def _default(console: "Console") -> "Prepared":
     total = size(sum(file.stat().st_size for file in files))
     console.print(f"data       {len(files)} files, {total} of Python source below {root}")
     out = Path(RUNS) / FOLDER / f"{DEFAULT_NAME}-{digest}"
-    return _told(console, lambda tell: prepare_default(out, progress=tell))
+    return _told(console, out, lambda tell: prepare_default(out, progress=tell))
 
 
 def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
@@ -60,17 +63,40 @@ def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
     out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
     total = size(sum(source.path.stat().st_size for source in train))
     console.print(f"data       {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
-    return _told(console, lambda tell: prepare_sources(train, held_out, options, out, progress=tell))
+    return _told(console, out, lambda tell: prepare_sources(train, held_out, options, out, progress=tell))
 
 
-def _told(console: "Console", prepare: Callable[[Tell], "Prepared"]) -> "Prepared":
+def _told(console: "Console", out: Path, prepare: Callable[[Tell], "Prepared"]) -> "Prepared":
     """Prepare, with a line that says how far it is, and one that says what came out."""
     with console.status("preparing") as status:
-        prepared = prepare(lambda stage, documents, _: status.update(f"{stage}: {documents} documents"))
+
+        def tell(stage: str, documents: int, _: int) -> None:
+            status.update(f"{stage}: {documents} documents")
+
+        prepared = _usable(out, prepare, tell) if _holds_anything(out) else None
+        if prepared is None and _holds_anything(out):
+            console.print(f"           {shown_path(out)} cannot be used as it is: preparing again", markup=False)
+            shutil.rmtree(out)  # made here, from files that are still there
+        prepared = prepared or prepare(tell)
     for name, part in prepared.parts.items():
         console.print(f"{name:<11}{part.documents} documents, {part.tokens} tokens")
     console.print(f"           digest {prepared.digest[:16]}, shards in {shown_path(prepared.folder)}")
     return prepared
+
+
+def _usable(out: Path, prepare: Callable[[Tell], "Prepared"], tell: Tell) -> "Prepared | None":
+    """What an earlier call left in the folder; None if it is damaged or another version's."""
+    try:
+        prepared = prepare(tell)
+        for part in prepared.parts:
+            verify_shards(str(out / part))
+    except (ConfigError, DataError, StorageError, OSError, LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return prepared
+
+
+def _holds_anything(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _using(config: Config, prepared: "Prepared", name: str) -> Config:
