@@ -396,6 +396,18 @@ def test_prepared_data_that_cannot_be_used_is_prepared_again(here, capsys, damag
     assert list((here / "runs" / "data").iterdir()) == [prepared]
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("my texts/*.txt", "my-texts"), ("my texts/**/0*.txt", "my-texts"), ("my texts", "my-texts")],
+)
+def test_data_and_run_are_named_after_the_folder(here, given, name):
+    text_data(here, documents=12)
+    (here / "text").rename(here / "my texts")
+    assert train("--data", given, *SMALL, "--train.steps", "1") == 0
+    assert [path.name.rpartition("-")[0] for path in (here / "runs" / "data").iterdir()] == [name]
+    assert {path.name.rpartition("-")[0] for path in (here / "runs").iterdir()} == {"", name}
+
+
 def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, monkeypatch):
     data = text_data(here, documents=12)
     before = sorted(path.name for path in here.iterdir())

@@ -1,5 +1,6 @@
 """From what the user named to prepared folders: raw data is prepared once, under runs/data, and found again."""
 
+import glob
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -36,7 +37,8 @@ def with_prepared_data(config: Config, console: "Console") -> Config:
     first = Path(data.train[0])
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
         return _named(config, first.resolve().name)
-    return _using(config, _raw(data, first.stem or "data", console), first.stem or "data")
+    name = _safe(_name_of(first)) or "data"
+    return _using(config, _raw(data, name, console), name)
 
 
 def _default(console: "Console") -> "Prepared":
@@ -109,5 +111,18 @@ def _named(config: Config, name: str) -> Config:
     """Name the run after its data, where it has no name."""
     if config.run.name is not None:
         return config
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip("._-")
-    return config.model_copy(update={"run": config.run.model_copy(update={"name": safe or "run"})})
+    return config.model_copy(update={"run": config.run.model_copy(update={"name": _safe(name) or "run"})})
+
+
+def _name_of(path: Path) -> str:
+    """A file's or folder's own name; for a pattern, that of the folder that it looks into."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return path.stem
+    while glob.has_magic(str(path)):
+        path = path.parent
+    return path.resolve().name
+
+
+def _safe(name: str) -> str:
+    """The name in letters, digits, `.`, `_` and `-`, which every file system takes."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip("._-")
