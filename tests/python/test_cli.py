@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.csv as pa_csv
@@ -16,11 +17,15 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from ssm_hpn import Trainer
+from ssm_hpn.callbacks import Event
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
+from ssm_hpn.cli.progress import ProgressDisplay
 from ssm_hpn.errors import ConfigError
+from ssm_hpn.evaluation import Evaluation
+from ssm_hpn.metrics import empty_totals, metrics_of
 from ssm_hpn.profiling import profile
-from support import sensor_file, text_data
+from support import sensor_file, settings, text_data
 
 SMALL = [
     *("--model.d_model", "16", "--model.n_layers", "1", "--model.block.d_state", "4"),
@@ -406,6 +411,33 @@ def test_data_and_run_are_named_after_the_folder(here, given, name):
     assert train("--data", given, *SMALL, "--train.steps", "1") == 0
     assert [path.name.rpartition("-")[0] for path in (here / "runs" / "data").iterdir()] == [name]
     assert {path.name.rpartition("-")[0] for path in (here / "runs").iterdir()} == {"", name}
+
+
+@pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("5", False)])
+def test_only_what_beats_the_untrained_model_is_called_best(here, capsys, lr, best):
+    data = text_data(here, documents=12)
+    steps = ["--train.steps", "4", "--evaluation.every", "4", "--optim.lr", lr, "--model.head.kind", "linear"]
+    assert train("--data", str(data.folder), *SMALL, *steps) == 0
+    shown = capsys.readouterr().out
+    values = [float(value) for value in re.findall(r"\[held out\] step \d  loss ([\d.]+)", shown)]
+    assert (values[1] < values[0]) is best, shown
+    assert ("(best so far)" in shown) is best
+    assert "of the evaluations after training began:" in shown
+
+
+def test_a_resumed_run_still_knows_the_untrained_model(text):
+    console = Mock()
+    display = ProgressDisplay(console)
+    display.restore({"at_first": 1.0})
+    display.restore(display.state())
+    trainer = Trainer(settings(text))
+    values = {metric.name: 2.0 for metric in metrics_of(trainer.config.model)}
+    for loss, said in ((2.0, False), (0.5, True)):
+        evaluation = Evaluation(4, values | {"loss": loss}, empty_totals(trainer.config.model))
+        event = Event(trainer, Path(), trainer.progress(0.0), evaluation=evaluation, improved=True)
+        display._started = True
+        display.evaluated(event)
+        assert ("(best so far)" in console.print.call_args.args[0]) is said
 
 
 def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, monkeypatch):

@@ -2,10 +2,13 @@
 
 import json
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.cli.console import duration, printable
+from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.metrics import metrics_of
 
 if TYPE_CHECKING:
@@ -32,9 +35,12 @@ class ProgressDisplay(Callback):
         self._began = self._last_line = 0.0
         self._first_step = 0
         self._tokens = 0
+        self._started = False
+        self._at_first: float | None = None  # the deciding metric before the first update, which competes for nothing
 
     def started(self, event: Event) -> None:
         """Open the bar."""
+        self._started = True
         self._began = time.monotonic()
         self._first_step = event.progress.step
         if self._console.is_terminal:
@@ -72,8 +78,27 @@ class ProgressDisplay(Callback):
             return
         values = event.evaluation.values
         shown = "  ".join(f"{m.name} {m.show(values[m.name])}" for m in metrics_of(event.trainer.config.model))
-        mark = "  (best so far)" if event.improved else ""
+        mark = "  (best so far)" if self._is_best(event, values) else ""
         self._console.print(f"[held out] step {event.evaluation.step}  {shown}{mark}", markup=False)
+
+    def _is_best(self, event: Event, values: Mapping[str, float]) -> bool:
+        """Whether no evaluation was better, not even that before the first update."""
+        metric, direction = deciding_metric(event.trainer.config.evaluation, event.trainer.config.model)
+        value = values[metric.name]
+        if not self._started:
+            self._at_first = value if isfinite(value) else None  # for JSON
+        first = self._at_first
+        if not event.improved or first is None:
+            return event.improved
+        return value < first if direction == "min" else value > first
+
+    def state(self) -> Mapping[str, Any]:
+        """What later evaluations are compared with."""
+        return {"at_first": self._at_first}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take it up."""
+        self._at_first = state.get("at_first")
 
     def ended(self, event: Event) -> None:  # noqa: ARG002 - that of the base class
         """Close the bar."""

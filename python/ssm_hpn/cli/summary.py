@@ -34,7 +34,8 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
         lines.append(_table(trainer, found))
     if result.best.step is not None:
         name = trainer.config.evaluation.metric.removeprefix("eval/")
-        lines.append(f"\n  best {name} of the evaluations: {result.best.best:.4f} at update {result.best.step}")
+        value = f"{result.best.best:.4f} at update {result.best.step}"
+        lines.append(f"\n  best {name} of the evaluations after training began: {value}")
     folder = shown_path(result.folder)
     lines += [f"\n  checkpoints  {folder}/checkpoints", f"  metrics      {folder}/metrics.jsonl"]
     lines.append(f"  report       {shown_path(write_report(result.folder))}")
