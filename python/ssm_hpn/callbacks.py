@@ -53,6 +53,7 @@ class Event:
     evaluation: Evaluation | None = None
     improved: bool = False
     checkpoint: Path | None = None
+    """The one that was written; where training starts, the one that it goes on from."""
     reason: str | None = None
     """Why training ended: finished, stopped_early or interrupted."""
 

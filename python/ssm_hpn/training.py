@@ -16,7 +16,7 @@ import numpy as np
 from ssm_hpn import callbacks as observers
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.callbacks import Callback, Event, Update
-from ssm_hpn.checkpoints import find_checkpoint
+from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name
 from ssm_hpn.config import Config, ModelConfig, Section
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
@@ -93,6 +93,7 @@ class Training:
         self._window = _Window()
         self._saved_step: int | None = None
         self._resumed_at: int | None = None
+        self._resumed_from: Path | None = None
         self._began, self._seconds_before = time.monotonic(), 0.0
         if not self._evaluates and self.config.early_stopping.patience is not None:
             advice = "name held-out data in data.validation, or leave patience out"
@@ -132,7 +133,7 @@ class Training:
     def _loop(self, *, begins: bool) -> None:
         if begins:
             self._first_row()
-        self._tell("started")
+        self._tell("started", checkpoint=self._resumed_from)
         self.reason = self._reason_to_end()
         while self.reason is None:
             before = self._progress()
@@ -279,7 +280,7 @@ class Training:
     def _restore(self) -> int | None:
         """Take up where a checkpoint left off; returns the length of the metrics file then, None to begin."""
         found: tuple[dict[str, Any], list[str]] | None = None
-        own, wanted = True, self.config.model
+        own, wanted, folder = True, self.config.model, self.run_files.folder
         if self._resume in ("auto", "must"):
             if self.run_files.checkpoints.folders():
                 found = self.trainer.restore(self.run_files.checkpoints.root)
@@ -294,6 +295,8 @@ class Training:
             return None
         state, self.notes = found
         self._resumed_at = self.trainer.session.step
+        chosen = (folder / FOLDER / step_name(self._resumed_at), folder / step_name(self._resumed_at))
+        self._resumed_from = next((one for one in chosen if one.is_dir()), folder)
         if not own:  # weights, moments and place in the data of another run: the record of this one begins here
             self._check_model(wanted)
             return None

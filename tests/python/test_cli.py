@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -303,6 +304,8 @@ def test_a_finished_run_is_shown_again_at_once(sensors, capsys, monkeypatch):
     assert main(["train", "--config", "run/config.toml"]) == 0
     shown = capsys.readouterr().out
     assert "finished after 60 updates" in shown
+    assert "training   " not in shown
+    assert "going on" not in shown
     assert Path("run/metrics.jsonl").read_bytes() == before
 
 
@@ -438,6 +441,22 @@ def test_a_resumed_run_still_knows_the_untrained_model(text):
         display._started = True
         display.evaluated(event)
         assert ("(best so far)" in console.print.call_args.args[0]) is said
+
+
+def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):
+    monkeypatch.setattr("ssm_hpn.cli.train.summary", lambda *_: "")
+    data = text_data(here, documents=12)
+    words = ["--data", str(data.folder), *SMALL, "--checkpoint.every", "2"]
+    assert train(*words, "--train.steps", "4", "--run.folder", "first") == 0
+    shown = capsys.readouterr().out
+    assert shown.index("training   4 updates") < shown.index("[held out] step 0")
+    assert shown.count("training   ") == 1
+    assert "going on" not in shown
+    shutil.rmtree(here / "first" / "checkpoints" / "step-00000004")
+    assert train(*words, "--train.steps", "4", "--run.folder", "first") == 0
+    shown = capsys.readouterr().out
+    said = shown.index("going on at update 2 of first, from step-00000002\n")
+    assert shown.index("training   4 updates") < said < shown.index("step 4/4")
 
 
 def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, monkeypatch):

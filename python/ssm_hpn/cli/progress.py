@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ssm_hpn.callbacks import Callback, Event
-from ssm_hpn.cli.console import duration, printable
+from ssm_hpn.checkpoints import FOLDER
+from ssm_hpn.cli.console import duration, printable, shown_path
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.metrics import metrics_of
 
@@ -26,8 +27,9 @@ class ProgressDisplay(Callback):
 
     name = "progress"
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", introduce: Callable[[], None] = lambda: None) -> None:
         self._console = console
+        self._introduce: Callable[[], None] | None = introduce
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._loss: float | None = None
@@ -40,7 +42,13 @@ class ProgressDisplay(Callback):
 
     def started(self, event: Event) -> None:
         """Open the bar."""
+        self._first_words()
         self._started = True
+        if event.checkpoint is not None:
+            found = event.checkpoint
+            run = found.parent.parent if found.parent.name == FOLDER else found.parent
+            at = f"going on at update {event.progress.step} of {shown_path(run)}, from {found.name}"
+            self._console.print(at, markup=False)
         self._began = time.monotonic()
         self._first_step = event.progress.step
         if self._console.is_terminal:
@@ -76,6 +84,7 @@ class ProgressDisplay(Callback):
         """Say what held-out data gives."""
         if event.evaluation is None:
             return
+        self._first_words()
         values = event.evaluation.values
         shown = "  ".join(f"{m.name} {m.show(values[m.name])}" for m in metrics_of(event.trainer.config.model))
         mark = "  (best so far)" if self._is_best(event, values) else ""
@@ -109,6 +118,12 @@ class ProgressDisplay(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _first_words(self) -> None:
+        """Say what will be trained, once it is certain that anything will be."""
+        introduce, self._introduce = self._introduce, None
+        if introduce is not None:
+            introduce()
 
     def _text(self, event: Event) -> str:
         steps = event.trainer.config.train.steps

@@ -33,7 +33,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         return _dry_run(trainer, screen)
     if request.profile:
         return _profile(trainer, screen)
-    progress = ProgressDisplay(screen)
+    progress = ProgressDisplay(screen, lambda: _announce(trainer, screen))
     try:
         with graceful_stop(trainer.request_stop):
             _introduce(trainer, screen)
@@ -54,15 +54,19 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 
 def _introduce(trainer: Trainer, screen: "Console") -> None:
-    """What will be trained, on what, and how much memory it will take."""
-    config, session = trainer.config, trainer.session
-    model = config.model
-    rows, length = config.train.batch_size, config.data.length or 0
-    memory = size(session.predicted_peak_bytes(rows, length))
+    """Which model this is."""
+    model = trainer.config.model
     screen.print(
         f"model      {model.block.kind}, {model.n_layers} layers of {model.d_model}, head {model.head.kind}, "
-        f"{session.n_parameters:,} parameters"
+        f"{trainer.session.n_parameters:,} parameters"
     )
+
+
+def _announce(trainer: Trainer, screen: "Console") -> None:
+    """What it will be trained on, and how much memory that will take."""
+    config = trainer.config
+    rows, length = config.train.batch_size, config.data.length or 0
+    memory = size(trainer.session.predicted_peak_bytes(rows, length))
     screen.print(
         f"training   {config.train.steps} updates of {rows * config.train.accumulate} x {length} tokens, "
         f"{simd()}, about {memory} in a step"
@@ -96,6 +100,7 @@ def _dry_run(trainer: Trainer, screen: "Console") -> int:
             advice = "the folder's file system changes what is written to it"
             raise CheckpointError(problem(result.folder, f"parameters {once.session.digest()[:16]}", found, advice))
         _introduce(trainer, screen)
+        _announce(trainer, screen)
         screen.print(
             f"dry run    one update trained, evaluated, saved and loaded again to the same bits "
             f"({duration(result.seconds)}); nothing is left behind"
@@ -106,6 +111,7 @@ def _dry_run(trainer: Trainer, screen: "Console") -> int:
 def _profile(trainer: Trainer, screen: "Console") -> int:
     """Say where the time of an update goes; nothing is written."""
     _introduce(trainer, screen)
+    _announce(trainer, screen)
     found = profile(trainer)
     rows = []
     for phase in found.phases:
