@@ -32,6 +32,11 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
     found = _held_out(trainer, result, screen)
     if found is not None:
         lines.append(_table(trainer, found))
+        batches = trainer.config.evaluation.batches
+        if batches != "all":
+            lines.append(
+                f"\n  over all held-out data; evaluations during training used {batches} of its batches at most"
+            )
     if result.best.step is not None:
         name = trainer.config.evaluation.metric.removeprefix("eval/")
         value = f"{result.best.best:.4f} at update {result.best.step}"
