@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ CONFIG: Final = "config.toml"
 METRICS: Final = "metrics.jsonl"
 ENVIRONMENT: Final = "environment.json"
 EVALUATION: Final = "evaluation.json"
+LOCK: Final = ".lock"
 RUNS: Final = "runs"
 
 
@@ -74,12 +75,26 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from training here; a killed process leaves no lock behind."""
+        """Keep other processes from training here; a killed process leaves no lock behind.
+
+        A folder that is made for it goes again if it fails before anything is written.
+        """
+        existed = self.folder.exists()
         lock = RunLock(str(self.folder))
         try:
             yield
-        finally:
+        except BaseException:
             lock.release()
+            if not existed:
+                self._remove_if_empty()
+            raise
+        lock.release()
+
+    def _remove_if_empty(self) -> None:
+        with suppress(OSError):
+            if [file.name for file in self.folder.iterdir()] == [LOCK]:
+                (self.folder / LOCK).unlink()
+                self.folder.rmdir()
 
     def describe(self) -> None:
         """Write the settings and the machine."""

@@ -166,6 +166,29 @@ def test_an_instruction_set_that_is_not_there_exits_2(here):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("env", "words", "code", "text"),
+    [
+        ({"SSM_HPN_SIMD": "avx9"}, [], 2, "avx9"),
+        ({}, ["--resume", "nevr"], 4, "did you mean never?"),
+        ({}, ["--resume", "maybe"], 4, "check the path"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_data_is_prepared(here, env, words, code, text):
+    text_data(here, documents=8)
+    done = command("--data", "text", *SMALL, *words, module="ssm_hpn.train", env=os.environ | env)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (here / "runs").exists()
+
+
+def test_a_run_that_cannot_go_on_leaves_no_folder(here):
+    data = text_data(here, documents=8)
+    assert train("--data", str(data.folder), *SMALL, "--resume", "must") == 4
+    assert not list(here.glob("runs/*"))
+
+
 # ---- a whole run
 
 

@@ -4,7 +4,7 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ssm_hpn._core import simd
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
@@ -14,7 +14,7 @@ from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.dataset import read_manifest
-from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, problem
+from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, nearest, problem
 from ssm_hpn.profiling import profile
 from ssm_hpn.trainer import Trainer
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
     from ssm_hpn.callbacks import Callback
 
+RESUME: Final = ("auto", "must", "never")
+
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Train; returns the exit code."""
     request = parse_train(arguments, prog)
+    _check(request.resume)
     screen = console()
     trainer = Trainer(with_prepared_data(request.config, screen))
     if request.dry_run:
@@ -51,6 +54,17 @@ def run(arguments: Sequence[str], prog: str) -> int:
     screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
     screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
     return EXIT_DONE
+
+
+def _check(resume: str) -> None:
+    """Refuse before any work what would be refused after it: where to go on from, and the instruction set."""
+    simd()
+    if resume not in RESUME and not Path(resume).exists():
+        close = nearest(resume, RESUME)
+        advice = f"did you mean {close}?" if close else "check the path"
+        raise CheckpointError(
+            problem("--resume", f"{' | '.join(RESUME)} or the path of a checkpoint or run", repr(resume), advice)
+        )
 
 
 def _introduce(trainer: Trainer, screen: "Console") -> None:
