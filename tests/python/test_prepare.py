@@ -322,6 +322,16 @@ def test_arrays_of_ids(tmp_path: Path, shape: tuple[int, ...], documents: int) -
     assert sorted(t for row in found for t in row["tokens"]) == sorted(ids.ravel().tolist())
 
 
+def test_an_array_named_for_one_role_is_not_taken_for_another(tmp_path: Path) -> None:
+    y = np.linspace(-3, 3, 40, dtype=np.float32)
+    np.savez(tmp_path / "a.npz", x=np.ones((40, 5, 2), np.float32), y=y)
+    columns = Columns(values=("y",))
+    done = prepare(PrepareOptions(train=(str(tmp_path / "a.npz"),), columns=columns), tmp_path / "out")
+    manifest = json.loads((done.train / "manifest.json").read_text())
+    assert "values" in manifest["columns"]
+    assert "label" not in manifest["columns"]
+
+
 def test_a_matrix_without_targets_is_one_series(tmp_path: Path) -> None:
     np.save(tmp_path / "d.npy", np.arange(300, dtype=np.float32).reshape(100, 3))
     prepared = made(tmp_path, tmp_path / "d.npy", normalize=False)

@@ -214,12 +214,15 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
             advice="the file is cut or damaged: write or copy it again",
         ) from None
     present = [name.removesuffix(".npy") for name in archive.namelist()]
-    asked = {key: getattr(columns, key) for key in USUAL_NAMES}
+    given = {key: getattr(columns, key) for key in USUAL_NAMES}
+    asked = {key: name[0] if isinstance(name, tuple) and name else name for key, name in given.items()}
+    # an array that was named for one role is not found again for another
+    free = [name for name in present if name not in asked.values()]
     arrays = {}
     for key, usual in USUAL_NAMES.items():
         if key in TARGETS and not targets:
             continue
-        name = asked[key][0] if isinstance(asked[key], tuple) and asked[key] else asked[key]
+        name = asked[key]
         if name and name not in present:
             raise data_error(
                 source.path,
@@ -228,7 +231,7 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
                 found="no such array",
                 advice=nearest(name, present),
             )
-        name = name or next((candidate for candidate in usual if candidate in present), None)
+        name = name or next((candidate for candidate in usual if candidate in free), None)
         if name:
             arrays[key] = _header(source, name, stack.enter_context(archive.open(f"{name}.npy")))
     if "features" not in arrays and "tokens" not in arrays:
