@@ -75,6 +75,20 @@ impl Threads {
     }
 }
 
+/// Work below which waking another thread costs more than it does: some 10 µs of a core that needs a nanosecond for an
+/// item.
+const WORTH_SHARING: usize = 1 << 13;
+
+/// As [`for_each_task`], but on this thread alone if the tasks together have so few items to work on that sharing them
+/// would cost more.
+pub fn for_each_task_of(items: usize, count: usize, task: impl Fn(usize) + Sync + Send) {
+    if items < WORTH_SHARING {
+        (0..count).for_each(task);
+    } else {
+        for_each_task(count, task);
+    }
+}
+
 /// Runs `task(0) .. task(count - 1)` on the current pool, each once, in any order. Nothing is allocated.
 pub fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
     if count == 1 {

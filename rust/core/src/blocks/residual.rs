@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::workspace::{Carver, padded};
 use super::{Block, Sizes};
 use crate::error::{Error, Result};
-use crate::kernels::{Accumulate, Layout, norm};
+use crate::kernels::{Accumulate, Layout, copy, norm};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Group, Init, ParamSpec, Params, Slot, Table};
 use crate::profile::{Phase, phase};
@@ -172,7 +172,7 @@ impl<T: Scalar> Residual<T> {
             let (x, y) = (&x[channels.clone()], &mut y[channels]);
             let mut parts = self.carve(slice.tokens(), scratch);
             self.normalise(numbers, x, &mut parts);
-            y.copy_from_slice(x);
+            phase(Phase::Norm, || copy(x, y));
             let saved = &mut saved[self.saved_at(layout, storage, index)];
             self.block.forward(&self.mixer(numbers), parts.n, &slice, None, saved, parts.rest, y);
         }

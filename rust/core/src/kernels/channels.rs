@@ -124,12 +124,12 @@ impl Split {
     pub(crate) fn task(&self, index: usize) -> Task {
         let (row_group, block) = (index / self.blocks, index % self.blocks);
         let row = |group: usize| self.rows * group / self.row_groups;
-        Task {
-            row_group,
-            rows: row(row_group)..row(row_group + 1),
-            block,
-            channels: block * BLOCK..((block + 1) * BLOCK).min(self.channels),
-        }
+        Task { row_group, rows: row(row_group)..row(row_group + 1), block, channels: self.channels_of(block) }
+    }
+
+    /// Channels of a block.
+    pub(crate) fn channels_of(&self, block: usize) -> std::ops::Range<usize> {
+        block * BLOCK..((block + 1) * BLOCK).min(self.channels)
     }
 }
 

@@ -14,8 +14,12 @@ pub mod selective_scan;
 pub mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
+mod transpose;
 
 pub use channels::{Columns, ColumnsMut};
+
+use crate::numeric::Scalar;
+use crate::parallel::{Shared, for_each_task};
 
 /// Whether a result replaces what its output held or adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +67,20 @@ impl<'a> Layout<'a> {
     pub fn row_starts(&self, row: usize) -> Option<&'a [u8]> {
         self.starts.map(|s| &s[row * self.length..(row + 1) * self.length])
     }
+}
+
+/// `to` = `from`, by all threads.
+///
+/// # Panics
+/// If their lengths differ.
+pub(crate) fn copy<T: Scalar>(from: &[T], to: &mut [T]) {
+    assert_eq!(from.len(), to.len(), "numbers to copy");
+    let (blocks, to) = (Blocks::new(from.len(), 1 << 14), Shared::new(to));
+    for_each_task(blocks.count, |block| {
+        let part = blocks.range(block);
+        // SAFETY: each task has a block of its own.
+        unsafe { to.slice(part.start, part.len()) }.copy_from_slice(&from[part]);
+    });
 }
 
 /// A division of work into blocks that follows from its size alone, so that sums over blocks have the same order, and

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{CHUNK, Dims, Filter, Inputs, MAX_TAPS, Taps, get, put};
 use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, SharedColumns, is_start, stretch_start};
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// What a convolution writes backward. dx is overwritten, parameter gradients are added to; `None`: not wanted.
@@ -55,7 +55,7 @@ pub fn backward_on<T: Scalar>(
     let split = dims.split();
     let scratch = &mut scratch[..dims.backward_scratch_len()];
     let (dx, sums) = (dx.share(), Shared::new(&mut *scratch));
-    for_each_task(split.tasks(), |index| {
+    for_each_task_of(dy.len(), split.tasks(), |index| {
         simd::run_on(
             isa,
             Backward { filter: Filter::new(dims, inputs, None, split.task(index)), dy, dx, sums },

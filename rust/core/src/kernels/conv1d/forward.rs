@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{CHUNK, Dims, Filter, Inputs, MAX_TAPS, Taps, put};
 use crate::kernels::channels::stretch_end;
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// Writes y `[B, T, I]`.
@@ -35,7 +35,7 @@ pub fn forward_on<T: Scalar>(
     assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, K-1, I]");
     let split = dims.split();
     let (state, y) = (state.map(Shared::new), Shared::new(y));
-    for_each_task(split.tasks(), |index| {
+    for_each_task_of(y.len(), split.tasks(), |index| {
         simd::run_on(isa, Forward { filter: Filter::new(dims, inputs, state, split.task(index)), y });
     });
 }

@@ -8,8 +8,12 @@ use crate::simd::{self, Kernel, Vector};
 
 /// Rows up to which reading the weights in place costs less than packing them.
 const FEW: usize = 4;
-/// Outputs computed together: each has its own chain of sums.
-const TOGETHER: usize = 4;
+/// Outputs computed together: each has its own chain of sums, and registers to hold it.
+const TOGETHER: usize = 8;
+/// Outputs whose lanes are summed together.
+const SUMMED: usize = 2 * TOGETHER;
+/// Lanes of the widest vector.
+const MOST_LANES: usize = 16;
 /// Multiply-adds that a task has at least.
 const LEAST_WORK: usize = 1 << 17;
 
@@ -25,7 +29,7 @@ pub fn linear_step<T: Scalar>(x: MatRef<T>, w: MatRef<T>, mut y: MatMut<T>, accu
         return;
     }
     let (least, stride) = (LEAST_WORK.div_ceil((x.rows() * x.cols()).max(1)), y.row_stride());
-    let blocks = Blocks::new(w.rows(), least.next_multiple_of(TOGETHER));
+    let blocks = Blocks::new(w.rows(), least.next_multiple_of(SUMMED));
     let output = Output(y.data().as_mut_ptr());
     for_each_task(blocks.count, |block| {
         let outputs = blocks.range(block);
@@ -52,20 +56,49 @@ impl<T: Scalar> Kernel<T> for Dots<'_, T> {
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
         let Self { x, w, y, accumulate } = self;
-        for (n, y) in y.chunks_mut(TOGETHER).enumerate() {
-            let last = n * TOGETHER + y.len() - 1;
-            let rows: [&[T]; TOGETHER] = std::array::from_fn(|i| w.row((n * TOGETHER + i).min(last)));
-            let mut sums = [v.splat(T::ZERO); TOGETHER];
-            for k in (0..x.len()).step_by(V::LANES) {
-                let x = v.load_at(x, k);
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    *sum = v.mul_add(x, v.load_at(row, k), *sum);
+        let (mut lanes, mut sums) = ([T::ZERO; SUMMED * MOST_LANES], [T::ZERO; SUMMED]);
+        for (n, y) in y.chunks_mut(SUMMED).enumerate() {
+            for first in (0..y.len()).step_by(TOGETHER) {
+                let mut rows = [x; TOGETHER];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    // Outputs beyond the last repeat it.
+                    *row = w.row(n * SUMMED + (first + i).min(y.len() - 1));
+                }
+                let found = dots(v, x, rows);
+                for (lanes, found) in lanes[first * V::LANES..].chunks_exact_mut(V::LANES).zip(found) {
+                    v.store(lanes, found);
                 }
             }
-            for (y, sum) in y.iter_mut().zip(sums) {
-                let before = if accumulate == Accumulate::Add { *y } else { T::ZERO };
-                *y = before + v.sum(sum);
+            v.sum_each(&lanes[..y.len() * V::LANES], &mut sums[..y.len()]);
+            for i in (0..y.len()).step_by(V::LANES) {
+                let sum = v.load(&sums[i..]);
+                let sum = if accumulate == Accumulate::Add { v.add(v.load_at(y, i), sum) } else { sum };
+                v.store_at(y, i, sum);
             }
         }
     }
+}
+
+/// Lanes of the dot products of x with rows as long.
+#[inline(always)]
+fn dots<V: Vector>(v: V, x: &[V::T], rows: [&[V::T]; TOGETHER]) -> [V::V; TOGETHER] {
+    assert!(rows.iter().all(|row| row.len() == x.len()));
+    let mut sums = [v.splat(V::T::ZERO); TOGETHER];
+    let whole = x.len() / V::LANES * V::LANES;
+    for k in (0..whole).step_by(V::LANES) {
+        // SAFETY: a whole vector of x and of each row (asserted) lies ahead.
+        unsafe {
+            let x = v.load_ptr(x.as_ptr().add(k));
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                *sum = v.mul_add(x, v.load_ptr(row.as_ptr().add(k)), *sum);
+            }
+        }
+    }
+    if whole < x.len() {
+        let x = v.load_partial(&x[whole..]);
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = v.mul_add(x, v.load_partial(&row[whole..]), *sum);
+        }
+    }
+    sums
 }

@@ -22,6 +22,7 @@ use std::ops::Range;
 use aligned_vec::{AVec, ConstAlign};
 
 use super::super::Accumulate;
+use super::super::transpose::transpose;
 use super::MatRef;
 use crate::numeric::Scalar;
 use crate::simd::{Kernel, Vector};
@@ -259,7 +260,9 @@ fn pack_b<V: Vector>(v: V, b: &Factor<V::T>, cols: Range<usize>, terms: Range<us
     match b.along {
         Along::Depth => {
             for (col, panel) in cols.clone().step_by(full).zip(packed.chunks_mut(stride)) {
-                transpose::<V>(b, col..(col + full).min(cols.end), terms.clone(), panel);
+                let count = full.min(cols.end - col);
+                let line = |j| b.line(col + j, terms.start, terms.len());
+                transpose::<V>(line, (count, terms.len()), panel, count.next_multiple_of(V::LANES));
             }
         }
         Along::Output => {
@@ -279,35 +282,6 @@ fn pack_b<V: Vector>(v: V, b: &Factor<V::T>, cols: Range<usize>, terms: Range<us
 fn copy<V: Vector>(v: V, from: &[V::T], to: &mut [V::T]) {
     for i in (0..from.len()).step_by(V::LANES) {
         v.store(&mut to[i..], v.load_at(from, i));
-    }
-}
-
-/// Packs columns whose terms are contiguous, in squares of four where vectors are at least as wide.
-#[inline(always)]
-fn transpose<V: Vector>(b: &Factor<V::T>, cols: Range<usize>, terms: Range<usize>, panel: &mut [V::T]) {
-    let (n, width) = (cols.len(), cols.len().next_multiple_of(V::LANES));
-    let panel = &mut panel[..width * terms.len()];
-    let line = |j: usize| b.line(cols.start + j.min(n - 1), terms.start, terms.len());
-    let square = if V::LANES < 4 { 1 } else { 4 };
-    for j in (0..n).step_by(square) {
-        let lines = [line(j), line(j + 1), line(j + 2), line(j + 3)];
-        let mut done = 0;
-        if square == 4 {
-            let squares = lines.map(|line| line.as_chunks::<4>().0);
-            for (t, rows) in panel.chunks_exact_mut(4 * width).enumerate() {
-                let [a, b, c, d] = squares.map(|squares| squares[t]);
-                // A loop of constant length becomes shuffles of registers; one over chunks took four times as long.
-                for i in 0..4 {
-                    rows[i * width + j..][..4].copy_from_slice(&[a[i], b[i], c[i], d[i]]);
-                }
-            }
-            done = terms.len() / 4 * 4;
-        }
-        for (t, row) in panel.chunks_exact_mut(width).enumerate().skip(done) {
-            for (to, line) in row[j..j + square].iter_mut().zip(lines) {
-                *to = line[t];
-            }
-        }
     }
 }
 

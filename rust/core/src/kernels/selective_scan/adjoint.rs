@@ -115,8 +115,6 @@ impl<T: Scalar> Backward<'_, T> {
         panels: &mut Panels<T>,
     ) {
         let (dims, lanes) = (self.pass.dims, stretch.len * G * V::LANES);
-        panels.db.0[..lanes].fill(T::ZERO);
-        panels.dc.0[..lanes].fill(T::ZERO);
         for i in (0..self.task.channels.len()).step_by(W * V::LANES) {
             self.again::<V, W, G, BOUNDED>(v, stretch, i, panels);
             self.back::<V, W, G>(v, stretch, i, panels);
@@ -181,8 +179,8 @@ impl<T: Scalar> Backward<'_, T> {
                 let (b, c) = (v.splat(b), v.splat(c));
                 // SAFETY: t < len, k < G: inside the part cut out above.
                 let lanes = unsafe { dc.as_mut_ptr().add((t * G + k) * V::LANES) };
-                // SAFETY: as above.
-                let mut outer = unsafe { v.load_ptr(lanes) };
+                // The first channels find what another group left. SAFETY: as above.
+                let mut outer = if i == 0 { zero } else { unsafe { v.load_ptr(lanes) } };
                 for w in 0..W {
                     let at = ((t * G + k) * W + w) * V::LANES;
                     let decay = math::exp2_of_product::<V, BOUNDED>(v, d[w], a[w][k]);
@@ -264,7 +262,7 @@ impl<T: Scalar> Backward<'_, T> {
                 // SAFETY: t < len, k < G: inside the part cut out above.
                 let lanes = unsafe { db.as_mut_ptr().add((t * G + k) * V::LANES) };
                 // SAFETY: as above.
-                let mut outer = unsafe { v.load_ptr(lanes) };
+                let mut outer = if i == 0 { zero } else { unsafe { v.load_ptr(lanes) } };
                 for w in 0..W {
                     let at = ((t * G + k) * W + w) * V::LANES;
                     // SAFETY: t < len, k < G, w < W: inside the parts cut out above.

@@ -6,7 +6,7 @@ use super::adjoint::Panels;
 use super::{CHUNK, ColumnsMut, Dims, Inputs, PerChannel, fill_rates, is_bounded, read, steepest, write};
 use crate::kernels::channels::{BLOCK, SharedColumns, Split, Task};
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// What a backward scan writes. Input gradients are overwritten, parameter gradients added to; `None`: not wanted.
@@ -91,7 +91,7 @@ pub fn backward_on<T: Scalar>(
         sums: Shared::new(&mut *pool.sums),
         dbc: Shared::new(&mut *pool.dbc),
     };
-    for_each_task(split.tasks(), |index| {
+    for_each_task_of(tokens * dims.states * channels, split.tasks(), |index| {
         simd::run_on(isa, Backward { pass: &pass, task: split.task(index) });
     });
     pool.join_dbc(dims, &split, dbc);
@@ -152,7 +152,7 @@ impl<'a, T: Scalar> Partial<'a, T> {
     }
 
     fn join_parameters(
-        &self,
+        self,
         dims: &Dims,
         split: &Split,
         da_log: Option<&mut [T]>,
@@ -160,22 +160,33 @@ impl<'a, T: Scalar> Partial<'a, T> {
         ddelta_bias: Option<&mut [T]>,
     ) {
         let (states, padded) = (dims.states, dims.padded());
-        let group = (states + 2) * padded;
-        let total =
-            |at: usize| (0..split.row_groups).map(|g| self.sums[g * group + at]).fold(T::ZERO, |s, x| s + x);
-        if let Some(da_log) = da_log {
-            let ln_2 = T::from_f64(std::f64::consts::LN_2);
-            for (i, row) in da_log.chunks_exact_mut(states).enumerate() {
-                for (n, out) in row.iter_mut().enumerate() {
-                    *out += self.a[n * padded + i] * ln_2 * total(n * padded + i);
+        let (a, ln_2) = (&*self.a, T::from_f64(std::f64::consts::LN_2));
+        let (total, groups) = self.sums.split_at_mut((states + 2) * padded);
+        let (total, groups) = (Shared::new(total), groups.chunks_exact((states + 2) * padded));
+        let (da_log, others) = (da_log.map(Shared::new), [dd, ddelta_bias].map(|out| out.map(Shared::new)));
+        for_each_task_of(self.a.len(), split.blocks, |block| {
+            let channels = split.channels_of(block);
+            for n in 0..states + 2 {
+                let at = n * padded + channels.start;
+                // SAFETY: each task has channels of its own, here and below.
+                let total = unsafe { total.slice(at, channels.len()) };
+                for group in groups.clone() {
+                    total.iter_mut().zip(&group[at..]).for_each(|(total, &x)| *total += x);
+                }
+                if let Some(out) = n.checked_sub(states).map(|slot| others[slot]) {
+                    // SAFETY: as above.
+                    let out = out.map(|out| unsafe { out.slice(channels.start, channels.len()) });
+                    out.into_iter().flatten().zip(total).for_each(|(out, total)| *out += *total);
+                } else if let Some(da_log) = da_log {
+                    // SAFETY: as above.
+                    let out = unsafe { da_log.slice(channels.start * states, channels.len() * states) };
+                    for ((out, &a), total) in out.iter_mut().skip(n).step_by(states).zip(&a[at..]).zip(total)
+                    {
+                        *out += a * ln_2 * *total;
+                    }
                 }
             }
-        }
-        for (slot, out) in [dd, ddelta_bias].into_iter().enumerate() {
-            for (i, out) in out.into_iter().flatten().enumerate() {
-                *out += total((states + slot) * padded + i);
-            }
-        }
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::kernels::channels::{BLOCK, Task};
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// Writes y `[B, T, I]` and the states that [`super::backward()`] needs.
@@ -61,7 +61,7 @@ pub fn forward_on<T: Scalar>(
     }
     let split = dims.split();
     let (kept_shared, y) = (Shared::new(&mut *kept), Shared::new(y));
-    for_each_task(split.tasks(), |index| {
+    for_each_task_of(dims.layout.tokens() * dims.states * dims.channels, split.tasks(), |index| {
         simd::run_on(isa, Forward { dims, inputs, a, kept: kept_shared, y, task: split.task(index) });
     });
     if let Some(state) = &mut state {

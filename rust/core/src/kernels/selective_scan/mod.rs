@@ -36,6 +36,7 @@ use super::Layout;
 use super::channels::{
     BLOCK, Columns, ColumnsMut, PerChannel, Split, is_start, read, stretch_end, stretch_start, write,
 };
+use super::transpose::transpose;
 use crate::numeric::Scalar;
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
@@ -182,18 +183,16 @@ impl<T: Scalar> Kernel<T> for Rates<'_, T> {
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
         let states = self.a_log.len() / self.channels;
-        for n in 0..states {
-            let row = &mut self.a[n * self.padded..(n + 1) * self.padded];
-            for (i, a) in row.iter_mut().enumerate() {
-                *a = if i < self.channels { self.a_log[i * states + n] } else { T::ZERO };
+        let line = |i: usize| &self.a_log[i * states..][..states];
+        transpose::<V>(line, (self.channels, states), self.a, self.padded);
+        let minus_log2_e = v.splat(T::from_f64(-math::LOG2_E));
+        for row in self.a.chunks_exact_mut(self.padded) {
+            // The padding is a multiple of every vector's width.
+            for i in (0..self.channels).step_by(V::LANES) {
+                let a = v.mul(minus_log2_e, math::exp(v, v.load(&row[i..])));
+                v.store(&mut row[i..], a);
             }
-            let minus_log2_e = v.splat(T::from_f64(-math::LOG2_E));
-            let (inside, padding) = row.split_at_mut(self.channels);
-            for x in inside.chunks_mut(V::LANES) {
-                let a = v.mul(minus_log2_e, math::exp(v, read(v, x, x.len())));
-                write(v, x, x.len(), a);
-            }
-            padding.fill(T::ZERO);
+            row[self.channels..].fill(T::ZERO);
         }
     }
 }

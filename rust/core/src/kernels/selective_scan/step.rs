@@ -2,7 +2,7 @@
 
 use super::{Columns, Dims, Inputs, fill_rates, read, write};
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// One token per row: moves `state` `[B, N, I]` on and writes y `[B, I]`. Equal to [`super::forward()`] on the whole
@@ -19,8 +19,8 @@ pub fn step<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: &mut [T], scratch
     fill_rates(Isa::active(), dims, inputs.a_log, a);
     let a = &*a;
     let (state, y) = (Shared::new(state), Shared::new(y));
-    for_each_task(dims.layout.rows, |row| {
-        let len = dims.states * dims.channels;
+    let len = dims.states * dims.channels;
+    for_each_task_of(dims.layout.rows * len, dims.layout.rows, |row| {
         // SAFETY: each task has a row of its own.
         let (h, y) = unsafe { (state.slice(row * len, len), y.slice(row * dims.channels, dims.channels)) };
         simd::run(Step { dims, inputs, a, row, h, y });
