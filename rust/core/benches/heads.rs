@@ -1,19 +1,26 @@
-//! Heads: loss and all gradients per token, for the classes and widths of the reference models and for many classes.
+//! Heads: loss and all gradients, for the classes and widths of the reference models and for many classes, per
+//! instruction set: `cargo bench --bench heads`. An element is a token; the operations of the products are counted.
 //!
 //! The two cosine rows must cost the same: nothing grows with the number of prototypes.
 
+mod measure;
+
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::Criterion;
+use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::head::{Accuracy, HeadConfig, Targets, build, prototypes};
 use ssm_hpn::params::{Arena, Grads, Group, Groups, Params, Table};
 
-fn numbers(n: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i as f32) * 0.7).sin()).collect()
+/// A head: its name, and the multiply-adds of its products for a token, forward.
+struct Case<'a> {
+    name: &'a str,
+    products: usize,
+    json: &'a str,
 }
 
-fn head(c: &mut Criterion, name: &str, tokens: usize, d_model: usize, n_classes: usize, json: &str) {
-    let config: HeadConfig = serde_json::from_str(json).expect("a head");
+fn head(c: &mut Criterion<Rate>, tokens: usize, d_model: usize, n_classes: usize, case: &Case) {
+    let config: HeadConfig = serde_json::from_str(case.json).expect("a head");
     let head = build::<f32>(&config, d_model, 0).expect("a head");
     let mut table = Table::new();
     let slots = table.declare("", Group::Head, head.params()).expect("distinct tensors");
@@ -25,37 +32,50 @@ fn head(c: &mut Criterion, name: &str, tokens: usize, d_model: usize, n_classes:
     }
     let mut gradients = Arena::zeros(table.buffer_len());
     let trainable = Groups::declared(&table).trainable;
-    let (x, mut dx) = (numbers(tokens * d_model), vec![0.0; tokens * d_model]);
+    let (x, mut dx) = (numbers(tokens * d_model, 1), vec![0.0; tokens * d_model]);
     let classes: Vec<i32> = (0..tokens).map(|i| (i * 7919 % n_classes) as i32).collect();
     let mut scratch = vec![0.0; head.scratch(tokens)];
     let mut group = c.benchmark_group("head");
-    group.throughput(Throughput::Elements(tokens as u64)).sample_size(20);
-    group.bench_function(name, |b| {
-        b.iter(|| {
-            let params = Params::new(values.as_slice(), &table, &slots);
-            let mut grads = Grads::new(gradients.as_mut_slice(), &table, &slots, &trainable);
-            let (targets, dx) = (Targets::Classes(&classes), Some(&mut dx[..]));
-            let (x, scratch) = (black_box(&x), &mut scratch);
-            head.forward_backward(&params, x, targets, Accuracy::Skip, scratch, dx, Some(&mut grads))
+    // Forward, the gradient of the input and that of the weights.
+    group.throughput(work(tokens, 6.0 * case.products as f64));
+    group.bench_function(format!("{}, {}", case.name, isa()), |b| {
+        on_one_thread(|| {
+            b.iter(|| {
+                let params = Params::new(values.as_slice(), &table, &slots);
+                let mut grads = Grads::new(gradients.as_mut_slice(), &table, &slots, &trainable);
+                let (targets, dx) = (Targets::Classes(&classes), Some(&mut dx[..]));
+                let (x, scratch) = (black_box(&x), &mut scratch);
+                head.forward_backward(&params, x, targets, Accuracy::Skip, scratch, dx, Some(&mut grads))
+            });
         });
     });
     group.finish();
 }
 
-fn heads(c: &mut Criterion) {
+fn heads(c: &mut Criterion<Rate>) {
     for (size, tokens, d_model) in [("S", 2048, 128), ("M", 4096, 256)] {
-        let softmax = r#"{"kind":"prototype","n_classes":256}"#;
-        head(c, &format!("{size} softmax over 256 prototypes"), tokens, d_model, 256, softmax);
-        let margin = r#"{"kind":"prototype","n_classes":256,"loss":{"kind":"margin"}}"#;
-        head(c, &format!("{size} margin over 256 prototypes"), tokens, d_model, 256, margin);
-        let linear = r#"{"kind":"linear","n_outputs":256}"#;
-        head(c, &format!("{size} linear over 256 classes"), tokens, d_model, 256, linear);
+        let (classes, dim) = (256, 255.max(d_model));
+        let onto_prototypes = d_model * dim + dim * classes;
+        for (what, products, json) in [
+            ("softmax over 256 prototypes", onto_prototypes, r#"{"kind":"prototype","n_classes":256}"#),
+            (
+                "margin over 256 prototypes",
+                onto_prototypes,
+                r#"{"kind":"prototype","n_classes":256,"loss":{"kind":"margin"}}"#,
+            ),
+            ("linear over 256 classes", d_model * classes, r#"{"kind":"linear","n_outputs":256}"#),
+        ] {
+            let name = format!("{size} {what}");
+            head(c, tokens, d_model, classes, &Case { name: &name, products, json });
+        }
     }
     for n_classes in [512, 50_000] {
         let json = format!(
             r#"{{"kind":"prototype","n_classes":{n_classes},"dim":256,"prototypes":"random","loss":{{"kind":"cosine"}}}}"#
         );
-        head(c, &format!("S cosine over {n_classes} prototypes of 256"), 2048, 128, n_classes, &json);
+        let name = format!("S cosine over {n_classes} prototypes of 256");
+        // The projection alone: nothing is multiplied by all prototypes.
+        head(c, 2048, 128, n_classes, &Case { name: &name, products: 128 * 256, json: &json });
     }
 }
 
@@ -73,5 +93,9 @@ fn placement(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, heads, placement);
-criterion_main!(benches);
+fn main() {
+    measure::on_every_instruction_set(|| {
+        heads(&mut measure::computing());
+        placement(&mut Criterion::default().configure_from_args());
+    });
+}

@@ -1,7 +1,9 @@
-//! Time of the kernels along the channels, per instruction set, on one thread: `cargo bench --bench kernels`.
+//! The kernels besides the products, forward and backward, per instruction set, on one thread:
+//! `cargo bench --bench kernels`.
 //!
-//! Printed as nanoseconds per element next to criterion's time per pass. An element is a token × channel × state for the
-//! scan, a token × channel for the convolution, a number for the elementwise functions. The shapes are one layer of
+//! An element is a token × channel × state for the scan, a score for the softmax, a parameter for AdamW, a token ×
+//! channel elsewhere. The scan computes, and its operations are counted: an exponential as [`EXP`] (its polynomial), a
+//! multiply-add as two. The others move, and the bytes that they read and write are counted. Shapes of one layer:
 //!
 //! | name | rows | tokens | channels | states |
 //! |---|---|---|---|---|
@@ -9,55 +11,25 @@
 //! | M | 8 | 512 | 512 | 16 |
 //! | L | 1 | 512 | 1536 | 16 |
 
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ssm_hpn::Threads;
-use ssm_hpn::kernels::{Columns, ColumnsMut, Layout, activation, conv1d, selective_scan};
-use ssm_hpn::simd::Isa;
+mod measure;
 
-/// Wall time, with throughput as its inverse: nanoseconds per element.
-struct PerElement(WallTime);
+use std::hint::black_box;
 
-impl ValueFormatter for PerElement {
-    fn scale_values(&self, typical: f64, values: &mut [f64]) -> &'static str {
-        self.0.formatter().scale_values(typical, values)
-    }
-    fn scale_throughputs(&self, _: f64, throughput: &Throughput, values: &mut [f64]) -> &'static str {
-        if let Throughput::Elements(n) = throughput {
-            for value in values {
-                *value /= *n as f64;
-            }
-        }
-        "ns/element"
-    }
-    fn scale_for_machines(&self, values: &mut [f64]) -> &'static str {
-        self.0.formatter().scale_for_machines(values)
-    }
-}
+use criterion::{BenchmarkId, Criterion};
+use measure::{Rate, isa, numbers, on_one_thread, work};
+use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, activation, conv1d, embedding, norm};
+use ssm_hpn::kernels::{selective_scan, softmax};
+use ssm_hpn::optim::{AdamW, Gradients, OptimConfig};
+use ssm_hpn::params::{Arena, Group, Groups, Init, ParamSpec, Table};
 
-impl Measurement for PerElement {
-    type Intermediate = <WallTime as Measurement>::Intermediate;
-    type Value = <WallTime as Measurement>::Value;
-
-    fn start(&self) -> Self::Intermediate {
-        self.0.start()
-    }
-    fn end(&self, start: Self::Intermediate) -> Self::Value {
-        self.0.end(start)
-    }
-    fn add(&self, a: &Self::Value, b: &Self::Value) -> Self::Value {
-        self.0.add(a, b)
-    }
-    fn zero(&self) -> Self::Value {
-        self.0.zero()
-    }
-    fn to_f64(&self, value: &Self::Value) -> f64 {
-        self.0.to_f64(value)
-    }
-    fn formatter(&self) -> &dyn ValueFormatter {
-        self
-    }
-}
+/// Operations of an exponential: range reduction, a polynomial of degree five, scaling.
+const EXP: f64 = 9.0;
+/// exp, ā·h + x·B with its product, C·h.
+const SCAN_FORWARD: f64 = EXP + 3.0 + 2.0;
+/// The state again, dC; then q, dB, s, r and the sums for A and for the next step.
+const SCAN_BACKWARD: f64 = SCAN_FORWARD + 2.0 + 12.0;
+/// A number.
+const F32: f64 = 4.0;
 
 /// Rows, tokens, channels of one layer.
 const SHAPES: [(&str, usize, usize, usize); 3] =
@@ -66,21 +38,7 @@ const STATES: usize = 16;
 /// dt_rank: columns before B and C in their matrix.
 const RANK: usize = 8;
 
-/// Numbers in [-1, 1).
-fn numbers(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let next = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
-    };
-    (0..n).map(next).collect()
-}
-
-fn on_one_thread(routine: impl FnOnce() + Send) {
-    Threads::new(Some(1)).and_then(|one| one.install(routine)).expect("a pool of one thread");
-}
-
-fn scan(criterion: &mut Criterion<PerElement>) {
+fn scan(criterion: &mut Criterion<Rate>) {
     for (name, rows, length, channels) in SHAPES {
         let tokens = rows * length;
         let dims = selective_scan::Dims { layout: Layout::whole(rows, length), channels, states: STATES };
@@ -105,55 +63,38 @@ fn scan(criterion: &mut Criterion<PerElement>) {
         let (mut da_log, mut dd, mut dbias) =
             (vec![0.0; a_log.len()], vec![0.0; channels], vec![0.0; channels]);
         let mut group = criterion.benchmark_group(format!("scan {name}"));
-        group.throughput(Throughput::Elements((tokens * channels * STATES) as u64));
-        for isa in Isa::available() {
-            group.bench_function(BenchmarkId::new("forward", isa.name()), |bencher| {
-                on_one_thread(|| {
-                    bencher.iter(|| {
-                        selective_scan::forward_on(
-                            isa,
-                            &dims,
-                            &inputs,
-                            None,
-                            &mut kept,
-                            &mut scratch,
-                            &mut y,
-                        );
-                    });
+        let elements = tokens * channels * STATES;
+        group.throughput(work(elements, SCAN_FORWARD));
+        group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
+            on_one_thread(|| {
+                bencher.iter(|| {
+                    selective_scan::forward(&dims, &inputs, None, &mut kept, &mut scratch, &mut y);
                 });
             });
-            group.bench_function(BenchmarkId::new("backward", isa.name()), |bencher| {
-                on_one_thread(|| {
-                    selective_scan::forward_on(isa, &dims, &inputs, None, &mut kept, &mut scratch, &mut y);
-                    bencher.iter(|| {
-                        let gradients = selective_scan::Gradients {
-                            du: &mut du,
-                            ddelta: &mut ddelta,
-                            dz: ColumnsMut::new(&mut dxz, channels, 2 * channels),
-                            dbc: ColumnsMut::new(&mut ddbc, RANK, RANK + 2 * STATES),
-                            da_log: Some(&mut da_log),
-                            dd: Some(&mut dd),
-                            ddelta_bias: Some(&mut dbias),
-                            dfirst: None,
-                        };
-                        selective_scan::backward_on(
-                            isa,
-                            &dims,
-                            &inputs,
-                            &kept,
-                            &dy,
-                            None,
-                            &mut scratch,
-                            gradients,
-                        );
-                    });
+        });
+        group.throughput(work(elements, SCAN_BACKWARD));
+        group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
+            on_one_thread(|| {
+                selective_scan::forward(&dims, &inputs, None, &mut kept, &mut scratch, &mut y);
+                bencher.iter(|| {
+                    let gradients = selective_scan::Gradients {
+                        du: &mut du,
+                        ddelta: &mut ddelta,
+                        dz: ColumnsMut::new(&mut dxz, channels, 2 * channels),
+                        dbc: ColumnsMut::new(&mut ddbc, RANK, RANK + 2 * STATES),
+                        da_log: Some(&mut da_log),
+                        dd: Some(&mut dd),
+                        ddelta_bias: Some(&mut dbias),
+                        dfirst: None,
+                    };
+                    selective_scan::backward(&dims, &inputs, &kept, &dy, None, &mut scratch, gradients);
                 });
             });
-        }
+        });
     }
 }
 
-fn convolution(criterion: &mut Criterion<PerElement>) {
+fn convolution(criterion: &mut Criterion<Rate>) {
     for (name, rows, length, channels) in SHAPES {
         let tokens = rows * length;
         let dims = conv1d::Dims { layout: Layout::whole(rows, length), channels, taps: 4 };
@@ -164,45 +105,135 @@ fn convolution(criterion: &mut Criterion<PerElement>) {
         let (mut dweight, mut dbias) = (vec![0.0; weight.len()], vec![0.0; channels]);
         let mut scratch = vec![0.0; dims.backward_scratch_len()];
         let mut group = criterion.benchmark_group(format!("conv1d {name}"));
-        group.throughput(Throughput::Elements((tokens * channels) as u64));
-        for isa in Isa::available() {
-            group.bench_function(BenchmarkId::new("forward", isa.name()), |bencher| {
-                on_one_thread(|| bencher.iter(|| conv1d::forward_on(isa, &dims, &inputs, None, &mut y)));
-            });
-            group.bench_function(BenchmarkId::new("backward", isa.name()), |bencher| {
-                on_one_thread(|| {
-                    bencher.iter(|| {
-                        let gradients = conv1d::Gradients {
-                            dx: ColumnsMut::new(&mut dxz, 0, 2 * channels),
-                            dweight: Some(&mut dweight),
-                            dbias: Some(&mut dbias),
-                        };
-                        conv1d::backward_on(isa, &dims, &inputs, &dy, &mut scratch, gradients);
-                    });
+        group.throughput(work(tokens * channels, 2.0 * F32));
+        group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
+            on_one_thread(|| bencher.iter(|| conv1d::forward(&dims, &inputs, None, &mut y)));
+        });
+        group.throughput(work(tokens * channels, 3.0 * F32));
+        group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
+            on_one_thread(|| {
+                bencher.iter(|| {
+                    let gradients = conv1d::Gradients {
+                        dx: ColumnsMut::new(&mut dxz, 0, 2 * channels),
+                        dweight: Some(&mut dweight),
+                        dbias: Some(&mut dbias),
+                    };
+                    conv1d::backward(&dims, &inputs, &dy, &mut scratch, gradients);
                 });
             });
-        }
+        });
     }
 }
 
-fn elementwise(criterion: &mut Criterion<PerElement>) {
+fn normalisation(criterion: &mut Criterion<Rate>) {
+    for (name, rows, length, inner) in SHAPES {
+        let (tokens, channels) = (rows * length, inner / 2);
+        let dims = norm::Dims { tokens, channels, eps: 1e-5 };
+        let (x, dy, w) = (numbers(tokens * channels, 1), numbers(tokens * channels, 2), numbers(channels, 3));
+        let (mut y, mut r) = (vec![0.0; x.len()], vec![0.0; tokens]);
+        let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; channels]);
+        let mut scratch = vec![0.0; norm::backward_scratch(dims)];
+        let mut group = criterion.benchmark_group(format!("norm {name}"));
+        group.throughput(work(x.len(), 2.0 * F32));
+        group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
+            on_one_thread(|| bencher.iter(|| norm::forward(dims, &x, &w, &mut y, &mut r)));
+        });
+        group.throughput(work(x.len(), 4.0 * F32));
+        group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
+            on_one_thread(|| {
+                bencher.iter(|| {
+                    let (dw, scratch) = (Some(&mut dw[..]), &mut scratch);
+                    norm::backward(dims, &x, &w, &r, &dy, &mut dx, Accumulate::Add, dw, scratch);
+                });
+            });
+        });
+    }
+}
+
+fn lookup(criterion: &mut Criterion<Rate>) {
+    for (name, rows, length, inner) in SHAPES {
+        let (tokens, channels, vocabulary) = (rows * length, inner / 2, 256);
+        let dims = embedding::Dims { vocabulary, channels };
+        let ids: Vec<u32> = (0..tokens as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 24).collect();
+        let (w, dy) = (numbers(vocabulary * channels, 1), numbers(tokens * channels, 2));
+        let (mut y, mut dw) = (vec![0.0; dy.len()], vec![0.0; w.len()]);
+        let mut group = criterion.benchmark_group(format!("embedding {name}"));
+        group.throughput(work(y.len(), 2.0 * F32));
+        group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
+            on_one_thread(|| bencher.iter(|| embedding::forward(dims, &ids, &w, &mut y)));
+        });
+        group.throughput(work(y.len(), 3.0 * F32));
+        group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
+            on_one_thread(|| bencher.iter(|| embedding::backward(dims, &ids, &dy, &mut dw)));
+        });
+    }
+}
+
+fn elementwise(criterion: &mut Criterion<Rate>) {
     use activation::Function;
     let x: Vec<f32> = numbers(4096, 1).iter().map(|x| x + 1.001).collect();
-    let mut y = vec![0.0; x.len()];
+    let (dy, mut y) = (numbers(4096, 2), vec![0.0; x.len()]);
     for function in [Function::Exp, Function::Log, Function::Sigmoid, Function::Silu, Function::Softplus] {
         let mut group = criterion.benchmark_group(format!("{function:?}").to_lowercase());
-        group.throughput(Throughput::Elements(x.len() as u64));
-        for isa in Isa::available() {
-            group.bench_function(BenchmarkId::new("forward", isa.name()), |bencher| {
-                bencher.iter(|| activation::forward_on(isa, function, &x, &mut y));
-            });
-        }
+        group.throughput(work(x.len(), 2.0 * F32));
+        group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
+            bencher.iter(|| activation::forward(function, black_box(&x), &mut y));
+        });
+        group.throughput(work(x.len(), 3.0 * F32));
+        group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
+            bencher.iter(|| activation::backward(function, black_box(&x), &dy, &mut y));
+        });
     }
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().with_measurement(PerElement(WallTime)).sample_size(20);
-    targets = scan, convolution, elementwise
+fn cross_entropy(criterion: &mut Criterion<Rate>) {
+    let dims = softmax::Dims { rows: 2048, classes: 256 };
+    let scores = numbers(dims.rows * dims.classes, 1);
+    let targets: Vec<i32> = (0..dims.rows).map(|row| (row * 7919 % dims.classes) as i32).collect();
+    let mut work_on = scores.clone();
+    let mut group = criterion.benchmark_group("softmax 2,048 x 256");
+    for (name, gradient) in
+        [("loss", softmax::Gradient::Skip), ("loss and gradient", softmax::Gradient::Write)]
+    {
+        group.throughput(work(scores.len(), 2.0 * F32));
+        group.bench_function(BenchmarkId::new(name, isa()), |bencher| {
+            on_one_thread(|| {
+                bencher.iter(|| softmax::cross_entropy(dims, &mut work_on, &targets, 1.0, gradient));
+            });
+        });
+        work_on.copy_from_slice(&scores);
+    }
 }
-criterion_main!(benches);
+
+fn optimiser(criterion: &mut Criterion<Rate>) {
+    let mut table = Table::new();
+    let specs = vec![ParamSpec::new("weight", [1024, 1024], Init::Ones)];
+    table.declare("", Group::Head, specs).expect("distinct tensors");
+    let groups = Groups::declared(&table);
+    let mut adamw = AdamW::<f32>::new(OptimConfig::default(), &table, &groups).expect("a valid setting");
+    let (mut params, mut grads) = (Arena::zeros(table.buffer_len()), Arena::zeros(table.buffer_len()));
+    let mut group = criterion.benchmark_group("adamw 1,048,576 parameters, norm and update");
+    // The norm reads the gradients; the update reads and writes parameters, gradients and both moments.
+    group.throughput(work(1 << 20, 9.0 * F32));
+    group.bench_function(BenchmarkId::new("apply", isa()), |bencher| {
+        on_one_thread(|| {
+            bencher.iter(|| {
+                grads.as_mut_slice().fill(1e-3);
+                adamw
+                    .apply(&table, &mut params, &mut grads, (1.0, 1), Gradients::Keep)
+                    .expect("finite numbers")
+            });
+        });
+    });
+}
+
+fn main() {
+    measure::on_every_instruction_set(|| {
+        scan(&mut measure::computing());
+        let mut moving = measure::moving();
+        for bench in [convolution, normalisation, lookup, elementwise, cross_entropy, optimiser] {
+            bench(&mut moving);
+        }
+        moving.final_summary();
+    });
+}
