@@ -2,8 +2,9 @@
 
     python benchmarks/scaling.py [--out benchmarks/scaling.md] [--quick]
 
-Every point runs in a process of its own; points are taken in turns, `ROUNDS` times, and medians are reported. The last
-section is computed from operations and bytes, not measured, and says so.
+Every point runs in a process of its own; points are taken in turns, `ROUNDS` times, and medians are reported, of ratios
+the medians of those within a round. S, M and Lb are the configurations of the peers' benchmark, run by its script. The
+last section is computed from operations and bytes, not measured, and says so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ SWEEPS: dict[str, list[int]] = {
 }
 LONG = {**BASE, "batch": 1}
 LONG_LENGTHS = [8192, 32768, 131072]
+CONFIGS = ("S", "M", "Lb")
+PEERS = Path(__file__).resolve().parent / "peers"
 ROUNDS = 3
 Point = dict[str, Any]
 
@@ -65,19 +68,39 @@ def child(point: Point) -> None:
     print(json.dumps({"ms": 1e3 * statistics.median(times[1:]), "peak_mb": peak, "before_mb": before}))
 
 
+def run(point: Point) -> Point:
+    """One measurement of one point in a process of its own."""
+    if "config" in point:
+        command = [sys.executable, "peer_ssm_hpn.py", "--child", "ssm_hpn", point["config"]]
+        env = {**os.environ, "BENCH_THREADS": str(point["threads"])}
+        done = subprocess.run(command, cwd=PEERS, env=env, capture_output=True, text=True, check=True)
+        row = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+        return {"ms": row["step_ms"], "peak_mb": row["peak_rss_mb"], "before_mb": row["rss_after_import_mb"]}
+    command = [sys.executable, __file__, "--child", json.dumps(point)]
+    return dict(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+
+
 def measure(points: list[Point], rounds: int) -> list[Point]:
-    """Medians over rounds in turns."""
+    """Medians over rounds in turns, and `all_ms`, the time of each round."""
     found: list[list[Point]] = [[] for _ in points]
     for number in range(rounds):
         for point, results in zip(points, found, strict=True):
-            command = [sys.executable, __file__, "--child", json.dumps(point)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            results.append(json.loads(done.stdout))
+            results.append(run(point))
         print(f"round {number + 1} of {rounds}", flush=True)
     return [
-        {**point, **{key: statistics.median(r[key] for r in results) for key in results[0]}}
+        {
+            **point,
+            **{key: statistics.median(r[key] for r in results) for key in results[0]},
+            "all_ms": [r["ms"] for r in results],
+        }
         for point, results in zip(points, found, strict=True)
     ]
+
+
+def threads_line(one: Point, many: Point, label: str) -> str:
+    """One row of the table of threads."""
+    ratio = statistics.median(a / b for a, b in zip(one["all_ms"], many["all_ms"], strict=True))
+    return f"| {label} | {one['ms']:,.1f} | {many['ms']:,.1f} | {ratio:.2f} |"
 
 
 def line(point: Point, label: str) -> str:
@@ -138,7 +161,7 @@ def main() -> None:
     sweeps = [(key, {**BASE, key: value, "threads": cores}) for key, values in SWEEPS.items() for value in values]
     long = [{**LONG, "length": length, "threads": cores} for length in LONG_LENGTHS]
     long.append({**LONG, "length": LONG_LENGTHS[-1], "threads": 1})
-    threads = [{**BASE, "threads": count} for count in range(1, cores + 1)]
+    threads = [{"config": config, "threads": count} for config in CONFIGS for count in (1, cores)]
     results = measure([point for _, point in sweeps] + long + threads, rounds)
     about = machine()
     text = [
@@ -158,8 +181,10 @@ def main() -> None:
     rest = results[len(sweeps) :]
     text += ["", "## One long sequence (batch 1)", *header]
     text += [line(r, f"length {r['length']:,}, {r['threads']} threads") for r in rest[: len(long)]]
-    text += ["", "## Threads", *header]
-    text += [line(r, f"{r['threads']} threads") for r in rest[len(long) :]]
+    text += ["", "## Threads", "", f"| | 1 thread, ms | {cores} threads, ms | ratio |", "|---|---:|---:|---:|"]
+    pairs = list(zip(rest[len(long) :: 2], rest[len(long) + 1 :: 2], strict=True))
+    text += [threads_line(one, many, one["config"]) for one, many in pairs]
+    text.append(threads_line(rest[len(long) - 1], rest[len(long) - 2], f"one row of {LONG_LENGTHS[-1]:,} tokens"))
     text += ["", "## Other machines: computed, not measured", "", computed(BASE)]
     args.out.write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
