@@ -130,7 +130,8 @@ pub(crate) fn disturb<T: Scalar>(session: &mut Session<T>, scale: f64) {
         let values: Vec<T> = {
             let (_, values) = session.parameter(&row.id).unwrap();
             let noise = numbers(values.len(), 1000 + i as u64);
-            let shift = if row.id.ends_with("dt_proj.bias") { 3.0 } else { 0.0 };
+            let is_step = row.id.ends_with("dt_proj.bias") || row.id.ends_with("dt_bias");
+            let shift = if is_step { 3.0 } else { 0.0 };
             values.iter().zip(noise).map(|(x, e)| T::from_f64(x.to_f64() + shift + scale * e)).collect()
         };
         session.set_parameter(&row.id, &row.shape, &values).unwrap();

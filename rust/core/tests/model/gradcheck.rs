@@ -46,13 +46,18 @@ fn directions(gradient: &[f64], seed: u64) -> Vec<Vec<f64>> {
 fn check(config: &ModelConfig, batch: &Batch, what: &str) {
     let mut session = session::<f64>(config);
     disturb(&mut session, 0.2);
+    agrees_with_differences(&mut session, batch, what);
+}
+
+/// Every trained tensor of a model, at its present values.
+pub(crate) fn agrees_with_differences(session: &mut Session<f64>, batch: &Batch, what: &str) {
     session.forward_backward(batch, Accuracy::Skip).unwrap();
     for (index, row) in session.parameter_table().iter().enumerate().filter(|(_, row)| row.trainable) {
         let gradient = session.gradient(&row.id).unwrap().1;
         let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
         assert!(size > 0.0, "{what}: {} has no gradient at all", row.id);
         for direction in directions(&gradient, index as u64) {
-            let expected = difference(&mut session, &row.id, &direction, batch);
+            let expected = difference(session, &row.id, &direction, batch);
             let found: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
             let length = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
             let typical = size * length / (gradient.len() as f64).sqrt();

@@ -28,7 +28,7 @@ fn trained<T: Scalar>(config: &ModelConfig) -> Session<T> {
     session
 }
 
-fn gradients<T: Scalar>(session: &mut Session<T>, batches: &[Batch]) -> Vec<f64> {
+pub(crate) fn gradients<T: Scalar>(session: &mut Session<T>, batches: &[Batch]) -> Vec<f64> {
     session.zero_grad().unwrap();
     for batch in batches {
         session.forward_backward(batch, Accuracy::Skip).unwrap();
@@ -61,35 +61,39 @@ fn a_model_read_in_pieces_or_token_by_token_scores_like_the_whole() {
         config("features", target, json!({"kind": "prototype", "n_classes": CLASSES}))
     };
     for config in [language_model(), pooled("last"), pooled("mean"), pooled("max")] {
-        let session = &mut trained::<f64>(&config);
-        let (rows, length) = (2, 70);
-        let whole = batch(&config, rows, length, None, 3);
-        let input = |from: usize, to: usize| match &whole.input {
-            Input::Tokens(ids) => Input::Tokens(
-                (0..rows).flat_map(|r| ids[r * length + from..r * length + to].to_vec()).collect(),
-            ),
-            Input::Features(x) => {
-                let row = |r: usize| x[(r * length + from) * FEATURES..(r * length + to) * FEATURES].to_vec();
-                Input::Features((0..rows).flat_map(row).collect())
-            }
-        };
-        for pieces in [vec![1; length], vec![length], vec![33, 1, 2, 16, 1, 17]] {
-            let mut stream = session.stream(rows).unwrap();
-            let mut at = 0;
-            for piece in pieces {
-                let scores = session.read(&mut stream, &input(at, at + piece), piece).unwrap().to_vec();
-                at += piece;
-                let mut so_far = Batch::whole(rows, at, input(0, at), Target::None);
-                so_far.segments.iter_mut().for_each(|s| s.end = at as u32);
-                let expected = session.predict(&so_far).unwrap();
-                let last = |scores: &[f64]| -> Vec<f64> {
-                    let per_row = scores.len() / rows;
-                    scores.chunks(per_row).flat_map(|row| row[per_row - CLASSES..].to_vec()).collect()
-                };
-                assert!(relative(&scores, &last(&expected)) <= ROUNDING, "{:?} at {at}", config.target);
-            }
-            assert_eq!(stream.position(), length as u64);
+        reads_in_pieces_like_the_whole(&config, &mut trained(&config));
+    }
+}
+
+/// One token at a time, all at once, and pieces of many lengths.
+pub(crate) fn reads_in_pieces_like_the_whole(config: &ModelConfig, session: &mut Session<f64>) {
+    let (rows, length) = (2, 70);
+    let whole = batch(config, rows, length, None, 3);
+    let input = |from: usize, to: usize| match &whole.input {
+        Input::Tokens(ids) => {
+            Input::Tokens((0..rows).flat_map(|r| ids[r * length + from..r * length + to].to_vec()).collect())
         }
+        Input::Features(x) => {
+            let row = |r: usize| x[(r * length + from) * FEATURES..(r * length + to) * FEATURES].to_vec();
+            Input::Features((0..rows).flat_map(row).collect())
+        }
+    };
+    for pieces in [vec![1; length], vec![length], vec![33, 1, 2, 16, 1, 17]] {
+        let mut stream = session.stream(rows).unwrap();
+        let mut at = 0;
+        for piece in pieces {
+            let scores = session.read(&mut stream, &input(at, at + piece), piece).unwrap().to_vec();
+            at += piece;
+            let mut so_far = Batch::whole(rows, at, input(0, at), Target::None);
+            so_far.segments.iter_mut().for_each(|s| s.end = at as u32);
+            let expected = session.predict(&so_far).unwrap();
+            let last = |scores: &[f64]| -> Vec<f64> {
+                let per_row = scores.len() / rows;
+                scores.chunks(per_row).flat_map(|row| row[per_row - CLASSES..].to_vec()).collect()
+            };
+            assert!(relative(&scores, &last(&expected)) <= ROUNDING, "{:?} at {at}", config.target);
+        }
+        assert_eq!(stream.position(), length as u64);
     }
 }
 
@@ -148,20 +152,24 @@ fn packed_documents_give_the_outputs_and_gradients_of_separate_ones() {
     let linear = json!({"kind": "linear", "n_outputs": CLASSES});
     let pooled = json!({"kind": "sequence_class", "pooling": "mean"});
     for config in [language_model(), config("features", pooled, linear)] {
-        let mut session = trained::<f64>(&config);
-        let (rows, length) = (3, 45);
-        let packed = batch(&config, rows, length, Some(documents(rows, length)), 4);
-        let alone = separate(&config, &packed);
-        let hidden = session.hidden(&packed).unwrap();
-        for (segment, batch) in packed.segments.iter().zip(&alone) {
-            let from = (segment.row as usize * length + segment.start as usize) * WIDTH;
-            let found = &hidden[from..from + batch.length * WIDTH];
-            assert!(relative(found, &session.hidden(batch).unwrap()) <= ROUNDING, "{segment:?}");
-        }
-        let together = gradients(&mut session, &[packed]);
-        let apart = gradients(&mut session, &alone);
-        assert!(relative(&together, &apart) <= ROUNDING, "{:?}", config.target);
+        packed_is_like_separate(&config, &mut trained(&config));
     }
+}
+
+/// Hidden states and gradients of rows of several documents against those of each document alone.
+pub(crate) fn packed_is_like_separate(config: &ModelConfig, session: &mut Session<f64>) {
+    let (rows, length) = (3, 45);
+    let packed = batch(config, rows, length, Some(documents(rows, length)), 4);
+    let alone = separate(config, &packed);
+    let hidden = session.hidden(&packed).unwrap();
+    for (segment, batch) in packed.segments.iter().zip(&alone) {
+        let from = (segment.row as usize * length + segment.start as usize) * WIDTH;
+        let found = &hidden[from..from + batch.length * WIDTH];
+        assert!(relative(found, &session.hidden(batch).unwrap()) <= ROUNDING, "{segment:?}");
+    }
+    let together = gradients(session, &[packed]);
+    let apart = gradients(session, &alone);
+    assert!(relative(&together, &apart) <= ROUNDING, "{:?}", config.target);
 }
 
 #[test]

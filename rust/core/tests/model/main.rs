@@ -6,6 +6,7 @@ mod common;
 mod determinism;
 mod gradcheck;
 mod invariants;
+mod mamba2;
 mod profile;
 mod reference_parity;
 mod resume;
