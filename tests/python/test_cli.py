@@ -22,6 +22,7 @@ from ssm_hpn.callbacks import Event
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
+from ssm_hpn.cli.prompts import beginning
 from ssm_hpn.errors import ConfigError
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.metrics import empty_totals, metrics_of
@@ -382,6 +383,68 @@ def test_a_language_model_continues_its_prompt(here, capsys):
     assert json.loads(capsys.readouterr().out)["bits_per_token"] > 0
     assert main(["predict", "run", "--data", str(here / "text")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 30
+
+
+def test_a_cut_shard_is_one_line_to_its_readers(here, capsys):
+    data = text_data(here, documents=12)
+    assert train("--data", str(data.folder), *SMALL, "--train.steps", "1", "--run.folder", "run") == 0
+    cut_shard(data.folder)
+    capsys.readouterr()
+    assert main(["predict", "run", "--data", str(data.train)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "shard-00000.arrow: file: expected a whole shard, found " in line
+    assert line.endswith("; prepare the data again")
+
+
+def samples(folder):
+    file = folder / "samples.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def test_without_a_prompt_the_beginning_of_a_held_out_text_is_continued(here, capsys):
+    data = text_data(here, documents=30)
+    words = ["--data", str(data.folder), *SMALL, "--train.steps", "2", "--evaluation.every", "1"]
+    assert train(*words, "--run.folder", "run") == 0
+    found = samples(here / "run")
+    assert [sample["step"] for sample in found] == [0, 1, 2]
+    (prompt,) = {sample["prompt"] for sample in found}
+    texts = [(here / "text" / f"{number:03d}.txt").read_text() for number in range(30)]
+    assert 4 < len(prompt) <= 32
+    assert any(text.startswith(prompt) for text in texts)
+    assert f"| {prompt}".replace("\n", "\n  | ") in capsys.readouterr().out
+    assert main(["generate", "run", "--tokens", "4"]) == 0
+    assert capsys.readouterr().out.startswith(prompt)
+    assert train(*words, "--evaluation.continuation", "0", "--run.folder", "off") == 0
+    assert "  | " not in capsys.readouterr().out
+    assert samples(here / "off") == []
+    assert train(*words, "--evaluation.prompt", "") == 2
+    assert "evaluation.prompt: expected a text that is not empty, found ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("Once upon a time there was a small model in the woods.", "Once upon a time there was"),
+        ("\n\n  Title\n\nof a longer text", "Title\n\nof"),
+        ("ACGT" * 20, "ACGT" * 8),
+        ("kurz", "ku"),
+        ("x", None),
+        ("", None),
+        ("\ufffdPNG\r\n and so on", None),
+        ("a\x00b c\x01d e\x02f", None),
+    ],
+)
+def test_a_prompt_is_words_of_a_readable_text(text, prompt):
+    assert beginning(text) == prompt
+
+
+def test_what_is_no_text_is_trained_on_without_samples(here):
+    rng = np.random.default_rng(0)
+    (here / "ids.txt").write_text(" ".join(map(str, rng.integers(0, 50, 4000))))
+    (here / "raw.dat").write_bytes(rng.integers(0, 256, 4000).astype(np.uint8).tobytes())
+    for name, words in (("ids.txt", []), ("raw.dat", ["--data.encoder", "bytes"])):
+        assert train("--data", name, *SMALL, *words, "--train.steps", "1", "--run.folder", f"run-{name}") == 0
+        assert samples(here / f"run-{name}") == []
 
 
 def test_a_dry_run_leaves_nothing_behind(here, capsys):

@@ -30,9 +30,9 @@ def with_prepared_data(config: Config, console: "Console") -> Config:
     """The configuration with prepared folders in `data.train` and `data.validation`, and a name for the run."""
     data = config.data
     if not data.train:
-        prompt = config.evaluation.prompt or DEFAULT_PROMPT
-        evaluation = config.evaluation.model_copy(update={"prompt": prompt})
-        config = config.model_copy(update={"evaluation": evaluation})
+        if config.evaluation.prompt is None:
+            evaluation = config.evaluation.model_copy(update={"prompt": DEFAULT_PROMPT})
+            config = config.model_copy(update={"evaluation": evaluation})
         return _using(config, _default(console), DEFAULT_NAME)
     first = Path(data.train[0])
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):

@@ -11,6 +11,7 @@ from ssm_hpn.cli.console import console, duration, shown_path, size, table
 from ssm_hpn.cli.data import with_prepared_data
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
+from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.dataset import read_manifest
@@ -88,14 +89,15 @@ def _announce(trainer: Trainer, screen: "Console") -> None:
 
 
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
-    """The continuation of a prompt, for language models that were given one."""
-    prompt = trainer.config.evaluation.prompt
-    if prompt is None or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
+    """The continuation of a prompt, for language models on text."""
+    wanted = trainer.config.evaluation.continuation > 0 and trainer.validation_folder is not None
+    if not wanted or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
         return []
     from ssm_hpn.prepare.encode import encoder_of  # data preparation is not needed to train
 
     encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
-    return [Continuation(screen, encoder, prompt)] if encoder is not None else []
+    prompt = prompt_of(trainer, encoder) if encoder is not None else None
+    return [Continuation(screen, encoder, prompt)] if encoder is not None and prompt is not None else []
 
 
 def _dry_run(trainer: Trainer, screen: "Console") -> int:

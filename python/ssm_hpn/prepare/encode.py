@@ -24,6 +24,8 @@ class Encoder(Protocol):
     """Text to ids and back, for one vocabulary."""
 
     vocab_size: int
+    reads_text: bool
+    """Whether what it decodes to is text that people read."""
 
     def encode(self, record: Record) -> NDArray[np.uint32]:
         """Token ids of a record."""
@@ -46,6 +48,7 @@ class Bytes:
     """Every byte is a token."""
 
     vocab_size = 256
+    reads_text = True
 
     def encode(self, record: Record) -> NDArray[np.uint32]:
         """The bytes as ids."""
@@ -66,6 +69,8 @@ class Bytes:
 
 class Ids:
     """Token ids as given."""
+
+    reads_text = False
 
     def __init__(self, vocab_size: int) -> None:
         """Ids are below `vocab_size`."""
@@ -111,6 +116,8 @@ class Ids:
 
 class Tokenizer:
     """A Hugging Face `tokenizer.json`. Special tokens are not added: documents are kept apart by their boundaries."""
+
+    reads_text = True
 
     def __init__(self, path: Path) -> None:
         """Needs the package `tokenizers`."""
