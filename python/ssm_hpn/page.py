@@ -25,7 +25,7 @@ body {
 main { max-width: 74rem; margin: 0 auto; padding: 3rem 1.5rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 .35rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; letter-spacing: -0.005em; margin: 3rem 0 1rem; }
-h3 { font-size: .95rem; font-weight: 600; margin: 0 0 .6rem; }
+h3 { font-size: .95rem; font-weight: 600; margin: 1.6rem 0 .6rem; }
 p { margin: 0 0 .6rem; max-width: 46rem; }
 .lead { color: var(--quiet); font-size: 1.05rem; margin-bottom: 2rem; max-width: 56rem; }
 .badge { font-size: .8rem; font-weight: 600; color: var(--good); letter-spacing: .02em; }
@@ -78,11 +78,17 @@ footer { margin-top: 3rem; color: var(--quiet); font-size: .85rem; }
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """A whole document."""
+def made_by(command: str) -> str:
+    """The mark of the pages that a command makes; it stands in their first lines."""
+    return f'<meta name="generator" content="ssm-hpn {escape(command)}">'
+
+
+def page(title: str, sections: Iterable[str], *, command: str) -> str:
+    """A whole document; `command` is the one that makes it."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{made_by(command)}\n"
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(section for section in sections if section)
         + "\n</main>\n</body>\n</html>\n"
@@ -93,6 +99,11 @@ def section(heading: str, *content: str) -> str:
     """A heading with what belongs to it; nothing if there is nothing."""
     inside = "\n".join(part for part in content if part)
     return f"<section>\n<h2>{escape(heading)}</h2>\n{inside}\n</section>" if inside else ""
+
+
+def heading(text: str) -> str:
+    """A heading inside a section."""
+    return f"<h3>{escape(text)}</h3>"
 
 
 def tiles(entries: Sequence[tuple[str, str, str]]) -> str:
