@@ -110,6 +110,14 @@ def cut_arrays(path: Path) -> Path:
     return path
 
 
+def binaries(path: Path) -> Path:
+    """A folder of files that are no text."""
+    path.mkdir()
+    for number in range(3):
+        (path / f"{number}.bin").write_bytes(bytes(range(256)) * 8)
+    return path
+
+
 def cut_gzip(path: Path) -> Path:
     content = np.random.default_rng(0).integers(97, 123, 100_000).astype(np.uint8).tobytes()
     path.write_bytes(gzip.compress(content)[:-50])

@@ -445,6 +445,8 @@ def test_what_is_no_text_is_trained_on_without_samples(here):
     for name, words in (("ids.txt", []), ("raw.dat", ["--data.encoder", "bytes"])):
         assert train("--data", name, *SMALL, *words, "--train.steps", "1", "--run.folder", f"run-{name}") == 0
         assert samples(here / f"run-{name}") == []
+        assert main(["evaluate", f"run-{name}", "--data", name, "--json"]) == 0
+        assert main(["predict", f"run-{name}", "--data", name]) == 0
 
 
 def test_a_dry_run_leaves_nothing_behind(here, capsys):

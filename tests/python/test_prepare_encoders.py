@@ -19,6 +19,17 @@ def test_raw_bytes_if_asked_for(tmp_path: Path) -> None:
     assert prepared.validation is None
 
 
+@pytest.mark.parametrize("name", ["raw.dat", "raw.csv", "raw.jsonl", "raw.npy", "folder"])
+def test_bytes_of_any_file(tmp_path: Path, name: str) -> None:
+    content = bytes(range(256)) * 40
+    file = tmp_path / name / "raw.bin" if name == "folder" else tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    prepared = made(tmp_path, tmp_path / name, encoder="bytes")
+    parts = rows(prepared.train) + rows(prepared.validation)
+    assert b"".join(bytes(row["tokens"]) for row in parts) == content
+
+
 def test_a_tokenizer(tmp_path: Path) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "red": 1, "green": 2}, unk_token="[UNK]"))

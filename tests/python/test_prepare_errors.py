@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prepare_support import arrays, cut_arrays, cut_gzip, cut_parquet, lines, made, raw
+from prepare_support import arrays, binaries, cut_arrays, cut_gzip, cut_parquet, lines, made, raw
 from ssm_hpn.errors import ConfigError, DataError
 
 XY = {"features": "x,y"}
@@ -25,8 +25,24 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
     ("empty", "a.txt", raw(b""), {}, {}, r"a\.txt: file: expected at least one byte, found an empty file"),
     ("blank", "a.csv", raw(b"\n\n"), {}, {}, r"a\.csv: file: expected at least one row"),
     ("no rows", "a.csv", lines("x,y"), XY, {}, r"a\.csv: rows: expected at least one row, found a header only"),
-    ("binary", "a.txt", raw(b"abc\0def"), {}, {}, r"a\.txt: byte 3: expected text, found a NUL byte"),
+    ("binary", "a.txt", raw(b"abc\0def"), {}, {}, r"byte 3: expected text, found a NUL byte .*data\.encoder bytes"),
     ("folder", "dir", lambda p: p.mkdir() or p, {}, {}, r"dir: folder: expected readable files, found no files"),
+    (
+        "binary files",
+        "dir",
+        binaries,
+        {},
+        {},
+        r"dir: folder: expected readable files, found 3 binary files; .* --data\.encoder bytes",
+    ),
+    (
+        "other files",
+        "dir",
+        binaries,
+        {},
+        {"include": ("*.txt",)},
+        r"dir: folder: expected files that match \*\.txt, found 3 other files; .*--data\.include",
+    ),
     ("parquet cut", "a.parquet", cut_parquet, {}, {}, r"a\.parquet: Parquet: expected a whole Parquet file"),
     ("npy cut", "a.npy", cut_arrays, {}, {}, r"a\.npy: array 'a': expected 8000 more bytes, found 7900"),
     ("gzip cut", "a.txt.gz", cut_gzip, {}, {}, r"a\.txt\.gz: compressed data: expected a whole file"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ssm_hpn.config.data import Format, PrepareOptions
-from ssm_hpn.errors import StorageError
+from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.problems import config_error, data_error
 
 SUFFIXES: dict[str, Format] = {
@@ -93,13 +93,7 @@ def _expand(text: str, options: PrepareOptions, *, key: str) -> list[tuple[Path,
         files = [(file.resolve(), file.relative_to(path).as_posix()) for file in _walk(path)]
         chosen = [(file, name) for file, name in files if _wanted(file, name, options)]
         if not chosen:
-            raise data_error(
-                path,
-                "folder",
-                expected=f"files that match {', '.join(options.include)}" if options.include else "readable files",
-                found=f"{len(files)} other files" if files else "no files",
-                advice="check the path, or name the files with --data.include",
-            )
+            raise _nothing_chosen(path, [file for file, _ in files], options)
         return chosen
     if glob.has_magic(text):
         root = _fixed_part(path)
@@ -110,6 +104,19 @@ def _expand(text: str, options: PrepareOptions, *, key: str) -> list[tuple[Path,
             return matches
     raise data_error(
         path, key, expected="a file, a folder or a pattern", found="nothing there", advice="check the spelling"
+    )
+
+
+def _nothing_chosen(folder: Path, files: list[Path], options: PrepareOptions) -> DataError:
+    """Why none of a folder's files is taken, and how to have them taken."""
+    binary = not options.include and options.format == "auto" and any(file.stat().st_size for file in files)
+    if binary:
+        found, advice = "binary files", "train on their bytes as they are with --data.encoder bytes"
+    else:
+        found, advice = "other files", "check the path, or name the files with --data.include"
+    wanted = f"files that match {', '.join(options.include)}" if options.include else "readable files"
+    return data_error(
+        folder, "folder", expected=wanted, found=f"{len(files)} {found}" if files else "no files", advice=advice
     )
 
 

@@ -29,7 +29,7 @@ def read_text(source: Source, options: PrepareOptions) -> Iterator[Record]:
                 f"byte {offset + nul}",
                 expected="text",
                 found="a NUL byte (a binary file)",
-                advice="leave the file out, or train on raw bytes with --data.encoder bytes",
+                advice="train on its bytes as they are with --data.encoder bytes, or leave the file out",
             )
         if options.documents == "file":
             yield Record(source.name, source.path, f"byte {offset}", text=block)
