@@ -22,28 +22,17 @@ from ssm_hpn.callbacks import Event
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
-from ssm_hpn.cli.prompts import beginning
 from ssm_hpn.errors import ConfigError
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.metrics import empty_totals, metrics_of
 from ssm_hpn.profiling import profile
-from support import sensor_file, settings, text_data
-
-SMALL = [
-    *("--model.d_model", "16", "--model.n_layers", "1", "--model.block.d_state", "4"),
-    *("--train.batch_size", "4", "--train.threads", "1", "--data.length", "32"),
-    *("--evaluation.batches", "2"),
-]
+from support import SMALL, sensor_file, settings, text_data, train
 
 
 def command(*words, module="ssm_hpn", env=None):
     return subprocess.run(
         [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, check=False, timeout=120
     )
-
-
-def train(*words):
-    return main([*words], command="train", prog="train")
 
 
 @pytest.fixture(scope="module")
@@ -351,157 +340,6 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(here, capsys, monkeypatch):
     assert "this model" in capsys.readouterr().out
     assert len(list((here / "runs").glob("*/report.html"))) == 1
     assert train(*words) == 0
-
-
-def test_a_language_model_continues_its_prompt(here, capsys):
-    data = text_data(here, documents=30)
-    words = [
-        *SMALL,
-        "--train.steps",
-        "12",
-        "--evaluation.every",
-        "6",
-        "--evaluation.prompt",
-        "def ",
-        "--run.folder",
-        "run",
-    ]
-    assert train("--data", str(data.folder), *words) == 0
-    shown = capsys.readouterr().out
-    for word in ("unigram", "4-gram", "this model", "bits per byte", "| def ", "--data PATH", "report.html"):
-        assert word in shown
-    samples = [json.loads(line) for line in Path("run/samples.jsonl").read_text().splitlines()]
-    assert [sample["step"] for sample in samples] == [0, 6, 12]
-    tables = json.loads(Path("run/baselines.json").read_text())["scores"]
-    assert [row["order"] for row in tables] == [1, 2, 3, 4]
-    assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
-    first = capsys.readouterr().out
-    assert first.startswith("self")
-    assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
-    assert capsys.readouterr().out == first
-    assert main(["evaluate", "run", "--data", str(here / "text"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["bits_per_token"] > 0
-    assert main(["predict", "run", "--data", str(here / "text")]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 30
-
-
-def test_a_cut_shard_is_one_line_to_its_readers(here, capsys):
-    data = text_data(here, documents=12)
-    assert train("--data", str(data.folder), *SMALL, "--train.steps", "1", "--run.folder", "run") == 0
-    cut_shard(data.folder)
-    capsys.readouterr()
-    assert main(["predict", "run", "--data", str(data.train)]) == 3
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "shard-00000.arrow: file: expected a whole shard, found " in line
-    assert line.endswith("; prepare the data again")
-
-
-def samples(folder):
-    file = folder / "samples.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def test_without_a_prompt_the_beginning_of_a_held_out_text_is_continued(here, capsys):
-    data = text_data(here, documents=30)
-    words = ["--data", str(data.folder), *SMALL, "--train.steps", "2", "--evaluation.every", "1"]
-    assert train(*words, "--run.folder", "run") == 0
-    found = samples(here / "run")
-    assert [sample["step"] for sample in found] == [0, 1, 2]
-    (prompt,) = {sample["prompt"] for sample in found}
-    texts = [(here / "text" / f"{number:03d}.txt").read_text() for number in range(30)]
-    assert 4 < len(prompt) <= 32
-    assert any(text.startswith(prompt) for text in texts)
-    assert f"| {prompt}".replace("\n", "\n  | ") in capsys.readouterr().out
-    assert main(["generate", "run", "--tokens", "4"]) == 0
-    assert capsys.readouterr().out.startswith(prompt)
-    assert train(*words, "--evaluation.continuation", "0", "--run.folder", "off") == 0
-    assert "  | " not in capsys.readouterr().out
-    assert samples(here / "off") == []
-    assert train(*words, "--evaluation.prompt", "") == 2
-    assert "evaluation.prompt: expected a text that is not empty, found ''" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("text", "prompt"),
-    [
-        ("Once upon a time there was a small model in the woods.", "Once upon a time there was"),
-        ("\n\n  Title\n\nof a longer text", "Title\n\nof"),
-        ("ACGT" * 20, "ACGT" * 8),
-        ("kurz", "ku"),
-        ("x", None),
-        ("", None),
-        ("\ufffdPNG\r\n and so on", None),
-        ("a\x00b c\x01d e\x02f", None),
-    ],
-)
-def test_a_prompt_is_words_of_a_readable_text(text, prompt):
-    assert beginning(text) == prompt
-
-
-def test_what_is_no_text_is_trained_on_without_samples(here):
-    rng = np.random.default_rng(0)
-    (here / "ids.txt").write_text(" ".join(map(str, rng.integers(0, 50, 4000))))
-    (here / "raw.dat").write_bytes(rng.integers(0, 256, 4000).astype(np.uint8).tobytes())
-    for name, words in (("ids.txt", []), ("raw.dat", ["--data.encoder", "bytes"])):
-        assert train("--data", name, *SMALL, *words, "--train.steps", "1", "--run.folder", f"run-{name}") == 0
-        assert samples(here / f"run-{name}") == []
-        assert main(["evaluate", f"run-{name}", "--data", name, "--json"]) == 0
-        assert main(["predict", f"run-{name}", "--data", name]) == 0
-
-
-def test_a_dry_run_leaves_nothing_behind(here, capsys):
-    data = text_data(here, documents=12)
-    before = sorted(path.name for path in here.iterdir())
-    assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
-    assert "loaded again to the same bits" in capsys.readouterr().out
-    assert sorted(path.name for path in here.iterdir()) == before
-
-
-def unreadable(prepared):
-    (prepared / "train" / "manifest.json").write_text('{"schema": 999}')
-
-
-def without_summary(prepared):
-    (prepared / "prepared.json").unlink()
-
-
-def other_key(prepared):
-    summary = json.loads((prepared / "prepared.json").read_text())
-    (prepared / "prepared.json").write_text(json.dumps(summary | {"key": "of another version"}))
-
-
-def cut_shard(prepared):
-    shard = next(file for file in sorted((prepared / "train").rglob("*")) if file.suffix == ".arrow")
-    shard.write_bytes(shard.read_bytes()[:-100])
-
-
-@pytest.mark.parametrize("damage", [unreadable, without_summary, other_key, cut_shard])
-def test_prepared_data_that_cannot_be_used_is_prepared_again(here, capsys, damage):
-    text_data(here, documents=12)
-    words = ["--data", str(here / "text"), *SMALL, "--dry-run"]
-    assert train(*words) == 0
-    prepared = next((here / "runs" / "data").iterdir())
-    before = (prepared / "train" / "manifest.json").read_bytes()
-    assert "preparing again" not in capsys.readouterr().out
-    assert train(*words) == 0
-    assert "preparing again" not in capsys.readouterr().out
-    damage(prepared)
-    assert train(*words) == 0
-    assert capsys.readouterr().out.count("preparing again") == 1
-    assert (prepared / "train" / "manifest.json").read_bytes() == before
-    assert list((here / "runs" / "data").iterdir()) == [prepared]
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [("my texts/*.txt", "my-texts"), ("my texts/**/0*.txt", "my-texts"), ("my texts", "my-texts")],
-)
-def test_data_and_run_are_named_after_the_folder(here, given, name):
-    text_data(here, documents=12)
-    (here / "text").rename(here / "my texts")
-    assert train("--data", given, *SMALL, "--train.steps", "1") == 0
-    assert [path.name.rpartition("-")[0] for path in (here / "runs" / "data").iterdir()] == [name]
-    assert {path.name.rpartition("-")[0] for path in (here / "runs").iterdir()} == {"", name}
 
 
 @pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("5", False)])

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn._core import verify_shards
 from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config, DataConfig
 from ssm_hpn.dataset import is_prepared
@@ -87,11 +86,17 @@ def _told(console: "Console", out: Path, prepare: Callable[[Tell], "Prepared"]) 
 
 
 def _usable(out: Path, prepare: Callable[[Tell], "Prepared"], tell: Tell) -> "Prepared | None":
-    """What an earlier call left in the folder; None if it is damaged or another version's."""
+    """What an earlier call left in the folder; None if it is damaged or another version's.
+
+    Digests are compared only where a file is not as it was when they last were: reading many GB takes minutes, and
+    every record batch is checked against a digest of its own when it is read for training.
+    """
+    from ssm_hpn.prepare import untouched, verify
+
     try:
         prepared = prepare(tell)
-        for part in prepared.parts:
-            verify_shards(str(out / part))
+        if not untouched(out):
+            verify(out, record=True)
     except (ConfigError, DataError, StorageError, OSError, LookupError, TypeError, ValueError, AttributeError):
         return None
     return prepared

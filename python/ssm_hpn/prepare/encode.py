@@ -172,6 +172,17 @@ class Tokenizer:
         shutil.copyfile(self.path, folder / TOKENIZER_FILE)
 
 
+def check_tokenizer(path: Path, sha256: str) -> None:
+    """Raise `DataError` unless the copy beside a manifest has the digest that the manifest names."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        found = error.strerror or "no readable file"
+    if found != sha256:
+        advice = "the file is damaged: copy it again, or prepare the data again"
+        raise data_error(path, "file", expected=f"SHA-256 {sha256}", found=found, advice=advice)
+
+
 class Normalization:
     """x' = (x - mean) / std per feature, by the training part."""
 
