@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from ssm_hpn.cli.main import main
+from ssm_hpn.prepare import stdlib_corpus
 from support import SMALL, text_data, train
 
 
@@ -17,6 +19,46 @@ def test_a_dry_run_leaves_nothing_behind(here, capsys):
     assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
     assert "loaded again to the same bits" in capsys.readouterr().out
     assert sorted(path.name for path in here.iterdir()) == before
+
+
+def everything(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("words", [["--data", "text"], []])
+def test_a_dry_run_on_raw_data_leaves_nothing_behind_either(here, capsys, monkeypatch, words):
+    temporary = here / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(stdlib_corpus, "corpus_files", lambda: (here / "text", sorted((here / "text").iterdir())))
+    text_data(here, documents=30)
+    before = everything(here)
+    assert train(*words, *SMALL, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "shards in a folder that is removed again" in shown
+    assert "nothing is left behind" in shown
+    assert everything(here).keys() == before.keys()
+    (here / "bad.jsonl").write_text('{"text": "a"}\n' * 30 + "[]\n")
+    assert train("--data", "bad.jsonl", *SMALL, "--dry-run") == 3
+    assert everything(here).keys() == before.keys() | {here / "bad.jsonl"}
+
+
+def test_a_dry_run_uses_what_is_prepared_and_changes_nothing_in_it(here, capsys):
+    text_data(here, documents=12)
+    words = ["--data", "text", *SMALL]
+    assert train(*words, "--train.steps", "1") == 0
+    prepared = next((here / "runs" / "data").iterdir())
+    os.utime(prepared / "train" / "manifest.json")
+    before = everything(here)
+    capsys.readouterr()
+    assert train(*words, "--dry-run") == 0
+    assert f"shards in runs/data/{prepared.name}\n" in capsys.readouterr().out
+    assert everything(here) == before
+    cut_shard(prepared)
+    before = everything(here)
+    assert train(*words, "--dry-run") == 0
+    assert "cannot be used as it is: training will prepare it again" in capsys.readouterr().out
+    assert everything(here) == before
 
 
 def unreadable(prepared):

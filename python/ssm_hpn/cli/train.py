@@ -14,6 +14,7 @@ from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
+from ssm_hpn.config import Config
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, nearest, problem
 from ssm_hpn.profiling import profile
@@ -32,9 +33,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
     request = parse_train(arguments, prog)
     _check(request.resume)
     screen = console()
-    trainer = Trainer(with_prepared_data(request.config, screen))
     if request.dry_run:
-        return _dry_run(trainer, screen)
+        return _dry_run(request.config, screen)
+    trainer = Trainer(with_prepared_data(request.config, screen))
     if request.profile:
         return _profile(trainer, screen)
     progress = ProgressDisplay(screen, lambda: _announce(trainer, screen))
@@ -100,15 +101,15 @@ def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
     return [Continuation(screen, encoder, prompt)] if encoder is not None and prompt is not None else []
 
 
-def _dry_run(trainer: Trainer, screen: "Console") -> int:
-    """Train, evaluate, save and reload one step in a folder that is removed again."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = trainer.config
+def _dry_run(config: Config, screen: "Console") -> int:
+    """Prepare, train, evaluate, save and reload one step in a folder that is removed again."""
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
+        trainer = Trainer(with_prepared_data(config, screen, scratch=Path(folder) / "data"))
         changes = {
-            "train": config.train.model_copy(update={"steps": 1}),
-            "run": config.run.model_copy(update={"folder": str(Path(folder) / "run")}),
+            "train": trainer.config.train.model_copy(update={"steps": 1}),
+            "run": trainer.config.run.model_copy(update={"folder": str(Path(folder) / "run")}),
         }
-        once = Trainer(config.model_copy(update=changes))
+        once = Trainer(trainer.config.model_copy(update=changes))
         result = once.fit()
         loaded = Trainer.load(result.folder)
         if loaded.session.digest() != once.session.digest():
@@ -125,7 +126,7 @@ def _dry_run(trainer: Trainer, screen: "Console") -> int:
 
 
 def _profile(trainer: Trainer, screen: "Console") -> int:
-    """Say where the time of an update goes; nothing is written."""
+    """Say where the time of an update goes; no run is written."""
     _introduce(trainer, screen)
     _announce(trainer, screen)
     found = profile(trainer)
