@@ -1,5 +1,6 @@
 """Bad input gets one line that says what, where, expected, found, what to do."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
     ),
     ("empty", "a.txt", raw(b""), {}, {}, r"a\.txt: file: expected at least one byte, found an empty file"),
     ("blank", "a.csv", raw(b"\n\n"), {}, {}, r"a\.csv: file: expected at least one row"),
-    ("no rows", "a.csv", lines("x,y"), XY, {}, r"a\.csv: rows: expected at least one row, found a header only"),
+    ("no rows", "a.csv", lines("x,y"), XY, {}, r"a\.csv: file: expected at least one row, found a header only"),
     ("binary", "a.txt", raw(b"abc\0def"), {}, {}, r"byte 3: expected text, found a NUL byte .*data\.encoder bytes"),
     ("folder", "dir", lambda p: p.mkdir() or p, {}, {}, r"dir: folder: expected readable files, found no files"),
     (
@@ -43,13 +44,13 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         {"include": ("*.txt",)},
         r"dir: folder: expected files that match \*\.txt, found 3 other files; .*--data\.include",
     ),
-    ("parquet cut", "a.parquet", cut_parquet, {}, {}, r"a\.parquet: Parquet: expected a whole Parquet file"),
+    ("parquet cut", "a.parquet", cut_parquet, {}, {}, r"a\.parquet: file: expected a whole Parquet file"),
     ("npy cut", "a.npy", cut_arrays, {}, {}, r"a\.npy: array 'a': expected 8000 more bytes, found 7900"),
-    ("gzip cut", "a.txt.gz", cut_gzip, {}, {}, r"a\.txt\.gz: compressed data: expected a whole file"),
-    ("no archive", "a.npz", raw(b"hello"), {}, {}, r"a\.npz: archive: expected a whole \.npz file"),
+    ("gzip cut", "a.txt.gz", cut_gzip, {}, {}, r"a\.txt\.gz: file: expected whole compressed data"),
+    ("no archive", "a.npz", raw(b"hello"), {}, {}, r"a\.npz: file: expected a whole \.npz file"),
     ("no array", "a.npy", raw(b"hello"), {}, {}, r"a\.npy: array 'a': expected a numpy array"),
     ("pickle", "a.npz", arrays(x=np.array([{}])), {}, {}, r"a\.npz: array 'x': expected numbers .* found type object"),
-    ("no role", "a.npz", arrays(spam=np.zeros(3)), {}, {}, r"arrays: expected features or tokens, found 'spam'"),
+    ("no role", "a.npz", arrays(spam=np.zeros(3)), {}, {}, r"file: expected an array with the data .* found 'spam'"),
     (
         "unknown array",
         "a.npz",
@@ -72,7 +73,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         arrays(x=np.where(np.arange(90).reshape(9, 5, 2) == 33, nan, 1.0)),
         {},
         {},
-        r"row 3, step 1, column 'x\[1\]': expected a finite number, found no number",
+        r"index 3, step 1, array 'x\[1\]': expected a finite number, found no number",
     ),
     (
         "word",
@@ -104,7 +105,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"tokens": [1, 2]}', '{"tokens": [1, -2]}'),
         {},
         {},
-        r"line 2, column 'tokens': expected token ids from 0 to 4294967295, found -2",
+        r"line 2, key 'tokens': expected token ids from 0 to 4294967295, found -2",
     ),
     ("no json", "a.jsonl", lines('{"text": "a"}', "text"), {}, {}, r"line 2: expected a JSON object, found 'text'"),
     (
@@ -113,7 +114,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"text": "a"}', '{"txt": "a"}'),
         {},
         {},
-        r"line 2: expected the key 'text', found no such key; did you mean 'txt'\?",
+        r"line 2, key 'text': expected a value, or null for none, found no such key; did you mean 'txt'\?",
     ),
     (
         "unknown column",
@@ -123,7 +124,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         {},
         r"data\.columns\.features: expected a column 'temprature', found no such column; did you mean 'temperature'\?",
     ),
-    ("which column", "a.csv", lines("x,y", "1,2"), {}, {}, r"columns: expected to know which column .* found 'x', 'y'"),
+    ("which column", "a.csv", lines("x,y", "1,2"), {}, {}, r"file: expected a column with the data .* found 'x', 'y'"),
     ("no number", "a.csv", lines("x,y", "1,2", "3,abc"), XY, {}, r"row 3, column 'y': expected a number, found 'abc'"),
     ("nan", "a.csv", lines("x,y", "1,2", "3,nan"), XY, {}, r"row 3, column 'y': expected a finite number"),
     (
@@ -149,7 +150,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"v": [[1, 2], [3, 4]]}', '{"v": [[1, 2], [3]]}'),
         {"features": "v"},
         {},
-        r"row 2, step 1, column 'v': expected 2 features as in the step before, found 1|line 2, step 1",
+        r"line 2, step 1, key 'v': expected 2 features as in the step before, found 1",
     ),
     (
         "ragged channels",
@@ -157,7 +158,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"v": [1, 2], "w": [3]}'),
         {"features": "v,w"},
         {},
-        r"line 1, column 'w': expected 2 values as in column 'v', found 1",
+        r"line 1, key 'w': expected 2 values as in key 'v', found 1",
     ),
     (
         "ragged documents",
@@ -181,7 +182,79 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines("text,c", *(f"t{n},{n % 5}" for n in range(40))),
         {"label": "c"},
         {"n_classes": 4},
-        r"a\.csv: row 6: expected a class from 0 to 3 \(-1: none\), found 4; raise --data\.n_classes",
+        r"a\.csv: row 6, column 'c': expected a class from 0 to 3 \(-1: none\), found 4; raise --data\.n_classes",
+    ),
+    (
+        "class count of names",
+        "a.csv",
+        lines("text,c", *(f"t{n},{'abc'[n % 3]}" for n in range(40))),
+        {"label": "c"},
+        {"n_classes": 4},
+        r"data\.n_classes: expected 3, one for each of the labels 'a', 'b', 'c', found 4; drop --data\.n_classes",
+    ),
+    (
+        "class per step",
+        "a.npz",
+        arrays(x=np.zeros((30, 5, 2)), tags=np.where(np.arange(150).reshape(30, 5) == 17, 9, 1)),
+        {"labels": "tags"},
+        {"n_classes": 3},
+        r"index 3, position 2, array 'tags': expected a class from 0 to 2 \(-1: none\), found 9",
+    ),
+    (
+        "class per line",
+        "a.jsonl",
+        lines(*['{"x": 1, "c": 0}'] * 9, "", '{"x": 1, "c": 5}'),
+        {"features": "x", "labels": "c"},
+        {"n_classes": 3, "validation_fraction": 0},
+        r"line 11, key 'c': expected a class from 0 to 2 \(-1: none\), found 5",
+    ),
+    (
+        "unknown key",
+        "a.jsonl",
+        lines('{"temperature": 1}'),
+        {"features": "temprature"},
+        {},
+        r"data\.columns\.features: expected a key 'temprature', found no such key; did you mean 'temperature'\?",
+    ),
+    (
+        "no number in JSON",
+        "a.jsonl",
+        lines('{"x": "1.5"}', "", '{"x": "warm"}'),
+        {"features": "x"},
+        {},
+        r"line 3, key 'x': expected a number, found 'warm'; correct it, or choose another key",
+    ),
+    (
+        "gap in JSON",
+        "a.jsonl",
+        lines('{"x": 1.5}', "", '{"x": null}'),
+        {"features": "x"},
+        {},
+        r"line 3, key 'x': expected a finite number, found no number",
+    ),
+    (
+        "unlike values",
+        "a.jsonl",
+        lines('{"x": null}', '{"x": 1}', "", '{"x": "one"}'),
+        {"features": "x"},
+        {},
+        r"line 4, key 'x': expected a number of at most 64 bits as in line 2, found 'one'",
+    ),
+    (
+        "large number",
+        "a.jsonl",
+        lines('{"tokens": [1]}', '{"tokens": [99999999999999999999]}'),
+        {},
+        {},
+        r"line 2, key 'tokens': expected a list of such values as in line 1, found \[99999999999999999999\]",
+    ),
+    (
+        "label changes in JSON",
+        "a.jsonl",
+        lines('{"id": 1, "x": 5, "c": "a"}', '{"id": 1, "x": 5, "c": "b"}'),
+        {"features": "x", "id": "id", "label": "c"},
+        {},
+        r"line 2, key 'c': expected 'a' as in the other rows of the document, found 'b'",
     ),
     (
         "label list",
@@ -189,7 +262,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"tokens": [1, 2], "tags": [0]}'),
         {"labels": "tags"},
         {},
-        r"line 1, column 'tags': expected 2 labels, one per token, found 1",
+        r"line 1, key 'tags': expected 2 labels, one per token, found 1",
     ),
     (
         "encoder",
@@ -225,7 +298,14 @@ def test_bad_input_gets_one_clear_line(
     path = make(tmp_path / name)
     with pytest.raises((DataError, ConfigError), match=message) as caught:
         made(tmp_path, path, columns, **options)
-    assert "\n" not in str(caught.value)
+    said = str(caught.value)
+    assert "\n" not in said
+    where, _, rest = said.partition(": expected ")
+    assert where.startswith((f"{path}: ", "data.")), said
+    assert re.fullmatch(r".+, found .+; .+", rest), said
+    of_others = {".jsonl": "row|column|array", ".csv": "line|key|array", ".npz": "line|row|key|column|archive"}
+    wrong = of_others.get(path.suffix, "key")
+    assert not re.search(rf"\b({wrong})\b", where.removeprefix(f"{path}: ").replace("data.columns", "")), said
     assert not (tmp_path / "out").exists()
 
 
@@ -233,7 +313,7 @@ def test_a_label_that_only_the_held_out_file_has(tmp_path: Path) -> None:
     lines("text,c", "one,red", "two,green")(tmp_path / "a.csv")
     lines("text,c", "one,red", "two,gren")(tmp_path / "b.csv")
     with pytest.raises(
-        DataError, match=r"b\.csv: row 3: expected a label of the training part, found 'gren'; did you mean"
+        DataError, match=r"b\.csv: row 3, column 'c': expected a label of the training part, found 'gren'; did you mean"
     ):
         made(tmp_path, tmp_path / "a.csv", {"label": "c"}, validation=(str(tmp_path / "b.csv"),))
 

@@ -96,7 +96,7 @@ class Reader:
         if self._classes is not None and record.labels is not None:
             labels = np.asarray(self._classes.indices(record), np.int32)
         elif self._classes is not None and record.label is not None:
-            label = self._classes.index(record.label, record, record.at)
+            label = self._classes.index(record.label, record)
         return Document(record.name, x, labels, label, record.values)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.records import Record
 
@@ -124,8 +123,11 @@ class Tokenizer:
         try:
             import tokenizers
         except ImportError:
-            raise ConfigError(
-                "data.tokenizer: expected the package tokenizers, found none; pip install 'ssm-hpn[hf]'"
+            raise config_error(
+                "data.tokenizer",
+                expected="the package tokenizers",
+                found="none",
+                advice="pip install 'ssm-hpn[hf]'",
             ) from None
         if not path.is_file():
             raise config_error(

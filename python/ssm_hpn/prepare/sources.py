@@ -28,6 +28,10 @@ SUFFIXES: dict[str, Format] = {
 }
 COMPRESSED = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES = 1 << 14
+ROWS = {"text": "line", "integers": "line", "jsonl": "line", "npy": "index"}
+"""What a row is called, by format. Lines and rows are counted from 1, indices from 0."""
+FIELDS = {"jsonl": "key", "npy": "array"}
+"""What a column is called, by format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,19 @@ class Source:
     name: str
     """Relative to the folder it was found in: stable when the folder moves."""
     format: Format
+
+    def row(self, number: int) -> str:
+        """A row in a message: `line 7`, `row 7` or `index 7`."""
+        return f"{ROWS.get(self.format, 'row')} {number}"
+
+    @property
+    def field_noun(self) -> str:
+        """What a column is called here: `column`, `key` or `array`."""
+        return FIELDS.get(self.format, "column")
+
+    def field(self, name: str) -> str:
+        """A column in a message: `column 'x'`, `key 'x'` or `array 'x'`."""
+        return f"{self.field_noun} {name!r}"
 
 
 def find(paths: tuple[str, ...], options: PrepareOptions, *, key: str) -> list[Source]:
@@ -81,7 +98,7 @@ def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:
         return bytes(stream.read(size))
     except (OSError, pa.ArrowInvalid) as error:
         raise data_error(
-            path, "compressed data", expected="a whole file", found=str(error), advice="copy or pack it again"
+            path, "file", expected="whole compressed data", found=str(error), advice="copy or pack it again"
         ) from None
 
 
