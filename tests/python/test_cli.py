@@ -18,7 +18,8 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.callbacks import Event
+from ssm_hpn.cadence import Progress
+from ssm_hpn.callbacks import Event, Update
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
@@ -368,6 +369,35 @@ def test_a_resumed_run_still_knows_the_untrained_model(text):
         display._started = True
         display.evaluated(event)
         assert ("(best so far)" in console.print.call_args.args[0]) is said
+
+
+def test_accuracy_is_the_mean_of_what_was_counted_since_the_last_line(text, monkeypatch):
+    clock = Mock(return_value=100.0)
+    monkeypatch.setattr("ssm_hpn.cli.progress.time.monotonic", clock)
+    trainer = Trainer(settings(text, train={"steps": 9}))
+    console = Mock(is_terminal=False)
+    display = ProgressDisplay(console)
+    seen = [(1, None, 10), (2, 0.5, 10), (3, None, 10), (4, 0.1, 30), (5, None, 10), (6, 0.9, 10), (9, None, 10)]
+    lines_after, said = {1: 6.0, 4: 6.0, 5: 6.0, 6: 6.0}, {}
+    for step, accuracy, count in seen:
+        clock.return_value += lines_after.get(step, 0.0)
+        given = dict.fromkeys(("tokens", "lr", "grad_norm", "update_norm", "skipped", "data_seconds"), 1)
+        update = Update(
+            step=step,
+            applied=True,
+            loss=1.0,
+            accuracy=accuracy,
+            count=count,
+            clipped=False,
+            compute_seconds=1.0,
+            **given,
+        )
+        progress = Progress(step, 0.0, 0.0)
+        display.updated(Event(trainer, Path(), progress, update=update))
+        if console.print.called:
+            said[step] = re.findall(r"accuracy ([\d.]+)", console.print.call_args.args[0])
+            console.print.reset_mock()
+    assert said == {1: [], 4: ["0.200"], 5: ["0.200"], 6: ["0.900"], 9: ["0.900"]}
 
 
 def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):
