@@ -15,6 +15,7 @@ from ssm_hpn.compare import by_task
 from ssm_hpn.compare import render as render_comparisons
 from ssm_hpn.config import Config, to_toml
 from ssm_hpn.errors import ConfigError, DataError, StorageError
+from ssm_hpn.page import STYLE, tiles
 from ssm_hpn.report import TASKS, read_run, render, write_report
 from ssm_hpn.svg import Axis, Series, heat_map, line_chart, show, smooth, ticks
 
@@ -117,6 +118,19 @@ def test_what_is_shown(tmp_path: Path) -> None:
         f"ended at update 100 of {Config().train.steps}",
     ):
         assert expected in words, expected
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_tiles_fill_their_rows_at_every_width(count: int) -> None:
+    found = re.search(r"--all:(\d+);--half:(\d+);--last:(\d+)", tiles([("name", "1", "")] * count))
+    assert found is not None
+    columns, half, last = map(int, found.groups())
+    assert columns == count
+    assert (count - 1 + last) % half == 0  # cells of all tiles, the last one widened, make whole rows
+    assert last <= half
+    assert (count - 1 + last) // half == (1 if count <= 2 else 2)
+    assert {"all", "half", "last"} <= set(re.findall(r"var\(--(\w+)\)", STYLE))
+    assert re.search(r"max-width: 40rem[^@]*\.badge { display: block", STYLE)
 
 
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
