@@ -1,13 +1,13 @@
-"""Several runs side by side: one table and one chart."""
+"""Several runs side by side: per task one table and one chart."""
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from ssm_hpn import page
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
-from ssm_hpn.report import RunRecord, duration, label, middle_speed, read_run, shown
+from ssm_hpn.report import TASKS, RunRecord, duration, label, middle_speed, read_run, shown
 from ssm_hpn.svg import COLOURS, Axis, Number, Series, line_chart, show, smooth
 
 Along = Literal["step", "time", "tokens"]
@@ -16,28 +16,47 @@ AXES = {
     "time": ("time_s", "minutes", 60.0),
     "tokens": ("data/tokens_seen", "tokens", 1.0),
 }
+FILE: Final = "compare.html"
+COMMAND: Final = "compare"
+MARK_BYTES: Final = 1024
 
 
 class Comparison:
-    """Runs that were read, and the metric that decides between them.
+    """Runs of one task, and the metric that decides between them.
 
     Parameters
     ----------
-    folders
-        Run folders, in the order of the table.
+    runs
+        In the order of the table.
     metric
-        A held-out metric that all of them have; default: the first they have in common, else the training loss.
+        A held-out metric that all of them have; default: the first they have in common that means the same in all of
+        them, else the training loss.
     """
 
-    def __init__(self, folders: Sequence[Path], *, metric: str | None = None) -> None:
-        self.runs = [read_run(folder) for folder in folders]
-        common = [name for name in self.runs[0].evaluated() if all(name in run.evaluated() for run in self.runs)]
-        if metric is not None and metric not in common:
-            close = nearest(metric, common)
-            advice = f"did you mean {close}?" if close else "choose one of these"
-            raise ConfigError(problem("--metric", " | ".join(common) or "none", repr(metric), advice))
-        self.common = common
-        self.metric = metric or next(iter(common), None)
+    def __init__(self, runs: Sequence[RunRecord], *, metric: str | None = None) -> None:
+        self.runs = list(runs)
+        self.common = in_common(self.runs)
+        alike = [name for name in self.common if name not in self.unlike()]
+        self.metric = metric or next(iter([*alike, *self.common]), None)
+
+    @property
+    def task(self) -> str:
+        """What the runs learn, as people say it."""
+        return TASKS.get(self.runs[0].task or "", "Unknown task")
+
+    def unlike(self) -> set[str]:
+        """Metrics that the runs define differently."""
+        return {"loss"} if len({run.loss_kind for run in self.runs}) > 1 else set()
+
+    def remarks(self) -> list[str]:
+        """What does not compare although it stands side by side."""
+        remarks = []
+        if self.unlike():
+            kinds = ", ".join(f"{run.loss_kind or 'unknown'} in {run.name}" for run in self.runs)
+            remarks.append(f"the losses do not compare, they are of different kinds: {kinds}")
+        if len({run.data_digest for run in self.runs}) > 1:
+            remarks.append("the runs were trained and evaluated on different data: no held-out value compares exactly")
+        return remarks
 
     def header(self) -> list[str]:
         """Names of the table's columns."""
@@ -75,41 +94,82 @@ class Comparison:
         """What the chart shows."""
         return f"held-out {label(self.metric)}" if self.metric else "training loss"
 
-    def render(self, along: Along = "step") -> str:
-        """A page with both."""
-        names = ", ".join(run.name for run in self.runs)
-        figure = page.figure(self.caption[:1].upper() + self.caption[1:], self.chart(along))
-        return page.page(
-            f"{len(self.runs)} runs · ssm-hpn",
-            [
-                f'<h1>{len(self.runs)} runs</h1>\n<p class="lead">{escape(names)}</p>',
-                figure,
-                page.section("Best values and cost", self._table()),
-            ],
-        )
-
     def colours(self) -> list[int]:
         """Colour of each run; after the last one they begin again."""
         return [index % COLOURS + 1 for index in range(len(self.runs))]
 
-    def _table(self) -> str:
-        return page.table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
+    def table(self) -> str:
+        """The table of the page, with what has to be said about it."""
+        said = "".join(f"<p>{escape(remark[:1].upper() + remark[1:])}.</p>" for remark in self.remarks())
+        return said + page.table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
 
     def winner(self) -> int | None:
-        """Place of the best run by the metric."""
+        """Place of the best run by the metric; None where its values do not compare."""
         metric = self.metric
-        if metric is None:
+        if metric is None or metric in self.unlike():
             return None
         ranked = [(run.rank(metric), index) for index, run in enumerate(self.runs)]
         best: tuple[Number, int] = min(ranked, key=lambda one: (one[0] is None, one[0] or 0.0))
         return None if best[0] is None else best[1]
 
-    def write(self, path: Path, along: Along = "step") -> None:
-        """Write the page."""
-        try:
-            path.write_text(self.render(along), encoding="utf-8", newline="\n")
-        except OSError as error:
-            raise StorageError(f"{path}: cannot write the comparison: {error}") from None
+
+def by_task(folders: Sequence[Path], *, metric: str | None = None) -> list[Comparison]:
+    """The runs in folders, one comparison per task, in the order of their first runs.
+
+    Raises `ConfigError` for a metric that the runs of no task have in common; a task without it takes its own.
+    """
+    groups: dict[str | None, list[RunRecord]] = {}
+    for run in map(read_run, folders):
+        groups.setdefault(run.task, []).append(run)
+    known = list(dict.fromkeys(name for runs in groups.values() for name in in_common(runs)))
+    if metric is not None and metric not in known:
+        close = nearest(metric, known)
+        advice = f"did you mean {close}?" if close else "choose one of these"
+        raise ConfigError(problem("--metric", " | ".join(known) or "none", repr(metric), advice))
+    return [Comparison(runs, metric=metric if metric in in_common(runs) else None) for runs in groups.values()]
+
+
+def in_common(runs: Sequence[RunRecord]) -> list[str]:
+    """The held-out metrics that all runs have, in the order of the first one."""
+    return [name for name in runs[0].evaluated() if all(name in run.evaluated() for run in runs)]
+
+
+def render(comparisons: Sequence[Comparison], along: Along = "step") -> str:
+    """A page with a chart and a table for each task."""
+    runs = [run for comparison in comparisons for run in comparison.runs]
+    lead = escape(", ".join(run.name for run in runs))
+    if len(comparisons) > 1:
+        lead += f". They learn {len(comparisons)} different tasks: numbers compare inside a task only."
+    sections = [f'<h1>{len(runs)} runs</h1>\n<p class="lead">{lead}</p>']
+    for one in comparisons:
+        figure = page.figure(one.caption[:1].upper() + one.caption[1:], one.chart(along))
+        sections.append(page.section(one.task, figure, page.heading("Best values and cost"), one.table()))
+    return page.page(f"{len(runs)} runs · ssm-hpn", sections, command=COMMAND)
+
+
+def default_file(folders: Sequence[Path]) -> Path:
+    """Where the page goes unless told otherwise: beside the first run."""
+    return folders[0].resolve().parent / FILE
+
+
+def write(comparisons: Sequence[Comparison], path: Path, along: Along = "step") -> None:
+    """Write the page, whole or not at all. Raises `ConfigError` for a file that is not an earlier page."""
+    mark = page.made_by(COMMAND).encode()
+    try:
+        if path.is_dir() or (path.exists() and mark not in _first_bytes(path)):
+            found = "a folder" if path.is_dir() else "another file"
+            advice = "name another file with --out"
+            raise ConfigError(problem(path, f"a new file, or a page that `{COMMAND}` made", found, advice))
+        temporary = path.with_name(f"{path.name}.new")
+        temporary.write_text(render(comparisons, along), encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write the comparison: {error}") from None
+
+
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MARK_BYTES)
 
 
 def _megabytes(run: RunRecord) -> str:

@@ -25,12 +25,12 @@ body {
 main { max-width: 74rem; margin: 0 auto; padding: 3rem 1.5rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 .35rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; letter-spacing: -0.005em; margin: 3rem 0 1rem; }
-h3 { font-size: .95rem; font-weight: 600; margin: 0 0 .6rem; }
+h3 { font-size: .95rem; font-weight: 600; margin: 1.6rem 0 .6rem; }
 p { margin: 0 0 .6rem; max-width: 46rem; }
 .lead { color: var(--quiet); font-size: 1.05rem; margin-bottom: 2rem; max-width: 56rem; }
-.badge { font-size: .8rem; font-weight: 600; color: var(--good); letter-spacing: .02em; }
+.badge { display: inline-block; font-size: .8rem; font-weight: 600; color: var(--good); letter-spacing: .02em; }
 .badge.warn { color: var(--warn); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.6rem, 1fr)); gap: .9rem; margin: 0; }
+.tiles { display: grid; grid-template-columns: repeat(var(--all), minmax(0, 1fr)); gap: .9rem; margin: 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem .9rem; }
 .tile dt { color: var(--quiet); font-size: .8rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .tile dd { margin: .1rem 0 0; font-size: 1.55rem; font-weight: 600; letter-spacing: -0.02em; line-height: 1.25;
@@ -72,17 +72,27 @@ details { border-top: 1px solid var(--line); } details:first-of-type { border-to
 summary { cursor: pointer; font-weight: 600; font-size: .92rem; padding: .35rem 0; }
 details pre { padding: .5rem 0 .6rem 1.1rem; columns: 26rem; column-gap: 2.5rem; }
 footer { margin-top: 3rem; color: var(--quiet); font-size: .85rem; }
+@media (max-width: 72rem) { .tiles { grid-template-columns: repeat(var(--half), minmax(0, 1fr)); }
+  .tile:last-child { grid-column: span var(--last); } }
 @media (max-width: 40rem) { main { padding: 2rem 1rem 3rem; } .sample { grid-template-columns: 1fr; }
-  h1 { font-size: 1.6rem; } .tile dd { font-size: 1.3rem; } }
+  h1 { font-size: 1.6rem; } .tile dd { font-size: 1.3rem; } .badge { display: block; margin-top: .3rem; }
+  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); } .tile:last-child { grid-column: span 1; }
+  .tile:last-child:nth-child(odd) { grid-column: span 2; } }
 @media print { main { max-width: none; padding: 0; } figure, .tile, .card { break-inside: avoid; } }
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
-    """A whole document."""
+def made_by(command: str) -> str:
+    """The mark of the pages that a command makes; it stands in their first lines."""
+    return f'<meta name="generator" content="ssm-hpn {escape(command)}">'
+
+
+def page(title: str, sections: Iterable[str], *, command: str) -> str:
+    """A whole document; `command` is the one that makes it."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"{made_by(command)}\n"
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(section for section in sections if section)
         + "\n</main>\n</body>\n</html>\n"
@@ -95,10 +105,20 @@ def section(heading: str, *content: str) -> str:
     return f"<section>\n<h2>{escape(heading)}</h2>\n{inside}\n</section>" if inside else ""
 
 
+def heading(text: str) -> str:
+    """A heading inside a section."""
+    return f"<h3>{escape(text)}</h3>"
+
+
 def tiles(entries: Sequence[tuple[str, str, str]]) -> str:
-    """Large numbers: what, how much, and a remark."""
+    """Large numbers: what, how much, and a remark.
+
+    In one row where there is room, in two on narrower screens, in pairs on the narrowest; the last one fills its row.
+    """
+    half = max(2, -(-len(entries) // 2))
+    last = -len(entries) % half + 1
     return (
-        '<dl class="tiles">'
+        f'<dl class="tiles" style="--all:{len(entries)};--half:{half};--last:{last}">'
         + "".join(
             f'<div class="tile"><dt>{escape(name)}</dt><dd>{escape(value)}'
             + (f"<small>{escape(remark)}</small>" if remark else "")

@@ -32,6 +32,12 @@ LABELS = {
     "f1": "F1",
     "error": "error rate",
 }
+TASKS = {
+    "next_token": "Language model",
+    "token_class": "One class per token",
+    "sequence_class": "One class per sequence",
+    "sequence_values": "Numbers per sequence",
+}
 FOOTER = (
     "<footer>Made from config.toml, metrics.jsonl and the other files beside it. "
     "Make it again with <code>python -m ssm_hpn report RUN</code>.</footer>"
@@ -58,6 +64,24 @@ class RunRecord:
     def name(self) -> str:
         """As its folder is called."""
         return self.folder.resolve().name
+
+    @property
+    def task(self) -> str | None:
+        """What is predicted, as the configuration calls it; None where it does not say."""
+        kind: str | None = _get(self.config.get("model", {}), "target", "kind")
+        return kind
+
+    @property
+    def loss_kind(self) -> str | None:
+        """What was minimised; None where the configuration does not say."""
+        loss = _get(self.config.get("model", {}), "head", "loss")
+        return loss.get("kind") if isinstance(loss, dict) else loss
+
+    @property
+    def data_digest(self) -> str | None:
+        """Of the data it was trained and evaluated on; None where the configuration does not say."""
+        digest: str | None = _get(self.config, "data", "digest")
+        return digest
 
     def column(self, key: str) -> list[Number]:
         """One key of all rows."""
@@ -152,6 +176,7 @@ def render(run: RunRecord) -> str:
             page.section("Machine and versions", _environment(run)),
             FOOTER,
         ],
+        command="report",
     )
 
 
@@ -172,12 +197,7 @@ def _header(run: RunRecord) -> str:
 def _description(run: RunRecord) -> str:
     """The model in a sentence."""
     model = run.config.get("model", {})
-    what = {
-        "next_token": "Language model",
-        "token_class": "One class per token",
-        "sequence_class": "One class per sequence",
-        "sequence_values": "Numbers per sequence",
-    }.get(_get(model, "target", "kind") or "", "Model")
+    what = TASKS.get(run.task or "", "Model")
     block = {"mamba1": "Mamba-1", "mamba2": "Mamba-2", "mamba3": "Mamba-3"}.get(_get(model, "block", "kind") or "", "")
     parts = [f"{model.get('n_layers', '?')} {block} layers of width {model.get('d_model', '?')}"]
     head = model.get("head", {})

@@ -7,10 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.cli.main import main
 from ssm_hpn.config import PrepareOptions
 from ssm_hpn.prepare import Prepared, prepare
 
 WORDS = ["def ", "return ", "self", "(", ")", ":\n", "    ", "x", " = ", "1", "for ", "in ", "if ", "\n"]
+
+SMALL = [
+    *("--model.d_model", "16", "--model.n_layers", "1", "--model.block.d_state", "4"),
+    *("--train.batch_size", "4", "--train.threads", "1", "--data.length", "32"),
+    *("--evaluation.batches", "2"),
+]
+"""Options of a model that trains in a moment."""
+
+
+def train(*words: str) -> int:
+    """The exit code of `train` with these options."""
+    return main([*words], command="train", prog="train")
 
 
 def text_data(folder: Path, *, documents: int = 40, seed: int = 0) -> Prepared:

@@ -18,7 +18,8 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.callbacks import Event
+from ssm_hpn.cadence import Progress
+from ssm_hpn.callbacks import Event, Update
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
@@ -26,23 +27,13 @@ from ssm_hpn.errors import ConfigError
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.metrics import empty_totals, metrics_of
 from ssm_hpn.profiling import profile
-from support import sensor_file, settings, text_data
-
-SMALL = [
-    *("--model.d_model", "16", "--model.n_layers", "1", "--model.block.d_state", "4"),
-    *("--train.batch_size", "4", "--train.threads", "1", "--data.length", "32"),
-    *("--evaluation.batches", "2"),
-]
+from support import SMALL, sensor_file, settings, text_data, train
 
 
 def command(*words, module="ssm_hpn", env=None):
     return subprocess.run(
         [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, check=False, timeout=120
     )
-
-
-def train(*words):
-    return main([*words], command="train", prog="train")
 
 
 @pytest.fixture(scope="module")
@@ -352,93 +343,6 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(here, capsys, monkeypatch):
     assert train(*words) == 0
 
 
-def test_a_language_model_continues_its_prompt(here, capsys):
-    data = text_data(here, documents=30)
-    words = [
-        *SMALL,
-        "--train.steps",
-        "12",
-        "--evaluation.every",
-        "6",
-        "--evaluation.prompt",
-        "def ",
-        "--run.folder",
-        "run",
-    ]
-    assert train("--data", str(data.folder), *words) == 0
-    shown = capsys.readouterr().out
-    for word in ("unigram", "4-gram", "this model", "bits per byte", "| def ", "--data PATH", "report.html"):
-        assert word in shown
-    samples = [json.loads(line) for line in Path("run/samples.jsonl").read_text().splitlines()]
-    assert [sample["step"] for sample in samples] == [0, 6, 12]
-    tables = json.loads(Path("run/baselines.json").read_text())["scores"]
-    assert [row["order"] for row in tables] == [1, 2, 3, 4]
-    assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
-    first = capsys.readouterr().out
-    assert first.startswith("self")
-    assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
-    assert capsys.readouterr().out == first
-    assert main(["evaluate", "run", "--data", str(here / "text"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["bits_per_token"] > 0
-    assert main(["predict", "run", "--data", str(here / "text")]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 30
-
-
-def test_a_dry_run_leaves_nothing_behind(here, capsys):
-    data = text_data(here, documents=12)
-    before = sorted(path.name for path in here.iterdir())
-    assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
-    assert "loaded again to the same bits" in capsys.readouterr().out
-    assert sorted(path.name for path in here.iterdir()) == before
-
-
-def unreadable(prepared):
-    (prepared / "train" / "manifest.json").write_text('{"schema": 999}')
-
-
-def without_summary(prepared):
-    (prepared / "prepared.json").unlink()
-
-
-def other_key(prepared):
-    summary = json.loads((prepared / "prepared.json").read_text())
-    (prepared / "prepared.json").write_text(json.dumps(summary | {"key": "of another version"}))
-
-
-def cut_shard(prepared):
-    shard = next(file for file in sorted((prepared / "train").rglob("*")) if file.suffix == ".arrow")
-    shard.write_bytes(shard.read_bytes()[:-100])
-
-
-@pytest.mark.parametrize("damage", [unreadable, without_summary, other_key, cut_shard])
-def test_prepared_data_that_cannot_be_used_is_prepared_again(here, capsys, damage):
-    text_data(here, documents=12)
-    words = ["--data", str(here / "text"), *SMALL, "--dry-run"]
-    assert train(*words) == 0
-    prepared = next((here / "runs" / "data").iterdir())
-    before = (prepared / "train" / "manifest.json").read_bytes()
-    assert "preparing again" not in capsys.readouterr().out
-    assert train(*words) == 0
-    assert "preparing again" not in capsys.readouterr().out
-    damage(prepared)
-    assert train(*words) == 0
-    assert capsys.readouterr().out.count("preparing again") == 1
-    assert (prepared / "train" / "manifest.json").read_bytes() == before
-    assert list((here / "runs" / "data").iterdir()) == [prepared]
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [("my texts/*.txt", "my-texts"), ("my texts/**/0*.txt", "my-texts"), ("my texts", "my-texts")],
-)
-def test_data_and_run_are_named_after_the_folder(here, given, name):
-    text_data(here, documents=12)
-    (here / "text").rename(here / "my texts")
-    assert train("--data", given, *SMALL, "--train.steps", "1") == 0
-    assert [path.name.rpartition("-")[0] for path in (here / "runs" / "data").iterdir()] == [name]
-    assert {path.name.rpartition("-")[0] for path in (here / "runs").iterdir()} == {"", name}
-
-
 @pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("5", False)])
 def test_only_what_beats_the_untrained_model_is_called_best(here, capsys, lr, best):
     data = text_data(here, documents=12)
@@ -465,6 +369,35 @@ def test_a_resumed_run_still_knows_the_untrained_model(text):
         display._started = True
         display.evaluated(event)
         assert ("(best so far)" in console.print.call_args.args[0]) is said
+
+
+def test_accuracy_is_the_mean_of_what_was_counted_since_the_last_line(text, monkeypatch):
+    clock = Mock(return_value=100.0)
+    monkeypatch.setattr("ssm_hpn.cli.progress.time.monotonic", clock)
+    trainer = Trainer(settings(text, train={"steps": 9}))
+    console = Mock(is_terminal=False)
+    display = ProgressDisplay(console)
+    seen = [(1, None, 10), (2, 0.5, 10), (3, None, 10), (4, 0.1, 30), (5, None, 10), (6, 0.9, 10), (9, None, 10)]
+    lines_after, said = {1: 6.0, 4: 6.0, 5: 6.0, 6: 6.0}, {}
+    for step, accuracy, count in seen:
+        clock.return_value += lines_after.get(step, 0.0)
+        given = dict.fromkeys(("tokens", "lr", "grad_norm", "update_norm", "skipped", "data_seconds"), 1)
+        update = Update(
+            step=step,
+            applied=True,
+            loss=1.0,
+            accuracy=accuracy,
+            count=count,
+            clipped=False,
+            compute_seconds=1.0,
+            **given,
+        )
+        progress = Progress(step, 0.0, 0.0)
+        display.updated(Event(trainer, Path(), progress, update=update))
+        if console.print.called:
+            said[step] = re.findall(r"accuracy ([\d.]+)", console.print.call_args.args[0])
+            console.print.reset_mock()
+    assert said == {1: [], 4: ["0.200"], 5: ["0.200"], 6: ["0.900"], 9: ["0.900"]}
 
 
 def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):

@@ -55,7 +55,7 @@ def test_a_configuration_survives_its_toml():
 
 @given(st.text(), st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300), st.integers(0, 2**62))
 def test_any_text_and_number_survives_toml(text, lr, seed):
-    config = parse({"evaluation": {"prompt": text}, "optim": {"lr": lr}, "train": {"seed": seed}})
+    config = parse({"data": {"columns": {"text": text}}, "optim": {"lr": lr}, "train": {"seed": seed}})
     assert parse(tomllib.loads(to_toml(config))) == config
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from ssm_hpn.cli.main import main
-from ssm_hpn.compare import Comparison
+from ssm_hpn.compare import by_task
+from ssm_hpn.compare import render as render_comparisons
 from ssm_hpn.config import Config, to_toml
 from ssm_hpn.errors import ConfigError, DataError, StorageError
-from ssm_hpn.report import read_run, render, write_report
+from ssm_hpn.page import STYLE, tiles
+from ssm_hpn.report import TASKS, read_run, render, write_report
 from ssm_hpn.svg import Axis, Series, heat_map, line_chart, show, smooth, ticks
 
 VOID = {"meta", "link", "br", "img"}
@@ -118,6 +120,19 @@ def test_what_is_shown(tmp_path: Path) -> None:
         assert expected in words, expected
 
 
+@pytest.mark.parametrize("count", range(1, 9))
+def test_tiles_fill_their_rows_at_every_width(count: int) -> None:
+    found = re.search(r"--all:(\d+);--half:(\d+);--last:(\d+)", tiles([("name", "1", "")] * count))
+    assert found is not None
+    columns, half, last = map(int, found.groups())
+    assert columns == count
+    assert (count - 1 + last) % half == 0  # cells of all tiles, the last one widened, make whole rows
+    assert last <= half
+    assert (count - 1 + last) // half == (1 if count <= 2 else 2)
+    assert {"all", "half", "last"} <= set(re.findall(r"var\(--(\w+)\)", STYLE))
+    assert re.search(r"max-width: 40rem[^@]*\.badge { display: block", STYLE)
+
+
 def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     run = a_run(tmp_path / "run", steps=0)
     for name in ("config.toml", "environment.json"):
@@ -218,23 +233,101 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
         a_run(tmp_path / "long"),
         a_run(tmp_path / "bare", metrics=("loss",)),
     ]
-    comparison = Comparison(folders)
+    (comparison,) = by_task(folders)
     assert comparison.metric == "loss"
     assert comparison.header()[:2] == ["run", "loss"]
     assert [row[0] for row in comparison.rows()] == ["short", "long", "bare"]
     assert comparison.winner() == 1
-    page = Strict(comparison.render())
+    page = Strict(render_comparisons([comparison]))
     assert page.tags.count("svg") == 1
-    assert comparison.render() == Comparison(folders).render()
+    assert render_comparisons([comparison]) == render_comparisons(by_task(folders))
     for along in ("time", "tokens"):
         ET.fromstring(comparison.chart(along))
-    assert Comparison(folders[:2], metric="accuracy").winner() == 0  # in these files larger by being worse
+    assert by_task(folders[:2], metric="accuracy")[0].winner() == 0  # in these files larger by being worse
 
 
 def test_a_metric_that_not_all_runs_have(tmp_path: Path) -> None:
     folders = [a_run(tmp_path / "one"), a_run(tmp_path / "two", metrics=("loss",))]
     with pytest.raises(ConfigError, match="--metric: expected loss, found 'accuracy'"):
-        Comparison(folders, metric="accuracy")
+        by_task(folders, metric="accuracy")
+
+
+def about(folder: Path, *, target: str, loss: str = "softmax", data: str = "0" * 64) -> Path:
+    """The folder, with a configuration as a run leaves it."""
+    head = f'[model.head]\nkind = "prototype"\n[model.head.loss]\nkind = "{loss}"\n'
+    (folder / "config.toml").write_text(f'[model.target]\nkind = "{target}"\n{head}[data]\ndigest = "{data}"\n')
+    return folder
+
+
+def test_runs_of_different_tasks_are_compared_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes, numbers = ("loss", "accuracy", "error", "f1"), ("loss", "mse", "mae")
+    folders = [
+        about(a_run(tmp_path / "text"), target="next_token"),
+        about(a_run(tmp_path / "sensors", metrics=classes), target="sequence_class"),
+        about(a_run(tmp_path / "wear", metrics=numbers), target="sequence_values"),
+        about(a_run(tmp_path / "prose", steps=40), target="next_token"),
+    ]
+    groups = by_task(folders, metric="f1")
+    assert [[run.name for run in one.runs] for one in groups] == [["text", "prose"], ["sensors"], ["wear"]]
+    assert [one.metric for one in groups] == ["loss", "f1", "loss"]
+    assert [one.winner() for one in groups] == [0, 0, 0]
+    with pytest.raises(ConfigError, match=r"expected loss .*, found 'acuracy'; did you mean accuracy\?"):
+        by_task(folders, metric="acuracy")
+    assert main(["compare", *map(str, folders)]) == 0
+    shown = capsys.readouterr().out
+    assert "3 different tasks: numbers compare inside a task only" in shown
+    titles = [line for line in shown.splitlines() if line in TASKS.values()]
+    assert titles == ["Language model", "One class per sequence", "Numbers per sequence"]
+    page = Strict((tmp_path / "compare.html").read_text())
+    assert page.tags.count("svg") == page.tags.count("table") == 3
+    assert "numbers compare inside a task only" in " ".join(page.words)
+
+
+def test_what_does_not_compare_inside_a_task_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = ("loss", "accuracy")
+    alike = about(a_run(tmp_path / "a", metrics=metrics), target="sequence_class")
+    cosine = about(a_run(tmp_path / "b", metrics=metrics), target="sequence_class", loss="cosine")
+    moved = about(a_run(tmp_path / "c", metrics=metrics), target="sequence_class", data="1" * 64)
+    (comparison,) = by_task([alike, cosine])
+    assert comparison.metric == "accuracy"
+    (remark,) = comparison.remarks()
+    assert remark == "the losses do not compare, they are of different kinds: softmax in a, cosine in b"
+    assert by_task([alike, cosine], metric="loss")[0].winner() is None
+    (other,) = by_task([alike, moved])
+    assert [other.metric, other.winner()] == ["loss", 0]
+    assert "different data" in other.remarks()[0]
+    assert not by_task([alike, alike])[0].remarks()
+    assert main(["compare", str(alike), str(moved)]) == 0
+    assert other.remarks()[0] in capsys.readouterr().out
+    assert other.remarks()[0][1:] in (tmp_path / "compare.html").read_text()
+
+
+def test_the_page_of_a_comparison_replaces_its_like_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, elsewhere = a_run(tmp_path / "runs" / "one"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    page = tmp_path / "runs" / "compare.html"
+    for _ in range(2):
+        assert main(["compare", str(run)]) == 0
+        assert f"page   {page}" in capsys.readouterr().out
+    assert not list(elsewhere.iterdir())
+    assert sorted(file.name for file in page.parent.iterdir()) == ["compare.html", "one"]
+    report = write_report(run)
+    for out, content in ((page, "<html>mine</html>"), (report, report.read_text())):
+        out.write_text(content)
+        assert main(["compare", str(run), "--out", str(out)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            f"error: {out}: expected a new file, or a page that `compare` made, found another file; "
+            "name another file with --out"
+        )
+        assert out.read_text() == content
+    assert main(["compare", str(run), "--out", str(elsewhere)]) == 2
+    assert "found a folder" in capsys.readouterr().err
+    assert main(["compare", str(run), "--out", str(tmp_path / "none" / "c.html")]) == 6
+    assert "cannot write the comparison" in capsys.readouterr().err
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,24 +1,35 @@
-"""`compare`: one table and one chart over several runs."""
+"""`compare`: per task one table and one chart over several runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ssm_hpn.cli.console import shown_path, table
 from ssm_hpn.cli.parser import Parser
-from ssm_hpn.compare import AXES, Comparison
+from ssm_hpn.compare import AXES, by_task, default_file, write
 from ssm_hpn.errors import EXIT_DONE
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Compare; returns the exit code."""
-    parser = Parser(prog=prog, description="One table and one chart over several runs.")
+    parser = Parser(prog=prog, description="Per task one table and one chart over several runs.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--metric", metavar="NAME", help="held-out metric of the chart (default: the first in common)")
+    parser.add_argument(
+        "--metric", metavar="NAME", help="held-out metric of the chart (default: the first in common that compares)"
+    )
     parser.add_argument("--along", choices=list(AXES), default="step", help="what the chart runs along (default: step)")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="page with the chart")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="page with the charts (default: compare.html beside the first run)"
+    )
     options = parser.parse_args(arguments)
-    comparison = Comparison(options.runs, metric=options.metric)
-    print(table(comparison.header(), comparison.rows()))
-    comparison.write(options.out, options.along)
-    print(f"\n  chart  {shown_path(options.out)}")
+    comparisons = by_task(options.runs, metric=options.metric)
+    out = options.out or default_file(options.runs)
+    write(comparisons, out, options.along)
+    if len(comparisons) > 1:
+        print(f"{len(comparisons)} different tasks: numbers compare inside a task only\n")
+    for comparison in comparisons:
+        print(table(comparison.header(), comparison.rows(), title=f"{comparison.task}"))
+        for remark in comparison.remarks():
+            print(f"  {remark}")
+        print()
+    print(f"  page   {shown_path(out)}")
     return EXIT_DONE

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn._core import verify_shards
 from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config, DataConfig
 from ssm_hpn.dataset import is_prepared
@@ -24,24 +23,29 @@ DEFAULT_NAME: Final = "python-source"
 DEFAULT_PROMPT: Final = "def "
 
 Tell = Callable[[str, int, int], None]
+Prepare = Callable[[Path, Tell], "Prepared"]
+"""Fills a folder, or finds in it what it would fill it with."""
 
 
-def with_prepared_data(config: Config, console: "Console") -> Config:
-    """The configuration with prepared folders in `data.train` and `data.validation`, and a name for the run."""
+def with_prepared_data(config: Config, console: "Console", *, scratch: Path | None = None) -> Config:
+    """The configuration with prepared folders in `data.train` and `data.validation`, and a name for the run.
+
+    With `scratch`, what is not prepared yet is prepared in that folder, and nothing else is written or removed.
+    """
     data = config.data
     if not data.train:
-        prompt = config.evaluation.prompt or DEFAULT_PROMPT
-        evaluation = config.evaluation.model_copy(update={"prompt": prompt})
-        config = config.model_copy(update={"evaluation": evaluation})
-        return _using(config, _default(console), DEFAULT_NAME)
+        if config.evaluation.prompt is None:
+            evaluation = config.evaluation.model_copy(update={"prompt": DEFAULT_PROMPT})
+            config = config.model_copy(update={"evaluation": evaluation})
+        return _using(config, _default(console, scratch), DEFAULT_NAME)
     first = Path(data.train[0])
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
         return _named(config, first.resolve().name)
     name = _safe(_name_of(first)) or "data"
-    return _using(config, _raw(data, name, console), name)
+    return _using(config, _raw(data, name, console, scratch), name)
 
 
-def _default(console: "Console") -> "Prepared":
+def _default(console: "Console", scratch: Path | None) -> "Prepared":
     """The source text of the standard library, prepared; its folder is named by the files it was made from."""
     from ssm_hpn.prepare.stdlib_corpus import corpus_files, prepare_default  # pyarrow only where data is prepared
 
@@ -51,10 +55,10 @@ def _default(console: "Console") -> "Prepared":
     total = size(sum(file.stat().st_size for file in files))
     console.print(f"data       {len(files)} files, {total} of Python source below {root}")
     out = Path(RUNS) / FOLDER / f"{DEFAULT_NAME}-{digest}"
-    return _told(console, out, lambda tell: prepare_default(out, progress=tell))
+    return _told(console, out, lambda folder, tell: prepare_default(folder, progress=tell), scratch)
 
 
-def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
+def _raw(data: DataConfig, name: str, console: "Console", scratch: Path | None) -> "Prepared":
     """Raw files, prepared."""
     from ssm_hpn.prepare.pipeline import cache_key, prepare_sources
     from ssm_hpn.prepare.sources import find
@@ -65,33 +69,46 @@ def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
     out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
     total = size(sum(source.path.stat().st_size for source in train))
     console.print(f"data       {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
-    return _told(console, out, lambda tell: prepare_sources(train, held_out, options, out, progress=tell))
+
+    def prepare(folder: Path, tell: Tell) -> "Prepared":
+        return prepare_sources(train, held_out, options, folder, progress=tell)
+
+    return _told(console, out, prepare, scratch)
 
 
-def _told(console: "Console", out: Path, prepare: Callable[[Tell], "Prepared"]) -> "Prepared":
+def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None) -> "Prepared":
     """Prepare, with a line that says how far it is, and one that says what came out."""
     with console.status("preparing") as status:
 
         def tell(stage: str, documents: int, _: int) -> None:
             status.update(f"{stage}: {documents} documents")
 
-        prepared = _usable(out, prepare, tell) if _holds_anything(out) else None
+        prepared = _usable(out, prepare, tell, record=scratch is None) if _holds_anything(out) else None
         if prepared is None and _holds_anything(out):
-            console.print(f"           {shown_path(out)} cannot be used as it is: preparing again", markup=False)
-            shutil.rmtree(out)  # made here, from files that are still there
-        prepared = prepared or prepare(tell)
+            then = "preparing again" if scratch is None else "training will prepare it again"
+            console.print(f"           {shown_path(out)} cannot be used as it is: {then}", markup=False)
+            if scratch is None:
+                shutil.rmtree(out)  # made here, from files that are still there
+        prepared = prepared or prepare(out if scratch is None else scratch / out.name, tell)
     for name, part in prepared.parts.items():
         console.print(f"{name:<11}{part.documents} documents, {part.tokens} tokens")
-    console.print(f"           digest {prepared.digest[:16]}, shards in {shown_path(prepared.folder)}")
+    place = shown_path(out) if prepared.folder == out else "a folder that is removed again"
+    console.print(f"           digest {prepared.digest[:16]}, shards in {place}", markup=False)
     return prepared
 
 
-def _usable(out: Path, prepare: Callable[[Tell], "Prepared"], tell: Tell) -> "Prepared | None":
-    """What an earlier call left in the folder; None if it is damaged or another version's."""
+def _usable(out: Path, prepare: Prepare, tell: Tell, *, record: bool) -> "Prepared | None":
+    """What an earlier call left in the folder; None if it is damaged or another version's.
+
+    Digests are compared only where a file is not as it was when they last were: reading many GB takes minutes, and
+    every record batch is checked against a digest of its own when it is read for training.
+    """
+    from ssm_hpn.prepare import untouched, verify
+
     try:
-        prepared = prepare(tell)
-        for part in prepared.parts:
-            verify_shards(str(out / part))
+        prepared = prepare(out, tell)
+        if not untouched(out):
+            verify(out, record=record)
     except (ConfigError, DataError, StorageError, OSError, LookupError, TypeError, ValueError, AttributeError):
         return None
     return prepared

@@ -74,9 +74,14 @@ class Reader:
                 found, advice = manifest.get(key), "prepare it as the training data was"
                 raise DataError(problem(f"{folder}: {key}", self._manifest.get(key), found, advice))
         for shard in manifest["shards"]:
-            with pa.ipc.open_file(pa.memory_map(str(folder / shard["file"]))) as file:
-                for index in range(file.num_record_batches):
-                    yield from _rows(file.get_batch(index))
+            path = folder / shard["file"]
+            try:
+                with pa.ipc.open_file(pa.memory_map(str(path))) as file:
+                    for index in range(file.num_record_batches):
+                        yield from _rows(file.get_batch(index))
+            except (pa.ArrowException, OSError) as error:
+                found = str(error).splitlines()[0].rstrip(".")
+                raise DataError(problem(f"{path}: file", "a whole shard", found, "prepare the data again")) from None
 
     def _from_record(self, record: Record) -> Document:
         if self.encoder is not None:
@@ -91,7 +96,7 @@ class Reader:
         if self._classes is not None and record.labels is not None:
             labels = np.asarray(self._classes.indices(record), np.int32)
         elif self._classes is not None and record.label is not None:
-            label = self._classes.index(record.label, record, record.at)
+            label = self._classes.index(record.label, record)
         return Document(record.name, x, labels, label, record.values)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
 from ssm_hpn.cli.console import printable
+from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 
@@ -25,7 +26,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
     from ssm_hpn.prepare.encode import encoder_of  # reads tables too, so it comes only when needed
 
     encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
-    prompt = options.prompt if options.prompt is not None else trainer.config.evaluation.prompt
+    prompt: str | None = options.prompt
+    if prompt is None and encoder is not None:
+        prompt = prompt_of(trainer, encoder)
     if encoder is None or not prompt:
         raise ConfigError(problem("--prompt", "a text to continue", "none", "give --prompt TEXT"))
     tokens = trainer.generate(

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ssm_hpn._core import verify_checkpoint, verify_shards
+from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import step_of
 from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.parser import Parser
@@ -28,9 +28,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 
 def _inspect(path: Path) -> dict[str, Any]:
-    for folder in (path, path / "train"):
-        if is_prepared(folder):
-            return _shards(folder)
+    parts = [folder for folder in (path, path / "train", path / "validation") if is_prepared(folder)]
+    if parts:
+        return _shards(parts)
     if path.suffix == ".toml":
         return _model(Trainer(load_config(path)))
     trainer = Trainer.load(path)
@@ -40,11 +40,14 @@ def _inspect(path: Path) -> dict[str, Any]:
     return found | _model(trainer)
 
 
-def _shards(folder: Path) -> dict[str, Any]:
-    manifest = read_manifest(folder)
+def _shards(parts: list[Path]) -> dict[str, Any]:
+    """What the first manifest says, and that all files of all parts have their digests."""
+    from ssm_hpn.prepare import verify_part  # reads tables too, so it comes only when needed
+
+    manifest = read_manifest(parts[0])
     keys = ("kind", "vocab_size", "n_features", "columns", "n_classes", "class_names", "n_values", "encoder", "source")
     about = {key: manifest[key] for key in keys if manifest.get(key) is not None}
-    return {"prepared": str(folder), "verified": verify_shards(str(folder)), **about}
+    return {"prepared": str(parts[0]), "verified": {part.name: verify_part(part) for part in parts}, **about}
 
 
 def _model(trainer: Trainer) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class _TrainSettings(Config, BaseSettings):
     config: str | None = Field(None, description="TOML file with settings; options given here count more")
     resume: str = Field("auto", description="auto | must | never | PATH of a checkpoint or run to go on from")
     dry_run: CliImplicitFlag[bool] = Field(
-        default=False, description="train, evaluate, save and reload one step, then say that all works"
+        default=False, description="try everything with one step, in a temporary folder that is removed again"
     )
     profile: CliImplicitFlag[bool] = Field(
         default=False, description="train some updates and say where their time goes; no run is written"

@@ -22,8 +22,37 @@ PLAIN_SECONDS = 5.0
 SAMPLES = "samples.jsonl"
 
 
+class _Mean:
+    """Mean accuracy over the updates since the last line, weighted by their targets; not every update is counted."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+        self._closed: float | None = None
+
+    def add(self, value: float | None, weight: int) -> None:
+        if value is not None:
+            self._sum += value * weight
+            self._weight += weight
+
+    def close(self) -> None:
+        """Keep the mean for showing and begin the next one; without anything to count the last one stays."""
+        if self._weight:
+            self._closed = self._sum / self._weight
+            self._sum = self._weight = 0.0
+
+    @property
+    def value(self) -> float | None:
+        """Of the last closed span; before there is one, of the present."""
+        if self._closed is None and self._weight:
+            return self._sum / self._weight
+        return self._closed
+
+
 class ProgressDisplay(Callback):
-    """Loss, accuracy, tokens per second and time left."""
+    """Loss (smoothed), accuracy (mean since the last line), tokens per second and time left.
+
+    `metrics.jsonl` has both as they were in single updates.
+    """
 
     name = "progress"
 
@@ -33,7 +62,7 @@ class ProgressDisplay(Callback):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._loss: float | None = None
-        self._accuracy: float | None = None
+        self._accuracy = _Mean()
         self._began = self._last_line = 0.0
         self._first_step = 0
         self._tokens = 0
@@ -73,11 +102,15 @@ class ProgressDisplay(Callback):
             self._console.print(f"step {update.step}: an update was skipped, its loss or gradient is not finite")
             return
         self._loss = update.loss if self._loss is None else 0.9 * self._loss + 0.1 * update.loss
-        self._accuracy = self._accuracy if update.accuracy is None else update.accuracy
+        self._accuracy.add(update.accuracy, update.count)
+        last = update.step >= event.trainer.config.train.steps
+        due = time.monotonic() - self._last_line > PLAIN_SECONDS or last
+        if due:
+            self._last_line = time.monotonic()
+            self._accuracy.close()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=update.step, description=self._text(event))
-        elif time.monotonic() - self._last_line > PLAIN_SECONDS or update.step >= event.trainer.config.train.steps:
-            self._last_line = time.monotonic()
+        elif due:
             self._console.print(self._text(event))
 
     def evaluated(self, event: Event) -> None:
@@ -130,7 +163,8 @@ class ProgressDisplay(Callback):
         seconds = max(time.monotonic() - self._began, 1e-9)
         done = event.progress.step - self._first_step
         left = duration(seconds / done * (steps - event.progress.step)) if done else "?"
-        accuracy = "" if self._accuracy is None else f"  accuracy {self._accuracy:.3f}"
+        mean = self._accuracy.value
+        accuracy = "" if mean is None else f"  accuracy {mean:.3f}"
         rate = self._tokens / seconds
         return f"step {event.progress.step}/{steps}  loss {self._loss:.3f}{accuracy}  {rate:,.0f} tokens/s  {left} left"
 

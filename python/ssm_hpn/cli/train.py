@@ -11,8 +11,10 @@ from ssm_hpn.cli.console import console, duration, shown_path, size, table
 from ssm_hpn.cli.data import with_prepared_data
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
+from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
+from ssm_hpn.config import Config
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, nearest, problem
 from ssm_hpn.profiling import profile
@@ -31,9 +33,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
     request = parse_train(arguments, prog)
     _check(request.resume)
     screen = console()
-    trainer = Trainer(with_prepared_data(request.config, screen))
     if request.dry_run:
-        return _dry_run(trainer, screen)
+        return _dry_run(request.config, screen)
+    trainer = Trainer(with_prepared_data(request.config, screen))
     if request.profile:
         return _profile(trainer, screen)
     progress = ProgressDisplay(screen, lambda: _announce(trainer, screen))
@@ -88,25 +90,26 @@ def _announce(trainer: Trainer, screen: "Console") -> None:
 
 
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
-    """The continuation of a prompt, for language models that were given one."""
-    prompt = trainer.config.evaluation.prompt
-    if prompt is None or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
+    """The continuation of a prompt, for language models on text."""
+    wanted = trainer.config.evaluation.continuation > 0 and trainer.validation_folder is not None
+    if not wanted or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
         return []
     from ssm_hpn.prepare.encode import encoder_of  # data preparation is not needed to train
 
     encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
-    return [Continuation(screen, encoder, prompt)] if encoder is not None else []
+    prompt = prompt_of(trainer, encoder) if encoder is not None else None
+    return [Continuation(screen, encoder, prompt)] if encoder is not None and prompt is not None else []
 
 
-def _dry_run(trainer: Trainer, screen: "Console") -> int:
-    """Train, evaluate, save and reload one step in a folder that is removed again."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = trainer.config
+def _dry_run(config: Config, screen: "Console") -> int:
+    """Prepare, train, evaluate, save and reload one step in a folder that is removed again."""
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
+        trainer = Trainer(with_prepared_data(config, screen, scratch=Path(folder) / "data"))
         changes = {
-            "train": config.train.model_copy(update={"steps": 1}),
-            "run": config.run.model_copy(update={"folder": str(Path(folder) / "run")}),
+            "train": trainer.config.train.model_copy(update={"steps": 1}),
+            "run": trainer.config.run.model_copy(update={"folder": str(Path(folder) / "run")}),
         }
-        once = Trainer(config.model_copy(update=changes))
+        once = Trainer(trainer.config.model_copy(update=changes))
         result = once.fit()
         loaded = Trainer.load(result.folder)
         if loaded.session.digest() != once.session.digest():
@@ -123,7 +126,7 @@ def _dry_run(trainer: Trainer, screen: "Console") -> int:
 
 
 def _profile(trainer: Trainer, screen: "Console") -> int:
-    """Say where the time of an update goes; nothing is written."""
+    """Say where the time of an update goes; no run is written."""
     _introduce(trainer, screen)
     _announce(trainer, screen)
     found = profile(trainer)

@@ -43,7 +43,9 @@ class PrepareOptions(Section):
     include: Names = Field((), description="patterns that files inside a folder have to match, such as '*.py'")
     documents: Literal["file", "line"] = Field("file", description="what a document is in text and integer files")
     encoder: Literal["auto", "bytes", "ids", "tokenizer", "features"] = Field(
-        "auto", description="how a document becomes numbers; auto goes by the format and the columns"
+        "auto",
+        description="how a document becomes numbers; auto goes by the format and the columns; bytes takes any file, "
+        "text or not",
     )
     tokenizer: str | None = Field(None, description="a Hugging Face tokenizer.json")
     vocab_size: Positive | None = Field(None, description="ids are below it; null: the largest id seen plus one")

@@ -25,6 +25,7 @@ PLAIN: Final = {
     "float_parsing": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
+    "string_too_short": "a text that is not empty",
 }
 """What pydantic expects, by its names for complaints, in our words."""
 

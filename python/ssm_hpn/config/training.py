@@ -88,8 +88,12 @@ class EvaluationConfig(Section):
     )
     metric: str = Field("loss", description="metric that decides the best checkpoint and early stopping")
     direction: Literal["auto", "min", "max"] = Field("auto", description="better is smaller or larger; auto: by metric")
-    prompt: str | None = Field(None, description="text to continue at every evaluation of a language model")
-    continuation: Count = Field(96, description="tokens of such a continuation")
+    prompt: str | None = Field(
+        None,
+        min_length=1,
+        description="text to continue at every evaluation of a language model; null: the beginning of a held-out text",
+    )
+    continuation: Annotated[int, Field(ge=0)] = Field(96, description="tokens of such a continuation; 0: none is shown")
     temperature: float = Field(0.7, ge=0, description="of such a continuation; 0: the best token each time")
 
 

@@ -56,7 +56,7 @@ class Stored:
         if len(data) != size:
             raise data_error(
                 self.source.path,
-                f"array {self.name!r}",
+                self.source.field(self.name),
                 expected=f"{size} more bytes",
                 found=f"{len(data)}",
                 advice="the file is cut: write or copy it again",
@@ -82,7 +82,7 @@ def read_arrays(
         if not main.shape or 0 in main.shape:
             raise data_error(
                 source.path,
-                f"array {main.name!r}",
+                source.field(main.name),
                 expected="at least one number",
                 found=f"shape {list(main.shape)}",
                 advice="leave the file out",
@@ -105,7 +105,7 @@ def _many(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[
             expected = main.shape[:2] if key == "labels" else main.shape[:1]
             raise data_error(
                 source.path,
-                f"array {array.name!r}",
+                source.field(array.name),
                 expected=f"shape {list(expected)} to go with array {main.name!r}",
                 found=f"shape {list(array.shape)}",
                 advice="every document needs its own entry",
@@ -114,12 +114,12 @@ def _many(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[
     for chunk in main.chunks():
         read = {key: array.read(len(chunk)) for key, array in targets.items()}
         for index, content in enumerate(chunk):
-            at = f"row {row + index}"
+            at = source.row(row + index)
             length = int(read["lengths"][index]) if "lengths" in read else len(content)
             if not 0 < length <= len(content):
                 raise data_error(
                     source.path,
-                    f"{at}, array {targets['lengths'].name!r}",
+                    f"{at}, {source.field(targets['lengths'].name)}",
                     expected=f"1 to {len(content)}",
                     found=length,
                     advice="correct the lengths",
@@ -127,10 +127,11 @@ def _many(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[
             labels = read["labels"][index][:length].astype(np.int64) if "labels" in read else None
             yield Record(
                 f"{source.name}#{row + index}",
-                source.path,
+                source,
                 at,
                 label=_label(read["label"][index]) if "label" in read else None,
                 labels=labels,
+                label_name=next((targets[key].name for key in ("label", "labels") if key in targets), None),
                 values=_numbers(source, at, targets["values"], read["values"][index]) if "values" in read else None,
                 **_content(source, main, content[:length], at),
             )
@@ -144,20 +145,21 @@ def _one(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[R
         if key != "labels" or array.shape[:1] != main.shape[:1]:
             raise data_error(
                 source.path,
-                f"array {array.name!r}",
+                source.field(array.name),
                 expected=f"labels of shape [{main.shape[0]}] for the one document in array {main.name!r}",
                 found=f"{key} of shape {list(array.shape)}",
                 advice="targets per document need an array [N, T, F] of documents",
             )
     row = 0
     for chunk in main.chunks():
-        at = f"row {row}"
+        at = source.row(row)
         yield Record(
             source.name,
-            source.path,
+            source,
             at,
             labels=labels.read(len(chunk)).astype(np.int64) if labels else None,
             rows=np.arange(row, row + len(chunk)),
+            label_name=labels.name if labels else None,
             **_content(source, main, chunk, at),
         )
         row += len(chunk)
@@ -170,7 +172,7 @@ def _content(source: Source, main: Stored, values: NDArray[Any], at: str) -> dic
         if len(bad):
             raise data_error(
                 source.path,
-                f"{at}, position {bad[0]}",
+                f"{at}, position {bad[0]}, {source.field(main.name)}",
                 expected="a token id from 0 to 4294967295",
                 found=values[bad[0]],
                 advice="correct the array",
@@ -179,7 +181,7 @@ def _content(source: Source, main: Stored, values: NDArray[Any], at: str) -> dic
     matrix = values.reshape(len(values), -1)
     step, channel = first_bad(matrix)
     if step >= 0:
-        raise not_finite(source.path, f"{at}, step {step}", f"{main.name}[{channel}]", float(matrix[step, channel]))
+        raise not_finite(source, f"{at}, step {step}", f"{main.name}[{channel}]", float(matrix[step, channel]))
     return {"features": matrix.astype(np.float32)}
 
 
@@ -187,7 +189,7 @@ def _numbers(source: Source, at: str, array: Stored, value: NDArray[Any]) -> NDA
     numbers = np.atleast_1d(value).astype(np.float64)
     _, k = first_bad(numbers[None, :])
     if k >= 0:
-        raise not_finite(source.path, at, f"{array.name}[{k}]", float(numbers[k]))
+        raise not_finite(source, at, f"{array.name}[{k}]", float(numbers[k]))
     return numbers.astype(np.float32)
 
 
@@ -208,7 +210,7 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
     except (zipfile.BadZipFile, OSError) as error:
         raise data_error(
             source.path,
-            "archive",
+            "file",
             expected="a whole .npz file",
             found=str(error).lower(),
             advice="the file is cut or damaged: write or copy it again",
@@ -237,10 +239,10 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
     if "features" not in arrays and "tokens" not in arrays:
         raise data_error(
             source.path,
-            "arrays",
-            expected="features or tokens",
+            "file",
+            expected=f"an array with the data ({', '.join((*USUAL_NAMES['features'], *USUAL_NAMES['tokens']))})",
             found=", ".join(map(repr, present)) or "none",
-            advice="name the array with --data.columns.features or .tokens",
+            advice="name it with --data.columns.features or .tokens",
         )
     if "features" in arrays and "tokens" in arrays:
         arrays.pop("features" if columns.tokens else "tokens")
@@ -256,7 +258,7 @@ def _header(source: Source, name: str, file: IO[bytes]) -> Stored:
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise data_error(
             source.path,
-            f"array {name!r}",
+            source.field(name),
             expected="a numpy array",
             found=str(error).splitlines()[0],
             advice="write it with numpy.save or numpy.savez",
@@ -264,7 +266,7 @@ def _header(source: Source, name: str, file: IO[bytes]) -> Stored:
     if dtype.kind not in "iufbU" or (fortran and len(shape) > 1):
         raise data_error(
             source.path,
-            f"array {name!r}",
+            source.field(name),
             expected="numbers (or texts as labels) in C order",
             found="Fortran order" if dtype.kind in "iufbU" else f"type {dtype}",
             advice="write it with numpy.save(path, numpy.ascontiguousarray(array))",

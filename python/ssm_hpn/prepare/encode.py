@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.records import Record
 
@@ -24,6 +23,8 @@ class Encoder(Protocol):
     """Text to ids and back, for one vocabulary."""
 
     vocab_size: int
+    reads_text: bool
+    """Whether what it decodes to is text that people read."""
 
     def encode(self, record: Record) -> NDArray[np.uint32]:
         """Token ids of a record."""
@@ -46,6 +47,7 @@ class Bytes:
     """Every byte is a token."""
 
     vocab_size = 256
+    reads_text = True
 
     def encode(self, record: Record) -> NDArray[np.uint32]:
         """The bytes as ids."""
@@ -66,6 +68,8 @@ class Bytes:
 
 class Ids:
     """Token ids as given."""
+
+    reads_text = False
 
     def __init__(self, vocab_size: int) -> None:
         """Ids are below `vocab_size`."""
@@ -112,13 +116,18 @@ class Ids:
 class Tokenizer:
     """A Hugging Face `tokenizer.json`. Special tokens are not added: documents are kept apart by their boundaries."""
 
+    reads_text = True
+
     def __init__(self, path: Path) -> None:
         """Needs the package `tokenizers`."""
         try:
             import tokenizers
         except ImportError:
-            raise ConfigError(
-                "data.tokenizer: expected the package tokenizers, found none; pip install 'ssm-hpn[hf]'"
+            raise config_error(
+                "data.tokenizer",
+                expected="the package tokenizers",
+                found="none",
+                advice="pip install 'ssm-hpn[hf]'",
             ) from None
         if not path.is_file():
             raise config_error(
@@ -163,6 +172,17 @@ class Tokenizer:
     def keep(self, folder: Path) -> None:
         """Copy the file beside the manifest."""
         shutil.copyfile(self.path, folder / TOKENIZER_FILE)
+
+
+def check_tokenizer(path: Path, sha256: str) -> None:
+    """Raise `DataError` unless the copy beside a manifest has the digest that the manifest names."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        found = error.strerror or "no readable file"
+    if found != sha256:
+        advice = "the file is damaged: copy it again, or prepare the data again"
+        raise data_error(path, "file", expected=f"SHA-256 {sha256}", found=found, advice=advice)
 
 
 class Normalization:

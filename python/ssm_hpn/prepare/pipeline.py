@@ -35,7 +35,7 @@ from ssm_hpn.prepare.split import ByName, Part, Tail, choose
 from ssm_hpn.prepare.survey import Classes, Survey
 from ssm_hpn.prepare.text import read_integers, read_text
 
-VERSION = 1
+VERSION = 2
 """Part of the cache key: raise it when the same sources and options give other shards."""
 
 Progress = Callable[[str, int, int], None]
@@ -160,7 +160,7 @@ class _Job:
                 "data.encoder",
                 expected=" or ".join(fits),
                 found=asked,
-                advice=f"{first.path.name} holds {self.kind}",
+                advice=f"choose one of these, as {first.path.name} holds {self.kind}",
             )
         if asked == "tokenizer" and not self.options.tokenizer:
             raise config_error(
@@ -314,7 +314,7 @@ class _Layout:
         if self.classes and self.per_token:
             row["labels"] = self.classes.indices(record)
         elif self.classes:
-            row["label"] = self.classes.index(record.label, record, record.at)
+            row["label"] = self.classes.index(record.label, record)
         if self.n_values is not None:
             values = record.values if record.values is not None else np.empty(0, np.float32)
             if len(values) != self.n_values:

@@ -1,12 +1,15 @@
 """A prepared folder as the trainer sees it."""
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normalization_of
+from ssm_hpn._core import verify_shards
+from ssm_hpn.prepare.encode import Encoder, Normalization, check_tokenizer, encoder_of, normalization_of
 from ssm_hpn.prepare.problems import config_error, data_error
 
 SUMMARY = "prepared.json"
@@ -111,8 +114,46 @@ def cached(folder: Path, key: str) -> Prepared | None:
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
-    """Write `prepared.json`."""
-    (folder / SUMMARY).write_text(json.dumps({"schema": 1, **summary}, indent=2) + "\n", encoding="utf-8")
+    """Write `prepared.json`, with size and time of change of every file of the parts; whole or as it was before."""
+    full = {"schema": 1, **summary, "files": _stamps(folder, summary)}
+    temporary = folder / f".{SUMMARY}.{os.getpid()}"
+    temporary.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / SUMMARY)
+
+
+def untouched(folder: Path) -> bool:
+    """Whether every file of a prepared folder still has the size and the time of change that were recorded of it."""
+    summary = _read(folder / SUMMARY)
+    return bool(summary.get("files") == _stamps(folder, summary))
+
+
+def verify(folder: Path, *, record: bool) -> None:
+    """Check every file of a prepared folder against its digest, which takes as long as reading all of it.
+
+    Raises `DataError` at the first difference. With `record`, the present times are what `untouched` compares with.
+    """
+    summary = _read(folder / SUMMARY)
+    for part in summary["parts"]:
+        verify_part(folder / part)
+    if record:
+        with suppress(OSError):  # a folder that cannot be written to is checked again the next time
+            write_summary(folder, summary)
+
+
+def verify_part(folder: Path) -> dict[str, Any]:
+    """Check the files of one part against their digests; returns what the reader of the shards counted."""
+    report = verify_shards(str(folder))
+    encoder = _read(folder / MANIFEST)["encoder"]
+    if encoder.get("kind") == "tokenizer":
+        check_tokenizer(folder / encoder["file"], encoder["sha256"])
+    return report
+
+
+def _stamps(folder: Path, summary: dict[str, Any]) -> dict[str, list[int]]:
+    """Bytes and time of change (ns) of every file of the parts, by its name below the folder."""
+    files = sorted(file for part in summary["parts"] for file in (folder / part).iterdir())
+    stats = {file.relative_to(folder).as_posix(): file.stat() for file in files}
+    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.prepare.sources import Source
+
 Label = str | int | None
 
 
@@ -19,7 +21,7 @@ class Record:
 
     name: str
     """Of the document; decides its side of the split. Pieces of one document share it and follow each other."""
-    path: Path
+    source: Source
     at: str
     """Place in the file, for messages: `row 17`."""
     text: bytes | None = None
@@ -33,6 +35,13 @@ class Record:
     """[K]."""
     rows: NDArray[np.int64] | None = None
     """Row of each time step in the file, for messages about `labels`."""
+    label_name: str | None = None
+    """Column that `label` or `labels` came from, for messages."""
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.source.path
 
     @property
     def units(self) -> int:
@@ -54,9 +63,12 @@ class Record:
             rows=None if self.rows is None else self.rows[window],
         )
 
-    def place(self, index: int) -> str:
-        """Where time step or token `index` was, for messages."""
-        return f"{self.at}, position {index}" if self.rows is None else f"row {int(self.rows[index])}"
+    def label_place(self, index: int | None = None) -> str:
+        """Where the label was, that of time step or token `index` if there is one for each, for messages."""
+        at = self.at
+        if index is not None:
+            at = f"{self.at}, position {index}" if self.rows is None else self.source.row(int(self.rows[index]))
+        return at if self.label_name is None else f"{at}, {self.source.field(self.label_name)}"
 
 
 def cut(record: Record, limit: int) -> Iterator[Record]:

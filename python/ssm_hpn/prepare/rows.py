@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Label, Record
 from ssm_hpn.prepare.sources import Source
@@ -34,7 +35,7 @@ def read_table(source: Source, options: PrepareOptions) -> Iterator[Record]:
     first = next(batches, None)
     if first is None or not first.n_rows:
         raise data_error(
-            source.path, "rows", expected="at least one row", found="a header only", advice="leave the file out"
+            source.path, "file", expected="at least one row", found="a header only", advice="leave the file out"
         )
     nested = any(_is_list(first.columns[name].type) for name in columns.features)
     if columns.features and not nested:
@@ -55,22 +56,23 @@ def _documents(source: Source, columns: Columns, batch: Batch) -> Iterator[Recor
     per_token = _token_labels(source, columns.labels, batch) if columns.labels else None
     values = _values(source, columns, batch)
     for index in range(batch.n_rows):
-        row = batch.first_row + index
-        at = f"{'line' if source.format == 'jsonl' else 'row'} {row}"
+        row = int(batch.rows[index])
+        at = source.row(row)
         content = _content(source, columns, batch, index, at)
         record = Record(
             f"{source.name}#{row}",
-            source.path,
+            source,
             at,
             label=labels[index] if labels else None,
             labels=per_token[index] if per_token else None,
             values=None if values is None else values[index],
+            label_name=columns.label or columns.labels,
             **content,
         )
         if record.labels is not None and len(record.labels) != record.units:
             raise data_error(
                 source.path,
-                f"{at}, column {columns.labels!r}",
+                record.label_place(),
                 expected=f"{record.units} labels, one per token",
                 found=len(record.labels),
                 advice="per-document labels go into --data.columns.label",
@@ -116,7 +118,7 @@ def _nested_features(source: Source, columns: Columns, batch: Batch, index: int,
             step = next(i for i, width in enumerate(widths) if width != widths[0])
             raise data_error(
                 source.path,
-                f"{at}, step {step}, column {columns.features[0]!r}",
+                f"{at}, step {step}, {source.field(columns.features[0])}",
                 expected=f"{widths[0]} features as in the step before",
                 found=widths[step] if widths[step] >= 0 else "no list",
                 advice="every step needs the same number of features",
@@ -127,8 +129,8 @@ def _nested_features(source: Source, columns: Columns, batch: Batch, index: int,
             other = next(name for name, length in lengths.items() if length != lengths[columns.features[0]])
             raise data_error(
                 source.path,
-                f"{at}, column {other!r}",
-                expected=f"{lengths[columns.features[0]]} values as in column {columns.features[0]!r}",
+                f"{at}, {source.field(other)}",
+                expected=f"{lengths[columns.features[0]]} values as in {source.field(columns.features[0])}",
                 found=lengths[other],
                 advice="all channels of a document need the same length",
             )
@@ -140,7 +142,7 @@ def _nested_features(source: Source, columns: Columns, batch: Batch, index: int,
     step, channel = first_bad(matrix)
     if step >= 0:
         name = columns.features[channel] if len(columns.features) > 1 else f"{columns.features[0]}[{channel}]"
-        raise not_finite(source.path, f"{at}, step {step}", name, matrix[step, channel])
+        raise not_finite(source, f"{at}, step {step}", name, matrix[step, channel])
     return matrix.astype(np.float32)
 
 
@@ -173,11 +175,11 @@ def _runs(source: Source, columns: Columns, batches: Iterator[Batch], limit: int
 
 def _pieces(source: Source, columns: Columns, batch: Batch) -> Iterator[Record]:
     """The runs inside one batch."""
-    rows = np.asarray(batch.columns.get(ROW, np.arange(batch.first_row, batch.first_row + batch.n_rows)), np.int64)
-    features = _matrix(source, columns.features, batch, rows)
+    rows = batch.rows
+    features = _matrix(source, columns.features, batch)
     per_row = _label_list(source, batch.columns[columns.labels]) if columns.labels else None
     labels = _label_list(source, batch.columns[columns.label]) if columns.label else None
-    values = _values(source, columns, batch, rows)
+    values = _values(source, columns, batch)
     names, borders = _borders(batch, columns.id)
     for start, end in itertools.pairwise(borders):
         name = source.name if columns.id is None else f"{source.name}#{names[start]}"
@@ -191,13 +193,14 @@ def _pieces(source: Source, columns: Columns, batch: Batch) -> Iterator[Record]:
             )
         yield Record(
             name,
-            source.path,
-            f"row {int(rows[start])}",
+            source,
+            source.row(int(rows[start])),
             features=features[start:end],
             label=labels[start] if labels else None,
             labels=per_row[start:end] if per_row else None,
             values=None if values is None else values[start],
             rows=rows[start:end],
+            label_name=columns.label or columns.labels,
         )
 
 
@@ -206,7 +209,7 @@ def _join(pieces: list[Record], columns: Columns) -> Record:
     if len(pieces) == 1:
         return first
     for piece in pieces[1:]:
-        source = Source(piece.path, piece.name, "csv")
+        source = piece.source
         row = int(piece.rows[0]) if piece.rows is not None else 0
         if piece.label != first.label:
             raise _changed(source, row, columns.label or "", first.label, piece.label)
@@ -215,13 +218,14 @@ def _join(pieces: list[Record], columns: Columns) -> Record:
             raise _changed(source, row, columns.values[k], first.values[k], piece.values[k])
     return Record(
         first.name,
-        first.path,
+        first.source,
         first.at,
         features=np.concatenate([p.features for p in pieces if p.features is not None]),
         label=first.label,
         labels=None if first.labels is None else [label for p in pieces for label in (p.labels or ())],
         values=first.values,
         rows=np.concatenate([p.rows for p in pieces if p.rows is not None]),
+        label_name=first.label_name,
     )
 
 
@@ -266,7 +270,8 @@ def _regrouped(source: Source, columns: Columns, folder: Path) -> Iterator[Batch
             keys.insert(0, ("__id__", "ascending"))
         table = table.take(pc.sort_indices(table, sort_keys=[*keys, (ROW, "ascending")])).combine_chunks()
         for batch in table.to_batches(max_chunksize=1 << 16):
-            yield Batch(0, {name: batch.column(name) for name in batch.schema.names})
+            others = {name: batch.column(name) for name in batch.schema.names if name != ROW}
+            yield Batch(np.asarray(batch.column(ROW)), others)
 
 
 def _deal(source: Source, columns: Columns, paths: list[Path]) -> None:
@@ -274,8 +279,7 @@ def _deal(source: Source, columns: Columns, paths: list[Path]) -> None:
     writers: dict[int, pa.RecordBatchFileWriter] = {}
     schema = None
     for batch in stream(source, columns):
-        rows = pa.array(np.arange(batch.first_row, batch.first_row + batch.n_rows))
-        table = pa.table({**batch.columns, ROW: rows})
+        table = pa.table({**batch.columns, ROW: pa.array(batch.rows)})
         schema = schema or table.schema
         buckets = np.zeros(batch.n_rows, np.int64)
         if columns.id and len(paths) > 1:
@@ -293,29 +297,25 @@ def _deal(source: Source, columns: Columns, paths: list[Path]) -> None:
 # ---- cells
 
 
-def _matrix(source: Source, names: tuple[str, ...], batch: Batch, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _matrix(source: Source, names: tuple[str, ...], batch: Batch) -> NDArray[np.float32]:
     """[rows, columns] of finite numbers, or an error with the row and the column."""
+    rows = batch.rows
     matrix = np.empty((batch.n_rows, len(names)), np.float64)
     for k, name in enumerate(names):
         column = batch.columns[name]
         try:
             matrix[:, k] = np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise _mismatch(source, f"row {rows[0]}", name, "numbers", column[0].as_py()) from None
+            at = next((i for i, value in enumerate(column.to_pylist()) if not _is_number(value)), 0)
+            raise _mismatch(source, source.row(rows[at]), name, "a number", column[at].as_py()) from None
     row, k = first_bad(matrix)
     if row >= 0:
-        raise not_finite(source.path, f"row {rows[row]}", names[k], matrix[row, k])
+        raise not_finite(source, source.row(rows[row]), names[k], matrix[row, k])
     return matrix.astype(np.float32)
 
 
-def _values(
-    source: Source, columns: Columns, batch: Batch, rows: NDArray[np.int64] | None = None
-) -> NDArray[np.float32] | None:
-    if not columns.values:
-        return None
-    if rows is None:
-        rows = np.arange(batch.first_row, batch.first_row + batch.n_rows)
-    return _matrix(source, columns.values, batch, rows)
+def _values(source: Source, columns: Columns, batch: Batch) -> NDArray[np.float32] | None:
+    return _matrix(source, columns.values, batch) if columns.values else None
 
 
 def _label_list(source: Source, column: pa.Array) -> list[Label]:
@@ -347,7 +347,9 @@ def _number_or_name(text: str | int | None) -> Label:
 def _token_labels(source: Source, name: str, batch: Batch) -> list[list[Label]]:
     column = batch.columns[name]
     if not _is_list(column.type):
-        raise _mismatch(source, f"row {batch.first_row}", name, "a list of labels, one per token", column[0].as_py())
+        raise _mismatch(
+            source, source.row(int(batch.rows[0])), name, "a list of labels, one per token", column[0].as_py()
+        )
     return [[None if label == "" else label for label in (labels or [])] for labels in column.to_pylist()]
 
 
@@ -364,29 +366,42 @@ def first_bad(matrix: NDArray[np.floating[Any]]) -> tuple[int, int]:
     return row, int(np.flatnonzero(bad[row])[0])
 
 
-def not_finite(path: Path, at: str, name: str, value: float) -> Exception:
+def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
     """The complaint about NaN, infinity or a number out of range."""
     found = "no number (NaN or an empty cell)" if np.isnan(value) else value
     return data_error(
-        path,
-        f"{at}, column {name!r}",
+        source.path,
+        f"{at}, {source.field(name)}",
         expected="a finite number",
         found=found,
         advice="fill or drop such rows first",
     )
 
 
-def _mismatch(source: Source, at: str, name: str, expected: str, found: object) -> Exception:
+def _is_number(value: object) -> bool:
+    """Whether Arrow can make a number of a cell."""
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return value is None
+    return True
+
+
+def _mismatch(source: Source, at: str, name: str, expected: str, found: object) -> DataError:
     return data_error(
-        source.path, f"{at}, column {name!r}", expected=expected, found=shown(found), advice="choose another column"
+        source.path,
+        f"{at}, {source.field(name)}",
+        expected=expected,
+        found=shown(found),
+        advice=f"correct it, or choose another {source.field_noun}",
     )
 
 
-def _changed(source: Source, row: int, name: str, before: object, after: object) -> Exception:
+def _changed(source: Source, row: int, name: str, before: object, after: object) -> DataError:
     return data_error(
         source.path,
-        f"row {row}, column {name!r}",
-        expected=f"{before!r} as in the other rows of the document",
-        found=repr(after),
+        f"{source.row(row)}, {source.field(name)}",
+        expected=f"{shown(before)} as in the other rows of the document",
+        found=shown(after),
         advice="labels that change inside a document go into --data.columns.labels",
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ssm_hpn.config.data import Format, PrepareOptions
-from ssm_hpn.errors import StorageError
+from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.problems import config_error, data_error
 
 SUFFIXES: dict[str, Format] = {
@@ -28,6 +28,10 @@ SUFFIXES: dict[str, Format] = {
 }
 COMPRESSED = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES = 1 << 14
+ROWS = {"text": "line", "integers": "line", "jsonl": "line", "npy": "index"}
+"""What a row is called, by format. Lines and rows are counted from 1, indices from 0."""
+FIELDS = {"jsonl": "key", "npy": "array"}
+"""What a column is called, by format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,19 @@ class Source:
     name: str
     """Relative to the folder it was found in: stable when the folder moves."""
     format: Format
+
+    def row(self, number: int) -> str:
+        """A row in a message: `line 7`, `row 7` or `index 7`."""
+        return f"{ROWS.get(self.format, 'row')} {number}"
+
+    @property
+    def field_noun(self) -> str:
+        """What a column is called here: `column`, `key` or `array`."""
+        return FIELDS.get(self.format, "column")
+
+    def field(self, name: str) -> str:
+        """A column in a message: `column 'x'`, `key 'x'` or `array 'x'`."""
+        return f"{self.field_noun} {name!r}"
 
 
 def find(paths: tuple[str, ...], options: PrepareOptions, *, key: str) -> list[Source]:
@@ -81,7 +98,7 @@ def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:
         return bytes(stream.read(size))
     except (OSError, pa.ArrowInvalid) as error:
         raise data_error(
-            path, "compressed data", expected="a whole file", found=str(error), advice="copy or pack it again"
+            path, "file", expected="whole compressed data", found=str(error), advice="copy or pack it again"
         ) from None
 
 
@@ -93,13 +110,7 @@ def _expand(text: str, options: PrepareOptions, *, key: str) -> list[tuple[Path,
         files = [(file.resolve(), file.relative_to(path).as_posix()) for file in _walk(path)]
         chosen = [(file, name) for file, name in files if _wanted(file, name, options)]
         if not chosen:
-            raise data_error(
-                path,
-                "folder",
-                expected=f"files that match {', '.join(options.include)}" if options.include else "readable files",
-                found=f"{len(files)} other files" if files else "no files",
-                advice="check the path, or name the files with --data.include",
-            )
+            raise _nothing_chosen(path, [file for file, _ in files], options)
         return chosen
     if glob.has_magic(text):
         root = _fixed_part(path)
@@ -110,6 +121,19 @@ def _expand(text: str, options: PrepareOptions, *, key: str) -> list[tuple[Path,
             return matches
     raise data_error(
         path, key, expected="a file, a folder or a pattern", found="nothing there", advice="check the spelling"
+    )
+
+
+def _nothing_chosen(folder: Path, files: list[Path], options: PrepareOptions) -> DataError:
+    """Why none of a folder's files is taken, and how to have them taken."""
+    binary = not options.include and options.format == "auto" and any(file.stat().st_size for file in files)
+    if binary:
+        found, advice = "binary files", "train on their bytes as they are with --data.encoder bytes"
+    else:
+        found, advice = "other files", "check the path, or name the files with --data.include"
+    wanted = f"files that match {', '.join(options.include)}" if options.include else "readable files"
+    return data_error(
+        folder, "folder", expected=wanted, found=f"{len(files)} {found}" if files else "no files", advice=advice
     )
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.errors import DataError
+from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare.encode import Normalization
-from ssm_hpn.prepare.problems import data_error, listed, nearest
+from ssm_hpn.prepare.problems import config_error, data_error, listed, nearest, shown
 from ssm_hpn.prepare.records import Label, Record
 
 MOST_NAMES = 1_000_000
@@ -60,8 +60,8 @@ class Classes:
         """Index the names."""
         self._index = {name: index for index, name in enumerate(self.names or ())}
 
-    def index(self, label: Label, record: Record, at: str) -> int:
-        """Class of one label, -1 for none."""
+    def index(self, label: Label, record: Record, at: int | None = None) -> int:
+        """Class of one label, -1 for none; `at` is its token or time step, where each has a label."""
         if label is None:
             return -1
         if self.names is not None:
@@ -70,18 +70,18 @@ class Classes:
                 return found
             raise data_error(
                 record.path,
-                at,
+                record.label_place(at),
                 expected="a label of the training part",
-                found=repr(label),
+                found=shown(label),
                 advice=nearest(str(label), self.names),
             )
         if isinstance(label, str) or not -1 <= label < self.count:
             raise data_error(
                 record.path,
-                at,
+                record.label_place(at),
                 expected=f"a class from 0 to {self.count - 1} (-1: none)",
-                found=repr(label),
-                advice="raise --data.n_classes, correct the row, or name the classes with texts",
+                found=shown(label),
+                advice="raise --data.n_classes, correct it, or name the classes with texts",
             )
         return int(label)
 
@@ -92,8 +92,8 @@ class Classes:
             bad = np.flatnonzero((labels < -1) | (labels >= self.count))
             if not len(bad):
                 return labels.astype(np.int32)
-            return np.array([self.index(int(labels[bad[0]]), record, record.place(int(bad[0])))], np.int32)
-        return np.array([self.index(label, record, record.place(i)) for i, label in enumerate(labels)], np.int32)
+            return np.array([self.index(int(labels[bad[0]]), record, int(bad[0]))], np.int32)
+        return np.array([self.index(label, record, i) for i, label in enumerate(labels)], np.int32)
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Survey:
         if len(self.labels) > MOST_NAMES:
             raise data_error(
                 record.path,
-                record.at,
+                record.label_place(),
                 expected=f"at most {MOST_NAMES} classes",
                 found="more",
                 advice="numbers to predict go into --data.columns.values",
@@ -172,11 +172,10 @@ def survey(records: Iterable[Record]) -> Survey:
     return result
 
 
-def _class_count(asked: int, names: tuple[str, ...]) -> DataError:
-    return data_error(
+def _class_count(asked: int, names: tuple[str, ...]) -> ConfigError:
+    return config_error(
         "data.n_classes",
-        "labels",
-        expected=f"{asked} different names",
-        found=f"{len(names)}: {listed(list(names))}",
+        expected=f"{len(names)}, one for each of the labels {listed(list(names))}",
+        found=asked,
         advice="drop --data.n_classes",
     )

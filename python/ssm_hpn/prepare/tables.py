@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
+from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
@@ -28,13 +30,19 @@ ROWS_OF_NUMBERS, ROWS_OF_DOCUMENTS = 1 << 16, 1 << 9
 class Batch(NamedTuple):
     """Some rows of the wanted columns."""
 
-    first_row: int
+    rows: NDArray[np.int64]
+    """Their numbers in the file."""
     columns: dict[str, pa.Array]
 
     @property
     def n_rows(self) -> int:
         """Rows of this batch."""
-        return len(next(iter(self.columns.values())))
+        return len(self.rows)
+
+
+def _consecutive(first: int, batch: pa.RecordBatch, names: list[str]) -> Batch:
+    """A record batch whose rows follow each other in the file."""
+    return Batch(np.arange(first, first + batch.num_rows), {name: batch.column(name) for name in names})
 
 
 def resolve(source: Source, options: PrepareOptions) -> Columns:
@@ -53,8 +61,8 @@ def resolve(source: Source, options: PrepareOptions) -> Columns:
             raise data_error(
                 source.path,
                 f"data.columns.{key}",
-                expected=f"a column {name!r}",
-                found="no such column",
+                expected=f"a {source.field(name)}",
+                found=f"no such {source.field_noun}",
                 advice=nearest(name, present),
             )
     if columns.text or columns.tokens or columns.features:
@@ -65,8 +73,8 @@ def resolve(source: Source, options: PrepareOptions) -> Columns:
                 return columns.model_copy(update={key: name})
     raise data_error(
         source.path,
-        "columns",
-        expected="to know which column holds the data",
+        "file",
+        expected=f"a {source.field_noun} with the data ({', '.join((*TEXT_NAMES, *TOKEN_NAMES))})",
         found=listed(present),
         advice="name it with --data.columns.text, .tokens or .features",
     )
@@ -137,7 +145,7 @@ def _csv(source: Source, names: list[str], numbers: set[str], columns: Columns) 
             convert_options=pa_csv.ConvertOptions(include_columns=names, column_types=types),
         )
         for batch in reader:
-            yield Batch(row, {name: batch.column(name) for name in names})
+            yield _consecutive(row, batch, names)
             row += batch.num_rows
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise _csv_error(source, header, str(error)) from None
@@ -151,21 +159,21 @@ def _csv_error(source: Source, header: list[str], message: str) -> DataError:
         name = header[column] if column < len(header) else f"#{column}"
         return data_error(
             source.path,
-            f"row {row}, column {name!r}",
+            f"{source.row(int(row))}, {source.field(name)}",
             expected="a number",
             found=shown(value),
-            advice="correct the value or choose other columns",
+            advice="correct it, or choose another column",
         )
     found = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", message)
     if found:
         return data_error(
             source.path,
-            f"row {found[1]}" if found[1] else "rows",
+            source.row(int(found[1])) if found[1] else "file",
             expected=f"{found[2]} columns",
             found=found[3],
             advice="correct the row; texts with line breaks or separators need quotes",
         )
-    return data_error(source.path, "CSV", expected="rows", found=message, advice="check the file")
+    return data_error(source.path, "file", expected="CSV", found=message, advice="correct the file")
 
 
 # ---- Parquet
@@ -181,7 +189,7 @@ def _open_parquet(source: Source) -> pa_parquet.ParquetFile:
 def _parquet_error(source: Source, error: Exception) -> DataError:
     return data_error(
         source.path,
-        "Parquet",
+        "file",
         expected="a whole Parquet file",
         found=str(error).splitlines()[0].rstrip("."),
         advice="the file is cut or damaged: write or copy it again",
@@ -195,7 +203,7 @@ def _parquet(source: Source, names: list[str]) -> Iterator[Batch]:
     row = 1
     try:
         for batch in file.iter_batches(ROWS_OF_NUMBERS if scalars else ROWS_OF_DOCUMENTS, columns=names):
-            yield Batch(row, {name: batch.column(name) for name in names})
+            yield _consecutive(row, batch, names)
             row += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise _parquet_error(source, error) from None
@@ -216,13 +224,10 @@ def _jsonl(source: Source, names: list[str]) -> Iterator[Batch]:
             lines.pop()
         start = 0
         for end in range(ROWS_OF_DOCUMENTS, len(lines) + ROWS_OF_DOCUMENTS, ROWS_OF_DOCUMENTS):
-            objects = [
-                _pick(source, _parse_line(source, line, row + index), names, row + index)
-                for index, line in enumerate(lines[start:end], start)
-                if line.strip()
-            ]
+            full = [row + index for index, line in enumerate(lines[start:end], start) if line.strip()]
+            objects = [_pick(source, _parse_line(source, lines[at - row], at), names, at) for at in full]
             if objects:
-                yield Batch(row + start, _arrays(source, objects, names, row + start))
+                yield Batch(np.array(full), _arrays(source, objects, names, full))
             start = end
         row += len(lines)
 
@@ -236,10 +241,10 @@ def _parse_line(source: Source, line: bytes, row: int) -> dict[str, object]:
         return value
     raise data_error(
         source.path,
-        f"line {row}",
+        source.row(row),
         expected="a JSON object",
         found=shown(line.decode(errors="replace").strip()),
-        advice="every line of the file has to be one object",
+        advice="write one object per line",
     )
 
 
@@ -250,27 +255,45 @@ def _pick(source: Source, values: dict[str, object], names: list[str], row: int)
         name = str(error.args[0])
         raise data_error(
             source.path,
-            f"line {row}",
-            expected=f"the key {name!r}",
+            f"{source.row(row)}, {source.field(name)}",
+            expected="a value, or null for none",
             found="no such key",
-            advice=nearest(name, values) + "; null stands for none",
+            advice=nearest(name, values),
         ) from None
 
 
-def _arrays(source: Source, rows: list[list[object]], names: list[str], first_row: int) -> dict[str, pa.Array]:
-    """Columns of some lines; values of unlike types in one column are named one by one."""
+def _arrays(source: Source, rows: list[list[object]], names: list[str], lines: list[int]) -> dict[str, pa.Array]:
+    """Columns of some lines; the first value that does not go with those before it is an error."""
     columns: dict[str, pa.Array] = {}
     for index, name in enumerate(names):
         values = [row[index] for row in rows]
         try:
             columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            kinds = {type(value).__name__ for value in values if value is not None}
-            raise data_error(
-                source.path,
-                f"lines {first_row} to {first_row + len(rows) - 1}, key {name!r}",
-                expected="values of one type",
-                found=" and ".join(sorted(kinds)) if len(kinds) > 1 else "lists of unlike or uneven values",
-                advice="write all of them the same way",
-            ) from None
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            raise _unlike(source, name, values, lines) from None
     return columns
+
+
+def _unlike(source: Source, name: str, values: list[object], lines: list[int]) -> DataError:
+    """The complaint about the first value that cannot stand in one column with those before it."""
+    fitting = 0
+    for end in range(1, len(values) + 1):
+        try:
+            pa.array(values[:end])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            break
+        fitting = end
+    before = next((at for at, value in enumerate(values[:fitting]) if value is not None), None)
+    alone = "a number of at most 64 bits, or a list whose values are of one type"
+    return data_error(
+        source.path,
+        f"{source.row(lines[fitting])}, {source.field(name)}",
+        expected=alone if before is None else f"{_type(values[before])} as in {source.row(lines[before])}",
+        found=shown(values[fitting]),
+        advice="write all values of a key the same way",
+    )
+
+
+def _type(value: object) -> str:
+    names = {str: "a text", bool: "true or false", list: "a list of such values", dict: "an object"}
+    return names.get(type(value), "a number of at most 64 bits")

@@ -29,14 +29,14 @@ def read_text(source: Source, options: PrepareOptions) -> Iterator[Record]:
                 f"byte {offset + nul}",
                 expected="text",
                 found="a NUL byte (a binary file)",
-                advice="leave the file out, or train on raw bytes with --data.encoder bytes",
+                advice="train on its bytes as they are with --data.encoder bytes, or leave the file out",
             )
         if options.documents == "file":
-            yield Record(source.name, source.path, f"byte {offset}", text=block)
+            yield Record(source.name, source, f"byte {offset}", text=block)
         else:
             for index, text in enumerate(block.split(b"\n"), start=line):
                 if text.strip():
-                    yield Record(f"{source.name}#{index}", source.path, f"line {index}", text=text.rstrip(b"\r"))
+                    yield Record(f"{source.name}#{index}", source, f"line {index}", text=text.rstrip(b"\r"))
         offset += len(block)
         line += block.count(b"\n")
 
@@ -49,10 +49,10 @@ def read_integers(source: Source, options: PrepareOptions) -> Iterator[Record]:
             for index, text in enumerate(block.split(b"\n")):
                 if words := text.split():
                     tokens = _parse(source, words, text, line + index)
-                    yield Record(f"{source.name}#{line + index}", source.path, f"line {line + index}", tokens=tokens)
+                    yield Record(f"{source.name}#{line + index}", source, f"line {line + index}", tokens=tokens)
         else:
             tokens = _parse(source, block.split(), block, line)
-            yield Record(source.name, source.path, f"line {line}", tokens=tokens)
+            yield Record(source.name, source, f"line {line}", tokens=tokens)
         line += block.count(b"\n")
 
 

@@ -1,0 +1,187 @@
+"""Prepared data as the command line finds it, checks it and makes it again."""
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from ssm_hpn.cli.main import main
+from ssm_hpn.prepare import stdlib_corpus
+from support import SMALL, text_data, train
+
+
+def test_a_dry_run_leaves_nothing_behind(here, capsys):
+    data = text_data(here, documents=12)
+    before = sorted(path.name for path in here.iterdir())
+    assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
+    assert "loaded again to the same bits" in capsys.readouterr().out
+    assert sorted(path.name for path in here.iterdir()) == before
+
+
+def everything(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("words", [["--data", "text"], []])
+def test_a_dry_run_on_raw_data_leaves_nothing_behind_either(here, capsys, monkeypatch, words):
+    temporary = here / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(stdlib_corpus, "corpus_files", lambda: (here / "text", sorted((here / "text").iterdir())))
+    text_data(here, documents=30)
+    before = everything(here)
+    assert train(*words, *SMALL, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "shards in a folder that is removed again" in shown
+    assert "nothing is left behind" in shown
+    assert everything(here).keys() == before.keys()
+    (here / "bad.jsonl").write_text('{"text": "a"}\n' * 30 + "[]\n")
+    assert train("--data", "bad.jsonl", *SMALL, "--dry-run") == 3
+    assert everything(here).keys() == before.keys() | {here / "bad.jsonl"}
+
+
+def test_a_dry_run_uses_what_is_prepared_and_changes_nothing_in_it(here, capsys):
+    text_data(here, documents=12)
+    words = ["--data", "text", *SMALL]
+    assert train(*words, "--train.steps", "1") == 0
+    prepared = next((here / "runs" / "data").iterdir())
+    os.utime(prepared / "train" / "manifest.json")
+    before = everything(here)
+    capsys.readouterr()
+    assert train(*words, "--dry-run") == 0
+    assert f"shards in runs/data/{prepared.name}\n" in capsys.readouterr().out
+    assert everything(here) == before
+    cut_shard(prepared)
+    before = everything(here)
+    assert train(*words, "--dry-run") == 0
+    assert "cannot be used as it is: training will prepare it again" in capsys.readouterr().out
+    assert everything(here) == before
+
+
+def unreadable(prepared):
+    (prepared / "train" / "manifest.json").write_text('{"schema": 999}')
+
+
+def without_summary(prepared):
+    (prepared / "prepared.json").unlink()
+
+
+def other_key(prepared):
+    summary = json.loads((prepared / "prepared.json").read_text())
+    (prepared / "prepared.json").write_text(json.dumps(summary | {"key": "of another version"}))
+
+
+def cut_shard(prepared):
+    shard = next(file for file in sorted((prepared / "train").rglob("*")) if file.suffix == ".arrow")
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def altered_shard(prepared):
+    """One bit flipped, in place."""
+    shard = prepared / "train" / "shard-00000.arrow"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [unreadable, without_summary, other_key, cut_shard, altered_shard])
+def test_prepared_data_that_cannot_be_used_is_prepared_again(here, capsys, damage):
+    text_data(here, documents=12)
+    words = ["--data", str(here / "text"), *SMALL, "--train.steps", "1"]
+    assert train(*words) == 0
+    prepared = next((here / "runs" / "data").iterdir())
+    before = (prepared / "train" / "manifest.json").read_bytes()
+    assert "preparing again" not in capsys.readouterr().out
+    assert train(*words) == 0
+    assert "preparing again" not in capsys.readouterr().out
+    damage(prepared)
+    assert train(*words) == 0
+    assert capsys.readouterr().out.count("preparing again") == 1
+    assert (prepared / "train" / "manifest.json").read_bytes() == before
+    assert list((here / "runs" / "data").iterdir()) == [prepared]
+
+
+def test_digests_are_compared_only_where_a_file_was_touched(here, monkeypatch):
+    from ssm_hpn.prepare import prepared as module
+
+    text_data(here, documents=12)
+    words = ["--data", str(here / "text"), *SMALL, "--train.steps", "1"]
+    assert train(*words) == 0
+    prepared = next((here / "runs" / "data").iterdir())
+    compared = []
+    monkeypatch.setattr(module, "verify_shards", lambda path: compared.append(Path(path).name))
+    assert train(*words) == 0
+    assert compared == []
+    os.utime(prepared / "validation" / "manifest.json")  # as after a copy of the folder
+    assert train(*words) == 0
+    assert compared == ["train", "validation"]
+    assert train(*words) == 0
+    assert len(compared) == 2
+
+
+def test_a_shard_altered_behind_its_time_of_change_is_refused_by_its_reader(here, capsys):
+    text_data(here, documents=12)
+    words = ["--data", str(here / "text"), *SMALL]
+    assert train(*words, "--train.steps", "1") == 0
+    prepared = next((here / "runs" / "data").iterdir())
+    shard = prepared / "train" / "shard-00000.arrow"
+    stat = shard.stat()
+    altered_shard(prepared)
+    os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    capsys.readouterr()
+    for command in (["train", *words, "--train.steps", "2"], ["inspect", str(prepared)]):
+        assert main(command) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "shard-00000.arrow: " in line
+        assert re.search("expected .*, found .*; the file is damaged", line)
+
+
+def test_inspect_checks_all_parts_and_the_tokenizer(here, capsys):
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0, "def": 1, "if": 2}, unk_token="?"))
+    tokenizer.save(str(here / "tokenizer.json"))
+    source = here / "text"
+    text_data(here, documents=12)
+    words = [str(source), "--out", str(here / "out"), "--data.tokenizer", str(here / "tokenizer.json")]
+    assert main(["prepare", *words]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(here / "out"), "--json"]) == 0
+    verified = json.loads(capsys.readouterr().out)["verified"]
+    assert {part: report["rows"] for part, report in verified.items()} == {"train": 12, "validation": 12}
+    copy = here / "out" / "validation" / "tokenizer.json"
+    whole = copy.read_text()
+    copy.write_text(whole + " ")
+    assert main(["inspect", str(here / "out")]) == 3
+    assert "validation/tokenizer.json: file: expected SHA-256 " in capsys.readouterr().err
+    copy.unlink()
+    assert main(["inspect", str(here / "out" / "validation")]) == 3
+    assert "found No such file" in capsys.readouterr().err
+    copy.write_text(whole)
+    cut_shard(here / "out")
+    assert main(["inspect", str(here / "out")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("my texts/*.txt", "my-texts"), ("my texts/**/0*.txt", "my-texts"), ("my texts", "my-texts")],
+)
+def test_data_and_run_are_named_after_the_folder(here, given, name):
+    text_data(here, documents=12)
+    (here / "text").rename(here / "my texts")
+    assert train("--data", given, *SMALL, "--train.steps", "1") == 0
+    assert [path.name.rpartition("-")[0] for path in (here / "runs" / "data").iterdir()] == [name]
+    assert {path.name.rpartition("-")[0] for path in (here / "runs").iterdir()} == {"", name}
+
+
+def test_a_cut_shard_is_one_line_to_its_readers(here, capsys):
+    data = text_data(here, documents=12)
+    assert train("--data", str(data.folder), *SMALL, "--train.steps", "1", "--run.folder", "run") == 0
+    cut_shard(data.folder)
+    capsys.readouterr()
+    assert main(["predict", "run", "--data", str(data.train)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "shard-00000.arrow: file: expected a whole shard, found " in line
+    assert line.endswith("; prepare the data again")

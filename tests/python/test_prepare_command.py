@@ -1,0 +1,50 @@
+"""The command `prepare`: what it says, its settings and its exit codes."""
+
+from pathlib import Path
+
+import pytest
+
+from prepare_support import corpus, rows, series, written
+from ssm_hpn.cli.main import main
+from ssm_hpn.prepare import Prepared
+
+
+def test_the_command_says_what_came_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(tmp_path / "d.csv", series())
+    words = ["prepare", str(tmp_path / "d.csv"), "--out", str(tmp_path / "out")]
+    words += ["--data.columns.features", "x,y", "--data.columns.id", "machine", "--data.columns.label", "kind"]
+    assert main([*words, "--data.columns.order", "time", "--data.normalize", "false"]) == 0
+    out = capsys.readouterr().out
+    for expected in ("train", "validation", "time steps", "3: hum, knock, whistle", "2 features", "--data"):
+        assert expected in out, out
+    assert Prepared.load(tmp_path / "out").manifest["normalisation"] is None
+
+
+def test_the_command_takes_a_file_of_settings(tmp_path: Path) -> None:
+    corpus(tmp_path / "data")
+    (tmp_path / "c.toml").write_text("[data]\nvalidation_fraction = 0.0\nmax_document = 16\n")
+    words = ["prepare", str(tmp_path / "data"), "--config", str(tmp_path / "c.toml"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--data.max_document", "24"]) == 0
+    prepared = Prepared.load(tmp_path / "out")
+    assert prepared.validation is None
+    assert max(len(row["tokens"]) for row in rows(prepared.train)) == 24
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["none.txt"], 3, "none.txt: data.train: expected a file, a folder or a pattern, found nothing there"),
+        (["d.txt", "--data.encoder", "byte"], 2, "data.encoder: expected 'auto', 'bytes'"),
+        (["d.txt", "--data.encodr", "bytes"], 2, "did you mean --data.encoder?"),
+        (["d.txt", "--data.columns.text", "x", "--data.format", "csv"], 3, "data.columns.text: expected a column 'x'"),
+    ],
+)
+def test_exit_codes_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    (tmp_path / "d.txt").write_text("some text\n" * 10)
+    assert main(["prepare", str(tmp_path / words[0]), *words[1:], "--out", str(tmp_path / "out")]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1

@@ -1,0 +1,39 @@
+"""The prepared folder: whole or absent, found again, and the same wherever the data lies."""
+
+from pathlib import Path
+
+import pytest
+
+from prepare_support import corpus, made, written
+from ssm_hpn.config import PrepareOptions
+from ssm_hpn.errors import ConfigError, DataError
+from ssm_hpn.prepare import is_prepared, prepare
+
+
+def test_equal_data_has_an_equal_digest_wherever_it_lies(tmp_path: Path) -> None:
+    one = made(tmp_path / "a", corpus(tmp_path / "a" / "data"))
+    two = made(tmp_path / "b", corpus(tmp_path / "b" / "data"))
+    three = made(tmp_path / "c", corpus(tmp_path / "c" / "data", 41))
+    assert one.digest == two.digest != three.digest
+
+
+def test_the_same_request_is_answered_from_the_folder(tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data")
+    stages: list[str] = []
+    options = PrepareOptions(train=(str(data),))
+    first = prepare(options, tmp_path / "out", progress=lambda stage, *_: stages.append(stage))
+    assert set(stages) == {"counting", "writing"}
+    stages.clear()
+    assert prepare(options, tmp_path / "out", progress=lambda stage, *_: stages.append(stage)).digest == first.digest
+    assert not stages
+    (data / "text00.txt").write_text("changed")
+    with pytest.raises(ConfigError, match=r"out: expected a new or empty folder.*found .*out with other content"):
+        prepare(options, tmp_path / "out")
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    written(tmp_path / "bad.jsonl", [{"text": "some text", "label": n // 39} for n in range(40)])
+    with pytest.raises(DataError, match="expected a class from 0 to 0"):  # found while shards are being written
+        made(tmp_path, tmp_path / "bad.jsonl", {"label": "label"}, n_classes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+    assert not is_prepared(tmp_path / "out")

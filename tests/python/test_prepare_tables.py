@@ -1,0 +1,111 @@
+"""CSV, Parquet and JSON lines to documents: series of time steps, a document per row, classes and numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prepare_support import made, rows, series, written
+from ssm_hpn.config import Columns, PrepareOptions
+from ssm_hpn.prepare.rows import read_table
+from ssm_hpn.prepare.sources import find
+
+SERIES = {"features": "x,y,flat", "id": "machine", "order": "time", "label": "kind", "values": "load,wear"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_interleaved_series_become_ordered_documents(tmp_path: Path, suffix: str) -> None:
+    table = series()
+    prepared = made(tmp_path, written(tmp_path / f"data.{suffix}", table), SERIES)
+    train, validation = rows(prepared.train), rows(prepared.validation)
+    assert len(train) + len(validation) == 30
+    mean, std = (np.array(prepared.manifest["normalisation"][key]) for key in ("mean", "std"))
+    of_train = {row["name"].partition("#")[2] for row in train}
+    raw = np.array([[r["x"], r["y"], r["flat"]] for r in table if r["machine"] in of_train], np.float32)
+    np.testing.assert_allclose(mean, raw.astype(np.float64).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(std[:2], raw.astype(np.float64).std(axis=0)[:2], rtol=1e-12)
+    assert std[2] == 1.0
+    for row in train + validation:
+        name = row["name"].partition("#")[2]
+        steps = sorted((r for r in table if r["machine"] == name), key=lambda r: r["time"])
+        expected = (np.array([[r["x"], r["y"], r["flat"]] for r in steps], np.float32) - mean) / std
+        np.testing.assert_allclose(row["features"], expected, rtol=1e-5, atol=1e-6)
+        assert ["hum", "knock", "whistle"][row["label"]] == steps[0]["kind"]
+        assert row["values"] == pytest.approx([steps[0]["load"], steps[0]["wear"]])
+    assert prepared.class_names == ["hum", "knock", "whistle"]
+    assert prepared.manifest["feature_names"] == ["x", "y", "flat"]
+    assert (prepared.n_features, prepared.n_values, prepared.target) == (3, 2, "sequence_class")
+
+
+def test_series_that_follow_each_other_need_no_order_column(tmp_path: Path) -> None:
+    table = sorted(series(), key=lambda r: (r["machine"], r["time"]))
+    columns = {"features": ["x", "y"], "id": "machine"}
+    together = made(tmp_path / "a", written(tmp_path / "a" / "data.csv", table), columns)
+    apart = made(
+        tmp_path / "b",
+        written(tmp_path / "b" / "data.csv", sorted(table, key=lambda r: (r["time"], r["machine"]))),
+        columns,
+    )
+    assert {r["name"]: r["features"] for r in rows(together.train)} == {
+        r["name"]: r["features"] for r in rows(apart.train)
+    }
+
+
+def test_a_class_per_time_step(tmp_path: Path) -> None:
+    lines = ["a,b,state", *(f"{n},{n * n},{n % 4}" for n in range(1000))]
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+    prepared = made(
+        tmp_path, tmp_path / "data.csv", {"features": "a,b", "labels": "state"}, normalize=False, max_document=100
+    )
+    train, validation = rows(prepared.train), rows(prepared.validation)
+    steps = [step for row in train + validation for step in zip(row["features"], row["labels"], strict=True)]
+    assert steps == [([n, n * n], n % 4) for n in range(1000)]
+    assert sum(len(row["labels"]) for row in validation) == 100
+    assert prepared.n_classes == 4
+    assert prepared.manifest["normalisation"] is None
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_series_per_row(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(1)
+    table = [{"v": rng.normal(size=(n % 5 + 1, 2)).tolist(), "label": n % 2} for n in range(40)]
+    prepared = made(
+        tmp_path, written(tmp_path / f"d.{suffix}", table), {"features": "v", "label": "label"}, normalize=False
+    )
+    for row in rows(prepared.train) + rows(prepared.validation):
+        source = table[int(row["name"].partition("#")[2]) - 1]
+        np.testing.assert_allclose(row["features"], source["v"], rtol=1e-6)
+        assert row["label"] == source["label"]
+
+
+def test_a_channel_per_column(tmp_path: Path) -> None:
+    table = [{"left": [n, n + 1.0], "right": [0.5, -n]} for n in range(30)]
+    columns = {"features": ["left", "right"]}
+    prepared = made(tmp_path, written(tmp_path / "d.jsonl", table), columns, normalize=False)
+    row = next(row for row in rows(prepared.train) if row["name"] == "d.jsonl#3")
+    assert row["features"] == [[2.0, 0.5], [3.0, -2.0]]
+    assert prepared.target is None
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_texts_with_labels(tmp_path: Path, suffix: str) -> None:
+    table = [{"text": f"text {n}", "topic": "ab"[n % 2]} for n in range(40)]
+    prepared = made(tmp_path, written(tmp_path / f"d.{suffix}", table), {"label": "topic"})
+    found = rows(prepared.train) + rows(prepared.validation)
+    assert {(bytes(r["tokens"]).decode(), "ab"[r["label"]]) for r in found} == {(r["text"], r["topic"]) for r in table}
+    assert prepared.class_names == ["a", "b"]
+
+
+def test_ids_with_labels_per_token_and_gaps(tmp_path: Path) -> None:
+    table = [{"tokens": [n, 1, 2], "tags": ["noun", None, "verb"]} for n in range(40)]
+    prepared = made(tmp_path, written(tmp_path / "d.jsonl", table), {"labels": "tags"})
+    assert {tuple(row["labels"]) for row in rows(prepared.train)} == {(0, -1, 1)}
+    assert prepared.target == "token_class"
+
+
+def test_a_long_series_is_never_held_whole(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("x,y\n" + "1,2\n" * 1_000_000)
+    options = PrepareOptions(train=(str(tmp_path / "long.csv"),), columns=Columns(features=("x", "y")), max_document=16)
+    units = [record.units for record in read_table(find(options.train, options, key="data.train")[0], options)]
+    assert sum(units) == 1_000_000
+    assert max(units) < 500_000
