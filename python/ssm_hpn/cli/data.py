@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn._core import verify_shards
 from ssm_hpn.cli.console import shown_path, size
-from ssm_hpn.config import Config, DataConfig
-from ssm_hpn.dataset import is_prepared
+from ssm_hpn.config import Config
+from ssm_hpn.config.applicable import Task, check_raw, check_task, target_kind
+from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS
 
@@ -30,15 +31,33 @@ def with_prepared_data(config: Config, console: "Console") -> Config:
     """The configuration with prepared folders in `data.train` and `data.validation`, and a name for the run."""
     data = config.data
     if not data.train:
+        _check_default(config)
         prompt = config.evaluation.prompt or DEFAULT_PROMPT
         evaluation = config.evaluation.model_copy(update={"prompt": prompt})
         config = config.model_copy(update={"evaluation": evaluation})
         return _using(config, _default(console), DEFAULT_NAME)
     first = Path(data.train[0])
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
+        _check_prepared(config)
         return _named(config, first.resolve().name)
     name = _safe(_name_of(first)) or "data"
-    return _using(config, _raw(data, name, console), name)
+    return _using(config, _raw(config, name, console), name)
+
+
+def _check_default(config: Config) -> None:
+    """Refuse settings that the default job makes nothing of."""
+    from ssm_hpn.prepare.stdlib_corpus import check_default
+
+    check_default(config.data)
+    check_task(config, Task(target_kind(config, frozenset()), evaluates=True, prompted=True))
+
+
+def _check_prepared(config: Config) -> None:
+    """Refuse settings that a run on prepared folders makes nothing of; those of the data are the trainer's to check."""
+    train, validation = locate(config.data)
+    manifest = {} if train is None else read_manifest(train)
+    target = target_kind(config, frozenset(manifest.get("columns", [])))
+    check_task(config, Task(target, evaluates=validation is not None))
 
 
 def _default(console: "Console") -> "Prepared":
@@ -54,14 +73,19 @@ def _default(console: "Console") -> "Prepared":
     return _told(console, out, lambda tell: prepare_default(out, progress=tell))
 
 
-def _raw(data: DataConfig, name: str, console: "Console") -> "Prepared":
+def _raw(config: Config, name: str, console: "Console") -> "Prepared":
     """Raw files, prepared."""
+    from ssm_hpn.prepare.look import look
     from ssm_hpn.prepare.pipeline import cache_key, prepare_sources
     from ssm_hpn.prepare.sources import find
 
-    options = data.prepare_options()
+    options = config.data.prepare_options()
     train = find(options.train, options, key="data.train")
     held_out = find(options.validation, options, key="data.validation")
+    found = look(train, options)
+    check_raw(options, found)
+    evaluates = bool(held_out) or options.validation_fraction > 0
+    check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
     out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
     total = size(sum(source.path.stat().st_size for source in train))
     console.print(f"data       {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
