@@ -19,6 +19,7 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.callbacks import Callback, Update
 from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
+from ssm_hpn.config.applicable import check_made
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, locate, read_manifest
 from ssm_hpn.errors import CheckpointError, DataError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
@@ -68,6 +69,8 @@ class Trainer:
         given = _as_config(config)
         train, validation = locate(given.data)
         manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
+        if train is not None:
+            check_made(given.data, manifests[0], what=f"the prepared folder {train}")
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
         """The configuration with nothing left open."""
         self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn.cli.console import shown_path, size
-from ssm_hpn.config import Config, DataConfig
-from ssm_hpn.dataset import is_prepared
+from ssm_hpn.config import Config
+from ssm_hpn.config.applicable import Task, check_raw, check_task, target_kind
+from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS
 
@@ -34,15 +35,33 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
     """
     data = config.data
     if not data.train:
+        _check_default(config)
         if config.evaluation.prompt is None:
             evaluation = config.evaluation.model_copy(update={"prompt": DEFAULT_PROMPT})
             config = config.model_copy(update={"evaluation": evaluation})
         return _using(config, _default(console, scratch), DEFAULT_NAME)
     first = Path(data.train[0])
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
+        _check_prepared(config)
         return _named(config, first.resolve().name)
     name = _safe(_name_of(first)) or "data"
-    return _using(config, _raw(data, name, console, scratch), name)
+    return _using(config, _raw(config, name, console, scratch), name)
+
+
+def _check_default(config: Config) -> None:
+    """Refuse settings that the default job makes nothing of."""
+    from ssm_hpn.prepare.stdlib_corpus import check_default
+
+    check_default(config.data)
+    check_task(config, Task(target_kind(config, frozenset()), evaluates=True))
+
+
+def _check_prepared(config: Config) -> None:
+    """Refuse settings that a run on prepared folders makes nothing of; those of the data are the trainer's to check."""
+    train, validation = locate(config.data)
+    manifest = {} if train is None else read_manifest(train)
+    target = target_kind(config, frozenset(manifest.get("columns", [])))
+    check_task(config, Task(target, evaluates=validation is not None))
 
 
 def _default(console: "Console", scratch: Path | None) -> "Prepared":
@@ -58,14 +77,19 @@ def _default(console: "Console", scratch: Path | None) -> "Prepared":
     return _told(console, out, lambda folder, tell: prepare_default(folder, progress=tell), scratch)
 
 
-def _raw(data: DataConfig, name: str, console: "Console", scratch: Path | None) -> "Prepared":
+def _raw(config: Config, name: str, console: "Console", scratch: Path | None) -> "Prepared":
     """Raw files, prepared."""
+    from ssm_hpn.prepare.look import look
     from ssm_hpn.prepare.pipeline import cache_key, prepare_sources
     from ssm_hpn.prepare.sources import find
 
-    options = data.prepare_options()
+    options = config.data.prepare_options()
     train = find(options.train, options, key="data.train")
     held_out = find(options.validation, options, key="data.validation")
+    found = look(train, options)
+    check_raw(options, found)
+    evaluates = bool(held_out) or options.validation_fraction > 0
+    check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
     out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
     total = size(sum(source.path.stat().st_size for source in train))
     console.print(f"data       {len(train)} file{'s' if len(train) != 1 else ''}, {total}")

@@ -75,6 +75,9 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
     if dry_run and profile:
         advice = "ask for one after the other"
         raise ConfigError(problem(prog, "at most one of --dry-run and --profile", "both", advice))
+    if resume is not None and (dry_run or profile):
+        advice = "leave it out: a trial starts anew and is thrown away"
+        raise ConfigError(problem("--resume", "a run", "--dry-run" if dry_run else "--profile", advice))
     settings: dict[str, Any] = {}
     if path is not None:
         settings = read_toml(path)

@@ -14,6 +14,7 @@ from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
 from ssm_hpn.config.load import walk
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.prepare import Prepared, prepare, prepare_default
+from ssm_hpn.prepare.stdlib_corpus import check_default
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -29,6 +30,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         if options.train:
             prepared = prepare(options, given.out, progress=progress)
         else:
+            check_default(options)
             prepared = prepare_default(given.out, progress=progress)
     screen.print(summary(prepared), markup=False)
     screen.print(f"\n  train on it:  python -m ssm_hpn.train --data {shown_path(prepared.folder)}", markup=False)

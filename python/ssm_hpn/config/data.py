@@ -76,5 +76,6 @@ class DataConfig(PrepareOptions):
     digest: str | None = Field(None, description="digest of the prepared data, filled in; other data is then refused")
 
     def prepare_options(self) -> PrepareOptions:
-        """The part that decides what the shards contain."""
-        return PrepareOptions.model_validate(self.model_dump(include=set(PrepareOptions.model_fields)))
+        """The part that decides what the shards contain; what was not set is not set there either."""
+        settings = self.model_dump(include=set(PrepareOptions.model_fields), exclude_unset=True)
+        return PrepareOptions.model_validate(settings)

@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import StorageError
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids, Normalization, Tokenizer
+from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.records import Record, cut
@@ -36,7 +38,7 @@ from ssm_hpn.prepare.survey import Classes, Survey
 from ssm_hpn.prepare.text import read_integers, read_text
 
 VERSION = 2
-"""Part of the cache key: raise it when the same sources and options give other shards."""
+"""Part of the cache key: raise it when the same sources and options give other shards or manifests."""
 
 Progress = Callable[[str, int, int], None]
 """Called with stage, documents and units (bytes, tokens or time steps) so far."""
@@ -50,9 +52,9 @@ def prepare(options: PrepareOptions, out: Path, *, progress: Progress | None = N
     train = find(options.train, options, key="data.train")
     if not train:
         raise config_error("data.train", expected="a path", found="none", advice="name a file or a folder")
-    return prepare_sources(
-        train, find(options.validation, options, key="data.validation"), options, out, progress=progress
-    )
+    validation = find(options.validation, options, key="data.validation")
+    check_raw(options, look(train, options))
+    return prepare_sources(train, validation, options, out, progress=progress)
 
 
 def cache_key(train: list[Source], validation: list[Source], options: PrepareOptions) -> str:
@@ -131,6 +133,8 @@ class _Job:
     split: ByName | Tail | None = field(init=False, default=None)
     per_document: bool = field(init=False)
     kind: str = field(init=False)
+    tokenizer: Tokenizer | None = field(init=False, default=None)
+    """Opened before anything is written, as it may be missing."""
 
     def __post_init__(self) -> None:
         """Look at the first document and choose the split."""
@@ -147,6 +151,8 @@ class _Job:
         self.per_document = bool(columns.label or columns.values) or first.label is not None or first.values is not None
         self.kind = "features" if first.features is not None else "text" if first.text is not None else "tokens"
         self._check_encoder(first)
+        if self.kind == "text" and self.options.tokenizer:
+            self.tokenizer = Tokenizer(Path(self.options.tokenizer).expanduser())
         if not self.validation and self.options.validation_fraction:
             records = self._counted("counting", read(self.train, self.options))
             self.split = choose(records, self.options, per_document=self.per_document)
@@ -228,9 +234,7 @@ class _Job:
             return None
         if self.kind == "tokens":
             return Ids(self.options.vocab_size or found.largest_id + 1)
-        if self.options.tokenizer:
-            return Tokenizer(Path(self.options.tokenizer).expanduser())
-        return Bytes()
+        return self.tokenizer or Bytes()
 
     def _counted_parts(self, stage: str) -> Iterator[tuple[Part, Record]]:
         documents = units = 0
@@ -295,7 +299,7 @@ class _Layout:
             "source": {
                 "format": sources[0].format,
                 "files": len(sources),
-                "options": options.model_dump(mode="json", include={"documents", "columns", "format", "encoder"}),
+                "options": options.model_dump(mode="json", exclude={"train", "validation"}),
             },
         }
 

@@ -7,6 +7,7 @@ serve. A file is held out by a hash of its relative name, so it stays on its sid
 import sysconfig
 from pathlib import Path
 
+from ssm_hpn.config.applicable import check_made
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.pipeline import Progress, prepare_sources
 from ssm_hpn.prepare.prepared import Prepared
@@ -15,7 +16,7 @@ from ssm_hpn.prepare.sources import Source
 
 LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 LEAST_BYTES = 1_000_000
-VALIDATION_FRACTION = 0.1
+OPTIONS = PrepareOptions(encoder="bytes", split="name", validation_fraction=0.1)
 
 
 def corpus_files() -> tuple[Path, list[Path]]:
@@ -38,9 +39,14 @@ def corpus_files() -> tuple[Path, list[Path]]:
     )
 
 
+def check_default(options: PrepareOptions) -> None:
+    """Refuse settings that ask for something else than the default corpus is."""
+    made = {"source": {"format": "text", "options": OPTIONS.model_dump(mode="json")}}
+    check_made(options, made, what="the default corpus, for want of data.train,", validation=True)
+
+
 def prepare_default(out: Path, *, progress: Progress | None = None) -> Prepared:
     """Shards of the default corpus, bytes as tokens."""
     root, files = corpus_files()
-    options = PrepareOptions(encoder="bytes", split="name", validation_fraction=VALIDATION_FRACTION)
     sources = [Source(file, file.relative_to(root).as_posix(), "text") for file in files]
-    return prepare_sources(sources, [], options, out, progress=progress)
+    return prepare_sources(sources, [], OPTIONS, out, progress=progress)
