@@ -231,3 +231,21 @@ fn unit_rows(rows: &[f32], dim: usize) -> Vec<f64> {
     rows.chunks_exact_mut(dim).for_each(normalise);
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Shifted, every_isa_equals_scalar, numbers};
+    use crate::simd::run_on;
+
+    #[test]
+    fn every_instruction_set_weighs_alike() {
+        every_isa_equals_scalar("weights and their sum", 0, |isa, classes, shift| {
+            let mut row = Shifted::new(&numbers(classes, 1), shift);
+            let largest = row.iter().copied().fold(-1.0, f32::max);
+            // So sharp that some weights are zero.
+            let sum = run_on(isa, Weights { row: &mut row, sharpness: 60.0, largest });
+            [&*row, &[sum]].concat()
+        });
+    }
+}

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::kernels::ColumnsMut;
-use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
+use crate::kernels::testing::{
+    Shifted, assert_close, central_differences, numbers, same_bits_for_any_threads,
+};
 use crate::simd::Isa;
 
 /// One convolution: inputs, cotangent, and x as columns of rows of I + 3 numbers.
@@ -50,7 +52,9 @@ impl<T: Scalar> Case<T> {
             dweight: Some(&mut dweight),
             dbias: Some(&mut dbias),
         };
-        backward_on(isa, &dims, &inputs, &self.dy, &mut scratch, gradients);
+        // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
+        let dy = Shifted::new(&self.dy, i % 4);
+        backward_on(isa, &dims, &inputs, &dy, &mut scratch, gradients);
         let dx = dwide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();
         // Parameter gradients are added to what was there.
         let less_one = |x: Vec<T>| x.into_iter().map(|x| x - T::ONE).collect();
