@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernels::testing::assert_close;
 use crate::parallel::Threads;
 
 fn cosine(rows: &[f64], dim: usize, i: usize, j: usize) -> f64 {
@@ -32,6 +33,24 @@ fn every_pair_of_a_simplex_has_the_same_cosine() {
                 assert!((found - expected).abs() < 1e-14, "{classes} classes, pair {i} {j}: {found}");
             }
         }
+    }
+}
+
+#[test]
+fn nine_classes_are_the_simplex_of_the_reference() {
+    // The published recursion, whose columns are the prototypes: the same numbers, not only the same up to a rotation.
+    let bytes = include_bytes!("../../../tests/fixtures/prototype_losses.safetensors");
+    let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
+    let tensor = file.tensor("simplex_9").unwrap();
+    assert_eq!(tensor.shape(), [9, 8]);
+    let expected: Vec<f64> =
+        tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
+    // Each column has one more factor √(1-1/k²), of two or three roundings.
+    assert_close("simplex", &exact::simplex(9, 8), &expected, 8.0 * 3.0 * f64::EPSILON);
+    let wider = exact::simplex(9, 11);
+    for (row, expected) in wider.chunks_exact(11).zip(expected.chunks_exact(8)) {
+        assert_close("simplex with room", &row[..8], expected, 24.0 * f64::EPSILON);
+        assert_eq!(row[8..], [0.0; 3]);
     }
 }
 
