@@ -31,10 +31,20 @@ fn between(ends: [f64; 2], step: usize) -> f32 {
 const STARTS: usize = 4;
 const START_COST: usize = 1_300_000;
 
+/// How many starts of [`separate`] are taken.
+fn starts(classes: usize, dim: usize) -> usize {
+    (START_COST / (classes * classes * dim.max(32)).max(1)).clamp(1, STARTS)
+}
+
+/// Multiplications of the products of [`separate`]: each step has S = P·Pᵀ and W·P, C²·Q each.
+#[cfg(test)]
+pub(super) fn multiplications(classes: usize, dim: usize) -> usize {
+    starts(classes, dim) * STEPS * 2 * classes * classes * dim
+}
+
 /// `classes` well separated unit vectors `[classes, dim]`: the best of several starts where they cost little.
 pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
-    let starts = (START_COST / (classes * classes * dim.max(32)).max(1)).clamp(1, STARTS);
-    let random = random(starts * classes, dim, seed);
+    let random = random(starts(classes, dim) * classes, dim, seed);
     let found: Vec<_> =
         random.par_chunks_exact(classes * dim).map(|start| descend(start, classes, dim)).collect();
     let best = found.iter().reduce(|best, other| if other.0 < best.0 { other } else { best });
