@@ -9,3 +9,4 @@ mod invariants;
 mod profile;
 mod reference_parity;
 mod resume;
+mod weights;
