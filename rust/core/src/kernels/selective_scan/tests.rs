@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::kernels::testing::{
     Shifted, assert_close, central_differences, every_isa_equals_scalar, numbers, same_bits_for_any_threads,
@@ -417,6 +419,31 @@ fn a_step_equals_the_single_lane_on_every_instruction_set() {
         step::step_on(isa, &case.dims(), &inputs, &mut state, &mut scratch, &mut y);
         [&*y, &state].concat()
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    #[ignore = "some seconds of random shapes"]
+    fn any_shape_with_any_documents_equals_f64(
+        rows in 1_usize..4,
+        length in 1_usize..3 * CHUNK,
+        channels in 1_usize..BLOCK + 40,
+        states in 1_usize..20,
+        starts in prop::collection::vec(prop::bool::weighted(0.1), 3 * 3 * CHUNK),
+        is_packed in any::<bool>(),
+    ) {
+        let starts = is_packed.then(|| starts[..rows * length].iter().map(|&s| u8::from(s)).collect());
+        let case = Case::<f32>::random(rows, length, channels, states, starts.clone());
+        let mut wide = Case::<f64>::random(rows, length, channels, states, starts);
+        wide.tensors.extend(case.tensors.iter().map(|(&name, x)| (name, f64s(x))));
+        let expected = wide.run();
+        for isa in Isa::available() {
+            for (name, found) in case.run_on(isa) {
+                assert_close(&format!("{name} on {}", isa.name()), &f64s(&found), &expected[name], 1e-5);
+            }
+        }
+    }
 }
 
 #[test]
