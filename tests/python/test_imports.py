@@ -1,6 +1,7 @@
-"""Which module may import which: the direction of the house, read from the source; and what a plain import costs."""
+"""Which module may import which: the direction of the house, read from the sources; and what a plain import costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import ssm_hpn
 
 PACKAGE = Path(ssm_hpn.__file__).parent
+REPOSITORY = Path(__file__).parents[2]
 
 # From the bottom up. A module imports its own layer and those below it.
 LAYERS = [
@@ -61,6 +63,44 @@ def test_imports_run_downwards_only():
             targets = {parts[1]} if len(parts) > 1 else names
             for target in targets:
                 assert LAYER_OF[target] <= LAYER_OF[top], f"{file.relative_to(PACKAGE)} imports {target}"
+
+
+# In the core, the modules of one row that need each other, and the types in which `data` meets a model.
+NUMBERS = {"numeric", "simd"}
+BATCH = {"Batch", "Input", "InputLimit", "Limits", "Segment", "Target"}
+
+
+def core_rows():
+    """The row of every module of the core in docs/architecture.md, from the bottom up."""
+    house = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    table = house.split("```text\n")[1].split("```")[0]
+    rows = [re.split(r" {10,}", line)[0].split() for line in table.splitlines()]
+    return {name: number for number, row in enumerate(reversed(rows)) for name in row}
+
+
+def core_imports(file):
+    """(module, what of it) of every path in a Rust file that starts at the crate."""
+    code = re.sub(r"//.*", "", file.read_text(encoding="utf-8"))
+    assert not re.search(r"crate::[{*]", code), f"{file}: one `use` per module of the crate, by name"
+    for module, braces, name in re.findall(r"\bcrate::(\w+)(?:::(?:\{([^;]*)\}|(\w+)))?", code):
+        yield module, set(re.findall(r"\w+", braces or name))
+
+
+def test_imports_of_the_core_run_downwards_only():
+    rows, source = core_rows(), REPOSITORY / "rust/core/src"
+    there = set(re.findall(r"^pub mod (\w+);", (source / "lib.rs").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(rows) == there
+    for file in sorted(source.rglob("*.rs")):
+        top = file.relative_to(source).parts[0].removesuffix(".rs")
+        if top == "lib":
+            continue
+        for module, names in core_imports(file):
+            where = f"{file.relative_to(source)} imports {module}"
+            assert module in rows, where
+            allowed = module == top or rows[module] < rows[top] or {module, top} == NUMBERS
+            assert allowed, f"{where}, which is not below {top}"
+            if module == "data" and top not in {"data", "session"}:
+                assert names <= BATCH, f"{where}: {sorted(names - BATCH)}"
 
 
 def test_exception_classes_come_from_one_module():

@@ -86,8 +86,17 @@ fn widest_product() {
 }
 
 fn check(threads: &Threads, config: &ModelConfig, batches: &[Batch]) {
+    for profiled in [false, true] {
+        check_steps(threads, config, batches, profiled);
+    }
+}
+
+fn check_steps(threads: &Threads, config: &ModelConfig, batches: &[Batch], profiled: bool) {
     let optim = OptimConfig::default();
     let mut session = Session::<f32>::new(config.clone(), optim, 1, threads.clone()).unwrap();
+    if profiled {
+        session.profile_start();
+    }
     let mut step = |batch: &Batch| {
         session.forward_backward(batch, Accuracy::Count).unwrap();
         session.apply().unwrap();
@@ -96,7 +105,7 @@ fn check(threads: &Threads, config: &ModelConfig, batches: &[Batch]) {
     for batch in batches.iter().cycle().take(4 * batches.len()) {
         let (small, bytes) = watch(|| step(batch));
         let last = LAST.load(Ordering::Relaxed);
-        let what = format!("{:?}, last of {last} bytes", config.target);
+        let what = format!("{:?}, profiled: {profiled}, last of {last} bytes", config.target);
         assert_eq!((small, bytes), (0, 0), "{what}");
     }
 }

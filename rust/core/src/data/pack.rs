@@ -213,25 +213,42 @@ mod tests {
         assert!(seen.iter().flatten().all(|&n| n == 1), "a token is missing or comes twice");
     }
 
+    /// What holds of every way to pack, and of each.
+    fn check_all(lengths: &[u32], length: u32) {
+        let documents = documents(lengths);
+        for pack in [contiguous, best_fit, pad] {
+            check(&pack(&documents, length), &documents, length);
+        }
+        let rows = contiguous(&documents, length);
+        assert_eq!(rows.len() as u32, lengths.iter().sum::<u32>().div_ceil(length));
+        // Two rows that are both at most half full would have been one.
+        let rows = best_fit(&documents, length);
+        let half = |i: &usize| rows.row(*i).iter().map(Piece::tokens).sum::<usize>() * 2 <= length as usize;
+        assert!((0..rows.len()).filter(half).count() <= 1);
+        // Documents are cut only where they do not fit.
+        let pieces = |rows: &Rows| (0..rows.len()).map(|i| rows.row(i).len()).sum::<usize>() as u32;
+        let fewest: u32 = lengths.iter().map(|l| l.div_ceil(length)).sum();
+        assert_eq!(pieces(&rows), fewest);
+        assert_eq!(pieces(&pad(&documents, length)), fewest);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn every_token_comes_exactly_once(lengths in prop::collection::vec(1_u32..40, 0..60), length in 1_u32..24) {
-            let documents = documents(&lengths);
-            for pack in [contiguous, best_fit, pad] {
-                check(&pack(&documents, length), &documents, length);
-            }
-            let rows = contiguous(&documents, length);
-            prop_assert_eq!(rows.len() as u32, lengths.iter().sum::<u32>().div_ceil(length));
-            // Two rows that are both at most half full would have been one.
-            let rows = best_fit(&documents, length);
-            let half = |i: &usize| rows.row(*i).iter().map(Piece::tokens).sum::<usize>() * 2 <= length as usize;
-            prop_assert!((0..rows.len()).filter(half).count() <= 1);
-            // Documents are cut only where they do not fit.
-            let pieces = |rows: &Rows| (0..rows.len()).map(|i| rows.row(i).len()).sum::<usize>() as u32;
-            let fewest: u32 = lengths.iter().map(|l| l.div_ceil(length)).sum();
-            prop_assert_eq!(pieces(&rows), fewest);
-            prop_assert_eq!(pieces(&pad(&documents, length)), fewest);
+            check_all(&lengths, length);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        #[ignore = "some seconds of random documents"]
+        fn every_token_of_many_documents_comes_exactly_once(
+            lengths in prop::collection::vec(1_u32..900, 0..400),
+            length in 1_u32..700,
+        ) {
+            check_all(&lengths, length);
         }
     }
 }

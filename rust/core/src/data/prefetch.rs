@@ -148,9 +148,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Most batches under way or waiting, and most windows beside them.
+    fn limits(&self) -> (u64, usize) {
+        (self.plan.config.prefetch as u64, self.plan.config.workers + 1)
+    }
+
     /// The life of a thread.
     fn work(&self) {
-        let limits = (self.plan.config.prefetch as u64, self.plan.config.workers + 1);
+        let limits = self.limits();
         let mut state = self.lock();
         while !self.stop.load(Ordering::Relaxed) {
             let ended = state.end.is_some();
@@ -253,6 +258,58 @@ impl State {
                     *slot = Slot::Loaded(result.map(Arc::new));
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::index::Dataset;
+    use super::super::loader::LoaderConfig;
+    use super::*;
+
+    /// Does all the work that there is; windows held at the most, and batches that wait at the end.
+    fn work(shared: &Shared) -> (usize, usize) {
+        let mut windows = 0;
+        loop {
+            let mut state = shared.lock();
+            let job = state.take_job(shared.limits(), shared.plan.n_windows);
+            windows = windows.max(state.windows.len());
+            let Some(job) = job else { return (windows, state.waiting.len()) };
+            drop(state);
+            let done = shared.run(job);
+            shared.lock().put(done);
+        }
+    }
+
+    #[test]
+    fn no_more_batches_are_made_ahead_than_asked_for() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
+        for ahead in [1, 2, 5] {
+            // No thread: the test does the work of all of them, as long as there is any.
+            let config = LoaderConfig {
+                workers: 0,
+                prefetch: ahead,
+                epochs: Some(3),
+                window: Some(1),
+                ..LoaderConfig::new(&path, 2, 8)
+            };
+            let plan = Arc::new(Plan::new(config, Dataset::open(&path).unwrap()));
+            let prefetch = Prefetch::start(&plan, Cursor::default()).unwrap();
+            let mut waited = Vec::new();
+            loop {
+                let (windows, waiting) = work(&prefetch.shared);
+                assert!(windows <= 1, "{windows} windows are held");
+                waited.push(waiting);
+                if prefetch.next().unwrap().is_none() {
+                    break;
+                }
+            }
+            let batches = waited.len() - 1;
+            assert!(batches > 2 * ahead, "{batches} batches");
+            assert!((0..=batches).map(|handed| ahead.min(batches - handed)).eq(waited));
         }
     }
 }

@@ -388,3 +388,22 @@ impl<T: Scalar> Kernel<T> for OntoTheSphere<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Shifted, every_isa_equals_scalar, numbers};
+    use crate::simd::run_on;
+
+    #[test]
+    fn every_instruction_set_leads_onto_the_sphere() {
+        for pole in [0, 1] {
+            every_isa_equals_scalar("directions", 1, |isa, class_dim, shift| {
+                let dim = class_dim + pole;
+                let mut z = Shifted::new(&numbers(4 * dim, 1), shift);
+                run_on(isa, OntoTheSphere { z: &mut z, dim, class_dim });
+                z.to_vec()
+            });
+        }
+    }
+}

@@ -332,7 +332,7 @@ fn settings_that_contradict_each_other_name_the_key_to_change() {
     ] {
         let config: HeadConfig = serde_json::from_str(json).unwrap();
         match build::<f32>(&config, D, 0).map(|_| ()) {
-            Err(crate::Error::Config { key: found, .. }) => {
+            Err(crate::error::Error::Config { key: found, .. }) => {
                 assert_eq!(found, format!("model.head.{key}"), "{json}");
             }
             other => panic!("{json}: {other:?}"),

@@ -1,7 +1,12 @@
 //! What the tests of kernels share: reproducible numbers, comparisons that name the worst element, differences.
 
+use std::ops::{Deref, DerefMut};
+
+use aligned_vec::AVec;
+
 use crate::numeric::Scalar;
 use crate::parallel::Threads;
+use crate::simd::Isa;
 
 /// Numbers in [-1, 1) from a linear congruence: reproducible, without structure along rows or columns.
 pub(crate) fn numbers<T: Scalar>(n: usize, seed: u64) -> Vec<T> {
@@ -22,6 +27,55 @@ pub(crate) fn assert_close(what: &str, found: &[f64], expected: &[f64], bound: f
             (f - e).abs() <= bound * size,
             "{what}[{i}]: found {f}, expected {e} within {bound:e} of {size}"
         );
+    }
+}
+
+/// Panics unless `result(isa, length, shift)` is what it is on the scalar body, for every instruction set of this machine,
+/// every length from `least` to four of the widest vectors and 3, and starts `shift` numbers behind an aligned one.
+///
+/// Of the largest number of a result an error may have a rounding for each of `length` additions and 16 more.
+pub(crate) fn every_isa_equals_scalar(
+    what: &str,
+    least: usize,
+    result: impl Fn(Isa, usize, usize) -> Vec<f32>,
+) {
+    let wide = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<_>>();
+    for length in least..=4 * 16 + 3 {
+        for shift in [0, 1, 3] {
+            let expected = wide(result(Isa::Scalar, length, shift));
+            let bound = (length as f64 + 16.0) * f64::from(f32::EPSILON);
+            for isa in Isa::available() {
+                let what = format!("{what}, length {length}, shift {shift}, {}", isa.name());
+                assert_close(&what, &wide(result(isa, length, shift)), &expected, bound);
+            }
+        }
+    }
+}
+
+/// Numbers that start `shift` of them behind an aligned place, which holds none.
+pub(crate) struct Shifted<T> {
+    buffer: AVec<T>,
+    shift: usize,
+}
+
+impl<T: Scalar> Shifted<T> {
+    pub(crate) fn new(x: &[T], shift: usize) -> Self {
+        let front = std::iter::repeat_n(T::from_f64(f64::NAN), shift);
+        Self { buffer: AVec::from_iter(64, front.chain(x.iter().copied())), shift }
+    }
+}
+
+impl<T> Deref for Shifted<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.buffer[self.shift..]
+    }
+}
+
+impl<T> DerefMut for Shifted<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.buffer[self.shift..]
     }
 }
 

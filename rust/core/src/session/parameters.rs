@@ -128,3 +128,88 @@ impl<T: Scalar> Session<T> {
         &self.model.table().entry(slot).spec.shape
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Batch, Input, Target};
+    use crate::head::Accuracy;
+    use crate::model::{FreezeSpec, ModelConfig};
+    use crate::optim::OptimConfig;
+    use crate::parallel::Threads;
+
+    fn session(head: &str) -> Session<f64> {
+        let config = format!(
+            r#"{{"input": {{"kind": "tokens", "vocab_size": 7}}, "d_model": 6, "n_layers": 1,
+                "block": {{"kind": "mamba1", "d_state": 2, "d_conv": 2, "expand": 1, "dt_rank": 1}},
+                "target": {{"kind": "next_token"}}, "head": {head}}}"#
+        );
+        let config = ModelConfig::from_json(&config).unwrap();
+        Session::new(config, OptimConfig::default(), 1, Threads::new(Some(1)).unwrap()).unwrap()
+    }
+
+    fn update(session: &mut Session<f64>) {
+        let target = Target::TokenClass(vec![1, 2, 3, 4, 5, 6, 0, -1]);
+        let batch = Batch::whole(2, 4, Input::Tokens(vec![0, 1, 2, 3, 4, 5, 6, 0]), target);
+        session.forward_backward(&batch, Accuracy::Skip).unwrap();
+        assert!(session.apply().unwrap().applied);
+    }
+
+    /// The largest cosine of two rows, by its definition.
+    fn by_definition(session: &Session<f64>) -> f64 {
+        let (shape, rows) = session.parameter("head.prototypes").unwrap();
+        let rows: Vec<&[f64]> = rows.chunks_exact(shape[1]).collect();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let cosine = |i: usize, j: usize| {
+            dot(rows[i], rows[j]) / (dot(rows[i], rows[i]) * dot(rows[j], rows[j])).sqrt()
+        };
+        (0..rows.len())
+            .flat_map(|i| (0..i).map(move |j| (i, j)))
+            .map(|(i, j)| cosine(i, j))
+            .fold(-1.0, f64::max)
+    }
+
+    const FIXED: &str = r#"{"kind": "prototype", "n_classes": 7, "prototypes": "random", "dim": 4}"#;
+    const LEARNABLE: &str = r#"{"kind": "prototype", "n_classes": 7, "prototypes": "learnable", "dim": 4}"#;
+
+    fn assert_is_that_of_the_prototypes(session: &mut Session<f64>) {
+        let (found, expected) = (session.max_prototype_cosine().unwrap().unwrap(), by_definition(session));
+        assert!((found - expected).abs() < 1e-14, "{found}, by definition {expected}");
+    }
+
+    #[test]
+    fn the_largest_cosine_is_that_of_the_prototypes_as_they_are_now() {
+        for head in [FIXED, LEARNABLE] {
+            let mut session = session(head);
+            assert_is_that_of_the_prototypes(&mut session);
+            let before = by_definition(&session);
+            update(&mut session);
+            assert_eq!(by_definition(&session) == before, head == FIXED);
+            assert_is_that_of_the_prototypes(&mut session);
+            let equal = [1.0; 28];
+            session.set_parameter("head.prototypes", &[7, 4], &equal).unwrap();
+            assert_is_that_of_the_prototypes(&mut session);
+            session.lend_flat().unwrap()[0].iter_mut().enumerate().for_each(|(i, x)| *x += i as f64);
+            session.return_flat();
+            assert_is_that_of_the_prototypes(&mut session);
+        }
+        let mut session = session(r#"{"kind": "linear", "n_outputs": 7}"#);
+        assert_eq!(session.max_prototype_cosine().unwrap(), None);
+    }
+
+    #[test]
+    fn it_is_computed_again_only_where_prototypes_are_trained() {
+        for (head, frozen) in [(FIXED, false), (LEARNABLE, false), (LEARNABLE, true)] {
+            let mut session = session(head);
+            if frozen {
+                let patterns = vec!["head.prototypes".to_owned()];
+                session.freeze(&FreezeSpec { patterns, ..FreezeSpec::default() }).unwrap();
+            }
+            // No cosine at all: what is answered after an update tells whether it was computed.
+            session.cosine = Cosine::Known(Some(2.0));
+            update(&mut session);
+            let computed = session.max_prototype_cosine().unwrap() != Some(2.0);
+            assert_eq!(computed, head == LEARNABLE && !frozen, "{head}, frozen: {frozen}");
+        }
+    }
+}

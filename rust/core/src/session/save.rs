@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Cosine, Pending, Session};
+use super::{Cosine, Session};
 use crate::checkpoint::{self, Snapshot, StateFile, weights};
 use crate::error::{Error, Result};
 use crate::model::names::{id_of, public_name};
@@ -134,10 +134,11 @@ impl<T: Scalar> Session<T> {
     /// that the file did not have. On an error found in the file's header nothing has changed.
     pub fn load_weights(&mut self, path: &Path, scope: weights::Scope) -> Result<Vec<String>> {
         self.check_free("load weights")?;
-        self.pending = Pending::default();
-        self.grads.as_mut_slice().fill(T::ZERO);
         self.cosine = Cosine::Changed;
-        weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)
+        let missing = weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)?;
+        // Gradients of the former weights are worth nothing now.
+        self.zero_grad()?;
+        Ok(missing)
     }
 
     /// SHA-256 of all parameters with their names, in hexadecimal: equal if and only if every bit is.

@@ -117,6 +117,38 @@ fn assert_resumes_everywhere(config: &LoaderConfig) {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    #[ignore = "some seconds of random data sets"]
+    fn any_position_of_any_stream_resumes_at_the_very_next_batch(
+        lengths in prop::collection::vec(1_usize..80, 1..150),
+        length in 1_usize..40,
+        batch_size in 1_usize..9,
+        packing in prop::sample::select(PACKINGS.to_vec()),
+        shuffle in any::<bool>(),
+        seed in any::<u64>(),
+        window in 1_u64..1000,
+        threads in [(0_usize..4, 1_usize..6), (0_usize..4, 1_usize..6)],
+        positions in prop::collection::vec(any::<prop::sample::Index>(), 4),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        Counted::new(&lengths).write(folder.path(), |_| {});
+        let with = |(workers, prefetch)| LoaderConfig {
+            length, batch_size, shuffle, seed, workers, prefetch, window: Some(window), epochs: Some(2),
+            ..config(folder.path(), packing)
+        };
+        let whole = stream(with(threads[0]));
+        // Another program goes on, with other threads.
+        let mut loader = Loader::open(with(threads[1])).unwrap();
+        for position in positions {
+            let i = position.index(whole.len());
+            loader.seek(Cursor::from_json(&whole[i].1.to_json()).unwrap()).unwrap();
+            prop_assert_eq!(&drain(&mut loader)[..], &whole[i + 1..], "after batch {}", i);
+        }
+    }
+}
+
 #[test]
 fn every_position_resumes_at_the_very_next_batch() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,3 +10,4 @@ mod mamba2;
 mod profile;
 mod reference_parity;
 mod resume;
+mod weights;

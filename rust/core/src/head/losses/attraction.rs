@@ -192,3 +192,47 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Shifted, every_isa_equals_scalar, numbers};
+    use crate::simd::run_on;
+
+    const CLASSES: [i32; 5] = [2, 0, -1, 1, 2];
+    const RANGE: Range<f32> = Range { low: -1.0, high: 2.0 };
+
+    /// The gradients and records that `kernel(z, prototypes, values, records)` leaves for rows of `dim` numbers.
+    fn rows(
+        (dim, class_dim, shift): (usize, usize, usize),
+        kernel: impl Fn(&mut [f32], &[f32], &[f32], &mut [Record<f32>]),
+    ) -> Vec<f32> {
+        let n = CLASSES.len();
+        let mut z = Shifted::new(&numbers(n * dim, 1), shift);
+        // Behind another shift than z.
+        let prototypes = Shifted::new(&numbers(3 * class_dim, 2), 2 * shift);
+        let mut records = vec![[f32::NAN; 3]; n];
+        kernel(&mut z, &prototypes, &numbers(n, 3), &mut records);
+        [&*z, records.as_flattened()].concat()
+    }
+
+    #[test]
+    fn every_instruction_set_pulls_alike() {
+        every_isa_equals_scalar("cosine", 1, |isa, dim, shift| {
+            rows((dim, dim, shift), |z, prototypes, _, records| {
+                run_on(isa, Cosine { z, dim, prototypes, classes: &CLASSES, records });
+            })
+        });
+        every_isa_equals_scalar("regression", 1, |isa, dim, shift| {
+            rows((dim, dim, shift), |z, _, values, records| {
+                run_on(isa, Regression { z, dim, range: RANGE, values, records });
+            })
+        });
+        every_isa_equals_scalar("joint", 2, |isa, dim, shift| {
+            rows((dim, dim - 1, shift), |z, prototypes, values, records| {
+                let (range, weight, classes) = (RANGE, 0.25, &CLASSES);
+                run_on(isa, Joint { z, dim, prototypes, range, weight, classes, values, records });
+            })
+        });
+    }
+}

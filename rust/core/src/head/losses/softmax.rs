@@ -202,3 +202,26 @@ impl<T: Scalar> Kernel<T> for ThroughTheNorm<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Shifted, every_isa_equals_scalar, numbers};
+    use crate::simd::run_on;
+
+    #[test]
+    fn every_instruction_set_goes_through_the_norm_alike() {
+        every_isa_equals_scalar("directions", 1, |isa, dim, shift| {
+            let mut unit = Shifted::new(&numbers(4 * dim, 1), shift);
+            run_on(isa, Directions { unit: &mut unit, dim });
+            unit.to_vec()
+        });
+        every_isa_equals_scalar("gradient through the norm", 1, |isa, dim, shift| {
+            let mut z = Shifted::new(&numbers(4 * dim, 1), shift);
+            let gradient = Shifted::new(&numbers(4 * dim, 2), 2 * shift);
+            run_on(isa, ThroughTheNorm { z: &mut z, gradient: &gradient, dim });
+            // In one dimension z is left with roundings of this.
+            [&*z, &gradient].concat()
+        });
+    }
+}

@@ -31,10 +31,20 @@ fn between(ends: [f64; 2], step: usize) -> f32 {
 const STARTS: usize = 4;
 const START_COST: usize = 1_300_000;
 
+/// How many starts of [`separate`] are taken.
+fn starts(classes: usize, dim: usize) -> usize {
+    (START_COST / (classes * classes * dim.max(32)).max(1)).clamp(1, STARTS)
+}
+
+/// Multiplications of the products of [`separate`]: each step has S = P·Pᵀ and W·P, C²·Q each.
+#[cfg(test)]
+pub(super) fn multiplications(classes: usize, dim: usize) -> usize {
+    starts(classes, dim) * STEPS * 2 * classes * classes * dim
+}
+
 /// `classes` well separated unit vectors `[classes, dim]`: the best of several starts where they cost little.
 pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
-    let starts = (START_COST / (classes * classes * dim.max(32)).max(1)).clamp(1, STARTS);
-    let random = random(starts * classes, dim, seed);
+    let random = random(starts(classes, dim) * classes, dim, seed);
     let found: Vec<_> =
         random.par_chunks_exact(classes * dim).map(|start| descend(start, classes, dim)).collect();
     let best = found.iter().reduce(|best, other| if other.0 < best.0 { other } else { best });
@@ -230,4 +240,22 @@ fn unit_rows(rows: &[f32], dim: usize) -> Vec<f64> {
     let mut rows: Vec<f64> = rows.iter().map(|&x| x.into()).collect();
     rows.chunks_exact_mut(dim).for_each(normalise);
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Shifted, every_isa_equals_scalar, numbers};
+    use crate::simd::run_on;
+
+    #[test]
+    fn every_instruction_set_weighs_alike() {
+        every_isa_equals_scalar("weights and their sum", 0, |isa, classes, shift| {
+            let mut row = Shifted::new(&numbers(classes, 1), shift);
+            let largest = row.iter().copied().fold(-1.0, f32::max);
+            // So sharp that some weights are zero.
+            let sum = run_on(isa, Weights { row: &mut row, sharpness: 60.0, largest });
+            [&*row, &[sum]].concat()
+        });
+    }
 }

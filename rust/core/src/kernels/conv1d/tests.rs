@@ -1,8 +1,12 @@
 //! The convolution against its formula, against differences, and against itself.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::kernels::ColumnsMut;
-use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
+use crate::kernels::testing::{
+    Shifted, assert_close, central_differences, numbers, same_bits_for_any_threads,
+};
 use crate::simd::Isa;
 
 /// One convolution: inputs, cotangent, and x as columns of rows of I + 3 numbers.
@@ -50,7 +54,9 @@ impl<T: Scalar> Case<T> {
             dweight: Some(&mut dweight),
             dbias: Some(&mut dbias),
         };
-        backward_on(isa, &dims, &inputs, &self.dy, &mut scratch, gradients);
+        // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
+        let dy = Shifted::new(&self.dy, i % 4);
+        backward_on(isa, &dims, &inputs, &dy, &mut scratch, gradients);
         let dx = dwide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();
         // Parameter gradients are added to what was there.
         let less_one = |x: Vec<T>| x.into_iter().map(|x| x - T::ONE).collect();
@@ -214,6 +220,40 @@ fn packed_documents_equal_separate_ones() {
     }
     for (k, (found, expected)) in found.iter().zip(&expected).enumerate() {
         assert_close(&format!("result {k}"), found, expected, 1e-13);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    #[ignore = "some seconds of random shapes"]
+    fn any_shape_with_any_documents_equals_f64(
+        rows in 1_usize..4,
+        length in 1_usize..2 * CHUNK + 9,
+        channels in 1_usize..BLOCK + 40,
+        taps in 1_usize..=MAX_TAPS,
+        starts in prop::collection::vec(prop::bool::weighted(0.1), 3 * (2 * CHUNK + 9)),
+        is_packed in any::<bool>(),
+        is_carried in any::<bool>(),
+    ) {
+        let mut case = Case::<f32>::random(rows, length, channels, taps);
+        case.starts = is_packed.then(|| starts[..rows * length].iter().map(|&s| u8::from(s)).collect());
+        case.state = is_carried.then(|| numbers(case.dims().state_len(), 5));
+        let wide = Case {
+            x: f64s(&case.x),
+            weight: f64s(&case.weight),
+            bias: f64s(&case.bias),
+            dy: f64s(&case.dy),
+            state: case.state.as_deref().map(f64s),
+            starts: case.starts.clone(),
+            ..Case::<f64>::random(rows, length, channels, taps)
+        };
+        let expected = wide.run(Isa::Scalar);
+        for isa in Isa::available() {
+            for (k, (found, expected)) in case.run(isa).iter().zip(&expected).enumerate() {
+                assert_close(&format!("result {k} on {}", isa.name()), &f64s(found), expected, 1e-5);
+            }
+        }
     }
 }
 

@@ -11,19 +11,31 @@ use crate::simd::{self, Isa, Kernel, Vector, math};
 /// # Panics
 /// If a slice does not fit the sizes.
 pub fn step<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: &mut [T], scratch: &mut [T], y: &mut [T]) {
+    step_on(Isa::active(), dims, inputs, state, scratch, y);
+}
+
+/// [`step`] on a given instruction set.
+pub(super) fn step_on<T: Scalar>(
+    isa: Isa,
+    dims: &Dims,
+    inputs: &Inputs<T>,
+    state: &mut [T],
+    scratch: &mut [T],
+    y: &mut [T],
+) {
     inputs.check(dims);
     assert_eq!(dims.layout.length, 1, "a step takes one token per row");
     assert_eq!(y.len(), inputs.u.len(), "y [B, I]");
     assert_eq!(state.len(), dims.state_len(), "state [B, N, I]");
     let a = &mut scratch[..dims.forward_scratch_len()];
-    fill_rates(Isa::active(), dims, inputs.a_log, a);
+    fill_rates(isa, dims, inputs.a_log, a);
     let a = &*a;
     let (state, y) = (Shared::new(state), Shared::new(y));
     let len = dims.states * dims.channels;
     for_each_task_of(dims.layout.rows * len, dims.layout.rows, |row| {
         // SAFETY: each task has a row of its own.
         let (h, y) = unsafe { (state.slice(row * len, len), y.slice(row * dims.channels, dims.channels)) };
-        simd::run(Step { dims, inputs, a, row, h, y });
+        simd::run_on(isa, Step { dims, inputs, a, row, h, y });
     });
 }
 

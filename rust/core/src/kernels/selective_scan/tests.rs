@@ -3,8 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
-use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
+use crate::kernels::testing::{
+    Shifted, assert_close, central_differences, every_isa_equals_scalar, numbers, same_bits_for_any_threads,
+};
 use crate::simd::Isa;
 
 /// One scan with every input, every output and every gradient, by name.
@@ -71,9 +75,11 @@ impl<T: Scalar> Case<T> {
         let (i, n) = (self.channels, self.states);
         let dims = self.dims();
         let (xz, dbc) = self.wide();
+        // Off alignment, but for every fourth number of channels.
+        let [u, delta, dy] = ["u", "delta", "dy"].map(|name| Shifted::new(&self.tensors[name], i % 4));
         let inputs = Inputs {
-            u: &self.tensors["u"],
-            delta: &self.tensors["delta"],
+            u: &u,
+            delta: &delta,
             z: Columns::new(&xz, i + 3, 2 * i + 3),
             bc: Columns::new(&dbc, 2, 2 * n + 2),
             a_log: &self.tensors["a_log"],
@@ -105,7 +111,7 @@ impl<T: Scalar> Case<T> {
             dfirst: Some(&mut dfirst),
         };
         let dlast = self.tensors.get("dlast").map(Vec::as_slice);
-        backward_on(isa, &dims, &inputs, &kept, &self.tensors["dy"], dlast, &mut scratch, gradients);
+        backward_on(isa, &dims, &inputs, &kept, &dy, dlast, &mut scratch, gradients);
         let columns = |x: &[T], stride: usize, from: usize, width: usize| -> Vec<T> {
             x.chunks_exact(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
         };
@@ -390,6 +396,54 @@ fn steps_equal_the_forward_pass() {
         }
     }
     assert_close("last", &f64s(&state), &f64s(&expected["last"]), 1e-6);
+}
+
+#[test]
+fn a_step_equals_the_single_lane_on_every_instruction_set() {
+    every_isa_equals_scalar("y and the state of a step", 1, |isa, channels, shift| {
+        let case = Case::<f32>::random(2, 1, channels, 1 + channels % 6, None);
+        let (xz, dbc) = case.wide();
+        let [u, delta, mut state] =
+            ["u", "delta", "first"].map(|name| Shifted::new(&case.tensors[name], shift));
+        let inputs = Inputs {
+            u: &u,
+            delta: &delta,
+            z: Columns::new(&xz, channels + 3, 2 * channels + 3),
+            bc: Columns::new(&dbc, 2, 2 * case.states + 2),
+            a_log: &case.tensors["a_log"],
+            d: &case.tensors["d"],
+            delta_bias: &case.tensors["delta_bias"],
+        };
+        let mut y = Shifted::new(&vec![f32::NAN; u.len()], shift);
+        let mut scratch = vec![f32::NAN; case.dims().forward_scratch_len()];
+        step::step_on(isa, &case.dims(), &inputs, &mut state, &mut scratch, &mut y);
+        [&*y, &state].concat()
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    #[ignore = "some seconds of random shapes"]
+    fn any_shape_with_any_documents_equals_f64(
+        rows in 1_usize..4,
+        length in 1_usize..3 * CHUNK,
+        channels in 1_usize..BLOCK + 40,
+        states in 1_usize..20,
+        starts in prop::collection::vec(prop::bool::weighted(0.1), 3 * 3 * CHUNK),
+        is_packed in any::<bool>(),
+    ) {
+        let starts = is_packed.then(|| starts[..rows * length].iter().map(|&s| u8::from(s)).collect());
+        let case = Case::<f32>::random(rows, length, channels, states, starts.clone());
+        let mut wide = Case::<f64>::random(rows, length, channels, states, starts);
+        wide.tensors.extend(case.tensors.iter().map(|(&name, x)| (name, f64s(x))));
+        let expected = wide.run();
+        for isa in Isa::available() {
+            for (name, found) in case.run_on(isa) {
+                assert_close(&format!("{name} on {}", isa.name()), &f64s(&found), &expected[name], 1e-5);
+            }
+        }
+    }
 }
 
 #[test]
