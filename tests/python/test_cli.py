@@ -18,7 +18,8 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.callbacks import Event
+from ssm_hpn.cadence import Progress
+from ssm_hpn.callbacks import Event, Update
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
@@ -465,6 +466,43 @@ def test_a_resumed_run_still_knows_the_untrained_model(text):
         display._started = True
         display.evaluated(event)
         assert ("(best so far)" in console.print.call_args.args[0]) is said
+
+
+def test_the_speed_shown_is_that_of_training_alone(text):
+    """Each update takes 0.1 s for 500 tokens, whatever the clock on the wall says; then it gets slower."""
+    console = Mock(is_terminal=False)
+    display = ProgressDisplay(console)
+    trainer = Trainer(settings(text, train={"steps": 100}))
+    display.started(Event(trainer, Path(), trainer.progress(0.0)))
+
+    def shown(step, compute_seconds):
+        update = Update(
+            step=step,
+            applied=True,
+            loss=2.0,
+            accuracy=None,
+            count=500,
+            tokens=500,
+            lr=0.1,
+            grad_norm=1.0,
+            update_norm=0.1,
+            clipped=False,
+            skipped=0,
+            data_seconds=0.04,
+            compute_seconds=compute_seconds,
+        )
+        event = Event(trainer, Path(), Progress(step, 0.0, 0.0), update=update)
+        display.updated(event)
+        return int(re.search(r"([\d,]+) tokens/s", display._text(event)).group(1).replace(",", ""))
+
+    assert shown(1, 0.06) == 5000
+    assert shown(2, 0.06) == 5000
+    display._began -= 1000.0  # an evaluation
+    assert shown(3, 0.06) == 5000
+    slower = [shown(step, 0.16) for step in range(4, 60)]
+    assert slower == sorted(slower, reverse=True)
+    assert 2500 < slower[0] < 5000
+    assert slower[-1] == pytest.approx(2500, rel=0.01)
 
 
 def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):
