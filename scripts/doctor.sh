@@ -39,4 +39,8 @@ else lack "C linker: none of cc, gcc, clang is on the PATH; $install $linker"; f
 
 if command -v make >/dev/null 2>&1; then say "make"; else lack "make; $install make"; fi
 
+# Only a test wants it.
+if command -v jq >/dev/null 2>&1; then say "jq"
+elif [ "$quiet" = 0 ]; then printf 'note     jq is not on the PATH: make test leaves out one test; %s jq to have it\n' "$install"; fi
+
 exit "$missing"
