@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -158,8 +159,19 @@ def test_a_bug_is_one_line_too(monkeypatch, capsys):
     assert "--traceback" in line
 
 
+def test_without_pyarrow_what_needs_it_says_so(here, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow" or name.startswith("ssm_hpn.prepare")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert train() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: pyarrow: expected the package")
+    with pytest.raises(ModuleNotFoundError):
+        train("--traceback")
+
+
 def test_an_instruction_set_that_is_not_there_exits_2(here):
-    absent = "neon" if os.uname().machine == "x86_64" else "avx2"
+    absent = "neon" if platform.machine().lower() in ("x86_64", "amd64") else "avx2"
     env = os.environ | {"SSM_HPN_SIMD": absent}
     done = command("--dry-run", "--data", str(text_data(here, documents=8).folder), module="ssm_hpn.train", env=env)
     assert done.returncode == 2, done.stderr
