@@ -13,6 +13,8 @@ from ssm_hpn.evaluation import Evaluation
 if TYPE_CHECKING:
     from ssm_hpn.trainer import Trainer
 
+__all__ = ["Callback", "Event", "Update"]
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
