@@ -1,6 +1,7 @@
 """What is measured on held-out data: definition, direction, unit and format of every metric.
 
-Sums come from the core, batch by batch; a metric is a function of their totals (n targets, C classes):
+Sums come from the core, batch by batch; a metric is a function of their totals (n targets, C classes), see
+docs/mathematics.md, section 5:
 
     loss            Σ loss / n                          as the head defines it
     bits_per_token  loss / ln 2                         where the loss is a cross entropy
@@ -72,7 +73,7 @@ class Totals:
                 self.confusion += np.bincount(expected * n + predicted, minlength=n * n).reshape(n, n)
 
     def f1(self) -> float:
-        """Macro F1 over the classes that occur or are predicted."""
+        """Macro F1 over the classes that occur or are predicted (docs/mathematics.md, section 5)."""
         total = self.predicted + self.expected
         present = total > 0
         return float(np.mean(2 * self.hits[present] / total[present])) if present.any() else nan
