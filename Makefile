@@ -1,13 +1,21 @@
 # Every target works from a clean checkout; `make help` lists them.
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+else
+PYTHON ?= python3
 BIN := $(VENV)/bin
+endif
 PY := $(BIN)/python
 CARGO ?= cargo
+# For maturin to be found and to find our Python; a path as the shell writes it, which on Windows make does not.
+WITH_BIN = PATH="$$(cd $(BIN) && pwd):$$PATH"
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 STAMPS := $(VENV)/.stamps
@@ -27,23 +35,25 @@ $(STAMPS)/venv: scripts/doctor.sh
 	@echo "[1/3] creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@mkdir -p $(STAMPS)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --upgrade pip "maturin>=1.9,<2"
+	@$(PIP_INSTALL) --upgrade pip "maturin>=1.9,<2"
 	@touch $@
 
 $(STAMPS)/run: $(STAMPS)/venv pyproject.toml scripts/requirements.py
 	@echo "[2/3] installing the Python packages it runs with"
-	@$(PY) scripts/requirements.py | $(PY) -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@$(PY) scripts/requirements.py > $@.txt
+	@$(PIP_INSTALL) -r $@.txt
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/run
 	@echo "[dev] installing what the tests and lints need"
-	@$(PY) scripts/requirements.py test dev | $(PY) -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@$(PY) scripts/requirements.py test dev > $@.txt
+	@$(PIP_INSTALL) -r $@.txt
 	@touch $@
 
 $(STAMPS)/build: $(STAMPS)/run $(RUST_SOURCES)
 	@echo "[3/3] compiling the core in release mode (the first time takes some minutes)"
-	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin develop --release --quiet --skip-install
-	@printf '%s\n' "$(CURDIR)/python" > "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ssm_hpn_source.pth"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(WITH_BIN) $(BIN)/maturin develop --release --quiet --skip-install
+	@$(PY) scripts/link_source.py
 	@touch $@
 
 .PHONY: build
@@ -60,9 +70,16 @@ test: $(STAMPS)/build $(STAMPS)/dev ## build and run the Rust and Python tests
 	@$(CARGO) test --workspace --quiet
 	@$(PY) -m pytest -q tests/python -m "not slow"
 
+.PHONY: test-core
+test-core: $(STAMPS)/build ## the Rust tests and examples that need no pyarrow: all there is where it has no wheel
+	@$(CARGO) test --workspace --quiet
+	@$(PY) examples/03_variable_length_sequences.py
+	@$(PY) examples/04_embedding_trainer_step.py
+
 .PHONY: test-slow
-test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel away from the source tree, examples, longer resume and property runs
+test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the default job, longer resume and property runs
 	@$(CARGO) test --workspace --quiet -- --ignored
+	@$(CARGO) run --package ssm-hpn --example train --release --quiet
 	@bash scripts/test_external_crate.sh
 	@$(PY) -m pytest -q tests/python -m slow
 
@@ -91,14 +108,14 @@ bench: $(STAMPS)/build ## tokens per second and memory of this package at S, M a
 
 .PHONY: bench-peers
 bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; writes benchmarks/records/
-	@$(PY) -m pip install --quiet --disable-pip-version-check jax optax
+	@$(PIP_INSTALL) jax optax
 	@$(PY) benchmarks/bench_peers.py $(ARGS)
 
 # ---- packaging
 
 .PHONY: wheel
 wheel: $(STAMPS)/run ## abi3 wheel in dist/
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --release --quiet --out dist
+	@$(WITH_BIN) $(BIN)/maturin build --release --quiet --out dist
 	@ls dist/*.whl
 
 .PHONY: release-check

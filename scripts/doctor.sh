@@ -34,9 +34,17 @@ else
   else lack "Rust 1.89 or newer: found $(rustc --version 2>&1); run: rustup update stable"; fi
 fi
 
-if command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1; then say "C linker"
+if [[ ${OSTYPE:-} == msys* || ${OSTYPE:-} == cygwin* ]]; then
+  # rustc finds Visual Studio by itself, through the registry
+  if [ -e "/c/Program Files (x86)/Microsoft Visual Studio/Installer/vswhere.exe" ]; then say "C linker (Visual Studio)"
+  else lack "C linker: no Visual Studio; install its Build Tools with the C++ workload"; fi
+elif command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1; then say "C linker"
 else lack "C linker: none of cc, gcc, clang is on the PATH; $install $linker"; fi
 
 if command -v make >/dev/null 2>&1; then say "make"; else lack "make; $install make"; fi
+
+# Only a test wants it.
+if command -v jq >/dev/null 2>&1; then say "jq"
+elif [ "$quiet" = 0 ]; then printf 'note     jq is not on the PATH: make test leaves out one test; %s jq to have it\n' "$install"; fi
 
 exit "$missing"

@@ -1,10 +1,11 @@
-"""Checks that a release keeps its promises: public names, golden schemas, versions, changelog and migration sections.
+"""Checks that a release keeps its promises: public surfaces, golden files, versions, changelog and migration sections.
 
-Usage: python scripts/release_check.py [--update]    (--update rewrites the snapshots of public names)
+Usage: python scripts/release_check.py [--update]    (--update rewrites the snapshots of public surfaces)
 """
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import re
@@ -12,29 +13,76 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
+
+import numpy as np
 
 import ssm_hpn
+import ssm_hpn.callbacks
+import ssm_hpn.errors
+import ssm_hpn.estimators
+from ssm_hpn._core import Loader, verify_checkpoint, verify_shards
+from ssm_hpn.cli.main import COMMANDS
+from ssm_hpn.config.load import walk
+from ssm_hpn.errors import Error
+from ssm_hpn.metrics_log import SCHEMA, encode, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 # surface -> its name in MIGRATION.md and where one file or folder of every released number is kept
 SCHEMAS = {
-    "checkpoint schema": ROOT / "rust/core/tests/golden" / "checkpoint-v*",
+    "checkpoint schema": GOLDEN / "checkpoint-v*",
     "shard manifest": ROOT / "rust/core/tests/golden" / "shards-v*",
     "metrics schema": GOLDEN / "metrics-v*",
 }
+# scikit-learn adds these to every estimator, with a signature of its version
+OF_SKLEARN = re.compile(r"set_\w+_request")
 
 
-def python_names() -> list[str]:
-    """Exported names with their signatures, and the public members of exported classes."""
+def python_surface() -> list[str]:
+    """What MIGRATION.md counts as the Python API: names with signatures, command line and exit codes."""
+    lines = module_names(ssm_hpn, ssm_hpn.__all__)
+    for module in (ssm_hpn.callbacks, ssm_hpn.errors, ssm_hpn.estimators):
+        defined = [
+            name
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+        ]
+        lines += module_names(module, getattr(module, "__all__", defined))
+    return lines + command_line()
+
+
+def module_names(module: ModuleType, names: list[str]) -> list[str]:
+    """Names of a module with their signatures, and the public members of its classes; those of the package bare."""
+    prefix = "" if module is ssm_hpn else f"{module.__name__}."
     lines = []
-    for name in sorted(ssm_hpn.__all__):
-        value = getattr(ssm_hpn, name)
-        lines.append(name + signature(value))
+    for name in sorted(names):
+        value = getattr(module, name)
+        lines.append(prefix + name + signature(value))
         if inspect.isclass(value):
-            members = [m for m in sorted(vars(value)) if not m.startswith("_")]
-            lines += [f"{name}.{member}{signature(getattr(value, member))}" for member in members]
+            ours = [base for base in value.__mro__ if base.__module__.partition(".")[0] == "ssm_hpn"]
+            found = {m for base in ours for m in vars(base) if not m.startswith("_")}
+            members = sorted(m for m in found if not OF_SKLEARN.fullmatch(m))
+            lines += [f"{prefix}{name}.{member}{signature(getattr(value, member))}" for member in members]
     return lines
+
+
+def command_line() -> list[str]:
+    """Commands, their options as their help names them, settings that are options of `train`, and exit codes."""
+    lines = []
+    for command in COMMANDS:
+        lines.append(f"command {command.name}")
+        if command.name != "train":
+            words = [sys.executable, "-m", "ssm_hpn", command.name, "--help"]
+            shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            options = set(re.findall(r"--[a-z][\w-]*", shown)) - {"--help"}
+            lines += [f"command {command.name} {option}" for option in sorted(options)]
+    options = {f"--{name}" for name, _, _ in walk()} | {"--config", "--data", "--dry-run", "--profile", "--resume"}
+    lines += [f"command train {option}" for option in sorted(options)]
+    kinds = [value for name, value in sorted(vars(ssm_hpn.errors).items()) if name.endswith("Error")]
+    lines += [f"exit code {ssm_hpn.errors.exit_code(kind())}: {kind.__name__}" for kind in kinds]
+    constants = [name for name in vars(ssm_hpn.errors) if name.startswith("EXIT_")]
+    return lines + [f"exit code {getattr(ssm_hpn.errors, name)}: {name}" for name in sorted(constants)]
 
 
 def signature(value: object) -> str:
@@ -49,12 +97,33 @@ def signature(value: object) -> str:
     return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
-def rust_names() -> list[str]:
-    """Public items of the crate, from the pages of its documentation: kind and path."""
+def rust_surface() -> list[str]:
+    """Public items of the crate from the pages of its documentation: kind, path and declaration, and their methods.
+
+    The pages hold what the compiler takes for public, with its types resolved, which a search of the sources does not
+    know. Which traits a type implements is not among them: half of a page are blanket ones of other crates.
+    """
     subprocess.run(["cargo", "doc", "-p", "ssm-hpn", "--no-deps", "--quiet"], cwd=ROOT, check=True)
-    page = (ROOT / "target/doc/ssm_hpn/all.html").read_text(encoding="utf-8")
+    folder = ROOT / "target/doc/ssm_hpn"
+    page = (folder / "all.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([\w/]*?)(struct|enum|trait|fn|type|constant|macro)\.(\w+)\.html"', page)
-    return sorted(f"{kind} {path.replace('/', '::')}{name}" for path, kind, name in set(links))
+    lines = []
+    for path, kind, name in sorted(set(links)):
+        where = f"{path.replace('/', '::')}{name}"
+        text = (folder / path / f"{kind}.{name}.html").read_text(encoding="utf-8")
+        (declaration, *_) = re.findall(r'<pre class="rust item-decl">(.*?)</pre>', text, re.DOTALL)
+        lines.append(f"{kind} {where}: {plain(declaration)}")
+        own = re.split(r'id="(?:trait|synthetic|blanket)-implementations', text)[0]
+        methods = re.findall(r'<section id="method\.[^"]*"[^>]*>.*?<h4 class="code-header">(.*?)</h4>', own, re.DOTALL)
+        # a trait's methods are in its declaration already
+        lines += [f"{kind} {where}: {found}" for found in sorted(map(plain, methods)) if found.startswith("pub ")]
+    return sorted(lines)
+
+
+def plain(fragment: str) -> str:
+    """The text of a piece of a page, in one line."""
+    without = re.sub(r'<a href="#" class="tooltip.*?</a>|<[^>]*>', "", fragment, flags=re.DOTALL)
+    return " ".join(html.unescape(without).split())
 
 
 def compare(name: str, found: list[str], *, update: bool) -> list[str]:
@@ -82,6 +151,12 @@ def documents() -> list[str]:
         for name in ("CHANGELOG.md", "MIGRATION.md")
         if not heading.search((ROOT / name).read_text(encoding="utf-8"))
     ]
+    return problems + golden_files()
+
+
+def golden_files() -> list[str]:
+    """Problems with one released file or folder of every number of a schema: kept, described, and loads."""
+    problems = []
     migration = (ROOT / "MIGRATION.md").read_text(encoding="utf-8")
     for surface, pattern in SCHEMAS.items():
         files = sorted(pattern.parent.glob(pattern.name))
@@ -91,14 +166,52 @@ def documents() -> list[str]:
             number = int(re.sub(r"\D", "", path.stem))
             if not re.search(rf"{surface} {number}\b", migration):
                 problems.append(f"MIGRATION.md: nothing about {surface} {number}, which {path.name} has")
+            try:
+                LOAD[surface](path)
+            except (Error, ValueError, LookupError) as error:
+                problems.append(f"{path}: does not load: {error}")
     return problems
+
+
+def load_checkpoint(path: Path) -> None:
+    """Verify and load the checkpoint of a folder, go on with it, and get the scores that are kept beside it."""
+    verify_checkpoint(str(path / (path / "latest").read_text(encoding="utf-8").strip()))
+    kept = json.loads((path / "scores.json").read_text(encoding="utf-8"))
+    trainer = ssm_hpn.Trainer.load(path)
+    batch = {"tokens": np.array(kept["tokens"], np.uint32)}
+    off = float(np.abs(trainer.predict(batch) - np.array(kept["scores"])).max())
+    if not off < 1e-5:  # cosines: another instruction set rounds otherwise
+        raise ValueError(f"scores of {path / 'scores.json'} are off by {off:.1e}")
+    trainer.step(batch)
+
+
+def load_shards(path: Path) -> None:
+    """Verify a prepared folder, and read a batch of it."""
+    verify_shards(str(path))
+    loader = {"path": str(path), "batch_size": 1, "length": 16, "workers": 1, "prefetch": 1}
+    if Loader(json.dumps(loader)).next() is None:
+        raise ValueError("no batch in it")
+
+
+def load_metrics(path: Path) -> None:
+    """Read a metrics file; what is written today has its keys, under the same number."""
+    rows = read_rows(path)
+    number = int(re.sub(r"\D", "", path.stem))
+    if not rows or any(row["schema"] != number or list(row) != list(rows[0]) for row in rows):
+        raise ValueError(f"expected rows of schema {number} with the same keys")
+    for row in rows if number == SCHEMA else []:
+        if json.loads(encode({key: value for key, value in row.items() if key != "nonfinite"}, list(row))) != row:
+            raise ValueError(f"the row of step {row['step']} is not written as it was")
+
+
+LOAD = {"checkpoint schema": load_checkpoint, "shard manifest": load_shards, "metrics schema": load_metrics}
 
 
 def main() -> int:
     """Prints each problem in a line; 1 if there is any."""
     update = sys.argv[1:] == ["--update"]
-    problems = compare("python-api.txt", python_names(), update=update)
-    problems += compare("rust-api.txt", rust_names(), update=update)
+    problems = compare("python-api.txt", python_surface(), update=update)
+    problems += compare("rust-api.txt", rust_surface(), update=update)
     problems += documents()
     for problem in problems:
         print(problem)

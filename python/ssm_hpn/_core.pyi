@@ -154,7 +154,10 @@ class Batch:
 
 @type_check_only
 class StepReport(TypedDict):
-    """Sums over the targets of one forward_backward; `loss` is their mean (0 without targets)."""
+    """Sums over the targets of one forward_backward; `loss` is their mean (0 without targets).
+
+    Of several numbers per target the errors are means over them.
+    """
 
     loss: float
     loss_sum: float

@@ -1,7 +1,7 @@
 """N-gram tables over bytes: what a model of this size has to beat.
 
 A table of order n (1 unigram … 4 four-gram) predicts a byte w from the n-1 bytes h before it, interpolated as Witten
-and Bell do, down to the uniform distribution:
+and Bell do (The zero-frequency problem, 1991; docs/mathematics.md, section 5), down to the uniform distribution:
 
     P_n(w|h) = (c(hw) + N(h)·P_{n-1}(w|h')) / (c(h) + N(h))          P_0(w) = 1/256
 
@@ -104,7 +104,7 @@ class Tables:
         return lower
 
     def evaluate(self, documents: Iterable[bytes]) -> list[TableScore]:
-        """Accuracy and bits per byte of every order."""
+        """Accuracy and bits per byte, -Σ log2 P_n(w|h) / bytes scored, of every order."""
         sums = np.zeros((len(ORDERS), 2))
         scored = 0
         for data, place in _chunks(documents):

@@ -1,15 +1,19 @@
 """Taking part in training: small observers, called in order, whose state is saved in every checkpoint."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssm_hpn.cadence import Progress
+from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from ssm_hpn.trainer import Trainer
+
+__all__ = ["Callback", "Event", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class Callback:
     """Override what you need. Raising an exception ends training; `trainer.request_stop()` ends it in good order."""
 
     name = "callback"
-    """Under which the state is saved; unique among the callbacks of a run."""
+    """Under which the state is saved; that of another callback of the run is refused."""
 
     def started(self, event: Event) -> None:
         """Training begins or goes on."""
@@ -85,6 +89,15 @@ class Callback:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a state that `state` gave."""
+
+
+def check_names(callbacks: Sequence[Callback]) -> None:
+    """Refuse two callbacks of one name: each would be given the state that the last of them saved."""
+    for name, times in Counter(callback.name for callback in callbacks).items():
+        if times > 1:
+            kinds = ", ".join(type(callback).__name__ for callback in callbacks if callback.name == name)
+            found = f"{name!r} {times} times ({kinds})"
+            raise ConfigError(problem("callbacks", "a name of its own for each", found, "set another `name`"))
 
 
 def states(callbacks: Sequence[Callback]) -> dict[str, Mapping[str, Any]]:

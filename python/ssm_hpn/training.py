@@ -81,6 +81,7 @@ class Training:
     """One sitting of one run."""
 
     def __init__(self, trainer: "Trainer", *, resume: str, callbacks: Sequence[Callback]) -> None:
+        observers.check_names(callbacks)
         self.trainer = trainer
         self.callbacks = callbacks
         self.judgement = Judgement()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -148,8 +149,19 @@ def test_a_bug_is_one_line_too(monkeypatch, capsys):
     assert "--traceback" in line
 
 
+def test_without_pyarrow_what_needs_it_says_so(here, capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow" or name.startswith("ssm_hpn.prepare")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert train() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: pyarrow: expected the package")
+    with pytest.raises(ModuleNotFoundError):
+        train("--traceback")
+
+
 def test_an_instruction_set_that_is_not_there_exits_2(here):
-    absent = "neon" if os.uname().machine == "x86_64" else "avx2"
+    absent = "neon" if platform.machine().lower() in ("x86_64", "amd64") else "avx2"
     env = os.environ | {"SSM_HPN_SIMD": absent}
     done = command("--dry-run", "--data", str(text_data(here, documents=8).folder), module="ssm_hpn.train", env=env)
     assert done.returncode == 2, done.stderr
@@ -398,6 +410,43 @@ def test_accuracy_is_the_mean_of_what_was_counted_since_the_last_line(text, monk
             said[step] = re.findall(r"accuracy ([\d.]+)", console.print.call_args.args[0])
             console.print.reset_mock()
     assert said == {1: [], 4: ["0.200"], 5: ["0.200"], 6: ["0.900"], 9: ["0.900"]}
+
+
+def test_the_speed_shown_is_that_of_training_alone(text):
+    """Each update takes 0.1 s for 500 tokens, whatever the clock on the wall says; then it gets slower."""
+    console = Mock(is_terminal=False)
+    display = ProgressDisplay(console)
+    trainer = Trainer(settings(text, train={"steps": 100}))
+    display.started(Event(trainer, Path(), trainer.progress(0.0)))
+
+    def shown(step, compute_seconds):
+        update = Update(
+            step=step,
+            applied=True,
+            loss=2.0,
+            accuracy=None,
+            count=500,
+            tokens=500,
+            lr=0.1,
+            grad_norm=1.0,
+            update_norm=0.1,
+            clipped=False,
+            skipped=0,
+            data_seconds=0.04,
+            compute_seconds=compute_seconds,
+        )
+        event = Event(trainer, Path(), Progress(step, 0.0, 0.0), update=update)
+        display.updated(event)
+        return int(re.search(r"([\d,]+) tokens/s", display._text(event)).group(1).replace(",", ""))
+
+    assert shown(1, 0.06) == 5000
+    assert shown(2, 0.06) == 5000
+    display._began -= 1000.0  # an evaluation
+    assert shown(3, 0.06) == 5000
+    slower = [shown(step, 0.16) for step in range(4, 60)]
+    assert slower == sorted(slower, reverse=True)
+    assert 2500 < slower[0] < 5000
+    assert slower[-1] == pytest.approx(2500, rel=0.01)
 
 
 def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):

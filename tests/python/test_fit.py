@@ -386,3 +386,13 @@ def test_names_of_checkpoints():
     assert step_of(Path("a/step-00001000")) == 1000
     assert step_of(Path("step-12")) is None
     assert step_of(Path(".step-00001000.tmp")) is None
+
+
+def test_two_callbacks_of_one_name_are_refused_before_anything_is_written(text, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ConfigError) as caught:
+        Trainer(settings(text, folder)).fit(callbacks=[Stop(3), Callback(), Stop(5)])
+    assert str(caught.value) == (
+        "callbacks: expected a name of its own for each, found 'stop' 2 times (Stop, Stop); set another `name`"
+    )
+    assert not folder.exists()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssm_hpn import Trainer
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.config import DataShape, EvaluationConfig, parse, resolve
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
@@ -137,7 +138,16 @@ def test_macro_f1_and_confusion_of_a_hand_made_case():
 def test_errors_of_numbers_are_means_over_all_numbers():
     model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
     found, _ = values(model, report(3.0, 3, squared=12.0, absolute=6.0))
-    assert found == {"loss": 1.0, "mse": 2.0, "mae": 1.0}
+    assert found == {"loss": 1.0, "mse": 4.0, "mae": 2.0}
+    shape = DataShape(n_features=2, n_values=3)
+    trainer = Trainer(resolve(parse({"model": {"d_model": 8, "n_layers": 1}}), shape))
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(5, 3)).astype(np.float32)
+    batch = {"features": rng.normal(size=(5, 7, 2)).astype(np.float32), "sequence_values": y}
+    errors = trainer.predict(batch) - y
+    found = trainer.evaluate([batch]).values
+    assert found["mse"] == pytest.approx(np.square(errors).mean(), rel=1e-5)
+    assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
 
 
 def test_without_targets_there_is_no_number():

@@ -1,8 +1,9 @@
-"""The wheel, installed in an environment of its own, away from the source tree and without a compiler."""
+"""The wheel and `pip install .`, each in an environment of its own, away from the source tree."""
 
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -59,3 +60,23 @@ def test_it_imports_and_trains_away_from_the_source(wheel, tmp_path):
         assert (tmp_path / "run" / name).is_file(), name
     generated = run([python, "-m", "ssm_hpn", "generate", "run", "--prompt", "the ", "--tokens", "8"], tmp_path)
     assert generated.startswith("the ")
+
+
+def test_the_source_tree_installs_with_pip(tmp_path):
+    """Nothing is fetched: maturin and what the package runs with are those of this environment."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=300)
+    python = str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    found = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run([python, "-c", found], tmp_path).strip())
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # without the .pth files in there
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    alone = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    command = [python, "-m", "pip", "install", "--quiet", *alone, str(ROOT)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (site / "ssm_hpn" / "py.typed").is_file()
+    where = run([python, "-c", "import ssm_hpn; print(ssm_hpn.__file__)"], tmp_path)
+    assert Path(where.strip()).parent == site / "ssm_hpn"
+    script = str(Path(python).parent / "ssm-hpn")
+    assert "usage: ssm-hpn COMMAND" in run([script], tmp_path)

@@ -69,6 +69,11 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
     except Exception as error:
         if raises:
             raise
+        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
+            advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
+            missing = ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
+            print(f"error: {missing}", file=sys.stderr)
+            return exit_code(missing)
         place = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name for people
         text = f"{type(error).__name__} at {at}: {_one_line(error)}"

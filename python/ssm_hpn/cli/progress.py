@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ssm_hpn.prepare.encode import Encoder
 
 PLAIN_SECONDS = 5.0
+MEMORY = 0.9
+"""What of an average of updates is left after another one."""
 SAMPLES = "samples.jsonl"
 
 
@@ -65,7 +67,7 @@ class ProgressDisplay(Callback):
         self._accuracy = _Mean()
         self._began = self._last_line = 0.0
         self._first_step = 0
-        self._tokens = 0
+        self._tokens = self._seconds = 0.0  # of the last updates, each counting less than the next
         self._started = False
         self._at_first: float | None = None  # the deciding metric before the first update, which competes for nothing
 
@@ -97,11 +99,13 @@ class ProgressDisplay(Callback):
         update = event.update
         if update is None:
             return
-        self._tokens += update.tokens
+        # as in metrics.jsonl: what is trained per second of training, whatever evaluating and saving take between
+        self._tokens = MEMORY * self._tokens + update.tokens
+        self._seconds = MEMORY * self._seconds + update.data_seconds + update.compute_seconds
         if not update.applied:
             self._console.print(f"step {update.step}: an update was skipped, its loss or gradient is not finite")
             return
-        self._loss = update.loss if self._loss is None else 0.9 * self._loss + 0.1 * update.loss
+        self._loss = update.loss if self._loss is None else MEMORY * self._loss + (1 - MEMORY) * update.loss
         self._accuracy.add(update.accuracy, update.count)
         last = update.step >= event.trainer.config.train.steps
         due = time.monotonic() - self._last_line > PLAIN_SECONDS or last
@@ -165,7 +169,7 @@ class ProgressDisplay(Callback):
         left = duration(seconds / done * (steps - event.progress.step)) if done else "?"
         mean = self._accuracy.value
         accuracy = "" if mean is None else f"  accuracy {mean:.3f}"
-        rate = self._tokens / seconds
+        rate = self._tokens / max(self._seconds, 1e-9)
         return f"step {event.progress.step}/{steps}  loss {self._loss:.3f}{accuracy}  {rate:,.0f} tokens/s  {left} left"
 
 

@@ -91,7 +91,7 @@ class CotangentTarget(Section):
 
 
 class SoftmaxLoss(Section):
-    """Cross entropy of scaled cosines."""
+    """Cross entropy of scaled cosines (docs/mathematics.md, section 2)."""
 
     kind: Literal["softmax"] = Field("softmax", description="cross entropy of scaled cosines")
     scale: float = Field(16.0, gt=0, description="factor s on the cosines (at the start, if it is learned)")
@@ -99,13 +99,13 @@ class SoftmaxLoss(Section):
 
 
 class CosineLoss(Section):
-    """Squared cosine distance: costs nothing per class, expresses no likelihood."""
+    """Squared cosine distance: costs nothing per class, expresses no likelihood (docs/mathematics.md, section 2)."""
 
     kind: Literal["cosine"] = Field("cosine", description="squared cosine distance to the class's prototype")
 
 
 class MarginLoss(Section):
-    """Cross entropy of scaled cosines with an angular margin on the target."""
+    """Cross entropy of scaled cosines with an angular margin on the target (docs/mathematics.md, section 2)."""
 
     kind: Literal["margin"] = Field("margin", description="scaled softmax with an angular margin on the target")
     scale: float = Field(16.0, gt=0, description="factor s on the cosines")
@@ -113,7 +113,7 @@ class MarginLoss(Section):
 
 
 class RegressionLoss(Section):
-    """One number as the cosine to a pole."""
+    """One number as the cosine to a pole (docs/mathematics.md, section 2)."""
 
     kind: Literal["regression"] = Field("regression", description="one number as the cosine to a pole")
     low: float = Field(-1.0, description="number that maps to cosine -1")
@@ -146,7 +146,7 @@ class PrototypeHead(Section):
 
 
 class LinearHead(Section):
-    """A plain linear head, the baseline."""
+    """A plain linear head, the baseline; its losses are in docs/mathematics.md, section 1."""
 
     kind: Literal["linear"] = Field("linear", description="plain linear head, the baseline")
     n_outputs: Count | None = Field(None, description="classes or numbers; null: as in the data")

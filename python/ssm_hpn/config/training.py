@@ -11,7 +11,7 @@ Unit = Literal["steps", "epochs", "seconds"]
 
 
 class ConstantSchedule(Section):
-    """Warm-up, then the full rate."""
+    """Warm-up, then the full rate. All schedules: docs/mathematics.md, section 3."""
 
     kind: Literal["constant"] = Field("constant", description="warm-up, then the full rate")
     warmup: Annotated[int, Field(ge=0)] | None = Field(
@@ -20,7 +20,7 @@ class ConstantSchedule(Section):
 
 
 class _DecayingSchedule(Section):
-    """A schedule that comes to an end."""
+    """A schedule that comes to an end; the formulas are in docs/mathematics.md, section 3."""
 
     warmup: Annotated[int, Field(ge=0)] | None = Field(
         None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
@@ -55,7 +55,10 @@ Schedule = Annotated[
 
 
 class OptimConfig(Section):
-    """AdamW with decoupled decay, clipping by the global norm, and a guard against values that are not finite."""
+    """AdamW with decoupled decay, clipping by the global norm, and a guard against values that are not finite.
+
+    The formulas are in docs/mathematics.md, section 3.
+    """
 
     lr: float = Field(3e-3, gt=0, description="full learning rate")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")

@@ -1,4 +1,4 @@
-"""Random model configurations with a batch for each: what parity is measured on.
+"""Random model configurations with a batch for each, and what is computed from them: what parity is measured on.
 
 Every case is a pure function of (seed, index). The first cases walk through all kinds of input, target and head; the
 sizes are small and odd on purpose, so that no dimension is a multiple of a vector width.
@@ -24,6 +24,11 @@ COMBINATIONS = (
     ("tokens", "token_class", "cosine"),
     ("features", "token_class", "softmax"),
     ("tokens", "sequence_class", "linear"),
+    ("hidden", "cotangent", "none"),
+    ("tokens", "next_token", "learnable softmax"),
+    ("hidden", "sequence_class", "learnable margin"),
+    ("hidden", "token_class", "identity cosine"),
+    ("features", "sequence_class", "identity softmax"),
 )
 POOLING = ("mean", "last", "max")
 
@@ -36,6 +41,20 @@ class Case:
     model: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(repr=False)
     """Arguments of `_core.Batch`: tokens or features, segments, and the target."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the core, or a reference, computes from the parameters and the batch of a case."""
+
+    loss: float
+    """Mean over the targets."""
+    hidden: np.ndarray
+    """Last hidden states after the final norm [B, T, D]; what stands in padding has no meaning."""
+    scores: np.ndarray | None
+    """Logits, cosines or numbers: [B, T, C] for a target per token, else [S, C]; None for a model without a head."""
+    gradients: dict[str, np.ndarray]
+    """Of the mean loss, by public name."""
 
 
 def make_case(seed: int, index: int) -> Case:
@@ -51,10 +70,11 @@ def make_case(seed: int, index: int) -> Case:
         model_input: dict[str, Any] = {"kind": "tokens", "vocab_size": vocab}
         arrays["tokens"] = rng.integers(0, vocab, (rows, length)).astype(np.uint32)
     else:
-        n_features = int(rng.integers(1, 6))
-        model_input = {"kind": "features", "n_features": n_features}
+        n_features = d_model if source == "hidden" else int(rng.integers(1, 6))
+        model_input = {"kind": "hidden"} if source == "hidden" else {"kind": "features", "n_features": n_features}
         arrays["features"] = rng.normal(size=(rows, length, n_features)).astype(np.float32)
-    model_target, target_arrays = _target(rng, target, index, classes, segments, (rows, length))
+    width = {"cotangent": d_model, "sequence_values": 3 if head == "squared" else 1}.get(target, classes)
+    model_target, target_arrays = _target(rng, target, index, width, segments, (rows, length))
     model = {
         "input": model_input,
         "d_model": d_model,
@@ -67,7 +87,7 @@ def make_case(seed: int, index: int) -> Case:
             "dt_rank": int(rng.integers(1, 5)),
         },
         "target": model_target,
-        "head": _head(rng, head, classes, target),
+        "head": _head(rng, head, classes, d_model, target),
     }
     return Case(name=f"{index:02d} {source} {target} {head}", model=model, arrays={**arrays, **target_arrays})
 
@@ -86,24 +106,39 @@ def _segments(rng: np.random.Generator, rows: int, length: int, *, packed: bool)
 
 
 def _target(
-    rng: np.random.Generator, kind: str, index: int, classes: int, segments: np.ndarray, shape: tuple[int, int]
+    rng: np.random.Generator, kind: str, index: int, width: int, segments: np.ndarray, shape: tuple[int, int]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The target's configuration and arrays; `width` is its number of classes, of values, or of hidden units."""
+    if kind == "cotangent":
+        # nothing is asked of what padding computes
+        cotangent = rng.normal(size=(*shape, width)) * inside(segments, shape)[..., None]
+        return {"kind": kind}, {"cotangent": cotangent.astype(np.float32)}
     if kind in ("next_token", "token_class"):
         labels = np.full(shape, -1, dtype=np.int32)
         for row, start, end in segments.tolist():
             # the last token of a document has no next token
             stop = end - 1 if kind == "next_token" else end
-            labels[row, start:stop] = rng.integers(0, classes, stop - start)
+            labels[row, start:stop] = rng.integers(0, width, stop - start)
         labels[0, 0] = -1
         return {"kind": kind}, {"token_class": labels}
     pooling = {"kind": kind, "pooling": POOLING[index % len(POOLING)]}
     if kind == "sequence_class":
-        return pooling, {"sequence_class": rng.integers(0, classes, len(segments)).astype(np.int32)}
-    values = rng.uniform(-2, 5, (len(segments), 1)).astype(np.float32)
-    return {**pooling, "n_values": 1}, {"sequence_values": values}
+        return pooling, {"sequence_class": rng.integers(0, width, len(segments)).astype(np.int32)}
+    values = rng.uniform(-2, 5, (len(segments), width)).astype(np.float32)
+    return {**pooling, "n_values": width}, {"sequence_values": values}
 
 
-def _head(rng: np.random.Generator, kind: str, classes: int, target: str) -> dict[str, Any]:
+def inside(segments: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """True where a token belongs to a document; what padding computes is nobody's business. Shape [B, T]."""
+    mask = np.zeros(shape, dtype=bool)
+    for row, start, end in segments.tolist():
+        mask[row, start:end] = True
+    return mask
+
+
+def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, target: str) -> dict[str, Any]:
+    if kind == "none":
+        return {"kind": "none"}
     if kind in ("linear", "tied"):
         return {
             "kind": "linear",
@@ -113,17 +148,21 @@ def _head(rng: np.random.Generator, kind: str, classes: int, target: str) -> dic
             "bias": kind == "linear",
         }
     if kind == "squared":
-        return {"kind": "linear", "n_outputs": 1, "loss": "squared", "tied": False, "bias": True}
+        return {"kind": "linear", "n_outputs": 3, "loss": "squared", "tied": False, "bias": True}
     losses: dict[str, dict[str, Any]] = {
         "softmax": {"kind": "softmax", "scale": 9.0, "learn_scale": True},
         "cosine": {"kind": "cosine"},
         "margin": {"kind": "margin", "scale": 9.0, "margin": 0.3},
         "regression": {"kind": "regression", "low": -2.0, "high": 5.0},
     }
+    *variant, loss = kind.split()
     n_classes = 2 if target == "sequence_values" else classes
-    return {
-        "kind": "prototype",
-        "n_classes": n_classes,
-        "dim": int(rng.integers(n_classes, n_classes + 4)),
-        "loss": losses[kind],
-    }
+    head = {"kind": "prototype", "n_classes": n_classes, "loss": losses[loss]}
+    if variant == ["identity"]:
+        return {**head, "projection": "identity", "dim": d_model}
+    head["dim"] = int(rng.integers(n_classes, n_classes + 4))
+    if variant == ["learnable"]:
+        head["prototypes"] = "learnable"
+        if loss == "softmax":
+            head["loss"] = {"kind": "softmax", "scale": 9.0, "learn_scale": False}
+    return head

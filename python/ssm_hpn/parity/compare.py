@@ -14,19 +14,19 @@ from typing import Any, Literal
 import numpy as np
 
 from ssm_hpn import _core
-from ssm_hpn.parity.cases import Case, make_case
+from ssm_hpn.parity.cases import COMBINATIONS, Case, Outcome, inside, make_case
 
 DType = Literal["float32", "float64"]
 BOUNDS: dict[DType, dict[str, float]] = {
-    "float64": {"loss": 1e-9, "hidden": 1e-9, "gradient": 1e-9},
-    "float32": {"loss": 2e-5, "hidden": 2e-5, "gradient": 2e-4},
+    "float64": {"loss": 1e-9, "hidden": 1e-9, "scores": 1e-9, "gradient": 1e-9},
+    "float32": {"loss": 2e-5, "hidden": 2e-5, "scores": 2e-5, "gradient": 2e-4},
 }
 """Largest relative drift allowed, by number type and kind of tensor."""
 
 OPTIM = json.dumps({"lr": 1e-3})
-Evaluate = Callable[
-    [dict[str, np.ndarray], dict[str, Any], dict[str, np.ndarray]], tuple[float, np.ndarray, dict[str, np.ndarray]]
-]
+CASES = len(COMBINATIONS)
+"""Cases that are measured when no number is given: every combination once."""
+Evaluate = Callable[[dict[str, np.ndarray], dict[str, Any], dict[str, np.ndarray]], Outcome]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Row:
         return self.drift <= self.bound
 
 
-def run(cases: int = 12, *, seed: int = 0) -> Iterator[Row]:
+def run(cases: int = CASES, *, seed: int = 0) -> Iterator[Row]:
     """Rows of all cases against every reference that is installed; JAX is required, PyTorch optional."""
     from ssm_hpn.parity import reference_jax
 
@@ -63,10 +63,9 @@ def run(cases: int = 12, *, seed: int = 0) -> Iterator[Row]:
         ours = {dtype: evaluate_core(case, params, dtype) for dtype in BOUNDS}
         for name, evaluate, supports in references:
             if supports(case.model):
-                loss, hidden, gradients = evaluate(params, case.model, case.arrays)
-                theirs = loss, hidden[inside(case.arrays["segments"], batch_shape(case))], gradients
+                theirs = evaluate(params, case.model, case.arrays)
                 for dtype, mine in ours.items():
-                    yield from compare(case.name, name, dtype, mine, theirs)
+                    yield from compare(case, name, dtype, mine, theirs)
 
 
 def random_parameters(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -76,7 +75,7 @@ def random_parameters(case: Case, rng: np.random.Generator) -> dict[str, np.ndar
     for entry in session.parameter_table():
         name, shape = entry["name"], tuple(entry["shape"])
         noise = rng.normal(size=shape)
-        if name in ("head.prototypes", "head.scale"):
+        if name == "head.scale" or not entry["trainable"]:
             out[name] = session.parameter(name)
         elif name.endswith("A_log"):
             out[name] = np.log(np.arange(1, shape[-1] + 1)) + 0.1 * noise
@@ -90,18 +89,20 @@ def random_parameters(case: Case, rng: np.random.Generator) -> dict[str, np.ndar
     return {name: value.astype(np.float32).astype(np.float64) for name, value in out.items()}
 
 
-def evaluate_core(
-    case: Case, params: dict[str, np.ndarray], dtype: DType
-) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
-    """Mean loss, hidden states and gradients of the core."""
+def evaluate_core(case: Case, params: dict[str, np.ndarray], dtype: DType) -> Outcome:
+    """Everything that is compared, of the core."""
     session = _core.Session(json.dumps(case.model), OPTIM, dtype=dtype)
     for name, value in params.items():
         session.set_parameter(name, value)
     batch = _core.Batch(**case.arrays)
-    hidden = session.hidden(batch)[inside(case.arrays["segments"], batch_shape(case))]
     loss = session.forward_backward(batch)["loss"]
     trained = [entry["name"] for entry in session.parameter_table() if entry["trainable"]]
-    return loss, hidden, {name: session.gradient(name) for name in trained}
+    return Outcome(
+        loss=loss,
+        hidden=session.hidden(batch),
+        scores=None if case.model["head"]["kind"] == "none" else session.predict(batch),
+        gradients={name: session.gradient(name) for name in trained},
+    )
 
 
 def batch_shape(case: Case) -> tuple[int, int]:
@@ -110,34 +111,32 @@ def batch_shape(case: Case) -> tuple[int, int]:
     return source.shape[0], source.shape[1]
 
 
-def inside(segments: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """True where a token belongs to a document; what padding computes is nobody's business. Shape [B, T]."""
-    mask = np.zeros(shape, dtype=bool)
-    for row, start, end in segments.tolist():
-        mask[row, start:end] = True
-    return mask
-
-
-def compare(
-    case: str,
-    reference: str,
-    dtype: DType,
-    mine: tuple[float, np.ndarray, dict[str, np.ndarray]],
-    theirs: tuple[float, np.ndarray, dict[str, np.ndarray]],
-) -> Iterator[Row]:
-    """One row per tensor."""
+def compare(case: Case, reference: str, dtype: DType, mine: Outcome, theirs: Outcome) -> Iterator[Row]:
+    """One row per tensor; of tensors per token, what lies inside documents."""
     bounds = BOUNDS[dtype]
-    yield Row(case, reference, dtype, "loss", drift(np.array(mine[0]), np.array(theirs[0])), bounds["loss"])
-    yield Row(case, reference, dtype, "hidden states", drift(mine[1], theirs[1]), bounds["hidden"])
-    for name, gradient in mine[2].items():
-        yield Row(case, reference, dtype, f"gradient {name}", drift(gradient, theirs[2][name]), bounds["gradient"])
+    mask = inside(case.arrays["segments"], batch_shape(case))
+
+    def row(tensor: str, bound: str, distance: float) -> Row:
+        return Row(case.name, reference, dtype, tensor, distance, bounds[bound])
+
+    size = None
+    if "cotangent" in case.arrays:  # the only loss whose terms have either sign: their sum may all but vanish
+        size = float(np.linalg.norm(theirs.hidden * case.arrays["cotangent"]))
+    yield row("loss", "loss", drift(np.array(mine.loss), np.array(theirs.loss), size=size))
+    yield row("hidden states", "hidden", drift(mine.hidden[mask], theirs.hidden[mask]))
+    if mine.scores is not None and theirs.scores is not None:
+        per_token = case.model["target"]["kind"] in ("next_token", "token_class")
+        a, b = (mine.scores[mask], theirs.scores[mask]) if per_token else (mine.scores, theirs.scores)
+        yield row("scores", "scores", drift(a, b))
+    for name, gradient in mine.gradients.items():
+        yield row(f"gradient {name}", "gradient", drift(gradient, theirs.gradients[name]))
 
 
-def drift(ours: np.ndarray, reference: np.ndarray) -> float:
-    """‖ours - reference‖ / ‖reference‖; absolute where the reference is zero. Infinite where the shapes differ."""
+def drift(ours: np.ndarray, reference: np.ndarray, *, size: float | None = None) -> float:
+    """‖ours - reference‖ / size, by default ‖reference‖; absolute where that is zero. Infinite if the shapes differ."""
     if ours.shape != reference.shape:
         return float("inf")
-    scale = float(np.linalg.norm(reference)) or 1.0
+    scale = (float(np.linalg.norm(reference)) if size is None else size) or 1.0
     return float(np.linalg.norm(ours.astype(np.float64) - reference)) / scale
 
 

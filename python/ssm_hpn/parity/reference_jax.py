@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ssm_hpn.parity.cases import Outcome
+
 jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
 Params = dict[str, jax.Array]
@@ -70,6 +72,8 @@ def hidden_states(params: Params, model: dict[str, Any], arrays: dict[str, Any])
     """Normalised last hidden states [B, T, D]."""
     if model["input"]["kind"] == "tokens":
         x = params["backbone.embedding.weight"][arrays["tokens"]]
+    elif model["input"]["kind"] == "hidden":
+        x = arrays["features"]
     else:
         x = arrays["features"] @ params["input.weight"].T + params["input.bias"]
     for layer in range(model["n_layers"]):
@@ -103,11 +107,13 @@ def scores(params: Params, model: dict[str, Any], features: jax.Array) -> jax.Ar
         weight = params["backbone.embedding.weight" if head["tied"] else "lm_head.weight"]
         logits: jax.Array = features @ weight.T
         return logits + params["lm_head.bias"] if head["bias"] else logits
-    z = unit(features @ params["head.projection.weight"].T + params["head.projection.bias"])
+    identity = head.get("projection") == "identity"
+    z = unit(features if identity else features @ params["head.projection.weight"].T + params["head.projection.bias"])
     if head["loss"]["kind"] == "regression":
         low, high = float(head["loss"]["low"]), float(head["loss"]["high"])
         return (z[:, :1] + 1) / 2 * (high - low) + low
-    return z @ params["head.prototypes"].T
+    prototypes = params["head.prototypes"]
+    return z @ (unit(prototypes) if head.get("prototypes") == "learnable" else prototypes).T
 
 
 def losses(params: Params, model: dict[str, Any], features: jax.Array, target: jax.Array) -> jax.Array:
@@ -115,7 +121,7 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
     head, out = model["head"], scores(params, model, features)
     kind = head["loss"] if head["kind"] == "linear" else head["loss"]["kind"]
     if kind == "squared":
-        return jnp.sum((out - target) ** 2, -1)
+        return jnp.mean((out - target) ** 2, -1)
     if kind == "regression":
         width = head["loss"]["high"] - head["loss"]["low"]
         squared: jax.Array = (2 * (target[:, 0] - out[:, 0]) / width) ** 2
@@ -129,30 +135,38 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
         moved = jnp.where(cosine > -np.cos(m), moved, cosine - m * np.sin(m))
         out = out.at[rows, target].set(moved) * head["loss"]["scale"]
     elif head["kind"] == "prototype":
-        out = out * params["head.scale"][0]
+        learned = head["loss"]["learn_scale"]
+        out = out * (params["head.scale"][0] if learned else head["loss"]["scale"])
     return -jax.nn.log_softmax(out, -1)[rows, target]
 
 
-def evaluate(
-    params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
-    """Mean loss, hidden states and the gradient of every parameter, by public name."""
+def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]) -> Outcome:
+    """Everything that is compared, from parameters by public name and the arrays of a batch."""
     rows, length = next(arrays[k] for k in ("tokens", "features") if k in arrays).shape[:2]
     given: dict[str, Any] = {k: jnp.asarray(v, jnp.float64) if k == "features" else v for k, v in arrays.items()}
     given["document"] = jnp.asarray(document_numbers(arrays["segments"], rows, length))
 
-    def loss_of(p: Params) -> tuple[jax.Array, jax.Array]:
+    def loss_of(p: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
         hidden = hidden_states(p, model, given)
+        if "cotangent" in arrays:
+            return jnp.sum(hidden * jnp.asarray(arrays["cotangent"], jnp.float64)), (hidden, None)
         if "token_class" in arrays:
             chosen = np.nonzero(arrays["token_class"].ravel() >= 0)[0]
             features = hidden.reshape(rows * length, -1)[chosen]
             target = jnp.asarray(arrays["token_class"].ravel()[chosen])
+            out = scores(p, model, hidden)
         else:
             features = pooled(hidden, model, arrays["segments"])
             name = "sequence_class" if "sequence_class" in arrays else "sequence_values"
             target = jnp.asarray(arrays[name])
-        return jnp.mean(losses(p, model, features, target)), hidden
+            out = scores(p, model, features)
+        return jnp.mean(losses(p, model, features, target)), (hidden, out)
 
     start = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
-    (loss, hidden), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(start)
-    return float(loss), np.asarray(hidden), {k: np.asarray(v) for k, v in gradients.items()}
+    (loss, (hidden, out)), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(start)
+    return Outcome(
+        loss=float(loss),
+        hidden=np.asarray(hidden),
+        scores=None if out is None else np.asarray(out),
+        gradients={k: np.asarray(v) for k, v in gradients.items()},
+    )

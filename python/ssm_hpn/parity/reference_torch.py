@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name under which everyone knows it
 
+from ssm_hpn.parity.cases import Outcome
 from ssm_hpn.parity.reference_jax import document_numbers
 
 
@@ -45,10 +46,8 @@ def _mixer(u: torch.Tensor, p: dict[str, torch.Tensor], block: dict[str, Any], s
     return ((torch.stack(out, 1) + p["D"] * x) * F.silu(z)) @ p["out_proj.weight"].T
 
 
-def evaluate(
-    params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]
-) -> tuple[float, np.ndarray, dict[str, np.ndarray]]:
-    """Mean loss, hidden states and the gradient of every parameter, by public name."""
+def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]) -> Outcome:
+    """Everything that is compared, from parameters by public name and the arrays of a batch."""
     p = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in params.items()}
     rows, length = arrays["tokens"].shape
     document = document_numbers(arrays["segments"], rows, length)
@@ -67,4 +66,4 @@ def evaluate(
     loss = F.cross_entropy(logits.reshape(rows * length, -1), target, ignore_index=-1)
     loss.backward()
     gradients = {k: v.grad.numpy() for k, v in p.items() if v.grad is not None}
-    return loss.item(), hidden.detach().numpy(), gradients
+    return Outcome(loss.item(), hidden.detach().numpy(), logits.detach().numpy(), gradients)
