@@ -7,7 +7,7 @@ Sums come from the core, batch by batch; a metric is a function of their totals 
     accuracy        correct / scored
     error           1 - accuracy
     f1              mean over classes of 2·TP / (2·TP + FP + FN), classes that neither occur nor are predicted left out
-    mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       over all numbers
+    mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       each number is a target; missing ones (NaN) are none
 """
 
 from collections.abc import Callable
@@ -33,8 +33,6 @@ class Totals:
 
     n_classes: int = 0
     """Classes to count one by one; 0 for none."""
-    n_values: int = 1
-    """Numbers per target."""
     loss: float = 0.0
     count: int = 0
     scored: int = 0
@@ -106,8 +104,8 @@ BITS = Metric("bits_per_token", "min", "bits", ".3f", lambda t: _ratio(t.loss, t
 ACCURACY = Metric("accuracy", "max", "", ".3f", lambda t: _ratio(t.correct, t.scored))
 ERROR = Metric("error", "min", "", ".3f", lambda t: 1 - _ratio(t.correct, t.scored))
 F1 = Metric("f1", "max", "", ".3f", Totals.f1)
-MSE = Metric("mse", "min", "unit²", ".4g", lambda t: _ratio(t.squared_error, t.count * t.n_values))
-MAE = Metric("mae", "min", "unit", ".4g", lambda t: _ratio(t.absolute_error, t.count * t.n_values))
+MSE = Metric("mse", "min", "unit²", ".4g", lambda t: _ratio(t.squared_error, t.count))
+MAE = Metric("mae", "min", "unit", ".4g", lambda t: _ratio(t.absolute_error, t.count))
 
 
 def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
@@ -134,4 +132,4 @@ def empty_totals(model: ModelConfig) -> Totals:
     n_classes = 0
     if model.target.kind in ("token_class", "sequence_class"):
         n_classes = getattr(model.head, "n_classes", None) or getattr(model.head, "n_outputs", None) or 0
-    return Totals(n_classes=n_classes, n_values=getattr(model.target, "n_values", None) or 1)
+    return Totals(n_classes=n_classes)
