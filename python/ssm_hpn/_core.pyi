@@ -123,6 +123,7 @@ class Batch:
         features: NDArray[np.float32] | None = None,
         *,
         segments: NDArray[np.uint32] | None = None,
+        mask: NDArray[np.bool_] | None = None,
         token_class: NDArray[np.int32] | None = None,
         sequence_class: NDArray[np.int32] | None = None,
         sequence_values: NDArray[np.float32] | None = None,
@@ -131,7 +132,9 @@ class Batch:
         """tokens [B,T] or features [B,T,F]; segments [S,3] = row, start, end (default: one document per row).
 
         token_class [B,T] (-1: none; the next token is one of these), sequence_class [S] (-1: none),
-        sequence_values [S,K], or cotangent [B,T,D].
+        sequence_values [S,K] (NaN: none), or cotangent [B,T,D].
+        mask [B,T]: false where a position is read, but neither pooled nor compared with a class. A document without a
+        true one must not have a target; a cotangent is not masked but zero.
         """
     @property
     def rows(self) -> int:
@@ -141,7 +144,7 @@ class Batch:
         """T."""
     @property
     def n_tokens(self) -> int:
-        """Positions inside a document, padding not counted."""
+        """Positions inside a document, masked ones too, padding not counted."""
     @property
     def segments(self) -> NDArray[np.uint32]:
         """[S,3]: row, start, end of each document."""
@@ -156,7 +159,7 @@ class Batch:
 class StepReport(TypedDict):
     """Sums over the targets of one forward_backward; `loss` is their mean (0 without targets).
 
-    Of several numbers per target the errors are means over them.
+    Each of several numbers per document is a target of its own.
     """
 
     loss: float

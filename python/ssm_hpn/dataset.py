@@ -20,6 +20,7 @@ _TYPES: Final[dict[str, type[np.generic]]] = {
     "tokens": np.uint32,
     "features": np.float32,
     "segments": np.uint32,
+    "mask": np.bool_,
     "token_class": np.int32,
     "sequence_class": np.int32,
     "sequence_values": np.float32,
@@ -82,9 +83,10 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
     Parameters
     ----------
     batch
-        `tokens` [B,T] or `features` [B,T,F], optional `segments` [S,3], and the target: `token_class` [B,T] (-1 for
-        none), `sequence_class` [S], `sequence_values` [S,K] or `cotangent` [B,T,D]. For next-token models the target is
-        made from the tokens where it is missing.
+        `tokens` [B,T] or `features` [B,T,F], optional `segments` [S,3] and `mask` [B,T], and the target: `token_class`
+        [B,T] (-1 for none), `sequence_class` [S] (-1), `sequence_values` [S,K] (NaN) or `cotangent` [B,T,D]. Where the
+        mask is false, a position is read but neither pooled nor compared with a class. For next-token models the target
+        is made from the tokens where it is missing; a masked token is then not predicted either.
     model
         The resolved model.
     """
@@ -97,18 +99,28 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
             raise ShapeError(problem("batch", "a known array", repr(name), advice))
     arrays: dict[str, Any] = {name: _as(name, value) for name, value in batch.items()}
     if model.target.kind == "next_token" and "token_class" not in arrays and "tokens" in arrays:
-        arrays["token_class"] = next_tokens(arrays["tokens"], arrays.get("segments"))
+        arrays["token_class"] = next_tokens(arrays["tokens"], arrays.get("segments"), arrays.get("mask"))
     return Batch(**arrays)
 
 
-def next_tokens(tokens: NDArray[np.uint32], segments: NDArray[np.uint32] | None = None) -> NDArray[np.int32]:
-    """The token that follows each position of its document, -1 at a document's end and outside of documents."""
+def next_tokens(
+    tokens: NDArray[np.uint32],
+    segments: NDArray[np.uint32] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int32]:
+    """The token that follows each position of its document, -1 at a document's end and outside of documents.
+
+    Under a mask also -1 where either of the two is masked.
+    """
     following = np.full(tokens.shape, -1, np.int32)
     if tokens.ndim == 2 and segments is None:
         following[:, :-1] = tokens[:, 1:]
     elif segments is not None and _inside(segments, tokens.shape):
         for row, start, end in segments.tolist():
             following[row, start : end - 1] = tokens[row, start + 1 : end]
+    if mask is not None and tokens.ndim == 2 and mask.shape == tokens.shape:
+        following[~mask] = -1
+        following[:, :-1][~mask[:, 1:]] = -1
     return following
 
 
@@ -123,6 +135,8 @@ def _as(name: str, value: ArrayLike) -> NDArray[Any]:
     """The array in the type that the core takes, if no number changes its meaning on the way."""
     array, wanted = np.asarray(value), np.dtype(_TYPES[name])
     if array.dtype != wanted:
+        if wanted.kind == "b":
+            raise ShapeError(problem(name, "true and false", array.dtype, f"convert it: {name} != 0"))
         if wanted.kind in "iu":
             if array.dtype.kind not in "iu":
                 raise ShapeError(problem(name, "whole numbers", array.dtype, f"convert it to {wanted}"))

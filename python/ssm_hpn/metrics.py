@@ -8,7 +8,7 @@ docs/mathematics.md, section 5:
     accuracy        correct / scored
     error           1 - accuracy
     f1              mean over classes of 2·TP / (2·TP + FP + FN), classes that neither occur nor are predicted left out
-    mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       of K numbers per target the core sums their mean
+    mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       each number is a target; missing ones (NaN) are none
 """
 
 from collections.abc import Callable

@@ -137,8 +137,8 @@ def test_macro_f1_and_confusion_of_a_hand_made_case():
 
 def test_errors_of_numbers_are_means_over_all_numbers():
     model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
-    found, _ = values(model, report(3.0, 3, squared=12.0, absolute=6.0))
-    assert found == {"loss": 1.0, "mse": 4.0, "mae": 2.0}
+    found, _ = values(model, report(6.0, 6, squared=12.0, absolute=6.0))
+    assert found == {"loss": 1.0, "mse": 2.0, "mae": 1.0}
     shape = DataShape(n_features=2, n_values=3)
     trainer = Trainer(resolve(parse({"model": {"d_model": 8, "n_layers": 1}}), shape))
     rng = np.random.default_rng(0)

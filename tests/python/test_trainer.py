@@ -64,6 +64,9 @@ def test_next_tokens_stay_inside_their_document():
     assert next_tokens(x).tolist() == [[2, 3, 4, 5, -1], [7, 8, 0, 0, -1]]
     segments = np.array([[0, 0, 2], [0, 2, 5], [1, 0, 3]], np.uint32)
     assert next_tokens(x, segments).tolist() == [[2, -1, 4, 5, -1], [7, 8, -1, -1, -1]]
+    mask = np.array([[1, 1, 1, 0, 1], [0, 1, 1, 0, 0]], bool)
+    assert next_tokens(x, mask=mask).tolist() == [[2, 3, -1, -1, -1], [-1, 8, -1, -1, -1]]
+    assert next_tokens(x, segments, mask).tolist() == [[2, -1, -1, -1, -1], [-1, 8, -1, -1, -1]]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,9 @@ def test_next_tokens_stay_inside_their_document():
         ({"tokens": tokens(), "token_class": np.full((3, 10), 11)}, ["11"]),
         ({"tokens": tokens(), "segments": np.array([[0, 0, 99]])}, ["99"]),
         ({"tokens": tokens(), "sequence_class": np.zeros(3, int)}, []),
+        ({"tokens": tokens(), "mask": np.ones((3, 9), bool)}, ["mask: expected [3, 10]", "found [3, 9]"]),
+        ({"tokens": tokens(), "mask": np.ones((10, 3), bool)}, ["mask: expected [3, 10]", "found [10, 3]"]),
+        ({"tokens": tokens(), "mask": np.ones((3, 10))}, ["mask: expected true and false", "float64", "mask != 0"]),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_and_nothing_changes(trainer, batch, words):
@@ -288,3 +294,94 @@ def test_models_that_contradict_themselves_are_refused(model, words):
         Trainer(settings(model={"input": {"kind": "tokens", "vocab_size": 11}, "d_model": 16} | model)).session.digest()
     for word in words:
         assert word in str(caught.value)
+
+
+def pooled_settings(kind, pooling, numbers=2, **changes):
+    """A model of series of 3 features with a target per series."""
+    target = {"kind": kind, "pooling": pooling}
+    head = {"kind": "linear", "n_outputs": 4}
+    if kind == "sequence_values":
+        target["n_values"] = numbers
+        head = {"kind": "linear", "n_outputs": numbers, "loss": "squared", "bias": True}
+    model = {"input": {"kind": "features", "n_features": 3}, "d_model": 16, "n_layers": 2}
+    return settings(model=model | {"target": target, "head": head}, **changes)
+
+
+def series(rows=3, length=10):
+    """Random series [rows, length, 3]."""
+    return np.random.default_rng(7).normal(size=(rows, length, 3)).astype(np.float32)
+
+
+ENDS = np.array([10, 1, 6])
+PREFIX = np.arange(10) < ENDS[:, None]
+SHORTER = np.stack([np.arange(3), np.zeros(3, int), ENDS], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("config", "batch"),
+    [
+        (token_settings(), {"tokens": tokens()}),
+        *(
+            (pooled_settings(kind, pooling), {"features": series(), kind: target})
+            for pooling in ("last", "mean", "max")
+            for kind, target in (
+                ("sequence_class", np.array([3, 0, 1])),
+                ("sequence_values", np.array([[0.5, np.nan], [1, -1], [2, 0]])),
+            )
+        ),
+    ],
+)
+def test_a_mask_that_cuts_off_the_ends_gives_the_bits_of_shorter_documents(config, batch):
+    masked, shorter = Trainer(config), Trainer(config)
+    for _ in range(3):
+        found = masked.step(batch | {"mask": PREFIX}, accuracy=True)
+        expected = shorter.step(batch | {"segments": SHORTER}, accuracy=True)
+        assert (found.loss, found.count, found.accuracy) == (expected.loss, expected.count, expected.accuracy)
+        assert found.count > 0
+    assert masked.session.digest() == shorter.session.digest()
+    found, expected = masked.evaluate([batch | {"mask": PREFIX}]), shorter.evaluate([batch | {"segments": SHORTER}])
+    assert found.values == expected.values
+    if "features" in batch:
+        found = masked.predict({"features": batch["features"], "mask": PREFIX})
+        np.testing.assert_array_equal(found, shorter.predict({"features": batch["features"], "segments": SHORTER}))
+
+
+def test_masked_positions_are_read_but_not_pooled():
+    mask = np.ones((3, 10), bool)
+    mask[:, 4:6] = mask[0, 9] = False
+    x = series()
+    for pooling in ("last", "mean", "max"):
+        trainer = Trainer(pooled_settings("sequence_class", pooling))
+        scores = trainer.predict({"features": x, "mask": mask})
+        hidden = trainer.hidden({"features": x, "mask": mask})
+        np.testing.assert_array_equal(hidden, trainer.hidden({"features": x}))
+        ways = {"last": lambda h: h[-1], "mean": lambda h: h.mean(0), "max": lambda h: h.max(0)}
+        feature = np.stack([ways[pooling](row[kept]) for row, kept in zip(hidden, mask, strict=True)])
+        np.testing.assert_allclose(scores, feature @ trainer.parameter("lm_head.weight").T, rtol=1e-5, atol=1e-6)
+
+
+def test_a_target_for_a_document_without_a_position_is_refused():
+    trainer = Trainer(pooled_settings("sequence_class", "mean"))
+    mask = np.ones((3, 10), bool)
+    mask[1] = False
+    batch = {"features": series(), "mask": mask}
+    with pytest.raises(ShapeError, match=r"mask of segment 1 \(row 1, tokens 0 to 10\)"):
+        trainer.forward_backward(batch | {"sequence_class": np.array([0, 1, 2])})
+    assert trainer.forward_backward(batch | {"sequence_class": np.array([0, -1, 2])})["count"] == 2
+
+
+def test_a_number_that_is_missing_counts_for_nothing():
+    trainer = Trainer(pooled_settings("sequence_values", "mean"))
+    numbers = np.array([[1, np.nan], [np.nan, np.nan], [-1, 2]])
+    batch = {"features": series(), "sequence_values": numbers}
+    errors = (trainer.predict({"features": series()}) - numbers)[~np.isnan(numbers)]
+    found = trainer.evaluate([batch])
+    assert found.totals.count == 3
+    assert found.values["mse"] == pytest.approx(np.mean(errors**2), rel=1e-5)
+    assert found.values["mae"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
+    assert found.values["loss"] == pytest.approx(found.values["mse"], rel=1e-12)
+    assert trainer.step(batch).count == 3
+    idle = trainer.step(batch | {"sequence_values": np.full((3, 2), np.nan)})
+    assert (idle.applied, idle.count, idle.loss) == (False, 0, 0)
+    with pytest.raises(ShapeError, match="sequence value 5: expected a finite number, or NaN for none, found inf"):
+        trainer.step(batch | {"sequence_values": np.where(numbers == 2, np.inf, numbers)})

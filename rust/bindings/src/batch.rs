@@ -17,12 +17,14 @@ pub(crate) struct PyBatch(pub(crate) Batch);
 #[pymethods]
 impl PyBatch {
     #[new]
-    #[pyo3(signature = (tokens=None, features=None, *, segments=None, token_class=None, sequence_class=None,
-                        sequence_values=None, cotangent=None))]
+    #[pyo3(signature = (tokens=None, features=None, *, segments=None, mask=None, token_class=None,
+                        sequence_class=None, sequence_values=None, cotangent=None))]
+    #[expect(clippy::too_many_arguments, reason = "the arrays of a batch, by name")]
     fn new(
         tokens: Option<PyReadonlyArray2<'_, u32>>,
         features: Option<PyReadonlyArray3<'_, f32>>,
         segments: Option<PyReadonlyArray2<'_, u32>>,
+        mask: Option<PyReadonlyArray2<'_, bool>>,
         token_class: Option<PyReadonlyArray2<'_, i32>>,
         sequence_class: Option<PyReadonlyArray1<'_, i32>>,
         sequence_values: Option<PyReadonlyArray2<'_, f32>>,
@@ -47,16 +49,13 @@ impl PyBatch {
             return Err(one_of("targets", "at most one kind of target", targets.len()));
         }
         let target = targets.pop().unwrap_or(Target::None);
-        let batch = match segments {
-            None => Batch::whole(rows, length, input, target),
+        let mut batch = Batch::whole(rows, length, input, target);
+        match segments {
+            None => {}
             Some(x) if x.shape()[1] == 3 => {
                 let triples = x.as_array();
-                let segments = triples
-                    .rows()
-                    .into_iter()
-                    .map(|s| Segment { row: s[0], start: s[1], end: s[2] })
-                    .collect();
-                Batch { rows, length, input, segments, target }
+                let segment = |s: ndarray::ArrayView1<'_, u32>| Segment { row: s[0], start: s[1], end: s[2] };
+                batch.segments = triples.rows().into_iter().map(segment).collect();
             }
             Some(x) => {
                 return Err(to_py(CoreError::shape(
@@ -65,7 +64,14 @@ impl PyBatch {
                     format!("{:?}", x.shape()),
                 )));
             }
-        };
+        }
+        if let Some(x) = mask {
+            if x.shape() != [rows, length] {
+                let expected = format!("[{rows}, {length}]: one per position");
+                return Err(to_py(CoreError::shape("mask", expected, format!("{:?}", x.shape()))));
+            }
+            batch.mask = Some(x.as_array().iter().map(|&m| u8::from(m)).collect());
+        }
         Ok(Self(batch))
     }
 
@@ -81,7 +87,7 @@ impl PyBatch {
         self.0.length
     }
 
-    /// Positions inside a document, padding not counted.
+    /// Positions inside a document, masked ones too, padding not counted.
     #[getter]
     fn n_tokens(&self) -> usize {
         self.0.segments.iter().map(|s| (s.end - s.start) as usize).sum()

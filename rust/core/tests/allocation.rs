@@ -12,7 +12,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
-use common::{batch, config, documents, language_model};
+use common::{batch, config, documents, language_model, masked};
 use serde_json::json;
 use ssm_hpn::Threads;
 use ssm_hpn::data::Batch;
@@ -143,6 +143,7 @@ fn a_step_after_the_first_allocates_nothing_and_takes_the_memory_predicted() {
     // Shorter batches and packed ones use the memory of the longest.
     let mixed = [40, 7, 33].map(|length| batch(&model, 3, length, Some(documents(3, length)), 2));
     check(&threads, &model, &mixed);
+    check(&threads, &model, &mixed.map(masked));
     let recompute = ModelConfig { activation_memory: ActivationMemory::Recompute, ..model };
     check(&threads, &recompute, &[batch(&recompute, 3, 40, None, 3)]);
     let pooled = config(
@@ -150,7 +151,8 @@ fn a_step_after_the_first_allocates_nothing_and_takes_the_memory_predicted() {
         json!({"kind": "sequence_class", "pooling": "max"}),
         json!({"kind": "prototype", "n_classes": common::CLASSES}),
     );
-    check(&threads, &pooled, &[batch(&pooled, 3, 40, Some(documents(3, 40)), 4)]);
+    let packed = batch(&pooled, 3, 40, Some(documents(3, 40)), 4);
+    check(&threads, &pooled, &[packed.clone(), masked(packed)]);
     let outside = config("hidden", json!({"kind": "cotangent"}), json!({"kind": "none"}));
     check(&threads, &outside, &[batch(&outside, 3, 40, None, 5)]);
 

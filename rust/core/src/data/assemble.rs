@@ -46,6 +46,7 @@ pub(super) fn assemble(parts: &[Part], config: &LoaderConfig) -> Batch {
             None => Input::Tokens(vec![0; positions]),
         },
         segments: Vec::new(),
+        mask: None,
         target: match config.target {
             TargetKind::None => Target::None,
             TargetKind::NextToken | TargetKind::TokenClass => Target::TokenClass(vec![-1; positions]),

@@ -35,7 +35,7 @@ pub enum Target {
     TokenClass(Vec<i32>),
     /// Class per document `[segments]`, -1 for none.
     SequenceClass(Vec<i32>),
-    /// Numbers per document `[segments, K]`.
+    /// Numbers per document `[segments, K]`, NaN for one that was not measured.
     SequenceValues(Vec<f32>),
     /// Gradient of the loss with respect to the hidden states `[rows, length, D]`, for a model without a head.
     Cotangent(Vec<f32>),
@@ -52,18 +52,22 @@ pub struct Batch {
     pub input: Input,
     /// Documents, in order of row and start; they do not overlap, and those of a row leave no gap between them.
     pub segments: Vec<Segment>,
+    /// 1 or 0 per position `[rows · length]`; without a mask all are 1. The model reads a position of 0 like any other,
+    /// but it takes no part in pooling, and its class per token counts as -1. A document without a single 1 has no
+    /// target, and zeros as its feature.
+    pub mask: Option<Vec<u8>>,
     /// What the head is compared with.
     pub target: Target,
 }
 
 impl Batch {
-    /// One document per row, all of full length.
+    /// One document per row, all of full length, no mask.
     pub fn whole(rows: usize, length: usize, input: Input, target: Target) -> Self {
         let segments = (0..rows as u32).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
-        Self { rows, length, input, segments, target }
+        Self { rows, length, input, segments, mask: None, target }
     }
     /// Refuses everything that does not fit the model: counts, ids, classes, numbers that are not finite, documents out
-    /// of order. Reads each value once.
+    /// of order, targets of documents that are masked altogether. Reads each value once.
     pub fn check(&self, limits: &Limits) -> Result<()> {
         let positions = self.rows.checked_mul(self.length).filter(|&n| n > 0 && n <= MAX_POSITIONS);
         let Some(positions) = positions else {
@@ -75,7 +79,8 @@ impl Batch {
         };
         self.check_input(positions, limits.input)?;
         self.check_segments()?;
-        self.check_target(positions, limits)
+        self.check_target(positions, limits)?;
+        self.mask.as_ref().map_or(Ok(()), |mask| self.check_mask(positions, mask))
     }
 
     fn check_input(&self, positions: usize, limit: InputLimit) -> Result<()> {
@@ -150,19 +155,61 @@ impl Batch {
         };
         let numbers = |name: &str, x: &[f32], count: usize, width: Option<usize>| {
             let width = width.ok_or_else(|| unwanted(name))?;
-            same_count(name, count.saturating_mul(width), x.len())?;
-            match x.iter().position(|v| !v.is_finite()) {
-                None => Ok(()),
-                Some(i) => Err(Error::shape(format!("{name} {i}"), "a finite number", x[i])),
-            }
+            same_count(name, count.saturating_mul(width), x.len())
         };
+        let refuse =
+            |name: &str, x: &[f32], bad: fn(&f32) -> bool, expected: &str| match x.iter().position(bad) {
+                None => Ok(()),
+                Some(i) => Err(Error::shape(format!("{name} {i}"), expected, x[i])),
+            };
         match &self.target {
             Target::None => Ok(()),
             Target::TokenClass(c) => classes("token class", c, positions),
             Target::SequenceClass(c) => classes("sequence class", c, self.segments.len()),
-            Target::SequenceValues(x) => numbers("sequence value", x, self.segments.len(), limits.n_values),
-            Target::Cotangent(x) => numbers("cotangent", x, positions, limits.d_model),
+            Target::SequenceValues(x) => {
+                numbers("sequence value", x, self.segments.len(), limits.n_values)?;
+                refuse("sequence value", x, |v| v.is_infinite(), "a finite number, or NaN for none")
+            }
+            Target::Cotangent(x) => {
+                numbers("cotangent", x, positions, limits.d_model)?;
+                refuse("cotangent", x, |v| !v.is_finite(), "a finite number")
+            }
         }
+    }
+
+    /// Zeros and ones, for targets that a mask means something to. The targets were checked before.
+    fn check_mask(&self, positions: usize, mask: &[u8]) -> Result<()> {
+        if matches!(self.target, Target::Cotangent(_)) {
+            return Err(Error::shape(
+                "mask",
+                "none beside a cotangent, which is 0 where it should be",
+                "one",
+            ));
+        }
+        same_count("mask", positions, mask.len())?;
+        if let Some(i) = mask.iter().position(|&m| m > 1) {
+            return Err(Error::shape(self.place("mask", i), "0 or 1", mask[i]));
+        }
+        let has_target = |document: usize| match &self.target {
+            Target::SequenceClass(classes) => classes[document] >= 0,
+            Target::SequenceValues(x) => {
+                let width = x.len() / self.segments.len();
+                x[document * width..(document + 1) * width].iter().any(|v| !v.is_nan())
+            }
+            Target::None | Target::TokenClass(_) | Target::Cotangent(_) => false,
+        };
+        for (i, s) in self.segments.iter().enumerate() {
+            let row = s.row as usize * self.length;
+            let part = &mask[row + s.start as usize..row + s.end as usize];
+            if part.iter().all(|&m| m == 0) && has_target(i) {
+                return Err(Error::shape(
+                    format!("mask of segment {i} (row {}, tokens {} to {})", s.row, s.start, s.end),
+                    "a position that is not masked, or no target (-1 or NaN)",
+                    "a target, and every position masked",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn place(&self, name: &str, position: usize) -> String {
@@ -261,13 +308,37 @@ mod tests {
     fn features_must_be_finite() {
         let limits = Limits { input: InputLimit::Features { n_features: 2 }, n_values: Some(1), ..limits() };
         let mut batch =
-            Batch::whole(1, 2, Input::Features(vec![0.0; 4]), Target::SequenceValues(vec![f32::NAN; 1]));
-        assert!(batch.check(&limits).unwrap_err().to_string().contains("sequence value 0"));
+            Batch::whole(1, 2, Input::Features(vec![0.0; 4]), Target::SequenceValues(vec![f32::INFINITY; 1]));
+        let text = batch.check(&limits).unwrap_err().to_string();
+        assert_eq!(text, "sequence value 0: expected a finite number, or NaN for none, found inf");
+        batch.target = Target::SequenceValues(vec![f32::NAN; 1]);
+        batch.check(&limits).unwrap();
         batch.target = Target::None;
         batch.check(&limits).unwrap();
         batch.input = Input::Features(vec![0.0, 1.0, 2.0, f32::INFINITY]);
         let text = batch.check(&limits).unwrap_err().to_string();
         assert_eq!(text, "features: row 0, token 1, feature 1: expected a finite number, found inf");
+    }
+
+    #[test]
+    fn a_mask_fits_its_batch_and_leaves_a_position_to_every_document_with_a_target() {
+        assert_eq!(complaint(|b| b.mask = Some(vec![1; 5])), "mask count: expected 6, found 5");
+        let complained = complaint(|b| b.mask = Some(vec![1, 1, 1, 0, 7, 0]));
+        assert_eq!(complained, "mask: row 1, token 1: expected 0 or 1, found 7");
+        let mut masked = Batch { mask: Some(vec![1, 1, 1, 0, 0, 0]), ..batch() };
+        masked.check(&limits()).unwrap();
+        masked.target = Target::SequenceClass(vec![3, -1]);
+        masked.check(&limits()).unwrap();
+        masked.target = Target::SequenceClass(vec![3, 0]);
+        let text = masked.check(&limits()).unwrap_err().to_string();
+        assert!(text.starts_with("mask of segment 1 (row 1, tokens 0 to 3): expected a position"), "{text}");
+        let limits = Limits { n_values: Some(2), d_model: Some(1), ..limits() };
+        masked.target = Target::SequenceValues(vec![0.0, 0.0, f32::NAN, f32::NAN]);
+        masked.check(&limits).unwrap();
+        masked.target = Target::SequenceValues(vec![0.0, 0.0, f32::NAN, 0.0]);
+        assert!(masked.check(&limits).unwrap_err().to_string().contains("mask of segment 1"));
+        masked.target = Target::Cotangent(vec![0.0; 6]);
+        assert!(masked.check(&limits).unwrap_err().to_string().contains("none beside a cotangent"));
     }
 
     #[test]

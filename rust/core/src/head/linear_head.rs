@@ -3,9 +3,11 @@
 //! ```text
 //! o = x·Wᵀ + b            `lm_head.weight` [C, D] (or the embedding, tied), `lm_head.bias` [C]
 //! softmax   L = ln Σ_k e^(o_k) - o_y           g_o = softmax(o) - onehot
-//! squared   L = Σ_k (o_k - y_k)²/K             g_o = 2(o - y)/K
+//! squared   L_k = (o_k - y_k)² for each y_k    g_o = 2(o - y)
 //! g_x = g_o·W,  g_W = g_oᵀ·x,  g_b = Σ g_o
 //! ```
+//!
+//! Each number is a target of its own; one that is NaN is none, with loss and gradient 0.
 //!
 //! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
 
@@ -129,7 +131,7 @@ impl<T: Scalar> Head<T> for LinearHead {
                     cross_entropy(o, &classes[range.clone()], c, sample, gradient, &mut report);
                 }
                 (LinearLoss::Squared, Targets::Values(values)) => {
-                    squared(o, &values[range.start * c..range.end * c], c, &mut report);
+                    squared(o, &values[range.start * c..range.end * c], &mut report);
                 }
                 (loss, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
             }
@@ -167,16 +169,18 @@ fn cross_entropy<T: Scalar>(
     report.count += sums.count;
 }
 
-/// o becomes 2(o - y)/K.
-fn squared<T: Scalar>(o: &mut [T], values: &[T], width: usize, report: &mut HeadReport) {
-    let share = 1.0 / width as f64;
-    let slope = T::from_f64(2.0 * share);
+/// o becomes 2(o - y), and 0 where there is no y.
+fn squared<T: Scalar>(o: &mut [T], values: &[T], report: &mut HeadReport) {
     for (o, &y) in o.iter_mut().zip(values) {
+        if y.is_nan() {
+            *o = T::ZERO;
+            continue;
+        }
         let error = *o - y;
-        report.squared_error += share * error.to_f64() * error.to_f64();
-        report.absolute_error += share * error.to_f64().abs();
-        *o = slope * error;
+        report.squared_error += error.to_f64() * error.to_f64();
+        report.absolute_error += error.to_f64().abs();
+        report.count += 1;
+        *o = error + error;
     }
     report.loss = report.squared_error;
-    report.count += (values.len() / width) as u64;
 }

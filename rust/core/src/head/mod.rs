@@ -32,13 +32,13 @@ use crate::params::{Grads, ParamSpec, Params};
 pub enum Targets<'a, T> {
     /// `[n]` class of each feature, -1 for none.
     Classes(&'a [i32]),
-    /// `[n, K]` numbers.
+    /// `[n, K]` numbers, each a target of its own; NaN for none.
     Values(&'a [T]),
     /// One class and one number for each feature.
     Joint {
-        /// `[n]` class, -1 for none: then the number counts for nothing either.
+        /// `[n]` class, -1 for none: then the number has no loss either.
         classes: &'a [i32],
-        /// `[n]` numbers.
+        /// `[n]` numbers, NaN for none: then the class has no loss either.
         values: &'a [T],
     },
     /// `[n, D]`: the loss is the sum of features · cotangent.
@@ -89,9 +89,9 @@ pub struct HeadReport {
     pub scored: u64,
     /// Counted predictions that were right.
     pub correct: u64,
-    /// Sum of squared errors of predicted numbers, in their units; of several numbers per target, their mean.
+    /// Sum of squared errors of predicted numbers, in their units.
     pub squared_error: f64,
-    /// Sum of absolute errors of predicted numbers, as above.
+    /// Sum of absolute errors of predicted numbers, in their units.
     pub absolute_error: f64,
 }
 

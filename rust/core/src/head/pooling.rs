@@ -1,18 +1,21 @@
 //! From the hidden states of a document to one feature: the last one, their mean, or the largest of each channel.
 //!
-//! x `[rows, length, D]` → out `[segments, D]`; positions outside the segments are not looked at, and their gradient is 0.
+//! x `[rows, length, D]` → out `[segments, D]`; positions outside the segments and masked ones are not looked at, and their
+//! gradient is 0. Sums over t run over the n positions of a document that are not masked; without any, the feature is 0.
 //! Each segment is summed in its own order, so a document gives the same bits alone and in any batch.
 //!
-//! | | forward | backward |
-//! |---|---|---|
-//! | last | x_last | dx_last = dy |
-//! | mean | Σ x_t / n | dx_t = dy / n |
-//! | max | max_t x_t, per channel | dx at the first largest position = dy |
+//! | | forward | backward | kept for the backward |
+//! |---|---|---|---|
+//! | last | x_last | dx_last = dy | last |
+//! | mean | Σ x_t / n | dx_t = dy / n | n |
+//! | max | max_t x_t, per channel | dx at the first largest position = dy | that position, per channel |
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Segment;
+use crate::data::{Batch, Segment};
 use crate::numeric::Scalar;
 
 /// Channels of a task of the forward pass.
@@ -20,6 +23,9 @@ const CHANNELS: usize = 64;
 
 /// Positions of a task of the backward pass.
 const POSITIONS: usize = 256;
+
+/// Stands for the position of a document that has none: a batch has fewer positions.
+const NOWHERE: u32 = u32::MAX;
 
 /// How the positions of a document become one feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,107 +40,127 @@ pub enum Pooling {
     Max,
 }
 
-impl Pooling {
-    /// Elements of `chosen` for this many segments: max remembers positions.
-    pub fn chosen(self, segments: usize, width: usize) -> usize {
-        if self == Self::Max { segments * width } else { 0 }
+/// The documents of a batch, and which of their positions take part.
+#[derive(Clone, Copy, Debug)]
+pub struct Documents<'a> {
+    /// Positions of a row.
+    pub length: usize,
+    /// Channels (D).
+    pub width: usize,
+    /// The documents, in order.
+    pub segments: &'a [Segment],
+    /// `[rows · length]`, 0 for a position that takes no part; without a mask every one does.
+    pub mask: Option<&'a [u8]>,
+}
+
+impl<'a> Documents<'a> {
+    /// Those of a batch, for hidden states of `width` channels.
+    pub fn of(batch: &'a Batch, width: usize) -> Self {
+        Self { length: batch.length, width, segments: &batch.segments, mask: batch.mask.as_deref() }
     }
 
-    /// out `[segments, width]` from x `[rows, length, width]`. An empty segment gives zeros.
-    pub fn forward<T: Scalar>(
-        self,
-        x: &[T],
-        length: usize,
-        width: usize,
-        segments: &[Segment],
-        chosen: &mut [u32],
-        out: &mut [T],
-    ) {
+    /// Positions of a document among all of the batch.
+    fn range(&self, segment: &Segment) -> Range<usize> {
+        let row = segment.row as usize * self.length;
+        row + segment.start as usize..row + segment.end as usize
+    }
+
+    /// Those of some positions that take part.
+    fn unmasked(&self, positions: Range<usize>) -> impl DoubleEndedIterator<Item = usize> + Clone + use<'a> {
+        let mask = self.mask;
+        positions.filter(move |&position| mask.is_none_or(|mask| mask[position] != 0))
+    }
+}
+
+impl Pooling {
+    /// Elements of `kept` for this many segments.
+    pub fn kept(self, segments: usize, width: usize) -> usize {
+        if self == Self::Max { segments * width } else { segments }
+    }
+
+    /// out `[segments, width]` from x `[rows, length, width]`, and in `kept` what the backward pass needs.
+    pub fn forward<T: Scalar>(self, x: &[T], documents: Documents, kept: &mut [u32], out: &mut [T]) {
+        let Documents { width, segments, .. } = documents;
         assert_eq!(out.len(), segments.len() * width, "a feature per segment");
-        assert_eq!(chosen.len(), self.chosen(segments.len(), width), "a position per maximum");
-        let rows_of = |s: &Segment| {
-            let first = s.row as usize * length;
-            &x[(first + s.start as usize) * width..(first + s.end as usize) * width]
-        };
+        assert_eq!(kept.len(), self.kept(segments.len(), width), "a note per segment or per maximum");
+        let positions = |segment| documents.unmasked(documents.range(segment));
         match self {
             Self::Last => {
-                for (out, segment) in out.chunks_exact_mut(width).zip(segments) {
-                    match rows_of(segment).rchunks_exact(width).next() {
-                        Some(last) => out.copy_from_slice(last),
-                        None => out.fill(T::ZERO),
+                for ((out, last), segment) in out.chunks_exact_mut(width).zip(kept).zip(segments) {
+                    if let Some(position) = positions(segment).next_back() {
+                        out.copy_from_slice(&x[position * width..][..width]);
+                        *last = position as u32;
+                    } else {
+                        out.fill(T::ZERO);
+                        *last = NOWHERE;
                     }
                 }
             }
-            Self::Mean => out.par_chunks_exact_mut(width).zip(segments).for_each(|(out, segment)| {
-                let x = rows_of(segment);
-                out.par_chunks_mut(CHANNELS).with_max_len(1).enumerate().for_each(|(i, out)| {
-                    mean(x, width, i * CHANNELS, out);
-                });
-            }),
-            Self::Max => out
-                .par_chunks_exact_mut(width)
-                .zip(chosen.par_chunks_exact_mut(width))
-                .zip(segments)
-                .for_each(|((out, chosen), segment)| {
-                    let x = rows_of(segment);
-                    let blocks = out.par_chunks_mut(CHANNELS).zip(chosen.par_chunks_mut(CHANNELS));
-                    blocks.with_max_len(1).enumerate().for_each(|(i, (out, chosen))| {
-                        max(x, width, i * CHANNELS, segment.start, out, chosen);
-                    });
-                }),
+            Self::Mean => {
+                out.par_chunks_exact_mut(width).zip(kept).zip(segments).for_each(
+                    |((out, count), segment)| {
+                        let n = positions(segment).count();
+                        *count = n as u32;
+                        out.par_chunks_mut(CHANNELS).with_max_len(1).enumerate().for_each(|(i, out)| {
+                            let rows =
+                                positions(segment).map(|position| &x[position * width + i * CHANNELS..]);
+                            mean(rows, n, out);
+                        });
+                    },
+                );
+            }
+            Self::Max => {
+                out.par_chunks_exact_mut(width).zip(kept.par_chunks_exact_mut(width)).zip(segments).for_each(
+                    |((out, kept), segment)| {
+                        let blocks = out.par_chunks_mut(CHANNELS).zip(kept.par_chunks_mut(CHANNELS));
+                        blocks.with_max_len(1).enumerate().for_each(|(i, (out, chosen))| {
+                            let row = |position| (position as u32, &x[position * width + i * CHANNELS..]);
+                            max(positions(segment).map(row), out, chosen);
+                        });
+                    },
+                );
+            }
         }
     }
 
-    /// dx `[rows, length, width]`, overwritten, from dy `[segments, width]` and what the forward pass left in `chosen`.
-    pub fn backward<T: Scalar>(
-        self,
-        dy: &[T],
-        length: usize,
-        width: usize,
-        segments: &[Segment],
-        chosen: &[u32],
-        dx: &mut [T],
-    ) {
+    /// dx `[rows, length, width]`, overwritten, from dy `[segments, width]` and what the forward pass left in `kept`.
+    pub fn backward<T: Scalar>(self, dy: &[T], documents: Documents, kept: &[u32], dx: &mut [T]) {
+        let Documents { width, segments, .. } = documents;
         assert_eq!(dy.len(), segments.len() * width, "a gradient per segment");
-        assert_eq!(chosen.len(), self.chosen(segments.len(), width), "a position per maximum");
-        let ends = |s: &Segment| {
-            let first = s.row as usize * length;
-            (first + s.start as usize, first + s.end as usize)
-        };
+        assert_eq!(kept.len(), self.kept(segments.len(), width), "a note per segment or per maximum");
         dx.par_chunks_mut(POSITIONS * width).with_max_len(1).enumerate().for_each(|(i, dx)| {
             dx.fill(T::ZERO);
-            let (from, to) = (i * POSITIONS, i * POSITIONS + dx.len() / width);
-            let first = segments.partition_point(|s| ends(s).1 <= from);
+            let block = i * POSITIONS..i * POSITIONS + dx.len() / width;
+            let inside = |position: usize| (position - block.start) * width;
+            let holds = |position: u32| position != NOWHERE && block.contains(&(position as usize));
+            let first = segments.partition_point(|s| documents.range(s).end <= block.start);
             for (index, segment) in segments.iter().enumerate().skip(first) {
-                let (start, end) = ends(segment);
-                if start >= to {
+                let range = documents.range(segment);
+                if range.start >= block.end {
                     break;
                 }
-                if start == end {
-                    continue;
-                }
                 let dy = &dy[index * width..(index + 1) * width];
-                let inside = |position: usize| (position - from) * width;
                 match self {
                     Self::Last => {
-                        if end <= to {
-                            dx[inside(end - 1)..][..width].copy_from_slice(dy);
+                        let last = kept[index];
+                        if holds(last) {
+                            dx[inside(last as usize)..][..width].copy_from_slice(dy);
                         }
                     }
                     Self::Mean => {
-                        let share = T::ONE / T::from_f64((end - start) as f64);
-                        let part = &mut dx[inside(start.max(from))..inside(end.min(to))];
-                        for (dx, dy) in part.iter_mut().zip(dy.iter().cycle()) {
-                            *dx = *dy * share;
+                        let share = T::ONE / T::from_f64(f64::from(kept[index].max(1)));
+                        let part = range.start.max(block.start)..range.end.min(block.end);
+                        for position in documents.unmasked(part) {
+                            for (dx, dy) in dx[inside(position)..][..width].iter_mut().zip(dy) {
+                                *dx = *dy * share;
+                            }
                         }
                     }
                     Self::Max => {
-                        let row = segment.row as usize * length;
-                        let chosen = &chosen[index * width..(index + 1) * width];
+                        let chosen = &kept[index * width..(index + 1) * width];
                         for (channel, (&position, &dy)) in chosen.iter().zip(dy).enumerate() {
-                            let position = row + position as usize;
-                            if (from..to).contains(&position) {
-                                dx[inside(position) + channel] = dy;
+                            if holds(position) {
+                                dx[inside(position as usize) + channel] = dy;
                             }
                         }
                     }
@@ -144,32 +170,32 @@ impl Pooling {
     }
 }
 
-/// Mean over the rows of x of the channels from `first` on.
-fn mean<T: Scalar>(x: &[T], width: usize, first: usize, out: &mut [T]) {
+/// Mean over n rows; they begin with the channels of `out`.
+fn mean<'a, T: Scalar>(rows: impl Iterator<Item = &'a [T]>, n: usize, out: &mut [T]) {
     let mut sums = [0.0_f64; CHANNELS];
-    for row in x.chunks_exact(width) {
-        for (sum, x) in sums.iter_mut().zip(&row[first..first + out.len()]) {
+    for row in rows {
+        for (sum, x) in sums.iter_mut().zip(&row[..out.len()]) {
             *sum += x.to_f64();
         }
     }
-    let count = (x.len() / width).max(1) as f64;
+    let count = n.max(1) as f64;
     for (out, sum) in out.iter_mut().zip(sums) {
         *out = T::from_f64(sum / count);
     }
 }
 
-/// Largest value over the rows of x of the channels from `first` on, and the first position that has it, counted from
-/// `start`. A number that is not finite wins and stays, so that the loss shows it.
-fn max<T: Scalar>(x: &[T], width: usize, first: usize, start: u32, out: &mut [T], chosen: &mut [u32]) {
-    let Some(top) = x.chunks_exact(width).next() else {
+/// Largest value over the rows, and the first position that has it; they begin with the channels of `out`. A number that is
+/// not finite wins and stays, so that the loss shows it.
+fn max<'a, T: Scalar>(mut rows: impl Iterator<Item = (u32, &'a [T])>, out: &mut [T], chosen: &mut [u32]) {
+    let Some((first, top)) = rows.next() else {
         out.fill(T::ZERO);
-        chosen.fill(start);
+        chosen.fill(NOWHERE);
         return;
     };
-    out.copy_from_slice(&top[first..first + out.len()]);
-    chosen.fill(start);
-    for (row, position) in x.chunks_exact(width).zip(start..).skip(1) {
-        for ((out, chosen), &x) in out.iter_mut().zip(&mut *chosen).zip(&row[first..]) {
+    out.copy_from_slice(&top[..out.len()]);
+    chosen.fill(first);
+    for (position, row) in rows {
+        for ((out, chosen), &x) in out.iter_mut().zip(&mut *chosen).zip(row) {
             if out.is_finite() && (x > *out || !x.is_finite()) {
                 (*out, *chosen) = (x, position);
             }
@@ -180,9 +206,11 @@ fn max<T: Scalar>(x: &[T], width: usize, first: usize, start: u32, out: &mut [T]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::testing::same_bits_for_any_threads;
 
     const LENGTH: usize = 600;
     const WIDTH: usize = 70;
+    const ALL: [Pooling; 3] = [Pooling::Last, Pooling::Mean, Pooling::Max];
 
     /// Two rows with documents of many lengths, one of them over several blocks, and padding at both ends of rows.
     fn segments() -> Vec<Segment> {
@@ -191,31 +219,44 @@ mod tests {
             .to_vec()
     }
 
+    /// Some positions out, among them the whole of the third document and the ends of the second.
+    fn mask() -> Vec<u8> {
+        let masked =
+            |t: usize| t % 3 == 1 || (510..541).contains(&t) || (LENGTH + 100..LENGTH + 256).contains(&t);
+        (0..2 * LENGTH).map(|t| u8::from(!masked(t))).collect()
+    }
+
     fn numbers(n: usize, seed: u64) -> Vec<f64> {
         let mut x = vec![0.0; n];
         crate::params::Init::Normal { std: 1.0 }.fill(&mut x, 1, seed, "pooling");
         x
     }
 
-    fn forward(pooling: Pooling, x: &[f64]) -> (Vec<f64>, Vec<u32>) {
+    fn forward<T: Scalar>(pooling: Pooling, x: &[T], mask: Option<&[u8]>) -> (Vec<T>, Vec<u32>) {
         let segments = segments();
-        let mut out = vec![f64::NAN; segments.len() * WIDTH];
-        let mut chosen = vec![0; pooling.chosen(segments.len(), WIDTH)];
-        pooling.forward(x, LENGTH, WIDTH, &segments, &mut chosen, &mut out);
-        (out, chosen)
+        let mut out = vec![T::from_f64(f64::NAN); segments.len() * WIDTH];
+        let mut kept = vec![7; pooling.kept(segments.len(), WIDTH)];
+        pooling.forward(x, documents(&segments, mask), &mut kept, &mut out);
+        (out, kept)
+    }
+
+    fn documents<'a>(segments: &'a [Segment], mask: Option<&'a [u8]>) -> Documents<'a> {
+        Documents { length: LENGTH, width: WIDTH, segments, mask }
     }
 
     #[test]
-    fn each_pooling_is_its_formula_over_the_segment_alone() {
-        let x = numbers(2 * LENGTH * WIDTH, 0);
-        for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max] {
-            let (out, _) = forward(pooling, &x);
+    fn each_pooling_is_its_formula_over_the_positions_that_take_part() {
+        let (x, mask) = (numbers(2 * LENGTH * WIDTH, 0), mask());
+        for (pooling, mask) in ALL.iter().flat_map(|&p| [(p, None), (p, Some(&*mask))]) {
+            let (out, _) = forward(pooling, &x, mask);
             for (s, segment) in segments().iter().enumerate() {
                 for channel in 0..WIDTH {
-                    let values: Vec<f64> = (segment.start..segment.end)
-                        .map(|t| x[(segment.row as usize * LENGTH + t as usize) * WIDTH + channel])
-                        .collect();
+                    let positions = (segment.start..segment.end)
+                        .map(|t| segment.row as usize * LENGTH + t as usize)
+                        .filter(|&t| mask.is_none_or(|mask| mask[t] == 1));
+                    let values: Vec<f64> = positions.map(|t| x[t * WIDTH + channel]).collect();
                     let expected = match pooling {
+                        _ if values.is_empty() => 0.0,
                         Pooling::Last => *values.last().unwrap(),
                         Pooling::Mean => values.iter().sum::<f64>() / values.len() as f64,
                         Pooling::Max => values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
@@ -231,17 +272,18 @@ mod tests {
     }
 
     #[test]
-    fn gradients_agree_with_central_differences_and_vanish_outside_the_segments() {
-        let x = numbers(2 * LENGTH * WIDTH, 1);
+    fn gradients_agree_with_central_differences_and_vanish_where_no_position_takes_part() {
+        let (x, mask) = (numbers(2 * LENGTH * WIDTH, 1), mask());
         let segments = segments();
         let dy = numbers(segments.len() * WIDTH, 2);
-        for pooling in [Pooling::Last, Pooling::Mean, Pooling::Max] {
-            let (_, chosen) = forward(pooling, &x);
+        for (pooling, mask) in ALL.iter().flat_map(|&p| [(p, None), (p, Some(&*mask))]) {
+            let (_, kept) = forward(pooling, &x, mask);
             let mut dx = vec![f64::NAN; x.len()];
-            pooling.backward(&dy, LENGTH, WIDTH, &segments, &chosen, &mut dx);
+            pooling.backward(&dy, documents(&segments, mask), &kept, &mut dx);
             // Pooling is linear along a direction as long as no maximum changes place: one direction tests every entry
             // that is not zero, and the sum of squares those that should be.
-            let loss = |x: &[f64]| forward(pooling, x).0.iter().zip(&dy).map(|(y, d)| y * d).sum::<f64>();
+            let loss =
+                |x: &[f64]| forward(pooling, x, mask).0.iter().zip(&dy).map(|(y, d)| y * d).sum::<f64>();
             let h = 1e-7;
             let direction = numbers(x.len(), 3);
             let shifted = |h: f64| -> Vec<f64> { x.iter().zip(&direction).map(|(x, d)| x + h * d).collect() };
@@ -249,22 +291,61 @@ mod tests {
             let expected: f64 = dx.iter().zip(&direction).map(|(g, d)| g * d).sum();
             let scale = dx.iter().map(|g| g * g).sum::<f64>().sqrt();
             assert!((difference - expected).abs() <= 1e-6 * scale, "{pooling:?}: {difference} {expected}");
-            for (t, dx) in dx.chunks_exact(WIDTH).enumerate() {
-                let (row, t) = ((t / LENGTH) as u32, (t % LENGTH) as u32);
+            for (position, dx) in dx.chunks_exact(WIDTH).enumerate() {
+                let (row, t) = ((position / LENGTH) as u32, (position % LENGTH) as u32);
                 let inside = segments.iter().any(|s| s.row == row && (s.start..s.end).contains(&t));
-                assert!(inside || dx.iter().all(|&g| g == 0.0), "{pooling:?}: gradient at padding {row} {t}");
+                let takes_part = inside && mask.is_none_or(|mask| mask[position] == 1);
+                assert!(takes_part || dx.iter().all(|&g| g == 0.0), "{pooling:?}: gradient at {row} {t}");
             }
+        }
+    }
+
+    #[test]
+    fn a_mask_that_cuts_off_the_ends_gives_the_bits_of_shorter_documents() {
+        let x = numbers(2 * LENGTH * WIDTH, 4);
+        let (whole, dy) = (segments(), numbers(segments().len() * WIDTH, 5));
+        let short: Vec<Segment> =
+            whole.iter().map(|s| Segment { end: s.start + (s.end - s.start).div_ceil(2), ..*s }).collect();
+        let mut mask = vec![0; 2 * LENGTH];
+        for s in &short {
+            let row = s.row as usize * LENGTH;
+            mask[row + s.start as usize..row + s.end as usize].fill(1);
+        }
+        for pooling in ALL {
+            let run = |documents: Documents| {
+                let mut kept = vec![0; pooling.kept(whole.len(), WIDTH)];
+                let (mut out, mut dx) = (vec![0.0; whole.len() * WIDTH], vec![f64::NAN; x.len()]);
+                pooling.forward(&x, documents, &mut kept, &mut out);
+                pooling.backward(&dy, documents, &kept, &mut dx);
+                (out, dx)
+            };
+            assert!(run(documents(&whole, Some(&mask))) == run(documents(&short, None)), "{pooling:?}");
+        }
+    }
+
+    #[test]
+    fn bits_do_not_depend_on_the_number_of_threads() {
+        let x: Vec<f32> = numbers(2 * LENGTH * WIDTH, 6).into_iter().map(|x| x as f32).collect();
+        let (segments, mask) = (segments(), mask());
+        for pooling in ALL {
+            same_bits_for_any_threads(|| {
+                let (out, kept) = forward(pooling, &x, Some(&mask));
+                let mut dx = vec![f32::NAN; x.len()];
+                pooling.backward(&out, documents(&segments, Some(&mask)), &kept, &mut dx);
+                [out, dx].concat()
+            });
         }
     }
 
     #[test]
     fn the_first_of_equal_maxima_gets_the_gradient_and_nan_is_not_hidden() {
         let segments = [Segment { row: 0, start: 1, end: 4 }];
-        let (mut out, mut chosen, mut dx) = ([0.0_f32], [0], [9.0_f32; 4]);
-        Pooling::Max.forward(&[9.0, 2.0, 3.0, 3.0], 4, 1, &segments, &mut chosen, &mut out);
-        Pooling::Max.backward(&[5.0], 4, 1, &segments, &chosen, &mut dx);
-        assert_eq!((out, chosen, dx), ([3.0], [2], [0.0, 0.0, 5.0, 0.0]));
-        Pooling::Max.forward(&[9.0, 2.0, f32::NAN, 3.0], 4, 1, &segments, &mut chosen, &mut out);
+        let documents = Documents { length: 4, width: 1, segments: &segments, mask: None };
+        let (mut out, mut kept, mut dx) = ([0.0_f32], [0], [9.0_f32; 4]);
+        Pooling::Max.forward(&[9.0, 2.0, 3.0, 3.0], documents, &mut kept, &mut out);
+        Pooling::Max.backward(&[5.0], documents, &kept, &mut dx);
+        assert_eq!((out, kept, dx), ([3.0], [2], [0.0, 0.0, 5.0, 0.0]));
+        Pooling::Max.forward(&[9.0, 2.0, f32::NAN, 3.0], documents, &mut kept, &mut out);
         assert!(out[0].is_nan());
     }
 }

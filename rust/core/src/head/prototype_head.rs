@@ -241,11 +241,13 @@ impl PrototypeHead {
             }
             (LossConfig::Joint { weight, .. }, Some(range), Targets::Joint { classes, values }) => {
                 count(z, classes);
+                let targets = classes.iter().zip(values);
+                report.count = targets.filter(|(class, y)| **class >= 0 && !y.is_nan()).count() as u64;
                 let weight = T::from_f64(weight);
                 losses::joint(z, dim, prototypes, range, weight, classes, values, records);
             }
             (_, Some(range), Targets::Values(values)) => {
-                report.count = values.len() as u64;
+                report.count = values.iter().filter(|y| !y.is_nan()).count() as u64;
                 losses::regression(z, dim, range, values, records);
             }
             (loss, _, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),

@@ -257,6 +257,55 @@ fn a_regression_predicts_in_the_units_of_the_values_and_reports_its_errors() {
 }
 
 #[test]
+fn a_number_that_is_missing_has_no_loss_no_gradient_and_no_count() {
+    let x = numbers::<f64>(N * D, 1);
+    let classes = classes();
+    for (json, k, at) in [
+        (r#"{"kind":"prototype","loss":{"kind":"regression","low":-1.0,"high":3.0}}"#, 1, 0),
+        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":-1.0,"high":3.0}}"#, 1, 9),
+        (r#"{"kind":"linear","n_outputs":3,"loss":"squared","bias":true}"#, 3, 0),
+    ] {
+        let mut rig = Rig::<f64>::new(json);
+        let mut values = numbers::<f64>(N * k, 9);
+        // Row 2 has no number at all; of several, others lack one.
+        values[2 * k..3 * k].fill(f64::NAN);
+        values[5 * k + k / 2] = f64::NAN;
+        let is_joint = json.contains("joint");
+        let has_class = |row: usize| !is_joint || classes[row] >= 0;
+        let targets = if is_joint {
+            Targets::Joint { classes: &classes, values: &values }
+        } else {
+            Targets::Values(&values)
+        };
+        let pass = rig.pass(&x, targets, Accuracy::Skip);
+        let scores = rig.scores(&x);
+        let width = rig.head.n_scores();
+        let errors = (0..N * k)
+            .filter(|&i| !values[i].is_nan() && has_class(i / k))
+            .map(|i| scores[i / k * width + at + i % k] - values[i]);
+        let squared: f64 = errors.clone().map(|e| e * e).sum();
+        let absolute: f64 = errors.clone().map(f64::abs).sum();
+        assert_eq!(pass.report.count as usize, errors.count(), "{json}");
+        assert_close(
+            json,
+            &[pass.report.squared_error, pass.report.absolute_error],
+            &[squared, absolute],
+            1e-12,
+        );
+        assert!(pass.dx[2 * D..3 * D].iter().all(|&g| g == 0.0), "{json}: gradient without a number");
+        central_differences(json, &pass.dx, &x, |x| rig.loss(rig.values.as_slice(), x, targets));
+        for &slot in rig.slots.iter().filter(|&&slot| rig.table.entry(slot).spec.trained) {
+            let at = rig.values.tensor(&rig.table, slot).to_vec();
+            central_differences(json, pass.dparams.tensor(&rig.table, slot), &at, |tensor| {
+                let mut values = rig.values.clone();
+                values.tensor_mut(&rig.table, slot).copy_from_slice(tensor);
+                rig.loss(values.as_slice(), &x, targets)
+            });
+        }
+    }
+}
+
+#[test]
 fn training_with_the_cosine_loss_reads_only_the_targets_prototypes() {
     let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine"}}"#);
     let (x, classes) = (numbers::<f64>(N * D, 1), vec![2; N]);

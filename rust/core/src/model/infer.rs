@@ -37,7 +37,7 @@ impl<T: Scalar> Model<T> {
         let extents = self.extents(shape);
         let Extents { fixed, stream, saved_slice, scratch, .. } = extents;
         let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
-        let PassMemory { workspace, starts, chosen } = memory;
+        let PassMemory { workspace, starts, kept, classes } = memory;
         let layout = layout(batch, starts);
         let mut carver = workspace.carve(elements);
         let inputs = carver.take(self.input_elements(shape.tokens()));
@@ -51,9 +51,9 @@ impl<T: Scalar> Model<T> {
             layer.forward_in_place(numbers, x, &layout, saved, scratch);
         }
         let mut head = self.head_parts(shape, scratch);
-        self.features(numbers, batch, x, &mut head, chosen);
+        self.features(numbers, batch, x, &mut head, kept);
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
-        use_found(Inferred { hidden, features, targets: targets(batch, values), scratch: head.rest })
+        use_found(Inferred { hidden, features, targets: targets(batch, values, classes), scratch: head.rest })
     }
 }

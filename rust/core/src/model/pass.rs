@@ -16,6 +16,7 @@ use super::stack::Model;
 use crate::blocks::residual::{Gradients, LayerSizes, Numbers};
 use crate::blocks::workspace::{Carver, Workspace, padded};
 use crate::data::{Batch, Input, Target};
+use crate::head::pooling::Documents;
 use crate::head::{Accuracy, HeadReport, Targets};
 use crate::kernels::{Accumulate, Layout, embedding, matmul::MatRef, norm};
 use crate::numeric::Scalar;
@@ -27,20 +28,23 @@ use crate::profile::{Phase, phase};
 pub struct PassMemory<T> {
     pub(super) workspace: Workspace<T>,
     pub(super) starts: Vec<u8>,
-    /// Positions of maxima, for pooling by maximum.
-    pub(super) chosen: Vec<u32>,
+    /// What pooling keeps for its backward.
+    pub(super) kept: Vec<u32>,
+    /// Classes per token under a mask.
+    pub(super) classes: Vec<i32>,
 }
 
 impl<T: Scalar> Default for PassMemory<T> {
     fn default() -> Self {
-        Self { workspace: Workspace::default(), starts: Vec::new(), chosen: Vec::new() }
+        Self { workspace: Workspace::default(), starts: Vec::new(), kept: Vec::new(), classes: Vec::new() }
     }
 }
 
 impl<T: Scalar> PassMemory<T> {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.workspace.bytes() + self.starts.capacity() + self.chosen.capacity() * size_of::<u32>()
+        let words = self.kept.capacity() + self.classes.capacity();
+        self.workspace.bytes() + self.starts.capacity() + words * size_of::<u32>()
     }
 }
 
@@ -83,11 +87,24 @@ fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
     }
 }
 
-/// The targets as a head takes them; `None` if the batch has none.
-pub(super) fn targets<'a, T: Scalar>(batch: &'a Batch, numbers: &'a mut [T]) -> Option<Targets<'a, T>> {
+/// The targets as a head takes them; `None` if the batch has none. A masked position has no class.
+pub(super) fn targets<'a, T: Scalar>(
+    batch: &'a Batch,
+    numbers: &'a mut [T],
+    unmasked: &'a mut Vec<i32>,
+) -> Option<Targets<'a, T>> {
     match &batch.target {
         Target::None => None,
-        Target::TokenClass(classes) | Target::SequenceClass(classes) => Some(Targets::Classes(classes)),
+        Target::TokenClass(classes) => Some(Targets::Classes(match &batch.mask {
+            None => classes,
+            Some(mask) => {
+                let class = |(&class, &mask): (&i32, &u8)| if mask == 0 { -1 } else { class };
+                unmasked.clear();
+                unmasked.extend(classes.iter().zip(mask).map(class));
+                unmasked
+            }
+        })),
+        Target::SequenceClass(classes) => Some(Targets::Classes(classes)),
         Target::SequenceValues(values) => {
             convert(values, numbers);
             Some(Targets::Values(numbers))
@@ -195,7 +212,7 @@ impl<T: Scalar> Model<T> {
         let shape = Shape::of(batch);
         let extents = self.extents(shape);
         let plan = self.memory_plan(groups, &extents);
-        let PassMemory { workspace, starts, chosen } = memory;
+        let PassMemory { workspace, starts, kept, classes } = memory;
         let layout = layout(batch, starts);
         let mut parts = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents)));
         let numbers = Numbers { data: params, table: self.table() };
@@ -203,8 +220,17 @@ impl<T: Scalar> Model<T> {
         phase(Phase::Embedding, || self.read_input(numbers, batch, parts.inputs, x));
         self.layers_forward(numbers, &layout, &plan, &extents, &mut parts);
         let mut gradients = Gradients { data: grads.as_mut_slice(), trainable: &groups.trainable };
-        let report =
-            self.head_pass(numbers, batch, accuracy, &plan, &extents, &mut parts, chosen, &mut gradients);
+        let report = self.head_pass(
+            numbers,
+            batch,
+            accuracy,
+            &plan,
+            &extents,
+            &mut parts,
+            kept,
+            classes,
+            &mut gradients,
+        );
         if plan.depth.below_head && report.count > 0 {
             self.layers_backward(numbers, &layout, &plan, &extents, &mut parts, &mut gradients);
             phase(Phase::Embedding, || self.input_backward(batch, &mut parts, &mut gradients));
@@ -291,14 +317,15 @@ impl<T: Scalar> Model<T> {
         plan: &MemoryPlan,
         extents: &Extents,
         parts: &mut Parts<T>,
-        chosen: &mut Vec<u32>,
+        kept: &mut Vec<u32>,
+        classes: &mut Vec<i32>,
         gradients: &mut Gradients<T>,
     ) -> HeadReport {
         let below = plan.depth.below_head;
         let x = &parts.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
         let mut head = self.head_parts(Shape::of(batch), parts.scratch);
-        self.features(numbers, batch, x, &mut head, chosen);
-        let Some(targets) = targets(batch, parts.numbers) else { return HeadReport::default() };
+        self.features(numbers, batch, x, &mut head, kept);
+        let Some(targets) = targets(batch, parts.numbers, classes) else { return HeadReport::default() };
         let pooling = self.config().target.pooling();
         let (features, d_features) = match pooling {
             Some(_) => (&*head.pooled, &mut *head.d_pooled),
@@ -312,11 +339,9 @@ impl<T: Scalar> Model<T> {
             self.head.forward_backward(&params, features, targets, accuracy, head.rest, d_features, dparams)
         });
         if below && report.count > 0 {
-            let (length, width) = (batch.length, self.config().d_model);
             if let Some(pooling) = pooling {
-                phase(Phase::Head, || {
-                    pooling.backward(head.d_pooled, length, width, &batch.segments, chosen, head.d_hidden);
-                });
+                let documents = Documents::of(batch, self.config().d_model);
+                phase(Phase::Head, || pooling.backward(head.d_pooled, documents, kept, head.d_hidden));
             }
             let slots = [self.norm_f];
             let mut dnorm = Grads::new(gradients.data, numbers.table, &slots, gradients.trainable);
@@ -338,7 +363,7 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         x: &[T],
         head: &mut HeadParts<T>,
-        chosen: &mut Vec<u32>,
+        kept: &mut Vec<u32>,
     ) {
         let slots = [self.norm_f];
         let weight = self.params(numbers.data, &slots).get(0);
@@ -346,10 +371,9 @@ impl<T: Scalar> Model<T> {
         phase(Phase::Norm, || norm::forward(dims, x, weight, head.hidden, head.r));
         if let Some(pooling) = self.config().target.pooling() {
             let width = self.config().d_model;
-            chosen.resize(pooling.chosen(batch.segments.len(), width), 0);
-            phase(Phase::Head, || {
-                pooling.forward(head.hidden, batch.length, width, &batch.segments, chosen, head.pooled);
-            });
+            kept.resize(pooling.kept(batch.segments.len(), width), 0);
+            let documents = Documents::of(batch, width);
+            phase(Phase::Head, || pooling.forward(head.hidden, documents, kept, head.pooled));
         }
     }
 

@@ -2,7 +2,8 @@
 //! sequence.
 //!
 //! A [`Stream`] holds the recurrent state of every layer for a number of rows, and what pooling needs of the tokens
-//! read so far: with pooling by mean or maximum its scores are those of the document up to here.
+//! read so far: with pooling by mean or maximum its scores are those of the document up to here. A stream has no mask:
+//! every token that it reads takes part.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! Use of a model: evaluation, scores, hidden states, streams and generation.
 
 use super::{EvalReport, Session};
-use crate::data::{Batch, Input, Target};
+use crate::data::{Batch, Input};
 use crate::error::{Error, Result};
-use crate::head::Accuracy;
+use crate::head::{Accuracy, Targets};
 use crate::model::infer::Inferred;
 use crate::model::{InputConfig, Stream};
 use crate::numeric::Scalar;
@@ -26,7 +26,7 @@ impl<T: Scalar> Session<T> {
                 let sums =
                     head.forward_backward(&view, features, targets, Accuracy::Count, scratch, None, None);
                 let mut report = EvalReport { sums: sums.into(), ..EvalReport::default() };
-                if let Target::TokenClass(classes) | Target::SequenceClass(classes) = &batch.target {
+                if let Targets::Classes(classes) = targets {
                     let n = SCORED_AT_ONCE.min(classes.len());
                     let mut scores = vec![T::ZERO; n * head.n_scores()];
                     for (classes, x) in classes.chunks(n).zip(features.chunks(n * d)) {

@@ -120,6 +120,32 @@ pub(crate) fn batch(
     batch
 }
 
+/// The batch with every third position masked, the last of it among them, and every fourth number missing. Documents
+/// without a position left lose their target.
+pub(crate) fn masked(mut batch: Batch) -> Batch {
+    let mask: Vec<u8> = (0..batch.rows * batch.length).map(|i| u8::from(i % 3 != 2)).collect();
+    let is_masked = |s: &Segment| {
+        let row = s.row as usize * batch.length;
+        mask[row + s.start as usize..row + s.end as usize].iter().all(|&m| m == 0)
+    };
+    let gone: Vec<bool> = batch.segments.iter().map(is_masked).collect();
+    match &mut batch.target {
+        Target::SequenceClass(classes) => {
+            classes.iter_mut().zip(&gone).filter(|(_, gone)| **gone).for_each(|(class, _)| *class = -1);
+        }
+        Target::SequenceValues(values) => {
+            let width = values.len() / gone.len();
+            for (i, value) in values.iter_mut().enumerate() {
+                if gone[i / width] || i % 4 == 1 {
+                    *value = f32::NAN;
+                }
+            }
+        }
+        Target::None | Target::TokenClass(_) | Target::Cotangent(_) => {}
+    }
+    Batch { mask: Some(mask), ..batch }
+}
+
 /// Moves every parameter off its start, so that no gradient is zero by symmetry, and makes the steps of the scan large
 /// enough for its decay to matter within a few tokens.
 pub(crate) fn disturb<T: Scalar>(session: &mut Session<T>, scale: f64) {

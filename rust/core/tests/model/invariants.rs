@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use crate::common::{
-    CLASSES, FEATURES, LAYERS, WIDTH, batch, bits, config, disturb, documents, language_model, relative,
-    session, to_f64,
+    CLASSES, FEATURES, LAYERS, WIDTH, batch, bits, config, disturb, documents, language_model, masked,
+    relative, session, to_f64,
 };
 use serde_json::json;
 use ssm_hpn::data::{Batch, Input, Segment, Target};
@@ -140,9 +140,14 @@ fn separate(config: &ModelConfig, packed: &Batch) -> Vec<Batch> {
         let target = match &packed.target {
             Target::TokenClass(classes) => Target::TokenClass(classes[slice(1)].to_vec()),
             Target::SequenceClass(classes) => Target::SequenceClass(vec![classes[index]]),
+            Target::SequenceValues(values) => {
+                let width = values.len() / packed.segments.len();
+                Target::SequenceValues(values[index * width..(index + 1) * width].to_vec())
+            }
             other => panic!("{other:?}"),
         };
-        Batch::whole(1, end - start, input, target)
+        let mask = packed.mask.as_ref().map(|mask| mask[slice(1)].to_vec());
+        Batch { mask, ..Batch::whole(1, end - start, input, target) }
     };
     packed.segments.iter().enumerate().map(single).collect()
 }
@@ -150,26 +155,147 @@ fn separate(config: &ModelConfig, packed: &Batch) -> Vec<Batch> {
 #[test]
 fn packed_documents_give_the_outputs_and_gradients_of_separate_ones() {
     let linear = json!({"kind": "linear", "n_outputs": CLASSES});
-    let pooled = json!({"kind": "sequence_class", "pooling": "mean"});
-    for config in [language_model(), config("features", pooled, linear)] {
-        packed_is_like_separate(&config, &mut trained(&config));
+    let squared = json!({"kind": "linear", "n_outputs": 2, "loss": "squared"});
+    let [mean, last] = ["mean", "last"].map(|way| json!({"kind": "sequence_class", "pooling": way}));
+    let numbers = json!({"kind": "sequence_values", "pooling": "max", "n_values": 2});
+    let models = [
+        language_model(),
+        config("features", mean, linear.clone()),
+        config("features", last, linear),
+        config("features", numbers, squared),
+    ];
+    for config in models {
+        let mut session = trained(&config);
+        packed_is_like_separate(&config, &mut session);
+        like_separate(&config, &mut session, masked(packed_batch(&config)));
     }
+}
+
+/// Rows of several documents.
+fn packed_batch(config: &ModelConfig) -> Batch {
+    let (rows, length) = (3, 45);
+    batch(config, rows, length, Some(documents(rows, length)), 4)
 }
 
 /// Hidden states and gradients of rows of several documents against those of each document alone.
 pub(crate) fn packed_is_like_separate(config: &ModelConfig, session: &mut Session<f64>) {
-    let (rows, length) = (3, 45);
-    let packed = batch(config, rows, length, Some(documents(rows, length)), 4);
+    like_separate(config, session, packed_batch(config));
+}
+
+fn like_separate(config: &ModelConfig, session: &mut Session<f64>, packed: Batch) {
     let alone = separate(config, &packed);
     let hidden = session.hidden(&packed).unwrap();
     for (segment, batch) in packed.segments.iter().zip(&alone) {
-        let from = (segment.row as usize * length + segment.start as usize) * WIDTH;
+        let from = (segment.row as usize * packed.length + segment.start as usize) * WIDTH;
         let found = &hidden[from..from + batch.length * WIDTH];
         assert!(relative(found, &session.hidden(batch).unwrap()) <= ROUNDING, "{segment:?}");
     }
     let together = gradients(session, &[packed]);
     let apart = gradients(session, &alone);
     assert!(relative(&together, &apart) <= ROUNDING, "{:?}", config.target);
+}
+
+/// The targets with those of later tokens gone.
+fn cut(target: &Target, length: usize, ends: &[usize]) -> Target {
+    let mut target = target.clone();
+    if let Target::TokenClass(classes) = &mut target {
+        for (classes, &end) in classes.chunks_mut(length).zip(ends) {
+            classes[end..].fill(-1);
+        }
+    }
+    target
+}
+
+#[test]
+fn a_mask_that_cuts_off_the_ends_gives_the_bits_of_shorter_documents() {
+    let linear = json!({"kind": "linear", "n_outputs": CLASSES});
+    let squared = json!({"kind": "linear", "n_outputs": 2, "loss": "squared"});
+    let mut models =
+        vec![language_model(), config("features", json!({"kind": "token_class"}), linear.clone())];
+    for pooling in ["last", "mean", "max"] {
+        let target = json!({"kind": "sequence_class", "pooling": pooling});
+        models.push(config("tokens", target, linear.clone()));
+        let target = json!({"kind": "sequence_values", "pooling": pooling, "n_values": 2});
+        models.push(config("features", target, squared.clone()));
+    }
+    let (rows, length, ends) = (3, 40, [40, 7, 33]);
+    for config in models {
+        let whole = batch(&config, rows, length, None, 21);
+        let mut short = Batch { target: cut(&whole.target, length, &ends), ..whole.clone() };
+        short.segments.iter_mut().zip(ends).for_each(|(s, end)| s.end = end as u32);
+        let mask = ends.iter().flat_map(|&end| (0..length).map(move |t| u8::from(t < end)));
+        let masked = Batch { mask: Some(mask.collect()), ..whole };
+        let run = |batch: &Batch| {
+            let mut session = trained::<f32>(&config);
+            let evaluated = session.evaluate(batch).unwrap();
+            let scores = session.predict(batch).unwrap();
+            let report = session.forward_backward(batch, Accuracy::Count).unwrap();
+            (evaluated, scores, report, session.flat_gradients().to_vec())
+        };
+        let (found, expected) = (run(&masked), run(&short));
+        assert!(found == expected, "{:?}: {:?} {:?}", config.target, found.2, expected.2);
+        assert!(expected.2.count > 0);
+    }
+}
+
+#[test]
+fn a_masked_token_counts_as_one_without_a_class() {
+    let config = language_model();
+    let plain = batch(&config, 2, 30, Some(documents(2, 30)), 22);
+    let with_mask = masked(plain.clone());
+    let mut by_class = plain;
+    let Target::TokenClass(classes) = &mut by_class.target else { panic!("classes") };
+    for (class, mask) in classes.iter_mut().zip(with_mask.mask.as_ref().unwrap()) {
+        *class = if *mask == 0 { -1 } else { *class };
+    }
+    let mut session = trained::<f32>(&config);
+    let (found, expected) = (session.evaluate(&with_mask).unwrap(), session.evaluate(&by_class).unwrap());
+    assert!(found == expected && found.sums.count > 0, "{found:?} {expected:?}");
+    assert_eq!(gradients(&mut session, &[with_mask]), gradients(&mut session, &[by_class]));
+}
+
+#[test]
+fn a_document_that_is_masked_altogether_scores_like_a_feature_of_zeros_and_adds_nothing() {
+    let bias = json!({"kind": "linear", "n_outputs": CLASSES, "bias": true});
+    for pooling in ["last", "mean", "max"] {
+        let config = config("features", json!({"kind": "sequence_class", "pooling": pooling}), bias.clone());
+        let mut session = trained::<f64>(&config);
+        let mut data = batch(&config, 2, 5, None, 23);
+        data.mask = Some([[1; 5], [0; 5]].concat());
+        data.target = Target::SequenceClass(vec![2, -1]);
+        let scores = session.predict(&data).unwrap();
+        assert_eq!(scores[CLASSES..], *session.parameter("lm_head.bias").unwrap().1, "{pooling}");
+        let mut first = separate(&config, &data);
+        first.truncate(1);
+        let (together, alone) = (gradients(&mut session, &[data]), gradients(&mut session, &first));
+        assert!(relative(&together, &alone) <= ROUNDING, "{pooling}");
+    }
+}
+
+#[test]
+fn a_number_that_is_missing_changes_no_update() {
+    let squared = json!({"kind": "linear", "n_outputs": 2, "loss": "squared"});
+    let target = json!({"kind": "sequence_values", "pooling": "mean", "n_values": 2});
+    let config = config("features", target, squared);
+    let mut session = trained::<f64>(&config);
+    let mut data = batch(&config, 3, 12, None, 24);
+    let Target::SequenceValues(values) = &mut data.target else { panic!("numbers") };
+    values[1] = f32::NAN;
+    values[4..].fill(f32::NAN);
+    let report = session.evaluate(&data).unwrap().sums;
+    let scores = session.predict(&data).unwrap();
+    let Target::SequenceValues(values) = &data.target else { panic!("numbers") };
+    let errors = [0, 2, 3].map(|i: usize| scores[i] - f64::from(values[i]));
+    let (squares, sizes) = (errors.map(|e| e * e), errors.map(f64::abs));
+    assert!(relative(&[report.loss], &[squares.iter().sum::<f64>() / 3.0]) <= ROUNDING);
+    assert!(relative(&[report.squared_error], &[squares.iter().sum()]) <= ROUNDING);
+    assert!(relative(&[report.absolute_error], &[sizes.iter().sum()]) <= ROUNDING);
+    assert_eq!(report.count, 3);
+    let mut known = separate(&config, &data);
+    known.truncate(2);
+    let (together, alone) = (gradients(&mut session, &[data]), gradients(&mut session, &known));
+    assert!(relative(&together, &alone) <= ROUNDING);
+    assert_eq!(session.count(), 3);
 }
 
 #[test]
@@ -380,6 +506,8 @@ fn a_bad_batch_is_refused_before_anything_is_touched() {
         change(&|b| b.target = Target::TokenClass(vec![CLASSES as i32; 16])),
         change(&|b| b.target = Target::SequenceClass(vec![0, 0])),
         change(&|b| b.segments[1].end = 9),
+        change(&|b| b.mask = Some(vec![1; 15])),
+        change(&|b| b.mask = Some(vec![2; 16])),
     ] {
         assert!(
             matches!(session.forward_backward(&bad, Accuracy::Skip), Err(Error::Shape { .. })),

@@ -124,6 +124,10 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
     fn run<V: Vector<T = T>>(self, v: V) {
         for ((z, &y), record) in self.z.chunks_exact_mut(self.dim).zip(self.values).zip(self.records) {
             *record = Record::default();
+            if y.is_nan() {
+                z.fill(T::ZERO);
+                continue;
+            }
             let (zz, _) = dots(v, z, z);
             let direction = Direction::new(zz);
             let d_cosine = self.range.compare(y, z[0] * direction.inverse, record);
@@ -136,7 +140,7 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
 
 /// (1-w)·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y.
 ///
-/// `prototypes` `[C, dim - 1]`. Without a class a row has neither loss.
+/// `prototypes` `[C, dim - 1]`. Without a class or without a number a row has neither loss.
 #[expect(clippy::too_many_arguments, reason = "two losses with their targets")]
 pub fn joint<T: Scalar>(
     z: &mut [T],
@@ -174,7 +178,7 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
         let rows = self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.values);
         for (((z, &class), &y), record) in rows.zip(self.records) {
             *record = Record::default();
-            let Some(p) = prototype(self.prototypes, self.dim - 1, class) else {
+            let Some(p) = prototype(self.prototypes, self.dim - 1, class).filter(|_| !y.is_nan()) else {
                 z.fill(T::ZERO);
                 continue;
             };

@@ -1,8 +1,8 @@
 //! Losses on the hypersphere, each with its gradient beside it (docs/mathematics.md, 2).
 //!
 //! z `[n, Q]` are the projected features, ẑ = z/max(‖z‖, 1e-8), p_k the unit prototypes. Every loss takes z, overwrites
-//! it with g_z, the gradient of the SUM of the losses; a row whose class is negative has loss 0 and gradient 0. The
-//! gradient g of ẑ goes through the norm as g_z = (g - ẑ(ẑ·g))/‖z‖, and as g/1e-8 where the floor acts.
+//! it with g_z, the gradient of the SUM of the losses; a row whose class is negative or whose number is NaN has loss 0 and
+//! gradient 0. The gradient g of ẑ goes through the norm as g_z = (g - ẑ(ẑ·g))/‖z‖, and as g/1e-8 where the floor acts.
 //!
 //! | loss | per row |
 //! |---|---|
