@@ -2,8 +2,9 @@
 
     python benchmarks/bench_peers.py [--rounds 3] [--configs S,M,Lb] [--peers ...] [--out benchmarks/records]
 
-Each round runs every peer once, each in a process of its own, so that what the machine does besides hits all alike. A
-ratio is taken within a round; the median over the rounds is reported. Peers that are not installed are left out and
+Each round runs every peer once, each in a process of its own, so that what the machine does besides hits all alike; of
+configurations that take seconds there are several rounds in one. A ratio is taken within a round; the median over the
+rounds is reported. Peers that are not installed are left out and
 named. `reachable` is computed by peers/roofline.py: the flops of the products at 90 % of the faster of PyTorch's and
 numpy's sgemm, plus every other part at the speed of the C prototype of the scan, all measured in the same round.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -36,6 +38,8 @@ SCRIPTS = {
     "transformer": "peer_rnn_transformer.py",
 }
 NEEDS = {"jax_scan_ckpt": ("jax", "optax"), "lstm": ("torch",), "transformer": ("torch",)}
+REPEATS = {"S": 3}
+"""Rounds of a configuration in each round of `--rounds`; 1 for those not named. A second of S says less than ten of M."""
 COLUMNS = ("peer", "config", "threads", "tokens_per_s", "step_ms", "peak_rss_mb", "params")
 Row = dict[str, Any]
 
@@ -166,7 +170,7 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
         f"{about['processor']}, {about['simd']}; "
         + ", ".join(f"{k} {about[k]}" for k in ("ssm-hpn", "numpy", "jax", "torch"))
         + ".",
-        f"Medians of {rounds} rounds in turns; *ratio* is ours divided by the row's, within a round.",
+        f"Medians of {rounds} rounds in turns (S: {rounds * REPEATS['S']}); *ratio* is ours divided by the row's, within one.",
         "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32.",
         "",
         "| configuration | | tokens/s | step, ms | peak memory, MB | ratio |",
@@ -198,16 +202,17 @@ def main() -> int:
     for peer in set(asked) - set(peers):
         print(f"{peer}: not installed, left out ({', '.join(NEEDS[peer])})", flush=True)
     rounds: list[list[Row]] = []
-    for number in range(args.rounds):
+    for number, repeat in itertools.product(range(args.rounds), range(max(REPEATS.values()))):
+        due = [config for config in configs if repeat < REPEATS.get(config, 1)]
         rows: list[Row] = []
-        for config in configs:
+        for config in due:
             for peer in peers:
                 if peer == "ssm_hpn_recompute" and config != "M":
                     continue
                 rows.append(run_peer(peer, config, args.threads))
                 print(f"round {number + 1}: {json.dumps({k: rows[-1].get(k) for k in COLUMNS})}", flush=True)
-        rows += reachable(configs, args.threads)
-        rounds.append(rows)
+        if due:
+            rounds.append(rows + reachable(due, args.threads))
     about = machine()
     rows = sorted(medians(rounds), key=lambda r: configs.index(r["config"]))
     text = markdown(rows, about, args.rounds)
