@@ -39,7 +39,7 @@ SCRIPTS = {
 }
 NEEDS = {"jax_scan_ckpt": ("jax", "optax"), "lstm": ("torch",), "transformer": ("torch",)}
 REPEATS = {"S": 3}
-"""Rounds of a configuration in each round of `--rounds`; 1 for those not named. A second of S says less than ten of M."""
+"""Rounds of a configuration in each round of `--rounds`, 1 for those not named: a second of S says little."""
 COLUMNS = ("peer", "config", "threads", "tokens_per_s", "step_ms", "peak_rss_mb", "params")
 Row = dict[str, Any]
 
@@ -170,7 +170,7 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
         f"{about['processor']}, {about['simd']}; "
         + ", ".join(f"{k} {about[k]}" for k in ("ssm-hpn", "numpy", "jax", "torch"))
         + ".",
-        f"Medians of {rounds} rounds in turns (S: {rounds * REPEATS['S']}); *ratio* is ours divided by the row's, within one.",
+        f"Medians of {rounds} rounds in turns (S: {rounds * REPEATS['S']}); *ratio*: ours by theirs, within a round.",
         "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32.",
         "",
         "| configuration | | tokens/s | step, ms | peak memory, MB | ratio |",
