@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import pytest
 
 from ssm_hpn import Trainer
 from ssm_hpn.cli.main import main
-from ssm_hpn.config import Config, DataShape, PrepareOptions, load_config, merge, parse, resolve
+from ssm_hpn.config import Config, DataShape, PrepareOptions, load_config, merge, parse, resolve, to_toml
 from ssm_hpn.config.applicable import (
     DATA,
     TASK,
@@ -74,7 +75,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("data.tokenizer", 1): Case({"data": {"tokenizer": "t.json"}}, TEXT, TEXT, {"data": {"encoder": "bytes"}}),
     ("data.vocab_size", 0): Case({"data": {"vocab_size": 9}}, IDS, TEXT),
     ("data.n_classes", 0): Case({"data": {"n_classes": 3}}, STEPS, TEXT),
-    ("data.normalize", 0): Case({"data": {"normalize": True}}, STEPS, TEXT),
+    ("data.normalize", 0): Case({"data": {"normalize": False}}, STEPS, TEXT),
     ("data.columns.text", 0): Case(columns(text="t"), LINES, TEXT),
     ("data.columns.text", 1): Case(columns(text="t"), LINES, LINES, columns(features="a")),
     ("data.columns.tokens", 0): Case(columns(tokens="t"), ARRAYS, TEXT),
@@ -167,11 +168,14 @@ def test_every_case_has_its_entry():
 
 
 def test_only_what_asks_for_something_counts():
-    settings = {"data": {"encoder": "auto", "include": "", "tokenizer": None, "documents": "file", "train": "a"}}
+    settings = {"data": {"encoder": "auto", "include": "", "tokenizer": None, "documents": "line", "train": "a"}}
     config = parse(settings)
-    assert dict(given(config)) == {"data.train": ("a",), "data.documents": "file"}
-    assert dict(given(config, resolved=True)) == {"data.train": ("a",)}
-    assert dict(given(config.data.prepare_options())) == {"train": ("a",), "documents": "file"}
+    assert dict(given(config)) == {"data.train": ("a",), "data.documents": "line"}
+    assert dict(given(config.data.prepare_options())) == {"train": ("a",), "documents": "line"}
+    # a file that names every setting asks for no more than what differs from the defaults
+    written_out = parse(tomllib.loads(to_toml(config)))
+    assert written_out.model.target.model_fields_set
+    assert dict(given(written_out)) == dict(given(config))
 
 
 @pytest.mark.parametrize("present", [set(), {"label"}, {"labels"}, {"values"}, {"label", "values"}])
@@ -352,7 +356,7 @@ def test_what_was_prepared_before_changes_no_answer(place, capsys, monkeypatch, 
     words = ["train", "--data", "a.csv", *SENSORS, *SMALL]
     assert main(words) == 0
     before = sorted(tmp_path.rglob("*"))
-    assert main([*words, "--data.documents", "file"]) == 2  # the default, but it was asked for
+    assert main([*words, "--data.documents", "line"]) == 2
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -4,8 +4,8 @@
     prepared folder    made    what decided its shards may be said again, but not otherwise
     run                TASK    what belongs to one kind of target, or to held-out data
 
-Only what was set counts. A null, `auto` or an empty list asks for nothing. A run's config.toml sets everything, even
-defaults: it is known by its data digest, and there a default asks for nothing either, so that it can be given again.
+Only what was set, and to something else than its default, counts: a file may name every setting, as a run's own
+config.toml does. A null, `auto` or an empty list asks for nothing either.
 """
 
 import hashlib
@@ -261,7 +261,7 @@ def check_raw(options: PrepareOptions, raw: RawData) -> None:
 
 def check_task(config: Config, task: Task) -> None:
     """Refuse settings that a run makes nothing of."""
-    settings = dict(given(config, resolved=_resolved(config.data)))
+    settings = dict(given(config))
     for rule in TASK:
         if rule.setting in settings:
             rule.check(config, task)
@@ -274,7 +274,7 @@ def check_made(options: PrepareOptions, manifest: Mapping[str, Any], *, what: st
     another one.
     """
     shaping = set(PrepareOptions.model_fields) - ({"train"} if validation else {"train", "validation"})
-    for setting, value in given(options, ("data",), resolved=_resolved(options)):
+    for setting, value in given(options, ("data",)):
         if setting.split(".")[1] not in shaping:
             continue
         known = made_with(manifest, setting.removeprefix("data."))
@@ -308,15 +308,15 @@ def target_kind(config: Config, targets: frozenset[str]) -> str:
     return next((kind for column, kind in TARGET_COLUMNS.items() if column in targets), "next_token")
 
 
-def given(section: Section, path: tuple[str, ...] = (), *, resolved: bool = False) -> Iterator[tuple[str, object]]:
+def given(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
     """Every setting (dotted name, value) that was set and asks for something."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            yield from given(value, (*path, name), resolved=resolved)
+            yield from given(value, (*path, name))
         elif name not in section.model_fields_set or value in (None, "auto", ()):
             continue
-        elif not resolved or value != field.get_default(call_default_factory=True):
+        elif value != field.get_default(call_default_factory=True):
             yield ".".join((*path, name)), value
 
 
