@@ -355,7 +355,7 @@ def test_an_interrupted_run_ends_as_a_whole_one_does(here, capsys, monkeypatch):
     assert train(*words) == 0
 
 
-@pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("5", False)])
+@pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("2", False)])
 def test_only_what_beats_the_untrained_model_is_called_best(here, capsys, lr, best):
     data = text_data(here, documents=12)
     steps = ["--train.steps", "4", "--evaluation.every", "4", "--optim.lr", lr, "--model.head.kind", "linear"]

@@ -4,6 +4,8 @@ import gzip
 import tracemalloc
 from pathlib import Path
 
+import pytest
+
 from prepare_support import corpus, made, rows, text_of
 from ssm_hpn.config import PrepareOptions
 from ssm_hpn.prepare import prepare_default
@@ -32,6 +34,16 @@ def test_a_file_stays_on_its_side_when_others_come_and_the_folder_moves(tmp_path
     after = made(large, corpus(large / "data", 90))
     held_out = text_of(before.validation).keys()
     assert held_out == text_of(after.validation).keys() & (text_of(before.train).keys() | held_out)
+
+
+@pytest.mark.parametrize("text", ["one word and the next " * 50 + "end\n", "\N{GREEK SMALL LETTER ALPHA}" * 501 + "\n"])
+def test_of_a_text_of_one_line_the_tail_is_held_out_too(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "line.txt"
+    file.write_text(text, encoding="utf-8")
+    prepared = made(tmp_path, file)
+    (kept,), (held_out,) = text_of(prepared.train).values(), text_of(prepared.validation).values()
+    assert kept + held_out == text
+    assert 0.05 < len(held_out) / len(text) < 0.15
 
 
 def test_of_one_long_text_the_tail_is_held_out_at_a_line(tmp_path: Path) -> None:

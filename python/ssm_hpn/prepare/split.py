@@ -4,8 +4,9 @@ By name: a document is held out if SHA-256 of its name, as a fraction of 1, lies
 `validation_fraction`, moved just so far that neither side is empty. It depends on nothing but the names: adding files
 moves no other file to the other side.
 
-By tail: the end of every document is held out, cut after a line end in text. For few long documents (one book, one log
-file) whose target is the next token or one per token: there a choice by name would be a lottery.
+By tail: the end of every document is held out, cut after a line end in text, or where no line ends, after a space. For
+few long documents (one book, one log file) whose target is the next token or one per token: there a choice by name is a
+lottery.
 """
 
 import hashlib
@@ -53,12 +54,22 @@ class Tail:
             name, units = record.name, record.units
             cut = min(max(self.start[name] - place, 0), units)
             if record.text is not None and 0 < cut < units:
-                cut = record.text.find(b"\n", cut - 1) + 1 or cut
+                cut = _after_line(record.text, cut)
             if cut:
                 yield "train", record.part(0, cut)
             if cut < units:
                 yield "validation", record.part(cut, units)
             place += units
+
+
+def _after_line(text: bytes, cut: int) -> int:
+    """The next place from `cut` on, but not the end, that follows a line end, else a space, else a whole character."""
+    for end in (b"\n", b" "):
+        place = text.find(end, cut - 1) + 1
+        if 0 < place < len(text):
+            return place
+    whole = (place for place in range(cut, len(text)) if text[place] & 0xC0 != 0x80)  # no byte within a UTF-8 character
+    return next(whole, cut)
 
 
 @dataclass
