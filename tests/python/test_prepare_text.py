@@ -57,6 +57,14 @@ def test_of_one_long_text_the_tail_is_held_out_at_a_line(tmp_path: Path) -> None
     assert max(len(row["tokens"]) for row in rows(prepared.train)) <= 500
 
 
+@pytest.mark.parametrize("lines", range(990, 1010))
+def test_the_tail_begins_at_a_line_wherever_the_text_comes_apart(tmp_path: Path, lines: int) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("".join(f"line {n} of the book\n" for n in range(lines)))
+    prepared = made(tmp_path, book, max_document=50)
+    assert text_of(prepared.train)["book.txt"].endswith("\n")
+
+
 def test_lines_as_documents(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("\n\n".join(f"event {n}" for n in range(100)) + "\r\n")

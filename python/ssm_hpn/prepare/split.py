@@ -45,6 +45,8 @@ class Tail:
     """Hold out everything from a place in each document on."""
 
     start: dict[str, int]
+    lengths: dict[str, int]
+    """Of the documents: text gives something to both sides."""
 
     def parts(self, records: Iterable[Record]) -> Iterator[tuple[Part, Record]]:
         """Each record with its side; the one that has the place in it comes in two."""
@@ -54,7 +56,8 @@ class Tail:
             name, units = record.name, record.units
             cut = min(max(self.start[name] - place, 0), units)
             if record.text is not None and 0 < cut < units:
-                cut = _after_line(record.text, cut)
+                ends = place + units == self.lengths[name]
+                cut = _after_line(record.text, cut, units - 1 if ends else units)
             if cut:
                 yield "train", record.part(0, cut)
             if cut < units:
@@ -62,11 +65,11 @@ class Tail:
             place += units
 
 
-def _after_line(text: bytes, cut: int) -> int:
-    """The next place from `cut` on, but not the end, that follows a line end, else a space, else a whole character."""
+def _after_line(text: bytes, cut: int, last: int) -> int:
+    """The next place from `cut` to `last` that follows a line end, else a space, else a whole character."""
     for end in (b"\n", b" "):
-        place = text.find(end, cut - 1) + 1
-        if 0 < place < len(text):
+        place = text.find(end, cut - 1, last) + 1
+        if place:
             return place
     whole = (place for place in range(cut, len(text)) if text[place] & 0xC0 != 0x80)  # no byte within a UTF-8 character
     return next(whole, cut)
@@ -109,7 +112,8 @@ def choose(records: Iterable[Record], options: PrepareOptions, *, per_document: 
                 advice="drop --data.split",
             )
         kept = 1.0 - options.validation_fraction
-        return Tail({name: max(1, math.ceil(units * kept)) for name, units in census.lengths.items()})
+        start = {name: max(1, math.ceil(units * kept)) for name, units in census.lengths.items()}
+        return Tail(start, census.lengths)
     if census.documents < 2:
         raise config_error(
             "data.validation",
