@@ -120,6 +120,12 @@ impl Mamba1 {
         self.rank + 2 * self.states
     }
 
+    /// From a row of the gradients of x and z to the next: a cache line more than 2I, a power of two as a rule, for the
+    /// rows of such a matrix lie in the same few sets of a cache, and dw reads it column by column.
+    fn paired(&self) -> usize {
+        2 * self.channels + 16
+    }
+
     fn conv<'a>(&self, layout: Layout<'a>) -> conv1d::Dims<'a> {
         conv1d::Dims { layout, channels: self.channels, taps: self.taps }
     }
@@ -291,7 +297,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
         let layout = Layout::whole(rows, length);
         let (m, i) = (layout.tokens(), self.channels);
-        let backward = padded(m * 2 * i)
+        let backward = padded(m * self.paired())
             + 3 * padded(m * i)
             + padded(m * self.projected())
             + padded(self.backward_kernels_len(layout));
@@ -342,9 +348,10 @@ impl<T: Scalar> Block<T> for Mamba1 {
         dparams: &mut Grads<T>,
     ) {
         let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
+        let paired = self.paired();
         let saved = self.carve_saved(*layout, saved);
         let mut carver = Carver::new(scratch);
-        let (dxz, dv) = (carver.take(m * 2 * i), carver.take(m * i));
+        let (dxz, dv) = (carver.take(m * paired), carver.take(m * i));
         let (du, ddelta, dprojected) = (carver.take(m * i), carver.take(m * i), carver.take(m * p));
         let scratch = carver.rest();
 
@@ -360,7 +367,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let gradients = selective_scan::Gradients {
             du,
             ddelta,
-            dz: ColumnsMut::new(dxz, i, 2 * i),
+            dz: ColumnsMut::new(dxz, i, paired),
             dbc: ColumnsMut::new(dprojected, r, p),
             da_log,
             dd,
@@ -385,12 +392,12 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
         // u = silu(conv(x))
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
-        let gradients = conv1d::Gradients { dx: ColumnsMut::new(dxz, 0, 2 * i), dweight, dbias };
+        let gradients = conv1d::Gradients { dx: ColumnsMut::new(dxz, 0, paired), dweight, dbias };
         let (conv, inputs) = (self.conv(*layout), self.conv_inputs(params, saved.xz));
         phase(Phase::Conv, || conv1d::backward(&conv, &inputs, du, scratch, gradients));
 
         // [x, z] = in_proj·n
-        let dxz = MatRef::new(dxz, m, 2 * i);
+        let dxz = MatRef::with_stride(dxz, m, 2 * i, paired);
         weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.width), scratch);
         let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width);
         linear_dx(dxz, weight, MatMut::new(dx, m, self.width), Accumulate::Overwrite);

@@ -171,6 +171,19 @@ pub fn prefetch<T>(x: &[T], from: usize, len: usize) {
     let _ = (x, from, len, LINE_BYTES);
 }
 
+/// Asks the processor to bring the cache line of `x` close. No effect on results, whatever `x` is.
+#[inline(always)]
+pub fn prefetch_line<T>(x: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has the instruction, and it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(x.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = x;
+}
+
 /// Runs a kernel on the instruction set chosen at start.
 #[inline]
 pub fn run<T: Scalar, K: Kernel<T>>(kernel: K) -> K::Output {

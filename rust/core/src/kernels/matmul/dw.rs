@@ -3,7 +3,7 @@
 use super::super::Blocks;
 use super::split::{Cost, Split};
 use super::tile::Factor;
-use super::{Accumulate, COPY, MatMut, MatRef, Output, PARTIAL, add_to, product};
+use super::{Accumulate, MatMut, MatRef, Output, PARTIAL, READ, add_to, product};
 use crate::numeric::Scalar;
 use crate::parallel::for_each_task;
 
@@ -11,7 +11,7 @@ use crate::parallel::for_each_task;
 const LEAST_JOINED: usize = 1 << 14;
 
 fn split(m: usize, n: usize, k: usize) -> Split {
-    Split::new(n, k, m, Cost { a: COPY, b: COPY, part: PARTIAL })
+    Split::new(n, k, m, Cost { a: READ, b: READ, part: PARTIAL })
 }
 
 /// Elements of scratch that [`linear_dw`] needs for m tokens, n outputs, k inputs.

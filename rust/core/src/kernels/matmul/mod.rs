@@ -40,7 +40,7 @@ use tile::{Factor, Tile, with_packed};
 /// If the shapes do not agree.
 pub fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: Accumulate) {
     assert_eq!((x.rows(), w.rows(), x.cols()), (y.rows(), y.cols(), w.cols()), "shapes of y = x·wᵀ");
-    let cost = Cost { a: COPY, b: TRANSPOSE, part: f64::INFINITY };
+    let cost = Cost { a: READ, b: TRANSPOSE, part: f64::INFINITY };
     let split = Split::new(x.rows(), w.rows(), x.cols(), cost);
     product(split, (Factor::along_depth(x), Factor::along_depth(w)), y, accumulate, &mut []);
 }
@@ -51,7 +51,7 @@ pub fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: A
 /// If the shapes do not agree.
 pub fn linear_dx<T: Scalar>(dy: MatRef<T>, w: MatRef<T>, dx: MatMut<T>, accumulate: Accumulate) {
     assert_eq!((dy.rows(), w.cols(), dy.cols()), (dx.rows(), dx.cols(), w.rows()), "shapes of dx = dy·w");
-    let cost = Cost { a: COPY, b: COPY, part: f64::INFINITY };
+    let cost = Cost { a: READ, b: READ, part: f64::INFINITY };
     let split = Split::new(dy.rows(), w.cols(), dy.cols(), cost);
     product(split, (Factor::along_depth(dy), Factor::along_output(w)), dx, accumulate, &mut []);
 }
@@ -62,8 +62,8 @@ fn add_to<T: Scalar>(sums: &mut [T], terms: &[T]) {
     }
 }
 
-/// Cost of packing an element as it lies, in multiply-adds.
-const COPY: f64 = 4.0;
+/// Cost of reading an element in place once more, in multiply-adds.
+const READ: f64 = 4.0;
 /// Cost of packing an element across.
 const TRANSPOSE: f64 = 21.0;
 /// Cost of writing an element of a partial output and adding it later.

@@ -17,13 +17,13 @@ const LEAST: [usize; 3] = [64, 64, 256];
 /// Extents are multiples of these, so that register tiles are whole except at the end.
 const UNIT: [usize; 3] = [16, 16, 16];
 
-/// What a task costs beside its multiply-adds, in multiply-adds per element, measured on AVX-512: every task packs its
-/// part of both factors, and a part of the depth beyond the first writes a partial output that is added later.
+/// What a task costs beside its multiply-adds, in multiply-adds per element, measured on AVX-512: every task reads, or packs,
+/// its part of both factors, and a part of the depth beyond the first writes a partial output that is added later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
-    /// An element of a, packed once per task: shared by the columns.
+    /// An element of a, read for the first time in each task: shared by the columns.
     pub(super) a: f64,
-    /// An element of b, packed once per task: shared by the rows.
+    /// An element of b, read or packed for the first time in each task: shared by the rows.
     pub(super) b: f64,
     /// An element of a partial output. Infinite where the depth may not be divided.
     pub(super) part: f64,

@@ -4,14 +4,18 @@
 //! c[i,j] (+)= Σ_t a(i,t)·b(t,j)      i in rows, j in columns, t in depth
 //! ```
 //!
-//! The depth is cut into chunks of at most [`CHUNK`] terms. Of each chunk, b is packed into panels as wide as a register
-//! tile, which the L2 cache holds; a is read in place where its terms are contiguous, and packed into panels of
-//! [`PANEL`] rows where they lie across. A register tile of MR rows times NV vectors walks along t with a load for each
-//! vector of b and a broadcast for each row of a:
+//! The depth is cut into chunks of at most [`CHUNK`] terms. A factor is read in place, line by line: where its terms lie
+//! together a register tile has a pointer for each row of a, where they lie across all its rows are in one line. Only b is
+//! packed, into panels as wide as a register tile, and only where its terms lie together or its last vector is not whole.
+//! A register tile of MR rows times NV vectors walks along t with a load for each vector of b and a broadcast for each row
+//! of a:
 //!
 //! ```text
 //! for t: for i in MR, j in NV: sum[i][j] = a[i](t)·b[j](t) + sum[i][j]
 //! ```
+//!
+//! What lies across comes from far: a tile has a line of memory for each term of it, as far apart as rows are, which no
+//! processor foresees. So each tile asks for one line a term of what later ones read ([`Ahead`]).
 //!
 //! Every element is one chain of multiply-adds over the terms of a chunk, and chunks are added in order. Chunks follow
 //! from the depth alone: an element has the same bits wherever its row and column lie and whatever else is computed.
@@ -23,22 +27,22 @@ use aligned_vec::{AVec, ConstAlign};
 
 use super::super::Accumulate;
 use super::super::transpose::transpose;
-use super::MatRef;
+use super::{MatRef, add_to};
 use crate::numeric::Scalar;
-use crate::simd::{Kernel, Vector};
+use crate::simd::{self, Kernel, Vector};
 
 /// Terms of a sum between two additions to the output.
 const CHUNK: usize = 256;
-/// Rows of a packed panel of a.
+/// Rows of a that meet all columns before the next ones do: where they lie across, a cache line of f32.
 const PANEL: usize = 16;
-/// Rows of a whose panels are packed together where they lie across.
-const BLOCK: usize = 256;
-/// Elements between two panels beyond their contents: a cache line, so that panels do not share cache sets.
+/// Elements between two packed panels beyond their contents: a cache line, so that panels do not share cache sets.
 const GAP: usize = 16;
-/// Elements of a packed panel of a.
-const A_PANEL: usize = PANEL * CHUNK + GAP;
+/// Elements of a cache line of f32.
+const LINE: usize = 16;
 /// Lanes of the widest vector.
 const MOST_LANES: usize = 16;
+/// Elements of the largest register tile.
+const MOST_TILE: usize = 8 * 3 * MOST_LANES;
 
 /// Direction in which a factor lies contiguously in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,24 @@ impl<'a, T> Factor<'a, T> {
         };
         &self.data[start..start + len]
     }
+    /// From (o, t) on along the terms, checked for all `terms` of the outputs `o .. o + len`.
+    #[inline(always)]
+    fn walk(&self, (o, len): (usize, usize), terms: &Range<usize>) -> Walk<T> {
+        match self.along {
+            Along::Depth => Walk { start: self.line(o, terms.start, terms.len()).as_ptr(), step: 1 },
+            Along::Output => {
+                let _last = self.line(o, terms.end - 1, len);
+                Walk { start: self.line(o, terms.start, len).as_ptr(), step: self.stride }
+            }
+        }
+    }
+}
+
+/// Elements read term after term.
+#[derive(Clone, Copy, Debug)]
+struct Walk<T> {
+    start: *const T,
+    step: usize,
 }
 
 /// The part of a product that one task computes.
@@ -109,13 +131,13 @@ fn chunk(depth: usize) -> usize {
 }
 
 thread_local! {
-    /// Packed panels of a, then those of b. Grows to the largest tile of its thread, then stays.
+    /// Packed panels of b. Grows to the largest tile of its thread, then stays.
     static PACKED: RefCell<AVec<f64, ConstAlign<64>>> = RefCell::new(AVec::new(64));
 }
 
 /// Lends the thread's buffer for the packed parts of a tile with `cols` columns, with any finite contents.
 pub(super) fn with_packed<T: Scalar>(cols: usize, f: impl FnOnce(&mut [T])) {
-    let len = BLOCK / PANEL * A_PANEL + cols.next_multiple_of(MOST_LANES) * CHUNK + cols.div_ceil(2) * GAP;
+    let len = cols.next_multiple_of(MOST_LANES) * CHUNK + cols.div_ceil(2) * GAP;
     PACKED.with_borrow_mut(|buffer| {
         let need = (len * size_of::<T>()).div_ceil(size_of::<f64>());
         if buffer.len() < need {
@@ -152,25 +174,10 @@ impl<T: Scalar> Kernel<T> for Tile<'_, T> {
             self.without_terms();
             return;
         }
-        let packed = std::mem::take(&mut self.packed);
-        let (a_packed, b_packed) = packed.split_at_mut(BLOCK / PANEL * A_PANEL);
-        let chunk = chunk(self.depth.len());
-        let mut accumulate = self.accumulate;
-        for start in self.depth.clone().step_by(chunk) {
-            let terms = start..(start + chunk).min(self.depth.end);
-            pack_b(v, &self.b, self.cols.clone(), terms.clone(), b_packed);
-            for row in self.rows.clone().step_by(BLOCK) {
-                let rows = row..(row + BLOCK).min(self.rows.end);
-                if self.a.along == Along::Output {
-                    pack_a(v, &self.a, rows.clone(), terms.clone(), a_packed);
-                }
-                for (row, a) in rows.clone().step_by(PANEL).zip(a_packed.chunks_exact(A_PANEL)) {
-                    let panel =
-                        Panel { rows: row..(row + PANEL).min(rows.end), terms: terms.clone(), a, accumulate };
-                    self.panel(v, &panel, b_packed);
-                }
-            }
-            accumulate = Accumulate::Add;
+        if few_registers::<V>() {
+            self.chunks::<V, 4>(v);
+        } else {
+            self.chunks::<V, 8>(v);
         }
     }
 }
@@ -189,88 +196,177 @@ impl<T: Scalar> Tile<'_, T> {
         }
     }
 
-    /// A panel of rows against all columns.
+    /// Chunk after chunk of the depth: panels of rows against panels of columns, MR rows at a time.
     #[inline(always)]
-    fn panel<V: Vector<T = T>>(&self, v: V, panel: &Panel<T>, b_packed: &[T]) {
-        let width = vectors::<V>() * V::LANES;
-        let b_panels = b_packed.chunks(width * panel.terms.len() + GAP);
-        for (col, b) in (0..self.cols.len()).step_by(width).zip(b_panels) {
-            let cols = col..(col + width).min(self.cols.len());
-            if few_registers::<V>() {
-                self.strips::<V, 4>(v, panel, cols, b);
-            } else {
-                self.strips::<V, 8>(v, panel, cols, b);
+    fn chunks<V: Vector<T = T>, const MR: usize>(&mut self, v: V) {
+        let packed = std::mem::take(&mut self.packed);
+        let in_place = self.b.along == Along::Output && self.cols.len().is_multiple_of(V::LANES);
+        let chunk = chunk(self.depth.len());
+        let mut accumulate = self.accumulate;
+        for start in self.depth.clone().step_by(chunk) {
+            let terms = start..(start + chunk).min(self.depth.end);
+            if !in_place {
+                pack_b(v, &self.b, self.cols.clone(), terms.clone(), packed);
             }
+            let mut ahead = Ahead::new(self, in_place, terms.end..(terms.end + chunk).min(self.depth.end));
+            for row in self.rows.clone().step_by(PANEL) {
+                let rows = row..(row + PANEL).min(self.rows.end);
+                ahead.panel(self, rows.end, &terms);
+                let mut at = 0;
+                for cols in panels::<V>(self.cols.len()) {
+                    let b = if in_place {
+                        self.b.walk((self.cols.start + cols.start, cols.len()), &terms)
+                    } else {
+                        let step = cols.len().next_multiple_of(V::LANES);
+                        let panel = &packed[at..][..step * terms.len()];
+                        at += panel.len() + GAP;
+                        Walk { start: panel.as_ptr(), step }
+                    };
+                    for row in rows.clone().step_by(MR) {
+                        let rows = row..(row + MR).min(rows.end);
+                        // SAFETY: b was checked, or packed, for all terms of whole vectors.
+                        unsafe {
+                            self.strip::<V, MR>(v, rows, cols.clone(), &terms, b, ahead.next(), accumulate);
+                        };
+                    }
+                }
+            }
+            accumulate = Accumulate::Add;
         }
     }
 
-    /// A panel of rows against one panel of columns, MR rows at a time.
+    /// Up to MR rows against a panel of columns, over a chunk of terms.
+    ///
+    /// # Safety
+    /// b is readable for all terms, in whole vectors.
     #[inline(always)]
-    fn strips<V: Vector<T = T>, const MR: usize>(&self, v: V, panel: &Panel<T>, cols: Range<usize>, b: &[T]) {
-        let terms = panel.terms.len();
-        for row in panel.rows.clone().step_by(MR) {
-            let rows = (panel.rows.end - row).min(MR);
-            // SAFETY: the tile's rows and columns lie in the output by the promise made to `new`.
-            let c = unsafe { self.c.add((row - self.rows.start) * self.c_stride + cols.start) };
-            let out = Out { c, stride: self.c_stride, rows, cols: cols.len(), accumulate: panel.accumulate };
-            match self.a.along {
-                Along::Depth => {
-                    // Rows beyond the last repeat it; their sums are not stored.
-                    let line =
-                        |i: usize| self.a.line(row + i.min(rows - 1), panel.terms.start, terms).as_ptr();
-                    // SAFETY: each line is readable for all terms.
-                    unsafe { wide::<V, MR, 1>(v, terms, std::array::from_fn(line), b, out) };
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the ranges of the output, and what is read, each by its name"
+    )]
+    unsafe fn strip<V: Vector<T = T>, const MR: usize>(
+        &self,
+        v: V,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        terms: &Range<usize>,
+        b: Walk<T>,
+        ahead: Walk<T>,
+        accumulate: Accumulate,
+    ) {
+        // Rows beyond the last repeat it; their sums are not stored.
+        let row = |i: usize| self.a.walk((rows.start + i.min(rows.len() - 1), 1), terms);
+        let (a, step) = (std::array::from_fn(|i| row(i).start), row(0).step);
+        // SAFETY: the tile's rows and columns lie in the output by the promise made to `new`.
+        let c = unsafe { self.c.add((rows.start - self.rows.start) * self.c_stride + cols.start) };
+        let out = Out { c, stride: self.c_stride, rows: rows.len(), cols: cols.len(), accumulate };
+        // SAFETY: each row of a was checked for all terms, b by the caller.
+        unsafe {
+            match out.cols.div_ceil(V::LANES) {
+                1 => register_tile::<V, MR, 1>(v, terms.len(), a, step, b, ahead, out),
+                3 if !few_registers::<V>() => {
+                    register_tile::<V, MR, 3>(v, terms.len(), a, step, b, ahead, out);
                 }
-                Along::Output => {
-                    let a = &panel.a[row - panel.rows.start..][..(terms - 1) * PANEL + MR];
-                    // SAFETY: inside the slice above.
-                    let a = std::array::from_fn(|i| unsafe { a.as_ptr().add(i) });
-                    // SAFETY: the last term of the last row is the last element of the slice above.
-                    unsafe { wide::<V, MR, PANEL>(v, terms, a, b, out) };
-                }
+                _ => register_tile::<V, MR, 2>(v, terms.len(), a, step, b, ahead, out),
             }
         }
     }
 }
 
-/// Rows of a and a chunk of the depth; `a` holds them packed where they lie across.
-struct Panel<'a, T> {
-    rows: Range<usize>,
-    terms: Range<usize>,
-    a: &'a [T],
-    accumulate: Accumulate,
+/// What the tiles of a chunk ask the memory for while they compute, one line a term each: the next panel of a, then the
+/// columns of b in the next chunk.
+struct Ahead<T> {
+    panel: Lines<T>,
+    columns: Lines<T>,
+    /// What a tile asks for where nothing is left: something near, which costs nothing.
+    near: Walk<T>,
 }
 
-/// Packs rows of a that lie across into panels, term by term.
+/// Lines for some tiles.
+struct Lines<T> {
+    walk: Walk<T>,
+    /// Elements from a tile's lines to the next one's.
+    advance: usize,
+    /// Tiles that have not had theirs.
+    tiles: usize,
+}
+
+impl<T: Scalar> Ahead<T> {
+    /// For a chunk before the terms `next`.
+    #[inline(always)]
+    fn new(tile: &Tile<T>, in_place: bool, next: Range<usize>) -> Self {
+        let near = Walk { start: tile.a.data.as_ptr(), step: 0 };
+        let mut columns = Lines { walk: near, advance: LINE, tiles: 0 };
+        if in_place && !next.is_empty() {
+            columns.walk = tile.b.walk((tile.cols.start, tile.cols.len()), &next);
+            columns.tiles = tile.cols.len().div_ceil(LINE);
+        }
+        Self { panel: Lines { walk: near, advance: 0, tiles: 0 }, columns, near }
+    }
+
+    /// The panel of a that begins with `row` is the next one, if there is one.
+    #[inline(always)]
+    fn panel(&mut self, tile: &Tile<T>, row: usize, terms: &Range<usize>) {
+        if row >= tile.rows.end {
+            return;
+        }
+        let walk = tile.a.walk((row, 1), terms);
+        self.panel = match tile.a.along {
+            Along::Output => Lines { walk, advance: 0, tiles: 1 },
+            Along::Depth => {
+                let advance = terms.len() * LINE;
+                let tiles = (PANEL * tile.a.stride).div_ceil(advance);
+                Lines { walk: Walk { step: LINE, ..walk }, advance, tiles }
+            }
+        };
+    }
+
+    /// What the next tile asks for.
+    #[inline(always)]
+    fn next(&mut self) -> Walk<T> {
+        for lines in [&mut self.panel, &mut self.columns] {
+            if lines.tiles > 0 {
+                let walk = lines.walk;
+                lines.tiles -= 1;
+                lines.walk.start = walk.start.wrapping_add(lines.advance);
+                return walk;
+            }
+        }
+        self.near
+    }
+}
+
+/// Panels of columns: as many whole register tiles as there are, but two vectors and two instead of three and one, for a
+/// tile of one vector waits for its sums.
 #[inline(always)]
-fn pack_a<V: Vector>(v: V, a: &Factor<V::T>, rows: Range<usize>, terms: Range<usize>, packed: &mut [V::T]) {
-    for (t, term) in terms.enumerate() {
-        let line = a.line(rows.start, term, rows.len());
-        for (line, panel) in line.chunks(PANEL).zip(packed.chunks_exact_mut(A_PANEL)) {
-            copy(v, line, &mut panel[t * PANEL..][..PANEL]);
-        }
-    }
+fn panels<V: Vector>(cols: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = vectors::<V>();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let left = (cols - start).div_ceil(V::LANES);
+        let width = if left == most + 1 { left.div_ceil(2) } else { most };
+        let panel = start..(start + width * V::LANES).min(cols);
+        start = panel.end;
+        (!panel.is_empty()).then_some(panel)
+    })
 }
 
-/// Packs columns of b into panels of up to [`vectors`] vectors, term by term, what fills up the last vector is not stored.
+/// Packs columns of b into [`panels`], term by term; what fills up the last vector is not stored.
 #[inline(always)]
 fn pack_b<V: Vector>(v: V, b: &Factor<V::T>, cols: Range<usize>, terms: Range<usize>, packed: &mut [V::T]) {
-    let full = vectors::<V>() * V::LANES;
-    let stride = full * terms.len() + GAP;
-    match b.along {
-        Along::Depth => {
-            for (col, panel) in cols.clone().step_by(full).zip(packed.chunks_mut(stride)) {
-                let count = full.min(cols.end - col);
-                let line = |j| b.line(col + j, terms.start, terms.len());
-                transpose::<V>(line, (count, terms.len()), panel, count.next_multiple_of(V::LANES));
+    let mut at = 0;
+    for panel in panels::<V>(cols.len()) {
+        let width = panel.len().next_multiple_of(V::LANES);
+        let to = &mut packed[at..][..width * terms.len()];
+        at += to.len() + GAP;
+        match b.along {
+            Along::Depth => {
+                let line = |j| b.line(cols.start + panel.start + j, terms.start, terms.len());
+                transpose::<V>(line, (panel.len(), terms.len()), to, width);
             }
-        }
-        Along::Output => {
-            for (t, term) in terms.enumerate() {
-                let line = b.line(cols.start, term, cols.len());
-                for (line, panel) in line.chunks(full).zip(packed.chunks_mut(stride)) {
-                    let width = line.len().next_multiple_of(V::LANES);
-                    copy(v, line, &mut panel[t * width..][..width]);
+            Along::Output => {
+                for (term, to) in terms.clone().zip(to.chunks_exact_mut(width)) {
+                    copy(v, b.line(cols.start + panel.start, term, panel.len()), to);
                 }
             }
         }
@@ -294,72 +390,80 @@ struct Out<T> {
     accumulate: Accumulate,
 }
 
-/// A register tile as wide as its columns need.
+/// MR rows times NV vectors; a(i, t) lies t·step behind `a[i]`.
 ///
 /// # Safety
-/// As [`register_tile`].
+/// All terms of all rows of a are readable, and of b in NV whole vectors.
 #[inline(always)]
-unsafe fn wide<V: Vector, const MR: usize, const S: usize>(
+unsafe fn register_tile<V: Vector, const MR: usize, const NV: usize>(
     v: V,
     terms: usize,
     a: [*const V::T; MR],
-    b: &[V::T],
+    step: usize,
+    b: Walk<V::T>,
+    ahead: Walk<V::T>,
     out: Out<V::T>,
 ) {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        match out.cols.div_ceil(V::LANES) {
-            1 => register_tile::<V, MR, 1, S>(v, terms, a, b, out),
-            3 if !few_registers::<V>() => register_tile::<V, MR, 3, S>(v, terms, a, b, out),
-            _ => register_tile::<V, MR, 2, S>(v, terms, a, b, out),
-        }
-    }
-}
-
-/// MR rows times NV vectors; a(i, t) lies t·S behind `a[i]`.
-///
-/// # Safety
-/// All terms of all rows of a are readable.
-#[inline(always)]
-#[expect(
-    clippy::needless_range_loop,
-    reason = "over indices the compiler unrolls early, and keeps sums in registers"
-)]
-unsafe fn register_tile<V: Vector, const MR: usize, const NV: usize, const S: usize>(
-    v: V,
-    terms: usize,
-    a: [*const V::T; MR],
-    b: &[V::T],
-    out: Out<V::T>,
-) {
-    assert!(b.len() >= terms * NV * V::LANES);
     let mut sums = [[v.splat(V::T::ZERO); NV]; MR];
     for t in 0..terms {
-        // SAFETY: inside the packed panel of b (asserted), readable in a by the caller's promise.
+        simd::prefetch_line(ahead.start.wrapping_add(t * ahead.step));
+        // SAFETY: readable by the caller's promise.
         unsafe {
-            let b = b.as_ptr().add(t * NV * V::LANES);
+            let b = b.start.add(t * b.step);
             let b: [V::V; NV] = std::array::from_fn(|j| v.load_ptr(b.add(j * V::LANES)));
+            let at = t * step;
             for i in 0..MR {
-                let a = v.splat(*a[i].add(t * S));
+                let a = v.splat(*a[i].add(at));
                 for j in 0..NV {
                     sums[i][j] = v.mul_add(a, b[j], sums[i][j]);
                 }
             }
         }
     }
-    let (whole, add) = (out.cols == NV * V::LANES, out.accumulate == Accumulate::Add);
+    let add = out.accumulate == Accumulate::Add;
+    if out.cols == NV * V::LANES {
+        // SAFETY: rows of the tile, in whole vectors, by the promise made to `Tile::new`.
+        unsafe { store::<V, MR, NV>(v, &sums, out.c, out.stride, out.rows, add) };
+        return;
+    }
+    // A ragged edge goes through a copy of the tile.
+    let mut copy = [V::T::ZERO; MOST_TILE];
+    let width = NV * V::LANES;
+    // SAFETY: MR rows of NV vectors fit.
+    unsafe { store::<V, MR, NV>(v, &sums, copy.as_mut_ptr(), width, out.rows, false) };
+    for (i, sums) in copy.chunks_exact(width).take(out.rows).enumerate() {
+        // SAFETY: a row of the tile, of as many columns, by the promise made to `Tile::new`.
+        let row = unsafe { std::slice::from_raw_parts_mut(out.c.add(i * out.stride), out.cols) };
+        if add {
+            add_to(row, sums);
+        } else {
+            row.copy_from_slice(&sums[..out.cols]);
+        }
+    }
+}
+
+/// The first `rows` rows of a tile go to c, or are added to it.
+///
+/// # Safety
+/// As many rows of NV vectors, `stride` apart, are writable from c on.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "as in the tile")]
+unsafe fn store<V: Vector, const MR: usize, const NV: usize>(
+    v: V,
+    sums: &[[V::V; NV]; MR],
+    c: *mut V::T,
+    stride: usize,
+    rows: usize,
+    add: bool,
+) {
     for i in 0..MR {
-        if i < out.rows {
-            // SAFETY: a row of the tile, of as many columns, by the promise made to `Tile::new`.
-            let row = unsafe { std::slice::from_raw_parts_mut(out.c.add(i * out.stride), out.cols) };
+        if i < rows {
             for j in 0..NV {
-                let (row, sum) = (&mut row[j * V::LANES..], sums[i][j]);
-                if whole || j + 1 < NV {
-                    let sum = if add { v.add(v.load(row), sum) } else { sum };
-                    v.store(row, sum);
-                } else {
-                    let sum = if add { v.add(v.load_partial(row), sum) } else { sum };
-                    v.store_partial(row, sum);
+                // SAFETY: inside by the caller's promise.
+                unsafe {
+                    let to = c.add(i * stride + j * V::LANES);
+                    let sum = if add { v.add(v.load_ptr(to), sums[i][j]) } else { sums[i][j] };
+                    v.store_ptr(to, sum);
                 }
             }
         }
