@@ -161,19 +161,14 @@ impl Dispatch for f32 {
 #[inline(always)]
 pub fn prefetch<T>(x: &[T], from: usize, len: usize) {
     const LINE_BYTES: usize = 64;
-    #[cfg(target_arch = "x86_64")]
     for part in x.get(from..from + len).unwrap_or(&[]).chunks(LINE_BYTES / size_of::<T>()) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: every x86-64 processor has the instruction, and it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast()) };
+        prefetch_line(part.as_ptr());
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, from, len, LINE_BYTES);
 }
 
-/// Asks the processor to bring the cache line of `x` close. No effect on results, whatever `x` is.
+/// As [`prefetch`], the cache line that holds `x`, which need not point to anything.
 #[inline(always)]
-pub fn prefetch_line<T>(x: *const T) {
+pub(crate) fn prefetch_line<T>(x: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
