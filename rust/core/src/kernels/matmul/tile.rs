@@ -79,7 +79,8 @@ impl<'a, T> Factor<'a, T> {
         };
         &self.data[start..start + len]
     }
-    /// From (o, t) on along the terms, checked for all `terms` of the outputs `o .. o + len`.
+    /// From `o` on along `terms`, of which there is at least one; checked for all of them, and where they lie across for
+    /// all of the outputs `o .. o + len`.
     #[inline(always)]
     fn walk(&self, (o, len): (usize, usize), terms: &Range<usize>) -> Walk<T> {
         match self.along {
@@ -278,7 +279,7 @@ impl<T: Scalar> Tile<'_, T> {
 struct Ahead<T> {
     panel: Lines<T>,
     columns: Lines<T>,
-    /// What a tile asks for where nothing is left: something near, which costs nothing.
+    /// What a tile asks for where nothing is left: something near, for an address without memory costs a look-up each time.
     near: Walk<T>,
 }
 
@@ -447,7 +448,10 @@ unsafe fn register_tile<V: Vector, const MR: usize, const NV: usize>(
 /// # Safety
 /// As many rows of NV vectors, `stride` apart, are writable from c on.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "as in the tile")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "over indices the compiler unrolls early, and keeps sums in registers"
+)]
 unsafe fn store<V: Vector, const MR: usize, const NV: usize>(
     v: V,
     sums: &[[V::V; NV]; MR],
