@@ -18,10 +18,16 @@ pub(crate) fn numbers<T: Scalar>(n: usize, seed: u64) -> Vec<T> {
     (0..n).map(next).collect()
 }
 
-/// Panics with the worst element unless every error is at most `bound` of the largest expected magnitude.
+/// Panics with the first element that is off unless every error is at most `bound` of the largest expected magnitude.
 pub(crate) fn assert_close(what: &str, found: &[f64], expected: &[f64], bound: f64) {
+    assert_close_to(what, found, expected, bound, 0.0);
+}
+
+/// As [`assert_close`] for sums of which one term was a number of magnitude `term`: they are rounded as it is, also
+/// where the others cancel.
+pub(crate) fn assert_close_to(what: &str, found: &[f64], expected: &[f64], bound: f64, term: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
-    let size = expected.iter().fold(0.0_f64, |size, x| size.max(x.abs()));
+    let size = expected.iter().fold(term, |size, x| size.max(x.abs()));
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         assert!(
             (f - e).abs() <= bound * size,
