@@ -15,7 +15,7 @@ mod measure;
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::{BatchSize, BenchmarkId, Criterion};
 use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, activation, conv1d, embedding, norm};
 use ssm_hpn::kernels::{selective_scan, softmax};
@@ -47,48 +47,44 @@ fn scan(criterion: &mut Criterion<Rate>) {
         let (xz, dbc) = (numbers(tokens * 2 * channels, 4), numbers(tokens * (RANK + 2 * STATES), 5));
         let a_log: Vec<f32> = (0..channels * STATES).map(|k| ((k % STATES + 1) as f32).ln()).collect();
         let (d, bias) = (vec![1.0; channels], vec![-4.6; channels]);
-        let inputs = selective_scan::Inputs {
-            u: &u,
-            delta: &delta,
-            z: Columns::new(&xz, channels, 2 * channels),
-            bc: Columns::new(&dbc, RANK, RANK + 2 * STATES),
-            a_log: &a_log,
-            d: &d,
-            delta_bias: &bias,
-        };
+        let bc = Columns::new(&dbc, RANK, RANK + 2 * STATES);
+        let system = selective_scan::System { bc, a_log: &a_log, d: &d, delta_bias: &bias };
         let (mut y, mut kept) = (vec![0.0; u.len()], vec![0.0; dims.kept_len()]);
         let mut scratch = vec![0.0; dims.backward_scratch_len().max(dims.forward_scratch_len())];
-        let (mut du, mut ddelta) = (vec![0.0; u.len()], vec![0.0; u.len()]);
-        let (mut dxz, mut ddbc) = (vec![0.0; xz.len()], vec![0.0; dbc.len()]);
+        let mut ddbc = vec![0.0; dbc.len()];
         let (mut da_log, mut dd, mut dbias) =
             (vec![0.0; a_log.len()], vec![0.0; channels], vec![0.0; channels]);
         let mut group = criterion.benchmark_group(format!("scan {name}"));
         let elements = tokens * channels * STATES;
+        let inputs =
+            selective_scan::Inputs { u: &u, delta: &delta, z: Columns::new(&xz, channels, 2 * channels) };
         group.throughput(work(elements, SCAN_FORWARD));
         group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
             on_one_thread(|| {
                 bencher.iter(|| {
-                    selective_scan::forward(&dims, &inputs, None, &mut kept, &mut scratch, &mut y);
+                    selective_scan::forward(&dims, &system, &inputs, None, &mut kept, &mut scratch, &mut y);
                 });
             });
         });
         group.throughput(work(elements, SCAN_BACKWARD));
         group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
             on_one_thread(|| {
-                selective_scan::forward(&dims, &inputs, None, &mut kept, &mut scratch, &mut y);
-                bencher.iter(|| {
+                selective_scan::forward(&dims, &system, &inputs, None, &mut kept, &mut scratch, &mut y);
+                // The pass works in place: each run has a copy of its own.
+                let copies = || (u.clone(), delta.clone(), xz.clone(), dy.clone());
+                let run = |(u, delta, xz, dy): &mut (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>)| {
+                    let z = ColumnsMut::new(xz, channels, 2 * channels);
+                    let in_place = selective_scan::InPlace { u, delta, z, dy };
                     let gradients = selective_scan::Gradients {
-                        du: &mut du,
-                        ddelta: &mut ddelta,
-                        dz: ColumnsMut::new(&mut dxz, channels, 2 * channels),
                         dbc: ColumnsMut::new(&mut ddbc, RANK, RANK + 2 * STATES),
                         da_log: Some(&mut da_log),
                         dd: Some(&mut dd),
                         ddelta_bias: Some(&mut dbias),
                         dfirst: None,
                     };
-                    selective_scan::backward(&dims, &inputs, &kept, &dy, None, &mut scratch, gradients);
-                });
+                    selective_scan::backward(&dims, &system, &kept, in_place, None, &mut scratch, gradients);
+                };
+                bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);
             });
         });
     }
@@ -100,26 +96,27 @@ fn convolution(criterion: &mut Criterion<Rate>) {
         let dims = conv1d::Dims { layout: Layout::whole(rows, length), channels, taps: 4 };
         let (xz, dy) = (numbers(tokens * 2 * channels, 1), numbers(tokens * channels, 2));
         let (weight, bias) = (numbers(4 * channels, 3), numbers(channels, 4));
-        let inputs = conv1d::Inputs { x: Columns::new(&xz, 0, 2 * channels), weight: &weight, bias: &bias };
-        let (mut y, mut dxz) = (vec![0.0; dy.len()], vec![0.0; xz.len()]);
+        let weights = conv1d::Weights { weight: &weight, bias: &bias };
+        let mut y = vec![0.0; dy.len()];
         let (mut dweight, mut dbias) = (vec![0.0; weight.len()], vec![0.0; channels]);
         let mut scratch = vec![0.0; dims.backward_scratch_len()];
         let mut group = criterion.benchmark_group(format!("conv1d {name}"));
         group.throughput(work(tokens * channels, 2.0 * F32));
         group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
-            on_one_thread(|| bencher.iter(|| conv1d::forward(&dims, &inputs, None, &mut y)));
+            let x = Columns::new(&xz, 0, 2 * channels);
+            on_one_thread(|| bencher.iter(|| conv1d::forward(&dims, &weights, x, None, &mut y)));
         });
-        group.throughput(work(tokens * channels, 3.0 * F32));
+        group.throughput(work(tokens * channels, 4.0 * F32));
         group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
             on_one_thread(|| {
-                bencher.iter(|| {
-                    let gradients = conv1d::Gradients {
-                        dx: ColumnsMut::new(&mut dxz, 0, 2 * channels),
-                        dweight: Some(&mut dweight),
-                        dbias: Some(&mut dbias),
-                    };
-                    conv1d::backward(&dims, &inputs, &dy, &mut scratch, gradients);
-                });
+                let copies = || (xz.clone(), dy.clone());
+                let run = |(xz, dy): &mut (Vec<f32>, Vec<f32>)| {
+                    let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, 2 * channels), dy };
+                    let gradients =
+                        conv1d::Gradients { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
+                    conv1d::backward(&dims, &weights, in_place, &mut scratch, gradients);
+                };
+                bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);
             });
         });
     }

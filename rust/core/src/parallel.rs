@@ -98,7 +98,7 @@ pub fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
     }
 }
 
-/// A mutable slice whose disjoint parts are written by different tasks.
+/// A slice whose disjoint parts are written by different tasks, or read.
 #[derive(Clone, Copy)]
 pub struct Shared<'a, T> {
     start: *mut T,
@@ -117,6 +117,11 @@ impl<'a, T> Shared<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
     }
 
+    /// Takes a slice that tasks only read.
+    pub fn to_read(slice: &'a [T]) -> Self {
+        Self { start: slice.as_ptr().cast_mut(), len: slice.len(), lifetime: PhantomData }
+    }
+
     /// Length of the whole slice.
     pub fn len(&self) -> usize {
         self.len
@@ -133,16 +138,33 @@ impl<'a, T> Shared<'a, T> {
     /// If the part is not inside the slice.
     ///
     /// # Safety
-    /// No other part alive at the same time overlaps this one.
+    /// The slice was taken by [`Shared::new`], and no other part alive at the same time overlaps this one.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [T] {
+        self.check(start, len);
+        // SAFETY: inside the slice (checked), which is borrowed for 'a; disjoint by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+
+    /// The part `start..start + len`, to read.
+    ///
+    /// # Panics
+    /// If the part is not inside the slice.
+    ///
+    /// # Safety
+    /// Nothing writes to the part while it is alive.
+    pub unsafe fn read(&self, start: usize, len: usize) -> &'a [T] {
+        self.check(start, len);
+        // SAFETY: inside the slice (checked), which is borrowed for 'a; unwritten by the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.start.add(start), len) }
+    }
+
+    fn check(&self, start: usize, len: usize) {
         assert!(
             start <= self.len && len <= self.len - start,
             "part {start}+{len} of a slice of {}",
             self.len
         );
-        // SAFETY: inside the slice (asserted), which is borrowed for 'a; disjoint by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 }
 

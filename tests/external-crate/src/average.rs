@@ -90,7 +90,7 @@ impl<T: Scalar> Block<T> for Average {
         params: &Params<T>,
         _: &[T],
         layout: &Layout,
-        saved: &[T],
+        saved: &mut [T],
         dy: &[T],
         scratch: &mut [T],
         dx: &mut [T],

@@ -120,8 +120,8 @@ impl Mamba1 {
         self.rank + 2 * self.states
     }
 
-    /// From a row of the gradients of x and z to the next: a cache line more than 2I, a power of two as a rule, for the
-    /// rows of such a matrix lie in the same few sets of a cache, and dw reads it column by column.
+    /// From a row of x and z to the next: a cache line more than 2I, a power of two as a rule, for the rows of such a
+    /// matrix lie in the same few sets of a cache, and dw reads their gradients column by column.
     fn paired(&self) -> usize {
         2 * self.channels + 16
     }
@@ -143,18 +143,19 @@ fn product<T: Scalar>(layout: Layout, has_state: bool) -> Product<T> {
     if layout.length == 1 && has_state { linear_step } else { linear }
 }
 
-/// What the forward pass keeps.
+fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T> {
+    conv1d::Weights { weight: params.get(tensor::CONV_WEIGHT), bias: params.get(tensor::CONV_BIAS) }
+}
+
+/// What the forward pass keeps: all but delta, which two small factors give again, and v, which the scan's backward pass
+/// meets on its way. The gradients of x, z and u take their places.
 struct Saved<P> {
-    /// x and z side by side `[M, 2I]`.
+    /// x and z side by side, 2I columns.
     xz: P,
     /// `[M, I]`.
     u: P,
     /// dt, B and C side by side `[M, R+2N]`.
     projected: P,
-    /// `[M, I]`.
-    delta: P,
-    /// `[M, I]`.
-    v: P,
     /// States at the starts of chunks.
     states: P,
 }
@@ -162,8 +163,8 @@ struct Saved<P> {
 impl Mamba1 {
     fn saved_len(&self, layout: Layout) -> usize {
         let (m, i) = (layout.tokens(), self.channels);
-        padded(m * 2 * i)
-            + 3 * padded(m * i)
+        padded(m * self.paired())
+            + padded(m * i)
             + padded(m * self.projected())
             + padded(self.scan(layout).kept_len())
     }
@@ -172,82 +173,82 @@ impl Mamba1 {
         let (m, i) = (layout.tokens(), self.channels);
         let mut carver = Carver::new(saved);
         Saved {
-            xz: carver.take(m * 2 * i),
+            xz: carver.take(m * self.paired()),
             u: carver.take(m * i),
             projected: carver.take(m * self.projected()),
-            delta: carver.take(m * i),
-            v: carver.take(m * i),
             states: carver.take(self.scan(layout).kept_len()),
         }
     }
 
-    /// Everything before out_proj. One token per row that goes on from a state takes the kernels' own steps.
-    fn inner<T: Scalar>(
+    /// Scratch of [`Mamba1::inner`]: delta, v and what the scan needs.
+    fn inner_len(&self, layout: Layout) -> usize {
+        2 * padded(layout.tokens() * self.channels) + self.scan(layout).forward_scratch_len()
+    }
+
+    /// Everything before out_proj; returns v. One token per row that goes on from a state takes the kernels' own steps.
+    fn inner<'a, T: Scalar>(
         &self,
         params: &Params<T>,
         n: &[T],
         layout: Layout,
         state: Option<&mut [T]>,
         saved: &mut Saved<&mut [T]>,
-        scratch: &mut [T],
-    ) {
+        scratch: &'a mut [T],
+    ) -> &'a [T] {
         let (m, i) = (layout.tokens(), self.channels);
+        let mut carver = Carver::new(scratch);
+        let (delta, v, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
         let product = product(layout, state.is_some());
         let (conv, scan) = (self.conv(layout), self.scan(layout));
         let mut state = state.map(|state| state.split_at_mut(conv.state_len()));
         product(
             MatRef::new(n, m, self.width),
             MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width),
-            MatMut::new(saved.xz, m, 2 * i),
+            MatMut::with_stride(saved.xz, m, 2 * i, self.paired()),
             Accumulate::Overwrite,
         );
-        let inputs = self.conv_inputs(params, saved.xz);
+        let (weights, x) = (conv_weights(params), Columns::new(saved.xz, 0, self.paired()));
         let conv_state = state.as_mut().map(|(state, _)| &mut **state);
-        phase(Phase::Conv, || conv1d::forward(&conv, &inputs, conv_state, saved.u));
+        phase(Phase::Conv, || conv1d::forward(&conv, &weights, x, conv_state, saved.u));
         product(
             MatRef::new(saved.u, m, i),
             MatRef::new(params.get(tensor::X_PROJ), self.projected(), i),
             MatMut::new(saved.projected, m, self.projected()),
             Accumulate::Overwrite,
         );
-        product(
-            MatRef::with_stride(saved.projected, m, self.rank, self.projected()),
-            MatRef::new(params.get(tensor::DT_PROJ), i, self.rank),
-            MatMut::new(saved.delta, m, i),
-            Accumulate::Overwrite,
-        );
-        let inputs = self.scan_inputs(params, saved.u, saved.delta, saved.xz, saved.projected);
+        self.dt_proj(params, saved.projected, product, delta);
+        let system = self.system(params, saved.projected);
+        let inputs =
+            selective_scan::Inputs { u: saved.u, delta, z: Columns::new(saved.xz, i, self.paired()) };
         phase(Phase::Scan, || match state {
             Some((_, state)) if layout.length == 1 => {
-                selective_scan::step(&scan, &inputs, state, scratch, saved.v);
+                selective_scan::step(&scan, &system, &inputs, state, scratch, v);
             }
             state => {
                 let state = state.map(|(_, state)| state);
-                selective_scan::forward(&scan, &inputs, state, saved.states, scratch, saved.v);
+                selective_scan::forward(&scan, &system, &inputs, state, saved.states, scratch, v);
             }
         });
+        v
     }
 
-    fn conv_inputs<'a, T: Scalar>(&self, params: &Params<'a, T>, xz: &'a [T]) -> conv1d::Inputs<'a, T> {
-        conv1d::Inputs {
-            x: Columns::new(xz, 0, 2 * self.channels),
-            weight: params.get(tensor::CONV_WEIGHT),
-            bias: params.get(tensor::CONV_BIAS),
-        }
+    /// delta = dt_proj·dt
+    fn dt_proj<T: Scalar>(&self, params: &Params<T>, projected: &[T], product: Product<T>, delta: &mut [T]) {
+        let (m, i, r) = (delta.len() / self.channels, self.channels, self.rank);
+        product(
+            MatRef::with_stride(projected, m, r, self.projected()),
+            MatRef::new(params.get(tensor::DT_PROJ), i, r),
+            MatMut::new(delta, m, i),
+            Accumulate::Overwrite,
+        );
     }
 
-    fn scan_inputs<'a, T: Scalar>(
+    fn system<'a, T: Scalar>(
         &self,
         params: &Params<'a, T>,
-        u: &'a [T],
-        delta: &'a [T],
-        xz: &'a [T],
         projected: &'a [T],
-    ) -> selective_scan::Inputs<'a, T> {
-        selective_scan::Inputs {
-            u,
-            delta,
-            z: Columns::new(xz, self.channels, 2 * self.channels),
+    ) -> selective_scan::System<'a, T> {
+        selective_scan::System {
             bc: Columns::new(projected, self.rank, self.projected()),
             a_log: params.get(tensor::A_LOG),
             d: params.get(tensor::SKIP),
@@ -297,13 +298,11 @@ impl<T: Scalar> Block<T> for Mamba1 {
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
         let layout = Layout::whole(rows, length);
         let (m, i) = (layout.tokens(), self.channels);
-        let backward = padded(m * self.paired())
-            + 3 * padded(m * i)
-            + padded(m * self.projected())
-            + padded(self.backward_kernels_len(layout));
+        let backward =
+            2 * padded(m * i) + padded(m * self.projected()) + padded(self.backward_kernels_len(layout));
         Sizes {
             saved: self.saved_len(layout),
-            scratch: backward.max(self.saved_len(layout) + self.scan(layout).forward_scratch_len()),
+            scratch: backward.max(self.saved_len(layout) + self.inner_len(layout)),
             state: self.conv(layout).state_len() + self.scan(layout).state_len(),
         }
     }
@@ -320,8 +319,8 @@ impl<T: Scalar> Block<T> for Mamba1 {
     ) {
         let mut saved = self.carve_saved(*layout, saved);
         let product = product(*layout, state.is_some());
-        self.inner(params, x, *layout, state, &mut saved, scratch);
-        self.out_proj(params, saved.v, product, y);
+        let v = self.inner(params, x, *layout, state, &mut saved, scratch);
+        self.out_proj(params, v, product, y);
     }
 
     fn recompute(
@@ -341,7 +340,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         params: &Params<T>,
         x: &[T],
         layout: &Layout,
-        saved: &[T],
+        saved: &mut [T],
         dy: &[T],
         scratch: &mut [T],
         dx: &mut [T],
@@ -349,55 +348,51 @@ impl<T: Scalar> Block<T> for Mamba1 {
     ) {
         let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
         let paired = self.paired();
-        let saved = self.carve_saved(*layout, saved);
+        let Saved { xz, u, projected, states } = self.carve_saved(*layout, saved);
         let mut carver = Carver::new(scratch);
-        let (dxz, dv) = (carver.take(m * paired), carver.take(m * i));
-        let (du, ddelta, dprojected) = (carver.take(m * i), carver.take(m * i), carver.take(m * p));
+        let (v, delta, dprojected) = (carver.take(m * i), carver.take(m * i), carver.take(m * p));
         let scratch = carver.rest();
 
         // out += out_proj·v
         let dy = MatRef::new(dy, m, self.width);
-        weight_gradient(dparams, tensor::OUT_PROJ, dy, MatRef::new(saved.v, m, i), scratch);
         let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.width, i);
-        linear_dx(dy, weight, MatMut::new(dv, m, i), Accumulate::Overwrite);
+        linear_dx(dy, weight, MatMut::new(v, m, i), Accumulate::Overwrite);
 
-        // v = scan(u, delta, B, C)·silu(z)
-        let inputs = self.scan_inputs(params, saved.u, saved.delta, saved.xz, saved.projected);
+        // v = scan(u, delta, B, C)·silu(z): the gradients of u, delta and z for these, v for its own
+        self.dt_proj(params, projected, linear, delta);
+        let system = self.system(params, projected);
+        let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, paired), dy: v };
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
-        let gradients = selective_scan::Gradients {
-            du,
-            ddelta,
-            dz: ColumnsMut::new(dxz, i, paired),
-            dbc: ColumnsMut::new(dprojected, r, p),
-            da_log,
-            dd,
-            ddelta_bias,
-            dfirst: None,
-        };
-        let (scan, kept) = (self.scan(*layout), saved.states);
-        phase(Phase::Scan, || selective_scan::backward(&scan, &inputs, kept, dv, None, scratch, gradients));
+        let dbc = ColumnsMut::new(dprojected, r, p);
+        let gradients = selective_scan::Gradients { dbc, da_log, dd, ddelta_bias, dfirst: None };
+        let scan = self.scan(*layout);
+        phase(Phase::Scan, || {
+            selective_scan::backward(&scan, &system, states, in_place, None, scratch, gradients);
+        });
+        weight_gradient(dparams, tensor::OUT_PROJ, dy, MatRef::new(v, m, i), scratch);
 
         // delta = dt_proj·dt
-        let ddelta = MatRef::new(ddelta, m, i);
-        let dt = MatRef::with_stride(saved.projected, m, r, p);
+        let ddelta = MatRef::new(delta, m, i);
+        let dt = MatRef::with_stride(projected, m, r, p);
         weight_gradient(dparams, tensor::DT_PROJ, ddelta, dt, scratch);
         let weight = MatRef::new(params.get(tensor::DT_PROJ), i, r);
         linear_dx(ddelta, weight, MatMut::with_stride(dprojected, m, r, p), Accumulate::Overwrite);
 
         // [dt, B, C] = x_proj·u
         let dprojected = MatRef::new(dprojected, m, p);
-        weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(saved.u, m, i), scratch);
         let weight = MatRef::new(params.get(tensor::X_PROJ), p, i);
-        linear_dx(dprojected, weight, MatMut::new(du, m, i), Accumulate::Add);
+        linear_dx(dprojected, weight, MatMut::new(u, m, i), Accumulate::Add);
 
-        // u = silu(conv(x))
+        // u = silu(conv(x)): the gradient of x for x, and u, that of x_proj's weight needs it, for its own
+        let (conv, weights) = (self.conv(*layout), conv_weights(params));
+        let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
-        let gradients = conv1d::Gradients { dx: ColumnsMut::new(dxz, 0, paired), dweight, dbias };
-        let (conv, inputs) = (self.conv(*layout), self.conv_inputs(params, saved.xz));
-        phase(Phase::Conv, || conv1d::backward(&conv, &inputs, du, scratch, gradients));
+        let gradients = conv1d::Gradients { dweight, dbias };
+        phase(Phase::Conv, || conv1d::backward(&conv, &weights, in_place, scratch, gradients));
+        weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(u, m, i), scratch);
 
         // [x, z] = in_proj·n
-        let dxz = MatRef::with_stride(dxz, m, 2 * i, paired);
+        let dxz = MatRef::with_stride(xz, m, 2 * i, paired);
         weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.width), scratch);
         let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width);
         linear_dx(dxz, weight, MatMut::new(dx, m, self.width), Accumulate::Overwrite);

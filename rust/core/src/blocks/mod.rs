@@ -69,14 +69,15 @@ pub trait Block<T: Scalar>: Send + Sync {
         self.forward(params, x, layout, None, saved, scratch, y);
     }
 
-    /// Gradients of a pass that started at a zero state: overwrites dx, adds to the trainable parameters' gradients.
+    /// Gradients of a pass that started at a zero state: overwrites dx, adds to the trainable parameters' gradients. Nobody
+    /// reads `saved` afterwards: gradients may take the places of what they belong to.
     #[expect(clippy::too_many_arguments, reason = "as forward")]
     fn backward(
         &self,
         params: &Params<T>,
         x: &[T],
         layout: &Layout,
-        saved: &[T],
+        saved: &mut [T],
         dy: &[T],
         scratch: &mut [T],
         dx: &mut [T],

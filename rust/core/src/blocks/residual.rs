@@ -245,7 +245,7 @@ impl<T: Scalar> Residual<T> {
         numbers: Numbers<T>,
         x: &[T],
         layout: &Layout,
-        saved: &[T],
+        saved: &mut [T],
         parts: Parts<T>,
         stream: &mut [T],
         gradients: &mut Gradients<T>,

@@ -24,6 +24,11 @@ impl<'a, T> Columns<'a, T> {
     pub(crate) fn check(&self, what: &str, rows: usize, width: usize) {
         check_columns(what, self.data.len(), self.stride, rows, width);
     }
+
+    /// The same columns for tasks that only read.
+    pub(crate) fn share(self) -> SharedColumns<'a, T> {
+        SharedColumns { data: Shared::to_read(self.data), stride: self.stride }
+    }
 }
 
 /// Columns of a row-major matrix that are written.
@@ -63,7 +68,7 @@ fn check_columns(what: &str, len: usize, stride: usize, rows: usize, width: usiz
     );
 }
 
-/// Columns written by several tasks, each its own part.
+/// Columns that several tasks read, or write, each its own part.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedColumns<'a, T> {
     data: Shared<'a, T>,
@@ -74,11 +79,21 @@ impl<'a, T> SharedColumns<'a, T> {
     /// `width` numbers of row `row` from column `first` on.
     ///
     /// # Safety
-    /// No other part alive at the same time overlaps this one.
+    /// The columns are [`ColumnsMut`], and no other part alive at the same time overlaps this one.
     #[inline(always)]
     pub(crate) unsafe fn part(&self, row: usize, first: usize, width: usize) -> &'a mut [T] {
         // SAFETY: disjoint by the caller's promise.
         unsafe { self.data.slice(row * self.stride + first, width) }
+    }
+
+    /// `width` numbers of row `row` from column `first` on, to read.
+    ///
+    /// # Safety
+    /// Nothing writes to the part while it is alive.
+    #[inline(always)]
+    pub(crate) unsafe fn read(&self, row: usize, first: usize, width: usize) -> &'a [T] {
+        // SAFETY: unwritten by the caller's promise.
+        unsafe { self.data.read(row * self.stride + first, width) }
     }
 }
 

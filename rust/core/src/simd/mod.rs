@@ -40,6 +40,8 @@ pub trait Vector: Copy + Send + Sync {
     const LANES: usize;
     /// True where elementary functions come from the standard library (f64), false where they are polynomials (f32).
     const EXACT: bool;
+    /// Numbers that [`Vector::add_folded`] adds to.
+    const FOLD: usize = if Self::LANES < 4 { 4 } else { Self::LANES };
 
     /// Every lane `x`.
     fn splat(self, x: Self::T) -> Self::V;
@@ -115,17 +117,45 @@ pub trait Vector: Copy + Send + Sync {
     fn split_pow2(self, x: Self::V) -> (Self::V, Self::V);
     /// Sum over the lanes in a fixed tree.
     fn sum(self, a: Self::V) -> Self::T;
-    /// `out[j]` = sum of the LANES numbers of `x` from j·LANES on, each in the same fixed tree.
+    /// Adds the lanes of four vectors to `to .. to + FOLD`: the sum of all `to[4j + k]` grows by the sum of `x[k]`.
+    ///
+    /// # Safety
+    /// `to .. to + FOLD` is writable and nothing else refers to it.
+    #[inline(always)]
+    unsafe fn add_folded(self, x: [Self::V; 4], to: *mut Self::T) {
+        for (k, x) in x.into_iter().enumerate() {
+            // SAFETY: FOLD is at least four.
+            unsafe { *to.add(k) = *to.add(k) + self.sum(x) };
+        }
+    }
+    /// `out[j]` = sum of the LANES numbers of `x` from j·LANES on, each in the same order.
     #[inline(always)]
     fn sum_each(self, x: &[Self::T], out: &mut [Self::T]) {
-        for (x, out) in x.chunks_exact(Self::LANES).zip(out) {
-            *out = self.sum(self.load(x));
+        let zero = self.splat(Self::T::ZERO);
+        for (x, out) in x.chunks(4 * Self::LANES).zip(out.chunks_mut(4)) {
+            let mut four = [zero; 4];
+            four.iter_mut().zip(x.chunks_exact(Self::LANES)).for_each(|(four, x)| *four = self.load(x));
+            let mut folded = [Self::T::ZERO; MAX_LANES];
+            // SAFETY: FOLD numbers of our own.
+            unsafe { self.add_folded(four, folded.as_mut_ptr()) };
+            sum_folded(&folded[..Self::FOLD], out);
         }
     }
     /// Largest lane.
     fn max_lane(self, a: Self::V) -> Self::T;
     /// `f` on every lane.
     fn map(self, a: Self::V, f: impl Fn(Self::T) -> Self::T) -> Self::V;
+}
+
+/// Most lanes of any instruction set.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// `out[k]` = sum of all `folded[4j + k]`, at most four: the end of [`Vector::add_folded`].
+#[inline(always)]
+pub(crate) fn sum_folded<T: Scalar>(folded: &[T], out: &mut [T]) {
+    let (parts, _) = folded.as_chunks::<4>();
+    let sums = parts.iter().skip(1).fold(parts[0], |sums, part| std::array::from_fn(|k| sums[k] + part[k]));
+    out.copy_from_slice(&sums[..out.len()]);
 }
 
 /// A kernel body, written once for every instruction set.

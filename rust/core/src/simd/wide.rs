@@ -3,6 +3,8 @@
 use pulp::Simd;
 
 use super::plain::SQRT_HALF_BITS;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
 use super::{Isa, Kernel, Plain, Vector};
 
 /// f32 lanes of the instruction set `S`. `S` can only be built where the processor has it: the token is the proof.
@@ -121,15 +123,17 @@ impl<S: Simd> Vector for Wide<S> {
     fn sum(self, a: S::f32s) -> f32 {
         self.0.reduce_sum_f32s(a)
     }
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn sum_each(self, x: &[f32], out: &mut [f32]) {
-        match Self::LANES {
-            // SAFETY: only the tokens of AVX2 and AVX-512 have these numbers of lanes; they prove the instructions.
-            8 => unsafe { super::x86::sum_each_8(x, out) },
-            // SAFETY: as above.
-            16 => unsafe { super::x86::sum_each_16(x, out) },
-            _ => x.chunks_exact(Self::LANES).zip(out).for_each(|(x, out)| *out = self.sum(self.load(x))),
+    unsafe fn add_folded(self, x: [S::f32s; 4], to: *mut f32) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(folded) = Self::fold(x) {
+            // SAFETY: FOLD is LANES here; writable by the caller's promise.
+            unsafe { self.store_ptr(to, self.add(folded, self.load_ptr(to))) };
+            return;
+        }
+        for (k, x) in x.into_iter().enumerate() {
+            // SAFETY: FOLD is at least four.
+            unsafe { *to.add(k) += self.sum(x) };
         }
     }
     #[inline(always)]
@@ -144,6 +148,24 @@ impl<S: Simd> Vector for Wide<S> {
             *lane = f(*lane);
         }
         self.load(&lanes[..])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<S: Simd> Wide<S> {
+    /// Four vectors in one, where there are instructions for it.
+    #[inline(always)]
+    fn fold(x: [S::f32s; 4]) -> Option<S::f32s> {
+        use std::mem::transmute_copy;
+        // SAFETY: only the tokens of AVX2 and AVX-512 have these numbers of lanes; they prove the instructions, and a
+        // register of theirs is one of the processor's.
+        unsafe {
+            match Self::LANES {
+                8 => Some(transmute_copy(&x86::fold_8(x.map(|x| transmute_copy(&x))))),
+                16 => Some(transmute_copy(&x86::fold_16(x.map(|x| transmute_copy(&x))))),
+                _ => None,
+            }
+        }
     }
 }
 

@@ -2,35 +2,42 @@
 
 use std::ops::Range;
 
-use super::{CHUNK, Dims, Filter, Inputs, MAX_TAPS, Taps, get, put};
-use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, SharedColumns, is_start, stretch_start};
+use super::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, get, put};
+use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, is_start, stretch_start};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// What a convolution writes backward. dx is overwritten, parameter gradients are added to; `None`: not wanted.
+/// What a convolution reads backward and overwrites.
+#[derive(Debug)]
+pub struct InPlace<'a, T> {
+    /// x, I columns; then dx.
+    pub x: ColumnsMut<'a, T>,
+    /// dy `[B, T, I]`; then y.
+    pub dy: &'a mut [T],
+}
+
+/// Gradients that a convolution adds to; `None`: not wanted.
 #[derive(Debug)]
 pub struct Gradients<'a, T> {
-    /// I columns.
-    pub dx: ColumnsMut<'a, T>,
     /// `[I, K]`.
     pub dweight: Option<&'a mut [T]>,
     /// `[I]`.
     pub dbias: Option<&'a mut [T]>,
 }
 
-/// Gradients for the cotangent dy `[B, T, I]` of a pass that started without a state.
+/// Gradients for the cotangent dy of a pass that started without a state.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
 pub fn backward<T: Scalar>(
     dims: &Dims,
-    inputs: &Inputs<T>,
-    dy: &[T],
+    weights: &Weights<T>,
+    in_place: InPlace<T>,
     scratch: &mut [T],
     gradients: Gradients<T>,
 ) {
-    backward_on(Isa::active(), dims, inputs, dy, scratch, gradients);
+    backward_on(Isa::active(), dims, weights, in_place, scratch, gradients);
 }
 
 /// As [`backward`], on a given instruction set, for tests and benches.
@@ -40,26 +47,24 @@ pub fn backward<T: Scalar>(
 pub fn backward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
-    inputs: &Inputs<T>,
-    dy: &[T],
+    weights: &Weights<T>,
+    in_place: InPlace<T>,
     scratch: &mut [T],
     gradients: Gradients<T>,
 ) {
-    inputs.check(dims);
-    let Gradients { dx, dweight, dbias } = gradients;
+    weights.check(dims);
+    let (InPlace { x, dy }, Gradients { dweight, dbias }) = (in_place, gradients);
     let (channels, taps) = (dims.channels, dims.taps);
     assert_eq!(dy.len(), dims.layout.tokens() * channels, "dy [B, T, I]");
-    dx.check("dx", dims.layout.tokens(), channels);
+    x.check("x", dims.layout.tokens(), channels);
     assert!(dweight.as_ref().is_none_or(|w| w.len() == channels * taps), "dweight [I, K]");
     assert!(dbias.as_ref().is_none_or(|b| b.len() == channels), "dbias [I]");
     let split = dims.split();
     let scratch = &mut scratch[..dims.backward_scratch_len()];
-    let (dx, sums) = (dx.share(), Shared::new(&mut *scratch));
+    let (x, dy, sums) = (x.share(), Shared::new(dy), Shared::new(&mut *scratch));
     for_each_task_of(dy.len(), split.tasks(), |index| {
-        simd::run_on(
-            isa,
-            Backward { filter: Filter::new(dims, inputs, None, split.task(index)), dy, dx, sums },
-        );
+        let filter = Filter { dims, weights, x, state: None, task: split.task(index) };
+        simd::run_on(isa, Backward { filter, dy, sums });
     });
     // Partial sums of the groups of rows [K + 1, I], the last one the bias, in the order of their index.
     let total = |k: usize, i: usize| {
@@ -76,8 +81,7 @@ pub fn backward_on<T: Scalar>(
 /// One task of the backward pass.
 struct Backward<'a, T> {
     filter: Filter<'a, T>,
-    dy: &'a [T],
-    dx: SharedColumns<'a, T>,
+    dy: Shared<'a, T>,
     sums: Shared<'a, T>,
 }
 
@@ -117,7 +121,9 @@ impl<T: Scalar> Backward<'_, T> {
                 for t in begin.saturating_sub(CHUNK)..begin {
                     let token = row * layout.length + t;
                     let at = token * filter.dims.channels + filter.task.channels.start;
-                    simd::prefetch(self.dy, at, filter.task.channels.len());
+                    // SAFETY: this task's channels.
+                    let dy = unsafe { self.dy.read(at, filter.task.channels.len()) };
+                    simd::prefetch(dy, 0, dy.len());
                 }
                 let mut to = (begin + CHUNK).min(layout.length);
                 while to > begin {
@@ -209,8 +215,17 @@ impl<T: Scalar> Backward<'_, T> {
             }
             let token = row * filter.dims.layout.length + t;
             let first = filter.task.channels.start + i;
-            let dy = get::<V, WHOLE>(v, &self.dy[token * filter.dims.channels + first..], n);
-            let ds = v.mul(dy, math::silu_with_derivative(v, s).1);
+            let width = if WHOLE { V::LANES } else { n };
+            // SAFETY: this token's channels of this task's block; no other task has them.
+            let (dy, x) = unsafe {
+                (
+                    self.dy.slice(token * filter.dims.channels + first, width),
+                    filter.x.part(token, first, width),
+                )
+            };
+            let (y, slope) = math::silu_with_derivative(v, s);
+            let ds = v.mul(get::<V, WHOLE>(v, dy, n), slope);
+            put::<V, WHOLE>(v, dy, y);
             dbias = v.add(dbias, ds);
             for k in (1..taps).rev() {
                 next[k] = next[k - 1];
@@ -221,9 +236,8 @@ impl<T: Scalar> Backward<'_, T> {
                 dw[k] = v.mul_add(ds, window[k], dw[k]);
                 dx = v.mul_add(w[taps - 1 - k], next[k], dx);
             }
-            let width = if WHOLE { V::LANES } else { n };
-            // SAFETY: this token's channels of this task's block; no other task has them.
-            put::<V, WHOLE>(v, unsafe { self.dx.part(token, first, width) }, dx);
+            // No token further left looks at this one's x.
+            put::<V, WHOLE>(v, x, dx);
         }
         for k in 0..taps {
             v.store(&mut carried.dw[k][i..], dw[k]);

@@ -2,21 +2,27 @@
 
 use std::ops::Range;
 
-use super::{CHUNK, Dims, Filter, Inputs, MAX_TAPS, Taps, put};
-use crate::kernels::channels::stretch_end;
+use super::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, put};
+use crate::kernels::channels::{Columns, stretch_end};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// Writes y `[B, T, I]`.
+/// Writes y `[B, T, I]` for x, I columns.
 ///
 /// With `state` `[B, K-1, I]` the inputs before the first token are there, and the last ones are left there; without,
 /// they are zero. One token per row with a state is the recurrent form.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
-pub fn forward<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: Option<&mut [T]>, y: &mut [T]) {
-    forward_on(Isa::active(), dims, inputs, state, y);
+pub fn forward<T: Scalar>(
+    dims: &Dims,
+    weights: &Weights<T>,
+    x: Columns<T>,
+    state: Option<&mut [T]>,
+    y: &mut [T],
+) {
+    forward_on(Isa::active(), dims, weights, x, state, y);
 }
 
 /// As [`forward`], on a given instruction set, for tests and benches.
@@ -26,17 +32,19 @@ pub fn forward<T: Scalar>(dims: &Dims, inputs: &Inputs<T>, state: Option<&mut [T
 pub fn forward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
-    inputs: &Inputs<T>,
+    weights: &Weights<T>,
+    x: Columns<T>,
     state: Option<&mut [T]>,
     y: &mut [T],
 ) {
-    inputs.check(dims);
+    weights.check(dims);
+    x.check("x", dims.layout.tokens(), dims.channels);
     assert_eq!(y.len(), dims.layout.tokens() * dims.channels, "y [B, T, I]");
     assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, K-1, I]");
     let split = dims.split();
-    let (state, y) = (state.map(Shared::new), Shared::new(y));
+    let (x, state, y) = (x.share(), state.map(Shared::new), Shared::new(y));
     for_each_task_of(y.len(), split.tasks(), |index| {
-        simd::run_on(isa, Forward { filter: Filter::new(dims, inputs, state, split.task(index)), y });
+        simd::run_on(isa, Forward { filter: Filter { dims, weights, x, state, task: split.task(index) }, y });
     });
 }
 

@@ -10,6 +10,8 @@
 //! dw[k] = Σ_{b,t} ds_t·x_{t-K+1+k}          dbias = Σ_{b,t} ds_t
 //! ```
 //!
+//! The backward pass works in place: dx takes the place of x, and y, computed again on the way, that of dy.
+//!
 //! Channels lie across the lanes; a vector of channels walks over a chunk of tokens with its taps, its last K inputs
 //! (and, backward, the next K-1 ds and the sums for dw) in registers when K is 4, on the stack for any other K.
 
@@ -19,12 +21,12 @@ mod forward;
 use std::ops::Range;
 
 use super::Layout;
-use super::channels::{BLOCK, Columns, PerChannel, Split, Task, is_start};
+use super::channels::{BLOCK, PerChannel, SharedColumns, Split, Task, is_start};
 use crate::numeric::Scalar;
 use crate::parallel::Shared;
 use crate::simd::{self, Vector};
 
-pub use backward::{Gradients, backward, backward_on};
+pub use backward::{Gradients, InPlace, backward, backward_on};
 pub use forward::{forward, forward_on};
 
 /// Most taps of a filter.
@@ -72,23 +74,20 @@ impl Dims<'_> {
     }
 }
 
-/// What a convolution reads, forward and backward.
+/// The filters of a convolution.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a, T> {
-    /// x, I columns.
-    pub x: Columns<'a, T>,
+pub struct Weights<'a, T> {
     /// w `[I, K]`.
     pub weight: &'a [T],
     /// `[I]`.
     pub bias: &'a [T],
 }
 
-impl<T: Scalar> Inputs<'_, T> {
+impl<T: Scalar> Weights<'_, T> {
     /// # Panics
     /// If a slice does not fit the sizes.
     fn check(&self, dims: &Dims) {
         dims.check();
-        self.x.check("x", dims.layout.tokens(), dims.channels);
         assert_eq!(self.weight.len(), dims.channels * dims.taps, "weight [I, K]");
         assert_eq!(self.bias.len(), dims.channels, "bias [I]");
     }
@@ -97,26 +96,23 @@ impl<T: Scalar> Inputs<'_, T> {
 /// One task's rows, channels and taps.
 struct Filter<'a, T> {
     dims: &'a Dims<'a>,
-    inputs: &'a Inputs<'a, T>,
+    weights: &'a Weights<'a, T>,
+    x: SharedColumns<'a, T>,
     state: Option<Shared<'a, T>>,
     task: Task,
 }
 
-impl<'a, T: Scalar> Filter<'a, T> {
-    fn new(dims: &'a Dims<'a>, inputs: &'a Inputs<'a, T>, state: Option<Shared<'a, T>>, task: Task) -> Self {
-        Self { dims, inputs, state, task }
-    }
-
+impl<T: Scalar> Filter<'_, T> {
     /// The taps of this task's channels, transposed.
     #[inline(always)]
     fn taps<const MAX: usize>(&self) -> Taps<T, MAX> {
         let mut w = [[T::ZERO; BLOCK]; MAX];
         for (i, channel) in self.task.channels.clone().enumerate() {
             for (k, w) in w.iter_mut().enumerate().take(self.dims.taps) {
-                w[i] = self.inputs.weight[channel * self.dims.taps + k];
+                w[i] = self.weights.weight[channel * self.dims.taps + k];
             }
         }
-        Taps { w, bias: PerChannel::new(&self.inputs.bias[self.task.channels.clone()]) }
+        Taps { w, bias: PerChannel::new(&self.weights.bias[self.task.channels.clone()]) }
     }
 
     /// How many of the K-1 tokens before token `t` of a row belong to its document; the carried ones count.
@@ -147,8 +143,9 @@ impl<'a, T: Scalar> Filter<'a, T> {
         let channel = self.task.channels.start + i;
         if back <= t {
             let token = row * self.dims.layout.length + t - back;
-            let x = &self.inputs.x.data[token * self.inputs.x.stride + channel..];
-            return get::<V, WHOLE>(v, x, n);
+            let width = if WHOLE { V::LANES } else { n };
+            // SAFETY: this task's channels, which it writes only where it has read them.
+            return get::<V, WHOLE>(v, unsafe { self.x.read(token, channel, width) }, n);
         }
         let Some(state) = self.state else { return v.splat(T::ZERO) };
         let kept = self.dims.taps - 1;
@@ -206,8 +203,10 @@ impl<'a, T: Scalar> Filter<'a, T> {
     #[inline(always)]
     fn fetch(&self, row: usize, tokens: Range<usize>) {
         for t in tokens.start..tokens.end.min(self.dims.layout.length) {
-            let at = (row * self.dims.layout.length + t) * self.inputs.x.stride + self.task.channels.start;
-            simd::prefetch(self.inputs.x.data, at, self.task.channels.len());
+            let block = &self.task.channels;
+            // SAFETY: this task's channels.
+            let x = unsafe { self.x.read(row * self.dims.layout.length + t, block.start, block.len()) };
+            simd::prefetch(x, 0, x.len());
         }
     }
 
@@ -233,8 +232,8 @@ impl<'a, T: Scalar> Filter<'a, T> {
                 new.fill(T::ZERO);
             } else if back <= layout.length {
                 let token = (row + 1) * layout.length - back;
-                let x = &self.inputs.x.data[token * self.inputs.x.stride + block.start..];
-                new.copy_from_slice(&x[..block.len()]);
+                // SAFETY: nobody writes x in a forward pass.
+                new.copy_from_slice(unsafe { self.x.read(token, block.start, block.len()) });
             } else {
                 // SAFETY: another slot, `length` further on.
                 new.copy_from_slice(unsafe { state.slice(at + layout.length * channels, block.len()) });

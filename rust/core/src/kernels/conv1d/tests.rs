@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernels::ColumnsMut;
 use crate::kernels::testing::{
     Shifted, assert_close, assert_close_to, central_differences, numbers, same_bits_for_any_threads,
 };
+use crate::kernels::{Columns, ColumnsMut};
 use crate::simd::Isa;
 
 /// One convolution: inputs, cotangent, and x as columns of rows of I + 3 numbers.
@@ -42,22 +42,23 @@ impl<T: Scalar> Case<T> {
 
     fn run(&self, isa: Isa) -> Results<T> {
         let (i, dims, junk) = (self.channels, self.dims(), T::from_f64(f64::NAN));
-        let wide: Vec<T> = self.x.chunks_exact(i).flat_map(|x| [[junk; 3].as_slice(), x].concat()).collect();
-        let inputs = Inputs { x: Columns::new(&wide, 3, i + 3), weight: &self.weight, bias: &self.bias };
+        let mut wide: Vec<T> =
+            self.x.chunks_exact(i).flat_map(|x| [[junk; 3].as_slice(), x].concat()).collect();
+        let weights = Weights { weight: &self.weight, bias: &self.bias };
         let (mut y, mut state) = (vec![junk; self.x.len()], self.state.clone());
-        forward_on(isa, &dims, &inputs, state.as_deref_mut(), &mut y);
-        let mut dwide = vec![junk; wide.len()];
+        forward_on(isa, &dims, &weights, Columns::new(&wide, 3, i + 3), state.as_deref_mut(), &mut y);
         let (mut dweight, mut dbias) = (vec![T::ONE; self.weight.len()], vec![T::ONE; i]);
         let mut scratch = vec![junk; dims.backward_scratch_len()];
-        let gradients = Gradients {
-            dx: ColumnsMut::new(&mut dwide, 3, i + 3),
-            dweight: Some(&mut dweight),
-            dbias: Some(&mut dbias),
-        };
+        let gradients = Gradients { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
         // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
-        let dy = Shifted::new(&self.dy, i % 4);
-        backward_on(isa, &dims, &inputs, &dy, &mut scratch, gradients);
-        let dx = dwide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();
+        let mut dy = Shifted::new(&self.dy, i % 4);
+        let in_place = InPlace { x: ColumnsMut::new(&mut wide, 3, i + 3), dy: &mut dy };
+        backward_on(isa, &dims, &weights, in_place, &mut scratch, gradients);
+        // The backward pass starts without a state.
+        if self.state.is_none() {
+            assert_eq!(dy.to_vec(), y, "y where dy was");
+        }
+        let dx = wide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();
         // Parameter gradients are added to what was there.
         let less_one = |x: Vec<T>| x.into_iter().map(|x| x - T::ONE).collect();
         [y, dx, less_one(dweight), less_one(dbias), state.unwrap_or_default()]

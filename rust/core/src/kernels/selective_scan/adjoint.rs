@@ -6,10 +6,10 @@ use super::backward::{Backward, Pass};
 use super::{CHUNK, Columns, GROUP, Panel, SKEW, is_start, stretch_start};
 use crate::kernels::channels::BLOCK;
 use crate::numeric::Scalar;
-use crate::simd::{Vector, math};
+use crate::simd::{self, MAX_LANES, Vector, math};
 
-/// Most lanes of any instruction set, times the vectors that go together.
-const MAX_WIDTH: usize = 32;
+/// The widest vectors that go together.
+const MAX_WIDTH: usize = 2 * MAX_LANES;
 
 /// Operands of a chunk.
 pub(super) struct Panels<T> {
@@ -27,15 +27,17 @@ pub(super) struct Panels<T> {
     pub(super) r: Panel<T>,
     /// sigmoid(delta + bias)
     pub(super) slope: Panel<T>,
-    /// dy·silu'(z)
+    /// silu(z)
     pub(super) gate: Panel<T>,
+    /// dy·silu'(z)
+    pub(super) dgate: Panel<T>,
     /// ā of a stretch, `[t, state, lane]`
     decay: Work<T>,
     /// ā·h_{t-1}
     faded: Work<T>,
-    /// Lanes of dB and dC of a stretch, `[t, state, lane]`
-    db: Work<T>,
-    dc: Work<T>,
+    /// dB and dC of a stretch
+    db: [Folded<T>; CHUNK],
+    dc: [Folded<T>; CHUNK],
 }
 
 impl<T: Scalar> Panels<T> {
@@ -50,10 +52,11 @@ impl<T: Scalar> Panels<T> {
             r: Panel::new(),
             slope: Panel::new(),
             gate: Panel::new(),
+            dgate: Panel::new(),
             decay: Work::new(),
             faded: Work::new(),
-            db: Work::new(),
-            dc: Work::new(),
+            db: [Folded::ZERO; CHUNK],
+            dc: [Folded::ZERO; CHUNK],
         }
     }
 }
@@ -67,6 +70,15 @@ impl<T: Scalar> Work<T> {
     fn new() -> Self {
         Self([T::ZERO; CHUNK * GROUP * MAX_WIDTH + SKEW])
     }
+}
+
+/// Sums over channels for the states of a group, as [`Vector::add_folded`] leaves them.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Folded<T>([T; MAX_LANES]);
+
+impl<T: Scalar> Folded<T> {
+    const ZERO: Self = Self([T::ZERO; MAX_LANES]);
 }
 
 impl<T: Scalar> Backward<'_, T> {
@@ -114,21 +126,20 @@ impl<T: Scalar> Backward<'_, T> {
         stretch: &Stretch,
         panels: &mut Panels<T>,
     ) {
-        let (dims, lanes) = (self.pass.dims, stretch.len * G * V::LANES);
+        let dims = self.pass.dims;
+        panels.db[..stretch.len].fill(Folded::ZERO);
+        panels.dc[..stretch.len].fill(Folded::ZERO);
         for i in (0..self.task.channels.len()).step_by(W * V::LANES) {
             self.again::<V, W, G, BOUNDED>(v, stretch, i, panels);
             self.back::<V, W, G>(v, stretch, i, panels);
         }
         let width = 2 * dims.states;
-        let (mut db, mut dc) = ([T::ZERO; CHUNK * GROUP], [T::ZERO; CHUNK * GROUP]);
-        v.sum_each(&panels.db.0[..lanes], &mut db[..stretch.len * G]);
-        v.sum_each(&panels.dc.0[..lanes], &mut dc[..stretch.len * G]);
-        for t in 0..stretch.len {
+        for (t, (db, dc)) in panels.db.iter().zip(&panels.dc).take(stretch.len).enumerate() {
             let at = (self.task.block * dims.layout.tokens() + stretch.token + t) * width;
             // SAFETY: this token's row in this block's dB and dC.
             let out = unsafe { self.pass.dbc.slice(at, width) };
-            out[stretch.n..][..G].copy_from_slice(&db[t * G..][..G]);
-            out[dims.states + stretch.n..][..G].copy_from_slice(&dc[t * G..][..G]);
+            simd::sum_folded(&db.0[..V::FOLD], &mut out[stretch.n..][..G]);
+            simd::sum_folded(&dc.0[..V::FOLD], &mut out[dims.states + stretch.n..][..G]);
         }
     }
 
@@ -149,7 +160,7 @@ impl<T: Scalar> Backward<'_, T> {
         let (g, y) = (&panels.g.0[panel..][..rows], &mut panels.y.0[panel..][..rows]);
         let decays = &mut panels.decay.0[..stretch.len * G * W * V::LANES];
         let faded = &mut panels.faded.0[..stretch.len * G * W * V::LANES];
-        let dc = &mut panels.dc.0[..stretch.len * G * V::LANES];
+        let dc = &mut panels.dc[..stretch.len];
         let zero = v.splat(T::ZERO);
         let (mut a, mut h) = ([[zero; G]; W], [[zero; G]; W]);
         for w in 0..W {
@@ -173,30 +184,27 @@ impl<T: Scalar> Backward<'_, T> {
                     sum[w] = v.load_ptr(y.as_ptr().add(at));
                 }
             }
+            let mut outer = [zero; GROUP];
             for k in 0..G {
                 // SAFETY: row t has N + G columns from here on (`bc` checked it).
                 let (b, c) = unsafe { bc.at(t, k, dims.states) };
                 let (b, c) = (v.splat(b), v.splat(c));
-                // SAFETY: t < len, k < G: inside the part cut out above.
-                let lanes = unsafe { dc.as_mut_ptr().add((t * G + k) * V::LANES) };
-                // The first channels find what another group left. SAFETY: as above.
-                let mut outer = if i == 0 { zero } else { unsafe { v.load_ptr(lanes) } };
                 for w in 0..W {
                     let at = ((t * G + k) * W + w) * V::LANES;
                     let decay = math::exp2_of_product::<V, BOUNDED>(v, d[w], a[w][k]);
                     let old = v.mul(decay, h[w][k]);
                     h[w][k] = v.mul_add(xs[w], b, old);
                     sum[w] = v.mul_add(h[w][k], c, sum[w]);
-                    outer = v.mul_add(gs[w], h[w][k], outer);
+                    outer[k] = v.mul_add(gs[w], h[w][k], outer[k]);
                     // SAFETY: t < len, k < G, w < W: inside the parts cut out above.
                     unsafe {
                         v.store_ptr(decays.as_mut_ptr().add(at), decay);
                         v.store_ptr(faded.as_mut_ptr().add(at), old);
                     }
                 }
-                // SAFETY: as for the load.
-                unsafe { v.store_ptr(lanes, outer) };
             }
+            // SAFETY: t < len.
+            unsafe { v.add_folded(outer, dc.get_unchecked_mut(t).0.as_mut_ptr()) };
             for (w, &sum) in sum.iter().enumerate() {
                 // SAFETY: as for the load.
                 unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum) };
@@ -222,7 +230,7 @@ impl<T: Scalar> Backward<'_, T> {
         let (s, r) = (&mut panels.s.0[panel..][..rows], &mut panels.r.0[panel..][..rows]);
         let decays = &panels.decay.0[..stretch.len * G * W * V::LANES];
         let faded = &panels.faded.0[..stretch.len * G * W * V::LANES];
-        let db = &mut panels.db.0[..stretch.len * G * V::LANES];
+        let db = &mut panels.db[..stretch.len];
         let zero = v.splat(T::ZERO);
         let (mut a, mut c, mut da) = ([[zero; G]; W], [[zero; G]; W], [[zero; G]; W]);
         for k in 0..G {
@@ -255,14 +263,11 @@ impl<T: Scalar> Backward<'_, T> {
                     rs[w] = v.load_ptr(r.as_ptr().add(at));
                 }
             }
+            let mut outer = [zero; GROUP];
             for k in 0..G {
                 // SAFETY: row t has N + G columns from here on (`bc` checked it).
                 let (bt, ct) = unsafe { bc.at(t, k, dims.states) };
                 let (bt, ct) = (v.splat(bt), v.splat(ct));
-                // SAFETY: t < len, k < G: inside the part cut out above.
-                let lanes = unsafe { db.as_mut_ptr().add((t * G + k) * V::LANES) };
-                // SAFETY: as above.
-                let mut outer = if i == 0 { zero } else { unsafe { v.load_ptr(lanes) } };
                 for w in 0..W {
                     let at = ((t * G + k) * W + w) * V::LANES;
                     // SAFETY: t < len, k < G, w < W: inside the parts cut out above.
@@ -274,11 +279,11 @@ impl<T: Scalar> Backward<'_, T> {
                     ss[w] = v.mul_add(q, bt, ss[w]);
                     rs[w] = v.mul_add(flow, a[w][k], rs[w]);
                     da[w][k] = v.mul_add(flow, d[w], da[w][k]);
-                    outer = v.mul_add(q, xs[w], outer);
+                    outer[k] = v.mul_add(q, xs[w], outer[k]);
                 }
-                // SAFETY: as for the load.
-                unsafe { v.store_ptr(lanes, outer) };
             }
+            // SAFETY: t < len.
+            unsafe { v.add_folded(outer, db.get_unchecked_mut(t).0.as_mut_ptr()) };
             for w in 0..W {
                 let at = t * BLOCK + w * V::LANES;
                 // SAFETY: as for the loads.
@@ -314,7 +319,7 @@ impl<T: Scalar> Backward<'_, T> {
     /// B and C of a stretch from its first token and state on, checked for G states.
     #[inline(always)]
     fn bc(&self, stretch: &Stretch, group: usize) -> Coefficients<'_, T> {
-        let Columns { data, stride } = self.pass.inputs.bc;
+        let Columns { data, stride } = self.pass.system.bc;
         let bc = Columns::new(data, stretch.token * stride + stretch.n, stride);
         assert!(bc.data.len() >= (stretch.len - 1) * stride + self.pass.dims.states + group);
         Coefficients(bc)

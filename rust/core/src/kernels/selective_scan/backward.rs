@@ -3,21 +3,28 @@
 use std::ops::Range;
 
 use super::adjoint::Panels;
-use super::{CHUNK, ColumnsMut, Dims, Inputs, PerChannel, fill_rates, is_bounded, read, steepest, write};
+use super::{CHUNK, ColumnsMut, Dims, PerChannel, System, fill_rates, is_bounded, read, steepest, write};
 use crate::kernels::channels::{BLOCK, SharedColumns, Split, Task};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// What a backward scan writes. Input gradients are overwritten, parameter gradients added to; `None`: not wanted.
+/// What a backward scan reads and overwrites.
+#[derive(Debug)]
+pub struct InPlace<'a, T> {
+    /// u `[B, T, I]`; then du.
+    pub u: &'a mut [T],
+    /// Step size before its bias and softplus `[B, T, I]`; then its gradient.
+    pub delta: &'a mut [T],
+    /// Gate before silu, I columns; then dz.
+    pub z: ColumnsMut<'a, T>,
+    /// dy `[B, T, I]`; then y.
+    pub dy: &'a mut [T],
+}
+
+/// What a backward scan writes elsewhere. dB and dC are overwritten, parameter gradients added to; `None`: not wanted.
 #[derive(Debug)]
 pub struct Gradients<'a, T> {
-    /// `[B, T, I]`.
-    pub du: &'a mut [T],
-    /// Before bias and softplus `[B, T, I]`.
-    pub ddelta: &'a mut [T],
-    /// I columns.
-    pub dz: ColumnsMut<'a, T>,
     /// dB and dC side by side, 2N columns.
     pub dbc: ColumnsMut<'a, T>,
     /// `[I, N]`.
@@ -30,7 +37,7 @@ pub struct Gradients<'a, T> {
     pub dfirst: Option<&'a mut [T]>,
 }
 
-/// Gradients for the cotangent dy `[B, T, I]` and, with `dlast` `[B, N, I]`, that of the state after the last token.
+/// Gradients for the cotangent dy and, with `dlast` `[B, N, I]`, that of the state after the last token.
 ///
 /// `kept` is what [`super::forward()`] left there; `scratch` has at least [`Dims::backward_scratch_len`] elements.
 ///
@@ -38,14 +45,14 @@ pub struct Gradients<'a, T> {
 /// If a slice does not fit the sizes.
 pub fn backward<T: Scalar>(
     dims: &Dims,
-    inputs: &Inputs<T>,
+    system: &System<T>,
     kept: &[T],
-    dy: &[T],
+    in_place: InPlace<T>,
     dlast: Option<&[T]>,
     scratch: &mut [T],
     gradients: Gradients<T>,
 ) {
-    backward_on(Isa::active(), dims, inputs, kept, dy, dlast, scratch, gradients);
+    backward_on(Isa::active(), dims, system, kept, in_place, dlast, scratch, gradients);
 }
 
 /// As [`backward`], on a given instruction set, for tests and benches.
@@ -56,54 +63,61 @@ pub fn backward<T: Scalar>(
 pub fn backward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
-    inputs: &Inputs<T>,
+    system: &System<T>,
     kept: &[T],
-    dy: &[T],
+    in_place: InPlace<T>,
     dlast: Option<&[T]>,
     scratch: &mut [T],
     gradients: Gradients<T>,
 ) {
-    inputs.check(dims);
-    let (tokens, channels) = (dims.layout.tokens(), dims.channels);
-    assert_eq!(dy.len(), tokens * channels, "dy [B, T, I]");
+    system.check(dims);
+    in_place.check(dims);
     assert_eq!(kept.len(), dims.kept_len(), "kept states");
     assert!(dlast.is_none_or(|s| s.len() == dims.state_len()), "dlast [B, N, I]");
     gradients.check(dims);
-    let Gradients { du, ddelta, dz, dbc, da_log, dd, ddelta_bias, dfirst } = gradients;
+    let InPlace { u, delta, z, dy } = in_place;
+    let Gradients { dbc, da_log, dd, ddelta_bias, dfirst } = gradients;
     let split = dims.split();
     let pool = Partial::carve(dims, &split, scratch);
-    fill_rates(isa, dims, inputs.a_log, pool.a);
+    fill_rates(isa, dims, system.a_log, pool.a);
     pool.carry.fill(T::ZERO);
     pool.sums.fill(T::ZERO);
     let a = &*pool.a;
     let pass = Pass {
         dims,
-        inputs,
+        system,
         kept,
-        dy,
         dlast,
         a,
-        du: Shared::new(du),
-        ddelta: Shared::new(ddelta),
-        dz: dz.share(),
+        u: Shared::new(u),
+        delta: Shared::new(delta),
+        z: z.share(),
+        dy: Shared::new(dy),
         dfirst: dfirst.map(Shared::new),
         carry: Shared::new(&mut *pool.carry),
         sums: Shared::new(&mut *pool.sums),
         dbc: Shared::new(&mut *pool.dbc),
     };
-    for_each_task_of(tokens * dims.states * channels, split.tasks(), |index| {
+    for_each_task_of(dims.layout.tokens() * dims.states * dims.channels, split.tasks(), |index| {
         simd::run_on(isa, Backward { pass: &pass, task: split.task(index) });
     });
     pool.join_dbc(dims, &split, dbc);
     pool.join_parameters(dims, &split, da_log, dd, ddelta_bias);
 }
 
+impl<T: Scalar> InPlace<'_, T> {
+    fn check(&self, dims: &Dims) {
+        let (tokens, channels) = (dims.layout.tokens(), dims.channels);
+        assert_eq!(self.u.len(), tokens * channels, "u [B, T, I]");
+        assert_eq!(self.delta.len(), tokens * channels, "delta [B, T, I]");
+        assert_eq!(self.dy.len(), tokens * channels, "dy [B, T, I]");
+        self.z.check("z", tokens, channels);
+    }
+}
+
 impl<T: Scalar> Gradients<'_, T> {
     fn check(&self, dims: &Dims) {
         let (tokens, channels, states) = (dims.layout.tokens(), dims.channels, dims.states);
-        assert_eq!(self.du.len(), tokens * channels, "du [B, T, I]");
-        assert_eq!(self.ddelta.len(), tokens * channels, "ddelta [B, T, I]");
-        self.dz.check("dz", tokens, channels);
         self.dbc.check("dB and dC", tokens, 2 * states);
         let fits = |x: &Option<&mut [T]>, len| x.as_ref().is_none_or(|x| x.len() == len);
         assert!(fits(&self.da_log, channels * states), "dA_log [I, N]");
@@ -193,14 +207,14 @@ impl<'a, T: Scalar> Partial<'a, T> {
 /// Everything that the tasks of a pass share.
 pub(super) struct Pass<'a, T> {
     pub(super) dims: &'a Dims<'a>,
-    pub(super) inputs: &'a Inputs<'a, T>,
+    pub(super) system: &'a System<'a, T>,
     pub(super) kept: &'a [T],
-    pub(super) dy: &'a [T],
     pub(super) dlast: Option<&'a [T]>,
     pub(super) a: &'a [T],
-    pub(super) du: Shared<'a, T>,
-    pub(super) ddelta: Shared<'a, T>,
-    pub(super) dz: SharedColumns<'a, T>,
+    pub(super) u: Shared<'a, T>,
+    pub(super) delta: Shared<'a, T>,
+    pub(super) z: SharedColumns<'a, T>,
+    pub(super) dy: Shared<'a, T>,
     pub(super) dfirst: Option<Shared<'a, T>>,
     pub(super) carry: Shared<'a, T>,
     pub(super) sums: Shared<'a, T>,
@@ -225,13 +239,13 @@ impl<T: Scalar> Kernel<T> for Backward<'_, T> {
     }
 }
 
-impl<T: Scalar> Backward<'_, T> {
+impl<'a, T: Scalar> Backward<'a, T> {
     #[inline(always)]
     fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
-        let Pass { dims, inputs, .. } = *self.pass;
+        let Pass { dims, system, .. } = *self.pass;
         let block = &self.task.channels;
-        let bias = PerChannel::new(&inputs.delta_bias[block.clone()]);
-        let skip = PerChannel::new(&inputs.d[block.clone()]);
+        let bias = PerChannel::new(&system.delta_bias[block.clone()]);
+        let skip = PerChannel::new(&system.d[block.clone()]);
         let (mut dskip, mut dbias) = (PerChannel::new(&[]), PerChannel::new(&[]));
         let steepest = steepest(dims, self.pass.a, block.clone());
         let mut panels = Panels::new();
@@ -312,8 +326,7 @@ impl<T: Scalar> Backward<'_, T> {
         skip: &PerChannel<T>,
         panels: &mut Panels<T>,
     ) -> V::V {
-        let Pass { dims, inputs, dy, .. } = *self.pass;
-        let block = &self.task.channels;
+        let (dims, block) = (self.pass.dims, &self.task.channels);
         let mut largest = v.splat(T::ZERO);
         if tokens.start >= CHUNK {
             for n in 0..dims.states {
@@ -323,28 +336,28 @@ impl<T: Scalar> Backward<'_, T> {
         }
         for (index, t) in tokens.enumerate() {
             let token = row * dims.layout.length + t;
-            let at = token * dims.channels + block.start;
-            let z = &inputs.z.data[token * inputs.z.stride + block.start..][..block.len()];
-            self.fetch_ahead(row, t);
-            // SAFETY: this token's channels of this task's block; no other task has them.
-            unsafe {
-                simd::prefetch(self.pass.du.slice(at, block.len()), 0, block.len());
-                simd::prefetch(self.pass.ddelta.slice(at, block.len()), 0, block.len());
-                simd::prefetch(self.pass.dz.part(token, block.start, block.len()), 0, block.len());
+            // SAFETY: one token at a time, and below the one a chunk to the left.
+            let [u, delta, z, dy] = unsafe { self.operands(token) };
+            if t >= CHUNK {
+                // Its turn comes next. SAFETY: another token.
+                for operand in unsafe { self.operands(token - CHUNK) } {
+                    simd::prefetch(operand, 0, block.len());
+                }
             }
             for i in (0..block.len()).step_by(V::LANES) {
                 let (n, to) = (block.len() - i, index * BLOCK + i);
-                let u = read(v, &inputs.u[at + i..], n);
-                let raw = v.add(read(v, &inputs.delta[at + i..], n), v.load(&bias.0[i..]));
+                let u = read(v, &u[i..], n);
+                let raw = v.add(read(v, &delta[i..], n), v.load(&bias.0[i..]));
                 let (delta, slope) = math::softplus_with_derivative(v, raw);
                 let (gate, gate_slope) = math::silu_with_derivative(v, read(v, &z[i..], n));
-                let dy = read(v, &dy[at + i..], n);
+                let dy = read(v, &dy[i..], n);
                 v.store(&mut panels.delta.0[to..], delta);
                 v.store(&mut panels.x.0[to..], v.mul(delta, u));
                 v.store(&mut panels.g.0[to..], v.mul(dy, gate));
                 v.store(&mut panels.y.0[to..], v.mul(u, v.load(&skip.0[i..])));
                 v.store(&mut panels.slope.0[to..], slope);
-                v.store(&mut panels.gate.0[to..], v.mul(dy, gate_slope));
+                v.store(&mut panels.gate.0[to..], gate);
+                v.store(&mut panels.dgate.0[to..], v.mul(dy, gate_slope));
                 v.store(&mut panels.s.0[to..], v.splat(T::ZERO));
                 v.store(&mut panels.r.0[to..], v.splat(T::ZERO));
                 largest = v.max(largest, delta);
@@ -353,17 +366,23 @@ impl<T: Scalar> Backward<'_, T> {
         largest
     }
 
-    /// Fetches the token that lies a chunk before t.
+    /// u, delta, z and dy of a token in this task's block of channels, where their gradients and y go.
+    ///
+    /// # Safety
+    /// No others of this token are alive.
     #[inline(always)]
-    fn fetch_ahead(&self, row: usize, t: usize) {
-        let Pass { dims, inputs, dy, .. } = *self.pass;
+    unsafe fn operands(&self, token: usize) -> [&'a mut [T]; 4] {
+        let Pass { dims, u, delta, z, dy, .. } = *self.pass;
         let block = &self.task.channels;
-        if t >= CHUNK {
-            let token = row * dims.layout.length + t - CHUNK;
-            simd::prefetch(inputs.u, token * dims.channels + block.start, block.len());
-            simd::prefetch(inputs.delta, token * dims.channels + block.start, block.len());
-            simd::prefetch(dy, token * dims.channels + block.start, block.len());
-            simd::prefetch(inputs.z.data, token * inputs.z.stride + block.start, block.len());
+        let at = token * dims.channels + block.start;
+        // SAFETY: no other task has these channels, and this one has the token once by the caller's promise.
+        unsafe {
+            [
+                u.slice(at, block.len()),
+                delta.slice(at, block.len()),
+                z.part(token, block.start, block.len()),
+                dy.slice(at, block.len()),
+            ]
         }
     }
 
@@ -380,36 +399,29 @@ impl<T: Scalar> Backward<'_, T> {
         dskip: &mut PerChannel<T>,
         dbias: &mut PerChannel<T>,
     ) {
-        let Pass { dims, inputs, du, ddelta, dz, .. } = *self.pass;
-        let block = &self.task.channels;
+        let (dims, block) = (self.pass.dims, &self.task.channels);
         let ln_2 = v.splat(T::from_f64(std::f64::consts::LN_2));
         for (index, t) in tokens.enumerate() {
-            let token = row * dims.layout.length + t;
-            let at = token * dims.channels + block.start;
-            // SAFETY: this token's channels of this task's block; no other task has them.
-            let (du, ddelta, dz) = unsafe {
-                (
-                    du.slice(at, block.len()),
-                    ddelta.slice(at, block.len()),
-                    dz.part(token, block.start, block.len()),
-                )
-            };
+            // SAFETY: one token at a time.
+            let [u, delta, z, y] = unsafe { self.operands(row * dims.layout.length + t) };
             for i in (0..block.len()).step_by(V::LANES) {
                 let (n, from) = (block.len() - i, index * BLOCK + i);
-                let u = read(v, &inputs.u[at + i..], n);
+                let was = read(v, &u[i..], n);
                 let g = v.load(&panels.g.0[from..]);
                 let s = v.load(&panels.s.0[from..]);
                 let r = v.mul(v.load(&panels.r.0[from..]), ln_2);
-                let dstep = v.mul(v.mul_add(s, u, r), v.load(&panels.slope.0[from..]));
+                let dstep = v.mul(v.mul_add(s, was, r), v.load(&panels.slope.0[from..]));
                 write(
                     v,
-                    &mut du[i..],
+                    &mut u[i..],
                     n,
                     v.mul_add(s, v.load(&panels.delta.0[from..]), v.mul(v.load(&skip.0[i..]), g)),
                 );
-                write(v, &mut ddelta[i..], n, dstep);
-                write(v, &mut dz[i..], n, v.mul(v.load(&panels.gate.0[from..]), v.load(&panels.y.0[from..])));
-                let sum = v.mul_add(g, u, v.load(&dskip.0[i..]));
+                write(v, &mut delta[i..], n, dstep);
+                let sum = v.load(&panels.y.0[from..]);
+                write(v, &mut y[i..], n, v.mul(sum, v.load(&panels.gate.0[from..])));
+                write(v, &mut z[i..], n, v.mul(sum, v.load(&panels.dgate.0[from..])));
+                let sum = v.mul_add(g, was, v.load(&dskip.0[i..]));
                 v.store(&mut dskip.0[i..], sum);
                 let sum = v.add(dstep, v.load(&dbias.0[i..]));
                 v.store(&mut dbias.0[i..], sum);

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    CHUNK, Columns, Dims, GROUP, Inputs, Panel, PerChannel, fill_rates, is_bounded, is_start, read, steepest,
-    stretch_end, write,
+    CHUNK, Columns, Dims, GROUP, Inputs, Panel, PerChannel, System, fill_rates, is_bounded, is_start, read,
+    steepest, stretch_end, write,
 };
 use crate::kernels::channels::{BLOCK, Task};
 use crate::numeric::Scalar;
@@ -20,34 +20,38 @@ use crate::simd::{self, Isa, Kernel, Vector, math};
 /// If a slice does not fit the sizes.
 pub fn forward<T: Scalar>(
     dims: &Dims,
+    system: &System<T>,
     inputs: &Inputs<T>,
     state: Option<&mut [T]>,
     kept: &mut [T],
     scratch: &mut [T],
     y: &mut [T],
 ) {
-    forward_on(Isa::active(), dims, inputs, state, kept, scratch, y);
+    forward_on(Isa::active(), dims, system, inputs, state, kept, scratch, y);
 }
 
 /// As [`forward`], on a given instruction set, for tests and benches.
 ///
 /// # Panics
 /// As [`forward`], and if the processor lacks the instruction set.
+#[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
 pub fn forward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
+    system: &System<T>,
     inputs: &Inputs<T>,
     mut state: Option<&mut [T]>,
     kept: &mut [T],
     scratch: &mut [T],
     y: &mut [T],
 ) {
+    system.check(dims);
     inputs.check(dims);
     assert_eq!(y.len(), inputs.u.len(), "y [B, T, I]");
     assert_eq!(kept.len(), dims.kept_len(), "kept states");
     assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, N, I]");
     let a = &mut scratch[..dims.forward_scratch_len()];
-    fill_rates(isa, dims, inputs.a_log, a);
+    fill_rates(isa, dims, system.a_log, a);
     let a = &*a;
     for row in 0..dims.layout.rows {
         let first = &mut kept[dims.kept_at(row, 0)..][..dims.states * dims.padded()];
@@ -62,7 +66,7 @@ pub fn forward_on<T: Scalar>(
     let split = dims.split();
     let (kept_shared, y) = (Shared::new(&mut *kept), Shared::new(y));
     for_each_task_of(dims.layout.tokens() * dims.states * dims.channels, split.tasks(), |index| {
-        simd::run_on(isa, Forward { dims, inputs, a, kept: kept_shared, y, task: split.task(index) });
+        simd::run_on(isa, Forward { dims, system, inputs, a, kept: kept_shared, y, task: split.task(index) });
     });
     if let Some(state) = &mut state {
         for (index, h) in state.chunks_exact_mut(dims.channels).enumerate() {
@@ -76,6 +80,7 @@ pub fn forward_on<T: Scalar>(
 /// One task of the forward pass.
 struct Forward<'a, T> {
     dims: &'a Dims<'a>,
+    system: &'a System<'a, T>,
     inputs: &'a Inputs<'a, T>,
     a: &'a [T],
     kept: Shared<'a, T>,
@@ -100,8 +105,8 @@ impl<T: Scalar> Forward<'_, T> {
     #[inline(always)]
     fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
         let block = &self.task.channels;
-        let bias = PerChannel::new(&self.inputs.delta_bias[block.clone()]);
-        let skip = PerChannel::new(&self.inputs.d[block.clone()]);
+        let bias = PerChannel::new(&self.system.delta_bias[block.clone()]);
+        let skip = PerChannel::new(&self.system.d[block.clone()]);
         let steepest = steepest(self.dims, self.a, block.clone());
         let (mut delta, mut x, mut y) = (Panel::new(), Panel::new(), Panel::new());
         for row in self.task.rows.clone() {
@@ -209,9 +214,9 @@ impl<T: Scalar> Forward<'_, T> {
                     let stretch = Stretch {
                         len: to - from,
                         bc: Columns::new(
-                            self.inputs.bc.data,
-                            (row * dims.layout.length + from) * self.inputs.bc.stride + n,
-                            self.inputs.bc.stride,
+                            self.system.bc.data,
+                            (row * dims.layout.length + from) * self.system.bc.stride + n,
+                            self.system.bc.stride,
                         ),
                         states: dims.states,
                         a: &self.a[state..],

@@ -20,6 +20,8 @@
 //! dz_t     = dy_t·(Σ_n C_t[n]·h_t[n] + D·u_t)·silu'(z_t)
 //! ```
 //!
+//! The backward pass works in place: each input's gradient takes its place, and y, computed again on the way, that of dy.
+//!
 //! Channels lie across the lanes and the states of a group of channels in registers. Time goes in chunks of [`CHUNK`]
 //! tokens; the forward pass keeps the state at the start of each, the backward pass runs a chunk again from there, so
 //! nothing of size B·T·I·N ever exists. A document's start ends the stretch of tokens over which a state is in
@@ -40,7 +42,7 @@ use super::transpose::transpose;
 use crate::numeric::Scalar;
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-pub use backward::{Gradients, backward, backward_on};
+pub use backward::{Gradients, InPlace, backward, backward_on};
 pub use forward::{forward, forward_on};
 pub use step::step;
 
@@ -122,7 +124,7 @@ impl Dims<'_> {
     }
 }
 
-/// What a scan reads, forward and backward.
+/// What a scan reads for each channel of each token.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a, T> {
     /// u `[B, T, I]`.
@@ -131,6 +133,11 @@ pub struct Inputs<'a, T> {
     pub delta: &'a [T],
     /// Gate before silu, I columns.
     pub z: Columns<'a, T>,
+}
+
+/// The system that a scan runs: what its channels, or its tokens, share.
+#[derive(Clone, Copy, Debug)]
+pub struct System<'a, T> {
     /// B and C side by side, 2N columns: B_t\[0..N\], C_t\[0..N\].
     pub bc: Columns<'a, T>,
     /// A_log `[I, N]`.
@@ -145,11 +152,19 @@ impl<T: Scalar> Inputs<'_, T> {
     /// # Panics
     /// If a slice does not fit the sizes.
     fn check(&self, dims: &Dims) {
-        dims.check();
-        let (tokens, channels, states) = (dims.layout.tokens(), dims.channels, dims.states);
+        let (tokens, channels) = (dims.layout.tokens(), dims.channels);
         assert_eq!(self.u.len(), tokens * channels, "u [B, T, I]");
         assert_eq!(self.delta.len(), tokens * channels, "delta [B, T, I]");
         self.z.check("z", tokens, channels);
+    }
+}
+
+impl<T: Scalar> System<'_, T> {
+    /// # Panics
+    /// If a slice does not fit the sizes, or these contradict each other.
+    fn check(&self, dims: &Dims) {
+        dims.check();
+        let (tokens, channels, states) = (dims.layout.tokens(), dims.channels, dims.states);
         self.bc.check("B and C", tokens, 2 * states);
         assert_eq!(self.a_log.len(), channels * states, "A_log [I, N]");
         assert_eq!(self.d.len(), channels, "D [I]");

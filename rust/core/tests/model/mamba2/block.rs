@@ -143,18 +143,6 @@ impl Mamba2 {
         conv1d::Dims { layout, channels: self.mixed(), taps: self.k }
     }
 
-    fn conv_inputs<'a, T: Scalar>(
-        &self,
-        params: &Params<'a, T>,
-        projected: &'a [T],
-    ) -> conv1d::Inputs<'a, T> {
-        conv1d::Inputs {
-            x: Columns::new(projected, self.i, self.projected()),
-            weight: params.get(tensor::CONV_WEIGHT),
-            bias: params.get(tensor::CONV_BIAS),
-        }
-    }
-
     fn saved_len(&self, m: usize) -> usize {
         padded(m * self.projected()) + padded(m * self.mixed()) + 3 * padded(m * self.i) + padded(m)
     }
@@ -204,7 +192,8 @@ impl Mamba2 {
             states.fill(T::ZERO);
             (None, states)
         };
-        conv1d::forward(&conv, &self.conv_inputs(params, saved.projected), conv_state, saved.mixed);
+        let x = Columns::new(saved.projected, self.i, w);
+        conv1d::forward(&conv, &conv_weights(params), x, conv_state, saved.mixed);
         self.scan(params, layout, saved.projected, saved.mixed).forward(states, saved.y);
         for (index, u) in saved.u.iter_mut().enumerate() {
             *u = saved.y[index] * silu(saved.projected[self.z(index)]);
@@ -229,6 +218,10 @@ impl Mamba2 {
             linear_dw_scratch(m, self.d, self.i).max(linear_dw_scratch(m, self.projected(), self.d));
         products.max(norm::backward_scratch(self.norm(m))).max(self.conv(layout).backward_scratch_len())
     }
+}
+
+fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T> {
+    conv1d::Weights { weight: params.get(tensor::CONV_WEIGHT), bias: params.get(tensor::CONV_BIAS) }
 }
 
 impl<T: Scalar> Block<T> for Mamba2 {
@@ -296,7 +289,7 @@ impl<T: Scalar> Block<T> for Mamba2 {
         params: &Params<T>,
         x: &[T],
         layout: &Layout,
-        saved: &[T],
+        saved: &mut [T],
         dout: &[T],
         scratch: &mut [T],
         dx: &mut [T],
@@ -341,9 +334,12 @@ impl<T: Scalar> Block<T> for Mamba2 {
         let scan = self.scan(params, layout, saved.projected, saved.mixed);
         scan.backward(dy, (dmixed, dprojected), scratch, sums);
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
-        let gradients = conv1d::Gradients { dx: ColumnsMut::new(dprojected, i, w), dweight, dbias };
-        let inputs = self.conv_inputs(params, saved.projected);
-        conv1d::backward(&self.conv(*layout), &inputs, dmixed, scratch, gradients);
+        let in_place = conv1d::InPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed };
+        let gradients = conv1d::Gradients { dweight, dbias };
+        conv1d::backward(&self.conv(*layout), &conv_weights(params), in_place, scratch, gradients);
+        for (to, from) in dprojected.chunks_exact_mut(w).zip(saved.projected.chunks_exact(w)) {
+            to[i..i + self.mixed()].copy_from_slice(&from[i..i + self.mixed()]);
+        }
 
         // [z, xBC, dt] = in_proj·n
         let dprojected = MatRef::new(dprojected, m, w);
