@@ -147,8 +147,8 @@ fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T>
     conv1d::Weights { weight: params.get(tensor::CONV_WEIGHT), bias: params.get(tensor::CONV_BIAS) }
 }
 
-/// What the forward pass keeps: all but delta, which two small factors give again, and v, which the scan's backward pass
-/// meets on its way. The gradients of x, z and u take their places.
+/// What the forward pass keeps: all but delta, which two small factors give again, and v, which the backward pass of the
+/// scan leaves where its gradient was.
 struct Saved<P> {
     /// x and z side by side, 2I columns.
     xz: P,
@@ -358,7 +358,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.width, i);
         linear_dx(dy, weight, MatMut::new(v, m, i), Accumulate::Overwrite);
 
-        // v = scan(u, delta, B, C)·silu(z): the gradients of u, delta and z for these, v for its own
+        // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz where u, delta and z are, v where dv is
         self.dt_proj(params, projected, linear, delta);
         let system = self.system(params, projected);
         let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, paired), dy: v };
@@ -383,7 +383,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let weight = MatRef::new(params.get(tensor::X_PROJ), p, i);
         linear_dx(dprojected, weight, MatMut::new(u, m, i), Accumulate::Add);
 
-        // u = silu(conv(x)): the gradient of x for x, and u, that of x_proj's weight needs it, for its own
+        // u = silu(conv(x)): dx where x is, u where du is, for the weight of x_proj
         let (conv, weights) = (self.conv(*layout), conv_weights(params));
         let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
