@@ -114,11 +114,12 @@ def computed(base: Point) -> str:
     """What other machines would be limited by, from operations and bytes of a step at `base`."""
     d, n, layers, tokens = base["d_model"], base["d_state"], base["n_layers"], base["batch"] * base["length"]
     inner, rank = 2 * d, -(-d // 16)
-    products = 6 * (3 * d * inner + inner * (rank + 2 * n) + inner * rank) * layers + 6 * d * 256
+    # forward and twice as much backward; the step sizes are computed again
+    products = (6 * (3 * d * inner + inner * (rank + 2 * n) + inner * rank) + 2 * inner * rank) * layers + 6 * d * 256
     # the scan: forward exp (9 operations), state (3), output (2); backward the same again and 12 for the gradients
     scan = (14 + 14 + 12) * inner * n * layers
-    # kept and read again: stream, xz, conv output, x_proj output, step, gated output; 4 bytes, written and read
-    traffic = 2 * 4 * (d + 5.5 * inner + rank + 2 * n) * 3 * layers
+    # kept and read again: stream, xz, conv output, x_proj output, states of chunks; 4 bytes, written and read
+    traffic = 2 * 4 * (d + (3 + n / 32) * inner + rank + 2 * n) * 3 * layers
     machines = (
         # name, cores, products GFLOP/s per core, vector GFLOP/s per core, GB/s of memory
         ("2 cores, AVX2, 3.2 GHz", 2, 90, 40, 40),

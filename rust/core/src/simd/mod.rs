@@ -117,12 +117,23 @@ pub trait Vector: Copy + Send + Sync {
     fn split_pow2(self, x: Self::V) -> (Self::V, Self::V);
     /// Sum over the lanes in a fixed tree.
     fn sum(self, a: Self::V) -> Self::T;
+    /// Four vectors in one: lane 4j + k is the sum of the lanes 4j .. 4j + 4 of `x[k]`. None where there are no instructions
+    /// for it.
+    #[inline(always)]
+    fn fold(self, _: [Self::V; 4]) -> Option<Self::V> {
+        None
+    }
     /// Adds the lanes of four vectors to `to .. to + FOLD`: the sum of all `to[4j + k]` grows by the sum of `x[k]`.
     ///
     /// # Safety
     /// `to .. to + FOLD` is writable and nothing else refers to it.
     #[inline(always)]
     unsafe fn add_folded(self, x: [Self::V; 4], to: *mut Self::T) {
+        if let Some(folded) = self.fold(x) {
+            // SAFETY: LANES numbers, which are FOLD where vectors can be folded.
+            unsafe { self.store_ptr(to, self.add(folded, self.load_ptr(to))) };
+            return;
+        }
         for (k, x) in x.into_iter().enumerate() {
             // SAFETY: FOLD is at least four.
             unsafe { *to.add(k) = *to.add(k) + self.sum(x) };

@@ -123,17 +123,18 @@ impl<S: Simd> Vector for Wide<S> {
     fn sum(self, a: S::f32s) -> f32 {
         self.0.reduce_sum_f32s(a)
     }
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    unsafe fn add_folded(self, x: [S::f32s; 4], to: *mut f32) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(folded) = Self::fold(x) {
-            // SAFETY: FOLD is LANES here; writable by the caller's promise.
-            unsafe { self.store_ptr(to, self.add(folded, self.load_ptr(to))) };
-            return;
-        }
-        for (k, x) in x.into_iter().enumerate() {
-            // SAFETY: FOLD is at least four.
-            unsafe { *to.add(k) += self.sum(x) };
+    fn fold(self, x: [S::f32s; 4]) -> Option<S::f32s> {
+        use std::mem::transmute_copy;
+        // SAFETY: only the tokens of AVX2 and AVX-512 have these numbers of lanes; they prove the instructions, and a
+        // register of theirs is one of the processor's.
+        unsafe {
+            match Self::LANES {
+                8 => Some(transmute_copy(&x86::fold_8(x.map(|x| transmute_copy(&x))))),
+                16 => Some(transmute_copy(&x86::fold_16(x.map(|x| transmute_copy(&x))))),
+                _ => None,
+            }
         }
     }
     #[inline(always)]
@@ -148,24 +149,6 @@ impl<S: Simd> Vector for Wide<S> {
             *lane = f(*lane);
         }
         self.load(&lanes[..])
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-impl<S: Simd> Wide<S> {
-    /// Four vectors in one, where there are instructions for it.
-    #[inline(always)]
-    fn fold(x: [S::f32s; 4]) -> Option<S::f32s> {
-        use std::mem::transmute_copy;
-        // SAFETY: only the tokens of AVX2 and AVX-512 have these numbers of lanes; they prove the instructions, and a
-        // register of theirs is one of the processor's.
-        unsafe {
-            match Self::LANES {
-                8 => Some(transmute_copy(&x86::fold_8(x.map(|x| transmute_copy(&x))))),
-                16 => Some(transmute_copy(&x86::fold_16(x.map(|x| transmute_copy(&x))))),
-                _ => None,
-            }
-        }
     }
 }
 
