@@ -21,7 +21,7 @@ from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
 from ssm_hpn.config.applicable import check_made
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, locate, read_manifest
-from ssm_hpn.errors import CheckpointError, DataError, ShapeError, nearest, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
 
@@ -253,6 +253,9 @@ class Trainer:
         seed: int = 0,
     ) -> list[int]:
         """Continue a prompt of token ids by n more; temperature 0 takes the best each time."""
+        if n < 0 or not 0 <= seed < 1 << 64 or (top_k is not None and top_k < 1):
+            expected = "a number of tokens from 0 on, a seed from 0 to 2^64 - 1 and a top_k from 1 on"
+            raise ConfigError(problem("generate", expected, f"{n} tokens, seed {seed}, top_k {top_k}", "change it"))
         return self.session.generate(list(prompt), n, temperature=temperature, top_k=top_k, seed=seed)
 
     # ---- parameters

@@ -1,5 +1,10 @@
 """`Trainer` on arrays: an update, names, weights from outside, growing, freezing, streams, the flat guard."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -208,6 +213,42 @@ def test_generation_is_repeatable_and_greedy_at_temperature_zero(trainer):
     best = trainer.generate([1, 2], 1, temperature=0)[0]
     scores = trainer.predict({"tokens": np.array([[1, 2]], np.uint32)})
     assert best == int(scores[0, -1].argmax())
+
+
+@pytest.mark.parametrize(("n", "words"), [(-1, {}), (1, {"seed": -1}), (1, {"seed": 1 << 64}), (1, {"top_k": 0})])
+def test_a_generation_that_makes_no_sense_is_refused(trainer, n, words):
+    with pytest.raises(ConfigError, match="generate: expected a number of tokens from 0 on"):
+        trainer.generate([1, 2], n, **words)
+
+
+def test_an_instruction_set_that_is_not_there_is_refused_by_a_trainer_too():
+    program = (
+        "from ssm_hpn import Trainer\n"
+        "from ssm_hpn.errors import ConfigError\n"
+        "from support import token_settings\n"
+        "try:\n    Trainer(token_settings()).step({'tokens': [[1, 2]]})\n"
+        "except ConfigError as error:\n    print(error)\n"
+    )
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"SSM_HPN_SIMD": "avx9", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("SSM_HPN_SIMD: expected one of scalar"), done.stdout
+    assert '"avx9"' in done.stdout
+
+
+def test_a_memory_limit_that_nothing_keeps_to_is_refused():
+    def trainer(limit):
+        wide = token_settings()
+        wide["model"] |= {"d_model": 64, "activation_memory": "auto", "memory_limit_mb": limit}
+        return Trainer(wide)
+
+    batch = {"tokens": np.ones((8, 200), np.uint32)}
+    with pytest.raises(ConfigError, match=r"memory_limit_mb: expected (\d+) MB or more .* 8 x 200 tokens") as refused:
+        trainer(1).step(batch)
+    least = int(str(refused.value).split("expected ")[1].split(" MB")[0])
+    assert trainer(least).step(batch).applied
+    with pytest.raises(ConfigError):
+        trainer(least - 1).step(batch)
 
 
 def test_the_flat_guard_lends_the_buffers_and_locks_the_rest(trainer):

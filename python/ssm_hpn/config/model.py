@@ -180,6 +180,8 @@ class ModelConfig(Section):
     target: Target = Field(default_factory=AutoTarget, description="what is predicted")
     head: Head = Field(default_factory=AutoHead, description="from hidden states to an answer and its loss")
     activation_memory: Literal["keep", "recompute", "auto"] = Field(
-        "keep", description="keep what the backward pass needs, recompute it, or choose by memory_limit_mb"
+        "keep",
+        description="keep what the backward pass needs, recompute it, or keep it for as many layers as memory_limit_mb "
+        "allows",
     )
     memory_limit_mb: Count | None = Field(None, description="for activation_memory auto: limit of one step, in MB")

@@ -10,12 +10,13 @@
 
 #![forbid(unsafe_code)]
 
-use super::config::{InputConfig, TargetConfig};
+use super::config::{ActivationMemory, InputConfig, TargetConfig};
 use super::memory::{Extents, MemoryPlan, Storage};
 use super::stack::Model;
 use crate::blocks::residual::{Gradients, LayerSizes, Numbers};
 use crate::blocks::workspace::{Carver, Workspace, padded};
 use crate::data::{Batch, Input, Target};
+use crate::error::{Error, Result};
 use crate::head::pooling::Documents;
 use crate::head::{Accuracy, HeadReport, Targets};
 use crate::kernels::{Accumulate, Layout, embedding, matmul::MatRef, norm};
@@ -191,6 +192,23 @@ impl<T: Scalar> Model<T> {
         let limit = config.memory_limit_mb.map(|mb| usize::try_from(mb * 1_000_000).unwrap_or(usize::MAX));
         let fits = |elements: usize| limit.is_none_or(|limit| (held + elements) * size_of::<T>() <= limit);
         MemoryPlan::new(config.activation_memory, self.layers.len(), self.depth(groups), extents, fits)
+    }
+
+    /// Refuses a batch of which no way to store activations keeps to the memory limit that `auto` was given.
+    pub fn check_memory(&self, groups: &Groups, batch: &Batch) -> Result<()> {
+        let (config, shape) = (self.config(), Shape::of(batch));
+        let (ActivationMemory::Auto, Some(limit)) = (config.activation_memory, config.memory_limit_mb) else {
+            return Ok(());
+        };
+        let extents = self.extents(shape);
+        let elements = self.memory_plan(groups, &extents).elements(&extents);
+        let least = ((4 * self.table().buffer_len() + elements) * size_of::<T>()).div_ceil(1_000_000) as u64;
+        if least <= limit {
+            return Ok(());
+        }
+        let expected = format!("{least} MB or more for a step on {} x {} tokens", shape.rows, shape.length);
+        let advice = "raise it, or take fewer or shorter rows at a time";
+        Err(Error::config("model.memory_limit_mb", expected, format!("{limit} MB"), advice))
     }
 
     /// Bytes of activations of a training pass with one document per row.

@@ -23,6 +23,7 @@ use crate::head::Head;
 use crate::head::prototypes::largest_cosine;
 use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Groups, Init, ParamSpec, Params, Slot, Table};
+use crate::simd::Isa;
 
 /// Standard deviation of a new embedding (docs/mathematics.md, 1).
 const EMBEDDING_STD: f64 = 0.02;
@@ -49,6 +50,7 @@ impl<T: Scalar> Model<T> {
     /// The parts that a configuration names. `seed` is for prototypes that are drawn or optimised.
     pub fn new(config: ModelConfig, registry: &Registry<T>, seed: u64) -> Result<Self> {
         config.validate()?;
+        Isa::check_environment()?;
         let head = registry.head(&config, seed)?.into();
         Self::assemble(config, registry.clone(), head)
     }

@@ -88,7 +88,8 @@ impl<T: Scalar> Session<T> {
             return Err(Error::shape("generate", "a prompt, and a head that predicts tokens", found));
         }
         if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) || sampling.top_k == Some(0) {
-            let found = format!("temperature {}, top_k {:?}", sampling.temperature, sampling.top_k);
+            let top_k = sampling.top_k.map_or("none".to_owned(), |k| k.to_string());
+            let found = format!("temperature {}, top_k {top_k}", sampling.temperature);
             return Err(Error::shape("sampling", "a temperature from 0 on and a top_k from 1 on", found));
         }
         let scale = self.model.head().logit_scale(&self.model.head_params(self.params.as_slice()));

@@ -119,6 +119,7 @@ impl<T: Scalar> Session<T> {
     pub fn forward_backward(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
         self.check_free("run a batch")?;
         self.model.check(batch)?;
+        self.model.check_memory(&self.groups, batch)?;
         let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
         let sums = threads.install(|| {
             recorded(profile.as_mut(), || {

@@ -272,8 +272,8 @@ impl Isa {
         Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    /// The one in use: `SSM_HPN_SIMD`, else the best. Chosen once; call [`Isa::check_environment`] first to refuse a
-    /// wrong setting kindly, here it is ignored in favour of the best.
+    /// The one in use: `SSM_HPN_SIMD`, else the best. Chosen once. A wrong setting counts as none here; a model is not made
+    /// with one ([`Isa::check_environment`]).
     pub fn active() -> Self {
         static ACTIVE: OnceLock<Isa> = OnceLock::new();
         *ACTIVE.get_or_init(|| Self::check_environment().unwrap_or_else(|_| Self::best()))
