@@ -253,9 +253,10 @@ class Trainer:
         seed: int = 0,
     ) -> list[int]:
         """Continue a prompt of token ids by n more; temperature 0 takes the best each time."""
-        if n < 0 or not 0 <= seed < 1 << 64 or (top_k is not None and top_k < 1):
-            expected = "a number of tokens from 0 on, a seed from 0 to 2^64 - 1 and a top_k from 1 on"
-            raise ConfigError(problem("generate", expected, f"{n} tokens, seed {seed}, top_k {top_k}", "change it"))
+        for name, value, least in (("tokens", n, 0), ("seed", seed, 0), ("top_k", top_k, 1)):
+            if value is not None and not least <= value < 1 << 64:
+                expected = f"a whole number from {least} to 2^64 - 1"
+                raise ConfigError(problem(f"generate, {name}", expected, value, "pass one in this range"))
         return self.session.generate(list(prompt), n, temperature=temperature, top_k=top_k, seed=seed)
 
     # ---- parameters

@@ -1,6 +1,7 @@
 """`Trainer` on arrays: an update, names, weights from outside, growing, freezing, streams, the flat guard."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -215,9 +216,21 @@ def test_generation_is_repeatable_and_greedy_at_temperature_zero(trainer):
     assert best == int(scores[0, -1].argmax())
 
 
-@pytest.mark.parametrize(("n", "words"), [(-1, {}), (1, {"seed": -1}), (1, {"seed": 1 << 64}), (1, {"top_k": 0})])
-def test_a_generation_that_makes_no_sense_is_refused(trainer, n, words):
-    with pytest.raises(ConfigError, match="generate: expected a number of tokens from 0 on"):
+@pytest.mark.parametrize(
+    ("n", "words", "text"),
+    [
+        (-1, {}, "generate, tokens: expected a whole number from 0 to 2^64 - 1, found -1; "),
+        (1, {"seed": -1}, "generate, seed: expected a whole number from 0 to 2^64 - 1, found -1; "),
+        (
+            1,
+            {"seed": 1 << 64},
+            "generate, seed: expected a whole number from 0 to 2^64 - 1, found 18446744073709551616; ",
+        ),
+        (1, {"top_k": 0}, "generate, top_k: expected a whole number from 1 to 2^64 - 1, found 0; "),
+    ],
+)
+def test_a_generation_that_makes_no_sense_is_refused(trainer, n, words, text):
+    with pytest.raises(ConfigError, match=re.escape(text)):
         trainer.generate([1, 2], n, **words)
 
 

@@ -187,10 +187,8 @@ impl<T: Scalar> Model<T> {
 
     fn memory_plan(&self, groups: &Groups, extents: &Extents) -> MemoryPlan {
         let config = self.config();
-        // Parameters, gradients and both moments.
-        let held = 4 * self.table().buffer_len();
         let limit = config.memory_limit_mb.map(|mb| usize::try_from(mb * 1_000_000).unwrap_or(usize::MAX));
-        let fits = |elements: usize| limit.is_none_or(|limit| (held + elements) * size_of::<T>() <= limit);
+        let fits = |elements| limit.is_none_or(|limit| self.bytes_beside(elements) <= limit);
         MemoryPlan::new(config.activation_memory, self.layers.len(), self.depth(groups), extents, fits)
     }
 
@@ -200,9 +198,7 @@ impl<T: Scalar> Model<T> {
         let (ActivationMemory::Auto, Some(limit)) = (config.activation_memory, config.memory_limit_mb) else {
             return Ok(());
         };
-        let extents = self.extents(shape);
-        let elements = self.memory_plan(groups, &extents).elements(&extents);
-        let least = ((4 * self.table().buffer_len() + elements) * size_of::<T>()).div_ceil(1_000_000) as u64;
+        let least = self.bytes_of(groups, shape).div_ceil(1_000_000) as u64;
         if least <= limit {
             return Ok(());
         }
@@ -211,10 +207,20 @@ impl<T: Scalar> Model<T> {
         Err(Error::config("model.memory_limit_mb", expected, format!("{limit} MB"), advice))
     }
 
-    /// Bytes of activations of a training pass with one document per row.
-    pub fn activation_bytes(&self, groups: &Groups, rows: usize, length: usize) -> usize {
-        let extents = self.extents(Shape { rows, length, segments: rows });
-        self.memory_plan(groups, &extents).elements(&extents) * size_of::<T>()
+    /// Bytes that a training step needs, with one document per row: parameters, gradients, both moments and activations.
+    pub fn step_bytes(&self, groups: &Groups, rows: usize, length: usize) -> usize {
+        self.bytes_of(groups, Shape { rows, length, segments: rows })
+    }
+
+    /// As [`Model::step_bytes`], for any shape.
+    fn bytes_of(&self, groups: &Groups, shape: Shape) -> usize {
+        let extents = self.extents(shape);
+        self.bytes_beside(self.memory_plan(groups, &extents).elements(&extents))
+    }
+
+    /// Bytes of so many elements, the parameters, their gradients and both moments.
+    fn bytes_beside(&self, elements: usize) -> usize {
+        (4 * self.table().buffer_len() + elements) * size_of::<T>()
     }
 
     /// Adds the gradients of one batch, checked before, to the buffer, and returns the sums over its targets.

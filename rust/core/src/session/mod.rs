@@ -245,8 +245,7 @@ impl<T: Scalar> Session<T> {
     /// Bytes that a training step on batches of this size needs: parameters, gradients, both moments and activations,
     /// with one document per row.
     pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
-        let activations = self.model.activation_bytes(&self.groups, rows, length);
-        4 * self.params.as_slice().len() * size_of::<T>() + activations
+        self.model.step_bytes(&self.groups, rows, length)
     }
 
     fn check_free(&self, action: &'static str) -> Result<()> {
