@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ ROWS, LENGTH, FEATURES = 4, 48, 3
 SMALL = {"d_model": 48, "n_layers": 3}
 
 
-def targets():
+def targets() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     """Model settings and the arrays of a batch, by name of the target."""
     rng = np.random.default_rng(7)
     tokens = {"tokens": rng.integers(0, 50, (ROWS, LENGTH))}
@@ -69,7 +70,7 @@ def targets():
     }
 
 
-def trained(settings, batch):
+def trained(settings: dict[str, Any], batch: dict[str, np.ndarray] | None) -> str:
     """Digest of the parameters after the updates, of the same batch each or of the training data."""
     from ssm_hpn import Trainer
 
@@ -79,7 +80,7 @@ def trained(settings, batch):
     return trainer.session.digest()
 
 
-def default_job(folder):
+def default_job(folder: str) -> str:
     """Digest of the default job after its first updates."""
     from ssm_hpn.prepare import prepare_default
 
@@ -87,7 +88,7 @@ def default_job(folder):
     return trained({"data": {"train": [str(made.train)]}}, None)
 
 
-def digests():
+def digests() -> dict[str, str]:
     """Digest by model, with the instruction set that the environment names."""
     found = {}
     for name, (model, batch) in targets().items():
@@ -99,13 +100,13 @@ def digests():
     return found
 
 
-def _type(name):
+def _type(name: str) -> type[np.generic]:
     if name in ("tokens", "segments"):
         return np.uint32
     return np.int32 if name.endswith("class") else np.float32
 
 
-def every_instruction_set():
+def every_instruction_set() -> dict[str, dict[str, str]]:
     """Digest by instruction set and model; an instruction set that this processor lacks is left out."""
     found = {}
     for name in INSTRUCTION_SETS:
@@ -120,7 +121,7 @@ def every_instruction_set():
     return found
 
 
-def main():
+def main() -> int:
     """Print the digests, or compare them with those of a file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", metavar="FILE", help="a file that this program printed before")
