@@ -49,9 +49,14 @@ def installed(peer: str) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in NEEDS.get(peer, ()))
 
 
+def without_tuning() -> dict[str, str]:
+    """The environment without what slows the matrix products of a peer down on some machines."""
+    return {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+
+
 def run_peer(peer: str, config: str, threads: int) -> Row:
     """One step's figures of one peer in a process of its own."""
-    env = dict(os.environ, BENCH_THREADS=str(threads))
+    env = without_tuning() | {"BENCH_THREADS": str(threads)}
     command = [sys.executable, SCRIPTS[peer], "--child", peer, config]
     done = subprocess.run(command, cwd=PEERS, env=env, capture_output=True, text=True, timeout=900, check=False)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -71,7 +76,7 @@ def numpy_sgemm(threads: int) -> float:
         "    t = time.perf_counter(); np.matmul(a, b, out=c); ts.append(time.perf_counter() - t)\n"
         "print(2 * 2048**3 / sorted(ts)[len(ts) // 2] * 1e-9)\n"
     )
-    env = dict(os.environ, OPENBLAS_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+    env = without_tuning() | {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     return float(
         subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     )
@@ -81,7 +86,7 @@ def reachable(configs: list[str], threads: int) -> list[Row]:
     """The computed row, from the roofline script with the faster of the two sgemm."""
     if importlib.util.find_spec("torch") is None:
         return []
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    env = without_tuning() | {"OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [sys.executable, "roofline.py", *configs], cwd=PEERS, env=env, capture_output=True, text=True, check=False
     )
