@@ -9,12 +9,13 @@ Heavier parts (data preparation, reports, the command line) are imported when th
 """
 
 from ssm_hpn._core import Batch, __version__
-from ssm_hpn.callbacks import Callback, Event, Update
+from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.config import Config, load_config
 from ssm_hpn.errors import Error
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.trainer import Trainer
 from ssm_hpn.training import Result
+from ssm_hpn.update import Update
 
 __all__ = [
     "Batch",

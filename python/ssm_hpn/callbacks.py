@@ -4,52 +4,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssm_hpn.cadence import Progress
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.evaluation import Evaluation
-
-if TYPE_CHECKING:
-    from ssm_hpn.trainer import Trainer
-
-__all__ = ["Callback", "Event", "Update"]
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One update of the parameters."""
-
-    step: int
-    """Updates applied, this one included."""
-    applied: bool
-    """False if it was skipped because a loss or gradient was not finite."""
-    loss: float
-    """Mean over the targets of all its micro-batches."""
-    accuracy: float | None
-    """Share of right predictions among those that were counted; None if none were."""
-    count: int
-    """Targets."""
-    tokens: int
-    """Positions read, padding not counted."""
-    lr: float
-    grad_norm: float
-    """Global norm of the mean gradient before clipping."""
-    update_norm: float
-    clipped: bool
-    skipped: int
-    """Updates skipped since the run began."""
-    data_seconds: float
-    """Time spent waiting for data."""
-    compute_seconds: float
-    """Time spent computing."""
+from ssm_hpn.learner import Learner
+from ssm_hpn.update import Update
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """What callbacks are told. What did not happen at this point is None."""
 
-    trainer: "Trainer"
+    trainer: Learner
+    """The `Trainer` whose `fit` runs; a callback does not call `fit` itself."""
     folder: Path
     """Of the run."""
     progress: Progress

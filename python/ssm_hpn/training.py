@@ -9,24 +9,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ssm_hpn import callbacks as observers
 from ssm_hpn.cadence import Progress, crossed, due
-from ssm_hpn.callbacks import Callback, Event, Update
+from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name
 from ssm_hpn.config import Config, ModelConfig, Section
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
+from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import MOST_CLASSES_IN_CONFUSION, metrics_of
 from ssm_hpn.metrics_log import MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
-
-if TYPE_CHECKING:
-    from ssm_hpn.trainer import Trainer
+from ssm_hpn.update import Update
 
 Reason = Literal["finished", "stopped_early", "interrupted"]
 
@@ -80,7 +79,7 @@ class _Window:
 class Training:
     """One sitting of one run."""
 
-    def __init__(self, trainer: "Trainer", *, resume: str, callbacks: Sequence[Callback]) -> None:
+    def __init__(self, trainer: Learner, *, resume: str, callbacks: Sequence[Callback]) -> None:
         observers.check_names(callbacks)
         self.trainer = trainer
         self.callbacks = callbacks
@@ -342,7 +341,7 @@ class Training:
             getattr(callback, what)(event)
 
 
-def prototype_cosines(trainer: "Trainer") -> list[list[float]] | None:
+def prototype_cosines(trainer: Learner) -> list[list[float]] | None:
     """Cosines between all prototypes [C][C], where there are prototypes and not many."""
     rows = {row["id"]: row for row in trainer.parameter_table()}
     found = rows.get("head.prototypes")

@@ -20,7 +20,7 @@ import pytest
 
 from ssm_hpn import Trainer
 from ssm_hpn.cadence import Progress
-from ssm_hpn.callbacks import Event, Update
+from ssm_hpn.callbacks import Event
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
@@ -28,6 +28,7 @@ from ssm_hpn.errors import ConfigError
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.metrics import empty_totals, metrics_of
 from ssm_hpn.profiling import profile
+from ssm_hpn.update import Update
 from support import SMALL, sensor_file, settings, text_data, train
 
 

@@ -4,78 +4,105 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import ssm_hpn
 
 PACKAGE = Path(ssm_hpn.__file__).parent
 REPOSITORY = Path(__file__).parents[2]
+HOUSE = REPOSITORY / "docs/architecture.md"
 
-# From the bottom up. A module imports its own layer and those below it.
-LAYERS = [
-    {"_core"},
-    {"errors"},
-    {"config", "svg"},
-    {"early_stopping", "cadence", "metrics"},
-    {"evaluation", "callbacks", "checkpoints", "metrics_log", "dataset", "feed", "run"},
-    {"trainer", "training", "prepare", "baselines", "report", "page", "profiling"},
-    {"estimators", "parity", "compare"},
-    {"cli"},
-    {"train", "__main__"},
-]
-LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
-CORE_USERS = {"errors", "checkpoints", "dataset", "feed", "run", "trainer", "prepare", "cli", "__init__", "parity"}
+CORE_USERS = {
+    *("__init__", "checkpoints", "cli", "dataset", "errors", "evaluation", "feed", "learner", "metrics", "parity"),
+    *("prepare", "run", "trainer"),
+}
 ERRORS = {name for name in vars(ssm_hpn.errors) if name.endswith("Error")}
 
 
-def modules():
+def rows_of(title):
+    """The row of every module in the table of docs/architecture.md under a heading, counted from the bottom up."""
+    table = HOUSE.read_text(encoding="utf-8").split(f"### {title}\n")[1].split("```text\n")[1].split("```")[0]
+    rows = [re.split(r" {10,}", line)[0].split() for line in table.splitlines()]
+    return {name: number for number, row in enumerate(reversed(rows)) for name in row}
+
+
+def top_of(module):
+    """The row's name of a dotted module: the file or folder directly inside the package."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def python_modules():
+    """Dotted name and file of every module of the package."""
     for file in sorted(PACKAGE.rglob("*.py")):
-        yield file.relative_to(PACKAGE).parts[0].removesuffix(".py"), file
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), file
 
 
-def imports(file):
-    """(module, names) of every import of the package itself that runs, at any depth."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+def python_imports(source, known):
+    """(module, names) of every import of the package: at the top, inside functions and under TYPE_CHECKING alike.
+
+    A text that is a module's name counts too: `import_module` takes such texts.
+    """
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ssm_hpn":
-            yield node.module, {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
             for alias in node.names:
-                if alias.name.split(".")[0] == "ssm_hpn":
-                    yield alias.name, set()
+                inner = f"{node.module}.{alias.name}"
+                yield (inner, set()) if inner in known else (node.module, {alias.name})
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, set()) for alias in node.names if alias.name.split(".")[0] == "ssm_hpn")
+        elif isinstance(node, ast.Constant) and str(node.value).startswith("ssm_hpn.") and node.value in known:
+            yield node.value, set()
+
+
+def python_graph():
+    """For every module of the package, the modules and names of the package that it imports."""
+    files = dict(python_modules())
+    known = {*files, "ssm_hpn._core"}
+    return {name: list(python_imports(file.read_text(encoding="utf-8"), known)) for name, file in files.items()}
+
+
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("from ssm_hpn.run import Run", "ssm_hpn.run"),
+        ("from ssm_hpn import run", "ssm_hpn.run"),
+        ("import ssm_hpn.run as files", "ssm_hpn.run"),
+        ("if TYPE_CHECKING:\n    from ssm_hpn.run import Run", "ssm_hpn.run"),
+        ("def f():\n    if True:\n        from ssm_hpn.run import Run", "ssm_hpn.run"),
+        ("from ssm_hpn import Trainer", "ssm_hpn"),
+        ("import_module('ssm_hpn.run')", "ssm_hpn.run"),
+    ],
+)
+def test_no_import_of_the_package_is_overlooked(source, module):
+    assert [found for found, _ in python_imports(source, {"ssm_hpn", "ssm_hpn.run"})] == [module]
+    assert list(python_imports("import numpy\nfrom ssm_hpnx import y", {"ssm_hpn"})) == []
 
 
 def test_imports_run_downwards_only():
-    for top, file in modules():
-        if top == "__init__":
-            continue
-        assert top in LAYER_OF, f"{file.name} has no layer: give it one in this test"
-        for module, names in imports(file):
-            parts = module.split(".")
-            targets = {parts[1]} if len(parts) > 1 else names
-            for target in targets:
-                assert LAYER_OF[target] <= LAYER_OF[top], f"{file.relative_to(PACKAGE)} imports {target}"
+    row = rows_of("Python")
+    graph = python_graph()
+    assert set(row) == {top_of(name) for name in graph} - {"__init__"} | {"_core"}
+    for name, imported in graph.items():
+        for module, _ in imported:
+            if top_of(name) != "__init__":
+                assert row.get(top_of(module), len(row)) <= row[top_of(name)], f"{name} imports {module}"
+
+
+def test_no_module_is_imported_by_what_it_imports():
+    graph = {name: {module for module, _ in imported} for name, imported in python_graph().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {' <- '.join(error.args[1])}")
 
 
 # In the core, the modules of one row that need each other, and the types in which `data` meets a model.
 NUMBERS = {"numeric", "simd"}
 BATCH = {"Batch", "Input", "InputLimit", "Limits", "Segment", "Target"}
-
-
-def core_rows():
-    """The row of every module of the core in docs/architecture.md, from the bottom up."""
-    house = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
-    table = house.split("```text\n")[1].split("```")[0]
-    rows = [re.split(r" {10,}", line)[0].split() for line in table.splitlines()]
-    return {name: number for number, row in enumerate(reversed(rows)) for name in row}
 
 
 def core_imports(file):
@@ -87,7 +114,7 @@ def core_imports(file):
 
 
 def test_imports_of_the_core_run_downwards_only():
-    rows, source = core_rows(), REPOSITORY / "rust/core/src"
+    rows, source = rows_of("Core"), REPOSITORY / "rust/core/src"
     there = set(re.findall(r"^pub mod (\w+);", (source / "lib.rs").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(rows) == there
     for file in sorted(source.rglob("*.rs")):
@@ -104,16 +131,16 @@ def test_imports_of_the_core_run_downwards_only():
 
 
 def test_exception_classes_come_from_one_module():
-    for top, file in modules():
-        for module, names in imports(file):
+    for name, imported in python_graph().items():
+        for module, names in imported:
             if module == "ssm_hpn._core":
-                assert top in CORE_USERS, f"{file.relative_to(PACKAGE)} imports the compiled module"
-                assert top == "errors" or not names & ERRORS, f"{file.relative_to(PACKAGE)} bypasses ssm_hpn.errors"
+                assert top_of(name) in CORE_USERS, f"{name} imports the compiled module"
+                assert name == "ssm_hpn.errors" or not names & ERRORS, f"{name} bypasses ssm_hpn.errors"
 
 
 def test_only_the_command_line_prints_or_exits():
-    for top, file in modules():
-        if top in {"cli", "train", "__main__"}:
+    for name, file in python_modules():
+        if top_of(name) in {"cli", "train", "__main__"}:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):

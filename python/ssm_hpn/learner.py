@@ -1,0 +1,368 @@
+"""`Learner`: a model, its optimiser and its data, and everything that can be done with them except a whole run.
+
+One update is `forward_backward` for each micro-batch, then `apply`. Nothing here needs a run folder. The training loop
+and the callbacks are written against this class; `Trainer` in `trainer.py` adds `fit`, which runs the loop.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssm_hpn._core import Batch, FlatGuard, Session, Stream
+from ssm_hpn.cadence import Progress
+from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
+from ssm_hpn.config.applicable import check_made
+from ssm_hpn.dataset import Arrays, as_batch, data_shape, locate, read_manifest
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, nearest, problem
+from ssm_hpn.evaluation import Evaluation, evaluate
+from ssm_hpn.feed import Feed
+from ssm_hpn.update import Pending, Update
+
+if TYPE_CHECKING:
+    from ssm_hpn._core import ParameterRow, StepReport
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+DType = Literal["float32", "float64"]
+STATE_SCHEMA = 1
+
+
+class Learner:
+    """One model in training or use. Make one as a `Trainer`.
+
+    Parameters
+    ----------
+    config
+        A `Config`, a nested dictionary of settings, or the path of a TOML file. Kinds `auto` and null sizes are taken
+        from the prepared data that `data.train` names.
+    dtype
+        float64 is slow and exact; it exists to judge float32.
+
+    Raises
+    ------
+    ConfigError
+        If settings contradict each other or the data.
+    DataError
+        If the prepared data cannot be read.
+    """
+
+    def __init__(self, config: Config | Mapping[str, Any] | Path | str, *, dtype: DType = "float32") -> None:
+        given = _as_config(config)
+        train, validation = locate(given.data)
+        manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
+        if train is not None:
+            check_made(given.data, manifests[0], what=f"the prepared folder {train}")
+        self.config = resolve(given, data_shape(*manifests) if manifests else None)
+        """The configuration with nothing left open."""
+        self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
+        self.dtype: DType = dtype
+        self.feed = Feed(self.config, train, validation)
+        """The batches of `data.train` and `data.validation`."""
+        self.tokens_seen = 0
+        self.stop_requested = False
+        self._session: Session | None = None
+        self._pending = Pending()
+
+    # ---- given weights
+
+    def load_tensors(self, tensors: Mapping[str, ArrayLike]) -> None:
+        """Overwrite all parameters. Only fixed prototypes, which the configuration makes, may be missing.
+
+        Raises `ShapeError` for a name that is unknown or missing and for a shape that differs.
+        """
+        table = self.parameter_table()
+        known = {row["name"] for row in table} | {row["id"] for row in table}
+        given = {self.session.set_parameter(name, self._floats(name, value)) for name, value in tensors.items()}
+        missing = sorted(row["name"] for row in table if row["trainable"] and row["name"] not in given)
+        if missing:
+            close = nearest(missing[0], set(tensors) - known)
+            advice = f"is it {close}?" if close else "add it"
+            raise ShapeError(problem("tensors", f"all {len(table)} of the model", f"no {missing[0]}", advice))
+
+    def _floats(self, name: str, value: ArrayLike) -> Floats:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise ShapeError(problem(name, "numbers", array.dtype, f"convert it to {self.dtype}"))
+        return np.ascontiguousarray(array, dtype=self.dtype)
+
+    # ---- one update
+
+    @property
+    def session(self) -> Session:
+        """The compiled model, gradients and optimiser state."""
+        if self._session is None:
+            self._session = Session(
+                core_model(self.config.model),
+                core_optim(self.config.optim),
+                seed=self.config.train.seed,
+                dtype=self.dtype,
+                threads=self.config.train.threads,
+            )
+        return self._session
+
+    def step(self, batch: Batch | Arrays | None = None, *, accuracy: bool = False) -> Update:
+        """One update: from the given batch, or from the next `train.accumulate` batches of the training data.
+
+        A batch is a `Batch` or numpy arrays by name, see `dataset.as_batch`.
+        """
+        if batch is not None:
+            self.forward_backward(batch, accuracy=accuracy)
+        else:
+            for _ in range(self.config.train.accumulate):
+                started = time.perf_counter()
+                batch = self.feed.next()
+                self._pending.data_seconds += time.perf_counter() - started
+                self.forward_backward(batch, accuracy=accuracy)
+        return self.apply()
+
+    def forward_backward(self, batch: Batch | Arrays, *, accuracy: bool = False) -> "StepReport":
+        """Add the gradients of one micro-batch; the parameters stay. `loss` in the report is the mean over targets."""
+        micro = as_batch(batch, self.config.model)
+        started = time.perf_counter()
+        report = self.session.forward_backward(micro, accuracy=accuracy)
+        pending = self._pending
+        pending.compute_seconds += time.perf_counter() - started
+        pending.count += report["count"]
+        pending.scored += report["scored"]
+        pending.correct += report["correct"]
+        pending.tokens += micro.n_tokens
+        return report
+
+    def apply(self) -> Update:
+        """Update the parameters from the gradients added so far: guard, clip, AdamW.
+
+        Raises `DivergedError` after `optim.max_skipped` updates in a row that were not finite.
+        """
+        pending, self._pending = self._pending, Pending()
+        started = time.perf_counter()
+        report = self.session.apply()
+        self.tokens_seen += pending.tokens
+        return Update(
+            step=report["step"],
+            applied=report["applied"],
+            loss=report["loss"],
+            accuracy=pending.correct / pending.scored if pending.scored else None,
+            count=pending.count,
+            tokens=pending.tokens,
+            lr=report["lr"],
+            grad_norm=report["grad_norm"],
+            update_norm=report["update_norm"],
+            clipped=report["clipped"],
+            skipped=self.session.skipped,
+            data_seconds=pending.data_seconds,
+            compute_seconds=pending.compute_seconds + time.perf_counter() - started,
+        )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients added so far."""
+        self._pending = Pending()
+        self.session.zero_grad()
+
+    # ---- data
+
+    @property
+    def train_folder(self) -> Path | None:
+        """The prepared training data."""
+        return self.feed.train
+
+    @property
+    def validation_folder(self) -> Path | None:
+        """The prepared held-out data."""
+        return self.feed.validation
+
+    def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
+        """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
+        return self.feed.held_out(batches)
+
+    # ---- what it says
+
+    def evaluate(self, batches: Iterable[Batch | Arrays] | None = None) -> Evaluation:
+        """Metrics on the given batches, or on the held-out ones; nothing in the model changes."""
+        chosen = self.held_out() if batches is None else (as_batch(one, self.config.model) for one in batches)
+        result = evaluate(self.session, self.config.model, chosen)
+        if result.totals.count == 0 and batches is None:
+            advice = "use more held-out data, or smaller batches"
+            raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
+        return result
+
+    def predict(self, batch: Batch | Arrays) -> Floats:
+        """Scores (cosines, logits or numbers): [B,T,C] for a target per token, [S,C] or [S,K] for one per document."""
+        return self.session.predict(as_batch(batch, self.config.model))
+
+    def hidden(self, batch: Batch | Arrays) -> Floats:
+        """Last hidden states after the final norm, [B,T,D]."""
+        return self.session.hidden(as_batch(batch, self.config.model))
+
+    def stream(self, rows: int = 1) -> Stream:
+        """Recurrent inference, token by token, in constant memory: equal to the whole-sequence pass."""
+        return self.session.stream(rows)
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int = 0,
+    ) -> list[int]:
+        """Continue a prompt of token ids by n more; temperature 0 takes the best each time."""
+        for name, value, least in (("tokens", n, 0), ("seed", seed, 0), ("top_k", top_k, 1)):
+            if value is not None and not least <= value < 1 << 64:
+                expected = f"a whole number from {least} to 2^64 - 1"
+                raise ConfigError(problem(f"generate, {name}", expected, value, "pass one in this range"))
+        return self.session.generate(list(prompt), n, temperature=temperature, top_k=top_k, seed=seed)
+
+    # ---- parameters
+
+    def parameter_table(self) -> "list[ParameterRow]":
+        """Every tensor: id, public name, shape, decay group, whether it is trained."""
+        return self.session.parameter_table()
+
+    def parameters(self) -> dict[str, Floats]:
+        """Copies of all parameters by public name."""
+        return {name: self.session.parameter(name) for name in self.session.parameter_names()}
+
+    def gradients(self) -> dict[str, Floats]:
+        """Copies of the gradients of the mean loss, of the tensors that are trained, by public name."""
+        rows = self.parameter_table()
+        return {row["name"]: self.session.gradient(row["name"]) for row in rows if row["trainable"]}
+
+    def parameter(self, name: str) -> Floats:
+        """A copy of one parameter, by public name or id."""
+        return self.session.parameter(name)
+
+    def gradient(self, name: str) -> Floats:
+        """A copy of one gradient of the mean loss, by public name or id."""
+        return self.session.gradient(name)
+
+    def borrow_flat(self) -> FlatGuard:
+        """Flat views of parameters and gradients inside a with block, which locks out everything that moves them."""
+        return self.session.borrow_flat()
+
+    # ---- growing and freezing
+
+    def expand(
+        self,
+        kind: Literal["append", "prepend", "insert", "final"] = "append",
+        *,
+        count: int = 1,
+        at: int | None = None,
+        positions: Sequence[int] | None = None,
+        seed: int = 0,
+    ) -> list[int]:
+        """Insert layers that change no output yet and learn from the next update on; returns their positions.
+
+        `insert` puts `count` layers before layer `at`; `final` puts new layers at these positions of the grown model.
+        """
+        plan: dict[str, Any] = {"kind": kind, "seed": seed}
+        if kind == "final":
+            plan["positions"] = list(positions or ())
+        else:
+            plan["count"] = count
+        if kind == "insert":
+            plan["at"] = at
+        new = self.session.expand(json.dumps(plan))
+        self._take_model()
+        return new
+
+    def freeze(
+        self,
+        *,
+        first: int = 0,
+        layers: Sequence[int] = (),
+        embedding: bool = False,
+        head: bool = False,
+        patterns: Sequence[str] = (),
+    ) -> list[str]:
+        """Set what no update may change, by layer, part or pattern of names; returns the frozen ids.
+
+        A new call replaces the last one; without arguments everything is trained again.
+        """
+        spec = {
+            "first": first,
+            "layers": list(layers),
+            "embedding": embedding,
+            "head": head,
+            "patterns": list(patterns),
+        }
+        return self.session.freeze(json.dumps(spec))
+
+    # ---- saving and loading
+
+    def request_stop(self) -> None:
+        """Ask a running `fit` to save and return after the present update; safe in a signal handler."""
+        self.stop_requested = True
+
+    def save(self, folder: Path | str, *, extra: Mapping[str, Any] | None = None) -> Path:
+        """Write a checkpoint folder, whole or not at all; `extra` is JSON that `restore` returns."""
+        folder = Path(folder)
+        self.save_into(str(folder.parent), folder.name, extra=extra or {})
+        return folder
+
+    def save_into(self, root: str, name: str, *, extra: Mapping[str, Any]) -> None:
+        """Write the checkpoint folder root/name."""
+        self.session.save(root, name, json.dumps(self.state() | {"extra": dict(extra)}))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps besides parameters, moments and counters."""
+        return {
+            "schema": STATE_SCHEMA,
+            "config": self.config.model_dump(mode="json"),
+            "config_digest": self.config.digest(),
+            "cursor": self.feed.cursor,
+            "epoch": self.feed.epoch,
+            "tokens_seen": self.tokens_seen,
+        }
+
+    def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
+        """Take over parameters, moments, counters and place in the data from a checkpoint, or the newest of several.
+
+        Returns its saved state, and why newer ones were passed over.
+        """
+        self._session = None  # one session in memory at a time
+        session, text, notes = Session.load(
+            str(folder), optim=core_optim(self.config.optim), threads=self.config.train.threads, dtype=self.dtype
+        )
+        state = read_state(folder, text)
+        self._session, self._pending = session, Pending()
+        self._take_state(state)
+        return state, notes
+
+    def _take_state(self, state: Mapping[str, Any]) -> None:
+        self.feed.seek(state["cursor"], state["epoch"])
+        self.tokens_seen = state["tokens_seen"]
+        self._take_model()
+
+    def _take_model(self) -> None:
+        """Let the configuration say what the session has become."""
+        model = ModelConfig.model_validate_json(self.session.model_config)
+        self.config = self.config.model_copy(update={"model": model})
+
+    def progress(self, seconds: float) -> Progress:
+        """Where training is, after so many seconds of it."""
+        return Progress(self.session.step, self.feed.epoch, seconds)
+
+
+def read_state(folder: Path, text: str) -> dict[str, Any]:
+    """The state that a trainer saved, from the text in a checkpoint."""
+    try:
+        state = json.loads(text)
+        schema = state["schema"]
+    except (ValueError, KeyError, TypeError):
+        advice = "it was not written by a Trainer: load it with Session.load"
+        raise CheckpointError(problem(folder, "the state of a trainer", "something else", advice)) from None
+    if schema != STATE_SCHEMA:
+        advice = "use a release that reads it"
+        raise CheckpointError(problem(folder, f"trainer state of schema {STATE_SCHEMA}", schema, advice))
+    return dict(state)
+
+
+def _as_config(config: Config | Mapping[str, Any] | Path | str) -> Config:
+    if isinstance(config, Config):
+        return config
+    return parse(config) if isinstance(config, Mapping) else load_config(config)

@@ -1,0 +1,44 @@
+"""One update of the parameters: the sums over its micro-batches, and what it came to."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Pending:
+    """What has been added up since the last update."""
+
+    count: int = 0
+    scored: int = 0
+    correct: int = 0
+    tokens: int = 0
+    data_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update of the parameters."""
+
+    step: int
+    """Updates applied, this one included."""
+    applied: bool
+    """False if it was skipped because a loss or gradient was not finite."""
+    loss: float
+    """Mean over the targets of all its micro-batches."""
+    accuracy: float | None
+    """Share of right predictions among those that were counted; None if none were."""
+    count: int
+    """Targets."""
+    tokens: int
+    """Positions read, padding not counted."""
+    lr: float
+    grad_norm: float
+    """Global norm of the mean gradient before clipping."""
+    update_norm: float
+    clipped: bool
+    skipped: int
+    """Updates skipped since the run began."""
+    data_seconds: float
+    """Time spent waiting for data."""
+    compute_seconds: float
+    """Time spent computing."""
