@@ -1,0 +1,544 @@
+"""What a data set means: fixed when it is prepared, kept in its manifest and in every checkpoint trained on it.
+
+Columns with their roles and statistics, classes, the scale of the numbers to predict, what stands for missing numbers,
+and how text becomes ids. Every later command treats new input by it, so that a model never depends on the folder it was
+trained on. Nothing here reads files: numpy is all it needs.
+
+Classes are the distinct values of a label column, kept as they are written. From files they come as text, and one rule
+gives their type:
+
+    boolean   every one is true or false, in any case
+    integer   every one is a whole number as it is usually written: -1, 0, 20240101; 007 is none
+    number    every one is a finite number: 1.0, 0.5, 2
+    text      anything else
+
+No label is a null, an empty cell or NaN, and nothing else.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssm_hpn.errors import DataError, nearest, problem
+
+Value = str | int | float | bool
+ClassType = Literal["boolean", "integer", "number", "text"]
+Missing = Literal["mask", "forward", "zero", "refuse"]
+Role = Literal["text", "tokens", "feature", "id", "order", "label", "labels", "value", "lengths"]
+Floats = NDArray[np.float64]
+
+SHOWN: Final = 8
+"""Classes, columns or files that a line names before it says how many more there are."""
+_INTEGER: Final = re.compile(r"-?[1-9][0-9]{0,18}|0")
+_BOOLEANS: Final = {"true": True, "false": False}
+_NO_LABEL: Final = {"", "nan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table, or one array."""
+
+    name: str
+    role: Role
+    type: str = "number"
+    """What its values were read as: number, integer, text, time of day, date, timestamp, ..."""
+    unit: str | None = None
+    """Of an order column, where it has one: what a difference of 1 means."""
+    missing: int = 0
+    """Cells without a value in the training part."""
+    mean: float | None = None
+    std: float | None = None
+    """What the shifted column is divided by; 1 where it is constant."""
+    minimum: float | None = None
+    maximum: float | None = None
+    indicator: bool = False
+    """Whether a channel tells that the number is missing, and another one for how long."""
+
+
+def is_missing(value: object) -> bool:
+    """Whether a label says that there is none: None, an empty text, NaN."""
+    if value is None:
+        return True
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return isinstance(value, str) and value.strip().lower() in _NO_LABEL
+
+
+def text_of(value: object) -> str:
+    """A label as text: whole numbers and texts as they are, `true` and `false`, floats with their point.
+
+    >>> text_of(-1), text_of(1.0), text_of(True), text_of(b"cat")
+    ('-1', '1.0', 'true', 'cat')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, np.generic):
+        return text_of(value.item())
+    return str(value)
+
+
+def type_of(texts: Iterable[str]) -> ClassType:
+    """The type of the labels of a file, by the rule in the head of this module."""
+    words = set(texts)
+    if words and all(word.lower() in _BOOLEANS for word in words):
+        return "boolean"
+    if words and all(_INTEGER.fullmatch(word) for word in words):
+        return "integer"
+    if words and all(_is_number(word) for word in words):
+        return "number"
+    return "text"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a label column.
+
+    >>> classes = Classes.from_texts({"-1": 3, "1": 5})
+    >>> classes.values, classes.type, classes.index(-1), classes.value(1)
+    ((-1, 1), 'integer', 0, 1)
+    """
+
+    values: tuple[Value, ...]
+    """As written, in the order of the model's scores: numbers by size, texts by their characters."""
+    type: ClassType
+    counts: tuple[int, ...]
+    """Documents (or labelled tokens) of each class in the training part."""
+
+    @classmethod
+    def from_texts(cls, counts: Mapping[str, int]) -> Self:
+        """From the texts of a label column and how often each occurs; those without a label are left out.
+
+        Raises `DataError` where one class is written in two ways, such as `7` and `007`.
+        """
+        there = {text: count for text, count in counts.items() if not is_missing(text)}
+        kind = type_of(there)
+        merged: dict[Value, int] = {}
+        for text, count in there.items():
+            value = _typed(text, kind)
+            merged[value] = merged.get(value, 0) + count
+        if kind == "text":
+            _check_spellings(there)
+        return cls._sorted(merged, kind)
+
+    @classmethod
+    def from_values(cls, values: Iterable[Any]) -> Self:
+        """From labels of Python or numpy, whose types stay as they are; texts stay texts.
+
+        Raises `DataError` for labels of types that do not go together, such as texts and numbers.
+        """
+        counts: dict[Value, int] = {}
+        kinds: set[str] = set()
+        for one in values.tolist() if isinstance(values, np.ndarray) else values:
+            value = one.item() if isinstance(one, np.generic) else one
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                continue
+            value = text_of(value) if isinstance(value, bytes) else value
+            kinds.add(_kind(value))
+            counts[value] = counts.get(value, 0) + 1
+        if kinds == {"integer", "number"}:
+            kinds = {"number"}
+        if len(kinds) > 1:
+            found = " and ".join(sorted(kinds))
+            raise DataError(problem("labels", "labels of one type", found, "write all labels the same way"))
+        kind: Any = kinds.pop() if kinds else "text"
+        return cls._sorted({float(v) if kind == "number" else v: n for v, n in counts.items()}, kind)
+
+    @classmethod
+    def _sorted(cls, counts: Mapping[Value, int], kind: ClassType) -> Self:
+        order = sorted(counts, key=lambda value: value if kind != "text" else str(value))
+        return cls(tuple(order), kind, tuple(counts[value] for value in order))
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self.values)
+
+    @cached_property
+    def _indices(self) -> dict[Value, int]:
+        return {value: index for index, value in enumerate(self.values)}
+
+    @property
+    def names(self) -> list[str]:
+        """The classes as texts."""
+        return [text_of(value) for value in self.values]
+
+    def value(self, index: int) -> Value:
+        """The class at an index of the scores."""
+        return self.values[index]
+
+    def index(self, value: object) -> int:
+        """Where a label stands in the scores, -1 for none; a text is read by the rule of this data set.
+
+        Raises `DataError` for a label that is no class.
+        """
+        if is_missing(value):
+            return -1
+        found = self._find(value)
+        if found is None:
+            close = nearest(text_of(value), self.names)
+            there = ", ".join(self.names[:SHOWN]) + (", …" if len(self) > SHOWN else "")
+            advice = f"did you mean {close}?" if close else "correct it, or train on data that has it"
+            raise DataError(problem("label", f"a class of the training data ({there})", repr(value), advice))
+        return found
+
+    def _find(self, value: object) -> int | None:
+        text = value if isinstance(value, str) else text_of(value)
+        try:
+            return self._indices.get(_typed(text, self.type))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers to predict: y' = (y - mean) / std, by the training part, in double precision."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Above 0; 1 for a constant."""
+
+    def scaled(self, values: ArrayLike) -> Floats:
+        """values [..., K] in the user's units as the model learns them."""
+        return (np.asarray(values, np.float64) - self.mean) / self.std
+
+    def unscaled(self, values: ArrayLike) -> Floats:
+        """What the model answers, [..., K], in the user's units."""
+        return np.asarray(values, np.float64) * self.std + self.mean
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training or the held-out part in numbers."""
+
+    documents: int
+    units: int
+    """Tokens or time steps."""
+    shortest: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a data set means.
+
+    >>> contract = Contract(kind="features", columns=(Column("x", "feature", mean=1.0, std=2.0),))
+    >>> contract.channels([[1.0], [5.0]]).tolist()
+    [[0.0], [2.0]]
+    """
+
+    kind: Literal["tokens", "features"]
+    columns: tuple[Column, ...] = ()
+    """In the order of the data; those with role `feature` are the channels' order."""
+    classes: Classes | None = None
+    scale: Scale | None = None
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    """How text becomes ids: `kind`, `vocab_size`, and under `text` the content of a tokenizer.json."""
+    missing: Missing = "mask"
+    """What stands for a missing number."""
+    normalised: bool = True
+    """Whether channels are shifted and scaled."""
+    format: str = "arrays"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The settings of preparation that decide what a document is: columns, format, separators."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Files (and rows) that were not read, with the reason."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, and what a reader of the numbers has to know."""
+
+    # ---- features
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns that become channels."""
+        return tuple(column for column in self.columns if column.role == "feature")
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers per time step as the model sees them: the features, then for each indicator two more."""
+        return len(self.features) + 2 * sum(column.indicator for column in self.features)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Name of each channel."""
+        flagged = [column.name for column in self.features if column.indicator]
+        return [
+            *(column.name for column in self.features),
+            *(f"{name} missing" for name in flagged),
+            *(f"{name} since seen" for name in flagged),
+        ]
+
+    @property
+    def shift(self) -> tuple[Floats, Floats]:
+        """Mean and deviation of every channel, [C] each; 0 and 1 for those that are not normalised."""
+        flags = [0.0] * (self.n_channels - len(self.features))
+        mean = [(column.mean or 0.0) if self.normalised else 0.0 for column in self.features]
+        std = [(column.std or 1.0) if self.normalised else 1.0 for column in self.features]
+        return np.array([*mean, *flags]), np.array([*std, *(1.0 for _ in flags)])
+
+    def channels(self, raw: ArrayLike) -> NDArray[np.float32]:
+        """What the model sees of one document's raw features.
+
+        Parameters
+        ----------
+        raw
+            [T, F] in the user's units, NaN where a number is missing.
+
+        Returns
+        -------
+        [T, C]: the features shifted and scaled in double precision, with what `missing` says in place of missing
+        ones; then for each column with an indicator 1 where the number is missing, and then log(1 + steps since the
+        number was last seen), counted from before the first step.
+
+        Raises `DataError` for another number of columns, and for a missing number under `refuse`.
+        """
+        x = np.asarray(raw, np.float64)
+        if x.ndim != 2 or x.shape[1] != len(self.features):
+            expected = (
+                f"{len(self.features)} numbers per time step ({', '.join(c.name for c in self.features[:SHOWN])})"
+            )
+            raise DataError(
+                problem("features", expected, f"shape {list(x.shape)}", "give the columns of the training data")
+            )
+        absent = np.isnan(x)
+        mean, std = (each[: x.shape[1]] for each in self.shift)
+        if absent.any():
+            x = self._filled(x, absent)
+        y = ((x - mean) / std).astype(np.float32)
+        flagged = [k for k, column in enumerate(self.features) if column.indicator]
+        if not flagged:
+            return y
+        gone = absent[:, flagged]
+        since = _steps_since(~gone)
+        return np.concatenate([y, gone.astype(np.float32), np.log1p(since).astype(np.float32)], axis=1)
+
+    def _filled(self, x: Floats, absent: NDArray[np.bool_]) -> Floats:
+        """Raw features with numbers in place of missing ones."""
+        if self.missing == "refuse":
+            step, k = (int(i[0]) for i in np.nonzero(absent))
+            at = f"step {step}, column {self.features[k].name!r}"
+            raise DataError(problem(at, "a number", "a missing one", "set data.missing to mask, forward or zero"))
+        if self.missing == "zero":
+            return np.where(absent, 0.0, x)
+        means = np.array([column.mean or 0.0 for column in self.features])
+        if self.missing == "forward":
+            last = np.maximum.accumulate(np.where(absent, -1, np.arange(len(x))[:, None]), axis=0)
+            seen = np.take_along_axis(x, np.maximum(last, 0), axis=0)
+            return np.where(last < 0, means, seen)
+        return np.where(absent, means, x)
+
+    # ---- numbers to predict
+
+    def scale_values(self, values: ArrayLike) -> Floats:
+        """Numbers to predict [..., K] as the model learns them; unchanged where the data has no scale."""
+        return np.asarray(values, np.float64) if self.scale is None else self.scale.scaled(values)
+
+    def unscale_values(self, values: ArrayLike) -> Floats:
+        """Predicted numbers [..., K] in the user's units."""
+        return np.asarray(values, np.float64) if self.scale is None else self.scale.unscaled(values)
+
+    # ---- to and from JSON
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain objects for `json.dumps`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | str) -> Self:
+        """The contract that `to_json` gave. Raises `DataError` for anything else."""
+        try:
+            found: dict[str, Any] = dict(json.loads(value) if isinstance(value, str) else value)
+            return cls(
+                **found
+                | {
+                    "columns": tuple(Column(**column) for column in found.get("columns", ())),
+                    "classes": _optional(Classes, found.get("classes")),
+                    "scale": _optional(Scale, found.get("scale")),
+                    "parts": {name: Part(**part) for name, part in found.get("parts", {}).items()},
+                    "left_out": tuple((str(a), str(b)) for a, b in found.get("left_out", ())),
+                    "notes": tuple(found.get("notes", ())),
+                }
+            )
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            advice = "prepare the data again with this release"
+            raise DataError(problem("contract", "the description of a data set", str(error), advice)) from None
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any], folder: Path | str) -> Self:
+        """The contract of a prepared folder; that of an older folder is put together from what its manifest has."""
+        stored = manifest.get("contract")
+        if stored:
+            return cls.from_json(stored)
+        encoder = dict(manifest.get("encoder") or {})
+        if encoder.get("kind") == "tokenizer":
+            encoder["text"] = (Path(folder) / encoder["file"]).read_text(encoding="utf-8")
+        source = manifest.get("source") or {}
+        normal = manifest.get("normalisation")
+        width = manifest.get("n_features") or 0
+        names = manifest.get("feature_names") or [f"feature {k}" for k in range(width)]
+        mean, std = (normal["mean"], normal["std"]) if normal else ([None] * width, [None] * width)
+        count, classes = manifest.get("n_classes"), manifest.get("class_names")
+        kinds = cls(
+            kind=manifest["kind"],
+            columns=tuple(Column(n, "feature", mean=m, std=s) for n, m, s in zip(names, mean, std, strict=True)),
+            encoder=encoder,
+            normalised=normal is not None,
+            format=str(source.get("format", "arrays")),
+            options=dict(source.get("options") or {}),
+        )
+        if not count:
+            return kinds
+        values: tuple[Value, ...] = tuple(classes) if classes else tuple(range(count))
+        return replace(kinds, classes=Classes(values, "text" if classes else "integer", (0,) * count))
+
+    # ---- for people
+
+    def describe(self) -> list[str]:
+        """Everything, a line each: what `inspect` prints."""
+        return [
+            *self.summary(),
+            *(f"column     {line}" for line in map(_column_line, self.columns)),
+            *(f"class      {name}: {count}" for name, count in _class_lines(self.classes)),
+            *(f"left out   {name}: {reason}" for name, reason in self.left_out),
+            *(f"note       {note}" for note in self.notes),
+        ]
+
+    def summary(self) -> list[str]:
+        """Five lines: what `train` prints."""
+        parts = "; ".join(f"{name} {_part_line(part, self.kind)}" for name, part in self.parts.items())
+        return [
+            f"documents  {parts or 'not counted'}",
+            f"input      {self._input_line()}",
+            f"target     {self._target_line()}",
+            f"missing    {self._missing_line()}",
+            f"left out   {_listed([f'{n} ({why})' for n, why in self.left_out], 3) if self.left_out else 'nothing'}",
+        ]
+
+    def _input_line(self) -> str:
+        if self.kind == "tokens":
+            encoder = self.encoder
+            return f"{self.format}, {encoder.get('kind', 'ids')}, {encoder.get('vocab_size', '?')} ids"
+        names = _listed([column.name for column in self.features], SHOWN)
+        rest = ", shifted and scaled" if self.normalised else ""
+        keys = "".join(f", {c.role} {c.name} ({c.type})" for c in self.columns if c.role in ("id", "order"))
+        return f"{self.format}, {len(self.features)} features ({names}){rest}{keys}"
+
+    def _target_line(self) -> str:
+        if self.classes is not None:
+            shown = _listed([f"{name} {count}" for name, count in _class_lines(self.classes)], SHOWN)
+            without = sum(column.missing for column in self.columns if column.role in ("label", "labels"))
+            tail = f"; {without} without a label" if without else ""
+            return f"{len(self.classes)} classes ({self.classes.type}): {shown}{tail}"
+        values = [column for column in self.columns if column.role == "value"]
+        if values:
+            return _listed([f"{c.name} {_short(c.mean)} ± {_short(c.std)}" for c in values], SHOWN)
+        return "the next token" if self.kind == "tokens" else "none"
+
+    def _missing_line(self) -> str:
+        gaps = [f"{c.name} {c.missing}" for c in self.features if c.missing]
+        return f"{_listed(gaps, SHOWN)} ({self.missing})" if gaps else "no numbers"
+
+
+def _optional(kind: Any, value: Any) -> Any:  # noqa: ANN401 - one of the dataclasses above
+    """A dataclass of tuples from its JSON, or None."""
+    if value is None:
+        return None
+    return kind(**{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()})
+
+
+def _typed(text: str, kind: ClassType) -> Value:
+    """A label's text in the type of its classes. Raises `ValueError` where it has another one."""
+    match kind:
+        case "boolean":
+            if text.lower() not in _BOOLEANS:
+                raise ValueError(text)
+            return _BOOLEANS[text.lower()]
+        case "integer":
+            number = float(text)  # a class 1 may be written 1.0 in another file
+            return int(text) if _INTEGER.fullmatch(text) else int(number) if number.is_integer() else number
+        case "number":
+            return float(text)
+        case _:
+            return text
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a finite number as programs write it: `007` and `1_000` are texts."""
+    if not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?", text):
+        return False
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _kind(value: object) -> ClassType:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    raise DataError(problem("labels", "numbers, texts or true and false", type(value).__name__, "convert the labels"))
+
+
+def _check_spellings(texts: Iterable[str]) -> None:
+    """Refuse one class in two spellings: blanks around it, or a number with and without leading zeros."""
+    seen: dict[str, str] = {}
+    for text in sorted(texts):
+        bare = text.strip()
+        key = bare.lstrip("0") or "0" if bare.isdigit() else bare
+        other = seen.setdefault(key, text)
+        if other != text:
+            advice = "write one class one way"
+            raise DataError(problem("labels", "each class written one way", f"{other!r} and {text!r}", advice))
+
+
+def _steps_since(there: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """[T, F] steps since the last true of the column, the step before the first counting as one."""
+    steps = np.arange(len(there))[:, None]
+    return steps - np.maximum.accumulate(np.where(there, steps, -1), axis=0)
+
+
+def _class_lines(classes: Classes | None) -> list[tuple[str, int]]:
+    return [] if classes is None else list(zip(classes.names, classes.counts, strict=True))
+
+
+def _part_line(part: Part, kind: str) -> str:
+    unit = "tokens" if kind == "tokens" else "time steps"
+    lengths = f"{part.shortest}" if part.shortest == part.longest else f"{part.shortest} to {part.longest}"
+    return f"{part.documents:,} of {lengths} {unit}"
+
+
+def _column_line(column: Column) -> str:
+    facts = [f"{column.name}: {column.role}, {column.type}"]
+    if column.unit:
+        facts.append(f"in {column.unit}")
+    if column.mean is not None and column.std is not None:
+        facts.append(f"{_short(column.mean)} ± {_short(column.std)}")
+    if column.minimum is not None and column.maximum is not None:
+        facts.append(f"from {_short(column.minimum)} to {_short(column.maximum)}")
+    if column.missing:
+        facts.append(f"{column.missing} missing{', with an indicator' if column.indicator else ''}")
+    return ", ".join(facts)
+
+
+def _short(number: float | None) -> str:
+    return "?" if number is None else f"{number:.6g}"
+
+
+def _listed(names: list[str], limit: int) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,97 @@
+"""Mean and deviation of numbers, and when a number counts as constant: one rule for files and for arrays.
+
+Everything is in double precision on the values as they were read. Chunks are joined as Chan, Golub and LeVeque do:
+
+    M2 = M2_a + M2_b + (mean_b - mean_a)² · n_a·n_b / (n_a + n_b)
+
+Missing numbers (NaN) are left out of every statistic and counted. A column is constant where its deviation is no larger
+than the distance between neighbouring doubles at its largest magnitude: then it differs by rounding alone. It is
+shifted to 0 and not scaled.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Moments:
+    """Statistics per column, [F] each.
+
+    >>> import numpy as np
+    >>> moments = Moments.empty(1)
+    >>> moments.add(np.array([[1.0], [3.0], [np.nan]]))
+    >>> moments.mean.tolist(), moments.std.tolist(), moments.missing.tolist()
+    ([2.0], [1.0], [1])
+    """
+
+    count: NDArray[np.int64]
+    """Numbers that are there."""
+    missing: NDArray[np.int64]
+    """Numbers that are not."""
+    origin: Floats
+    """The first number of each column: means are taken relative to it, so that nothing cancels."""
+    offset: Floats
+    """Mean, relative to the origin."""
+    squares: Floats
+    """Sum of squared deviations from the mean."""
+    minimum: Floats
+    maximum: Floats
+
+    @classmethod
+    def empty(cls, width: int) -> "Moments":
+        """Of no rows yet, for `width` columns."""
+        ints, zeros = np.zeros(width, np.int64), np.zeros(width)
+        low, high = np.full(width, np.inf), np.full(width, -np.inf)
+        return cls(ints, ints.copy(), zeros, zeros.copy(), zeros.copy(), low, high)
+
+    @classmethod
+    def of(cls, rows: Floats) -> "Moments":
+        """Of rows [T, F]."""
+        moments = cls.empty(rows.shape[1])
+        moments.add(rows)
+        return moments
+
+    def add(self, rows: Floats) -> None:
+        """Take in rows [T, F] in double precision."""
+        absent = np.isnan(rows)
+        n = len(rows) - absent.sum(axis=0)
+        new = np.flatnonzero((self.count == 0) & (n > 0))
+        self.origin[new] = rows[np.argmin(absent[:, new], axis=0), new]
+        shifted = rows - self.origin
+        if absent.any():
+            self.missing += len(rows) - n
+            shifted[absent] = 0.0
+        total = self.count + n
+        mean = shifted.sum(axis=0) / np.maximum(n, 1)
+        deviations = np.where(absent, 0.0, shifted - mean)
+        share = n / np.maximum(total, 1)
+        shift = np.where(n > 0, mean - self.offset, 0.0)
+        self.squares += np.einsum("tf,tf->f", deviations, deviations) + shift**2 * (self.count * share)
+        self.offset += shift * share
+        self.minimum = np.fmin(self.minimum, np.fmin.reduce(rows, axis=0, initial=np.inf))
+        self.maximum = np.fmax(self.maximum, np.fmax.reduce(rows, axis=0, initial=-np.inf))
+        self.count = total
+
+    @property
+    def mean(self) -> Floats:
+        """Mean of each column."""
+        return self.origin + self.offset
+
+    @property
+    def std(self) -> Floats:
+        """Standard deviation (of the population) of each column."""
+        return np.sqrt(self.squares / np.maximum(self.count, 1))
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Which columns differ by no more than rounding."""
+        largest = np.maximum(np.abs(self.minimum), np.abs(self.maximum))
+        return self.std <= np.spacing(np.where(np.isfinite(largest), largest, 0.0))
+
+    def scale(self) -> Floats:
+        """What to divide by after the shift: the deviation, 1 for a constant."""
+        return np.where(self.constant, 1.0, self.std)
