@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn._core import Batch
+from ssm_hpn.arrays import ArrayError, describe, numbers, to_array, whole_numbers
 from ssm_hpn.config import DataConfig, DataShape, ModelConfig
-from ssm_hpn.errors import DataError, ShapeError, nearest, problem
+from ssm_hpn.errors import DataError, nearest, problem
 
 MANIFEST: Final = "manifest.json"
 
@@ -26,6 +27,18 @@ _TYPES: Final[dict[str, type[np.generic]]] = {
     "sequence_values": np.float32,
     "cotangent": np.float32,
 }
+_AXES: Final[dict[str, str]] = {
+    "tokens": "BT",
+    "features": "BTF",
+    "segments": "S3",
+    "mask": "BT",
+    "token_class": "BT",
+    "sequence_class": "S",
+    "sequence_values": "SK",
+    "cotangent": "BTD",
+}
+"""B rows, T positions, F features, S documents, K numbers per document, D width of the model."""
+_CLASSES: Final = frozenset({"token_class", "sequence_class"})
 
 
 def is_prepared(path: Path | str) -> bool:
@@ -78,26 +91,34 @@ def data_digest(*manifests: Mapping[str, Any]) -> str:
 
 
 def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
-    """A batch from numpy arrays under the names that `Batch` has.
+    """A batch from arrays under the names that `Batch` has; anything array-like is taken (`ssm_hpn.arrays`).
 
     Parameters
     ----------
     batch
         `tokens` [B,T] or `features` [B,T,F], optional `segments` [S,3] and `mask` [B,T], and the target: `token_class`
-        [B,T] (-1 for none), `sequence_class` [S] (-1), `sequence_values` [S,K] (NaN) or `cotangent` [B,T,D]. Where the
-        mask is false, a position is read but neither pooled nor compared with a class. For next-token models the target
-        is made from the tokens where it is missing; a masked token is then not predicted either.
+        [B,T] (-1 or NaN for none), `sequence_class` [S] (the same), `sequence_values` [S,K] (NaN) or `cotangent`
+        [B,T,D]. Where the mask is false, a position is read but neither pooled nor compared with a class. For
+        next-token models the target is made from the tokens where it is missing; a masked token is then not predicted
+        either. An axis of size 1 at the end may be left out or added.
     model
         The resolved model.
+
+    Raises `ShapeError` for an array of another shape or of values that the core does not take.
     """
     if isinstance(batch, Batch):
         return batch
+    if not isinstance(batch, Mapping):
+        source = "tokens" if model.input.kind == "tokens" else "features"
+        advice = f"pass {{{source!r}: array}}, with the target beside it"
+        raise ArrayError(problem("batch", "a dictionary of arrays by name", describe(batch), advice))
     for name in batch:
         if name not in _TYPES:
-            close = nearest(name, _TYPES)
+            close = nearest(str(name), _TYPES)
             advice = f"did you mean {close}?" if close else f"known are {', '.join(_TYPES)}"
-            raise ShapeError(problem("batch", "a known array", repr(name), advice))
-    arrays: dict[str, Any] = {name: _as(name, value) for name, value in batch.items()}
+            raise ArrayError(problem("batch", "a known array", repr(name), advice))
+    sizes = _sizes(model)
+    arrays: dict[str, Any] = {name: _fitted(name, batch[name], sizes) for name in _TYPES if name in batch}
     if model.target.kind == "next_token" and "token_class" not in arrays and "tokens" in arrays:
         arrays["token_class"] = next_tokens(arrays["tokens"], arrays.get("segments"), arrays.get("mask"))
     return Batch(**arrays)
@@ -131,22 +152,62 @@ def _inside(segments: NDArray[np.uint32], shape: tuple[int, ...]) -> bool:
     return not segments.size or bool(segments[:, 0].max() < shape[0] and segments[:, 2].max() <= shape[1])
 
 
-def _as(name: str, value: ArrayLike) -> NDArray[Any]:
+def _sizes(model: ModelConfig) -> dict[str, int]:
+    """Sizes of axes that a model decides; rows, positions and documents follow from the arrays."""
+    width = model.d_model if model.input.kind == "hidden" else getattr(model.input, "n_features", None)
+    sizes = {"3": 3, "D": model.d_model, "F": width, "K": getattr(model.target, "n_values", None)}
+    return {axis: size for axis, size in sizes.items() if size is not None}
+
+
+def _fitted(name: str, value: object, sizes: dict[str, int]) -> NDArray[Any]:
+    """An array in the type and shape that the core takes; the axes of the first ones decide those of the others.
+
+    The names come in the order of `_TYPES`: inputs, then documents, then targets.
+    """
+    array = _typed(name, value)
+    axes = _AXES[name]
+    if array.ndim == len(axes) + 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    elif array.ndim == len(axes) - 1 and sizes.get(axes[-1]) == 1:
+        array = array[..., None]
+    if "S" in axes and "S" not in sizes and name != "segments":
+        sizes["S"] = sizes.get("B", len(array) if array.ndim else 0)
+    if array.ndim != len(axes) or any(sizes.get(a, n) != n for a, n in zip(axes, array.shape, strict=True)):
+        expected = f"[{', '.join(str(sizes.get(axis, axis)) for axis in axes)}]"
+        raise ArrayError(problem(name, expected, list(array.shape), _advice(name, array, axes)))
+    sizes.update({axis: size for axis, size in zip(axes, array.shape, strict=True) if axis in "BTS"})
+    return np.ascontiguousarray(array)
+
+
+def _advice(name: str, array: NDArray[Any], axes: str) -> str:
+    if name in _CLASSES and array.ndim == len(axes) + 1:
+        return f"give the index of the class; of one-hot rows it is {name}.argmax(-1)"
+    if array.ndim == len(axes) - 1 and "B" in axes:
+        return f"a single row is {name}[None]"
+    return "B rows, T positions, F features, S documents (rows, or those of `segments`), K numbers, D = model.d_model"
+
+
+def _typed(name: str, value: object) -> NDArray[Any]:
     """The array in the type that the core takes, if no number changes its meaning on the way."""
-    array, wanted = np.asarray(value), np.dtype(_TYPES[name])
-    if array.dtype != wanted:
-        if wanted.kind == "b":
-            raise ShapeError(problem(name, "true and false", array.dtype, f"convert it: {name} != 0"))
-        if wanted.kind in "iu":
-            if array.dtype.kind not in "iu":
-                raise ShapeError(problem(name, "whole numbers", array.dtype, f"convert it to {wanted}"))
-            limits = np.iinfo(wanted)
-            if array.size and (array.min() < limits.min or array.max() > limits.max):
-                found = f"{array.min()} to {array.max()}"
-                raise ShapeError(problem(name, f"{limits.min} to {limits.max}", found, "correct the values"))
-        elif array.dtype.kind not in "fiu":
-            raise ShapeError(problem(name, "numbers", array.dtype, f"convert it to {wanted}"))
-    return np.ascontiguousarray(array, dtype=wanted)
+    wanted = np.dtype(_TYPES[name])
+    if wanted.kind == "b":
+        array = to_array(value, name)
+        if array.dtype != wanted:
+            raise ArrayError(problem(name, "true and false", array.dtype, f"convert it: {name} != 0"))
+        return array
+    if wanted.kind == "f":
+        with np.errstate(over="ignore"):  # the core names the place of a number that float32 does not hold
+            return numbers(value, name).astype(wanted)
+    array = to_array(value, name)
+    if name in _CLASSES:
+        array = whole_numbers(array, name, missing=-1)
+    elif array.dtype.kind not in "iu":
+        raise ArrayError(problem(name, "whole numbers", array.dtype, f"convert it to {wanted}"))
+    limits = np.iinfo(wanted)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        found = f"{array.min()} to {array.max()}"
+        raise ArrayError(problem(name, f"{limits.min} to {limits.max}", found, "correct the values"))
+    return array.astype(wanted)
 
 
 def locate(data: DataConfig) -> tuple[Path | None, Path | None]:

@@ -180,9 +180,10 @@ class Learner:
 
     # ---- what it says
 
-    def evaluate(self, batches: Iterable[Batch | Arrays] | None = None) -> Evaluation:
-        """Metrics on the given batches, or on the held-out ones; nothing in the model changes."""
-        chosen = self.held_out() if batches is None else (as_batch(one, self.config.model) for one in batches)
+    def evaluate(self, batches: Iterable[Batch | Arrays] | Batch | Arrays | None = None) -> Evaluation:
+        """Metrics on the given batch or batches, or on the held-out ones; nothing in the model changes."""
+        given = [batches] if isinstance(batches, Mapping | Batch) else batches
+        chosen = self.held_out() if given is None else (as_batch(one, self.config.model) for one in given)
         result = evaluate(self.session, self.config.model, chosen)
         if result.totals.count == 0 and batches is None:
             advice = "use more held-out data, or smaller batches"

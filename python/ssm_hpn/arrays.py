@@ -1,0 +1,209 @@
+"""Array-likes of any package as typed numpy arrays; what cannot be one is refused in a line that names the argument.
+
+Array-like is what numpy takes (nested lists, big-endian, Fortran-ordered and read-only arrays), Series and frames of
+pandas, polars and Arrow, tensors on any device, and lists of all these. No package but numpy is imported: tensors are
+known by `detach`, frames and series by `to_numpy`.
+
+Missing numbers (None, NaN, NA of pandas, masked elements) become NaN. Complex numbers, texts, dates, and arrays of
+named fields are no numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.errors import ShapeError, problem
+
+Floats = NDArray[np.float64]
+
+MISSING: Final = frozenset({"NoneType", "NAType", "NaTType"})
+"""Names of the types whose value says that there is none."""
+
+
+class ArrayError(ShapeError, ValueError):
+    """An argument that is no array, or not the one that is needed."""
+
+
+def to_array(value: object, name: str) -> NDArray[Any]:
+    """The numpy array that an array-like stands for; its data is not copied where it need not be.
+
+    Parameters
+    ----------
+    value
+        Anything array-like, see the head of this module.
+    name
+        Of the argument, for messages.
+
+    Raises `ShapeError` for lists of different lengths, sparse matrices, and what holds no array.
+
+    >>> to_array([[1, 2], [3, 4]], "x").shape
+    (2, 2)
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        return _unmasked(value, name)
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if hasattr(value, "toarray"):
+        raise ArrayError(problem(name, "a dense array", f"a sparse one ({_kind(value)})", f"pass {name}.toarray()"))
+    try:
+        if hasattr(value, "detach"):
+            return _of_tensor(value)
+        if hasattr(value, "to_numpy") and not hasattr(value, "__array__"):
+            return np.asarray(value.to_numpy())
+        if isinstance(value, list | tuple):
+            return np.asarray([one if _is_plain(one) else to_array(one, name) for one in value])
+        found = np.asarray(value)
+    except ArrayError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the other package raises
+        raise ArrayError(_unreadable(value, name, error)) from None
+    if not found.ndim and found.dtype.kind in "OSUV":
+        raise ArrayError(problem(name, "an array", describe(value), "pass numpy arrays or lists of numbers"))
+    return found
+
+
+def numbers(value: object, name: str) -> NDArray[np.floating[Any]]:
+    """Real numbers as float32 where that is their type, else as float64; NaN for missing ones.
+
+    Raises `ShapeError` for anything but real numbers.
+
+    >>> numbers([[True, None]], "x").tolist()
+    [[1.0, nan]]
+    """
+    array = to_array(value, name)
+    kind = array.dtype.kind
+    if kind == "O":
+        return _numbers_of_objects(array, name)
+    if kind == "c":
+        raise ArrayError(problem(name, "real numbers", f"complex ones ({array.dtype})", f"pass {name}.real or abs"))
+    if kind not in "biuf":
+        raise ArrayError(problem(name, "numbers", _content(array), f"convert {name} to numbers"))
+    return array.astype(np.float32 if array.dtype in (np.float16, np.float32) else np.float64, copy=False)
+
+
+def whole_numbers(value: object, name: str, *, missing: int | None = None) -> NDArray[np.integer[Any]]:
+    """Whole numbers, written as integers, floats or booleans; `missing` in place of NaN and None.
+
+    Raises `ShapeError` for a fraction, for what is no number, and for a missing one where `missing` is None.
+
+    >>> whole_numbers([1.0, None], "y", missing=-1).tolist()
+    [1, -1]
+    """
+    array = to_array(value, name)
+    if array.dtype.kind in "biu":
+        return array.astype(np.uint64 if array.dtype.kind == "u" and array.dtype.itemsize == 8 else np.int64)
+    floats = np.asarray(numbers(array, name), np.float64)
+    absent = np.isnan(floats)
+    if absent.any() and missing is None:
+        raise ArrayError(problem(_place(name, absent), "a whole number", "a missing one", "fill it or leave it out"))
+    broken = ~absent & ((np.floor(floats) != floats) | (np.abs(floats) > 2.0**53))
+    if broken.any():
+        at = floats[broken].flat[0]
+        raise ArrayError(problem(_place(name, broken), "a whole number", at, "numbers to predict are another target"))
+    return np.where(absent, missing or 0, floats).astype(np.int64)
+
+
+def describe(value: object) -> str:
+    """What a value is, for messages: its shape and type, or its kind."""
+    if isinstance(value, dict):
+        return f"a dictionary of {', '.join(map(repr, list(value)[:4])) or 'nothing'}"
+    if isinstance(value, str | bytes):
+        return f"the text {value[:40]!r}"
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, Sequence):
+        return f"{list(shape)} ({getattr(value, 'dtype', _kind(value))})"
+    return f"a list of {len(value)}" if isinstance(value, list | tuple) else _kind(value)
+
+
+def is_frame(value: object) -> bool:
+    """Whether a value is a table with named columns: of pandas, polars or Arrow."""
+    named = hasattr(value, "columns") or hasattr(value, "column_names")
+    return named and hasattr(value, "shape") and not isinstance(value, np.ndarray)
+
+
+def columns_of(frame: Any, name: str) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - a frame of any package
+    """The columns of a frame by name, [N] each. Raises `ShapeError` for a name that is there twice."""
+    names = list(getattr(frame, "column_names", None) or frame.columns)
+    texts = [str(one) for one in names]
+    for one in texts:
+        if texts.count(one) > 1:
+            raise ArrayError(problem(name, "columns of different names", f"{one!r} twice", "rename or drop one"))
+    return {text: to_array(frame[one], f"{name}[{text!r}]") for text, one in zip(texts, names, strict=True)}
+
+
+def is_missing(value: object) -> bool:
+    """Whether an element says that there is none: None, NaN, NA of pandas."""
+    return type(value).__name__ in MISSING or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether numpy reads an element of a list without help."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    arrays = hasattr(value, "detach") or hasattr(value, "to_numpy") or hasattr(value, "toarray")
+    return not arrays and not isinstance(value, np.ma.MaskedArray)
+
+
+def _of_tensor(tensor: Any) -> NDArray[Any]:  # noqa: ANN401 - of any package
+    """A tensor's values, wherever it lies; types that numpy lacks (bfloat16) as float32."""
+    here = tensor.detach()
+    here = here.cpu() if hasattr(here, "cpu") else here
+    try:
+        return np.asarray(here.numpy())
+    except TypeError:
+        return np.asarray(here.float().numpy())
+
+
+def _unmasked(array: Any, name: str) -> NDArray[Any]:  # noqa: ANN401 - numpy's masked arrays have no exact type
+    """A masked array with NaN where it is masked."""
+    if not np.ma.is_masked(array):
+        return np.asarray(array.data)
+    if array.dtype.kind not in "biuf":
+        raise ArrayError(problem(name, "numbers", f"masked {array.dtype}", "fill the masked elements"))
+    return np.asarray(array.astype(np.float64).filled(np.nan))
+
+
+def _numbers_of_objects(array: NDArray[Any], name: str) -> Floats:
+    """Elements of any type as numbers, if each is one (or says that it is missing)."""
+    flat = np.empty(array.size)
+    for index, one in enumerate(array.ravel()):
+        if is_missing(one):
+            flat[index] = np.nan
+        elif isinstance(one, bool | int | float | np.bool_ | np.integer | np.floating) or _is_decimal(one):
+            flat[index] = float(one)
+        else:
+            at = np.zeros(array.shape, bool)
+            at.flat[index] = True
+            found = repr(one) if isinstance(one, str | complex) else _kind(one)
+            raise ArrayError(problem(_place(name, at), "a number", found[:60], f"convert {name} to numbers"))
+    return flat.reshape(array.shape)
+
+
+def _is_decimal(value: object) -> bool:
+    return type(value).__name__ in {"Decimal", "Fraction"}
+
+
+def _place(name: str, where: NDArray[np.bool_]) -> str:
+    """The argument and the index of the first element that is true: `y[3, 0]`."""
+    if not where.ndim:
+        return name
+    index = np.unravel_index(int(where.argmax()), where.shape)
+    return f"{name}[{', '.join(str(int(i)) for i in index)}]"
+
+
+def _content(array: NDArray[Any]) -> str:
+    kinds = {"U": "texts", "S": "bytes", "M": "dates", "m": "time spans", "V": "named fields"}
+    return f"{kinds.get(array.dtype.kind, 'something else')} ({array.dtype})"
+
+
+def _unreadable(value: object, name: str, error: Exception) -> str:
+    if "inhomogeneous" in str(error) or "setting an array element" in str(error):
+        return problem(name, "an array", "lists of different lengths", "pad them to one length")
+    why = (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return problem(name, "an array", f"{_kind(value)} that gives none ({why})", "pass a numpy array")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
