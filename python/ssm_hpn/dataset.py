@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn._core import Batch
 from ssm_hpn.arrays import ArrayError, describe, numbers, to_array, whole_numbers
-from ssm_hpn.config import DataConfig, DataShape, ModelConfig
-from ssm_hpn.errors import DataError, nearest, problem
+from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
+from ssm_hpn.config.applicable import given, shown
+from ssm_hpn.errors import ConfigError, DataError, nearest, problem
 
 MANIFEST: Final = "manifest.json"
 
@@ -88,6 +89,47 @@ def data_digest(*manifests: Mapping[str, Any]) -> str:
         for manifest in manifests
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def check_made(options: PrepareOptions, manifest: Mapping[str, Any], *, what: str, validation: bool = False) -> None:
+    """Refuse settings that contradict how shards were made.
+
+    `what` was made is for messages; `validation` tells whether the held-out part was made with it, and so cannot be
+    another one.
+    """
+    shaping = set(PrepareOptions.model_fields) - ({"train"} if validation else {"train", "validation"})
+    for setting, value in given(options, ("data",)):
+        if setting.split(".")[1] not in shaping:
+            continue
+        known = made_with(manifest, setting.removeprefix("data."))
+        if value not in known and not (setting == "data.tokenizer" and _same_tokenizer(str(value), manifest)):
+            made = next((shown(one) for one in known if one not in (None, "auto", ())), "nothing")
+            advice = "leave it out, or name raw files in data.train for it to act on"
+            raise ConfigError(problem(setting, f"{made}, as {what} was made", shown(value), advice))
+
+
+def made_with(manifest: Mapping[str, Any], setting: str) -> list[object]:
+    """What a setting of `PrepareOptions` was, as it was given and as it came out."""
+    source = manifest.get("source") or {}
+    given_then: Any = source.get("options") or {}
+    for key in setting.split("."):
+        given_then = given_then.get(key) if isinstance(given_then, Mapping) else None
+    encoder = (manifest.get("encoder") or {}).get("kind")
+    came_out: dict[str, object] = {
+        "format": source.get("format"),
+        "encoder": encoder,
+        "vocab_size": manifest.get("vocab_size") if encoder == "ids" else None,
+        "n_classes": manifest.get("n_classes"),
+        "normalize": bool(manifest.get("normalisation")) if manifest.get("kind") == "features" else None,
+    }
+    return [came_out.get(setting), tuple(given_then) if isinstance(given_then, list) else given_then]
+
+
+def _same_tokenizer(path: str, manifest: Mapping[str, Any]) -> bool:
+    """Whether a file is the tokenizer that was used, wherever it lies now."""
+    file = Path(path).expanduser()
+    digest = (manifest.get("encoder") or {}).get("sha256")
+    return digest is not None and file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == digest
 
 
 def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:

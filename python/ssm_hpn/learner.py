@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssm_hpn._core import Batch, FlatGuard, Session, Stream
 from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
-from ssm_hpn.config.applicable import check_made
-from ssm_hpn.dataset import Arrays, as_batch, data_shape, locate, read_manifest
+from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed

@@ -14,19 +14,10 @@ import pytest
 from ssm_hpn import Trainer
 from ssm_hpn.cli.main import main
 from ssm_hpn.config import Config, DataShape, PrepareOptions, load_config, merge, parse, resolve, to_toml
-from ssm_hpn.config.applicable import (
-    DATA,
-    TASK,
-    RawData,
-    Task,
-    check_made,
-    check_raw,
-    check_task,
-    given,
-    target_kind,
-)
+from ssm_hpn.config.applicable import RawData, Task, about_task, check_raw, check_task, declared, given
 from ssm_hpn.config.load import walk
-from ssm_hpn.dataset import read_manifest
+from ssm_hpn.config.resolve import target_kind
+from ssm_hpn.dataset import check_made, read_manifest
 from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare import Prepared, prepare
 from ssm_hpn.prepare.look import look
@@ -122,13 +113,14 @@ TASK_CASES: dict[tuple[str, int], Case] = {
 }
 
 
-def numbered(rules):
-    """Each rule with its place among those of the same setting."""
+def declarations(*, task):
+    """What fields declare for a run or for raw files, each with its setting and its place among that setting's."""
     seen: dict[str, int] = {}
-    for rule in rules:
-        number = seen.get(rule.setting, 0)
-        seen[rule.setting] = number + 1
-        yield (rule.setting, number), rule
+    for name, section, field in walk():
+        for applies in declared(section.model_fields[field]):
+            if about_task(name, applies) == task:
+                number = seen[name] = seen.get(name, -1) + 1
+                yield (name, number), applies
 
 
 def check(settings, place):
@@ -139,32 +131,42 @@ def check(settings, place):
         check_task(config, place)
 
 
-ENTRIES = [(key, rule, cases) for rules, cases in ((DATA, CASES), (TASK, TASK_CASES)) for key, rule in numbered(rules)]
+ENTRIES = [
+    (key, applies, cases)
+    for task, cases in ((False, CASES), (True, TASK_CASES))
+    for key, applies in declarations(task=task)
+]
 
 
 @pytest.mark.parametrize(
-    ("key", "rule", "cases"),
+    ("key", "applies", "cases"),
     ENTRIES,
-    ids=[f"{'data' if cases is CASES else 'task'}-{rule.setting}-{key[1]}" for key, rule, cases in ENTRIES],
+    ids=[f"{'data' if cases is CASES else 'task'}-{key[0]}-{key[1]}" for key, _, cases in ENTRIES],
 )
-def test_a_setting_is_taken_where_it_has_an_effect_and_refused_elsewhere(key, rule, cases):
-    case = cases[key]
+def test_a_setting_is_taken_where_it_has_an_effect_and_refused_elsewhere(key, applies, cases):
+    case, setting = cases[key], key[0]
     check(case.settings, case.fits)
     with pytest.raises(ConfigError) as caught:
         check(merge(case.settings, case.also), case.unfit)
     message = str(caught.value)
-    assert message.startswith(f"{rule.setting}: expected {rule.applies}, found ")
-    assert "; " in message
+    assert message.startswith(f"{setting}: expected {applies.words}, found ")
+    assert message.endswith(f"; {applies.advice}")
     assert "\n" not in message
-    if rule.setting not in dict(given(parse(case.also))):
+    if setting not in dict(given(parse(case.also))):
         check(case.also, case.unfit)  # what nobody set is held against nobody
 
 
-def test_every_case_has_its_entry():
-    assert set(CASES) == {key for key, _ in numbered(DATA)}
-    assert set(TASK_CASES) == {key for key, _ in numbered(TASK)}
+def test_every_declaration_has_its_case():
+    assert set(CASES) == {key for key, _ in declarations(task=False)}
+    assert set(TASK_CASES) == {key for key, _ in declarations(task=True)}
+
+
+def test_every_fact_is_a_setting_or_an_attribute_of_files_or_run():
     known = {name for name, _, _ in walk()}
-    assert {rule.setting for rule in (*DATA, *TASK)} <= known
+    known |= {f"raw.{name}" for name in dir(FILE)} | {f"task.{name}" for name in dir(BLIND)}
+    for _, applies, _ in ENTRIES:
+        assert applies.where
+        assert applies.facts <= known
 
 
 def test_only_what_asks_for_something_counts():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config
-from ssm_hpn.config.applicable import Task, check_raw, check_task, target_kind
+from ssm_hpn.config.applicable import Task, check_raw, check_task
+from ssm_hpn.config.resolve import target_kind
 from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS

@@ -2,28 +2,74 @@
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is
 from ssm_hpn.config.base import Names, Paths, Section
 
 Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "npy"]
 Positive = Annotated[int, Field(ge=1)]
 
 
+NAMED: Final = Applies("a CSV, Parquet, JSON lines or .npz file", {"raw.named": True})
+STEPS: Final = Applies(
+    "a table whose rows are time steps, with numbers in data.columns.features", {"raw.table": True, "raw.steps": True}
+)
+FEATURES: Final = Applies("features", {"raw.content": "features"})
+WHICH_INPUT: Final = "name the one that the model is to read"
+
+
+def _one_array(setting: str, shape: str) -> Applies:
+    """For a setting that takes several columns of a table, but one array of an archive."""
+    facts: tuple[Facts, ...] = ({"raw.table": True}, {setting: Is.SINGLE})
+    return Applies("one array of an .npz file", *facts, advice=f"stack them into one array {shape}")
+
+
+def _predicted(target: str) -> Applies:
+    """For the column of a target: no other target is asked for."""
+    advice = f"leave it out, or set model.target.kind {target}"
+    return Applies(f"target {target}", {"task.columns": False}, {"task.target": target}, advice=advice)
+
+
 class Columns(Section):
     """Names of the columns of a table, of the keys of JSON lines, or of the arrays in an `.npz` file."""
 
-    text: str | None = Field(None, description="text of a document")
-    tokens: str | None = Field(None, description="list of token ids of a document")
-    features: Names = Field((), description="numbers of a time step, or lists of numbers of a whole document")
-    id: str | None = Field(None, description="rows with the same value form one document")
-    order: str | None = Field(None, description="rows of a document are sorted by it")
-    label: str | None = Field(None, description="class of a document (the same in all its rows)")
-    labels: str | None = Field(None, description="class of each row or token")
-    values: Names = Field((), description="numbers to predict, per document (the same in all its rows)")
-    lengths: str | None = Field(None, description="time steps of each document that count, in an .npz file")
+    text: Annotated[
+        str | None,
+        Applies("a CSV, Parquet or JSON lines file", {"raw.table": True}),
+        Applies(
+            "neither data.columns.tokens nor .features beside it",
+            {"data.columns.tokens": Is.EMPTY, "data.columns.features": Is.EMPTY},
+            advice=WHICH_INPUT,
+        ),
+    ] = Field(None, description="text of a document")
+    tokens: Annotated[
+        str | None,
+        Applies("a Parquet, JSON lines or .npz file", {"raw.named": True}),
+        Applies("no data.columns.features beside it", {"data.columns.features": Is.EMPTY}, advice=WHICH_INPUT),
+    ] = Field(None, description="list of token ids of a document")
+    features: Annotated[Names, NAMED, _one_array("data.columns.features", "[N, T, F]")] = Field(
+        (), description="numbers of a time step, or lists of numbers of a whole document"
+    )
+    id: Annotated[str | None, STEPS] = Field(None, description="rows with the same value form one document")
+    order: Annotated[str | None, STEPS] = Field(None, description="rows of a document are sorted by it")
+    label: Annotated[
+        str | None,
+        NAMED,
+        Applies("no labels of time steps or tokens, which count more", {"raw.step_labels": False}, advice=ONE_OF_THEM),
+        _predicted("sequence_class"),
+    ] = Field(None, description="class of a document (the same in all its rows)")
+    labels: Annotated[str | None, NAMED, _predicted("token_class")] = Field(
+        None, description="class of each row or token"
+    )
+    values: Annotated[Names, NAMED, _one_array("data.columns.values", "[N, K]"), _predicted("sequence_values")] = Field(
+        (), description="numbers to predict, per document (the same in all its rows)"
+    )
+    lengths: Annotated[str | None, Applies("an .npz file", {"raw.format": "npz"})] = Field(
+        None, description="time steps of each document that count, in an .npz file"
+    )
 
 
 class PrepareOptions(Section):
@@ -35,23 +81,59 @@ class PrepareOptions(Section):
         "empty: the source text of the standard library",
     )
     validation: Paths = Field((), description="held-out files; empty: a part of train is held out")
-    validation_fraction: float = Field(0.1, ge=0, lt=1, description="share of the documents that is held out")
-    split: Literal["auto", "name", "tail"] = Field(
-        "auto", description="name: whole documents, by a hash of their names; tail: the end of every document"
-    )
+    validation_fraction: Annotated[
+        float,
+        Applies(
+            "no files in data.validation, which are held out instead",
+            {"data.validation_fraction": Is.EMPTY},
+            {"data.validation": Is.EMPTY},
+            advice=ONE_OF_THEM,
+        ),
+    ] = Field(0.1, ge=0, lt=1, description="share of the documents that is held out")
+    split: Annotated[
+        Literal["auto", "name", "tail"],
+        Applies(
+            "a part of data.train to hold out",
+            {"data.validation": Is.EMPTY, "data.validation_fraction": Is.GIVEN},
+            advice=ONE_OF_THEM,
+        ),
+    ] = Field("auto", description="name: whole documents, by a hash of their names; tail: the end of every document")
     format: Format = Field("auto", description="format of the files; auto goes by the file name")
-    include: Names = Field((), description="patterns that files inside a folder have to match, such as '*.py'")
-    documents: Literal["file", "line"] = Field("file", description="what a document is in text and integer files")
+    include: Annotated[
+        Names, Applies("a folder in data.train or data.validation, to choose files from", {"raw.folder": True})
+    ] = Field((), description="patterns that files inside a folder have to match, such as '*.py'")
+    documents: Annotated[
+        Literal["file", "line"], Applies("text or integer files", {"raw.format": ("text", "integers")})
+    ] = Field("file", description="what a document is in text and integer files")
     encoder: Literal["auto", "bytes", "ids", "tokenizer", "features"] = Field(
         "auto",
         description="how a document becomes numbers; auto goes by the format and the columns; bytes takes any file, "
         "text or not",
     )
-    tokenizer: str | None = Field(None, description="a Hugging Face tokenizer.json")
-    vocab_size: Positive | None = Field(None, description="ids are below it; null: the largest id seen plus one")
+    tokenizer: Annotated[
+        str | None,
+        Applies("text", {"raw.content": "text"}),
+        Applies(
+            "data.encoder tokenizer or auto beside it",
+            {"data.encoder": ("auto", "tokenizer")},
+            advice=ONE_OF_THEM,
+        ),
+    ] = Field(None, description="a Hugging Face tokenizer.json")
+    vocab_size: Annotated[
+        Positive | None, Applies("token ids (text has the vocabulary of its encoder)", {"raw.content": "tokens"})
+    ] = Field(None, description="ids are below it; null: the largest id seen plus one")
     columns: Columns = Field(default_factory=Columns, description="names of columns, keys or arrays")
-    n_classes: Positive | None = Field(None, description="integer labels are below it; null: the largest plus one")
-    normalize: bool = Field(True, description="shift and scale features by the training part's mean and deviation")
+    n_classes: Annotated[
+        Positive | None,
+        Applies(
+            "labels",
+            {"raw.classes": True},
+            advice="name their column with data.columns.label or .labels, or leave it out",
+        ),
+    ] = Field(None, description="integer labels are below it; null: the largest plus one")
+    normalize: Annotated[bool, FEATURES] = Field(
+        True, description="shift and scale features by the training part's mean and deviation"
+    )
     max_document: int = Field(1 << 20, ge=16, description="longer documents are cut into pieces of this many tokens")
     shard_tokens: int = Field(1 << 24, ge=1024, description="tokens (or time steps) of one shard file")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Section
 
 Pooling = Literal["last", "mean", "max"]
@@ -54,7 +55,9 @@ class AutoTarget(Section):
     """Whatever the data has: labels or values where there are any, else the next token."""
 
     kind: Literal["auto"] = Field("auto", description="taken from the data")
-    pooling: Pooling = Field("mean", description="how a sequence becomes one vector, if the target is per sequence")
+    pooling: Annotated[
+        Pooling, Applies("a target per sequence", {"task.target": ("sequence_class", "sequence_values")})
+    ] = Field("mean", description="how a sequence becomes one vector, if the target is per sequence")
 
 
 class NextTokenTarget(Section):
@@ -130,7 +133,10 @@ class PrototypeHead(Section):
     """Fixed unit prototypes, well separated; a feature is compared with them by its cosine."""
 
     kind: Literal["prototype"] = Field("prototype", description="unit prototypes, compared by cosine")
-    n_classes: Annotated[int, Field(ge=2)] | None = Field(None, description="classes C; null: as in the data")
+    n_classes: Annotated[
+        Annotated[int, Field(ge=2)] | None,
+        Applies("a loss over classes", {"model.head.loss.kind": Not("regression")}, advice=ONE_OF_THEM),
+    ] = Field(None, description="classes C; null: as in the data")
     dim: Count | None = Field(
         None, description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable"
     )
@@ -184,4 +190,11 @@ class ModelConfig(Section):
         description="keep what the backward pass needs, recompute it, or keep it for as many layers as memory_limit_mb "
         "allows",
     )
-    memory_limit_mb: Count | None = Field(None, description="for activation_memory auto: limit of one step, in MB")
+    memory_limit_mb: Annotated[
+        Count | None,
+        Applies(
+            "model.activation_memory auto",
+            {"model.activation_memory": "auto"},
+            advice="set that, or leave the limit out",
+        ),
+    ] = Field(None, description="for activation_memory auto: limit of one step, in MB")

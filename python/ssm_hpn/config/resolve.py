@@ -35,6 +35,8 @@ from ssm_hpn.errors import ConfigError, problem
 
 LONGEST_WARMUP: Final = 200
 DEFAULT_LENGTH: Final = 256
+TARGET_COLUMNS: Final = {"labels": "token_class", "label": "sequence_class", "values": "sequence_values"}
+"""What is predicted where data has such a column; the first one there decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,18 @@ class DataShape:
     longest_document: int | None = None
     digest: str | None = None
 
+    @property
+    def targets(self) -> frozenset[str]:
+        """Those of `TARGET_COLUMNS` that it has."""
+        classes = {"labels" if self.per_token_labels else "label"} if self.n_classes is not None else set()
+        return frozenset(classes | ({"values"} if self.n_values is not None else set()))
+
 
 def resolve(config: Config, data: DataShape | None) -> Config:
     """The configuration with nothing left open. Without data every size has to be given."""
     data = data or DataShape()
     source = _input(config.model.input, data)
-    target = _target(config.model.target, data)
+    target = _target(config.model.target, target_kind(config, data.targets), data)
     head = _head(config.model.head, target, source, data)
     model = config.model.model_copy(
         update={"input": source, "target": target, "head": head, "block": _block(config.model)}
@@ -62,6 +70,13 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     optim = config.optim.model_copy(update={"schedule": _schedule(config)})
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
+
+
+def target_kind(config: Config, targets: frozenset[str]) -> str:
+    """What is predicted, from the columns of targets in the data where the configuration leaves it open."""
+    if config.model.target.kind != "auto":
+        return config.model.target.kind
+    return next((kind for column, kind in TARGET_COLUMNS.items() if column in targets), "next_token")
 
 
 def core_model(model: ModelConfig) -> str:
@@ -112,17 +127,21 @@ def _block(model: ModelConfig) -> Mamba1Block:
     return model.block.model_copy(update={"dt_rank": model.block.dt_rank or -(-model.d_model // 16)})
 
 
-def _target(given: Target, data: DataShape) -> Target:
-    if isinstance(given, AutoTarget):
-        if data.n_classes is not None:
-            return TokenClassTarget() if data.per_token_labels else SequenceClassTarget(pooling=given.pooling)
-        if data.n_values is not None:
-            return SequenceValuesTarget(pooling=given.pooling, n_values=data.n_values)
-        return NextTokenTarget()
+def _target(given: Target, kind: str, data: DataShape) -> Target:
     if isinstance(given, SequenceValuesTarget):
         n_values = _size("model.target.n_values", given.n_values, data.n_values)
         return SequenceValuesTarget(pooling=given.pooling, n_values=n_values)
-    return given
+    if not isinstance(given, AutoTarget):
+        return given
+    match kind:
+        case "token_class":
+            return TokenClassTarget()
+        case "sequence_class":
+            return SequenceClassTarget(pooling=given.pooling)
+        case "sequence_values":
+            return SequenceValuesTarget(pooling=given.pooling, n_values=data.n_values)
+        case _:
+            return NextTokenTarget()
 
 
 def _head(given: Head, target: Target, source: Input, data: DataShape) -> Head:
@@ -203,4 +222,4 @@ def _same_kind(key: str, given: str, found: str | None) -> None:
         raise ConfigError(problem(key, f"{found}, as in the data", given, "change it, or leave it out"))
 
 
-__all__ = ["DataShape", "core_loader", "core_model", "core_optim", "resolve"]
+__all__ = ["DataShape", "core_loader", "core_model", "core_optim", "resolve", "target_kind"]

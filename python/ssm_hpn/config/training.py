@@ -1,13 +1,18 @@
 """Everything around the model: optimiser, loop, evaluation, stopping, checkpoints and the run's folder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Is
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.model import Count
 
 Unit = Literal["steps", "epochs", "seconds"]
+HELD_OUT: Final = Applies(
+    "held-out data", {"task.evaluates": True}, advice="name some in data.validation, or leave it out"
+)
+LANGUAGE_MODEL: Final = Applies("target next_token, a language model", {"task.target": "next_token"})
 
 
 class ConstantSchedule(Section):
@@ -84,27 +89,39 @@ class TrainConfig(Section):
 class EvaluationConfig(Section):
     """When the held-out data is looked at, and what counts as better."""
 
-    every: float = Field(150.0, gt=0, description="distance of two evaluations, in units")
-    unit: Unit = Field("steps", description="unit of every")
-    batches: Count | Literal["all"] = Field(
+    every: Annotated[float, HELD_OUT] = Field(150.0, gt=0, description="distance of two evaluations, in units")
+    unit: Annotated[Unit, HELD_OUT] = Field("steps", description="unit of every")
+    batches: Annotated[Count | Literal["all"], HELD_OUT] = Field(
         16, description="held-out batches, always the same ones; all: the whole set"
     )
-    metric: str = Field("loss", description="metric that decides the best checkpoint and early stopping")
-    direction: Literal["auto", "min", "max"] = Field("auto", description="better is smaller or larger; auto: by metric")
-    prompt: str | None = Field(
+    metric: Annotated[str, HELD_OUT] = Field(
+        "loss", description="metric that decides the best checkpoint and early stopping"
+    )
+    direction: Annotated[Literal["auto", "min", "max"], HELD_OUT] = Field(
+        "auto", description="better is smaller or larger; auto: by metric"
+    )
+    prompt: Annotated[str | None, LANGUAGE_MODEL, HELD_OUT] = Field(
         None,
         min_length=1,
         description="text to continue at every evaluation of a language model; null: the beginning of a held-out text",
     )
-    continuation: Annotated[int, Field(ge=0)] = Field(96, description="tokens of such a continuation; 0: none is shown")
-    temperature: float = Field(0.7, ge=0, description="of such a continuation; 0: the best token each time")
+    continuation: Annotated[int, Field(ge=0), LANGUAGE_MODEL, HELD_OUT] = Field(
+        96, description="tokens of such a continuation; 0: none is shown"
+    )
+    temperature: Annotated[float, LANGUAGE_MODEL, HELD_OUT] = Field(
+        0.7, ge=0, description="of such a continuation; 0: the best token each time"
+    )
 
 
 class EarlyStoppingConfig(Section):
     """When a run that no longer improves ends."""
 
-    patience: Count | None = Field(None, description="evaluations without improvement until the run ends; null: off")
-    min_change: float = Field(0.0, ge=0, description="smallest change of the metric that counts as improvement")
+    patience: Annotated[Count | None, HELD_OUT] = Field(
+        None, description="evaluations without improvement until the run ends; null: off"
+    )
+    min_change: Annotated[float, HELD_OUT] = Field(
+        0.0, ge=0, description="smallest change of the metric that counts as improvement"
+    )
 
 
 class CheckpointConfig(Section):
@@ -119,6 +136,12 @@ class RunConfig(Section):
     """Where the results lie."""
 
     folder: str | None = Field(None, description="folder of the run; null: runs/NAME-DIGEST")
-    name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; null: that of the data"
-    )
+    name: Annotated[
+        str | None,
+        Applies(
+            "no run.folder, which is the name already",
+            {"data.digest": Is.GIVEN},  # a run wrote these settings: no one else knows the digest
+            {"run.folder": Is.EMPTY},
+            advice=ONE_OF_THEM,
+        ),
+    ] = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; null: that of the data")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ssm_hpn.config.applicable import TARGET_COLUMNS, RawData
+from ssm_hpn.config.applicable import RawData
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.config.resolve import TARGET_COLUMNS
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.tables import resolve, stream

@@ -7,8 +7,8 @@ serve. A file is held out by a hash of its relative name, so it stays on its sid
 import sysconfig
 from pathlib import Path
 
-from ssm_hpn.config.applicable import check_made
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.dataset import check_made
 from ssm_hpn.prepare.pipeline import Progress, prepare_sources
 from ssm_hpn.prepare.prepared import Prepared
 from ssm_hpn.prepare.problems import data_error
