@@ -118,7 +118,7 @@ def made_with(manifest: Mapping[str, Any], setting: str) -> list[object]:
     came_out: dict[str, object] = {
         "format": source.get("format"),
         "encoder": encoder,
-        "vocab_size": manifest.get("vocab_size") if encoder == "ids" else None,
+        "vocab_size": manifest.get("vocab_size") if encoder in ("ids", "tokenizer") else None,
         "n_classes": manifest.get("n_classes"),
         "normalize": bool(manifest.get("normalisation")) if manifest.get("kind") == "features" else None,
     }

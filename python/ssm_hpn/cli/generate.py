@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
 from ssm_hpn.cli.console import printable
-from ssm_hpn.cli.prompts import prompt_of
+from ssm_hpn.cli.prompts import continued, prompt_of
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 
@@ -31,13 +31,14 @@ def run(arguments: Sequence[str], prog: str) -> int:
         prompt = prompt_of(trainer, encoder)
     if encoder is None or not prompt:
         raise ConfigError(problem("--prompt", "a text to continue", "none", "give --prompt TEXT"))
+    read = encoder.encode_text(prompt)
     tokens = trainer.generate(
-        encoder.encode_text(prompt),
+        read,
         options.tokens,
         temperature=options.temperature,
         top_k=options.top_k,
         seed=options.seed,
     )
-    text = prompt + encoder.decode(tokens)
+    text = "".join(continued(encoder, prompt, read, tokens))
     sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
     return EXIT_DONE

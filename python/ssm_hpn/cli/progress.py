@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER
 from ssm_hpn.cli.console import duration, printable, shown_path
+from ssm_hpn.cli.prompts import continued
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.metrics import metrics_of
 
@@ -198,9 +199,9 @@ class Continuation(Callback):
         tokens = event.trainer.generate(
             self._tokens, settings.continuation, temperature=settings.temperature, seed=event.progress.step
         )
-        text = self._encoder.decode(tokens)
-        sample = {"step": event.progress.step, "prompt": self._prompt, "text": text}
+        prompt, text = continued(self._encoder, self._prompt, self._tokens, tokens)
+        sample = {"step": event.progress.step, "prompt": prompt, "text": text}
         with (event.folder / SAMPLES).open("a" if event.progress.step else "w", encoding="utf-8") as file:
             file.write(json.dumps(sample) + "\n")
-        shown = printable(self._prompt + text).replace("\n", "\n  | ")
+        shown = printable(prompt + text).replace("\n", "\n  | ")
         self._console.print(f"  | {shown}", markup=False, style="dim")

@@ -3,10 +3,12 @@
 The choice depends on the held-out shards alone, so that `generate` finds the prompt that training showed.
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ssm_hpn.dataset import is_prepared
+from ssm_hpn.errors import ConfigError
 from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -30,9 +32,42 @@ def prompt_of(trainer: Trainer, encoder: "Encoder") -> str | None:
 
     for document in islice(Reader(trainer).documents(folder), DOCUMENTS_LOOKED_AT):
         prompt = beginning(encoder.decode(document.x[: CHARACTERS * LONGEST_CHARACTER].tolist()))
-        if prompt is not None:
+        if prompt is not None and _is_encodable(prompt, encoder):
             return prompt
     return None
+
+
+def continued(encoder: "Encoder", prompt: str, read: Sequence[int], written: Sequence[int]) -> tuple[str, str]:
+    """A prompt and how the model goes on, to be shown one behind the other.
+
+    Both are decoded together: whether a blank, or half a character, lies between them is known from both alone.
+
+    Parameters
+    ----------
+    encoder
+        Of the model's text.
+    prompt
+        As it was given. It is shown so unless the first new token changes how its end is decoded.
+    read, written
+        The token ids of the prompt and of what the model added.
+    """
+    before, whole = encoder.decode(read), encoder.decode([*read, *written])
+    if not whole.startswith(before):
+        pairs = enumerate(zip(before, whole, strict=False))
+        common = next((place for place, (one, other) in pairs if one != other), len(whole))
+        return whole[:common], whole[common:]
+    added = whole[len(before) :]
+    blank_is_there = prompt[-1:].isspace() and not before[-1:].isspace()
+    return prompt, added[1:] if blank_is_there and added[:1] == " " else added
+
+
+def _is_encodable(prompt: str, encoder: "Encoder") -> bool:
+    """Whether a decoded text can be encoded again: one with a token for unknown words may not."""
+    try:
+        encoder.encode_text(prompt)
+    except ConfigError:
+        return False
+    return True
 
 
 def beginning(text: str) -> str | None:

@@ -120,8 +120,13 @@ class PrepareOptions(Section):
         ),
     ] = Field(None, description="a Hugging Face tokenizer.json")
     vocab_size: Annotated[
-        Positive | None, Applies("token ids (text has the vocabulary of its encoder)", {"raw.content": "tokens"})
-    ] = Field(None, description="ids are below it; null: the largest id seen plus one")
+        Positive | None,
+        Applies(
+            "token ids, or text with a tokenizer (bytes have 256 ids)",
+            {"raw.content": "tokens"},
+            {"raw.content": "text", "data.tokenizer": Is.GIVEN},
+        ),
+    ] = Field(None, description="ids are below it; null: the largest id seen, or of the tokenizer, plus one")
     columns: Columns = Field(default_factory=Columns, description="names of columns, keys or arrays")
     n_classes: Annotated[
         Positive | None,

@@ -4,19 +4,16 @@ An encoder is described by a small JSON object in the manifest, and made again f
 generation treat new input exactly as training did.
 """
 
-import hashlib
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.prepare.problems import config_error, data_error
+from ssm_hpn.prepare.problems import config_error, data_error, shown
 from ssm_hpn.prepare.records import Record
-
-TOKENIZER_FILE = "tokenizer.json"
+from ssm_hpn.prepare.tokenizer import LOST, Tokenizer
 
 
 class Encoder(Protocol):
@@ -28,6 +25,10 @@ class Encoder(Protocol):
 
     def encode(self, record: Record) -> NDArray[np.uint32]:
         """Token ids of a record."""
+        ...
+
+    def encode_all(self, records: Sequence[Record]) -> Iterator[NDArray[np.uint32]]:
+        """Token ids of each of several records."""
         ...
 
     def encode_text(self, text: str) -> list[int]:
@@ -53,13 +54,22 @@ class Bytes:
         """The bytes as ids."""
         return np.frombuffer(record.text or b"", np.uint8).astype(np.uint32)
 
+    def encode_all(self, records: Sequence[Record]) -> Iterator[NDArray[np.uint32]]:
+        """The bytes of each as ids."""
+        return map(self.encode, records)
+
     def encode_text(self, text: str) -> list[int]:
-        """UTF-8."""
-        return list(text.encode())
+        """UTF-8; bytes of the command line that are none are taken as they are."""
+        try:
+            return list(text.encode(errors="surrogateescape"))
+        except UnicodeEncodeError as error:
+            found = shown(text[error.start : error.end])
+            raise config_error("prompt", expected="text in UTF-8", found=found, advice="leave it out") from None
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """UTF-8; what is none becomes the replacement character."""
-        return bytes(tokens).decode(errors="replace")
+        """UTF-8; what is none, an id above 255 included, becomes the replacement character."""
+        lost = LOST.encode()
+        return b"".join(bytes([token]) if token < 256 else lost for token in tokens).decode(errors="replace")
 
     def describe(self) -> dict[str, Any]:
         """Nothing but the kind."""
@@ -89,6 +99,10 @@ class Ids:
             )
         return tokens.astype(np.uint32)
 
+    def encode_all(self, records: Sequence[Record]) -> Iterator[NDArray[np.uint32]]:
+        """The ids of each, checked."""
+        return map(self.encode, records)
+
     def encode_text(self, text: str) -> list[int]:
         """Ids written as numbers."""
         try:
@@ -111,78 +125,6 @@ class Ids:
     def describe(self) -> dict[str, Any]:
         """The kind and the range."""
         return {"kind": "ids", "vocab_size": self.vocab_size}
-
-
-class Tokenizer:
-    """A Hugging Face `tokenizer.json`. Special tokens are not added: documents are kept apart by their boundaries."""
-
-    reads_text = True
-
-    def __init__(self, path: Path) -> None:
-        """Needs the package `tokenizers`."""
-        try:
-            import tokenizers
-        except ImportError:
-            raise config_error(
-                "data.tokenizer",
-                expected="the package tokenizers",
-                found="none",
-                advice="pip install 'ssm-hpn[hf]'",
-            ) from None
-        if not path.is_file():
-            raise config_error(
-                "data.tokenizer", expected="a tokenizer.json", found=f"no file {path}", advice="check the path"
-            )
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001 - the package raises nothing narrower
-            raise data_error(
-                path, "file", expected="a tokenizer.json", found=str(error), advice="export the tokenizer again"
-            ) from None
-        self.path = path
-        self.vocab_size: int = self._tokenizer.get_vocab_size()
-
-    def encode(self, record: Record) -> NDArray[np.uint32]:
-        """The ids of a text in UTF-8."""
-        try:
-            text = (record.text or b"").decode()
-        except UnicodeDecodeError as error:
-            raise data_error(
-                record.path,
-                f"{record.at}, byte {error.start}",
-                expected="text in UTF-8",
-                found=f"byte 0x{error.object[error.start]:02x}",
-                advice="convert the file, or use --data.encoder bytes",
-            ) from None
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.uint32)
-
-    def encode_text(self, text: str) -> list[int]:
-        """The ids of a prompt."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
-
-    def decode(self, tokens: Iterable[int]) -> str:
-        """The text, special tokens included."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
-
-    def describe(self) -> dict[str, Any]:
-        """The file is kept beside the manifest; its digest tells whether it is the same one."""
-        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        return {"kind": "tokenizer", "file": TOKENIZER_FILE, "sha256": digest, "vocab_size": self.vocab_size}
-
-    def keep(self, folder: Path) -> None:
-        """Copy the file beside the manifest."""
-        shutil.copyfile(self.path, folder / TOKENIZER_FILE)
-
-
-def check_tokenizer(path: Path, sha256: str) -> None:
-    """Raise `DataError` unless the copy beside a manifest has the digest that the manifest names."""
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        found = error.strerror or "no readable file"
-    if found != sha256:
-        advice = "the file is damaged: copy it again, or prepare the data again"
-        raise data_error(path, "file", expected=f"SHA-256 {sha256}", found=found, advice=advice)
 
 
 class Normalization:
@@ -210,7 +152,7 @@ def encoder_of(manifest: dict[str, Any], folder: Path) -> Encoder | None:
         case "ids":
             return Ids(manifest["vocab_size"])
         case "tokenizer":
-            return Tokenizer(folder / description["file"])
+            return Tokenizer.read(folder / description["file"], vocab_size=manifest["vocab_size"])
         case _:
             return None
 

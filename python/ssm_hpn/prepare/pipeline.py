@@ -25,7 +25,7 @@ from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import StorageError
 from ssm_hpn.prepare.arrays import read_arrays
-from ssm_hpn.prepare.encode import Bytes, Encoder, Ids, Normalization, Tokenizer
+from ssm_hpn.prepare.encode import Bytes, Encoder, Ids, Normalization
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
@@ -36,6 +36,7 @@ from ssm_hpn.prepare.sources import Source, find, fingerprint
 from ssm_hpn.prepare.split import ByName, Part, Tail, choose
 from ssm_hpn.prepare.survey import Classes, Survey
 from ssm_hpn.prepare.text import read_integers, read_text
+from ssm_hpn.prepare.tokenizer import Tokenizer
 
 VERSION = 2
 """Part of the cache key: raise it when the same sources and options give other shards or manifests."""
@@ -152,7 +153,8 @@ class _Job:
         self.kind = "features" if first.features is not None else "text" if first.text is not None else "tokens"
         self._check_encoder(first)
         if self.kind == "text" and self.options.tokenizer:
-            self.tokenizer = Tokenizer(Path(self.options.tokenizer).expanduser())
+            path = Path(self.options.tokenizer).expanduser()
+            self.tokenizer = Tokenizer.read(path, vocab_size=self.options.vocab_size)
         if not self.validation and self.options.validation_fraction:
             records = self._counted("counting", read(self.train, self.options))
             self.split = choose(records, self.options, per_document=self.per_document)

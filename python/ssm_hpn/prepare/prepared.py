@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ssm_hpn._core import verify_shards
-from ssm_hpn.prepare.encode import Encoder, Normalization, check_tokenizer, encoder_of, normalization_of
+from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normalization_of
 from ssm_hpn.prepare.problems import config_error, data_error
+from ssm_hpn.prepare.tokenizer import check_tokenizer
 
 SUMMARY = "prepared.json"
 MANIFEST = "manifest.json"

@@ -71,13 +71,28 @@ class Record:
         return at if self.label_name is None else f"{at}, {self.source.field(self.label_name)}"
 
 
+def character_start(text: bytes, place: int) -> int:
+    """The last place up to `place` (below the length) where UTF-8 may be cut; `place` itself if it is not UTF-8.
+
+    >>> character_start("aß".encode(), 2)
+    1
+    """
+    for start in range(place, max(place - 4, 0), -1):
+        if text[start] & 0xC0 != 0x80:
+            return start
+    return place
+
+
 def cut(record: Record, limit: int) -> Iterator[Record]:
-    """Pieces of at most `limit` units; text is cut after a line end where there is one."""
+    """Pieces of at most `limit` units; text is cut after a line end where there is one.
+
+    A character of UTF-8 is never cut.
+    """
     start = 0
     while record.units - start > limit:
         end = start + limit
         if record.text is not None:
-            end = record.text.rfind(b"\n", start + limit // 2, end) + 1 or end
+            end = record.text.rfind(b"\n", start + limit // 2, end) + 1 or character_start(record.text, end)
         yield record.part(start, end)
         start = end
     yield record.part(start, record.units) if start else record

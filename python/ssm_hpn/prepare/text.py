@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.records import Record
+from ssm_hpn.prepare.records import Record, character_start
 from ssm_hpn.prepare.sources import Source, open_stream, read_block
 
 BLOCK_BYTES = 1 << 20
@@ -78,14 +78,6 @@ def _parse(source: Source, words: list[bytes], text: bytes, first_line: int) -> 
     raise AssertionError("unreachable: one of the words is no id")
 
 
-def _character_start(block: bytes) -> int:
-    """The last place that does not cut a UTF-8 character."""
-    end = len(block)
-    while end > len(block) - 4 and block[end - 1] & 0xC0 == 0x80:
-        end -= 1
-    return end - 1 if block[end - 1] >= 0xC0 else end
-
-
 def blocks(source: Source, size: int) -> Iterator[bytes]:
     """About `size` bytes at a time, cut after a line end (or a blank) where there is one; an empty file is an error."""
     rest = b""
@@ -98,7 +90,7 @@ def blocks(source: Source, size: int) -> Iterator[bytes]:
         while following := read_block(stream, source.path, size):
             block = rest + block
             long = len(block) >= 2 * size  # no line end for so long that another place has to do
-            end = block.rfind(b"\n") + 1 or (long and (block.rfind(b" ") + 1 or _character_start(block)))
+            end = block.rfind(b"\n") + 1 or (long and (block.rfind(b" ") + 1 or character_start(block, len(block) - 1)))
             if end:
                 yield block[:end]
             rest, block = block[end:], following
