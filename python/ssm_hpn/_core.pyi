@@ -6,6 +6,7 @@ Every method releases the interpreter while it computes. All exceptions derive f
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, NotRequired, Self, TypeAlias, TypedDict, final, type_check_only
 
@@ -39,6 +40,7 @@ __all__ = [
     "simd",
     "verify_checkpoint",
     "verify_shards",
+    "write_whole",
 ]
 __version__: str
 
@@ -79,6 +81,9 @@ def available_simd() -> list[str]:
 
 def build_info() -> dict[str, str]:
     """Versions, target and features of the compiled module."""
+
+def write_whole(path: str | PathLike[str], content: bytes) -> None:
+    """Write or replace one file: readers see the old one or the new one, also after the power has failed."""
 
 def verify_shards(path: str) -> dict[str, Any]:
     """Check every shard of a prepared folder against its manifest; raises `DataError` at the first difference.

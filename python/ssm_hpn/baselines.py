@@ -25,6 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ssm_hpn.errors import DataError, problem
+from ssm_hpn.storage import write_whole
 
 ORDERS = (1, 2, 3, 4)
 NAMES = {1: "unigram", 2: "bigram", 3: "trigram", 4: "4-gram"}
@@ -144,7 +145,7 @@ def compare(train: Path, validation: Path) -> list[TableScore]:
         pass  # no usable cache: compute
     scores = Tables.fit(shard_bytes(train)).evaluate(shard_bytes(validation))
     text = json.dumps({"key": key, "scores": [asdict(score) for score in scores]}, indent=2) + "\n"
-    cache.write_text(text, encoding="utf-8")
+    write_whole(cache, text)
     return scores
 
 

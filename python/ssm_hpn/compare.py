@@ -8,6 +8,7 @@ from typing import Final, Literal
 from ssm_hpn import page
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
 from ssm_hpn.report import TASKS, RunRecord, duration, label, middle_speed, read_run, shown
+from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import COLOURS, Axis, Number, Series, line_chart, show, smooth
 
 Along = Literal["step", "time", "tokens"]
@@ -160,11 +161,9 @@ def write(comparisons: Sequence[Comparison], path: Path, along: Along = "step") 
             found = "a folder" if path.is_dir() else "another file"
             advice = "name another file with --out"
             raise ConfigError(problem(path, f"a new file, or a page that `{COMMAND}` made", found, advice))
-        temporary = path.with_name(f"{path.name}.new")
-        temporary.write_text(render(comparisons, along), encoding="utf-8", newline="\n")
-        temporary.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot write the comparison: {error}") from None
+    write_whole(path, render(comparisons, along))
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn import metrics, page
-from ssm_hpn.errors import ConfigError, DataError, StorageError, problem
+from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.metrics_log import read_rows
+from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, show, smooth
 
 FILE = "report.html"
@@ -149,13 +150,7 @@ def read_run(folder: Path) -> RunRecord:
 def write_report(folder: Path) -> Path:
     """Write `report.html` into the folder of a run; returns its path."""
     path = folder / FILE
-    text = render(read_run(folder))
-    try:
-        temporary = path.with_suffix(".html.new")
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write the report: {error}") from None
+    write_whole(path, render(read_run(folder)))
     return path
 
 

@@ -21,8 +21,9 @@ import numpy as np
 from ssm_hpn._core import RunLock, __version__, build_info, simd
 from ssm_hpn.checkpoints import FOLDER, Checkpoints
 from ssm_hpn.config import Config, load_config, to_toml
-from ssm_hpn.errors import ConfigError, StorageError, problem
+from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.evaluation import Evaluation
+from ssm_hpn.storage import write_whole
 
 CONFIG: Final = "config.toml"
 METRICS: Final = "metrics.jsonl"
@@ -113,12 +114,7 @@ class Run:
 
     def write(self, name: str, text: str) -> None:
         """Write one small file: whole or as it was before."""
-        temporary = self.folder / f".{name}.{os.getpid()}"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.folder / name)
-        except OSError as error:
-            raise StorageError(f"{self.folder / name}: cannot write: {error}") from None
+        write_whole(self.folder / name, text)
 
     def _check_owner(self) -> None:
         file = self.folder / CONFIG

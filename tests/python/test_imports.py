@@ -17,7 +17,7 @@ HOUSE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
     *("__init__", "checkpoints", "cli", "dataset", "errors", "evaluation", "feed", "learner", "metrics", "parity"),
-    *("prepare", "run", "trainer"),
+    *("prepare", "run", "storage", "trainer"),
 }
 ERRORS = {name for name in vars(ssm_hpn.errors) if name.endswith("Error")}
 

@@ -12,6 +12,7 @@ from ssm_hpn.cli.console import duration, printable, shown_path
 from ssm_hpn.cli.prompts import continued
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.metrics import metrics_of
+from ssm_hpn.storage import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -191,7 +192,7 @@ class Continuation(Callback):
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= event.progress.step]
         if event.progress.step and lines != kept:
-            file.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            write_whole(file, "".join(line + "\n" for line in kept))
 
     def evaluated(self, event: Event) -> None:
         """Print one continuation and keep it; the seed is the step, so that it can be had again."""

@@ -1,7 +1,6 @@
 """A prepared folder as the trainer sees it."""
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ssm_hpn._core import verify_shards
+from ssm_hpn.errors import StorageError
 from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normalization_of
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.tokenizer import check_tokenizer
+from ssm_hpn.storage import write_whole
 
 SUMMARY = "prepared.json"
 MANIFEST = "manifest.json"
@@ -117,9 +118,7 @@ def cached(folder: Path, key: str) -> Prepared | None:
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write `prepared.json`, with size and time of change of every file of the parts; whole or as it was before."""
     full = {"schema": 1, **summary, "files": _stamps(folder, summary)}
-    temporary = folder / f".{SUMMARY}.{os.getpid()}"
-    temporary.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / SUMMARY)
+    write_whole(folder / SUMMARY, json.dumps(full, indent=2) + "\n")
 
 
 def untouched(folder: Path) -> bool:
@@ -137,7 +136,7 @@ def verify(folder: Path, *, record: bool) -> None:
     for part in summary["parts"]:
         verify_part(folder / part)
     if record:
-        with suppress(OSError):  # a folder that cannot be written to is checked again the next time
+        with suppress(OSError, StorageError):  # a folder that cannot be written to is checked again the next time
             write_summary(folder, summary)
 
 

@@ -8,6 +8,7 @@ mod enter;
 mod errors;
 mod flat;
 mod session;
+mod storage;
 mod stream;
 
 use pyo3::prelude::*;
@@ -52,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    module.add_function(wrap_pyfunction!(storage::write_whole, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::list_checkpoints, module)?)?;

@@ -16,6 +16,7 @@ pub mod params;
 pub mod profile;
 pub mod session;
 pub mod simd;
+pub mod storage;
 
 pub use error::{Error, Result};
 pub use numeric::Scalar;

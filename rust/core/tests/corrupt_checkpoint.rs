@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use ssm_hpn::Error;
-use ssm_hpn::checkpoint::manifest::FileRecord;
+use ssm_hpn::storage::FileRecord;
 use ssm_hpn::checkpoint::{
     Loaded, Manifest, Precision, SCHEMA, Snapshot, StateFile, Tensor, TensorFile, folder_name, load, save,
     verify,

@@ -18,13 +18,15 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
 
-use super::atomic::SyncedFile;
-use super::manifest::{CHUNK, FileRecord, open};
+use super::manifest::open;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
+use crate::storage::{FileRecord, SyncedFile};
 
 /// Longest header that is read. One entry takes some 150 bytes.
 const MAX_HEADER: u64 = 64 << 20;
+/// Bytes converted at a time.
+const CHUNK: usize = 1 << 20;
 const DAMAGED: &str = "the file is damaged or not a safetensors file; get it again or take another";
 
 /// A tensor to be written.
@@ -52,11 +54,11 @@ pub(super) fn write_tensors<T: Scalar>(path: &Path, tensors: &[Tensor<T>]) -> Re
     let mut sorted: Vec<_> = tensors.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let mut file = SyncedFile::create(path)?;
-    file.write(&header(&sorted)?)?;
+    file.put(&header(&sorted)?)?;
     let mut bytes = vec![0; CHUNK];
     for tensor in sorted {
         for numbers in tensor.data.chunks(CHUNK / size_of::<T>()) {
-            file.write(encode(numbers, &mut bytes))?;
+            file.put(encode(numbers, &mut bytes))?;
         }
     }
     file.finish()

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::atomic::replaced_name;
 use super::files::TensorFile;
 use super::manifest::{Manifest, is_newer, read_small};
 use super::migrate::migrate;
@@ -11,6 +10,7 @@ use super::schema::{
     BEST_FILE, LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, ROOT_FOLDER, STATE_FILE, StateFile,
     folder_name, step_of,
 };
+use super::staging::replaced_name;
 use crate::error::{Error, Result};
 
 /// Largest `state.json` that is read.

@@ -10,33 +10,20 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::schema::{MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA, STATE_FILE};
 use crate::error::{Error, Result};
+use crate::storage::{Content, FileRecord, read, read_bounded, sha256};
 
 /// Largest manifest that is read.
 const MAX_BYTES: u64 = 1 << 20;
-/// Bytes read at a time.
-pub(super) const CHUNK: usize = 1 << 20;
 const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const ADVICE: &str = "load another checkpoint of the run";
 const NEWER: &str =
     "it was written by a newer version: upgrade ssm-hpn, or name an older checkpoint explicitly";
-
-/// Size and digest of one file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileRecord {
-    /// Size.
-    pub bytes: u64,
-    /// SHA-256 in hexadecimal digits.
-    pub sha256: String,
-}
 
 /// The manifest of one checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +119,7 @@ impl Manifest {
                 let expected = format!("{} bytes", record.bytes);
                 return Err(Error::checkpoint(&path, "size", expected, bytes, ADVICE));
             }
-            let found = FileRecord::of_file(&path)?;
+            let found = FileRecord::of_file(open(&path)?, &path)?;
             if found != *record {
                 return Err(Error::checkpoint(
                     &path,
@@ -157,54 +144,23 @@ pub(super) fn newer(path: &Path, schema: u64) -> Error {
     Error::checkpoint(path, "schema", format!("schema {SCHEMA} or older"), schema, NEWER)
 }
 
-impl FileRecord {
-    /// Reads a file through.
-    pub fn of_file(path: &Path) -> Result<Self> {
-        let (mut file, mut hash, mut bytes) = (open(path)?, Sha256::new(), 0);
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            match file.read(&mut chunk) {
-                Ok(0) => return Ok(Self { bytes, sha256: hex(&hash.finalize()) }),
-                Ok(n) => {
-                    hash.update(&chunk[..n]);
-                    bytes += n as u64;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::storage(path, "read", e)),
-            }
-        }
-    }
-}
-
 /// Opens a file of a checkpoint; a missing one is a damaged checkpoint.
 pub(super) fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|e| match e.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            Error::checkpoint(path, "file", "a file", "none", "the checkpoint is not complete; load another")
-        }
-        _ => Error::storage(path, "open", e),
-    })
+    read::open(path)?.ok_or_else(|| missing(path))
 }
 
 /// Reads a whole file of at most `limit` bytes.
 pub(super) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = open(path)?.take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(|e| Error::storage(path, "read", e))?;
-    if bytes.len() as u64 > limit {
-        let expected = format!("at most {limit} bytes");
-        return Err(Error::checkpoint(path, "size", expected, "more", ADVICE));
+    match read_bounded(path, limit)? {
+        Content::Bytes(bytes) => Ok(bytes),
+        Content::Absent => Err(missing(path)),
+        Content::TooLarge => {
+            let expected = format!("at most {limit} bytes");
+            Err(Error::checkpoint(path, "size", expected, "more", ADVICE))
+        }
     }
-    Ok(bytes)
 }
 
-/// SHA-256 in hexadecimal digits.
-fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('?');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+fn missing(path: &Path) -> Error {
+    Error::checkpoint(path, "file", "a file", "none", "the checkpoint is not complete; load another")
 }

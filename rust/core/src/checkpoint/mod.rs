@@ -28,27 +28,27 @@
 
 #![forbid(unsafe_code)]
 
-pub mod atomic;
-mod death;
 pub mod files;
 pub mod load;
 pub mod manifest;
 pub mod migrate;
 pub mod retention;
 pub mod schema;
+pub(crate) mod staging;
 pub mod weights;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::numeric::Scalar;
+use crate::storage::{FileRecord, SyncedFile, write_whole};
 
-pub use atomic::RunLock;
 pub use files::{Precision, Tensor, TensorFile};
 pub use load::{Loaded, list, load, verify};
 pub use manifest::Manifest;
 pub use retention::{mark_best, prune};
 pub use schema::{SCHEMA, StateFile, folder_name};
+pub use staging::RunLock;
 
 use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, step_of};
 
@@ -66,11 +66,11 @@ pub struct Snapshot<'a, T> {
 /// Saves to `folder`, replacing what is there, and returns it once it is on the disk. A folder named `step-…` becomes the
 /// `latest` of its parent.
 pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf> {
-    let staging = atomic::Staging::begin(folder)?;
+    let staging = staging::Staging::begin(folder)?;
     write_files(staging.folder(), snapshot)?;
     let (folder, _lock) = staging.commit()?;
     if let (Some(root), Some(name)) = (folder.parent(), step_name(&folder)) {
-        atomic::replace_text(&root.join(LATEST_FILE), &format!("{name}\n"))?;
+        write_whole(&root.join(LATEST_FILE), format!("{name}\n").as_bytes())?;
     }
     Ok(folder)
 }
@@ -80,9 +80,15 @@ fn write_files<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<()> {
     let mut manifest = Manifest::new(snapshot.state.step);
     manifest.add(MODEL_FILE, files::write_tensors(&folder.join(MODEL_FILE), &snapshot.model)?);
     manifest.add(OPTIMIZER_FILE, files::write_tensors(&folder.join(OPTIMIZER_FILE), &snapshot.optimizer)?);
-    manifest.add(STATE_FILE, atomic::write_synced(&folder.join(STATE_FILE), &snapshot.state.to_text())?);
-    atomic::write_synced(&folder.join(MANIFEST_FILE), &manifest.to_text())?;
+    manifest.add(STATE_FILE, write_synced(&folder.join(STATE_FILE), &snapshot.state.to_text())?);
+    write_synced(&folder.join(MANIFEST_FILE), &manifest.to_text())?;
     Ok(())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+    let mut file = SyncedFile::create(path)?;
+    file.put(bytes)?;
+    file.finish()
 }
 
 /// The folder's name if it is one of a step.

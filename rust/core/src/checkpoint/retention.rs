@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::atomic::{FolderLock, recover, remove_folder, replace_text};
 use super::load::{list, verify};
 use super::manifest::read_small;
 use super::schema::{BEST_FILE, folder_name, step_of};
+use super::staging::{FolderLock, recover, remove_folder};
 use crate::error::{Error, Result};
+use crate::storage::write_whole;
 
 /// Checkpoints that verify and are never pruned.
 const ALWAYS: usize = 2;
@@ -18,7 +19,7 @@ pub fn mark_best(root: &Path, step: u64) -> Result<()> {
         let advice = "save it before it becomes the best";
         return Err(Error::checkpoint(root, "best", format!("a checkpoint {name}"), "none", advice));
     }
-    replace_text(&root.join(BEST_FILE), &format!("{name}\n"))
+    write_whole(&root.join(BEST_FILE), format!("{name}\n").as_bytes()).map(drop)
 }
 
 /// The step that was last marked best, if any and if its checkpoint is still there.

@@ -4,10 +4,11 @@ use std::fs;
 
 use serde_json::json;
 
-use super::atomic::FolderLock;
 use super::retention::best;
+use super::staging::FolderLock;
 use super::*;
 use crate::error::Error;
+use crate::storage::death;
 
 /// Numbers of a small model: different for each step.
 pub(crate) fn numbers(step: u64) -> Vec<f32> {

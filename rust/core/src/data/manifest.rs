@@ -7,8 +7,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::schema::{Columns, Declared, Kind};
 use crate::error::{Error, Result};
+use crate::storage::{Content, read_bounded};
 
 /// Version of the manifest's format.
 pub const SCHEMA: u32 = 1;
@@ -120,7 +119,7 @@ impl Manifest {
     /// The same, with a digest of the file: it stays when a later release adds a field to this type.
     pub(super) fn load_with_digest(folder: &Path) -> Result<(Self, u64)> {
         let path = folder.join(FILE_NAME);
-        let bytes = read_bounded(folder, &path)?;
+        let bytes = read_manifest(folder, &path)?;
         // The version first: a newer format may well have other fields.
         let value: Value = serde_json::from_slice(&bytes).map_err(|e| not_a_manifest(&path, &e))?;
         match value.get("schema").and_then(Value::as_u64) {
@@ -283,29 +282,24 @@ impl ShardEntry {
     }
 }
 
-fn read_bounded(folder: &Path, path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::data(
+fn read_manifest(folder: &Path, path: &Path) -> Result<Vec<u8>> {
+    match read_bounded(path, MAX_BYTES)? {
+        Content::Bytes(bytes) => Ok(bytes),
+        Content::Absent => Err(Error::data(
             folder,
             "folder",
             format!("a {FILE_NAME} beside its shards"),
             if folder.is_dir() { "none" } else { "no such folder" },
             "name a folder made by `prepare`, or prepare the data again",
-        ),
-        _ => Error::storage(path, "open", e),
-    })?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::storage(path, "read", e))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::data(
+        )),
+        Content::TooLarge => Err(Error::data(
             path,
             "size",
             format!("at most {MAX_BYTES} bytes"),
             "more",
             "prepare the data again with larger record batches",
-        ));
+        )),
     }
-    Ok(bytes)
 }
 
 fn not_a_manifest(path: &Path, error: &serde_json::Error) -> Error {

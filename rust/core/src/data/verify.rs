@@ -13,6 +13,7 @@ use super::manifest::{self, PREPARE_AGAIN};
 use super::shard::Wanted;
 use super::writer::SUMS_NAME;
 use crate::error::{Error, Result};
+use crate::storage::FileRecord;
 
 /// What was found in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -40,7 +41,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     let wanted = Wanted { labels: columns.labels, label: columns.label, values: columns.n_values.is_some() };
     for shard in data.shards() {
         let entry = shard.entry();
-        let (bytes, sha256) = files::sha256_of_file(shard.path())?;
+        let FileRecord { bytes, sha256 } = FileRecord::of_file(files::open(shard.path())?, shard.path())?;
         if (bytes, &sha256) != (entry.bytes, &entry.sha256) {
             return Err(Error::data(
                 shard.path(),
@@ -74,7 +75,8 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
 /// The file of digests has a line for each shard and for the manifest, and each says what the manifest says.
 fn check_sums(data: &Dataset) -> Result<()> {
     let path = data.folder().join(SUMS_NAME);
-    let manifest = files::sha256_of_file(&data.folder().join(manifest::FILE_NAME))?.1;
+    let manifest = data.folder().join(manifest::FILE_NAME);
+    let manifest = FileRecord::of_file(files::open(&manifest)?, &manifest)?.sha256;
     let text = fs::read_to_string(&path)
         .map_err(|e| Error::data(&path, "file", "the digests of all files", e, PREPARE_AGAIN))?;
     let shards = data.shards().iter().map(|s| (s.entry().sha256.as_str(), s.entry().file.as_str()));

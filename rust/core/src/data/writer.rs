@@ -17,10 +17,12 @@ use std::sync::Arc;
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{ArrowError, Schema};
 
-use super::files::{WholeFile, sha256, sync_folder, write_whole};
+use super::files::ShardFile;
 use super::manifest::{self, BatchEntry, Manifest, ShardEntry};
 use super::schema::{Columns, InputColumn};
 use crate::error::{Error, Result};
+use crate::storage::write::PARTIAL;
+use crate::storage::{FileRecord, sha256, write_whole};
 
 mod config;
 mod group;
@@ -86,7 +88,7 @@ pub struct ShardWriter {
 /// The shard being written.
 struct OpenShard {
     name: String,
-    writer: FileWriter<WholeFile>,
+    writer: FileWriter<ShardFile>,
     batches: Vec<BatchEntry>,
 }
 
@@ -201,7 +203,7 @@ impl ShardWriter {
     fn start_shard(&self) -> Result<OpenShard> {
         let name = format!("shard-{:05}.arrow", self.done.len());
         let path = self.folder.join(&name);
-        let file = WholeFile::create(path.clone())?;
+        let file = ShardFile::create(&path)?;
         let mut writer = FileWriter::try_new(file, &self.schema).map_err(|e| failed(&path, e))?;
         // The digest of the first group starts after the header.
         writer.get_mut().take_xxh3();
@@ -210,7 +212,7 @@ impl ShardWriter {
 
     fn end_shard(&mut self, shard: OpenShard) -> Result<()> {
         let file = shard.writer.into_inner().map_err(|e| failed(&self.folder.join(&shard.name), e))?;
-        let (bytes, sha256) = file.finish()?;
+        let FileRecord { bytes, sha256 } = file.finish()?;
         let rows = shard.batches.iter().map(|b| b.rows).sum();
         let tokens = shard.batches.iter().map(|b| b.tokens).sum();
         self.done.push(ShardEntry { file: shard.name, rows, tokens, bytes, sha256, batches: shard.batches });
@@ -248,11 +250,9 @@ impl ShardWriter {
             return Err(error);
         }
         let json = manifest.to_json();
-        write_whole(self.folder.join(SUMS_NAME), manifest.sums(&sha256(&json)).as_bytes())?;
-        sync_folder(&self.folder)?;
-        write_whole(path, &json)?;
+        write_whole(&self.folder.join(SUMS_NAME), manifest.sums(&sha256(&json)).as_bytes())?;
+        write_whole(&path, &json)?;
         self.closed = true;
-        sync_folder(&self.folder)?;
         Ok(manifest)
     }
 
@@ -291,7 +291,8 @@ fn remove_leftovers(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let bare = name.strip_prefix('.').and_then(|n| n.strip_suffix(".part")).unwrap_or(&name);
+        let unfinished = name.strip_prefix('.').and_then(|n| n.rsplit_once(PARTIAL));
+        let bare = unfinished.map_or(name.as_str(), |(bare, _)| bare);
         let number = bare.strip_prefix("shard-").and_then(|n| n.strip_suffix(".arrow"));
         let ours = number.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
             || bare == SUMS_NAME

@@ -151,7 +151,6 @@ impl<T: Scalar> Session<T> {
                 hash.update(x.to_f64().to_le_bytes());
             }
         }
-        let hex = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-        hash.finalize().iter().flat_map(|byte| [hex(byte >> 4), hex(byte & 15)]).collect()
+        hex::encode(hash.finalize())
     }
 }

@@ -137,7 +137,7 @@ fn a_writer_that_does_not_close_leaves_nothing() {
     assert_eq!(count(), 0);
     // What a killed one leaves is cleared by the next; files of others stay.
     std::fs::write(folder.path().join("shard-00007.arrow"), b"x").unwrap();
-    std::fs::write(folder.path().join(".shard-00008.arrow.part"), b"x").unwrap();
+    std::fs::write(folder.path().join(".shard-00008.arrow.partial-17"), b"x").unwrap();
     std::fs::write(folder.path().join("notes.txt"), b"x").unwrap();
     let empty = ShardWriter::create(folder.path(), config.clone()).unwrap();
     assert_eq!(count(), 1);

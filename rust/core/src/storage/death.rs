@@ -1,46 +1,44 @@
 //! The points at which a process may die while it writes: before each operation on the disk. Tests let it die at every
-//! one of them in turn; otherwise nothing is here.
+//! one of them in turn; outside tests the functions of this file do nothing.
 
-use std::path::Path;
-
-use crate::error::Result;
+#[cfg(not(test))]
+use std::io;
 
 /// Asked before each operation on the disk.
 #[cfg(not(test))]
 #[expect(clippy::unnecessary_wraps, reason = "in tests it fails")]
 #[inline(always)]
-pub(super) fn here(_: &Path) -> Result<()> {
+pub(crate) fn here() -> io::Result<()> {
     Ok(())
 }
 
 /// Whether the process has died: then nothing is cleaned up.
 #[cfg(not(test))]
 #[inline(always)]
-pub(super) fn came() -> bool {
+pub(crate) fn came() -> bool {
     false
 }
 
 #[cfg(test)]
-pub(super) use simulated::{after, came, here};
+pub(crate) use simulated::{after, came, here};
 
 #[cfg(test)]
 mod simulated {
     use std::cell::Cell;
     use std::io;
 
-    use super::{Path, Result};
-    use crate::error::Error;
+    use crate::error::Result;
 
     thread_local! {
         /// Operations left to this thread, and whether it wanted one more.
         static LIFE: Cell<(u32, bool)> = const { Cell::new((u32::MAX, false)) };
     }
 
-    pub(in super::super) fn here(path: &Path) -> Result<()> {
+    pub(crate) fn here() -> io::Result<()> {
         match LIFE.get() {
             (0, _) => {
                 LIFE.set((0, true));
-                Err(Error::storage(path, "go on", io::Error::other("dead")))
+                Err(io::Error::other("dead"))
             }
             (left, dead) => {
                 LIFE.set((left - 1, dead));
@@ -49,12 +47,12 @@ mod simulated {
         }
     }
 
-    pub(in super::super) fn came() -> bool {
+    pub(crate) fn came() -> bool {
         LIFE.get().1
     }
 
     /// Lets `f` live for `operations` on the disk; `None` if it died.
-    pub(in super::super) fn after<R>(operations: u32, f: impl FnOnce() -> Result<R>) -> Option<R> {
+    pub(crate) fn after<R>(operations: u32, f: impl FnOnce() -> Result<R>) -> Option<R> {
         LIFE.set((operations, false));
         let result = f();
         let (_, died) = LIFE.replace((u32::MAX, false));

@@ -1,4 +1,4 @@
-//! Files and folders that are whole or absent, whatever interrupts their writing.
+//! Folders that are whole or absent, whatever interrupts their writing.
 //!
 //! A folder is staged as `.NAME.partial-PID` beside its place, every file synced, then the folder, then renamed, then the
 //! parent synced. One that was there before steps aside as `.NAME.replaced-PID` for that moment, and comes back if the
@@ -13,70 +13,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use sha2::{Digest, Sha256};
-
-use super::death;
-use super::manifest::{FileRecord, hex};
+use super::schema::{BEST_FILE, LATEST_FILE, step_of};
 use crate::error::{Error, Result};
-
-/// A file that is hashed while it is written and synced at the end.
-pub(super) struct SyncedFile {
-    path: PathBuf,
-    file: File,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl SyncedFile {
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        death::here(path)?;
-        let file = File::create(path).map_err(|e| Error::storage(path, "create the file", e))?;
-        Ok(Self { path: path.to_path_buf(), file, hash: Sha256::new(), bytes: 0 })
-    }
-
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        death::here(&self.path)?;
-        self.hash.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|e| Error::storage(&self.path, "write", e))
-    }
-
-    pub(super) fn finish(self) -> Result<FileRecord> {
-        death::here(&self.path)?;
-        self.file.sync_all().map_err(|e| Error::storage(&self.path, "sync", e))?;
-        Ok(FileRecord { bytes: self.bytes, sha256: hex(&self.hash.finalize()) })
-    }
-}
-
-/// Writes a small file and syncs it.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
-    let mut file = SyncedFile::create(path)?;
-    file.write(bytes)?;
-    file.finish()
-}
-
-/// Replaces a small text file: readers see the old one or the new one.
-pub(super) fn replace_text(path: &Path, text: &str) -> Result<()> {
-    let (parent, name) = place(path)?;
-    let temporary = aside(&parent, &name, Aside::Partial);
-    write_synced(&temporary, text.as_bytes())?;
-    rename(&temporary, path)?;
-    sync_folder(&parent)
-}
-
-/// Syncs the entries of a folder.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    death::here(folder)?;
-    if cfg!(windows) {
-        return Ok(());
-    }
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::storage(folder, "sync the folder", e))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    death::here(to)?;
-    fs::rename(from, to).map_err(|e| Error::storage(to, "rename into place", e))
-}
+use crate::storage::death;
+use crate::storage::write::{PARTIAL, create_folder, parent, rename, sync_folder};
 
 /// Why a folder or file is not under its plain name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +28,7 @@ enum Aside {
 
 impl Aside {
     const ALL: [(Self, &str); 3] =
-        [(Self::Partial, ".partial-"), (Self::Replaced, ".replaced-"), (Self::Removed, ".removed-")];
+        [(Self::Partial, PARTIAL), (Self::Replaced, ".replaced-"), (Self::Removed, ".removed-")];
 
     fn mark(self) -> &'static str {
         Self::ALL.into_iter().find_map(|(aside, mark)| (aside == self).then_some(mark)).unwrap_or_default()
@@ -120,18 +60,7 @@ fn place(path: &Path) -> Result<(PathBuf, String)> {
         let found = format!("{:?}", path.display());
         return Err(Error::config("checkpoint", "a path that ends in a name", found, "choose another"));
     };
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((parent.to_path_buf(), name.to_owned()))
-}
-
-/// Creates a folder and those above it, and syncs the lowest that existed before.
-pub(super) fn create_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let existing = folder.ancestors().skip(1).find(|f| f.is_dir()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(|e| Error::storage(folder, "create the folder", e))?;
-    sync_folder(existing)
+    Ok((parent(path).to_path_buf(), name.to_owned()))
 }
 
 /// A folder in the making. Dropped before [`Staging::commit`], it is removed.
@@ -153,8 +82,7 @@ impl Staging {
         let lock = FolderLock::wait(&parent)?;
         recover(&parent, Some(&name))?;
         let folder = aside(&parent, &name, Aside::Partial);
-        death::here(&folder)?;
-        fs::create_dir(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
+        death::here().and_then(|()| fs::create_dir(&folder)).map_err(|e| Error::storage(&folder, "create the folder", e))?;
         Ok(Self { folder, target: target.to_path_buf(), parent, name, lock, done: false })
     }
 
@@ -190,8 +118,10 @@ impl Drop for Staging {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    death::here(path)?;
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = death::here().and_then(|()| match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    });
     match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::storage(path, "remove", e)),
         _ => Ok(()),
@@ -209,7 +139,6 @@ pub(super) fn remove_folder(folder: &Path) -> Result<()> {
 /// Clears away what interrupted writers left, the caller holding the lock: what is partial or removed goes, what was to
 /// be replaced comes back if nothing took its place. Only steps of checkpoints, their pointers and `name` are touched.
 pub(super) fn recover(parent: &Path, name: Option<&str>) -> Result<()> {
-    use super::schema::{BEST_FILE, LATEST_FILE, step_of};
     for entry in fs::read_dir(parent).map_err(|e| Error::storage(parent, "list", e))? {
         let entry = entry.map_err(|e| Error::storage(parent, "list", e))?;
         let file_name = entry.file_name();

@@ -1,0 +1,20 @@
+//! Files that are whole or absent, whatever interrupts their writing; bounded reads; digests in hexadecimal.
+//!
+//! Every file of this crate that somebody may read again is written here: [`write_whole`] and [`WholeFile`] for a file of
+//! its own, [`SyncedFile`] for one inside a folder that appears as a whole. What is read whole is read by
+//! [`read_bounded`], which never takes more memory than the caller allows.
+//!
+//! On Windows folders cannot be synced: a new name may be lost there when the power fails.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod death;
+pub(crate) mod digest;
+pub(crate) mod read;
+pub(crate) mod record;
+pub(crate) mod write;
+
+pub use digest::sha256;
+pub use read::{Content, read_bounded};
+pub use record::FileRecord;
+pub use write::{SyncedFile, WholeFile, write_whole};

@@ -1,0 +1,42 @@
+//! What identifies a file: its size and digest.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Bytes read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Size and digest of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+impl FileRecord {
+    /// Reads an open file through, from where it stands; `path` is for the message of a failure.
+    pub fn of_file(mut file: File, path: &Path) -> Result<Self> {
+        let (mut hash, mut bytes) = (Sha256::new(), 0);
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match file.read(&mut chunk) {
+                Ok(0) => return Ok(Self { bytes, sha256: hex::encode(hash.finalize()) }),
+                Ok(n) => {
+                    hash.update(&chunk[..n]);
+                    bytes += n as u64;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::storage(path, "read", e)),
+            }
+        }
+    }
+}
