@@ -327,7 +327,7 @@ def test_the_page_of_a_comparison_replaces_its_like_alone(
     assert main(["compare", str(run), "--out", str(elsewhere)]) == 2
     assert "found a folder" in capsys.readouterr().err
     assert main(["compare", str(run), "--out", str(tmp_path / "none" / "c.html")]) == 6
-    assert "cannot write the comparison" in capsys.readouterr().err
+    assert "c.html: cannot create the file" in capsys.readouterr().err
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

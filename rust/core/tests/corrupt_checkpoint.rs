@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use ssm_hpn::Error;
-use ssm_hpn::storage::FileRecord;
 use ssm_hpn::checkpoint::{
     Loaded, Manifest, Precision, SCHEMA, Snapshot, StateFile, Tensor, TensorFile, folder_name, load, save,
     verify,
 };
+use ssm_hpn::storage::FileRecord;
 
 const FILES: [&str; 4] = ["MANIFEST.json", "model.safetensors", "optimizer.safetensors", "state.json"];
 

@@ -82,7 +82,9 @@ impl Staging {
         let lock = FolderLock::wait(&parent)?;
         recover(&parent, Some(&name))?;
         let folder = aside(&parent, &name, Aside::Partial);
-        death::here().and_then(|()| fs::create_dir(&folder)).map_err(|e| Error::storage(&folder, "create the folder", e))?;
+        death::here()
+            .and_then(|()| fs::create_dir(&folder))
+            .map_err(|e| Error::storage(&folder, "create the folder", e))?;
         Ok(Self { folder, target: target.to_path_buf(), parent, name, lock, done: false })
     }
 

@@ -180,7 +180,8 @@ pub(crate) fn parent(path: &Path) -> &Path {
 /// Name of a file in the making: hidden, so that no reader takes it for the file.
 fn temporary_name(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| {
-        let reason = io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in the name of a file");
+        let reason =
+            io::Error::new(io::ErrorKind::InvalidInput, "the path does not end in the name of a file");
         Error::storage(path, "create the file", reason)
     })?;
     let mut temporary = OsString::from(".");
