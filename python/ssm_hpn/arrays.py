@@ -123,9 +123,14 @@ def is_frame(value: object) -> bool:
     return named and hasattr(value, "shape") and not isinstance(value, np.ndarray)
 
 
+def names_of(frame: Any) -> list[Any]:  # noqa: ANN401 - a frame of any package
+    """The names of a frame's columns, as they are."""
+    return list(getattr(frame, "column_names", None) or frame.columns)
+
+
 def columns_of(frame: Any, name: str) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - a frame of any package
     """The columns of a frame by name, [N] each. Raises `ShapeError` for a name that is there twice."""
-    names = list(getattr(frame, "column_names", None) or frame.columns)
+    names = names_of(frame)
     texts = [str(one) for one in names]
     for one in texts:
         if texts.count(one) > 1:

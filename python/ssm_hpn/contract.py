@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.errors import DataError, nearest, problem
+from ssm_hpn.moments import Moments
 
 Value = str | int | float | bool
 ClassType = Literal["boolean", "integer", "number", "text"]
@@ -61,6 +62,29 @@ class Column:
     maximum: float | None = None
     indicator: bool = False
     """Whether a channel tells that the number is missing, and another one for how long."""
+
+
+def feature_columns(names: Iterable[str], moments: Moments, missing: Missing) -> tuple[Column, ...]:
+    """The columns of features from their statistics in the training part.
+
+    >>> moments = Moments.of(np.array([[1.0, 5.0], [3.0, np.nan]]))
+    >>> [(column.mean, column.std, column.indicator) for column in feature_columns("ab", moments, "mask")]
+    [(2.0, 1.0, False), (5.0, 1.0, True)]
+    """
+    scale = moments.scale()
+    return tuple(
+        Column(
+            name,
+            "feature",
+            missing=int(moments.missing[k]),
+            mean=float(moments.mean[k]),
+            std=float(scale[k]),
+            minimum=float(moments.minimum[k]) if moments.count[k] else None,
+            maximum=float(moments.maximum[k]) if moments.count[k] else None,
+            indicator=missing == "mask" and bool(moments.missing[k]),
+        )
+        for k, name in enumerate(names)
+    )
 
 
 def is_missing(value: object) -> bool:

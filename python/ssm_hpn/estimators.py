@@ -1,21 +1,41 @@
 """scikit-learn estimators: a sequence classifier that can say "none of these", and a sequence regressor.
 
 X is one of
-    [N, T, F]   an array of N series of T steps with F channels
-    a list of N arrays [T, F] (or [T]), whose lengths may differ
-    [N, T]      N univariate series of equal length, as scikit-learn's own tools hand them over
+    [N, T, F]    an array of N series of T steps with F channels
+    a list       of N arrays or frames [T, F] (or arrays [T]), whose lengths may differ
+    [N, T]       N univariate series of equal length, as scikit-learn's own tools hand them over
+    a long table a frame with a row per time step, with the parameters `id` and `order` (names of its columns)
+
+in whatever form arrays come: lists, frames of pandas, polars and Arrow, tensors, any number type (`ssm_hpn.arrays`).
+Labels are kept as written and answered in the same type. A label of NaN or None is none: the series is not trained on.
 
 Needs the extra `sklearn`. Everything that scikit-learn offers around an estimator (pipelines, cross-validation, grid
-search, cloning, pickling) works.
+search, cloning, pickling) works; a fitted estimator may be used by several threads at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssm_hpn.arrays import ArrayError, describe, is_frame, numbers, to_array
+from ssm_hpn.contract import Classes, Contract, Missing, Scale, feature_columns
 from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.moments import Moments
+from ssm_hpn.series import (
+    LongTable,
+    Series,
+    are_bytes,
+    check_finite,
+    check_frame,
+    check_lengths,
+    check_shapes,
+    labels_of,
+    series_of,
+    with_target,
+)
 from ssm_hpn.trainer import Trainer
 
 try:
@@ -26,7 +46,8 @@ try:
 except ImportError as error:
     raise ImportError("ssm_hpn.estimators needs scikit-learn; pip install 'ssm-hpn[sklearn]'") from error
 
-Series = list[NDArray[np.float32]]
+Channels = list[NDArray[np.float32]]
+"""[T, C] each, as the model reads them."""
 Floats = NDArray[np.float64]
 
 MOST_PADDED = 1 << 18
@@ -51,6 +72,9 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         lr: float = 3e-3,
         weight_decay: float = 0.01,
         normalize: bool = True,
+        missing: Missing = "mask",
+        id: str | None = None,  # noqa: A002 - as in `data.columns.id`
+        order: str | None = None,
         threads: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -64,49 +88,103 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self.lr = lr
         self.weight_decay = weight_decay
         self.normalize = normalize
+        self.missing = missing
+        self.id = id
+        self.order = order
         self.threads = threads
         self.random_state = random_state
 
-    # ---- reading X
+    # ---- reading X and y
 
-    def _read(self, X: Any, *, fitting: bool) -> Series:  # noqa: ANN401, N803 - scikit-learn's own
-        """X as a list of [T, F]; on the first call the number of channels is learned."""
-        series = _as_sequences(X)
-        if series is None:
-            matrix = validate_data(self, X, reset=fitting, dtype=np.float64, ensure_min_samples=2 if fitting else 1)
-            series, channels = [row[:, None] for row in matrix], 1
+    def _fit_on(self, X: Any, y: Any) -> tuple[list[Floats], Any]:  # noqa: ANN401, N803
+        """The series of X, what belongs to each of them, and the contract."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if self.id is None and self.order is not None:
+            raise ConfigError(problem("order", "id beside it", "none", "name the column of the series too"))
+        targets = self._per_series(X, y)
+        found = self._series(X, y, fitting=True)
+        check_finite(found.values, missing_too=self.missing == "refuse")
+        self.n_channels_ = found.values[0].shape[1]
+        moments = Moments.empty(self.n_channels_)
+        for one in found.values:
+            moments.add(one)
+        names = found.names or [f"channel {k}" for k in range(self.n_channels_)]
+        columns = feature_columns(names, moments, self.missing)
+        self.contract_ = Contract("features", columns, missing=self.missing, normalised=self.normalize)
+        return found.values, targets
+
+    def _read(self, X: Any) -> Channels:  # noqa: ANN401, N803
+        """The series of X as the model reads them."""
+        check_is_fitted(self)
+        found = self._series(X, None, fitting=False)
+        check_shapes(found.values, self.n_channels_)
+        check_finite(found.values, missing_too=self.missing == "refuse")
+        return self._channels(found.values)
+
+    def _channels(self, series: list[Floats]) -> Channels:
+        return [self.contract_.channels(one) for one in series]
+
+    def _series(self, X: Any, y: Any, *, fitting: bool) -> Series:  # noqa: ANN401, N803
+        """X as series. In fit, the columns of a frame become the channels."""
+        names = None if fitting else [column.name for column in self.contract_.features]
+        if self.id is not None:
+            label = y if isinstance(y, str) else getattr(y, "name", None)
+            found: Series | None = self._table(X).series(names, without=[str(label)])
         else:
-            channels = series[0].shape[1]
-            if fitting:
-                self.n_features_in_ = channels
-            _check_sequences(series, self.n_features_in_ if hasattr(self, "n_features_in_") else channels)
+            found = series_of(X, names)
+        if found is None:
+            return Series([row[:, None] for row in self._matrix(X, fitting=fitting)], None)
+        check_shapes(found.values, found.values[0].shape[1])
         if fitting:
-            self.n_channels_ = channels
-            self._learn_scale(series)
-        elif channels != self.n_channels_:
-            raise ValueError(
-                problem("X", f"{self.n_channels_} channels, as in fit", channels, "give the same channels")
-            )
-        return [((one - self.mean_) / self.scale_).astype(np.float32) for one in series]
+            self._on_matrix, self.n_features_in_ = False, found.values[0].shape[1]
+            self.__dict__.pop("feature_names_in_", None)
+        return found
 
-    def _learn_scale(self, series: list[Floats]) -> None:
-        """Mean and deviation per channel, over all steps of all series."""
-        if not self.normalize:
-            self.mean_, self.scale_ = np.zeros(self.n_channels_), np.ones(self.n_channels_)
-            return
-        steps = np.concatenate(series)
-        self.mean_, deviation = steps.mean(axis=0), steps.std(axis=0)
-        self.scale_ = np.where(deviation > 1e-12 * np.maximum(np.abs(self.mean_), 1), deviation, 1.0)
+    def _table(self, X: Any) -> LongTable:  # noqa: ANN401, N803
+        return LongTable(X, id=str(self.id), order=self.order)
+
+    def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
+        """[N, T]: what scikit-learn's own tools hand over, checked by its rules."""
+        if is_frame(X):
+            check_frame(X, warn=fitting)
+        elif not hasattr(X, "toarray"):
+            X = to_array(X, "X")  # noqa: N806
+            X = numbers(X, "X") if X.dtype.kind in "mMSUV" else X  # noqa: N806 - dates and texts become no numbers
+        finite: Any = True if self.missing == "refuse" else "allow-nan"
+        rules = {"dtype": np.float64, "ensure_all_finite": finite}
+        if fitting or self._on_matrix:
+            self._on_matrix = True
+            return np.asarray(validate_data(self, X, reset=fitting, ensure_min_samples=2 if fitting else 1, **rules))
+        if self.n_channels_ != 1:
+            expected = f"[N, T, {self.n_channels_}], or a list of arrays [T, {self.n_channels_}], as in fit"
+            raise ArrayError(problem("X", expected, describe(X), "a single series is X[None]"))
+        return np.asarray(check_array(X, **rules))
+
+    def series_ids(self, X: Any) -> list[Any]:  # noqa: ANN401, N803
+        """The ids of a long table's series in the order of the answers: as they first occur."""
+        if self.id is None:
+            raise ConfigError(problem("id", "the name of a column", "None", "X is no long table"))
+        return self._table(X).ids
+
+    def _per_series(self, X: Any, y: Any) -> Any:  # noqa: ANN401, N803
+        return y if self.id is None else self._table(X).per_series(y)
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing != "refuse"
+        return tags
 
     # ---- training
 
-    def _train(self, series: Series, target: dict[str, NDArray[Any]], model: dict[str, Any]) -> None:
+    def _train(self, series: Channels, target: dict[str, NDArray[Any]], model: dict[str, Any]) -> None:
         """Train from the start: `steps` updates over random batches, each series once per pass."""
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
         settings = {
             "model": {
-                "input": {"kind": "features", "n_features": self.n_channels_},
+                "input": {"kind": "features", "n_features": self.contract_.n_channels},
                 "d_model": self.d_model,
                 "n_layers": self.n_layers,
                 "block": {"kind": "mamba1", "d_state": self.d_state},
@@ -123,7 +201,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             self.trainer_.step(batch | {name: values[chosen] for name, values in target.items()})
         self.n_iter_ = self.steps
 
-    def _scores(self, series: Series) -> Floats:
+    def _scores(self, series: Channels) -> Floats:
         """Scores of every series [N, C or K], a few at a time, long ones apart from short ones."""
         order = sorted(range(len(series)), key=lambda i: len(series[i]))
         found: Floats | None = None
@@ -132,7 +210,8 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             if found is None:
                 found = np.empty((len(series), scores.shape[1]))
             found[group] = scores
-        return np.empty((0, 0)) if found is None else found
+        assert found is not None
+        return found
 
     # ---- pickling: the compiled model is stored as its parameters
 
@@ -168,6 +247,11 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         Updates, series per update, learning rate (warm-up, then half a cosine down), decoupled decay.
     normalize
         Shift and scale each channel by mean and deviation of the training series.
+    missing
+        What stands for a missing number (NaN): `mask`, the mean of the channel, beside which two further channels tell
+        that it is missing and for how long; `forward`, the last one; `zero`; or `refuse` it.
+    id, order
+        Columns of a long table: the series of a row, and its time (numbers or dates); rows stay in their order without.
     reject_below
         `predict` answers `reject_label` where the largest score lies below; None never rejects.
     reject_label
@@ -179,6 +263,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     ----------
     classes_ : labels in the order of the scores.
     n_channels_ : channels F.
+    contract_ : statistics of the channels, classes, and how missing numbers are treated.
     trainer_ : the `Trainer` behind it.
     """
 
@@ -196,6 +281,9 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         lr: float = 3e-3,
         weight_decay: float = 0.01,
         normalize: bool = True,
+        missing: Missing = "mask",
+        id: str | None = None,  # noqa: A002 - as in `data.columns.id`
+        order: str | None = None,
         reject_below: float | None = None,
         reject_label: int | str | None = None,
         threads: int | None = None,
@@ -212,6 +300,9 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
             lr=lr,
             weight_decay=weight_decay,
             normalize=normalize,
+            missing=missing,
+            id=id,
+            order=order,
             threads=threads,
             random_state=random_state,
         )
@@ -220,14 +311,20 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         self.reject_label = reject_label
 
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
-        """Train on series X with labels y [N]."""
-        series = self._read(X, fitting=True)
-        labels = _targets(self, y)
-        check_classification_targets(labels)
-        _check_lengths(series, labels)
+        """Train on series X with labels y [N]; y of a long table is an entry per row or series, or a column's name."""
+        series, y = self._fit_on(X, y)
+        labels, known = labels_of(y)
+        labels, known = column_or_1d(labels, warn=True), known.reshape(-1)
+        check_lengths(series, labels)
+        series, labels = with_target(series, labels, known)
+        if labels.dtype.kind == "f":
+            assert_all_finite(labels, input_name="y")
+        if not are_bytes(labels):  # which scikit-learn does not count as labels
+            check_classification_targets(labels)
         self.classes_, indices = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
+        self.contract_ = replace(self.contract_, classes=Classes.from_values(labels))
         self._reject_value()
         count = len(self.classes_)
         prototype = {"kind": "prototype", "n_classes": count, "loss": {"kind": self.loss}}
@@ -236,13 +333,20 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         if self.head not in heads:
             raise ConfigError(problem("head", " | ".join(heads), repr(self.head), "choose one of these"))
         target = {"kind": "sequence_class", "pooling": self.pooling}
-        self._train(series, {"sequence_class": indices.astype(np.int32)}, {"target": target, "head": heads[self.head]})
+        targets = {"sequence_class": indices.astype(np.int32)}
+        self._train(self._channels(series), targets, {"target": target, "head": heads[self.head]})
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
+        """Accuracy; y as in `fit`."""
+        labels = self._per_series(X, y)
+        if not are_bytes(self.classes_):
+            return float(super().score(X, labels, sample_weight))
+        return float(np.average(self.predict(X) == to_array(labels, "y"), weights=sample_weight))  # type: ignore[arg-type]
 
     def class_scores(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] cosines to the prototypes (logits of a linear head), in the order of `classes_`."""
-        check_is_fitted(self)
-        return self._scores(self._read(X, fitting=False))
+        return self._scores(self._read(X))
 
     def decision_function(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] scores; for two classes [N], the second one's minus the first one's, as scikit-learn wants it."""
@@ -266,8 +370,11 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         if self.reject_below is None:
             return np.asarray(labels)
         reject = np.asarray(self._reject_value())
-        chosen = labels.astype(np.result_type(labels, reject)) if labels.dtype.kind != "O" else labels
-        return np.where(scores.max(axis=1) < self.reject_below, reject, chosen)
+        if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
+            labels = labels.astype(object)  # each answer in the type of its label
+        elif labels.dtype.kind != "O":
+            labels = labels.astype(np.result_type(labels, reject))
+        return np.where(scores.max(axis=1) < self.reject_below, reject.astype(labels.dtype), labels)
 
     def _scale(self) -> float:
         if self.head == "linear":
@@ -275,10 +382,11 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         known = "head.scale" in self.trainer_.session.parameter_names()
         return float(self.trainer_.parameter("head.scale")[0]) if known else 16.0
 
-    def _reject_value(self) -> int | str:
-        label = self.reject_label
+    def _reject_value(self) -> int | str | bytes:
+        label: int | str | bytes | None = self.reject_label
         if label is None:
-            label = -1 if self.classes_.dtype.kind in "iufb" else "unknown"
+            kind = self.classes_.dtype.kind
+            label = -1 if kind in "iufb" else b"unknown" if kind == "S" else "unknown"
         if self.reject_below is not None and label in self.classes_.tolist():
             raise ConfigError(problem("reject_label", "no label of y", repr(label), "choose another reject_label"))
         return label
@@ -292,89 +400,55 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
     head
         `linear` (auto): least squares on standardised targets; `prototype`: the cosine to a pole, for one number
         between the smallest and the largest of the training targets.
-    d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, threads, random_state
+    d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, missing, id, order, threads,
+    random_state
         As in `SSMClassifier`.
     """
 
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
-        """Train on series X with numbers y [N] or [N, K]."""
-        series = self._read(X, fitting=True)
-        numbers = _targets(self, y, several=True).astype(np.float64)
-        _check_lengths(series, numbers)
-        self._single = numbers.ndim == 1
-        numbers = numbers.reshape(len(numbers), -1)
-        count = numbers.shape[1]
+        """Train on series X with numbers y [N] or [N, K], NaN where one was not measured."""
+        series, y = self._fit_on(X, y)
+        measured = np.asarray(numbers(y, "y"), np.float64)
+        if measured.ndim != 2 or measured.shape[1] == 1:
+            measured = column_or_1d(measured, warn=True)
+        check_lengths(series, measured)
+        self._single = measured.ndim == 1
+        measured = measured.reshape(len(measured), -1)
+        assert_all_finite(measured[~np.isnan(measured)], input_name="y")
+        series, measured = with_target(series, measured, np.any(~np.isnan(measured), axis=1))
+        moments = Moments.of(measured)
+        count = measured.shape[1]
         if self.head in ("auto", "linear"):
-            self.target_mean_, deviation = numbers.mean(axis=0), numbers.std(axis=0)
-            self.target_scale_ = np.where(deviation > 0, deviation, 1.0)
+            scale = Scale(tuple(moments.mean.tolist()), tuple(moments.scale().tolist()))
             head: dict[str, Any] = {"kind": "linear", "n_outputs": count, "loss": "squared", "bias": True}
         elif self.head == "prototype" and count == 1:
-            low, high = float(numbers.min()), float(numbers.max())
-            self.target_mean_, self.target_scale_ = np.array([(low + high) / 2]), np.array([(high - low) / 2 or 1.0])
+            low, high = float(moments.minimum[0]), float(moments.maximum[0])
+            scale = Scale(((low + high) / 2,), ((high - low) / 2 or 1.0,))
             head = {"kind": "prototype", "n_classes": 2, "loss": {"kind": "regression", "low": -1.0, "high": 1.0}}
         else:
             expected, advice = "linear, or prototype for one number", "use head='linear'"
             raise ConfigError(problem("head", expected, f"{self.head!r} for {count}", advice))
-        values = ((numbers - self.target_mean_) / self.target_scale_).astype(np.float32)
+        self.contract_ = replace(self.contract_, scale=scale)
+        values = self.contract_.scale_values(measured).astype(np.float32)
         target = {"kind": "sequence_values", "pooling": self.pooling, "n_values": count}
-        self._train(series, {"sequence_values": values}, {"target": target, "head": head})
+        self._train(self._channels(series), {"sequence_values": values}, {"target": target, "head": head})
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
+        """R²; y as in `fit`."""
+        return float(super().score(X, self._per_series(X, y), sample_weight))
 
     def predict(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N] numbers, or [N, K] if y had K columns."""
-        check_is_fitted(self)
-        values = self._scores(self._read(X, fitting=False)) * self.target_scale_ + self.target_mean_
+        scaled = self._scores(self._read(X))
+        values = self.contract_.unscale_values(scaled)
         return np.asarray(values[:, 0] if self._single else values)
-
-
-# ---- reading
-
-
-def _as_sequences(X: Any) -> list[Floats] | None:  # noqa: ANN401, N803
-    """[T, F] arrays in double precision, if X is an array of three axes or a list of arrays; None for a matrix."""
-    if isinstance(X, np.ndarray) and X.dtype != object:
-        return [np.asarray(one, np.float64) for one in X] if X.ndim == 3 and len(X) else None
-    if not isinstance(X, list | tuple | np.ndarray) or len(X) == 0:
-        return None
-    if not all(isinstance(one, np.ndarray) and one.ndim in (1, 2) and one.dtype.kind in "iuf" for one in X):
-        return None
-    return [np.asarray(one if one.ndim == 2 else one[:, None], np.float64) for one in X]
-
-
-def _check_sequences(series: list[Floats], channels: int) -> None:
-    for index, one in enumerate(series):
-        if not len(one) or one.shape[1] != channels:
-            expected = f"an array [T, {channels}] with T of at least 1"
-            raise ValueError(problem(f"X[{index}]", expected, f"shape {list(one.shape)}", "correct or leave it out"))
-        if not np.isfinite(one).all():
-            step, channel = (int(i[0]) for i in np.nonzero(~np.isfinite(one)))
-            where = f"X[{index}], step {step}, channel {channel}"
-            raise ValueError(problem(where, "a finite number", "NaN or infinity", "fill or drop such steps"))
-
-
-def _check_lengths(series: Sequence[Any], targets: Sequence[Any] | NDArray[Any]) -> None:
-    if len(series) != len(targets):
-        raise ValueError(problem("y", f"{len(series)} targets, one per series", len(targets), "make them fit"))
-
-
-def _targets(estimator: BaseEstimator, y: Any, *, several: bool = False) -> NDArray[Any]:  # noqa: ANN401
-    """y as scikit-learn wants it checked: there, finite, one column unless there may be several."""
-    if y is None:
-        raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None")
-    targets = np.asarray(y)
-    if several and targets.ndim == 2 and targets.shape[1] > 1:
-        targets = check_array(targets, dtype="numeric", input_name="y", estimator=estimator)
-    else:
-        targets = column_or_1d(targets, warn=True)
-        if targets.dtype.kind == "f":
-            assert_all_finite(targets, input_name="y")
-    return np.asarray(targets)
 
 
 # ---- batches
 
 
-def _padded(series: Series) -> dict[str, NDArray[Any]]:
+def _padded(series: Channels) -> dict[str, NDArray[Any]]:
     """Rows of one series each, padded at the end."""
     length = max(len(one) for one in series)
     features = np.zeros((len(series), length, series[0].shape[1]), np.float32)

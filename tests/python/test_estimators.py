@@ -153,7 +153,7 @@ def test_it_works_inside_scikit_learns_tools() -> None:
     [
         ([np.zeros((4, 2)), np.zeros((4, 3))], [0, 1], r"X\[1\]: expected an array \[T, 2\]"),
         ([np.zeros((4, 2)), np.zeros((0, 2))], [0, 1], r"X\[1\]: expected an array \[T, 2\] with T of at least 1"),
-        ([np.zeros((4, 2)), np.full((4, 2), np.nan)], [0, 1], r"X\[1\], step 0, channel 0: expected a finite number"),
+        ([np.zeros((4, 2)), np.full((4, 2), np.inf)], [0, 1], r"X\[1\], step 0, channel 0: expected a finite number"),
         ([np.zeros((4, 2))] * 3, [0, 1], r"y: expected 3 targets, one per series, found 2"),
         ([np.zeros((4, 2))] * 2, [1, 1], r"y: expected at least two classes, found one class"),
     ],

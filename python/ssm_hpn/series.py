@@ -1,0 +1,344 @@
+"""What X and y of an estimator may be: series of time steps, and what belongs to each of them.
+
+X as series is an array [N, T, F], or a list of arrays [T, F] or [T] of any lengths; frames among them are taken by the
+names of their columns. A long table is a frame with a row per time step, a column that says which series a row belongs
+to, and perhaps one that says when; the series come in the order in which their ids first occur.
+
+Everything array-like is taken (`ssm_hpn.arrays`). NaN is a missing number, and in y no label.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.arrays import ArrayError, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
+from ssm_hpn.errors import problem
+
+Floats = NDArray[np.float64]
+
+FEW_COLUMNS = 7
+"""A frame of no more columns is taken for N short series with a warning: it may be a long table."""
+LONG_TABLE = "for a table with a row per time step, name the column of the series: id='machine', order='time'"
+
+
+class Series(NamedTuple):
+    """The series of X."""
+
+    values: list[Floats]
+    """[T, F] each."""
+    names: list[str] | None
+    """Of the channels, if X has any."""
+
+
+class LongTable:
+    """A frame with a row per time step.
+
+    Parameters
+    ----------
+    frame
+        Of pandas, polars or Arrow.
+    id, order
+        Its columns that tell the series of a row, and the time; without `order` rows stay in their order.
+
+    Raises `ShapeError` for a column that is not there, and for missing values in these two.
+    """
+
+    def __init__(self, frame: Any, *, id: str, order: str | None) -> None:  # noqa: A002, ANN401
+        if not is_frame(frame):
+            raise ArrayError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
+        self.columns = columns_of(frame, "X")
+        self.keys = [id] if order is None else [id, order]
+        for key, what in zip(self.keys, ("id", "order"), strict=False):
+            self._present(key, what)
+        places: dict[Any, int] = {}
+        codes = np.array([places.setdefault(one, len(places)) for one in self.columns[id].tolist()], np.int64)
+        self.ids = list(places)
+        """Id of each series."""
+        self.codes = codes
+        """[rows] the series of each row."""
+        keys = (codes,) if order is None else (self._moments(order), codes)
+        self._sorted = np.lexsort(keys)
+        self._starts = np.cumsum(np.bincount(codes))[:-1]
+
+    def _present(self, key: str, what: str) -> None:
+        if key not in self.columns:
+            there = ", ".join(list(self.columns)[:8])
+            raise ArrayError(problem(f"X, {what}", f"a column {key!r}", f"columns {there}", f"correct {what}"))
+        column = self.columns[key]
+        gone = np.isnat(column) if column.dtype.kind in "mM" else np.array([is_missing(one) for one in column.tolist()])
+        if gone.any():
+            found = f"{int(gone.sum())} missing ones in {len(column)} rows"
+            raise ArrayError(problem(f"X[{key!r}]", f"a value of the {what} in every row", found, "drop these rows"))
+
+    def _moments(self, order: str) -> NDArray[Any]:
+        """The order column as numbers or dates: texts have no order that means time."""
+        column = self.columns[order]
+        if column.dtype.kind in "mM":
+            return column
+        try:
+            return numbers(column, f"X[{order!r}]")
+        except ArrayError:
+            expected, found = "numbers or dates (datetime64)", f"values such as {column[0]!r}"
+            advice = "convert the column, with pandas.to_datetime for example"
+            raise ArrayError(problem(f"X[{order!r}]", expected, found, advice)) from None
+
+    def series(self, names: Sequence[str] | None, *, without: Iterable[str] = ()) -> Series:
+        """The series; their channels are the columns of these names, or all but the keys and those `without`."""
+        if names is None:
+            others = {*self.keys, *without}
+            names = [name for name in self.columns if name not in others]
+        missing = [name for name in names if name not in self.columns]
+        if missing or not names:
+            there = ", ".join(self.columns)
+            expected = f"a column {missing[0]!r}, as in fit" if missing else "columns of numbers beside the id"
+            raise ArrayError(problem("X", expected, f"columns {there}", "give the columns of fit"))
+        channels = [np.asarray(_column(self.columns[name], name), np.float64) for name in names]
+        rows = np.stack(channels, axis=1)[self._sorted]
+        return Series(np.split(rows, self._starts), list(names))
+
+    def per_series(self, y: Any) -> Any:  # noqa: ANN401 - anything array-like
+        """What belongs to each series, from a value per row or per series.
+
+        `y` is the name of a column, or array-like with an entry per row (the same in all rows of a series) or per
+        series. Entries per series are matched by the index of a pandas Series where it holds the ids; otherwise they
+        have to stand in the order of the ids, which must be sorted so that there is only one.
+        """
+        if isinstance(y, str):
+            if y not in self.columns:
+                raise ArrayError(problem("y", "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
+            y = self.columns[y]
+        indexed = self._by_index(y)
+        if indexed is not None:
+            return indexed
+        array = to_array(y, "y")
+        count = len(array) if array.ndim else 0
+        if count == len(self.codes):
+            return self._of_rows(array)
+        if count != len(self.ids):
+            expected = f"{len(self.codes)} entries (one per row) or {len(self.ids)} (one per series)"
+            raise ArrayError(problem("y", expected, count, "make them fit"))
+        if self.ids != sorted(self.ids, key=lambda one: (str(type(one)), one)):
+            expected, found = "entries that say which series they belong to", "an array, and ids out of order in X"
+            raise ArrayError(
+                problem("y", expected, found, "pass one per row, or a pandas Series with the ids as index")
+            )
+        return array
+
+    def _by_index(self, y: Any) -> NDArray[Any] | None:  # noqa: ANN401
+        """Entries of a pandas Series or frame whose index holds the ids, in the order of the series."""
+        index = getattr(y, "index", None)
+        if index is None or callable(index) or len(index) != len(self.ids) or not hasattr(y, "loc"):
+            return None
+        places = {one: place for place, one in enumerate(index.tolist())}
+        if set(places) != set(self.ids):
+            return None
+        return to_array(y, "y")[[places[one] for one in self.ids]]
+
+    def _of_rows(self, array: NDArray[Any]) -> NDArray[Any]:
+        """The entry of each series, from one per row."""
+        first = np.unique(self.codes, return_index=True)[1]
+        chosen = array[first]
+        differs = array != chosen[self.codes]
+        if array.dtype.kind in "fO":
+            gone = np.vectorize(is_missing, otypes=[bool])
+            differs &= ~(gone(array) & gone(chosen[self.codes]))
+        if differs.any():
+            row = int(np.nonzero(differs)[0][0])
+            one, other = array[row], chosen[self.codes[row]]
+            where = f"y, series {self.ids[self.codes[row]]!r}"
+            raise ArrayError(
+                problem(where, "the same in all its rows", f"{other!r} and {one!r}", "give one per series")
+            )
+        return chosen
+
+
+def series_of(x: Any, names: Sequence[str] | None = None) -> Series | None:  # noqa: ANN401 - anything array-like
+    """X as series, or None where it is a matrix, a frame, or nothing that has series in it.
+
+    `names` are those of the channels in fit: frames of a list give their columns in this order.
+    Raises `ShapeError` for an element that is no array [T, F] or [T].
+    """
+    if is_frame(x) or hasattr(x, "toarray") or isinstance(x, str | bytes | dict):
+        return None
+    if isinstance(x, list | tuple):
+        return _of_list(list(x), names)
+    array = to_array(x, "X")
+    if array.ndim == 1 and array.dtype == object:
+        return _of_list(list(array), names)
+    if array.ndim != 3 or not len(array):
+        return None
+    return Series(list(np.asarray(numbers(array, "X"), np.float64)), None)
+
+
+def _of_list(elements: list[Any], names: Sequence[str] | None) -> Series | None:
+    """A list of arrays [T, F] or [T]; None for a list of numbers, or of lists of numbers of one length."""
+    if not elements or any(np.isscalar(one) or one is None for one in elements):
+        return None
+    plain = all(isinstance(one, list | tuple) and all(np.ndim(x) == 0 for x in one) for one in elements)
+    if plain and len({len(one) for one in elements}) == 1:
+        return None
+    values = []
+    for index, one in enumerate(elements):
+        name = f"X[{index}]"
+        if is_frame(one):
+            columns = columns_of(one, name)
+            names = list(columns) if names is None else names
+            values.append(_by_name(columns, names, name))
+            continue
+        array = np.asarray(numbers(one, name), np.float64)
+        if array.ndim not in (1, 2):
+            found = f"shape {list(array.shape)}" if array.ndim else describe(one)
+            raise ArrayError(problem(name, "an array [T, F] or [T]", found, "pass one array per series"))
+        values.append(array if array.ndim == 2 else array[:, None])
+    framed = any(map(is_frame, elements))
+    return Series(values, list(names) if framed and names is not None else None)
+
+
+def _by_name(columns: dict[str, NDArray[Any]], names: Sequence[str], where: str) -> Floats:
+    """[T, F] of a frame whose columns may stand in any order."""
+    if set(columns) != set(names):
+        expected, found = ", ".join(names), ", ".join(columns)
+        raise ArrayError(
+            problem(where, f"columns {expected}", f"columns {found}", "give every series the same columns")
+        )
+    channels = [np.asarray(_column(columns[name], name, where), np.float64) for name in names]
+    return np.stack(channels, axis=1)
+
+
+def _column(column: NDArray[Any], name: str, where: str = "X") -> NDArray[Any]:
+    """A column of numbers."""
+    try:
+        return numbers(column, f"{where}[{name!r}]")
+    except ArrayError as error:
+        text = str(error).rpartition("; ")[0]
+        raise ArrayError(f"{text}; drop the column, or name it as id or order") from None
+
+
+class Labels(NamedTuple):
+    """The labels of a classifier."""
+
+    values: NDArray[Any]
+    """[N], as written; anything where there is none."""
+    known: NDArray[np.bool_]
+    """[N] whether there is a label."""
+
+
+def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
+    """Labels in the type in which they are written; None, NaN and NA are none.
+
+    Raises `ShapeError` for one-hot rows, complex numbers, dates, and labels of types that do not go together.
+    """
+    array = to_array(y, "y")
+    if array.ndim == 2 and array.shape[1] > 1:
+        advice = "of one-hot rows pass y.argmax(axis=1)"
+        raise ArrayError(problem("y", f"[{len(array)}], one label per series", list(array.shape), advice))
+    if array.dtype.kind in "cmMV":
+        raise ArrayError(problem("y", "labels (numbers, texts, true and false)", array.dtype, "convert them"))
+    known = np.ones(array.shape, bool)
+    if array.dtype.kind == "f":
+        known = ~np.isnan(array)
+    elif array.dtype.kind == "O":
+        known = np.array([not is_missing(one) for one in array.ravel()], bool).reshape(array.shape)
+        array = _of_one_type(array, known)
+    return Labels(array, known)
+
+
+def _of_one_type(array: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
+    """Objects as an array of numbers or booleans if that is what they are; texts and bytes stay objects."""
+    kinds = {_family(one) for one in array[known].tolist()}
+    if len(kinds) > 1:
+        raise ArrayError(
+            problem("y", "labels of one type", " and ".join(sorted(kinds)), "write all labels the same way")
+        )
+    if kinds & {"numbers", "true and false"}:
+        values = np.array(array[known].tolist())
+        filled = np.zeros(array.shape, values.dtype)
+        filled[known] = values
+        return filled
+    kept = array.copy()
+    kept[~known] = None
+    return kept
+
+
+def _family(label: object) -> str:
+    if isinstance(label, bool | np.bool_):
+        return "true and false"
+    if isinstance(label, int | float | np.integer | np.floating):
+        return "numbers"
+    if isinstance(label, str):
+        return "texts"
+    return type(label).__name__
+
+
+# ---- checks
+
+
+def check_frame(frame: Any, *, warn: bool) -> None:  # noqa: ANN401 - a frame of any package
+    """Refuse a frame whose columns are no numbers; warn about one that may be a long table."""
+    columns = columns_of(frame, "X")
+    for name, column in columns.items():
+        try:
+            numbers(column, f"X[{name!r}]")
+        except ArrayError as error:
+            raise ArrayError(f"{str(error).rpartition('; ')[0]}; {LONG_TABLE}") from None
+    rows = len(frame)
+    kinds = {column.dtype.kind for column in columns.values()}
+    mixed = "f" in kinds and len(kinds) > 1
+    named = all(isinstance(name, str) for name in names_of(frame))  # pandas numbers the columns of arrays
+    if warn and named and rows > len(columns) and (mixed or len(columns) <= FEW_COLUMNS):
+        warnings.warn(
+            f"X: a frame of {rows} rows and {len(columns)} columns is taken for {rows} series of {len(columns)} "
+            f"steps with one channel; {LONG_TABLE}; an array (X.to_numpy()) is taken so without a warning",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def check_shapes(series: list[Floats], channels: int) -> None:
+    """Refuse a series without a step, or with another number of channels."""
+    for index, one in enumerate(series):
+        if not len(one) or one.shape[1] != channels:
+            expected = f"an array [T, {channels}] with T of at least 1"
+            raise ArrayError(problem(f"X[{index}]", expected, f"shape {list(one.shape)}", "correct or leave it out"))
+
+
+def check_finite(series: list[Floats], *, missing_too: bool) -> None:
+    """Refuse infinity, and NaN where missing numbers are refused."""
+    for index, one in enumerate(series):
+        bad = ~np.isfinite(one) if missing_too else np.isinf(one)
+        if bad.any():
+            step, channel = (int(i[0]) for i in np.nonzero(bad))
+            where = f"X[{index}], step {step}, channel {channel}"
+            advice = "fill or drop such steps" + (", or set missing='mask'" if np.isnan(one[step, channel]) else "")
+            raise ArrayError(problem(where, "a finite number", one[step, channel], advice))
+
+
+def check_lengths(series: list[Floats], targets: NDArray[Any]) -> None:
+    """Refuse another number of targets than of series."""
+    if len(series) != len(targets):
+        raise ArrayError(problem("y", f"{len(series)} targets, one per series", len(targets), "make them fit"))
+
+
+def are_bytes(labels: NDArray[Any]) -> bool:
+    """Whether labels [N] are bytes: those of Python, or of numpy."""
+    return labels.dtype.kind == "S" or isinstance(labels[:1].item(), bytes)
+
+
+def with_target(
+    series: list[Floats], targets: NDArray[Any], known: NDArray[np.bool_]
+) -> tuple[list[Floats], NDArray[Any]]:
+    """The series that have a target, and their targets; says how many have none."""
+    if known.all():
+        return series, targets
+    without = int((~known).sum())
+    if without == len(known):
+        raise ArrayError(problem("y", "a target for some of the series", "NaN or None for each", "give it targets"))
+    warnings.warn(
+        f"y: {without} of {len(known)} series have no target (NaN or None) and are not trained on",
+        UserWarning,
+        stacklevel=3,
+    )
+    return [one for one, there in zip(series, known, strict=True) if there], targets[known]

@@ -1,0 +1,375 @@
+"""What an estimator takes: arrays of any package, long tables, labels of any type; and what it refuses in one line."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from ssm_hpn.estimators import SSMClassifier, SSMRegressor
+from ssm_hpn.series import LongTable, labels_of, series_of
+from test_arrays import Tensor, read_only
+
+SMALL = {"d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(12, 9, 2)).astype(np.float32)
+Y = np.arange(12) % 3
+RAGGED = [one[: 4 + index % 5] for index, one in enumerate(X)]
+
+
+def classifier(**options):
+    return SSMClassifier(**(SMALL | options))
+
+
+@pytest.fixture(scope="module")
+def scores():
+    """Scores of a model for the series of X, and for those of different lengths."""
+    return classifier().fit(X, Y).class_scores(X), classifier().fit(RAGGED, Y).class_scores(RAGGED)
+
+
+def objects(values):
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        X.astype(np.float64),
+        X.astype(">f8"),
+        X.astype(object),
+        X.tolist(),
+        np.asfortranarray(X),
+        read_only(X.copy()),
+        list(X),
+        tuple(X),
+        objects(list(X)),
+        Tensor(X, follows=True),
+        [Tensor(one) for one in X],
+        [pd.DataFrame(one, columns=["a", "b"]) for one in X],
+        [pl.DataFrame(one, schema=["a", "b"]) for one in X],
+        [pa.table({"a": one[:, 0], "b": one[:, 1]}) for one in X],
+        pd.Series(list(X)),
+        [one.tolist() for one in X],
+    ],
+)
+def test_every_form_of_the_same_series(x, scores):
+    np.testing.assert_array_equal(classifier().fit(x, Y).class_scores(x), scores[0])
+
+
+@pytest.mark.parametrize("form", [list, tuple, objects, lambda x: [one.tolist() for one in x], pd.Series])
+def test_series_of_different_lengths(form, scores):
+    np.testing.assert_array_equal(classifier().fit(form(RAGGED), Y).class_scores(form(RAGGED)), scores[1])
+
+
+def test_booleans_and_integers_are_numbers():
+    for dtype in (bool, np.uint64, np.int8):
+        x = (X > 0).astype(dtype)
+        expected = classifier().fit(x.astype(float), Y).class_scores(x.astype(float))
+        np.testing.assert_array_equal(classifier().fit(list(x), Y).class_scores(x), expected)
+
+
+def test_ragged_lists_of_numbers_are_univariate_series():
+    x = [one[:, 0].tolist() for one in RAGGED]
+    assert classifier().fit(x, Y).n_channels_ == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (X + 1j, "X: expected real numbers, found complex ones"),
+        (list(X + 0j), r"X\[0\]: expected real numbers, found complex ones"),
+        (X.astype(str), "X: expected numbers, found texts"),
+        (np.zeros((12, 3), "M8[s]"), "X: expected numbers, found dates"),
+        ([*X[:-1], X[-1].astype(str)], r"X\[11\]: expected numbers, found texts"),
+        ([*X[:-1], X], r"X\[11\]: expected an array \[T, F\] or \[T\], found shape \[12, 9, 2\]"),
+        ([*X[:-1], {"a": 1}], r"X\[11\]: expected an array, found a dictionary of 'a'"),
+        (X[..., None], "dim 4|4D"),
+        (X[0, 0, 0], "."),
+        ("series", "."),
+        (
+            [pd.DataFrame(X[0], columns=["a", "b"]), pd.DataFrame(X[1], columns=["a", "c"])],
+            r"X\[1\]: expected columns a, b",
+        ),
+        ([pd.DataFrame({"a": [1.0], "kind": ["x"]})] * 2, r"X\[0\]\['kind'\]\[0\]: expected a number, found 'x'"),
+        (
+            pd.DataFrame({"a": [1.0, 2], "id": ["m1", "m2"]}),
+            r"X\['id'\]\[0\]: expected a number, found 'm1'; .*id='machine'",
+        ),
+        (np.where(X > 1, np.inf, X), r"X\[0\], step \d, channel \d: expected a finite number, found inf"),
+    ],
+)
+def test_what_is_no_series_is_refused(x, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        classifier().fit(x, Y[: len(x)] if hasattr(x, "__len__") else Y)
+
+
+def test_columns_of_frames_are_taken_by_name():
+    frames = [pd.DataFrame(one, columns=["a", "b"]) for one in X]
+    model = classifier().fit(frames, Y)
+    assert [column.name for column in model.contract_.features] == ["a", "b"]
+    turned = [frame[["b", "a"]] for frame in frames]
+    np.testing.assert_array_equal(model.class_scores(turned), model.class_scores(frames))
+    with pytest.raises(ValueError, match=r"X\[0\]: expected columns a, b, found columns a"):
+        model.predict([frame[["a"]] for frame in frames])
+
+
+def test_one_series_is_not_taken_for_many():
+    model = classifier().fit(X, Y)
+    with pytest.raises(ValueError, match=r"X: expected \[N, T, 2\].*found \[9, 2\] .*a single series is X\[None\]"):
+        model.predict(X[0])
+    univariate = classifier().fit([one[:, 0] for one in X], Y)
+    np.testing.assert_array_equal(univariate.predict(X[..., 0]), univariate.predict(X[..., :1]))
+
+
+# ---- missing numbers
+
+
+def test_missing_numbers_get_an_indicator_fixed_by_the_training_series():
+    gaps = X.copy()
+    gaps[::2, 3:5, 1] = np.nan
+    model = classifier().fit(gaps, Y)
+    assert model.contract_.channel_names == ["channel 0", "channel 1", "channel 1 missing", "channel 1 since seen"]
+    assert model.trainer_.config.model.input.n_features == 4
+    assert np.isfinite(model.class_scores(X)).all()
+    other = X.copy()
+    other[0, 0, 0] = np.nan
+    assert np.isfinite(model.class_scores(other)).all()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).class_scores(gaps), model.class_scores(gaps))
+    for missing in ("forward", "zero"):
+        assert classifier(missing=missing).fit(gaps, Y).contract_.n_channels == 2
+    with pytest.raises(ValueError, match=r"X\[0\], step 3, channel 1: expected a finite number, found nan"):
+        classifier(missing="refuse").fit(gaps, Y)
+    with pytest.raises(ValueError, match="NaN"):
+        classifier(missing="refuse").fit(gaps[..., 1], Y)
+
+
+def test_tiny_units_are_no_constants_and_large_offsets_keep_their_changes():
+    expected = classifier().fit(X.astype(float), Y).class_scores(X.astype(float))
+    for x in (X * 1e-13, X.astype(float) * 2.0**-60, 1.7e9 + X.astype(float) * 2.0):
+        np.testing.assert_allclose(classifier().fit(x, Y).class_scores(x), expected, atol=1e-3)
+    constant = np.concatenate([X, np.full((12, 9, 1), 0.1, np.float32)], axis=2)
+    assert classifier().fit(constant, Y).contract_.features[2].std == 1
+
+
+# ---- labels
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [-1, 1],
+        [3, 4, 5],
+        [1001, 9009],
+        [20240101, 20240102],
+        [0.0, 1.0, 2.0],
+        [True, False],
+        ["007", "7"],
+        ["", "nan"],
+        [b"cat", b"dog"],
+        np.array([2**63, 2**63 + 2], np.uint64),
+        np.array([1, 2], ">i4"),
+        pd.Categorical(["b", "a"]),
+        pd.Series(["x", "y"], dtype="string"),
+        pl.Series(["x", "y"], dtype=pl.Categorical),
+        pd.Series([1, 2], dtype="Int64"),
+        Tensor([5, 7]),
+    ],
+)
+def test_labels_are_answered_as_they_were_written(labels):
+    values = np.asarray(labels.values if isinstance(labels, Tensor) else labels)
+    y = values[np.arange(12) % len(values)]
+    model = classifier().fit(X, y)
+    assert set(model.classes_.tolist()) == set(values.tolist())
+    answers = model.predict(X)
+    assert set(answers.tolist()) <= set(values.tolist())
+    assert {type(one) for one in answers.tolist()} == {type(one) for one in values.tolist()}
+    rejecting = model.set_params(reject_below=2.0, reject_label=b"?" if values.dtype.kind == "S" else "?")
+    assert set(rejecting.predict(X).tolist()) <= {"?", b"?"}
+    some = model.set_params(reject_below=float(np.median(model.confidence(X)))).predict(X).tolist()
+    assert {type(one) for one in some} <= {type(one) for one in values.tolist()} | {str, bytes}
+    assert set(some) <= {"?", b"?", *values.tolist()}
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        np.where(Y == 1, np.nan, Y),
+        pd.Series(Y).where(Y != 1).astype("Int64"),
+        objects([None if one == 1 else "abc"[one] for one in Y]),
+        pd.Series(["abc"[one] if one != 1 else None for one in Y]),
+        objects([float("nan") if one == 1 else bool(one) for one in Y]),
+    ],
+)
+def test_a_series_without_a_label_is_left_out_with_a_warning(missing):
+    with pytest.warns(UserWarning, match="y: 4 of 12 series have no target"):
+        model = classifier(normalize=False).fit(X, missing)
+    assert len(model.classes_) == 2
+    known = Y != 1
+    expected = classifier(normalize=False).fit(X[known], Y[known]).class_scores(X)
+    np.testing.assert_array_equal(model.class_scores(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.eye(3)[Y], r"y: expected \[12\], one label per series, found \[12, 3\]; of one-hot rows pass y.argmax"),
+        (pd.get_dummies(pd.Series(Y)), r"y: expected \[12\], one label per series"),
+        (Y + 0j, "y: expected labels"),
+        (np.arange(12).astype("M8[D]"), "y: expected labels .*found datetime64"),
+        (objects([1, "1"] * 6), "y: expected labels of one type, found numbers and texts"),
+        (objects([True, 2] * 6), "y: expected labels of one type, found numbers and true and false"),
+        (Y[:5], "y: expected 12 targets, one per series, found 5"),
+        (np.full(12, np.nan), "y: expected a target for some of the series, found NaN or None for each"),
+        (RANDOM.normal(size=12), "Unknown label type: continuous"),
+        (None, "requires y"),
+        ([[1], [2, 3]], "y: expected an array, found lists of different lengths"),
+    ],
+)
+def test_what_is_no_label_is_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        classifier().fit(X, y)
+
+
+def test_numbers_to_predict_may_be_missing():
+    y = RANDOM.normal(100, 10, size=(12, 2))
+    gaps = y.copy()
+    gaps[0, 0] = np.nan
+    gaps[1] = np.nan
+    with pytest.warns(UserWarning, match="y: 1 of 12 series have no target"):
+        model = SSMRegressor(**SMALL).fit(X, gaps)
+    np.testing.assert_allclose(model.contract_.scale.mean, np.nanmean(gaps, axis=0))
+    assert model.predict(X).shape == (12, 2)
+    assert SSMRegressor(**SMALL).fit(X, y[:, 0].astype(">f4")).predict(X).shape == (12,)
+    with pytest.raises(ValueError, match="y: expected numbers, found texts"):
+        SSMRegressor(**SMALL).fit(X, y[:, 0].astype(str))
+    with pytest.raises(ValueError, match="infinity"):
+        SSMRegressor(**SMALL).fit(X, np.where(y > 100, np.inf, y))
+
+
+# ---- long tables
+
+
+def long_table(*, seed=1):
+    """The series RAGGED as a table in a random order of rows, with a class of each."""
+    rows = [
+        {"machine": f"m{index:02}", "t": step, "a": float(one[0]), "b": float(one[1]), "state": "abc"[Y[index]]}
+        for index, values in enumerate(RAGGED)
+        for step, one in enumerate(values)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+TABLE = long_table()
+FIRST = list(dict.fromkeys(TABLE["machine"]))
+KEYS = {"id": "machine", "order": "t"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "y"),
+    [
+        (TABLE, "state"),
+        (TABLE, TABLE["state"]),
+        (TABLE.drop(columns="state"), TABLE["state"]),
+        (TABLE.drop(columns="state"), TABLE["state"].to_numpy()),
+        (TABLE.drop(columns="state"), TABLE.groupby("machine")["state"].first()),
+        (pl.from_pandas(TABLE), "state"),
+        (pa.Table.from_pandas(TABLE), "state"),
+        (TABLE.assign(t=pd.to_datetime(TABLE["t"], unit="h")), "state"),
+        (TABLE[["state", "b", "t", "a", "machine"]], "state"),
+    ],
+)
+def test_a_long_table_is_a_series_per_id(frame, y):
+    series = [RAGGED[int(one[1:])] for one in FIRST]
+    states = np.array(["abc"[Y[int(one[1:])]] for one in FIRST])
+    model = classifier(**KEYS).fit(frame, y)
+    names = [column.name for column in model.contract_.features]
+    assert sorted(names) == ["a", "b"]
+    expected = classifier().fit([one[:, [0, 1] if names == ["a", "b"] else [1, 0]] for one in series], states)
+    assert model.classes_.tolist() == ["a", "b", "c"]
+    expected_scores = expected.class_scores([one[:, [0, 1] if names == ["a", "b"] else [1, 0]] for one in series])
+    np.testing.assert_array_equal(model.class_scores(frame), expected_scores)
+    assert model.series_ids(frame) == FIRST
+    assert model.score(frame, y) == expected.score(
+        [one[:, [0, 1] if names == ["a", "b"] else [1, 0]] for one in series], states
+    )
+
+
+def test_a_long_table_of_numbers_to_predict():
+    load = TABLE["machine"].str[1:].astype(float) * 1000
+    model = SSMRegressor(**SMALL, **KEYS).fit(TABLE.assign(load=load).drop(columns="state"), "load")
+    assert model.predict(TABLE.drop(columns="state")).shape == (12,)
+    assert [column.name for column in model.contract_.features] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "y", "message"),
+    [
+        (X, Y, r"X: expected a frame with a column 'machine', found \[12, 9, 2\]"),
+        (TABLE.drop(columns="machine"), "state", r"X, id: expected a column 'machine', found columns t, a, b, state"),
+        (TABLE.assign(machine=TABLE["machine"].where(TABLE.index > 2)), "state", r"found 3 missing ones in \d+ rows"),
+        (TABLE.assign(t=TABLE["t"].where(TABLE.index > 0)), "state", r"X\['t'\]: .*found 1 missing ones"),
+        (TABLE.assign(t=TABLE["t"].astype(str)), "state", r"X\['t'\]: expected numbers or dates .*to_datetime"),
+        (TABLE.assign(kind="x"), "state", r"X\['kind'\]\[0\]: expected a number, found 'x'; drop the column"),
+        (TABLE, "condition", r"y: expected a column of X, found 'condition'; X has machine, t, a, b, state"),
+        (TABLE, Y[:5], r"y: expected \d+ entries \(one per row\) or 12 \(one per series\), found 5"),
+        (TABLE, Y, r"y: expected entries that say which series they belong to"),
+        (
+            TABLE,
+            TABLE["state"].where(TABLE.index > 0, "b" if TABLE["state"][0] != "b" else "c"),
+            r"y, series 'm\d+': expected the same",
+        ),
+        (TABLE[["machine", "t", "state"]], "state", "columns of numbers beside the id"),
+    ],
+)
+def test_what_is_no_long_table_is_refused(frame, y, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(**KEYS).fit(frame, y)
+
+
+def test_a_column_of_fit_that_is_missing_is_refused():
+    model = classifier(**KEYS).fit(TABLE, "state")
+    with pytest.raises(ValueError, match=r"X: expected a column 'b', as in fit, found columns machine, t, a"):
+        model.predict(TABLE[["machine", "t", "a"]])
+    more = TABLE.assign(c=1.0).drop(columns="state")[["c", "b", "a", "t", "machine"]]
+    np.testing.assert_array_equal(model.class_scores(more), model.class_scores(TABLE))
+
+
+def test_a_frame_that_may_be_a_long_table_is_not_taken_for_short_series_silently():
+    numbers = TABLE.drop(columns=["machine", "state"])
+    y = np.arange(len(numbers)) % 2
+    with pytest.warns(
+        UserWarning, match=rf"X: a frame of {len(numbers)} rows and 3 columns is taken for .* id='machine'"
+    ):
+        classifier().fit(numbers, y)
+    with pytest.warns(UserWarning, match="12 columns"):
+        classifier().fit(
+            pd.DataFrame(RANDOM.normal(size=(40, 11))).add_prefix("x").assign(unit=np.arange(40) // 4), y[:40]
+        )
+    with pytest.warns(UserWarning, match="3 columns"):
+        classifier().fit(pl.from_pandas(numbers), y)
+    with pytest.warns(UserWarning, match="3 columns"):
+        classifier().fit(pa.Table.from_pandas(numbers), y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier().fit(numbers.to_numpy(), y)
+        classifier().fit(pd.DataFrame(X[..., 0]).add_prefix("t"), Y)
+
+
+def test_equal_times_keep_the_order_of_the_rows():
+    frame = pd.DataFrame({"id": [1, 0, 1, 0], "t": [0, 5, 0, 5], "x": [1.0, 2.0, 3.0, 4.0]})
+    table = LongTable(frame, id="id", order="t")
+    assert table.ids == [1, 0]
+    assert [one.ravel().tolist() for one in table.series(None).values] == [[1, 3], [2, 4]]
+
+
+def test_nothing_is_a_series_that_is_none():
+    assert series_of([[1, 2], [3, 4]]) is None
+    assert series_of([1, 2]) is None
+    assert series_of([]) is None
+    assert series_of(np.zeros((0, 3, 2))) is None
+    assert labels_of([1, 2]).known.all()
