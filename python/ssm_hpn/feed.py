@@ -31,7 +31,8 @@ class Feed:
         self._config = config
         self._loader: Loader | None = None
         self._peeked: _Read | None = None
-        self._held_out: tuple[Loader, str] | None = None
+        self._idle: list[tuple[Loader, str]] = []
+        """Readers of the held-out data that nobody uses, each with the place of its first batch."""
 
     def next(self) -> Batch:
         """The next training batch."""
@@ -51,18 +52,28 @@ class Feed:
         self._loader = self._peeked = None
 
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
-        """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
-        if self._held_out is None:
-            if self.validation is None:
-                advice = "set data.validation, or hand batches to evaluate()"
-                raise ConfigError(problem("data.validation", "a prepared folder", "none", advice))
-            loader = Loader(core_loader(self._config, str(self.validation), evaluation=True))
-            self._held_out = loader, loader.cursor
-        loader, start = self._held_out
-        loader.seek(start)
+        """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`.
+
+        Each caller has a reader of its own, so several threads may go through them at once.
+        """
         wanted = batches or self._config.evaluation.batches
-        for batch, _ in islice(iter(loader.next, None), None if wanted == "all" else wanted):
-            yield batch
+        try:
+            loader, start = self._idle.pop()
+        except IndexError:
+            loader, start = self._open_held_out()
+        loader.seek(start)
+        try:
+            for batch, _ in islice(iter(loader.next, None), None if wanted == "all" else wanted):
+                yield batch
+        finally:
+            self._idle.append((loader, start))
+
+    def _open_held_out(self) -> tuple[Loader, str]:
+        if self.validation is None:
+            advice = "set data.validation, or hand batches to evaluate()"
+            raise ConfigError(problem("data.validation", "a prepared folder", "none", advice))
+        loader = Loader(core_loader(self._config, str(self.validation), evaluation=True))
+        return loader, loader.cursor
 
     def _read(self) -> _Read:
         if self._loader is None:

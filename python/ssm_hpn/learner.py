@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssm_hpn._core import Batch, FlatGuard, Session, Stream
 from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
+from ssm_hpn.config.applicable import check_model
 from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
@@ -57,6 +58,7 @@ class Learner:
             check_made(given.data, manifests[0], what=f"the prepared folder {train}")
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
         """The configuration with nothing left open."""
+        check_model(given.model, self.config.model.target.kind)
         self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
         self.dtype: DType = dtype
         self.feed = Feed(self.config, train, validation)

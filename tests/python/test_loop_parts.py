@@ -17,6 +17,7 @@ from ssm_hpn.errors import ConfigError, StorageError
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.metrics import empty_totals, metrics_of
 from ssm_hpn.metrics_log import MetricsLog, encode, read_rows, row_keys
+from support import settings, text_data
 
 BYTES = DataShape(vocab_size=256)
 
@@ -247,3 +248,19 @@ def test_storage_that_refuses_is_a_storage_error(tmp_path):
     broken.write_text("{}\nnonsense\n")
     with pytest.raises(StorageError, match=r"broken\.jsonl:2"):
         read_rows(broken)
+
+
+def test_each_reader_of_held_out_data_begins_at_its_beginning(tmp_path):
+    trainer = Trainer(settings(text_data(tmp_path, documents=12), tmp_path / "run"))
+    alone = [batch.tokens for batch in trainer.held_out(3)]
+    one, two = trainer.held_out(3), trainer.held_out(3)
+    pairs = [(first.tokens, next(two).tokens) for first in one]
+    assert len(alone) == len(pairs) == 3
+    for expected, both in zip(alone, pairs, strict=True):
+        for found in both:
+            np.testing.assert_array_equal(found, expected)
+    list(two)
+    first = trainer.held_out(3)
+    next(first)
+    first.close()
+    np.testing.assert_array_equal(next(trainer.held_out()).tokens, alone[0])

@@ -439,3 +439,17 @@ def test_a_number_that_is_missing_counts_for_nothing():
     assert (idle.applied, idle.count, idle.loss) == (False, 0, 0)
     with pytest.raises(ShapeError, match="sequence value 5: expected a finite number, or NaN for none, found inf"):
         trainer.step(batch | {"sequence_values": np.where(numbers == 2, np.inf, numbers)})
+
+
+def test_settings_that_a_model_makes_nothing_of_are_refused_when_it_is_made():
+    for model, message in (
+        ({"memory_limit_mb": 500}, "model.memory_limit_mb: expected model.activation_memory auto, found .* keep"),
+        (
+            {"memory_limit_mb": 500, "activation_memory": "recompute"},
+            "model.memory_limit_mb: expected model.activation_memory auto",
+        ),
+    ):
+        wrong = token_settings()
+        wrong["model"] |= model
+        with pytest.raises(ConfigError, match=message):
+            Trainer(wrong)

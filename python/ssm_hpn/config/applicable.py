@@ -2,6 +2,7 @@
 
     raw files          check_raw     what decides how a file is read has to fit what the file holds
     run                check_task    what belongs to one kind of target, or to held-out data
+    model              check_model   the same of a model that is trained without a run
 
 Only what was set, and to something else than its default, counts: a file may name every setting, as a run's own
 config.toml does. A null, `auto` or an empty list asks for nothing either.
@@ -16,6 +17,7 @@ from pydantic.fields import FieldInfo
 from ssm_hpn.config.applies import Applies, holds
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.root import Config
 from ssm_hpn.errors import ConfigError, problem
 
@@ -96,6 +98,14 @@ def check_task(config: Config, task: Task) -> None:
         for applies in declared(field):
             if about_task(name, applies):
                 _check(name, applies, sections | {"task": task})
+
+
+def check_model(model: ModelConfig, target: str) -> None:
+    """Refuse settings that a model for a kind of target makes nothing of."""
+    task = Task(target=target, evaluates=True)
+    for name, field, _ in _given_fields(model, ("model",)):
+        for applies in declared(field):
+            _check(name, applies, {"model": model, "task": task})
 
 
 def declared(field: FieldInfo) -> list[Applies]:
