@@ -2,7 +2,7 @@
 
 Shapes: B rows, T tokens of a row, F features, S documents (segments), C classes, K numbers per document, D model width.
 Configurations and cursors cross as JSON text, arrays as C-contiguous numpy arrays; what comes out is a copy.
-Every method releases the interpreter while it computes. All exceptions derive from `Error`.
+Every method releases the interpreter while it computes. All exceptions are those of `ssm_hpn.errors`.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,11 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Batch",
-    "CheckpointError",
-    "ConfigError",
-    "DataError",
-    "DivergedError",
-    "Error",
     "FlatGuard",
-    "ForkError",
     "Loader",
-    "LockedError",
     "RunLock",
     "Session",
-    "ShapeError",
     "ShardWriter",
-    "StorageError",
     "Stream",
     "__version__",
     "available_simd",
@@ -45,33 +36,6 @@ __all__ = [
 __version__: str
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-
-class Error(Exception):
-    """Base of every error of this package; its text is one line a person can act on."""
-
-class ConfigError(Error):
-    """A configuration that contradicts itself or asks for something that does not exist."""
-
-class DataError(Error):
-    """Input data that cannot be used."""
-
-class CheckpointError(Error):
-    """A checkpoint that cannot be loaded."""
-
-class DivergedError(Error):
-    """Too many updates in a row had a loss or gradient that is not finite."""
-
-class StorageError(Error):
-    """The operating system refused to read or write."""
-
-class ShapeError(Error):
-    """An array or batch that does not fit."""
-
-class LockedError(Error):
-    """The flat buffers are lent out; nothing may move them now."""
-
-class ForkError(Error):
-    """The process was forked after the thread pool had started."""
 
 def simd() -> str:
     """Instruction set in use: `scalar`, `avx2`, `avx512` or `neon`."""

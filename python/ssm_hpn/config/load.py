@@ -1,4 +1,4 @@
-"""From files, options and dictionaries to a checked configuration, with one-line errors.
+"""From files, options and dictionaries to a checked configuration, with one-line errors; and back to TOML.
 
 Settings that are given are laid over the defaults. Where a section has several kinds and none is named, it is the kind
 of the default if that has the given keys, else the first kind that has them: `model.head.loss.kind = "cosine"` alone
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
+import tomli_w
 from pydantic import ValidationError
 
 from ssm_hpn.config.base import Section
@@ -68,6 +69,16 @@ def parse(settings: Mapping[str, Any], *, source: str = "") -> Config:
 def load_config(path: Path | str) -> Config:
     """The configuration in a TOML file."""
     return parse(read_toml(path), source=str(path))
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML; nulls are left out, which means null again when it is read.
+
+    >>> from ssm_hpn.config import Config
+    >>> print(to_toml(Config()).split("[optim]")[1].splitlines()[1])
+    lr = 0.003
+    """
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def section_types(annotation: Any) -> list[type[Section]]:  # noqa: ANN401 - any annotation

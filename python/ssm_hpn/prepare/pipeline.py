@@ -81,6 +81,8 @@ def prepare_sources(
     try:
         with staged(out) as folder:
             write_summary(folder, {"key": key, **job.write(folder)})
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(f"{out}: cannot write the prepared data: {error}") from None
     return Prepared.load(out)

@@ -1,20 +1,21 @@
-//! One exception class per kind of error, and the one place that translates.
+//! The one place that translates errors of the core to exceptions.
+//!
+//! The classes are written in Python (`ssm_hpn/errors.py`), where they have two bases each, and are imported from there.
 
-use pyo3::create_exception;
-use pyo3::exceptions::PyException;
+use pyo3::import_exception;
 use pyo3::prelude::*;
 
 use ssm_hpn::Error as CoreError;
 
-create_exception!(_core, Error, PyException, "Base of every error of this package.");
-create_exception!(_core, ConfigError, Error, "A configuration that contradicts itself.");
-create_exception!(_core, DataError, Error, "Input data that cannot be used.");
-create_exception!(_core, CheckpointError, Error, "A checkpoint that cannot be loaded.");
-create_exception!(_core, DivergedError, Error, "Too many updates in a row were not finite.");
-create_exception!(_core, StorageError, Error, "The operating system refused to read or write.");
-create_exception!(_core, ShapeError, Error, "An array or batch that does not fit.");
-create_exception!(_core, LockedError, Error, "The flat buffers are lent out.");
-create_exception!(_core, ForkError, Error, "The process was forked after the thread pool had started.");
+import_exception!(ssm_hpn.errors, Error);
+import_exception!(ssm_hpn.errors, ConfigError);
+import_exception!(ssm_hpn.errors, DataError);
+import_exception!(ssm_hpn.errors, CheckpointError);
+import_exception!(ssm_hpn.errors, DivergedError);
+import_exception!(ssm_hpn.errors, StorageError);
+import_exception!(ssm_hpn.errors, ShapeError);
+import_exception!(ssm_hpn.errors, LockedError);
+import_exception!(ssm_hpn.errors, ForkError);
 
 /// The exception of an error; the text is the error's own line.
 pub(crate) fn to_py(error: CoreError) -> PyErr {
@@ -33,16 +34,7 @@ pub(crate) fn to_py(error: CoreError) -> PyErr {
     }
 }
 
-/// Adds the classes to the module.
-pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    module.add("Error", py.get_type::<Error>())?;
-    module.add("ConfigError", py.get_type::<ConfigError>())?;
-    module.add("DataError", py.get_type::<DataError>())?;
-    module.add("CheckpointError", py.get_type::<CheckpointError>())?;
-    module.add("DivergedError", py.get_type::<DivergedError>())?;
-    module.add("StorageError", py.get_type::<StorageError>())?;
-    module.add("ShapeError", py.get_type::<ShapeError>())?;
-    module.add("LockedError", py.get_type::<LockedError>())?;
-    module.add("ForkError", py.get_type::<ForkError>())
+/// Imports the module of the classes when this one is loaded: should it be missing, that fails here, not at an error.
+pub(crate) fn import(py: Python<'_>) -> PyResult<()> {
+    py.import("ssm_hpn.errors").map(drop)
 }

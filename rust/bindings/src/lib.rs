@@ -42,7 +42,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    errors::register(module)?;
+    errors::import(module.py())?;
     module.add_class::<batch::PyBatch>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<stream::PyStream>()?;
