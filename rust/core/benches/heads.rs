@@ -10,7 +10,9 @@ use std::hint::black_box;
 use criterion::Criterion;
 use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::head::{Accuracy, HeadConfig, Targets, build, prototypes};
+use ssm_hpn::kernels::Layout;
 use ssm_hpn::params::{Arena, Grads, Group, Groups, Params, Table};
+use ssm_hpn::pass::{Key, Mode, Pass};
 
 /// A head: its name, and the multiply-adds of its products for a token, forward.
 struct Case<'a> {
@@ -44,8 +46,9 @@ fn head(c: &mut Criterion<Rate>, tokens: usize, d_model: usize, n_classes: usize
                 let params = Params::new(values.as_slice(), &table, &slots);
                 let mut grads = Grads::new(gradients.as_mut_slice(), &table, &slots, &trainable);
                 let (targets, dx) = (Targets::Classes(&classes), Some(&mut dx[..]));
-                let (x, scratch) = (black_box(&x), &mut scratch);
-                head.forward_backward(&params, x, targets, Accuracy::Skip, scratch, dx, Some(&mut grads))
+                let layout = Layout::whole(tokens, 1);
+                let pass = Pass::new(params, layout, Mode::Training(Key::default()), &mut scratch);
+                head.forward_backward(pass, black_box(&x), targets, Accuracy::Skip, dx, Some(&mut grads))
             });
         });
     });

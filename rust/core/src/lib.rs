@@ -13,6 +13,7 @@ pub mod numeric;
 pub mod optim;
 pub mod parallel;
 pub mod params;
+pub mod pass;
 pub mod profile;
 pub mod session;
 pub mod simd;

@@ -12,6 +12,7 @@ use ssm_hpn::blocks::{Block, Sizes};
 use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
 use ssm_hpn::kernels::{Accumulate, Layout};
 use ssm_hpn::params::{Grads, Init, ParamSpec, Params};
+use ssm_hpn::pass::Pass;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,16 +55,8 @@ impl<T: Scalar> Block<T> for Average {
         Sizes { saved: m * d, scratch: m * d + linear_dw_scratch(m, d, d), state: rows * d }
     }
 
-    fn forward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        mut state: Option<&mut [T]>,
-        saved: &mut [T],
-        _: &mut [T],
-        y: &mut [T],
-    ) {
+    fn forward(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let Pass { params, layout, mut state, saved, .. } = pass;
         let (d, tokens) = (self.width, layout.tokens());
         let h = &mut saved[..tokens * d];
         for row in 0..layout.rows {
@@ -72,7 +65,7 @@ impl<T: Scalar> Block<T> for Average {
                 let mut last = state.as_ref().map_or(T::ZERO, |state| state[row * d + channel]);
                 for t in 0..layout.length {
                     let at = (row * layout.length + t) * d + channel;
-                    last = if is_start(layout, row, t) { T::ZERO } else { last };
+                    last = if is_start(&layout, row, t) { T::ZERO } else { last };
                     last = a * last + (T::ONE - a) * x[at];
                     h[at] = last;
                 }
@@ -82,24 +75,15 @@ impl<T: Scalar> Block<T> for Average {
             }
         }
         let y = MatMut::new(y, tokens, d);
-        linear(MatRef::new(h, tokens, d), self.weight(params), y, Accumulate::Add);
+        linear(MatRef::new(h, tokens, d), self.weight(&params), y, Accumulate::Add);
     }
 
-    fn backward(
-        &self,
-        params: &Params<T>,
-        _: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        dy: &[T],
-        scratch: &mut [T],
-        dx: &mut [T],
-        dparams: &mut Grads<T>,
-    ) {
+    fn backward(&self, pass: Pass<T>, _: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
+        let Pass { params, layout, saved, scratch, .. } = pass;
         let (d, tokens) = (self.width, layout.tokens());
         let (dh, scratch) = scratch.split_at_mut(tokens * d);
         let dy = MatRef::new(dy, tokens, d);
-        linear_dx(dy, self.weight(params), MatMut::new(dh, tokens, d), Accumulate::Overwrite);
+        linear_dx(dy, self.weight(&params), MatMut::new(dh, tokens, d), Accumulate::Overwrite);
         if let Some(dw) = dparams.get(0) {
             linear_dw(dy, MatRef::new(&saved[..tokens * d], tokens, d), MatMut::new(dw, d, d), scratch);
         }
@@ -111,14 +95,13 @@ impl<T: Scalar> Block<T> for Average {
                     let at = (row * layout.length + t) * d + channel;
                     let g = dh[at] + carried;
                     dx[at] = (T::ONE - a) * g;
-                    carried = if is_start(layout, row, t) { T::ZERO } else { a * g };
+                    carried = if is_start(&layout, row, t) { T::ZERO } else { a * g };
                 }
             }
         }
     }
 
-    fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]) {
-        let layout = Layout::whole(x.len() / self.width, 1);
-        self.forward(params, x, &layout, Some(state), scratch, &mut [], y);
+    fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        self.forward(Pass { saved: pass.scratch, scratch: &mut [], ..pass }, x, y);
     }
 }

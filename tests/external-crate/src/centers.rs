@@ -8,7 +8,8 @@
 use serde::Deserialize;
 use ssm_hpn::Scalar;
 use ssm_hpn::head::{Accuracy, Head, HeadReport, Targets};
-use ssm_hpn::params::{Grads, Init, ParamSpec, Params};
+use ssm_hpn::params::{Grads, Init, ParamSpec};
+use ssm_hpn::pass::Pass;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +25,15 @@ pub struct Centers {
 impl Centers {
     pub fn new(settings: Settings, width: usize) -> Self {
         Self { classes: settings.n_classes, width }
+    }
+
+    /// Scores of one feature.
+    fn compare<T: Scalar>(&self, x: &[T], centers: &[T], out: &mut [T]) {
+        let half = T::from_f64(0.5);
+        for (out, center) in out.iter_mut().zip(centers.chunks_exact(self.width)) {
+            let squares = x.iter().zip(center).map(|(x, w)| (*x - *w) * (*x - *w));
+            *out = -half * squares.sum();
+        }
     }
 }
 
@@ -45,24 +55,23 @@ impl<T: Scalar> Head<T> for Centers {
 
     fn forward_backward(
         &self,
-        params: &Params<T>,
+        pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
         _: Accuracy,
-        scratch: &mut [T],
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
         let Targets::Classes(classes) = targets else { panic!("this head takes classes") };
-        let (d, centers) = (self.width, params.get(0));
+        let (d, centers) = (self.width, pass.params.get(0));
         let mut report = HeadReport::default();
         if let Some(dx) = &mut dx {
             dx.fill(T::ZERO);
         }
         for (i, (x, class)) in x.chunks_exact(d).zip(classes).enumerate() {
             let Ok(class) = usize::try_from(*class) else { continue };
-            let p = &mut scratch[..self.classes];
-            self.scores(params, x, &mut [], p);
+            let p = &mut pass.scratch[..self.classes];
+            self.compare(x, centers, p);
             let largest = p.iter().fold(p[0], |m, s| m.max(*s));
             let best = p.iter().position(|s| *s == largest);
             let sum: T = p.iter().map(|s| (*s - largest).exp()).sum();
@@ -89,13 +98,9 @@ impl<T: Scalar> Head<T> for Centers {
         report
     }
 
-    fn scores(&self, params: &Params<T>, x: &[T], _: &mut [T], out: &mut [T]) {
-        let half = T::from_f64(0.5);
+    fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
         for (x, out) in x.chunks_exact(self.width).zip(out.chunks_exact_mut(self.classes)) {
-            for (out, center) in out.iter_mut().zip(params.get(0).chunks_exact(self.width)) {
-                let squares = x.iter().zip(center).map(|(x, w)| (*x - *w) * (*x - *w));
-                *out = -half * squares.sum();
-            }
+            self.compare(x, pass.params.get(0), out);
         }
     }
 }

@@ -27,13 +27,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::timed::{linear, linear_dw, linear_dx, linear_step};
-use super::workspace::{Carver, Part, padded};
 use super::{Block, Sizes};
 use crate::error::{Error, Result};
 use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
+use crate::pass::{Carver, Part, Pass, padded};
 use crate::profile::{Phase, phase};
 
 /// Settings of a Mamba-1 block.
@@ -186,16 +186,10 @@ impl Mamba1 {
     }
 
     /// Everything before out_proj; returns v. One token per row that goes on from a state takes the kernels' own steps.
-    fn inner<'a, T: Scalar>(
-        &self,
-        params: &Params<T>,
-        n: &[T],
-        layout: Layout,
-        state: Option<&mut [T]>,
-        saved: &mut Saved<&mut [T]>,
-        scratch: &'a mut [T],
-    ) -> &'a [T] {
-        let (m, i) = (layout.tokens(), self.channels);
+    fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, n: &[T]) -> &'a [T] {
+        let Pass { params, layout, state, saved, scratch, .. } = pass;
+        let (m, i, params) = (layout.tokens(), self.channels, &params);
+        let saved = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
         let (delta, v, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
         let product = product(layout, state.is_some());
@@ -307,48 +301,23 @@ impl<T: Scalar> Block<T> for Mamba1 {
         }
     }
 
-    fn forward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        state: Option<&mut [T]>,
-        saved: &mut [T],
-        scratch: &mut [T],
-        y: &mut [T],
-    ) {
-        let mut saved = self.carve_saved(*layout, saved);
-        let product = product(*layout, state.is_some());
-        let v = self.inner(params, x, *layout, state, &mut saved, scratch);
-        self.out_proj(params, v, product, y);
+    fn forward(&self, mut pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let product = product(pass.layout, pass.state.is_some());
+        let params = pass.params;
+        let v = self.inner(pass.reborrow(), x);
+        self.out_proj(&params, v, product, y);
     }
 
-    fn recompute(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        scratch: &mut [T],
-        _: &mut [T],
-    ) {
-        self.inner(params, x, *layout, None, &mut self.carve_saved(*layout, saved), scratch);
+    fn recompute(&self, pass: Pass<T>, x: &[T], _: &mut [T]) {
+        self.inner(pass, x);
     }
 
-    fn backward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        dy: &[T],
-        scratch: &mut [T],
-        dx: &mut [T],
-        dparams: &mut Grads<T>,
-    ) {
+    fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
+        let Pass { params, layout, saved, scratch, .. } = pass;
+        let params = &params;
         let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
         let paired = self.paired();
-        let Saved { xz, u, projected, states } = self.carve_saved(*layout, saved);
+        let Saved { xz, u, projected, states } = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
         let (v, delta, dprojected) = (carver.take(m * i), carver.take(m * i), carver.take(m * p));
         let scratch = carver.rest();
@@ -365,7 +334,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
         let dbc = ColumnsMut::new(dprojected, r, p);
         let gradients = selective_scan::Gradients { dbc, da_log, dd, ddelta_bias, dfirst: None };
-        let scan = self.scan(*layout);
+        let scan = self.scan(layout);
         phase(Phase::Scan, || {
             selective_scan::backward(&scan, &system, states, in_place, None, scratch, gradients);
         });
@@ -384,7 +353,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         linear_dx(dprojected, weight, MatMut::new(u, m, i), Accumulate::Add);
 
         // u = silu(conv(x)): dx where x is, u where du is, for the weight of x_proj
-        let (conv, weights) = (self.conv(*layout), conv_weights(params));
+        let (conv, weights) = (self.conv(layout), conv_weights(params));
         let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let gradients = conv1d::Gradients { dweight, dbias };
@@ -398,10 +367,9 @@ impl<T: Scalar> Block<T> for Mamba1 {
         linear_dx(dxz, weight, MatMut::new(dx, m, self.width), Accumulate::Overwrite);
     }
 
-    fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]) {
-        let layout = Layout::whole(x.len() / self.width, 1);
-        let (saved, scratch) = scratch.split_at_mut(self.saved_len(layout));
-        self.forward(params, x, &layout, Some(state), saved, scratch, y);
+    fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let (saved, scratch) = pass.scratch.split_at_mut(self.saved_len(pass.layout));
+        self.forward(Pass { saved, scratch, ..pass }, x, y);
     }
 
     fn resolved(&self) -> Option<serde_json::Value> {

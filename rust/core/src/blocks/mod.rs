@@ -8,13 +8,12 @@
 pub mod mamba1;
 pub mod residual;
 mod timed;
-pub mod workspace;
 
 pub use mamba1::{Mamba1, Mamba1Config};
 
-use crate::kernels::Layout;
 use crate::numeric::Scalar;
-use crate::params::{Grads, ParamSpec, Params};
+use crate::params::{Grads, ParamSpec};
+use crate::pass::Pass;
 
 /// Elements that a block needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,56 +36,25 @@ pub trait Block<T: Scalar>: Send + Sync {
 
     /// Adds the block's output for x `[rows, length, D]` to y (the residual stream).
     ///
-    /// With `state`, the sequence continues from it and leaves its own end there; without, it starts at zero.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "every buffer of the pass is named; nothing is hidden in an object"
-    )]
-    fn forward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        state: Option<&mut [T]>,
-        saved: &mut [T],
-        scratch: &mut [T],
-        y: &mut [T],
-    );
+    /// With a state in the pass, the sequence continues from it and leaves its own end there; without, it starts at zero.
+    fn forward(&self, pass: Pass<T>, x: &[T], y: &mut [T]);
 
     /// Fills `saved` again, for a layer that kept only its input. `y` `[rows, length, D]` is free to use.
     ///
     /// The default is the whole forward pass; a block may leave out what only its output needs.
-    fn recompute(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        scratch: &mut [T],
-        y: &mut [T],
-    ) {
+    fn recompute(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
         y.fill(T::ZERO);
-        self.forward(params, x, layout, None, saved, scratch, y);
+        self.forward(pass, x, y);
     }
 
-    /// Gradients of a pass that started at a zero state: overwrites dx, adds to the trainable parameters' gradients. Nobody
-    /// reads `saved` afterwards: gradients may take the places of what they belong to.
-    #[expect(clippy::too_many_arguments, reason = "as forward")]
-    fn backward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        dy: &[T],
-        scratch: &mut [T],
-        dx: &mut [T],
-        dparams: &mut Grads<T>,
-    );
+    /// Gradients of a pass: overwrites dx, adds to the trainable parameters' gradients. The pass has the state that the
+    /// forward pass started from, if there was one, and its gradient. Nobody reads `saved` afterwards: gradients may take
+    /// the places of what they belong to.
+    fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>);
 
-    /// One token per row, x `[rows, D]`: adds the output to y and moves the state on. Equal to `forward` on the whole
-    /// sequence. `scratch` as for `sizes(rows, 1)`.
-    fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]);
+    /// One token per row, x `[rows, D]`: adds the output to y and moves the pass's state on. Equal to `forward` on the
+    /// whole sequence. Scratch as for `sizes(rows, 1)`; nothing is saved.
+    fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]);
 
     /// Relative id of the tensor that, where it is zero, makes the block add nothing: a layer grown into a trained
     /// model starts so. Every other tensor then still gets a gradient as soon as this one has moved.

@@ -15,31 +15,13 @@
 
 use std::ops::Range;
 
-use super::workspace::{Carver, padded};
 use super::{Block, Sizes};
 use crate::error::{Error, Result};
 use crate::kernels::{Accumulate, Layout, copy, norm};
 use crate::numeric::Scalar;
-use crate::params::{Grads, Group, Init, ParamSpec, Params, Slot, Table};
+use crate::params::{Grads, Group, Init, ParamSpec, Slot, Table};
+use crate::pass::{Carver, Pass, padded};
 use crate::profile::{Phase, phase};
-
-/// Where a layer's parameters are.
-#[derive(Clone, Copy, Debug)]
-pub struct Numbers<'a, T> {
-    /// All parameters of the model.
-    pub data: &'a [T],
-    /// Their table.
-    pub table: &'a Table,
-}
-
-/// Gradients of all parameters, those of frozen tensors left alone.
-#[derive(Debug)]
-pub struct Gradients<'a, T> {
-    /// All gradients of the model.
-    pub data: &'a mut [T],
-    /// By slot.
-    pub trainable: &'a [bool],
-}
 
 /// Tokens of a slice, more or less: whole rows, at least one.
 ///
@@ -75,10 +57,10 @@ fn rows_per_slice(rows: usize, length: usize) -> usize {
     rows.div_ceil((rows / least).max(1))
 }
 
-/// The slices of a pass: the rows and tokens of each.
-fn slices<'a>(layout: &Layout<'a>) -> impl Iterator<Item = (Range<usize>, Layout<'a>)> + use<'a> {
-    let Layout { rows, length, starts } = *layout;
-    let step = rows_per_slice(rows, length);
+/// The slices of a pass: the rows and tokens of each. A pass with a state is one slice.
+fn slices<'a, T>(pass: &Pass<'a, T>) -> impl Iterator<Item = (Range<usize>, Layout<'a>)> + use<'a, T> {
+    let Layout { rows, length, starts } = pass.layout;
+    let step = if pass.state.is_some() { rows } else { rows_per_slice(rows, length) };
     (0..rows).step_by(step.max(1)).map(move |row| {
         let count = step.min(rows - row);
         let tokens = row * length..(row + count) * length;
@@ -132,6 +114,11 @@ impl<T: Scalar> Residual<T> {
 
     /// What a pass over all rows at once needs, as one that goes on from a state is.
     pub fn whole_sizes(&self, rows: usize, length: usize) -> Sizes {
+        let slice = self.slice_sizes(rows, length);
+        Sizes { scratch: slice.scratch + padded(slice.state), ..slice }
+    }
+
+    fn slice_sizes(&self, rows: usize, length: usize) -> Sizes {
         let block = self.block.sizes(rows, length);
         let dims = self.dims(rows * length);
         let stream = padded(dims.tokens * dims.channels);
@@ -143,155 +130,127 @@ impl<T: Scalar> Residual<T> {
     /// What a pass in slices needs.
     pub fn sizes(&self, rows: usize, length: usize) -> LayerSizes {
         let step = rows_per_slice(rows, length);
-        let slice = self.whole_sizes(step, length);
+        let slice = self.slice_sizes(step, length);
         let saved_slice = padded(slice.saved);
         LayerSizes { saved: rows.div_ceil(step.max(1)) * saved_slice, saved_slice, scratch: slice.scratch }
     }
 
     /// Where the saved activations of a slice lie.
-    fn saved_at(&self, layout: &Layout, storage: Storage, index: usize) -> Range<usize> {
-        let size = self.sizes(layout.rows, layout.length).saved_slice;
+    fn saved_at(&self, pass: &Pass<T>, storage: Storage, index: usize) -> Range<usize> {
+        let Layout { rows, length, .. } = pass.layout;
+        let size = match pass.state {
+            Some(_) => self.whole_sizes(rows, length).saved,
+            None => self.sizes(rows, length).saved_slice,
+        };
         let start = if storage == Storage::Keep { index * size } else { 0 };
         start..start + size
     }
 
     /// y = x + block(norm(x)). `saved` has one part per slice for [`Storage::Keep`], else one that they share.
-    #[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
-    pub fn forward(
-        &self,
-        numbers: Numbers<T>,
-        x: &[T],
-        layout: &Layout,
-        storage: Storage,
-        saved: &mut [T],
-        scratch: &mut [T],
-        y: &mut [T],
-    ) {
-        for (index, (tokens, slice)) in slices(layout).enumerate() {
+    ///
+    /// A pass with a state is one slice, in memory of [`Residual::whole_sizes`].
+    pub fn forward(&self, mut pass: Pass<T>, storage: Storage, x: &[T], y: &mut [T]) {
+        for (index, (tokens, slice)) in slices(&pass).enumerate() {
             let channels = tokens.start * self.d_model..tokens.end * self.d_model;
             let (x, y) = (&x[channels.clone()], &mut y[channels]);
-            let mut parts = self.carve(slice.tokens(), scratch);
-            self.normalise(numbers, x, &mut parts);
+            let saved = self.saved_at(&pass, storage, index);
+            let (block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
             phase(Phase::Norm, || copy(x, y));
-            let saved = &mut saved[self.saved_at(layout, storage, index)];
-            self.block.forward(&self.mixer(numbers), parts.n, &slice, None, saved, parts.rest, y);
+            self.block.forward(block, parts.n, y);
         }
     }
 
     /// x += block(norm(x)), keeping nothing for a backward pass.
-    pub fn forward_in_place(
-        &self,
-        numbers: Numbers<T>,
-        x: &mut [T],
-        layout: &Layout,
-        saved: &mut [T],
-        scratch: &mut [T],
-    ) {
-        for (tokens, slice) in slices(layout) {
+    pub fn forward_in_place(&self, mut pass: Pass<T>, x: &mut [T]) {
+        for (tokens, slice) in slices(&pass) {
             let x = &mut x[tokens.start * self.d_model..tokens.end * self.d_model];
-            let mut parts = self.carve(slice.tokens(), scratch);
-            self.normalise(numbers, x, &mut parts);
-            self.block.forward(&self.mixer(numbers), parts.n, &slice, None, saved, parts.rest, x);
+            let saved = self.saved_at(&pass, Storage::Through, 0);
+            let (block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
+            self.block.forward(block, parts.n, x);
         }
-    }
-
-    /// As [`Residual::forward_in_place`] for a sequence that goes on from a state, in memory of
-    /// [`Residual::whole_sizes`].
-    pub fn forward_from(
-        &self,
-        numbers: Numbers<T>,
-        x: &mut [T],
-        layout: &Layout,
-        state: &mut [T],
-        saved: &mut [T],
-        scratch: &mut [T],
-    ) {
-        let mut parts = self.carve(layout.tokens(), scratch);
-        self.normalise(numbers, x, &mut parts);
-        self.block.forward(&self.mixer(numbers), parts.n, layout, Some(state), saved, parts.rest, x);
     }
 
     /// From the gradient of the output, in `stream`, to that of the input, in its place. `saved` as the forward pass
     /// left it, or, for [`Storage::Recompute`], room for one slice.
-    #[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
     pub fn backward(
         &self,
-        numbers: Numbers<T>,
-        x: &[T],
-        layout: &Layout,
+        mut pass: Pass<T>,
         storage: Storage,
-        saved: &mut [T],
-        scratch: &mut [T],
+        x: &[T],
         stream: &mut [T],
-        gradients: &mut Gradients<T>,
+        gradients: &mut Grads<T>,
     ) {
-        for (index, (tokens, slice)) in slices(layout).enumerate() {
+        for (index, (tokens, slice)) in slices(&pass).enumerate() {
             let channels = tokens.start * self.d_model..tokens.end * self.d_model;
             let (x, stream) = (&x[channels.clone()], &mut stream[channels]);
-            let saved = &mut saved[self.saved_at(layout, storage, index)];
-            let mut parts = self.carve(slice.tokens(), scratch);
-            self.normalise(numbers, x, &mut parts);
+            let weight = pass.params.get(0);
+            let saved = self.saved_at(&pass, storage, index);
+            let (mut block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
             if storage == Storage::Recompute {
-                self.block.recompute(&self.mixer(numbers), parts.n, &slice, saved, parts.rest, parts.dn);
+                let state = block.state.as_deref().map(|state| {
+                    parts.state.copy_from_slice(state);
+                    parts.state
+                });
+                self.block.recompute(Pass { state, dstate: None, ..block.reborrow() }, parts.n, parts.dn);
             }
-            self.slice_backward(numbers, x, &slice, saved, parts, stream, gradients);
+            self.block.backward(
+                block.reborrow(),
+                parts.n,
+                stream,
+                parts.dn,
+                &mut gradients.part(1..self.len()),
+            );
+            let mut norm = gradients.part(0..1);
+            let (dims, dweight) = (self.dims(slice.tokens()), norm.get(0));
+            phase(Phase::Norm, || {
+                let overlap = Accumulate::Add;
+                norm::backward(dims, x, weight, parts.r, parts.dn, stream, overlap, dweight, block.scratch);
+            });
         }
     }
 
-    /// One slice of the backward pass, its norm computed.
-    #[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
-    fn slice_backward(
-        &self,
-        numbers: Numbers<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        parts: Parts<T>,
-        stream: &mut [T],
-        gradients: &mut Gradients<T>,
-    ) {
-        let Parts { n, dn, r, rest } = parts;
-        let (table, params) = (numbers.table, self.mixer(numbers));
-        let mut mixer = Grads::new(gradients.data, table, &self.slots[1..], gradients.trainable);
-        self.block.backward(&params, n, layout, saved, stream, rest, dn, &mut mixer);
-        let mut norm = Grads::new(gradients.data, table, &self.slots[..1], gradients.trainable);
-        let (dims, weight) = (self.dims(layout.tokens()), self.norm_weight(numbers));
-        let dweight = norm.get(0);
-        phase(Phase::Norm, || {
-            norm::backward(dims, x, weight, r, dn, stream, Accumulate::Add, dweight, rest);
-        });
+    /// x += block(norm(x)) for one token per row.
+    pub fn step(&self, mut pass: Pass<T>, x: &mut [T]) {
+        let layout = pass.layout;
+        let (block, parts) = self.open(&mut pass, (0, layout), 0..0, x);
+        self.block.step(block, parts.n, x);
     }
 
-    /// x += block(norm(x)) for one token per row.
-    pub fn step(&self, numbers: Numbers<T>, x: &mut [T], state: &mut [T], scratch: &mut [T]) {
-        let mut parts = self.carve(x.len() / self.d_model, scratch);
-        self.normalise(numbers, x, &mut parts);
-        self.block.step(&self.mixer(numbers), parts.n, state, parts.rest, x);
+    /// The block's pass over a slice that begins at a token, and the scratch around it, with norm(x) computed.
+    fn open<'a>(
+        &self,
+        pass: &'a mut Pass<T>,
+        (first_token, slice): (usize, Layout<'a>),
+        saved: Range<usize>,
+        x: &[T],
+    ) -> (Pass<'a, T>, Parts<'a, T>) {
+        let tokens = slice.tokens();
+        let mut carver = Carver::new(&mut *pass.scratch);
+        let stream = tokens * self.d_model;
+        let state = pass.state.as_ref().map_or(0, |state| state.len());
+        let (n, dn, r) = (carver.take(stream), carver.take(stream), carver.take(tokens));
+        let parts = Parts { n, dn, r, state: carver.take(state) };
+        let weight = pass.params.get(0);
+        phase(Phase::Norm, || norm::forward(self.dims(tokens), x, weight, parts.n, parts.r));
+        let block = Pass {
+            params: pass.params.part(1..self.len()),
+            layout: slice,
+            mode: pass.mode.map(|key| key.later(first_token)),
+            state: pass.state.as_deref_mut(),
+            dstate: pass.dstate.as_deref_mut(),
+            saved: &mut pass.saved[saved],
+            scratch: carver.rest(),
+        };
+        (block, parts)
+    }
+
+    /// Number of tensors: the norm's weight and the block's.
+    fn len(&self) -> usize {
+        self.slots.len()
     }
 
     fn dims(&self, tokens: usize) -> norm::Dims {
         norm::Dims { tokens, channels: self.d_model, eps: self.eps }
-    }
-
-    fn mixer<'a>(&'a self, numbers: Numbers<'a, T>) -> Params<'a, T> {
-        Params::new(numbers.data, numbers.table, &self.slots[1..])
-    }
-
-    fn norm_weight<'a>(&'a self, numbers: Numbers<'a, T>) -> &'a [T] {
-        Params::new(numbers.data, numbers.table, &self.slots).get(0)
-    }
-
-    fn normalise(&self, numbers: Numbers<T>, x: &[T], parts: &mut Parts<T>) {
-        phase(Phase::Norm, || {
-            norm::forward(self.dims(parts.r.len()), x, self.norm_weight(numbers), parts.n, parts.r);
-        });
-    }
-
-    fn carve<'a>(&self, tokens: usize, scratch: &'a mut [T]) -> Parts<'a, T> {
-        let mut carver = Carver::new(scratch);
-        let stream = tokens * self.d_model;
-        let (n, dn, r) = (carver.take(stream), carver.take(stream), carver.take(tokens));
-        Parts { n, dn, r, rest: carver.rest() }
     }
 }
 
@@ -303,6 +262,6 @@ struct Parts<'a, T> {
     dn: &'a mut [T],
     /// Reciprocal root mean squares `[tokens]`.
     r: &'a mut [T],
-    /// For the block.
-    rest: &'a mut [T],
+    /// Room for the block's state, where the pass has one.
+    state: &'a mut [T],
 }

@@ -2,7 +2,8 @@
 
 use super::{Accuracy, Head, HeadReport, Targets};
 use crate::numeric::Scalar;
-use crate::params::{Grads, ParamSpec, Params};
+use crate::params::{Grads, ParamSpec};
+use crate::pass::Pass;
 
 /// L = Σ x·cotangent, one target; dx = cotangent. It has no scores.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +33,10 @@ impl<T: Scalar> Head<T> for CotangentHead {
 
     fn forward_backward(
         &self,
-        _params: &Params<T>,
+        _pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
         _accuracy: Accuracy,
-        _scratch: &mut [T],
         dx: Option<&mut [T]>,
         _dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
@@ -51,7 +51,7 @@ impl<T: Scalar> Head<T> for CotangentHead {
         HeadReport { loss, count: 1, ..HeadReport::default() }
     }
 
-    fn scores(&self, _params: &Params<T>, _x: &[T], _scratch: &mut [T], out: &mut [T]) {
+    fn scores(&self, _pass: Pass<T>, _x: &[T], out: &mut [T]) {
         assert!(out.is_empty(), "a model without a head has no scores");
     }
 }

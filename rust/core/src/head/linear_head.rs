@@ -19,6 +19,7 @@ use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
 use crate::kernels::softmax::{self, Dims, Gradient};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
+use crate::pass::Pass;
 
 /// A linear head; see the module.
 #[derive(Debug)]
@@ -105,14 +106,14 @@ impl<T: Scalar> Head<T> for LinearHead {
 
     fn forward_backward(
         &self,
-        params: &Params<T>,
+        pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
         accuracy: Accuracy,
-        scratch: &mut [T],
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
+        let Pass { params, scratch, .. } = pass;
         let (c, d) = (self.config.n_outputs, self.d_model);
         let n = x.len() / d;
         targets.check(n, c);
@@ -124,7 +125,7 @@ impl<T: Scalar> Head<T> for LinearHead {
             let range = first..n.min(first + rows);
             let x = &x[range.start * d..range.end * d];
             let (o, scratch) = scratch.split_at_mut(range.len() * c);
-            self.outputs(params, x, o);
+            self.outputs(&params, x, o);
             match (self.config.loss, targets) {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
                     let sample = stride.map(|stride| (next_multiple(first, stride), stride));
@@ -137,14 +138,14 @@ impl<T: Scalar> Head<T> for LinearHead {
             }
             if gradient == Gradient::Write {
                 let dx = dx.as_deref_mut().map(|dx| &mut dx[range.start * d..range.end * d]);
-                self.outputs_backward(params, x, o, dx, dparams.as_deref_mut(), scratch);
+                self.outputs_backward(&params, x, o, dx, dparams.as_deref_mut(), scratch);
             }
         }
         report
     }
 
-    fn scores(&self, params: &Params<T>, x: &[T], _scratch: &mut [T], out: &mut [T]) {
-        self.outputs(params, x, out);
+    fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
+        self.outputs(&pass.params, x, out);
     }
 }
 

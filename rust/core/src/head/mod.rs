@@ -26,6 +26,7 @@ pub use prototype_head::PrototypeHead;
 use crate::error::Result;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec, Params};
+use crate::pass::Pass;
 
 /// What the head is compared with, for n features.
 #[derive(Clone, Copy, Debug)]
@@ -111,24 +112,20 @@ pub trait Head<T: Scalar>: Send + Sync {
         1.0
     }
 
-    /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses: dx is overwritten, `dparams` accumulated.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "every buffer of the pass is named; nothing is hidden in an object"
-    )]
+    /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses: dx is overwritten, `dparams` accumulated. The
+    /// pass has the n features as rows of one token, and scratch for them.
     fn forward_backward(
         &self,
-        params: &Params<T>,
+        pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
         accuracy: Accuracy,
-        scratch: &mut [T],
         dx: Option<&mut [T]>,
         dparams: Option<&mut Grads<T>>,
     ) -> HeadReport;
 
     /// Scores of x `[n, D]` into out `[n, n_scores]`: cosines, logits or numbers in their units.
-    fn scores(&self, params: &Params<T>, x: &[T], scratch: &mut [T], out: &mut [T]);
+    fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]);
 }
 
 /// The head of a configuration over features of `d_model`. `seed` places prototypes that no formula gives.

@@ -27,6 +27,7 @@ use crate::kernels::softmax::{self, Dims, Gradient};
 use crate::numeric::Scalar;
 use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec, Params};
+use crate::pass::Pass;
 use crate::simd::{self, Kernel, Vector};
 
 /// A prototype head; see the module.
@@ -164,17 +165,16 @@ impl PrototypeHead {
     }
 
     /// Softmax losses: z becomes g_z, the scale and learnable prototypes get their gradients.
-    #[expect(clippy::too_many_arguments, reason = "the sums, the gradients and the numbers they come from")]
     fn softmax<T: Scalar>(
         &self,
-        params: &Params<T>,
+        pass: Pass<T>,
         z: &mut [T],
         classes: &[i32],
         stride: Option<usize>,
         gradient: Gradient,
         dparams: Option<&mut Grads<T>>,
-        scratch: &mut [T],
     ) -> HeadReport {
+        let Pass { params, scratch, .. } = pass;
         let places = self.places();
         let at = places.prototypes.expect("a loss over classes has prototypes");
         let (given, dim) = (params.get(at), self.plan.class_dim);
@@ -309,17 +309,17 @@ impl<T: Scalar> Head<T> for PrototypeHead {
 
     fn forward_backward(
         &self,
-        params: &Params<T>,
+        pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
         accuracy: Accuracy,
-        scratch: &mut [T],
         dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
         let n = x.len() / self.d_model;
         targets.check(n, 1);
-        let (z, scratch) = scratch.split_at_mut(n * self.plan.dim);
+        let params = &pass.params;
+        let (z, scratch) = pass.scratch.split_at_mut(n * self.plan.dim);
         let (records, scratch) = scratch.split_at_mut(n * FIELDS);
         self.project(params, x, z);
         let wanted = dx.is_some() || dparams.is_some();
@@ -327,7 +327,8 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {
                 let stride = stride(accuracy, n, self.plan.classes);
                 let gradient = if wanted { Gradient::Write } else { Gradient::Skip };
-                self.softmax(params, z, classes, stride, gradient, dparams.as_deref_mut(), scratch)
+                let pass = Pass { scratch: &mut *scratch, ..pass };
+                self.softmax(pass, z, classes, stride, gradient, dparams.as_deref_mut())
             }
             _ => self.attraction(params, z, targets, accuracy, records.as_chunks_mut().0, scratch),
         };
@@ -337,7 +338,9 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         report
     }
 
-    fn scores(&self, params: &Params<T>, x: &[T], scratch: &mut [T], out: &mut [T]) {
+    fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
+        let Pass { params, scratch, .. } = pass;
+        let params = &params;
         let Plan { classes, dim, class_dim, .. } = self.plan;
         let (n, width) = (x.len() / self.d_model, Head::<T>::n_scores(self));
         assert_eq!(out.len(), n * width, "length of the scores");

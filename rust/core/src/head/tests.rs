@@ -1,6 +1,8 @@
 use super::*;
+use crate::kernels::Layout;
 use crate::kernels::testing::{assert_close, central_differences, numbers};
 use crate::params::{Arena, Group, Groups, Init, Slot, Table};
+use crate::pass::{Key, Mode};
 
 const N: usize = 11;
 const D: usize = 6;
@@ -14,10 +16,15 @@ struct Rig<T: Scalar> {
     scratch: Vec<T>,
 }
 
-struct Pass<T> {
+struct Outcome<T> {
     report: HeadReport,
     dx: Vec<T>,
     dparams: Arena<T>,
+}
+
+/// A head's training pass over n features.
+fn features_pass<'a, T: Scalar>(params: Params<'a, T>, n: usize, scratch: &'a mut [T]) -> Pass<'a, T> {
+    Pass::new(params, Layout::whole(n, 1), Mode::Training(Key::default()), scratch)
 }
 
 impl<T: Scalar> Rig<T> {
@@ -38,36 +45,29 @@ impl<T: Scalar> Rig<T> {
         Self { head, table, slots, values, scratch }
     }
 
-    fn pass(&mut self, x: &[T], targets: Targets<T>, accuracy: Accuracy) -> Pass<T> {
+    fn pass(&mut self, x: &[T], targets: Targets<T>, accuracy: Accuracy) -> Outcome<T> {
         let trainable = Groups::declared(&self.table).trainable;
         let mut dx = vec![T::from_f64(f64::NAN); x.len()];
         let mut dparams = Arena::zeros(self.table.buffer_len());
         let mut grads = Grads::new(dparams.as_mut_slice(), &self.table, &self.slots, &trainable);
         let params = Params::new(self.values.as_slice(), &self.table, &self.slots);
-        let scratch = &mut self.scratch;
-        let report = self.head.forward_backward(
-            &params,
-            x,
-            targets,
-            accuracy,
-            scratch,
-            Some(&mut dx),
-            Some(&mut grads),
-        );
-        Pass { report, dx, dparams }
+        let pass = features_pass(params, x.len() / D, &mut self.scratch);
+        let report = self.head.forward_backward(pass, x, targets, accuracy, Some(&mut dx), Some(&mut grads));
+        Outcome { report, dx, dparams }
     }
 
     /// The loss alone, at other parameters.
     fn loss(&self, values: &[T], x: &[T], targets: Targets<T>) -> f64 {
         let params = Params::new(values, &self.table, &self.slots);
         let mut scratch = self.scratch.clone();
-        self.head.forward_backward(&params, x, targets, Accuracy::Skip, &mut scratch, None, None).loss
+        let pass = features_pass(params, x.len() / D, &mut scratch);
+        self.head.forward_backward(pass, x, targets, Accuracy::Skip, None, None).loss
     }
 
     fn scores(&mut self, x: &[T]) -> Vec<T> {
         let params = Params::new(self.values.as_slice(), &self.table, &self.slots);
         let mut out = vec![T::from_f64(f64::NAN); x.len() / D * self.head.n_scores()];
-        self.head.scores(&params, x, &mut self.scratch, &mut out);
+        self.head.scores(features_pass(params, x.len() / D, &mut self.scratch), x, &mut out);
         out
     }
 }
@@ -147,15 +147,8 @@ fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
     let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
     for _ in 0..2 {
         let targets = Targets::Classes(&classes);
-        rig.head.forward_backward(
-            &params,
-            &x,
-            targets,
-            Accuracy::Skip,
-            &mut rig.scratch,
-            None,
-            Some(&mut grads),
-        );
+        let pass = features_pass(params, N, &mut rig.scratch);
+        rig.head.forward_backward(pass, &x, targets, Accuracy::Skip, None, Some(&mut grads));
     }
     for (slot, entry) in rig.table.entries().iter().enumerate() {
         let factor = if entry.id == "head.projection.bias" { 0.0 } else { 2.0 };

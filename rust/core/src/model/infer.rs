@@ -2,14 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use super::buffers::{PassMemory, Shape, layout, targets};
 use super::memory::Extents;
-use super::pass::{PassMemory, Shape, layout, targets};
 use super::stack::Model;
-use crate::blocks::residual::Numbers;
-use crate::blocks::workspace::padded;
 use crate::data::Batch;
 use crate::head::Targets;
 use crate::numeric::Scalar;
+use crate::pass::{Mode, Pass, padded};
 
 /// What a forward pass found.
 #[derive(Debug)]
@@ -45,13 +44,14 @@ impl<T: Scalar> Model<T> {
         let x = carver.take(stream);
         let saved = carver.take(saved_slice);
         let scratch = carver.rest();
-        let numbers = Numbers { data: params, table: self.table() };
-        self.read_input(numbers, batch, inputs, x);
+        self.read_input(params, batch, inputs, x);
         for layer in &self.layers {
-            layer.forward_in_place(numbers, x, &layout, saved, scratch);
+            let params = self.params(params, layer.slots());
+            let pass = Pass { saved, ..Pass::new(params, layout, Mode::Inference, scratch) };
+            layer.forward_in_place(pass, x);
         }
         let mut head = self.head_parts(shape, scratch);
-        self.features(numbers, batch, x, &mut head, kept);
+        self.features(params, batch, x, &mut head, kept);
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
         use_found(Inferred { hidden, features, targets: targets(batch, values, classes), scratch: head.rest })

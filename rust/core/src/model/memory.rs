@@ -14,7 +14,7 @@
 
 use super::config::ActivationMemory;
 pub use crate::blocks::residual::Storage;
-use crate::blocks::workspace::padded;
+use crate::pass::padded;
 
 /// How far down gradients go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

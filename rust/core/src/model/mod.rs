@@ -1,11 +1,12 @@
 //! The model: from a configuration to a stack of layers with its parameters, and the passes over it.
 //!
-//! [`config`] says what it is, [`registry`] makes its parts, [`stack`] holds them, [`pass`] runs them forward and back
+//! [`config`] says what it is, [`registry`] makes its parts, [`stack`] holds them, [`train`] runs them forward and back
 //! and [`infer`] forward alone, in the memory that [`memory`] plans, [`state`] runs them one token at a time; [`expand`] and
 //! [`freeze`] change what is there and what is trained, [`names`] translates names.
 
 #![forbid(unsafe_code)]
 
+pub mod buffers;
 pub mod config;
 pub mod expand;
 pub mod freeze;
@@ -13,10 +14,11 @@ pub mod infer;
 mod limits;
 pub mod memory;
 pub mod names;
-pub mod pass;
 pub mod registry;
+mod sizes;
 pub mod stack;
 pub mod state;
+pub mod train;
 
 pub use config::{ActivationMemory, Component, InputConfig, ModelConfig, TargetConfig};
 pub use expand::ExpandPlan;

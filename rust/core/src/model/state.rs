@@ -9,13 +9,12 @@
 
 use super::config::InputConfig;
 use super::stack::Model;
-use crate::blocks::residual::Numbers;
-use crate::blocks::workspace::{Carver, Workspace, padded};
 use crate::data::{Batch, Input, Target};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::kernels::{Layout, norm};
 use crate::numeric::Scalar;
+use crate::pass::{Carver, Mode, Pass, Workspace, padded};
 
 /// Tokens of a prompt, of all rows together, that are read at once.
 const PREFILL: usize = 1024;
@@ -121,16 +120,18 @@ impl<T: Scalar> Stream<T> {
         let mut carver = self.workspace.carve(elements);
         let (inputs, x, hidden) = (carver.take(inputs), carver.take(m * d), carver.take(m * d));
         let (r, saved, scratch) = (carver.take(m), carver.take(saved), carver.rest());
-        let numbers = Numbers { data: params, table: model.table() };
-        model.read_input(numbers, batch, inputs, x);
+        model.read_input(params, batch, inputs, x);
         let layout = Layout::whole(batch.rows, batch.length);
         let states = self.states.chunks_exact_mut(self.state_len.max(1));
         for (layer, state) in model.layers.iter().zip(states) {
             let state = &mut state[..layer.whole_sizes(batch.rows, 1).state];
+            let params = model.params(params, layer.slots());
+            let pass = Pass::new(params, layout, Mode::Inference, scratch);
+            let pass = Pass { state: Some(state), saved, ..pass };
             if batch.length == 1 {
-                layer.step(numbers, x, state, scratch);
+                layer.step(pass, x);
             } else {
-                layer.forward_from(numbers, x, &layout, state, saved, scratch);
+                layer.forward_in_place(pass, x);
             }
         }
         let dims = norm::Dims { tokens: m, channels: d, eps: model.config().norm_eps };
@@ -153,7 +154,9 @@ impl<T: Scalar> Stream<T> {
         for (x, pooled) in x.iter_mut().zip(&self.pooled) {
             *x = *pooled * T::from_f64(share);
         }
-        model.head.scores(&model.params(params, &model.head_slots), x, scratch, &mut self.scores);
+        let layout = Layout::whole(self.rows, 1);
+        let pass = Pass::new(model.head_params(params), layout, Mode::Inference, scratch);
+        model.head.scores(pass, x, &mut self.scores);
     }
 }
 

@@ -1,5 +1,7 @@
 //! One aligned buffer per kind of value (parameters, gradients, moments), and the views that components get of it.
 
+use std::ops::Range;
+
 use aligned_vec::{AVec, ConstAlign};
 
 use super::{Slot, Table};
@@ -57,6 +59,12 @@ impl<'a, T: Scalar> Params<'a, T> {
         &self.data[self.table.entry(self.slots[index]).range.clone()]
     }
 
+    /// The tensors of a part: those declared at `range`.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Self {
+        Self { slots: &self.slots[range], ..*self }
+    }
+
     /// Number of declared tensors.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -81,6 +89,11 @@ impl<'a, T: Scalar> Grads<'a, T> {
     /// View of the tensors `slots` of a gradient buffer; `trainable` is indexed by slot.
     pub fn new(data: &'a mut [T], table: &'a Table, slots: &'a [Slot], trainable: &'a [bool]) -> Self {
         Self { data, table, slots, trainable }
+    }
+
+    /// The gradients of a part: those of the tensors declared at `range`.
+    pub fn part(&mut self, range: Range<usize>) -> Grads<'_, T> {
+        Grads { data: self.data, table: self.table, slots: &self.slots[range], trainable: self.trainable }
     }
 
     /// Whether the `index`-th declared tensor is trained.
@@ -139,6 +152,10 @@ mod tests {
         assert!(b.is_none());
         a.unwrap().fill(1.0);
         assert_eq!(c.unwrap(), [5.0, 5.0]);
+        let mut part = grads.part(1..3);
+        assert!(part.get(0).is_none());
+        assert_eq!(part.part(1..2).get(0).unwrap(), [5.0, 5.0]);
+        assert_eq!(Params::new(arena.as_slice(), &table, &slots).part(1..3).part(1..2).get(0), [5.0, 5.0]);
         assert_eq!(arena.tensor(&table, slots[0]), [1.0, 1.0, 1.0]);
     }
 }

@@ -4,10 +4,12 @@ use super::{EvalReport, Session};
 use crate::data::{Batch, Input};
 use crate::error::{Error, Result};
 use crate::head::{Accuracy, Targets};
+use crate::kernels::Layout;
 use crate::model::infer::Inferred;
-use crate::model::{InputConfig, Stream};
+use crate::model::{InputConfig, Model, Stream};
 use crate::numeric::Scalar;
 use crate::params::init;
+use crate::pass::{Mode, Pass};
 
 /// Features whose scores are computed at once where only the best class is wanted.
 const SCORED_AT_ONCE: usize = 256;
@@ -21,17 +23,18 @@ impl<T: Scalar> Session<T> {
         let d = model.config().d_model;
         threads.install(|| {
             model.infer(params, batch, memory, |Inferred { features, targets, scratch, .. }| {
-                let view = model.head_params(params);
+                let n = features.len() / d;
+                let mut pass = head_pass(model, params, n, scratch);
                 let Some(targets) = targets else { return EvalReport::default() };
                 let sums =
-                    head.forward_backward(&view, features, targets, Accuracy::Count, scratch, None, None);
+                    head.forward_backward(pass.reborrow(), features, targets, Accuracy::Count, None, None);
                 let mut report = EvalReport { sums: sums.into(), ..EvalReport::default() };
                 if let Targets::Classes(classes) = targets {
                     let n = SCORED_AT_ONCE.min(classes.len());
                     let mut scores = vec![T::ZERO; n * head.n_scores()];
                     for (classes, x) in classes.chunks(n).zip(features.chunks(n * d)) {
                         let scores = &mut scores[..classes.len() * head.n_scores()];
-                        head.scores(&view, x, scratch, scores);
+                        head.scores(pass.reborrow(), x, scores);
                         report.add_predictions(classes, scores);
                     }
                 }
@@ -48,8 +51,9 @@ impl<T: Scalar> Session<T> {
         let d = model.config().d_model;
         threads.install(|| {
             model.infer(params, batch, memory, |Inferred { features, scratch, .. }| {
-                let mut scores = vec![T::ZERO; features.len() / d * head.n_scores()];
-                head.scores(&model.head_params(params), features, scratch, &mut scores);
+                let n = features.len() / d;
+                let mut scores = vec![T::ZERO; n * head.n_scores()];
+                head.scores(head_pass(model, params, n, scratch), features, &mut scores);
                 scores
             })
         })
@@ -106,6 +110,16 @@ impl<T: Scalar> Session<T> {
         }
         Ok(continuation)
     }
+}
+
+/// The head's pass over n features, nothing of which is trained.
+fn head_pass<'a, T: Scalar>(
+    model: &'a Model<T>,
+    params: &'a [T],
+    n: usize,
+    scratch: &'a mut [T],
+) -> Pass<'a, T> {
+    Pass::new(model.head_params(params), Layout::whole(n, 1), Mode::Inference, scratch)
 }
 
 /// How the next token is chosen.

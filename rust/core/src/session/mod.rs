@@ -27,12 +27,14 @@ pub use save::Restored;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
-use crate::model::pass::PassMemory;
+use crate::model::buffers::PassMemory;
+use crate::model::train::Training;
 use crate::model::{Model, ModelConfig, Registry};
 use crate::numeric::Scalar;
 use crate::optim::{AdamW, Gradients, OptimConfig};
 use crate::parallel::Threads;
 use crate::params::{Arena, Groups};
+use crate::pass::Key;
 use crate::profile::{Phase, Profile, phase, recorded};
 
 /// Losses behind the gradients that wait for an update.
@@ -120,16 +122,21 @@ impl<T: Scalar> Session<T> {
         self.check_free("run a batch")?;
         self.model.check(batch)?;
         self.model.check_memory(&self.groups, batch)?;
+        let key = self.key();
         let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
-        let sums = threads.install(|| {
-            recorded(profile.as_mut(), || {
-                model.train(params.as_slice(), grads, groups, batch, accuracy, memory)
-            })
-        })?;
+        let params = params.as_slice();
+        let training = Training { params, grads, groups, key, memory };
+        let sums =
+            threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))?;
         self.pending.micro_batches += 1;
         self.pending.loss += sums.loss;
         self.pending.count += sums.count;
         Ok(sums.into())
+    }
+
+    /// Key of the random numbers of the next micro-batch.
+    fn key(&self) -> Key {
+        Key::new(self.seed, self.step() + self.skipped(), self.pending.micro_batches)
     }
 
     /// One update from the gradients added so far, which then are zero.

@@ -38,12 +38,12 @@
 //! head at a time. Carried between calls: the last K-1 inputs of the convolution, and h.
 
 use serde::Deserialize;
-use ssm_hpn::blocks::workspace::{Carver, Part, padded};
 use ssm_hpn::blocks::{Block, Sizes};
 use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, norm};
 use ssm_hpn::model::BlockContext;
 use ssm_hpn::params::{Grads, Init, ParamSpec, Params};
+use ssm_hpn::pass::{Carver, Part, Pass, padded};
 use ssm_hpn::{Error, Result, Scalar};
 
 use super::recurrence::Scan;
@@ -171,19 +171,13 @@ impl Mamba2 {
     }
 
     /// Everything before out_proj.
-    fn inner<T: Scalar>(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        state: Option<&mut [T]>,
-        saved: &mut Saved<&mut [T]>,
-        scratch: &mut [T],
-    ) {
-        let (m, w) = (layout.tokens(), self.projected());
+    fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, x: &[T]) -> Saved<&'a mut [T]> {
+        let Pass { params, layout, state, saved, scratch, .. } = pass;
+        let (m, w, params) = (layout.tokens(), self.projected(), &params);
+        let saved = self.carve_saved(m, saved);
         let weight = MatRef::new(params.get(tensor::IN_PROJ), w, self.d);
         linear(MatRef::new(x, m, self.d), weight, MatMut::new(saved.projected, m, w), Accumulate::Overwrite);
-        let conv = self.conv(*layout);
+        let conv = self.conv(layout);
         let (conv_state, states) = if let Some(state) = state {
             let (conv_state, states) = state.split_at_mut(conv.state_len());
             (Some(conv_state), states)
@@ -194,11 +188,12 @@ impl Mamba2 {
         };
         let x = Columns::new(saved.projected, self.i, w);
         conv1d::forward(&conv, &conv_weights(params), x, conv_state, saved.mixed);
-        self.scan(params, layout, saved.projected, saved.mixed).forward(states, saved.y);
+        self.scan(params, &layout, saved.projected, saved.mixed).forward(states, saved.y);
         for (index, u) in saved.u.iter_mut().enumerate() {
             *u = saved.y[index] * silu(saved.projected[self.z(index)]);
         }
         norm::forward(self.norm(m), saved.u, params.get(tensor::NORM), saved.v, saved.r);
+        saved
     }
 
     /// Place of z for the `index`-th element of y.
@@ -255,46 +250,20 @@ impl<T: Scalar> Block<T> for Mamba2 {
         }
     }
 
-    fn forward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        state: Option<&mut [T]>,
-        saved: &mut [T],
-        scratch: &mut [T],
-        y: &mut [T],
-    ) {
-        let m = layout.tokens();
-        let mut saved = self.carve_saved(m, saved);
-        self.inner(params, x, layout, state, &mut saved, scratch);
+    fn forward(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let (m, params) = (pass.layout.tokens(), pass.params);
+        let saved = self.inner(pass, x);
         let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.d, self.i);
         linear(MatRef::new(saved.v, m, self.i), weight, MatMut::new(y, m, self.d), Accumulate::Add);
     }
 
-    fn recompute(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        scratch: &mut [T],
-        _: &mut [T],
-    ) {
-        self.inner(params, x, layout, None, &mut self.carve_saved(layout.tokens(), saved), scratch);
+    fn recompute(&self, pass: Pass<T>, x: &[T], _: &mut [T]) {
+        self.inner(pass, x);
     }
 
-    fn backward(
-        &self,
-        params: &Params<T>,
-        x: &[T],
-        layout: &Layout,
-        saved: &mut [T],
-        dout: &[T],
-        scratch: &mut [T],
-        dx: &mut [T],
-        dparams: &mut Grads<T>,
-    ) {
+    fn backward(&self, pass: Pass<T>, x: &[T], dout: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
+        let Pass { params, layout, saved, scratch, .. } = pass;
+        let params = &params;
         let (m, d, i, w) = (layout.tokens(), self.d, self.i, self.projected());
         let saved = self.carve_saved(m, saved);
         let mut carver = Carver::new(scratch);
@@ -331,12 +300,12 @@ impl<T: Scalar> Block<T> for Mamba2 {
 
         // y of the recurrence, [x, B, C] = silu(conv(xBC))
         let sums = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
-        let scan = self.scan(params, layout, saved.projected, saved.mixed);
+        let scan = self.scan(params, &layout, saved.projected, saved.mixed);
         scan.backward(dy, (dmixed, dprojected), scratch, sums);
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let in_place = conv1d::InPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed };
         let gradients = conv1d::Gradients { dweight, dbias };
-        conv1d::backward(&self.conv(*layout), &conv_weights(params), in_place, scratch, gradients);
+        conv1d::backward(&self.conv(layout), &conv_weights(params), in_place, scratch, gradients);
         for (to, from) in dprojected.chunks_exact_mut(w).zip(saved.projected.chunks_exact(w)) {
             to[i..i + self.mixed()].copy_from_slice(&from[i..i + self.mixed()]);
         }
@@ -350,8 +319,8 @@ impl<T: Scalar> Block<T> for Mamba2 {
         linear_dx(dprojected, weight, MatMut::new(dx, m, d), Accumulate::Overwrite);
     }
 
-    fn step(&self, params: &Params<T>, x: &[T], state: &mut [T], scratch: &mut [T], y: &mut [T]) {
-        let layout = Layout::whole(x.len() / self.d, 1);
-        self.forward(params, x, &layout, Some(state), scratch, &mut [], y);
+    fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let (saved, scratch) = pass.scratch.split_at_mut(self.saved_len(pass.layout.tokens()));
+        self.forward(Pass { saved, scratch, ..pass }, x, y);
     }
 }

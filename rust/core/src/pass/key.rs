@@ -1,0 +1,87 @@
+//! Keys of random numbers: which numbers a pass draws follows from where it is in the training, and from nothing else.
+//!
+//! A key holds a counter for everything that tells one draw from another. So the backward pass draws again what the
+//! forward pass drew, also where a layer is computed a second time, and any division of a batch among threads, or of
+//! micro-batches among machines that number them alike, gives the same numbers.
+
+/// Seed, update, micro-batch, layer, use and first token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    /// Of the session.
+    pub seed: u64,
+    /// Updates before this one, skipped ones included.
+    pub update: u64,
+    /// Number of the micro-batch within its update.
+    pub micro_batch: u64,
+    /// Layer, counted from 0; [`Key::HEAD`] for the head, [`Key::STEM`] for the stem.
+    pub layer: u32,
+    /// What the numbers are for, where a layer draws more than once.
+    pub usage: u32,
+    /// First token of the pass in the batch: a pass over a slice of the rows draws what belongs to it.
+    pub first_token: usize,
+}
+
+impl Key {
+    /// The layer of the head.
+    pub const HEAD: u32 = u32::MAX;
+    /// The layer of the stem.
+    pub const STEM: u32 = u32::MAX - 1;
+
+    /// The key of a batch.
+    pub fn new(seed: u64, update: u64, micro_batch: u64) -> Self {
+        Self { seed, update, micro_batch, ..Self::default() }
+    }
+
+    /// That of a layer.
+    #[must_use]
+    pub fn layer(self, layer: u32) -> Self {
+        Self { layer, ..self }
+    }
+
+    /// That of the `index`-th part of a part, distinct along any path of parts up to 7 deep and 15 wide.
+    #[must_use]
+    pub fn part(self, index: u32) -> Self {
+        Self { usage: self.usage.wrapping_mul(16).wrapping_add(index + 1), ..self }
+    }
+
+    /// That of a slice that begins `tokens` later.
+    #[must_use]
+    pub fn later(self, tokens: usize) -> Self {
+        Self { first_token: self.first_token + tokens, ..self }
+    }
+
+    /// Everything but the first token, as the key of a stream cipher.
+    pub fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let place = u64::from(self.layer) << 32 | u64::from(self.usage);
+        for (to, from) in bytes.chunks_exact_mut(8).zip([self.seed, self.update, self.micro_batch, place]) {
+            to.copy_from_slice(&from.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_differ_in_anything_but_the_token_differ_in_their_bytes() {
+        let key = Key::new(1, 2, 3).layer(4);
+        let others = [
+            Key::new(0, 2, 3).layer(4),
+            Key::new(1, 0, 3).layer(4),
+            Key::new(1, 2, 0).layer(4),
+            key.layer(Key::HEAD),
+            key.part(0),
+            key.part(1),
+            key.part(0).part(0),
+            key.part(0).part(1),
+        ];
+        for (i, other) in others.iter().enumerate() {
+            assert_ne!(key.bytes(), other.bytes());
+            assert!(others[..i].iter().all(|before| before.bytes() != other.bytes()));
+        }
+        assert_eq!((key.bytes(), key.later(7).first_token), (key.later(7).bytes(), 7));
+    }
+}

@@ -1,0 +1,96 @@
+//! What every part of a model is given to run: one value, [`Pass`].
+//!
+//! Stems, blocks and heads read their parameters from it, ask it whether the model is training, draw random numbers under
+//! its key, and use its buffers. A part that is made of parts hands each of them a pass of its own.
+
+#![forbid(unsafe_code)]
+
+mod key;
+mod workspace;
+
+pub use key::Key;
+pub use workspace::{Carver, Part, Workspace, padded};
+
+use crate::kernels::Layout;
+use crate::params::Params;
+
+/// What a pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Scores or an evaluation: nothing is random.
+    Inference,
+    /// A forward pass that a backward pass follows, with the key of its random numbers.
+    Training(Key),
+}
+
+impl Mode {
+    /// That of a layer, counted from 0.
+    #[must_use]
+    pub fn layer(self, index: usize) -> Self {
+        self.map(|key| key.layer(index as u32))
+    }
+
+    /// The same with another key.
+    #[must_use]
+    pub fn map(self, key: impl FnOnce(Key) -> Key) -> Self {
+        match self {
+            Self::Inference => Self::Inference,
+            Self::Training(of) => Self::Training(key(of)),
+        }
+    }
+}
+
+/// One pass of one part over the rows of a batch.
+///
+/// ```
+/// use ssm_hpn::kernels::Layout;
+/// use ssm_hpn::params::{Params, Table};
+/// use ssm_hpn::pass::{Mode, Pass};
+///
+/// let table = Table::new();
+/// let mut scratch = vec![0.0_f32; 64];
+/// let pass = Pass::new(Params::new(&[], &table, &[]), Layout::whole(2, 5), Mode::Inference, &mut scratch);
+/// assert!(pass.state.is_none() && pass.saved.is_empty());
+/// ```
+#[derive(Debug)]
+pub struct Pass<'a, T> {
+    /// The part's tensors, in the order of their declaration.
+    pub params: Params<'a, T>,
+    /// Rows, tokens, document starts.
+    pub layout: Layout<'a>,
+    /// Training or inference.
+    pub mode: Mode,
+    /// Recurrent state of all rows. Forward: that before the first token, replaced by that after the last. Backward: that
+    /// before the first token, only read. `None`: every row starts at zero and its end is not wanted.
+    pub state: Option<&'a mut [T]>,
+    /// Backward, beside a state: the gradient of the state after the last token, replaced by that of the state before the
+    /// first.
+    pub dstate: Option<&'a mut [T]>,
+    /// What the forward pass keeps for the backward pass.
+    pub saved: &'a mut [T],
+    /// Free to use, contents undefined.
+    pub scratch: &'a mut [T],
+}
+
+impl<'a, T> Pass<'a, T> {
+    /// A pass without a state that keeps nothing.
+    pub fn new(params: Params<'a, T>, layout: Layout<'a>, mode: Mode, scratch: &'a mut [T]) -> Self {
+        Self { params, layout, mode, state: None, dstate: None, saved: &mut [], scratch }
+    }
+
+    /// The same pass for a shorter time.
+    pub fn reborrow(&mut self) -> Pass<'_, T>
+    where
+        T: Copy,
+    {
+        Pass {
+            params: self.params,
+            layout: self.layout,
+            mode: self.mode,
+            state: self.state.as_deref_mut(),
+            dstate: self.dstate.as_deref_mut(),
+            saved: self.saved,
+            scratch: self.scratch,
+        }
+    }
+}
