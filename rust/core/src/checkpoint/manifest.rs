@@ -119,7 +119,7 @@ impl Manifest {
                 let expected = format!("{} bytes", record.bytes);
                 return Err(Error::checkpoint(&path, "size", expected, bytes, ADVICE));
             }
-            let found = FileRecord::of_file(open(&path)?, &path)?;
+            let found = FileRecord::of_open_file(open(&path)?, &path)?;
             if found != *record {
                 return Err(Error::checkpoint(
                     &path,

@@ -41,7 +41,8 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     let wanted = Wanted { labels: columns.labels, label: columns.label, values: columns.n_values.is_some() };
     for shard in data.shards() {
         let entry = shard.entry();
-        let FileRecord { bytes, sha256 } = FileRecord::of_file(files::open(shard.path())?, shard.path())?;
+        let FileRecord { bytes, sha256 } =
+            FileRecord::of_open_file(files::open(shard.path())?, shard.path())?;
         if (bytes, &sha256) != (entry.bytes, &entry.sha256) {
             return Err(Error::data(
                 shard.path(),
@@ -76,7 +77,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
 fn check_sums(data: &Dataset) -> Result<()> {
     let path = data.folder().join(SUMS_NAME);
     let manifest = data.folder().join(manifest::FILE_NAME);
-    let manifest = FileRecord::of_file(files::open(&manifest)?, &manifest)?.sha256;
+    let manifest = FileRecord::of_open_file(files::open(&manifest)?, &manifest)?.sha256;
     let text = fs::read_to_string(&path)
         .map_err(|e| Error::data(&path, "file", "the digests of all files", e, PREPARE_AGAIN))?;
     let shards = data.shards().iter().map(|s| (s.entry().sha256.as_str(), s.entry().file.as_str()));

@@ -23,8 +23,23 @@ pub struct FileRecord {
 }
 
 impl FileRecord {
+    /// Reads a file through.
+    ///
+    /// ```
+    /// use ssm_hpn::storage::{FileRecord, write_whole};
+    /// # let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("note.txt");
+    /// let written = write_whole(&path, b"abc")?;
+    /// assert_eq!(FileRecord::of_file(&path)?, written);
+    /// assert_eq!(written.bytes, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_file(path: &Path) -> Result<Self> {
+        Self::of_open_file(File::open(path).map_err(|e| Error::storage(path, "open", e))?, path)
+    }
+
     /// Reads an open file through, from where it stands; `path` is for the message of a failure.
-    pub fn of_file(mut file: File, path: &Path) -> Result<Self> {
+    pub(crate) fn of_open_file(mut file: File, path: &Path) -> Result<Self> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
         let mut chunk = vec![0; CHUNK];
         loop {
