@@ -25,6 +25,7 @@ __all__ = [
     "available_simd",
     "best_checkpoint",
     "build_info",
+    "check_config",
     "list_checkpoints",
     "mark_best",
     "prune_checkpoints",
@@ -48,6 +49,9 @@ def build_info() -> dict[str, str]:
 
 def write_whole(path: str | PathLike[str], content: bytes) -> None:
     """Write or replace one file: readers see the old one or the new one, also after the power has failed."""
+
+def check_config(model: str, optim: str) -> None:
+    """Refuse a model or an optimiser that contradicts itself (`ConfigError`); no parameters are made."""
 
 def verify_shards(path: str) -> dict[str, Any]:
     """Check every shard of a prepared folder against its manifest; raises `DataError` at the first difference.

@@ -22,10 +22,6 @@ MISSING: Final = frozenset({"NoneType", "NAType", "NaTType"})
 """Names of the types whose value says that there is none."""
 
 
-class ArrayError(ShapeError, ValueError):
-    """An argument that is no array, or not the one that is needed."""
-
-
 def to_array(value: object, name: str) -> NDArray[Any]:
     """The numpy array that an array-like stands for; its data is not copied where it need not be.
 
@@ -46,7 +42,7 @@ def to_array(value: object, name: str) -> NDArray[Any]:
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     if hasattr(value, "toarray"):
-        raise ArrayError(problem(name, "a dense array", f"a sparse one ({_kind(value)})", f"pass {name}.toarray()"))
+        raise ShapeError(problem(name, "a dense array", f"a sparse one ({_kind(value)})", f"pass {name}.toarray()"))
     try:
         if hasattr(value, "detach"):
             return _of_tensor(value)
@@ -55,12 +51,12 @@ def to_array(value: object, name: str) -> NDArray[Any]:
         if isinstance(value, list | tuple):
             return np.asarray([one if _is_plain(one) else to_array(one, name) for one in value])
         found = np.asarray(value)
-    except ArrayError:
+    except ShapeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the other package raises
-        raise ArrayError(_unreadable(value, name, error)) from None
+        raise ShapeError(_unreadable(value, name, error)) from None
     if not found.ndim and found.dtype.kind in "OSUV":
-        raise ArrayError(problem(name, "an array", describe(value), "pass numpy arrays or lists of numbers"))
+        raise ShapeError(problem(name, "an array", describe(value), "pass numpy arrays or lists of numbers"))
     return found
 
 
@@ -77,9 +73,9 @@ def numbers(value: object, name: str) -> NDArray[np.floating[Any]]:
     if kind == "O":
         return _numbers_of_objects(array, name)
     if kind == "c":
-        raise ArrayError(problem(name, "real numbers", f"complex ones ({array.dtype})", f"pass {name}.real or abs"))
+        raise ShapeError(problem(name, "real numbers", f"complex ones ({array.dtype})", f"pass {name}.real or abs"))
     if kind not in "biuf":
-        raise ArrayError(problem(name, "numbers", _content(array), f"convert {name} to numbers"))
+        raise ShapeError(problem(name, "numbers", _content(array), f"convert {name} to numbers"))
     return array.astype(np.float32 if array.dtype in (np.float16, np.float32) else np.float64, copy=False)
 
 
@@ -97,11 +93,11 @@ def whole_numbers(value: object, name: str, *, missing: int | None = None) -> ND
     floats = np.asarray(numbers(array, name), np.float64)
     absent = np.isnan(floats)
     if absent.any() and missing is None:
-        raise ArrayError(problem(_place(name, absent), "a whole number", "a missing one", "fill it or leave it out"))
+        raise ShapeError(problem(_place(name, absent), "a whole number", "a missing one", "fill it or leave it out"))
     broken = ~absent & ((np.floor(floats) != floats) | (np.abs(floats) > 2.0**53))
     if broken.any():
         at = floats[broken].flat[0]
-        raise ArrayError(problem(_place(name, broken), "a whole number", at, "numbers to predict are another target"))
+        raise ShapeError(problem(_place(name, broken), "a whole number", at, "numbers to predict are another target"))
     return np.where(absent, missing or 0, floats).astype(np.int64)
 
 
@@ -134,7 +130,7 @@ def columns_of(frame: Any, name: str) -> dict[str, NDArray[Any]]:  # noqa: ANN40
     texts = [str(one) for one in names]
     for one in texts:
         if texts.count(one) > 1:
-            raise ArrayError(problem(name, "columns of different names", f"{one!r} twice", "rename or drop one"))
+            raise ShapeError(problem(name, "columns of different names", f"{one!r} twice", "rename or drop one"))
     return {text: to_array(frame[one], f"{name}[{text!r}]") for text, one in zip(texts, names, strict=True)}
 
 
@@ -166,7 +162,7 @@ def _unmasked(array: Any, name: str) -> NDArray[Any]:  # noqa: ANN401 - numpy's 
     if not np.ma.is_masked(array):
         return np.asarray(array.data)
     if array.dtype.kind not in "biuf":
-        raise ArrayError(problem(name, "numbers", f"masked {array.dtype}", "fill the masked elements"))
+        raise ShapeError(problem(name, "numbers", f"masked {array.dtype}", "fill the masked elements"))
     return np.asarray(array.astype(np.float64).filled(np.nan))
 
 
@@ -182,7 +178,7 @@ def _numbers_of_objects(array: NDArray[Any], name: str) -> Floats:
             at = np.zeros(array.shape, bool)
             at.flat[index] = True
             found = repr(one) if isinstance(one, str | complex) else _kind(one)
-            raise ArrayError(problem(_place(name, at), "a number", found[:60], f"convert {name} to numbers"))
+            raise ShapeError(problem(_place(name, at), "a number", found[:60], f"convert {name} to numbers"))
     return flat.reshape(array.shape)
 
 

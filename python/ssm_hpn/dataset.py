@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn._core import Batch
-from ssm_hpn.arrays import ArrayError, describe, numbers, to_array, whole_numbers
+from ssm_hpn.arrays import describe, numbers, to_array, whole_numbers
 from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
-from ssm_hpn.errors import ConfigError, DataError, nearest, problem
+from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 
 MANIFEST: Final = "manifest.json"
 
@@ -153,12 +153,12 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
     if not isinstance(batch, Mapping):
         source = "tokens" if model.input.kind == "tokens" else "features"
         advice = f"pass {{{source!r}: array}}, with the target beside it"
-        raise ArrayError(problem("batch", "a dictionary of arrays by name", describe(batch), advice))
+        raise ShapeError(problem("batch", "a dictionary of arrays by name", describe(batch), advice))
     for name in batch:
         if name not in _TYPES:
             close = nearest(str(name), _TYPES)
             advice = f"did you mean {close}?" if close else f"known are {', '.join(_TYPES)}"
-            raise ArrayError(problem("batch", "a known array", repr(name), advice))
+            raise ShapeError(problem("batch", "a known array", repr(name), advice))
     sizes = _sizes(model)
     arrays: dict[str, Any] = {name: _fitted(name, batch[name], sizes) for name in _TYPES if name in batch}
     if model.target.kind == "next_token" and "token_class" not in arrays and "tokens" in arrays:
@@ -216,7 +216,7 @@ def _fitted(name: str, value: object, sizes: dict[str, int]) -> NDArray[Any]:
         sizes["S"] = sizes.get("B", len(array) if array.ndim else 0)
     if array.ndim != len(axes) or any(sizes.get(a, n) != n for a, n in zip(axes, array.shape, strict=True)):
         expected = f"[{', '.join(str(sizes.get(axis, axis)) for axis in axes)}]"
-        raise ArrayError(problem(name, expected, list(array.shape), _advice(name, array, axes)))
+        raise ShapeError(problem(name, expected, list(array.shape), _advice(name, array, axes)))
     sizes.update({axis: size for axis, size in zip(axes, array.shape, strict=True) if axis in "BTS"})
     return np.ascontiguousarray(array)
 
@@ -235,7 +235,7 @@ def _typed(name: str, value: object) -> NDArray[Any]:
     if wanted.kind == "b":
         array = to_array(value, name)
         if array.dtype != wanted:
-            raise ArrayError(problem(name, "true and false", array.dtype, f"convert it: {name} != 0"))
+            raise ShapeError(problem(name, "true and false", array.dtype, f"convert it: {name} != 0"))
         return array
     if wanted.kind == "f":
         with np.errstate(over="ignore"):  # the core names the place of a number that float32 does not hold
@@ -244,11 +244,11 @@ def _typed(name: str, value: object) -> NDArray[Any]:
     if name in _CLASSES:
         array = whole_numbers(array, name, missing=-1)
     elif array.dtype.kind not in "iu":
-        raise ArrayError(problem(name, "whole numbers", array.dtype, f"convert it to {wanted}"))
+        raise ShapeError(problem(name, "whole numbers", array.dtype, f"convert it to {wanted}"))
     limits = np.iinfo(wanted)
     if array.size and (array.min() < limits.min or array.max() > limits.max):
         found = f"{array.min()} to {array.max()}"
-        raise ArrayError(problem(name, f"{limits.min} to {limits.max}", found, "correct the values"))
+        raise ShapeError(problem(name, f"{limits.min} to {limits.max}", found, "correct the values"))
     return array.astype(wanted)
 
 

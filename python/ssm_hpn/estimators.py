@@ -20,9 +20,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssm_hpn.arrays import ArrayError, describe, is_frame, numbers, to_array
+from ssm_hpn.arrays import describe, is_frame, numbers, to_array
 from ssm_hpn.contract import Classes, Contract, Missing, Scale, feature_columns
-from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import (
     LongTable,
@@ -149,8 +149,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if is_frame(X):
             check_frame(X, warn=fitting)
         elif not hasattr(X, "toarray"):
-            X = to_array(X, "X")  # noqa: N806
-            X = numbers(X, "X") if X.dtype.kind in "mMSUV" else X  # noqa: N806 - dates and texts become no numbers
+            X = _numbers(to_array(X, "X"))  # noqa: N806
         finite: Any = True if self.missing == "refuse" else "allow-nan"
         rules = {"dtype": np.float64, "ensure_all_finite": finite}
         if fitting or self._on_matrix:
@@ -158,7 +157,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             return np.asarray(validate_data(self, X, reset=fitting, ensure_min_samples=2 if fitting else 1, **rules))
         if self.n_channels_ != 1:
             expected = f"[N, T, {self.n_channels_}], or a list of arrays [T, {self.n_channels_}], as in fit"
-            raise ArrayError(problem("X", expected, describe(X), "a single series is X[None]"))
+            raise ShapeError(problem("X", expected, describe(X), "a single series is X[None]"))
         return np.asarray(check_array(X, **rules))
 
     def series_ids(self, X: Any) -> list[Any]:  # noqa: ANN401, N803
@@ -265,6 +264,17 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     n_channels_ : channels F.
     contract_ : statistics of the channels, classes, and how missing numbers are treated.
     trainer_ : the `Trainer` behind it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ssm_hpn.estimators import SSMClassifier
+    >>> random = np.random.default_rng(0)
+    >>> labels = np.array(["calm", "wild"] * 20)
+    >>> series = [random.normal(0, 1 if one == "calm" else 4, size=(30, 2)) for one in labels]
+    >>> model = SSMClassifier(d_model=16, n_layers=1, steps=60, random_state=0).fit(series, labels)
+    >>> model.predict(series[:2]).tolist()
+    ['calm', 'wild']
     """
 
     def __init__(  # noqa: PLR0913 - scikit-learn wants every parameter by name
@@ -403,6 +413,16 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
     d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, missing, id, order, threads,
     random_state
         As in `SSMClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ssm_hpn.estimators import SSMRegressor
+    >>> series = np.random.default_rng(0).normal(size=(60, 20, 1))
+    >>> load = 250_000 + 50_000 * series[:, :, 0].mean(axis=1)
+    >>> model = SSMRegressor(d_model=16, n_layers=1, steps=100, random_state=0).fit(series, load)
+    >>> bool(model.score(series, load) > 0.5)
+    True
     """
 
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
@@ -424,7 +444,7 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
         elif self.head == "prototype" and count == 1:
             low, high = float(moments.minimum[0]), float(moments.maximum[0])
             scale = Scale(((low + high) / 2,), ((high - low) / 2 or 1.0,))
-            head = {"kind": "prototype", "n_classes": 2, "loss": {"kind": "regression", "low": -1.0, "high": 1.0}}
+            head = {"kind": "prototype", "loss": {"kind": "regression", "low": -1.0, "high": 1.0}}
         else:
             expected, advice = "linear, or prototype for one number", "use head='linear'"
             raise ConfigError(problem("head", expected, f"{self.head!r} for {count}", advice))
@@ -443,6 +463,22 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
         scaled = self._scores(self._read(X))
         values = self.contract_.unscale_values(scaled)
         return np.asarray(values[:, 0] if self._single else values)
+
+
+def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:
+    """A matrix of numbers; scikit-learn itself refuses complex ones.
+
+    For objects that are no numbers it wants a TypeError in these words.
+    """
+    if matrix.dtype.kind in "biufc":
+        return matrix
+    try:
+        return numbers(matrix, "X")
+    except ShapeError as error:
+        if matrix.dtype != object:
+            raise
+        words = "the argument must be an array of numbers; a string is no number"
+        raise TypeError(f"{str(error).rpartition('; ')[0]}; {words}") from None
 
 
 # ---- batches

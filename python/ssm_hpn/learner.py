@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssm_hpn._core import Batch, FlatGuard, Session, Stream
+from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
+from ssm_hpn.arrays import numbers, whole_numbers
 from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
 from ssm_hpn.config.applicable import check_model
@@ -60,6 +61,7 @@ class Learner:
         """The configuration with nothing left open."""
         check_model(given.model, self.config.model.target.kind)
         self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
+        check_config(core_model(self.config.model), core_optim(self.config.optim))
         self.dtype: DType = dtype
         self.feed = Feed(self.config, train, validation)
         """The batches of `data.train` and `data.validation`."""
@@ -85,10 +87,8 @@ class Learner:
             raise ShapeError(problem("tensors", f"all {len(table)} of the model", f"no {missing[0]}", advice))
 
     def _floats(self, name: str, value: ArrayLike) -> Floats:
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiu":
-            raise ShapeError(problem(name, "numbers", array.dtype, f"convert it to {self.dtype}"))
-        return np.ascontiguousarray(array, dtype=self.dtype)
+        with np.errstate(over="ignore"):  # the core refuses what is not finite
+            return np.ascontiguousarray(numbers(value, name), dtype=self.dtype)
 
     # ---- one update
 
@@ -214,10 +214,15 @@ class Learner:
     ) -> list[int]:
         """Continue a prompt of token ids by n more; temperature 0 takes the best each time."""
         for name, value, least in (("tokens", n, 0), ("seed", seed, 0), ("top_k", top_k, 1)):
-            if value is not None and not least <= value < 1 << 64:
+            whole = isinstance(value, int | np.integer)
+            if value is not None and not (whole and least <= value < 1 << 64):
                 expected = f"a whole number from {least} to 2^64 - 1"
                 raise ConfigError(problem(f"generate, {name}", expected, value, "pass one in this range"))
-        return self.session.generate(list(prompt), n, temperature=temperature, top_k=top_k, seed=seed)
+        ids = whole_numbers(prompt, "prompt")
+        if ids.ndim != 1 or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < 1 << 32):
+            found = list(ids.shape) if ids.ndim != 1 else f"{ids.min()} to {ids.max()}"
+            raise ShapeError(problem("prompt", "a list of token ids from 0", found, "pass the ids of one text"))
+        return self.session.generate(ids.tolist(), n, temperature=temperature, top_k=top_k, seed=seed)
 
     # ---- parameters
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.arrays import ArrayError, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
-from ssm_hpn.errors import problem
+from ssm_hpn.arrays import columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
+from ssm_hpn.errors import ShapeError, problem
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class LongTable:
 
     def __init__(self, frame: Any, *, id: str, order: str | None) -> None:  # noqa: A002, ANN401
         if not is_frame(frame):
-            raise ArrayError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
+            raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
         self.columns = columns_of(frame, "X")
         self.keys = [id] if order is None else [id, order]
         for key, what in zip(self.keys, ("id", "order"), strict=False):
@@ -66,12 +66,12 @@ class LongTable:
     def _present(self, key: str, what: str) -> None:
         if key not in self.columns:
             there = ", ".join(list(self.columns)[:8])
-            raise ArrayError(problem(f"X, {what}", f"a column {key!r}", f"columns {there}", f"correct {what}"))
+            raise ShapeError(problem(f"X, {what}", f"a column {key!r}", f"columns {there}", f"correct {what}"))
         column = self.columns[key]
         gone = np.isnat(column) if column.dtype.kind in "mM" else np.array([is_missing(one) for one in column.tolist()])
         if gone.any():
             found = f"{int(gone.sum())} missing ones in {len(column)} rows"
-            raise ArrayError(problem(f"X[{key!r}]", f"a value of the {what} in every row", found, "drop these rows"))
+            raise ShapeError(problem(f"X[{key!r}]", f"a value of the {what} in every row", found, "drop these rows"))
 
     def _moments(self, order: str) -> NDArray[Any]:
         """The order column as numbers or dates: texts have no order that means time."""
@@ -80,10 +80,10 @@ class LongTable:
             return column
         try:
             return numbers(column, f"X[{order!r}]")
-        except ArrayError:
+        except ShapeError:
             expected, found = "numbers or dates (datetime64)", f"values such as {column[0]!r}"
             advice = "convert the column, with pandas.to_datetime for example"
-            raise ArrayError(problem(f"X[{order!r}]", expected, found, advice)) from None
+            raise ShapeError(problem(f"X[{order!r}]", expected, found, advice)) from None
 
     def series(self, names: Sequence[str] | None, *, without: Iterable[str] = ()) -> Series:
         """The series; their channels are the columns of these names, or all but the keys and those `without`."""
@@ -94,7 +94,7 @@ class LongTable:
         if missing or not names:
             there = ", ".join(self.columns)
             expected = f"a column {missing[0]!r}, as in fit" if missing else "columns of numbers beside the id"
-            raise ArrayError(problem("X", expected, f"columns {there}", "give the columns of fit"))
+            raise ShapeError(problem("X", expected, f"columns {there}", "give the columns of fit"))
         channels = [np.asarray(_column(self.columns[name], name), np.float64) for name in names]
         rows = np.stack(channels, axis=1)[self._sorted]
         return Series(np.split(rows, self._starts), list(names))
@@ -108,7 +108,7 @@ class LongTable:
         """
         if isinstance(y, str):
             if y not in self.columns:
-                raise ArrayError(problem("y", "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
+                raise ShapeError(problem("y", "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
             y = self.columns[y]
         indexed = self._by_index(y)
         if indexed is not None:
@@ -119,10 +119,10 @@ class LongTable:
             return self._of_rows(array)
         if count != len(self.ids):
             expected = f"{len(self.codes)} entries (one per row) or {len(self.ids)} (one per series)"
-            raise ArrayError(problem("y", expected, count, "make them fit"))
+            raise ShapeError(problem("y", expected, count, "make them fit"))
         if self.ids != sorted(self.ids, key=lambda one: (str(type(one)), one)):
             expected, found = "entries that say which series they belong to", "an array, and ids out of order in X"
-            raise ArrayError(
+            raise ShapeError(
                 problem("y", expected, found, "pass one per row, or a pandas Series with the ids as index")
             )
         return array
@@ -149,7 +149,7 @@ class LongTable:
             row = int(np.nonzero(differs)[0][0])
             one, other = array[row], chosen[self.codes[row]]
             where = f"y, series {self.ids[self.codes[row]]!r}"
-            raise ArrayError(
+            raise ShapeError(
                 problem(where, "the same in all its rows", f"{other!r} and {one!r}", "give one per series")
             )
         return chosen
@@ -191,7 +191,7 @@ def _of_list(elements: list[Any], names: Sequence[str] | None) -> Series | None:
         array = np.asarray(numbers(one, name), np.float64)
         if array.ndim not in (1, 2):
             found = f"shape {list(array.shape)}" if array.ndim else describe(one)
-            raise ArrayError(problem(name, "an array [T, F] or [T]", found, "pass one array per series"))
+            raise ShapeError(problem(name, "an array [T, F] or [T]", found, "pass one array per series"))
         values.append(array if array.ndim == 2 else array[:, None])
     framed = any(map(is_frame, elements))
     return Series(values, list(names) if framed and names is not None else None)
@@ -201,7 +201,7 @@ def _by_name(columns: dict[str, NDArray[Any]], names: Sequence[str], where: str)
     """[T, F] of a frame whose columns may stand in any order."""
     if set(columns) != set(names):
         expected, found = ", ".join(names), ", ".join(columns)
-        raise ArrayError(
+        raise ShapeError(
             problem(where, f"columns {expected}", f"columns {found}", "give every series the same columns")
         )
     channels = [np.asarray(_column(columns[name], name, where), np.float64) for name in names]
@@ -212,9 +212,9 @@ def _column(column: NDArray[Any], name: str, where: str = "X") -> NDArray[Any]:
     """A column of numbers."""
     try:
         return numbers(column, f"{where}[{name!r}]")
-    except ArrayError as error:
+    except ShapeError as error:
         text = str(error).rpartition("; ")[0]
-        raise ArrayError(f"{text}; drop the column, or name it as id or order") from None
+        raise ShapeError(f"{text}; drop the column, or name it as id or order") from None
 
 
 class Labels(NamedTuple):
@@ -234,9 +234,9 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     array = to_array(y, "y")
     if array.ndim == 2 and array.shape[1] > 1:
         advice = "of one-hot rows pass y.argmax(axis=1)"
-        raise ArrayError(problem("y", f"[{len(array)}], one label per series", list(array.shape), advice))
+        raise ShapeError(problem("y", f"[{len(array)}], one label per series", list(array.shape), advice))
     if array.dtype.kind in "cmMV":
-        raise ArrayError(problem("y", "labels (numbers, texts, true and false)", array.dtype, "convert them"))
+        raise ShapeError(problem("y", "labels (numbers, texts, true and false)", array.dtype, "convert them"))
     known = np.ones(array.shape, bool)
     if array.dtype.kind == "f":
         known = ~np.isnan(array)
@@ -250,7 +250,7 @@ def _of_one_type(array: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
     """Objects as an array of numbers or booleans if that is what they are; texts and bytes stay objects."""
     kinds = {_family(one) for one in array[known].tolist()}
     if len(kinds) > 1:
-        raise ArrayError(
+        raise ShapeError(
             problem("y", "labels of one type", " and ".join(sorted(kinds)), "write all labels the same way")
         )
     if kinds & {"numbers", "true and false"}:
@@ -282,8 +282,8 @@ def check_frame(frame: Any, *, warn: bool) -> None:  # noqa: ANN401 - a frame of
     for name, column in columns.items():
         try:
             numbers(column, f"X[{name!r}]")
-        except ArrayError as error:
-            raise ArrayError(f"{str(error).rpartition('; ')[0]}; {LONG_TABLE}") from None
+        except ShapeError as error:
+            raise ShapeError(f"{str(error).rpartition('; ')[0]}; {LONG_TABLE}") from None
     rows = len(frame)
     kinds = {column.dtype.kind for column in columns.values()}
     mixed = "f" in kinds and len(kinds) > 1
@@ -302,7 +302,7 @@ def check_shapes(series: list[Floats], channels: int) -> None:
     for index, one in enumerate(series):
         if not len(one) or one.shape[1] != channels:
             expected = f"an array [T, {channels}] with T of at least 1"
-            raise ArrayError(problem(f"X[{index}]", expected, f"shape {list(one.shape)}", "correct or leave it out"))
+            raise ShapeError(problem(f"X[{index}]", expected, f"shape {list(one.shape)}", "correct or leave it out"))
 
 
 def check_finite(series: list[Floats], *, missing_too: bool) -> None:
@@ -313,13 +313,13 @@ def check_finite(series: list[Floats], *, missing_too: bool) -> None:
             step, channel = (int(i[0]) for i in np.nonzero(bad))
             where = f"X[{index}], step {step}, channel {channel}"
             advice = "fill or drop such steps" + (", or set missing='mask'" if np.isnan(one[step, channel]) else "")
-            raise ArrayError(problem(where, "a finite number", one[step, channel], advice))
+            raise ShapeError(problem(where, "a finite number", one[step, channel], advice))
 
 
 def check_lengths(series: list[Floats], targets: NDArray[Any]) -> None:
     """Refuse another number of targets than of series."""
     if len(series) != len(targets):
-        raise ArrayError(problem("y", f"{len(series)} targets, one per series", len(targets), "make them fit"))
+        raise ShapeError(problem("y", f"{len(series)} targets, one per series", len(targets), "make them fit"))
 
 
 def are_bytes(labels: NDArray[Any]) -> bool:
@@ -335,7 +335,7 @@ def with_target(
         return series, targets
     without = int((~known).sum())
     if without == len(known):
-        raise ArrayError(problem("y", "a target for some of the series", "NaN or None for each", "give it targets"))
+        raise ShapeError(problem("y", "a target for some of the series", "NaN or None for each", "give it targets"))
     warnings.warn(
         f"y: {without} of {len(known)} series have no target (NaN or None) and are not trained on",
         UserWarning,

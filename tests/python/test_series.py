@@ -89,6 +89,10 @@ def test_ragged_lists_of_numbers_are_univariate_series():
         ([*X[:-1], X], r"X\[11\]: expected an array \[T, F\] or \[T\], found shape \[12, 9, 2\]"),
         ([*X[:-1], {"a": 1}], r"X\[11\]: expected an array, found a dictionary of 'a'"),
         (X[..., None], "dim 4|4D"),
+        ([[1.0, {"a": 1}], [2.0, 3.0]], r"X\[0, 1\]: expected a number, found dict; the argument must be"),
+        ([[1.0, "2"], [2.0, 3.0]], r"X: expected numbers, found texts"),
+        (np.array([[1.0, "2"], [2.0, 3.0]], object), r"X\[0, 1\]: expected a number, found '2'"),
+        ([None] * 12, "."),
         (X[0, 0, 0], "."),
         ("series", "."),
         (

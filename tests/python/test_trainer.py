@@ -11,8 +11,9 @@ import pytest
 
 from ssm_hpn import Batch, Trainer
 from ssm_hpn.dataset import next_tokens
-from ssm_hpn.errors import ConfigError, DataError, DivergedError, LockedError, ShapeError
+from ssm_hpn.errors import ConfigError, DataError, DivergedError, Error, LockedError, ShapeError
 from support import settings, token_settings, tokens
+from test_arrays import Tensor
 
 
 @pytest.fixture
@@ -341,11 +342,22 @@ def test_every_kind_of_target_trains():
         ({"head": {"prototypes": "simplex", "dim": 3}}, ["simplex"]),
         ({"target": {"kind": "cotangent"}, "head": {"kind": "linear"}}, ["head"]),
         ({"activation_memory": "auto"}, ["memory_limit_mb"]),
+        (
+            {
+                "target": {"kind": "sequence_values", "n_values": 2},
+                "head": {"kind": "linear", "n_outputs": 3, "loss": "squared"},
+            },
+            ["model.head.n_outputs"],
+        ),
+        (
+            {"target": {"kind": "sequence_class"}, "head": {"kind": "linear", "n_outputs": 3, "loss": "squared"}},
+            ["model.head.loss"],
+        ),
     ],
 )
 def test_models_that_contradict_themselves_are_refused(model, words):
     with pytest.raises(ConfigError) as caught:
-        Trainer(settings(model={"input": {"kind": "tokens", "vocab_size": 11}, "d_model": 16} | model)).session.digest()
+        Trainer(settings(model={"input": {"kind": "tokens", "vocab_size": 11}, "d_model": 16} | model))
     for word in words:
         assert word in str(caught.value)
 
@@ -453,3 +465,42 @@ def test_settings_that_a_model_makes_nothing_of_are_refused_when_it_is_made():
         wrong["model"] |= model
         with pytest.raises(ConfigError, match=message):
             Trainer(wrong)
+
+
+def test_weights_of_any_package_and_type():
+    trainer = Trainer(token_settings())
+    given = {name: Tensor(values, follows=True) for name, values in trainer.parameters().items()}
+    loaded = Trainer.from_tensors(token_settings(), given)
+    assert loaded.session.digest() == trainer.session.digest()
+    name = "backbone.norm_f.weight"
+    for wrong, message in ((["a"] * 16, "expected numbers, found texts"), (np.ones(16) + 1j, "expected real numbers")):
+        with pytest.raises(ShapeError, match=f"{name}: {message}"):
+            Trainer.from_tensors(token_settings(), given | {name: wrong})
+
+
+@pytest.mark.parametrize("prompt", [[1, 2], (1, 2), np.array([1, 2], ">u2"), np.array([1.0, 2.0]), Tensor([1, 2])])
+def test_a_prompt_is_anything_array_like(prompt):
+    trainer = Trainer(token_settings())
+    assert trainer.generate(prompt, 4, temperature=0) == trainer.generate([1, 2], 4, temperature=0)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([1.5], r"prompt\[0\]: expected a whole number, found 1\.5"),
+        ([-1], "prompt: expected a list of token ids from 0, found -1 to -1"),
+        ([2**40], "prompt: expected a list of token ids"),
+        ([[1, 2]], r"prompt: expected a list of token ids from 0, found \[1, 2\]"),
+        ("ab", "prompt: expected an array, found the text 'ab'"),
+        ([], "prompt|empty|one token"),
+        ([99], "99"),
+    ],
+)
+def test_what_is_no_prompt_is_one_line(prompt, message):
+    with pytest.raises(Error, match=message):
+        Trainer(token_settings()).generate(prompt, 1)
+
+
+def test_how_many_tokens_is_a_whole_number():
+    with pytest.raises(ConfigError, match="generate, tokens: expected a whole number from 0"):
+        Trainer(token_settings()).generate([1], 2.5)

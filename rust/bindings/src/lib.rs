@@ -14,6 +14,8 @@ mod stream;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use ssm_hpn::model::{Model, ModelConfig, Registry};
+use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::simd::Isa;
 
 /// Instruction set in use; an error if `SSM_HPN_SIMD` asks for one that is not there.
@@ -39,6 +41,16 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
+/// Refuses a model or an optimiser that contradicts itself; no parameters are made.
+#[pyfunction]
+fn check_config(model: &str, optim: &str) -> PyResult<()> {
+    let check = || {
+        OptimConfig::from_json(optim)?;
+        Model::<f32>::new(ModelConfig::from_json(model)?, &Registry::standard(), 0).map(drop)
+    };
+    check().map_err(errors::to_py)
+}
+
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -53,6 +65,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
+    module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(storage::write_whole, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
