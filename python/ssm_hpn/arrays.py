@@ -89,7 +89,9 @@ def whole_numbers(value: object, name: str, *, missing: int | None = None) -> ND
     """
     array = to_array(value, name)
     if array.dtype.kind in "biu":
-        return array.astype(np.uint64 if array.dtype.kind == "u" and array.dtype.itemsize == 8 else np.int64)
+        return array.astype(
+            np.uint64 if array.dtype.kind == "u" and array.dtype.itemsize == 8 else np.int64, copy=False
+        )
     floats = np.asarray(numbers(array, name), np.float64)
     absent = np.isnan(floats)
     if absent.any() and missing is None:

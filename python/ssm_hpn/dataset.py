@@ -239,7 +239,7 @@ def _typed(name: str, value: object) -> NDArray[Any]:
         return array
     if wanted.kind == "f":
         with np.errstate(over="ignore"):  # the core names the place of a number that float32 does not hold
-            return numbers(value, name).astype(wanted)
+            return numbers(value, name).astype(wanted, copy=False)
     array = to_array(value, name)
     if name in _CLASSES:
         array = whole_numbers(array, name, missing=-1)
@@ -249,7 +249,7 @@ def _typed(name: str, value: object) -> NDArray[Any]:
     if array.size and (array.min() < limits.min or array.max() > limits.max):
         found = f"{array.min()} to {array.max()}"
         raise ShapeError(problem(name, f"{limits.min} to {limits.max}", found, "correct the values"))
-    return array.astype(wanted)
+    return array.astype(wanted, copy=False)
 
 
 def locate(data: DataConfig) -> tuple[Path | None, Path | None]:
