@@ -49,7 +49,16 @@ struct State {
     waiting: BTreeMap<u64, Result<(Batch, Cursor)>>,
     /// Number of batches that there are, once it is known.
     end: Option<u64>,
-    panic: Option<Box<dyn Any + Send>>,
+    panic: Panic,
+}
+
+/// Whether a thread has panicked.
+enum Panic {
+    None,
+    /// One has, and nobody was told yet.
+    Carried(Box<dyn Any + Send>),
+    /// The consumer was told; the stream is over.
+    Raised,
 }
 
 enum Slot {
@@ -77,7 +86,7 @@ impl Prefetch {
             handed: 0,
             waiting: BTreeMap::new(),
             end: None,
-            panic: None,
+            panic: Panic::None,
         };
         let shared = Arc::new(Shared {
             plan: plan.clone(),
@@ -106,8 +115,16 @@ impl Prefetch {
         }
         let mut state = self.shared.lock();
         loop {
-            if let Some(panic) = state.panic.take() {
-                resume_unwind(panic);
+            match std::mem::replace(&mut state.panic, Panic::Raised) {
+                Panic::None => state.panic = Panic::None,
+                Panic::Carried(panic) => {
+                    drop(state);
+                    resume_unwind(panic);
+                }
+                Panic::Raised => {
+                    let expected = "a new loader after one of its threads has panicked";
+                    return Err(Error::shape("loader", expected, "another call for a batch"));
+                }
             }
             let number = state.handed;
             if let Some(result) = state.waiting.remove(&number) {
@@ -175,7 +192,7 @@ impl Shared {
             match done {
                 Ok(done) => state.put(done),
                 Err(panic) => {
-                    state.panic = Some(panic);
+                    state.panic = Panic::Carried(panic);
                     self.stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -281,6 +298,25 @@ mod tests {
             drop(state);
             let done = shared.run(job);
             shared.lock().put(done);
+        }
+    }
+
+    #[test]
+    fn after_the_panic_of_a_thread_every_further_call_is_an_error() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
+        let config = LoaderConfig { workers: 1, prefetch: 1, ..LoaderConfig::new(&path, 2, 8) };
+        let plan = Arc::new(Plan::new(config, Dataset::open(&path).unwrap()));
+        let prefetch = Prefetch::start(&plan, Cursor::default()).unwrap();
+        {
+            let mut state = prefetch.shared.lock();
+            state.panic = Panic::Carried(Box::new("a thread"));
+            prefetch.shared.stop.store(true, Ordering::Relaxed);
+        }
+        let first = catch_unwind(AssertUnwindSafe(|| prefetch.next()));
+        assert_eq!(*first.unwrap_err().downcast::<&str>().unwrap(), "a thread");
+        for _ in 0..2 {
+            let error = prefetch.next().unwrap_err().to_string();
+            assert!(error.contains("one of its threads has panicked"), "{error}");
         }
     }
 
