@@ -41,6 +41,25 @@ pub fn tensors<'a, T: Scalar>(
     table.entries().iter().enumerate().map(tensor).collect()
 }
 
+/// Whether one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other: what can be said
+/// before any memory is asked for.
+pub fn check<T: Scalar>(
+    file: &TensorFile,
+    table: &Table,
+    name: impl Fn(&Entry) -> String,
+    prefixes: &[&str],
+) -> Result<()> {
+    let mut expected = BTreeSet::new();
+    for prefix in prefixes {
+        for entry in table.entries() {
+            let name = format!("{prefix}{}", name(entry));
+            file.check::<T>(&name, &entry.spec.shape, Precision::Same)?;
+            expected.insert(name);
+        }
+    }
+    file.check_names(|name| expected.contains(name))
+}
+
 /// Fills buffers from one of our own files, bit for bit: it must have the [`tensors`] of each buffer, under its prefix,
 /// and no other. Everything is checked before anything is read.
 pub fn restore<T: Scalar>(
@@ -49,15 +68,8 @@ pub fn restore<T: Scalar>(
     name: impl Fn(&Entry) -> String,
     arenas: &mut [(&str, &mut Arena<T>)],
 ) -> Result<()> {
-    let mut expected = BTreeSet::new();
-    for (prefix, _) in &*arenas {
-        for entry in table.entries() {
-            let name = format!("{prefix}{}", name(entry));
-            file.check::<T>(&name, &entry.spec.shape, Precision::Same)?;
-            expected.insert(name);
-        }
-    }
-    file.check_names(|name| expected.contains(name))?;
+    let prefixes: Vec<&str> = arenas.iter().map(|(prefix, _)| *prefix).collect();
+    check::<T>(file, table, &name, &prefixes)?;
     for (prefix, arena) in arenas {
         for (slot, entry) in table.entries().iter().enumerate() {
             let name = format!("{prefix}{}", name(entry));
@@ -101,9 +113,10 @@ pub fn read_weights<T: Scalar>(
         Scope::Whole => true,
         Scope::Backbone => ["embedding.", "layers.", "norm_f."].iter().any(|part| entry.id.starts_with(part)),
     };
-    let (wanted, missing): (Vec<_>, Vec<_>) = table.entries().iter().partition(|entry| wanted(entry));
+    let entries = table.entries().iter().enumerate();
+    let (wanted, missing): (Vec<_>, Vec<_>) = entries.partition(|(_, entry)| wanted(entry));
     let name_of = |id: &str| names.get(id).map_or_else(|| id.to_owned(), |name| (*name).to_owned());
-    for entry in &wanted {
+    for (_, entry) in &wanted {
         file.check::<T>(&name_of(&entry.id), &entry.spec.shape, Precision::Convert)?;
     }
     if scope == Scope::Whole {
@@ -112,11 +125,10 @@ pub fn read_weights<T: Scalar>(
             table.slot(&id).is_some() || id == OUTPUT && is_copy(&file, name, &names)
         })?;
     }
-    for entry in wanted {
-        let slot = table.slot(&entry.id).unwrap_or_default();
+    for (slot, entry) in wanted {
         file.read(&name_of(&entry.id), &entry.spec.shape, Precision::Convert, arena.tensor_mut(table, slot))?;
     }
-    Ok(missing.into_iter().map(|entry| entry.id.clone()).collect())
+    Ok(missing.into_iter().map(|(_, entry)| entry.id.clone()).collect())
 }
 
 /// Whether a tensor of the file equals the file's embedding.

@@ -10,11 +10,11 @@ use super::{Cosine, Session};
 use crate::checkpoint::{self, Snapshot, StateFile, weights};
 use crate::error::{Error, Result};
 use crate::model::names::{id_of, public_name};
-use crate::model::{ModelConfig, Registry};
+use crate::model::{Model, ModelConfig, Registry};
 use crate::numeric::Scalar;
 use crate::optim::{Counters, OptimConfig};
 use crate::parallel::Threads;
-use crate::params::Entry;
+use crate::params::{Arena, Entry};
 
 /// Prefixes of the moments in the optimiser's file.
 const MOMENTS: [&str; 2] = ["first.", "second."];
@@ -106,7 +106,13 @@ impl<T: Scalar> Session<T> {
             Some(optim) => optim,
             None => serde_json::from_value(state.optim).map_err(|e| damaged("optim", e.to_string()))?,
         };
-        let mut session = Self::with_registry(model, optim, state.seed, threads, registry)?;
+        // The files are compared with the table of the model before memory is asked for, and no parameter is initialised
+        // that is read from a file after.
+        let model = Model::new(model, registry, state.seed)?;
+        weights::check::<T>(&loaded.model, model.table(), name, &[""])?;
+        weights::check::<T>(&loaded.optimizer, model.table(), name, &MOMENTS)?;
+        let params = Arena::zeros(model.table().buffer_len());
+        let mut session = Self::assembled(model, params, optim, state.seed, threads)?;
         let table = session.model.table();
         weights::restore(&loaded.model, table, name, &mut [("", &mut session.params)])?;
         let [first, second] = session.optimizer.moments_mut();
@@ -142,7 +148,8 @@ impl<T: Scalar> Session<T> {
     }
 
     /// SHA-256 of all parameters with their names, in hexadecimal: equal if and only if every bit is.
-    pub fn digest(&self) -> String {
+    pub fn digest(&self) -> Result<String> {
+        self.check_free("read the parameters")?;
         let mut hash = Sha256::new();
         for tensor in weights::tensors(self.model.table(), "", &self.params, name) {
             hash.update(tensor.name.as_bytes());
@@ -151,6 +158,6 @@ impl<T: Scalar> Session<T> {
                 hash.update(x.to_f64().to_le_bytes());
             }
         }
-        hex::encode(hash.finalize())
+        Ok(hex::encode(hash.finalize()))
     }
 }
