@@ -1,4 +1,7 @@
-//! How a call enters the core: the interpreter is released, errors are translated, signals are looked at after.
+//! How a call enters the core: the interpreter is released, and errors are translated.
+//!
+//! What the core has done is always returned. A signal that came meanwhile stays pending, and the interpreter sees to it
+//! when the call is over: raising here instead would drop a result whose effects remain.
 
 use pyo3::prelude::*;
 
@@ -6,7 +9,5 @@ use crate::errors::to_py;
 
 /// Runs `f` without the interpreter.
 pub(crate) fn enter<R: Send>(py: Python<'_>, f: impl FnOnce() -> ssm_hpn::Result<R> + Send) -> PyResult<R> {
-    let result = py.detach(f);
-    py.check_signals()?;
-    result.map_err(to_py)
+    py.detach(f).map_err(to_py)
 }

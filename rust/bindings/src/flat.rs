@@ -1,27 +1,42 @@
 //! The flat buffers, lent to Python for the length of a `with` block.
 //!
 //! The arrays handed out are views of the session's own memory. They keep the session alive, the session refuses
-//! everything that would move or change its buffers while it is lent, and it stays lent as long as anybody refers to a
-//! view: none can dangle, none can race.
+//! everything that would move, change or read its buffers while it is lent, and it stays lent as long as anybody refers
+//! to a view: none can dangle, none can race.
 
+use ndarray::ArrayViewMut1;
 use numpy::{Element, PyArray1};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use ssm_hpn::{Result, Scalar, session::Session};
+use ssm_hpn::Scalar;
 
-use crate::errors::{LockedError, to_py};
-use crate::session::{Numbers, PySession, either};
+use crate::enter::enter;
+use crate::errors::LockedError;
+use crate::numbers::{Numbers, Shared, either};
 
 /// The buffers themselves, while the block is open.
 #[pyclass(module = "ssm_hpn._core")]
 pub(crate) struct FlatGuard {
-    session: Py<PySession>,
+    session: Shared,
     views: Option<[Py<PyAny>; 2]>,
 }
 
+/// Base object of a view: keeps the session alive.
+#[pyclass(frozen, module = "ssm_hpn._core")]
+struct Owner(#[expect(dead_code, reason = "held, not read")] Shared);
+
+/// A flat buffer of a lent session.
+enum Buffer {
+    F32(*mut f32, usize),
+    F64(*mut f64, usize),
+}
+
+// SAFETY: an address alone; it is only followed by `view`, while the session is lent.
+unsafe impl Send for Buffer {}
+
 impl FlatGuard {
-    pub(crate) fn new(session: Py<PySession>) -> Self {
+    pub(crate) fn new(session: Shared) -> Self {
         Self { session, views: None }
     }
 
@@ -36,10 +51,18 @@ impl FlatGuard {
 #[pymethods]
 impl FlatGuard {
     fn __enter__(mut slf: PyRefMut<'_, Self>) -> PyResult<PyRefMut<'_, Self>> {
-        let py = slf.py();
-        let owner = slf.session.clone_ref(py).into_bound(py);
-        let views = either!(&mut owner.borrow_mut().numbers, s => lend(s, &owner)).map_err(to_py)?;
-        slf.views = Some(views);
+        let (py, session) = (slf.py(), slf.session.clone());
+        let buffers = enter(py, || match &mut *session.write() {
+            Numbers::F32(s) => Ok(s.lend_flat()?.map(|x| Buffer::F32(x.as_mut_ptr(), x.len()))),
+            Numbers::F64(s) => Ok(s.lend_flat()?.map(|x| Buffer::F64(x.as_mut_ptr(), x.len()))),
+        })?;
+        let owner = Bound::new(py, Owner(session))?;
+        slf.views = Some(buffers.map(|buffer| match buffer {
+            // SAFETY: a buffer of the session that the owner keeps alive and that is lent until no view is referred to.
+            Buffer::F32(start, len) => unsafe { view(start, len, &owner) },
+            // SAFETY: as above.
+            Buffer::F64(start, len) => unsafe { view(start, len, &owner) },
+        }));
         Ok(slf)
     }
 
@@ -64,8 +87,11 @@ impl FlatGuard {
             }
             return Ok(());
         }
-        either!(&mut self.session.borrow_mut(py).numbers, s => s.return_flat());
-        Ok(())
+        drop(views);
+        enter(py, || {
+            either!(&mut *self.session.write(), s => s.return_flat());
+            Ok(())
+        })
     }
 
     /// Gives the buffers back after a view of them had outlived the block.
@@ -86,21 +112,19 @@ impl FlatGuard {
     }
 
     #[getter]
-    fn count(&self, py: Python<'_>) -> u64 {
-        either!(&self.session.borrow(py).numbers, s => s.count())
+    fn count(&self, py: Python<'_>) -> PyResult<u64> {
+        enter(py, || Ok(either!(&*self.session.read(), s => s.count())))
     }
 }
 
-/// Marks the buffers as lent and wraps them.
-fn lend<T: Scalar + Element>(
-    session: &mut Session<T>,
-    owner: &Bound<'_, PySession>,
-) -> Result<[Py<PyAny>; 2]> {
-    let buffers = session.lend_flat()?;
-    Ok(buffers.map(|buffer| {
-        let view = ndarray::ArrayView1::from(&*buffer);
-        // SAFETY: the memory belongs to the session, which the array keeps alive as its base; a lent session neither
-        // moves nor frees nor touches it until no view is referred to.
-        unsafe { PyArray1::borrow_from_array(&view, owner.clone().into_any()) }.into_any().unbind()
-    }))
+/// A writable array over a buffer.
+///
+/// # Safety
+/// `start .. start + len` is a buffer of the owner's session, lent for as long as the array is referred to.
+unsafe fn view<T: Scalar + Element>(start: *mut T, len: usize, owner: &Bound<'_, Owner>) -> Py<PyAny> {
+    // SAFETY: a lent session neither moves nor frees nor touches its buffers, and the pointer comes from a mutable slice.
+    unsafe {
+        let view = ArrayViewMut1::from_shape_ptr(len, start);
+        PyArray1::borrow_from_array(&view, owner.clone().into_any()).into_any().unbind()
+    }
 }

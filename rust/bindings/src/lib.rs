@@ -7,6 +7,7 @@ mod data;
 mod enter;
 mod errors;
 mod flat;
+mod numbers;
 mod session;
 mod storage;
 mod stream;

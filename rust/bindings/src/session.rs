@@ -15,26 +15,9 @@ use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
 use crate::arrays::to_array;
 use crate::batch::PyBatch;
 use crate::enter::enter;
-use crate::errors::to_py;
 use crate::flat::FlatGuard;
+use crate::numbers::{Numbers, Shared, either};
 use crate::stream::PyStream;
-
-/// A session of either number type.
-pub(crate) enum Numbers {
-    F32(Session<f32>),
-    F64(Session<f64>),
-}
-
-/// The same expression for either number type.
-macro_rules! either {
-    ($numbers:expr, $session:ident => $body:expr) => {
-        match $numbers {
-            Numbers::F32($session) => $body,
-            Numbers::F64($session) => $body,
-        }
-    };
-}
-pub(crate) use either;
 
 /// Which number type a session computes in.
 fn is_double(dtype: &str) -> Result<bool> {
@@ -51,9 +34,48 @@ fn is_double(dtype: &str) -> Result<bool> {
 }
 
 /// Model, gradients and optimiser state in one arena.
-#[pyclass(name = "Session", module = "ssm_hpn._core")]
-pub(crate) struct PySession {
-    pub(crate) numbers: Numbers,
+#[pyclass(name = "Session", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PySession(Shared);
+
+/// A call that changes nothing, without the interpreter; several threads may be in one.
+macro_rules! reading {
+    ($slf:expr, $py:expr, $session:ident => $body:expr) => {
+        enter($py, || either!(&*$slf.0.read(), $session => $body))
+    };
+}
+
+/// A call that changes the session, without the interpreter and alone.
+macro_rules! changing {
+    ($slf:expr, $py:expr, $session:ident => $body:expr) => {
+        enter($py, || either!(&mut *$slf.0.write(), $session => $body))
+    };
+}
+
+/// An array of either number type.
+enum Values {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl From<Vec<f64>> for Values {
+    fn from(values: Vec<f64>) -> Self {
+        Self::F64(values)
+    }
+}
+
+impl Values {
+    fn into_array<'py>(self, py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::F32(values) => to_array(py, shape, values),
+            Self::F64(values) => to_array(py, shape, values),
+        }
+    }
 }
 
 #[pymethods]
@@ -76,7 +98,7 @@ impl PySession {
             } else {
                 Numbers::F32(Session::new(model, optim, seed, threads)?)
             };
-            Ok(Self { numbers })
+            Ok(Self(Shared::new(numbers)))
         })
     }
 
@@ -106,59 +128,57 @@ impl PySession {
         enter(py, || {
             let extra = serde_json::from_str(extra)
                 .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
-            either!(&self.numbers, s => s.save(&Path::new(root).join(step_dir), extra)).map(drop)
+            either!(&*self.0.read(), s => s.save(&Path::new(root).join(step_dir), extra)).map(drop)
         })
     }
 
     #[pyo3(signature = (batch, *, accuracy=false))]
     fn forward_backward<'py>(
-        &mut self,
+        &self,
         py: Python<'py>,
         batch: &PyBatch,
         accuracy: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
         let accuracy = if accuracy { Accuracy::Count } else { Accuracy::Skip };
-        let report = enter(py, || either!(&mut self.numbers, s => s.forward_backward(&batch.0, accuracy)))?;
+        let report = changing!(self, py, s => s.forward_backward(&batch.0, accuracy))?;
         step_report(py, &report)
     }
 
-    fn apply<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let report = enter(py, || either!(&mut self.numbers, s => s.apply()))?;
+    fn apply<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let report = changing!(self, py, s => s.apply())?;
         apply_report(py, &report)
     }
 
-    fn grad_norm(&mut self, py: Python<'_>) -> PyResult<f64> {
-        enter(py, || either!(&mut self.numbers, s => s.grad_norm()))
+    fn grad_norm(&self, py: Python<'_>) -> PyResult<f64> {
+        changing!(self, py, s => s.grad_norm())
     }
 
-    fn zero_grad(&mut self) -> PyResult<()> {
-        either!(&mut self.numbers, s => s.zero_grad()).map_err(to_py)
+    fn zero_grad(&self, py: Python<'_>) -> PyResult<()> {
+        changing!(self, py, s => s.zero_grad())
     }
 
-    fn evaluate<'py>(&mut self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyDict>> {
-        let report = enter(py, || either!(&mut self.numbers, s => s.evaluate(&batch.0)))?;
+    fn evaluate<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyDict>> {
+        let report = reading!(self, py, s => s.evaluate(&batch.0))?;
         eval_report(py, report)
     }
 
-    fn predict<'py>(&mut self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
-        either!(&mut self.numbers, s => {
-            let shape = s.model().score_shape(&batch.0);
-            let scores = enter(py, || s.predict(&batch.0))?;
-            to_array(py, &shape, scores)
-        })
+    fn predict<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
+        let (shape, scores) = reading!(self, py, s => {
+            s.predict(&batch.0).map(|scores| (s.model().score_shape(&batch.0), Values::from(scores)))
+        })?;
+        scores.into_array(py, &shape)
     }
 
-    fn hidden<'py>(&mut self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
-        either!(&mut self.numbers, s => {
-            let shape = [batch.0.rows, batch.0.length, s.model().config().d_model];
-            let hidden = enter(py, || s.hidden(&batch.0))?;
-            to_array(py, &shape, hidden)
-        })
+    fn hidden<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
+        let (width, hidden) = reading!(self, py, s => {
+            s.hidden(&batch.0).map(|hidden| (s.model().config().d_model, Values::from(hidden)))
+        })?;
+        hidden.into_array(py, &[batch.0.rows, batch.0.length, width])
     }
 
     #[pyo3(signature = (rows=1))]
-    fn stream(slf: Bound<'_, Self>, rows: usize) -> PyResult<PyStream> {
-        PyStream::new(slf, rows)
+    fn stream(&self, py: Python<'_>, rows: usize) -> PyResult<PyStream> {
+        PyStream::new(py, &self.0, rows)
     }
 
     #[pyo3(signature = (prompt, n, *, temperature=1.0, top_k=None, seed=0))]
@@ -172,29 +192,29 @@ impl PySession {
         seed: u64,
     ) -> PyResult<Vec<u32>> {
         let sampling = Sampling { temperature, top_k, seed };
-        enter(py, || either!(&self.numbers, s => s.generate(&prompt, n, &sampling)))
+        reading!(self, py, s => s.generate(&prompt, n, &sampling))
     }
 
-    fn expand(&mut self, py: Python<'_>, plan: &str) -> PyResult<Vec<usize>> {
+    fn expand(&self, py: Python<'_>, plan: &str) -> PyResult<Vec<usize>> {
         enter(py, || {
             let plan = ExpandPlan::from_json(plan)?;
-            either!(&mut self.numbers, s => s.expand(&plan))
+            either!(&mut *self.0.write(), s => s.expand(&plan))
         })
     }
 
-    fn freeze(&mut self, py: Python<'_>, spec: &str) -> PyResult<Vec<String>> {
+    fn freeze(&self, py: Python<'_>, spec: &str) -> PyResult<Vec<String>> {
         enter(py, || {
             let spec = FreezeSpec::from_json(spec)?;
-            either!(&mut self.numbers, s => s.freeze(&spec))
+            either!(&mut *self.0.write(), s => s.freeze(&spec))
         })
     }
 
-    fn parameter_names(&self) -> Vec<String> {
-        either!(&self.numbers, s => s.parameter_table().into_iter().map(|row| row.name).collect())
+    fn parameter_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        reading!(self, py, s => Ok(s.parameter_table().into_iter().map(|row| row.name).collect()))
     }
 
     fn parameter_table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let table = either!(&self.numbers, s => s.parameter_table());
+        let table = reading!(self, py, s => Ok(s.parameter_table()))?;
         let rows = table.into_iter().map(|row| {
             let dict = PyDict::new(py);
             dict.set_item("id", row.id)?;
@@ -209,41 +229,46 @@ impl PySession {
     }
 
     fn parameter<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.numbers, s => {
-            let (shape, values) = s.parameter(name).map_err(to_py)?;
-            to_array(py, shape, values.to_vec())
-        })
+        let (shape, values) = reading!(self, py, s => {
+            s.parameter(name).map(|(shape, values)| (shape.to_vec(), Values::from(values.to_vec())))
+        })?;
+        values.into_array(py, &shape)
     }
 
     fn gradient<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.numbers, s => {
-            let (shape, values) = s.gradient(name).map_err(to_py)?;
-            to_array(py, shape, values)
-        })
+        let (shape, values) = reading!(self, py, s => {
+            s.gradient(name).map(|(shape, values)| (shape.to_vec(), Values::from(values)))
+        })?;
+        values.into_array(py, &shape)
     }
 
-    fn set_parameter(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
-        either!(&mut self.numbers, s => set_parameter(s, name, value))
+    fn set_parameter(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+        let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = value.extract()?;
+        let (shape, values) = (array.shape().to_vec(), array.as_array().iter().copied().collect::<Vec<_>>());
+        changing!(self, py, s => set_parameter(s, name, &shape, &values))
     }
 
-    fn borrow_flat(slf: Bound<'_, Self>) -> FlatGuard {
-        FlatGuard::new(slf.unbind())
+    fn borrow_flat(&self) -> FlatGuard {
+        FlatGuard::new(self.0.clone())
     }
 
-    fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
-        either!(&self.numbers, s => s.predicted_peak_bytes(rows, length))
+    fn predicted_peak_bytes(&self, py: Python<'_>, rows: usize, length: usize) -> PyResult<usize> {
+        reading!(self, py, s => Ok(s.predicted_peak_bytes(rows, length)))
     }
 
     fn digest(&self, py: Python<'_>) -> PyResult<String> {
-        enter(py, || Ok(either!(&self.numbers, s => s.digest())))
+        reading!(self, py, s => s.digest())
     }
 
-    fn profile_start(&mut self) {
-        either!(&mut self.numbers, s => s.profile_start());
+    fn profile_start(&self, py: Python<'_>) -> PyResult<()> {
+        changing!(self, py, s => {
+            s.profile_start();
+            Ok(())
+        })
     }
 
-    fn profile_take<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let profile = either!(&mut self.numbers, s => s.profile_take());
+    fn profile_take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let profile = changing!(self, py, s => Ok(s.profile_take()))?;
         let rows = PyDict::new(py);
         for (phase, measured) in profile.rows() {
             let row = PyDict::new(py);
@@ -256,43 +281,43 @@ impl PySession {
     }
 
     fn product_peak(&self, py: Python<'_>) -> PyResult<(f64, usize)> {
-        let peak = enter(py, || either!(&self.numbers, s => s.product_peak()))?;
+        let peak = reading!(self, py, s => s.product_peak())?;
         Ok((peak, PEAK_SIDE))
     }
 
     #[getter]
-    fn step(&self) -> u64 {
-        either!(&self.numbers, s => s.step())
+    fn step(&self, py: Python<'_>) -> PyResult<u64> {
+        reading!(self, py, s => Ok(s.step()))
     }
 
     #[getter]
-    fn skipped(&self) -> u64 {
-        either!(&self.numbers, s => s.skipped())
+    fn skipped(&self, py: Python<'_>) -> PyResult<u64> {
+        reading!(self, py, s => Ok(s.skipped()))
     }
 
     #[getter]
-    fn next_lr(&self) -> f64 {
-        either!(&self.numbers, s => s.next_lr())
+    fn next_lr(&self, py: Python<'_>) -> PyResult<f64> {
+        reading!(self, py, s => Ok(s.next_lr()))
     }
 
     #[getter]
-    fn n_parameters(&self) -> usize {
-        either!(&self.numbers, s => s.model().table().parameter_count())
+    fn n_parameters(&self, py: Python<'_>) -> PyResult<usize> {
+        reading!(self, py, s => Ok(s.model().table().parameter_count()))
     }
 
     #[getter]
-    fn model_config(&self) -> String {
-        either!(&self.numbers, s => s.model().config().to_json())
+    fn model_config(&self, py: Python<'_>) -> PyResult<String> {
+        reading!(self, py, s => Ok(s.model().config().to_json()))
     }
 
     #[getter]
-    fn optim_config(&self) -> String {
-        either!(&self.numbers, s => s.optim_config().to_json())
+    fn optim_config(&self, py: Python<'_>) -> PyResult<String> {
+        reading!(self, py, s => Ok(s.optim_config().to_json()))
     }
 
     #[getter]
-    fn max_prototype_cosine(&mut self, py: Python<'_>) -> PyResult<Option<f64>> {
-        enter(py, || either!(&mut self.numbers, s => s.max_prototype_cosine()))
+    fn max_prototype_cosine(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        changing!(self, py, s => s.max_prototype_cosine())
     }
 }
 
@@ -302,17 +327,17 @@ fn loaded(
     passed_over: &[CoreError],
 ) -> (PySession, String, Vec<String>) {
     let reasons = passed_over.iter().map(CoreError::to_string).collect();
-    (PySession { numbers }, extra.to_string(), reasons)
+    (PySession(Shared::new(numbers)), extra.to_string(), reasons)
 }
 
 fn set_parameter<T: Scalar>(
     session: &mut Session<T>,
     name: &str,
-    value: &Bound<'_, PyAny>,
-) -> PyResult<String> {
-    let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = value.extract()?;
-    let values: Vec<T> = array.as_array().iter().map(|x| T::from_f64(*x)).collect();
-    session.set_parameter(name, array.shape(), &values).map_err(to_py)
+    shape: &[usize],
+    values: &[f64],
+) -> Result<String> {
+    let values: Vec<T> = values.iter().map(|x| T::from_f64(*x)).collect();
+    session.set_parameter(name, shape, &values)
 }
 
 fn step_report<'py>(py: Python<'py>, report: &StepReport) -> PyResult<Bound<'py, PyDict>> {

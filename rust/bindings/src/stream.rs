@@ -1,5 +1,7 @@
 //! `Stream`: recurrent inference over a session's present parameters.
 
+use std::sync::{Mutex, PoisonError};
+
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -10,7 +12,7 @@ use ssm_hpn::model::Stream;
 use crate::arrays::to_array;
 use crate::enter::enter;
 use crate::errors::to_py;
-use crate::session::{Numbers, PySession};
+use crate::numbers::{Numbers, Shared};
 
 enum State {
     F32(Stream<f32>),
@@ -18,34 +20,47 @@ enum State {
 }
 
 /// Recurrent inference over B rows.
-#[pyclass(name = "Stream", module = "ssm_hpn._core")]
+#[pyclass(name = "Stream", frozen, module = "ssm_hpn._core")]
 pub(crate) struct PyStream {
-    session: Py<PySession>,
-    state: State,
+    session: Shared,
+    /// Locked before the session, and like it only while the interpreter is released.
+    state: Mutex<State>,
+}
+
+/// Scores `[rows, n_scores]` of either number type.
+enum Scores {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
 }
 
 impl PyStream {
-    pub(crate) fn new(session: Bound<'_, PySession>, rows: usize) -> PyResult<Self> {
-        let state = match &session.borrow().numbers {
-            Numbers::F32(s) => State::F32(s.stream(rows).map_err(to_py)?),
-            Numbers::F64(s) => State::F64(s.stream(rows).map_err(to_py)?),
-        };
-        Ok(Self { session: session.unbind(), state })
+    pub(crate) fn new(py: Python<'_>, session: &Shared, rows: usize) -> PyResult<Self> {
+        let state = enter(py, || match &*session.read() {
+            Numbers::F32(s) => s.stream(rows).map(State::F32),
+            Numbers::F64(s) => s.stream(rows).map(State::F64),
+        })?;
+        Ok(Self { session: session.clone(), state: Mutex::new(state) })
     }
 
     /// Reads input of `length` tokens per row and returns the scores after the last.
-    fn read<'py>(&mut self, py: Python<'py>, input: &Input, length: usize) -> PyResult<Bound<'py, PyAny>> {
-        let session = self.session.borrow(py);
-        match (&session.numbers, &mut self.state) {
-            (Numbers::F32(s), State::F32(state)) => {
-                let scores = enter(py, || s.read(state, input, length).map(<[f32]>::to_vec))?;
-                to_array(py, &[state.rows(), s.model().head().n_scores()], scores)
+    fn read<'py>(&self, py: Python<'py>, input: &Input, length: usize) -> PyResult<Bound<'py, PyAny>> {
+        let (shape, scores) = enter(py, || {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&*self.session.read(), &mut *state) {
+                (Numbers::F32(s), State::F32(state)) => {
+                    let scores = s.read(state, input, length)?.to_vec();
+                    Ok(([state.rows(), s.model().head().n_scores()], Scores::F32(scores)))
+                }
+                (Numbers::F64(s), State::F64(state)) => {
+                    let scores = s.read(state, input, length)?.to_vec();
+                    Ok(([state.rows(), s.model().head().n_scores()], Scores::F64(scores)))
+                }
+                _ => Err(CoreError::shape("stream", "a session of the same number type", "another")),
             }
-            (Numbers::F64(s), State::F64(state)) => {
-                let scores = enter(py, || s.read(state, input, length).map(<[f64]>::to_vec))?;
-                to_array(py, &[state.rows(), s.model().head().n_scores()], scores)
-            }
-            _ => Err(to_py(CoreError::shape("stream", "a session of the same number type", "another"))),
+        })?;
+        match scores {
+            Scores::F32(scores) => to_array(py, &shape, scores),
+            Scores::F64(scores) => to_array(py, &shape, scores),
         }
     }
 }
@@ -53,22 +68,22 @@ impl PyStream {
 #[pymethods]
 impl PyStream {
     #[pyo3(signature = (x, /))]
-    fn step<'py>(&mut self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn step<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (input, _) = input(x, 1)?;
         self.read(py, &input, 1)
     }
 
     #[pyo3(signature = (x, /))]
-    fn prefill<'py>(&mut self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn prefill<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let (input, length) = input(x, 2)?;
         self.read(py, &input, length)
     }
 
-    fn reset(&mut self) {
-        match &mut self.state {
+    fn reset(&self, py: Python<'_>) {
+        py.detach(|| match &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
             State::F32(state) => state.reset(),
             State::F64(state) => state.reset(),
-        }
+        });
     }
 }
 

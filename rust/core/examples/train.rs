@@ -71,7 +71,7 @@ fn main() -> Result<()> {
     loader.seek(Cursor::from_json(&extra["cursor"].to_string())?)?;
     println!(
         "saved and loaded: same parameters {}, next batch {}",
-        resumed.digest() == session.digest(),
+        resumed.digest()? == session.digest()?,
         cursor.batches
     );
 

@@ -16,9 +16,11 @@ const SCORED_AT_ONCE: usize = 256;
 
 impl<T: Scalar> Session<T> {
     /// Loss and predictions of a batch; changes nothing.
-    pub fn evaluate(&mut self, batch: &Batch) -> Result<EvalReport> {
+    pub fn evaluate(&self, batch: &Batch) -> Result<EvalReport> {
+        self.check_free("evaluate")?;
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
+        let memory = &mut *memory.take();
         let (head, params) = (model.head(), params.as_slice());
         let d = model.config().d_model;
         threads.install(|| {
@@ -44,9 +46,11 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Scores: `[B, T, C]` where every token has its own target, `[S, C]` or `[S, K]` where a document has.
-    pub fn predict(&mut self, batch: &Batch) -> Result<Vec<T>> {
+    pub fn predict(&self, batch: &Batch) -> Result<Vec<T>> {
+        self.check_free("predict")?;
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
+        let memory = &mut *memory.take();
         let (head, params) = (model.head(), params.as_slice());
         let d = model.config().d_model;
         threads.install(|| {
@@ -60,9 +64,11 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Hidden states after the final norm, `[B, T, D]`.
-    pub fn hidden(&mut self, batch: &Batch) -> Result<Vec<T>> {
+    pub fn hidden(&self, batch: &Batch) -> Result<Vec<T>> {
+        self.check_free("read hidden states")?;
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
+        let memory = &mut *memory.take();
         threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))
     }
 
@@ -76,6 +82,7 @@ impl<T: Scalar> Session<T> {
     /// Where every microsecond counts, read in a loop inside one `session.threads().install(…)`: the calls then need not
     /// be handed over to the pool one by one.
     pub fn read<'a>(&self, stream: &'a mut Stream<T>, input: &Input, length: usize) -> Result<&'a [T]> {
+        self.check_free("read a stream")?;
         let (model, params) = (&self.model, self.params.as_slice());
         self.threads.install(|| stream.read(model, params, input, length))?
     }
@@ -96,6 +103,7 @@ impl<T: Scalar> Session<T> {
             let found = format!("temperature {}, top_k {top_k}", sampling.temperature);
             return Err(Error::shape("sampling", "a temperature from 0 on and a top_k from 1 on", found));
         }
+        self.check_free("generate")?;
         let scale = self.model.head().logit_scale(&self.model.head_params(self.params.as_slice()));
         let mut rng = init::stream(sampling.seed, "generate");
         let mut stream = self.stream(1)?;

@@ -17,6 +17,7 @@ mod parameters;
 mod profile;
 mod report;
 mod save;
+mod workspaces;
 
 pub use infer::Sampling;
 pub use parameters::ParameterRow;
@@ -27,15 +28,15 @@ pub use save::Restored;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
-use crate::model::buffers::PassMemory;
 use crate::model::train::Training;
 use crate::model::{Model, ModelConfig, Registry};
 use crate::numeric::Scalar;
-use crate::optim::{AdamW, Gradients, OptimConfig};
+use crate::optim::{AdamW, OptimConfig};
 use crate::parallel::Threads;
 use crate::params::{Arena, Groups};
 use crate::pass::Key;
 use crate::profile::{Phase, Profile, phase, recorded};
+use workspaces::Workspaces;
 
 /// Losses behind the gradients that wait for an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,7 +62,7 @@ pub struct Session<T: Scalar> {
     grads: Arena<T>,
     groups: Groups,
     optimizer: AdamW<T>,
-    memory: PassMemory<T>,
+    memory: Workspaces<T>,
     pending: Pending,
     seed: u64,
     threads: Threads,
@@ -100,11 +101,22 @@ impl<T: Scalar> Session<T> {
             let params = model.initial(seed);
             Ok::<_, Error>((model, params))
         })??;
+        Self::assembled(model, params, optim, seed, threads)
+    }
+
+    /// The session of a model whose parameters are there.
+    fn assembled(
+        model: Model<T>,
+        params: Arena<T>,
+        optim: OptimConfig,
+        seed: u64,
+        threads: Threads,
+    ) -> Result<Self> {
         let groups = Groups::declared(model.table());
         Ok(Self {
             grads: Arena::zeros(params.as_slice().len()),
             optimizer: AdamW::new(optim, model.table(), &groups)?,
-            memory: PassMemory::default(),
+            memory: Workspaces::default(),
             pending: Pending::default(),
             cosine: Cosine::Changed,
             lent: false,
@@ -124,6 +136,7 @@ impl<T: Scalar> Session<T> {
         self.model.check_memory(&self.groups, batch)?;
         let key = self.key();
         let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
+        let memory = &mut *memory.take();
         let params = params.as_slice();
         let training = Training { params, grads, groups, key, memory };
         let sums =
@@ -154,7 +167,7 @@ impl<T: Scalar> Session<T> {
         }
         let Self { model, params, grads, optimizer, threads, profile, .. } = self;
         let sums = (pending.loss, pending.count);
-        let update = || optimizer.apply(model.table(), params, grads, sums, Gradients::Clear);
+        let update = || optimizer.apply(model.table(), params, grads, sums);
         let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)))??;
         if self.prototypes_are_trained() {
             self.cosine = Cosine::Changed;
@@ -214,6 +227,7 @@ impl<T: Scalar> Session<T> {
 
     /// Global norm of the mean gradient that waits for an update, before clipping; 0 without a target.
     pub fn grad_norm(&mut self) -> Result<f64> {
+        self.check_free("read the gradients")?;
         let Self { grads, optimizer, threads, pending, .. } = self;
         let norm = threads.install(|| optimizer.norm(grads))?;
         Ok(if pending.count == 0 { 0.0 } else { norm / pending.count as f64 })

@@ -110,6 +110,7 @@ impl<T: Scalar> Session<T> {
 
     /// Largest cosine between two prototypes; `None` for a head without any. Computed when prototypes have changed.
     pub fn max_prototype_cosine(&mut self) -> Result<Option<f64>> {
+        self.check_free("read the prototypes")?;
         let Self { model, params, cosine, threads, .. } = self;
         if let Cosine::Known(cosine) = *cosine {
             return Ok(cosine);

@@ -1,0 +1,46 @@
+//! The session behind a `Session`, its streams and its flat views: one of either number type, under one lock.
+//!
+//! The lock is only taken while the interpreter is released, and given back before it is taken again: so no thread waits
+//! for the lock while another waits for the interpreter. Several threads may read at once.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use ssm_hpn::session::Session;
+
+/// A session of either number type.
+pub(crate) enum Numbers {
+    F32(Session<f32>),
+    F64(Session<f64>),
+}
+
+/// The same expression for either number type.
+macro_rules! either {
+    ($numbers:expr, $session:ident => $body:expr) => {
+        match $numbers {
+            Numbers::F32($session) => $body,
+            Numbers::F64($session) => $body,
+        }
+    };
+}
+pub(crate) use either;
+
+/// A session that several Python objects refer to.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<RwLock<Numbers>>);
+
+impl Shared {
+    pub(crate) fn new(numbers: Numbers) -> Self {
+        Self(Arc::new(RwLock::new(numbers)))
+    }
+
+    /// For calls that change nothing: several at once.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Numbers> {
+        // A panic inside the core is raised in Python; the session stays usable as far as it was before.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For calls that change something: alone.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Numbers> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,53 @@
+//! Memory of passes between two uses: several threads may run inference at once, each in a workspace of its own.
+
+#![forbid(unsafe_code)]
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+use crate::model::buffers::PassMemory;
+use crate::numeric::Scalar;
+
+/// Workspaces that are kept for the next passes; one more that comes back is freed.
+const KEPT: usize = 2;
+
+/// The workspaces of a session that no pass is using.
+#[derive(Default)]
+pub(super) struct Workspaces<T: Scalar>(Mutex<Vec<PassMemory<T>>>);
+
+impl<T: Scalar> Workspaces<T> {
+    /// A workspace for one pass, the one that was used last if it is free.
+    pub(super) fn take(&self) -> Workspace<'_, T> {
+        let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        Workspace { home: self, memory }
+    }
+}
+
+/// A workspace in use; dropped, it goes back.
+pub(super) struct Workspace<'a, T: Scalar> {
+    home: &'a Workspaces<T>,
+    memory: PassMemory<T>,
+}
+
+impl<T: Scalar> Deref for Workspace<'_, T> {
+    type Target = PassMemory<T>;
+
+    fn deref(&self) -> &PassMemory<T> {
+        &self.memory
+    }
+}
+
+impl<T: Scalar> DerefMut for Workspace<'_, T> {
+    fn deref_mut(&mut self) -> &mut PassMemory<T> {
+        &mut self.memory
+    }
+}
+
+impl<T: Scalar> Drop for Workspace<'_, T> {
+    fn drop(&mut self) {
+        let mut free = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < KEPT {
+            free.push(std::mem::take(&mut self.memory));
+        }
+    }
+}
