@@ -5,8 +5,10 @@ and the callbacks are written against this class; `Trainer` in `trainer.py` adds
 """
 
 import json
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +21,7 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, nearest, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
 from ssm_hpn.update import Pending, Update
@@ -68,6 +70,7 @@ class Learner:
         self.tokens_seen = 0
         self.stop_requested = False
         self._session: Session | None = None
+        self._making = threading.Lock()
         self._pending = Pending()
 
     # ---- given weights
@@ -95,30 +98,39 @@ class Learner:
     @property
     def session(self) -> Session:
         """The compiled model, gradients and optimiser state."""
-        if self._session is None:
-            self._session = Session(
-                core_model(self.config.model),
-                core_optim(self.config.optim),
-                seed=self.config.train.seed,
-                dtype=self.dtype,
-                threads=self.config.train.threads,
-            )
-        return self._session
+        with self._making:
+            if self._session is None:
+                self._session = Session(
+                    core_model(self.config.model),
+                    core_optim(self.config.optim),
+                    seed=self.config.train.seed,
+                    dtype=self.dtype,
+                    threads=self.config.train.threads,
+                )
+            return self._session
 
     def step(self, batch: Batch | Arrays | None = None, *, accuracy: bool = False) -> Update:
         """One update: from the given batch, or from the next `train.accumulate` batches of the training data.
 
-        A batch is a `Batch` or numpy arrays by name, see `dataset.as_batch`.
+        A batch is a `Batch` or numpy arrays by name, see `dataset.as_batch`. A step that fails or is interrupted leaves no
+        gradients behind: the next one starts from none.
         """
-        if batch is not None:
-            self.forward_backward(batch, accuracy=accuracy)
-        else:
-            for _ in range(self.config.train.accumulate):
-                started = time.perf_counter()
-                batch = self.feed.next()
-                self._pending.data_seconds += time.perf_counter() - started
+        began_without = self._pending == Pending()
+        try:
+            if batch is not None:
                 self.forward_backward(batch, accuracy=accuracy)
-        return self.apply()
+            else:
+                for _ in range(self.config.train.accumulate):
+                    started = time.perf_counter()
+                    batch = self.feed.next()
+                    self._pending.data_seconds += time.perf_counter() - started
+                    self.forward_backward(batch, accuracy=accuracy)
+            return self.apply()
+        except BaseException:
+            if began_without:
+                with suppress(LockedError):  # the buffers are lent out: nothing was added to them
+                    self.zero_grad()
+            raise
 
     def forward_backward(self, batch: Batch | Arrays, *, accuracy: bool = False) -> "StepReport":
         """Add the gradients of one micro-batch; the parameters stay. `loss` in the report is the mean over targets."""
@@ -139,8 +151,15 @@ class Learner:
         Raises `DivergedError` after `optim.max_skipped` updates in a row that were not finite.
         """
         pending, self._pending = self._pending, Pending()
-        started = time.perf_counter()
-        report = self.session.apply()
+        started, before = time.perf_counter(), self._updates()
+        try:
+            report = self.session.apply()
+        except BaseException:  # a signal may come after the update as well as before it
+            if self._updates() == before:
+                self._pending = pending
+            else:
+                self.tokens_seen += pending.tokens
+            raise
         self.tokens_seen += pending.tokens
         return Update(
             step=report["step"],
@@ -157,6 +176,9 @@ class Learner:
             data_seconds=pending.data_seconds,
             compute_seconds=pending.compute_seconds + time.perf_counter() - started,
         )
+
+    def _updates(self) -> int:
+        return self.session.step + self.session.skipped
 
     def zero_grad(self) -> None:
         """Forget the gradients added so far."""
@@ -302,7 +324,7 @@ class Learner:
     # ---- saving and loading
 
     def request_stop(self) -> None:
-        """Ask a running `fit` to save and return after the present update; safe in a signal handler."""
+        """Ask the running `fit`, or the next one, to save and return after an update; safe in a signal handler."""
         self.stop_requested = True
 
     def save(self, folder: Path | str, *, extra: Mapping[str, Any] | None = None) -> Path:
@@ -329,15 +351,19 @@ class Learner:
     def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
         """Take over parameters, moments, counters and place in the data from a checkpoint, or the newest of several.
 
-        Returns its saved state, and why newer ones were passed over.
+        Returns its saved state, and why newer ones were passed over. Where it fails nothing has changed.
         """
-        self._session = None  # one session in memory at a time
         session, text, notes = Session.load(
             str(folder), optim=core_optim(self.config.optim), threads=self.config.train.threads, dtype=self.dtype
         )
         state = read_state(folder, text)
-        self._session, self._pending = session, Pending()
-        self._take_state(state)
+        before, self._session = self._session, session
+        try:
+            self._take_state(state)
+        except BaseException:
+            self._session = before
+            raise
+        self._pending = Pending()
         return state, notes
 
     def _take_state(self, state: Mapping[str, Any]) -> None:

@@ -118,6 +118,7 @@ class Training:
                     self._loop(begins=offset is None)
                 finally:
                     self.log.close()
+                    self.trainer.stop_requested = False  # the request was for this run
         return Result(
             reason=self.reason or "finished",
             folder=self.run_files.folder,
