@@ -17,9 +17,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use measure::{Rate, isa, numbers, on_one_thread, work};
-use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, activation, conv1d, embedding, norm};
+use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, embedding, norm};
 use ssm_hpn::kernels::{selective_scan, softmax};
-use ssm_hpn::optim::{AdamW, Gradients, OptimConfig};
+use ssm_hpn::optim::{AdamW, OptimConfig};
 use ssm_hpn::params::{Arena, Group, Groups, Init, ParamSpec, Table};
 
 /// Operations of an exponential: range reduction, a polynomial of degree five, scaling.
@@ -166,23 +166,6 @@ fn lookup(criterion: &mut Criterion<Rate>) {
     }
 }
 
-fn elementwise(criterion: &mut Criterion<Rate>) {
-    use activation::Function;
-    let x: Vec<f32> = numbers(4096, 1).iter().map(|x| x + 1.001).collect();
-    let (dy, mut y) = (numbers(4096, 2), vec![0.0; x.len()]);
-    for function in [Function::Exp, Function::Log, Function::Sigmoid, Function::Silu, Function::Softplus] {
-        let mut group = criterion.benchmark_group(format!("{function:?}").to_lowercase());
-        group.throughput(work(x.len(), 2.0 * F32));
-        group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
-            bencher.iter(|| activation::forward(function, black_box(&x), &mut y));
-        });
-        group.throughput(work(x.len(), 3.0 * F32));
-        group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
-            bencher.iter(|| activation::backward(function, black_box(&x), &dy, &mut y));
-        });
-    }
-}
-
 fn cross_entropy(criterion: &mut Criterion<Rate>) {
     let dims = softmax::Dims { rows: 2048, classes: 256 };
     let scores = numbers(dims.rows * dims.classes, 1);
@@ -216,9 +199,7 @@ fn optimiser(criterion: &mut Criterion<Rate>) {
         on_one_thread(|| {
             bencher.iter(|| {
                 grads.as_mut_slice().fill(1e-3);
-                adamw
-                    .apply(&table, &mut params, &mut grads, (1.0, 1), Gradients::Keep)
-                    .expect("finite numbers")
+                adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).expect("finite numbers")
             });
         });
     });
@@ -228,7 +209,7 @@ fn main() {
     measure::on_every_instruction_set(|| {
         scan(&mut measure::computing());
         let mut moving = measure::moving();
-        for bench in [convolution, normalisation, lookup, elementwise, cross_entropy, optimiser] {
+        for bench in [convolution, normalisation, lookup, cross_entropy, optimiser] {
             bench(&mut moving);
         }
         moving.final_summary();

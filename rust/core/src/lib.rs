@@ -15,6 +15,7 @@ pub mod parallel;
 pub mod params;
 pub mod pass;
 pub mod profile;
+pub mod real;
 pub mod session;
 pub mod simd;
 pub mod storage;
@@ -22,6 +23,7 @@ pub mod storage;
 pub use error::{Error, Result};
 pub use numeric::Scalar;
 pub use parallel::Threads;
+pub use real::Real;
 
 /// The program in the crate's readme runs.
 #[cfg(doctest)]

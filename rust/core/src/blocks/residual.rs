@@ -17,7 +17,8 @@ use std::ops::Range;
 
 use super::{Block, Sizes};
 use crate::error::{Error, Result};
-use crate::kernels::{Accumulate, Layout, copy, norm};
+use crate::kernels::blocks::copy;
+use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Group, Init, ParamSpec, Slot, Table};
 use crate::pass::{Carver, Pass, padded};

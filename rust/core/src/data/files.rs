@@ -9,7 +9,7 @@ use std::path::Path;
 use arrow_buffer::{Buffer, MutableBuffer};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::manifest::PREPARE_AGAIN;
+use super::advice::PREPARE_AGAIN;
 use crate::error::{Error, Result};
 use crate::storage::{FileRecord, WholeFile, read};
 

@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::advice::PREPARE_AGAIN;
 use super::manifest::{self, Manifest};
-use super::schema::Columns;
-use super::shard::{Group, Shard, Wanted};
+use super::schema::{Columns, Wanted};
+use super::shard::{Group, Shard};
 use crate::error::{Error, Result};
 
 /// A folder of shards, opened for reading.
@@ -35,13 +36,7 @@ impl Dataset {
             shards.push(Shard::open(&folder, entry, columns, manifest.n_classes)?);
         }
         if groups.is_empty() {
-            return Err(Error::data(
-                &folder,
-                "shards",
-                "at least one document",
-                "none",
-                manifest::PREPARE_AGAIN,
-            ));
+            return Err(Error::data(&folder, "shards", "at least one document", "none", PREPARE_AGAIN));
         }
         Ok(Self { folder, manifest, columns, shards, groups, digest })
     }

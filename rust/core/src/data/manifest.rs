@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::advice::PREPARE_AGAIN;
 use super::schema::{Columns, Declared, Kind};
 use crate::error::{Error, Result};
 use crate::storage::{Content, read_bounded};
@@ -25,8 +26,6 @@ pub const FILE_NAME: &str = "manifest.json";
 const MAX_BYTES: u64 = 256 << 20;
 /// Largest record batch, in bytes: what is read at once.
 const MAX_BATCH_BYTES: u64 = 1 << 32;
-/// Advice for a folder that is not, or no longer, what the writer left.
-pub(super) const PREPARE_AGAIN: &str = "prepare the data again";
 
 /// What a folder of shards holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod advice;
 mod assemble;
 pub mod batch;
 pub mod cursor;

@@ -18,8 +18,6 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::shard::Wanted;
-
 /// Most token ids: targets are `i32`.
 pub const MAX_VOCAB: u32 = i32::MAX as u32;
 /// Most features per token, and most values per document.
@@ -63,6 +61,17 @@ pub enum InputColumn {
         /// Numbers per token (F).
         n_features: usize,
     },
+}
+
+/// Which columns to decode beside the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// A class per token.
+    pub labels: bool,
+    /// A class per document.
+    pub label: bool,
+    /// Numbers per document.
+    pub values: bool,
 }
 
 /// The columns as a manifest and a writer's configuration declare them.

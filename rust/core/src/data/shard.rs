@@ -19,9 +19,10 @@ use arrow_ipc::reader::FileDecoder;
 use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use arrow_schema::{Schema, SchemaRef};
 
+use super::advice::{DAMAGED, PREPARE_AGAIN};
 use super::files;
-use super::manifest::{BatchEntry, PREPARE_AGAIN, ShardEntry};
-use super::schema::{Columns, same_type};
+use super::manifest::{BatchEntry, ShardEntry};
+use super::schema::{Columns, Wanted, same_type};
 use crate::error::{Error, Result};
 
 mod group;
@@ -34,19 +35,6 @@ const MAGIC: &[u8; 6] = b"ARROW1";
 const TRAILER: u64 = 10;
 /// Start of a message: continuation marker and length of the metadata.
 const PREFIX: usize = 8;
-/// Advice where the bytes are not those that were written.
-const DAMAGED: &str = "the file is damaged: copy it again, or prepare the data again";
-
-/// Which columns to decode beside the input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// A class per token.
-    pub labels: bool,
-    /// A class per document.
-    pub label: bool,
-    /// Numbers per document.
-    pub values: bool,
-}
 
 /// One shard of a data set.
 #[derive(Debug)]

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::advice::{DAMAGED, PREPARE_AGAIN};
 use super::files;
 use super::index::Dataset;
-use super::manifest::{self, PREPARE_AGAIN};
-use super::shard::Wanted;
+use super::manifest;
+use super::schema::Wanted;
 use super::writer::SUMS_NAME;
 use crate::error::{Error, Result};
 use crate::storage::FileRecord;
@@ -49,7 +50,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
                 "whole file",
                 format!("SHA-256 {} of {} bytes", entry.sha256, entry.bytes),
                 format!("{sha256} of {bytes} bytes"),
-                "the file is damaged: copy it again, or prepare the data again",
+                DAMAGED,
             ));
         }
         for batch in 0..entry.batches.len() {

@@ -15,7 +15,8 @@ use super::index::Dataset;
 use super::loader::{LoaderConfig, Packing, TargetKind};
 use super::pack::{self, Document, Piece, Rows};
 use super::schema::InputColumn;
-use super::shard::{Group, Wanted};
+use super::schema::Wanted;
+use super::shard::Group;
 use super::shuffle::{Permutation, Purpose};
 use crate::error::{Error, Result};
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::Accuracy;
 use crate::numeric::Scalar;
+use crate::real::Real;
 use crate::simd::Vector;
 
 /// Rows of a task.

@@ -97,6 +97,56 @@ impl<'a, T> SharedColumns<'a, T> {
     }
 }
 
+/// Some rows and columns of a row-major matrix, which one task alone reads and writes.
+///
+/// Rows of the matrix run through the rectangles of several tasks, so a slice over more than one row would reach into
+/// those of others: only the parts of single rows are lent, one at a time.
+pub(crate) struct Rectangle<'a, T> {
+    matrix: SharedColumns<'a, T>,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+}
+
+impl<'a, T> Rectangle<'a, T> {
+    /// # Panics
+    /// If a row is shorter than the columns say.
+    ///
+    /// # Safety
+    /// The matrix comes from [`ColumnsMut`], and while this rectangle is alive nothing else reaches into it.
+    pub(crate) unsafe fn new(
+        matrix: SharedColumns<'a, T>,
+        rows: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
+    ) -> Self {
+        assert!(columns.end <= matrix.stride, "columns {columns:?} of a matrix with {}", matrix.stride);
+        Self { matrix, rows, columns }
+    }
+
+    /// This rectangle's columns of a row of the matrix.
+    ///
+    /// # Panics
+    /// If the row is not one of this rectangle's.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &[T] {
+        self.check(row);
+        // SAFETY: inside the rectangle, which is ours (`new`), and borrowed from it.
+        unsafe { self.matrix.read(row, self.columns.start, self.columns.len()) }
+    }
+
+    /// As [`Rectangle::row`], to write.
+    #[inline(always)]
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        self.check(row);
+        // SAFETY: inside the rectangle, which is ours (`new`), and mutably borrowed from it.
+        unsafe { self.matrix.part(row, self.columns.start, self.columns.len()) }
+    }
+
+    #[inline(always)]
+    fn check(&self, row: usize) {
+        assert!(self.rows.contains(&row), "row {row} of the rows {:?} of a task", self.rows);
+    }
+}
+
 /// Channels of one task: 512 bytes of a row in f32, few enough that a chunk of every operand stays near the core.
 pub(crate) const BLOCK: usize = 128;
 
@@ -189,4 +239,34 @@ pub(crate) fn stretch_start(starts: Option<&[u8]>, from: usize, to: usize) -> us
 #[inline(always)]
 pub(crate) fn is_start(starts: Option<&[u8]>, t: usize) -> bool {
     starts.is_some_and(|s| s[t] != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_write_their_rectangles_of_one_matrix_and_nothing_else() {
+        let mut matrix = vec![0; 4 * 6];
+        let shared = ColumnsMut::new(&mut matrix, 0, 6).share();
+        // SAFETY: the two do not overlap.
+        let (mut left, mut right) =
+            unsafe { (Rectangle::new(shared, 1..3, 0..4), Rectangle::new(shared, 1..3, 4..6)) };
+        for row in 1..3 {
+            left.row_mut(row).fill(1);
+            right.row_mut(row).copy_from_slice(&[2, 3]);
+            assert_eq!((left.row(row), right.row(row)), (&[1; 4][..], &[2, 3][..]));
+        }
+        let row = [1, 1, 1, 1, 2, 3];
+        assert_eq!(matrix, [[0; 6], row, row, [0; 6]].concat());
+    }
+
+    #[test]
+    #[should_panic(expected = "row 3 of the rows 1..3 of a task")]
+    fn a_row_of_another_task_is_not_lent() {
+        let mut matrix = vec![0; 4 * 6];
+        let shared = ColumnsMut::new(&mut matrix, 0, 6).share();
+        // SAFETY: the only one.
+        unsafe { Rectangle::new(shared, 1..3, 0..4) }.row(3);
+    }
 }

@@ -9,8 +9,9 @@
 
 use std::ops::Range;
 
+use super::blocks::Blocks;
+use super::layout::Accumulate;
 use super::matmul::{self, MatMut, MatRef};
-use super::{Accumulate, Blocks};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 

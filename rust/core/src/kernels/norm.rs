@@ -11,9 +11,11 @@
 //! x, y, dy, dx `[tokens, channels]`, w `[channels]`, r `[tokens]` is kept for the backward. Around a residual layer
 //! `x + block(norm(x))` the backward adds to dx, which holds the gradient of the sum already.
 
-use super::{Accumulate, Blocks};
+use super::blocks::Blocks;
+use super::layout::Accumulate;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
+use crate::real::Real;
 use crate::simd::{self, Kernel, Vector};
 
 /// Tokens that a thread takes at least.

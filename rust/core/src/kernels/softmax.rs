@@ -9,9 +9,10 @@
 //! Sums over the rows that have a target; target -1 means none, its row of da is zero. Losses are added in f64 in the
 //! order of the rows. A logit that is not finite makes the loss NaN.
 
-use super::Blocks;
+use super::blocks::Blocks;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
+use crate::real::Real;
 use crate::simd::math::{LOG2_E, exp2_nonpositive};
 use crate::simd::{self, Kernel, Vector};
 

@@ -15,23 +15,15 @@
 use rayon::prelude::*;
 
 use super::clip::coefficient;
+use super::config::OptimConfig;
 use super::fused::{Coefficients, Fused};
 use super::guard::{Counters, Found, measure};
 use super::plan::{BLOCK, Plan};
-use super::{OptimConfig, schedule};
+use super::schedule;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Groups, Slot, Table};
 use crate::simd;
-
-/// What becomes of the gradients once they have been used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gradients {
-    /// Set to zero in the same pass, ready for the next accumulation.
-    Clear,
-    /// Left as they are.
-    Keep,
-}
 
 /// What [`AdamW::apply`] did.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,18 +145,17 @@ impl<T: Scalar> AdamW<T> {
         measure(&self.plan, grads.as_slice(), &mut self.found).norm
     }
 
-    /// Applies one update from the gradients of the sum of `count` losses, whose sum is `loss`.
+    /// Applies one update from the gradients of the sum of `count` losses, whose sum is `loss`, and sets the gradients to
+    /// zero in the same pass, ready for the next accumulation.
     ///
-    /// If the loss or a gradient is not finite nothing changes but the count of skipped updates (and the gradients, if
-    /// they are to be cleared); the `max_skipped`-th time in a row this is [`Error::Diverged`]. Frozen tensors and
-    /// their gradients are not touched.
+    /// If the loss or a gradient is not finite nothing changes but the gradients and the count of skipped updates; the
+    /// `max_skipped`-th time in a row this is [`Error::Diverged`]. Frozen tensors and their gradients are not touched.
     pub fn apply(
         &mut self,
         table: &Table,
         params: &mut Arena<T>,
         grads: &mut Arena<T>,
         (loss, count): (f64, u64),
-        after: Gradients,
     ) -> Result<Update> {
         if count == 0 {
             return Err(Error::shape("update", "at least one target since the last one", "none"));
@@ -180,9 +171,7 @@ impl<T: Scalar> AdamW<T> {
             fault: measured.fault(loss, table).map(str::to_owned),
         };
         if let Some(fault) = &update.fault {
-            if after == Gradients::Clear {
-                self.plan.trained().iter().for_each(|&slot| grads.tensor_mut(table, slot).fill(T::ZERO));
-            }
+            self.plan.trained().iter().for_each(|&slot| grads.tensor_mut(table, slot).fill(T::ZERO));
             self.counters.skip(fault, self.config.max_skipped)?;
             return Ok(update);
         }
@@ -193,14 +182,14 @@ impl<T: Scalar> AdamW<T> {
             let (scale, t) = (c / count as f64, self.updates[slot]);
             self.coefficients[slot] = Coefficients::new(&self.config, update.lr, scale, t);
         }
-        update.update_norm = self.pass(params.as_mut_slice(), grads.as_mut_slice(), after).sqrt();
+        update.update_norm = self.pass(params.as_mut_slice(), grads.as_mut_slice()).sqrt();
         update.applied = true;
         self.counters.apply();
         Ok(update)
     }
 
     /// The fused pass over all blocks; returns Σ Δp².
-    fn pass(&mut self, params: &mut [T], grads: &mut [T], after: Gradients) -> f64 {
+    fn pass(&mut self, params: &mut [T], grads: &mut [T]) -> f64 {
         let (plan, coefficients) = (&self.plan, &self.coefficients);
         let (first, second) = (self.first.as_mut_slice(), self.second.as_mut_slice());
         (
@@ -222,7 +211,6 @@ impl<T: Scalar> AdamW<T> {
                         v: &mut v[part.range.clone()],
                         coefficients: coefficients[part.slot],
                         decays: part.decay,
-                        after,
                     });
                 }
             });

@@ -12,7 +12,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::require::require;
+use super::schedule::Schedule;
 use crate::error::{Error, Result};
 
 /// Settings of AdamW, clipping, guard and schedule.
@@ -102,17 +103,6 @@ impl OptimConfig {
         )?;
         self.schedule.validate()
     }
-}
-
-/// An [`Error::Config`] unless `valid`.
-pub(super) fn require(
-    valid: bool,
-    key: &str,
-    expected: &str,
-    found: impl ToString,
-    advice: &str,
-) -> Result<()> {
-    if valid { Ok(()) } else { Err(Error::config(key, expected, found, advice)) }
 }
 
 #[cfg(test)]

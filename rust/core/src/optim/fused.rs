@@ -11,10 +11,10 @@
 //! later one down: the first moment of an embedding row whose token is rare gets there after some 800 updates, and 0.9
 //! times the smallest number rounds to itself.
 
-use super::adamw::Gradients;
 use super::clip::SquareSum;
 use super::config::OptimConfig;
 use crate::numeric::Scalar;
+use crate::real::Real;
 use crate::simd::{Kernel, Vector};
 
 /// The numbers of one update of one tensor.
@@ -66,7 +66,6 @@ pub(super) struct Fused<'a, T> {
     pub(super) v: &'a mut [T],
     pub(super) coefficients: Coefficients<T>,
     pub(super) decays: bool,
-    pub(super) after: Gradients,
 }
 
 impl<T: Scalar> Kernel<T> for Fused<'_, T> {
@@ -74,7 +73,7 @@ impl<T: Scalar> Kernel<T> for Fused<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) -> f64 {
-        let Self { p, g, m, v: second, coefficients, decays, after } = self;
+        let Self { p, g, m, v: second, coefficients, decays } = self;
         let rule = Rule::new(v, &coefficients, decays);
         let mut sum = SquareSum::default();
         let mut delta = [T::ZERO; STRIP];
@@ -108,9 +107,7 @@ impl<T: Scalar> Kernel<T> for Fused<'_, T> {
                 v.store_partial(delta, new.delta);
             }
             sum.add(delta);
-            if after == Gradients::Clear {
-                g.fill(T::ZERO);
-            }
+            g.fill(T::ZERO);
         }
         sum.total()
     }

@@ -14,9 +14,10 @@ pub mod config;
 mod fused;
 pub mod guard;
 pub mod plan;
+mod require;
 pub mod schedule;
 
-pub use adamw::{AdamW, Gradients, Update};
+pub use adamw::{AdamW, Update};
 pub use config::OptimConfig;
 pub use guard::Counters;
 pub use schedule::{Schedule, ScheduleKind};

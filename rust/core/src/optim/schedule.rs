@@ -24,7 +24,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::require;
+use super::require::require;
 use crate::error::Result;
 
 /// Form of the decay behind the warm-up.

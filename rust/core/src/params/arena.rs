@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use aligned_vec::{AVec, ConstAlign};
 
-use super::{Slot, Table};
+use super::table::{Slot, Table};
 use crate::numeric::Scalar;
 
 /// A zeroed buffer, aligned to 64 bytes, in the layout of a [`Table`].

@@ -1,6 +1,6 @@
 //! Which tensors are trained and which of them decay: two masks indexed by slot.
 
-use super::Table;
+use super::table::{Entry, Table};
 
 /// Trainable and decay masks of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ impl Groups {
     }
 
     /// Freezes the tensors for which `frozen` answers true, on top of what is frozen already.
-    pub fn freeze(&mut self, table: &Table, frozen: impl Fn(&super::Entry) -> bool) {
+    pub fn freeze(&mut self, table: &Table, frozen: impl Fn(&Entry) -> bool) {
         for (entry, trainable) in table.entries().iter().zip(&mut self.trainable) {
             *trainable &= !frozen(entry);
         }

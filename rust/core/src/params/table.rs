@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::Init;
+use super::init::Init;
 use crate::error::{Error, Result};
 
 /// Elements between the starts of two tensors are a multiple of this: 64 bytes of f32.

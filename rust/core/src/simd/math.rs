@@ -17,8 +17,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::Vector;
-use crate::numeric::Scalar;
+use super::vector::Vector;
+use crate::real::Real;
 
 /// log2(e).
 pub const LOG2_E: f64 = std::f64::consts::LOG2_E;
@@ -130,7 +130,7 @@ pub const EXP2_BOUND: f64 = -125.0;
 #[inline(always)]
 pub fn exp<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
-        return v.map(x, Scalar::exp);
+        return v.map(x, Real::exp);
     }
     let x = v.min(constant(v, 88.72), v.max(constant(v, -87.0), x));
     let t = v.mul_add(x, constant(v, LOG2_E), constant(v, MAGIC));
@@ -158,7 +158,7 @@ pub fn exp<V: Vector>(v: V, x: V::V) -> V::V {
 #[inline(always)]
 pub fn log<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
-        return v.map(x, Scalar::ln);
+        return v.map(x, Real::ln);
     }
     let (m, e) = v.split_pow2(v.max(constant(v, f64::from(f32::MIN_POSITIVE)), x));
     let f = v.sub(m, constant(v, 1.0));
@@ -188,7 +188,7 @@ pub fn log<V: Vector>(v: V, x: V::V) -> V::V {
 #[inline(always)]
 pub fn log1p_unit<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
-        return v.map(x, Scalar::ln_1p);
+        return v.map(x, Real::ln_1p);
     }
     let p = estrin(
         v,
@@ -250,3 +250,6 @@ pub fn softplus_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
     let y = v.add(v.max(constant(v, 0.0), x), log1p_unit(v, e));
     (y, sigmoid_from(v, x, e))
 }
+
+#[cfg(test)]
+mod tests;

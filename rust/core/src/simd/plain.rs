@@ -4,8 +4,8 @@
 
 use std::marker::PhantomData;
 
-use super::Vector;
-use crate::numeric::Scalar;
+use super::vector::Vector;
+use crate::real::Real;
 
 /// One lane of `T`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +18,7 @@ impl<T> Plain<T> {
     }
 }
 
-impl<T: Scalar> Vector for Plain<T> {
+impl<T: Real> Vector for Plain<T> {
     type T = T;
     type V = T;
     const LANES: usize = 1;

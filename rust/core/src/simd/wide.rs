@@ -2,10 +2,12 @@
 
 use pulp::Simd;
 
-use super::plain::SQRT_HALF_BITS;
+use super::isa::Isa;
+use super::kernel::Kernel;
+use super::plain::{Plain, SQRT_HALF_BITS};
+use super::vector::Vector;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
-use super::{Isa, Kernel, Plain, Vector};
 
 /// f32 lanes of the instruction set `S`. `S` can only be built where the processor has it: the token is the proof.
 #[derive(Clone, Copy, Debug)]
@@ -160,19 +162,6 @@ impl<K: Kernel<f32>> pulp::WithSimd for Carrier<K> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> K::Output {
         self.0.run(Wide(simd))
-    }
-}
-
-/// Whether the processor has it; [`Isa::Scalar`] is not asked here.
-pub(super) fn is_available(isa: Isa) -> bool {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => pulp::x86::V3::try_new().is_some(),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => pulp::x86::V4::try_new().is_some(),
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => pulp::aarch64::Neon::try_new().is_some(),
-        _ => false,
     }
 }
 

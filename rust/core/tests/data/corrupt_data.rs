@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::shards::{Counted, edit_manifest, edit_shard, write_features};
 use serde_json::{Value, json};
-use ssm_hpn::data::shard::Wanted;
+use ssm_hpn::data::schema::Wanted;
 use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, TargetKind, verify_shards};
 use ssm_hpn::{Error, Result};
 

@@ -8,7 +8,8 @@ use crate::shards::Counted;
 use proptest::prelude::*;
 use ssm_hpn::Error;
 use ssm_hpn::data::schema::Kind;
-use ssm_hpn::data::shard::{Ids, Wanted};
+use ssm_hpn::data::schema::Wanted;
+use ssm_hpn::data::shard::Ids;
 use ssm_hpn::data::{Dataset, Documents, Elements, Extra, ShardWriter, WriterConfig, verify_shards};
 
 proptest! {

@@ -10,9 +10,9 @@ use arrow_array::types::{Float32Type, Int32Type, UInt16Type, UInt32Type};
 use arrow_array::{Array, RecordBatch};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
-use super::Wanted;
-use crate::data::manifest::{BatchEntry, PREPARE_AGAIN};
-use crate::data::schema::{Columns, InputColumn};
+use crate::data::advice::PREPARE_AGAIN;
+use crate::data::manifest::BatchEntry;
+use crate::data::schema::{Columns, InputColumn, Wanted};
 use crate::error::Error;
 
 /// The documents of one record batch. The buffers are those that were read; nothing is copied.

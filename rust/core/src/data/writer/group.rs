@@ -12,7 +12,7 @@ use arrow_array::{
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Schema};
 
-use super::{Documents, Elements, MAX_NAME};
+use super::documents::{Documents, Elements, MAX_NAME};
 use crate::data::schema::{Columns, InputColumn, item};
 use crate::error::{Error, Result};
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, get, put};
+use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, get, put};
 use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, is_start, stretch_start};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, put};
+use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, put};
 use crate::kernels::channels::{Columns, stretch_end};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};

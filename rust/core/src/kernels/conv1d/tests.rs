@@ -2,11 +2,15 @@
 
 use proptest::prelude::*;
 
+use super::filter::CHUNK;
 use super::*;
+use crate::kernels::Layout;
+use crate::kernels::channels::BLOCK;
 use crate::kernels::testing::{
     Shifted, assert_close, assert_close_to, central_differences, numbers, same_bits_for_any_threads,
 };
 use crate::kernels::{Columns, ColumnsMut};
+use crate::numeric::Scalar;
 use crate::simd::Isa;
 
 /// One convolution: inputs, cotangent, and x as columns of rows of I + 3 numbers.

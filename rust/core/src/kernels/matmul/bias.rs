@@ -1,7 +1,9 @@
 //! What stands beside a product: a row added to all rows, and its gradient.
 
-use super::super::Blocks;
-use super::{MatMut, MatRef, Output, add_to};
+use super::output::Output;
+use super::tile::add_to;
+use super::view::{MatMut, MatRef};
+use crate::kernels::blocks::Blocks;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 
@@ -15,7 +17,7 @@ const LEAST_ROWS: usize = 64;
 pub fn fill_rows<T: Scalar>(mut y: MatMut<T>, row: &[T]) {
     let (blocks, stride) = (Blocks::new(y.rows(), LEAST_ROWS), y.row_stride());
     assert_eq!(y.cols(), row.len(), "columns of y and of the row");
-    let output = Output(y.data().as_mut_ptr());
+    let output = Output::new(y.data().as_mut_ptr());
     for_each_task(blocks.count, |block| {
         for i in blocks.range(block) {
             // SAFETY: the row lies inside the matrix and belongs to this task.

@@ -1,9 +1,11 @@
 //! The gradient of the weight: a sum over all tokens, cut into parts that are joined in order.
 
-use super::super::Blocks;
+use super::output::{Output, PARTIAL, READ, product};
 use super::split::{Cost, Split};
-use super::tile::Factor;
-use super::{Accumulate, MatMut, MatRef, Output, PARTIAL, READ, add_to, product};
+use super::tile::{Factor, add_to};
+use super::view::{MatMut, MatRef};
+use crate::kernels::blocks::Blocks;
+use crate::kernels::layout::Accumulate;
 use crate::numeric::Scalar;
 use crate::parallel::for_each_task;
 
@@ -34,7 +36,7 @@ pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, mut dw: MatMut<T>, scra
     if partial.is_empty() {
         return;
     }
-    let (blocks, output) = (Blocks::new(n, LEAST_JOINED / k), Output(dw.data().as_mut_ptr()));
+    let (blocks, output) = (Blocks::new(n, LEAST_JOINED / k), Output::new(dw.data().as_mut_ptr()));
     for_each_task(blocks.count, |block| {
         for row in blocks.range(block) {
             // SAFETY: the row lies inside the matrix and belongs to this task.

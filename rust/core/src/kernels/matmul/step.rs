@@ -1,9 +1,13 @@
 //! The product of a few rows, as recurrent inference needs it.
 
-use super::super::Blocks;
-use super::{Accumulate, MatMut, MatRef, Output, linear};
+use super::forward::linear;
+use super::output::Output;
+use super::view::{MatMut, MatRef};
+use crate::kernels::blocks::Blocks;
+use crate::kernels::layout::Accumulate;
 use crate::numeric::Scalar;
 use crate::parallel::for_each_task;
+use crate::real::Real;
 use crate::simd::{self, Kernel, Vector};
 
 /// Rows up to which reading the weights in place costs less than packing them.
@@ -30,7 +34,7 @@ pub fn linear_step<T: Scalar>(x: MatRef<T>, w: MatRef<T>, mut y: MatMut<T>, accu
     }
     let (least, stride) = (LEAST_WORK.div_ceil((x.rows() * x.cols()).max(1)), y.row_stride());
     let blocks = Blocks::new(w.rows(), least.next_multiple_of(SUMMED));
-    let output = Output(y.data().as_mut_ptr());
+    let output = Output::new(y.data().as_mut_ptr());
     for_each_task(blocks.count, |block| {
         let outputs = blocks.range(block);
         for m in 0..x.rows() {

@@ -1,8 +1,10 @@
 //! Against sums in f64, with bounds derived from the number of terms.
 
 use super::step::Dots;
+use super::tile::{Factor, Tile, with_packed};
 use super::*;
 use crate::kernels::testing::{numbers, same_bits_for_any_threads};
+use crate::numeric::Scalar;
 use crate::simd::{Isa, run_on};
 use proptest::prelude::*;
 

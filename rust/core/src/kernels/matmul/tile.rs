@@ -25,10 +25,11 @@ use std::ops::Range;
 
 use aligned_vec::{AVec, ConstAlign};
 
-use super::super::Accumulate;
-use super::super::transpose::transpose;
-use super::{MatRef, add_to};
+use super::view::MatRef;
+use crate::kernels::layout::Accumulate;
+use crate::kernels::transpose::transpose;
 use crate::numeric::Scalar;
+use crate::real::Real;
 use crate::simd::{self, Kernel, Vector};
 
 /// Terms of a sum between two additions to the output.
@@ -471,5 +472,12 @@ unsafe fn store<V: Vector, const MR: usize, const NV: usize>(
                 }
             }
         }
+    }
+}
+
+/// sums += terms, element by element.
+pub(super) fn add_to<T: Real>(sums: &mut [T], terms: &[T]) {
+    for (sum, term) in sums.iter_mut().zip(terms) {
+        *sum += *term;
     }
 }

@@ -2,84 +2,11 @@
 
 use std::ops::Range;
 
-use super::backward::{Backward, Pass};
-use super::{CHUNK, Columns, GROUP, Panel, SKEW, is_start, stretch_start};
-use crate::kernels::channels::BLOCK;
+use super::system::GROUP;
+use super::task::{Backward, Folded, Panels, Pass};
+use crate::kernels::channels::{BLOCK, Columns, is_start, stretch_start};
 use crate::numeric::Scalar;
-use crate::simd::{self, MAX_LANES, Vector, math};
-
-/// The widest vectors that go together.
-const MAX_WIDTH: usize = 2 * MAX_LANES;
-
-/// Operands of a chunk.
-pub(super) struct Panels<T> {
-    /// δ
-    pub(super) delta: Panel<T>,
-    /// δ·u
-    pub(super) x: Panel<T>,
-    /// dy·silu(z)
-    pub(super) g: Panel<T>,
-    /// Σ C·h + D·u
-    pub(super) y: Panel<T>,
-    /// Σ q·B
-    pub(super) s: Panel<T>,
-    /// Σ a·r
-    pub(super) r: Panel<T>,
-    /// sigmoid(delta + bias)
-    pub(super) slope: Panel<T>,
-    /// silu(z)
-    pub(super) gate: Panel<T>,
-    /// dy·silu'(z)
-    pub(super) dgate: Panel<T>,
-    /// ā of a stretch, `[t, state, lane]`
-    decay: Work<T>,
-    /// ā·h_{t-1}
-    faded: Work<T>,
-    /// dB and dC of a stretch
-    db: [Folded<T>; CHUNK],
-    dc: [Folded<T>; CHUNK],
-}
-
-impl<T: Scalar> Panels<T> {
-    #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self {
-            delta: Panel::new(),
-            x: Panel::new(),
-            g: Panel::new(),
-            y: Panel::new(),
-            s: Panel::new(),
-            r: Panel::new(),
-            slope: Panel::new(),
-            gate: Panel::new(),
-            dgate: Panel::new(),
-            decay: Work::new(),
-            faded: Work::new(),
-            db: [Folded::ZERO; CHUNK],
-            dc: [Folded::ZERO; CHUNK],
-        }
-    }
-}
-
-/// One number per token of a chunk, state of a group and channel of the widest vectors.
-#[repr(align(64))]
-struct Work<T>([T; CHUNK * GROUP * MAX_WIDTH + SKEW]);
-
-impl<T: Scalar> Work<T> {
-    #[inline(always)]
-    fn new() -> Self {
-        Self([T::ZERO; CHUNK * GROUP * MAX_WIDTH + SKEW])
-    }
-}
-
-/// Sums over channels for the states of a group, as [`Vector::add_folded`] leaves them.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Folded<T>([T; MAX_LANES]);
-
-impl<T: Scalar> Folded<T> {
-    const ZERO: Self = Self([T::ZERO; MAX_LANES]);
-}
+use crate::simd::{self, Vector, math};
 
 impl<T: Scalar> Backward<'_, T> {
     /// The recurrence over a chunk, stretch by stretch from the right, group of states by group of states.
@@ -308,12 +235,6 @@ impl<T: Scalar> Backward<'_, T> {
                 v.store(&mut sums[w * V::LANES..], da[w][k]);
             }
         }
-    }
-
-    /// Where Σ r·δ of state n begins, from this block's first channel on.
-    #[inline(always)]
-    fn sum_at(&self, n: usize) -> usize {
-        self.sums_at() + n * self.pass.dims.padded() + self.task.channels.start
     }
 
     /// B and C of a stretch from its first token and state on, checked for G states.

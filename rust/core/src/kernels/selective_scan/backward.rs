@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::adjoint::Panels;
-use super::{CHUNK, ColumnsMut, Dims, PerChannel, System, fill_rates, is_bounded, read, steepest, write};
-use crate::kernels::channels::{BLOCK, SharedColumns, Split, Task};
+use super::system::{CHUNK, Dims, System, fill_rates, is_bounded, largest_rate};
+use super::task::{Backward, Panels, Pass};
+use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, Split, read, write};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
@@ -204,29 +204,6 @@ impl<'a, T: Scalar> Partial<'a, T> {
     }
 }
 
-/// Everything that the tasks of a pass share.
-pub(super) struct Pass<'a, T> {
-    pub(super) dims: &'a Dims<'a>,
-    pub(super) system: &'a System<'a, T>,
-    pub(super) kept: &'a [T],
-    pub(super) dlast: Option<&'a [T]>,
-    pub(super) a: &'a [T],
-    pub(super) u: Shared<'a, T>,
-    pub(super) delta: Shared<'a, T>,
-    pub(super) z: SharedColumns<'a, T>,
-    pub(super) dy: Shared<'a, T>,
-    pub(super) dfirst: Option<Shared<'a, T>>,
-    pub(super) carry: Shared<'a, T>,
-    pub(super) sums: Shared<'a, T>,
-    pub(super) dbc: Shared<'a, T>,
-}
-
-/// One task of the backward pass.
-pub(super) struct Backward<'a, T> {
-    pub(super) pass: &'a Pass<'a, T>,
-    pub(super) task: Task,
-}
-
 impl<T: Scalar> Kernel<T> for Backward<'_, T> {
     type Output = ();
 
@@ -247,14 +224,14 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let bias = PerChannel::new(&system.delta_bias[block.clone()]);
         let skip = PerChannel::new(&system.d[block.clone()]);
         let (mut dskip, mut dbias) = (PerChannel::new(&[]), PerChannel::new(&[]));
-        let steepest = steepest(dims, self.pass.a, block.clone());
+        let largest_rate = largest_rate(dims, self.pass.a, block.clone());
         let mut panels = Panels::new();
         for row in self.task.rows.clone() {
             self.open_row(row);
             for chunk in (0..dims.chunks()).rev() {
                 let tokens = chunk * CHUNK..((chunk + 1) * CHUNK).min(dims.layout.length);
                 let largest = self.open(v, row, tokens.clone(), &bias, &skip, &mut panels);
-                if is_bounded(v, largest, steepest) {
+                if is_bounded(v, largest, largest_rate) {
                     self.chunk::<V, W, true>(v, row, chunk, tokens.clone(), &mut panels);
                 } else {
                     self.chunk::<V, W, false>(v, row, chunk, tokens.clone(), &mut panels);
@@ -268,19 +245,6 @@ impl<'a, T: Scalar> Backward<'a, T> {
             // SAFETY: this task's channels in its group's sums.
             unsafe { self.pass.sums.slice(at, block.len()) }.copy_from_slice(&sum.0[..block.len()]);
         }
-    }
-
-    /// Where the sums of this task's group of rows begin.
-    #[inline(always)]
-    pub(super) fn sums_at(&self) -> usize {
-        self.task.row_group * (self.pass.dims.states + 2) * self.pass.dims.padded()
-    }
-
-    /// Where state n of the carried adjoint begins, from this block's first channel on.
-    #[inline(always)]
-    pub(super) fn carry_at(&self, n: usize) -> usize {
-        let dims = self.pass.dims;
-        (self.task.row_group * dims.states + n) * dims.padded() + self.task.channels.start
     }
 
     /// The adjoint after the last token: `dlast`, else zero.

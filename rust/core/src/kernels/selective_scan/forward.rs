@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use super::{
-    CHUNK, Columns, Dims, GROUP, Inputs, Panel, PerChannel, System, fill_rates, is_bounded, is_start, read,
-    steepest, stretch_end, write,
+use super::system::{CHUNK, Dims, GROUP, Inputs, PAD, Panel, System, fill_rates, is_bounded, largest_rate};
+use crate::kernels::channels::{
+    BLOCK, Columns, ColumnsMut, PerChannel, Rectangle, Task, is_start, read, stretch_end, write,
 };
-use crate::kernels::channels::{BLOCK, Task};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
@@ -64,9 +63,16 @@ pub fn forward_on<T: Scalar>(
         }
     }
     let split = dims.split();
-    let (kept_shared, y) = (Shared::new(&mut *kept), Shared::new(y));
+    let padded = dims.padded();
+    let (states, y) = (ColumnsMut::new(&mut *kept, 0, padded).share(), Shared::new(y));
     for_each_task_of(dims.layout.tokens() * dims.states * dims.channels, split.tasks(), |index| {
-        simd::run_on(isa, Forward { dims, system, inputs, a, kept: kept_shared, y, task: split.task(index) });
+        let task = split.task(index);
+        let rows = dims.kept_at(task.rows.start, 0) / padded..dims.kept_at(task.rows.end, 0) / padded;
+        let columns = task.channels.start..(task.channels.end).next_multiple_of(PAD);
+        // SAFETY: the states of this task's rows and channels. Only the last block of channels is padded, to the end of
+        // the row: no other task has them.
+        let kept = unsafe { Rectangle::new(states, rows, columns) };
+        simd::run_on(isa, Forward { dims, system, inputs, a, kept, y, task });
     });
     if let Some(state) = &mut state {
         for (index, h) in state.chunks_exact_mut(dims.channels).enumerate() {
@@ -83,7 +89,8 @@ struct Forward<'a, T> {
     system: &'a System<'a, T>,
     inputs: &'a Inputs<'a, T>,
     a: &'a [T],
-    kept: Shared<'a, T>,
+    /// The states at the start of each chunk and at the end, `[B · (chunks + 1) · N, padded I]`.
+    kept: Rectangle<'a, T>,
     y: Shared<'a, T>,
     task: Task,
 }
@@ -103,17 +110,17 @@ impl<T: Scalar> Kernel<T> for Forward<'_, T> {
 
 impl<T: Scalar> Forward<'_, T> {
     #[inline(always)]
-    fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
-        let block = &self.task.channels;
+    fn rows<V: Vector<T = T>, const W: usize>(mut self, v: V) {
+        let block = self.task.channels.clone();
         let bias = PerChannel::new(&self.system.delta_bias[block.clone()]);
         let skip = PerChannel::new(&self.system.d[block.clone()]);
-        let steepest = steepest(self.dims, self.a, block.clone());
+        let largest_rate = largest_rate(self.dims, self.a, block);
         let (mut delta, mut x, mut y) = (Panel::new(), Panel::new(), Panel::new());
         for row in self.task.rows.clone() {
             for chunk in 0..self.dims.chunks() {
                 let tokens = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.dims.layout.length);
                 let largest = self.open(v, row, tokens.clone(), &bias, &skip, &mut delta, &mut x, &mut y);
-                if is_bounded(v, largest, steepest) {
+                if is_bounded(v, largest, largest_rate) {
                     self.chunk::<V, W, true>(v, row, chunk, tokens.clone(), &delta, &x, &mut y);
                 } else {
                     self.chunk::<V, W, false>(v, row, chunk, tokens.clone(), &delta, &x, &mut y);
@@ -190,7 +197,7 @@ impl<T: Scalar> Forward<'_, T> {
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
     fn chunk<V: Vector<T = T>, const W: usize, const BOUNDED: bool>(
-        &self,
+        &mut self,
         v: V,
         row: usize,
         chunk: usize,
@@ -199,7 +206,7 @@ impl<T: Scalar> Forward<'_, T> {
         x: &Panel<T>,
         y: &mut Panel<T>,
     ) {
-        let (block, dims) = (&self.task.channels, self.dims);
+        let (block, dims, system) = (self.task.channels.clone(), self.dims, self.system);
         let starts = dims.layout.row_starts(row);
         let mut from = tokens.start;
         while from < tokens.end {
@@ -214,25 +221,23 @@ impl<T: Scalar> Forward<'_, T> {
                     let stretch = Stretch {
                         len: to - from,
                         bc: Columns::new(
-                            self.system.bc.data,
-                            (row * dims.layout.length + from) * self.system.bc.stride + n,
-                            self.system.bc.stride,
+                            system.bc.data,
+                            (row * dims.layout.length + from) * system.bc.stride + n,
+                            system.bc.stride,
                         ),
                         states: dims.states,
                         a: &self.a[state..],
                         stride: dims.padded(),
                         delta: &delta.0[panel..],
                         x: &x.0[panel..],
+                        before: (!fresh).then(|| dims.kept_at(row, chunk) / dims.padded() + n),
+                        after: (to == tokens.end).then(|| dims.kept_at(row, chunk + 1) / dims.padded() + n),
+                        first: i,
                     };
-                    let kept = |chunk| dims.kept_at(row, chunk) + state;
-                    let span = (group - 1) * dims.padded() + W * V::LANES;
-                    // SAFETY: the channels of this block in this row's states: no other task has them.
-                    let before = (!fresh).then(|| unsafe { &*self.kept.slice(kept(chunk), span) });
-                    // SAFETY: as above, and another chunk.
-                    let after = (to == tokens.end).then(|| unsafe { self.kept.slice(kept(chunk + 1), span) });
+                    let y = &mut y.0[panel..];
                     match group {
-                        GROUP => stretch.run::<V, W, GROUP, BOUNDED>(v, before, after, &mut y.0[panel..]),
-                        _ => stretch.run::<V, W, 1, BOUNDED>(v, before, after, &mut y.0[panel..]),
+                        GROUP => stretch.run::<V, W, GROUP, BOUNDED>(v, &mut self.kept, y),
+                        _ => stretch.run::<V, W, 1, BOUNDED>(v, &mut self.kept, y),
                     }
                 }
                 n += group;
@@ -254,16 +259,21 @@ struct Stretch<'a, T> {
     /// Panel rows, BLOCK apart.
     delta: &'a [T],
     x: &'a [T],
+    /// Row of the kept states where the first state starts from; `None`: zero.
+    before: Option<usize>,
+    /// Row of the kept states where the first state goes at the end; `None`: not wanted.
+    after: Option<usize>,
+    /// First channel, counted from the start of the block.
+    first: usize,
 }
 
 impl<T: Scalar> Stretch<'_, T> {
-    /// Runs the recurrence from `before` (`None`: zero) to `after` (`None`: not wanted) and adds Σ C·h to y.
+    /// Runs the recurrence and adds Σ C·h to y.
     #[inline(always)]
     fn run<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
         &self,
         v: V,
-        before: Option<&[T]>,
-        after: Option<&mut [T]>,
+        kept: &mut Rectangle<T>,
         y: &mut [T],
     ) {
         let panel = (self.len - 1) * BLOCK + W * V::LANES;
@@ -276,8 +286,8 @@ impl<T: Scalar> Stretch<'_, T> {
             for k in 0..G {
                 let at = k * self.stride + w * V::LANES;
                 a[w][k] = v.load(&self.a[at..]);
-                if let Some(before) = before {
-                    h[w][k] = v.load(&before[at..]);
+                if let Some(before) = self.before {
+                    h[w][k] = v.load(&kept.row(before + k)[self.first + w * V::LANES..]);
                 }
             }
         }
@@ -310,10 +320,10 @@ impl<T: Scalar> Stretch<'_, T> {
                 unsafe { v.store_ptr(y.as_mut_ptr().add(t * BLOCK + w * V::LANES), sum) };
             }
         }
-        if let Some(after) = after {
+        if let Some(after) = self.after {
             for w in 0..W {
                 for k in 0..G {
-                    v.store(&mut after[k * self.stride + w * V::LANES..], h[w][k]);
+                    v.store(&mut kept.row_mut(after + k)[self.first + w * V::LANES..], h[w][k]);
                 }
             }
         }

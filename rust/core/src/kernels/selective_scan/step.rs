@@ -1,6 +1,7 @@
 //! The recurrent form: one token per row.
 
-use super::{Columns, Dims, Inputs, System, fill_rates, read, write};
+use super::system::{Dims, Inputs, System, fill_rates};
+use crate::kernels::channels::{Columns, read, write};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};

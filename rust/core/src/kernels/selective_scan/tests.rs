@@ -1,15 +1,18 @@
 //! The scan against the reference numbers, against differences, and against itself.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernels::channels::BLOCK;
 use crate::kernels::testing::{
     Shifted, assert_close, assert_close_to, central_differences, every_isa_equals_scalar, numbers,
     same_bits_for_any_threads,
 };
+use crate::numeric::Scalar;
 use crate::simd::Isa;
 
 /// One scan with every input, every output and every gradient, by name.

@@ -93,7 +93,7 @@ fn worst_difference<T: Scalar>(clip_norm: Option<f64>) -> (f64, f64) {
             let g: Vec<f64> = means[slot].iter().map(|g| g * c).collect();
             square_sum += reference.update(&config, lr, &g, slot != 2);
         }
-        let update = adamw.apply(&table, &mut params, &mut grads, (1.0, count), Gradients::Keep).unwrap();
+        let update = adamw.apply(&table, &mut params, &mut grads, (1.0, count)).unwrap();
         assert_eq!((update.applied, update.lr, update.clipped), (true, lr, c < 1.0));
         assert!((update.grad_norm / norm - 1.0).abs() < 1e-12, "{} of {norm}", update.grad_norm);
         worst_norm = worst_norm.max((update.update_norm / square_sum.sqrt() - 1.0).abs());
@@ -121,21 +121,19 @@ fn six_updates_equal_the_formulas() {
     }
 }
 
-/// Parameters, gradients and moments after one update of 3 targets.
-fn one_update(threads: usize, after: Gradients) -> [Vec<u32>; 4] {
+/// Parameters, gradients and moments after three updates of 3 targets each.
+fn three_updates(threads: usize) -> [Vec<u32>; 4] {
     let table = table();
     let mut params = filled::<f32>(table.buffer_len(), 1);
-    let mut grads = filled::<f32>(table.buffer_len(), 2);
+    let mut grads = Arena::zeros(table.buffer_len());
     let mut adamw = AdamW::<f32>::new(config(), &table, &Groups::declared(&table)).unwrap();
     let threads = Threads::new(Some(threads)).unwrap();
-    for _ in 0..3 {
-        let update = threads
-            .install(|| adamw.apply(&table, &mut params, &mut grads, (1.0, 3), after).unwrap())
-            .unwrap();
+    for step in 2..5 {
+        grads = filled::<f32>(table.buffer_len(), step);
+        let update =
+            threads.install(|| adamw.apply(&table, &mut params, &mut grads, (1.0, 3)).unwrap()).unwrap();
         assert!(update.applied);
-        if after == Gradients::Clear {
-            assert!((0..3).all(|slot| grads.tensor(&table, slot).iter().all(|&g| g == 0.0)));
-        }
+        assert!((0..3).all(|slot| grads.tensor(&table, slot).iter().all(|&g| g == 0.0)));
     }
     let bits = |arena: &Arena<f32>| arena.as_slice().iter().map(|x| x.to_bits()).collect();
     [bits(&params), bits(&grads), bits(&adamw.first), bits(&adamw.second)]
@@ -143,11 +141,9 @@ fn one_update(threads: usize, after: Gradients) -> [Vec<u32>; 4] {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for after in [Gradients::Keep, Gradients::Clear] {
-        let one = one_update(1, after);
-        for threads in [2, 3, 8] {
-            assert!(one_update(threads, after) == one, "{threads} threads, {after:?}");
-        }
+    let one = three_updates(1);
+    for threads in [2, 3, 8] {
+        assert!(three_updates(threads) == one, "{threads} threads");
     }
 }
 
@@ -158,8 +154,7 @@ fn every_instruction_set_agrees_with_one_lane_over_all_lengths() {
         let mut x: [Vec<f32>; 4] = std::array::from_fn(|k| noise(offset + n + 3, k));
         x[3].iter_mut().for_each(|v| *v = v.abs());
         let [p, g, m, v] = x.each_mut().map(|x| &mut x[offset..offset + n]);
-        let square_sum =
-            run_on(isa, Fused { p, g, m, v, coefficients, decays: true, after: Gradients::Clear });
+        let square_sum = run_on(isa, Fused { p, g, m, v, coefficients, decays: true });
         (x, square_sum)
     };
     for isa in Isa::available() {
@@ -187,10 +182,11 @@ fn what_is_not_finite_changes_nothing_and_is_counted() {
         let mut params = filled::<f32>(table.buffer_len(), 1);
         let mut grads = filled::<f32>(table.buffer_len(), 2);
         let mut adamw = AdamW::<f32>::new(config(), &table, &Groups::declared(&table)).unwrap();
-        adamw.apply(&table, &mut params, &mut grads, (1.0, 3), Gradients::Keep).unwrap();
+        adamw.apply(&table, &mut params, &mut grads, (1.0, 3)).unwrap();
         let before = (params.clone(), adamw.clone());
+        grads = filled(table.buffer_len(), 2);
         grads.tensor_mut(&table, 1)[BLOCK + 3] = bad;
-        let update = adamw.apply(&table, &mut params, &mut grads, (loss, 3), Gradients::Clear).unwrap();
+        let update = adamw.apply(&table, &mut params, &mut grads, (loss, 3)).unwrap();
         assert_eq!((update.applied, update.fault.as_deref(), update.update_norm), (false, Some(fault), 0.0));
         assert_eq!(params.as_slice(), before.0.as_slice());
         assert_eq!(adamw.first.as_slice(), before.1.first.as_slice());
@@ -211,7 +207,7 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
     let (mut params, mut grads) = (Arena::<f32>::zeros(table.buffer_len()), Arena::zeros(table.buffer_len()));
     let config = OptimConfig { max_skipped: 3, ..config() };
     let mut adamw = AdamW::new(config, &table, &Groups::declared(&table)).unwrap();
-    let mut apply = |loss: f64| adamw.apply(&table, &mut params, &mut grads, (loss, 1), Gradients::Clear);
+    let mut apply = |loss: f64| adamw.apply(&table, &mut params, &mut grads, (loss, 1));
     for loss in [f64::NAN, f64::NAN, 1.0, f64::NAN, f64::NAN] {
         assert_eq!(apply(loss).unwrap().applied, loss == 1.0);
     }
@@ -219,10 +215,7 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
         Err(Error::Diverged { step: 1, skipped: 3, parameter }) => assert_eq!(parameter, "loss"),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(
-        adamw.apply(&table, &mut params, &mut grads, (0.0, 0), Gradients::Clear),
-        Err(Error::Shape { .. })
-    ));
+    assert!(matches!(adamw.apply(&table, &mut params, &mut grads, (0.0, 0)), Err(Error::Shape { .. })));
 }
 
 #[test]
@@ -236,7 +229,7 @@ fn frozen_tensors_keep_every_bit_and_gaps_stay_zero() {
     }
     let mut grads = filled::<f32>(table.buffer_len(), 2);
     let mut adamw = AdamW::<f32>::new(config(), &table, &groups).unwrap();
-    adamw.apply(&table, &mut params, &mut grads, (1.0, 1), Gradients::Clear).unwrap();
+    adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
     for slot in [0, 3] {
         assert!(params.tensor(&table, slot).iter().all(|p| p.to_bits() == (-0.0_f32).to_bits()));
         assert!(grads.tensor(&table, slot).iter().any(|&g| g != 0.0));
@@ -252,11 +245,12 @@ fn frozen_tensors_keep_every_bit_and_gaps_stay_zero() {
 #[test]
 fn a_grown_tensor_starts_its_own_count_and_the_others_go_on() {
     let old = table();
-    let (mut params, mut grads) = (filled::<f64>(old.buffer_len(), 1), filled::<f64>(old.buffer_len(), 2));
+    let mut params = filled::<f64>(old.buffer_len(), 1);
     let config = OptimConfig { clip_norm: None, schedule: Schedule::default(), ..config() };
     let mut adamw = AdamW::<f64>::new(config, &old, &Groups::declared(&old)).unwrap();
     for _ in 0..50 {
-        adamw.apply(&old, &mut params, &mut grads, (1.0, 1), Gradients::Keep).unwrap();
+        let mut grads = filled(old.buffer_len(), 2);
+        adamw.apply(&old, &mut params, &mut grads, (1.0, 1)).unwrap();
     }
     let mut table = Table::new();
     let specs = ["norm", "new"].map(|id| ParamSpec::new(id, [19], Init::Zeros).no_decay());
@@ -268,7 +262,7 @@ fn a_grown_tensor_starts_its_own_count_and_the_others_go_on() {
     let mut params = Arena::<f64>::zeros(table.buffer_len());
     let mut grads = Arena::<f64>::zeros(table.buffer_len());
     grads.as_mut_slice().fill(0.5);
-    grown.apply(&table, &mut params, &mut grads, (1.0, 1), Gradients::Keep).unwrap();
+    grown.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
     // With its own count the first step of a new tensor is lr · g/(|g| + ε).
     for &p in params.tensor(&table, 1) {
         assert!((p + 0.02 * 0.5 / (0.5 + 1e-8)).abs() < 1e-15, "{p}");
@@ -283,7 +277,7 @@ fn moments_fade_to_zero_and_not_to_subnormal_numbers() {
     let mut grads = filled::<f32>(table.buffer_len(), 2);
     let mut adamw = AdamW::<f32>::new(config(), &table, &Groups::declared(&table)).unwrap();
     for _ in 0..1000 {
-        adamw.apply(&table, &mut params, &mut grads, (1.0, 1), Gradients::Clear).unwrap();
+        adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
         assert!(adamw.moments().iter().all(|m| m.as_slice().iter().all(|x| !x.is_subnormal())));
     }
     assert!(adamw.moments()[0].as_slice().iter().all(|&m| m == 0.0));

@@ -1,0 +1,251 @@
+//! Sizes, filters, and what a task of either direction reads: taps, inputs before a token, the carried state.
+
+use std::ops::Range;
+
+use crate::kernels::channels::{BLOCK, PerChannel, SharedColumns, Split, Task, is_start};
+use crate::kernels::layout::Layout;
+use crate::numeric::Scalar;
+use crate::parallel::Shared;
+use crate::simd::{self, Vector};
+
+/// Most taps of a filter.
+pub const MAX_TAPS: usize = 32;
+
+/// Tokens that a vector of channels walks over before the next one has its turn: their rows stay near the core.
+pub(super) const CHUNK: usize = 32;
+
+/// Sizes of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Dims<'a> {
+    /// Rows, tokens, document starts.
+    pub layout: Layout<'a>,
+    /// I.
+    pub channels: usize,
+    /// K, at most [`MAX_TAPS`].
+    pub taps: usize,
+}
+
+impl Dims<'_> {
+    /// Elements of a carried state `[B, K-1, I]`: the last inputs of every row, oldest first.
+    pub fn state_len(&self) -> usize {
+        self.layout.rows * (self.taps - 1) * self.channels
+    }
+
+    /// Elements of scratch for [`backward()`].
+    pub fn backward_scratch_len(&self) -> usize {
+        self.split().row_groups * (self.taps + 1) * self.channels
+    }
+
+    pub(super) fn split(&self) -> Split {
+        Split::new(self.layout.rows, self.channels)
+    }
+
+    /// # Panics
+    /// If the sizes contradict each other.
+    pub(super) fn check(&self) {
+        self.layout.check();
+        assert!(
+            self.channels > 0 && (1..=MAX_TAPS).contains(&self.taps),
+            "a convolution of {} channels with {} taps (1 to {MAX_TAPS})",
+            self.channels,
+            self.taps
+        );
+    }
+}
+
+/// The filters of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a, T> {
+    /// w `[I, K]`.
+    pub weight: &'a [T],
+    /// `[I]`.
+    pub bias: &'a [T],
+}
+
+impl<T: Scalar> Weights<'_, T> {
+    /// # Panics
+    /// If a slice does not fit the sizes.
+    pub(super) fn check(&self, dims: &Dims) {
+        dims.check();
+        assert_eq!(self.weight.len(), dims.channels * dims.taps, "weight [I, K]");
+        assert_eq!(self.bias.len(), dims.channels, "bias [I]");
+    }
+}
+
+/// One task's rows, channels and taps.
+pub(super) struct Filter<'a, T> {
+    pub(super) dims: &'a Dims<'a>,
+    pub(super) weights: &'a Weights<'a, T>,
+    pub(super) x: SharedColumns<'a, T>,
+    pub(super) state: Option<Shared<'a, T>>,
+    pub(super) task: Task,
+}
+
+impl<T: Scalar> Filter<'_, T> {
+    /// The taps of this task's channels, transposed.
+    #[inline(always)]
+    pub(super) fn taps<const MAX: usize>(&self) -> Taps<T, MAX> {
+        let mut w = [[T::ZERO; BLOCK]; MAX];
+        for (i, channel) in self.task.channels.clone().enumerate() {
+            for (k, w) in w.iter_mut().enumerate().take(self.dims.taps) {
+                w[i] = self.weights.weight[channel * self.dims.taps + k];
+            }
+        }
+        Taps { w, bias: PerChannel::new(&self.weights.bias[self.task.channels.clone()]) }
+    }
+
+    /// How many of the K-1 tokens before token `t` of a row belong to its document; the carried ones count.
+    #[inline(always)]
+    pub(super) fn lookback(&self, starts: Option<&[u8]>, t: usize) -> usize {
+        let most = self.dims.taps - 1;
+        if let Some(starts) = starts {
+            for back in 0..=most.min(t) {
+                if is_start(Some(starts), t - back) {
+                    return back;
+                }
+            }
+        }
+        if self.state.is_some() { most } else { most.min(t) }
+    }
+
+    /// Channels `i..` of the input `back` tokens before token `t` of a row, from the carried state where t is too small.
+    #[inline(always)]
+    pub(super) fn input<V: Vector<T = T>, const WHOLE: bool>(
+        &self,
+        v: V,
+        row: usize,
+        t: usize,
+        back: usize,
+        i: usize,
+    ) -> V::V {
+        let n = self.task.channels.len() - i;
+        let channel = self.task.channels.start + i;
+        if back <= t {
+            let token = row * self.dims.layout.length + t - back;
+            let width = if WHOLE { V::LANES } else { n };
+            // SAFETY: this task's channels, which it writes only where it has read them.
+            return get::<V, WHOLE>(v, unsafe { self.x.read(token, channel, width) }, n);
+        }
+        let Some(state) = self.state else { return v.splat(T::ZERO) };
+        let kept = self.dims.taps - 1;
+        let at = (row * kept + kept + t - back) * self.dims.channels + channel;
+        // SAFETY: this task's channels of this task's row, written only by `keep`, which is not running.
+        get::<V, WHOLE>(v, unsafe { state.read(at, n) }, n)
+    }
+
+    /// The inputs before token t that its taps meet, the oldest at 1; [`Filter::sum`] moves them down.
+    #[inline(always)]
+    pub(super) fn window<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        taps: usize,
+        row: usize,
+        t: usize,
+        lookback: usize,
+        i: usize,
+    ) -> [V::V; MAX] {
+        let mut window = [v.splat(T::ZERO); MAX];
+        for (k, x) in window.iter_mut().enumerate().take(taps).skip(1) {
+            if taps - k <= lookback {
+                *x = self.input::<V, WHOLE>(v, row, t, taps - k, i);
+            }
+        }
+        window
+    }
+
+    /// s_t, with the window moved on to token t.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "the operands of the sum, each by its name")]
+    pub(super) fn sum<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
+        &self,
+        v: V,
+        taps: usize,
+        w: &[V::V; MAX],
+        bias: V::V,
+        window: &mut [V::V; MAX],
+        row: usize,
+        t: usize,
+        i: usize,
+    ) -> V::V {
+        for k in 1..taps {
+            window[k - 1] = window[k];
+        }
+        window[taps - 1] = self.input::<V, WHOLE>(v, row, t, 0, i);
+        let mut s = bias;
+        for k in 0..taps {
+            s = v.mul_add(w[k], window[k], s);
+        }
+        s
+    }
+
+    /// Brings the inputs of tokens of a row close.
+    #[inline(always)]
+    pub(super) fn fetch(&self, row: usize, tokens: Range<usize>) {
+        for t in tokens.start..tokens.end.min(self.dims.layout.length) {
+            let block = &self.task.channels;
+            // SAFETY: this task's channels.
+            let x = unsafe { self.x.read(row * self.dims.layout.length + t, block.start, block.len()) };
+            simd::prefetch(x, 0, x.len());
+        }
+    }
+
+    /// Moves the carried inputs of a row on by its T tokens.
+    #[inline(always)]
+    pub(super) fn keep(&self, row: usize) {
+        let Some(state) = self.state else { return };
+        let Dims { layout, channels, taps } = *self.dims;
+        let (kept, block) = (taps - 1, &self.task.channels);
+        // The token behind the last looks back on what must be kept.
+        let live = match layout.row_starts(row) {
+            Some(starts) => (0..kept.min(layout.length))
+                .find(|&back| starts[layout.length - 1 - back] != 0)
+                .map_or(kept, |b| b + 1),
+            None => kept,
+        };
+        for slot in 0..kept {
+            let back = kept - slot;
+            let at = (row * kept + slot) * channels + block.start;
+            // SAFETY: this task's channels of this task's row; slots ahead of this one are still the old ones.
+            let new = unsafe { state.slice(at, block.len()) };
+            if back > live {
+                new.fill(T::ZERO);
+            } else if back <= layout.length {
+                let token = (row + 1) * layout.length - back;
+                // SAFETY: nobody writes x in a forward pass.
+                new.copy_from_slice(unsafe { self.x.read(token, block.start, block.len()) });
+            } else {
+                // SAFETY: another slot, `length` further on.
+                new.copy_from_slice(unsafe { state.read(at + layout.length * channels, block.len()) });
+            }
+        }
+    }
+}
+
+/// Reads all lanes, or n.
+#[inline(always)]
+pub(super) fn get<V: Vector, const WHOLE: bool>(v: V, x: &[V::T], n: usize) -> V::V {
+    if WHOLE { v.load(x) } else { v.load_partial(&x[..n]) }
+}
+
+/// Writes all lanes, or as many as there are numbers.
+#[inline(always)]
+pub(super) fn put<V: Vector, const WHOLE: bool>(v: V, to: &mut [V::T], x: V::V) {
+    if WHOLE { v.store(to, x) } else { v.store_partial(to, x) }
+}
+
+/// Taps `[K, BLOCK]` and bias of a block of channels.
+pub(super) struct Taps<T, const MAX: usize> {
+    w: [[T; BLOCK]; MAX],
+    pub(super) bias: PerChannel<T>,
+}
+
+impl<T: Scalar, const MAX: usize> Taps<T, MAX> {
+    #[inline(always)]
+    pub(super) fn load<V: Vector<T = T>>(&self, v: V, taps: usize, i: usize) -> [V::V; MAX] {
+        let mut w = [v.splat(T::ZERO); MAX];
+        for (to, w) in w.iter_mut().zip(&self.w).take(taps) {
+            *to = v.load(&w[i..]);
+        }
+        w
+    }
+}

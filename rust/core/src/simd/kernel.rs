@@ -1,0 +1,14 @@
+//! What runs on vectors: a body that is generic over them.
+
+#![forbid(unsafe_code)]
+
+use super::vector::Vector;
+use crate::real::Real;
+
+/// A kernel body, written once for every instruction set.
+pub trait Kernel<T: Real> {
+    /// What the kernel returns.
+    type Output;
+    /// The body; mark it and everything it calls `#[inline(always)]`, so that it is compiled for the instruction set.
+    fn run<V: Vector<T = T>>(self, v: V) -> Self::Output;
+}
