@@ -112,8 +112,8 @@ class Learner:
     def step(self, batch: Batch | Arrays | None = None, *, accuracy: bool = False) -> Update:
         """One update: from the given batch, or from the next `train.accumulate` batches of the training data.
 
-        A batch is a `Batch` or numpy arrays by name, see `dataset.as_batch`. A step that fails or is interrupted leaves no
-        gradients behind: the next one starts from none.
+        A batch is a `Batch` or numpy arrays by name, see `dataset.as_batch`. A step that fails or is interrupted
+        leaves no gradients behind: the next one starts from none.
         """
         began_without = self._pending == Pending()
         try:

@@ -93,6 +93,13 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(config, tmp_path, stop_afte
     assert metric_rows(tmp_path / "run") == metric_rows(tmp_path / "whole")
 
 
+def test_a_request_to_stop_ends_one_run_and_not_the_next(config):
+    trainer = Trainer(config())
+    assert trainer.fit(callbacks=[Stop(after=3)]).reason == "interrupted"
+    again = trainer.fit(callbacks=[Stop()])
+    assert (again.reason, again.step) == ("finished", 12)
+
+
 def test_rows_behind_the_checkpoint_are_written_again_not_twice(config, tmp_path):
     """A kill loses what came after the last checkpoint: files are put back as they were when the process died."""
     Trainer(config()).fit(callbacks=[Stop(after=5)])

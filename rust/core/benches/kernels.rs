@@ -13,8 +13,6 @@
 
 mod measure;
 
-use std::hint::black_box;
-
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, embedding, norm};

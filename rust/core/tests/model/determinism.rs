@@ -60,7 +60,7 @@ fn the_same_bits_on_every_run_and_for_any_number_of_threads() {
 
 #[test]
 fn a_row_alone_agrees_with_the_row_in_a_batch() {
-    let mut session = Session::<f32>::new(config(), OptimConfig::default(), 3, threads(2)).unwrap();
+    let session = Session::<f32>::new(config(), OptimConfig::default(), 3, threads(2)).unwrap();
     let batch = batch(1);
     let Input::Tokens(ids) = &batch.input else { panic!("tokens") };
     let together = to_f64(&session.hidden(&batch).unwrap());
@@ -70,4 +70,21 @@ fn a_row_alone_agrees_with_the_row_in_a_batch() {
         let drift = relative(&together[row * alone.len()..][..alone.len()], &alone);
         assert!(drift <= 1e-6, "row {row}: {drift:e}");
     }
+}
+
+#[test]
+fn twenty_threads_that_ask_at_once_get_the_answers_of_one() {
+    let session = Session::<f32>::new(config(), OptimConfig::default(), 3, threads(2)).unwrap();
+    let batches: Vec<_> = (0..20).map(batch).collect();
+    let answers = |batch: &Batch| {
+        let report = session.evaluate(batch).unwrap();
+        (session.predict(batch).unwrap(), session.hidden(batch).unwrap(), report)
+    };
+    let alone: Vec<_> = batches.iter().map(answers).collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = batches.iter().map(|batch| scope.spawn(|| answers(batch))).collect();
+        for (thread, alone) in threads.into_iter().zip(&alone) {
+            assert!(thread.join().unwrap() == *alone);
+        }
+    });
 }

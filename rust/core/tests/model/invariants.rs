@@ -39,7 +39,7 @@ pub(crate) fn gradients<T: Scalar>(session: &mut Session<T>, batches: &[Batch]) 
 #[test]
 fn a_token_changes_nothing_before_it() {
     let config = language_model();
-    let mut session = trained::<f32>(&config);
+    let session = trained::<f32>(&config);
     let (length, changed) = (40, 17);
     let mut batch = batch(&config, 2, length, None, 1);
     let before = session.predict(&batch).unwrap();
@@ -103,7 +103,7 @@ fn a_prompt_longer_than_what_is_read_at_once_scores_like_the_whole() {
     let features =
         config("features", json!({"kind": "token_class"}), json!({"kind": "linear", "n_outputs": CLASSES}));
     for config in [tokens, features] {
-        let mut session = trained::<f64>(&config);
+        let session = trained::<f64>(&config);
         let (rows, length) = (2, 1100);
         let whole = batch(&config, rows, length, None, 3);
         let expected = session.predict(&whole).unwrap();
@@ -541,7 +541,7 @@ fn nothing_moves_while_the_flat_buffers_are_lent() {
 #[test]
 fn evaluation_scores_agree_with_prediction_and_change_nothing() {
     let config = language_model();
-    let mut session = trained::<f32>(&config);
+    let session = trained::<f32>(&config);
     let data = batch(&config, 2, 30, Some(documents(2, 30)), 14);
     let before = bits(&session);
     let report = session.evaluate(&data).unwrap();

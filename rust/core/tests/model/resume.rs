@@ -6,11 +6,12 @@
 use crate::common::{batch, bits, config, language_model, threads};
 use serde_json::json;
 use ssm_hpn::Error;
-use ssm_hpn::checkpoint::folder_name;
+use ssm_hpn::checkpoint::{Manifest, folder_name};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
+use ssm_hpn::storage::FileRecord;
 
 fn optim() -> OptimConfig {
     let schedule = json!({"kind": "cosine", "warmup": 4, "total": 15, "min_ratio": 0.1});
@@ -113,4 +114,28 @@ fn a_checkpoint_of_another_number_type_is_refused() {
     let path = folder.path().join(folder_name(0));
     new(&language_model()).save(&path, json!(null)).unwrap();
     assert!(matches!(Session::<f64>::load(&path, threads(1)), Err(Error::Checkpoint { .. })));
+}
+
+/// A state whose sizes were raised and whose manifest was written anew: the files do not fit it, which is said before
+/// memory of these sizes is asked for (16 TB for the first map alone).
+#[test]
+fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = new(&language_model());
+    let path = session.save(&folder.path().join("saved"), json!(null)).unwrap();
+    let state = path.join("state.json");
+    let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    changed["model"]["d_model"] = json!(1 << 20);
+    std::fs::write(&state, changed.to_string()).unwrap();
+    let mut manifest = Manifest::new(0);
+    for name in ["model.safetensors", "optimizer.safetensors", "state.json"] {
+        manifest.add(name, FileRecord::of_file(&path.join(name)).unwrap());
+    }
+    std::fs::write(path.join("MANIFEST.json"), manifest.to_text()).unwrap();
+    match Session::<f32>::load(&path, threads(1)) {
+        Err(error @ (Error::Checkpoint { .. } | Error::Config { .. })) => {
+            assert!(error.to_string().contains("1048576"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
