@@ -117,8 +117,9 @@ def describe(value: object) -> str:
 
 def is_frame(value: object) -> bool:
     """Whether a value is a table with named columns: of pandas, polars or Arrow."""
-    named = hasattr(value, "columns") or hasattr(value, "column_names")
-    return named and hasattr(value, "shape") and not isinstance(value, np.ndarray)
+    if isinstance(value, np.ndarray) or not hasattr(value, "shape"):
+        return False
+    return hasattr(value, "columns") or hasattr(value, "column_names")
 
 
 def names_of(frame: Any) -> list[Any]:  # noqa: ANN401 - a frame of any package

@@ -93,6 +93,7 @@ def test_ragged_lists_of_numbers_are_univariate_series():
         ([[1.0, "2"], [2.0, 3.0]], r"X: expected numbers, found texts"),
         (np.array([[1.0, "2"], [2.0, 3.0]], object), r"X\[0, 1\]: expected a number, found '2'"),
         ([None] * 12, "."),
+        (pl.DataFrame(X[0]).lazy(), "X: expected an array, found LazyFrame"),
         (X[0, 0, 0], "."),
         ("series", "."),
         (
