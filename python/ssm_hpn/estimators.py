@@ -15,12 +15,12 @@ search, cloning, pickling) works; a fitted estimator may be used by several thre
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssm_hpn.arrays import describe, is_frame, numbers, to_array
+from ssm_hpn.arrays import describe, is_frame, names_of, numbers, to_array
 from ssm_hpn.contract import Classes, Contract, Missing, Scale, feature_columns
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.moments import Moments
@@ -100,6 +100,9 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """The series of X, what belongs to each of them, and the contract."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if self.missing not in get_args(Missing):
+            known = " | ".join(get_args(Missing))
+            raise ConfigError(problem("missing", known, repr(self.missing), "choose one of these"))
         if self.id is None and self.order is not None:
             raise ConfigError(problem("order", "id beside it", "none", "name the column of the series too"))
         targets = self._per_series(X, y)
@@ -128,11 +131,13 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _series(self, X: Any, y: Any, *, fitting: bool) -> Series:  # noqa: ANN401, N803
         """X as series. In fit, the columns of a frame become the channels."""
         names = None if fitting else [column.name for column in self.contract_.features]
+        label = y if isinstance(y, str) else getattr(y, "name", None)
         if self.id is not None:
-            label = y if isinstance(y, str) else getattr(y, "name", None)
             found: Series | None = self._table(X).series(names, without=[str(label)])
         else:
             found = series_of(X, names)
+        if fitting and found is None and is_frame(X) and isinstance(label, str) and label in names_of(X):
+            raise ShapeError(problem("X", "no column of the labels", repr(label), f"pass X.drop(columns={label!r})"))
         if found is None:
             return Series([row[:, None] for row in self._matrix(X, fitting=fitting)], None)
         check_shapes(found.values, found.values[0].shape[1])

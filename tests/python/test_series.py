@@ -123,6 +123,18 @@ def test_columns_of_frames_are_taken_by_name():
         model.predict([frame[["a"]] for frame in frames])
 
 
+def test_a_column_of_labels_is_no_time_step():
+    frame = pd.DataFrame(X[..., 0]).add_prefix("t").assign(label=Y)
+    with pytest.raises(ValueError, match="X: expected no column of the labels, found 'label'"):
+        classifier().fit(frame, frame["label"])
+    assert classifier().fit(frame.drop(columns="label"), frame["label"]).n_features_in_ == 9
+
+
+def test_a_policy_for_missing_numbers_that_there_is_not():
+    with pytest.raises(ValueError, match=r"missing: expected mask \| forward \| zero \| refuse, found 'drop'"):
+        classifier(missing="drop").fit(X, Y)
+
+
 def test_one_series_is_not_taken_for_many():
     model = classifier().fit(X, Y)
     with pytest.raises(ValueError, match=r"X: expected \[N, T, 2\].*found \[9, 2\] .*a single series is X\[None\]"):
