@@ -19,6 +19,7 @@ __all__ = [
     "Loader",
     "RunLock",
     "Session",
+    "ShardReader",
     "ShardWriter",
     "Stream",
     "__version__",
@@ -82,7 +83,7 @@ class RunLock:
     """A run folder held by this process alone; a process that dies lets go of it."""
 
     def __new__(cls, folder: str) -> Self:
-        """Create the folder if need be and take its lock; raises `StorageError` if another process has it."""
+        """Create the folder if need be and take its lock; raises `InUseError` if another process has it."""
     def release(self) -> None:
         """Let go."""
 
@@ -350,6 +351,30 @@ class Loader:
     @property
     def n_tokens(self) -> int:
         """Tokens of the folder."""
+
+@type_check_only
+class Columns(TypedDict):
+    """Some documents, one after the other: document d is [boundaries[d]:boundaries[d + 1]] of what is per token."""
+
+    boundaries: NDArray[np.uint64]
+    tokens: NotRequired[NDArray[np.uint32]]
+    features: NotRequired[NDArray[np.float32]]
+    labels: NotRequired[NDArray[np.int32]]
+    label: NotRequired[NDArray[np.int32]]
+    values: NotRequired[NDArray[np.float32]]
+    name: NotRequired[list[str]]
+
+@final
+class ShardReader:
+    """The documents of a prepared folder in the order they were written, checked as they are read."""
+
+    def __new__(cls, path: str) -> Self:
+        """Open a folder; raises `DataError` for a manifest that is wrong, and for a shard that is missing or cut."""
+    def next(self) -> Columns | None:
+        """The next documents with all their columns; None after the last one.
+
+        Raises `DataError` where bytes or values are not what the manifest says.
+        """
 
 @final
 class ShardWriter:

@@ -27,6 +27,8 @@ class Event:
     improved: bool = False
     checkpoint: Path | None = None
     """The one that was written; where training starts, the one that it goes on from."""
+    more: int = 0
+    """Updates that are made beyond `train.steps`."""
     reason: str | None = None
     """Why training ended: finished, stopped_early or interrupted."""
 

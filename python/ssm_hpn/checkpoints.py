@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ssm_hpn._core import best_checkpoint, list_checkpoints, mark_best, prune_checkpoints
-from ssm_hpn.errors import CheckpointError, problem
+from ssm_hpn.errors import CheckpointError, nearest, problem
 
 FOLDER: Final = "checkpoints"
+CONFIG: Final = "config.toml"
+METRICS: Final = "metrics.jsonl"
+LATEST: Final = "latest"
+MANIFEST: Final = "MANIFEST.json"
+MOST_SHOWN: Final = 8
+"""Runs that a line names before it says how many more there are."""
 Which = Literal["latest", "best"]
 _NAME: Final = re.compile(r"^step-(\d{8,})$")
 
@@ -49,13 +55,41 @@ class Checkpoints:
         return self.root / step_name(step)
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The runs directly inside a folder, by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_run(path))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return any((folder / name).exists() for name in (CONFIG, METRICS, FOLDER))
+
+
+def no_run(path: Path, wanted: str) -> str:
+    """The line about a path that is no run: what was wanted, what is there, and which runs are near."""
+    if not path.exists():
+        close = nearest(path.name, [run.name for run in runs_in(path.parent)])
+        advice = f"did you mean {path.with_name(close)}?" if close else "check the path"
+        return problem(path, wanted, "no such folder", advice)
+    runs = [str(run) for run in runs_in(path)]
+    if runs:
+        shown = ", ".join(runs[:MOST_SHOWN]) + (f" and {len(runs) - MOST_SHOWN} more" if runs[MOST_SHOWN:] else "")
+        return problem(path, wanted, f"a folder of {len(runs)} run{'s' * (len(runs) > 1)}", f"name one: {shown}")
+    found = "neither" if path.is_dir() else "a file"
+    return problem(path, wanted, found, "name the folder of a run, such as runs/NAME-DIGEST")
+
+
 def find_checkpoint(path: Path, which: Which = "latest") -> Path:
     """What to load: a checkpoint as it is; of a run its best, or the run itself for the newest that verifies."""
     root = path / FOLDER if (path / FOLDER).is_dir() else path
-    if not path.exists():
-        raise CheckpointError(
-            problem(path, "a checkpoint, or a run with checkpoints", "no such folder", "check the path")
-        )
+    if not (root / LATEST).exists() and not list_checkpoints(str(root)) and step_of(path) is None:
+        if path.is_dir() and (is_run(path) or path.name == FOLDER):
+            advice = "train on, or wait for the first checkpoint"
+            raise CheckpointError(problem(path, "a run with a checkpoint", "none in it yet", advice))
+        if not (path / MANIFEST).exists():  # a checkpoint may be saved under any name
+            raise CheckpointError(no_run(path, "a checkpoint, or a run with checkpoints"))
     if which == "latest" or step_of(path) is not None:
         return path
     step = best_checkpoint(str(root))

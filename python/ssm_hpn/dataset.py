@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from ssm_hpn.arrays import describe, numbers, to_array, whole_numbers
 from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
 from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
+from ssm_hpn.foreign import from_json
 
 MANIFEST: Final = "manifest.json"
 
@@ -51,7 +52,7 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
     """The manifest of a prepared folder. The core checks it in full when it opens the folder."""
     file = Path(path) / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = from_json(file.read_bytes())
     except FileNotFoundError:
         advice = "make one with `python -m ssm_hpn prepare`"
         raise DataError(problem(path, "a prepared folder", f"no {MANIFEST} in it", advice)) from None
@@ -262,6 +263,47 @@ def locate(data: DataConfig) -> tuple[Path | None, Path | None]:
         if validation is None and is_prepared(both / "validation"):
             validation = both / "validation"
     return train, validation
+
+
+class Located(NamedTuple):
+    """Where the prepared data of a run lies now."""
+
+    train: Path | None = None
+    validation: Path | None = None
+    absent: str | None = None
+    """Why there is none although the run was trained on some: the places looked at, and what is there."""
+
+
+def find_again(data: DataConfig, places: Iterable[Path]) -> Located:
+    """The prepared folders that a saved configuration names, in the first of several places that has the same data.
+
+    Parameters
+    ----------
+    data
+        Of a run, with the digest of its data; paths that are not absolute may lie in any of the places.
+    places
+        Folders, in the order in which they are looked into.
+
+    A folder of this name with other data is passed over: its class names and normalisation are not those of the model.
+    """
+    if not data.train:
+        return Located()
+    looked: dict[str, None] = {}
+    for place in places:
+        moved = {key: tuple(str(place / path) for path in getattr(data, key)) for key in ("train", "validation")}
+        train, validation = locate(data.model_copy(update=moved))
+        if train is None or not is_prepared(train):
+            looked[f"{moved['train'][0]} (nothing prepared)"] = None
+            continue
+        parts = [folder for folder in (train, validation) if folder is not None]
+        if not all(map(is_prepared, parts)):
+            looked[f"{moved['validation'][0]} (nothing prepared)"] = None
+            continue
+        found = data_digest(*map(read_manifest, parts))
+        if data.digest in (None, found):
+            return Located(train, validation)
+        looked[f"{moved['train'][0]} (other data, with the digest {found[:12]})"] = None
+    return Located(absent=", ".join(looked))
 
 
 def _prepared(key: str, paths: tuple[str, ...]) -> Path | None:

@@ -25,12 +25,15 @@ __all__ = [
     "DivergedError",
     "Error",
     "ForkError",
+    "InUseError",
     "LockedError",
     "ShapeError",
     "StorageError",
     "exit_code",
     "nearest",
+    "nearest_setting",
     "problem",
+    "shown",
 ]
 
 
@@ -58,6 +61,10 @@ class StorageError(Error, OSError):
     """The operating system refused to read or write."""
 
 
+class InUseError(StorageError):
+    """Another process writes to the folder; it may be tried again."""
+
+
 class ShapeError(Error, ValueError):
     """An array or batch that does not fit."""
 
@@ -70,11 +77,15 @@ class ForkError(Error, RuntimeError):
     """The process was forked after the thread pool had started."""
 
 
+NEAR: Final = 0.7
+"""Share of characters in common from which a mistyped name counts as near."""
+LOG10_2: Final = 0.30103
 EXIT_DONE: Final = 0
 EXIT_INTERRUPTED: Final = 75  # EX_TEMPFAIL: saved; run the same command again
 EXIT_KILLED: Final = 130  # second Ctrl-C
 
 _EXIT_CODES: Final[dict[type[Error], int]] = {
+    InUseError: 7,
     ConfigError: 2,
     DataError: 3,
     CheckpointError: 4,
@@ -84,10 +95,13 @@ _EXIT_CODES: Final[dict[type[Error], int]] = {
 
 
 def exit_code(error: BaseException) -> int:
-    """Exit code of a failure: 2 configuration, 3 data, 4 checkpoint, 5 diverged, 6 storage, 1 anything else.
+    """Exit code of a failure.
 
-    >>> exit_code(ConfigError("optim.lr: …")), exit_code(FileNotFoundError()), exit_code(KeyError())
-    (2, 6, 1)
+    2 configuration, 3 data, 4 checkpoint, 5 diverged, 6 storage, 7 a folder that another process writes to, 1 anything
+    else.
+
+    >>> exit_code(ConfigError("optim.lr: …")), exit_code(InUseError("")), exit_code(FileNotFoundError())
+    (2, 7, 6)
     """
     for kind, code in _EXIT_CODES.items():
         if isinstance(error, kind):
@@ -104,11 +118,58 @@ def problem(where: object, expected: object, found: object, advice: str) -> str:
     return f"{where}: expected {expected}, found {found}; {advice}"
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """A value for a message: as Python writes it, cut where it is long.
+
+    >>> shown("x" * 100, limit=8), shown(10**5000)
+    ("'xxxxxx…", 'a number of 5001 digits')
+    """
+    if isinstance(value, int) and value.bit_length() > 1000:
+        digits = int(value.bit_length() * LOG10_2) + 1  # the interpreter refuses to write such numbers
+        return f"a number of {digits} digits"
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to a mistyped one, or None if none is close.
 
-    >>> nearest("d_modle", ["d_model", "n_layers"])
-    'd_model'
+    >>> nearest("generat", ["generate", "train"]), nearest("device", ["seed", "threads"])
+    ('generate', None)
     """
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    matches = get_close_matches(name, list(known), n=1, cutoff=NEAR)
     return matches[0] if matches else None
+
+
+def nearest_setting(name: str, known: Iterable[str]) -> str | None:
+    """The dotted name of a setting that a mistyped one most likely means, or None if none is near.
+
+    The same last part elsewhere counts most, then a near last part in the same section, then a near name as a whole.
+
+    >>> settings = ["optim.lr", "train.steps", "train.seed", "model.d_model"]
+    >>> nearest_setting("train.lr", settings), nearest_setting("train.step", settings)
+    ('optim.lr', 'train.steps')
+    >>> nearest_setting("train.device", settings) is None
+    True
+    """
+    names = list(known)
+    section, _, last = name.rpartition(".")
+    same = [one for one in names if one.rpartition(".")[2] == last]
+    if same:
+        return get_close_matches(name, same, n=1, cutoff=0)[0]
+    beside = {one.rpartition(".")[2]: one for one in names if one.rpartition(".")[0] == section}
+    close = nearest(last, beside)
+    if close is not None:
+        return beside[close]
+    anywhere = {one.rpartition(".")[2]: one for one in names}
+    if not section:
+        close = nearest(last, anywhere)
+        return None if close is None else anywhere[close]
+    sections = {one.rpartition(".")[0] for one in names}
+    close = nearest(section, sections)
+    inside = {one.rpartition(".")[2]: one for one in names if one.rpartition(".")[0] == close}
+    close = nearest(last, inside)
+    return None if close is None else inside[close]

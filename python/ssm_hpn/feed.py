@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from ssm_hpn._core import Batch, Loader
 from ssm_hpn.config import Config, core_loader
-from ssm_hpn.errors import ConfigError, DataError, problem
+from ssm_hpn.errors import ConfigError, DataError, Error, problem
 
 
 class _Read(NamedTuple):
@@ -21,9 +21,11 @@ class _Read(NamedTuple):
 class Feed:
     """Batches of the prepared folders of a configuration, opened when they are first asked for."""
 
-    def __init__(self, config: Config, train: Path | None, validation: Path | None) -> None:
+    def __init__(self, config: Config, train: Path | None, validation: Path | None, absent: str | None = None) -> None:
         self.train = train
         self.validation = validation
+        self.absent = absent
+        """Why the data that the configuration names is not there: where it was looked for."""
         self.cursor: str | None = None
         """Where the training data goes on; None at its beginning."""
         self.epoch = 0.0
@@ -70,16 +72,22 @@ class Feed:
 
     def _open_held_out(self) -> tuple[Loader, str]:
         if self.validation is None:
-            advice = "set data.validation, or hand batches to evaluate()"
-            raise ConfigError(problem("data.validation", "a prepared folder", "none", advice))
+            raise self._missing("data.validation", "hand batches to evaluate()")
         loader = Loader(core_loader(self._config, str(self.validation), evaluation=True))
         return loader, loader.cursor
+
+    def _missing(self, key: str, otherwise: str) -> Error:
+        """The complaint about data that is not there."""
+        if self.absent is None:
+            return ConfigError(problem(key, "a prepared folder", "none", f"set {key}, or {otherwise}"))
+        digest = (self._config.data.digest or "")[:12]
+        expected = f"the data of this model, with the digest {digest}"
+        return DataError(problem(key, expected, f"none in {self.absent}", f"bring it back, or {otherwise}"))
 
     def _read(self) -> _Read:
         if self._loader is None:
             if self.train is None:
-                advice = "set data.train, or hand a batch to step()"
-                raise ConfigError(problem("data.train", "a prepared folder", "none", advice))
+                raise self._missing("data.train", "hand a batch to step()")
             self._loader = Loader(core_loader(self._config, str(self.train)))
             if self.cursor is not None:
                 self._loader.seek(self.cursor)

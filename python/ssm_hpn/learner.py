@@ -20,10 +20,12 @@ from ssm_hpn.arrays import numbers, whole_numbers
 from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
 from ssm_hpn.config.applicable import check_model
+from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
+from ssm_hpn.foreign import from_json
 from ssm_hpn.update import Pending, Update
 
 if TYPE_CHECKING:
@@ -62,8 +64,9 @@ class Learner:
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
         """The configuration with nothing left open."""
         check_model(given.model, self.config.model.target.kind)
-        self.class_names: list[str] | None = manifests[0].get("class_names") if manifests else None
         check_config(core_model(self.config.model), core_optim(self.config.optim))
+        self.contract: Contract | None = None if train is None else Contract.from_manifest(manifests[0], train)
+        """What the data means; it travels inside every checkpoint. None without prepared data."""
         self.dtype: DType = dtype
         self.feed = Feed(self.config, train, validation)
         """The batches of `data.train` and `data.validation`."""
@@ -72,6 +75,12 @@ class Learner:
         self._session: Session | None = None
         self._making = threading.Lock()
         self._pending = Pending()
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The classes as texts, in the order of the scores; None without prepared data or without classes."""
+        classes = None if self.contract is None else self.contract.classes
+        return None if classes is None else classes.names
 
     # ---- given weights
 
@@ -346,6 +355,7 @@ class Learner:
             "cursor": self.feed.cursor,
             "epoch": self.feed.epoch,
             "tokens_seen": self.tokens_seen,
+            "contract": None if self.contract is None else self.contract.to_json(),
         }
 
     def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -369,6 +379,8 @@ class Learner:
     def _take_state(self, state: Mapping[str, Any]) -> None:
         self.feed.seek(state["cursor"], state["epoch"])
         self.tokens_seen = state["tokens_seen"]
+        if state.get("contract") is not None:  # releases before contracts saved none
+            self.contract = Contract.from_json(state["contract"])
         self._take_model()
 
     def _take_model(self) -> None:
@@ -384,7 +396,7 @@ class Learner:
 def read_state(folder: Path, text: str) -> dict[str, Any]:
     """The state that a trainer saved, from the text in a checkpoint."""
     try:
-        state = json.loads(text)
+        state = from_json(text)
         schema = state["schema"]
     except (ValueError, KeyError, TypeError):
         advice = "it was not written by a Trainer: load it with Session.load"

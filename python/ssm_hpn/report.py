@@ -5,8 +5,6 @@ all held-out data), baselines.json (tables fitted to the same bytes) and samples
 shown where they are. The same files give the same bytes: nothing here looks at the clock.
 """
 
-import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn import metrics, page
+from ssm_hpn.checkpoints import is_run, no_run
+from ssm_hpn.config import to_toml
 from ssm_hpn.errors import ConfigError, DataError, problem
+from ssm_hpn.foreign import from_json, from_toml
 from ssm_hpn.metrics_log import read_rows
+from ssm_hpn.printable import printable
+from ssm_hpn.run import checkpointed_config
 from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, show, smooth
 
@@ -122,28 +125,24 @@ def _sign(metric: str) -> float:
 
 def read_run(folder: Path) -> RunRecord:
     """Read the files of a run; an error says which is missing or damaged."""
-    if not folder.is_dir():
-        raise ConfigError(problem(folder, "a run folder", "no such folder", "check the path, or train first"))
+    if not is_run(folder):
+        raise ConfigError(no_run(folder, "a run"))
     rows = read_rows(folder / "metrics.jsonl")
     if not rows:
         raise DataError(problem(folder / "metrics.jsonl", "at least one row", "none", "train first"))
-    text = _text(folder / "config.toml") or ""
-    try:
-        config = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(problem(folder / "config.toml", "TOML", error, "restore the file")) from None
+    text = _settings(folder)
     baselines = _json(folder / "baselines.json", {})
     samples = (_text(folder / "samples.jsonl") or "").splitlines()
     return RunRecord(
         folder=folder,
         rows=rows,
-        config=config,
+        config=from_toml(text),
         config_text=text,
         environment=_json(folder / "environment.json", {}),
         evaluation=_json(folder / "evaluation.json", {}),
         summary=_json(folder / "summary.json", {}),
         baselines=baselines["scores"] if isinstance(baselines, dict) and "scores" in baselines else [],
-        samples=[json.loads(line) for line in samples if line.strip()],
+        samples=[sample for line in samples if isinstance(sample := _sample(line), dict)],
     )
 
 
@@ -347,10 +346,14 @@ def _samples(run: RunRecord) -> str:
     )
     rows = [
         f'<div class="sample"><span>update {escape(show(sample.get("step")))}</span>'
-        f"<pre><mark>{escape(str(sample.get('prompt', '')))}</mark>{escape(str(sample.get('text', '')))}</pre></div>"
+        f"<pre><mark>{_shown_text(sample, 'prompt')}</mark>{_shown_text(sample, 'text')}</pre></div>"
         for sample in (run.samples[index] for index in chosen)
     ]
     return f'<div class="card">{"".join(rows)}</div>'
+
+
+def _shown_text(sample: dict[str, Any], key: str) -> str:
+    return escape(printable(str(sample.get(key, ""))))
 
 
 def _results(run: RunRecord) -> str:
@@ -440,11 +443,31 @@ def _text(path: Path) -> str | None:
         raise DataError(problem(path, "a readable file", error, "restore or remove it")) from None
 
 
+def _settings(folder: Path) -> str:
+    """The text of config.toml; where that is empty or torn, the settings in a checkpoint."""
+    try:
+        text = (folder / "config.toml").read_text(encoding="utf-8")
+        if from_toml(text):
+            return text
+    except (OSError, ValueError):
+        pass
+    saved = checkpointed_config(folder)
+    return "" if saved is None else to_toml(saved)
+
+
+def _sample(line: str) -> Any:  # noqa: ANN401 - any JSON
+    """A line of samples.jsonl; None for one that was torn."""
+    try:
+        return from_json(line)
+    except ValueError:
+        return None
+
+
 def _json(path: Path, default: Any) -> Any:  # noqa: ANN401 - any JSON
     text = _text(path)
     if text is None:
         return default
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError as error:
         raise DataError(problem(path, "JSON", error, "restore or remove it")) from None

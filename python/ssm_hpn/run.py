@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,16 +19,18 @@ from typing import Any, Final
 import numpy as np
 
 from ssm_hpn._core import RunLock, __version__, build_info, simd
-from ssm_hpn.checkpoints import FOLDER, Checkpoints
-from ssm_hpn.config import Config, load_config, to_toml
-from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.checkpoints import CONFIG, FOLDER, METRICS, Checkpoints, is_run
+from ssm_hpn.config import Config, parse, to_toml
+from ssm_hpn.errors import ConfigError, StorageError, problem
 from ssm_hpn.evaluation import Evaluation
+from ssm_hpn.foreign import from_json, from_toml
 from ssm_hpn.storage import write_whole
 
-CONFIG: Final = "config.toml"
-METRICS: Final = "metrics.jsonl"
 ENVIRONMENT: Final = "environment.json"
 EVALUATION: Final = "evaluation.json"
+STATE: Final = "state.json"
+"""In the folder of a checkpoint."""
+BEGAN_IN: Final = "began_in"
 LOCK: Final = ".lock"
 RUNS: Final = "runs"
 
@@ -54,9 +56,75 @@ def free_folder(config: Config) -> Path:
     return folder.with_name(f"{folder.name}-{number}")
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run."""
-    return any((folder / name).exists() for name in (CONFIG, METRICS, FOLDER))
+def run_of(checkpoint: Path) -> Path:
+    """The run of a checkpoint, of the folder of its checkpoints, or the run itself."""
+    for folder in (checkpoint, *checkpoint.resolve().parents[:2]):
+        if (folder / FOLDER).is_dir():
+            return folder
+    return checkpoint
+
+
+def places_of(checkpoint: Path) -> list[Path]:
+    """Where the paths in a saved configuration may start from.
+
+    The present folder, the one in which the run began, and all above the run: it may be opened from another folder, and
+    a whole tree may have been moved.
+    """
+    run = run_of(checkpoint)
+    places = [Path(), *run.resolve().parents]
+    try:
+        began = from_json((run / ENVIRONMENT).read_bytes()).get(BEGAN_IN)
+    except (OSError, ValueError, AttributeError):
+        began = None
+    if isinstance(began, str):
+        places.insert(1, Path(began))
+    return list(dict.fromkeys(places))
+
+
+def same_but_steps(config: Config, *, among: Iterable[Path]) -> tuple[Path, Config] | None:
+    """The first run whose settings differ from a resolved configuration in a smaller number of updates alone."""
+    wanted = _without_steps(config)
+    for folder in among:
+        saved = saved_config(folder)
+        if saved is not None and saved.train.steps < config.train.steps and _without_steps(saved) == wanted:
+            return folder, saved
+    return None
+
+
+def saved_config(folder: Path) -> Config | None:
+    """The resolved settings of a run: its config.toml, or where that is empty or torn those in a checkpoint."""
+    try:
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    return parsed_config(text) or checkpointed_config(folder)
+
+
+def parsed_config(text: str) -> Config | None:
+    """The settings in the text of a config.toml; None for one that is empty or cannot be read."""
+    try:
+        return parse(from_toml(text)) if text.strip() else None
+    except (ValueError, ConfigError):
+        return None
+
+
+def checkpointed_config(folder: Path) -> Config | None:
+    """The settings in the newest checkpoint of a run that can be read."""
+    for checkpoint in Checkpoints(folder / FOLDER, keep=2).folders():
+        try:
+            return parse(from_json((checkpoint / STATE).read_bytes())["extra"]["config"])
+        except (OSError, ValueError, LookupError, TypeError, ConfigError):
+            continue
+    return None
+
+
+def _without_steps(config: Config) -> str:
+    """The digest without the number of updates and what follows from it."""
+    schedule = config.optim.schedule
+    derived: dict[str, None] = {key: None for key in ("total", "warmup", "decay") if key in type(schedule).model_fields}
+    optim = config.optim.model_copy(update={"schedule": schedule.model_copy(update=derived)})
+    train = config.train.model_copy(update={"steps": 1})
+    return config.model_copy(update={"optim": optim, "train": train}).digest()
 
 
 class Run:
@@ -66,6 +134,7 @@ class Run:
         self.folder = folder
         self.checkpoints = Checkpoints(folder / FOLDER, keep=config.checkpoint.keep)
         self._config = config
+        self._torn = False
         if is_run(folder):
             self._check_owner()
 
@@ -102,6 +171,11 @@ class Run:
         self.write(CONFIG, to_toml(self._config))
         self.write_json(ENVIRONMENT, environment())
 
+    def repair(self) -> None:
+        """Write the settings again if they are torn or gone."""
+        if self._torn:
+            self.write(CONFIG, to_toml(self._config))
+
     def write_evaluation(self, evaluation: Evaluation, *, about: Mapping[str, Any]) -> None:
         """Write the last evaluation, and what else is known about the classes."""
         confusion = evaluation.totals.confusion
@@ -117,13 +191,37 @@ class Run:
         write_whole(self.folder / name, text)
 
     def _check_owner(self) -> None:
-        file = self.folder / CONFIG
+        """Refuse the folder of another run. Settings that are torn are told from a checkpoint, and written anew."""
+        text, ours = self._config_text(), to_toml(self._config)
+        stated = None if text is None else parsed_config(text)
         expected = self._config.digest()
-        found = load_config(file).digest() if file.is_file() else "no config.toml"
-        if found != expected:
-            advice = "give another run.folder, or leave it out for one of its own"
-            wanted = f"an empty folder or the run {expected[:8]}"
-            raise ConfigError(problem("run.folder", wanted, f"another run ({found[:14]}) in {self.folder}", advice))
+        if stated is not None and stated.digest() == expected:
+            return
+        self._torn = True
+        saved = checkpointed_config(self.folder)
+        if saved is not None and saved.digest() == expected:
+            return
+        beginning = text is not None and ours.startswith(text)  # empty, or cut as by a power failure
+        if saved is None and beginning:
+            return
+        found = stated or saved
+        advice = "give another run.folder, or leave it out for one of its own"
+        if found is None:
+            what = "no config.toml" if text is None else "a file that cannot be read as such"
+            raise ConfigError(problem(self.folder / CONFIG, "the settings of a run", what, advice))
+        wanted = f"an empty folder or the run {expected[:8]}"
+        name = f"another run ({found.digest()[:8]}) in {self.folder}"
+        raise ConfigError(problem("run.folder", wanted, name, advice))
+
+    def _config_text(self) -> str | None:
+        """What is in config.toml, without the zeros that a power cut leaves; None where there is none."""
+        file = self.folder / CONFIG
+        try:
+            return file.read_bytes().rstrip(b"\0").decode(errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"{file}: cannot read: {error.strerror}") from None
 
 
 def environment() -> dict[str, Any]:
@@ -137,6 +235,7 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
+        BEGAN_IN: str(Path.cwd()),
     }
 
 

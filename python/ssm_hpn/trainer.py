@@ -13,9 +13,11 @@ from ssm_hpn._core import Session
 from ssm_hpn.callbacks import Callback
 from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.config import Config, parse
-from ssm_hpn.dataset import locate
+from ssm_hpn.contract import Contract
+from ssm_hpn.dataset import find_again, read_manifest
 from ssm_hpn.feed import Feed
 from ssm_hpn.learner import DType, Learner, read_state
+from ssm_hpn.run import places_of
 from ssm_hpn.training import Result, Training
 
 
@@ -44,7 +46,9 @@ class Trainer(Learner):
     def load(cls, path: Path | str, *, which: Which = "latest", dtype: DType = "float32") -> Self:
         """A trainer from a checkpoint: its folder, or a run folder and which of its checkpoints.
 
-        `latest` is the newest that verifies. Raises `CheckpointError` if there is none.
+        `latest` is the newest that verifies. Raises `CheckpointError` if there is none. Class names, normalisation,
+        tokenizer and columns come with it as `contract`; the prepared data is needed for training on alone. It is
+        looked for from the present folder, from that in which the run began, and from those above the run.
         """
         folder = find_checkpoint(Path(path), which)
         session, text, _ = Session.load(str(folder), dtype=dtype)
@@ -53,9 +57,12 @@ class Trainer(Learner):
         without_data = saved.data.model_copy(update={"train": (), "validation": ()})
         trainer = cls(saved.model_copy(update={"data": without_data}), dtype=dtype)
         trainer.config = saved
-        trainer.feed = Feed(saved, *locate(saved.data))
+        located = find_again(saved.data, places_of(folder))
+        trainer.feed = Feed(saved, *located)
         trainer._session = session
         trainer._take_state(state)
+        if trainer.contract is None and located.train is not None:
+            trainer.contract = Contract.from_manifest(read_manifest(located.train), located.train)
         return trainer
 
     @classmethod
@@ -69,7 +76,7 @@ class Trainer(Learner):
 
     # ---- the whole run
 
-    def fit(self, *, resume: str = "auto", callbacks: Sequence[Callback] = ()) -> Result:
+    def fit(self, *, resume: str = "auto", more: int = 0, callbacks: Sequence[Callback] = ()) -> Result:
         """Train to the end in the run's folder, evaluating, logging and saving on the way.
 
         Parameters
@@ -77,7 +84,9 @@ class Trainer(Learner):
         resume
             auto: go on from the run's newest checkpoint if there is one; must: it is an error if there is none; never:
             start anew, in a folder of its own; or the path of a checkpoint or run to start from.
+        more
+            Updates beyond `train.steps`, to go on with a run that has ended; the learning rate stays at its last value.
         callbacks
             Observers, called in order.
         """
-        return Training(self, resume=resume, callbacks=callbacks).run()
+        return Training(self, resume=resume, more=more, callbacks=callbacks).run()

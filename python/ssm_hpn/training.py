@@ -79,7 +79,7 @@ class _Window:
 class Training:
     """One sitting of one run."""
 
-    def __init__(self, trainer: Learner, *, resume: str, callbacks: Sequence[Callback]) -> None:
+    def __init__(self, trainer: Learner, *, resume: str, more: int = 0, callbacks: Sequence[Callback]) -> None:
         observers.check_names(callbacks)
         self.trainer = trainer
         self.callbacks = callbacks
@@ -87,6 +87,9 @@ class Training:
         self.evaluation: Evaluation | None = None
         self.reason: Reason | None = None
         self.notes: list[str] = []
+        self.steps = self.config.train.steps + more
+        """Updates after which training ends."""
+        self._more = more
         self._resume = resume
         self._evaluates = trainer.validation_folder is not None
         self._metric, self._direction = deciding_metric(self.config.evaluation, self.config.model)
@@ -110,7 +113,9 @@ class Training:
         with self.run_files.lock():
             offset = self._restore()
             already_ended = self.reason is not None
-            if not already_ended:
+            if already_ended:
+                self.run_files.repair()
+            else:
                 keys = self._keys()
                 self.run_files.describe()
                 self.log = MetricsLog(self.run_files.metrics, keys, offset=offset)
@@ -140,7 +145,7 @@ class Training:
             before = self._progress()
             update = self.trainer.step(accuracy=self._row_follows(before))
             now = self._progress()
-            last = now.step >= self.config.train.steps
+            last = now.step >= self.steps
             evaluation = self._evaluate() if last or due(self.config.evaluation, before, now) else None
             improved = evaluation is not None and self._judge(evaluation)
             self._log(update, evaluation, now=now, wanted=last or self._log_due(before, now))
@@ -157,7 +162,7 @@ class Training:
     # ---- what is due
 
     def _reason_to_end(self) -> Reason | None:
-        if self.trainer.session.step >= self.config.train.steps:
+        if self.trainer.session.step >= self.steps:
             return "finished"
         if exhausted(self.judgement, self.config.early_stopping.patience):
             return "stopped_early"
@@ -169,7 +174,7 @@ class Training:
     def _row_follows(self, before: Progress) -> bool:
         """Whether the next update will, as far as steps tell, be written to a row: only then accuracy is counted."""
         after = before._replace(step=before.step + 1)
-        last = after.step >= self.config.train.steps
+        last = after.step >= self.steps
         return last or self._log_due(before, after) or due(self.config.evaluation, before, after)
 
     def _progress(self) -> Progress:
@@ -308,6 +313,8 @@ class Training:
         self._seconds_before = extra["seconds"]
         self.judgement = Judgement(*extra["judgement"])
         self.reason = extra["reason"]
+        if self._more > 0 and self.trainer.session.step < self.steps and self.reason is not None:
+            self.reason, self.judgement = None, self.judgement._replace(waited=0)
         observers.restore(self.callbacks, extra["callbacks"])
         return int(extra["metrics_offset"])
 
@@ -337,7 +344,13 @@ class Training:
         return True
 
     def _tell(self, what: str, **happened: Any) -> None:  # noqa: ANN401 - the fields of Event
-        event = Event(trainer=self.trainer, folder=self.run_files.folder, progress=self._progress(), **happened)
+        event = Event(
+            trainer=self.trainer,
+            folder=self.run_files.folder,
+            progress=self._progress(),
+            more=self._more,
+            **happened,
+        )
         for callback in self.callbacks:
             getattr(callback, what)(event)
 

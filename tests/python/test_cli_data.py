@@ -132,7 +132,7 @@ def test_a_shard_altered_behind_its_time_of_change_is_refused_by_its_reader(here
     altered_shard(prepared)
     os.utime(shard, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     capsys.readouterr()
-    for command in (["train", *words, "--train.steps", "2"], ["inspect", str(prepared)]):
+    for command in (["train", *words, "--train.steps", "2", "--resume", "never"], ["inspect", str(prepared)]):
         assert main(command) == 3
         (line,) = capsys.readouterr().err.splitlines()
         assert "shard-00000.arrow: " in line
@@ -183,5 +183,4 @@ def test_a_cut_shard_is_one_line_to_its_readers(here, capsys):
     capsys.readouterr()
     assert main(["predict", "run", "--data", str(data.train)]) == 3
     (line,) = capsys.readouterr().err.splitlines()
-    assert "shard-00000.arrow: file: expected a whole shard, found " in line
-    assert line.endswith("; prepare the data again")
+    assert re.search(r"shard-00000.arrow: size: expected \d+ bytes, found \d+ bytes; the file is damaged", line)

@@ -10,7 +10,7 @@ import pytest
 from ssm_hpn import Callback, Config, Trainer, load_config
 from ssm_hpn.checkpoints import Checkpoints, find_checkpoint, step_name, step_of
 from ssm_hpn.config import parse
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, DivergedError, StorageError
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, DivergedError, InUseError, StorageError
 from ssm_hpn.run import run_folder
 from support import metric_rows, settings
 
@@ -219,6 +219,9 @@ def test_another_run_in_the_folder_is_refused(config, tmp_path):
     with pytest.raises(ConfigError, match="another run"):
         Trainer(config(optim={"lr": 5e-3})).fit()
     (tmp_path / "run" / "config.toml").unlink()
+    with pytest.raises(ConfigError, match="another run"):  # by the settings in its checkpoints
+        Trainer(config(optim={"lr": 5e-3})).fit()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(ConfigError, match=r"no config\.toml"):
         Trainer(config()).fit()
 
@@ -227,7 +230,7 @@ def test_one_process_trains_in_a_folder(config, tmp_path):
     from ssm_hpn._core import RunLock
 
     lock = RunLock(str(tmp_path / "run"))
-    with pytest.raises(ConfigError, match="in use by process"):
+    with pytest.raises(InUseError, match="in use by process"):
         Trainer(config()).fit()
     lock.release()
     assert Trainer(config()).fit().reason == "finished"

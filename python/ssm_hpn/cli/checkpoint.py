@@ -1,10 +1,12 @@
-"""What the commands that use a trained model share: which checkpoint."""
+"""What the commands that use a trained model share: which checkpoint, and the contract of its data."""
 
 import argparse
 from pathlib import Path
 
 from ssm_hpn.checkpoints import FOLDER
 from ssm_hpn.cli.parser import Parser
+from ssm_hpn.contract import Contract
+from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.trainer import Trainer
 
 
@@ -22,3 +24,11 @@ def load_trainer(options: argparse.Namespace) -> Trainer:
     if options.which is None and (path / FOLDER / "best").is_file():
         return Trainer.load(path, which="best")
     return Trainer.load(path, which=options.which or "latest")
+
+
+def contract_of(trainer: Trainer, path: Path) -> Contract:
+    """What the data of a model means. Raises `CheckpointError` for a checkpoint without it."""
+    if trainer.contract is None:
+        advice = "use Trainer.predict on arrays; a checkpoint of an older release needs its prepared data beside it"
+        raise CheckpointError(problem(path, "a model trained on files", "one without a description of them", advice))
+    return trainer.contract

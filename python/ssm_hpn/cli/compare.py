@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssm_hpn.checkpoints import is_run, no_run
 from ssm_hpn.cli.console import shown_path, table
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.compare import AXES, by_task, default_file, write
-from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.errors import EXIT_DONE, ConfigError
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -21,8 +22,14 @@ def run(arguments: Sequence[str], prog: str) -> int:
         "--out", type=Path, metavar="FILE", help="page with the charts (default: compare.html beside the first run)"
     )
     options = parser.parse_args(arguments)
-    comparisons = by_task(options.runs, metric=options.metric)
-    out = options.out or default_file(options.runs)
+    runs = [path for path in options.runs if is_run(path) or not path.exists()]
+    if not runs:
+        raise ConfigError(no_run(options.runs[0], "a run"))
+    for path in options.runs:
+        if path not in runs:
+            print(f"left out   {shown_path(path)}, which is no run")
+    comparisons = by_task(runs, metric=options.metric)
+    out = options.out or default_file(runs)
     write(comparisons, out, options.along)
     if len(comparisons) > 1:
         print(f"{len(comparisons)} different tasks: numbers compare inside a task only\n")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ssm_hpn.metrics import Metric
+
 
 def console() -> "Console":
     """Where output goes; wide enough for tables where it is no terminal."""
@@ -30,6 +32,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
     return "\n".join(lines)
 
 
+def titled(metric: "Metric") -> str:
+    """A metric's name with its unit, where the name does not have it already."""
+    unit = metric.unit
+    return metric.name if not unit or unit in metric.name.split("_") else f"{metric.name} ({unit})"
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds."""
     whole = round(seconds)
@@ -45,11 +53,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def printable(text: str) -> str:
-    """Text that cannot steer a terminal: what is neither printable nor a line end or tab becomes a dot."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "·" for letter in text)
 
 
 def shown_path(path: Path) -> str:

@@ -3,7 +3,8 @@
 import glob
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config
 from ssm_hpn.config.applicable import Task, check_raw, check_task
 from ssm_hpn.config.resolve import target_kind
+from ssm_hpn.config.training import safe_name
 from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS
@@ -45,7 +47,7 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
         _check_prepared(config)
         return _named(config, first.resolve().name)
-    name = _safe(_name_of(first)) or "data"
+    name = safe_name(_name_of(first)) or "data"
     return _using(config, _raw(config, name, console, scratch), name)
 
 
@@ -101,6 +103,19 @@ def _raw(config: Config, name: str, console: "Console", scratch: Path | None) ->
     return _told(console, out, prepare, scratch)
 
 
+@contextmanager
+def _without_trace(folder: Path) -> Iterator[None]:
+    """Remove a folder and those above it that were made meanwhile, if they stay empty because something failed."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        for one in made:
+            with suppress(OSError):
+                one.rmdir()
+        raise
+
+
 def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None) -> "Prepared":
     """Prepare, with a line that says how far it is, and one that says what came out."""
     with console.status("preparing") as status:
@@ -114,7 +129,8 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None)
             console.print(f"           {shown_path(out)} cannot be used as it is: {then}", markup=False)
             if scratch is None:
                 shutil.rmtree(out)  # made here, from files that are still there
-        prepared = prepared or prepare(out if scratch is None else scratch / out.name, tell)
+        with _without_trace(out):
+            prepared = prepared or prepare(out if scratch is None else scratch / out.name, tell)
     for name, part in prepared.parts.items():
         console.print(f"{name:<11}{part.documents} documents, {part.tokens} tokens")
     place = shown_path(out) if prepared.folder == out else "a folder that is removed again"
@@ -153,7 +169,7 @@ def _named(config: Config, name: str) -> Config:
     """Name the run after its data, where it has no name."""
     if config.run.name is not None:
         return config
-    return config.model_copy(update={"run": config.run.model_copy(update={"name": _safe(name) or "run"})})
+    return config.model_copy(update={"run": config.run.model_copy(update={"name": safe_name(name) or "run"})})
 
 
 def _name_of(path: Path) -> str:
@@ -163,8 +179,3 @@ def _name_of(path: Path) -> str:
     while glob.has_magic(str(path)):
         path = path.parent
     return path.resolve().name
-
-
-def _safe(name: str) -> str:
-    """The name in letters, digits, `.`, `_` and `-`, which every file system takes."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).strip("._-")

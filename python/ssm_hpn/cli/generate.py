@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
-from ssm_hpn.cli.console import printable
+from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
 from ssm_hpn.cli.prompts import continued, prompt_of
-from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
+from ssm_hpn.printable import printable
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -20,12 +19,12 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (default: 0)")
     options = parser.parse_args(arguments)
     trainer = load_trainer(options)
-    if trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
-        found = trainer.config.model.target.kind
-        raise ConfigError(problem(options.checkpoint, "a model of the next token", found, "use predict for this one"))
-    from ssm_hpn.prepare.encode import encoder_of  # reads tables too, so it comes only when needed
+    kind = trainer.config.model.target.kind
+    if kind != "next_token":
+        raise ConfigError(problem(options.checkpoint, "a model of the next token", kind, "use predict for this one"))
+    from ssm_hpn.prepare.encode import encoder_from  # reads tables too, so it comes only when needed
 
-    encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
+    encoder = encoder_from(contract_of(trainer, options.checkpoint).encoder)
     prompt: str | None = options.prompt
     if prompt is None and encoder is not None:
         prompt = prompt_of(trainer, encoder)
@@ -40,5 +39,5 @@ def run(arguments: Sequence[str], prog: str) -> int:
         seed=options.seed,
     )
     text = "".join(continued(encoder, prompt, read, tokens))
-    sys.stdout.write((printable(text) if sys.stdout.isatty() else text) + "\n")
+    sys.stdout.write(printable(text) + "\n")
     return EXIT_DONE

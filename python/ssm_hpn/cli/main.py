@@ -1,7 +1,8 @@
 """Which command runs, and how it ends: an exit code, and in one line on stderr what went wrong.
 
 0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage   1 a bug
-75 interrupted and saved: run the same command again   130 second Ctrl-C
+7 another process writes to the run: try again   75 interrupted and saved: run the same command again
+130 second Ctrl-C
 """
 
 import os
@@ -9,12 +10,17 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
+from ssm_hpn import __version__
 from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, Error, exit_code, nearest, problem
+from ssm_hpn.printable import printable
 
 TRACEBACK: Final = "--traceback"
 HELP: Final = ("-h", "--help")
+VERSION: Final = "--version"
+LONGEST_LINE: Final = 2000
+"""Characters of an error that are shown: values come from files, and may be of any length."""
 
 
 class Command(NamedTuple):
@@ -52,7 +58,13 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
     words = list(sys.argv[1:] if arguments is None else arguments)
     raises = TRACEBACK in words
     words = [word for word in words if word != TRACEBACK]
+    _take_any_character(sys.stdout)
+    _take_any_character(sys.stderr)
     try:
+        _check_characters(words)
+        if words == [VERSION]:
+            print(f"ssm-hpn {__version__}")
+            return EXIT_DONE
         return _dispatch(words, prog) if command is None else _named(command).load()(words, prog)
     except KeyboardInterrupt:
         return EXIT_KILLED
@@ -86,7 +98,7 @@ def _dispatch(words: list[str], prog: str) -> int:
         print(f"usage: {prog} COMMAND [OPTIONS]    ({prog} COMMAND --help tells its options)\n")
         for command in COMMANDS:
             print(f"  {command.name:<12} {command.help}")
-        print(f"\n{TRACEBACK} anywhere shows where an error came from.")
+        print(f"\n{VERSION} tells the version; {TRACEBACK} anywhere shows where an error came from.")
         return EXIT_DONE
     return _named(words[0]).load()(words[1:], f"{prog} {words[0]}")
 
@@ -100,5 +112,25 @@ def _named(name: str) -> Command:
     return known[name]
 
 
+def _take_any_character(stream: TextIO) -> None:
+    """Let a stream write what its encoding does not have as an escape, instead of failing."""
+    reconfigure = getattr(stream, "reconfigure", None)  # what stands in for a stream may have none
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _check_characters(words: Sequence[str]) -> None:
+    """Refuse what no name and no setting can hold: the system hands over bytes that are no text as half characters."""
+    for word in words:
+        if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+            advice = "rename the file, or write the argument in the encoding of the terminal"
+            raise ConfigError(problem("arguments", "text without NUL", ascii(word), advice))
+
+
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    """The text of an error on one line that steers no terminal, cut where a value in it is very long."""
+    text = printable(" ".join(str(error).split()))
+    if len(text) <= LONGEST_LINE:
+        return text
+    half = LONGEST_LINE // 2
+    return f"{text[:half]} … {text[-half:]}"

@@ -5,18 +5,23 @@ nested dictionary that `config.parse` checks; here they only get their help text
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, get_origin
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, CliSettingsSource, SettingsConfigDict
 
 from ssm_hpn.config import Config, merge, parse, read_toml
+from ssm_hpn.config.base import as_paths, names_of, paths_of
 from ssm_hpn.config.load import kind_of, walk
-from ssm_hpn.errors import ConfigError, nearest, problem
+from ssm_hpn.errors import ConfigError, nearest_setting, problem, shown
 
 NULL = "null"
+LONGEST_NUMBER: Final = 15
+"""Digits."""
+SHORT: Final = {"--data": "--data.train", "--dry-run": "--dry_run"}
+"""What may be said for longer options, and either dash of one."""
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple": "LIST", "bool": "{true,false}", "JSON": "KIND"}
 
 
@@ -36,10 +41,11 @@ class Parser(argparse.ArgumentParser):
         options = [option for action in self._actions for option in action.option_strings]
         if not given.startswith("-"):
             raise ConfigError(problem(self.prog, "options that begin with --", repr(given), f"see {self.prog} --help"))
-        by_last = [option for option in options if option.endswith(f".{given.lstrip('-')}")]
-        close = by_last[0] if by_last else nearest(given, options)
-        advice = f"did you mean {close}?" if close else f"see {self.prog} --help"
-        raise ConfigError(problem(self.prog, "a known option", given, advice))
+        close = nearest_setting(given.lstrip("-"), [option.lstrip("-") for option in options if option[:2] == "--"])
+        if close is not None:
+            raise ConfigError(problem(self.prog, "a known option", given, f"did you mean --{close}?"))
+        where = "settings are in docs/config.md" if "." in given else f"see {self.prog} --help"
+        raise ConfigError(f"there is no `{given.lstrip('-')}`; {where}")
 
 
 class _TrainSettings(Config, BaseSettings):
@@ -49,6 +55,7 @@ class _TrainSettings(Config, BaseSettings):
 
     config: str | None = Field(None, description="TOML file with settings; options given here count more")
     resume: str = Field("auto", description="auto | must | never | PATH of a checkpoint or run to go on from")
+    more: int | None = Field(None, description="updates to add to a run of these settings, beyond its train.steps")
     dry_run: CliImplicitFlag[bool] = Field(
         default=False, description="try everything with one step, in a temporary folder that is removed again"
     )
@@ -63,13 +70,15 @@ class TrainRequest:
 
     config: Config
     resume: str
+    more: int = 0
     dry_run: bool = False
     profile: bool = False
 
 
 def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
     """The configuration from TOML file and options; unknown names and bad values are one-line errors."""
-    given: dict[str, Any] = _train_source(prog, [_shorthand(argument) for argument in arguments])()
+    rest, lists = _taken_apart(arguments)
+    given: dict[str, Any] = merge(_train_source(prog, rest)(), lists)
     path, resume = given.pop("config", None), given.pop("resume", None)
     dry_run, profile = (given.pop(name, None) in (True, "true", "True") for name in ("dry_run", "profile"))
     if dry_run and profile:
@@ -78,19 +87,71 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
     if resume is not None and (dry_run or profile):
         advice = "leave it out: a trial starts anew and is thrown away"
         raise ConfigError(problem("--resume", "a run", "--dry-run" if dry_run else "--profile", advice))
+    more = _more(given.pop("more", None), resume)
     settings: dict[str, Any] = {}
     if path is not None:
         settings = read_toml(path)
         parse(settings, source=path)
     config = parse(merge(settings, given))
-    return TrainRequest(config, resume or "auto", dry_run=dry_run, profile=profile)
+    return TrainRequest(config, resume or "auto", more, dry_run=dry_run, profile=profile)
 
 
-def _shorthand(argument: str) -> str:
-    """`--data PATH` says `--data.train PATH`; `--dry-run` may have either dash."""
-    name, equals, value = argument.partition("=")
-    short = {"--data": "--data.train", "--dry-run": "--dry_run"}
-    return short.get(name, name) + equals + value
+def _more(given: str | int | None, resume: str | None) -> int:
+    """The value of `--more`."""
+    if given is None:
+        return 0
+    digits = str(given)
+    if not digits.isascii() or not digits.isdigit() or not 1 <= len(digits) <= LONGEST_NUMBER or not int(digits):
+        raise ConfigError(problem("--more", "a whole number of updates", shown(given), "give how many to add"))
+    if resume == "never":
+        advice = "leave one of the two out"
+        raise ConfigError(problem("--more", "a run to go on with", "--resume never", advice))
+    return int(digits)
+
+
+def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """The arguments with full names, without settings that are lists; and the sections with those lists.
+
+    pydantic-settings would split a text at its commas and keep the escapes of JSON.
+    """
+    lists, rest, sections = list_settings(), [], dict[str, Any]()
+    remaining = list(arguments)
+    while remaining:
+        name, equals, value = remaining.pop(0).partition("=")
+        name = SHORT.get(name, name)
+        setting = name.removeprefix("--")
+        if not name.startswith("--") or setting not in lists:
+            rest.append(name + equals + value)
+            continue
+        if not equals:
+            if not remaining or remaining[0].startswith("--"):
+                rest.append(name)  # argparse says that a value is missing
+                continue
+            value = remaining.pop(0)
+        *path, key = setting.split(".")
+        section = sections
+        for part in path:
+            section = section.setdefault(part, {})
+        more = None if value == NULL else (*(section.get(key) or ()), *_listed(setting, value, lists[setting]))
+        section[key] = more
+    return rest, sections
+
+
+def _listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise ConfigError(problem(setting, error, shown(value), "correct it")) from None
+
+
+def list_settings() -> dict[str, Callable[[str], tuple[str, ...]]]:
+    """Every setting that is a list, and what reads one from a single text: the same in every command."""
+    found: dict[str, Callable[[str], tuple[str, ...]]] = {}
+    for name, section, field in walk():
+        info = section.model_fields[field]
+        if get_origin(info.annotation) is tuple:
+            found[name] = paths_of if any(getattr(one, "func", None) is as_paths for one in info.metadata) else names_of
+    return found
 
 
 def _train_source(prog: str, arguments: list[str]) -> CliSettingsSource[Parser]:

@@ -1,71 +1,80 @@
-"""`predict`: one JSON object per document, as JSON lines.
+"""`predict`: a row per document, as JSON lines, CSV or Parquet.
 
-sequence_class   {"name", "class", "score", "scores"}    class null where no score reaches --reject-below;
-                                                         scores by the name of the class, or its number as text
-token_class      {"name", "classes"}
-sequence_values  {"name", "values"}
-next_token       {"name", "next", "score"}               what follows the document
+ID is the id column's name in the data, its values as given; `name` where files or rows are the documents.
+
+sequence_class   {ID, "class", "score", "scores"}    class null where no score reaches --reject-below;
+                                                     scores by the name of the class
+token_class      {ID, "classes"}
+sequence_values  {ID, "values"}
+next_token       {ID, "next", "score"}               what follows the document
 """
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, load_trainer
-from ssm_hpn.cli.documents import Document, Reader, batches
+from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
+from ssm_hpn.cli.rows import check_ending, write_rows
+from ssm_hpn.contract import Contract, text_of
+from ssm_hpn.documents import Document, Reader, batches
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.trainer import Trainer
 
 INPUTS = ("tokens", "features", "segments")
 AT_ONCE = 4096
+ANSWERS = {"class", "score", "scores", "classes", "values", "next"}
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Predict; returns the exit code."""
-    parser = checkpoint_parser(prog, "Predictions for raw files or a prepared folder, as JSON lines.")
+    parser = checkpoint_parser(prog, "Predictions for raw files or a prepared folder, a row per document.")
     parser.add_argument("--data", type=Path, required=True, help="raw files, or a prepared folder")
-    parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
+    parser.add_argument(
+        "--out", type=Path, help="file to write: .jsonl, .csv or .parquet (default: JSON lines on standard output)"
+    )
     parser.add_argument("--reject-below", type=float, metavar="X", help="no class where the best score is below X")
     options = parser.parse_args(arguments)
+    if options.out is not None:
+        check_ending(options.out)
     trainer = load_trainer(options)
-    with nullcontext(sys.stdout) if options.out is None else options.out.open("w", encoding="utf-8") as file:
-        for row in predictions(trainer, options.data, options.reject_below):
-            file.write(json.dumps(row) + "\n")
+    reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind)
+    write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out)
     return EXIT_DONE
 
 
-def predictions(trainer: Trainer, path: Path, reject_below: float | None = None) -> Iterator[dict[str, Any]]:
+def predictions(
+    trainer: Trainer, reader: Reader, path: Path, reject_below: float | None = None
+) -> Iterator[dict[str, Any]]:
     """One row per document, in the order of the data."""
-    reader = Reader(trainer)
+    column = reader.id_column
+    key = "name" if column is None or column in ANSWERS else column
     if reader.target == "next_token":
-        yield from _continuations(trainer, reader, path)
+        yield from _continuations(trainer, reader, path, key)
         return
     for group, arrays in batches(reader.documents(path, targets=False), reader.target, trainer.config.train.batch_size):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
-            yield {"name": document.name, **_answer(reader, document, row, reject_below)}
+            yield {key: document.name, **_answer(reader, document, row, reject_below)}
 
 
 def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
+    contract = reader.contract
     if reader.target == "sequence_values":
-        return {"values": _rounded(scores)}
+        return {"values": _rounded(contract.unscale_values(scores))}
     if reader.target == "token_class":
         classes = scores[: len(document.x)].argmax(axis=1).tolist()
-        return {"classes": [_named(reader, index) for index in classes]}
+        return {"classes": [_class(contract, index) for index in classes]}
     best = int(scores.argmax())
     score = float(scores[best])
-    by_class = {str(_named(reader, index)): value for index, value in enumerate(_rounded(scores))}
+    by_class = {text_of(_class(contract, index)): value for index, value in enumerate(_rounded(scores))}
     rejected = reject_below is not None and score < reject_below
-    return {"class": None if rejected else _named(reader, best), "score": score, "scores": by_class}
+    return {"class": None if rejected else _class(contract, best), "score": score, "scores": by_class}
 
 
-def _continuations(trainer: Trainer, reader: Reader, path: Path) -> Iterator[dict[str, Any]]:
+def _continuations(trainer: Trainer, reader: Reader, path: Path, key: str) -> Iterator[dict[str, Any]]:
     """What follows each document, read through once in constant memory."""
     stream = trainer.stream()
     for document in reader.documents(path, targets=False):
@@ -74,12 +83,13 @@ def _continuations(trainer: Trainer, reader: Reader, path: Path) -> Iterator[dic
             scores = stream.prefill(document.x[None, start : start + AT_ONCE])[0]
         best = int(scores.argmax())
         following = reader.encoder.decode([best]) if reader.encoder else best
-        yield {"name": document.name, "next": following, "score": float(scores[best])}
+        yield {key: document.name, "next": following, "score": float(scores[best])}
 
 
-def _named(reader: Reader, index: int) -> str | int:
-    names = reader.class_names or []
-    return names[index] if index < len(names) else index
+def _class(contract: Contract, index: int) -> str | int | float | bool:
+    """The class as it was written; the index itself where a head has more outputs than the data has classes."""
+    classes = contract.classes
+    return index if classes is None or index >= len(classes) else classes.value(index)
 
 
 def _rounded(values: NDArray[Any]) -> list[float]:

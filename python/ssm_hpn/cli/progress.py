@@ -3,15 +3,17 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER
-from ssm_hpn.cli.console import duration, printable, shown_path
+from ssm_hpn.cli.console import duration, shown_path
 from ssm_hpn.cli.prompts import continued
 from ssm_hpn.evaluation import deciding_metric
+from ssm_hpn.foreign import from_json
 from ssm_hpn.metrics import metrics_of
+from ssm_hpn.printable import printable
 from ssm_hpn.storage import write_whole
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ class ProgressDisplay(Callback):
                 TextColumn("{task.description}"),
                 console=self._console,
             )
-            self._task = self._bar.add_task("", total=event.trainer.config.train.steps, completed=event.progress.step)
+            self._task = self._bar.add_task("", total=_steps(event), completed=event.progress.step)
             self._bar.start()
 
     def updated(self, event: Event) -> None:
@@ -109,7 +111,7 @@ class ProgressDisplay(Callback):
             return
         self._loss = update.loss if self._loss is None else MEMORY * self._loss + (1 - MEMORY) * update.loss
         self._accuracy.add(update.accuracy, update.count)
-        last = update.step >= event.trainer.config.train.steps
+        last = update.step >= _steps(event)
         due = time.monotonic() - self._last_line > PLAIN_SECONDS or last
         if due:
             self._last_line = time.monotonic()
@@ -165,7 +167,7 @@ class ProgressDisplay(Callback):
             introduce()
 
     def _text(self, event: Event) -> str:
-        steps = event.trainer.config.train.steps
+        steps = _steps(event)
         seconds = max(time.monotonic() - self._began, 1e-9)
         done = event.progress.step - self._first_step
         left = duration(seconds / done * (steps - event.progress.step)) if done else "?"
@@ -173,6 +175,19 @@ class ProgressDisplay(Callback):
         accuracy = "" if mean is None else f"  accuracy {mean:.3f}"
         rate = self._tokens / max(self._seconds, 1e-9)
         return f"step {event.progress.step}/{steps}  loss {self._loss:.3f}{accuracy}  {rate:,.0f} tokens/s  {left} left"
+
+
+def _step_of(line: str) -> float:
+    """The update of a sample; that of a line that was torn never comes."""
+    try:
+        return float(from_json(line)["step"])
+    except (ValueError, LookupError, TypeError):
+        return inf
+
+
+def _steps(event: Event) -> int:
+    """Updates after which training ends."""
+    return event.trainer.config.train.steps + event.more
 
 
 class Continuation(Callback):
@@ -190,7 +205,7 @@ class Continuation(Callback):
         """Forget the samples of updates that an interruption undid."""
         file = event.folder / SAMPLES
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= event.progress.step]
+        kept = [line for line in lines if _step_of(line) <= event.progress.step]
         if event.progress.step and lines != kept:
             write_whole(file, "".join(line + "\n" for line in kept))
 

@@ -28,9 +28,12 @@ def prompt_of(trainer: Trainer, encoder: "Encoder") -> str | None:
     folder = trainer.validation_folder
     if folder is None or not is_prepared(folder) or not encoder.reads_text:
         return None
-    from ssm_hpn.cli.documents import Reader  # pyarrow only where documents are read
+    if trainer.contract is None:
+        return None
+    from ssm_hpn.documents import Reader  # pyarrow only where documents are read
 
-    for document in islice(Reader(trainer).documents(folder), DOCUMENTS_LOOKED_AT):
+    reader = Reader(trainer.contract, trainer.config.model.target.kind)
+    for document in islice(reader.documents(folder), DOCUMENTS_LOOKED_AT):
         prompt = beginning(encoder.decode(document.x[: CHARACTERS * LONGEST_CHARACTER].tolist()))
         if prompt is not None and _is_encodable(prompt, encoder):
             return prompt

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn.cli.console import duration, shown_path, table
+from ssm_hpn.cli.console import duration, shown_path, table, titled
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.metrics import metrics_of
 from ssm_hpn.report import write_report
@@ -73,7 +73,7 @@ def _table(trainer: Trainer, found: dict[str, Any]) -> str:
     values = found["metrics"]
     if not found["tables"]:
         metrics = metrics_of(trainer.config.model)
-        rows = [[f"{metric.name} {metric.unit}".strip(), metric.show(values[metric.name])] for metric in metrics]
+        rows = [[titled(metric), metric.show(values[metric.name])] for metric in metrics]
         return table(["all held-out data", "value"], rows)
     rows = [[one["name"], f"{one['accuracy']:.3f}", f"{one['bits_per_byte']:.3f}"] for one in found["tables"]]
     ours = ["this model", f"{values['accuracy']:.3f}", f"{values['bits_per_token']:.3f}"]

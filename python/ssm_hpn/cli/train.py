@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ssm_hpn._core import simd
+from ssm_hpn._core import list_checkpoints, simd
+from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
+from ssm_hpn.checkpoints import runs_in
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
 from ssm_hpn.cli.data import with_prepared_data
-from ssm_hpn.cli.parser import parse_train
+from ssm_hpn.cli.parser import TrainRequest, parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.config import Config
-from ssm_hpn.dataset import read_manifest
-from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, nearest, problem
+from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, nearest, problem
 from ssm_hpn.profiling import profile
+from ssm_hpn.run import run_folder, same_but_steps
 from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -38,11 +40,13 @@ def run(arguments: Sequence[str], prog: str) -> int:
     trainer = Trainer(with_prepared_data(request.config, screen))
     if request.profile:
         return _profile(trainer, screen)
-    progress = ProgressDisplay(screen, lambda: _announce(trainer, screen))
+    _check_run(trainer.config, request)
+    progress = ProgressDisplay(screen, lambda: _announce(trainer, screen, request.more))
     try:
         with graceful_stop(trainer.request_stop):
             _introduce(trainer, screen)
-            result = trainer.fit(resume=request.resume, callbacks=[progress, *_continuation(trainer, screen)])
+            callbacks = [progress, *_continuation(trainer, screen)]
+            result = trainer.fit(resume=request.resume, more=request.more, callbacks=callbacks)
     finally:
         progress.close()
     for note in result.notes:
@@ -69,6 +73,27 @@ def _check(resume: str) -> None:
         )
 
 
+def _check_run(config: Config, request: TrainRequest) -> None:
+    """Never begin at zero by surprise: neither where a shorter run of the same settings is there, nor with `--more`."""
+    folder = run_folder(config)
+    if request.resume != "auto" or list_checkpoints(str(folder / CHECKPOINTS)):
+        shorter = same_but_steps(config, among=[folder]) if request.resume == "auto" else None
+    elif request.more:
+        advice = "leave --more out to train one, or name a run with --resume RUN"
+        raise CheckpointError(problem("--more", f"a run of these settings in {folder}", "none", advice))
+    else:
+        shorter = same_but_steps(config, among=[folder] if config.run.folder is not None else runs_in(folder.parent))
+    if shorter is None:
+        return
+    run, saved = shorter
+    steps = saved.train.steps
+    raise ConfigError(
+        f"train.steps: {shown_path(run)} is the same but for the steps, {steps} instead of {config.train.steps}; go on "
+        f"with it by --train.steps {steps} --more {config.train.steps - steps}, start from its weights in a run of its "
+        f"own by --resume {shown_path(run)}, or start anew by --resume never"
+    )
+
+
 def _introduce(trainer: Trainer, screen: "Console") -> None:
     """Which model this is."""
     model = trainer.config.model
@@ -78,13 +103,13 @@ def _introduce(trainer: Trainer, screen: "Console") -> None:
     )
 
 
-def _announce(trainer: Trainer, screen: "Console") -> None:
+def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
     """What it will be trained on, and how much memory that will take."""
     config = trainer.config
     rows, length = config.train.batch_size, config.data.length or 0
     memory = size(trainer.session.predicted_peak_bytes(rows, length))
     screen.print(
-        f"training   {config.train.steps} updates of {rows * config.train.accumulate} x {length} tokens, "
+        f"training   {config.train.steps + more} updates of {rows * config.train.accumulate} x {length} tokens, "
         f"{simd()}, about {memory} in a step"
     )
 
@@ -92,11 +117,11 @@ def _announce(trainer: Trainer, screen: "Console") -> None:
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
     """The continuation of a prompt, for language models on text."""
     wanted = trainer.config.evaluation.continuation > 0 and trainer.validation_folder is not None
-    if not wanted or trainer.config.model.target.kind != "next_token" or trainer.train_folder is None:
+    if not wanted or trainer.config.model.target.kind != "next_token" or trainer.contract is None:
         return []
-    from ssm_hpn.prepare.encode import encoder_of  # data preparation is not needed to train
+    from ssm_hpn.prepare.encode import encoder_from  # data preparation is not needed to train
 
-    encoder = encoder_of(read_manifest(trainer.train_folder), trainer.train_folder)
+    encoder = encoder_from(trainer.contract.encoder)
     prompt = prompt_of(trainer, encoder) if encoder is not None else None
     return [Continuation(screen, encoder, prompt)] if encoder is not None and prompt is not None else []
 

@@ -5,7 +5,6 @@ of the default if that has the given keys, else the first kind that has them: `m
 means a prototype head.
 """
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
@@ -16,7 +15,8 @@ from pydantic import ValidationError
 
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.root import Config
-from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
+from ssm_hpn.errors import ConfigError, StorageError, nearest, nearest_setting, problem, shown
+from ssm_hpn.foreign import from_toml
 
 PLAIN: Final = {
     "int_type": "a whole number",
@@ -34,13 +34,13 @@ PLAIN: Final = {
 def read_toml(path: Path | str) -> dict[str, Any]:
     """The settings of a TOML file, not yet checked."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return from_toml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(problem(path, "a TOML file", "no such file", "check the path after --config")) from None
     except OSError as error:
         raise StorageError(f"{path}: cannot read: {error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(problem(path, "valid TOML", error, "correct that line")) from None
+    except ValueError as error:  # bytes that are no UTF-8, text that is no TOML, a number of too many digits
+        raise ConfigError(problem(path, "TOML in UTF-8", error, "correct the file")) from None
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def parse(settings: Mapping[str, Any], *, source: str = "") -> Config:
     """A checked configuration; `source` (a file's name) opens the error messages."""
     where = f"{source}: " if source else ""
+    _check_texts(settings, (), where)
     complete = _complete(Config, settings, (), where)
     try:
         return Config.model_validate(complete)
@@ -119,13 +120,33 @@ def _complete(section: type[Section], given: Mapping[str, Any], path: tuple[str,
             complete[key] = value
             continue
         if not isinstance(value, Mapping):
-            found, advice = f"the plain value {value!r}", f"name a setting in it: {_names(kinds)}"
+            found, advice = f"the plain value {shown(value)}", f"name a setting in it: {_names(kinds)}"
             raise ConfigError(where + problem(".".join(here), "a section", found, advice))
         kind = _choose(kinds, field.get_default(call_default_factory=True), value, ".".join(here), where)
         complete[key] = _complete(kind, value, here, where)
         if len(kinds) > 1:
             complete[key]["kind"] = kind_of(kind)
     return complete
+
+
+def _check_texts(value: object, path: tuple[str, ...], where: str) -> None:
+    """Refuse characters that neither a file name nor a TOML file can hold."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_texts(inner, (*path, str(key)), where)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_texts(inner, path, where)
+    elif isinstance(value, str) and ("\0" in value or not _encodes(value)):
+        raise ConfigError(where + problem(".".join(path), "text without NUL", ascii(value), "correct it"))
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _choose(
@@ -140,7 +161,7 @@ def _choose(
         if name not in by_name:
             close = nearest(name, by_name)
             advice = f"did you mean {close}?" if close else "choose one of these"
-            raise ConfigError(where + problem(f"{here}.kind", " | ".join(by_name), repr(name), advice))
+            raise ConfigError(where + problem(f"{here}.kind", " | ".join(by_name), shown(name), advice))
         return by_name[name]
     ordered = [type(default), *kinds]
     return next((kind for kind in ordered if set(given) <= set(kind.model_fields)), type(default))
@@ -148,7 +169,7 @@ def _choose(
 
 def _unknown_key(section: type[Section], here: tuple[str, ...]) -> str:
     """What an unknown key most likely should have been: near in its section, else anywhere."""
-    parent, key = ".".join(here[:-1]), here[-1]
+    parent = ".".join(here[:-1])
     dotted = ".".join(here)
     other_kinds = [
         str(kind_of(owner)) for name, owner, _ in walk() if name == dotted and owner is not section and kind_of(owner)
@@ -156,16 +177,15 @@ def _unknown_key(section: type[Section], here: tuple[str, ...]) -> str:
     if other_kinds:
         advice = f"set {parent}.kind = {other_kinds[0]}"
         return problem(dotted, f"a setting of the kind {kind_of(section)}", "one of another kind", advice)
-    elsewhere = next((name for name, _, _ in walk() if name.endswith(f".{key}")), None)
-    close = nearest(key, section.model_fields)
-    if elsewhere and not parent:
-        advice = f"did you mean {elsewhere}?"
-    elif close:
-        advice = f"did you mean {'.'.join((*here[:-1], close))}?"
-    else:
-        anywhere = nearest(dotted, (name for name, _, _ in walk()))
-        advice = f"did you mean {anywhere}?" if anywhere else f"known here: {', '.join(section.model_fields)}"
-    return problem(dotted, "a known setting", "an unknown one", advice)
+    close = nearest_setting(dotted, (name for name, _, _ in walk())) or _near_section(here)
+    if close is not None:
+        return problem(dotted, "a known setting", "an unknown one", f"did you mean {close}?")
+    return f"there is no `{dotted}`; settings are in docs/config.md"
+
+
+def _near_section(here: tuple[str, ...]) -> str | None:
+    """The section that a mistyped one at the top most likely means."""
+    return nearest(here[0], Config.model_fields) if len(here) == 1 else None
 
 
 def _without_kinds(loc: tuple[int | str, ...], data: Mapping[str, Any]) -> Iterator[str]:
@@ -196,4 +216,4 @@ def _one_line(error: ValidationError, data: Mapping[str, Any]) -> str:
         if name == dotted and section.model_fields[field].description:
             advice = f"correct it ({section.model_fields[field].description})"
             break
-    return problem(dotted, expected, repr(row["input"]), advice)
+    return problem(dotted, expected, shown(row["input"]), advice)

@@ -12,7 +12,7 @@ from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Section
 
 Pooling = Literal["last", "mean", "max"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class AutoInput(Section):

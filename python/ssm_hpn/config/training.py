@@ -1,14 +1,17 @@
 """Everything around the model: optimiser, loop, evaluation, stopping, checkpoints and the run's folder."""
 
+import unicodedata
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Is
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.model import Count
 
 Unit = Literal["steps", "epochs", "seconds"]
+LONGEST_NAME: Final = 160
+"""Bytes of a run's name: file systems take 255, and a digest follows."""
 HELD_OUT: Final = Applies(
     "held-out data", {"task.evaluates": True}, advice="name some in data.validation, or leave it out"
 )
@@ -132,16 +135,34 @@ class CheckpointConfig(Section):
     keep: Annotated[int, Field(ge=2)] = Field(3, description="newest checkpoints kept, besides the best one")
 
 
+def safe_name(text: str) -> str:
+    """A text in letters and digits of any script, `.`, `_` and `-`, as every file system takes it; it may be empty.
+
+    >>> safe_name("größe.txt"), safe_name("数据"), safe_name("my texts/")
+    ('größe.txt', '数据', 'my-texts')
+    """
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" or c in "._-" else "-" for c in composed).strip("._-")
+    return kept.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip("._-")
+
+
+def _check_name(name: str | None) -> str | None:
+    if name is not None and (not name or safe_name(name) != unicodedata.normalize("NFC", name)):
+        raise ValueError(f"letters, digits, '.', '_' and '-', at most {LONGEST_NAME} bytes, none of '._-' at the ends")
+    return name
+
+
 class RunConfig(Section):
     """Where the results lie."""
 
     folder: str | None = Field(None, description="folder of the run; null: runs/NAME-DIGEST")
     name: Annotated[
         str | None,
+        AfterValidator(_check_name),
         Applies(
             "no run.folder, which is the name already",
             {"data.digest": Is.GIVEN},  # a run wrote these settings: no one else knows the digest
             {"run.folder": Is.EMPTY},
             advice=ONE_OF_THEM,
         ),
-    ] = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; null: that of the data")
+    ] = Field(None, description="name of the run; null: that of the data")

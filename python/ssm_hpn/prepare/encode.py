@@ -4,7 +4,7 @@ An encoder is described by a small JSON object in the manifest, and made again f
 generation treat new input exactly as training did.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -153,6 +153,20 @@ def encoder_of(manifest: dict[str, Any], folder: Path) -> Encoder | None:
             return Ids(manifest["vocab_size"])
         case "tokenizer":
             return Tokenizer.read(folder / description["file"], vocab_size=manifest["vocab_size"])
+        case _:
+            return None
+
+
+def encoder_from(description: Mapping[str, Any]) -> Encoder | None:
+    """The encoder that the contract of a data set describes; None for features."""
+    match description.get("kind"):
+        case "bytes":
+            return Bytes()
+        case "ids":
+            return Ids(int(description["vocab_size"]))
+        case "tokenizer":
+            text, size = str(description["text"]), description.get("vocab_size")
+            return Tokenizer(text, source="the tokenizer of the model", vocab_size=size)
         case _:
             return None
 

@@ -1,4 +1,4 @@
-//! `Loader`, `ShardWriter` and `verify_shards`.
+//! `Loader`, `ShardReader`, `ShardWriter` and `verify_shards`.
 
 use std::path::Path;
 
@@ -7,8 +7,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
-use ssm_hpn::data::{Cursor, Documents, Elements, Extra, Loader, LoaderConfig, ShardWriter, WriterConfig};
+use ssm_hpn::data::{
+    Cursor, Documents, Elements, Extra, Loader, LoaderConfig, ShardReader, ShardWriter, WriterConfig,
+};
 
+use crate::arrays::to_array;
 use crate::batch::PyBatch;
 use crate::enter::enter;
 use crate::errors::to_py;
@@ -110,6 +113,44 @@ impl PyShardWriter {
         let manifest = enter(py, || writer.close(extra))?;
         let text = String::from_utf8_lossy(&manifest.to_json()).into_owned();
         py.import("json")?.call_method1("loads", (text,))
+    }
+}
+
+/// The documents of a prepared folder in the order they were written, checked as they are read.
+#[pyclass(name = "ShardReader", module = "ssm_hpn._core")]
+pub(crate) struct PyShardReader(ShardReader);
+
+#[pymethods]
+impl PyShardReader {
+    #[new]
+    fn new(py: Python<'_>, path: &str) -> PyResult<Self> {
+        enter(py, || ShardReader::open(path)).map(Self)
+    }
+
+    fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(group) = enter(py, || self.0.next_group())? else { return Ok(None) };
+        let n = group.documents();
+        let columns = PyDict::new(py);
+        columns.set_item("boundaries", to_array(py, &[n + 1], group.boundaries())?)?;
+        if let Some(tokens) = group.all_tokens() {
+            columns.set_item("tokens", to_array(py, &[tokens.len()], tokens)?)?;
+        }
+        if let Some((x, f)) = group.all_features() {
+            columns.set_item("features", to_array(py, &[x.len() / f, f], x.to_vec())?)?;
+        }
+        if let Some(labels) = group.all_labels() {
+            columns.set_item("labels", to_array(py, &[labels.len()], labels.to_vec())?)?;
+        }
+        if let Some(label) = &group.label {
+            columns.set_item("label", to_array(py, &[n], label.to_vec())?)?;
+        }
+        if let Some(values) = &group.values {
+            columns.set_item("values", to_array(py, &[n, values.len() / n], values.to_vec())?)?;
+        }
+        if let Some(names) = group.names() {
+            columns.set_item("name", names.collect::<Vec<_>>())?;
+        }
+        Ok(Some(columns))
     }
 }
 

@@ -61,6 +61,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::PyStream>()?;
     module.add_class::<flat::FlatGuard>()?;
     module.add_class::<data::PyLoader>()?;
+    module.add_class::<data::PyShardReader>()?;
     module.add_class::<data::PyShardWriter>()?;
     module.add_class::<checkpoints::PyRunLock>()?;
     module.add_function(wrap_pyfunction!(simd, module)?)?;

@@ -78,6 +78,15 @@ pub enum Error {
         /// The reason given by the operating system.
         source: io::Error,
     },
+    /// Another process writes to a folder that only one may write to.
+    #[error("{}: expected a folder that no other process writes to, found it in use by {owner}; wait for it to end, \
+             or choose another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Who has it, such as `process 4711`.
+        owner: String,
+    },
     /// An array or a batch handed over by the caller does not fit.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
@@ -168,7 +177,7 @@ impl Error {
     }
 
     /// Exit code of the command line for this error: 2 configuration, 3 data, 4 no loadable checkpoint, 5 diverged,
-    /// 6 storage; 1 for a misuse of the programming interface.
+    /// 6 storage, 7 a folder in use by another process; 1 for a misuse of the programming interface.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Config { .. } => 2,
@@ -176,6 +185,7 @@ impl Error {
             Self::Checkpoint { .. } => 4,
             Self::Diverged { .. } => 5,
             Self::Storage { .. } => 6,
+            Self::InUse { .. } => 7,
             Self::Shape { .. } | Self::Borrowed { .. } | Self::Forked { .. } => 1,
         }
     }

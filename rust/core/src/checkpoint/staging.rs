@@ -198,13 +198,11 @@ impl RunLock {
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             let mut owner = String::new();
             let _ = file.take(20).read_to_string(&mut owner);
-            let owner = if owner.trim().is_empty() { "unknown" } else { owner.trim() };
-            return Err(Error::config(
-                "run.folder",
-                "a folder that no other process writes to",
-                format!("{} in use by process {owner}", folder.display()),
-                "wait for it to end, or choose another folder",
-            ));
+            let owner = match owner.trim() {
+                "" => "another process".to_owned(),
+                id => format!("process {id}"),
+            };
+            return Err(Error::InUse { path: folder.to_path_buf(), owner });
         }
         let id = format!("{}\n", process::id());
         let noted = file.set_len(0).and_then(|()| file.write_all(id.as_bytes()));

@@ -265,7 +265,7 @@ fn a_run_folder_has_one_writer() {
     let lock = RunLock::acquire(&folder).unwrap();
     let message = RunLock::acquire(&folder).unwrap_err().to_string();
     let owner = format!("in use by process {}", std::process::id());
-    assert!(message.contains(&owner) && message.starts_with("run.folder"), "{message}");
+    assert!(message.contains(&owner) && message.starts_with(&folder.display().to_string()), "{message}");
     drop(lock);
     drop(RunLock::acquire(&folder).unwrap());
 }

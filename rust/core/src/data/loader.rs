@@ -149,13 +149,13 @@ impl LoaderConfig {
                 "choose a number within these bounds",
             ))
         };
-        within("data.batch_size", self.batch_size as u64, 1, 1 << 16)?;
+        within("train.batch_size", self.batch_size as u64, 1, 1 << 16)?;
         within("data.length", self.length as u64, 1, 1 << 24)?;
-        within("data.batch_size x data.length", (self.batch_size * self.length) as u64, 1, i32::MAX as u64)?;
+        within("train.batch_size x data.length", (self.batch_size * self.length) as u64, 1, i32::MAX as u64)?;
         within("data.workers", self.workers as u64, 0, 64)?;
         within("data.prefetch", self.prefetch as u64, 1, 1024)?;
-        within("data.epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
-        within("data.window", self.window.unwrap_or(1), 1, u64::MAX)?;
+        within("loader.epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
+        within("loader.window", self.window.unwrap_or(1), 1, u64::MAX)?;
         if self.packing == Packing::Contiguous && self.target.is_whole() {
             return Err(Error::config(
                 "data.packing",
@@ -182,7 +182,7 @@ impl LoaderConfig {
             return Ok(());
         }
         Err(Error::config(
-            "data.target",
+            "model.target.kind",
             format!("a column `{column}` in {}", data.folder().display()),
             format!("columns {}", data.manifest().columns.join(", ")),
             "choose a target that the data has, or prepare the data with that column",

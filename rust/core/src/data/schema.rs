@@ -72,6 +72,20 @@ pub struct Wanted {
     pub label: bool,
     /// Numbers per document.
     pub values: bool,
+    /// Where each document came from.
+    pub name: bool,
+}
+
+impl Wanted {
+    /// Every column that is there.
+    pub fn all(columns: &Columns) -> Self {
+        Self {
+            labels: columns.labels,
+            label: columns.label,
+            values: columns.n_values.is_some(),
+            name: columns.name,
+        }
+    }
 }
 
 /// The columns as a manifest and a writer's configuration declare them.
@@ -201,7 +215,12 @@ impl Columns {
             InputColumn::Tokens { .. } => "tokens",
             InputColumn::Features { .. } => "features",
         };
-        let optional = [("labels", wanted.labels), ("label", wanted.label), ("values", wanted.values)];
+        let optional = [
+            ("labels", wanted.labels),
+            ("label", wanted.label),
+            ("values", wanted.values),
+            ("name", wanted.name),
+        ];
         [input]
             .into_iter()
             .chain(optional.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name))

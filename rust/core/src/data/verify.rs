@@ -38,8 +38,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     check_sums(&data)?;
     let mut report = VerifyReport { shards: 0, batches: 0, rows: 0, tokens: 0, bytes: 0 };
     let mut longest = 0;
-    let columns = data.columns();
-    let wanted = Wanted { labels: columns.labels, label: columns.label, values: columns.n_values.is_some() };
+    let wanted = Wanted::all(data.columns());
     for shard in data.shards() {
         let entry = shard.entry();
         let FileRecord { bytes, sha256 } =

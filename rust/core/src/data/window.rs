@@ -84,6 +84,7 @@ impl Plan {
             labels: config.target == TargetKind::TokenClass,
             label: config.target == TargetKind::SequenceClass,
             values: config.target == TargetKind::SequenceValues,
+            name: false,
         };
         Self { config, data, wanted, n_windows }
     }
@@ -157,7 +158,7 @@ impl Plan {
                             self.config.length
                         ),
                         tokens,
-                        "raise data.length, or set data.truncate to use only the start of longer documents",
+                        "raise data.length, or cut the documents before they are prepared",
                     ));
                 }
                 tokens = self.config.length;

@@ -12,7 +12,7 @@ use ssm_hpn::data::schema::Wanted;
 use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, TargetKind, verify_shards};
 use ssm_hpn::{Error, Result};
 
-const ALL: Wanted = Wanted { labels: true, label: true, values: true };
+const ALL: Wanted = Wanted { labels: true, label: true, values: true, name: false };
 
 fn data_set() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -316,7 +316,10 @@ fn a_document_with_a_target_of_its_own_is_never_cut_in_silence() {
     let error = Loader::open(base.clone()).unwrap().next().unwrap_err();
     assert!(matches!(error, Error::Data { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("row 1") && text.contains("found 17") && text.contains("data.truncate"), "{text}");
+    assert!(
+        text.contains("row 1") && text.contains("found 17") && text.contains("cut the documents"),
+        "{text}"
+    );
     let batches = stream(LoaderConfig { truncate: true, ..base.clone() });
     assert_eq!(batches.iter().flat_map(|(b, _)| documents(b)).map(<[u32]>::len).max(), Some(16));
     let packing = Packing::Contiguous;
@@ -425,15 +428,15 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     });
     let base = config(folder.path(), Packing::Pad);
     for (key, bad) in [
-        ("data.batch_size", LoaderConfig { batch_size: 0, ..base.clone() }),
+        ("train.batch_size", LoaderConfig { batch_size: 0, ..base.clone() }),
         ("data.length", LoaderConfig { length: 0, ..base.clone() }),
-        ("data.batch_size x", LoaderConfig { batch_size: 1 << 16, length: 1 << 24, ..base.clone() }),
+        ("train.batch_size x", LoaderConfig { batch_size: 1 << 16, length: 1 << 24, ..base.clone() }),
         ("data.workers", LoaderConfig { workers: 65, ..base.clone() }),
         ("data.prefetch", LoaderConfig { prefetch: 0, ..base.clone() }),
-        ("data.epochs", LoaderConfig { epochs: Some(0), ..base.clone() }),
-        ("data.window", LoaderConfig { window: Some(0), ..base.clone() }),
-        ("data.target", LoaderConfig { target: TargetKind::TokenClass, ..base.clone() }),
-        ("data.target", LoaderConfig { target: TargetKind::SequenceValues, ..base.clone() }),
+        ("loader.epochs", LoaderConfig { epochs: Some(0), ..base.clone() }),
+        ("loader.window", LoaderConfig { window: Some(0), ..base.clone() }),
+        ("model.target.kind", LoaderConfig { target: TargetKind::TokenClass, ..base.clone() }),
+        ("model.target.kind", LoaderConfig { target: TargetKind::SequenceValues, ..base.clone() }),
     ] {
         let error = Loader::open(bad).err().unwrap_or_else(|| panic!("{key} accepted"));
         assert!(matches!(error, Error::Config { .. }), "{error}");

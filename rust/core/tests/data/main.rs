@@ -2,5 +2,6 @@
 
 mod corrupt_data;
 mod loader;
+mod reader;
 mod shard_writer;
 mod shards;

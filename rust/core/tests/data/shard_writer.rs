@@ -35,7 +35,7 @@ proptest! {
         let set = Dataset::open(folder.path()).unwrap();
         let (mut token, mut document) = (0, 0);
         for g in 0..set.n_groups() {
-            let group = set.read(g, Wanted { labels: true, label: true, values: true }).unwrap();
+            let group = set.read(g, Wanted { labels: true, label: true, values: true, name: false }).unwrap();
             for d in 0..group.documents() {
                 prop_assert_eq!(group.length(d), lengths[document]);
                 prop_assert_eq!(group.label.as_ref().unwrap()[d], document as i32 % 4 - 1);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int32Type, UInt16Type, UInt32Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, StringArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
 use crate::data::advice::PREPARE_AGAIN;
@@ -27,6 +27,8 @@ pub struct Group {
     pub label: Option<ScalarBuffer<i32>>,
     /// K numbers per document, where wanted.
     pub values: Option<ScalarBuffer<f32>>,
+    /// Where each document came from, where wanted.
+    names: Option<StringArray>,
 }
 
 /// What the documents consist of.
@@ -91,7 +93,7 @@ impl Group {
                 (features.offsets().clone(), Ids::Features(numbers.values().clone(), n_features))
             }
         };
-        let mut group = Self { offsets, ids, labels: None, label: None, values: None };
+        let mut group = Self { offsets, ids, labels: None, label: None, values: None, names: None };
         if wanted.labels {
             let labels = list("labels")?;
             let classes = labels.values().as_primitive_opt::<Int32Type>().ok_or_else(|| type_of("labels"))?;
@@ -105,6 +107,10 @@ impl Group {
             let rows = column("values")?.as_fixed_size_list_opt().ok_or_else(|| type_of("values"))?;
             let numbers = rows.values().as_primitive_opt::<Float32Type>().ok_or_else(|| type_of("values"))?;
             group.values = Some(numbers.values().clone());
+        }
+        if wanted.name {
+            let names = column("name")?.as_string_opt::<i32>().ok_or_else(|| type_of("name"))?;
+            group.names = Some(names.clone());
         }
         Ok(group)
     }
@@ -131,6 +137,38 @@ impl Group {
             Some((offsets, classes)) => &classes[offsets[document] as usize..offsets[document + 1] as usize],
             None => &[],
         }
+    }
+
+    /// Where each document starts among the tokens of the group, and where the last one ends.
+    pub fn boundaries(&self) -> Vec<u64> {
+        self.offsets.iter().map(|&o| (o - self.offsets[0]) as u64).collect()
+    }
+
+    /// The token ids of all documents, one after the other; `None` for features.
+    pub fn all_tokens(&self) -> Option<Vec<u32>> {
+        match &self.ids {
+            Ids::Narrow(ids) => Some(ids[self.all()].iter().copied().map(u32::from).collect()),
+            Ids::Wide(ids) => Some(ids[self.all()].to_vec()),
+            Ids::Features(..) => None,
+        }
+    }
+
+    /// The features `[tokens, F]` of all documents, one after the other, and F; `None` for token ids.
+    pub fn all_features(&self) -> Option<(&[f32], usize)> {
+        let Ids::Features(x, f) = &self.ids else { return None };
+        let all = self.all();
+        Some((&x[all.start * f..all.end * f], *f))
+    }
+
+    /// Classes of all tokens, document after document, where they were wanted.
+    pub fn all_labels(&self) -> Option<&[i32]> {
+        let (offsets, classes) = self.labels.as_ref()?;
+        Some(&classes[offsets[0] as usize..offsets[self.documents()] as usize])
+    }
+
+    /// Where each document came from, where that was wanted.
+    pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        Some(self.names.as_ref()?.iter().map(Option::unwrap_or_default))
     }
 
     /// Counts and values as the manifest promises them.
@@ -170,8 +208,13 @@ impl Group {
         self.check_targets(columns, n_classes)
     }
 
+    /// The tokens of all documents: a group may be a part of longer buffers.
+    fn all(&self) -> Range<usize> {
+        self.offsets[0] as usize..self.offsets[self.documents()] as usize
+    }
+
     fn check_input(&self, columns: &Columns) -> Result<(), Wrong> {
-        let all = self.offsets[0] as usize..self.offsets[self.documents()] as usize;
+        let all = self.all();
         let bad = match (&self.ids, columns.input) {
             (Ids::Narrow(ids), InputColumn::Tokens { vocab_size }) => {
                 first(&ids[all.clone()], |id| u32::from(id) >= vocab_size)

@@ -1,0 +1,208 @@
+"""Documents for a trained model: raw files read as its training data was, or the shards of a prepared folder.
+
+All that is needed for it is in the contract that travels inside every checkpoint: columns, encoder, shift and scale,
+classes. Nothing is learned from new input, and the folder that the model was trained on may be gone.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn._core import ShardReader
+from ssm_hpn.config import PrepareOptions
+from ssm_hpn.contract import Contract
+from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, read_manifest
+from ssm_hpn.errors import DataError, problem
+from ssm_hpn.prepare.encode import Encoder, encoder_from
+from ssm_hpn.prepare.pipeline import read, read_inputs
+from ssm_hpn.prepare.records import Record
+from ssm_hpn.prepare.sources import find
+
+_ID_AFTER_FILE: Final = re.compile(r".*?\.(?:csv|tsv|jsonl|ndjson|json|parquet)(?:\.\w+)?#(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as the model reads it."""
+
+    name: str
+    """File and place, or the value of the id column as it was given."""
+    x: NDArray[Any]
+    """Tokens [T] or channels [T, C]."""
+    labels: NDArray[np.int32] | None = None
+    label: int | None = None
+    values: NDArray[np.float32] | None = None
+    """As the model learns them, not in the user's units."""
+
+
+class Reader:
+    """Reads documents the way a model's training data was read.
+
+    Parameters
+    ----------
+    contract
+        Of the data that the model was trained on.
+    target
+        A kind of `model.target`.
+    """
+
+    def __init__(self, contract: Contract, target: str) -> None:
+        self.contract = contract
+        self.target = target
+        self.encoder: Encoder | None = encoder_from(contract.encoder)
+        known = {key: value for key, value in contract.options.items() if key in PrepareOptions.model_fields}
+        self._options = PrepareOptions.model_validate(known)
+
+    @property
+    def id_column(self) -> str | None:
+        """The column whose values name documents; None where files or rows do."""
+        return self._options.columns.id
+
+    def documents(self, path: Path, *, targets: bool = True) -> Iterator[Document]:
+        """The documents of a prepared folder, or of raw files, which may lack the targets where none are wanted."""
+        if is_prepared(path):
+            yield from self._from_shards(path)
+            return
+        parts = [part for part in ("train", "validation") if is_prepared(path / part)]
+        if parts:
+            advice = f"name one: {' or '.join(str(path / part) for part in parts)}"
+            raise DataError(problem(path, "one part of prepared data", f"a folder of {len(parts)}", advice))
+        sources = find((str(path),), self._options, key="--data")
+        n_features = len(self.contract.features) or None
+        records = read(sources, self._options) if targets else read_inputs(sources, self._options, n_features)
+        for record in records:
+            yield self._from_record(record)
+
+    def _from_shards(self, folder: Path) -> Iterator[Document]:
+        """Checked against their digests as they are read."""
+        theirs = Contract.from_manifest(read_manifest(folder), folder)
+        for what, ours, found in _differences(self.contract, theirs):
+            advice = "name the raw files, which are then read as the training data was"
+            raise DataError(problem(f"{folder}: {what}", f"{ours}, as in the training data", found, advice))
+        reader = ShardReader(str(folder))
+        while (group := reader.next()) is not None:
+            per_token: NDArray[Any] = group["tokens"] if "tokens" in group else group["features"]
+            labels, label = group.get("labels"), group.get("label")
+            values, names = group.get("values"), group.get("name")
+            for row, (start, end) in enumerate(pairwise(group["boundaries"].tolist())):
+                yield Document(
+                    name=self._given(names[row]) if names is not None else str(row),
+                    x=per_token[start:end],
+                    labels=None if labels is None else labels[start:end],
+                    label=None if label is None else int(label[row]),
+                    values=None if values is None else values[row],
+                )
+
+    def _from_record(self, record: Record) -> Document:
+        contract, classes = self.contract, self.contract.classes
+        if self.encoder is not None:
+            x: NDArray[Any] = self.encoder.encode(record)
+        elif record.features is not None:
+            x = self._placed(record, record.at, contract.channels, record.features)
+        else:
+            expected = f"{len(contract.features)} features, as in the training data"
+            raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "choose other columns"))
+        labels = label = values = None
+        if classes is not None and record.labels is not None:
+            found = record.labels
+            labels = np.array(
+                [self._placed(record, record.label_place(i), classes.index, one) for i, one in enumerate(found)],
+                np.int32,
+            )
+        elif classes is not None and record.label is not None:
+            label = self._placed(record, record.label_place(), classes.index, record.label)
+        if record.values is not None:
+            values = contract.scale_values(record.values).astype(np.float32)
+        return Document(self._given(record.name), x, labels, label, values)
+
+    @staticmethod
+    def _placed(record: Record, at: str, read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract
+        """What the contract makes of a value; its complaint with the place in front."""
+        try:
+            return read(value)
+        except DataError as error:
+            raise DataError(f"{record.path}: {at}: {error}") from None
+
+    def _given(self, name: str) -> str:
+        """The id as the data has it, of a name that begins with the file; the name itself where there is no id."""
+        found = _ID_AFTER_FILE.fullmatch(name) if self.id_column is not None else None
+        return found[1] if found else name
+
+
+def _differences(ours: Contract, theirs: Contract) -> Iterator[tuple[str, str, str]]:
+    """What makes shards mean something else to a model: what, as it was trained, as they are."""
+    kinds = ours.kind, theirs.kind
+    if kinds[0] != kinds[1]:
+        yield "kind", *kinds
+    for what, one, other in (
+        ("encoder", _encoding(ours), _encoding(theirs)),
+        ("features", [column.name for column in ours.features], [column.name for column in theirs.features]),
+        ("classes", None if ours.classes is None else list(ours.classes.values), _values(theirs)),
+    ):
+        if one != other and not (what == "classes" and other is None):
+            yield what, str(one)[:200], str(other)[:200]
+    numbers = (("normalisation", ours.shift, theirs.shift), ("scale", _scale(ours), _scale(theirs)))
+    for what, (mean, std), (other_mean, other_std) in numbers:
+        if not (np.array_equal(mean, other_mean) and np.array_equal(std, other_std)):
+            yield what, "the same", "another one"
+
+
+def _values(contract: Contract) -> list[Any] | None:
+    return None if contract.classes is None else list(contract.classes.values)
+
+
+def _encoding(contract: Contract) -> dict[str, Any]:
+    """The encoder without what tells where its file lies."""
+    return {key: contract.encoder.get(key) for key in ("kind", "vocab_size", "text") if key in contract.encoder}
+
+
+def _scale(contract: Contract) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return ((), ()) if contract.scale is None else (contract.scale.mean, contract.scale.std)
+
+
+def pieces(documents: Iterable[Document], length: int) -> Iterator[Document]:
+    """Documents cut into rows of a language model, which knows no more than one row in training either."""
+    for document in documents:
+        for start in range(0, len(document.x), length):
+            yield replace(document, x=document.x[start : start + length])
+
+
+def batches(documents: Iterable[Document], target: str, rows: int) -> Iterator[tuple[list[Document], Arrays]]:
+    """Documents by the row, a few at a time, as arrays for `Trainer`; a document without a target is one without."""
+    remaining = iter(documents)
+    while group := list(islice(remaining, rows)):
+        yield group, _arrays(group, target)
+
+
+def _arrays(group: list[Document], target: str) -> dict[str, NDArray[Any]]:
+    length = max(len(document.x) for document in group)
+    first = group[0].x
+    x = np.zeros((len(group), length, *first.shape[1:]), first.dtype)
+    segments = np.zeros((len(group), 3), np.uint32)
+    for row, document in enumerate(group):
+        x[row, : len(document.x)] = document.x
+        segments[row] = row, 0, len(document.x)
+    arrays: dict[str, NDArray[Any]] = {"tokens" if first.ndim == 1 else "features": x, "segments": segments}
+    if target == "next_token":
+        arrays["token_class"] = next_tokens(x, segments)
+    elif target == "token_class":
+        classes = np.full((len(group), length), -1, np.int32)
+        for row, document in enumerate(group):
+            if document.labels is not None:
+                classes[row, : len(document.x)] = document.labels
+        arrays["token_class"] = classes
+    elif target == "sequence_class":
+        labels = [-1 if document.label is None else document.label for document in group]
+        arrays["sequence_class"] = np.array(labels, np.int32)
+    elif target == "sequence_values":
+        width = next((len(document.values) for document in group if document.values is not None), None)
+        if width is not None:
+            none = np.full(width, np.nan, np.float32)
+            arrays["sequence_values"] = np.stack([none if one.values is None else one.values for one in group])
+    return arrays
