@@ -44,7 +44,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
-    raise ImportError("ssm_hpn.estimators needs scikit-learn; pip install 'ssm-hpn[sklearn]'") from error
+    raise ImportError("ssm_hpn.estimators needs scikit-learn; pip install scikit-learn") from error
 
 Channels = list[NDArray[np.float32]]
 """[T, C] each, as the model reads them."""

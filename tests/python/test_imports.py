@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 HOUSE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
-    *("__init__", "checkpoints", "cli", "dataset", "evaluation", "feed", "learner", "metrics", "parity"),
+    *("__init__", "checkpoints", "cli", "dataset", "documents", "evaluation", "feed", "learner", "metrics", "parity"),
     *("prepare", "run", "storage", "trainer"),
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, NamedTuple, TextIO
 
-from ssm_hpn import __version__
+from ssm_hpn._core import __version__
 from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, Error, exit_code, nearest, problem
 from ssm_hpn.printable import printable
 

@@ -40,7 +40,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     except OSError as error:
         raise StorageError(f"{path}: cannot read: {error}") from None
     except ValueError as error:  # bytes that are no UTF-8, text that is no TOML, a number of too many digits
-        raise ConfigError(problem(path, "TOML in UTF-8", error, "correct the file")) from None
+        raise ConfigError(problem(path, "valid TOML in UTF-8", error, "correct the file")) from None
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

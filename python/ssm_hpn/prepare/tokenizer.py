@@ -218,7 +218,7 @@ def _package() -> Any:  # noqa: ANN401 - a module
         import tokenizers
     except ImportError:
         raise config_error(
-            "data.tokenizer", expected="the package tokenizers", found="none", advice="pip install 'ssm-hpn[hf]'"
+            "data.tokenizer", expected="the package tokenizers", found="none", advice="pip install tokenizers"
         ) from None
     return tokenizers
 

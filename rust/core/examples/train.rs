@@ -5,10 +5,11 @@
 //! cargo run --release --example train -- FOLDER   # learns the files of a folder
 //! ```
 
-#![allow(clippy::print_stdout, reason = "this is a program for people")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for people")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use serde_json::json;
@@ -27,7 +28,17 @@ const STEPS: u64 = 500;
 const ROWS: usize = 8;
 const LENGTH: usize = 128;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code() as u8)
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let source = std::env::args().nth(1).map_or(default, PathBuf::from);
     let work = std::env::temp_dir().join(format!("ssm-hpn-example-{}", std::process::id()));

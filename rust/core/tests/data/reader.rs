@@ -16,7 +16,8 @@ fn every_column_of_every_document_is_read_in_order() {
         data.write(folder.path(), |c| c.vocab_size = Some(vocabulary));
         let mut reader = ShardReader::open(folder.path()).unwrap();
         assert!(reader.data().n_groups() > 3);
-        let (mut tokens, mut labels, mut label, mut names) = (vec![], vec![], vec![], vec![]);
+        let (mut tokens, mut labels) = (Vec::<u32>::new(), Vec::<i32>::new());
+        let (mut label, mut names) = (vec![], vec![]);
         let mut lengths = vec![];
         while let Some(group) = reader.next_group().unwrap() {
             lengths.extend(group.boundaries().windows(2).map(|w| (w[1] - w[0]) as usize));
