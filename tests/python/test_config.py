@@ -53,11 +53,10 @@ def test_a_configuration_survives_its_toml():
     assert config.data.columns.features == ("x", "y")
 
 
-@given(
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
-    st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300),
-    st.integers(0, 2**62),
-)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@given(TEXT, st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300), st.integers(0, 2**62))
 def test_any_text_and_number_survives_toml(text, lr, seed):
     config = parse({"data": {"columns": {"text": text}}, "optim": {"lr": lr}, "train": {"seed": seed}})
     assert parse(tomllib.loads(to_toml(config))) == config
