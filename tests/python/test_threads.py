@@ -1,0 +1,65 @@
+"""Trained models are used by several threads at once, as in a server: every answer is that of a single thread."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from ssm_hpn import Trainer
+from ssm_hpn.estimators import SSMClassifier, SSMRegressor
+from support import settings, text_data
+
+SMALL = {"d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
+X = np.random.default_rng(0).normal(size=(12, 60, 2)).astype(np.float32)
+Y = np.arange(12) % 2
+THREADS, CALLS = 4, 24
+
+
+def from_threads(call):
+    """The answers of many calls, each with its number, from several threads."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(call, range(CALLS)))
+
+
+@pytest.mark.parametrize("kind", [SSMClassifier, SSMRegressor])
+def test_estimators(kind):
+    model = kind(**SMALL).fit(X, Y)
+    inputs = [X, [one[: 20 + 3 * index] for index, one in enumerate(X)], X[:3]]
+    expected = [model.predict(x) for x in inputs]
+    for number, found in enumerate(from_threads(lambda number: model.predict(inputs[number % 3]))):
+        np.testing.assert_array_equal(found, expected[number % 3])
+
+
+def test_scores_probabilities_and_rejection():
+    model = SSMClassifier(**SMALL, reject_below=0.5).fit(X, Y)
+    calls = [model.predict, model.predict_proba, model.class_scores, lambda x: model.score(x, Y)]
+    expected = [call(X) for call in calls]
+    for number, found in enumerate(from_threads(lambda number: calls[number % 4](X))):
+        np.testing.assert_array_equal(found, expected[number % 4])
+
+
+def test_a_trainer(tmp_path):
+    trainer = Trainer(settings(text_data(tmp_path, documents=12), tmp_path / "run"))
+    trainer.step()
+    batches = [{"tokens": np.full((2, length), 97)} for length in (20, 3)]
+    calls = [
+        lambda: trainer.evaluate(trainer.held_out(3)).values["loss"],
+        lambda: trainer.predict(batches[0]),
+        lambda: trainer.hidden(batches[1]),
+        lambda: trainer.evaluate(batches[1]).values["loss"],
+        lambda: trainer.generate([97, 98], 5, seed=3),
+        lambda: trainer.parameter("backbone.norm_f.weight"),
+    ]
+    expected = [call() for call in calls]
+    for number, found in enumerate(from_threads(lambda number: calls[number % len(calls)]())):
+        np.testing.assert_array_equal(found, expected[number % len(calls)])
+
+
+def test_the_first_use_of_a_trainer_may_come_from_several_threads():
+    model = {"input": {"kind": "tokens", "vocab_size": 11}, "d_model": 16, "n_layers": 2}
+    trainer = Trainer(settings(model=model))
+    batch = {"tokens": np.full((2, 20), 3)}
+    first, *others = from_threads(lambda _: trainer.predict(batch))
+    for found in others:
+        np.testing.assert_array_equal(found, first)
+    assert len({id(session) for session in from_threads(lambda _: trainer.session)}) == 1
