@@ -9,6 +9,7 @@ mod errors;
 mod flat;
 mod numbers;
 mod session;
+mod settings;
 mod storage;
 mod stream;
 
@@ -68,6 +69,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::setting_bounds, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::resolve_model, module)?)?;
     module.add_function(wrap_pyfunction!(storage::write_whole, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;

@@ -3,6 +3,7 @@
 //! The crate knows no Python and prints nothing.
 
 pub mod blocks;
+pub mod bounds;
 pub mod checkpoint;
 pub mod data;
 pub mod error;

@@ -28,7 +28,8 @@ use serde::{Deserialize, Serialize};
 
 use super::timed::{linear, linear_dw, linear_dx, linear_step};
 use super::{Block, Sizes};
-use crate::error::{Error, Result};
+use crate::bounds::Bounds;
+use crate::error::Result;
 use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
@@ -56,14 +57,13 @@ impl Default for Mamba1Config {
     }
 }
 
-/// Refuses a size outside 1 to `most`, under its dotted key.
-fn check_size(key: &str, value: usize, most: usize) -> Result<()> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    let expected = format!("a whole number from 1 to {most}");
-    Err(Error::config(format!("model.block.{key}"), expected, value, "change it in the configuration"))
-}
+const D_STATE: Bounds = Bounds::whole("model.block.d_state", 1, 1 << 12);
+const D_CONV: Bounds = Bounds::whole("model.block.d_conv", 1, conv1d::MAX_TAPS as u32);
+const EXPAND: Bounds = Bounds::whole("model.block.expand", 1, 64);
+const DT_RANK: Bounds = Bounds::whole("model.block.dt_rank", 1, 1 << 16);
+
+/// The numbers that these settings may have.
+pub const BOUNDS: &[Bounds] = &[D_STATE, D_CONV, EXPAND, DT_RANK];
 
 /// A Mamba-1 block of one size.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +99,11 @@ mod tensor {
 impl Mamba1 {
     /// A block for a stream of `d_model` in a model of `n_layers`.
     pub fn new(config: &Mamba1Config, d_model: usize, n_layers: usize) -> Result<Self> {
-        check_size("d_state", config.d_state, 1 << 12)?;
-        check_size("d_conv", config.d_conv, conv1d::MAX_TAPS)?;
-        check_size("expand", config.expand, 64)?;
+        D_STATE.check_whole(config.d_state)?;
+        D_CONV.check_whole(config.d_conv)?;
+        EXPAND.check_whole(config.expand)?;
         let rank = config.dt_rank.unwrap_or(d_model.div_ceil(16));
-        check_size("dt_rank", rank, 1 << 16)?;
+        DT_RANK.check_whole(rank)?;
         Ok(Self {
             width: d_model,
             channels: config.expand * d_model,

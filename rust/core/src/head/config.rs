@@ -10,7 +10,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::prototypes::{Kind, SEPARATION_LIMIT};
+use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
+
+const N_CLASSES: Bounds =
+    Bounds::whole("model.head.n_classes", 2, i32::MAX as u32).advise("set it to the number of classes");
+const SCALE: Bounds = Bounds::number("model.head.loss.scale", Edge::Beyond(0.0), Edge::None)
+    .advise("leave it out for the default");
+const MARGIN: Bounds =
+    Bounds::number("model.head.loss.margin", Edge::At(0.0), Edge::At(std::f64::consts::FRAC_PI_2))
+        .advise("it is an angle up to π/2: leave it out for the default");
+const WEIGHT: Bounds = Bounds::number("model.head.loss.weight", Edge::At(0.0), Edge::At(1.0))
+    .advise("leave it out for the default");
+
+/// The numbers that these settings may have.
+pub const BOUNDS: &[Bounds] = &[N_CLASSES, SCALE, MARGIN, WEIGHT];
 
 /// Which head, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -265,11 +279,8 @@ impl PrototypeConfig {
         let key = "model.head.n_classes";
         match (self.loss, self.n_classes) {
             (LossConfig::Regression { .. }, _) => Ok(0),
-            (_, Some(n)) if (2..=i32::MAX as usize).contains(&n) => Ok(n),
-            (_, found) => {
-                let found = found.map_or("nothing".to_owned(), |n| n.to_string());
-                Err(Error::config(key, "2 to 2147483647 classes", found, "set it to the number of classes"))
-            }
+            (_, Some(n)) => N_CLASSES.check_whole(n).map(|()| n),
+            (_, None) => Err(Error::config(key, "a number of classes", "nothing", N_CLASSES.advice)),
         }
     }
 
@@ -320,23 +331,21 @@ impl PrototypeConfig {
                 Err(Error::config(format!("model.head.loss.{key}"), expected, found, advice))
             }
         };
-        let scale = |s: f64| check(s > 0.0 && s.is_finite(), "scale", "a number above 0", s.to_string());
         let range = |low: f64, high: f64| {
             let holds = low < high && low.is_finite() && high.is_finite();
             check(holds, "low", "two numbers, low below high", format!("low {low}, high {high}"))
         };
         match self.loss {
-            LossConfig::Softmax { scale: s, .. } => scale(s),
+            LossConfig::Softmax { scale, .. } => SCALE.check(scale),
             LossConfig::Cosine {} => Ok(()),
-            LossConfig::Margin { scale: s, margin } => {
-                let holds = (0.0..=std::f64::consts::FRAC_PI_2).contains(&margin);
-                scale(s)?;
-                check(holds, "margin", "an angle from 0 to π/2", margin.to_string())
+            LossConfig::Margin { scale, margin } => {
+                SCALE.check(scale)?;
+                MARGIN.check(margin)
             }
             LossConfig::Regression { low, high } => range(low, high),
             LossConfig::Joint { low, high, weight } => {
                 range(low, high)?;
-                check((0.0..=1.0).contains(&weight), "weight", "a number from 0 to 1", weight.to_string())
+                WEIGHT.check(weight)
             }
         }
     }

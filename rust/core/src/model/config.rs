@@ -17,8 +17,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 use crate::head::pooling::Pooling;
+
+const D_MODEL: Bounds = Bounds::whole("model.d_model", 1, 1 << 16);
+const N_LAYERS: Bounds = Bounds::whole("model.n_layers", 1, 1 << 12);
+const VOCAB_SIZE: Bounds = Bounds::whole("model.input.vocab_size", 1, 1 << 24);
+const N_FEATURES: Bounds = Bounds::whole("model.input.n_features", 1, 1 << 16);
+const NORM_EPS: Bounds =
+    Bounds::number("model.norm_eps", Edge::Beyond(0.0), Edge::None).advise("1e-5 is usual");
+
+/// The numbers that these settings may have.
+pub const BOUNDS: &[Bounds] = &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS];
 
 /// Everything that fixes the function a model computes and how it is trained in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -199,20 +210,18 @@ impl ModelConfig {
 
     /// Refuses settings that contradict each other. Block and head are checked where they are built.
     pub fn validate(&self) -> Result<()> {
-        check_range("model.d_model", self.d_model, 1..=1 << 16)?;
-        check_range("model.n_layers", self.n_layers, 1..=1 << 12)?;
+        D_MODEL.check_whole(self.d_model)?;
+        N_LAYERS.check_whole(self.n_layers)?;
         match self.input {
             InputConfig::Tokens { vocab_size } => {
-                check_range("model.input.vocab_size", vocab_size, 1..=1 << 24)?;
+                VOCAB_SIZE.check_whole(vocab_size)?;
             }
             InputConfig::Features { n_features } => {
-                check_range("model.input.n_features", n_features, 1..=1 << 16)?;
+                N_FEATURES.check_whole(n_features)?;
             }
             InputConfig::Hidden {} => {}
         }
-        if !(self.norm_eps > 0.0 && self.norm_eps.is_finite()) {
-            return Err(Error::config("model.norm_eps", "a positive number", self.norm_eps, "1e-5 is usual"));
-        }
+        NORM_EPS.check(self.norm_eps)?;
         if let TargetConfig::SequenceValues { n_values, .. } = self.target {
             check_range("model.target.n_values", n_values, 1..=1 << 16)?;
         }

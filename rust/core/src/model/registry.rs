@@ -121,6 +121,17 @@ impl<T: Scalar> Registry<T> {
         )
     }
 
+    /// The configuration with every setting of its blocks written out. Nothing of the size of the model is made.
+    ///
+    /// Errors: [`Error::Config`] for settings that are out of bounds or contradict each other.
+    pub fn resolve(&self, mut config: ModelConfig) -> Result<ModelConfig> {
+        config.validate()?;
+        if let Some(settings) = self.block(&config, 0)?.resolved() {
+            config.block = Component::new(&config.block.kind, settings);
+        }
+        Ok(config)
+    }
+
     /// The head.
     pub fn head(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn Head<T>>> {
         let context = HeadContext { d_model: config.d_model, target: config.target, seed };

@@ -13,8 +13,34 @@
 use serde::{Deserialize, Serialize};
 
 use super::require::require;
-use super::schedule::Schedule;
+use super::schedule::{MIN_RATIO, Schedule};
+use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
+
+const LR: Bounds = Bounds::number("optim.lr", Edge::Beyond(0.0), Edge::None).advise("try 3e-3");
+const BETA1: Bounds =
+    Bounds::number("optim.beta1", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.9");
+const BETA2: Bounds =
+    Bounds::number("optim.beta2", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.95");
+const EPS: Bounds = Bounds::number("optim.eps", Edge::Beyond(0.0), Edge::None).advise("try 1e-8");
+const WEIGHT_DECAY: Bounds =
+    Bounds::number("optim.weight_decay", Edge::At(0.0), Edge::None).advise("set it to 0 for no decay");
+const CLIP_NORM: Bounds = Bounds::number("optim.clip_norm", Edge::Beyond(0.0), Edge::None)
+    .advise("leave it out (null) for no clipping");
+const MAX_SKIPPED: Bounds = Bounds::whole("optim.max_skipped", 1, u32::MAX)
+    .advise("1 stops at the first update that is not finite");
+
+/// The numbers that these settings may have.
+pub const BOUNDS: &[Bounds] = &[
+    LR,
+    BETA1,
+    BETA2,
+    EPS,
+    WEIGHT_DECAY,
+    CLIP_NORM,
+    MAX_SKIPPED,
+    MIN_RATIO,
+];
 
 /// Settings of AdamW, clipping, guard and schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,14 +101,12 @@ impl OptimConfig {
 
     /// Refuses values that are out of range or contradict each other.
     pub fn validate(&self) -> Result<()> {
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        require(positive(self.lr), "optim.lr", "a number above 0", self.lr, "try 3e-3")?;
-        for (key, beta) in [("optim.beta1", self.beta1), ("optim.beta2", self.beta2)] {
-            require((0.0..1.0).contains(&beta), key, "0 ≤ β < 1", beta, "try 0.9 and 0.95")?;
-        }
-        require(positive(self.eps), "optim.eps", "a number above 0", self.eps, "try 1e-8")?;
+        LR.check(self.lr)?;
+        BETA1.check(self.beta1)?;
+        BETA2.check(self.beta2)?;
+        EPS.check(self.eps)?;
+        WEIGHT_DECAY.check(self.weight_decay)?;
         let decay = self.weight_decay;
-        require(decay >= 0.0, "optim.weight_decay", "0 or more", decay, "set it to 0 for no decay")?;
         require(
             self.lr * decay < 1.0,
             "optim.weight_decay",
@@ -90,17 +114,8 @@ impl OptimConfig {
             self.lr * decay,
             "one update would wipe the weights out; lower either",
         )?;
-        if let Some(clip) = self.clip_norm {
-            let advice = "leave it out (null) for no clipping";
-            require(positive(clip), "optim.clip_norm", "a number above 0", clip, advice)?;
-        }
-        require(
-            self.max_skipped >= 1,
-            "optim.max_skipped",
-            "1 or more",
-            self.max_skipped,
-            "1 stops at the first update that is not finite",
-        )?;
+        self.clip_norm.map_or(Ok(()), |clip| CLIP_NORM.check(clip))?;
+        MAX_SKIPPED.check_whole(self.max_skipped as usize)?;
         self.schedule.validate()
     }
 }

@@ -25,7 +25,12 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 use super::require::require;
+use crate::bounds::{Bounds, Edge};
 use crate::error::Result;
+
+pub(super) const MIN_RATIO: Bounds =
+    Bounds::number("optim.schedule.min_ratio", Edge::At(0.0), Edge::At(1.0))
+        .advise("it is the share of lr that is left at the end");
 
 /// Form of the decay behind the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,13 +87,7 @@ impl Schedule {
     /// Refuses lengths that contradict each other.
     pub fn validate(&self) -> Result<()> {
         let (total, decay) = (self.total.unwrap_or(0), self.decay.unwrap_or(0));
-        require(
-            (0.0..=1.0).contains(&self.min_ratio),
-            "optim.schedule.min_ratio",
-            "a ratio from 0 to 1",
-            self.min_ratio,
-            "it is the share of lr that is left at the end",
-        )?;
+        MIN_RATIO.check(self.min_ratio)?;
         let wsd = self.kind == ScheduleKind::Wsd;
         require(
             self.decay.is_none() || wsd,

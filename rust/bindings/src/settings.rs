@@ -1,0 +1,47 @@
+//! What the core says about settings: their bounds, and a model's configuration with nothing left open.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use ssm_hpn::bounds::{Bounds, Edge};
+use ssm_hpn::model::{ModelConfig, Registry};
+use ssm_hpn::{blocks, head, model, optim};
+
+use crate::enter::enter;
+
+/// The ends of a range by the names that pydantic has for them: ge, gt, le, lt.
+fn ends<'py>(py: Python<'py>, bounds: &Bounds) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let ends = [(bounds.low, "ge", "gt"), (bounds.high, "le", "lt")];
+    for (edge, at, beyond) in ends {
+        let (name, value) = match edge {
+            Edge::None => continue,
+            Edge::At(value) => (at, value),
+            Edge::Beyond(value) => (beyond, value),
+        };
+        if bounds.is_whole {
+            dict.set_item(name, value as i64)?;
+        } else {
+            dict.set_item(name, value)?;
+        }
+    }
+    Ok(dict)
+}
+
+/// The bounds of settings by dotted name.
+#[pyfunction]
+pub(crate) fn setting_bounds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    let tables =
+        [model::config::BOUNDS, blocks::mamba1::BOUNDS, head::config::BOUNDS, optim::config::BOUNDS];
+    for bounds in tables.into_iter().flatten() {
+        dict.set_item(bounds.key, ends(py, bounds)?)?;
+    }
+    Ok(dict)
+}
+
+/// A model's configuration with every setting of its blocks written out.
+#[pyfunction]
+pub(crate) fn resolve_model(py: Python<'_>, model: &str) -> PyResult<String> {
+    enter(py, || Ok(Registry::<f32>::standard().resolve(ModelConfig::from_json(model)?)?.to_json()))
+}
