@@ -27,9 +27,12 @@ __all__ = [
     "best_checkpoint",
     "build_info",
     "check_config",
+    "check_optim",
     "list_checkpoints",
     "mark_best",
     "prune_checkpoints",
+    "resolve_model",
+    "setting_bounds",
     "simd",
     "verify_checkpoint",
     "verify_shards",
@@ -53,6 +56,18 @@ def write_whole(path: str | PathLike[str], content: bytes) -> None:
 
 def check_config(model: str, optim: str) -> None:
     """Refuse a model or an optimiser that contradicts itself (`ConfigError`); no parameters are made."""
+
+def setting_bounds() -> dict[str, dict[str, float]]:
+    """The numbers that settings may have, by dotted name: ends by the names ge, gt, le and lt."""
+
+def resolve_model(model: str) -> str:
+    """A model's configuration (JSON) with every setting of its blocks written out.
+
+    Raises `ConfigError` for settings that are out of bounds or contradict each other.
+    """
+
+def check_optim(optim: str) -> None:
+    """Refuse settings of the optimiser (JSON) that are out of bounds or contradict each other; raises `ConfigError`."""
 
 def verify_shards(path: str) -> dict[str, Any]:
     """Check every shard of a prepared folder against its manifest; raises `DataError` at the first difference.

@@ -16,8 +16,8 @@ REPOSITORY = Path(__file__).parents[2]
 HOUSE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
-    *("__init__", "checkpoints", "cli", "dataset", "documents", "evaluation", "feed", "learner", "metrics", "parity"),
-    *("prepare", "run", "storage", "trainer"),
+    *("__init__", "checkpoints", "cli", "config", "dataset", "documents", "evaluation", "feed", "learner"),
+    *("metrics", "parity", "prepare", "run", "storage", "trainer"),
 }
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Section
+from ssm_hpn.config.bounds import bounds
 
 Pooling = Literal["last", "mean", "max"]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
@@ -25,14 +26,18 @@ class TokensInput(Section):
     """Token ids through an embedding [V, D]."""
 
     kind: Literal["tokens"] = Field("tokens", description="token ids through an embedding")
-    vocab_size: Count | None = Field(None, description="number of token ids V; null: as in the data")
+    vocab_size: int | None = Field(
+        None, description="number of token ids V; null: as in the data", **bounds("model.input.vocab_size")
+    )
 
 
 class FeaturesInput(Section):
     """Float features [T, F] through a linear map."""
 
     kind: Literal["features"] = Field("features", description="float features through a linear map")
-    n_features: Count | None = Field(None, description="features per time step F; null: as in the data")
+    n_features: int | None = Field(
+        None, description="features per time step F; null: as in the data", **bounds("model.input.n_features")
+    )
 
 
 class HiddenInput(Section):
@@ -45,10 +50,14 @@ class Mamba1Block(Section):
     """Selective state space block (S6), arXiv 2312.00752."""
 
     kind: Literal["mamba1"] = Field("mamba1", description="selective state space block (S6)")
-    d_state: Count = Field(16, description="state size N per channel")
-    d_conv: Count = Field(4, description="taps K of the causal convolution")
-    expand: Count = Field(2, description="inner width as a multiple of d_model")
-    dt_rank: Count | None = Field(None, description="rank R of the step size; null: d_model / 16, rounded up")
+    d_state: int = Field(16, description="state size N per channel", **bounds("model.block.d_state"))
+    d_conv: int = Field(4, description="taps K of the causal convolution", **bounds("model.block.d_conv"))
+    expand: int = Field(2, description="inner width as a multiple of d_model", **bounds("model.block.expand"))
+    dt_rank: int | None = Field(
+        None,
+        description="rank R of the step size; null: d_model / 16, rounded up",
+        **bounds("model.block.dt_rank"),
+    )
 
 
 class AutoTarget(Section):
@@ -97,7 +106,11 @@ class SoftmaxLoss(Section):
     """Cross entropy of scaled cosines (docs/mathematics.md, section 2)."""
 
     kind: Literal["softmax"] = Field("softmax", description="cross entropy of scaled cosines")
-    scale: float = Field(16.0, gt=0, description="factor s on the cosines (at the start, if it is learned)")
+    scale: float = Field(
+        16.0,
+        description="factor s on the cosines (at the start, if it is learned)",
+        **bounds("model.head.loss.scale"),
+    )
     learn_scale: bool = Field(True, description="whether the scale is trained")
 
 
@@ -111,8 +124,8 @@ class MarginLoss(Section):
     """Cross entropy of scaled cosines with an angular margin on the target (docs/mathematics.md, section 2)."""
 
     kind: Literal["margin"] = Field("margin", description="scaled softmax with an angular margin on the target")
-    scale: float = Field(16.0, gt=0, description="factor s on the cosines")
-    margin: float = Field(0.3, ge=0, lt=1.5707963, description="angle m added to the target's, radians")
+    scale: float = Field(16.0, description="factor s on the cosines", **bounds("model.head.loss.scale"))
+    margin: float = Field(0.3, description="angle m added to the target's, radians", **bounds("model.head.loss.margin"))
 
 
 class RegressionLoss(Section):
@@ -134,9 +147,9 @@ class PrototypeHead(Section):
 
     kind: Literal["prototype"] = Field("prototype", description="unit prototypes, compared by cosine")
     n_classes: Annotated[
-        Annotated[int, Field(ge=2)] | None,
+        int | None,
         Applies("a loss over classes", {"model.head.loss.kind": Not("regression")}, advice=ONE_OF_THEM),
-    ] = Field(None, description="classes C; null: as in the data")
+    ] = Field(None, description="classes C; null: as in the data", **bounds("model.head.n_classes"))
     dim: Count | None = Field(
         None, description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable"
     )
@@ -179,9 +192,9 @@ class ModelConfig(Section):
     """The model."""
 
     input: Input = Field(default_factory=AutoInput, description="what the model reads")
-    d_model: Count = Field(128, description="width D of the residual stream")
-    n_layers: Annotated[int, Field(ge=0)] = Field(4, description="number of blocks")
-    norm_eps: float = Field(1e-5, gt=0, description="added to the mean square in every RMSNorm")
+    d_model: int = Field(128, description="width D of the residual stream", **bounds("model.d_model"))
+    n_layers: int = Field(4, description="number of blocks", **bounds("model.n_layers"))
+    norm_eps: float = Field(1e-5, description="added to the mean square in every RMSNorm", **bounds("model.norm_eps"))
     block: Mamba1Block = Field(default_factory=Mamba1Block, description="the block that every layer repeats")
     target: Target = Field(default_factory=AutoTarget, description="what is predicted")
     head: Head = Field(default_factory=AutoHead, description="from hidden states to an answer and its loss")

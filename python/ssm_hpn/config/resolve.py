@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ssm_hpn._core import check_optim, resolve_model
 from ssm_hpn.config.model import (
     AutoHead,
     AutoInput,
@@ -18,7 +19,6 @@ from ssm_hpn.config.model import (
     Head,
     Input,
     LinearHead,
-    Mamba1Block,
     ModelConfig,
     NextTokenTarget,
     NoHead,
@@ -64,10 +64,10 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     source = _input(config.model.input, data)
     target = _target(config.model.target, target_kind(config, data.targets), data)
     head = _head(config.model.head, target, source, data)
-    model = config.model.model_copy(
-        update={"input": source, "target": target, "head": head, "block": _block(config.model)}
-    )
+    given = config.model.model_copy(update={"input": source, "target": target, "head": head})
+    model = ModelConfig.model_validate_json(resolve_model(core_model(given)))
     optim = config.optim.model_copy(update={"schedule": _schedule(config)})
+    check_optim(core_optim(optim))
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
 
@@ -120,11 +120,6 @@ def _input(given: Input, data: DataShape) -> Input:
         _same_kind("model.input.kind", given.kind, "tokens" if data.vocab_size is not None else None)
         return FeaturesInput(n_features=_size("model.input.n_features", given.n_features, data.n_features))
     return given
-
-
-def _block(model: ModelConfig) -> Mamba1Block:
-    """The block as the core resolves it, so that a loaded model has the configuration that it was made with."""
-    return model.block.model_copy(update={"dt_rank": model.block.dt_rank or -(-model.d_model // 16)})
 
 
 def _target(given: Target, kind: str, data: DataShape) -> Target:
@@ -180,9 +175,6 @@ def _schedule(config: Config) -> CosineSchedule | LinearSchedule | ConstantSched
     changes: dict[str, int] = {"warmup": min(LONGEST_WARMUP, steps // 20) if warmup is None else warmup}
     if not isinstance(schedule, ConstantSchedule):
         changes["total"] = schedule.total or steps
-        if changes["warmup"] > changes["total"]:
-            where, advice = "optim.schedule.warmup", "shorten the warm-up or train longer"
-            raise ConfigError(problem(where, f"at most total = {changes['total']}", changes["warmup"], advice))
     if isinstance(schedule, WsdSchedule):
         changes["decay"] = schedule.decay or max(1, changes["total"] // 5)
     return schedule.model_copy(update=changes)

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Is
 from ssm_hpn.config.base import Section
+from ssm_hpn.config.bounds import bounds
 from ssm_hpn.config.model import Count
 
 Unit = Literal["steps", "epochs", "seconds"]
@@ -34,7 +35,9 @@ class _DecayingSchedule(Section):
         None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
     )
     total: Count | None = Field(None, description="updates until the smallest rate; null: train.steps")
-    min_ratio: float = Field(0.1, ge=0, le=1, description="smallest rate as a share of the full one")
+    min_ratio: float = Field(
+        0.1, description="smallest rate as a share of the full one", **bounds("optim.schedule.min_ratio")
+    )
 
 
 class CosineSchedule(_DecayingSchedule):
@@ -68,13 +71,15 @@ class OptimConfig(Section):
     The formulas are in docs/mathematics.md, section 3.
     """
 
-    lr: float = Field(3e-3, gt=0, description="full learning rate")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
-    beta2: float = Field(0.95, ge=0, lt=1, description="decay of the second moment")
-    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
-    weight_decay: float = Field(0.1, ge=0, description="decoupled decay, of matrices only")
+    lr: float = Field(3e-3, description="full learning rate", **bounds("optim.lr"))
+    beta1: float = Field(0.9, description="decay of the first moment", **bounds("optim.beta1"))
+    beta2: float = Field(0.95, description="decay of the second moment", **bounds("optim.beta2"))
+    eps: float = Field(1e-8, description="added to the root of the second moment", **bounds("optim.eps"))
+    weight_decay: float = Field(0.1, description="decoupled decay, of matrices only", **bounds("optim.weight_decay"))
     clip_norm: float = Field(1.0, ge=0, description="largest global norm of the gradient; 0: no clipping")
-    max_skipped: Count = Field(10, description="non-finite updates in a row that end the run")
+    max_skipped: int = Field(
+        10, description="non-finite updates in a row that end the run", **bounds("optim.max_skipped")
+    )
     schedule: Schedule = Field(default_factory=CosineSchedule, description="learning rate over the run")
 
 

@@ -71,6 +71,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(settings::setting_bounds, module)?)?;
     module.add_function(wrap_pyfunction!(settings::resolve_model, module)?)?;
+    module.add_function(wrap_pyfunction!(settings::check_optim, module)?)?;
     module.add_function(wrap_pyfunction!(storage::write_whole, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;

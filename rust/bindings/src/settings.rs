@@ -5,6 +5,7 @@ use pyo3::types::PyDict;
 
 use ssm_hpn::bounds::{Bounds, Edge};
 use ssm_hpn::model::{ModelConfig, Registry};
+use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::{blocks, head, model, optim};
 
 use crate::enter::enter;
@@ -32,8 +33,7 @@ fn ends<'py>(py: Python<'py>, bounds: &Bounds) -> PyResult<Bound<'py, PyDict>> {
 #[pyfunction]
 pub(crate) fn setting_bounds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
-    let tables =
-        [model::config::BOUNDS, blocks::mamba1::BOUNDS, head::config::BOUNDS, optim::config::BOUNDS];
+    let tables = [model::config::BOUNDS, blocks::mamba1::BOUNDS, head::config::BOUNDS, optim::config::BOUNDS];
     for bounds in tables.into_iter().flatten() {
         dict.set_item(bounds.key, ends(py, bounds)?)?;
     }
@@ -44,4 +44,10 @@ pub(crate) fn setting_bounds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pyfunction]
 pub(crate) fn resolve_model(py: Python<'_>, model: &str) -> PyResult<String> {
     enter(py, || Ok(Registry::<f32>::standard().resolve(ModelConfig::from_json(model)?)?.to_json()))
+}
+
+/// Refuses settings of the optimiser that are out of bounds or contradict each other.
+#[pyfunction]
+pub(crate) fn check_optim(py: Python<'_>, optim: &str) -> PyResult<()> {
+    enter(py, || OptimConfig::from_json(optim).map(drop))
 }

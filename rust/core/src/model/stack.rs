@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::config::{Component, InputConfig, ModelConfig};
+use super::config::{InputConfig, ModelConfig};
 use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
@@ -49,19 +49,16 @@ impl<T> std::fmt::Debug for Model<T> {
 impl<T: Scalar> Model<T> {
     /// The parts that a configuration names. `seed` is for prototypes that are drawn or optimised.
     pub fn new(config: ModelConfig, registry: &Registry<T>, seed: u64) -> Result<Self> {
-        config.validate()?;
+        let config = registry.resolve(config)?;
         Isa::check_environment()?;
         let head = registry.head(&config, seed)?.into();
         Self::assemble(config, registry.clone(), head)
     }
 
-    fn assemble(mut config: ModelConfig, registry: Registry<T>, head: Arc<dyn Head<T>>) -> Result<Self> {
+    fn assemble(config: ModelConfig, registry: Registry<T>, head: Arc<dyn Head<T>>) -> Result<Self> {
         let mut table = Table::new();
         let input = table.declare("", Group::Input, input_specs(&config))?;
         let blocks = (0..config.n_layers).map(|i| registry.block(&config, i)).collect::<Result<Vec<_>>>()?;
-        if let Some(settings) = blocks[0].resolved() {
-            config.block = Component::new(&config.block.kind, settings);
-        }
         let layers = blocks
             .into_iter()
             .enumerate()
@@ -101,7 +98,7 @@ impl<T: Scalar> Model<T> {
     /// The same model with further layers at these final positions, and where each of its tensors comes from.
     pub fn grown(&self, positions: &[usize]) -> Result<(Self, Vec<Option<Slot>>)> {
         let config = ModelConfig { n_layers: self.config.n_layers + positions.len(), ..self.config.clone() };
-        config.validate()?;
+        let config = self.registry.resolve(config)?;
         let grown = Self::assemble(config, self.registry.clone(), Arc::clone(&self.head))?;
         let origin = expand::correspondence(&self.table, &grown.table, positions)?;
         Ok((grown, origin))

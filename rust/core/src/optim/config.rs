@@ -18,29 +18,18 @@ use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 
 const LR: Bounds = Bounds::number("optim.lr", Edge::Beyond(0.0), Edge::None).advise("try 3e-3");
-const BETA1: Bounds =
-    Bounds::number("optim.beta1", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.9");
-const BETA2: Bounds =
-    Bounds::number("optim.beta2", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.95");
+const BETA1: Bounds = Bounds::number("optim.beta1", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.9");
+const BETA2: Bounds = Bounds::number("optim.beta2", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.95");
 const EPS: Bounds = Bounds::number("optim.eps", Edge::Beyond(0.0), Edge::None).advise("try 1e-8");
 const WEIGHT_DECAY: Bounds =
     Bounds::number("optim.weight_decay", Edge::At(0.0), Edge::None).advise("set it to 0 for no decay");
 const CLIP_NORM: Bounds = Bounds::number("optim.clip_norm", Edge::Beyond(0.0), Edge::None)
     .advise("leave it out (null) for no clipping");
-const MAX_SKIPPED: Bounds = Bounds::whole("optim.max_skipped", 1, u32::MAX)
-    .advise("1 stops at the first update that is not finite");
+const MAX_SKIPPED: Bounds =
+    Bounds::whole("optim.max_skipped", 1, u32::MAX).advise("1 stops at the first update that is not finite");
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] = &[
-    LR,
-    BETA1,
-    BETA2,
-    EPS,
-    WEIGHT_DECAY,
-    CLIP_NORM,
-    MAX_SKIPPED,
-    MIN_RATIO,
-];
+pub const BOUNDS: &[Bounds] = &[LR, BETA1, BETA2, EPS, WEIGHT_DECAY, CLIP_NORM, MAX_SKIPPED, MIN_RATIO];
 
 /// Settings of AdamW, clipping, guard and schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -28,9 +28,8 @@ use super::require::require;
 use crate::bounds::{Bounds, Edge};
 use crate::error::Result;
 
-pub(super) const MIN_RATIO: Bounds =
-    Bounds::number("optim.schedule.min_ratio", Edge::At(0.0), Edge::At(1.0))
-        .advise("it is the share of lr that is left at the end");
+pub(super) const MIN_RATIO: Bounds = Bounds::number("optim.schedule.min_ratio", Edge::At(0.0), Edge::At(1.0))
+    .advise("it is the share of lr that is left at the end");
 
 /// Form of the decay behind the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

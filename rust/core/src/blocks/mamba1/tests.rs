@@ -1,6 +1,7 @@
 //! Shapes, decay groups and first values; gradients and recurrence are tested on whole models in `rust/core/tests`.
 
 use super::*;
+use crate::error::Error;
 
 const WIDTH: usize = 40;
 const LAYERS: usize = 9;
