@@ -100,6 +100,12 @@ lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, ruff, mypy, stubtest, import
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 
+.PHONY: docs
+docs: $(STAMPS)/build $(STAMPS)/dev ## API pages of Rust (rustdoc) and Python (pdoc) below target/doc
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package ssm-hpn --no-deps --quiet
+	@$(BIN)/pdoc --docformat numpy --output-directory target/doc/python ssm_hpn
+	@echo "target/doc/ssm_hpn/index.html  target/doc/python/ssm_hpn.html"
+
 # ---- measuring
 
 .PHONY: bench

@@ -104,7 +104,16 @@ class RunLock:
 
 @final
 class Batch:
-    """Inputs, documents and targets of one pass. Exactly one input; at most one target."""
+    """Inputs, documents and targets of one pass. Exactly one input; at most one target.
+
+    >>> import numpy as np
+    >>> from ssm_hpn import Batch
+    >>> features = np.zeros((2, 5, 3), np.float32)
+    >>> segments = np.array([[0, 0, 2], [0, 2, 5], [1, 0, 4]], np.uint32)  # row, start, end of three documents
+    >>> batch = Batch(features=features, segments=segments, sequence_class=np.array([0, 1, -1], np.int32))
+    >>> batch.rows, batch.length, batch.n_tokens
+    (2, 5, 9)
+    """
 
     def __new__(
         cls,

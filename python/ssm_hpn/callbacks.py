@@ -15,7 +15,13 @@ from ssm_hpn.update import Update
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What callbacks are told. What did not happen at this point is None."""
+    """What callbacks are told. What did not happen at this point is None.
+
+    >>> from ssm_hpn import Event
+    >>> def line(event: Event) -> str:
+    ...     new = "" if event.evaluation is None else f", loss {event.evaluation.values['loss']:.3f}"
+    ...     return f"step {event.progress.step}{new}"
+    """
 
     trainer: Learner
     """The `Trainer` whose `fit` runs; a callback does not call `fit` itself."""
@@ -34,7 +40,28 @@ class Event:
 
 
 class Callback:
-    """Override what you need. Raising an exception ends training; `trainer.request_stop()` ends it in good order."""
+    """Override what you need. Raising an exception ends training; `trainer.request_stop()` ends it in good order.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Callback, Event
+    >>> class Best(Callback):
+    ...     name = "best"
+    ...     step = None
+    ...
+    ...     def evaluated(self, event: Event) -> None:
+    ...         if event.improved:
+    ...             self.step = event.progress.step
+    ...
+    ...     def state(self):
+    ...         return {"step": self.step}
+    ...
+    ...     def restore(self, state):
+    ...         self.step = state["step"]
+    >>> best = Best()  # for `trainer.fit(callbacks=[best])`
+    >>> best.restore({"step": 300})
+    >>> states([best])
+    {'best': {'step': 300}}
+    """
 
     name = "callback"
     """Under which the state is saved; that of another callback of the run is refused."""

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one pass over held-out batches gave."""
+    """What one pass over held-out batches gave.
+
+    >>> import numpy as np
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+    >>> trainer = Trainer({"model": model, "train": {"threads": 1}})
+    >>> evaluation = trainer.evaluate({"tokens": np.arange(16).reshape(1, 16) % 8})
+    >>> sorted(evaluation.values), evaluation.totals.count
+    (['accuracy', 'bits_per_token', 'loss'], 15)
+    """
 
     step: int
     """Updates applied before it."""

@@ -38,6 +38,35 @@ class Trainer(Learner):
         If settings contradict each other or the data.
     DataError
         If the prepared data cannot be read.
+
+    Examples
+    --------
+    A small language model on one batch; a whole run on prepared data is `Trainer("config.toml").fit()`.
+
+    >>> import numpy as np
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+    >>> trainer = Trainer({"model": model, "optim": {"lr": 0.03}, "train": {"steps": 30, "threads": 1}})
+    >>> batch = {"tokens": np.arange(64).reshape(4, 16) % 8}
+    >>> before = trainer.evaluate(batch).values["loss"]
+    >>> for _ in range(30):
+    ...     update = trainer.step(batch)
+    >>> update.step, trainer.evaluate(batch).values["loss"] < before
+    (30, True)
+    >>> trainer.predict(batch).shape
+    (4, 16, 8)
+    >>> trainer.generate([0, 1, 2], 4, temperature=0)
+    [3, 4, 5, 6]
+
+    Gradients without an update, and the way back from a checkpoint:
+
+    >>> report = trainer.forward_backward(batch)
+    >>> sorted(trainer.gradients()) == sorted(row["name"] for row in trainer.parameter_table() if row["trainable"])
+    True
+    >>> trainer.zero_grad()
+    >>> again = Trainer.load(trainer.save("checkpoint"))
+    >>> bool((again.predict(batch) == trainer.predict(batch)).all())
+    True
     """
 
     # ---- making one from what exists

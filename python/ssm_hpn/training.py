@@ -32,7 +32,15 @@ Reason = Literal["finished", "stopped_early", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended."""
+    """How a run ended, as `Trainer.fit` returns it.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Result
+    >>> from ssm_hpn.early_stopping import Judgement
+    >>> result = Result("finished", Path("runs/a"), step=300, seconds=12.5, best=Judgement(1.4, 250), evaluation=None)
+    >>> f"{result.reason} at step {result.step}; best {result.best.best} at step {result.best.step}"
+    'finished at step 300; best 1.4 at step 250'
+    """
 
     reason: Reason
     folder: Path

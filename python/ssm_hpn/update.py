@@ -17,7 +17,16 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One update of the parameters."""
+    """One update of the parameters.
+
+    >>> import numpy as np
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+    >>> trainer = Trainer({"model": model, "train": {"threads": 1}})
+    >>> update = trainer.step({"tokens": np.arange(16).reshape(1, 16) % 8})
+    >>> update.step, update.applied, update.count, update.tokens
+    (1, True, 15, 16)
+    """
 
     step: int
     """Updates applied, this one included."""

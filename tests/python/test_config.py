@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssm_hpn._core import setting_bounds
 from ssm_hpn.config import (
     Config,
     DataShape,
@@ -85,6 +86,51 @@ def test_what_is_wrong_is_said_in_one_line(settings, words):
     text = complaint(settings)
     for word in words:
         assert word in text, text
+
+
+def outside(bounds):
+    """The nearest numbers that a setting may not have."""
+    step = 1 if all(isinstance(end, int) for end in bounds.values()) else 1e-6
+    beyond = {"ge": -step, "gt": 0, "le": step, "lt": 0}
+    return [end + beyond[kind] for kind, end in bounds.items()]
+
+
+BOUNDED = {name: ends for name, ends in setting_bounds().items() if name in {known for known, _, _ in walk()}}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_the_bounds_of_the_core_hold_where_settings_are_read(name):
+    for value in outside(BOUNDED[name]):
+        if (name, value) == ("optim.clip_norm", 0):
+            continue  # it means no clipping here, null in the core
+        settings = value
+        for part in reversed(name.split(".")):
+            settings = {part: settings}
+        assert complaint(settings).startswith(f"{name}: expected ")
+
+
+def test_the_core_bounds_every_number_of_a_model_and_of_the_optimiser():
+    assert "model.n_layers" in BOUNDED
+    numbers = {
+        name
+        for name, section, field in walk()
+        if name.startswith(("model.", "optim.")) and section.model_fields[field].annotation in (int, float)
+    }
+    assert numbers - set(BOUNDED) == {"model.head.loss.low", "model.head.loss.high"}  # any numbers, low below high
+
+
+@pytest.mark.parametrize(("width", "rank"), [(128, 8), (100, 7)])
+def test_the_core_says_what_a_block_left_open(width, rank):
+    config = resolve(parse({"model": {"d_model": width}}), BYTES)
+    assert config.model.block.dt_rank == rank
+    assert resolve(config, BYTES) == config
+
+
+def test_contradictions_that_the_core_knows_are_found_when_a_configuration_is_resolved():
+    settings = {"model": {"activation_memory": "auto"}}
+    assert complaint(settings, BYTES).startswith("model.memory_limit_mb: expected ")
+    settings = {"optim": {"lr": 20, "weight_decay": 0.1}}
+    assert complaint(settings, BYTES).startswith("optim.weight_decay: expected ")
 
 
 def test_a_kind_that_is_not_named_is_the_first_that_has_the_settings():

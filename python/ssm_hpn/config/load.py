@@ -32,7 +32,13 @@ PLAIN: Final = {
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """The settings of a TOML file, not yet checked."""
+    """The settings of a TOML file, not yet checked.
+
+    >>> from pathlib import Path
+    >>> _ = Path("small.toml").write_text("optim.lr = 0.01")
+    >>> read_toml("small.toml")
+    {'optim': {'lr': 0.01}}
+    """
     try:
         return from_toml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -44,7 +50,11 @@ def read_toml(path: Path | str) -> dict[str, Any]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one nested dictionary over another. A section whose kind changes starts anew."""
+    """Lay one nested dictionary over another. A section whose kind changes starts anew.
+
+    >>> merge({"optim": {"lr": 0.1, "eps": 1e-8}}, {"optim": {"lr": 0.2}})
+    {'optim': {'lr': 0.2, 'eps': 1e-08}}
+    """
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -57,7 +67,14 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse(settings: Mapping[str, Any], *, source: str = "") -> Config:
-    """A checked configuration; `source` (a file's name) opens the error messages."""
+    """A checked configuration; `source` (a file's name) opens the error messages.
+
+    >>> parse({"model": {"head": {"loss": {"kind": "cosine"}}}}).model.head.kind
+    'prototype'
+    >>> parse({"model": {"n_layers": 0}})
+    Traceback (most recent call last):
+    ssm_hpn.errors.ConfigError: model.n_layers: expected greater than or equal to 1, found 0; ...
+    """
     where = f"{source}: " if source else ""
     _check_texts(settings, (), where)
     complete = _complete(Config, settings, (), where)
@@ -68,7 +85,14 @@ def parse(settings: Mapping[str, Any], *, source: str = "") -> Config:
 
 
 def load_config(path: Path | str) -> Config:
-    """The configuration in a TOML file."""
+    """The configuration in a TOML file.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import load_config
+    >>> _ = Path("small.toml").write_text("model.d_model = 64")
+    >>> load_config("small.toml").model.d_model
+    64
+    """
     return parse(read_toml(path), source=str(path))
 
 

@@ -41,7 +41,11 @@ TARGET_COLUMNS: Final = {"labels": "token_class", "label": "sequence_class", "va
 
 @dataclass(frozen=True, slots=True)
 class DataShape:
-    """What a prepared folder holds; None where it holds no such thing."""
+    """What a prepared folder holds; None where it holds no such thing.
+
+    >>> sorted(DataShape(n_features=6, n_classes=4, per_token_labels=True).targets)
+    ['labels']
+    """
 
     vocab_size: int | None = None
     n_features: int | None = None
@@ -59,7 +63,13 @@ class DataShape:
 
 
 def resolve(config: Config, data: DataShape | None) -> Config:
-    """The configuration with nothing left open. Without data every size has to be given."""
+    """The configuration with nothing left open. Without data every size has to be given.
+
+    >>> from ssm_hpn.config import Config, DataShape, resolve
+    >>> config = resolve(Config(), DataShape(n_features=6, n_classes=4, longest_document=120))
+    >>> config.model.input.n_features, config.model.target.kind, config.model.head.n_classes, config.data.length
+    (6, 'sequence_class', 4, 120)
+    """
     data = data or DataShape()
     source = _input(config.model.input, data)
     target = _target(config.model.target, target_kind(config, data.targets), data)
@@ -80,17 +90,36 @@ def target_kind(config: Config, targets: frozenset[str]) -> str:
 
 
 def core_model(model: ModelConfig) -> str:
-    """The model as the core reads it."""
+    """The model as the core reads it.
+
+    >>> import json
+    >>> from ssm_hpn.config import Config
+    >>> json.loads(core_model(Config().model))["block"]["d_state"]
+    16
+    """
     return model.model_dump_json()
 
 
 def core_optim(optim: OptimConfig) -> str:
-    """The optimiser as the core reads it; clip_norm 0 is its null."""
+    """The optimiser as the core reads it; clip_norm 0 is its null.
+
+    >>> import json
+    >>> from ssm_hpn.config import parse
+    >>> json.loads(core_optim(parse({"optim": {"clip_norm": 0}}).optim))["clip_norm"] is None
+    True
+    """
     return json.dumps(optim.model_dump(mode="json") | {"clip_norm": optim.clip_norm or None})
 
 
 def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
-    """A loader as the core reads it. Held-out batches are the same ones every time, drawn from the whole set."""
+    """A loader as the core reads it. Held-out batches are the same ones every time, drawn from the whole set.
+
+    >>> import json
+    >>> from ssm_hpn.config import Config
+    >>> held_out = json.loads(core_loader(Config(), "data/validation", evaluation=True))
+    >>> held_out["epochs"], held_out["batch_size"]
+    (1, 8)
+    """
     some = config.evaluation.batches != "all"
     loader: dict[str, Any] = {
         "path": path,

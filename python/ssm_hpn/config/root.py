@@ -32,7 +32,15 @@ _WITHOUT: Final = {
 
 
 class Config(Section):
-    """All settings. `Config()` is the default job: a byte-level language model on Python source."""
+    """All settings. `Config()` is the default job: a byte-level language model on Python source.
+
+    >>> from ssm_hpn import Config
+    >>> config = Config()
+    >>> config.model.d_model, config.optim.schedule.kind, config.train.steps
+    (128, 'cosine', 3000)
+    >>> config.model_copy(update={"run": config.run.model_copy(update={"name": "a"})}).digest() == config.digest()
+    True
+    """
 
     model: ModelConfig = Field(default_factory=ModelConfig, description="the model")
     data: DataConfig = Field(default_factory=DataConfig, description="the data")
