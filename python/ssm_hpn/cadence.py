@@ -1,8 +1,8 @@
-"""When something that happens every so often is due: a pure function of where training was and where it is.
+"""Whether an evaluation or a checkpoint is due: a pure function of the progress before and after an update.
 
     due  ⇔  ⌊after / every⌋ > ⌊before / every⌋
 
-so that what falls on 100, 200, 300 does so whatever happened in between, and nothing has to be remembered but `before`.
+With `every` 100 it is due at 100, 200, 300, …, whatever the updates in between; no other state is needed.
 """
 
 from math import floor

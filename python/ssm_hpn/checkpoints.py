@@ -1,4 +1,4 @@
-"""Names, retention and discovery of a run's checkpoints. What a checkpoint is, the core knows.
+"""Names, retention and discovery of a run's checkpoints. The core reads and writes the checkpoints themselves.
 
 checkpoints/step-00001000/    one folder per checkpoint, whole or absent
 checkpoints/latest, best      the name of such a folder, replaced in one rename

@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def task(self) -> str:
-        """What the runs learn, as people say it."""
+        """What the runs predict, in words for a heading."""
         return TASKS.get(self.runs[0].task or "", "Unknown task")
 
     def unlike(self) -> set[str]:
@@ -50,7 +50,7 @@ class Comparison:
         return {"loss"} if len({run.loss_kind for run in self.runs}) > 1 else set()
 
     def remarks(self) -> list[str]:
-        """What does not compare although it stands side by side."""
+        """What makes values of these runs not comparable, in sentences."""
         remarks = []
         if self.unlike():
             kinds = ", ".join(f"{run.loss_kind or 'unknown'} in {run.name}" for run in self.runs)
@@ -149,7 +149,7 @@ def render(comparisons: Sequence[Comparison], along: Along = "step") -> str:
 
 
 def default_file(folders: Sequence[Path]) -> Path:
-    """Where the page goes unless told otherwise: beside the first run."""
+    """The page without `--out`: beside the first run."""
     return folders[0].resolve().parent / FILE
 
 

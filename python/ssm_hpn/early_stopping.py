@@ -13,7 +13,7 @@ Direction = Literal["min", "max"]
 
 
 class Judgement(NamedTuple):
-    """What the evaluations so far amount to."""
+    """The best evaluation so far, and how many followed it."""
 
     best: float | None = None
     """Best value seen."""
@@ -33,7 +33,7 @@ def judge(
 
 
 def exhausted(so_far: Judgement, patience: int | None) -> bool:
-    """Whether the run has waited long enough."""
+    """Whether as many evaluations as `patience` allows have followed the best one."""
     return patience is not None and so_far.waited >= patience
 
 

@@ -11,7 +11,7 @@ from ssm_hpn.errors import ConfigError, DataError, Error, problem
 
 
 class _Read(NamedTuple):
-    """A batch, and where the data is after it."""
+    """A batch, and the position in the data after it."""
 
     batch: Batch
     cursor: str
@@ -43,13 +43,13 @@ class Feed:
         return read.batch
 
     def peek(self) -> Batch:
-        """The next training batch, which stays the next one."""
+        """The next training batch, without moving on."""
         if self._peeked is None:
             self._peeked = self._read()
         return self._peeked.batch
 
     def seek(self, cursor: str | None, epoch: float) -> None:
-        """Go on from another place."""
+        """Continue from another position in the training data."""
         self.cursor, self.epoch = cursor, epoch
         self._loader = self._peeked = None
 

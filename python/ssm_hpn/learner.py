@@ -37,23 +37,7 @@ STATE_SCHEMA = 1
 
 
 class Learner:
-    """One model in training or use. Make one as a `Trainer`.
-
-    Parameters
-    ----------
-    config
-        A `Config`, a nested dictionary of settings, or the path of a TOML file. Kinds `auto` and null sizes are taken
-        from the prepared data that `data.train` names.
-    dtype
-        float64 is slow and exact; it exists to judge float32.
-
-    Raises
-    ------
-    ConfigError
-        If settings contradict each other or the data.
-    DataError
-        If the prepared data cannot be read.
-    """
+    """One model in training or use. Make one as a `Trainer`, which describes the parameters."""
 
     def __init__(self, config: Config | Mapping[str, Any] | Path | str, *, dtype: DType = "float32") -> None:
         given = _as_config(config)
@@ -210,7 +194,7 @@ class Learner:
         """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
         return self.feed.held_out(batches)
 
-    # ---- what it says
+    # ---- evaluation and prediction
 
     def evaluate(self, batches: Iterable[Batch | Arrays] | Batch | Arrays | None = None) -> Evaluation:
         """Metrics on the given batch or batches, or on the held-out ones; nothing in the model changes."""
@@ -384,7 +368,7 @@ class Learner:
         self._take_model()
 
     def _take_model(self) -> None:
-        """Let the configuration say what the session has become."""
+        """Take the model's configuration from the session: loading and growing change it."""
         model = ModelConfig.model_validate_json(self.session.model_config)
         self.config = self.config.model_copy(update={"model": model})
 

@@ -118,7 +118,7 @@ class MetricsLog:
             raise ConfigError(problem(self.path, "the keys of this run", f"others ({different[0]})", advice))
 
     def _cut_back(self, offset: int) -> None:
-        """To the offset; in a file that is shorter, to its last whole line."""
+        """Truncate to the offset, or a shorter file to its last whole line."""
         length = min(offset, self.offset)
         data = self.path.read_bytes()[:length]
         os.ftruncate(self._file, data.rfind(b"\n") + 1)

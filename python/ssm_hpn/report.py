@@ -397,7 +397,7 @@ def _environment(run: RunRecord) -> str:
     return page.facts(flat) if flat else ""
 
 
-# ---- small things
+# ---- helpers
 
 
 def label(metric: str) -> str:

@@ -32,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What is along it. A logarithmic axis needs positive numbers; others are left out."""
+    """Title, unit and scale of one axis. A logarithmic axis needs positive numbers; others are left out."""
 
     label: str
     unit: str = ""
@@ -192,7 +192,7 @@ def _scale(values: Sequence[float], axis: Axis, start: float, end: float, *, pad
 
 
 def _points(series: Series, *, log_x: bool, log_y: bool) -> list[tuple[float, float]]:
-    """What can be drawn; long lines are thinned to means over neighbours."""
+    """The finite points; long lines are thinned to means over neighbours."""
     points = [
         (float(a), float(b))
         for a, b in zip(series.x, series.y, strict=True)
@@ -315,12 +315,12 @@ def _short(name: str, limit: int = 16) -> str:
 
 
 def _px(value: float) -> str:
-    """Pixels with one decimal where it says something; never a negative zero."""
+    """Pixels as text: one decimal, left out where it is 0; never -0."""
     return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
 
 
 def smooth(values: Sequence[Number]) -> list[Number]:
-    """Exponential mean over about a fortieth of the values, without the pull of its start; gaps stay gaps."""
+    """Exponential mean over about a fortieth of the values, corrected for its start; gaps stay gaps."""
     share = 1 - 1 / max(2.0, len(values) / 40)
     result: list[Number] = []
     total = weight = 0.0

@@ -69,7 +69,7 @@ class Trainer(Learner):
     True
     """
 
-    # ---- making one from what exists
+    # ---- from checkpoints and tensors
 
     @classmethod
     def load(cls, path: Path | str, *, which: Which = "latest", dtype: DType = "float32") -> Self:

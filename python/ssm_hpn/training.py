@@ -46,13 +46,13 @@ class Result:
     folder: Path
     step: int
     seconds: float
-    """Time spent training, over all sittings."""
+    """Time spent training, over all calls of `fit` for this run."""
     best: Judgement
     """Best value of the deciding metric, and its step."""
     evaluation: Evaluation | None
-    """Last evaluation of this sitting."""
+    """Last evaluation of this call."""
     resumed_at: int | None = None
-    """Step of the checkpoint that this sitting started from."""
+    """Step of the checkpoint that this call started from."""
     already_ended: bool = False
     """The run had ended before: nothing was trained."""
     notes: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ class _Window:
 
 
 class Training:
-    """One sitting of one run."""
+    """One call of `Trainer.fit`."""
 
     def __init__(self, trainer: Learner, *, resume: str, more: int = 0, callbacks: Sequence[Callback]) -> None:
         observers.check_names(callbacks)
@@ -191,7 +191,7 @@ class Training:
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
 
-    # ---- what happens then
+    # ---- evaluating and logging
 
     def _evaluate(self) -> Evaluation | None:
         if not self._evaluates:

@@ -19,21 +19,23 @@ HELD_OUT: Final = Applies(
 LANGUAGE_MODEL: Final = Applies("target next_token, a language model", {"task.target": "next_token"})
 
 
-class ConstantSchedule(Section):
-    """Warm-up, then the full rate. All schedules: docs/mathematics.md, section 3."""
+class _Schedule(Section):
+    """What all schedules have; the formulas are in docs/mathematics.md, section 3."""
+
+    warmup: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
+    )
+
+
+class ConstantSchedule(_Schedule):
+    """Warm-up, then the full rate."""
 
     kind: Literal["constant"] = Field("constant", description="warm-up, then the full rate")
-    warmup: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
-    )
 
 
-class _DecayingSchedule(Section):
-    """A schedule that comes to an end; the formulas are in docs/mathematics.md, section 3."""
+class _DecayingSchedule(_Schedule):
+    """A schedule that ends at its smallest rate."""
 
-    warmup: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
-    )
     total: Count | None = Field(None, description="updates until the smallest rate; null: train.steps")
     min_ratio: float = Field(
         0.1, description="smallest rate as a share of the full one", **bounds("optim.schedule.min_ratio")
