@@ -100,10 +100,13 @@ lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, ruff, mypy, stubtest, import
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 
+# pdoc warns of types that only the stub of the compiled module has: they are shown as they are written.
+PAGES := ssm_hpn $(addprefix ssm_hpn.,config errors estimators learner metrics prepare)
+
 .PHONY: docs
 docs: $(STAMPS)/build $(STAMPS)/dev ## API pages of Rust (rustdoc) and Python (pdoc) below target/doc
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package ssm-hpn --no-deps --quiet
-	@$(BIN)/pdoc --docformat numpy --output-directory target/doc/python ssm_hpn
+	@$(PY) -W ignore::UserWarning -m pdoc --docformat numpy --output-directory target/doc/python $(PAGES)
 	@echo "target/doc/ssm_hpn/index.html  target/doc/python/ssm_hpn.html"
 
 # ---- measuring

@@ -16,6 +16,7 @@ BASES = {
     "DataError": ValueError,
     "DivergedError": ArithmeticError,
     "ForkError": RuntimeError,
+    "InUseError": OSError,
     "LockedError": BufferError,
     "ShapeError": ValueError,
     "StorageError": OSError,
