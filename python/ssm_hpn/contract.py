@@ -248,6 +248,13 @@ class Part:
     """Tokens or time steps."""
     shortest: int
     longest: int
+    text_bytes: int | None = None
+    """Bytes of the text (UTF-8) that its tokens stand for, where a tokenizer made them."""
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Mean bytes of text of a token, where a tokenizer made them."""
+        return self.text_bytes / self.units if self.text_bytes and self.units else None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ssm_hpn.config import EvaluationConfig, ModelConfig
 from ssm_hpn.early_stopping import Direction
 from ssm_hpn.errors import ConfigError, nearest, problem
-from ssm_hpn.metrics import Metric, Totals, empty_totals, metrics_of
+from ssm_hpn.metrics import Metric, Totals, empty_totals, metrics_of, with_bytes
 
 if TYPE_CHECKING:
     from ssm_hpn._core import Batch, Session
@@ -34,12 +34,16 @@ class Evaluation:
     """The sums behind them."""
 
 
-def evaluate(session: "Session", model: ModelConfig, batches: Iterable["Batch"]) -> Evaluation:
-    """Evaluate a model; nothing in it changes."""
+def evaluate(
+    session: "Session", model: ModelConfig, batches: Iterable["Batch"], *, bytes_per_token: float | None = None
+) -> Evaluation:
+    """Evaluate a model; nothing in it changes. `bytes_per_token` is that of the batches' text, where it is known."""
     totals = empty_totals(model)
+    totals.bytes_per_token = bytes_per_token
+    metrics = with_bytes(metrics_of(model), bytes_per_token)
     for batch in batches:
         totals.add(session.evaluate(batch))
-    return Evaluation(session.step, {metric.name: metric.value(totals) for metric in metrics_of(model)}, totals)
+    return Evaluation(session.step, {metric.name: metric.value(totals) for metric in metrics}, totals)
 
 
 def deciding_metric(config: EvaluationConfig, model: ModelConfig) -> tuple[Metric, Direction]:

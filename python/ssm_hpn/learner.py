@@ -190,18 +190,30 @@ class Learner:
         """The prepared held-out data."""
         return self.feed.validation
 
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Mean bytes of text of a held-out token, where a tokenizer made them; None where that is not known."""
+        folder = self.validation_folder
+        part = None if folder is None else Contract.from_manifest(read_manifest(folder), folder).parts.get("validation")
+        return None if part is None else part.bytes_per_token
+
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
         """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
         return self.feed.held_out(batches)
 
     # ---- evaluation and prediction
 
-    def evaluate(self, batches: Iterable[Batch | Arrays] | Batch | Arrays | None = None) -> Evaluation:
-        """Metrics on the given batch or batches, or on the held-out ones; nothing in the model changes."""
+    def evaluate(self, batches: Iterable[Batch | Arrays] | Batch | Arrays | Literal["all"] | None = None) -> Evaluation:
+        """Metrics on the given batch or batches, or on the held-out ones, as `held_out` takes it; nothing changes."""
+        if batches is None or (isinstance(batches, str) and batches == "all"):
+            return self._evaluate_held_out(batches)
         given = [batches] if isinstance(batches, Mapping | Batch) else batches
-        chosen = self.held_out() if given is None else (as_batch(one, self.config.model) for one in given)
-        result = evaluate(self.session, self.config.model, chosen)
-        if result.totals.count == 0 and batches is None:
+        return evaluate(self.session, self.config.model, (as_batch(one, self.config.model) for one in given))
+
+    def _evaluate_held_out(self, batches: Literal["all"] | None) -> Evaluation:
+        model, size = self.config.model, self.bytes_per_token
+        result = evaluate(self.session, model, self.held_out(batches), bytes_per_token=size)
+        if result.totals.count == 0:
             advice = "use more held-out data, or smaller batches"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
         return result

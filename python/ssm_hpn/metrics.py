@@ -5,6 +5,7 @@ docs/mathematics.md, section 5:
 
     loss            Σ loss / n                          as the head defines it
     bits_per_token  loss / ln 2                         where the loss is a cross entropy
+    bits_per_byte   bits_per_token / bytes per token    where a tokenizer encoded the text; the mean over the whole part
     accuracy        correct / scored
     error           1 - accuracy
     f1              mean over classes of 2·TP / (2·TP + FP + FN), classes that neither occur nor are predicted left out
@@ -38,6 +39,8 @@ class Totals:
     count: int = 0
     scored: int = 0
     correct: int = 0
+    bytes_per_token: float | None = None
+    """Of the text that was evaluated, where a tokenizer encoded it."""
     squared_error: float = 0.0
     absolute_error: float = 0.0
     hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -102,6 +105,9 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 LOSS = Metric("loss", "min", "", ".4f", lambda t: _ratio(t.loss, t.count))
 BITS = Metric("bits_per_token", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2))
+BITS_PER_BYTE = Metric(
+    "bits_per_byte", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2) / (t.bytes_per_token or nan)
+)
 ACCURACY = Metric("accuracy", "max", "", ".3f", lambda t: _ratio(t.correct, t.scored))
 ERROR = Metric("error", "min", "", ".3f", lambda t: 1 - _ratio(t.correct, t.scored))
 F1 = Metric("f1", "max", "", ".3f", Totals.f1)
@@ -120,6 +126,11 @@ def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
             return (LOSS, MSE, MAE)
         case _:
             return (LOSS,)
+
+
+def with_bytes(metrics: tuple[Metric, ...], bytes_per_token: float | None) -> tuple[Metric, ...]:
+    """The metrics, with bits per byte where there are bits per token and the bytes of a token are known."""
+    return (*metrics, BITS_PER_BYTE) if BITS in metrics and bytes_per_token else metrics
 
 
 def is_cross_entropy(model: ModelConfig) -> bool:

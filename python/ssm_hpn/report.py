@@ -27,10 +27,20 @@ FILE = "report.html"
 STEPS = Axis("updates")
 DIRECTIONS = {
     metric.name: metric.direction
-    for metric in (metrics.LOSS, metrics.BITS, metrics.ACCURACY, metrics.ERROR, metrics.F1, metrics.MSE, metrics.MAE)
+    for metric in (
+        metrics.LOSS,
+        metrics.BITS,
+        metrics.BITS_PER_BYTE,
+        metrics.ACCURACY,
+        metrics.ERROR,
+        metrics.F1,
+        metrics.MSE,
+        metrics.MAE,
+    )
 }
 LABELS = {
     "bits_per_token": "bits per token",
+    "bits_per_byte": "bits per byte",
     "mse": "squared error",
     "mae": "absolute error",
     "f1": "F1",

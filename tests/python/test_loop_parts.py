@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from ssm_hpn import Trainer
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.config import DataShape, EvaluationConfig, parse, resolve
+from ssm_hpn.contract import Part
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import ConfigError, StorageError
 from ssm_hpn.evaluation import deciding_metric
-from ssm_hpn.metrics import empty_totals, metrics_of
+from ssm_hpn.metrics import empty_totals, metrics_of, with_bytes
 from ssm_hpn.metrics_log import MetricsLog, encode, read_rows, row_keys
 from support import settings, text_data
 
@@ -264,3 +265,16 @@ def test_each_reader_of_held_out_data_begins_at_its_beginning(tmp_path):
     next(first)
     first.close()
     np.testing.assert_array_equal(next(trainer.held_out()).tokens, alone[0])
+
+
+def test_bits_per_byte_are_bits_per_token_over_the_bytes_of_a_token():
+    resolved = resolve(parse(settings()), DataShape(vocab_size=11))
+    part = Part(documents=2, units=100, shortest=50, longest=50, text_bytes=400)
+    assert part.bytes_per_token == 4
+    assert Part(2, 100, 50, 50).bytes_per_token is None
+    totals = empty_totals(resolved.model)
+    totals.loss, totals.count, totals.bytes_per_token = 3 * log(2) * 50, 50, part.bytes_per_token
+    values = {metric.name: metric.value(totals) for metric in with_bytes(metrics_of(resolved.model), 4.0)}
+    assert values["bits_per_token"] == pytest.approx(3)
+    assert values["bits_per_byte"] == pytest.approx(0.75)
+    assert "bits_per_byte" not in {metric.name for metric in with_bytes(metrics_of(resolved.model), None)}

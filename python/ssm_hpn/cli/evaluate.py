@@ -9,7 +9,7 @@ from ssm_hpn.cli.console import table, titled
 from ssm_hpn.documents import Reader, batches, pieces
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
-from ssm_hpn.metrics import Totals, metrics_of
+from ssm_hpn.metrics import Totals, metrics_of, with_bytes
 from ssm_hpn.printable import printable
 from ssm_hpn.trainer import Trainer
 
@@ -28,7 +28,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if options.json:
         print(json.dumps({"step": result.step, "targets": result.totals.count, **result.values}))
         return EXIT_DONE
-    rows = [[titled(m), m.show(result.values[m.name])] for m in metrics_of(trainer.config.model)]
+    metrics = with_bytes(metrics_of(trainer.config.model), result.totals.bytes_per_token)
+    rows = [[titled(m), m.show(result.values[m.name])] for m in metrics]
     print(table([f"update {result.step}", "value"], [*rows, ["targets", str(result.totals.count)]]))
     per_class = class_rows(result.totals, trainer.class_names)
     if per_class:
@@ -45,7 +46,7 @@ def _held_out(trainer: Trainer) -> Evaluation:
             advice = "bring it back, or give --data PATH"
             raise DataError(problem("held-out data", expected, f"none in {trainer.feed.absent}", advice))
         raise ConfigError(problem("--data", "a path, as the run has no held-out data", "none", "give --data PATH"))
-    return trainer.evaluate(trainer.held_out("all"))
+    return trainer.evaluate("all")
 
 
 def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:

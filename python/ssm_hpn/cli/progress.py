@@ -12,7 +12,7 @@ from ssm_hpn.cli.console import duration, shown_path
 from ssm_hpn.cli.prompts import continued
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.foreign import from_json
-from ssm_hpn.metrics import metrics_of
+from ssm_hpn.metrics import metrics_of, with_bytes
 from ssm_hpn.printable import printable
 from ssm_hpn.storage import write_whole
 
@@ -127,7 +127,8 @@ class ProgressDisplay(Callback):
             return
         self._first_words()
         values = event.evaluation.values
-        shown = "  ".join(f"{m.name} {m.show(values[m.name])}" for m in metrics_of(event.trainer.config.model))
+        metrics = with_bytes(metrics_of(event.trainer.config.model), event.evaluation.totals.bytes_per_token)
+        shown = "  ".join(f"{metric.name} {metric.show(values[metric.name])}" for metric in metrics)
         mark = "  (best so far)" if self._is_best(event, values) else ""
         self._console.print(f"[held out] step {event.evaluation.step}  {shown}{mark}", markup=False)
 

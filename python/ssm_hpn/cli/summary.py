@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn.cli.console import duration, shown_path, table, titled
 from ssm_hpn.dataset import read_manifest
-from ssm_hpn.metrics import metrics_of
+from ssm_hpn.metrics import metrics_of, with_bytes
 from ssm_hpn.report import write_report
 from ssm_hpn.run import Run
 from ssm_hpn.trainer import Trainer
@@ -55,7 +55,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     if known is not None and known.get("step") == result.step:
         return known
     with screen.status("evaluating on all held-out data"):
-        values = trainer.evaluate(trainer.held_out("all")).values
+        values = trainer.evaluate("all").values
     found: dict[str, Any] = {"step": result.step, "reason": result.reason, "metrics": values, "tables": []}
     run = Run(result.folder, trainer.config)
     if "bits_per_token" in values and _reads_bytes(trainer):
@@ -72,7 +72,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
 def _table(trainer: Trainer, found: dict[str, Any]) -> str:
     values = found["metrics"]
     if not found["tables"]:
-        metrics = metrics_of(trainer.config.model)
+        metrics = with_bytes(metrics_of(trainer.config.model), values.get("bits_per_byte"))
         rows = [[titled(metric), metric.show(values[metric.name])] for metric in metrics]
         return table(["all held-out data", "value"], rows)
     rows = [[one["name"], f"{one['accuracy']:.3f}", f"{one['bits_per_byte']:.3f}"] for one in found["tables"]]
