@@ -5,32 +5,60 @@
 //! [`index`] joins the groups of all shards; [`shuffle`] says in which order an epoch takes them; a window holds a
 //! few groups and [`pack`]s their documents into rows; a [`cursor`] walks over the rows and cuts them into batches; and
 //! `prefetch` does all that ahead of time, for the [`loader`] to hand out.
+//!
+//! Everything but the types of a batch is behind the feature `shards`, which is on unless default features are off.
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "shards")]
 mod advice;
+#[cfg(feature = "shards")]
 mod assemble;
 pub mod batch;
+#[cfg(feature = "shards")]
 pub mod cursor;
+#[cfg(feature = "shards")]
 mod files;
+#[cfg(feature = "shards")]
 pub mod index;
+#[cfg(feature = "shards")]
 pub mod loader;
+#[cfg(feature = "shards")]
 pub mod manifest;
+#[cfg(feature = "shards")]
 pub mod pack;
+#[cfg(feature = "shards")]
 mod prefetch;
+#[cfg(feature = "shards")]
 pub mod reader;
+#[cfg(feature = "shards")]
 pub mod schema;
+#[cfg(feature = "shards")]
 pub mod shard;
+#[cfg(feature = "shards")]
 pub mod shuffle;
+#[cfg(feature = "shards")]
 pub mod verify;
+#[cfg(feature = "shards")]
 mod window;
+#[cfg(feature = "shards")]
 pub mod writer;
 
 pub use batch::{Batch, Input, InputLimit, Limits, Segment, Target};
+#[cfg(feature = "shards")]
 pub use cursor::Cursor;
+#[cfg(feature = "shards")]
 pub use index::Dataset;
+#[cfg(feature = "shards")]
 pub use loader::{Loader, LoaderConfig, Packing, TargetKind};
+#[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
+<<<<<<< HEAD
+#[cfg(feature = "shards")]
 pub use reader::ShardReader;
+=======
+#[cfg(feature = "shards")]
+>>>>>>> e261893 (Put Arrow behind the feature shards, and let the files of a session import each other by file)
 pub use verify::{VerifyReport, verify_shards};
+#[cfg(feature = "shards")]
 pub use writer::{Documents, Elements, Extra, ShardWriter, WriterConfig};

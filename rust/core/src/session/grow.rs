@@ -1,6 +1,6 @@
 //! Growing and freezing a session.
 
-use super::Session;
+use super::training::Session;
 use crate::error::{Error, Result};
 use crate::model::expand::{carry, carry_each, initialise};
 use crate::model::freeze::{freeze, frozen_ids};

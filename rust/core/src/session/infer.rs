@@ -1,6 +1,7 @@
 //! Use of a model: evaluation, scores, hidden states, streams and generation.
 
-use super::{EvalReport, Session};
+use super::report::EvalReport;
+use super::training::Session;
 use crate::data::{Batch, Input};
 use crate::error::{Error, Result};
 use crate::head::{Accuracy, Targets};

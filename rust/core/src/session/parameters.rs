@@ -1,6 +1,6 @@
 //! Parameters and gradients by name, and the flat buffers under lock.
 
-use super::{Cosine, Session};
+use super::training::{Cosine, Session};
 use crate::error::{Error, Result};
 use crate::model::freeze::frozen_ids;
 use crate::model::names;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Session;
+use super::training::Session;
 use crate::error::Result;
 use crate::kernels::Accumulate;
 use crate::kernels::matmul::{MatMut, MatRef, linear};

@@ -1,0 +1,253 @@
+//! The session itself: how it is made, gradients of micro-batches, updates.
+
+#![forbid(unsafe_code)]
+
+use super::report::{self, ApplyReport, StepReport};
+use super::workspaces::Workspaces;
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::head::Accuracy;
+use crate::model::train::Training;
+use crate::model::{Model, ModelConfig, Registry};
+use crate::numeric::Scalar;
+use crate::optim::{AdamW, OptimConfig};
+use crate::parallel::Threads;
+use crate::params::{Arena, Groups};
+use crate::pass::Key;
+use crate::profile::{Phase, Profile, phase, recorded};
+
+/// Losses behind the gradients that wait for an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Pending {
+    pub(super) micro_batches: u64,
+    pub(super) loss: f64,
+    pub(super) count: u64,
+}
+
+/// The largest cosine between two prototypes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cosine {
+    /// Not computed since the prototypes changed.
+    Changed,
+    /// `None` for a head without prototypes.
+    Known(Option<f64>),
+}
+
+/// A model in training or use.
+pub struct Session<T: Scalar> {
+    pub(super) model: Model<T>,
+    pub(super) params: Arena<T>,
+    pub(super) grads: Arena<T>,
+    pub(super) groups: Groups,
+    pub(super) optimizer: AdamW<T>,
+    pub(super) memory: Workspaces<T>,
+    pub(super) pending: Pending,
+    pub(super) seed: u64,
+    pub(super) threads: Threads,
+    pub(super) cosine: Cosine,
+    /// Whether the flat buffers are lent out.
+    pub(super) lent: bool,
+    /// Where the time goes, while somebody asks.
+    pub(super) profile: Option<Profile>,
+}
+
+impl<T: Scalar> std::fmt::Debug for Session<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("model", &self.model)
+            .field("step", &self.step())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Scalar> Session<T> {
+    /// A new model with the block and head kinds of this crate.
+    pub fn new(model: ModelConfig, optim: OptimConfig, seed: u64, threads: Threads) -> Result<Self> {
+        Self::with_registry(model, optim, seed, threads, &Registry::standard())
+    }
+
+    /// A new model with the block and head kinds of a registry.
+    pub fn with_registry(
+        model: ModelConfig,
+        optim: OptimConfig,
+        seed: u64,
+        threads: Threads,
+        registry: &Registry<T>,
+    ) -> Result<Self> {
+        let (model, params) = threads.install(|| {
+            let model = Model::new(model, registry, seed)?;
+            let params = model.initial(seed);
+            Ok::<_, Error>((model, params))
+        })??;
+        Self::assembled(model, params, optim, seed, threads)
+    }
+
+    /// The session of a model whose parameters are there.
+    pub(super) fn assembled(
+        model: Model<T>,
+        params: Arena<T>,
+        optim: OptimConfig,
+        seed: u64,
+        threads: Threads,
+    ) -> Result<Self> {
+        let groups = Groups::declared(model.table());
+        Ok(Self {
+            grads: Arena::zeros(params.as_slice().len()),
+            optimizer: AdamW::new(optim, model.table(), &groups)?,
+            memory: Workspaces::default(),
+            pending: Pending::default(),
+            cosine: Cosine::Changed,
+            lent: false,
+            profile: None,
+            model,
+            params,
+            groups,
+            seed,
+            threads,
+        })
+    }
+
+    /// Adds the gradients of one micro-batch.
+    pub fn forward_backward(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
+        self.check_free("run a batch")?;
+        self.model.check(batch)?;
+        self.model.check_memory(&self.groups, batch)?;
+        let key = self.key();
+        let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
+        let memory = &mut *memory.take();
+        let params = params.as_slice();
+        let training = Training { params, grads, groups, key, memory };
+        let sums =
+            threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))?;
+        self.pending.micro_batches += 1;
+        self.pending.loss += sums.loss;
+        self.pending.count += sums.count;
+        Ok(sums.into())
+    }
+
+    /// Key of the random numbers of the next micro-batch.
+    fn key(&self) -> Key {
+        Key::new(self.seed, self.step() + self.skipped(), self.pending.micro_batches)
+    }
+
+    /// One update from the gradients added so far, which then are zero.
+    ///
+    /// If the loss or a gradient is not finite nothing changes but the count of skipped updates; too many in a row are
+    /// [`Error::Diverged`]. Without a single target there is nothing to do: nothing changes, not even that count.
+    pub fn apply(&mut self) -> Result<ApplyReport> {
+        self.check_free("apply an update")?;
+        let pending = std::mem::take(&mut self.pending);
+        if pending.micro_batches == 0 {
+            return Err(Error::shape("update", "at least one micro-batch since the last one", "none"));
+        }
+        if pending.count == 0 {
+            return Ok(self.idle_report());
+        }
+        let Self { model, params, grads, optimizer, threads, profile, .. } = self;
+        let sums = (pending.loss, pending.count);
+        let update = || optimizer.apply(model.table(), params, grads, sums);
+        let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)))??;
+        if self.prototypes_are_trained() {
+            self.cosine = Cosine::Changed;
+        }
+        Ok(ApplyReport {
+            step: self.step(),
+            applied: update.applied,
+            lr: update.lr,
+            grad_norm: update.grad_norm,
+            update_norm: update.update_norm,
+            clipped: update.clipped,
+            skipped: self.skipped(),
+            loss: report::mean(pending.loss, pending.count),
+            count: pending.count,
+            fault: update.fault,
+        })
+    }
+
+    /// The answer to an update without targets.
+    fn idle_report(&self) -> ApplyReport {
+        ApplyReport {
+            step: self.step(),
+            applied: false,
+            lr: self.optimizer.lr(),
+            grad_norm: 0.0,
+            update_norm: 0.0,
+            clipped: false,
+            skipped: self.skipped(),
+            loss: 0.0,
+            count: 0,
+            fault: None,
+        }
+    }
+
+    /// Forgets the gradients added so far.
+    pub fn zero_grad(&mut self) -> Result<()> {
+        self.check_free("clear the gradients")?;
+        self.grads.as_mut_slice().fill(T::ZERO);
+        self.pending = Pending::default();
+        Ok(())
+    }
+
+    /// Updates applied so far.
+    pub fn step(&self) -> u64 {
+        self.optimizer.counters().applied
+    }
+
+    /// Updates skipped so far for a value that was not finite.
+    pub fn skipped(&self) -> u64 {
+        self.optimizer.counters().skipped
+    }
+
+    /// Learning rate of the next update.
+    pub fn next_lr(&self) -> f64 {
+        self.optimizer.lr()
+    }
+
+    /// Global norm of the mean gradient that waits for an update, before clipping; 0 without a target.
+    pub fn grad_norm(&mut self) -> Result<f64> {
+        self.check_free("read the gradients")?;
+        let Self { grads, optimizer, threads, pending, .. } = self;
+        let norm = threads.install(|| optimizer.norm(grads))?;
+        Ok(if pending.count == 0 { 0.0 } else { norm / pending.count as f64 })
+    }
+
+    /// Targets behind the gradients that wait for an update: divide by it for the mean.
+    pub fn count(&self) -> u64 {
+        self.pending.count
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<T> {
+        &self.model
+    }
+
+    /// The optimiser's settings.
+    pub fn optim_config(&self) -> &OptimConfig {
+        self.optimizer.config()
+    }
+
+    /// The threads that the session runs on.
+    pub fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
+    /// The seed that the model started from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Numbers that are trained unless frozen, shared ones once.
+    pub fn n_parameters(&self) -> usize {
+        self.model.table().parameter_count()
+    }
+
+    /// Bytes that a training step on batches of this size needs: parameters, gradients, both moments and activations,
+    /// with one document per row.
+    pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
+        self.model.step_bytes(&self.groups, rows, length)
+    }
+
+    pub(super) fn check_free(&self, action: &'static str) -> Result<()> {
+        if self.lent { Err(Error::Borrowed { action }) } else { Ok(()) }
+    }
+}
