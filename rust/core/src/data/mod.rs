@@ -53,12 +53,9 @@ pub use index::Dataset;
 pub use loader::{Loader, LoaderConfig, Packing, TargetKind};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
-<<<<<<< HEAD
 #[cfg(feature = "shards")]
 pub use reader::ShardReader;
-=======
 #[cfg(feature = "shards")]
->>>>>>> e261893 (Put Arrow behind the feature shards, and let the files of a session import each other by file)
 pub use verify::{VerifyReport, verify_shards};
 #[cfg(feature = "shards")]
 pub use writer::{Documents, Elements, Extra, ShardWriter, WriterConfig};
