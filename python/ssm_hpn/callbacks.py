@@ -12,6 +12,8 @@ from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.learner import Learner
 from ssm_hpn.update import Update
 
+__all__ = ["Callback", "Event"]
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

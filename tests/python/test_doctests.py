@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ssm_hpn
+from ssm_hpn import estimators
 from ssm_hpn.config import Config, Section
 
 PACKAGE = Path(ssm_hpn.__file__).parent
@@ -57,8 +58,10 @@ def public():
 
     Exceptions have their examples at the head of `ssm_hpn.errors`, sections of settings in `Config` and docs/config.md.
     """
-    for module in (ssm_hpn, ssm_hpn.config, ssm_hpn.errors):
-        for name in module.__all__:
+    own = [name for name, value in vars(estimators).items() if getattr(value, "__module__", "") == estimators.__name__]
+    names = {module: module.__all__ for module in (ssm_hpn, ssm_hpn.config, ssm_hpn.errors)}
+    for module, exported in (names | {estimators: [name for name in own if not name.startswith("_")]}).items():
+        for name in exported:
             value = getattr(module, name)
             shown_elsewhere = inspect.isclass(value) and issubclass(value, Exception | Section) and value is not Config
             if callable(value) and not shown_elsewhere:
