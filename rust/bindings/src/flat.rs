@@ -13,18 +13,18 @@ use ssm_hpn::Scalar;
 
 use crate::enter::enter;
 use crate::errors::LockedError;
-use crate::numbers::{Numbers, Shared, either};
+use crate::numbers::{Numbers, SharedSession, either};
 
 /// The buffers themselves, while the block is open.
 #[pyclass(module = "ssm_hpn._core")]
 pub(crate) struct FlatGuard {
-    session: Shared,
+    session: SharedSession,
     views: Option<[Py<PyAny>; 2]>,
 }
 
 /// Base object of a view: keeps the session alive.
 #[pyclass(frozen, module = "ssm_hpn._core")]
-struct Owner(#[expect(dead_code, reason = "held, not read")] Shared);
+struct Owner(#[expect(dead_code, reason = "held, not read")] SharedSession);
 
 /// A flat buffer of a lent session.
 enum Buffer {
@@ -36,7 +36,7 @@ enum Buffer {
 unsafe impl Send for Buffer {}
 
 impl FlatGuard {
-    pub(crate) fn new(session: Shared) -> Self {
+    pub(crate) fn new(session: SharedSession) -> Self {
         Self { session, views: None }
     }
 

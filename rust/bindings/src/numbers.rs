@@ -26,9 +26,9 @@ pub(crate) use either;
 
 /// A session that several Python objects refer to.
 #[derive(Clone)]
-pub(crate) struct Shared(Arc<RwLock<Numbers>>);
+pub(crate) struct SharedSession(Arc<RwLock<Numbers>>);
 
-impl Shared {
+impl SharedSession {
     pub(crate) fn new(numbers: Numbers) -> Self {
         Self(Arc::new(RwLock::new(numbers)))
     }

@@ -16,7 +16,7 @@ use crate::arrays::to_array;
 use crate::batch::PyBatch;
 use crate::enter::enter;
 use crate::flat::FlatGuard;
-use crate::numbers::{Numbers, Shared, either};
+use crate::numbers::{Numbers, SharedSession, either};
 use crate::stream::PyStream;
 
 /// Which number type a session computes in.
@@ -35,7 +35,7 @@ fn is_double(dtype: &str) -> Result<bool> {
 
 /// Model, gradients and optimiser state in one arena.
 #[pyclass(name = "Session", frozen, module = "ssm_hpn._core")]
-pub(crate) struct PySession(Shared);
+pub(crate) struct PySession(SharedSession);
 
 /// A call that changes nothing, without the interpreter; several threads may be in one.
 macro_rules! reading {
@@ -98,7 +98,7 @@ impl PySession {
             } else {
                 Numbers::F32(Session::new(model, optim, seed, threads)?)
             };
-            Ok(Self(Shared::new(numbers)))
+            Ok(Self(SharedSession::new(numbers)))
         })
     }
 
@@ -327,7 +327,7 @@ fn loaded(
     passed_over: &[CoreError],
 ) -> (PySession, String, Vec<String>) {
     let reasons = passed_over.iter().map(CoreError::to_string).collect();
-    (PySession(Shared::new(numbers)), extra.to_string(), reasons)
+    (PySession(SharedSession::new(numbers)), extra.to_string(), reasons)
 }
 
 fn set_parameter<T: Scalar>(

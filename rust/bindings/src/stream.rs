@@ -12,7 +12,7 @@ use ssm_hpn::model::Stream;
 use crate::arrays::to_array;
 use crate::enter::enter;
 use crate::errors::to_py;
-use crate::numbers::{Numbers, Shared};
+use crate::numbers::{Numbers, SharedSession};
 
 enum State {
     F32(Stream<f32>),
@@ -22,7 +22,7 @@ enum State {
 /// Recurrent inference over B rows.
 #[pyclass(name = "Stream", frozen, module = "ssm_hpn._core")]
 pub(crate) struct PyStream {
-    session: Shared,
+    session: SharedSession,
     /// Locked before the session, and like it only while the interpreter is released.
     state: Mutex<State>,
 }
@@ -34,7 +34,7 @@ enum Scores {
 }
 
 impl PyStream {
-    pub(crate) fn new(py: Python<'_>, session: &Shared, rows: usize) -> PyResult<Self> {
+    pub(crate) fn new(py: Python<'_>, session: &SharedSession, rows: usize) -> PyResult<Self> {
         let state = enter(py, || match &*session.read() {
             Numbers::F32(s) => s.stream(rows).map(State::F32),
             Numbers::F64(s) => s.stream(rows).map(State::F64),

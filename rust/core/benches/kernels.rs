@@ -73,7 +73,7 @@ fn scan(criterion: &mut Criterion<Rate>) {
                 let run = |(u, delta, xz, dy): &mut (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>)| {
                     let z = ColumnsMut::new(xz, channels, 2 * channels);
                     let in_place = selective_scan::InPlace { u, delta, z, dy };
-                    let gradients = selective_scan::Gradients {
+                    let gradients = selective_scan::ScanGrads {
                         dbc: ColumnsMut::new(&mut ddbc, RANK, RANK + 2 * STATES),
                         da_log: Some(&mut da_log),
                         dd: Some(&mut dd),
@@ -111,7 +111,7 @@ fn convolution(criterion: &mut Criterion<Rate>) {
                 let run = |(xz, dy): &mut (Vec<f32>, Vec<f32>)| {
                     let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, 2 * channels), dy };
                     let gradients =
-                        conv1d::Gradients { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
+                        conv1d::ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
                     conv1d::backward(&dims, &weights, in_place, &mut scratch, gradients);
                 };
                 bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);

@@ -333,7 +333,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, paired), dy: v };
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
         let dbc = ColumnsMut::new(dprojected, r, p);
-        let gradients = selective_scan::Gradients { dbc, da_log, dd, ddelta_bias, dfirst: None };
+        let gradients = selective_scan::ScanGrads { dbc, da_log, dd, ddelta_bias, dfirst: None };
         let scan = self.scan(layout);
         phase(Phase::Scan, || {
             selective_scan::backward(&scan, &system, states, in_place, None, scratch, gradients);
@@ -356,7 +356,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let (conv, weights) = (self.conv(layout), conv_weights(params));
         let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
-        let gradients = conv1d::Gradients { dweight, dbias };
+        let gradients = conv1d::ConvGrads { dweight, dbias };
         phase(Phase::Conv, || conv1d::backward(&conv, &weights, in_place, scratch, gradients));
         weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(u, m, i), scratch);
 

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
@@ -120,23 +121,9 @@ fn decode<T: Scalar>(dtype: Dtype, bytes: &[u8], numbers: &mut [T]) {
     match dtype {
         Dtype::F64 => each(bytes, numbers, f64::from_le_bytes),
         Dtype::F32 => each(bytes, numbers, |b| f32::from_le_bytes(b).into()),
-        Dtype::BF16 => {
-            each(bytes, numbers, |b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16).into());
-        }
-        _ => each(bytes, numbers, |b| half(u16::from_le_bytes(b))),
+        Dtype::BF16 => each(bytes, numbers, |b| bf16::from_le_bytes(b).to_f64()),
+        _ => each(bytes, numbers, |b| f16::from_le_bytes(b).to_f64()),
     }
-}
-
-/// The value of half-precision bits: 1 sign, 5 exponent, 10 mantissa.
-fn half(bits: u16) -> f64 {
-    let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023) / 1024.0);
-    let magnitude = match exponent {
-        0 => mantissa * 2_f64.powi(-14),
-        31 if mantissa == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + mantissa) * 2_f64.powi(exponent - 15),
-    };
-    if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
 /// Bytes of a number of a type that is read, if it is one.

@@ -120,10 +120,8 @@ impl Drop for Staging {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let removed = death::here().and_then(|()| match path.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
-    });
+    let removed = death::here()
+        .and_then(|()| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
     match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::storage(path, "remove", e)),
         _ => Ok(()),

@@ -16,13 +16,13 @@ const PAD_MULTIPLE: usize = 8;
 
 /// Some successive rows of a window.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct RowRange {
     pub(super) window: Arc<Window>,
     pub(super) rows: Range<u64>,
 }
 
 /// The batch that consists of these rows.
-pub(super) fn assemble(parts: &[Part], config: &LoaderConfig) -> Batch {
+pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
     let rows: Vec<(&Window, &[Piece])> =
         parts.iter().flat_map(|p| p.rows.clone().map(|i| (&*p.window, p.window.row(i)))).collect();
     let width = |row: &[Piece]| row.iter().map(Piece::tokens).sum::<usize>();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::Part;
+use super::assemble::RowRange;
 use super::loader::LoaderConfig;
 use super::window::{Window, WindowId};
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ impl WindowId {
 /// Rows of one batch, and the position after it.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<RowRange>,
     pub(super) cursor: Cursor,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Ticket {
 #[derive(Debug)]
 pub(super) struct Cutter {
     at: Cursor,
-    parts: Vec<Part>,
+    parts: Vec<RowRange>,
     taken: u64,
     batch_size: u64,
     n_windows: u64,
@@ -119,7 +119,7 @@ impl Cutter {
         }
         let end = n.min(self.at.row + (self.batch_size - self.taken));
         self.taken += end - self.at.row;
-        self.parts.push(Part { window: window.clone(), rows: self.at.row..end });
+        self.parts.push(RowRange { window: window.clone(), rows: self.at.row..end });
         (self.at.row, self.at.rows) = (end, n);
         if end == n {
             let next = self.at.window_id().next(self.n_windows);

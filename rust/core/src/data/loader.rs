@@ -14,7 +14,7 @@ use super::cursor::{Cursor, Cutter};
 use super::index::Dataset;
 use super::prefetch::Prefetch;
 use super::schema::InputColumn;
-use super::window::{Plan, Window, WindowId};
+use super::window::{EpochPlan, Window, WindowId};
 use crate::error::{Error, Result};
 
 /// How documents become rows: see [`super::pack`].
@@ -194,7 +194,7 @@ impl LoaderConfig {
 ///
 /// The same data, settings and position give the same batches, whatever the number of workers.
 pub struct Loader {
-    plan: Arc<Plan>,
+    plan: Arc<EpochPlan>,
     position: Cursor,
     source: Option<Source>,
 }
@@ -211,7 +211,7 @@ struct Inline {
 }
 
 impl Inline {
-    fn next(&mut self, plan: &Plan) -> Result<Option<(Batch, Cursor)>> {
+    fn next(&mut self, plan: &EpochPlan) -> Result<Option<(Batch, Cursor)>> {
         let never = AtomicBool::new(false);
         let ticket = loop {
             let Some(id) = self.cutter.wanted() else { break self.cutter.cut() };
@@ -238,7 +238,7 @@ impl Loader {
         config.check()?;
         let data = Dataset::open(&config.path)?;
         config.check_columns(&data)?;
-        let plan = Plan::new(config, data);
+        let plan = EpochPlan::new(config, data);
         let position = Cursor { data: plan.fingerprint(), ..Cursor::default() };
         Ok(Self { plan: Arc::new(plan), position, source: None })
     }

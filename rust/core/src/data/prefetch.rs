@@ -19,18 +19,18 @@ use std::thread::JoinHandle;
 use super::assemble::assemble;
 use super::batch::Batch;
 use super::cursor::{Cursor, Cutter, Ticket};
-use super::window::{Plan, Window, WindowId};
+use super::window::{EpochPlan, Window, WindowId};
 use crate::error::{Error, Result};
 
 /// A running set of threads. Dropped, it stops them and waits for them.
 pub(super) struct Prefetch {
-    shared: Arc<Shared>,
+    shared: Arc<Queue>,
     threads: Vec<JoinHandle<()>>,
     owner: u32,
 }
 
-struct Shared {
-    plan: Arc<Plan>,
+struct Queue {
+    plan: Arc<EpochPlan>,
     state: Mutex<State>,
     changed: Condvar,
     stop: AtomicBool,
@@ -39,7 +39,7 @@ struct Shared {
 struct State {
     cutter: Cutter,
     /// Windows in order, the first being the one that the cutter wants.
-    windows: VecDeque<Slot>,
+    windows: VecDeque<WindowSlot>,
     /// The window to load after those.
     next_window: WindowId,
     /// Batches cut so far, and batches handed out.
@@ -61,7 +61,7 @@ enum Panic {
     Raised,
 }
 
-enum Slot {
+enum WindowSlot {
     Loading(WindowId),
     Loaded(Result<Arc<Window>>),
 }
@@ -77,7 +77,7 @@ enum Done {
 }
 
 impl Prefetch {
-    pub(super) fn start(plan: &Arc<Plan>, from: Cursor) -> Result<Self> {
+    pub(super) fn start(plan: &Arc<EpochPlan>, from: Cursor) -> Result<Self> {
         let state = State {
             cutter: Cutter::new(from, &plan.config, plan.n_windows),
             windows: VecDeque::new(),
@@ -88,7 +88,7 @@ impl Prefetch {
             end: None,
             panic: Panic::None,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Queue {
             plan: plan.clone(),
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -159,7 +159,7 @@ impl Drop for Prefetch {
     }
 }
 
-impl Shared {
+impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic of a worker is carried to the consumer by hand; the state is whole at every point where one can occur.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -221,7 +221,7 @@ impl State {
                 return job;
             };
             match self.windows.front() {
-                Some(Slot::Loaded(Ok(window))) => match self.cutter.take(window) {
+                Some(WindowSlot::Loaded(Ok(window))) => match self.cutter.take(window) {
                     Ok(ticket) => {
                         if self.cutter.wanted() != Some(id) {
                             self.windows.pop_front();
@@ -232,18 +232,18 @@ impl State {
                     }
                     Err(error) => self.fail(error),
                 },
-                Some(Slot::Loaded(Err(_))) => {
-                    if let Some(Slot::Loaded(Err(error))) = self.windows.pop_front() {
+                Some(WindowSlot::Loaded(Err(_))) => {
+                    if let Some(WindowSlot::Loaded(Err(error))) = self.windows.pop_front() {
                         self.fail(error);
                     }
                 }
-                Some(Slot::Loading(_)) | None => break,
+                Some(WindowSlot::Loading(_)) | None => break,
             }
         }
         if self.end.is_none() && self.windows.len() < windows && self.cutter.may_want(self.next_window) {
             let id = self.next_window;
             self.next_window = id.next(n_windows);
-            self.windows.push_back(Slot::Loading(id));
+            self.windows.push_back(WindowSlot::Loading(id));
             return Some(Job::Load(id));
         }
         None
@@ -270,9 +270,9 @@ impl State {
                 // `None`: the threads are being stopped, and nobody will ask for the window.
                 let Some(result) = result.transpose() else { return };
                 let slot =
-                    self.windows.iter_mut().find(|s| matches!(s, Slot::Loading(other) if *other == id));
+                    self.windows.iter_mut().find(|s| matches!(s, WindowSlot::Loading(other) if *other == id));
                 if let Some(slot) = slot {
-                    *slot = Slot::Loaded(result.map(Arc::new));
+                    *slot = WindowSlot::Loaded(result.map(Arc::new));
                 }
             }
         }
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     /// Does all the work that there is; windows held at the most, and batches that wait at the end.
-    fn work(shared: &Shared) -> (usize, usize) {
+    fn work(shared: &Queue) -> (usize, usize) {
         let mut windows = 0;
         loop {
             let mut state = shared.lock();
@@ -305,7 +305,7 @@ mod tests {
     fn after_the_panic_of_a_thread_every_further_call_is_an_error() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
         let config = LoaderConfig { workers: 1, prefetch: 1, ..LoaderConfig::new(&path, 2, 8) };
-        let plan = Arc::new(Plan::new(config, Dataset::open(&path).unwrap()));
+        let plan = Arc::new(EpochPlan::new(config, Dataset::open(&path).unwrap()));
         let prefetch = Prefetch::start(&plan, Cursor::default()).unwrap();
         {
             let mut state = prefetch.shared.lock();
@@ -332,7 +332,7 @@ mod tests {
                 window: Some(1),
                 ..LoaderConfig::new(&path, 2, 8)
             };
-            let plan = Arc::new(Plan::new(config, Dataset::open(&path).unwrap()));
+            let plan = Arc::new(EpochPlan::new(config, Dataset::open(&path).unwrap()));
             let prefetch = Prefetch::start(&plan, Cursor::default()).unwrap();
             let mut waited = Vec::new();
             loop {

@@ -65,6 +65,7 @@ pub enum InputColumn {
 
 /// Which columns to decode beside the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each column that may be there")]
 pub struct Wanted {
     /// A class per token.
     pub labels: bool,

@@ -36,7 +36,7 @@ pub(super) struct WindowId {
 
 /// Data and settings: everything that the stream of batches depends on.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct EpochPlan {
     pub(super) config: LoaderConfig,
     pub(super) data: Dataset,
     wanted: Wanted,
@@ -68,7 +68,7 @@ impl Window {
     }
 }
 
-impl Plan {
+impl EpochPlan {
     pub(super) fn new(config: LoaderConfig, data: Dataset) -> Self {
         let target = config.window.unwrap_or_else(|| {
             let tokens = match data.columns().input {

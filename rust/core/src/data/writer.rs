@@ -30,7 +30,7 @@ mod group;
 
 pub use config::{Extra, WriterConfig};
 pub use documents::{Documents, Elements};
-use group::Pending;
+use group::OpenGroup;
 
 /// Digests of all files, as `sha256sum -c` reads them.
 pub const SUMS_NAME: &str = "SHA256SUMS";
@@ -44,7 +44,7 @@ pub struct ShardWriter {
     columns: Columns,
     schema: Arc<Schema>,
     batch_tokens: usize,
-    pending: Pending,
+    pending: OpenGroup,
     shard: Option<OpenShard>,
     done: Vec<ShardEntry>,
     documents: u64,
@@ -83,7 +83,7 @@ impl ShardWriter {
         Ok(Self {
             batch_tokens: config.batch_tokens.min(GROUP_BYTES / 4 / width).max(1),
             schema: Arc::new(columns.schema()),
-            pending: Pending::new(columns),
+            pending: OpenGroup::new(columns),
             folder,
             config,
             columns,

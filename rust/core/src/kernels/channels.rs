@@ -152,7 +152,7 @@ pub(crate) const BLOCK: usize = 128;
 
 /// Work per task: some rows times a block of channels. A function of the problem's size alone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Split {
+pub(crate) struct ChannelTasks {
     rows: usize,
     channels: usize,
     /// Groups of rows; each keeps one partial sum of the parameter gradients.
@@ -161,7 +161,7 @@ pub(crate) struct Split {
     pub(crate) blocks: usize,
 }
 
-/// One task of a [`Split`].
+/// One task of a [`ChannelTasks`].
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     /// Index of the group of rows.
@@ -174,7 +174,7 @@ pub(crate) struct Task {
     pub(crate) channels: std::ops::Range<usize>,
 }
 
-impl Split {
+impl ChannelTasks {
     /// More groups of rows would not occupy more cores than channel blocks can, but cost a partial sum each.
     const MAX_ROW_GROUPS: usize = 16;
 

@@ -11,6 +11,8 @@
 
 use std::borrow::Cow;
 
+use strsim::levenshtein;
+
 use crate::error::{Error, Result};
 use crate::params::{Slot, Table};
 
@@ -50,27 +52,11 @@ fn nearest(table: &Table, name: &str) -> Option<String> {
         .iter()
         .map(|e| public_name(&e.id))
         .map(|candidate| {
-            (edit_distance(&candidate, name).min(edit_distance(&id_of(&candidate), name)), candidate)
+            (levenshtein(&candidate, name).min(levenshtein(&id_of(&candidate), name)), candidate)
         })
         .min()
         .filter(|(distance, _)| *distance <= 4)
         .map(|(_, candidate)| candidate)
-}
-
-/// Insertions, deletions and replacements that turn one text into the other.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// Whether a text matches a pattern in which `*` stands for any text, the empty one included.

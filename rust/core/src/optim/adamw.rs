@@ -18,7 +18,7 @@ use super::clip::coefficient;
 use super::config::OptimConfig;
 use super::fused::{Coefficients, Fused};
 use super::guard::{Counters, Found, measure};
-use super::plan::{BLOCK, Plan};
+use super::plan::{BLOCK, BlockPlan};
 use super::schedule;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
@@ -50,7 +50,7 @@ pub struct AdamW<T> {
     second: Arena<T>,
     updates: Vec<u64>,
     counters: Counters,
-    plan: Plan,
+    plan: BlockPlan,
     found: Vec<Found>,
     square_sums: Vec<f64>,
     coefficients: Vec<Coefficients<T>>,
@@ -60,7 +60,7 @@ impl<T: Scalar> AdamW<T> {
     /// Zero moments for the tensors of `table`.
     pub fn new(config: OptimConfig, table: &Table, groups: &Groups) -> Result<Self> {
         config.validate()?;
-        let plan = Plan::new(table, groups);
+        let plan = BlockPlan::new(table, groups);
         Ok(Self {
             config,
             first: Arena::zeros(table.buffer_len()),
@@ -76,7 +76,7 @@ impl<T: Scalar> AdamW<T> {
 
     /// Takes new masks: after freezing. Moments and counts stay, so that a thawed tensor goes on where it was.
     pub fn set_groups(&mut self, table: &Table, groups: &Groups) {
-        self.plan = Plan::new(table, groups);
+        self.plan = BlockPlan::new(table, groups);
     }
 
     /// The state for a grown model: tensors that were there keep moments and counts, new ones start at zero.

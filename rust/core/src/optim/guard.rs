@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::clip::SumOfSquares;
-use super::plan::{BLOCK, Plan};
+use super::plan::{BLOCK, BlockPlan};
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 use crate::params::{Slot, Table};
@@ -75,7 +75,7 @@ impl Measure {
 }
 
 /// One pass over the trained gradients; `found` has one place per block.
-pub(super) fn measure<T: Scalar>(plan: &Plan, gradients: &[T], found: &mut [Found]) -> Measure {
+pub(super) fn measure<T: Scalar>(plan: &BlockPlan, gradients: &[T], found: &mut [Found]) -> Measure {
     debug_assert_eq!(found.len(), plan.block_count());
     (gradients.par_chunks(BLOCK), &mut *found).into_par_iter().enumerate().for_each(
         |(block, (gradients, found))| {
@@ -108,7 +108,7 @@ mod tests {
         table.declare("", Group::Head, specs.to_vec()).unwrap();
         let mut groups = Groups::declared(&table);
         groups.freeze(&table, |entry| entry.id == "c");
-        let plan = Plan::new(&table, &groups);
+        let plan = BlockPlan::new(&table, &groups);
         let mut found = vec![Found::default(); plan.block_count()];
         let mut gradients = Arena::<f32>::zeros(table.buffer_len());
         gradients.tensor_mut(&table, 2).fill(f32::NAN);

@@ -12,7 +12,7 @@ pub const BLOCK: usize = 16_384;
 
 /// The part of one trained tensor that lies in one block.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part {
+pub(super) struct BlockPart {
     pub(super) slot: Slot,
     /// Elements, counted from the start of the block.
     pub(super) range: Range<usize>,
@@ -21,14 +21,14 @@ pub(super) struct Part {
 
 /// The parts of all blocks.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Plan {
-    parts: Vec<Part>,
+pub(super) struct BlockPlan {
+    parts: Vec<BlockPart>,
     /// By block: its parts.
     blocks: Vec<Range<usize>>,
     trained: Vec<Slot>,
 }
 
-impl Plan {
+impl BlockPlan {
     pub(super) fn new(table: &Table, groups: &Groups) -> Self {
         let trained: Vec<Slot> = (0..table.entries().len()).filter(|&slot| groups.trainable[slot]).collect();
         let mut plan = Self { parts: Vec::new(), blocks: Vec::new(), trained };
@@ -40,7 +40,7 @@ impl Plan {
                 let range = whole.start.max(start)..whole.end.min(start + BLOCK);
                 if !range.is_empty() {
                     let range = range.start - start..range.end - start;
-                    plan.parts.push(Part { slot, range, decay: groups.decay[slot] });
+                    plan.parts.push(BlockPart { slot, range, decay: groups.decay[slot] });
                 }
                 if whole.end > start + BLOCK {
                     break;
@@ -57,7 +57,7 @@ impl Plan {
     }
 
     /// Parts of a block, in the order of their places.
-    pub(super) fn parts(&self, block: usize) -> &[Part] {
+    pub(super) fn parts(&self, block: usize) -> &[BlockPart] {
         &self.parts[self.blocks[block].clone()]
     }
 
@@ -81,7 +81,7 @@ mod tests {
         let mut groups = Groups::declared(&table);
         groups.freeze(&table, |entry| entry.id == "1");
         groups.decay[3] = false;
-        let plan = Plan::new(&table, &groups);
+        let plan = BlockPlan::new(&table, &groups);
         let mut hits = vec![0; table.buffer_len()];
         for block in 0..plan.block_count() {
             for part in plan.parts(block) {

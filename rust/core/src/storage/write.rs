@@ -155,10 +155,8 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    let synced = death::here().and_then(|()| match cfg!(windows) {
-        true => Ok(()),
-        false => File::open(folder)?.sync_all(),
-    });
+    let synced =
+        death::here().and_then(|()| if cfg!(windows) { Ok(()) } else { File::open(folder)?.sync_all() });
     synced.map_err(|e| Error::storage(folder, "sync the folder", e))
 }
 

@@ -17,7 +17,7 @@ use crate::data::schema::{Columns, InputColumn, item};
 use crate::error::{Error, Result};
 
 /// Documents that wait for their group to be full.
-pub(super) struct Pending {
+pub(super) struct OpenGroup {
     columns: Columns,
     offsets: Vec<i32>,
     narrow: Vec<u16>,
@@ -29,7 +29,7 @@ pub(super) struct Pending {
     names: Vec<String>,
 }
 
-impl Pending {
+impl OpenGroup {
     pub(super) fn new(columns: Columns) -> Self {
         Self {
             columns,

@@ -17,16 +17,16 @@ pub struct InPlace<'a, T> {
     pub dy: &'a mut [T],
 }
 
-/// Gradients that a convolution adds to; `None`: not wanted.
+/// ConvGrads that a convolution adds to; `None`: not wanted.
 #[derive(Debug)]
-pub struct Gradients<'a, T> {
+pub struct ConvGrads<'a, T> {
     /// `[I, K]`.
     pub dweight: Option<&'a mut [T]>,
     /// `[I]`.
     pub dbias: Option<&'a mut [T]>,
 }
 
-/// Gradients for the cotangent dy of a pass that started without a state.
+/// ConvGrads for the cotangent dy of a pass that started without a state.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
@@ -35,7 +35,7 @@ pub fn backward<T: Scalar>(
     weights: &Weights<T>,
     in_place: InPlace<T>,
     scratch: &mut [T],
-    gradients: Gradients<T>,
+    gradients: ConvGrads<T>,
 ) {
     backward_on(Isa::active(), dims, weights, in_place, scratch, gradients);
 }
@@ -50,10 +50,10 @@ pub fn backward_on<T: Scalar>(
     weights: &Weights<T>,
     in_place: InPlace<T>,
     scratch: &mut [T],
-    gradients: Gradients<T>,
+    gradients: ConvGrads<T>,
 ) {
     weights.check(dims);
-    let (InPlace { x, dy }, Gradients { dweight, dbias }) = (in_place, gradients);
+    let (InPlace { x, dy }, ConvGrads { dweight, dbias }) = (in_place, gradients);
     let (channels, taps) = (dims.channels, dims.taps);
     assert_eq!(dy.len(), dims.layout.tokens() * channels, "dy [B, T, I]");
     x.check("x", dims.layout.tokens(), channels);

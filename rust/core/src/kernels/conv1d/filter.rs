@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kernels::channels::{BLOCK, PerChannel, SharedColumns, Split, Task, is_start};
+use crate::kernels::channels::{BLOCK, ChannelTasks, PerChannel, SharedColumns, Task, is_start};
 use crate::kernels::layout::Layout;
 use crate::numeric::Scalar;
 use crate::parallel::Shared;
@@ -36,8 +36,8 @@ impl Dims<'_> {
         self.split().row_groups * (self.taps + 1) * self.channels
     }
 
-    pub(super) fn split(&self) -> Split {
-        Split::new(self.layout.rows, self.channels)
+    pub(super) fn split(&self) -> ChannelTasks {
+        ChannelTasks::new(self.layout.rows, self.channels)
     }
 
     /// # Panics

@@ -19,7 +19,7 @@ mod backward;
 mod filter;
 mod forward;
 
-pub use backward::{Gradients, InPlace, backward, backward_on};
+pub use backward::{ConvGrads, InPlace, backward, backward_on};
 pub use filter::{Dims, MAX_TAPS, Weights};
 pub use forward::{forward, forward_on};
 

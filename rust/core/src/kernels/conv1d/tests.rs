@@ -53,7 +53,7 @@ impl<T: Scalar> Case<T> {
         forward_on(isa, &dims, &weights, Columns::new(&wide, 3, i + 3), state.as_deref_mut(), &mut y);
         let (mut dweight, mut dbias) = (vec![T::ONE; self.weight.len()], vec![T::ONE; i]);
         let mut scratch = vec![junk; dims.backward_scratch_len()];
-        let gradients = Gradients { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
+        let gradients = ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
         // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
         let mut dy = Shifted::new(&self.dy, i % 4);
         let in_place = InPlace { x: ColumnsMut::new(&mut wide, 3, i + 3), dy: &mut dy };

@@ -14,8 +14,8 @@
 //! for t: for i in MR, j in NV: sum[i][j] = a[i](t)·b[j](t) + sum[i][j]
 //! ```
 //!
-//! What lies across comes from far: a tile has a line of memory for each term of it, as far apart as rows are, which no
-//! processor foresees. So each tile asks for one line a term of what later ones read ([`Ahead`]).
+//! The terms of a factor that lie across its rows are a row apart in memory, in a cache line each, and hardware does not
+//! prefetch such strides. So each tile prefetches, one line per term, what the tiles after it read ([`Prefetcher`]).
 //!
 //! Every element is one chain of multiply-adds over the terms of a chunk, and chunks are added in order. Chunks follow
 //! from the depth alone: an element has the same bits wherever its row and column lie and whatever else is computed.
@@ -210,7 +210,8 @@ impl<T: Scalar> Tile<'_, T> {
             if !in_place {
                 pack_b(v, &self.b, self.cols.clone(), terms.clone(), packed);
             }
-            let mut ahead = Ahead::new(self, in_place, terms.end..(terms.end + chunk).min(self.depth.end));
+            let mut ahead =
+                Prefetcher::new(self, in_place, terms.end..(terms.end + chunk).min(self.depth.end));
             for row in self.rows.clone().step_by(PANEL) {
                 let rows = row..(row + PANEL).min(self.rows.end);
                 ahead.panel(self, rows.end, &terms);
@@ -277,7 +278,7 @@ impl<T: Scalar> Tile<'_, T> {
 
 /// What the tiles of a chunk ask the memory for while they compute, one line a term each: the next panel of a, then the
 /// columns of b in the next chunk.
-struct Ahead<T> {
+struct Prefetcher<T> {
     panel: Lines<T>,
     columns: Lines<T>,
     /// What a tile asks for where nothing is left: something near, for an address without memory costs a look-up each time.
@@ -293,7 +294,7 @@ struct Lines<T> {
     tiles: usize,
 }
 
-impl<T: Scalar> Ahead<T> {
+impl<T: Scalar> Prefetcher<T> {
     /// For a chunk before the terms `next`.
     #[inline(always)]
     fn new(tile: &Tile<T>, in_place: bool, next: Range<usize>) -> Self {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::system::GROUP;
-use super::task::{Backward, Folded, Panels, Pass};
+use super::task::{Backward, Buffers, Folded, Panels};
 use crate::kernels::channels::{BLOCK, Columns, is_start, stretch_start};
 use crate::numeric::Scalar;
 use crate::simd::{self, Vector, math};
@@ -79,7 +79,7 @@ impl<T: Scalar> Backward<'_, T> {
         i: usize,
         panels: &mut Panels<T>,
     ) {
-        let Pass { dims, kept, a: rates, .. } = *self.pass;
+        let Buffers { dims, kept, a: rates, .. } = *self.pass;
         let bc = self.bc(stretch, G);
         let panel = stretch.panel + i;
         let rows = (stretch.len - 1) * BLOCK + W * V::LANES;
@@ -148,7 +148,7 @@ impl<T: Scalar> Backward<'_, T> {
         i: usize,
         panels: &mut Panels<T>,
     ) {
-        let Pass { dims, a: rates, .. } = *self.pass;
+        let Buffers { dims, a: rates, .. } = *self.pass;
         let bc = self.bc(stretch, G);
         let panel = stretch.panel + i;
         let rows = (stretch.len - 1) * BLOCK + W * V::LANES;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::system::{CHUNK, Dims, System, fill_rates, is_bounded, largest_rate};
-use super::task::{Backward, Panels, Pass};
-use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, Split, read, write};
+use super::task::{Backward, Buffers, Panels};
+use crate::kernels::channels::{BLOCK, ChannelTasks, ColumnsMut, PerChannel, read, write};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
@@ -24,7 +24,7 @@ pub struct InPlace<'a, T> {
 
 /// What a backward scan writes elsewhere. dB and dC are overwritten, parameter gradients added to; `None`: not wanted.
 #[derive(Debug)]
-pub struct Gradients<'a, T> {
+pub struct ScanGrads<'a, T> {
     /// dB and dC side by side, 2N columns.
     pub dbc: ColumnsMut<'a, T>,
     /// `[I, N]`.
@@ -37,7 +37,7 @@ pub struct Gradients<'a, T> {
     pub dfirst: Option<&'a mut [T]>,
 }
 
-/// Gradients for the cotangent dy and, with `dlast` `[B, N, I]`, that of the state after the last token.
+/// ScanGrads for the cotangent dy and, with `dlast` `[B, N, I]`, that of the state after the last token.
 ///
 /// `kept` is what [`super::forward()`] left there; `scratch` has at least [`Dims::backward_scratch_len`] elements.
 ///
@@ -50,7 +50,7 @@ pub fn backward<T: Scalar>(
     in_place: InPlace<T>,
     dlast: Option<&[T]>,
     scratch: &mut [T],
-    gradients: Gradients<T>,
+    gradients: ScanGrads<T>,
 ) {
     backward_on(Isa::active(), dims, system, kept, in_place, dlast, scratch, gradients);
 }
@@ -68,7 +68,7 @@ pub fn backward_on<T: Scalar>(
     in_place: InPlace<T>,
     dlast: Option<&[T]>,
     scratch: &mut [T],
-    gradients: Gradients<T>,
+    gradients: ScanGrads<T>,
 ) {
     system.check(dims);
     in_place.check(dims);
@@ -76,14 +76,14 @@ pub fn backward_on<T: Scalar>(
     assert!(dlast.is_none_or(|s| s.len() == dims.state_len()), "dlast [B, N, I]");
     gradients.check(dims);
     let InPlace { u, delta, z, dy } = in_place;
-    let Gradients { dbc, da_log, dd, ddelta_bias, dfirst } = gradients;
+    let ScanGrads { dbc, da_log, dd, ddelta_bias, dfirst } = gradients;
     let split = dims.split();
     let pool = Partial::carve(dims, &split, scratch);
     fill_rates(isa, dims, system.a_log, pool.a);
     pool.carry.fill(T::ZERO);
     pool.sums.fill(T::ZERO);
     let a = &*pool.a;
-    let pass = Pass {
+    let pass = Buffers {
         dims,
         system,
         kept,
@@ -115,7 +115,7 @@ impl<T: Scalar> InPlace<'_, T> {
     }
 }
 
-impl<T: Scalar> Gradients<'_, T> {
+impl<T: Scalar> ScanGrads<'_, T> {
     fn check(&self, dims: &Dims) {
         let (tokens, channels, states) = (dims.layout.tokens(), dims.channels, dims.states);
         self.dbc.check("dB and dC", tokens, 2 * states);
@@ -140,7 +140,7 @@ struct Partial<'a, T> {
 }
 
 impl<'a, T: Scalar> Partial<'a, T> {
-    fn carve(dims: &Dims, split: &Split, scratch: &'a mut [T]) -> Self {
+    fn carve(dims: &Dims, split: &ChannelTasks, scratch: &'a mut [T]) -> Self {
         let state = dims.states * dims.padded();
         let (a, rest) = scratch.split_at_mut(state);
         let (carry, rest) = rest.split_at_mut(split.row_groups * state);
@@ -149,7 +149,7 @@ impl<'a, T: Scalar> Partial<'a, T> {
         Self { a, carry, sums, dbc }
     }
 
-    fn join_dbc(&self, dims: &Dims, split: &Split, to: ColumnsMut<T>) {
+    fn join_dbc(&self, dims: &Dims, split: &ChannelTasks, to: ColumnsMut<T>) {
         let (tokens, width) = (dims.layout.tokens(), 2 * dims.states);
         let to = to.share();
         for_each_task(tokens.div_ceil(256), |index| {
@@ -168,7 +168,7 @@ impl<'a, T: Scalar> Partial<'a, T> {
     fn join_parameters(
         self,
         dims: &Dims,
-        split: &Split,
+        split: &ChannelTasks,
         da_log: Option<&mut [T]>,
         dd: Option<&mut [T]>,
         ddelta_bias: Option<&mut [T]>,
@@ -219,7 +219,7 @@ impl<T: Scalar> Kernel<T> for Backward<'_, T> {
 impl<'a, T: Scalar> Backward<'a, T> {
     #[inline(always)]
     fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
-        let Pass { dims, system, .. } = *self.pass;
+        let Buffers { dims, system, .. } = *self.pass;
         let block = &self.task.channels;
         let bias = PerChannel::new(&system.delta_bias[block.clone()]);
         let skip = PerChannel::new(&system.d[block.clone()]);
@@ -336,7 +336,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     /// No others of this token are alive.
     #[inline(always)]
     unsafe fn operands(&self, token: usize) -> [&'a mut [T]; 4] {
-        let Pass { dims, u, delta, z, dy, .. } = *self.pass;
+        let Buffers { dims, u, delta, z, dy, .. } = *self.pass;
         let block = &self.task.channels;
         let at = token * dims.channels + block.start;
         // SAFETY: no other task has these channels, and this one has the token once by the caller's promise.

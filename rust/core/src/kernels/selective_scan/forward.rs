@@ -321,9 +321,9 @@ impl<T: Scalar> Stretch<'_, T> {
             }
         }
         if let Some(after) = self.after {
-            for w in 0..W {
-                for k in 0..G {
-                    v.store(&mut kept.row_mut(after + k)[self.first + w * V::LANES..], h[w][k]);
+            for (w, h) in h.iter().enumerate() {
+                for (k, &h) in h.iter().enumerate() {
+                    v.store(&mut kept.row_mut(after + k)[self.first + w * V::LANES..], h);
                 }
             }
         }

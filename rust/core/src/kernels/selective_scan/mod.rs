@@ -36,7 +36,7 @@ mod task;
 
 pub use super::channels::{Columns, ColumnsMut};
 pub use super::layout::Layout;
-pub use backward::{Gradients, InPlace, backward, backward_on};
+pub use backward::{InPlace, ScanGrads, backward, backward_on};
 pub use forward::{forward, forward_on};
 pub use step::step;
 pub use system::{CHUNK, Dims, Inputs, System};

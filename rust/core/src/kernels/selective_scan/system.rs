@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kernels::channels::{BLOCK, Columns, Split};
+use crate::kernels::channels::{BLOCK, ChannelTasks, Columns};
 use crate::kernels::layout::Layout;
 use crate::kernels::transpose::transpose;
 use crate::numeric::Scalar;
@@ -77,8 +77,8 @@ impl Dims<'_> {
         self.channels.next_multiple_of(PAD)
     }
 
-    pub(super) fn split(&self) -> Split {
-        Split::new(self.layout.rows, self.channels)
+    pub(super) fn split(&self) -> ChannelTasks {
+        ChannelTasks::new(self.layout.rows, self.channels)
     }
 
     /// Where the state of a row at the start of a chunk lies in the kept states.

@@ -7,7 +7,7 @@ use crate::parallel::Shared;
 use crate::simd::MAX_LANES;
 
 /// Everything that the tasks of a pass share.
-pub(super) struct Pass<'a, T> {
+pub(super) struct Buffers<'a, T> {
     pub(super) dims: &'a Dims<'a>,
     pub(super) system: &'a System<'a, T>,
     pub(super) kept: &'a [T],
@@ -25,7 +25,7 @@ pub(super) struct Pass<'a, T> {
 
 /// One task of the backward pass.
 pub(super) struct Backward<'a, T> {
-    pub(super) pass: &'a Pass<'a, T>,
+    pub(super) pass: &'a Buffers<'a, T>,
     pub(super) task: Task,
 }
 

@@ -96,7 +96,7 @@ impl<T: Scalar> Case<T> {
         let mut dfirst = vec![junk; state.len()];
         let z = ColumnsMut::new(&mut xz, i + 3, 2 * i + 3);
         let in_place = InPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
-        let gradients = Gradients {
+        let gradients = ScanGrads {
             dbc: ColumnsMut::new(&mut ddbc, 2, 2 * n + 2),
             da_log: Some(&mut da_log),
             dd: Some(&mut dd),
@@ -301,6 +301,20 @@ fn several_blocks_of_channels_and_groups_of_rows_add_up() {
     }
 }
 
+#[test]
+fn several_blocks_of_channels_keep_groups_of_states_apart() {
+    // Two blocks and a group of four states: each task writes single columns of rows that belong to both.
+    let case = Case::<f32>::random(2, CHUNK + 1, BLOCK + 2, 5, None);
+    let mut wide = Case::<f64>::random(2, CHUNK + 1, BLOCK + 2, 5, None);
+    for (name, x) in &mut wide.tensors {
+        *x = f64s(&case.tensors[name]);
+    }
+    let expected = wide.run();
+    for (name, found) in case.run() {
+        assert_close(name, &f64s(&found), &expected[name], 5e-6);
+    }
+}
+
 /// The tokens `range` of every row as a case of their own, from the given state.
 fn part<T: Scalar>(case: &Case<T>, range: Range<usize>, first: &[T], dlast: &[T]) -> Case<T> {
     let mut part = case.clone();
@@ -480,7 +494,7 @@ fn frozen_parameters_are_left_out() {
     let [mut u, mut delta, mut dy] = ["u", "delta", "dy"].map(|name| case.tensors[name].clone());
     let z = ColumnsMut::new(&mut xz, 6, 9);
     let in_place = InPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
-    let gradients = Gradients {
+    let gradients = ScanGrads {
         dbc: ColumnsMut::new(&mut ddbc, 0, 4),
         da_log: None,
         dd: None,

@@ -304,7 +304,7 @@ impl<T: Scalar> Block<T> for Mamba2 {
         scan.backward(dy, (dmixed, dprojected), scratch, sums);
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let in_place = conv1d::InPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed };
-        let gradients = conv1d::Gradients { dweight, dbias };
+        let gradients = conv1d::ConvGrads { dweight, dbias };
         conv1d::backward(&self.conv(layout), &conv_weights(params), in_place, scratch, gradients);
         for (to, from) in dprojected.chunks_exact_mut(w).zip(saved.projected.chunks_exact(w)) {
             to[i..i + self.mixed()].copy_from_slice(&from[i..i + self.mixed()]);
