@@ -21,20 +21,27 @@
 //! | [`manifest`] | sizes and digests |
 //! | [`files`] | safetensors, streamed |
 //! | [`weights`] | tensors of a parameter table, from our own files and public ones |
-//! | [`atomic`] | staging, renaming, syncing, locking |
+//! | `staging` | folders in the making, locks |
 //! | [`mod@load`] | finding and verifying |
 //! | [`retention`] | `best`, pruning |
 //! | [`migrate`] | older schemas |
 
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
 pub mod files;
+#[doc(hidden)]
 pub mod load;
+#[doc(hidden)]
 pub mod manifest;
+#[doc(hidden)]
 pub mod migrate;
+#[doc(hidden)]
 pub mod retention;
+#[doc(hidden)]
 pub mod schema;
 pub(crate) mod staging;
+#[doc(hidden)]
 pub mod weights;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +56,7 @@ pub use manifest::Manifest;
 pub use retention::{mark_best, prune};
 pub use schema::{SCHEMA, StateFile, folder_name};
 pub use staging::RunLock;
+pub use weights::Scope;
 
 use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, step_of};
 

@@ -14,34 +14,46 @@
 mod advice;
 #[cfg(feature = "shards")]
 mod assemble;
+#[doc(hidden)]
 pub mod batch;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod cursor;
 #[cfg(feature = "shards")]
 mod files;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod index;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod loader;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod manifest;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod pack;
 #[cfg(feature = "shards")]
 mod prefetch;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod reader;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod schema;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod shard;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod shuffle;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod verify;
 #[cfg(feature = "shards")]
 mod window;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub mod writer;
 
 pub use batch::{Batch, Input, InputLimit, Limits, Segment, Target};

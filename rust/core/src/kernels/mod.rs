@@ -3,15 +3,24 @@
 //! Activations are row-major `[rows, length, channels]`, or columns of a wider matrix with a row stride. Every kernel
 //! checks its slices once at the edge; inner loops may then assume. Parameter gradients accumulate, input gradients
 //! overwrite, unless a kernel says otherwise.
+//!
+//! Documented, and kept as they are between releases, are the products and the types that a block or head of one's own
+//! needs: [`matmul`], [`Layout`], [`Accumulate`], [`Columns`]. The other kernels can be called, but may change.
 
 pub(crate) mod blocks;
+#[doc(hidden)]
 pub mod channels;
+#[doc(hidden)]
 pub mod conv1d;
+#[doc(hidden)]
 pub mod embedding;
 pub mod layout;
 pub mod matmul;
+#[doc(hidden)]
 pub mod norm;
+#[doc(hidden)]
 pub mod selective_scan;
+#[doc(hidden)]
 pub mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;

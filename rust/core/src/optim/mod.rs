@@ -8,13 +8,19 @@
 
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
 pub mod adamw;
+#[doc(hidden)]
 pub mod clip;
+#[doc(hidden)]
 pub mod config;
 mod fused;
+#[doc(hidden)]
 pub mod guard;
+#[doc(hidden)]
 pub mod plan;
 mod require;
+#[doc(hidden)]
 pub mod schedule;
 
 pub use adamw::{AdamW, Update};

@@ -5,9 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+#[doc(hidden)]
 pub mod arena;
+#[doc(hidden)]
 pub mod groups;
+#[doc(hidden)]
 pub mod init;
+#[doc(hidden)]
 pub mod table;
 
 pub use arena::{Arena, Grads, Params};

@@ -23,16 +23,23 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[doc(hidden)]
 pub mod math;
 
+#[doc(hidden)]
 pub use dispatch::{Dispatch, run, run_on};
 pub use isa::Isa;
+#[doc(hidden)]
 pub use kernel::Kernel;
+#[doc(hidden)]
 pub use plain::Plain;
+#[doc(hidden)]
 pub use prefetch::prefetch;
 pub(crate) use prefetch::prefetch_line;
+#[doc(hidden)]
 pub use vector::Vector;
 pub(crate) use vector::{MAX_LANES, sum_folded};
+#[doc(hidden)]
 pub use wide::Wide;
 
 #[cfg(test)]
