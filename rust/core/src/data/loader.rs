@@ -103,7 +103,7 @@ fn default_shuffle() -> bool {
 }
 
 fn default_workers() -> usize {
-    2
+    1
 }
 
 fn default_prefetch() -> usize {

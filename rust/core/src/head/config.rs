@@ -115,15 +115,19 @@ pub enum LossConfig {
     /// One number as the cosine to a pole.
     Regression {
         /// The number at the far pole.
+        #[serde(default = "default_low")]
         low: f64,
         /// The number at the pole.
+        #[serde(default = "default_high")]
         high: f64,
     },
     /// One number and one class together.
     Joint {
         /// The number at the far pole.
+        #[serde(default = "default_low")]
         low: f64,
         /// The number at the pole.
+        #[serde(default = "default_high")]
         high: f64,
         /// Weight w of the class, 1-w of the number.
         #[serde(default = "default_weight")]
@@ -139,6 +143,12 @@ fn default_learn_scale() -> bool {
 }
 fn default_margin() -> f64 {
     0.3
+}
+fn default_low() -> f64 {
+    -1.0
+}
+fn default_high() -> f64 {
+    1.0
 }
 fn default_weight() -> f64 {
     0.5

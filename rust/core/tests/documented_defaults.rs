@@ -1,0 +1,110 @@
+//! What a setting is where JSON leaves it out equals what `docs/config.md` says.
+//!
+//! Two things differ on purpose: the form of the schedule, which ends with a run whose length the core does not know, and
+//! sizes that the data decides (null in the documents).
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use ssm_hpn::blocks::Mamba1Config;
+use ssm_hpn::data::LoaderConfig;
+use ssm_hpn::head::config::{LinearConfig, LossConfig, PrototypeConfig};
+use ssm_hpn::model::ModelConfig;
+use ssm_hpn::optim::OptimConfig;
+
+/// Default of every setting by its place, such as `optim.lr` or `model.head.loss[margin].scale`.
+fn documented() -> BTreeMap<String, String> {
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md")).unwrap();
+    let (mut found, mut place) = (BTreeMap::new(), String::new());
+    for line in page.lines() {
+        if line.starts_with("##") {
+            place = line.split('`').nth(1).unwrap_or_default().to_owned();
+        } else if let Some(rest) = line.strip_prefix("**`") {
+            let (key, kind) = rest.split_once(".kind = \"").unwrap();
+            place = format!("{key}[{}]", kind.split('"').next().unwrap());
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let mut cells = row.split(" | ");
+            let setting = cells.next().unwrap().trim_end_matches('`');
+            found.insert(format!("{place}.{setting}"), cells.next().unwrap().trim_matches('`').to_owned());
+        }
+    }
+    found
+}
+
+fn is_same(documented: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => documented == "null",
+        Value::Number(n) => documented.parse::<f64>().ok() == n.as_f64(),
+        Value::String(text) => documented == text,
+        other => documented == other.to_string(),
+    }
+}
+
+/// Compares the values of some settings that JSON left out with the documents.
+#[track_caller]
+fn compare(place: &str, value: &Value, settings: &[&str]) {
+    let documents = documented();
+    for setting in settings {
+        let name = format!("{place}.{setting}");
+        let expected = documents.get(&name).unwrap_or_else(|| panic!("docs/config.md has no {name}"));
+        assert!(is_same(expected, &value[*setting]), "{name}: documented {expected}, is {}", value[*setting]);
+    }
+}
+
+#[test]
+fn the_optimiser_is_as_documented() {
+    let text = r#"{"schedule": {"kind": "cosine", "total": 9}}"#;
+    let optim = serde_json::to_value(OptimConfig::from_json(text).unwrap()).unwrap();
+    compare("optim", &optim, &["lr", "beta1", "beta2", "eps", "weight_decay", "clip_norm", "max_skipped"]);
+    compare("optim.schedule[cosine]", &optim["schedule"], &["min_ratio"]);
+}
+
+#[test]
+fn the_block_and_the_model_are_as_documented() {
+    let block: Mamba1Config = serde_json::from_value(json!({})).unwrap();
+    compare(
+        "model.block",
+        &serde_json::to_value(block).unwrap(),
+        &["d_state", "d_conv", "expand", "dt_rank"],
+    );
+    let text = json!({
+        "input": {"kind": "hidden"}, "d_model": 8, "n_layers": 1, "block": {"kind": "mamba1"},
+        "target": {"kind": "cotangent"}, "head": {"kind": "none"},
+    });
+    let model = serde_json::to_value(ModelConfig::from_json(&text.to_string()).unwrap()).unwrap();
+    compare("model", &model, &["norm_eps", "activation_memory", "memory_limit_mb"]);
+}
+
+#[test]
+fn heads_and_losses_are_as_documented() {
+    let head: PrototypeConfig = serde_json::from_value(json!({})).unwrap();
+    let head = serde_json::to_value(head).unwrap();
+    compare("model.head[prototype]", &head, &["n_classes", "dim", "prototypes", "projection"]);
+    compare("model.head.loss[softmax]", &head["loss"], &["scale", "learn_scale"]);
+    for (kind, settings) in [("margin", ["scale", "margin"]), ("regression", ["low", "high"])] {
+        let loss: LossConfig = serde_json::from_value(json!({"kind": kind})).unwrap();
+        compare(&format!("model.head.loss[{kind}]"), &serde_json::to_value(loss).unwrap(), &settings);
+    }
+    let linear: LinearConfig = serde_json::from_value(json!({"n_outputs": 2})).unwrap();
+    compare("model.head[linear]", &serde_json::to_value(linear).unwrap(), &["loss", "tied", "bias"]);
+}
+
+#[test]
+fn the_loader_is_as_documented() {
+    let text = json!({"path": "data", "batch_size": 1, "length": 2}).to_string();
+    let loader = serde_json::to_value(LoaderConfig::from_json(&text).unwrap()).unwrap();
+    compare("data", &loader, &["shuffle", "workers", "prefetch"]);
+}
+
+#[test]
+fn another_default_would_be_noticed() {
+    assert!(
+        !is_same("0.003", &json!(0.004)) && is_same("1e-08", &json!(1e-8)) && is_same("null", &Value::Null)
+    );
+    assert!(documented().len() > 80);
+}
