@@ -52,8 +52,7 @@ $(STAMPS)/dev: $(STAMPS)/run
 
 $(STAMPS)/build: $(STAMPS)/run $(RUST_SOURCES)
 	@echo "[3/3] compiling the core in release mode (the first time takes some minutes)"
-	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(WITH_BIN) $(BIN)/maturin develop --release --quiet --skip-install
-	@$(PY) scripts/link_source.py
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" PIP_QUIET=1 $(WITH_BIN) $(BIN)/maturin develop --release --quiet
 	@touch $@
 
 .PHONY: build

@@ -212,6 +212,38 @@ def test_a_manifest_of_any_bytes_is_one_line(here, capsys):
         assert "bug" not in line
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "columns"),
+    [
+        ("deep.jsonl", b'{"text": "a"}\n' + b"[" * 3000 + b"]" * 3000, []),
+        ("digits.jsonl", b'{"text": "a", "label": ' + b"9" * 5000 + b"}\n", ["--data.columns.label", "label"]),
+        ("half.jsonl", b'{"text": "a \\ud800 b"}\n' * 30, []),
+        ("latin.csv", b"id,x,y\n" + b"".join(b"%d,1.5,gr\xfcn\n" % n for n in range(30)), None),
+        ("one.csv", b"id,x,y\n" + b"".join(b"%d,1.5,a\n" % n for n in range(30)), None),
+    ],
+)
+def test_a_file_of_any_bytes_is_one_line(here, capsys, name, content, columns):
+    (here / name).write_bytes(content)
+    table = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
+    assert train("--data", name, *(table if columns is None else columns), *SMALL, "--train.steps", "1") in (2, 3)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "bug" not in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names of any bytes")
+def test_a_file_name_that_is_no_text_is_one_line(here, capsys):
+    (here / "texts").mkdir()
+    (here / "texts" / "a.txt").write_text("hello\n" * 200)
+    try:
+        Path(os.fsdecode(os.fsencode(here) + b"/texts/\xff.txt")).write_text("hello\n" * 200)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    code = train("--data", "texts", *SMALL, "--train.steps", "1")
+    errors = capsys.readouterr().err
+    assert "bug" not in errors
+    assert code == 0 or (code == 3 and len(errors.splitlines()) == 1)
+
+
 def test_a_long_value_is_cut_and_a_control_character_shown():
     assert shown(10**5000) == "a number of 5001 digits"
     assert shown("a\x1b") == "'a\\x1b'"

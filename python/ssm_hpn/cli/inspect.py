@@ -13,6 +13,7 @@ from ssm_hpn.cli.parser import Parser
 from ssm_hpn.config import Config, load_config, to_toml
 from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.printable import printable
 from ssm_hpn.trainer import Trainer
 
 
@@ -60,6 +61,7 @@ def _model(trainer: Trainer) -> dict[str, Any]:
         "batch": [rows, length],
         "max_prototype_cosine": trainer.session.max_prototype_cosine,
         "tensors": trainer.parameter_table(),
+        "contract": [] if trainer.contract is None else [printable(line) for line in trainer.contract.describe()],
         "config": config.model_dump(mode="json"),
     }
 
@@ -78,6 +80,8 @@ def _text(found: dict[str, Any]) -> str:
         f"{'peak memory':<15} {memory} predicted for a step on {found['batch'][0]} x {found['batch'][1]}",
         "",
         table(["tensor", "shape", "numbers", "group", ""], rows),
+        "",
+        *found["contract"],
         "",
         to_toml(Config.model_validate(found["config"])),
     ]

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Final, NamedTuple, TextIO
 
 from ssm_hpn._core import __version__
-from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, Error, exit_code, nearest, problem
+from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, DataError, Error, exit_code, nearest, problem
 from ssm_hpn.printable import printable
 
 TRACEBACK: Final = "--traceback"
@@ -86,11 +86,29 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
             missing = ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
             print(f"error: {missing}", file=sys.stderr)
             return exit_code(missing)
+        foreign = _foreign(error)
+        if foreign is not None:
+            print(f"error: {_one_line(foreign)}", file=sys.stderr)
+            return exit_code(foreign)
         place = traceback.extract_tb(error.__traceback__)[-1]
         at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name for people
         text = f"{type(error).__name__} at {at}: {_one_line(error)}"
         print(f"error: this is a bug: {text}; run again with {TRACEBACK} and report it", file=sys.stderr)
         return 1
+
+
+def _foreign(error: Exception) -> Error | None:
+    """The complaint about input that a library could not hold: half characters, and brackets deeper than its stack."""
+    advice = "rename the file, or correct the text"
+    if isinstance(error, UnicodeEncodeError):
+        found = ascii(error.object[max(0, error.start - 20) : error.end + 20])
+        return DataError(problem("the data", "text and names in UTF-8", f"half a character in {found}", advice))
+    if isinstance(error, UnicodeDecodeError):
+        found = f"byte 0x{error.object[error.start]:02x} at {error.start}"
+        return DataError(problem("the data", "text and names in UTF-8", found, advice))
+    if isinstance(error, RecursionError):
+        return DataError(problem("the data", "values nested less deeply", "more than the parser can hold", advice))
+    return None
 
 
 def _dispatch(words: list[str], prog: str) -> int:

@@ -179,6 +179,9 @@ def _head(given: Head, target: Target, source: Input, data: DataShape) -> Head:
     classes = data.n_classes
     if isinstance(target, NextTokenTarget) and isinstance(source, TokensInput):
         classes = source.vocab_size
+    if numbers is None and classes == 1 and data.digest is not None and not isinstance(target, NextTokenTarget):
+        advice = "use data with more of them, or leave the column of labels out"
+        raise ConfigError(problem("data.columns", "labels of at least two classes", "one class in the data", advice))
     size = given.n_outputs if isinstance(given, LinearHead) else given.n_classes
     learns_classes = isinstance(given, LinearHead) or given.loss.kind != "regression"
     if numbers is None and classes is None and size is None and learns_classes and data.digest is not None:
