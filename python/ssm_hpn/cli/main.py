@@ -81,24 +81,27 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
     except Exception as error:
         if raises:
             raise
-        if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
-            advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
-            missing = ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
-            print(f"error: {missing}", file=sys.stderr)
-            return exit_code(missing)
-        foreign = _foreign(error)
-        if foreign is not None:
-            print(f"error: {_one_line(foreign)}", file=sys.stderr)
-            return exit_code(foreign)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name for people
-        text = f"{type(error).__name__} at {at}: {_one_line(error)}"
-        print(f"error: this is a bug: {text}; run again with {TRACEBACK} and report it", file=sys.stderr)
-        return 1
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Tell what no part of this package has foreseen; returns the exit code."""
+    found = _foreign(error)
+    if found is not None:
+        print(f"error: {_one_line(found)}", file=sys.stderr)
+        return exit_code(found)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name for people
+    text = f"{type(error).__name__} at {at}: {_one_line(error)}"
+    print(f"error: this is a bug: {text}; run again with {TRACEBACK} and report it", file=sys.stderr)
+    return 1
 
 
 def _foreign(error: Exception) -> Error | None:
-    """The complaint about input that a library could not hold: half characters, and brackets deeper than its stack."""
+    """The complaint about a missing package, and about input that a library could not hold."""
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
+        advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
+        return ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
     advice = "rename the file, or correct the text"
     if isinstance(error, UnicodeEncodeError):
         found = ascii(error.object[max(0, error.start - 20) : error.end + 20])
