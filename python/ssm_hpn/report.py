@@ -202,7 +202,10 @@ def _description(run: RunRecord) -> str:
     """The model in a sentence."""
     model = run.config.get("model", {})
     what = TASKS.get(run.task or "", "Model")
-    block = {"mamba1": "Mamba-1", "mamba2": "Mamba-2", "mamba3": "Mamba-3"}.get(_get(model, "block", "kind") or "", "")
+    names = {"mamba1": "Mamba-1", "mlp": "MLP"}
+    entries = model.get("layers") or [model.get("block", {})]
+    kinds = dict.fromkeys(entry if isinstance(entry, str) else entry.get("kind", "") for entry in entries)
+    block = " and ".join(names.get(kind, kind) for kind in kinds)
     parts = [f"{model.get('n_layers', '?')} {block} layers of width {model.get('d_model', '?')}"]
     head = model.get("head", {})
     if head.get("kind") == "prototype":

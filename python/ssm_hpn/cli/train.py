@@ -98,8 +98,8 @@ def _introduce(trainer: Trainer, screen: "Console") -> None:
     """Which model this is."""
     model = trainer.config.model
     screen.print(
-        f"model      {model.block.kind}, {model.n_layers} layers of {model.d_model}, head {model.head.kind}, "
-        f"{trainer.session.n_parameters:,} parameters"
+        f"model      {' and '.join(model.block_kinds)}, {model.n_layers} layers of {model.d_model}, "
+        f"head {model.head.kind}, {trainer.session.n_parameters:,} parameters"
     )
 
 

@@ -4,14 +4,22 @@ These sections mirror the JSON that the core reads, field by field. The kind `au
 exist here alone: `config.resolve` replaces them by what the data has.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.bounds import bounds
 
+
+def _as_blocks(value: object) -> object:
+    """Kinds separated by commas, or a list of kinds and tables."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+BlockKind = Literal["mamba1", "mlp", "bidirectional"]
+Layers = Annotated[tuple[BlockKind | dict[str, Any], ...], BeforeValidator(_as_blocks)]
 Pooling = Literal["last", "mean", "max"]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 
@@ -58,6 +66,27 @@ class Mamba1Block(Section):
         description="rank R of the step size; null: d_model / 16, rounded up",
         **bounds("model.block.dt_rank"),
     )
+
+
+class AutoStem(Section):
+    """The usual stem of the input: an embedding for tokens, a linear map for features."""
+
+    kind: Literal["auto"] = Field("auto", description="an embedding for tokens, a linear map for features")
+
+
+class ConvStem(Section):
+    """A strided convolution over the steps of a feature series (docs/mathematics.md, section 1)."""
+
+    kind: Literal["conv"] = Field("conv", description="strided convolution of features, for a target per sequence")
+    kernel: Count = Field(8, description="steps of a window, at least stride")
+    stride: Count = Field(4, description="steps from one window to the next, which become one token")
+
+
+class PatchStem(Section):
+    """Patches of a feature series, one behind the other, through a linear map (docs/mathematics.md, section 1)."""
+
+    kind: Literal["patch"] = Field("patch", description="patches of features, for a target per sequence")
+    size: Count = Field(8, description="steps of a patch, which becomes one token")
 
 
 class AutoTarget(Section):
@@ -181,6 +210,7 @@ class NoHead(Section):
 
 
 Input = Annotated[AutoInput | TokensInput | FeaturesInput | HiddenInput, Field(discriminator="kind")]
+Stem = Annotated[AutoStem | ConvStem | PatchStem, Field(discriminator="kind")]
 Target = Annotated[
     AutoTarget | NextTokenTarget | TokenClassTarget | SequenceClassTarget | SequenceValuesTarget | CotangentTarget,
     Field(discriminator="kind"),
@@ -192,10 +222,30 @@ class ModelConfig(Section):
     """The model."""
 
     input: Input = Field(default_factory=AutoInput, description="what the model reads")
+    stem: Stem = Field(default_factory=AutoStem, description="from the input to the first layer")
     d_model: int = Field(128, description="width D of the residual stream", **bounds("model.d_model"))
-    n_layers: int = Field(4, description="number of blocks", **bounds("model.n_layers"))
+    n_layers: int = Field(
+        4,
+        description="number of layers; with model.layers: a multiple of its entries, as many as those if not given",
+        **bounds("model.n_layers"),
+    )
     norm_eps: float = Field(1e-5, description="added to the mean square in every RMSNorm", **bounds("model.norm_eps"))
-    block: Mamba1Block = Field(default_factory=Mamba1Block, description="the block that every layer repeats")
+    block: Mamba1Block = Field(default_factory=Mamba1Block, description="the block of every layer that names no other")
+    layers: Layers = Field(
+        (),
+        description="blocks from the first layer on, repeated: mamba1 (as model.block has it), mlp, bidirectional, or "
+        "a table {kind = ..., ...}, also of sequential and residual; empty: every layer is a model.block",
+    )
+    dropout: float = Field(
+        0.0,
+        description="share of what every layer adds that is set to zero in training",
+        **bounds("model.dropout"),
+    )
+    head_dropout: float = Field(
+        0.0,
+        description="share of the head's features that is set to zero in training",
+        **bounds("model.head_dropout"),
+    )
     target: Target = Field(default_factory=AutoTarget, description="what is predicted")
     head: Head = Field(default_factory=AutoHead, description="from hidden states to an answer and its loss")
     activation_memory: Literal["keep", "recompute", "auto"] = Field(
@@ -211,3 +261,13 @@ class ModelConfig(Section):
             advice="set that, or leave the limit out",
         ),
     ] = Field(None, description="for activation_memory auto: limit of one step, in MB")
+
+    @property
+    def block_kinds(self) -> tuple[str, ...]:
+        """The kinds of block that the layers have, each once, in their order.
+
+        >>> ModelConfig(layers=["mamba1", "mlp", "mamba1"]).block_kinds
+        ('mamba1', 'mlp')
+        """
+        kinds = (entry if isinstance(entry, str) else str(entry.get("kind")) for entry in self.layers)
+        return tuple(dict.fromkeys(kinds)) or (self.block.kind,)

@@ -29,7 +29,7 @@ from ssm_hpn.config.model import (
     TokenClassTarget,
     TokensInput,
 )
-from ssm_hpn.config.root import Config
+from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.errors import ConfigError, problem
 
@@ -74,7 +74,8 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     source = _input(config.model.input, data)
     target = _target(config.model.target, target_kind(config, data.targets), data)
     head = _head(config.model.head, target, source, data)
-    given = config.model.model_copy(update={"input": source, "target": target, "head": head})
+    shape = {"input": source, "target": target, "head": head, **_layers(config.model)}
+    given = config.model.model_copy(update=shape)
     model = ModelConfig.model_validate_json(resolve_model(core_model(given)))
     optim = config.optim.model_copy(update={"schedule": _schedule(config)})
     check_optim(core_optim(optim))
@@ -90,14 +91,16 @@ def target_kind(config: Config, targets: frozenset[str]) -> str:
 
 
 def core_model(model: ModelConfig) -> str:
-    """The model as the core reads it.
+    """The model as the core reads it, without later settings that are left at their defaults.
 
     >>> import json
     >>> from ssm_hpn.config import Config
     >>> json.loads(core_model(Config().model))["block"]["d_state"]
     16
     """
-    return model.model_dump_json()
+    settings, later = model.model_dump(mode="json"), LATER_MODEL_SETTINGS
+    used = {key: value for key, value in settings.items() if key not in later or value != later[key]}
+    return json.dumps(used, separators=(",", ":"))
 
 
 def core_optim(optim: OptimConfig) -> str:
@@ -149,6 +152,24 @@ def _input(given: Input, data: DataShape) -> Input:
         _same_kind("model.input.kind", given.kind, "tokens" if data.vocab_size is not None else None)
         return FeaturesInput(n_features=_size("model.input.n_features", given.n_features, data.n_features))
     return given
+
+
+def _layers(model: ModelConfig) -> dict[str, Any]:
+    """The layers with every block as a table, and their number."""
+    if not model.layers:
+        return {}
+    block = model.block.model_dump(mode="json")
+    layers = tuple(_table(entry, block) for entry in model.layers)
+    n_layers = model.n_layers if "n_layers" in model.model_fields_set else len(layers)
+    return {"layers": layers, "n_layers": n_layers}
+
+
+def _table(entry: str | dict[str, Any], block: dict[str, Any]) -> dict[str, Any]:
+    """A block as a table: `mamba1` is model.block, and so is the block in a `bidirectional` that names none."""
+    table = {"kind": entry} if isinstance(entry, str) else entry
+    if entry == "mamba1":
+        return block
+    return {"block": block} | table if table.get("kind") == "bidirectional" else table
 
 
 def _target(given: Target, kind: str, data: DataShape) -> Target:

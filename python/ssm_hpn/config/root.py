@@ -7,7 +7,7 @@ Where files lie, how many threads compute and how often something is logged or s
 
 import hashlib
 import json
-from typing import Final
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ _WITHOUT: Final = {
     "checkpoint": True,
     "run": True,
 }
+LATER_MODEL_SETTINGS: Final[dict[str, Any]] = {"stem": {"kind": "auto"}, "layers": [], "dropout": 0, "head_dropout": 0}
+"""Settings of the model that came after the first release, at their defaults: these leave the digest as it was."""
 
 
 class Config(Section):
@@ -54,5 +56,9 @@ class Config(Section):
     def digest(self) -> str:
         """64 hexadecimal digits: equal for two configurations if and only if they compute the same."""
         settings = self.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
+        model = settings["model"]
+        for key, default in LATER_MODEL_SETTINGS.items():
+            if model[key] == default:
+                del model[key]
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()

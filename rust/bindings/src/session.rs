@@ -170,10 +170,10 @@ impl PySession {
     }
 
     fn hidden<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
-        let (width, hidden) = reading!(self, py, s => {
-            s.hidden(&batch.0).map(|hidden| (s.model().config().d_model, Values::from(hidden)))
+        let (shape, hidden) = reading!(self, py, s => {
+            s.hidden(&batch.0).map(|hidden| (s.model().hidden_shape(&batch.0), Values::from(hidden)))
         })?;
-        hidden.into_array(py, &[batch.0.rows, batch.0.length, width])
+        hidden.into_array(py, &shape)
     }
 
     #[pyo3(signature = (rows=1))]

@@ -78,9 +78,9 @@ fn scan(criterion: &mut Criterion<Rate>) {
                         da_log: Some(&mut da_log),
                         dd: Some(&mut dd),
                         ddelta_bias: Some(&mut dbias),
-                        dfirst: None,
+                        dstate: None,
                     };
-                    selective_scan::backward(&dims, &system, &kept, in_place, None, &mut scratch, gradients);
+                    selective_scan::backward(&dims, &system, &kept, in_place, &mut scratch, gradients);
                 };
                 bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);
             });
@@ -109,9 +109,13 @@ fn convolution(criterion: &mut Criterion<Rate>) {
             on_one_thread(|| {
                 let copies = || (xz.clone(), dy.clone());
                 let run = |(xz, dy): &mut (Vec<f32>, Vec<f32>)| {
-                    let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, 2 * channels), dy };
-                    let gradients =
-                        conv1d::ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
+                    let in_place =
+                        conv1d::InPlace { x: ColumnsMut::new(xz, 0, 2 * channels), dy, state: None };
+                    let gradients = conv1d::ConvGrads {
+                        dweight: Some(&mut dweight),
+                        dbias: Some(&mut dbias),
+                        dstate: None,
+                    };
                     conv1d::backward(&dims, &weights, in_place, &mut scratch, gradients);
                 };
                 bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);

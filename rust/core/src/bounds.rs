@@ -65,6 +65,15 @@ impl Bounds {
         self.refuse_unless(self.holds(value as f64), value)
     }
 
+    /// As [`Bounds::check_whole`] for a part whose settings are at another place: `d_state` of `model.layers.1`.
+    pub fn check_whole_at(&self, place: &str, value: usize) -> Result<()> {
+        if self.holds(value as f64) {
+            return Ok(());
+        }
+        let name = self.key.rsplit('.').next().unwrap_or(self.key);
+        Err(Error::config(format!("{place}.{name}"), self.expected(), value, self.advice))
+    }
+
     /// Refuses a number outside, by its dotted name; NaN and infinities always.
     pub fn check(&self, value: f64) -> Result<()> {
         self.refuse_unless(value.is_finite() && self.holds(value), value)

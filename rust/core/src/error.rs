@@ -132,6 +132,17 @@ impl Error {
         }
     }
 
+    /// For a size that there is no memory for; `what` would take it.
+    pub fn too_large(what: &str, bytes: f64) -> Self {
+        let found = format!("{:.0} MB that {what} would take", (bytes / 1e6).ceil());
+        Self::config(
+            "memory",
+            "no more than this process can have",
+            found,
+            "choose a smaller model, or smaller batches",
+        )
+    }
+
     /// Shorthand for [`Error::Data`].
     pub fn data(
         path: impl AsRef<Path>,

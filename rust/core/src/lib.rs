@@ -19,6 +19,7 @@ pub mod profile;
 pub mod real;
 pub mod session;
 pub mod simd;
+pub mod stem;
 pub mod storage;
 
 pub use error::{Error, Result};

@@ -34,7 +34,7 @@ use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
-use crate::pass::{Carver, Part, Pass, padded};
+use crate::pass::{Carver, Mode, Part, Pass, padded};
 use crate::profile::{Phase, phase};
 
 /// Settings of a Mamba-1 block.
@@ -97,13 +97,13 @@ mod tensor {
 }
 
 impl Mamba1 {
-    /// A block for a stream of `d_model` in a model of `n_layers`.
-    pub fn new(config: &Mamba1Config, d_model: usize, n_layers: usize) -> Result<Self> {
-        D_STATE.check_whole(config.d_state)?;
-        D_CONV.check_whole(config.d_conv)?;
-        EXPAND.check_whole(config.expand)?;
+    /// A block for a stream of `d_model` in a model of `n_layers`; `at` is its dotted place in the configuration.
+    pub fn new(config: &Mamba1Config, at: &str, d_model: usize, n_layers: usize) -> Result<Self> {
+        D_STATE.check_whole_at(at, config.d_state)?;
+        D_CONV.check_whole_at(at, config.d_conv)?;
+        EXPAND.check_whole_at(at, config.expand)?;
         let rank = config.dt_rank.unwrap_or(d_model.div_ceil(16));
-        DT_RANK.check_whole(rank)?;
+        DT_RANK.check_whole_at(at, rank)?;
         Ok(Self {
             width: d_model,
             channels: config.expand * d_model,
@@ -138,9 +138,14 @@ impl Mamba1 {
 /// y = x·wᵀ or y += x·wᵀ.
 type Product<T> = fn(MatRef<T>, MatRef<T>, MatMut<T>, Accumulate);
 
-/// How products are computed: read in place for one token that goes on from a state, else in tiles.
-fn product<T: Scalar>(layout: Layout, has_state: bool) -> Product<T> {
-    if layout.length == 1 && has_state { linear_step } else { linear }
+/// Whether a pass is one token per row that goes on from a state and keeps nothing for a backward pass.
+fn is_step<T>(pass: &Pass<T>) -> bool {
+    pass.layout.length == 1 && pass.state.is_some() && pass.mode == Mode::Inference
+}
+
+/// How products are computed: with the weights read in place for a step, else in tiles.
+fn product<T: Scalar>(is_step: bool) -> Product<T> {
+    if is_step { linear_step } else { linear }
 }
 
 fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T> {
@@ -185,14 +190,15 @@ impl Mamba1 {
         2 * padded(layout.tokens() * self.channels) + self.scan(layout).forward_scratch_len()
     }
 
-    /// Everything before out_proj; returns v. One token per row that goes on from a state takes the kernels' own steps.
+    /// Everything before out_proj; returns v. A step takes the kernels' own.
     fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, n: &[T]) -> &'a [T] {
+        let is_step = is_step(&pass);
         let Pass { params, layout, state, saved, scratch, .. } = pass;
         let (m, i, params) = (layout.tokens(), self.channels, &params);
         let saved = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
         let (delta, v, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
-        let product = product(layout, state.is_some());
+        let product = product(is_step);
         let (conv, scan) = (self.conv(layout), self.scan(layout));
         let mut state = state.map(|state| state.split_at_mut(conv.state_len()));
         product(
@@ -215,7 +221,7 @@ impl Mamba1 {
         let inputs =
             selective_scan::Inputs { u: saved.u, delta, z: Columns::new(saved.xz, i, self.paired()) };
         phase(Phase::Scan, || match state {
-            Some((_, state)) if layout.length == 1 => {
+            Some((_, state)) if is_step => {
                 selective_scan::step(&scan, &system, &inputs, state, scratch, v);
             }
             state => {
@@ -302,7 +308,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
     }
 
     fn forward(&self, mut pass: Pass<T>, x: &[T], y: &mut [T]) {
-        let product = product(pass.layout, pass.state.is_some());
+        let product = product(is_step(&pass));
         let params = pass.params;
         let v = self.inner(pass.reborrow(), x);
         self.out_proj(&params, v, product, y);
@@ -313,8 +319,11 @@ impl<T: Scalar> Block<T> for Mamba1 {
     }
 
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
-        let Pass { params, layout, saved, scratch, .. } = pass;
+        let Pass { params, layout, state, dstate, saved, scratch, .. } = pass;
         let params = &params;
+        let conv_state_len = self.conv(layout).state_len();
+        let conv_state = state.as_deref().map(|state| &state[..conv_state_len]);
+        let (conv_dstate, scan_dstate) = dstate.map(|dstate| dstate.split_at_mut(conv_state_len)).unzip();
         let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
         let paired = self.paired();
         let Saved { xz, u, projected, states } = self.carve_saved(layout, saved);
@@ -333,10 +342,10 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, paired), dy: v };
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
         let dbc = ColumnsMut::new(dprojected, r, p);
-        let gradients = selective_scan::ScanGrads { dbc, da_log, dd, ddelta_bias, dfirst: None };
+        let gradients = selective_scan::ScanGrads { dbc, da_log, dd, ddelta_bias, dstate: scan_dstate };
         let scan = self.scan(layout);
         phase(Phase::Scan, || {
-            selective_scan::backward(&scan, &system, states, in_place, None, scratch, gradients);
+            selective_scan::backward(&scan, &system, states, in_place, scratch, gradients);
         });
         weight_gradient(dparams, tensor::OUT_PROJ, dy, MatRef::new(v, m, i), scratch);
 
@@ -354,9 +363,9 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
         // u = silu(conv(x)): dx where x is, u where du is, for the weight of x_proj
         let (conv, weights) = (self.conv(layout), conv_weights(params));
-        let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u };
+        let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u, state: conv_state };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
-        let gradients = conv1d::ConvGrads { dweight, dbias };
+        let gradients = conv1d::ConvGrads { dweight, dbias, dstate: conv_dstate };
         phase(Phase::Conv, || conv1d::backward(&conv, &weights, in_place, scratch, gradients));
         weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(u, m, i), scratch);
 

@@ -5,15 +5,25 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bidirectional;
+pub mod layer;
 pub mod mamba1;
+pub mod mlp;
+mod part;
 pub mod residual;
+pub mod sequential;
 mod timed;
 
+pub use bidirectional::Bidirectional;
 pub use mamba1::{Mamba1, Mamba1Config};
+pub use mlp::{Mlp, MlpConfig};
+pub use part::Named;
+pub use residual::Residual;
+pub use sequential::Sequential;
 
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
-use crate::pass::Pass;
+use crate::pass::{Capabilities, Pass};
 
 /// Elements that a block needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,13 +63,24 @@ pub trait Block<T: Scalar>: Send + Sync {
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>);
 
     /// One token per row, x `[rows, D]`: adds the output to y and moves the pass's state on. Equal to `forward` on the
-    /// whole sequence. Scratch as for `sizes(rows, 1)`; nothing is saved.
+    /// whole sequence. Scratch as for `sizes(rows, 1)`; nothing is saved. Never called for a block that is not recurrent.
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]);
 
-    /// Relative id of the tensor that, where it is zero, makes the block add nothing: a layer grown into a trained
-    /// model starts so. Every other tensor then still gets a gradient as soon as this one has moved.
-    fn closing(&self) -> &'static str {
-        "out_proj.weight"
+    /// What the block can do: everything, unless it says otherwise.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+
+    /// Relative ids of the tensors that, where all of them are zero, make the block add nothing (its input at most, if it
+    /// hands that on): a layer grown into a trained model starts so. Every other tensor then still gets a gradient as soon
+    /// as these have moved. Without any the block cannot be grown.
+    fn output_projections(&self) -> Vec<String> {
+        vec!["out_proj.weight".to_owned()]
+    }
+
+    /// Whether the output contains the input itself.
+    fn hands_input_on(&self) -> bool {
+        false
     }
 
     /// Settings of the block with every default resolved, where its configuration left some open.

@@ -1,268 +1,114 @@
-//! A layer: `x + block(norm(x))`, forward, backward and one token at a time.
+//! A block with a norm before it and its input added, to stand behind another in a chain.
 //!
 //! ```text
-//! y  = x + block(n)            n = norm(x)
-//! dx = dy + norm'(dn)          dn = block'(dy)
+//! out += n + f(norm(n))        dn = dout + norm'(f'(dout))
 //! ```
 //!
-//! The gradient of the residual stream is one buffer: dy when the backward pass comes to a layer, dx when it leaves.
-//!
-//! Rows do not see each other, so a layer takes them in slices of about [`SLICE_TOKENS`] tokens: what lives only within
-//! a slice stays small and near the core, and enough tokens are left for the products to run at full speed. Slices follow
-//! from the shape alone; gradients add up in their order.
+//! The tensors are `norm.weight` `[D]` and those of f, under `block.`.
 
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
+use serde_json::{Value, json};
 
+use super::part::{Named, Part};
 use super::{Block, Sizes};
-use crate::error::{Error, Result};
-use crate::kernels::blocks::copy;
-use crate::kernels::{Accumulate, Layout, norm};
+use crate::kernels::blocks::{add, copy};
+use crate::kernels::{Accumulate, norm};
 use crate::numeric::Scalar;
-use crate::params::{Grads, Group, Init, ParamSpec, Slot, Table};
-use crate::pass::{Carver, Pass, padded};
-use crate::profile::{Phase, phase};
+use crate::params::{Grads, Init, ParamSpec};
+use crate::pass::{Capabilities, Carver, Pass, padded};
 
-/// Tokens of a slice, more or less: whole rows, at least one.
-///
-/// Measured on one thread (AVX-512, D 256, 6 layers, 8 rows of 512 tokens): a step takes as long as one without slices, in
-/// 40 MB less; with recomputation 97 % of the time, in 63 MB less. 2048 tie in time, 512 take a little more.
-pub const SLICE_TOKENS: usize = 1024;
-
-/// What is kept of a layer's forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// Nothing: no gradient comes here.
-    Through,
-    /// Its input; the forward pass is repeated in the backward one.
-    Recompute,
-    /// Its input and everything that the block saves.
-    Keep,
-}
-
-/// Elements that a layer needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerSizes {
-    /// What the block saves of all rows.
-    pub saved: usize,
-    /// What it saves of one slice.
-    pub saved_slice: usize,
-    /// Free to use during one call.
-    pub scratch: usize,
-}
-
-/// Rows of a slice, for slices of nearly equal size.
-fn rows_per_slice(rows: usize, length: usize) -> usize {
-    let least = SLICE_TOKENS.div_ceil(length.max(1)).clamp(1, rows.max(1));
-    rows.div_ceil((rows / least).max(1))
-}
-
-/// The slices of a pass: the rows and tokens of each. A pass with a state is one slice.
-fn slices<'a, T>(pass: &Pass<'a, T>) -> impl Iterator<Item = (Range<usize>, Layout<'a>)> + use<'a, T> {
-    let Layout { rows, length, starts } = pass.layout;
-    let step = if pass.state.is_some() { rows } else { rows_per_slice(rows, length) };
-    (0..rows).step_by(step.max(1)).map(move |row| {
-        let count = step.min(rows - row);
-        let tokens = row * length..(row + count) * length;
-        let starts = starts.map(|starts| &starts[tokens.clone()]);
-        (tokens, Layout { rows: count, length, starts })
-    })
-}
-
-/// A block with its norm.
+/// n + f(norm(n)).
 pub struct Residual<T> {
-    block: Box<dyn Block<T>>,
-    d_model: usize,
+    part: Part<T>,
+    width: usize,
     eps: f64,
-    /// The norm's weight, then the block's tensors.
-    slots: Vec<Slot>,
+}
+
+/// Scratch of the norm, and what is left.
+struct Buffers<'a, T> {
+    /// norm(n) `[M, D]`.
+    normed: &'a mut [T],
+    /// Its gradient.
+    dnormed: &'a mut [T],
+    /// Reciprocal root mean squares `[M]`.
+    r: &'a mut [T],
+    rest: &'a mut [T],
 }
 
 impl<T: Scalar> Residual<T> {
-    /// Declares the tensors of layer `index`.
-    pub fn new(
-        block: Box<dyn Block<T>>,
-        (d_model, eps): (usize, f64),
-        index: usize,
-        table: &mut Table,
-    ) -> Result<Self> {
-        let closing = block.closing().to_owned();
-        let specs = block.params();
-        if !specs.iter().any(|spec| spec.id == closing) {
-            return Err(Error::shape("block", format!("a tensor {closing} that closes it"), "none"));
-        }
-        let norm = ParamSpec::new("norm.weight", [d_model], Init::Ones).no_decay();
-        let mut slots = table.declare(&format!("layers.{index}."), Group::Layer(index), vec![norm])?;
-        slots.extend(table.declare(&format!("layers.{index}.mixer."), Group::Layer(index), specs)?);
-        Ok(Self { block, d_model, eps, slots })
-    }
-
-    /// The layer's tensors.
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
-    }
-
-    /// The block.
-    pub fn block(&self) -> &dyn Block<T> {
-        &*self.block
-    }
-
-    /// Id, relative to the layer, of the tensor that is zero while the layer adds nothing.
-    pub fn closing(&self) -> String {
-        format!("mixer.{}", self.block.closing())
-    }
-
-    /// What a pass over all rows at once needs, as one that goes on from a state is.
-    pub fn whole_sizes(&self, rows: usize, length: usize) -> Sizes {
-        let slice = self.slice_sizes(rows, length);
-        Sizes { scratch: slice.scratch + padded(slice.state), ..slice }
-    }
-
-    fn slice_sizes(&self, rows: usize, length: usize) -> Sizes {
-        let block = self.block.sizes(rows, length);
-        let dims = self.dims(rows * length);
-        let stream = padded(dims.tokens * dims.channels);
-        let scratch =
-            2 * stream + padded(dims.tokens) + padded(block.scratch.max(norm::backward_scratch(dims)));
-        Sizes { scratch, ..block }
-    }
-
-    /// What a pass in slices needs.
-    pub fn sizes(&self, rows: usize, length: usize) -> LayerSizes {
-        let step = rows_per_slice(rows, length);
-        let slice = self.slice_sizes(step, length);
-        let saved_slice = padded(slice.saved);
-        LayerSizes { saved: rows.div_ceil(step.max(1)) * saved_slice, saved_slice, scratch: slice.scratch }
-    }
-
-    /// Where the saved activations of a slice lie.
-    fn saved_at(&self, pass: &Pass<T>, storage: Storage, index: usize) -> Range<usize> {
-        let Layout { rows, length, .. } = pass.layout;
-        let size = match pass.state {
-            Some(_) => self.whole_sizes(rows, length).saved,
-            None => self.sizes(rows, length).saved_slice,
-        };
-        let start = if storage == Storage::Keep { index * size } else { 0 };
-        start..start + size
-    }
-
-    /// y = x + block(norm(x)). `saved` has one part per slice for [`Storage::Keep`], else one that they share.
-    ///
-    /// A pass with a state is one slice, in memory of [`Residual::whole_sizes`].
-    pub fn forward(&self, mut pass: Pass<T>, storage: Storage, x: &[T], y: &mut [T]) {
-        for (index, (tokens, slice)) in slices(&pass).enumerate() {
-            let channels = tokens.start * self.d_model..tokens.end * self.d_model;
-            let (x, y) = (&x[channels.clone()], &mut y[channels]);
-            let saved = self.saved_at(&pass, storage, index);
-            let (block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
-            phase(Phase::Norm, || copy(x, y));
-            self.block.forward(block, parts.n, y);
-        }
-    }
-
-    /// x += block(norm(x)), keeping nothing for a backward pass.
-    pub fn forward_in_place(&self, mut pass: Pass<T>, x: &mut [T]) {
-        for (tokens, slice) in slices(&pass) {
-            let x = &mut x[tokens.start * self.d_model..tokens.end * self.d_model];
-            let saved = self.saved_at(&pass, Storage::Through, 0);
-            let (block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
-            self.block.forward(block, parts.n, x);
-        }
-    }
-
-    /// From the gradient of the output, in `stream`, to that of the input, in its place. `saved` as the forward pass
-    /// left it, or, for [`Storage::Recompute`], room for one slice.
-    pub fn backward(
-        &self,
-        mut pass: Pass<T>,
-        storage: Storage,
-        x: &[T],
-        stream: &mut [T],
-        gradients: &mut Grads<T>,
-    ) {
-        for (index, (tokens, slice)) in slices(&pass).enumerate() {
-            let channels = tokens.start * self.d_model..tokens.end * self.d_model;
-            let (x, stream) = (&x[channels.clone()], &mut stream[channels]);
-            let weight = pass.params.get(0);
-            let saved = self.saved_at(&pass, storage, index);
-            let (mut block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
-            if storage == Storage::Recompute {
-                let state = block.state.as_deref().map(|state| {
-                    parts.state.copy_from_slice(state);
-                    parts.state
-                });
-                self.block.recompute(Pass { state, dstate: None, ..block.reborrow() }, parts.n, parts.dn);
-            }
-            self.block.backward(
-                block.reborrow(),
-                parts.n,
-                stream,
-                parts.dn,
-                &mut gradients.part(1..self.len()),
-            );
-            let mut norm = gradients.part(0..1);
-            let (dims, dweight) = (self.dims(slice.tokens()), norm.get(0));
-            phase(Phase::Norm, || {
-                let overlap = Accumulate::Add;
-                norm::backward(dims, x, weight, parts.r, parts.dn, stream, overlap, dweight, block.scratch);
-            });
-        }
-    }
-
-    /// x += block(norm(x)) for one token per row.
-    pub fn step(&self, mut pass: Pass<T>, x: &mut [T]) {
-        let layout = pass.layout;
-        let (block, parts) = self.open(&mut pass, (0, layout), 0..0, x);
-        self.block.step(block, parts.n, x);
-    }
-
-    /// The block's pass over a slice that begins at a token, and the scratch around it, with norm(x) computed.
-    fn open<'a>(
-        &self,
-        pass: &'a mut Pass<T>,
-        (first_token, slice): (usize, Layout<'a>),
-        saved: Range<usize>,
-        x: &[T],
-    ) -> (Pass<'a, T>, Parts<'a, T>) {
-        let tokens = slice.tokens();
-        let mut carver = Carver::new(&mut *pass.scratch);
-        let stream = tokens * self.d_model;
-        let state = pass.state.as_ref().map_or(0, |state| state.len());
-        let (n, dn, r) = (carver.take(stream), carver.take(stream), carver.take(tokens));
-        let parts = Parts { n, dn, r, state: carver.take(state) };
-        let weight = pass.params.get(0);
-        phase(Phase::Norm, || norm::forward(self.dims(tokens), x, weight, parts.n, parts.r));
-        let block = Pass {
-            params: pass.params.part(1..self.len()),
-            layout: slice,
-            mode: pass.mode.map(|key| key.later(first_token)),
-            state: pass.state.as_deref_mut(),
-            dstate: pass.dstate.as_deref_mut(),
-            saved: &mut pass.saved[saved],
-            scratch: carver.rest(),
-        };
-        (block, parts)
-    }
-
-    /// Number of tensors: the norm's weight and the block's.
-    fn len(&self) -> usize {
-        self.slots.len()
+    /// Around a block, named `block`, for a stream of `d_model` whose norms add `eps` to the mean square.
+    pub fn new(part: Named<T>, d_model: usize, eps: f64) -> Self {
+        Self { part: Part::place(part, 0, 1), width: d_model, eps }
     }
 
     fn dims(&self, tokens: usize) -> norm::Dims {
-        norm::Dims { tokens, channels: self.d_model, eps: self.eps }
+        norm::Dims { tokens, channels: self.width, eps: self.eps }
+    }
+
+    /// The block's pass and norm(n).
+    fn open<'a>(&self, pass: Pass<'a, T>, x: &[T]) -> (Pass<'a, T>, Buffers<'a, T>) {
+        let tokens = pass.layout.tokens();
+        let mut carver = Carver::new(pass.scratch);
+        let (normed, dnormed) = (carver.take(tokens * self.width), carver.take(tokens * self.width));
+        let r = carver.take(tokens);
+        norm::forward(self.dims(tokens), x, pass.params.get(0), normed, r);
+        let buffers = Buffers { normed, dnormed, r, rest: carver.rest() };
+        (self.part.pass(Pass { scratch: &mut [], ..pass }), buffers)
     }
 }
 
-/// Scratch of a layer.
-struct Parts<'a, T> {
-    /// norm(x) `[tokens, D]`.
-    n: &'a mut [T],
-    /// Its gradient.
-    dn: &'a mut [T],
-    /// Reciprocal root mean squares `[tokens]`.
-    r: &'a mut [T],
-    /// Room for the block's state, where the pass has one.
-    state: &'a mut [T],
+impl<T: Scalar> Block<T> for Residual<T> {
+    fn params(&self) -> Vec<ParamSpec> {
+        let norm = ParamSpec::new("norm.weight", [self.width], Init::Ones).no_decay();
+        std::iter::once(norm).chain(self.part.params()).collect()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.part.block.capabilities()
+    }
+
+    fn sizes(&self, rows: usize, length: usize) -> Sizes {
+        let (block, tokens) = (self.part.block.sizes(rows, length), rows * length);
+        let rest = block.scratch.max(norm::backward_scratch(self.dims(tokens)));
+        Sizes { scratch: 2 * padded(tokens * self.width) + padded(tokens) + rest, ..block }
+    }
+
+    fn forward(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let (block, Buffers { normed, rest, .. }) = self.open(pass, x);
+        add(x, y);
+        self.part.block.forward(Pass { scratch: rest, ..block }, normed, y);
+    }
+
+    fn recompute(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let (block, Buffers { normed, rest, .. }) = self.open(pass, x);
+        self.part.block.recompute(Pass { scratch: rest, ..block }, normed, y);
+    }
+
+    fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
+        let (weight, dims) = (pass.params.get(0), self.dims(pass.layout.tokens()));
+        let (block, Buffers { normed, dnormed, r, rest }) = self.open(pass, x);
+        let grads = &mut dparams.part(self.part.tensors());
+        self.part.block.backward(Pass { scratch: &mut *rest, ..block }, normed, dy, dnormed, grads);
+        copy(dy, dx);
+        norm::backward(dims, x, weight, r, dnormed, dx, Accumulate::Add, dparams.get(0), rest);
+    }
+
+    fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
+        let (block, Buffers { normed, rest, .. }) = self.open(pass, x);
+        add(x, y);
+        self.part.block.step(Pass { scratch: rest, ..block }, normed, y);
+    }
+
+    fn output_projections(&self) -> Vec<String> {
+        self.part.output_projections().collect()
+    }
+
+    fn hands_input_on(&self) -> bool {
+        true
+    }
+
+    fn resolved(&self) -> Option<Value> {
+        Some(json!({"block": self.part.settings}))
+    }
 }

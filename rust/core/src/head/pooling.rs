@@ -15,7 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Batch, Segment};
+use crate::data::Segment;
 use crate::numeric::Scalar;
 
 /// Channels of a task of the forward pass.
@@ -54,11 +54,6 @@ pub struct Documents<'a> {
 }
 
 impl<'a> Documents<'a> {
-    /// Those of a batch, for hidden states of `width` channels.
-    pub fn of(batch: &'a Batch, width: usize) -> Self {
-        Self { length: batch.length, width, segments: &batch.segments, mask: batch.mask.as_deref() }
-    }
-
     /// Positions of a document among all of the batch.
     fn range(&self, segment: &Segment) -> Range<usize> {
         let row = segment.row as usize * self.length;

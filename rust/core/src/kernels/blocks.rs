@@ -17,6 +17,21 @@ pub(crate) fn copy<T: Scalar>(from: &[T], to: &mut [T]) {
     });
 }
 
+/// `to` += `from`, by all threads.
+///
+/// # Panics
+/// If their lengths differ.
+pub(crate) fn add<T: Scalar>(from: &[T], to: &mut [T]) {
+    assert_eq!(from.len(), to.len(), "numbers to add");
+    let (blocks, to) = (Blocks::new(from.len(), 1 << 14), Shared::new(to));
+    for_each_task(blocks.count, |block| {
+        let part = blocks.range(block);
+        // SAFETY: each task has a block of its own.
+        let to = unsafe { to.slice(part.start, part.len()) };
+        to.iter_mut().zip(&from[part]).for_each(|(to, from)| *to += *from);
+    });
+}
+
 /// A division of work into blocks that follows from its size alone, so that sums over blocks have the same order, and
 /// the same bits, for any number of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

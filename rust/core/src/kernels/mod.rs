@@ -13,13 +13,19 @@ pub mod channels;
 #[doc(hidden)]
 pub mod conv1d;
 #[doc(hidden)]
+pub mod dropout;
+#[doc(hidden)]
 pub mod embedding;
 pub mod layout;
 pub mod matmul;
 #[doc(hidden)]
 pub mod norm;
 #[doc(hidden)]
+pub mod reverse;
+#[doc(hidden)]
 pub mod selective_scan;
+#[doc(hidden)]
+pub mod silu;
 #[doc(hidden)]
 pub mod softmax;
 #[cfg(test)]

@@ -3,48 +3,76 @@
 
 #![forbid(unsafe_code)]
 
-use crate::data::{Batch, Target};
+use crate::data::{Batch, Segment, Target};
 use crate::head::Targets;
+use crate::head::pooling::Documents;
 use crate::kernels::Layout;
 use crate::numeric::Scalar;
 use crate::pass::Workspace;
+use crate::stem::{Rows, shortened};
 
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]
 pub struct PassMemory<T> {
     pub(super) workspace: Workspace<T>,
-    pub(super) starts: Vec<u8>,
     /// What pooling keeps for its backward.
     pub(super) kept: Vec<u32>,
     /// Classes per token under a mask.
     pub(super) classes: Vec<i32>,
+    pub(super) outline: OutlineMemory,
+    /// States that a pass started from, one layer's behind the other's.
+    pub(super) first_states: Vec<T>,
+}
+
+/// Memory of an [`Outline`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct OutlineMemory {
+    starts: Vec<u8>,
+    documents: Vec<Segment>,
+    mask: Vec<u8>,
 }
 
 impl<T: Scalar> Default for PassMemory<T> {
     fn default() -> Self {
-        Self { workspace: Workspace::default(), starts: Vec::new(), kept: Vec::new(), classes: Vec::new() }
+        Self {
+            workspace: Workspace::default(),
+            kept: Vec::new(),
+            classes: Vec::new(),
+            outline: OutlineMemory::default(),
+            first_states: Vec::new(),
+        }
     }
 }
 
 impl<T: Scalar> PassMemory<T> {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
+        let OutlineMemory { starts, documents, mask } = &self.outline;
         let words = self.kept.capacity() + self.classes.capacity();
-        self.workspace.bytes() + self.starts.capacity() + words * size_of::<u32>()
+        let flags = starts.capacity() + mask.capacity();
+        let documents = documents.capacity() * size_of::<Segment>();
+        self.workspace.bytes()
+            + self.first_states.capacity() * size_of::<T>()
+            + flags
+            + documents
+            + words * size_of::<u32>()
     }
 }
 
-/// Shape of a pass: what its memory depends on.
+/// Shape of the residual stream: what the memory of a pass depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) rows: usize,
+    /// Tokens of a row behind the stem.
     pub(super) length: usize,
     pub(super) segments: usize,
 }
 
 impl Shape {
-    pub(super) fn of(batch: &Batch) -> Self {
-        Self { rows: batch.rows, length: batch.length, segments: batch.segments.len() }
+    /// That of a batch behind a stem with a stride.
+    pub(super) fn of(batch: &Batch, stride: usize) -> Self {
+        let length = if stride == 1 { batch.length } else { shortened_length(batch, stride) };
+        Self { rows: batch.rows, length, segments: batch.segments.len() }
     }
 
     pub(super) fn tokens(self) -> usize {
@@ -52,22 +80,118 @@ impl Shape {
     }
 }
 
+/// The longest row, its documents one behind the other; at least 1.
+fn shortened_length(batch: &Batch, stride: usize) -> usize {
+    let (mut longest, mut row, mut length) = (1, None, 0);
+    for s in &batch.segments {
+        length = if row == Some(s.row) { length } else { 0 };
+        row = Some(s.row);
+        length += shortened((s.end - s.start) as usize, stride);
+        longest = longest.max(length);
+    }
+    longest
+}
+
+/// How the tokens of a batch lie before the stem and behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outline<'a> {
+    pub(super) before: Rows<'a>,
+    pub(super) after: Rows<'a>,
+    /// Document starts behind the stem.
+    pub(super) layout: Layout<'a>,
+    /// Tokens behind the stem that take part in pooling.
+    pub(super) mask: Option<&'a [u8]>,
+}
+
+/// What an outline depends on besides the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Boundaries {
+    /// Of the stem.
+    pub(super) stride: usize,
+    /// Whether a document's end matters: where a block is not causal, padding must not be read as part of it.
+    pub(super) ends: bool,
+    /// Whether the rows go on from a state: then their first token starts no document.
+    pub(super) continued: bool,
+}
+
+impl<'a> Outline<'a> {
+    pub(super) fn new(batch: &'a Batch, boundaries: Boundaries, memory: &'a mut OutlineMemory) -> Self {
+        let stride = boundaries.stride;
+        let OutlineMemory { starts, documents, mask } = memory;
+        let before = Rows { rows: batch.rows, length: batch.length, documents: &batch.segments };
+        let (after, mask) = if stride == 1 {
+            (before, batch.mask.as_deref())
+        } else {
+            let length = shortened_length(batch, stride);
+            shorten(&batch.segments, stride, documents);
+            let after = Rows { length, documents, ..before };
+            (after, batch.mask.as_deref().map(|of| shorten_mask(of, before, after, stride, mask)))
+        };
+        Self { before, after, layout: layout(after, boundaries, starts), mask }
+    }
+
+    /// The documents for pooling hidden states of `width` channels.
+    pub(super) fn documents(&self, width: usize) -> Documents<'a> {
+        Documents { length: self.after.length, width, segments: self.after.documents, mask: self.mask }
+    }
+}
+
+fn shorten(before: &[Segment], stride: usize, after: &mut Vec<Segment>) {
+    after.clear();
+    let (mut row, mut start) = (u32::MAX, 0);
+    for s in before {
+        start = if row == s.row { start } else { 0 };
+        row = s.row;
+        let end = start + shortened((s.end - s.start) as usize, stride) as u32;
+        after.push(Segment { row, start, end });
+        start = end;
+    }
+}
+
+/// A token takes part if any step does that it stands for.
+fn shorten_mask<'a>(
+    mask: &[u8],
+    before: Rows,
+    after: Rows,
+    stride: usize,
+    shortened: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    shortened.clear();
+    shortened.resize(after.tokens(), 0);
+    for (from, to) in before.documents.iter().zip(after.documents) {
+        let first = from.row as usize * before.length;
+        let steps = &mask[first + from.start as usize..first + from.end as usize];
+        let token = to.row as usize * after.length + to.start as usize;
+        for (to, steps) in shortened[token..].iter_mut().zip(steps.chunks(stride)) {
+            *to = u8::from(steps.iter().any(|step| *step != 0));
+        }
+    }
+    shortened
+}
+
 /// Marks the first token of every document; `None`, at no cost, if all of them start a row.
-pub(super) fn layout<'a>(batch: &Batch, starts: &'a mut Vec<u8>) -> Layout<'a> {
-    let (rows, length) = (batch.rows, batch.length);
-    if batch.segments.iter().all(|segment| segment.start == 0) {
+fn layout<'a>(rows: Rows, boundaries: Boundaries, starts: &'a mut Vec<u8>) -> Layout<'a> {
+    let Rows { rows, length, documents } = rows;
+    let is_whole = |s: &Segment| s.start == 0 && (!boundaries.ends || s.end as usize == length);
+    if documents.iter().all(is_whole) {
         return Layout::whole(rows, length);
     }
     starts.clear();
     starts.resize(rows * length, 0);
-    for segment in &batch.segments {
-        starts[segment.row as usize * length + segment.start as usize] = 1;
+    for s in documents {
+        let row = s.row as usize * length;
+        if boundaries.ends && (s.end as usize) < length {
+            starts[row + s.end as usize] = 1;
+        }
+        if !(boundaries.continued && s.start == 0) {
+            starts[row + s.start as usize] = 1;
+        }
     }
     Layout { rows, length, starts: Some(starts) }
 }
 
 /// Numbers of a batch in the type of the model.
-pub(super) fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
+fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = T::from_f64(f64::from(*from));
     }

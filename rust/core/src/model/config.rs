@@ -8,7 +8,7 @@
 //!  "activation_memory": "keep", "memory_limit_mb": null}
 //! ```
 //!
-//! Block and head are [`Component`]s: a kind and the settings of that kind. What a kind means is known to the registry,
+//! Stem, block and head are [`Component`]s: a kind and the settings of that kind. What a kind means is known to the registry,
 //! so that a kind from another crate is configured like one of ours.
 
 #![forbid(unsafe_code)]
@@ -27,9 +27,14 @@ const VOCAB_SIZE: Bounds = Bounds::whole("model.input.vocab_size", 1, 1 << 24);
 const N_FEATURES: Bounds = Bounds::whole("model.input.n_features", 1, 1 << 16);
 const NORM_EPS: Bounds =
     Bounds::number("model.norm_eps", Edge::Beyond(0.0), Edge::None).advise("1e-5 is usual");
+const DROPOUT: Bounds =
+    Bounds::number("model.dropout", Edge::At(0.0), Edge::Beyond(1.0)).advise("0 turns it off");
+const HEAD_DROPOUT: Bounds =
+    Bounds::number("model.head_dropout", Edge::At(0.0), Edge::Beyond(1.0)).advise("0 turns it off");
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] = &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS];
+pub const BOUNDS: &[Bounds] =
+    &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT];
 
 /// Everything that fixes the function a model computes and how it is trained in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,8 +49,21 @@ pub struct ModelConfig {
     /// Added to the mean square in every norm.
     #[serde(default = "default_norm_eps")]
     pub norm_eps: f64,
+    /// From the input to the residual stream; absent: the usual stem of the input's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Component>,
     /// What a layer computes between its norm and the residual sum.
+    #[serde(default = "default_block")]
     pub block: Component,
+    /// Blocks of the layers from the first on, repeated until there are `n_layers`; empty: every layer is a `block`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<Component>,
+    /// Share of the numbers that every layer adds which training sets to zero.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+    /// Share of the head's features that training sets to zero.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub head_dropout: f64,
     /// What the head is compared with.
     pub target: TargetConfig,
     /// From features to scores and a loss.
@@ -60,6 +78,15 @@ pub struct ModelConfig {
 
 fn default_norm_eps() -> f64 {
     1e-5
+}
+
+fn default_block() -> Component {
+    Component { kind: "mamba1".to_owned(), settings: Map::new() }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
 }
 
 /// What the model reads.
@@ -81,6 +108,15 @@ pub enum InputConfig {
 }
 
 impl InputConfig {
+    /// Name of the kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Tokens { .. } => "tokens",
+            Self::Features { .. } => "features",
+            Self::Hidden {} => "hidden",
+        }
+    }
+
     /// Numbers per token of a float input, for a model of width `d_model`; `None` for tokens.
     pub fn width(&self, d_model: usize) -> Option<usize> {
         match *self {
@@ -143,7 +179,7 @@ pub enum ActivationMemory {
     Auto,
 }
 
-/// A block or head by kind: `{"kind": …, …}`.
+/// A stem, block or head by kind: `{"kind": …, …}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Component {
     /// The name under which the registry knows its factory.
@@ -225,7 +261,28 @@ impl ModelConfig {
         if let TargetConfig::SequenceValues { n_values, .. } = self.target {
             check_range("model.target.n_values", n_values, 1..=1 << 16)?;
         }
+        DROPOUT.check(self.dropout)?;
+        HEAD_DROPOUT.check(self.head_dropout)?;
+        if !self.layers.is_empty() && !self.n_layers.is_multiple_of(self.layers.len()) {
+            return Err(Error::config(
+                "model.n_layers",
+                format!(
+                    "a multiple of the {} entries of model.layers, which are repeated",
+                    self.layers.len()
+                ),
+                self.n_layers,
+                "set it to their number, or to a multiple of it",
+            ));
+        }
         self.check_pairs()
+    }
+
+    /// The block of a layer, and its dotted place in the configuration.
+    pub fn layer(&self, index: usize) -> (String, &Component) {
+        match index.checked_rem(self.layers.len()) {
+            None => ("model.block".to_owned(), &self.block),
+            Some(entry) => (format!("model.layers.{entry}"), &self.layers[entry]),
+        }
     }
 
     fn check_pairs(&self) -> Result<()> {
@@ -280,7 +337,7 @@ mod tests {
             ModelConfig::from_json(&JSON.replace(from, to)).unwrap_err().to_string()
         };
         for (from, to, expected) in [
-            ("\"n_layers\"", "\"layers\"", "unknown field `layers`"),
+            ("\"n_layers\"", "\"n_layer\"", "unknown field `n_layer`"),
             ("\"n_layers\":4", "\"n_layers\":0", "model.n_layers: expected a whole number from 1"),
             ("\"vocab_size\":256", "\"vocab_size\":0", "model.input.vocab_size"),
             ("\"vocab_size\":256", "\"vocab\":0", "unknown field `vocab`"),

@@ -1,6 +1,6 @@
 //! Growing: new layers between old ones, without changing what the model computes (docs/mathematics.md, 4).
 //!
-//! A new layer is an ordinary initialised one whose closing product is zero: it adds nothing, its other tensors are not
+//! A new layer is an ordinary initialised one whose output projections are zero: it adds nothing, its other tensors are not
 //! zero, and so it learns. Everything here is a function of (old table, old buffers, plan): parameters, gradients, moments
 //! and update counts of old tensors move with them, those of new ones start at zero.
 
@@ -141,15 +141,15 @@ fn old_slot(old: &Table, id: &str, new: &crate::params::Entry) -> Result<Slot> {
     Ok(slot)
 }
 
-/// A buffer in the layout of the new table: old tensors moved, new ones zero.
-pub fn carry<T: Scalar>(old: (&Table, &[T]), new: &Table, origin: &[Option<Slot>]) -> Arena<T> {
-    let mut arena = Arena::zeros(new.buffer_len());
+/// A buffer in the layout of the new table: old tensors moved, new ones zero; refused where the memory is not there.
+pub fn carry<T: Scalar>(old: (&Table, &[T]), new: &Table, origin: &[Option<Slot>]) -> Result<Arena<T>> {
+    let mut arena = Arena::try_zeros(new.buffer_len(), "the grown model")?;
     for (slot, from) in origin.iter().enumerate() {
         if let Some(from) = from {
             arena.tensor_mut(new, slot).copy_from_slice(&old.1[old.0.entry(*from).range.clone()]);
         }
     }
-    arena
+    Ok(arena)
 }
 
 /// One value per tensor, moved likewise; new tensors get `fresh`.
@@ -161,20 +161,20 @@ pub fn carry_each<V: Clone>(old: &[V], origin: &[Option<Slot>], fresh: impl Fn(S
         .collect()
 }
 
-/// Fills the new tensors of a grown buffer. `closing(index)` is the id, relative to the layer, of the tensor that must be
+/// Fills the new tensors of a grown buffer. `zero(index)` are the ids, relative to the layer, of the tensors that must be
 /// zero for layer `index` to add nothing. The old number of layers names the streams of random numbers, so that growing
 /// twice with one seed does not repeat a layer.
 pub fn initialise<T: Scalar>(
     params: &mut Arena<T>,
     table: &Table,
     origin: &[Option<Slot>],
-    closing: impl Fn(usize) -> String,
+    zero: impl Fn(usize) -> Vec<String>,
     seed: u64,
     old_layers: usize,
 ) {
     for (slot, entry) in table.entries().iter().enumerate().filter(|(slot, _)| origin[*slot].is_none()) {
         let Group::Layer(index) = entry.group else { continue };
-        if entry.id != format!("layers.{index}.{}", closing(index)) {
+        if !zero(index).iter().any(|id| entry.id == format!("layers.{index}.{id}")) {
             let columns = entry.spec.shape.last().copied().unwrap_or(1);
             let name = format!("grown.{old_layers}.{}", entry.id);
             entry.spec.init.fill(params.tensor_mut(table, slot), columns, seed, &name);
@@ -233,14 +233,14 @@ mod tests {
             *x = i as f64 + 1.0;
         }
         let origin = correspondence(&old, &new, &[0, 2]).unwrap();
-        let mut grown = carry((&old, values.as_slice()), &new, &origin);
+        let mut grown = carry((&old, values.as_slice()), &new, &origin).unwrap();
         let tensor = |arena: &Arena<f64>, table: &Table, id: &str| {
             arena.tensor(table, table.slot(id).unwrap()).to_vec()
         };
         for (now, before) in [("layers.1.a", "layers.0.a"), ("layers.3.out", "layers.1.out")] {
             assert_eq!(tensor(&grown, &new, now), tensor(&values, &old, before), "{now}");
         }
-        initialise(&mut grown, &new, &origin, |_| "out".to_owned(), 7, 2);
+        initialise(&mut grown, &new, &origin, |_| vec!["out".to_owned()], 7, 2);
         assert!(tensor(&grown, &new, "layers.0.a").iter().all(|x| *x != 0.0));
         assert_ne!(tensor(&grown, &new, "layers.0.a"), tensor(&grown, &new, "layers.2.a"));
         assert_eq!(tensor(&grown, &new, "layers.2.out"), [0.0; 7]);

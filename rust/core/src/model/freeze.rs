@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{matches, public_name};
 use crate::error::{Error, Result};
-use crate::params::{Entry, Group, Groups, Table};
+use crate::params::{Entry, Group, Groups, Slot, Table};
 
 /// What to freeze.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,11 +96,27 @@ fn layer_count(table: &Table) -> usize {
     table.entries().iter().map(index).max().unwrap_or(0)
 }
 
-/// The masks with what the specification names frozen. Fails if it names what does not exist.
-pub fn freeze(table: &Table, spec: &FreezeSpec) -> Result<Groups> {
+/// The masks with what the specification names frozen; `head` are the tensors that the head uses. Fails if it names what
+/// does not exist, and if a frozen head would go on to change with a tensor that it shares.
+pub fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<Groups> {
     spec.check(table)?;
     let mut frozen = Groups::declared(table);
     frozen.freeze(table, |entry| spec.names(entry));
+    if spec.head {
+        let refuse = |found: String, advice: &str| {
+            Err(Error::config("freeze.head", "a head with tensors of its own", found, advice))
+        };
+        if head.is_empty() {
+            return refuse("one without any".to_owned(), "leave it out");
+        }
+        if let Some(slot) = head.iter().find(|slot| frozen.trainable[**slot]) {
+            let found = format!("one tied to {}, which is still trained", table.entry(*slot).id);
+            return refuse(
+                found,
+                "freeze the embedding too, or give the head a weight of its own (tied = false)",
+            );
+        }
+    }
     Ok(frozen)
 }
 
@@ -133,7 +149,29 @@ mod tests {
     fn frozen(spec: &str) -> Result<Vec<String>> {
         let table = table();
         let spec: FreezeSpec = serde_json::from_str(spec).unwrap();
-        Ok(frozen_ids(&table, &freeze(&table, &spec)?))
+        Ok(frozen_ids(&table, &freeze(&table, &head_slots(&table), &spec)?))
+    }
+
+    fn head_slots(table: &Table) -> Vec<Slot> {
+        (0..table.entries().len()).filter(|slot| table.entry(*slot).group == Group::Head).collect()
+    }
+
+    #[test]
+    fn a_head_that_would_go_on_to_change_is_not_frozen_in_silence() {
+        let table = table();
+        let head = FreezeSpec { head: true, ..FreezeSpec::default() };
+        let tied = [table.slot("embedding.weight").unwrap()];
+        let message = freeze(&table, &tied, &head).unwrap_err().to_string();
+        assert!(
+            message.starts_with("freeze.head: ") && message.contains("tied to embedding.weight"),
+            "{message}"
+        );
+        let both = FreezeSpec { embedding: true, ..head.clone() };
+        assert!(
+            frozen_ids(&table, &freeze(&table, &tied, &both).unwrap())
+                .contains(&"embedding.weight".to_owned())
+        );
+        assert!(freeze(&table, &[], &head).unwrap_err().to_string().contains("one without any"));
     }
 
     #[test]
@@ -156,7 +194,7 @@ mod tests {
     #[test]
     fn what_is_fixed_by_declaration_is_never_trained() {
         let table = table();
-        let groups = freeze(&table, &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
+        let groups = freeze(&table, &[], &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
         assert_eq!(groups, Groups::declared(&table));
         assert!(!groups.trainable[table.slot("head.prototypes").unwrap()]);
     }

@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::buffers::{PassMemory, Shape, layout, targets};
+use super::buffers::{Outline, PassMemory, targets};
 use super::memory::Extents;
 use super::stack::Model;
 use crate::data::Batch;
+use crate::error::Result;
 use crate::head::Targets;
 use crate::numeric::Scalar;
 use crate::pass::{Mode, Pass, padded};
@@ -31,29 +32,30 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         memory: &mut PassMemory<T>,
         use_found: impl FnOnce(Inferred<'_, T>) -> R,
-    ) -> R {
-        let shape = Shape::of(batch);
-        let extents = self.extents(shape);
+    ) -> Result<R> {
+        let shape = self.shape(batch);
+        let extents = self.extents(shape, false);
         let Extents { fixed, stream, saved_slice, scratch, .. } = extents;
         let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
-        let PassMemory { workspace, starts, kept, classes } = memory;
-        let layout = layout(batch, starts);
-        let mut carver = workspace.carve(elements);
-        let inputs = carver.take(self.input_elements(shape.tokens()));
+        let PassMemory { workspace, outline, kept, classes, .. } = memory;
+        let outline = Outline::new(batch, self.boundaries(false), outline);
+        let mut carver = workspace.carve(elements)?;
+        let stem = carver.take(self.stem.sizes(shape.tokens()).saved);
         let values = carver.take(self.target_elements(shape));
         let x = carver.take(stream);
         let saved = carver.take(saved_slice);
         let scratch = carver.rest();
-        self.read_input(params, batch, inputs, x);
+        self.stem_forward(params, &batch.input, &outline, stem, x);
         for layer in &self.layers {
             let params = self.params(params, layer.slots());
-            let pass = Pass { saved, ..Pass::new(params, layout, Mode::Inference, scratch) };
+            let pass = Pass { saved, ..Pass::new(params, outline.layout, Mode::Inference, scratch) };
             layer.forward_in_place(pass, x);
         }
         let mut head = self.head_parts(shape, scratch);
-        self.features(params, batch, x, &mut head, kept);
+        self.features(params, &outline, x, &mut head, kept);
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
-        use_found(Inferred { hidden, features, targets: targets(batch, values, classes), scratch: head.rest })
+        let targets = targets(batch, values, classes);
+        Ok(use_found(Inferred { hidden, features, targets, scratch: head.rest }))
     }
 }

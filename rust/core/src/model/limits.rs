@@ -2,9 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::config::{InputConfig, TargetConfig};
+use super::buffers::Boundaries;
+use super::config::TargetConfig;
 use super::stack::Model;
-use crate::data::{Batch, InputLimit, Limits, Target};
+use crate::data::{Batch, Limits, Target};
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
@@ -28,13 +29,32 @@ impl<T: Scalar> Model<T> {
         if expected == found { Ok(()) } else { Err(Error::shape("target", expected, found)) }
     }
 
+    /// Refuses a model that cannot be read token by token.
+    pub(super) fn check_recurrent(&self) -> Result<()> {
+        let refuse =
+            |found: String| Err(Error::shape("stream", "a model that can read token by token", found));
+        if !self.stem.capabilities().recurrent {
+            return refuse(format!("a stem that makes one token of {}", self.stem.stride()));
+        }
+        match self.layers.iter().position(|layer| !layer.block().capabilities().recurrent) {
+            None => Ok(()),
+            Some(index) => {
+                let kind = &self.config().layer(index).1.kind;
+                refuse(format!("layer {index} of the kind {kind}, which sees whole documents"))
+            }
+        }
+    }
+
+    /// What the outline of a batch has to show.
+    pub(super) fn boundaries(&self, continued: bool) -> Boundaries {
+        let ends = self.layers.iter().any(|layer| !layer.block().capabilities().causal);
+        Boundaries { stride: self.stem.stride(), ends, continued }
+    }
+
     /// What the model accepts.
     pub fn limits(&self) -> Limits {
         let config = self.config();
-        let input = match (config.input, config.input.width(config.d_model)) {
-            (InputConfig::Tokens { vocab_size }, _) => InputLimit::Tokens { vocab_size },
-            (_, width) => InputLimit::Features { n_features: width.unwrap_or(config.d_model) },
-        };
+        let input = self.stem.reads();
         let scores = Some(self.head.n_scores());
         let none = Limits { input, n_classes: None, n_values: None, d_model: None };
         match config.target {

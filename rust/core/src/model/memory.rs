@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use super::config::ActivationMemory;
-pub use crate::blocks::residual::Storage;
+pub use crate::blocks::layer::Storage;
 use crate::pass::padded;
 
 /// How far down gradients go.

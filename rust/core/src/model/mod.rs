@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffers;
+pub mod carried;
 pub mod config;
 pub mod expand;
 pub mod freeze;
@@ -20,9 +21,10 @@ pub mod stack;
 pub mod state;
 pub mod train;
 
+pub use carried::{Carried, States};
 pub use config::{ActivationMemory, Component, InputConfig, ModelConfig, TargetConfig};
 pub use expand::ExpandPlan;
 pub use freeze::FreezeSpec;
-pub use registry::{BlockContext, HeadContext, Registry};
+pub use registry::{BlockContext, HeadContext, Registry, StemContext};
 pub use stack::Model;
 pub use state::Stream;

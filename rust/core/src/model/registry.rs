@@ -1,12 +1,12 @@
-//! Kinds of blocks and heads, by name.
+//! Kinds of stems, blocks and heads, by name.
 //!
-//! A crate that brings a [`Block`] or a [`Head`] of its own registers it under a kind and keeps everything else: the
+//! A crate that brings a [`Stem`], a [`Block`] or a [`Head`] of its own registers it under a kind and keeps everything else: the
 //! configuration names the kind, the registry makes the component.
 //!
 //! ```
 //! use ssm_hpn::model::{BlockContext, Component, Registry};
 //! # use ssm_hpn::blocks::Block;
-//! # fn mine(_: &Component, _: &BlockContext) -> ssm_hpn::Result<Box<dyn Block<f32>>> { unreachable!() }
+//! # fn mine(_: &Component, _: &BlockContext<f32>) -> ssm_hpn::Result<Box<dyn Block<f32>>> { unreachable!() }
 //! let mut registry = Registry::<f32>::standard();
 //! registry.register_block("mine", mine);
 //! assert!(registry.block_kinds().any(|kind| kind == "mine"));
@@ -17,22 +17,89 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::config::{Component, ModelConfig, TargetConfig};
-use crate::blocks::Block;
-use crate::blocks::mamba1::Mamba1;
+use serde::Deserialize;
+
+use super::config::{Component, InputConfig, ModelConfig, TargetConfig, check_range};
+use crate::blocks::{Bidirectional, Block, Mamba1, Mlp, Named, Residual, Sequential};
 use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
+use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
 
 /// What a block's factory knows of the model around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockContext {
+#[derive(Clone, Debug)]
+pub struct BlockContext<'a, T> {
     /// Width of the residual stream (D).
     pub d_model: usize,
     /// Number of layers of the model.
     pub n_layers: usize,
     /// Index of the layer.
     pub index: usize,
+    /// Added to the mean square in every norm.
+    pub norm_eps: f64,
+    /// Dotted place of the block in the configuration, for errors.
+    pub at: String,
+    /// Blocks around this one.
+    pub depth: usize,
+    registry: &'a Registry<T>,
+}
+
+/// Most blocks inside each other.
+const DEEPEST: usize = 4;
+
+impl<T: Scalar> BlockContext<'_, T> {
+    /// A block inside this one: `name` is what its tensors are called under, `key` where its configuration is.
+    pub fn part(&self, name: &str, key: &str, component: &Component) -> Result<Named<T>> {
+        let at = format!("{}.{key}", self.at);
+        if self.depth >= DEEPEST {
+            let expected = format!("at most {DEEPEST} blocks around a block");
+            return Err(Error::config(
+                at,
+                expected,
+                self.depth + 1,
+                "put the blocks into layers of their own",
+            ));
+        }
+        let context = BlockContext { at, depth: self.depth + 1, ..self.clone() };
+        let block = self.registry.make_block(component, &context)?;
+        let settings = resolved(component, &*block);
+        Ok(Named { name: name.to_owned(), block, settings: serde_json::json!(settings) })
+    }
+}
+
+/// The configuration of a block with what it had left open.
+fn resolved<T: Scalar>(component: &Component, block: &dyn Block<T>) -> Component {
+    match block.resolved() {
+        Some(settings) => Component::new(&component.kind, settings),
+        None => component.clone(),
+    }
+}
+
+/// What a stem's factory knows of the model around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StemContext {
+    /// Width of the residual stream (D).
+    pub d_model: usize,
+    /// What the model reads.
+    pub input: InputConfig,
+}
+
+impl StemContext {
+    /// Refuses an input that the stem does not read; `reads` names those that it does.
+    fn misfit<V>(&self, kind: &str, reads: &str) -> Result<V> {
+        let found = format!("{kind}, which reads {reads}");
+        let expected = format!("a stem for the input {}", self.input.kind());
+        Err(Error::config("model.stem.kind", expected, found, "leave it out for the usual stem of the input"))
+    }
+
+    /// Features per step (F), for a stem of this kind.
+    fn n_features(&self, kind: &str) -> Result<usize> {
+        match self.input {
+            InputConfig::Features { n_features } => Ok(n_features),
+            InputConfig::Hidden {} => Ok(self.d_model),
+            InputConfig::Tokens { .. } => self.misfit(kind, "features"),
+        }
+    }
 }
 
 /// What a head's factory knows of the model around it.
@@ -46,12 +113,14 @@ pub struct HeadContext {
     pub seed: u64,
 }
 
-type BlockFactory<T> = Arc<dyn Fn(&Component, &BlockContext) -> Result<Box<dyn Block<T>>> + Send + Sync>;
+type BlockFactory<T> = Arc<dyn Fn(&Component, &BlockContext<T>) -> Result<Box<dyn Block<T>>> + Send + Sync>;
+type StemFactory<T> = Arc<dyn Fn(&Component, &StemContext) -> Result<Box<dyn Stem<T>>> + Send + Sync>;
 type HeadFactory<T> = Arc<dyn Fn(&Component, &HeadContext) -> Result<Box<dyn Head<T>>> + Send + Sync>;
 
-/// Factories of blocks and heads by kind.
+/// Factories of stems, blocks and heads by kind.
 #[derive(Clone)]
 pub struct Registry<T> {
+    stems: BTreeMap<String, StemFactory<T>>,
     blocks: BTreeMap<String, BlockFactory<T>>,
     heads: BTreeMap<String, HeadFactory<T>>,
 }
@@ -59,6 +128,7 @@ pub struct Registry<T> {
 impl<T> std::fmt::Debug for Registry<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry")
+            .field("stems", &self.stems.keys())
             .field("blocks", &self.blocks.keys())
             .field("heads", &self.heads.keys())
             .finish()
@@ -68,11 +138,9 @@ impl<T> std::fmt::Debug for Registry<T> {
 impl<T: Scalar> Registry<T> {
     /// The kinds of this crate.
     pub fn standard() -> Self {
-        let mut registry = Self { blocks: BTreeMap::new(), heads: BTreeMap::new() };
-        registry.register_block("mamba1", |component, context| {
-            let config = component.settings("model.block")?;
-            Ok(Box::new(Mamba1::new(&config, context.d_model, context.n_layers)?))
-        });
+        let mut registry = Self { stems: BTreeMap::new(), blocks: BTreeMap::new(), heads: BTreeMap::new() };
+        registry.register_stems();
+        registry.register_blocks();
         for kind in ["prototype", "linear", "none"] {
             registry.register_head(kind, |component, context| {
                 let config: HeadConfig = component.tagged("model.head")?;
@@ -83,11 +151,89 @@ impl<T: Scalar> Registry<T> {
         registry
     }
 
+    fn register_stems(&mut self) {
+        self.register_stem("embedding", |component, context| {
+            let Nothing {} = component.settings("model.stem")?;
+            let InputConfig::Tokens { vocab_size } = context.input else {
+                return context.misfit("embedding", "tokens");
+            };
+            Ok(Box::new(Embedding { vocab_size, d_model: context.d_model }))
+        });
+        self.register_stem("linear", |component, context| {
+            let Nothing {} = component.settings("model.stem")?;
+            Ok(Box::new(Linear { n_features: context.n_features("linear")?, d_model: context.d_model }))
+        });
+        self.register_stem("identity", |component, context| {
+            let Nothing {} = component.settings("model.stem")?;
+            match context.input {
+                InputConfig::Hidden {} => Ok(Box::new(Identity { d_model: context.d_model })),
+                _ => context.misfit("identity", "vectors of the width d_model"),
+            }
+        });
+        self.register_stem("conv", |component, context| {
+            let Convolution { kernel, stride } = component.settings("model.stem")?;
+            check_range("model.stem.stride", stride, 1..=LONGEST_WINDOW)?;
+            check_range("model.stem.kernel", kernel, stride..=LONGEST_WINDOW)?;
+            let n_features = context.n_features("conv")?;
+            Ok(Box::new(Windows { n_features, d_model: context.d_model, kernel, stride }))
+        });
+        self.register_stem("patch", |component, context| {
+            let Patch { size } = component.settings("model.stem")?;
+            check_range("model.stem.size", size, 1..=LONGEST_WINDOW)?;
+            let n_features = context.n_features("patch")?;
+            Ok(Box::new(Windows { n_features, d_model: context.d_model, kernel: size, stride: size }))
+        });
+    }
+
+    fn register_blocks(&mut self) {
+        self.register_block("mamba1", |component, context| {
+            let config = component.settings(&context.at)?;
+            Ok(Box::new(Mamba1::new(&config, &context.at, context.d_model, context.n_layers)?))
+        });
+        self.register_block("mlp", |component, context| {
+            let config = component.settings(&context.at)?;
+            Ok(Box::new(Mlp::new(&config, &context.at, context.d_model, context.n_layers)?))
+        });
+        self.register_block("bidirectional", |component, context| {
+            let parts: BothWays = component.settings(&context.at)?;
+            let backward = parts.backward.as_ref().unwrap_or(&parts.block);
+            let (forward, backward) = (
+                context.part("forward", "block", &parts.block)?,
+                context.part("backward", "backward", backward)?,
+            );
+            Ok(Box::new(Bidirectional::new(forward, backward, context.d_model)))
+        });
+        self.register_block("sequential", |component, context| {
+            let Chain { blocks } = component.settings(&context.at)?;
+            if blocks.is_empty() {
+                let key = format!("{}.blocks", context.at);
+                return Err(Error::config(key, "at least one block", "none", "name the blocks of the chain"));
+            }
+            let part = |(i, block)| context.part(&format!("{i}"), &format!("blocks.{i}"), block);
+            let parts = blocks.iter().enumerate().map(part).collect::<Result<_>>()?;
+            Ok(Box::new(Sequential::new(parts, context.d_model)))
+        });
+        self.register_block("residual", |component, context| {
+            let Around { block } = component.settings(&context.at)?;
+            let part = context.part("block", "block", &block)?;
+            Ok(Box::new(Residual::new(part, context.d_model, context.norm_eps)))
+        });
+    }
+
+    /// Adds a kind of stem, or replaces one.
+    pub fn register_stem(
+        &mut self,
+        kind: &str,
+        factory: impl Fn(&Component, &StemContext) -> Result<Box<dyn Stem<T>>> + Send + Sync + 'static,
+    ) {
+        self.stems.insert(kind.to_owned(), Arc::new(factory));
+    }
+
     /// Adds a kind of block, or replaces one.
     pub fn register_block(
         &mut self,
         kind: &str,
-        factory: impl Fn(&Component, &BlockContext) -> Result<Box<dyn Block<T>>> + Send + Sync + 'static,
+        factory: impl Fn(&Component, &BlockContext<T>) -> Result<Box<dyn Block<T>>> + Send + Sync + 'static,
     ) {
         self.blocks.insert(kind.to_owned(), Arc::new(factory));
     }
@@ -101,6 +247,11 @@ impl<T: Scalar> Registry<T> {
         self.heads.insert(kind.to_owned(), Arc::new(factory));
     }
 
+    /// The kinds of stem that are known.
+    pub fn stem_kinds(&self) -> impl Iterator<Item = &str> {
+        self.stems.keys().map(String::as_str)
+    }
+
     /// The kinds of block that are known.
     pub fn block_kinds(&self) -> impl Iterator<Item = &str> {
         self.blocks.keys().map(String::as_str)
@@ -111,14 +262,40 @@ impl<T: Scalar> Registry<T> {
         self.heads.keys().map(String::as_str)
     }
 
+    /// The stem; without one in the configuration the usual one of the input's kind.
+    pub fn stem(&self, config: &ModelConfig) -> Result<Box<dyn Stem<T>>> {
+        let context = StemContext { d_model: config.d_model, input: config.input };
+        let usual = match config.input {
+            InputConfig::Tokens { .. } => "embedding",
+            InputConfig::Features { .. } => "linear",
+            InputConfig::Hidden {} => "identity",
+        };
+        let component = config.stem.clone().unwrap_or_else(|| Component::new(usual, serde_json::json!({})));
+        let factory = self.stems.get(&component.kind);
+        factory.ok_or_else(|| unknown("model.stem.kind", &component.kind, self.stem_kinds()))?(
+            &component, &context,
+        )
+    }
+
     /// The block of one layer.
     pub fn block(&self, config: &ModelConfig, index: usize) -> Result<Box<dyn Block<T>>> {
-        let context = BlockContext { d_model: config.d_model, n_layers: config.n_layers, index };
-        let factory = self.blocks.get(&config.block.kind);
-        factory.ok_or_else(|| unknown("model.block.kind", &config.block.kind, self.block_kinds()))?(
-            &config.block,
-            &context,
-        )
+        let (at, component) = config.layer(index);
+        let context = BlockContext {
+            d_model: config.d_model,
+            n_layers: config.n_layers,
+            index,
+            norm_eps: config.norm_eps,
+            at,
+            depth: 0,
+            registry: self,
+        };
+        self.make_block(component, &context)
+    }
+
+    fn make_block(&self, component: &Component, context: &BlockContext<T>) -> Result<Box<dyn Block<T>>> {
+        let key = || format!("{}.kind", context.at);
+        let factory = self.blocks.get(&component.kind);
+        factory.ok_or_else(|| unknown(&key(), &component.kind, self.block_kinds()))?(component, context)
     }
 
     /// The configuration with every setting of its blocks written out. Nothing of the size of the model is made.
@@ -126,8 +303,16 @@ impl<T: Scalar> Registry<T> {
     /// Errors: [`Error::Config`] for settings that are out of bounds or contradict each other.
     pub fn resolve(&self, mut config: ModelConfig) -> Result<ModelConfig> {
         config.validate()?;
-        if let Some(settings) = self.block(&config, 0)?.resolved() {
-            config.block = Component::new(&config.block.kind, settings);
+        let stem = self.stem(&config)?;
+        let entries = config.layers.len().max(1);
+        let blocks = (0..entries).map(|index| self.block(&config, index)).collect::<Result<Vec<_>>>()?;
+        check_stem(&config, &*stem)?;
+        check_blocks(&config, &blocks)?;
+        if config.layers.is_empty() {
+            config.block = resolved(&config.block, &*blocks[0]);
+        }
+        for (entry, block) in config.layers.iter_mut().zip(&blocks) {
+            *entry = resolved(entry, &**block);
         }
         Ok(config)
     }
@@ -141,6 +326,83 @@ impl<T: Scalar> Registry<T> {
             &context,
         )
     }
+}
+
+/// Refuses a stem that shortens beside a target per token.
+fn check_stem<T: Scalar>(config: &ModelConfig, stem: &dyn Stem<T>) -> Result<()> {
+    if stem.capabilities().keeps_length || config.target.pooling().is_some() {
+        return Ok(());
+    }
+    Err(Error::config(
+        "model.stem",
+        "one that keeps the length, for a target per token",
+        format!("one that makes one token of {}", stem.stride()),
+        "choose a target per sequence, or another stem",
+    ))
+}
+
+/// Refuses blocks that are not causal beside next tokens as the target.
+fn check_blocks<T: Scalar>(config: &ModelConfig, blocks: &[Box<dyn Block<T>>]) -> Result<()> {
+    let first = blocks.iter().position(|block| !block.capabilities().causal);
+    match first.filter(|_| config.target == TargetConfig::NextToken {}) {
+        None => Ok(()),
+        Some(index) => {
+            let (at, component) = config.layer(index);
+            let found = format!("{}, which sees the token that it is to predict", component.kind);
+            let advice = "choose causal blocks, or another target";
+            Err(Error::config(format!("{at}.kind"), "a causal block for the target next_token", found, advice))
+        }
+    }
+}
+
+/// Most steps of a window.
+const LONGEST_WINDOW: usize = 1 << 12;
+
+/// Settings of a kind that has none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Settings of the stem `conv`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Convolution {
+    /// Steps of a window.
+    kernel: usize,
+    /// Steps from a window to the next.
+    stride: usize,
+}
+
+/// Settings of the stem `patch`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    /// Steps of a patch.
+    size: usize,
+}
+
+/// Settings of the kind `bidirectional`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BothWays {
+    /// Reads from the start.
+    block: Component,
+    /// Reads from the end; absent: another of the same settings.
+    backward: Option<Component>,
+}
+
+/// Settings of the kind `sequential`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chain {
+    blocks: Vec<Component>,
+}
+
+/// Settings of the kind `residual`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Around {
+    block: Component,
 }
 
 fn unknown<'a>(key: &str, kind: &str, known: impl Iterator<Item = &'a str>) -> Error {

@@ -1,8 +1,8 @@
-//! The stack: embedding or input map → layers → norm → head, and the table of its parameters.
+//! The stack: stem → layers → norm → head, and the table of its parameters.
 //!
 //! | id | shape | group |
 //! |---|---|---|
-//! | `embedding.weight`, or `input.weight` and `input.bias` | `[V, D]`, or `[D, F]` and `[D]` | input |
+//! | the stem's | the stem's | input |
 //! | `layers.{i}.norm.weight` | `[D]` | layer i |
 //! | `layers.{i}.mixer.…` | the block's | layer i |
 //! | `norm_f.weight` | `[D]` | final norm |
@@ -12,29 +12,28 @@
 
 use std::sync::Arc;
 
-use super::config::{InputConfig, ModelConfig};
+use super::config::{Component, ModelConfig};
 use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
-use crate::blocks::residual::Residual;
+use crate::blocks::layer::{Layer, LayerConfig};
 use crate::data::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::head::prototypes::largest_cosine;
 use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Groups, Init, ParamSpec, Params, Slot, Table};
 use crate::simd::Isa;
-
-/// Standard deviation of a new embedding (docs/mathematics.md, 1).
-const EMBEDDING_STD: f64 = 0.02;
+use crate::stem::Stem;
 
 /// A model: its parts and where their parameters lie. The numbers themselves are in buffers of the caller.
 pub struct Model<T> {
     config: ModelConfig,
     registry: Registry<T>,
     table: Table,
-    pub(super) input: Vec<Slot>,
-    pub(super) layers: Vec<Residual<T>>,
+    pub(super) stem: Box<dyn Stem<T>>,
+    pub(super) stem_slots: Vec<Slot>,
+    pub(super) layers: Vec<Layer<T>>,
     pub(super) norm_f: Slot,
     pub(super) head: Arc<dyn Head<T>>,
     pub(super) head_slots: Vec<Slot>,
@@ -57,17 +56,19 @@ impl<T: Scalar> Model<T> {
 
     fn assemble(config: ModelConfig, registry: Registry<T>, head: Arc<dyn Head<T>>) -> Result<Self> {
         let mut table = Table::new();
-        let input = table.declare("", Group::Input, input_specs(&config))?;
+        let stem = registry.stem(&config)?;
+        let stem_slots = table.declare("", Group::Input, stem.params())?;
         let blocks = (0..config.n_layers).map(|i| registry.block(&config, i)).collect::<Result<Vec<_>>>()?;
+        let shared = LayerConfig { d_model: config.d_model, eps: config.norm_eps, dropout: config.dropout };
         let layers = blocks
             .into_iter()
             .enumerate()
-            .map(|(i, block)| Residual::new(block, (config.d_model, config.norm_eps), i, &mut table))
+            .map(|(i, block)| Layer::new(block, shared, i, &mut table))
             .collect::<Result<_>>()?;
         let norm = ParamSpec::new("norm_f.weight", [config.d_model], Init::Ones).no_decay();
         let norm_f = table.declare("", Group::FinalNorm, vec![norm])?[0];
         let head_slots = table.declare("", Group::Head, head.params())?;
-        Ok(Self { config, registry, table, input, layers, norm_f, head, head_slots })
+        Ok(Self { config, registry, table, stem, stem_slots, layers, norm_f, head, head_slots })
     }
 
     /// The configuration, with what it had left open in the block's settings.
@@ -85,43 +86,85 @@ impl<T: Scalar> Model<T> {
         &*self.head
     }
 
-    /// The first values of all parameters.
-    pub fn initial(&self, seed: u64) -> Arena<T> {
-        let mut arena = Arena::zeros(self.table.buffer_len());
+    /// The first values of all parameters; refused where the memory is not there.
+    pub fn initial(&self, seed: u64) -> Result<Arena<T>> {
+        let mut arena = Arena::try_zeros(self.table.buffer_len(), "the parameters")?;
         for (slot, entry) in self.table.entries().iter().enumerate() {
             let columns = entry.spec.shape.last().copied().unwrap_or(1);
             entry.spec.init.fill(arena.tensor_mut(&self.table, slot), columns, seed, &entry.id);
         }
-        arena
+        Ok(arena)
     }
 
     /// The same model with further layers at these final positions, and where each of its tensors comes from.
     pub fn grown(&self, positions: &[usize]) -> Result<(Self, Vec<Option<Slot>>)> {
-        let config = ModelConfig { n_layers: self.config.n_layers + positions.len(), ..self.config.clone() };
-        let config = self.registry.resolve(config)?;
+        let config = self.registry.resolve(ModelConfig {
+            n_layers: self.config.n_layers + positions.len(),
+            layers: self.grown_layers(positions),
+            ..self.config.clone()
+        })?;
         let grown = Self::assemble(config, self.registry.clone(), Arc::clone(&self.head))?;
+        if let Some(index) = positions.iter().find(|index| grown.output_projections(**index).is_empty()) {
+            let kind = &grown.config.layer(*index).1.kind;
+            return Err(Error::config(
+                "expand",
+                "blocks that can start by adding nothing",
+                format!("layer {index} of the kind {kind}, which has no output projection of its own"),
+                "place new layers beside those of another kind",
+            ));
+        }
         let origin = expand::correspondence(&self.table, &grown.table, positions)?;
         Ok((grown, origin))
     }
 
-    /// Id of the tensor of a layer, relative to it, that is zero while the layer adds nothing.
-    pub fn closing(&self, layer: usize) -> String {
-        self.layers[layer].closing()
+    /// The blocks of a grown model: a new layer is like the one before it, new first layers like the one after them.
+    fn grown_layers(&self, positions: &[usize]) -> Vec<Component> {
+        if self.config.layers.is_empty() {
+            return Vec::new();
+        }
+        let like = |index: usize| {
+            let before = index - positions.partition_point(|p| *p < index);
+            let is_new = positions.binary_search(&index).is_ok();
+            let of = if is_new { before.saturating_sub(1) } else { before };
+            self.config.layer(of).1.clone()
+        };
+        (0..self.config.n_layers + positions.len()).map(like).collect()
+    }
+
+    /// Ids of the tensors of a layer, relative to it, that are zero while the layer adds nothing.
+    pub fn output_projections(&self, layer: usize) -> Vec<String> {
+        self.layers[layer].output_projections()
     }
 
     /// How far down gradients go for a trainable mask.
     pub fn depth(&self, groups: &Groups) -> Depth {
         let trained = |slots: &[Slot]| slots.iter().any(|slot| groups.trainable[*slot]);
-        let input = trained(&self.input);
+        let input = trained(&self.stem_slots);
         let first = self.layers.iter().position(|layer| trained(layer.slots()));
         let lowest = if input { 0 } else { first.unwrap_or(self.layers.len()) };
         let below_head = lowest < self.layers.len() || trained(&[self.norm_f]);
         Depth { lowest, input, below_head }
     }
 
+    /// The tensors that the head uses, those it shares among them.
+    pub fn head_slots(&self) -> &[Slot] {
+        &self.head_slots
+    }
+
     /// The head's parameters.
     pub fn head_params<'a>(&'a self, data: &'a [T]) -> Params<'a, T> {
         self.params(data, &self.head_slots)
+    }
+
+    /// The stem.
+    pub fn stem(&self) -> &dyn Stem<T> {
+        &*self.stem
+    }
+
+    /// Shape of the hidden states of a batch: `[B, T, D]`, T behind the stem.
+    pub fn hidden_shape(&self, batch: &Batch) -> [usize; 3] {
+        let shape = self.shape(batch);
+        [shape.rows, shape.length, self.config.d_model]
     }
 
     /// Shape of the scores of a batch: `[B, T, C]` where every token has its own, else `[S, C]`.
@@ -141,23 +184,5 @@ impl<T: Scalar> Model<T> {
 
     pub(super) fn params<'a>(&'a self, data: &'a [T], slots: &'a [Slot]) -> Params<'a, T> {
         Params::new(data, &self.table, slots)
-    }
-}
-
-fn input_specs(config: &ModelConfig) -> Vec<ParamSpec> {
-    let d = config.d_model;
-    match config.input {
-        InputConfig::Tokens { vocab_size } => {
-            let init = Init::Normal { std: EMBEDDING_STD };
-            vec![ParamSpec::new("embedding.weight", [vocab_size, d], init).no_decay()]
-        }
-        InputConfig::Features { n_features } => {
-            let init = Init::Uniform { bound: 1.0 / (n_features as f64).sqrt() };
-            vec![
-                ParamSpec::new("input.weight", [d, n_features], init.clone()),
-                ParamSpec::new("input.bias", [d], init).no_decay(),
-            ]
-        }
-        InputConfig::Hidden {} => vec![],
     }
 }

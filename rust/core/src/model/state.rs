@@ -7,14 +7,14 @@
 
 #![forbid(unsafe_code)]
 
-use super::config::InputConfig;
+use super::buffers::{Outline, OutlineMemory};
 use super::stack::Model;
-use crate::data::{Batch, Input, Target};
+use crate::data::{Batch, Input, InputLimit, Target};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::kernels::{Layout, norm};
 use crate::numeric::Scalar;
-use crate::pass::{Carver, Mode, Pass, Workspace, padded};
+use crate::pass::{Mode, Pass, Workspace, padded};
 
 /// Tokens of a prompt, of all rows together, that are read at once.
 const PREFILL: usize = 1024;
@@ -29,9 +29,11 @@ pub struct Stream<T> {
     state_len: usize,
     /// Tokens of every row so far.
     position: u64,
-    /// Sum or maximum of the hidden states so far, `[rows, D]`; the last ones without pooling.
-    pooled: Vec<T>,
+    /// Sum or maximum of the hidden states so far, `[rows, D]`; the last ones without pooling. Sums are kept in f64, as
+    /// those over a batch are.
+    pooled: Vec<f64>,
     workspace: Workspace<T>,
+    outline: OutlineMemory,
     scores: Vec<T>,
 }
 
@@ -41,6 +43,7 @@ impl<T: Scalar> Stream<T> {
         if rows == 0 || rows > 1 << 20 {
             return Err(Error::shape("rows of a stream", "1 to 1048576", rows));
         }
+        model.check_recurrent()?;
         let sizes = model.layers.iter().map(|layer| layer.whole_sizes(rows, 1).state);
         let state_len = sizes.max().unwrap_or(0);
         Ok(Self {
@@ -48,8 +51,9 @@ impl<T: Scalar> Stream<T> {
             states: vec![T::ZERO; model.layers.len() * state_len],
             state_len,
             position: 0,
-            pooled: vec![T::ZERO; rows * model.config().d_model],
+            pooled: vec![0.0; rows * model.config().d_model],
             workspace: Workspace::default(),
+            outline: OutlineMemory::default(),
             scores: vec![T::ZERO; rows * model.head.n_scores()],
         })
     }
@@ -67,7 +71,7 @@ impl<T: Scalar> Stream<T> {
     /// Forgets everything read so far.
     pub fn reset(&mut self) {
         self.states.fill(T::ZERO);
-        self.pooled.fill(T::ZERO);
+        self.pooled.fill(0.0);
         self.position = 0;
     }
 
@@ -88,15 +92,15 @@ impl<T: Scalar> Stream<T> {
         model.check(&batch)?;
         let piece = (PREFILL / self.rows).max(1);
         if length <= piece {
-            self.read_part(model, params, &batch);
+            self.read_part(model, params, &batch)?;
         } else {
             for start in (0..length).step_by(piece) {
                 batch.length = piece.min(length - start);
                 batch.input = columns(input, self.rows, width, start..start + batch.length, length);
-                self.read_part(model, params, &batch);
+                self.read_part(model, params, &batch)?;
             }
         }
-        self.score(model, params);
+        self.score(model, params)?;
         Ok(&self.scores)
     }
 
@@ -110,23 +114,23 @@ impl<T: Scalar> Stream<T> {
     }
 
     /// Reads some tokens of every row into the states and the pooled features.
-    fn read_part(&mut self, model: &Model<T>, params: &[T], batch: &Batch) {
+    fn read_part(&mut self, model: &Model<T>, params: &[T], batch: &Batch) -> Result<()> {
         let (m, d) = (batch.rows * batch.length, model.config().d_model);
         let sizes = model.layers.iter().map(|layer| layer.whole_sizes(batch.rows, batch.length));
         let (saved, scratch) =
             sizes.fold((0, 0), |(saved, scratch), s| (s.saved.max(saved), s.scratch.max(scratch)));
-        let inputs = if batch_is_mapped(model) { m * input_width(model) } else { 0 };
-        let elements = padded(inputs) + 2 * padded(m * d) + padded(m) + padded(saved) + padded(scratch);
-        let mut carver = self.workspace.carve(elements);
-        let (inputs, x, hidden) = (carver.take(inputs), carver.take(m * d), carver.take(m * d));
+        let stem = model.stem.sizes(m).saved;
+        let elements = padded(stem) + 2 * padded(m * d) + padded(m) + padded(saved) + padded(scratch);
+        let mut carver = self.workspace.carve(elements)?;
+        let (stem, x, hidden) = (carver.take(stem), carver.take(m * d), carver.take(m * d));
         let (r, saved, scratch) = (carver.take(m), carver.take(saved), carver.rest());
-        model.read_input(params, batch, inputs, x);
-        let layout = Layout::whole(batch.rows, batch.length);
+        let outline = Outline::new(batch, model.boundaries(false), &mut self.outline);
+        model.stem_forward(params, &batch.input, &outline, stem, x);
         let states = self.states.chunks_exact_mut(self.state_len.max(1));
         for (layer, state) in model.layers.iter().zip(states) {
             let state = &mut state[..layer.whole_sizes(batch.rows, 1).state];
             let params = model.params(params, layer.slots());
-            let pass = Pass::new(params, layout, Mode::Inference, scratch);
+            let pass = Pass::new(params, outline.layout, Mode::Inference, scratch);
             let pass = Pass { state: Some(state), saved, ..pass };
             if batch.length == 1 {
                 layer.step(pass, x);
@@ -141,45 +145,50 @@ impl<T: Scalar> Stream<T> {
             pool(pooling, self.position == 0, hidden, pooled);
         }
         self.position += batch.length as u64;
+        Ok(())
     }
 
     /// Scores of the pooled features.
-    fn score(&mut self, model: &Model<T>, params: &[T]) {
+    fn score(&mut self, model: &Model<T>, params: &[T]) -> Result<()> {
         let features = self.pooled.len();
         let head = padded(model.head.scratch(self.rows));
-        let mut carver: Carver<&mut [T]> = self.workspace.carve(padded(features) + head);
+        let mut carver = self.workspace.carve(padded(features) + head)?;
         let (x, scratch) = (carver.take(features), carver.rest());
         let is_mean = model.config().target.pooling() == Some(Pooling::Mean);
-        let share = if is_mean { 1.0 / self.position as f64 } else { 1.0 };
+        let count = if is_mean { self.position as f64 } else { 1.0 };
         for (x, pooled) in x.iter_mut().zip(&self.pooled) {
-            *x = *pooled * T::from_f64(share);
+            *x = T::from_f64(*pooled / count);
         }
         let layout = Layout::whole(self.rows, 1);
         let pass = Pass::new(model.head_params(params), layout, Mode::Inference, scratch);
         model.head.scores(pass, x, &mut self.scores);
+        Ok(())
     }
 }
 
-/// Takes the hidden states of further tokens into the feature of a row.
-fn pool<T: Scalar>(pooling: Pooling, is_first: bool, hidden: &[T], pooled: &mut [T]) {
+/// Takes the hidden states of further tokens into the feature of a row. A maximum that is not finite stays, so that the
+/// scores show it.
+fn pool<T: Scalar>(pooling: Pooling, is_first: bool, hidden: &[T], pooled: &mut [f64]) {
     for (t, hidden) in hidden.chunks_exact(pooled.len()).enumerate() {
         for (pooled, x) in pooled.iter_mut().zip(hidden) {
+            let x = x.to_f64();
             *pooled = match pooling {
-                Pooling::Mean => *pooled + *x,
-                Pooling::Max if !(is_first && t == 0) => pooled.max(*x),
-                Pooling::Last | Pooling::Max => *x,
+                Pooling::Mean => *pooled + x,
+                Pooling::Max if !(is_first && t == 0) => {
+                    if pooled.is_finite() && (x > *pooled || !x.is_finite()) { x } else { *pooled }
+                }
+                Pooling::Last | Pooling::Max => x,
             };
         }
     }
 }
 
-fn batch_is_mapped<T: Scalar>(model: &Model<T>) -> bool {
-    matches!(model.config().input, InputConfig::Features { .. })
-}
-
 /// Numbers per token of the input: 1 for ids.
 fn input_width<T: Scalar>(model: &Model<T>) -> usize {
-    model.config().input.width(model.config().d_model).unwrap_or(1)
+    match model.stem.reads() {
+        InputLimit::Tokens { .. } => 1,
+        InputLimit::Features { n_features } => n_features,
+    }
 }
 
 /// Tokens `range` of every row.
@@ -192,5 +201,27 @@ fn columns(input: &Input, rows: usize, width: usize, range: std::ops::Range<usiz
         Input::Features(x) => {
             Input::Features(pick(x, rows, length * width, range.start * width..range.end * width))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_mean_loses_no_small_number_beside_a_large_one() {
+        let mut sum = [0.0];
+        let hidden: Vec<f32> = std::iter::once(1e8).chain([1.0; 100]).chain([-1e8]).collect();
+        pool(Pooling::Mean, true, &hidden, &mut sum);
+        assert_eq!(sum, [100.0]);
+    }
+
+    #[test]
+    fn a_running_maximum_shows_a_number_that_is_none() {
+        let mut most = [0.0];
+        pool(Pooling::Max, true, &[-3.0_f32, -5.0], &mut most);
+        assert_eq!(most, [-3.0]);
+        pool(Pooling::Max, false, &[f32::NAN, 7.0], &mut most);
+        assert!(most[0].is_nan());
     }
 }

@@ -1,7 +1,7 @@
 //! The training pass over the whole stack, forward and back. [`super::infer`] has the forward pass alone.
 //!
 //! ```text
-//! x_0 = input(batch)      x_{i+1} = layer_i(x_i)      hidden = norm_f(x_L)      features = hidden, or pooled by document
+//! x_0 = stem(batch)       x_{i+1} = layer_i(x_i)      hidden = norm_f(x_L)      features = hidden, or pooled by document
 //! head(features) → loss, d features → d hidden → d x_L → … → d x_lowest → d input
 //! ```
 //!
@@ -10,18 +10,19 @@
 
 #![forbid(unsafe_code)]
 
-use super::buffers::{PassMemory, Shape, convert, layout, targets};
-use super::config::InputConfig;
-use super::memory::{Extents, MemoryPlan, Storage};
+use super::buffers::{Outline, PassMemory, Shape, targets};
+use super::carried::Carried;
+use super::memory::{Depth, Extents, MemoryPlan, Storage};
 use super::stack::Model;
 use crate::data::{Batch, Input};
-use crate::head::pooling::Documents;
+use crate::error::Result;
 use crate::head::{Accuracy, HeadReport};
-use crate::kernels::{Accumulate, Layout, embedding, matmul::MatRef, norm};
+use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Grads, Groups};
 use crate::pass::{Carver, Key, Mode, Pass, padded};
 use crate::profile::{Phase, phase};
+use crate::stem::Source;
 
 /// What a training pass computes with: parameters, the gradients that it adds to, and its memory.
 #[derive(Debug)]
@@ -34,14 +35,16 @@ pub struct Training<'a, T> {
     pub groups: &'a Groups,
     /// Key of the batch's random numbers.
     pub key: Key,
+    /// States that the rows go on from; `None`: they start at zero.
+    pub carried: Option<Carried<'a, T>>,
     /// Memory that passes share.
     pub memory: &'a mut PassMemory<T>,
 }
 
 /// Memory of a training pass.
 struct Parts<'a, T> {
-    /// Float inputs.
-    inputs: &'a mut [T],
+    /// What the stem keeps.
+    stem: &'a mut [T],
     /// Targets that are numbers.
     numbers: &'a mut [T],
     /// The input of every layer from the lowest on, and the output of the last.
@@ -60,41 +63,57 @@ struct Run<'a, T> {
     params: &'a [T],
     grads: &'a mut [T],
     trainable: &'a [bool],
-    layout: Layout<'a>,
+    outline: Outline<'a>,
     mode: Mode,
     plan: MemoryPlan,
     extents: Extents,
+    carried: Option<Carried<'a, T>>,
+    /// States before the first token, one layer's behind the other's; empty without any.
+    first_states: &'a mut [T],
     parts: Parts<'a, T>,
 }
 
 impl<T: Scalar> Model<T> {
     /// Adds the gradients of one batch, checked before, to the buffer, and returns the sums over its targets.
-    pub fn train(&self, training: Training<T>, batch: &Batch, accuracy: Accuracy) -> HeadReport {
-        let Training { params, grads, groups, key, memory } = training;
-        let shape = Shape::of(batch);
-        let extents = self.extents(shape);
-        let plan = self.memory_plan(groups, &extents);
-        let PassMemory { workspace, starts, kept, classes } = memory;
+    /// Refused, before anything is changed, where the memory is not there.
+    pub fn train(&self, training: Training<T>, batch: &Batch, accuracy: Accuracy) -> Result<HeadReport> {
+        let Training { params, grads, groups, key, carried, memory } = training;
+        let shape = self.shape(batch);
+        let extents = self.extents(shape, carried.is_some());
+        let mut depth = self.depth(groups);
+        if carried.as_ref().is_some_and(|carried| carried.gradient.is_some()) {
+            // The gradient of every layer's state is wanted.
+            depth = Depth { lowest: 0, below_head: true, ..depth };
+        }
+        let plan = self.memory_plan(depth, &extents);
+        let PassMemory { workspace, outline, kept, classes, first_states } = memory;
+        let parts = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
+        first_states.clear();
+        for states in carried.iter().flat_map(|carried| carried.states.layers()) {
+            first_states.extend_from_slice(states);
+        }
         let mut run = Run {
             model: self,
             batch,
             params,
             grads: grads.as_mut_slice(),
             trainable: &groups.trainable,
-            layout: layout(batch, starts),
+            outline: Outline::new(batch, self.boundaries(carried.is_some()), outline),
             mode: Mode::Training(key),
-            parts: self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))),
+            parts,
             plan,
             extents,
+            carried,
+            first_states,
         };
-        run.input_forward();
+        run.stem_forward();
         run.layers_forward();
         let report = run.head(accuracy, kept, classes);
-        if plan.depth.below_head && report.count > 0 {
+        if plan.depth.below_head && (report.count > 0 || run.wants_gradient_of_states()) {
             run.layers_backward();
-            run.input_backward();
+            run.stem_backward();
         }
-        report
+        Ok(report)
     }
 
     fn carve<'a>(
@@ -106,7 +125,7 @@ impl<T: Scalar> Model<T> {
     ) -> Parts<'a, T> {
         let stream = padded(extents.stream);
         Parts {
-            inputs: carver.take(self.input_elements(shape.tokens())),
+            stem: carver.take(self.stem.sizes(shape.tokens()).saved),
             numbers: carver.take(self.target_elements(shape)),
             streams: carver.take(plan.streams() * stream),
             saved: carver.take(plan.saved(extents)),
@@ -115,35 +134,37 @@ impl<T: Scalar> Model<T> {
         }
     }
 
-    /// x `[M, D]` from the batch; float inputs of a map stay in `inputs` for its backward.
-    pub(super) fn read_input(&self, params: &[T], batch: &Batch, inputs: &mut [T], x: &mut [T]) {
-        let d = self.config().d_model;
-        let params = self.params(params, &self.input);
-        match (&batch.input, self.config().input) {
-            (Input::Tokens(ids), InputConfig::Tokens { vocab_size }) => {
-                let dims = embedding::Dims { vocabulary: vocab_size, channels: d };
-                embedding::forward(dims, ids, params.get(0), x);
-            }
-            (Input::Features(features), InputConfig::Features { n_features }) => {
-                convert(features, inputs);
-                let features = MatRef::new(inputs, x.len() / d, n_features);
-                embedding::features_forward(
-                    features,
-                    MatRef::new(params.get(0), d, n_features),
-                    params.get(1),
-                    x,
-                );
-            }
-            (Input::Features(hidden), InputConfig::Hidden {}) => convert(hidden, x),
-            _ => unreachable!("the batch was checked against the model"),
-        }
+    /// x `[M, D]` from the batch; what the stem keeps for its backward stays in `saved`.
+    pub(super) fn stem_forward(
+        &self,
+        params: &[T],
+        input: &Input,
+        outline: &Outline,
+        saved: &mut [T],
+        x: &mut [T],
+    ) {
+        let source = source(input, outline);
+        phase(Phase::Embedding, || {
+            self.stem.forward(self.stem_pass(params, outline, saved, &mut []), &source, x);
+        });
+    }
+
+    fn stem_pass<'a>(
+        &'a self,
+        params: &'a [T],
+        outline: &Outline<'a>,
+        saved: &'a mut [T],
+        scratch: &'a mut [T],
+    ) -> Pass<'a, T> {
+        let params = self.params(params, &self.stem_slots);
+        Pass { saved, ..Pass::new(params, outline.layout, Mode::Inference, scratch) }
     }
 
     /// The features of a batch from the output of the last layer, in `hidden` or, if they are pooled, in `pooled`.
     pub(super) fn features(
         &self,
         params: &[T],
-        batch: &Batch,
+        outline: &Outline,
         x: &[T],
         head: &mut HeadParts<T>,
         kept: &mut Vec<u32>,
@@ -153,9 +174,8 @@ impl<T: Scalar> Model<T> {
         let dims = self.final_norm(head.r.len());
         phase(Phase::Norm, || norm::forward(dims, x, weight, head.hidden, head.r));
         if let Some(pooling) = self.config().target.pooling() {
-            let width = self.config().d_model;
-            kept.resize(pooling.kept(batch.segments.len(), width), 0);
-            let documents = Documents::of(batch, width);
+            let documents = outline.documents(self.config().d_model);
+            kept.resize(pooling.kept(documents.segments.len(), documents.width), 0);
             phase(Phase::Head, || pooling.forward(head.hidden, documents, kept, head.pooled));
         }
     }
@@ -176,20 +196,21 @@ impl<T: Scalar> Model<T> {
 }
 
 impl<T: Scalar> Run<'_, T> {
-    fn input_forward(&mut self) {
-        let Self { model, batch, params, extents, parts, .. } = self;
+    fn stem_forward(&mut self) {
+        let Self { model, batch, params, outline, extents, parts, .. } = self;
         let x = &mut parts.streams[..extents.stream];
-        phase(Phase::Embedding, || model.read_input(params, batch, parts.inputs, x));
+        model.stem_forward(params, &batch.input, outline, parts.stem, x);
     }
 
     fn layers_forward(&mut self) {
-        let Self { model, params, layout, mode, plan, extents, parts, .. } = self;
+        let Self { model, params, outline, mode, plan, extents, carried, parts, .. } = self;
         let stream = padded(extents.stream);
         for (i, layer) in model.layers.iter().enumerate() {
             let storage = plan.storage(i);
             let pass = Pass {
+                state: carried.as_mut().map(|carried| carried.states.layer_mut(i)),
                 saved: &mut parts.saved[plan.saved_at(extents, i)..],
-                ..Pass::new(model.params(params, layer.slots()), *layout, mode.layer(i), parts.scratch)
+                ..Pass::new(model.params(params, layer.slots()), outline.layout, mode.layer(i), parts.scratch)
             };
             if storage == Storage::Through {
                 layer.forward_in_place(pass, &mut parts.streams[..extents.stream]);
@@ -201,31 +222,48 @@ impl<T: Scalar> Run<'_, T> {
         }
     }
 
+    fn wants_gradient_of_states(&self) -> bool {
+        self.carried.as_ref().is_some_and(|carried| carried.gradient.is_some())
+    }
+
     /// Final norm, pooling and head, forward and back to the gradient of the last layer's output.
     fn head(&mut self, accuracy: Accuracy, kept: &mut Vec<u32>, classes: &mut Vec<i32>) -> HeadReport {
-        let Self { model, batch, params, grads, trainable, mode, plan, extents, parts, .. } = self;
+        let Self { model, batch, params, grads, trainable, outline, mode, plan, extents, parts, .. } = self;
         let below = plan.depth.below_head;
         let x = &parts.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
-        let mut head = model.head_parts(Shape::of(batch), parts.scratch);
-        model.features(params, batch, x, &mut head, kept);
-        let Some(targets) = targets(batch, parts.numbers, classes) else { return HeadReport::default() };
+        let mut head = model.head_parts(model.shape(batch), parts.scratch);
+        model.features(params, outline, x, &mut head, kept);
+        let Some(targets) = targets(batch, parts.numbers, classes) else {
+            parts.gradient.fill(T::ZERO);
+            return HeadReport::default();
+        };
         let (pooling, d) = (model.config().target.pooling(), model.config().d_model);
         let (features, d_features) = match pooling {
-            Some(_) => (&*head.pooled, &mut *head.d_pooled),
-            None => (&*head.hidden, &mut *head.d_hidden),
+            Some(_) => (&mut *head.pooled, &mut *head.d_pooled),
+            None => (&mut *head.hidden, &mut *head.d_hidden),
         };
+        let mode = mode.map(|key| key.layer(Key::HEAD));
+        let dropout = mode.dropout(model.config().head_dropout, d);
+        if let Some(dropout) = dropout {
+            phase(Phase::Head, || dropout.run_in_place(features));
+        }
         let mut dparams = Grads::new(grads, model.table(), &model.head_slots, trainable);
         let d_features = below.then_some(d_features);
         let dparams = dparams.any_trainable().then_some(&mut dparams);
         let layout = Layout::whole(features.len() / d, 1);
-        let pass =
-            Pass::new(model.head_params(params), layout, mode.map(|key| key.layer(Key::HEAD)), head.rest);
+        let pass = Pass::new(model.head_params(params), layout, mode, head.rest);
         let report = phase(Phase::Head, || {
             model.head.forward_backward(pass, features, targets, accuracy, d_features, dparams)
         });
-        if below && report.count > 0 {
+        if report.count == 0 {
+            parts.gradient.fill(T::ZERO);
+        } else if below {
+            if let Some(dropout) = dropout {
+                let d_features = if pooling.is_some() { &mut *head.d_pooled } else { &mut *head.d_hidden };
+                phase(Phase::Head, || dropout.run_in_place(d_features));
+            }
             if let Some(pooling) = pooling {
-                let documents = Documents::of(batch, d);
+                let documents = outline.documents(d);
                 phase(Phase::Head, || pooling.backward(head.d_pooled, documents, kept, head.d_hidden));
             }
             let slots = [model.norm_f];
@@ -242,39 +280,41 @@ impl<T: Scalar> Run<'_, T> {
     }
 
     fn layers_backward(&mut self) {
-        let Self { model, params, grads, trainable, layout, mode, plan, extents, parts, .. } = self;
+        let Self { model, params, grads, trainable, outline, mode, plan, extents, parts, .. } = self;
+        let mut states_end = self.first_states.len();
         for (i, layer) in model.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
             let x = &parts.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
+            let (state, dstate) = match &mut self.carried {
+                None => (None, None),
+                Some(Carried { states, gradient }) => {
+                    let end = states_end;
+                    states_end -= states.layer_mut(i).len();
+                    let first = &mut self.first_states[states_end..end];
+                    (Some(first), gradient.as_mut().map(|gradient| gradient.layer_mut(i)))
+                }
+            };
             let pass = Pass {
+                state,
+                dstate,
                 saved: &mut parts.saved[plan.saved_at(extents, i)..],
-                ..Pass::new(model.params(params, layer.slots()), *layout, mode.layer(i), parts.scratch)
+                ..Pass::new(model.params(params, layer.slots()), outline.layout, mode.layer(i), parts.scratch)
             };
             let mut dparams = Grads::new(grads, model.table(), layer.slots(), trainable);
             layer.backward(pass, plan.storage(i), x, parts.gradient, &mut dparams);
         }
     }
 
-    fn input_backward(&mut self) {
-        let Self { model, batch, grads, trainable, parts, .. } = self;
-        let d = model.config().d_model;
-        let mut grads = Grads::new(grads, model.table(), &model.input, trainable);
-        phase(Phase::Embedding, || match (&batch.input, model.config().input) {
-            (Input::Tokens(ids), InputConfig::Tokens { vocab_size }) => {
-                if let Some(dw) = grads.get(0) {
-                    let dims = embedding::Dims { vocabulary: vocab_size, channels: d };
-                    embedding::backward(dims, ids, parts.gradient, dw);
-                }
-            }
-            (_, InputConfig::Features { n_features }) => {
-                let tokens = parts.gradient.len() / d;
-                let features = MatRef::new(parts.inputs, tokens, n_features);
-                let dy = MatRef::new(parts.gradient, tokens, d);
-                let [dw, db] = grads.get_many([0, 1]);
-                embedding::features_backward(features, dy, dw, db, parts.scratch);
-            }
-            _ => {}
-        });
+    fn stem_backward(&mut self) {
+        let Self { model, batch, params, grads, trainable, outline, parts, .. } = self;
+        let pass = model.stem_pass(params, outline, parts.stem, parts.scratch);
+        let mut grads = Grads::new(grads, model.table(), &model.stem_slots, trainable);
+        let source = source(&batch.input, outline);
+        phase(Phase::Embedding, || model.stem.backward(pass, &source, parts.gradient, &mut grads));
     }
+}
+
+fn source<'a>(input: &'a Input, outline: &Outline<'a>) -> Source<'a> {
+    Source { input, before: outline.before, after: outline.after }
 }
 
 /// Scratch of the head's phase.

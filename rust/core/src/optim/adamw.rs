@@ -63,8 +63,8 @@ impl<T: Scalar> AdamW<T> {
         let plan = BlockPlan::new(table, groups);
         Ok(Self {
             config,
-            first: Arena::zeros(table.buffer_len()),
-            second: Arena::zeros(table.buffer_len()),
+            first: Arena::try_zeros(table.buffer_len(), "the moments")?,
+            second: Arena::try_zeros(table.buffer_len(), "the moments")?,
             updates: vec![0; table.entries().len()],
             counters: Counters::default(),
             found: vec![Found::default(); plan.block_count()],

@@ -5,6 +5,7 @@ use std::ops::Range;
 use aligned_vec::{AVec, ConstAlign};
 
 use super::table::{Slot, Table};
+use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
 /// A zeroed buffer, aligned to 64 bytes, in the layout of a [`Table`].
@@ -13,10 +14,28 @@ pub struct Arena<T> {
     data: AVec<T, ConstAlign<64>>,
 }
 
+/// `len` zeros, aligned to 64 bytes, for `what` (`"the parameters"`); refused where the memory is not there.
+pub(crate) fn aligned_zeros<T: Scalar>(len: usize, what: &str) -> Result<AVec<T, ConstAlign<64>>> {
+    let mut data = AVec::new(64);
+    if data.try_reserve_exact(len).is_err() {
+        return Err(Error::too_large(what, len as f64 * size_of::<T>() as f64));
+    }
+    data.resize(len, T::ZERO);
+    Ok(data)
+}
+
 impl<T: Scalar> Arena<T> {
     /// `len` zeros.
+    ///
+    /// # Panics
+    /// If the memory is not there: [`Arena::try_zeros`] says so.
     pub fn zeros(len: usize) -> Self {
         Self { data: AVec::from_iter(64, std::iter::repeat_n(T::ZERO, len)) }
+    }
+
+    /// `len` zeros for `what`; refused where the memory is not there.
+    pub fn try_zeros(len: usize, what: &str) -> Result<Self> {
+        aligned_zeros(len, what).map(|data| Self { data })
     }
 
     /// The whole buffer.
@@ -135,6 +154,12 @@ impl<'a, T: Scalar> Grads<'a, T> {
 mod tests {
     use super::super::{Group, Init, ParamSpec};
     use super::*;
+
+    #[test]
+    fn memory_that_is_not_there_is_refused_with_its_size() {
+        let message = Arena::<f32>::try_zeros(1 << 60, "the parameters").unwrap_err().to_string();
+        assert!(message.contains("found 4611686018428 MB that the parameters would take"), "{message}");
+    }
 
     #[test]
     fn views_see_their_tensors_and_frozen_ones_have_no_gradient() {

@@ -14,6 +14,7 @@ pub mod init;
 #[doc(hidden)]
 pub mod table;
 
+pub(crate) use arena::aligned_zeros;
 pub use arena::{Arena, Grads, Params};
 pub use groups::Groups;
 pub use init::Init;

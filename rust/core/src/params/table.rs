@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Elements between the starts of two tensors are a multiple of this: 64 bytes of f32.
 pub const ALIGNMENT: usize = 16;
 
+/// Most elements of a buffer: some multiples of it in bytes are still addresses.
+const MOST_ELEMENTS: usize = isize::MAX as usize >> 8;
+
 /// Which part of the model a tensor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
@@ -63,6 +66,12 @@ impl ParamSpec {
     /// A tensor of another component, by its absolute id: both gradients add.
     pub fn shared(id: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         Self { shared: true, ..Self::new(id, shape, Init::Zeros) }
+    }
+
+    /// The tensor of a part, under the part's name; a tensor of another component keeps its absolute id.
+    #[must_use]
+    pub fn under(self, part: &str) -> Self {
+        if self.shared { self } else { Self { id: format!("{part}.{}", self.id), ..self } }
     }
 
     /// Number of elements.
@@ -129,7 +138,13 @@ impl Table {
             };
         }
         let id = format!("{prefix}{}", spec.id);
-        let range = self.len..self.len + spec.len();
+        let elements = spec.shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
+        let Some(end) = elements.and_then(|n| self.len.checked_add(n)).filter(|end| *end <= MOST_ELEMENTS)
+        else {
+            let bytes = spec.shape.iter().map(|n| *n as f64).product::<f64>() * size_of::<f32>() as f64;
+            return Err(Error::too_large(&format!("the tensor {id} of {:?}", spec.shape), bytes));
+        };
+        let range = self.len..end;
         let slot = self.entries.len();
         if self.by_id.insert(id.clone(), slot).is_some() {
             return Err(Error::shape("parameter table", "distinct ids", format!("{id} twice")));
@@ -186,6 +201,17 @@ mod tests {
         assert_eq!(table.entry(slots[0]).range, 0..15);
         assert_eq!(table.entry(slots[1]).range, 16..23);
         assert_eq!((table.buffer_len(), table.parameter_count()), (32, 22));
+    }
+
+    #[test]
+    fn a_tensor_that_no_memory_holds_is_refused_with_its_size() {
+        for (shape, megabytes) in
+            [([usize::MAX, 3], "221360928884515"), ([1 << 30, 1 << 30], "4611686018428")]
+        {
+            let spec = ParamSpec::new("wide", shape, Init::Zeros);
+            let message = Table::new().declare("head.", Group::Head, vec![spec]).unwrap_err().to_string();
+            assert!(message.contains("the tensor head.wide") && message.contains(megabytes), "{message}");
+        }
     }
 
     #[test]

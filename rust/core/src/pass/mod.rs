@@ -12,6 +12,7 @@ pub use key::Key;
 pub use workspace::{Carver, Part, Workspace, padded};
 
 use crate::kernels::Layout;
+use crate::kernels::dropout::Dropout;
 use crate::params::Params;
 
 /// What a pass is for.
@@ -24,6 +25,16 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// What drops the share `rate` of numbers, `width` for each token; `None` in inference, and where nothing is dropped.
+    pub fn dropout(self, rate: f64, width: usize) -> Option<Dropout> {
+        match self {
+            Self::Training(key) if rate > 0.0 => {
+                Some(Dropout { rate, key: key.bytes(), first: (key.first_token * width) as u64 })
+            }
+            _ => None,
+        }
+    }
+
     /// That of a layer, counted from 0.
     #[must_use]
     pub fn layer(self, index: usize) -> Self {
@@ -36,6 +47,32 @@ impl Mode {
         match self {
             Self::Inference => Self::Inference,
             Self::Training(of) => Self::Training(key(of)),
+        }
+    }
+}
+
+/// What a part can do; asked where it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// An output follows from the tokens up to its own.
+    pub causal: bool,
+    /// It can go on from a state, and so read token by token.
+    pub recurrent: bool,
+    /// It gives as many tokens as it takes.
+    pub keeps_length: bool,
+}
+
+impl Capabilities {
+    /// Everything.
+    pub const ALL: Self = Self { causal: true, recurrent: true, keeps_length: true };
+
+    /// What two parts can do together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            causal: self.causal && other.causal,
+            recurrent: self.recurrent && other.recurrent,
+            keeps_length: self.keeps_length && other.keeps_length,
         }
     }
 }

@@ -7,7 +7,9 @@
 
 use aligned_vec::{AVec, ConstAlign};
 
+use crate::error::Result;
 use crate::numeric::Scalar;
+use crate::params::aligned_zeros;
 
 /// Parts of a buffer start at multiples of this many elements: 64 bytes of f32.
 const ALIGNMENT: usize = 16;
@@ -25,14 +27,14 @@ impl<T: Scalar> Default for Workspace<T> {
 }
 
 impl<T: Scalar> Workspace<T> {
-    /// At least `len` elements, contents undefined, to carve parts from.
-    pub fn carve(&mut self, len: usize) -> Carver<&mut [T]> {
+    /// At least `len` elements, contents undefined, to carve parts from; refused where the memory is not there.
+    pub fn carve(&mut self, len: usize) -> Result<Carver<&mut [T]>> {
         if self.buffer.len() < len {
             // The old buffer goes first: the two are never there together.
             self.buffer = AVec::new(64);
-            self.buffer = AVec::from_iter(64, std::iter::repeat_n(T::ZERO, len));
+            self.buffer = aligned_zeros(len, "the activations of this batch")?;
         }
-        Carver::new(&mut self.buffer)
+        Ok(Carver::new(&mut self.buffer))
     }
 
     /// Bytes held.
@@ -98,15 +100,17 @@ mod tests {
     #[test]
     fn parts_are_aligned_and_disjoint_and_the_buffer_only_grows() {
         let mut workspace = Workspace::<f32>::default();
-        let mut carver = workspace.carve(padded(5) + padded(20));
+        let mut carver = workspace.carve(padded(5) + padded(20)).unwrap();
         let (a, b) = (carver.take(5), carver.take(20));
         a.fill(1.0);
         b.fill(2.0);
         assert!(a.iter().all(|x| *x == 1.0));
         assert_eq!((a.as_ptr() as usize % 64, b.as_ptr() as usize % 64), (0, 0));
         let first = a.as_ptr();
-        assert_eq!(workspace.carve(20).take(3).as_ptr(), first);
+        assert_eq!(workspace.carve(20).unwrap().take(3).as_ptr(), first);
         assert_eq!(workspace.bytes(), 48 * 4);
+        assert!(workspace.carve(1 << 60).unwrap_err().to_string().contains("MB"));
+        assert!(workspace.carve(20).is_ok());
     }
 
     #[test]

@@ -18,15 +18,22 @@ impl<T: Scalar> Session<T> {
         let positions = plan.positions(old_layers)?;
         let (model, origin) = self.model.grown(&positions)?;
         let (old, new) = (self.model.table(), model.table());
-        let mut params = carry((old, self.params.as_slice()), new, &origin);
-        initialise(&mut params, new, &origin, |layer| model.closing(layer), plan.seed(), old_layers);
+        let mut params = carry((old, self.params.as_slice()), new, &origin)?;
+        initialise(
+            &mut params,
+            new,
+            &origin,
+            |layer| model.output_projections(layer),
+            plan.seed(),
+            old_layers,
+        );
         let declared = Groups::declared(new);
         let groups = Groups {
             trainable: carry_each(&self.groups.trainable, &origin, |slot| declared.trainable[slot]),
             decay: carry_each(&self.groups.decay, &origin, |slot| declared.decay[slot]),
         };
         let optimizer = self.optimizer.regrown(old, new, &groups, &origin)?;
-        self.grads = Arena::zeros(new.buffer_len());
+        self.grads = Arena::try_zeros(new.buffer_len(), "the gradients")?;
         (self.model, self.params, self.groups, self.optimizer) = (model, params, groups, optimizer);
         Ok(positions)
     }
@@ -35,7 +42,7 @@ impl<T: Scalar> Session<T> {
     pub fn freeze(&mut self, spec: &FreezeSpec) -> Result<Vec<String>> {
         self.check_free("freeze parameters")?;
         self.check_no_gradients("freeze")?;
-        self.groups = freeze(self.model.table(), spec)?;
+        self.groups = freeze(self.model.table(), self.model.head_slots(), spec)?;
         self.optimizer.set_groups(self.model.table(), &self.groups);
         Ok(frozen_ids(self.model.table(), &self.groups))
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::head::{Accuracy, Targets};
 use crate::kernels::Layout;
 use crate::model::infer::Inferred;
-use crate::model::{InputConfig, Model, Stream};
+use crate::model::{InputConfig, Model, Stream, TargetConfig};
 use crate::numeric::Scalar;
 use crate::params::init;
 use crate::pass::{Mode, Pass};
@@ -43,7 +43,7 @@ impl<T: Scalar> Session<T> {
                 }
                 report
             })
-        })
+        })?
     }
 
     /// Scores: `[B, T, C]` where every token has its own target, `[S, C]` or `[S, K]` where a document has.
@@ -61,7 +61,7 @@ impl<T: Scalar> Session<T> {
                 head.scores(head_pass(model, params, n, scratch), features, &mut scores);
                 scores
             })
-        })
+        })?
     }
 
     /// Hidden states after the final norm, `[B, T, D]`.
@@ -70,7 +70,7 @@ impl<T: Scalar> Session<T> {
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
         let memory = &mut *memory.take();
-        threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))
+        threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))?
     }
 
     /// A recurrent state for `rows` rows.
@@ -94,6 +94,10 @@ impl<T: Scalar> Session<T> {
         let InputConfig::Tokens { vocab_size } = self.model.config().input else {
             return Err(Error::shape("generate", "a model of tokens", "a model of numbers"));
         };
+        if self.model.config().target != (TargetConfig::NextToken {}) {
+            let found = "a model that was trained to predict something else";
+            return Err(Error::shape("generate", "a model that predicts the next token", found));
+        }
         if self.model.head().n_scores() > vocab_size || prompt.is_empty() {
             let found =
                 if prompt.is_empty() { "an empty prompt" } else { "a head that predicts something else" };

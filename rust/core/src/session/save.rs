@@ -111,7 +111,7 @@ impl<T: Scalar> Session<T> {
         let model = Model::new(model, registry, state.seed)?;
         weights::check::<T>(&loaded.model, model.table(), name, &[""])?;
         weights::check::<T>(&loaded.optimizer, model.table(), name, &MOMENTS)?;
-        let params = Arena::zeros(model.table().buffer_len());
+        let params = Arena::try_zeros(model.table().buffer_len(), "the parameters")?;
         let mut session = Self::assembled(model, params, optim, state.seed, threads)?;
         let table = session.model.table();
         weights::restore(&loaded.model, table, name, &mut [("", &mut session.params)])?;

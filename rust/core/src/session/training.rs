@@ -8,7 +8,7 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
 use crate::model::train::Training;
-use crate::model::{Model, ModelConfig, Registry};
+use crate::model::{Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
 use crate::optim::{AdamW, OptimConfig};
 use crate::parallel::Threads;
@@ -42,6 +42,8 @@ pub struct Session<T: Scalar> {
     pub(super) optimizer: AdamW<T>,
     pub(super) memory: Workspaces<T>,
     pub(super) pending: Pending,
+    /// Number of the next micro-batch within its update.
+    next_micro_batch: u64,
     pub(super) seed: u64,
     pub(super) threads: Threads,
     pub(super) cosine: Cosine,
@@ -76,7 +78,7 @@ impl<T: Scalar> Session<T> {
     ) -> Result<Self> {
         let (model, params) = threads.install(|| {
             let model = Model::new(model, registry, seed)?;
-            let params = model.initial(seed);
+            let params = model.initial(seed)?;
             Ok::<_, Error>((model, params))
         })??;
         Self::assembled(model, params, optim, seed, threads)
@@ -92,10 +94,11 @@ impl<T: Scalar> Session<T> {
     ) -> Result<Self> {
         let groups = Groups::declared(model.table());
         Ok(Self {
-            grads: Arena::zeros(params.as_slice().len()),
+            grads: Arena::try_zeros(params.as_slice().len(), "the gradients")?,
             optimizer: AdamW::new(optim, model.table(), &groups)?,
             memory: Workspaces::default(),
             pending: Pending::default(),
+            next_micro_batch: 0,
             cosine: Cosine::Changed,
             lent: false,
             profile: None,
@@ -109,6 +112,35 @@ impl<T: Scalar> Session<T> {
 
     /// Adds the gradients of one micro-batch.
     pub fn forward_backward(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
+        self.run_batch(batch, accuracy, None)
+    }
+
+    /// As [`Session::forward_backward`] for rows that go on from states, which move on to the end of the batch: a sequence
+    /// longer than a batch is trained piece by piece. The first document of every row is the one that goes on.
+    ///
+    /// Without a gradient of the states nothing flows back from one piece to the one before. With it, pieces run from the
+    /// last to the first give the gradients of the whole sequence.
+    pub fn forward_backward_from(
+        &mut self,
+        batch: &Batch,
+        accuracy: Accuracy,
+        carried: Carried<T>,
+    ) -> Result<StepReport> {
+        carried.check(&self.model, batch.rows)?;
+        self.run_batch(batch, accuracy, Some(carried))
+    }
+
+    /// States of rows that have read nothing, for [`Session::forward_backward_from`].
+    pub fn states(&self, rows: usize) -> Result<States<T>> {
+        States::zeros(&self.model, rows)
+    }
+
+    fn run_batch(
+        &mut self,
+        batch: &Batch,
+        accuracy: Accuracy,
+        carried: Option<Carried<T>>,
+    ) -> Result<StepReport> {
         self.check_free("run a batch")?;
         self.model.check(batch)?;
         self.model.check_memory(&self.groups, batch)?;
@@ -116,10 +148,11 @@ impl<T: Scalar> Session<T> {
         let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
         let memory = &mut *memory.take();
         let params = params.as_slice();
-        let training = Training { params, grads, groups, key, memory };
+        let training = Training { params, grads, groups, key, carried, memory };
         let sums =
-            threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))?;
+            threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;
+        self.next_micro_batch += 1;
         self.pending.loss += sums.loss;
         self.pending.count += sums.count;
         Ok(sums.into())
@@ -127,7 +160,7 @@ impl<T: Scalar> Session<T> {
 
     /// Key of the random numbers of the next micro-batch.
     fn key(&self) -> Key {
-        Key::new(self.seed, self.step() + self.skipped(), self.pending.micro_batches)
+        Key::new(self.seed, self.step() + self.skipped(), self.next_micro_batch)
     }
 
     /// One update from the gradients added so far, which then are zero.
@@ -137,6 +170,7 @@ impl<T: Scalar> Session<T> {
     pub fn apply(&mut self) -> Result<ApplyReport> {
         self.check_free("apply an update")?;
         let pending = std::mem::take(&mut self.pending);
+        self.next_micro_batch = 0;
         if pending.micro_batches == 0 {
             return Err(Error::shape("update", "at least one micro-batch since the last one", "none"));
         }
@@ -185,6 +219,15 @@ impl<T: Scalar> Session<T> {
         self.check_free("clear the gradients")?;
         self.grads.as_mut_slice().fill(T::ZERO);
         self.pending = Pending::default();
+        self.next_micro_batch = 0;
+        Ok(())
+    }
+
+    /// The next micro-batch is this one of its update; without a number they count from 0. Machines that share the
+    /// micro-batches of an update so draw the random numbers that one machine would.
+    pub fn number_next_micro_batch(&mut self, number: u64) -> Result<()> {
+        self.check_free("number a micro-batch")?;
+        self.next_micro_batch = number;
         Ok(())
     }
 

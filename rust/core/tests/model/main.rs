@@ -7,6 +7,7 @@ mod determinism;
 mod gradcheck;
 mod invariants;
 mod mamba2;
+mod parts;
 mod profile;
 mod reference_parity;
 mod resume;

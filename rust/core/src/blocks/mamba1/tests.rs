@@ -7,7 +7,7 @@ const WIDTH: usize = 40;
 const LAYERS: usize = 9;
 
 fn block() -> Mamba1 {
-    Mamba1::new(&Mamba1Config::default(), WIDTH, LAYERS).unwrap()
+    Mamba1::new(&Mamba1Config::default(), "model.block", WIDTH, LAYERS).unwrap()
 }
 
 /// Id, shape, decay, and the least and largest possible first value.
@@ -57,7 +57,7 @@ fn sizes_out_of_range_are_refused_under_their_key() {
         (Mamba1Config { expand: 0, ..config }, "model.block.expand"),
         (Mamba1Config { dt_rank: Some(0), ..config }, "model.block.dt_rank"),
     ] {
-        match Mamba1::new(&bad, WIDTH, LAYERS) {
+        match Mamba1::new(&bad, "model.block", WIDTH, LAYERS) {
             Err(Error::Config { key: found, .. }) => assert_eq!(found, key),
             other => panic!("{other:?}"),
         }

@@ -15,18 +15,22 @@ pub struct InPlace<'a, T> {
     pub x: ColumnsMut<'a, T>,
     /// dy `[B, T, I]`; then y.
     pub dy: &'a mut [T],
+    /// State that the forward pass started from `[B, K-1, I]`, if there was one; only read.
+    pub state: Option<&'a [T]>,
 }
 
-/// ConvGrads that a convolution adds to; `None`: not wanted.
+/// Gradients that a convolution adds to; `None`: not wanted.
 #[derive(Debug)]
 pub struct ConvGrads<'a, T> {
     /// `[I, K]`.
     pub dweight: Option<&'a mut [T]>,
     /// `[I]`.
     pub dbias: Option<&'a mut [T]>,
+    /// Of the state after the last token `[B, K-1, I]`, replaced by that of the state before the first.
+    pub dstate: Option<&'a mut [T]>,
 }
 
-/// ConvGrads for the cotangent dy of a pass that started without a state.
+/// Gradients for the cotangent dy and, where it is given, that of the last state.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
@@ -53,18 +57,21 @@ pub fn backward_on<T: Scalar>(
     gradients: ConvGrads<T>,
 ) {
     weights.check(dims);
-    let (InPlace { x, dy }, ConvGrads { dweight, dbias }) = (in_place, gradients);
+    let (InPlace { x, dy, state }, ConvGrads { dweight, dbias, dstate }) = (in_place, gradients);
     let (channels, taps) = (dims.channels, dims.taps);
     assert_eq!(dy.len(), dims.layout.tokens() * channels, "dy [B, T, I]");
     x.check("x", dims.layout.tokens(), channels);
     assert!(dweight.as_ref().is_none_or(|w| w.len() == channels * taps), "dweight [I, K]");
     assert!(dbias.as_ref().is_none_or(|b| b.len() == channels), "dbias [I]");
+    assert!(state.is_none_or(|s| s.len() == dims.state_len()), "state [B, K-1, I]");
+    assert!(dstate.as_ref().is_none_or(|s| s.len() == dims.state_len()), "dstate [B, K-1, I]");
     let split = dims.split();
+    let (state, dstate) = (state.map(Shared::to_read), dstate.map(Shared::new));
     let scratch = &mut scratch[..dims.backward_scratch_len()];
     let (x, dy, sums) = (x.share(), Shared::new(dy), Shared::new(&mut *scratch));
     for_each_task_of(dy.len(), split.tasks(), |index| {
-        let filter = Filter { dims, weights, x, state: None, task: split.task(index) };
-        simd::run_on(isa, Backward { filter, dy, sums });
+        let filter = Filter { dims, weights, x, state, task: split.task(index) };
+        simd::run_on(isa, Backward { filter, dy, dstate, sums });
     });
     // Partial sums of the groups of rows [K + 1, I], the last one the bias, in the order of their index.
     let total = |k: usize, i: usize| {
@@ -82,6 +89,7 @@ pub fn backward_on<T: Scalar>(
 struct Backward<'a, T> {
     filter: Filter<'a, T>,
     dy: Shared<'a, T>,
+    dstate: Option<Shared<'a, T>>,
     sums: Shared<'a, T>,
 }
 
@@ -160,6 +168,7 @@ impl<T: Scalar> Backward<'_, T> {
                     to = from;
                 }
             }
+            self.state_row(row, &weights, &carried);
         }
         let (channels, block) = (filter.dims.channels, &filter.task.channels);
         let rows = carried.dw[..taps].iter().chain([&carried.dbias.0]);
@@ -167,6 +176,45 @@ impl<T: Scalar> Backward<'_, T> {
             let at = (filter.task.row_group * (taps + 1) + k) * channels + block.start;
             // SAFETY: this task's channels in its group's sums.
             unsafe { self.sums.slice(at, block.len()) }.copy_from_slice(&sum[..block.len()]);
+        }
+    }
+
+    /// The gradient of a row's state: that after the last token goes to dx of the last tokens, and, where the row is shorter
+    /// than the state, to the state before the first token, whose other part comes from the first tokens' ds.
+    #[inline(always)]
+    fn state_row<const MAX: usize>(&self, row: usize, weights: &Taps<T, MAX>, carried: &Carried<T, MAX>) {
+        let Some(dstate) = self.dstate else { return };
+        let filter = &self.filter;
+        let Dims { layout, channels, taps } = *filter.dims;
+        let (kept, live, block) = (taps - 1, filter.live(row), &filter.task.channels);
+        for (i, channel) in block.clone().enumerate() {
+            let mut first = [T::ZERO; MAX];
+            for (slot, first) in first.iter_mut().enumerate().take(kept) {
+                let back = kept - slot;
+                for k in back..taps {
+                    *first += weights.w[taps - 1 - k][i] * carried.next[k - back][i];
+                }
+            }
+            for slot in 0..kept {
+                let back = kept - slot;
+                // SAFETY: this task's channel of this task's row.
+                let last = unsafe { dstate.read((row * kept + slot) * channels + channel, 1) }[0];
+                if back > live {
+                    continue;
+                }
+                if back <= layout.length {
+                    // SAFETY: this task's channel, which nobody reads any more.
+                    let dx = unsafe { filter.x.part((row + 1) * layout.length - back, channel, 1) };
+                    dx[0] += last;
+                } else {
+                    first[slot + layout.length] += last;
+                }
+            }
+            for (slot, first) in first.iter().enumerate().take(kept) {
+                // SAFETY: as above; the reads are over.
+                let dstate = unsafe { dstate.slice((row * kept + slot) * channels + channel, 1) };
+                dstate[0] = *first;
+            }
         }
     }
 

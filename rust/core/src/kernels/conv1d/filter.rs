@@ -189,19 +189,26 @@ impl<T: Scalar> Filter<'_, T> {
         }
     }
 
+    /// How many of the carried inputs after the last token of a row belong to its last document.
+    #[inline(always)]
+    pub(super) fn live(&self, row: usize) -> usize {
+        let Dims { layout, taps, .. } = *self.dims;
+        let kept = taps - 1;
+        match layout.row_starts(row) {
+            Some(starts) => (0..kept.min(layout.length))
+                .find(|&back| starts[layout.length - 1 - back] != 0)
+                .map_or(kept, |b| b + 1),
+            None => kept,
+        }
+    }
+
     /// Moves the carried inputs of a row on by its T tokens.
     #[inline(always)]
     pub(super) fn keep(&self, row: usize) {
         let Some(state) = self.state else { return };
         let Dims { layout, channels, taps } = *self.dims;
         let (kept, block) = (taps - 1, &self.task.channels);
-        // The token behind the last looks back on what must be kept.
-        let live = match layout.row_starts(row) {
-            Some(starts) => (0..kept.min(layout.length))
-                .find(|&back| starts[layout.length - 1 - back] != 0)
-                .map_or(kept, |b| b + 1),
-            None => kept,
-        };
+        let live = self.live(row);
         for slot in 0..kept {
             let back = kept - slot;
             let at = (row * kept + slot) * channels + block.start;
@@ -235,7 +242,7 @@ pub(super) fn put<V: Vector, const WHOLE: bool>(v: V, to: &mut [V::T], x: V::V) 
 
 /// Taps `[K, BLOCK]` and bias of a block of channels.
 pub(super) struct Taps<T, const MAX: usize> {
-    w: [[T; BLOCK]; MAX],
+    pub(super) w: [[T; BLOCK]; MAX],
     pub(super) bias: PerChannel<T>,
 }
 

@@ -10,6 +10,9 @@
 //! dw[k] = Σ_{b,t} ds_t·x_{t-K+1+k}          dbias = Σ_{b,t} ds_t
 //! ```
 //!
+//! A carried state is x of the K-1 tokens before the first one; its gradient is dx there, and that of the state after the
+//! last token adds to dx of the last ones.
+//!
 //! The backward pass works in place: dx takes the place of x, and y, computed again on the way, that of dy.
 //!
 //! Channels lie across the lanes; a vector of channels walks over a chunk of tokens with its taps, its last K inputs

@@ -29,7 +29,7 @@ struct Case<T> {
 }
 
 /// y, dx, dweight, dbias, state.
-type Results<T> = [Vec<T>; 5];
+type Results<T> = [Vec<T>; 6];
 
 impl<T: Scalar> Case<T> {
     fn random(rows: usize, length: usize, channels: usize, taps: usize) -> Self {
@@ -53,19 +53,24 @@ impl<T: Scalar> Case<T> {
         forward_on(isa, &dims, &weights, Columns::new(&wide, 3, i + 3), state.as_deref_mut(), &mut y);
         let (mut dweight, mut dbias) = (vec![T::ONE; self.weight.len()], vec![T::ONE; i]);
         let mut scratch = vec![junk; dims.backward_scratch_len()];
-        let gradients = ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias) };
+        let mut dstate = self.dlast();
+        let gradients =
+            ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias), dstate: dstate.as_deref_mut() };
         // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
         let mut dy = Shifted::new(&self.dy, i % 4);
-        let in_place = InPlace { x: ColumnsMut::new(&mut wide, 3, i + 3), dy: &mut dy };
+        let x = ColumnsMut::new(&mut wide, 3, i + 3);
+        let in_place = InPlace { x, dy: &mut dy, state: self.state.as_deref() };
         backward_on(isa, &dims, &weights, in_place, &mut scratch, gradients);
-        // The backward pass starts without a state.
-        if self.state.is_none() {
-            assert_eq!(dy.to_vec(), y, "y where dy was");
-        }
+        assert_eq!(dy.to_vec(), y, "y where dy was");
         let dx = wide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();
         // Parameter gradients are added to what was there.
         let less_one = |x: Vec<T>| x.into_iter().map(|x| x - T::ONE).collect();
-        [y, dx, less_one(dweight), less_one(dbias), state.unwrap_or_default()]
+        [y, dx, less_one(dweight), less_one(dbias), state.unwrap_or_default(), dstate.unwrap_or_default()]
+    }
+
+    /// The gradient of the state after the last token.
+    fn dlast(&self) -> Option<Vec<T>> {
+        self.state.as_ref().map(|state| numbers(state.len(), 6))
     }
 
     /// The formula, token by token.
@@ -100,8 +105,9 @@ impl<T: Scalar> Case<T> {
     }
 
     fn loss(&self) -> f64 {
-        let y = &self.run(Isa::active())[0];
-        y.iter().zip(&self.dy).map(|(y, dy)| y.to_f64() * dy.to_f64()).sum()
+        let [y, _, _, _, last, _] = &self.run(Isa::active());
+        let dot = |x: &[T], y: &[T]| x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64()).sum::<f64>();
+        dot(y, &self.dy) + dot(last, &self.dlast().unwrap_or_default())
     }
 }
 
@@ -119,6 +125,13 @@ fn packed(rows: usize, length: usize) -> Vec<u8> {
             }
         }
     }
+    starts
+}
+
+/// As [`packed`], but that the first token continues a document.
+fn late(rows: usize, length: usize) -> Vec<u8> {
+    let mut starts = packed(rows, length);
+    starts.iter_mut().step_by(length).for_each(|start| *start = 0);
     starts
 }
 
@@ -141,11 +154,14 @@ fn equals_the_formula_for_any_number_of_taps() {
 
 #[test]
 fn every_gradient_equals_differences() {
-    for taps in [1, 3, 4, 6] {
-        for starts in [None, Some(packed(2, CHUNK + 5))] {
-            let mut case = Case::<f64>::random(2, CHUNK + 5, 2, taps);
+    for (taps, length) in [(1, CHUNK + 5), (3, CHUNK + 5), (4, CHUNK + 5), (6, CHUNK + 5), (4, 2), (6, 1)] {
+        for (starts, carried) in
+            [(None, false), (None, true), (Some(packed(2, length)), false), (Some(late(2, length)), true)]
+        {
+            let mut case = Case::<f64>::random(2, length, 2, taps);
             case.starts = starts;
-            let [_, dx, dweight, dbias, _] = case.run(Isa::active());
+            case.state = carried.then(|| numbers(case.dims().state_len(), 5));
+            let [_, dx, dweight, dbias, _, dstate] = case.run(Isa::active());
             let with = |put: fn(&mut Case<f64>, Vec<f64>), x: &[f64]| {
                 let mut case = case.clone();
                 put(&mut case, x.to_vec());
@@ -154,6 +170,9 @@ fn every_gradient_equals_differences() {
             central_differences("x", &dx, &case.x, |x| with(|c, x| c.x = x, x));
             central_differences("weight", &dweight, &case.weight, |x| with(|c, x| c.weight = x, x));
             central_differences("bias", &dbias, &case.bias, |x| with(|c, x| c.bias = x, x));
+            if let Some(state) = &case.state {
+                central_differences("state", &dstate, state, |x| with(|c, x| c.state = Some(x), x));
+            }
         }
     }
 }
@@ -192,7 +211,7 @@ fn a_carried_state_continues_the_whole() {
                     part.dy = whole.dy[from * 3..to * 3].to_vec();
                     part.starts = whole.starts.as_ref().map(|s| s[from..to].to_vec());
                     part.state = state;
-                    let [part_y, _, _, _, next] = part.run(Isa::active());
+                    let [part_y, _, _, _, next, _] = part.run(Isa::active());
                     y.extend(part_y);
                     state = Some(next);
                 }
@@ -210,7 +229,7 @@ fn packed_documents_equal_separate_ones() {
     whole.starts = Some(starts.clone());
     let expected = whole.run(Isa::active());
     let cuts: Vec<usize> = (0..starts.len()).filter(|&t| starts[t] == 1).chain([starts.len()]).collect();
-    let mut found: Results<f64> = [vec![], vec![], vec![0.0; 12], vec![0.0; 3], vec![]];
+    let mut found: Results<f64> = [vec![], vec![], vec![0.0; 12], vec![0.0; 3], vec![], vec![]];
     for pair in cuts.windows(2) {
         let mut document = Case::<f64>::random(1, pair[1] - pair[0], 3, 4);
         document.x = whole.x[pair[0] * 3..pair[1] * 3].to_vec();

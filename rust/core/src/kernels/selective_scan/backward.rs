@@ -33,11 +33,11 @@ pub struct ScanGrads<'a, T> {
     pub dd: Option<&'a mut [T]>,
     /// `[I]`.
     pub ddelta_bias: Option<&'a mut [T]>,
-    /// Of the state before the first token `[B, N, I]`, overwritten.
-    pub dfirst: Option<&'a mut [T]>,
+    /// Of the state after the last token `[B, N, I]`, replaced by that of the state before the first.
+    pub dstate: Option<&'a mut [T]>,
 }
 
-/// ScanGrads for the cotangent dy and, with `dlast` `[B, N, I]`, that of the state after the last token.
+/// Gradients for the cotangent dy and, where it is given, that of the state after the last token.
 ///
 /// `kept` is what [`super::forward()`] left there; `scratch` has at least [`Dims::backward_scratch_len`] elements.
 ///
@@ -48,35 +48,31 @@ pub fn backward<T: Scalar>(
     system: &System<T>,
     kept: &[T],
     in_place: InPlace<T>,
-    dlast: Option<&[T]>,
     scratch: &mut [T],
     gradients: ScanGrads<T>,
 ) {
-    backward_on(Isa::active(), dims, system, kept, in_place, dlast, scratch, gradients);
+    backward_on(Isa::active(), dims, system, kept, in_place, scratch, gradients);
 }
 
 /// As [`backward`], on a given instruction set, for tests and benches.
 ///
 /// # Panics
 /// As [`backward`], and if the processor lacks the instruction set.
-#[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
 pub fn backward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
     system: &System<T>,
     kept: &[T],
     in_place: InPlace<T>,
-    dlast: Option<&[T]>,
     scratch: &mut [T],
     gradients: ScanGrads<T>,
 ) {
     system.check(dims);
     in_place.check(dims);
     assert_eq!(kept.len(), dims.kept_len(), "kept states");
-    assert!(dlast.is_none_or(|s| s.len() == dims.state_len()), "dlast [B, N, I]");
     gradients.check(dims);
     let InPlace { u, delta, z, dy } = in_place;
-    let ScanGrads { dbc, da_log, dd, ddelta_bias, dfirst } = gradients;
+    let ScanGrads { dbc, da_log, dd, ddelta_bias, dstate } = gradients;
     let split = dims.split();
     let pool = Partial::carve(dims, &split, scratch);
     fill_rates(isa, dims, system.a_log, pool.a);
@@ -87,13 +83,12 @@ pub fn backward_on<T: Scalar>(
         dims,
         system,
         kept,
-        dlast,
         a,
         u: Shared::new(u),
         delta: Shared::new(delta),
         z: z.share(),
         dy: Shared::new(dy),
-        dfirst: dfirst.map(Shared::new),
+        dstate: dstate.map(Shared::new),
         carry: Shared::new(&mut *pool.carry),
         sums: Shared::new(&mut *pool.sums),
         dbc: Shared::new(&mut *pool.dbc),
@@ -123,7 +118,7 @@ impl<T: Scalar> ScanGrads<'_, T> {
         assert!(fits(&self.da_log, channels * states), "dA_log [I, N]");
         assert!(fits(&self.dd, channels), "dD [I]");
         assert!(fits(&self.ddelta_bias, channels), "ddelta_bias [I]");
-        assert!(fits(&self.dfirst, dims.state_len()), "dfirst [B, N, I]");
+        assert!(fits(&self.dstate, dims.state_len()), "dstate [B, N, I]");
     }
 }
 
@@ -247,27 +242,29 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
     }
 
-    /// The adjoint after the last token: `dlast`, else zero.
+    /// The adjoint after the last token: `dstate`, else zero.
     #[inline(always)]
     fn open_row(&self, row: usize) {
         let (dims, block) = (self.pass.dims, &self.task.channels);
         for n in 0..dims.states {
             // SAFETY: this task's channels in its group's carry.
             let carry = unsafe { self.pass.carry.slice(self.carry_at(n), block.len()) };
-            match self.pass.dlast {
+            match self.pass.dstate {
                 Some(last) => {
-                    carry.copy_from_slice(&last[(row * dims.states + n) * dims.channels..][block.clone()]);
+                    let at = (row * dims.states + n) * dims.channels + block.start;
+                    // SAFETY: this task's channels of this task's row.
+                    carry.copy_from_slice(unsafe { last.read(at, block.len()) });
                 }
                 None => carry.fill(T::ZERO),
             }
         }
     }
 
-    /// The adjoint before the first token goes to `dfirst`.
+    /// The adjoint before the first token goes to `dstate`.
     #[inline(always)]
     fn close_row(&self, row: usize) {
         let (dims, block) = (self.pass.dims, &self.task.channels);
-        let Some(first) = self.pass.dfirst else { return };
+        let Some(first) = self.pass.dstate else { return };
         for n in 0..dims.states {
             let at = (row * dims.states + n) * dims.channels + block.start;
             // SAFETY: this task's channels of this task's row, and of its group's carry.

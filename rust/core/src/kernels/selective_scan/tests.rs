@@ -93,7 +93,8 @@ impl<T: Scalar> Case<T> {
         let mut ddbc = vec![junk; dbc.len()];
         // Parameter gradients are added to what is there.
         let (mut da_log, mut dd, mut dbias) = (vec![T::ONE; i * n], vec![T::ONE; i], vec![T::ONE; i]);
-        let mut dfirst = vec![junk; state.len()];
+        // That of the last state, then that of the first.
+        let mut dfirst = self.tensors.get("dlast").cloned().unwrap_or_else(|| vec![T::ZERO; state.len()]);
         let z = ColumnsMut::new(&mut xz, i + 3, 2 * i + 3);
         let in_place = InPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
         let gradients = ScanGrads {
@@ -101,10 +102,9 @@ impl<T: Scalar> Case<T> {
             da_log: Some(&mut da_log),
             dd: Some(&mut dd),
             ddelta_bias: Some(&mut dbias),
-            dfirst: Some(&mut dfirst),
+            dstate: Some(&mut dfirst),
         };
-        let dlast = self.tensors.get("dlast").map(Vec::as_slice);
-        backward_on(isa, &dims, &system, &kept, in_place, dlast, &mut scratch, gradients);
+        backward_on(isa, &dims, &system, &kept, in_place, &mut scratch, gradients);
         let columns = |x: &[T], stride: usize, from: usize, width: usize| -> Vec<T> {
             x.chunks_exact(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
         };
@@ -499,9 +499,9 @@ fn frozen_parameters_are_left_out() {
         da_log: None,
         dd: None,
         ddelta_bias: None,
-        dfirst: None,
+        dstate: None,
     };
-    backward(&dims, &system, &kept, in_place, None, &mut scratch, gradients);
+    backward(&dims, &system, &kept, in_place, &mut scratch, gradients);
     let mut whole = case.clone();
     for name in ["first", "dlast"] {
         whole.tensors.insert(name, vec![0.0; case.len(name)]);

@@ -115,7 +115,7 @@ fn silu_derivative<T: Scalar>(x: T) -> T {
 }
 
 impl Mamba2 {
-    pub(super) fn new(settings: Settings, context: &BlockContext) -> Result<Self> {
+    pub(super) fn new<T>(settings: Settings, context: &BlockContext<T>) -> Result<Self> {
         let Settings { d_state: n, d_conv: k, expand, headdim: p } = settings;
         let i = expand * context.d_model;
         if i * n * p == 0 || !i.is_multiple_of(p) || !(1..=conv1d::MAX_TAPS).contains(&k) {
@@ -262,8 +262,10 @@ impl<T: Scalar> Block<T> for Mamba2 {
     }
 
     fn backward(&self, pass: Pass<T>, x: &[T], dout: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
-        let Pass { params, layout, saved, scratch, .. } = pass;
-        let params = &params;
+        let Pass { params, layout, state, dstate, saved, scratch, .. } = pass;
+        let (params, conv_len) = (&params, self.conv(layout).state_len());
+        let (conv_state, first) = state.as_deref().map(|state| state.split_at(conv_len)).unzip();
+        let (conv_dstate, dstates) = dstate.map(|dstate| dstate.split_at_mut(conv_len)).unzip();
         let (m, d, i, w) = (layout.tokens(), self.d, self.i, self.projected());
         let saved = self.carve_saved(m, saved);
         let mut carver = Carver::new(scratch);
@@ -301,10 +303,11 @@ impl<T: Scalar> Block<T> for Mamba2 {
         // y of the recurrence, [x, B, C] = silu(conv(xBC))
         let sums = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
         let scan = self.scan(params, &layout, saved.projected, saved.mixed);
-        scan.backward(dy, (dmixed, dprojected), scratch, sums);
+        scan.backward(dy, (dmixed, dprojected), (first, dstates), scratch, sums);
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
-        let in_place = conv1d::InPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed };
-        let gradients = conv1d::ConvGrads { dweight, dbias };
+        let in_place =
+            conv1d::InPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed, state: conv_state };
+        let gradients = conv1d::ConvGrads { dweight, dbias, dstate: conv_dstate };
         conv1d::backward(&self.conv(layout), &conv_weights(params), in_place, scratch, gradients);
         for (to, from) in dprojected.chunks_exact_mut(w).zip(saved.projected.chunks_exact(w)) {
             to[i..i + self.mixed()].copy_from_slice(&from[i..i + self.mixed()]);

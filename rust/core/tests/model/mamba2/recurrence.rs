@@ -99,11 +99,13 @@ impl<T: Scalar> Scan<'_, T> {
     }
 
     /// From dy `[M, I]`: writes dx, dB, dC and ddt into the gradients of `mixed` and `projected`, adds to those of
-    /// dt_bias, A_log and D that are wanted. `scratch` holds g and the states of one row and head.
+    /// dt_bias, A_log and D that are wanted. With states `[rows, H, P, N]` the pass started from the first ones, and the
+    /// gradient of the last ones is replaced by that of the first. `scratch` holds g and the states of one row and head.
     pub(super) fn backward(
         &self,
         dy: &[T],
         (dmixed, dprojected): (&mut [T], &mut [T]),
+        (first_states, mut dstates): (Option<&[T]>, Option<&mut [T]>),
         scratch: &mut [T],
         wanted: [Option<&mut [T]>; 3],
     ) {
@@ -111,17 +113,24 @@ impl<T: Scalar> Scan<'_, T> {
         let (g, states) = scratch.split_at_mut(p * n);
         let [mut ddt_bias, mut da_log, mut dskip] = wanted;
         dmixed.fill(T::ZERO);
-        for (row, head) in (0..self.layout.rows * h).map(|index| (index / h, index % h)) {
+        for index in 0..self.layout.rows * h {
+            let (row, head, own) = (index / h, index % h, index * p * n..(index + 1) * p * n);
             let first = row * self.layout.length;
             let tokens = first..first + self.layout.length;
             // h before the first token and after each one.
-            states[..p * n].fill(T::ZERO);
+            match first_states {
+                Some(first) => states[..p * n].copy_from_slice(&first[own.clone()]),
+                None => states[..p * n].fill(T::ZERO),
+            }
             for (k, token) in tokens.clone().enumerate() {
                 let (before, after) = states[k * p * n..][..2 * p * n].split_at_mut(p * n);
                 after.copy_from_slice(before);
                 self.step(token, head).advance(after);
             }
-            g.fill(T::ZERO);
+            match &dstates {
+                Some(last) => g.copy_from_slice(&last[own.clone()]),
+                None => g.fill(T::ZERO),
+            }
             for token in tokens.rev() {
                 let states = &states[(token - first) * p * n..][..2 * p * n];
                 let dmixed = &mut dmixed[token * self.sizes.mixed()..][..self.sizes.mixed()];
@@ -132,6 +141,9 @@ impl<T: Scalar> Scan<'_, T> {
                         to[head] += term;
                     }
                 }
+            }
+            if let Some(dstates) = &mut dstates {
+                dstates[own].copy_from_slice(g);
             }
         }
     }

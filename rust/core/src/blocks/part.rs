@@ -1,0 +1,66 @@
+//! Blocks inside a block: where the tensors of each are among those of the whole, and the pass that it gets.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::Block;
+use crate::numeric::Scalar;
+use crate::params::ParamSpec;
+use crate::pass::{Capabilities, Pass};
+
+/// A block as a part of another, before it has a place there.
+pub struct Named<T> {
+    /// What its tensors are called under: `forward` for `forward.in_proj.weight`.
+    pub name: String,
+    /// The block.
+    pub block: Box<dyn Block<T>>,
+    /// Its configuration with every default resolved, the kind included.
+    pub settings: Value,
+}
+
+/// A part with its place.
+pub(super) struct Part<T> {
+    pub(super) block: Box<dyn Block<T>>,
+    pub(super) settings: Value,
+    name: String,
+    index: u32,
+    tensors: Range<usize>,
+}
+
+impl<T: Scalar> Part<T> {
+    /// The `index`-th part, its tensors from `first` on.
+    pub(super) fn place(part: Named<T>, index: usize, first: usize) -> Self {
+        let Named { name, block, settings } = part;
+        let tensors = first..first + block.params().len();
+        Self { block, settings, name, index: index as u32, tensors }
+    }
+
+    /// The part's tensors under its name.
+    pub(super) fn params(&self) -> impl Iterator<Item = ParamSpec> + use<'_, T> {
+        self.block.params().into_iter().map(|spec| spec.under(&self.name))
+    }
+
+    /// Ids of its output projections under its name.
+    pub(super) fn output_projections(&self) -> impl Iterator<Item = String> + use<'_, T> {
+        self.block.output_projections().into_iter().map(|id| format!("{}.{id}", self.name))
+    }
+
+    /// Where its tensors are among those of the whole.
+    pub(super) fn tensors(&self) -> Range<usize> {
+        self.tensors.clone()
+    }
+
+    /// The part's pass with buffers of its own; the state is that of the whole, to be cut by the caller.
+    pub(super) fn pass<'a>(&self, whole: Pass<'a, T>) -> Pass<'a, T> {
+        let params = whole.params.part(self.tensors());
+        Pass { params, mode: whole.mode.map(|key| key.part(self.index)), ..whole }
+    }
+}
+
+/// What blocks can do together.
+pub(super) fn together<T: Scalar>(parts: &[Part<T>]) -> Capabilities {
+    parts.iter().map(|part| part.block.capabilities()).fold(Capabilities::ALL, Capabilities::and)
+}

@@ -1,0 +1,34 @@
+//! Vectors of the model's own width, taken as they are.
+
+use super::{Source, Stem, StemSizes, convert, features};
+use crate::data::InputLimit;
+use crate::numeric::Scalar;
+use crate::params::{Grads, ParamSpec};
+use crate::pass::Pass;
+
+/// x = f.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// Width (D).
+    pub d_model: usize,
+}
+
+impl<T: Scalar> Stem<T> for Identity {
+    fn params(&self) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    fn reads(&self) -> InputLimit {
+        InputLimit::Features { n_features: self.d_model }
+    }
+
+    fn sizes(&self, _: usize) -> StemSizes {
+        StemSizes::default()
+    }
+
+    fn forward(&self, _: Pass<T>, source: &Source, y: &mut [T]) {
+        convert(features(source.input), y);
+    }
+
+    fn backward(&self, _: Pass<T>, _: &Source, _: &[T], _: &mut Grads<T>) {}
+}

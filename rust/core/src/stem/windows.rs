@@ -1,0 +1,123 @@
+//! Windows of consecutive time steps through a linear map: a strided convolution, or, where windows do not overlap, patches.
+//!
+//! F features per step, K steps in a window, S steps from a window to the next, D width. Within a document of n steps:
+//!
+//! ```text
+//! x_j = b + Σ_k w[k]·f_{jS + S - K + k}      j = 0 … ⌈n/S⌉ - 1, steps outside the document are 0
+//! dw[k] += Σ_j dx_j ⊗ f_{jS + S - K + k}      db += Σ_j dx_j
+//! ```
+//!
+//! A window ends with the S steps that belong to its token and looks back from there, so a token knows nothing of later
+//! ones. `stem.weight` `[D, K, F]`, `stem.bias` `[D]`. The windows are kept for the backward pass, `[M, K·F]`.
+
+use super::linear::init;
+use super::{Source, Stem, StemSizes, features, shortened};
+use crate::data::InputLimit;
+use crate::kernels::{embedding, matmul::MatRef};
+use crate::numeric::Scalar;
+use crate::params::{Grads, ParamSpec};
+use crate::pass::Pass;
+
+/// A linear map of windows.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// Features per step (F).
+    pub n_features: usize,
+    /// Width (D).
+    pub d_model: usize,
+    /// Steps of a window (K), at least S.
+    pub kernel: usize,
+    /// Steps from a window to the next (S).
+    pub stride: usize,
+}
+
+impl Windows {
+    /// Numbers of a window.
+    fn width(&self) -> usize {
+        self.kernel * self.n_features
+    }
+
+    /// The windows of all documents; those of padding are zero.
+    fn gather<T: Scalar>(&self, source: &Source, windows: &mut [T]) {
+        let (f, features) = (self.n_features, features(source.input));
+        windows.fill(T::ZERO);
+        for (before, after) in source.before.documents.iter().zip(source.after.documents) {
+            let n = (before.end - before.start) as usize;
+            let first = (before.row as usize * source.before.length + before.start as usize) * f;
+            let steps = &features[first..first + n * f];
+            let token = after.row as usize * source.after.length + after.start as usize;
+            for j in 0..shortened(n, self.stride) {
+                // The window's last step is the last one of its token: step (j + 1)·S - 1.
+                let end = (j + 1) * self.stride;
+                let (from, to) = (end.saturating_sub(self.kernel), end.min(n));
+                let window = &mut windows[(token + j) * self.width()..][..self.width()];
+                let skipped = (from + self.kernel - end) * f;
+                for (to, from) in window[skipped..].iter_mut().zip(&steps[from * f..to * f]) {
+                    *to = T::from_f64(f64::from(*from));
+                }
+            }
+        }
+    }
+}
+
+impl<T: Scalar> Stem<T> for Windows {
+    fn params(&self) -> Vec<ParamSpec> {
+        let shape = [self.d_model, self.kernel, self.n_features];
+        vec![
+            ParamSpec::new("stem.weight", shape, init(self.width())),
+            ParamSpec::new("stem.bias", [self.d_model], init(self.width())).no_decay(),
+        ]
+    }
+
+    fn reads(&self) -> InputLimit {
+        InputLimit::Features { n_features: self.n_features }
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    fn sizes(&self, tokens: usize) -> StemSizes {
+        let scratch = embedding::features_backward_scratch(tokens, self.d_model, self.width());
+        StemSizes { saved: tokens * self.width(), scratch }
+    }
+
+    fn forward(&self, pass: Pass<T>, source: &Source, y: &mut [T]) {
+        let (m, width) = (source.after.tokens(), self.width());
+        let windows = &mut pass.saved[..m * width];
+        self.gather(source, windows);
+        let weight = MatRef::new(pass.params.get(0), self.d_model, width);
+        embedding::features_forward(MatRef::new(windows, m, width), weight, pass.params.get(1), y);
+    }
+
+    fn backward(&self, pass: Pass<T>, source: &Source, dy: &[T], dparams: &mut Grads<T>) {
+        let (m, width) = (source.after.tokens(), self.width());
+        let windows = MatRef::new(&pass.saved[..m * width], m, width);
+        let [dw, db] = dparams.get_many([0, 1]);
+        embedding::features_backward(windows, MatRef::new(dy, m, self.d_model), dw, db, pass.scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Input, Segment};
+    use crate::stem::Rows;
+
+    #[test]
+    fn windows_end_with_their_token_and_stay_within_their_document() {
+        let stem = Windows { n_features: 1, d_model: 1, kernel: 3, stride: 2 };
+        let input = Input::Features((1..=8).map(|x| x as f32).collect());
+        let segment = |start, end| Segment { row: 0, start, end };
+        let (before, after) = ([segment(0, 5), segment(5, 7)], [segment(0, 3), segment(3, 4)]);
+        let source = Source {
+            input: &input,
+            before: Rows { rows: 1, length: 8, documents: &before },
+            after: Rows { rows: 1, length: 5, documents: &after },
+        };
+        let mut windows = vec![9.0_f64; 15];
+        stem.gather(&source, &mut windows);
+        let expected = [0.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 0.0, 0.0, 6.0, 7.0, 0.0, 0.0, 0.0];
+        assert_eq!(windows, expected);
+    }
+}

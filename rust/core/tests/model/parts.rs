@@ -1,0 +1,567 @@
+//! Stems, blocks of blocks, patterns of layers, dropout and states in training: gradients against differences, the same
+//! bits by every way to compute them, and refusals in one line.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use crate::common::{
+    CLASSES, FEATURES, batch, bits, config, disturb, documents, language_model, masked, numbers, relative,
+    session, threads,
+};
+use crate::gradcheck::agrees_with_differences;
+use crate::invariants::{gradients, packed_is_like_separate, reads_in_pieces_like_the_whole};
+use serde_json::{Value, json};
+use ssm_hpn::data::{Batch, Input, Segment, Target};
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ActivationMemory, Carried, ExpandPlan, ModelConfig, States};
+use ssm_hpn::optim::OptimConfig;
+use ssm_hpn::session::{Sampling, Session};
+use ssm_hpn::{Error, Scalar};
+
+fn mamba() -> Value {
+    json!({"kind": "mamba1", "d_state": 5, "d_conv": 3, "expand": 2, "dt_rank": 2})
+}
+
+fn mlp() -> Value {
+    json!({"kind": "mlp", "expand": 2})
+}
+
+fn both_ways() -> Value {
+    json!({"kind": "bidirectional", "block": mamba()})
+}
+
+fn chain() -> Value {
+    json!({"kind": "sequential", "blocks": [mamba(), {"kind": "residual", "block": mlp()}, mlp()]})
+}
+
+/// The configuration with other settings.
+fn with(config: &ModelConfig, settings: Value) -> ModelConfig {
+    let mut json: Value = serde_json::from_str(&config.to_json()).unwrap();
+    json.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    ModelConfig::from_json(&json.to_string()).unwrap()
+}
+
+/// A class per document of features.
+fn series(settings: Value) -> ModelConfig {
+    let target = json!({"kind": "sequence_class", "pooling": "mean"});
+    with(&config("features", target, json!({"kind": "linear", "n_outputs": CLASSES})), settings)
+}
+
+/// A class per token.
+fn per_token(settings: Value) -> ModelConfig {
+    let target = json!({"kind": "token_class"});
+    with(&config("tokens", target, json!({"kind": "linear", "n_outputs": CLASSES})), settings)
+}
+
+fn trained<T: Scalar>(config: &ModelConfig) -> Session<T> {
+    let mut session = session(config);
+    disturb(&mut session, 0.2);
+    session
+}
+
+fn refused(config: ModelConfig) -> String {
+    match Session::<f32>::new(config, OptimConfig::default(), 0, threads(1)) {
+        Err(error @ Error::Config { .. }) => error.to_string(),
+        other => panic!("{:?}", other.map(drop)),
+    }
+}
+
+/// Every kind of block, alone and in others.
+fn blocks() -> [Value; 4] {
+    let turned = json!({"kind": "bidirectional", "block": chain(), "backward": mamba()});
+    [mlp(), both_ways(), chain(), turned]
+}
+
+#[test]
+fn gradients_of_every_block_agree_with_differences() {
+    for block in blocks() {
+        let mut config = per_token(json!({"layers": [mamba(), block, mlp()]}));
+        let what = format!("{block}");
+        agrees_with_differences(&mut trained(&config), &batch(&config, 2, 6, None, 5), &what);
+        config.activation_memory = ActivationMemory::Recompute;
+        let packed = batch(&config, 2, 9, Some(documents(2, 9)), 6);
+        agrees_with_differences(&mut trained(&config), &packed, &format!("{what}, documents"));
+    }
+}
+
+#[test]
+fn packed_documents_are_like_separate_ones_for_every_block() {
+    for block in blocks() {
+        let config = per_token(json!({"layers": [block, mamba(), mlp()]}));
+        packed_is_like_separate(&config, &mut trained(&config));
+    }
+}
+
+#[test]
+fn padding_is_no_part_of_a_document_that_is_read_from_its_end() {
+    let config = per_token(json!({"block": both_ways()}));
+    let session = trained::<f64>(&config);
+    let mut padded = batch(&config, 2, 12, None, 3);
+    padded.segments[1].end = 7;
+    padded.target = Target::None;
+    let before = session.predict(&padded).unwrap();
+    let Input::Tokens(ids) = &mut padded.input else { panic!("tokens") };
+    ids[12 + 7..].iter_mut().for_each(|id| *id = (*id + 1) % CLASSES as u32);
+    let after = session.predict(&padded).unwrap();
+    let document = 12 * CLASSES..(12 + 7) * CLASSES;
+    assert_eq!(before[document.clone()], after[document]);
+}
+
+#[test]
+fn a_token_changes_what_is_before_it_only_where_a_block_reads_backwards() {
+    for (block, is_causal) in [(chain(), true), (mlp(), true), (both_ways(), false)] {
+        let config = per_token(json!({"layers": [mamba(), mamba(), block]}));
+        let session = trained::<f64>(&config);
+        let mut data = batch(&config, 1, 10, None, 3);
+        let before = session.predict(&data).unwrap();
+        let Input::Tokens(ids) = &mut data.input else { panic!("tokens") };
+        ids[9] = (ids[9] + 1) % CLASSES as u32;
+        let after = session.predict(&data).unwrap();
+        assert_eq!(before[..9 * CLASSES] == after[..9 * CLASSES], is_causal, "{block}");
+    }
+}
+
+#[test]
+fn blocks_that_go_on_from_a_state_read_in_pieces_like_the_whole() {
+    let config = with(&language_model(), json!({"layers": [chain(), mlp(), mamba()]}));
+    reads_in_pieces_like_the_whole(&config, &mut trained(&config));
+}
+
+#[test]
+fn recomputed_blocks_have_the_same_bits() {
+    for block in blocks() {
+        let mut config = per_token(json!({"layers": [block, mlp(), mamba()], "dropout": 0.2}));
+        let data = [batch(&config, 3, 20, Some(documents(3, 20)), 8)];
+        let kept = gradients(&mut trained::<f32>(&config), &data);
+        config.activation_memory = ActivationMemory::Recompute;
+        assert_eq!(gradients(&mut trained::<f32>(&config), &data), kept, "{block}");
+    }
+}
+
+#[test]
+fn a_pattern_is_repeated_and_its_settings_are_resolved() {
+    let open = json!({"kind": "mamba1", "d_state": 3, "d_conv": 2, "expand": 1});
+    let config = with(&language_model(), json!({"n_layers": 4, "layers": [open, mlp()]}));
+    let session = session::<f32>(&config);
+    let rows = session.parameter_table();
+    let has = |id: &str| rows.iter().any(|row| row.id == id);
+    for (layer, tensor) in [(0, "A_log"), (1, "in_proj.weight"), (2, "A_log"), (3, "out_proj.weight")] {
+        assert!(has(&format!("layers.{layer}.mixer.{tensor}")), "{layer} {tensor}");
+    }
+    assert!(!has("layers.1.mixer.A_log"));
+    let resolved = session.model().config();
+    assert_eq!(resolved.layers[0].settings["dt_rank"], 1);
+    assert_eq!(ModelConfig::from_json(&resolved.to_json()).unwrap(), *resolved);
+    let old = json!({"input": {"kind": "tokens", "vocab_size": 3}, "d_model": 4, "n_layers": 1,
+        "block": {"kind": "mamba1"}, "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 3}});
+    let text = ModelConfig::from_json(&old.to_string()).unwrap().to_json();
+    assert!(["\"layers\"", "dropout", "stem"].iter().all(|new| !text.contains(new)), "{text}");
+}
+
+#[test]
+fn a_model_of_many_kinds_grows_without_changing_what_it_computes() {
+    let config = with(&language_model(), json!({"n_layers": 4, "layers": [chain(), mlp()]}));
+    let mut session = trained::<f32>(&config);
+    let data = batch(&config, 2, 9, None, 4);
+    let before = session.predict(&data).unwrap();
+    let plan: ExpandPlan = serde_json::from_value(json!({"kind": "final", "positions": [0, 2, 6]})).unwrap();
+    session.expand(&plan).unwrap();
+    assert_eq!(session.predict(&data).unwrap(), before);
+    let kinds: Vec<String> = session.model().config().layers.iter().map(|b| b.kind.clone()).collect();
+    assert_eq!(kinds, ["sequential", "sequential", "sequential", "mlp", "sequential", "mlp", "mlp"]);
+    // Every tensor of the new layers learns once the projections have moved.
+    for step in 0..2 {
+        session.forward_backward(&batch(&config, 2, 9, None, 5 + step), Accuracy::Skip).unwrap();
+        session.apply().unwrap();
+    }
+    session.forward_backward(&data, Accuracy::Skip).unwrap();
+    for row in session.parameter_table() {
+        assert!(session.gradient(&row.id).unwrap().1.iter().any(|g| *g != 0.0), "{}", row.id);
+    }
+}
+
+#[test]
+fn what_blocks_cannot_do_is_refused_in_one_line() {
+    let message = refused(with(&language_model(), json!({"layers": [mamba(), both_ways(), mamba()]})));
+    assert!(message.starts_with("model.layers.1.kind: expected a causal block"), "{message}");
+    let session = trained::<f32>(&per_token(json!({"block": both_ways()})));
+    let message = session.stream(1).unwrap_err().to_string();
+    assert!(message.contains("layer 0 of the kind bidirectional"), "{message}");
+    assert!(session.states(1).is_err());
+    let residual = json!({"kind": "residual", "block": mlp()});
+    let mut session = trained::<f32>(&per_token(json!({"block": residual})));
+    let plan: ExpandPlan = serde_json::from_value(json!({"kind": "append", "count": 1})).unwrap();
+    let message = session.expand(&plan).unwrap_err().to_string();
+    assert!(message.contains("no output projection"), "{message}");
+    let deep = (0..6).fold(mlp(), |block, _| json!({"kind": "residual", "block": block}));
+    assert!(refused(per_token(json!({"block": deep}))).contains("at most 4 blocks"));
+    let empty = json!({"kind": "sequential", "blocks": []});
+    assert!(
+        refused(per_token(json!({"block": empty}))).starts_with("model.block.blocks: expected at least one")
+    );
+    let unknown = json!({"kind": "bidirectional", "block": {"kind": "mamba9"}});
+    assert!(refused(per_token(json!({"block": unknown}))).starts_with("model.block.block.kind"));
+    let bad = json!({"kind": "sequential", "blocks": [{"kind": "mlp", "expand": 0}]});
+    assert!(refused(per_token(json!({"block": bad}))).starts_with("model.block.blocks.0.expand"));
+}
+
+#[test]
+fn a_model_of_classes_per_token_does_not_pass_for_a_generator() {
+    let session = trained::<f32>(&per_token(json!({})));
+    let sampling = Sampling { temperature: 0.0, top_k: None, seed: 0 };
+    let message = session.generate(&[1, 2], 3, &sampling).unwrap_err().to_string();
+    assert!(message.contains("expected a model that predicts the next token"), "{message}");
+    assert_eq!(trained::<f32>(&language_model()).generate(&[1, 2], 3, &sampling).unwrap().len(), 3);
+}
+
+// ---- stems
+
+fn stems() -> [Value; 3] {
+    [
+        json!({"kind": "conv", "kernel": 5, "stride": 2}),
+        json!({"kind": "patch", "size": 3}),
+        json!({"kind": "conv", "kernel": 2, "stride": 1}),
+    ]
+}
+
+#[test]
+fn gradients_of_every_stem_agree_with_differences() {
+    for stem in stems() {
+        let config = series(json!({"stem": stem}));
+        let what = format!("{stem}");
+        agrees_with_differences(&mut trained(&config), &batch(&config, 2, 7, None, 5), &what);
+        let packed = batch(&config, 2, 11, Some(documents(2, 11)), 6);
+        agrees_with_differences(&mut trained(&config), &packed, &format!("{what}, documents"));
+        agrees_with_differences(&mut trained(&config), &masked(packed), &format!("{what}, masked"));
+    }
+}
+
+#[test]
+fn documents_are_shortened_each_by_itself() {
+    for stem in stems() {
+        let config = series(json!({"stem": stem}));
+        let session = trained::<f64>(&config);
+        let packed = batch(&config, 3, 25, Some(documents(3, 25)), 7);
+        let together = session.predict(&packed).unwrap();
+        let Input::Features(x) = &packed.input else { panic!("features") };
+        for (segment, scores) in packed.segments.iter().zip(together.chunks(CLASSES)) {
+            let Segment { row, start, end } = *segment;
+            let first = (row as usize * 25 + start as usize) * FEATURES;
+            let length = (end - start) as usize;
+            let alone = Input::Features(x[first..first + length * FEATURES].to_vec());
+            let alone = session.predict(&Batch::whole(1, length, alone, Target::None)).unwrap();
+            assert!(relative(scores, &alone) < 1e-12, "{stem}: {segment:?}");
+        }
+    }
+}
+
+#[test]
+fn patches_are_a_linear_map_of_what_they_hold() {
+    let target = json!({"kind": "sequence_class", "pooling": "mean"});
+    let linear = json!({"kind": "linear", "n_outputs": CLASSES});
+    let patched = with(&config("features", target, linear), json!({"stem": {"kind": "patch", "size": 2}}));
+    let mut wide = patched.clone();
+    wide.stem = None;
+    wide.input = serde_json::from_value(json!({"kind": "features", "n_features": 2 * FEATURES})).unwrap();
+    let (patched, mut wide) = (trained::<f64>(&patched), session::<f64>(&wide));
+    for row in patched.parameter_table() {
+        let values = patched.parameter(&row.id).unwrap().1.to_vec();
+        let id = row.id.replace("stem.", "input.");
+        let shape = wide.parameter(&id).unwrap().0.to_vec();
+        wide.set_parameter(&id, &shape, &values).unwrap();
+    }
+    let x: Vec<f32> = numbers(2 * 8 * FEATURES, 1).iter().map(|x| *x as f32).collect();
+    let long = Batch::whole(2, 8, Input::Features(x.clone()), Target::None);
+    let short = Batch::whole(2, 4, Input::Features(x), Target::None);
+    assert_eq!(patched.hidden(&long).unwrap(), wide.hidden(&short).unwrap());
+    assert_eq!(patched.model().hidden_shape(&long), [2, 4, crate::common::WIDTH]);
+}
+
+#[test]
+fn stems_that_do_not_fit_are_refused_in_one_line() {
+    let patch = json!({"stem": {"kind": "patch", "size": 2}});
+    let target = json!({"kind": "token_class"});
+    let linear = json!({"kind": "linear", "n_outputs": CLASSES});
+    let message = refused(with(&config("features", target, linear), patch.clone()));
+    assert!(message.starts_with("model.stem: expected one that keeps the length"), "{message}");
+    let message = refused(per_token(patch.clone()));
+    assert!(message.starts_with("model.stem.kind: expected a stem for the input tokens"), "{message}");
+    assert!(refused(series(json!({"stem": {"kind": "embedding"}}))).contains("reads tokens"));
+    let narrow = json!({"stem": {"kind": "conv", "kernel": 2, "stride": 3}});
+    assert!(refused(series(narrow)).starts_with("model.stem.kernel: expected a whole number from 3"));
+    assert!(refused(series(json!({"stem": {"kind": "patch", "size": 0}}))).starts_with("model.stem.size"));
+    let message = trained::<f32>(&series(patch)).stream(1).unwrap_err().to_string();
+    assert!(message.contains("a stem that makes one token of 2"), "{message}");
+}
+
+// ---- dropout
+
+fn dropping(config: &ModelConfig) -> ModelConfig {
+    with(config, json!({"dropout": 0.3, "head_dropout": 0.2}))
+}
+
+/// The loss of a training pass: the same key each time, for no update is applied.
+fn training_loss(session: &mut Session<f64>, batch: &Batch) -> f64 {
+    session.zero_grad().unwrap();
+    session.forward_backward(batch, Accuracy::Skip).unwrap().loss
+}
+
+#[test]
+fn gradients_under_dropout_agree_with_differences_of_the_training_loss() {
+    let models = [
+        dropping(&per_token(json!({"layers": [mamba(), chain(), mlp()]}))),
+        dropping(&series(json!({"stem": {"kind": "patch", "size": 2}}))),
+    ];
+    for mut config in models {
+        for way in [ActivationMemory::Keep, ActivationMemory::Recompute] {
+            config.activation_memory = way;
+            let mut session = trained::<f64>(&config);
+            let data = batch(&config, 2, 9, Some(documents(2, 9)), 6);
+            training_loss(&mut session, &data);
+            for (seed, row) in session.parameter_table().into_iter().enumerate() {
+                let gradient = session.gradient(&row.id).unwrap().1;
+                let start = session.parameter(&row.id).unwrap().1.to_vec();
+                let direction = numbers(start.len(), seed as u64);
+                let mut at = |step: f64| {
+                    let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+                    session.set_parameter(&row.id, &row.shape, &moved).unwrap();
+                    training_loss(&mut session, &data)
+                };
+                let h = 1e-4;
+                let near = at(h) - at(-h);
+                let difference = (8.0 * near - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+                at(0.0);
+                let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+                let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+                assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_has_no_part_in_inference_and_draws_anew_for_every_micro_batch_and_update() {
+    let (plain, config) = (language_model(), dropping(&language_model()));
+    let data = batch(&config, 2, 20, None, 4);
+    let (mut without, mut session) = (trained::<f64>(&plain), trained::<f64>(&config));
+    assert_eq!(without.predict(&data).unwrap(), session.predict(&data).unwrap());
+    assert_eq!(without.evaluate(&data).unwrap(), session.evaluate(&data).unwrap());
+    let mut losses = vec![training_loss(&mut without, &data)];
+    session.zero_grad().unwrap();
+    losses.push(session.forward_backward(&data, Accuracy::Skip).unwrap().loss);
+    losses.push(session.forward_backward(&data, Accuracy::Skip).unwrap().loss);
+    let again = training_loss(&mut session, &data);
+    assert_eq!(again, losses[1]);
+    // An update that changes nothing but the count of updates: the next key is another.
+    session.lend_flat().unwrap()[1][0] = f64::NAN;
+    session.return_flat();
+    assert!(!session.apply().unwrap().applied);
+    losses.push(training_loss(&mut session, &data));
+    for (i, loss) in losses.iter().enumerate() {
+        assert!(losses[..i].iter().all(|other| other != loss), "{losses:?}");
+    }
+}
+
+#[test]
+fn dropout_has_the_same_bits_for_any_number_of_threads_and_after_resuming() {
+    // Large enough for several slices and several tasks.
+    let config = with(&dropping(&language_model()), json!({"d_model": 24}));
+    let data = |step: u64| batch(&config, 9, 300, Some(documents(9, 300)), 20 + step);
+    let run = |count: usize, stop: bool| {
+        let new = Session::<f32>::new(config.clone(), OptimConfig::default(), 7, threads(count));
+        let mut session = new.unwrap();
+        for step in 0..4 {
+            session.forward_backward(&data(step), Accuracy::Skip).unwrap();
+            session.forward_backward(&data(step + 10), Accuracy::Skip).unwrap();
+            session.apply().unwrap();
+            if stop && step == 1 {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join(ssm_hpn::checkpoint::folder_name(2));
+                session.save(&path, json!(null)).unwrap();
+                session = Session::load(&path, threads(count)).unwrap().0;
+            }
+        }
+        bits(&session)
+    };
+    let expected = run(1, false);
+    assert!(run(3, false) == expected, "3 threads");
+    assert!(run(2, true) == expected, "resumed");
+}
+
+#[test]
+fn micro_batches_that_are_numbered_alike_draw_alike_wherever_they_are_computed() {
+    let config = dropping(&language_model());
+    let data = [batch(&config, 2, 9, None, 1), batch(&config, 2, 9, None, 2)];
+    let whole = gradients(&mut trained::<f64>(&config), &data);
+    let mut apart = vec![0.0; whole.len()];
+    for (number, batch) in data.iter().enumerate() {
+        let mut rank = trained::<f64>(&config);
+        rank.number_next_micro_batch(number as u64).unwrap();
+        rank.forward_backward(batch, Accuracy::Skip).unwrap();
+        apart.iter_mut().zip(rank.flat_gradients()).for_each(|(sum, g)| *sum += *g);
+    }
+    assert!(relative(&apart, &whole) < 1e-13);
+}
+
+#[test]
+fn rates_out_of_range_are_refused() {
+    for (key, rate) in [("dropout", 1.0), ("dropout", -0.1), ("head_dropout", 1.5)] {
+        let mut json: Value = serde_json::from_str(&language_model().to_json()).unwrap();
+        json[key] = json!(rate);
+        let message = ModelConfig::from_json(&json.to_string()).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("model.{key}: expected a share")), "{message}");
+    }
+}
+
+// ---- states in training
+
+fn rows<V: Copy>(x: &[V], length: usize, from: usize, to: usize) -> Vec<V> {
+    x.chunks(length).flat_map(|row| row[from..to].to_vec()).collect()
+}
+
+/// Tokens `from..to` of every row, with their targets.
+fn piece(whole: &Batch, from: usize, to: usize) -> Batch {
+    let (Input::Tokens(ids), Target::TokenClass(classes)) = (&whole.input, &whole.target) else {
+        panic!("tokens with classes")
+    };
+    let length = whole.length;
+    let (input, target) = (rows(ids, length, from, to), rows(classes, length, from, to));
+    Batch::whole(whole.rows, to - from, Input::Tokens(input), Target::TokenClass(target))
+}
+
+fn recurrent_models() -> [ModelConfig; 2] {
+    let base = language_model();
+    [base.clone(), with(&base, json!({"layers": [chain(), mlp(), mamba()]}))]
+}
+
+#[test]
+fn a_sequence_in_pieces_with_states_has_the_gradients_of_the_whole() {
+    for mut config in recurrent_models() {
+        for way in [ActivationMemory::Keep, ActivationMemory::Recompute] {
+            config.activation_memory = way;
+            let (length, cuts) = (70, [0, 1, 3, 40, 70]);
+            let mut session = trained::<f64>(&config);
+            let whole = batch(&config, 2, length, None, 9);
+            let loss = session.evaluate(&whole).unwrap().sums.loss_sum;
+            let expected = gradients(&mut session, std::slice::from_ref(&whole));
+            // Forward over the pieces for their states, then back over them with the gradient of what follows.
+            session.zero_grad().unwrap();
+            let (mut states, mut befores, mut sum) = (session.states(2).unwrap(), Vec::new(), 0.0);
+            for cut in cuts.windows(2) {
+                befores.push(states.clone());
+                let carried = Carried { states: &mut states, gradient: None };
+                let part = piece(&whole, cut[0], cut[1]);
+                sum += session.forward_backward_from(&part, Accuracy::Skip, carried).unwrap().loss_sum;
+            }
+            assert!((sum - loss).abs() <= 1e-12 * loss);
+            session.zero_grad().unwrap();
+            let mut gradient = session.states(2).unwrap();
+            for (cut, before) in cuts.windows(2).zip(&mut befores).rev() {
+                let carried = Carried { states: before, gradient: Some(&mut gradient) };
+                session
+                    .forward_backward_from(&piece(&whole, cut[0], cut[1]), Accuracy::Skip, carried)
+                    .unwrap();
+            }
+            let found: Vec<f64> = session.flat_gradients().to_vec();
+            let error = relative(&found, &expected);
+            assert!(error <= 1e-12, "{way:?}, {:?}: {error:e}", config.layers.len());
+        }
+    }
+}
+
+/// Σ of the losses + Σ of the last states · `last`.
+fn loss_with_states(
+    session: &mut Session<f64>,
+    batch: &Batch,
+    states: &States<f64>,
+    last: &States<f64>,
+) -> f64 {
+    session.zero_grad().unwrap();
+    let mut states = states.clone();
+    let carried = Carried { states: &mut states, gradient: None };
+    let loss = session.forward_backward_from(batch, Accuracy::Skip, carried).unwrap().loss_sum;
+    let dot = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    loss + states.layers().zip(last.layers()).map(dot).sum::<f64>()
+}
+
+/// States of normal numbers.
+fn random_states(session: &Session<f64>, rows: usize, seed: u64) -> States<f64> {
+    let mut states = session.states(rows).unwrap();
+    for layer in 0..states.layers().count() {
+        let numbers = numbers(states.layer_mut(layer).len(), seed + layer as u64);
+        states.layer_mut(layer).copy_from_slice(&numbers);
+    }
+    states
+}
+
+#[test]
+fn gradients_of_first_states_and_of_parameters_under_last_ones_agree_with_differences() {
+    for config in recurrent_models() {
+        for (length, packed) in [(9, false), (9, true), (1, false)] {
+            let mut session = trained::<f64>(&config);
+            let mut data = batch(&config, 2, length, None, 9);
+            if packed {
+                data.segments = documents(2, length);
+            }
+            let (first, last) = (random_states(&session, 2, 10), random_states(&session, 2, 20));
+            session.zero_grad().unwrap();
+            let (mut states, mut gradient) = (first.clone(), last.clone());
+            let carried = Carried { states: &mut states, gradient: Some(&mut gradient) };
+            session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap();
+            let count = session.count() as f64;
+            let parameters: Vec<_> = session
+                .parameter_table()
+                .into_iter()
+                .map(|row| (session.gradient(&row.id).unwrap().1, row))
+                .collect();
+            let h = 1e-4;
+            let fourth = |at: &mut dyn FnMut(f64) -> f64| {
+                let near = at(h) - at(-h);
+                (8.0 * near - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h)
+            };
+            for layer in 0..gradient.layers().count() {
+                let d = gradient.layer_mut(layer).to_vec();
+                let direction = numbers(d.len(), 30 + layer as u64);
+                let difference = fourth(&mut |step| {
+                    let mut moved = first.clone();
+                    moved.layer_mut(layer).iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
+                    loss_with_states(&mut session, &data, &moved, &last)
+                });
+                let expected: f64 = d.iter().zip(&direction).map(|(g, d)| g * d).sum();
+                let size = d.iter().map(|g| g * g).sum::<f64>().sqrt().max(1e-3);
+                assert!((difference - expected).abs() <= 1e-6 * size, "{layer}: {difference} {expected}");
+            }
+            for (seed, (gradient, row)) in parameters.into_iter().enumerate() {
+                let start = session.parameter(&row.id).unwrap().1.to_vec();
+                let direction = numbers(start.len(), seed as u64);
+                let difference = fourth(&mut |step| {
+                    let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+                    session.set_parameter(&row.id, &row.shape, &moved).unwrap();
+                    loss_with_states(&mut session, &data, &first, &last)
+                });
+                session.set_parameter(&row.id, &row.shape, &start).unwrap();
+                let expected =
+                    count.max(1.0) * gradient.iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>();
+                let size = count.max(1.0) * gradient.iter().map(|g| g * g).sum::<f64>().sqrt().max(1e-3);
+                assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn states_of_another_model_or_batch_are_refused() {
+    let mut session = trained::<f32>(&language_model());
+    let data = batch(&language_model(), 2, 9, None, 1);
+    let mut states = session.states(3).unwrap();
+    let carried = Carried { states: &mut states, gradient: None };
+    let message = session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap_err().to_string();
+    assert!(message.starts_with("states: expected those of 2 rows of this model"), "{message}");
+}
+
+#[test]
+fn a_memory_limit_of_any_size_is_one() {
+    let limited = json!({"activation_memory": "auto", "memory_limit_mb": u64::MAX});
+    let (kept, limited) = (language_model(), with(&language_model(), limited));
+    let (kept, limited) = (session::<f32>(&kept), session::<f32>(&limited));
+    assert_eq!(limited.predicted_peak_bytes(2, 30), kept.predicted_peak_bytes(2, 30));
+}
