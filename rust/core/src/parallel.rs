@@ -12,6 +12,12 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 
 /// A handle to a pool of worker threads, shared by clones.
+///
+/// ```
+/// let threads = ssm_hpn::Threads::new(Some(2))?;
+/// assert_eq!((threads.count(), threads.install(|| 6 * 7)?), (2, 42));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Threads {
     pool: Arc<rayon::ThreadPool>,

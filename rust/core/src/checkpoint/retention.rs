@@ -12,7 +12,26 @@ use crate::storage::write_whole;
 /// Checkpoints that verify and are never pruned.
 const ALWAYS: usize = 2;
 
-/// Notes that the checkpoint of `step` is the best so far.
+/// Notes that the checkpoint of `step` is the best so far: [`prune`] leaves it.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, folder_name, list, mark_best, prune, save, verify};
+/// # use serde_json::json;
+///
+/// # fn main() -> ssm_hpn::Result<()> {
+/// let root = tempfile::tempdir().expect("a folder");
+/// for step in 1..=4 {
+///     let state = StateFile { schema: SCHEMA, step, dtype: "float32".into(), ..StateFile::default() };
+///     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// }
+/// mark_best(root.path(), 1)?;
+/// prune(root.path(), 1)?; // never fewer than the two newest that verify
+/// let steps: Vec<u64> = list(root.path())?.into_iter().map(|(step, _)| step).collect();
+/// assert_eq!(steps, [1, 3, 4]);
+/// assert_eq!(verify(&root.path().join(folder_name(4)))?.step, 4);
+/// # Ok(())
+/// # }
+/// ```
 pub fn mark_best(root: &Path, step: u64) -> Result<()> {
     let name = folder_name(step);
     if !root.join(&name).is_dir() {

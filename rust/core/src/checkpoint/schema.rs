@@ -27,7 +27,7 @@ pub const BEST_FILE: &str = "best";
 pub const ROOT_FOLDER: &str = "checkpoints";
 
 /// `state.json`: everything but the tensors. Training goes on from it to the same bits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateFile {
     /// [`SCHEMA`] when it was written.

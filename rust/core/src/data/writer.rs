@@ -38,6 +38,31 @@ pub const SUMS_NAME: &str = "SHA256SUMS";
 const GROUP_BYTES: usize = 1 << 20;
 
 /// Writes a folder of shards.
+///
+/// ```
+/// use ssm_hpn::data::{Documents, Elements, Extra, Input, Loader, LoaderConfig, ShardWriter, WriterConfig, verify_shards};
+///
+/// # fn main() -> ssm_hpn::Result<()> {
+/// let folder = tempfile::tempdir().expect("a folder");
+/// let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// let mut writer = ShardWriter::create(folder.path(), config)?;
+/// // Two documents, of three and five tokens.
+/// let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// writer.append(&Documents { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// let manifest = writer.close(Extra::default())?;
+/// assert_eq!((manifest.rows, manifest.tokens), (2, 8));
+/// assert_eq!(verify_shards(folder.path())?.tokens, 8);
+///
+/// // One row of eight positions holds both documents.
+/// let mut loader = Loader::open(LoaderConfig { epochs: Some(1), ..LoaderConfig::new(folder.path(), 1, 8) })?;
+/// let (batch, after) = loader.next()?.expect("a batch");
+/// assert_eq!(batch.segments.len(), 2);
+/// assert!(matches!(batch.input, Input::Tokens(ids) if ids.len() == 8));
+/// assert_eq!(after.batches, 1);
+/// assert!(loader.next()?.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub struct ShardWriter {
     folder: PathBuf,
     config: WriterConfig,

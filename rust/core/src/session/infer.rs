@@ -73,7 +73,24 @@ impl<T: Scalar> Session<T> {
         threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))?
     }
 
-    /// A recurrent state for `rows` rows.
+    /// A recurrent state for `rows` rows, which [`Session::read`] moves on.
+    ///
+    /// ```
+    /// # use ssm_hpn::{Result, Threads, data::Input, model::ModelConfig, optim::OptimConfig, session::Session};
+    /// # fn main() -> Result<()> {
+    /// # let model = r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 1,
+    /// #     "block": {"kind": "mamba1"}, "target": {"kind": "next_token"},
+    /// #     "head": {"kind": "linear", "n_outputs": 7}}"#;
+    /// # let model = ModelConfig::from_json(model)?;
+    /// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+    /// let mut stream = session.stream(2)?;
+    /// // Three tokens of each of the two rows at once, then one more.
+    /// session.read(&mut stream, &Input::Tokens(vec![1, 2, 3, 4, 5, 6]), 3)?;
+    /// let scores = session.read(&mut stream, &Input::Tokens(vec![0, 1]), 1)?;
+    /// assert_eq!(scores.len(), 2 * 7); // [rows, n_scores]
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stream(&self, rows: usize) -> Result<Stream<T>> {
         Stream::new(&self.model, rows)
     }

@@ -34,6 +34,43 @@ pub(super) enum Cosine {
 }
 
 /// A model in training or use.
+///
+/// ```
+/// use ssm_hpn::data::{Batch, Input, Target};
+/// use ssm_hpn::head::Accuracy;
+/// use ssm_hpn::model::ModelConfig;
+/// use ssm_hpn::optim::OptimConfig;
+/// use ssm_hpn::session::{Sampling, Session};
+/// use ssm_hpn::{Result, Threads};
+///
+/// # fn main() -> Result<()> {
+/// let model = ModelConfig::from_json(
+///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 1,
+///         "block": {"kind": "mamba1"}, "target": {"kind": "next_token"},
+///         "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// )?;
+/// let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// // One row of four tokens; the class of each is the token that follows, -1 for none.
+/// let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::TokenClass(vec![2, 3, 4, -1]));
+///
+/// let report = session.forward_backward(&batch, Accuracy::Count)?;
+/// assert_eq!(report.count, 3);
+/// assert!(session.apply()?.applied);
+/// assert!(session.evaluate(&batch)?.sums.loss < report.loss);
+///
+/// assert_eq!(session.predict(&batch)?.len(), 4 * 7); // [B, T, C]
+/// assert_eq!(session.hidden(&batch)?.len(), 4 * 8); // [B, T, D]
+/// let greedy = Sampling { temperature: 0.0, top_k: None, seed: 0 };
+/// assert_eq!(session.generate(&[1, 2], 5, &greedy)?.len(), 5);
+///
+/// let folder = tempfile::tempdir().expect("a folder");
+/// session.save(&folder.path().join("step-00000001"), serde_json::json!({"note": "mine"}))?;
+/// let (again, extra) = Session::<f32>::load(folder.path(), Threads::new(Some(1))?)?;
+/// assert_eq!((again.digest()?, again.step()), (session.digest()?, 1));
+/// assert_eq!(extra["note"], "mine");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session<T: Scalar> {
     pub(super) model: Model<T>,
     pub(super) params: Arena<T>,
