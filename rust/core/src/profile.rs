@@ -1,4 +1,4 @@
-//! Where the time of a training step goes: a stopwatch with one dial per phase.
+//! Where the time of a training step goes: the time of each phase, without that of phases inside it.
 //!
 //! [`recorded`] opens a profile on the calling thread; [`phase`] and [`product`] under it add what they took, less what
 //! phases inside them took, and everything outside of them is [`Phase::Other`]:
@@ -7,7 +7,7 @@
 //! time(phase) = Σ_calls (leave − enter − time of the phases inside)        Σ_phases time(phase) = time of `recorded`
 //! ```
 //!
-//! Only the thread that opened the profile has the stopwatch. It waits for the tasks that it shares out, so its time is
+//! Only the thread that opened the profile is timed. It waits for the tasks that it shares out, so its time is
 //! that of the wall clock. Without an open profile a phase costs one look at a thread-local variable; nothing is
 //! allocated either way.
 

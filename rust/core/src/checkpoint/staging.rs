@@ -1,9 +1,9 @@
 //! Folders that are whole or absent, whatever interrupts their writing.
 //!
 //! A folder is staged as `.NAME.partial-PID` beside its place, every file synced, then the folder, then renamed, then the
-//! parent synced. One that was there before steps aside as `.NAME.replaced-PID` for that moment, and comes back if the
+//! parent synced. One that was there before is renamed to `.NAME.replaced-PID` for that moment, and renamed back if the
 //! rename never happened. What is deleted is renamed to `.NAME.removed-PID` first. So only complete folders have plain
-//! names, and the next writer knows what to do with every other.
+//! names; the next writer removes or renames the others.
 //!
 //! Locks are advisory and end with the process: none survives a kill. Mode bits are what the umask leaves. On Windows
 //! folders can be neither synced nor locked: best effort.
@@ -39,7 +39,7 @@ fn aside(parent: &Path, name: &str, why: Aside) -> PathBuf {
     parent.join(format!(".{name}{}{}", why.mark(), process::id()))
 }
 
-/// The plain name behind an aside name, and why it stands aside.
+/// The plain name of a folder that was renamed, and why it was.
 fn plain(name: &str) -> Option<(&str, Aside)> {
     let hidden = name.strip_prefix('.')?;
     Aside::ALL.into_iter().find_map(|(why, mark)| {
@@ -48,7 +48,7 @@ fn plain(name: &str) -> Option<(&str, Aside)> {
     })
 }
 
-/// The plain name of a complete folder that stepped aside for another that never came.
+/// The plain name of a complete folder that was renamed for another that was never put in its place.
 pub(super) fn replaced_name(name: &str) -> Option<&str> {
     plain(name).filter(|(_, why)| *why == Aside::Replaced).map(|(plain, _)| plain)
 }

@@ -55,9 +55,9 @@ struct State {
 /// Whether a thread has panicked.
 enum Panic {
     None,
-    /// One has, and nobody was told yet.
+    /// One has; the next call for a batch raises it.
     Carried(Box<dyn Any + Send>),
-    /// The consumer was told; the stream is over.
+    /// It was raised; every further call is an error.
     Raised,
 }
 
@@ -170,7 +170,7 @@ impl Queue {
         (self.plan.config.prefetch as u64, self.plan.config.workers + 1)
     }
 
-    /// The life of a thread.
+    /// What each thread runs until it is stopped: takes a job, does it, puts the result away.
     fn work(&self) {
         let limits = self.limits();
         let mut state = self.lock();
@@ -185,7 +185,7 @@ impl Queue {
                 continue;
             };
             drop(state);
-            // Taking a job may have ended the stream, or made room for another job.
+            // Taking a job may have ended the stream, or brought the number of batches under way below the limit.
             self.changed.notify_all();
             let done = catch_unwind(AssertUnwindSafe(|| self.run(job)));
             state = self.lock();

@@ -1,4 +1,4 @@
-//! What every kernel is told beside its arrays: the geometry of a batch, and whether a result replaces or adds.
+//! Arguments of every kernel beside its arrays: the geometry of a batch, and whether a result replaces or adds.
 
 #![forbid(unsafe_code)]
 

@@ -108,7 +108,7 @@ impl WholeFile {
 
     fn discard(&self) {
         if !death::came() {
-            // Nothing better can be done about a failure here: it has no plain name, so nobody reads it.
+            // A failure is ignored: no reader opens a file of this name, and the next write of the file replaces it.
             let _ = fs::remove_file(&self.temporary);
         }
     }

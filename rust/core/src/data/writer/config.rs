@@ -1,4 +1,4 @@
-//! What a writer is told before it begins, and what it learns at the end.
+//! Settings of a writer, and what is added to the manifest when it closes.
 
 #![forbid(unsafe_code)]
 

@@ -11,7 +11,7 @@ use crate::simd::{self, Vector};
 /// Most taps of a filter.
 pub const MAX_TAPS: usize = 32;
 
-/// Tokens that a vector of channels walks over before the next one has its turn: their rows stay near the core.
+/// Tokens that are computed for a vector of channels before the next vector of channels: their rows stay in the L1 cache.
 pub(super) const CHUNK: usize = 32;
 
 /// Sizes of a convolution.

@@ -276,12 +276,12 @@ impl<T: Scalar> Tile<'_, T> {
     }
 }
 
-/// What the tiles of a chunk ask the memory for while they compute, one line a term each: the next panel of a, then the
+/// What the tiles of a chunk prefetch while they compute, one cache line per term each: the next panel of a, then the
 /// columns of b in the next chunk.
 struct Prefetcher<T> {
     panel: Lines<T>,
     columns: Lines<T>,
-    /// What a tile asks for where nothing is left: something near, for an address without memory costs a look-up each time.
+    /// What a tile prefetches where nothing is left: an address in use, for an unmapped one costs a page walk each time.
     near: Walk<T>,
 }
 

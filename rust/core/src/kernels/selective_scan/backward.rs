@@ -126,7 +126,7 @@ impl<T: Scalar> ScanGrads<'_, T> {
 struct Partial<'a, T> {
     /// `[N, padded I]`.
     a: &'a mut [T],
-    /// Adjoint state on its way from a chunk to the one before, `[row groups, N, padded I]`.
+    /// Adjoint state at the start of a chunk, carried to the chunk before it, `[row groups, N, padded I]`.
     carry: &'a mut [T],
     /// Per group of rows: Σ r·δ `[N, padded I]`, dD `[padded I]`, ddelta_bias `[padded I]`.
     sums: &'a mut [T],

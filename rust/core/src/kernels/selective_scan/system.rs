@@ -136,7 +136,7 @@ impl<T: Scalar> System<'_, T> {
 }
 
 /// A chunk of one operand for a block of channels, close to the core: `[CHUNK, BLOCK]` and a little more, so that the
-/// panels that are walked over together do not compete for the same sets of the cache (worth 5 % of the backward pass).
+/// panels that are read together do not compete for the same sets of the cache (worth 5 % of the backward pass).
 #[repr(align(64))]
 pub(super) struct Panel<T>(pub(super) [T; CHUNK * BLOCK + SKEW]);
 
