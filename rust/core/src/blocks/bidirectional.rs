@@ -12,8 +12,8 @@
 
 use serde_json::{Value, json};
 
+use super::block::{Block, Sizes};
 use super::part::{Named, Part, together};
-use super::{Block, Sizes};
 use crate::kernels::Accumulate;
 use crate::kernels::blocks::add;
 use crate::kernels::reverse::reverse;

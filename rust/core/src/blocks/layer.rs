@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use super::{Block, Sizes};
+use super::block::{Block, Sizes};
 use crate::error::{Error, Result};
 use crate::kernels::blocks::copy;
 use crate::kernels::dropout::Dropout;

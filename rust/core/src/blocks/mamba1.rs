@@ -26,8 +26,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::block::{Block, Sizes};
 use super::timed::{linear, linear_dw, linear_dx, linear_step};
-use super::{Block, Sizes};
 use crate::bounds::Bounds;
 use crate::error::Result;
 use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};

@@ -16,8 +16,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::block::{Block, Sizes};
 use super::timed::{linear, linear_dw, linear_dx};
-use super::{Block, Sizes};
 use crate::bounds::Bounds;
 use crate::error::Result;
 use crate::kernels::Accumulate;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::Block;
+use super::block::Block;
 use crate::numeric::Scalar;
 use crate::params::ParamSpec;
 use crate::pass::{Capabilities, Pass};

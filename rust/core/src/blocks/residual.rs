@@ -10,8 +10,8 @@
 
 use serde_json::{Value, json};
 
+use super::block::{Block, Sizes};
 use super::part::{Named, Part};
-use super::{Block, Sizes};
 use crate::kernels::blocks::{add, copy};
 use crate::kernels::{Accumulate, norm};
 use crate::numeric::Scalar;

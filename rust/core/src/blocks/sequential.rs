@@ -11,8 +11,8 @@
 
 use serde_json::{Value, json};
 
+use super::block::{Block, Sizes};
 use super::part::{Named, Part, together};
-use super::{Block, Sizes};
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
 use crate::pass::{Capabilities, Carver, Pass, padded};

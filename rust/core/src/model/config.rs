@@ -33,8 +33,7 @@ const HEAD_DROPOUT: Bounds =
     Bounds::number("model.head_dropout", Edge::At(0.0), Edge::Beyond(1.0)).advise("0 turns it off");
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] =
-    &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT];
+pub const BOUNDS: &[Bounds] = &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT];
 
 /// Everything that fixes the function a model computes and how it is trained in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

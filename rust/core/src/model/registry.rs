@@ -350,7 +350,12 @@ fn check_blocks<T: Scalar>(config: &ModelConfig, blocks: &[Box<dyn Block<T>>]) -
             let (at, component) = config.layer(index);
             let found = format!("{}, which sees the token that it is to predict", component.kind);
             let advice = "choose causal blocks, or another target";
-            Err(Error::config(format!("{at}.kind"), "a causal block for the target next_token", found, advice))
+            Err(Error::config(
+                format!("{at}.kind"),
+                "a causal block for the target next_token",
+                found,
+                advice,
+            ))
         }
     }
 }

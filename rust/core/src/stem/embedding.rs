@@ -1,6 +1,6 @@
 //! Token ids through a table: x = w\[id\], `embedding.weight` `[V, D]`.
 
-use super::{Source, Stem, StemSizes};
+use super::interface::{Source, Stem, StemSizes};
 use crate::data::{Input, InputLimit};
 use crate::kernels::embedding;
 use crate::numeric::Scalar;

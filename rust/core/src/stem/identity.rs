@@ -1,6 +1,6 @@
 //! Vectors of the model's own width, taken as they are.
 
-use super::{Source, Stem, StemSizes, convert, features};
+use super::interface::{Source, Stem, StemSizes, convert, features};
 use crate::data::InputLimit;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};

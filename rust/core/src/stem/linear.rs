@@ -1,6 +1,6 @@
 //! Features through a linear map: x = w·f + b, `input.weight` `[D, F]`, `input.bias` `[D]`.
 
-use super::{Source, Stem, StemSizes, convert, features};
+use super::interface::{Source, Stem, StemSizes, convert, features};
 use crate::data::InputLimit;
 use crate::kernels::{embedding, matmul::MatRef};
 use crate::numeric::Scalar;

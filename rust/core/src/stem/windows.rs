@@ -10,8 +10,8 @@
 //! A window ends with the S steps that belong to its token and looks back from there, so a token knows nothing of later
 //! ones. `stem.weight` `[D, K, F]`, `stem.bias` `[D]`. The windows are kept for the backward pass, `[M, K·F]`.
 
+use super::interface::{Source, Stem, StemSizes, features, shortened};
 use super::linear::init;
-use super::{Source, Stem, StemSizes, features, shortened};
 use crate::data::InputLimit;
 use crate::kernels::{embedding, matmul::MatRef};
 use crate::numeric::Scalar;
