@@ -4,7 +4,7 @@
 //! them in a [`manifest`]; [`shard`] reads one group by its position and checks it before anything parses it;
 //! [`index`] joins the groups of all shards; [`shuffle`] says in which order an epoch takes them; a window holds a
 //! few groups and [`pack`]s their documents into rows; a [`cursor`] walks over the rows and cuts them into batches; and
-//! `prefetch` does all that ahead of time, for the [`loader`] to hand out.
+//! `prefetch` does all that ahead of time, for the loader ([`batches`]) to hand out.
 //!
 //! Everything but the types of a batch is behind the feature `shards`, which is on unless default features are off.
 
@@ -16,6 +16,9 @@ mod advice;
 mod assemble;
 #[doc(hidden)]
 pub mod batch;
+#[cfg(feature = "shards")]
+#[doc(hidden)]
+pub mod batches;
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub mod cursor;
@@ -58,11 +61,13 @@ pub mod writer;
 
 pub use batch::{Batch, Input, InputLimit, Limits, Segment, Target};
 #[cfg(feature = "shards")]
+pub use batches::Loader;
+#[cfg(feature = "shards")]
 pub use cursor::Cursor;
 #[cfg(feature = "shards")]
 pub use index::Dataset;
 #[cfg(feature = "shards")]
-pub use loader::{Loader, LoaderConfig, Packing, TargetKind};
+pub use loader::{LoaderConfig, Packing, TargetKind};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
 #[cfg(feature = "shards")]
