@@ -57,6 +57,13 @@ impl PyLoader {
     }
 }
 
+/// Token ids of many documents: bytes as they are, or words of 32 bits.
+#[derive(FromPyObject)]
+enum Ids<'py> {
+    Bytes(PyReadonlyArray1<'py, u8>),
+    Words(PyReadonlyArray1<'py, u32>),
+}
+
 /// Writes a prepared folder: Arrow IPC shards and, on close, the manifest.
 #[pyclass(name = "ShardWriter", module = "ssm_hpn._core")]
 pub(crate) struct PyShardWriter(Option<ShardWriter>);
@@ -101,6 +108,38 @@ impl PyShardWriter {
             label: label.as_ref().map(std::slice::from_ref),
             values: values.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
             names: name.as_ref().map(std::slice::from_ref),
+        };
+        let writer = self.open()?;
+        enter(py, || writer.append(&documents))
+    }
+
+    /// Many documents at once, one after the other in `tokens` or `features`.
+    #[pyo3(signature = (*, offsets, tokens=None, features=None, labels=None, label=None, values=None, names=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
+    fn append_many(
+        &mut self,
+        py: Python<'_>,
+        offsets: PyReadonlyArray1<'_, u64>,
+        tokens: Option<Ids<'_>>,
+        features: Option<PyReadonlyArray2<'_, f32>>,
+        labels: Option<PyReadonlyArray1<'_, i32>>,
+        label: Option<PyReadonlyArray1<'_, i32>>,
+        values: Option<PyReadonlyArray2<'_, f32>>,
+        names: Option<Vec<String>>,
+    ) -> PyResult<()> {
+        let elements = match (&tokens, &features) {
+            (Some(Ids::Bytes(ids)), None) => Elements::U8(ids.as_slice()?),
+            (Some(Ids::Words(ids)), None) => Elements::U32(ids.as_slice()?),
+            (None, Some(x)) => Elements::F32(x.as_slice()?),
+            _ => return Err(to_py(CoreError::shape("documents", "tokens or features", "both or none"))),
+        };
+        let documents = Documents {
+            elements,
+            offsets: offsets.as_slice()?,
+            labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
+            label: label.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
+            values: values.as_ref().map(PyReadonlyArray2::as_slice).transpose()?,
+            names: names.as_deref(),
         };
         let writer = self.open()?;
         enter(py, || writer.append(&documents))

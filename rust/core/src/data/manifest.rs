@@ -55,6 +55,9 @@ pub struct Manifest {
     pub encoder: Value,
     /// What the documents came from.
     pub source: Value,
+    /// What columns, classes and numbers mean; the programs that read and predict keep to it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub contract: Value,
     /// Documents in all shards.
     pub rows: u64,
     /// Tokens in all shards.

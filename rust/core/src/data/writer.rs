@@ -232,6 +232,7 @@ impl ShardWriter {
             normalisation: extra.normalisation,
             encoder: extra.encoder,
             source: extra.source,
+            contract: extra.contract,
             rows: self.done.iter().map(|s| s.rows).sum(),
             tokens: self.done.iter().map(|s| s.tokens).sum(),
             longest: self.longest,

@@ -111,6 +111,8 @@ pub struct Extra {
     pub encoder: Value,
     /// What the documents came from.
     pub source: Value,
+    /// What columns, classes and numbers mean.
+    pub contract: Value,
 }
 
 impl Extra {

@@ -161,8 +161,8 @@ pub(super) fn check(
         }
         _ => return Err(Error::shape("features", "32-bit floats", "whole numbers")),
     }
-    if let Some(i) = documents.values.and_then(|x| x.iter().position(|v| !v.is_finite())) {
-        return Err(wrong(i / k, "", "finite values".into(), "one that is not".into()));
+    if let Some(i) = documents.values.and_then(|x| x.iter().position(|v| v.is_infinite())) {
+        return Err(wrong(i / k, "", "finite values, or NaN for none".into(), "an infinite one".into()));
     }
     if let Some(i) = documents.names.and_then(|x| x.iter().position(|v| v.len() > MAX_NAME)) {
         return Err(wrong(i, "", format!("a name of at most {MAX_NAME} bytes"), "a longer one".into()));
