@@ -74,7 +74,7 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
         n_classes=first.get("n_classes") if has_classes else None,
         n_values=first.get("n_values"),
         per_token_labels="labels" in columns,
-        longest_document=first.get("longest"),
+        longest_document=max((manifest.get("longest") or 0 for manifest in manifests), default=0) or None,
         digest=data_digest(*manifests),
     )
 

@@ -5,8 +5,9 @@ classes. Nothing is learned from new input, and the folder that the model was tr
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,7 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, read_manifest
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.encode import Encoder, encoder_from
-from ssm_hpn.prepare.pipeline import read, read_inputs
+from ssm_hpn.prepare.reading import read, read_inputs
 from ssm_hpn.prepare.records import Record
 from ssm_hpn.prepare.sources import find
 
@@ -104,7 +105,7 @@ class Reader:
         if self.encoder is not None:
             x: NDArray[Any] = self.encoder.encode(record)
         elif record.features is not None:
-            x = self._placed(record, record.at, contract.channels, record.features)
+            x = self._placed(record, lambda: record.at, contract.channels, record.features)
         else:
             expected = f"{len(contract.features)} features, as in the training data"
             raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "choose other columns"))
@@ -112,22 +113,25 @@ class Reader:
         if classes is not None and record.labels is not None:
             found = record.labels
             labels = np.array(
-                [self._placed(record, record.label_place(i), classes.index, one) for i, one in enumerate(found)],
+                [
+                    self._placed(record, partial(record.label_place, i), classes.index, one)
+                    for i, one in enumerate(found)
+                ],
                 np.int32,
             )
         elif classes is not None and record.label is not None:
-            label = self._placed(record, record.label_place(), classes.index, record.label)
+            label = self._placed(record, record.label_place, classes.index, record.label)
         if record.values is not None:
             values = contract.scale_values(record.values).astype(np.float32)
         return Document(self._given(record.name), x, labels, label, values)
 
     @staticmethod
-    def _placed(record: Record, at: str, read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract
+    def _placed(record: Record, at: Callable[[], str], read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract
         """What the contract makes of a value; its complaint with the place in front."""
         try:
             return read(value)
         except DataError as error:
-            raise DataError(f"{record.path}: {at}: {error}") from None
+            raise DataError(f"{record.path}: {at()}: {error}") from None
 
     def _given(self, name: str) -> str:
         """The id as the data has it, of a name that begins with the file; the name itself where there is no id."""

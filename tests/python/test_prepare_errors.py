@@ -12,6 +12,7 @@ from prepare_support import arrays, binaries, cut_arrays, cut_gzip, cut_parquet,
 from ssm_hpn.errors import ConfigError, DataError
 
 XY = {"features": "x,y"}
+REFUSE = {"missing": "refuse", "validation_fraction": 0}
 nan = float("nan")
 
 BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any], str]] = [
@@ -34,7 +35,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         binaries,
         {},
         {},
-        r"dir: folder: expected readable files, found 3 binary files; .* --data\.encoder bytes",
+        r"dir: folder: expected readable files, found 3 binary files .*; .* --data\.encoder bytes",
     ),
     (
         "other files",
@@ -42,7 +43,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         binaries,
         {},
         {"include": ("*.txt",)},
-        r"dir: folder: expected files that match \*\.txt, found 3 other files; .*--data\.include",
+        r"dir: folder: expected files that match \*\.txt, found 3 other files .*; .*--data\.include",
     ),
     ("parquet cut", "a.parquet", cut_parquet, {}, {}, r"a\.parquet: file: expected a whole Parquet file"),
     ("npy cut", "a.npy", cut_arrays, {}, {}, r"a\.npy: array 'a': expected 8000 more bytes, found 7900"),
@@ -72,7 +73,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         "a.npz",
         arrays(x=np.where(np.arange(90).reshape(9, 5, 2) == 33, nan, 1.0)),
         {},
-        {},
+        REFUSE,
         r"index 3, step 1, array 'x\[1\]': expected a finite number, found no number",
     ),
     (
@@ -112,9 +113,9 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         "json key",
         "a.jsonl",
         lines('{"text": "a"}', '{"txt": "a"}'),
+        {"text": "txtt"},
         {},
-        {},
-        r"line 2, key 'text': expected a value, or null for none, found no such key; did you mean 'txt'\?",
+        r"data\.columns\.text: expected a key 'txtt', found no such key; did you mean 'txt'\?",
     ),
     (
         "unknown column",
@@ -126,13 +127,13 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
     ),
     ("which column", "a.csv", lines("x,y", "1,2"), {}, {}, r"file: expected a column with the data .* found 'x', 'y'"),
     ("no number", "a.csv", lines("x,y", "1,2", "3,abc"), XY, {}, r"row 3, column 'y': expected a number, found 'abc'"),
-    ("nan", "a.csv", lines("x,y", "1,2", "3,nan"), XY, {}, r"row 3, column 'y': expected a finite number"),
+    ("nan", "a.csv", lines("x,y", "1,2", "3,nan"), XY, REFUSE, r"row 3, column 'y': expected a finite number"),
     (
         "gap",
         "a.csv",
         lines("x,y", "1,2", "3,"),
         XY,
-        {},
+        REFUSE,
         r"row 3, column 'y': expected a finite number, found no number",
     ),
     (
@@ -182,7 +183,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines("text,c", *(f"t{n},{n % 5}" for n in range(40))),
         {"label": "c"},
         {"n_classes": 4},
-        r"a\.csv: row 6, column 'c': expected a class from 0 to 3 \(-1: none\), found 4; raise --data\.n_classes",
+        r"data\.n_classes: expected 5, one for each of the labels '0', '1', '2', '3', '4', found 4",
     ),
     (
         "class count of names",
@@ -198,7 +199,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         arrays(x=np.zeros((30, 5, 2)), tags=np.where(np.arange(150).reshape(30, 5) == 17, 9, 1)),
         {"labels": "tags"},
         {"n_classes": 3},
-        r"index 3, position 2, array 'tags': expected a class from 0 to 2 \(-1: none\), found 9",
+        r"data\.n_classes: expected 2, one for each of the labels '1', '9', found 3",
     ),
     (
         "class per line",
@@ -206,7 +207,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines(*['{"x": 1, "c": 0}'] * 9, "", '{"x": 1, "c": 5}'),
         {"features": "x", "labels": "c"},
         {"n_classes": 3, "validation_fraction": 0},
-        r"line 11, key 'c': expected a class from 0 to 2 \(-1: none\), found 5",
+        r"data\.n_classes: expected 2, one for each of the labels '0', '5', found 3",
     ),
     (
         "unknown key",
@@ -229,7 +230,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         "a.jsonl",
         lines('{"x": 1.5}', "", '{"x": null}'),
         {"features": "x"},
-        {},
+        REFUSE,
         r"line 3, key 'x': expected a finite number, found no number",
     ),
     (
@@ -238,7 +239,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"x": null}', '{"x": 1}', "", '{"x": "one"}'),
         {"features": "x"},
         {},
-        r"line 4, key 'x': expected a number of at most 64 bits as in line 2, found 'one'",
+        r"line 4, key 'x': expected a number, found 'one'",
     ),
     (
         "large number",
@@ -246,7 +247,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         lines('{"tokens": [1]}', '{"tokens": [99999999999999999999]}'),
         {},
         {},
-        r"line 2, key 'tokens': expected a list of such values as in line 1, found \[99999999999999999999\]",
+        r"line 2, key 'tokens': expected token ids from 0 to 4294967295, found 100000000000000000000",
     ),
     (
         "label changes in JSON",
@@ -311,9 +312,10 @@ def test_bad_input_gets_one_clear_line(
 
 def test_a_label_that_only_the_held_out_file_has(tmp_path: Path) -> None:
     lines("text,c", "one,red", "two,green")(tmp_path / "a.csv")
-    lines("text,c", "one,red", "two,gren")(tmp_path / "b.csv")
+    lines("text,c", "three,red", "four,gren")(tmp_path / "b.csv")
     with pytest.raises(
-        DataError, match=r"b\.csv: row 3, column 'c': expected a label of the training part, found 'gren'; did you mean"
+        DataError,
+        match=r"b\.csv: row 3, column 'c': expected a class of the training data .*found 'gren'; did you mean",
     ):
         made(tmp_path, tmp_path / "a.csv", {"label": "c"}, validation=(str(tmp_path / "b.csv"),))
 
@@ -321,7 +323,7 @@ def test_a_label_that_only_the_held_out_file_has(tmp_path: Path) -> None:
 def test_files_of_different_formats_need_a_choice(tmp_path: Path) -> None:
     lines("a")(tmp_path / "a.txt")
     lines('{"text": "b"}')(tmp_path / "b.jsonl")
-    with pytest.raises(ConfigError, match="expected files of one format, found jsonl and text"):
+    with pytest.raises(ConfigError, match=r"expected files of one format, found jsonl .* and text"):
         made(tmp_path, tmp_path)
 
 

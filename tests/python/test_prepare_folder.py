@@ -32,8 +32,9 @@ def test_the_same_request_is_answered_from_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
-    written(tmp_path / "bad.jsonl", [{"text": "some text", "label": n // 39} for n in range(40)])
-    with pytest.raises(DataError, match="expected a class from 0 to 0"):  # found while shards are being written
-        made(tmp_path, tmp_path / "bad.jsonl", {"label": "label"}, n_classes=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+    written(tmp_path / "good.jsonl", [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(40)])
+    written(tmp_path / "bad.jsonl", [{"text": f"other {n}", "label": "abc"[n % 3]} for n in range(40)])
+    with pytest.raises(DataError, match="expected a class of the training data"):  # found while shards are written
+        made(tmp_path, tmp_path / "good.jsonl", {"label": "label"}, validation=(str(tmp_path / "bad.jsonl"),))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "good.jsonl"]
     assert not is_prepared(tmp_path / "out")

@@ -7,7 +7,7 @@ import pytest
 
 from prepare_support import made, rows, series, written
 from ssm_hpn.config import Columns, PrepareOptions
-from ssm_hpn.prepare.rows import read_table
+from ssm_hpn.prepare.reading import read
 from ssm_hpn.prepare.sources import find
 
 SERIES = {"features": "x,y,flat", "id": "machine", "order": "time", "label": "kind", "values": "load,wear"}
@@ -21,17 +21,18 @@ def test_interleaved_series_become_ordered_documents(tmp_path: Path, suffix: str
     assert len(train) + len(validation) == 30
     mean, std = (np.array(prepared.manifest["normalisation"][key]) for key in ("mean", "std"))
     of_train = {row["name"].partition("#")[2] for row in train}
-    raw = np.array([[r["x"], r["y"], r["flat"]] for r in table if r["machine"] in of_train], np.float32)
-    np.testing.assert_allclose(mean, raw.astype(np.float64).mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(std[:2], raw.astype(np.float64).std(axis=0)[:2], rtol=1e-12)
+    raw = np.array([[r["x"], r["y"], r["flat"]] for r in table if r["machine"] in of_train])
+    np.testing.assert_allclose(mean, raw.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(std[:2], raw.std(axis=0)[:2], rtol=1e-12)
     assert std[2] == 1.0
     for row in train + validation:
         name = row["name"].partition("#")[2]
         steps = sorted((r for r in table if r["machine"] == name), key=lambda r: r["time"])
-        expected = (np.array([[r["x"], r["y"], r["flat"]] for r in steps], np.float32) - mean) / std
+        expected = (np.array([[r["x"], r["y"], r["flat"]] for r in steps]) - mean) / std
         np.testing.assert_allclose(row["features"], expected, rtol=1e-5, atol=1e-6)
         assert ["hum", "knock", "whistle"][row["label"]] == steps[0]["kind"]
-        assert row["values"] == pytest.approx([steps[0]["load"], steps[0]["wear"]])
+        values = prepared.contract.unscale_values(row["values"])
+        np.testing.assert_allclose(values, [steps[0]["load"], steps[0]["wear"]], atol=1e-5)
     assert prepared.class_names == ["hum", "knock", "whistle"]
     assert prepared.manifest["feature_names"] == ["x", "y", "flat"]
     assert (prepared.n_features, prepared.n_values, prepared.target) == (3, 2, "sequence_class")
@@ -106,6 +107,6 @@ def test_ids_with_labels_per_token_and_gaps(tmp_path: Path) -> None:
 def test_a_long_series_is_never_held_whole(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text("x,y\n" + "1,2\n" * 1_000_000)
     options = PrepareOptions(train=(str(tmp_path / "long.csv"),), columns=Columns(features=("x", "y")), max_document=16)
-    units = [record.units for record in read_table(find(options.train, options, key="data.train")[0], options)]
+    units = [record.units for record in read(find(options.train, options, key="data.train"), options)]
     assert sum(units) == 1_000_000
     assert max(units) < 500_000

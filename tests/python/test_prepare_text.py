@@ -9,7 +9,7 @@ import pytest
 from prepare_support import corpus, made, rows, text_of
 from ssm_hpn.config import PrepareOptions
 from ssm_hpn.prepare import prepare_default
-from ssm_hpn.prepare.pipeline import read
+from ssm_hpn.prepare.reading import read
 from ssm_hpn.prepare.sources import find
 
 

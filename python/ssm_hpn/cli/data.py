@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config
 from ssm_hpn.config.applicable import Task, check_raw, check_task
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.resolve import target_kind
 from ssm_hpn.config.training import safe_name
+from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS
@@ -43,9 +45,11 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
             evaluation = config.evaluation.model_copy(update={"prompt": DEFAULT_PROMPT})
             config = config.model_copy(update={"evaluation": evaluation})
         return _using(config, _default(console, scratch), DEFAULT_NAME)
+    if data.train[0].startswith(QUERY):
+        return _using(config, _raw(config, "query", console, scratch), "query")
     first = Path(data.train[0])
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
-        _check_prepared(config)
+        _say(console, _check_prepared(config))
         return _named(config, first.resolve().name)
     name = safe_name(_name_of(first)) or "data"
     return _using(config, _raw(config, name, console, scratch), name)
@@ -59,12 +63,19 @@ def _check_default(config: Config) -> None:
     check_task(config, Task(target_kind(config, frozenset()), evaluates=True))
 
 
-def _check_prepared(config: Config) -> None:
+def _say(console: "Console", contract: Contract) -> None:
+    """What the data means, in five lines, and what was guessed."""
+    for line in [*contract.summary(), *(f"note       {note}" for note in contract.notes)]:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _check_prepared(config: Config) -> Contract:
     """Refuse settings that a run on prepared folders makes nothing of; those of the data are the trainer's to check."""
     train, validation = locate(config.data)
     manifest = {} if train is None else read_manifest(train)
     target = target_kind(config, frozenset(manifest.get("columns", [])))
     check_task(config, Task(target, evaluates=validation is not None))
+    return Contract.from_manifest(manifest, train or Path())
 
 
 def _default(console: "Console", scratch: Path | None) -> "Prepared":
@@ -83,24 +94,23 @@ def _default(console: "Console", scratch: Path | None) -> "Prepared":
 def _raw(config: Config, name: str, console: "Console", scratch: Path | None) -> "Prepared":
     """Raw files, prepared."""
     from ssm_hpn.prepare.look import look
-    from ssm_hpn.prepare.pipeline import cache_key, prepare_sources
-    from ssm_hpn.prepare.sources import find
+    from ssm_hpn.prepare.pipeline import Raw, cache_key, prepare_sources
+    from ssm_hpn.prepare.sources import size_of
 
     options = config.data.prepare_options()
-    train = find(options.train, options, key="data.train")
-    held_out = find(options.validation, options, key="data.validation")
-    found = look(train, options)
+    raw = Raw.find(options)
+    found = look(raw.train, options)
     check_raw(options, found)
-    evaluates = bool(held_out) or options.validation_fraction > 0
+    evaluates = bool(raw.validation) or options.validation_fraction > 0
     check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
-    out = Path(RUNS) / FOLDER / f"{name}-{cache_key(train, held_out, options)[:8]}"
-    total = size(sum(source.path.stat().st_size for source in train))
-    console.print(f"data       {len(train)} file{'s' if len(train) != 1 else ''}, {total}")
+    out = Path(RUNS) / FOLDER / f"{name}-{cache_key(raw, options)[:8]}"
+    count, total = len(raw.train), size(size_of(raw.train))
+    console.print(f"data       {count} file{'s' if count != 1 else ''}, {total}")
 
     def prepare(folder: Path, tell: Tell) -> "Prepared":
-        return prepare_sources(train, held_out, options, folder, progress=tell)
+        return prepare_sources(raw, options, folder, progress=tell)
 
-    return _told(console, out, prepare, scratch)
+    return _told(console, out, prepare, scratch, clean=config.data.clean)
 
 
 @contextmanager
@@ -116,8 +126,10 @@ def _without_trace(folder: Path) -> Iterator[None]:
         raise
 
 
-def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None) -> "Prepared":
-    """Prepare, with a line that says how far it is, and one that says what came out."""
+def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None, *, clean: bool = False) -> "Prepared":
+    """Prepare, with a line that says how far it is, and some that say what came out."""
+    from ssm_hpn.prepare import older
+
     with console.status("preparing") as status:
 
         def tell(stage: str, documents: int, _: int) -> None:
@@ -131,8 +143,15 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None)
                 shutil.rmtree(out)  # made here, from files that are still there
         with _without_trace(out):
             prepared = prepared or prepare(out if scratch is None else scratch / out.name, tell)
-    for name, part in prepared.parts.items():
-        console.print(f"{name:<11}{part.documents} documents, {part.tokens} tokens")
+    _say(console, prepared.contract)
+    others = older(out.parent, prepared.paths, but=out)
+    if clean:
+        for other in others:
+            shutil.rmtree(other)
+    if others:
+        done = "removed" if clean else "--data.clean true removes them"
+        names = ", ".join(other.name for other in others)
+        console.print(f"           older preparations of the same source: {names} ({done})", markup=False)
     place = shown_path(out) if prepared.folder == out else "a folder that is removed again"
     console.print(f"           digest {prepared.digest[:16]}, shards in {place}", markup=False)
     return prepared

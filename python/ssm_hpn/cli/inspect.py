@@ -1,31 +1,67 @@
 """`inspect`: what is in a run, a checkpoint or a prepared folder, and how much memory training takes."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from ssm_hpn._core import verify_checkpoint
-from ssm_hpn.checkpoints import step_of
+from ssm_hpn.checkpoints import is_run, step_of
 from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.parser import Parser
-from ssm_hpn.config import Config, load_config, to_toml
+from ssm_hpn.cli.prepare import add_data_options, data_options
+from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.printable import printable
+from ssm_hpn.run import RUNS
 from ssm_hpn.trainer import Trainer
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Inspect; returns the exit code."""
-    parser = Parser(prog=prog, description="What is in a run, a checkpoint, a prepared folder or a configuration.")
-    parser.add_argument("path", type=Path, help="run, checkpoint, prepared folder or TOML file")
+    parser = Parser(
+        prog=prog,
+        description="What is in a run, a checkpoint, a prepared folder, a configuration or raw data.",
+        usage=f"{prog} PATH [--json] [--data.OPTION VALUE ...]",
+    )
+    parser.add_argument("path", help="run, checkpoint, prepared folder, TOML file, or raw data")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_data_options(parser)
     options = parser.parse_args(arguments)
-    found = _inspect(options.path)
+    found = _raw(data_options(options, [options.path])) if _is_raw(options.path) else _inspect(Path(options.path))
     print(json.dumps(found, indent=1) if options.json else _text(found))
     return EXIT_DONE
+
+
+def _is_raw(text: str) -> bool:
+    """Whether a path is neither a run nor anything else that was made here."""
+    if text.startswith(QUERY):
+        return True
+    path = Path(text)
+    if any(is_prepared(folder) for folder in (path, path / "train", path / "validation")) or is_run(path):
+        return False
+    if path.is_dir():
+        return not (path / "MANIFEST.json").exists() and path.name != "checkpoints"
+    return path.is_file() and path.suffix != ".toml"
+
+
+def _raw(options: PrepareOptions) -> dict[str, Any]:
+    """What raw data means, from a preparation that is removed again, and what was made of it before."""
+    from ssm_hpn.prepare import older, prepare  # reads tables too, so it comes only when needed
+
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
+        prepared = prepare(options, Path(folder) / "data")
+        others = older(Path(RUNS) / "data", prepared.paths)
+        about = {"digest": prepared.digest, "prepared": [str(other) for other in others]}
+        return {
+            "contract": prepared.contract.to_json(),
+            "lines": [printable(line) for line in prepared.contract.describe()],
+            **about,
+        }
 
 
 def _inspect(path: Path) -> dict[str, Any]:
@@ -67,6 +103,9 @@ def _model(trainer: Trainer) -> dict[str, Any]:
 
 
 def _text(found: dict[str, Any]) -> str:
+    if "lines" in found:
+        before = [f"prepared   {path}" for path in found["prepared"]]
+        return "\n".join([*found["lines"], f"digest     {found['digest']}", *before])
     if "prepared" in found:
         return "\n".join(f"{key:<12} {json.dumps(value)}" for key, value in found.items())
     rows = [

@@ -20,7 +20,7 @@ from ssm_hpn.prepare.stdlib_corpus import check_default
 def run(arguments: Sequence[str], prog: str) -> int:
     """Prepare; returns the exit code."""
     given = _parser(prog).parse_args(arguments)
-    options = _options(given)
+    options = data_options(given, given.paths, given.config)
     screen = console()
     with screen.status("preparing") as status:
 
@@ -69,6 +69,15 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
     yield "folder", shown_path(prepared.folder)
 
 
+def add_data_options(parser: Parser) -> None:
+    """The `data.*` settings that decide what the shards contain."""
+    for name, section, field in walk(PrepareOptions, ("data",)):
+        info = section.model_fields[field]
+        text = (info.description or "").replace("%", "%%")
+        nargs = "+" if name in ("data.train", "data.validation") else None
+        parser.add_argument(f"--{name}", nargs=nargs, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+
+
 def _parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
@@ -80,16 +89,12 @@ def _parser(prog: str) -> Parser:
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders or patterns")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the shards")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings; options given here count more")
-    for name, section, field in walk(PrepareOptions, ("data",)):
-        info = section.model_fields[field]
-        text = (info.description or "").replace("%", "%%")
-        nargs = "+" if name in ("data.train", "data.validation") else None
-        parser.add_argument(f"--{name}", nargs=nargs, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+    add_data_options(parser)
     return parser
 
 
-def _options(given: argparse.Namespace) -> PrepareOptions:
-    """The settings of the file with those of the command line over them, checked."""
+def data_options(given: argparse.Namespace, paths: Sequence[str], config: str | None = None) -> PrepareOptions:
+    """The settings of the file `config` with those of the command line over them, checked."""
     settings: dict[str, Any] = {}
     for name, value in vars(given).items():
         path = name.split(".")
@@ -98,11 +103,11 @@ def _options(given: argparse.Namespace) -> PrepareOptions:
             for key in path[:-1]:
                 section = section.setdefault(key, {})
             section[path[-1]] = None if value == NULL else value
-    if given.paths:
+    if paths:
         data = settings.setdefault("data", {})
-        data["train"] = [*given.paths, *data.get("train", [])]
-    if given.config:
-        from_file = read_toml(given.config)
-        parse(from_file, source=given.config)
+        data["train"] = [*paths, *data.get("train", [])]
+    if config:
+        from_file = read_toml(config)
+        parse(from_file, source=config)
         settings = merge(from_file, settings)
     return parse(settings).data.prepare_options()

@@ -21,7 +21,7 @@ from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.root import Config
 from ssm_hpn.errors import ConfigError, problem
 
-TABLES: Final = ("jsonl", "csv", "parquet")
+TABLES: Final = ("jsonl", "csv", "parquet", "sql", "table")
 
 
 @dataclass(frozen=True, slots=True)

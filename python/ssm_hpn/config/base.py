@@ -2,11 +2,14 @@
 
 import csv
 import os
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ssm_hpn.foreign import from_json
+
+QUERY: Final = "sql:"
+"""What a path begins with that is a query."""
 
 
 class Section(BaseModel):
@@ -34,12 +37,12 @@ def names_of(text: str) -> tuple[str, ...]:
 def paths_of(text: str) -> tuple[str, ...]:
     """Paths as an option gives them in one text: a JSON list, a path, or several separated by commas.
 
-    A path that is there is one, whatever commas are in it.
+    A path that is there is one, whatever commas are in it, and so is a query.
     """
     listed = _json_list(text)
     if listed is not None:
         return listed
-    if "," not in text or os.path.lexists(text):
+    if "," not in text or text.startswith(QUERY) or os.path.lexists(text):
         return (text,)
     return tuple(part.strip() for part in text.split(",") if part.strip())
 

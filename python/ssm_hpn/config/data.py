@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is
 from ssm_hpn.config.base import Names, Paths, Section
@@ -14,6 +14,8 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 NAMED: Final = Applies("a CSV, Parquet, JSON lines or .npz file", {"raw.named": True})
+TABLE: Final = Applies("a table", {"raw.table": True})
+CSV: Final = Applies("a CSV file", {"raw.format": "csv"}, {"data.labels": Is.GIVEN})
 STEPS: Final = Applies(
     "a table whose rows are time steps, with numbers in data.columns.features", {"raw.table": True, "raw.steps": True}
 )
@@ -53,7 +55,9 @@ class Columns(Section):
     features: Annotated[Names, NAMED, _one_array("data.columns.features", "[N, T, F]")] = Field(
         (), description="numbers of a time step, or lists of numbers of a whole document"
     )
-    id: Annotated[str | None, STEPS] = Field(None, description="rows with the same value form one document")
+    id: Annotated[str | None, TABLE] = Field(
+        None, description="names documents; rows that are time steps form one where they have the same value"
+    )
     order: Annotated[str | None, STEPS] = Field(None, description="rows of a document are sorted by it")
     label: Annotated[
         str | None,
@@ -77,7 +81,8 @@ class PrepareOptions(Section):
 
     train: Paths = Field(
         (),
-        description="files, folders (read recursively), patterns such as 'logs/**/*.txt', or a prepared folder; "
+        description="files, folders (read recursively), patterns such as 'logs/**/*.txt', 'sql:SELECT …' over files, "
+        "or a prepared folder; "
         "empty: the source text of the standard library",
     )
     validation: Paths = Field((), description="held-out files; empty: a part of train is held out")
@@ -91,13 +96,25 @@ class PrepareOptions(Section):
         ),
     ] = Field(0.1, ge=0, lt=1, description="share of the documents that is held out")
     split: Annotated[
-        Literal["auto", "name", "tail"],
+        str,
+        StringConstraints(pattern=r"^(auto|documents|name|file|tail|time|[^=]+=.+)$"),
         Applies(
             "a part of data.train to hold out",
             {"data.validation": Is.EMPTY, "data.validation_fraction": Is.GIVEN},
             advice=ONE_OF_THEM,
         ),
-    ] = Field("auto", description="name: whole documents, by a hash of their names; tail: the end of every document")
+    ] = Field(
+        "auto",
+        description="documents: whole ones, in every class the same share, by their ids, else by their content; name, "
+        "file: by a hash of the names of documents or files; tail: the end of every document; time: those that begin "
+        "last; COLUMN=A,B: those with one of these values in a column",
+    )
+    labels: Annotated[str | None, TABLE] = Field(
+        None, description="a table of its own with data.columns.id and the targets, joined by the id"
+    )
+    duplicates: Annotated[
+        Literal["refuse", "keep"], Applies("files in data.validation", {"data.validation": Is.GIVEN})
+    ] = Field("refuse", description="what to do about training documents that files in data.validation hold too")
     format: Format = Field("auto", description="format of the files; auto goes by the file name")
     include: Annotated[
         Names, Applies("a folder in data.train or data.validation, to choose files from", {"raw.folder": True})
@@ -135,7 +152,21 @@ class PrepareOptions(Section):
             {"raw.classes": True},
             advice="name their column with data.columns.label or .labels, or leave it out",
         ),
-    ] = Field(None, description="integer labels are below it; null: the largest plus one")
+    ] = Field(None, description="labels are the whole numbers below it; null: the classes are the labels that occur")
+    missing: Annotated[Literal["mask", "forward", "zero", "refuse"], FEATURES] = Field(
+        "mask",
+        description="what stands for a missing number. mask: the mean of the training part, with an indicator and the "
+        "time since the column was last seen where the training part has gaps; forward: the number before",
+    )
+    delimiter: Annotated[str | None, CSV] = Field(
+        None, min_length=1, max_length=1, description="what separates columns; null: found out, and said"
+    )
+    decimal: Annotated[Literal[".", ","], CSV] = Field(".", description="decimal mark of numbers")
+    null: Annotated[Names, CSV] = Field((), description="texts that mean a missing value, besides the empty one: 'NA'")
+    encoding: Annotated[Literal["utf-8", "latin-1", "utf-16"], CSV] = Field("utf-8", description="encoding of the file")
+    date_format: Annotated[str | None, Applies("an order column", {"data.columns.order": Is.GIVEN})] = Field(
+        None, description="how dates in data.columns.order are written, such as '%d.%m.%Y %H:%M'; null: found out"
+    )
     normalize: Annotated[bool, FEATURES] = Field(
         True, description="shift and scale features by the training part's mean and deviation"
     )
@@ -160,6 +191,7 @@ class DataConfig(PrepareOptions):
     shuffle: bool = Field(True, description="a new order of documents in every epoch")
     workers: Positive = Field(1, description="threads that read and pack ahead")
     prefetch: Positive = Field(4, description="batches read ahead at most")
+    clean: bool = Field(False, description="remove older preparations of the same source from runs/data")
     digest: str | None = Field(None, description="digest of the prepared data, filled in; other data is then refused")
 
     def prepare_options(self) -> PrepareOptions:

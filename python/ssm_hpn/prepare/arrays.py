@@ -4,16 +4,19 @@
               [N, T]     N univariate documents, if there is a target per document; else one document of N steps
               [T]        one univariate document
     tokens    [N, T]     N documents; [T] one document  (whole numbers)
-    targets   label [N], labels [N, T], values [N] or [N, K], lengths [N] (steps that count)
+    targets   label [N] (or [N, 1], or one-hot [N, C]), labels [N, T], values [N] or [N, K], lengths [N] (steps
+              that count); NaN is no label, and no number to predict
 
 In a `.npz` file the arrays have the names of the columns, or these usual ones: features x X, tokens, label y,
-labels, values, lengths. Arrays are read through the file, never as a whole, and never unpickled.
+labels, values, lengths. An array in the role of features holds numbers, whole or not. Arrays are read through the file,
+never as a whole, and never unpickled.
 """
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
@@ -21,9 +24,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
-from ssm_hpn.prepare.problems import data_error, nearest
-from ssm_hpn.prepare.records import Label, Record
-from ssm_hpn.prepare.rows import first_bad, not_finite
+from ssm_hpn.contract import text_of
+from ssm_hpn.prepare.problems import data_error, nearest, shown
+from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source
 
 USUAL_NAMES = {
@@ -73,11 +76,12 @@ class Stored:
 
 def read_arrays(
     source: Source, options: PrepareOptions, *, targets: bool = True, univariate: bool = False
-) -> Iterator[Record]:
+) -> Iterator[Documents]:
     """Documents of a `.npy` or `.npz` file, on demand without targets; univariate: [N, T] are N documents anyway."""
     with ExitStack() as stack:
         arrays = _open(source, options.columns, stack, targets=targets)
-        main = arrays.get("features") or arrays["tokens"]
+        role = "features" if "features" in arrays else "tokens"
+        main = arrays[role]
         others = {key: array for key, array in arrays.items() if key not in ("features", "tokens")}
         if not main.shape or 0 in main.shape:
             raise data_error(
@@ -87,18 +91,17 @@ def read_arrays(
                 found=f"shape {list(main.shape)}",
                 advice="leave the file out",
             )
-        per_document = len(main.shape) == 3 or (len(main.shape) == 2 and ("tokens" in arrays or bool(others)))
-        if "features" in arrays and per_document is False and len(main.shape) == 2 and "labels" in others:
+        per_document = len(main.shape) == 3 or (len(main.shape) == 2 and (role == "tokens" or bool(others)))
+        if role == "features" and not per_document and len(main.shape) == 2 and "labels" in others:
             per_document = len(others["labels"].shape) == 2
         if univariate and len(main.shape) == 2 and main.shape[1] > 1:
             per_document = True
-        if per_document:
-            yield from _many(source, main, others)
-        else:
-            yield from _one(source, main, others)
+        found = _many(source, main, role, others) if per_document else _one(source, main, role, others)
+        for documents in found:
+            yield within(documents, options.max_document)
 
 
-def _many(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[Record]:
+def _many(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -> Iterator[Documents]:
     """A document per entry of the first axis."""
     for key, array in targets.items():
         if array.shape[:1] != main.shape[:1] or (key == "labels" and array.shape[:2] != main.shape[:2]):
@@ -111,34 +114,35 @@ def _many(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[
                 advice="every document needs its own entry",
             )
     row = 0
+    steps = main.shape[1]
     for chunk in main.chunks():
-        read = {key: array.read(len(chunk)) for key, array in targets.items()}
-        for index, content in enumerate(chunk):
-            at = source.row(row + index)
-            length = int(read["lengths"][index]) if "lengths" in read else len(content)
-            if not 0 < length <= len(content):
-                raise data_error(
-                    source.path,
-                    f"{at}, {source.field(targets['lengths'].name)}",
-                    expected=f"1 to {len(content)}",
-                    found=length,
-                    advice="correct the lengths",
-                )
-            labels = read["labels"][index][:length].astype(np.int64) if "labels" in read else None
-            yield Record(
-                f"{source.name}#{row + index}",
-                source,
-                at,
-                label=_label(read["label"][index]) if "label" in read else None,
-                labels=labels,
-                label_name=next((targets[key].name for key in ("label", "labels") if key in targets), None),
-                values=_numbers(source, at, targets["values"], read["values"][index]) if "values" in read else None,
-                **_content(source, main, content[:length], at),
-            )
-        row += len(chunk)
+        count = len(chunk)
+        read = {key: array.read(count) for key, array in targets.items()}
+        rows = np.arange(row, row + count)
+        lengths = np.full(count, steps)
+        if "lengths" in read:
+            lengths = _lengths(targets["lengths"], read["lengths"], rows, steps)
+        kept = (np.arange(steps) < lengths[:, None]).ravel()
+        flat = chunk.reshape(count * steps, -1)
+        elements = _checked(main, role, flat, kept, partial(_step_of, row, steps))
+        first = next((targets[key] for key in ("label", "labels") if key in targets), None)
+        yield Documents(
+            source,
+            rows,
+            elements,
+            np.concatenate([[0], np.cumsum(lengths)]),
+            label=_classes(targets["label"], _one_each(targets["label"], read["label"], rows))
+            if "label" in read
+            else None,
+            labels=_classes(targets["labels"], read["labels"].reshape(-1)[kept]) if "labels" in read else None,
+            values=_values(targets["values"], read["values"], rows) if "values" in read else None,
+            label_name=None if first is None else first.name,
+            channels=_channels(main, elements),
+        )
+        row += count
 
 
-def _one(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[Record]:
+def _one(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -> Iterator[Documents]:
     """One document along the first axis, in pieces."""
     labels = targets.get("labels")
     for key, array in targets.items():
@@ -148,53 +152,153 @@ def _one(source: Source, main: Stored, targets: dict[str, Stored]) -> Iterator[R
                 source.field(array.name),
                 expected=f"labels of shape [{main.shape[0]}] for the one document in array {main.name!r}",
                 found=f"{key} of shape {list(array.shape)}",
-                advice="targets per document need an array [N, T, F] of documents",
+                advice="give the data an axis of documents: [N, T, F]",
             )
     row = 0
     for chunk in main.chunks():
-        at = source.row(row)
-        yield Record(
-            source.name,
+        count = len(chunk)
+        elements = _checked(main, role, chunk.reshape(count, -1), np.ones(count, bool), partial(_row_of, row))
+        yield Documents(
             source,
-            at,
-            labels=labels.read(len(chunk)).astype(np.int64) if labels else None,
-            rows=np.arange(row, row + len(chunk)),
-            label_name=labels.name if labels else None,
-            **_content(source, main, chunk, at),
+            np.array([row]),
+            elements,
+            np.array([0, count]),
+            numbered=False,
+            labels=None if labels is None else _classes(labels, labels.read(count).reshape(-1)),
+            fresh=np.array([row == 0]),
+            label_name=None if labels is None else labels.name,
+            channels=_channels(main, elements),
         )
-        row += len(chunk)
+        row += count
 
 
-def _content(source: Source, main: Stored, values: NDArray[Any], at: str) -> dict[str, Any]:
-    if main.dtype.kind in "iu" and main.name not in USUAL_NAMES["features"] and values.ndim == 1:
-        tokens = values.astype(np.int64)
+def _step_of(row: int, steps: int, index: int) -> tuple[int, int | None]:
+    return row + index // steps, index % steps
+
+
+def _row_of(row: int, index: int) -> tuple[int, int | None]:
+    return row + index, None
+
+
+def _checked(
+    main: Stored, role: str, flat: NDArray[Any], kept: NDArray[np.bool_], place: Callable[[int], tuple[int, int | None]]
+) -> Ints | Floats:
+    """Token ids [units] or features [units, F] of the steps that count."""
+    source = main.source
+
+    def at(index: int) -> str:
+        row, step = place(int(np.flatnonzero(kept)[index]))
+        return source.row(row) if step is None else f"{source.row(row)}, step {step}"
+
+    if role == "tokens":
+        if main.dtype.kind not in "iu":
+            found = f"type {main.dtype}"
+            at_array = source.field(main.name)
+            raise data_error(
+                source.path, at_array, expected="whole numbers", found=found, advice="name it in data.columns.features"
+            )
+        tokens = flat.reshape(-1)[kept]
         bad = np.flatnonzero((tokens < 0) | (tokens > 0xFFFF_FFFF))
         if len(bad):
             raise data_error(
                 source.path,
-                f"{at}, position {bad[0]}, {source.field(main.name)}",
+                f"{at(int(bad[0])).replace('step', 'position')}, {source.field(main.name)}",
                 expected="a token id from 0 to 4294967295",
-                found=values[bad[0]],
+                found=tokens[bad[0]],
                 advice="correct the array",
             )
-        return {"tokens": tokens}
-    matrix = values.reshape(len(values), -1)
-    step, channel = first_bad(matrix)
-    if step >= 0:
-        raise not_finite(source, f"{at}, step {step}", f"{main.name}[{channel}]", float(matrix[step, channel]))
-    return {"features": matrix.astype(np.float32)}
+        return tokens.astype(np.int64)
+    features = flat[kept].astype(np.float64)
+    infinite = np.argwhere(np.isinf(features))
+    if len(infinite):
+        index, channel = (int(i) for i in infinite[0])
+        raise data_error(
+            source.path,
+            f"{at(index)}, {source.field(f'{main.name}[{channel}]')}",
+            expected="a finite number",
+            found=float(features[index, channel]),
+            advice="correct it, or use NaN for a missing number",
+        )
+    return features
 
 
-def _numbers(source: Source, at: str, array: Stored, value: NDArray[Any]) -> NDArray[np.float32]:
-    numbers = np.atleast_1d(value).astype(np.float64)
-    _, k = first_bad(numbers[None, :])
-    if k >= 0:
-        raise not_finite(source, at, f"{array.name}[{k}]", float(numbers[k]))
-    return numbers.astype(np.float32)
+def _channels(main: Stored, elements: NDArray[Any]) -> tuple[str, ...]:
+    """Names of the features."""
+    return tuple(f"{main.name}[{k}]" for k in range(elements.shape[1])) if elements.ndim == 2 else ()
 
 
-def _label(value: Any) -> Label:  # noqa: ANN401 - any numpy scalar
-    return str(value) if isinstance(value, str | bytes) else int(value)
+def _lengths(array: Stored, values: NDArray[Any], rows: Ints, steps: int) -> Ints:
+    """Steps of each document that count, from [N] or [N, 1]."""
+    flat = values.reshape(len(rows), -1)
+    wrong = flat.shape[1] != 1 or flat.dtype.kind not in "iuf"
+    bad = (
+        np.zeros(0, np.int64)
+        if wrong
+        else np.flatnonzero(~((flat[:, 0] >= 1) & (flat[:, 0] <= steps) & (flat[:, 0] % 1 == 0)))
+    )
+    if wrong or len(bad):
+        source = array.source
+        raise data_error(
+            source.path,
+            source.field(array.name) if wrong else f"{source.row(int(rows[bad[0]]))}, {source.field(array.name)}",
+            expected=f"1 to {steps}",
+            found=f"shape {list(array.shape)} of {array.dtype}" if wrong else flat[bad[0], 0],
+            advice="correct the lengths",
+        )
+    return flat[:, 0].astype(np.int64)
+
+
+def _one_each(array: Stored, values: NDArray[Any], rows: Ints) -> NDArray[Any]:
+    """One label per document [N], from [N], [N, 1] or one-hot [N, C]."""
+    flat = values.reshape(len(rows), -1)
+    if flat.shape[1] == 1:
+        return flat[:, 0]
+    one_hot = (
+        flat.dtype.kind in "iufb" and np.isin(flat, (0, 1)).all() and (flat.astype(np.int64).sum(axis=1) == 1).all()
+    )
+    if not one_hot:
+        raise data_error(
+            array.source.path,
+            array.source.field(array.name),
+            expected="one label per document: shape [N], [N, 1], or one-hot [N, C]",
+            found=f"shape {list(array.shape)}",
+            advice="labels of time steps go into data.columns.labels, numbers to predict into data.columns.values",
+        )
+    return np.asarray(flat.argmax(axis=1))
+
+
+def _classes(array: Stored, values: NDArray[Any]) -> Coded:
+    """Labels as texts; NaN is none."""
+    if array.dtype.kind not in "iufbUS":
+        raise data_error(
+            array.source.path,
+            array.source.field(array.name),
+            expected="numbers or texts as labels",
+            found=f"type {array.dtype}",
+            advice="convert the labels",
+        )
+    distinct, codes = np.unique(values, return_inverse=True)
+    return Coded.of(codes.reshape(-1), [text_of(one) for one in distinct])
+
+
+def _values(array: Stored, values: NDArray[Any], rows: Ints) -> Floats:
+    """Numbers to predict [N, K], NaN for one that is missing."""
+    if array.dtype.kind not in "iufb":
+        found = shown(str(values.reshape(-1)[0]))
+        at = array.source.field(array.name)
+        raise data_error(array.source.path, at, expected="numbers", found=found, advice="convert the array")
+    numbers = values.reshape(len(rows), -1).astype(np.float64)
+    infinite = np.argwhere(np.isinf(numbers))
+    if len(infinite):
+        row, k = (int(i) for i in infinite[0])
+        raise data_error(
+            array.source.path,
+            f"{array.source.row(int(rows[row]))}, {array.source.field(f'{array.name}[{k}]')}",
+            expected="a finite number",
+            found=float(numbers[row, k]),
+            advice="correct it, or use NaN for a missing number",
+        )
+    return numbers
 
 
 # ---- files
@@ -263,12 +367,12 @@ def _header(source: Source, name: str, file: IO[bytes]) -> Stored:
             found=str(error).splitlines()[0],
             advice="write it with numpy.save or numpy.savez",
         ) from None
-    if dtype.kind not in "iufbU" or (fortran and len(shape) > 1):
+    if dtype.kind not in "iufbUS" or (fortran and len(shape) > 1):
         raise data_error(
             source.path,
             source.field(name),
             expected="numbers (or texts as labels) in C order",
-            found="Fortran order" if dtype.kind in "iufbU" else f"type {dtype}",
+            found="Fortran order" if dtype.kind in "iufbUS" else f"type {dtype}",
             advice="write it with numpy.save(path, numpy.ascontiguousarray(array))",
         )
     return Stored(source, name, file, shape, dtype)

@@ -1,7 +1,8 @@
-"""Sources → split → survey → encode → shards.
+"""Sources → split → what is learned → encode → shards.
 
-The sources are read up to three times (to choose the split, to learn vocabulary, classes and moments, to write) and
-never held: memory is bounded by one batch of rows and one document. The output folder is whole or absent:
+The sources are read up to three times (to choose the split, to measure the training part, to write) and never held;
+tables of time steps are sorted and then read from a file beside the output. Memory is bounded by a batch of rows and
+one piece of a document. The output folder is whole or absent:
 
     OUT/train/manifest.json        and shards, Arrow IPC
     OUT/validation/manifest.json   and shards, unless nothing is held out
@@ -9,78 +10,115 @@ never held: memory is bounded by one batch of rows and one document. The output 
 """
 
 import contextlib
+import glob
 import hashlib
-import os
+import itertools
+import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssm_hpn.config.applicable import check_raw
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.errors import StorageError
-from ssm_hpn.prepare.arrays import read_arrays
-from ssm_hpn.prepare.encode import Bytes, Encoder, Ids, Normalization
+from ssm_hpn.contract import Contract
+from ssm_hpn.errors import DataError, StorageError
+from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
+from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
-from ssm_hpn.prepare.records import Record, cut
-from ssm_hpn.prepare.rows import read_table
+from ssm_hpn.prepare.reading import Sources
+from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.shards import PartWriter
-from ssm_hpn.prepare.sources import Source, find, fingerprint
-from ssm_hpn.prepare.split import ByName, Part, Tail, choose
-from ssm_hpn.prepare.survey import Classes, Survey
-from ssm_hpn.prepare.text import read_integers, read_text
+from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
+from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap
+from ssm_hpn.prepare.spool import Spool
+from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
 
-VERSION = 2
+VERSION: Final = 3
 """Part of the cache key: raise it when the same sources and options give other shards or manifests."""
+ENCODED_AT_ONCE: Final = 256
+"""Documents that go through a tokenizer together."""
 
 Progress = Callable[[str, int, int], None]
 """Called with stage, documents and units (bytes, tokens or time steps) so far."""
 
 
-def prepare(options: PrepareOptions, out: Path, *, progress: Progress | None = None) -> Prepared:
+@dataclass(frozen=True)
+class Raw:
+    """Raw data that was found: what is read, and what is not."""
+
+    train: list[Source]
+    validation: list[Source]
+    left_out: list[tuple[str, str]]
+
+    @classmethod
+    def find(cls, options: PrepareOptions, tables: Iterable[object] = ()) -> "Raw":
+        """Files, queries, and objects of pandas, polars or Arrow. Raises for what is not there."""
+        handed = [Source(Path(f"table{i}"), f"table{i}", "table", table) for i, table in enumerate(tables)]
+        validation = find(options.validation, options, key="data.validation")
+        found = (
+            look_for(options.train, options, key="data.train", held_out=tuple(validation))
+            if not handed
+            else Found([], [])
+        )
+        train = handed or found.sources
+        if not train:
+            raise config_error("data.train", expected="a path", found="none", advice="name a file or a folder")
+        return cls(train, validation, found.left_out)
+
+
+def prepare(
+    options: PrepareOptions, out: Path, *, progress: Progress | None = None, tables: Iterable[object] = ()
+) -> Prepared:
     """Make the folder `out`; if it holds exactly this already, nothing is done.
 
+    `tables` are objects of pandas, polars or Arrow to read in place of `options.train`.
     Raises `DataError` for what is wrong with a file, `ConfigError` for what is wrong with the request.
     """
-    train = find(options.train, options, key="data.train")
-    if not train:
-        raise config_error("data.train", expected="a path", found="none", advice="name a file or a folder")
-    validation = find(options.validation, options, key="data.validation")
-    check_raw(options, look(train, options))
-    return prepare_sources(train, validation, options, out, progress=progress)
+    raw = Raw.find(options, tables)
+    check_raw(options, look(raw.train, options))
+    return prepare_sources(raw, options, out, progress=progress)
 
 
-def cache_key(train: list[Source], validation: list[Source], options: PrepareOptions) -> str:
+def cache_key(raw: Raw, options: PrepareOptions) -> str:
     """Digest of the settings and of the sources' names, sizes and times of change."""
-    files = (fingerprint(sources) for sources in (train, validation))
-    return hashlib.sha256("\n".join([str(VERSION), options.key(), *files]).encode()).hexdigest()
+    files = [fingerprint(sources) for sources in (raw.train, raw.validation)]
+    beside = [path for path in (options.labels, options.tokenizer) if path]
+    queries = " ".join(source.content for source in raw.train if source.format == "sql")
+    for text in re.findall(r"'([^']+)'", queries):
+        beside += sorted(glob.glob(text))  # noqa: PTH207 - as the engine expands it
+    there = [Path(path).expanduser() for path in beside]
+    stamps = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in there if path.is_file()]
+    return hashlib.sha256("\n".join([str(VERSION), options.key(), *files, *stamps]).encode()).hexdigest()
 
 
-def prepare_sources(
-    train: list[Source],
-    validation: list[Source],
-    options: PrepareOptions,
-    out: Path,
-    *,
-    progress: Progress | None = None,
-) -> Prepared:
+def absolute(paths: Iterable[str]) -> list[str]:
+    """Paths as they are written into a prepared folder; queries stay as they are."""
+    return [path if path.startswith(QUERY) else str(Path(path).expanduser().absolute()) for path in paths]
+
+
+def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: Progress | None = None) -> Prepared:
     """Like `prepare`, with the files already found."""
-    key = cache_key(train, validation, options)
-    done = cached(out, key)
+    handed = any(source.format == "table" for source in raw.train)
+    key = cache_key(raw, options)
+    done = None if handed else cached(out, key)
     if done:
         return done
-    job = _Job(options, train, validation, progress or (lambda *_: None))
     try:
         with staged(out) as folder:
-            write_summary(folder, {"key": key, **job.write(folder)})
+            work = folder / "work"
+            work.mkdir()
+            summary = _Job(options, raw, progress or (lambda *_: None), work).write(folder)
+            shutil.rmtree(work)
+            write_summary(folder, {"key": key, "paths": absolute(options.train), **summary})
     except StorageError:
         raise
     except OSError as error:
@@ -88,131 +126,50 @@ def prepare_sources(
     return Prepared.load(out)
 
 
-@contextlib.contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A sibling folder that takes the place of `out` if nothing fails, and is removed otherwise."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield folder
-        folder.chmod(0o777 & ~_umask())
-        with contextlib.suppress(OSError):
-            out.rmdir()  # an empty folder may be replaced
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def read(sources: Iterable[Source], options: PrepareOptions) -> Iterator[Record]:
-    """Every document of the sources, in order, none of them empty or longer than `max_document`."""
-    return _read(sources, options, read_arrays)
-
-
-def read_inputs(sources: Iterable[Source], options: PrepareOptions, n_features: int | None) -> Iterator[Record]:
-    """Like `read` for a model of so many features, without targets, which the sources may lack."""
-    columns = options.columns.model_copy(update={"label": None, "labels": None, "values": ()})
-    arrays = partial(read_arrays, targets=False, univariate=n_features == 1)
-    return _read(sources, options.model_copy(update={"columns": columns}), arrays)
-
-
-def _read(
-    sources: Iterable[Source], options: PrepareOptions, arrays: Callable[[Source, PrepareOptions], Iterator[Record]]
-) -> Iterator[Record]:
-    readers = {"text": read_text, "integers": read_integers, "npy": arrays}
-    for source in sources:
-        for record in readers.get(source.format, read_table)(source, options):
-            if record.units:
-                yield from cut(record, options.max_document)
-
-
 @dataclass
 class _Job:
     """One run of `prepare`."""
 
     options: PrepareOptions
-    train: list[Source]
-    validation: list[Source]
+    raw: Raw
     progress: Progress
-    split: ByName | Tail | None = field(init=False, default=None)
-    per_document: bool = field(init=False)
-    kind: str = field(init=False)
+    work: Path
+    split: Chosen | Tail | None = field(init=False, default=None)
     tokenizer: Tokenizer | None = field(init=False, default=None)
     """Opened before anything is written, as it may be missing."""
+    notes: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        """Look at the first document and choose the split."""
-        first = next(read(self.train, self.options), None)
-        if first is None:
-            raise data_error(
-                self.train[0].path,
-                "file",
-                expected="at least one document",
-                found="none",
-                advice="leave the file out",
-            )
-        columns = self.options.columns
-        self.per_document = bool(columns.label or columns.values) or first.label is not None or first.values is not None
-        self.kind = "features" if first.features is not None else "text" if first.text is not None else "tokens"
-        self._check_encoder(first)
-        if self.kind == "text" and self.options.tokenizer:
-            path = Path(self.options.tokenizer).expanduser()
-            self.tokenizer = Tokenizer.read(path, vocab_size=self.options.vocab_size)
-        if not self.validation and self.options.validation_fraction:
-            records = self._counted("counting", read(self.train, self.options))
-            self.split = choose(records, self.options, per_document=self.per_document)
+        """Settle the columns; tables are read through a file of their own from the second pass on."""
+        self.sources = Sources(self.raw.train, self.options, self.work)
+        held_out = Sources(self.raw.validation, self.options, self.work, reading=self.sources.reading)
+        self.learned = Learned(self.options)
+        self.batches: dict[Part, Iterable[Documents]] = {"train": self.sources, "validation": held_out}
+        if self.raw.train[0].format in TABLES and self.sources.columns.features:
+            self.batches = {part: Spool(self.work / f"{part}.arrow", batches) for part, batches in self.batches.items()}
 
-    def _check_encoder(self, first: Record) -> None:
-        """Whether the encoder fits what the files hold."""
-        asked = self.options.encoder
-        fits = {"text": ("bytes", "tokenizer"), "tokens": ("ids",), "features": ("features",)}[self.kind]
-        if asked not in ("auto", *fits):
-            raise config_error(
-                "data.encoder",
-                expected=" or ".join(fits),
-                found=asked,
-                advice=f"choose one of these, as {first.path.name} holds {self.kind}",
-            )
-        if asked == "tokenizer" and not self.options.tokenizer:
-            raise config_error(
-                "data.tokenizer", expected="a tokenizer.json", found="none", advice="name it with --data.tokenizer"
-            )
-
-    def parts(self) -> Iterator[tuple[Part, Record]]:
-        """All records with their side."""
-        if self.split is not None:
-            yield from self.split.parts(read(self.train, self.options))
-            return
-        for record in read(self.train, self.options):
-            yield "train", record
-        for record in read(self.validation, self.options):
-            yield "validation", record
-
-    def survey(self) -> Survey:
-        """Look at the training part; of the other one only the largest id counts."""
-        result = Survey()
-        for part, record in self._counted_parts("surveying"):
-            if part == "train":
-                result.add(record)
-            elif record.tokens is not None and len(record.tokens):
-                result.largest_id = max(result.largest_id, int(record.tokens.max()))
-        return result
+    # ---- passes
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write both parts; returns the summary."""
-        needed = self.options.columns.label or self.options.columns.labels or self.kind != "text"
-        found = self.survey() if needed else Survey(kind="text")
-        encoder, normalization = self._encoder(found), None
-        if encoder is None and self.options.normalize:
-            normalization = found.moments.normalization()
-        layout = _Layout(self, found, encoder, normalization)
+        self._count()
+        if self.learned.measures:
+            for part, documents in self._parts("surveying"):
+                if part == "train":
+                    self.learned.measure(documents)
+        encoder = self._encoder()
+        contract = self._contract(encoder)
+        layout = _Layout(self, contract, encoder)
         with contextlib.ExitStack() as stack:
             writers: dict[Part, PartWriter] = {}
-            for part, record in self._counted_parts("writing"):
-                if part not in writers:
-                    writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
-                writers[part].append(**layout.row(record, found))
+            for part, documents in self._parts("writing"):
+                for lengths, names, columns in layout.rows(documents):
+                    if part not in writers:
+                        writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
+                    writers[part].append(lengths, names, **columns)
             self._check_parts(writers)
-            extra = layout.manifest_extra(self.train if self.split else [*self.train, *self.validation])
+            contract = self._complete(contract, writers)
+            extra = layout.manifest_extra(contract)
             summary = {part: writer.close(extra) for part, writer in sorted(writers.items())}
         if isinstance(encoder, Tokenizer):
             for part in writers:
@@ -220,9 +177,118 @@ class _Job:
         digest = hashlib.sha256("".join(part["digest"] for part in summary.values()).encode()).hexdigest()
         return {"digest": digest, "parts": summary}
 
+    def _count(self) -> None:
+        """The first pass: choose the split, or compare the held-out documents with those of the training part."""
+        census: dict[Part, Census] = {"train": Census(self.options), "validation": Census(self.options)}
+        for part, documents in self._parts("counting"):
+            census[part].add(documents, self.learned.see(documents))
+        for one in census.values():
+            one.end()
+        first = self.learned.first
+        if first is None:
+            raise data_error(
+                self.raw.train[0].path,
+                "file",
+                expected="at least one document",
+                found="none",
+                advice="leave the file out",
+            )
+        self._check_encoder(self.learned.kind, first.path.name)
+        self.learned.check_labels(sum(one.documents for one in census.values()))
+        if self.learned.kind == "text" and self.options.tokenizer:
+            path = Path(self.options.tokenizer).expanduser()
+            self.tokenizer = Tokenizer.read(path, vocab_size=self.options.vocab_size)
+        if self.raw.validation:
+            self._check_copies(census)
+        elif self.options.validation_fraction:
+            names = self.learned.labels.texts
+            self.split = census["train"].choose(per_document=self.learned.per_document, names=names)
+            self.notes += self.split.notes
+        if self.sources.reading is not None:
+            self.notes += self.sources.reading.notes
+
+    def _check_copies(self, census: dict[Part, Census]) -> None:
+        training, held_out = census["train"].copies(), census["validation"].copies()
+        if training is None or held_out is None:
+            self.notes.append("too many documents to look for held-out ones among those of the training part")
+            return
+        count = overlap(training, held_out)
+        if count and self.options.duplicates == "keep":
+            self.notes.append(f"{count} documents of the training part are held out too")
+        elif count:
+            raise config_error(
+                "data.validation",
+                expected="documents that are not in data.train",
+                found=f"{count} of {census['train'].documents} documents of the training part held out too",
+                advice="name other files, or set --data.duplicates keep",
+            )
+
+    def _parts(self, stage: str) -> Iterator[tuple[Part, Documents]]:
+        """All documents with their side; of a split that is not chosen yet, all are training documents."""
+        documents = units = 0
+        if self.sources.reading is not None:
+            self.sources.reading.empty = 0
+        if isinstance(self.split, Chosen):
+            self.split.at = 0
+        elif isinstance(self.split, Tail):
+            self.split.name, self.split.place = "", 0
+        for part, batches in self.batches.items():
+            for batch in batches:
+                yield from [(part, batch)] if self.split is None else self.split.parts(batch)
+                documents, units = documents + len(batch), units + int(batch.offsets[-1])
+                self.progress(stage, documents, units)
+
+    # ---- what it comes to
+
+    def _check_encoder(self, kind: str, name: str) -> None:
+        """Whether the encoder fits what the files hold."""
+        asked = self.options.encoder
+        fits = {"text": ("bytes", "tokenizer"), "tokens": ("ids",), "features": ("features",)}[kind]
+        if asked not in ("auto", *fits):
+            advice = f"choose one of these, as {name} holds {kind}"
+            raise config_error("data.encoder", expected=" or ".join(fits), found=asked, advice=advice)
+        if asked == "tokenizer" and not self.options.tokenizer:
+            advice = "name it with --data.tokenizer"
+            raise config_error("data.tokenizer", expected="a tokenizer.json", found="none", advice=advice)
+
+    def _encoder(self) -> Encoder | None:
+        if self.learned.kind == "features":
+            return None
+        if self.learned.kind == "tokens":
+            return Ids(self.options.vocab_size or self.learned.largest_id + 1)
+        return self.tokenizer or Bytes()
+
+    def _contract(self, encoder: Encoder | None) -> Contract:
+        """Everything but the numbers of documents, which are known when they are written."""
+        described = encoder.describe() if encoder else {"kind": "features"}
+        if self.tokenizer is not None:
+            text = Path(self.options.tokenizer or "").expanduser().read_text(encoding="utf-8")
+            described |= {"text": text, "vocab_size": self.tokenizer.vocab_size}
+        options = self.options.model_dump(mode="json", exclude={"train", "validation"})
+        options["columns"] = self.sources.columns.model_dump(mode="json")
+        return Contract(
+            kind="features" if encoder is None else "tokens",
+            columns=self.learned.columns(self.sources),
+            classes=self.learned.classes(),
+            scale=self.learned.scale(),
+            encoder=described if encoder is None else described | {"vocab_size": encoder.vocab_size},
+            missing=self.options.missing,
+            normalised=self.options.normalize and encoder is None,
+            format=self.raw.train[0].format,
+            options=options,
+        )
+
+    def _complete(self, contract: Contract, writers: dict[Part, PartWriter]) -> Contract:
+        left_out = list(self.raw.left_out)
+        empty = 0 if self.sources.reading is None else self.sources.reading.empty
+        if empty:
+            left_out.append((f"{empty} row{'s' if empty > 1 else ''}", "nothing in the column of the data"))
+        parts: dict[str, Any] = {name: writer.part for name, writer in sorted(writers.items())}
+        return replace(contract, parts=parts, left_out=tuple(left_out), notes=tuple(self.notes))
+
     def _check_parts(self, writers: dict[Part, PartWriter]) -> None:
         wanted: list[Part] = ["train"]
-        if self.validation or self.options.validation_fraction:
+        if self.raw.validation or self.options.validation_fraction:
             wanted.append("validation")
         for part in wanted:
             if part not in writers:
@@ -233,112 +299,124 @@ class _Job:
                     advice="change the fraction, or name held-out files with --data.validation",
                 )
 
-    def _encoder(self, found: Survey) -> Encoder | None:
-        if self.kind == "features":
-            return None
-        if self.kind == "tokens":
-            return Ids(self.options.vocab_size or found.largest_id + 1)
-        return self.tokenizer or Bytes()
-
-    def _counted_parts(self, stage: str) -> Iterator[tuple[Part, Record]]:
-        documents = units = 0
-        for part, record in self.parts():
-            yield part, record
-            documents, units = documents + 1, units + record.units
-            self.progress(stage, documents, units)
-
-    def _counted(self, stage: str, records: Iterable[Record]) -> Iterator[Record]:
-        documents = units = 0
-        for record in records:
-            yield record
-            documents, units = documents + 1, units + record.units
-            self.progress(stage, documents, units)
-
 
 class _Layout:
-    """Columns of the shards and how a record fills them."""
+    """Columns of the shards and how documents fill them."""
 
-    def __init__(self, job: _Job, found: Survey, encoder: Encoder | None, normalization: Normalization | None) -> None:
-        self.job, self.encoder, self.normalization = job, encoder, normalization
-        self.n_features = found.n_features
-        self.n_values = found.n_values
-        given = found.labels - {None}
-        self.classes: Classes | None = found.classes(job.options) if given else None
-        columns = job.options.columns
-        self.per_token = bool(given) and (columns.labels is not None or found.per_token)
-        self.per_document = bool(given) and not self.per_token
-
-    def columns(self) -> list[str]:
-        """Names in the order of the shard's schema."""
-        optional = {"labels": self.per_token, "label": self.per_document, "values": self.n_values is not None}
-        main = "features" if self.encoder is None else "tokens"
-        return [main, *(name for name, there in optional.items() if there), "name"]
+    def __init__(self, job: _Job, contract: Contract, encoder: Encoder | None) -> None:
+        self.job, self.contract, self.encoder = job, contract, encoder
+        learned = job.learned
+        self.n_values = learned.n_values
+        self.per_unit = contract.classes is not None and learned.per_unit
+        self.per_document = contract.classes is not None and not learned.per_unit
+        self._indices = np.full(len(learned.labels.texts) + 1, -1, np.int32)
+        """Class of each label by its number; -2 for one that the training part does not have."""
+        if contract.classes is not None:
+            for code, text in enumerate(learned.labels.texts):
+                try:
+                    self._indices[code] = contract.classes.index(text)
+                except DataError:
+                    self._indices[code] = -2
 
     def declaration(self) -> dict[str, Any]:
         """What the writer is told."""
-        return {
-            "kind": "features" if self.encoder is None else "tokens",
-            "vocab_size": self.encoder.vocab_size if self.encoder else None,
-            "n_features": self.n_features,
-            "columns": self.columns(),
-            "n_values": self.n_values,
-            "shard_bytes": self.job.options.shard_tokens * self._token_bytes(),
-            "max_document": 2 * self.job.options.max_document,
-        }
-
-    def _token_bytes(self) -> int:
-        if self.encoder is not None:
-            return 2 if self.encoder.vocab_size <= 1 << 16 else 4
-        return 4 * (self.n_features or 1)
-
-    def manifest_extra(self, sources: list[Source]) -> dict[str, Any]:
-        """What the manifest says beyond counts and digests."""
+        optional = {"labels": self.per_unit, "label": self.per_document, "values": self.n_values is not None}
+        tokens = self.encoder is not None
+        vocab_size = self.encoder.vocab_size if self.encoder else None
+        width = self.contract.n_channels
+        token_bytes = (2 if (vocab_size or 0) <= 1 << 16 else 4) if tokens else 4 * width
         options = self.job.options
         return {
-            "n_classes": self.classes.count if self.classes else None,
-            "class_names": list(self.classes.names) if self.classes and self.classes.names else None,
-            "feature_names": self._feature_names(),
-            "normalisation": self.normalization.describe() if self.normalization else None,
-            "encoder": self.encoder.describe() if self.encoder else {"kind": "features"},
-            "source": {
-                "format": sources[0].format,
-                "files": len(sources),
-                "options": options.model_dump(mode="json", exclude={"train", "validation"}),
-            },
+            "kind": self.contract.kind,
+            "vocab_size": vocab_size,
+            "n_features": None if tokens else width,
+            "columns": ["tokens" if tokens else "features", *(k for k, there in optional.items() if there), "name"],
+            "n_values": self.n_values,
+            "shard_bytes": options.shard_tokens * token_bytes,
+            "max_document": 2 * options.max_document,
         }
 
-    def _feature_names(self) -> list[str] | None:
-        names = self.job.options.columns.features
-        return list(names) if len(names) == self.n_features and not any("*" in name for name in names) else None
+    def manifest_extra(self, contract: Contract) -> dict[str, Any]:
+        """What the manifest says beyond counts and digests."""
+        classes = contract.classes
+        mean, std = contract.shift
+        raw = self.job.raw
+        described = {key: value for key, value in contract.encoder.items() if key != "text"}
+        return {
+            "n_classes": len(classes) if classes else None,
+            "class_names": classes.names if classes else None,
+            "feature_names": contract.channel_names if contract.kind == "features" else None,
+            "normalisation": {"mean": mean.tolist(), "std": std.tolist()} if contract.normalised else None,
+            "encoder": described,
+            "source": {
+                "format": contract.format,
+                "files": len(raw.train) + len(raw.validation),
+                "options": self.job.options.model_dump(mode="json", exclude={"train", "validation"}),
+            },
+            "contract": contract.to_json(),
+        }
 
-    def row(self, record: Record, found: Survey) -> dict[str, Any]:
-        """The columns of one document."""
-        row: dict[str, Any] = {"name": record.name}
-        if self.encoder is not None:
-            row["tokens"] = self.encoder.encode(record)
-        elif record.features is not None:
-            found.check_widths(record)
-            row["features"] = self.normalization(record.features) if self.normalization else record.features
-        if self.classes and self.per_token:
-            row["labels"] = self.classes.indices(record)
-        elif self.classes:
-            row["label"] = self.classes.index(record.label, record)
-        if self.n_values is not None:
-            values = record.values if record.values is not None else np.empty(0, np.float32)
-            if len(values) != self.n_values:
-                raise data_error(
-                    record.path,
-                    record.at,
-                    expected=f"{self.n_values} numbers to predict",
-                    found=len(values),
-                    advice="give every document as many",
-                )
-            row["values"] = values
-        return row
+    def rows(self, documents: Documents) -> Iterator[tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]]:
+        """Lengths, names and columns of the shards for some documents."""
+        if not isinstance(self.encoder, Tokenizer):
+            yield self._filled(documents, *self._elements(documents))
+            return
+        for start in range(0, len(documents), ENCODED_AT_ONCE):
+            group = documents.take(np.arange(start, min(len(documents), start + ENCODED_AT_ONCE)))
+            encoded = list(self.encoder.encode_all(list(group)))
+            lengths = np.array([len(one) for one in encoded])
+            if lengths.any():
+                tokens = np.concatenate(encoded)
+                yield self._filled(group.take(lengths > 0), "tokens", tokens, lengths[lengths > 0])
 
+    def _elements(self, documents: Documents) -> tuple[str, NDArray[Any], NDArray[np.int64]]:
+        elements, lengths = documents.elements, documents.lengths
+        if documents.kind == "text":
+            return "tokens", elements, lengths
+        if documents.kind == "tokens" and self.encoder is not None:
+            bad = np.flatnonzero(elements >= self.encoder.vocab_size)
+            if len(bad):
+                entry = int(np.searchsorted(documents.offsets, bad[0], side="right") - 1)
+                self.encoder.encode(documents.record(entry))
+            return "tokens", elements.astype(np.uint32), lengths
+        return "features", self._channels(documents), lengths
 
-def _umask() -> int:
-    """The process's mask; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    def _channels(self, documents: Documents) -> NDArray[np.float32]:
+        """[units, C]; missing numbers and how long they have been missing depend on the document."""
+        contract = self.contract
+        if contract.n_channels == documents.elements.shape[1] and not np.isnan(documents.elements).any():
+            return contract.channels(documents.elements)
+        borders = documents.offsets.tolist()
+        pieces = [contract.channels(documents.elements[a:b]) for a, b in itertools.pairwise(borders)]
+        return np.concatenate(pieces)
+
+    def _filled(
+        self, documents: Documents, name: str, elements: NDArray[Any], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]:
+        columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(elements)}
+        coded = documents.labels if self.per_unit else documents.label if self.per_document else None
+        if coded is not None:
+            codes = self.job.learned.labels.codes(coded, documents)
+            classes = self._indices[codes]
+            if (classes == -2).any():
+                self._refuse(documents, int(np.flatnonzero(classes == -2)[0]))
+            columns["labels" if self.per_unit else "label"] = classes
+        if self.n_values is not None and documents.values is not None:
+            columns["values"] = self.contract.scale_values(documents.values).astype(np.float32)
+        return lengths, documents.names, columns
+
+    def _refuse(self, documents: Documents, at: int) -> None:
+        """The complaint about a label that the training part does not have."""
+        entry, position = at, None
+        if self.per_unit:
+            entry = int(np.searchsorted(documents.offsets, at, side="right") - 1)
+            position = at - int(documents.offsets[entry])
+        record = documents.record(entry)
+        label = record.label if position is None or record.labels is None else record.labels[position]
+        try:
+            if self.contract.classes is not None:
+                self.contract.classes.index(label)
+        except DataError as error:
+            raise DataError(
+                f"{record.path}: {record.label_place(position)}: {str(error).removeprefix('label: ')}"
+            ) from None

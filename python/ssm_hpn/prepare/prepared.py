@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ssm_hpn._core import verify_shards
-from ssm_hpn.errors import StorageError
+from ssm_hpn.contract import Contract
+from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normalization_of
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.tokenizer import check_tokenizer
@@ -55,6 +56,8 @@ class Prepared:
     """SHA-256 over all documents of all parts: equal data, equal digest, wherever it lies."""
     manifest: dict[str, Any]
     """Of the training part."""
+    paths: list[str]
+    """What it was made from."""
 
     @property
     def target(self) -> TargetKind | None:
@@ -72,6 +75,11 @@ class Prepared:
     def encoder(self) -> Encoder | None:
         """Text to ids and back; None for features."""
         return encoder_of(self.manifest, self.train)
+
+    @cached_property
+    def contract(self) -> Contract:
+        """What the data means."""
+        return Contract.from_manifest(self.manifest, self.train)
 
     @cached_property
     def normalization(self) -> Normalization | None:
@@ -93,6 +101,7 @@ class Prepared:
             parts=parts,
             digest=summary["digest"],
             manifest=manifest,
+            paths=summary.get("paths", []),
         )
 
 
@@ -113,6 +122,19 @@ def cached(folder: Path, key: str) -> Prepared | None:
         found=f"{folder} with other content",
         advice="choose another folder or remove this one",
     )
+
+
+def older(parent: Path, paths: list[str], *, but: Path | None = None) -> list[Path]:
+    """Preparations in `parent` that were made from the same paths, but for one."""
+    found = sorted(summary.parent for summary in parent.glob(f"*/{SUMMARY}"))
+    return [folder for folder in found if folder != but and paths and _paths(folder) == paths]
+
+
+def _paths(folder: Path) -> object:
+    try:
+        return _read(folder / SUMMARY).get("paths")
+    except DataError:
+        return None
 
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:

@@ -1,74 +1,237 @@
-"""A record: one document, or one piece of a long one, as it was read and before it is encoded.
+"""Documents as they were read, before they are encoded: many at once in arrays, and one by one for those who ask.
 
-Lengths are counted in units: bytes of text, tokens, or time steps.
+Lengths are counted in units: bytes of text, tokens, or time steps. Numbers are in double precision, NaN where one is
+missing; labels are texts, numbered in the order they were met.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.contract import is_missing
 from ssm_hpn.prepare.sources import Source
 
-Label = str | int | None
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Exactly one of text, tokens and features; targets as they were found."""
+class Coded:
+    """Labels as numbers of the texts that they stand for, -1 for none."""
 
-    name: str
-    """Of the document; decides its side of the split. Pieces of one document share it and follow each other."""
+    codes: NDArray[np.int32]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, codes: NDArray[Any], texts: Iterable[object]) -> Self:
+        """From numbers of texts, of which some may say that there is no label."""
+        words = ["" if text is None else str(text) for text in texts]
+        none = np.array([is_missing(word) for word in words] + [True])
+        codes = codes.astype(np.int32)
+        return cls(np.where(none[codes], np.int32(-1), codes), words)
+
+    def __getitem__(self, at: Any) -> "Coded":  # noqa: ANN401 - whatever numpy takes
+        return Coded(self.codes[at], self.texts)
+
+    def text(self, index: int) -> str | None:
+        """One label as it was written."""
+        code = int(self.codes[index])
+        return None if code < 0 else self.texts[code]
+
+
+@dataclass(slots=True)
+class Documents:
+    """Some documents of one source, one after the other."""
+
     source: Source
-    at: str
-    """Place in the file, for messages: `row 17`."""
-    text: bytes | None = None
-    tokens: NDArray[np.int64] | None = None
-    features: NDArray[np.float32] | None = None
-    """[T, F]."""
-    label: Label = None
-    labels: list[Label] | NDArray[np.int64] | None = None
-    """One per token or time step."""
-    values: NDArray[np.float32] | None = None
-    """[K]."""
-    rows: NDArray[np.int64] | None = None
-    """Row of each time step in the file, for messages about `labels`."""
+    rows: Ints
+    """[N] row of the source at which each begins, counted from 1."""
+    elements: NDArray[np.uint8] | Ints | Floats
+    """Bytes [units], token ids [units] or features [units, F] of all of them."""
+    offsets: Ints
+    """[N+1] document i is units `offsets[i]..offsets[i + 1]`."""
+    numbered: bool = True
+    """Whether the source has several documents, named by their ids or else by their rows; if not, it is the one."""
+    ids: list[str] | None = None
+    """[N] values of the id column."""
+    label: Coded | None = None
+    """[N]"""
+    labels: Coded | None = None
+    """[units]"""
+    values: Floats | None = None
+    """[N, K] numbers to predict."""
+    time: Floats | None = None
+    """[N] order value of the first row, as a number."""
+    side: Coded | None = None
+    """[N] value of the column that decides the split."""
+    fresh: NDArray[np.bool_] | None = None
+    """[N] whether an entry begins a document; None: each does. The others go on with the one before."""
+    unit_rows: Ints | None = None
+    """[units] row of each time step, where labels or messages need it."""
     label_name: str | None = None
-    """Column that `label` or `labels` came from, for messages."""
+    """Column of the labels."""
+    channels: tuple[str, ...] = ()
+    """Name of each feature."""
+
+    def __len__(self) -> int:
+        """Number of entries N."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        """[N] units of each."""
+        return np.diff(self.offsets)
+
+    @property
+    def begins(self) -> NDArray[np.bool_]:
+        """[N] whether an entry begins a document."""
+        return np.ones(len(self), bool) if self.fresh is None else self.fresh
+
+    @property
+    def kind(self) -> str:
+        """`text`, `tokens` or `features`."""
+        return {"u": "text", "i": "tokens", "f": "features"}[self.elements.dtype.kind]
+
+    @property
+    def names(self) -> list[str]:
+        """[N]."""
+        if not self.numbered:
+            return [self.source.name] * len(self)
+        prefix = f"{self.source.name}#"
+        return [f"{prefix}{mark}" for mark in self.ids or self.rows.tolist()]
+
+    def name(self, index: int) -> str:
+        """Name of a document; pieces of it share it and follow each other."""
+        mark = self.ids[index] if self.ids else self.rows[index]
+        return f"{self.source.name}#{mark}" if self.numbered else self.source.name
+
+    def take(self, chosen: NDArray[np.bool_] | Ints) -> "Documents":
+        """The chosen entries (a mask, or rising indices)."""
+        index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        if len(index) == len(self):
+            return self
+        lengths = self.lengths
+        mask = np.zeros(len(self), bool)
+        mask[index] = True
+        return self._with(np.asarray(index), np.repeat(mask, lengths), lengths[index])
+
+    def cut(self, places: Ints, owners: Ints, begins: NDArray[np.bool_]) -> "Documents":
+        """The same units with other borders: `places` [M+1], each piece belonging to entry `owners` [M]."""
+        return replace(self._with(owners, slice(None), np.diff(places)), fresh=begins)
+
+    def _with(self, index: Ints, units: Any, lengths: Ints) -> "Documents":  # noqa: ANN401 - an index of numpy
+        return replace(
+            self,
+            rows=self.rows[index],
+            elements=self.elements[units],
+            offsets=np.concatenate([[0], np.cumsum(lengths)]),
+            ids=None if self.ids is None else [self.ids[i] for i in index.tolist()],
+            label=None if self.label is None else self.label[index],
+            labels=None if self.labels is None else self.labels[units],
+            values=None if self.values is None else self.values[index],
+            time=None if self.time is None else self.time[index],
+            side=None if self.side is None else self.side[index],
+            fresh=None if self.fresh is None else self.fresh[index],
+            unit_rows=None if self.unit_rows is None else self.unit_rows[units],
+        )
+
+    def record(self, index: int) -> "Record":
+        """One entry."""
+        return Record(self, index)
+
+    def __iter__(self) -> Iterator["Record"]:
+        """Every entry."""
+        return map(self.record, range(len(self)))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One entry of `Documents`: exactly one of text, tokens and features; targets as they were found."""
+
+    documents: Documents
+    index: int
+
+    @property
+    def source(self) -> Source:
+        """Of the document."""
+        return self.documents.source
 
     @property
     def path(self) -> Path:
         """Of the file."""
         return self.source.path
 
+    @cached_property
+    def name(self) -> str:
+        """Of the document."""
+        return self.documents.name(self.index)
+
+    @property
+    def at(self) -> str:
+        """Place in the file, for messages: `line 17`."""
+        return self.source.row(int(self.documents.rows[self.index]))
+
+    @property
+    def _units(self) -> slice:
+        return slice(int(self.documents.offsets[self.index]), int(self.documents.offsets[self.index + 1]))
+
     @property
     def units(self) -> int:
         """Bytes, tokens or time steps."""
-        for content in (self.text, self.tokens, self.features):
-            if content is not None:
-                return len(content)
-        return 0
+        return int(self.documents.lengths[self.index])
 
-    def part(self, start: int, end: int) -> "Record":
-        """Units `start..end` with the targets that belong to them."""
-        window = slice(start, end)
-        return replace(
-            self,
-            text=None if self.text is None else self.text[window],
-            tokens=None if self.tokens is None else self.tokens[window],
-            features=None if self.features is None else self.features[window],
-            labels=None if self.labels is None else self.labels[window],
-            rows=None if self.rows is None else self.rows[window],
-        )
+    def _content(self, kind: str) -> Any:  # noqa: ANN401 - bytes or an array
+        return self.documents.elements[self._units] if self.documents.kind == kind else None
+
+    @property
+    def text(self) -> bytes | None:
+        """Bytes of a text."""
+        content = self._content("text")
+        return None if content is None else content.tobytes()
+
+    @property
+    def tokens(self) -> Ints | None:
+        """[T] ids."""
+        found: Ints | None = self._content("tokens")
+        return found
+
+    @property
+    def features(self) -> Floats | None:
+        """[T, F] in the user's units, NaN where a number is missing."""
+        found: Floats | None = self._content("features")
+        return found
+
+    @property
+    def label(self) -> str | None:
+        """As it was written, None for none."""
+        return None if self.documents.label is None else self.documents.label.text(self.index)
+
+    @property
+    def labels(self) -> list[str | None] | None:
+        """One per token or time step."""
+        coded = self.documents.labels
+        if coded is None:
+            return None
+        return [None if code < 0 else coded.texts[code] for code in coded.codes[self._units].tolist()]
+
+    @property
+    def values(self) -> Floats | None:
+        """[K] numbers to predict, NaN for one that is missing."""
+        return None if self.documents.values is None else self.documents.values[self.index]
 
     def label_place(self, index: int | None = None) -> str:
         """Where the label was, that of time step or token `index` if there is one for each, for messages."""
-        at = self.at
+        at, rows = self.at, self.documents.unit_rows
         if index is not None:
-            at = f"{self.at}, position {index}" if self.rows is None else self.source.row(int(self.rows[index]))
-        return at if self.label_name is None else f"{at}, {self.source.field(self.label_name)}"
+            row = None if rows is None else int(rows[self._units][index])
+            at = f"{at}, position {index}" if row is None else self.source.row(row)
+        name = self.documents.label_name
+        return at if name is None else f"{at}, {self.source.field(name)}"
 
 
 def character_start(text: bytes, place: int) -> int:
@@ -83,16 +246,26 @@ def character_start(text: bytes, place: int) -> int:
     return place
 
 
-def cut(record: Record, limit: int) -> Iterator[Record]:
-    """Pieces of at most `limit` units; text is cut after a line end where there is one.
+def within(documents: Documents, limit: int) -> Documents:
+    """The same with no entry longer than `limit` units: longer ones are cut, text after a line end where there is one.
 
     A character of UTF-8 is never cut.
     """
-    start = 0
-    while record.units - start > limit:
-        end = start + limit
-        if record.text is not None:
-            end = record.text.rfind(b"\n", start + limit // 2, end) + 1 or character_start(record.text, end)
-        yield record.part(start, end)
-        start = end
-    yield record.part(start, record.units) if start else record
+    lengths = documents.lengths
+    if not len(lengths) or lengths.max() <= limit:
+        return documents
+    places, owners, begins = [0], [], []
+    for index, begin in enumerate(documents.begins.tolist()):
+        start, end = int(documents.offsets[index]), int(documents.offsets[index + 1])
+        fresh = begin
+        while start < end:
+            stop = min(end, start + limit)
+            if stop < end and documents.kind == "text":
+                window = documents.elements[start : stop + 1].tobytes()
+                half = len(window) // 2
+                stop = start + (window.rfind(b"\n", half, limit) + 1 or character_start(window, limit))
+            places.append(stop)
+            owners.append(index)
+            begins.append(fresh)
+            start, fresh = stop, False
+    return documents.cut(np.array(places), np.array(owners), np.array(begins))

@@ -7,19 +7,27 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardWriter
+from ssm_hpn.contract import Part
 
 
 class PartWriter:
-    """Appends documents; `close` writes the manifest. Left without `close`, no manifest exists and nothing is valid."""
+    """Appends documents; `close` writes the manifest. Left without `close`, no manifest exists and nothing is valid.
+
+    The digest is over lengths, contents and targets, column by column: the names of files and documents are not in it,
+    so the same rows have the same digest whatever file they came from, and however many came at once.
+    """
 
     def __init__(self, folder: Path, declaration: dict[str, Any]) -> None:
         """Create the folder and the writer."""
         folder.mkdir(parents=True)
+        self.folder = folder
         self._writer = ShardWriter(str(folder), json.dumps(declaration))
-        self._digest = hashlib.sha256(json.dumps(declaration["columns"]).encode())
-        self.documents = self.tokens = 0
+        self._hashes = {name: hashlib.sha256() for name in (*declaration["columns"], "length")}
+        self.documents = self.tokens = self.longest = 0
+        self.shortest: int | None = None
 
     def __enter__(self) -> Self:
         """Nothing to do."""
@@ -31,18 +39,32 @@ class PartWriter:
         """Let the shard files go, so that the folder can be removed."""
         del self._writer
 
-    def append(self, **row: Any) -> None:  # noqa: ANN401 - one value per column
-        """Add one document: the columns of the declaration."""
-        self._writer.append(**row)
-        for name in sorted(row):
-            value = row[name]
-            self._digest.update(value.tobytes() if isinstance(value, np.ndarray) else f"\0{name}={value}\0".encode())
-        self.documents += 1
-        self.tokens += len(row["tokens"] if "tokens" in row else row["features"])
+    def append(self, lengths: NDArray[np.int64], names: list[str], **columns: NDArray[Any]) -> None:
+        """Add documents: units of each, names, and the columns of the declaration for all of them."""
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
+        self._writer.append_many(offsets=offsets, names=names, **columns)
+        self._hashes["length"].update(lengths.astype("<i8").tobytes())
+        for name, values in columns.items():
+            hashed = values if values.dtype != np.uint8 else values.astype(np.uint32)
+            self._hashes[name].update(np.ascontiguousarray(hashed).data)
+        self.documents += len(lengths)
+        self.tokens += int(lengths.sum())
+        self.longest = max(self.longest, int(lengths.max()))
+        self.shortest = min(int(lengths.min()), self.longest if self.shortest is None else self.shortest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all columns but the names."""
+        columns = {name: hashed.hexdigest() for name, hashed in self._hashes.items() if name != "name"}
+        return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def part(self) -> Part:
+        """The part in numbers."""
+        return Part(self.documents, self.tokens, self.shortest or 0, self.longest)
 
     def close(self, extra: dict[str, Any]) -> dict[str, Any]:
         """Write the manifest; returns documents, tokens, bytes and the digest of all documents."""
-        digest = self._digest.hexdigest()
-        manifest = self._writer.close(json.dumps({**extra, "source": {**extra["source"], "digest": digest}}))
+        manifest = self._writer.close(json.dumps({**extra, "source": {**extra["source"], "digest": self.digest}}))
         size = sum(shard["bytes"] for shard in manifest["shards"])
-        return {"documents": self.documents, "tokens": self.tokens, "bytes": size, "digest": digest}
+        return {"documents": self.documents, "tokens": self.tokens, "bytes": size, "digest": self.digest}

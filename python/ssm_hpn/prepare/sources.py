@@ -1,22 +1,29 @@
-"""Which files, in which order, in which format.
+"""Which files, in which order, in which format; and every file that is left out, with the reason.
 
-A path is a file, a folder (read recursively, hidden entries skipped) or a pattern. The order is that of the sorted
-relative names, so it does not depend on the file system.
+A path is a file, a folder (read recursively, links followed once), a pattern, or `sql:` and a query. The order is that
+of the sorted relative names, so it does not depend on the file system. A file counts once, whatever its names: files
+and folders are told apart by device and inode.
 """
 
+import csv
 import glob
 import hashlib
-from dataclasses import dataclass
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import Format, PrepareOptions
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.problems import config_error, data_error
 
-SUFFIXES: dict[str, Format] = {
+SUFFIXES: Final[dict[str, Format]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".csv": "csv",
@@ -26,62 +33,99 @@ SUFFIXES: dict[str, Format] = {
     ".npy": "npy",
     ".npz": "npy",
 }
-COMPRESSED = {".gz", ".bz2", ".zst", ".lz4"}
-SAMPLE_BYTES = 1 << 14
-ROWS = {"text": "line", "integers": "line", "jsonl": "line", "npy": "index"}
-"""What a row is called, by format. Lines and rows are counted from 1, indices from 0."""
-FIELDS = {"jsonl": "key", "npy": "array"}
+TABLES: Final = ("csv", "jsonl", "parquet", "sql", "table")
+COMPRESSED: Final = {".gz", ".bz2", ".zst", ".lz4"}
+SAMPLE_BYTES: Final = 1 << 14
+ROWS: Final = {"csv": "row", "parquet": "row", "sql": "row", "table": "row", "npy": "index"}
+"""What a row is called where it is not a line, by format. Lines and rows are counted from 1, indices from 0."""
+FIELDS: Final = {"jsonl": "key", "npy": "array"}
 """What a column is called, by format."""
+UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file to read."""
+    """One file, query or table to read."""
 
     path: Path
     name: str
     """Relative to the folder it was found in: stable when the folder moves."""
-    format: Format
+    format: str
+    """As in `data.format`; `sql` for a query, `table` for an object of pandas, polars or Arrow."""
+    content: Any = field(default=None, compare=False)
+    """The query, or the object."""
 
     def row(self, number: int) -> str:
-        """A row in a message: `line 7`, `row 7` or `index 7`."""
-        return f"{ROWS.get(self.format, 'row')} {number}"
+        """A row in a message: `line 7` as an editor counts, `row 7` or `index 7`. It may read the file."""
+        if self.format in ("csv", "jsonl"):
+            number = line_of(self, number)
+        return f"{ROWS.get(self.format, 'line')} {number}"
+
+    def field(self, name: str) -> str:
+        """A column in a message: `column 'x'`, `key 'x'` or `array 'x'`."""
+        return f"{self.field_noun} {name!r}"
 
     @property
     def field_noun(self) -> str:
         """What a column is called here: `column`, `key` or `array`."""
         return FIELDS.get(self.format, "column")
 
-    def field(self, name: str) -> str:
-        """A column in a message: `column 'x'`, `key 'x'` or `array 'x'`."""
-        return f"{self.field_noun} {name!r}"
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What lies behind some paths."""
+
+    sources: list[Source]
+    left_out: list[tuple[str, str]]
+    """Name and reason of every file that is not read."""
 
 
 def find(paths: tuple[str, ...], options: PrepareOptions, *, key: str) -> list[Source]:
     """All files behind `paths`, sorted by name, each once. `key` names the setting in messages."""
-    found: dict[Path, Source] = {}
+    return look_for(paths, options, key=key).sources
+
+
+def look_for(paths: tuple[str, ...], options: PrepareOptions, *, key: str, held_out: tuple[Source, ...] = ()) -> Found:
+    """Like `find`, with what is left out; files of `held_out` are left out of folders and patterns."""
+    found: dict[object, Source] = {}
+    left_out: list[tuple[str, str]] = []
+    taken = {_identity(source.path) for source in held_out if source.content is None}
     for text in paths:
-        for path, name in _expand(text, options, key=key):
-            found.setdefault(path, Source(path, name, _format(path, options)))
+        for source in _expand(text, options, key, left_out):
+            mark = source.content if source.format == "sql" else _identity(source.path)
+            if mark in taken:
+                left_out.append((source.name, "held out by data.validation"))
+            elif mark in found:
+                left_out.append((source.name, f"the same file as {found[mark].name}"))
+            else:
+                found[mark] = source
     sources = sorted(found.values(), key=lambda source: (source.name, str(source.path)))
-    formats = sorted({source.format for source in sources})
-    if len(formats) > 1:
+    if paths and not sources:
+        advice = "name other files in one of the two"
+        raise config_error(key, expected="files besides those of data.validation", found="none", advice=advice)
+    by_format = {source.format: source.name for source in reversed(sources)}
+    if len(by_format) > 1:
         raise config_error(
             key,
             expected="files of one format",
-            found=" and ".join(formats),
+            found=" and ".join(f"{kind} ({name})" for kind, name in sorted(by_format.items())),
             advice="choose some with --data.include '*.EXT', or set --data.format",
         )
-    return _unique_names(sources)
+    return Found(_unique_names(sources), left_out)
 
 
 def fingerprint(sources: list[Source]) -> str:
     """Digest of paths, names, sizes and times of change: fast, for caches."""
     digest = hashlib.sha256()
     for source in sources:
-        stat = source.path.stat()
-        digest.update(f"{source.path}\0{source.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        size, changed = (0, str(source.content)) if source.content is not None else _stat(source.path)
+        digest.update(f"{source.path}\0{source.name}\0{size}\0{changed}\0".encode())
     return digest.hexdigest()
+
+
+def size_of(sources: list[Source]) -> int:
+    """Bytes of all files."""
+    return sum(_stat(source.path)[0] for source in sources if source.content is None)
 
 
 def open_stream(path: Path) -> pa.NativeFile:
@@ -102,48 +146,129 @@ def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:
         ) from None
 
 
-def _expand(text: str, options: PrepareOptions, *, key: str) -> list[tuple[Path, str]]:
+def line_of(source: Source, row: int) -> int:
+    """The line of an editor at which a row begins: blank lines are no rows, and the header of a CSV file is row 1."""
+    with open_stream(source.path) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
+        there: Iterator[int] = (number for number, line in enumerate(text, start=1) if line.strip())
+        if source.format == "csv":
+            csv.field_size_limit(1 << 30)
+            head = text.readline()
+            reader = csv.reader(text, delimiter=max(",\t;|", key=head.count))
+            there = _first_lines(reader)
+        first = 2 if source.format == "csv" else 1
+        return next((number for count, number in enumerate(there, start=first) if count == row), row)
+
+
+def lines_of(source: Source, last: int | None = None) -> Iterator[tuple[int, str]]:
+    """Number and text of every line with anything in it, for messages; with `last` that line alone."""
+    with open_stream(source.path) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
+        for number, line in enumerate(text, start=1):
+            if line.strip() and last in (None, number):
+                yield number, line.strip()
+
+
+def _first_lines(reader: Any) -> Iterator[int]:  # noqa: ANN401 - a reader of the module csv
+    """The line at which each row below the header begins, the header being line 1."""
+    before = 1
+    for cells in reader:
+        if cells:
+            yield before + 1
+        before = reader.line_num + 1
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise StorageError(f"{path}: cannot read the file: {error.strerror}") from None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[str, str]]) -> list[Source]:
+    if text.startswith(QUERY):
+        return [Source(Path("query"), "query", "sql", text[len(QUERY) :])]
     path = Path(text).expanduser()
     if path.is_file():
-        return [(path.resolve(), path.name)]
+        return [Source(path, path.name, _format(path, options))]
     if path.is_dir():
-        files = [(file.resolve(), file.relative_to(path).as_posix()) for file in _walk(path)]
-        chosen = [(file, name) for file, name in files if _wanted(file, name, options)]
-        if not chosen:
-            raise _nothing_chosen(path, [file for file, _ in files], options)
-        return chosen
+        return _folder(path, options, left_out)
     if glob.has_magic(text):
         root = _fixed_part(path)
         names = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - absolute patterns too
-        found = [file for file in names if file.is_file() and file.stat().st_size]
-        matches = [(file.resolve(), file.relative_to(root).as_posix()) for file in found]
-        if matches:
-            return matches
+        files = [(file, file.relative_to(root).as_posix()) for file in names if file.is_file()]
+        there = [(file, name) for file, name in files if file.stat().st_size]
+        left_out += [(name, "empty") for file, name in files if not file.stat().st_size]
+        if there:
+            return [Source(file, name, _format(file, options)) for file, name in there]
     raise data_error(
         path, key, expected="a file, a folder or a pattern", found="nothing there", advice="check the spelling"
     )
 
 
-def _nothing_chosen(folder: Path, files: list[Path], options: PrepareOptions) -> DataError:
+def _folder(folder: Path, options: PrepareOptions, left_out: list[tuple[str, str]]) -> list[Source]:
+    chosen, others = [], []
+    for file, name in _walk(folder, left_out):
+        reason = _unwanted(file, name, options)
+        if reason is None:
+            chosen.append(Source(file, name, _format(file, options)))
+        else:
+            others.append((name, reason))
+    left_out += others
+    if not chosen:
+        raise _nothing_chosen(folder, others, options)
+    return chosen
+
+
+def _nothing_chosen(folder: Path, others: list[tuple[str, str]], options: PrepareOptions) -> DataError:
     """Why none of a folder's files is taken, and how to have them taken."""
-    binary = not options.include and options.format == "auto" and any(file.stat().st_size for file in files)
+    binary = not options.include and any(reason == "binary" for _, reason in others)
     if binary:
         found, advice = "binary files", "train on their bytes as they are with --data.encoder bytes"
     else:
         found, advice = "other files", "check the path, or name the files with --data.include"
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in others[:3])
     wanted = f"files that match {', '.join(options.include)}" if options.include else "readable files"
     return data_error(
-        folder, "folder", expected=wanted, found=f"{len(files)} {found}" if files else "no files", advice=advice
+        folder,
+        "folder",
+        expected=wanted,
+        found=f"{len(others)} {found} ({reasons})" if others else "no files",
+        advice=advice,
     )
 
 
-def _walk(folder: Path) -> list[Path]:
-    """Files below a folder; hidden files and folders are skipped."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
+def _walk(folder: Path, left_out: list[tuple[str, str]]) -> list[tuple[Path, str]]:
+    """Files below a folder, folders behind links once; hidden files and folders are left out."""
+    files: list[tuple[Path, str]] = []
+    seen = {_identity(folder)}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        here = Path(root)
+        kept = []
+        for name in sorted(folders):
+            relative = (here / name).relative_to(folder).as_posix()
+            if name.startswith("."):
+                left_out.append((f"{relative}/", "hidden"))
+            elif (mark := _identity(here / name)) in seen:
+                left_out.append((f"{relative}/", "a link to a folder that is read already"))
+            else:
+                seen.add(mark)
+                kept.append(name)
+        folders[:] = kept
+        for name in sorted(names):
+            file = here / name
+            relative = file.relative_to(folder).as_posix()
+            if name.startswith("."):
+                left_out.append((relative, "hidden"))
+            elif not file.is_file():
+                left_out.append((relative, "a link to nothing" if file.is_symlink() else "not a file"))
+            else:
+                files.append((file, relative))
+    return sorted(files, key=lambda pair: pair[1])
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -156,18 +281,22 @@ def _fixed_part(pattern: Path) -> Path:
     return fixed
 
 
-def _wanted(path: Path, name: str, options: PrepareOptions) -> bool:
-    """Whether a file of a folder is taken; empty ones (such as `__init__.py`) have nothing to say."""
+def _unwanted(path: Path, name: str, options: PrepareOptions) -> str | None:
+    """Why a file of a folder is left out; None if it is taken."""
     if not path.stat().st_size:
-        return False
+        return "empty"
     if options.include:
-        return any(fnmatch(name, pattern) or fnmatch(path.name, pattern) for pattern in options.include)
-    if options.format in ("text", "integers") or options.encoder == "bytes":
-        return True
+        taken = any(fnmatch(name, pattern) or fnmatch(path.name, pattern) for pattern in options.include)
+        return None if taken else "no pattern of data.include matches"
+    if options.encoder == "bytes":
+        return None
     known = _by_suffix(path)
-    if options.format != "auto":
-        return known == options.format
-    return known is not None or b"\0" not in _sample(path)
+    if options.format not in ("auto", "text", "integers"):
+        return None if known == options.format else f"its ending is not one of {options.format} files"
+    sample = b"" if known and options.format == "auto" else _sample(path)
+    if sample.startswith(UTF_16):
+        return "UTF-16"
+    return "binary" if b"\0" in sample else None
 
 
 def _format(path: Path, options: PrepareOptions) -> Format:
@@ -197,11 +326,11 @@ def _sample(path: Path) -> bytes:
 
 
 def _unique_names(sources: list[Source]) -> list[Source]:
-    """Names decide the split and appear in reports: the same name from two folders gets its folder in front."""
+    """Names appear in reports: the same name from two folders gets its folder in front."""
     seen: dict[str, int] = {}
     for source in sources:
         seen[source.name] = seen.get(source.name, 0) + 1
     return [
-        source if seen[source.name] == 1 else Source(source.path, source.path.as_posix().lstrip("/"), source.format)
+        source if seen[source.name] == 1 else replace(source, name=source.path.resolve().as_posix().lstrip("/"))
         for source in sources
     ]

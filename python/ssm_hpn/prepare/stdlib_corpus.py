@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.dataset import check_made
-from ssm_hpn.prepare.pipeline import Progress, prepare_sources
+from ssm_hpn.prepare.pipeline import Progress, Raw, prepare_sources
 from ssm_hpn.prepare.prepared import Prepared
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.sources import Source
@@ -49,4 +49,4 @@ def prepare_default(out: Path, *, progress: Progress | None = None) -> Prepared:
     """Shards of the default corpus, bytes as tokens."""
     root, files = corpus_files()
     sources = [Source(file, file.relative_to(root).as_posix(), "text") for file in files]
-    return prepare_sources(sources, [], OPTIONS, out, progress=progress)
+    return prepare_sources(Raw(sources, [], []), OPTIONS, out, progress=progress)

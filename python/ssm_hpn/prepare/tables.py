@@ -1,70 +1,124 @@
-"""CSV, Parquet and JSON lines as a stream of column batches.
+"""Rows of a table as documents: a text, a list of ids or lists of numbers per row, or one time step per row.
 
-Rows are counted as a person sees them: from 1, and in a CSV file the header is row 1.
+Time steps with the same value in the id column form a document, in the order of the order column, and of the file
+where that is equal. The engine sorts them on disk; memory holds some rows, and of a long document one piece.
 """
 
-import csv as csv_text
-import json
-import re
+import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, Final
 
+import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pa_parquet
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.engine import Kind, Table, engine, is_long_line, open_table, translated
+from ssm_hpn.prepare.order import Order, order_of
 from ssm_hpn.prepare.problems import data_error, listed, nearest, shown
-from ssm_hpn.prepare.sources import Source, open_stream
-from ssm_hpn.prepare.text import blocks
+from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
+from ssm_hpn.prepare.sources import Source
 
-TEXT_NAMES = ("text", "content")
-TOKEN_NAMES = ("tokens", "input_ids")
-ROWS_OF_NUMBERS, ROWS_OF_DOCUMENTS = 1 << 16, 1 << 9
-
-
-class Batch(NamedTuple):
-    """Some rows of the wanted columns."""
-
-    rows: NDArray[np.int64]
-    """Their numbers in the file."""
-    columns: dict[str, pa.Array]
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of this batch."""
-        return len(self.rows)
+TEXT_NAMES: Final = ("text", "content")
+TOKEN_NAMES: Final = ("tokens", "input_ids")
+ROWS_AT_ONCE: Final = 1 << 15
+CELLS_AT_ONCE: Final = 1 << 21
+DOCUMENTS_AT_ONCE: Final = 2048
+LARGEST_ID: Final = (1 << 32) - 1
 
 
-def _consecutive(first: int, batch: pa.RecordBatch, names: list[str]) -> Batch:
-    """A record batch whose rows follow each other in the file."""
-    return Batch(np.arange(first, first + batch.num_rows), {name: batch.column(name) for name in names})
+@dataclass
+class Reading:
+    """What is settled when the first table is opened and holds for all; what is counted on the way."""
+
+    columns: Columns
+    """Patterns expanded, defaults filled in."""
+    types: dict[str, str] = field(default_factory=dict)
+    """What the columns of ids and order were read as."""
+    notes: list[str] = field(default_factory=list)
+    """What was guessed, and rows that hold no document."""
+    empty: int = 0
+    """Rows without a document: no text, no ids, no time steps."""
+    split_column: str | None = None
+    """The column that decides the split, where one does."""
 
 
-def resolve(source: Source, options: PrepareOptions) -> Columns:
-    """The columns with patterns expanded and defaults filled in; an unknown one is an error with the nearest name."""
-    present = _names(source)
-    columns = options.columns
-    wildcards = {name for name in columns.features if "*" in name}
-    features = [
-        hit
-        for name in columns.features
-        for hit in ([p for p in present if fnmatchcase(p, name)] if name in wildcards else [name])
-    ]
+def settle(sources: list[Source], options: PrepareOptions, *, split_column: str | None = None) -> Reading:
+    """The columns in use, by the first table. An unknown one is an error with the nearest name."""
+    source = sources[0]
+    with _opened(source, options, None) as table:
+        return Reading(_resolve(table, options), split_column=split_column)
+
+
+def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> bool:
+    """Whether every row is a time step, and not a document."""
+    if not columns.features:
+        return False
+    with _opened(source, options, None) as table:
+        return not any(_is_list(table.present[name]) for name in columns.features)
+
+
+def read_table(
+    source: Source, options: PrepareOptions, reading: Reading, work: Path | None = None
+) -> Iterator[Documents]:
+    """Documents of one table. Columns are found by name; one that is missing is an error."""
+    for long_lines in (False, True):
+        begun = False
+        with _opened(source, options, work, long_lines=long_lines) as table:
+            _check_columns(table, reading.columns, options, reading.split_column)
+            query = _Query(table, options, reading)
+            try:
+                for documents in query.documents():
+                    begun = True
+                    yield within(documents, options.max_document)
+            except duckdb.Error as error:
+                if is_long_line(error) and not long_lines and not begun:
+                    continue
+                raise query.complaint(error) from None
+            reading.notes += [note for note in table.notes if note not in reading.notes]
+            return
+
+
+@contextlib.contextmanager
+def _opened(source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False) -> Iterator[Table]:
+    with engine(work, long_lines=long_lines) as connection:
+        try:
+            table = open_table(source, options, connection, long_lines=long_lines)
+        except DataError as error:
+            if long_lines or "maximum_object_size" not in str(error):
+                raise
+            table = None
+        if table is not None:
+            yield table
+            return
+    with _opened(source, options, work, long_lines=True) as table:
+        yield table
+
+
+# ---- columns
+
+
+def _resolve(table: Table, options: PrepareOptions) -> Columns:
+    """The columns with patterns expanded and defaults filled in; a pattern never takes a column with another role."""
+    source, present, columns = table.source, list(table.present), options.columns
+    others = {columns.id, columns.order, columns.label, columns.labels, columns.text, columns.tokens, *columns.values}
+    features: list[str] = []
+    for name in columns.features:
+        if "*" not in name or name in present:
+            features.append(name)
+            continue
+        hits = [one for one in present if fnmatchcase(one, name) and one not in others]
+        if not hits:
+            raise _no_column(table, "features", name)
+        features += hits
     columns = columns.model_copy(update={"features": tuple(dict.fromkeys(features))})
-    for key, name in wanted(columns):
-        if name not in present:
-            raise data_error(
-                source.path,
-                f"data.columns.{key}",
-                expected=f"a {source.field(name)}",
-                found=f"no such {source.field_noun}",
-                advice=nearest(name, present),
-            )
+    _check_columns(table, columns, options)
     if columns.text or columns.tokens or columns.features:
         return columns
     for key, known in (("text", TEXT_NAMES), ("tokens", TOKEN_NAMES)):
@@ -87,213 +141,535 @@ def wanted(columns: Columns) -> list[tuple[str, str]]:
     return [(key, name) for key, name in pairs if name]
 
 
-def stream(source: Source, columns: Columns) -> Iterator[Batch]:
-    """All rows of a file, some at a time, in order."""
-    names = list(dict.fromkeys(name for _, name in wanted(columns)))
-    numbers = {*columns.features, *columns.values}
-    match source.format:
-        case "csv":
-            return _csv(source, names, numbers, columns)
-        case "parquet":
-            return _parquet(source, names)
-        case _:
-            return _jsonl(source, names)
+def _check_columns(table: Table, columns: Columns, options: PrepareOptions, split_column: str | None = None) -> None:
+    elsewhere = {"label", "values"} if options.labels else set()
+    for key, name in wanted(columns):
+        if name not in table.present and key not in elsewhere:
+            raise _no_column(table, key, name)
+    if split_column and split_column not in table.present:
+        raise _no_column(table, "split", split_column)
 
 
-def _names(source: Source) -> list[str]:
-    """Column names of a file, from its header, footer or first line."""
-    match source.format:
-        case "csv":
-            return next(csv_text.reader([_first_line(source)], delimiter=_delimiter(source)), [])
-        case "parquet":
-            return list(_open_parquet(source).schema_arrow.names)
-        case _:
-            return list(_parse_line(source, _first_line(source).encode(), 1))
-
-
-def _first_line(source: Source) -> str:
-    """The first line with anything in it; a file without one is an error."""
-    for block in blocks(source, 1 << 16):
-        for line in block.split(b"\n"):
-            if line.strip():
-                return line.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").rstrip("\r")
-    raise data_error(
-        source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
-    )
-
-
-# ---- CSV
-
-
-def _delimiter(source: Source) -> str:
-    """The separator that the header has most of."""
-    header = _first_line(source)
-    return max(",\t;", key=header.count)
-
-
-def _csv(source: Source, names: list[str], numbers: set[str], columns: Columns) -> Iterator[Batch]:
-    types = {name: pa.float64() if name in numbers else pa.string() for name in names}
-    if columns.order:
-        types.pop(columns.order, None)
-    header = _names(source)
-    row = 2
-    try:
-        reader = pa_csv.open_csv(
-            open_stream(source.path),
-            read_options=pa_csv.ReadOptions(use_threads=False),
-            parse_options=pa_csv.ParseOptions(delimiter=_delimiter(source), newlines_in_values=bool(columns.text)),
-            convert_options=pa_csv.ConvertOptions(include_columns=names, column_types=types),
-        )
-        for batch in reader:
-            yield _consecutive(row, batch, names)
-            row += batch.num_rows
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise _csv_error(source, header, str(error)) from None
-
-
-def _csv_error(source: Source, header: list[str], message: str) -> DataError:
-    """The parser's own words as place, expectation and finding."""
-    found = re.search(r"CSV column #(\d+): Row #(\d+): .* invalid value '(.*)'", message)
-    if found:
-        column, row, value = int(found[1]), found[2], found[3]
-        name = header[column] if column < len(header) else f"#{column}"
-        return data_error(
-            source.path,
-            f"{source.row(int(row))}, {source.field(name)}",
-            expected="a number",
-            found=shown(value),
-            advice="correct it, or choose another column",
-        )
-    found = re.search(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)", message)
-    if found:
-        return data_error(
-            source.path,
-            source.row(int(found[1])) if found[1] else "file",
-            expected=f"{found[2]} columns",
-            found=found[3],
-            advice="correct the row; texts with line breaks or separators need quotes",
-        )
-    return data_error(source.path, "file", expected="CSV", found=message, advice="correct the file")
-
-
-# ---- Parquet
-
-
-def _open_parquet(source: Source) -> pa_parquet.ParquetFile:
-    try:
-        return pa_parquet.ParquetFile(source.path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _parquet_error(source, error) from None
-
-
-def _parquet_error(source: Source, error: Exception) -> DataError:
+def _no_column(table: Table, key: str, name: str) -> DataError:
+    source = table.source
     return data_error(
         source.path,
-        "file",
-        expected="a whole Parquet file",
-        found=str(error).splitlines()[0].rstrip("."),
-        advice="the file is cut or damaged: write or copy it again",
+        "data.split" if key == "split" else f"data.columns.{key}",
+        expected=f"a {source.field(name)}",
+        found=f"no such {source.field_noun}",
+        advice=nearest(name, table.present),
     )
 
 
-def _parquet(source: Source, names: list[str]) -> Iterator[Batch]:
-    file = _open_parquet(source)
-    schema = file.schema_arrow
-    scalars = all(_is_number(schema.field(name).type) or name not in names for name in schema.names)
-    row = 1
-    try:
-        for batch in file.iter_batches(ROWS_OF_NUMBERS if scalars else ROWS_OF_DOCUMENTS, columns=names):
-            yield _consecutive(row, batch, names)
+def _is_list(kind: str) -> bool:
+    return kind.endswith("]")
+
+
+# ---- the query
+
+
+@dataclass
+class _Query:
+    """One table, asked for the columns in use and sorted where documents need it."""
+
+    table: Table
+    options: PrepareOptions
+    reading: Reading
+    sql: str = ""
+    aliases: dict[str, tuple[str, Kind]] = field(default_factory=dict)
+    order: Order | None = None
+
+    def __post_init__(self) -> None:
+        """Choose how every column is read."""
+        columns, present = self.reading.columns, self.table.present
+        joined = self._joined_labels()
+        lists = any(_is_list(present[name]) for name in columns.features)
+        self.steps = bool(columns.features) and not lists
+        matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
+        feature: Kind = "number" if self.steps else "matrix" if matrix else "numbers"
+        per_unit: Kind = "text" if self.steps else "texts"
+        one: list[tuple[str, str | None, Kind]] = [
+            ("text", columns.text, "text"),
+            ("tokens", columns.tokens, "numbers"),
+            ("id", columns.id, "text"),
+            ("o", columns.order, "raw"),
+            ("label", None if "label" in joined else columns.label, "text"),
+            ("labels", columns.labels, per_unit),
+            ("side", self.reading.split_column, "text"),
+        ]
+        self.aliases = {alias: (name, kind) for alias, name, kind in one if name}
+        self.aliases |= {f"f{k}": (name, feature) for k, name in enumerate(columns.features)}
+        if "values" not in joined:
+            self.aliases |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
+        if columns.order:
+            self.order = order_of(self.table, columns.order, self.options)
+            self.reading.types[columns.order] = self.order.type
+            if self.order.type != "number":
+                note = f"order {columns.order!r} is read as {self.order.type}"
+                self.reading.notes += [] if note in self.reading.notes else [note]
+        self.sql = self._sql(joined)
+
+    def _sql(self, joined: dict[str, str]) -> str:
+        """The rows with their numbers `n`; of time steps those of a document together, in their order."""
+        base = self.table.select(self.aliases)
+        if not (self.steps and (self.aliases.keys() & {"id", "o"})) and not joined:
+            return base
+        numbered = f"SELECT *, row_number() OVER () AS n FROM ({base})"  # noqa: S608 - our own names
+        if joined:
+            extra = ", ".join(f"l.{alias}" for alias in joined if alias != "values")
+            numbered = f"SELECT b.*, {extra} FROM ({numbered}) b LEFT JOIN handed_labels l ON b.id = l.key"  # noqa: S608
+        keys = ["length(id) NULLS FIRST", "id"] if self.steps and "id" in self.aliases else []
+        keys += list(self.order.keys) if self.order else []
+        picked = "*"
+        if self.order:
+            picked = f"* EXCLUDE (o), {self.order.number} AS o, {self.order.keys[0]} IS NULL AS unordered"
+        return f"SELECT {picked} FROM ({numbered}) ORDER BY {', '.join([*keys, 'n'])}"  # noqa: S608
+
+    def _joined_labels(self) -> dict[str, str]:
+        """Aliases that come from the table of labels, registered as `handed_labels` with the ids as `key`."""
+        options, columns = self.options, self.reading.columns
+        if not options.labels:
+            return {}
+        path = Path(options.labels).expanduser()
+        kind = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(path.suffix, "csv")
+        if not path.is_file():
+            advice = "check the path"
+            raise data_error(path, "data.labels", expected="a table", found="no such file", advice=advice)
+        labels = open_table(Source(path, path.name, kind), options, self.table.connection)
+        picked: dict[str, tuple[str, Kind]] = {}
+        if columns.label:
+            picked["label"] = (columns.label, "text")
+        picked |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
+        for key, name in [("id", columns.id), *((alias, name) for alias, (name, _) in picked.items())]:
+            if name is None or name not in labels.present:
+                raise _no_column(labels, "id" if key == "id" else "values" if key[0] == "v" else "label", name or "id")
+        picked["key"] = (columns.id or "", "text")
+        connection = self.table.connection
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE handed_labels AS {labels.select(picked)}")
+        twice = connection.execute(
+            "SELECT key, count(*) FROM handed_labels GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
+        ).fetchone()
+        if twice:
+            found = f"{shown(twice[0])} {twice[1]} times"
+            at = labels.source.field(columns.id or "")
+            raise data_error(path, at, expected="each id once", found=found, advice="keep one row per id")
+        return {alias: "" for alias in picked if alias != "key"} | ({"values": ""} if columns.values else {})
+
+    def batches(self, size: int) -> Iterator[tuple[dict[str, pa.Array], Ints]]:
+        """Columns by alias with the row number of each row."""
+        first = row = 2 if self.table.source.format == "csv" else 1
+        for batch in self.table.stream(self.sql, size):
+            columns = {name: batch.column(name) for name in batch.schema.names}
+            rows = _integers(columns["n"]) + first - 1 if "n" in columns else np.arange(row, row + batch.num_rows)
             row += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _parquet_error(source, error) from None
+            yield columns, rows
+        if row == first:
+            raise data_error(
+                self.table.source.path,
+                "file",
+                expected="at least one row",
+                found="a header only" if self.table.source.format == "csv" else "none",
+                advice="leave the file out",
+            )
+
+    def documents(self) -> Iterator[Documents]:
+        """All documents, some at a time."""
+        if self.steps:
+            yield from _Steps(self).documents()
+            return
+        for columns, rows in self.batches(DOCUMENTS_AT_ONCE):
+            yield from self._per_row(columns, rows)
+
+    def complaint(self, error: duckdb.Error) -> DataError:
+        """What the engine says, with the row where a cell is no number."""
+        source = self.table.source
+        if "Conversion Error" in str(error) and source.format not in ("csv", "jsonl"):
+            for alias, (name, kind) in self.aliases.items():
+                if kind != "number":
+                    continue
+                raw = self.table.select({alias: (name, "raw")})
+                bad = self.table.rows_of(
+                    f"SELECT n, CAST({alias} AS VARCHAR) FROM (SELECT *, row_number() OVER () AS n FROM ({raw}))"  # noqa: S608
+                    f" WHERE {alias} IS NOT NULL AND TRY_CAST({alias} AS DOUBLE) IS NULL ORDER BY n LIMIT 1"
+                )
+                if bad:
+                    return mismatch(source, source.row(bad[0][0]), name, "a number", bad[0][1])
+        numbers = tuple(name for name, kind in self.aliases.values() if kind == "number")
+        return translated(source, error, self.table, self.sql, numbers)
+
+    # ---- a document per row
+
+    def _per_row(self, columns: dict[str, pa.Array], rows: Ints) -> Iterator[Documents]:
+        source, used = self.table.source, self.reading.columns
+        elements, offsets = self._content(columns, rows)
+        lengths = np.diff(offsets)
+        labels = None
+        if "labels" in columns:
+            labels = _coded(pc.list_flatten(columns["labels"]))
+            counts = _list_lengths(columns["labels"])
+            if (counts != lengths).any():
+                at = int(np.flatnonzero(counts != lengths)[0])
+                raise data_error(
+                    source.path,
+                    f"{source.row(int(rows[at]))}, {source.field(used.labels or '')}",
+                    expected=f"{lengths[at]} labels, one per token",
+                    found=counts[at],
+                    advice="per-document labels go into --data.columns.label",
+                )
+        numbers = [_numbers(self, rows, f"v{k}", columns) for k in range(len(used.values))]
+        ids = columns["id"].to_pylist() if "id" in columns else None
+        if ids and None in ids:
+            row = int(rows[ids.index(None)])
+            raise missing_cells(source, row, used.id or "", "an id", columns["id"].null_count, None)
+        documents = Documents(
+            source,
+            rows,
+            elements,
+            offsets,
+            ids=ids,
+            label=_coded(columns["label"]) if "label" in columns else None,
+            labels=labels,
+            values=np.stack(numbers, axis=1) if numbers else None,
+            side=_coded(columns["side"]) if "side" in columns else None,
+            label_name=used.label or used.labels,
+            channels=self._channels(elements),
+        )
+        self.reading.empty += int((lengths == 0).sum())
+        documents = documents.take(lengths > 0)
+        if len(documents):
+            yield documents
+
+    def _channels(self, elements: NDArray[Any]) -> tuple[str, ...]:
+        """Names of the features: columns, or places in the lists of one column."""
+        names = self.reading.columns.features
+        if elements.ndim == 1 or self.aliases["f0"][1] != "matrix":
+            return names
+        return tuple(f"{names[0]}[{k}]" for k in range(elements.shape[1]))
+
+    def _content(self, columns: dict[str, pa.Array], rows: Ints) -> tuple[NDArray[Any], Ints]:
+        """Elements and offsets of a batch of rows."""
+        source, used = self.table.source, self.reading.columns
+        if "text" in columns:
+            return _bytes_of(columns["text"])
+        if "tokens" in columns:
+            flat, offsets = _flat(columns["tokens"])
+            bad = ~((flat >= 0) & (flat <= LARGEST_ID) & (flat == np.floor(flat)))
+            if bad.any():
+                at = int(np.flatnonzero(bad)[0])
+                row = int(rows[np.searchsorted(offsets, at, side="right") - 1])
+                found = flat[at] if flat[at] % 1 else int(flat[at])
+                raise mismatch(source, source.row(row), used.tokens or "", f"token ids from 0 to {LARGEST_ID}", found)
+            return flat.astype(np.int64), offsets
+        return self._nested(columns, rows)
+
+    def _nested(self, columns: dict[str, pa.Array], rows: Ints) -> tuple[Floats, Ints]:
+        """[T, F] of all rows from one column of lists of lists, or from one list per channel."""
+        source, names = self.table.source, self.reading.columns.features
+        if self.aliases["f0"][1] == "matrix":
+            outer = columns["f0"]
+            steps = pc.list_flatten(outer)
+            offsets = np.concatenate([[0], np.cumsum(_list_lengths(outer))])
+            widths = _list_lengths(steps)
+            if len(widths) and (widths != widths[0]).any():
+                step = int(np.flatnonzero(widths != widths[0])[0])
+                document = int(np.searchsorted(offsets, step, side="right") - 1)
+                begins = step == offsets[document]
+                at = source.row(int(rows[document]))
+                raise data_error(
+                    source.path,
+                    at if begins else f"{at}, step {step - offsets[document]}, {source.field(names[0])}",
+                    expected=f"{widths[0]} features as in the {'documents' if begins else 'step'} before",
+                    found=widths[step],
+                    advice="every step needs the same number of features",
+                )
+            flat, _ = _flat(steps)
+            matrix = flat.reshape(len(widths), -1) if len(widths) else np.empty((0, 0))
+        else:
+            channels = [_flat(columns[f"f{k}"]) for k in range(len(names))]
+            offsets = channels[0][1]
+            for name, (_, other) in zip(names, channels, strict=True):
+                if (other != offsets).any():
+                    row = int(np.flatnonzero(np.diff(other) != np.diff(offsets))[0])
+                    raise data_error(
+                        source.path,
+                        f"{source.row(int(rows[row]))}, {source.field(name)}",
+                        expected=f"{np.diff(offsets)[row]} values as in {source.field(names[0])}",
+                        found=np.diff(other)[row],
+                        advice="all channels of a document need the same length",
+                    )
+            matrix = np.stack([flat for flat, _ in channels], axis=1)
+        infinite = np.argwhere(np.isinf(matrix))
+        if len(infinite):
+            step, k = (int(i) for i in infinite[0])
+            document = int(np.searchsorted(offsets, step, side="right") - 1)
+            name = names[k] if len(names) > 1 else f"{names[0]}[{k}]"
+            at = f"{source.row(int(rows[document]))}, step {step - offsets[document]}"
+            raise not_finite(source, at, name, float(matrix[step, k]))
+        return matrix, offsets
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_primitive(kind))
+# ---- a time step per row
 
 
-# ---- JSON lines
+class _Steps:
+    """Sorted rows, put together to documents: whole ones, and pieces of those that are longer than a batch."""
+
+    def __init__(self, query: _Query) -> None:
+        self.query, self.columns = query, query.reading.columns
+        self.source = query.table.source
+        self.limit = query.options.max_document
+        self.open: Documents | None = None
+        """The last document, which the next rows may go on."""
+
+    def documents(self) -> Iterator[Documents]:
+        """All of them, in the order of the rows."""
+        size = max(1024, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(1, len(self.columns.features))))
+        for columns, rows in self.query.batches(size):
+            self._check_keys(columns)
+            found = self._joined(self._batch(columns, rows))
+            last = len(found) - 1
+            self.open = found.take(np.array([last]))
+            if last:
+                yield found.take(np.arange(last))
+            if self.open.lengths[0] >= self.limit:
+                yield self.open
+                self.open = replaced(self.open)
+        if self.open is not None and self.open.lengths[0]:
+            yield self.open
+
+    def _check_keys(self, columns: dict[str, pa.Array]) -> None:
+        """Refuse rows without an id or an order value, with their number."""
+        checks = [("id", self.columns.id, columns["id"].null_count if "id" in columns else 0)]
+        if "unordered" in columns:
+            checks.append(("o", self.columns.order, pc.sum(columns["unordered"]).as_py() or 0))
+        for alias, name, missing in checks:
+            if not missing:
+                continue
+            order = self.query.order
+            test = "id IS NULL" if alias == "id" or order is None else f"{order.keys[0]} IS NULL"
+            numbered = f"SELECT *, row_number() OVER () AS n FROM ({self.query.table.select(self.query.aliases)})"  # noqa: S608
+            shown_value = f"CAST({alias} AS VARCHAR)"
+            count, first, value = self.query.table.rows_of(
+                f"SELECT count(*), min(n), arg_min({shown_value}, n) FROM ({numbered}) WHERE {test}"  # noqa: S608
+            )[0]
+            kind = "an id" if alias == "id" else "an order value" if order is None else f"a {order.type}"
+            row = first + (self.source.format == "csv")
+            raise missing_cells(self.source, row, name or "", kind, count, value)
+
+    def _batch(self, columns: dict[str, pa.Array], rows: Ints) -> Documents:
+        """The runs of equal ids in one batch."""
+        query, used = self.query, self.columns
+        features = np.empty((len(rows), len(used.features)))
+        for k in range(len(used.features)):
+            features[:, k] = _numbers(query, rows, f"f{k}", columns)
+        borders = np.array([0, len(rows)])
+        ids: list[str] | None = None
+        if "id" in columns:
+            column = columns["id"]
+            changes = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
+            inner = np.flatnonzero(np.asarray(changes.to_numpy(zero_copy_only=False), bool)) + 1
+            borders = np.concatenate([[0], inner, [len(rows)]])
+            ids = column.take(pa.array(borders[:-1])).to_pylist()
+        starts = borders[:-1]
+        label = _coded(columns["label"]) if "label" in columns else None
+        numbers = [_numbers(query, rows, f"v{k}", columns) for k in range(len(used.values))]
+        values = np.stack(numbers, axis=1) if numbers else None
+        runs = np.diff(borders)
+        for what, per_row in (("label", None if label is None else label.codes[:, None]), ("values", values)):
+            if per_row is None:
+                continue
+            first = np.repeat(per_row[starts], runs, axis=0)
+            differs = ~((per_row == first) | ((per_row != per_row) & (first != first)))  # noqa: PLR0124 - NaN equals NaN
+            if differs.any():
+                row, k = (int(i) for i in np.argwhere(differs)[0])
+                before, after = (
+                    (label.text(int(np.repeat(starts, runs)[row])), label.text(row))
+                    if what == "label" and label
+                    else (first[row, k], per_row[row, k])
+                )
+                raise self._changed(
+                    int(rows[row]), used.label or "" if what == "label" else used.values[k], before, after
+                )
+        return Documents(
+            self.source,
+            rows[starts],
+            features,
+            borders,
+            numbered=ids is not None,
+            ids=ids,
+            label=None if label is None else label[starts],
+            labels=_coded(columns["labels"]) if "labels" in columns else None,
+            values=None if values is None else values[starts],
+            time=_floats(columns["o"])[starts] if "o" in columns else None,
+            side=_coded(columns["side"])[starts] if "side" in columns else None,
+            fresh=np.ones(len(starts), bool),
+            unit_rows=rows,
+            label_name=used.label or used.labels,
+            channels=used.features,
+        )
+
+    def _joined(self, new: Documents) -> Documents:
+        """The open document and the new ones; where the first goes on with it, it is one."""
+        held = self.open
+        if held is None:
+            return new
+        same = held.ids is None or held.ids[0] == (new.ids or [""])[0]
+        if same and held.label is not None and new.label is not None and held.label.text(0) != new.label.text(0):
+            raise self._changed(int(new.rows[0]), self.columns.label or "", held.label.text(0), new.label.text(0))
+        if same and held.values is not None and new.values is not None:
+            for k, (before, after) in enumerate(zip(held.values[0], new.values[0], strict=True)):
+                if before != after and not (np.isnan(before) and np.isnan(after)):
+                    raise self._changed(int(new.rows[0]), self.columns.values[k], before, after)
+        return joined(held, new, same=same)
+
+    def _changed(self, row: int, name: str, before: object, after: object) -> DataError:
+        return data_error(
+            self.source.path,
+            f"{self.source.row(row)}, {self.source.field(name)}",
+            expected=f"{shown(before)} as in the other rows of the document",
+            found=shown(after),
+            advice="labels that change inside a document go into --data.columns.labels",
+        )
 
 
-def _jsonl(source: Source, names: list[str]) -> Iterator[Batch]:
-    row = 1
-    for block in blocks(source, 1 << 20):
-        lines = block.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        start = 0
-        for end in range(ROWS_OF_DOCUMENTS, len(lines) + ROWS_OF_DOCUMENTS, ROWS_OF_DOCUMENTS):
-            full = [row + index for index, line in enumerate(lines[start:end], start) if line.strip()]
-            objects = [_pick(source, _parse_line(source, lines[at - row], at), names, at) for at in full]
-            if objects:
-                yield Batch(np.array(full), _arrays(source, objects, names, full))
-            start = end
-        row += len(lines)
+def joined(held: Documents, new: Documents, *, same: bool) -> Documents:
+    """One entry before others; with `same` it and the first of the others become one."""
+    skip = int(same)
+    length = int(held.offsets[-1])
+    offsets = np.concatenate([[0], [length] if not same else [], length + new.offsets[1:]]).astype(np.int64)
 
+    def both(one: Any, other: Any, start: int = 0) -> Any:  # noqa: ANN401 - an array, a list, labels or None
+        if one is None or other is None:
+            return None
+        if isinstance(one, Coded):
+            return merged(one, Coded(other.codes[start:], other.texts))
+        return one + other[start:] if isinstance(one, list) else np.concatenate([one, other[start:]])
 
-def _parse_line(source: Source, line: bytes, row: int) -> dict[str, object]:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        value = None
-    if isinstance(value, dict):
-        return value
-    raise data_error(
-        source.path,
-        source.row(row),
-        expected="a JSON object",
-        found=shown(line.decode(errors="replace").strip()),
-        advice="write one object per line",
+    return Documents(
+        new.source,
+        both(held.rows, new.rows, skip),
+        both(held.elements, new.elements),
+        offsets,
+        numbered=new.numbered,
+        ids=both(held.ids, new.ids, skip),
+        label=both(held.label, new.label, skip),
+        labels=both(held.labels, new.labels),
+        values=both(held.values, new.values, skip),
+        time=both(held.time, new.time, skip),
+        side=both(held.side, new.side, skip),
+        fresh=both(held.fresh, new.fresh, skip),
+        unit_rows=both(held.unit_rows, new.unit_rows),
+        label_name=new.label_name,
+        channels=new.channels,
     )
 
 
-def _pick(source: Source, values: dict[str, object], names: list[str], row: int) -> list[object]:
-    try:
-        return [values[name] for name in names]
-    except KeyError as error:
-        name = str(error.args[0])
-        raise data_error(
-            source.path,
-            f"{source.row(row)}, {source.field(name)}",
-            expected="a value, or null for none",
-            found="no such key",
-            advice=nearest(name, values),
-        ) from None
+def replaced(held: Documents) -> Documents:
+    """What is left of a document after all of its units were handed on: its name and targets."""
+    rest = held.cut(np.array([0, 0]), np.array([0]), np.array([False]))
+    rest.elements = held.elements[:0]
+    rest.labels = None if held.labels is None else held.labels[:0]
+    rest.unit_rows = None if held.unit_rows is None else held.unit_rows[:0]
+    return rest
 
 
-def _arrays(source: Source, rows: list[list[object]], names: list[str], lines: list[int]) -> dict[str, pa.Array]:
-    """Columns of some lines; the first value that does not go with those before it is an error."""
-    columns: dict[str, pa.Array] = {}
-    for index, name in enumerate(names):
-        values = [row[index] for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            raise _unlike(source, name, values, lines) from None
-    return columns
+def merged(one: Coded, other: Coded) -> Coded:
+    """Labels of two batches with one list of texts."""
+    index = {text: code for code, text in enumerate(one.texts)}
+    texts = list(one.texts)
+    moved = np.empty(len(other.texts) + 1, np.int32)
+    moved[-1] = -1
+    for code, text in enumerate(other.texts):
+        if text not in index:
+            index[text] = len(texts)
+            texts.append(text)
+        moved[code] = index[text]
+    return Coded(np.concatenate([one.codes, moved[other.codes]]), texts)
 
 
-def _unlike(source: Source, name: str, values: list[object], lines: list[int]) -> DataError:
-    """The complaint about the first value that cannot stand in one column with those before it."""
-    fitting = 0
-    for end in range(1, len(values) + 1):
-        try:
-            pa.array(values[:end])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            break
-        fitting = end
-    before = next((at for at, value in enumerate(values[:fitting]) if value is not None), None)
-    alone = "a number of at most 64 bits, or a list whose values are of one type"
+# ---- cells
+
+
+def _numbers(query: _Query, rows: Ints, alias: str, columns: dict[str, pa.Array]) -> Floats:
+    """A column of numbers, NaN where one is missing; an infinite one is refused with its row."""
+    numbers = _floats(columns[alias])
+    infinite = np.flatnonzero(np.isinf(numbers))
+    if len(infinite):
+        name = query.aliases[alias][0] if alias in query.aliases else query.reading.columns.values[int(alias[1:])]
+        source = query.table.source
+        raise not_finite(source, source.row(int(rows[infinite[0]])), name, float(numbers[infinite[0]]))
+    return numbers
+
+
+def _floats(column: pa.Array) -> Floats:
+    """Doubles, NaN for null."""
+    return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _integers(column: pa.Array) -> Ints:
+    return np.asarray(column.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+def _coded(column: pa.Array) -> Coded:
+    """Labels as texts; bytes as the text that they are."""
+    encoded = column.dictionary_encode()
+    codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False))
+    texts = [
+        text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
+        for text in encoded.dictionary.to_pylist()
+    ]
+    return Coded.of(codes, texts)
+
+
+def _bytes_of(column: pa.Array) -> tuple[NDArray[np.uint8], Ints]:
+    """The bytes of all texts of a column and where each begins; null is an empty text."""
+    column = pc.cast(column, pa.large_binary())
+    if column.null_count:
+        column = pc.fill_null(column, b"")
+    _, offset_buffer, data = column.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
+    content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    return content[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def _list_lengths(column: pa.Array) -> Ints:
+    return _integers(pc.fill_null(pc.list_value_length(column), 0))
+
+
+def _flat(column: pa.Array) -> tuple[Floats, Ints]:
+    """Numbers of all lists of a column, and where each list begins."""
+    return _floats(pc.list_flatten(column)), np.concatenate([[0], np.cumsum(_list_lengths(column))])
+
+
+def missing_cells(source: Source, row: int, name: str, kind: str, count: int, value: object) -> DataError:
+    """The complaint about rows without an id or an order value; the first one is `row`, where there is `value`."""
     return data_error(
         source.path,
-        f"{source.row(lines[fitting])}, {source.field(name)}",
-        expected=alone if before is None else f"{_type(values[before])} as in {source.row(lines[before])}",
-        found=shown(values[fitting]),
-        advice="write all values of a key the same way",
+        f"{source.row(row)}, {source.field(name)}",
+        expected=f"{kind} in every row",
+        found=f"{count} {'row' if count == 1 else 'rows'} without one"
+        + (f" (the first: {shown(value)})" if value else ""),
+        advice="fill them, or drop such rows first",
     )
 
 
-def _type(value: object) -> str:
-    names = {str: "a text", bool: "true or false", list: "a list of such values", dict: "an object"}
-    return names.get(type(value), "a number of at most 64 bits")
+def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
+    """The complaint about an infinite number."""
+    return data_error(
+        source.path,
+        f"{at}, {source.field(name)}",
+        expected="a finite number",
+        found=value,
+        advice="correct it, or leave it empty for a missing number",
+    )
+
+
+def mismatch(source: Source, at: str, name: str, expected: str, found: object) -> DataError:
+    """The complaint about a cell of another kind."""
+    return data_error(
+        source.path,
+        f"{at}, {source.field(name)}",
+        expected=expected,
+        found=shown(found),
+        advice=f"correct it, or choose another {source.field_noun}",
+    )

@@ -4,69 +4,129 @@ A file, or each of its lines, is a document. A document longer than `max_documen
 """
 
 import re
+import warnings
 from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.records import Record, character_start
-from ssm_hpn.prepare.sources import Source, open_stream, read_block
+from ssm_hpn.prepare.records import Documents, Ints, character_start, within
+from ssm_hpn.prepare.sources import UTF_16, Source, open_stream, read_block
 
-BLOCK_BYTES = 1 << 20
-LARGEST_ID = (1 << 32) - 1
+BLOCK_BYTES: Final = 1 << 20
+LARGEST_ID: Final = (1 << 32) - 1
+BLANK: Final = 32
+"""The largest byte that is not seen: blanks, line ends, control characters."""
 
 
-def read_text(source: Source, options: PrepareOptions) -> Iterator[Record]:
+def read_text(source: Source, options: PrepareOptions) -> Iterator[Documents]:
     """Documents of a text file as bytes. A NUL byte is an error unless the bytes encoder was asked for by name."""
-    offset, line = 0, 1
-    for block in blocks(source, min(BLOCK_BYTES, options.max_document)):
+    for block, offset, line, fresh in _placed(source, min(BLOCK_BYTES, options.max_document)):
         nul = -1 if options.encoder == "bytes" else block.find(b"\0")
         if nul >= 0:
-            raise data_error(
-                source.path,
-                f"byte {offset + nul}",
-                expected="text",
-                found="a NUL byte (a binary file)",
-                advice="train on its bytes as they are with --data.encoder bytes, or leave the file out",
-            )
+            raise _not_text(source, block, offset, nul)
+        data = np.frombuffer(block, np.uint8)
         if options.documents == "file":
-            yield Record(source.name, source, f"byte {offset}", text=block)
-        else:
-            for index, text in enumerate(block.split(b"\n"), start=line):
-                if text.strip():
-                    yield Record(f"{source.name}#{index}", source, f"line {index}", text=text.rstrip(b"\r"))
-        offset += len(block)
-        line += block.count(b"\n")
+            yield within(_whole(source, line, data, begins=offset == 0), options.max_document)
+            continue
+        starts, stops = _lines(data)
+        there = _counts(data > BLANK, starts, stops) > 0
+        begins = np.concatenate([[fresh], np.ones(len(starts) - 1, bool)])
+        rows = line + np.flatnonzero(there)
+        yield from _per_line(source, rows, data, (starts[there], stops[there]), begins[there], options)
 
 
-def read_integers(source: Source, options: PrepareOptions) -> Iterator[Record]:
+def read_integers(source: Source, options: PrepareOptions) -> Iterator[Documents]:
     """Documents of a file of token ids in decimal: one stream, or one document a line."""
-    line = 1
-    for block in blocks(source, BLOCK_BYTES):
-        if options.documents == "line":
-            for index, text in enumerate(block.split(b"\n")):
-                if words := text.split():
-                    tokens = _parse(source, words, text, line + index)
-                    yield Record(f"{source.name}#{line + index}", source, f"line {line + index}", tokens=tokens)
-        else:
-            tokens = _parse(source, block.split(), block, line)
-            yield Record(source.name, source, f"line {line}", tokens=tokens)
-        line += block.count(b"\n")
+    for block, offset, line, fresh in _placed(source, BLOCK_BYTES):
+        tokens = _parse(source, block, line)
+        if options.documents == "file":
+            if len(tokens):
+                yield within(_whole(source, line, tokens, begins=offset == 0), options.max_document)
+            continue
+        data = np.frombuffer(block, np.uint8)
+        starts, stops = _lines(data)
+        seen = data > BLANK
+        counts = _counts(seen & ~np.concatenate([[False], seen[:-1]]), starts, stops)
+        there = counts > 0
+        begins = np.concatenate([[fresh], np.ones(len(starts) - 1, bool)])[there]
+        stops = np.cumsum(counts[there])
+        rows = line + np.flatnonzero(there)
+        yield from _per_line(source, rows, tokens, (stops - counts[there], stops), begins, options)
 
 
-def _parse(source: Source, words: list[bytes], text: bytes, first_line: int) -> NDArray[np.int64]:
+def _placed(source: Source, size: int) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Blocks with the byte and the line at which each begins, and whether a line begins with it."""
+    offset, line, fresh = 0, 1, True
+    for block in blocks(source, size):
+        yield block, offset, line, fresh
+        offset, line, fresh = offset + len(block), line + block.count(b"\n"), block.endswith(b"\n")
+
+
+def _whole(source: Source, line: int, elements: NDArray[Any], *, begins: bool) -> Documents:
+    """One document, or a piece of it."""
+    offsets = np.array([0, len(elements)])
+    return Documents(source, np.array([line]), elements, offsets, numbered=False, fresh=np.array([begins]))
+
+
+def _per_line(
+    source: Source,
+    rows: Ints,
+    elements: NDArray[Any],
+    places: tuple[Ints, Ints],
+    begins: NDArray[np.bool_],
+    options: PrepareOptions,
+) -> Iterator[Documents]:
+    """A document per line, the places of its units given."""
+    starts, stops = places
+    if not len(starts):
+        return
+    edges = np.zeros(len(elements) + 1, np.int8)
+    edges[starts] += 1
+    np.subtract.at(edges, stops, 1)
+    offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+    documents = Documents(
+        source,
+        rows,
+        elements[np.cumsum(edges[:-1], dtype=np.int8).astype(bool)],
+        offsets,
+        fresh=begins,
+    )
+    yield within(documents, options.max_document)
+
+
+def _lines(data: NDArray[np.uint8]) -> tuple[Ints, Ints]:
+    """Where every line begins and ends, without its line end."""
+    ends = np.flatnonzero(data == ord("\n"))
+    if not len(data) or data[-1] != ord("\n"):
+        ends = np.append(ends, len(data))
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return starts, ends - ((ends > starts) & (data[np.maximum(ends - 1, 0)] == ord("\r")))
+
+
+def _counts(marks: NDArray[np.bool_], starts: Ints, stops: Ints) -> Ints:
+    """Number of marks from each start to its stop."""
+    sums = np.concatenate([[0], np.cumsum(marks, dtype=np.int64)])
+    return np.asarray(sums[stops] - sums[starts])
+
+
+def _parse(source: Source, text: bytes, first_line: int) -> Ints:
     """Decimal words as numbers; the error names the line of the first word that is no id."""
     try:
-        tokens = np.fromiter(map(int, words), np.int64, len(words))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            tokens = np.fromstring(text, np.int64, sep=" ") if text.strip() else np.empty(0, np.int64)
         if not len(tokens) or (tokens.min() >= 0 and tokens.max() <= LARGEST_ID):
             return tokens
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, DeprecationWarning):
         pass
     for match in re.finditer(rb"\S+", text):
         word = match.group()
-        if not word.isdigit() or int(word) > LARGEST_ID:
+        if not word.isdigit() or len(word) > 20 or int(word) > LARGEST_ID:
             newlines = text.count(b"\n", 0, match.start())
             raise data_error(
                 source.path,
@@ -75,7 +135,26 @@ def _parse(source: Source, words: list[bytes], text: bytes, first_line: int) -> 
                 found=shown(word.decode(errors="replace")),
                 advice="set --data.format text if this is no file of token ids",
             )
-    raise AssertionError("unreachable: one of the words is no id")
+    return np.array([int(word) for word in text.split()], np.int64)
+
+
+def _not_text(source: Source, block: bytes, offset: int, nul: int) -> DataError:
+    """The complaint about a NUL byte."""
+    if offset == 0 and block.startswith(UTF_16):
+        return data_error(
+            source.path,
+            "file",
+            expected="text in UTF-8",
+            found="UTF-16",
+            advice="save it as UTF-8, or leave the file out",
+        )
+    return data_error(
+        source.path,
+        f"byte {offset + nul}",
+        expected="text",
+        found="a NUL byte (a binary file)",
+        advice="train on its bytes as they are with --data.encoder bytes, or leave the file out",
+    )
 
 
 def blocks(source: Source, size: int) -> Iterator[bytes]:

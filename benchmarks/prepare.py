@@ -1,0 +1,172 @@
+"""How fast data is prepared, and in how much memory: made here, prepared in a process of its own, removed again.
+
+    python benchmarks/prepare.py csv --mb 2000 --folder /tmp/bench
+    python benchmarks/prepare.py --mb 200                       every kind
+
+csv       time steps of 200 series at once, their ids out of order      parquet   the same rows
+jsonl     one text per line        text      files of text        lines     one document per line        ids   token ids
+Prints one JSON object per kind: MB of input, seconds, MB/s, and the peak of resident memory in MB.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+STEPS = {"id": "id", "order": "t", "features": ["x1", "x2", "x3", "x4"], "label": "y"}
+KINDS = {
+    "csv": {"columns": STEPS},
+    "parquet": {"columns": STEPS},
+    "jsonl": {"columns": {"label": "y"}},
+    "text": {},
+    "lines": {"documents": "line"},
+    "ids": {},
+}
+WORDS = np.array(
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "in",
+        "is",
+        "that",
+        "it",
+        "was",
+        "for",
+        "on",
+        "are",
+        "with",
+        "as",
+        "his",
+        "they",
+        "be",
+        "at",
+        "one",
+        "have",
+        "this",
+        "from",
+    ]
+)
+
+
+def make(kind: str, path: Path, size: int) -> None:
+    """About `size` bytes of one kind."""
+    rng = np.random.default_rng(0)
+    if kind == "parquet":
+        make_parquet(path, size, rng)
+        return
+    with path.open("w") as file:
+        if kind == "csv":
+            file.write("id,t,x1,x2,x3,x4,y\n")
+        step = 0
+        while file.tell() < size:
+            file.write(block(kind, step, rng))
+            step += 20_000
+
+
+def block(kind: str, step: int, rng: np.random.Generator) -> str:
+    """20,000 rows of a text format."""
+    if kind == "csv":
+        ids, x = rng.integers(0, 1 << 15, 20_000).tolist(), rng.normal(size=(20_000, 4)).tolist()
+        rows = zip(ids, x, strict=True)
+        return "".join(
+            f"s{i},{step + k},{a:.6f},{b:.6f},{c:.6f},{d:.6f},{'ab'[i % 2]}\n"
+            for k, (i, (a, b, c, d)) in enumerate(rows)
+        )
+    if kind == "ids":
+        return "\n".join(map(str, rng.integers(0, 50_000, 20_000).tolist())) + "\n"
+    lines = [" ".join(line) for line in WORDS[rng.integers(0, len(WORDS), (20_000, 24))].tolist()]
+    if kind == "jsonl":
+        return "".join(
+            json.dumps({"text": f"{step + k} {line}", "y": "ab"[k % 2]}) + "\n" for k, line in enumerate(lines)
+        )
+    return "\n".join(f"{step + k} {line}" for k, line in enumerate(lines)) + "\n"
+
+
+def make_parquet(path: Path, size: int, rng: np.random.Generator) -> None:
+    """The rows of the CSV file; random doubles do not compress, so a row has about 45 bytes."""
+    rows, step = 200_000, 0
+    writer = None
+    while step * 45 < size:
+        ids = rng.integers(0, 1 << 15, rows)
+        x = rng.normal(size=(rows, 4))
+        columns = {"id": ids, "t": np.arange(step, step + rows), **{f"x{k + 1}": x[:, k] for k in range(4)}}
+        batch = pa.table({**columns, "y": pa.array(np.array(["a", "b"])[ids % 2])})
+        writer = writer or pq.ParquetWriter(path, batch.schema)
+        writer.write_table(batch)
+        step += rows
+    if writer:
+        writer.close()
+
+
+def measured(kind: str, path: Path, out: Path) -> dict[str, object]:
+    """Prepare in a process of its own, and report what it took."""
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, __file__, "--run", kind, "--folder", str(path), "--out", str(out)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - start
+    size = path.stat().st_size / 1e6
+    inner = json.loads(done.stdout)
+    return {
+        "kind": kind,
+        "mb": round(size),
+        "seconds": round(seconds, 1),
+        "mb_per_s": round(size / seconds, 1),
+        **inner,
+    }
+
+
+def run(kind: str, path: Path, out: Path) -> None:
+    """What the process does."""
+    from ssm_hpn.config import PrepareOptions
+    from ssm_hpn.prepare import prepare
+
+    prepared = prepare(PrepareOptions.model_validate({"train": [str(path)], **KINDS[kind]}), out)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    documents = sum(part.documents for part in prepared.parts.values())
+    print(json.dumps({"peak_mb": round(peak), "documents": documents, "digest": prepared.digest[:16]}))
+
+
+def main() -> None:
+    """One kind, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", nargs="?", choices=KINDS)
+    parser.add_argument("--mb", type=int, default=200)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        run(given.run, given.folder, given.out)
+        return
+    for kind in [given.kind] if given.kind else KINDS:
+        with tempfile.TemporaryDirectory(prefix="bench-prepare-", dir=given.folder) as folder:
+            path = Path(folder) / f"data.{kind if kind in ('csv', 'parquet', 'jsonl') else 'txt'}"
+            make(kind, path, given.mb * 1_000_000)
+            found = measured(kind, path, Path(folder) / "out")
+            load = os.getloadavg()[0]
+            print(
+                json.dumps({**found, "cores": os.cpu_count(), "load": round(load, 1), "machine": platform.machine()}),
+                flush=True,
+            )
+            shutil.rmtree(Path(folder) / "out")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,392 @@
+"""Tables through DuckDB: CSV, JSON lines, Parquet, queries and objects of pandas, polars and Arrow as columns by name.
+
+Nothing is downloaded, memory is limited and what does not fit goes to a folder on disk. The dialect of a CSV file is
+sniffed and then fixed for the whole file; numbers are read as doubles, everything else as text, so that one rule of
+this package and not a guess of the engine decides what a label is. A query is one SELECT.
+
+Three things are done beside the engine: the names of a CSV header are read with the module csv, as the engine renames
+a column that is there twice; lines in messages are counted as an editor counts them; and a header of more columns than
+the sniffer's memory holds is split at its most frequent separator.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import duckdb
+import pyarrow as pa
+
+from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.problems import config_error, data_error, shown
+from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, open_stream, read_block
+
+Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
+TYPES: Final[dict[Kind, str]] = {
+    "number": "DOUBLE",
+    "text": "VARCHAR",
+    "numbers": "DOUBLE[]",
+    "matrix": "DOUBLE[][]",
+    "texts": "VARCHAR[]",
+}
+MEMORY: Final = "120MB"
+MEMORY_FOR_LONG_LINES: Final = "1500MB"
+LONG_LINE: Final = 256 << 20
+"""Bytes of a line, where one is longer than what the engine expects."""
+SAMPLE_ROWS: Final = 20480
+"""Rows that the sniffer looks at."""
+
+
+@contextlib.contextmanager
+def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that downloads nothing and spills to a folder below `work`."""
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
+        settings: dict[str, Any] = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "memory_limit": MEMORY_FOR_LONG_LINES if long_lines else MEMORY,
+            "temp_directory": folder,
+            "threads": 1 if long_lines else 2,
+        }
+        with duckdb.connect(":memory:", config=settings) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+
+
+@dataclass
+class Table:
+    """One source as columns with names."""
+
+    source: Source
+    connection: duckdb.DuckDBPyConnection
+    present: dict[str, str]
+    """Type of every column in the engine's words; of a CSV file all are VARCHAR."""
+    scan: str = ""
+    """What follows FROM, for all but CSV and JSON lines, which are read with the types that are asked for."""
+    options: list[str] = field(default_factory=list)
+    """Arguments of the reader."""
+    notes: list[str] = field(default_factory=list)
+    """What was guessed."""
+    reader: pa.RecordBatchReader | None = None
+    """Of the query in progress."""
+
+    def select(self, wanted: Mapping[str, tuple[str, Kind]]) -> str:
+        """A query for columns: alias → (name, kind)."""
+        kinds = dict(wanted.values())
+        names = list(self.present)
+        match self.source.format:
+            case "csv":
+                types = ", ".join(
+                    f"'c{i}': '{'DOUBLE' if kinds.get(name) == 'number' else 'VARCHAR'}'"
+                    for i, name in enumerate(names)
+                )
+                scan = self._reader("read_csv", f"columns={{{types}}}")
+                columns = [f"c{names.index(name)} AS {alias}" for alias, (name, _) in wanted.items()]
+            case "jsonl":
+                types = ", ".join(f"{quoted(name)}: '{TYPES.get(kind, 'VARCHAR')}'" for name, kind in kinds.items())
+                scan = self._reader("read_json", f"columns={{{types}}}")
+                columns = [f"{identifier(name)} AS {alias}" for alias, (name, _) in wanted.items()]
+            case _:
+                scan = self.scan
+                columns = [f"{self._cast(name, kind)} AS {alias}" for alias, (name, kind) in wanted.items()]
+        return f"SELECT {', '.join(columns)} FROM {scan}"  # noqa: S608 - quoted above
+
+    def _reader(self, function: str, columns: str) -> str:
+        return f"{function}({quoted(str(self.source.path))}, {', '.join([*self.options, columns])})"
+
+    def _cast(self, name: str, kind: Kind) -> str:
+        column = identifier(name)
+        if kind == "raw" or (kind == "text" and self.present[name] == "BLOB"):
+            return column
+        return f"CAST({column} AS {TYPES[kind]})"
+
+    def rows_of(self, query: str) -> list[Any]:
+        """All rows of a small query; one that is in progress ends."""
+        if self.reader is not None:
+            self.reader.close()
+        return list(self.connection.execute(query).fetchall())
+
+    def stream(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, `size` at a time."""
+        self.reader = self.connection.sql(query).to_arrow_reader(size)
+        try:
+            yield from self.reader
+        except (OSError, pa.ArrowException) as error:  # the engine's own, in the classes of Arrow
+            raise duckdb.Error(str(error)) from None
+
+
+def open_table(
+    source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, *, long_lines: bool = False
+) -> Table:
+    """The columns of a source. Raises `DataError` for what is wrong with it."""
+    try:
+        match source.format:
+            case "csv":
+                return _csv(source, options, connection, long_lines=long_lines)
+            case "jsonl":
+                return _json(source, connection, long_lines=long_lines)
+            case "parquet":
+                return _described(source, connection, f"read_parquet({quoted(str(source.path))})")
+            case "sql":
+                return _described(source, connection, f"({_checked_query(source.content)})")
+            case _:
+                connection.register("handed_over", source.content)
+                return _described(source, connection, "handed_over")
+    except duckdb.Error as error:
+        raise translated(source, error) from None
+
+
+def identifier(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted(text: str) -> str:
+    """A text in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _described(source: Source, connection: duckdb.DuckDBPyConnection, scan: str) -> Table:
+    rows = connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()  # noqa: S608 - quoted above
+    return Table(source, connection, {row[0]: row[1] for row in rows}, scan)
+
+
+def _checked_query(text: str) -> str:
+    """The query, if it is one SELECT."""
+    statements = duckdb.extract_statements(text)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        found = ", ".join(str(statement.type).rpartition(".")[2] for statement in statements) or "nothing"
+        raise config_error("data", expected="one SELECT after sql:", found=found, advice="only read in a query")
+    return str(statements[0].query).rstrip().rstrip(";")
+
+
+# ---- CSV
+
+
+def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, *, long_lines: bool) -> Table:
+    blank, header, sample = _head(source)
+    given = [f"delim={quoted(options.delimiter)}"] if options.delimiter else []
+    if options.encoding != "utf-8":
+        given.append(f"encoding={quoted(options.encoding)}")
+    if long_lines:
+        given.append(f"max_line_size={LONG_LINE}, buffer_size={2 * LONG_LINE}")
+    try:
+        limits = "" if not given else ", " + ", ".join(given)
+        path = quoted(str(source.path))
+        found = connection.execute(
+            f"SELECT Delimiter, Quote, Escape FROM sniff_csv({path}, skip={blank}, header=true, all_varchar=true,"  # noqa: S608
+            f" comment=''{limits})"
+        ).fetchall()
+    except (duckdb.OutOfMemoryException, duckdb.InvalidInputException):
+        found = []  # a wide header, or a fault that reading it names with its line
+    default = (options.delimiter or max(",\t;|", key=header.count), '"', '"')
+    delimiter, quote, escape = found[0] if found else default
+    quote, escape = ("" if mark == "(empty)" else mark for mark in (quote, escape))
+    notes = []
+    if not quote and '"' in sample:
+        notes.append(f"{source.name}: quotes are taken as text, as one of them is never closed")
+    elif not quote:
+        quote = '"'
+    if delimiter not in header and options.delimiter is None:
+        delimiter = ","
+    if delimiter not in (",", options.delimiter):
+        notes.append(f"{source.name}: columns are taken to be separated by {delimiter!r}")
+    names = next(csv.reader(io.StringIO(header), delimiter=delimiter, quotechar=quote or None, strict=False), [])
+    _check_names(source, names)
+    nulls = ", ".join(map(quoted, ("", *options.null)))
+    arguments = [
+        *("auto_detect=false", "header=true", f"skip={blank}", f"delim={quoted(delimiter)}", f"nullstr=[{nulls}]"),
+        *(
+            f"quote={quoted(quote)}",
+            f"escape={quoted(escape or quote)}",
+            f"decimal_separator={quoted(options.decimal)}",
+        ),
+        *(one for one in given if not one.startswith("delim")),
+    ]
+    return Table(source, connection, dict.fromkeys(names, "VARCHAR"), options=arguments, notes=notes)
+
+
+def _head(source: Source) -> tuple[int, str, str]:
+    """Blank lines in front, the first line with anything in it (a name may have a line end), a sample."""
+    with open_stream(source.path) as stream:
+        start = read_block(stream, source.path, 1 << 16)
+        if start.startswith(UTF_16):
+            raise _utf_16(source)
+        while start and b"\n" not in start.lstrip() and (more := read_block(stream, source.path, 1 << 20)):
+            start += more
+        sample = start + read_block(stream, source.path, 1 << 20)
+    text = io.StringIO(sample.decode("utf-8-sig", errors="replace"), newline="")
+    for blank, line in enumerate(text):
+        if line.strip():
+            while line.count('"') % 2 and (more_text := text.readline()):
+                line += more_text  # noqa: PLW2901 - a name with a line end in it
+            return blank, line.rstrip("\r\n"), text.getvalue()
+    raise data_error(
+        source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
+    )
+
+
+def _check_names(source: Source, names: list[str]) -> None:
+    seen: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        if name in seen:
+            raise data_error(
+                source.path,
+                "row 1",
+                expected="each column named once",
+                found=f"{name!r} as columns {seen[name]} and {place}",
+                advice="rename one of them",
+            )
+        seen[name] = place
+
+
+def _utf_16(source: Source) -> DataError:
+    advice = "save the file as UTF-8"
+    return data_error(source.path, "file", expected="text in UTF-8", found="UTF-16", advice=advice)
+
+
+# ---- JSON lines
+
+
+def _json(source: Source, connection: duckdb.DuckDBPyConnection, *, long_lines: bool) -> Table:
+    with open_stream(source.path) as stream:
+        start = read_block(stream, source.path, 1 << 12)
+    if start.startswith(UTF_16):
+        raise _utf_16(source)
+    if not start.strip():
+        raise data_error(
+            source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
+        )
+    arguments = ["format='newline_delimited'", "records=true"]
+    if long_lines:
+        arguments.append(f"maximum_object_size={LONG_LINE}")
+    scan = f"read_json({quoted(str(source.path))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
+    table = _described(source, connection, scan)
+    table.options = arguments
+    return table
+
+
+# ---- errors
+
+
+def is_long_line(error: duckdb.Error) -> bool:
+    """Whether reading again with larger buffers helps."""
+    text = str(error)
+    return "maximum_object_size" in text or "aximum line size" in text or "max_line_size" in text
+
+
+def translated(
+    source: Source, error: duckdb.Error, table: Table | None = None, query: str = "", numbers: tuple[str, ...] = ()
+) -> DataError:
+    """The engine's complaint about a query in this package's shape; `numbers` are the columns read as such."""
+    text = str(error)
+    first = text.splitlines()[0].partition(": ")[2] or text.splitlines()[0]
+    if "Out of Memory" in text:
+        advice = "use shorter lines, or fewer columns"
+        return data_error(source.path, "file", expected=f"rows that fit in {MEMORY}", found=first[:120], advice=advice)
+    if source.format == "csv":
+        return _csv_error(source, text, table, query)
+    if source.format == "jsonl":
+        return _json_error(source, text, numbers)
+    if isinstance(error, duckdb.IOException) or "Parquet" in text or "parquet" in text:
+        advice = "the file is cut or damaged: write or copy it again"
+        return data_error(source.path, "file", expected="a whole Parquet file", found=first.rstrip("."), advice=advice)
+    what = "a query that the engine can run" if source.format == "sql" else "a table"
+    advice = "correct the query" if source.format == "sql" else "correct the data, or choose other columns"
+    return data_error(
+        source.path, "query" if source.format == "sql" else "table", expected=what, found=first, advice=advice
+    )
+
+
+def _csv_error(source: Source, text: str, table: Table | None, query: str) -> DataError:
+    names = list(table.present) if table else []
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    place = _rejected_line(table, query) if table and query else None
+    at = f"row {place or line[1]}" if place or line else "file"  # type: ignore[index]
+    cell = re.search(r"converting column \"c(\d+)\". Could not convert string \"(.*?)\" to '(\w+)'", text, re.DOTALL)
+    if cell and names:
+        return data_error(
+            source.path,
+            f"{at}, {source.field(names[int(cell[1])])}",
+            expected="a number",
+            found=shown(cell[2]),
+            advice="correct it, choose another column, or name what stands for a missing number in data.null",
+        )
+    count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
+    if count:
+        advice = "correct the row; texts with line breaks or separators need quotes"
+        return data_error(source.path, at, expected=f"{count[1]} columns", found=count[2], advice=advice)
+    if "unterminated quote" in text:
+        found = "one that is never closed"
+        return data_error(source.path, at, expected="closed quotes", found=found, advice="close or double the quote")
+    if "nvalid unicode" in text or "not utf-8" in text:
+        advice = "save the file as UTF-8, or name its encoding in data.encoding"
+        return data_error(source.path, at, expected="text in UTF-8", found="other bytes", advice=advice)
+    if "state machine" in text:
+        advice = "write all lines with the same end, and quote texts that have quotes or line ends"
+        return data_error(source.path, at, expected="CSV with one kind of line end", found="several", advice=advice)
+    found = text.splitlines()[0].partition(": ")[2].rstrip(".") or text.splitlines()[0]
+    if line:
+        found = next((one for one in text.splitlines()[2:] if one.strip()), found)
+    return data_error(source.path, at, expected="CSV", found=shown(found, 120), advice="correct the file")
+
+
+def _rejected_line(table: Table, query: str) -> int | None:
+    """The line, as an editor counts, of the first row that the engine rejects: it knows the byte, and other lines."""
+    try:
+        rejecting = query.replace("auto_detect=false", "auto_detect=false, store_rejects=true, rejects_limit=1000")
+        table.rows_of(f"SELECT count(columns(*)) FROM ({rejecting})")  # noqa: S608 - our own query
+        byte = table.rows_of("SELECT min(line_byte_position) FROM reject_errors")[0]
+    except duckdb.Error:
+        return None
+    if byte[0] is None:
+        return None
+    lines, left = 1, int(byte[0]) - 1
+    with open_stream(table.source.path) as stream:
+        while left > 0 and (block := read_block(stream, table.source.path, min(left, 1 << 20))):
+            lines, left = lines + block.count(b"\n"), left - len(block)
+        while read_block(stream, table.source.path, 1) == b"\n":
+            lines += 1
+    return lines
+
+
+def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataError:
+    found = re.search(r"(Malformed JSON|JSON transform error).*?in line (\d+): (.*)", text)
+    if not found and "non-record" in text:
+        number, line = next((n, line) for n, line in lines_of(source) if not line.startswith("{"))
+        advice = "write one object per line"
+        return data_error(source.path, f"line {number}", expected="a JSON object", found=shown(line), advice=advice)
+    if not found:
+        first = text.splitlines()[0].partition(": ")[2]
+        return data_error(source.path, "file", expected="JSON lines", found=first, advice="correct the file")
+    malformed = found[1].startswith("Malformed")
+    number = line_of(source, int(found[2]) - malformed)
+    at, line = f"line {number}", dict(lines_of(source, number)).get(number, "")
+    key = re.search(r'duplicate key "(.*)"', found[3])
+    if key:
+        advice = "give each key once"
+        return data_error(source.path, at, expected="each key once", found=f"{key[1]!r} twice", advice=advice)
+    if malformed or not line.lstrip().startswith("{"):
+        why = f" ({found[3].strip(' .')})" if line.lstrip().startswith("{") else ""
+        advice = "write one object per line"
+        return data_error(source.path, at, expected="a JSON object", found=f"{shown(line)}{why}", advice=advice)
+    values = json.loads(line)
+    for name in numbers:
+        value = values.get(name)
+        if isinstance(value, str | list | dict):
+            with contextlib.suppress(TypeError, ValueError):
+                float(value)  # type: ignore[arg-type]
+                continue
+            where, advice = f"{at}, {source.field(name)}", f"correct it, or choose another {source.field_noun}"
+            return data_error(source.path, where, expected="a number", found=shown(value), advice=advice)
+    advice = "write all values of a key the same way"
+    return data_error(
+        source.path, at, expected="a value of the key's type", found=shown(found[3].rstrip("."), 100), advice=advice
+    )

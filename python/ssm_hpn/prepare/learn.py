@@ -1,0 +1,263 @@
+"""What has to be known about the data before anything can be written: what the contract says.
+
+The first pass sees every document: keys for the split, labels, the largest id, the number of features. The second one,
+where there are numbers or labels, sees the training part alone: statistics in double precision, and how often each
+class occurs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.contract import Classes, Column, Scale, type_of
+from ssm_hpn.errors import DataError
+from ssm_hpn.moments import Moments
+from ssm_hpn.prepare.problems import config_error, data_error, listed
+from ssm_hpn.prepare.reading import Sources
+from ssm_hpn.prepare.records import Coded, Documents, Record
+
+MOST_CLASSES: Final = 1_000_000
+
+
+@dataclass
+class Labels:
+    """All labels of a data set as numbers, in the order they were met."""
+
+    texts: list[str] = field(default_factory=list)
+    index: dict[str, int] = field(default_factory=dict)
+
+    def codes(self, coded: Coded, documents: Documents) -> NDArray[np.int32]:
+        """The labels of a batch by their numbers here, -1 for none."""
+        moved = np.full(len(coded.texts) + 1, -1, np.int32)
+        for code in np.unique(coded.codes[coded.codes >= 0]).tolist():
+            text = coded.texts[code]
+            if text not in self.index:
+                self.index[text] = len(self.texts)
+                self.texts.append(text)
+            moved[code] = self.index[text]
+        if len(self.texts) > MOST_CLASSES:
+            raise data_error(
+                documents.source.path,
+                documents.source.field(documents.label_name or "label"),
+                expected=f"at most {MOST_CLASSES} classes",
+                found="more",
+                advice="numbers to predict go into --data.columns.values",
+            )
+        return moved[coded.codes]
+
+
+@dataclass
+class Learned:
+    """What two passes found."""
+
+    options: PrepareOptions
+    labels: Labels = field(default_factory=Labels)
+    kind: str = ""
+    """text, tokens or features."""
+    per_document: bool = False
+    """Whether a target belongs to a whole document."""
+    largest_id: int = -1
+    n_features: int | None = None
+    n_values: int | None = None
+    label_name: str | None = None
+    per_unit: bool = False
+    """Whether labels are those of tokens or steps."""
+    unlabelled: int = 0
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each label in the training part."""
+    features: Moments | None = None
+    values: Moments | None = None
+    first: Record | None = None
+
+    # ---- the first pass
+
+    def see(self, documents: Documents) -> NDArray[np.int32]:
+        """Take in documents of either part; returns the numbers of their labels, -1 for none."""
+        if self.first is None:
+            self.first, self.kind = documents.record(0), documents.kind
+            self.label_name, self.per_unit = documents.label_name, documents.labels is not None
+            self.per_document = documents.label is not None or documents.values is not None
+        if documents.kind == "tokens":
+            self.largest_id = max(self.largest_id, int(documents.elements.max()))
+        elif documents.kind == "features":
+            self._check_features(documents)
+        if documents.values is not None:
+            self._check_values(documents)
+        if documents.labels is not None:
+            self.labels.codes(documents.labels, documents)
+        if documents.label is None:
+            return np.full(len(documents), -1, np.int32)
+        return self.labels.codes(documents.label, documents)
+
+    def _check_features(self, documents: Documents) -> None:
+        width = documents.elements.shape[1]
+        self.n_features = self.n_features or width
+        if width != self.n_features:
+            raise data_error(
+                documents.source.path,
+                documents.record(0).at,
+                expected=f"{self.n_features} features as in the documents before",
+                found=width,
+                advice="all documents need the same channels",
+            )
+        if self.options.missing == "refuse" and (absent := np.isnan(documents.elements)).any():
+            unit, k = (int(i) for i in np.argwhere(absent)[0])
+            entry = int(np.searchsorted(documents.offsets, unit, side="right") - 1)
+            record, rows, source = documents.record(entry), documents.unit_rows, documents.source
+            at = record.at if rows is None else source.row(int(rows[unit]))
+            step = "" if rows is not None else f", step {unit - documents.offsets[entry]}"
+            raise data_error(
+                source.path,
+                f"{at}{step}, {source.field(documents.channels[k])}",
+                expected="a finite number",
+                found="no number (NaN or an empty cell)",
+                advice="fill it, or set data.missing to mask, forward or zero",
+            )
+
+    def _check_values(self, documents: Documents) -> None:
+        width = 0 if documents.values is None else documents.values.shape[1]
+        self.n_values = self.n_values or width
+        if width != self.n_values:
+            raise data_error(
+                documents.source.path,
+                documents.record(0).at,
+                expected=f"{self.n_values} numbers to predict",
+                found=width,
+                advice="give every document as many",
+            )
+
+    def check_labels(self, documents: int) -> None:
+        """Refuse labels that are measurements: as good as every one a number with a fraction of its own."""
+        texts = self.labels.texts
+        if self.first is None or self.per_unit or 2 * len(texts) <= documents or type_of(texts) != "number":
+            return
+        fraction = next((text for text in texts if float(text) % 1), None)
+        if fraction is not None:
+            raise data_error(
+                self.first.source.path,
+                self.first.source.field(self.label_name or "label"),
+                expected="classes",
+                found=f"{len(texts)} different numbers with fractions, such as {fraction}",
+                advice="numbers to predict go into --data.columns.values",
+            )
+
+    # ---- the second pass
+
+    def measure(self, documents: Documents) -> None:
+        """Take in documents of the training part."""
+        if documents.kind == "features":
+            self.features = self.features or Moments.empty(documents.elements.shape[1])
+            self.features.add(np.asarray(documents.elements, np.float64))
+        if documents.values is not None:
+            self.values = self.values or Moments.empty(documents.values.shape[1])
+            self.values.add(documents.values[documents.begins])
+        coded = documents.labels if self.per_unit else documents.label
+        if coded is not None:
+            codes = self.labels.codes(coded, documents)
+            codes = codes if self.per_unit else codes[documents.begins]
+            if len(self.counts) < len(self.labels.texts):
+                self.counts = np.pad(self.counts, (0, len(self.labels.texts) - len(self.counts)))
+            there = codes[codes >= 0]
+            self.counts[: len(self.labels.texts)] += np.bincount(there, minlength=len(self.counts))
+            self.unlabelled += len(codes) - len(there)
+
+    @property
+    def measures(self) -> bool:
+        """Whether the second pass has anything to find out."""
+        return self.kind == "features" or self.per_unit or self.per_document
+
+    # ---- what it comes to
+
+    def classes(self) -> Classes | None:
+        """The classes of the training part, None without labels."""
+        counts = {text: int(n) for text, n in zip(self.labels.texts, self.counts.tolist(), strict=False) if n}
+        if not counts or self.first is None:
+            return None
+        source = self.first.source
+        at = source.field(self.label_name or "label")
+        try:
+            found = Classes.from_texts(counts)
+        except DataError as error:
+            raise DataError(f"{source.path}: {at}: {error}") from None
+        return self._counted(found)
+
+    def _counted(self, found: Classes) -> Classes:
+        """The classes that `data.n_classes` asks for: whole numbers from 0 on, also those that do not occur."""
+        asked = self.options.n_classes
+        if asked is None or asked == len(found):
+            return found
+        if found.type == "integer" and all(0 <= int(value) < asked for value in found.values):
+            count = dict(zip(found.values, found.counts, strict=True))
+            return Classes(tuple(range(asked)), "integer", tuple(count.get(value, 0) for value in range(asked)))
+        raise config_error(
+            "data.n_classes",
+            expected=f"{len(found)}, one for each of the labels {listed(found.names)}",
+            found=asked,
+            advice="drop --data.n_classes",
+        )
+
+    def scale(self) -> Scale | None:
+        """Of the numbers to predict."""
+        if self.values is None or self.first is None:
+            return None
+        self._check_any(self.values, self.options.columns.values, "value")
+        return Scale(tuple(self.values.mean.tolist()), tuple(self.values.scale().tolist()))
+
+    def columns(self, sources: Sources) -> tuple[Column, ...]:
+        """Every column in use, with its statistics."""
+        columns, types = sources.columns, {} if sources.reading is None else sources.reading.types
+        found = [Column(columns.id, "id", "text")] if columns.id else []
+        if columns.order:
+            kind = types.get(columns.order, "number")
+            found.append(Column(columns.order, "order", kind, None if kind == "number" else "second"))
+        if columns.text:
+            found.append(Column(columns.text, "text", "text"))
+        if columns.tokens:
+            found.append(Column(columns.tokens, "tokens", "integer"))
+        if self.features is not None and self.first is not None:
+            found += self._measured(self.features, self.first.documents.channels, "feature")
+        if self.label_name:
+            classes = self.classes()
+            role: Any = "labels" if self.per_unit else "label"
+            found.append(Column(self.label_name, role, classes.type if classes else "text", missing=self.unlabelled))
+        if self.values is not None:
+            found += self._measured(self.values, columns.values, "value")
+        return tuple(found)
+
+    def _measured(self, moments: Moments, names: tuple[str, ...], role: Any) -> Iterator[Column]:  # noqa: ANN401
+        self._check_any(moments, names, role)
+        width = len(moments.mean)
+        if len(names) != width:
+            stem = names[0] if names else role
+            names = tuple(f"{stem}[{k}]" for k in range(width))
+        indicates = role == "feature" and self.options.missing == "mask"
+        std = moments.scale()
+        for k, name in enumerate(names):
+            yield Column(
+                name,
+                role,
+                missing=int(moments.missing[k]),
+                mean=float(moments.mean[k]),
+                std=float(std[k]),
+                minimum=float(moments.minimum[k]),
+                maximum=float(moments.maximum[k]),
+                indicator=bool(indicates and moments.missing[k]),
+            )
+
+    def _check_any(self, moments: Moments, names: tuple[str, ...], role: str) -> None:
+        """Refuse a column without a single number in the training part."""
+        none = np.flatnonzero(moments.count == 0)
+        if len(none) and self.first is not None:
+            k = int(none[0])
+            source = self.first.source
+            raise data_error(
+                source.path,
+                source.field(names[k] if len(names) == len(moments.count) else f"{role} {k}"),
+                expected="a number in the training part",
+                found="none",
+                advice="leave the column out",
+            )

@@ -1,0 +1,63 @@
+"""Documents of any sources: the reader for their format, one source after the other, with the same columns in all."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.prepare.arrays import read_arrays
+from ssm_hpn.prepare.records import Documents, Record
+from ssm_hpn.prepare.sources import TABLES, Source
+from ssm_hpn.prepare.split import side_column
+from ssm_hpn.prepare.tables import Reading, read_table, settle
+from ssm_hpn.prepare.text import read_integers, read_text
+
+Arrays = Callable[[Source, PrepareOptions], Iterator[Documents]]
+
+
+def read(sources: list[Source], options: PrepareOptions) -> Iterator[Record]:
+    """Every document of the sources, in order, none of them empty or longer than `max_document`."""
+    for documents in Sources(sources, options.model_copy(update={"split": "auto"})):
+        yield from documents
+
+
+def read_inputs(sources: list[Source], options: PrepareOptions, n_features: int | None) -> Iterator[Record]:
+    """Like `read` for a model of so many features, without targets, which the sources may lack."""
+    columns = options.columns.model_copy(update={"label": None, "labels": None, "values": ()})
+    arrays = partial(read_arrays, targets=False, univariate=n_features == 1)
+    bare = options.model_copy(update={"columns": columns, "labels": None, "split": "auto"})
+    for documents in Sources(sources, bare, arrays=arrays):
+        yield from documents
+
+
+@dataclass
+class Sources:
+    """All documents of some sources; every pass reads them anew."""
+
+    sources: list[Source]
+    options: PrepareOptions
+    work: Path | None = None
+    """Where the engine may put what does not fit into memory."""
+    arrays: Arrays = read_arrays
+    reading: Reading | None = field(default=None)
+    """For tables: the columns of the first one, found by name in the others."""
+
+    def __post_init__(self) -> None:
+        """Settle the columns, unless they are given."""
+        if self.reading is None and self.sources and self.sources[0].format in TABLES:
+            self.reading = settle(self.sources, self.options, split_column=side_column(self.options))
+
+    def __iter__(self) -> Iterator[Documents]:
+        """From the first document to the last."""
+        for source in self.sources:
+            if self.reading is not None:
+                yield from read_table(source, self.options, self.reading, self.work)
+            else:
+                readers = {"text": read_text, "integers": read_integers}
+                yield from readers.get(source.format, self.arrays)(source, self.options)
+
+    @property
+    def columns(self) -> Columns:
+        """The columns in use, patterns expanded."""
+        return self.options.columns if self.reading is None else self.reading.columns

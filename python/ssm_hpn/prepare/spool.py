@@ -1,0 +1,92 @@
+"""Documents on disk between two passes, as they were read: sorting a table again costs more than writing it once."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from ssm_hpn.prepare.records import Coded, Documents
+from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.tables import merged
+
+PER_DOCUMENT: Final = ("rows", "offsets", "ids", "values", "time", "fresh")
+PER_UNIT: Final = ("elements", "unit_rows")
+CODED: Final = ("label", "labels", "side")
+
+
+class Spool:
+    """A file of documents that is written once, on the first pass over it, and then read again."""
+
+    def __init__(self, path: Path, batches: Iterable[Documents]) -> None:
+        self._path, self._batches = path, batches
+        self._about: list[tuple[Source, bool, str | None, tuple[str, ...]]] = []
+        self._texts: dict[str, list[str]] = {}
+        self._whole = False
+
+    def __iter__(self) -> Iterator[Documents]:
+        """All documents, in the order in which they came."""
+        if self._whole:
+            yield from self._stored()
+            return
+        with pa.OSFile(str(self._path), "wb") as file:
+            writer: pa.RecordBatchFileWriter | None = None
+            for documents in self._batches:
+                batch = self._batch(documents)
+                writer = writer or pa.ipc.new_file(file, batch.schema)
+                writer.write_batch(batch)
+                yield documents
+            if writer is not None:
+                writer.close()
+        self._whole = True
+
+    def _batch(self, documents: Documents) -> pa.RecordBatch:
+        """One row whose columns are lists."""
+        columns: dict[str, Any] = {"width": documents.elements.shape[-1]}
+        for name in (*PER_DOCUMENT, *PER_UNIT):
+            value = getattr(documents, name)
+            if value is not None:
+                columns[name] = value if isinstance(value, list) else value.reshape(-1)
+        for name in CODED:
+            value = getattr(documents, name)
+            if value is not None:
+                known = merged(Coded(np.empty(0, np.int32), self._texts.get(name, [])), value)
+                self._texts[name], columns[name] = known.texts, known.codes
+        self._about.append((documents.source, documents.numbered, documents.label_name, documents.channels))
+        arrays = [
+            pa.array([value]) if not isinstance(value, np.ndarray) else _list(value) for value in columns.values()
+        ]
+        return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def _stored(self) -> Iterator[Documents]:
+        if not self._about:
+            return
+        with pa.OSFile(str(self._path), "rb") as file, pa.ipc.open_file(file) as reader:
+            for index, (source, numbered, label_name, channels) in enumerate(self._about):
+                batch = reader.get_batch(index)
+                columns = {name: batch.column(name)[0] for name in batch.schema.names}
+                arrays: dict[str, Any] = {
+                    name: np.asarray(columns[name].values.to_numpy(zero_copy_only=False))
+                    for name in (*PER_DOCUMENT, *PER_UNIT)
+                    if name in columns and name != "ids"
+                }
+                if arrays["elements"].dtype.kind == "f":
+                    arrays["elements"] = arrays["elements"].reshape(-1, columns["width"].as_py())
+                if "values" in arrays:
+                    arrays["values"] = arrays["values"].reshape(len(arrays["rows"]), -1)
+                for name in CODED:
+                    if name in columns:
+                        arrays[name] = Coded(columns[name].values.to_numpy(), self._texts[name])
+                yield Documents(
+                    source,
+                    numbered=numbered,
+                    ids=columns["ids"].as_py() if "ids" in columns else None,
+                    label_name=label_name,
+                    channels=channels,
+                    **arrays,
+                )
+
+
+def _list(values: Any) -> pa.Array:  # noqa: ANN401 - any array of numpy
+    return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), pa.array(values))

@@ -1,0 +1,64 @@
+"""The folder that preparation fills: beside its place, locked while a process works on it, whole at its place.
+
+A process that is killed leaves `.NAME-…` behind. The next start removes what no process holds the lock of; folders that
+preparation did not make are never touched.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from ssm_hpn._core import RunLock
+from ssm_hpn.errors import Error
+
+MARK: Final = "being-prepared"
+LOCK: Final = ".lock"
+
+
+@contextlib.contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """A sibling folder that takes the place of `out` if nothing fails, and is removed otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out.parent)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    lock = RunLock(str(folder))
+    try:
+        (folder / MARK).touch()
+        yield folder
+        (folder / MARK).unlink()
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.chmod(0o777 & ~_umask())
+        with contextlib.suppress(OSError):
+            out.rmdir()  # an empty folder may be replaced
+        folder.rename(out)
+    finally:
+        with contextlib.suppress(Error):
+            lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path) -> list[Path]:
+    """Remove the folders that a killed preparation left in `parent`; returns them."""
+    removed = []
+    for mark in sorted(parent.glob(f".*/{MARK}")):
+        folder = mark.parent
+        try:
+            lock = RunLock(str(folder))
+        except (Error, OSError):
+            continue  # a process is at work there
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        removed.append(folder)
+    return removed
+
+
+def _umask() -> int:
+    """The process's mask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,202 @@
+"""Labels and order columns mean what the file says: every type of label, no label, and rows in their order."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prepare_support import made, rows
+from ssm_hpn.config import Columns, PrepareOptions
+from ssm_hpn.errors import DataError
+from ssm_hpn.prepare import Prepared, prepare
+
+COLUMNS = {"id": "id", "features": "x", "label": "y"}
+
+
+def steps(labels: list[Any], count: int = 40, length: int = 3) -> list[dict[str, Any]]:
+    """Short series, the label of series n being the nth of `labels`, again and again."""
+    return [{"id": f"s{n}", "x": n + t / 10, "y": labels[n % len(labels)]} for n in range(count) for t in range(length)]
+
+
+def csv(path: Path, table: list[dict[str, Any]]) -> Path:
+    lines = [",".join(table[0]), *(",".join("" if v is None else str(v) for v in row.values()) for row in table)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def labelled(prepared: Prepared) -> dict[str, int]:
+    found = rows(prepared.train) + (rows(prepared.validation) if prepared.validation else [])
+    return {row["name"].partition("#")[2]: row["label"] for row in found}
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "values"),
+    [
+        ([-1, 1], "integer", (-1, 1)),
+        ([5, 3, 4], "integer", (3, 4, 5)),
+        ([9009, 1001], "integer", (1001, 9009)),
+        ([20240101, 20231231], "integer", (20231231, 20240101)),
+        ([1.0, 2.0], "number", (1.0, 2.0)),
+        ([0, 0.5], "number", (0.0, 0.5)),
+        ([True, False], "boolean", (False, True)),
+        (["true", "False"], "boolean", (False, True)),
+        (["007", "7a"], "text", ("007", "7a")),
+        (["cat", "dog", None], "text", ("cat", "dog")),
+        ([1, 2, "NaN"], "integer", (1, 2)),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_classes_are_the_distinct_labels(tmp_path, labels, kind, values, suffix):
+    table = steps(labels)
+    path = tmp_path / f"d.{suffix}"
+    if suffix == "csv":
+        csv(path, table)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    prepared = made(tmp_path, path, COLUMNS)
+    classes = prepared.contract.classes
+    assert (classes.type, classes.values) == (kind, values)
+    expected = {f"s{n}": classes.index(labels[n % len(labels)]) for n in range(40)}
+    assert labelled(prepared) == expected
+    assert classes.index(None) == -1
+
+
+@pytest.mark.parametrize("kind", ["bytes", "categorical", "bool", "float", "null first"])
+def test_labels_of_every_arrow_type(tmp_path, kind):
+    given = {
+        "bytes": pa.array([b"a", b"b"] * 20),
+        "categorical": pa.array(["a", "b"] * 20).dictionary_encode(),
+        "bool": pa.array([True, False] * 20),
+        "float": pa.array([1.0, float("nan")] * 20),
+        "null first": pa.array([None, "b"] * 20),
+    }[kind]
+    table = pa.table({"id": [f"s{n}" for n in range(40)], "x": np.arange(40.0), "y": given})
+    pq.write_table(table, tmp_path / "d.parquet", row_group_size=7)
+    prepared = made(tmp_path, tmp_path / "d.parquet", COLUMNS)
+    expected = {"bytes": ("a", "b"), "categorical": ("a", "b"), "bool": (False, True), "float": (1.0,)}
+    assert prepared.contract.classes.values == expected.get(kind, ("b",))
+
+
+def test_the_same_rows_have_the_same_digest_in_every_format(tmp_path):
+    table = steps(["007", "x"])
+    frame = pd.DataFrame(table)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_csv(tmp_path / "b.tsv", index=False, sep="\t")
+    frame.to_parquet(tmp_path / "c.parquet")
+    frame.to_json(tmp_path / "d.jsonl", orient="records", lines=True)
+    query = f"sql:SELECT * FROM '{tmp_path}/c.parquet'"
+    options = PrepareOptions(columns=Columns(**COLUMNS))
+    digests = {}
+    for index, source in enumerate(
+        [tmp_path / "a.csv", tmp_path / "b.tsv", tmp_path / "c.parquet", tmp_path / "d.jsonl"]
+    ):
+        digests[source.name] = made(tmp_path / str(index), source, COLUMNS).digest
+    digests["sql"] = made(tmp_path / "sql", query, COLUMNS).digest
+    for name, handed in (("pandas", frame), ("polars", pl.DataFrame(table)), ("arrow", pa.Table.from_pandas(frame))):
+        digests[name] = prepare(options, tmp_path / name, tables=[handed]).digest
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_one_class_in_two_files_and_types_is_one_class(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    csv(folder / "a.csv", steps([1, 2]))
+    csv(folder / "b.csv", [row | {"id": "t" + row["id"]} for row in steps([1.0, 2.0])])
+    prepared = made(tmp_path, folder, COLUMNS)
+    assert prepared.contract.classes.values == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(("labels", "named"), [(["7", "007"], "'007' and '7'"), (["a", "a "], "'a' and 'a '")])
+def test_one_class_in_two_spellings_is_refused(tmp_path, labels, named):
+    with pytest.raises(DataError, match=rf"column 'y': labels: expected each class written one way, found {named}"):
+        made(tmp_path, csv(tmp_path / "d.csv", steps([*labels, "x"])), COLUMNS)
+
+
+def test_a_measurement_is_no_class(tmp_path):
+    table = steps([n / 7 for n in range(40)])
+    with pytest.raises(DataError, match=r"column 'y': expected classes, found 40 different numbers with fractions"):
+        made(tmp_path, csv(tmp_path / "d.csv", table), COLUMNS)
+
+
+# ---- order
+
+
+ORDERS: dict[str, tuple[list[Any], str]] = {
+    "numbers as text": ([str(n) for n in range(12)], "number"),
+    "times of day": ([f"{8 + n // 2}:{30 * (n % 2):02}" for n in range(12)], "time of day"),
+    "dates with days first": ([f"{d}.{m}.2024" for m in (1, 2) for d in (5, 15, 25)], "day.month.year"),
+    "dates with months first": ([f"{m}/{d}/2024" for m in (1, 2) for d in (5, 15, 25)], "month/day/year"),
+    "iso dates": ([f"2024-{m:02}-01" for m in range(1, 13)], "timestamp"),
+    "offsets": (["2024-01-01T03:00:00+02:00", "2024-01-01T02:00:00+00:00"], "timestamp"),
+    "whole numbers, then fractions": ([0, 1, 2, 2.5, 10], "number"),
+    "nanoseconds": ([1_700_000_000_000_000_000 + n for n in range(8)], "number"),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_rows_are_sorted_by_what_the_order_means(tmp_path, name, suffix):
+    values, kind = ORDERS[name]
+    table = [{"id": f"s{n}", "t": t, "x": float(k)} for n in range(5) for k, t in enumerate(values)]
+    shuffled = [table[i] for i in np.random.default_rng(0).permutation(len(table))]
+    path = tmp_path / f"d.{suffix}"
+    if suffix == "csv":
+        csv(path, shuffled)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in shuffled))
+    columns = {"id": "id", "features": "x", "order": "t"}
+    prepared = made(tmp_path, path, columns, normalize=False, validation_fraction=0)
+    for row in rows(prepared.train):
+        assert [step[0] for step in row["features"]] == [float(k) for k in range(len(values))]
+    assert next(column for column in prepared.contract.columns if column.role == "order").type == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["step 1", "step 2", "step 10"],
+            r"column 't': expected numbers, times of day or dates to sort by, found 'step",
+        ),
+        (["5.1.", "15.1.", "5.2."], r"expected numbers, times of day or dates"),
+        (["1/2/2024", "3/4/2024"], r"expected dates that can be read in one way, .*data\.date_format"),
+        (["1", "", "3"], r"row 3, column 't': expected a number in every row, found 2 rows without one"),
+    ],
+)
+def test_an_order_that_cannot_be_read_is_refused(tmp_path, values, message):
+    table = [{"id": f"s{n}", "t": t, "x": float(k)} for n in range(2) for k, t in enumerate(values)]
+    with pytest.raises(DataError, match=message):
+        made(tmp_path, csv(tmp_path / "d.csv", table), {"id": "id", "features": "x", "order": "t"})
+
+
+def test_an_order_that_is_no_number_later_is_refused_with_its_line(tmp_path):
+    table = [{"id": "s0", "t": t, "x": 1.0} for t in [*range(30_000), "noon", *range(10)]]
+    with pytest.raises(DataError, match=r"row 30002, column 't': expected a number in every row, found 1 row without"):
+        made(tmp_path, csv(tmp_path / "d.csv", table), {"id": "id", "features": "x", "order": "t"})
+
+
+def test_equal_order_values_keep_the_order_of_the_file(tmp_path):
+    table = [{"id": f"s{n % 3}", "t": 0, "x": float(n)} for n in range(30_000)]
+    columns = {"id": "id", "features": "x", "order": "t"}
+    prepared = made(tmp_path, csv(tmp_path / "d.csv", table), columns, normalize=False, validation_fraction=0)
+    for row in rows(prepared.train):
+        found = [step[0] for step in row["features"]]
+        assert found == sorted(found)
+
+
+def test_rows_without_an_id_are_refused_with_their_number(tmp_path):
+    table = [{"id": None if n in (4, 9) else "s1", "x": n} for n in range(12)]
+    with pytest.raises(DataError, match=r"row 6, column 'id': expected an id in every row, found 2 rows without one"):
+        made(tmp_path, csv(tmp_path / "d.csv", table), {"id": "id", "features": "x"})
+
+
+def test_a_column_named_twice_is_refused(tmp_path):
+    (tmp_path / "d.csv").write_text("id,x,x\na,1,2\n")
+    with pytest.raises(DataError, match=r"row 1: expected each column named once, found 'x' as columns 2 and 3"):
+        made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"})

@@ -1,0 +1,163 @@
+"""Held-out documents are no training documents; splits go by class, id, content, column, time or file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prepare_support import made, rows, text_of
+from ssm_hpn.errors import ConfigError, DataError
+from ssm_hpn.prepare.records import Documents, within
+from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.split import ContentKeys
+
+COLUMNS = {"id": "id", "features": "x", "label": "y"}
+
+
+def csv(path, series, steps=3):
+    """series: (id, label, first value) each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name},{value + t},{label}" for name, label, value in series for t in range(steps)]
+    path.write_text("\n".join(["id,x,y", *lines]) + "\n")
+    return path
+
+
+def ids(part):
+    return {row["name"].partition("#")[2] for row in rows(part)}
+
+
+def test_held_out_files_inside_the_training_folder_are_held_out(tmp_path):
+    data = tmp_path / "data"
+    csv(data / "a.csv", [(f"a{n}", "uv"[n % 2], n) for n in range(20)])
+    csv(data / "b.csv", [(f"b{n}", "uv"[n % 2], n) for n in range(20)])
+    (tmp_path / "link.csv").symlink_to(data / "b.csv")
+    for held_out in (data / "b.csv", tmp_path / "link.csv"):
+        prepared = made(tmp_path / f"to-{held_out.stem}", data, COLUMNS, validation=(str(held_out),))
+        assert ids(prepared.train) == {f"a{n}" for n in range(20)}
+        assert ids(prepared.validation) == {f"b{n}" for n in range(20)}
+        assert ("b.csv", "held out by data.validation") in prepared.contract.left_out
+
+
+def test_copies_of_held_out_documents_are_refused_or_kept_on_demand(tmp_path):
+    series = [(f"s{n}", "uv"[n % 2], n) for n in range(20)]
+    csv(tmp_path / "a.csv", series)
+    csv(tmp_path / "copy.csv", series[:3])
+    with pytest.raises(
+        ConfigError, match=r"data\.validation: expected documents that are not in data\.train, found 3 of 20"
+    ):
+        made(tmp_path, tmp_path / "a.csv", COLUMNS, validation=(str(tmp_path / "copy.csv"),))
+    prepared = made(tmp_path, tmp_path / "a.csv", COLUMNS, validation=(str(tmp_path / "copy.csv"),), duplicates="keep")
+    assert any("3 documents" in note for note in prepared.contract.notes)
+
+
+def test_equal_documents_go_to_one_side(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for n in range(40):
+        for copy in "ab":
+            (data / f"{copy}{n}.txt").write_text(f"the text number {n}\n" * 20)
+    prepared = made(tmp_path, data)
+    train, validation = text_of(prepared.train), text_of(prepared.validation)
+    assert not set(train.values()) & set(validation.values())
+    assert len(train) + len(validation) == 80
+
+
+def test_renaming_a_file_moves_nothing(tmp_path):
+    for place, name in (("one", "x.txt"), ("two", "renamed.txt")):
+        for n in range(60):
+            file = tmp_path / place / (name if n == 7 else f"{n}.txt")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"text {n}\n" * 9)
+    held_out = [set(text_of(made(tmp_path / p / "out", tmp_path / p).validation).values()) for p in ("one", "two")]
+    assert held_out[0] == held_out[1]
+
+
+def test_a_class_of_two_has_one_on_each_side(tmp_path):
+    series = [(f"s{n}", "common", n) for n in range(60)] + [(f"r{n}", "rare", 100 + n) for n in range(2)]
+    series.append(("alone", "single", 500))
+    prepared = made(tmp_path, csv(tmp_path / "d.csv", series), COLUMNS)
+    rare = prepared.contract.classes.index("rare")
+    sides = [[row["label"] for row in rows(part)].count(rare) for part in (prepared.train, prepared.validation)]
+    assert sides == [1, 1]
+    assert "alone" in ids(prepared.train)
+    assert any("classes with one document" in note and "single" in note for note in prepared.contract.notes)
+
+
+def test_every_class_has_the_same_share_held_out(tmp_path):
+    series = [(f"s{n}", "abc"[n % 3], n) for n in range(300)]
+    prepared = made(tmp_path, csv(tmp_path / "d.csv", series), COLUMNS, validation_fraction=0.2)
+    assert np.bincount([row["label"] for row in rows(prepared.validation)]).tolist() == [20, 20, 20]
+
+
+def test_documents_of_one_id_in_two_files_go_to_one_side(tmp_path):
+    data = tmp_path / "data"
+    csv(data / "a.csv", [(f"s{n}", "uv"[n % 2], n) for n in range(40)])
+    csv(data / "b.csv", [(f"s{n}", "uv"[n % 2], 1000 + n) for n in range(40)])
+    prepared = made(tmp_path, data, COLUMNS)
+    assert not ids(prepared.train) & ids(prepared.validation)
+
+
+def test_a_split_by_the_values_of_a_column(tmp_path):
+    lines = ["id,x,y,fold", *(f"s{n},{n},{'uv'[n % 2]},{['train', 'dev', 'test'][n % 3]}" for n in range(30))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    prepared = made(tmp_path, tmp_path / "d.csv", COLUMNS, split="fold=dev,test")
+    assert ids(prepared.train) == {f"s{n}" for n in range(0, 30, 3)}
+    with pytest.raises(DataError, match=r"data\.split: expected a column 'folds', .*did you mean 'fold'"):
+        made(tmp_path / "b", tmp_path / "d.csv", COLUMNS, split="folds=dev")
+    with pytest.raises(ConfigError, match=r"data\.split: expected documents on both sides, found 0 of 30"):
+        made(tmp_path / "c", tmp_path / "d.csv", COLUMNS, split="fold=none")
+
+
+def test_a_split_by_time_and_by_file(tmp_path):
+    lines = ["id,t,x", *(f"s{n},2024-01-{1 + n:02},{n}" for n in range(20))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    columns = {"id": "id", "features": "x", "order": "t"}
+    prepared = made(tmp_path, tmp_path / "d.csv", columns, split="time", validation_fraction=0.25)
+    assert ids(prepared.validation) == {f"s{n}" for n in range(15, 20)}
+    data = tmp_path / "files"
+    for k in range(12):
+        csv(data / f"{k}.csv", [(f"{k}-{n}", "uv"[n % 2], 10 * k + n) for n in range(10)])
+    prepared = made(tmp_path / "f", data, COLUMNS, split="file")
+    files = [{row["name"].partition("#")[0] for row in rows(part)} for part in (prepared.train, prepared.validation)]
+    assert not files[0] & files[1]
+    assert files[1]
+
+
+def test_a_pattern_takes_no_column_with_another_role(tmp_path):
+    lines = ["id,t,x_a,x_b,x_y", *(f"s{n},{n},{n},1,{'uv'[n % 2]}" for n in range(20))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    prepared = made(tmp_path, tmp_path / "d.csv", {"id": "id", "order": "t", "features": "x_*", "label": "x_y"})
+    assert [column.name for column in prepared.contract.features] == ["x_a", "x_b"]
+    prepared = made(
+        tmp_path / "all", tmp_path / "d.csv", {"id": "id", "features": "x_a,t", "order": "t", "label": "x_y"}
+    )
+    assert [column.name for column in prepared.contract.features] == ["x_a", "t"]
+
+
+@pytest.mark.parametrize("kind", ["text", "tokens", "features"])
+@pytest.mark.parametrize("long_texts", [False, True])
+def test_keys_of_documents_do_not_depend_on_the_pieces_they_come_in(kind, long_texts):
+    rng = np.random.default_rng(0)
+    lengths = [5, 1, 40, 7, 7, 3]
+    total = sum(lengths)
+    elements = {
+        "text": rng.integers(0, 256, total).astype(np.uint8),
+        "tokens": rng.integers(0, 1 << 20, total),
+        "features": rng.normal(size=(total, 2)),
+    }[kind]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    elements[offsets[4] : offsets[5]] = elements[offsets[3] : offsets[4]]
+    source = Source(Path("d"), "d", "text")
+    whole = Documents(source, np.arange(6), elements, offsets)
+
+    def keys(batches):
+        found = ContentKeys(long_texts=long_texts)
+        return np.concatenate([*(found.add(batch) for batch in batches), found.rest()])
+
+    expected = keys([whole])
+    assert expected[3] == expected[4]
+    assert len(set(expected.tolist())) == 5
+    assert keys([whole.take(np.array([n])) for n in range(6)]).tolist() == expected.tolist()
+    pieces = within(whole, 4)
+    assert keys([pieces]).tolist() == expected.tolist()
+    assert keys([pieces.take(np.array([n])) for n in range(len(pieces))]).tolist() == expected.tolist()
