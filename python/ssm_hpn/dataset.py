@@ -17,6 +17,8 @@ from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.foreign import from_json
 
 MANIFEST: Final = "manifest.json"
+MOST_TOLD: Final = 4
+"""Places that a line names before it says how many more were looked into."""
 
 Arrays = Mapping[str, ArrayLike]
 _TYPES: Final[dict[str, type[np.generic]]] = {
@@ -288,22 +290,24 @@ def find_again(data: DataConfig, places: Iterable[Path]) -> Located:
     """
     if not data.train:
         return Located()
-    looked: dict[str, None] = {}
+    looked: dict[Path, str] = {}
     for place in places:
         moved = {key: tuple(str(place / path) for path in getattr(data, key)) for key in ("train", "validation")}
         train, validation = locate(data.model_copy(update=moved))
-        if train is None or not is_prepared(train):
-            looked[f"{moved['train'][0]} (nothing prepared)"] = None
-            continue
         parts = [folder for folder in (train, validation) if folder is not None]
-        if not all(map(is_prepared, parts)):
-            looked[f"{moved['validation'][0]} (nothing prepared)"] = None
+        if train is None or train.resolve() in looked:
+            continue
+        absent = next((folder for folder in parts if not is_prepared(folder)), None)
+        if absent is not None:
+            looked[train.resolve()] = f"{absent} (nothing prepared)"
             continue
         found = data_digest(*map(read_manifest, parts))
         if data.digest in (None, found):
             return Located(train, validation)
-        looked[f"{moved['train'][0]} (other data, with the digest {found[:12]})"] = None
-    return Located(absent=", ".join(looked))
+        looked[train.resolve()] = f"{train} (other data, with the digest {found[:12]})"
+    told = sorted(looked.values(), key=lambda text: "(other data" not in text)
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    return Located(absent=", ".join(told[:MOST_TOLD]) + more)
 
 
 def _prepared(key: str, paths: tuple[str, ...]) -> Path | None:
