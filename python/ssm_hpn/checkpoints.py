@@ -77,7 +77,7 @@ def no_run(path: Path, wanted: str) -> str:
     if runs:
         shown = ", ".join(runs[:MOST_SHOWN]) + (f" and {len(runs) - MOST_SHOWN} more" if runs[MOST_SHOWN:] else "")
         return problem(path, wanted, f"a folder of {len(runs)} run{'s' * (len(runs) > 1)}", f"name one: {shown}")
-    found = "neither" if path.is_dir() else "a file"
+    found = "no run in it" if path.is_dir() else "a file"
     return problem(path, wanted, found, "name the folder of a run, such as runs/NAME-DIGEST")
 
 

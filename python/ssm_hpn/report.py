@@ -458,14 +458,22 @@ def _text(path: Path) -> str | None:
 
 def _settings(folder: Path) -> str:
     """The text of config.toml; where that is empty or torn, the settings in a checkpoint."""
+    path = folder / "config.toml"
+    damage: Exception | None = None
     try:
-        text = (folder / "config.toml").read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
         if from_toml(text):
             return text
-    except (OSError, ValueError):
+    except FileNotFoundError:
         pass
+    except (OSError, ValueError) as error:
+        damage = error
     saved = checkpointed_config(folder)
-    return "" if saved is None else to_toml(saved)
+    if saved is not None:
+        return to_toml(saved)
+    if damage is not None:
+        raise DataError(problem(path, "TOML", damage, "restore the file"))
+    return ""
 
 
 def _sample(line: str) -> Any:  # noqa: ANN401 - any JSON

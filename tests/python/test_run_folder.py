@@ -395,7 +395,7 @@ def test_a_checkpoint_that_is_not_there_is_told_apart_from_a_run_without_one(her
     with pytest.raises(CheckpointError, match="no such folder"):
         find_checkpoint(here / "nowhere")
     (here / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="found neither"):
+    with pytest.raises(CheckpointError, match="found no run in it"):
         find_checkpoint(here / "empty")
 
 
