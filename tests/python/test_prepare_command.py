@@ -48,3 +48,43 @@ def test_exit_codes_of_the_command(
     assert message in error
     assert error.startswith("error: ")
     assert error.count("\n") == 1
+
+
+def test_inspect_says_what_raw_data_means(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(here / "d.csv", series())
+    words = ["--data.columns.features", "x,y", "--data.columns.id", "machine", "--data.columns.label", "kind"]
+    assert main(["inspect", "d.csv", *words, "--data.columns.order", "time"]) == 0
+    out = capsys.readouterr().out
+    for expected in (
+        "documents  train 27 of 8 time steps",
+        "order time (number)",
+        "3 classes (text)",
+        "class      hum: 9",
+    ):
+        assert expected in out, out
+    assert sorted(path.name for path in here.iterdir()) == ["d.csv"]
+    assert main(["inspect", "sql:SELECT * FROM 'd.csv' WHERE kind <> 'hum'", *words, "--json"]) == 0
+    assert '"values": [\n' in capsys.readouterr().out
+
+
+def test_training_says_what_the_data_means_and_older_preparations_go_on_demand(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus(here / "data")
+    words = ["train", "--data", "data", "--train.steps", "1", "--train.batch_size", "2", "--data.length", "16"]
+    words += ["--model.d_model", "16", "--model.n_layers", "1"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    for expected in (
+        "documents  train ",
+        "input      text, bytes, 256 ids",
+        "target     the next token",
+        "left out   nothing",
+    ):
+        assert expected in out, out
+    (here / "data" / "more.txt").write_text("another text\n" * 9)
+    assert main([*words, "--resume", "never"]) == 0
+    assert "older preparations of the same source: data-" in capsys.readouterr().out
+    assert len(list((here / "runs" / "data").iterdir())) == 2
+    assert main([*words, "--resume", "never", "--data.clean", "true"]) == 0
+    assert len(list((here / "runs" / "data").iterdir())) == 1

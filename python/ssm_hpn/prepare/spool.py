@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from ssm_hpn.prepare.cells import merged
 from ssm_hpn.prepare.records import Coded, Documents
 from ssm_hpn.prepare.sources import Source
-from ssm_hpn.prepare.tables import merged
 
 PER_DOCUMENT: Final = ("rows", "offsets", "ids", "values", "time", "fresh")
 PER_UNIT: Final = ("elements", "unit_rows")

@@ -19,6 +19,18 @@ from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.cells import (
+    bytes_of,
+    coded,
+    flattened,
+    floats,
+    integers,
+    list_lengths,
+    merged,
+    mismatch,
+    missing_cells,
+    not_finite,
+)
 from ssm_hpn.prepare.engine import Kind, Table, engine, is_long_line, open_table, translated
 from ssm_hpn.prepare.order import Order, order_of
 from ssm_hpn.prepare.problems import data_error, listed, nearest, shown
@@ -260,7 +272,7 @@ class _Query:
         first = row = 2 if self.table.source.format == "csv" else 1
         for batch in self.table.stream(self.sql, size):
             columns = {name: batch.column(name) for name in batch.schema.names}
-            rows = _integers(columns["n"]) + first - 1 if "n" in columns else np.arange(row, row + batch.num_rows)
+            rows = integers(columns["n"]) + first - 1 if "n" in columns else np.arange(row, row + batch.num_rows)
             row += batch.num_rows
             yield columns, rows
         if row == first:
@@ -305,8 +317,8 @@ class _Query:
         lengths = np.diff(offsets)
         labels = None
         if "labels" in columns:
-            labels = _coded(pc.list_flatten(columns["labels"]))
-            counts = _list_lengths(columns["labels"])
+            labels = coded(pc.list_flatten(columns["labels"]))
+            counts = list_lengths(columns["labels"])
             if (counts != lengths).any():
                 at = int(np.flatnonzero(counts != lengths)[0])
                 raise data_error(
@@ -327,10 +339,10 @@ class _Query:
             elements,
             offsets,
             ids=ids,
-            label=_coded(columns["label"]) if "label" in columns else None,
+            label=coded(columns["label"]) if "label" in columns else None,
             labels=labels,
             values=np.stack(numbers, axis=1) if numbers else None,
-            side=_coded(columns["side"]) if "side" in columns else None,
+            side=coded(columns["side"]) if "side" in columns else None,
             label_name=used.label or used.labels,
             channels=self._channels(elements),
         )
@@ -350,9 +362,9 @@ class _Query:
         """Elements and offsets of a batch of rows."""
         source, used = self.table.source, self.reading.columns
         if "text" in columns:
-            return _bytes_of(columns["text"])
+            return bytes_of(columns["text"])
         if "tokens" in columns:
-            flat, offsets = _flat(columns["tokens"])
+            flat, offsets = flattened(columns["tokens"])
             bad = ~((flat >= 0) & (flat <= LARGEST_ID) & (flat == np.floor(flat)))
             if bad.any():
                 at = int(np.flatnonzero(bad)[0])
@@ -368,8 +380,8 @@ class _Query:
         if self.aliases["f0"][1] == "matrix":
             outer = columns["f0"]
             steps = pc.list_flatten(outer)
-            offsets = np.concatenate([[0], np.cumsum(_list_lengths(outer))])
-            widths = _list_lengths(steps)
+            offsets = np.concatenate([[0], np.cumsum(list_lengths(outer))])
+            widths = list_lengths(steps)
             if len(widths) and (widths != widths[0]).any():
                 step = int(np.flatnonzero(widths != widths[0])[0])
                 document = int(np.searchsorted(offsets, step, side="right") - 1)
@@ -382,10 +394,10 @@ class _Query:
                     found=widths[step],
                     advice="every step needs the same number of features",
                 )
-            flat, _ = _flat(steps)
+            flat, _ = flattened(steps)
             matrix = flat.reshape(len(widths), -1) if len(widths) else np.empty((0, 0))
         else:
-            channels = [_flat(columns[f"f{k}"]) for k in range(len(names))]
+            channels = [flattened(columns[f"f{k}"]) for k in range(len(names))]
             offsets = channels[0][1]
             for name, (_, other) in zip(names, channels, strict=True):
                 if (other != offsets).any():
@@ -471,7 +483,7 @@ class _Steps:
             borders = np.concatenate([[0], inner, [len(rows)]])
             ids = column.take(pa.array(borders[:-1])).to_pylist()
         starts = borders[:-1]
-        label = _coded(columns["label"]) if "label" in columns else None
+        label = coded(columns["label"]) if "label" in columns else None
         numbers = [_numbers(query, rows, f"v{k}", columns) for k in range(len(used.values))]
         values = np.stack(numbers, axis=1) if numbers else None
         runs = np.diff(borders)
@@ -498,10 +510,10 @@ class _Steps:
             numbered=ids is not None,
             ids=ids,
             label=None if label is None else label[starts],
-            labels=_coded(columns["labels"]) if "labels" in columns else None,
+            labels=coded(columns["labels"]) if "labels" in columns else None,
             values=None if values is None else values[starts],
-            time=_floats(columns["o"])[starts] if "o" in columns else None,
-            side=_coded(columns["side"])[starts] if "side" in columns else None,
+            time=floats(columns["o"])[starts] if "o" in columns else None,
+            side=coded(columns["side"])[starts] if "side" in columns else None,
             fresh=np.ones(len(starts), bool),
             unit_rows=rows,
             label_name=used.label or used.labels,
@@ -573,103 +585,12 @@ def replaced(held: Documents) -> Documents:
     return rest
 
 
-def merged(one: Coded, other: Coded) -> Coded:
-    """Labels of two batches with one list of texts."""
-    index = {text: code for code, text in enumerate(one.texts)}
-    texts = list(one.texts)
-    moved = np.empty(len(other.texts) + 1, np.int32)
-    moved[-1] = -1
-    for code, text in enumerate(other.texts):
-        if text not in index:
-            index[text] = len(texts)
-            texts.append(text)
-        moved[code] = index[text]
-    return Coded(np.concatenate([one.codes, moved[other.codes]]), texts)
-
-
-# ---- cells
-
-
 def _numbers(query: _Query, rows: Ints, alias: str, columns: dict[str, pa.Array]) -> Floats:
     """A column of numbers, NaN where one is missing; an infinite one is refused with its row."""
-    numbers = _floats(columns[alias])
+    numbers = floats(columns[alias])
     infinite = np.flatnonzero(np.isinf(numbers))
     if len(infinite):
         name = query.aliases[alias][0] if alias in query.aliases else query.reading.columns.values[int(alias[1:])]
         source = query.table.source
         raise not_finite(source, source.row(int(rows[infinite[0]])), name, float(numbers[infinite[0]]))
     return numbers
-
-
-def _floats(column: pa.Array) -> Floats:
-    """Doubles, NaN for null."""
-    return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-
-
-def _integers(column: pa.Array) -> Ints:
-    return np.asarray(column.to_numpy(zero_copy_only=False)).astype(np.int64)
-
-
-def _coded(column: pa.Array) -> Coded:
-    """Labels as texts; bytes as the text that they are."""
-    encoded = column.dictionary_encode()
-    codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False))
-    texts = [
-        text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
-        for text in encoded.dictionary.to_pylist()
-    ]
-    return Coded.of(codes, texts)
-
-
-def _bytes_of(column: pa.Array) -> tuple[NDArray[np.uint8], Ints]:
-    """The bytes of all texts of a column and where each begins; null is an empty text."""
-    column = pc.cast(column, pa.large_binary())
-    if column.null_count:
-        column = pc.fill_null(column, b"")
-    _, offset_buffer, data = column.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
-    content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-    return content[offsets[0] : offsets[-1]], offsets - offsets[0]
-
-
-def _list_lengths(column: pa.Array) -> Ints:
-    return _integers(pc.fill_null(pc.list_value_length(column), 0))
-
-
-def _flat(column: pa.Array) -> tuple[Floats, Ints]:
-    """Numbers of all lists of a column, and where each list begins."""
-    return _floats(pc.list_flatten(column)), np.concatenate([[0], np.cumsum(_list_lengths(column))])
-
-
-def missing_cells(source: Source, row: int, name: str, kind: str, count: int, value: object) -> DataError:
-    """The complaint about rows without an id or an order value; the first one is `row`, where there is `value`."""
-    return data_error(
-        source.path,
-        f"{source.row(row)}, {source.field(name)}",
-        expected=f"{kind} in every row",
-        found=f"{count} {'row' if count == 1 else 'rows'} without one"
-        + (f" (the first: {shown(value)})" if value else ""),
-        advice="fill them, or drop such rows first",
-    )
-
-
-def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
-    """The complaint about an infinite number."""
-    return data_error(
-        source.path,
-        f"{at}, {source.field(name)}",
-        expected="a finite number",
-        found=value,
-        advice="correct it, or leave it empty for a missing number",
-    )
-
-
-def mismatch(source: Source, at: str, name: str, expected: str, found: object) -> DataError:
-    """The complaint about a cell of another kind."""
-    return data_error(
-        source.path,
-        f"{at}, {source.field(name)}",
-        expected=expected,
-        found=shown(found),
-        advice=f"correct it, or choose another {source.field_noun}",
-    )

@@ -1,0 +1,101 @@
+"""Columns of Arrow as arrays of numpy, and what is said about a cell that does not fit."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.problems import data_error, shown
+from ssm_hpn.prepare.records import Coded, Floats, Ints
+from ssm_hpn.prepare.sources import Source
+
+
+def floats(column: pa.Array) -> Floats:
+    """Doubles, NaN for null."""
+    return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+
+
+def integers(column: pa.Array) -> Ints:
+    """Whole numbers, none of them null."""
+    return np.asarray(column.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+def coded(column: pa.Array) -> Coded:
+    """Labels as texts; bytes as the text that they are."""
+    encoded = column.dictionary_encode()
+    codes = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False))
+    texts = [
+        text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
+        for text in encoded.dictionary.to_pylist()
+    ]
+    return Coded.of(codes, texts)
+
+
+def bytes_of(column: pa.Array) -> tuple[NDArray[np.uint8], Ints]:
+    """The bytes of all texts of a column and where each begins; null is an empty text."""
+    column = pc.cast(column, pa.large_binary())
+    if column.null_count:
+        column = pc.fill_null(column, b"")
+    _, offset_buffer, data = column.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
+    content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    return content[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def list_lengths(column: pa.Array) -> Ints:
+    """Length of every list, 0 for null."""
+    return integers(pc.fill_null(pc.list_value_length(column), 0))
+
+
+def flattened(column: pa.Array) -> tuple[Floats, Ints]:
+    """Numbers of all lists of a column, and where each list begins."""
+    return floats(pc.list_flatten(column)), np.concatenate([[0], np.cumsum(list_lengths(column))])
+
+
+def missing_cells(source: Source, row: int, name: str, kind: str, count: int, value: object) -> DataError:
+    """The complaint about rows without an id or an order value; the first one is `row`, where there is `value`."""
+    return data_error(
+        source.path,
+        f"{source.row(row)}, {source.field(name)}",
+        expected=f"{kind} in every row",
+        found=f"{count} {'row' if count == 1 else 'rows'} without one"
+        + (f" (the first: {shown(value)})" if value else ""),
+        advice="fill them, or drop such rows first",
+    )
+
+
+def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
+    """The complaint about an infinite number."""
+    return data_error(
+        source.path,
+        f"{at}, {source.field(name)}",
+        expected="a finite number",
+        found=value,
+        advice="correct it, or leave it empty for a missing number",
+    )
+
+
+def mismatch(source: Source, at: str, name: str, expected: str, found: object) -> DataError:
+    """The complaint about a cell of another kind."""
+    return data_error(
+        source.path,
+        f"{at}, {source.field(name)}",
+        expected=expected,
+        found=shown(found),
+        advice=f"correct it, or choose another {source.field_noun}",
+    )
+
+
+def merged(one: Coded, other: Coded) -> Coded:
+    """Labels of two batches with one list of texts."""
+    index = {text: code for code, text in enumerate(one.texts)}
+    texts = list(one.texts)
+    moved = np.empty(len(other.texts) + 1, np.int32)
+    moved[-1] = -1
+    for code, text in enumerate(other.texts):
+        if text not in index:
+            index[text] = len(texts)
+            texts.append(text)
+        moved[code] = index[text]
+    return Coded(np.concatenate([one.codes, moved[other.codes]]), texts)
