@@ -67,11 +67,17 @@ def is_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG, METRICS, FOLDER))
 
 
+def near_run(path: Path) -> Path | None:
+    """The run beside a path whose name is near."""
+    close = nearest(path.name, [run.name for run in runs_in(path.parent)])
+    return None if close is None else path.with_name(close)
+
+
 def no_run(path: Path, wanted: str) -> str:
     """The line about a path that is no run: what was wanted, what is there, and which runs are near."""
     if not path.exists():
-        close = nearest(path.name, [run.name for run in runs_in(path.parent)])
-        advice = f"did you mean {path.with_name(close)}?" if close else "check the path"
+        close = near_run(path)
+        advice = "check the path" if close is None else f"did you mean {close}?"
         return problem(path, wanted, "no such folder", advice)
     runs = [str(run) for run in runs_in(path)]
     if runs:

@@ -1,7 +1,7 @@
 """The folder of a run: whose it is, who writes to it now, and the small files in it.
 
 config.toml        the settings as resolved
-environment.json   versions, instruction set, machine
+environment.json   versions, instruction set, machine, and the folder in which the run began
 metrics.jsonl      see `metrics_log`
 evaluation.json    the last evaluation, with the confusion matrix where there are few classes
 checkpoints/       see `checkpoints`

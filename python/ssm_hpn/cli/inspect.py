@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn._core import verify_checkpoint
-from ssm_hpn.checkpoints import is_run, step_of
+from ssm_hpn.checkpoints import is_run, runs_in, step_of
 from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.cli.prepare import add_data_options, data_options
@@ -43,6 +43,8 @@ def _is_raw(text: str) -> bool:
         return True
     path = Path(text)
     if any(is_prepared(folder) for folder in (path, path / "train", path / "validation")) or is_run(path):
+        return False
+    if runs_in(path):
         return False
     if path.is_dir():
         return not (path / "MANIFEST.json").exists() and path.name != "checkpoints"
