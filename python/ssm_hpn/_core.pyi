@@ -34,6 +34,7 @@ __all__ = [
     "resolve_model",
     "setting_bounds",
     "simd",
+    "target_kinds",
     "verify_checkpoint",
     "verify_shards",
     "write_whole",
@@ -41,6 +42,9 @@ __all__ = [
 __version__: str
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+def target_kinds() -> list[TargetKindRow]:
+    """Every kind of target, in the order of the documentation."""
 
 def simd() -> str:
     """Instruction set in use: `scalar`, `avx2`, `avx512` or `neon`."""
@@ -122,15 +126,13 @@ class Batch:
         *,
         segments: NDArray[np.uint32] | None = None,
         mask: NDArray[np.bool_] | None = None,
-        token_class: NDArray[np.int32] | None = None,
-        sequence_class: NDArray[np.int32] | None = None,
-        sequence_values: NDArray[np.float32] | None = None,
-        cotangent: NDArray[np.float32] | None = None,
+        **target: NDArray[np.int32] | NDArray[np.float32] | None,
     ) -> Self:
         """tokens [B,T] or features [B,T,F]; segments [S,3] = row, start, end (default: one document per row).
 
-        token_class [B,T] (-1: none; the next token is one of these), sequence_class [S] (-1: none),
-        sequence_values [S,K] (NaN: none), or cotangent [B,T,D].
+        target: the arrays of one kind in `target_kinds`, by name: token_class [B,T] (-1: none; the next token is one of
+        these), sequence_class [S] (-1: none), sequence_values [S,K] (NaN: none), the last two together, or
+        cotangent [B,T,D].
         mask [B,T]: false where a position is read, but neither pooled nor compared with a class. A document without a
         true one must not have a target; a cotangent is not masked but zero.
         """
@@ -152,6 +154,28 @@ class Batch:
     @property
     def features(self) -> NDArray[np.float32] | None:
         """[B,T,F], or None for tokens."""
+
+@type_check_only
+class TargetArrayRow(TypedDict):
+    """One array of a target: its name in a batch, what an entry belongs to and means, its column in the shards."""
+
+    name: str
+    about: str
+    per: Literal["token", "document"]
+    element: Literal["class", "number", "gradient"]
+    column: str | None
+
+@type_check_only
+class TargetKindRow(TypedDict):
+    """One kind of target, as `ssm_hpn.targets` describes it; `default_head` is JSON."""
+
+    name: str
+    about: str
+    arrays: list[TargetArrayRow]
+    pooled: bool
+    from_tokens: bool
+    metrics: list[str]
+    default_head: str
 
 @type_check_only
 class StepReport(TypedDict):

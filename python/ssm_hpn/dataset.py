@@ -15,6 +15,7 @@ from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
 from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.foreign import from_json
+from ssm_hpn.targets import ARRAYS, KINDS
 
 MANIFEST: Final = "manifest.json"
 MOST_TOLD: Final = 4
@@ -26,23 +27,17 @@ _TYPES: Final[dict[str, type[np.generic]]] = {
     "features": np.float32,
     "segments": np.uint32,
     "mask": np.bool_,
-    "token_class": np.int32,
-    "sequence_class": np.int32,
-    "sequence_values": np.float32,
-    "cotangent": np.float32,
+    **{name: np.int32 if array.element == "class" else np.float32 for name, array in ARRAYS.items()},
 }
 _AXES: Final[dict[str, str]] = {
     "tokens": "BT",
     "features": "BTF",
     "segments": "S3",
     "mask": "BT",
-    "token_class": "BT",
-    "sequence_class": "S",
-    "sequence_values": "SK",
-    "cotangent": "BTD",
+    **{name: array.axes for name, array in ARRAYS.items()},
 }
 """B rows, T positions, F features, S documents, K numbers per document, D width of the model."""
-_CLASSES: Final = frozenset({"token_class", "sequence_class"})
+_CLASSES: Final = frozenset(name for name, array in ARRAYS.items() if array.element == "class")
 
 
 def is_prepared(path: Path | str) -> bool:
@@ -164,8 +159,10 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
             raise ShapeError(problem("batch", "a known array", repr(name), advice))
     sizes = _sizes(model)
     arrays: dict[str, Any] = {name: _fitted(name, batch[name], sizes) for name in _TYPES if name in batch}
-    if model.target.kind == "next_token" and "token_class" not in arrays and "tokens" in arrays:
-        arrays["token_class"] = next_tokens(arrays["tokens"], arrays.get("segments"), arrays.get("mask"))
+    kind = KINDS[model.target.kind]
+    if kind.from_tokens and kind.arrays[0].name not in arrays and "tokens" in arrays:
+        following = next_tokens(arrays["tokens"], arrays.get("segments"), arrays.get("mask"))
+        arrays[kind.arrays[0].name] = following
     return Batch(**arrays)
 
 

@@ -15,13 +15,14 @@ docs/mathematics.md, section 5:
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import log, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config import ModelConfig
 from ssm_hpn.early_stopping import Direction
+from ssm_hpn.targets import KINDS
 
 if TYPE_CHECKING:
     from ssm_hpn._core import EvalReport
@@ -115,17 +116,14 @@ MSE = Metric("mse", "min", "unit²", ".4g", lambda t: _ratio(t.squared_error, t.
 MAE = Metric("mae", "min", "unit", ".4g", lambda t: _ratio(t.absolute_error, t.count))
 
 
+METRICS: Final = {metric.name: metric for metric in (LOSS, ACCURACY, BITS, ERROR, F1, MSE, MAE)}
+"""Every metric by name."""
+
+
 def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
-    """The metrics of a resolved model, in the order of the metrics file."""
-    match model.target.kind:
-        case "next_token":
-            return (LOSS, ACCURACY, BITS) if is_cross_entropy(model) else (LOSS, ACCURACY)
-        case "token_class" | "sequence_class":
-            return (LOSS, ACCURACY, ERROR, F1)
-        case "sequence_values":
-            return (LOSS, MSE, MAE)
-        case _:
-            return (LOSS,)
+    """The metrics of a resolved model, in the order of the metrics file: those of its target that its loss has."""
+    names = KINDS[model.target.kind].metrics
+    return tuple(METRICS[name] for name in names if name != BITS.name or is_cross_entropy(model))
 
 
 def with_bytes(metrics: tuple[Metric, ...], bytes_per_token: float | None) -> tuple[Metric, ...]:
@@ -142,6 +140,6 @@ def is_cross_entropy(model: ModelConfig) -> bool:
 def empty_totals(model: ModelConfig) -> Totals:
     """Totals of the right width for a resolved model; single classes are counted where F1 is a metric."""
     n_classes = 0
-    if model.target.kind in ("token_class", "sequence_class"):
+    if any(metric is F1 for metric in metrics_of(model)):
         n_classes = getattr(model.head, "n_classes", None) or getattr(model.head, "n_outputs", None) or 0
     return Totals(n_classes=n_classes)

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ssm_hpn import metrics, page
+from ssm_hpn import metrics, page, targets
 from ssm_hpn.checkpoints import is_run, no_run
 from ssm_hpn.config import to_toml
 from ssm_hpn.errors import ConfigError, DataError, problem
@@ -25,19 +25,7 @@ from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, s
 
 FILE = "report.html"
 STEPS = Axis("updates")
-DIRECTIONS = {
-    metric.name: metric.direction
-    for metric in (
-        metrics.LOSS,
-        metrics.BITS,
-        metrics.BITS_PER_BYTE,
-        metrics.ACCURACY,
-        metrics.ERROR,
-        metrics.F1,
-        metrics.MSE,
-        metrics.MAE,
-    )
-}
+DIRECTIONS = {metric.name: metric.direction for metric in metrics.METRICS.values()}
 LABELS = {
     "bits_per_token": "bits per token",
     "bits_per_byte": "bits per byte",
@@ -47,10 +35,8 @@ LABELS = {
     "error": "error rate",
 }
 TASKS = {
-    "next_token": "Language model",
-    "token_class": "One class per token",
-    "sequence_class": "One class per sequence",
-    "sequence_values": "Numbers per sequence",
+    kind.name: "Language model" if kind.from_tokens else kind.about[0].upper() + kind.about[1:]
+    for kind in targets.KINDS.values()
 }
 FOOTER = (
     "<footer>Made from config.toml, metrics.jsonl and the other files beside it. "

@@ -449,7 +449,7 @@ def test_a_number_that_is_missing_counts_for_nothing():
     assert trainer.step(batch).count == 3
     idle = trainer.step(batch | {"sequence_values": np.full((3, 2), np.nan)})
     assert (idle.applied, idle.count, idle.loss) == (False, 0, 0)
-    with pytest.raises(ShapeError, match="sequence value 5: expected a finite number, or NaN for none, found inf"):
+    with pytest.raises(ShapeError, match="sequence values 5: expected a finite number, or NaN for none, found inf"):
         trainer.step(batch | {"sequence_values": np.where(numbers == 2, np.inf, numbers)})
 
 

@@ -37,7 +37,7 @@ class RawData:
     steps: bool = False
     """Whether every row is a time step, and not a document."""
     targets: frozenset[str] = frozenset()
-    """Those of `TARGET_COLUMNS` that are there."""
+    """Those of `ssm_hpn.targets.COLUMNS` that are there."""
     folder: bool = False
     """Whether a folder was named, and not its files."""
 

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is
 from ssm_hpn.config.base import Names, Paths, Section
+from ssm_hpn.targets import kinds_with
 
 Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "npy"]
 Positive = Annotated[int, Field(ge=1)]
@@ -29,10 +30,11 @@ def _one_array(setting: str, shape: str) -> Applies:
     return Applies("one array of an .npz file", *facts, advice=f"stack them into one array {shape}")
 
 
-def _predicted(target: str) -> Applies:
+def _predicted(column: str) -> Applies:
     """For the column of a target: no other target is asked for."""
-    advice = f"leave it out, or set model.target.kind {target}"
-    return Applies(f"target {target}", {"task.columns": False}, {"task.target": target}, advice=advice)
+    kinds = kinds_with(column)
+    advice = f"leave it out, or set model.target.kind {kinds[0]}"
+    return Applies(f"target {' or '.join(kinds)}", {"task.columns": False}, {"task.target": kinds}, advice=advice)
 
 
 class Columns(Section):
@@ -63,12 +65,10 @@ class Columns(Section):
         str | None,
         NAMED,
         Applies("no labels of time steps or tokens, which count more", {"raw.step_labels": False}, advice=ONE_OF_THEM),
-        _predicted("sequence_class"),
+        _predicted("label"),
     ] = Field(None, description="class of a document (the same in all its rows)")
-    labels: Annotated[str | None, NAMED, _predicted("token_class")] = Field(
-        None, description="class of each row or token"
-    )
-    values: Annotated[Names, NAMED, _one_array("data.columns.values", "[N, K]"), _predicted("sequence_values")] = Field(
+    labels: Annotated[str | None, NAMED, _predicted("labels")] = Field(None, description="class of each row or token")
+    values: Annotated[Names, NAMED, _one_array("data.columns.values", "[N, K]"), _predicted("values")] = Field(
         (), description="numbers to predict, per document (the same in all its rows)"
     )
     lengths: Annotated[str | None, Applies("an .npz file", {"raw.format": "npz"})] = Field(

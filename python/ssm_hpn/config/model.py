@@ -4,13 +4,14 @@ These sections mirror the JSON that the core reads, field by field. The kind `au
 exist here alone: `config.resolve` replaces them by what the data has.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, create_model
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.bounds import bounds
+from ssm_hpn.targets import KINDS, TargetKind
 
 
 def _as_blocks(value: object) -> object:
@@ -94,41 +95,38 @@ class AutoTarget(Section):
 
     kind: Literal["auto"] = Field("auto", description="taken from the data")
     pooling: Annotated[
-        Pooling, Applies("a target per sequence", {"task.target": ("sequence_class", "sequence_values")})
+        Pooling, Applies("a target per sequence", {"task.target": tuple(k.name for k in KINDS.values() if k.pooled)})
     ] = Field("mean", description="how a sequence becomes one vector, if the target is per sequence")
 
 
-class NextTokenTarget(Section):
-    """Predict each next token."""
+class TargetSection(Section):
+    """What is predicted: one of the kinds that the core describes (`ssm_hpn.targets`)."""
 
-    kind: Literal["next_token"] = Field("next_token", description="the next token, at every position")
+    kind: str
 
-
-class TokenClassTarget(Section):
-    """Predict a class at every position."""
-
-    kind: Literal["token_class"] = Field("token_class", description="one class per token")
-
-
-class SequenceClassTarget(Section):
-    """Predict a class for every sequence."""
-
-    kind: Literal["sequence_class"] = Field("sequence_class", description="one class per sequence")
-    pooling: Pooling = Field("mean", description="how a sequence becomes one vector")
+    @property
+    def described(self) -> TargetKind:
+        """The core's description."""
+        return KINDS[self.kind]
 
 
-class SequenceValuesTarget(Section):
-    """Predict numbers for every sequence."""
+def _target_section(kind: TargetKind) -> type[TargetSection]:
+    """The settings of one kind: how a sequence is pooled, and how many numbers there are."""
+    fields: dict[str, Any] = {"kind": (Literal[kind.name], Field(kind.name, description=kind.about))}
+    if kind.pooled:
+        fields["pooling"] = (Pooling, Field("mean", description="how a sequence becomes one vector"))
+    if kind.has("number"):
+        fields["n_values"] = (
+            Count | None,
+            Field(None, description="numbers per sequence K; null: as in the data"),
+        )
+    name = kind.name.title().replace("_", "") + "Target"
+    return create_model(name, __base__=TargetSection, __doc__=f"Predict {kind.about}.", __module__=__name__, **fields)
 
-    kind: Literal["sequence_values"] = Field("sequence_values", description="numbers per sequence")
-    pooling: Pooling = Field("mean", description="how a sequence becomes one vector")
-    n_values: Count | None = Field(None, description="numbers per sequence K; null: as in the data")
 
-
-class CotangentTarget(Section):
-    """No head: the caller brings the gradient of the loss with respect to the hidden states."""
-
-    kind: Literal["cotangent"] = Field("cotangent", description="the caller brings the gradient of the hidden states")
+TARGETS: Final = {kind.name: _target_section(kind) for kind in KINDS.values()}
+"""The section of every kind of target, by name."""
+globals().update({section.__name__: section for section in TARGETS.values()})  # pickle looks them up here
 
 
 class SoftmaxLoss(Section):
@@ -165,6 +163,15 @@ class RegressionLoss(Section):
     high: float = Field(1.0, description="number that maps to cosine 1")
 
 
+class JointLoss(Section):
+    """One class and one number together (docs/mathematics.md, section 2)."""
+
+    kind: Literal["joint"] = Field("joint", description="one number as the cosine to a pole, and one class beside it")
+    low: float = Field(-1.0, description="number that maps to cosine -1")
+    high: float = Field(1.0, description="number that maps to cosine 1")
+    weight: float = Field(0.5, ge=0, le=1, description="weight of the class; the number has the rest")
+
+
 class AutoHead(Section):
     """Prototypes with scaled softmax for classes, least squares for numbers."""
 
@@ -188,8 +195,8 @@ class PrototypeHead(Section):
     projection: Literal["linear", "identity"] = Field(
         "linear", description="map from d_model to Q; identity needs Q = d_model"
     )
-    loss: Annotated[SoftmaxLoss | CosineLoss | MarginLoss | RegressionLoss, Field(discriminator="kind")] = Field(
-        default_factory=SoftmaxLoss, description="what is minimised"
+    loss: Annotated[SoftmaxLoss | CosineLoss | MarginLoss | RegressionLoss | JointLoss, Field(discriminator="kind")] = (
+        Field(default_factory=SoftmaxLoss, description="what is minimised")
     )
 
 
@@ -211,10 +218,10 @@ class NoHead(Section):
 
 Input = Annotated[AutoInput | TokensInput | FeaturesInput | HiddenInput, Field(discriminator="kind")]
 Stem = Annotated[AutoStem | ConvStem | PatchStem, Field(discriminator="kind")]
-Target = Annotated[
-    AutoTarget | NextTokenTarget | TokenClassTarget | SequenceClassTarget | SequenceValuesTarget | CotangentTarget,
-    Field(discriminator="kind"),
-]
+if TYPE_CHECKING:
+    Target = AutoTarget | TargetSection
+else:
+    Target = Annotated[Union[(AutoTarget, *TARGETS.values())], Field(discriminator="kind")]
 Head = Annotated[AutoHead | PrototypeHead | LinearHead | NoHead, Field(discriminator="kind")]
 
 

@@ -1,42 +1,41 @@
 """What the data decides: kinds `auto` and null sizes replaced, contradictions with the data refused.
 
 Input     tokens (V ids) or features (F numbers per step), as the shards have them
-Target    labels → token_class, label → sequence_class, values → sequence_values, none of them → next_token
-Head      classes → prototypes with scaled softmax, numbers → linear least squares
+Target    the kind that reads most of the target columns that there are; none of them → the next token
+Head      the default one of the target (`ssm_hpn.targets`)
 """
 
 import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from ssm_hpn._core import check_optim, resolve_model
 from ssm_hpn.config.model import (
+    TARGETS,
     AutoHead,
     AutoInput,
     AutoTarget,
-    CotangentTarget,
     FeaturesInput,
     Head,
     Input,
     LinearHead,
     ModelConfig,
-    NextTokenTarget,
     NoHead,
     PrototypeHead,
-    SequenceClassTarget,
-    SequenceValuesTarget,
     Target,
-    TokenClassTarget,
+    TargetSection,
     TokensInput,
 )
 from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.targets import kind_of_columns
 
 LONGEST_WARMUP: Final = 200
 DEFAULT_LENGTH: Final = 256
-TARGET_COLUMNS: Final = {"labels": "token_class", "label": "sequence_class", "values": "sequence_values"}
-"""What is predicted where data has such a column; the first one there decides."""
+_HEADS: Final = TypeAdapter[PrototypeHead | LinearHead | NoHead](PrototypeHead | LinearHead | NoHead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class DataShape:
 
     @property
     def targets(self) -> frozenset[str]:
-        """Those of `TARGET_COLUMNS` that it has."""
+        """The columns of targets that it has."""
         classes = {"labels" if self.per_token_labels else "label"} if self.n_classes is not None else set()
         return frozenset(classes | ({"values"} if self.n_values is not None else set()))
 
@@ -87,7 +86,7 @@ def target_kind(config: Config, targets: frozenset[str]) -> str:
     """What is predicted, from the columns of targets in the data where the configuration leaves it open."""
     if config.model.target.kind != "auto":
         return config.model.target.kind
-    return next((kind for column, kind in TARGET_COLUMNS.items() if column in targets), "next_token")
+    return kind_of_columns(targets)
 
 
 def core_model(model: ModelConfig) -> str:
@@ -172,48 +171,36 @@ def _table(entry: str | dict[str, Any], block: dict[str, Any]) -> dict[str, Any]
     return {"block": block} | table if table.get("kind") == "bidirectional" else table
 
 
-def _target(given: Target, kind: str, data: DataShape) -> Target:
-    if isinstance(given, SequenceValuesTarget):
-        n_values = _size("model.target.n_values", given.n_values, data.n_values)
-        return SequenceValuesTarget(pooling=given.pooling, n_values=n_values)
-    if not isinstance(given, AutoTarget):
-        return given
-    match kind:
-        case "token_class":
-            return TokenClassTarget()
-        case "sequence_class":
-            return SequenceClassTarget(pooling=given.pooling)
-        case "sequence_values":
-            return SequenceValuesTarget(pooling=given.pooling, n_values=data.n_values)
-        case _:
-            return NextTokenTarget()
+def _target(given: Target, kind: str, data: DataShape) -> TargetSection:
+    section = TARGETS[kind]
+    settings = given.model_dump(exclude={"kind"}) if isinstance(given, TargetSection) else {}
+    if isinstance(given, AutoTarget) and "pooling" in section.model_fields:
+        settings["pooling"] = given.pooling
+    if "n_values" in section.model_fields:
+        settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values)
+    return section.model_validate({"kind": kind, **settings})
 
 
-def _head(given: Head, target: Target, source: Input, data: DataShape) -> Head:
-    numbers = target.n_values if isinstance(target, SequenceValuesTarget) else None
+def _head(given: Head, target: TargetSection, source: Input, data: DataShape) -> Head:
+    kind = target.described
     if isinstance(given, AutoHead):
-        if isinstance(target, CotangentTarget):
-            return NoHead()
-        given = LinearHead(loss="squared", bias=True) if numbers is not None else PrototypeHead()
+        given = _HEADS.validate_python(kind.default_head)
     if isinstance(given, NoHead):
         return given
-    classes = data.n_classes
-    if isinstance(target, NextTokenTarget) and isinstance(source, TokensInput):
-        classes = source.vocab_size
-    if numbers is None and classes == 1 and data.digest is not None and not isinstance(target, NextTokenTarget):
+    classes = source.vocab_size if kind.from_tokens and isinstance(source, TokensInput) else data.n_classes
+    if kind.has("class") and classes == 1 and data.digest is not None and not kind.from_tokens:
         advice = "use data with more of them, or leave the column of labels out"
         raise ConfigError(problem("data.columns", "labels of at least two classes", "one class in the data", advice))
     size = given.n_outputs if isinstance(given, LinearHead) else given.n_classes
-    learns_classes = isinstance(given, LinearHead) or given.loss.kind != "regression"
-    if numbers is None and classes is None and size is None and learns_classes and data.digest is not None:
+    if kind.has("class") and classes is None and size is None and data.digest is not None:
         advice = (
             "name their column with --data.columns.label (one per document) or .labels (one per step), or numbers to "
             "predict with .values; a .npy file has none: put them into an .npz file as y, labels or values"
         )
         raise ConfigError(problem("data.columns", "labels of the classes to learn", "none in the data", advice))
     if isinstance(given, LinearHead):
-        wanted = classes if numbers is None else numbers
-        n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=numbers is None)
+        wanted = classes if kind.has("class") else getattr(target, "n_values", None)
+        n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=kind.has("class"))
         return given.model_copy(update={"n_outputs": n_outputs})
     if given.loss.kind == "regression":
         return given
@@ -233,16 +220,14 @@ def _schedule(config: Config) -> CosineSchedule | LinearSchedule | ConstantSched
     return schedule.model_copy(update=changes)
 
 
-def _rows(config: Config, target: Target, data: DataShape) -> dict[str, Any]:
+def _rows(config: Config, target: TargetSection, data: DataShape) -> dict[str, Any]:
     """Length, packing and digest, as the target and the data want them."""
-    next_token = isinstance(target, NextTokenTarget)
-    per_sequence = isinstance(target, SequenceClassTarget | SequenceValuesTarget)
     packing = config.data.packing
     if packing == "auto":
-        packing = "contiguous" if next_token else "best_fit"
+        packing = "contiguous" if target.described.from_tokens else "best_fit"
     length = config.data.length
     if length is None:
-        length = data.longest_document if per_sequence and data.longest_document else DEFAULT_LENGTH
+        length = data.longest_document if target.described.pooled and data.longest_document else DEFAULT_LENGTH
     digest = config.data.digest
     if digest is not None and data.digest is not None and digest != data.digest:
         advice = "the data changed since; restore it, or start another run without data.digest"

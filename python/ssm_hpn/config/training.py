@@ -9,6 +9,7 @@ from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Is
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.config.model import Count
+from ssm_hpn.targets import language_model
 
 Unit = Literal["steps", "epochs", "seconds"]
 LONGEST_NAME: Final = 160
@@ -16,7 +17,7 @@ LONGEST_NAME: Final = 160
 HELD_OUT: Final = Applies(
     "held-out data", {"task.evaluates": True}, advice="name some in data.validation, or leave it out"
 )
-LANGUAGE_MODEL: Final = Applies("target next_token, a language model", {"task.target": "next_token"})
+LANGUAGE_MODEL: Final = Applies(f"target {language_model()}, a language model", {"task.target": language_model()})
 
 
 class _Schedule(Section):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from ssm_hpn.config.applicable import RawData
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.config.resolve import TARGET_COLUMNS
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.tables import settle, steps_per_row
+from ssm_hpn.targets import COLUMNS
 
 
 def look(sources: list[Source], options: PrepareOptions) -> RawData:
@@ -25,7 +25,7 @@ def look(sources: list[Source], options: PrepareOptions) -> RawData:
         case _:
             columns = settle(sources, options).columns
             content = "text" if columns.text else "tokens" if columns.tokens else "features"
-            targets = frozenset(key for key in TARGET_COLUMNS if getattr(columns, key))
+            targets = frozenset(key for key in COLUMNS if getattr(columns, key))
             steps = steps_per_row(source, options, columns)
             return RawData(name, source.format, content, steps=steps, targets=targets, folder=folder)
 
@@ -34,5 +34,5 @@ def _arrays(source: Source, options: PrepareOptions, *, folder: bool) -> RawData
     """Arrays have usual names, so what is there does not follow from the settings: the first documents tell."""
     first = next(read_arrays(source, options))
     kind = "npz" if source.path.suffix.lower() == ".npz" else "npy"
-    targets = frozenset(key for key in TARGET_COLUMNS if getattr(first, key) is not None)
+    targets = frozenset(key for key in COLUMNS if getattr(first, key) is not None)
     return RawData(source.path.name, kind, first.kind, targets=targets, folder=folder)

@@ -14,11 +14,10 @@ from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normaliza
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.tokenizer import check_tokenizer
 from ssm_hpn.storage import write_whole
+from ssm_hpn.targets import COLUMNS, kind_of_columns
 
 SUMMARY = "prepared.json"
 MANIFEST = "manifest.json"
-
-TargetKind = Literal["next_token", "token_class", "sequence_class", "sequence_values"]
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,10 @@ class Prepared:
     """What it was made from."""
 
     @property
-    def target(self) -> TargetKind | None:
+    def target(self) -> str | None:
         """What can be predicted; None for features without any target."""
-        columns = self.manifest["columns"]
-        if "labels" in columns:
-            return "token_class"
-        if "label" in columns:
-            return "sequence_class"
-        if "values" in columns:
-            return "sequence_values"
-        return "next_token" if self.kind == "tokens" else None
+        columns = set(COLUMNS).intersection(self.manifest["columns"])
+        return kind_of_columns(columns) if columns or self.kind == "tokens" else None
 
     @cached_property
     def encoder(self) -> Encoder | None:

@@ -1,12 +1,14 @@
 //! `Batch`: arrays in, a checked batch of the core out.
 
 use numpy::{
-    PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyUntypedArrayMethods,
+    PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArrayDyn, PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::{Batch, Input, Segment, Target};
+use ssm_hpn::target::{Element, Per, TargetArray, Values, arrays};
 
 use crate::errors::to_py;
 
@@ -17,18 +19,13 @@ pub(crate) struct PyBatch(pub(crate) Batch);
 #[pymethods]
 impl PyBatch {
     #[new]
-    #[pyo3(signature = (tokens=None, features=None, *, segments=None, mask=None, token_class=None,
-                        sequence_class=None, sequence_values=None, cotangent=None))]
-    #[expect(clippy::too_many_arguments, reason = "the arrays of a batch, by name")]
+    #[pyo3(signature = (tokens=None, features=None, *, segments=None, mask=None, **target))]
     fn new(
         tokens: Option<PyReadonlyArray2<'_, u32>>,
         features: Option<PyReadonlyArray3<'_, f32>>,
         segments: Option<PyReadonlyArray2<'_, u32>>,
         mask: Option<PyReadonlyArray2<'_, bool>>,
-        token_class: Option<PyReadonlyArray2<'_, i32>>,
-        sequence_class: Option<PyReadonlyArray1<'_, i32>>,
-        sequence_values: Option<PyReadonlyArray2<'_, f32>>,
-        cotangent: Option<PyReadonlyArray3<'_, f32>>,
+        target: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let (rows, length, input) = match (&tokens, &features) {
             (Some(x), None) => {
@@ -39,17 +36,7 @@ impl PyBatch {
             }
             (a, _) => return Err(one_of("inputs", "tokens or features", if a.is_some() { 2 } else { 0 })),
         };
-        let mut targets = Vec::new();
-        targets.extend(token_class.map(|x| Target::TokenClass(x.as_array().iter().copied().collect())));
-        targets.extend(sequence_class.map(|x| Target::SequenceClass(x.as_array().iter().copied().collect())));
-        targets
-            .extend(sequence_values.map(|x| Target::SequenceValues(x.as_array().iter().copied().collect())));
-        targets.extend(cotangent.map(|x| Target::Cotangent(x.as_array().iter().copied().collect())));
-        if targets.len() > 1 {
-            return Err(one_of("targets", "at most one kind of target", targets.len()));
-        }
-        let target = targets.pop().unwrap_or(Target::None);
-        let mut batch = Batch::whole(rows, length, input, target);
+        let mut batch = Batch::whole(rows, length, input, target.map_or(Ok(Target::none()), target_of)?);
         match segments {
             None => {}
             Some(x) if x.shape()[1] == 3 => {
@@ -121,6 +108,43 @@ impl PyBatch {
             .map_err(|e| to_py(CoreError::shape("features", "rows x length x features numbers", e)))?;
         Ok(Some(PyArray3::from_owned_array(py, array.to_owned())))
     }
+}
+
+/// The arrays of a target by their names, those that are None left out.
+fn target_of(arrays: &Bound<'_, PyDict>) -> PyResult<Target> {
+    for name in arrays.keys() {
+        let name: String = name.extract()?;
+        if arrays::find(&name).is_none() {
+            let known = arrays::ALL.map(|array| array.name).join(", ");
+            return Err(to_py(CoreError::shape("batch", format!("an array of {known}"), name)));
+        }
+    }
+    let mut found = Vec::new();
+    for array in arrays::ALL {
+        if let Some(values) = arrays.get_item(array.name)?.filter(|values| !values.is_none()) {
+            found.push((array, values_of(array, &values)?));
+        }
+    }
+    Ok(Target::of(found))
+}
+
+/// The numbers of one array, which has as many axes as its description says.
+fn values_of(array: &TargetArray, values: &Bound<'_, PyAny>) -> PyResult<Values> {
+    let axes = match array.per {
+        Per::Token => 2,
+        Per::Document => 1,
+    };
+    let (axes, found, values) = if array.element == Element::Class {
+        let values: PyReadonlyArrayDyn<'_, i32> = values.extract()?;
+        (axes, values.ndim(), Values::Classes(values.as_array().iter().copied().collect()))
+    } else {
+        let values: PyReadonlyArrayDyn<'_, f32> = values.extract()?;
+        (axes + 1, values.ndim(), Values::Numbers(values.as_array().iter().copied().collect()))
+    };
+    if axes == found {
+        return Ok(values);
+    }
+    Err(to_py(CoreError::shape(array.name, format!("{axes} axes"), found)))
 }
 
 fn one_of(what: &str, expected: &str, found: usize) -> PyErr {

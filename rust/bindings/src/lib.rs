@@ -12,6 +12,7 @@ mod session;
 mod settings;
 mod storage;
 mod stream;
+mod targets;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -73,6 +74,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(settings::resolve_model, module)?)?;
     module.add_function(wrap_pyfunction!(settings::check_optim, module)?)?;
     module.add_function(wrap_pyfunction!(storage::write_whole, module)?)?;
+    module.add_function(wrap_pyfunction!(targets::target_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::list_checkpoints, module)?)?;

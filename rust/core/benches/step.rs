@@ -39,7 +39,7 @@ fn train(
     let mut session = session(input, width, layers, "next_token", head, memory);
     let tokens: Vec<u32> = (0..rows * length).map(|i| (i as u32).wrapping_mul(2_654_435_761) >> 24).collect();
     let classes = tokens.iter().map(|id| *id as i32).collect();
-    let batch = Batch::whole(rows, length, Input::Tokens(tokens), Target::TokenClass(classes));
+    let batch = Batch::whole(rows, length, Input::Tokens(tokens), Target::token_class(classes));
     let mut group = c.benchmark_group("step");
     group.throughput(Throughput::Elements((rows * length) as u64)).sample_size(10);
     group.bench_function(name, |b| {

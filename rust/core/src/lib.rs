@@ -21,6 +21,7 @@ pub mod session;
 pub mod simd;
 pub mod stem;
 pub mod storage;
+pub mod target;
 
 pub use error::{Error, Result};
 pub use numeric::Scalar;

@@ -52,7 +52,7 @@ fn batch(seed: u32) -> Batch {
         (0..rows * length).map(|i| ((i as u32 + 7 * seed).wrapping_mul(2_654_435_761) >> 9) % 5).collect();
     let class = |i: usize| if i % length == length - 1 { -1 } else { tokens[i + 1] as i32 };
     let classes = (0..tokens.len()).map(class).collect();
-    Batch::whole(rows, length, Input::Tokens(tokens), Target::TokenClass(classes))
+    Batch::whole(rows, length, Input::Tokens(tokens), Target::token_class(classes))
 }
 
 /// Every tensor along one direction, in f64.

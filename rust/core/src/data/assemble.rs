@@ -5,11 +5,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::batch::{Batch, Input, Segment, Target};
-use super::loader::{LoaderConfig, Packing, TargetKind};
+use super::batch::{Batch, Input, Segment};
+use super::loader::{LoaderConfig, Packing};
 use super::pack::Piece;
 use super::shard::{Group, Ids};
 use super::window::Window;
+use crate::target::{Element, Per, Target, TargetKind, Values};
 
 /// A padded row is a multiple of this many tokens long, so that few different lengths come up.
 const PAD_MULTIPLE: usize = 8;
@@ -38,6 +39,7 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
         _ => None,
     };
     let positions = rows.len() * length;
+    let from_tokens = config.target.is_some_and(|kind| kind.from_tokens);
     let mut batch = Batch {
         rows: rows.len(),
         length,
@@ -47,17 +49,12 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
         },
         segments: Vec::new(),
         mask: None,
-        target: match config.target {
-            TargetKind::None => Target::None,
-            TargetKind::NextToken | TargetKind::TokenClass => Target::TokenClass(vec![-1; positions]),
-            TargetKind::SequenceClass => Target::SequenceClass(Vec::new()),
-            TargetKind::SequenceValues => Target::SequenceValues(Vec::new()),
-        },
+        target: empty_target(config.target, positions),
     };
     for (i, (window, pieces)) in rows.iter().enumerate() {
         let mut start = 0;
         for piece in *pieces {
-            put(&mut batch, i * length + start, window.group(piece), piece, config.target);
+            put(&mut batch, i * length + start, window.group(piece), piece, from_tokens);
             let end = start + piece.tokens();
             batch.segments.push(Segment { row: i as u32, start: start as u32, end: end as u32 });
             start = end;
@@ -66,8 +63,18 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
     batch
 }
 
+/// The arrays of a kind before any document: -1 at every position, and nothing yet for documents.
+fn empty_target(kind: Option<&'static TargetKind>, positions: usize) -> Target {
+    let arrays = kind.map_or(&[][..], |kind| kind.arrays);
+    Target::of(arrays.iter().map(|array| {
+        let classes = if array.per == Per::Token { positions } else { 0 };
+        let is_class = array.element == Element::Class;
+        (*array, if is_class { Values::Classes(vec![-1; classes]) } else { Values::Numbers(Vec::new()) })
+    }))
+}
+
 /// Copies one piece to position `at` of the batch, with its targets.
-fn put(batch: &mut Batch, at: usize, group: &Group, piece: &Piece, target: TargetKind) {
+fn put(batch: &mut Batch, at: usize, group: &Group, piece: &Piece, from_tokens: bool) {
     let document = piece.document as usize;
     let range = group.range(document);
     let (start, end) = (range.start + piece.start as usize, range.start + piece.end as usize);
@@ -81,29 +88,30 @@ fn put(batch: &mut Batch, at: usize, group: &Group, piece: &Piece, target: Targe
         // A data set has one kind of input.
         (Input::Features(_), _) | (Input::Tokens(_), Ids::Features(..)) => {}
     }
-    match &mut batch.target {
-        Target::TokenClass(out) if target == TargetKind::TokenClass => {
-            let labels = &group.labels(document)[piece.start as usize..piece.end as usize];
-            out[at..at + n].copy_from_slice(labels);
-        }
-        Target::TokenClass(out) => {
-            // The token that follows in the document; the document's last token keeps its -1.
-            let stop = (end + 1).min(range.end);
-            let out = &mut out[at..at + stop - start - 1];
-            match &group.ids {
-                Ids::Narrow(ids) => widen(out, &ids[start + 1..stop], i32::from),
-                Ids::Wide(ids) => widen(out, &ids[start + 1..stop], |id| id as i32),
-                Ids::Features(..) => {}
+    for (array, values) in batch.target.arrays_mut() {
+        match values {
+            Values::Classes(out) if from_tokens => {
+                // The token that follows in the document; the document's last token keeps its -1.
+                let stop = (end + 1).min(range.end);
+                let out = &mut out[at..at + stop - start - 1];
+                match &group.ids {
+                    Ids::Narrow(ids) => widen(out, &ids[start + 1..stop], i32::from),
+                    Ids::Wide(ids) => widen(out, &ids[start + 1..stop], |id| id as i32),
+                    Ids::Features(..) => {}
+                }
+            }
+            Values::Classes(out) if array.per == Per::Token => {
+                let labels = &group.labels(document)[piece.start as usize..piece.end as usize];
+                out[at..at + n].copy_from_slice(labels);
+            }
+            Values::Classes(out) => out.extend(group.label.as_ref().map(|label| label[document])),
+            Values::Numbers(out) => {
+                if let Some(values) = &group.values {
+                    let k = values.len() / group.documents();
+                    out.extend_from_slice(&values[document * k..(document + 1) * k]);
+                }
             }
         }
-        Target::SequenceClass(out) => out.extend(group.label.as_ref().map(|label| label[document])),
-        Target::SequenceValues(out) => {
-            if let Some(values) = &group.values {
-                let k = values.len() / group.documents();
-                out.extend_from_slice(&values[document * k..(document + 1) * k]);
-            }
-        }
-        Target::None | Target::Cotangent(_) => {}
     }
 }
 

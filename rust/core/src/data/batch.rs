@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
+use crate::target::{Element, Target, Widths};
 
 /// What the model reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,21 +25,6 @@ pub struct Segment {
     pub start: u32,
     /// One past the last token.
     pub end: u32,
-}
-
-/// What the head is compared with.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Target {
-    /// Nothing: prediction only.
-    None,
-    /// Class per token `[rows · length]`, -1 for none; the next token is one of these.
-    TokenClass(Vec<i32>),
-    /// Class per document `[segments]`, -1 for none.
-    SequenceClass(Vec<i32>),
-    /// Numbers per document `[segments, K]`, NaN for one that was not measured.
-    SequenceValues(Vec<f32>),
-    /// Gradient of the loss with respect to the hidden states `[rows, length, D]`, for a model without a head.
-    Cotangent(Vec<f32>),
 }
 
 /// Inputs and targets of one pass.
@@ -79,7 +65,7 @@ impl Batch {
         };
         self.check_input(positions, limits.input)?;
         self.check_segments()?;
-        self.check_target(positions, limits)?;
+        self.target.check(positions, self.segments.len(), &limits.widths)?;
         self.mask.as_ref().map_or(Ok(()), |mask| self.check_mask(positions, mask))
     }
 
@@ -140,46 +126,9 @@ impl Batch {
         Ok(())
     }
 
-    fn check_target(&self, positions: usize, limits: &Limits) -> Result<()> {
-        let classes = |name: &str, classes: &[i32], count: usize| {
-            same_count(name, count, classes.len())?;
-            let n_classes = limits.n_classes.ok_or_else(|| unwanted(name))?;
-            match classes.iter().position(|&c| c < -1 || c >= 0 && c as usize >= n_classes) {
-                None => Ok(()),
-                Some(i) => Err(Error::shape(
-                    format!("{name} {i}"),
-                    format!("a class below {n_classes}, or -1 for none"),
-                    classes[i],
-                )),
-            }
-        };
-        let numbers = |name: &str, x: &[f32], count: usize, width: Option<usize>| {
-            let width = width.ok_or_else(|| unwanted(name))?;
-            same_count(name, count.saturating_mul(width), x.len())
-        };
-        let refuse =
-            |name: &str, x: &[f32], bad: fn(&f32) -> bool, expected: &str| match x.iter().position(bad) {
-                None => Ok(()),
-                Some(i) => Err(Error::shape(format!("{name} {i}"), expected, x[i])),
-            };
-        match &self.target {
-            Target::None => Ok(()),
-            Target::TokenClass(c) => classes("token class", c, positions),
-            Target::SequenceClass(c) => classes("sequence class", c, self.segments.len()),
-            Target::SequenceValues(x) => {
-                numbers("sequence value", x, self.segments.len(), limits.n_values)?;
-                refuse("sequence value", x, |v| v.is_infinite(), "a finite number, or NaN for none")
-            }
-            Target::Cotangent(x) => {
-                numbers("cotangent", x, positions, limits.d_model)?;
-                refuse("cotangent", x, |v| !v.is_finite(), "a finite number")
-            }
-        }
-    }
-
     /// Zeros and ones, for targets that a mask means something to. The targets were checked before.
     fn check_mask(&self, positions: usize, mask: &[u8]) -> Result<()> {
-        if matches!(self.target, Target::Cotangent(_)) {
+        if self.target.numbers(Element::Gradient).is_some() {
             return Err(Error::shape(
                 "mask",
                 "none beside a cotangent, which is 0 where it should be",
@@ -190,18 +139,10 @@ impl Batch {
         if let Some(i) = mask.iter().position(|&m| m > 1) {
             return Err(Error::shape(self.place("mask", i), "0 or 1", mask[i]));
         }
-        let has_target = |document: usize| match &self.target {
-            Target::SequenceClass(classes) => classes[document] >= 0,
-            Target::SequenceValues(x) => {
-                let width = x.len() / self.segments.len();
-                x[document * width..(document + 1) * width].iter().any(|v| !v.is_nan())
-            }
-            Target::None | Target::TokenClass(_) | Target::Cotangent(_) => false,
-        };
         for (i, s) in self.segments.iter().enumerate() {
             let row = s.row as usize * self.length;
             let part = &mask[row + s.start as usize..row + s.end as usize];
-            if part.iter().all(|&m| m == 0) && has_target(i) {
+            if part.iter().all(|&m| m == 0) && self.target.has_document(i, self.segments.len()) {
                 return Err(Error::shape(
                     format!("mask of segment {i} (row {}, tokens {} to {})", s.row, s.start, s.end),
                     "a position that is not masked, or no target (-1 or NaN)",
@@ -225,12 +166,8 @@ const MAX_POSITIONS: usize = i32::MAX as usize;
 pub struct Limits {
     /// What it reads.
     pub input: InputLimit,
-    /// Classes of its head; `None` where it predicts no class.
-    pub n_classes: Option<usize>,
-    /// Numbers per document (K); `None` where it predicts none.
-    pub n_values: Option<usize>,
-    /// Width of the hidden states (D), for a model without a head; else `None`.
-    pub d_model: Option<usize>,
+    /// What the numbers of its target may be.
+    pub widths: Widths,
 }
 
 /// What a model reads.
@@ -252,10 +189,6 @@ fn same_count(what: &str, expected: usize, found: usize) -> Result<()> {
     if expected == found { Ok(()) } else { Err(Error::shape(format!("{what} count"), expected, found)) }
 }
 
-fn unwanted(name: &str) -> Error {
-    Error::shape("target", "one that the model's head takes", name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,14 +196,12 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             input: InputLimit::Tokens { vocab_size: 10 },
-            n_classes: Some(10),
-            n_values: None,
-            d_model: None,
+            widths: Widths { n_classes: Some(10), ..Widths::default() },
         }
     }
 
     fn batch() -> Batch {
-        Batch::whole(2, 3, Input::Tokens(vec![9; 6]), Target::TokenClass(vec![-1; 6]))
+        Batch::whole(2, 3, Input::Tokens(vec![9; 6]), Target::token_class(vec![-1; 6]))
     }
 
     fn complaint(change: impl FnOnce(&mut Batch)) -> String {
@@ -296,24 +227,29 @@ mod tests {
         assert_eq!(complaint(set_token), "tokens: row 1, token 1: expected an id below 10, found 10");
         assert_eq!(complaint(|b| b.input = Input::Tokens(vec![0])), "tokens count: expected 6, found 1");
         assert!(complaint(|b| b.input = Input::Features(vec![0.0; 6])).contains("expected tokens"));
-        assert!(complaint(|b| b.target = Target::TokenClass(vec![10; 6])).contains("token class 0"));
-        assert!(complaint(|b| b.target = Target::TokenClass(vec![-2; 6])).contains("found -2"));
-        assert!(complaint(|b| b.target = Target::SequenceClass(vec![0; 3])).contains("expected 2, found 3"));
-        assert!(complaint(|b| b.target = Target::SequenceValues(vec![0.0; 2])).contains("head takes"));
+        assert!(complaint(|b| b.target = Target::token_class(vec![10; 6])).contains("token class 0"));
+        assert!(complaint(|b| b.target = Target::token_class(vec![-2; 6])).contains("found -2"));
+        assert!(complaint(|b| b.target = Target::sequence_class(vec![0; 3])).contains("expected 2, found 3"));
+        assert!(complaint(|b| b.target = Target::sequence_values(vec![0.0; 2])).contains("head takes"));
         assert!(complaint(|b| b.rows = usize::MAX).contains("positions"));
         assert!(complaint(|b| b.length = 0).contains("positions"));
     }
 
     #[test]
     fn features_must_be_finite() {
-        let limits = Limits { input: InputLimit::Features { n_features: 2 }, n_values: Some(1), ..limits() };
-        let mut batch =
-            Batch::whole(1, 2, Input::Features(vec![0.0; 4]), Target::SequenceValues(vec![f32::INFINITY; 1]));
+        let widths = Widths { n_values: Some(1), ..Widths::default() };
+        let limits = Limits { input: InputLimit::Features { n_features: 2 }, widths };
+        let mut batch = Batch::whole(
+            1,
+            2,
+            Input::Features(vec![0.0; 4]),
+            Target::sequence_values(vec![f32::INFINITY; 1]),
+        );
         let text = batch.check(&limits).unwrap_err().to_string();
-        assert_eq!(text, "sequence value 0: expected a finite number, or NaN for none, found inf");
-        batch.target = Target::SequenceValues(vec![f32::NAN; 1]);
+        assert_eq!(text, "sequence values 0: expected a finite number, or NaN for none, found inf");
+        batch.target = Target::sequence_values(vec![f32::NAN; 1]);
         batch.check(&limits).unwrap();
-        batch.target = Target::None;
+        batch.target = Target::none();
         batch.check(&limits).unwrap();
         batch.input = Input::Features(vec![0.0, 1.0, 2.0, f32::INFINITY]);
         let text = batch.check(&limits).unwrap_err().to_string();
@@ -327,17 +263,18 @@ mod tests {
         assert_eq!(complained, "mask: row 1, token 1: expected 0 or 1, found 7");
         let mut masked = Batch { mask: Some(vec![1, 1, 1, 0, 0, 0]), ..batch() };
         masked.check(&limits()).unwrap();
-        masked.target = Target::SequenceClass(vec![3, -1]);
+        masked.target = Target::sequence_class(vec![3, -1]);
         masked.check(&limits()).unwrap();
-        masked.target = Target::SequenceClass(vec![3, 0]);
+        masked.target = Target::sequence_class(vec![3, 0]);
         let text = masked.check(&limits()).unwrap_err().to_string();
         assert!(text.starts_with("mask of segment 1 (row 1, tokens 0 to 3): expected a position"), "{text}");
-        let limits = Limits { n_values: Some(2), d_model: Some(1), ..limits() };
-        masked.target = Target::SequenceValues(vec![0.0, 0.0, f32::NAN, f32::NAN]);
+        let widths = Widths { n_values: Some(2), d_model: Some(1), ..limits().widths };
+        let limits = Limits { widths, ..limits() };
+        masked.target = Target::sequence_values(vec![0.0, 0.0, f32::NAN, f32::NAN]);
         masked.check(&limits).unwrap();
-        masked.target = Target::SequenceValues(vec![0.0, 0.0, f32::NAN, 0.0]);
+        masked.target = Target::sequence_values(vec![0.0, 0.0, f32::NAN, 0.0]);
         assert!(masked.check(&limits).unwrap_err().to_string().contains("mask of segment 1"));
-        masked.target = Target::Cotangent(vec![0.0; 6]);
+        masked.target = Target::cotangent(vec![0.0; 6]);
         assert!(masked.check(&limits).unwrap_err().to_string().contains("none beside a cotangent"));
     }
 

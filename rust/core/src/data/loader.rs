@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::index::Dataset;
-use super::schema::InputColumn;
 use crate::error::{Error, Result};
+use crate::target::{TargetKind, kinds};
 
 /// How documents become rows: see [`super::pack`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,30 +21,6 @@ pub enum Packing {
     BestFit,
     /// One document per row.
     Pad,
-}
-
-/// What the batches carry as targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetKind {
-    /// The token that follows.
-    #[default]
-    NextToken,
-    /// Column `labels`.
-    TokenClass,
-    /// Column `label`.
-    SequenceClass,
-    /// Column `values`.
-    SequenceValues,
-    /// Nothing: prediction only.
-    None,
-}
-
-impl TargetKind {
-    /// Whether the target belongs to a document as a whole.
-    pub fn is_whole(self) -> bool {
-        matches!(self, Self::SequenceClass | Self::SequenceValues)
-    }
 }
 
 /// Which batches to make.
@@ -75,9 +51,9 @@ pub struct LoaderConfig {
     /// Passes over the data; without a number: endless.
     #[serde(default)]
     pub epochs: Option<u64>,
-    /// What the batches carry as targets.
-    #[serde(default)]
-    pub target: TargetKind,
+    /// What the batches carry as targets: in JSON a kind of this crate, or `none` for prediction only.
+    #[serde(default = "default_target", with = "kinds::by_name")]
+    pub target: Option<&'static TargetKind>,
     /// Batches after which the stream ends: with `shuffle` false, a fixed set for evaluation.
     #[serde(default)]
     pub max_batches: Option<u64>,
@@ -93,6 +69,10 @@ pub struct LoaderConfig {
 
 fn default_shuffle() -> bool {
     true
+}
+
+fn default_target() -> Option<&'static TargetKind> {
+    Some(&kinds::NEXT_TOKEN)
 }
 
 fn default_workers() -> usize {
@@ -116,7 +96,7 @@ impl LoaderConfig {
             workers: default_workers(),
             prefetch: default_prefetch(),
             epochs: None,
-            target: TargetKind::default(),
+            target: default_target(),
             max_batches: None,
             truncate: false,
             window: None,
@@ -149,7 +129,7 @@ impl LoaderConfig {
         within("data.prefetch", self.prefetch as u64, 1, 1024)?;
         within("loader.epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
         within("loader.window", self.window.unwrap_or(1), 1, u64::MAX)?;
-        if self.packing == Packing::Contiguous && self.target.is_whole() {
+        if self.packing == Packing::Contiguous && self.has_whole_documents() {
             return Err(Error::config(
                 "data.packing",
                 "best_fit or pad for a target that belongs to a whole document",
@@ -160,23 +140,27 @@ impl LoaderConfig {
         Ok(())
     }
 
+    /// Whether the target belongs to a document as a whole.
+    pub(super) fn has_whole_documents(&self) -> bool {
+        self.target.is_some_and(TargetKind::is_pooled)
+    }
+
     /// Compares the target with the columns that there are.
     pub(super) fn check_columns(&self, data: &Dataset) -> Result<()> {
+        let Some(kind) = self.target else { return Ok(()) };
         let columns = data.columns();
-        let tokens = matches!(columns.input, InputColumn::Tokens { .. });
-        let (there, column) = match self.target {
-            TargetKind::None => (true, ""),
-            TargetKind::NextToken => (tokens, "tokens"),
-            TargetKind::TokenClass => (columns.labels, "labels"),
-            TargetKind::SequenceClass => (columns.label, "label"),
-            TargetKind::SequenceValues => (columns.n_values.is_some(), "values"),
+        let is_there =
+            |column: &str| if kind.from_tokens { columns.has_tokens() } else { columns.has(column) };
+        let needed: Vec<&str> = if kind.from_tokens { vec!["tokens"] } else { kind.columns().collect() };
+        let missing = needed.iter().find(|column| !is_there(column));
+        let missing = match (missing, needed.is_empty()) {
+            (None, false) => return Ok(()),
+            (Some(column), _) => format!("a column `{column}` in {}", data.folder().display()),
+            (None, true) => "a target that data can hold".to_owned(),
         };
-        if there {
-            return Ok(());
-        }
         Err(Error::config(
             "model.target.kind",
-            format!("a column `{column}` in {}", data.folder().display()),
+            missing,
             format!("columns {}", data.manifest().columns.join(", ")),
             "choose a target that the data has, or prepare the data with that column",
         ))

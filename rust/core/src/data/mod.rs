@@ -59,7 +59,8 @@ mod window;
 #[doc(hidden)]
 pub mod writer;
 
-pub use batch::{Batch, Input, InputLimit, Limits, Segment, Target};
+pub use crate::target::Target;
+pub use batch::{Batch, Input, InputLimit, Limits, Segment};
 #[cfg(feature = "shards")]
 pub use batches::Loader;
 #[cfg(feature = "shards")]
@@ -67,7 +68,7 @@ pub use cursor::Cursor;
 #[cfg(feature = "shards")]
 pub use index::Dataset;
 #[cfg(feature = "shards")]
-pub use loader::{LoaderConfig, Packing, TargetKind};
+pub use loader::{LoaderConfig, Packing};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
 #[cfg(feature = "shards")]

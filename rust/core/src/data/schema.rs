@@ -228,6 +228,21 @@ impl Columns {
             .collect()
     }
 
+    /// Whether the model reads tokens.
+    pub fn has_tokens(&self) -> bool {
+        matches!(self.input, InputColumn::Tokens { .. })
+    }
+
+    /// Whether there is a column of targets with this name.
+    pub fn has(&self, column: &str) -> bool {
+        match column {
+            "labels" => self.labels,
+            "label" => self.label,
+            "values" => self.n_values.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether a class stands with each token or document.
     pub fn has_classes(&self) -> bool {
         self.labels || self.label

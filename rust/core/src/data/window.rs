@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::index::Dataset;
-use super::loader::{LoaderConfig, Packing, TargetKind};
+use super::loader::{LoaderConfig, Packing};
 use super::pack::{self, Document, Piece, Rows};
 use super::schema::InputColumn;
 use super::schema::Wanted;
@@ -80,12 +80,9 @@ impl EpochPlan {
             tokens.max(WINDOW_ROWS * config.length as u64)
         });
         let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
-        let wanted = Wanted {
-            labels: config.target == TargetKind::TokenClass,
-            label: config.target == TargetKind::SequenceClass,
-            values: config.target == TargetKind::SequenceValues,
-            name: false,
-        };
+        let reads = |column| config.target.is_some_and(|kind| kind.columns().any(|name| name == column));
+        let wanted =
+            Wanted { labels: reads("labels"), label: reads("label"), values: reads("values"), name: false };
         Self { config, data, wanted, n_windows }
     }
 
@@ -99,7 +96,7 @@ impl EpochPlan {
             c.length as u64,
             u64::from(c.shuffle),
             if c.shuffle { c.seed } else { 0 },
-            u64::from(c.target.is_whole()),
+            u64::from(c.has_whole_documents()),
             u64::from(c.truncate),
             self.n_windows,
         ];
@@ -144,7 +141,7 @@ impl EpochPlan {
 
     /// Lists the documents of a group. One that has a target as a whole must fit a row.
     fn list(&self, number: u64, group: &Group, index: u32, documents: &mut Vec<Document>) -> Result<()> {
-        let whole = self.config.target.is_whole();
+        let whole = self.config.has_whole_documents();
         for document in 0..group.documents() {
             let mut tokens = group.length(document);
             if whole && tokens > self.config.length {

@@ -3,13 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-use crate::data::{Batch, Segment, Target};
+use crate::data::{Batch, Segment};
 use crate::head::Targets;
 use crate::head::pooling::Documents;
 use crate::kernels::Layout;
 use crate::numeric::Scalar;
 use crate::pass::Workspace;
 use crate::stem::{Rows, shortened};
+use crate::target::{Element, Per};
 
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]
@@ -197,31 +198,40 @@ fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
     }
 }
 
-/// The targets as a head takes them; `None` if the batch has none. A masked position has no class.
+/// The targets as a head takes them; `None` if the batch has none. A masked position has no class and no number.
 pub(super) fn targets<'a, T: Scalar>(
     batch: &'a Batch,
     numbers: &'a mut [T],
     unmasked: &'a mut Vec<i32>,
 ) -> Option<Targets<'a, T>> {
-    match &batch.target {
-        Target::None => None,
-        Target::TokenClass(classes) => Some(Targets::Classes(match &batch.mask {
-            None => classes,
-            Some(mask) => {
-                let class = |(&class, &mask): (&i32, &u8)| if mask == 0 { -1 } else { class };
-                unmasked.clear();
-                unmasked.extend(classes.iter().zip(mask).map(class));
-                unmasked
-            }
-        })),
-        Target::SequenceClass(classes) => Some(Targets::Classes(classes)),
-        Target::SequenceValues(values) => {
-            convert(values, numbers);
-            Some(Targets::Values(numbers))
+    let target = &batch.target;
+    if let Some((_, gradient)) = target.numbers(Element::Gradient) {
+        convert(gradient, numbers);
+        return Some(Targets::Cotangent(numbers));
+    }
+    let mask = batch.mask.as_deref();
+    let classes = target.classes().map(|(per, classes)| match mask.filter(|_| per == Per::Token) {
+        None => classes,
+        Some(mask) => {
+            let class = |(&class, &mask): (&i32, &u8)| if mask == 0 { -1 } else { class };
+            unmasked.clear();
+            unmasked.extend(classes.iter().zip(mask).map(class));
+            unmasked
         }
-        Target::Cotangent(cotangent) => {
-            convert(cotangent, numbers);
-            Some(Targets::Cotangent(numbers))
+    });
+    let values = target.numbers(Element::Number).map(|(per, values)| {
+        convert(values, numbers);
+        if let Some(mask) = mask.filter(|_| per == Per::Token) {
+            let width = values.len() / mask.len();
+            let masked = numbers.chunks_exact_mut(width).zip(mask).filter(|(_, mask)| **mask == 0);
+            masked.for_each(|(numbers, _)| numbers.fill(T::from_f64(f64::NAN)));
         }
+        &*numbers
+    });
+    match (classes, values) {
+        (None, None) => None,
+        (Some(classes), None) => Some(Targets::Classes(classes)),
+        (None, Some(values)) => Some(Targets::Values(values)),
+        (Some(classes), Some(values)) => Some(Targets::Joint { classes, values }),
     }
 }

@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 use crate::head::pooling::Pooling;
+use crate::target::{Answer, Element, Per, TargetArray, TargetKind, Widths, kinds};
 
 const D_MODEL: Bounds = Bounds::whole("model.d_model", 1, 1 << 16);
 const N_LAYERS: Bounds = Bounds::whole("model.n_layers", 1, 1 << 12);
@@ -126,42 +127,93 @@ impl InputConfig {
     }
 }
 
-/// What the head is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum TargetConfig {
-    /// The token that follows.
-    NextToken {},
-    /// A class per token.
-    TokenClass {},
-    /// A class per document.
-    SequenceClass {
-        /// How the hidden states of a document become one feature.
-        pooling: Pooling,
-    },
-    /// Numbers per document.
-    SequenceValues {
-        /// How the hidden states of a document become one feature.
-        pooling: Pooling,
-        /// Numbers (K).
-        #[serde(default = "one")]
-        n_values: usize,
-    },
-    /// No head: the gradient with respect to the hidden states comes from outside.
-    Cotangent {},
+/// What the head is compared with: a kind of [`crate::target`], or one that a program registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetConfig {
+    /// Name of the kind.
+    pub kind: String,
+    /// How the hidden states of a document become one feature, for a target per document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Numbers (K), for a target with numbers; without it 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_values: Option<usize>,
 }
 
-fn one() -> usize {
-    1
-}
+/// Most numbers of a target.
+const MAX_VALUES: usize = 1 << 16;
 
 impl TargetConfig {
     /// How a document is pooled; `None` where every token has its own target.
     pub fn pooling(&self) -> Option<Pooling> {
-        match *self {
-            Self::SequenceClass { pooling } | Self::SequenceValues { pooling, .. } => Some(pooling),
-            Self::NextToken {} | Self::TokenClass {} | Self::Cotangent {} => None,
+        self.pooling
+    }
+
+    /// The kind with these settings; refuses settings that the kind does not have, and an input that it is not made for.
+    pub fn with_kind(&self, kind: &'static TargetKind, input: &InputConfig) -> Result<Predicted> {
+        let refuse = |key: &str, expected: &str, found: String| {
+            let place = format!("model.target.{key}");
+            Err(Error::config(place, expected, format!("{found} for {}", kind.name), "correct this setting"))
+        };
+        match self.pooling {
+            None if kind.is_pooled() => return refuse("pooling", "last, mean or max", "nothing".to_owned()),
+            Some(found) if !kind.is_pooled() => {
+                return refuse("pooling", "none for a target per token", format!("{found:?}").to_lowercase());
+            }
+            _ => {}
         }
+        match self.n_values {
+            Some(found) if !kind.has(Element::Number) => {
+                return refuse("n_values", "none for a target without numbers", found.to_string());
+            }
+            Some(found) => check_range("model.target.n_values", found, 1..=MAX_VALUES)?,
+            None => {}
+        }
+        if kind.from_tokens && !matches!(input, InputConfig::Tokens { .. }) {
+            return Err(Error::config(
+                "model.target.kind",
+                "another target for an input without tokens",
+                kind.name,
+                "use token_class, or an input of tokens",
+            ));
+        }
+        let n_values = if kind.has(Element::Number) { self.n_values.unwrap_or(1) } else { 0 };
+        Ok(Predicted { kind, pooling: self.pooling, n_values })
+    }
+}
+
+/// What a model predicts: the kind with its settings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Predicted {
+    /// The kind.
+    pub kind: &'static TargetKind,
+    /// How a document is pooled; `None` where every token has its own target.
+    pub pooling: Option<Pooling>,
+    /// Numbers (K); 0 where it has none.
+    pub n_values: usize,
+}
+
+impl Predicted {
+    /// What the numbers of a batch may be, for a head with `n_scores` in a model of width `d_model`.
+    pub fn widths(&self, n_scores: usize, d_model: usize) -> Widths {
+        let has = |element| self.kind.has(element);
+        Widths {
+            n_classes: has(Element::Class).then_some(n_scores.saturating_sub(self.n_values)),
+            n_values: has(Element::Number).then_some(self.n_values),
+            d_model: has(Element::Gradient).then_some(d_model),
+        }
+    }
+
+    /// Floats of the targets of so many tokens and documents.
+    pub fn floats(&self, tokens: usize, documents: usize, d_model: usize) -> usize {
+        let count = |array: &&TargetArray| if array.per == Per::Token { tokens } else { documents };
+        let width = |array: &&TargetArray| match array.element {
+            Element::Class => 0,
+            Element::Number => self.n_values,
+            Element::Gradient => d_model,
+        };
+        self.kind.arrays.iter().map(|array| count(array) * width(array)).sum()
     }
 }
 
@@ -257,8 +309,8 @@ impl ModelConfig {
             InputConfig::Hidden {} => {}
         }
         NORM_EPS.check(self.norm_eps)?;
-        if let TargetConfig::SequenceValues { n_values, .. } = self.target {
-            check_range("model.target.n_values", n_values, 1..=1 << 16)?;
+        if let Some(kind) = kinds::find(&self.target.kind) {
+            self.check_target(kind)?;
         }
         DROPOUT.check(self.dropout)?;
         HEAD_DROPOUT.check(self.head_dropout)?;
@@ -273,7 +325,7 @@ impl ModelConfig {
                 "set it to their number, or to a multiple of it",
             ));
         }
-        self.check_pairs()
+        self.check_memory_limit()
     }
 
     /// The block of a layer, and its dotted place in the configuration.
@@ -284,16 +336,10 @@ impl ModelConfig {
         }
     }
 
-    fn check_pairs(&self) -> Result<()> {
-        let without_head = self.target == TargetConfig::Cotangent {};
-        if self.target == (TargetConfig::NextToken {}) && !matches!(self.input, InputConfig::Tokens { .. }) {
-            return Err(Error::config(
-                "model.target.kind",
-                "another target for an input without tokens",
-                "next_token",
-                "use token_class, or an input of tokens",
-            ));
-        }
+    /// The target with its kind, which fits the input and the head's kind.
+    pub fn check_target(&self, kind: &'static TargetKind) -> Result<Predicted> {
+        let predicted = self.target.with_kind(kind, &self.input)?;
+        let without_head = kind.answer() == Answer::Nothing;
         if without_head != (self.head.kind == "none") {
             return Err(Error::config(
                 "model.head.kind",
@@ -302,6 +348,10 @@ impl ModelConfig {
                 "the head none and the target cotangent go together",
             ));
         }
+        Ok(predicted)
+    }
+
+    fn check_memory_limit(&self) -> Result<()> {
         if self.activation_memory == ActivationMemory::Auto && self.memory_limit_mb.is_none() {
             return Err(Error::config(
                 "model.memory_limit_mb",

@@ -3,9 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::buffers::Boundaries;
-use super::config::TargetConfig;
 use super::stack::Model;
-use crate::data::{Batch, Limits, Target};
+use crate::data::{Batch, Limits};
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
@@ -13,20 +12,12 @@ impl<T: Scalar> Model<T> {
     /// Refuses a batch that does not fit the model.
     pub fn check(&self, batch: &Batch) -> Result<()> {
         batch.check(&self.limits())?;
-        let found = match &batch.target {
-            Target::None => return Ok(()),
-            Target::TokenClass(_) => "a class per token",
-            Target::SequenceClass(_) => "a class per document",
-            Target::SequenceValues(_) => "numbers per document",
-            Target::Cotangent(_) => "a cotangent",
-        };
-        let expected = match self.config().target {
-            TargetConfig::NextToken {} | TargetConfig::TokenClass {} => "a class per token",
-            TargetConfig::SequenceClass { .. } => "a class per document",
-            TargetConfig::SequenceValues { .. } => "numbers per document",
-            TargetConfig::Cotangent {} => "a cotangent",
-        };
-        if expected == found { Ok(()) } else { Err(Error::shape("target", expected, found)) }
+        let (target, kind) = (&batch.target, self.target.kind);
+        let fits = target.arrays().map(|(array, _)| array).eq(kind.arrays.iter().copied());
+        if target.is_none() || fits {
+            return Ok(());
+        }
+        Err(Error::shape("target", kind.holds(), target.holds()))
     }
 
     /// Refuses a model that cannot be read token by token.
@@ -55,14 +46,6 @@ impl<T: Scalar> Model<T> {
     pub fn limits(&self) -> Limits {
         let config = self.config();
         let input = self.stem.reads();
-        let scores = Some(self.head.n_scores());
-        let none = Limits { input, n_classes: None, n_values: None, d_model: None };
-        match config.target {
-            TargetConfig::NextToken {} | TargetConfig::TokenClass {} | TargetConfig::SequenceClass { .. } => {
-                Limits { n_classes: scores, ..none }
-            }
-            TargetConfig::SequenceValues { n_values, .. } => Limits { n_values: Some(n_values), ..none },
-            TargetConfig::Cotangent {} => Limits { d_model: Some(config.d_model), ..none },
-        }
+        Limits { input, widths: self.target.widths(self.head.n_scores(), config.d_model) }
     }
 }

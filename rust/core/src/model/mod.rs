@@ -22,7 +22,7 @@ pub mod state;
 pub mod train;
 
 pub use carried::{Carried, States};
-pub use config::{ActivationMemory, Component, InputConfig, ModelConfig, TargetConfig};
+pub use config::{ActivationMemory, Component, InputConfig, ModelConfig, Predicted, TargetConfig};
 pub use expand::ExpandPlan;
 pub use freeze::FreezeSpec;
 pub use registry::{BlockContext, HeadContext, Registry, StemContext};

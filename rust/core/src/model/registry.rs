@@ -19,12 +19,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::config::{Component, InputConfig, ModelConfig, TargetConfig, check_range};
+use super::config::{Component, InputConfig, ModelConfig, Predicted, check_range};
 use crate::blocks::{Bidirectional, Block, Mamba1, Mlp, Named, Residual, Sequential};
 use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
 use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
+use crate::target::{Answer, TargetKind, kinds};
 
 /// What a block's factory knows of the model around it.
 #[derive(Clone, Debug)]
@@ -103,12 +104,12 @@ impl StemContext {
 }
 
 /// What a head's factory knows of the model around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadContext {
     /// Width of the features (D).
     pub d_model: usize,
     /// What the head is compared with.
-    pub target: TargetConfig,
+    pub target: Predicted,
     /// Seed of prototypes that are drawn or optimised.
     pub seed: u64,
 }
@@ -123,6 +124,7 @@ pub struct Registry<T> {
     stems: BTreeMap<String, StemFactory<T>>,
     blocks: BTreeMap<String, BlockFactory<T>>,
     heads: BTreeMap<String, HeadFactory<T>>,
+    targets: BTreeMap<&'static str, &'static TargetKind>,
 }
 
 impl<T> std::fmt::Debug for Registry<T> {
@@ -131,6 +133,7 @@ impl<T> std::fmt::Debug for Registry<T> {
             .field("stems", &self.stems.keys())
             .field("blocks", &self.blocks.keys())
             .field("heads", &self.heads.keys())
+            .field("targets", &self.targets.keys())
             .finish()
     }
 }
@@ -138,7 +141,9 @@ impl<T> std::fmt::Debug for Registry<T> {
 impl<T: Scalar> Registry<T> {
     /// The kinds of this crate.
     pub fn standard() -> Self {
-        let mut registry = Self { stems: BTreeMap::new(), blocks: BTreeMap::new(), heads: BTreeMap::new() };
+        let targets = kinds::ALL.into_iter().map(|kind| (kind.name, kind)).collect();
+        let (stems, blocks, heads) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut registry = Self { stems, blocks, heads, targets };
         registry.register_stems();
         registry.register_blocks();
         for kind in ["prototype", "linear", "none"] {
@@ -247,6 +252,11 @@ impl<T: Scalar> Registry<T> {
         self.heads.insert(kind.to_owned(), Arc::new(factory));
     }
 
+    /// Adds a kind of target, or replaces one.
+    pub fn register_target(&mut self, kind: &'static TargetKind) {
+        self.targets.insert(kind.name, kind);
+    }
+
     /// The kinds of stem that are known.
     pub fn stem_kinds(&self) -> impl Iterator<Item = &str> {
         self.stems.keys().map(String::as_str)
@@ -317,9 +327,16 @@ impl<T: Scalar> Registry<T> {
         Ok(config)
     }
 
+    /// What is predicted.
+    pub fn target(&self, config: &ModelConfig) -> Result<Predicted> {
+        let (name, known) = (&config.target.kind, self.targets.keys().copied());
+        let kind = self.targets.get(&name[..]).ok_or_else(|| unknown("model.target.kind", name, known))?;
+        config.check_target(kind)
+    }
+
     /// The head.
-    pub fn head(&self, config: &ModelConfig, seed: u64) -> Result<Box<dyn Head<T>>> {
-        let context = HeadContext { d_model: config.d_model, target: config.target, seed };
+    pub fn head(&self, config: &ModelConfig, target: Predicted, seed: u64) -> Result<Box<dyn Head<T>>> {
+        let context = HeadContext { d_model: config.d_model, target, seed };
         let factory = self.heads.get(&config.head.kind);
         factory.ok_or_else(|| unknown("model.head.kind", &config.head.kind, self.head_kinds()))?(
             &config.head,
@@ -344,7 +361,7 @@ fn check_stem<T: Scalar>(config: &ModelConfig, stem: &dyn Stem<T>) -> Result<()>
 /// Refuses blocks that are not causal beside next tokens as the target.
 fn check_blocks<T: Scalar>(config: &ModelConfig, blocks: &[Box<dyn Block<T>>]) -> Result<()> {
     let first = blocks.iter().position(|block| !block.capabilities().causal);
-    match first.filter(|_| config.target == TargetConfig::NextToken {}) {
+    match first.filter(|_| kinds::find(&config.target.kind).is_some_and(|kind| kind.from_tokens)) {
         None => Ok(()),
         Some(index) => {
             let (at, component) = config.layer(index);
@@ -421,24 +438,21 @@ fn unknown<'a>(key: &str, kind: &str, known: impl Iterator<Item = &'a str>) -> E
 }
 
 /// Refuses a head whose loss does not fit the target.
-fn check_target(expected: Expected, target: &TargetConfig) -> Result<()> {
-    let refuse = |expected: String, found: &str| {
-        Err(Error::config("model.head.loss", expected, found, "change the target or the head"))
+fn check_target(expected: Expected, target: &Predicted) -> Result<()> {
+    let (answer, k) = (target.kind.answer(), target.n_values);
+    let (found, n) = match expected {
+        Expected::Classes(_) => (Answer::Classes, k),
+        Expected::Values(n) => (Answer::Numbers, n),
+        Expected::Joint(_) => (Answer::ClassesAndNumbers, 1),
+        Expected::Cotangent => (Answer::Nothing, k),
     };
-    let wants_class = matches!(
-        target,
-        TargetConfig::NextToken {} | TargetConfig::TokenClass {} | TargetConfig::SequenceClass { .. }
-    );
-    match (expected, target) {
-        (Expected::Classes(_), _) if wants_class => Ok(()),
-        (Expected::Values(n), TargetConfig::SequenceValues { n_values, .. }) if n == *n_values => Ok(()),
-        (Expected::Cotangent, TargetConfig::Cotangent {}) => Ok(()),
-        (Expected::Classes(_), _) => refuse("one for numbers".to_owned(), "a loss for classes"),
-        (Expected::Values(n), TargetConfig::SequenceValues { n_values, .. }) => {
-            refuse(format!("one for model.target.n_values = {n_values} numbers"), &format!("one for {n}"))
-        }
-        (Expected::Values(_), _) => refuse("one for classes".to_owned(), "a loss for numbers"),
-        (Expected::Joint(_), _) => refuse("one for this target".to_owned(), "one for a class and a number"),
-        (Expected::Cotangent, _) => refuse("a head for this target".to_owned(), "none"),
+    if (found, n) == (answer, k) {
+        return Ok(());
     }
+    let (expected, found) = if found == answer {
+        (format!("one for model.target.n_values = {k} numbers"), format!("one for {n}"))
+    } else {
+        (format!("one for {}", answer.name()), format!("a loss for {}", found.name()))
+    };
+    Err(Error::config("model.head.loss", expected, found, "change the target or the head"))
 }

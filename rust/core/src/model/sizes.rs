@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::buffers::Shape;
-use super::config::{ActivationMemory, TargetConfig};
+use super::config::ActivationMemory;
 use super::memory::{Depth, Extents, MemoryPlan};
 use super::stack::Model;
 use crate::blocks::Sizes;
@@ -46,11 +46,7 @@ impl<T: Scalar> Model<T> {
     }
 
     pub(super) fn target_elements(&self, shape: Shape) -> usize {
-        match self.config().target {
-            TargetConfig::SequenceValues { n_values, .. } => shape.segments * n_values,
-            TargetConfig::Cotangent {} => shape.tokens() * self.config().d_model,
-            _ => 0,
-        }
+        self.target.floats(shape.tokens(), shape.segments, self.config().d_model)
     }
 
     /// Features that the head sees: one per document if they are pooled, else one per token.

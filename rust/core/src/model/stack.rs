@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::config::{Component, ModelConfig};
+use super::config::{Component, ModelConfig, Predicted};
 use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
@@ -37,6 +37,7 @@ pub struct Model<T> {
     pub(super) norm_f: Slot,
     pub(super) head: Arc<dyn Head<T>>,
     pub(super) head_slots: Vec<Slot>,
+    pub(super) target: Predicted,
 }
 
 impl<T> std::fmt::Debug for Model<T> {
@@ -50,11 +51,17 @@ impl<T: Scalar> Model<T> {
     pub fn new(config: ModelConfig, registry: &Registry<T>, seed: u64) -> Result<Self> {
         let config = registry.resolve(config)?;
         Isa::check_environment()?;
-        let head = registry.head(&config, seed)?.into();
-        Self::assemble(config, registry.clone(), head)
+        let target = registry.target(&config)?;
+        let head = registry.head(&config, target, seed)?.into();
+        Self::assemble(config, registry.clone(), head, target)
     }
 
-    fn assemble(config: ModelConfig, registry: Registry<T>, head: Arc<dyn Head<T>>) -> Result<Self> {
+    fn assemble(
+        config: ModelConfig,
+        registry: Registry<T>,
+        head: Arc<dyn Head<T>>,
+        target: Predicted,
+    ) -> Result<Self> {
         let mut table = Table::new();
         let stem = registry.stem(&config)?;
         let stem_slots = table.declare("", Group::Input, stem.params())?;
@@ -68,7 +75,7 @@ impl<T: Scalar> Model<T> {
         let norm = ParamSpec::new("norm_f.weight", [config.d_model], Init::Ones).no_decay();
         let norm_f = table.declare("", Group::FinalNorm, vec![norm])?[0];
         let head_slots = table.declare("", Group::Head, head.params())?;
-        Ok(Self { config, registry, table, stem, stem_slots, layers, norm_f, head, head_slots })
+        Ok(Self { config, registry, table, stem, stem_slots, layers, norm_f, head, head_slots, target })
     }
 
     /// The configuration, with what it had left open in the block's settings.
@@ -79,6 +86,11 @@ impl<T: Scalar> Model<T> {
     /// The parameters.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// What it predicts.
+    pub fn target(&self) -> Predicted {
+        self.target
     }
 
     /// The head.
@@ -103,7 +115,7 @@ impl<T: Scalar> Model<T> {
             layers: self.grown_layers(positions),
             ..self.config.clone()
         })?;
-        let grown = Self::assemble(config, self.registry.clone(), Arc::clone(&self.head))?;
+        let grown = Self::assemble(config, self.registry.clone(), Arc::clone(&self.head), self.target)?;
         if let Some(index) = positions.iter().find(|index| grown.output_projections(**index).is_empty()) {
             let kind = &grown.config.layer(*index).1.kind;
             return Err(Error::config(

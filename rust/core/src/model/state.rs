@@ -9,12 +9,13 @@
 
 use super::buffers::{Outline, OutlineMemory};
 use super::stack::Model;
-use crate::data::{Batch, Input, InputLimit, Target};
+use crate::data::{Batch, Input, InputLimit};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
 use crate::kernels::{Layout, norm};
 use crate::numeric::Scalar;
 use crate::pass::{Mode, Pass, Workspace, padded};
+use crate::target::Target;
 
 /// Tokens of a prompt, of all rows together, that are read at once.
 const PREFILL: usize = 1024;
@@ -88,7 +89,7 @@ impl<T: Scalar> Stream<T> {
             return Err(Error::shape("stream", "at least one token", 0));
         }
         let width = input_width(model);
-        let mut batch = Batch::whole(self.rows, length, input.clone(), Target::None);
+        let mut batch = Batch::whole(self.rows, length, input.clone(), Target::none());
         model.check(&batch)?;
         let piece = (PREFILL / self.rows).max(1);
         if length <= piece {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::head::{Accuracy, Targets};
 use crate::kernels::Layout;
 use crate::model::infer::Inferred;
-use crate::model::{InputConfig, Model, Stream, TargetConfig};
+use crate::model::{InputConfig, Model, Stream};
 use crate::numeric::Scalar;
 use crate::params::init;
 use crate::pass::{Mode, Pass};
@@ -111,7 +111,7 @@ impl<T: Scalar> Session<T> {
         let InputConfig::Tokens { vocab_size } = self.model.config().input else {
             return Err(Error::shape("generate", "a model of tokens", "a model of numbers"));
         };
-        if self.model.config().target != (TargetConfig::NextToken {}) {
+        if !self.model.target().kind.from_tokens {
             let found = "a model that was trained to predict something else";
             return Err(Error::shape("generate", "a model that predicts the next token", found));
         }

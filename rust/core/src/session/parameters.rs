@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn update(session: &mut Session<f64>) {
-        let target = Target::TokenClass(vec![1, 2, 3, 4, 5, 6, 0, -1]);
+        let target = Target::token_class(vec![1, 2, 3, 4, 5, 6, 0, -1]);
         let batch = Batch::whole(2, 4, Input::Tokens(vec![0, 1, 2, 3, 4, 5, 6, 0]), target);
         session.forward_backward(&batch, Accuracy::Skip).unwrap();
         assert!(session.apply().unwrap().applied);

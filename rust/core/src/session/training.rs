@@ -51,7 +51,7 @@ pub(super) enum Cosine {
 /// )?;
 /// let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
 /// // One row of four tokens; the class of each is the token that follows, -1 for none.
-/// let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::TokenClass(vec![2, 3, 4, -1]));
+/// let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
 ///
 /// let report = session.forward_backward(&batch, Accuracy::Count)?;
 /// assert_eq!(report.count, 3);

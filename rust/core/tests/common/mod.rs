@@ -9,6 +9,7 @@ use ssm_hpn::model::ModelConfig;
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::params::init;
 use ssm_hpn::session::Session;
+use ssm_hpn::target::{Element, Per, Values, kinds};
 use ssm_hpn::{Scalar, Threads};
 
 /// Width, layers, classes and features of the small models.
@@ -82,7 +83,7 @@ pub(crate) fn batch(
     segments: Option<Vec<Segment>>,
     seed: u64,
 ) -> Batch {
-    use ssm_hpn::model::{InputConfig, TargetConfig};
+    use ssm_hpn::model::InputConfig;
     let m = rows * length;
     let floats = |n: usize, seed: u64| numbers(n, seed).iter().map(|x| *x as f32).collect::<Vec<f32>>();
     let input = match config.input {
@@ -90,7 +91,7 @@ pub(crate) fn batch(
         InputConfig::Features { n_features } => Input::Features(floats(m * n_features, seed)),
         InputConfig::Hidden {} => Input::Features(floats(m * config.d_model, seed)),
     };
-    let mut batch = Batch::whole(rows, length, input, Target::None);
+    let mut batch = Batch::whole(rows, length, input, Target::none());
     if let Some(segments) = segments {
         batch.segments = segments;
     }
@@ -99,24 +100,29 @@ pub(crate) fn batch(
         let class = |(i, c): (usize, &u32)| if i % 5 == 3 { -1 } else { *c as i32 };
         ids(n, CLASSES, seed + 100).iter().enumerate().map(class).collect::<Vec<i32>>()
     };
-    batch.target = match config.target {
-        TargetConfig::NextToken {} | TargetConfig::TokenClass {} => {
-            let mut target = vec![-1; m];
-            let classes = classes(m);
-            for s in &batch.segments {
-                let row = s.row as usize * length;
-                // The last token of a document predicts nothing.
-                let tokens = row + s.start as usize..row + s.end as usize - 1;
-                target[tokens.clone()].copy_from_slice(&classes[tokens]);
+    let kind = kinds::find(&config.target.kind).expect("a kind of this crate");
+    let k = config.target.n_values.unwrap_or(1);
+    batch.target = Target::of(kind.arrays.iter().map(|array| {
+        let values = match (array.per, array.element) {
+            (Per::Token, Element::Class) => {
+                let mut target = vec![-1; m];
+                let classes = classes(m);
+                for s in &batch.segments {
+                    let row = s.row as usize * length;
+                    // The last token of a document predicts nothing.
+                    let tokens = row + s.start as usize..row + s.end as usize - 1;
+                    target[tokens.clone()].copy_from_slice(&classes[tokens]);
+                }
+                Values::Classes(target)
             }
-            Target::TokenClass(target)
-        }
-        TargetConfig::SequenceClass { .. } => Target::SequenceClass(classes(n)),
-        TargetConfig::SequenceValues { n_values, .. } => {
-            Target::SequenceValues(floats(n * n_values, seed + 200).iter().map(|x| x.tanh()).collect())
-        }
-        TargetConfig::Cotangent {} => Target::Cotangent(floats(m * config.d_model, seed + 300)),
-    };
+            (Per::Document, Element::Class) => Values::Classes(classes(n)),
+            (_, Element::Number) => {
+                Values::Numbers(floats(n * k, seed + 200).iter().map(|x| x.tanh()).collect())
+            }
+            (_, Element::Gradient) => Values::Numbers(floats(m * config.d_model, seed + 300)),
+        };
+        (*array, values)
+    }));
     batch
 }
 
@@ -129,19 +135,21 @@ pub(crate) fn masked(mut batch: Batch) -> Batch {
         mask[row + s.start as usize..row + s.end as usize].iter().all(|&m| m == 0)
     };
     let gone: Vec<bool> = batch.segments.iter().map(is_masked).collect();
-    match &mut batch.target {
-        Target::SequenceClass(classes) => {
-            classes.iter_mut().zip(&gone).filter(|(_, gone)| **gone).for_each(|(class, _)| *class = -1);
-        }
-        Target::SequenceValues(values) => {
-            let width = values.len() / gone.len();
-            for (i, value) in values.iter_mut().enumerate() {
-                if gone[i / width] || i % 4 == 1 {
-                    *value = f32::NAN;
+    for (_, values) in batch.target.arrays_mut().filter(|(array, _)| array.per == Per::Document) {
+        match values {
+            Values::Classes(classes) => {
+                let without = classes.iter_mut().zip(&gone).filter(|(_, gone)| **gone);
+                without.for_each(|(class, _)| *class = -1);
+            }
+            Values::Numbers(values) => {
+                let width = values.len() / gone.len();
+                for (i, value) in values.iter_mut().enumerate() {
+                    if gone[i / width] || i % 4 == 1 {
+                        *value = f32::NAN;
+                    }
                 }
             }
         }
-        Target::None | Target::TokenClass(_) | Target::Cotangent(_) => {}
     }
     Batch { mask: Some(mask), ..batch }
 }

@@ -9,7 +9,8 @@ use std::path::Path;
 use crate::shards::{Counted, edit_manifest, edit_shard, write_features};
 use serde_json::{Value, json};
 use ssm_hpn::data::schema::Wanted;
-use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, TargetKind, verify_shards};
+use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, verify_shards};
+use ssm_hpn::target::kinds;
 use ssm_hpn::{Error, Result};
 
 const ALL: Wanted = Wanted { labels: true, label: true, values: true, name: false };
@@ -309,7 +310,7 @@ fn values_that_break_the_promises_are_named() {
     edit_manifest(folder.path(), |m| m["n_classes"] = json!(2));
     refused(read(folder.path(), Wanted { label: true, ..Wanted::default() }), &["row 3", "found 2"]);
 
-    let target = TargetKind::TokenClass;
+    let target = Some(&kinds::TOKEN_CLASS);
     let config = LoaderConfig { target, packing: Packing::Pad, ..LoaderConfig::new(folder.path(), 4, 16) };
     refused(Loader::open(config).unwrap().next(), &["shard-0", "a class below 2"]);
 }

@@ -8,10 +8,8 @@ use std::path::Path;
 use crate::shards::{Counted, edit_shard, write_features};
 use proptest::prelude::*;
 use ssm_hpn::Error;
-use ssm_hpn::data::{
-    Batch, Cursor, Input, InputLimit, Limits, Loader, LoaderConfig, Packing, Target, TargetKind,
-    verify_shards,
-};
+use ssm_hpn::data::{Batch, Cursor, Input, InputLimit, Limits, Loader, LoaderConfig, Packing, verify_shards};
+use ssm_hpn::target::{Element, Widths, kinds};
 
 const PACKINGS: [Packing; 3] = [Packing::Contiguous, Packing::BestFit, Packing::Pad];
 
@@ -65,9 +63,7 @@ proptest! {
         let ends: HashSet<u32> = data.offsets()[1..].iter().map(|&o| o as u32 - 1).collect();
         let limits = Limits {
             input: InputLimit::Tokens { vocab_size: data.tokens() },
-            n_classes: Some(data.tokens()),
-            n_values: None,
-            d_model: None,
+            widths: Widths { n_classes: Some(data.tokens()), ..Widths::default() },
         };
         let config = LoaderConfig {
             length, batch_size, shuffle, seed, epochs: Some(2), ..config(folder.path(), packing)
@@ -76,7 +72,7 @@ proptest! {
         for (batch, _) in stream(config) {
             batch.check(&limits).unwrap();
             prop_assert!(batch.rows <= batch_size && batch.length <= length);
-            let Target::TokenClass(target) = &batch.target else { panic!("no targets") };
+            let (_, target) = batch.target.classes().expect("targets");
             for s in &batch.segments {
                 let row = s.row as usize * batch.length;
                 let piece = row + s.start as usize..row + s.end as usize;
@@ -162,7 +158,7 @@ fn every_position_resumes_at_the_very_next_batch() {
                 let limited = LoaderConfig { epochs: None, max_batches: Some(9), ..config.clone() };
                 assert_resumes_everywhere(&limited);
                 if packing != Packing::Contiguous {
-                    for target in [TargetKind::SequenceClass, TargetKind::SequenceValues] {
+                    for target in [Some(&kinds::SEQUENCE_CLASS), Some(&kinds::SEQUENCE_VALUES)] {
                         assert_resumes_everywhere(&LoaderConfig { target, ..config.clone() });
                     }
                 }
@@ -275,22 +271,22 @@ fn labels_and_values_belong_to_their_documents() {
     data.write(folder.path(), |_| {});
     for packing in [Packing::BestFit, Packing::Pad] {
         let base = LoaderConfig { epochs: Some(1), ..config(folder.path(), packing) };
-        for (batch, _) in stream(LoaderConfig { target: TargetKind::SequenceClass, ..base.clone() }) {
-            let Target::SequenceClass(classes) = &batch.target else { panic!() };
+        for (batch, _) in stream(LoaderConfig { target: Some(&kinds::SEQUENCE_CLASS), ..base.clone() }) {
+            let (_, classes) = batch.target.classes().unwrap();
             let expected =
                 documents(&batch).into_iter().map(|d| data.document_of(d[0] as usize) as i32 % 4 - 1);
             assert!(classes.iter().copied().eq(expected));
         }
-        for (batch, _) in stream(LoaderConfig { target: TargetKind::SequenceValues, ..base }) {
-            let Target::SequenceValues(values) = &batch.target else { panic!() };
+        for (batch, _) in stream(LoaderConfig { target: Some(&kinds::SEQUENCE_VALUES), ..base }) {
+            let (_, values) = batch.target.numbers(Element::Number).unwrap();
             let first = documents(&batch).into_iter().map(|d| data.document_of(d[0] as usize) as f32);
             assert!(values.chunks(2).map(|v| v[0]).eq(first));
         }
     }
     for packing in PACKINGS {
-        let target = TargetKind::TokenClass;
+        let target = Some(&kinds::TOKEN_CLASS);
         for (batch, _) in stream(LoaderConfig { epochs: Some(1), target, ..config(folder.path(), packing) }) {
-            let Target::TokenClass(classes) = &batch.target else { panic!() };
+            let (_, classes) = batch.target.classes().unwrap();
             let mut inside = vec![false; classes.len()];
             for s in &batch.segments {
                 let row = s.row as usize * batch.length;
@@ -310,7 +306,7 @@ fn a_document_with_a_target_of_its_own_is_never_cut_in_silence() {
     Counted::new(&[5, 17, 5]).write(folder.path(), |_| {});
     let base = LoaderConfig {
         epochs: Some(1),
-        target: TargetKind::SequenceClass,
+        target: Some(&kinds::SEQUENCE_CLASS),
         ..config(folder.path(), Packing::Pad)
     };
     let error = Loader::open(base.clone()).unwrap().next().unwrap_err();
@@ -330,19 +326,17 @@ fn a_document_with_a_target_of_its_own_is_never_cut_in_silence() {
 fn features_travel_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path(), &[4, 7, 2, 9]);
-    let target = TargetKind::SequenceClass;
+    let target = Some(&kinds::SEQUENCE_CLASS);
     let config =
         LoaderConfig { epochs: Some(1), target, shuffle: false, ..config(folder.path(), Packing::BestFit) };
     let mut seen = Vec::new();
     for (batch, _) in stream(config) {
         let limits = Limits {
             input: InputLimit::Features { n_features: 3 },
-            n_classes: Some(4),
-            n_values: None,
-            d_model: None,
+            widths: Widths { n_classes: Some(4), ..Widths::default() },
         };
         batch.check(&limits).unwrap();
-        let (Input::Features(x), Target::SequenceClass(classes)) = (&batch.input, &batch.target) else {
+        let (Input::Features(x), Some((_, classes))) = (&batch.input, batch.target.classes()) else {
             panic!()
         };
         for (s, &class) in batch.segments.iter().zip(classes) {
@@ -435,8 +429,8 @@ fn a_configuration_that_contradicts_itself_is_refused() {
         ("data.prefetch", LoaderConfig { prefetch: 0, ..base.clone() }),
         ("loader.epochs", LoaderConfig { epochs: Some(0), ..base.clone() }),
         ("loader.window", LoaderConfig { window: Some(0), ..base.clone() }),
-        ("model.target.kind", LoaderConfig { target: TargetKind::TokenClass, ..base.clone() }),
-        ("model.target.kind", LoaderConfig { target: TargetKind::SequenceValues, ..base.clone() }),
+        ("model.target.kind", LoaderConfig { target: Some(&kinds::TOKEN_CLASS), ..base.clone() }),
+        ("model.target.kind", LoaderConfig { target: Some(&kinds::SEQUENCE_VALUES), ..base.clone() }),
     ] {
         let error = Loader::open(bad).err().unwrap_or_else(|| panic!("{key} accepted"));
         assert!(matches!(error, Error::Config { .. }), "{error}");

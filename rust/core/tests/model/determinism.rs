@@ -26,7 +26,7 @@ fn config() -> ModelConfig {
 
 fn batch(seed: u64) -> Batch {
     let tokens = ids(ROWS * LENGTH, VOCABULARY, seed);
-    let classes = Target::TokenClass(tokens.iter().map(|id| *id as i32).collect());
+    let classes = Target::token_class(tokens.iter().map(|id| *id as i32).collect());
     Batch::whole(ROWS, LENGTH, Input::Tokens(tokens), classes)
 }
 
@@ -66,7 +66,7 @@ fn a_row_alone_agrees_with_the_row_in_a_batch() {
     let together = to_f64(&session.hidden(&batch).unwrap());
     for row in 0..ROWS {
         let alone = Input::Tokens(ids[row * LENGTH..][..LENGTH].to_vec());
-        let alone = to_f64(&session.hidden(&Batch::whole(1, LENGTH, alone, Target::None)).unwrap());
+        let alone = to_f64(&session.hidden(&Batch::whole(1, LENGTH, alone, Target::none())).unwrap());
         let drift = relative(&together[row * alone.len()..][..alone.len()], &alone);
         assert!(drift <= 1e-6, "row {row}: {drift:e}");
     }

@@ -9,7 +9,7 @@
 
 use crate::common::{CLASSES, batch, config, disturb, documents, masked, numbers, session};
 use serde_json::{Value, json};
-use ssm_hpn::data::{Batch, Target};
+use ssm_hpn::data::Batch;
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, ModelConfig};
 use ssm_hpn::session::Session;
@@ -89,7 +89,7 @@ fn check_both(input: &str, target: &Value, head: &Value) {
     config.activation_memory = ActivationMemory::Recompute;
     let packed = batch(&config, 2, 9, Some(documents(2, 9)), 6);
     check(&config, &packed, &format!("{what}, documents"));
-    if !matches!(packed.target, Target::Cotangent(_)) {
+    if config.head.kind != "none" {
         check(&config, &masked(packed), &format!("{what}, documents, masked"));
     }
 }
@@ -125,6 +125,15 @@ fn numbers_per_document() {
         let target = |n_values| json!({"kind": "sequence_values", "pooling": pooling, "n_values": n_values});
         check_both(input, &target(2), &linear);
         check_both(input, &target(1), &pole);
+    }
+}
+
+#[test]
+fn a_class_and_a_number_per_document() {
+    let loss = json!({"kind": "joint", "low": -1.5, "high": 1.5, "weight": 0.3});
+    let head = json!({"kind": "prototype", "n_classes": CLASSES, "loss": loss});
+    for (input, pooling) in [("tokens", "mean"), ("features", "max"), ("hidden", "last")] {
+        check_both(input, &json!({"kind": "joint", "pooling": pooling}), &head);
     }
 }
 

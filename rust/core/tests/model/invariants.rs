@@ -12,6 +12,7 @@ use ssm_hpn::data::{Batch, Input, Segment, Target};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig};
 use ssm_hpn::session::Session;
+use ssm_hpn::target::{Element, Per, Values};
 use ssm_hpn::{Error, Scalar};
 
 /// Sums in another order, in f64.
@@ -84,7 +85,7 @@ pub(crate) fn reads_in_pieces_like_the_whole(config: &ModelConfig, session: &mut
         for piece in pieces {
             let scores = session.read(&mut stream, &input(at, at + piece), piece).unwrap().to_vec();
             at += piece;
-            let mut so_far = Batch::whole(rows, at, input(0, at), Target::None);
+            let mut so_far = Batch::whole(rows, at, input(0, at), Target::none());
             so_far.segments.iter_mut().for_each(|s| s.end = at as u32);
             let expected = session.predict(&so_far).unwrap();
             let last = |scores: &[f64]| -> Vec<f64> {
@@ -137,15 +138,18 @@ fn separate(config: &ModelConfig, packed: &Batch) -> Vec<Batch> {
             Input::Tokens(ids) => Input::Tokens(ids[slice(1)].to_vec()),
             Input::Features(x) => Input::Features(x[slice(config.input.width(WIDTH).unwrap_or(1))].to_vec()),
         };
-        let target = match &packed.target {
-            Target::TokenClass(classes) => Target::TokenClass(classes[slice(1)].to_vec()),
-            Target::SequenceClass(classes) => Target::SequenceClass(vec![classes[index]]),
-            Target::SequenceValues(values) => {
-                let width = values.len() / packed.segments.len();
-                Target::SequenceValues(values[index * width..(index + 1) * width].to_vec())
-            }
-            other => panic!("{other:?}"),
-        };
+        let target = Target::of(packed.target.arrays().map(|(array, values)| {
+            let part = |width: usize| match array.per {
+                Per::Token => slice(width),
+                Per::Document => index * width..(index + 1) * width,
+            };
+            let documents = packed.segments.len();
+            let values = match values {
+                Values::Classes(classes) => Values::Classes(classes[part(1)].to_vec()),
+                Values::Numbers(x) => Values::Numbers(x[part(x.len() / documents)].to_vec()),
+            };
+            (array, values)
+        }));
         let mask = packed.mask.as_ref().map(|mask| mask[slice(1)].to_vec());
         Batch { mask, ..Batch::whole(1, end - start, input, target) }
     };
@@ -198,7 +202,7 @@ fn like_separate(config: &ModelConfig, session: &mut Session<f64>, packed: Batch
 /// The targets with those of later tokens gone.
 fn cut(target: &Target, length: usize, ends: &[usize]) -> Target {
     let mut target = target.clone();
-    if let Target::TokenClass(classes) = &mut target {
+    if let Some(classes) = target.classes_mut() {
         for (classes, &end) in classes.chunks_mut(length).zip(ends) {
             classes[end..].fill(-1);
         }
@@ -244,7 +248,7 @@ fn a_masked_token_counts_as_one_without_a_class() {
     let plain = batch(&config, 2, 30, Some(documents(2, 30)), 22);
     let with_mask = masked(plain.clone());
     let mut by_class = plain;
-    let Target::TokenClass(classes) = &mut by_class.target else { panic!("classes") };
+    let classes = by_class.target.classes_mut().expect("classes");
     for (class, mask) in classes.iter_mut().zip(with_mask.mask.as_ref().unwrap()) {
         *class = if *mask == 0 { -1 } else { *class };
     }
@@ -262,7 +266,7 @@ fn a_document_that_is_masked_altogether_scores_like_a_feature_of_zeros_and_adds_
         let mut session = trained::<f64>(&config);
         let mut data = batch(&config, 2, 5, None, 23);
         data.mask = Some([[1; 5], [0; 5]].concat());
-        data.target = Target::SequenceClass(vec![2, -1]);
+        data.target = Target::sequence_class(vec![2, -1]);
         let scores = session.predict(&data).unwrap();
         assert_eq!(scores[CLASSES..], *session.parameter("lm_head.bias").unwrap().1, "{pooling}");
         let mut first = separate(&config, &data);
@@ -279,12 +283,12 @@ fn a_number_that_is_missing_changes_no_update() {
     let config = config("features", target, squared);
     let mut session = trained::<f64>(&config);
     let mut data = batch(&config, 3, 12, None, 24);
-    let Target::SequenceValues(values) = &mut data.target else { panic!("numbers") };
+    let values = data.target.numbers_mut().expect("numbers");
     values[1] = f32::NAN;
     values[4..].fill(f32::NAN);
     let report = session.evaluate(&data).unwrap().sums;
     let scores = session.predict(&data).unwrap();
-    let Target::SequenceValues(values) = &data.target else { panic!("numbers") };
+    let (_, values) = data.target.numbers(Element::Number).expect("numbers");
     let errors = [0, 2, 3].map(|i: usize| scores[i] - f64::from(values[i]));
     let (squares, sizes) = (errors.map(|e| e * e), errors.map(f64::abs));
     assert!(relative(&[report.loss], &[squares.iter().sum::<f64>() / 3.0]) <= ROUNDING);
@@ -320,14 +324,14 @@ fn padding_and_documents_without_targets_add_nothing() {
     let mut session = trained::<f64>(&config);
     let mut batch = batch(&config, 2, 10, None, 6);
     batch.segments[1].end = 4;
-    let Target::TokenClass(classes) = &mut batch.target else { panic!("classes") };
+    let classes = batch.target.classes_mut().expect("classes");
     classes[13..].fill(-1);
     let expected = gradients(&mut session, std::slice::from_ref(&batch));
     let mut ids = tokens(&batch).to_vec();
     ids[14..].fill(0);
     batch.input = Input::Tokens(ids);
     assert_eq!(gradients(&mut session, std::slice::from_ref(&batch)), expected);
-    batch.target = Target::TokenClass(vec![-1; 20]);
+    batch.target = Target::token_class(vec![-1; 20]);
     let report = session.forward_backward(&batch, Accuracy::Count).unwrap();
     assert_eq!((report.loss, report.loss_sum, report.count), (0.0, 0.0, 0));
     assert_eq!(to_f64(session.flat_gradients()), expected);
@@ -339,7 +343,7 @@ fn without_any_target_an_update_changes_nothing() {
     let mut session = trained::<f32>(&config);
     let before = bits(&session);
     let mut batch = batch(&config, 1, 5, None, 7);
-    batch.target = Target::TokenClass(vec![-1; 5]);
+    batch.target = Target::token_class(vec![-1; 5]);
     session.forward_backward(&batch, Accuracy::Skip).unwrap();
     let report = session.apply().unwrap();
     assert_eq!((report.applied, report.step, report.skipped, report.count), (false, 0, 0, 0));
@@ -503,8 +507,8 @@ fn a_bad_batch_is_refused_before_anything_is_touched() {
         change(&|b| b.input = Input::Tokens(vec![CLASSES as u32; 16])),
         change(&|b| b.input = Input::Features(features.clone())),
         change(&|b| b.length = 7),
-        change(&|b| b.target = Target::TokenClass(vec![CLASSES as i32; 16])),
-        change(&|b| b.target = Target::SequenceClass(vec![0, 0])),
+        change(&|b| b.target = Target::token_class(vec![CLASSES as i32; 16])),
+        change(&|b| b.target = Target::sequence_class(vec![0, 0])),
         change(&|b| b.segments[1].end = 9),
         change(&|b| b.mask = Some(vec![1; 15])),
         change(&|b| b.mask = Some(vec![2; 16])),
@@ -545,7 +549,7 @@ fn evaluation_scores_agree_with_prediction_and_change_nothing() {
     let data = batch(&config, 2, 30, Some(documents(2, 30)), 14);
     let before = bits(&session);
     let report = session.evaluate(&data).unwrap();
-    let Target::TokenClass(classes) = &data.target else { panic!("classes") };
+    let (_, classes) = data.target.classes().expect("classes");
     let scores = session.predict(&data).unwrap();
     let best = |scores: &[f32]| (0..CLASSES).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap() as i64;
     let with_target = || classes.iter().zip(scores.chunks(CLASSES)).filter(|(class, _)| **class >= 0);

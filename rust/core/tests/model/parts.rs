@@ -97,7 +97,7 @@ fn padding_is_no_part_of_a_document_that_is_read_from_its_end() {
     let session = trained::<f64>(&config);
     let mut padded = batch(&config, 2, 12, None, 3);
     padded.segments[1].end = 7;
-    padded.target = Target::None;
+    padded.target = Target::none();
     let before = session.predict(&padded).unwrap();
     let Input::Tokens(ids) = &mut padded.input else { panic!("tokens") };
     ids[12 + 7..].iter_mut().for_each(|id| *id = (*id + 1) % CLASSES as u32);
@@ -248,7 +248,7 @@ fn documents_are_shortened_each_by_itself() {
             let first = (row as usize * 25 + start as usize) * FEATURES;
             let length = (end - start) as usize;
             let alone = Input::Features(x[first..first + length * FEATURES].to_vec());
-            let alone = session.predict(&Batch::whole(1, length, alone, Target::None)).unwrap();
+            let alone = session.predict(&Batch::whole(1, length, alone, Target::none())).unwrap();
             assert!(relative(scores, &alone) < 1e-12, "{stem}: {segment:?}");
         }
     }
@@ -270,8 +270,8 @@ fn patches_are_a_linear_map_of_what_they_hold() {
         wide.set_parameter(&id, &shape, &values).unwrap();
     }
     let x: Vec<f32> = numbers(2 * 8 * FEATURES, 1).iter().map(|x| *x as f32).collect();
-    let long = Batch::whole(2, 8, Input::Features(x.clone()), Target::None);
-    let short = Batch::whole(2, 4, Input::Features(x), Target::None);
+    let long = Batch::whole(2, 8, Input::Features(x.clone()), Target::none());
+    let short = Batch::whole(2, 4, Input::Features(x), Target::none());
     assert_eq!(patched.hidden(&long).unwrap(), wide.hidden(&short).unwrap());
     assert_eq!(patched.model().hidden_shape(&long), [2, 4, crate::common::WIDTH]);
 }
@@ -420,12 +420,12 @@ fn rows<V: Copy>(x: &[V], length: usize, from: usize, to: usize) -> Vec<V> {
 
 /// Tokens `from..to` of every row, with their targets.
 fn piece(whole: &Batch, from: usize, to: usize) -> Batch {
-    let (Input::Tokens(ids), Target::TokenClass(classes)) = (&whole.input, &whole.target) else {
+    let (Input::Tokens(ids), Some((_, classes))) = (&whole.input, whole.target.classes()) else {
         panic!("tokens with classes")
     };
     let length = whole.length;
     let (input, target) = (rows(ids, length, from, to), rows(classes, length, from, to));
-    Batch::whole(whole.rows, to - from, Input::Tokens(input), Target::TokenClass(target))
+    Batch::whole(whole.rows, to - from, Input::Tokens(input), Target::token_class(target))
 }
 
 fn recurrent_models() -> [ModelConfig; 2] {

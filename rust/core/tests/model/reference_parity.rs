@@ -92,7 +92,7 @@ impl Fixture {
     }
 
     fn batch(&self, ids: &[f64], targets: &[f64]) -> Batch {
-        let target = Target::TokenClass(targets.iter().map(|x| *x as i32).collect());
+        let target = Target::token_class(targets.iter().map(|x| *x as i32).collect());
         let ids = Input::Tokens(ids.iter().map(|x| *x as u32).collect());
         Batch::whole(self.size("batch"), self.size("length"), ids, target)
     }

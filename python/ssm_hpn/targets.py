@@ -1,0 +1,102 @@
+"""What can be predicted: the core's description of every kind of target, asked for once.
+
+A kind is a choice of arrays; from them follow the columns that are read, whether documents are pooled, what a head has
+to answer and which metrics there are (`rust/core/src/target`).
+
+>>> KINDS["joint"].columns, KINDS["joint"].metrics[:2], kind_of_columns({"label"})
+(('label', 'values'), ('loss', 'accuracy'), 'sequence_class')
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ssm_hpn._core import target_kinds
+
+
+@dataclass(frozen=True, slots=True)
+class TargetArray:
+    """One array of a target."""
+
+    name: str
+    """In a batch."""
+    about: str
+    per: str
+    """What an entry belongs to: token or document."""
+    element: str
+    """class (-1 for none), number (NaN for none) or gradient."""
+    column: str | None
+    """Of the shards; None for an array that only a caller can give."""
+
+    @property
+    def axes(self) -> str:
+        """B rows, T positions, S documents, K numbers, D width of the model."""
+        return {"token": "BT", "document": "S"}[self.per] + {"class": "", "number": "K", "gradient": "D"}[self.element]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetKind:
+    """One kind of target."""
+
+    name: str
+    about: str
+    arrays: tuple[TargetArray, ...]
+    pooled: bool
+    """Whether a document has one target as a whole."""
+    from_tokens: bool
+    """Whether it is the token that follows."""
+    metrics: tuple[str, ...]
+    """Names in `ssm_hpn.metrics`, in the order of reports."""
+    default_head: dict[str, Any]
+    """Settings of the head where none is chosen."""
+
+    def has(self, element: str) -> bool:
+        """Whether one of the arrays has elements of this meaning."""
+        return any(array.element == element for array in self.arrays)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of targets that it is read from."""
+        return () if self.from_tokens else tuple(array.column for array in self.arrays if array.column)
+
+
+def _kinds() -> dict[str, TargetKind]:
+    rows = target_kinds()
+    return {
+        row["name"]: TargetKind(
+            name=row["name"],
+            about=row["about"],
+            arrays=tuple(TargetArray(**array) for array in row["arrays"]),
+            pooled=row["pooled"],
+            from_tokens=row["from_tokens"],
+            metrics=tuple(row["metrics"]),
+            default_head=json.loads(row["default_head"]),
+        )
+        for row in rows
+    }
+
+
+KINDS: Final = _kinds()
+"""The kinds by name, in the order of the documentation."""
+ARRAYS: Final = {array.name: array for kind in KINDS.values() for array in kind.arrays}
+"""Every array that a batch can carry as its target, by name."""
+COLUMNS: Final = tuple(dict.fromkeys(column for kind in KINDS.values() for column in kind.columns))
+"""The columns of targets in data."""
+
+
+def language_model() -> str:
+    """The kind that is made from tokens alone."""
+    return next(kind.name for kind in KINDS.values() if kind.from_tokens)
+
+
+def kinds_with(column: str) -> tuple[str, ...]:
+    """The kinds that read a column."""
+    return tuple(kind.name for kind in KINDS.values() if column in kind.columns)
+
+
+def kind_of_columns(columns: Collection[str]) -> str:
+    """What is predicted where data has these columns: a class per token counts most, then what uses most of them."""
+    there = [kind for kind in KINDS.values() if kind.columns and set(kind.columns) <= set(columns)]
+    best = max(there, key=lambda kind: (not kind.pooled, len(kind.columns)), default=None)
+    return best.name if best else language_model()

@@ -1,0 +1,77 @@
+//! The arrays that a batch can carry as its target, or as a part of it.
+
+/// What one entry belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// A position of a row.
+    Token,
+    /// A document.
+    Document,
+}
+
+/// What a number of the array means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// Index of a class; -1 for none.
+    Class,
+    /// One of K numbers to predict; NaN for none.
+    Number,
+    /// Gradient of the loss with respect to one of the D channels of a hidden state; there is none missing.
+    Gradient,
+}
+
+/// One array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetArray {
+    /// Name in a batch.
+    pub name: &'static str,
+    /// What it holds, for people.
+    pub about: &'static str,
+    /// What one entry belongs to.
+    pub per: Per,
+    /// What a number of it means.
+    pub element: Element,
+    /// Column of the shards that it is read from; `None` for an array that only a caller can give.
+    pub column: Option<&'static str>,
+}
+
+/// `[rows, length]`.
+pub static TOKEN_CLASS: TargetArray = TargetArray {
+    name: "token_class",
+    about: "a class per token",
+    per: Per::Token,
+    element: Element::Class,
+    column: Some("labels"),
+};
+/// `[documents]`.
+pub static SEQUENCE_CLASS: TargetArray = TargetArray {
+    name: "sequence_class",
+    about: "a class per document",
+    per: Per::Document,
+    element: Element::Class,
+    column: Some("label"),
+};
+/// `[documents, K]`.
+pub static SEQUENCE_VALUES: TargetArray = TargetArray {
+    name: "sequence_values",
+    about: "numbers per document",
+    per: Per::Document,
+    element: Element::Number,
+    column: Some("values"),
+};
+/// `[rows, length, D]`.
+pub static COTANGENT: TargetArray = TargetArray {
+    name: "cotangent",
+    about: "a cotangent",
+    per: Per::Token,
+    element: Element::Gradient,
+    column: None,
+};
+
+/// The arrays of this crate.
+pub static ALL: [&TargetArray; 4] = [&TOKEN_CLASS, &SEQUENCE_CLASS, &SEQUENCE_VALUES, &COTANGENT];
+
+/// The array of this name.
+pub fn find(name: &str) -> Option<&'static TargetArray> {
+    ALL.into_iter().find(|array| array.name == name)
+}

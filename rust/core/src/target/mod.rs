@@ -1,0 +1,23 @@
+//! What is predicted: one description of each kind of target, which everything else reads.
+//!
+//! A [`TargetKind`] is a choice of [`TargetArray`]s. From the two descriptions follow the columns that the loader reads, the
+//! shapes that a batch is checked against, whether documents are pooled, what a head has to answer and which metrics
+//! there are. The kinds of this crate are in [`kinds`]; a crate that brings one of its own declares it in the same way and
+//! registers it under its name (`model::Registry::register_target`).
+//!
+//! ```
+//! use ssm_hpn::target::{Answer, kinds};
+//! let joint = kinds::find("joint").unwrap();
+//! assert_eq!((joint.answer(), joint.is_pooled()), (Answer::ClassesAndNumbers, true));
+//! assert_eq!(joint.columns().collect::<Vec<_>>(), ["label", "values"]);
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod arrays;
+pub mod kinds;
+mod values;
+
+pub use arrays::{Element, Per, TargetArray};
+pub use kinds::{Answer, TargetKind};
+pub use values::{Target, Values, Widths};

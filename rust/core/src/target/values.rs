@@ -1,0 +1,177 @@
+//! The target of one batch: its arrays, and the check of every number in them.
+
+use super::arrays::{self, Element, Per, TargetArray};
+use crate::error::{Error, Result};
+
+/// The numbers of one array.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Classes, -1 for none.
+    Classes(Vec<i32>),
+    /// Numbers, NaN for none, or a gradient.
+    Numbers(Vec<f32>),
+}
+
+/// What the head is compared with: no array at all, for prediction only, or those of one kind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Target {
+    arrays: Vec<(&'static TargetArray, Values)>,
+}
+
+/// What a model accepts as numbers of its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Widths {
+    /// Classes; `None` where it predicts no class.
+    pub n_classes: Option<usize>,
+    /// Numbers per entry (K); `None` where it predicts none.
+    pub n_values: Option<usize>,
+    /// Width of the hidden states (D), for a model without a head; else `None`.
+    pub d_model: Option<usize>,
+}
+
+impl Target {
+    /// No target: prediction only.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// These arrays.
+    pub fn of(arrays: impl IntoIterator<Item = (&'static TargetArray, Values)>) -> Self {
+        Self { arrays: arrays.into_iter().collect() }
+    }
+
+    /// Class per token `[rows · length]`, -1 for none; the next token is one of these.
+    pub fn token_class(classes: Vec<i32>) -> Self {
+        Self::of([(&arrays::TOKEN_CLASS, Values::Classes(classes))])
+    }
+
+    /// Class per document `[documents]`, -1 for none.
+    pub fn sequence_class(classes: Vec<i32>) -> Self {
+        Self::of([(&arrays::SEQUENCE_CLASS, Values::Classes(classes))])
+    }
+
+    /// Numbers per document `[documents, K]`, NaN for one that was not measured.
+    pub fn sequence_values(values: Vec<f32>) -> Self {
+        Self::of([(&arrays::SEQUENCE_VALUES, Values::Numbers(values))])
+    }
+
+    /// A class and a number per document `[documents]`.
+    pub fn joint(classes: Vec<i32>, values: Vec<f32>) -> Self {
+        Self::of([
+            (&arrays::SEQUENCE_CLASS, Values::Classes(classes)),
+            (&arrays::SEQUENCE_VALUES, Values::Numbers(values)),
+        ])
+    }
+
+    /// Gradient of the loss with respect to the hidden states `[rows, length, D]`, for a model without a head.
+    pub fn cotangent(gradient: Vec<f32>) -> Self {
+        Self::of([(&arrays::COTANGENT, Values::Numbers(gradient))])
+    }
+
+    /// Whether there is no array.
+    pub fn is_none(&self) -> bool {
+        self.arrays.is_empty()
+    }
+
+    /// The arrays, in the order of their kind.
+    pub fn arrays(&self) -> impl ExactSizeIterator<Item = (&'static TargetArray, &Values)> {
+        self.arrays.iter().map(|(array, values)| (*array, values))
+    }
+
+    /// The arrays, to be written to.
+    pub fn arrays_mut(&mut self) -> impl ExactSizeIterator<Item = (&'static TargetArray, &mut Values)> {
+        self.arrays.iter_mut().map(|(array, values)| (*array, values))
+    }
+
+    /// The classes, with what they belong to.
+    pub fn classes(&self) -> Option<(Per, &[i32])> {
+        self.arrays().find_map(|(array, values)| match values {
+            Values::Classes(classes) => Some((array.per, &classes[..])),
+            Values::Numbers(_) => None,
+        })
+    }
+
+    /// The numbers of an array with elements of this meaning, and what they belong to.
+    pub fn numbers(&self, element: Element) -> Option<(Per, &[f32])> {
+        self.arrays().find_map(|(array, values)| match values {
+            Values::Numbers(numbers) if array.element == element => Some((array.per, &numbers[..])),
+            _ => None,
+        })
+    }
+
+    /// The classes, to be written to.
+    pub fn classes_mut(&mut self) -> Option<&mut Vec<i32>> {
+        self.arrays_mut().find_map(|(_, values)| match values {
+            Values::Classes(classes) => Some(classes),
+            Values::Numbers(_) => None,
+        })
+    }
+
+    /// The numbers or the gradient, to be written to.
+    pub fn numbers_mut(&mut self) -> Option<&mut Vec<f32>> {
+        self.arrays_mut().find_map(|(_, values)| match values {
+            Values::Numbers(numbers) => Some(numbers),
+            Values::Classes(_) => None,
+        })
+    }
+
+    /// What the arrays hold, for messages.
+    pub fn holds(&self) -> String {
+        self.arrays().map(|(array, _)| array.about).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// Whether a document has a class or a number of its own.
+    pub fn has_document(&self, document: usize, documents: usize) -> bool {
+        self.arrays().filter(|(array, _)| array.per == Per::Document).any(|(_, values)| match values {
+            Values::Classes(classes) => classes[document] >= 0,
+            Values::Numbers(x) => {
+                let width = x.len() / documents;
+                x[document * width..(document + 1) * width].iter().any(|v| !v.is_nan())
+            }
+        })
+    }
+
+    /// Refuses arrays of another length, classes that there are not, and numbers that are not finite and do not stand for
+    /// none.
+    pub fn check(&self, positions: usize, documents: usize, widths: &Widths) -> Result<()> {
+        self.arrays().try_for_each(|(array, values)| {
+            let count = if array.per == Per::Token { positions } else { documents };
+            check_array(array, values, count, widths)
+        })
+    }
+}
+
+fn check_array(array: &TargetArray, values: &Values, count: usize, widths: &Widths) -> Result<()> {
+    let name = array.name.replace('_', " ");
+    let unwanted = || Error::shape("target", "one that the model's head takes", &name);
+    let same = |expected: usize, found: usize| {
+        if expected == found {
+            return Ok(());
+        }
+        Err(Error::shape(format!("{name} count"), expected, found))
+    };
+    let refuse = |bad: Option<usize>, expected: String, found: &dyn Fn(usize) -> String| match bad {
+        None => Ok(()),
+        Some(i) => Err(Error::shape(format!("{name} {i}"), expected, found(i))),
+    };
+    match (array.element, values) {
+        (Element::Class, Values::Classes(classes)) => {
+            let n_classes = widths.n_classes.ok_or_else(unwanted)?;
+            same(count, classes.len())?;
+            let bad = classes.iter().position(|&c| c < -1 || c >= 0 && c as usize >= n_classes);
+            refuse(bad, format!("a class below {n_classes}, or -1 for none"), &|i| classes[i].to_string())
+        }
+        (Element::Number, Values::Numbers(x)) => {
+            same(count.saturating_mul(widths.n_values.ok_or_else(unwanted)?), x.len())?;
+            let bad = x.iter().position(|v| v.is_infinite());
+            refuse(bad, "a finite number, or NaN for none".to_owned(), &|i| x[i].to_string())
+        }
+        (Element::Gradient, Values::Numbers(x)) => {
+            same(count.saturating_mul(widths.d_model.ok_or_else(unwanted)?), x.len())?;
+            let bad = x.iter().position(|v| !v.is_finite());
+            refuse(bad, "a finite number".to_owned(), &|i| x[i].to_string())
+        }
+        (Element::Class, Values::Numbers(_)) => Err(Error::shape(name, "classes", "numbers")),
+        (_, Values::Classes(_)) => Err(Error::shape(name, "numbers", "classes")),
+    }
+}
