@@ -358,6 +358,11 @@ fn eval_report(py: Python<'_>, report: EvalReport) -> PyResult<Bound<'_, PyDict>
         dict.set_item("predicted", to_array(py, &[report.predicted.len()], report.predicted)?)?;
         dict.set_item("expected", to_array(py, &[report.expected.len()], report.expected)?)?;
     }
+    if !report.expected_values.is_empty() {
+        let shape = [report.expected_values.len() / report.n_values, report.n_values];
+        dict.set_item("predicted_values", to_array(py, &shape, report.predicted_values)?)?;
+        dict.set_item("expected_values", to_array(py, &shape, report.expected_values)?)?;
+    }
     Ok(dict)
 }
 

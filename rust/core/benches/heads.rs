@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use measure::{Rate, isa, numbers, on_one_thread, work};
-use ssm_hpn::head::{Accuracy, HeadConfig, Targets, build, prototypes};
+use ssm_hpn::head::{HeadConfig, Targets, Wanted, build, prototypes};
 use ssm_hpn::kernels::Layout;
 use ssm_hpn::params::{Arena, Grads, Group, Groups, Params, Table};
 use ssm_hpn::pass::{Key, Mode, Pass};
@@ -48,7 +48,7 @@ fn head(c: &mut Criterion<Rate>, tokens: usize, d_model: usize, n_classes: usize
                 let (targets, dx) = (Targets::Classes(&classes), Some(&mut dx[..]));
                 let layout = Layout::whole(tokens, 1);
                 let pass = Pass::new(params, layout, Mode::Training(Key::default()), &mut scratch);
-                head.forward_backward(pass, black_box(&x), targets, Accuracy::Skip, dx, Some(&mut grads))
+                head.forward_backward(pass, black_box(&x), targets, Wanted::Loss, dx, Some(&mut grads))
             });
         });
     });

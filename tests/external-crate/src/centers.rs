@@ -7,7 +7,8 @@
 
 use serde::Deserialize;
 use ssm_hpn::Scalar;
-use ssm_hpn::head::{Accuracy, Head, HeadReport, Targets};
+use ssm_hpn::head::{Head, HeadReport, Targets, Wanted};
+use ssm_hpn::kernels::softmax::Dims;
 use ssm_hpn::params::{Grads, Init, ParamSpec};
 use ssm_hpn::pass::Pass;
 
@@ -58,7 +59,7 @@ impl<T: Scalar> Head<T> for Centers {
         pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
-        _: Accuracy,
+        mut wanted: Wanted<T>,
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
@@ -69,16 +70,17 @@ impl<T: Scalar> Head<T> for Centers {
             dx.fill(T::ZERO);
         }
         for (i, (x, class)) in x.chunks_exact(d).zip(classes).enumerate() {
-            let Ok(class) = usize::try_from(*class) else { continue };
             let p = &mut pass.scratch[..self.classes];
             self.compare(x, centers, p);
+            let one = Dims { rows: 1, classes: self.classes };
+            let (scored, correct) = wanted.take_scores(one, p, &[*class]);
+            report.scored += scored;
+            report.correct += correct;
+            let Ok(class) = usize::try_from(*class) else { continue };
             let largest = p.iter().fold(p[0], |m, s| m.max(*s));
-            let best = p.iter().position(|s| *s == largest);
             let sum: T = p.iter().map(|s| (*s - largest).exp()).sum();
             report.loss += (sum.ln() + largest - p[class]).to_f64();
             report.count += 1;
-            report.scored += 1;
-            report.correct += u64::from(best == Some(class));
             for (c, p) in p.iter_mut().enumerate() {
                 let onehot = if c == class { T::ONE } else { T::ZERO };
                 *p = (*p - largest).exp() / sum - onehot;

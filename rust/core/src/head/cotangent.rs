@@ -1,6 +1,6 @@
 //! No head: the gradient of the hidden states comes from the caller, who has the loss.
 
-use super::{Accuracy, Head, HeadReport, Targets};
+use super::{Head, HeadReport, Targets, Wanted};
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
 use crate::pass::Pass;
@@ -36,7 +36,7 @@ impl<T: Scalar> Head<T> for CotangentHead {
         _pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
-        _accuracy: Accuracy,
+        _wanted: Wanted<T>,
         dx: Option<&mut [T]>,
         _dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {

@@ -12,8 +12,8 @@
 //! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
 
 use super::config::{LinearConfig, LinearLoss};
-use super::rows::{chunk_rows, next_multiple, stride};
-use super::{Accuracy, Head, HeadReport, Targets};
+use super::rows::chunk_rows;
+use super::{Head, HeadReport, Targets, Wanted};
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
 use crate::kernels::softmax::{self, Dims, Gradient};
@@ -109,7 +109,7 @@ impl<T: Scalar> Head<T> for LinearHead {
         pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
-        accuracy: Accuracy,
+        mut wanted: Wanted<T>,
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
@@ -117,7 +117,6 @@ impl<T: Scalar> Head<T> for LinearHead {
         let (c, d) = (self.config.n_outputs, self.d_model);
         let n = x.len() / d;
         targets.check(n, c);
-        let stride = stride(accuracy, n, c);
         let gradient = if dx.is_some() || dparams.is_some() { Gradient::Write } else { Gradient::Skip };
         let rows = chunk_rows(n, c).max(1);
         let mut report = HeadReport::default();
@@ -128,10 +127,17 @@ impl<T: Scalar> Head<T> for LinearHead {
             self.outputs(&params, x, o);
             match (self.config.loss, targets) {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
-                    let sample = stride.map(|stride| (next_multiple(first, stride), stride));
-                    cross_entropy(o, &classes[range.clone()], c, sample, gradient, &mut report);
+                    let classes = &classes[range.clone()];
+                    let dims = Dims { rows: classes.len(), classes: c };
+                    let (scored, correct) = wanted.take_scores(dims, o, classes);
+                    let sums = softmax::cross_entropy(dims, o, classes, T::ONE, gradient);
+                    report.loss += sums.loss;
+                    report.count += sums.count;
+                    report.scored += scored;
+                    report.correct += correct;
                 }
                 (LinearLoss::Squared, Targets::Values(values)) => {
+                    wanted.take_numbers(o.iter().copied());
                     squared(o, &values[range.start * c..range.end * c], &mut report);
                 }
                 (loss, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
@@ -147,27 +153,6 @@ impl<T: Scalar> Head<T> for LinearHead {
     fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
         self.outputs(&pass.params, x, out);
     }
-}
-
-/// o becomes softmax(o) - onehot; `sample` is the first row whose prediction is looked at, and from row to row.
-fn cross_entropy<T: Scalar>(
-    o: &mut [T],
-    classes: &[i32],
-    width: usize,
-    sample: Option<(usize, usize)>,
-    gradient: Gradient,
-    report: &mut HeadReport,
-) {
-    let rows = classes.len();
-    if let Some((first, stride)) = sample.filter(|&(first, _)| first < rows) {
-        let dims = Dims { rows: rows - first, classes: width };
-        let (scored, correct) = softmax::count_correct(dims, &o[first * width..], &classes[first..], stride);
-        report.scored += scored;
-        report.correct += correct;
-    }
-    let sums = softmax::cross_entropy(Dims { rows, classes: width }, o, classes, T::ONE, gradient);
-    report.loss += sums.loss;
-    report.count += sums.count;
 }
 
 /// o becomes 2(o - y), and 0 where there is no y.

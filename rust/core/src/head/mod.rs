@@ -13,6 +13,7 @@ pub mod rows;
 
 mod cotangent;
 mod linear_head;
+mod predictions;
 mod prototype_head;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use config::{Expected, HeadConfig};
 pub use cotangent::CotangentHead;
 pub use linear_head::LinearHead;
 pub use pooling::Pooling;
+pub use predictions::{Predictions, Wanted};
 pub use prototype_head::PrototypeHead;
 
 use crate::error::Result;
@@ -70,12 +72,12 @@ impl<T> Targets<'_, T> {
     }
 }
 
-/// Which predictions are counted besides the loss.
+/// Which predictions of a training pass are counted besides the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accuracy {
     /// None: the pass costs the loss alone.
     Skip,
-    /// Every target; above 4,096 classes a fixed subsample of them.
+    /// As [`Wanted::Accuracy`].
     Count,
 }
 
@@ -119,7 +121,7 @@ pub trait Head<T: Scalar>: Send + Sync {
         pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
-        accuracy: Accuracy,
+        wanted: Wanted<T>,
         dx: Option<&mut [T]>,
         dparams: Option<&mut Grads<T>>,
     ) -> HeadReport;

@@ -17,13 +17,13 @@
 use super::config::{LossConfig, Placement, Plan, Projection, PrototypeConfig};
 use super::losses::{self, Range, Softmax};
 use super::rows::{
-    ABSOLUTE, Direction, FIELDS, LOSS, Record, SQUARED, chunk_rows, dots, for_each_block, scale, stride,
-    totals,
+    ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, Record, SQUARED, chunk_rows, dots, for_each_block, scale,
+    stride, totals,
 };
-use super::{Accuracy, Head, HeadReport, Targets};
+use super::{Head, HeadReport, Targets, Wanted};
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
-use crate::kernels::softmax::{self, Dims, Gradient};
+use crate::kernels::softmax::{Dims, Gradient};
 use crate::numeric::Scalar;
 use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec, Params};
@@ -134,17 +134,22 @@ impl PrototypeHead {
         }
     }
 
-    /// Predictions among every `stride`-th row of z: (looked at, right). Lengths do not matter to the nearest direction.
-    fn count_nearest<T: Scalar>(
+    /// Takes the cosines of the rows of z, or of some of them where only right predictions are counted: (looked at, right).
+    /// Lengths do not matter to the nearest direction.
+    fn take_nearest<T: Scalar>(
         &self,
         z: &[T],
         prototypes: &[T],
         classes: &[i32],
-        stride: Option<usize>,
+        wanted: &mut Wanted<T>,
         scratch: &mut [T],
     ) -> (u64, u64) {
-        let Some(stride) = stride else { return (0, 0) };
         let Plan { classes: count, dim, class_dim, .. } = self.plan;
+        let stride = match wanted {
+            Wanted::Loss => return (0, 0),
+            Wanted::Accuracy => stride(classes.len(), count),
+            Wanted::Predictions(_) => 1,
+        };
         let looked_at = classes.len().div_ceil(stride);
         let prototypes = MatRef::new(prototypes, count, class_dim);
         let rows = chunk_rows(looked_at, count).max(1);
@@ -157,7 +162,7 @@ impl PrototypeHead {
             let targets = classes[first * stride..].chunks(stride);
             for (scores, target) in scores.chunks_exact(count).zip(targets) {
                 let one = Dims { rows: 1, classes: count };
-                let (scored, correct) = softmax::count_correct(one, scores, &target[..1], 1);
+                let (scored, correct) = wanted.take_scores(one, scores, &target[..1]);
                 sums = (sums.0 + scored, sums.1 + correct);
             }
         }
@@ -170,7 +175,7 @@ impl PrototypeHead {
         pass: Pass<T>,
         z: &mut [T],
         classes: &[i32],
-        stride: Option<usize>,
+        wanted: &mut Wanted<T>,
         gradient: Gradient,
         dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
@@ -196,7 +201,7 @@ impl PrototypeHead {
         let scale = places.scale.map_or(T::from_f64(fixed_scale), |at| params.get(at)[0]);
         let loss = Softmax { prototypes, dim, scale, margin: T::from_f64(margin) };
         let dprototypes = learns.then_some(&mut *dunits);
-        let sums = loss.run(z, classes, stride, gradient, dprototypes, scratch);
+        let sums = loss.run(z, classes, wanted, gradient, dprototypes, scratch);
         if let Some(dparams) = dparams {
             if learns && let Some(dprototypes) = dparams.get(at) {
                 units.copy_from_slice(given);
@@ -222,7 +227,7 @@ impl PrototypeHead {
         params: &Params<T>,
         z: &mut [T],
         targets: Targets<T>,
-        accuracy: Accuracy,
+        wanted: &mut Wanted<T>,
         records: &mut [Record<T>],
         scratch: &mut [T],
     ) -> HeadReport {
@@ -230,8 +235,7 @@ impl PrototypeHead {
         let prototypes = self.places().prototypes.map_or(&[][..], |at| params.get(at));
         let mut report = HeadReport::default();
         let mut count = |z: &[T], classes: &[i32]| {
-            let stride = stride(accuracy, classes.len(), self.plan.classes);
-            (report.scored, report.correct) = self.count_nearest(z, prototypes, classes, stride, scratch);
+            (report.scored, report.correct) = self.take_nearest(z, prototypes, classes, wanted, scratch);
             report.count = classes.iter().filter(|&&class| class >= 0).count() as u64;
         };
         match (self.config.loss, self.range(), targets) {
@@ -251,6 +255,9 @@ impl PrototypeHead {
                 losses::regression(z, dim, range, values, records);
             }
             (loss, _, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
+        }
+        if self.range::<T>().is_some() {
+            wanted.take_numbers(records.iter().map(|record| record[PREDICTED]));
         }
         let sums = totals(records);
         HeadReport {
@@ -312,7 +319,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         pass: Pass<T>,
         x: &[T],
         targets: Targets<T>,
-        accuracy: Accuracy,
+        mut wanted: Wanted<T>,
         dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
@@ -322,17 +329,16 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let (z, scratch) = pass.scratch.split_at_mut(n * self.plan.dim);
         let (records, scratch) = scratch.split_at_mut(n * FIELDS);
         self.project(params, x, z);
-        let wanted = dx.is_some() || dparams.is_some();
+        let differentiates = dx.is_some() || dparams.is_some();
         let report = match (self.config.loss, targets) {
             (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {
-                let stride = stride(accuracy, n, self.plan.classes);
-                let gradient = if wanted { Gradient::Write } else { Gradient::Skip };
+                let gradient = if differentiates { Gradient::Write } else { Gradient::Skip };
                 let pass = Pass { scratch: &mut *scratch, ..pass };
-                self.softmax(pass, z, classes, stride, gradient, dparams.as_deref_mut())
+                self.softmax(pass, z, classes, &mut wanted, gradient, dparams.as_deref_mut())
             }
-            _ => self.attraction(params, z, targets, accuracy, records.as_chunks_mut().0, scratch),
+            _ => self.attraction(params, z, targets, &mut wanted, records.as_chunks_mut().0, scratch),
         };
-        if wanted {
+        if differentiates {
             self.project_backward(params, x, z, dx, dparams, scratch);
         }
         report

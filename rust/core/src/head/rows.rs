@@ -5,7 +5,6 @@
 
 use rayon::prelude::*;
 
-use super::Accuracy;
 use crate::numeric::Scalar;
 use crate::real::Real;
 use crate::simd::Vector;
@@ -16,13 +15,15 @@ const BLOCK: usize = 32;
 /// What a row leaves: numbers to be summed over the rows, indexed by the constants below.
 pub type Record<T> = [T; FIELDS];
 /// Numbers of a record.
-pub const FIELDS: usize = 3;
+pub const FIELDS: usize = 4;
 /// The loss.
 pub const LOSS: usize = 0;
 /// Squared error of the predicted number, in its unit.
 pub const SQUARED: usize = 1;
 /// Absolute error of the predicted number, in its unit.
 pub const ABSOLUTE: usize = 2;
+/// The predicted number, in its unit; 0 for a row without a loss.
+pub const PREDICTED: usize = 3;
 
 /// Sums of the records, in order.
 pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
@@ -46,18 +47,9 @@ const CLASSES_ALL: usize = 4096;
 /// Predictions looked at above [`CLASSES_ALL`] classes: every n/256-th row, rounded up.
 const SAMPLE: usize = 256;
 
-/// Every how many rows a prediction is looked at.
-pub fn stride(accuracy: Accuracy, n: usize, classes: usize) -> Option<usize> {
-    match accuracy {
-        Accuracy::Skip => None,
-        Accuracy::Count if classes <= CLASSES_ALL => Some(1),
-        Accuracy::Count => Some(n.div_ceil(SAMPLE).max(1)),
-    }
-}
-
-/// Rows from row `first` to the next one whose index is a multiple of `stride`.
-pub fn next_multiple(first: usize, stride: usize) -> usize {
-    first.next_multiple_of(stride) - first
+/// Every how many rows of n a prediction is looked at where only that costs scores.
+pub fn stride(n: usize, classes: usize) -> usize {
+    if classes <= CLASSES_ALL { 1 } else { n.div_ceil(SAMPLE).max(1) }
 }
 
 /// Calls `task(first row, rows of a)` for blocks of rows of `width` columns.

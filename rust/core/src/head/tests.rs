@@ -45,14 +45,14 @@ impl<T: Scalar> Rig<T> {
         Self { head, table, slots, values, scratch }
     }
 
-    fn pass(&mut self, x: &[T], targets: Targets<T>, accuracy: Accuracy) -> Outcome<T> {
+    fn pass(&mut self, x: &[T], targets: Targets<T>, wanted: Wanted<T>) -> Outcome<T> {
         let trainable = Groups::declared(&self.table).trainable;
         let mut dx = vec![T::from_f64(f64::NAN); x.len()];
         let mut dparams = Arena::zeros(self.table.buffer_len());
         let mut grads = Grads::new(dparams.as_mut_slice(), &self.table, &self.slots, &trainable);
         let params = Params::new(self.values.as_slice(), &self.table, &self.slots);
         let pass = features_pass(params, x.len() / D, &mut self.scratch);
-        let report = self.head.forward_backward(pass, x, targets, accuracy, Some(&mut dx), Some(&mut grads));
+        let report = self.head.forward_backward(pass, x, targets, wanted, Some(&mut dx), Some(&mut grads));
         Outcome { report, dx, dparams }
     }
 
@@ -61,7 +61,7 @@ impl<T: Scalar> Rig<T> {
         let params = Params::new(values, &self.table, &self.slots);
         let mut scratch = self.scratch.clone();
         let pass = features_pass(params, x.len() / D, &mut scratch);
-        self.head.forward_backward(pass, x, targets, Accuracy::Skip, None, None).loss
+        self.head.forward_backward(pass, x, targets, Wanted::Loss, None, None).loss
     }
 
     fn scores(&mut self, x: &[T]) -> Vec<T> {
@@ -114,7 +114,7 @@ fn every_gradient_of_every_head_equals_central_differences() {
     for (json, expected) in heads() {
         let mut rig = Rig::<f64>::new(json);
         with_targets(expected, |targets| {
-            let pass = rig.pass(&x, targets, Accuracy::Skip);
+            let pass = rig.pass(&x, targets, Wanted::Loss);
             assert_eq!(pass.report.loss, rig.loss(rig.values.as_slice(), &x, targets), "{json}: loss alone");
             central_differences(json, &pass.dx, &x, |x| rig.loss(rig.values.as_slice(), x, targets));
             for (slot, entry) in rig.table.entries().iter().enumerate() {
@@ -139,7 +139,7 @@ fn every_gradient_of_every_head_equals_central_differences() {
 fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
     let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax"}}"#);
     let (x, classes) = (numbers::<f64>(N * D, 1), classes());
-    let once = rig.pass(&x, Targets::Classes(&classes), Accuracy::Skip);
+    let once = rig.pass(&x, Targets::Classes(&classes), Wanted::Loss);
     let mut trainable = Groups::declared(&rig.table).trainable;
     trainable[rig.slots[1]] = false;
     let mut twice = Arena::zeros(rig.table.buffer_len());
@@ -148,7 +148,7 @@ fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
     for _ in 0..2 {
         let targets = Targets::Classes(&classes);
         let pass = features_pass(params, N, &mut rig.scratch);
-        rig.head.forward_backward(pass, &x, targets, Accuracy::Skip, None, Some(&mut grads));
+        rig.head.forward_backward(pass, &x, targets, Wanted::Loss, None, Some(&mut grads));
     }
     for (slot, entry) in rig.table.entries().iter().enumerate() {
         let factor = if entry.id == "head.projection.bias" { 0.0 } else { 2.0 };
@@ -217,7 +217,7 @@ fn scores_are_cosines_numbers_or_logits_and_agree_with_what_is_counted() {
             best as i32 == *class
         });
         let right = right.count() as u64;
-        let report = with_targets(expected, |targets| rig.pass(&x, targets, Accuracy::Count).report);
+        let report = with_targets(expected, |targets| rig.pass(&x, targets, Wanted::Accuracy).report);
         assert_eq!(
             (report.count, report.scored, report.correct),
             (N as u64 - 1, N as u64 - 1, right),
@@ -241,7 +241,7 @@ fn a_regression_predicts_in_the_units_of_the_values_and_reports_its_errors() {
             1 => Targets::Values(&values),
             _ => Targets::Joint { classes: &classes, values: &values },
         };
-        let report = rig.pass(&x, targets, Accuracy::Skip).report;
+        let report = rig.pass(&x, targets, Wanted::Loss).report;
         let squared: f64 = predicted.iter().map(|p| (p - 17.0).powi(2)).sum();
         let absolute: f64 = predicted.iter().map(|p| (p - 17.0).abs()).sum();
         assert_close(json, &[report.squared_error, report.absolute_error], &[squared, absolute], 1e-12);
@@ -270,7 +270,7 @@ fn a_number_that_is_missing_has_no_loss_no_gradient_and_no_count() {
         } else {
             Targets::Values(&values)
         };
-        let pass = rig.pass(&x, targets, Accuracy::Skip);
+        let pass = rig.pass(&x, targets, Wanted::Loss);
         let scores = rig.scores(&x);
         let width = rig.head.n_scores();
         let errors = (0..N * k)
@@ -302,17 +302,17 @@ fn a_number_that_is_missing_has_no_loss_no_gradient_and_no_count() {
 fn training_with_the_cosine_loss_reads_only_the_targets_prototypes() {
     let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine"}}"#);
     let (x, classes) = (numbers::<f64>(N * D, 1), vec![2; N]);
-    let before = rig.pass(&x, Targets::Classes(&classes), Accuracy::Skip);
+    let before = rig.pass(&x, Targets::Classes(&classes), Wanted::Loss);
     let prototypes = rig.values.tensor_mut(&rig.table, rig.slots[2]);
     prototypes[..2 * 8].fill(f64::NAN);
     prototypes[3 * 8..].fill(f64::NAN);
-    let after = rig.pass(&x, Targets::Classes(&classes), Accuracy::Skip);
+    let after = rig.pass(&x, Targets::Classes(&classes), Wanted::Loss);
     assert_eq!((before.report, before.dx), (after.report, after.dx));
     assert_eq!(before.dparams.as_slice(), after.dparams.as_slice());
 }
 
 #[test]
-fn above_4096_classes_a_fixed_sample_of_the_targets_is_looked_at() {
+fn above_4096_classes_a_sample_is_looked_at_only_where_nothing_else_needs_the_scores() {
     let json = r#"{"kind":"prototype","n_classes":5000,"projection":"identity","prototypes":"random","loss":{"kind":"cosine"}}"#;
     let mut rig = Rig::<f32>::new(json);
     let n = 600;
@@ -321,9 +321,48 @@ fn above_4096_classes_a_fixed_sample_of_the_targets_is_looked_at() {
     let classes: Vec<i32> = (0..n as i32).map(|i| i * 8).collect();
     let prototypes = rig.values.tensor(&rig.table, rig.slots[0]);
     let x: Vec<f32> = classes.iter().flat_map(|&c| prototypes[c as usize * D..][..D].to_vec()).collect();
-    let report = rig.pass(&x, Targets::Classes(&classes), Accuracy::Count).report;
+    let report = rig.pass(&x, Targets::Classes(&classes), Wanted::Accuracy).report;
     // Every third row.
     assert_eq!((report.count, report.scored, report.correct), (600, 200, 200));
+    let mut found = Predictions::default();
+    let report = rig.pass(&x, Targets::Classes(&classes), Wanted::Predictions(&mut found)).report;
+    assert_eq!((report.scored, report.correct), (600, 600));
+    assert!(found.classes.iter().zip(&classes).all(|(best, class)| i64::from(*best) == i64::from(*class)));
+    for loss in ["{\"kind\":\"softmax\"}", "{\"kind\":\"margin\"}"] {
+        let mut rig = Rig::<f32>::new(&json.replace("{\"kind\":\"cosine\"}", loss));
+        rig.scratch = vec![0.0; rig.head.scratch(n)];
+        let report = rig.pass(&x, Targets::Classes(&classes), Wanted::Accuracy).report;
+        assert_eq!((report.count, report.scored, report.correct), (600, 600, 600), "{loss}");
+    }
+}
+
+#[test]
+fn numbers_are_predicted_with_their_loss() {
+    let linear = r#"{"kind":"linear","n_outputs":2,"loss":"squared","bias":true}"#;
+    let pole = r#"{"kind":"prototype","loss":{"kind":"regression","low":-2.0,"high":3.0}}"#;
+    let joint = r#"{"kind":"prototype","n_classes":3,"loss":{"kind":"joint","low":-2.0,"high":3.0}}"#;
+    let x = numbers::<f64>(N * D, 1);
+    let classes: Vec<i32> = (0..N as i32).map(|i| i % 3).collect();
+    for (json, width, first) in [(linear, 2, 0), (pole, 1, 0), (joint, 1, 3)] {
+        let mut rig = Rig::<f64>::new(json);
+        let values = numbers::<f64>(N * width, 2);
+        let targets = if json == joint {
+            Targets::Joint { classes: &classes, values: &values }
+        } else {
+            Targets::Values(&values)
+        };
+        let mut found = Predictions::default();
+        let report = rig.pass(&x, targets, Wanted::Predictions(&mut found)).report;
+        let mut scores = vec![0.0; N * rig.head.n_scores()];
+        let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
+        rig.head.scores(features_pass(params, N, &mut rig.scratch), &x, &mut scores);
+        let expected: Vec<f64> =
+            scores.chunks(rig.head.n_scores()).flat_map(|row| row[first..].to_vec()).collect();
+        assert_close("numbers", &found.numbers, &expected, 1e-12);
+        let errors = found.numbers.iter().zip(&values).map(|(a, b)| (a - b) * (a - b));
+        assert_close("errors", &[report.squared_error], &[errors.sum()], 1e-12);
+        assert_eq!(found.classes.len(), if json == joint { N } else { 0 });
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::memory::{Depth, Extents, MemoryPlan, Storage};
 use super::stack::Model;
 use crate::data::{Batch, Input};
 use crate::error::Result;
-use crate::head::{Accuracy, HeadReport};
+use crate::head::{Accuracy, HeadReport, Wanted};
 use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Grads, Groups};
@@ -252,8 +252,9 @@ impl<T: Scalar> Run<'_, T> {
         let dparams = dparams.any_trainable().then_some(&mut dparams);
         let layout = Layout::whole(features.len() / d, 1);
         let pass = Pass::new(model.head_params(params), layout, mode, head.rest);
+        let wanted = if accuracy == Accuracy::Count { Wanted::Accuracy } else { Wanted::Loss };
         let report = phase(Phase::Head, || {
-            model.head.forward_backward(pass, features, targets, accuracy, d_features, dparams)
+            model.head.forward_backward(pass, features, targets, wanted, d_features, dparams)
         });
         if report.count == 0 {
             parts.gradient.fill(T::ZERO);

@@ -4,16 +4,13 @@ use super::report::EvalReport;
 use super::training::Session;
 use crate::data::{Batch, Input};
 use crate::error::{Error, Result};
-use crate::head::{Accuracy, Targets};
+use crate::head::{Predictions, Wanted};
 use crate::kernels::Layout;
 use crate::model::infer::Inferred;
 use crate::model::{InputConfig, Model, Stream};
 use crate::numeric::Scalar;
 use crate::params::init;
 use crate::pass::{Mode, Pass};
-
-/// Features whose scores are computed at once where only the best class is wanted.
-const SCORED_AT_ONCE: usize = 256;
 
 impl<T: Scalar> Session<T> {
     /// Loss and predictions of a batch; changes nothing.
@@ -27,21 +24,12 @@ impl<T: Scalar> Session<T> {
         threads.install(|| {
             model.infer(params, batch, memory, |Inferred { features, targets, scratch, .. }| {
                 let n = features.len() / d;
-                let mut pass = head_pass(model, params, n, scratch);
+                let pass = head_pass(model, params, n, scratch);
                 let Some(targets) = targets else { return EvalReport::default() };
-                let sums =
-                    head.forward_backward(pass.reborrow(), features, targets, Accuracy::Count, None, None);
-                let mut report = EvalReport { sums: sums.into(), ..EvalReport::default() };
-                if let Targets::Classes(classes) = targets {
-                    let n = SCORED_AT_ONCE.min(classes.len());
-                    let mut scores = vec![T::ZERO; n * head.n_scores()];
-                    for (classes, x) in classes.chunks(n).zip(features.chunks(n * d)) {
-                        let scores = &mut scores[..classes.len() * head.n_scores()];
-                        head.scores(pass.reborrow(), x, scores);
-                        report.add_predictions(classes, scores);
-                    }
-                }
-                report
+                let mut found = Predictions::default();
+                let wanted = Wanted::Predictions(&mut found);
+                let sums = head.forward_backward(pass, features, targets, wanted, None, None);
+                EvalReport::new(sums, &targets, &found, model.target().n_values)
             })
         })?
     }
@@ -182,22 +170,6 @@ impl Sampling {
             }
         }
         order[order.len() - 1] as u32
-    }
-}
-
-impl EvalReport {
-    /// Takes the best class of every target that there is.
-    fn add_predictions<T: Scalar>(&mut self, classes: &[i32], scores: &[T]) {
-        for (class, scores) in classes.iter().zip(scores.chunks_exact(scores.len() / classes.len())) {
-            if *class >= 0 {
-                let best = scores
-                    .iter()
-                    .enumerate()
-                    .fold(0, |best, (i, x)| if *x > scores[best] { i } else { best });
-                self.predicted.push(best as i64);
-                self.expected.push(i64::from(*class));
-            }
-        }
     }
 }
 

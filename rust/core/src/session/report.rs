@@ -1,6 +1,7 @@
 //! What the calls of a session answer.
 
-use crate::head::HeadReport;
+use crate::head::{HeadReport, Predictions, Targets};
+use crate::numeric::Scalar;
 
 /// Sums over the targets of one batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -65,13 +66,52 @@ pub struct ApplyReport {
     pub fault: Option<String>,
 }
 
-/// One evaluated batch.
+/// One evaluated batch: the sums over its targets, and each target with its prediction.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EvalReport {
     /// Sums over the targets.
     pub sums: StepReport,
-    /// For targets that are classes, the class with the best score, one per target.
+    /// For targets with classes, the class with the best score, one per target.
     pub predicted: Vec<i64>,
-    /// The targets themselves, likewise.
+    /// The classes themselves, likewise.
     pub expected: Vec<i64>,
+    /// For targets with numbers, the predicted ones `[m, n_values]`, a row for each feature that has a number.
+    pub predicted_values: Vec<f64>,
+    /// The numbers themselves, likewise; NaN for one that was not measured.
+    pub expected_values: Vec<f64>,
+    /// Numbers of a row.
+    pub n_values: usize,
+}
+
+impl EvalReport {
+    /// From what a head answered to targets.
+    pub(super) fn new<T: Scalar>(
+        sums: HeadReport,
+        targets: &Targets<T>,
+        found: &Predictions<T>,
+        n_values: usize,
+    ) -> Self {
+        let mut report = Self { sums: sums.into(), n_values, ..Self::default() };
+        let (classes, values) = match *targets {
+            Targets::Classes(classes) => (classes, &[][..]),
+            Targets::Values(values) => (&[][..], values),
+            Targets::Joint { classes, values } => (classes, values),
+            Targets::Cotangent(_) => return report,
+        };
+        for (&class, &best) in classes.iter().zip(&found.classes).filter(|(class, _)| **class >= 0) {
+            report.predicted.push(i64::from(best));
+            report.expected.push(i64::from(class));
+        }
+        let width = n_values.max(1);
+        let rows = values.chunks_exact(width).zip(found.numbers.chunks_exact(width)).enumerate();
+        for (i, (expected, predicted)) in rows {
+            let without_loss = classes.get(i).is_some_and(|class| *class < 0);
+            if without_loss || expected.iter().all(|y| y.is_nan()) {
+                continue;
+            }
+            report.predicted_values.extend(predicted.iter().map(|x| x.to_f64()));
+            report.expected_values.extend(expected.iter().map(|x| x.to_f64()));
+        }
+        report
+    }
 }

@@ -4,7 +4,7 @@
 //! [`Record`] of its loss and errors.
 
 use super::super::rows::{
-    ABSOLUTE, Direction, LOSS, Record, SQUARED, blend, dots, for_each_recorded_block, scale,
+    ABSOLUTE, Direction, LOSS, PREDICTED, Record, SQUARED, blend, dots, for_each_recorded_block, scale,
 };
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};
@@ -87,7 +87,9 @@ impl<T: Scalar> Range<T> {
     #[inline(always)]
     fn compare(self, y: T, cosine: T, record: &mut Record<T>) -> T {
         let rest = self.to_cosine(y) - cosine;
-        let error = self.from_cosine(cosine) - y;
+        let predicted = self.from_cosine(cosine);
+        let error = predicted - y;
+        record[PREDICTED] = predicted;
         record[LOSS] = rest * rest;
         record[SQUARED] = error * error;
         record[ABSOLUTE] = error.abs();
@@ -215,7 +217,7 @@ mod tests {
         let mut z = Shifted::new(&numbers(n * dim, 1), shift);
         // Behind another shift than z.
         let prototypes = Shifted::new(&numbers(3 * class_dim, 2), 2 * shift);
-        let mut records = vec![[f32::NAN; 3]; n];
+        let mut records = vec![[f32::NAN; 4]; n];
         kernel(&mut z, &prototypes, &numbers(n, 3), &mut records);
         [&*z, records.as_flattened()].concat()
     }

@@ -10,7 +10,8 @@
 //!
 //! Rows are taken in chunks, so that the cosines of some thousand rows and classes are in memory and no more.
 
-use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, next_multiple, scale};
+use super::super::Wanted;
+use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, scale};
 use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
 use crate::kernels::softmax::{self, Dims, Gradient};
 use crate::numeric::Scalar;
@@ -52,12 +53,12 @@ impl<T: Scalar> Softmax<'_, T> {
     }
 
     /// Sums over z `[n, dim]`. With [`Gradient::Write`], z is overwritten by g_z and g_P added to `dprototypes`; otherwise
-    /// both are left alone. The predictions of every `stride`-th row are looked at, none without a stride.
+    /// both are left alone.
     pub fn run(
         &self,
         z: &mut [T],
         classes: &[i32],
-        stride: Option<usize>,
+        wanted: &mut Wanted<T>,
         gradient: Gradient,
         mut dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
@@ -65,9 +66,8 @@ impl<T: Scalar> Softmax<'_, T> {
         assert_eq!(z.len(), classes.len() * self.dim, "rows of z and classes");
         let rows = chunk_rows(classes.len(), self.prototypes.len() / self.dim).max(1);
         let mut sums = SoftmaxSums::default();
-        for (i, (z, classes)) in z.chunks_mut(rows * self.dim).zip(classes.chunks(rows)).enumerate() {
-            let sample = stride.map(|stride| (next_multiple(i * rows, stride), stride));
-            let chunk = self.chunk(z, classes, sample, gradient, dprototypes.as_deref_mut(), scratch);
+        for (z, classes) in z.chunks_mut(rows * self.dim).zip(classes.chunks(rows)) {
+            let chunk = self.chunk(z, classes, wanted, gradient, dprototypes.as_deref_mut(), scratch);
             sums.loss += chunk.loss;
             sums.count += chunk.count;
             sums.scale_gradient += chunk.scale_gradient;
@@ -81,7 +81,7 @@ impl<T: Scalar> Softmax<'_, T> {
         &self,
         z: &mut [T],
         targets: &[i32],
-        sample: Option<(usize, usize)>,
+        wanted: &mut Wanted<T>,
         gradient: Gradient,
         dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
@@ -99,11 +99,7 @@ impl<T: Scalar> Softmax<'_, T> {
             MatMut::new(cosines, n, classes),
             Accumulate::Overwrite,
         );
-        let (scored, correct) = sample.map_or((0, 0), |(first, stride)| {
-            let first = first.min(n);
-            let dims = Dims { rows: n - first, classes };
-            softmax::count_correct(dims, &cosines[first * classes..], &targets[first..], stride)
-        });
+        let (scored, correct) = wanted.take_scores(Dims { rows: n, classes }, cosines, targets);
         let with_margin = self.margin > T::ZERO;
         if with_margin {
             for ((row, &target), slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&mut *slopes) {
