@@ -17,7 +17,7 @@ pub mod separation;
 use crate::params::init::{normal, stream};
 
 pub use cosines::largest_cosine;
-pub use separation::{append, separate};
+pub use separation::separate;
 
 /// Most classes whose prototypes are optimised: memory and time grow with their square.
 pub const SEPARATION_LIMIT: usize = 8192;

@@ -9,23 +9,24 @@
 //! τ: 5 → 4000 and η: 0.05 → 3e-4, both geometrically; the best P met is kept
 //! ```
 //!
+//! The descent amplifies roundings, and a model has to find its prototypes again on any machine. So every operation has
+//! one order everywhere: a vector's lanes are numbers that do not depend on each other, no product is fused with a sum,
+//! and nothing is taken from the system's mathematical library but the square root, which is exact.
+//!
 //! The optimisation runs in f32; what it finds is brought to unit length in f64.
 
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::{normalise, random};
-use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dx};
-use crate::params::init::{normal, stream};
-use crate::simd::{self, Kernel, Vector, math};
+use super::normalise;
+use crate::params::init::{stream, uniform};
+use crate::simd::{self, Kernel, Vector};
 
 const STEPS: usize = 2000;
-const SHARPNESS: [f64; 2] = [5.0, 4000.0];
-const RATE: [f64; 2] = [0.05, 3e-4];
-
-/// Geometric interpolation from `ends[0]` to `ends[1]`.
-fn between(ends: [f64; 2], step: usize) -> f32 {
-    (ends[0] * (ends[1] / ends[0]).powf(step as f64 / (STEPS - 1) as f64)) as f32
-}
+/// τ of the first step, and its factor from step to step: 800^(1/1999).
+const SHARPNESS: (f64, f64) = (5.0, 1.003_349_575_184_078_530);
+/// η of the first step, and its factor from step to step: 0.006^(1/1999).
+const RATE: (f64, f64) = (0.05, 0.997_443_994_615_074_493);
 
 /// Most starts of [`separate`], and operations of one step that decide how many of them are taken.
 const STARTS: usize = 4;
@@ -44,22 +45,35 @@ pub(super) fn multiplications(classes: usize, dim: usize) -> usize {
 
 /// `classes` well separated unit vectors `[classes, dim]`: the best of several starts where they cost little.
 pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
-    let random = random(starts(classes, dim) * classes, dim, seed);
-    let found: Vec<_> =
-        random.par_chunks_exact(classes * dim).map(|start| descend(start, classes, dim)).collect();
+    let mut rng = stream(seed, "head.prototypes");
+    let all: Vec<Vec<f64>> = (0..starts(classes, dim)).map(|_| directions(&mut rng, classes, dim)).collect();
+    let found: Vec<_> = all.par_iter().map(|start| descend(start, classes, dim)).collect();
     let best = found.iter().reduce(|best, other| if other.0 < best.0 { other } else { best });
     unit_rows(&best.expect("at least one start").1, dim)
+}
+
+/// Directions to start from: sums of twelve uniform numbers, which are nearly normal, brought to unit length.
+fn directions(rng: &mut ChaCha8Rng, classes: usize, dim: usize) -> Vec<f64> {
+    let mut rows: Vec<f64> =
+        (0..classes * dim).map(|_| (0..12).map(|_| uniform(rng)).sum::<f64>() - 6.0).collect();
+    rows.chunks_exact_mut(dim).for_each(normalise);
+    rows
 }
 
 /// The best prototypes met on the way down from a start, and their largest cosine.
 fn descend(start: &[f64], classes: usize, dim: usize) -> (f32, Vec<f32>) {
     let mut p: Vec<f32> = start.iter().map(|&x| x as f32).collect();
     let mut best = (f32::INFINITY, p.clone());
+    let mut transposed = vec![0.0_f32; p.len()];
     let mut w = vec![0.0_f32; classes * classes];
-    let mut sums = vec![0.0_f32; classes];
+    let mut sums = vec![0.0_f64; classes];
     let mut descent = Descent::new(p.len());
-    for step in 0..STEPS {
-        cosines(&p, &p, dim, &mut w);
+    let (mut sharpness, mut rate) = (SHARPNESS.0, RATE.0);
+    for _ in 0..STEPS {
+        for (k, column) in transposed.chunks_exact_mut(classes).enumerate() {
+            column.iter_mut().zip(p.chunks_exact(dim)).for_each(|(x, p)| *x = p[k]);
+        }
+        product(&p, dim, &transposed, &mut w);
         let maxima = w.par_chunks(classes).enumerate().map(|(i, row)| {
             let without_itself = row[..i].iter().chain(&row[i + 1..]);
             without_itself.fold(-1.0, |a: f32, &b| a.max(b))
@@ -68,114 +82,130 @@ fn descend(start: &[f64], classes: usize, dim: usize) -> (f32, Vec<f32>) {
         if largest < best.0 {
             best = (largest, p.clone());
         }
-        let sharpness = between(SHARPNESS, step);
         w.par_chunks_mut(classes).zip(&mut sums).enumerate().for_each(|(i, (row, sum))| {
-            row[i] = f32::NEG_INFINITY;
-            *sum = simd::run(Weights { row, sharpness, largest });
+            row[i] = -1e30; // its weight is 0
+            simd::run(Weights { row: &mut *row, sharpness: sharpness as f32, largest });
+            *sum = striped_sum(row);
         });
-        let total: f64 = sums.iter().map(|&x| f64::from(x)).sum();
-        pull(&w, &p, dim, &mut descent.gradient);
-        descent.step(&mut p, dim, classes as f64 / total, between(RATE, step));
+        let total: f64 = sums.iter().sum();
+        product(&w, classes, &p, &mut descent.gradient);
+        descent.step(&mut p, dim, classes as f64 / total, rate);
+        (sharpness, rate) = (sharpness * SHARPNESS.1, rate * RATE.1);
     }
     best
 }
 
-/// `extra` more prototypes behind those of `rows` `[classes, dim]`, which stay as they are: each new one where its
-/// smallest angle to all the others is largest, as far as descent from several random starts finds it.
-pub fn append(rows: &mut Vec<f64>, dim: usize, extra: usize, seed: u64) {
-    for _ in 0..extra {
-        let new = place(rows, dim, seed);
-        rows.extend(new);
+/// Sum in f64 over eight stripes, then over those.
+fn striped_sum(row: &[f32]) -> f64 {
+    let mut stripes = [0.0_f64; 8];
+    for chunk in row.chunks(8) {
+        stripes.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    stripes.iter().sum()
+}
+
+/// Rows of `a` that a task takes.
+const ROWS: usize = 32;
+
+/// out = a·b for a `[m, inner]`, b `[inner, n]`: each number a sum over the inner index in rising order.
+fn product(a: &[f32], inner: usize, b: &[f32], out: &mut [f32]) {
+    let width = b.len() / inner;
+    let tasks = a.par_chunks(ROWS * inner).zip(out.par_chunks_mut(ROWS * width));
+    tasks.for_each(|(a, out)| simd::run(Product { a, inner, b, width, out }));
+}
+
+struct Product<'a> {
+    a: &'a [f32],
+    inner: usize,
+    b: &'a [f32],
+    width: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel<f32> for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector<T = f32>>(self, v: V) {
+        let Self { a, inner, b, width, out } = self;
+        for (a, out) in a.chunks(4 * inner).zip(out.chunks_mut(4 * width)) {
+            if a.len() == 4 * inner {
+                rows::<V, 4>(v, a, inner, b, width, out);
+            } else {
+                for (a, out) in a.chunks_exact(inner).zip(out.chunks_exact_mut(width)) {
+                    rows::<V, 1>(v, a, inner, b, width, out);
+                }
+            }
+        }
     }
 }
 
-/// Multiplications of one step of [`place`] that decide the number of its starts.
-const PLACE_COST: usize = 1 << 24;
-
-fn place(rows: &[f64], dim: usize, seed: u64) -> Vec<f64> {
-    let classes = rows.len() / dim;
-    let p: Vec<f32> = rows.iter().map(|&x| x as f32).collect();
-    let starts = (PLACE_COST / rows.len().max(1)).clamp(4, 64);
-    let mut rng = stream(seed, &format!("head.prototypes.{classes}"));
-    let start: Vec<f64> = (0..starts * dim).map(|_| normal(&mut rng)).collect();
-    let mut x: Vec<f32> = unit_rows(&start.iter().map(|&x| x as f32).collect::<Vec<_>>(), dim)
-        .into_iter()
-        .map(|x| x as f32)
-        .collect();
-    let mut best = vec![(f32::INFINITY, vec![0.0_f32; dim]); starts];
-    let mut w = vec![0.0_f32; starts * classes];
-    let mut descent = Descent::new(x.len());
-    for step in 0..STEPS {
-        cosines(&x, &p, dim, &mut w);
-        let sharpness = between(SHARPNESS, step);
-        w.par_chunks_mut(classes).zip(x.par_chunks(dim)).zip(&mut best).for_each(|((row, x), best)| {
-            let largest = row.iter().fold(-1.0, |a: f32, &b| a.max(b));
-            if largest < best.0 {
-                best.0 = largest;
-                best.1.copy_from_slice(x);
+/// N rows of the product, two vectors of columns at a time.
+#[inline(always)]
+fn rows<V: Vector<T = f32>, const N: usize>(
+    v: V,
+    a: &[f32],
+    inner: usize,
+    b: &[f32],
+    width: usize,
+    out: &mut [f32],
+) {
+    let zero = v.splat(0.0);
+    for column in (0..width).step_by(2 * V::LANES) {
+        let second = column + V::LANES;
+        let mut sums = [[zero; 2]; N];
+        for k in 0..inner {
+            let b = &b[k * width..(k + 1) * width];
+            let there = [v.load_at(b, column), if second < width { v.load_at(b, second) } else { zero }];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let a = v.splat(a[i * inner + k]);
+                sums[0] = v.add(sums[0], v.mul(a, there[0]));
+                sums[1] = v.add(sums[1], v.mul(a, there[1]));
             }
-            let sum = simd::run(Weights { row: &mut *row, sharpness, largest });
-            for w in row {
-                *w /= sum;
+        }
+        for (sums, out) in sums.iter().zip(out.chunks_exact_mut(width)) {
+            v.store_at(out, column, sums[0]);
+            if second < width {
+                v.store_at(out, second, sums[1]);
             }
-        });
-        pull(&w, &p, dim, &mut descent.gradient);
-        descent.step(&mut x, dim, 1.0, between(RATE, step));
+        }
     }
-    let least = best.iter().map(|b| b.0).fold(f32::INFINITY, f32::min);
-    let found = best.iter().find(|b| b.0 == least).expect("at least four starts");
-    unit_rows(&found.1, dim)
 }
 
-/// out = x·pᵀ.
-fn cosines(x: &[f32], p: &[f32], dim: usize, out: &mut [f32]) {
-    let (n, classes) = (x.len() / dim, p.len() / dim);
-    linear(
-        MatRef::new(x, n, dim),
-        MatRef::new(p, classes, dim),
-        MatMut::new(out, n, classes),
-        Accumulate::Overwrite,
-    );
-}
-
-/// gradient = w·p.
-fn pull(w: &[f32], p: &[f32], dim: usize, gradient: &mut [f32]) {
-    let (n, classes) = (gradient.len() / dim, p.len() / dim);
-    linear_dx(
-        MatRef::new(w, n, classes),
-        MatRef::new(p, classes, dim),
-        MatMut::new(gradient, n, dim),
-        Accumulate::Overwrite,
-    );
-}
-
-/// row ← exp(τ(row - largest)), 0 below exp(-60); its sum.
+/// row ← exp(τ(row - largest)), 0 below exp(-60).
 struct Weights<'a> {
     row: &'a mut [f32],
     sharpness: f32,
     largest: f32,
 }
 
+/// 1.5·2^23: adding it rounds to an integer and leaves that integer in the low bits.
+const MAGIC: f32 = 12_582_912.0;
+
 impl Kernel<f32> for Weights<'_> {
-    type Output = f32;
+    type Output = ();
 
     #[inline(always)]
-    fn run<V: Vector<T = f32>>(self, v: V) -> f32 {
+    fn run<V: Vector<T = f32>>(self, v: V) {
         // Weights of nothing are zero and not tiny: arithmetic on numbers near the smallest one is slow.
-        let (zero, least) = (v.splat(0.0), v.splat(-86.0));
-        let (factor, largest) = (v.splat(self.sharpness * math::LOG2_E as f32), v.splat(self.largest));
-        let mut sum = zero;
+        let (zero, least, magic) = (v.splat(0.0), v.splat(-86.0), v.splat(MAGIC));
+        let factor = v.splat(self.sharpness * std::f32::consts::LOG2_E);
+        let largest = v.splat(self.largest);
         for chunk in self.row.chunks_mut(V::LANES) {
             let exponent = v.mul(factor, v.sub(v.load_partial(chunk), largest));
-            let weight =
-                v.select_less(exponent, least, zero, math::exp2_nonpositive(v, v.min(exponent, zero)));
+            // 2^x = 2^n·2^r with the nearest integer n to x, and a polynomial for 2^r on [-½, ½].
+            let x = v.max(v.splat(-100.0), v.min(exponent, zero));
+            let t = v.add(x, magic);
+            let r = v.sub(x, v.sub(t, magic));
+            let power = POWERS.iter().rev().fold(zero, |p, &c| v.add(v.mul(p, r), v.splat(c)));
+            let weight = v.select_less(exponent, least, zero, v.scale_pow2(power, t));
             v.store_partial(chunk, weight);
-            // The lanes behind the end count for nothing.
-            sum = v.add(sum, v.load_partial(chunk));
         }
-        v.sum(sum)
     }
 }
+
+/// Coefficients of 2^r on [-½, ½] to 2e-7.
+const POWERS: [f32; 6] = [1.0, 6.931_469_8e-1, 2.402_224_2e-1, 5.550_733_7e-2, 9.671_513e-3, 1.326_472_8e-3];
 
 /// Momentum of the descent, one scale for all coordinates.
 struct Descent {
@@ -183,23 +213,25 @@ struct Descent {
     momentum: Vec<f32>,
     squares: Vec<f64>,
     variance: f64,
-    steps: i32,
+    /// 0.9^steps and 0.99^steps.
+    decays: [f64; 2],
 }
 
 impl Descent {
     fn new(len: usize) -> Self {
+        let zeros = vec![0.0; len];
         Self {
-            gradient: vec![0.0; len],
-            momentum: vec![0.0; len],
+            gradient: zeros.clone(),
+            momentum: zeros,
             squares: Vec::new(),
             variance: 0.0,
-            steps: 0,
+            decays: [1.0; 2],
         }
     }
 
     /// Moves the rows of p against `factor`·gradient and back to unit length.
-    fn step(&mut self, p: &mut [f32], dim: usize, factor: f64, rate: f32) {
-        self.steps += 1;
+    fn step(&mut self, p: &mut [f32], dim: usize, factor: f64, rate: f64) {
+        self.decays = [self.decays[0] * 0.9, self.decays[1] * 0.99];
         self.squares.resize(p.len() / dim, 0.0);
         let rows = self.gradient.par_chunks_mut(dim).zip(self.momentum.par_chunks_mut(dim));
         rows.zip(p.par_chunks(dim)).zip(&mut self.squares).with_min_len(16).for_each(
@@ -215,8 +247,8 @@ impl Descent {
         );
         let mean = self.squares.iter().sum::<f64>() / p.len() as f64;
         self.variance = 0.99 * self.variance + 0.01 * mean;
-        let unbiased = self.variance / (1.0 - 0.99_f64.powi(self.steps));
-        let length = f64::from(rate) / (1.0 - 0.9_f64.powi(self.steps)) / unbiased.sqrt().max(1e-30);
+        let unbiased = self.variance / (1.0 - self.decays[1]);
+        let length = rate / (1.0 - self.decays[0]) / unbiased.sqrt().max(1e-30);
         let rows = p.par_chunks_mut(dim).zip(self.momentum.par_chunks(dim)).with_min_len(16);
         rows.for_each(|(p, m)| {
             let along = dot(m, p);
@@ -245,17 +277,49 @@ fn unit_rows(rows: &[f32], dim: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{Shifted, every_isa_equals_scalar, numbers};
-    use crate::simd::run_on;
+    use crate::kernels::testing::numbers;
+    use crate::simd::{Isa, run_on};
 
     #[test]
-    fn every_instruction_set_weighs_alike() {
-        every_isa_equals_scalar("weights and their sum", 0, |isa, classes, shift| {
-            let mut row = Shifted::new(&numbers(classes, 1), shift);
-            let largest = row.iter().copied().fold(-1.0, f32::max);
-            // So sharp that some weights are zero.
-            let sum = run_on(isa, Weights { row: &mut row, sharpness: 60.0, largest });
-            [&*row, &[sum]].concat()
-        });
+    fn every_instruction_set_gives_the_same_bits() {
+        for (rows, inner, width) in [(4, 3, 100), (9, 100, 3), (37, 41, 37), (33, 10, 65)] {
+            let (a, b) = (numbers::<f32>(rows * inner, 1), numbers::<f32>(inner * width, 2));
+            let run = |isa| {
+                let mut out = vec![0.0; rows * width];
+                run_on(isa, Product { a: &a, inner, b: &b, width, out: &mut out });
+                let largest = out.iter().copied().fold(-1.0, f32::max);
+                // So sharp that some weights are zero.
+                run_on(isa, Weights { row: &mut out, sharpness: 60.0, largest });
+                out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+            };
+            let scalar = run(Isa::Scalar);
+            for isa in Isa::available() {
+                assert!(run(isa) == scalar, "{}, {rows} x {inner} x {width}", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_pieces_are_what_their_names_say() {
+        let (rows, inner, width) = (9, 40, 35);
+        let (a, b) = (numbers::<f32>(rows * inner, 1), numbers::<f32>(inner * width, 2));
+        let mut out = vec![0.0; rows * width];
+        product(&a, inner, &b, &mut out);
+        for (i, row) in out.chunks(width).enumerate() {
+            for (j, found) in row.iter().enumerate() {
+                let terms = (0..inner).map(|k| f64::from(a[i * inner + k]) * f64::from(b[k * width + j]));
+                let expected: f64 = terms.sum();
+                // One rounding per product and sum of numbers below 1.
+                assert!((f64::from(*found) - expected).abs() < 2.0 * 40.0 * 40.0 * 6e-8, "{i} {j}");
+            }
+        }
+        let mut row = [0.5, 0.25, 0.5, -1e30, -0.9];
+        simd::run(Weights { row: &mut row, sharpness: 8.0, largest: 0.5 });
+        let expected = [1.0, (-2.0_f64).exp(), 1.0, 0.0, (-11.2_f64).exp()];
+        for (found, expected) in row.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() <= 2e-6 * expected, "{found} for {expected}");
+        }
+        assert!((SHARPNESS.0 * SHARPNESS.1.powi(STEPS as i32 - 1) - 4000.0).abs() < 1e-6);
+        assert!((RATE.0 * RATE.1.powi(STEPS as i32 - 1) - 3e-4).abs() < 1e-12);
     }
 }

@@ -184,28 +184,3 @@ fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
     assert_eq!(random(5, 4, 1), random(5, 4, 1));
     assert_ne!(random(5, 4, 1), random(5, 4, 2));
 }
-
-#[test]
-fn a_new_class_goes_where_its_smallest_angle_is_largest_and_no_other_moves() {
-    // Three directions at 120° in the plane: the best new one halves an angle.
-    let mut rows = exact::simplex(3, 2);
-    let before = rows.clone();
-    append(&mut rows, 2, 1, 0);
-    assert_eq!(rows[..6], before);
-    assert_unit(&rows, 2);
-    let nearest = (0..3).map(|k| cosine(&rows, 2, 3, k)).fold(-1.0, f64::max);
-    assert!((nearest - 0.5).abs() < 1e-3, "{nearest}");
-
-    // An orthoplex without its last two corners: they are found, whichever comes first.
-    let mut rows = exact::blocks(6, 3);
-    rows.truncate(4 * 3);
-    append(&mut rows, 3, 2, 0);
-    let found = largest(&rows, 3);
-    assert!(found < 1e-3, "{found}");
-
-    // A free dimension: at most a right angle away from everything, and none closer.
-    let mut rows = exact::simplex(5, 6);
-    append(&mut rows, 6, 1, 0);
-    let nearest = (0..5).map(|k| cosine(&rows, 6, 5, k)).fold(-1.0, f64::max);
-    assert!(nearest < 1e-3, "{nearest}");
-}
