@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32] | NDArray[np.float64]
 DType = Literal["float32", "float64"]
 STATE_SCHEMA = 1
+HEAD_WEIGHT = "lm_head.weight"
+EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedding.weight")
+"""Names under which the embedding is read."""
 
 
 class Learner:
@@ -71,9 +74,12 @@ class Learner:
     def load_tensors(self, tensors: Mapping[str, ArrayLike]) -> None:
         """Overwrite all parameters. Only fixed prototypes, which the configuration makes, may be missing.
 
+        A tied checkpoint may have its weight under both names, as public ones do.
+
         Raises `ShapeError` for a name that is unknown or missing and for a shape that differs.
         """
         table = self.parameter_table()
+        tensors = self._without_tied(tensors)
         known = {row["name"] for row in table} | {row["id"] for row in table}
         given = {self.session.set_parameter(name, self._floats(name, value)) for name, value in tensors.items()}
         missing = sorted(row["name"] for row in table if row["trainable"] and row["name"] not in given)
@@ -81,6 +87,19 @@ class Learner:
             close = nearest(missing[0], set(tensors) - known)
             advice = f"is it {close}?" if close else "add it"
             raise ShapeError(problem("tensors", f"all {len(table)} of the model", f"no {missing[0]}", advice))
+
+    def _without_tied(self, tensors: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+        """The tensors without the second copy of a weight that the head shares with the embedding."""
+        rest = dict(tensors)
+        names = {row["name"] for row in self.parameter_table()}
+        if HEAD_WEIGHT not in rest or HEAD_WEIGHT in names or not getattr(self.config.model.head, "tied", False):
+            return rest
+        weight = np.asarray(rest.pop(HEAD_WEIGHT))
+        embedding = next((np.asarray(rest[name]) for name in EMBEDDINGS if name in rest), None)
+        if embedding is not None and not np.array_equal(weight, embedding):
+            advice = "set model.head.tied to false, or leave the tensor out"
+            raise ShapeError(problem(HEAD_WEIGHT, "the embedding, as the head is tied", "another tensor", advice))
+        return rest if embedding is not None else rest | {EMBEDDINGS[0]: weight}
 
     def _floats(self, name: str, value: ArrayLike) -> Floats:
         with np.errstate(over="ignore"):  # the core refuses what is not finite
