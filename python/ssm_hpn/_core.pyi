@@ -146,6 +146,9 @@ class Batch:
     def n_tokens(self) -> int:
         """Positions inside a document, masked ones too, padding not counted."""
     @property
+    def n_targets(self) -> int:
+        """Positions or documents that have a target."""
+    @property
     def segments(self) -> NDArray[np.uint32]:
         """[S,3]: row, start, end of each document."""
     @property
@@ -194,10 +197,15 @@ class StepReport(TypedDict):
 
 @type_check_only
 class EvalReport(StepReport):
-    """Sums of one evaluated batch; for class targets also the classes themselves, one per target."""
+    """Sums of one evaluated batch, and the targets with their predictions: classes one per target, numbers [m,K].
+
+    A row is a document with at least one number; one that was not measured is NaN in `expected_values`.
+    """
 
     predicted: NotRequired[NDArray[np.int64]]
     expected: NotRequired[NDArray[np.int64]]
+    predicted_values: NotRequired[NDArray[np.float64]]
+    expected_values: NotRequired[NDArray[np.float64]]
 
 @type_check_only
 class ApplyReport(TypedDict):

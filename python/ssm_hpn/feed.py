@@ -56,6 +56,8 @@ class Feed:
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
         """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`.
 
+        Batches without a target do not count, and are left out.
+
         Each caller has a reader of its own, so several threads may go through them at once.
         """
         wanted = batches or self._config.evaluation.batches
@@ -65,8 +67,8 @@ class Feed:
             loader, start = self._open_held_out()
         loader.seek(start)
         try:
-            for batch, _ in islice(iter(loader.next, None), None if wanted == "all" else wanted):
-                yield batch
+            labelled = (batch for batch, _ in iter(loader.next, None) if batch.n_targets)
+            yield from islice(labelled, None if wanted == "all" else wanted)
         finally:
             self._idle.append((loader, start))
 

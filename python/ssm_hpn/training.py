@@ -8,6 +8,7 @@ after all of that, so the resumed run does what the uninterrupted one would have
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +20,13 @@ from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name
 from ssm_hpn.config import Config, ModelConfig, Section
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
-from ssm_hpn.errors import CheckpointError, ConfigError, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
 from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
+from ssm_hpn.targets import KINDS
 from ssm_hpn.update import Update
 
 Reason = Literal["finished", "stopped_early", "interrupted"]
@@ -105,6 +107,7 @@ class Training:
         self._saved_step: int | None = None
         self._resumed_at: int | None = None
         self._resumed_from: Path | None = None
+        self._epoch_of_target = 0.0
         self._began, self._seconds_before = time.monotonic(), 0.0
         if not self._evaluates and self.config.early_stopping.patience is not None:
             advice = "name held-out data in data.validation, or leave patience out"
@@ -149,10 +152,16 @@ class Training:
             self._first_row()
         self._tell("started", checkpoint=self._resumed_from)
         self.reason = self._reason_to_end()
+        self._epoch_of_target = self._progress().epoch
         while self.reason is None:
             before = self._progress()
             update = self.trainer.step(accuracy=self._row_follows(before))
             now = self._progress()
+            if update.idle:
+                self._check_targets(now)
+                self.reason = self._reason_to_end()
+                continue
+            self._epoch_of_target = now.epoch
             last = now.step >= self.steps
             evaluation = self._evaluate() if last or due(self.config.evaluation, before, now) else None
             improved = evaluation is not None and self._judge(evaluation)
@@ -166,6 +175,14 @@ class Training:
         if self._saved_step != self.trainer.session.step:
             self._save(best=False)
         self._tell("ended", reason=self.reason)
+
+    def _check_targets(self, now: Progress) -> None:
+        """Refuse to go on after a pass over the training data in which there was no target."""
+        if now.epoch - self._epoch_of_target >= 1:
+            what = KINDS[self.config.model.target.kind].about
+            advice = "label some of the training documents, or name the column with the targets"
+            where = self.trainer.train_folder
+            raise DataError(problem(where, f"a target ({what}) in every epoch", "none in a whole one", advice))
 
     # ---- what is due
 
@@ -221,7 +238,7 @@ class Training:
         update = Update(
             step=trainer.session.step,
             applied=True,
-            loss=report["loss"],
+            loss=report["loss"] if report["count"] else nan,
             accuracy=report["correct"] / report["scored"] if report["scored"] else None,
             count=report["count"],
             tokens=batch.n_tokens,
@@ -249,7 +266,7 @@ class Training:
             "epoch": now.epoch,
             "time_s": now.seconds,
             "skipped_steps": update.skipped,
-            "train/loss": update.loss,
+            "train/loss": update.loss if update.count else None,
             "train/accuracy": update.accuracy,
             "train/lr": update.lr,
             "train/grad_norm": update.grad_norm,

@@ -31,7 +31,7 @@ class Update:
     step: int
     """Updates applied, this one included."""
     applied: bool
-    """False if it was skipped because a loss or gradient was not finite."""
+    """False if it was skipped because a loss or gradient was not finite, or because there was no target."""
     loss: float
     """Mean over the targets of all its micro-batches."""
     accuracy: float | None
@@ -51,3 +51,8 @@ class Update:
     """Time spent waiting for data."""
     compute_seconds: float
     """Time spent computing."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether there was nothing to learn from: no target in any of its micro-batches."""
+        return not self.applied and self.count == 0

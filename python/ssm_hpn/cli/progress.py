@@ -106,7 +106,7 @@ class ProgressDisplay(Callback):
         # as in metrics.jsonl: what is trained per second of training, whatever evaluating and saving take between
         self._tokens = MEMORY * self._tokens + update.tokens
         self._seconds = MEMORY * self._seconds + update.data_seconds + update.compute_seconds
-        if not update.applied:
+        if not update.applied and not update.idle:
             self._console.print(f"step {update.step}: an update was skipped, its loss or gradient is not finite")
             return
         self._loss = update.loss if self._loss is None else MEMORY * self._loss + (1 - MEMORY) * update.loss

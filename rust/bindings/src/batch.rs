@@ -80,6 +80,12 @@ impl PyBatch {
         self.0.segments.iter().map(|s| (s.end - s.start) as usize).sum()
     }
 
+    /// Positions or documents that have a target.
+    #[getter]
+    fn n_targets(&self) -> usize {
+        self.0.target.count(self.0.segments.len())
+    }
+
     /// [S, 3]: row, start, end of each document.
     #[getter]
     fn segments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<u32>>> {

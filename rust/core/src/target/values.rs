@@ -131,6 +131,21 @@ impl Target {
         })
     }
 
+    /// Entries that have something to be compared with: positions, documents, or 1 for a gradient.
+    pub fn count(&self, documents: usize) -> usize {
+        match self.arrays.first() {
+            None => 0,
+            Some((array, _)) if array.element == Element::Gradient => 1,
+            Some((array, Values::Classes(classes))) if array.per == Per::Token => {
+                classes.iter().filter(|class| **class >= 0).count()
+            }
+            Some((array, Values::Numbers(x))) if array.per == Per::Token => {
+                x.iter().filter(|x| !x.is_nan()).count()
+            }
+            Some(_) => (0..documents).filter(|i| self.has_document(*i, documents)).count(),
+        }
+    }
+
     /// Refuses arrays of another length, classes that there are not, and numbers that are not finite and do not stand for
     /// none.
     pub fn check(&self, positions: usize, documents: usize, widths: &Widths) -> Result<()> {
