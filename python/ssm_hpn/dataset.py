@@ -13,6 +13,7 @@ from ssm_hpn._core import Batch
 from ssm_hpn.arrays import describe, numbers, to_array, whole_numbers
 from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
+from ssm_hpn.contract import Contract, Scale
 from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.foreign import from_json
 from ssm_hpn.targets import ARRAYS, KINDS
@@ -65,6 +66,12 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
     first = manifests[0]
     columns = first.get("columns", [])
     has_classes = "label" in columns or "labels" in columns
+    stored = first.get("contract")
+    contract = Contract.from_json(stored) if stored else None
+    scale = contract.scale if contract else None
+    ends = [(c.minimum, c.maximum) for c in contract.columns if c.role == "value"] if contract else []
+    low, high = ends[0] if ends else (None, None)
+    value_range = (low, high) if low is not None and high is not None and low < high else None
     return DataShape(
         vocab_size=first.get("vocab_size"),
         n_features=first.get("n_features"),
@@ -72,6 +79,8 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
         n_values=first.get("n_values"),
         per_token_labels="labels" in columns,
         longest_document=max((manifest.get("longest") or 0 for manifest in manifests), default=0) or None,
+        scale=scale,
+        value_range=value_range,
         digest=data_digest(*manifests),
     )
 
@@ -137,10 +146,10 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
     ----------
     batch
         `tokens` [B,T] or `features` [B,T,F], optional `segments` [S,3] and `mask` [B,T], and the target: `token_class`
-        [B,T] (-1 or NaN for none), `sequence_class` [S] (the same), `sequence_values` [S,K] (NaN) or `cotangent`
-        [B,T,D]. Where the mask is false, a position is read but neither pooled nor compared with a class. For
-        next-token models the target is made from the tokens where it is missing; a masked token is then not predicted
-        either. An axis of size 1 at the end may be left out or added.
+        [B,T] (-1 or NaN for none), `sequence_class` [S] (the same), `sequence_values` [S,K] (in the user's units; NaN),
+        the last two together, or `cotangent` [B,T,D]. Where the mask is false, a position is read but neither pooled
+        nor compared with a class. For next-token models the target is made from the tokens where it is missing; a
+        masked token is then not predicted either. An axis of size 1 at the end may be left out or added.
     model
         The resolved model.
 
@@ -158,7 +167,7 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
             advice = f"did you mean {close}?" if close else f"known are {', '.join(_TYPES)}"
             raise ShapeError(problem("batch", "a known array", repr(name), advice))
     sizes = _sizes(model)
-    arrays: dict[str, Any] = {name: _fitted(name, batch[name], sizes) for name in _TYPES if name in batch}
+    arrays: dict[str, Any] = {name: _fitted(name, batch[name], sizes, model.scale) for name in _TYPES if name in batch}
     kind = KINDS[model.target.kind]
     if kind.from_tokens and kind.arrays[0].name not in arrays and "tokens" in arrays:
         following = next_tokens(arrays["tokens"], arrays.get("segments"), arrays.get("mask"))
@@ -201,12 +210,13 @@ def _sizes(model: ModelConfig) -> dict[str, int]:
     return {axis: size for axis, size in sizes.items() if size is not None}
 
 
-def _fitted(name: str, value: object, sizes: dict[str, int]) -> NDArray[Any]:
+def _fitted(name: str, value: object, sizes: dict[str, int], scale: Scale | None) -> NDArray[Any]:
     """An array in the type and shape that the core takes; the axes of the first ones decide those of the others.
 
     The names come in the order of `_TYPES`: inputs, then documents, then targets.
     """
-    array = _typed(name, value)
+    scaled = scale is not None and name in ARRAYS and ARRAYS[name].element == "number"
+    array = np.asarray(numbers(value, name), np.float64) if scaled else _typed(name, value)
     axes = _AXES[name]
     if array.ndim == len(axes) + 1 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -218,6 +228,9 @@ def _fitted(name: str, value: object, sizes: dict[str, int]) -> NDArray[Any]:
         expected = f"[{', '.join(str(sizes.get(axis, axis)) for axis in axes)}]"
         raise ShapeError(problem(name, expected, list(array.shape), _advice(name, array, axes)))
     sizes.update({axis: size for axis, size in zip(axes, array.shape, strict=True) if axis in "BTS"})
+    if scale is not None and scaled:
+        with np.errstate(over="ignore"):  # the core names the place of a number that float32 does not hold
+            array = scale.scaled(array).astype(np.float32)
     return np.ascontiguousarray(array)
 
 

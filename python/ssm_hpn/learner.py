@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
 from ssm_hpn.arrays import numbers, whole_numbers
 from ssm_hpn.cadence import Progress
-from ssm_hpn.config import Config, ModelConfig, core_model, core_optim, load_config, parse, resolve
+from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
@@ -233,13 +233,25 @@ class Learner:
         model, size = self.config.model, self.bytes_per_token
         result = evaluate(self.session, model, self.held_out(batches), bytes_per_token=size)
         if result.totals.count == 0:
-            advice = "use more held-out data, or smaller batches"
+            advice = "label some of the held-out documents, or hold out others"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
         return result
 
     def predict(self, batch: Batch | Arrays) -> Floats:
-        """Scores (cosines, logits or numbers): [B,T,C] for a target per token, [S,C] or [S,K] for one per document."""
-        return self.session.predict(as_batch(batch, self.config.model))
+        """Scores: [B,T,C] for a target per token, [S,C], [S,K] or [S,C+K] for one per document.
+
+        Cosines or logits of classes, then numbers in the user's units (in double precision where they have a scale).
+        """
+        return self._unscaled(self.session.predict(as_batch(batch, self.config.model)))
+
+    def _unscaled(self, scores: Floats) -> Floats:
+        """Scores whose last columns are numbers, in the user's units."""
+        scale = self.config.model.scale
+        if scale is None:
+            return scores
+        wide = scores.astype(np.float64)
+        wide[..., -len(scale.mean) :] = scale.unscaled(wide[..., -len(scale.mean) :])
+        return wide
 
     def hidden(self, batch: Batch | Arrays) -> Floats:
         """Last hidden states after the final norm, [B,T,D]."""
@@ -400,7 +412,7 @@ class Learner:
 
     def _take_model(self) -> None:
         """Take the model's configuration from the session: loading and growing change it."""
-        model = ModelConfig.model_validate_json(self.session.model_config)
+        model = model_of_core(self.session.model_config, self.config.model)
         self.config = self.config.model_copy(update={"model": model})
 
     def progress(self, seconds: float) -> Progress:

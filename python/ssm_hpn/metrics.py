@@ -10,17 +10,23 @@ docs/mathematics.md, section 5:
     error           1 - accuracy
     f1              mean over classes of 2·TP / (2·TP + FP + FN), classes that neither occur nor are predicted left out
     mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       each number is a target; missing ones (NaN) are none
+    rmse            √mse
+    r2              mean over the K numbers of 1 - Σ (ŷ - y)² / Σ (y - ȳ)²
+
+Numbers are in the user's units, and summed in double precision. The mean predictor answers the mean of the
+training data.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import log, nan
+from math import log, nan, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config import ModelConfig
+from ssm_hpn.contract import Scale
 from ssm_hpn.early_stopping import Direction
 from ssm_hpn.targets import KINDS
 
@@ -28,6 +34,61 @@ if TYPE_CHECKING:
     from ssm_hpn._core import EvalReport
 
 MOST_CLASSES_IN_CONFUSION = 64
+
+
+class NumberTotals:
+    """Sums over K numbers to predict, [K] each, in the user's units."""
+
+    def __init__(self, width: int, center: Sequence[float] | None) -> None:
+        self.center = None if center is None else np.asarray(center, np.float64)
+        """What the mean predictor answers; None where the mean of the training data is not known."""
+        self.count = np.zeros(width, np.int64)
+        self.squared, self.absolute = np.zeros(width), np.zeros(width)
+        self._origin: NDArray[np.float64] | None = self.center
+        self._sum, self._squares, self._distances = np.zeros(width), np.zeros(width), np.zeros(width)
+
+    def add(self, predicted: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
+        """Add rows [m, K]; NaN among the expected is none."""
+        there = ~np.isnan(expected)
+        if self._origin is None:  # any number near the data keeps the sums of squares exact
+            self._origin = np.nan_to_num(expected[0])
+        errors = np.where(there, predicted - expected, 0.0)
+        away = np.where(there, expected - self._origin, 0.0)
+        self.count += there.sum(axis=0)
+        self.squared += (errors**2).sum(axis=0)
+        self.absolute += np.abs(errors).sum(axis=0)
+        self._sum += away.sum(axis=0)
+        self._squares += (away**2).sum(axis=0)
+        self._distances += np.abs(away).sum(axis=0)
+
+    def r2(self) -> NDArray[np.float64]:
+        """[K] share of the variance that is explained; NaN where the expected numbers do not vary."""
+        return self._explained(self.squared)
+
+    def per_number(self) -> dict[str, list[float]]:
+        """MAE, RMSE and R2 of each of the K numbers."""
+        n = np.maximum(self.count, 1)
+        return {
+            "mae": (self.absolute / n).tolist(),
+            "rmse": np.sqrt(self.squared / n).tolist(),
+            "r2": self.r2().tolist(),
+        }
+
+    def mean_predictor(self) -> dict[str, float]:
+        """The metrics of an answer that is always the mean of the training data; empty where that is not known."""
+        if self.center is None:
+            return {}
+        n = max(int(self.count.sum()), 1)
+        mse = float(self._squares.sum()) / n
+        r2 = float(np.mean(self._explained(self._squares)))
+        return {"mse": mse, "rmse": sqrt(mse), "mae": float(self._distances.sum()) / n, "r2": r2}
+
+    def _explained(self, squared: NDArray[np.float64]) -> NDArray[np.float64]:
+        n = np.maximum(self.count, 1)
+        total = self._squares - self._sum**2 / n
+        shares: NDArray[np.float64] = np.full(len(total), nan)
+        np.divide(squared, total, out=shares, where=total > 0)
+        return 1 - shares
 
 
 @dataclass(slots=True)
@@ -42,8 +103,10 @@ class Totals:
     correct: int = 0
     bytes_per_token: float | None = None
     """Of the text that was evaluated, where a tokenizer encoded it."""
-    squared_error: float = 0.0
-    absolute_error: float = 0.0
+    scale: Scale | None = None
+    """Of the numbers to predict."""
+    numbers: "NumberTotals | None" = None
+    """Sums over numbers, where there are any."""
     hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """[C] right predictions of each class."""
     predicted: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -65,8 +128,13 @@ class Totals:
         self.count += report["count"]
         self.scored += report["scored"]
         self.correct += report["correct"]
-        self.squared_error += report["squared_error"]
-        self.absolute_error += report["absolute_error"]
+        if "predicted_values" in report and "expected_values" in report:
+            answers, numbers = report["predicted_values"], report["expected_values"]
+            if self.scale is not None:
+                answers, numbers = self.scale.unscaled(answers), self.scale.unscaled(numbers)
+            if self.numbers is None:
+                self.numbers = NumberTotals(numbers.shape[1], None if self.scale is None else self.scale.mean)
+            self.numbers.add(answers, numbers)
         n = self.n_classes
         if n and "predicted" in report and "expected" in report:
             predicted, expected = report["predicted"], report["expected"]
@@ -104,6 +172,12 @@ def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else nan
 
 
+def _of_numbers(totals: Totals, sums: Callable[[NumberTotals], NDArray[np.float64]]) -> float:
+    """A mean over all numbers."""
+    found = totals.numbers
+    return nan if found is None else _ratio(float(sums(found).sum()), int(found.count.sum()))
+
+
 LOSS = Metric("loss", "min", "", ".4f", lambda t: _ratio(t.loss, t.count))
 BITS = Metric("bits_per_token", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2))
 BITS_PER_BYTE = Metric(
@@ -112,11 +186,15 @@ BITS_PER_BYTE = Metric(
 ACCURACY = Metric("accuracy", "max", "", ".3f", lambda t: _ratio(t.correct, t.scored))
 ERROR = Metric("error", "min", "", ".3f", lambda t: 1 - _ratio(t.correct, t.scored))
 F1 = Metric("f1", "max", "", ".3f", Totals.f1)
-MSE = Metric("mse", "min", "unit²", ".4g", lambda t: _ratio(t.squared_error, t.count))
-MAE = Metric("mae", "min", "unit", ".4g", lambda t: _ratio(t.absolute_error, t.count))
+MSE = Metric("mse", "min", "unit²", ".4g", lambda t: _of_numbers(t, lambda n: n.squared))
+RMSE = Metric("rmse", "min", "unit", ".4g", lambda t: _of_numbers(t, lambda n: n.squared) ** 0.5)
+MAE = Metric("mae", "min", "unit", ".4g", lambda t: _of_numbers(t, lambda n: n.absolute))
+R2 = Metric("r2", "max", "", ".4f", lambda t: nan if t.numbers is None else float(np.mean(t.numbers.r2())))
 
 
-METRICS: Final = {metric.name: metric for metric in (LOSS, ACCURACY, BITS, ERROR, F1, MSE, MAE)}
+METRICS: Final = {
+    metric.name: metric for metric in (LOSS, ACCURACY, BITS, BITS_PER_BYTE, ERROR, F1, MSE, RMSE, MAE, R2)
+}
 """Every metric by name."""
 
 
@@ -142,4 +220,4 @@ def empty_totals(model: ModelConfig) -> Totals:
     n_classes = 0
     if any(metric is F1 for metric in metrics_of(model)):
         n_classes = getattr(model.head, "n_classes", None) or getattr(model.head, "n_outputs", None) or 0
-    return Totals(n_classes=n_classes)
+    return Totals(n_classes=n_classes, scale=model.scale)

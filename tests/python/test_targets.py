@@ -1,11 +1,335 @@
 """What is predicted: the core's kinds, class and number together, scales, and partly labelled data."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.errors import ShapeError
-from support import settings
+from ssm_hpn._core import Batch, Loader, ShardWriter
+from ssm_hpn.config import core_model, parse, resolve
+from ssm_hpn.config.model import TARGETS
+from ssm_hpn.errors import ConfigError, DataError, ShapeError
+from ssm_hpn.metrics import METRICS
+from ssm_hpn.targets import ARRAYS, COLUMNS, KINDS, kind_of_columns, kinds_with
+from support import SMALL, settings, train
+
+
+def model(target, head, *, features=1, **changes):
+    section = {"input": {"kind": "features", "n_features": features}, "d_model": 16, "n_layers": 1}
+    return settings(model=section | {"target": target, "head": head}, **changes)
+
+
+def shards(folder, columns, rows, *, n_features=1, n_values=None):
+    """A prepared part of rows of (features [T,F], targets by column)."""
+    config = {"kind": "features", "n_features": n_features, "columns": ["features", *columns]}
+    writer = ShardWriter(str(folder), json.dumps(config | ({"n_values": n_values} if n_values else {})))
+    for x, targets in rows:
+        writer.append(features=np.asarray(x, np.float32), **targets)
+    writer.close("{}")
+    return folder
+
+
+# ---- kinds
+
+
+def test_every_kind_has_a_section_metrics_and_a_default_head():
+    assert list(TARGETS) == list(KINDS)
+    for name, kind in KINDS.items():
+        section = TARGETS[name]
+        assert section.model_fields["kind"].default == name
+        assert ("pooling" in section.model_fields) == kind.pooled
+        assert ("n_values" in section.model_fields) == kind.has("number")
+        assert set(kind.metrics) <= set(METRICS)
+        assert all(array.name in ARRAYS for array in kind.arrays)
+
+
+def test_the_columns_decide_the_kind():
+    assert COLUMNS == ("labels", "label", "values")
+    assert kind_of_columns({"label", "values"}) == "joint"
+    assert kind_of_columns({"labels", "label", "values"}) == "token_class"
+    assert kind_of_columns(set()) == "next_token"
+    assert kinds_with("values") == ("sequence_values", "joint")
+
+
+def test_a_batch_names_an_array_it_does_not_know_and_axes_that_are_wrong():
+    x = np.zeros((2, 3, 1), np.float32)
+    with pytest.raises(ShapeError, match="token_class, sequence_class, sequence_values, cotangent, found label"):
+        Batch(features=x, label=np.zeros(2, np.int32))
+    with pytest.raises(ShapeError, match="sequence_values: expected 2 axes, found 1"):
+        Batch(features=x, sequence_values=np.zeros(2, np.float32))
+
+
+def test_a_target_of_another_kind_is_refused_by_what_it_holds():
+    trainer = Trainer(
+        model(
+            {"kind": "joint", "n_values": 1},
+            {"kind": "auto"} | {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}},
+        )
+    )
+    with pytest.raises(ShapeError, match="expected a class per document and numbers per document, found a class per"):
+        trainer.step({"features": np.zeros((2, 3, 1)), "sequence_class": [0, 1]})
+
+
+@pytest.mark.parametrize(
+    ("target", "head", "words"),
+    [
+        ({"kind": "joint", "n_values": 1}, {"kind": "linear", "n_outputs": 3}, "one for classes and numbers"),
+        ({"kind": "sequence_class"}, {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}}, "for classes"),
+        ({"kind": "joint", "n_values": 2}, {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}}, "= 2"),
+    ],
+)
+def test_a_head_that_answers_something_else_is_refused(target, head, words):
+    with pytest.raises(ConfigError, match=words):
+        Trainer(model(target, head)).parameters()
+
+
+# ---- a class and a number together
+
+
+def joint_table(path, *, without=()):
+    """Series whose class is the sign of their level and whose number is 1000 times the level."""
+    rng = np.random.default_rng(0)
+    lines = ["id,x,label,value"]
+    for number in range(60):
+        level = rng.uniform(-1, 1)
+        label = "" if number in without else "up" if level > 0 else "down"
+        lines += [f"{number},{level + 0.05 * rng.normal():.5f},{label},{1000 * level:.5f}" for _ in range(6)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+COLUMNS_OF_BOTH = [
+    *("--data.columns.id", "id", "--data.columns.features", "x"),
+    *("--data.columns.label", "label", "--data.columns.values", "value"),
+]
+
+
+def test_both_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = joint_table(tmp_path / "joint.csv")
+    words = ["--data", str(data), *COLUMNS_OF_BOTH, *SMALL, "--train.steps", "150", "--optim.lr", "0.01"]
+    assert train(*words, "--run.folder", "run") == 0
+    assert "mean predictor" in capsys.readouterr().out
+    from ssm_hpn.cli.main import main
+
+    assert main(["evaluate", "run", "--data", str(data), "--json"], prog="ssm-hpn") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["targets"] == 60
+    assert found["accuracy"] > 0.9
+    assert found["r2"] > 0.9
+    assert found["mae"] > 1  # in the file's units
+    assert main(["predict", "run", "--data", str(data)], prog="ssm-hpn") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {row["class"] for row in rows} == {"up", "down"}
+    right = [row for row in rows if (row["values"][0] > 0) == (row["class"] == "up")]
+    assert len(right) > 50
+    assert max(abs(row["values"][0]) for row in rows) > 300
+
+
+def test_shards_carry_both_to_the_loader(tmp_path):
+    rows = [([[i]], {"label": i % 2, "values": np.array([i], np.float32)}) for i in range(6)]
+    folder = shards(tmp_path / "both", ["label", "values"], rows, n_values=1)
+    config = {"path": str(folder), "batch_size": 6, "length": 1, "packing": "pad", "target": "joint", "epochs": 1}
+    batch, _ = Loader(json.dumps(config | {"shuffle": False, "workers": 1})).next()
+    assert batch.n_targets == 6
+    trainer = Trainer(
+        model({"kind": "joint", "n_values": 1}, {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}})
+    )
+    found = trainer.evaluate(batch)
+    assert (found.totals.count, found.totals.scored, int(found.totals.numbers.count[0])) == (6, 6, 6)
+
+
+def test_the_head_of_both_is_chosen_by_itself_and_takes_its_ends_from_the_data():
+    config = resolve(
+        parse(
+            model({"kind": "joint", "n_values": 1}, {"kind": "prototype", "n_classes": 3, "loss": {"kind": "joint"}})
+        ),
+        None,
+    )
+    assert (config.model.head.loss.low, config.model.head.loss.high) == (-1, 1)
+
+
+# ---- the scale of numbers
+
+
+def series_with_numbers(mean, deviation, *, rows=64, seed=0):
+    """Series of a level and noise, and a number that follows the level."""
+    rng = np.random.default_rng(seed)
+    level = rng.normal(size=rows)
+    x = level[:, None, None] + 0.1 * rng.normal(size=(rows, 8, 1))
+    return x.astype(np.float32), mean + deviation * level
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(250_000, 50_000), (300, 10), (3e-6, 1e-6), (1.7e9, 86_400)])
+def test_numbers_of_any_scale_are_learned_alike(mean, deviation):
+    def explained(mean, deviation):
+        x, y = series_with_numbers(mean, deviation)
+        scale = {"mean": [float(y.mean())], "std": [float(y.std())]}
+        target = {"kind": "sequence_values", "n_values": 1, "scale": scale}
+        trainer = Trainer(model(target, {"kind": "linear", "n_outputs": 1, "loss": "squared", "bias": True}))
+        for _ in range(40):
+            trainer.step({"features": x, "sequence_values": y})
+        found = trainer.evaluate({"features": x, "sequence_values": y})
+        errors = trainer.predict({"features": x})[:, 0] - y
+        assert found.values["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+        assert found.values["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-4)
+        assert found.values["r2"] == pytest.approx(1 - (errors**2).sum() / ((y - y.mean()) ** 2).sum(), abs=1e-4)
+        base = found.totals.numbers.mean_predictor()
+        assert base["rmse"] == pytest.approx(y.std(), rel=1e-6)
+        assert base["r2"] == pytest.approx(0, abs=1e-9)
+        return found.values["r2"]
+
+    assert explained(mean, deviation) == pytest.approx(explained(0, 1), abs=0.01)
+
+
+def test_the_pole_has_its_ends_in_the_users_units():
+    target = {"kind": "sequence_values", "n_values": 1, "scale": {"mean": [300.0], "std": [10.0]}}
+    head = {"kind": "prototype", "loss": {"kind": "regression", "low": 270.0, "high": 330.0}}
+    trainer = Trainer(model(target, head))
+    core = json.loads(core_model(trainer.config.model))
+    assert (core["head"]["loss"]["low"], core["head"]["loss"]["high"]) == (-3, 3)
+    assert "scale" not in core["target"]
+    assert 270 <= trainer.predict({"features": np.zeros((1, 3, 1))})[0, 0] <= 330
+
+
+def test_a_saved_model_keeps_its_scale_and_a_grown_one_too(tmp_path):
+    target = {"kind": "sequence_values", "n_values": 2, "scale": {"mean": [5e5, 0.0], "std": [1e3, 1e-6]}}
+    trainer = Trainer(model(target, {"kind": "linear", "n_outputs": 2, "loss": "squared"}))
+    x = {"features": np.ones((2, 4, 1))}
+    trainer.expand()
+    before = trainer.predict(x)
+    assert before.dtype == np.float64
+    assert trainer.config.model.target.scale.mean == (5e5, 0.0)
+    loaded = Trainer.load(trainer.save(tmp_path / "step-00000000"))
+    assert loaded.config.model.target == trainer.config.model.target
+    np.testing.assert_array_equal(loaded.predict(x), before)
+
+
+@pytest.mark.parametrize("scale", [{"mean": [1.0], "std": [0.0]}, {"mean": [1.0, 2.0], "std": [1.0]}])
+def test_a_scale_that_cannot_be_is_refused(scale):
+    target = {"kind": "sequence_values", "n_values": 1, "scale": scale}
+    with pytest.raises(ConfigError, match="deviation above 0"):
+        Trainer(model(target, {"kind": "linear", "n_outputs": 1, "loss": "squared"}))
+
+
+def test_a_scale_of_another_width_is_refused():
+    target = {"kind": "sequence_values", "n_values": 1, "scale": {"mean": [1.0, 2.0], "std": [1.0, 1.0]}}
+    with pytest.raises(ConfigError, match=r"model.target.scale: expected 1 numbers, found 2"):
+        Trainer(model(target, {"kind": "linear", "n_outputs": 1, "loss": "squared"}))
+
+
+def test_numbers_are_judged_one_by_one_and_missing_ones_left_out():
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=(20, 2)) * [1, 1000] + [0, 1e6]
+    y[::3, 1] = np.nan
+    scale = {"mean": np.nanmean(y, 0).tolist(), "std": np.nanstd(y, 0).tolist()}
+    target = {"kind": "sequence_values", "n_values": 2, "scale": scale}
+    trainer = Trainer(model(target, {"kind": "linear", "n_outputs": 2, "loss": "squared"}))
+    x = rng.normal(size=(20, 4, 1))
+    found = trainer.evaluate({"features": x, "sequence_values": y}).totals.numbers
+    errors = trainer.predict({"features": x}) - y
+    each = found.per_number()
+    np.testing.assert_allclose(each["mae"], np.nanmean(np.abs(errors), 0), rtol=1e-4)
+    np.testing.assert_allclose(each["rmse"], np.sqrt(np.nanmean(errors**2, 0)), rtol=1e-4)
+    expected = 1 - np.nansum(errors**2, 0) / np.nansum((y - np.nanmean(y, 0)) ** 2, 0)
+    np.testing.assert_allclose(each["r2"], expected, rtol=1e-3)
+    assert found.count.tolist() == [20, 13]
+
+
+# ---- partly labelled data
+
+
+def labelled(folder, labels, *, steps=4):
+    """Two parts of series with these labels, -1 for none."""
+    rng = np.random.default_rng(2)
+    for part in ("train", "validation"):
+        rows = [(rng.normal(size=(steps, 1)) + max(c, 0), {"label": c}) for c in labels]
+        shards(folder / part, ["label"], rows)
+    return {"train": [str(folder / "train")], "validation": [str(folder / "validation")], "packing": "pad"}
+
+
+def run_on(data, tmp_path, **train_settings):
+    section = {"d_model": 8, "n_layers": 1, "head": {"kind": "linear", "n_outputs": 2}}
+    changes = {"train": {"steps": 6, "log_every": 1} | train_settings, "evaluation": {"every": 3, "batches": 2}}
+    given = settings(None, tmp_path / "run", model=section, **changes)
+    given["data"] = data
+    return Trainer(given)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_batches_without_labels_are_read_over(tmp_path, rows):
+    trainer = run_on(labelled(tmp_path, [0, -1, -1, 1, -1, -1, -1]), tmp_path, batch_size=rows)
+    seen = []
+    from ssm_hpn import Callback
+
+    class Watch(Callback):
+        name = "watch"
+
+        def updated(self, event):
+            seen.append(event.progress.step)
+
+    result = trainer.fit(callbacks=[Watch()])
+    assert (result.step, seen) == (6, [1, 2, 3, 4, 5, 6])
+    written = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in written] == list(range(7))
+    assert all(row["skipped_steps"] == 0 for row in written)
+    assert all(row["train/loss"] is not None for row in written[1:])
+
+
+@pytest.mark.parametrize("rows", [1, 4, 100])
+def test_evaluation_counts_all_that_are_labelled(tmp_path, rows):
+    trainer = run_on(labelled(tmp_path, [0, 1, -1, 1, 0, -1, 1]), tmp_path, batch_size=rows)
+    assert trainer.evaluate(trainer.held_out("all")).totals.count == 5
+    assert trainer.evaluate().totals.count >= min(2, rows)
+
+
+def test_data_without_any_label_ends_after_an_epoch(tmp_path):
+    data = labelled(tmp_path, [0, 1])
+    rows = [(np.ones((4, 1)), {"label": -1}) for _ in range(5)]
+    data["train"] = [str(shards(tmp_path / "none", ["label"], rows))]
+    section = {"target": {"kind": "sequence_class"}}
+    trainer = run_on(data, tmp_path, batch_size=2)
+    assert section
+    with pytest.raises(DataError, match=r"expected a target \(one class per sequence\) in every epoch, found none"):
+        trainer.fit()
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_held_out_data_without_any_label_is_said(tmp_path):
+    data = labelled(tmp_path, [0, 1])
+    rows = [(np.ones((4, 1)), {"label": -1}) for _ in range(5)]
+    data["validation"] = [str(shards(tmp_path / "none", ["label"], rows))]
+    with pytest.raises(DataError, match="label some of the held-out documents"):
+        run_on(data, tmp_path).evaluate()
+
+
+def test_numbers_may_be_missing_in_shards(tmp_path):
+    rows = [([[i]], {"values": np.array([i if i % 2 else np.nan, i], np.float32)}) for i in range(6)]
+    folder = shards(tmp_path / "gaps", ["values"], rows, n_values=2)
+    config = {"path": str(folder), "batch_size": 6, "length": 1, "packing": "pad", "target": "sequence_values"}
+    batch, _ = Loader(json.dumps(config | {"epochs": 1, "workers": 1})).next()
+    assert batch.n_targets == 6
+    with pytest.raises(DataError, match="finite"):
+        shards(tmp_path / "bad", ["values"], [([[1]], {"values": np.array([np.inf], np.float32)})], n_values=1)
+
+
+# ---- lengths of both parts
+
+
+@pytest.mark.parametrize("longer", ["train", "validation"])
+def test_the_longest_document_of_both_parts_decides_the_length(tmp_path, longer):
+    data = labelled(tmp_path, [0, 1])
+    rows = [(np.ones((9, 1)), {"label": 0}), (np.ones((2, 1)), {"label": 1})]
+    data[longer] = [str(shards(tmp_path / "long", ["label"], rows))]
+    trainer = run_on(data, tmp_path)
+    assert trainer.config.data.length == 9
+    assert trainer.evaluate(trainer.held_out("all")).totals.count == 2
+    short = run_on(data | {"length": 4}, tmp_path)
+    with pytest.raises(DataError, match=r"raise data\.length to that") as error:
+        short.step() if longer == "train" else short.evaluate(short.held_out("all"))
+    assert "truncate" not in str(error.value)
+
 
 # ---- tied weights
 

@@ -55,8 +55,11 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     if known is not None and known.get("step") == result.step:
         return known
     with screen.status("evaluating on all held-out data"):
-        values = trainer.evaluate("all").values
+        evaluation = trainer.evaluate("all")
+    values, numbers = evaluation.values, evaluation.totals.numbers
     found: dict[str, Any] = {"step": result.step, "reason": result.reason, "metrics": values, "tables": []}
+    if numbers is not None:
+        found |= {"mean_predictor": numbers.mean_predictor(), "per_number": numbers.per_number()}
     run = Run(result.folder, trainer.config)
     if "bits_per_token" in values and _reads_bytes(trainer):
         from ssm_hpn.baselines import compare  # pyarrow only at the end
@@ -73,8 +76,13 @@ def _table(trainer: Trainer, found: dict[str, Any]) -> str:
     values = found["metrics"]
     if not found["tables"]:
         metrics = with_bytes(metrics_of(trainer.config.model), values.get("bits_per_byte"))
-        rows = [[titled(metric), metric.show(values[metric.name])] for metric in metrics]
-        return table(["all held-out data", "value"], rows)
+        mean = found.get("mean_predictor") or {}
+        rows = [
+            [titled(metric), metric.show(values[metric.name])]
+            + ([metric.show(mean[metric.name]) if metric.name in mean else ""] if mean else [])
+            for metric in metrics
+        ]
+        return table(["all held-out data", "value", *(["mean predictor"] if mean else [])], rows)
     rows = [[one["name"], f"{one['accuracy']:.3f}", f"{one['bits_per_byte']:.3f}"] for one in found["tables"]]
     ours = ["this model", f"{values['accuracy']:.3f}", f"{values['bits_per_token']:.3f}"]
     return table(["held-out files", "accuracy", "bits per byte"], [*rows, ours])

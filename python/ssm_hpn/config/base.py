@@ -71,7 +71,15 @@ def as_paths(value: object) -> object:
     return paths_of(value) if isinstance(value, str) else value
 
 
+def _as_numbers(value: object) -> object:
+    """One number, a comma-separated list of numbers, or a list of numbers."""
+    if isinstance(value, int | float):
+        return (value,)
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 """Names of columns or patterns."""
 Paths = Annotated[tuple[str, ...], BeforeValidator(as_paths)]
 """Files, folders or patterns."""
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_numbers)]

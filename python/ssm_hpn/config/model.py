@@ -4,13 +4,14 @@ These sections mirror the JSON that the core reads, field by field. The kind `au
 exist here alone: `config.resolve` replaces them by what the data has.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Union
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
-from ssm_hpn.config.base import Section
+from ssm_hpn.config.base import Numbers, Section
 from ssm_hpn.config.bounds import bounds
+from ssm_hpn.contract import Scale
 from ssm_hpn.targets import KINDS, TargetKind
 
 
@@ -23,6 +24,8 @@ BlockKind = Literal["mamba1", "mlp", "bidirectional"]
 Layers = Annotated[tuple[BlockKind | dict[str, Any], ...], BeforeValidator(_as_blocks)]
 Pooling = Literal["last", "mean", "max"]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
+LOW: Final = "number that maps to cosine -1; null: the smallest of the training data, without data -1"
+HIGH: Final = "number that maps to cosine 1; null: the largest of the training data, without data 1"
 
 
 class AutoInput(Section):
@@ -99,6 +102,19 @@ class AutoTarget(Section):
     ] = Field("mean", description="how a sequence becomes one vector, if the target is per sequence")
 
 
+class TargetScale(Section):
+    """Numbers to predict are learned as (y - mean) / std, in double precision; everything that is said is in y."""
+
+    mean: Numbers = Field((), description="mean of each number over the training data")
+    std: Numbers = Field((), description="deviation of each number, above 0")
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise ValueError("expected a mean and a deviation above 0 for each number")
+        return self
+
+
 class TargetSection(Section):
     """What is predicted: one of the kinds that the core describes (`ssm_hpn.targets`)."""
 
@@ -119,6 +135,10 @@ def _target_section(kind: TargetKind) -> type[TargetSection]:
         fields["n_values"] = (
             Count | None,
             Field(None, description="numbers per sequence K; null: as in the data"),
+        )
+        fields["scale"] = (
+            TargetScale | None,
+            Field(None, description="mean and deviation of the numbers; null: as in the data, without data none"),
         )
     name = kind.name.title().replace("_", "") + "Target"
     return create_model(name, __base__=TargetSection, __doc__=f"Predict {kind.about}.", __module__=__name__, **fields)
@@ -159,16 +179,16 @@ class RegressionLoss(Section):
     """One number as the cosine to a pole (docs/mathematics.md, section 2)."""
 
     kind: Literal["regression"] = Field("regression", description="one number as the cosine to a pole")
-    low: float = Field(-1.0, description="number that maps to cosine -1")
-    high: float = Field(1.0, description="number that maps to cosine 1")
+    low: float | None = Field(None, description=LOW)
+    high: float | None = Field(None, description=HIGH)
 
 
 class JointLoss(Section):
     """One class and one number together (docs/mathematics.md, section 2)."""
 
     kind: Literal["joint"] = Field("joint", description="one number as the cosine to a pole, and one class beside it")
-    low: float = Field(-1.0, description="number that maps to cosine -1")
-    high: float = Field(1.0, description="number that maps to cosine 1")
+    low: float | None = Field(None, description=LOW)
+    high: float | None = Field(None, description=HIGH)
     weight: float = Field(0.5, ge=0, le=1, description="weight of the class; the number has the rest")
 
 
@@ -278,3 +298,9 @@ class ModelConfig(Section):
         """
         kinds = (entry if isinstance(entry, str) else str(entry.get("kind")) for entry in self.layers)
         return tuple(dict.fromkeys(kinds)) or (self.block.kind,)
+
+    @property
+    def scale(self) -> Scale | None:
+        """How the numbers to predict are scaled; None where they are taken as they are."""
+        found: TargetScale | None = getattr(self.target, "scale", None)
+        return None if found is None else Scale(found.mean, found.std)

@@ -6,7 +6,7 @@ Head      the default one of the target (`ssm_hpn.targets`)
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -20,16 +20,19 @@ from ssm_hpn.config.model import (
     FeaturesInput,
     Head,
     Input,
+    JointLoss,
     LinearHead,
     ModelConfig,
     NoHead,
     PrototypeHead,
+    RegressionLoss,
     Target,
     TargetSection,
     TokensInput,
 )
 from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
+from ssm_hpn.contract import Scale
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.targets import kind_of_columns
 
@@ -52,6 +55,11 @@ class DataShape:
     n_values: int | None = None
     per_token_labels: bool = False
     longest_document: int | None = None
+    """Of all parts."""
+    scale: Scale | None = None
+    """Of the numbers to predict, which its shards hold scaled."""
+    value_range: tuple[float, float] | None = None
+    """Smallest and largest of the first number to predict."""
     digest: str | None = None
 
     @property
@@ -75,7 +83,7 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     head = _head(config.model.head, target, source, data)
     shape = {"input": source, "target": target, "head": head, **_layers(config.model)}
     given = config.model.model_copy(update=shape)
-    model = ModelConfig.model_validate_json(resolve_model(core_model(given)))
+    model = model_of_core(resolve_model(core_model(given)), given)
     optim = config.optim.model_copy(update={"schedule": _schedule(config)})
     check_optim(core_optim(optim))
     rows = config.data.model_copy(update=_rows(config, target, data))
@@ -90,16 +98,36 @@ def target_kind(config: Config, targets: frozenset[str]) -> str:
 
 
 def core_model(model: ModelConfig) -> str:
-    """The model as the core reads it, without later settings that are left at their defaults.
+    """The model as the core reads it, which learns scaled numbers and knows nothing of their scale.
+
+    Later settings that are left at their defaults are left out.
 
     >>> import json
     >>> from ssm_hpn.config import Config
     >>> json.loads(core_model(Config().model))["block"]["d_state"]
     16
     """
-    settings, later = model.model_dump(mode="json"), LATER_MODEL_SETTINGS
-    used = {key: value for key, value in settings.items() if key not in later or value != later[key]}
+    plain = model.model_dump(mode="json")
+    plain["target"].pop("scale", None)
+    scale, loss = model.scale, plain["head"].get("loss")
+    if scale is not None and isinstance(loss, dict) and "low" in loss:
+        loss |= {end: (loss[end] - scale.mean[0]) / scale.std[0] for end in ("low", "high")}
+    used = {
+        key: value
+        for key, value in plain.items()
+        if key not in LATER_MODEL_SETTINGS or value != LATER_MODEL_SETTINGS[key]
+    }
     return json.dumps(used, separators=(",", ":"))
+
+
+def model_of_core(text: str, known: ModelConfig) -> ModelConfig:
+    """The model that the core has, in the user's units; `known` is what it was made from, or saved with."""
+    plain, ours = json.loads(text), known.model_dump(mode="json")
+    plain["target"] = ours["target"]
+    loss = ours["head"].get("loss")
+    if isinstance(loss, dict) and "low" in loss:
+        plain["head"]["loss"] = loss
+    return ModelConfig.model_validate(plain)
 
 
 def core_optim(optim: OptimConfig) -> str:
@@ -178,7 +206,21 @@ def _target(given: Target, kind: str, data: DataShape) -> TargetSection:
         settings["pooling"] = given.pooling
     if "n_values" in section.model_fields:
         settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values)
+        settings["scale"] = _scale(settings.get("scale"), settings["n_values"], data)
     return section.model_validate({"kind": kind, **settings})
+
+
+def _scale(given: dict[str, Any] | None, n_values: int, data: DataShape) -> dict[str, Any] | None:
+    """The scale of the numbers to predict: that of the data, whose shards hold them scaled, else the given one."""
+    if given is None or (data.scale is not None and given == asdict(data.scale)):
+        return None if data.scale is None else asdict(data.scale)
+    if data.digest is not None:
+        advice = "leave it out: it is taken from the training data"
+        raise ConfigError(problem("model.target.scale", "that of the prepared data", "another one", advice))
+    if len(given["mean"]) != n_values:
+        advice = "give one mean and one std for each number"
+        raise ConfigError(problem("model.target.scale", f"{n_values} numbers", len(given["mean"]), advice))
+    return given
 
 
 def _head(given: Head, target: TargetSection, source: Input, data: DataShape) -> Head:
@@ -202,6 +244,16 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
         wanted = classes if kind.has("class") else getattr(target, "n_values", None)
         n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=kind.has("class"))
         return given.model_copy(update={"n_outputs": n_outputs})
+    if isinstance(given.loss, RegressionLoss | JointLoss):
+        low, high = data.value_range or (-1.0, 1.0)
+        ends = {"low": low if given.loss.low is None else given.loss.low}
+        ends["high"] = high if given.loss.high is None else given.loss.high
+        if not ends["low"] < ends["high"]:
+            advice = "set model.head.loss.low and .high to the smallest and largest number to predict"
+            raise ConfigError(
+                problem("model.head.loss.low", f"below high = {ends['high']:g}", f"{ends['low']:g}", advice)
+            )
+        given = given.model_copy(update={"loss": given.loss.model_copy(update=ends)})
     if given.loss.kind == "regression":
         return given
     n_classes = _size("model.head.n_classes", given.n_classes, classes, larger_is_fine=True)
@@ -252,4 +304,4 @@ def _same_kind(key: str, given: str, found: str | None) -> None:
         raise ConfigError(problem(key, f"{found}, as in the data", given, "change it, or leave it out"))
 
 
-__all__ = ["DataShape", "core_loader", "core_model", "core_optim", "resolve", "target_kind"]
+__all__ = ["DataShape", "core_loader", "core_model", "core_optim", "model_of_core", "resolve", "target_kind"]

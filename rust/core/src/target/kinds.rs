@@ -77,7 +77,7 @@ pub static SEQUENCE_VALUES: TargetKind = TargetKind {
     about: "numbers per sequence",
     arrays: &[&arrays::SEQUENCE_VALUES],
     from_tokens: false,
-    metrics: &["loss", "mse", "mae"],
+    metrics: &["loss", "mse", "rmse", "mae", "r2"],
     default_head: r#"{"kind": "linear", "loss": "squared", "bias": true}"#,
 };
 /// A class and a number per document.
@@ -86,7 +86,7 @@ pub static JOINT: TargetKind = TargetKind {
     about: "one class and one number per sequence",
     arrays: &[&arrays::SEQUENCE_CLASS, &arrays::SEQUENCE_VALUES],
     from_tokens: false,
-    metrics: &["loss", "accuracy", "error", "f1", "mse", "mae"],
+    metrics: &["loss", "accuracy", "error", "f1", "mse", "rmse", "mae", "r2"],
     default_head: r#"{"kind": "prototype", "loss": {"kind": "joint"}}"#,
 };
 /// The gradient of the hidden states, from the caller.
