@@ -1,5 +1,5 @@
-//! A user's own stem, block and head in a model of `ssm-hpn`: registered, configured, checked against differences, trained,
-//! saved and resumed to the same bits. Everything else comes from the crate.
+//! A user's own stem, block, head and target in a model of `ssm-hpn`: registered, configured, checked against differences,
+//! trained, saved and resumed to the same bits. Everything else comes from the crate.
 
 mod centers;
 mod neighbours;
@@ -13,6 +13,7 @@ use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{InputConfig, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
+use ssm_hpn::target::{Element, Per, TargetArray, TargetKind, Values};
 use ssm_hpn::{Error, Result, Scalar, Threads};
 
 const CLASSES: usize = 5;
@@ -30,6 +31,7 @@ fn registry<T: Scalar>() -> Registry<T> {
     registry.register_head("centers", |component, context| {
         Ok(Box::new(centers::Centers::new(component.settings("model.head")?, context.d_model)))
     });
+    registry.register_target(&LEVELS);
     registry
 }
 
@@ -117,10 +119,68 @@ fn resumes_to_the_same_bits(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Numbers per token, an array that no kind of the crate has.
+static TOKEN_VALUES: TargetArray = TargetArray {
+    name: "token_values",
+    about: "numbers per token",
+    per: Per::Token,
+    element: Element::Number,
+    column: None,
+};
+
+/// A target of these numbers, which the crate's own linear head answers.
+static LEVELS: TargetKind = TargetKind {
+    name: "levels",
+    about: "numbers at every position",
+    arrays: &[&TOKEN_VALUES],
+    from_tokens: false,
+    metrics: &["loss", "mse"],
+    default_head: r#"{"kind": "linear", "loss": "squared"}"#,
+};
+
+/// Learns the running mean of its input at every position, some of which are missing; saved and resumed.
+fn a_target_of_its_own_is_learned(folder: &Path) -> Result<()> {
+    let model = json!({
+        "input": {"kind": "features", "n_features": 1}, "d_model": 12, "n_layers": 1,
+        "block": {"kind": "mamba1", "d_state": 4}, "target": {"kind": "levels", "n_values": 1},
+        "head": {"kind": "linear", "n_outputs": 1, "loss": "squared", "bias": true},
+    });
+    let model = ModelConfig::from_json(&model.to_string())?;
+    let optim = OptimConfig { lr: 1e-2, ..OptimConfig::default() };
+    let mut session: Session<f32> =
+        Session::with_registry(model, optim, 0, Threads::new(Some(1))?, &registry())?;
+    let batch = levels();
+    let mut losses = Vec::new();
+    for _ in 0..60 {
+        session.forward_backward(&batch, Accuracy::Skip)?;
+        losses.push(session.apply()?.loss);
+    }
+    assert!(losses[59] < 0.2 * losses[0], "the loss goes from {} to {} only", losses[0], losses[59]);
+    let saved = session.save(&folder.join("step-00000060"), json!({}))?;
+    let (mut resumed, _) = Session::load_with_registry(&saved, Threads::new(Some(1))?, &registry())?;
+    assert_eq!(resumed.evaluate(&batch)?, session.evaluate(&batch)?);
+    println!("a target from outside: loss {:.3} to {:.3}", losses[0], losses[59]);
+    Ok(())
+}
+
+/// Rows of a slow wave, and its running mean; every fifth number is missing.
+fn levels() -> Batch {
+    let (rows, length) = (4, 24);
+    let x: Vec<f32> = (0..rows * length).map(|i| (i as f32 * 0.37).sin()).collect();
+    let mean = |i: usize| {
+        let row = &x[i / length * length..=i];
+        row.iter().sum::<f32>() / row.len() as f32
+    };
+    let numbers = (0..x.len()).map(|i| if i % 5 == 4 { f32::NAN } else { mean(i) }).collect();
+    let target = Target::of([(&TOKEN_VALUES, Values::Numbers(numbers))]);
+    Batch::whole(rows, length, Input::Features(x.clone()), target)
+}
+
 fn main() -> Result<()> {
     gradients_agree_with_differences()?;
     let folder = std::env::temp_dir().join(format!("ssm-hpn-external-{}", std::process::id()));
-    let result = resumes_to_the_same_bits(&folder);
+    let result = resumes_to_the_same_bits(&folder)
+        .and_then(|()| a_target_of_its_own_is_learned(&folder.join("levels")));
     std::fs::remove_dir_all(&folder).ok();
     result
 }
