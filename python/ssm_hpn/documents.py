@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardReader
-from ssm_hpn.config import PrepareOptions
+from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, read_manifest
 from ssm_hpn.errors import DataError, problem
@@ -24,6 +24,7 @@ from ssm_hpn.prepare.encode import Encoder, encoder_from
 from ssm_hpn.prepare.reading import read, read_inputs
 from ssm_hpn.prepare.records import Record
 from ssm_hpn.prepare.sources import find
+from ssm_hpn.targets import KINDS
 
 _ID_AFTER_FILE: Final = re.compile(r".*?\.(?:csv|tsv|jsonl|ndjson|json|parquet)(?:\.\w+)?#(.*)", re.DOTALL)
 
@@ -38,8 +39,8 @@ class Document:
     """Tokens [T] or channels [T, C]."""
     labels: NDArray[np.int32] | None = None
     label: int | None = None
-    values: NDArray[np.float32] | None = None
-    """As the model learns them, not in the user's units."""
+    values: NDArray[np.float64] | None = None
+    """In the user's units, NaN where one is missing."""
 
 
 class Reader:
@@ -97,7 +98,7 @@ class Reader:
                     x=per_token[start:end],
                     labels=None if labels is None else labels[start:end],
                     label=None if label is None else int(label[row]),
-                    values=None if values is None else values[row],
+                    values=None if values is None else self.contract.unscale_values(values[row]),
                 )
 
     def _from_record(self, record: Record) -> Document:
@@ -122,7 +123,7 @@ class Reader:
         elif classes is not None and record.label is not None:
             label = self._placed(record, record.label_place, classes.index, record.label)
         if record.values is not None:
-            values = contract.scale_values(record.values).astype(np.float32)
+            values = np.asarray(record.values, np.float64)
         return Document(self._given(record.name), x, labels, label, values)
 
     @staticmethod
@@ -177,14 +178,14 @@ def pieces(documents: Iterable[Document], length: int) -> Iterator[Document]:
             yield replace(document, x=document.x[start : start + length])
 
 
-def batches(documents: Iterable[Document], target: str, rows: int) -> Iterator[tuple[list[Document], Arrays]]:
+def batches(documents: Iterable[Document], model: ModelConfig, rows: int) -> Iterator[tuple[list[Document], Arrays]]:
     """Documents by the row, a few at a time, as arrays for `Trainer`; a document without a target is one without."""
     remaining = iter(documents)
     while group := list(islice(remaining, rows)):
-        yield group, _arrays(group, target)
+        yield group, _arrays(group, model)
 
 
-def _arrays(group: list[Document], target: str) -> dict[str, NDArray[Any]]:
+def _arrays(group: list[Document], model: ModelConfig) -> dict[str, NDArray[Any]]:
     length = max(len(document.x) for document in group)
     first = group[0].x
     x = np.zeros((len(group), length, *first.shape[1:]), first.dtype)
@@ -193,20 +194,25 @@ def _arrays(group: list[Document], target: str) -> dict[str, NDArray[Any]]:
         x[row, : len(document.x)] = document.x
         segments[row] = row, 0, len(document.x)
     arrays: dict[str, NDArray[Any]] = {"tokens" if first.ndim == 1 else "features": x, "segments": segments}
-    if target == "next_token":
-        arrays["token_class"] = next_tokens(x, segments)
-    elif target == "token_class":
-        classes = np.full((len(group), length), -1, np.int32)
-        for row, document in enumerate(group):
-            if document.labels is not None:
-                classes[row, : len(document.x)] = document.labels
-        arrays["token_class"] = classes
-    elif target == "sequence_class":
-        labels = [-1 if document.label is None else document.label for document in group]
-        arrays["sequence_class"] = np.array(labels, np.int32)
-    elif target == "sequence_values":
-        width = next((len(document.values) for document in group if document.values is not None), None)
-        if width is not None:
-            none = np.full(width, np.nan, np.float32)
-            arrays["sequence_values"] = np.stack([none if one.values is None else one.values for one in group])
+    kind = KINDS[model.target.kind]
+    for array in kind.arrays:
+        if kind.from_tokens:
+            arrays[array.name] = next_tokens(x, segments)
+        elif array.element == "number":
+            none = np.full(getattr(model.target, "n_values", None) or 1, np.nan)
+            arrays[array.name] = np.stack([none if one.values is None else one.values for one in group])
+        elif array.per == "document":
+            labels = [-1 if one.label is None else one.label for one in group]
+            arrays[array.name] = np.array(labels, np.int32)
+        else:
+            arrays[array.name] = _per_token(group, length)
     return arrays
+
+
+def _per_token(group: list[Document], length: int) -> NDArray[np.int32]:
+    """[rows, length] the classes of tokens, -1 behind the end and where a document has none."""
+    classes = np.full((len(group), length), -1, np.int32)
+    for row, document in enumerate(group):
+        if document.labels is not None:
+            classes[row, : len(document.x)] = document.labels
+    return classes

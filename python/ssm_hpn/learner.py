@@ -26,6 +26,7 @@ from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError,
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
 from ssm_hpn.foreign import from_json
+from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
 
 if TYPE_CHECKING:
@@ -242,24 +243,16 @@ class Learner:
 
         Cosines or logits of classes, then numbers in the user's units (in double precision where they have a scale).
         """
-        return self._unscaled(self.session.predict(as_batch(batch, self.config.model)))
-
-    def _unscaled(self, scores: Floats) -> Floats:
-        """Scores whose last columns are numbers, in the user's units."""
-        scale = self.config.model.scale
-        if scale is None:
-            return scores
-        wide = scores.astype(np.float64)
-        wide[..., -len(scale.mean) :] = scale.unscaled(wide[..., -len(scale.mean) :])
-        return wide
+        return unscaled(self.session.predict(as_batch(batch, self.config.model)), self.config.model.scale)
 
     def hidden(self, batch: Batch | Arrays) -> Floats:
         """Last hidden states after the final norm, [B,T,D]."""
         return self.session.hidden(as_batch(batch, self.config.model))
 
-    def stream(self, rows: int = 1) -> Stream:
+    def stream(self, rows: int = 1) -> Stream | ScaledStream:
         """Recurrent inference, token by token, in constant memory: equal to the whole-sequence pass."""
-        return self.session.stream(rows)
+        stream, scale = self.session.stream(rows), self.config.model.scale
+        return stream if scale is None else ScaledStream(stream, scale)
 
     def generate(
         self,

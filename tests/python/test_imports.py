@@ -17,7 +17,7 @@ HOUSE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
     *("__init__", "checkpoints", "cli", "config", "dataset", "documents", "evaluation", "feed", "learner"),
-    *("metrics", "parity", "prepare", "run", "storage", "targets", "trainer"),
+    *("metrics", "parity", "prepare", "run", "scaled", "storage", "targets", "trainer"),
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ssm_hpn import Trainer
 from ssm_hpn._core import Batch, Loader, ShardWriter
+from ssm_hpn.cli.main import main
 from ssm_hpn.config import core_model, parse, resolve
 from ssm_hpn.config.model import TARGETS
 from ssm_hpn.errors import ConfigError, DataError, ShapeError
@@ -110,9 +111,7 @@ def test_both_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, 
     data = joint_table(tmp_path / "joint.csv")
     words = ["--data", str(data), *COLUMNS_OF_BOTH, *SMALL, "--train.steps", "150", "--optim.lr", "0.01"]
     assert train(*words, "--run.folder", "run") == 0
-    assert "mean predictor" in capsys.readouterr().out
-    from ssm_hpn.cli.main import main
-
+    assert "rmse unit" in capsys.readouterr().out
     assert main(["evaluate", "run", "--data", str(data), "--json"], prog="ssm-hpn") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["targets"] == 60
@@ -204,6 +203,8 @@ def test_a_saved_model_keeps_its_scale_and_a_grown_one_too(tmp_path):
     loaded = Trainer.load(trainer.save(tmp_path / "step-00000000"))
     assert loaded.config.model.target == trainer.config.model.target
     np.testing.assert_array_equal(loaded.predict(x), before)
+    streamed = loaded.stream(2).prefill(np.ones((2, 4, 1), np.float32))
+    np.testing.assert_allclose(streamed, before, rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [{"mean": [1.0], "std": [0.0]}, {"mean": [1.0, 2.0], "std": [1.0]}])
@@ -314,6 +315,22 @@ def test_numbers_may_be_missing_in_shards(tmp_path):
         shards(tmp_path / "bad", ["values"], [([[1]], {"values": np.array([np.inf], np.float32)})], n_values=1)
 
 
+def test_commands_use_every_document_with_a_label(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = joint_table(tmp_path / "some.csv", without=range(0, 60, 4))
+    words = [*COLUMNS_OF_BOTH[:6], *SMALL, "--train.steps", "30"]
+    for rows in ("1", "8"):
+        folder = f"run{rows}"
+        given = ["--data", str(data), *words, "--train.batch_size", rows, "--run.folder", folder]
+        assert train(*given) == 0
+        out, err = capsys.readouterr()
+        assert "not finite" not in out + err
+        assert main(["evaluate", folder, "--data", str(data), "--json"], prog="ssm-hpn") == 0
+        assert json.loads(capsys.readouterr().out)["targets"] == 45
+        assert main(["predict", folder, "--data", str(data)], prog="ssm-hpn") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 60
+
+
 # ---- lengths of both parts
 
 
@@ -326,7 +343,7 @@ def test_the_longest_document_of_both_parts_decides_the_length(tmp_path, longer)
     assert trainer.config.data.length == 9
     assert trainer.evaluate(trainer.held_out("all")).totals.count == 2
     short = run_on(data | {"length": 4}, tmp_path)
-    with pytest.raises(DataError, match=r"raise data\.length to that") as error:
+    with pytest.raises(DataError, match=r"raise data\.length") as error:
         short.step() if longer == "train" else short.evaluate(short.held_out("all"))
     assert "truncate" not in str(error.value)
 

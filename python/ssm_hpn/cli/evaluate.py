@@ -11,6 +11,7 @@ from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.metrics import Totals, metrics_of, with_bytes
 from ssm_hpn.printable import printable
+from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
 
 MOST_CLASSES: int = 50
@@ -52,9 +53,9 @@ def _held_out(trainer: Trainer) -> Evaluation:
 def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:
     reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind)
     documents = reader.documents(data)
-    if reader.target == "next_token":
+    if KINDS[reader.target].from_tokens:
         documents = pieces(documents, trainer.config.data.length or 0)
-    groups = batches(documents, reader.target, trainer.config.train.batch_size)
+    groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
     result = trainer.evaluate(arrays for _, arrays in groups)
     if result.totals.count == 0:
         advice = "name the columns with the targets as in training"

@@ -7,6 +7,7 @@ from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
 from ssm_hpn.cli.prompts import continued, prompt_of
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 from ssm_hpn.printable import printable
+from ssm_hpn.targets import language_model
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -20,7 +21,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     trainer = load_trainer(options)
     kind = trainer.config.model.target.kind
-    if kind != "next_token":
+    if kind != language_model():
         raise ConfigError(problem(options.checkpoint, "a model of the next token", kind, "use predict for this one"))
     from ssm_hpn.prepare.encode import encoder_from  # reads tables too, so it comes only when needed
 

@@ -2,11 +2,13 @@
 
 ID is the id column's name in the data, its values as given; `name` where files or rows are the documents.
 
-sequence_class   {ID, "class", "score", "scores"}    class null where no score reaches --reject-below;
-                                                     scores by the name of the class
-token_class      {ID, "classes"}
-sequence_values  {ID, "values"}
-next_token       {ID, "next", "score"}               what follows the document
+What stands beside it follows from what is predicted:
+
+a class per document     "class", "score", "scores"    class null where no score reaches --reject-below;
+                                                       scores by the name of the class
+numbers per document     "values"                      in the units of the training data
+a class per token        "classes"
+the next token           "next", "score"               what follows the document
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,7 @@ from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract, text_of
 from ssm_hpn.documents import Document, Reader, batches
 from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
 
 INPUTS = ("tokens", "features", "segments")
@@ -51,27 +54,34 @@ def predictions(
     """One row per document, in the order of the data."""
     column = reader.id_column
     key = "name" if column is None or column in ANSWERS else column
-    if reader.target == "next_token":
+    if KINDS[reader.target].from_tokens:
         yield from _continuations(trainer, reader, path, key)
         return
-    for group, arrays in batches(reader.documents(path, targets=False), reader.target, trainer.config.train.batch_size):
+    for group, arrays in batches(
+        reader.documents(path, targets=False), trainer.config.model, trainer.config.train.batch_size
+    ):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
             yield {key: document.name, **_answer(reader, document, row, reject_below)}
 
 
 def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
-    contract = reader.contract
-    if reader.target == "sequence_values":
-        return {"values": _rounded(contract.unscale_values(scores))}
-    if reader.target == "token_class":
+    contract, kind = reader.contract, KINDS[reader.target]
+    if not kind.pooled:
         classes = scores[: len(document.x)].argmax(axis=1).tolist()
         return {"classes": [_class(contract, index) for index in classes]}
-    best = int(scores.argmax())
-    score = float(scores[best])
-    by_class = {text_of(_class(contract, index)): value for index, value in enumerate(_rounded(scores))}
-    rejected = reject_below is not None and score < reject_below
-    return {"class": None if rejected else _class(contract, best), "score": score, "scores": by_class}
+    found: dict[str, Any] = {}
+    n_values = len(scores) if not kind.has("class") else 1 if kind.has("number") else 0
+    of_classes, of_numbers = scores[: len(scores) - n_values], scores[len(scores) - n_values :]
+    if kind.has("class"):
+        best = int(of_classes.argmax())
+        score = float(of_classes[best])
+        by_class = {text_of(_class(contract, i)): value for i, value in enumerate(_rounded(of_classes))}
+        rejected = reject_below is not None and score < reject_below
+        found |= {"class": None if rejected else _class(contract, best), "score": score, "scores": by_class}
+    if kind.has("number"):
+        found["values"] = _rounded(of_numbers)
+    return found
 
 
 def _continuations(trainer: Trainer, reader: Reader, path: Path, key: str) -> Iterator[dict[str, Any]]:

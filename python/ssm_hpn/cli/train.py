@@ -20,6 +20,7 @@ from ssm_hpn.config import Config
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, nearest, problem
 from ssm_hpn.profiling import profile
 from ssm_hpn.run import run_folder, same_but_steps
+from ssm_hpn.targets import language_model
 from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
     """The continuation of a prompt, for language models on text."""
     wanted = trainer.config.evaluation.continuation > 0 and trainer.validation_folder is not None
-    if not wanted or trainer.config.model.target.kind != "next_token" or trainer.contract is None:
+    if not wanted or trainer.config.model.target.kind != language_model() or trainer.contract is None:
         return []
     from ssm_hpn.prepare.encode import encoder_from  # data preparation is not needed to train
 
