@@ -110,8 +110,10 @@ def test_both_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, 
     monkeypatch.chdir(tmp_path)
     data = joint_table(tmp_path / "joint.csv")
     words = ["--data", str(data), *COLUMNS_OF_BOTH, *SMALL, "--train.steps", "150", "--optim.lr", "0.01"]
+    words += ["--model.head.kind", "prototype", "--model.head.loss.kind", "joint"]
+    words += ["--model.head.loss.low", "-1000", "--model.head.loss.high", "1000"]
     assert train(*words, "--run.folder", "run") == 0
-    assert "rmse unit" in capsys.readouterr().out
+    assert "rmse (unit)" in capsys.readouterr().out
     assert main(["evaluate", "run", "--data", str(data), "--json"], prog="ssm-hpn") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["targets"] == 60

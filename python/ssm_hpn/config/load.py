@@ -140,7 +140,7 @@ def _complete(section: type[Section], given: Mapping[str, Any], path: tuple[str,
         if field is None:
             raise ConfigError(where + _unknown_key(section, here))
         kinds = section_types(field.annotation)
-        if not kinds or isinstance(value, Section):
+        if not kinds or isinstance(value, Section) or (value is None and field.default is None):
             complete[key] = value
             continue
         if not isinstance(value, Mapping):

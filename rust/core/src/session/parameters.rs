@@ -133,11 +133,12 @@ impl<T: Scalar> Session<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Batch, Input, Target};
+    use crate::data::{Batch, Input};
     use crate::head::Accuracy;
     use crate::model::{FreezeSpec, ModelConfig};
     use crate::optim::OptimConfig;
     use crate::parallel::Threads;
+    use crate::target::Target;
 
     fn session(head: &str) -> Session<f64> {
         let config = format!(
