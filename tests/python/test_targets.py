@@ -27,7 +27,7 @@ def shards(folder, columns, rows, *, n_features=1, n_values=None):
     writer = ShardWriter(str(folder), json.dumps(config | ({"n_values": n_values} if n_values else {})))
     for x, targets in rows:
         writer.append(features=np.asarray(x, np.float32), **targets)
-    writer.close("{}")
+    writer.close(json.dumps({"n_classes": 2} if "label" in columns else {}))
     return folder
 
 
