@@ -1,6 +1,7 @@
 //! No head: the gradient of the hidden states comes from the caller, who has the loss.
 
-use super::{Head, HeadReport, Targets, Wanted};
+use super::interface::{Head, HeadReport, Targets};
+use super::predictions::Wanted;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
 use crate::pass::Pass;

@@ -12,8 +12,9 @@
 //! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
 
 use super::config::{LinearConfig, LinearLoss};
+use super::interface::{Head, HeadReport, Targets};
+use super::predictions::Wanted;
 use super::rows::chunk_rows;
-use super::{Head, HeadReport, Targets, Wanted};
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
 use crate::kernels::softmax::{self, Dims, Gradient};

@@ -15,12 +15,13 @@
 //! joint loss. Training with the cosine, regression or joint loss costs nothing that grows with C.
 
 use super::config::{LossConfig, Placement, Plan, Projection, PrototypeConfig};
+use super::interface::{Head, HeadReport, Targets};
 use super::losses::{self, Range, Softmax};
+use super::predictions::Wanted;
 use super::rows::{
     ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, Record, SQUARED, chunk_rows, dots, for_each_block, scale,
     stride, totals,
 };
-use super::{Head, HeadReport, Targets, Wanted};
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
 use crate::kernels::softmax::{Dims, Gradient};

@@ -1,7 +1,10 @@
 use super::*;
 use crate::kernels::Layout;
 use crate::kernels::testing::{assert_close, central_differences, numbers};
+use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Groups, Init, Slot, Table};
+use crate::params::{Grads, ParamSpec, Params};
+use crate::pass::Pass;
 use crate::pass::{Key, Mode};
 
 const N: usize = 11;

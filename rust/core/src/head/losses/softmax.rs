@@ -10,7 +10,7 @@
 //!
 //! Rows are taken in chunks, so that the cosines of some thousand rows and classes are in memory and no more.
 
-use super::super::Wanted;
+use super::super::predictions::Wanted;
 use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, scale};
 use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
 use crate::kernels::softmax::{self, Dims, Gradient};

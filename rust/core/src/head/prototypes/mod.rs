@@ -12,11 +12,11 @@
 
 pub mod cosines;
 pub mod exact;
+mod random;
 pub mod separation;
 
-use crate::params::init::{normal, stream};
-
 pub use cosines::largest_cosine;
+pub use random::random;
 pub use separation::separate;
 
 /// Most classes whose prototypes are optimised: memory and time grow with their square.
@@ -90,22 +90,6 @@ impl Kind {
 /// Largest cosine to expect among random directions: C²/2 pairs, each above ρ with a chance near (1-ρ²)^((Q-1)/2).
 fn random_cosine(classes: usize, dim: usize) -> f64 {
     (1.0 - (classes as f64).powf(-4.0 / (dim.max(2) - 1) as f64)).sqrt()
-}
-
-/// Independent uniform directions.
-pub fn random(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
-    let mut rng = stream(seed, "head.prototypes");
-    let mut rows: Vec<f64> = (0..classes * dim).map(|_| normal(&mut rng)).collect();
-    rows.chunks_exact_mut(dim).for_each(normalise);
-    rows
-}
-
-/// Divides a row by its norm.
-fn normalise(row: &mut [f64]) {
-    let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
-    for x in row {
-        *x /= norm;
-    }
 }
 
 #[cfg(test)]

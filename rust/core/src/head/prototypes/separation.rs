@@ -18,7 +18,7 @@
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::normalise;
+use super::random::normalise;
 use crate::params::init::{stream, uniform};
 use crate::simd::{self, Kernel, Vector};
 
