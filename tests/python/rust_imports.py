@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 Module = tuple[str, ...]
+INLINE = re.compile(r"\bmod\s+(\w+)\s*\{")
 TESTS = re.compile(r"#\[cfg\(test\)\]\s*(?:pub(?:\(\w+\))?\s+)?mod\s+(\w+)\s*([;{])")
 WORDS = re.compile(r"(?<![\w:])(?:crate|super|self|[a-z_][a-z_0-9]*)(?:::\w+)+")
 
@@ -21,12 +22,17 @@ def code_of(text: str) -> str:
     text = re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
     for found in TESTS.finditer(text):
         if found[2] == "{":
-            end, depth = found.end(), 1
-            while depth and end < len(text):
-                depth += {"{": 1, "}": -1}.get(text[end], 0)
-                end += 1
-            return code_of(text[: found.start()] + text[end:])
+            return code_of(text[: found.start()] + text[block_end(text, found.end()) :])
     return text
+
+
+def block_end(text: str, start: int) -> int:
+    """Where the block ends whose first character behind the brace is at `start`."""
+    end, depth = start, 1
+    while depth and end < len(text):
+        depth += {"{": 1, "}": -1}.get(text[end], 0)
+        end += 1
+    return end
 
 
 def paths_of(use: str) -> Iterator[list[str]]:
@@ -70,7 +76,17 @@ def leads_to(path: list[str], here: Module, known: set[Module]) -> Module | None
 
 def imports_of(here: Module, text: str, known: set[Module]) -> set[Module]:
     """The modules that one file imports."""
-    code = code_of(text)
+    found = {known_part(module, known) for module in imports_in(here, code_of(text), known)}
+    return found - {here}
+
+
+def imports_in(here: Module, code: str, known: set[Module]) -> set[Module]:
+    """The modules to which the paths of some code lead; a module that is written in the file is a child of it."""
+    inner: set[Module] = set()
+    while inline := INLINE.search(code):
+        end = block_end(code, inline.end())
+        inner |= imports_in((*here, inline[1]), code[inline.end() : end - 1], known)
+        code = code[: inline.start()] + code[end:]
     uses = [path for use in re.findall(r"\buse\s+([^;]+);", code) for path in paths_of(use)]
     words = [found.split("::") for found in WORDS.findall(re.sub(r"\buse\s+[^;]+;", "", code))]
     brought_in = {}
@@ -81,7 +97,14 @@ def imports_of(here: Module, text: str, known: set[Module]) -> set[Module]:
     found = {leads_to(path, here, known) for path in uses + words}
     found |= {brought_in[path[0]] for path in words if path[0] in brought_in}
     found |= {(*here, name) for name in re.findall(r"\bmod\s+(\w+);", code) if (*here, name) in known}
-    return {module for module in found if module is not None and module != here}
+    return inner | {module for module in found if module is not None}
+
+
+def known_part(module: Module, known: set[Module]) -> Module:
+    """The file that a module is written in."""
+    while module not in known:
+        module = module[:-1]
+    return module
 
 
 def rust_graph(source: Path) -> dict[Module, set[Module]]:

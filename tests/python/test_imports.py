@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import ssm_hpn
+from rust_imports import imports_of, rust_graph
 
 PACKAGE = Path(ssm_hpn.__file__).parent
 REPOSITORY = Path(__file__).parents[2]
@@ -125,6 +126,40 @@ def test_imports_of_the_core_run_downwards_only():
             assert module == top or rows[module] < rows[top], f"{where}, which is not below {top}"
             if module == "data" and top not in {"data", "session"}:
                 assert names <= BATCH, f"{where}: {sorted(names - BATCH)}"
+
+
+@pytest.mark.parametrize("crate", ["core", "bindings"])
+def test_no_module_of_rust_is_imported_by_what_it_imports(crate):
+    graph = rust_graph(REPOSITORY / "rust" / crate / "src")
+    assert len(graph) > 10
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle = " <- ".join("::".join(module) or "lib" for module in error.args[1])
+        pytest.fail(f"imports in a circle: {circle}; what both need belongs into a file of its own")
+
+
+@pytest.mark.parametrize(
+    ("text", "imported"),
+    [
+        ("use crate::b::c::Item;", {("b", "c")}),
+        ("use super::c::{Item, other};", {("b", "c")}),
+        ("use super::{Item, c::{self, Other}};", {("b",), ("b", "c")}),
+        ("use super::super::Item as Other;", {()}),
+        ("fn f() { crate::b::c::g(); }", {("b", "c")}),
+        ("fn f(x: super::c::Item) {}", {("b", "c")}),
+        ("use super::c;\nfn f() { c::g() }", {("b", "c")}),
+        ("mod e;", {("b", "d", "e")}),
+        ("pub use e::Item;", {("b", "d", "e")}),
+        ("use std::io::{Read, Write};\nuse rayon::prelude::*;", set()),
+        ('// use crate::b;\nconst A: &str = "crate::b::c";', set()),
+        ("#[cfg(test)]\nmod tests { use super::super::c; }", set()),
+        ("mod inline { use super::Item; use super::super::c; fn f() { self::g() } }", {("b", "c")}),
+    ],
+)
+def test_every_form_of_a_path_in_rust_is_seen(text, imported):
+    known = {(), ("b",), ("b", "c"), ("b", "d"), ("b", "d", "e")}
+    assert imports_of(("b", "d"), text, known) == imported
 
 
 def test_few_modules_use_the_compiled_one():
