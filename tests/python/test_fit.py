@@ -150,7 +150,7 @@ def test_retention_keeps_the_newest_and_the_best(config, tmp_path):
 
 def test_evaluation_by_epochs_and_by_seconds(config, tmp_path):
     Trainer(
-        config(evaluation={"every": 0.25, "unit": "epochs", "batches": 1}, train={"steps": 30, "batch_size": 8})
+        config(evaluation={"every": 0.25, "unit": "epochs", "batches": 1}, train={"steps": 50, "batch_size": 8})
     ).fit()
     rows = [row for row in metric_rows(tmp_path / "run") if row["eval/loss"] is not None]
     quarters = [int(row["epoch"] / 0.25) for row in rows[:-1]]  # the end is always evaluated

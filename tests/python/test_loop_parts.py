@@ -91,7 +91,7 @@ def test_a_judgement_survives_being_written_down_anywhere(values, cut, min_chang
 # ---- metrics
 
 
-def report(loss, count, *, predicted=(), expected=(), squared=0.0, absolute=0.0):
+def report(loss, count, *, predicted=(), expected=()):
     predicted, expected = np.array(predicted, np.int64), np.array(expected, np.int64)
     return {
         "loss": loss / max(count, 1),
@@ -99,8 +99,8 @@ def report(loss, count, *, predicted=(), expected=(), squared=0.0, absolute=0.0)
         "count": count,
         "scored": len(expected),
         "correct": int((predicted == expected).sum()),
-        "squared_error": squared,
-        "absolute_error": absolute,
+        "squared_error": 0.0,
+        "absolute_error": 0.0,
         "predicted": predicted,
         "expected": expected,
     }
@@ -139,8 +139,15 @@ def test_macro_f1_and_confusion_of_a_hand_made_case():
 
 def test_errors_of_numbers_are_means_over_all_numbers():
     model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
-    found, _ = values(model, report(6.0, 6, squared=12.0, absolute=6.0))
-    assert found == {"loss": 1.0, "mse": 2.0, "mae": 1.0}
+    expected = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, np.nan]])
+    errors = np.array([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0]])  # that of the missing number counts for nothing
+    one = report(6.0, 6) | {"predicted_values": expected + errors, "expected_values": expected}
+    one["predicted_values"][2, 1] = 3.0
+    found, _ = values(model, one)
+    # Sums of squares 1 + 4 + 1 and around their means: 8 for 0, 2, 4 and 8 for 1, 5.
+    assert found == pytest.approx(
+        {"loss": 1.0, "mse": 6 / 5, "rmse": (6 / 5) ** 0.5, "mae": 4 / 5, "r2": (1 - 5 / 8 + 1 - 1 / 8) / 2}
+    )
     shape = DataShape(n_features=2, n_values=3)
     trainer = Trainer(resolve(parse({"model": {"d_model": 8, "n_layers": 1}}), shape))
     rng = np.random.default_rng(0)
