@@ -90,7 +90,7 @@ def _values(annotation: Any) -> str:  # noqa: ANN401 - any annotation
     if annotation in names:
         return names[annotation]
     if getattr(annotation, "__origin__", None) is tuple:
-        return "list of texts" if get_args(annotation)[0] is str else "list of texts and tables"
+        return {str: "list of texts", float: "list of numbers"}.get(get_args(annotation)[0], "list of texts and tables")
     parts = [part for part in get_args(annotation) if part is not type(None)]
     if parts and all(isinstance(part, str) for part in parts):
         return _cell(", ".join(f"`{part}`" for part in parts))
