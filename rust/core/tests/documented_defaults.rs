@@ -23,7 +23,7 @@ fn documented() -> BTreeMap<String, String> {
     let (mut found, mut place) = (BTreeMap::new(), String::new());
     for line in page.lines() {
         if line.starts_with("##") {
-            place = line.split('`').nth(1).unwrap_or_default().to_owned();
+            line.split('`').nth(1).unwrap_or_default().clone_into(&mut place);
         } else if let Some(rest) = line.strip_prefix("**`") {
             let (key, kind) = rest.split_once(".kind = \"").unwrap();
             place = format!("{key}[{}]", kind.split('"').next().unwrap());
@@ -41,7 +41,7 @@ fn is_same(documented: &str, value: &Value) -> bool {
         Value::Null => documented == "null",
         Value::Number(n) => documented.parse::<f64>().ok() == n.as_f64(),
         Value::String(text) => documented == text,
-        other => documented == other.to_string(),
+        other => *documented == *other.to_string(),
     }
 }
 
