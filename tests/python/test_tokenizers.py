@@ -9,9 +9,11 @@ import pytest
 from prepare_support import made, rows
 from ssm_hpn.cli.main import main
 from ssm_hpn.cli.prompts import continued
+from ssm_hpn.config import PrepareOptions
 from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare.encode import Bytes, Ids
-from ssm_hpn.prepare.records import character_start
+from ssm_hpn.prepare.records import Documents, character_start
+from ssm_hpn.prepare.sources import find
 from ssm_hpn.prepare.tokenizer import Tokenizer
 from support import train
 
@@ -222,12 +224,11 @@ def test_many_texts_are_encoded_as_one_by_one(tmp_path, make):
 
 
 def _records(folder, texts):
-    from ssm_hpn.config import PrepareOptions
-    from ssm_hpn.prepare.records import Record
-    from ssm_hpn.prepare.sources import find
-
     (source,) = find((str(folder / "t.txt"),), PrepareOptions(), key="data.train")
-    return [Record("t", source, f"line {n + 1}", text=text.encode()) for n, text in enumerate(texts)]
+    contents = [text.encode() for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in contents])])
+    elements = np.frombuffer(b"".join(contents), np.uint8)
+    return list(Documents(source, np.arange(len(texts)), elements, offsets))
 
 
 @pytest.mark.parametrize("text", ["天地玄黃", "aé", "😀", "a", "\xe9"])
@@ -290,3 +291,22 @@ def test_generate_keeps_the_blank_after_the_prompt(here, capsys, make):
     if make is whole_words:
         assert captured.err.count("\n") == 1
         assert "prompt: expected words that the tokenizer has tokens for, found 'zebra'" in captured.err
+
+
+def test_bits_per_byte_of_a_run_with_a_tokenizer(here, capsys):
+    path = word_level(here, ["[UNK]", "ab", "cde"])
+    (here / "t.txt").write_text("ab cde ab ab cde\n" * 400)
+    words = ["--data", "t.txt", "--data.tokenizer", str(path), *TINY, "--train.steps", "2", "--data.length", "32"]
+    assert train(*words, "--run.folder", "run") == 0
+    assert "bits_per_byte" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    (contract,) = {
+        json.dumps(json.loads(file.read_text())["contract"]) for file in here.glob("runs/data/*/*/manifest.json")
+    }
+    part = json.loads(contract)["parts"]["validation"]
+    assert part["text_bytes"] / part["units"] == pytest.approx(17 / 5, rel=0.02)
+    assert values["bits_per_byte"] == pytest.approx(values["bits_per_token"] * part["units"] / part["text_bytes"])
+    rows = [json.loads(line) for line in (here / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["eval/bits_per_byte"] > 0
+    assert "bits per byte" in (here / "run/report.html").read_text()

@@ -12,9 +12,13 @@ from ssm_hpn.cli.console import console, shown_path, size, table
 from ssm_hpn.cli.parser import NULL, Parser
 from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
 from ssm_hpn.config.load import walk
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.prepare import Prepared, prepare, prepare_default
 from ssm_hpn.prepare.stdlib_corpus import check_default
+
+MOST_NAMED = 20
+"""Columns with missing numbers, and files left out, that are named."""
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -63,6 +67,22 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
         yield "classes", f"{prepared.n_classes}{shown}"
     if prepared.n_values:
         yield "values", f"{prepared.n_values} per document"
+    contract = Contract.from_manifest(manifest, prepared.train)
+    gaps = [f"{column.name} {column.missing}" for column in contract.columns if column.missing]
+    if gaps:
+        yield (
+            "missing",
+            ", ".join(gaps[:MOST_NAMED]) + (f" and {len(gaps) - MOST_NAMED} more" if gaps[MOST_NAMED:] else ""),
+        )
+    for name, why in contract.left_out[:MOST_NAMED]:
+        yield "left out", f"{name}: {why}"
+    if contract.left_out[MOST_NAMED:]:
+        yield (
+            "left out",
+            f"and {len(contract.left_out) - MOST_NAMED} more: ssm-hpn inspect {shown_path(prepared.folder)}",
+        )
+    for note in contract.notes:
+        yield "note", note
     files = manifest["source"]["files"]
     yield "format", f"{manifest['source']['format']}, {files:,} file{'s' if files != 1 else ''}"
     yield "digest", prepared.digest

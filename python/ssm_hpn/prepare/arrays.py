@@ -39,6 +39,14 @@ USUAL_NAMES = {
 }
 TARGETS = ("label", "labels", "values")
 CHUNK_BYTES = 8 << 20
+ADVICE = {
+    "c": "store its real part or its absolute values",
+    "O": "store one array [N, T, F], padded at the end, and the steps that count as `lengths`",
+    "M": "store it as numbers, such as seconds since the first",
+    "m": "store it as numbers, such as seconds",
+    "V": "store its fields as arrays of their own",
+}
+"""What to do about a type that holds no plain numbers, by its kind."""
 
 
 @dataclass
@@ -150,9 +158,9 @@ def _one(source: Source, main: Stored, role: str, targets: dict[str, Stored]) ->
             raise data_error(
                 source.path,
                 source.field(array.name),
-                expected=f"labels of shape [{main.shape[0]}] for the one document in array {main.name!r}",
-                found=f"{key} of shape {list(array.shape)}",
-                advice="give the data an axis of documents: [N, T, F]",
+                expected=f"labels [{main.shape[0]}] of time steps alone, as array {main.name!r} is one document",
+                found=f"{key} {list(array.shape)} beside {list(main.shape)}",
+                advice="of several documents the array is [N, T, F], or [N, T] for one number per step",
             )
     row = 0
     for chunk in main.chunks():
@@ -208,6 +216,11 @@ def _checked(
                 advice="correct the array",
             )
         return tokens.astype(np.int64)
+    if main.dtype.kind not in "iufb":
+        found = shown(str(flat.reshape(-1)[0]))
+        raise data_error(
+            source.path, source.field(main.name), expected="numbers", found=found, advice="convert the array"
+        )
     features = flat[kept].astype(np.float64)
     infinite = np.argwhere(np.isinf(features))
     if len(infinite):
@@ -367,12 +380,13 @@ def _header(source: Source, name: str, file: IO[bytes]) -> Stored:
             found=str(error).splitlines()[0],
             advice="write it with numpy.save or numpy.savez",
         ) from None
-    if dtype.kind not in "iufbUS" or (fortran and len(shape) > 1):
+    if dtype.kind not in "iufbUS":
+        advice = ADVICE.get(dtype.kind, "convert it to numbers")
+        expected = "numbers (or texts as labels)"
+        raise data_error(source.path, source.field(name), expected=expected, found=f"type {dtype}", advice=advice)
+    if fortran and len(shape) > 1:
+        advice = "store numpy.ascontiguousarray(array)"
         raise data_error(
-            source.path,
-            source.field(name),
-            expected="numbers (or texts as labels) in C order",
-            found="Fortran order" if dtype.kind in "iufbUS" else f"type {dtype}",
-            advice="write it with numpy.save(path, numpy.ascontiguousarray(array))",
+            source.path, source.field(name), expected="an array in C order", found="Fortran order", advice=advice
         )
     return Stored(source, name, file, shape, dtype)

@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,13 +163,15 @@ class _Job:
         layout = _Layout(self, contract, encoder)
         with contextlib.ExitStack() as stack:
             writers: dict[Part, PartWriter] = {}
+            text_bytes: Counter[Part] = Counter()
             for part, documents in self._parts("writing"):
+                text_bytes[part] += int(documents.lengths.sum()) if self.tokenizer is not None else 0
                 for lengths, names, columns in layout.rows(documents):
                     if part not in writers:
                         writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
                     writers[part].append(lengths, names, **columns)
             self._check_parts(writers)
-            contract = self._complete(contract, writers)
+            contract = self._complete(contract, writers, text_bytes)
             extra = layout.manifest_extra(contract)
             summary = {part: writer.close(extra) for part, writer in sorted(writers.items())}
         if isinstance(encoder, Tokenizer):
@@ -262,8 +265,7 @@ class _Job:
         """Everything but the numbers of documents, which are known when they are written."""
         described = encoder.describe() if encoder else {"kind": "features"}
         if self.tokenizer is not None:
-            text = Path(self.options.tokenizer or "").expanduser().read_text(encoding="utf-8")
-            described |= {"text": text, "vocab_size": self.tokenizer.vocab_size}
+            described |= {"text": self.tokenizer.text, "vocab_size": self.tokenizer.vocab_size}
         options = self.options.model_dump(mode="json", exclude={"train", "validation"})
         options["columns"] = self.sources.columns.model_dump(mode="json")
         return Contract(
@@ -278,12 +280,14 @@ class _Job:
             options=options,
         )
 
-    def _complete(self, contract: Contract, writers: dict[Part, PartWriter]) -> Contract:
+    def _complete(self, contract: Contract, writers: dict[Part, PartWriter], text_bytes: Counter[Part]) -> Contract:
         left_out = list(self.raw.left_out)
         empty = 0 if self.sources.reading is None else self.sources.reading.empty
         if empty:
             left_out.append((f"{empty} row{'s' if empty > 1 else ''}", "nothing in the column of the data"))
-        parts: dict[str, Any] = {name: writer.part for name, writer in sorted(writers.items())}
+        parts: dict[str, Any] = {
+            name: replace(writer.part, text_bytes=text_bytes[name] or None) for name, writer in sorted(writers.items())
+        }
         return replace(contract, parts=parts, left_out=tuple(left_out), notes=tuple(self.notes))
 
     def _check_parts(self, writers: dict[Part, PartWriter]) -> None:
