@@ -46,6 +46,8 @@ def order_of(table: Table, name: str, options: PrepareOptions) -> Order:
     candidates = _candidates(options)
     tests = ", ".join(f"count({order.keys[0]})" for order in candidates)
     total, *counts = table.rows_of(f"SELECT count(nullif(trim(o), '')), {tests} FROM ({sample})")[0]  # noqa: S608
+    if not total:  # a column without a value: its reader says so
+        return candidates[0]
     fitting = [order for order, count in zip(candidates, counts, strict=True) if count == total]
     if not fitting:
         best = candidates[max(range(len(counts)), key=lambda i: counts[i])]

@@ -84,7 +84,11 @@ def read_table(
         begun = False
         with _opened(source, options, work, long_lines=long_lines) as table:
             _check_columns(table, reading.columns, options, reading.split_column)
-            query = _Query(table, options, reading)
+            try:
+                query = _Query(table, options, reading)
+            except duckdb.Error as error:  # while the kind of order is looked for
+                query_text = table.select({"o": (str(reading.columns.order), "raw")})
+                raise translated(source, error, table, query_text) from None
             try:
                 for documents in query.documents():
                     begun = True
