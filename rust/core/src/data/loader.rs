@@ -71,6 +71,7 @@ fn default_shuffle() -> bool {
     true
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a default has the type of its field")]
 fn default_target() -> Option<&'static TargetKind> {
     Some(&kinds::NEXT_TOKEN)
 }

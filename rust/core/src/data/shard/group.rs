@@ -254,7 +254,7 @@ impl Group {
         if let Some((i, found)) = self.label.as_ref().and_then(|x| first(x, bad_class)) {
             return Err(at(i, expected(), found));
         }
-        if let Some((i, found)) = self.values.as_ref().and_then(|x| first(x, |v| v.is_infinite())) {
+        if let Some((i, found)) = self.values.as_ref().and_then(|x| first(x, f32::is_infinite)) {
             return Err(at(
                 i / columns.n_values.unwrap_or(1),
                 "finite values, or NaN for none".into(),
