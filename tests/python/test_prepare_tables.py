@@ -35,7 +35,7 @@ def test_interleaved_series_become_ordered_documents(tmp_path: Path, suffix: str
         np.testing.assert_allclose(values, [steps[0]["load"], steps[0]["wear"]], atol=1e-5)
     assert prepared.class_names == ["hum", "knock", "whistle"]
     assert prepared.manifest["feature_names"] == ["x", "y", "flat"]
-    assert (prepared.n_features, prepared.n_values, prepared.target) == (3, 2, "sequence_class")
+    assert (prepared.n_features, prepared.n_values, prepared.target) == (3, 2, "joint")
 
 
 def test_series_that_follow_each_other_need_no_order_column(tmp_path: Path) -> None:

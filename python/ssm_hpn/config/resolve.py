@@ -121,7 +121,14 @@ def core_model(model: ModelConfig) -> str:
 
 
 def model_of_core(text: str, known: ModelConfig) -> ModelConfig:
-    """The model that the core has, in the user's units; `known` is what it was made from, or saved with."""
+    """The model that the core has, in the user's units; `known` is what it was made from, or saved with.
+
+    >>> from ssm_hpn.config import parse
+    >>> target, head = {"kind": "token_class"}, {"kind": "linear", "n_outputs": 2}
+    >>> model = parse({"model": {"input": {"kind": "hidden"}, "target": target, "head": head}}).model
+    >>> model_of_core(core_model(model), model) == model
+    True
+    """
     plain, ours = json.loads(text), known.model_dump(mode="json")
     plain["target"] = ours["target"]
     loss = ours["head"].get("loss")

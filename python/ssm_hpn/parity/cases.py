@@ -29,6 +29,7 @@ COMBINATIONS = (
     ("hidden", "sequence_class", "learnable margin"),
     ("hidden", "token_class", "identity cosine"),
     ("features", "sequence_class", "identity softmax"),
+    ("features", "joint", "joint"),
 )
 POOLING = ("mean", "last", "max")
 
@@ -124,6 +125,12 @@ def _target(
     pooling = {"kind": kind, "pooling": POOLING[index % len(POOLING)]}
     if kind == "sequence_class":
         return pooling, {"sequence_class": rng.integers(0, width, len(segments)).astype(np.int32)}
+    if kind == "joint":
+        labels = rng.integers(0, width, len(segments)).astype(np.int32)
+        return pooling, {
+            "sequence_class": labels,
+            "sequence_values": rng.uniform(-2, 5, (len(segments), 1)).astype(np.float32),
+        }
     values = rng.uniform(-2, 5, (len(segments), width)).astype(np.float32)
     return {**pooling, "n_values": width}, {"sequence_values": values}
 
@@ -154,13 +161,14 @@ def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, targe
         "cosine": {"kind": "cosine"},
         "margin": {"kind": "margin", "scale": 9.0, "margin": 0.3},
         "regression": {"kind": "regression", "low": -2.0, "high": 5.0},
+        "joint": {"kind": "joint", "low": -2.0, "high": 5.0, "weight": 0.3},
     }
     *variant, loss = kind.split()
     n_classes = 2 if target == "sequence_values" else classes
     head = {"kind": "prototype", "n_classes": n_classes, "loss": losses[loss]}
     if variant == ["identity"]:
         return {**head, "projection": "identity", "dim": d_model}
-    head["dim"] = int(rng.integers(n_classes, n_classes + 4))
+    head["dim"] = int(rng.integers(n_classes, n_classes + 4)) + (loss == "joint")
     if variant == ["learnable"]:
         head["prototypes"] = "learnable"
         if loss == "softmax":

@@ -108,18 +108,32 @@ def scores(params: Params, model: dict[str, Any], features: jax.Array) -> jax.Ar
         logits: jax.Array = features @ weight.T
         return logits + params["lm_head.bias"] if head["bias"] else logits
     identity = head.get("projection") == "identity"
-    z = unit(features if identity else features @ params["head.projection.weight"].T + params["head.projection.bias"])
-    if head["loss"]["kind"] == "regression":
+    z = features if identity else features @ params["head.projection.weight"].T + params["head.projection.bias"]
+    number = None
+    if head["loss"]["kind"] in ("regression", "joint"):
         low, high = float(head["loss"]["low"]), float(head["loss"]["high"])
-        return (z[:, :1] + 1) / 2 * (high - low) + low
+        number = (unit(z)[:, :1] + 1) / 2 * (high - low) + low
+        if head["loss"]["kind"] == "regression":
+            return number
+        z = z[:, 1:]  # the class has the other coordinates, with their own norm
     prototypes = params["head.prototypes"]
-    return z @ (unit(prototypes) if head.get("prototypes") == "learnable" else prototypes).T
+    cosines = unit(z) @ (unit(prototypes) if head.get("prototypes") == "learnable" else prototypes).T
+    return cosines if number is None else jnp.concatenate([cosines, number], -1)
 
 
 def losses(params: Params, model: dict[str, Any], features: jax.Array, target: jax.Array) -> jax.Array:
-    """Loss of every feature [n]; target holds classes (none negative) or values [n, K]."""
+    """Loss of every feature [n].
+
+    `target` holds classes (none negative) [n], values [n, K], or a class and a number [n, 2].
+    """
     head, out = model["head"], scores(params, model, features)
     kind = head["loss"] if head["kind"] == "linear" else head["loss"]["kind"]
+    if kind == "joint":
+        weight, width = head["loss"]["weight"], head["loss"]["high"] - head["loss"]["low"]
+        classes = target[:, 0].astype(int)
+        distance = 1 - out[jnp.arange(len(target)), classes]
+        both: jax.Array = (1 - weight) * (2 * (target[:, 1] - out[:, -1]) / width) ** 2 + weight * distance**2
+        return both
     if kind == "squared":
         return jnp.mean((out - target) ** 2, -1)
     if kind == "regression":
@@ -157,8 +171,10 @@ def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[
             out = scores(p, model, hidden)
         else:
             features = pooled(hidden, model, arrays["segments"])
-            name = "sequence_class" if "sequence_class" in arrays else "sequence_values"
-            target = jnp.asarray(arrays[name])
+            given_targets = [arrays[name] for name in ("sequence_class", "sequence_values") if name in arrays]
+            target = jnp.asarray(given_targets[0])
+            if len(given_targets) > 1:
+                target = jnp.column_stack([jnp.asarray(each, jnp.float64) for each in given_targets])
             out = scores(p, model, features)
         return jnp.mean(losses(p, model, features, target)), (hidden, out)
 
