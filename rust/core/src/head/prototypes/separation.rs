@@ -29,12 +29,12 @@ const SHARPNESS: (f64, f64) = (5.0, 1.003_349_575_184_078_6);
 const RATE: (f64, f64) = (0.05, 0.997_443_994_615_074_5);
 
 /// Most starts of [`separate`], and operations of one step that decide how many of them are taken.
-const STARTS: usize = 4;
+const STARTS: usize = 8;
 const START_COST: usize = 1_300_000;
 
 /// How many starts of [`separate`] are taken.
 fn starts(classes: usize, dim: usize) -> usize {
-    (START_COST / (classes * classes * dim.max(32)).max(1)).clamp(1, STARTS)
+    (START_COST / (classes * classes * dim.max(16)).max(1)).clamp(1, STARTS)
 }
 
 /// Multiplications of the products of [`separate`]: each step has S = P·Pᵀ and W·P, C²·Q each.
