@@ -11,7 +11,7 @@ use criterion::Criterion;
 use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::head::{HeadConfig, Targets, Wanted, build, prototypes};
 use ssm_hpn::kernels::Layout;
-use ssm_hpn::params::{Arena, Grads, Group, Groups, Params, Table};
+use ssm_hpn::params::{Arena, Grads, Group, Params, Table, TensorMasks};
 use ssm_hpn::pass::{Key, Mode, Pass};
 
 /// A head: its name, and the multiply-adds of its products for a token, forward.
@@ -33,7 +33,7 @@ fn head(c: &mut Criterion<Rate>, tokens: usize, d_model: usize, n_classes: usize
         entry.spec.init.fill(values.tensor_mut(&table, slot), columns, 0, &entry.id);
     }
     let mut gradients = Arena::zeros(table.buffer_len());
-    let trainable = Groups::declared(&table).trainable;
+    let trainable = TensorMasks::declared(&table).trainable;
     let (x, mut dx) = (numbers(tokens * d_model, 1), vec![0.0; tokens * d_model]);
     let classes: Vec<i32> = (0..tokens).map(|i| (i * 7919 % n_classes) as i32).collect();
     let mut scratch = vec![0.0; head.scratch(tokens)];

@@ -18,7 +18,7 @@ use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, embedding, norm};
 use ssm_hpn::kernels::{selective_scan, softmax};
 use ssm_hpn::optim::{AdamW, OptimConfig};
-use ssm_hpn::params::{Arena, Group, Groups, Init, ParamSpec, Table};
+use ssm_hpn::params::{Arena, Group, Init, ParamSpec, Table, TensorMasks};
 
 /// Operations of an exponential: range reduction, a polynomial of degree five, scaling.
 const EXP: f64 = 9.0;
@@ -191,7 +191,7 @@ fn optimiser(criterion: &mut Criterion<Rate>) {
     let mut table = Table::new();
     let specs = vec![ParamSpec::new("weight", [1024, 1024], Init::Ones)];
     table.declare("", Group::Head, specs).expect("distinct tensors");
-    let groups = Groups::declared(&table);
+    let groups = TensorMasks::declared(&table);
     let mut adamw = AdamW::<f32>::new(OptimConfig::default(), &table, &groups).expect("a valid setting");
     let (mut params, mut grads) = (Arena::zeros(table.buffer_len()), Arena::zeros(table.buffer_len()));
     let mut group = criterion.benchmark_group("adamw 1,048,576 parameters, norm and update");

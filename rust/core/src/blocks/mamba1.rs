@@ -122,7 +122,7 @@ impl Mamba1 {
 
     /// From a row of x and z to the next: a cache line more than 2I, a power of two as a rule, for the rows of such a
     /// matrix lie in the same few sets of a cache, and dw reads their gradients column by column.
-    fn paired(&self) -> usize {
+    fn xz_stride(&self) -> usize {
         2 * self.channels + 16
     }
 
@@ -168,7 +168,7 @@ struct Saved<P> {
 impl Mamba1 {
     fn saved_len(&self, layout: Layout) -> usize {
         let (m, i) = (layout.tokens(), self.channels);
-        padded(m * self.paired())
+        padded(m * self.xz_stride())
             + padded(m * i)
             + padded(m * self.projected())
             + padded(self.scan(layout).kept_len())
@@ -178,7 +178,7 @@ impl Mamba1 {
         let (m, i) = (layout.tokens(), self.channels);
         let mut carver = Carver::new(saved);
         Saved {
-            xz: carver.take(m * self.paired()),
+            xz: carver.take(m * self.xz_stride()),
             u: carver.take(m * i),
             projected: carver.take(m * self.projected()),
             states: carver.take(self.scan(layout).kept_len()),
@@ -204,10 +204,10 @@ impl Mamba1 {
         product(
             MatRef::new(n, m, self.width),
             MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width),
-            MatMut::with_stride(saved.xz, m, 2 * i, self.paired()),
+            MatMut::with_stride(saved.xz, m, 2 * i, self.xz_stride()),
             Accumulate::Overwrite,
         );
-        let (weights, x) = (conv_weights(params), Columns::new(saved.xz, 0, self.paired()));
+        let (weights, x) = (conv_weights(params), Columns::new(saved.xz, 0, self.xz_stride()));
         let conv_state = state.as_mut().map(|(state, _)| &mut **state);
         phase(Phase::Conv, || conv1d::forward(&conv, &weights, x, conv_state, saved.u));
         product(
@@ -219,7 +219,7 @@ impl Mamba1 {
         self.dt_proj(params, saved.projected, product, delta);
         let system = self.system(params, saved.projected);
         let inputs =
-            selective_scan::Inputs { u: saved.u, delta, z: Columns::new(saved.xz, i, self.paired()) };
+            selective_scan::Inputs { u: saved.u, delta, z: Columns::new(saved.xz, i, self.xz_stride()) };
         phase(Phase::Scan, || match state {
             Some((_, state)) if is_step => {
                 selective_scan::step(&scan, &system, &inputs, state, scratch, v);
@@ -325,7 +325,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let conv_state = state.as_deref().map(|state| &state[..conv_state_len]);
         let (conv_dstate, scan_dstate) = dstate.map(|dstate| dstate.split_at_mut(conv_state_len)).unzip();
         let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
-        let paired = self.paired();
+        let xz_stride = self.xz_stride();
         let Saved { xz, u, projected, states } = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
         let (v, delta, dprojected) = (carver.take(m * i), carver.take(m * i), carver.take(m * p));
@@ -339,7 +339,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz where u, delta and z are, v where dv is
         self.dt_proj(params, projected, linear, delta);
         let system = self.system(params, projected);
-        let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, paired), dy: v };
+        let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, xz_stride), dy: v };
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
         let dbc = ColumnsMut::new(dprojected, r, p);
         let gradients = selective_scan::ScanGrads { dbc, da_log, dd, ddelta_bias, dstate: scan_dstate };
@@ -363,14 +363,14 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
         // u = silu(conv(x)): dx where x is, u where du is, for the weight of x_proj
         let (conv, weights) = (self.conv(layout), conv_weights(params));
-        let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, paired), dy: u, state: conv_state };
+        let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, xz_stride), dy: u, state: conv_state };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let gradients = conv1d::ConvGrads { dweight, dbias, dstate: conv_dstate };
         phase(Phase::Conv, || conv1d::backward(&conv, &weights, in_place, scratch, gradients));
         weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(u, m, i), scratch);
 
         // [x, z] = in_proj·n
-        let dxz = MatRef::with_stride(xz, m, 2 * i, paired);
+        let dxz = MatRef::with_stride(xz, m, 2 * i, xz_stride);
         weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.width), scratch);
         let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width);
         linear_dx(dxz, weight, MatMut::new(dx, m, self.width), Accumulate::Overwrite);

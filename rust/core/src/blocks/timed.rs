@@ -1,4 +1,4 @@
-//! The products of a layer, as [`crate::kernels::matmul`] has them, under the eye of the [`crate::profile`].
+//! The matrix products of [`crate::kernels::matmul`], timed and counted for the [`crate::profile`].
 
 #![forbid(unsafe_code)]
 

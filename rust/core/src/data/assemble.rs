@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::batch::{Batch, Input, Segment};
 use super::loader::{LoaderConfig, Packing};
 use super::pack::Piece;
-use super::shard::{Group, Ids};
+use super::shard::{Ids, ShardGroup};
 use super::window::Window;
 use crate::target::{Element, Per, Target, TargetKind, Values};
 
@@ -74,7 +74,7 @@ fn empty_target(kind: Option<&'static TargetKind>, positions: usize) -> Target {
 }
 
 /// Copies one piece to position `at` of the batch, with its targets.
-fn put(batch: &mut Batch, at: usize, group: &Group, piece: &Piece, from_tokens: bool) {
+fn put(batch: &mut Batch, at: usize, group: &ShardGroup, piece: &Piece, from_tokens: bool) {
     let document = piece.document as usize;
     let range = group.range(document);
     let (start, end) = (range.start + piece.start as usize, range.start + piece.end as usize);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::advice::PREPARE_AGAIN;
 use super::manifest::{self, Manifest};
 use super::schema::{Columns, Wanted};
-use super::shard::{Group, Shard};
+use super::shard::{Shard, ShardGroup};
 use crate::error::{Error, Result};
 
 /// A folder of shards, opened for reading.
@@ -82,7 +82,7 @@ impl Dataset {
     }
 
     /// Reads and checks one group.
-    pub fn read(&self, group: u64, wanted: Wanted) -> Result<Group> {
+    pub fn read(&self, group: u64, wanted: Wanted) -> Result<ShardGroup> {
         let (shard, batch) = self.place(group);
         shard.read(batch, wanted)
     }

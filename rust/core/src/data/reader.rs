@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::index::Dataset;
 use super::schema::Wanted;
-use super::shard::Group;
+use super::shard::ShardGroup;
 use crate::error::Result;
 
 /// Reads a prepared folder one record batch at a time; memory is bounded by the largest one.
@@ -38,7 +38,7 @@ impl ShardReader {
     /// # Errors
     ///
     /// [`Error::Data`](crate::Error::Data) where a digest or a value is not what the manifest says.
-    pub fn next_group(&mut self) -> Result<Option<Group>> {
+    pub fn next_group(&mut self) -> Result<Option<ShardGroup>> {
         if self.next == self.data.n_groups() {
             return Ok(None);
         }

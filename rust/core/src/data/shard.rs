@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 
 mod group;
 
-pub use group::{Group, Ids};
+pub use group::{Ids, ShardGroup};
 
 /// First and last bytes of an Arrow file.
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// Reads and checks group `index` of this file.
-    pub fn read(&self, index: usize, wanted: Wanted) -> Result<Group> {
+    pub fn read(&self, index: usize, wanted: Wanted) -> Result<ShardGroup> {
         let entry = self.entry.batches.get(index).ok_or_else(|| {
             let at = format!("record batch {index}");
             Error::data(&self.path, at, "one that the manifest lists", "none", PREPARE_AGAIN)
@@ -94,7 +94,7 @@ impl Shard {
         let names: Vec<&str> = self.columns.projection(wanted);
         let batch = self.decode(&bytes, index, entry, &schema, &names)?;
         let group =
-            Group::new(&batch, &self.columns, wanted).map_err(|m| self.malformed(index, entry, &m))?;
+            ShardGroup::new(&batch, &self.columns, wanted).map_err(|m| self.malformed(index, entry, &m))?;
         group.check(&self.columns, self.n_classes, entry).map_err(|wrong| {
             let first_row = self.entry.batches[..index].iter().map(|b| b.rows).sum();
             let name = wrong.document.and_then(|d| self.name(&bytes, index, entry, &schema, d));

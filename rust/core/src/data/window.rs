@@ -16,7 +16,7 @@ use super::loader::{LoaderConfig, Packing};
 use super::pack::{self, Document, Piece, Rows};
 use super::schema::InputColumn;
 use super::schema::Wanted;
-use super::shard::Group;
+use super::shard::ShardGroup;
 use super::shuffle::{Permutation, Purpose};
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub(super) struct EpochPlan {
 /// Documents in memory, packed.
 #[derive(Debug)]
 pub(super) struct Window {
-    groups: Vec<Group>,
+    groups: Vec<ShardGroup>,
     rows: Rows,
     order: Option<Permutation>,
 }
@@ -63,7 +63,7 @@ impl Window {
     }
 
     /// The group of a piece.
-    pub(super) fn group(&self, piece: &Piece) -> &Group {
+    pub(super) fn group(&self, piece: &Piece) -> &ShardGroup {
         &self.groups[piece.group as usize]
     }
 }
@@ -140,7 +140,7 @@ impl EpochPlan {
     }
 
     /// Lists the documents of a group. One that has a target as a whole must fit a row.
-    fn list(&self, number: u64, group: &Group, index: u32, documents: &mut Vec<Document>) -> Result<()> {
+    fn list(&self, number: u64, group: &ShardGroup, index: u32, documents: &mut Vec<Document>) -> Result<()> {
         let whole = self.config.has_whole_documents();
         for document in 0..group.documents() {
             let mut tokens = group.length(document);

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::prototypes::{Kind, SEPARATION_LIMIT};
+use super::prototypes::{Construction, SEPARATION_LIMIT};
 use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 
@@ -64,7 +64,7 @@ pub struct PrototypeConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// The best that is exact or affordable, see [`Kind::choose`].
+    /// The best that is exact or affordable, see [`Construction::choose`].
     #[default]
     Auto,
     /// A regular simplex; needs Q ≥ C-1.
@@ -211,7 +211,7 @@ pub struct Plan {
     /// Length of a prototype: `dim`, or one less where coordinate 0 is the regression pole.
     pub class_dim: usize,
     /// How the prototypes are made.
-    pub kind: Kind,
+    pub kind: Construction,
 }
 
 impl HeadConfig {
@@ -294,18 +294,18 @@ impl PrototypeConfig {
         }
     }
 
-    fn kind(&self, classes: usize, dim: usize) -> Result<Kind> {
+    fn kind(&self, classes: usize, dim: usize) -> Result<Construction> {
         let key = "model.head.prototypes";
         let repulsive = matches!(self.loss, LossConfig::Softmax { .. } | LossConfig::Margin { .. });
         match self.prototypes {
-            Placement::Auto => Ok(Kind::choose(classes, dim)),
+            Placement::Auto => Ok(Construction::choose(classes, dim)),
             found if classes == 0 => Err(Error::config(
                 key,
                 "\"auto\" for the regression loss, which has one pole and no prototypes",
                 format!("{found:?}").to_lowercase(),
                 "leave it out",
             )),
-            Placement::Learnable if repulsive => Ok(Kind::choose(classes, dim)),
+            Placement::Learnable if repulsive => Ok(Construction::choose(classes, dim)),
             Placement::Learnable => Err(Error::config(
                 key,
                 "fixed prototypes for a loss that only attracts",
@@ -319,16 +319,16 @@ impl PrototypeConfig {
                 dim,
                 "raise it, or set model.head.prototypes to \"auto\"",
             )),
-            Placement::Simplex => Ok(Kind::Simplex),
-            Placement::Separated if 2 * dim >= classes => Ok(Kind::choose(classes, dim)),
-            Placement::Separated if classes <= SEPARATION_LIMIT => Ok(Kind::Separated),
+            Placement::Simplex => Ok(Construction::Simplex),
+            Placement::Separated if 2 * dim >= classes => Ok(Construction::choose(classes, dim)),
+            Placement::Separated if classes <= SEPARATION_LIMIT => Ok(Construction::Separated),
             Placement::Separated => Err(Error::config(
                 key,
                 format!("at most {SEPARATION_LIMIT} classes for optimised prototypes"),
                 classes,
                 "set it to \"auto\"",
             )),
-            Placement::Random => Ok(Kind::Random),
+            Placement::Random => Ok(Construction::Random),
         }
     }
 

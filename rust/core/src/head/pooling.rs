@@ -42,7 +42,7 @@ pub enum Pooling {
 
 /// The documents of a batch, and which of their positions take part.
 #[derive(Clone, Copy, Debug)]
-pub struct Documents<'a> {
+pub struct PooledDocuments<'a> {
     /// Positions of a row.
     pub length: usize,
     /// Channels (D).
@@ -53,7 +53,7 @@ pub struct Documents<'a> {
     pub mask: Option<&'a [u8]>,
 }
 
-impl<'a> Documents<'a> {
+impl<'a> PooledDocuments<'a> {
     /// Positions of a document among all of the batch.
     fn range(&self, segment: &Segment) -> Range<usize> {
         let row = segment.row as usize * self.length;
@@ -74,8 +74,8 @@ impl Pooling {
     }
 
     /// out `[segments, width]` from x `[rows, length, width]`, and in `kept` what the backward pass needs.
-    pub fn forward<T: Scalar>(self, x: &[T], documents: Documents, kept: &mut [u32], out: &mut [T]) {
-        let Documents { width, segments, .. } = documents;
+    pub fn forward<T: Scalar>(self, x: &[T], documents: PooledDocuments, kept: &mut [u32], out: &mut [T]) {
+        let PooledDocuments { width, segments, .. } = documents;
         assert_eq!(out.len(), segments.len() * width, "a feature per segment");
         assert_eq!(kept.len(), self.kept(segments.len(), width), "a note per segment or per maximum");
         let positions = |segment| documents.unmasked(documents.range(segment));
@@ -119,8 +119,8 @@ impl Pooling {
     }
 
     /// dx `[rows, length, width]`, overwritten, from dy `[segments, width]` and what the forward pass left in `kept`.
-    pub fn backward<T: Scalar>(self, dy: &[T], documents: Documents, kept: &[u32], dx: &mut [T]) {
-        let Documents { width, segments, .. } = documents;
+    pub fn backward<T: Scalar>(self, dy: &[T], documents: PooledDocuments, kept: &[u32], dx: &mut [T]) {
+        let PooledDocuments { width, segments, .. } = documents;
         assert_eq!(dy.len(), segments.len() * width, "a gradient per segment");
         assert_eq!(kept.len(), self.kept(segments.len(), width), "a note per segment or per maximum");
         dx.par_chunks_mut(POSITIONS * width).with_max_len(1).enumerate().for_each(|(i, dx)| {
@@ -235,8 +235,8 @@ mod tests {
         (out, kept)
     }
 
-    fn documents<'a>(segments: &'a [Segment], mask: Option<&'a [u8]>) -> Documents<'a> {
-        Documents { length: LENGTH, width: WIDTH, segments, mask }
+    fn documents<'a>(segments: &'a [Segment], mask: Option<&'a [u8]>) -> PooledDocuments<'a> {
+        PooledDocuments { length: LENGTH, width: WIDTH, segments, mask }
     }
 
     #[test]
@@ -307,7 +307,7 @@ mod tests {
             mask[row + s.start as usize..row + s.end as usize].fill(1);
         }
         for pooling in ALL {
-            let run = |documents: Documents| {
+            let run = |documents: PooledDocuments| {
                 let mut kept = vec![0; pooling.kept(whole.len(), WIDTH)];
                 let (mut out, mut dx) = (vec![0.0; whole.len() * WIDTH], vec![f64::NAN; x.len()]);
                 pooling.forward(&x, documents, &mut kept, &mut out);
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn the_first_of_equal_maxima_gets_the_gradient_and_nan_is_not_hidden() {
         let segments = [Segment { row: 0, start: 1, end: 4 }];
-        let documents = Documents { length: 4, width: 1, segments: &segments, mask: None };
+        let documents = PooledDocuments { length: 4, width: 1, segments: &segments, mask: None };
         let (mut out, mut kept, mut dx) = ([0.0_f32], [0], [9.0_f32; 4]);
         Pooling::Max.forward(&[9.0, 2.0, 3.0, 3.0], documents, &mut kept, &mut out);
         Pooling::Max.backward(&[5.0], documents, &kept, &mut dx);

@@ -2,7 +2,7 @@ use super::*;
 use crate::kernels::Layout;
 use crate::kernels::testing::{assert_close, central_differences, numbers};
 use crate::numeric::Scalar;
-use crate::params::{Arena, Group, Groups, Init, Slot, Table};
+use crate::params::{Arena, Group, Init, Slot, Table, TensorMasks};
 use crate::params::{Grads, ParamSpec, Params};
 use crate::pass::Pass;
 use crate::pass::{Key, Mode};
@@ -49,7 +49,7 @@ impl<T: Scalar> Rig<T> {
     }
 
     fn pass(&mut self, x: &[T], targets: Targets<T>, wanted: Wanted<T>) -> Outcome<T> {
-        let trainable = Groups::declared(&self.table).trainable;
+        let trainable = TensorMasks::declared(&self.table).trainable;
         let mut dx = vec![T::from_f64(f64::NAN); x.len()];
         let mut dparams = Arena::zeros(self.table.buffer_len());
         let mut grads = Grads::new(dparams.as_mut_slice(), &self.table, &self.slots, &trainable);
@@ -143,7 +143,7 @@ fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
     let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax"}}"#);
     let (x, classes) = (numbers::<f64>(N * D, 1), classes());
     let once = rig.pass(&x, Targets::Classes(&classes), Wanted::Loss);
-    let mut trainable = Groups::declared(&rig.table).trainable;
+    let mut trainable = TensorMasks::declared(&rig.table).trainable;
     trainable[rig.slots[1]] = false;
     let mut twice = Arena::zeros(rig.table.buffer_len());
     let mut grads = Grads::new(twice.as_mut_slice(), &rig.table, &rig.slots, &trainable);

@@ -5,7 +5,7 @@
 
 use crate::data::{Batch, Segment};
 use crate::head::Targets;
-use crate::head::pooling::Documents;
+use crate::head::pooling::PooledDocuments;
 use crate::kernels::Layout;
 use crate::numeric::Scalar;
 use crate::pass::Workspace;
@@ -132,8 +132,8 @@ impl<'a> Outline<'a> {
     }
 
     /// The documents for pooling hidden states of `width` channels.
-    pub(super) fn documents(&self, width: usize) -> Documents<'a> {
-        Documents { length: self.after.length, width, segments: self.after.documents, mask: self.mask }
+    pub(super) fn documents(&self, width: usize) -> PooledDocuments<'a> {
+        PooledDocuments { length: self.after.length, width, segments: self.after.documents, mask: self.mask }
     }
 }
 

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{matches, public_name};
 use crate::error::{Error, Result};
-use crate::params::{Entry, Group, Groups, Slot, Table};
+use crate::params::{Entry, Group, Slot, Table, TensorMasks};
 
 /// What to freeze.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreezeSpec {
-    /// Nothing, said aloud: no other field may be set.
+    /// Freeze nothing, explicitly: no other field may be set beside it.
     pub none: bool,
     /// The first layers, as many.
     pub first: usize,
@@ -98,9 +98,9 @@ fn layer_count(table: &Table) -> usize {
 
 /// The masks with what the specification names frozen; `head` are the tensors that the head uses. Fails if it names what
 /// does not exist, and if a frozen head would go on to change with a tensor that it shares.
-pub fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<Groups> {
+pub fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<TensorMasks> {
     spec.check(table)?;
-    let mut frozen = Groups::declared(table);
+    let mut frozen = TensorMasks::declared(table);
     frozen.freeze(table, |entry| spec.names(entry));
     if spec.head {
         let refuse = |found: String, advice: &str| {
@@ -121,7 +121,7 @@ pub fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<Groups>
 }
 
 /// Ids of the tensors that would be trained but for freezing.
-pub fn frozen_ids(table: &Table, groups: &Groups) -> Vec<String> {
+pub fn frozen_ids(table: &Table, groups: &TensorMasks) -> Vec<String> {
     let frozen = |(entry, trainable): &(&Entry, &bool)| entry.spec.trained && !**trainable;
     table.entries().iter().zip(&groups.trainable).filter(frozen).map(|(e, _)| e.id.clone()).collect()
 }
@@ -195,7 +195,7 @@ mod tests {
     fn what_is_fixed_by_declaration_is_never_trained() {
         let table = table();
         let groups = freeze(&table, &[], &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
-        assert_eq!(groups, Groups::declared(&table));
+        assert_eq!(groups, TensorMasks::declared(&table));
         assert!(!groups.trainable[table.slot("head.prototypes").unwrap()]);
     }
 

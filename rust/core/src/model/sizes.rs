@@ -12,7 +12,7 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::kernels::norm;
 use crate::numeric::Scalar;
-use crate::params::Groups;
+use crate::params::TensorMasks;
 use crate::pass::padded;
 use crate::stem::shortened;
 
@@ -76,7 +76,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Refuses a batch of which no way to store activations keeps to the memory limit that `auto` was given.
-    pub fn check_memory(&self, groups: &Groups, batch: &Batch) -> Result<()> {
+    pub fn check_memory(&self, groups: &TensorMasks, batch: &Batch) -> Result<()> {
         let (config, shape) = (self.config(), self.shape(batch));
         let (ActivationMemory::Auto, Some(limit)) = (config.activation_memory, config.memory_limit_mb) else {
             return Ok(());
@@ -91,13 +91,13 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Bytes that a training step needs, with one document per row: parameters, gradients, both moments and activations.
-    pub fn step_bytes(&self, groups: &Groups, rows: usize, length: usize) -> usize {
+    pub fn step_bytes(&self, groups: &TensorMasks, rows: usize, length: usize) -> usize {
         let length = shortened(length, self.stem.stride());
         self.bytes_of(groups, Shape { rows, length, segments: rows })
     }
 
     /// As [`Model::step_bytes`], for any shape.
-    fn bytes_of(&self, groups: &Groups, shape: Shape) -> usize {
+    fn bytes_of(&self, groups: &TensorMasks, shape: Shape) -> usize {
         let extents = self.extents(shape, false);
         self.bytes_beside(self.memory_plan(self.depth(groups), &extents).elements(&extents))
     }

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::head::prototypes::largest_cosine;
 use crate::numeric::Scalar;
-use crate::params::{Arena, Group, Groups, Init, ParamSpec, Params, Slot, Table};
+use crate::params::{Arena, Group, Init, ParamSpec, Params, Slot, Table, TensorMasks};
 use crate::simd::Isa;
 use crate::stem::Stem;
 
@@ -149,7 +149,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// How far down gradients go for a trainable mask.
-    pub fn depth(&self, groups: &Groups) -> Depth {
+    pub fn depth(&self, groups: &TensorMasks) -> Depth {
         let trained = |slots: &[Slot]| slots.iter().any(|slot| groups.trainable[*slot]);
         let input = trained(&self.stem_slots);
         let first = self.layers.iter().position(|layer| trained(layer.slots()));

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::head::{Accuracy, HeadReport, Wanted};
 use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
-use crate::params::{Arena, Grads, Groups};
+use crate::params::{Arena, Grads, TensorMasks};
 use crate::pass::{Carver, Key, Mode, Pass, padded};
 use crate::profile::{Phase, phase};
 use crate::stem::Source;
@@ -32,7 +32,7 @@ pub struct Training<'a, T> {
     /// Their gradients.
     pub grads: &'a mut Arena<T>,
     /// Which tensors are trained.
-    pub groups: &'a Groups,
+    pub groups: &'a TensorMasks,
     /// Key of the batch's random numbers.
     pub key: Key,
     /// States that the rows go on from; `None`: they start at zero.

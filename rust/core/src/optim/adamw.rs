@@ -22,7 +22,7 @@ use super::plan::{BLOCK, BlockPlan};
 use super::schedule;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
-use crate::params::{Arena, Groups, Slot, Table};
+use crate::params::{Arena, Slot, Table, TensorMasks};
 use crate::simd;
 
 /// What [`AdamW::apply`] did.
@@ -58,7 +58,7 @@ pub struct AdamW<T> {
 
 impl<T: Scalar> AdamW<T> {
     /// Zero moments for the tensors of `table`.
-    pub fn new(config: OptimConfig, table: &Table, groups: &Groups) -> Result<Self> {
+    pub fn new(config: OptimConfig, table: &Table, groups: &TensorMasks) -> Result<Self> {
         config.validate()?;
         let plan = BlockPlan::new(table, groups);
         Ok(Self {
@@ -75,7 +75,7 @@ impl<T: Scalar> AdamW<T> {
     }
 
     /// Takes new masks: after freezing. Moments and counts stay, so that a thawed tensor goes on where it was.
-    pub fn set_groups(&mut self, table: &Table, groups: &Groups) {
+    pub fn set_groups(&mut self, table: &Table, groups: &TensorMasks) {
         self.plan = BlockPlan::new(table, groups);
     }
 
@@ -88,7 +88,7 @@ impl<T: Scalar> AdamW<T> {
         &self,
         old: &Table,
         table: &Table,
-        groups: &Groups,
+        groups: &TensorMasks,
         origin: &[Option<Slot>],
     ) -> Result<Self> {
         let mut grown = Self::new(self.config.clone(), table, groups)?;

@@ -98,7 +98,7 @@ pub(super) fn measure<T: Scalar>(plan: &BlockPlan, gradients: &[T], found: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::{Arena, Group, Groups, Init, ParamSpec};
+    use crate::params::{Arena, Group, Init, ParamSpec, TensorMasks};
 
     #[test]
     fn the_first_bad_tensor_is_named_wherever_it_lies_and_frozen_ones_are_not_looked_at() {
@@ -106,7 +106,7 @@ mod tests {
         let specs = [("a", 10), ("b", BLOCK), ("c", 3), ("d", 2 * BLOCK)];
         let specs = specs.map(|(id, n)| ParamSpec::new(id, [n], Init::Zeros));
         table.declare("", Group::Head, specs.to_vec()).unwrap();
-        let mut groups = Groups::declared(&table);
+        let mut groups = TensorMasks::declared(&table);
         groups.freeze(&table, |entry| entry.id == "c");
         let plan = BlockPlan::new(&table, &groups);
         let mut found = vec![Found::default(); plan.block_count()];

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::params::{Groups, Slot, Table};
+use crate::params::{Slot, Table, TensorMasks};
 
 /// Elements of a block: small enough that a block of parameters, gradients and both moments stays in the cache between
 /// the strips of a pass, large enough that handing it to a thread costs nothing.
@@ -29,7 +29,7 @@ pub(super) struct BlockPlan {
 }
 
 impl BlockPlan {
-    pub(super) fn new(table: &Table, groups: &Groups) -> Self {
+    pub(super) fn new(table: &Table, groups: &TensorMasks) -> Self {
         let trained: Vec<Slot> = (0..table.entries().len()).filter(|&slot| groups.trainable[slot]).collect();
         let mut plan = Self { parts: Vec::new(), blocks: Vec::new(), trained };
         let mut tensors = plan.trained.iter().peekable();
@@ -78,7 +78,7 @@ mod tests {
         let lengths = [1, BLOCK - 16, 5, 3 * BLOCK + 7, 0, 16, 2 * BLOCK];
         let specs = lengths.iter().enumerate().map(|(i, &n)| ParamSpec::new(i.to_string(), [n], Init::Zeros));
         table.declare("", Group::Head, specs.collect()).unwrap();
-        let mut groups = Groups::declared(&table);
+        let mut groups = TensorMasks::declared(&table);
         groups.freeze(&table, |entry| entry.id == "1");
         groups.decay[3] = false;
         let plan = BlockPlan::new(&table, &groups);

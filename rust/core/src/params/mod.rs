@@ -8,14 +8,14 @@
 #[doc(hidden)]
 pub mod arena;
 #[doc(hidden)]
-pub mod groups;
-#[doc(hidden)]
 pub mod init;
+#[doc(hidden)]
+pub mod masks;
 #[doc(hidden)]
 pub mod table;
 
 pub(crate) use arena::aligned_zeros;
 pub use arena::{Arena, Grads, Params};
-pub use groups::Groups;
 pub use init::Init;
+pub use masks::TensorMasks;
 pub use table::{Entry, Group, ParamSpec, Slot, Table};

@@ -6,7 +6,7 @@ use crate::model::expand::{carry, carry_each, initialise};
 use crate::model::freeze::{freeze, frozen_ids};
 use crate::model::{ExpandPlan, FreezeSpec};
 use crate::numeric::Scalar;
-use crate::params::{Arena, Groups};
+use crate::params::{Arena, TensorMasks};
 
 impl<T: Scalar> Session<T> {
     /// Inserts layers that at first add nothing, and returns their indices. Outputs stay the same to the bit; moments,
@@ -27,8 +27,8 @@ impl<T: Scalar> Session<T> {
             plan.seed(),
             old_layers,
         );
-        let declared = Groups::declared(new);
-        let groups = Groups {
+        let declared = TensorMasks::declared(new);
+        let groups = TensorMasks {
             trainable: carry_each(&self.groups.trainable, &origin, |slot| declared.trainable[slot]),
             decay: carry_each(&self.groups.decay, &origin, |slot| declared.decay[slot]),
         };

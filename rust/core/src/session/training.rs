@@ -12,7 +12,7 @@ use crate::model::{Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
 use crate::optim::{AdamW, OptimConfig};
 use crate::parallel::Threads;
-use crate::params::{Arena, Groups};
+use crate::params::{Arena, TensorMasks};
 use crate::pass::Key;
 use crate::profile::{Phase, Profile, phase, recorded};
 
@@ -75,7 +75,7 @@ pub struct Session<T: Scalar> {
     pub(super) model: Model<T>,
     pub(super) params: Arena<T>,
     pub(super) grads: Arena<T>,
-    pub(super) groups: Groups,
+    pub(super) groups: TensorMasks,
     pub(super) optimizer: AdamW<T>,
     pub(super) memory: Workspaces<T>,
     pub(super) pending: Pending,
@@ -129,7 +129,7 @@ impl<T: Scalar> Session<T> {
         seed: u64,
         threads: Threads,
     ) -> Result<Self> {
-        let groups = Groups::declared(model.table());
+        let groups = TensorMasks::declared(model.table());
         Ok(Self {
             grads: Arena::try_zeros(params.as_slice().len(), "the gradients")?,
             optimizer: AdamW::new(optim, model.table(), &groups)?,

@@ -17,7 +17,7 @@ use crate::error::Error;
 
 /// The documents of one record batch. The buffers are those that were read; nothing is copied.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct ShardGroup {
     offsets: OffsetBuffer<i32>,
     /// Tokens or features of all documents.
     pub ids: Ids,
@@ -67,7 +67,7 @@ impl Wrong {
     }
 }
 
-impl Group {
+impl ShardGroup {
     /// The wanted columns of a record batch. The types were compared with the schema before.
     pub(super) fn new(batch: &RecordBatch, columns: &Columns, wanted: Wanted) -> Result<Self, String> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"));

@@ -27,7 +27,7 @@ const SEPARATION_COST: usize = 150_000_000;
 
 /// How prototypes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Construction {
     /// Every pair at cosine -1/(C-1).
     Simplex,
     /// Simplices on coordinates of their own.
@@ -43,7 +43,7 @@ pub enum Kind {
     Random,
 }
 
-impl Kind {
+impl Construction {
     /// The best that is exact or affordable for `classes` prototypes in `dim` dimensions.
     pub fn choose(classes: usize, dim: usize) -> Self {
         if classes <= dim + 1 {

@@ -23,7 +23,7 @@ fn assert_unit(rows: &[f64], dim: usize) {
 #[test]
 fn every_pair_of_a_simplex_has_the_same_cosine() {
     for (classes, dim) in [(2, 1), (2, 2), (3, 2), (9, 8), (9, 12), (257, 256)] {
-        let rows = Kind::Simplex.build(classes, dim, 0);
+        let rows = Construction::Simplex.build(classes, dim, 0);
         assert_unit(&rows, dim);
         let expected = -1.0 / (classes - 1) as f64;
         for i in 0..classes {
@@ -57,8 +57,8 @@ fn nine_classes_are_the_simplex_of_the_reference() {
 #[test]
 fn blocks_have_no_positive_cosine_and_end_at_the_orthoplex() {
     for (classes, dim) in [(5, 3), (10, 5), (10, 7), (10, 8), (100, 50), (101, 60)] {
-        assert_eq!(Kind::choose(classes, dim), Kind::Blocks);
-        let rows = Kind::Blocks.build(classes, dim, 0);
+        assert_eq!(Construction::choose(classes, dim), Construction::Blocks);
+        let rows = Construction::Blocks.build(classes, dim, 0);
         assert_unit(&rows, dim);
         let found = largest(&rows, dim);
         assert!(found.abs() < 1e-15, "{classes} classes in {dim} dimensions: {found}");
@@ -80,18 +80,18 @@ fn near_orthogonal_rows_keep_their_bound() {
 
 #[test]
 fn the_choice_follows_what_is_exact_affordable_or_proven() {
-    assert_eq!(Kind::choose(256, 255), Kind::Simplex);
-    assert_eq!(Kind::choose(100, 50), Kind::Blocks);
-    assert_eq!(Kind::choose(100, 49), Kind::Separated);
-    assert_eq!(Kind::choose(1000, 100), Kind::Separated);
-    assert_eq!(Kind::choose(50_000, 256), Kind::NearOrthogonal { degree: 2 });
-    assert_eq!(Kind::choose(50_000, 10), Kind::Random);
+    assert_eq!(Construction::choose(256, 255), Construction::Simplex);
+    assert_eq!(Construction::choose(100, 50), Construction::Blocks);
+    assert_eq!(Construction::choose(100, 49), Construction::Separated);
+    assert_eq!(Construction::choose(1000, 100), Construction::Separated);
+    assert_eq!(Construction::choose(50_000, 256), Construction::NearOrthogonal { degree: 2 });
+    assert_eq!(Construction::choose(50_000, 10), Construction::Random);
 }
 
 #[test]
 fn tens_of_thousands_of_classes_are_nearly_orthogonal_at_once() {
     let (classes, dim) = (50_000, 256);
-    let kind = Kind::choose(classes, dim);
+    let kind = Construction::choose(classes, dim);
     let rows: Vec<f32> = kind.build(classes, dim, 0).into_iter().map(|x| x as f32).collect();
     // p = 127: at most 1/√127 = 0.0887; independent random rows reach 0.4.
     let found = largest_cosine(&rows[..4096 * dim], dim);
@@ -139,10 +139,10 @@ fn what_is_optimised_by_itself_costs_a_bounded_number_of_multiplications() {
         let cost = separation::multiplications(100, dim);
         assert!(cost <= 5_200_000_000, "100 classes, {dim} dimensions: {cost}");
     }
-    // More of them: what Kind::choose allows, a second start at most where it doubles little.
+    // More of them: what Construction::choose allows, a second start at most where it doubles little.
     for classes in (10..2 * SEPARATION_LIMIT).step_by(7) {
         for dim in (2..classes.div_ceil(2)).step_by(5) {
-            if Kind::choose(classes, dim) == Kind::Separated {
+            if Construction::choose(classes, dim) == Construction::Separated {
                 let cost = separation::multiplications(classes, dim);
                 assert!(cost <= 600_000_000_000, "{classes} classes, {dim} dimensions: {cost}");
             }

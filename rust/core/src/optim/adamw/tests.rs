@@ -69,7 +69,7 @@ impl Reference {
 /// Six updates by both; the largest difference of parameters (relative to 1) and of the norm of the change (relative).
 fn worst_difference<T: Scalar>(clip_norm: Option<f64>) -> (f64, f64) {
     let (table, config, count) = (table(), OptimConfig { clip_norm, ..config() }, 3_u64);
-    let groups = Groups::declared(&table);
+    let groups = TensorMasks::declared(&table);
     let mut params = filled::<T>(table.buffer_len(), 1);
     let mut adamw = AdamW::<T>::new(config.clone(), &table, &groups).unwrap();
     let as_f64 = |x: &[T]| x.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
@@ -126,7 +126,7 @@ fn three_updates(threads: usize) -> [Vec<u32>; 4] {
     let table = table();
     let mut params = filled::<f32>(table.buffer_len(), 1);
     let mut grads = Arena::zeros(table.buffer_len());
-    let mut adamw = AdamW::<f32>::new(config(), &table, &Groups::declared(&table)).unwrap();
+    let mut adamw = AdamW::<f32>::new(config(), &table, &TensorMasks::declared(&table)).unwrap();
     let threads = Threads::new(Some(threads)).unwrap();
     for step in 2..5 {
         grads = filled::<f32>(table.buffer_len(), step);
@@ -181,7 +181,7 @@ fn what_is_not_finite_changes_nothing_and_is_counted() {
     {
         let mut params = filled::<f32>(table.buffer_len(), 1);
         let mut grads = filled::<f32>(table.buffer_len(), 2);
-        let mut adamw = AdamW::<f32>::new(config(), &table, &Groups::declared(&table)).unwrap();
+        let mut adamw = AdamW::<f32>::new(config(), &table, &TensorMasks::declared(&table)).unwrap();
         adamw.apply(&table, &mut params, &mut grads, (1.0, 3)).unwrap();
         let before = (params.clone(), adamw.clone());
         grads = filled(table.buffer_len(), 2);
@@ -206,7 +206,7 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
     let table = table();
     let (mut params, mut grads) = (Arena::<f32>::zeros(table.buffer_len()), Arena::zeros(table.buffer_len()));
     let config = OptimConfig { max_skipped: 3, ..config() };
-    let mut adamw = AdamW::new(config, &table, &Groups::declared(&table)).unwrap();
+    let mut adamw = AdamW::new(config, &table, &TensorMasks::declared(&table)).unwrap();
     let mut apply = |loss: f64| adamw.apply(&table, &mut params, &mut grads, (loss, 1));
     for loss in [f64::NAN, f64::NAN, 1.0, f64::NAN, f64::NAN] {
         assert_eq!(apply(loss).unwrap().applied, loss == 1.0);
@@ -221,7 +221,7 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
 #[test]
 fn frozen_tensors_keep_every_bit_and_gaps_stay_zero() {
     let table = table();
-    let mut groups = Groups::declared(&table);
+    let mut groups = TensorMasks::declared(&table);
     groups.freeze(&table, |entry| entry.id == "short");
     let mut params = Arena::<f32>::zeros(table.buffer_len());
     for slot in 0..4 {
@@ -247,7 +247,7 @@ fn a_grown_tensor_starts_its_own_count_and_the_others_go_on() {
     let old = table();
     let mut params = filled::<f64>(old.buffer_len(), 1);
     let config = OptimConfig { clip_norm: None, schedule: Schedule::default(), ..config() };
-    let mut adamw = AdamW::<f64>::new(config, &old, &Groups::declared(&old)).unwrap();
+    let mut adamw = AdamW::<f64>::new(config, &old, &TensorMasks::declared(&old)).unwrap();
     for _ in 0..50 {
         let mut grads = filled(old.buffer_len(), 2);
         adamw.apply(&old, &mut params, &mut grads, (1.0, 1)).unwrap();
@@ -255,7 +255,7 @@ fn a_grown_tensor_starts_its_own_count_and_the_others_go_on() {
     let mut table = Table::new();
     let specs = ["norm", "new"].map(|id| ParamSpec::new(id, [19], Init::Zeros).no_decay());
     table.declare("", Group::Head, specs.to_vec()).unwrap();
-    let groups = Groups::declared(&table);
+    let groups = TensorMasks::declared(&table);
     let mut grown = adamw.regrown(&old, &table, &groups, &[Some(2), None]).unwrap();
     assert_eq!(grown.moments()[0].tensor(&table, 0), adamw.moments()[0].tensor(&old, 2));
     assert_eq!((grown.updates(), grown.counters()), (&[50, 0][..], adamw.counters()));
@@ -275,7 +275,7 @@ fn moments_fade_to_zero_and_not_to_subnormal_numbers() {
     let table = table();
     let mut params = Arena::<f32>::zeros(table.buffer_len());
     let mut grads = filled::<f32>(table.buffer_len(), 2);
-    let mut adamw = AdamW::<f32>::new(config(), &table, &Groups::declared(&table)).unwrap();
+    let mut adamw = AdamW::<f32>::new(config(), &table, &TensorMasks::declared(&table)).unwrap();
     for _ in 0..1000 {
         adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
         assert!(adamw.moments().iter().all(|m| m.as_slice().iter().all(|x| !x.is_subnormal())));

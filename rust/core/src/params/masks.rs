@@ -4,14 +4,14 @@ use super::table::{Entry, Table};
 
 /// Trainable and decay masks of a table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Groups {
+pub struct TensorMasks {
     /// By slot: gets gradients and updates.
     pub trainable: Vec<bool>,
     /// By slot: gets weight decay when it is updated.
     pub decay: Vec<bool>,
 }
 
-impl Groups {
+impl TensorMasks {
     /// As declared: everything trained but what is fixed.
     pub fn declared(table: &Table) -> Self {
         Self {
