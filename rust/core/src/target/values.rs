@@ -157,36 +157,38 @@ impl Target {
 }
 
 fn check_array(array: &TargetArray, values: &Values, count: usize, widths: &Widths) -> Result<()> {
-    let name = array.name.replace('_', " ");
-    let unwanted = || Error::shape("target", "one that the model's head takes", &name);
+    // Words are made only for a refusal: a batch that passes allocates nothing.
+    let name = || array.name.replace('_', " ");
+    let unwanted = || Error::shape("target", "one that the model's head takes", name());
     let same = |expected: usize, found: usize| {
         if expected == found {
             return Ok(());
         }
-        Err(Error::shape(format!("{name} count"), expected, found))
+        Err(Error::shape(format!("{} count", name()), expected, found))
     };
-    let refuse = |bad: Option<usize>, expected: String, found: &dyn Fn(usize) -> String| match bad {
-        None => Ok(()),
-        Some(i) => Err(Error::shape(format!("{name} {i}"), expected, found(i))),
+    let refuse = |i: usize, expected: String, found: String| {
+        Err(Error::shape(format!("{} {i}", name()), expected, found))
     };
     match (array.element, values) {
         (Element::Class, Values::Classes(classes)) => {
             let n_classes = widths.n_classes.ok_or_else(unwanted)?;
             same(count, classes.len())?;
             let bad = classes.iter().position(|&c| c < -1 || c >= 0 && c as usize >= n_classes);
-            refuse(bad, format!("a class below {n_classes}, or -1 for none"), &|i| classes[i].to_string())
+            bad.map_or(Ok(()), |i| {
+                refuse(i, format!("a class below {n_classes}, or -1 for none"), classes[i].to_string())
+            })
         }
         (Element::Number, Values::Numbers(x)) => {
             same(count.saturating_mul(widths.n_values.ok_or_else(unwanted)?), x.len())?;
             let bad = x.iter().position(|v| v.is_infinite());
-            refuse(bad, "a finite number, or NaN for none".to_owned(), &|i| x[i].to_string())
+            bad.map_or(Ok(()), |i| refuse(i, "a finite number, or NaN for none".to_owned(), x[i].to_string()))
         }
         (Element::Gradient, Values::Numbers(x)) => {
             same(count.saturating_mul(widths.d_model.ok_or_else(unwanted)?), x.len())?;
             let bad = x.iter().position(|v| !v.is_finite());
-            refuse(bad, "a finite number".to_owned(), &|i| x[i].to_string())
+            bad.map_or(Ok(()), |i| refuse(i, "a finite number".to_owned(), x[i].to_string()))
         }
-        (Element::Class, Values::Numbers(_)) => Err(Error::shape(name, "classes", "numbers")),
-        (_, Values::Classes(_)) => Err(Error::shape(name, "numbers", "classes")),
+        (Element::Class, Values::Numbers(_)) => Err(Error::shape(name(), "classes", "numbers")),
+        (_, Values::Classes(_)) => Err(Error::shape(name(), "numbers", "classes")),
     }
 }
