@@ -202,7 +202,8 @@ fn like_separate(config: &ModelConfig, session: &mut Session<f64>, packed: Batch
 /// The targets with those of later tokens gone.
 fn cut(target: &Target, length: usize, ends: &[usize]) -> Target {
     let mut target = target.clone();
-    if let Some(classes) = target.classes_mut() {
+    let tokens = length * ends.len();
+    if let Some(classes) = target.classes_mut().filter(|classes| classes.len() == tokens) {
         for (classes, &end) in classes.chunks_mut(length).zip(ends) {
             classes[end..].fill(-1);
         }

@@ -408,7 +408,7 @@ fn rates_out_of_range_are_refused() {
         let mut json: Value = serde_json::from_str(&language_model().to_json()).unwrap();
         json[key] = json!(rate);
         let message = ModelConfig::from_json(&json.to_string()).unwrap_err().to_string();
-        assert!(message.starts_with(&format!("model.{key}: expected a share")), "{message}");
+        assert!(message.starts_with(&format!("model.{key}: expected a number from 0, below 1")), "{message}");
     }
 }
 
