@@ -1,7 +1,7 @@
 //! All parameters of a model: one declarative table, one aligned buffer per kind of value.
 //!
 //! [`table`] names the tensors and places them, [`arena`] holds the numbers and lends views, [`init`] fills them,
-//! [`groups`] says which are trained and which decay.
+//! [`masks`] says which are trained and which decay.
 
 #![forbid(unsafe_code)]
 
