@@ -157,7 +157,7 @@ fn a_target_of_its_own_is_learned(folder: &Path) -> Result<()> {
     }
     assert!(losses[59] < 0.2 * losses[0], "the loss goes from {} to {} only", losses[0], losses[59]);
     let saved = session.save(&folder.join("step-00000060"), json!({}))?;
-    let (mut resumed, _) = Session::load_with_registry(&saved, Threads::new(Some(1))?, &registry::<f32>())?;
+    let (resumed, _) = Session::load_with_registry(&saved, Threads::new(Some(1))?, &registry::<f32>())?;
     assert_eq!(resumed.evaluate(&batch)?, session.evaluate(&batch)?);
     println!("a target from outside: loss {:.3} to {:.3}", losses[0], losses[59]);
     Ok(())
