@@ -281,6 +281,8 @@ class Contract:
     options: Mapping[str, Any] = field(default_factory=dict)
     """The settings of preparation that decide what a document is: columns, format, separators."""
     parts: Mapping[str, Part] = field(default_factory=dict)
+    held_out: str = ""
+    """What the held-out part is and what decided it, in words."""
     left_out: tuple[tuple[str, str], ...] = ()
     """Files (and rows) that were not read, with the reason."""
     notes: tuple[str, ...] = ()
@@ -447,7 +449,7 @@ class Contract:
         """Five lines: what `train` prints."""
         parts = "; ".join(f"{name} {_part_line(part, self.kind)}" for name, part in self.parts.items())
         return [
-            f"documents  {parts or 'not counted'}",
+            f"documents  {parts or 'not counted'}{f'; held out: {self.held_out}' if self.held_out else ''}",
             f"input      {self._input_line()}",
             f"target     {self._target_line()}",
             f"missing    {self._missing_line()}",

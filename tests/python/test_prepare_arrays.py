@@ -39,7 +39,7 @@ def test_arrays_of_ids(tmp_path: Path, shape: tuple[int, ...], documents: int) -
 
 def test_an_array_named_for_one_role_is_not_taken_for_another(tmp_path: Path) -> None:
     y = np.linspace(-3, 3, 40, dtype=np.float32)
-    np.savez(tmp_path / "a.npz", x=np.ones((40, 5, 2), np.float32), y=y)
+    np.savez(tmp_path / "a.npz", x=np.arange(400.0).reshape(40, 5, 2), y=y)
     columns = Columns(values=("y",))
     done = prepare(PrepareOptions(train=(str(tmp_path / "a.npz"),), columns=columns), tmp_path / "out")
     manifest = json.loads((done.train / "manifest.json").read_text())

@@ -196,7 +196,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
     (
         "class per step",
         "a.npz",
-        arrays(x=np.zeros((30, 5, 2)), tags=np.where(np.arange(150).reshape(30, 5) == 17, 9, 1)),
+        arrays(x=np.arange(300.0).reshape(30, 5, 2), tags=np.where(np.arange(150).reshape(30, 5) == 17, 9, 1)),
         {"labels": "tags"},
         {"n_classes": 3},
         r"data\.n_classes: expected 2, one for each of the labels '1', '9', found 3",

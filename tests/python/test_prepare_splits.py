@@ -1,12 +1,15 @@
 """Held-out documents are no training documents; splits go by class, id, content, column, time or file."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prepare_support import made, rows, text_of
+from ssm_hpn.config import parse
 from ssm_hpn.errors import ConfigError, DataError
+from ssm_hpn.prepare import split
 from ssm_hpn.prepare.records import Documents, within
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.split import ContentKeys
@@ -104,8 +107,29 @@ def test_a_split_by_the_values_of_a_column(tmp_path):
     assert ids(prepared.train) == {f"s{n}" for n in range(0, 30, 3)}
     with pytest.raises(DataError, match=r"data\.split: expected a column 'folds', .*did you mean 'fold'"):
         made(tmp_path / "b", tmp_path / "d.csv", COLUMNS, split="folds=dev")
-    with pytest.raises(ConfigError, match=r"data\.split: expected documents on both sides, found 0 of 30"):
-        made(tmp_path / "c", tmp_path / "d.csv", COLUMNS, split="fold=none")
+    with pytest.raises(
+        ConfigError, match=r"data\.split: expected values of the column 'fold', found 'tst'; did you mean 'test'"
+    ):
+        made(tmp_path / "c", tmp_path / "d.csv", COLUMNS, split="fold=dev,tst")
+    with pytest.raises(ConfigError, match=r"data\.split: expected documents on both sides, found 30 of 30"):
+        made(tmp_path / "d", tmp_path / "d.csv", COLUMNS, split="fold=dev,test,train")
+
+
+def test_documents_without_a_value_of_the_column_are_trained_on_and_counted(tmp_path):
+    lines = ["id,x,fold", *(f"s{n},{n},{['a', 'b', ''][n % 3]}" for n in range(30))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    prepared = made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"}, split="fold=b")
+    assert ids(prepared.validation) == {f"s{n}" for n in range(1, 30, 3)}
+    assert prepared.contract.held_out == "10 of 30 documents, where fold is b"
+    assert "10 documents without a value of 'fold' are trained on" in prepared.contract.notes
+
+
+@pytest.mark.parametrize("steps", [3, 40_000])
+def test_a_column_that_changes_inside_a_document_decides_no_split(tmp_path, steps):
+    lines = ["id,x,fold", *(f"s{n},{n},{'ab'[t == steps - 1]}" for n in range(3) for t in range(steps))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"column 'fold': expected 'a' as in the other rows of the document, found 'b'"):
+        made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"}, split="fold=b")
 
 
 def test_a_split_by_time_and_by_file(tmp_path):
@@ -121,6 +145,116 @@ def test_a_split_by_time_and_by_file(tmp_path):
     files = [{row["name"].partition("#")[0] for row in rows(part)} for part in (prepared.train, prepared.validation)]
     assert not files[0] & files[1]
     assert files[1]
+
+
+def test_whole_files_are_held_out_whatever_classes_come_first_in_them(tmp_path):
+    for name, first in (("a", 0), ("b", 1)):
+        csv(
+            tmp_path / "data" / f"{name}.csv",
+            [(f"{name}{n}", "uv"[(n + first) % 2], n + 50 * first) for n in range(20)],
+        )
+    prepared = made(tmp_path, tmp_path / "data", COLUMNS, split="file")
+    assert {len(ids(prepared.train)), len(ids(prepared.validation))} == {20}
+    assert len({name[0] for name in ids(prepared.validation)}) == 1
+    assert prepared.contract.held_out == "20 of 40 documents, by a hash of the names of their files"
+    with pytest.raises(ConfigError, match=r"data\.split: expected two files or more for file, found one file"):
+        made(tmp_path / "one", tmp_path / "data" / "a.csv", COLUMNS, split="file")
+
+
+def texts(folder, count, text="text number {n}, which is a little longer\n"):
+    folder.mkdir(parents=True)
+    for n in range(count):
+        (folder / f"{n}.txt").write_text(text.format(n=n) * 5)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "rule"),
+    [
+        (
+            lambda p: texts(p / "few", 3),
+            {},
+            "the last 10 % of each of 3 documents, as there are fewer than 20 (whole ones with --data.split documents)",
+        ),
+        (lambda p: texts(p / "one", 1), {"split": "tail"}, "the last 10 % of the document"),
+        (lambda p: texts(p / "many", 40), {}, "{count} of 40 documents, by a hash of their contents"),
+        (lambda p: texts(p / "named", 40), {"split": "name"}, "{count} of 40 documents, by a hash of their names"),
+        (lambda p: texts(p / "none", 3), {"validation_fraction": 0}, "nothing"),
+    ],
+)
+def test_the_contract_says_what_is_held_out_and_why(tmp_path, data, options, rule):
+    prepared = made(tmp_path, data(tmp_path), **options)
+    count = len(rows(prepared.validation)) if prepared.validation else 0
+    assert prepared.contract.held_out == rule.format(count=count)
+    assert prepared.contract.summary()[0].endswith(f"; held out: {prepared.contract.held_out}")
+    assert json.loads((prepared.train / "manifest.json").read_text())["contract"]["held_out"]
+
+
+def test_the_contract_says_that_ids_and_classes_decide(tmp_path):
+    series = [(f"s{n}", "abc"[n % 3], n) for n in range(30)]
+    prepared = made(tmp_path, csv(tmp_path / "d.csv", series), COLUMNS)
+    assert prepared.contract.held_out == "3 of 30 documents, by a hash of their ids, the same share of every class"
+    given = made(
+        tmp_path / "v", tmp_path / "d.csv", COLUMNS, validation=(str(csv(tmp_path / "v.csv", [("t", "a", 9)])),)
+    )
+    assert given.contract.held_out == "the files of data.validation"
+
+
+def test_an_unknown_split_is_answered_with_the_forms_there_are():
+    with pytest.raises(
+        ConfigError, match=r"data\.split: expected auto, .*, tail, time, or COLUMN=VALUE,VALUE, found 'bogus'"
+    ):
+        parse({"data": {"split": "bogus"}})
+
+
+def test_documents_that_cannot_be_told_apart_are_not_split(tmp_path):
+    equal = texts(tmp_path / "equal", 30, "the same\n")
+    with pytest.raises(ConfigError, match=r"data\.split: expected documents that differ, found 30, equal ones"):
+        made(tmp_path / "a", equal)
+    for n in range(3):
+        csv(tmp_path / "ids" / f"{n}.csv", [("the one", "u", n)])
+    with pytest.raises(ConfigError, match=r"expected documents that differ, found 3, one id for all of them"):
+        made(tmp_path / "b", tmp_path / "ids", COLUMNS)
+    prepared = made(tmp_path / "c", tmp_path / "ids", COLUMNS, split="name")
+    assert any("held-out document with the id of a training one" in note for note in prepared.contract.notes)
+    alone = csv(tmp_path / "alone.csv", [(f"s{n}", "uvw"[n], n) for n in range(3)])
+    with pytest.raises(ConfigError, match=r"expected a class of two documents, found one of each of 'u', 'v', 'w'"):
+        made(tmp_path / "d", alone, COLUMNS)
+
+
+def test_ids_in_several_files_are_counted(tmp_path):
+    csv(tmp_path / "data" / "a.csv", [(f"s{n}", "uv"[n % 2], n) for n in range(25)])
+    csv(tmp_path / "data" / "b.csv", [(f"s{n}", "uv"[n % 2], 100 + n) for n in range(5, 30)])
+    prepared = made(tmp_path, tmp_path / "data", COLUMNS)
+    told = "20 ids are in several files, a document of its own in each; those of one id are held out together or not"
+    assert any(note.startswith(told) for note in prepared.contract.notes)
+    held_out = made(
+        tmp_path / "v", tmp_path / "data" / "a.csv", COLUMNS, validation=(str(tmp_path / "data" / "b.csv"),)
+    )
+    assert "20 documents of the training part have the id of a held-out one" in held_out.contract.notes
+
+
+def test_the_tail_of_documents_with_one_name(tmp_path):
+    content = [f'{{"id": "{name}", "text": "{letter * 100}"}}' for name, letter in zip("aba", "xyz", strict=True)]
+    (tmp_path / "d.jsonl").write_text("\n".join(content) + "\n")
+    prepared = made(tmp_path, tmp_path / "d.jsonl", {"id": "id"}, split="tail")
+    assert [bytes(row["tokens"]).decode() for row in rows(prepared.validation)] == ["x" * 10, "y" * 10, "z" * 10]
+
+
+def test_more_documents_than_are_ranked_go_by_their_keys(tmp_path, monkeypatch):
+    series = csv(tmp_path / "d.csv", [(f"s{n}", "abc"[n % 3], n) for n in range(60)], steps=1)
+    few = made(tmp_path / "few", series, {"id": "id", "features": "x"}, validation_fraction=0.3)
+    monkeypatch.setattr(split, "MOST_RANKED", 30)
+    many = made(tmp_path / "many", series, {"id": "id", "features": "x"}, validation_fraction=0.3)
+    assert ids(many.validation) == ids(few.validation)
+    assert f"{len(ids(many.validation))} of 60 documents" in many.contract.held_out
+
+
+def test_equal_documents_on_both_sides_of_a_split_by_file_are_counted(tmp_path):
+    for name in "ab":
+        csv(tmp_path / "data" / f"{name}.csv", [(f"{name}{n}", "uv"[n % 2], n) for n in range(20)])
+    prepared = made(tmp_path, tmp_path / "data", COLUMNS, split="file")
+    assert "20 held-out documents equal to a training one" in prepared.contract.notes
 
 
 def test_a_pattern_takes_no_column_with_another_role(tmp_path):

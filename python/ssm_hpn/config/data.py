@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is
 from ssm_hpn.config.base import Names, Paths, Section
@@ -14,6 +14,7 @@ Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "npy"]
 Positive = Annotated[int, Field(ge=1)]
 
 
+SPLITS: Final = ("auto", "documents", "name", "file", "tail", "time")
 NAMED: Final = Applies("a CSV, Parquet, JSON lines or .npz file", {"raw.named": True})
 TABLE: Final = Applies("a table", {"raw.table": True})
 CSV: Final = Applies("a CSV file", {"raw.format": "csv"}, {"data.labels": Is.GIVEN})
@@ -28,6 +29,14 @@ def _one_array(setting: str, shape: str) -> Applies:
     """For a setting that takes several columns of a table, but one array of an archive."""
     facts: tuple[Facts, ...] = ({"raw.table": True}, {setting: Is.SINGLE})
     return Applies("one array of an .npz file", *facts, advice=f"stack them into one array {shape}")
+
+
+def _split(text: str) -> str:
+    """One of the forms of `data.split`."""
+    column, equals, values = text.partition("=")
+    if text not in SPLITS and not (column and equals and values):
+        raise ValueError(f"{', '.join(SPLITS)}, or COLUMN=VALUE,VALUE")
+    return text
 
 
 def _predicted(column: str) -> Applies:
@@ -58,7 +67,9 @@ class Columns(Section):
         (), description="numbers of a time step, or lists of numbers of a whole document"
     )
     id: Annotated[str | None, TABLE] = Field(
-        None, description="names documents; rows that are time steps form one where they have the same value"
+        None,
+        description="names documents within their file; rows that are time steps form one where they have the same "
+        "value; the same id in another file is another document, held out together with it",
     )
     order: Annotated[str | None, STEPS] = Field(None, description="rows of a document are sorted by it")
     label: Annotated[
@@ -97,7 +108,7 @@ class PrepareOptions(Section):
     ] = Field(0.1, ge=0, lt=1, description="share of the documents that is held out")
     split: Annotated[
         str,
-        StringConstraints(pattern=r"^(auto|documents|name|file|tail|time|[^=]+=.+)$"),
+        AfterValidator(_split),
         Applies(
             "a part of data.train to hold out",
             {"data.validation": Is.EMPTY, "data.validation_fraction": Is.GIVEN},
@@ -105,9 +116,10 @@ class PrepareOptions(Section):
         ),
     ] = Field(
         "auto",
-        description="documents: whole ones, in every class the same share, by their ids, else by their content; name, "
-        "file: by a hash of the names of documents or files; tail: the end of every document; time: those that begin "
-        "last; COLUMN=A,B: those with one of these values in a column",
+        description="documents: whole ones, in every class the same share, by their ids, else by their content; name: "
+        "the same by their names; file: whole files, by their names; tail: the end of every document, for less than 20 "
+        "of them; time: documents that begin last; COLUMN=A,B: those with one of these values in a column; auto: tail "
+        "for less than 20 documents without a target per document, else documents",
     )
     labels: Annotated[str | None, TABLE] = Field(
         None, description="a table of its own with data.columns.id and the targets, joined by the id"

@@ -139,6 +139,8 @@ class _Job:
     tokenizer: Tokenizer | None = field(init=False, default=None)
     """Opened before anything is written, as it may be missing."""
     notes: list[str] = field(init=False, default_factory=list)
+    held_out: str = field(init=False, default="")
+    """What is held out, in words."""
 
     def __post_init__(self) -> None:
         """Settle the columns; tables are read through a file of their own from the second pass on."""
@@ -202,20 +204,36 @@ class _Job:
             path = Path(self.options.tokenizer).expanduser()
             self.tokenizer = Tokenizer.read(path, vocab_size=self.options.vocab_size)
         if self.raw.validation:
+            self.held_out = "the files of data.validation"
             self._check_copies(census)
         elif self.options.validation_fraction:
             names = self.learned.labels.texts
             self.split = census["train"].choose(per_document=self.learned.per_document, names=names)
+            self.held_out = self.split.rule
             self.notes += self.split.notes
+        self._say_repeated(census)
         if self.sources.reading is not None:
             self.notes += self.sources.reading.notes
+
+    def _say_repeated(self, census: dict[Part, Census]) -> None:
+        """An id names a document within its file."""
+        repeated = census["train"].repeated
+        if repeated:
+            together = ""
+            if isinstance(self.split, Chosen) and self.options.split in ("auto", "documents"):
+                together = "; those of one id are held out together or not at all"
+            several = "1 id is" if repeated == 1 else f"{repeated} ids are"
+            self.notes.append(f"{several} in several files, a document of its own in each{together}")
 
     def _check_copies(self, census: dict[Part, Census]) -> None:
         training, held_out = census["train"].copies(), census["validation"].copies()
         if training is None or held_out is None:
             self.notes.append("too many documents to look for held-out ones among those of the training part")
             return
-        count = overlap(training, held_out)
+        ids = (np.concatenate(one.ids or [np.empty(0, np.uint64)]) for one in census.values())
+        count, known = overlap(training, held_out), overlap(*ids)
+        if known > count:
+            self.notes.append(f"{known} documents of the training part have the id of a held-out one")
         if count and self.options.duplicates == "keep":
             self.notes.append(f"{count} documents of the training part are held out too")
         elif count:
@@ -231,10 +249,8 @@ class _Job:
         documents = units = 0
         if self.sources.reading is not None:
             self.sources.reading.empty = 0
-        if isinstance(self.split, Chosen):
-            self.split.at = 0
-        elif isinstance(self.split, Tail):
-            self.split.name, self.split.place = "", 0
+        if self.split is not None:
+            self.split.again()
         for part, batches in self.batches.items():
             for batch in batches:
                 yield from [(part, batch)] if self.split is None else self.split.parts(batch)
@@ -288,7 +304,8 @@ class _Job:
         parts: dict[str, Any] = {
             name: replace(writer.part, text_bytes=text_bytes[name] or None) for name, writer in sorted(writers.items())
         }
-        return replace(contract, parts=parts, left_out=tuple(left_out), notes=tuple(self.notes))
+        held_out = self.held_out or "nothing"
+        return replace(contract, parts=parts, held_out=held_out, left_out=tuple(left_out), notes=tuple(self.notes))
 
     def _check_parts(self, writers: dict[Part, PartWriter]) -> None:
         wanted: list[Part] = ["train"]

@@ -2,8 +2,9 @@
 
     documents   whole documents; in every class the share `validation_fraction` with the smallest keys, and without
                 classes those whose key, as a fraction of 1, lies below it: more documents move no other one
-    name, file  the same with the name of the document, or of its file, as the key
-    tail        the end of every document, for few long ones whose target is the next token or one per token
+    name        the same with the name of the document as the key
+    file        whole files, by their names
+    tail        the end of every document, for less than `FEW_DOCUMENTS` whose target is the next token or one per token
     time        the documents that begin last, by the order column
     COLUMN=A,B  the documents with one of these values in a column
 
@@ -21,9 +22,11 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.prepare.problems import config_error, listed
+from ssm_hpn.prepare.problems import config_error, listed, nearest
 from ssm_hpn.prepare.records import Coded, Documents, character_start
+from ssm_hpn.prepare.sources import Source
 
 Part = Literal["train", "validation"]
 Keys = NDArray[np.uint64]
@@ -129,6 +132,8 @@ class Chosen:
     """Which of the documents, in the order of the data, are held out."""
 
     held_out: NDArray[np.bool_]
+    rule: str
+    """What decided it, in words."""
     notes: list[str] = field(default_factory=list)
     at: int = 0
     """The next document."""
@@ -143,28 +148,35 @@ class Chosen:
         if mask.any():
             yield "validation", documents.take(mask)
 
+    def again(self) -> None:
+        """The next documents are those at the beginning."""
+        self.at = 0
+
 
 @dataclass
 class Tail:
     """Hold out everything from a place in each document on."""
 
-    start: dict[str, int]
-    lengths: dict[str, int]
-    """Of the documents: text gives something to both sides."""
+    start: list[int]
+    lengths: list[int]
+    """Of the documents, in the order of the data: text gives something to both sides."""
+    rule: str
     notes: list[str] = field(default_factory=list)
-    name: str = ""
+    at: int = -1
+    """The document that the last entry belongs to."""
     place: int = 0
+    """Its units so far."""
 
     def parts(self, documents: Documents) -> Iterator[tuple[Part, Documents]]:
         """The pieces of each side; an entry that has the place in it comes in two."""
-        for index in range(len(documents)):
+        for index, begins in enumerate(documents.begins.tolist()):
             one = documents.take(np.array([index]))
-            name, units = one.name(0), int(one.lengths[0])
-            self.place = self.place if name == self.name else 0
-            self.name = name
-            cut = min(max(self.start[name] - self.place, 0), units)
+            if begins:
+                self.at, self.place = self.at + 1, 0
+            units = int(one.lengths[0])
+            cut = min(max(self.start[self.at] - self.place, 0), units)
             if one.kind == "text" and 0 < cut < units:
-                ends = self.place + units == self.lengths[name]
+                ends = self.place + units == self.lengths[self.at]
                 cut = _after_line(one.elements.tobytes(), cut, units - 1 if ends else units)
             self.place += units
             if not 0 < cut < units:
@@ -173,6 +185,10 @@ class Tail:
             both = one.cut(np.array([0, cut, units]), np.array([0, 0]), np.array([True, True]))
             yield "train", both.take(np.array([0]))
             yield "validation", both.take(np.array([1]))
+
+    def again(self) -> None:
+        """The next documents are those at the beginning."""
+        self.at, self.place = -1, 0
 
 
 def _after_line(text: bytes, cut: int, last: int) -> int:
@@ -192,90 +208,105 @@ class Census:
     documents: int = 0
     content: list[Keys] = field(default_factory=list)
     """Keys by content, while they can be ranked."""
+    ids: list[Keys] = field(default_factory=list)
+    """Keys by id, where there are ids."""
     named: list[Keys] = field(default_factory=list)
-    """Keys by id or name, where these decide."""
+    """Keys by the name of the document or of its file, where the split asks for these."""
+    files: list[NDArray[np.int32]] = field(default_factory=list)
+    """Number of the source of each document with an id."""
     classes: list[NDArray[np.int32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
     sides: list[NDArray[np.bool_]] = field(default_factory=list)
     """What is decided already."""
-    lengths: dict[str, int] = field(default_factory=dict)
-    """Of the first documents, by name; complete if there are few."""
+    lengths: list[int] = field(default_factory=list)
+    """Of the documents, while they are few."""
+    values: set[str] = field(default_factory=set)
+    """Of the column that decides the split."""
+    without: int = 0
+    """Documents without such a value."""
+    repeated: int = 0
+    """Ids that are in several sources."""
 
     def __post_init__(self) -> None:
         """Nothing is open yet."""
         self._hash = ContentKeys(long_texts=self.options.documents == "file")
+        self._sources: dict[Source, int] = {}
         self._many = False
+        self.column = side_column(self.options)
 
-    def add(self, documents: Documents, classes: NDArray[np.int32]) -> None:
-        """Take in some entries; `classes` [N] numbers their labels, -1 for none."""
+    def add(self, documents: Documents, classes: NDArray[np.int32]) -> Keys | None:
+        """Take in some entries; `classes` [N] numbers their labels, -1 for none. Returns the keys of new ids."""
         fresh = np.flatnonzero(documents.begins)
         if self.documents < FEW_DOCUMENTS:
-            for index, length in enumerate(documents.lengths[: 4 * FEW_DOCUMENTS].tolist()):
-                name = documents.name(index)
-                if name in self.lengths or len(self.lengths) < FEW_DOCUMENTS:
-                    self.lengths[name] = self.lengths.get(name, 0) + length
+            for length, begins in zip(documents.lengths.tolist(), documents.begins.tolist(), strict=True):
+                if begins:
+                    self.lengths.append(0)
+                self.lengths[-1] += length
         self.documents += len(fresh)
-        mode = self.options.split
-        if mode in ("name", "file") or documents.ids is not None:
-            named = [text_key(self._named(documents, int(index), mode)) for index in fresh]
-            self.named.append(np.array(named, np.uint64))
+        source = self._sources.setdefault(documents.source, len(self._sources))
+        ids = None
+        if documents.ids is not None:
+            ids = np.array([text_key(documents.ids[index]) for index in fresh.tolist()], np.uint64)
+            self.ids.append(ids)
+            self.files.append(np.full(len(fresh), source, np.int32))
+        if self.options.split == "file":
+            self.named.append(np.full(len(fresh), text_key(documents.source.name), np.uint64))
+        elif self.options.split == "name":
+            self.named.append(np.array([text_key(documents.name(index)) for index in fresh.tolist()], np.uint64))
         self._content(self._hash.add(documents))
         if not self._many:
             self.classes.append(classes[fresh])
         if documents.time is not None:
             self.times.append(documents.time[fresh])
         if documents.side is not None:
-            self.sides.append(self._listed(documents.side)[fresh])
+            self._sides(documents.side[fresh])
+        return ids
 
     def _content(self, keys: Keys) -> None:
         """Keep keys while they can be ranked, and afterwards what they decide."""
         self.content.append(keys)
         self._many |= self.documents > MOST_RANKED
         if self._many:
-            if "=" not in self.options.split and self.options.split != "time":
-                self.sides += [self._below(one) for one in self.named or self.content]
-            self.content, self.named, self.classes = [], [], []
+            if self.column is None and self.options.split != "time":
+                self.sides += [_fractions(one) < self.options.validation_fraction for one in self.keys]
+            self.content, self.ids, self.named, self.files, self.classes = [], [], [], [], []
 
-    def _named(self, documents: Documents, index: int, mode: str) -> str:
-        if mode == "file":
-            return documents.source.name
-        return documents.name(index) if mode == "name" or documents.ids is None else documents.ids[index]
+    @property
+    def keys(self) -> list[Keys]:
+        """What decides where a document goes: its name where that is asked for, its id, else its content."""
+        return self.named if self.options.split in ("name", "file") else self.ids if self.files else self.content
 
-    def _below(self, keys: Keys) -> NDArray[np.bool_]:
-        return _fractions(keys) < self.options.validation_fraction
-
-    def _listed(self, side: Coded) -> NDArray[np.bool_]:
-        wanted = self.options.split.partition("=")[2].split(",")
+    def _sides(self, side: Coded) -> None:
+        wanted = names_of(self.options.split.partition("=")[2])
+        self.values |= {side.texts[code] for code in np.unique(side.codes[side.codes >= 0]).tolist()}
+        self.without += int((side.codes < 0).sum())
         codes = [code for code, text in enumerate(side.texts) if text in wanted]
-        return np.isin(side.codes, codes)
+        self.sides.append(np.isin(side.codes, codes))
 
     def end(self) -> None:
         """All documents have been seen."""
         self._content(self._hash.rest())
+        if len(self._sources) > 1 and self.ids:
+            ids, files = np.concatenate(self.ids), np.concatenate(self.files)
+            order = np.lexsort((files, ids))
+            ids, files = ids[order], files[order]
+            self.repeated = len(np.unique(ids[1:][(ids[1:] == ids[:-1]) & (files[1:] != files[:-1])]))
 
     def copies(self) -> Keys | None:
         """Keys of content and id together, to find documents that are there twice; None if there are too many."""
         if self._many:
             return None
         keys = np.concatenate(self.content) if self.content else np.empty(0, np.uint64)
-        return keys ^ np.concatenate(self.named) if self.named else keys
+        return keys ^ np.concatenate(self.ids) if self.ids else keys
 
     def choose(self, *, per_document: bool, names: list[str]) -> Chosen | Tail:
         """The split that the options ask for; `auto` takes the tail of few documents unless their targets forbid it.
 
         `names` are those of the classes, for messages.
         """
-        options, few = self.options, self.documents < FEW_DOCUMENTS
-        if options.split == "tail" or (options.split == "auto" and few and not per_document):
-            if not few:
-                raise config_error(
-                    "data.split",
-                    expected=f"documents for {FEW_DOCUMENTS} or more documents",
-                    found=f"tail for {self.documents}",
-                    advice="drop --data.split",
-                )
-            kept = 1.0 - options.validation_fraction
-            return Tail({n: max(1, math.ceil(units * kept)) for n, units in self.lengths.items()}, self.lengths)
+        split, few = self.options.split, self.documents < FEW_DOCUMENTS
+        if split == "tail" or (split == "auto" and few and not per_document):
+            return self._tail()
         if self.documents < 2:
             raise config_error(
                 "data.validation",
@@ -283,35 +314,96 @@ class Census:
                 found="one document",
                 advice="name held-out files with --data.validation, or use --data.split tail",
             )
-        if "=" in options.split:
-            return self._checked(Chosen(np.concatenate(self.sides)))
-        if options.split == "time":
-            return self._checked(self._latest())
-        if self._many:
-            chosen = Chosen(np.concatenate(self.sides))
+        if split == "file" and len(self._sources) < 2:
+            raise config_error(
+                "data.split",
+                expected="two files or more for file",
+                found="one file",
+                advice="use --data.split documents",
+            )
+        if self.column is not None:
+            chosen = self._listed(self.column)
+        elif split == "time":
+            chosen = self._latest()
+        elif self._many:
+            chosen = Chosen(np.concatenate(self.sides), f"{self._by}, not class by class")
             chosen.notes.append(f"more than {MOST_RANKED} documents: held out by their keys, not class by class")
-            return self._checked(chosen)
-        keys, classes = np.concatenate(self.named or self.content), np.concatenate(self.classes)
-        held_out, alone = ranked(keys, classes, options.validation_fraction)
-        notes = []
-        if not 0 < held_out.sum() < len(held_out):
-            keys = keys + np.arange(len(keys), dtype=np.uint64) * np.uint64(_BASE)
-            held_out, alone = ranked(keys, classes, options.validation_fraction)
-            notes.append("documents differ too little to be held out by content: equal ones are on both sides")
+        else:
+            chosen = self._ranked(names)
+        self._check(chosen)
+        self._say_what_is_on_both_sides(chosen)
+        return chosen
+
+    def _tail(self) -> Tail:
+        if self.documents >= FEW_DOCUMENTS:
+            raise config_error(
+                "data.split",
+                expected=f"less than {FEW_DOCUMENTS} documents for tail",
+                found=self.documents,
+                advice="use --data.split documents",
+            )
+        share = self.options.validation_fraction
+        why = f", as there are fewer than {FEW_DOCUMENTS} (whole ones with --data.split documents)"
+        rule = f"the last {100 * share:.3g} % of {'each of ' if self.documents > 1 else ''}{self._count()}"
+        start = [max(1, math.ceil(units * (1.0 - share))) for units in self.lengths]
+        return Tail(start, self.lengths, rule + (why if self.options.split == "auto" else ""))
+
+    def _count(self) -> str:
+        return f"{self.documents} documents" if self.documents > 1 else "the document"
+
+    @property
+    def _by(self) -> str:
+        whose = {"name": "their names", "file": "the names of their files"}
+        return f"by a hash of {whose.get(self.options.split, 'their ids' if self.files else 'their contents')}"
+
+    def _ranked(self, names: list[str]) -> Chosen:
+        """By keys: class by class, but whole files, which may have several classes."""
+        keys, classes = np.concatenate(self.keys), np.concatenate(self.classes)
+        if self.options.split == "file":
+            classes = np.full_like(classes, -1)
+        if len(np.unique(keys)) == 1:
+            what = "one id for all of them" if self.files else "equal ones"
+            advice = "split by --data.split name, or set --data.validation_fraction 0"
+            raise config_error(
+                "data.split", expected="documents that differ", found=f"{len(keys)}, {what}", advice=advice
+            )
+        held_out, alone = ranked(keys, classes, self.options.validation_fraction)
+        classwise = ", the same share of every class" if (classes >= 0).any() else ""
+        chosen = Chosen(held_out, self._by + classwise)
         if alone and names:
-            notes.append(f"classes with one document, which is trained on: {listed([names[i] for i in alone])}")
-        return self._checked(Chosen(held_out, notes))
+            few = listed([names[i] for i in alone])
+            if not held_out.any():
+                advice = "name held-out files with --data.validation, or set --data.validation_fraction 0"
+                found = f"one of each of {few}"
+                raise config_error("data.split", expected="a class of two documents", found=found, advice=advice)
+            chosen.notes.append(f"classes with one document (or id), which is trained on: {few}")
+        return chosen
+
+    def _listed(self, column: str) -> Chosen:
+        """By the values of a column."""
+        wanted = names_of(self.options.split.partition("=")[2])
+        unknown = [value for value in wanted if value not in self.values]
+        if unknown:
+            advice = nearest(unknown[0], sorted(self.values))
+            raise config_error(
+                "data.split", expected=f"values of the column {column!r}", found=repr(unknown[0]), advice=advice
+            )
+        chosen = Chosen(np.concatenate(self.sides), f"where {column} is {' or '.join(wanted)}")
+        if self.without:
+            chosen.notes.append(f"{self.without} documents without a value of {column!r} are trained on")
+        return chosen
 
     def _latest(self) -> Chosen:
         if not self.times:
-            advice = "name it with data.columns.order"
-            raise config_error("data.split", expected="an order column for time", found="none", advice=advice)
+            expected = "rows that are time steps, with data.columns.order, for time"
+            advice = "hold out by the values of a column: --data.split COLUMN=VALUE"
+            raise config_error("data.split", expected=expected, found="none", advice=advice)
         times = np.concatenate(self.times)
         count = min(max(1, round(self.options.validation_fraction * len(times))), len(times) - 1)
         border = np.sort(times)[-count]
-        return Chosen(times >= border)
+        return Chosen(times >= border, f"those that begin last by {self.options.columns.order}")
 
-    def _checked(self, chosen: Chosen) -> Chosen:
+    def _check(self, chosen: Chosen) -> None:
         count = int(chosen.held_out.sum())
         if not 0 < count < len(chosen.held_out):
             raise config_error(
@@ -320,7 +412,18 @@ class Census:
                 found=f"{count} of {len(chosen.held_out)} held out",
                 advice="choose another split, or name held-out files with --data.validation",
             )
-        return chosen
+        chosen.rule = f"{count} of {self._count()}, {chosen.rule}"
+
+    def _say_what_is_on_both_sides(self, chosen: Chosen) -> None:
+        """Equal documents, and ids, which a split by something else than these does not keep together."""
+        if self._many or not self.content:
+            return
+        for keys, what in ((self.content, "equal to a training one"), (self.ids, "with the id of a training one")):
+            if keys and keys is not self.keys:
+                each = np.concatenate(keys)
+                both = overlap(each[chosen.held_out], each[~chosen.held_out])
+                if both:
+                    chosen.notes.append(f"{both} held-out document{'s' if both > 1 else ''} {what}")
 
 
 def _fractions(keys: Keys) -> NDArray[np.float64]:
@@ -348,9 +451,9 @@ def ranked(keys: Keys, classes: NDArray[np.int32], share: float) -> tuple[NDArra
     return held[inverse], kinds[(counts == 1) & (kinds >= 0)].tolist()
 
 
-def overlap(training: Keys, held_out: Keys) -> int:
-    """Documents of the training part that are equal to a held-out one."""
-    return int(np.isin(training, held_out).sum())
+def overlap(these: Keys, others: Keys) -> int:
+    """How many of some documents are equal to one of others."""
+    return int(np.isin(these, others).sum())
 
 
 def side_column(options: PrepareOptions) -> str | None:

@@ -491,21 +491,16 @@ class _Steps:
         numbers = [_numbers(query, rows, f"v{k}", columns) for k in range(len(used.values))]
         values = np.stack(numbers, axis=1) if numbers else None
         runs = np.diff(borders)
-        for what, per_row in (("label", None if label is None else label.codes[:, None]), ("values", values)):
-            if per_row is None:
-                continue
-            first = np.repeat(per_row[starts], runs, axis=0)
-            differs = ~((per_row == first) | ((per_row != per_row) & (first != first)))  # noqa: PLR0124 - NaN equals NaN
-            if differs.any():
-                row, k = (int(i) for i in np.argwhere(differs)[0])
-                before, after = (
-                    (label.text(int(np.repeat(starts, runs)[row])), label.text(row))
-                    if what == "label" and label
-                    else (first[row, k], per_row[row, k])
-                )
-                raise self._changed(
-                    int(rows[row]), used.label or "" if what == "label" else used.values[k], before, after
-                )
+        side = coded(columns["side"]) if "side" in columns else None
+        for name, coded_rows in ((used.label, label), (query.reading.split_column, side)):
+            changed = _first_change(None if coded_rows is None else coded_rows.codes[:, None], starts, runs)
+            if coded_rows is not None and changed is not None:
+                row, start, _ = changed
+                raise self._changed(int(rows[row]), name or "", coded_rows.text(start), coded_rows.text(row))
+        changed = _first_change(values, starts, runs)
+        if values is not None and changed is not None:
+            row, start, k = changed
+            raise self._changed(int(rows[row]), used.values[k], values[start, k], values[row, k])
         return Documents(
             self.source,
             rows[starts],
@@ -517,7 +512,7 @@ class _Steps:
             labels=coded(columns["labels"]) if "labels" in columns else None,
             values=None if values is None else values[starts],
             time=floats(columns["o"])[starts] if "o" in columns else None,
-            side=coded(columns["side"])[starts] if "side" in columns else None,
+            side=None if side is None else side[starts],
             fresh=np.ones(len(starts), bool),
             unit_rows=rows,
             label_name=used.label or used.labels,
@@ -530,8 +525,10 @@ class _Steps:
         if held is None:
             return new
         same = held.ids is None or held.ids[0] == (new.ids or [""])[0]
-        if same and held.label is not None and new.label is not None and held.label.text(0) != new.label.text(0):
-            raise self._changed(int(new.rows[0]), self.columns.label or "", held.label.text(0), new.label.text(0))
+        pairs = (self.columns.label, held.label, new.label), (self.query.reading.split_column, held.side, new.side)
+        for name, one, other in pairs:
+            if same and one is not None and other is not None and one.text(0) != other.text(0):
+                raise self._changed(int(new.rows[0]), name or "", one.text(0), other.text(0))
         if same and held.values is not None and new.values is not None:
             for k, (before, after) in enumerate(zip(held.values[0], new.values[0], strict=True)):
                 if before != after and not (np.isnan(before) and np.isnan(after)):
@@ -539,13 +536,28 @@ class _Steps:
         return joined(held, new, same=same)
 
     def _changed(self, row: int, name: str, before: object, after: object) -> DataError:
+        advice = "labels that change inside a document go into --data.columns.labels"
+        if name == self.query.reading.split_column:
+            advice = "a document is on one side: split by another column"
         return data_error(
             self.source.path,
             f"{self.source.row(row)}, {self.source.field(name)}",
             expected=f"{shown(before)} as in the other rows of the document",
             found=shown(after),
-            advice="labels that change inside a document go into --data.columns.labels",
+            advice=advice,
         )
+
+
+def _first_change(per_row: NDArray[Any] | None, starts: Ints, runs: Ints) -> tuple[int, int, int] | None:
+    """The first row that differs from the first one of its run, that one, and the column; NaN equals NaN."""
+    if per_row is None:
+        return None
+    first = np.repeat(per_row[starts], runs, axis=0)
+    differs = ~((per_row == first) | ((per_row != per_row) & (first != first)))  # noqa: PLR0124
+    if not differs.any():
+        return None
+    row, k = (int(i) for i in np.argwhere(differs)[0])
+    return row, int(np.repeat(starts, runs)[row]), k
 
 
 def joined(held: Documents, new: Documents, *, same: bool) -> Documents:
