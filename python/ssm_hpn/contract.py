@@ -64,18 +64,21 @@ class Column:
     """Whether a channel tells that the number is missing, and another one for how long."""
 
 
-def feature_columns(names: Iterable[str], moments: Moments, missing: Missing) -> tuple[Column, ...]:
-    """The columns of features from their statistics in the training part.
+def measured_columns(
+    names: Iterable[str], moments: Moments, role: Role, missing: Missing = "refuse"
+) -> tuple[Column, ...]:
+    """Columns of numbers from their statistics in the training part; under `mask` those with gaps get an indicator.
 
     >>> moments = Moments.of(np.array([[1.0, 5.0], [3.0, np.nan]]))
-    >>> [(column.mean, column.std, column.indicator) for column in feature_columns("ab", moments, "mask")]
+    >>> columns = measured_columns("ab", moments, "feature", "mask")
+    >>> [(column.mean, column.std, column.indicator) for column in columns]
     [(2.0, 1.0, False), (5.0, 1.0, True)]
     """
     scale = moments.scale()
     return tuple(
         Column(
             name,
-            "feature",
+            role,
             missing=int(moments.missing[k]),
             mean=float(moments.mean[k]),
             std=float(scale[k]),
@@ -155,7 +158,7 @@ class Classes:
         return cls._sorted(merged, kind)
 
     @classmethod
-    def from_values(cls, values: Iterable[Any]) -> Self:
+    def from_values(cls, values: Iterable[Any], *, name: str = "labels") -> Self:
         """From labels of Python or numpy, whose types stay as they are; texts stay texts.
 
         Raises `DataError` for labels of types that do not go together, such as texts and numbers.
@@ -166,14 +169,16 @@ class Classes:
             value = one.item() if isinstance(one, np.generic) else one
             if value is None or (isinstance(value, float) and math.isnan(value)):
                 continue
+            kinds.add("bytes" if isinstance(value, bytes) else _kind(value, name))
             value = text_of(value) if isinstance(value, bytes) else value
-            kinds.add(_kind(value))
             counts[value] = counts.get(value, 0) + 1
         if kinds == {"integer", "number"}:
             kinds = {"number"}
+        if kinds == {"bytes"}:
+            kinds = {"text"}
         if len(kinds) > 1:
             found = " and ".join(sorted(kinds))
-            raise DataError(problem("labels", "labels of one type", found, "write all labels the same way"))
+            raise DataError(problem(name, "labels of one type", found, "write all labels the same way"))
         kind: Any = kinds.pop() if kinds else "text"
         return cls._sorted({float(v) if kind == "number" else v: n for v, n in counts.items()}, kind)
 
@@ -229,6 +234,11 @@ class Scale:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Above 0; 1 for a constant."""
+
+    @classmethod
+    def of(cls, moments: Moments) -> Self:
+        """The scale of numbers with these statistics."""
+        return cls(tuple(moments.mean.tolist()), tuple(moments.scale().tolist()))
 
     def scaled(self, values: ArrayLike) -> Floats:
         """values [..., K] in the user's units as the model learns them."""
@@ -368,6 +378,17 @@ class Contract:
             seen = np.take_along_axis(x, np.maximum(last, 0), axis=0)
             return np.where(last < 0, means, seen)
         return np.where(absent, means, x)
+
+    def unseen_gaps(self, raw: ArrayLike) -> dict[str, int]:
+        """Missing numbers of raw features [T, F] that become the mean and that no indicator tells, by column."""
+        if self.missing != "mask":
+            return {}
+        counts = np.isnan(np.asarray(raw, np.float64)).sum(axis=0).tolist()
+        return {
+            column.name: count
+            for column, count in zip(self.features, counts, strict=True)
+            if count and not column.indicator
+        }
 
     # ---- numbers to predict
 
@@ -514,7 +535,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _kind(value: object) -> ClassType:
+def _kind(value: object, name: str) -> ClassType:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
@@ -523,7 +544,7 @@ def _kind(value: object) -> ClassType:
         return "number"
     if isinstance(value, str):
         return "text"
-    raise DataError(problem("labels", "numbers, texts or true and false", type(value).__name__, "convert the labels"))
+    raise DataError(problem(name, "numbers, texts or true and false", type(value).__name__, "convert the labels"))
 
 
 def _check_spellings(texts: Iterable[str]) -> None:

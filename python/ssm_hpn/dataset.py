@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -173,6 +173,22 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
         following = next_tokens(arrays["tokens"], arrays.get("segments"), arrays.get("mask"))
         arrays[kind.arrays[0].name] = following
     return Batch(**arrays)
+
+
+def padded(rows: Sequence[NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
+    """Arrays [T] or [T, F] as the rows of one batch, padded at the end: the array of this name, and `segments`.
+
+    >>> batch = padded([np.ones((3, 1)), np.ones((2, 1))], "features")
+    >>> batch["features"].shape, batch["segments"].tolist()
+    ((2, 3, 1), [[0, 0, 3], [1, 0, 2]])
+    """
+    length = max(map(len, rows))
+    x = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
+    segments = np.zeros((len(rows), 3), np.uint32)
+    for row, one in enumerate(rows):
+        x[row, : len(one)] = one
+        segments[row] = row, 0, len(one)
+    return {name: x, "segments": segments}
 
 
 def next_tokens(

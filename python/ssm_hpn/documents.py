@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ssm_hpn._core import ShardReader
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.contract import Contract
-from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, read_manifest
+from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.encode import Encoder, encoder_from
 from ssm_hpn.prepare.reading import read, read_inputs
@@ -186,18 +186,13 @@ def batches(documents: Iterable[Document], model: ModelConfig, rows: int) -> Ite
 
 
 def _arrays(group: list[Document], model: ModelConfig) -> dict[str, NDArray[Any]]:
-    length = max(len(document.x) for document in group)
-    first = group[0].x
-    x = np.zeros((len(group), length, *first.shape[1:]), first.dtype)
-    segments = np.zeros((len(group), 3), np.uint32)
-    for row, document in enumerate(group):
-        x[row, : len(document.x)] = document.x
-        segments[row] = row, 0, len(document.x)
-    arrays: dict[str, NDArray[Any]] = {"tokens" if first.ndim == 1 else "features": x, "segments": segments}
+    name = "tokens" if group[0].x.ndim == 1 else "features"
+    arrays = padded([document.x for document in group], name)
+    length = arrays[name].shape[1]
     kind = KINDS[model.target.kind]
     for array in kind.arrays:
         if kind.from_tokens:
-            arrays[array.name] = next_tokens(x, segments)
+            arrays[array.name] = next_tokens(arrays[name], arrays["segments"])
         elif array.element == "number":
             none = np.full(getattr(model.target, "n_values", None) or 1, np.nan)
             arrays[array.name] = np.stack([none if one.values is None else one.values for one in group])

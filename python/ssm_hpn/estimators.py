@@ -14,14 +14,15 @@ search, cloning, pickling) works; a fitted estimator may be used by several thre
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.arrays import describe, is_frame, names_of, numbers, to_array
-from ssm_hpn.contract import Classes, Contract, Missing, Scale, feature_columns
+from ssm_hpn.contract import Contract, Missing, Scale, measured_columns
+from ssm_hpn.dataset import padded
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import (
@@ -32,8 +33,11 @@ from ssm_hpn.series import (
     check_frame,
     check_lengths,
     check_shapes,
+    check_varies,
     labels_of,
+    name_of,
     series_of,
+    warn_unseen_gaps,
     with_target,
 )
 from ssm_hpn.trainer import Trainer
@@ -54,90 +58,69 @@ MOST_PADDED = 1 << 18
 """Time steps, padding included, of one batch in prediction."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     """What both have in common: reading X, training, scoring, pickling."""
 
-    n_features_in_: int
+    d_model: int = 64
+    n_layers: int = 2
+    d_state: int = 16
+    head: Literal["auto", "prototype", "linear"] = "auto"
+    pooling: Literal["last", "mean", "max"] = "mean"
+    steps: int = 300
+    batch_size: int = 16
+    lr: float = 3e-3
+    weight_decay: float = 0.01
+    normalize: bool = True
+    missing: Missing = "mask"
+    id: str | None = None  # as in `data.columns.id`
+    order: str | None = None
+    threads: int | None = None
+    random_state: int | np.random.RandomState | None = None
 
-    def __init__(  # noqa: PLR0913 - scikit-learn wants every parameter by name
-        self,
-        *,
-        d_model: int = 64,
-        n_layers: int = 2,
-        d_state: int = 16,
-        head: Literal["auto", "prototype", "linear"] = "auto",
-        pooling: Literal["last", "mean", "max"] = "mean",
-        steps: int = 300,
-        batch_size: int = 16,
-        lr: float = 3e-3,
-        weight_decay: float = 0.01,
-        normalize: bool = True,
-        missing: Missing = "mask",
-        id: str | None = None,  # noqa: A002 - as in `data.columns.id`
-        order: str | None = None,
-        threads: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.d_model = d_model
-        self.n_layers = n_layers
-        self.d_state = d_state
-        self.head = head
-        self.pooling = pooling
-        self.steps = steps
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.normalize = normalize
-        self.missing = missing
-        self.id = id
-        self.order = order
-        self.threads = threads
-        self.random_state = random_state
+    # ---- reading X and what belongs to each series
 
-    # ---- reading X and y
-
-    def _fit_on(self, X: Any, y: Any) -> tuple[list[Floats], Any]:  # noqa: ANN401, N803
-        """The series of X, what belongs to each of them, and the contract."""
-        if y is None:
+    def _fit_on(self, X: Any, **targets: Any) -> tuple[list[Floats], list[Any]]:  # noqa: ANN401, N803
+        """The series of X and what belongs to each of them, by argument; makes the contract."""
+        if targets["y"] is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         if self.missing not in get_args(Missing):
             known = " | ".join(get_args(Missing))
             raise ConfigError(problem("missing", known, repr(self.missing), "choose one of these"))
         if self.id is None and self.order is not None:
             raise ConfigError(problem("order", "id beside it", "none", "name the column of the series too"))
-        targets = self._per_series(X, y)
-        found = self._series(X, y, fitting=True)
+        belonging = [None if one is None else self._per_series(X, one, name) for name, one in targets.items()]
+        found = self._series(X, list(targets.values()), fitting=True)
         check_finite(found.values, missing_too=self.missing == "refuse")
         self.n_channels_ = found.values[0].shape[1]
         moments = Moments.empty(self.n_channels_)
         for one in found.values:
             moments.add(one)
         names = found.names or [f"channel {k}" for k in range(self.n_channels_)]
-        columns = feature_columns(names, moments, self.missing)
+        columns = measured_columns(names, moments, "feature", self.missing)
         self.contract_ = Contract("features", columns, missing=self.missing, normalised=self.normalize)
-        return found.values, targets
+        return found.values, belonging
 
     def _read(self, X: Any) -> Channels:  # noqa: ANN401, N803
         """The series of X as the model reads them."""
         check_is_fitted(self)
-        found = self._series(X, None, fitting=False)
+        found = self._series(X, [], fitting=False)
         check_shapes(found.values, self.n_channels_)
         check_finite(found.values, missing_too=self.missing == "refuse")
+        warn_unseen_gaps(found.values, self.contract_)
         return self._channels(found.values)
 
     def _channels(self, series: list[Floats]) -> Channels:
         return [self.contract_.channels(one) for one in series]
 
-    def _series(self, X: Any, y: Any, *, fitting: bool) -> Series:  # noqa: ANN401, N803
+    def _series(self, X: Any, targets: list[Any], *, fitting: bool) -> Series:  # noqa: ANN401, N803
         """X as series. In fit, the columns of a frame become the channels."""
         names = None if fitting else [column.name for column in self.contract_.features]
-        label = y if isinstance(y, str) else getattr(y, "name", None)
-        if self.id is not None:
-            found: Series | None = self._table(X).series(names, without=[str(label)])
-        else:
-            found = series_of(X, names)
-        if fitting and found is None and is_frame(X) and isinstance(label, str) and label in names_of(X):
-            raise ShapeError(problem("X", "no column of the labels", repr(label), f"pass X.drop(columns={label!r})"))
+        own = [name for name in map(name_of, targets) if name is not None]
+        found = self._table(X).series(names, without=own) if self.id is not None else series_of(X, names)
+        if fitting and found is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
+            advice = f"pass X.drop(columns={inside[0]!r})"
+            raise ShapeError(problem("X", "no column of the labels", repr(inside[0]), advice))
         if found is None:
             return Series([row[:, None] for row in self._matrix(X, fitting=fitting)], None)
         check_shapes(found.values, found.values[0].shape[1])
@@ -152,7 +135,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
         """[N, T]: what scikit-learn's own tools hand over, checked by its rules."""
         if is_frame(X):
-            check_frame(X, warn=fitting)
+            check_frame(X, first=fitting)
         elif not hasattr(X, "toarray"):
             X = _numbers(to_array(X, "X"))  # noqa: N806
         finite: Any = True if self.missing == "refuse" else "allow-nan"
@@ -171,8 +154,8 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             raise ConfigError(problem("id", "the name of a column", "None", "X is no long table"))
         return self._table(X).ids
 
-    def _per_series(self, X: Any, y: Any) -> Any:  # noqa: ANN401, N803
-        return y if self.id is None else self._table(X).per_series(y)
+    def _per_series(self, X: Any, y: Any, name: str = "y") -> Any:  # noqa: ANN401, N803
+        return y if self.id is None else self._table(X).per_series(y, name)
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         tags = super().__sklearn_tags__()
@@ -182,38 +165,61 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     # ---- training
 
-    def _train(self, series: Channels, target: dict[str, NDArray[Any]], model: dict[str, Any]) -> None:
+    def _train(
+        self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]
+    ) -> None:
         """Train from the start: `steps` updates over random batches, each series once per pass."""
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
+        scale = self.contract_.scale
         settings = {
             "model": {
                 "input": {"kind": "features", "n_features": self.contract_.n_channels},
                 "d_model": self.d_model,
                 "n_layers": self.n_layers,
                 "block": {"kind": "mamba1", "d_state": self.d_state},
-                **model,
+                "target": {**target, "pooling": self.pooling}
+                | ({} if scale is None else {"n_values": len(scale.mean), "scale": asdict(scale)}),
+                "head": head,
             },
             "optim": {"lr": self.lr, "weight_decay": self.weight_decay},
             "train": {"steps": self.steps, "batch_size": self.batch_size, "seed": seed, "threads": self.threads},
         }
         self.trainer_ = Trainer(settings)
+        self.trainer_.contract = self.contract_
+        channels = self._channels(series)
         order = _order(len(series), self.batch_size, np.random.default_rng(seed))
         for _ in range(self.steps):
             chosen = next(order)
-            batch = _padded([series[i] for i in chosen])
-            self.trainer_.step(batch | {name: values[chosen] for name, values in target.items()})
+            batch = padded([channels[i] for i in chosen], "features")
+            self.trainer_.step(batch | {name: values[chosen] for name, values in arrays.items()})
         self.n_iter_ = self.steps
 
-    def _scores(self, series: Channels) -> Floats:
-        """Scores of every series [N, C or K], a few at a time, long ones apart from short ones."""
+    def _measure(self, y: Any, name: str) -> tuple[Floats, Moments]:  # noqa: ANN401
+        """Numbers [N, K] to predict, NaN for a missing one, and their statistics; the contract takes their scale."""
+        measured = np.asarray(numbers(y, name), np.float64)
+        if measured.ndim != 2 or measured.shape[1] == 1:
+            measured = column_or_1d(measured, warn=True)
+        self._single = measured.ndim == 1
+        measured = measured.reshape(len(measured), -1)
+        assert_all_finite(measured[~np.isnan(measured)], input_name=name)
+        moments = Moments.of(measured)
+        check_varies(moments, name)
+        names = [name] if self._single else [f"{name}[{k}]" for k in range(measured.shape[1])]
+        columns = (*self.contract_.features, *measured_columns(names, moments, "value"))
+        self.contract_ = replace(self.contract_, columns=columns, scale=Scale.of(moments))
+        return measured, moments
+
+    def _answers(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """What the model answers to every series, [N, C], [N, K] or [N, C + K]: a few at a time, by length."""
+        series = self._read(X)
         order = sorted(range(len(series)), key=lambda i: len(series[i]))
         found: Floats | None = None
         for group in _groups(order, [len(one) for one in series]):
-            scores = self.trainer_.predict(_padded([series[i] for i in group]))
+            answers = self.trainer_.predict(padded([series[i] for i in group], "features"))
             if found is None:
-                found = np.empty((len(series), scores.shape[1]))
-            found[group] = scores
+                found = np.empty((len(series), answers.shape[1]))
+            found[group] = answers
         assert found is not None
         return found
 
@@ -231,10 +237,15 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if stored is not None:
             self.trainer_ = Trainer.from_tensors(*stored)
+            self.trainer_.contract = self.contract_
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     """Classifies series by the cosine to class prototypes; a series that is near none of them can be rejected.
+
+    With `fit(X, y, values=numbers)` it learns a number per series beside the class, which `predict_values` answers.
+    `score` is the accuracy of the classes; that of the numbers is r2_score(numbers, model.predict_values(X)).
 
     Parameters
     ----------
@@ -267,7 +278,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     ----------
     classes_ : labels in the order of the scores.
     n_channels_ : channels F.
-    contract_ : statistics of the channels, classes, and how missing numbers are treated.
+    contract_ : statistics of the channels, classes, scale of the numbers, and how missing numbers are treated.
     trainer_ : the `Trainer` behind it.
 
     Examples
@@ -280,77 +291,75 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     >>> model = SSMClassifier(d_model=16, n_layers=1, steps=60, random_state=0).fit(series, labels)
     >>> model.predict(series[:2]).tolist()
     ['calm', 'wild']
+
+    A number beside the class, here of hours until a repair; NaN where it is not known:
+
+    >>> hours = np.where(labels == "calm", 900.0, 100.0)
+    >>> model = SSMClassifier(d_model=16, n_layers=1, steps=60, random_state=0).fit(series, labels, values=hours)
+    >>> calm, wild = model.predict_values(series[:2])
+    >>> bool(calm > wild), model.predict(series[:2]).tolist()
+    (True, ['calm', 'wild'])
     """
 
-    def __init__(  # noqa: PLR0913 - scikit-learn wants every parameter by name
-        self,
-        *,
-        d_model: int = 64,
-        n_layers: int = 2,
-        d_state: int = 16,
-        head: Literal["auto", "prototype", "linear"] = "auto",
-        loss: Literal["cosine", "softmax", "margin"] = "cosine",
-        pooling: Literal["last", "mean", "max"] = "mean",
-        steps: int = 300,
-        batch_size: int = 16,
-        lr: float = 3e-3,
-        weight_decay: float = 0.01,
-        normalize: bool = True,
-        missing: Missing = "mask",
-        id: str | None = None,  # noqa: A002 - as in `data.columns.id`
-        order: str | None = None,
-        reject_below: float | None = None,
-        reject_label: int | str | None = None,
-        threads: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        super().__init__(
-            d_model=d_model,
-            n_layers=n_layers,
-            d_state=d_state,
-            head=head,
-            pooling=pooling,
-            steps=steps,
-            batch_size=batch_size,
-            lr=lr,
-            weight_decay=weight_decay,
-            normalize=normalize,
-            missing=missing,
-            id=id,
-            order=order,
-            threads=threads,
-            random_state=random_state,
-        )
-        self.loss = loss
-        self.reject_below = reject_below
-        self.reject_label = reject_label
+    loss: Literal["cosine", "softmax", "margin"] = "cosine"
+    reject_below: float | None = None
+    reject_label: int | str | None = None
 
-    def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
-        """Train on series X with labels y [N]; y of a long table is an entry per row or series, or a column's name."""
-        series, y = self._fit_on(X, y)
-        labels, known = labels_of(y)
-        labels, known = column_or_1d(labels, warn=True), known.reshape(-1)
-        check_lengths(series, labels)
-        series, labels = with_target(series, labels, known)
-        if labels.dtype.kind == "f":
-            assert_all_finite(labels, input_name="y")
-        if not are_bytes(labels):  # which scikit-learn does not count as labels
-            check_classification_targets(labels)
-        self.classes_, indices = np.unique(labels, return_inverse=True)
+    def fit(self, X: Any, y: ArrayLike, values: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
+        """Train on series X with labels y [N], and on numbers `values` [N] beside them if there are any.
+
+        Of a long table, y and `values` are an entry per row or series, or a column's name.
+        """
+        series, (y, values) = self._fit_on(X, y=y, values=values)
+        labels = labels_of(y)
+        names, known = column_or_1d(labels.values, warn=True), labels.known.reshape(-1)
+        check_lengths(series, names, "y")
+        if not known.any():
+            raise ShapeError(problem("y", "a label for some of the series", "NaN or None for each", "give it labels"))
+        if names.dtype.kind == "f":
+            assert_all_finite(names[known], input_name="y")
+        if not are_bytes(names[known]):  # which scikit-learn does not count as labels
+            check_classification_targets(names[known])
+        self.classes_, indices = np.unique(names[known], return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
-        self.contract_ = replace(self.contract_, classes=Classes.from_values(labels))
+        self.contract_ = replace(self.contract_, classes=labels.classes)
         self._reject_value()
+        codes = np.full(len(names), -1, np.int32)
+        codes[known] = indices
+        arrays: dict[str, NDArray[Any]] = {"sequence_class": codes}
+        target, head = "sequence_class", self._head()
+        if values is not None:
+            measured, head = self._values(values, head)
+            check_lengths(series, measured, "values")
+            target, arrays["sequence_values"] = "joint", measured
+            known = known | ~np.isnan(measured[:, 0])
+        series, arrays = with_target(series, arrays, known)
+        self._train(series, arrays, {"kind": target}, head)
+        return self
+
+    def _head(self) -> dict[str, Any]:
         count = len(self.classes_)
         prototype = {"kind": "prototype", "n_classes": count, "loss": {"kind": self.loss}}
         linear = {"kind": "linear", "n_outputs": count, "loss": "softmax", "bias": True}
         heads = {"auto": prototype, "prototype": prototype, "linear": linear}
         if self.head not in heads:
             raise ConfigError(problem("head", " | ".join(heads), repr(self.head), "choose one of these"))
-        target = {"kind": "sequence_class", "pooling": self.pooling}
-        targets = {"sequence_class": indices.astype(np.int32)}
-        self._train(self._channels(series), targets, {"target": target, "head": heads[self.head]})
-        return self
+        return heads[self.head]
+
+    def _values(self, values: Any, head: dict[str, Any]) -> tuple[Floats, dict[str, Any]]:  # noqa: ANN401
+        """Numbers [N, 1] to predict beside the classes, and the head of both."""
+        for name, given, allowed in (("head", self.head, ("auto", "prototype")), ("loss", self.loss, ("cosine",))):
+            if given not in allowed:
+                expected = f"{' or '.join(allowed)} where values are predicted too"
+                raise ConfigError(problem(name, expected, repr(given), f"leave {name} out"))
+        measured, moments = self._measure(values, "values")
+        if measured.shape[1] > 1:
+            advice = "predict several with SSMRegressor"
+            raise ShapeError(
+                problem("values", f"[{len(measured)}], one number per series", list(measured.shape), advice)
+            )
+        return measured, head | {"loss": {"kind": "joint", **_ends(moments, "values")}}
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
         """Accuracy; y as in `fit`."""
@@ -361,7 +370,16 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
 
     def class_scores(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] cosines to the prototypes (logits of a linear head), in the order of `classes_`."""
-        return self._scores(self._read(X))
+        answers = self._answers(X)
+        return answers[:, : len(self.classes_)]
+
+    def predict_values(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N] numbers in the units of the `values` in fit."""
+        check_is_fitted(self)
+        if self.contract_.scale is None:
+            advice = "pass fit(X, y, values=numbers)"
+            raise ConfigError(problem("predict_values", "a model of classes and numbers", "one of classes", advice))
+        return self._answers(X)[:, -1]
 
     def decision_function(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] scores; for two classes [N], the second one's minus the first one's, as scikit-learn wants it."""
@@ -407,6 +425,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         return label
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
     """Predicts a number, or several, from a series.
 
@@ -432,31 +451,20 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
         """Train on series X with numbers y [N] or [N, K], NaN where one was not measured."""
-        series, y = self._fit_on(X, y)
-        measured = np.asarray(numbers(y, "y"), np.float64)
-        if measured.ndim != 2 or measured.shape[1] == 1:
-            measured = column_or_1d(measured, warn=True)
-        check_lengths(series, measured)
-        self._single = measured.ndim == 1
-        measured = measured.reshape(len(measured), -1)
-        assert_all_finite(measured[~np.isnan(measured)], input_name="y")
-        series, measured = with_target(series, measured, np.any(~np.isnan(measured), axis=1))
-        moments = Moments.of(measured)
+        series, (y,) = self._fit_on(X, y=y)
+        measured, moments = self._measure(y, "y")
+        check_lengths(series, measured, "y")
         count = measured.shape[1]
         if self.head in ("auto", "linear"):
-            scale = Scale(tuple(moments.mean.tolist()), tuple(moments.scale().tolist()))
             head: dict[str, Any] = {"kind": "linear", "n_outputs": count, "loss": "squared", "bias": True}
         elif self.head == "prototype" and count == 1:
-            low, high = float(moments.minimum[0]), float(moments.maximum[0])
-            scale = Scale(((low + high) / 2,), ((high - low) / 2 or 1.0,))
-            head = {"kind": "prototype", "loss": {"kind": "regression", "low": -1.0, "high": 1.0}}
+            head = {"kind": "prototype", "loss": {"kind": "regression", **_ends(moments, "y")}}
         else:
             expected, advice = "linear, or prototype for one number", "use head='linear'"
             raise ConfigError(problem("head", expected, f"{self.head!r} for {count}", advice))
-        self.contract_ = replace(self.contract_, scale=scale)
-        values = self.contract_.scale_values(measured).astype(np.float32)
-        target = {"kind": "sequence_values", "pooling": self.pooling, "n_values": count}
-        self._train(self._channels(series), {"sequence_values": values}, {"target": target, "head": head})
+        known = np.any(~np.isnan(measured), axis=1)
+        series, arrays = with_target(series, {"sequence_values": measured}, known)
+        self._train(series, arrays, {"kind": "sequence_values"}, head)
         return self
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
@@ -465,9 +473,8 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N] numbers, or [N, K] if y had K columns."""
-        scaled = self._scores(self._read(X))
-        values = self.contract_.unscale_values(scaled)
-        return np.asarray(values[:, 0] if self._single else values)
+        values = self._answers(X)
+        return values[:, 0] if self._single else values
 
 
 def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:
@@ -486,18 +493,15 @@ def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:
         raise TypeError(f"{str(error).rpartition('; ')[0]}; {words}") from None
 
 
+def _ends(moments: Moments, name: str) -> dict[str, float]:
+    """The smallest and the largest number, which lie at the ends of a pole."""
+    if moments.constant[0]:
+        found, advice = f"{moments.mean[0]:g} for every series", "use SSMRegressor(head='linear')"
+        raise ShapeError(problem(name, "numbers that differ", found, advice))
+    return {"low": float(moments.minimum[0]), "high": float(moments.maximum[0])}
+
+
 # ---- batches
-
-
-def _padded(series: Channels) -> dict[str, NDArray[Any]]:
-    """Rows of one series each, padded at the end."""
-    length = max(len(one) for one in series)
-    features = np.zeros((len(series), length, series[0].shape[1]), np.float32)
-    segments = np.zeros((len(series), 3), np.uint32)
-    for row, one in enumerate(series):
-        features[row, : len(one)] = one
-        segments[row] = row, 0, len(one)
-    return {"features": features, "segments": segments}
 
 
 def _order(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:

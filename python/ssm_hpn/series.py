@@ -7,6 +7,7 @@ to, and perhaps one that says when; the series come in the order in which their 
 Everything array-like is taken (`ssm_hpn.arrays`). NaN is a missing number, and in y no label.
 """
 
+import inspect
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.arrays import columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
+from ssm_hpn.contract import Classes, Contract
 from ssm_hpn.errors import ShapeError, problem
+from ssm_hpn.moments import Moments
 
 Floats = NDArray[np.float64]
 
@@ -99,7 +102,7 @@ class LongTable:
         rows = np.stack(channels, axis=1)[self._sorted]
         return Series(np.split(rows, self._starts), list(names))
 
-    def per_series(self, y: Any) -> Any:  # noqa: ANN401 - anything array-like
+    def per_series(self, y: Any, name: str = "y") -> Any:  # noqa: ANN401 - anything array-like
         """What belongs to each series, from a value per row or per series.
 
         `y` is the name of a column, or array-like with an entry per row (the same in all rows of a series) or per
@@ -108,26 +111,25 @@ class LongTable:
         """
         if isinstance(y, str):
             if y not in self.columns:
-                raise ShapeError(problem("y", "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
+                raise ShapeError(problem(name, "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
             y = self.columns[y]
-        indexed = self._by_index(y)
+        indexed = self._by_index(y, name)
         if indexed is not None:
             return indexed
-        array = to_array(y, "y")
+        array = to_array(y, name)
         count = len(array) if array.ndim else 0
         if count == len(self.codes):
-            return self._of_rows(array)
+            return self._of_rows(array, name)
         if count != len(self.ids):
             expected = f"{len(self.codes)} entries (one per row) or {len(self.ids)} (one per series)"
-            raise ShapeError(problem("y", expected, count, "make them fit"))
+            raise ShapeError(problem(name, expected, count, "make them fit"))
         if self.ids != sorted(self.ids, key=lambda one: (str(type(one)), one)):
             expected, found = "entries that say which series they belong to", "an array, and ids out of order in X"
-            raise ShapeError(
-                problem("y", expected, found, "pass one per row, or a pandas Series with the ids as index")
-            )
+            advice = "pass one per row, or a pandas Series with the ids as index"
+            raise ShapeError(problem(name, expected, found, advice))
         return array
 
-    def _by_index(self, y: Any) -> NDArray[Any] | None:  # noqa: ANN401
+    def _by_index(self, y: Any, name: str) -> NDArray[Any] | None:  # noqa: ANN401
         """Entries of a pandas Series or frame whose index holds the ids, in the order of the series."""
         index = getattr(y, "index", None)
         if index is None or callable(index) or len(index) != len(self.ids) or not hasattr(y, "loc"):
@@ -135,23 +137,17 @@ class LongTable:
         places = {one: place for place, one in enumerate(index.tolist())}
         if set(places) != set(self.ids):
             return None
-        return to_array(y, "y")[[places[one] for one in self.ids]]
+        return to_array(y, name)[[places[one] for one in self.ids]]
 
-    def _of_rows(self, array: NDArray[Any]) -> NDArray[Any]:
+    def _of_rows(self, array: NDArray[Any], name: str) -> NDArray[Any]:
         """The entry of each series, from one per row."""
-        first = np.unique(self.codes, return_index=True)[1]
-        chosen = array[first]
-        differs = array != chosen[self.codes]
-        if array.dtype.kind in "fO":
-            gone = np.vectorize(is_missing, otypes=[bool])
-            differs &= ~(gone(array) & gone(chosen[self.codes]))
-        if differs.any():
-            row = int(np.nonzero(differs)[0][0])
-            one, other = array[row], chosen[self.codes[row]]
-            where = f"y, series {self.ids[self.codes[row]]!r}"
-            raise ShapeError(
-                problem(where, "the same in all its rows", f"{other!r} and {one!r}", "give one per series")
-            )
+        chosen = array[np.unique(self.codes, return_index=True)[1]]
+        for row, (one, other) in enumerate(zip(array.tolist(), chosen[self.codes].tolist(), strict=True)):
+            if is_missing(one) and is_missing(other):
+                continue
+            if is_missing(one) or is_missing(other) or one != other:
+                where, found = f"{name}, series {self.ids[self.codes[row]]!r}", f"{other!r} and {one!r}"
+                raise ShapeError(problem(where, "the same in all its rows", found, "give one per series"))
         return chosen
 
 
@@ -217,6 +213,12 @@ def _column(column: NDArray[Any], name: str, where: str = "X") -> NDArray[Any]:
         raise ShapeError(f"{text}; drop the column, or name it as id or order") from None
 
 
+def name_of(target: Any) -> str | None:  # noqa: ANN401 - anything array-like
+    """The name of the column that a target is: the text itself, or that of a Series."""
+    name = target if isinstance(target, str) else getattr(target, "name", None)
+    return name if isinstance(name, str) else None
+
+
 class Labels(NamedTuple):
     """The labels of a classifier."""
 
@@ -224,6 +226,7 @@ class Labels(NamedTuple):
     """[N], as written; anything where there is none."""
     known: NDArray[np.bool_]
     """[N] whether there is a label."""
+    classes: Classes
 
 
 def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
@@ -242,41 +245,18 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
         known = ~np.isnan(array)
     elif array.dtype.kind == "O":
         known = np.array([not is_missing(one) for one in array.ravel()], bool).reshape(array.shape)
-        array = _of_one_type(array, known)
-    return Labels(array, known)
-
-
-def _of_one_type(array: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
-    """Objects as an array of numbers or booleans if that is what they are; texts and bytes stay objects."""
-    kinds = {_family(one) for one in array[known].tolist()}
-    if len(kinds) > 1:
-        raise ShapeError(
-            problem("y", "labels of one type", " and ".join(sorted(kinds)), "write all labels the same way")
-        )
-    if kinds & {"numbers", "true and false"}:
+    classes = Classes.from_values(array[known], name="y")
+    if array.dtype.kind == "O" and classes.type != "text":  # texts and bytes stay objects
         values = np.array(array[known].tolist())
-        filled = np.zeros(array.shape, values.dtype)
-        filled[known] = values
-        return filled
-    kept = array.copy()
-    kept[~known] = None
-    return kept
-
-
-def _family(label: object) -> str:
-    if isinstance(label, bool | np.bool_):
-        return "true and false"
-    if isinstance(label, int | float | np.integer | np.floating):
-        return "numbers"
-    if isinstance(label, str):
-        return "texts"
-    return type(label).__name__
+        array = np.zeros(array.shape, values.dtype)
+        array[known] = values
+    return Labels(array, known, classes)
 
 
 # ---- checks
 
 
-def check_frame(frame: Any, *, warn: bool) -> None:  # noqa: ANN401 - a frame of any package
+def check_frame(frame: Any, *, first: bool) -> None:  # noqa: ANN401 - a frame of any package
     """Refuse a frame whose columns are no numbers; warn about one that may be a long table."""
     columns = columns_of(frame, "X")
     for name, column in columns.items():
@@ -288,12 +268,10 @@ def check_frame(frame: Any, *, warn: bool) -> None:  # noqa: ANN401 - a frame of
     kinds = {column.dtype.kind for column in columns.values()}
     mixed = "f" in kinds and len(kinds) > 1
     named = all(isinstance(name, str) for name in names_of(frame))  # pandas numbers the columns of arrays
-    if warn and named and rows > len(columns) and (mixed or len(columns) <= FEW_COLUMNS):
-        warnings.warn(
+    if first and named and rows > len(columns) and (mixed or len(columns) <= FEW_COLUMNS):
+        warn(
             f"X: a frame of {rows} rows and {len(columns)} columns is taken for {rows} series of {len(columns)} "
-            f"steps with one channel; {LONG_TABLE}; an array (X.to_numpy()) is taken so without a warning",
-            UserWarning,
-            stacklevel=6,
+            f"steps with one channel; {LONG_TABLE}; an array (X.to_numpy()) is taken so without a warning"
         )
 
 
@@ -316,10 +294,31 @@ def check_finite(series: list[Floats], *, missing_too: bool) -> None:
             raise ShapeError(problem(where, "a finite number", one[step, channel], advice))
 
 
-def check_lengths(series: list[Floats], targets: NDArray[Any]) -> None:
+def check_lengths(series: list[Floats], targets: NDArray[Any], name: str) -> None:
     """Refuse another number of targets than of series."""
     if len(series) != len(targets):
-        raise ShapeError(problem("y", f"{len(series)} targets, one per series", len(targets), "make them fit"))
+        raise ShapeError(problem(name, f"{len(series)} targets, one per series", len(targets), "make them fit"))
+
+
+def check_varies(moments: Moments, name: str) -> None:
+    """Refuse numbers to predict that are all missing, and warn where they are all the same."""
+    for k, count in enumerate(moments.count):
+        column = name if len(moments.count) == 1 else f"{name}[:, {k}]"
+        if not count:
+            expected = "a number for some of the series"
+            raise ShapeError(problem(column, expected, "NaN or None for each", "give it targets or leave it out"))
+        if moments.constant[k]:
+            warn(f"{column}: every number is {moments.mean[k]:g}, so there is nothing to learn but this one")
+
+
+def warn_unseen_gaps(series: list[Floats], contract: Contract) -> None:
+    """Say which channels have missing numbers for the first time: no indicator tells the model of them."""
+    totals: dict[str, int] = {}
+    for one in series:
+        for name, count in contract.unseen_gaps(one).items():
+            totals[name] = totals.get(name, 0) + count
+    for name, count in totals.items():
+        warn(f"X: missing numbers of {name!r} ({count}), which had none in fit, are taken as its mean in fit")
 
 
 def are_bytes(labels: NDArray[Any]) -> bool:
@@ -328,17 +327,20 @@ def are_bytes(labels: NDArray[Any]) -> bool:
 
 
 def with_target(
-    series: list[Floats], targets: NDArray[Any], known: NDArray[np.bool_]
-) -> tuple[list[Floats], NDArray[Any]]:
+    series: list[Floats], arrays: dict[str, NDArray[Any]], known: NDArray[np.bool_]
+) -> tuple[list[Floats], dict[str, NDArray[Any]]]:
     """The series that have a target, and their targets; says how many have none."""
     if known.all():
-        return series, targets
+        return series, arrays
     without = int((~known).sum())
-    if without == len(known):
-        raise ShapeError(problem("y", "a target for some of the series", "NaN or None for each", "give it targets"))
-    warnings.warn(
-        f"y: {without} of {len(known)} series have no target (NaN or None) and are not trained on",
-        UserWarning,
-        stacklevel=3,
-    )
-    return [one for one, there in zip(series, known, strict=True) if there], targets[known]
+    warn(f"y: {without} of {len(known)} series have no target (NaN or None) and are not trained on")
+    kept = [one for one, there in zip(series, known, strict=True) if there]
+    return kept, {name: array[known] for name, array in arrays.items()}
+
+
+def warn(message: str) -> None:
+    """Warn in the line of the program that called this package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("ssm_hpn."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)

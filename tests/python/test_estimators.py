@@ -3,20 +3,26 @@
 import pickle
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("sklearn")
 
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ssm_hpn.errors import ConfigError
+from ssm_hpn import Trainer
+from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 
 SMALL: dict[str, Any] = {"d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0}
@@ -136,6 +142,135 @@ def test_several_numbers_per_series() -> None:
     model = SSMRegressor(**SMALL, steps=250).fit(x, y)
     assert model.predict(x).shape == (100, 2)
     assert model.score(x, y) > 0.7
+
+
+@pytest.mark.parametrize("head", ["linear", "prototype"])
+def test_the_unit_of_what_is_predicted_does_not_matter(head: str) -> None:
+    random = np.random.default_rng(13)
+    x = random.normal(size=(60, 12, 1))
+    plain = x[:, :, 0].mean(axis=1)
+    plain = (plain - plain.mean()) / plain.std()
+    options = SMALL | {"head": head, "steps": 80}
+    expected = SSMRegressor(**options).fit(x, plain)
+    for factor, shift in ((1e-6, 0.0), (50_000.0, 250_000.0), (86_400.0, 1.7e9), (1e-13, 0.0)):
+        y = shift + factor * plain
+        model = SSMRegressor(**options).fit(x, y)
+        assert abs(model.score(x, y) - expected.score(x, plain)) < 0.01
+        np.testing.assert_allclose((model.predict(x) - shift) / factor, expected.predict(x), atol=0.05)
+        settings = model.trainer_.config.model
+        assert settings.target.scale.mean == pytest.approx((y.mean(),))
+        if head == "prototype":
+            assert (settings.head.loss.low, settings.head.loss.high) == (y.min(), y.max())
+            assert y.min() <= model.predict(x).min() <= model.predict(x).max() <= y.max()
+
+
+def test_the_trainer_of_an_estimator_speaks_in_the_users_units_and_is_saved_with_them(tmp_path: Path) -> None:
+    x = np.random.default_rng(14).normal(size=(20, 6, 1))
+    y = 250_000 + 50_000 * x[:, :, 0].mean(axis=1)
+    model = SSMRegressor(**SMALL, steps=20).fit(x, y)
+    loaded = Trainer.load(model.trainer_.save(tmp_path / "saved"))
+    batch = {"features": np.stack([model.contract_.channels(one) for one in x])}
+    np.testing.assert_array_equal(loaded.predict(batch)[:, 0], model.predict(x))
+    found = loaded.evaluate(batch | {"sequence_values": y[:, None]}).values
+    assert found["mae"] == pytest.approx(np.abs(model.predict(x) - y).mean())
+    assert found["r2"] == pytest.approx(model.score(x, y))
+    assert loaded.contract == model.contract_
+    assert [column.role for column in loaded.contract.columns] == ["feature", "value"]
+
+
+def test_numbers_to_predict_that_are_all_the_same_are_told() -> None:
+    x = np.random.default_rng(15).normal(size=(8, 6, 1))
+    with pytest.warns(UserWarning, match="y: every number is 5, so there is nothing to learn but this one"):
+        model = SSMRegressor(**SMALL, steps=2).fit(x, np.full(8, 5.0))
+    assert model.contract_.scale is not None
+    assert model.contract_.scale.std == (1.0,)
+    with (
+        pytest.warns(UserWarning, match="y: every number is 5"),
+        pytest.raises(ShapeError, match="y: expected numbers that differ, found 5 for every series"),
+    ):
+        SSMRegressor(**SMALL, head="prototype").fit(x, np.full(8, 5.0))
+    both = np.stack([np.arange(8), np.full(8, np.nan)], axis=1)
+    with pytest.raises(ShapeError, match=r"y\[:, 1\]: expected a number for some of the series, found NaN"):
+        SSMRegressor(**SMALL).fit(x, both)
+
+
+# ---- a class and a number together
+
+
+def levels(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Series of a level with noise; the class is its sign, the number a million times the level."""
+    random = np.random.default_rng(seed)
+    level = random.uniform(-1, 1, count)
+    series = level[:, None, None] + 0.05 * random.normal(size=(count, 8, 1))
+    return series, np.where(level > 0, "up", "down"), 1e6 * level
+
+
+def test_a_class_and_a_number_are_learned_together() -> None:
+    x, y, values = levels(80, seed=0)
+    model = SSMClassifier(**SMALL, steps=120).fit(x[:60], y[:60], values=values[:60])
+    assert model.score(x[60:], y[60:]) > 0.85
+    assert r2_score(values[60:], model.predict_values(x[60:])) > 0.9
+    assert model.class_scores(x).shape == model.predict_proba(x).shape == (80, 2)
+    assert model.contract_.summary()[2].startswith("target     2 classes")
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_values(x), model.predict_values(x))
+    assert model.trainer_.config.model.target.kind == "joint"
+    rejecting = model.set_params(reject_below=2.0)
+    assert set(rejecting.predict(x)) == {"unknown"}
+    folds = cross_val_score(SSMClassifier(**SMALL, steps=5), x, y, params={"values": values}, cv=2)
+    assert folds.shape == (2,)
+
+
+def test_each_of_class_and_number_may_be_missing() -> None:
+    x, y, values = levels(30, seed=1)
+    labels, gaps = y.astype(object), values.copy()
+    labels[:5], gaps[3:8] = None, np.nan
+    with pytest.warns(UserWarning, match="y: 2 of 30 series have no target"):
+        model = SSMClassifier(**SMALL, steps=5).fit(x, labels, values=gaps)
+    kept = np.arange(30)[~np.isin(np.arange(30), [3, 4])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other = SSMClassifier(**SMALL, steps=5, normalize=False).fit(x[kept], labels[kept], gaps[kept])
+    same = clone(model).set_params(normalize=False)
+    with pytest.warns(UserWarning, match="2 of 30"):
+        same.fit(x, labels, gaps)
+    np.testing.assert_allclose(same.predict_values(x), other.predict_values(x), rtol=1e-9)
+
+
+def test_a_long_table_names_both_columns() -> None:
+    x, y, values = levels(12, seed=2)
+    rows = [{"unit": n, "x": float(one[0]), "state": y[n], "load": values[n]} for n, s in enumerate(x) for one in s]
+    model = SSMClassifier(**SMALL, steps=5, id="unit").fit(pd.DataFrame(rows), "state", values="load")
+    assert [column.name for column in model.contract_.features] == ["x"]
+    expected = SSMClassifier(**SMALL, steps=5).fit(x, y, values)
+    np.testing.assert_array_equal(model.predict_values(pd.DataFrame(rows)), expected.predict_values(x))
+    with pytest.raises(ShapeError, match="values: expected a column of X, found 'laod'"):
+        SSMClassifier(**SMALL, id="unit").fit(pd.DataFrame(rows), "state", values="laod")
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "message"),
+    [
+        ({"head": "linear"}, np.arange(12.0), "head: expected auto or prototype where values are predicted too"),
+        ({"loss": "margin"}, np.arange(12.0), "loss: expected cosine where values are predicted too, found 'margin'"),
+        ({}, np.zeros((12, 2)) + np.arange(12)[:, None], r"values: expected \[12\], one number per series, found"),
+        ({}, np.arange(5.0), "values: expected 12 targets, one per series, found 5"),
+        ({}, list("abcdefghijkl"), "values: expected numbers, found texts"),
+        ({}, np.full(12, np.nan), "values: expected a number for some of the series, found NaN"),
+        ({}, np.where(np.arange(12) == 3, np.inf, 1.0), "Input values contains infinity"),
+    ],
+)
+def test_numbers_beside_classes_that_cannot_be(options: dict[str, Any], values: Any, message: str) -> None:
+    x, y, _ = levels(12, seed=3)
+    with pytest.raises(ValueError, match=message):
+        SSMClassifier(**SMALL, **options).fit(x, y, values=values)
+
+
+def test_a_model_of_classes_alone_has_no_numbers(trained: SSMClassifier) -> None:
+    with pytest.raises(ConfigError, match=r"predict_values: expected .*; pass fit\(X, y, values=numbers\)"):
+        trained.predict_values(waves(3, seed=0)[0])
+    with pytest.raises(NotFittedError):
+        SSMClassifier().predict_values(np.zeros((2, 3, 1)))
 
 
 def test_it_works_inside_scikit_learns_tools() -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -155,7 +156,13 @@ def test_missing_numbers_get_an_indicator_fixed_by_the_training_series():
     assert np.isfinite(model.class_scores(X)).all()
     other = X.copy()
     other[0, 0, 0] = np.nan
-    assert np.isfinite(model.class_scores(other)).all()
+    with pytest.warns(
+        UserWarning, match=r"X: missing numbers of 'channel 0' \(1\), which had none in fit, are"
+    ) as told:
+        found = model.class_scores(other)
+    assert told[0].filename == __file__
+    other[0, 0, 0] = model.contract_.features[0].mean
+    np.testing.assert_array_equal(found, model.class_scores(other))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).class_scores(gaps), model.class_scores(gaps))
     for missing in ("forward", "zero"):
         assert classifier(missing=missing).fit(gaps, Y).contract_.n_channels == 2
@@ -237,11 +244,14 @@ def test_a_series_without_a_label_is_left_out_with_a_warning(missing):
         (np.eye(3)[Y], r"y: expected \[12\], one label per series, found \[12, 3\]; of one-hot rows pass y.argmax"),
         (pd.get_dummies(pd.Series(Y)), r"y: expected \[12\], one label per series"),
         (Y + 0j, "y: expected labels"),
+        (objects([b"1", "1"] * 6), "y: expected labels of one type, found bytes and text"),
+        (objects([Decimal(one) for one in Y.tolist()]), "y: expected numbers, texts or true and false, found Decimal"),
+        (np.zeros(12, [("a", "i4")]), "y: expected labels"),
         (np.arange(12).astype("M8[D]"), "y: expected labels .*found datetime64"),
-        (objects([1, "1"] * 6), "y: expected labels of one type, found numbers and texts"),
-        (objects([True, 2] * 6), "y: expected labels of one type, found numbers and true and false"),
+        (objects([1, "1"] * 6), "y: expected labels of one type, found integer and text"),
+        (objects([True, 2] * 6), "y: expected labels of one type, found boolean and integer"),
         (Y[:5], "y: expected 12 targets, one per series, found 5"),
-        (np.full(12, np.nan), "y: expected a target for some of the series, found NaN or None for each"),
+        (np.full(12, np.nan), "y: expected a label for some of the series, found NaN or None for each"),
         (RANDOM.normal(size=12), "Unknown label type: continuous"),
         (None, "requires y"),
         ([[1], [2, 3]], "y: expected an array, found lists of different lengths"),

@@ -5,7 +5,6 @@ where there are numbers or labels, sees the training part alone: statistics in d
 class occurs.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.contract import Classes, Column, Scale, type_of
+from ssm_hpn.contract import Classes, Column, Role, Scale, measured_columns, type_of
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.problems import config_error, data_error, listed
@@ -205,7 +204,7 @@ class Learned:
         if self.values is None or self.first is None:
             return None
         self._check_any(self.values, self.options.columns.values, "value")
-        return Scale(tuple(self.values.mean.tolist()), tuple(self.values.scale().tolist()))
+        return Scale.of(self.values)
 
     def columns(self, sources: Sources) -> tuple[Column, ...]:
         """Every column in use, with its statistics."""
@@ -228,25 +227,13 @@ class Learned:
             found += self._measured(self.values, columns.values, "value")
         return tuple(found)
 
-    def _measured(self, moments: Moments, names: tuple[str, ...], role: Any) -> Iterator[Column]:  # noqa: ANN401
+    def _measured(self, moments: Moments, names: tuple[str, ...], role: Role) -> tuple[Column, ...]:
         self._check_any(moments, names, role)
         width = len(moments.mean)
         if len(names) != width:
             stem = names[0] if names else role
             names = tuple(f"{stem}[{k}]" for k in range(width))
-        indicates = role == "feature" and self.options.missing == "mask"
-        std = moments.scale()
-        for k, name in enumerate(names):
-            yield Column(
-                name,
-                role,
-                missing=int(moments.missing[k]),
-                mean=float(moments.mean[k]),
-                std=float(std[k]),
-                minimum=float(moments.minimum[k]),
-                maximum=float(moments.maximum[k]),
-                indicator=bool(indicates and moments.missing[k]),
-            )
+        return measured_columns(names, moments, role, self.options.missing if role == "feature" else "refuse")
 
     def _check_any(self, moments: Moments, names: tuple[str, ...], role: str) -> None:
         """Refuse a column without a single number in the training part."""
