@@ -133,7 +133,7 @@ ORDERS: dict[str, tuple[list[Any], str]] = {
     "dates with days first": ([f"{d}.{m}.2024" for m in (1, 2) for d in (5, 15, 25)], "day.month.year"),
     "dates with months first": ([f"{m}/{d}/2024" for m in (1, 2) for d in (5, 15, 25)], "month/day/year"),
     "iso dates": ([f"2024-{m:02}-01" for m in range(1, 13)], "timestamp"),
-    "offsets": (["2024-01-01T03:00:00+02:00", "2024-01-01T02:00:00+00:00"], "timestamp"),
+    "offsets": (["2024-01-01T03:00:00+02:00", "2024-01-01T02:00:00+00:00"], "timestamp with zone"),
     "whole numbers, then fractions": ([0, 1, 2, 2.5, 10], "number"),
     "nanoseconds": ([1_700_000_000_000_000_000 + n for n in range(8)], "number"),
 }

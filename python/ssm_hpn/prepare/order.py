@@ -1,22 +1,39 @@
 """What an order column means: numbers, times of day or dates, and never letters.
 
-A column that has such a type is taken as it is. Text is read as the first of these that all rows of a sample fit; a
-later row that does not fit is refused with its line.
+A column that has such a type is taken as it is. Text is read as the first of these forms that all rows of a sample
+fit, each of them over the whole text; a later row that does not fit is refused with its line. Forms:
+
+    number                 12, 1e-3, 1700000000.000000001 (all digits count)
+    timestamp              2024-01-31, 2024/1/31 9:05, 2024-01-31T09:05:00.000000001 (all digits count)
+    timestamp with zone    the same with Z, +02:00 or a name behind it
+    time of day            9:05, 09:05:00.5
+    day.month.year         31.1.2024, 31.1.2024 9:05
+    day/month/year, month/day/year        with / or -, where the dates can be read in one way only
+
+Times may be written with AM or PM. Anything else, two digits for a year among it, has to be described in
+`data.date_format`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.engine import SAMPLE_ROWS, Table, quoted
-from ssm_hpn.prepare.problems import data_error, listed, shown
+from ssm_hpn.prepare.problems import Notes, config_error, data_error, listed, shown
+from ssm_hpn.prepare.records import Documents, Ints
+from ssm_hpn.prepare.sources import Source
 
 NUMBERS: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
-DAY_FIRST: Final = ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S")
-SLASHES: Final = {
-    "day/month/year": ("%d/%m/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S"),
-    "month/day/year": ("%m/%d/%Y", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S"),
-}
+CLOCK: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M:%S.%f %p", "%I %p")
+HALVES: Final = CLOCK[3:]
+"""Times of day with AM or PM."""
+SLASHES: Final = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y"}
+WITH_ZONE: Final = "timestamp with zone"
+TIME_OF_DAY: Final = "time of day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,74 +41,183 @@ class Order:
     """How rows are sorted."""
 
     keys: tuple[str, ...]
-    """Expressions over the column `o`, null where it cannot be read."""
+    """Expressions over the column `o`, the first of them null where it cannot be read."""
     number: str
-    """The same as one double, for splits by time."""
+    """The first key, called `k0`, as a double, for splits by time."""
     type: str
     unit: str | None = None
 
 
 def order_of(table: Table, name: str, options: PrepareOptions) -> Order:
     """How a column of a table orders its rows. Raises `DataError` for text that is neither number, time nor date."""
-    kind = "VARCHAR" if table.source.format == "jsonl" else table.present[name]
-    base = kind.removeprefix("U").partition("(")[0]
-    if base in NUMBERS:
-        return Order(("o",), "CAST(o AS DOUBLE)", "number")
-    if kind == "TIME":
-        return _time("o")
-    if base == "DATE" or base.startswith("TIMESTAMP"):
-        return _date("o", "date" if base == "DATE" else "timestamp")
-    raw = f"SELECT * FROM ({table.select({'o': (name, 'raw')})}) LIMIT {SAMPLE_ROWS}"  # noqa: S608 - our own query
-    sample = f"SELECT DISTINCT CAST(o AS VARCHAR) AS o FROM ({raw})"  # noqa: S608
-    candidates = _candidates(options)
+    kind = "VARCHAR" if table.source.format in ("csv", "jsonl") else table.present[name]
+    native = _native(kind)
+    if native:
+        return native
+    candidates = _candidates(table, "TRY(decode(o))" if kind == "BLOB" else "trim(CAST(o AS VARCHAR))", options)
+    raw = f"SELECT *, row_number() OVER () AS n FROM ({table.select({'o': (name, 'raw')})}) LIMIT {SAMPLE_ROWS}"  # noqa: S608 - our own query
+    there = "nullif(trim(CAST(o AS VARCHAR)), '')"
+    sample = f"SELECT o, min(n) AS n FROM ({raw}) WHERE {there} IS NOT NULL GROUP BY o"  # noqa: S608
     tests = ", ".join(f"count({order.keys[0]})" for order in candidates)
-    total, *counts = table.rows_of(f"SELECT count(nullif(trim(o), '')), {tests} FROM ({sample})")[0]  # noqa: S608
+    total, *counts = table.rows_of(f"SELECT count(*), {tests} FROM ({sample})")[0]  # noqa: S608
     if not total:  # a column without a value: its reader says so
         return candidates[0]
     fitting = [order for order, count in zip(candidates, counts, strict=True) if count == total]
+    at = table.source.field(name)
     if not fitting:
-        best = candidates[max(range(len(counts)), key=lambda i: counts[i])]
-        odd = table.rows_of(f"SELECT o FROM ({sample}) WHERE {best.keys[0]} IS NULL AND trim(o) <> '' LIMIT 1")  # noqa: S608
+        best = candidates[int(np.argmax(counts))]
+        number, odd = table.rows_of(
+            f"SELECT n, CAST(o AS VARCHAR) FROM ({sample}) WHERE {best.keys[0]} IS NULL ORDER BY n LIMIT 1"  # noqa: S608
+        )[0]
+        row = table.source.row(number + (table.source.format == "csv"))
         raise data_error(
             table.source.path,
-            table.source.field(name),
-            expected="numbers, times of day or dates to sort by",
-            found=shown(odd[0][0]) if odd else "none",
-            advice="write dates as 2024-01-31, say how they are written in data.date_format, or leave the order out",
+            f"{row}, {at}",
+            expected=f"a {best.type} as in other rows" if max(counts) else "numbers, times of day or dates to sort by",
+            found=shown(odd),
+            advice="write dates as 2024-01-31 and times as 17:05, all of them with a time zone or none, say how they "
+            "are written in data.date_format, or leave the order out",
         )
-    slashes = [order.type for order in fitting if order.type in SLASHES]
-    if len(slashes) > 1:
+    if len(fitting) > 1 and fitting[0].type in SLASHES:
         raise data_error(
             table.source.path,
-            table.source.field(name),
+            at,
             expected="dates that can be read in one way",
-            found=listed(slashes),
+            found=listed([order.type for order in fitting]),
             advice="say which in data.date_format, such as %d/%m/%Y",
         )
     return fitting[0]
 
 
-def _candidates(options: PrepareOptions) -> list[Order]:
+def _native(kind: str) -> Order | None:
+    """The order of a column that has a type with one."""
+    base = kind.partition("(")[0]
+    if base in ("FLOAT", "DOUBLE"):
+        # TRY keeps the engine from taking isnan for false by the statistics of a Parquet file, which leave NaN out.
+        return Order(("CASE WHEN NOT isnan(TRY(o)) THEN o END",), "CAST(k0 AS DOUBLE)", "number")
+    if base.removeprefix("U") in NUMBERS:
+        return Order(("o",), "CAST(k0 AS DOUBLE)", "number")
+    if base == "DATE":
+        return _date(("o",), "date")
+    if base.startswith("TIMESTAMP"):
+        return _date(("o",), WITH_ZONE if "TZ" in base or "ZONE" in base else "timestamp")
+    if base.startswith("TIME"):
+        return _date(("o",), TIME_OF_DAY)
+    return _date(("o",), "duration") if base == "INTERVAL" else None
+
+
+def _candidates(table: Table, text: str, options: PrepareOptions) -> list[Order]:
     """In the order in which they are tried."""
     if options.date_format:
-        return [_date(f"CAST(try_strptime(o, {quoted(options.date_format)}) AS TIMESTAMP)", options.date_format)]
-    number = "replace(o, ',', '.')" if options.decimal == "," else "o"
+        try:
+            table.rows_of(f"SELECT try_strptime('', {quoted(options.date_format)})")
+        except duckdb.Error:
+            raise config_error(
+                "data.date_format",
+                expected="how a date is written, with %Y, %m, %d, %H, %M and the like",
+                found=options.date_format,
+                advice="write it as for strptime, such as %d.%m.%Y %H:%M",
+            ) from None
+        parsed = f"try_strptime({text}, {quoted(options.date_format)})"  # which also takes "infinity"
+        return [_date((f"CASE WHEN regexp_matches({text}, '[0-9]') THEN {parsed} END",), options.date_format)]
+    number = f"replace({text}, ',', '.')" if options.decimal == "," else text
     double = f"nullif(TRY_CAST({number} AS DOUBLE), 'nan'::DOUBLE)"
-    # Doubles first, and whole numbers that doubles cannot tell apart by all of their digits.
-    found = [Order((double, f"TRY_CAST({number} AS HUGEINT)"), double, "number")]
-    found.append(_date("TRY_CAST(o AS TIMESTAMPTZ)", "timestamp"))
-    found.append(_time("CASE WHEN o LIKE '%:%' THEN TRY_CAST(o AS TIME) END"))
-    found.append(_date(_parsed(DAY_FIRST), "day.month.year"))
-    return found + [_date(_parsed(formats), kind) for kind, formats in SLASHES.items()]
+    # Doubles first, and numbers that doubles cannot tell apart by all of their digits.
+    digits = [f"TRY_CAST({number} AS {kind})" for kind in ("DECIMAL(38, 18)", "HUGEINT")]
+    year_first = f"({text} LIKE '____-%' OR {text} LIKE '____/%')"
+    iso = f"replace(replace(replace({text}, ',', '.'), ' +', '+'), ' -', '-')"
+    behind = f"substr({text}, 12)"
+    zone = f"(right({text}, 1) > '9' OR contains({behind}, '+') OR contains({behind}, '-'))"
+    moment = f"coalesce(TRY_CAST({text} AS TIMESTAMPTZ), TRY_CAST({iso} AS TIMESTAMPTZ))"
+    # The engine's moments have microseconds; what is written beyond them is a key of its own.
+    beyond = f"rpad(regexp_extract({iso}, '[.][0-9]{{6}}([0-9]+)', 1), 12, '0')"
+    finer = f"CASE WHEN length({text}) > 22 THEN TRY_CAST({beyond} AS BIGINT) ELSE 0 END"
+    clock = f"CASE WHEN regexp_full_match({text}, '[0-9]{{1,2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,9}})?)?') THEN"
+    with_halves = f"regexp_replace({text}, '\\s*([AaPp])[.]?[Mm][.]?$', ' \\1M')"
+    found = [
+        Order((double, *digits), "k0", "number"),
+        _date((f"CASE WHEN {year_first} AND NOT {zone} THEN {moment} END", finer), "timestamp"),
+        _date((f"CASE WHEN {year_first} AND {zone} THEN {moment} END", finer), WITH_ZONE),
+        _date((_strptime(with_halves, "%Y-%m-%d", "%Y/%m/%d", clock=HALVES, year=True),), "timestamp"),
+        _date((f"{clock} TRY_CAST({text} AS TIME_NS) END",), TIME_OF_DAY),
+        _date(
+            (f"CASE WHEN {text} ILIKE '%m%' THEN CAST({_strptime(with_halves, '', clock=HALVES)} AS TIME) END",),
+            TIME_OF_DAY,
+        ),
+        _date((_strptime(with_halves, "%d.%m.%Y", year=True),), "day.month.year"),
+    ]
+    slashed = f"regexp_replace({with_halves}, '^([0-9]+)-([0-9]+)-', '\\1/\\2/')"
+    return found + [_date((_strptime(slashed, form, year=True),), kind) for kind, form in SLASHES.items()]
 
 
-def _parsed(formats: tuple[str, ...]) -> str:
-    return f"try_strptime(o, [{', '.join(map(quoted, formats))}])"
+def _strptime(text: str, *dates: str, clock: tuple[str, ...] = ("", *CLOCK), year: bool = False) -> str:
+    """The text by any of the forms of a date with any of the forms of a time; `year`: that has four digits."""
+    forms = ", ".join(quoted(f"{date} {time}".strip()) for date in dates for time in clock)
+    parsed = f"try_strptime({text}, [{forms}])"
+    return f"CASE WHEN regexp_matches({text}, '(^|[^0-9])[0-9]{{4}}([^0-9]|$)') THEN {parsed} END" if year else parsed
 
 
-def _time(expression: str) -> Order:
-    return Order((expression,), f"epoch_us({expression}) / 1e6", "time of day", "second")
+def _date(keys: tuple[str, ...], kind: str) -> Order:
+    return Order(keys, "epoch(k0)", kind, "second")
 
 
-def _date(expression: str, kind: str) -> Order:
-    return Order((expression,), f"epoch_us(CAST({expression} AS TIMESTAMP)) / 1e6", kind, "second")
+@dataclass
+class Noticed:
+    """What is noticed about the order on the way through sorted rows, for notes."""
+
+    source: Source
+    name: str
+    type: str
+    notes: Notes
+    documents: int = 0
+    """Those of at least two rows."""
+    equal: int = 0
+    """Those of them whose rows all have the same order value."""
+    fallen: bool = field(default=False, init=False)
+    _rows: int = field(default=0, init=False)
+    _same: int = field(default=0, init=False)
+    _varies: bool = field(default=False, init=False)
+    """Of the last document: rows, the last order value, whether there are several."""
+
+    def add(self, new: Documents, same: NDArray[np.uint64], rows: Ints, *, goes_on: bool) -> None:
+        """Sorted rows of some documents, `same` being equal where their order values are.
+
+        With `goes_on` the first of them is the last one before.
+        """
+        starts = new.offsets[:-1]
+        changes = np.concatenate([[False], same[1:] != same[:-1]])
+        falls = np.concatenate([[False], rows[1:] < rows[:-1]])
+        changes[starts] = falls[starts] = False
+        counts, varies = new.lengths, np.add.reduceat(changes, starts, dtype=np.int64) > 0
+        if goes_on:
+            counts[0] += self._rows
+            varies[0] |= self._varies or self._same != int(same[0])
+        else:
+            self._close()
+        several = counts[:-1] > 1
+        self.documents += int(several.sum())
+        self.equal += int((several & ~varies[:-1]).sum())
+        self._rows, self._same, self._varies = int(counts[-1]), int(same[-1]), bool(varies[-1])
+        if self.type == TIME_OF_DAY and falls.any() and not self.fallen:
+            self.fallen = True
+            document = int(np.searchsorted(new.offsets, np.flatnonzero(falls)[0], side="right") - 1)
+            self.notes.add(
+                f"order {self.name!r} is a time of day without a date, and in the file it falls from late to early "
+                f"({new.name(document)}): documents that pass midnight are sorted wrongly; give it dates, or leave "
+                "data.columns.order out"
+            )
+
+    def end(self) -> None:
+        """After the last row: say how many documents their order values do not order."""
+        self._close()
+        if self.equal:
+            self.notes.add(
+                f"{self.source.name}: order {self.name!r} is the same in all rows of {self.equal} of "
+                f"{self.documents} documents of several rows: these stay in the order of the file"
+            )
+
+    def _close(self) -> None:
+        if self._rows > 1:
+            self.documents += 1
+            self.equal += not self._varies
+        self._rows = 0

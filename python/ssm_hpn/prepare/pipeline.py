@@ -212,8 +212,7 @@ class _Job:
             self.held_out = self.split.rule
             self.notes += self.split.notes
         self._say_repeated(census)
-        if self.sources.reading is not None:
-            self.notes += self.sources.reading.notes
+        self.notes += self.sources.notes
 
     def _say_repeated(self, census: dict[Part, Census]) -> None:
         """An id names a document within its file."""

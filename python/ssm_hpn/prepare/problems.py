@@ -1,6 +1,6 @@
 """Complaints about input in the one shape of this package: which file, where in it, expected, found, what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ssm_hpn.errors import ConfigError, DataError, problem
@@ -33,3 +33,19 @@ def shown(value: object, limit: int = 40) -> str:
     """A value for a message: quoted, and cut when long."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class Notes:
+    """What was guessed, and what a reader of the numbers has to know: every sentence once, in the order said."""
+
+    def __init__(self) -> None:
+        """None so far."""
+        self._texts: dict[str, None] = {}
+
+    def add(self, *texts: str) -> None:
+        """Say it, unless it was said."""
+        self._texts |= dict.fromkeys(texts)
+
+    def __iter__(self) -> Iterator[str]:
+        """All of them."""
+        return iter(self._texts)

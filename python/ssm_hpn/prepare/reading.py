@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
+from ssm_hpn.prepare.problems import Notes
 from ssm_hpn.prepare.records import Documents, Record
 from ssm_hpn.prepare.sources import TABLES, Source
 from ssm_hpn.prepare.split import side_column
@@ -42,11 +43,15 @@ class Sources:
     arrays: Arrays = read_arrays
     reading: Reading | None = field(default=None)
     """For tables: the columns of the first one, found by name in the others."""
+    notes: Notes = field(default_factory=Notes)
+    """What was guessed."""
 
     def __post_init__(self) -> None:
         """Settle the columns, unless they are given."""
         if self.reading is None and self.sources and self.sources[0].format in TABLES:
             self.reading = settle(self.sources, self.options, split_column=side_column(self.options))
+        if self.reading is not None:
+            self.notes = self.reading.notes
 
     def __iter__(self) -> Iterator[Documents]:
         """From the first document to the last."""

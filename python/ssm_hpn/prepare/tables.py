@@ -32,8 +32,8 @@ from ssm_hpn.prepare.cells import (
     not_finite,
 )
 from ssm_hpn.prepare.engine import Kind, Table, engine, is_long_line, open_table, translated
-from ssm_hpn.prepare.order import Order, order_of
-from ssm_hpn.prepare.problems import data_error, listed, nearest, shown
+from ssm_hpn.prepare.order import Noticed, Order, order_of
+from ssm_hpn.prepare.problems import Notes, data_error, listed, nearest, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source
 
@@ -53,8 +53,8 @@ class Reading:
     """Patterns expanded, defaults filled in."""
     types: dict[str, str] = field(default_factory=dict)
     """What the columns of ids and order were read as."""
-    notes: list[str] = field(default_factory=list)
-    """What was guessed, and rows that hold no document."""
+    notes: Notes = field(default_factory=Notes)
+    """What was guessed."""
     empty: int = 0
     """Rows without a document: no text, no ids, no time steps."""
     split_column: str | None = None
@@ -97,7 +97,7 @@ def read_table(
                 if is_long_line(error) and not long_lines and not begun:
                     continue
                 raise query.complaint(error) from None
-            reading.notes += [note for note in table.notes if note not in reading.notes]
+            reading.notes.add(*table.notes)
             return
 
 
@@ -221,8 +221,7 @@ class _Query:
             self.order = order_of(self.table, columns.order, self.options)
             self.reading.types[columns.order] = self.order.type
             if self.order.type != "number":
-                note = f"order {columns.order!r} is read as {self.order.type}"
-                self.reading.notes += [] if note in self.reading.notes else [note]
+                self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")
         self.sql = self._sql(joined)
 
     def _sql(self, joined: dict[str, str]) -> str:
@@ -234,12 +233,16 @@ class _Query:
         if joined:
             extra = ", ".join(f"l.{alias}" for alias in joined if alias != "values")
             numbered = f"SELECT b.*, {extra} FROM ({numbered}) b LEFT JOIN handed_labels l ON b.id = l.key"  # noqa: S608
-        keys = ["length(id) NULLS FIRST", "id"] if self.steps and "id" in self.aliases else []
-        keys += list(self.order.keys) if self.order else []
-        picked = "*"
-        if self.order:
-            picked = f"* EXCLUDE (o), {self.order.number} AS o, {self.order.keys[0]} IS NULL AS unordered"
-        return f"SELECT {picked} FROM ({numbered}) ORDER BY {', '.join([*keys, 'n'])}"  # noqa: S608
+        by = ["length(id) NULLS FIRST", "id"] if self.steps and "id" in self.aliases else []
+        if not self.order:
+            return f"SELECT * FROM ({numbered}) ORDER BY {', '.join([*by, 'n'])}"  # noqa: S608
+        keys = [f"k{i}" for i in range(len(self.order.keys))]
+        read = ", ".join(f"{expression} AS {key}" for expression, key in zip(self.order.keys, keys, strict=True))
+        names = ", ".join(keys)
+        return (
+            f"SELECT * EXCLUDE ({names}), {self.order.number} AS o, k0 IS NULL AS unordered, hash({names}) AS same "  # noqa: S608
+            f"FROM (SELECT * EXCLUDE (o), {read} FROM ({numbered})) ORDER BY {', '.join([*by, *keys, 'n'])}"
+        )
 
     def _joined_labels(self) -> dict[str, str]:
         """Aliases that come from the table of labels, registered as `handed_labels` with the ids as `key`."""
@@ -436,13 +439,19 @@ class _Steps:
         self.limit = query.options.max_document
         self.open: Documents | None = None
         """The last document, which the next rows may go on."""
+        order, name = query.order, self.columns.order
+        self.noticed = order and Noticed(self.source, name or "", order.type, query.reading.notes)
 
     def documents(self) -> Iterator[Documents]:
         """All of them, in the order of the rows."""
         size = max(1024, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(1, len(self.columns.features))))
         for columns, rows in self.query.batches(size):
             self._check_keys(columns)
-            found = self._joined(self._batch(columns, rows))
+            new = self._batch(columns, rows)
+            if self.noticed:
+                same = np.asarray(columns["same"].to_numpy(zero_copy_only=False))
+                self.noticed.add(new, same, rows, goes_on=self._goes_on(new))
+            found = self._joined(new)
             last = len(found) - 1
             self.open = found.take(np.array([last]))
             if last:
@@ -450,8 +459,14 @@ class _Steps:
             if self.open.lengths[0] >= self.limit:
                 yield self.open
                 self.open = replaced(self.open)
+        if self.noticed:
+            self.noticed.end()
         if self.open is not None and self.open.lengths[0]:
             yield self.open
+
+    def _goes_on(self, new: Documents) -> bool:
+        """Whether the first of some documents is the open one."""
+        return self.open is not None and (self.open.ids is None or self.open.ids[0] == (new.ids or [""])[0])
 
     def _check_keys(self, columns: dict[str, pa.Array]) -> None:
         """Refuse rows without an id or an order value, with their number."""
@@ -524,7 +539,7 @@ class _Steps:
         held = self.open
         if held is None:
             return new
-        same = held.ids is None or held.ids[0] == (new.ids or [""])[0]
+        same = self._goes_on(new)
         pairs = (self.columns.label, held.label, new.label), (self.query.reading.split_column, held.side, new.side)
         for name, one, other in pairs:
             if same and one is not None and other is not None and one.text(0) != other.text(0):
