@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
-from ssm_hpn.prepare.problems import config_error, data_error, shown
+from ssm_hpn.prepare.problems import config_error, data_error, nearest, shown
 from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, open_stream, read_block
 
 Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
@@ -141,6 +141,18 @@ def open_table(
                 return _described(source, connection, "handed_over")
     except duckdb.Error as error:
         raise translated(source, error) from None
+
+
+def no_column(table: Table, key: str, name: str) -> DataError:
+    """The complaint about a column that is not there, for a setting of `data.columns`, or `split`."""
+    source = table.source
+    return data_error(
+        source.path,
+        "data.split" if key == "split" else f"data.columns.{key}",
+        expected=f"a {source.field(name)}",
+        found=f"no such {source.field_noun}",
+        advice=nearest(name, table.present),
+    )
 
 
 def identifier(name: str) -> str:

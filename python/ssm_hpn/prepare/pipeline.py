@@ -30,6 +30,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
+from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import Prepared, cached, write_summary
@@ -147,6 +148,8 @@ class _Job:
         self.sources = Sources(self.raw.train, self.options, self.work)
         held_out = Sources(self.raw.validation, self.options, self.work, reading=self.sources.reading)
         self.learned = Learned(self.options)
+        labels = self.options.labels
+        self.matching = Matching.read(self.options, self.sources.columns, self.work) if labels else None
         self.batches: dict[Part, Iterable[Documents]] = {"train": self.sources, "validation": held_out}
         if self.raw.train[0].format in TABLES and self.sources.columns.features:
             self.batches = {part: Spool(self.work / f"{part}.arrow", batches) for part, batches in self.batches.items()}
@@ -186,7 +189,9 @@ class _Job:
         """The first pass: choose the split, or compare the held-out documents with those of the training part."""
         census: dict[Part, Census] = {"train": Census(self.options), "validation": Census(self.options)}
         for part, documents in self._parts("counting"):
-            census[part].add(documents, self.learned.see(documents))
+            keys = census[part].add(documents, self.learned.see(documents))
+            if self.matching is not None and keys is not None:
+                self.matching.see(documents, keys)
         for one in census.values():
             one.end()
         first = self.learned.first
@@ -198,6 +203,8 @@ class _Job:
                 found="none",
                 advice="leave the file out",
             )
+        if self.matching is not None:
+            self.notes += self.matching.notes()
         self._check_encoder(self.learned.kind, first.path.name)
         self.learned.check_labels(sum(one.documents for one in census.values()))
         if self.learned.kind == "text" and self.options.tokenizer:

@@ -31,9 +31,10 @@ from ssm_hpn.prepare.cells import (
     missing_cells,
     not_finite,
 )
-from ssm_hpn.prepare.engine import Kind, Table, engine, is_long_line, open_table, translated
+from ssm_hpn.prepare.engine import Kind, Table, engine, is_long_line, no_column, open_table, translated
+from ssm_hpn.prepare.labels import JOINED, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
-from ssm_hpn.prepare.problems import Notes, data_error, listed, nearest, shown
+from ssm_hpn.prepare.problems import Notes, data_error, listed, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source
 
@@ -131,7 +132,7 @@ def _resolve(table: Table, options: PrepareOptions) -> Columns:
             continue
         hits = [one for one in present if fnmatchcase(one, name) and one not in others]
         if not hits:
-            raise _no_column(table, "features", name)
+            raise no_column(table, "features", name)
         features += hits
     columns = columns.model_copy(update={"features": tuple(dict.fromkeys(features))})
     _check_columns(table, columns, options)
@@ -161,20 +162,9 @@ def _check_columns(table: Table, columns: Columns, options: PrepareOptions, spli
     elsewhere = {"label", "values"} if options.labels else set()
     for key, name in wanted(columns):
         if name not in table.present and key not in elsewhere:
-            raise _no_column(table, key, name)
+            raise no_column(table, key, name)
     if split_column and split_column not in table.present:
-        raise _no_column(table, "split", split_column)
-
-
-def _no_column(table: Table, key: str, name: str) -> DataError:
-    source = table.source
-    return data_error(
-        source.path,
-        "data.split" if key == "split" else f"data.columns.{key}",
-        expected=f"a {source.field(name)}",
-        found=f"no such {source.field_noun}",
-        advice=nearest(name, table.present),
-    )
+        raise no_column(table, "split", split_column)
 
 
 def _is_list(kind: str) -> bool:
@@ -198,7 +188,7 @@ class _Query:
     def __post_init__(self) -> None:
         """Choose how every column is read."""
         columns, present = self.reading.columns, self.table.present
-        joined = self._joined_labels()
+        joined = open_labels(self.options, columns, self.table.connection) if self.options.labels else []
         lists = any(_is_list(present[name]) for name in columns.features)
         self.steps = bool(columns.features) and not lists
         matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
@@ -215,7 +205,7 @@ class _Query:
         ]
         self.aliases = {alias: (name, kind) for alias, name, kind in one if name}
         self.aliases |= {f"f{k}": (name, feature) for k, name in enumerate(columns.features)}
-        if "values" not in joined:
+        if "v0" not in joined:
             self.aliases |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
         if columns.order:
             self.order = order_of(self.table, columns.order, self.options)
@@ -224,15 +214,15 @@ class _Query:
                 self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")
         self.sql = self._sql(joined)
 
-    def _sql(self, joined: dict[str, str]) -> str:
+    def _sql(self, joined: list[str]) -> str:
         """The rows with their numbers `n`; of time steps those of a document together, in their order."""
         base = self.table.select(self.aliases)
         if not (self.steps and (self.aliases.keys() & {"id", "o"})) and not joined:
             return base
         numbered = f"SELECT *, row_number() OVER () AS n FROM ({base})"  # noqa: S608 - our own names
         if joined:
-            extra = ", ".join(f"l.{alias}" for alias in joined if alias != "values")
-            numbered = f"SELECT b.*, {extra} FROM ({numbered}) b LEFT JOIN handed_labels l ON b.id = l.key"  # noqa: S608
+            extra = ", ".join(f"l.{alias}" for alias in joined)
+            numbered = f"SELECT b.*, {extra} FROM ({numbered}) b LEFT JOIN {JOINED} l ON b.id = l.key"  # noqa: S608
         by = ["length(id) NULLS FIRST", "id"] if self.steps and "id" in self.aliases else []
         if not self.order:
             return f"SELECT * FROM ({numbered}) ORDER BY {', '.join([*by, 'n'])}"  # noqa: S608
@@ -243,36 +233,6 @@ class _Query:
             f"SELECT * EXCLUDE ({names}), {self.order.number} AS o, k0 IS NULL AS unordered, hash({names}) AS same "  # noqa: S608
             f"FROM (SELECT * EXCLUDE (o), {read} FROM ({numbered})) ORDER BY {', '.join([*by, *keys, 'n'])}"
         )
-
-    def _joined_labels(self) -> dict[str, str]:
-        """Aliases that come from the table of labels, registered as `handed_labels` with the ids as `key`."""
-        options, columns = self.options, self.reading.columns
-        if not options.labels:
-            return {}
-        path = Path(options.labels).expanduser()
-        kind = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(path.suffix, "csv")
-        if not path.is_file():
-            advice = "check the path"
-            raise data_error(path, "data.labels", expected="a table", found="no such file", advice=advice)
-        labels = open_table(Source(path, path.name, kind), options, self.table.connection)
-        picked: dict[str, tuple[str, Kind]] = {}
-        if columns.label:
-            picked["label"] = (columns.label, "text")
-        picked |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
-        for key, name in [("id", columns.id), *((alias, name) for alias, (name, _) in picked.items())]:
-            if name is None or name not in labels.present:
-                raise _no_column(labels, "id" if key == "id" else "values" if key[0] == "v" else "label", name or "id")
-        picked["key"] = (columns.id or "", "text")
-        connection = self.table.connection
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE handed_labels AS {labels.select(picked)}")
-        twice = connection.execute(
-            "SELECT key, count(*) FROM handed_labels GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
-        ).fetchone()
-        if twice:
-            found = f"{shown(twice[0])} {twice[1]} times"
-            at = labels.source.field(columns.id or "")
-            raise data_error(path, at, expected="each id once", found=found, advice="keep one row per id")
-        return {alias: "" for alias in picked if alias != "key"} | ({"values": ""} if columns.values else {})
 
     def batches(self, size: int) -> Iterator[tuple[dict[str, pa.Array], Ints]]:
         """Columns by alias with the row number of each row."""

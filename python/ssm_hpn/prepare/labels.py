@@ -1,0 +1,204 @@
+"""A table of labels: targets of documents in a table of their own, joined by the id.
+
+An id may be there twice with the same targets. Ids are compared as texts, so `7` and `007` are two; where none matches,
+the complaint says what tells them apart.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.prepare.cells import missing_cells, not_finite
+from ssm_hpn.prepare.engine import Kind, Table, engine, no_column, open_table, translated
+from ssm_hpn.prepare.problems import config_error, data_error, shown
+from ssm_hpn.prepare.records import Documents
+from ssm_hpn.prepare.sources import TABLES, Source, find
+from ssm_hpn.prepare.split import Keys, text_key
+
+JOINED: Final = "handed_labels"
+"""The table in the engine: `key` and the targets by alias, each id once."""
+ROWS_AT_ONCE: Final = 1 << 15
+MOST_COMPARED: Final = 1000
+"""Ids of each side that are looked at for what tells them apart."""
+SPELLINGS: Final[dict[str, Callable[[str], str]]] = {
+    "blanks around them": str.strip,
+    "upper and lower case": str.casefold,
+    "leading zeros": lambda text: text.lstrip("0") or "0",
+    "the fraction of whole numbers": lambda text: text.removesuffix(".0"),
+}
+"""What may tell two spellings of an id apart, and what an id is without it."""
+
+
+def label_source(options: PrepareOptions) -> Source:
+    """The file or query of `data.labels`."""
+    plain = options.model_copy(update={"format": "auto", "encoder": "auto", "include": ()})
+    found = find((str(options.labels),), plain, key="data.labels")
+    if len(found) > 1:
+        advice = "put them together"
+        raise config_error("data.labels", expected="one table", found=f"{len(found)} files", advice=advice)
+    source = found[0] if found[0].format not in ("text", "integers") else replace(found[0], format="csv")
+    if source.format not in TABLES:
+        advice = "save it as CSV, Parquet or JSON lines"
+        raise data_error(source.path, "data.labels", expected="a table", found=source.format, advice=advice)
+    return source
+
+
+def open_labels(options: PrepareOptions, columns: Columns, connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Make the table `JOINED`; returns the aliases of its targets: `label`, and `v0` and so on for numbers.
+
+    Raises `DataError` for rows without an id, and for an id with different targets.
+    """
+    targets: dict[str, tuple[str, Kind]] = {"label": (columns.label, "text")} if columns.label else {}
+    targets |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
+    for what, there in (("data.columns.id", columns.id), ("data.columns.label or .values", targets)):
+        if not there:
+            advice = "name the column, or drop --data.labels"
+            raise config_error("data.labels", expected=f"{what} beside it", found="none", advice=advice)
+    table = open_table(label_source(options), options, connection)
+    for key, name in [("id", columns.id or ""), *((_setting(alias), name) for alias, (name, _) in targets.items())]:
+        if name not in table.present:
+            raise no_column(table, key, name)
+    query = table.select({"key": (columns.id or "", "text"), **targets})
+    try:
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE all_labels AS SELECT *, row_number() OVER () AS n FROM ({query})"  # noqa: S608
+        )
+    except duckdb.Error as error:
+        numbers = tuple(name for name, kind in targets.values() if kind == "number")
+        raise translated(table.source, error, table, query, numbers) from None
+    _check(table, columns.id or "", targets)
+    names = ", ".join(["key", *targets])
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {JOINED} AS SELECT DISTINCT {names} FROM all_labels WHERE key IS NOT NULL"  # noqa: S608
+    )
+    _check_once(table, columns.id or "", targets)
+    return list(targets)
+
+
+def _setting(alias: str) -> str:
+    return "values" if alias[0] == "v" else "label"
+
+
+def _check(table: Table, name: str, targets: dict[str, tuple[str, Kind]]) -> None:
+    """Refuse rows with a target and no id, and numbers that are infinite."""
+    source, header = table.source, table.source.format == "csv"
+    there = " OR ".join(f"{alias} IS NOT NULL" for alias in targets)
+    count, row = table.rows_of(f"SELECT count(*), min(n) FROM all_labels WHERE key IS NULL AND ({there})")[0]  # noqa: S608
+    if count:
+        raise missing_cells(source, row + header, name, "an id", count, None)
+    for alias, (column, kind) in targets.items():
+        if kind != "number":
+            continue
+        found = table.rows_of(f"SELECT n, {alias} FROM all_labels WHERE isinf({alias}) ORDER BY n LIMIT 1")  # noqa: S608
+        if found:
+            raise not_finite(source, source.row(found[0][0] + header), column, found[0][1])
+
+
+def _check_once(table: Table, name: str, targets: dict[str, tuple[str, Kind]]) -> None:
+    """Refuse an id with different targets."""
+    twice = table.rows_of(f"SELECT key FROM {JOINED} GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1")  # noqa: S608
+    if not twice:
+        return
+    rows = table.connection.execute(
+        f"SELECT n, {', '.join(targets)} FROM all_labels WHERE key = ? ORDER BY n",  # noqa: S608 - our own names
+        twice[0],
+    ).fetchall()
+    other = next(row for row in rows if row[1:] != rows[0][1:])
+    k = next(k for k, (one, two) in enumerate(zip(rows[0][1:], other[1:], strict=True)) if one != two)
+    source, column = table.source, list(targets.values())[k][0]
+    row = other[0] + (source.format == "csv")
+    found = f"{shown(rows[0][k + 1])} and {shown(other[k + 1])} for {shown(twice[0][0])}"
+    at = f"{source.row(row)}, {source.field(column)}"
+    raise data_error(source.path, at, expected=f"one target for each {name}", found=found, advice="correct one of them")
+
+
+@dataclass
+class Matching:
+    """Which ids of the table of labels are those of documents, and which documents have no row in it."""
+
+    source: Source
+    column: str
+    keys: Keys
+    """Of the ids in the table, sorted."""
+    ids: list[str]
+    """Of the first rows."""
+    found: NDArray[np.bool_] = field(init=False)
+    """Whether a document has the id."""
+    documents: int = 0
+    unlabelled: list[str] = field(default_factory=list)
+    """First ids of documents that are not in the table."""
+    without: int = 0
+    """Documents whose id is not in the table."""
+
+    def __post_init__(self) -> None:
+        """Nothing is found yet."""
+        self.found = np.zeros(len(self.keys), bool)
+
+    @classmethod
+    def read(cls, options: PrepareOptions, columns: Columns, work: Path | None) -> "Matching":
+        """The ids of the table of labels, which is checked."""
+        with engine(work) as connection:
+            open_labels(options, columns, connection)
+            batches = connection.sql(f"SELECT key FROM {JOINED} ORDER BY key").to_arrow_reader(ROWS_AT_ONCE)  # noqa: S608
+            first: list[str] = []
+            keys = [np.empty(0, np.uint64)]
+            for ids in (batch.column(0).to_pylist() for batch in batches):
+                first += ids[: MOST_COMPARED - len(first)]
+                keys.append(np.array([text_key(one) for one in ids], np.uint64))
+        return cls(label_source(options), columns.id or "", np.sort(np.concatenate(keys)), first)
+
+    def see(self, documents: Documents, keys: Keys) -> None:
+        """Take in the documents that begin here, with the keys of their ids."""
+        if documents.ids is None or not len(keys):
+            return
+        self.documents += len(keys)
+        at = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
+        there = self.keys[at] == keys if len(self.keys) else np.zeros(len(keys), bool)
+        self.found[at[there]] = True
+        missing = np.flatnonzero(~there)
+        self.without += len(missing)
+        fresh = np.flatnonzero(documents.begins)
+        self.unlabelled += [documents.ids[fresh[i]] for i in missing[: MOST_COMPARED - len(self.unlabelled)].tolist()]
+
+    def notes(self) -> Iterator[str]:
+        """What does not match, counted. Raises `DataError` if nothing does."""
+        name = self.source.name
+        unused = int((~self.found).sum())
+        why = self._difference()
+        if not self.found.any():
+            found = f"{shown(self.ids[0])} and no other that matches" if self.ids else "no row"
+            advice = f"they differ in {why}: write them the same way" if why else "check data.columns.id of both"
+            expected = f"ids of the documents, such as {shown(self.unlabelled[0])}"
+            raise data_error(
+                self.source.path,
+                f"data.labels, {self.source.field(self.column)}",
+                expected=expected,
+                found=found,
+                advice=advice,
+            )
+        hint = f"; some seem to differ in {why}" if why else ""
+        if self.without:
+            example = shown(self.unlabelled[0])
+            yield f"{self.without} of {self.documents} documents have no row in {name}, such as {example}{hint}"
+        if unused:
+            yield f"{unused} of {len(self.keys)} ids in {name} are of no document"
+
+    def _difference(self) -> str | None:
+        """What tells the ids of both sides apart, where leaving it out makes some of them equal."""
+        spellings = [*SPELLINGS.items(), ("spelling", _bare)]
+        for what, bare in spellings:
+            if {bare(one) for one in self.unlabelled} & {bare(one) for one in self.ids}:
+                return what
+        return None
+
+
+def _bare(text: str) -> str:
+    for bare in SPELLINGS.values():
+        text = bare(text)
+    return text
