@@ -306,6 +306,16 @@ class Contract:
         return tuple(column for column in self.columns if column.role == "feature")
 
     @property
+    def values(self) -> tuple[Column, ...]:
+        """The columns of numbers to predict, in the order of the model's answers."""
+        return tuple(column for column in self.columns if column.role == "value")
+
+    @property
+    def value_names(self) -> list[str]:
+        """Name of each number to predict."""
+        return [column.name for column in self.values]
+
+    @property
     def n_channels(self) -> int:
         """Numbers per time step as the model sees them: the features, then for each indicator two more."""
         return len(self.features) + 2 * sum(column.indicator for column in self.features)
@@ -487,15 +497,18 @@ class Contract:
         return f"{self.format}, {len(self.features)} features ({names}){rest}{keys}"
 
     def _target_line(self) -> str:
-        if self.classes is not None:
-            shown = _listed([f"{name} {count}" for name, count in _class_lines(self.classes)], SHOWN)
-            without = sum(column.missing for column in self.columns if column.role in ("label", "labels"))
-            tail = f"; {without} without a label" if without else ""
-            return f"{len(self.classes)} classes ({self.classes.type}): {shown}{tail}"
-        values = [column for column in self.columns if column.role == "value"]
-        if values:
-            return _listed([f"{c.name} {_short(c.mean)} ± {_short(c.std)}" for c in values], SHOWN)
-        return "the next token" if self.kind == "tokens" else "none"
+        found = [] if self.classes is None else [self._classes_line(self.classes)]
+        found += [_listed([_number_line(column) for column in self.values], SHOWN)] if self.values else []
+        return "; ".join(found) or ("the next token" if self.kind == "tokens" else "none")
+
+    def _classes_line(self, classes: Classes) -> str:
+        """The label column, its classes with their counts, and how much has no label."""
+        labels = [column for column in self.columns if column.role in ("label", "labels")]
+        named = "".join(f"{column.name}, " for column in labels)
+        shown = _listed([f"{name} {count}" for name, count in _class_lines(classes)], SHOWN)
+        without = sum(column.missing for column in labels)
+        tail = f" ({without} without a label)" if without else ""
+        return f"{named}{len(classes)} classes ({classes.type}): {shown}{tail}"
 
     def _missing_line(self) -> str:
         gaps = [f"{c.name} {c.missing}" for c in self.features if c.missing]
@@ -575,21 +588,42 @@ def _part_line(part: Part, kind: str) -> str:
     return f"{part.documents:,} of {lengths} {unit}"
 
 
+def _number_line(column: Column) -> str:
+    missing = f" ({column.missing} missing)" if column.missing else ""
+    return f"{column.name} {measured(column.mean, column.std)}{missing}"
+
+
 def _column_line(column: Column) -> str:
     facts = [f"{column.name}: {column.role}, {column.type}"]
     if column.unit:
         facts.append(f"in {column.unit}")
-    if column.mean is not None and column.std is not None:
-        facts.append(f"{_short(column.mean)} ± {_short(column.std)}")
+    mean, std = column.mean, column.std
+    if mean is not None and std is not None:
+        facts.append(measured(mean, std))
     if column.minimum is not None and column.maximum is not None:
-        facts.append(f"from {_short(column.minimum)} to {_short(column.maximum)}")
+        facts.append(f"from {rounded(column.minimum, std)} to {rounded(column.maximum, std)}")
     if column.missing:
         facts.append(f"{column.missing} missing{', with an indicator' if column.indicator else ''}")
     return ", ".join(facts)
 
 
-def _short(number: float | None) -> str:
-    return "?" if number is None else f"{number:.6g}"
+def measured(mean: float | None, std: float | None) -> str:
+    """A mean and a deviation, with the digits that the deviation makes meaningful.
+
+    >>> measured(250000.0, 50000.0), measured(1700000003.0125, 0.5)
+    ('250000 ± 50000', '1700000003.0125 ± 0.5')
+    """
+    return f"{rounded(mean, std)} ± {rounded(std)}"
+
+
+def rounded(number: float | None, step: float | None = None) -> str:
+    """A number with six digits, or with as many as show a ten-thousandth of a step."""
+    if number is None:
+        return "?"
+    digits = 6
+    if number and step and math.isfinite(number) and math.isfinite(step):
+        digits = max(digits, min(math.floor(math.log10(abs(number))) - math.floor(math.log10(step)) + 5, 17))
+    return f"{number:.{digits}g}"
 
 
 def _listed(names: list[str], limit: int) -> str:

@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ssm_hpn.contract import Classes, Column, Contract, Part, Scale
+from ssm_hpn.contract import Classes, Column, Contract, Part, Scale, measured
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 
@@ -161,7 +162,7 @@ def test_the_contract_in_five_lines_and_in_full():
     assert lines == [
         "documents  train 10 of 2 to 4 time steps; validation 2 of 3 time steps",
         "input      csv, 1 features (x), shifted and scaled, id id (text)",
-        "target     2 classes (integer): -1 4, 1 6; 2 without a label",
+        "target     y, 2 classes (integer): -1 4, 1 6 (2 without a label)",
         "missing    x 3 (mask)",
         "left out   a.bin (binary)",
     ]
@@ -170,6 +171,33 @@ def test_the_contract_in_five_lines_and_in_full():
     assert "column     x: feature, number, 0.1 ± 0.2, from -1 to 1, 3 missing, with an indicator" in full
     assert "class      -1: 4" in full
     assert "note       the separator is ';'" in full
+
+
+def test_the_target_line_names_both_columns_of_a_joint_target():
+    price = Column("price", "value", mean=1.7e9 + 3.25, std=0.5, minimum=1.7e9 + 2, maximum=1.7e9 + 4.5, missing=1)
+    contract = replace(whole(), columns=(*whole().columns, price))
+    line = "target     y, 2 classes (integer): -1 4, 1 6 (2 without a label); price 1700000003.25 ± 0.5 (1 missing)"
+    assert line in contract.summary()
+    assert contract.value_names == ["price"]
+    full = "price: value, number, 1700000003.25 ± 0.5, from 1700000002 to 1700000004.5, 1 missing"
+    assert f"column     {full}" in contract.describe()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "shown"),
+    [
+        (1.7e9 + 3, 1.0, "1700000003 ± 1"),
+        (1.7e9 + 3.00012, 1.0, "1700000003.0001 ± 1"),
+        (101325.25, 1e-3, "101325.25 ± 0.001"),
+        (-5e-13, 1e-13, "-5e-13 ± 1e-13"),
+        (0.0, 1e-300, "0 ± 1e-300"),
+        (1e300, 1e-300, "1.0000000000000001e+300 ± 1e-300"),
+        (123456789.0, 1e8, "1.23457e+08 ± 1e+08"),
+        (None, None, "? ± ?"),
+    ],
+)
+def test_a_mean_is_shown_with_the_digits_that_its_deviation_gives_a_meaning(mean, std, shown):
+    assert measured(mean, std) == shown
 
 
 def test_a_folder_of_an_older_release_has_a_contract_too(tmp_path):

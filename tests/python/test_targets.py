@@ -123,9 +123,9 @@ def test_both_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, 
     assert main(["predict", "run", "--data", str(data)], prog="ssm-hpn") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {row["class"] for row in rows} == {"up", "down"}
-    right = [row for row in rows if (row["values"][0] > 0) == (row["class"] == "up")]
+    right = [row for row in rows if (row["values"]["value"] > 0) == (row["class"] == "up")]
     assert len(right) > 50
-    assert max(abs(row["values"][0]) for row in rows) > 300
+    assert max(abs(row["values"]["value"]) for row in rows) > 300
 
 
 def test_shards_carry_both_to_the_loader(tmp_path):

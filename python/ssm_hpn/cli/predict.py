@@ -4,11 +4,16 @@ ID is the id column's name in the data, its values as given; `name` where files 
 
 What stands beside it follows from what is predicted:
 
-a class per document     "class", "score", "scores"    class null where no score reaches --reject-below;
+a class per document     "class", "score", "scores"    class null where no score reaches --reject-below, or where the
+                                                       best output has no class in the data (`output K`);
                                                        scores by the name of the class
-numbers per document     "values"                      in the units of the training data
+numbers per document     "values"                      by the name of the number, in the units of the training data
 a class per token        "classes"
 the next token           "next", "score"               what follows the document
+
+A number to predict has the name of its column; of an array it is the array's name and place, `value[0]` where the array
+has no name of its own. Nothing is rounded: numbers are in double precision, mean + deviation times what the model
+answers, and a score is the shortest decimal that stands for it in single precision.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +49,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         check_ending(options.out)
     trainer = load_trainer(options)
     reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind)
-    write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out)
+    write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out, reader.contract.classes)
     return EXIT_DONE
 
 
@@ -66,6 +71,7 @@ def predictions(
 
 
 def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
+    """What is said about one document, of its scores in single precision and numbers in the precision they came in."""
     contract, kind = reader.contract, KINDS[reader.target]
     if not kind.pooled:
         classes = scores[: len(document.x)].argmax(axis=1).tolist()
@@ -75,12 +81,14 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
     of_classes, of_numbers = scores[: len(scores) - n_values], scores[len(scores) - n_values :]
     if kind.has("class"):
         best = int(of_classes.argmax())
-        score = float(of_classes[best])
-        by_class = {text_of(_class(contract, i)): value for i, value in enumerate(_rounded(of_classes))}
-        rejected = reject_below is not None and score < reject_below
-        found |= {"class": None if rejected else _class(contract, best), "score": score, "scores": by_class}
+        all_scores = exact(of_classes.astype(np.float32))
+        by_class = {_name(contract, index): score for index, score in enumerate(all_scores)}
+        rejected = reject_below is not None and all_scores[best] < reject_below
+        chosen = None if rejected else _class(contract, best)
+        found |= {"class": chosen, "score": all_scores[best], "scores": by_class}
     if kind.has("number"):
-        found["values"] = _rounded(of_numbers)
+        names = contract.value_names or [f"value[{place}]" for place in range(n_values)]
+        found["values"] = dict(zip(names, exact(of_numbers), strict=True))
     return found
 
 
@@ -93,14 +101,29 @@ def _continuations(trainer: Trainer, reader: Reader, path: Path, key: str) -> It
             scores = stream.prefill(document.x[None, start : start + AT_ONCE])[0]
         best = int(scores.argmax())
         following = reader.encoder.decode([best]) if reader.encoder else best
-        yield {key: document.name, "next": following, "score": float(scores[best])}
+        yield {key: document.name, "next": following, "score": exact(scores[best : best + 1])[0]}
 
 
-def _class(contract: Contract, index: int) -> str | int | float | bool:
-    """The class as it was written; the index itself where a head has more outputs than the data has classes."""
+def _class(contract: Contract, index: int) -> str | int | float | bool | None:
+    """The class as it was written; None where a head has more outputs than the data has classes."""
     classes = contract.classes
-    return index if classes is None or index >= len(classes) else classes.value(index)
+    if classes is None:
+        return index
+    return classes.value(index) if index < len(classes) else None
 
 
-def _rounded(values: NDArray[Any]) -> list[float]:
-    return [float(f"{value:.6g}") for value in np.asarray(values, np.float64).ravel()]
+def _name(contract: Contract, index: int) -> str:
+    """What an output of the head is called."""
+    value = _class(contract, index)
+    return f"output {index}" if value is None else text_of(value)
+
+
+def exact(values: NDArray[Any]) -> list[float]:
+    """Numbers whose shortest decimal loses nothing of the precision they came in.
+
+    >>> exact(np.array([0.1, 1e6], np.float32)), exact(np.array([1.7e9 + 0.123456]))
+    ([0.1, 1000000.0], [1700000000.123456])
+    """
+    if values.dtype != np.float32:
+        return [float(value) for value in values]
+    return [float(str(value)) for value in values]

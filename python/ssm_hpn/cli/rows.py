@@ -1,7 +1,8 @@
 """Rows of predictions as JSON lines, CSV or Parquet, by the ending of the file that is asked for.
 
 A table has no nested values: in CSV and Parquet `scores` becomes a column `score NAME` for each class, `values` a
-column `value K` for each number; a list of classes per step stays a list in Parquet and is JSON in CSV.
+column for each number under its own name, or `value NAME` where that is taken; a list of classes per step stays a list
+in Parquet and is JSON in CSV.
 """
 
 import csv
@@ -11,12 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from ssm_hpn.contract import Classes, text_of
 from ssm_hpn.errors import ConfigError, StorageError, problem
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENDINGS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 AT_ONCE: Final = 1024
+NESTED: Final = ("scores", "values")
+LARGEST: Final = 2**63
+"""Whole numbers below it fit into a column of Parquet."""
 
 Row = Mapping[str, Any]
 
@@ -29,8 +37,11 @@ def check_ending(path: Path) -> None:
         raise ConfigError(problem(f"--out {path}", f"an ending of {', '.join(ENDINGS)}", found, advice))
 
 
-def write_rows(rows: Iterable[Row], path: Path | None) -> None:
-    """Write rows to a file, which is whole or as it was before, or as JSON lines to standard output."""
+def write_rows(rows: Iterable[Row], path: Path | None, classes: Classes | None = None) -> None:
+    """Write rows to a file, which is whole or as it was before, or as JSON lines to standard output.
+
+    The classes of the data give `class` and `classes` their type in Parquet.
+    """
     if path is None:
         _jsonl(rows, sys.stdout)
         return
@@ -40,7 +51,7 @@ def write_rows(rows: Iterable[Row], path: Path | None) -> None:
                 _csv(map(flat, rows), file)
         case ".parquet":
             with _replaced(path) as temporary:
-                _parquet(map(flat, rows), temporary)
+                _parquet(map(flat, rows), temporary, classes)
         case _:
             with _replaced(path) as temporary, temporary.open("w", encoding="utf-8") as file:
                 _jsonl(rows, file)
@@ -51,18 +62,25 @@ def flat(row: Row) -> dict[str, Any]:
 
     >>> flat({"id": "a", "class": "x", "score": 0.5, "scores": {"x": 0.5, "y": 0.1}})
     {'id': 'a', 'class': 'x', 'score': 0.5, 'score x': 0.5, 'score y': 0.1}
-    >>> flat({"id": "a", "values": [1.0, 2.0]})
-    {'id': 'a', 'value 0': 1.0, 'value 1': 2.0}
+    >>> flat({"id": "a", "values": {"price": 1.0, "id": 2.0}})
+    {'id': 'a', 'price': 1.0, 'value id': 2.0}
     """
-    found: dict[str, Any] = {}
+    found = {key: value for key, value in row.items() if key not in NESTED}
     for key, value in row.items():
         if key == "scores":
-            found |= {f"score {name}": score for name, score in value.items()}
+            _put(found, {f"score {name}": score for name, score in value.items()}, "score")
         elif key == "values":
-            found |= {f"value {index}": number for index, number in enumerate(value)}
-        else:
-            found[key] = value
+            _put(found, value, "value")
     return found
+
+
+def _put(found: dict[str, Any], columns: Row, prefix: str) -> None:
+    """Add columns, each with a prefix for every column before it that has its name."""
+    for name, value in columns.items():
+        free = name
+        while free in found:
+            free = f"{prefix} {free}"
+        found[free] = value
 
 
 def _jsonl(rows: Iterable[Row], file: TextIO) -> None:
@@ -77,18 +95,37 @@ def _csv(rows: Iterable[Row], file: TextIO) -> None:
         writer.writerow([json.dumps(value) if isinstance(value, list | bool) else value for value in row.values()])
 
 
-def _parquet(rows: Iterator[Row], path: Path) -> None:
+def _parquet(rows: Iterator[Row], path: Path, classes: Classes | None) -> None:
     import pyarrow as pa  # only for those who write it
     import pyarrow.parquet as pa_parquet
 
     first = list(islice(rows, AT_ONCE))
-    schema = pa.Table.from_pylist(first).schema
-    nulls = [index for index, field in enumerate(schema) if pa.types.is_null(field.type)]
-    for index in nulls:  # every class of the first rows was rejected
-        schema = schema.set(index, schema.field(index).with_type(pa.string()))
+    types = {key: _type(key, value, classes) for key, value in first[0].items()} if first else {}
+    schema = pa.schema(list(types.items()))
+    texts = [key for key, kind in types.items() if kind in (pa.string(), pa.list_(pa.string()))]
     with pa_parquet.ParquetWriter(path, schema) as writer:
         for group in chain([first], iter(lambda: list(islice(rows, AT_ONCE)), [])):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            written = [{**row, **{key: _text(row[key]) for key in texts}} for row in group]
+            writer.write_table(pa.Table.from_pylist(written, schema=schema))
+
+
+def _type(key: str, value: object, classes: Classes | None) -> "pa.DataType":
+    """Of a column in Parquet; whole numbers that are too large for one are texts, as they are written."""
+    import pyarrow as pa
+
+    if key in ("class", "classes"):
+        known = () if classes is None else classes.values
+        fits = all(-LARGEST <= one < LARGEST for one in known if isinstance(one, int))
+        kinds = {"boolean": pa.bool_(), "integer": pa.int64() if fits else pa.string(), "number": pa.float64()}
+        kind = pa.int64() if classes is None else kinds.get(classes.type, pa.string())
+        return pa.list_(kind) if key == "classes" else kind
+    return {float: pa.float64(), int: pa.int64()}.get(type(value), pa.string())
+
+
+def _text(value: object) -> str | list[str] | None:
+    if isinstance(value, list):
+        return [text_of(one) for one in value]
+    return None if value is None else text_of(value)
 
 
 @contextmanager
