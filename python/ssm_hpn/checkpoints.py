@@ -16,6 +16,7 @@ FOLDER: Final = "checkpoints"
 CONFIG: Final = "config.toml"
 METRICS: Final = "metrics.jsonl"
 LATEST: Final = "latest"
+BEST: Final = "best"
 MANIFEST: Final = "MANIFEST.json"
 MOST_SHOWN: Final = 8
 """Runs that a line names before it says how many more there are."""
@@ -53,6 +54,11 @@ class Checkpoints:
             mark_best(str(self.root), step)
         prune_checkpoints(str(self.root), self.keep)
         return self.root / step_name(step)
+
+
+def marked_best(run: Path) -> int | None:
+    """The update of the checkpoint of a run that is marked as its best; None where there is none."""
+    return best_checkpoint(str(run / FOLDER))
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from ssm_hpn import page
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
-from ssm_hpn.report import TASKS, RunRecord, duration, label, middle_speed, read_run, shown
+from ssm_hpn.report import TASKS, duration, label, middle_speed, shown
+from ssm_hpn.run_record import RunRecord, read_run, sign_of
 from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import COLOURS, Axis, Number, Series, line_chart, show, smooth
 
@@ -59,16 +60,23 @@ class Comparison:
             remarks.append("the runs were trained and evaluated on different data: no held-out value compares exactly")
         return remarks
 
+    def basis(self) -> str:
+        """Which values the table has, in a sentence."""
+        what = "on all held-out data" if self._complete else "of the evaluations during training"
+        return f"each row has the values of one update, that of the checkpoint that is kept as the best, {what}"
+
     def header(self) -> list[str]:
         """Names of the table's columns."""
-        return ["run", *(label(name) for name in self.common), "updates", "tokens/s", "memory", "time"]
+        names = [label(name) for name in self.common]
+        return ["run", *(["at update", *names] if names else []), "updates", "tokens/s", "memory", "time"]
 
     def rows(self) -> list[list[str]]:
-        """One row per run: the best of each held-out metric, and what it cost."""
+        """One row per run: the held-out metrics of the update that is kept, and what the run cost."""
         return [
             [
                 run.name,
-                *(shown(name, run.best(name)[0]) for name in self.common),
+                *([show(run.kept)] if self.common else []),
+                *(shown(name, self._value(run, name)) for name in self.common),
                 show(run.last("step")),
                 show(middle_speed(run)),
                 _megabytes(run),
@@ -101,7 +109,8 @@ class Comparison:
 
     def table(self) -> str:
         """The table of the page, with what has to be said about it."""
-        said = "".join(f"<p>{escape(remark[:1].upper() + remark[1:])}.</p>" for remark in self.remarks())
+        sentences = [*([self.basis()] if self.common else []), *self.remarks()]
+        said = "".join(f"<p>{escape(one[:1].upper() + one[1:])}.</p>" for one in sentences)
         return said + page.table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
 
     def winner(self) -> int | None:
@@ -109,9 +118,17 @@ class Comparison:
         metric = self.metric
         if metric is None or metric in self.unlike():
             return None
-        ranked = [(run.rank(metric), index) for index, run in enumerate(self.runs)]
-        best: tuple[Number, int] = min(ranked, key=lambda one: (one[0] is None, one[0] or 0.0))
-        return None if best[0] is None else best[1]
+        values = [(self._value(run, metric), index) for index, run in enumerate(self.runs)]
+        there = [(sign_of(metric) * value, index) for value, index in values if value is not None]
+        return min(there)[1] if there else None
+
+    @property
+    def _complete(self) -> bool:
+        """Whether all runs have been evaluated on all of their held-out data."""
+        return all(set(self.common) <= set(run.complete.get("metrics", {})) for run in self.runs)
+
+    def _value(self, run: RunRecord, metric: str) -> Number:
+        return run.result(metric, complete=self._complete)
 
 
 def by_task(folders: Sequence[Path], *, metric: str | None = None) -> list[Comparison]:
@@ -144,7 +161,7 @@ def render(comparisons: Sequence[Comparison], along: Along = "step") -> str:
     sections = [f'<h1>{len(runs)} runs</h1>\n<p class="lead">{lead}</p>']
     for one in comparisons:
         figure = page.figure(one.caption[:1].upper() + one.caption[1:], one.chart(along))
-        sections.append(page.section(one.task, figure, page.heading("Best values and cost"), one.table()))
+        sections.append(page.section(one.task, figure, page.heading("Results and cost"), one.table()))
     return page.page(f"{len(runs)} runs · ssm-hpn", sections, command=COMMAND)
 
 

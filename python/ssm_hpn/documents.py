@@ -41,6 +41,28 @@ class Document:
     label: int | None = None
     values: NDArray[np.float64] | None = None
     """In the user's units, NaN where one is missing."""
+    text_bytes: int | None = None
+    """Length of its text in UTF-8, where a tokenizer made the tokens."""
+
+
+class TextBytes:
+    """Documents as they come, whose text is measured on the way."""
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._documents = documents
+        self._bytes = self._tokens = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        """The documents."""
+        for document in self._documents:
+            self._bytes += document.text_bytes or 0
+            self._tokens += len(document.x)
+            yield document
+
+    @property
+    def per_token(self) -> float | None:
+        """Mean bytes of text of a token so far; None where no tokenizer made them."""
+        return self._bytes / self._tokens if self._bytes and self._tokens else None
 
 
 class Reader:
@@ -124,7 +146,8 @@ class Reader:
             label = self._placed(record, record.label_place, classes.index, record.label)
         if record.values is not None:
             values = np.asarray(record.values, np.float64)
-        return Document(self._given(record.name), x, labels, label, values)
+        text_bytes = len(record.text or b"") if contract.encoder.get("kind") == "tokenizer" else None
+        return Document(self._given(record.name), x, labels, label, values, text_bytes)
 
     @staticmethod
     def _placed(record: Record, at: Callable[[], str], read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract

@@ -1,16 +1,24 @@
 """One pass over held-out batches: totals, then the task's metrics."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ssm_hpn.config import EvaluationConfig, ModelConfig
 from ssm_hpn.early_stopping import Direction
 from ssm_hpn.errors import ConfigError, nearest, problem
-from ssm_hpn.metrics import Metric, Totals, empty_totals, metrics_of, with_bytes
+from ssm_hpn.foreign import finite
+from ssm_hpn.metrics import MAE, METRICS, R2, RMSE, Metric, Totals, empty_totals, metrics_of, with_bytes
+from ssm_hpn.printable import on_one_line
 
 if TYPE_CHECKING:
     from ssm_hpn._core import Batch, Session
+
+MOST_NUMBERS: Final = 50
+"""Of more numbers to predict the first ones are shown."""
+OF_NUMBERS: Final = (MAE, RMSE, R2)
+Facts = Mapping[str, Any]
+"""What `Evaluation.facts` gives, also as read from a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,33 @@ class Evaluation:
     """Metric by name."""
     totals: Totals
     """The sums behind them."""
+
+    def with_bytes(self, bytes_per_token: float | None) -> Self:
+        """The same evaluation with bits per byte, where it has bits per token and the bytes of a token are known."""
+        self.totals.bytes_per_token = bytes_per_token
+        metrics = with_bytes(tuple(METRICS[name] for name in self.values), bytes_per_token)
+        return replace(self, values={metric.name: metric.value(self.totals) for metric in metrics})
+
+    def facts(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Everything for JSON, None for what is not a number: the metrics, and those of each number to predict.
+
+        Parameters
+        ----------
+        names
+            Of the numbers to predict, in their order.
+        """
+        found: dict[str, Any] = {"step": self.step, "targets": self.totals.count, "metrics": self.values}
+        numbers = self.totals.numbers
+        if numbers is not None:
+            ours, means = numbers.per_number(), numbers.mean_per_number()
+            names = names or [f"value[{place}]" for place in range(len(ours))]
+            found["per_number"] = [
+                {"name": name, **one, **({"mean_predictor": means[place]} if means else {})}
+                for place, (name, one) in enumerate(zip(names, ours, strict=True))
+            ]
+            if means:
+                found["mean_predictor"] = numbers.mean_predictor()
+        return dict(finite(found))
 
 
 def evaluate(
@@ -56,3 +91,28 @@ def deciding_metric(config: EvaluationConfig, model: ModelConfig) -> tuple[Metri
         raise ConfigError(problem("evaluation.metric", " | ".join(known), repr(config.metric), advice))
     metric = known[name]
     return metric, metric.direction if config.direction == "auto" else config.direction
+
+
+def number_header(facts: Facts) -> list[str]:
+    """Of the table of the numbers to predict."""
+    of_mean = ["mean predictor: mae", "rmse", "r2"] if facts.get("mean_predictor") else []
+    return ["number", *(metric.name for metric in OF_NUMBERS), *of_mean]
+
+
+def number_rows(facts: Facts) -> list[list[str]]:
+    """MAE, RMSE and R2 of each of several numbers, and those of the mean predictor; nothing for a single number."""
+    numbers = facts.get("per_number") or []
+    if len(numbers) < 2:
+        return []
+    rows = [
+        [on_one_line(one["name"])] + [metric.show(of.get(metric.name)) for of in _answers(one) for metric in OF_NUMBERS]
+        for one in numbers[:MOST_NUMBERS]
+    ]
+    if len(numbers) > MOST_NUMBERS:
+        rows.append([f"and {len(numbers) - MOST_NUMBERS} more", *[""] * (len(rows[0]) - 1)])
+    return rows
+
+
+def _answers(number: Facts) -> list[Facts]:
+    """The model's metrics, and those of the mean predictor where they are known."""
+    return [number, number["mean_predictor"]] if "mean_predictor" in number else [number]

@@ -5,6 +5,7 @@ stack; to a reader of the file that is the same as any other damage.
 """
 
 import json
+import math
 import tomllib
 from typing import Any, Final
 
@@ -32,3 +33,16 @@ def from_toml(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """The value with null in place of every number that is not finite: JSON has no other word for one.
+
+    >>> finite({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,7 +19,7 @@ training data.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import log, nan, sqrt
+from math import isnan, log, nan, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -65,14 +65,13 @@ class NumberTotals:
         """[K] share of the variance that is explained; NaN where the expected numbers do not vary."""
         return self._explained(self.squared)
 
-    def per_number(self) -> dict[str, list[float]]:
-        """MAE, RMSE and R2 of each of the K numbers."""
-        n = np.maximum(self.count, 1)
-        return {
-            "mae": (self.absolute / n).tolist(),
-            "rmse": np.sqrt(self.squared / n).tolist(),
-            "r2": self.r2().tolist(),
-        }
+    def per_number(self) -> list[dict[str, float]]:
+        """MAE, RMSE and R2 of each of the K numbers; NaN where there is nothing to take them from."""
+        return self._each(self.absolute, self.squared)
+
+    def mean_per_number(self) -> list[dict[str, float]]:
+        """The same of an answer that is always the mean of the training data; empty where that is not known."""
+        return [] if self.center is None else self._each(self._distances, self._squares)
 
     def mean_predictor(self) -> dict[str, float]:
         """The metrics of an answer that is always the mean of the training data; empty where that is not known."""
@@ -82,6 +81,11 @@ class NumberTotals:
         mse = float(self._squares.sum()) / n
         r2 = float(np.mean(self._explained(self._squares)))
         return {"mse": mse, "rmse": sqrt(mse), "mae": float(self._distances.sum()) / n, "r2": r2}
+
+    def _each(self, absolute: NDArray[np.float64], squared: NDArray[np.float64]) -> list[dict[str, float]]:
+        n = np.where(self.count > 0, self.count, nan)
+        columns = {"mae": absolute / n, "rmse": np.sqrt(squared / n), "r2": self._explained(squared)}
+        return [{name: float(values[k]) for name, values in columns.items()} for k in range(len(n))]
 
     def _explained(self, squared: NDArray[np.float64]) -> NDArray[np.float64]:
         n = np.maximum(self.count, 1)
@@ -162,10 +166,12 @@ class Metric:
     format: str
     """How people read it, for `format()`."""
     value: Callable[[Totals], float]
+    undefined: str = "–"
+    """What stands for a value that is not a number."""
 
-    def show(self, value: float) -> str:
-        """The value as people read it."""
-        return format(value, self.format)
+    def show(self, value: float | None) -> str:
+        """The value as people read it; None, as JSON has it, and NaN are both none."""
+        return self.undefined if value is None or isnan(value) else format(value, self.format)
 
 
 def _ratio(numerator: float, denominator: float) -> float:
@@ -178,8 +184,8 @@ def _of_numbers(totals: Totals, sums: Callable[[NumberTotals], NDArray[np.float6
     return nan if found is None else _ratio(float(sums(found).sum()), int(found.count.sum()))
 
 
-LOSS = Metric("loss", "min", "", ".4f", lambda t: _ratio(t.loss, t.count))
-BITS = Metric("bits_per_token", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2))
+LOSS = Metric("loss", "min", "", ".4f", lambda t: _ratio(t.loss, t.count), "nan")
+BITS = Metric("bits_per_token", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2), "nan")
 BITS_PER_BYTE = Metric(
     "bits_per_byte", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2) / (t.bytes_per_token or nan)
 )

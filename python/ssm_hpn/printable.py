@@ -14,3 +14,12 @@ def printable(text: str) -> str:
     a\x1b[31mb\x00
     """
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def on_one_line(name: str) -> str:
+    r"""A name of the data for a table, with its line ends and tabs as escapes too.
+
+    >>> print(on_one_line("a\nb"))
+    a\nb
+    """
+    return printable(name).replace("\n", "\\n").replace("\t", "\\t")

@@ -6,26 +6,20 @@ shown where they are. The same files give the same bytes: nothing here looks at 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ssm_hpn import metrics, page, targets
-from ssm_hpn.checkpoints import is_run, no_run
-from ssm_hpn.config import to_toml
-from ssm_hpn.errors import ConfigError, DataError, problem
-from ssm_hpn.foreign import from_json, from_toml
-from ssm_hpn.metrics_log import read_rows
+from ssm_hpn import page, targets
+from ssm_hpn.evaluation import number_header, number_rows
 from ssm_hpn.printable import printable
-from ssm_hpn.run import checkpointed_config
+from ssm_hpn.run_record import RunRecord, is_finite, read_run, setting
 from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, show, smooth
 
 FILE = "report.html"
 STEPS = Axis("updates")
-DIRECTIONS = {metric.name: metric.direction for metric in metrics.METRICS.values()}
 LABELS = {
     "bits_per_token": "bits per token",
     "bits_per_byte": "bits per byte",
@@ -44,102 +38,6 @@ FOOTER = (
 )
 MOST_HEAT = 64
 MOST_SAMPLES = 6
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """The files of a run, read."""
-
-    folder: Path
-    rows: list[dict[str, Number]]
-    config: dict[str, Any]
-    config_text: str
-    environment: dict[str, Any]
-    evaluation: dict[str, Any]
-    summary: dict[str, Any]
-    baselines: list[dict[str, Any]]
-    samples: list[dict[str, Any]]
-
-    @property
-    def name(self) -> str:
-        """As its folder is called."""
-        return self.folder.resolve().name
-
-    @property
-    def task(self) -> str | None:
-        """What is predicted, as the configuration calls it; None where it does not say."""
-        kind: str | None = _get(self.config.get("model", {}), "target", "kind")
-        return kind
-
-    @property
-    def loss_kind(self) -> str | None:
-        """What was minimised; None where the configuration does not say."""
-        loss = _get(self.config.get("model", {}), "head", "loss")
-        return loss.get("kind") if isinstance(loss, dict) else loss
-
-    @property
-    def data_digest(self) -> str | None:
-        """Of the data it was trained and evaluated on; None where the configuration does not say."""
-        digest: str | None = _get(self.config, "data", "digest")
-        return digest
-
-    def column(self, key: str) -> list[Number]:
-        """One key of all rows."""
-        return [row.get(key) for row in self.rows]
-
-    def has(self, key: str) -> bool:
-        """Whether any row has a number there."""
-        return any(_finite(value) for value in self.column(key))
-
-    def evaluated(self) -> list[str]:
-        """Names of the held-out metrics, in the order of the file."""
-        return [key.removeprefix("eval/") for key in self.rows[0] if key.startswith("eval/")]
-
-    def last(self, key: str) -> Number:
-        """The last number of a column."""
-        return next((value for value in reversed(self.column(key)) if _finite(value)), None)
-
-    def best(self, metric: str) -> tuple[Number, Number]:
-        """Best held-out value and its step."""
-        sign = _sign(metric)
-        pairs = [(row[f"eval/{metric}"], row["step"]) for row in self.rows]
-        found = [(sign * value, step, value) for value, step in pairs if value is not None and isfinite(value)]
-        if not found:
-            return None, None
-        _, step, value = min(found, key=lambda one: (one[0], one[1] or 0))
-        return value, step
-
-    def rank(self, metric: str) -> Number:
-        """Best value, negated where larger is better: the smallest wins."""
-        value = self.best(metric)[0]
-        return None if value is None else _sign(metric) * value
-
-
-def _sign(metric: str) -> float:
-    return -1.0 if DIRECTIONS.get(metric, "min") == "max" else 1.0
-
-
-def read_run(folder: Path) -> RunRecord:
-    """Read the files of a run; an error says which is missing or damaged."""
-    if not is_run(folder):
-        raise ConfigError(no_run(folder, "a run"))
-    rows = read_rows(folder / "metrics.jsonl")
-    if not rows:
-        raise DataError(problem(folder / "metrics.jsonl", "at least one row", "none", "train first"))
-    text = _settings(folder)
-    baselines = _json(folder / "baselines.json", {})
-    samples = (_text(folder / "samples.jsonl") or "").splitlines()
-    return RunRecord(
-        folder=folder,
-        rows=rows,
-        config=from_toml(text),
-        config_text=text,
-        environment=_json(folder / "environment.json", {}),
-        evaluation=_json(folder / "evaluation.json", {}),
-        summary=_json(folder / "summary.json", {}),
-        baselines=baselines["scores"] if isinstance(baselines, dict) and "scores" in baselines else [],
-        samples=[sample for line in samples if isinstance(sample := _sample(line), dict)],
-    )
 
 
 def write_report(folder: Path) -> Path:
@@ -174,7 +72,7 @@ def render(run: RunRecord) -> str:
 
 
 def _header(run: RunRecord) -> str:
-    step, total = run.last("step") or 0, _get(run.config, "train", "steps")
+    step, total = run.last("step") or 0, setting(run.config, "train", "steps")
     done = total is None or step >= total
     state = f"{show(step)} updates" if done else f"ended at update {show(step)} of {show(total)}"
     kind = "badge" if done else "badge warn"
@@ -206,11 +104,12 @@ def _description(run: RunRecord) -> str:
 
 def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
     entries = []
+    where = "all held-out data" if run.complete else "held out"
     for metric in run.evaluated():
-        value, step = run.best(metric)
+        value = run.result(metric, complete=bool(run.complete))
         if value is not None and metric != "error":
             name = label(metric)
-            entries.append((name[:1].upper() + name[1:], shown(metric, value), f"held out, update {show(step)}"))
+            entries.append((name[:1].upper() + name[1:], shown(metric, value), f"{where}, update {show(run.kept)}"))
     if not entries:
         entries.append(("Training loss", show(run.last("train/loss")), "last update"))
     speed = middle_speed(run)
@@ -236,9 +135,9 @@ def _learning_charts(run: RunRecord) -> list[str]:
         train = run.column(f"train/{metric}")
         held_out = run.column(f"eval/{metric}") if metric in run.evaluated() else []
         series = []
-        if any(_finite(value) for value in train):
+        if any(is_finite(value) for value in train):
             series = [Series("each", steps, train, 1, "faint"), Series("training", steps, smooth(train), 1)]
-        if any(_finite(value) for value in held_out):
+        if any(is_finite(value) for value in held_out):
             series.append(Series("held out", steps, held_out, 2, "points"))
         if series:
             axis = Axis(metric, unit if metric == "loss" else "", percent=metric == "accuracy")
@@ -292,7 +191,7 @@ def _class_charts(run: RunRecord) -> list[str]:
         names = _names(run, len(confusion))
         shares = [[100 * n / max(sum(line), 1) for n in line] for line in confusion]
         chart = heat_map(shares, names=names, title="confusion", axes=("class", "predicted"), low=0, high=100)
-        figures.append(page.figure("Confusion", chart, "percent of each class"))
+        figures.append(page.figure("Confusion", chart, f"percent of each class{_at(run)}"))
     cosines = run.evaluation.get("prototype_cosines")
     if cosines and len(cosines) <= MOST_HEAT:
         away = [value for i, line in enumerate(cosines) for j, value in enumerate(line) if i != j]
@@ -300,8 +199,15 @@ def _class_charts(run: RunRecord) -> list[str]:
         chart = heat_map(
             cosines, names=names, title="prototypes", axes=("class", "class"), low=min(away), high=1, decimals=2
         )
-        figures.append(page.figure("Prototype cosines", chart, f"largest between two classes {max(away):.3f}"))
+        figures.append(
+            page.figure("Prototype cosines", chart, f"largest between two classes {max(away):.3f}{_at(run)}")
+        )
     return figures
+
+
+def _at(run: RunRecord) -> str:
+    step = run.evaluation.get("step")
+    return "" if step is None else f", update {show(step)}"
 
 
 def _names(run: RunRecord, count: int) -> list[str]:
@@ -315,8 +221,7 @@ def _names(run: RunRecord, count: int) -> list[str]:
 def _baselines(run: RunRecord) -> str:
     if not run.baselines or "accuracy" not in run.evaluated():
         return ""
-    final = run.summary.get("metrics") or {name: run.last(f"eval/{name}") for name in run.evaluated()}
-    bits, accuracy = final.get("bits_per_token"), final.get("accuracy")
+    bits, accuracy = (run.result(name, complete=bool(run.complete)) for name in ("bits_per_token", "accuracy"))
     names = [(_table_name(score["order"]), score["accuracy"], score["bits_per_byte"]) for score in run.baselines]
     accuracies = [(name, value, 6) for name, value, _ in names] + [("this model", accuracy or 0.0, 1)]
     figures = [
@@ -356,26 +261,39 @@ def _shown_text(sample: dict[str, Any], key: str) -> str:
 
 
 def _results(run: RunRecord) -> str:
-    rows, more = [], [""] if run.summary else []
-    for metric in run.evaluated():
-        key = f"eval/{metric}"
-        value, step = run.best(metric)
-        first, last = run.rows[0].get(key), run.last(key)
-        complete = run.summary.get("metrics", {}).get(metric)
-        texts = [shown(metric, one) for one in (first, value, last, complete)]
-        rows.append([f"held-out {label(metric)}", texts[0], texts[1], show(step), *texts[2 : 4 if run.summary else 3]])
-    for key, name in (("train/loss", "training loss"), ("train/accuracy", "training accuracy")):
-        if run.has(key):
-            ends = (run.rows[0].get(key), run.last(key))
-            texts = [shown(key.removeprefix("train/"), one) for one in ends]
-            rows.append([name, texts[0], "", "", texts[1], *more])
-    extra = [
-        ("largest prototype cosine", show(run.last("head/max_prototype_cosine"))),
-        ("updates skipped (not finite)", show(run.last("skipped_steps"))),
+    """Metrics before training, at the update that is kept, and at the last one; each column is one update."""
+    evaluated = [
+        row["step"] for row in run.rows if any(row.get(f"eval/{name}") is not None for name in run.evaluated())
     ]
-    rows += [[name, "", "", "", value, *more] for name, value in extra if value != "–"]
-    header = ["", "before training", "best", "at update", "last", *(["all held-out data"] if run.summary else [])]
-    return page.table(header, rows)
+    steps = list(dict.fromkeys([run.rows[0]["step"], run.kept, evaluated[-1] if evaluated else run.last("step")]))
+    steps = [step for step in steps if step is not None]
+    complete = bool(run.complete)
+    rows = []
+    for metric in run.evaluated():
+        texts = [shown(metric, run.at(step, f"eval/{metric}")) for step in steps]
+        more = [shown(metric, run.result(metric, complete=True))] if complete else []
+        rows.append([f"held-out {label(metric)}", *texts, *more])
+    others = [
+        ("train/loss", "training loss"),
+        ("train/accuracy", "training accuracy"),
+        ("head/max_prototype_cosine", "largest prototype cosine"),
+        ("skipped_steps", "updates skipped (not finite)"),
+    ]
+    for key, name in others:
+        if run.has(key):
+            texts = [shown(key.rpartition("/")[2], run.at(step, key)) for step in steps]
+            rows.append([name, *texts, *([""] if complete else [])])
+    header = [_column(run, step) for step in steps]
+    whole = page.table(["", *header, *([f"all held-out data, update {show(run.kept)}"] if complete else [])], rows)
+    numbers = number_rows(run.complete)
+    return whole + (page.heading("Each number") + page.table(number_header(run.complete), numbers) if numbers else "")
+
+
+def _column(run: RunRecord, step: Number) -> str:
+    """Heading of the values at one update."""
+    if step == run.kept and step:
+        return f"update {show(step)}, kept"
+    return f"update {show(step)}" if step else "before training"
 
 
 def _configuration(run: RunRecord) -> str:
@@ -422,59 +340,3 @@ def duration(seconds: Number) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _finite(value: Number) -> bool:
-    return value is not None and isfinite(value)
-
-
-def _get(config: dict[str, Any], section: str, key: str) -> Any:  # noqa: ANN401 - any setting
-    found = config.get(section)
-    return found.get(key) if isinstance(found, dict) else None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(problem(path, "a readable file", error, "restore or remove it")) from None
-
-
-def _settings(folder: Path) -> str:
-    """The text of config.toml; where that is empty or torn, the settings in a checkpoint."""
-    path = folder / "config.toml"
-    damage: Exception | None = None
-    try:
-        text = path.read_text(encoding="utf-8")
-        if from_toml(text):
-            return text
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        damage = error
-    saved = checkpointed_config(folder)
-    if saved is not None:
-        return to_toml(saved)
-    if damage is not None:
-        raise DataError(problem(path, "TOML", damage, "restore the file"))
-    return ""
-
-
-def _sample(line: str) -> Any:  # noqa: ANN401 - any JSON
-    """A line of samples.jsonl; None for one that was torn."""
-    try:
-        return from_json(line)
-    except ValueError:
-        return None
-
-
-def _json(path: Path, default: Any) -> Any:  # noqa: ANN401 - any JSON
-    text = _text(path)
-    if text is None:
-        return default
-    try:
-        return from_json(text)
-    except ValueError as error:
-        raise DataError(problem(path, "JSON", error, "restore or remove it")) from None

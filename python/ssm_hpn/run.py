@@ -3,7 +3,7 @@
 config.toml        the settings as resolved
 environment.json   versions, instruction set, machine, and the folder in which the run began
 metrics.jsonl      see `metrics_log`
-evaluation.json    the last evaluation, with the confusion matrix where there are few classes
+evaluation.json    the best evaluation (until there is one, the first), with the confusion matrix of few classes
 checkpoints/       see `checkpoints`
 """
 
@@ -23,7 +23,7 @@ from ssm_hpn.checkpoints import CONFIG, FOLDER, METRICS, Checkpoints, is_run
 from ssm_hpn.config import Config, parse, to_toml
 from ssm_hpn.errors import ConfigError, StorageError, problem
 from ssm_hpn.evaluation import Evaluation
-from ssm_hpn.foreign import from_json, from_toml
+from ssm_hpn.foreign import finite, from_json, from_toml
 from ssm_hpn.storage import write_whole
 
 ENVIRONMENT: Final = "environment.json"
@@ -177,9 +177,9 @@ class Run:
             self.write(CONFIG, to_toml(self._config))
 
     def write_evaluation(self, evaluation: Evaluation, *, about: Mapping[str, Any]) -> None:
-        """Write the last evaluation, and what else is known about the classes."""
+        """Write an evaluation, and what else is known about the classes."""
         confusion = evaluation.totals.confusion
-        found: dict[str, Any] = {"step": evaluation.step, "metrics": evaluation.values, **about}
+        found = finite({"step": evaluation.step, "metrics": evaluation.values, **about})
         self.write_json(EVALUATION, found | {"confusion": None if confusion is None else confusion.tolist()})
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:

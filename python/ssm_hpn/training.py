@@ -165,6 +165,8 @@ class Training:
             last = now.step >= self.steps
             evaluation = self._evaluate() if last or due(self.config.evaluation, before, now) else None
             improved = evaluation is not None and self._judge(evaluation)
+            if evaluation is not None and (improved or self.judgement.step is None):
+                self._keep(evaluation)
             self._log(update, evaluation, now=now, wanted=last or self._log_due(before, now))
             self._tell("updated", update=update)
             if evaluation is not None:
@@ -214,9 +216,12 @@ class Training:
         if not self._evaluates:
             return None
         self.evaluation = self.trainer.evaluate()
-        about = {"class_names": self.trainer.class_names, "prototype_cosines": prototype_cosines(self.trainer)}
-        self.run_files.write_evaluation(self.evaluation, about=about)
         return self.evaluation
+
+    def _keep(self, evaluation: Evaluation) -> None:
+        """Write the evaluation that the report shows: that of the best checkpoint."""
+        about = {"class_names": self.trainer.class_names, "prototype_cosines": prototype_cosines(self.trainer)}
+        self.run_files.write_evaluation(evaluation, about=about)
 
     def _judge(self, evaluation: Evaluation) -> bool:
         self.judgement, improved = judge(
@@ -254,6 +259,7 @@ class Training:
         evaluation = self._evaluate()
         self._log(update, evaluation, now=self._progress(), wanted=True)
         if evaluation is not None:
+            self._keep(evaluation)
             self._tell("evaluated", evaluation=evaluation)
 
     def _log(self, update: Update, evaluation: Evaluation | None, *, now: Progress, wanted: bool) -> None:

@@ -365,7 +365,7 @@ def test_only_what_beats_the_untrained_model_is_called_best(here, capsys, lr, be
     values = [float(value) for value in re.findall(r"\[held out\] step \d  loss ([\d.]+)", shown)]
     assert (values[1] < values[0]) is best, shown
     assert ("(best so far)" in shown) is best
-    assert "of the evaluations after training began:" in shown
+    assert "of the evaluations after training began, " in shown
     assert "over all held-out data; evaluations during training used 2 of its batches at most" in shown
 
 

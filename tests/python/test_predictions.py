@@ -116,8 +116,14 @@ def test_numbers_named_like_another_column_keep_a_column_of_their_own():
     row = {"id": "7", "class": "a", "score": 0.5, "scores": {"a": 0.5}}
     found = flat(row | {"values": {"id": 1.0, "class": 2.0, "score a": 3.0, "price": 4.0}})
     assert found == {
-        "id": "7", "class": "a", "score": 0.5, "score a": 0.5,
-        "value id": 1.0, "value class": 2.0, "value score a": 3.0, "price": 4.0,
+        "id": "7",
+        "class": "a",
+        "score": 0.5,
+        "score a": 0.5,
+        "value id": 1.0,
+        "value class": 2.0,
+        "value score a": 3.0,
+        "price": 4.0,
     }
 
 

@@ -16,7 +16,8 @@ from ssm_hpn.compare import render as render_comparisons
 from ssm_hpn.config import Config, to_toml
 from ssm_hpn.errors import ConfigError, DataError
 from ssm_hpn.page import STYLE, tiles
-from ssm_hpn.report import TASKS, read_run, render, write_report
+from ssm_hpn.report import TASKS, render, write_report
+from ssm_hpn.run_record import read_run
 from ssm_hpn.svg import Axis, Series, heat_map, line_chart, show, smooth, ticks
 
 VOID = {"meta", "link", "br", "img"}
@@ -160,6 +161,63 @@ def test_no_run_at_all(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
+# ---- one update in a row
+
+
+def diverging(folder: Path) -> Path:
+    """A run whose loss is the smallest at update 40, its accuracy the largest at update 80, and that ends worse."""
+    run = a_run(folder, metrics=("loss", "accuracy"))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["eval/loss"] is not None:
+            row["eval/loss"] = 1 + abs(row["step"] - 40) / 100
+            row["eval/accuracy"] = 0.9 - abs(row["step"] - 80) / 1000
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def test_a_row_is_the_update_of_the_checkpoint_that_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = diverging(tmp_path / "run")
+    record = read_run(run)
+    assert record.kept == 40
+    (comparison,) = by_task([run])
+    cells = dict(zip(comparison.header(), comparison.rows()[0], strict=True))
+    assert (cells["at update"], cells["loss"], cells["accuracy"], cells["updates"]) == ("40", "1", "86.0 %", "100")
+    words = Strict(render(record)).words
+    assert words.count("held out, update 40") == 2
+    assert "update 40, kept" in words
+    assert not any("update 80" in word for word in words)
+    (run / "config.toml").write_text('[evaluation]\nmetric = "accuracy"\n')
+    assert read_run(run).kept == 80
+    (run / "config.toml").write_text('[evaluation]\nmetric = "eval/accuracy"\ndirection = "min"\n')
+    assert read_run(run).kept == 20
+    assert main(["compare", str(run)]) == 0
+    assert "each row has the values of one update" in capsys.readouterr().out
+
+
+def test_values_on_all_held_out_data_are_those_of_the_update_that_is_kept(tmp_path: Path) -> None:
+    run, other = diverging(tmp_path / "run"), diverging(tmp_path / "other")
+    facts = {"step": 40, "metrics": {"loss": 1.25, "accuracy": 0.75}}
+    (run / "summary.json").write_text(json.dumps(facts))
+    assert by_task([run])[0].rows()[0][1:4] == ["40", "1.25", "75.0 %"]
+    assert "all held-out data, update 40" in Strict(render(read_run(run))).words
+    assert [row[2] for row in by_task([run, other])[0].rows()] == ["1", "1"]  # the other has none
+    (run / "summary.json").write_text(json.dumps(facts | {"step": 100}))  # of an update that is not kept any more
+    assert not read_run(run).complete
+
+
+def test_each_number_has_its_name_in_the_report(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run", metrics=("loss", "mae"))
+    means = {"mae": 3.0, "rmse": 4.0, "r2": None}
+    numbers = [
+        {"name": name, "mae": 0.5, "rmse": 0.75, "r2": 0.9875, "mean_predictor": means} for name in ("a<b", "price\n")
+    ]
+    facts = {"step": 100, "metrics": {"loss": 1.0, "mae": 0.5}, "per_number": numbers, "mean_predictor": means}
+    (run / "summary.json").write_text(json.dumps(facts))
+    words = Strict(render(read_run(run))).words
+    assert {"a<b", "price\\n", "0.9875", "mean predictor: mae", "–"} <= set(words)
+
+
 # ---- the drawings themselves
 
 
@@ -235,7 +293,7 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     ]
     (comparison,) = by_task(folders)
     assert comparison.metric == "loss"
-    assert comparison.header()[:2] == ["run", "loss"]
+    assert comparison.header()[:3] == ["run", "at update", "loss"]
     assert [row[0] for row in comparison.rows()] == ["short", "long", "bare"]
     assert comparison.winner() == 1
     page = Strict(render_comparisons([comparison]))

@@ -232,12 +232,15 @@ def test_numbers_are_judged_one_by_one_and_missing_ones_left_out():
     x = rng.normal(size=(20, 4, 1))
     found = trainer.evaluate({"features": x, "sequence_values": y}).totals.numbers
     errors = trainer.predict({"features": x}) - y
-    each = found.per_number()
+    each = {name: [one[name] for one in found.per_number()] for name in ("mae", "rmse", "r2")}
     np.testing.assert_allclose(each["mae"], np.nanmean(np.abs(errors), 0), rtol=1e-4)
     np.testing.assert_allclose(each["rmse"], np.sqrt(np.nanmean(errors**2, 0)), rtol=1e-4)
     expected = 1 - np.nansum(errors**2, 0) / np.nansum((y - np.nanmean(y, 0)) ** 2, 0)
     np.testing.assert_allclose(each["r2"], expected, rtol=1e-3)
     assert found.count.tolist() == [20, 13]
+    away = np.abs(y - np.nanmean(y, 0))
+    np.testing.assert_allclose([one["mae"] for one in found.mean_per_number()], np.nanmean(away, 0), rtol=1e-6)
+    assert [one["r2"] for one in found.mean_per_number()] == pytest.approx([0, 0], abs=1e-9)
 
 
 # ---- partly labelled data

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ssm_hpn.checkpoints import FOLDER
+from ssm_hpn.checkpoints import BEST, FOLDER, Which
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, problem
@@ -21,9 +21,13 @@ def checkpoint_parser(prog: str, description: str) -> Parser:
 def load_trainer(options: argparse.Namespace) -> Trainer:
     """The trainer of the checkpoint that was named."""
     path: Path = options.checkpoint
-    if options.which is None and (path / FOLDER / "best").is_file():
-        return Trainer.load(path, which="best")
-    return Trainer.load(path, which=options.which or "latest")
+    return Trainer.load(path, which=options.which or kept(path))
+
+
+def kept(path: Path) -> Which:
+    """Which checkpoint of a run its commands use: the best where there is one."""
+    roots = [path / FOLDER, path] if path.name == FOLDER else [path / FOLDER]
+    return "best" if any((root / BEST).is_file() for root in roots) else "latest"
 
 
 def contract_of(trainer: Trainer, path: Path) -> Contract:

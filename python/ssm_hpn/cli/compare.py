@@ -35,8 +35,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
         print(f"{len(comparisons)} different tasks: numbers compare inside a task only\n")
     for comparison in comparisons:
         print(table(comparison.header(), comparison.rows(), title=f"{comparison.task}"))
-        for remark in comparison.remarks():
-            print(f"  {remark}")
+        for sentence in [*([comparison.basis()] if comparison.common else []), *comparison.remarks()]:
+            print(f"  {sentence}")
         print()
     print(f"  page   {shown_path(out)}")
     return EXIT_DONE

@@ -1,21 +1,19 @@
 """`evaluate`: the metrics of a checkpoint on held-out data or on files of the user's, and a table per class."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
-from ssm_hpn.cli.console import table, titled
-from ssm_hpn.documents import Reader, batches, pieces
+from ssm_hpn.cli.console import table
+from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
+from ssm_hpn.contract import Contract
+from ssm_hpn.dataset import is_prepared, read_manifest
+from ssm_hpn.documents import Document, Reader, TextBytes, batches, pieces
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
-from ssm_hpn.metrics import Totals, metrics_of, with_bytes
-from ssm_hpn.printable import printable
 from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
-
-MOST_CLASSES: int = 50
-"""Of more classes the most frequent ones are shown."""
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -26,16 +24,17 @@ def run(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     trainer = load_trainer(options)
     result = _held_out(trainer) if options.data is None else _on(trainer, options.checkpoint, options.data)
+    names = [] if trainer.contract is None else trainer.contract.value_names
+    facts = result.facts(names)
     if options.json:
-        print(json.dumps({"step": result.step, "targets": result.totals.count, **result.values}))
+        metrics = facts.pop("metrics")
+        print(json.dumps({"step": facts.pop("step"), "targets": facts.pop("targets"), **metrics, **facts}))
         return EXIT_DONE
-    metrics = with_bytes(metrics_of(trainer.config.model), result.totals.bytes_per_token)
-    rows = [[titled(m), m.show(result.values[m.name])] for m in metrics]
-    print(table([f"update {result.step}", "value"], [*rows, ["targets", str(result.totals.count)]]))
+    print(metric_table(facts, f"update {result.step}", targets=True))
     per_class = class_rows(result.totals, trainer.class_names)
     if per_class:
         print()
-        print(table(["class", "targets", "predicted", "right", "precision", "recall", "f1"], per_class))
+        print(table(CLASS_HEADER, per_class))
     return EXIT_DONE
 
 
@@ -52,7 +51,8 @@ def _held_out(trainer: Trainer) -> Evaluation:
 
 def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:
     reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind)
-    documents = reader.documents(data)
+    text = TextBytes(reader.documents(data))
+    documents: Iterable[Document] = text
     if KINDS[reader.target].from_tokens:
         documents = pieces(documents, trainer.config.data.length or 0)
     groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
@@ -60,34 +60,12 @@ def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:
     if result.totals.count == 0:
         advice = "name the columns with the targets as in training"
         raise DataError(problem(data, "documents with targets", "none", advice))
-    return result
+    return result.with_bytes(text.per_token or _bytes_per_token(data))
 
 
-def class_rows(totals: Totals, names: Sequence[str] | None) -> list[list[str]]:
-    """Per class: its name, targets, predictions, how many are right, precision, recall and F1; a dash for no number."""
-    count = totals.n_classes
-    there = [index for index in range(count) if totals.expected[index] or totals.predicted[index]]
-    if not there:
-        return []
-    shown = sorted(sorted(there, key=lambda index: -int(totals.expected[index]))[:MOST_CLASSES])
-    rows = []
-    for index in shown:
-        targets, predicted, right = (int(sums[index]) for sums in (totals.expected, totals.predicted, totals.hits))
-        name = names[index] if names is not None and index < len(names) else str(index)
-        shares = [_share(right, predicted), _share(right, targets), _share(2 * right, targets + predicted)]
-        rows.append(
-            [
-                printable(name).replace("\n", "\\n").replace("\t", "\\t"),
-                str(targets),
-                str(predicted),
-                str(right),
-                *shares,
-            ]
-        )
-    if len(there) > len(shown):
-        rows.append([f"and {len(there) - len(shown)} rarer ones", *[""] * 6])
-    return rows
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "–"
+def _bytes_per_token(folder: Path) -> float | None:
+    """Of one part of prepared data, whose text is not there any more but was measured; None for anything else."""
+    if not is_prepared(folder):
+        return None
+    part = Contract.from_manifest(read_manifest(folder), folder).parts.get(folder.resolve().name)
+    return None if part is None else part.bytes_per_token

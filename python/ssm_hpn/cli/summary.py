@@ -1,6 +1,6 @@
 """What a run has come to: its held-out metrics beside those of n-gram tables, and where everything lies.
 
-summary.json     metrics on all held-out data, so that a run that has ended is shown again at once
+summary.json     metrics of the checkpoint that predict loads, on all held-out data; one that has ended is shown at once
 baselines.json   the tables that were fitted to the same bytes
 """
 
@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn.cli.console import duration, shown_path, table, titled
+from ssm_hpn.cli.checkpoint import kept
+from ssm_hpn.cli.console import duration, shown_path, table
+from ssm_hpn.cli.tables import metric_table
 from ssm_hpn.dataset import read_manifest
-from ssm_hpn.metrics import metrics_of, with_bytes
+from ssm_hpn.metrics import METRICS
 from ssm_hpn.report import write_report
 from ssm_hpn.run import Run
 from ssm_hpn.trainer import Trainer
@@ -31,7 +33,7 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
     lines = [f"\n{how} after {result.step} updates, {duration(result.seconds)}"]
     found = _held_out(trainer, result, screen)
     if found is not None:
-        lines.append(_table(trainer, found))
+        lines.append(_table(found))
         batches = trainer.config.evaluation.batches
         if batches != "all":
             lines.append(
@@ -39,8 +41,11 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
             )
     if result.best.step is not None:
         name = trainer.config.evaluation.metric.removeprefix("eval/")
-        value = f"{result.best.best:.4f} at update {result.best.step}"
-        lines.append(f"\n  best {name} of the evaluations after training began: {value}")
+        latest = f"; --which latest takes update {result.step}" if result.step != result.best.step else ""
+        lines.append(
+            f"\n  update {result.best.step} had the best {name} of the evaluations after training began, "
+            f"{result.best.best:.4f}:\n  predict, evaluate and generate use it{latest}"
+        )
     folder = shown_path(result.folder)
     lines += [f"\n  checkpoints  {folder}/checkpoints", f"  metrics      {folder}/metrics.jsonl"]
     lines.append(f"  report       {shown_path(write_report(result.folder))}")
@@ -48,20 +53,21 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
 
 
 def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str, Any] | None:
-    """Metrics on all held-out data after the last update, and the tables; from the files if they are there."""
+    """Metrics of the checkpoint that is kept on all held-out data, and the tables; from the files if they are there."""
     if trainer.validation_folder is None:
         return None
+    best = kept(result.folder) == "best"
+    step = result.best.step if best and result.best.step is not None else result.step
     known = _read(result.folder / SUMMARY)
-    if known is not None and known.get("step") == result.step:
+    if known is not None and known.get("step") == step and known.get("updates") == result.step:
         return known
     with screen.status("evaluating on all held-out data"):
-        evaluation = trainer.evaluate("all")
-    values, numbers = evaluation.values, evaluation.totals.numbers
-    found: dict[str, Any] = {"step": result.step, "reason": result.reason, "metrics": values, "tables": []}
-    if numbers is not None:
-        found |= {"mean_predictor": numbers.mean_predictor(), "per_number": numbers.per_number()}
+        chosen = trainer if step == result.step else Trainer.load(result.folder, which="best")
+        evaluation = chosen.evaluate("all")
+    names = [] if trainer.contract is None else trainer.contract.value_names
+    found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
     run = Run(result.folder, trainer.config)
-    if "bits_per_token" in values and _reads_bytes(trainer):
+    if "bits_per_token" in evaluation.values and _reads_bytes(trainer):
         from ssm_hpn.baselines import compare  # pyarrow only at the end
 
         with screen.status("fitting n-gram tables to the same bytes"):
@@ -72,20 +78,15 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     return found
 
 
-def _table(trainer: Trainer, found: dict[str, Any]) -> str:
-    values = found["metrics"]
+def _table(found: dict[str, Any]) -> str:
     if not found["tables"]:
-        metrics = with_bytes(metrics_of(trainer.config.model), values.get("bits_per_byte"))
-        mean = found.get("mean_predictor") or {}
-        rows = [
-            [titled(metric), metric.show(values[metric.name])]
-            + ([metric.show(mean[metric.name]) if metric.name in mean else ""] if mean else [])
-            for metric in metrics
-        ]
-        return table(["all held-out data", "value", *(["mean predictor"] if mean else [])], rows)
+        return metric_table(found, f"all held-out data, update {found['step']}")
+    values = found["metrics"]
     rows = [[one["name"], f"{one['accuracy']:.3f}", f"{one['bits_per_byte']:.3f}"] for one in found["tables"]]
-    ours = ["this model", f"{values['accuracy']:.3f}", f"{values['bits_per_token']:.3f}"]
-    return table(["held-out files", "accuracy", "bits per byte"], [*rows, ours])
+    shown = [METRICS[name].show(values[name]) for name in ("accuracy", "bits_per_token")]
+    return table(
+        ["held-out files", "accuracy", "bits per byte"], [*rows, [f"this model, update {found['step']}", *shown]]
+    )
 
 
 def _reads_bytes(trainer: Trainer) -> bool:

@@ -1,0 +1,49 @@
+"""The tables of an evaluation, the same ones wherever one is printed."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from ssm_hpn.cli.console import table, titled
+from ssm_hpn.evaluation import Facts, number_header, number_rows
+from ssm_hpn.metrics import METRICS, Totals
+from ssm_hpn.printable import on_one_line
+
+MOST_CLASSES: Final = 50
+"""Of more classes the most frequent ones are shown."""
+CLASS_HEADER: Final = ("class", "targets", "predicted", "right", "precision", "recall", "f1")
+
+
+def metric_table(facts: Facts, heading: str, *, targets: bool = False) -> str:
+    """Every metric, beside what the mean of the training data would come to, and each number to predict for itself."""
+    values, mean = facts["metrics"], facts.get("mean_predictor") or {}
+    rows = []
+    for metric in (METRICS[name] for name in values):
+        means = [metric.show(mean[metric.name]) if metric.name in mean else ""] if mean else []
+        rows.append([titled(metric), metric.show(values[metric.name]), *means])
+    if targets:
+        rows.append(["targets", str(facts["targets"]), *([""] if mean else [])])
+    whole = table([heading, "value", *(["mean predictor"] if mean else [])], rows)
+    numbers = number_rows(facts)
+    return f"{whole}\n\n{table(number_header(facts), numbers)}" if numbers else whole
+
+
+def class_rows(totals: Totals, names: Sequence[str] | None) -> list[list[str]]:
+    """Per class: its name, targets, predictions, how many are right, precision, recall and F1; a dash for no number."""
+    count = totals.n_classes
+    there = [index for index in range(count) if totals.expected[index] or totals.predicted[index]]
+    if not there:
+        return []
+    shown = sorted(sorted(there, key=lambda index: -int(totals.expected[index]))[:MOST_CLASSES])
+    rows = []
+    for index in shown:
+        targets, predicted, right = (int(sums[index]) for sums in (totals.expected, totals.predicted, totals.hits))
+        name = str(index) if names is None else names[index] if index < len(names) else f"output {index}"
+        shares = [_share(right, predicted), _share(right, targets), _share(2 * right, targets + predicted)]
+        rows.append([on_one_line(name), str(targets), str(predicted), str(right), *shares])
+    if len(there) > len(shown):
+        rows.append([f"and {len(there) - len(shown)} rarer ones", *[""] * 6])
+    return rows
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "–"
