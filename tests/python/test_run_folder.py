@@ -268,7 +268,7 @@ def test_evaluate_shows_every_class_with_counts(trained, raw, capsys):
 def test_inspect_shows_what_the_data_of_a_run_means(trained, capsys):
     assert main(["inspect", str(trained)]) == 0
     shown = capsys.readouterr().out
-    assert "target     3 classes" in shown
+    assert "target     label, 3 classes" in shown
     assert "column     a: feature" in shown
 
 
