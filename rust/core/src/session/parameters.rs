@@ -207,7 +207,7 @@ mod tests {
                 let patterns = vec!["head.prototypes".to_owned()];
                 session.freeze(&FreezeSpec { patterns, ..FreezeSpec::default() }).unwrap();
             }
-            // No cosine at all: what is answered after an update tells whether it was computed.
+            // No cosine is 2: another number after the update shows that it was computed.
             session.cosine = Cosine::Known(Some(2.0));
             update(&mut session);
             let computed = session.max_prototype_cosine().unwrap() != Some(2.0);
