@@ -1,4 +1,4 @@
-"""Sizes that no memory is there for: one line with the megabytes, from settings and from a checkpoint, never an abort."""
+"""Sizes beyond memory, from settings and from a checkpoint: one line with the megabytes, never an abort."""
 
 import hashlib
 import json
