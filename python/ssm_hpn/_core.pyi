@@ -438,6 +438,17 @@ class ShardWriter:
 
     def __new__(cls, path: str, config: str) -> Self:
         """config: JSON with the kind of input, vocab_size or n_features, the columns and the size of a shard."""
+    def append(
+        self,
+        *,
+        tokens: NDArray[np.uint32] | None = None,
+        features: NDArray[np.float32] | None = None,
+        labels: NDArray[np.int32] | None = None,
+        label: int | None = None,
+        values: NDArray[np.float32] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Add one document: tokens [T] or features [T,F], with the target columns that the configuration names."""
     def append_many(
         self,
         *,
@@ -455,3 +466,22 @@ class ShardWriter:
         """
     def close(self, extra: str) -> dict[str, Any]:
         """Finish the last shard and write the manifest; extra: JSON merged into it. Returns the manifest."""
+
+@final
+class ContentDigests:
+    """64 bits for the content of each document (XXH3), the same however it is cut into pieces."""
+
+    def __new__(cls) -> Self:
+        """Before the first document."""
+    def add(
+        self, data: NDArray[np.uint8], offsets: NDArray[np.uint64], begins: NDArray[np.bool_]
+    ) -> NDArray[np.uint64]:
+        """Take bytes `offsets[i]..offsets[i + 1]` as piece i, offsets [N+1], begins [N]: whether it begins a document.
+
+        Returns the digests of the documents that are whole by now: all but the last, which may go on.
+        """
+    def finish(self) -> int | None:
+        """The digest of the last document; None if there is none."""
+    @staticmethod
+    def of(data: NDArray[np.uint8], offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The digests [N] of bytes `offsets[i]..offsets[i + 1]`, offsets [N+1]."""

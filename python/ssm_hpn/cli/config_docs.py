@@ -11,7 +11,6 @@ from ssm_hpn.cli.parser import Parser
 from ssm_hpn.config import Config, Section
 from ssm_hpn.config.load import kind_of, section_types
 from ssm_hpn.errors import EXIT_DONE
-from ssm_hpn.storage import write_whole
 
 HEAD = """# Settings
 
@@ -31,7 +30,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if options.out is None:
         sys.stdout.write(page())
     else:
-        write_whole(options.out, page())
+        options.out.write_text(page(), encoding="utf-8")
     return EXIT_DONE
 
 

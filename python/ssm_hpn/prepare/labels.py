@@ -19,7 +19,7 @@ from ssm_hpn.prepare.engine import Kind, Table, engine, no_column, open_table, t
 from ssm_hpn.prepare.problems import config_error, data_error, shown
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.sources import TABLES, Source, find
-from ssm_hpn.prepare.split import Keys, text_key
+from ssm_hpn.prepare.split import Keys, text_keys
 
 JOINED: Final = "handed_labels"
 """The table in the engine: `key` and the targets by alias, each id once."""
@@ -150,7 +150,7 @@ class Matching:
             keys = [np.empty(0, np.uint64)]
             for ids in (batch.column(0).to_pylist() for batch in batches):
                 first += ids[: MOST_COMPARED - len(first)]
-                keys.append(np.array([text_key(one) for one in ids], np.uint64))
+                keys.append(text_keys(ids))
         return cls(label_source(options), columns.id or "", np.sort(np.concatenate(keys)), first)
 
     def see(self, documents: Documents, keys: Keys) -> None:

@@ -44,7 +44,7 @@ from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Part of the cache key: raise it when the same sources and options give other shards or manifests."""
 ENCODED_AT_ONCE: Final = 256
 """Documents that go through a tokenizer together."""

@@ -13,15 +13,15 @@ renaming a file moves nothing. A class with two documents has one on each side. 
 `MOST_RANKED` documents; beyond that every key is compared with the share.
 """
 
-import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn._core import ContentDigests
 from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.problems import config_error, listed, nearest
@@ -33,98 +33,35 @@ Keys = NDArray[np.uint64]
 FEW_DOCUMENTS: Final = 20
 MOST_RANKED: Final = 1 << 21
 _BASE: Final = 0x9E3779B97F4A7C15
-_WORD: Final = (1 << 64) - 1
 
 
-def text_key(text: str) -> int:
-    """64 bits that depend on a text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8])
+def text_keys(texts: Sequence[str]) -> Keys:
+    """64 bits of each text, which depend on it alone."""
+    words = [text.encode(errors="surrogatepass") for text in texts]
+    offsets = np.cumsum([0, *map(len, words)], dtype=np.uint64)
+    return ContentDigests.of(np.frombuffer(b"".join(words), np.uint8), offsets)
 
 
 class ContentKeys:
-    """Keys of documents by their content, which may come in pieces.
+    """Keys of documents by their content, which may come in pieces."""
 
-    Long texts by BLAKE2; short ones, of which there are many, ids and numbers by a polynomial over their units.
-    """
-
-    def __init__(self, *, long_texts: bool) -> None:
-        self.long_texts = long_texts
-        self._powers = np.ones(1, np.uint64)
-        self._open: tuple[int, int] | None = None
-        """Sum and units so far of the document that may go on."""
-        self._text: Any = None
+    def __init__(self) -> None:
+        self._digests = ContentDigests()
 
     def add(self, documents: Documents) -> Keys:
         """Keys of the documents that are known to be whole now: the last one may go on."""
-        if self.long_texts and documents.kind == "text":
-            return self._texts(documents)
-        words = _words(documents)
-        width = 1 if words.ndim == 1 else words.shape[1]
-        lengths = documents.lengths * width
-        starts = documents.offsets[:-1] * width
-        flat = words.reshape(-1)
-        place = np.arange(len(flat)) - np.repeat(starts, lengths)
-        terms = (flat + np.uint64(1)) * self._power(int(lengths.max(initial=0)))[place]
-        sums = np.add.reduceat(terms, starts)
-        begins = documents.begins.copy()
-        if self._open is not None:  # as an entry of its own, which the first one may go on with
-            sums = np.concatenate([np.array([self._open[0]], np.uint64), sums])
-            lengths = np.concatenate([[self._open[1]], lengths])
-            begins = np.concatenate([[True], begins])
-        begins[0] = True
-        firsts = np.flatnonzero(begins)
-        before = np.cumsum(lengths) - lengths
-        for index in np.flatnonzero(~begins).tolist():  # pieces, of which there are few
-            skipped = int(before[index] - before[firsts[np.searchsorted(firsts, index) - 1]])
-            sums[index] = np.uint64((int(sums[index]) * pow(_BASE, skipped, 1 << 64)) & _WORD)
-        totals, units = np.add.reduceat(sums, firsts), np.add.reduceat(lengths, firsts)
-        self._open = int(totals[-1]), int(units[-1])
-        return _mixed(totals[:-1], units[:-1])
+        elements = documents.elements
+        if elements.dtype.kind == "f":
+            elements = elements + 0.0  # one zero, not two
+        content = np.ascontiguousarray(elements).reshape(-1).view(np.uint8)
+        unit = elements.nbytes // max(1, len(elements))
+        offsets = (documents.offsets * unit).astype(np.uint64)
+        return self._digests.add(content, offsets, np.ascontiguousarray(documents.begins))
 
     def rest(self) -> Keys:
         """The key of the last document."""
-        if self._text is not None:
-            found, self._text = np.array([_digest(self._text)], np.uint64), None
-            return found
-        whole, self._open = [self._open] if self._open else [], None
-        return _mixed(*(np.array(column, np.uint64) for column in (zip(*whole, strict=True) if whole else ([], []))))
-
-    def _texts(self, documents: Documents) -> Keys:
-        whole = []
-        content = memoryview(documents.elements)  # type: ignore[arg-type]
-        offsets = documents.offsets.tolist()
-        for index, begins in enumerate(documents.begins.tolist()):
-            if begins:
-                if self._text is not None:
-                    whole.append(_digest(self._text))
-                self._text = hashlib.blake2b(digest_size=8)
-            self._text.update(content[offsets[index] : offsets[index + 1]])
-        return np.array(whole, np.uint64)
-
-    def _power(self, count: int) -> Keys:
-        while len(self._powers) < count:
-            factor = np.uint64(pow(_BASE, len(self._powers), 1 << 64))
-            self._powers = np.concatenate([self._powers, self._powers * factor])
-        return self._powers
-
-
-def _digest(hashed: Any) -> int:  # noqa: ANN401 - an object of hashlib
-    return int.from_bytes(hashed.digest())
-
-
-def _words(documents: Documents) -> Keys:
-    elements = documents.elements
-    if elements.dtype.kind == "f":
-        return (elements + 0.0).view(np.uint64)  # one zero, not two
-    return elements.astype(np.uint64)
-
-
-def _mixed(sums: Keys, units: NDArray[Any]) -> Keys:
-    """Well-spread bits of sums and lengths (the finalizer of splitmix64)."""
-    x = sums ^ (units.astype(np.uint64) * np.uint64(_BASE))
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)))
+        last = self._digests.finish()
+        return np.array([] if last is None else [last], np.uint64)
 
 
 @dataclass
@@ -229,9 +166,9 @@ class Census:
 
     def __post_init__(self) -> None:
         """Nothing is open yet."""
-        self._hash = ContentKeys(long_texts=self.options.documents == "file")
+        self._hash = ContentKeys()
         self._sources: dict[Source, int] = {}
-        self._many = False
+        self._many = self._with_ids = False
         self.column = side_column(self.options)
 
     def add(self, documents: Documents, classes: NDArray[np.int32]) -> Keys | None:
@@ -246,13 +183,14 @@ class Census:
         source = self._sources.setdefault(documents.source, len(self._sources))
         ids = None
         if documents.ids is not None:
-            ids = np.array([text_key(documents.ids[index]) for index in fresh.tolist()], np.uint64)
+            ids = text_keys([documents.ids[index] for index in fresh.tolist()])
+            self._with_ids = True
             self.ids.append(ids)
             self.files.append(np.full(len(fresh), source, np.int32))
         if self.options.split == "file":
-            self.named.append(np.full(len(fresh), text_key(documents.source.name), np.uint64))
+            self.named.append(np.repeat(text_keys([documents.source.name]), len(fresh)))
         elif self.options.split == "name":
-            self.named.append(np.array([text_key(documents.name(index)) for index in fresh.tolist()], np.uint64))
+            self.named.append(text_keys([documents.name(index) for index in fresh.tolist()]))
         self._content(self._hash.add(documents))
         if not self._many:
             self.classes.append(classes[fresh])
@@ -274,7 +212,7 @@ class Census:
     @property
     def keys(self) -> list[Keys]:
         """What decides where a document goes: its name where that is asked for, its id, else its content."""
-        return self.named if self.options.split in ("name", "file") else self.ids if self.files else self.content
+        return self.named if self.options.split in ("name", "file") else self.ids if self._with_ids else self.content
 
     def _sides(self, side: Coded) -> None:
         wanted = names_of(self.options.split.partition("=")[2])
@@ -354,7 +292,7 @@ class Census:
     @property
     def _by(self) -> str:
         whose = {"name": "their names", "file": "the names of their files"}
-        return f"by a hash of {whose.get(self.options.split, 'their ids' if self.files else 'their contents')}"
+        return f"by a hash of {whose.get(self.options.split, 'their ids' if self._with_ids else 'their contents')}"
 
     def _ranked(self, names: list[str]) -> Chosen:
         """By keys: class by class, but whole files, which may have several classes."""
@@ -362,7 +300,7 @@ class Census:
         if self.options.split == "file":
             classes = np.full_like(classes, -1)
         if len(np.unique(keys)) == 1:
-            what = "one id for all of them" if self.files else "equal ones"
+            what = "one id for all of them" if self._with_ids else "equal ones"
             advice = "split by --data.split name, or set --data.validation_fraction 0"
             raise config_error(
                 "data.split", expected="documents that differ", found=f"{len(keys)}, {what}", advice=advice

@@ -34,10 +34,14 @@ def read_text(source: Source, options: PrepareOptions) -> Iterator[Documents]:
             yield within(_whole(source, line, data, begins=offset == 0), options.max_document)
             continue
         starts, stops = _lines(data)
-        there = _counts(data > BLANK, starts, stops) > 0
+        there = np.maximum.reduceat(data, starts) > BLANK
+        kept = data != ord("\n")
+        kept[stops[stops < len(data)]] = False  # line ends, of which some have two bytes
+        for start, stop in zip(starts[~there].tolist(), stops[~there].tolist(), strict=True):
+            kept[start:stop] = False
         begins = np.concatenate([[fresh], np.ones(len(starts) - 1, bool)])
-        rows = line + np.flatnonzero(there)
-        yield from _per_line(source, rows, data, (starts[there], stops[there]), begins[there], options)
+        places = line + np.flatnonzero(there), begins[there]
+        yield from _per_line(source, places, data[kept], (stops - starts)[there], options)
 
 
 def read_integers(source: Source, options: PrepareOptions) -> Iterator[Documents]:
@@ -49,14 +53,14 @@ def read_integers(source: Source, options: PrepareOptions) -> Iterator[Documents
                 yield within(_whole(source, line, tokens, begins=offset == 0), options.max_document)
             continue
         data = np.frombuffer(block, np.uint8)
-        starts, stops = _lines(data)
+        starts, _ = _lines(data)
         seen = data > BLANK
-        counts = _counts(seen & ~np.concatenate([[False], seen[:-1]]), starts, stops)
+        words = seen & ~np.concatenate([[False], seen[:-1]])
+        counts = np.add.reduceat(words, starts, dtype=np.int64)
         there = counts > 0
-        begins = np.concatenate([[fresh], np.ones(len(starts) - 1, bool)])[there]
-        stops = np.cumsum(counts[there])
-        rows = line + np.flatnonzero(there)
-        yield from _per_line(source, rows, tokens, (stops - counts[there], stops), begins, options)
+        begins = np.concatenate([[fresh], np.ones(len(starts) - 1, bool)])
+        places = line + np.flatnonzero(there), begins[there]
+        yield from _per_line(source, places, tokens, counts[there], options)
 
 
 def _placed(source: Source, size: int) -> Iterator[tuple[bytes, int, int, bool]]:
@@ -75,28 +79,16 @@ def _whole(source: Source, line: int, elements: NDArray[Any], *, begins: bool) -
 
 def _per_line(
     source: Source,
-    rows: Ints,
+    places: tuple[Ints, NDArray[np.bool_]],
     elements: NDArray[Any],
-    places: tuple[Ints, Ints],
-    begins: NDArray[np.bool_],
+    lengths: Ints,
     options: PrepareOptions,
 ) -> Iterator[Documents]:
-    """A document per line, the places of its units given."""
-    starts, stops = places
-    if not len(starts):
-        return
-    edges = np.zeros(len(elements) + 1, np.int8)
-    edges[starts] += 1
-    np.subtract.at(edges, stops, 1)
-    offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-    documents = Documents(
-        source,
-        rows,
-        elements[np.cumsum(edges[:-1], dtype=np.int8).astype(bool)],
-        offsets,
-        fresh=begins,
-    )
-    yield within(documents, options.max_document)
+    """A document per line: `places` are its line and whether it begins there, `lengths` its units."""
+    rows, begins = places
+    if len(rows):
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        yield within(Documents(source, rows, elements, offsets, fresh=begins), options.max_document)
 
 
 def _lines(data: NDArray[np.uint8]) -> tuple[Ints, Ints]:
@@ -106,12 +98,6 @@ def _lines(data: NDArray[np.uint8]) -> tuple[Ints, Ints]:
         ends = np.append(ends, len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
     return starts, ends - ((ends > starts) & (data[np.maximum(ends - 1, 0)] == ord("\r")))
-
-
-def _counts(marks: NDArray[np.bool_], starts: Ints, stops: Ints) -> Ints:
-    """Number of marks from each start to its stop."""
-    sums = np.concatenate([[0], np.cumsum(marks, dtype=np.int64)])
-    return np.asarray(sums[stops] - sums[starts])
 
 
 def _parse(source: Source, text: bytes, first_line: int) -> Ints:

@@ -1,14 +1,15 @@
-//! `Loader`, `ShardReader`, `ShardWriter` and `verify_shards`.
+//! `Loader`, `ShardReader`, `ShardWriter`, `ContentDigests` and `verify_shards`.
 
 use std::path::Path;
 
-use numpy::{PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::{
-    Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig, ShardReader, ShardWriter, WriterConfig,
+    ContentDigests, Cursor, Documents, Elements, Extra, Loader, LoaderConfig, ShardReader, ShardWriter,
+    WriterConfig,
 };
 
 use crate::arrays::to_array;
@@ -84,6 +85,35 @@ impl PyShardWriter {
             .map(|writer| Self(Some(writer)))
     }
 
+    #[pyo3(signature = (*, tokens=None, features=None, labels=None, label=None, values=None, name=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
+    fn append(
+        &mut self,
+        py: Python<'_>,
+        tokens: Option<PyReadonlyArray1<'_, u32>>,
+        features: Option<PyReadonlyArray2<'_, f32>>,
+        labels: Option<PyReadonlyArray1<'_, i32>>,
+        label: Option<i32>,
+        values: Option<PyReadonlyArray1<'_, f32>>,
+        name: Option<String>,
+    ) -> PyResult<()> {
+        let (elements, length) = match (&tokens, &features) {
+            (Some(ids), None) => (Elements::U32(ids.as_slice()?), ids.len()),
+            (None, Some(x)) => (Elements::F32(x.as_slice()?), x.shape()[0]),
+            _ => return Err(to_py(CoreError::shape("document", "tokens or features", "both or none"))),
+        };
+        let documents = Documents {
+            elements,
+            offsets: &[0, length as u64],
+            labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
+            label: label.as_ref().map(std::slice::from_ref),
+            values: values.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
+            names: name.as_ref().map(std::slice::from_ref),
+        };
+        let writer = self.open()?;
+        enter(py, || writer.append(&documents))
+    }
+
     /// Many documents at once, one after the other in `tokens` or `features`.
     #[pyo3(signature = (*, offsets, tokens=None, features=None, labels=None, label=None, values=None, names=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
@@ -104,7 +134,7 @@ impl PyShardWriter {
             (None, Some(x)) => Elements::F32(x.as_slice()?),
             _ => return Err(to_py(CoreError::shape("documents", "tokens or features", "both or none"))),
         };
-        let documents = DocumentColumns {
+        let documents = Documents {
             elements,
             offsets: offsets.as_slice()?,
             labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
@@ -161,6 +191,44 @@ impl PyShardReader {
             columns.set_item("name", names.collect::<Vec<_>>())?;
         }
         Ok(Some(columns))
+    }
+}
+
+/// 64 bits for the content of each document, of which the longest come in pieces.
+#[pyclass(name = "ContentDigests", module = "ssm_hpn._core")]
+#[derive(Default)]
+pub(crate) struct PyContentDigests(ContentDigests);
+
+#[pymethods]
+impl PyContentDigests {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn add<'py>(
+        &mut self,
+        py: Python<'py>,
+        data: PyReadonlyArray1<'py, u8>,
+        offsets: PyReadonlyArray1<'py, u64>,
+        begins: PyReadonlyArray1<'py, bool>,
+    ) -> PyResult<Bound<'py, PyArray1<u64>>> {
+        let (data, offsets, begins) = (data.as_slice()?, offsets.as_slice()?, begins.as_slice()?);
+        Ok(enter(py, || self.0.add(data, offsets, begins))?.into_pyarray(py))
+    }
+
+    fn finish(&mut self) -> Option<u64> {
+        self.0.finish()
+    }
+
+    #[staticmethod]
+    fn of<'py>(
+        py: Python<'py>,
+        data: PyReadonlyArray1<'py, u8>,
+        offsets: PyReadonlyArray1<'py, u64>,
+    ) -> PyResult<Bound<'py, PyArray1<u64>>> {
+        let (data, offsets) = (data.as_slice()?, offsets.as_slice()?);
+        Ok(enter(py, || ContentDigests::of(data, offsets))?.into_pyarray(py))
     }
 }
 

@@ -86,7 +86,7 @@ pub struct Session<T: Scalar> {
     pub(super) cosine: Cosine,
     /// Whether the flat buffers are lent out.
     pub(super) lent: bool,
-    /// Times by phase, while a profile is recorded.
+    /// Where the time goes, while somebody asks.
     pub(super) profile: Option<Profile>,
 }
 

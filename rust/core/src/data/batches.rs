@@ -1,0 +1,157 @@
+//! The loader: batches out, each with the position that follows it.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::assemble::assemble;
+use super::batch::Batch;
+use super::cursor::{Cursor, Cutter};
+use super::index::Dataset;
+use super::loader::LoaderConfig;
+use super::prefetch::Prefetch;
+use super::window::{EpochPlan, Window, WindowId};
+use crate::error::{Error, Result};
+
+/// A stream of batches over a folder of shards.
+///
+/// The same data, settings and position give the same batches, whatever the number of workers.
+pub struct Loader {
+    plan: Arc<EpochPlan>,
+    position: Cursor,
+    source: Option<Source>,
+}
+
+enum Source {
+    Inline(Box<Inline>),
+    Threads(Prefetch),
+}
+
+/// Batches made by the caller's own thread.
+struct Inline {
+    cutter: Cutter,
+    window: Option<(WindowId, Arc<Window>)>,
+}
+
+impl Inline {
+    fn next(&mut self, plan: &EpochPlan) -> Result<Option<(Batch, Cursor)>> {
+        let never = AtomicBool::new(false);
+        let ticket = loop {
+            let Some(id) = self.cutter.wanted() else { break self.cutter.cut() };
+            let window = match self.window.take() {
+                Some((held, window)) if held == id => window,
+                _ => match plan.load(id, &never)? {
+                    Some(window) => Arc::new(window),
+                    None => return Ok(None),
+                },
+            };
+            let ticket = self.cutter.take(&window)?;
+            self.window = Some((id, window));
+            if ticket.is_some() {
+                break ticket;
+            }
+        };
+        Ok(ticket.map(|t| (assemble(&t.parts, &plan.config), t.cursor)))
+    }
+}
+
+impl Loader {
+    /// Opens a data set at its start. Threads start with the first batch.
+    pub fn open(config: LoaderConfig) -> Result<Self> {
+        config.check()?;
+        let data = Dataset::open(&config.path)?;
+        config.check_columns(&data)?;
+        let plan = EpochPlan::new(config, data);
+        let position = Cursor { data: plan.fingerprint(), ..Cursor::default() };
+        Ok(Self { plan: Arc::new(plan), position, source: None })
+    }
+
+    /// The next batch and the position after it; `None` at the end.
+    ///
+    /// After an error the position is still that of the last batch handed out: another call tries again.
+    #[expect(clippy::should_implement_trait, reason = "an iterator over results would go on after an error")]
+    pub fn next(&mut self) -> Result<Option<(Batch, Cursor)>> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            None => self.source.insert(if self.plan.config.workers == 0 {
+                let cutter = Cutter::new(self.position, &self.plan.config, self.plan.n_windows);
+                Source::Inline(Box::new(Inline { cutter, window: None }))
+            } else {
+                Source::Threads(Prefetch::start(&self.plan, self.position)?)
+            }),
+        };
+        let result = match source {
+            Source::Inline(inline) => inline.next(&self.plan),
+            Source::Threads(prefetch) => prefetch.next(),
+        };
+        match &result {
+            Ok(Some((_, cursor))) => self.position = *cursor,
+            Ok(None) => {}
+            Err(_) => self.source = None,
+        }
+        result
+    }
+
+    /// Goes to a position that this loader, or another with the same data and settings, has handed out.
+    /// [`Cursor::default`] is the start.
+    pub fn seek(&mut self, cursor: Cursor) -> Result<()> {
+        let own = self.position.data;
+        if cursor != Cursor::default() && cursor.data != own {
+            return Err(Error::config(
+                "cursor.data",
+                format!("{own}, a position in these data with these settings"),
+                cursor.data,
+                "resume with the data, seed, length and packing of the saved run, or start anew",
+            ));
+        }
+        if cursor.window >= self.plan.n_windows {
+            return Err(Error::config(
+                "cursor.window",
+                format!("a window below {}", self.plan.n_windows),
+                cursor.window,
+                "take a position that the loader has handed out",
+            ));
+        }
+        self.source = None;
+        self.position = Cursor { data: own, ..cursor };
+        Ok(())
+    }
+
+    /// The position after the last batch handed out, or that of the last seek.
+    pub fn position(&self) -> Cursor {
+        self.position
+    }
+
+    /// Complete passes over the data up to that position.
+    pub fn epoch(&self) -> u64 {
+        self.position.epoch
+    }
+
+    /// Epochs up to that position, with fraction: windows of an epoch count alike, and rows of a window.
+    pub fn progress(&self) -> f64 {
+        let at = &self.position;
+        let of_window = at.row as f64 / at.rows.max(1) as f64;
+        at.epoch as f64 + (at.window as f64 + of_window) / self.plan.n_windows as f64
+    }
+
+    /// Number of documents.
+    pub fn n_documents(&self) -> u64 {
+        self.plan.data.n_documents()
+    }
+
+    /// Number of tokens.
+    pub fn n_tokens(&self) -> u64 {
+        self.plan.data.n_tokens()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &LoaderConfig {
+        &self.plan.config
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.plan.data
+    }
+}
