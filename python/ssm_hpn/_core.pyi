@@ -438,17 +438,6 @@ class ShardWriter:
 
     def __new__(cls, path: str, config: str) -> Self:
         """config: JSON with the kind of input, vocab_size or n_features, the columns and the size of a shard."""
-    def append(
-        self,
-        *,
-        tokens: NDArray[np.uint32] | None = None,
-        features: NDArray[np.float32] | None = None,
-        labels: NDArray[np.int32] | None = None,
-        label: int | None = None,
-        values: NDArray[np.float32] | None = None,
-        name: str | None = None,
-    ) -> None:
-        """Add one document: tokens [T] or features [T,F], with the target columns that the configuration names."""
     def append_many(
         self,
         *,

@@ -18,6 +18,7 @@ from ssm_hpn.errors import ShapeError, problem
 
 Floats = NDArray[np.float64]
 
+_NUMBERS: Final = bool | int | float | np.bool_ | np.integer | np.floating
 MISSING: Final = frozenset({"NoneType", "NAType", "NaTType"})
 """Names of the types whose value says that there is none."""
 
@@ -58,6 +59,22 @@ def to_array(value: object, name: str) -> NDArray[Any]:
     if not found.ndim and found.dtype.kind in "OSUV":
         raise ShapeError(problem(name, "an array", describe(value), "pass numpy arrays or lists of numbers"))
     return found
+
+
+def as_written(value: object, name: str) -> NDArray[Any]:
+    """As `to_array`, but whole numbers and texts of which some are missing stay what they are, as objects beside None.
+
+    >>> as_written(np.ma.masked_array([1, 2], mask=[False, True]), "y").tolist()
+    [1, None]
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        return _objects([None if is_missing(one) else one for one in value.tolist()])
+    array = to_array(value, name)
+    kind = str(getattr(value, "dtype", getattr(value, "type", ""))).lower()
+    if array.dtype.kind != "f" or not kind.startswith(("int", "uint")):
+        return array
+    elements: Any = value.to_pylist() if hasattr(value, "to_pylist") else value.to_list()  # type: ignore[attr-defined]
+    return _objects([None if is_missing(one) else one for one in elements])
 
 
 def numbers(value: object, name: str) -> NDArray[np.floating[Any]]:
@@ -104,7 +121,11 @@ def whole_numbers(value: object, name: str, *, missing: int | None = None) -> ND
 
 
 def describe(value: object) -> str:
-    """What a value is, for messages: its shape and type, or its kind."""
+    """What a value is, for messages: its shape and type, or its kind.
+
+    >>> describe(np.zeros((2, 3))), describe([1, 2]), describe("abc")
+    ('[2, 3] (float64)', 'a list of 2', "the text 'abc'")
+    """
     if isinstance(value, dict):
         return f"a dictionary of {', '.join(map(repr, list(value)[:4])) or 'nothing'}"
     if isinstance(value, str | bytes):
@@ -116,7 +137,11 @@ def describe(value: object) -> str:
 
 
 def is_frame(value: object) -> bool:
-    """Whether a value is a table with named columns: of pandas, polars or Arrow."""
+    """Whether a value is a table with named columns: of pandas, polars or Arrow.
+
+    >>> is_frame(np.zeros((2, 2)))
+    False
+    """
     if isinstance(value, np.ndarray) or not hasattr(value, "shape"):
         return False
     return hasattr(value, "columns") or hasattr(value, "column_names")
@@ -138,7 +163,11 @@ def columns_of(frame: Any, name: str) -> dict[str, NDArray[Any]]:  # noqa: ANN40
 
 
 def is_missing(value: object) -> bool:
-    """Whether an element says that there is none: None, NaN, NA of pandas."""
+    """Whether an element says that there is none: None, NaN, NA of pandas.
+
+    >>> is_missing(None), is_missing(float("nan")), is_missing("")
+    (True, True, False)
+    """
     return type(value).__name__ in MISSING or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
@@ -175,26 +204,35 @@ def _numbers_of_objects(array: NDArray[Any], name: str) -> Floats:
     for index, one in enumerate(array.ravel()):
         if is_missing(one):
             flat[index] = np.nan
-        elif isinstance(one, bool | int | float | np.bool_ | np.integer | np.floating) or _is_decimal(one):
-            flat[index] = float(one)
+        elif isinstance(one, _NUMBERS) or type(one).__name__ in {"Decimal", "Fraction"}:
+            try:
+                flat[index] = float(one)
+            except OverflowError:
+                at, found = _index(name, array.shape, index), "a larger one than a double holds"
+                raise ShapeError(problem(at, "a number", found, f"choose a larger unit of {name}")) from None
         else:
-            at = np.zeros(array.shape, bool)
-            at.flat[index] = True
             found = repr(one) if isinstance(one, str | complex) else _kind(one)
-            raise ShapeError(problem(_place(name, at), "a number", found[:60], f"convert {name} to numbers"))
+            at = _index(name, array.shape, index)
+            raise ShapeError(problem(at, "a number", found[:60], f"convert {name} to numbers"))
     return flat.reshape(array.shape)
 
 
-def _is_decimal(value: object) -> bool:
-    return type(value).__name__ in {"Decimal", "Fraction"}
+def _objects(elements: list[Any]) -> NDArray[Any]:
+    """An array [N] of any objects."""
+    found = np.empty(len(elements), object)
+    found[:] = elements
+    return found
 
 
 def _place(name: str, where: NDArray[np.bool_]) -> str:
     """The argument and the index of the first element that is true: `y[3, 0]`."""
-    if not where.ndim:
-        return name
-    index = np.unravel_index(int(where.argmax()), where.shape)
-    return f"{name}[{', '.join(str(int(i)) for i in index)}]"
+    return _index(name, where.shape, int(where.argmax()))
+
+
+def _index(name: str, shape: tuple[int, ...], flat: int) -> str:
+    """The argument and an index in it: `y[3, 0]`."""
+    index = np.unravel_index(flat, shape)
+    return f"{name}[{', '.join(str(int(i)) for i in index)}]" if shape else name
 
 
 def _content(array: NDArray[Any]) -> str:

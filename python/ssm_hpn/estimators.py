@@ -28,15 +28,15 @@ from ssm_hpn.moments import Moments
 from ssm_hpn.series import (
     LongTable,
     Series,
-    are_bytes,
     check_finite,
     check_frame,
     check_lengths,
     check_shapes,
-    check_varies,
     labels_of,
     name_of,
     series_of,
+    statistics,
+    warn,
     warn_unseen_gaps,
     with_target,
 )
@@ -44,6 +44,7 @@ from ssm_hpn.trainer import Trainer
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.metrics import r2_score
     from sklearn.utils import assert_all_finite, check_array, check_random_state
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -93,10 +94,9 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         found = self._series(X, list(targets.values()), fitting=True)
         check_finite(found.values, missing_too=self.missing == "refuse")
         self.n_channels_ = found.values[0].shape[1]
-        moments = Moments.empty(self.n_channels_)
-        for one in found.values:
-            moments.add(one)
+        self._named = found.names is not None
         names = found.names or [f"channel {k}" for k in range(self.n_channels_)]
+        moments = statistics(found.values, [f"X, {name}" for name in names])
         columns = measured_columns(names, moments, "feature", self.missing)
         self.contract_ = Contract("features", columns, missing=self.missing, normalised=self.normalize)
         return found.values, belonging
@@ -115,7 +115,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _series(self, X: Any, targets: list[Any], *, fitting: bool) -> Series:  # noqa: ANN401, N803
         """X as series. In fit, the columns of a frame become the channels."""
-        names = None if fitting else [column.name for column in self.contract_.features]
+        names = None if fitting or not self._named else [column.name for column in self.contract_.features]
         own = [name for name in map(name_of, targets) if name is not None]
         found = self._table(X).series(names, without=own) if self.id is not None else series_of(X, names)
         if fitting and found is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
@@ -124,6 +124,8 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if found is None:
             return Series([row[:, None] for row in self._matrix(X, fitting=fitting)], None)
         check_shapes(found.values, found.values[0].shape[1])
+        if not fitting and found.names and not self._named:
+            warn(f"X: the columns {', '.join(found.names)} are taken for the channels in this order: fit had no names")
         if fitting:
             self._on_matrix, self.n_features_in_ = False, found.values[0].shape[1]
             self.__dict__.pop("feature_names_in_", None)
@@ -138,6 +140,10 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             check_frame(X, first=fitting)
         elif not hasattr(X, "toarray"):
             X = _numbers(to_array(X, "X"))  # noqa: N806
+            if X.ndim < 2 or not len(X):
+                expected = "[N, T, F], [N, T] or a list of N arrays [T, F], with N of at least 1"
+                advice = "Reshape your data: a single series is X[None]"  # words that scikit-learn looks for
+                raise ShapeError(problem("X", expected, describe(X), advice))
         finite: Any = True if self.missing == "refuse" else "allow-nan"
         rules = {"dtype": np.float64, "ensure_all_finite": finite}
         if fitting or self._on_matrix:
@@ -197,15 +203,13 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _measure(self, y: Any, name: str) -> tuple[Floats, Moments]:  # noqa: ANN401
         """Numbers [N, K] to predict, NaN for a missing one, and their statistics; the contract takes their scale."""
-        measured = np.asarray(numbers(y, name), np.float64)
-        if measured.ndim != 2 or measured.shape[1] == 1:
-            measured = column_or_1d(measured, warn=True)
+        measured = _measured(y, name)
         self._single = measured.ndim == 1
         measured = measured.reshape(len(measured), -1)
-        assert_all_finite(measured[~np.isnan(measured)], input_name=name)
-        moments = Moments.of(measured)
-        check_varies(moments, name)
-        names = [name] if self._single else [f"{name}[{k}]" for k in range(measured.shape[1])]
+        names = [name] if self._single else [f"{name}[:, {k}]" for k in range(measured.shape[1])]
+        moments = statistics([measured], names)
+        for column in np.flatnonzero(moments.constant):
+            warn(f"{names[column]}: every number is {moments.mean[column]:g}: there is nothing to learn but this one")
         columns = (*self.contract_.features, *measured_columns(names, moments, "value"))
         self.contract_ = replace(self.contract_, columns=columns, scale=Scale.of(moments))
         return measured, moments
@@ -318,7 +322,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
             raise ShapeError(problem("y", "a label for some of the series", "NaN or None for each", "give it labels"))
         if names.dtype.kind == "f":
             assert_all_finite(names[known], input_name="y")
-        if not are_bytes(names[known]):  # which scikit-learn does not count as labels
+        if labels.classes.type != "text":  # scikit-learn does not count bytes as labels
             check_classification_targets(names[known])
         self.classes_, indices = np.unique(names[known], return_inverse=True)
         if len(self.classes_) < 2:
@@ -362,11 +366,17 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         return measured, head | {"loss": {"kind": "joint", **_ends(moments, "values")}}
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
-        """Accuracy; y as in `fit`."""
-        labels = self._per_series(X, y)
-        if not are_bytes(self.classes_):
-            return float(super().score(X, labels, sample_weight))
-        return float(np.average(self.predict(X) == to_array(labels, "y"), weights=sample_weight))  # type: ignore[arg-type]
+        """Accuracy over the series that have a label; y as in `fit`."""
+        answers, labels = self.predict(X), labels_of(self._per_series(X, y))
+        names, known = column_or_1d(labels.values), labels.known.reshape(-1)
+        check_lengths(answers, names, "y")
+        types = self.contract_.classes.type, labels.classes.type  # type: ignore[union-attr]
+        if types[0] != types[1] and not set(types) <= {"integer", "number"}:
+            found = types[1] if known.any() else "NaN or None for each"
+            raise ShapeError(problem("y", f"labels of the type {types[0]}, as in fit", found, "give the labels of fit"))
+        weights = np.ones(len(names)) if sample_weight is None else np.asarray(sample_weight)
+        _, kept = with_target([], {"right": answers == names, "weights": weights}, known, "scored")
+        return float(np.average(kept["right"], weights=kept["weights"]))
 
     def class_scores(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] cosines to the prototypes (logits of a linear head), in the order of `classes_`."""
@@ -468,8 +478,16 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
         return self
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
-        """R²; y as in `fit`."""
-        return float(super().score(X, self._per_series(X, y), sample_weight))
+        """R² over the numbers that are there, the mean of those of several; y as in `fit`."""
+        answers = self.predict(X)
+        measured = _measured(self._per_series(X, y), "y")
+        check_lengths(answers, measured, "y")
+        if measured.shape != answers.shape:
+            raise ShapeError(problem("y", list(answers.shape), list(measured.shape), "give as many numbers as in fit"))
+        weights = np.ones(len(measured)) if sample_weight is None else np.asarray(sample_weight)
+        columns = zip(np.atleast_2d(measured.T), np.atleast_2d(answers.T), strict=True)
+        there = [(y, found, ~np.isnan(y)) for y, found in columns]
+        return float(np.mean([r2_score(y[k], found[k], sample_weight=weights[k]) for y, found, k in there]))
 
     def predict(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N] numbers, or [N, K] if y had K columns."""
@@ -491,6 +509,15 @@ def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:
             raise
         words = "the argument must be an array of numbers; a string is no number"
         raise TypeError(f"{str(error).rpartition('; ')[0]}; {words}") from None
+
+
+def _measured(y: Any, name: str) -> Floats:  # noqa: ANN401
+    """Numbers to predict, [N] or [N, K], NaN for a missing one."""
+    measured = np.asarray(numbers(y, name), np.float64)
+    if measured.ndim != 2 or measured.shape[1] == 1:
+        measured = column_or_1d(measured, warn=True)
+    assert_all_finite(measured[~np.isnan(measured)], input_name=name)
+    return measured
 
 
 def _ends(moments: Moments, name: str) -> dict[str, float]:

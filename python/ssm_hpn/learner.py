@@ -146,11 +146,19 @@ class Learner:
             raise
 
     def forward_backward(self, batch: Batch | Arrays, *, accuracy: bool = False) -> "StepReport":
-        """Add the gradients of one micro-batch; the parameters stay. `loss` in the report is the mean over targets."""
+        """Add the gradients of one micro-batch; the parameters stay. `loss` in the report is the mean over targets.
+
+        A signal may come after they were added: then they stay, as `apply` counts them, until `zero_grad`.
+        """
         micro = as_batch(batch, self.config.model)
-        started = time.perf_counter()
-        report = self.session.forward_backward(micro, accuracy=accuracy)
-        pending = self._pending
+        started, pending = time.perf_counter(), self._pending
+        try:
+            report = self.session.forward_backward(micro, accuracy=accuracy)
+        except BaseException:
+            with suppress(LockedError), self.session.borrow_flat() as flat:
+                pending.tokens += micro.n_tokens if flat.count > pending.count else 0
+                pending.count = flat.count
+            raise
         pending.compute_seconds += time.perf_counter() - started
         pending.count += report["count"]
         pending.scored += report["scored"]

@@ -9,13 +9,14 @@ Everything array-like is taken (`ssm_hpn.arrays`). NaN is a missing number, and 
 
 import inspect
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.arrays import columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
+from ssm_hpn.arrays import as_written, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
 from ssm_hpn.contract import Classes, Contract
 from ssm_hpn.errors import ShapeError, problem
 from ssm_hpn.moments import Moments
@@ -47,12 +48,21 @@ class LongTable:
         Its columns that tell the series of a row, and the time; without `order` rows stay in their order.
 
     Raises `ShapeError` for a column that is not there, and for missing values in these two.
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"unit": ["b", "a", "b"], "t": [1, 0, 0], "x": [2.0, 3.0, 1.0], "state": [5, 6, 5]})
+    >>> table = LongTable(frame, id="unit", order="t")
+    >>> table.ids, [one.ravel().tolist() for one in table.series(None, without=["state"]).values]
+    (['b', 'a'], [[1.0, 2.0], [3.0]])
+    >>> table.per_series("state").tolist()
+    [5, 6]
     """
 
     def __init__(self, frame: Any, *, id: str, order: str | None) -> None:  # noqa: A002, ANN401
         if not is_frame(frame):
             raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
         self.columns = columns_of(frame, "X")
+        self._frame = frame
         self.keys = [id] if order is None else [id, order]
         for key, what in zip(self.keys, ("id", "order"), strict=False):
             self._present(key, what)
@@ -78,7 +88,7 @@ class LongTable:
 
     def _moments(self, order: str) -> NDArray[Any]:
         """The order column as numbers or dates: texts have no order that means time."""
-        column = self.columns[order]
+        column = _dates(self.columns[order])
         if column.dtype.kind in "mM":
             return column
         try:
@@ -112,11 +122,11 @@ class LongTable:
         if isinstance(y, str):
             if y not in self.columns:
                 raise ShapeError(problem(name, "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
-            y = self.columns[y]
+            y = self._frame[next(one for one in names_of(self._frame) if str(one) == y)]
         indexed = self._by_index(y, name)
         if indexed is not None:
             return indexed
-        array = to_array(y, name)
+        array = as_written(y, name)
         count = len(array) if array.ndim else 0
         if count == len(self.codes):
             return self._of_rows(array, name)
@@ -137,7 +147,7 @@ class LongTable:
         places = {one: place for place, one in enumerate(index.tolist())}
         if set(places) != set(self.ids):
             return None
-        return to_array(y, name)[[places[one] for one in self.ids]]
+        return as_written(y, name)[[places[one] for one in self.ids]]
 
     def _of_rows(self, array: NDArray[Any], name: str) -> NDArray[Any]:
         """The entry of each series, from one per row."""
@@ -156,6 +166,9 @@ def series_of(x: Any, names: Sequence[str] | None = None) -> Series | None:  # n
 
     `names` are those of the channels in fit: frames of a list give their columns in this order.
     Raises `ShapeError` for an element that is no array [T, F] or [T].
+
+    >>> [one.shape for one in series_of([np.zeros((4, 2)), np.zeros((3, 2))]).values]
+    [(4, 2), (3, 2)]
     """
     if is_frame(x) or hasattr(x, "toarray") or isinstance(x, str | bytes | dict):
         return None
@@ -171,8 +184,12 @@ def series_of(x: Any, names: Sequence[str] | None = None) -> Series | None:  # n
 
 def _of_list(elements: list[Any], names: Sequence[str] | None) -> Series | None:
     """A list of arrays [T, F] or [T]; None for a list of numbers, or of lists of numbers of one length."""
-    if not elements or any(np.isscalar(one) or one is None for one in elements):
+    single = [index for index, one in enumerate(elements) if np.isscalar(one) or one is None]
+    if len(single) == len(elements):
         return None
+    if single:
+        expected, found = "an array [T, F] or [T], as before or behind it", describe(elements[single[0]])
+        raise ShapeError(problem(f"X[{single[0]}]", expected, found, "pass one array per series"))
     plain = all(isinstance(one, list | tuple) and all(np.ndim(x) == 0 for x in one) for one in elements)
     if plain and len({len(one) for one in elements}) == 1:
         return None
@@ -219,6 +236,19 @@ def name_of(target: Any) -> str | None:  # noqa: ANN401 - anything array-like
     return name if isinstance(name, str) else None
 
 
+def _dates(column: NDArray[Any]) -> NDArray[Any]:
+    """A column of date objects as datetime64, those with a time zone in UTC; any other column as it is."""
+    if column.dtype.kind != "O" or not all(isinstance(one, date) for one in column.tolist()):
+        return column
+    return np.array([_date(one) for one in column.tolist()])
+
+
+def _date(value: Any) -> np.datetime64:  # noqa: ANN401 - of Python or pandas
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(value.to_datetime64() if hasattr(value, "to_datetime64") else value)
+
+
 class Labels(NamedTuple):
     """The labels of a classifier."""
 
@@ -232,9 +262,13 @@ class Labels(NamedTuple):
 def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     """Labels in the type in which they are written; None, NaN and NA are none.
 
-    Raises `ShapeError` for one-hot rows, complex numbers, dates, and labels of types that do not go together.
+    Raises `ShapeError` for one-hot rows, complex numbers and dates, `DataError` for types that do not go together.
+
+    >>> labels = labels_of([7, None, -1])
+    >>> labels.values[labels.known].tolist(), labels.classes.values
+    ([7, -1], (-1, 7))
     """
-    array = to_array(y, "y")
+    array = as_written(y, "y")
     if array.ndim == 2 and array.shape[1] > 1:
         advice = "of one-hot rows pass y.argmax(axis=1)"
         raise ShapeError(problem("y", f"[{len(array)}], one label per series", list(array.shape), advice))
@@ -278,8 +312,8 @@ def check_frame(frame: Any, *, first: bool) -> None:  # noqa: ANN401 - a frame o
 def check_shapes(series: list[Floats], channels: int) -> None:
     """Refuse a series without a step, or with another number of channels."""
     for index, one in enumerate(series):
-        if not len(one) or one.shape[1] != channels:
-            expected = f"an array [T, {channels}] with T of at least 1"
+        if not one.size or one.shape[1] != channels:
+            expected = f"an array [T, {channels or 'F'}] with {'T' if channels else 'T and F'} of at least 1"
             raise ShapeError(problem(f"X[{index}]", expected, f"shape {list(one.shape)}", "correct or leave it out"))
 
 
@@ -294,21 +328,25 @@ def check_finite(series: list[Floats], *, missing_too: bool) -> None:
             raise ShapeError(problem(where, "a finite number", one[step, channel], advice))
 
 
-def check_lengths(series: list[Floats], targets: NDArray[Any], name: str) -> None:
+def check_lengths(series: Sized, targets: NDArray[Any], name: str) -> None:
     """Refuse another number of targets than of series."""
     if len(series) != len(targets):
         raise ShapeError(problem(name, f"{len(series)} targets, one per series", len(targets), "make them fit"))
 
 
-def check_varies(moments: Moments, name: str) -> None:
-    """Refuse numbers to predict that are all missing, and warn where they are all the same."""
-    for k, count in enumerate(moments.count):
-        column = name if len(moments.count) == 1 else f"{name}[:, {k}]"
+def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:
+    """Statistics of columns; refuses one without a number, and one whose squares no double holds."""
+    moments = Moments.empty(len(names))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for one in series:
+            moments.add(one)
+    for name, count, square in zip(names, moments.count, moments.squares, strict=True):
         if not count:
-            expected = "a number for some of the series"
-            raise ShapeError(problem(column, expected, "NaN or None for each", "give it targets or leave it out"))
-        if moments.constant[k]:
-            warn(f"{column}: every number is {moments.mean[k]:g}, so there is nothing to learn but this one")
+            advice = "give it some, or leave it out"
+            raise ShapeError(problem(name, "a number in the training series", "NaN or None for each", advice))
+        if not np.isfinite(square):
+            raise ShapeError(problem(name, "numbers below 1e150", "larger ones", "choose a larger unit"))
+    return moments
 
 
 def warn_unseen_gaps(series: list[Floats], contract: Contract) -> None:
@@ -321,20 +359,15 @@ def warn_unseen_gaps(series: list[Floats], contract: Contract) -> None:
         warn(f"X: missing numbers of {name!r} ({count}), which had none in fit, are taken as its mean in fit")
 
 
-def are_bytes(labels: NDArray[Any]) -> bool:
-    """Whether labels [N] are bytes: those of Python, or of numpy."""
-    return labels.dtype.kind == "S" or isinstance(labels[:1].item(), bytes)
-
-
 def with_target(
-    series: list[Floats], arrays: dict[str, NDArray[Any]], known: NDArray[np.bool_]
+    series: list[Floats], arrays: dict[str, NDArray[Any]], known: NDArray[np.bool_], used: str = "trained on"
 ) -> tuple[list[Floats], dict[str, NDArray[Any]]]:
     """The series that have a target, and their targets; says how many have none."""
     if known.all():
         return series, arrays
     without = int((~known).sum())
-    warn(f"y: {without} of {len(known)} series have no target (NaN or None) and are not trained on")
-    kept = [one for one, there in zip(series, known, strict=True) if there]
+    warn(f"y: {without} of {len(known)} series have no target (NaN or None) and are not {used}")
+    kept = [one for one, there in zip(series, known, strict=False) if there]
     return kept, {name: array[known] for name, array in arrays.items()}
 
 

@@ -1,16 +1,61 @@
-"""Files that are whole or absent: how this package writes every small file that somebody may read again."""
+"""Files that are whole or absent: how this package writes every file that somebody may read again.
 
-from os import PathLike
+`metrics_log` alone has a way of its own: its file is cut back where a run goes on.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
 
 from ssm_hpn import _core
+from ssm_hpn.errors import StorageError
 
-__all__ = ["write_whole"]
+__all__ = ["append_line", "replaced", "replaced_text", "write_whole"]
 
 
-def write_whole(path: str | PathLike[str], content: str | bytes) -> None:
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write or replace one file; text becomes UTF-8.
 
     The file is written beside its place as `.NAME.partial-PID`, synced, renamed, and the folder synced: readers see the
     old file or the new one, also after a kill or a power failure. Raises `StorageError` with the path and the reason.
     """
     _core.write_whole(path, content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A file to write beside a path, for content that does not fit in memory; it takes the path's place in the end.
+
+    Where anything fails, the path is as it was before. Raises `StorageError` with the path and the reason.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) != partial:
+            raise  # about what is read meanwhile
+        raise StorageError(f"{path}: cannot write: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_text(path: Path) -> Iterator[TextIO]:
+    """The same as `replaced`, opened for text in UTF-8 whose line ends stay as they are."""
+    with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a file, in one write. Raises `StorageError` with the path and the reason."""
+    try:
+        with path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+    except OSError as error:
+        raise StorageError(f"{path}: cannot write: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.arrays import columns_of, numbers, to_array, whole_numbers
+from ssm_hpn.arrays import as_written, columns_of, numbers, to_array, whole_numbers
 from ssm_hpn.errors import ShapeError
 from support import settings
 
@@ -119,6 +119,7 @@ def test_a_missing_number_is_nan(value):
         ((one for one in [1, 2]), r"x: expected an array, found generator"),
         (None, r"x: expected an array, found NoneType"),
         ([{"a": 1}], r"x\[0\]: expected a number, found dict"),
+        ([[1, 10**400]], r"x\[0, 1\]: expected a number, found a larger one than a double holds"),
     ],
 )
 def test_what_is_no_array_of_numbers_is_refused_by_name(value, message):
@@ -126,6 +127,24 @@ def test_what_is_no_array_of_numbers_is_refused_by_name(value, message):
         numbers(value, "x")
     assert isinstance(caught.value, ValueError)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (pa.array([2**62 + 1, None]), [2**62 + 1, None]),
+        (pa.chunked_array([[2**62 + 1], [None]]), [2**62 + 1, None]),
+        (pl.Series([2**62 + 1, None]), [2**62 + 1, None]),
+        (pd.Series([2**62 + 1, None], dtype="Int64"), [2**62 + 1, None]),
+        (pd.Series([2**62 + 1, None], dtype=pd.ArrowDtype(pa.int64())), [2**62 + 1, None]),
+        (np.ma.masked_array([2**62 + 1, 3], mask=[False, True]), [2**62 + 1, None]),
+        (np.ma.masked_array(["a", "b"], mask=[False, True]), ["a", None]),
+        (pl.Series(["a", None]), ["a", None]),
+        (pl.Series([True, None]), [True, None]),
+    ],
+)
+def test_labels_beside_missing_ones_stay_what_they_are(value, expected):
+    assert as_written(value, "y").tolist() == expected
 
 
 def test_sparse_matrices_are_refused_with_what_to_do():

@@ -129,6 +129,46 @@ def test_an_interrupted_step_leaves_no_gradients_and_counts_what_was_done(traine
     assert trainer.session.digest() == other.session.digest()
 
 
+class InterruptedGradients:
+    """A session whose first `forward_backward` is followed by Ctrl-C."""
+
+    def __init__(self, session):
+        self._session, self._left = session, 1
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def forward_backward(self, batch, **settings):
+        report = self._session.forward_backward(batch, **settings)
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return report
+
+
+def test_a_step_interrupted_after_its_gradients_is_repeated_without_merging_both(trainer):
+    other = Trainer(token_settings())
+    trainer._session = InterruptedGradients(trainer.session)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.step({"tokens": tokens()})
+    repeated, alone = (one.step({"tokens": tokens()}) for one in (trainer, other))
+    assert (repeated.count, repeated.tokens, trainer.tokens_seen) == (alone.count, alone.tokens, other.tokens_seen)
+    assert trainer.session.digest() == other.session.digest()
+
+
+def test_gradients_that_an_interrupted_call_added_are_counted_with_their_tokens(trainer):
+    other = Trainer(token_settings())
+    trainer._session = InterruptedGradients(trainer.session)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.forward_backward({"tokens": tokens()})
+    other.forward_backward({"tokens": tokens()})
+    for one in (trainer, other):
+        one.forward_backward({"tokens": tokens(seed=1)})
+    update, expected = trainer.apply(), other.apply()
+    assert (update.count, update.tokens, trainer.tokens_seen) == (expected.count, expected.tokens, other.tokens_seen)
+    assert trainer.session.digest() == other.session.digest()
+
+
 def test_a_step_adds_to_gradients_that_were_there_and_keeps_them_where_it_fails(trainer):
     other = Trainer(token_settings())
     for one in (trainer, other):

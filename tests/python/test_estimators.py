@@ -1,12 +1,15 @@
 """scikit-learn estimators: they learn, they reject, they obey scikit-learn's own rules."""
 
+import copy
 import pickle
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -180,7 +183,7 @@ def test_the_trainer_of_an_estimator_speaks_in_the_users_units_and_is_saved_with
 
 def test_numbers_to_predict_that_are_all_the_same_are_told() -> None:
     x = np.random.default_rng(15).normal(size=(8, 6, 1))
-    with pytest.warns(UserWarning, match="y: every number is 5, so there is nothing to learn but this one"):
+    with pytest.warns(UserWarning, match="y: every number is 5: there is nothing to learn but this one"):
         model = SSMRegressor(**SMALL, steps=2).fit(x, np.full(8, 5.0))
     assert model.contract_.scale is not None
     assert model.contract_.scale.std == (1.0,)
@@ -190,8 +193,51 @@ def test_numbers_to_predict_that_are_all_the_same_are_told() -> None:
     ):
         SSMRegressor(**SMALL, head="prototype").fit(x, np.full(8, 5.0))
     both = np.stack([np.arange(8), np.full(8, np.nan)], axis=1)
-    with pytest.raises(ShapeError, match=r"y\[:, 1\]: expected a number for some of the series, found NaN"):
+    with pytest.raises(ShapeError, match=r"y\[:, 1\]: expected a number in the training series, found NaN"):
         SSMRegressor(**SMALL).fit(x, both)
+
+
+def test_several_threads_may_ask_one_estimator(trained: SSMClassifier) -> None:
+    parts = [waves(3 + n, seed=n)[0] for n in range(12)]
+    expected = [trained.predict_proba(part) for part in parts]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(trained.predict_proba, parts))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    loaded = pickle.loads(pickle.dumps(trained))  # its first session is made by several threads at once
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(loaded.predict_proba, parts))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_joblib_stores_it_and_copies_are_apart(trained: SSMClassifier, tmp_path: Path) -> None:
+    series, labels = waves(9, seed=16)
+    joblib.dump(trained, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib")
+    np.testing.assert_array_equal(loaded.class_scores(series), trained.class_scores(series))
+    assert loaded.trainer_.class_names == ["fast", "middle", "slow"]
+    copied, fresh = copy.deepcopy(trained), clone(trained)
+    before = trained.class_scores(series)
+    copied.set_params(steps=2).fit(series, labels)
+    np.testing.assert_array_equal(trained.class_scores(series), before)
+    with pytest.raises(NotFittedError):
+        fresh.predict(series)
+    threaded = cross_val_score(clone(trained).set_params(steps=3), np.stack([one[:20] for one in series]), labels, cv=3)
+    with joblib.parallel_backend("threading", n_jobs=2):
+        found = cross_val_score(clone(trained).set_params(steps=3), np.stack([s[:20] for s in series]), labels, cv=3)
+    np.testing.assert_array_equal(found, threaded)
+
+
+def test_what_scikit_learn_asks_of_a_fitted_estimator() -> None:
+    frame = pd.DataFrame(np.random.default_rng(17).normal(size=(12, 9))).add_prefix("t")
+    model = SSMClassifier(**SMALL, steps=2).fit(frame, np.arange(12) % 2)
+    assert model.feature_names_in_.tolist() == [f"t{k}" for k in range(9)]
+    assert (model.n_features_in_, model.classes_.tolist(), model.n_iter_) == (9, [0, 1], 2)
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(frame.rename(columns={"t0": "other"}))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sample_weight'"):
+        model.fit(frame, np.arange(12) % 2, sample_weight=np.ones(12))
 
 
 # ---- a class and a number together
@@ -256,7 +302,7 @@ def test_a_long_table_names_both_columns() -> None:
         ({}, np.zeros((12, 2)) + np.arange(12)[:, None], r"values: expected \[12\], one number per series, found"),
         ({}, np.arange(5.0), "values: expected 12 targets, one per series, found 5"),
         ({}, list("abcdefghijkl"), "values: expected numbers, found texts"),
-        ({}, np.full(12, np.nan), "values: expected a number for some of the series, found NaN"),
+        ({}, np.full(12, np.nan), "values: expected a number in the training series, found NaN"),
         ({}, np.where(np.arange(12) == 3, np.inf, 1.0), "Input values contains infinity"),
     ],
 )

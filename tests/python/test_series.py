@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
@@ -18,6 +19,7 @@ SMALL = {"d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 9, 2)).astype(np.float32)
 Y = np.arange(12) % 3
+NUMBERS = 1e5 + 1e4 * RANDOM.normal(size=12)
 RAGGED = [one[: 4 + index % 5] for index, one in enumerate(X)]
 
 
@@ -37,29 +39,66 @@ def objects(values):
     return found
 
 
-@pytest.mark.parametrize(
-    "x",
-    [
-        X.astype(np.float64),
-        X.astype(">f8"),
-        X.astype(object),
-        X.tolist(),
-        np.asfortranarray(X),
-        read_only(X.copy()),
-        list(X),
-        tuple(X),
-        objects(list(X)),
-        Tensor(X, follows=True),
-        [Tensor(one) for one in X],
-        [pd.DataFrame(one, columns=["a", "b"]) for one in X],
-        [pl.DataFrame(one, schema=["a", "b"]) for one in X],
-        [pa.table({"a": one[:, 0], "b": one[:, 1]}) for one in X],
-        pd.Series(list(X)),
-        [one.tolist() for one in X],
+FORMS = {
+    "double": X.astype(np.float64),
+    "long double": X.astype(np.longdouble),
+    "big-endian": X.astype(">f8"),
+    "objects": X.astype(object),
+    "lists": X.tolist(),
+    "tuples": tuple(tuple(map(tuple, one)) for one in X.tolist()),
+    "Fortran order": np.asfortranarray(X),
+    "negative strides": X[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
+    "read-only": read_only(X.copy()),
+    "nothing masked": np.ma.masked_array(X, mask=np.zeros(X.shape, bool)),
+    "memory": memoryview(X),
+    "list of arrays": list(X),
+    "tuple of arrays": tuple(X),
+    "object array of arrays": objects(list(X)),
+    "tensor": Tensor(X, follows=True),
+    "list of tensors": [Tensor(one) for one in X],
+    "list of pandas frames": [pd.DataFrame(one, columns=["a", "b"]) for one in X],
+    "list of polars frames": [pl.DataFrame(one, schema=["a", "b"]) for one in X],
+    "list of Arrow tables": [pa.table({"a": one[:, 0], "b": one[:, 1]}) for one in X],
+    "pandas Series of arrays": pd.Series(list(X)),
+    "polars Series of arrays": pl.Series(X),
+    "list of lists": [one.tolist() for one in X],
+    "frames in several orders of columns": [
+        pd.DataFrame(one, columns=["a", "b"])[["b", "a"] if n % 2 else ["a", "b"]] for n, one in enumerate(X)
     ],
-)
-def test_every_form_of_the_same_series(x, scores):
-    np.testing.assert_array_equal(classifier().fit(x, Y).class_scores(x), scores[0])
+}
+"""The same series in every form."""
+METHODS = ("class_scores", "decision_function", "predict_proba", "predict", "confidence", "predict_values")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A classifier of X with numbers beside the classes, and a regressor."""
+    return classifier().fit(X, Y, values=NUMBERS), SSMRegressor(**SMALL).fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_series_trains_alike(form, fitted):
+    again = classifier().fit(FORMS[form], Y, values=NUMBERS)
+    np.testing.assert_array_equal(again.class_scores(X), fitted[0].class_scores(X))
+    np.testing.assert_array_equal(SSMRegressor(**SMALL).fit(FORMS[form], NUMBERS).predict(X), fitted[1].predict(X))
+
+
+NAMELESS = pytest.mark.filterwarnings("ignore:X. the columns a, b are taken for the channels in this order")
+
+
+@NAMELESS
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_form_of_the_same_series_is_answered_alike(form, method, fitted):
+    np.testing.assert_array_equal(getattr(fitted[0], method)(FORMS[form]), getattr(fitted[0], method)(X))
+
+
+@NAMELESS
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_series_has_the_same_score(form, fitted):
+    for model, y in zip(fitted, (Y, NUMBERS), strict=True):
+        assert model.score(FORMS[form], y) == model.score(X, y)
+    np.testing.assert_array_equal(fitted[1].predict(FORMS[form]), fitted[1].predict(X))
 
 
 @pytest.mark.parametrize("form", [list, tuple, objects, lambda x: [one.tolist() for one in x], pd.Series])
@@ -90,6 +129,15 @@ def test_ragged_lists_of_numbers_are_univariate_series():
         ([*X[:-1], X], r"X\[11\]: expected an array \[T, F\] or \[T\], found shape \[12, 9, 2\]"),
         ([*X[:-1], {"a": 1}], r"X\[11\]: expected an array, found a dictionary of 'a'"),
         (X[..., None], "dim 4|4D"),
+        ([], r"X: expected \[N, T, F\], \[N, T\] or a list of N arrays \[T, F\], with N of at least 1, found \[0\]"),
+        (X[:0], r"X: expected \[N, T, F\].* with N of at least 1, found \[0, 9, 2\]"),
+        (X[:, :0], r"X\[0\]: expected an array \[T, 2\] with T of at least 1, found shape \[0, 2\]"),
+        (X[:, :, :0], r"X\[0\]: expected an array \[T, F\] with T and F of at least 1, found shape \[9, 0\]"),
+        ([*X[:-1], None], r"X\[11\]: expected an array \[T, F\] or \[T\], as before or behind it, found NoneType"),
+        ([[1.0, 10**400]] * 12, r"X\[0, 1\]: expected a number, found a larger one than a double holds"),
+        (X.astype(float) * 1e300, "X, channel 0: expected numbers below 1e150, found larger ones"),
+        (X * [np.nan, 1], "X, channel 0: expected a number in the training series, found NaN or None for each"),
+        (np.zeros((12, 9), [("a", "f4")]), "X: expected numbers, found named fields"),
         ([[1.0, {"a": 1}], [2.0, 3.0]], r"X\[0, 1\]: expected a number, found dict; the argument must be"),
         ([[1.0, "2"], [2.0, 3.0]], r"X: expected numbers, found texts"),
         (np.array([[1.0, "2"], [2.0, 3.0]], object), r"X\[0, 1\]: expected a number, found '2'"),
@@ -112,6 +160,12 @@ def test_ragged_lists_of_numbers_are_univariate_series():
 def test_what_is_no_series_is_refused(x, message):
     with pytest.raises((ValueError, TypeError), match=message):
         classifier().fit(x, Y[: len(x)] if hasattr(x, "__len__") else Y)
+
+
+def test_columns_of_frames_are_taken_in_order_where_fit_had_no_names(fitted):
+    frames = [pd.DataFrame(one, columns=["b", "a"]) for one in X]
+    with pytest.warns(UserWarning, match="X: the columns b, a are taken for the channels in this order: fit had no"):
+        np.testing.assert_array_equal(fitted[0].class_scores(frames), fitted[0].class_scores(X))
 
 
 def test_columns_of_frames_are_taken_by_name():
@@ -219,6 +273,96 @@ def test_labels_are_answered_as_they_were_written(labels):
     assert set(some) <= {"?", b"?", *values.tolist()}
 
 
+NAMES = np.array(["one", "two", "three"])[Y]
+
+
+@pytest.mark.parametrize(
+    ("y", "plain"),
+    [
+        (Y.tolist(), Y),
+        (range(12), np.arange(12)),
+        (Y.astype(np.uint64), Y),
+        (Y.astype(">i8"), Y),
+        (Y.astype(float), Y),
+        (Y.astype(object), Y),
+        (Tensor(Y), Y),
+        (pd.Series(Y, index=range(20, 32)), Y),
+        (pd.Series(Y, dtype="Int64"), Y),
+        (pd.Series(Y, dtype=pd.ArrowDtype(pa.int64())), Y),
+        (pl.Series(Y), Y),
+        (pa.array(Y), Y),
+        (pa.chunked_array([Y[:5], Y[5:]]), Y),
+        (NAMES.tolist(), NAMES),
+        (NAMES.astype(object), NAMES),
+        (NAMES.astype("S"), NAMES),
+        (pd.Categorical(NAMES), NAMES),
+        (pd.Series(NAMES, dtype="string"), NAMES),
+        (pl.Series(NAMES, dtype=pl.Categorical), NAMES),
+        (pl.Series(NAMES, dtype=pl.Enum(["three", "two", "one"])), NAMES),
+        (pa.array(NAMES.tolist()).dictionary_encode(), NAMES),
+        (pl.Series(Y == 1), Y == 1),
+        (pa.array(Y == 1), Y == 1),
+        ([bool(one) for one in Y == 1], Y == 1),
+    ],
+)
+def test_every_form_of_the_same_labels_trains_and_scores_alike(y, plain):
+    model, expected = classifier().fit(X, y), classifier().fit(X, plain)
+    np.testing.assert_array_equal(model.class_scores(X), expected.class_scores(X))
+    assert model.contract_.classes.names[: len(set(plain.tolist()))] == [
+        name + (".0" if model.classes_.dtype.kind == "f" else "") for name in expected.contract_.classes.names
+    ]
+    assert model.score(X, y) == expected.score(X, plain)
+
+
+@pytest.mark.parametrize(
+    "gaps", [pd.Series([1, None, 2], dtype="Int64"), pa.array([1, None, 2]), pl.Series([1, None, 2])]
+)
+def test_whole_numbers_beside_missing_labels_are_answered_as_whole_numbers(gaps):
+    for y in (gaps, np.ma.masked_array([1, 5, 2], mask=[False, True, False])):
+        with pytest.warns(UserWarning, match="y: 1 of 3 series have no target .* are not trained on"):
+            model = classifier().fit(X[:3], y)
+        assert {type(one) for one in model.predict(X).tolist()} == {int}
+
+
+def test_what_has_no_target_is_not_scored(fitted):
+    model, numbers_of = fitted
+    with pytest.warns(UserWarning, match="y: 4 of 12 series have no target .* are not scored"):
+        found = model.score(X, np.where(Y == 1, np.nan, Y), sample_weight=np.arange(12))
+    assert found == model.score(X[Y != 1], Y[Y != 1], sample_weight=np.arange(12)[Y != 1])
+    gaps = np.where(Y == 1, np.nan, NUMBERS)
+    assert numbers_of.score(X, gaps) == pytest.approx(numbers_of.score(X[Y != 1], NUMBERS[Y != 1]))
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.eye(3)[Y], r"y: expected \[12\], one label per series, found \[12, 3\]; of one-hot rows pass y.argmax"),
+        (Y[:5], "y: expected 12 targets, one per series, found 5"),
+        (NAMES, "y: expected labels of the type integer, as in fit, found text"),
+        (Y == 1, "y: expected labels of the type integer, as in fit, found boolean"),
+        (np.full(12, np.nan), "y: expected labels of the type integer, as in fit, found NaN or None for each"),
+        (Y.astype("M8[D]"), "y: expected labels .* found datetime64"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(y, message, fitted):
+    with pytest.raises(ValueError, match=message):
+        fitted[0].score(X, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (NAMES, "y: expected numbers, found texts"),
+        (NUMBERS[:5], "y: expected 12 targets, one per series, found 5"),
+        (np.stack([NUMBERS, NUMBERS], axis=1), r"y: expected \[12\], found \[12, 2\]; give as many numbers as in fit"),
+        (np.full(12, np.inf), "y contains infinity"),
+    ],
+)
+def test_numbers_that_cannot_be_scored_are_refused(y, message, fitted):
+    with pytest.raises(ValueError, match=message):
+        fitted[1].score(X, y)
+
+
 @pytest.mark.parametrize(
     "missing",
     [
@@ -307,6 +451,11 @@ KEYS = {"id": "machine", "order": "t"}
         (pl.from_pandas(TABLE), "state"),
         (pa.Table.from_pandas(TABLE), "state"),
         (TABLE.assign(t=pd.to_datetime(TABLE["t"], unit="h")), "state"),
+        (TABLE.assign(t=pd.to_datetime(TABLE["t"], unit="ns", utc=True).dt.tz_convert("Europe/Rome")), "state"),
+        (TABLE.assign(t=[date(2026, 1, 1) + timedelta(int(one)) for one in TABLE["t"]]), "state"),
+        (TABLE.assign(t=[datetime(2026, 1, 1 + int(one), tzinfo=UTC) for one in TABLE["t"]]), "state"),
+        (pl.from_pandas(TABLE).with_columns(pl.col("t").cast(pl.Datetime("us", "UTC"))), "state"),
+        (TABLE.assign(machine=TABLE["machine"].astype("category")), "state"),
         (TABLE[["state", "b", "t", "a", "machine"]], "state"),
     ],
 )

@@ -1,9 +1,16 @@
 """Whole files: what Python writes with a rename."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import ssm_hpn
 from ssm_hpn.errors import StorageError
-from ssm_hpn.storage import write_whole
+from ssm_hpn.storage import append_line, replaced, write_whole
+
+WRITERS = {"storage.py", "metrics_log.py"}
+"""The modules that open files to write: the one for all, and the one whose file is cut back where a run goes on."""
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
@@ -25,3 +32,83 @@ def test_a_failure_names_the_file_and_leaves_the_old_one(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["taken"]
     with pytest.raises(StorageError, match=r"missing.file\.txt: cannot create the file: .+"):
         write_whole(tmp_path / "missing" / "file.txt", "text")
+
+
+def test_a_streamed_file_takes_its_place_in_the_end_or_not_at_all(tmp_path):
+    file = tmp_path / "p.csv"
+    file.write_text("old")
+    with pytest.raises(KeyError), replaced(file) as partial:
+        raise KeyError(partial.write_text("half"))
+    assert file.read_text() == "old"
+    with replaced(file) as partial:
+        partial.write_text("new")
+        assert file.read_text() == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["p.csv"]
+    assert file.read_text() == "new"
+    with (
+        pytest.raises(StorageError, match=r"none/p\.csv: cannot write: No such file"),
+        replaced(tmp_path / "none" / "p.csv") as partial,
+    ):
+        partial.write_text("x")
+
+
+def test_a_file_that_is_read_meanwhile_is_not_blamed_on_the_one_that_is_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match="input"), replaced(tmp_path / "p.csv"):
+        (tmp_path / "input").read_bytes()
+
+
+def test_a_line_is_added(tmp_path):
+    file = tmp_path / "samples.jsonl"
+    for line in ("größe", "b"):
+        append_line(file, line)
+    assert file.read_bytes() == "größe\nb\n".encode()
+    with pytest.raises(StorageError, match=r"cannot write: .+"):
+        append_line(tmp_path, "c")
+
+
+def writes(tree):
+    """The lines of a module that write a file by themselves."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        modes = [
+            one.value
+            for one in [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+            if isinstance(one, ast.Constant) and isinstance(one.value, str)
+        ]
+        computed = any(isinstance(one, ast.IfExp) for one in node.args)
+        flags = any("O_WRONLY" in ast.unparse(one) or "flags" in ast.unparse(one) for one in node.args)
+        opens = name == "open" and (computed or flags or any(set(mode) & set("wax+") for mode in modes))
+        nowhere = any("devnull" in ast.unparse(one) for one in node.args)
+        if (opens and not nowhere) or name in ("write_text", "write_bytes", "fdopen"):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("p.write_text('a')", True),
+        ("p.write_bytes(b'a')", True),
+        ("open(p, 'w')", True),
+        ("p.open('ab')", True),
+        ("p.open(mode='r+')", True),
+        ("p.open('a' if x else 'w')", True),
+        ("os.open(p, os.O_WRONLY)", True),
+        ("p.open('rb')", False),
+        ("p.open(newline='')", False),
+    ],
+)
+def test_a_direct_write_is_seen(line, found):
+    assert bool(list(writes(ast.parse(line)))) is found
+
+
+def test_every_file_is_written_by_the_one_module_for_it():
+    root = Path(ssm_hpn.__file__).parent
+    found = [
+        f"{file.relative_to(root)}:{line}"
+        for file in sorted(root.rglob("*.py"))
+        if file.name not in WRITERS
+        for line in writes(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+    assert found == []

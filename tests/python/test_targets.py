@@ -26,7 +26,11 @@ def shards(folder, columns, rows, *, n_features=1, n_values=None):
     config = {"kind": "features", "n_features": n_features, "columns": ["features", *columns]}
     writer = ShardWriter(str(folder), json.dumps(config | ({"n_values": n_values} if n_values else {})))
     for x, targets in rows:
-        writer.append(features=np.asarray(x, np.float32), **targets)
+        document = np.asarray(x, np.float32)
+        y = {name: value[None] if name == "values" else value for name, value in targets.items()}
+        if "label" in y:
+            y["label"] = np.array([y["label"]], np.int32)
+        writer.append_many(offsets=np.array([0, len(document)], np.uint64), features=document, **y)
     writer.close(json.dumps({"n_classes": 2} if "label" in columns else {}))
     return folder
 

@@ -271,7 +271,15 @@ def test_the_flat_guard_lends_the_buffers_and_locks_the_rest(trainer):
         assert flat.count == 27
         assert flat.parameters.shape == flat.gradients.shape
         flat.gradients[:] = 0
-        for forbidden in (trainer.apply, trainer.expand, lambda: trainer.step({"tokens": tokens()})):
+        batch = {"tokens": tokens()}
+        writes = (trainer.apply, trainer.expand, lambda: trainer.step(batch))
+        reads = (
+            trainer.session.digest,
+            trainer.parameters,
+            lambda: trainer.evaluate(batch),
+            lambda: trainer.predict(batch),
+        )
+        for forbidden in (*writes, *reads):
             with pytest.raises(LockedError):
                 forbidden()
     before = trainer.parameter("backbone.layers.0.mixer.D")

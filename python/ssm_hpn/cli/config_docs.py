@@ -11,6 +11,7 @@ from ssm_hpn.cli.parser import Parser
 from ssm_hpn.config import Config, Section
 from ssm_hpn.config.load import kind_of, section_types
 from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.storage import write_whole
 
 HEAD = """# Settings
 
@@ -30,7 +31,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if options.out is None:
         sys.stdout.write(page())
     else:
-        options.out.write_text(page(), encoding="utf-8")
+        write_whole(options.out, page())
     return EXIT_DONE
 
 

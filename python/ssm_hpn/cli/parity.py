@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
+from ssm_hpn.storage import write_whole
 
 EXIT_DRIFT = 1
 
@@ -33,9 +34,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
             print(f"case {row.case}", flush=True)
         rows.append(row)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "parity.json").write_text(compare.to_json(rows, seed=options.seed), encoding="utf-8")
+    write_whole(options.out / "parity.json", compare.to_json(rows, seed=options.seed))
     table = compare.to_markdown(rows)
-    (options.out / "parity.md").write_text(table, encoding="utf-8")
+    write_whole(options.out / "parity.md", table)
     print(f"\n{table}")
     over = [row for row in rows if not row.ok]
     for row in over:

@@ -14,7 +14,7 @@ from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.foreign import from_json
 from ssm_hpn.metrics import metrics_of, with_bytes
 from ssm_hpn.printable import printable
-from ssm_hpn.storage import write_whole
+from ssm_hpn.storage import append_line, write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -218,7 +218,9 @@ class Continuation(Callback):
         )
         prompt, text = continued(self._encoder, self._prompt, self._tokens, tokens)
         sample = {"step": event.progress.step, "prompt": prompt, "text": text}
-        with (event.folder / SAMPLES).open("a" if event.progress.step else "w", encoding="utf-8") as file:
-            file.write(json.dumps(sample) + "\n")
+        if event.progress.step:
+            append_line(event.folder / SAMPLES, json.dumps(sample))
+        else:
+            write_whole(event.folder / SAMPLES, json.dumps(sample) + "\n")
         shown = printable(prompt + text).replace("\n", "\n  | ")
         self._console.print(f"  | {shown}", markup=False, style="dim")

@@ -9,13 +9,13 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ssm_hpn.contract import Classes, text_of
-from ssm_hpn.errors import ConfigError, StorageError, problem
+from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.storage import replaced, replaced_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,13 +47,13 @@ def write_rows(rows: Iterable[Row], path: Path | None, classes: Classes | None =
         return
     match path.suffix.lower():
         case ".csv":
-            with _replaced(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            with replaced_text(path) as file:
                 _csv(map(flat, rows), file)
         case ".parquet":
-            with _replaced(path) as temporary:
+            with replaced(path) as temporary:
                 _parquet(map(flat, rows), temporary, classes)
         case _:
-            with _replaced(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            with replaced_text(path) as file:
                 _jsonl(rows, file)
 
 
@@ -126,16 +126,3 @@ def _text(value: object) -> str | list[str] | None:
     if isinstance(value, list):
         return [text_of(one) for one in value]
     return None if value is None else text_of(value)
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A file beside a path that takes its place if nothing fails."""
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare.problems import config_error, data_error, shown
 from ssm_hpn.prepare.records import Record
+from ssm_hpn.storage import write_whole
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 KNOWN_WORDS: Final = "words that the tokenizer has tokens for"
@@ -149,7 +150,7 @@ class Tokenizer:
 
     def keep(self, folder: Path) -> None:
         """Write the file beside the manifest."""
-        (folder / TOKENIZER_FILE).write_bytes(self.text.encode())
+        write_whole(folder / TOKENIZER_FILE, self.text)
 
     def _encoded(self, texts: list[str]) -> list[list[int]]:
         """The ids of each text."""

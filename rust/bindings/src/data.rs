@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::{
-    ContentDigests, Cursor, Documents, Elements, Extra, Loader, LoaderConfig, ShardReader, ShardWriter,
+    ContentDigests, Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig, ShardReader, ShardWriter,
     WriterConfig,
 };
 
@@ -85,35 +85,6 @@ impl PyShardWriter {
             .map(|writer| Self(Some(writer)))
     }
 
-    #[pyo3(signature = (*, tokens=None, features=None, labels=None, label=None, values=None, name=None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
-    fn append(
-        &mut self,
-        py: Python<'_>,
-        tokens: Option<PyReadonlyArray1<'_, u32>>,
-        features: Option<PyReadonlyArray2<'_, f32>>,
-        labels: Option<PyReadonlyArray1<'_, i32>>,
-        label: Option<i32>,
-        values: Option<PyReadonlyArray1<'_, f32>>,
-        name: Option<String>,
-    ) -> PyResult<()> {
-        let (elements, length) = match (&tokens, &features) {
-            (Some(ids), None) => (Elements::U32(ids.as_slice()?), ids.len()),
-            (None, Some(x)) => (Elements::F32(x.as_slice()?), x.shape()[0]),
-            _ => return Err(to_py(CoreError::shape("document", "tokens or features", "both or none"))),
-        };
-        let documents = Documents {
-            elements,
-            offsets: &[0, length as u64],
-            labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
-            label: label.as_ref().map(std::slice::from_ref),
-            values: values.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
-            names: name.as_ref().map(std::slice::from_ref),
-        };
-        let writer = self.open()?;
-        enter(py, || writer.append(&documents))
-    }
-
     /// Many documents at once, one after the other in `tokens` or `features`.
     #[pyo3(signature = (*, offsets, tokens=None, features=None, labels=None, label=None, values=None, names=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
@@ -134,7 +105,7 @@ impl PyShardWriter {
             (None, Some(x)) => Elements::F32(x.as_slice()?),
             _ => return Err(to_py(CoreError::shape("documents", "tokens or features", "both or none"))),
         };
-        let documents = Documents {
+        let documents = DocumentColumns {
             elements,
             offsets: offsets.as_slice()?,
             labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ssm_hpn::data::schema::Kind;
-use ssm_hpn::data::{Documents, Elements, Extra, Loader, LoaderConfig, Packing, ShardWriter, WriterConfig};
+use ssm_hpn::data::{
+    DocumentColumns, Elements, Extra, Loader, LoaderConfig, Packing, ShardWriter, WriterConfig,
+};
 
 const TOKENS: usize = 8_000_000;
 const LENGTH: usize = 512;
@@ -32,7 +34,7 @@ fn write(folder: &Path, tokens: &[u8], offsets: &[u64]) {
     let mut writer = ShardWriter::create(folder, config).unwrap();
     let elements = Elements::U8(tokens);
     writer
-        .append(&Documents { elements, offsets, labels: None, label: None, values: None, names: None })
+        .append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })
         .unwrap();
     writer.close(Extra::default()).unwrap();
 }

@@ -15,6 +15,8 @@ mod measure;
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use measure::{Rate, isa, numbers, on_one_thread, work};
+use ssm_hpn::kernels::conv1d::{ConvGrads, ConvInPlace};
+use ssm_hpn::kernels::selective_scan::{ScanGrads, ScanInPlace, ScanOutputs};
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, embedding, norm};
 use ssm_hpn::kernels::{selective_scan, softmax};
 use ssm_hpn::optim::{AdamW, OptimConfig};
@@ -60,20 +62,22 @@ fn scan(criterion: &mut Criterion<Rate>) {
         group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
             on_one_thread(|| {
                 bencher.iter(|| {
-                    selective_scan::forward(&dims, &system, &inputs, None, &mut kept, &mut scratch, &mut y);
+                    let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: None };
+                    selective_scan::forward(&dims, &system, &inputs, outputs, &mut scratch);
                 });
             });
         });
         group.throughput(work(elements, SCAN_BACKWARD));
         group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
             on_one_thread(|| {
-                selective_scan::forward(&dims, &system, &inputs, None, &mut kept, &mut scratch, &mut y);
+                let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: None };
+                selective_scan::forward(&dims, &system, &inputs, outputs, &mut scratch);
                 // The pass works in place: each run has a copy of its own.
                 let copies = || (u.clone(), delta.clone(), xz.clone(), dy.clone());
                 let run = |(u, delta, xz, dy): &mut (Vec<f32>, Vec<f32>, Vec<f32>, Vec<f32>)| {
                     let z = ColumnsMut::new(xz, channels, 2 * channels);
-                    let in_place = selective_scan::InPlace { u, delta, z, dy };
-                    let gradients = selective_scan::ScanGrads {
+                    let in_place = ScanInPlace { u, delta, z, dy };
+                    let gradients = ScanGrads {
                         dbc: ColumnsMut::new(&mut ddbc, RANK, RANK + 2 * STATES),
                         da_log: Some(&mut da_log),
                         dd: Some(&mut dd),
@@ -109,13 +113,9 @@ fn convolution(criterion: &mut Criterion<Rate>) {
             on_one_thread(|| {
                 let copies = || (xz.clone(), dy.clone());
                 let run = |(xz, dy): &mut (Vec<f32>, Vec<f32>)| {
-                    let in_place =
-                        conv1d::InPlace { x: ColumnsMut::new(xz, 0, 2 * channels), dy, state: None };
-                    let gradients = conv1d::ConvGrads {
-                        dweight: Some(&mut dweight),
-                        dbias: Some(&mut dbias),
-                        dstate: None,
-                    };
+                    let in_place = ConvInPlace { x: ColumnsMut::new(xz, 0, 2 * channels), dy, state: None };
+                    let gradients =
+                        ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias), dstate: None };
                     conv1d::backward(&dims, &weights, in_place, &mut scratch, gradients);
                 };
                 bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);
@@ -142,7 +142,8 @@ fn normalisation(criterion: &mut Criterion<Rate>) {
             on_one_thread(|| {
                 bencher.iter(|| {
                     let (dw, scratch) = (Some(&mut dw[..]), &mut scratch);
-                    norm::backward(dims, &x, &w, &r, &dy, &mut dx, Accumulate::Add, dw, scratch);
+                    let saved = norm::Saved { x: &x, w: &w, r: &r };
+                    norm::backward(dims, saved, &dy, &mut dx, Accumulate::Add, dw, scratch);
                 });
             });
         });
@@ -175,7 +176,7 @@ fn cross_entropy(criterion: &mut Criterion<Rate>) {
     let mut work_on = scores.clone();
     let mut group = criterion.benchmark_group("softmax 2,048 x 256");
     for (name, gradient) in
-        [("loss", softmax::Gradient::Skip), ("loss and gradient", softmax::Gradient::Write)]
+        [("loss", softmax::ScoreGradient::Skip), ("loss and gradient", softmax::ScoreGradient::Write)]
     {
         group.throughput(work(scores.len(), 2.0 * F32));
         group.bench_function(BenchmarkId::new(name, isa()), |bencher| {

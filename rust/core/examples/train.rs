@@ -16,7 +16,7 @@ use serde_json::json;
 use ssm_hpn::checkpoint::folder_name;
 use ssm_hpn::data::schema::Kind;
 use ssm_hpn::data::{
-    Batch, Cursor, Documents, Elements, Extra, Loader, LoaderConfig, ShardWriter, WriterConfig,
+    Batch, Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig, ShardWriter, WriterConfig,
 };
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::ModelConfig;
@@ -145,7 +145,7 @@ fn write_shards(folder: &Path, files: Vec<(usize, Vec<u8>)>) -> Result<()> {
     for (_, text) in files {
         let (elements, offsets) = (Elements::U8(&text), [0, text.len() as u64]);
         let (labels, label, values, names) = (None, None, None, None);
-        writer.append(&Documents { elements, offsets: &offsets, labels, label, values, names })?;
+        writer.append(&DocumentColumns { elements, offsets: &offsets, labels, label, values, names })?;
     }
     writer.close(Extra::default()).map(drop)
 }

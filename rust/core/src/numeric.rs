@@ -1,4 +1,4 @@
-//! The two number types: f32 computes, f64 judges.
+//! The two number types: f32 for computing, f64 as the reference of tests.
 //!
 //! Kernels, blocks, heads and models are generic over [`Scalar`]. f32 takes the vector path of the chosen instruction
 //! set, f64 runs the same body one lane at a time and is the gradient oracle.

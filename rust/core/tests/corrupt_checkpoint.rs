@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use ssm_hpn::Error;
 use ssm_hpn::checkpoint::{
-    Loaded, Manifest, Precision, SCHEMA, Snapshot, StateFile, Tensor, TensorFile, folder_name, load, save,
-    verify,
+    CheckpointManifest, Loaded, Precision, SCHEMA, Snapshot, StateFile, Tensor, TensorFile, folder_name,
+    load, save, verify,
 };
 use ssm_hpn::storage::FileRecord;
 
@@ -84,8 +84,8 @@ impl Run {
     }
 
     /// Writes the manifest anew over whatever the files hold: damage that digests do not show.
-    fn seal(&self, change: impl Fn(&mut Manifest)) {
-        let mut manifest = Manifest::new(2);
+    fn seal(&self, change: impl Fn(&mut CheckpointManifest)) {
+        let mut manifest = CheckpointManifest::new(2);
         for name in &FILES[1..] {
             manifest.add(name, FileRecord::of_file(&self.newest.join(name)).unwrap());
         }
@@ -234,7 +234,7 @@ fn state_files_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
 
 #[test]
 fn manifests_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
-    type Change = fn(&mut Manifest);
+    type Change = fn(&mut CheckpointManifest);
     let cases: [(&str, Change); 5] = [
         ("a file less", |m| drop(m.files.remove("model.safetensors"))),
         ("a path out of the folder", |m| {

@@ -7,8 +7,8 @@
 //!
 //! The gradient of the residual stream is one buffer: dy when the backward pass comes to a layer, dx when it leaves.
 //!
-//! Rows do not see each other, so a layer takes them in slices of about [`SLICE_TOKENS`] tokens: what lives only within
-//! a slice stays small and near the core, and enough tokens are left for the products to run at full speed. Slices follow
+//! Rows are independent, so a layer takes them in slices of about [`SLICE_TOKENS`] tokens: what lives only within
+//! a slice stays small and in the cache, and enough tokens are left for the products to run at full speed. Slices follow
 //! from the shape alone; gradients add up in their order.
 
 #![forbid(unsafe_code)]
@@ -203,7 +203,7 @@ impl<T: Scalar> Layer<T> {
         }
     }
 
-    /// What drops numbers of the block's output in a training pass.
+    /// The dropout of the block's output in a training pass.
     fn dropout(&self, mode: Mode) -> Option<Dropout> {
         mode.dropout(self.config.dropout, self.config.d_model)
     }
@@ -244,7 +244,8 @@ impl<T: Scalar> Layer<T> {
             let (dims, dweight) = (self.dims(slice.tokens()), norm.get(0));
             phase(Phase::Norm, || {
                 let add = Accumulate::Add;
-                norm::backward(dims, x, weight, parts.r, parts.dn, stream, add, dweight, block.scratch);
+                let saved = norm::Saved { x, w: weight, r: parts.r };
+                norm::backward(dims, saved, parts.dn, stream, add, dweight, block.scratch);
             });
         }
     }

@@ -31,6 +31,7 @@ use super::timed::{linear, linear_dw, linear_dx, linear_step};
 use crate::bounds::Bounds;
 use crate::error::Result;
 use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};
+use crate::kernels::selective_scan::ScanOutputs;
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
@@ -120,7 +121,7 @@ impl Mamba1 {
         self.rank + 2 * self.states
     }
 
-    /// From a row of x and z to the next: a cache line more than 2I, a power of two as a rule, for the rows of such a
+    /// From a row of x and z to the next: a cache line more than 2I, a power of two as a rule, because the rows of such a
     /// matrix lie in the same few sets of a cache, and dw reads their gradients column by column.
     fn xz_stride(&self) -> usize {
         2 * self.channels + 16
@@ -226,7 +227,8 @@ impl Mamba1 {
             }
             state => {
                 let state = state.map(|(_, state)| state);
-                selective_scan::forward(&scan, &system, &inputs, state, saved.states, scratch, v);
+                let outputs = ScanOutputs { y: &mut *v, kept: saved.states, state };
+                selective_scan::forward(&scan, &system, &inputs, outputs, scratch);
             }
         });
         v
@@ -339,7 +341,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz where u, delta and z are, v where dv is
         self.dt_proj(params, projected, linear, delta);
         let system = self.system(params, projected);
-        let in_place = selective_scan::InPlace { u, delta, z: ColumnsMut::new(xz, i, xz_stride), dy: v };
+        let in_place = selective_scan::ScanInPlace { u, delta, z: ColumnsMut::new(xz, i, xz_stride), dy: v };
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
         let dbc = ColumnsMut::new(dprojected, r, p);
         let gradients = selective_scan::ScanGrads { dbc, da_log, dd, ddelta_bias, dstate: scan_dstate };
@@ -363,7 +365,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
         // u = silu(conv(x)): dx where x is, u where du is, for the weight of x_proj
         let (conv, weights) = (self.conv(layout), conv_weights(params));
-        let in_place = conv1d::InPlace { x: ColumnsMut::new(xz, 0, xz_stride), dy: u, state: conv_state };
+        let in_place = conv1d::ConvInPlace { x: ColumnsMut::new(xz, 0, xz_stride), dy: u, state: conv_state };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let gradients = conv1d::ConvGrads { dweight, dbias, dstate: conv_dstate };
         phase(Phase::Conv, || conv1d::backward(&conv, &weights, in_place, scratch, gradients));

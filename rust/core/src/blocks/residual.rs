@@ -91,7 +91,8 @@ impl<T: Scalar> Block<T> for Residual<T> {
         let grads = &mut dparams.part(self.part.tensors());
         self.part.block.backward(Pass { scratch: &mut *rest, ..block }, normed, dy, dnormed, grads);
         copy(dy, dx);
-        norm::backward(dims, x, weight, r, dnormed, dx, Accumulate::Add, dparams.get(0), rest);
+        let saved = norm::Saved { x, w: weight, r };
+        norm::backward(dims, saved, dnormed, dx, Accumulate::Add, dparams.get(0), rest);
     }
 
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {

@@ -96,7 +96,7 @@ fn dtype_of<T: Scalar>() -> Dtype {
     if size_of::<T>() == 4 { Dtype::F32 } else { Dtype::F64 }
 }
 
-/// Little-endian bytes in front of `bytes`. f32 takes the way through f64 and back unharmed.
+/// Little-endian bytes in front of `bytes`. f32 through f64 and back is exact.
 fn encode<'b, T: Scalar>(numbers: &[T], bytes: &'b mut [u8]) -> &'b [u8] {
     let bytes = &mut bytes[..size_of_val(numbers)];
     if dtype_of::<T>() == Dtype::F32 {

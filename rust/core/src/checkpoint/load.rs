@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::files::TensorFile;
-use super::manifest::{Manifest, is_newer, read_small};
+use super::manifest::{CheckpointManifest, is_newer, read_small};
 use super::migrate::migrate;
 use super::schema::{
     BEST_FILE, LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, ROOT_FOLDER, STATE_FILE, StateFile,
@@ -70,8 +70,8 @@ pub fn list(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Checks a checkpoint's manifest and the size and digest of every file.
-pub fn verify(folder: &Path) -> Result<Manifest> {
-    let manifest = Manifest::read(folder)?;
+pub fn verify(folder: &Path) -> Result<CheckpointManifest> {
+    let manifest = CheckpointManifest::read(folder)?;
     manifest.verify(folder)?;
     Ok(manifest)
 }

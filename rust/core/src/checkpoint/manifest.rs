@@ -28,7 +28,7 @@ const NEWER: &str =
 /// The manifest of one checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct CheckpointManifest {
     /// Version of the checkpoint's schema.
     pub schema: u32,
     /// Updates applied.
@@ -39,7 +39,7 @@ pub struct Manifest {
     pub files: BTreeMap<String, FileRecord>,
 }
 
-impl Manifest {
+impl CheckpointManifest {
     /// Size of all files together.
     pub fn bytes(&self) -> u64 {
         self.files.values().map(|file| file.bytes).sum()

@@ -1,4 +1,4 @@
-//! Checkpoints: folders that are whole or absent, and that prove it.
+//! Checkpoints: folders that are whole or absent, with digests of every file.
 //!
 //! ```text
 //! checkpoints/
@@ -11,9 +11,8 @@
 //! ```
 //!
 //! Saving: stage in a sibling folder → fsync each file and the folder → rename → fsync the parent → update `latest`.
-//! Whatever a crash interrupts, the folders named `step-…` are complete, and the next save clears the rest away.
-//! Loading takes the newest folder that verifies and says why it passed over others. Nothing here knows what a session
-//! is: it stores named tensors and a [`StateFile`].
+//! Whatever a crash interrupts, the folders named `step-…` are complete, and the next save removes the rest.
+//! Loading takes the newest folder that verifies and says why it passed over others. It knows no session: it stores named tensors and a [`StateFile`].
 //!
 //! | file | what |
 //! |---|---|
@@ -52,7 +51,7 @@ use crate::storage::{FileRecord, SyncedFile, write_whole};
 
 pub use files::{Precision, Tensor, TensorFile};
 pub use load::{Loaded, list, load, verify};
-pub use manifest::Manifest;
+pub use manifest::CheckpointManifest;
 pub use retention::{mark_best, prune};
 pub use schema::{SCHEMA, StateFile, folder_name};
 pub use staging::RunLock;
@@ -85,7 +84,7 @@ pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf>
 
 /// The files of a checkpoint, the manifest last, each synced.
 fn write_files<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<()> {
-    let mut manifest = Manifest::new(snapshot.state.step);
+    let mut manifest = CheckpointManifest::new(snapshot.state.step);
     manifest.add(MODEL_FILE, files::write_tensors(&folder.join(MODEL_FILE), &snapshot.model)?);
     manifest.add(OPTIMIZER_FILE, files::write_tensors(&folder.join(OPTIMIZER_FILE), &snapshot.optimizer)?);
     manifest.add(STATE_FILE, write_synced(&folder.join(STATE_FILE), &snapshot.state.to_text())?);

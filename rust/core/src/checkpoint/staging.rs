@@ -15,7 +15,7 @@ use std::process;
 
 use super::schema::{BEST_FILE, LATEST_FILE, step_of};
 use crate::error::{Error, Result};
-use crate::storage::death;
+use crate::storage::crash;
 use crate::storage::write::{PARTIAL, create_folder, parent, rename, sync_folder};
 
 /// Why a folder or file is not under its plain name.
@@ -75,14 +75,14 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Waits for other writers of the parent folder, clears away what dead ones left, and makes an empty folder.
+    /// Waits for other writers of the parent folder, removes what interrupted ones left, and makes an empty folder.
     pub(super) fn begin(target: &Path) -> Result<Self> {
         let (parent, name) = place(target)?;
         create_folder(&parent)?;
         let lock = FolderLock::wait(&parent)?;
         recover(&parent, Some(&name))?;
         let folder = aside(&parent, &name, Aside::Partial);
-        death::here()
+        crash::point()
             .and_then(|()| fs::create_dir(&folder))
             .map_err(|e| Error::storage(&folder, "create the folder", e))?;
         Ok(Self { folder, target: target.to_path_buf(), parent, name, lock, done: false })
@@ -92,7 +92,7 @@ impl Staging {
         &self.folder
     }
 
-    /// Puts the folder in its place; the lock is handed on.
+    /// Renames the folder to its place; returns the lock.
     pub(super) fn commit(mut self) -> Result<(PathBuf, FolderLock)> {
         sync_folder(&self.folder)?;
         let replaced = aside(&self.parent, &self.name, Aside::Replaced);
@@ -112,15 +112,15 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.done && !death::came() {
-            // Nothing better can be done about a failure here: the next save clears it away.
+        if !self.done && !crash::occurred() {
+            // A failure is ignored: the next save removes the folder.
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
 }
 
 fn remove(path: &Path) -> Result<()> {
-    let removed = death::here()
+    let removed = crash::point()
         .and_then(|()| if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) });
     match removed {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::storage(path, "remove", e)),
@@ -128,7 +128,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Takes a folder out of sight at once, then deletes it.
+/// Gives a folder a hidden name at once, then deletes it.
 pub(super) fn remove_folder(folder: &Path) -> Result<()> {
     let (parent, name) = place(folder)?;
     let removed = aside(&parent, &name, Aside::Removed);
@@ -136,7 +136,7 @@ pub(super) fn remove_folder(folder: &Path) -> Result<()> {
     remove(&removed)
 }
 
-/// Clears away what interrupted writers left, the caller holding the lock: what is partial or removed goes, what was to
+/// Removes what interrupted writers left, the caller holding the lock: what is partial or removed goes, what was to
 /// be replaced comes back if nothing took its place. Only steps of checkpoints, their pointers and `name` are touched.
 pub(super) fn recover(parent: &Path, name: Option<&str>) -> Result<()> {
     for entry in fs::read_dir(parent).map_err(|e| Error::storage(parent, "list", e))? {
@@ -155,7 +155,7 @@ pub(super) fn recover(parent: &Path, name: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Holds other writers off a folder of checkpoints for as long as it lives.
+/// The lock of a folder of checkpoints, held until it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct FolderLock(#[expect(dead_code, reason = "closing it ends the lock")] Option<File>);
 

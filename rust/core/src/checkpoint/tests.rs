@@ -8,7 +8,7 @@ use super::retention::best;
 use super::staging::FolderLock;
 use super::*;
 use crate::error::Error;
-use crate::storage::death;
+use crate::storage::crash;
 
 /// Numbers of a small model: different for each step.
 pub(crate) fn numbers(step: u64) -> Vec<f32> {
@@ -123,9 +123,9 @@ fn die_everywhere<R>(
     for operations in 0.. {
         let root = tempfile::tempdir().unwrap();
         before(root.path());
-        let lived = death::after(operations, || change(root.path())).is_some();
+        let completed = crash::after(operations, || change(root.path())).is_some();
         after(root.path());
-        if lived {
+        if completed {
             return operations;
         }
     }
@@ -145,7 +145,7 @@ fn assert_next_save_is_clean(root: &Path, steps: &[u64]) {
 }
 
 #[test]
-fn a_death_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
+fn a_crash_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
     let save_two = |root: &Path| save(&root.join(folder_name(2)), &snapshot(2, &numbers(2)));
     let operations = die_everywhere(
         |root| drop(save_step(root, 1)),
@@ -175,7 +175,7 @@ fn a_death_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
 }
 
 #[test]
-fn a_death_at_any_operation_of_a_pruning_leaves_whole_checkpoints_only() {
+fn a_crash_at_any_operation_of_a_pruning_leaves_whole_checkpoints_only() {
     die_everywhere(
         |root| (1..=4).for_each(|step| drop(save_step(root, step))),
         |root| prune(root, 1),

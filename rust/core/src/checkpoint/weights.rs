@@ -292,7 +292,7 @@ mod tests {
         let [mut a, mut b] = [Arena::<f32>::zeros(table.buffer_len()), Arena::zeros(table.buffer_len())];
         restore(&file, &table, name, &mut [("first.", &mut a), ("second.", &mut b)]).unwrap();
         assert_eq!((a.as_slice(), b.as_slice()), (first.as_slice(), second.as_slice()));
-        // One buffer is not both, and another number type is not the same bits.
+        // A file of two buffers is refused for one, and a file of f32 for a buffer of f64.
         let message = restore(&file, &table, name, &mut [("first.", &mut a)]).unwrap_err().to_string();
         assert!(message.contains("tensor second.backbone."), "{message}");
         let mut wide = Arena::<f64>::zeros(table.buffer_len());

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::{Batch, Input, Segment};
-use super::loader::{LoaderConfig, Packing};
+use super::loader_config::{LoaderConfig, Packing};
 use super::pack::Piece;
 use super::shard::{Ids, ShardGroup};
 use super::window::Window;

@@ -1,4 +1,4 @@
-//! Where a stream of batches stands, and how rows become batches.
+//! Positions in a stream of batches, and how rows become batches.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::assemble::RowRange;
-use super::loader::LoaderConfig;
+use super::loader_config::LoaderConfig;
 use super::window::{Window, WindowId};
 use crate::error::{Error, Result};
 

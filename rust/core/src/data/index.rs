@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::advice::PREPARE_AGAIN;
 use super::manifest::{self, Manifest};
-use super::schema::{Columns, Wanted};
+use super::schema::{ShardColumns, Wanted};
 use super::shard::{Shard, ShardGroup};
 use crate::error::{Error, Result};
 
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub struct Dataset {
     folder: PathBuf,
     manifest: Manifest,
-    columns: Columns,
+    columns: ShardColumns,
     shards: Vec<Shard>,
     /// Shard and record batch of each group.
     groups: Vec<(u32, u32)>,
@@ -52,7 +52,7 @@ impl Dataset {
     }
 
     /// The columns of every shard.
-    pub fn columns(&self) -> &Columns {
+    pub fn columns(&self) -> &ShardColumns {
         &self.columns
     }
 

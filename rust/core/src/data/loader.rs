@@ -1,169 +1,157 @@
-//! Which batches a loader makes: its settings, and whether they fit the data.
+//! The loader: batches out, each with the position that follows it.
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use serde::{Deserialize, Serialize};
-
+use super::assemble::assemble;
+use super::batch::Batch;
+use super::cursor::{Cursor, Cutter};
 use super::index::Dataset;
+use super::loader_config::LoaderConfig;
+use super::prefetch::Prefetch;
+use super::window::{EpochPlan, Window, WindowId};
 use crate::error::{Error, Result};
-use crate::target::{TargetKind, kinds};
 
-/// How documents become rows: see [`super::pack`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Packing {
-    /// One after the other, cut where a row is full.
-    #[default]
-    Contiguous,
-    /// Whole documents, as many as fit.
-    BestFit,
-    /// One document per row.
-    Pad,
+/// A stream of batches over a folder of shards.
+///
+/// The same data, settings and position give the same batches, whatever the number of workers.
+pub struct Loader {
+    plan: Arc<EpochPlan>,
+    position: Cursor,
+    source: Option<Source>,
 }
 
-/// Which batches to make.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoaderConfig {
-    /// Folder with a `manifest.json`.
-    pub path: PathBuf,
-    /// Rows of a batch (B).
-    pub batch_size: usize,
-    /// Tokens of a row (T); with packing `pad`, at most.
-    pub length: usize,
-    /// How documents become rows.
-    #[serde(default)]
-    pub packing: Packing,
-    /// Whether each epoch has an order of its own.
-    #[serde(default = "default_shuffle")]
-    pub shuffle: bool,
-    /// Seed of the orders.
-    #[serde(default)]
-    pub seed: u64,
-    /// Threads that read and pack; 0: the caller's own, when it asks for a batch.
-    #[serde(default = "default_workers")]
-    pub workers: usize,
-    /// Batches made ahead of time.
-    #[serde(default = "default_prefetch")]
-    pub prefetch: usize,
-    /// Passes over the data; without a number: endless.
-    #[serde(default)]
-    pub epochs: Option<u64>,
-    /// What the batches carry as targets: in JSON a kind of this crate, or `none` for prediction only.
-    #[serde(default = "default_target", with = "kinds::by_name")]
-    pub target: Option<&'static TargetKind>,
-    /// Batches after which the stream ends: with `shuffle` false, a fixed set for evaluation.
-    #[serde(default)]
-    pub max_batches: Option<u64>,
-    /// Use only the start of documents that are longer than a row, where their target belongs to the whole; otherwise
-    /// they are an error.
-    #[serde(default)]
-    pub truncate: bool,
-    /// Tokens within which documents and rows are mixed; without a number: 2^20 (16 MB of features
-    /// if that is less), or 16 rows if that is more.
-    #[serde(default)]
-    pub window: Option<u64>,
+enum Source {
+    Inline(Box<Inline>),
+    Threads(Prefetch),
 }
 
-fn default_shuffle() -> bool {
-    true
+/// Batches made by the caller's own thread.
+struct Inline {
+    cutter: Cutter,
+    window: Option<(WindowId, Arc<Window>)>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a default has the type of its field")]
-fn default_target() -> Option<&'static TargetKind> {
-    Some(&kinds::NEXT_TOKEN)
-}
-
-fn default_workers() -> usize {
-    1
-}
-
-fn default_prefetch() -> usize {
-    4
-}
-
-impl LoaderConfig {
-    /// Defaults for everything but what there is none for.
-    pub fn new(path: impl Into<PathBuf>, batch_size: usize, length: usize) -> Self {
-        Self {
-            path: path.into(),
-            batch_size,
-            length,
-            packing: Packing::default(),
-            shuffle: default_shuffle(),
-            seed: 0,
-            workers: default_workers(),
-            prefetch: default_prefetch(),
-            epochs: None,
-            target: default_target(),
-            max_batches: None,
-            truncate: false,
-            window: None,
-        }
-    }
-
-    /// From JSON.
-    pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|e| {
-            Error::config("data", "the configuration of a loader", e, "correct or remove the setting")
-        })
-    }
-
-    pub(super) fn check(&self) -> Result<()> {
-        let within = |key: &str, value: u64, least: u64, most: u64| {
-            if (least..=most).contains(&value) {
-                return Ok(());
+impl Inline {
+    fn next(&mut self, plan: &EpochPlan) -> Result<Option<(Batch, Cursor)>> {
+        let never = AtomicBool::new(false);
+        let ticket = loop {
+            let Some(id) = self.cutter.wanted() else { break self.cutter.cut() };
+            let window = match self.window.take() {
+                Some((held, window)) if held == id => window,
+                _ => match plan.load(id, &never)? {
+                    Some(window) => Arc::new(window),
+                    None => return Ok(None),
+                },
+            };
+            let ticket = self.cutter.take(&window)?;
+            self.window = Some((id, window));
+            if ticket.is_some() {
+                break ticket;
             }
-            Err(Error::config(
-                key,
-                format!("{least} to {most}"),
-                value,
-                "choose a number within these bounds",
-            ))
         };
-        within("train.batch_size", self.batch_size as u64, 1, 1 << 16)?;
-        within("data.length", self.length as u64, 1, 1 << 24)?;
-        within("train.batch_size x data.length", (self.batch_size * self.length) as u64, 1, i32::MAX as u64)?;
-        within("data.workers", self.workers as u64, 0, 64)?;
-        within("data.prefetch", self.prefetch as u64, 1, 1024)?;
-        within("loader.epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
-        within("loader.window", self.window.unwrap_or(1), 1, u64::MAX)?;
-        if self.packing == Packing::Contiguous && self.has_whole_documents() {
+        Ok(ticket.map(|t| (assemble(&t.parts, &plan.config), t.cursor)))
+    }
+}
+
+impl Loader {
+    /// Opens a data set at its start. Threads start with the first batch.
+    pub fn open(config: LoaderConfig) -> Result<Self> {
+        config.check()?;
+        let data = Dataset::open(&config.path)?;
+        config.check_columns(&data)?;
+        let plan = EpochPlan::new(config, data);
+        let position = Cursor { data: plan.fingerprint(), ..Cursor::default() };
+        Ok(Self { plan: Arc::new(plan), position, source: None })
+    }
+
+    /// The next batch and the position after it; `None` at the end.
+    ///
+    /// After an error the position is still that of the last batch handed out: another call tries again.
+    #[expect(clippy::should_implement_trait, reason = "an iterator over results would go on after an error")]
+    pub fn next(&mut self) -> Result<Option<(Batch, Cursor)>> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            None => self.source.insert(if self.plan.config.workers == 0 {
+                let cutter = Cutter::new(self.position, &self.plan.config, self.plan.n_windows);
+                Source::Inline(Box::new(Inline { cutter, window: None }))
+            } else {
+                Source::Threads(Prefetch::start(&self.plan, self.position)?)
+            }),
+        };
+        let result = match source {
+            Source::Inline(inline) => inline.next(&self.plan),
+            Source::Threads(prefetch) => prefetch.next(),
+        };
+        match &result {
+            Ok(Some((_, cursor))) => self.position = *cursor,
+            Ok(None) => {}
+            Err(_) => self.source = None,
+        }
+        result
+    }
+
+    /// Goes to a position that this loader, or another with the same data and settings, has handed out.
+    /// [`Cursor::default`] is the start.
+    pub fn seek(&mut self, cursor: Cursor) -> Result<()> {
+        let own = self.position.data;
+        if cursor != Cursor::default() && cursor.data != own {
             return Err(Error::config(
-                "data.packing",
-                "best_fit or pad for a target that belongs to a whole document",
-                "contiguous, which cuts documents",
-                "choose best_fit or pad",
+                "cursor.data",
+                format!("{own}, a position in these data with these settings"),
+                cursor.data,
+                "resume with the data, seed, length and packing of the saved run, or start anew",
             ));
         }
+        if cursor.window >= self.plan.n_windows {
+            return Err(Error::config(
+                "cursor.window",
+                format!("a window below {}", self.plan.n_windows),
+                cursor.window,
+                "take a position that the loader has handed out",
+            ));
+        }
+        self.source = None;
+        self.position = Cursor { data: own, ..cursor };
         Ok(())
     }
 
-    /// Whether the target belongs to a document as a whole.
-    pub(super) fn has_whole_documents(&self) -> bool {
-        self.target.is_some_and(TargetKind::is_pooled)
+    /// The position after the last batch handed out, or that of the last seek.
+    pub fn position(&self) -> Cursor {
+        self.position
     }
 
-    /// Compares the target with the columns that there are.
-    pub(super) fn check_columns(&self, data: &Dataset) -> Result<()> {
-        let Some(kind) = self.target else { return Ok(()) };
-        let columns = data.columns();
-        let is_there =
-            |column: &str| if kind.from_tokens { columns.has_tokens() } else { columns.has(column) };
-        let needed: Vec<&str> = if kind.from_tokens { vec!["tokens"] } else { kind.columns().collect() };
-        let missing = needed.iter().find(|column| !is_there(column));
-        let missing = match (missing, needed.is_empty()) {
-            (None, false) => return Ok(()),
-            (Some(column), _) => format!("a column `{column}` in {}", data.folder().display()),
-            (None, true) => "a target that data can hold".to_owned(),
-        };
-        Err(Error::config(
-            "model.target.kind",
-            missing,
-            format!("columns {}", data.manifest().columns.join(", ")),
-            "choose a target that the data has, or prepare the data with that column",
-        ))
+    /// Complete passes over the data up to that position.
+    pub fn epoch(&self) -> u64 {
+        self.position.epoch
+    }
+
+    /// Epochs up to that position, with fraction: windows of an epoch count alike, and rows of a window.
+    pub fn progress(&self) -> f64 {
+        let at = &self.position;
+        let of_window = at.row as f64 / at.rows.max(1) as f64;
+        at.epoch as f64 + (at.window as f64 + of_window) / self.plan.n_windows as f64
+    }
+
+    /// Number of documents.
+    pub fn n_documents(&self) -> u64 {
+        self.plan.data.n_documents()
+    }
+
+    /// Number of tokens.
+    pub fn n_tokens(&self) -> u64 {
+        self.plan.data.n_tokens()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &LoaderConfig {
+        &self.plan.config
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        &self.plan.data
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::advice::PREPARE_AGAIN;
-use super::schema::{Columns, Declared, Kind};
+use super::schema::{Declared, Kind, ShardColumns};
 use crate::error::{Error, Result};
 use crate::storage::{Content, read_bounded};
 
@@ -159,7 +159,7 @@ impl Manifest {
     }
 
     /// The columns, checked; `path` is the manifest's own, for the message.
-    pub fn columns(&self, path: &Path) -> Result<Columns> {
+    pub fn columns(&self, path: &Path) -> Result<ShardColumns> {
         self.declared().check().map_err(|c| Error::data(path, c.field, c.expected, c.found, PREPARE_AGAIN))
     }
 
@@ -203,7 +203,7 @@ impl Manifest {
         Ok(())
     }
 
-    fn check_names(&self, path: &Path, columns: &Columns) -> Result<()> {
+    fn check_names(&self, path: &Path, columns: &ShardColumns) -> Result<()> {
         let wrong = |at: &str, expected: String, found: String| {
             Err(Error::data(path, at, expected, found, PREPARE_AGAIN))
         };

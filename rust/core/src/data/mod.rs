@@ -4,7 +4,7 @@
 //! them in a [`manifest`]; [`shard`] reads one group by its position and checks it before anything parses it;
 //! [`index`] joins the groups of all shards; [`shuffle`] says in which order an epoch takes them; a window holds a
 //! few groups and [`pack`]s their documents into rows; a [`cursor`] walks over the rows and cuts them into batches; and
-//! `prefetch` does all that ahead of time, for the loader ([`batches`]) to hand out.
+//! `prefetch` does all that ahead of time, for the loader ([`loader`]) to hand out.
 //!
 //! Everything but the types of a batch is behind the feature `shards`, which is on unless default features are off.
 
@@ -16,9 +16,6 @@ mod advice;
 mod assemble;
 #[doc(hidden)]
 pub mod batch;
-#[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod batches;
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub mod cursor;
@@ -33,6 +30,9 @@ pub mod index;
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub mod loader;
+#[cfg(feature = "shards")]
+#[doc(hidden)]
+pub mod loader_config;
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub mod manifest;
@@ -65,15 +65,15 @@ pub mod writer;
 pub use crate::target::Target;
 pub use batch::{Batch, Input, InputLimit, Limits, Segment};
 #[cfg(feature = "shards")]
-pub use batches::Loader;
-#[cfg(feature = "shards")]
 pub use cursor::Cursor;
 #[cfg(feature = "shards")]
 pub use digests::ContentDigests;
 #[cfg(feature = "shards")]
 pub use index::Dataset;
 #[cfg(feature = "shards")]
-pub use loader::{LoaderConfig, Packing};
+pub use loader::Loader;
+#[cfg(feature = "shards")]
+pub use loader_config::{LoaderConfig, Packing};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
 #[cfg(feature = "shards")]
@@ -81,4 +81,4 @@ pub use reader::ShardReader;
 #[cfg(feature = "shards")]
 pub use verify::{VerifyReport, verify_shards};
 #[cfg(feature = "shards")]
-pub use writer::{Documents, Elements, Extra, ShardWriter, WriterConfig};
+pub use writer::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};

@@ -44,13 +44,13 @@ pub struct Piece {
 
 /// Rows of pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows {
+pub struct PackedRows {
     pieces: Vec<Piece>,
     /// One past the last piece of each row.
     ends: Vec<u32>,
 }
 
-impl Rows {
+impl PackedRows {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -86,8 +86,8 @@ impl Piece {
 }
 
 /// Documents one after the other, cut where a row of `length` tokens is full.
-pub fn contiguous(documents: &[Document], length: u32) -> Rows {
-    let mut rows = Rows::default();
+pub fn contiguous(documents: &[Document], length: u32) -> PackedRows {
+    let mut rows = PackedRows::default();
     let mut room = length;
     for document in documents {
         let mut start = 0;
@@ -110,8 +110,8 @@ pub fn contiguous(documents: &[Document], length: u32) -> Rows {
 
 /// Whole documents into rows of at most `length` tokens, best-fit decreasing. Of a longer document, full rows are cut
 /// off first; what is left is packed like a document.
-pub fn best_fit(documents: &[Document], length: u32) -> Rows {
-    let mut full = Rows::default();
+pub fn best_fit(documents: &[Document], length: u32) -> PackedRows {
+    let mut full = PackedRows::default();
     let mut pieces = Vec::with_capacity(documents.len());
     for document in documents {
         let mut start = 0;
@@ -148,8 +148,8 @@ pub fn best_fit(documents: &[Document], length: u32) -> Rows {
 }
 
 /// One document per row; a longer one is cut into several rows.
-pub fn pad(documents: &[Document], length: u32) -> Rows {
-    let mut rows = Rows::default();
+pub fn pad(documents: &[Document], length: u32) -> PackedRows {
+    let mut rows = PackedRows::default();
     for document in documents {
         let mut start = 0;
         while start < document.tokens {
@@ -174,7 +174,7 @@ mod tests {
         lengths.iter().enumerate().map(document).collect()
     }
 
-    fn shapes(rows: &Rows) -> Vec<Vec<(u32, u32, u32)>> {
+    fn shapes(rows: &PackedRows) -> Vec<Vec<(u32, u32, u32)>> {
         let shape = |p: &Piece| (p.document * 3 + p.group, p.start, p.end);
         (0..rows.len()).map(|i| rows.row(i).iter().map(shape).collect()).collect()
     }
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(shapes(&best_fit(&d, 8)), [vec![(0, 0, 6), (2, 0, 2)], vec![(1, 0, 5), (3, 0, 3)]]);
     }
 
-    fn check(rows: &Rows, documents: &[Document], length: u32) {
+    fn check(rows: &PackedRows, documents: &[Document], length: u32) {
         let mut seen: Vec<Vec<u32>> = documents.iter().map(|d| vec![0; d.tokens as usize]).collect();
         for i in 0..rows.len() {
             let total: usize = rows.row(i).iter().map(Piece::tokens).sum();
@@ -226,7 +226,7 @@ mod tests {
         let half = |i: &usize| rows.row(*i).iter().map(Piece::tokens).sum::<usize>() * 2 <= length as usize;
         assert!((0..rows.len()).filter(half).count() <= 1);
         // Documents are cut only where they do not fit.
-        let pieces = |rows: &Rows| (0..rows.len()).map(|i| rows.row(i).len()).sum::<usize>() as u32;
+        let pieces = |rows: &PackedRows| (0..rows.len()).map(|i| rows.row(i).len()).sum::<usize>() as u32;
         let fewest: u32 = lengths.iter().map(|l| l.div_ceil(length)).sum();
         assert_eq!(pieces(&rows), fewest);
         assert_eq!(pieces(&pad(&documents, length)), fewest);

@@ -161,7 +161,7 @@ impl Drop for Prefetch {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic of a worker is carried to the consumer by hand; the state is whole at every point where one can occur.
+        // A panic of a worker is caught and passed to the consumer; the state is consistent wherever one can occur.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,7 +170,7 @@ impl Queue {
         (self.plan.config.prefetch as u64, self.plan.config.workers + 1)
     }
 
-    /// What each thread runs until it is stopped: takes a job, does it, puts the result away.
+    /// What each thread runs until it is stopped: takes a job, runs it, stores its result.
     fn work(&self) {
         let limits = self.limits();
         let mut state = self.lock();
@@ -178,7 +178,7 @@ impl Queue {
             let ended = state.end.is_some();
             let Some(job) = state.take_job(limits, self.plan.n_windows) else {
                 if state.end.is_some() && !ended {
-                    // The search for a job has found the end, or an error: the consumer waits for that.
+                    // The stream has ended, or has an error: the consumer waits for that.
                     self.changed.notify_all();
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -284,7 +284,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::index::Dataset;
-    use super::super::loader::LoaderConfig;
+    use super::super::loader_config::LoaderConfig;
     use super::*;
 
     /// Does all the work that there is; windows held at the most, and batches that wait at the end.

@@ -35,7 +35,7 @@ pub enum Kind {
 
 /// The columns of a data set, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Columns {
+pub struct ShardColumns {
     /// What a token is.
     pub input: InputColumn,
     /// A class per token.
@@ -79,7 +79,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// Every column that is there.
-    pub fn all(columns: &Columns) -> Self {
+    pub fn all(columns: &ShardColumns) -> Self {
         Self {
             labels: columns.labels,
             label: columns.label,
@@ -125,7 +125,7 @@ fn complain<T>(
 
 impl Declared<'_> {
     /// The columns, if the declaration does not contradict itself.
-    pub fn check(&self) -> Result<Columns, Complaint> {
+    pub fn check(&self) -> Result<ShardColumns, Complaint> {
         let has = |name: &str| self.columns.iter().any(|c| c == name);
         for (i, column) in self.columns.iter().enumerate() {
             if !["tokens", "features", "labels", "label", "values", "name"].contains(&column.as_str()) {
@@ -169,7 +169,7 @@ impl Declared<'_> {
             (true, other) => return complain("n_values", format!("1 to {MAX_WIDTH}"), shown(other)),
             (false, Some(k)) => return complain("n_values", "none without a column `values`", k.to_string()),
         }
-        Ok(Columns {
+        Ok(ShardColumns {
             input,
             labels: has("labels"),
             label: has("label"),
@@ -187,7 +187,7 @@ fn shown(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "none".to_owned(), |v| v.to_string())
 }
 
-impl Columns {
+impl ShardColumns {
     /// The Arrow schema, in the order of the table above.
     pub fn schema(&self) -> Schema {
         let mut fields = vec![match self.input {
@@ -323,7 +323,7 @@ mod tests {
     fn the_width_of_a_token_follows_the_vocabulary() {
         for (vocab_size, expected) in [(65_536, DataType::UInt16), (65_537, DataType::UInt32)] {
             let input = InputColumn::Tokens { vocab_size };
-            let columns = Columns { input, labels: false, label: false, n_values: None, name: false };
+            let columns = ShardColumns { input, labels: false, label: false, n_values: None, name: false };
             assert_eq!(columns.schema().field(0).data_type(), &DataType::List(item(expected)));
         }
     }

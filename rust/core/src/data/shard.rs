@@ -22,7 +22,7 @@ use arrow_schema::{Schema, SchemaRef};
 use super::advice::{DAMAGED, PREPARE_AGAIN};
 use super::files;
 use super::manifest::{BatchEntry, ShardEntry};
-use super::schema::{Columns, Wanted, same_type};
+use super::schema::{ShardColumns, Wanted, same_type};
 use crate::error::{Error, Result};
 
 mod group;
@@ -41,7 +41,7 @@ const PREFIX: usize = 8;
 pub struct Shard {
     path: PathBuf,
     entry: ShardEntry,
-    columns: Columns,
+    columns: ShardColumns,
     n_classes: Option<usize>,
     schema: OnceLock<SchemaRef>,
 }
@@ -51,7 +51,7 @@ impl Shard {
     pub fn open(
         folder: &Path,
         entry: ShardEntry,
-        columns: Columns,
+        columns: ShardColumns,
         n_classes: Option<usize>,
     ) -> Result<Self> {
         let path = folder.join(&entry.file);

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::index::Dataset;
-use super::loader::{LoaderConfig, Packing};
-use super::pack::{self, Document, Piece, Rows};
+use super::loader_config::{LoaderConfig, Packing};
+use super::pack::{self, Document, PackedRows, Piece};
 use super::schema::InputColumn;
 use super::schema::Wanted;
 use super::shard::ShardGroup;
@@ -47,7 +47,7 @@ pub(super) struct EpochPlan {
 #[derive(Debug)]
 pub(super) struct Window {
     groups: Vec<ShardGroup>,
-    rows: Rows,
+    rows: PackedRows,
     order: Option<Permutation>,
 }
 
@@ -86,7 +86,7 @@ impl EpochPlan {
         Self { config, data, wanted, n_windows }
     }
 
-    /// Tells streams apart: a position in one means nothing in another. 52 bits, exact in any JSON reader; never 0.
+    /// Identifies the stream of batches: a position is valid only in the stream it came from. 52 bits, exact in any JSON reader; never 0.
     pub(super) fn fingerprint(&self) -> u64 {
         let c = &self.config;
         let mut hash = Xxh3::new();

@@ -19,7 +19,7 @@ use arrow_schema::{ArrowError, Schema};
 
 use super::files::ShardFile;
 use super::manifest::{self, BatchEntry, Manifest, ShardEntry};
-use super::schema::{Columns, InputColumn};
+use super::schema::{InputColumn, ShardColumns};
 use crate::error::{Error, Result};
 use crate::storage::write::PARTIAL;
 use crate::storage::{FileRecord, sha256, write_whole};
@@ -29,7 +29,7 @@ mod documents;
 mod group;
 
 pub use config::{Extra, WriterConfig};
-pub use documents::{Documents, Elements};
+pub use documents::{DocumentColumns, Elements};
 use group::OpenGroup;
 
 /// Digests of all files, as `sha256sum -c` reads them.
@@ -40,7 +40,7 @@ const GROUP_BYTES: usize = 1 << 20;
 /// Writes a folder of shards.
 ///
 /// ```
-/// use ssm_hpn::data::{Documents, Elements, Extra, Input, Loader, LoaderConfig, ShardWriter, WriterConfig, verify_shards};
+/// use ssm_hpn::data::{DocumentColumns, Elements, Extra, Input, Loader, LoaderConfig, ShardWriter, WriterConfig, verify_shards};
 ///
 /// # fn main() -> ssm_hpn::Result<()> {
 /// let folder = tempfile::tempdir().expect("a folder");
@@ -48,7 +48,7 @@ const GROUP_BYTES: usize = 1 << 20;
 /// let mut writer = ShardWriter::create(folder.path(), config)?;
 /// // Two documents, of three and five tokens.
 /// let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// writer.append(&Documents { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
 /// let manifest = writer.close(Extra::default())?;
 /// assert_eq!((manifest.rows, manifest.tokens), (2, 8));
 /// assert_eq!(verify_shards(folder.path())?.tokens, 8);
@@ -66,7 +66,7 @@ const GROUP_BYTES: usize = 1 << 20;
 pub struct ShardWriter {
     folder: PathBuf,
     config: WriterConfig,
-    columns: Columns,
+    columns: ShardColumns,
     schema: Arc<Schema>,
     batch_tokens: usize,
     pending: OpenGroup,
@@ -127,7 +127,7 @@ impl ShardWriter {
     }
 
     /// Takes documents, all or none of those handed over if one of them is wrong.
-    pub fn append(&mut self, documents: &Documents<'_>) -> Result<()> {
+    pub fn append(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
         self.check(documents)?;
         for i in 0..documents.offsets.len() - 1 {
             let (mut start, end) = (documents.offsets[i] as usize, documents.offsets[i + 1] as usize);
@@ -146,7 +146,7 @@ impl ShardWriter {
     }
 
     /// Everything is checked before anything is taken, so that a writer stays usable after an error.
-    fn check(&mut self, documents: &Documents<'_>) -> Result<()> {
+    fn check(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
         let class = group::check(documents, &self.columns, |document, at, expected, found| {
             let name = documents.names.and_then(|n| n.get(document)).map_or(self.folder.as_path(), Path::new);
             let at = format!("document {}{at}", self.documents + document as u64);

@@ -1,4 +1,4 @@
-//! The `head` part of a model's configuration: what it may say, what contradicts itself, and what it amounts to.
+//! The `head` part of a model's configuration: its settings, their checks, and the sizes that follow from them.
 //!
 //! ```json
 //! {"kind": "prototype", "n_classes": 256, "dim": null, "prototypes": "auto", "projection": "linear",
@@ -201,9 +201,9 @@ pub enum Expected {
     Cotangent,
 }
 
-/// The prototypes that a configuration amounts to.
+/// Number, sizes and construction of the prototypes of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct PrototypePlan {
     /// Number of prototypes; 0 for pure regression.
     pub classes: usize,
     /// Length of z, with the coordinate of a regression pole.
@@ -251,7 +251,7 @@ impl PrototypeConfig {
     /// For few classes the coordinates that the simplex leaves free matter: on a line a direction has no gradient, on
     /// a circle a class that starts behind two others cannot get past them, and without them every direction is near
     /// some prototype, so that no score could say "none of these".
-    pub fn plan(&self, d_model: usize) -> Result<Plan> {
+    pub fn plan(&self, d_model: usize) -> Result<PrototypePlan> {
         self.check_loss()?;
         let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
         let classes = self.classes()?;
@@ -282,7 +282,7 @@ impl PrototypeConfig {
             ));
         }
         let class_dim = dim - pole;
-        Ok(Plan { classes, dim, class_dim, kind: self.kind(classes, class_dim)? })
+        Ok(PrototypePlan { classes, dim, class_dim, kind: self.kind(classes, class_dim)? })
     }
 
     fn classes(&self) -> Result<usize> {

@@ -17,7 +17,7 @@ use super::predictions::Wanted;
 use super::rows::chunk_rows;
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
-use crate::kernels::softmax::{self, Dims, Gradient};
+use crate::kernels::softmax::{self, Dims, ScoreGradient};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
 use crate::pass::Pass;
@@ -118,7 +118,8 @@ impl<T: Scalar> Head<T> for LinearHead {
         let (c, d) = (self.config.n_outputs, self.d_model);
         let n = x.len() / d;
         targets.check(n, c);
-        let gradient = if dx.is_some() || dparams.is_some() { Gradient::Write } else { Gradient::Skip };
+        let gradient =
+            if dx.is_some() || dparams.is_some() { ScoreGradient::Write } else { ScoreGradient::Skip };
         let rows = chunk_rows(n, c).max(1);
         let mut report = HeadReport::default();
         for first in (0..n).step_by(rows) {
@@ -143,7 +144,7 @@ impl<T: Scalar> Head<T> for LinearHead {
                 }
                 (loss, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
             }
-            if gradient == Gradient::Write {
+            if gradient == ScoreGradient::Write {
                 let dx = dx.as_deref_mut().map(|dx| &mut dx[range.start * d..range.end * d]);
                 self.outputs_backward(&params, x, o, dx, dparams.as_deref_mut(), scratch);
             }

@@ -4,7 +4,7 @@
 //! gradient is 0. Sums over t run over the n positions of a document that are not masked; without any, the feature is 0.
 //! Each segment is summed in its own order, so a document gives the same bits alone and in any batch.
 //!
-//! | | forward | backward | kept for the backward |
+//! | | forward | backward | saved for the backward pass |
 //! |---|---|---|---|
 //! | last | x_last | dx_last = dy | last |
 //! | mean | Σ x_t / n | dx_t = dy / n | n |
@@ -68,20 +68,20 @@ impl<'a> PooledDocuments<'a> {
 }
 
 impl Pooling {
-    /// Elements of `kept` for this many segments.
-    pub fn kept(self, segments: usize, width: usize) -> usize {
+    /// Elements of `saved` for this many segments.
+    pub fn saved_len(self, segments: usize, width: usize) -> usize {
         if self == Self::Max { segments * width } else { segments }
     }
 
-    /// out `[segments, width]` from x `[rows, length, width]`, and in `kept` what the backward pass needs.
-    pub fn forward<T: Scalar>(self, x: &[T], documents: PooledDocuments, kept: &mut [u32], out: &mut [T]) {
+    /// out `[segments, width]` from x `[rows, length, width]`, and in `saved` what the backward pass needs.
+    pub fn forward<T: Scalar>(self, x: &[T], documents: PooledDocuments, saved: &mut [u32], out: &mut [T]) {
         let PooledDocuments { width, segments, .. } = documents;
         assert_eq!(out.len(), segments.len() * width, "a feature per segment");
-        assert_eq!(kept.len(), self.kept(segments.len(), width), "a note per segment or per maximum");
+        assert_eq!(saved.len(), self.saved_len(segments.len(), width), "a note per segment or per maximum");
         let positions = |segment| documents.unmasked(documents.range(segment));
         match self {
             Self::Last => {
-                for ((out, last), segment) in out.chunks_exact_mut(width).zip(kept).zip(segments) {
+                for ((out, last), segment) in out.chunks_exact_mut(width).zip(saved).zip(segments) {
                     if let Some(position) = positions(segment).next_back() {
                         out.copy_from_slice(&x[position * width..][..width]);
                         *last = position as u32;
@@ -92,7 +92,7 @@ impl Pooling {
                 }
             }
             Self::Mean => {
-                out.par_chunks_exact_mut(width).zip(kept).zip(segments).for_each(
+                out.par_chunks_exact_mut(width).zip(saved).zip(segments).for_each(
                     |((out, count), segment)| {
                         let n = positions(segment).count();
                         *count = n as u32;
@@ -105,24 +105,25 @@ impl Pooling {
                 );
             }
             Self::Max => {
-                out.par_chunks_exact_mut(width).zip(kept.par_chunks_exact_mut(width)).zip(segments).for_each(
-                    |((out, kept), segment)| {
-                        let blocks = out.par_chunks_mut(CHANNELS).zip(kept.par_chunks_mut(CHANNELS));
+                out.par_chunks_exact_mut(width)
+                    .zip(saved.par_chunks_exact_mut(width))
+                    .zip(segments)
+                    .for_each(|((out, saved), segment)| {
+                        let blocks = out.par_chunks_mut(CHANNELS).zip(saved.par_chunks_mut(CHANNELS));
                         blocks.with_max_len(1).enumerate().for_each(|(i, (out, chosen))| {
                             let row = |position| (position as u32, &x[position * width + i * CHANNELS..]);
                             max(positions(segment).map(row), out, chosen);
                         });
-                    },
-                );
+                    });
             }
         }
     }
 
-    /// dx `[rows, length, width]`, overwritten, from dy `[segments, width]` and what the forward pass left in `kept`.
-    pub fn backward<T: Scalar>(self, dy: &[T], documents: PooledDocuments, kept: &[u32], dx: &mut [T]) {
+    /// dx `[rows, length, width]`, overwritten, from dy `[segments, width]` and what the forward pass left in `saved`.
+    pub fn backward<T: Scalar>(self, dy: &[T], documents: PooledDocuments, saved: &[u32], dx: &mut [T]) {
         let PooledDocuments { width, segments, .. } = documents;
         assert_eq!(dy.len(), segments.len() * width, "a gradient per segment");
-        assert_eq!(kept.len(), self.kept(segments.len(), width), "a note per segment or per maximum");
+        assert_eq!(saved.len(), self.saved_len(segments.len(), width), "a note per segment or per maximum");
         dx.par_chunks_mut(POSITIONS * width).with_max_len(1).enumerate().for_each(|(i, dx)| {
             dx.fill(T::ZERO);
             let block = i * POSITIONS..i * POSITIONS + dx.len() / width;
@@ -137,13 +138,13 @@ impl Pooling {
                 let dy = &dy[index * width..(index + 1) * width];
                 match self {
                     Self::Last => {
-                        let last = kept[index];
+                        let last = saved[index];
                         if holds(last) {
                             dx[inside(last as usize)..][..width].copy_from_slice(dy);
                         }
                     }
                     Self::Mean => {
-                        let share = T::ONE / T::from_f64(f64::from(kept[index].max(1)));
+                        let share = T::ONE / T::from_f64(f64::from(saved[index].max(1)));
                         let part = range.start.max(block.start)..range.end.min(block.end);
                         for position in documents.unmasked(part) {
                             for (dx, dy) in dx[inside(position)..][..width].iter_mut().zip(dy) {
@@ -152,7 +153,7 @@ impl Pooling {
                         }
                     }
                     Self::Max => {
-                        let chosen = &kept[index * width..(index + 1) * width];
+                        let chosen = &saved[index * width..(index + 1) * width];
                         for (channel, (&position, &dy)) in chosen.iter().zip(dy).enumerate() {
                             if holds(position) {
                                 dx[inside(position as usize) + channel] = dy;
@@ -230,9 +231,9 @@ mod tests {
     fn forward<T: Scalar>(pooling: Pooling, x: &[T], mask: Option<&[u8]>) -> (Vec<T>, Vec<u32>) {
         let segments = segments();
         let mut out = vec![T::from_f64(f64::NAN); segments.len() * WIDTH];
-        let mut kept = vec![7; pooling.kept(segments.len(), WIDTH)];
-        pooling.forward(x, documents(&segments, mask), &mut kept, &mut out);
-        (out, kept)
+        let mut saved = vec![7; pooling.saved_len(segments.len(), WIDTH)];
+        pooling.forward(x, documents(&segments, mask), &mut saved, &mut out);
+        (out, saved)
     }
 
     fn documents<'a>(segments: &'a [Segment], mask: Option<&'a [u8]>) -> PooledDocuments<'a> {
@@ -272,9 +273,9 @@ mod tests {
         let segments = segments();
         let dy = numbers(segments.len() * WIDTH, 2);
         for (pooling, mask) in ALL.iter().flat_map(|&p| [(p, None), (p, Some(&*mask))]) {
-            let (_, kept) = forward(pooling, &x, mask);
+            let (_, saved) = forward(pooling, &x, mask);
             let mut dx = vec![f64::NAN; x.len()];
-            pooling.backward(&dy, documents(&segments, mask), &kept, &mut dx);
+            pooling.backward(&dy, documents(&segments, mask), &saved, &mut dx);
             // Pooling is linear along a direction as long as no maximum changes place: one direction tests every entry
             // that is not zero, and the sum of squares those that should be.
             let loss =
@@ -308,10 +309,10 @@ mod tests {
         }
         for pooling in ALL {
             let run = |documents: PooledDocuments| {
-                let mut kept = vec![0; pooling.kept(whole.len(), WIDTH)];
+                let mut saved = vec![0; pooling.saved_len(whole.len(), WIDTH)];
                 let (mut out, mut dx) = (vec![0.0; whole.len() * WIDTH], vec![f64::NAN; x.len()]);
-                pooling.forward(&x, documents, &mut kept, &mut out);
-                pooling.backward(&dy, documents, &kept, &mut dx);
+                pooling.forward(&x, documents, &mut saved, &mut out);
+                pooling.backward(&dy, documents, &saved, &mut dx);
                 (out, dx)
             };
             assert!(run(documents(&whole, Some(&mask))) == run(documents(&short, None)), "{pooling:?}");
@@ -324,9 +325,9 @@ mod tests {
         let (segments, mask) = (segments(), mask());
         for pooling in ALL {
             same_bits_for_any_threads(|| {
-                let (out, kept) = forward(pooling, &x, Some(&mask));
+                let (out, saved) = forward(pooling, &x, Some(&mask));
                 let mut dx = vec![f32::NAN; x.len()];
-                pooling.backward(&out, documents(&segments, Some(&mask)), &kept, &mut dx);
+                pooling.backward(&out, documents(&segments, Some(&mask)), &saved, &mut dx);
                 [out, dx].concat()
             });
         }
@@ -336,11 +337,11 @@ mod tests {
     fn the_first_of_equal_maxima_gets_the_gradient_and_nan_is_not_hidden() {
         let segments = [Segment { row: 0, start: 1, end: 4 }];
         let documents = PooledDocuments { length: 4, width: 1, segments: &segments, mask: None };
-        let (mut out, mut kept, mut dx) = ([0.0_f32], [0], [9.0_f32; 4]);
-        Pooling::Max.forward(&[9.0, 2.0, 3.0, 3.0], documents, &mut kept, &mut out);
-        Pooling::Max.backward(&[5.0], documents, &kept, &mut dx);
-        assert_eq!((out, kept, dx), ([3.0], [2], [0.0, 0.0, 5.0, 0.0]));
-        Pooling::Max.forward(&[9.0, 2.0, f32::NAN, 3.0], documents, &mut kept, &mut out);
+        let (mut out, mut saved, mut dx) = ([0.0_f32], [0], [9.0_f32; 4]);
+        Pooling::Max.forward(&[9.0, 2.0, 3.0, 3.0], documents, &mut saved, &mut out);
+        Pooling::Max.backward(&[5.0], documents, &saved, &mut dx);
+        assert_eq!((out, saved, dx), ([3.0], [2], [0.0, 0.0, 5.0, 0.0]));
+        Pooling::Max.forward(&[9.0, 2.0, f32::NAN, 3.0], documents, &mut saved, &mut out);
         assert!(out[0].is_nan());
     }
 }

@@ -14,9 +14,9 @@
 //! Scores are the cosines ẑ·p_k, the predicted number for a regression, and the cosines followed by the number for the
 //! joint loss. Training with the cosine, regression or joint loss costs nothing that grows with C.
 
-use super::config::{LossConfig, Placement, Plan, Projection, PrototypeConfig};
+use super::config::{LossConfig, Placement, Projection, PrototypeConfig, PrototypePlan};
 use super::interface::{Head, HeadReport, Targets};
-use super::losses::{self, Range, Softmax};
+use super::losses::{self, ClassAndValue, Range, Softmax};
 use super::predictions::Wanted;
 use super::rows::{
     ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, Record, SQUARED, chunk_rows, dots, for_each_block, scale,
@@ -24,7 +24,7 @@ use super::rows::{
 };
 use crate::error::Result;
 use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
-use crate::kernels::softmax::{Dims, Gradient};
+use crate::kernels::softmax::{Dims, ScoreGradient};
 use crate::numeric::Scalar;
 use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec, Params};
@@ -35,7 +35,7 @@ use crate::simd::{self, Kernel, Vector};
 #[derive(Debug)]
 pub struct PrototypeHead {
     config: PrototypeConfig,
-    plan: Plan,
+    plan: PrototypePlan,
     d_model: usize,
     seed: u64,
 }
@@ -56,7 +56,7 @@ impl PrototypeHead {
     }
 
     /// The prototypes it is made of.
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> PrototypePlan {
         self.plan
     }
 
@@ -145,7 +145,7 @@ impl PrototypeHead {
         wanted: &mut Wanted<T>,
         scratch: &mut [T],
     ) -> (u64, u64) {
-        let Plan { classes: count, dim, class_dim, .. } = self.plan;
+        let PrototypePlan { classes: count, dim, class_dim, .. } = self.plan;
         let stride = match wanted {
             Wanted::Loss => return (0, 0),
             Wanted::Accuracy => stride(classes.len(), count),
@@ -177,7 +177,7 @@ impl PrototypeHead {
         z: &mut [T],
         classes: &[i32],
         wanted: &mut Wanted<T>,
-        gradient: Gradient,
+        gradient: ScoreGradient,
         dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
         let Pass { params, scratch, .. } = pass;
@@ -248,8 +248,8 @@ impl PrototypeHead {
                 count(z, classes);
                 let targets = classes.iter().zip(values);
                 report.count = targets.filter(|(class, y)| **class >= 0 && !y.is_nan()).count() as u64;
-                let weight = T::from_f64(weight);
-                losses::joint(z, dim, prototypes, range, weight, classes, values, records);
+                let targets = ClassAndValue { classes, values };
+                losses::joint(z, dim, prototypes, range, T::from_f64(weight), targets, records);
             }
             (_, Some(range), Targets::Values(values)) => {
                 report.count = values.iter().filter(|y| !y.is_nan()).count() as u64;
@@ -272,7 +272,7 @@ impl PrototypeHead {
 
 impl<T: Scalar> Head<T> for PrototypeHead {
     fn params(&self) -> Vec<ParamSpec> {
-        let Plan { classes, dim, class_dim, kind } = self.plan;
+        let PrototypePlan { classes, dim, class_dim, kind } = self.plan;
         let (d, places, seed) = (self.d_model, self.places(), self.seed);
         let mut specs = Vec::new();
         if places.projection.is_some() {
@@ -293,7 +293,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
     }
 
     fn scratch(&self, n: usize) -> usize {
-        let Plan { classes, dim, class_dim, .. } = self.plan;
+        let PrototypePlan { classes, dim, class_dim, .. } = self.plan;
         let projection =
             matmul::linear_dw_scratch(n, dim, self.d_model).max(matmul::sum_rows_scratch(n, dim));
         let learned = if self.is_learnable() { 2 * classes * class_dim } else { 0 };
@@ -333,7 +333,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let differentiates = dx.is_some() || dparams.is_some();
         let report = match (self.config.loss, targets) {
             (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {
-                let gradient = if differentiates { Gradient::Write } else { Gradient::Skip };
+                let gradient = if differentiates { ScoreGradient::Write } else { ScoreGradient::Skip };
                 let pass = Pass { scratch: &mut *scratch, ..pass };
                 self.softmax(pass, z, classes, &mut wanted, gradient, dparams.as_deref_mut())
             }
@@ -348,7 +348,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
     fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
         let Pass { params, scratch, .. } = pass;
         let params = &params;
-        let Plan { classes, dim, class_dim, .. } = self.plan;
+        let PrototypePlan { classes, dim, class_dim, .. } = self.plan;
         let (n, width) = (x.len() / self.d_model, Head::<T>::n_scores(self));
         assert_eq!(out.len(), n * width, "length of the scores");
         let (z, scratch) = scratch.split_at_mut(n * dim);

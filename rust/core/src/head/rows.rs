@@ -12,7 +12,7 @@ use crate::simd::Vector;
 /// Rows of a task.
 const BLOCK: usize = 32;
 
-/// What a row leaves: numbers to be summed over the rows, indexed by the constants below.
+/// The numbers of one row that are summed over the rows, indexed by the constants below.
 pub type Record<T> = [T; FIELDS];
 /// Numbers of a record.
 pub const FIELDS: usize = 4;

@@ -147,7 +147,7 @@ impl<'a, T> Rectangle<'a, T> {
     }
 }
 
-/// Channels of one task: 512 bytes of a row in f32, few enough that a chunk of every operand stays near the core.
+/// Channels of one task: 512 bytes of a row in f32, few enough that a chunk of every operand stays in the cache.
 pub(crate) const BLOCK: usize = 128;
 
 /// Work per task: some rows times a block of channels. A function of the problem's size alone.

@@ -99,26 +99,32 @@ pub fn backward_scratch(dims: Dims) -> usize {
     dims.blocks().count * dims.channels
 }
 
-/// dx from dy (replacing or adding), and dw, which is added to. `r` is that of the forward; `scratch` of
-/// [`backward_scratch`] elements is not needed without `dw`.
+/// What the backward pass needs of the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved<'a, T> {
+    /// x `[tokens, channels]`.
+    pub x: &'a [T],
+    /// w `[channels]`.
+    pub w: &'a [T],
+    /// r `[tokens]`.
+    pub r: &'a [T],
+}
+
+/// dx from dy (replacing or adding), and dw, which is added to. `scratch` of [`backward_scratch`] elements is not needed
+/// without `dw`.
 ///
 /// # Panics
 /// If a slice does not have the length that `dims` says.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "every buffer of the pass is named; nothing is hidden in an object"
-)]
 pub fn backward<T: Scalar>(
     dims: Dims,
-    x: &[T],
-    w: &[T],
-    r: &[T],
+    saved: Saved<T>,
     dy: &[T],
     dx: &mut [T],
     accumulate: Accumulate,
     dw: Option<&mut [T]>,
     scratch: &mut [T],
 ) {
+    let Saved { x, w, r } = saved;
     dims.check(&[x.len(), dy.len(), dx.len()], w.len(), r.len());
     let (blocks, d) = (dims.blocks(), dims.channels);
     let want_dw = dw.is_some();
@@ -234,7 +240,8 @@ mod tests {
             forward(self.dims, &self.x, &self.w, &mut y, &mut r);
             let mut scratch = vec![T::from_f64(f64::NAN); backward_scratch(self.dims)];
             let (dims, add) = (self.dims, Accumulate::Add);
-            backward(dims, &self.x, &self.w, &r, &self.dy, &mut dx, add, Some(&mut dw), &mut scratch);
+            let saved = Saved { x: &self.x, w: &self.w, r: &r };
+            backward(dims, saved, &self.dy, &mut dx, add, Some(&mut dw), &mut scratch);
             [y, r, dx, dw]
         }
     }
@@ -260,7 +267,8 @@ mod tests {
         let [_, r, expected, _] = case.run();
         for (accumulate, start) in [(Accumulate::Overwrite, f64::NAN), (Accumulate::Add, 0.25)] {
             let mut dx = vec![start; 30];
-            backward(case.dims, &case.x, &case.w, &r, &case.dy, &mut dx, accumulate, None, &mut []);
+            let saved = Saved { x: &case.x, w: &case.w, r: &r };
+            backward(case.dims, saved, &case.dy, &mut dx, accumulate, None, &mut []);
             let held = if accumulate == Accumulate::Add { start } else { 0.0 };
             let found: Vec<_> = dx.iter().map(|dx| dx - held).collect();
             assert_close("dx", &found, &expected, 1e-15);

@@ -43,7 +43,7 @@ impl Dims {
 
 /// What happens to the scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gradient {
+pub enum ScoreGradient {
     /// They are replaced by da.
     Write,
     /// Their contents are undefined afterwards: only the sums are wanted.
@@ -70,7 +70,7 @@ pub fn cross_entropy<T: Scalar>(
     scores: &mut [T],
     targets: &[i32],
     scale: T,
-    gradient: Gradient,
+    gradient: ScoreGradient,
 ) -> Sums {
     dims.check(scores.len(), targets);
     let (blocks, classes) = (Blocks::new(dims.rows, LEAST_ROWS), dims.classes);
@@ -95,7 +95,7 @@ struct Rows<'a, T> {
     scores: &'a mut [T],
     targets: &'a [i32],
     scale: T,
-    gradient: Gradient,
+    gradient: ScoreGradient,
 }
 
 impl<T: Scalar> Kernel<T> for Rows<'_, T> {
@@ -105,7 +105,7 @@ impl<T: Scalar> Kernel<T> for Rows<'_, T> {
         let mut sums = Sums::default();
         for (row, &target) in self.scores.chunks_exact_mut(self.classes.max(1)).zip(self.targets) {
             let Ok(target) = usize::try_from(target) else {
-                if self.gradient == Gradient::Write {
+                if self.gradient == ScoreGradient::Write {
                     row.fill(T::ZERO);
                 }
                 continue;
@@ -124,7 +124,13 @@ impl<T: Scalar> Kernel<T> for Rows<'_, T> {
 /// With the largest logit t, e_k = 2^((l_k - t)·log2 e) is at most 1, and 2^-126 where it would be less. First e is
 /// stored in place of a, then scaled.
 #[inline(always)]
-fn one_row<V: Vector>(v: V, a: &mut [V::T], target: usize, scale: V::T, gradient: Gradient) -> (f64, f64) {
+fn one_row<V: Vector>(
+    v: V,
+    a: &mut [V::T],
+    target: usize,
+    scale: V::T,
+    gradient: ScoreGradient,
+) -> (f64, f64) {
     let len = a.len();
     let (whole, s) = (len - len % V::LANES, v.splat(scale));
     let mut top = a[whole..].iter().fold(scale * a[target], |top, &a| top.max(scale * a));
@@ -159,7 +165,7 @@ fn one_row<V: Vector>(v: V, a: &mut [V::T], target: usize, scale: V::T, gradient
         along += v.sum(v.mul(e, a_i));
     }
     let inverse = V::T::ONE / total;
-    if gradient == Gradient::Write {
+    if gradient == ScoreGradient::Write {
         let factor = scale * inverse;
         for i in (0..len).step_by(V::LANES) {
             v.store_at(a, i, v.mul(v.splat(factor), v.load_at(a, i)));
@@ -200,7 +206,7 @@ mod tests {
     }
 
     fn loss(dims: Dims, scores: &[f64], targets: &[i32], scale: f64) -> Sums {
-        cross_entropy(dims, &mut scores.to_vec(), targets, scale, Gradient::Skip)
+        cross_entropy(dims, &mut scores.to_vec(), targets, scale, ScoreGradient::Skip)
     }
 
     #[test]
@@ -209,7 +215,7 @@ mod tests {
             let dims = Dims { rows, classes };
             let (scores, targets) = (numbers::<f64>(rows * classes, 1), targets(rows, classes));
             let mut gradient = scores.clone();
-            let sums = cross_entropy(dims, &mut gradient, &targets, scale, Gradient::Write);
+            let sums = cross_entropy(dims, &mut gradient, &targets, scale, ScoreGradient::Write);
             assert_eq!(sums.count, (rows - rows / 4) as u64);
             assert_eq!(sums, loss(dims, &scores, &targets, scale));
             if classes > 1 {
@@ -225,8 +231,13 @@ mod tests {
     #[test]
     fn the_loss_is_minus_the_log_likelihood_even_of_large_logits() {
         let dims = Dims { rows: 2, classes: 3 };
-        let sums =
-            cross_entropy(dims, &mut [900.0, 0.0, -900.0, 1.0, 2.0, 4.0], &[2, 1], 1.0_f64, Gradient::Write);
+        let sums = cross_entropy(
+            dims,
+            &mut [900.0, 0.0, -900.0, 1.0, 2.0, 4.0],
+            &[2, 1],
+            1.0_f64,
+            ScoreGradient::Write,
+        );
         let second = (1_f64.exp() + 2_f64.exp() + 4_f64.exp()).ln() - 2.0;
         assert!((sums.loss - (1800.0 + second)).abs() < 1e-12, "{sums:?}");
     }
@@ -246,14 +257,14 @@ mod tests {
                     &mut exact,
                     &targets,
                     scale.into(),
-                    Gradient::Write,
+                    ScoreGradient::Write,
                 );
                 let rows = Rows {
                     classes,
                     scores: &mut scores[1..],
                     targets: &targets,
                     scale,
-                    gradient: Gradient::Write,
+                    gradient: ScoreGradient::Write,
                 };
                 let found = run_on(isa, rows);
                 let name = format!("{} with {classes} classes", isa.name());
@@ -277,8 +288,13 @@ mod tests {
             for at in [0, 5, 20] {
                 let mut scores = numbers::<f32>(21, 1);
                 scores[at] = bad;
-                let sums =
-                    cross_entropy(Dims { rows: 1, classes: 21 }, &mut scores, &[3], 2.0, Gradient::Write);
+                let sums = cross_entropy(
+                    Dims { rows: 1, classes: 21 },
+                    &mut scores,
+                    &[3],
+                    2.0,
+                    ScoreGradient::Write,
+                );
                 assert!(!sums.loss.is_finite(), "{bad} at {at}: {sums:?}");
             }
         }
@@ -297,7 +313,7 @@ mod tests {
         let (dims, targets) = (Dims { rows: 700, classes: 37 }, targets(700, 37));
         same_bits_for_any_threads(|| {
             let mut scores = numbers::<f32>(700 * 37, 1);
-            let sums = cross_entropy(dims, &mut scores, &targets, 16.0, Gradient::Write);
+            let sums = cross_entropy(dims, &mut scores, &targets, 16.0, ScoreGradient::Write);
             let high = [sums.loss, sums.scale_gradient].map(|x| x as f32);
             let low = [0, 1].map(|i| ([sums.loss, sums.scale_gradient][i] - f64::from(high[i])) as f32);
             [&scores[..], &high, &low].concat()

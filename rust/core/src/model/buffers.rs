@@ -9,15 +9,15 @@ use crate::head::pooling::PooledDocuments;
 use crate::kernels::Layout;
 use crate::numeric::Scalar;
 use crate::pass::Workspace;
-use crate::stem::{Rows, shortened};
+use crate::stem::{StemRows, shortened};
 use crate::target::{Element, Per};
 
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]
 pub struct PassMemory<T> {
     pub(super) workspace: Workspace<T>,
-    /// What pooling keeps for its backward.
-    pub(super) kept: Vec<u32>,
+    /// What pooling saves for its backward pass.
+    pub(super) pooling: Vec<u32>,
     /// Classes per token under a mask.
     pub(super) classes: Vec<i32>,
     pub(super) outline: OutlineMemory,
@@ -37,7 +37,7 @@ impl<T: Scalar> Default for PassMemory<T> {
     fn default() -> Self {
         Self {
             workspace: Workspace::default(),
-            kept: Vec::new(),
+            pooling: Vec::new(),
             classes: Vec::new(),
             outline: OutlineMemory::default(),
             first_states: Vec::new(),
@@ -49,7 +49,7 @@ impl<T: Scalar> PassMemory<T> {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         let OutlineMemory { starts, documents, mask } = &self.outline;
-        let words = self.kept.capacity() + self.classes.capacity();
+        let words = self.pooling.capacity() + self.classes.capacity();
         let flags = starts.capacity() + mask.capacity();
         let documents = documents.capacity() * size_of::<Segment>();
         self.workspace.bytes()
@@ -96,8 +96,8 @@ fn shortened_length(batch: &Batch, stride: usize) -> usize {
 /// How the tokens of a batch lie before the stem and behind it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outline<'a> {
-    pub(super) before: Rows<'a>,
-    pub(super) after: Rows<'a>,
+    pub(super) before: StemRows<'a>,
+    pub(super) after: StemRows<'a>,
     /// Document starts behind the stem.
     pub(super) layout: Layout<'a>,
     /// Tokens behind the stem that take part in pooling.
@@ -119,13 +119,13 @@ impl<'a> Outline<'a> {
     pub(super) fn new(batch: &'a Batch, boundaries: Boundaries, memory: &'a mut OutlineMemory) -> Self {
         let stride = boundaries.stride;
         let OutlineMemory { starts, documents, mask } = memory;
-        let before = Rows { rows: batch.rows, length: batch.length, documents: &batch.segments };
+        let before = StemRows { rows: batch.rows, length: batch.length, documents: &batch.segments };
         let (after, mask) = if stride == 1 {
             (before, batch.mask.as_deref())
         } else {
             let length = shortened_length(batch, stride);
             shorten(&batch.segments, stride, documents);
-            let after = Rows { length, documents, ..before };
+            let after = StemRows { length, documents, ..before };
             (after, batch.mask.as_deref().map(|of| shorten_mask(of, before, after, stride, mask)))
         };
         Self { before, after, layout: layout(after, boundaries, starts), mask }
@@ -152,8 +152,8 @@ fn shorten(before: &[Segment], stride: usize, after: &mut Vec<Segment>) {
 /// A token takes part if any step does that it stands for.
 fn shorten_mask<'a>(
     mask: &[u8],
-    before: Rows,
-    after: Rows,
+    before: StemRows,
+    after: StemRows,
     stride: usize,
     shortened: &'a mut Vec<u8>,
 ) -> &'a [u8] {
@@ -171,8 +171,8 @@ fn shorten_mask<'a>(
 }
 
 /// Marks the first token of every document; `None`, at no cost, if all of them start a row.
-fn layout<'a>(rows: Rows, boundaries: Boundaries, starts: &'a mut Vec<u8>) -> Layout<'a> {
-    let Rows { rows, length, documents } = rows;
+fn layout<'a>(rows: StemRows, boundaries: Boundaries, starts: &'a mut Vec<u8>) -> Layout<'a> {
+    let StemRows { rows, length, documents } = rows;
     let is_whole = |s: &Segment| s.start == 0 && (!boundaries.ends || s.end as usize == length);
     if documents.iter().all(is_whole) {
         return Layout::whole(rows, length);

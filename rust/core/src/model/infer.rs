@@ -37,7 +37,7 @@ impl<T: Scalar> Model<T> {
         let extents = self.extents(shape, false);
         let Extents { fixed, stream, saved_slice, scratch, .. } = extents;
         let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
-        let PassMemory { workspace, outline, kept, classes, .. } = memory;
+        let PassMemory { workspace, outline, pooling, classes, .. } = memory;
         let outline = Outline::new(batch, self.boundaries(false), outline);
         let mut carver = workspace.carve(elements)?;
         let stem = carver.take(self.stem.sizes(shape.tokens()).saved);
@@ -52,7 +52,7 @@ impl<T: Scalar> Model<T> {
             layer.forward_in_place(pass, x);
         }
         let mut head = self.head_parts(shape, scratch);
-        self.features(params, &outline, x, &mut head, kept);
+        self.features(params, &outline, x, &mut head, pooling);
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
         let targets = targets(batch, values, classes);

@@ -317,7 +317,7 @@ impl<T: Scalar> Registry<T> {
         let entries = config.layers.len().max(1);
         let blocks = (0..entries).map(|index| self.block(&config, index)).collect::<Result<Vec<_>>>()?;
         check_stem(&config, &*stem)?;
-        check_blocks(&config, &blocks)?;
+        check_blocks(&config, &blocks, self.targets.get(&config.target.kind[..]).copied())?;
         if config.layers.is_empty() {
             config.block = resolved(&config.block, &*blocks[0]);
         }
@@ -358,18 +358,22 @@ fn check_stem<T: Scalar>(config: &ModelConfig, stem: &dyn Stem<T>) -> Result<()>
     ))
 }
 
-/// Refuses blocks that are not causal beside next tokens as the target.
-fn check_blocks<T: Scalar>(config: &ModelConfig, blocks: &[Box<dyn Block<T>>]) -> Result<()> {
+/// Refuses blocks that are not causal beside a target that is made from the tokens.
+fn check_blocks<T: Scalar>(
+    config: &ModelConfig,
+    blocks: &[Box<dyn Block<T>>],
+    target: Option<&TargetKind>,
+) -> Result<()> {
     let first = blocks.iter().position(|block| !block.capabilities().causal);
-    match first.filter(|_| kinds::find(&config.target.kind).is_some_and(|kind| kind.from_tokens)) {
-        None => Ok(()),
-        Some(index) => {
+    match (first, target.filter(|target| target.from_tokens)) {
+        (None, _) | (_, None) => Ok(()),
+        (Some(index), Some(target)) => {
             let (at, component) = config.layer(index);
             let found = format!("{}, which sees the token that it is to predict", component.kind);
             let advice = "choose causal blocks, or another target";
             Err(Error::config(
                 format!("{at}.kind"),
-                "a causal block for the target next_token",
+                format!("a causal block for the target {}", target.name),
                 found,
                 advice,
             ))

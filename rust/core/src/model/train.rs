@@ -86,7 +86,7 @@ impl<T: Scalar> Model<T> {
             depth = Depth { lowest: 0, below_head: true, ..depth };
         }
         let plan = self.memory_plan(depth, &extents);
-        let PassMemory { workspace, outline, kept, classes, first_states } = memory;
+        let PassMemory { workspace, outline, pooling, classes, first_states } = memory;
         let parts = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
         first_states.clear();
         for states in carried.iter().flat_map(|carried| carried.states.layers()) {
@@ -108,7 +108,7 @@ impl<T: Scalar> Model<T> {
         };
         run.stem_forward();
         run.layers_forward();
-        let report = run.head(accuracy, kept, classes);
+        let report = run.head(accuracy, pooling, classes);
         if plan.depth.below_head && (report.count > 0 || run.wants_gradient_of_states()) {
             run.layers_backward();
             run.stem_backward();
@@ -167,7 +167,7 @@ impl<T: Scalar> Model<T> {
         outline: &Outline,
         x: &[T],
         head: &mut HeadParts<T>,
-        kept: &mut Vec<u32>,
+        saved: &mut Vec<u32>,
     ) {
         let slots = [self.norm_f];
         let weight = self.params(params, &slots).get(0);
@@ -175,8 +175,8 @@ impl<T: Scalar> Model<T> {
         phase(Phase::Norm, || norm::forward(dims, x, weight, head.hidden, head.r));
         if let Some(pooling) = self.config().target.pooling() {
             let documents = outline.documents(self.config().d_model);
-            kept.resize(pooling.kept(documents.segments.len(), documents.width), 0);
-            phase(Phase::Head, || pooling.forward(head.hidden, documents, kept, head.pooled));
+            saved.resize(pooling.saved_len(documents.segments.len(), documents.width), 0);
+            phase(Phase::Head, || pooling.forward(head.hidden, documents, saved, head.pooled));
         }
     }
 
@@ -227,12 +227,12 @@ impl<T: Scalar> Run<'_, T> {
     }
 
     /// Final norm, pooling and head, forward and back to the gradient of the last layer's output.
-    fn head(&mut self, accuracy: Accuracy, kept: &mut Vec<u32>, classes: &mut Vec<i32>) -> HeadReport {
+    fn head(&mut self, accuracy: Accuracy, saved: &mut Vec<u32>, classes: &mut Vec<i32>) -> HeadReport {
         let Self { model, batch, params, grads, trainable, outline, mode, plan, extents, parts, .. } = self;
         let below = plan.depth.below_head;
         let x = &parts.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
         let mut head = model.head_parts(model.shape(batch), parts.scratch);
-        model.features(params, outline, x, &mut head, kept);
+        model.features(params, outline, x, &mut head, saved);
         let Some(targets) = targets(batch, parts.numbers, classes) else {
             parts.gradient.fill(T::ZERO);
             return HeadReport::default();
@@ -265,16 +265,17 @@ impl<T: Scalar> Run<'_, T> {
             }
             if let Some(pooling) = pooling {
                 let documents = outline.documents(d);
-                phase(Phase::Head, || pooling.backward(head.d_pooled, documents, kept, head.d_hidden));
+                phase(Phase::Head, || pooling.backward(head.d_pooled, documents, saved, head.d_hidden));
             }
             let slots = [model.norm_f];
             let mut dnorm = Grads::new(grads, model.table(), &slots, trainable);
             let dims = model.final_norm(head.r.len());
             let weight = model.params(params, &slots).get(0);
             let overwrite = Accumulate::Overwrite;
-            let (r, dy, dx) = (&*head.r, &*head.d_hidden, &mut *parts.gradient);
+            let saved = norm::Saved { x, w: weight, r: &*head.r };
+            let (dy, dx) = (&*head.d_hidden, &mut *parts.gradient);
             phase(Phase::Norm, || {
-                norm::backward(dims, x, weight, r, dy, dx, overwrite, dnorm.get(0), head.rest);
+                norm::backward(dims, saved, dy, dx, overwrite, dnorm.get(0), head.rest);
             });
         }
         report

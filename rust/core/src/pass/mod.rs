@@ -25,7 +25,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// What drops the share `rate` of numbers, `width` for each token; `None` in inference, and where nothing is dropped.
+    /// The dropout of the share `rate` of numbers, `width` for each token; `None` in inference, and where nothing is dropped.
     pub fn dropout(self, rate: f64, width: usize) -> Option<Dropout> {
         match self {
             Self::Training(key) if rate > 0.0 => {

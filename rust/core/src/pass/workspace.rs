@@ -30,7 +30,7 @@ impl<T: Scalar> Workspace<T> {
     /// At least `len` elements, contents undefined, to carve parts from; refused where the memory is not there.
     pub fn carve(&mut self, len: usize) -> Result<Carver<&mut [T]>> {
         if self.buffer.len() < len {
-            // The old buffer goes first: the two are never there together.
+            // The old buffer is freed first: the two are never allocated at once.
             self.buffer = AVec::new(64);
             self.buffer = aligned_zeros(len, "the activations of this batch")?;
         }

@@ -85,8 +85,8 @@ impl<T: Scalar> Session<T> {
 
     /// Reads `length` tokens of every row into a stream and returns the scores after the last, `[rows, n_scores]`.
     ///
-    /// Where every microsecond counts, read in a loop inside one `session.threads().install(…)`: the calls then need not
-    /// be handed over to the pool one by one.
+    /// For the lowest latency, call it in a loop inside one `session.threads().install(…)`: each call then does without
+    /// being handed to the pool.
     pub fn read<'a>(&self, stream: &'a mut Stream<T>, input: &Input, length: usize) -> Result<&'a [T]> {
         self.check_free("read a stream")?;
         let (model, params) = (&self.model, self.params.as_slice());

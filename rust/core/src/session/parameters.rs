@@ -52,6 +52,7 @@ impl<T: Scalar> Session<T> {
 
     /// A tensor, by id or public name, and its shape.
     pub fn parameter(&self, name: &str) -> Result<(&[usize], &[T])> {
+        self.check_free("read a parameter")?;
         let slot = names::find(self.model.table(), name)?;
         Ok((self.shape(slot), self.params.tensor(self.model.table(), slot)))
     }
@@ -59,6 +60,7 @@ impl<T: Scalar> Session<T> {
     /// The gradient of the mean loss for a tensor, by id or public name, and its shape. Zeros for a frozen one, and
     /// before the first target.
     pub fn gradient(&self, name: &str) -> Result<(&[usize], Vec<T>)> {
+        self.check_free("read a gradient")?;
         let slot = names::find(self.model.table(), name)?;
         let count = T::from_f64(self.pending.count.max(1) as f64);
         let gradient = self.grads.tensor(self.model.table(), slot);
@@ -95,7 +97,7 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Lends the flat buffers, parameters and gradients, until [`Session::return_flat`]: meanwhile everything that
-    /// would move or change them is refused, and they stay where they are.
+    /// would move, change or read them is refused, and they stay where they are.
     pub fn lend_flat(&mut self) -> Result<[&mut [T]; 2]> {
         self.check_free("borrow the flat buffers again")?;
         self.lent = true;
@@ -207,7 +209,7 @@ mod tests {
                 let patterns = vec!["head.prototypes".to_owned()];
                 session.freeze(&FreezeSpec { patterns, ..FreezeSpec::default() }).unwrap();
             }
-            // No cosine at all: what is answered after an update tells whether it was computed.
+            // No cosine is 2: another number after the update shows that it was computed.
             session.cosine = Cosine::Known(Some(2.0));
             update(&mut session);
             let computed = session.max_prototype_cosine().unwrap() != Some(2.0);

@@ -1,4 +1,4 @@
-//! Where the time of the session's steps goes, and what its machine could do at the most.
+//! Where the time of the session's steps goes, and the rate of the crate's own product on its threads.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::profile::Profile;
 
 /// Side of the product that [`Session::product_peak`] measures.
 pub const PEAK_SIDE: usize = 768;
-/// It is repeated for at least so long, and so often.
+/// The product is repeated for at least this time, and this often.
 const PEAK_TIME: Duration = Duration::from_millis(300);
 const PEAK_REPEATS: usize = 5;
 
 impl<T: Scalar> Session<T> {
-    /// From now on gradients and updates are timed by phase, which changes no bit of them. What was measured before is
-    /// forgotten.
+    /// From now on gradients and updates are timed by phase, which changes no bit of them. Earlier measurements are
+    /// discarded.
     pub fn profile_start(&mut self) {
         self.profile = Some(Profile::default());
     }

@@ -142,7 +142,7 @@ impl<T: Scalar> Session<T> {
         self.check_free("load weights")?;
         self.cosine = Cosine::Changed;
         let missing = weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)?;
-        // Gradients of the former weights are worth nothing now.
+        // Gradients of the former weights do not apply to these.
         self.zero_grad()?;
         Ok(missing)
     }

@@ -86,7 +86,7 @@ pub struct Session<T: Scalar> {
     pub(super) cosine: Cosine,
     /// Whether the flat buffers are lent out.
     pub(super) lent: bool,
-    /// Where the time goes, while somebody asks.
+    /// Times by phase, while a profile is recorded.
     pub(super) profile: Option<Profile>,
 }
 

@@ -17,19 +17,19 @@ pub(super) struct Workspaces<T: Scalar>(Mutex<Vec<PassMemory<T>>>);
 
 impl<T: Scalar> Workspaces<T> {
     /// A workspace for one pass, the one that was used last if it is free.
-    pub(super) fn take(&self) -> Workspace<'_, T> {
+    pub(super) fn take(&self) -> LentWorkspace<'_, T> {
         let memory = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        Workspace { home: self, memory }
+        LentWorkspace { home: self, memory }
     }
 }
 
-/// A workspace in use; dropped, it goes back.
-pub(super) struct Workspace<'a, T: Scalar> {
+/// A workspace in use, returned to the session when it is dropped.
+pub(super) struct LentWorkspace<'a, T: Scalar> {
     home: &'a Workspaces<T>,
     memory: PassMemory<T>,
 }
 
-impl<T: Scalar> Deref for Workspace<'_, T> {
+impl<T: Scalar> Deref for LentWorkspace<'_, T> {
     type Target = PassMemory<T>;
 
     fn deref(&self) -> &PassMemory<T> {
@@ -37,13 +37,13 @@ impl<T: Scalar> Deref for Workspace<'_, T> {
     }
 }
 
-impl<T: Scalar> DerefMut for Workspace<'_, T> {
+impl<T: Scalar> DerefMut for LentWorkspace<'_, T> {
     fn deref_mut(&mut self) -> &mut PassMemory<T> {
         &mut self.memory
     }
 }
 
-impl<T: Scalar> Drop for Workspace<'_, T> {
+impl<T: Scalar> Drop for LentWorkspace<'_, T> {
     fn drop(&mut self) {
         let mut free = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
         if free.len() < KEPT {

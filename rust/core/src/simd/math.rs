@@ -121,7 +121,7 @@ pub fn exp2_of_product<V: Vector, const BOUNDED: bool>(v: V, d: V::V, a: V::V) -
     exp2_split(v, r, t)
 }
 
-/// Products down to here need no care in [`exp2_of_product`].
+/// Products down to here need no lower bound in [`exp2_of_product`].
 pub const EXP2_BOUND: f64 = -125.0;
 
 /// e^x; values below -87 count as -87, values above 88.72 as 88.72.

@@ -1,7 +1,7 @@
-//! Asking for memory ahead of its use.
+//! Prefetching: cache lines are requested before they are used.
 
-/// Asks the processor to bring `x[from .. from + len]` close, for a use some thousand cycles later. No effect on results;
-/// nothing at all where there is no stable instruction for it, or outside the slice.
+/// Requests the cache lines of `x[from .. from + len]`, for a use some thousand cycles later. It changes no result, and
+/// does nothing outside the slice or where there is no stable instruction for it.
 #[inline(always)]
 pub fn prefetch<T>(x: &[T], from: usize, len: usize) {
     const LINE_BYTES: usize = 64;

@@ -18,7 +18,7 @@ pub struct StemSizes {
 
 /// Rows of tokens and the documents in them, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows<'a> {
+pub struct StemRows<'a> {
     /// Rows.
     pub rows: usize,
     /// Tokens of a row.
@@ -27,7 +27,7 @@ pub struct Rows<'a> {
     pub documents: &'a [Segment],
 }
 
-impl Rows<'_> {
+impl StemRows<'_> {
     /// Tokens of all rows.
     pub fn tokens(&self) -> usize {
         self.rows * self.length
@@ -40,9 +40,9 @@ pub struct Source<'a> {
     /// Ids or features of the tokens before.
     pub input: &'a Input,
     /// The tokens of the batch.
-    pub before: Rows<'a>,
+    pub before: StemRows<'a>,
     /// The tokens of the residual stream: as many documents, in the same order.
-    pub after: Rows<'a>,
+    pub after: StemRows<'a>,
 }
 
 /// A map from the input of a batch to the residual stream, with its backward pass.

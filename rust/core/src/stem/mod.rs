@@ -13,6 +13,6 @@ mod windows;
 
 pub use embedding::Embedding;
 pub use identity::Identity;
-pub use interface::{Rows, Source, Stem, StemSizes, shortened};
+pub use interface::{Source, Stem, StemRows, StemSizes, shortened};
 pub use linear::Linear;
 pub use windows::Windows;

@@ -102,7 +102,7 @@ impl<T: Scalar> Stem<T> for Windows {
 mod tests {
     use super::*;
     use crate::data::{Input, Segment};
-    use crate::stem::Rows;
+    use crate::stem::StemRows;
 
     #[test]
     fn windows_end_with_their_token_and_stay_within_their_document() {
@@ -112,8 +112,8 @@ mod tests {
         let (before, after) = ([segment(0, 5), segment(5, 7)], [segment(0, 3), segment(3, 4)]);
         let source = Source {
             input: &input,
-            before: Rows { rows: 1, length: 8, documents: &before },
-            after: Rows { rows: 1, length: 5, documents: &after },
+            before: StemRows { rows: 1, length: 8, documents: &before },
+            after: StemRows { rows: 1, length: 5, documents: &after },
         };
         let mut windows = vec![9.0_f64; 15];
         stem.gather(&source, &mut windows);

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-pub(crate) mod death;
+pub(crate) mod crash;
 pub(crate) mod digest;
 pub(crate) mod read;
 pub(crate) mod record;

@@ -8,7 +8,7 @@ use std::process;
 
 use sha2::{Digest, Sha256};
 
-use super::death;
+use super::crash;
 use super::record::FileRecord;
 use crate::error::{Error, Result};
 
@@ -31,7 +31,7 @@ pub struct SyncedFile {
 impl SyncedFile {
     /// Creates the file, or empties it.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = death::here().and_then(|()| File::create(path));
+        let file = crash::point().and_then(|()| File::create(path));
         let file = file.map_err(|e| Error::storage(path, "create the file", e))?;
         let file = BufWriter::with_capacity(BUFFER, file);
         Ok(Self { path: path.to_path_buf(), file, hash: Sha256::new(), bytes: 0 })
@@ -50,7 +50,7 @@ impl SyncedFile {
     /// Writes what is still in memory and waits until all of it is on the disk.
     pub fn finish(mut self) -> Result<FileRecord> {
         let synced =
-            self.file.flush().and_then(|()| death::here()).and_then(|()| self.file.get_ref().sync_all());
+            self.file.flush().and_then(|()| crash::point()).and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(|e| Error::storage(&self.path, "write", e))?;
         Ok(FileRecord { bytes: self.bytes, sha256: hex::encode(self.hash.finalize()) })
     }
@@ -58,7 +58,7 @@ impl SyncedFile {
 
 impl Write for SyncedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        death::here()?;
+        crash::point()?;
         let n = self.file.write(bytes)?;
         self.hash.update(&bytes[..n]);
         self.bytes += n as u64;
@@ -107,7 +107,7 @@ impl WholeFile {
     }
 
     fn discard(&self) {
-        if !death::came() {
+        if !crash::occurred() {
             // A failure is ignored: no reader opens a file of this name, and the next write of the file replaces it.
             let _ = fs::remove_file(&self.temporary);
         }
@@ -150,13 +150,13 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
 
 /// Gives a file or folder another name in the same folder, which the caller syncs.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    death::here().and_then(|()| fs::rename(from, to)).map_err(|e| Error::storage(to, "rename into place", e))
+    crash::point().and_then(|()| fs::rename(from, to)).map_err(|e| Error::storage(to, "rename into place", e))
 }
 
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     let synced =
-        death::here().and_then(|()| if cfg!(windows) { Ok(()) } else { File::open(folder)?.sync_all() });
+        crash::point().and_then(|()| if cfg!(windows) { Ok(()) } else { File::open(folder)?.sync_all() });
     synced.map_err(|e| Error::storage(folder, "sync the folder", e))
 }
 
@@ -223,15 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn a_death_at_any_operation_leaves_the_old_file_or_the_new_one() {
+    fn a_crash_at_any_operation_leaves_the_old_file_or_the_new_one() {
         for operations in 0.. {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("a");
             fs::write(&path, "old").unwrap();
-            let lived = death::after(operations, || write_whole(&path, b"new")).is_some();
+            let completed = crash::after(operations, || write_whole(&path, b"new")).is_some();
             let found = fs::read(&path).unwrap();
             assert!(found == b"old" || found == b"new", "{operations}: {found:?}");
-            if lived {
+            if completed {
                 assert_eq!((found.as_slice(), names(folder.path())), (&b"new"[..], 1));
                 assert!(operations >= 5, "create, write, sync, rename and sync the folder are operations");
                 break;

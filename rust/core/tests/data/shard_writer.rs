@@ -10,7 +10,7 @@ use ssm_hpn::Error;
 use ssm_hpn::data::schema::Kind;
 use ssm_hpn::data::schema::Wanted;
 use ssm_hpn::data::shard::Ids;
-use ssm_hpn::data::{Dataset, Documents, Elements, Extra, ShardWriter, WriterConfig, verify_shards};
+use ssm_hpn::data::{Dataset, DocumentColumns, Elements, Extra, ShardWriter, WriterConfig, verify_shards};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
@@ -77,7 +77,7 @@ fn the_writer_refuses_what_it_cannot_store_and_stays_usable() {
     config.max_document = 4;
     let mut writer = ShardWriter::create(folder.path(), config.clone()).unwrap();
     let names = ["a.txt".to_owned(), "b.txt".to_owned()];
-    let good = Documents {
+    let good = DocumentColumns {
         elements: Elements::I64(&[1, 2, 9]),
         offsets: &[0, 1, 3],
         labels: None,
@@ -86,22 +86,25 @@ fn the_writer_refuses_what_it_cannot_store_and_stays_usable() {
         names: Some(&names),
     };
     writer.append(&good).unwrap();
-    let bad = Documents { elements: Elements::I64(&[1, 2, 10]), ..good };
+    let bad = DocumentColumns { elements: Elements::I64(&[1, 2, 10]), ..good };
     let text = writer.append(&bad).unwrap_err().to_string();
     assert!(text.starts_with("b.txt: document 3, token 1: expected an id from 0 to 9, found 10"), "{text}");
     for (bad, needle) in [
-        (Documents { elements: Elements::I64(&[-1, 2, 3]), ..good }, "found -1"),
-        (Documents { elements: Elements::F32(&[0.5, 0.5, 0.5]), ..good }, "found 0.5"),
-        (Documents { offsets: &[0, 0, 3], ..good }, "an empty document"),
-        (Documents { offsets: &[0, 5, 3], ..good }, "offset 2"),
-        (Documents { offsets: &[0, 1, 2], ..good }, "offsets: expected 0 to 3"),
-        (Documents { offsets: &[], ..good }, "offsets"),
-        (Documents { label: None, ..good }, "label: expected the column"),
-        (Documents { label: Some(&[0]), ..good }, "label count: expected 2, found 1"),
-        (Documents { label: Some(&[0, -2]), ..good }, "found -2"),
-        (Documents { values: Some(&[0.0]), ..good }, "values: expected none"),
-        (Documents { names: Some(&names[..1]), ..good }, "name count"),
-        (Documents { elements: Elements::U8(&[0; 9]), offsets: &[0, 1, 9], ..good }, "at most 4 tokens"),
+        (DocumentColumns { elements: Elements::I64(&[-1, 2, 3]), ..good }, "found -1"),
+        (DocumentColumns { elements: Elements::F32(&[0.5, 0.5, 0.5]), ..good }, "found 0.5"),
+        (DocumentColumns { offsets: &[0, 0, 3], ..good }, "an empty document"),
+        (DocumentColumns { offsets: &[0, 5, 3], ..good }, "offset 2"),
+        (DocumentColumns { offsets: &[0, 1, 2], ..good }, "offsets: expected 0 to 3"),
+        (DocumentColumns { offsets: &[], ..good }, "offsets"),
+        (DocumentColumns { label: None, ..good }, "label: expected the column"),
+        (DocumentColumns { label: Some(&[0]), ..good }, "label count: expected 2, found 1"),
+        (DocumentColumns { label: Some(&[0, -2]), ..good }, "found -2"),
+        (DocumentColumns { values: Some(&[0.0]), ..good }, "values: expected none"),
+        (DocumentColumns { names: Some(&names[..1]), ..good }, "name count"),
+        (
+            DocumentColumns { elements: Elements::U8(&[0; 9]), offsets: &[0, 1, 9], ..good },
+            "at most 4 tokens",
+        ),
     ] {
         let text = writer.append(&bad).unwrap_err().to_string();
         assert!(text.contains(needle), "{text} lacks {needle}");
@@ -123,7 +126,7 @@ fn a_writer_that_does_not_close_leaves_nothing() {
     config.vocab_size = Some(256);
     (config.batch_tokens, config.shard_bytes) = (4, 1);
     let count = || std::fs::read_dir(folder.path()).unwrap().count();
-    let documents = Documents {
+    let documents = DocumentColumns {
         elements: Elements::U8(b"abcdefgh"),
         offsets: &[0, 4, 8],
         labels: None,
@@ -146,7 +149,7 @@ fn a_writer_that_does_not_close_leaves_nothing() {
     // Labels beyond the class count are refused at the end, and nothing stays.
     config.columns.push("label".into());
     let mut writer = ShardWriter::create(folder.path(), config).unwrap();
-    writer.append(&Documents { label: Some(&[0, 3]), ..documents }).unwrap();
+    writer.append(&DocumentColumns { label: Some(&[0, 3]), ..documents }).unwrap();
     let error = writer.close(Extra { n_classes: Some(3), ..Extra::default() }).unwrap_err();
     assert!(error.to_string().contains("expected a class below 3, found 3"), "{error}");
     assert_eq!(count(), 1);
@@ -158,7 +161,7 @@ fn long_documents_are_cut_for_the_reader() {
     let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
     (config.vocab_size, config.max_document) = (Some(256), 10);
     let mut writer = ShardWriter::create(folder.path(), config).unwrap();
-    let documents = Documents {
+    let documents = DocumentColumns {
         elements: Elements::U8(&[7; 25]),
         offsets: &[0, 25],
         labels: None,

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use ssm_hpn::data::schema::Kind;
-use ssm_hpn::data::{Documents, Elements, Extra, Manifest, ShardWriter, WriterConfig};
+use ssm_hpn::data::{DocumentColumns, Elements, Extra, Manifest, ShardWriter, WriterConfig};
 
 /// Documents in which token i of all tokens has id i: a token tells where it came from.
 pub(crate) struct Counted {
@@ -58,7 +58,7 @@ impl Counted {
         let label: Vec<i32> = (0..n).map(|i| i as i32 % 4 - 1).collect();
         let values: Vec<f32> = (0..2 * n).map(|i| i as f32 * 0.5).collect();
         let names: Vec<String> = (0..n).map(|i| format!("file-{i}")).collect();
-        let documents = Documents {
+        let documents = DocumentColumns {
             elements: Elements::U32(&ids),
             offsets: &self.offsets(),
             labels: has("labels").then_some(&labels),
@@ -80,7 +80,7 @@ pub(crate) fn write_features(folder: &Path, lengths: &[usize]) -> Manifest {
     let counted = Counted::new(lengths);
     let x: Vec<f32> = (0..3 * counted.tokens()).map(|i| i as f32).collect();
     let label: Vec<i32> = (0..lengths.len() as i32).collect();
-    let documents = Documents {
+    let documents = DocumentColumns {
         elements: Elements::F32(&x),
         offsets: &counted.offsets(),
         labels: None,

@@ -8,10 +8,11 @@ use crate::common::{
     relative, session, to_f64,
 };
 use serde_json::json;
+use ssm_hpn::checkpoint::weights::Scope;
 use ssm_hpn::data::{Batch, Input, Segment, Target};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig};
-use ssm_hpn::session::Session;
+use ssm_hpn::session::{Sampling, Session};
 use ssm_hpn::target::{Element, Per, Values};
 use ssm_hpn::{Error, Scalar};
 
@@ -527,6 +528,7 @@ fn nothing_moves_while_the_flat_buffers_are_lent() {
     let config = language_model();
     let mut session = trained::<f32>(&config);
     let data = batch(&config, 1, 8, None, 13);
+    let (root, mut stream) = (tempfile::tempdir().unwrap(), session.stream(1).unwrap());
     session.lend_flat().unwrap()[0][0] = 0.5;
     let is_lent = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Borrowed { .. })));
     is_lent(session.forward_backward(&data, Accuracy::Skip).map(drop));
@@ -536,6 +538,25 @@ fn nothing_moves_while_the_flat_buffers_are_lent() {
     is_lent(session.freeze(&FreezeSpec::default()).map(drop));
     is_lent(session.set_parameter("norm_f.weight", &[WIDTH], &[1.0; WIDTH]).map(drop));
     is_lent(session.lend_flat().map(drop));
+    is_lent(session.load_weights(root.path(), Scope::Whole).map(drop));
+    // Somebody may write to the buffers at any time: nothing reads them either.
+    let greedy = Sampling { temperature: 0.0, top_k: None, seed: 0 };
+    let step = Input::Tokens(vec![1]);
+    let reads = [
+        ("evaluate", session.evaluate(&data).map(drop)),
+        ("predict", session.predict(&data).map(drop)),
+        ("hidden", session.hidden(&data).map(drop)),
+        ("read", session.read(&mut stream, &step, 1).map(drop)),
+        ("generate", session.generate(&[1], 2, &greedy).map(drop)),
+        ("save", session.save(&root.path().join("step-00000000"), json!({})).map(drop)),
+        ("digest", session.digest().map(drop)),
+        ("grad_norm", session.grad_norm().map(drop)),
+        ("max_prototype_cosine", session.max_prototype_cosine().map(drop)),
+        ("parameter", session.parameter("norm_f.weight").map(drop)),
+        ("gradient", session.gradient("norm_f.weight").map(drop)),
+    ];
+    let done = reads.iter().filter(|(_, result)| !matches!(result, Err(Error::Borrowed { .. })));
+    assert_eq!(done.map(|(name, _)| *name).collect::<Vec<_>>(), [""; 0], "read while lent");
     session.return_flat();
     assert_eq!(session.flat_parameters()[0], 0.5);
     session.forward_backward(&data, Accuracy::Skip).unwrap();

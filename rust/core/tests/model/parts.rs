@@ -12,9 +12,10 @@ use crate::invariants::{gradients, packed_is_like_separate, reads_in_pieces_like
 use serde_json::{Value, json};
 use ssm_hpn::data::{Batch, Input, Segment, Target};
 use ssm_hpn::head::Accuracy;
-use ssm_hpn::model::{ActivationMemory, Carried, ExpandPlan, ModelConfig, States};
+use ssm_hpn::model::{ActivationMemory, Carried, ExpandPlan, ModelConfig, Registry, States};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::{Sampling, Session};
+use ssm_hpn::target::{TargetKind, kinds};
 use ssm_hpn::{Error, Scalar};
 
 fn mamba() -> Value {
@@ -177,6 +178,20 @@ fn a_model_of_many_kinds_grows_without_changing_what_it_computes() {
     for row in session.parameter_table() {
         assert!(session.gradient(&row.id).unwrap().1.iter().any(|g| *g != 0.0), "{}", row.id);
     }
+}
+
+#[test]
+fn a_registered_target_made_from_the_tokens_needs_causal_blocks_too() {
+    static FOLLOWING: TargetKind = TargetKind { name: "following", ..kinds::NEXT_TOKEN };
+    let mut registry = Registry::<f32>::standard();
+    registry.register_target(&FOLLOWING);
+    let resolve = |block| {
+        let settings = json!({"target": {"kind": "following"}, "block": block});
+        registry.resolve(with(&language_model(), settings))
+    };
+    assert!(resolve(mamba()).is_ok());
+    let message = resolve(both_ways()).unwrap_err().to_string();
+    assert!(message.contains("expected a causal block for the target following"), "{message}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use crate::common::{batch, bits, config, language_model, threads};
 use serde_json::json;
 use ssm_hpn::Error;
-use ssm_hpn::checkpoint::{Manifest, folder_name};
+use ssm_hpn::checkpoint::{CheckpointManifest, folder_name};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig};
 use ssm_hpn::optim::OptimConfig;
@@ -127,7 +127,7 @@ fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_asked_for() {
     let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
     changed["model"]["d_model"] = json!(1 << 20);
     std::fs::write(&state, changed.to_string()).unwrap();
-    let mut manifest = Manifest::new(0);
+    let mut manifest = CheckpointManifest::new(0);
     for name in ["model.safetensors", "optimizer.safetensors", "state.json"] {
         manifest.add(name, FileRecord::of_file(&path.join(name)).unwrap());
     }

@@ -12,7 +12,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
 use crate::data::advice::PREPARE_AGAIN;
 use crate::data::manifest::BatchEntry;
-use crate::data::schema::{Columns, InputColumn, Wanted};
+use crate::data::schema::{InputColumn, ShardColumns, Wanted};
 use crate::error::Error;
 
 /// The documents of one record batch. The buffers are those that were read; nothing is copied.
@@ -69,7 +69,7 @@ impl Wrong {
 
 impl ShardGroup {
     /// The wanted columns of a record batch. The types were compared with the schema before.
-    pub(super) fn new(batch: &RecordBatch, columns: &Columns, wanted: Wanted) -> Result<Self, String> {
+    pub(super) fn new(batch: &RecordBatch, columns: &ShardColumns, wanted: Wanted) -> Result<Self, String> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"));
         let list =
             |name: &str| column(name)?.as_list_opt::<i32>().ok_or_else(|| format!("`{name}` is no list"));
@@ -174,7 +174,7 @@ impl ShardGroup {
     /// Counts and values as the manifest promises them.
     pub(super) fn check(
         &self,
-        columns: &Columns,
+        columns: &ShardColumns,
         n_classes: Option<usize>,
         entry: &BatchEntry,
     ) -> Result<(), Wrong> {
@@ -213,7 +213,7 @@ impl ShardGroup {
         self.offsets[0] as usize..self.offsets[self.documents()] as usize
     }
 
-    fn check_input(&self, columns: &Columns) -> Result<(), Wrong> {
+    fn check_input(&self, columns: &ShardColumns) -> Result<(), Wrong> {
         let all = self.all();
         let bad = match (&self.ids, columns.input) {
             (Ids::Narrow(ids), InputColumn::Tokens { vocab_size }) => {
@@ -235,7 +235,7 @@ impl ShardGroup {
         Err(at_token(&self.offsets, all.start + token, expected, found))
     }
 
-    fn check_targets(&self, columns: &Columns, n_classes: Option<usize>) -> Result<(), Wrong> {
+    fn check_targets(&self, columns: &ShardColumns, n_classes: Option<usize>) -> Result<(), Wrong> {
         let n_classes = n_classes.unwrap_or(0);
         let bad_class = |c: i32| c < -1 || c >= 0 && c as usize >= n_classes;
         let expected = || format!("a class below {n_classes}, or -1 for none");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::data::manifest::Normalisation;
-use crate::data::schema::{Columns, Declared, Kind};
+use crate::data::schema::{Declared, Kind, ShardColumns};
 use crate::error::{Error, Result};
 
 /// What to write.
@@ -71,7 +71,7 @@ impl WriterConfig {
         })
     }
 
-    pub(super) fn check(&self) -> Result<Columns> {
+    pub(super) fn check(&self) -> Result<ShardColumns> {
         let advice = "correct the declaration of the columns";
         let declared = Declared {
             kind: self.kind,

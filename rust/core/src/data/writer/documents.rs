@@ -22,7 +22,7 @@ pub enum Elements<'a> {
 
 /// Many documents at once.
 #[derive(Clone, Copy, Debug)]
-pub struct Documents<'a> {
+pub struct DocumentColumns<'a> {
     /// What they consist of.
     pub elements: Elements<'a>,
     /// Document i is tokens `offsets[i]..offsets[i + 1]`; one more than there are documents, from 0 to the end.

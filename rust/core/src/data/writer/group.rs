@@ -12,13 +12,13 @@ use arrow_array::{
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Schema};
 
-use super::documents::{Documents, Elements, MAX_NAME};
-use crate::data::schema::{Columns, InputColumn, item};
+use super::documents::{DocumentColumns, Elements, MAX_NAME};
+use crate::data::schema::{InputColumn, ShardColumns, item};
 use crate::error::{Error, Result};
 
 /// Documents that wait for their group to be full.
 pub(super) struct OpenGroup {
-    columns: Columns,
+    columns: ShardColumns,
     offsets: Vec<i32>,
     narrow: Vec<u16>,
     wide: Vec<u32>,
@@ -30,7 +30,7 @@ pub(super) struct OpenGroup {
 }
 
 impl OpenGroup {
-    pub(super) fn new(columns: Columns) -> Self {
+    pub(super) fn new(columns: ShardColumns) -> Self {
         Self {
             columns,
             offsets: vec![0],
@@ -53,7 +53,7 @@ impl OpenGroup {
     }
 
     /// Takes tokens `range` of document `i`. Everything has been checked.
-    pub(super) fn push(&mut self, documents: &Documents<'_>, i: usize, range: Range<usize>) {
+    pub(super) fn push(&mut self, documents: &DocumentColumns<'_>, i: usize, range: Range<usize>) {
         self.offsets.push((self.tokens() + range.len()) as i32);
         match self.columns.input {
             InputColumn::Tokens { vocab_size } if vocab_size <= 1 << 16 => match documents.elements {
@@ -129,8 +129,8 @@ impl OpenGroup {
 /// Checks counts and every value. Returns the largest class. `wrong(document, at, expected, found)` makes the error for
 /// a value; a count that does not fit is the caller's mistake.
 pub(super) fn check(
-    documents: &Documents<'_>,
-    columns: &Columns,
+    documents: &DocumentColumns<'_>,
+    columns: &ShardColumns,
     wrong: impl Fn(usize, &str, String, String) -> Error,
 ) -> Result<i32> {
     let n = check_offsets(documents, columns, &wrong)?;
@@ -180,8 +180,8 @@ pub(super) fn check(
 
 /// Offsets rise from 0 to the number of tokens. Returns the number of documents.
 fn check_offsets(
-    documents: &Documents<'_>,
-    columns: &Columns,
+    documents: &DocumentColumns<'_>,
+    columns: &ShardColumns,
     wrong: &impl Fn(usize, &str, String, String) -> Error,
 ) -> Result<usize> {
     let elements = match documents.elements {

@@ -140,20 +140,28 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
     }
 }
 
+/// What a row is to predict: a class and a number.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassAndValue<'a, T> {
+    /// `[n]`; negative: none.
+    pub classes: &'a [i32],
+    /// `[n]`; NaN: none.
+    pub values: &'a [T],
+}
+
 /// (1-w)·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y.
 ///
 /// `prototypes` `[C, dim - 1]`. Without a class or without a number a row has neither loss.
-#[expect(clippy::too_many_arguments, reason = "two losses with their targets")]
 pub fn joint<T: Scalar>(
     z: &mut [T],
     dim: usize,
     prototypes: &[T],
     range: Range<T>,
     weight: T,
-    classes: &[i32],
-    values: &[T],
+    targets: ClassAndValue<T>,
     records: &mut [Record<T>],
 ) {
+    let ClassAndValue { classes, values } = targets;
     assert_eq!((z.len(), classes.len()), (values.len() * dim, values.len()), "rows of z, classes and values");
     for_each_recorded_block(z, dim, records, |first, z, records| {
         let (classes, values) = (&classes[first..], &values[first..]);

@@ -14,7 +14,7 @@
 mod attraction;
 mod softmax;
 
-pub use attraction::{Range, cosine, joint, regression};
+pub use attraction::{ClassAndValue, Range, cosine, joint, regression};
 pub use softmax::{Softmax, SoftmaxSums, directions, through_the_norm};
 
 #[cfg(test)]

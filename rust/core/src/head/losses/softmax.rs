@@ -13,7 +13,7 @@
 use super::super::predictions::Wanted;
 use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, scale};
 use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
-use crate::kernels::softmax::{self, Dims, Gradient};
+use crate::kernels::softmax::{self, Dims, ScoreGradient};
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};
 
@@ -52,14 +52,14 @@ impl<T: Scalar> Softmax<'_, T> {
         rows * (classes + dim + 1) + linear_dw_scratch(rows, classes, dim)
     }
 
-    /// Sums over z `[n, dim]`. With [`Gradient::Write`], z is overwritten by g_z and g_P added to `dprototypes`; otherwise
+    /// Sums over z `[n, dim]`. With [`ScoreGradient::Write`], z is overwritten by g_z and g_P added to `dprototypes`; otherwise
     /// both are left alone.
     pub fn run(
         &self,
         z: &mut [T],
         classes: &[i32],
         wanted: &mut Wanted<T>,
-        gradient: Gradient,
+        gradient: ScoreGradient,
         mut dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> SoftmaxSums {
@@ -82,7 +82,7 @@ impl<T: Scalar> Softmax<'_, T> {
         z: &mut [T],
         targets: &[i32],
         wanted: &mut Wanted<T>,
-        gradient: Gradient,
+        gradient: ScoreGradient,
         dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> SoftmaxSums {
@@ -110,7 +110,7 @@ impl<T: Scalar> Softmax<'_, T> {
         }
         let dims = Dims { rows: n, classes };
         let sums = softmax::cross_entropy(dims, cosines, targets, self.scale, gradient);
-        if gradient == Gradient::Write {
+        if gradient == ScoreGradient::Write {
             if with_margin {
                 for ((row, &target), &slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&*slopes) {
                     if let Some(d) = usize::try_from(target).ok().map(|target| &mut row[target]) {

@@ -3,7 +3,7 @@ use safetensors::SafeTensors;
 use super::super::Wanted;
 use super::super::rows::{FIELDS, LOSS, Record, totals};
 use super::*;
-use crate::kernels::softmax::Gradient;
+use crate::kernels::softmax::ScoreGradient;
 use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
 use crate::numeric::Scalar;
 
@@ -37,14 +37,15 @@ fn evaluate<T: Scalar>(loss: Loss, problem: &Problem<T>, z: &[T]) -> (f64, Vec<T
         Loss::Cosine => cosine(&mut dz, dim, prototypes, classes, &mut records),
         Loss::Regression => regression(&mut dz, dim, range, values, &mut records),
         Loss::Joint { weight } => {
-            let weight = T::from_f64(weight);
-            joint(&mut dz, dim, prototypes, range, weight, classes, values, &mut records);
+            let targets = ClassAndValue { classes, values };
+            joint(&mut dz, dim, prototypes, range, T::from_f64(weight), targets, &mut records);
         }
         Loss::Softmax { scale, margin } => {
             let (scale, margin) = (T::from_f64(scale), T::from_f64(margin));
             let mut scratch = vec![T::ZERO; Softmax::<T>::scratch(n, prototypes.len() / dim, dim)];
             let softmax = Softmax { prototypes, dim, scale, margin };
-            let sums = softmax.run(&mut dz, classes, &mut Wanted::Loss, Gradient::Write, None, &mut scratch);
+            let sums =
+                softmax.run(&mut dz, classes, &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch);
             return (sums.loss, dz, sums.scale_gradient);
         }
     }
@@ -158,7 +159,7 @@ fn prototypes_get_the_gradient_of_the_softmax() {
         let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(N, 7, DIM)];
         let softmax = Softmax { prototypes, dim: DIM, scale: 4.0, margin: 0.2 };
         let mut z = z.clone();
-        softmax.run(&mut z, &classes, &mut Wanted::Loss, Gradient::Write, dprototypes, &mut scratch).loss
+        softmax.run(&mut z, &classes, &mut Wanted::Loss, ScoreGradient::Write, dprototypes, &mut scratch).loss
     };
     let mut gradient = vec![0.0; prototypes.len()];
     run(&prototypes, Some(&mut gradient));
@@ -207,12 +208,13 @@ fn chunks_of_rows_add_up_and_every_prediction_is_counted() {
     let softmax = Softmax { prototypes: &prototypes, dim, scale: 8.0, margin: 0.0 };
     let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(n as usize, count, dim)];
     let mut whole = z.clone();
-    let sums = softmax.run(&mut whole, &classes, &mut Wanted::Accuracy, Gradient::Write, None, &mut scratch);
+    let sums =
+        softmax.run(&mut whole, &classes, &mut Wanted::Accuracy, ScoreGradient::Write, None, &mut scratch);
     assert_eq!((sums.scored, sums.correct, sums.count), (70, 35, 70));
     let mut loss = 0.0;
     for (i, class) in classes.iter().enumerate() {
         let z = &mut z[i * dim..(i + 1) * dim];
-        loss += softmax.run(z, &[*class], &mut Wanted::Loss, Gradient::Write, None, &mut scratch).loss;
+        loss += softmax.run(z, &[*class], &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch).loss;
         assert_close(&format!("row {i}"), &whole[i * dim..(i + 1) * dim], z, 1e-9);
     }
     assert!((loss - sums.loss).abs() < 1e-9 * loss);

@@ -6,7 +6,7 @@
 //! S = P·Pᵀ without its diagonal,  W = C·softmax over all pairs of τ·S,  g = W·P
 //! g ← g - p(p·g) per row (tangent),  m ← 0.9·m + 0.1·g,  v ← 0.99·v + 0.01·mean(g²)  (one number)
 //! p ← p - η·m̂/√v̂ along the tangent, then to unit length
-//! τ: 5 → 4000 and η: 0.05 → 3e-4, both geometrically; the best P met is kept
+//! τ: 5 → 4000 and η: 0.05 → 3e-4, both geometrically; the best P of all steps is taken
 //! ```
 //!
 //! The descent amplifies roundings, and a model has to find its prototypes again on any machine. So every operation has
@@ -60,7 +60,7 @@ fn directions(rng: &mut ChaCha8Rng, classes: usize, dim: usize) -> Vec<f64> {
     rows
 }
 
-/// The best prototypes met on the way down from a start, and their largest cosine.
+/// The best prototypes of one descent from `start`, and their largest cosine.
 fn descend(start: &[f64], classes: usize, dim: usize) -> (f32, Vec<f32>) {
     let mut p: Vec<f32> = start.iter().map(|&x| x as f32).collect();
     let mut best = (f32::INFINITY, p.clone());
@@ -187,7 +187,7 @@ impl Kernel<f32> for Weights<'_> {
 
     #[inline(always)]
     fn run<V: Vector<T = f32>>(self, v: V) {
-        // Weights of nothing are zero and not tiny: arithmetic on numbers near the smallest one is slow.
+        // Below exp(-60) weights are set to zero: arithmetic on subnormal numbers is slow.
         let (zero, least, magic) = (v.splat(0.0), v.splat(-86.0), v.splat(MAGIC));
         let factor = v.splat(self.sharpness * std::f32::consts::LOG2_E);
         let largest = v.splat(self.largest);

@@ -1,8 +1,6 @@
 //! The backward pass: every chunk from right to left, s computed again.
 
-use std::ops::Range;
-
-use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, get, put};
+use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Stretch, Taps, Weights, get, put};
 use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, is_start, stretch_start};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
@@ -10,7 +8,7 @@ use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// What a convolution reads backward and overwrites.
 #[derive(Debug)]
-pub struct InPlace<'a, T> {
+pub struct ConvInPlace<'a, T> {
     /// x, I columns; then dx.
     pub x: ColumnsMut<'a, T>,
     /// dy `[B, T, I]`; then y.
@@ -37,7 +35,7 @@ pub struct ConvGrads<'a, T> {
 pub fn backward<T: Scalar>(
     dims: &Dims,
     weights: &Weights<T>,
-    in_place: InPlace<T>,
+    in_place: ConvInPlace<T>,
     scratch: &mut [T],
     gradients: ConvGrads<T>,
 ) {
@@ -52,12 +50,12 @@ pub fn backward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
     weights: &Weights<T>,
-    in_place: InPlace<T>,
+    in_place: ConvInPlace<T>,
     scratch: &mut [T],
     gradients: ConvGrads<T>,
 ) {
     weights.check(dims);
-    let (InPlace { x, dy, state }, ConvGrads { dweight, dbias, dstate }) = (in_place, gradients);
+    let (ConvInPlace { x, dy, state }, ConvGrads { dweight, dbias, dstate }) = (in_place, gradients);
     let (channels, taps) = (dims.channels, dims.taps);
     assert_eq!(dy.len(), dims.layout.tokens() * channels, "dy [B, T, I]");
     x.check("x", dims.layout.tokens(), channels);
@@ -125,7 +123,7 @@ impl<T: Scalar> Backward<'_, T> {
             carried.next = none;
             for chunk in (0..layout.length.div_ceil(CHUNK)).rev() {
                 let begin = chunk * CHUNK;
-                filter.fetch(row, begin.saturating_sub(CHUNK)..begin);
+                filter.prefetch(row, begin.saturating_sub(CHUNK)..begin);
                 for t in begin.saturating_sub(CHUNK)..begin {
                     let token = row * layout.length + t;
                     let at = token * filter.dims.channels + filter.task.channels.start;
@@ -136,30 +134,12 @@ impl<T: Scalar> Backward<'_, T> {
                 let mut to = (begin + CHUNK).min(layout.length);
                 while to > begin {
                     let from = stretch_start(starts, begin, to);
-                    let lookback = filter.lookback(starts, from);
+                    let stretch = Stretch { row, tokens: from..to, lookback: filter.lookback(starts, from) };
                     for i in (0..filter.task.channels.len()).step_by(V::LANES) {
                         if i + V::LANES <= filter.task.channels.len() {
-                            self.walk::<V, MAX, true>(
-                                v,
-                                &weights,
-                                taps,
-                                row,
-                                from..to,
-                                lookback,
-                                i,
-                                &mut carried,
-                            );
+                            self.walk::<V, MAX, true>(v, &weights, taps, &stretch, i, &mut carried);
                         } else {
-                            self.walk::<V, MAX, false>(
-                                v,
-                                &weights,
-                                taps,
-                                row,
-                                from..to,
-                                lookback,
-                                i,
-                                &mut carried,
-                            );
+                            self.walk::<V, MAX, false>(v, &weights, taps, &stretch, i, &mut carried);
                         }
                     }
                     if is_start(starts, from) {
@@ -186,19 +166,19 @@ impl<T: Scalar> Backward<'_, T> {
         let Some(dstate) = self.dstate else { return };
         let filter = &self.filter;
         let Dims { layout, channels, taps } = *filter.dims;
-        let (kept, live, block) = (taps - 1, filter.live(row), &filter.task.channels);
+        let (n_carried, live, block) = (taps - 1, filter.live(row), &filter.task.channels);
         for (i, channel) in block.clone().enumerate() {
             let mut first = [T::ZERO; MAX];
-            for (slot, first) in first.iter_mut().enumerate().take(kept) {
-                let back = kept - slot;
+            for (slot, first) in first.iter_mut().enumerate().take(n_carried) {
+                let back = n_carried - slot;
                 for k in back..taps {
                     *first += weights.w[taps - 1 - k][i] * carried.next[k - back][i];
                 }
             }
-            for slot in 0..kept {
-                let back = kept - slot;
+            for slot in 0..n_carried {
+                let back = n_carried - slot;
                 // SAFETY: this task's channel of this task's row.
-                let last = unsafe { dstate.read((row * kept + slot) * channels + channel, 1) }[0];
+                let last = unsafe { dstate.read((row * n_carried + slot) * channels + channel, 1) }[0];
                 if back > live {
                     continue;
                 }
@@ -210,32 +190,30 @@ impl<T: Scalar> Backward<'_, T> {
                     first[slot + layout.length] += last;
                 }
             }
-            for (slot, first) in first.iter().enumerate().take(kept) {
+            for (slot, first) in first.iter().enumerate().take(n_carried) {
                 // SAFETY: as above; the reads are over.
-                let dstate = unsafe { dstate.slice((row * kept + slot) * channels + channel, 1) };
+                let dstate = unsafe { dstate.slice((row * n_carried + slot) * channels + channel, 1) };
                 dstate[0] = *first;
             }
         }
     }
 
-    /// Channels `i..` from right to left over tokens without a document start inside.
+    /// Channels `i..` of a stretch, from right to left.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the operands of the walk, each by its name")]
     fn walk<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
         &self,
         v: V,
         weights: &Taps<T, MAX>,
         taps: usize,
-        row: usize,
-        tokens: Range<usize>,
-        lookback: usize,
+        stretch: &Stretch,
         i: usize,
         carried: &mut Carried<T, MAX>,
     ) {
         let filter = &self.filter;
+        let Stretch { row, ref tokens, lookback } = *stretch;
         let n = filter.task.channels.len() - i;
         let zero = v.splat(T::ZERO);
-        let (w, bias) = (weights.load(v, taps, i), v.load(&weights.bias.0[i..]));
+        let weights = weights.load(v, taps, i);
         let (mut window, mut next, mut dw) = ([zero; MAX], [zero; MAX], [zero; MAX]);
         let mut dbias = v.load(&carried.dbias.0[i..]);
         let oldest = |t: usize, back: usize| {
@@ -257,10 +235,7 @@ impl<T: Scalar> Backward<'_, T> {
                 window[k] = window[k - 1];
             }
             window[0] = oldest(t, taps - 1);
-            let mut s = bias;
-            for k in 0..taps {
-                s = v.mul_add(w[k], window[k], s);
-            }
+            let s = weights.sum(v, taps, &window);
             let token = row * filter.dims.layout.length + t;
             let first = filter.task.channels.start + i;
             let width = if WHOLE { V::LANES } else { n };
@@ -282,7 +257,7 @@ impl<T: Scalar> Backward<'_, T> {
             let mut dx = zero;
             for k in 0..taps {
                 dw[k] = v.mul_add(ds, window[k], dw[k]);
-                dx = v.mul_add(w[taps - 1 - k], next[k], dx);
+                dx = v.mul_add(weights.w[taps - 1 - k], next[k], dx);
             }
             // No token further left looks at this one's x.
             put::<V, WHOLE>(v, x, dx);

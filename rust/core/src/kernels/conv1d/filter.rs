@@ -72,6 +72,15 @@ impl<T: Scalar> Weights<'_, T> {
     }
 }
 
+/// Tokens of a row without a document start inside.
+pub(super) struct Stretch {
+    pub(super) row: usize,
+    /// Counted from the start of the row.
+    pub(super) tokens: Range<usize>,
+    /// How many of the K-1 tokens before the first one belong to its document: see [`Filter::lookback`].
+    pub(super) lookback: usize,
+}
+
 /// One task's rows, channels and taps.
 pub(super) struct Filter<'a, T> {
     pub(super) dims: &'a Dims<'a>,
@@ -127,60 +136,33 @@ impl<T: Scalar> Filter<'_, T> {
             return get::<V, WHOLE>(v, unsafe { self.x.read(token, channel, width) }, n);
         }
         let Some(state) = self.state else { return v.splat(T::ZERO) };
-        let kept = self.dims.taps - 1;
-        let at = (row * kept + kept + t - back) * self.dims.channels + channel;
+        let n_carried = self.dims.taps - 1;
+        let at = (row * n_carried + n_carried + t - back) * self.dims.channels + channel;
         // SAFETY: this task's channels of this task's row, written only by `keep`, which is not running.
         get::<V, WHOLE>(v, unsafe { state.read(at, n) }, n)
     }
 
-    /// The inputs before token t that its taps meet, the oldest at 1; [`Filter::sum`] moves them down.
+    /// The K-1 inputs before the first token of a stretch, the oldest at 1.
     #[inline(always)]
     pub(super) fn window<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
         &self,
         v: V,
         taps: usize,
-        row: usize,
-        t: usize,
-        lookback: usize,
+        stretch: &Stretch,
         i: usize,
     ) -> [V::V; MAX] {
         let mut window = [v.splat(T::ZERO); MAX];
         for (k, x) in window.iter_mut().enumerate().take(taps).skip(1) {
-            if taps - k <= lookback {
-                *x = self.input::<V, WHOLE>(v, row, t, taps - k, i);
+            if taps - k <= stretch.lookback {
+                *x = self.input::<V, WHOLE>(v, stretch.row, stretch.tokens.start, taps - k, i);
             }
         }
         window
     }
 
-    /// s_t, with the window moved on to token t.
+    /// Prefetches the inputs of tokens of a row.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the operands of the sum, each by its name")]
-    pub(super) fn sum<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
-        &self,
-        v: V,
-        taps: usize,
-        w: &[V::V; MAX],
-        bias: V::V,
-        window: &mut [V::V; MAX],
-        row: usize,
-        t: usize,
-        i: usize,
-    ) -> V::V {
-        for k in 1..taps {
-            window[k - 1] = window[k];
-        }
-        window[taps - 1] = self.input::<V, WHOLE>(v, row, t, 0, i);
-        let mut s = bias;
-        for k in 0..taps {
-            s = v.mul_add(w[k], window[k], s);
-        }
-        s
-    }
-
-    /// Brings the inputs of tokens of a row close.
-    #[inline(always)]
-    pub(super) fn fetch(&self, row: usize, tokens: Range<usize>) {
+    pub(super) fn prefetch(&self, row: usize, tokens: Range<usize>) {
         for t in tokens.start..tokens.end.min(self.dims.layout.length) {
             let block = &self.task.channels;
             // SAFETY: this task's channels.
@@ -193,12 +175,12 @@ impl<T: Scalar> Filter<'_, T> {
     #[inline(always)]
     pub(super) fn live(&self, row: usize) -> usize {
         let Dims { layout, taps, .. } = *self.dims;
-        let kept = taps - 1;
+        let n_carried = taps - 1;
         match layout.row_starts(row) {
-            Some(starts) => (0..kept.min(layout.length))
+            Some(starts) => (0..n_carried.min(layout.length))
                 .find(|&back| starts[layout.length - 1 - back] != 0)
-                .map_or(kept, |b| b + 1),
-            None => kept,
+                .map_or(n_carried, |b| b + 1),
+            None => n_carried,
         }
     }
 
@@ -207,11 +189,11 @@ impl<T: Scalar> Filter<'_, T> {
     pub(super) fn keep(&self, row: usize) {
         let Some(state) = self.state else { return };
         let Dims { layout, channels, taps } = *self.dims;
-        let (kept, block) = (taps - 1, &self.task.channels);
+        let (n_carried, block) = (taps - 1, &self.task.channels);
         let live = self.live(row);
-        for slot in 0..kept {
-            let back = kept - slot;
-            let at = (row * kept + slot) * channels + block.start;
+        for slot in 0..n_carried {
+            let back = n_carried - slot;
+            let at = (row * n_carried + slot) * channels + block.start;
             // SAFETY: this task's channels of this task's row; slots ahead of this one are still the old ones.
             let new = unsafe { state.slice(at, block.len()) };
             if back > live {
@@ -247,12 +229,31 @@ pub(super) struct Taps<T, const MAX: usize> {
 }
 
 impl<T: Scalar, const MAX: usize> Taps<T, MAX> {
+    /// Those of channels `i..`.
     #[inline(always)]
-    pub(super) fn load<V: Vector<T = T>>(&self, v: V, taps: usize, i: usize) -> [V::V; MAX] {
+    pub(super) fn load<V: Vector<T = T>>(&self, v: V, taps: usize, i: usize) -> TapVectors<V, MAX> {
         let mut w = [v.splat(T::ZERO); MAX];
         for (to, w) in w.iter_mut().zip(&self.w).take(taps) {
             *to = v.load(&w[i..]);
         }
-        w
+        TapVectors { w, bias: v.load(&self.bias.0[i..]) }
+    }
+}
+
+/// Taps and bias of a vector of channels.
+pub(super) struct TapVectors<V: Vector, const MAX: usize> {
+    pub(super) w: [V::V; MAX],
+    bias: V::V,
+}
+
+impl<V: Vector, const MAX: usize> TapVectors<V, MAX> {
+    /// s_t of the token whose input is the last of the window's K.
+    #[inline(always)]
+    pub(super) fn sum(&self, v: V, taps: usize, window: &[V::V; MAX]) -> V::V {
+        let mut s = self.bias;
+        for k in 0..taps {
+            s = v.mul_add(self.w[k], window[k], s);
+        }
+        s
     }
 }

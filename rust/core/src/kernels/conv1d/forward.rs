@@ -1,8 +1,6 @@
 //! The forward pass, which with one token per row is the recurrent form too.
 
-use std::ops::Range;
-
-use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Taps, Weights, put};
+use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Stretch, Taps, Weights, put};
 use crate::kernels::channels::{Columns, stretch_end};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
@@ -75,16 +73,16 @@ impl<T: Scalar> Forward<'_, T> {
             let starts = layout.row_starts(row);
             for chunk in (0..layout.length).step_by(CHUNK) {
                 let end = (chunk + CHUNK).min(layout.length);
-                filter.fetch(row, end..end + CHUNK);
+                filter.prefetch(row, end..end + CHUNK);
                 let mut from = chunk;
                 while from < end {
                     let to = stretch_end(starts, from, end);
-                    let lookback = filter.lookback(starts, from);
+                    let stretch = Stretch { row, tokens: from..to, lookback: filter.lookback(starts, from) };
                     for i in (0..filter.task.channels.len()).step_by(V::LANES) {
                         if i + V::LANES <= filter.task.channels.len() {
-                            self.walk::<V, MAX, true>(v, &weights, taps, row, from..to, lookback, i);
+                            self.walk::<V, MAX, true>(v, &weights, taps, &stretch, i);
                         } else {
-                            self.walk::<V, MAX, false>(v, &weights, taps, row, from..to, lookback, i);
+                            self.walk::<V, MAX, false>(v, &weights, taps, &stretch, i);
                         }
                     }
                     from = to;
@@ -94,25 +92,26 @@ impl<T: Scalar> Forward<'_, T> {
         }
     }
 
-    /// Channels `i..` over tokens without a document start inside.
+    /// Channels `i..` of a stretch, from left to right.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the operands of the walk, each by its name")]
     fn walk<V: Vector<T = T>, const MAX: usize, const WHOLE: bool>(
         &self,
         v: V,
         weights: &Taps<T, MAX>,
         taps: usize,
-        row: usize,
-        tokens: Range<usize>,
-        lookback: usize,
+        stretch: &Stretch,
         i: usize,
     ) {
-        let filter = &self.filter;
+        let (filter, row) = (&self.filter, stretch.row);
         let n = filter.task.channels.len() - i;
-        let (w, bias) = (weights.load(v, taps, i), v.load(&weights.bias.0[i..]));
-        let mut window = filter.window::<V, MAX, WHOLE>(v, taps, row, tokens.start, lookback, i);
-        for t in tokens {
-            let s = filter.sum::<V, MAX, WHOLE>(v, taps, &w, bias, &mut window, row, t, i);
+        let weights = weights.load(v, taps, i);
+        let mut window = filter.window::<V, MAX, WHOLE>(v, taps, stretch, i);
+        for t in stretch.tokens.clone() {
+            for k in 1..taps {
+                window[k - 1] = window[k];
+            }
+            window[taps - 1] = filter.input::<V, WHOLE>(v, row, t, 0, i);
+            let s = weights.sum(v, taps, &window);
             let at =
                 (row * filter.dims.layout.length + t) * filter.dims.channels + filter.task.channels.start + i;
             // SAFETY: this token's channels of this task's block; no other task has them.

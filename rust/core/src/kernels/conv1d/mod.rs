@@ -22,7 +22,7 @@ mod backward;
 mod filter;
 mod forward;
 
-pub use backward::{ConvGrads, InPlace, backward, backward_on};
+pub use backward::{ConvGrads, ConvInPlace, backward, backward_on};
 pub use filter::{Dims, MAX_TAPS, Weights};
 pub use forward::{forward, forward_on};
 

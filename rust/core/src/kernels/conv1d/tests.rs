@@ -59,7 +59,7 @@ impl<T: Scalar> Case<T> {
         // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
         let mut dy = Shifted::new(&self.dy, i % 4);
         let x = ColumnsMut::new(&mut wide, 3, i + 3);
-        let in_place = InPlace { x, dy: &mut dy, state: self.state.as_deref() };
+        let in_place = ConvInPlace { x, dy: &mut dy, state: self.state.as_deref() };
         backward_on(isa, &dims, &weights, in_place, &mut scratch, gradients);
         assert_eq!(dy.to_vec(), y, "y where dy was");
         let dx = wide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();

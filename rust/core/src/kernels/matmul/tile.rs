@@ -204,7 +204,6 @@ impl<T: Scalar> Tile<'_, T> {
         let packed = std::mem::take(&mut self.packed);
         let in_place = self.b.along == Along::Output && self.cols.len().is_multiple_of(V::LANES);
         let chunk = chunk(self.depth.len());
-        let mut accumulate = self.accumulate;
         for start in self.depth.clone().step_by(chunk) {
             let terms = start..(start + chunk).min(self.depth.end);
             if !in_place {
@@ -229,12 +228,12 @@ impl<T: Scalar> Tile<'_, T> {
                         let rows = row..(row + MR).min(rows.end);
                         // SAFETY: b was checked, or packed, for all terms of whole vectors.
                         unsafe {
-                            self.strip::<V, MR>(v, rows, cols.clone(), &terms, b, ahead.next(), accumulate);
+                            self.strip::<V, MR>(v, rows, cols.clone(), &terms, b, ahead.next());
                         };
                     }
                 }
             }
-            accumulate = Accumulate::Add;
+            self.accumulate = Accumulate::Add;
         }
     }
 
@@ -243,10 +242,6 @@ impl<T: Scalar> Tile<'_, T> {
     /// # Safety
     /// b is readable for all terms, in whole vectors.
     #[inline(always)]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the ranges of the output, and what is read, each by its name"
-    )]
     unsafe fn strip<V: Vector<T = T>, const MR: usize>(
         &self,
         v: V,
@@ -255,14 +250,14 @@ impl<T: Scalar> Tile<'_, T> {
         terms: &Range<usize>,
         b: Walk<T>,
         ahead: Walk<T>,
-        accumulate: Accumulate,
     ) {
         // Rows beyond the last repeat it; their sums are not stored.
         let row = |i: usize| self.a.walk((rows.start + i.min(rows.len() - 1), 1), terms);
         let (a, step) = (std::array::from_fn(|i| row(i).start), row(0).step);
         // SAFETY: the tile's rows and columns lie in the output by the promise made to `new`.
         let c = unsafe { self.c.add((rows.start - self.rows.start) * self.c_stride + cols.start) };
-        let out = Out { c, stride: self.c_stride, rows: rows.len(), cols: cols.len(), accumulate };
+        let out =
+            Out { c, stride: self.c_stride, rows: rows.len(), cols: cols.len(), accumulate: self.accumulate };
         // SAFETY: each row of a was checked for all terms, b by the caller.
         unsafe {
             match out.cols.div_ceil(V::LANES) {

@@ -1,8 +1,6 @@
-//! The recurrence of the backward pass: a stretch of a chunk forward again from its kept state, then its adjoint back.
+//! The recurrence of the backward pass: a stretch of a chunk computed again from its kept state, then its adjoint.
 
-use std::ops::Range;
-
-use super::system::GROUP;
+use super::system::{Chunk, GROUP};
 use super::task::{Backward, Buffers, Folded, Panels};
 use crate::kernels::channels::{BLOCK, Columns, is_start, stretch_start};
 use crate::numeric::Scalar;
@@ -14,12 +12,11 @@ impl<T: Scalar> Backward<'_, T> {
     pub(super) fn chunk<V: Vector<T = T>, const W: usize, const BOUNDED: bool>(
         &self,
         v: V,
-        row: usize,
-        chunk: usize,
-        tokens: Range<usize>,
+        chunk: &Chunk,
         panels: &mut Panels<T>,
     ) {
         let dims = self.pass.dims;
+        let Chunk { row, index, ref tokens } = *chunk;
         let starts = dims.layout.row_starts(row);
         let mut to = tokens.end;
         while to > tokens.start {
@@ -29,7 +26,7 @@ impl<T: Scalar> Backward<'_, T> {
                 len: to - from,
                 token: row * dims.layout.length + from,
                 panel: (from - tokens.start) * BLOCK,
-                kept: (!fresh).then(|| dims.kept_at(row, chunk)),
+                kept: (!fresh).then(|| dims.kept_at(row, index)),
                 n: 0,
             };
             while stretch.n < dims.states {
@@ -57,8 +54,8 @@ impl<T: Scalar> Backward<'_, T> {
         panels.db[..stretch.len].fill(Folded::ZERO);
         panels.dc[..stretch.len].fill(Folded::ZERO);
         for i in (0..self.task.channels.len()).step_by(W * V::LANES) {
-            self.again::<V, W, G, BOUNDED>(v, stretch, i, panels);
-            self.back::<V, W, G>(v, stretch, i, panels);
+            self.recompute::<V, W, G, BOUNDED>(v, stretch, i, panels);
+            self.adjoint::<V, W, G>(v, stretch, i, panels);
         }
         let width = 2 * dims.states;
         for (t, (db, dc)) in panels.db.iter().zip(&panels.dc).take(stretch.len).enumerate() {
@@ -70,9 +67,9 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
-    /// Forward again: keeps ā and ā·h_{t-1}, adds g·h to dC and Σ C·h to y.
+    /// The forward recurrence again: keeps ā and ā·h_{t-1}, adds g·h to dC and Σ C·h to y.
     #[inline(always)]
-    fn again<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
+    fn recompute<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
         &self,
         v: V,
         stretch: &Stretch,
@@ -86,7 +83,7 @@ impl<T: Scalar> Backward<'_, T> {
         let (delta, x) = (&panels.delta.0[panel..][..rows], &panels.x.0[panel..][..rows]);
         let (g, y) = (&panels.g.0[panel..][..rows], &mut panels.y.0[panel..][..rows]);
         let decays = &mut panels.decay.0[..stretch.len * G * W * V::LANES];
-        let faded = &mut panels.faded.0[..stretch.len * G * W * V::LANES];
+        let decayed = &mut panels.decayed.0[..stretch.len * G * W * V::LANES];
         let dc = &mut panels.dc[..stretch.len];
         let zero = v.splat(T::ZERO);
         let (mut a, mut h) = ([[zero; G]; W], [[zero; G]; W]);
@@ -126,7 +123,7 @@ impl<T: Scalar> Backward<'_, T> {
                     // SAFETY: t < len, k < G, w < W: inside the parts cut out above.
                     unsafe {
                         v.store_ptr(decays.as_mut_ptr().add(at), decay);
-                        v.store_ptr(faded.as_mut_ptr().add(at), old);
+                        v.store_ptr(decayed.as_mut_ptr().add(at), old);
                     }
                 }
             }
@@ -139,9 +136,9 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
-    /// Back: q, then dB, s, r and the sum for A.
+    /// The adjoint: q, then dB, s, r and the sum for A.
     #[inline(always)]
-    fn back<V: Vector<T = T>, const W: usize, const G: usize>(
+    fn adjoint<V: Vector<T = T>, const W: usize, const G: usize>(
         &self,
         v: V,
         stretch: &Stretch,
@@ -156,7 +153,7 @@ impl<T: Scalar> Backward<'_, T> {
             (&panels.delta.0[panel..][..rows], &panels.x.0[panel..][..rows], &panels.g.0[panel..][..rows]);
         let (s, r) = (&mut panels.s.0[panel..][..rows], &mut panels.r.0[panel..][..rows]);
         let decays = &panels.decay.0[..stretch.len * G * W * V::LANES];
-        let faded = &panels.faded.0[..stretch.len * G * W * V::LANES];
+        let decayed = &panels.decayed.0[..stretch.len * G * W * V::LANES];
         let db = &mut panels.db[..stretch.len];
         let zero = v.splat(T::ZERO);
         let (mut a, mut c, mut da) = ([[zero; G]; W], [[zero; G]; W], [[zero; G]; W]);
@@ -198,8 +195,9 @@ impl<T: Scalar> Backward<'_, T> {
                 for w in 0..W {
                     let at = ((t * G + k) * W + w) * V::LANES;
                     // SAFETY: t < len, k < G, w < W: inside the parts cut out above.
-                    let (decay, old) =
-                        unsafe { (v.load_ptr(decays.as_ptr().add(at)), v.load_ptr(faded.as_ptr().add(at))) };
+                    let (decay, old) = unsafe {
+                        (v.load_ptr(decays.as_ptr().add(at)), v.load_ptr(decayed.as_ptr().add(at)))
+                    };
                     let q = v.mul_add(gs[w], ct, c[w][k]);
                     let flow = v.mul(q, old);
                     c[w][k] = v.mul(q, decay);

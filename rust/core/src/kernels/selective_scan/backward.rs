@@ -1,8 +1,6 @@
-//! The backward pass: chunks from right to left, each run forward again from its kept state, then back.
+//! The backward pass: chunks from right to left, each computed again from its kept state, then its adjoint.
 
-use std::ops::Range;
-
-use super::system::{CHUNK, Dims, System, fill_rates, is_bounded, largest_rate};
+use super::system::{BlockParameters, CHUNK, Chunk, Dims, System, fill_rates, is_bounded, largest_rate};
 use super::task::{Backward, Buffers, Panels};
 use crate::kernels::channels::{BLOCK, ChannelTasks, ColumnsMut, PerChannel, read, write};
 use crate::numeric::Scalar;
@@ -11,7 +9,7 @@ use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// What a backward scan reads and overwrites.
 #[derive(Debug)]
-pub struct InPlace<'a, T> {
+pub struct ScanInPlace<'a, T> {
     /// u `[B, T, I]`; then du.
     pub u: &'a mut [T],
     /// Step size before its bias and softplus `[B, T, I]`; then its gradient.
@@ -47,7 +45,7 @@ pub fn backward<T: Scalar>(
     dims: &Dims,
     system: &System<T>,
     kept: &[T],
-    in_place: InPlace<T>,
+    in_place: ScanInPlace<T>,
     scratch: &mut [T],
     gradients: ScanGrads<T>,
 ) {
@@ -63,7 +61,7 @@ pub fn backward_on<T: Scalar>(
     dims: &Dims,
     system: &System<T>,
     kept: &[T],
-    in_place: InPlace<T>,
+    in_place: ScanInPlace<T>,
     scratch: &mut [T],
     gradients: ScanGrads<T>,
 ) {
@@ -71,7 +69,7 @@ pub fn backward_on<T: Scalar>(
     in_place.check(dims);
     assert_eq!(kept.len(), dims.kept_len(), "kept states");
     gradients.check(dims);
-    let InPlace { u, delta, z, dy } = in_place;
+    let ScanInPlace { u, delta, z, dy } = in_place;
     let ScanGrads { dbc, da_log, dd, ddelta_bias, dstate } = gradients;
     let split = dims.split();
     let pool = Partial::carve(dims, &split, scratch);
@@ -100,7 +98,7 @@ pub fn backward_on<T: Scalar>(
     pool.join_parameters(dims, &split, da_log, dd, ddelta_bias);
 }
 
-impl<T: Scalar> InPlace<'_, T> {
+impl<T: Scalar> ScanInPlace<'_, T> {
     fn check(&self, dims: &Dims) {
         let (tokens, channels) = (dims.layout.tokens(), dims.channels);
         assert_eq!(self.u.len(), tokens * channels, "u [B, T, I]");
@@ -216,26 +214,25 @@ impl<'a, T: Scalar> Backward<'a, T> {
     fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
         let Buffers { dims, system, .. } = *self.pass;
         let block = &self.task.channels;
-        let bias = PerChannel::new(&system.delta_bias[block.clone()]);
-        let skip = PerChannel::new(&system.d[block.clone()]);
-        let (mut dskip, mut dbias) = (PerChannel::new(&[]), PerChannel::new(&[]));
+        let parameters = BlockParameters::new(system, block);
+        let mut sums = BlockParameters::zeros();
         let largest_rate = largest_rate(dims, self.pass.a, block.clone());
         let mut panels = Panels::new();
         for row in self.task.rows.clone() {
             self.open_row(row);
-            for chunk in (0..dims.chunks()).rev() {
-                let tokens = chunk * CHUNK..((chunk + 1) * CHUNK).min(dims.layout.length);
-                let largest = self.open(v, row, tokens.clone(), &bias, &skip, &mut panels);
+            for index in (0..dims.chunks()).rev() {
+                let chunk = Chunk::new(dims, row, index);
+                let largest = self.open(v, &chunk, &parameters, &mut panels);
                 if is_bounded(v, largest, largest_rate) {
-                    self.chunk::<V, W, true>(v, row, chunk, tokens.clone(), &mut panels);
+                    self.chunk::<V, W, true>(v, &chunk, &mut panels);
                 } else {
-                    self.chunk::<V, W, false>(v, row, chunk, tokens.clone(), &mut panels);
+                    self.chunk::<V, W, false>(v, &chunk, &mut panels);
                 }
-                self.close(v, row, tokens, &skip, &panels, &mut dskip, &mut dbias);
+                self.close(v, &chunk, &parameters.d, &panels, &mut sums);
             }
             self.close_row(row);
         }
-        for (slot, sum) in [&dskip, &dbias].into_iter().enumerate() {
+        for (slot, sum) in [&sums.d, &sums.delta_bias].into_iter().enumerate() {
             let at = self.sums_at() + (dims.states + slot) * dims.padded() + block.start;
             // SAFETY: this task's channels in its group's sums.
             unsafe { self.pass.sums.slice(at, block.len()) }.copy_from_slice(&sum.0[..block.len()]);
@@ -281,26 +278,25 @@ impl<'a, T: Scalar> Backward<'a, T> {
     fn open<V: Vector<T = T>>(
         &self,
         v: V,
-        row: usize,
-        tokens: Range<usize>,
-        bias: &PerChannel<T>,
-        skip: &PerChannel<T>,
+        chunk: &Chunk,
+        parameters: &BlockParameters<T>,
         panels: &mut Panels<T>,
     ) -> V::V {
         let (dims, block) = (self.pass.dims, &self.task.channels);
+        let Chunk { row, index, ref tokens } = *chunk;
         let mut largest = v.splat(T::ZERO);
-        if tokens.start >= CHUNK {
+        if index > 0 {
             for n in 0..dims.states {
-                let before = dims.kept_at(row, tokens.start / CHUNK - 1) + n * dims.padded();
+                let before = dims.kept_at(row, index - 1) + n * dims.padded();
                 simd::prefetch(self.pass.kept, before + block.start, block.len());
             }
         }
-        for (index, t) in tokens.enumerate() {
+        for (index, t) in tokens.clone().enumerate() {
             let token = row * dims.layout.length + t;
             // SAFETY: one token at a time, and below the one a chunk to the left.
             let [u, delta, z, dy] = unsafe { self.operands(token) };
             if t >= CHUNK {
-                // Its turn comes next. SAFETY: another token.
+                // It is read in the next chunk. SAFETY: another token.
                 for operand in unsafe { self.operands(token - CHUNK) } {
                     simd::prefetch(operand, 0, block.len());
                 }
@@ -308,14 +304,14 @@ impl<'a, T: Scalar> Backward<'a, T> {
             for i in (0..block.len()).step_by(V::LANES) {
                 let (n, to) = (block.len() - i, index * BLOCK + i);
                 let u = read(v, &u[i..], n);
-                let raw = v.add(read(v, &delta[i..], n), v.load(&bias.0[i..]));
+                let raw = v.add(read(v, &delta[i..], n), v.load(&parameters.delta_bias.0[i..]));
                 let (delta, slope) = math::softplus_with_derivative(v, raw);
                 let (gate, gate_slope) = math::silu_with_derivative(v, read(v, &z[i..], n));
                 let dy = read(v, &dy[i..], n);
                 v.store(&mut panels.delta.0[to..], delta);
                 v.store(&mut panels.x.0[to..], v.mul(delta, u));
                 v.store(&mut panels.g.0[to..], v.mul(dy, gate));
-                v.store(&mut panels.y.0[to..], v.mul(u, v.load(&skip.0[i..])));
+                v.store(&mut panels.y.0[to..], v.mul(u, v.load(&parameters.d.0[i..])));
                 v.store(&mut panels.slope.0[to..], slope);
                 v.store(&mut panels.gate.0[to..], gate);
                 v.store(&mut panels.dgate.0[to..], v.mul(dy, gate_slope));
@@ -349,43 +345,40 @@ impl<'a, T: Scalar> Backward<'a, T> {
 
     /// The gradients of a chunk that are per channel, from the sums over the states.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
     fn close<V: Vector<T = T>>(
         &self,
         v: V,
-        row: usize,
-        tokens: Range<usize>,
-        skip: &PerChannel<T>,
+        chunk: &Chunk,
+        d: &PerChannel<T>,
         panels: &Panels<T>,
-        dskip: &mut PerChannel<T>,
-        dbias: &mut PerChannel<T>,
+        sums: &mut BlockParameters<T>,
     ) {
         let (dims, block) = (self.pass.dims, &self.task.channels);
         let ln_2 = v.splat(T::from_f64(std::f64::consts::LN_2));
-        for (index, t) in tokens.enumerate() {
+        for (index, t) in chunk.tokens.clone().enumerate() {
             // SAFETY: one token at a time.
-            let [u, delta, z, y] = unsafe { self.operands(row * dims.layout.length + t) };
+            let [u, delta, z, y] = unsafe { self.operands(chunk.row * dims.layout.length + t) };
             for i in (0..block.len()).step_by(V::LANES) {
                 let (n, from) = (block.len() - i, index * BLOCK + i);
-                let was = read(v, &u[i..], n);
+                let u_in = read(v, &u[i..], n);
                 let g = v.load(&panels.g.0[from..]);
                 let s = v.load(&panels.s.0[from..]);
                 let r = v.mul(v.load(&panels.r.0[from..]), ln_2);
-                let dstep = v.mul(v.mul_add(s, was, r), v.load(&panels.slope.0[from..]));
+                let dstep = v.mul(v.mul_add(s, u_in, r), v.load(&panels.slope.0[from..]));
                 write(
                     v,
                     &mut u[i..],
                     n,
-                    v.mul_add(s, v.load(&panels.delta.0[from..]), v.mul(v.load(&skip.0[i..]), g)),
+                    v.mul_add(s, v.load(&panels.delta.0[from..]), v.mul(v.load(&d.0[i..]), g)),
                 );
                 write(v, &mut delta[i..], n, dstep);
                 let sum = v.load(&panels.y.0[from..]);
                 write(v, &mut y[i..], n, v.mul(sum, v.load(&panels.gate.0[from..])));
                 write(v, &mut z[i..], n, v.mul(sum, v.load(&panels.dgate.0[from..])));
-                let sum = v.mul_add(g, was, v.load(&dskip.0[i..]));
-                v.store(&mut dskip.0[i..], sum);
-                let sum = v.add(dstep, v.load(&dbias.0[i..]));
-                v.store(&mut dbias.0[i..], sum);
+                let sum = v.mul_add(g, u_in, v.load(&sums.d.0[i..]));
+                v.store(&mut sums.d.0[i..], sum);
+                let sum = v.add(dstep, v.load(&sums.delta_bias.0[i..]));
+                v.store(&mut sums.delta_bias.0[i..], sum);
             }
         }
     }

@@ -1,19 +1,28 @@
 //! The forward pass: tasks over rows and blocks of channels, chunks of tokens, groups of states.
 
-use std::ops::Range;
-
-use super::system::{CHUNK, Dims, GROUP, Inputs, PAD, Panel, System, fill_rates, is_bounded, largest_rate};
+use super::system::{
+    BlockParameters, CHUNK, Chunk, Dims, GROUP, Inputs, PAD, Panel, System, fill_rates, is_bounded,
+    largest_rate,
+};
 use crate::kernels::channels::{
-    BLOCK, Columns, ColumnsMut, PerChannel, Rectangle, Task, is_start, read, stretch_end, write,
+    BLOCK, Columns, ColumnsMut, Rectangle, Task, is_start, read, stretch_end, write,
 };
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// Writes y `[B, T, I]` and the states that [`super::backward()`] needs.
-///
-/// With `state` `[B, N, I]` the scan continues from it and leaves its own end there; without, it starts at zero.
-/// `kept` has [`Dims::kept_len`] elements, `scratch` at least [`Dims::forward_scratch_len`].
+/// What a forward scan writes.
+#[derive(Debug)]
+pub struct ScanOutputs<'a, T> {
+    /// y `[B, T, I]`.
+    pub y: &'a mut [T],
+    /// The states that [`super::backward()`] starts its chunks from, [`Dims::kept_len`] elements.
+    pub kept: &'a mut [T],
+    /// `[B, N, I]`: the state before the first token, replaced by that after the last one; `None`: starts at zero.
+    pub state: Option<&'a mut [T]>,
+}
+
+/// The scan of all rows; `scratch` has at least [`Dims::forward_scratch_len`] elements.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
@@ -21,34 +30,28 @@ pub fn forward<T: Scalar>(
     dims: &Dims,
     system: &System<T>,
     inputs: &Inputs<T>,
-    state: Option<&mut [T]>,
-    kept: &mut [T],
+    outputs: ScanOutputs<T>,
     scratch: &mut [T],
-    y: &mut [T],
 ) {
-    forward_on(Isa::active(), dims, system, inputs, state, kept, scratch, y);
+    forward_on(Isa::active(), dims, system, inputs, outputs, scratch);
 }
 
 /// As [`forward`], on a given instruction set, for tests and benches.
 ///
 /// # Panics
 /// As [`forward`], and if the processor lacks the instruction set.
-#[expect(clippy::too_many_arguments, reason = "every buffer of the pass is named")]
 pub fn forward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
     system: &System<T>,
     inputs: &Inputs<T>,
-    mut state: Option<&mut [T]>,
-    kept: &mut [T],
+    outputs: ScanOutputs<T>,
     scratch: &mut [T],
-    y: &mut [T],
 ) {
     system.check(dims);
     inputs.check(dims);
-    assert_eq!(y.len(), inputs.u.len(), "y [B, T, I]");
-    assert_eq!(kept.len(), dims.kept_len(), "kept states");
-    assert!(state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, N, I]");
+    outputs.check(dims);
+    let ScanOutputs { y, kept, mut state } = outputs;
     let a = &mut scratch[..dims.forward_scratch_len()];
     fill_rates(isa, dims, system.a_log, a);
     let a = &*a;
@@ -83,6 +86,24 @@ pub fn forward_on<T: Scalar>(
     }
 }
 
+impl<T: Scalar> ScanOutputs<'_, T> {
+    fn check(&self, dims: &Dims) {
+        assert_eq!(self.y.len(), dims.layout.tokens() * dims.channels, "y [B, T, I]");
+        assert_eq!(self.kept.len(), dims.kept_len(), "kept states");
+        assert!(self.state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, N, I]");
+    }
+}
+
+/// Operands of a chunk.
+struct Panels<T> {
+    /// δ
+    delta: Panel<T>,
+    /// δ·u
+    x: Panel<T>,
+    /// D·u, then Σ C·h + D·u
+    y: Panel<T>,
+}
+
 /// One task of the forward pass.
 struct Forward<'a, T> {
     dims: &'a Dims<'a>,
@@ -112,61 +133,56 @@ impl<T: Scalar> Forward<'_, T> {
     #[inline(always)]
     fn rows<V: Vector<T = T>, const W: usize>(mut self, v: V) {
         let block = self.task.channels.clone();
-        let bias = PerChannel::new(&self.system.delta_bias[block.clone()]);
-        let skip = PerChannel::new(&self.system.d[block.clone()]);
+        let parameters = BlockParameters::new(self.system, &block);
         let largest_rate = largest_rate(self.dims, self.a, block);
-        let (mut delta, mut x, mut y) = (Panel::new(), Panel::new(), Panel::new());
+        let mut panels = Panels { delta: Panel::new(), x: Panel::new(), y: Panel::new() };
         for row in self.task.rows.clone() {
-            for chunk in 0..self.dims.chunks() {
-                let tokens = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.dims.layout.length);
-                let largest = self.open(v, row, tokens.clone(), &bias, &skip, &mut delta, &mut x, &mut y);
+            for index in 0..self.dims.chunks() {
+                let chunk = Chunk::new(self.dims, row, index);
+                let largest = self.open(v, &chunk, &parameters, &mut panels);
                 if is_bounded(v, largest, largest_rate) {
-                    self.chunk::<V, W, true>(v, row, chunk, tokens.clone(), &delta, &x, &mut y);
+                    self.chunk::<V, W, true>(v, &chunk, &mut panels);
                 } else {
-                    self.chunk::<V, W, false>(v, row, chunk, tokens.clone(), &delta, &x, &mut y);
+                    self.chunk::<V, W, false>(v, &chunk, &mut panels);
                 }
-                self.close(v, row, tokens, &y);
+                self.close(v, &chunk, &panels.y);
             }
         }
     }
 
     /// δ = softplus(delta + bias), x = δ·u, y = D·u for a chunk; returns the largest δ of each lane.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
     fn open<V: Vector<T = T>>(
         &self,
         v: V,
-        row: usize,
-        tokens: Range<usize>,
-        bias: &PerChannel<T>,
-        skip: &PerChannel<T>,
-        delta: &mut Panel<T>,
-        x: &mut Panel<T>,
-        y: &mut Panel<T>,
+        chunk: &Chunk,
+        parameters: &BlockParameters<T>,
+        panels: &mut Panels<T>,
     ) -> V::V {
         let (block, channels) = (&self.task.channels, self.dims.channels);
         let mut largest = v.splat(T::ZERO);
-        for (index, t) in tokens.enumerate() {
-            let at = (row * self.dims.layout.length + t) * channels + block.start;
-            self.fetch_ahead(row, t + CHUNK);
+        for (index, t) in chunk.tokens.clone().enumerate() {
+            let at = (chunk.row * self.dims.layout.length + t) * channels + block.start;
+            self.prefetch_token(chunk.row, t + CHUNK);
             for i in (0..block.len()).step_by(V::LANES) {
                 let n = block.len() - i;
                 let u = read(v, &self.inputs.u[at + i..], n);
-                let raw = v.add(read(v, &self.inputs.delta[at + i..], n), v.load(&bias.0[i..]));
+                let raw =
+                    v.add(read(v, &self.inputs.delta[at + i..], n), v.load(&parameters.delta_bias.0[i..]));
                 let step = math::softplus(v, raw);
                 let to = index * BLOCK + i;
-                v.store(&mut delta.0[to..], step);
-                v.store(&mut x.0[to..], v.mul(step, u));
-                v.store(&mut y.0[to..], v.mul(u, v.load(&skip.0[i..])));
+                v.store(&mut panels.delta.0[to..], step);
+                v.store(&mut panels.x.0[to..], v.mul(step, u));
+                v.store(&mut panels.y.0[to..], v.mul(u, v.load(&parameters.d.0[i..])));
                 largest = v.max(largest, step);
             }
         }
         largest
     }
 
-    /// Fetches token t of a later chunk.
+    /// Prefetches u, delta and z of token t, if the row has one.
     #[inline(always)]
-    fn fetch_ahead(&self, row: usize, t: usize) {
+    fn prefetch_token(&self, row: usize, t: usize) {
         let (block, channels) = (&self.task.channels, self.dims.channels);
         if t < self.dims.layout.length {
             let token = row * self.dims.layout.length + t;
@@ -178,10 +194,10 @@ impl<T: Scalar> Forward<'_, T> {
 
     /// y ← y·silu(z) for a chunk.
     #[inline(always)]
-    fn close<V: Vector<T = T>>(&self, v: V, row: usize, tokens: Range<usize>, y: &Panel<T>) {
+    fn close<V: Vector<T = T>>(&self, v: V, chunk: &Chunk, y: &Panel<T>) {
         let (block, channels) = (&self.task.channels, self.dims.channels);
-        for (index, t) in tokens.enumerate() {
-            let token = row * self.dims.layout.length + t;
+        for (index, t) in chunk.tokens.clone().enumerate() {
+            let token = chunk.row * self.dims.layout.length + t;
             // SAFETY: this token's channels of this task's block; no other task has them.
             let out = unsafe { self.y.slice(token * channels + block.start, block.len()) };
             let z = &self.inputs.z.data[token * self.inputs.z.stride + block.start..][..block.len()];
@@ -195,18 +211,14 @@ impl<T: Scalar> Forward<'_, T> {
 
     /// The recurrence over a chunk: y += Σ_n C·h, and the state at the chunk's end.
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "the operands of the chunk, each by its name")]
     fn chunk<V: Vector<T = T>, const W: usize, const BOUNDED: bool>(
         &mut self,
         v: V,
-        row: usize,
-        chunk: usize,
-        tokens: Range<usize>,
-        delta: &Panel<T>,
-        x: &Panel<T>,
-        y: &mut Panel<T>,
+        chunk: &Chunk,
+        panels: &mut Panels<T>,
     ) {
         let (block, dims, system) = (self.task.channels.clone(), self.dims, self.system);
+        let Chunk { row, index, ref tokens } = *chunk;
         let starts = dims.layout.row_starts(row);
         let mut from = tokens.start;
         while from < tokens.end {
@@ -228,13 +240,13 @@ impl<T: Scalar> Forward<'_, T> {
                         states: dims.states,
                         a: &self.a[state..],
                         stride: dims.padded(),
-                        delta: &delta.0[panel..],
-                        x: &x.0[panel..],
-                        before: (!fresh).then(|| dims.kept_at(row, chunk) / dims.padded() + n),
-                        after: (to == tokens.end).then(|| dims.kept_at(row, chunk + 1) / dims.padded() + n),
+                        delta: &panels.delta.0[panel..],
+                        x: &panels.x.0[panel..],
+                        before: (!fresh).then(|| dims.kept_at(row, index) / dims.padded() + n),
+                        after: (to == tokens.end).then(|| dims.kept_at(row, index + 1) / dims.padded() + n),
                         first: i,
                     };
-                    let y = &mut y.0[panel..];
+                    let y = &mut panels.y.0[panel..];
                     match group {
                         GROUP => stretch.run::<V, W, GROUP, BOUNDED>(v, &mut self.kept, y),
                         _ => stretch.run::<V, W, 1, BOUNDED>(v, &mut self.kept, y),

@@ -20,7 +20,7 @@
 //! dz_t     = dy_t·(Σ_n C_t[n]·h_t[n] + D·u_t)·silu'(z_t)
 //! ```
 //!
-//! The backward pass works in place: each input's gradient takes its place, and y, computed again on the way, that of dy.
+//! The backward pass works in place: each input's gradient takes its place, and y, which is computed again, that of dy.
 //!
 //! Channels lie across the lanes and the states of a group of channels in registers. Time goes in chunks of [`CHUNK`]
 //! tokens; the forward pass keeps the state at the start of each, the backward pass runs a chunk again from there, so
@@ -36,8 +36,8 @@ mod task;
 
 pub use super::channels::{Columns, ColumnsMut};
 pub use super::layout::Layout;
-pub use backward::{InPlace, ScanGrads, backward, backward_on};
-pub use forward::{forward, forward_on};
+pub use backward::{ScanGrads, ScanInPlace, backward, backward_on};
+pub use forward::{ScanOutputs, forward, forward_on};
 pub use step::step;
 pub use system::{CHUNK, Dims, Inputs, System};
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::kernels::channels::{BLOCK, ChannelTasks, Columns};
+use crate::kernels::channels::{BLOCK, ChannelTasks, Columns, PerChannel};
 use crate::kernels::layout::Layout;
 use crate::kernels::transpose::transpose;
 use crate::numeric::Scalar;
@@ -15,7 +15,7 @@ pub const CHUNK: usize = 32;
 /// States that the recurrence holds in registers at a time; what remains goes one by one.
 pub(super) const GROUP: usize = 4;
 
-/// Five cache lines of f32.
+/// Elements behind each panel: five cache lines of f32.
 pub(super) const SKEW: usize = 80;
 
 /// Channels are padded to a multiple of this in the kernel's own buffers, so that a vector never straddles their end.
@@ -135,8 +135,46 @@ impl<T: Scalar> System<'_, T> {
     }
 }
 
-/// A chunk of one operand for a block of channels, close to the core: `[CHUNK, BLOCK]` and a little more, so that the
-/// panels that are read together do not compete for the same sets of the cache (worth 5 % of the backward pass).
+/// A chunk of a row.
+#[derive(Clone)]
+pub(super) struct Chunk {
+    pub(super) row: usize,
+    /// Index in its row.
+    pub(super) index: usize,
+    /// Tokens, counted from the start of the row.
+    pub(super) tokens: Range<usize>,
+}
+
+impl Chunk {
+    #[inline(always)]
+    pub(super) fn new(dims: &Dims, row: usize, index: usize) -> Self {
+        Self { row, index, tokens: index * CHUNK..((index + 1) * CHUNK).min(dims.layout.length) }
+    }
+}
+
+/// The parameters of a block of channels that the operands of a chunk need, or their gradients.
+pub(super) struct BlockParameters<T> {
+    pub(super) delta_bias: PerChannel<T>,
+    pub(super) d: PerChannel<T>,
+}
+
+impl<T: Scalar> BlockParameters<T> {
+    #[inline(always)]
+    pub(super) fn new(system: &System<T>, block: &Range<usize>) -> Self {
+        Self {
+            delta_bias: PerChannel::new(&system.delta_bias[block.clone()]),
+            d: PerChannel::new(&system.d[block.clone()]),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn zeros() -> Self {
+        Self { delta_bias: PerChannel::new(&[]), d: PerChannel::new(&[]) }
+    }
+}
+
+/// A chunk of one operand for a block of channels, in the cache: `[CHUNK, BLOCK]`, and [`SKEW`] elements more, so that
+/// panels that are read together do not lie in the same sets of the cache (worth 5 % of the backward pass).
 #[repr(align(64))]
 pub(super) struct Panel<T>(pub(super) [T; CHUNK * BLOCK + SKEW]);
 
@@ -186,7 +224,7 @@ pub(super) fn largest_rate<T: Scalar>(dims: &Dims, a: &[T], channels: Range<usiz
     rows.fold(T::ZERO, |most, a| most.max(a.abs()))
 }
 
-/// Whether no product δ·a of a chunk needs care (false if one is not finite): see [`math::exp2_of_product`].
+/// Whether no product δ·a of a chunk is below the bound (false if one is not finite): see [`math::exp2_of_product`].
 #[inline(always)]
 pub(super) fn is_bounded<V: Vector>(v: V, largest_delta: V::V, largest_rate: V::T) -> bool {
     (v.max_lane(largest_delta) * largest_rate).to_f64() < -math::EXP2_BOUND

@@ -75,7 +75,7 @@ pub(super) struct Panels<T> {
     /// ā of a stretch, `[t, state, lane]`
     pub(super) decay: Work<T>,
     /// ā·h_{t-1}
-    pub(super) faded: Work<T>,
+    pub(super) decayed: Work<T>,
     /// dB and dC of a stretch
     pub(super) db: [Folded<T>; CHUNK],
     pub(super) dc: [Folded<T>; CHUNK],
@@ -95,7 +95,7 @@ impl<T: Scalar> Panels<T> {
             gate: Panel::new(),
             dgate: Panel::new(),
             decay: Work::new(),
-            faded: Work::new(),
+            decayed: Work::new(),
             db: [Folded::ZERO; CHUNK],
             dc: [Folded::ZERO; CHUNK],
         }

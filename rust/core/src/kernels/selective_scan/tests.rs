@@ -89,14 +89,15 @@ impl<T: Scalar> Case<T> {
         let mut y = vec![junk; self.len("y")];
         let mut kept = vec![junk; dims.kept_len()];
         let mut scratch = vec![junk; dims.forward_scratch_len().max(dims.backward_scratch_len())];
-        forward_on(isa, &dims, &system, &inputs, Some(&mut state), &mut kept, &mut scratch, &mut y);
+        let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: Some(&mut state) };
+        forward_on(isa, &dims, &system, &inputs, outputs, &mut scratch);
         let mut ddbc = vec![junk; dbc.len()];
         // Parameter gradients are added to what is there.
         let (mut da_log, mut dd, mut dbias) = (vec![T::ONE; i * n], vec![T::ONE; i], vec![T::ONE; i]);
         // That of the last state, then that of the first.
         let mut dfirst = self.tensors.get("dlast").cloned().unwrap_or_else(|| vec![T::ZERO; state.len()]);
         let z = ColumnsMut::new(&mut xz, i + 3, 2 * i + 3);
-        let in_place = InPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
+        let in_place = ScanInPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
         let gradients = ScanGrads {
             dbc: ColumnsMut::new(&mut ddbc, 2, 2 * n + 2),
             da_log: Some(&mut da_log),
@@ -490,10 +491,11 @@ fn frozen_parameters_are_left_out() {
     let mut kept = vec![0.0; dims.kept_len()];
     let mut scratch = vec![0.0; dims.backward_scratch_len()];
     let (mut y, mut ddbc) = (vec![0.0; 12], vec![0.0; 16]);
-    forward(&dims, &system, &inputs, None, &mut kept, &mut scratch, &mut y);
+    let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: None };
+    forward(&dims, &system, &inputs, outputs, &mut scratch);
     let [mut u, mut delta, mut dy] = ["u", "delta", "dy"].map(|name| case.tensors[name].clone());
     let z = ColumnsMut::new(&mut xz, 6, 9);
-    let in_place = InPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
+    let in_place = ScanInPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
     let gradients = ScanGrads {
         dbc: ColumnsMut::new(&mut ddbc, 0, 4),
         da_log: None,

@@ -282,17 +282,8 @@ impl<T: Scalar> Block<T> for Mamba2 {
 
         // v = norm(u), u = y ⊙ silu(z)
         let (weight, dweight) = (params.get(tensor::NORM), dparams.get(tensor::NORM));
-        norm::backward(
-            self.norm(m),
-            saved.u,
-            weight,
-            saved.r,
-            dv,
-            du,
-            Accumulate::Overwrite,
-            dweight,
-            scratch,
-        );
+        let kept = norm::Saved { x: saved.u, w: weight, r: saved.r };
+        norm::backward(self.norm(m), kept, dv, du, Accumulate::Overwrite, dweight, scratch);
         let dy = dv;
         for (index, (dy, du)) in dy.iter_mut().zip(du).enumerate() {
             let z = saved.projected[self.z(index)];
@@ -306,7 +297,7 @@ impl<T: Scalar> Block<T> for Mamba2 {
         scan.backward(dy, (dmixed, dprojected), (first, dstates), scratch, sums);
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let in_place =
-            conv1d::InPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed, state: conv_state };
+            conv1d::ConvInPlace { x: ColumnsMut::new(saved.projected, i, w), dy: dmixed, state: conv_state };
         let gradients = conv1d::ConvGrads { dweight, dbias, dstate: conv_dstate };
         conv1d::backward(&self.conv(layout), &conv_weights(params), in_place, scratch, gradients);
         for (to, from) in dprojected.chunks_exact_mut(w).zip(saved.projected.chunks_exact(w)) {

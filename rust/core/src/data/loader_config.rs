@@ -1,0 +1,169 @@
+//! Which batches a loader makes: its settings, and whether they fit the data.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::Dataset;
+use crate::error::{Error, Result};
+use crate::target::{TargetKind, kinds};
+
+/// How documents become rows: see [`super::pack`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One after the other, cut where a row is full.
+    #[default]
+    Contiguous,
+    /// Whole documents, as many as fit.
+    BestFit,
+    /// One document per row.
+    Pad,
+}
+
+/// Which batches to make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoaderConfig {
+    /// Folder with a `manifest.json`.
+    pub path: PathBuf,
+    /// Rows of a batch (B).
+    pub batch_size: usize,
+    /// Tokens of a row (T); with packing `pad`, at most.
+    pub length: usize,
+    /// How documents become rows.
+    #[serde(default)]
+    pub packing: Packing,
+    /// Whether each epoch has an order of its own.
+    #[serde(default = "default_shuffle")]
+    pub shuffle: bool,
+    /// Seed of the orders.
+    #[serde(default)]
+    pub seed: u64,
+    /// Threads that read and pack; 0: the caller's own, when it asks for a batch.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// Batches made ahead of time.
+    #[serde(default = "default_prefetch")]
+    pub prefetch: usize,
+    /// Passes over the data; without a number: endless.
+    #[serde(default)]
+    pub epochs: Option<u64>,
+    /// What the batches carry as targets: in JSON a kind of this crate, or `none` for prediction only.
+    #[serde(default = "default_target", with = "kinds::by_name")]
+    pub target: Option<&'static TargetKind>,
+    /// Batches after which the stream ends: with `shuffle` false, a fixed set for evaluation.
+    #[serde(default)]
+    pub max_batches: Option<u64>,
+    /// Use only the start of documents that are longer than a row, where their target belongs to the whole; otherwise
+    /// they are an error.
+    #[serde(default)]
+    pub truncate: bool,
+    /// Tokens within which documents and rows are mixed; without a number: 2^20 (16 MB of features
+    /// if that is less), or 16 rows if that is more.
+    #[serde(default)]
+    pub window: Option<u64>,
+}
+
+fn default_shuffle() -> bool {
+    true
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a default has the type of its field")]
+fn default_target() -> Option<&'static TargetKind> {
+    Some(&kinds::NEXT_TOKEN)
+}
+
+fn default_workers() -> usize {
+    1
+}
+
+fn default_prefetch() -> usize {
+    4
+}
+
+impl LoaderConfig {
+    /// Defaults for everything but what there is none for.
+    pub fn new(path: impl Into<PathBuf>, batch_size: usize, length: usize) -> Self {
+        Self {
+            path: path.into(),
+            batch_size,
+            length,
+            packing: Packing::default(),
+            shuffle: default_shuffle(),
+            seed: 0,
+            workers: default_workers(),
+            prefetch: default_prefetch(),
+            epochs: None,
+            target: default_target(),
+            max_batches: None,
+            truncate: false,
+            window: None,
+        }
+    }
+
+    /// From JSON.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|e| {
+            Error::config("data", "the configuration of a loader", e, "correct or remove the setting")
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let within = |key: &str, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::config(
+                key,
+                format!("{least} to {most}"),
+                value,
+                "choose a number within these bounds",
+            ))
+        };
+        within("train.batch_size", self.batch_size as u64, 1, 1 << 16)?;
+        within("data.length", self.length as u64, 1, 1 << 24)?;
+        within("train.batch_size x data.length", (self.batch_size * self.length) as u64, 1, i32::MAX as u64)?;
+        within("data.workers", self.workers as u64, 0, 64)?;
+        within("data.prefetch", self.prefetch as u64, 1, 1024)?;
+        within("loader.epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
+        within("loader.window", self.window.unwrap_or(1), 1, u64::MAX)?;
+        if self.packing == Packing::Contiguous && self.has_whole_documents() {
+            return Err(Error::config(
+                "data.packing",
+                "best_fit or pad for a target that belongs to a whole document",
+                "contiguous, which cuts documents",
+                "choose best_fit or pad",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the target belongs to a document as a whole.
+    pub(super) fn has_whole_documents(&self) -> bool {
+        self.target.is_some_and(TargetKind::is_pooled)
+    }
+
+    /// Compares the target with the columns that there are.
+    pub(super) fn check_columns(&self, data: &Dataset) -> Result<()> {
+        let Some(kind) = self.target else { return Ok(()) };
+        let columns = data.columns();
+        let is_there =
+            |column: &str| if kind.from_tokens { columns.has_tokens() } else { columns.has(column) };
+        let needed: Vec<&str> = if kind.from_tokens { vec!["tokens"] } else { kind.columns().collect() };
+        let missing = needed.iter().find(|column| !is_there(column));
+        let missing = match (missing, needed.is_empty()) {
+            (None, false) => return Ok(()),
+            (Some(column), _) => format!("a column `{column}` in {}", data.folder().display()),
+            (None, true) => "a target that data can hold".to_owned(),
+        };
+        Err(Error::config(
+            "model.target.kind",
+            missing,
+            format!("columns {}", data.manifest().columns.join(", ")),
+            "choose a target that the data has, or prepare the data with that column",
+        ))
+    }
+}
