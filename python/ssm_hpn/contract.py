@@ -90,7 +90,7 @@ def measured_columns(
     )
 
 
-def is_missing(value: object) -> bool:
+def has_no_label(value: object) -> bool:
     """Whether a label says that there is none: None, an empty text, NaN."""
     if value is None:
         return True
@@ -147,7 +147,7 @@ class Classes:
 
         Raises `DataError` where one class is written in two ways, such as `7` and `007`.
         """
-        there = {text: count for text, count in counts.items() if not is_missing(text)}
+        there = {text: count for text, count in counts.items() if not has_no_label(text)}
         kind = type_of(there)
         merged: dict[Value, int] = {}
         for text, count in there.items():
@@ -209,7 +209,7 @@ class Classes:
 
         Raises `DataError` for a label that is no class.
         """
-        if is_missing(value):
+        if has_no_label(value):
             return -1
         found = self._find(value)
         if found is None:

@@ -5,6 +5,7 @@ classes. Nothing is learned from new input, and the folder that the model was tr
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,6 +83,8 @@ class Reader:
         self.encoder: Encoder | None = encoder_from(contract.encoder)
         known = {key: value for key, value in contract.options.items() if key in PrepareOptions.model_fields}
         self._options = PrepareOptions.model_validate(known)
+        self.unseen_gaps: Counter[str] = Counter()
+        """Missing numbers so far that became the mean and that no indicator tells, by column of raw files."""
 
     @property
     def id_column(self) -> str | None:
@@ -129,6 +132,7 @@ class Reader:
             x: NDArray[Any] = self.encoder.encode(record)
         elif record.features is not None:
             x = self._placed(record, lambda: record.at, contract.channels, record.features)
+            self.unseen_gaps.update(contract.unseen_gaps(record.features))
         else:
             expected = f"{len(contract.features)} features, as in the training data"
             raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "choose other columns"))

@@ -10,7 +10,7 @@ import pytest
 
 from ssm_hpn.cli.main import main
 from ssm_hpn.prepare import stdlib_corpus
-from support import SMALL, text_data, train
+from support import SMALL, sensor_file, text_data, train
 
 
 def test_a_dry_run_leaves_nothing_behind(here, capsys):
@@ -184,3 +184,23 @@ def test_a_cut_shard_is_one_line_to_its_readers(here, capsys):
     assert main(["predict", "run", "--data", str(data.train)]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"shard-00000.arrow: size: expected \d+ bytes, found \d+ bytes; the file is damaged", line)
+
+
+def test_numbers_that_are_missing_for_the_first_time_are_told(here, capsys):
+    data = sensor_file(here / "sensors.csv")
+    columns = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.label", "label"]
+    assert train("--data", str(data), *columns, *SMALL, "--train.steps", "2", "--run.folder", "run") == 0
+    lines = data.read_text().splitlines()
+    for row in (3, 9):
+        cells = lines[row].split(",")
+        lines[row] = ",".join([cells[0], "", *cells[2:]])
+    gaps = here / "gaps.csv"
+    gaps.write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    for command in ("predict", "evaluate"):
+        assert main([command, "run", "--data", str(gaps)], prog="ssm-hpn") == 0
+        told = capsys.readouterr().err
+        assert "note: column a: missing numbers (2), of which the training data had none, are taken as the" in told
+        assert "column b" not in told
+        assert main([command, "run", "--data", str(data)], prog="ssm-hpn") == 0
+        assert "note: column" not in capsys.readouterr().err

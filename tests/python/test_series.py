@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -473,6 +473,25 @@ def test_a_long_table_is_a_series_per_id(frame, y):
     assert model.score(frame, y) == expected.score(
         [one[:, [0, 1] if names == ["a", "b"] else [1, 0]] for one in series], states
     )
+
+
+def test_a_series_of_a_long_table_may_have_no_label():
+    gone = {"m03", "m05"}
+    for missing in (None, float("nan"), pd.NA):
+        pairs = zip(TABLE["machine"], TABLE["state"], strict=True)
+        states = [missing if one in gone else state for one, state in pairs]
+        with pytest.warns(UserWarning, match="y: 2 of 12 series have no target"):
+            model = classifier(**KEYS, normalize=False).fit(TABLE.assign(state=objects(states)), "state")
+        kept = TABLE[~TABLE["machine"].isin(gone)]
+        expected = classifier(**KEYS, normalize=False).fit(kept, "state")
+        np.testing.assert_array_equal(model.class_scores(TABLE), expected.class_scores(TABLE))
+
+
+def test_times_of_several_zones_are_ordered_by_what_they_mean():
+    zones = [timezone(timedelta(hours=one)) for one in (0, 5, -5)]
+    times = [datetime(2026, 1, 1, 6 + n, tzinfo=UTC).astimezone(zones[n % 3]) for n in range(6)]
+    frame = pd.DataFrame({"id": 0, "t": objects(times), "x": np.arange(6.0)}).sample(frac=1, random_state=3)
+    assert LongTable(frame, id="id", order="t").series(None).values[0].ravel().tolist() == list(range(6))
 
 
 def test_a_long_table_of_numbers_to_predict():

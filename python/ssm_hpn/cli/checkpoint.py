@@ -1,11 +1,13 @@
 """What the commands that use a trained model share: which checkpoint, and the contract of its data."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from ssm_hpn.checkpoints import BEST, FOLDER, Which
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.contract import Contract
+from ssm_hpn.documents import Reader
 from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.trainer import Trainer
 
@@ -28,6 +30,13 @@ def kept(path: Path) -> Which:
     """Which checkpoint of a run its commands use: the best where there is one."""
     roots = [path / FOLDER, path] if path.name == FOLDER else [path / FOLDER]
     return "best" if any((root / BEST).is_file() for root in roots) else "latest"
+
+
+def note_gaps(reader: Reader) -> None:
+    """Say on stderr which columns of raw files had missing numbers that the training data had not."""
+    for name, count in reader.unseen_gaps.items():
+        told = f"missing numbers ({count}), of which the training data had none, are taken as the training mean"
+        print(f"note: column {name}: {told}", file=sys.stderr)
 
 
 def contract_of(trainer: Trainer, path: Path) -> Contract:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
+from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer, note_gaps
 from ssm_hpn.cli.console import table
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
 from ssm_hpn.contract import Contract
@@ -57,6 +57,7 @@ def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:
         documents = pieces(documents, trainer.config.data.length or 0)
     groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
     result = trainer.evaluate(arrays for _, arrays in groups)
+    note_gaps(reader)
     if result.totals.count == 0:
         advice = "name the columns with the targets as in training"
         raise DataError(problem(data, "documents with targets", "none", advice))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
+from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer, note_gaps
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract, text_of
 from ssm_hpn.documents import Document, Reader, batches
@@ -50,6 +50,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     trainer = load_trainer(options)
     reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind)
     write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out, reader.contract.classes)
+    note_gaps(reader)
     return EXIT_DONE
 
 

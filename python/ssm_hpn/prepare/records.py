@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.contract import is_missing
+from ssm_hpn.contract import has_no_label
 from ssm_hpn.prepare.sources import Source
 
 Floats = NDArray[np.float64]
@@ -31,7 +31,7 @@ class Coded:
     def of(cls, codes: NDArray[Any], texts: Iterable[object]) -> Self:
         """From numbers of texts, of which some may say that there is no label."""
         words = ["" if text is None else str(text) for text in texts]
-        none = np.array([is_missing(word) for word in words] + [True])
+        none = np.array([has_no_label(word) for word in words] + [True])
         codes = codes.astype(np.int32)
         return cls(np.where(none[codes], np.int32(-1), codes), words)
 
