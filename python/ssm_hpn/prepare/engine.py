@@ -36,6 +36,28 @@ TYPES: Final[dict[Kind, str]] = {
     "matrix": "DOUBLE[][]",
     "texts": "VARCHAR[]",
 }
+MEANINGS: Final[dict[Kind, str]] = {
+    "number": "a number",
+    "text": "a text",
+    "numbers": "a list of numbers",
+    "matrix": "a list of lists of numbers",
+    "texts": "a list of labels",
+}
+"""What a cell of each kind is called in messages."""
+NESTED: Final = ("STRUCT", "MAP", "UNION", "VARIANT")
+WORDS: Final = {
+    **dict.fromkeys(("FLOAT", "DOUBLE", "DECIMAL", "BIGNUM"), "numbers"),
+    "VARCHAR": "texts",
+    "BLOB": "bytes",
+    "BOOLEAN": "true and false",
+    "DATE": "dates",
+    "TIME": "times",
+    "INTERVAL": "durations",
+    "ENUM": "texts",
+    "NULL": "nothing",
+    **dict.fromkeys(NESTED, "records"),
+}
+"""What values of the engine's types are called in messages, by how the types begin."""
 MEMORY: Final = "120MB"
 MEMORY_FOR_LONG_LINES: Final = "1500MB"
 LONG_LINE: Final = 256 << 20
@@ -72,6 +94,8 @@ class Table:
     """What follows FROM, for all but CSV and JSON lines, which are read with the types that are asked for."""
     options: list[str] = field(default_factory=list)
     """Arguments of the reader."""
+    decimal: str = "."
+    """The mark in numbers that are written as text."""
     notes: list[str] = field(default_factory=list)
     """What was guessed."""
     reader: pa.RecordBatchReader | None = None
@@ -79,33 +103,60 @@ class Table:
 
     def select(self, wanted: Mapping[str, tuple[str, Kind]]) -> str:
         """A query for columns: alias → (name, kind)."""
-        kinds = dict(wanted.values())
+        uses: dict[str, set[Kind]] = {}
+        for name, kind in wanted.values():
+            uses.setdefault(name, set()).add(kind)
+        # The type with which a reader of texts reads a column; one that is asked for in several ways is read as text.
+        texts = {
+            name: TYPES.get(min(kinds), "VARCHAR") if len(kinds) == 1 else "VARCHAR" for name, kinds in uses.items()
+        }
         names = list(self.present)
         match self.source.format:
             case "csv":
-                types = ", ".join(
-                    f"'c{i}': '{'DOUBLE' if kinds.get(name) == 'number' else 'VARCHAR'}'"
-                    for i, name in enumerate(names)
-                )
+                texts = {name: type_ if type_ == "DOUBLE" else "VARCHAR" for name, type_ in texts.items()}
+                types = ", ".join(f"'c{i}': '{texts.get(name, 'VARCHAR')}'" for i, name in enumerate(names))
                 scan = self._reader("read_csv", f"columns={{{types}}}")
-                columns = [f"c{names.index(name)} AS {alias}" for alias, (name, _) in wanted.items()]
+                columns = [self._cell(f"c{names.index(name)}", texts[name], kind) for name, kind in wanted.values()]
             case "jsonl":
-                types = ", ".join(f"{quoted(name)}: '{TYPES.get(kind, 'VARCHAR')}'" for name, kind in kinds.items())
+                types = ", ".join(f"{quoted(name)}: '{type_}'" for name, type_ in texts.items())
                 scan = self._reader("read_json", f"columns={{{types}}}")
-                columns = [f"{identifier(name)} AS {alias}" for alias, (name, _) in wanted.items()]
+                columns = [self._cell(identifier(name), texts[name], kind) for name, kind in wanted.values()]
             case _:
                 scan = self.scan
-                columns = [f"{self._cast(name, kind)} AS {alias}" for alias, (name, kind) in wanted.items()]
-        return f"SELECT {', '.join(columns)} FROM {scan}"  # noqa: S608 - quoted above
+                columns = [self._cell(identifier(name), self.present[name], kind) for name, kind in wanted.values()]
+        named = ", ".join(f"{column} AS {alias}" for alias, column in zip(wanted, columns, strict=True))
+        return f"SELECT {named} FROM {scan}"  # noqa: S608 - quoted above
 
     def _reader(self, function: str, columns: str) -> str:
         return f"{function}({quoted(str(self.source.path))}, {', '.join([*self.options, columns])})"
 
-    def _cast(self, name: str, kind: Kind) -> str:
-        column = identifier(name)
-        if kind == "raw" or (kind == "text" and self.present[name] == "BLOB"):
+    def _cell(self, column: str, type_: str, kind: Kind) -> str:
+        """A column of a type as what is asked for; bytes are the text that they are."""
+        if kind == "raw" or type_ == TYPES[kind]:
             return column
+        if type_ == "BLOB" and kind == "text":
+            return f"coalesce(TRY(decode({column})), CAST({column} AS VARCHAR))"
+        if kind == "number" and type_ == "VARCHAR" and self.decimal == ",":
+            column = f"replace({column}, ',', '.')"
         return f"CAST({column} AS {TYPES[kind]})"
+
+    def check_kind(self, name: str, kind: Kind) -> None:
+        """Refuse a column whose type cannot hold what it is asked for: a list where there is none, or a record."""
+        if self.source.format in ("csv", "jsonl") or kind in ("raw", "text"):
+            return
+        found = self.present[name]
+        bare = re.sub(r"(\[\d*\])+$", "", found)
+        depth, wanted = found[len(bare) :].count("["), TYPES[kind].count("[")
+        written = bare in ("VARCHAR", "JSON") or bare.startswith("ENUM")  # a list may be written out as text
+        if (depth == wanted and (kind == "texts" or not bare.startswith(NESTED))) or (written and depth == 0):
+            return
+        raise data_error(
+            self.source.path,
+            self.source.field(name),
+            expected=f"{MEANINGS[kind]} in every row",
+            found=f"{'lists of ' * depth}{_words_for(bare)}",
+            advice=f"choose another {self.source.field_noun}, or convert it",
+        )
 
     def rows_of(self, query: str) -> list[Any]:
         """All rows of a small query; one that is in progress ends."""
@@ -153,6 +204,12 @@ def no_column(table: Table, key: str, name: str) -> DataError:
         found=f"no such {source.field_noun}",
         advice=nearest(name, table.present),
     )
+
+
+def _words_for(type_: str) -> str:
+    """What values of a type of the engine are called in messages."""
+    words = [words for start, words in WORDS.items() if type_.startswith(start)]
+    return words[-1] if words else "numbers" if "INT" in type_ else type_.lower()
 
 
 def identifier(name: str) -> str:
@@ -222,7 +279,8 @@ def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyCon
         ),
         *(one for one in given if not one.startswith("delim")),
     ]
-    return Table(source, connection, dict.fromkeys(names, "VARCHAR"), options=arguments, notes=notes)
+    types = dict.fromkeys(names, "VARCHAR")
+    return Table(source, connection, types, options=arguments, decimal=options.decimal, notes=notes)
 
 
 def _head(source: Source) -> tuple[int, str, str]:

@@ -31,7 +31,7 @@ from ssm_hpn.prepare.cells import (
     missing_cells,
     not_finite,
 )
-from ssm_hpn.prepare.engine import Kind, Table, engine, is_long_line, no_column, open_table, translated
+from ssm_hpn.prepare.engine import MEANINGS, Kind, Table, engine, is_long_line, no_column, open_table, translated
 from ssm_hpn.prepare.labels import JOINED, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import Notes, data_error, listed, shown
@@ -195,7 +195,7 @@ class _Query:
         feature: Kind = "number" if self.steps else "matrix" if matrix else "numbers"
         per_unit: Kind = "text" if self.steps else "texts"
         one: list[tuple[str, str | None, Kind]] = [
-            ("text", columns.text, "text"),
+            ("text", columns.text, "raw" if columns.text and present[columns.text] == "BLOB" else "text"),
             ("tokens", columns.tokens, "numbers"),
             ("id", columns.id, "text"),
             ("o", columns.order, "raw"),
@@ -207,6 +207,8 @@ class _Query:
         self.aliases |= {f"f{k}": (name, feature) for k, name in enumerate(columns.features)}
         if "v0" not in joined:
             self.aliases |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
+        for name, kind in self.aliases.values():
+            self.table.check_kind(name, kind)
         if columns.order:
             self.order = order_of(self.table, columns.order, self.options)
             self.reading.types[columns.order] = self.order.type
@@ -262,17 +264,23 @@ class _Query:
     def complaint(self, error: duckdb.Error) -> DataError:
         """What the engine says, with the row where a cell is no number."""
         source = self.table.source
-        if "Conversion Error" in str(error) and source.format not in ("csv", "jsonl"):
+        placed = "CSV Error" in str(error) or "in line" in str(error)
+        if isinstance(error, duckdb.ConversionException) or ("Conversion Error" in str(error) and not placed):
             for alias, (name, kind) in self.aliases.items():
-                if kind != "number":
+                if kind not in ("number", "numbers", "matrix", "texts"):
                     continue
-                raw = self.table.select({alias: (name, "raw")})
+                raw = self.table.select({alias: (name, "raw"), "cell": (name, kind)}).replace("CAST(", "TRY_CAST(")
+                lost = "cell IS NULL"
+                if _is_list(self.table.present[name]):  # whose elements are lost one by one
+                    there = "list_count(flatten({}))" if kind == "matrix" else "list_count({})"
+                    lost += f" OR {there.format('cell')} < {there.format(alias)}"
                 bad = self.table.rows_of(
                     f"SELECT n, CAST({alias} AS VARCHAR) FROM (SELECT *, row_number() OVER () AS n FROM ({raw}))"  # noqa: S608
-                    f" WHERE {alias} IS NOT NULL AND TRY_CAST({alias} AS DOUBLE) IS NULL ORDER BY n LIMIT 1"
+                    f" WHERE {alias} IS NOT NULL AND ({lost}) ORDER BY n LIMIT 1"
                 )
                 if bad:
-                    return mismatch(source, source.row(bad[0][0]), name, "a number", bad[0][1])
+                    row = bad[0][0] + (source.format == "csv")
+                    return mismatch(source, source.row(row), name, MEANINGS[kind], bad[0][1])
         numbers = tuple(name for name, kind in self.aliases.values() if kind == "number")
         return translated(source, error, self.table, self.sql, numbers)
 
