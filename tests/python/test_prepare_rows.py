@@ -133,6 +133,27 @@ def test_decimal_commas_separators_and_missing_words_by_option(tmp_path):
     assert any("separated by ';'" in note for note in prepared.contract.notes)
 
 
+@pytest.mark.parametrize(
+    ("cell", "decimal", "advice"),
+    [
+        ("1,5", ".", r"set --data\.decimal , if that is the decimal mark$"),
+        ("1.5", ",", r"set --data\.decimal \. if that is the decimal mark$"),
+        ("1,234", ".", r"set --data\.decimal , if that is the decimal mark, or write thousands without a mark"),
+        ("1,234.5", ".", r"write thousands without a mark \(',' here\)$"),
+        ("1.234,5", ".", r"write thousands without a mark \('\.' here\), and set --data\.decimal ,$"),
+        ("1.234,5", ",", r"write thousands without a mark \('\.' here\)$"),
+        ("1 234", ".", r"write thousands without a mark \(' ' here\)$"),
+        ("-12'345'678.9", ".", r"write thousands without a mark"),
+        ("1,23,4", ".", r"correct it, choose another column"),
+    ],
+)
+@pytest.mark.parametrize("columns", [{"features": "x"}, {"features": "y", "values": "x", "id": "id"}])
+def test_numbers_with_other_marks_name_what_helps(tmp_path, cell, decimal, advice, columns):
+    (tmp_path / "d.csv").write_text(f"id;x;y\na;1;1\nb;{cell};1\n")
+    with pytest.raises(DataError, match=r"row 3, column 'x': expected a number, found .*; " + advice):
+        made(tmp_path, tmp_path / "d.csv", columns, decimal=decimal, delimiter=";")
+
+
 def test_other_encodings_are_refused_or_named(tmp_path):
     (tmp_path / "d.csv").write_bytes("id,x\ngrün,1\nblau,2\n".encode("latin-1"))
     columns = {"id": "id", "features": "x"}

@@ -76,14 +76,14 @@ def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
     )
 
 
-def mismatch(source: Source, at: str, name: str, expected: str, found: object) -> DataError:
+def mismatch(source: Source, at: str, name: str, expected: str, found: object, advice: str | None = None) -> DataError:
     """The complaint about a cell of another kind."""
     return data_error(
         source.path,
         f"{at}, {source.field(name)}",
         expected=expected,
         found=shown(found),
-        advice=f"correct it, or choose another {source.field_noun}",
+        advice=advice or f"correct it, or choose another {source.field_noun}",
     )
 
 

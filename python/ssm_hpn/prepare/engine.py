@@ -387,7 +387,8 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
             f"{at}, {source.field(names[int(cell[1])])}",
             expected="a number",
             found=shown(cell[2]),
-            advice="correct it, choose another column, or name what stands for a missing number in data.null",
+            advice=number_advice(cell[2], table.decimal if table else ".")
+            or "correct it, choose another column, or name what stands for a missing number in data.null",
         )
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
     if count:
@@ -406,6 +407,22 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     if line:
         found = next((one for one in text.splitlines()[2:] if one.strip()), found)
     return data_error(source.path, at, expected="CSV", found=shown(found, 120), advice="correct the file")
+
+
+def number_advice(text: str, decimal: str) -> str | None:
+    """What to do about a number with other marks than the engine reads; None for what is no number."""
+    text = text.strip()
+    other = "," if decimal == "." else "."
+    if re.fullmatch(rf"[+-]?[0-9]+[{other}][0-9]+", text):
+        advice = f"set --data.decimal {other} if that is the decimal mark"
+        grouped = re.fullmatch(rf"[+-]?[1-9][0-9]{{0,2}}[{other}][0-9]{{3}}", text)
+        return f"{advice}, or write thousands without a mark" if grouped else advice
+    groups = re.fullmatch(r"[+-]?[0-9]{1,3}(([.,' _\u00a0\u202f])[0-9]{3})(\2[0-9]{3})*(([.,])[0-9]*)?", text)
+    if not groups:
+        return None
+    mark = groups[5]
+    also = f", and set --data.decimal {mark}" if mark and mark != decimal else ""
+    return f"write thousands without a mark ({shown(groups[2])} here){also}"
 
 
 def _rejected_line(table: Table, query: str) -> int | None:

@@ -31,7 +31,17 @@ from ssm_hpn.prepare.cells import (
     missing_cells,
     not_finite,
 )
-from ssm_hpn.prepare.engine import MEANINGS, Kind, Table, engine, is_long_line, no_column, open_table, translated
+from ssm_hpn.prepare.engine import (
+    MEANINGS,
+    Kind,
+    Table,
+    engine,
+    is_long_line,
+    no_column,
+    number_advice,
+    open_table,
+    translated,
+)
 from ssm_hpn.prepare.labels import JOINED, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import Notes, data_error, listed, shown
@@ -265,7 +275,7 @@ class _Query:
         """What the engine says, with the row where a cell is no number."""
         source = self.table.source
         placed = "CSV Error" in str(error) or "in line" in str(error)
-        if isinstance(error, duckdb.ConversionException) or ("Conversion Error" in str(error) and not placed):
+        if (isinstance(error, duckdb.ConversionException) or "Conversion Error" in str(error)) and not placed:
             for alias, (name, kind) in self.aliases.items():
                 if kind not in ("number", "numbers", "matrix", "texts"):
                     continue
@@ -280,7 +290,8 @@ class _Query:
                 )
                 if bad:
                     row = bad[0][0] + (source.format == "csv")
-                    return mismatch(source, source.row(row), name, MEANINGS[kind], bad[0][1])
+                    advice = number_advice(bad[0][1], self.table.decimal) if kind == "number" else None
+                    return mismatch(source, source.row(row), name, MEANINGS[kind], bad[0][1], advice)
         numbers = tuple(name for name, kind in self.aliases.values() if kind == "number")
         return translated(source, error, self.table, self.sql, numbers)
 
