@@ -387,7 +387,7 @@ class Session:
 
 @final
 class Loader:
-    """Batches of a prepared folder in an order that depends on seed and epoch alone."""
+    """Batches of a prepared folder in an order of seed and epoch alone; each goes to one of the threads that ask."""
 
     def __new__(cls, config: str) -> Self:
         """config: JSON with path, batch_size, length, packing, shuffle, seed, workers, prefetch, epochs, target."""

@@ -1,11 +1,13 @@
 """Trained models are used by several threads at once, as in a server: every answer is that of a single thread."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from ssm_hpn import Trainer
+from ssm_hpn._core import Loader
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from support import settings, text_data
 
@@ -63,3 +65,22 @@ def test_the_first_use_of_a_trainer_may_come_from_several_threads():
     for found in others:
         np.testing.assert_array_equal(found, first)
     assert len({id(session) for session in from_threads(lambda _: trainer.session)}) == 1
+
+
+def test_a_loader_gives_each_batch_to_one_of_several_threads(tmp_path):
+    data = text_data(tmp_path, documents=20)
+    config = {"path": str(data.train), "batch_size": 2, "length": 16, "packing": "pad", "target": "next_token"}
+    text = json.dumps(config | {"shuffle": True, "seed": 3, "workers": 2, "epochs": 1})
+
+    def all_of(loader):
+        cursors = []
+        while (found := loader.next()) is not None:
+            cursors.append(found[1])
+            assert loader.epoch >= 0
+        return cursors
+
+    expected, loader = all_of(Loader(text)), Loader(text)
+    assert len(expected) > 50
+    with ThreadPoolExecutor(4) as pool:
+        found = [cursor for cursors in pool.map(lambda _: all_of(loader), range(4)) for cursor in cursors]
+    assert sorted(found) == sorted(expected)

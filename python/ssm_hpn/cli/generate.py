@@ -29,9 +29,13 @@ def run(arguments: Sequence[str], prog: str) -> int:
     prompt: str | None = options.prompt
     if prompt is None and encoder is not None:
         prompt = prompt_of(trainer, encoder)
-    if encoder is None or not prompt:
+    if encoder is None or prompt is None:
         raise ConfigError(problem("--prompt", "a text to continue", "none", "give --prompt TEXT"))
     read = encoder.encode_text(prompt)
+    if not read:
+        expected = "a text with at least one token: the model continues a text, and begins none"
+        advice = "give some characters, or leave --prompt out for the one that training showed"
+        raise ConfigError(problem("--prompt", expected, repr(prompt), advice))
     tokens = trainer.generate(
         read,
         options.tokens,

@@ -1,7 +1,15 @@
-//! Vectors of the core as numpy arrays.
+//! Vectors of the core as numpy arrays, and arguments as arrays of the type that is asked for.
 
-use numpy::{Element, IntoPyArray, PyArrayMethods};
+use ndarray::Dimension;
+use numpy::{
+    Element, IntoPyArray, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray, PyUntypedArray,
+    PyUntypedArrayMethods, dtype,
+};
 use pyo3::prelude::*;
+
+use ssm_hpn::Error as CoreError;
+
+use crate::errors::to_py;
 
 /// A new array of this shape.
 pub(crate) fn to_array<'py, T: Element>(
@@ -10,4 +18,27 @@ pub(crate) fn to_array<'py, T: Element>(
     values: Vec<T>,
 ) -> PyResult<Bound<'py, PyAny>> {
     Ok(values.into_pyarray(py).reshape(shape.to_vec())?.into_any())
+}
+
+/// The array that an argument is, with any strides. `axes` names them for the message, such as `[B, T]`.
+pub(crate) fn array_of<'py, T: Element, D: Dimension>(
+    value: &Bound<'py, PyAny>,
+    name: &str,
+    axes: &str,
+) -> PyResult<PyReadonlyArray<'py, T, D>> {
+    value.extract().map_err(|_| {
+        let expected = format!("a numpy array {axes} of {}", dtype::<T>(value.py()));
+        to_py(CoreError::shape(name, expected, found(value)))
+    })
+}
+
+/// What an argument is, for messages: element type and shape of an array, else its type.
+pub(crate) fn found(value: &Bound<'_, PyAny>) -> String {
+    match value.cast::<PyUntypedArray>() {
+        Ok(array) if array.dtype().is_native_byteorder() == Some(false) => {
+            format!("{} in foreign byte order, {:?}", array.dtype(), array.shape())
+        }
+        Ok(array) => format!("{} {:?}", array.dtype(), array.shape()),
+        Err(_) => value.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string()),
+    }
 }

@@ -10,6 +10,7 @@ use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::{Batch, Input, Segment, Target};
 use ssm_hpn::target::{Element, Per, TargetArray, Values, arrays};
 
+use crate::arrays::{array_of, found};
 use crate::errors::to_py;
 
 /// Inputs, documents and targets of one pass.
@@ -21,12 +22,20 @@ impl PyBatch {
     #[new]
     #[pyo3(signature = (tokens=None, features=None, *, segments=None, mask=None, **target))]
     fn new(
-        tokens: Option<PyReadonlyArray2<'_, u32>>,
-        features: Option<PyReadonlyArray3<'_, f32>>,
-        segments: Option<PyReadonlyArray2<'_, u32>>,
-        mask: Option<PyReadonlyArray2<'_, bool>>,
+        tokens: Option<&Bound<'_, PyAny>>,
+        features: Option<&Bound<'_, PyAny>>,
+        segments: Option<&Bound<'_, PyAny>>,
+        mask: Option<&Bound<'_, PyAny>>,
         target: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let tokens: Option<PyReadonlyArray2<'_, u32>> =
+            tokens.map(|x| array_of(x, "tokens", "[B, T]")).transpose()?;
+        let features: Option<PyReadonlyArray3<'_, f32>> =
+            features.map(|x| array_of(x, "features", "[B, T, F]")).transpose()?;
+        let segments: Option<PyReadonlyArray2<'_, u32>> =
+            segments.map(|x| array_of(x, "segments", "[S, 3]")).transpose()?;
+        let mask: Option<PyReadonlyArray2<'_, bool>> =
+            mask.map(|x| array_of(x, "mask", "[B, T]")).transpose()?;
         let (rows, length, input) = match (&tokens, &features) {
             (Some(x), None) => {
                 (x.shape()[0], x.shape()[1], Input::Tokens(x.as_array().iter().copied().collect()))
@@ -136,21 +145,26 @@ fn target_of(arrays: &Bound<'_, PyDict>) -> PyResult<Target> {
 
 /// The numbers of one array, which has as many axes as its description says.
 fn values_of(array: &TargetArray, values: &Bound<'_, PyAny>) -> PyResult<Values> {
-    let axes = match array.per {
-        Per::Token => 2,
-        Per::Document => 1,
+    let axes = match (array.per, array.element) {
+        (Per::Token, Element::Class) => "[B, T]",
+        (Per::Token, Element::Number) => "[B, T, K]",
+        (Per::Token, Element::Gradient) => "[B, T, D]",
+        (Per::Document, Element::Class) => "[S]",
+        (Per::Document, Element::Number) => "[S, K]",
+        (Per::Document, Element::Gradient) => "[S, D]",
     };
-    let (axes, found, values) = if array.element == Element::Class {
-        let values: PyReadonlyArrayDyn<'_, i32> = values.extract()?;
-        (axes, values.ndim(), Values::Classes(values.as_array().iter().copied().collect()))
+    let wanted = axes.split(',').count();
+    let (ndim, found_values) = if array.element == Element::Class {
+        let found: PyReadonlyArrayDyn<'_, i32> = array_of(values, array.name, axes)?;
+        (found.ndim(), Values::Classes(found.as_array().iter().copied().collect()))
     } else {
-        let values: PyReadonlyArrayDyn<'_, f32> = values.extract()?;
-        (axes + 1, values.ndim(), Values::Numbers(values.as_array().iter().copied().collect()))
+        let found: PyReadonlyArrayDyn<'_, f32> = array_of(values, array.name, axes)?;
+        (found.ndim(), Values::Numbers(found.as_array().iter().copied().collect()))
     };
-    if axes == found {
-        return Ok(values);
+    if ndim == wanted {
+        return Ok(found_values);
     }
-    Err(to_py(CoreError::shape(array.name, format!("{axes} axes"), found)))
+    Err(to_py(CoreError::shape(array.name, format!("a numpy array {axes}"), found(values))))
 }
 
 fn one_of(what: &str, expected: &str, found: usize) -> PyErr {

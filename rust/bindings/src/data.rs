@@ -1,6 +1,7 @@
 //! `Loader`, `ShardReader`, `ShardWriter`, `ContentDigests` and `verify_shards`.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -18,43 +19,52 @@ use crate::enter::enter;
 use crate::errors::to_py;
 
 /// Batches of a prepared folder in an order that depends on seed and epoch alone.
-#[pyclass(name = "Loader", module = "ssm_hpn._core")]
-pub(crate) struct PyLoader(Loader);
+///
+/// Threads that ask for batches at once wait for each other, and each batch goes to one of them.
+#[pyclass(name = "Loader", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PyLoader(Mutex<Loader>);
+
+impl PyLoader {
+    /// Locked only while the interpreter is released.
+    fn lock(&self) -> MutexGuard<'_, Loader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[pymethods]
 impl PyLoader {
     #[new]
     fn new(py: Python<'_>, config: &str) -> PyResult<Self> {
-        enter(py, || Loader::open(LoaderConfig::from_json(config)?)).map(Self)
+        enter(py, || Loader::open(LoaderConfig::from_json(config)?)).map(|loader| Self(Mutex::new(loader)))
     }
 
-    fn next(&mut self, py: Python<'_>) -> PyResult<Option<(PyBatch, String)>> {
-        let next = enter(py, || self.0.next())?;
+    fn next(&self, py: Python<'_>) -> PyResult<Option<(PyBatch, String)>> {
+        let next = enter(py, || self.lock().next())?;
         Ok(next.map(|(batch, cursor)| (PyBatch(batch), cursor.to_json())))
     }
 
-    fn seek(&mut self, cursor: &str) -> PyResult<()> {
-        Cursor::from_json(cursor).and_then(|cursor| self.0.seek(cursor)).map_err(to_py)
+    fn seek(&self, py: Python<'_>, cursor: &str) -> PyResult<()> {
+        enter(py, || Cursor::from_json(cursor).and_then(|cursor| self.lock().seek(cursor)))
     }
 
     #[getter]
-    fn cursor(&self) -> String {
-        self.0.position().to_json()
+    fn cursor(&self, py: Python<'_>) -> String {
+        py.detach(|| self.lock().position().to_json())
     }
 
     #[getter]
-    fn epoch(&self) -> f64 {
-        self.0.progress()
+    fn epoch(&self, py: Python<'_>) -> f64 {
+        py.detach(|| self.lock().progress())
     }
 
     #[getter]
-    fn n_documents(&self) -> u64 {
-        self.0.n_documents()
+    fn n_documents(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.lock().n_documents())
     }
 
     #[getter]
-    fn n_tokens(&self) -> u64 {
-        self.0.n_tokens()
+    fn n_tokens(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.lock().n_tokens())
     }
 }
 

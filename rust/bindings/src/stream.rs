@@ -9,7 +9,7 @@ use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::Input;
 use ssm_hpn::model::Stream;
 
-use crate::arrays::to_array;
+use crate::arrays::{found, to_array};
 use crate::enter::enter;
 use crate::errors::to_py;
 use crate::numbers::{Numbers, SharedSession};
@@ -102,6 +102,9 @@ fn input(x: &Bound<'_, PyAny>, axes: usize) -> PyResult<(Input, usize)> {
             features.shape()[axes - 1],
         ));
     }
-    let expected = format!("uint32 ids with {axes} axes, or float32 features with {}", axes + 1);
-    Err(to_py(CoreError::shape("stream input", expected, "another type or number of axes")))
+    let expected = match axes {
+        1 => "ids [B] of uint32, or features [B, F] of float32",
+        _ => "ids [B, T] of uint32, or features [B, T, F] of float32",
+    };
+    Err(to_py(CoreError::shape("x", expected, found(x))))
 }
