@@ -60,9 +60,9 @@ def test_without_a_prompt_the_beginning_of_a_held_out_text_is_continued(here, ca
     assert any(text.startswith(prompt) for text in texts)
     assert f"| {prompt}".replace("\n", "\n  | ") in capsys.readouterr().out
     assert main(["generate", "run", "--tokens", "4"]) == 0
+    assert capsys.readouterr().out.startswith(prompt)
     assert main(["generate", "run", "--prompt", ""]) == 2
     assert "--prompt: expected a text with at least one token" in capsys.readouterr().err
-    assert capsys.readouterr().out.startswith(prompt)
     assert train(*words, "--evaluation.continuation", "0", "--run.folder", "off") == 0
     assert "  | " not in capsys.readouterr().out
     assert samples(here / "off") == []
