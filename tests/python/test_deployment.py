@@ -95,7 +95,7 @@ def test_the_unit_and_the_script_try_again_after_the_same_codes(here):
 @pytest.mark.parametrize("page", ["README.md", "docs/deployment.md", "docs/reproducibility.md", "MIGRATION.md"])
 def test_every_command_that_a_page_names_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:python -m ssm_hpn|ssm-hpn) ([a-z][a-z-]+)\b", text))
+    named = set(re.findall(r"(?:python -m ssm_hpn|`ssm-hpn) ([a-z][a-z-]+)\b", text))
     assert named - {"train"} <= {command.name for command in COMMANDS}
     targets = set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)\b", text, re.MULTILINE))
     known = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
