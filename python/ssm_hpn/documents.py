@@ -4,14 +4,13 @@ All that is needed for it is in the contract that travels inside every checkpoin
 classes. Nothing is learned from new input, and the folder that the model was trained on may be gone.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,13 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.encode import Encoder, encoder_from
-from ssm_hpn.prepare.reading import read, read_inputs
-from ssm_hpn.prepare.records import Record
+from ssm_hpn.prepare.reading import id_type, read, read_inputs
+from ssm_hpn.prepare.records import Record, file_and_mark
 from ssm_hpn.prepare.sources import find
 from ssm_hpn.targets import KINDS
 
-_ID_AFTER_FILE: Final = re.compile(r".*?\.(?:csv|tsv|jsonl|ndjson|json|parquet)(?:\.\w+)?#(.*)", re.DOTALL)
+_TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
+"""What an id is made of, by the type of its column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,13 @@ class Document:
     """One document as the model reads it."""
 
     name: str
-    """File and place, or the value of the id column as it was given."""
+    """File and place, or file and id."""
     x: NDArray[Any]
     """Tokens [T] or channels [T, C]."""
+    id: str | int | float | None = None
+    """The value of the id column as it was given, where documents have one."""
+    file: str | None = None
+    """The source's name, where several were read."""
     labels: NDArray[np.int32] | None = None
     label: int | None = None
     values: NDArray[np.float64] | None = None
@@ -91,8 +95,10 @@ class Reader:
         """The column whose values name documents; None where files or rows do."""
         return self._options.columns.id
 
-    def documents(self, path: Path, *, targets: bool = True) -> Iterator[Document]:
+    def documents(self, paths: Path | Sequence[str], *, targets: bool = True) -> Iterator[Document]:
         """The documents of a prepared folder, or of raw files, which may lack the targets where none are wanted."""
+        several = (str(paths),) if isinstance(paths, Path) else tuple(paths)
+        path = Path(several[0]) if len(several) == 1 else Path()
         if is_prepared(path):
             yield from self._from_shards(path)
             return
@@ -100,27 +106,38 @@ class Reader:
         if parts:
             advice = f"name one: {' or '.join(str(path / part) for part in parts)}"
             raise DataError(problem(path, "one part of prepared data", f"a folder of {len(parts)}", advice))
-        sources = find((str(path),), self._options, key="--data")
+        sources = find(several, self._options, key="--data")
         n_features = len(self.contract.features) or None
         records = read(sources, self._options) if targets else read_inputs(sources, self._options, n_features)
+        typed = _TYPED[id_type(sources, self._options)] if self.id_column and not targets else str
         for record in records:
-            yield self._from_record(record)
+            document = self._from_record(record)
+            given = None if record.id is None else typed(record.id)
+            yield replace(document, id=given, file=record.source.name if len(sources) > 1 else None)
 
     def _from_shards(self, folder: Path) -> Iterator[Document]:
         """Checked against their digests as they are read."""
-        theirs = Contract.from_manifest(read_manifest(folder), folder)
+        manifest = read_manifest(folder)
+        theirs = Contract.from_manifest(manifest, folder)
         for what, ours, found in _differences(self.contract, theirs):
             advice = "name the raw files, which are then read as the training data was"
             raise DataError(problem(f"{folder}: {what}", f"{ours}, as in the training data", found, advice))
+        types = [column.type for column in theirs.columns if column.role == "id"]
+        typed = _TYPED.get(types[0], str) if types else None
+        several = (manifest.get("source") or {}).get("files", 1) > 1
         reader = ShardReader(str(folder))
         while (group := reader.next()) is not None:
             per_token: NDArray[Any] = group["tokens"] if "tokens" in group else group["features"]
             labels, label = group.get("labels"), group.get("label")
             values, names = group.get("values"), group.get("name")
             for row, (start, end) in enumerate(pairwise(group["boundaries"].tolist())):
+                name = str(row) if names is None else names[row]
+                file, mark = file_and_mark(name)
                 yield Document(
-                    name=self._given(names[row]) if names is not None else str(row),
+                    name=name,
                     x=per_token[start:end],
+                    id=typed(mark) if typed is not None and mark is not None else None,
+                    file=file if several else None,
                     labels=None if labels is None else labels[start:end],
                     label=None if label is None else int(label[row]),
                     values=None if values is None else self.contract.unscale_values(values[row]),
@@ -151,7 +168,7 @@ class Reader:
         if record.values is not None:
             values = np.asarray(record.values, np.float64)
         text_bytes = len(record.text or b"") if contract.encoder.get("kind") == "tokenizer" else None
-        return Document(self._given(record.name), x, labels, label, values, text_bytes)
+        return Document(record.name, x, labels=labels, label=label, values=values, text_bytes=text_bytes)
 
     @staticmethod
     def _placed(record: Record, at: Callable[[], str], read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract
@@ -160,11 +177,6 @@ class Reader:
             return read(value)
         except DataError as error:
             raise DataError(f"{record.path}: {at()}: {error}") from None
-
-    def _given(self, name: str) -> str:
-        """The id as the data has it, of a name that begins with the file; the name itself where there is no id."""
-        found = _ID_AFTER_FILE.fullmatch(name) if self.id_column is not None else None
-        return found[1] if found else name
 
 
 def _differences(ours: Contract, theirs: Contract) -> Iterator[tuple[str, str, str]]:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from ssm_hpn.checkpoints import BEST, FOLDER, Which
-from ssm_hpn.cli.parser import Parser
+from ssm_hpn.cli.parser import Parser, add_list
+from ssm_hpn.config.base import paths_of
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Reader
 from ssm_hpn.errors import CheckpointError, problem
@@ -18,6 +19,12 @@ def checkpoint_parser(prog: str, description: str) -> Parser:
     parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint or of a run")
     parser.add_argument("--which", choices=("best", "latest"), help="of a run (default: best where there is one)")
     return parser
+
+
+def add_data(parser: Parser, text: str, *, required: bool = False) -> None:
+    """The option `--data`, a list of paths as in `train`."""
+    text = f"{text}; several as A,B or by saying it again"
+    add_list(parser, "--data", paths_of, help=text, required=required)
 
 
 def load_trainer(options: argparse.Namespace) -> Trainer:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer, note_gaps
+from ssm_hpn.cli.checkpoint import add_data, checkpoint_parser, contract_of, load_trainer, note_gaps
 from ssm_hpn.cli.console import table
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
 from ssm_hpn.contract import Contract
@@ -19,7 +19,7 @@ from ssm_hpn.trainer import Trainer
 def run(arguments: Sequence[str], prog: str) -> int:
     """Evaluate; returns the exit code."""
     parser = checkpoint_parser(prog, "Metrics of a checkpoint on all of its held-out data, or on other data.")
-    parser.add_argument("--data", type=Path, help="raw files, or a prepared folder (default: the run's held-out data)")
+    add_data(parser, "raw files, or a prepared folder (default: the run's held-out data)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     trainer = load_trainer(options)
@@ -49,7 +49,7 @@ def _held_out(trainer: Trainer) -> Evaluation:
     return trainer.evaluate("all")
 
 
-def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:
+def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str]) -> Evaluation:
     reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind)
     text = TextBytes(reader.documents(data))
     documents: Iterable[Document] = text
@@ -60,13 +60,14 @@ def _on(trainer: Trainer, checkpoint: Path, data: Path) -> Evaluation:
     note_gaps(reader)
     if result.totals.count == 0:
         advice = "name the columns with the targets as in training"
-        raise DataError(problem(data, "documents with targets", "none", advice))
+        raise DataError(problem(", ".join(data), "documents with targets", "none", advice))
     return result.with_bytes(text.per_token or _bytes_per_token(data))
 
 
-def _bytes_per_token(folder: Path) -> float | None:
+def _bytes_per_token(data: Sequence[str]) -> float | None:
     """Of one part of prepared data, whose text is not there any more but was measured; None for anything else."""
-    if not is_prepared(folder):
+    folder = Path(data[0])
+    if len(data) > 1 or not is_prepared(folder):
         return None
     part = Contract.from_manifest(read_manifest(folder), folder).parts.get(folder.resolve().name)
     return None if part is None else part.bytes_per_token

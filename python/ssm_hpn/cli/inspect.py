@@ -13,7 +13,7 @@ from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
-from ssm_hpn.config.base import QUERY
+from ssm_hpn.config.base import QUERY, paths_of
 from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.printable import printable
@@ -28,11 +28,15 @@ def run(arguments: Sequence[str], prog: str) -> int:
         description="What is in a run, a checkpoint, a prepared folder, a configuration or raw data.",
         usage=f"{prog} PATH [--json] [--data.OPTION VALUE ...]",
     )
-    parser.add_argument("path", help="run, checkpoint, prepared folder, TOML file, or raw data")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="run, checkpoint, prepared folder, TOML file, or raw data"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_data_options(parser)
     options = parser.parse_args(arguments)
-    found = _raw(data_options(options, [options.path])) if _is_raw(options.path) else _inspect(Path(options.path))
+    paths = [path for text in options.paths for path in paths_of(text)]
+    raw = len(paths) > 1 or _is_raw(paths[0])
+    found = _raw(data_options(options, paths)) if raw else _inspect(Path(paths[0]))
     print(json.dumps(found, indent=1) if options.json else _text(found))
     return EXIT_DONE
 

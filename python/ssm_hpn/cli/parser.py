@@ -40,7 +40,8 @@ class Parser(argparse.ArgumentParser):
         given = rest.split()[0].partition("=")[0]
         options = [option for action in self._actions for option in action.option_strings]
         if not given.startswith("-"):
-            raise ConfigError(problem(self.prog, "options that begin with --", repr(given), f"see {self.prog} --help"))
+            advice = f"write several paths as A,B or a pattern in quotes; see {self.prog} --help"
+            raise ConfigError(problem(self.prog, "options that begin with --", repr(given), advice))
         close = nearest_setting(given.lstrip("-"), [option.lstrip("-") for option in options if option[:2] == "--"])
         if close is not None:
             raise ConfigError(problem(self.prog, "a known option", given, f"did you mean --{close}?"))
@@ -142,6 +143,23 @@ def _listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) ->
         return read(value)
     except ValueError as error:
         raise ConfigError(problem(setting, error, shown(value), "correct it")) from None
+
+
+def add_list(parser: Parser, option: str, read: Callable[[str], tuple[str, ...]], **settings: Any) -> None:  # noqa: ANN401
+    """An option that is a list, written as in `train`: separated by commas, as a JSON list, or said several times."""
+    parser.add_argument(option, action=_List, read=read, metavar="LIST", **settings)
+
+
+class _List(argparse.Action):
+    """Puts what an option is given to what it was given before."""
+
+    def __init__(self, *, read: Callable[[str], tuple[str, ...]], **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(**settings)
+        self.read = read
+
+    def __call__(self, _: object, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:  # noqa: ANN401
+        found = () if value == NULL else _listed((option or self.dest).removeprefix("--"), value, self.read)
+        setattr(namespace, self.dest, (*(getattr(namespace, self.dest, None) or ()), *found))
 
 
 def list_settings() -> dict[str, Callable[[str], tuple[str, ...]]]:

@@ -1,6 +1,7 @@
 """`predict`: a row per document, as JSON lines, CSV or Parquet.
 
-ID is the id column's name in the data, its values as given; `name` where files or rows are the documents.
+ID is the id column's name in the data, its values as given and in their type, with `file` beside it where several were
+read; `name` where files or rows are the documents.
 
 What stands beside it follows from what is predicted:
 
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer, note_gaps
+from ssm_hpn.cli.checkpoint import add_data, checkpoint_parser, contract_of, load_trainer, note_gaps
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract, text_of
 from ssm_hpn.documents import Document, Reader, batches
@@ -33,13 +34,13 @@ from ssm_hpn.trainer import Trainer
 
 INPUTS = ("tokens", "features", "segments")
 AT_ONCE = 4096
-ANSWERS = {"class", "score", "scores", "classes", "values", "next"}
+ANSWERS = {"class", "score", "scores", "classes", "values", "next", "file"}
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Predict; returns the exit code."""
     parser = checkpoint_parser(prog, "Predictions for raw files or a prepared folder, a row per document.")
-    parser.add_argument("--data", type=Path, required=True, help="raw files, or a prepared folder")
+    add_data(parser, "raw files, or a prepared folder", required=True)
     parser.add_argument(
         "--out", type=Path, help="file to write: .jsonl, .csv or .parquet (default: JSON lines on standard output)"
     )
@@ -55,20 +56,27 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 
 def predictions(
-    trainer: Trainer, reader: Reader, path: Path, reject_below: float | None = None
+    trainer: Trainer, reader: Reader, paths: Sequence[str], reject_below: float | None = None
 ) -> Iterator[dict[str, Any]]:
     """One row per document, in the order of the data."""
     column = reader.id_column
     key = "name" if column is None or column in ANSWERS else column
     if KINDS[reader.target].from_tokens:
-        yield from _continuations(trainer, reader, path, key)
+        yield from _continuations(trainer, reader, paths, key)
         return
     for group, arrays in batches(
-        reader.documents(path, targets=False), trainer.config.model, trainer.config.train.batch_size
+        reader.documents(paths, targets=False), trainer.config.model, trainer.config.train.batch_size
     ):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
-            yield {key: document.name, **_answer(reader, document, row, reject_below)}
+            yield {**_named(document, key), **_answer(reader, document, row, reject_below)}
+
+
+def _named(document: Document, key: str) -> dict[str, Any]:
+    """The id as it was given, or the name; and the file, where ids of several files were read."""
+    if document.id is None:
+        return {key: document.name}
+    return {key: document.id} | ({} if document.file is None else {"file": document.file})
 
 
 def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
@@ -93,16 +101,16 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
     return found
 
 
-def _continuations(trainer: Trainer, reader: Reader, path: Path, key: str) -> Iterator[dict[str, Any]]:
+def _continuations(trainer: Trainer, reader: Reader, paths: Sequence[str], key: str) -> Iterator[dict[str, Any]]:
     """What follows each document, read through once in constant memory."""
     stream = trainer.stream()
-    for document in reader.documents(path, targets=False):
+    for document in reader.documents(paths, targets=False):
         stream.reset()
         for start in range(0, len(document.x), AT_ONCE):
             scores = stream.prefill(document.x[None, start : start + AT_ONCE])[0]
         best = int(scores.argmax())
         following = reader.encoder.decode([best]) if reader.encoder else best
-        yield {key: document.name, "next": following, "score": exact(scores[best : best + 1])[0]}
+        yield {**_named(document, key), "next": following, "score": exact(scores[best : best + 1])[0]}
 
 
 def _class(contract: Contract, index: int) -> str | int | float | bool | None:

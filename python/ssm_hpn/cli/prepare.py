@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn.cli.console import console, shown_path, size, table
-from ssm_hpn.cli.parser import NULL, Parser
+from ssm_hpn.cli.parser import NULL, Parser, add_list, list_settings
 from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
+from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.load import walk
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import EXIT_DONE
@@ -91,11 +92,14 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
 
 def add_data_options(parser: Parser) -> None:
     """The `data.*` settings that decide what the shards contain."""
+    lists = list_settings()
     for name, section, field in walk(PrepareOptions, ("data",)):
         info = section.model_fields[field]
         text = (info.description or "").replace("%", "%%")
-        nargs = "+" if name in ("data.train", "data.validation") else None
-        parser.add_argument(f"--{name}", nargs=nargs, metavar="VALUE", help=text, default=argparse.SUPPRESS)
+        if name in lists:
+            add_list(parser, f"--{name}", lists[name], help=text, default=argparse.SUPPRESS)
+        else:
+            parser.add_argument(f"--{name}", metavar="VALUE", help=text, default=argparse.SUPPRESS)
 
 
 def _parser(prog: str) -> Parser:
@@ -125,7 +129,7 @@ def data_options(given: argparse.Namespace, paths: Sequence[str], config: str | 
             section[path[-1]] = None if value == NULL else value
     if paths:
         data = settings.setdefault("data", {})
-        data["train"] = [*paths, *data.get("train", [])]
+        data["train"] = [*(path for text in paths for path in paths_of(text)), *data.get("train", [])]
     if config:
         from_file = read_toml(config)
         parse(from_file, source=config)

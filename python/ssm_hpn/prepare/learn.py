@@ -5,6 +5,7 @@ where there are numbers or labels, sees the training part alone: statistics in d
 class occurs.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,8 +19,10 @@ from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents, Record
+from ssm_hpn.prepare.tables import WHOLE
 
 MOST_CLASSES: Final = 1_000_000
+_WHOLE: Final = re.compile(WHOLE)
 
 
 @dataclass
@@ -71,6 +74,8 @@ class Learned:
     features: Moments | None = None
     values: Moments | None = None
     first: Record | None = None
+    whole_ids: bool = True
+    """Whether every id is a whole number as it is usually written."""
 
     # ---- the first pass
 
@@ -80,6 +85,8 @@ class Learned:
             self.first, self.kind = documents.record(0), documents.kind
             self.label_name, self.per_unit = documents.label_name, documents.labels is not None
             self.per_document = documents.label is not None or documents.values is not None
+        if documents.ids is not None and self.whole_ids:
+            self.whole_ids = all(map(_WHOLE.fullmatch, documents.ids))
         if documents.kind == "tokens":
             self.largest_id = max(self.largest_id, int(documents.elements.max()))
         elif documents.kind == "features":
@@ -206,10 +213,14 @@ class Learned:
         self._check_any(self.values, self.options.columns.values, "value")
         return Scale.of(self.values)
 
+    def _id_type(self, declared: str) -> str:
+        """What the ids are, of a column that is declared as that, or as nothing."""
+        return declared if declared in ("number", "text") else "integer" if self.whole_ids else "text"
+
     def columns(self, sources: Sources) -> tuple[Column, ...]:
         """Every column in use, with its statistics."""
         columns, types = sources.columns, {} if sources.reading is None else sources.reading.types
-        found = [Column(columns.id, "id", "text")] if columns.id else []
+        found = [Column(columns.id, "id", self._id_type(types.get(columns.id, "")))] if columns.id else []
         if columns.order:
             kind = types.get(columns.order, "number")
             found.append(Column(columns.order, "order", kind, None if kind == "number" else "second"))

@@ -323,7 +323,9 @@ class _Job:
                     "data.validation_fraction",
                     expected=f"a {part} part with something in it",
                     found=f"none at {self.options.validation_fraction}",
-                    advice="change the fraction, or name held-out files with --data.validation",
+                    advice="hold out whole documents with --data.split documents, or a larger fraction"
+                    if isinstance(self.split, Tail) and len(self.split.lengths) > 1
+                    else "change the fraction, or name held-out files with --data.validation",
                 )
 
 

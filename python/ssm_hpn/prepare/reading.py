@@ -11,7 +11,7 @@ from ssm_hpn.prepare.problems import Notes
 from ssm_hpn.prepare.records import Documents, Record
 from ssm_hpn.prepare.sources import TABLES, Source
 from ssm_hpn.prepare.split import side_column
-from ssm_hpn.prepare.tables import Reading, read_table, settle
+from ssm_hpn.prepare.tables import Reading, read_table, settle, type_of_ids
 from ssm_hpn.prepare.text import read_integers, read_text
 
 Arrays = Callable[[Source, PrepareOptions], Iterator[Documents]]
@@ -30,6 +30,12 @@ def read_inputs(sources: list[Source], options: PrepareOptions, n_features: int 
     bare = options.model_copy(update={"columns": columns, "labels": None, "split": "auto"})
     for documents in Sources(sources, bare, arrays=arrays):
         yield from documents
+
+
+def id_type(sources: list[Source], options: PrepareOptions) -> str:
+    """What the id column holds in all of the sources: `integer`, `number` or `text`."""
+    found = {type_of_ids(source, options) for source in sources if source.format in TABLES}
+    return found.pop() if len(found) == 1 else "text"
 
 
 @dataclass

@@ -102,13 +102,13 @@ class Documents:
         """[N]."""
         if not self.numbered:
             return [self.source.name] * len(self)
-        prefix = f"{self.source.name}#"
+        prefix = f"{escaped(self.source.name)}#"
         return [f"{prefix}{mark}" for mark in self.ids or self.rows.tolist()]
 
     def name(self, index: int) -> str:
         """Name of a document; pieces of it share it and follow each other."""
         mark = self.ids[index] if self.ids else self.rows[index]
-        return f"{self.source.name}#{mark}" if self.numbered else self.source.name
+        return f"{escaped(self.source.name)}#{mark}" if self.numbered else self.source.name
 
     def take(self, chosen: NDArray[np.bool_] | Ints) -> "Documents":
         """The chosen entries (a mask, or rising indices)."""
@@ -172,6 +172,11 @@ class Record:
         return self.documents.name(self.index)
 
     @property
+    def id(self) -> str | None:
+        """As it was written; None where files or rows are the documents."""
+        return None if self.documents.ids is None else self.documents.ids[self.index]
+
+    @property
     def at(self) -> str:
         """Place in the file, for messages: `line 17`."""
         return self.source.row(int(self.documents.rows[self.index]))
@@ -232,6 +237,25 @@ class Record:
             at = f"{at}, position {index}" if row is None else self.source.row(row)
         name = self.documents.label_name
         return at if name is None else f"{at}, {self.source.field(name)}"
+
+
+def escaped(file: str) -> str:
+    """The name of a file as it stands in the names of its documents, before the first `#`.
+
+    >>> escaped("a#1.csv")
+    'a%231.csv'
+    """
+    return file.replace("%", "%25").replace("#", "%23")
+
+
+def file_and_mark(name: str) -> tuple[str, str | None]:
+    """The name of a file, and the id or the row behind it, of the name of a document.
+
+    >>> file_and_mark("a%231.csv#id#7")
+    ('a#1.csv', 'id#7')
+    """
+    file, there, mark = name.partition("#")
+    return (file.replace("%23", "#").replace("%25", "%"), mark) if there else (name, None)
 
 
 def character_start(text: bytes, place: int) -> int:

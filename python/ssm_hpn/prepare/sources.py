@@ -205,9 +205,10 @@ def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[s
         left_out += [(name, "empty") for file, name in files if not file.stat().st_size]
         if there:
             return [Source(file, name, _format(file, options)) for file, name in there]
-    raise data_error(
-        path, key, expected="a file, a folder or a pattern", found="nothing there", advice="check the spelling"
-    )
+    advice = "check the spelling"
+    if any(mark in text for mark in ",; ") or os.pathsep in text:
+        advice += '; several paths are written A,B or ["A", "B"]'
+    raise data_error(path, key, expected="a file, a folder or a pattern", found="nothing there", advice=advice)
 
 
 def _folder(folder: Path, options: PrepareOptions, left_out: list[tuple[str, str]]) -> list[Source]:

@@ -5,6 +5,7 @@ where that is equal. The engine sorts them on disk; memory holds some rows, and 
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -40,6 +41,7 @@ from ssm_hpn.prepare.engine import (
     no_column,
     number_advice,
     open_table,
+    quoted,
     translated,
 )
 from ssm_hpn.prepare.labels import JOINED, open_labels
@@ -53,6 +55,8 @@ TOKEN_NAMES: Final = ("tokens", "input_ids")
 ROWS_AT_ONCE: Final = 1 << 15
 CELLS_AT_ONCE: Final = 1 << 21
 DOCUMENTS_AT_ONCE: Final = 2048
+WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
+"""An id that is a whole number as it is usually written, and fits into 64 bits."""
 LARGEST_ID: Final = (1 << 32) - 1
 
 
@@ -76,7 +80,9 @@ def settle(sources: list[Source], options: PrepareOptions, *, split_column: str 
     """The columns in use, by the first table. An unknown one is an error with the nearest name."""
     source = sources[0]
     with _opened(source, options, None) as table:
-        return Reading(_resolve(table, options), split_column=split_column)
+        columns = _resolve(table, options)
+        types = {columns.id: _declared(table, columns.id)} if columns.id else {}
+        return Reading(columns, types, split_column=split_column)
 
 
 def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> bool:
@@ -85,6 +91,35 @@ def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> 
         return False
     with _opened(source, options, None) as table:
         return not any(_is_list(table.present[name]) for name in columns.features)
+
+
+def _declared(table: Table, name: str) -> str:
+    """What a typed column is: `integer`, `number` or `text`; nothing for one of a CSV file, whose cells tell."""
+    kind = table.present[name]
+    if table.source.format == "csv":
+        return ""
+    return "number" if kind in ("DOUBLE", "FLOAT") else "integer" if re.search("INT(EGER)?$", kind) else "text"
+
+
+def type_of_ids(source: Source, options: PrepareOptions) -> str:
+    """What the id column holds: `integer`, `number` or `text`.
+
+    A typed column is what its type says; in CSV ids are integers where every one is a whole number as it is usually
+    written, so that `007` is a text.
+    """
+    name = options.columns.id or ""
+    with _opened(source, options, None) as table:
+        if name not in table.present:
+            raise no_column(table, "id", name)
+        declared = _declared(table, name)
+        if declared in ("number", "text"):
+            return declared
+        query = table.select({"id": (name, "text")})
+        try:
+            found = table.rows_of(f"SELECT bool_and(regexp_full_match(id, {quoted(WHOLE)})) FROM ({query})")  # noqa: S608
+        except duckdb.Error as error:
+            raise translated(source, error, table, query) from None
+    return "integer" if found[0][0] else "text"
 
 
 def read_table(
