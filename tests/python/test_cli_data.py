@@ -71,7 +71,7 @@ def without_summary(prepared):
 
 def other_key(prepared):
     summary = json.loads((prepared / "prepared.json").read_text())
-    (prepared / "prepared.json").write_text(json.dumps(summary | {"key": "of another version"}))
+    (prepared / "prepared.json").write_text(json.dumps(summary | {"key": "of another version", "moved": "too"}))
 
 
 def cut_shard(prepared):
@@ -162,6 +162,70 @@ def test_inspect_checks_all_parts_and_the_tokenizer(here, capsys):
     copy.write_text(whole)
     cut_shard(here / "out")
     assert main(["inspect", str(here / "out")]) == 3
+
+
+def trees_of_equal_times(here, *names):
+    """Folders whose files agree in names, sizes and times, and in nothing else."""
+    for number, name in enumerate(names):
+        (here / name).mkdir()
+        for n in range(30):
+            (here / name / f"{n}.txt").write_text(f"text {n} of {number}\n" * 20)
+            os.utime(here / name / f"{n}.txt", (1_700_000_000, 1_700_000_000))
+
+
+def prepared_now(capsys, *words):
+    """The digest that `train` shows, and where the shards are."""
+    capsys.readouterr()
+    assert train(*words, *SMALL, "--train.steps", "1") == 0
+    return re.findall(r"digest (\w+), shards in (\S+)", capsys.readouterr().out)[0]
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_a_moved_folder_is_found_again_and_its_run_too(here, capsys, kind):
+    if kind == "folder":
+        trees_of_equal_times(here, "text")
+        words = lambda place: ["--data", place]  # noqa: E731
+    else:
+        (here / "text").mkdir()
+        table = "".join(f"{n},{n + t}\n" for n in range(30) for t in range(4))
+        (here / "text" / "x.csv").write_text("id,x\n" + table)
+        (here / "y.csv").write_text("id,y\n" + "".join(f"{n},{n % 2}\n" for n in range(30)))
+        columns = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
+        words = lambda place: ["--data", f"{place}/x.csv", "--data.labels", "y.csv", *columns]  # noqa: E731
+    first = prepared_now(capsys, *words("text"))
+    runs = sorted(path.name for path in (here / "runs").iterdir())
+    (here / "text").rename(here / "moved")
+    assert prepared_now(capsys, *words("moved")) == first
+    assert prepared_now(capsys, *words(str(here / "moved"))) == first
+    assert sorted(path.name for path in (here / "runs").iterdir()) == runs
+
+
+def test_other_content_is_never_taken_for_the_same(here, capsys):
+    trees_of_equal_times(here, "a", "b")
+    one, other = (prepared_now(capsys, "--data", name) for name in ("a", "b"))
+    assert one[0] != other[0]
+    (here / "a").rename(here / "c")
+    (here / "b").rename(here / "a")  # the same place, names, sizes and times
+    assert prepared_now(capsys, "--data", "a")[0] == other[0]
+    assert prepared_now(capsys, "--data", "c")[0] == one[0]
+    file = here / "c" / "7.txt"
+    file.write_text(file.read_text().replace("text", "TEXT"))
+    os.utime(file, (1_700_000_000, 1_700_000_000))  # the same file, with its old time
+    assert prepared_now(capsys, "--data", "c")[0] not in (one[0], other[0])
+
+
+def test_a_renamed_file_and_another_tokenizer_or_table_of_labels_are_prepared_anew(here, capsys):
+    trees_of_equal_times(here, "a")
+    first = prepared_now(capsys, "--data", "a")
+    (here / "a" / "7.txt").rename(here / "a" / "seven.txt")
+    assert prepared_now(capsys, "--data", "a")[1] != first[1]
+    (here / "x.csv").write_text("id,x\n" + "".join(f"{n},{n}\n" for n in range(30)))
+    columns = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
+    found = set()
+    for labels in ("y", "z"):
+        (here / f"{labels}.csv").write_text("id,y\n" + "".join(f"{n},{n % 2}\n" for n in range(30)))
+        found.add(prepared_now(capsys, "--data", "x.csv", "--data.labels", f"{labels}.csv", *columns)[1])
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_columns_come_from_the_run_where_it_was_trained_on_a_prepared_folder(raw
     assert main(["prepare", str(raw), *COLUMNS, "--out", "prepared"]) == 0
     assert train("--data", "prepared", *SHORT, "--run.folder", "run") == 0
     rows = predicted(["run", "--data", raw], capsys)
-    assert [row["id"] for row in rows] == [str(number) for number in range(30)]
+    assert [row["id"] for row in rows] == list(range(30))
 
 
 def test_other_data_in_the_place_of_the_old_is_refused(raw, here, capsys):

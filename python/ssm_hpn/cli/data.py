@@ -51,8 +51,8 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
         _say(console, _check_prepared(config))
         return _named(config, first.resolve().name)
-    name = safe_name(_name_of(first)) or "data"
-    return _using(config, _raw(config, name, console, scratch), name)
+    prepared = _raw(config, safe_name(_name_of(first)) or "data", console, scratch)
+    return _using(config, prepared, prepared.folder.name.rpartition("-")[0])
 
 
 def _check_default(config: Config) -> None:
@@ -93,8 +93,9 @@ def _default(console: "Console", scratch: Path | None) -> "Prepared":
 
 def _raw(config: Config, name: str, console: "Console", scratch: Path | None) -> "Prepared":
     """Raw files, prepared."""
+    from ssm_hpn.prepare import moved_here
     from ssm_hpn.prepare.look import look
-    from ssm_hpn.prepare.pipeline import Raw, cache_key, prepare_sources
+    from ssm_hpn.prepare.pipeline import Raw, cache_keys, prepare_sources
     from ssm_hpn.prepare.sources import size_of
 
     options = config.data.prepare_options()
@@ -103,7 +104,10 @@ def _raw(config: Config, name: str, console: "Console", scratch: Path | None) ->
     check_raw(options, found)
     evaluates = bool(raw.validation) or options.validation_fraction > 0
     check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
-    out = Path(RUNS) / FOLDER / f"{name}-{cache_key(raw, options)[:8]}"
+    keys, parent = cache_keys(raw, options), Path(RUNS) / FOLDER
+    out = parent / f"{name}-{keys.key[:8]}"
+    if not _holds_anything(out):
+        out = moved_here(parent, keys) or out
     count, total = len(raw.train), size(size_of(raw.train))
     console.print(f"data       {count} file{'s' if count != 1 else ''}, {total}")
 

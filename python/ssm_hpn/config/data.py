@@ -186,7 +186,7 @@ class PrepareOptions(Section):
     shard_tokens: int = Field(1 << 24, ge=1024, description="tokens (or time steps) of one shard file")
 
     def key(self) -> str:
-        """Digest of the settings, without the paths."""
+        """Digest of the settings, without the paths of the data."""
         settings = self.model_dump(mode="json", include=set(PrepareOptions.model_fields) - {"train", "validation"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

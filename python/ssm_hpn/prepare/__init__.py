@@ -3,6 +3,7 @@
 from ssm_hpn.prepare.pipeline import prepare as prepare
 from ssm_hpn.prepare.prepared import Prepared as Prepared
 from ssm_hpn.prepare.prepared import is_prepared as is_prepared
+from ssm_hpn.prepare.prepared import moved_here as moved_here
 from ssm_hpn.prepare.prepared import older as older
 from ssm_hpn.prepare.prepared import untouched as untouched
 from ssm_hpn.prepare.prepared import verify as verify

@@ -33,7 +33,7 @@ from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
 from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
-from ssm_hpn.prepare.prepared import Prepared, cached, write_summary
+from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Documents
@@ -90,16 +90,22 @@ def prepare(
     return prepare_sources(raw, options, out, progress=progress)
 
 
-def cache_key(raw: Raw, options: PrepareOptions) -> str:
-    """Digest of the settings and of the sources' names, sizes and times of change."""
-    files = [fingerprint(sources) for sources in (raw.train, raw.validation)]
+def cache_keys(raw: Raw, options: PrepareOptions) -> CacheKeys:
+    """Digests of the settings and of the sources, the table of labels and the tokenizer."""
     beside = [path for path in (options.labels, options.tokenizer) if path]
-    queries = " ".join(source.content for source in raw.train if source.format == "sql")
-    for text in re.findall(r"'([^']+)'", queries):
-        beside += sorted(glob.glob(text))  # noqa: PTH207 - as the engine expands it
-    there = [Path(path).expanduser() for path in beside]
-    stamps = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in there if path.is_file()]
-    return hashlib.sha256("\n".join([str(VERSION), options.key(), *files, *stamps]).encode()).hexdigest()
+    queries = [source.content for source in (*raw.train, *raw.validation) if source.format == "sql"]
+    queries += [path for path in beside if path.startswith(QUERY)]
+    named = [path for text in queries for path in re.findall(r"'([^']+)'", text)]
+    there = [Path(file).expanduser() for path in named for file in sorted(glob.glob(path))]  # noqa: PTH207 - as the engine
+    there += [Path(path).expanduser() for path in beside if not path.startswith(QUERY)]
+    files = [Source(path, path.name, "") for path in there if path.is_file()]
+    settings = [str(VERSION), options.key(), *queries]
+
+    def key(*, moved: bool) -> str:
+        prints = [fingerprint(sources, moved=moved) for sources in (raw.train, raw.validation, files)]
+        return hashlib.sha256("\n".join([*settings, *prints]).encode()).hexdigest()
+
+    return CacheKeys(key(moved=False), key(moved=True))
 
 
 def absolute(paths: Iterable[str]) -> list[str]:
@@ -110,8 +116,8 @@ def absolute(paths: Iterable[str]) -> list[str]:
 def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: Progress | None = None) -> Prepared:
     """Like `prepare`, with the files already found."""
     handed = any(source.format == "table" for source in raw.train)
-    key = cache_key(raw, options)
-    done = None if handed else cached(out, key)
+    keys = cache_keys(raw, options)
+    done = None if handed else cached(out, keys)
     if done:
         return done
     try:
@@ -120,7 +126,7 @@ def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: P
             work.mkdir()
             summary = _Job(options, raw, progress or (lambda *_: None), work).write(folder)
             shutil.rmtree(work)
-            write_summary(folder, {"key": key, "paths": absolute(options.train), **summary})
+            write_summary(folder, {**keys._asdict(), "paths": absolute(options.train), **summary})
     except StorageError:
         raise
     except OSError as error:

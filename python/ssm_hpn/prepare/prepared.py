@@ -1,11 +1,12 @@
 """A prepared folder as the trainer sees it."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from ssm_hpn._core import verify_shards
 from ssm_hpn.contract import Contract
@@ -103,11 +104,33 @@ def is_prepared(folder: Path) -> bool:
     return (folder / SUMMARY).is_file()
 
 
-def cached(folder: Path, key: str) -> Prepared | None:
+class CacheKeys(NamedTuple):
+    """What a prepared folder was made from, as digests; one that is equal is enough."""
+
+    key: str
+    """By the places of the files."""
+    moved: str
+    """By the files themselves, which a moved folder keeps."""
+
+    def fit(self, summary: Mapping[str, Any]) -> bool:
+        """Whether a prepared folder was made from the same."""
+        return self.key == summary.get("key") or self.moved == summary.get("moved")
+
+
+def moved_here(parent: Path, keys: CacheKeys) -> Path | None:
+    """A preparation in `parent` of the same files, when they lay elsewhere."""
+    for summary in sorted(parent.glob(f"*/{SUMMARY}")):
+        with suppress(DataError):
+            if keys.fit(_read(summary)):
+                return summary.parent
+    return None
+
+
+def cached(folder: Path, keys: CacheKeys) -> Prepared | None:
     """The folder if it was made from the same sources and options; an error if it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
-    if is_prepared(folder) and _read(folder / SUMMARY)["key"] == key:
+    if is_prepared(folder) and keys.fit(_read(folder / SUMMARY)):
         return Prepared.load(folder)
     raise config_error(
         "out",

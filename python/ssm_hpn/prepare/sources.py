@@ -114,18 +114,29 @@ def look_for(paths: tuple[str, ...], options: PrepareOptions, *, key: str, held_
     return Found(_unique_names(sources), left_out)
 
 
-def fingerprint(sources: list[Source]) -> str:
-    """Digest of paths, names, sizes and times of change: fast, for caches."""
+def fingerprint(sources: list[Source], *, moved: bool) -> str:
+    """Digest of names, sizes and times of the files, and of where they lie: fast, for caches.
+
+    With `moved` the numbers of the files on their disk stand for where they lie: they stay when a folder is moved. The
+    time of the last change of any kind is part of both, which no program can set: other content is never taken for
+    the same.
+    """
     digest = hashlib.sha256()
     for source in sources:
-        size, changed = (0, str(source.content)) if source.content is not None else _stat(source.path)
-        digest.update(f"{source.path}\0{source.name}\0{size}\0{changed}\0".encode())
+        marks: list[object] = [source.name]
+        if source.content is not None:
+            marks.append(source.content)
+        else:
+            stat = _stat(source.path)
+            number = (stat.st_dev, stat.st_ino) if moved and stat.st_ino else source.path.absolute()
+            marks += [number, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        digest.update("".join(f"{mark}\0" for mark in marks).encode())
     return digest.hexdigest()
 
 
 def size_of(sources: list[Source]) -> int:
     """Bytes of all files."""
-    return sum(_stat(source.path)[0] for source in sources if source.content is None)
+    return sum(_stat(source.path).st_size for source in sources if source.content is None)
 
 
 def open_stream(path: Path) -> pa.NativeFile:
@@ -176,12 +187,11 @@ def _first_lines(reader: Any) -> Iterator[int]:  # noqa: ANN401 - a reader of th
         before = reader.line_num + 1
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _stat(path: Path) -> os.stat_result:
     try:
-        stat = path.stat()
+        return path.stat()
     except OSError as error:
         raise StorageError(f"{path}: cannot read the file: {error.strerror}") from None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _identity(path: Path) -> tuple[int, int]:
