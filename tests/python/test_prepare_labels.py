@@ -190,6 +190,25 @@ def test_equal_order_values_keep_the_order_of_the_file(tmp_path):
         assert found == sorted(found)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_the_digest_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, suffix):
+    order = np.random.default_rng(0).integers(0, 3, 60_000).tolist()
+    table = [{"id": f"s{n % 40}", "t": t, "x": float(n)} for n, t in enumerate(order)]
+    path = tmp_path / f"d.{suffix}"
+    if suffix == "csv":
+        csv(path, table)
+    elif suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(table), path, row_group_size=5000)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    columns = {"id": "id", "features": "x", "order": "t"}
+    digests = set()
+    for threads in (1, 2, 3, 8):
+        monkeypatch.setattr("ssm_hpn.prepare.engine.THREADS", threads)
+        digests.add(made(tmp_path / str(threads), path, columns).digest)
+    assert len(digests) == 1
+
+
 def test_rows_without_an_id_are_refused_with_their_number(tmp_path):
     table = [{"id": None if n in (4, 9) else "s1", "x": n} for n in range(12)]
     with pytest.raises(DataError, match=r"row 6, column 'id': expected an id in every row, found 2 rows without one"):

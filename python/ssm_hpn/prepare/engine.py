@@ -62,6 +62,7 @@ MEMORY: Final = "120MB"
 MEMORY_FOR_LONG_LINES: Final = "1500MB"
 LONG_LINE: Final = 256 << 20
 """Bytes of a line, where one is longer than what the engine expects."""
+THREADS: Final = 2
 SAMPLE_ROWS: Final = 20480
 """Rows that the sniffer looks at."""
 
@@ -75,7 +76,7 @@ def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.Du
             "autoload_known_extensions": False,
             "memory_limit": MEMORY_FOR_LONG_LINES if long_lines else MEMORY,
             "temp_directory": folder,
-            "threads": 1 if long_lines else 2,
+            "threads": 1 if long_lines else THREADS,
         }
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.execute("SET TimeZone = 'UTC'")
