@@ -81,7 +81,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("data.delimiter", 0): Case({"data": {"delimiter": ";"}}, STEPS, LINES),
     ("data.decimal", 0): Case({"data": {"decimal": ","}}, STEPS, LINES),
     ("data.null", 0): Case({"data": {"null": "NA"}}, STEPS, LINES),
-    ("data.encoding", 0): Case({"data": {"encoding": "latin-1"}}, STEPS, LINES),
+    ("data.encoding", 0): Case({"data": {"encoding": "latin-1"}}, TEXT, LISTS),
     ("data.date_format", 0): Case(
         {"data": {"date_format": "%d.%m.", "columns": {"order": "t"}}},
         STEPS,

@@ -1,5 +1,6 @@
 """The data: which files become which shards, and how shards become batches."""
 
+import contextlib
 import hashlib
 import json
 from typing import Annotated, Final, Literal
@@ -44,6 +45,16 @@ def _predicted(column: str) -> Applies:
     kinds = kinds_with(column)
     advice = f"leave it out, or set model.target.kind {kinds[0]}"
     return Applies(f"target {' or '.join(kinds)}", {"task.columns": False}, {"task.target": kinds}, advice=advice)
+
+
+def _encoding(name: str) -> str:
+    """A name of an encoding that Python has."""
+    with contextlib.suppress(UnicodeDecodeError):  # which is none of the name
+        try:
+            b"a".decode(name)
+        except LookupError:
+            raise ValueError("expected an encoding, such as utf-8, utf-16, latin-1 or cp1252") from None
+    return name
 
 
 class Columns(Section):
@@ -175,7 +186,15 @@ class PrepareOptions(Section):
     )
     decimal: Annotated[Literal[".", ","], CSV] = Field(".", description="decimal mark of numbers")
     null: Annotated[Names, CSV] = Field((), description="texts that mean a missing value, besides the empty one: 'NA'")
-    encoding: Annotated[Literal["utf-8", "latin-1", "utf-16"], CSV] = Field("utf-8", description="encoding of the file")
+    encoding: Annotated[
+        str,
+        AfterValidator(_encoding),
+        Applies(
+            "files of text",
+            {"raw.format": ("csv", "jsonl", "text", "integers")},
+            {"data.labels": Is.GIVEN},
+        ),
+    ] = Field("utf-8", description="encoding of text files, such as utf-16, latin-1, cp1252 or shift_jis")
     date_format: Annotated[str | None, Applies("an order column", {"data.columns.order": Is.GIVEN})] = Field(
         None, description="how dates in data.columns.order are written, such as '%d.%m.%Y %H:%M'; null: found out"
     )

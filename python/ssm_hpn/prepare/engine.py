@@ -11,9 +11,11 @@ the sniffer's memory holds is split at its most frequent separator.
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ import pyarrow as pa
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import config_error, data_error, nearest, shown
-from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, open_stream, read_block
+from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, open_source, read_block
 
 Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
 TYPES: Final[dict[Kind, str]] = {
@@ -95,6 +97,8 @@ class Table:
     """What follows FROM, for all but CSV and JSON lines, which are read with the types that are asked for."""
     options: list[str] = field(default_factory=list)
     """Arguments of the reader."""
+    file: Path | None = None
+    """What the engine reads of a CSV file or of JSON lines: the file, or a copy of it in UTF-8."""
     decimal: str = "."
     """The mark in numbers that are written as text."""
     notes: list[str] = field(default_factory=list)
@@ -129,7 +133,7 @@ class Table:
         return f"SELECT {named} FROM {scan}"  # noqa: S608 - quoted above
 
     def _reader(self, function: str, columns: str) -> str:
-        return f"{function}({quoted(str(self.source.path))}, {', '.join([*self.options, columns])})"
+        return f"{function}({quoted(str(self.file or self.source.path))}, {', '.join([*self.options, columns])})"
 
     def _cell(self, column: str, type_: str, kind: Kind) -> str:
         """A column of a type as what is asked for; bytes are the text that they are."""
@@ -242,14 +246,13 @@ def _checked_query(text: str) -> str:
 
 def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, *, long_lines: bool) -> Table:
     blank, header, sample = _head(source)
+    file = _in_utf_8(source, connection)
     given = [f"delim={quoted(options.delimiter)}"] if options.delimiter else []
-    if options.encoding != "utf-8":
-        given.append(f"encoding={quoted(options.encoding)}")
     if long_lines:
         given.append(f"max_line_size={LONG_LINE}, buffer_size={2 * LONG_LINE}")
     try:
         limits = "" if not given else ", " + ", ".join(given)
-        path = quoted(str(source.path))
+        path = quoted(str(file))
         found = connection.execute(
             f"SELECT Delimiter, Quote, Escape FROM sniff_csv({path}, skip={blank}, header=true, all_varchar=true,"  # noqa: S608
             f" comment=''{limits})"
@@ -281,12 +284,12 @@ def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyCon
         *(one for one in given if not one.startswith("delim")),
     ]
     types = dict.fromkeys(names, "VARCHAR")
-    return Table(source, connection, types, options=arguments, decimal=options.decimal, notes=notes)
+    return Table(source, connection, types, options=arguments, file=file, decimal=options.decimal, notes=notes)
 
 
 def _head(source: Source) -> tuple[int, str, str]:
     """Blank lines in front, the first line with anything in it (a name may have a line end), a sample."""
-    with open_stream(source.path) as stream:
+    with open_source(source) as stream:
         start = read_block(stream, source.path, 1 << 16)
         if start.startswith(UTF_16):
             raise _utf_16(source)
@@ -304,6 +307,18 @@ def _head(source: Source) -> tuple[int, str, str]:
     )
 
 
+def _in_utf_8(source: Source, connection: duckdb.DuckDBPyConnection) -> Path:
+    """The file of a source, or a copy of it in UTF-8 where the engine spills to."""
+    if not source.recoded:
+        return source.path
+    folder = Path(str(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]))
+    folder.mkdir(exist_ok=True)
+    copy = folder / f"{hashlib.sha256(str(source.path).encode()).hexdigest()[:16]}.txt"
+    with open_source(source) as stream, copy.open("wb") as file:
+        shutil.copyfileobj(stream, file, 1 << 20)
+    return copy
+
+
 def _check_names(source: Source, names: list[str]) -> None:
     seen: dict[str, int] = {}
     for place, name in enumerate(names, start=1):
@@ -319,7 +334,7 @@ def _check_names(source: Source, names: list[str]) -> None:
 
 
 def _utf_16(source: Source) -> DataError:
-    advice = "save the file as UTF-8"
+    advice = "set --data.encoding utf-16, or save the file as UTF-8"
     return data_error(source.path, "file", expected="text in UTF-8", found="UTF-16", advice=advice)
 
 
@@ -327,7 +342,7 @@ def _utf_16(source: Source) -> DataError:
 
 
 def _json(source: Source, connection: duckdb.DuckDBPyConnection, *, long_lines: bool) -> Table:
-    with open_stream(source.path) as stream:
+    with open_source(source) as stream:
         start = read_block(stream, source.path, 1 << 12)
     if start.startswith(UTF_16):
         raise _utf_16(source)
@@ -335,12 +350,13 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, *, long_lines: 
         raise data_error(
             source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
         )
+    file = _in_utf_8(source, connection)
     arguments = ["format='newline_delimited'", "records=true"]
     if long_lines:
         arguments.append(f"maximum_object_size={LONG_LINE}")
-    scan = f"read_json({quoted(str(source.path))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
+    scan = f"read_json({quoted(str(file))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
     table = _described(source, connection, scan)
-    table.options = arguments
+    table.options, table.file = arguments, file
     return table
 
 
@@ -437,7 +453,7 @@ def _rejected_line(table: Table, query: str) -> int | None:
     if byte[0] is None:
         return None
     lines, left = 1, int(byte[0]) - 1
-    with open_stream(table.source.path) as stream:
+    with open_source(table.source) as stream:
         while left > 0 and (block := read_block(stream, table.source.path, min(left, 1 << 20))):
             lines, left = lines + block.count(b"\n"), left - len(block)
         while read_block(stream, table.source.path, 1) == b"\n":

@@ -5,6 +5,7 @@ of the sorted relative names, so it does not depend on the file system. A file c
 and folders are told apart by device and inode.
 """
 
+import codecs
 import csv
 import glob
 import hashlib
@@ -21,6 +22,7 @@ import pyarrow as pa
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import Format, PrepareOptions
 from ssm_hpn.errors import DataError, StorageError
+from ssm_hpn.prepare.decoding import Decoded
 from ssm_hpn.prepare.problems import config_error, data_error
 
 SUFFIXES: Final[dict[str, Format]] = {
@@ -33,6 +35,8 @@ SUFFIXES: Final[dict[str, Format]] = {
     ".npy": "npy",
     ".npz": "npy",
 }
+ENCODED: Final = ("csv", "jsonl", "text", "integers")
+"""Formats of text."""
 TABLES: Final = ("csv", "jsonl", "parquet", "sql", "table")
 COMPRESSED: Final = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES: Final = 1 << 14
@@ -54,6 +58,13 @@ class Source:
     """As in `data.format`; `sql` for a query, `table` for an object of pandas, polars or Arrow."""
     content: Any = field(default=None, compare=False)
     """The query, or the object."""
+    encoding: str = "utf-8"
+    """Of its text."""
+
+    @property
+    def recoded(self) -> bool:
+        """Whether its text has another encoding than UTF-8."""
+        return self.format in ENCODED and codecs.lookup(self.encoding).name != "utf-8"
 
     def row(self, number: int) -> str:
         """A row in a message: `line 7` as an editor counts, `row 7` or `index 7`. It may read the file."""
@@ -147,6 +158,14 @@ def open_stream(path: Path) -> pa.NativeFile:
         raise StorageError(f"{path}: cannot open the file: {error}") from None
 
 
+def open_source(source: Source) -> Any:  # noqa: ANN401 - a stream of Arrow or of Python
+    """The text of a source as a byte stream of UTF-8. Reading raises `DataError` for what does not decode."""
+    stream = open_stream(source.path)
+    if not source.recoded:
+        return stream
+    return io.BufferedReader(Decoded(stream, source.path, source.encoding), 1 << 20)
+
+
 def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:
     """The next bytes; a damaged compressed file is a data error."""
     try:
@@ -159,7 +178,7 @@ def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:
 
 def line_of(source: Source, row: int) -> int:
     """The line of an editor at which a row begins: blank lines are no rows, and the header of a CSV file is row 1."""
-    with open_stream(source.path) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
+    with open_source(source) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
         there: Iterator[int] = (number for number, line in enumerate(text, start=1) if line.strip())
         if source.format == "csv":
             csv.field_size_limit(1 << 30)
@@ -172,7 +191,7 @@ def line_of(source: Source, row: int) -> int:
 
 def lines_of(source: Source, last: int | None = None) -> Iterator[tuple[int, str]]:
     """Number and text of every line with anything in it, for messages; with `last` that line alone."""
-    with open_stream(source.path) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
+    with open_source(source) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
         for number, line in enumerate(text, start=1):
             if line.strip() and last in (None, number):
                 yield number, line.strip()
@@ -204,7 +223,7 @@ def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[s
         return [Source(Path("query"), "query", "sql", text[len(QUERY) :])]
     path = Path(text).expanduser()
     if path.is_file():
-        return [Source(path, path.name, _format(path, options))]
+        return [Source(path, path.name, _format(path, options), encoding=options.encoding)]
     if path.is_dir():
         return _folder(path, options, left_out)
     if glob.has_magic(text):
@@ -214,7 +233,7 @@ def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[s
         there = [(file, name) for file, name in files if file.stat().st_size]
         left_out += [(name, "empty") for file, name in files if not file.stat().st_size]
         if there:
-            return [Source(file, name, _format(file, options)) for file, name in there]
+            return [Source(file, name, _format(file, options), encoding=options.encoding) for file, name in there]
     advice = "check the spelling"
     if any(mark in text for mark in ",; ") or os.pathsep in text:
         advice += '; several paths are written A,B or ["A", "B"]'
@@ -226,7 +245,7 @@ def _folder(folder: Path, options: PrepareOptions, left_out: list[tuple[str, str
     for file, name in _walk(folder, left_out):
         reason = _unwanted(file, name, options)
         if reason is None:
-            chosen.append(Source(file, name, _format(file, options)))
+            chosen.append(Source(file, name, _format(file, options), encoding=options.encoding))
         else:
             others.append((name, reason))
     left_out += others
@@ -304,7 +323,7 @@ def _unwanted(path: Path, name: str, options: PrepareOptions) -> str | None:
     known = _by_suffix(path)
     if options.format not in ("auto", "text", "integers"):
         return None if known == options.format else f"its ending is not one of {options.format} files"
-    sample = b"" if known and options.format == "auto" else _sample(path)
+    sample = b"" if known and options.format == "auto" else _sample(path, options.encoding)
     if sample.startswith(UTF_16):
         return "UTF-16"
     return "binary" if b"\0" in sample else None
@@ -318,7 +337,7 @@ def _format(path: Path, options: PrepareOptions) -> Format:
     known = _by_suffix(path)
     if known:
         return known
-    sample = _sample(path)
+    sample = _sample(path, options.encoding)
     words = sample.split()
     integers = len(words) >= 8 and not sample.strip(b"0123456789 \t\r\n")
     return "integers" if integers else "text"
@@ -331,8 +350,9 @@ def _by_suffix(path: Path) -> Format | None:
     return SUFFIXES.get(suffixes[-1]) if suffixes else None
 
 
-def _sample(path: Path) -> bytes:
-    with open_stream(path) as stream:
+def _sample(path: Path, encoding: str) -> bytes:
+    """How the text of a file begins, in UTF-8."""
+    with open_source(Source(path, path.name, "text", encoding=encoding)) as stream:
         return read_block(stream, path, SAMPLE_BYTES)
 
 

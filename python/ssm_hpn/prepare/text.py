@@ -15,7 +15,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Documents, Ints, character_start, within
-from ssm_hpn.prepare.sources import UTF_16, Source, open_stream, read_block
+from ssm_hpn.prepare.sources import UTF_16, Source, open_source, read_block
 
 BLOCK_BYTES: Final = 1 << 20
 LARGEST_ID: Final = (1 << 32) - 1
@@ -132,7 +132,7 @@ def _not_text(source: Source, block: bytes, offset: int, nul: int) -> DataError:
             "file",
             expected="text in UTF-8",
             found="UTF-16",
-            advice="save it as UTF-8, or leave the file out",
+            advice="set --data.encoding utf-16, or save it as UTF-8",
         )
     return data_error(
         source.path,
@@ -146,7 +146,7 @@ def _not_text(source: Source, block: bytes, offset: int, nul: int) -> DataError:
 def blocks(source: Source, size: int) -> Iterator[bytes]:
     """About `size` bytes at a time, cut after a line end (or a blank) where there is one; an empty file is an error."""
     rest = b""
-    with open_stream(source.path) as stream:
+    with open_source(source) as stream:
         block = read_block(stream, source.path, size)
         if not block:
             raise data_error(
