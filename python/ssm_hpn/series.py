@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.arrays import as_written, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
-from ssm_hpn.contract import Classes, Contract
+from ssm_hpn.classes import Classes
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import ShapeError, problem
 from ssm_hpn.moments import Moments
 

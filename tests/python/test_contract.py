@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ssm_hpn.contract import Classes, Column, Contract, Part, Scale, measured
+from ssm_hpn.classes import Classes
+from ssm_hpn.contract import Column, Contract, Part, Scale, measured
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 

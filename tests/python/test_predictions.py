@@ -10,9 +10,9 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from ssm_hpn import Trainer
+from ssm_hpn.classes import Classes
 from ssm_hpn.cli.main import main
 from ssm_hpn.cli.rows import flat, write_rows
-from ssm_hpn.contract import Classes
 from ssm_hpn.dataset import as_batch
 from ssm_hpn.documents import Reader, batches
 from support import train

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.classes import text_of
 from ssm_hpn.cli.checkpoint import add_data, checkpoint_parser, contract_of, load_trainer, note_gaps
 from ssm_hpn.cli.rows import check_ending, write_rows
-from ssm_hpn.contract import Contract, text_of
+from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Document, Reader, batches
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.targets import KINDS

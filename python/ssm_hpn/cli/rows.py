@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from ssm_hpn.contract import Classes, text_of
+from ssm_hpn.classes import Classes, text_of
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.storage import replaced, replaced_text
 

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from ssm_hpn.classes import text_of
 from ssm_hpn.config.data import Columns, PrepareOptions
-from ssm_hpn.contract import text_of
 from ssm_hpn.prepare.problems import data_error, nearest, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source

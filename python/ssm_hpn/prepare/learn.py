@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.classes import Classes, type_of
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.contract import Classes, Column, Role, Scale, measured_columns, type_of
+from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.problems import config_error, data_error, listed

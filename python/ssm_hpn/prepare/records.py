@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.contract import has_no_label
+from ssm_hpn.classes import has_no_label
 from ssm_hpn.prepare.sources import Source
 
 Floats = NDArray[np.float64]

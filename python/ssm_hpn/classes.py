@@ -1,0 +1,218 @@
+"""The classes of a label column: the distinct values of its labels, kept as they are written.
+
+From files they come as text, and one rule gives their type:
+
+    boolean   every one is true or false, in any case
+    integer   every one is a whole number as it is usually written: -1, 0, 20240101; 007 is none
+    number    every one is a finite number: 1.0, 0.5, 2
+    text      anything else
+
+No label is a null, an empty cell or NaN, and nothing else.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+
+from ssm_hpn.errors import DataError, nearest, problem
+
+Value = str | int | float | bool
+ClassType = Literal["boolean", "integer", "number", "text"]
+
+SHOWN: Final = 8
+"""Classes, columns or files that a line names before it says how many more there are."""
+_INTEGER: Final = re.compile(r"-?[1-9][0-9]{0,18}|0")
+_BOOLEANS: Final = {"true": True, "false": False}
+_NO_LABEL: Final = {"", "nan"}
+
+
+def has_no_label(value: object) -> bool:
+    """Whether a label says that there is none: None, an empty text, NaN."""
+    if value is None:
+        return True
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return isinstance(value, str) and value.strip().lower() in _NO_LABEL
+
+
+def text_of(value: object) -> str:
+    """A label as text: whole numbers and texts as they are, `true` and `false`, floats with their point.
+
+    >>> text_of(-1), text_of(1.0), text_of(True), text_of(b"cat")
+    ('-1', '1.0', 'true', 'cat')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, np.generic):
+        return text_of(value.item())
+    return str(value)
+
+
+def type_of(texts: Iterable[str]) -> ClassType:
+    """The type of the labels of a file, by the rule in the head of this module."""
+    words = set(texts)
+    if words and all(word.lower() in _BOOLEANS for word in words):
+        return "boolean"
+    if words and all(_INTEGER.fullmatch(word) for word in words):
+        return "integer"
+    if words and all(_is_number(word) for word in words):
+        return "number"
+    return "text"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a label column.
+
+    >>> classes = Classes.from_texts({"-1": 3, "1": 5})
+    >>> classes.values, classes.type, classes.index(-1), classes.value(1)
+    ((-1, 1), 'integer', 0, 1)
+    """
+
+    values: tuple[Value, ...]
+    """As written, in the order of the model's scores: numbers by size, texts by their characters."""
+    type: ClassType
+    counts: tuple[int, ...]
+    """Documents (or labelled tokens) of each class in the training part."""
+
+    @classmethod
+    def from_texts(cls, counts: Mapping[str, int]) -> Self:
+        """From the texts of a label column and how often each occurs; those without a label are left out.
+
+        Raises `DataError` where one class is written in two ways, such as `7` and `007`.
+        """
+        there = {text: count for text, count in counts.items() if not has_no_label(text)}
+        kind = type_of(there)
+        merged: dict[Value, int] = {}
+        for text, count in there.items():
+            value = _typed(text, kind)
+            merged[value] = merged.get(value, 0) + count
+        if kind == "text":
+            _check_spellings(there)
+        return cls._sorted(merged, kind)
+
+    @classmethod
+    def from_values(cls, values: Iterable[Any], *, name: str = "labels") -> Self:
+        """From labels of Python or numpy, whose types stay as they are; texts stay texts.
+
+        Raises `DataError` for labels of types that do not go together, such as texts and numbers.
+        """
+        counts: dict[Value, int] = {}
+        kinds: set[str] = set()
+        for one in values.tolist() if isinstance(values, np.ndarray) else values:
+            value = one.item() if isinstance(one, np.generic) else one
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                continue
+            kinds.add("bytes" if isinstance(value, bytes) else _kind(value, name))
+            value = text_of(value) if isinstance(value, bytes) else value
+            counts[value] = counts.get(value, 0) + 1
+        if kinds == {"integer", "number"}:
+            kinds = {"number"}
+        if kinds == {"bytes"}:
+            kinds = {"text"}
+        if len(kinds) > 1:
+            found = " and ".join(sorted(kinds))
+            raise DataError(problem(name, "labels of one type", found, "write all labels the same way"))
+        kind: Any = kinds.pop() if kinds else "text"
+        return cls._sorted({float(v) if kind == "number" else v: n for v, n in counts.items()}, kind)
+
+    @classmethod
+    def _sorted(cls, counts: Mapping[Value, int], kind: ClassType) -> Self:
+        order = sorted(counts, key=lambda value: value if kind != "text" else str(value))
+        return cls(tuple(order), kind, tuple(counts[value] for value in order))
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self.values)
+
+    @cached_property
+    def _indices(self) -> dict[Value, int]:
+        return {value: index for index, value in enumerate(self.values)}
+
+    @property
+    def names(self) -> list[str]:
+        """The classes as texts."""
+        return [text_of(value) for value in self.values]
+
+    def value(self, index: int) -> Value:
+        """The class at an index of the scores."""
+        return self.values[index]
+
+    def index(self, value: object) -> int:
+        """Where a label stands in the scores, -1 for none; a text is read by the rule of this data set.
+
+        Raises `DataError` for a label that is no class.
+        """
+        if has_no_label(value):
+            return -1
+        found = self._find(value)
+        if found is None:
+            close = nearest(text_of(value), self.names)
+            there = ", ".join(self.names[:SHOWN]) + (", …" if len(self) > SHOWN else "")
+            advice = f"did you mean {close}?" if close else "correct it, or train on data that has it"
+            raise DataError(problem("label", f"a class of the training data ({there})", repr(value), advice))
+        return found
+
+    def _find(self, value: object) -> int | None:
+        text = value if isinstance(value, str) else text_of(value)
+        try:
+            return self._indices.get(_typed(text, self.type))
+        except ValueError:
+            return None
+
+
+def _typed(text: str, kind: ClassType) -> Value:
+    """A label's text in the type of its classes. Raises `ValueError` where it has another one."""
+    match kind:
+        case "boolean":
+            if text.lower() not in _BOOLEANS:
+                raise ValueError(text)
+            return _BOOLEANS[text.lower()]
+        case "integer":
+            number = float(text)  # a class 1 may be written 1.0 in another file
+            return int(text) if _INTEGER.fullmatch(text) else int(number) if number.is_integer() else number
+        case "number":
+            return float(text)
+        case _:
+            return text
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a finite number as programs write it: `007` and `1_000` are texts."""
+    if not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?", text):
+        return False
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _kind(value: object, name: str) -> ClassType:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    raise DataError(problem(name, "numbers, texts or true and false", type(value).__name__, "convert the labels"))
+
+
+def _check_spellings(texts: Iterable[str]) -> None:
+    """Refuse one class in two spellings: blanks around it, or a number with and without leading zeros."""
+    seen: dict[str, str] = {}
+    for text in sorted(texts):
+        bare = text.strip()
+        key = bare.lstrip("0") or "0" if bare.isdigit() else bare
+        other = seen.setdefault(key, text)
+        if other != text:
+            advice = "write one class one way"
+            raise DataError(problem("labels", "each class written one way", f"{other!r} and {text!r}", advice))
