@@ -16,7 +16,7 @@ renaming a file moves nothing. A class with two documents has one on each side. 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class ContentKeys:
 
     def add(self, documents: Documents) -> Keys:
         """Keys of the documents that are known to be whole now: the last one may go on."""
-        elements = documents.elements
+        elements: NDArray[Any] = documents.elements
         if elements.dtype.kind == "f":
             elements = elements + 0.0  # one zero, not two
         content = np.ascontiguousarray(elements).reshape(-1).view(np.uint8)

@@ -251,8 +251,8 @@ impl<V: Vector, const MAX: usize> TapVectors<V, MAX> {
     #[inline(always)]
     pub(super) fn sum(&self, v: V, taps: usize, window: &[V::V; MAX]) -> V::V {
         let mut s = self.bias;
-        for k in 0..taps {
-            s = v.mul_add(self.w[k], window[k], s);
+        for (&w, &x) in self.w.iter().zip(window).take(taps) {
+            s = v.mul_add(w, x, s);
         }
         s
     }
