@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prepare_support import made, rows, text_of
-from ssm_hpn.errors import ConfigError, DataError
+from ssm_hpn.errors import DataError
 
 
 def documents(prepared):
@@ -32,6 +32,38 @@ def test_a_quote_that_is_not_closed_far_into_a_file_is_refused_or_read(tmp_path)
     lines = ["text,label", *(f'"text, {n}",a' for n in range(60_000)), '"never closed,a', *(["more,a"] * 9)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match=r"t\.csv: row 60002: expected"):
+        made(tmp_path, tmp_path / "t.csv", {"label": "label"})
+
+
+TWO_LINES, MORE = '"two\nlines",a\n', "".join(f"text {n},b\n" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("text,label\n" + TWO_LINES + MORE + '"never,a\n' + MORE, 44),
+        ("text,label\r\n" + (TWO_LINES * 3 + MORE + '"never,a\n' + MORE).replace("\n", "\r\n"), 48),
+        ("\ufefftext,label\n" + TWO_LINES * 3 + MORE + '"never,a\n' + MORE, 48),
+        ("text,label\n" + '"say ""hi""\nthere",a\n' * 3 + MORE + '"never,a\n' + MORE, 48),
+        ("text,label\n" + '"say \\"hi\\" there, you",a\n' * 20 + '"never,a\n' + MORE, 22),
+        ("text,label\n" + TWO_LINES + '\n\n"never,a\n' + MORE + '"fine, x",b\n', 6),
+        ("text,label\n" + MORE + '"never,a\n' + MORE + '"fine, x",b\n', 42),
+        ("text,label\n" + TWO_LINES + MORE + '"never,a', 44),
+        ("\n\ntext,label\n" + TWO_LINES + MORE + '"never,a\n', 46),
+        ("label,text\n" + 'a,"two\nlines"\n' * 3 + "a,b\n" * 40 + 'a,"never\n' + "a,b\n" * 5, 48),
+        ('"text","label"\n' + '"one","a"\n' * 50 + '"never,"a"\n' + '"one","b"\n' * 30, 52),
+        ("text,label\n" + '"text\nmore",b\n' * 60_000 + '"never,a\n' + MORE + '"fine, x",b\n', 120_002),
+    ],
+)
+def test_a_quote_that_is_never_closed_is_named_by_the_line_where_it_opens(tmp_path, text, line):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    with pytest.raises(DataError, match=rf"t\.csv: row {line}: expected closed quotes, found one that is never closed"):
+        made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})
+
+
+def test_a_row_of_other_columns_is_not_blamed_on_quotes_that_are_closed(tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + '"text\nmore",b\n' * 60_000 + "x,a,c\n" + MORE)
+    with pytest.raises(DataError, match=r"t\.csv: row 120002: expected 2 columns, found 3"):
         made(tmp_path, tmp_path / "t.csv", {"label": "label"})
 
 
@@ -224,14 +256,6 @@ def test_a_later_file_needs_the_same_columns_in_any_order(tmp_path):
     (data / "c.csv").write_text("id,acc_y,acc_z\nc,1,2\n")
     with pytest.raises(DataError, match=r"c\.csv: data\.columns\.features: expected a column 'acc_x'"):
         made(tmp_path / "c", data, columns)
-
-
-@pytest.mark.parametrize("query", ["COPY (SELECT 1) TO 'x.csv'", "SELECT 1; SELECT 2", "INSTALL httpfs", "nonsense"])
-def test_a_query_only_reads(tmp_path, monkeypatch, query):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises((ConfigError, DataError)):
-        made(tmp_path, f"sql:{query}", {"features": "x"})
-    assert not (tmp_path / "x.csv").exists()
 
 
 def test_a_query_joins_tables(tmp_path):

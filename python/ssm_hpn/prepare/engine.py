@@ -27,7 +27,9 @@ import pyarrow as pa
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
-from ssm_hpn.prepare.problems import config_error, data_error, nearest, shown
+from ssm_hpn.prepare.problems import data_error, nearest, shown
+from ssm_hpn.prepare.queries import checked_query, query_error
+from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, open_source, read_block
 
 Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
@@ -101,6 +103,8 @@ class Table:
     """What the engine reads of a CSV file or of JSON lines: the file, or a copy of it in UTF-8."""
     decimal: str = "."
     """The mark in numbers that are written as text."""
+    marks: tuple[str, str, str] = (",", '"', '"')
+    """Of a CSV file: delimiter, quote and escape, as they are where quotes are not taken as text."""
     notes: list[str] = field(default_factory=list)
     """What was guessed."""
     reader: pa.RecordBatchReader | None = None
@@ -191,7 +195,7 @@ def open_table(
             case "parquet":
                 return _described(source, connection, f"read_parquet({quoted(str(source.path))})")
             case "sql":
-                return _described(source, connection, f"({_checked_query(source.content)})")
+                return _described(source, connection, f"({checked_query(source.content)})")
             case _:
                 connection.register("handed_over", source.content)
                 return _described(source, connection, "handed_over")
@@ -232,15 +236,6 @@ def _described(source: Source, connection: duckdb.DuckDBPyConnection, scan: str)
     return Table(source, connection, {row[0]: row[1] for row in rows}, scan)
 
 
-def _checked_query(text: str) -> str:
-    """The query, if it is one SELECT."""
-    statements = duckdb.extract_statements(text)
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        found = ", ".join(str(statement.type).rpartition(".")[2] for statement in statements) or "nothing"
-        raise config_error("data", expected="one SELECT after sql:", found=found, advice="only read in a query")
-    return str(statements[0].query).rstrip().rstrip(";")
-
-
 # ---- CSV
 
 
@@ -259,7 +254,8 @@ def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyCon
         ).fetchall()
     except (duckdb.OutOfMemoryException, duckdb.InvalidInputException):
         found = []  # a wide header, or a fault that reading it names with its line
-    default = (options.delimiter or max(",\t;|", key=header.count), '"', '"')
+    escaped = "\\" if re.search(r'\\"(?![,;\t|\r\n])', sample) else '"'
+    default = (options.delimiter or max(",\t;|", key=header.count), '"', escaped)
     delimiter, quote, escape = found[0] if found else default
     quote, escape = ("" if mark == "(empty)" else mark for mark in (quote, escape))
     notes = []
@@ -271,6 +267,9 @@ def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyCon
         delimiter = ","
     if delimiter not in (",", options.delimiter):
         notes.append(f"{source.name}: columns are taken to be separated by {delimiter!r}")
+    marks = (delimiter, quote or '"', escape or quote or escaped)
+    if not quote and re.search(f'(^|{re.escape(delimiter)})"', header) and (line := unclosed(source, *marks)):
+        raise _never_closed(source, line)
     names = next(csv.reader(io.StringIO(header), delimiter=delimiter, quotechar=quote or None, strict=False), [])
     _check_names(source, names)
     nulls = ", ".join(map(quoted, ("", *options.null)))
@@ -284,7 +283,9 @@ def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyCon
         *(one for one in given if not one.startswith("delim")),
     ]
     types = dict.fromkeys(names, "VARCHAR")
-    return Table(source, connection, types, options=arguments, file=file, decimal=options.decimal, notes=notes)
+    return Table(
+        source, connection, types, options=arguments, file=file, decimal=options.decimal, marks=marks, notes=notes
+    )
 
 
 def _head(source: Source) -> tuple[int, str, str]:
@@ -378,6 +379,8 @@ def translated(
     if "Out of Memory" in text:
         advice = "use shorter lines, or fewer columns"
         return data_error(source.path, "file", expected=f"rows that fit in {MEMORY}", found=first[:120], advice=advice)
+    if source.format == "sql":
+        return query_error(error)
     if source.format == "csv":
         return _csv_error(source, text, table, query)
     if source.format == "jsonl":
@@ -385,11 +388,8 @@ def translated(
     if isinstance(error, duckdb.IOException) or "Parquet" in text or "parquet" in text:
         advice = "the file is cut or damaged: write or copy it again"
         return data_error(source.path, "file", expected="a whole Parquet file", found=first.rstrip("."), advice=advice)
-    what = "a query that the engine can run" if source.format == "sql" else "a table"
-    advice = "correct the query" if source.format == "sql" else "correct the data, or choose other columns"
-    return data_error(
-        source.path, "query" if source.format == "sql" else "table", expected=what, found=first, advice=advice
-    )
+    advice = "correct the data, or choose other columns"
+    return data_error(source.path, "table", expected="a table", found=first, advice=advice)
 
 
 def _csv_error(source: Source, text: str, table: Table | None, query: str) -> DataError:
@@ -398,6 +398,8 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     place = _rejected_line(table, query) if table and query else None
     at = f"row {place or line[1]}" if place or line else "file"  # type: ignore[index]
     cell = re.search(r"converting column \"c(\d+)\". Could not convert string \"(.*?)\" to '(\w+)'", text, re.DOTALL)
+    if table and not (cell and "\n" not in cell[2]) and (opened := unclosed(source, *table.marks)):
+        return _never_closed(source, opened)
     if cell and names:
         return data_error(
             source.path,
@@ -411,9 +413,6 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     if count:
         advice = "correct the row; texts with line breaks or separators need quotes"
         return data_error(source.path, at, expected=f"{count[1]} columns", found=count[2], advice=advice)
-    if "unterminated quote" in text:
-        found = "one that is never closed"
-        return data_error(source.path, at, expected="closed quotes", found=found, advice="close or double the quote")
     if "nvalid unicode" in text or "not utf-8" in text:
         advice = "save the file as UTF-8, or name its encoding in data.encoding"
         return data_error(source.path, at, expected="text in UTF-8", found="other bytes", advice=advice)
@@ -424,6 +423,11 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     if line:
         found = next((one for one in text.splitlines()[2:] if one.strip()), found)
     return data_error(source.path, at, expected="CSV", found=shown(found, 120), advice="correct the file")
+
+
+def _never_closed(source: Source, line: int) -> DataError:
+    found, advice = "one that is never closed", "close or double the quote"
+    return data_error(source.path, f"row {line}", expected="closed quotes", found=found, advice=advice)
 
 
 def number_advice(text: str, decimal: str) -> str | None:

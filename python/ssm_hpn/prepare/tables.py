@@ -290,13 +290,7 @@ class _Query:
             row += batch.num_rows
             yield columns, rows
         if row == first:
-            raise data_error(
-                self.table.source.path,
-                "file",
-                expected="at least one row",
-                found="a header only" if self.table.source.format == "csv" else "none",
-                advice="leave the file out",
-            )
+            raise _without_rows(self.table.source)
 
     def documents(self) -> Iterator[Documents]:
         """All documents, some at a time."""
@@ -439,6 +433,14 @@ class _Query:
             at = f"{source.row(int(rows[document]))}, step {step - offsets[document]}"
             raise not_finite(source, at, name, float(matrix[step, k]))
         return matrix, offsets
+
+
+def _without_rows(source: Source) -> DataError:
+    if source.format == "sql":
+        found, advice = "none", "change what the query selects"
+        return data_error(source.path, "result", expected="at least one row", found=found, advice=advice)
+    found = "a header only" if source.format == "csv" else "none"
+    return data_error(source.path, "file", expected="at least one row", found=found, advice="leave the file out")
 
 
 # ---- a time step per row
