@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.classes import text_of
 from ssm_hpn.config.data import Columns, PrepareOptions
-from ssm_hpn.prepare.problems import data_error, nearest, shown
+from ssm_hpn.prepare.problems import Notes, data_error, nearest, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source
 
@@ -83,9 +83,17 @@ class Stored:
 
 
 def read_arrays(
-    source: Source, options: PrepareOptions, *, targets: bool = True, univariate: bool = False
+    source: Source,
+    options: PrepareOptions,
+    *,
+    targets: bool = True,
+    univariate: bool = False,
+    notes: Notes | None = None,
 ) -> Iterator[Documents]:
-    """Documents of a `.npy` or `.npz` file, on demand without targets; univariate: [N, T] are N documents anyway."""
+    """Documents of a `.npy` or `.npz` file, on demand without targets; univariate: [N, T] are N documents anyway.
+
+    What the shape is taken for goes to `notes`.
+    """
     with ExitStack() as stack:
         arrays = _open(source, options.columns, stack, targets=targets)
         role = "features" if "features" in arrays else "tokens"
@@ -104,9 +112,23 @@ def read_arrays(
             per_document = len(others["labels"].shape) == 2
         if univariate and len(main.shape) == 2 and main.shape[1] > 1:
             per_document = True
+        if notes is not None and len(main.shape) == 2:
+            notes.add_of_file(source.name, "2-D", _guess(main, role, per_document=per_document))
         found = _many(source, main, role, others) if per_document else _one(source, main, role, others)
         for documents in found:
             yield within(documents, options.max_document)
+
+
+def _guess(main: Stored, role: str, *, per_document: bool) -> str:
+    """What an array [N, T] is taken for, and how to say otherwise."""
+    n, t = main.shape
+    what = f"array {main.name!r} [{n}, {t}] is taken for"
+    if role == "tokens":
+        return f"{what} {n} documents of {t} token ids; for numbers store floats [N, T, F]"
+    if per_document:
+        other = f"for {n} documents of 1 step of {t} features store [{n}, 1, {t}]"
+        return f"{what} {n} documents of {t} steps of 1 feature; {other}"
+    return f"{what} one document of {n} steps of {t} features; for {n} documents of {t} steps store [{n}, {t}, 1]"
 
 
 def _many(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -> Iterator[Documents]:

@@ -1,5 +1,8 @@
 """Columns of Arrow as arrays of numpy, and what is said about a cell that does not fit."""
 
+import json
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,6 +12,9 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Coded, Floats, Ints
 from ssm_hpn.prepare.sources import Source
+
+LOOKED_AT: Final = 100
+"""Texts of a column that are looked at for what they hold."""
 
 
 def floats(column: pa.Array) -> Floats:
@@ -41,6 +47,19 @@ def bytes_of(column: pa.Array) -> tuple[NDArray[np.uint8], Ints]:
     offsets = np.frombuffer(offset_buffer, np.int64)[column.offset : column.offset + len(column) + 1]
     content = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     return content[offsets[0] : offsets[-1]], offsets - offsets[0]
+
+
+def hold_json(column: pa.Array) -> bool:
+    """Whether the first texts of a column are all JSON objects or arrays."""
+    texts = [text for text in column.slice(0, LOOKED_AT).to_pylist() if text and text.strip()]
+    return bool(texts) and all(isinstance(_parsed(text), dict | list) for text in texts)
+
+
+def _parsed(text: str | bytes) -> object:
+    try:
+        return json.loads(text) if text.lstrip()[:1] in ("{", "[", b"{", b"[") else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def list_lengths(column: pa.Array) -> Ints:

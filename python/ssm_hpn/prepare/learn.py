@@ -6,6 +6,7 @@ class occurs.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from ssm_hpn.prepare.records import Coded, Documents, Record
 from ssm_hpn.prepare.tables import WHOLE
 
 MOST_CLASSES: Final = 1_000_000
+MOST_SPACED: Final = 1000
+"""Ids with blanks around them that are looked for without."""
 _WHOLE: Final = re.compile(WHOLE)
 
 
@@ -77,6 +80,8 @@ class Learned:
     first: Record | None = None
     whole_ids: bool = True
     """Whether every id is a whole number as it is usually written."""
+    spaced_ids: dict[str, None] = field(default_factory=dict)
+    """The first ids with blanks around them."""
 
     # ---- the first pass
 
@@ -88,6 +93,8 @@ class Learned:
             self.per_document = documents.label is not None or documents.values is not None
         if documents.ids is not None and self.whole_ids:
             self.whole_ids = all(map(_WHOLE.fullmatch, documents.ids))
+        if documents.ids is not None and len(self.spaced_ids) < MOST_SPACED:
+            self.spaced_ids |= dict.fromkeys(one for one in documents.ids if one != one.strip())
         if documents.kind == "tokens":
             self.largest_id = max(self.largest_id, int(documents.elements.max()))
         elif documents.kind == "features":
@@ -246,6 +253,19 @@ class Learned:
             stem = names[0] if names else role
             names = tuple(f"{stem}[{k}]" for k in range(width))
         return measured_columns(names, moments, role, self.options.missing if role == "feature" else "refuse")
+
+    def notes(self) -> Iterator[str]:
+        """What the training part cannot teach: features and classes that do not vary."""
+        if self.features is not None and self.first is not None:
+            names = self.first.documents.channels
+            still = np.flatnonzero(self.features.constant)
+            if len(still):
+                shown = [f"{names[k]} ({self.features.mean[k]:g})" for k in still[:8]]
+                more = f" and {len(still) - 8} more" if len(still) > 8 else ""
+                yield f"constant in the training part: {', '.join(shown)}{more}"
+        classes = self.classes()
+        if classes is not None and len(classes) == 1:
+            yield f"one class in the training part: {classes.names[0]!r}"
 
     def _check_any(self, moments: Moments, names: tuple[str, ...], role: str) -> None:
         """Refuse a column without a single number in the training part."""

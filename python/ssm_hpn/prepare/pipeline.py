@@ -34,12 +34,12 @@ from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
-from ssm_hpn.prepare.problems import config_error, data_error
+from ssm_hpn.prepare.problems import config_error, data_error, spelled_twice
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
-from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap
+from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap, text_keys
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
@@ -152,7 +152,9 @@ class _Job:
     def __post_init__(self) -> None:
         """Settle the columns; tables are read through a file of their own from the second pass on."""
         self.sources = Sources(self.raw.train, self.options, self.work)
-        held_out = Sources(self.raw.validation, self.options, self.work, reading=self.sources.reading)
+        held_out = Sources(
+            self.raw.validation, self.options, self.work, reading=self.sources.reading, notes=self.sources.notes
+        )
         self.learned = Learned(self.options)
         labels = self.options.labels
         self.matching = Matching.read(self.options, self.sources.columns, self.work) if labels else None
@@ -225,6 +227,7 @@ class _Job:
             self.held_out = self.split.rule
             self.notes += self.split.notes
         self._say_repeated(census)
+        self._say_spaced(census)
         self.notes += self.sources.notes
 
     def _say_repeated(self, census: dict[Part, Census]) -> None:
@@ -236,6 +239,17 @@ class _Job:
                 together = "; those of one id are held out together or not at all"
             several = "1 id is" if repeated == 1 else f"{repeated} ids are"
             self.notes.append(f"{several} in several files, a document of its own in each{together}")
+
+    def _say_spaced(self, census: dict[Part, Census]) -> None:
+        """Ids that are told apart by blanks alone; of more documents than can be ranked the keys are not kept."""
+        there = [keys for one in census.values() for keys in one.ids]
+        if there and self.learned.spaced_ids:
+            known = np.concatenate(there)
+            pairs = spelled_twice(self.learned.spaced_ids, lambda bare: np.isin(text_keys(list(bare)), known).tolist())
+            if pairs:
+                more = f", and so do {len(pairs) - 1} more" if len(pairs) > 1 else ""
+                one, other = pairs[0]
+                self.notes.append(f"ids {one!r} and {other!r} differ in blanks around them alone and are two{more}")
 
     def _check_copies(self, census: dict[Part, Census]) -> None:
         training, held_out = census["train"].copies(), census["validation"].copies()
@@ -317,7 +331,13 @@ class _Job:
             name: replace(writer.part, text_bytes=text_bytes[name] or None) for name, writer in sorted(writers.items())
         }
         held_out = self.held_out or "nothing"
-        return replace(contract, parts=parts, held_out=held_out, left_out=tuple(left_out), notes=tuple(self.notes))
+        return replace(
+            contract,
+            parts=parts,
+            held_out=held_out,
+            left_out=tuple(left_out),
+            notes=(*self.notes, *self.learned.notes()),
+        )
 
     def _check_parts(self, writers: dict[Part, PartWriter]) -> None:
         wanted: list[Part] = ["train"]

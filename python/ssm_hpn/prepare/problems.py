@@ -1,6 +1,6 @@
 """Complaints about input in the one shape of this package: which file, where in it, expected, found, what to do."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ssm_hpn.errors import ConfigError, DataError, problem
@@ -41,11 +41,36 @@ class Notes:
     def __init__(self) -> None:
         """None so far."""
         self._texts: dict[str, None] = {}
+        self._of_files: dict[str, tuple[str, dict[str, None]]] = {}
 
     def add(self, *texts: str) -> None:
         """Say it, unless it was said."""
         self._texts |= dict.fromkeys(texts)
 
+    def add_of_file(self, file: str, about: str, text: str) -> None:
+        """Say it of a file; other files with a note about the same thing are counted."""
+        self._of_files.setdefault(about, (f"{file}: {text}", {}))[1][file] = None
+
     def __iter__(self) -> Iterator[str]:
         """All of them."""
-        return iter(self._texts)
+        yield from self._texts
+        for text, files in self._of_files.values():
+            more = len(files) - 1
+            yield text + (f" (and {more} more file{'s' if more > 1 else ''} like it)" if more else "")
+
+
+def spelled_twice(texts: Iterable[str], known: Callable[[Iterable[str]], Iterable[bool]]) -> list[tuple[str, str]]:
+    """Texts with blanks around them, each with the same text written otherwise.
+
+    `known` tells of texts without blanks around them whether they are there.
+
+    >>> spelled_twice(["a ", "b "], lambda bare: [one == "a" for one in bare])
+    [('a ', 'a')]
+    """
+    spaced = [one for one in texts if one != one.strip()]
+    pairs, first = [], dict[str, str]()
+    for one, plain in zip(spaced, known([one.strip() for one in spaced]), strict=True):
+        other = one.strip() if plain else first.setdefault(one.strip(), one)
+        if other != one:
+            pairs.append((one, other))
+    return pairs

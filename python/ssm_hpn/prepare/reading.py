@@ -1,9 +1,10 @@
 """Documents of any sources: the reader for their format, one source after the other, with the same columns in all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
@@ -14,7 +15,12 @@ from ssm_hpn.prepare.split import side_column
 from ssm_hpn.prepare.tables import Reading, read_table, settle, type_of_ids
 from ssm_hpn.prepare.text import read_integers, read_text
 
-Arrays = Callable[[Source, PrepareOptions], Iterator[Documents]]
+
+class Arrays(Protocol):
+    """A reader of arrays."""
+
+    def __call__(self, source: Source, options: PrepareOptions, /, *, notes: Notes | None) -> Iterator[Documents]:
+        """The documents of a file; what is guessed goes to `notes`."""
 
 
 def read(sources: list[Source], options: PrepareOptions) -> Iterator[Record]:
@@ -65,8 +71,16 @@ class Sources:
             if self.reading is not None:
                 yield from read_table(source, self.options, self.reading, self.work)
             else:
-                readers = {"text": read_text, "integers": read_integers}
-                yield from readers.get(source.format, self.arrays)(source, self.options)
+                yield from self._read(source)
+
+    def _read(self, source: Source) -> Iterator[Documents]:
+        match source.format:
+            case "text":
+                return read_text(source, self.options)
+            case "integers":
+                return read_integers(source, self.options)
+            case _:
+                return self.arrays(source, self.options, notes=self.notes)
 
     @property
     def columns(self) -> Columns:

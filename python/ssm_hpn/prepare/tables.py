@@ -6,6 +6,7 @@ where that is equal. The engine sorts them on disk; memory holds some rows, and 
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -25,6 +26,7 @@ from ssm_hpn.prepare.cells import (
     coded,
     flattened,
     floats,
+    hold_json,
     integers,
     list_lengths,
     merged,
@@ -34,6 +36,7 @@ from ssm_hpn.prepare.cells import (
 )
 from ssm_hpn.prepare.engine import (
     MEANINGS,
+    NESTED,
     Kind,
     Table,
     engine,
@@ -80,9 +83,10 @@ def settle(sources: list[Source], options: PrepareOptions, *, split_column: str 
     """The columns in use, by the first table. An unknown one is an error with the nearest name."""
     source = sources[0]
     with _opened(source, options, None) as table:
-        columns = _resolve(table, options)
+        notes = Notes()
+        columns = _resolve(table, options, notes)
         types = {columns.id: _declared(table, columns.id)} if columns.id else {}
-        return Reading(columns, types, split_column=split_column)
+        return Reading(columns, types, notes, split_column=split_column)
 
 
 def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> bool:
@@ -166,7 +170,7 @@ def _opened(source: Source, options: PrepareOptions, work: Path | None, *, long_
 # ---- columns
 
 
-def _resolve(table: Table, options: PrepareOptions) -> Columns:
+def _resolve(table: Table, options: PrepareOptions, notes: Notes) -> Columns:
     """The columns with patterns expanded and defaults filled in; a pattern never takes a column with another role."""
     source, present, columns = table.source, list(table.present), options.columns
     others = {columns.id, columns.order, columns.label, columns.labels, columns.text, columns.tokens, *columns.values}
@@ -179,6 +183,9 @@ def _resolve(table: Table, options: PrepareOptions) -> Columns:
         if not hits:
             raise no_column(table, "features", name)
         features += hits
+    twice = [name for name, times in Counter(features).items() if times > 1]
+    if twice:
+        notes.add(f"features named more than once are read once: {listed(twice)}")
     columns = columns.model_copy(update={"features": tuple(dict.fromkeys(features))})
     _check_columns(table, columns, options)
     if columns.text or columns.tokens or columns.features:
@@ -297,8 +304,18 @@ class _Query:
         if self.steps:
             yield from _Steps(self).documents()
             return
-        for columns, rows in self.batches(DOCUMENTS_AT_ONCE):
+        for place, (columns, rows) in enumerate(self.batches(DOCUMENTS_AT_ONCE)):
+            if not place and "text" in columns:
+                self._note_records(columns["text"])
             yield from self._per_row(columns, rows)
+
+    def _note_records(self, texts: pa.Array) -> None:
+        """Say that a column of text holds records, by its type or by its first cells."""
+        name = self.reading.columns.text or ""
+        kind = self.table.present[name]
+        if _is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
+            noun = self.table.source.field(name)
+            self.reading.notes.add(f"{noun}: its cells are JSON objects or arrays, which are read as their text")
 
     def complaint(self, error: duckdb.Error) -> DataError:
         """What the engine says, with the row where a cell is no number."""

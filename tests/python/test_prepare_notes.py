@@ -1,0 +1,140 @@
+"""What is guessed, and what a reader of the numbers has to know, is said: in the contract, by `inspect` and `train`."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prepare_support import made, series, written
+from ssm_hpn.cli.main import main
+from ssm_hpn.errors import DataError
+
+
+def notes_of(tmp_path, path, columns=None, **options):
+    """The notes of a preparation."""
+    return made(tmp_path, path, columns, **options).contract.notes
+
+
+def test_features_and_classes_that_do_not_vary_are_said(tmp_path):
+    table = [row | {"kind": "hum"} for row in series()]
+    columns = {"id": "machine", "features": ("x", "flat"), "label": "kind"}
+    notes = notes_of(tmp_path, written(tmp_path / "d.csv", table), columns)
+    assert "constant in the training part: flat (4)" in notes
+    assert "one class in the training part: 'hum'" in notes
+    varied = notes_of(tmp_path / "v", written(tmp_path / "v.csv", series()), columns | {"features": "x"})
+    assert not any("in the training part" in note for note in varied)
+
+
+def test_a_feature_is_constant_where_the_training_part_is_and_a_few_are_named(tmp_path):
+    table = [{**{f"x{k}": 1.5 if k < 10 else n % 7 for k in range(11)}, "s": n >= 30, "m": n} for n in range(40)]
+    table = [row | {"x10": 3 if row["m"] < 30 else row["m"]} for row in table]
+    options = {"split": "s=True"}
+    notes = notes_of(tmp_path, written(tmp_path / "d.csv", table), {"id": "m", "features": "x*"}, **options)
+    said = next(note for note in notes if note.startswith("constant"))
+    assert said.startswith("constant in the training part: x0 (1.5), x1 (1.5)")
+    assert said.endswith("x7 (1.5) and 3 more")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ("x,x", "features named more than once are read once: 'x'"),
+        ("x*,*,y", "features named more than once are read once: 'x', 'y'"),
+        ("x,y", None),
+    ],
+)
+def test_features_named_twice_are_read_once(tmp_path, suffix, features, said):
+    table = [{"m": n // 4, "x": n * 0.5, "y": n % 3} for n in range(80)]
+    prepared = made(tmp_path, written(tmp_path / f"d.{suffix}", table), {"id": "m", "features": features})
+    assert prepared.manifest["feature_names"] == (["x"] if features == "x,x" else ["x", "y"])
+    assert [note for note in prepared.contract.notes if "named more" in note] == ([said] if said else [])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_texts_that_are_records_are_read_as_their_text(tmp_path, suffix):
+    noun = "key" if suffix == "jsonl" else "column"
+    said = f"{noun} 't': its cells are JSON objects or arrays, which are read as their text"
+    path = tmp_path / f"d.{suffix}"
+    cells = [{"a": n, "b": [n]} for n in range(20)]
+    if suffix == "csv":
+        quote = '"'
+        path.write_text("t\n" + "".join(f'"{json.dumps(cell).replace(quote, 2 * quote)}"\n' for cell in cells))
+    else:
+        written(path, [{"t": cell} for cell in cells])
+    assert said in notes_of(tmp_path, path, {"text": "t"})
+    plain = written(tmp_path / f"p.{suffix}", [{"t": f"[{n}] {{text}}"} for n in range(20)])
+    assert said not in notes_of(tmp_path / "p", plain, {"text": "t"})
+
+
+def test_texts_of_which_some_are_records_are_texts(tmp_path):
+    pq.write_table(pa.table({"t": ['{"a": 1}', " ", None, "text"] * 20}), tmp_path / "d.parquet")
+    assert not any("JSON" in note for note in notes_of(tmp_path, tmp_path / "d.parquet", {"text": "t"}))
+    pq.write_table(pa.table({"t": ['{"a": 1}', " ", None, "[2]"] * 20}), tmp_path / "e.parquet")
+    assert any("JSON" in note for note in notes_of(tmp_path / "e", tmp_path / "e.parquet", {"text": "t"}))
+
+
+FLOATS = np.random.default_rng(0).normal(size=(30, 12))
+ONE = "[30, 12] is taken for one document of 30 steps of 12 features; for 30 documents of 12 steps store [30, 12, 1]"
+MANY = (
+    "[30, 12] is taken for 30 documents of 12 steps of 1 feature; "
+    "for 30 documents of 1 step of 12 features store [30, 1, 12]"
+)
+TOKENS = "[30, 12] is taken for 30 documents of 12 token ids; for numbers store floats [N, T, F]"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"x": FLOATS}, f"a.npz: array 'x' {ONE}"),
+        ({"x": FLOATS, "y": np.arange(30) % 2}, f"a.npz: array 'x' {MANY}"),
+        (
+            {"tokens": np.arange(360).reshape(30, 12)},
+            f"a.npz: array 'tokens' {TOKENS}",
+        ),
+        ({"x": FLOATS[:, :, None], "y": np.arange(30) % 2}, None),
+        ({"x": FLOATS[:, None, :], "y": np.arange(30) % 2}, None),
+    ],
+)
+def test_what_an_array_of_two_axes_is_taken_for_is_said(tmp_path, content, said):
+    np.savez(tmp_path / "a.npz", **content)
+    notes = [note for note in notes_of(tmp_path, tmp_path / "a.npz") if "taken for" in note]
+    assert notes == ([said] if said else [])
+
+
+def test_files_with_the_same_note_are_counted(tmp_path):
+    for name in ("a", "b", "c"):
+        np.save(tmp_path / f"{name}.npy", FLOATS + len(name))
+    (tmp_path / "h").mkdir()
+    np.save(tmp_path / "h" / "d.npy", FLOATS * 2)
+    held_out = {"validation": (str(tmp_path / "h" / "d.npy"),)}
+    notes = [note for note in notes_of(tmp_path, tmp_path, duplicates="keep", **held_out) if "taken for" in note]
+    assert notes == [f"a.npy: array 'a' {ONE} (and 3 more files like it)"]
+
+
+def test_ids_with_blanks_around_them_are_named_with_the_others(tmp_path):
+    table = [{"id": f"m{n // 4}", "x": n, "y": "a" if n % 8 < 4 else "b"} for n in range(80)]
+    columns = {"id": "id", "features": "x", "label": "y"}
+    assert not any("blanks" in note for note in notes_of(tmp_path, written(tmp_path / "d.csv", table), columns))
+    table += [{"id": " m3", "x": 1, "y": "a"}, {"id": " m4", "x": 1, "y": "a"}, {"id": " alone", "x": 1, "y": "a"}]
+    notes = notes_of(tmp_path / "s", written(tmp_path / "s.csv", table), columns)
+    assert "ids ' m3' and 'm3' differ in blanks around them alone and are two, and so do 1 more" in notes
+
+
+def test_labels_with_blanks_around_them_are_refused_with_the_others(tmp_path):
+    table = [{"id": f"m{n // 4}", "x": n, "y": "a" if n < 60 else "a "} for n in range(80)]
+    with pytest.raises(DataError, match=r"column 'y': .*expected each class written one way, found 'a' and 'a '"):
+        made(tmp_path, written(tmp_path / "d.csv", table), {"id": "id", "features": "x", "label": "y"})
+
+
+@pytest.mark.parametrize("command", ["inspect", "train"])
+def test_notes_are_printed(tmp_path, command, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "a.npz", x=FLOATS, y=np.array(["a"] * 30))
+    arguments = ["inspect", "a.npz"] if command == "inspect" else ["train", "--data", "a.npz", "--train.steps", "1"]
+    main(arguments)
+    printed = capsys.readouterr()
+    assert MANY in printed.out
+    assert "one class in the training part: 'a'" in printed.out
