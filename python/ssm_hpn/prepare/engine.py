@@ -64,9 +64,13 @@ WORDS: Final = {
 """What values of the engine's types are called in messages, by how the types begin."""
 MEMORY: Final = "120MB"
 MEMORY_FOR_LONG_LINES: Final = "1500MB"
+BUFFER: Final = 4 << 20
+"""Bytes of a CSV file that each thread reads at once."""
 LONG_LINE: Final = 256 << 20
 """Bytes of a line, where one is longer than what the engine expects."""
 THREADS: Final = 2
+BATCH_BYTES: Final = 2 << 20
+"""Bytes of rows that are worked on together, at least."""
 SAMPLE_ROWS: Final = 20480
 """Rows that the sniffer looks at."""
 
@@ -174,10 +178,17 @@ class Table:
         return list(self.connection.execute(query).fetchall())
 
     def stream(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, `size` at a time."""
+        """The rows of a query, about `BATCH_BYTES` at a time and never less than `size` rows."""
         self.reader = self.connection.sql(query).to_arrow_reader(size)
+        held: list[pa.RecordBatch] = []
         try:
-            yield from self.reader
+            for batch in self.reader:
+                held.append(batch)
+                if sum(one.nbytes for one in held) >= BATCH_BYTES:
+                    yield pa.concat_batches(held)
+                    held = []
+            if held:
+                yield pa.concat_batches(held)
         except (OSError, pa.ArrowException) as error:  # the engine's own, in the classes of Arrow
             raise duckdb.Error(str(error)) from None
 
@@ -243,8 +254,7 @@ def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyCon
     blank, header, sample = _head(source)
     file = _in_utf_8(source, connection)
     given = [f"delim={quoted(options.delimiter)}"] if options.delimiter else []
-    if long_lines:
-        given.append(f"max_line_size={LONG_LINE}, buffer_size={2 * LONG_LINE}")
+    given.append(f"max_line_size={LONG_LINE}, buffer_size={2 * LONG_LINE}" if long_lines else f"buffer_size={BUFFER}")
     try:
         limits = "" if not given else ", " + ", ".join(given)
         path = quoted(str(file))

@@ -46,6 +46,8 @@ class Order:
     """The first key, called `k0`, as a double, for splits by time."""
     type: str
     unit: str | None = None
+    alone: str = "true"
+    """Of `o`: whether the first key differs wherever the value does, so that the other keys are not needed."""
 
 
 def order_of(table: Table, name: str, options: PrepareOptions) -> Order:
@@ -132,12 +134,13 @@ def _candidates(table: Table, text: str, options: PrepareOptions) -> list[Order]
     # The engine's moments have microseconds; what is written beyond them is a key of its own.
     beyond = f"rpad(regexp_extract({iso}, '[.][0-9]{{6}}([0-9]+)', 1), 12, '0')"
     finer = f"CASE WHEN length({text}) > 22 THEN TRY_CAST({beyond} AS BIGINT) ELSE 0 END"
+    short = f"length({text}) <= 22"
     clock = f"CASE WHEN regexp_full_match({text}, '[0-9]{{1,2}}:[0-9]{{2}}(:[0-9]{{2}}([.][0-9]{{1,9}})?)?') THEN"
     with_halves = f"regexp_replace({text}, '\\s*([AaPp])[.]?[Mm][.]?$', ' \\1M')"
     found = [
-        Order((double, *digits), "k0", "number"),
-        _date((f"CASE WHEN {year_first} AND NOT {zone} THEN {moment} END", finer), "timestamp"),
-        _date((f"CASE WHEN {year_first} AND {zone} THEN {moment} END", finer), WITH_ZONE),
+        Order((double, *digits), "k0", "number", alone=f"strlen({text}) <= 15"),
+        _date((f"CASE WHEN {year_first} AND NOT {zone} THEN {moment} END", finer), "timestamp", short),
+        _date((f"CASE WHEN {year_first} AND {zone} THEN {moment} END", finer), WITH_ZONE, short),
         _date((_strptime(with_halves, "%Y-%m-%d", "%Y/%m/%d", clock=HALVES, year=True),), "timestamp"),
         _date((f"{clock} TRY_CAST({text} AS TIME_NS) END",), TIME_OF_DAY),
         _date(
@@ -157,8 +160,8 @@ def _strptime(text: str, *dates: str, clock: tuple[str, ...] = ("", *CLOCK), yea
     return f"CASE WHEN regexp_matches({text}, '(^|[^0-9])[0-9]{{4}}([^0-9]|$)') THEN {parsed} END" if year else parsed
 
 
-def _date(keys: tuple[str, ...], kind: str) -> Order:
-    return Order(keys, "epoch(k0)", kind, "second")
+def _date(keys: tuple[str, ...], kind: str, alone: str = "true") -> Order:
+    return Order(keys, "epoch(k0)", kind, "second", alone)
 
 
 @dataclass

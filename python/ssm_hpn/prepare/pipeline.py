@@ -1,7 +1,7 @@
 """Sources → split → what is learned → encode → shards.
 
 The sources are read up to three times (to choose the split, to measure the training part, to write) and never held;
-tables of time steps are sorted and then read from a file beside the output. Memory is bounded by a batch of rows and
+tables are read once, and then from a file beside the output. Memory is bounded by a batch of rows and
 one piece of a document. The output folder is whole or absent:
 
     OUT/train/manifest.json        and shards, Arrow IPC
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ssm_hpn.config.applicable import check_raw
@@ -29,6 +30,7 @@ from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError, StorageError
+from ssm_hpn.prepare.ahead import ahead
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
 from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
@@ -120,6 +122,8 @@ def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: P
     done = None if handed else cached(out, keys)
     if done:
         return done
+    pool = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())  # the others keep some 40 MB of what is freed
     try:
         with staged(out) as folder:
             work = folder / "work"
@@ -131,6 +135,8 @@ def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: P
         raise
     except OSError as error:
         raise StorageError(f"{out}: cannot write the prepared data: {error}") from None
+    finally:
+        pa.set_memory_pool(pool)
     return Prepared.load(out)
 
 
@@ -159,7 +165,7 @@ class _Job:
         labels = self.options.labels
         self.matching = Matching.read(self.options, self.sources.columns, self.work) if labels else None
         self.batches: dict[Part, Iterable[Documents]] = {"train": self.sources, "validation": held_out}
-        if self.raw.train[0].format in TABLES and self.sources.columns.features:
+        if self.raw.train[0].format in TABLES:
             self.batches = {part: Spool(self.work / f"{part}.arrow", batches) for part, batches in self.batches.items()}
 
     # ---- passes
@@ -273,12 +279,10 @@ class _Job:
     def _parts(self, stage: str) -> Iterator[tuple[Part, Documents]]:
         """All documents with their side; of a split that is not chosen yet, all are training documents."""
         documents = units = 0
-        if self.sources.reading is not None:
-            self.sources.reading.empty = 0
         if self.split is not None:
             self.split.again()
         for part, batches in self.batches.items():
-            for batch in batches:
+            for batch in ahead(batches):
                 yield from [(part, batch)] if self.split is None else self.split.parts(batch)
                 documents, units = documents + len(batch), units + int(batch.offsets[-1])
                 self.progress(stage, documents, units)

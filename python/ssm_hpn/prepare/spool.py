@@ -1,4 +1,4 @@
-"""Documents on disk between two passes, as they were read: sorting a table again costs more than writing it once."""
+"""Documents on disk between two passes, as they were read: reading or sorting a table again costs more."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

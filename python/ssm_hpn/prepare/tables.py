@@ -61,6 +61,8 @@ DOCUMENTS_AT_ONCE: Final = 2048
 WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
 """An id that is a whole number as it is usually written, and fits into 64 bits."""
 LARGEST_ID: Final = (1 << 32) - 1
+STEPS: Final = "rows_as_they_come"
+"""Name of the engine's table of rows that are to be sorted."""
 
 
 @dataclass
@@ -266,32 +268,62 @@ class _Query:
             self.reading.types[columns.order] = self.order.type
             if self.order.type != "number":
                 self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")
-        self.sql = self._sql(joined)
+        self.joined = joined
+        self.sql = self.table.select(self.aliases)
 
-    def _sql(self, joined: list[str]) -> str:
-        """The rows with their numbers `n`; of time steps those of a document together, in their order."""
-        base = self.table.select(self.aliases)
-        if not (self.steps and (self.aliases.keys() & {"id", "o"})) and not joined:
-            return base
-        numbered = f"SELECT *, row_number() OVER () AS n FROM ({base})"  # noqa: S608 - our own names
-        if joined:
-            extra = ", ".join(f"l.{alias}" for alias in joined)
-            numbered = f"SELECT b.*, {extra} FROM ({numbered}) b LEFT JOIN {JOINED} l ON b.id = l.key"  # noqa: S608
-        by = ["length(id) NULLS FIRST", "id"] if self.steps and "id" in self.aliases else []
-        if not self.order:
-            return f"SELECT * FROM ({numbered}) ORDER BY {', '.join([*by, 'n'])}"  # noqa: S608
-        keys = [f"k{i}" for i in range(len(self.order.keys))]
-        read = ", ".join(f"{expression} AS {key}" for expression, key in zip(self.order.keys, keys, strict=True))
+    def _sorted(self) -> str:
+        """The rows with their numbers `n`; of time steps those of a document together, in their order.
+
+        They are put down as they come, so that the engine knows the number of each without counting, and sorts with
+        all threads by as few keys as tell them apart: the first eight bytes of the ids are a number, if they have no
+        more, and the digits of order values that no double holds count where there are such.
+        """
+        order, sorts = self.order, {"id", "o"} & self.aliases.keys() if self.steps else set()
+        if not sorts and not self.joined:
+            return self.sql
+        read = f", {order.keys[0]} AS k0" if "o" in sorts and order else ""
+        self.table.connection.execute(f"CREATE OR REPLACE TEMP TABLE {STEPS} AS SELECT *{read} FROM ({self.sql})")  # noqa: S608 - our own names
+        finer = self._check_keys(sorts)
+        by = []
+        if "id" in sorts:
+            short = "max(strlen(id)) <= 8 AND NOT bool_or(starts_with(id, chr(0)))"
+            packed = self.table.rows_of(f"SELECT {short} FROM {STEPS}")[0][0]  # noqa: S608
+            by = ["TRY_CAST(TRY_CAST(encode(id) AS BIT) AS UBIGINT) NULLS FIRST"] if packed else ["strlen(id)", "id"]
+        keys = [f"k{i}" for i in range(1 + len(finer))] if read else []
+        picked = [f"{STEPS}.* EXCLUDE (o)" if read else f"{STEPS}.*", f"{STEPS}.rowid + 1 AS n"]
+        picked += [f"{expression} AS {key}" for expression, key in zip(finer, keys[1:], strict=False)]
+        picked += [f"l.{alias}" for alias in self.joined]
+        join = f"LEFT JOIN {JOINED} l ON {STEPS}.id = l.key" if self.joined else ""
+        rows = f"SELECT {', '.join(picked)} FROM {STEPS} {join} ORDER BY {', '.join([*by, *keys, 'n'])}"  # noqa: S608
+        if not keys or order is None:
+            return rows
         names = ", ".join(keys)
-        return (
-            f"SELECT * EXCLUDE ({names}), {self.order.number} AS o, k0 IS NULL AS unordered, hash({names}) AS same "  # noqa: S608
-            f"FROM (SELECT * EXCLUDE (o), {read} FROM ({numbered})) ORDER BY {', '.join([*by, *keys, 'n'])}"
-        )
+        return f"SELECT * EXCLUDE ({names}), {order.number} AS o, hash({names}) AS same FROM ({rows})"  # noqa: S608
+
+    def _check_keys(self, sorts: set[str]) -> tuple[str, ...]:
+        """Refuse rows without an id or an order value, with their number; returns what orders equal first keys."""
+        order = self.order
+        for alias, name, key in (("id", self.reading.columns.id, "id"), ("o", self.reading.columns.order, "k0")):
+            if alias not in sorts:
+                continue
+            count, first, value = self.table.rows_of(
+                f"SELECT count(*), min(rowid), arg_min(CAST({alias} AS VARCHAR), rowid) FROM {STEPS}"  # noqa: S608
+                f" WHERE {key} IS NULL"
+            )[0]
+            if count:
+                kind = "an id" if alias == "id" or order is None else f"a {order.type}"
+                source = self.table.source
+                row = first + 1 + (source.format == "csv")
+                raise missing_cells(source, row, name or "", kind, count, value)
+        if order is None or "o" not in sorts or len(order.keys) == 1:
+            return ()
+        alone = self.table.rows_of(f"SELECT bool_and({order.alone}) FROM {STEPS}")[0][0]  # noqa: S608
+        return () if alone else order.keys[1:]
 
     def batches(self, size: int) -> Iterator[tuple[dict[str, pa.Array], Ints]]:
         """Columns by alias with the row number of each row."""
         first = row = 2 if self.table.source.format == "csv" else 1
-        for batch in self.table.stream(self.sql, size):
+        for batch in self.table.stream(self._sorted(), size):
             columns = {name: batch.column(name) for name in batch.schema.names}
             rows = integers(columns["n"]) + first - 1 if "n" in columns else np.arange(row, row + batch.num_rows)
             row += batch.num_rows
@@ -479,7 +511,6 @@ class _Steps:
         """All of them, in the order of the rows."""
         size = max(1024, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(1, len(self.columns.features))))
         for columns, rows in self.query.batches(size):
-            self._check_keys(columns)
             new = self._batch(columns, rows)
             if self.noticed:
                 same = np.asarray(columns["same"].to_numpy(zero_copy_only=False))
@@ -500,25 +531,6 @@ class _Steps:
     def _goes_on(self, new: Documents) -> bool:
         """Whether the first of some documents is the open one."""
         return self.open is not None and (self.open.ids is None or self.open.ids[0] == (new.ids or [""])[0])
-
-    def _check_keys(self, columns: dict[str, pa.Array]) -> None:
-        """Refuse rows without an id or an order value, with their number."""
-        checks = [("id", self.columns.id, columns["id"].null_count if "id" in columns else 0)]
-        if "unordered" in columns:
-            checks.append(("o", self.columns.order, pc.sum(columns["unordered"]).as_py() or 0))
-        for alias, name, missing in checks:
-            if not missing:
-                continue
-            order = self.query.order
-            test = "id IS NULL" if alias == "id" or order is None else f"{order.keys[0]} IS NULL"
-            numbered = f"SELECT *, row_number() OVER () AS n FROM ({self.query.table.select(self.query.aliases)})"  # noqa: S608
-            shown_value = f"CAST({alias} AS VARCHAR)"
-            count, first, value = self.query.table.rows_of(
-                f"SELECT count(*), min(n), arg_min({shown_value}, n) FROM ({numbered}) WHERE {test}"  # noqa: S608
-            )[0]
-            kind = "an id" if alias == "id" else "an order value" if order is None else f"a {order.type}"
-            row = first + (self.source.format == "csv")
-            raise missing_cells(self.source, row, name or "", kind, count, value)
 
     def _batch(self, columns: dict[str, pa.Array], rows: Ints) -> Documents:
         """The runs of equal ids in one batch."""
