@@ -1,12 +1,16 @@
 """CSV, Parquet and JSON lines to documents: series of time steps, a document per row, classes and numbers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prepare_support import made, rows, series, written
 from ssm_hpn.config import Columns, PrepareOptions
+from ssm_hpn.prepare import prepare
 from ssm_hpn.prepare.reading import read
 from ssm_hpn.prepare.sources import find
 
@@ -110,3 +114,41 @@ def test_a_long_series_is_never_held_whole(tmp_path: Path) -> None:
     units = [record.units for record in read(find(options.train, options, key="data.train"), options)]
     assert sum(units) == 1_000_000
     assert max(units) < 500_000
+
+
+@pytest.mark.parametrize("longest", [8, 12])
+def test_ids_are_sorted_by_length_and_bytes_whatever_their_length_and_the_format(tmp_path, longest):
+    ids = [letter * length for length in range(1, longest + 1) for letter in "bäa"]
+    rng = np.random.default_rng(0)
+    rows = [{"id": one, "t": step, "x": float(rng.normal())} for one in ids for step in range(3)]
+    rows = [rows[index] for index in rng.permutation(len(rows))]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "d.csv").write_text("id,t,x\n" + "".join(f"{row['id']},{row['t']},{row['x']!r}\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
+    options = {"columns": {"id": "id", "order": "t", "features": ("x",)}, "validation_fraction": 0.0}
+    digests = set()
+    for name in ("d.jsonl", "d.csv", "d.parquet"):
+        given = PrepareOptions.model_validate({"train": (str(tmp_path / name),), **options})
+        found = list(read(find(given.train, given, key="data.train"), given))
+        assert [one.name.partition("#")[2] for one in found] == sorted(ids, key=lambda one: (len(one.encode()), one))
+        digests.add(prepare(given, tmp_path / f"out-{name}").digest)
+    assert len(digests) == 1
+
+
+def test_ids_that_begin_with_a_nul_character_are_ids_of_their_own(tmp_path):
+    ids = ["a", "\0a", "a", "\0a"]
+    pq.write_table(pa.table({"id": ids, "t": [1, 2, 3, 4], "x": [1.0, 2.0, 3.0, 4.0]}), tmp_path / "d.parquet")
+    columns = {"id": "id", "order": "t", "features": ("x",)}
+    given = PrepareOptions.model_validate({"train": (str(tmp_path / "d.parquet"),), "columns": columns})
+    found = list(read(find(given.train, given, key="data.train"), given))
+    assert [one.features.ravel().tolist() for one in found] == [[1.0, 3.0], [2.0, 4.0]]
+
+
+def test_rows_without_a_time_step_are_counted_where_channels_are_lists(tmp_path):
+    rows = [{"x": [float(n), 1.0]} for n in range(20)] + [{"x": []}]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = PrepareOptions.model_validate(
+        {"train": (str(tmp_path / "d.jsonl"),), "columns": {"features": ("x",)}, "validation_fraction": 0.0}
+    )
+    prepared = prepare(given, tmp_path / "out")
+    assert ("1 row", "nothing in the column of the data") in prepared.contract.left_out
