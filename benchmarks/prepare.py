@@ -118,7 +118,7 @@ def measured(kind: str, path: Path, out: Path) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, __file__, "--run", kind, "--folder", str(path), "--out", str(out)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     seconds = time.perf_counter() - start
