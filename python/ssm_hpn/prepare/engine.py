@@ -62,8 +62,12 @@ WORDS: Final = {
     **dict.fromkeys(NESTED, "records"),
 }
 """What values of the engine's types are called in messages, by how the types begin."""
-MEMORY: Final = "120MB"
-MEMORY_FOR_LONG_LINES: Final = "1500MB"
+MEMORY: Final = 120
+"""MB, at least. Sorting needs a block of each sorted run: as much as the root of the size."""
+MEMORY_PER_ROOT: Final = 3.6
+"""MB for the root of the MB of a source: 2 GB are not sorted with 120 MB, but with 150 MB."""
+MEMORY_IF_NEEDED: Final = 1500
+"""MB for long lines, and where the other limit does not do."""
 BUFFER: Final = 4 << 20
 """Bytes of a CSV file that each thread reads at once."""
 LONG_LINE: Final = 256 << 20
@@ -76,13 +80,14 @@ SAMPLE_ROWS: Final = 20480
 
 
 @contextlib.contextmanager
-def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(work: Path | None, *, long_lines: bool = False, size: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that downloads nothing and spills to a folder below `work`."""
+    memory = max(MEMORY, round(MEMORY_PER_ROOT * (size / 1e6) ** 0.5))
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
         settings: dict[str, Any] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "memory_limit": MEMORY_FOR_LONG_LINES if long_lines else MEMORY,
+            "memory_limit": f"{MEMORY_IF_NEEDED if long_lines else memory}MB",
             "temp_directory": folder,
             "threads": 1 if long_lines else THREADS,
         }
@@ -374,10 +379,15 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, *, long_lines: 
 # ---- errors
 
 
-def is_long_line(error: duckdb.Error) -> bool:
-    """Whether reading again with larger buffers helps."""
+def needs_more(error: duckdb.Error) -> bool:
+    """Whether reading again with more memory and larger buffers helps."""
     text = str(error)
-    return "maximum_object_size" in text or "aximum line size" in text or "max_line_size" in text
+    return (
+        "Out of Memory" in text
+        or "maximum_object_size" in text
+        or "aximum line size" in text
+        or "max_line_size" in text
+    )
 
 
 def translated(
@@ -388,7 +398,13 @@ def translated(
     first = text.splitlines()[0].partition(": ")[2] or text.splitlines()[0]
     if "Out of Memory" in text:
         advice = "use shorter lines, or fewer columns"
-        return data_error(source.path, "file", expected=f"rows that fit in {MEMORY}", found=first[:120], advice=advice)
+        return data_error(
+            source.path,
+            "file",
+            expected=f"rows that can be sorted in {MEMORY_IF_NEEDED} MB",
+            found=first[:120],
+            advice=advice,
+        )
     if source.format == "sql":
         return query_error(error)
     if source.format == "csv":

@@ -40,7 +40,7 @@ from ssm_hpn.prepare.engine import (
     Kind,
     Table,
     engine,
-    is_long_line,
+    needs_more,
     no_column,
     number_advice,
     open_table,
@@ -51,7 +51,7 @@ from ssm_hpn.prepare.labels import JOINED, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import Notes, data_error, listed, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.sources import Source, size_of
 
 TEXT_NAMES: Final = ("text", "content")
 TOKEN_NAMES: Final = ("tokens", "input_ids")
@@ -146,7 +146,7 @@ def read_table(
                     begun = True
                     yield within(documents, options.max_document)
             except duckdb.Error as error:
-                if is_long_line(error) and not long_lines and not begun:
+                if needs_more(error) and not long_lines and not begun:
                     continue
                 raise query.complaint(error) from None
             reading.notes.add(*table.notes)
@@ -155,7 +155,7 @@ def read_table(
 
 @contextlib.contextmanager
 def _opened(source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False) -> Iterator[Table]:
-    with engine(work, long_lines=long_lines) as connection:
+    with engine(work, long_lines=long_lines, size=size_of([source])) as connection:
         try:
             table = open_table(source, options, connection, long_lines=long_lines)
         except DataError as error:
