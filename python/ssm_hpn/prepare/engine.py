@@ -190,10 +190,10 @@ class Table:
             for batch in self.reader:
                 held.append(batch)
                 if sum(one.nbytes for one in held) >= BATCH_BYTES:
-                    yield pa.concat_batches(held)
+                    yield from pa.Table.from_batches(held).combine_chunks().to_batches()
                     held = []
             if held:
-                yield pa.concat_batches(held)
+                yield from pa.Table.from_batches(held).combine_chunks().to_batches()
         except (OSError, pa.ArrowException) as error:  # the engine's own, in the classes of Arrow
             raise duckdb.Error(str(error)) from None
 
