@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardReader
 from ssm_hpn.config import ModelConfig, PrepareOptions
+from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
-from ssm_hpn.errors import DataError, problem
+from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.prepare.encode import Encoder, encoder_from
+from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.reading import id_type, read, read_inputs
 from ssm_hpn.prepare.records import Record, file_and_mark
-from ssm_hpn.prepare.sources import find
+from ssm_hpn.prepare.sources import Source, find
 from ssm_hpn.targets import KINDS
 
 _TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
@@ -79,14 +81,18 @@ class Reader:
         Of the data that the model was trained on.
     target
         A kind of `model.target`.
+    given
+        Settings of `data` for raw files that are written in another way than the training data, or have their targets
+        in another table: `labels`, `delimiter`, `encoding` and the like.
     """
 
-    def __init__(self, contract: Contract, target: str) -> None:
+    def __init__(self, contract: Contract, target: str, given: Mapping[str, Any] | None = None) -> None:
         self.contract = contract
         self.target = target
+        self._given = dict(given or {})
         self.encoder: Encoder | None = encoder_from(contract.encoder)
         known = {key: value for key, value in contract.options.items() if key in PrepareOptions.model_fields}
-        self._options = PrepareOptions.model_validate(known)
+        self._options = PrepareOptions.model_validate(known | self._given)
         self.unseen_gaps: Counter[str] = Counter()
         """Missing numbers so far that became the mean and that no indicator tells, by column of raw files."""
 
@@ -95,11 +101,19 @@ class Reader:
         """The column whose values name documents; None where files or rows do."""
         return self._options.columns.id
 
+    @property
+    def label_table(self) -> str | None:
+        """The file or query that the targets are in, where that is a table of their own."""
+        return self._options.labels
+
     def documents(self, paths: Path | Sequence[str], *, targets: bool = True) -> Iterator[Document]:
         """The documents of a prepared folder, or of raw files, which may lack the targets where none are wanted."""
         several = (str(paths),) if isinstance(paths, Path) else tuple(paths)
         path = Path(several[0]) if len(several) == 1 else Path()
         if is_prepared(path):
+            if self._given:
+                names = ", ".join(f"--data.{name}" for name in self._given)
+                raise ConfigError(problem(names, "raw files in --data", f"the prepared folder {path}", "leave it out"))
             yield from self._from_shards(path)
             return
         parts = [part for part in ("train", "validation") if is_prepared(path / part)]
@@ -107,6 +121,7 @@ class Reader:
             advice = f"name one: {' or '.join(str(path / part) for part in parts)}"
             raise DataError(problem(path, "one part of prepared data", f"a folder of {len(parts)}", advice))
         sources = find(several, self._options, key="--data")
+        self._check_given(several, sources)
         n_features = len(self.contract.features) or None
         records = read(sources, self._options) if targets else read_inputs(sources, self._options, n_features)
         typed = _TYPED[id_type(sources, self._options)] if self.id_column and not targets else str
@@ -114,6 +129,12 @@ class Reader:
             document = self._from_record(record)
             given = None if record.id is None else typed(record.id)
             yield replace(document, id=given, file=record.source.name if len(sources) > 1 else None)
+
+    def _check_given(self, paths: tuple[str, ...], sources: list[Source]) -> None:
+        """Refuse settings that the files make nothing of."""
+        if self._given:
+            options = self._options.model_copy(update={"train": paths})
+            check_raw(options, look(sources, options), {f"data.{name}" for name in self._given})
 
     def _from_shards(self, folder: Path) -> Iterator[Document]:
         """Checked against their digests as they are read."""
@@ -152,7 +173,7 @@ class Reader:
             self.unseen_gaps.update(contract.unseen_gaps(record.features))
         else:
             expected = f"{len(contract.features)} features, as in the training data"
-            raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "choose other columns"))
+            raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "give files with these columns"))
         labels = label = values = None
         if classes is not None and record.labels is not None:
             found = record.labels

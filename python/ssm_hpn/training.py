@@ -182,7 +182,7 @@ class Training:
         """Refuse to go on after a pass over the training data in which there was no target."""
         if now.epoch - self._epoch_of_target >= 1:
             what = KINDS[self.config.model.target.kind].about
-            advice = "label some of the training documents, or name the column with the targets"
+            advice = "label some of the training documents, or name the column with the targets in data.columns"
             where = self.trainer.train_folder
             raise DataError(problem(where, f"a target ({what}) in every epoch", "none in a whole one", advice))
 
@@ -355,7 +355,7 @@ class Training:
         for key in sorted(set(ModelConfig.model_fields) - {"activation_memory", "memory_limit_mb"}):
             ours, theirs = _set_values(getattr(wanted, key)), _set_values(getattr(found, key))
             if ours != theirs and not (isinstance(ours, dict) and ours.items() <= theirs.items()):
-                advice = "set the model as it is in the checkpoint, or train a new one"
+                advice = f"set model.{key} as it is there, or give another run.folder"
                 raise ConfigError(problem(f"model.{key}", f"{theirs}, as in {self._resume}", ours, advice))
 
     def _owns(self, folder: Path) -> bool:

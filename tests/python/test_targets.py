@@ -132,6 +132,15 @@ def test_both_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, 
     assert max(abs(row["values"]["value"]) for row in rows) > 300
 
 
+def test_several_numbers_beside_a_class_are_refused_by_their_columns(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"s{n // 2},{n},{'uv'[n // 2 % 2]},{n // 2},{n // 4}\n" for n in range(48))
+    (tmp_path / "d.csv").write_text("id,x,y,a,b\n" + rows)
+    columns = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
+    assert train("--data", "d.csv", *columns, "--data.columns.values", "a,b", "--train.steps", "1") == 2
+    assert "data.columns.values: expected one number beside a class, found 2; name one" in capsys.readouterr().err
+
+
 def test_shards_carry_both_to_the_loader(tmp_path):
     rows = [([[i]], {"label": i % 2, "values": np.array([i], np.float32)}) for i in range(6)]
     folder = shards(tmp_path / "both", ["label", "values"], rows, n_values=1)

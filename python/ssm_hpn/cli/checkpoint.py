@@ -3,14 +3,29 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any, Final
 
 from ssm_hpn.checkpoints import BEST, FOLDER, Which
 from ssm_hpn.cli.parser import Parser, add_list
+from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Reader
-from ssm_hpn.errors import CheckpointError, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, problem
 from ssm_hpn.trainer import Trainer
+
+FILE_OPTIONS: Final = (
+    "labels",
+    "format",
+    "include",
+    "documents",
+    "delimiter",
+    "decimal",
+    "null",
+    "encoding",
+    "date_format",
+)
+"""What files may have in another way than the training data."""
 
 
 def checkpoint_parser(prog: str, description: str) -> Parser:
@@ -25,6 +40,21 @@ def add_data(parser: Parser, text: str, *, required: bool = False) -> None:
     """The option `--data`, a list of paths as in `train`."""
     text = f"{text}; several as A,B or by saying it again"
     add_list(parser, "--data", paths_of, help=text, required=required)
+
+
+def add_file_options(parser: Parser) -> None:
+    """Settings of `data` that say how the files of `--data` are written, where not as the training data was."""
+    add_data_options(parser, FILE_OPTIONS)
+
+
+def file_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Those of them that were given, checked. Raises `ConfigError` for any without `--data`."""
+    given = [name for name in FILE_OPTIONS if f"data.{name}" in options]
+    if given and not options.data:
+        names = ", ".join(f"--data.{name}" for name in given)
+        raise ConfigError(problem(names, "--data beside it", "none", "give --data PATH, or leave it out"))
+    found = data_options(options, ())
+    return {name: getattr(found, name) for name in given}
 
 
 def load_trainer(options: argparse.Namespace) -> Trainer:

@@ -3,8 +3,17 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from ssm_hpn.cli.checkpoint import add_data, checkpoint_parser, contract_of, load_trainer, note_gaps
+from ssm_hpn.cli.checkpoint import (
+    add_data,
+    add_file_options,
+    checkpoint_parser,
+    contract_of,
+    file_options,
+    load_trainer,
+    note_gaps,
+)
 from ssm_hpn.cli.console import table
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
 from ssm_hpn.contract import Contract
@@ -20,10 +29,12 @@ def run(arguments: Sequence[str], prog: str) -> int:
     """Evaluate; returns the exit code."""
     parser = checkpoint_parser(prog, "Metrics of a checkpoint on all of its held-out data, or on other data.")
     add_data(parser, "raw files, or a prepared folder (default: the run's held-out data)")
+    add_file_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
+    given = file_options(options)
     trainer = load_trainer(options)
-    result = _held_out(trainer) if options.data is None else _on(trainer, options.checkpoint, options.data)
+    result = _held_out(trainer) if options.data is None else _on(trainer, options.checkpoint, options.data, given)
     names = [] if trainer.contract is None else trainer.contract.value_names
     facts = result.facts(names)
     if options.json:
@@ -49,8 +60,8 @@ def _held_out(trainer: Trainer) -> Evaluation:
     return trainer.evaluate("all")
 
 
-def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str]) -> Evaluation:
-    reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind)
+def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str], given: dict[str, Any]) -> Evaluation:
+    reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind, given)
     text = TextBytes(reader.documents(data))
     documents: Iterable[Document] = text
     if KINDS[reader.target].from_tokens:
@@ -59,7 +70,9 @@ def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str]) -> Evaluation:
     result = trainer.evaluate(arrays for _, arrays in groups)
     note_gaps(reader)
     if result.totals.count == 0:
-        advice = "name the columns with the targets as in training"
+        advice = "give files with the columns of the training data, which `inspect RUN` lists"
+        if labels := reader.label_table:
+            advice = f"the targets were looked for in {labels}: name the table for these files with --data.labels"
         raise DataError(problem(", ".join(data), "documents with targets", "none", advice))
     return result.with_bytes(text.per_token or _bytes_per_token(data))
 

@@ -25,11 +25,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.classes import text_of
-from ssm_hpn.cli.checkpoint import add_data, checkpoint_parser, contract_of, load_trainer, note_gaps
+from ssm_hpn.cli.checkpoint import (
+    add_data,
+    add_file_options,
+    checkpoint_parser,
+    contract_of,
+    file_options,
+    load_trainer,
+    note_gaps,
+)
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Document, Reader, batches
-from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
 
@@ -42,6 +50,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     """Predict; returns the exit code."""
     parser = checkpoint_parser(prog, "Predictions for raw files or a prepared folder, a row per document.")
     add_data(parser, "raw files, or a prepared folder", required=True)
+    add_file_options(parser)
     parser.add_argument(
         "--out", type=Path, help="file to write: .jsonl, .csv or .parquet (default: JSON lines on standard output)"
     )
@@ -49,8 +58,12 @@ def run(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     if options.out is not None:
         check_ending(options.out)
+    given = file_options(options)
+    if "labels" in given:
+        advice = "leave it out"
+        raise ConfigError(problem("--data.labels", "nothing, as predict reads no targets", given["labels"], advice))
     trainer = load_trainer(options)
-    reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind)
+    reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind, given)
     write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out, reader.contract.classes)
     note_gaps(reader)
     return EXIT_DONE

@@ -4,7 +4,7 @@ The options are the `data.*` settings of `train` that decide what the shards con
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,12 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
     yield "folder", shown_path(prepared.folder)
 
 
-def add_data_options(parser: Parser) -> None:
-    """The `data.*` settings that decide what the shards contain."""
+def add_data_options(parser: Parser, only: Collection[str] = ()) -> None:
+    """The `data.*` settings that decide what the shards contain; with `only`, these alone."""
     lists = list_settings()
     for name, section, field in walk(PrepareOptions, ("data",)):
+        if only and name.removeprefix("data.") not in only:
+            continue
         info = section.model_fields[field]
         text = (info.description or "").replace("%", "%%")
         if name in lists:
@@ -122,7 +124,7 @@ def data_options(given: argparse.Namespace, paths: Sequence[str], config: str | 
     settings: dict[str, Any] = {}
     for name, value in vars(given).items():
         path = name.split(".")
-        if path[0] == "data":
+        if path[0] == "data" and path[1:]:
             section = settings
             for key in path[:-1]:
                 section = section.setdefault(key, {})

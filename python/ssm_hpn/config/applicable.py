@@ -8,7 +8,7 @@ Only what was set, and to something else than its default, counts: a file may na
 config.toml does. A null, `auto` or an empty list asks for nothing either.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,9 +83,11 @@ class Task:
         return "none" if fact == "evaluates" else f"target {self.target}"
 
 
-def check_raw(options: PrepareOptions, raw: RawData) -> None:
-    """Refuse settings that raw files make nothing of."""
+def check_raw(options: PrepareOptions, raw: RawData, names: Collection[str] | None = None) -> None:
+    """Refuse settings that raw files make nothing of; with `names`, such as `data.null`, of these alone."""
     for name, field, _ in _given_fields(options, ("data",)):
+        if names is not None and name not in names:
+            continue
         for applies in declared(field):
             if not about_task(name, applies):
                 _check(name, applies, {"data": options, "raw": raw})

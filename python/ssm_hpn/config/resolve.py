@@ -34,7 +34,7 @@ from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.contract import Scale
 from ssm_hpn.errors import ConfigError, problem
-from ssm_hpn.targets import kind_of_columns
+from ssm_hpn.targets import KINDS, kind_of_columns
 
 LONGEST_WARMUP: Final = 200
 DEFAULT_LENGTH: Final = 256
@@ -213,6 +213,9 @@ def _target(given: Target, kind: str, data: DataShape) -> TargetSection:
         settings["pooling"] = given.pooling
     if "n_values" in section.model_fields:
         settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values)
+        if KINDS[kind].has("class") and KINDS[kind].has("number") and (data.n_values or 1) > 1:
+            advice = "name one of them, or leave data.columns.label out for the numbers alone"
+            raise ConfigError(problem("data.columns.values", "one number beside a class", data.n_values, advice))
         settings["scale"] = _scale(settings.get("scale"), settings["n_values"], data)
     return section.model_validate({"kind": kind, **settings})
 
@@ -238,7 +241,7 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
         return given
     classes = source.vocab_size if kind.from_tokens and isinstance(source, TokensInput) else data.n_classes
     if kind.has("class") and classes == 1 and data.digest is not None and not kind.from_tokens:
-        advice = "use data with more of them, or leave the column of labels out"
+        advice = "use data with more of them, or leave data.columns.label and .labels out"
         raise ConfigError(problem("data.columns", "labels of at least two classes", "one class in the data", advice))
     size = given.n_outputs if isinstance(given, LinearHead) else given.n_classes
     if kind.has("class") and classes is None and size is None and data.digest is not None:

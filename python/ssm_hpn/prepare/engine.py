@@ -397,7 +397,7 @@ def translated(
     text = str(error)
     first = text.splitlines()[0].partition(": ")[2] or text.splitlines()[0]
     if "Out of Memory" in text:
-        advice = "use shorter lines, or fewer columns"
+        advice = "write shorter lines, or name fewer columns in data.columns"
         return data_error(
             source.path,
             "file",

@@ -348,7 +348,7 @@ class Census:
                 "data.split",
                 expected="documents on both sides",
                 found=f"{count} of {len(chosen.held_out)} held out",
-                advice="choose another split, or name held-out files with --data.validation",
+                advice="set --data.split to another, or name held-out files with --data.validation",
             )
         chosen.rule = f"{count} of {self._count()}, {chosen.rule}"
 

@@ -598,7 +598,7 @@ class _Steps:
     def _changed(self, row: int, name: str, before: object, after: object) -> DataError:
         advice = "labels that change inside a document go into --data.columns.labels"
         if name == self.query.reading.split_column:
-            advice = "a document is on one side: split by another column"
+            advice = "a document is on one side: name another column in --data.split"
         return data_error(
             self.source.path,
             f"{self.source.row(row)}, {self.source.field(name)}",

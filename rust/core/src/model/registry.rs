@@ -354,7 +354,7 @@ fn check_stem<T: Scalar>(config: &ModelConfig, stem: &dyn Stem<T>) -> Result<()>
         "model.stem",
         "one that keeps the length, for a target per token",
         format!("one that makes one token of {}", stem.stride()),
-        "choose a target per sequence, or another stem",
+        "set model.target.kind to one per sequence, or model.stem.kind to another",
     ))
 }
 
@@ -370,7 +370,7 @@ fn check_blocks<T: Scalar>(
         (Some(index), Some(target)) => {
             let (at, component) = config.layer(index);
             let found = format!("{}, which sees the token that it is to predict", component.kind);
-            let advice = "choose causal blocks, or another target";
+            let advice = "choose a causal block there, or set model.target.kind to another";
             Err(Error::config(
                 format!("{at}.kind"),
                 format!("a causal block for the target {}", target.name),
@@ -453,10 +453,14 @@ fn check_target(expected: Expected, target: &Predicted) -> Result<()> {
     if (found, n) == (answer, k) {
         return Ok(());
     }
-    let (expected, found) = if found == answer {
-        (format!("one for model.target.n_values = {k} numbers"), format!("one for {n}"))
+    let (expected, found, advice) = if found == answer {
+        let advice =
+            format!("set model.target.n_values to {n}, or choose a head for {k} with model.head.kind");
+        (format!("one for model.target.n_values = {k} numbers"), format!("one for {n}"), advice)
     } else {
-        (format!("one for {}", answer.name()), format!("a loss for {}", found.name()))
+        let advice =
+            "set model.target.kind, or choose a head for it with model.head.kind and model.head.loss.kind";
+        (format!("one for {}", answer.name()), format!("a loss for {}", found.name()), advice.to_owned())
     };
-    Err(Error::config("model.head.loss", expected, found, "change the target or the head"))
+    Err(Error::config("model.head.loss", expected, found, advice))
 }

@@ -86,7 +86,7 @@ impl<T: Scalar> Model<T> {
             return Ok(());
         }
         let expected = format!("{least} MB or more for a step on {} x {} tokens", batch.rows, batch.length);
-        let advice = "raise it, or take fewer or shorter rows at a time";
+        let advice = "raise it, or lower train.batch_size or data.length";
         Err(Error::config("model.memory_limit_mb", expected, format!("{limit} MB"), advice))
     }
 

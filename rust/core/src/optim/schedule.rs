@@ -105,7 +105,7 @@ impl Schedule {
             "optim.schedule.warmup",
             &format!("at most total = {total}"),
             self.warmup,
-            "shorten the warm-up or train for longer",
+            "lower it, or raise optim.schedule.total (where that is left out, train.steps)",
         )?;
         let room = total - self.warmup;
         require(

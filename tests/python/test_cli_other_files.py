@@ -1,0 +1,111 @@
+"""`evaluate` and `predict` on files that are written in another way than the training data was."""
+
+import json
+
+import pytest
+
+from ssm_hpn.cli.main import main
+from support import train
+
+MODEL = ["--model.d_model", "8", "--model.n_layers", "1", "--train.batch_size", "4", "--train.threads", "1"]
+COLUMNS = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
+
+
+def series(path, ids, *, separator=",", decimal=".", missing=""):
+    """A table of three steps for each id; the first cell is missing."""
+    lines = [f"id{separator}x"]
+    lines += [f"{one}{separator}{n}{decimal}{t}" for n, one in enumerate(ids) for t in range(3)]
+    lines[1] = f"{ids[0]}{separator}{missing}"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def labels(path, ids, separator=","):
+    rows = [("id", "y"), *((one, "uv"[n % 2]) for n, one in enumerate(ids))]
+    path.write_text("".join(f"{one}{separator}{label}\n" for one, label in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Trained on series whose labels are in a table of their own."""
+    folder = tmp_path_factory.mktemp("run")
+    ids = [f"s{n}" for n in range(20)]
+    data, table = series(folder / "train.csv", ids), labels(folder / "labels.csv", ids)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        words = ["--data", data, "--data.labels", table, *COLUMNS, *MODEL]
+        assert train(*words, "--train.steps", "1", "--run.folder", "run") == 0
+    return str(folder / "run")
+
+
+def said(capsys, *words):
+    assert main(list(words)) in (2, 3)
+    return capsys.readouterr().err
+
+
+def test_evaluate_takes_the_labels_of_other_files_from_another_table(run, tmp_path, capsys):
+    ids = [f"new{n}" for n in range(6)]
+    data, table = series(tmp_path / "new.csv", ids), labels(tmp_path / "new_labels.csv", ids)
+    assert main(["evaluate", run, "--data", data, "--data.labels", table, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["targets"] == 6
+    query = f"sql:SELECT id, y FROM '{table}' WHERE y = 'u'"
+    assert main(["evaluate", run, "--data", data, "--data.labels", query, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["targets"] == 3
+
+
+def test_labels_that_are_not_found_in_the_table_of_the_training_name_the_option(run, tmp_path, capsys):
+    found = said(capsys, "evaluate", run, "--data", series(tmp_path / "new.csv", ["a", "b"]))
+    assert "expected documents with targets, found none" in found
+    assert "labels.csv: name the table for these files with --data.labels" in found
+
+
+def test_labels_in_the_files_themselves(run, tmp_path, capsys):
+    (tmp_path / "new.csv").write_text("id,x,y\n" + "".join(f"s{n // 2},{n},{'uv'[n // 2 % 2]}\n" for n in range(8)))
+    assert main(["evaluate", run, "--data", str(tmp_path / "new.csv"), "--data.labels", "null", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["targets"] == 4
+
+
+def test_both_commands_read_files_that_are_written_in_another_way(run, tmp_path, capsys):
+    ids = [f"s{n}" for n in range(6)]
+    plain = series(tmp_path / "plain.csv", ids)
+    other = series(tmp_path / "other.csv", ids, separator=";", decimal=",", missing="NA")
+    how = ["--data.delimiter", ";", "--data.decimal", ",", "--data.null", "NA,none"]
+
+    def predicted(*words):
+        assert main(["predict", run, "--data", *words]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    expected = predicted(plain)
+    assert predicted(other, *how) == expected
+    (tmp_path / "wide.csv").write_text((tmp_path / "plain.csv").read_text(), encoding="utf-16")
+    assert predicted(str(tmp_path / "wide.csv"), "--data.encoding", "utf-16") == expected
+    results = []
+    for words, separator in (([plain], ","), ([other, *how], ";")):
+        table = labels(tmp_path / "labels.csv", ids, separator)
+        assert main(["evaluate", run, "--data", *words, "--data.labels", table, "--json"]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate", "--data.labels", "y.csv"], "--data.labels: expected --data beside it, found none"),
+        (
+            ["predict", "--data", "new.csv", "--data.labels", "y.csv"],
+            "--data.labels: expected nothing, as predict reads no targets, found y.csv; leave it out",
+        ),
+        (["predict", "--data", "new.csv", "--data.include", "*.csv"], "data.include: expected a folder in"),
+        (["predict", "--data", "new.csv", "--data.date_format", "%d"], "data.date_format: expected an order column"),
+        (["predict", "--data", "new.csv", "--data.decimal", "x"], "data.decimal: expected"),
+        (["predict", "--data", "new.csv", "--data.missing", "zero"], "data.missing"),
+        (["evaluate", "--data", "part/train", "--data.null", "NA"], "--data.null: expected raw files in --data, found"),
+    ],
+)
+def test_what_has_no_effect_is_refused(run, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    series(tmp_path / "new.csv", ["s0", "s1"])
+    (tmp_path / "part" / "train").mkdir(parents=True)
+    (tmp_path / "part" / "train" / "manifest.json").write_text("{}")
+    assert message in said(capsys, words[0], run, *words[1:])
