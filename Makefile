@@ -103,7 +103,7 @@ lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, licences, ruff, mypy, stubte
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 
 # pdoc warns of types that only the stub of the compiled module has: they are shown as they are written.
-PAGES := ssm_hpn $(addprefix ssm_hpn.,config errors estimators learner metrics prepare)
+PAGES := ssm_hpn $(addprefix ssm_hpn.,callbacks classes config contract errors estimators learner metrics prepare targets)
 
 .PHONY: docs
 docs: $(STAMPS)/build $(STAMPS)/dev ## API pages of Rust (rustdoc) and Python (pdoc) below target/doc

@@ -82,7 +82,7 @@ def trained(settings: dict[str, Any], batch: dict[str, np.ndarray] | None) -> st
 
 def default_job(folder: str) -> str:
     """Digest of the default job after its first updates."""
-    from ssm_hpn.prepare import prepare_default
+    from ssm_hpn.prepare.stdlib_corpus import prepare_default
 
     made = prepare_default(Path(folder) / "source")
     return trained({"data": {"train": [str(made.train)]}}, None)

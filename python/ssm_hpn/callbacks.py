@@ -61,8 +61,19 @@ class Callback:
     ...         self.step = state["step"]
     >>> best = Best()  # for `trainer.fit(callbacks=[best])`
     >>> best.restore({"step": 300})
-    >>> states([best])
-    {'best': {'step': 300}}
+    >>> best.state()
+    {'step': 300}
+
+    What `fit` does with it, by hand; what is not overridden does nothing:
+
+    >>> from ssm_hpn import Trainer
+    >>> from ssm_hpn.cadence import Progress
+    >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}}
+    >>> event = Event(Trainer({"model": model}), Path("runs/a"), Progress(step=400), improved=True)
+    >>> best.started(event), best.updated(event), best.evaluated(event), best.saved(event), best.ended(event)
+    (None, None, None, None, None)
+    >>> best.state()
+    {'step': 400}
     """
 
     name = "callback"

@@ -32,7 +32,12 @@ _NO_LABEL: Final = {"", "nan"}
 
 
 def has_no_label(value: object) -> bool:
-    """Whether a label says that there is none: None, an empty text, NaN."""
+    """Whether a label says that there is none: None, an empty text, NaN.
+
+    >>> from ssm_hpn.classes import has_no_label
+    >>> [has_no_label(value) for value in (None, float("nan"), " ", "none", -1)]
+    [True, True, True, False, False]
+    """
     if value is None:
         return True
     if isinstance(value, float | np.floating):
@@ -56,7 +61,12 @@ def text_of(value: object) -> str:
 
 
 def type_of(texts: Iterable[str]) -> ClassType:
-    """The type of the labels of a file, by the rule in the head of this module."""
+    """The type of the labels of a file, by the rule in the head of this module.
+
+    >>> from ssm_hpn.classes import type_of
+    >>> type_of(["1", "-1"]), type_of(["1.5", "2"]), type_of(["007", "8"]), type_of(["True", "false"])
+    ('integer', 'number', 'text', 'boolean')
+    """
     words = set(texts)
     if words and all(word.lower() in _BOOLEANS for word in words):
         return "boolean"
@@ -103,6 +113,12 @@ class Classes:
         """From labels of Python or numpy, whose types stay as they are; texts stay texts.
 
         Raises `DataError` for labels of types that do not go together, such as texts and numbers.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.classes import Classes
+        >>> classes = Classes.from_values(np.array([2.5, 1.0, np.nan, 2.5]))
+        >>> classes.values, classes.counts
+        ((1.0, 2.5), (1, 2))
         """
         counts: dict[Value, int] = {}
         kinds: set[str] = set()

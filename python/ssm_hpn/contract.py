@@ -26,7 +26,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table, or one array."""
+    """One column of a table, or one array.
+
+    >>> from ssm_hpn.contract import Column
+    >>> speed = Column("speed", "feature", mean=3.0, std=1.5)
+    >>> speed.type, speed.indicator
+    ('number', False)
+    """
 
     name: str
     role: Role
@@ -73,7 +79,15 @@ def measured_columns(
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers to predict: y' = (y - mean) / std, by the training part, in double precision."""
+    """Numbers to predict: y' = (y - mean) / std, by the training part, in double precision.
+
+    >>> import numpy as np
+    >>> from ssm_hpn.contract import Scale
+    >>> from ssm_hpn.moments import Moments
+    >>> scale = Scale.of(Moments.of(np.array([[100.0], [300.0]])))
+    >>> scale.scaled([[100.0], [400.0]]).tolist(), scale.unscaled([[0.5]]).tolist()
+    ([[-1.0], [2.0]], [[250.0]])
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -95,7 +109,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Part:
-    """The training or the held-out part in numbers."""
+    """The training or the held-out part in numbers.
+
+    >>> from ssm_hpn.contract import Part
+    >>> Part(documents=2, units=100, shortest=40, longest=60, text_bytes=350).bytes_per_token
+    3.5
+    """
 
     documents: int
     units: int
@@ -234,7 +253,13 @@ class Contract:
         return np.where(absent, means, x)
 
     def unseen_gaps(self, raw: ArrayLike) -> dict[str, int]:
-        """Missing numbers of raw features [T, F] that become the mean and that no indicator tells, by column."""
+        """Missing numbers of raw features [T, F] that become the mean and that no indicator tells, by column.
+
+        >>> from math import nan
+        >>> from ssm_hpn.contract import Column, Contract
+        >>> Contract("features", (Column("x", "feature", mean=1.0, std=2.0),)).unseen_gaps([[nan], [2.0], [nan]])
+        {'x': 2}
+        """
         if self.missing != "mask":
             return {}
         counts = np.isnan(np.asarray(raw, np.float64)).sum(axis=0).tolist()
@@ -247,22 +272,45 @@ class Contract:
     # ---- numbers to predict
 
     def scale_values(self, values: ArrayLike) -> Floats:
-        """Numbers to predict [..., K] as the model learns them; unchanged where the data has no scale."""
+        """Numbers to predict [..., K] as the model learns them; unchanged where the data has no scale.
+
+        >>> from ssm_hpn.contract import Contract, Scale
+        >>> contract = Contract("features", scale=Scale((200.0,), (100.0,)))
+        >>> contract.scale_values([[300.0]]).tolist(), contract.unscale_values([[1.0]]).tolist()
+        ([[1.0]], [[300.0]])
+        """
         return np.asarray(values, np.float64) if self.scale is None else self.scale.scaled(values)
 
     def unscale_values(self, values: ArrayLike) -> Floats:
-        """Predicted numbers [..., K] in the user's units."""
+        """Predicted numbers [..., K] in the user's units.
+
+        >>> from ssm_hpn.contract import Contract, Scale
+        >>> Contract("features", scale=Scale((200.0,), (100.0,))).unscale_values([[1.0]]).tolist()
+        [[300.0]]
+        """
         return np.asarray(values, np.float64) if self.scale is None else self.scale.unscaled(values)
 
     # ---- to and from JSON
 
     def to_json(self) -> dict[str, Any]:
-        """Plain objects for `json.dumps`."""
+        """Plain objects for `json.dumps`.
+
+        >>> import json
+        >>> from ssm_hpn.contract import Column, Contract
+        >>> contract = Contract("features", (Column("x", "feature", mean=1.0, std=2.0),))
+        >>> Contract.from_json(json.dumps(contract.to_json())) == contract
+        True
+        """
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | str) -> Self:
-        """The contract that `to_json` gave. Raises `DataError` for anything else."""
+        """The contract that `to_json` gave. Raises `DataError` for anything else.
+
+        >>> from ssm_hpn.contract import Contract
+        >>> Contract.from_json('{"kind": "tokens", "encoder": {"kind": "bytes", "vocab_size": 256}}').encoder
+        {'kind': 'bytes', 'vocab_size': 256}
+        """
         try:
             found: dict[str, Any] = dict(json.loads(value) if isinstance(value, str) else value)
             return cls(
@@ -282,7 +330,13 @@ class Contract:
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], folder: Path | str) -> Self:
-        """The contract of a prepared folder; that of an older folder is put together from what its manifest has."""
+        """The contract of a prepared folder; that of an older folder is put together from what its manifest has.
+
+        >>> from pathlib import Path
+        >>> from ssm_hpn.contract import Contract
+        >>> Contract.from_manifest({"kind": "features", "n_features": 2}, Path("data/train")).channel_names
+        ['feature 0', 'feature 1']
+        """
         stored = manifest.get("contract")
         if stored:
             return cls.from_json(stored)
@@ -311,7 +365,13 @@ class Contract:
     # ---- for people
 
     def describe(self) -> list[str]:
-        """Everything, a line each: what `inspect` prints."""
+        """Everything, a line each: what `inspect` prints.
+
+        >>> from ssm_hpn.contract import Column, Contract
+        >>> contract = Contract("features", (Column("x", "feature", mean=1.0, std=2.0, minimum=-3.0, maximum=5.0),))
+        >>> contract.describe()[-1]
+        'column     x: feature, number, 1 ± 2, from -3 to 5'
+        """
         return [
             *self.summary(),
             *(f"column     {line}" for line in map(_column_line, self.columns)),
@@ -321,7 +381,17 @@ class Contract:
         ]
 
     def summary(self) -> list[str]:
-        """Five lines: what `train` prints."""
+        """Five lines: what `train` prints.
+
+        >>> from ssm_hpn.contract import Column, Contract
+        >>> for line in Contract("features", (Column("x", "feature", mean=1.0, std=2.0),)).summary():
+        ...     print(line)
+        documents  not counted
+        input      arrays, 1 features (x), shifted and scaled
+        target     none
+        missing    no numbers
+        left out   nothing
+        """
         parts = "; ".join(f"{name} {_part_line(part, self.kind)}" for name, part in self.parts.items())
         return [
             f"documents  {parts or 'not counted'}{f'; held out: {self.held_out}' if self.held_out else ''}",
@@ -411,7 +481,12 @@ def measured(mean: float | None, std: float | None) -> str:
 
 
 def rounded(number: float | None, step: float | None = None) -> str:
-    """A number with six digits, or with as many as show a ten-thousandth of a step."""
+    """A number with six digits, or with as many as show a ten-thousandth of a step.
+
+    >>> from ssm_hpn.contract import rounded
+    >>> rounded(1 / 3), rounded(1700000003.0125, 0.5), rounded(None)
+    ('0.333333', '1700000003.0125', '?')
+    """
     if number is None:
         return "?"
     digits = 6

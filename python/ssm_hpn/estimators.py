@@ -155,7 +155,14 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return np.asarray(check_array(X, **rules))
 
     def series_ids(self, X: Any) -> list[Any]:  # noqa: ANN401, N803
-        """The ids of a long table's series in the order of the answers: as they first occur."""
+        """The ids of a long table's series in the order of the answers: as they first occur.
+
+        >>> import pandas
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> table = {"machine": ["b", "b", "a", "a"], "time": [1, 2, 1, 2], "x": [0.0, 1.0, 2.0, 3.0]}
+        >>> SSMClassifier(id="machine", order="time").series_ids(pandas.DataFrame(table))
+        ['b', 'a']
+        """
         if self.id is None:
             raise ConfigError(problem("id", "the name of a column", "None", "X is no long table"))
         return self._table(X).ids
@@ -293,8 +300,17 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
     >>> labels = np.array(["calm", "wild"] * 20)
     >>> series = [random.normal(0, 1 if one == "calm" else 4, size=(30, 2)) for one in labels]
     >>> model = SSMClassifier(d_model=16, n_layers=1, steps=60, random_state=0).fit(series, labels)
-    >>> model.predict(series[:2]).tolist()
-    ['calm', 'wild']
+    >>> model.predict(series[:2]).tolist(), model.score(series, labels)
+    (['calm', 'wild'], 1.0)
+
+    The scores behind the answers, cosines to a prototype per class, and what `reject_below` is compared with:
+
+    >>> model.class_scores(series[:2]).argmax(axis=1).tolist(), (model.decision_function(series[:2]) > 0).tolist()
+    ([0, 1], [False, True])
+    >>> bool((model.confidence(series) == model.class_scores(series).max(axis=1)).all())
+    True
+    >>> model.predict_proba(series[:2]).sum(axis=1).round(6).tolist()
+    [1.0, 1.0]
 
     A number beside the class, here of hours until a repair; NaN where it is not known:
 
@@ -455,8 +471,8 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
     >>> series = np.random.default_rng(0).normal(size=(60, 20, 1))
     >>> load = 250_000 + 50_000 * series[:, :, 0].mean(axis=1)
     >>> model = SSMRegressor(d_model=16, n_layers=1, steps=100, random_state=0).fit(series, load)
-    >>> bool(model.score(series, load) > 0.5)
-    True
+    >>> bool(model.score(series, load) > 0.5), model.predict(series[:2]).shape
+    (True, (2,))
     """
 
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803

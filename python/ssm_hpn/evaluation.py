@@ -42,7 +42,14 @@ class Evaluation:
     """The sums behind them."""
 
     def with_bytes(self, bytes_per_token: float | None) -> Self:
-        """The same evaluation with bits per byte, where it has bits per token and the bytes of a token are known."""
+        """The same evaluation with bits per byte, where it has bits per token and the bytes of a token are known.
+
+        >>> from ssm_hpn.evaluation import Evaluation
+        >>> from ssm_hpn.metrics import Totals
+        >>> evaluation = Evaluation(1, {"bits_per_token": 4.0}, Totals(loss=2.772588722239781, count=1))
+        >>> round(evaluation.with_bytes(2.0).values["bits_per_byte"], 6)
+        2.0
+        """
         self.totals.bytes_per_token = bytes_per_token
         metrics = with_bytes(tuple(METRICS[name] for name in self.values), bytes_per_token)
         return replace(self, values={metric.name: metric.value(self.totals) for metric in metrics})
@@ -54,6 +61,12 @@ class Evaluation:
         ----------
         names
             Of the numbers to predict, in their order.
+
+        >>> from math import nan
+        >>> from ssm_hpn.evaluation import Evaluation
+        >>> from ssm_hpn.metrics import Totals
+        >>> Evaluation(3, {"loss": 0.5, "f1": nan}, Totals(count=2)).facts()
+        {'step': 3, 'targets': 2, 'metrics': {'loss': 0.5, 'f1': None}}
         """
         found: dict[str, Any] = {"step": self.step, "targets": self.totals.count, "metrics": self.values}
         numbers = self.totals.numbers

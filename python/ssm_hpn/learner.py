@@ -41,7 +41,52 @@ EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedd
 
 
 class Learner:
-    """One model in training or use. Make one as a `Trainer`, which describes the parameters."""
+    """One model in training or use. Make one as a `Trainer`, which describes the parameters.
+
+    >>> import numpy as np
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+    >>> learner = Trainer({"model": model | {"n_layers": 1}, "train": {"threads": 1}})
+    >>> batch = {"tokens": np.arange(32).reshape(2, 16) % 8}
+    >>> learner.hidden(batch).shape
+    (2, 16, 16)
+
+    Gradients by name, one update from them, and where it leaves training:
+
+    >>> report = learner.forward_backward(batch)
+    >>> weight = "backbone.norm_f.weight"
+    >>> learner.gradient(weight).shape, learner.parameter(weight).shape
+    ((16,), (16,))
+    >>> update = learner.apply()
+    >>> learner.progress(seconds=1.5)
+    Progress(step=1, epoch=0.0, seconds=1.5)
+
+    All parameters, as copies by name or as one flat array:
+
+    >>> learner.load_tensors(learner.parameters())
+    >>> with learner.borrow_flat() as flat:
+    ...     flat.parameters.size == flat.gradients.size
+    True
+
+    Token by token, in constant memory:
+
+    >>> learner.stream(rows=2).step(np.array([1, 2], np.uint32)).shape
+    (2, 8)
+
+    A new layer, which changes no output yet, and everything else frozen:
+
+    >>> learner.expand("append", count=1)
+    [1]
+    >>> any(name.startswith("layers.1.") for name in learner.freeze(first=1, embedding=True))
+    False
+
+    Checkpoints:
+
+    >>> learner.save_into("checkpoints", "one", extra={"note": "a"})
+    >>> state, notes = learner.restore("checkpoints/one")
+    >>> state["extra"], learner.state()["tokens_seen"]
+    ({'note': 'a'}, 32)
+    """
 
     def __init__(self, config: Config | Mapping[str, Any] | Path | str, *, dtype: DType = "float32") -> None:
         given = _as_config(config)
@@ -226,7 +271,20 @@ class Learner:
         return None if part is None else part.bytes_per_token
 
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
-        """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`."""
+        """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`.
+
+        >>> from pathlib import Path
+        >>> from ssm_hpn import Trainer
+        >>> from ssm_hpn.config import PrepareOptions
+        >>> from ssm_hpn.prepare import prepare
+        >>> for number in range(10):
+        ...     size = Path(f"held_out_{number}.txt").write_text(f"text {number} " * 20)
+        >>> data = prepare(PrepareOptions(train="held_out_*.txt", validation_fraction=0.3), Path("held_out_data"))
+        >>> settings = {"train": str(data.train), "validation": str(data.validation), "length": 32}
+        >>> trainer = Trainer({"model": {"d_model": 16, "n_layers": 1}, "data": settings, "train": {"batch_size": 2}})
+        >>> next(trainer.held_out()).rows
+        2
+        """
         return self.feed.held_out(batches)
 
     # ---- evaluation and prediction
@@ -361,7 +419,15 @@ class Learner:
     # ---- saving and loading
 
     def request_stop(self) -> None:
-        """Ask the running `fit`, or the next one, to save and return after an update; safe in a signal handler."""
+        """Ask the running `fit`, or the next one, to save and return after an update; safe in a signal handler.
+
+        >>> from ssm_hpn import Trainer
+        >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}}
+        >>> trainer = Trainer({"model": model})
+        >>> trainer.request_stop()  # in a callback or a signal handler
+        >>> trainer.stop_requested
+        True
+        """
         self.stop_requested = True
 
     def save(self, folder: Path | str, *, extra: Mapping[str, Any] | None = None) -> Path:
@@ -422,7 +488,14 @@ class Learner:
 
 
 def read_state(folder: Path, text: str) -> dict[str, Any]:
-    """The state that a trainer saved, from the text in a checkpoint."""
+    """The state that a trainer saved, from the text in a checkpoint.
+
+    >>> import json
+    >>> from pathlib import Path
+    >>> from ssm_hpn.learner import read_state
+    >>> read_state(Path("checkpoint"), json.dumps({"schema": 1, "tokens_seen": 32}))["tokens_seen"]
+    32
+    """
     try:
         state = from_json(text)
         schema = state["schema"]

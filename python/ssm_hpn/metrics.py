@@ -37,7 +37,17 @@ MOST_CLASSES_IN_CONFUSION = 64
 
 
 class NumberTotals:
-    """Sums over K numbers to predict, [K] each, in the user's units."""
+    """Sums over K numbers to predict, [K] each, in the user's units.
+
+    >>> import numpy as np
+    >>> from ssm_hpn.metrics import NumberTotals
+    >>> totals = NumberTotals(1, center=[2.0])
+    >>> totals.add(predicted=np.array([[1.0], [2.0]]), expected=np.array([[1.0], [3.0]]))
+    >>> totals.r2().tolist(), totals.per_number()[0]["mae"]
+    ([0.5], 0.5)
+    >>> totals.mean_predictor()["mae"], totals.mean_per_number()[0]["mae"]
+    (1.0, 1.0)
+    """
 
     def __init__(self, width: int, center: Sequence[float] | None) -> None:
         self.center = None if center is None else np.asarray(center, np.float64)
@@ -97,7 +107,16 @@ class NumberTotals:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over everything that was evaluated."""
+    """Sums over everything that was evaluated.
+
+    >>> import numpy as np
+    >>> from ssm_hpn.metrics import Totals
+    >>> totals = Totals(n_classes=2)
+    >>> sums = {"loss_sum": 1.0, "count": 3, "scored": 3, "correct": 2}
+    >>> totals.add(sums | {"predicted": np.array([0, 1, 1]), "expected": np.array([0, 1, 0])})
+    >>> totals.confusion.tolist(), round(totals.f1(), 3)
+    ([[1, 1], [0, 1]], 0.667)
+    """
 
     n_classes: int = 0
     """Classes to count one by one; 0 for none."""
@@ -157,7 +176,13 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number that an evaluation gives."""
+    """One number that an evaluation gives.
+
+    >>> from ssm_hpn.metrics import METRICS, Totals
+    >>> accuracy = METRICS["accuracy"]
+    >>> accuracy.show(accuracy.value(Totals(scored=8, correct=7))), accuracy.direction, accuracy.show(None)
+    ('0.875', 'max', '–')
+    """
 
     name: str
     direction: Direction
@@ -205,24 +230,50 @@ METRICS: Final = {
 
 
 def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
-    """The metrics of a resolved model, in the order of the metrics file: those of its target that its loss has."""
+    """The metrics of a resolved model, in the order of the metrics file: those of its target that its loss has.
+
+    >>> from ssm_hpn import Trainer
+    >>> from ssm_hpn.metrics import metrics_of
+    >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}}
+    >>> [metric.name for metric in metrics_of(Trainer({"model": model}).config.model)]
+    ['loss', 'accuracy', 'bits_per_token']
+    """
     names = KINDS[model.target.kind].metrics
     return tuple(METRICS[name] for name in names if name != BITS.name or is_cross_entropy(model))
 
 
 def with_bytes(metrics: tuple[Metric, ...], bytes_per_token: float | None) -> tuple[Metric, ...]:
-    """The metrics, with bits per byte where there are bits per token and the bytes of a token are known."""
+    """The metrics, with bits per byte where there are bits per token and the bytes of a token are known.
+
+    >>> from ssm_hpn.metrics import METRICS, with_bytes
+    >>> [metric.name for metric in with_bytes((METRICS["bits_per_token"],), 3.5)]
+    ['bits_per_token', 'bits_per_byte']
+    """
     return (*metrics, BITS_PER_BYTE) if BITS in metrics and bytes_per_token else metrics
 
 
 def is_cross_entropy(model: ModelConfig) -> bool:
-    """Whether the loss is the negative logarithm of a probability."""
+    """Whether the loss is the negative logarithm of a probability.
+
+    >>> from ssm_hpn import Trainer
+    >>> from ssm_hpn.metrics import is_cross_entropy
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_values", "n_values": 1}}
+    >>> is_cross_entropy(Trainer({"model": model}).config.model)
+    False
+    """
     loss = getattr(model.head, "loss", None)
     return loss == "softmax" or getattr(loss, "kind", None) == "softmax"
 
 
 def empty_totals(model: ModelConfig) -> Totals:
-    """Totals of the right width for a resolved model; single classes are counted where F1 is a metric."""
+    """Totals of the right width for a resolved model; single classes are counted where F1 is a metric.
+
+    >>> from ssm_hpn import Trainer
+    >>> from ssm_hpn.metrics import empty_totals
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
+    >>> empty_totals(Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 3}}}).config.model).n_classes
+    3
+    """
     n_classes = 0
     if any(metric is F1 for metric in metrics_of(model)):
         n_classes = getattr(model.head, "n_classes", None) or getattr(model.head, "n_outputs", None) or 0

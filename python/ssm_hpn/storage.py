@@ -20,6 +20,12 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
 
     The file is written beside its place as `.NAME.partial-PID`, synced, renamed, and the folder synced: readers see the
     old file or the new one, also after a kill or a power failure. Raises `StorageError` with the path and the reason.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.storage import write_whole
+    >>> write_whole("scores.txt", "0.5")
+    >>> Path("scores.txt").read_text()
+    '0.5'
     """
     _core.write_whole(path, content.encode() if isinstance(content, str) else content)
 
@@ -29,6 +35,13 @@ def replaced(path: Path) -> Iterator[Path]:
     """A file to write beside a path, for content that does not fit in memory; it takes the path's place in the end.
 
     Where anything fails, the path is as it was before. Raises `StorageError` with the path and the reason.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.storage import replaced
+    >>> with replaced(Path("scores.bin")) as partial:
+    ...     size = partial.write_bytes(b"12")
+    >>> Path("scores.bin").read_bytes()
+    b'12'
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -47,13 +60,29 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_text(path: Path) -> Iterator[TextIO]:
-    """The same as `replaced`, opened for text in UTF-8 whose line ends stay as they are."""
+    """The same as `replaced`, opened for text in UTF-8 whose line ends stay as they are.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.storage import replaced_text
+    >>> with replaced_text(Path("scores.csv")) as file:
+    ...     size = file.write("id,score")
+    >>> Path("scores.csv").read_text()
+    'id,score'
+    """
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield file
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a file, in one write. Raises `StorageError` with the path and the reason."""
+    """Add one line to a file, in one write. Raises `StorageError` with the path and the reason.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.storage import append_line
+    >>> append_line(Path("log.txt"), "first")
+    >>> append_line(Path("log.txt"), "second")
+    >>> Path("log.txt").read_text().split()
+    ['first', 'second']
+    """
     try:
         with path.open("ab") as file:
             file.write(line.encode() + b"\n")

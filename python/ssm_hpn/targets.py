@@ -17,7 +17,12 @@ from ssm_hpn._core import target_kinds
 
 @dataclass(frozen=True, slots=True)
 class TargetArray:
-    """One array of a target."""
+    """One array of a target.
+
+    >>> from ssm_hpn.targets import ARRAYS
+    >>> ARRAYS["sequence_values"].axes, ARRAYS["sequence_values"].element
+    ('SK', 'number')
+    """
 
     name: str
     """In a batch."""
@@ -37,7 +42,12 @@ class TargetArray:
 
 @dataclass(frozen=True, slots=True)
 class TargetKind:
-    """One kind of target."""
+    """One kind of target.
+
+    >>> from ssm_hpn.targets import KINDS
+    >>> KINDS["joint"].has("number"), KINDS["joint"].pooled, KINDS["token_class"].columns
+    (True, True, ('labels',))
+    """
 
     name: str
     about: str
@@ -86,17 +96,32 @@ COLUMNS: Final = tuple(dict.fromkeys(column for kind in KINDS.values() for colum
 
 
 def language_model() -> str:
-    """The kind that is made from tokens alone."""
+    """The kind that is made from tokens alone.
+
+    >>> from ssm_hpn.targets import language_model
+    >>> language_model()
+    'next_token'
+    """
     return next(kind.name for kind in KINDS.values() if kind.from_tokens)
 
 
 def kinds_with(column: str) -> tuple[str, ...]:
-    """The kinds that read a column."""
+    """The kinds that read a column.
+
+    >>> from ssm_hpn.targets import kinds_with
+    >>> kinds_with("values")
+    ('sequence_values', 'joint')
+    """
     return tuple(kind.name for kind in KINDS.values() if column in kind.columns)
 
 
 def kind_of_columns(columns: Collection[str]) -> str:
-    """What is predicted where data has these columns: a class per token counts most, then what uses most of them."""
+    """What is predicted where data has these columns: a class per token counts most, then what uses most of them.
+
+    >>> from ssm_hpn.targets import kind_of_columns
+    >>> kind_of_columns({"label", "values"}), kind_of_columns({"label", "labels"}), kind_of_columns(())
+    ('joint', 'token_class', 'next_token')
+    """
     there = [kind for kind in KINDS.values() if kind.columns and set(kind.columns) <= set(columns)]
     best = max(there, key=lambda kind: (not kind.pooled, len(kind.columns)), default=None)
     return best.name if best else language_model()

@@ -98,7 +98,15 @@ class Trainer(Learner):
     def from_tensors(
         cls, config: Config | Mapping[str, Any], tensors: Mapping[str, ArrayLike], *, dtype: DType = "float32"
     ) -> Self:
-        """A trainer that starts from given weights, under the public checkpoint names."""
+        """A trainer that starts from given weights, under the public checkpoint names.
+
+        >>> from ssm_hpn import Trainer
+        >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+        >>> trainer = Trainer({"model": model})
+        >>> again = Trainer.from_tensors({"model": model}, trainer.parameters())
+        >>> bool((again.predict({"tokens": [[1, 2]]}) == trainer.predict({"tokens": [[1, 2]]})).all())
+        True
+        """
         trainer = cls(config, dtype=dtype)
         trainer.load_tensors(tensors)
         return trainer
@@ -117,5 +125,21 @@ class Trainer(Learner):
             Updates beyond `train.steps`, to go on with a run that has ended; the learning rate stays at its last value.
         callbacks
             Observers, called in order.
+
+        >>> from pathlib import Path
+        >>> from ssm_hpn import Trainer
+        >>> from ssm_hpn.config import PrepareOptions
+        >>> from ssm_hpn.prepare import prepare
+        >>> for number in range(10):
+        ...     size = Path(f"{number}.txt").write_text(f"text {number} " * 20)
+        >>> data = prepare(PrepareOptions(train="*.txt", validation_fraction=0.3), Path("data"))
+        >>> settings = {
+        ...     "model": {"d_model": 16, "n_layers": 1},
+        ...     "data": {"train": str(data.train), "validation": str(data.validation), "length": 32},
+        ...     "train": {"steps": 4, "batch_size": 2, "threads": 1},
+        ... }
+        >>> result = Trainer(settings).fit()
+        >>> result.reason, result.step, (result.folder / "metrics.jsonl").is_file()
+        ('finished', 4, True)
         """
         return Training(self, resume=resume, more=more, callbacks=callbacks).run()

@@ -8,9 +8,9 @@ import pytest
 
 from prepare_support import corpus, made, rows, text_of
 from ssm_hpn.config import PrepareOptions
-from ssm_hpn.prepare import prepare_default
 from ssm_hpn.prepare.reading import read
 from ssm_hpn.prepare.sources import find
+from ssm_hpn.prepare.stdlib_corpus import prepare_default
 
 
 def test_a_folder_of_text_is_split_by_name_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def _default(console: "Console", scratch: Path | None) -> "Prepared":
 
 def _raw(config: Config, name: str, console: "Console", scratch: Path | None) -> "Prepared":
     """Raw files, prepared."""
-    from ssm_hpn.prepare import moved_here
     from ssm_hpn.prepare.look import look
     from ssm_hpn.prepare.pipeline import Raw, cache_keys, prepare_sources
+    from ssm_hpn.prepare.prepared import moved_here
     from ssm_hpn.prepare.sources import size_of
 
     options = config.data.prepare_options()
@@ -132,7 +132,7 @@ def _without_trace(folder: Path) -> Iterator[None]:
 
 def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None, *, clean: bool = False) -> "Prepared":
     """Prepare, with a line that says how far it is, and some that say what came out."""
-    from ssm_hpn.prepare import older
+    from ssm_hpn.prepare.prepared import older
 
     with console.status("preparing") as status:
 

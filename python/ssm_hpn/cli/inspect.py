@@ -57,7 +57,8 @@ def _is_raw(text: str) -> bool:
 
 def _raw(options: PrepareOptions) -> dict[str, Any]:
     """What raw data means, from a preparation that is removed again, and what was made of it before."""
-    from ssm_hpn.prepare import older, prepare  # reads tables too, so it comes only when needed
+    from ssm_hpn.prepare import prepare  # reads tables too, so it comes only when needed
+    from ssm_hpn.prepare.prepared import older
 
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
         prepared = prepare(options, Path(folder) / "data")

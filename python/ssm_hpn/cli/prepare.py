@@ -15,8 +15,8 @@ from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.load import walk
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import EXIT_DONE
-from ssm_hpn.prepare import Prepared, prepare, prepare_default
-from ssm_hpn.prepare.stdlib_corpus import check_default
+from ssm_hpn.prepare import Prepared, prepare
+from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
 
 MOST_NAMED = 20
 """Columns with missing numbers, and files left out, that are named."""

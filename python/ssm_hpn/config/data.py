@@ -205,7 +205,13 @@ class PrepareOptions(Section):
     shard_tokens: int = Field(1 << 24, ge=1024, description="tokens (or time steps) of one shard file")
 
     def key(self) -> str:
-        """Digest of the settings, without the paths of the data."""
+        """Digest of the settings, without the paths of the data.
+
+        >>> from ssm_hpn.config import PrepareOptions
+        >>> here, there = PrepareOptions(train="a.csv"), PrepareOptions(train="b.csv")
+        >>> here.key() == there.key(), here.key() == PrepareOptions(train="a.csv", encoder="bytes").key()
+        (True, False)
+        """
         settings = self.model_dump(mode="json", include=set(PrepareOptions.model_fields) - {"train", "validation"})
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
@@ -226,6 +232,11 @@ class DataConfig(PrepareOptions):
     digest: str | None = Field(None, description="digest of the prepared data, filled in; other data is then refused")
 
     def prepare_options(self) -> PrepareOptions:
-        """The part that decides what the shards contain; what was not set is not set there either."""
+        """The part that decides what the shards contain; what was not set is not set there either.
+
+        >>> from ssm_hpn.config import DataConfig
+        >>> DataConfig(encoder="bytes", length=64).prepare_options().model_fields_set
+        {'encoder'}
+        """
         settings = self.model_dump(include=set(PrepareOptions.model_fields), exclude_unset=True)
         return PrepareOptions.model_validate(settings)

@@ -86,6 +86,15 @@ def prepare(
 
     `tables` are objects of pandas, polars or Arrow to read in place of `options.train`.
     Raises `DataError` for what is wrong with a file, `ConfigError` for what is wrong with the request.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import prepare
+    >>> for number in range(10):
+    ...     size = Path(f"{number}.txt").write_text(f"text {number} " * 20)
+    >>> prepared = prepare(PrepareOptions(train="*.txt", validation_fraction=0.3), Path("prepared"))
+    >>> prepared.kind, prepared.vocab_size, prepared.parts["train"].documents
+    ('tokens', 256, 10)
     """
     raw = Raw.find(options, tables)
     check_raw(options, look(raw.train, options))

@@ -34,7 +34,19 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the shards lie, and what a model has to know about them."""
+    """Where the shards lie, and what a model has to know about them.
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import Prepared, prepare
+    >>> np.savez("series.npz", features=np.arange(120.0).reshape(20, 6, 1), label=np.arange(20) % 2)
+    >>> prepared = prepare(PrepareOptions(train="series.npz"), Path("prepared"))
+    >>> prepared.target, prepared.contract.classes.values, prepared.n_features
+    ('sequence_class', (0, 1), 1)
+    >>> Prepared.load(prepared.folder) == prepared
+    True
+    """
 
     folder: Path
     train: Path
@@ -100,7 +112,13 @@ class Prepared:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether a folder was made by `prepare`."""
+    """Whether a folder was made by `prepare`.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.prepare import is_prepared
+    >>> is_prepared(Path("no such folder"))
+    False
+    """
     return (folder / SUMMARY).is_file()
 
 
@@ -160,7 +178,20 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
 
 
 def untouched(folder: Path) -> bool:
-    """Whether every file of a prepared folder still has the size and the time of change that were recorded of it."""
+    """Whether every file of a prepared folder still has the size and the time of change that were recorded of it.
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import prepare, untouched
+    >>> np.savez("series.npz", features=np.arange(120.0).reshape(20, 6, 1), label=np.arange(20) % 2)
+    >>> prepared = prepare(PrepareOptions(train="series.npz"), Path("untouched"))
+    >>> untouched(prepared.folder)
+    True
+    >>> (prepared.train / "manifest.json").touch()
+    >>> untouched(prepared.folder)
+    False
+    """
     summary = _read(folder / SUMMARY)
     return bool(summary.get("files") == _stamps(folder, summary))
 
@@ -169,6 +200,17 @@ def verify(folder: Path, *, record: bool) -> None:
     """Check every file of a prepared folder against its digest, which takes as long as reading all of it.
 
     Raises `DataError` at the first difference. With `record`, the present times are what `untouched` compares with.
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import prepare, untouched, verify
+    >>> np.savez("series.npz", features=np.arange(120.0).reshape(20, 6, 1), label=np.arange(20) % 2)
+    >>> prepared = prepare(PrepareOptions(train="series.npz"), Path("verified"))
+    >>> (prepared.train / "manifest.json").touch()
+    >>> verify(prepared.folder, record=True)
+    >>> untouched(prepared.folder)
+    True
     """
     summary = _read(folder / SUMMARY)
     for part in summary["parts"]:
@@ -179,7 +221,17 @@ def verify(folder: Path, *, record: bool) -> None:
 
 
 def verify_part(folder: Path) -> dict[str, Any]:
-    """Check the files of one part against their digests; returns what the reader of the shards counted."""
+    """Check the files of one part against their digests; returns what the reader of the shards counted.
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import prepare, verify_part
+    >>> np.savez("series.npz", features=np.arange(120.0).reshape(20, 6, 1), label=np.arange(20) % 2)
+    >>> prepared = prepare(PrepareOptions(train="series.npz"), Path("part"))
+    >>> verify_part(prepared.train)["tokens"] == prepared.parts["train"].tokens
+    True
+    """
     report = verify_shards(str(folder))
     encoder = _read(folder / MANIFEST)["encoder"]
     if encoder.get("kind") == "tokenizer":
