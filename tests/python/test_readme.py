@@ -44,15 +44,19 @@ def spans():
 
 
 def commands():
-    """The words of every command of this package on the page, in its order; `…`, comments and `COMMAND` left out."""
-    inline = [span.removesuffix(" …") for span in spans()]
+    """The words of every command of this package on the page, in its order, without comments and `COMMAND`.
+
+    `…` stands for the rest of the options of the command that trains on the same data.
+    """
     lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
-    found = [
-        shlex.split(line, comments=True)
-        for line in [*lines, *inline]
-        if re.match(r"python -m ssm_hpn(?! COMMAND)", line)
-    ]
-    return [["train", *words[3:]] if words[2] == "ssm_hpn.train" else words[3:] for words in found]
+    lines = [line for line in [*lines, *spans()] if re.match(r"python -m ssm_hpn(?! COMMAND)", line)]
+    found = [shlex.split(line, comments=True) for line in lines]
+    found = [["train", *words[3:]] if words[2] == "ssm_hpn.train" else words[3:] for words in found]
+    for words in found:
+        if words[-1] == "…":
+            whole = next(other for other in found if words[1] in other)
+            words[-1:] = whole[whole.index(words[-2]) + 1 :]
+    return found
 
 
 def short(words, run):
@@ -98,7 +102,7 @@ def test_the_commands_run_in_the_order_of_the_page(data, capsys):
             run = next(map(str, data.glob(f"runs/{name}-*")), run)  # none with --profile
         done.add(words[0])
     assert done == {"train", "generate", "evaluate", "predict", "inspect"}
-    assert (data / "p.csv").read_text().startswith("id,")
+    assert (data / "p.csv").read_text().startswith("machine,class,score,")
 
 
 def test_the_options_that_the_text_names_are_options_of_train(here):
