@@ -92,7 +92,9 @@ def test_the_unit_and_the_script_try_again_after_the_same_codes(here):
     assert "-m ssm_hpn.train --config" in script
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/deployment.md", "docs/reproducibility.md", "MIGRATION.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/models.md", "docs/deployment.md", "docs/reproducibility.md", "MIGRATION.md"]
+)
 def test_every_command_that_a_page_names_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"(?:python -m ssm_hpn|`ssm-hpn) ([a-z][a-z-]+)\b", text))

@@ -1,4 +1,4 @@
-"""README.md: its Python runs, its commands run on small data, and what it names is there."""
+"""README.md and docs/models.md: their Python runs, their commands run on small data, and what they name is there."""
 
 import json
 import re
@@ -15,10 +15,10 @@ from ssm_hpn.cli.parser import parse_train
 from support import WORDS
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 CUT = {
     "--model.d_model": "16",
-    "--model.n_layers": "1",
     "--train.steps": "4",
     "--train.batch_size": "4",
     "--train.threads": "1",
@@ -33,23 +33,23 @@ LONG = "(16, 128, 3)"
 """Shape of a batch of series on the page; shorter ones are learned as well, and faster."""
 
 
-def blocks(language):
-    """The fenced blocks of the page in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+def blocks(language, page=README):
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
-def spans():
+def spans(page=README):
     """What stands between single backticks, line ends as blanks."""
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", TEXT))]
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", page))]
 
 
-def commands():
-    """The words of every command of this package on the page, in its order, without comments and `COMMAND`.
+def commands(page=README):
+    """The words of every command of this package on a page, in its order, without comments and `COMMAND`.
 
     `…` stands for the rest of the options of the command that trains on the same data.
     """
-    lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
-    lines = [line for line in [*lines, *spans()] if re.match(r"python -m ssm_hpn(?! COMMAND)", line)]
+    lines = [line for block in blocks("sh", page) for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line for line in [*lines, *spans(page)] if re.match(r"python -m ssm_hpn(?! COMMAND)", line)]
     found = [shlex.split(line, comments=True) for line in lines]
     found = [["train", *words[3:]] if words[2] == "ssm_hpn.train" else words[3:] for words in found]
     for words in found:
@@ -69,12 +69,12 @@ def short(words, run):
 
 
 def series_rows(n):
-    """Lines of a table of series: machine, time, x, y, z, condition."""
+    """Lines of a table of series: machine, time, x, y, z, condition, hours."""
     rng = np.random.default_rng(0)
     for machine in range(n):
         for time in range(12):
             x, y, z = rng.normal(loc=machine % 2, size=3).round(3)
-            yield f"m{machine},{time},{x},{y},{z},{'worn' if machine % 2 else 'new'}"
+            yield f"m{machine},{time},{x},{y},{z},{'worn' if machine % 2 else 'new'},{90 - 40 * (machine % 2)}"
 
 
 @pytest.fixture
@@ -88,21 +88,50 @@ def data(here):
     lines = [json.dumps({"body": f"a text of some words, number {number}"}) + "\n" for number in range(60)]
     (here / "corpus.jsonl").write_text("".join(lines))
     for name, n in (("machines.csv", 40), ("new.csv", 3)):
-        (here / name).write_text("\n".join(["machine,time,x,y,z,condition", *series_rows(n)]) + "\n")
+        (here / name).write_text("\n".join(["machine,time,x,y,z,condition,hours", *series_rows(n)]) + "\n")
     return here
 
 
-def test_the_commands_run_in_the_order_of_the_page(data, capsys):
-    run, done = "", set()
-    for number, words in enumerate(commands()):
+def run_in_order(page, folder, capsys):
+    """Run the commands of a page in a folder; the names of those that ran, and what they printed."""
+    run, done, printed = "", set(), ""
+    for number, words in enumerate(commands(page)):
         name = f"run{number}" if words[0] == "train" else run
         code = main(short(words, name), prog="ssm-hpn")
-        assert code == 0, f"{words}: {capsys.readouterr().err}"
+        out = capsys.readouterr()
+        assert code == 0, f"{words}: {out.err}"
+        printed += out.out
         if words[0] == "train":
-            run = next(map(str, data.glob(f"runs/{name}-*")), run)  # none with --profile
+            run = next(map(str, folder.glob(f"runs/{name}-*")), run)  # none with --profile
         done.add(words[0])
+    return done, printed
+
+
+def test_the_commands_of_the_readme_run(data, capsys):
+    done, _ = run_in_order(README, data, capsys)
     assert done == {"train", "generate", "evaluate", "predict", "inspect"}
     assert (data / "p.csv").read_text().startswith("machine,class,score,")
+
+
+def test_the_commands_about_models_run(data, capsys):
+    (settings,) = blocks("toml", MODELS)
+    (data / re.match(r"# (\S+)", settings)[1]).write_text(settings)
+    done, printed = run_in_order(MODELS, data, capsys)
+    assert done == {"train", "predict"}
+    answer = json.loads(printed.splitlines()[-1])
+    assert set(answer["scores"]) == {"new", "worn"}
+    assert set(answer["values"]) == {"hours"}
+    configs = [file.read_text() for file in sorted(data.glob("runs/*/config.toml"))]
+    for setting in ("mlp", "bidirectional", "sequential", "residual", "conv", "patch", "dropout = 0.1", "joint"):
+        assert any(setting in config for config in configs), setting
+
+
+def test_the_python_about_models_runs(here):
+    (block,) = blocks("python", MODELS)
+    names = {}
+    exec(compile(block, "docs/models.md", "exec"), names)
+    assert names["update"].applied
+    assert names["answers"].shape == (8, 3)
 
 
 def test_the_options_that_the_text_names_are_options_of_train(here):
@@ -122,7 +151,7 @@ def test_what_the_text_lists_is_a_method():
     assert {name for name in listed if not callable(getattr(Trainer, name, None))} == set()
 
 
-def test_the_python_of_the_page_runs(here):
+def test_the_python_of_the_readme_runs(here):
     pandas = pytest.importorskip("pandas")
     estimators = pytest.importorskip("ssm_hpn.estimators")
     names = {}
