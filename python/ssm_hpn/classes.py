@@ -8,6 +8,11 @@ From files they come as text, and one rule gives their type:
     text      anything else
 
 No label is a null, an empty cell or NaN, and nothing else.
+
+Of labels that are texts, from files and from Python alike, two that are surely one class are refused: those that differ
+only in blanks around them, in how a whole number is written (`3`, `03`, `3.0`) or in how true or false is (`True`,
+`true`). Where it is in doubt, `doubts` says so: classes that differ only in case, and those that look like a missing
+value, such as `NA`.
 """
 
 import math
@@ -29,6 +34,9 @@ SHOWN: Final = 8
 _INTEGER: Final = re.compile(r"-?[1-9][0-9]{0,18}|0")
 _BOOLEANS: Final = {"true": True, "false": False}
 _NO_LABEL: Final = {"", "nan"}
+_LIKE_MISSING: Final = {"na", "n/a", "#n/a", "<na>", "-", "--", ".", "?", "none", "null", "nil", "missing"}
+"""Texts, in small letters, that often stand for a missing value, and are classes here."""
+_WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+?)(?:\.0*)?")
 
 
 def has_no_label(value: object) -> bool:
@@ -137,6 +145,8 @@ class Classes:
             found = " and ".join(sorted(kinds))
             raise DataError(problem(name, "labels of one type", found, "write all labels the same way"))
         kind: Any = kinds.pop() if kinds else "text"
+        if kind == "text":
+            _check_spellings(map(str, counts), name)
         return cls._sorted({float(v) if kind == "number" else v: n for v, n in counts.items()}, kind)
 
     @classmethod
@@ -156,6 +166,30 @@ class Classes:
     def names(self) -> list[str]:
         """The classes as texts."""
         return [text_of(value) for value in self.values]
+
+    def doubts(self) -> list[str]:
+        """Which classes may be one, and which may be none, a sentence each.
+
+        >>> from ssm_hpn.classes import Classes
+        >>> Classes.from_texts({"DE": 3, "de": 1, "NA": 2}).doubts()
+        ["classes 'DE' and 'de' differ only in case", "class 'NA' looks like a missing value"]
+        """
+        if self.type != "text":
+            return []
+        alike: dict[str, list[str]] = {}
+        for name in self.names:
+            alike.setdefault(name.casefold(), []).append(name)
+        found = [
+            f"classes {', '.join(map(repr, names[:-1]))} and {names[-1]!r} differ only in case"
+            for names in alike.values()
+            if len(names) > 1
+        ]
+        missing = [repr(name) for name in self.names if name.strip().casefold() in _LIKE_MISSING]
+        if missing:
+            several = len(missing) > 1
+            one = f"{'classes' if several else 'class'} {', '.join(missing)} look{'' if several else 's'}"
+            found.append(f"{one} like a missing value")
+        return found
 
     def value(self, index: int) -> Value:
         """The class at an index of the scores."""
@@ -222,13 +256,14 @@ def _kind(value: object, name: str) -> ClassType:
     raise DataError(problem(name, "numbers, texts or true and false", type(value).__name__, "convert the labels"))
 
 
-def _check_spellings(texts: Iterable[str]) -> None:
-    """Refuse one class in two spellings: blanks around it, or a number with and without leading zeros."""
+def _check_spellings(texts: Iterable[str], name: str = "labels") -> None:
+    """Refuse one class in two spellings, by the rule in the head of this module."""
     seen: dict[str, str] = {}
     for text in sorted(texts):
         bare = text.strip()
-        key = bare.lstrip("0") or "0" if bare.isdigit() else bare
+        whole = _WHOLE.fullmatch(bare)
+        key = bare.lower() if bare.lower() in _BOOLEANS else whole.expand(r"\1\2") if whole else bare
         other = seen.setdefault(key, text)
         if other != text:
             advice = "write one class one way"
-            raise DataError(problem("labels", "each class written one way", f"{other!r} and {text!r}", advice))
+            raise DataError(problem(name, "each class written one way", f"{other!r} and {text!r}", advice))

@@ -50,6 +50,13 @@ class Column:
     indicator: bool = False
     """Whether a channel tells that the number is missing, and another one for how long."""
 
+    @property
+    def constant(self) -> bool:
+        """Whether its numbers differ by no more than rounding, so that its divisor says nothing about them."""
+        if self.minimum is None or self.maximum is None or self.std != 1.0:
+            return False
+        return self.maximum - self.minimum <= 2 * math.ulp(max(abs(self.minimum), abs(self.maximum)))
+
 
 def measured_columns(
     names: Iterable[str], moments: Moments, role: Role, missing: Missing = "refuse"
@@ -454,7 +461,8 @@ def _part_line(part: Part, kind: str) -> str:
 
 def _number_line(column: Column) -> str:
     missing = f" ({column.missing} missing)" if column.missing else ""
-    return f"{column.name} {measured(column.mean, column.std)}{missing}"
+    shown = f"constant at {rounded(column.mean)}" if column.constant else measured(column.mean, column.std)
+    return f"{column.name} {shown}{missing}"
 
 
 def _column_line(column: Column) -> str:
@@ -462,9 +470,11 @@ def _column_line(column: Column) -> str:
     if column.unit:
         facts.append(f"in {column.unit}")
     mean, std = column.mean, column.std
-    if mean is not None and std is not None:
+    if column.constant:
+        facts.append(f"constant at {rounded(mean)}")
+    elif mean is not None and std is not None:
         facts.append(measured(mean, std))
-    if column.minimum is not None and column.maximum is not None:
+    if not column.constant and column.minimum is not None and column.maximum is not None:
         facts.append(f"from {rounded(column.minimum, std)} to {rounded(column.maximum, std)}")
     if column.missing:
         facts.append(f"{column.missing} missing{', with an indicator' if column.indicator else ''}")

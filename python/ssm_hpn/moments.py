@@ -9,12 +9,36 @@ than the distance between neighbouring doubles at its largest magnitude: then it
 shifted to 0 and not scaled.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.errors import problem
+
 Floats = NDArray[np.float64]
+
+TOO_LARGE: Final = 1e150
+"""Numbers from here on are refused: the sum of their squares is beyond what a double holds."""
+
+
+def out_of_range(numbers: Floats) -> NDArray[np.bool_]:
+    """Which numbers are infinite or too large for statistics; NaN is neither.
+
+    >>> import numpy as np
+    >>> out_of_range(np.array([1e149, -1e150, np.inf, np.nan])).tolist()
+    [False, True, True, False]
+    """
+    return np.abs(numbers) >= TOO_LARGE
+
+
+def range_problem(where: object, number: float, advice: str) -> str:
+    """The complaint about such a number; `advice` is for an infinite one."""
+    if math.isfinite(number):
+        return problem(where, "numbers below 1e150", f"{number:g}".replace("e+", "e"), "choose a larger unit")
+    return problem(where, "a finite number", number, advice)
 
 
 @dataclass(slots=True)

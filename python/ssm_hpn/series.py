@@ -20,7 +20,7 @@ from ssm_hpn.arrays import as_written, columns_of, describe, is_frame, is_missin
 from ssm_hpn.classes import Classes
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import ShapeError, problem
-from ssm_hpn.moments import Moments
+from ssm_hpn.moments import Moments, out_of_range, range_problem
 
 Floats = NDArray[np.float64]
 
@@ -281,6 +281,8 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     elif array.dtype.kind == "O":
         known = np.array([not is_missing(one) for one in array.ravel()], bool).reshape(array.shape)
     classes = Classes.from_values(array[known], name="y")
+    for doubt in classes.doubts():
+        warn(f"y: {doubt}")
     if array.dtype.kind == "O" and classes.type != "text":  # texts and bytes stay objects
         values = np.array(array[known].tolist())
         array = np.zeros(array.shape, values.dtype)
@@ -319,14 +321,14 @@ def check_shapes(series: list[Floats], channels: int) -> None:
 
 
 def check_finite(series: list[Floats], *, missing_too: bool) -> None:
-    """Refuse infinity, and NaN where missing numbers are refused."""
+    """Refuse numbers that are infinite or too large, and NaN where missing numbers are refused."""
     for index, one in enumerate(series):
-        bad = ~np.isfinite(one) if missing_too else np.isinf(one)
+        bad = out_of_range(one) | np.isnan(one) if missing_too else out_of_range(one)
         if bad.any():
             step, channel = (int(i[0]) for i in np.nonzero(bad))
             where = f"X[{index}], step {step}, channel {channel}"
             advice = "fill or drop such steps" + (", or set missing='mask'" if np.isnan(one[step, channel]) else "")
-            raise ShapeError(problem(where, "a finite number", one[step, channel], advice))
+            raise ShapeError(range_problem(where, float(one[step, channel]), advice))
 
 
 def check_lengths(series: Sized, targets: NDArray[Any], name: str) -> None:
@@ -336,17 +338,18 @@ def check_lengths(series: Sized, targets: NDArray[Any], name: str) -> None:
 
 
 def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:
-    """Statistics of columns; refuses one without a number, and one whose squares no double holds."""
+    """Statistics of columns; refuses one without a number, and one with numbers that are too large."""
     moments = Moments.empty(len(names))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for one in series:
-            moments.add(one)
-    for name, count, square in zip(names, moments.count, moments.squares, strict=True):
+    for one in series:
+        bad = np.argwhere(out_of_range(one))
+        if len(bad):
+            row, k = (int(i) for i in bad[0])
+            raise ShapeError(range_problem(names[k], float(one[row, k]), "correct it"))
+        moments.add(one)
+    for name, count in zip(names, moments.count, strict=True):
         if not count:
             advice = "give it some, or leave it out"
             raise ShapeError(problem(name, "a number in the training series", "NaN or None for each", advice))
-        if not np.isfinite(square):
-            raise ShapeError(problem(name, "numbers below 1e150", "larger ones", "choose a larger unit"))
     return moments
 
 

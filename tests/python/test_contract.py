@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssm_hpn.classes import Classes
-from ssm_hpn.contract import Column, Contract, Part, Scale, measured
+from ssm_hpn.contract import Column, Contract, Part, Scale, measured, measured_columns
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 
@@ -216,3 +216,13 @@ def test_a_folder_of_an_older_release_has_a_contract_too(tmp_path):
     assert contract.classes.values == ("cat", "dog")
     assert contract.channels([[2.0, 6.0]]).tolist() == [[1.0, 1.0]]
     assert Contract.from_manifest(manifest | {"contract": whole().to_json()}, tmp_path) == whole()
+
+
+def test_a_constant_column_is_shown_as_what_it_is():
+    moments = Moments.of(np.full((5, 1), 7.0))
+    contract = Contract("features", measured_columns(["x"], moments, "feature"))
+    assert contract.describe()[-1] == "column     x: feature, number, constant at 7"
+    target = Contract("features", measured_columns(["y"], moments, "value"))
+    assert "y constant at 7" in target.summary()[2]
+    one = Contract("features", measured_columns(["x"], Moments.of(np.array([[6.0], [8.0]])), "feature"))
+    assert one.describe()[-1] == "column     x: feature, number, 7 ± 1, from 6 to 8"

@@ -1,9 +1,11 @@
 """Numbers are read in double precision; missing ones have a policy; arrays of numpy mean what their role says."""
 
+import warnings
+
 import numpy as np
 import pytest
 
-from prepare_support import made, rows
+from prepare_support import made, rows, written
 from ssm_hpn.errors import DataError
 
 
@@ -169,3 +171,24 @@ def test_whole_numbers_in_the_role_of_features_are_features(tmp_path):
     np.savez(tmp_path / "d.npz", signal=signal, y=C)
     prepared = made(tmp_path, tmp_path / "d.npz", {"features": "signal"})
     assert (prepared.kind, prepared.n_features) == ("features", 1)
+
+
+@pytest.mark.parametrize("number", [1e150, -1e160, 1e300, 1e308])
+@pytest.mark.parametrize("role", ["features", "values"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
+def test_numbers_whose_squares_no_double_holds_are_refused_with_their_place(tmp_path, suffix, role, number):
+    if suffix == "npz":
+        x, y = np.random.default_rng(0).normal(size=(8, 4, 1)), np.arange(8.0)
+        (x[2] if role == "features" else y)[2] = number
+        np.savez(path := tmp_path / "d.npz", x=x, values=y)
+        columns = {}
+    else:
+        table = [{"m": n // 4, "x": n * 0.5, "v": n // 4 + 0.5} for n in range(32)]
+        for row in table[8:12]:
+            row["x" if role == "features" else "v"] = number
+        path, columns = written(tmp_path / f"d.{suffix}", table), {"id": "m", "features": "x", "values": ("v",)}
+    with warnings.catch_warnings(action="error"), pytest.raises(DataError) as caught:
+        made(tmp_path, path, columns)
+    shown = f"{number:g}".replace("e+", "e")
+    assert f"expected numbers below 1e150, found {shown}; choose a larger unit" in str(caught.value)
+    assert any(place in str(caught.value) for place in ("row ", "line ", "index 2"))

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from ssm_hpn.classes import text_of
 from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.errors import DataError
+from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import Notes, data_error, nearest, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source
@@ -47,6 +49,7 @@ ADVICE = {
     "V": "store its fields as arrays of their own",
 }
 """What to do about a type that holds no plain numbers, by its kind."""
+NOT_FINITE = "correct it, or use NaN for a missing number"
 
 
 @dataclass
@@ -244,16 +247,11 @@ def _checked(
             source.path, source.field(main.name), expected="numbers", found=found, advice="convert the array"
         )
     features = flat[kept].astype(np.float64)
-    infinite = np.argwhere(np.isinf(features))
-    if len(infinite):
-        index, channel = (int(i) for i in infinite[0])
-        raise data_error(
-            source.path,
-            f"{at(index)}, {source.field(f'{main.name}[{channel}]')}",
-            expected="a finite number",
-            found=float(features[index, channel]),
-            advice="correct it, or use NaN for a missing number",
-        )
+    bad = np.argwhere(out_of_range(features))
+    if len(bad):
+        index, channel = (int(i) for i in bad[0])
+        where = f"{source.path}: {at(index)}, {source.field(f'{main.name}[{channel}]')}"
+        raise DataError(range_problem(where, float(features[index, channel]), NOT_FINITE))
     return features
 
 
@@ -323,16 +321,12 @@ def _values(array: Stored, values: NDArray[Any], rows: Ints) -> Floats:
         at = array.source.field(array.name)
         raise data_error(array.source.path, at, expected="numbers", found=found, advice="convert the array")
     numbers = values.reshape(len(rows), -1).astype(np.float64)
-    infinite = np.argwhere(np.isinf(numbers))
-    if len(infinite):
-        row, k = (int(i) for i in infinite[0])
-        raise data_error(
-            array.source.path,
-            f"{array.source.row(int(rows[row]))}, {array.source.field(f'{array.name}[{k}]')}",
-            expected="a finite number",
-            found=float(numbers[row, k]),
-            advice="correct it, or use NaN for a missing number",
-        )
+    bad = np.argwhere(out_of_range(numbers))
+    if len(bad):
+        row, k = (int(i) for i in bad[0])
+        source = array.source
+        where = f"{source.path}: {source.row(int(rows[row]))}, {source.field(f'{array.name}[{k}]')}"
+        raise DataError(range_problem(where, float(numbers[row, k]), NOT_FINITE))
     return numbers
 
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn.errors import DataError
+from ssm_hpn.moments import range_problem
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Coded, Floats, Ints
 from ssm_hpn.prepare.sources import Source
@@ -85,14 +86,9 @@ def missing_cells(source: Source, row: int, name: str, kind: str, count: int, va
 
 
 def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
-    """The complaint about an infinite number."""
-    return data_error(
-        source.path,
-        f"{at}, {source.field(name)}",
-        expected="a finite number",
-        found=value,
-        advice="correct it, or leave it empty for a missing number",
-    )
+    """The complaint about a number that is infinite or too large."""
+    advice = "correct it, or leave it empty for a missing number"
+    return DataError(range_problem(f"{source.path}: {at}, {source.field(name)}", value, advice))
 
 
 def mismatch(source: Source, at: str, name: str, expected: str, found: object, advice: str | None = None) -> DataError:

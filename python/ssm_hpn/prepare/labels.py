@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.moments import TOO_LARGE
 from ssm_hpn.prepare.cells import missing_cells, not_finite
 from ssm_hpn.prepare.engine import Kind, Table, engine, no_column, open_table, translated
 from ssm_hpn.prepare.problems import config_error, data_error, shown
@@ -86,7 +87,7 @@ def _setting(alias: str) -> str:
 
 
 def _check(table: Table, name: str, targets: dict[str, tuple[str, Kind]]) -> None:
-    """Refuse rows with a target and no id, and numbers that are infinite."""
+    """Refuse rows with a target and no id, and numbers that are infinite or too large."""
     source, header = table.source, table.source.format == "csv"
     there = " OR ".join(f"{alias} IS NOT NULL" for alias in targets)
     count, row = table.rows_of(f"SELECT count(*), min(n) FROM all_labels WHERE key IS NULL AND ({there})")[0]  # noqa: S608
@@ -95,7 +96,8 @@ def _check(table: Table, name: str, targets: dict[str, tuple[str, Kind]]) -> Non
     for alias, (column, kind) in targets.items():
         if kind != "number":
             continue
-        found = table.rows_of(f"SELECT n, {alias} FROM all_labels WHERE isinf({alias}) ORDER BY n LIMIT 1")  # noqa: S608
+        bad = f"abs({alias}) >= {TOO_LARGE} AND NOT isnan({alias})"
+        found = table.rows_of(f"SELECT n, {alias} FROM all_labels WHERE {bad} ORDER BY n LIMIT 1")  # noqa: S608
         if found:
             raise not_finite(source, source.row(found[0][0] + header), column, found[0][1])
 

@@ -25,7 +25,8 @@ from ssm_hpn.prepare.tables import WHOLE
 
 MOST_CLASSES: Final = 1_000_000
 MOST_SPACED: Final = 1000
-"""Ids with blanks around them that are looked for without."""
+"""Ids with blanks around them, or zeros before them, that are looked for without."""
+_PADDED: Final = re.compile("0[0-9]+")
 _WHOLE: Final = re.compile(WHOLE)
 
 
@@ -82,6 +83,8 @@ class Learned:
     """Whether every id is a whole number as it is usually written."""
     spaced_ids: dict[str, None] = field(default_factory=dict)
     """The first ids with blanks around them."""
+    padded_ids: dict[str, None] = field(default_factory=dict)
+    """The first ids that are whole numbers with zeros before them."""
 
     # ---- the first pass
 
@@ -95,6 +98,8 @@ class Learned:
             self.whole_ids = all(map(_WHOLE.fullmatch, documents.ids))
         if documents.ids is not None and len(self.spaced_ids) < MOST_SPACED:
             self.spaced_ids |= dict.fromkeys(one for one in documents.ids if one != one.strip())
+        if documents.ids is not None and not self.whole_ids and len(self.padded_ids) < MOST_SPACED:
+            self.padded_ids |= dict.fromkeys(filter(_PADDED.fullmatch, documents.ids))
         if documents.kind == "tokens":
             self.largest_id = max(self.largest_id, int(documents.elements.max()))
         elif documents.kind == "features":
@@ -266,6 +271,9 @@ class Learned:
         classes = self.classes()
         if classes is not None and len(classes) == 1:
             yield f"one class in the training part: {classes.names[0]!r}"
+        for doubt in [] if classes is None else classes.doubts():
+            missing = "missing value" in doubt
+            yield doubt + ("; if it is one, leave the cell empty, or in CSV name it in data.null" if missing else "")
 
     def _check_any(self, moments: Moments, names: tuple[str, ...], role: str) -> None:
         """Refuse a column without a single number in the training part."""

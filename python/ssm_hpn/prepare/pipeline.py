@@ -32,7 +32,7 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.ahead import ahead
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
-from ssm_hpn.prepare.labels import Matching
+from ssm_hpn.prepare.labels import SPELLINGS, Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
@@ -256,15 +256,21 @@ class _Job:
             self.notes.append(f"{several} in several files, a document of its own in each{together}")
 
     def _say_spaced(self, census: dict[Part, Census]) -> None:
-        """Ids that are told apart by blanks alone; of more documents than can be ranked the keys are not kept."""
+        """Ids told apart by blanks or leading zeros alone; of more documents than can be ranked no keys are kept."""
         there = [keys for one in census.values() for keys in one.ids]
-        if there and self.learned.spaced_ids:
+        found = (
+            (self.learned.spaced_ids, str.strip, "blanks around them"),
+            (self.learned.padded_ids, SPELLINGS["leading zeros"], "leading zeros"),
+        )
+        for ids, bare, what in found:
+            if not there or not ids:
+                continue
             known = np.concatenate(there)
-            pairs = spelled_twice(self.learned.spaced_ids, lambda bare: np.isin(text_keys(list(bare)), known).tolist())
+            pairs = spelled_twice(ids, lambda texts, known=known: np.isin(text_keys(list(texts)), known).tolist(), bare)
             if pairs:
                 more = f", and so do {len(pairs) - 1} more" if len(pairs) > 1 else ""
                 one, other = pairs[0]
-                self.notes.append(f"ids {one!r} and {other!r} differ in blanks around them alone and are two{more}")
+                self.notes.append(f"ids {one!r} and {other!r} differ in {what} alone and are two{more}")
 
     def _check_copies(self, census: dict[Part, Census]) -> None:
         training, held_out = census["train"].copies(), census["validation"].copies()

@@ -59,18 +59,22 @@ class Notes:
             yield text + (f" (and {more} more file{'s' if more > 1 else ''} like it)" if more else "")
 
 
-def spelled_twice(texts: Iterable[str], known: Callable[[Iterable[str]], Iterable[bool]]) -> list[tuple[str, str]]:
-    """Texts with blanks around them, each with the same text written otherwise.
+def spelled_twice(
+    texts: Iterable[str],
+    known: Callable[[Iterable[str]], Iterable[bool]],
+    bare: Callable[[str], str] = str.strip,
+) -> list[tuple[str, str]]:
+    """Texts of which `bare` takes something away, such as blanks, each with the same text written otherwise.
 
-    `known` tells of texts without blanks around them whether they are there.
+    `known` tells of bare texts whether they are there.
 
     >>> spelled_twice(["a ", "b "], lambda bare: [one == "a" for one in bare])
     [('a ', 'a')]
     """
-    spaced = [one for one in texts if one != one.strip()]
+    spaced = [one for one in texts if one != bare(one)]
     pairs, first = [], dict[str, str]()
-    for one, plain in zip(spaced, known([one.strip() for one in spaced]), strict=True):
-        other = one.strip() if plain else first.setdefault(one.strip(), one)
+    for one, plain in zip(spaced, known([bare(one) for one in spaced]), strict=True):
+        other = bare(one) if plain else first.setdefault(bare(one), one)
         if other != one:
             pairs.append((one, other))
     return pairs

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
+from ssm_hpn.moments import out_of_range
 from ssm_hpn.prepare.cells import (
     bytes_of,
     coded,
@@ -474,7 +475,7 @@ class _Query:
                         advice="all channels of a document need the same length",
                     )
             matrix = np.stack([flat for flat, _ in channels], axis=1)
-        infinite = np.argwhere(np.isinf(matrix))
+        infinite = np.argwhere(out_of_range(matrix))
         if len(infinite):
             step, k = (int(i) for i in infinite[0])
             document = int(np.searchsorted(offsets, step, side="right") - 1)
@@ -662,9 +663,9 @@ def replaced(held: Documents) -> Documents:
 
 
 def _numbers(query: _Query, rows: Ints, alias: str, columns: dict[str, pa.Array]) -> Floats:
-    """A column of numbers, NaN where one is missing; an infinite one is refused with its row."""
+    """A column of numbers, NaN where one is missing; one that is infinite or too large is refused with its row."""
     numbers = floats(columns[alias])
-    infinite = np.flatnonzero(np.isinf(numbers))
+    infinite = np.flatnonzero(out_of_range(numbers))
     if len(infinite):
         name = query.aliases[alias][0] if alias in query.aliases else query.reading.columns.values[int(alias[1:])]
         source = query.table.source

@@ -1,0 +1,66 @@
+"""Which labels are one class, which may be, and which look like none: one rule for files and estimators."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from prepare_support import made, written
+from ssm_hpn.classes import Classes
+from ssm_hpn.errors import DataError
+from ssm_hpn.series import labels_of
+
+
+@pytest.mark.parametrize(
+    "pair", [("03", "3"), (" DE", "DE"), ("1", "1.0"), ("True", "true"), ("-01", "-1"), ("+3", "3")]
+)
+def test_what_is_surely_one_class_is_refused_from_files_and_from_python(pair):
+    for read in (lambda: Classes.from_texts(dict.fromkeys([*pair, "x"], 1)), lambda: labels_of([*pair, "x"])):
+        with pytest.raises(DataError, match=r"each class written one way, found .*write one class one way"):
+            read()
+
+
+def test_versions_and_signs_are_classes_of_their_own():
+    texts = ["1.1", "1.10", "-1", "1", "x"]
+    assert set(Classes.from_texts(dict.fromkeys(texts, 1)).values) == set(texts)
+
+
+def test_case_and_what_looks_missing_are_told():
+    classes = Classes.from_texts({"a": 1, "A": 2, "N/A": 1, "None": 1, "b": 1})
+    assert classes.doubts() == [
+        "classes 'A' and 'a' differ only in case",
+        "classes 'N/A', 'None' look like a missing value",
+    ]
+    with pytest.warns(UserWarning, match="y: classes 'DE' and 'de' differ only in case"):
+        labels_of(["DE", "de", None])
+
+
+def test_nothing_is_told_of_ordinary_classes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for y in (["a", "b", None], np.array([1, -1]), [True, False]):
+            assert len(labels_of(y).classes) == 2
+
+
+def table_of(path, labels):
+    """Texts with labels, each of them several times."""
+    return written(path, [{"text": f"line {n} of many", "y": one} for n, one in enumerate(labels * 8)])
+
+
+def test_notes_of_files_say_what_to_do_about_a_missing_value(tmp_path):
+    prepared = made(tmp_path, table_of(tmp_path / "d.csv", ["a", "NA", "nan", "b"]), {"text": "text", "label": "y"})
+    advice = "if it is one, leave the cell empty, or in CSV name it in data.null"
+    assert f"class 'NA' looks like a missing value; {advice}" in prepared.contract.notes
+    assert prepared.contract.classes.values == ("NA", "a", "b")
+
+
+def test_one_class_in_several_types_of_json_lines_is_refused(tmp_path):
+    path = table_of(tmp_path / "d.jsonl", [1, "1", 1.0, True])
+    with pytest.raises(DataError, match=r"y.*each class written one way, found '1' and '1\.0'"):
+        made(tmp_path, path, {"text": "text", "label": "y"})
+
+
+def test_ids_with_and_without_leading_zeros_are_two_and_told(tmp_path):
+    table = [{"m": one, "x": n} for n, one in enumerate(["0000", "0", "001", *map(str, range(10, 40))] * 3)]
+    prepared = made(tmp_path, written(tmp_path / "d.csv", table), {"id": "m", "features": "x"})
+    assert "ids '0000' and '0' differ in leading zeros alone and are two" in prepared.contract.notes
