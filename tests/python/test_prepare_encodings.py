@@ -1,11 +1,15 @@
 """Text in any encoding: tables, JSON lines and plain text, with the lines of an editor in messages."""
 
+import gzip
 import json
 
+import pyarrow as pa
 import pytest
 
 from prepare_support import made, text_of
+from ssm_hpn.cli.main import main
 from ssm_hpn.errors import ConfigError, DataError
+from ssm_hpn.prepare import copies
 
 ENCODINGS = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "utf-8-sig"]
 
@@ -70,3 +74,141 @@ def test_an_encoding_that_does_not_exist_is_refused(tmp_path):
 
     with pytest.raises((ConfigError, ValueError), match="expected an encoding, such as utf-8"):
         PrepareOptions(encoding="utf-99")
+
+
+ADVICE = "name its encoding in data.encoding, such as cp1252 or latin-1, or save the file as UTF-8"
+LATIN = {
+    "d.csv": ("id,x\na,1\n\ngrün,2\n", r"line 4, byte 12: expected text in UTF-8, found 0xfc"),
+    "h.csv": ("größe,x\n" + "a,1\n" * 40, r"line 1, byte 2: expected text in UTF-8, found 0xf6"),
+    "d.jsonl": ('{"x": 1}\n{"x": "ü"}\n', r"line 2, byte 16: expected text in UTF-8, found 0xfc"),
+}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("name", LATIN)
+def test_a_byte_of_a_table_that_is_no_utf_8_is_named_with_its_line(tmp_path, name, packed):
+    content, message = LATIN[name]
+    with pa.output_stream(str(tmp_path / f"{name}{packed}"), compression="detect") as file:
+        file.write(content.encode("latin-1"))
+    columns = {"features": "x"} | ({"id": "id"} if name == "d.csv" else {})
+    with pytest.raises(DataError, match=message) as caught:
+        made(tmp_path, tmp_path / f"{name}{packed}", columns, validation_fraction=0)
+    assert str(caught.value).endswith(ADVICE)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "advice"),
+    [
+        ("a\n".encode("utf-16"), "shift_jis", "set --data.encoding utf-16"),
+        ("größe\n".encode(), "ascii", "leave data.encoding out: the file begins as UTF-8"),
+        ("größe\n".encode("latin-1"), "ascii", ADVICE),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_advice_goes_by_what_a_packed_file_holds(tmp_path, content, encoding, advice, packed):
+    path = tmp_path / ("d.txt.gz" if packed else "d.txt")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DataError) as caught:
+        made(tmp_path, path, encoding=encoding, validation_fraction=0)
+    assert str(caught.value).endswith(advice)
+
+
+def test_a_cut_packed_file_of_another_encoding_is_refused_in_one_line(tmp_path):
+    content = "".join(f"{n * 7919}\n" for n in range(20000)).encode("utf-16")
+    (tmp_path / "d.txt.gz").write_bytes(gzip.compress(content)[:-50])
+    with pytest.raises(DataError, match="expected whole compressed data"):
+        made(tmp_path, tmp_path / "d.txt.gz", encoding="utf-16", validation_fraction=0)
+
+
+# ---- notes
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.jsonl", "d.txt", "d.csv.gz"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_an_order_of_bytes_that_is_guessed_is_said(tmp_path, name, order):
+    content = "".join(f'{{"text": "grün {n}"}}\n' for n in range(30)) if "jsonl" in name else "text\n" + "grün\n" * 30
+    path, columns = tmp_path / name, {} if name == "d.txt" else {"text": "text"}
+    data = content.encode(f"utf-16-{order}")
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    other = {"le": "be", "be": "le"}[order]
+    said = f"{name}: no byte order mark: read as utf-16-{order}; set --data.encoding utf-16-{other} if that is wrong"
+    options = {"encoding": "utf-16", "validation_fraction": 0}
+    assert said in made(tmp_path, path, columns, **options).contract.notes
+    data = f"\ufeff{content}".encode(f"utf-16-{order}")
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert not any("mark" in note for note in made(tmp_path / "marked", path, columns, **options).contract.notes)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_utf_8_that_is_read_as_something_else_on_request_is_said(tmp_path, encoding):
+    columns, options = {"text": "text"}, {"encoding": encoding, "validation_fraction": 0}
+    text = "text\n" + "plain\n" * 300_000 + "größe\n"  # the first block has nothing to tell
+    (tmp_path / "d.csv").write_text(text)
+    notes = made(tmp_path, tmp_path / "d.csv", columns, **options).contract.notes
+    advice = "leave data.encoding out if 'Ã¶' is 'ö'"
+    assert f"d.csv: read as {encoding}, but its bytes are text in UTF-8 too: {advice}" in notes
+    for name, content in {"a.csv": b"text\nplain\n", "b.csv": "text\ngrößer\n".encode(encoding)}.items():
+        (tmp_path / name).write_bytes(content)
+        assert not any("UTF-8" in note for note in made(tmp_path / name[0], tmp_path / name, **options).contract.notes)
+
+
+def test_a_table_of_labels_of_a_doubtful_encoding_is_said(tmp_path):
+    (tmp_path / "d.csv").write_text("id,x\n" + "".join(f"{n},{n}\n" for n in range(30)))
+    (tmp_path / "y.csv").write_text("id,y\n" + "".join(f"{n},{'äb'[n % 2]}\n" for n in range(30)))
+    columns = {"id": "id", "features": "x", "label": "y"}
+    notes = made(
+        tmp_path, tmp_path / "d.csv", columns, labels=str(tmp_path / "y.csv"), encoding="latin-1"
+    ).contract.notes
+    assert any(note.startswith("y.csv: read as latin-1") for note in notes)
+
+
+# ---- copies in UTF-8
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_table_is_decoded_once_and_its_start_for_the_first_look(tmp_path, suffix, monkeypatch):
+    whole = []
+    original = copies.shutil.copyfileobj
+    monkeypatch.setattr(copies.shutil, "copyfileobj", lambda *args: (whole.append(1), original(*args)))
+    row = '{{"text": "grün {}", "label": "{}"}}\n' if suffix == "jsonl" else '"grün\n{}",{}\n'
+    content = "" if suffix == "jsonl" else "text,label\n"
+    content += "".join(row.format(n, "ab"[n % 2]) for n in range(copies.LINES // 2 + 20000))
+    (tmp_path / f"d.{suffix}").write_bytes(content.encode("utf-16"))
+    prepared = made(tmp_path, tmp_path / f"d.{suffix}", {"text": "text", "label": "label"}, encoding="utf-16")
+    assert len(whole) == 1
+    assert sum(part.documents for part in prepared.parts.values()) == copies.LINES // 2 + 20000
+    assert not list(tmp_path.glob("out/**/*.txt"))
+    monkeypatch.undo()
+    (tmp_path / f"e.{suffix}").write_text(content)
+    same = made(tmp_path / "same", tmp_path / f"e.{suffix}", {"text": "text", "label": "label"})
+    assert [part.documents for part in same.parts.values()] == [part.documents for part in prepared.parts.values()]
+
+
+def test_a_quoted_text_at_the_end_of_a_first_look_changes_no_names(tmp_path):
+    long = "x\n" * (copies.LINES + 10)
+    content = '"a, b","t"\n' + "".join(f'{n},"{"y" if n != 3 else long}"\n' for n in range(40))
+    (tmp_path / "d.csv").write_bytes(content.encode("utf-16"))
+    prepared = made(tmp_path, tmp_path / "d.csv", {"text": "t", "id": "a, b"}, encoding="utf-16")
+    assert sum(part.documents for part in prepared.parts.values()) == 40
+
+
+# ---- commands
+
+
+def test_commands_read_an_encoding(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"m{n // 4},{n % 5}.5,{'größer' if n // 4 % 2 else 'ñ'}\n" for n in range(160))
+    (tmp_path / "d.csv").write_bytes(f"größe,x,klasse\n{rows}".encode("utf-16-le"))
+    columns = ["--data.columns.id", "größe", "--data.columns.features", "x", "--data.columns.label", "klasse"]
+    assert main(["inspect", "d.csv", "--data.encoding", "utf-16", *columns]) == 0
+    said = capsys.readouterr().out
+    assert "größer" in said
+    assert "no byte order mark: read as utf-16-le" in said
+    model = ["--model.d_model", "8", "--train.steps", "2", "--run.folder", "r"]
+    assert main(["train", "--data", "d.csv", "--data.encoding", "utf-16", *columns, *model]) == 0
+    assert "no byte order mark: read as utf-16-le" in capsys.readouterr().out
+    (tmp_path / "new.csv").write_bytes(f"größe,x\n{''.join(f'ä{n},1.5{chr(10)}' for n in range(4))}".encode("utf-16"))
+    assert main(["predict", "r", "--data", "new.csv"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["größe"] for row in answers] == ["ä0", "ä1", "ä2", "ä3"]
+    assert {row["class"] for row in answers} <= {"größer", "ñ"}

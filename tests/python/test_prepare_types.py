@@ -1,7 +1,9 @@
 """Columns of every type in every role: read for what they say, or refused in one line with words of this package."""
 
+import contextlib
 import datetime as dt
 import decimal
+import itertools
 import re
 import uuid
 
@@ -12,7 +14,12 @@ import pytest
 from prepare_support import made, rows, written
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import ConfigError, DataError
-from ssm_hpn.prepare import prepare
+from ssm_hpn.prepare import prepare, tables
+from ssm_hpn.prepare.engine import engine
+from ssm_hpn.prepare.learn import Learned
+from ssm_hpn.prepare.pipeline import Raw
+from ssm_hpn.prepare.reading import Sources
+from ssm_hpn.prepare.split import Census
 
 N = 12
 BASE = {
@@ -94,47 +101,103 @@ ENGINE = re.compile(
 )
 
 
-def attempt(tmp_path, table, role, **options):
-    """What is said where the column `z` has a role; nothing where it is read."""
-    columns = Columns(**ROLES[role])
+@pytest.fixture
+def one_engine(monkeypatch):
+    """One engine for all tables of a test: opening it takes longer than reading a small table."""
+    with engine(None) as connection:
+
+        @contextlib.contextmanager
+        def again(work, *, long_lines=False, size=0):
+            yield connection
+
+        monkeypatch.setattr(tables, "engine", again)
+        yield
+
+
+def options_for(role, **options):
+    """Column `z` in a role."""
     split = {"split": "z=1,one"} if role == "split" else {"validation_fraction": 0.0}
-    options = PrepareOptions(columns=columns, max_document=64, **split, **options)
+    return PrepareOptions(columns=Columns(**ROLES[role]), max_document=64, **split, **options)
+
+
+def learn(options, handed):
+    """Read all documents and settle what they mean, without writing shards."""
+    sources, learned = Sources(Raw.find(options, handed).train, options), Learned(options)
+    census = Census(options)
+    for documents in sources:
+        census.add(documents, learned.see(documents))
+        learned.measure(documents)
+    census.end()
+    if options.split != "auto":
+        census.choose(per_document=learned.per_document, names=learned.labels.texts)
+    learned.columns(sources)
+    learned.scale()
+
+
+def said(action, *arguments):
+    """What is said where the column `z` has a role; nothing where it is read."""
     try:
-        prepare(options, tmp_path / "out", tables=[] if table is None else [table])
+        action(*arguments)
     except (DataError, ConfigError) as error:
         return str(error)
     return ""
 
 
-def check(said):
-    assert "\n" not in said
-    if said:
-        assert re.fullmatch(r".+?: .*expected .+, found .+; .+", said), said
-        assert not ENGINE.search(said), said
+def check(message):
+    assert "\n" not in message
+    if message:
+        assert re.fullmatch(r".+?: .*expected .+, found .+; .+", message), message
+        assert not ENGINE.search(message), message
+
+
+def problems_of(attempts):
+    """The first line of every failure of some attempts, by their names: all of them, not the first."""
+    problems = []
+    for name, attempt in attempts.items():
+        try:
+            check(said(*attempt))
+        except Exception as error:  # noqa: BLE001 - whatever an attempt raises is a problem
+            problems.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
+    return problems
+
+
+def query_of(tmp_path, expression):
+    path = tmp_path / "base.parquet"
+    if not path.exists():
+        pq.write_table(pa.table({**BASE, "n": list(range(N))}), path)
+    return f"sql:SELECT *, {expression} AS z FROM '{path}'"
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_arrow_columns_of_every_type(tmp_path, role):
-    problems = []
-    for name, column in TYPES.items():
-        try:
-            check(attempt(tmp_path / name, pa.table({**BASE, "z": column}), role))
-        except Exception as error:  # noqa: BLE001 - all of the types, not the first that fails
-            problems.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
+def test_arrow_columns_of_every_type(one_engine, role):
+    handed = {name: [pa.table({**BASE, "z": column})] for name, column in TYPES.items()}
+    problems = problems_of({name: (learn, options_for(role), one) for name, one in handed.items()})
     assert not problems, "\n" + "\n".join(problems)
 
 
 @pytest.mark.parametrize("role", ["id", "order", "feature", "label", "text", "labels of text", "tokens"])
-def test_columns_of_queries_of_every_type(tmp_path, role):
-    problems = []
-    pq.write_table(pa.table({**BASE, "n": list(range(N))}), tmp_path / "base.parquet")
-    for name, expression in QUERIES.items():
-        query = f"sql:SELECT *, {expression} AS z FROM '{tmp_path}/base.parquet'"
-        try:
-            check(attempt(tmp_path / name, None, role, train=(query,)))
-        except Exception as error:  # noqa: BLE001 - all of the types, not the first that fails
-            problems.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
+def test_columns_of_queries_of_every_type(one_engine, tmp_path, role):
+    queries = {name: query_of(tmp_path, expression) for name, expression in QUERIES.items()}
+    problems = problems_of({name: (learn, options_for(role, train=(one,)), ()) for name, one in queries.items()})
     assert not problems, "\n" + "\n".join(problems)
+
+
+def test_columns_of_some_types_are_written(tmp_path):
+    roles = itertools.cycle(ROLES)
+    attempts = {}
+    for name, column in list(TYPES.items())[::3]:
+        handed, role = [pa.table({**BASE, "z": column})], next(roles)
+        attempts[f"{name} as {role}"] = (write, options_for(role), tmp_path / f"type {name}", handed)
+    for name, expression in list(QUERIES.items())[::4]:
+        role = next(roles)
+        options = options_for(role, train=(query_of(tmp_path, expression),))
+        attempts[f"query {name} as {role}"] = (write, options, tmp_path / f"query {name}", ())
+    problems = problems_of(attempts)
+    assert not problems, "\n" + "\n".join(problems)
+
+
+def write(options, out, handed):
+    prepare(options, out, tables=handed)
 
 
 # ---- one column in two roles

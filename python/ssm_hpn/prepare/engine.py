@@ -11,11 +11,9 @@ the sniffer's memory holds is split at its most frequent separator.
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,10 +25,11 @@ import pyarrow as pa
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.copies import in_utf_8
 from ssm_hpn.prepare.problems import data_error, nearest, shown
 from ssm_hpn.prepare.queries import checked_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, open_source, read_block
+from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, not_utf_8, open_source, read_block
 
 Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
 TYPES: Final[dict[Kind, str]] = {
@@ -199,15 +198,25 @@ class Table:
 
 
 def open_table(
-    source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, *, long_lines: bool = False
+    source: Source,
+    options: PrepareOptions,
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    long_lines: bool = False,
+    work: Path | None = None,
+    whole: bool = True,
 ) -> Table:
-    """The columns of a source. Raises `DataError` for what is wrong with it."""
+    """The columns of a source. Raises `DataError` for what is wrong with it.
+
+    A copy in UTF-8 is kept in `work`, or else where the engine spills to; for a first look it need not be `whole`.
+    """
+    file = in_utf_8(source, work or _spills_to(connection), whole=whole)
     try:
         match source.format:
             case "csv":
-                return _csv(source, options, connection, long_lines=long_lines)
+                return _csv(source, options, connection, file, long_lines=long_lines)
             case "jsonl":
-                return _json(source, connection, long_lines=long_lines)
+                return _json(source, connection, file, long_lines=long_lines)
             case "parquet":
                 return _described(source, connection, f"read_parquet({quoted(str(source.path))})")
             case "sql":
@@ -217,6 +226,10 @@ def open_table(
                 return _described(source, connection, "handed_over")
     except duckdb.Error as error:
         raise translated(source, error) from None
+
+
+def _spills_to(connection: duckdb.DuckDBPyConnection) -> Path:
+    return Path(str(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]))
 
 
 def no_column(table: Table, key: str, name: str) -> DataError:
@@ -255,9 +268,10 @@ def _described(source: Source, connection: duckdb.DuckDBPyConnection, scan: str)
 # ---- CSV
 
 
-def _csv(source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, *, long_lines: bool) -> Table:
+def _csv(
+    source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, file: Path, *, long_lines: bool
+) -> Table:
     blank, header, sample = _head(source)
-    file = _in_utf_8(source, connection)
     given = [f"delim={quoted(options.delimiter)}"] if options.delimiter else []
     given.append(f"max_line_size={LONG_LINE}, buffer_size={2 * LONG_LINE}" if long_lines else f"buffer_size={BUFFER}")
     try:
@@ -315,24 +329,14 @@ def _head(source: Source) -> tuple[int, str, str]:
     text = io.StringIO(sample.decode("utf-8-sig", errors="replace"), newline="")
     for blank, line in enumerate(text):
         if line.strip():
+            if "\ufffd" in line and not source.recoded and (error := not_utf_8(source)):
+                raise error
             while line.count('"') % 2 and (more_text := text.readline()):
                 line += more_text  # noqa: PLW2901 - a name with a line end in it
             return blank, line.rstrip("\r\n"), text.getvalue()
     raise data_error(
         source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
     )
-
-
-def _in_utf_8(source: Source, connection: duckdb.DuckDBPyConnection) -> Path:
-    """The file of a source, or a copy of it in UTF-8 where the engine spills to."""
-    if not source.recoded:
-        return source.path
-    folder = Path(str(connection.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]))
-    folder.mkdir(exist_ok=True)
-    copy = folder / f"{hashlib.sha256(str(source.path).encode()).hexdigest()[:16]}.txt"
-    with open_source(source) as stream, copy.open("wb") as file:
-        shutil.copyfileobj(stream, file, 1 << 20)
-    return copy
 
 
 def _check_names(source: Source, names: list[str]) -> None:
@@ -357,7 +361,7 @@ def _utf_16(source: Source) -> DataError:
 # ---- JSON lines
 
 
-def _json(source: Source, connection: duckdb.DuckDBPyConnection, *, long_lines: bool) -> Table:
+def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, long_lines: bool) -> Table:
     with open_source(source) as stream:
         start = read_block(stream, source.path, 1 << 12)
     if start.startswith(UTF_16):
@@ -366,7 +370,6 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, *, long_lines: 
         raise data_error(
             source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
         )
-    file = _in_utf_8(source, connection)
     arguments = ["format='newline_delimited'", "records=true"]
     if long_lines:
         arguments.append(f"maximum_object_size={LONG_LINE}")
@@ -419,6 +422,8 @@ def translated(
 
 
 def _csv_error(source: Source, text: str, table: Table | None, query: str) -> DataError:
+    if ("nvalid unicode" in text or "not utf-8" in text) and (error := not_utf_8(source)):
+        return error
     names = list(table.present) if table else []
     line = re.search(r"CSV Error on Line: (\d+)", text)
     place = _rejected_line(table, query) if table and query else None
@@ -439,9 +444,6 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     if count:
         advice = "correct the row; texts with line breaks or separators need quotes"
         return data_error(source.path, at, expected=f"{count[1]} columns", found=count[2], advice=advice)
-    if "nvalid unicode" in text or "not utf-8" in text:
-        advice = "save the file as UTF-8, or name its encoding in data.encoding"
-        return data_error(source.path, at, expected="text in UTF-8", found="other bytes", advice=advice)
     if "state machine" in text:
         advice = "write all lines with the same end, and quote texts that have quotes or line ends"
         return data_error(source.path, at, expected="CSV with one kind of line end", found="several", advice=advice)
@@ -500,6 +502,8 @@ def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataErro
     if not found:
         first = text.splitlines()[0].partition(": ")[2]
         return data_error(source.path, "file", expected="JSON lines", found=first, advice="correct the file")
+    if "UTF-8" in found[3] and (error := not_utf_8(source)):
+        return error
     malformed = found[1].startswith("Malformed")
     number = line_of(source, int(found[2]) - malformed)
     at, line = f"line {number}", dict(lines_of(source, number)).get(number, "")

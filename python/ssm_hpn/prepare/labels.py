@@ -50,8 +50,12 @@ def label_source(options: PrepareOptions) -> Source:
     return source
 
 
-def open_labels(options: PrepareOptions, columns: Columns, connection: duckdb.DuckDBPyConnection) -> list[str]:
+def open_labels(
+    options: PrepareOptions, columns: Columns, connection: duckdb.DuckDBPyConnection, work: Path | None
+) -> list[str]:
     """Make the table `JOINED`; returns the aliases of its targets: `label`, and `v0` and so on for numbers.
+
+    A copy in UTF-8, where one is needed, is kept in `work`.
 
     Raises `DataError` for rows without an id, and for an id with different targets.
     """
@@ -61,7 +65,7 @@ def open_labels(options: PrepareOptions, columns: Columns, connection: duckdb.Du
         if not there:
             advice = "name the column, or drop --data.labels"
             raise config_error("data.labels", expected=f"{what} beside it", found="none", advice=advice)
-    table = open_table(label_source(options), options, connection)
+    table = open_table(label_source(options), options, connection, work=work)
     for key, name in [("id", columns.id or ""), *((_setting(alias), name) for alias, (name, _) in targets.items())]:
         if name not in table.present:
             raise no_column(table, key, name)
@@ -146,7 +150,7 @@ class Matching:
     def read(cls, options: PrepareOptions, columns: Columns, work: Path | None) -> "Matching":
         """The ids of the table of labels, which is checked."""
         with engine(work) as connection:
-            open_labels(options, columns, connection)
+            open_labels(options, columns, connection, work)
             batches = connection.sql(f"SELECT key FROM {JOINED} ORDER BY key").to_arrow_reader(ROWS_AT_ONCE)  # noqa: S608
             first: list[str] = []
             keys = [np.empty(0, np.uint64)]

@@ -227,6 +227,7 @@ class _Job:
                 advice="leave the file out",
             )
         if self.matching is not None:
+            self.sources.note_encoding(self.matching.source)
             self.notes += self.matching.notes()
         self._check_encoder(self.learned.kind, first.path.name)
         self.learned.check_labels(sum(one.documents for one in census.values()))

@@ -10,7 +10,7 @@ from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.problems import Notes
 from ssm_hpn.prepare.records import Documents, Record
-from ssm_hpn.prepare.sources import TABLES, Source
+from ssm_hpn.prepare.sources import TABLES, Source, encoding_doubts
 from ssm_hpn.prepare.split import side_column
 from ssm_hpn.prepare.tables import Reading, read_table, settle, type_of_ids
 from ssm_hpn.prepare.text import read_integers, read_text
@@ -60,6 +60,7 @@ class Sources:
 
     def __post_init__(self) -> None:
         """Settle the columns, unless they are given."""
+        self._looked_at: set[Source] = set()
         if self.reading is None and self.sources and self.sources[0].format in TABLES:
             self.reading = settle(self.sources, self.options, split_column=side_column(self.options))
         if self.reading is not None:
@@ -68,10 +69,18 @@ class Sources:
     def __iter__(self) -> Iterator[Documents]:
         """From the first document to the last."""
         for source in self.sources:
+            self.note_encoding(source)
             if self.reading is not None:
                 yield from read_table(source, self.options, self.reading, self.work)
             else:
                 yield from self._read(source)
+
+    def note_encoding(self, source: Source) -> None:
+        """Say what may be wrong with the encoding of a file, the first time that it is read."""
+        if source not in self._looked_at:
+            self._looked_at.add(source)
+            for about, text in encoding_doubts(source):
+                self.notes.add_of_file(source.name, about, text)
 
     def _read(self, source: Source) -> Iterator[Documents]:
         match source.format:

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import Format, PrepareOptions
 from ssm_hpn.errors import DataError, StorageError
-from ssm_hpn.prepare.decoding import Decoded
+from ssm_hpn.prepare.decoding import Decoded, doubts
 from ssm_hpn.prepare.problems import config_error, data_error
 
 SUFFIXES: Final[dict[str, Format]] = {
@@ -163,7 +164,27 @@ def open_source(source: Source) -> Any:  # noqa: ANN401 - a stream of Arrow or o
     stream = open_stream(source.path)
     if not source.recoded:
         return stream
-    return io.BufferedReader(Decoded(stream, source.path, source.encoding), 1 << 20)
+    return io.BufferedReader(Decoded(partial(read_block, stream, source.path), source.path, source.encoding), 1 << 20)
+
+
+def not_utf_8(source: Source) -> DataError | None:
+    """The complaint about the first bytes of a source that are no UTF-8, with their line; None if all of them are."""
+    with open_stream(source.path) as stream:
+        decoded = Decoded(partial(read_block, stream, source.path), source.path, "UTF-8")
+        try:
+            while decoded.read(1 << 20):
+                pass
+        except DataError as error:
+            return error
+    return None
+
+
+def encoding_doubts(source: Source) -> list[tuple[str, str]]:
+    """What may be wrong with the encoding of a recoded source, as `doubts` says."""
+    if not source.recoded:
+        return []
+    with open_stream(source.path) as stream:
+        return list(doubts(partial(read_block, stream, source.path), source.encoding))
 
 
 def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:

@@ -85,7 +85,7 @@ class Reading:
 def settle(sources: list[Source], options: PrepareOptions, *, split_column: str | None = None) -> Reading:
     """The columns in use, by the first table. An unknown one is an error with the nearest name."""
     source = sources[0]
-    with _opened(source, options, None) as table:
+    with _opened(source, options, None, whole=False) as table:
         notes = Notes()
         columns = _resolve(table, options, notes)
         types = {columns.id: _declared(table, columns.id)} if columns.id else {}
@@ -96,7 +96,7 @@ def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> 
     """Whether every row is a time step, and not a document."""
     if not columns.features:
         return False
-    with _opened(source, options, None) as table:
+    with _opened(source, options, None, whole=False) as table:
         return not any(_is_list(table.present[name]) for name in columns.features)
 
 
@@ -138,7 +138,7 @@ def read_table(
         with _opened(source, options, work, long_lines=long_lines) as table:
             _check_columns(table, reading.columns, options, reading.split_column)
             try:
-                query = _Query(table, options, reading)
+                query = _Query(table, options, reading, work)
             except duckdb.Error as error:  # while the kind of order is looked for
                 query_text = table.select({"o": (str(reading.columns.order), "raw")})
                 raise translated(source, error, table, query_text) from None
@@ -155,10 +155,13 @@ def read_table(
 
 
 @contextlib.contextmanager
-def _opened(source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False) -> Iterator[Table]:
+def _opened(
+    source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False, whole: bool = True
+) -> Iterator[Table]:
+    """One source; for a first look not the `whole` of a file that has to be recoded."""
     with engine(work, long_lines=long_lines, size=size_of([source])) as connection:
         try:
-            table = open_table(source, options, connection, long_lines=long_lines)
+            table = open_table(source, options, connection, long_lines=long_lines, work=work, whole=whole)
         except DataError as error:
             if long_lines or "maximum_object_size" not in str(error):
                 raise
@@ -166,7 +169,7 @@ def _opened(source: Source, options: PrepareOptions, work: Path | None, *, long_
         if table is not None:
             yield table
             return
-    with _opened(source, options, work, long_lines=True) as table:
+    with _opened(source, options, work, long_lines=True, whole=whole) as table:
         yield table
 
 
@@ -236,6 +239,8 @@ class _Query:
     table: Table
     options: PrepareOptions
     reading: Reading
+    work: Path | None = None
+    """Where copies of tables are kept."""
     sql: str = ""
     aliases: dict[str, tuple[str, Kind]] = field(default_factory=dict)
     order: Order | None = None
@@ -243,7 +248,7 @@ class _Query:
     def __post_init__(self) -> None:
         """Choose how every column is read."""
         columns, present = self.reading.columns, self.table.present
-        joined = open_labels(self.options, columns, self.table.connection) if self.options.labels else []
+        joined = open_labels(self.options, columns, self.table.connection, self.work) if self.options.labels else []
         lists = any(_is_list(present[name]) for name in columns.features)
         self.steps = bool(columns.features) and not lists
         matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
