@@ -136,3 +136,17 @@ def test_what_is_missing_and_left_out_is_printed(tmp_path, capsys):
     words = ["prepare", str(tmp_path / "t.jsonl"), "--data.columns.label", "label", "--out", str(tmp_path / "q")]
     assert main(words) == 0
     assert "left out     10 rows: nothing in the column of the data" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "NPZ"])
+def test_the_contract_names_the_format_of_the_file(tmp_path, ending):
+    x = np.arange(60.0).reshape(20, 3, 1)
+    path = tmp_path / f"d.{ending}"
+    with path.open("wb") as file:
+        if ending == "npy":
+            np.save(file, x)
+        else:
+            np.savez(file, x=x)
+    prepared = made(tmp_path, path)
+    assert prepared.contract.format == ending.lower()
+    assert any(f" {ending.lower()}, " in line for line in prepared.contract.describe())

@@ -81,6 +81,14 @@ def test_long_cells_of_csv_are_read(tmp_path):
     assert sum(part.tokens for part in prepared.parts.values()) > 5_000_000
 
 
+def test_a_line_of_json_that_memory_does_not_hold_is_refused_with_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssm_hpn.prepare.engine.MEMORY_FOR_LONG_LINES", 40)
+    with (tmp_path / "a.jsonl").open("w") as file:
+        file.writelines(['{"tokens": [1]}\n', '{"tokens": [' + "1," * 4_000_000 + "1]}\n"])
+    with pytest.raises(DataError, match=r"a\.jsonl: line 2: expected a line that fits in memory, found one of 8 MB"):
+        made(tmp_path, tmp_path / "a.jsonl")
+
+
 def test_a_wide_header_is_read(tmp_path):
     names = [f"column_{n}" for n in range(15_000)]
     (tmp_path / "w.csv").write_text(",".join([*names, "y"]) + "\n" + ("1," * 15_000 + "0\n") * 20)

@@ -29,7 +29,7 @@ from ssm_hpn.prepare.copies import in_utf_8
 from ssm_hpn.prepare.problems import data_error, nearest, shown
 from ssm_hpn.prepare.queries import checked_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, not_utf_8, open_source, read_block
+from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
 
 Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
 TYPES: Final[dict[Kind, str]] = {
@@ -70,7 +70,9 @@ MEMORY_IF_NEEDED: Final = 1500
 BUFFER: Final = 4 << 20
 """Bytes of a CSV file that each thread reads at once."""
 LONG_LINE: Final = 256 << 20
-"""Bytes of a line, where one is longer than what the engine expects."""
+"""Bytes of the longest line that is read."""
+MEMORY_FOR_LONG_LINES: Final = 270
+"""MB, where a line is longer than what the engine expects."""
 THREADS: Final = 2
 BATCH_BYTES: Final = 2 << 20
 """Bytes of rows that are worked on together, at least."""
@@ -273,7 +275,11 @@ def _csv(
 ) -> Table:
     blank, header, sample = _head(source)
     given = [f"delim={quoted(options.delimiter)}"] if options.delimiter else []
-    given.append(f"max_line_size={LONG_LINE}, buffer_size={2 * LONG_LINE}" if long_lines else f"buffer_size={BUFFER}")
+    if long_lines:
+        row = _room_for_long_lines(source, connection)
+        given.append(f"max_line_size={row}, buffer_size={max(row, BUFFER)}, parallel=false")
+    else:
+        given.append(f"buffer_size={BUFFER}")
     try:
         limits = "" if not given else ", " + ", ".join(given)
         path = quoted(str(file))
@@ -372,14 +378,30 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, 
         )
     arguments = ["format='newline_delimited'", "records=true"]
     if long_lines:
-        arguments.append(f"maximum_object_size={LONG_LINE}")
+        arguments.append(f"maximum_object_size={_room_for_long_lines(source, connection)}")
     scan = f"read_json({quoted(str(file))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
     table = _described(source, connection, scan)
     table.options, table.file = arguments, file
     return table
 
 
+def _room_for_long_lines(source: Source, connection: duckdb.DuckDBPyConnection) -> int:
+    """Bytes that the longest row takes, where one is longer than what the engine expects; memory is limited for it."""
+    line, size = longest_row(source)
+    if size > LONG_LINE:
+        raise _too_long(source, line, size)
+    if size > BUFFER:
+        connection.execute(f"SET memory_limit = '{MEMORY_FOR_LONG_LINES}MB'")
+    return size + (1 << 21)
+
+
 # ---- errors
+
+
+def _too_long(source: Source, line: int, size: int) -> DataError:
+    found = f"one of {size / 1e6:.0f} MB"
+    advice = "write it as several shorter ones, or as Parquet"
+    return data_error(source.path, f"line {line}", expected="a line that fits in memory", found=found, advice=advice)
 
 
 def needs_more(error: duckdb.Error) -> bool:
@@ -390,6 +412,7 @@ def needs_more(error: duckdb.Error) -> bool:
         or "maximum_object_size" in text
         or "aximum line size" in text
         or "max_line_size" in text
+        or "does not support a full read" in text  # nor a line that is longer than several of its buffers
     )
 
 
@@ -399,6 +422,8 @@ def translated(
     """The engine's complaint about a query in this package's shape; `numbers` are the columns read as such."""
     text = str(error)
     first = text.splitlines()[0].partition(": ")[2] or text.splitlines()[0]
+    if "Out of Memory" in text and source.format in ("csv", "jsonl") and (row := longest_row(source))[1] > BUFFER:
+        return _too_long(source, *row)
     if "Out of Memory" in text:
         advice = "write shorter lines, or name fewer columns in data.columns"
         return data_error(

@@ -101,6 +101,11 @@ def prepare(
     return prepare_sources(raw, options, out, progress=progress)
 
 
+def _format_name(source: Source) -> str:
+    """What a format is called: archives of arrays are read like single ones."""
+    return "npz" if source.format == "npy" and source.path.suffix.lower() == ".npz" else source.format
+
+
 def cache_keys(raw: Raw, options: PrepareOptions) -> CacheKeys:
     """Digests of the settings and of the sources, the table of labels and the tokenizer."""
     beside = [path for path in (options.labels, options.tokenizer) if path]
@@ -338,7 +343,7 @@ class _Job:
             encoder=described if encoder is None else described | {"vocab_size": encoder.vocab_size},
             missing=self.options.missing,
             normalised=self.options.normalize and encoder is None,
-            format=self.raw.train[0].format,
+            format=_format_name(self.raw.train[0]),
             options=options,
         )
 

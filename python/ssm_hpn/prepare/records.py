@@ -116,6 +116,9 @@ class Documents:
         if len(index) == len(self):
             return self
         lengths = self.lengths
+        if len(index) and index[-1] - index[0] + 1 == len(index):  # one piece of the whole, which is not copied
+            units = slice(int(self.offsets[index[0]]), int(self.offsets[index[-1] + 1]))
+            return self._with(np.asarray(index), units, lengths[index])
         mask = np.zeros(len(self), bool)
         mask[index] = True
         return self._with(np.asarray(index), np.repeat(mask, lengths), lengths[index])

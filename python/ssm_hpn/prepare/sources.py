@@ -218,6 +218,20 @@ def lines_of(source: Source, last: int | None = None) -> Iterator[tuple[int, str
                 yield number, line.strip()
 
 
+def longest_row(source: Source) -> tuple[int, int]:
+    """The line at which the longest row begins, and its bytes; in CSV a line end inside quotes ends no row."""
+    longest, line, number, size, inside = (1, 0), 1, 1, 0, False
+    with open_source(source) as stream, io.BufferedReader(stream, 1 << 20) as lines:
+        while piece := lines.readline(1 << 20):
+            size += len(piece)
+            inside ^= source.format == "csv" and piece.count(b'"') % 2 == 1
+            number += piece.endswith(b"\n")
+            if piece.endswith(b"\n") and not inside:
+                longest = max(longest, (line, size), key=lambda row: row[1])
+                line, size = number, 0
+    return max(longest, (line, size), key=lambda row: row[1])
+
+
 def _first_lines(reader: Any) -> Iterator[int]:  # noqa: ANN401 - a reader of the module csv
     """The line at which each row below the header begins, the header being line 1."""
     before = 1
