@@ -35,7 +35,7 @@ pub(crate) fn mark_best(py: Python<'_>, root: &str, step: u64) -> PyResult<()> {
 /// The step of the checkpoint that is marked as best.
 #[pyfunction]
 pub(crate) fn best_checkpoint(root: &str) -> Option<u64> {
-    checkpoint::retention::best(Path::new(root))
+    checkpoint::best(Path::new(root))
 }
 
 /// Removes all but the newest `keep` and the best, never the two newest that verify; returns what was removed.

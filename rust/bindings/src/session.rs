@@ -302,7 +302,7 @@ impl PySession {
 
     #[getter]
     fn n_parameters(&self, py: Python<'_>) -> PyResult<usize> {
-        reading!(self, py, s => Ok(s.model().table().parameter_count()))
+        reading!(self, py, s => Ok(s.n_parameters()))
     }
 
     #[getter]

@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 use ssm_hpn::bounds::{Bounds, Edge};
 use ssm_hpn::model::{ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
-use ssm_hpn::{blocks, head, model, optim};
+use ssm_hpn::session;
 
 use crate::enter::enter;
 
@@ -33,8 +33,7 @@ fn ends<'py>(py: Python<'py>, bounds: &Bounds) -> PyResult<Bound<'py, PyDict>> {
 #[pyfunction]
 pub(crate) fn setting_bounds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
-    let tables = [model::config::BOUNDS, blocks::mamba1::BOUNDS, head::config::BOUNDS, optim::config::BOUNDS];
-    for bounds in tables.into_iter().flatten() {
+    for bounds in session::bounds() {
         dict.set_item(bounds.key, ends(py, bounds)?)?;
     }
     Ok(dict)

@@ -49,11 +49,11 @@ impl PyStream {
             match (&*self.session.read(), &mut *state) {
                 (Numbers::F32(s), State::F32(state)) => {
                     let scores = s.read(state, input, length)?.to_vec();
-                    Ok(([state.rows(), s.model().head().n_scores()], Scores::F32(scores)))
+                    Ok(([state.rows(), s.model().n_scores()], Scores::F32(scores)))
                 }
                 (Numbers::F64(s), State::F64(state)) => {
                     let scores = s.read(state, input, length)?.to_vec();
-                    Ok(([state.rows(), s.model().head().n_scores()], Scores::F64(scores)))
+                    Ok(([state.rows(), s.model().n_scores()], Scores::F64(scores)))
                 }
                 _ => Err(CoreError::shape("stream", "a session of the same number type", "another")),
             }

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ssm_hpn::data::schema::Kind;
+use ssm_hpn::data::Kind;
 use ssm_hpn::data::{
     DocumentColumns, Elements, Extra, Loader, LoaderConfig, Packing, ShardWriter, WriterConfig,
 };

@@ -87,9 +87,9 @@ fn placement(c: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("separate 100 in 10 dimensions", |b| b.iter(|| prototypes::separate(100, 10, 0)));
     group.bench_function("near-orthogonal 50,000 in 256 dimensions", |b| {
-        b.iter(|| prototypes::exact::near_orthogonal(50_000, 256, 2));
+        b.iter(|| prototypes::near_orthogonal(50_000, 256, 2));
     });
-    let simplex: Vec<f32> = prototypes::exact::simplex(1025, 1024).into_iter().map(|x| x as f32).collect();
+    let simplex: Vec<f32> = prototypes::simplex(1025, 1024).into_iter().map(|x| x as f32).collect();
     group.bench_function("largest cosine of 1,025 in 1,024 dimensions", |b| {
         b.iter(|| prototypes::largest_cosine(black_box(&simplex), 1024));
     });

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use ssm_hpn::checkpoint::folder_name;
-use ssm_hpn::data::schema::Kind;
+use ssm_hpn::data::Kind;
 use ssm_hpn::data::{
     Batch, Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig, ShardWriter, WriterConfig,
 };

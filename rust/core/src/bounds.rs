@@ -4,13 +4,10 @@
 //! lists them, so that a program around it can ask for the same bounds before it comes to an update.
 //!
 //! ```
-//! use ssm_hpn::bounds::{Bounds, Edge};
-//! const TAPS: Bounds = Bounds::whole("model.block.taps", 1, 8);
-//! assert!(TAPS.check_whole(8).is_ok());
-//! let refused = TAPS.check_whole(9).unwrap_err().to_string();
-//! assert!(refused.contains("model.block.taps: expected a whole number from 1 to 8, found 9"), "{refused}");
-//! const RATE: Bounds = Bounds::number("optim.lr", Edge::Beyond(0.0), Edge::None);
-//! assert!(RATE.check(0.0).is_err() && RATE.check(f64::INFINITY).is_err() && RATE.check(1e-9).is_ok());
+//! use ssm_hpn::bounds::Edge;
+//! use ssm_hpn::session::bounds;
+//! let rate = bounds().find(|of| of.key == "optim.lr").expect("a setting");
+//! assert_eq!((rate.low, rate.high, rate.is_whole), (Edge::Beyond(0.0), Edge::None, false));
 //! ```
 
 #![forbid(unsafe_code)]
@@ -45,28 +42,28 @@ pub struct Bounds {
 
 impl Bounds {
     /// Whole numbers from `low` to `high`, both included.
-    pub const fn whole(key: &'static str, low: u32, high: u32) -> Self {
+    pub(crate) const fn whole(key: &'static str, low: u32, high: u32) -> Self {
         let (low, high) = (Edge::At(low as f64), Edge::At(high as f64));
         Self { key, is_whole: true, low, high, advice: "change it in the configuration" }
     }
 
     /// Finite numbers between two ends.
-    pub const fn number(key: &'static str, low: Edge, high: Edge) -> Self {
+    pub(crate) const fn number(key: &'static str, low: Edge, high: Edge) -> Self {
         Self { key, is_whole: false, low, high, advice: "change it in the configuration" }
     }
 
     /// The same bounds with another advice.
-    pub const fn advise(self, advice: &'static str) -> Self {
+    pub(crate) const fn advise(self, advice: &'static str) -> Self {
         Self { advice, ..self }
     }
 
     /// Refuses a whole number outside, by its dotted name.
-    pub fn check_whole(&self, value: usize) -> Result<()> {
+    pub(crate) fn check_whole(&self, value: usize) -> Result<()> {
         self.refuse_unless(self.holds(value as f64), value)
     }
 
     /// As [`Bounds::check_whole`] for a part whose settings are at another place: `d_state` of `model.layers.1`.
-    pub fn check_whole_at(&self, place: &str, value: usize) -> Result<()> {
+    pub(crate) fn check_whole_at(&self, place: &str, value: usize) -> Result<()> {
         if self.holds(value as f64) {
             return Ok(());
         }
@@ -75,7 +72,7 @@ impl Bounds {
     }
 
     /// Refuses a number outside, by its dotted name; NaN and infinities always.
-    pub fn check(&self, value: f64) -> Result<()> {
+    pub(crate) fn check(&self, value: f64) -> Result<()> {
         self.refuse_unless(value.is_finite() && self.holds(value), value)
     }
 

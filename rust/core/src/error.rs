@@ -133,7 +133,7 @@ impl Error {
     }
 
     /// For a size that there is no memory for; `what` would take it.
-    pub fn too_large(what: &str, bytes: f64) -> Self {
+    pub(crate) fn too_large(what: &str, bytes: f64) -> Self {
         let found = format!("{:.0} MB that {what} would take", (bytes / 1e6).ceil());
         Self::config(
             "memory",
@@ -161,7 +161,7 @@ impl Error {
     }
 
     /// Shorthand for [`Error::Checkpoint`].
-    pub fn checkpoint(
+    pub(crate) fn checkpoint(
         path: impl AsRef<Path>,
         at: impl Into<String>,
         expected: impl Into<String>,

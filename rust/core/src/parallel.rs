@@ -68,7 +68,7 @@ impl Threads {
         self.pool.current_num_threads()
     }
 
-    /// Runs `f` inside the pool: every [`for_each_task`] under it uses these threads.
+    /// Runs `f` inside the pool: every `for_each_task` under it uses these threads.
     ///
     /// Fails in a process that was forked after the pool had started: its threads do not exist there, and waiting for
     /// them would never end.
@@ -87,7 +87,7 @@ const WORTH_SHARING: usize = 1 << 13;
 
 /// As [`for_each_task`], but on this thread alone if the tasks together have so few items to work on that sharing them
 /// would cost more.
-pub fn for_each_task_of(items: usize, count: usize, task: impl Fn(usize) + Sync + Send) {
+pub(crate) fn for_each_task_of(items: usize, count: usize, task: impl Fn(usize) + Sync + Send) {
     if items < WORTH_SHARING {
         (0..count).for_each(task);
     } else {
@@ -96,7 +96,7 @@ pub fn for_each_task_of(items: usize, count: usize, task: impl Fn(usize) + Sync 
 }
 
 /// Runs `task(0) .. task(count - 1)` on the current pool, each once, in any order. Nothing is allocated.
-pub fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
+pub(crate) fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
     if count == 1 {
         task(0);
     } else {
@@ -106,7 +106,7 @@ pub fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
 
 /// A slice whose disjoint parts are written by different tasks, or read.
 #[derive(Clone, Copy)]
-pub struct Shared<'a, T> {
+pub(crate) struct Shared<'a, T> {
     start: *mut T,
     len: usize,
     lifetime: PhantomData<&'a mut [T]>,
@@ -119,23 +119,18 @@ unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
     /// Takes the slice for the time of the parallel region.
-    pub fn new(slice: &'a mut [T]) -> Self {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: PhantomData }
     }
 
     /// Takes a slice that tasks only read.
-    pub fn to_read(slice: &'a [T]) -> Self {
+    pub(crate) fn to_read(slice: &'a [T]) -> Self {
         Self { start: slice.as_ptr().cast_mut(), len: slice.len(), lifetime: PhantomData }
     }
 
     /// Length of the whole slice.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether the whole slice is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The part `start..start + len`, for the caller alone.
@@ -146,7 +141,7 @@ impl<'a, T> Shared<'a, T> {
     /// # Safety
     /// The slice was taken by [`Shared::new`], and no other part alive at the same time overlaps this one.
     #[allow(clippy::mut_from_ref)]
-    pub unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [T] {
+    pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [T] {
         self.check(start, len);
         // SAFETY: inside the slice (checked), which is borrowed for 'a; disjoint by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
@@ -159,7 +154,7 @@ impl<'a, T> Shared<'a, T> {
     ///
     /// # Safety
     /// Nothing writes to the part while it is alive.
-    pub unsafe fn read(&self, start: usize, len: usize) -> &'a [T] {
+    pub(crate) unsafe fn read(&self, start: usize, len: usize) -> &'a [T] {
         self.check(start, len);
         // SAFETY: inside the slice (checked), which is borrowed for 'a; unwritten by the caller's promise.
         unsafe { std::slice::from_raw_parts(self.start.add(start), len) }

@@ -1,6 +1,6 @@
 //! Where the time of a training step goes: the time of each phase, without that of phases inside it.
 //!
-//! [`recorded`] opens a profile on the calling thread; [`phase`] and [`product`] under it add what they took, less what
+//! `recorded` opens a profile on the calling thread; `phase` and `product` under it add what they took, less what
 //! phases inside them took, and everything outside of them is [`Phase::Other`]:
 //!
 //! ```text
@@ -112,7 +112,7 @@ thread_local! {
 }
 
 /// Runs `work` and adds what its phases took to the profile, if there is one.
-pub fn recorded<R>(profile: Option<&mut Profile>, work: impl FnOnce() -> R) -> R {
+pub(crate) fn recorded<R>(profile: Option<&mut Profile>, work: impl FnOnce() -> R) -> R {
     // A thread that waits for tasks may be given another pass meanwhile: that one writes to its own profile.
     let recorder = profile.as_deref().map(|&profile| Recorder { profile, inside: Duration::ZERO });
     let outer = RECORDER.replace(recorder);
@@ -125,13 +125,13 @@ pub fn recorded<R>(profile: Option<&mut Profile>, work: impl FnOnce() -> R) -> R
 
 /// Runs `work` as a part of `phase`.
 #[inline]
-pub fn phase<R>(phase: Phase, work: impl FnOnce() -> R) -> R {
+pub(crate) fn phase<R>(phase: Phase, work: impl FnOnce() -> R) -> R {
     measured(phase, 0, work)
 }
 
 /// Runs `work`, a product of an M x K and a K x N matrix: 2·M·N·K operations.
 #[inline]
-pub fn product<R>([m, n, k]: [usize; 3], work: impl FnOnce() -> R) -> R {
+pub(crate) fn product<R>([m, n, k]: [usize; 3], work: impl FnOnce() -> R) -> R {
     measured(Phase::Products, 2 * (m * n * k) as u64, work)
 }
 

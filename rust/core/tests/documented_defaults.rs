@@ -12,7 +12,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use ssm_hpn::blocks::Mamba1Config;
 use ssm_hpn::data::LoaderConfig;
-use ssm_hpn::head::config::{LinearConfig, LossConfig, PrototypeConfig};
+use ssm_hpn::head::{LinearConfig, LossConfig, PrototypeConfig};
 use ssm_hpn::model::ModelConfig;
 use ssm_hpn::optim::OptimConfig;
 

@@ -22,7 +22,7 @@ use crate::params::{Grads, ParamSpec};
 use crate::pass::{Capabilities, Carver, Pass, padded};
 
 /// Two blocks that read in opposite directions.
-pub struct Bidirectional<T> {
+pub(crate) struct Bidirectional<T> {
     /// Reads from the start, and reads from the end.
     parts: [Part<T>; 2],
     width: usize,
@@ -37,7 +37,7 @@ struct Buffers<'a, T> {
 
 impl<T: Scalar> Bidirectional<T> {
     /// From two blocks for a stream of `d_model`, named `forward` and `backward`.
-    pub fn new(forward: Named<T>, backward: Named<T>, d_model: usize) -> Self {
+    pub(crate) fn new(forward: Named<T>, backward: Named<T>, d_model: usize) -> Self {
         let forward = Part::place(forward, 0, 0);
         let backward = Part::place(backward, 1, forward.tensors().end);
         Self { parts: [forward, backward], width: d_model }

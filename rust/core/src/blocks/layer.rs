@@ -29,11 +29,11 @@ use crate::profile::{Phase, phase};
 ///
 /// Measured on one thread (AVX-512, D 256, 6 layers, 8 rows of 512 tokens): a step takes as long as one without slices, in
 /// 40 MB less; with recomputation 97 % of the time, in 63 MB less. 2048 tie in time, 512 take a little more.
-pub const SLICE_TOKENS: usize = 1024;
+pub(crate) const SLICE_TOKENS: usize = 1024;
 
 /// What is kept of a layer's forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
+pub(crate) enum Storage {
     /// Nothing: no gradient comes here.
     Through,
     /// Its input; the forward pass is repeated in the backward one.
@@ -44,7 +44,7 @@ pub enum Storage {
 
 /// Elements that a layer needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerSizes {
+pub(crate) struct LayerSizes {
     /// What the block saves of all rows.
     pub saved: usize,
     /// What it saves of one slice.
@@ -73,7 +73,7 @@ fn slices<'a, T>(pass: &Pass<'a, T>) -> impl Iterator<Item = (Range<usize>, Layo
 
 /// What the layers of a model share.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerConfig {
+pub(crate) struct LayerConfig {
     /// Width of the residual stream (D).
     pub d_model: usize,
     /// Added to the mean square in the norm.
@@ -83,7 +83,7 @@ pub struct LayerConfig {
 }
 
 /// A block with its norm.
-pub struct Layer<T> {
+pub(crate) struct Layer<T> {
     block: Box<dyn Block<T>>,
     config: LayerConfig,
     /// The norm's weight, then the block's tensors.
@@ -92,7 +92,7 @@ pub struct Layer<T> {
 
 impl<T: Scalar> Layer<T> {
     /// Declares the tensors of layer `index`.
-    pub fn new(
+    pub(crate) fn new(
         block: Box<dyn Block<T>>,
         config: LayerConfig,
         index: usize,
@@ -114,17 +114,17 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// The layer's tensors.
-    pub fn slots(&self) -> &[Slot] {
+    pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
     /// The block.
-    pub fn block(&self) -> &dyn Block<T> {
+    pub(crate) fn block(&self) -> &dyn Block<T> {
         &*self.block
     }
 
     /// Ids, relative to the layer, of the tensors that are zero while the layer adds nothing.
-    pub fn output_projections(&self) -> Vec<String> {
+    pub(crate) fn output_projections(&self) -> Vec<String> {
         if self.block.hands_input_on() {
             return Vec::new();
         }
@@ -132,7 +132,7 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// What a pass over all rows at once needs, as one that goes on from a state is.
-    pub fn whole_sizes(&self, rows: usize, length: usize) -> Sizes {
+    pub(crate) fn whole_sizes(&self, rows: usize, length: usize) -> Sizes {
         let slice = self.slice_sizes(rows, length);
         Sizes { scratch: slice.scratch + padded(slice.state), ..slice }
     }
@@ -148,7 +148,7 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// What a pass in slices needs.
-    pub fn sizes(&self, rows: usize, length: usize) -> LayerSizes {
+    pub(crate) fn sizes(&self, rows: usize, length: usize) -> LayerSizes {
         let step = rows_per_slice(rows, length);
         let slice = self.slice_sizes(step, length);
         let saved_slice = padded(slice.saved);
@@ -169,7 +169,7 @@ impl<T: Scalar> Layer<T> {
     /// y = x + block(norm(x)). `saved` has one part per slice for [`Storage::Keep`], else one that they share.
     ///
     /// A pass with a state is one slice, in memory of [`Layer::whole_sizes`].
-    pub fn forward(&self, mut pass: Pass<T>, storage: Storage, x: &[T], y: &mut [T]) {
+    pub(crate) fn forward(&self, mut pass: Pass<T>, storage: Storage, x: &[T], y: &mut [T]) {
         for (index, (tokens, slice)) in slices(&pass).enumerate() {
             let channels = tokens.start * self.config.d_model..tokens.end * self.config.d_model;
             let (x, y) = (&x[channels.clone()], &mut y[channels]);
@@ -181,7 +181,7 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// x += block(norm(x)), keeping nothing for a backward pass.
-    pub fn forward_in_place(&self, mut pass: Pass<T>, x: &mut [T]) {
+    pub(crate) fn forward_in_place(&self, mut pass: Pass<T>, x: &mut [T]) {
         for (tokens, slice) in slices(&pass) {
             let x = &mut x[tokens.start * self.config.d_model..tokens.end * self.config.d_model];
             let saved = self.saved_at(&pass, Storage::Through, 0);
@@ -210,7 +210,7 @@ impl<T: Scalar> Layer<T> {
 
     /// From the gradient of the output, in `stream`, to that of the input, in its place. `saved` as the forward pass
     /// left it, or, for [`Storage::Recompute`], room for one slice.
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         mut pass: Pass<T>,
         storage: Storage,
@@ -251,7 +251,7 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// x += block(norm(x)) for one token per row.
-    pub fn step(&self, mut pass: Pass<T>, x: &mut [T]) {
+    pub(crate) fn step(&self, mut pass: Pass<T>, x: &mut [T]) {
         let layout = pass.layout;
         let (block, parts) = self.open(&mut pass, (0, layout), 0..0, x);
         self.block.step(block, parts.n, x);

@@ -64,11 +64,11 @@ const EXPAND: Bounds = Bounds::whole("model.block.expand", 1, 64);
 const DT_RANK: Bounds = Bounds::whole("model.block.dt_rank", 1, 1 << 16);
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] = &[D_STATE, D_CONV, EXPAND, DT_RANK];
+pub(crate) const BOUNDS: &[Bounds] = &[D_STATE, D_CONV, EXPAND, DT_RANK];
 
 /// A Mamba-1 block of one size.
 #[derive(Clone, Copy, Debug)]
-pub struct Mamba1 {
+pub(crate) struct Mamba1 {
     /// Width (D).
     width: usize,
     /// I.
@@ -99,7 +99,7 @@ mod tensor {
 
 impl Mamba1 {
     /// A block for a stream of `d_model` in a model of `n_layers`; `at` is its dotted place in the configuration.
-    pub fn new(config: &Mamba1Config, at: &str, d_model: usize, n_layers: usize) -> Result<Self> {
+    pub(crate) fn new(config: &Mamba1Config, at: &str, d_model: usize, n_layers: usize) -> Result<Self> {
         D_STATE.check_whole_at(at, config.d_state)?;
         D_CONV.check_whole_at(at, config.d_conv)?;
         EXPAND.check_whole_at(at, config.expand)?;

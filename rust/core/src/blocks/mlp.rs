@@ -30,7 +30,7 @@ use crate::pass::{Carver, Pass, padded};
 /// Settings of an MLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct MlpConfig {
+pub(crate) struct MlpConfig {
     /// Inner width per width (I/D).
     pub expand: usize,
 }
@@ -45,7 +45,7 @@ const EXPAND: Bounds = Bounds::whole("model.block.expand", 1, 64);
 
 /// An MLP of one size.
 #[derive(Clone, Copy, Debug)]
-pub struct Mlp {
+pub(crate) struct Mlp {
     /// D.
     width: usize,
     /// I.
@@ -60,10 +60,10 @@ const OUT_PROJ: usize = 1;
 
 impl Mlp {
     /// A block for a stream of `d_model` in a model of `n_layers`; `at` is its dotted place in the configuration.
-    pub fn new(config: &MlpConfig, at: &str, d_model: usize, n_layers: usize) -> Result<Self> {
+    pub(crate) fn new(config: MlpConfig, at: &str, d_model: usize, n_layers: usize) -> Result<Self> {
         EXPAND.check_whole_at(at, config.expand)?;
         let out_scale = 1.0 / (n_layers as f64).sqrt();
-        Ok(Self { width: d_model, inner: config.expand * d_model, out_scale, config: *config })
+        Ok(Self { width: d_model, inner: config.expand * d_model, out_scale, config })
     }
 
     /// a in `saved`, silu(a) in `v`.

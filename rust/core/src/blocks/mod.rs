@@ -5,20 +5,23 @@
 
 #![forbid(unsafe_code)]
 
-pub mod bidirectional;
+pub(crate) mod bidirectional;
 mod block;
-pub mod layer;
-pub mod mamba1;
-pub mod mlp;
+pub(crate) mod layer;
+pub(crate) mod mamba1;
+pub(crate) mod mlp;
 mod part;
-pub mod residual;
-pub mod sequential;
+pub(crate) mod residual;
+pub(crate) mod sequential;
 mod timed;
 
-pub use bidirectional::Bidirectional;
 pub use block::{Block, Sizes};
-pub use mamba1::{Mamba1, Mamba1Config};
-pub use mlp::{Mlp, MlpConfig};
+#[doc(hidden)]
+pub use mamba1::Mamba1Config;
 pub use part::Named;
-pub use residual::Residual;
-pub use sequential::Sequential;
+
+pub(crate) use bidirectional::Bidirectional;
+pub(crate) use mamba1::Mamba1;
+pub(crate) use mlp::Mlp;
+pub(crate) use residual::Residual;
+pub(crate) use sequential::Sequential;

@@ -19,7 +19,7 @@ use crate::params::{Grads, Init, ParamSpec};
 use crate::pass::{Capabilities, Carver, Pass, padded};
 
 /// n + f(norm(n)).
-pub struct Residual<T> {
+pub(crate) struct Residual<T> {
     part: Part<T>,
     width: usize,
     eps: f64,
@@ -38,7 +38,7 @@ struct Buffers<'a, T> {
 
 impl<T: Scalar> Residual<T> {
     /// Around a block, named `block`, for a stream of `d_model` whose norms add `eps` to the mean square.
-    pub fn new(part: Named<T>, d_model: usize, eps: f64) -> Self {
+    pub(crate) fn new(part: Named<T>, d_model: usize, eps: f64) -> Self {
         Self { part: Part::place(part, 0, 1), width: d_model, eps }
     }
 

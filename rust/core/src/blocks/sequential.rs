@@ -18,7 +18,7 @@ use crate::params::{Grads, ParamSpec};
 use crate::pass::{Capabilities, Carver, Pass, padded};
 
 /// A chain of blocks.
-pub struct Sequential<T> {
+pub(crate) struct Sequential<T> {
     parts: Vec<Part<T>>,
     width: usize,
 }
@@ -28,7 +28,7 @@ impl<T: Scalar> Sequential<T> {
     ///
     /// # Panics
     /// Without a block.
-    pub fn new(parts: Vec<Named<T>>, d_model: usize) -> Self {
+    pub(crate) fn new(parts: Vec<Named<T>>, d_model: usize) -> Self {
         assert!(!parts.is_empty(), "a chain has at least one block");
         let mut first = 0;
         let place = |(index, part)| {

@@ -46,16 +46,19 @@ impl CheckpointManifest {
     }
 
     /// An empty one.
+    #[doc(hidden)]
     pub fn new(step: u64) -> Self {
         Self { schema: SCHEMA, step, digest: ZEROS.to_owned(), files: BTreeMap::new() }
     }
 
     /// Records a file.
+    #[doc(hidden)]
     pub fn add(&mut self, name: &str, record: FileRecord) {
         self.files.insert(name.to_owned(), record);
     }
 
     /// The text of the file, with its digest.
+    #[doc(hidden)]
     pub fn to_text(&self) -> Vec<u8> {
         let blank = Self { digest: ZEROS.to_owned(), ..self.clone() };
         let text = format!("{:#}\n", serde_json::json!(blank));
@@ -63,6 +66,7 @@ impl CheckpointManifest {
     }
 
     /// Reads a folder's manifest and checks it against its own digest; the files are not looked at.
+    #[doc(hidden)]
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST_FILE);
         let bytes = read_small(&path, MAX_BYTES)?;

@@ -16,32 +16,25 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`schema`] | names, version, `state.json` |
-//! | [`manifest`] | sizes and digests |
-//! | [`files`] | safetensors, streamed |
-//! | [`weights`] | tensors of a parameter table, from our own files and public ones |
+//! | `schema` | names, version, `state.json` |
+//! | `manifest` | sizes and digests |
+//! | `files` | safetensors, streamed |
+//! | `weights` | tensors of a parameter table, from our own files and public ones |
 //! | `staging` | folders in the making, locks |
-//! | [`mod@load`] | finding and verifying |
-//! | [`retention`] | `best`, pruning |
-//! | [`migrate`] | older schemas |
+//! | `load` | finding and verifying |
+//! | `retention` | `best`, pruning |
+//! | `migrate` | older schemas |
 
 #![forbid(unsafe_code)]
 
-#[doc(hidden)]
-pub mod files;
-#[doc(hidden)]
-pub mod load;
-#[doc(hidden)]
-pub mod manifest;
-#[doc(hidden)]
-pub mod migrate;
-#[doc(hidden)]
-pub mod retention;
-#[doc(hidden)]
-pub mod schema;
+pub(crate) mod files;
+pub(crate) mod load;
+pub(crate) mod manifest;
+pub(crate) mod migrate;
+pub(crate) mod retention;
+pub(crate) mod schema;
 pub(crate) mod staging;
-#[doc(hidden)]
-pub mod weights;
+pub(crate) mod weights;
 
 use std::path::{Path, PathBuf};
 
@@ -49,11 +42,16 @@ use crate::error::Result;
 use crate::numeric::Scalar;
 use crate::storage::{FileRecord, SyncedFile, write_whole};
 
+#[doc(hidden)]
 pub use files::{Precision, Tensor, TensorFile};
-pub use load::{Loaded, list, load, verify};
+#[doc(hidden)]
+pub use load::{Loaded, load};
+pub use load::{list, verify};
 pub use manifest::CheckpointManifest;
-pub use retention::{mark_best, prune};
-pub use schema::{SCHEMA, StateFile, folder_name};
+pub use retention::{best, mark_best, prune};
+pub use schema::folder_name;
+#[doc(hidden)]
+pub use schema::{SCHEMA, StateFile};
 pub use staging::RunLock;
 pub use weights::Scope;
 

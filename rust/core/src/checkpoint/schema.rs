@@ -12,19 +12,19 @@ use serde_json::Value;
 pub const SCHEMA: u32 = 1;
 
 /// Parameters.
-pub const MODEL_FILE: &str = "model.safetensors";
+pub(crate) const MODEL_FILE: &str = "model.safetensors";
 /// Moments.
-pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// [`StateFile`].
-pub const STATE_FILE: &str = "state.json";
+pub(crate) const STATE_FILE: &str = "state.json";
 /// Sizes and digests.
-pub const MANIFEST_FILE: &str = "MANIFEST.json";
+pub(crate) const MANIFEST_FILE: &str = "MANIFEST.json";
 /// Names the newest folder, for people and scripts; loading looks at the folders themselves.
-pub const LATEST_FILE: &str = "latest";
+pub(crate) const LATEST_FILE: &str = "latest";
 /// Names the folder with the best evaluation.
-pub const BEST_FILE: &str = "best";
+pub(crate) const BEST_FILE: &str = "best";
 /// Folder of the checkpoints in a run folder.
-pub const ROOT_FOLDER: &str = "checkpoints";
+pub(crate) const ROOT_FOLDER: &str = "checkpoints";
 
 /// `state.json`: everything but the tensors. Training goes on from it to the same bits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub fn folder_name(step: u64) -> String {
 }
 
 /// The step that a folder name stands for.
-pub fn step_of(name: &str) -> Option<u64> {
+pub(crate) fn step_of(name: &str) -> Option<u64> {
     let step = name.strip_prefix("step-")?.parse().ok()?;
     (folder_name(step) == name).then_some(step)
 }

@@ -27,7 +27,7 @@ pub enum Scope {
 }
 
 /// The tensors of a buffer, each under `prefix` and the name that `name` gives it.
-pub fn tensors<'a, T: Scalar>(
+pub(crate) fn tensors<'a, T: Scalar>(
     table: &Table,
     prefix: &str,
     arena: &'a Arena<T>,
@@ -43,7 +43,7 @@ pub fn tensors<'a, T: Scalar>(
 
 /// Whether one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other: what can be said
 /// before any memory is asked for.
-pub fn check<T: Scalar>(
+pub(crate) fn check<T: Scalar>(
     file: &TensorFile,
     table: &Table,
     name: impl Fn(&Entry) -> String,
@@ -62,7 +62,7 @@ pub fn check<T: Scalar>(
 
 /// Fills buffers from one of our own files, bit for bit: it must have the [`tensors`] of each buffer, under its prefix,
 /// and no other. Everything is checked before anything is read.
-pub fn restore<T: Scalar>(
+pub(crate) fn restore<T: Scalar>(
     file: &TensorFile,
     table: &Table,
     name: impl Fn(&Entry) -> String,
@@ -82,7 +82,7 @@ pub fn restore<T: Scalar>(
 /// Fills a buffer from a public file, or from the `model.safetensors` of a folder. `id_of` leads the names in the file to
 /// ids of the table. Returns the ids that were not in the file ([`Scope::Backbone`]). Nothing is changed on an error
 /// found in the header.
-pub fn read_weights<T: Scalar>(
+pub(crate) fn read_weights<T: Scalar>(
     path: &Path,
     table: &Table,
     arena: &mut Arena<T>,

@@ -54,6 +54,7 @@ impl Batch {
     }
     /// Refuses everything that does not fit the model: counts, ids, classes, numbers that are not finite, documents out
     /// of order, targets of documents that are masked altogether. Reads each value once.
+    #[doc(hidden)]
     pub fn check(&self, limits: &Limits) -> Result<()> {
         let positions = self.rows.checked_mul(self.length).filter(|&n| n > 0 && n <= MAX_POSITIONS);
         let Some(positions) = positions else {

@@ -151,6 +151,7 @@ impl Loader {
     }
 
     /// The data set.
+    #[doc(hidden)]
     pub fn dataset(&self) -> &Dataset {
         &self.plan.data
     }

@@ -7,10 +7,20 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::index::Dataset;
+use crate::bounds::Bounds;
 use crate::error::{Error, Result};
 use crate::target::{TargetKind, kinds};
 
-/// How documents become rows: see [`super::pack`].
+const BATCH_SIZE: Bounds = Bounds::whole("train.batch_size", 1, 1 << 16);
+const LENGTH: Bounds = Bounds::whole("data.length", 1, 1 << 24);
+const WORKERS: Bounds = Bounds::whole("data.workers", 0, 64);
+const PREFETCH: Bounds = Bounds::whole("data.prefetch", 1, 1024);
+const TOKENS: Bounds = Bounds::whole("train.batch_size x data.length", 1, i32::MAX as u32);
+
+/// Bounds of the settings of a loader.
+pub(crate) const BOUNDS: &[Bounds] = &[BATCH_SIZE, LENGTH, WORKERS, PREFETCH];
+
+/// How documents become rows: see `super::pack`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
@@ -112,24 +122,16 @@ impl LoaderConfig {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let within = |key: &str, value: u64, least: u64, most: u64| {
-            if (least..=most).contains(&value) {
-                return Ok(());
+        BATCH_SIZE.check_whole(self.batch_size)?;
+        LENGTH.check_whole(self.length)?;
+        TOKENS.check_whole(self.batch_size * self.length)?;
+        WORKERS.check_whole(self.workers)?;
+        PREFETCH.check_whole(self.prefetch)?;
+        for (key, found) in [("loader.epochs", self.epochs), ("loader.window", self.window)] {
+            if found == Some(0) {
+                return Err(Error::config(key, "a whole number, 1 or more", 0, "raise it, or leave it out"));
             }
-            Err(Error::config(
-                key,
-                format!("{least} to {most}"),
-                value,
-                "choose a number within these bounds",
-            ))
-        };
-        within("train.batch_size", self.batch_size as u64, 1, 1 << 16)?;
-        within("data.length", self.length as u64, 1, 1 << 24)?;
-        within("train.batch_size x data.length", (self.batch_size * self.length) as u64, 1, i32::MAX as u64)?;
-        within("data.workers", self.workers as u64, 0, 64)?;
-        within("data.prefetch", self.prefetch as u64, 1, 1024)?;
-        within("loader.epochs", self.epochs.unwrap_or(1), 1, u64::MAX)?;
-        within("loader.window", self.window.unwrap_or(1), 1, u64::MAX)?;
+        }
         if self.packing == Packing::Contiguous && self.has_whole_documents() {
             return Err(Error::config(
                 "data.packing",

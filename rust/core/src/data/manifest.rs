@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::storage::{Content, read_bounded};
 
 /// Version of the manifest's format.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 /// Name of the file.
-pub const FILE_NAME: &str = "manifest.json";
+pub(crate) const FILE_NAME: &str = "manifest.json";
 /// Largest manifest that is read, in bytes: about a million record batches.
 const MAX_BYTES: u64 = 256 << 20;
 /// Largest record batch, in bytes: what is read at once.

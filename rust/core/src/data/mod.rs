@@ -1,10 +1,10 @@
 //! Data: shards on disk, the order they are read in, and the batches that come of them.
 //!
-//! The path of a token: [`writer`] puts documents into Arrow files in record batches (here called *groups*) and lists
-//! them in a [`manifest`]; [`shard`] reads one group by its position and checks it before anything parses it;
-//! [`index`] joins the groups of all shards; [`shuffle`] says in which order an epoch takes them; a window holds a
-//! few groups and [`pack`]s their documents into rows; a [`cursor`] walks over the rows and cuts them into batches; and
-//! `prefetch` does all that ahead of time, for the loader ([`loader`]) to hand out.
+//! The path of a token: `writer` puts documents into Arrow files in record batches (here called *groups*) and lists
+//! them in a `manifest`; `shard` reads one group by its position and checks it before anything parses it;
+//! `index` joins the groups of all shards; `shuffle` says in which order an epoch takes them; a window holds a
+//! few groups and `pack`s their documents into rows; a `cursor` walks over the rows and cuts them into batches; and
+//! `prefetch` does all that ahead of time, for the `loader` to hand out.
 //!
 //! Everything but the types of a batch is behind the feature `shards`, which is on unless default features are off.
 
@@ -14,61 +14,50 @@
 mod advice;
 #[cfg(feature = "shards")]
 mod assemble;
-#[doc(hidden)]
-pub mod batch;
+pub(crate) mod batch;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod cursor;
+pub(crate) mod cursor;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod digests;
+pub(crate) mod digests;
 #[cfg(feature = "shards")]
 mod files;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod index;
+pub(crate) mod index;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod loader;
+pub(crate) mod loader;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod loader_config;
+pub(crate) mod loader_config;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod manifest;
+pub(crate) mod manifest;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod pack;
+pub(crate) mod pack;
 #[cfg(feature = "shards")]
 mod prefetch;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod reader;
+pub(crate) mod reader;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod schema;
+pub(crate) mod schema;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod shard;
+pub(crate) mod shard;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod shuffle;
+pub(crate) mod shuffle;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod verify;
+pub(crate) mod verify;
 #[cfg(feature = "shards")]
 mod window;
 #[cfg(feature = "shards")]
-#[doc(hidden)]
-pub mod writer;
+pub(crate) mod writer;
 
 pub use crate::target::Target;
-pub use batch::{Batch, Input, InputLimit, Limits, Segment};
+#[doc(hidden)]
+pub use batch::Limits;
+pub use batch::{Batch, Input, InputLimit, Segment};
 #[cfg(feature = "shards")]
 pub use cursor::Cursor;
 #[cfg(feature = "shards")]
 pub use digests::ContentDigests;
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub use index::Dataset;
 #[cfg(feature = "shards")]
 pub use loader::Loader;
@@ -77,7 +66,16 @@ pub use loader_config::{LoaderConfig, Packing};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
 #[cfg(feature = "shards")]
+#[doc(hidden)]
 pub use reader::ShardReader;
+#[cfg(feature = "shards")]
+pub use schema::Kind;
+#[cfg(feature = "shards")]
+#[doc(hidden)]
+pub use schema::Wanted;
+#[cfg(feature = "shards")]
+#[doc(hidden)]
+pub use shard::{Ids, ShardGroup};
 #[cfg(feature = "shards")]
 pub use verify::{VerifyReport, verify_shards};
 #[cfg(feature = "shards")]

@@ -20,18 +20,18 @@ use std::collections::BTreeSet;
 
 /// A document of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Document {
+pub(crate) struct Document {
     /// Group of the window.
     pub group: u32,
     /// Document of the group.
-    pub document: u32,
+    pub index: u32,
     /// Number of tokens, at least 1.
     pub tokens: u32,
 }
 
 /// Tokens `start..end` of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Group of the window.
     pub group: u32,
     /// Document of the group.
@@ -44,7 +44,7 @@ pub struct Piece {
 
 /// Rows of pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PackedRows {
+pub(crate) struct PackedRows {
     pieces: Vec<Piece>,
     /// One past the last piece of each row.
     ends: Vec<u32>,
@@ -52,17 +52,12 @@ pub struct PackedRows {
 
 impl PackedRows {
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// Pieces of a row, in order; they follow one another without a gap.
-    pub fn row(&self, i: usize) -> &[Piece] {
+    pub(crate) fn row(&self, i: usize) -> &[Piece] {
         let start = if i == 0 { 0 } else { self.ends[i - 1] as usize };
         &self.pieces[start..self.ends[i] as usize]
     }
@@ -74,19 +69,19 @@ impl PackedRows {
 
 impl Document {
     fn piece(&self, start: u32, end: u32) -> Piece {
-        Piece { group: self.group, document: self.document, start, end }
+        Piece { group: self.group, document: self.index, start, end }
     }
 }
 
 impl Piece {
     /// Number of tokens.
-    pub fn tokens(&self) -> usize {
+    pub(crate) fn tokens(&self) -> usize {
         (self.end - self.start) as usize
     }
 }
 
 /// Documents one after the other, cut where a row of `length` tokens is full.
-pub fn contiguous(documents: &[Document], length: u32) -> PackedRows {
+pub(crate) fn contiguous(documents: &[Document], length: u32) -> PackedRows {
     let mut rows = PackedRows::default();
     let mut room = length;
     for document in documents {
@@ -110,7 +105,7 @@ pub fn contiguous(documents: &[Document], length: u32) -> PackedRows {
 
 /// Whole documents into rows of at most `length` tokens, best-fit decreasing. Of a longer document, full rows are cut
 /// off first; what is left is packed like a document.
-pub fn best_fit(documents: &[Document], length: u32) -> PackedRows {
+pub(crate) fn best_fit(documents: &[Document], length: u32) -> PackedRows {
     let mut full = PackedRows::default();
     let mut pieces = Vec::with_capacity(documents.len());
     for document in documents {
@@ -148,7 +143,7 @@ pub fn best_fit(documents: &[Document], length: u32) -> PackedRows {
 }
 
 /// One document per row; a longer one is cut into several rows.
-pub fn pad(documents: &[Document], length: u32) -> PackedRows {
+pub(crate) fn pad(documents: &[Document], length: u32) -> PackedRows {
     let mut rows = PackedRows::default();
     for document in documents {
         let mut start = 0;
@@ -170,7 +165,7 @@ mod tests {
 
     fn documents(lengths: &[u32]) -> Vec<Document> {
         let document =
-            |(i, &tokens): (usize, &u32)| Document { group: i as u32 % 3, document: i as u32 / 3, tokens };
+            |(i, &tokens): (usize, &u32)| Document { group: i as u32 % 3, index: i as u32 / 3, tokens };
         lengths.iter().enumerate().map(document).collect()
     }
 

@@ -19,9 +19,9 @@ use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 
 /// Most token ids: targets are `i32`.
-pub const MAX_VOCAB: u32 = i32::MAX as u32;
+pub(crate) const MAX_VOCAB: u32 = i32::MAX as u32;
 /// Most features per token, and most values per document.
-pub const MAX_WIDTH: usize = 1 << 20;
+pub(crate) const MAX_WIDTH: usize = 1 << 20;
 
 /// What the model reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +91,7 @@ impl Wanted {
 
 /// The columns as a manifest and a writer's configuration declare them.
 #[derive(Clone, Copy, Debug)]
-pub struct Declared<'a> {
+pub(crate) struct Declared<'a> {
     /// What the model reads.
     pub kind: Kind,
     /// Number of token ids.
@@ -106,7 +106,7 @@ pub struct Declared<'a> {
 
 /// What is wrong with a declaration: which field, what was expected, what was found.
 #[derive(Debug)]
-pub struct Complaint {
+pub(crate) struct Complaint {
     /// Name of the field.
     pub field: &'static str,
     /// What would have been valid.
@@ -125,7 +125,7 @@ fn complain<T>(
 
 impl Declared<'_> {
     /// The columns, if the declaration does not contradict itself.
-    pub fn check(&self) -> Result<ShardColumns, Complaint> {
+    pub(crate) fn check(&self) -> Result<ShardColumns, Complaint> {
         let has = |name: &str| self.columns.iter().any(|c| c == name);
         for (i, column) in self.columns.iter().enumerate() {
             if !["tokens", "features", "labels", "label", "values", "name"].contains(&column.as_str()) {

@@ -22,7 +22,7 @@ const LEAST_BITS: u32 = 4;
 
 /// A bijection of 0..n.
 #[derive(Clone, Debug)]
-pub struct Permutation {
+pub(crate) struct Permutation {
     n: u64,
     bits: u32,
     keys: [u64; ROUNDS],
@@ -30,7 +30,7 @@ pub struct Permutation {
 
 /// What is permuted: the same seed gives each its own order.
 #[derive(Clone, Copy, Debug)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Groups of the whole set.
     Groups = 1,
     /// Documents of a window.
@@ -41,7 +41,7 @@ pub enum Purpose {
 
 impl Permutation {
     /// The order of `n` things in `epoch`; `part` tells windows apart.
-    pub fn new(n: u64, seed: u64, purpose: Purpose, epoch: u64, part: u64) -> Self {
+    pub(crate) fn new(n: u64, seed: u64, purpose: Purpose, epoch: u64, part: u64) -> Self {
         // 4^bits ≥ n; a half has at most 32 bits.
         let bits = (64 - n.saturating_sub(1).leading_zeros()).div_ceil(2).max(LEAST_BITS);
         let keys = std::array::from_fn(|round| {
@@ -55,17 +55,12 @@ impl Permutation {
     }
 
     /// Number of things.
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.n
     }
 
-    /// Whether there is nothing to permute.
-    pub fn is_empty(&self) -> bool {
-        self.n == 0
-    }
-
     /// Which thing stands at `position`, which must be below n.
-    pub fn at(&self, position: u64) -> u64 {
+    pub(crate) fn at(&self, position: u64) -> u64 {
         assert!(position < self.n, "position {position} of {}", self.n);
         let mut x = position;
         loop {

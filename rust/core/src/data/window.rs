@@ -160,7 +160,7 @@ impl EpochPlan {
                 }
                 tokens = self.config.length;
             }
-            documents.push(Document { group: index, document: document as u32, tokens: tokens as u32 });
+            documents.push(Document { group: index, index: document as u32, tokens: tokens as u32 });
         }
         Ok(())
     }

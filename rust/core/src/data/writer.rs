@@ -33,7 +33,7 @@ pub use documents::{DocumentColumns, Elements};
 use group::OpenGroup;
 
 /// Digests of all files, as `sha256sum -c` reads them.
-pub const SUMS_NAME: &str = "SHA256SUMS";
+pub(crate) const SUMS_NAME: &str = "SHA256SUMS";
 /// A group of wide features stays near this size, whatever `batch_tokens` says: small groups mix better.
 const GROUP_BYTES: usize = 1 << 20;
 

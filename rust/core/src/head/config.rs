@@ -15,6 +15,11 @@ use crate::error::{Error, Result};
 
 const N_CLASSES: Bounds =
     Bounds::whole("model.head.n_classes", 2, i32::MAX as u32).advise("set it to the number of classes");
+/// Without an upper end: what memory allows is checked when the memory is asked for.
+const DIM: Bounds = Bounds { high: Edge::None, ..Bounds::whole("model.head.dim", 2, 2) }
+    .advise("a direction on a line has no gradient: leave it out");
+const N_OUTPUTS: Bounds = Bounds::whole("model.head.n_outputs", 1, i32::MAX as u32)
+    .advise("set it to the number of classes, or of numbers to predict");
 const SCALE: Bounds = Bounds::number("model.head.loss.scale", Edge::Beyond(0.0), Edge::None)
     .advise("leave it out for the default");
 const MARGIN: Bounds =
@@ -24,7 +29,7 @@ const WEIGHT: Bounds = Bounds::number("model.head.loss.weight", Edge::At(0.0), E
     .advise("leave it out for the default");
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] = &[N_CLASSES, SCALE, MARGIN, WEIGHT];
+pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, N_OUTPUTS, SCALE, MARGIN, WEIGHT];
 
 /// Which head, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -273,14 +278,7 @@ impl PrototypeConfig {
                 pole + if fits { simplex.max(d_model).max(2) } else { d_model }
             }
         };
-        if dim < 2 + pole {
-            return Err(Error::config(
-                "model.head.dim",
-                format!("at least {}", 2 + pole),
-                dim,
-                "a direction on a line has no gradient: leave it out",
-            ));
-        }
+        Bounds { low: Edge::At((2 + pole) as f64), ..DIM }.check_whole(dim)?;
         let class_dim = dim - pole;
         Ok(PrototypePlan { classes, dim, class_dim, kind: self.kind(classes, class_dim)? })
     }
@@ -363,15 +361,8 @@ impl PrototypeConfig {
 
 impl LinearConfig {
     pub(super) fn check(&self) -> Result<()> {
-        let least = if self.loss == LinearLoss::Softmax { 2 } else { 1 };
-        if !(least..=i32::MAX as usize).contains(&self.n_outputs) {
-            return Err(Error::config(
-                "model.head.n_outputs",
-                format!("at least {least}"),
-                self.n_outputs,
-                "set it to the number of classes, or of numbers to predict",
-            ));
-        }
+        let least = if self.loss == LinearLoss::Softmax { 2.0 } else { 1.0 };
+        Bounds { low: Edge::At(least), ..N_OUTPUTS }.check_whole(self.n_outputs)?;
         if self.tied && self.loss == LinearLoss::Squared {
             return Err(Error::config(
                 "model.head.tied",

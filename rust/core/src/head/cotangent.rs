@@ -8,13 +8,13 @@ use crate::pass::Pass;
 
 /// L = Σ x·cotangent, one target; dx = cotangent. It has no scores.
 #[derive(Clone, Copy, Debug)]
-pub struct CotangentHead {
+pub(crate) struct CotangentHead {
     d_model: usize,
 }
 
 impl CotangentHead {
     /// Over hidden states of `d_model`.
-    pub fn new(d_model: usize) -> Self {
+    pub(crate) fn new(d_model: usize) -> Self {
         Self { d_model }
     }
 }

@@ -27,7 +27,7 @@ pub enum Targets<'a, T> {
 
 impl<T> Targets<'_, T> {
     /// Name of the kind.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Classes(_) => "classes",
             Self::Values(_) => "numbers",

@@ -24,7 +24,7 @@ use crate::pass::Pass;
 
 /// A linear head; see the module.
 #[derive(Debug)]
-pub struct LinearHead {
+pub(crate) struct LinearHead {
     config: LinearConfig,
     d_model: usize,
 }
@@ -34,7 +34,7 @@ const BIAS: usize = 1;
 
 impl LinearHead {
     /// A head over features of `d_model`.
-    pub fn new(config: LinearConfig, d_model: usize) -> Result<Self> {
+    pub(crate) fn new(config: LinearConfig, d_model: usize) -> Result<Self> {
         config.check()?;
         Ok(Self { config, d_model })
     }

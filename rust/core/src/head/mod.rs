@@ -1,15 +1,16 @@
 //! Heads: from features to a loss and back.
 //!
-//! [`HeadConfig`] says which, [`build`] makes it; a user of the crate brings one of their own by implementing [`Head`].
-//! [`pooling`] makes one feature of a document's hidden states before a head sees them.
+//! [`HeadConfig`] says which, `build` makes it; a user of the crate brings one of their own by implementing [`Head`].
+//! `pooling` makes one feature of a document's hidden states before a head sees them.
 
 #![forbid(unsafe_code)]
 
-pub mod config;
-pub mod losses;
-pub mod pooling;
+pub(crate) mod config;
+pub(crate) mod losses;
+pub(crate) mod pooling;
+#[doc(hidden)]
 pub mod prototypes;
-pub mod rows;
+pub(crate) mod rows;
 
 mod build;
 mod cotangent;
@@ -20,11 +21,12 @@ mod prototype_head;
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
 pub use build::build;
-pub use config::{Expected, HeadConfig};
-pub use cotangent::CotangentHead;
+#[doc(hidden)]
+pub use config::{HeadConfig, LinearConfig, LossConfig, PrototypeConfig};
 pub use interface::{Accuracy, Head, HeadReport, Targets};
-pub use linear_head::LinearHead;
 pub use pooling::Pooling;
 pub use predictions::{Predictions, Wanted};
-pub use prototype_head::PrototypeHead;
+
+pub(crate) use config::Expected;

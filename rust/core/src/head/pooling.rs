@@ -42,7 +42,7 @@ pub enum Pooling {
 
 /// The documents of a batch, and which of their positions take part.
 #[derive(Clone, Copy, Debug)]
-pub struct PooledDocuments<'a> {
+pub(crate) struct PooledDocuments<'a> {
     /// Positions of a row.
     pub length: usize,
     /// Channels (D).
@@ -69,12 +69,18 @@ impl<'a> PooledDocuments<'a> {
 
 impl Pooling {
     /// Elements of `saved` for this many segments.
-    pub fn saved_len(self, segments: usize, width: usize) -> usize {
+    pub(crate) fn saved_len(self, segments: usize, width: usize) -> usize {
         if self == Self::Max { segments * width } else { segments }
     }
 
     /// out `[segments, width]` from x `[rows, length, width]`, and in `saved` what the backward pass needs.
-    pub fn forward<T: Scalar>(self, x: &[T], documents: PooledDocuments, saved: &mut [u32], out: &mut [T]) {
+    pub(crate) fn forward<T: Scalar>(
+        self,
+        x: &[T],
+        documents: PooledDocuments,
+        saved: &mut [u32],
+        out: &mut [T],
+    ) {
         let PooledDocuments { width, segments, .. } = documents;
         assert_eq!(out.len(), segments.len() * width, "a feature per segment");
         assert_eq!(saved.len(), self.saved_len(segments.len(), width), "a note per segment or per maximum");
@@ -120,7 +126,13 @@ impl Pooling {
     }
 
     /// dx `[rows, length, width]`, overwritten, from dy `[segments, width]` and what the forward pass left in `saved`.
-    pub fn backward<T: Scalar>(self, dy: &[T], documents: PooledDocuments, saved: &[u32], dx: &mut [T]) {
+    pub(crate) fn backward<T: Scalar>(
+        self,
+        dy: &[T],
+        documents: PooledDocuments,
+        saved: &[u32],
+        dx: &mut [T],
+    ) {
         let PooledDocuments { width, segments, .. } = documents;
         assert_eq!(dy.len(), segments.len() * width, "a gradient per segment");
         assert_eq!(saved.len(), self.saved_len(segments.len(), width), "a note per segment or per maximum");

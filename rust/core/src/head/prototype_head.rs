@@ -33,7 +33,7 @@ use crate::simd::{self, Kernel, Vector};
 
 /// A prototype head; see the module.
 #[derive(Debug)]
-pub struct PrototypeHead {
+pub(crate) struct PrototypeHead {
     config: PrototypeConfig,
     plan: PrototypePlan,
     d_model: usize,
@@ -50,14 +50,9 @@ struct Places {
 
 impl PrototypeHead {
     /// A head over features of `d_model`; `seed` places prototypes that are not given by a formula.
-    pub fn new(config: PrototypeConfig, d_model: usize, seed: u64) -> Result<Self> {
+    pub(crate) fn new(config: PrototypeConfig, d_model: usize, seed: u64) -> Result<Self> {
         let plan = config.plan(d_model)?;
         Ok(Self { config, plan, d_model, seed })
-    }
-
-    /// The prototypes it is made of.
-    pub fn plan(&self) -> PrototypePlan {
-        self.plan
     }
 
     fn places(&self) -> Places {
@@ -372,7 +367,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         }
         if let Some(range) = self.range() {
             for (out, z) in out.chunks_exact_mut(width).zip(z.chunks_exact(dim)) {
-                out[classes] = range.from_cosine(z[0]);
+                out[classes] = range.number_at(z[0]);
             }
         }
     }

@@ -13,20 +13,20 @@ use crate::simd::Vector;
 const BLOCK: usize = 32;
 
 /// The numbers of one row that are summed over the rows, indexed by the constants below.
-pub type Record<T> = [T; FIELDS];
+pub(crate) type Record<T> = [T; FIELDS];
 /// Numbers of a record.
-pub const FIELDS: usize = 4;
+pub(crate) const FIELDS: usize = 4;
 /// The loss.
-pub const LOSS: usize = 0;
+pub(crate) const LOSS: usize = 0;
 /// Squared error of the predicted number, in its unit.
-pub const SQUARED: usize = 1;
+pub(crate) const SQUARED: usize = 1;
 /// Absolute error of the predicted number, in its unit.
-pub const ABSOLUTE: usize = 2;
+pub(crate) const ABSOLUTE: usize = 2;
 /// The predicted number, in its unit; 0 for a row without a loss.
-pub const PREDICTED: usize = 3;
+pub(crate) const PREDICTED: usize = 3;
 
 /// Sums of the records, in order.
-pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
+pub(crate) fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
     let mut sums = [0.0; FIELDS];
     for record in records {
         for (sum, x) in sums.iter_mut().zip(record) {
@@ -37,7 +37,7 @@ pub fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
 }
 
 /// Rows of scores for this many classes that are in memory at a time: 4 MiB of f32, but at least 32 rows.
-pub fn chunk_rows(n: usize, classes: usize) -> usize {
+pub(crate) fn chunk_rows(n: usize, classes: usize) -> usize {
     ((1 << 20) / classes.max(1)).max(32).min(n)
 }
 
@@ -48,17 +48,21 @@ const CLASSES_ALL: usize = 4096;
 const SAMPLE: usize = 256;
 
 /// Every how many rows of n a prediction is looked at where only that costs scores.
-pub fn stride(n: usize, classes: usize) -> usize {
+pub(crate) fn stride(n: usize, classes: usize) -> usize {
     if classes <= CLASSES_ALL { 1 } else { n.div_ceil(SAMPLE).max(1) }
 }
 
 /// Calls `task(first row, rows of a)` for blocks of rows of `width` columns.
-pub fn for_each_block<T: Send>(a: &mut [T], width: usize, task: impl Fn(usize, &mut [T]) + Sync + Send) {
+pub(crate) fn for_each_block<T: Send>(
+    a: &mut [T],
+    width: usize,
+    task: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
     a.par_chunks_mut(BLOCK * width).with_max_len(1).enumerate().for_each(|(i, a)| task(i * BLOCK, a));
 }
 
 /// Calls `task(first row, rows of z, their records)` for blocks of rows of `width` columns.
-pub fn for_each_recorded_block<T: Scalar>(
+pub(crate) fn for_each_recorded_block<T: Scalar>(
     z: &mut [T],
     width: usize,
     records: &mut [Record<T>],
@@ -74,7 +78,7 @@ pub fn for_each_recorded_block<T: Scalar>(
 
 /// (z·z, z·p).
 #[inline(always)]
-pub fn dots<V: Vector>(v: V, z: &[V::T], p: &[V::T]) -> (V::T, V::T) {
+pub(crate) fn dots<V: Vector>(v: V, z: &[V::T], p: &[V::T]) -> (V::T, V::T) {
     assert_eq!(z.len(), p.len());
     let zero = v.splat(V::T::ZERO);
     let (zs, ps) = (z.chunks_exact(V::LANES), p.chunks_exact(V::LANES));
@@ -90,7 +94,7 @@ pub fn dots<V: Vector>(v: V, z: &[V::T], p: &[V::T]) -> (V::T, V::T) {
 
 /// z = a·p + b·z.
 #[inline(always)]
-pub fn blend<V: Vector>(v: V, z: &mut [V::T], a: V::T, p: &[V::T], b: V::T) {
+pub(crate) fn blend<V: Vector>(v: V, z: &mut [V::T], a: V::T, p: &[V::T], b: V::T) {
     assert_eq!(z.len(), p.len());
     let (a, b) = (v.splat(a), v.splat(b));
     let (mut zs, ps) = (z.chunks_exact_mut(V::LANES), p.chunks_exact(V::LANES));
@@ -106,7 +110,7 @@ pub fn blend<V: Vector>(v: V, z: &mut [V::T], a: V::T, p: &[V::T], b: V::T) {
 
 /// z = a·z.
 #[inline(always)]
-pub fn scale<V: Vector>(v: V, z: &mut [V::T], a: V::T) {
+pub(crate) fn scale<V: Vector>(v: V, z: &mut [V::T], a: V::T) {
     let a = v.splat(a);
     let mut chunks = z.chunks_exact_mut(V::LANES);
     for z in chunks.by_ref() {
@@ -123,7 +127,7 @@ const NORM_MIN: f64 = 1e-8;
 
 /// ẑ = z·inverse with inverse = 1/max(‖z‖, 1e-8).
 #[derive(Clone, Copy, Debug)]
-pub struct Direction<T> {
+pub(crate) struct Direction<T> {
     /// 1/max(‖z‖, 1e-8).
     pub inverse: T,
     /// 1, or 0 where the floor acts: there ẑ is linear in z.
@@ -133,14 +137,14 @@ pub struct Direction<T> {
 impl<T: Scalar> Direction<T> {
     /// From z·z.
     #[inline(always)]
-    pub fn new(zz: T) -> Self {
+    pub(crate) fn new(zz: T) -> Self {
         let (norm, floor) = (zz.sqrt(), T::from_f64(NORM_MIN));
         Self { inverse: T::ONE / norm.max(floor), curved: if norm > floor { T::ONE } else { T::ZERO } }
     }
 
     /// The gradient g_z = (g - ẑ(ẑ·g))/‖z‖ of g = a·p with z·p = `zp`, as (α, β) of g_z = α·p + β·z.
     #[inline(always)]
-    pub fn backward(&self, a: T, zp: T) -> (T, T) {
+    pub(crate) fn backward(&self, a: T, zp: T) -> (T, T) {
         let alpha = a * self.inverse;
         (alpha, -alpha * (zp * self.inverse) * self.inverse * self.curved)
     }

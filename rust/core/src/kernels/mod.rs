@@ -8,29 +8,26 @@
 //! needs: [`matmul`], [`Layout`], [`Accumulate`], [`Columns`]. The other kernels can be called, but may change.
 
 pub(crate) mod blocks;
-#[doc(hidden)]
-pub mod channels;
+pub(crate) mod channels;
 #[doc(hidden)]
 pub mod conv1d;
-#[doc(hidden)]
-pub mod dropout;
+pub(crate) mod dropout;
 #[doc(hidden)]
 pub mod embedding;
-pub mod layout;
+pub(crate) mod layout;
 pub mod matmul;
 #[doc(hidden)]
 pub mod norm;
-#[doc(hidden)]
-pub mod reverse;
+pub(crate) mod reverse;
 #[doc(hidden)]
 pub mod selective_scan;
-#[doc(hidden)]
-pub mod silu;
+pub(crate) mod silu;
 #[doc(hidden)]
 pub mod softmax;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transpose;
 
+#[doc(hidden)]
 pub use channels::{Columns, ColumnsMut};
 pub use layout::{Accumulate, Layout};

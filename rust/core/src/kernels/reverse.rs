@@ -15,7 +15,13 @@ use crate::parallel::{Shared, for_each_task};
 ///
 /// # Panics
 /// If x and y do not have `width` numbers per token.
-pub fn reverse<T: Scalar>(layout: &Layout, width: usize, x: &[T], y: &mut [T], accumulate: Accumulate) {
+pub(crate) fn reverse<T: Scalar>(
+    layout: &Layout,
+    width: usize,
+    x: &[T],
+    y: &mut [T],
+    accumulate: Accumulate,
+) {
     layout.check();
     assert_eq!((x.len(), y.len()), (layout.tokens() * width, layout.tokens() * width), "x and y [B, T, D]");
     let row_len = layout.length * width;

@@ -18,7 +18,7 @@ const LEAST: usize = 4096;
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn forward<T: Scalar>(x: &[T], y: &mut [T]) {
+pub(crate) fn forward<T: Scalar>(x: &[T], y: &mut [T]) {
     in_blocks(x, None, y);
 }
 
@@ -26,7 +26,7 @@ pub fn forward<T: Scalar>(x: &[T], y: &mut [T]) {
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn backward<T: Scalar>(x: &[T], dy: &[T], dx: &mut [T]) {
+pub(crate) fn backward<T: Scalar>(x: &[T], dy: &[T], dx: &mut [T]) {
     in_blocks(x, Some(dy), dx);
 }
 

@@ -14,7 +14,7 @@ use crate::target::{Element, Per};
 
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]
-pub struct PassMemory<T> {
+pub(crate) struct PassMemory<T> {
     pub(super) workspace: Workspace<T>,
     /// What pooling saves for its backward pass.
     pub(super) pooling: Vec<u32>,
@@ -42,21 +42,6 @@ impl<T: Scalar> Default for PassMemory<T> {
             outline: OutlineMemory::default(),
             first_states: Vec::new(),
         }
-    }
-}
-
-impl<T: Scalar> PassMemory<T> {
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        let OutlineMemory { starts, documents, mask } = &self.outline;
-        let words = self.pooling.capacity() + self.classes.capacity();
-        let flags = starts.capacity() + mask.capacity();
-        let documents = documents.capacity() * size_of::<Segment>();
-        self.workspace.bytes()
-            + self.first_states.capacity() * size_of::<T>()
-            + flags
-            + documents
-            + words * size_of::<u32>()
     }
 }
 

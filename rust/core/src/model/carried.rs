@@ -15,7 +15,7 @@ pub struct States<T> {
 
 impl<T: Scalar> States<T> {
     /// Those of a sequence's start: zero. Refused for a model that has none.
-    pub fn zeros(model: &Model<T>, rows: usize) -> Result<Self> {
+    pub(crate) fn zeros(model: &Model<T>, rows: usize) -> Result<Self> {
         model.check_recurrent()?;
         let state =
             |layer: &crate::blocks::layer::Layer<T>| vec![T::ZERO; layer.block().sizes(rows, 1).state];

@@ -26,6 +26,7 @@ const D_MODEL: Bounds = Bounds::whole("model.d_model", 1, 1 << 16);
 const N_LAYERS: Bounds = Bounds::whole("model.n_layers", 1, 1 << 12);
 const VOCAB_SIZE: Bounds = Bounds::whole("model.input.vocab_size", 1, 1 << 24);
 const N_FEATURES: Bounds = Bounds::whole("model.input.n_features", 1, 1 << 16);
+const N_VALUES: Bounds = Bounds::whole("model.target.n_values", 1, 1 << 16);
 const NORM_EPS: Bounds =
     Bounds::number("model.norm_eps", Edge::Beyond(0.0), Edge::None).advise("1e-5 is usual");
 const DROPOUT: Bounds =
@@ -34,7 +35,8 @@ const HEAD_DROPOUT: Bounds =
     Bounds::number("model.head_dropout", Edge::At(0.0), Edge::Beyond(1.0)).advise("0 turns it off");
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] = &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT];
+pub(crate) const BOUNDS: &[Bounds] =
+    &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT, N_VALUES];
 
 /// Everything that fixes the function a model computes and how it is trained in memory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,15 +118,6 @@ impl InputConfig {
             Self::Hidden {} => "hidden",
         }
     }
-
-    /// Numbers per token of a float input, for a model of width `d_model`; `None` for tokens.
-    pub fn width(&self, d_model: usize) -> Option<usize> {
-        match *self {
-            Self::Tokens { .. } => None,
-            Self::Features { n_features } => Some(n_features),
-            Self::Hidden {} => Some(d_model),
-        }
-    }
 }
 
 /// What the head is compared with: a kind of [`crate::target`], or one that a program registered.
@@ -141,17 +134,14 @@ pub struct TargetConfig {
     pub n_values: Option<usize>,
 }
 
-/// Most numbers of a target.
-const MAX_VALUES: usize = 1 << 16;
-
 impl TargetConfig {
     /// How a document is pooled; `None` where every token has its own target.
-    pub fn pooling(&self) -> Option<Pooling> {
+    pub(crate) fn pooling(&self) -> Option<Pooling> {
         self.pooling
     }
 
     /// The kind with these settings; refuses settings that the kind does not have, and an input that it is not made for.
-    pub fn with_kind(&self, kind: &'static TargetKind, input: &InputConfig) -> Result<Predicted> {
+    pub(crate) fn with_kind(&self, kind: &'static TargetKind, input: &InputConfig) -> Result<Predicted> {
         let refuse = |key: &str, expected: &str, found: String| {
             let place = format!("model.target.{key}");
             Err(Error::config(place, expected, format!("{found} for {}", kind.name), "correct this setting"))
@@ -167,7 +157,7 @@ impl TargetConfig {
             Some(found) if !kind.has(Element::Number) => {
                 return refuse("n_values", "none for a target without numbers", found.to_string());
             }
-            Some(found) => check_range("model.target.n_values", found, 1..=MAX_VALUES)?,
+            Some(found) => N_VALUES.check_whole(found)?,
             None => {}
         }
         if kind.from_tokens && !matches!(input, InputConfig::Tokens { .. }) {
@@ -196,7 +186,7 @@ pub struct Predicted {
 
 impl Predicted {
     /// What the numbers of a batch may be, for a head with `n_scores` in a model of width `d_model`.
-    pub fn widths(&self, n_scores: usize, d_model: usize) -> Widths {
+    pub(crate) fn widths(&self, n_scores: usize, d_model: usize) -> Widths {
         let has = |element| self.kind.has(element);
         Widths {
             n_classes: has(Element::Class).then_some(n_scores.saturating_sub(self.n_values)),
@@ -206,7 +196,7 @@ impl Predicted {
     }
 
     /// Floats of the targets of so many tokens and documents.
-    pub fn floats(&self, tokens: usize, documents: usize, d_model: usize) -> usize {
+    pub(crate) fn floats(&self, tokens: usize, documents: usize, d_model: usize) -> usize {
         let count = |array: &&TargetArray| if array.per == Per::Token { tokens } else { documents };
         let width = |array: &&TargetArray| match array.element {
             Element::Class => 0,
@@ -259,7 +249,7 @@ impl Component {
     }
 
     /// The settings with the kind, for a type that is tagged by it.
-    pub fn tagged<C: DeserializeOwned>(&self, at: &str) -> Result<C> {
+    pub(crate) fn tagged<C: DeserializeOwned>(&self, at: &str) -> Result<C> {
         let mut object = self.settings.clone();
         object.insert("kind".to_owned(), Value::String(self.kind.clone()));
         parse(Value::Object(object), at)
@@ -270,15 +260,6 @@ fn parse<C: DeserializeOwned>(value: Value, at: &str) -> Result<C> {
     let found = value.to_string();
     serde_json::from_value(value)
         .map_err(|e| Error::config(at, "valid settings of this kind", found, format!("{e}")))
-}
-
-/// Refuses a number outside a range, by dotted key.
-pub fn check_range(key: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let expected = format!("a whole number from {} to {}", range.start(), range.end());
-    Err(Error::config(key, expected, value, "change it in the configuration"))
 }
 
 impl ModelConfig {
@@ -329,7 +310,7 @@ impl ModelConfig {
     }
 
     /// The block of a layer, and its dotted place in the configuration.
-    pub fn layer(&self, index: usize) -> (String, &Component) {
+    pub(crate) fn layer(&self, index: usize) -> (String, &Component) {
         match index.checked_rem(self.layers.len()) {
             None => ("model.block".to_owned(), &self.block),
             Some(entry) => (format!("model.layers.{entry}"), &self.layers[entry]),
@@ -337,7 +318,7 @@ impl ModelConfig {
     }
 
     /// The target with its kind, which fits the input and the head's kind.
-    pub fn check_target(&self, kind: &'static TargetKind) -> Result<Predicted> {
+    pub(crate) fn check_target(&self, kind: &'static TargetKind) -> Result<Predicted> {
         let predicted = self.target.with_kind(kind, &self.input)?;
         let without_head = kind.answer() == Answer::Nothing;
         if without_head != (self.head.kind == "none") {

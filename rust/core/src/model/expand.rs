@@ -119,7 +119,7 @@ fn final_positions(positions: &[usize], n_layers: usize) -> Result<Vec<usize>> {
 
 /// For every tensor of the new table, the slot of the same tensor in the old one, or `None` if it is new. `positions` as
 /// of [`ExpandPlan::positions`].
-pub fn correspondence(old: &Table, new: &Table, positions: &[usize]) -> Result<Vec<Option<Slot>>> {
+pub(crate) fn correspondence(old: &Table, new: &Table, positions: &[usize]) -> Result<Vec<Option<Slot>>> {
     let of_entry = |entry: &crate::params::Entry| match entry.group {
         Group::Layer(index) if positions.binary_search(&index).is_ok() => Ok(None),
         Group::Layer(index) => {
@@ -142,7 +142,11 @@ fn old_slot(old: &Table, id: &str, new: &crate::params::Entry) -> Result<Slot> {
 }
 
 /// A buffer in the layout of the new table: old tensors moved, new ones zero; refused where the memory is not there.
-pub fn carry<T: Scalar>(old: (&Table, &[T]), new: &Table, origin: &[Option<Slot>]) -> Result<Arena<T>> {
+pub(crate) fn carry<T: Scalar>(
+    old: (&Table, &[T]),
+    new: &Table,
+    origin: &[Option<Slot>],
+) -> Result<Arena<T>> {
     let mut arena = Arena::try_zeros(new.buffer_len(), "the grown model")?;
     for (slot, from) in origin.iter().enumerate() {
         if let Some(from) = from {
@@ -153,7 +157,7 @@ pub fn carry<T: Scalar>(old: (&Table, &[T]), new: &Table, origin: &[Option<Slot>
 }
 
 /// One value per tensor, moved likewise; new tensors get `fresh`.
-pub fn carry_each<V: Clone>(old: &[V], origin: &[Option<Slot>], fresh: impl Fn(Slot) -> V) -> Vec<V> {
+pub(crate) fn carry_each<V: Clone>(old: &[V], origin: &[Option<Slot>], fresh: impl Fn(Slot) -> V) -> Vec<V> {
     origin
         .iter()
         .enumerate()
@@ -164,7 +168,7 @@ pub fn carry_each<V: Clone>(old: &[V], origin: &[Option<Slot>], fresh: impl Fn(S
 /// Fills the new tensors of a grown buffer. `zero(index)` are the ids, relative to the layer, of the tensors that must be
 /// zero for layer `index` to add nothing. The old number of layers names the streams of random numbers, so that growing
 /// twice with one seed does not repeat a layer.
-pub fn initialise<T: Scalar>(
+pub(crate) fn initialise<T: Scalar>(
     params: &mut Arena<T>,
     table: &Table,
     origin: &[Option<Slot>],

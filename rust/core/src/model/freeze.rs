@@ -98,7 +98,7 @@ fn layer_count(table: &Table) -> usize {
 
 /// The masks with what the specification names frozen; `head` are the tensors that the head uses. Fails if it names what
 /// does not exist, and if a frozen head would go on to change with a tensor that it shares.
-pub fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<TensorMasks> {
+pub(crate) fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<TensorMasks> {
     spec.check(table)?;
     let mut frozen = TensorMasks::declared(table);
     frozen.freeze(table, |entry| spec.names(entry));
@@ -121,7 +121,7 @@ pub fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<TensorM
 }
 
 /// Ids of the tensors that would be trained but for freezing.
-pub fn frozen_ids(table: &Table, groups: &TensorMasks) -> Vec<String> {
+pub(crate) fn frozen_ids(table: &Table, groups: &TensorMasks) -> Vec<String> {
     let frozen = |(entry, trainable): &(&Entry, &bool)| entry.spec.trained && !**trainable;
     table.entries().iter().zip(&groups.trainable).filter(frozen).map(|(e, _)| e.id.clone()).collect()
 }

@@ -13,7 +13,7 @@ use crate::pass::{Mode, Pass, padded};
 
 /// What a forward pass found.
 #[derive(Debug)]
-pub struct Inferred<'a, T> {
+pub(crate) struct Inferred<'a, T> {
     /// Hidden states after the final norm `[M, D]`.
     pub hidden: &'a [T],
     /// What the head sees: the hidden states, or one pooled vector per document `[S, D]`.
@@ -26,7 +26,7 @@ pub struct Inferred<'a, T> {
 
 impl<T: Scalar> Model<T> {
     /// Runs a batch forward and hands what it found to `use_found`.
-    pub fn infer<R>(
+    pub(crate) fn infer<R>(
         &self,
         params: &[T],
         batch: &Batch,

@@ -10,7 +10,7 @@ use crate::numeric::Scalar;
 
 impl<T: Scalar> Model<T> {
     /// Refuses a batch that does not fit the model.
-    pub fn check(&self, batch: &Batch) -> Result<()> {
+    pub(crate) fn check(&self, batch: &Batch) -> Result<()> {
         batch.check(&self.limits())?;
         let (target, kind) = (&batch.target, self.target.kind);
         let fits = target.arrays().map(|(array, _)| array).eq(kind.arrays.iter().copied());
@@ -43,7 +43,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// What the model accepts.
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         let config = self.config();
         let input = self.stem.reads();
         Limits { input, widths: self.target.widths(self.head.n_scores(), config.d_model) }

@@ -13,12 +13,12 @@
 #![forbid(unsafe_code)]
 
 use super::config::ActivationMemory;
-pub use crate::blocks::layer::Storage;
+pub(crate) use crate::blocks::layer::Storage;
 use crate::pass::padded;
 
 /// How far down gradients go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Depth {
+pub(crate) struct Depth {
     /// The first layer with a backward pass; the number of layers if there is none.
     pub lowest: usize,
     /// Whether the input map is trained.
@@ -29,7 +29,7 @@ pub struct Depth {
 
 /// Elements that the parts of a pass take, for one shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extents {
+pub(crate) struct Extents {
     /// Float inputs and targets, converted.
     pub fixed: usize,
     /// The residual stream of all tokens.
@@ -44,7 +44,7 @@ pub struct Extents {
 
 /// The plan of a training pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryPlan {
+pub(crate) struct MemoryPlan {
     /// Number of layers.
     pub n_layers: usize,
     /// How far down gradients go.
@@ -55,7 +55,7 @@ pub struct MemoryPlan {
 
 impl MemoryPlan {
     /// The plan for a way to store activations; `fits` says whether so many elements are within the memory limit.
-    pub fn new(
+    pub(crate) fn new(
         way: ActivationMemory,
         n_layers: usize,
         depth: Depth,
@@ -75,7 +75,7 @@ impl MemoryPlan {
     }
 
     /// What is kept of a layer.
-    pub fn storage(&self, layer: usize) -> Storage {
+    pub(crate) fn storage(&self, layer: usize) -> Storage {
         if layer < self.depth.lowest {
             Storage::Through
         } else if layer < self.n_layers - self.kept {
@@ -86,22 +86,22 @@ impl MemoryPlan {
     }
 
     /// Copies of the residual stream that are kept: the input of every layer from the lowest on, and the output.
-    pub fn streams(&self) -> usize {
+    pub(crate) fn streams(&self) -> usize {
         self.n_layers - self.depth.lowest + 1
     }
 
     /// Elements of all saved activations.
-    pub fn saved(&self, extents: &Extents) -> usize {
+    pub(crate) fn saved(&self, extents: &Extents) -> usize {
         if self.kept == 0 { padded(extents.saved_slice) } else { self.kept * padded(extents.saved) }
     }
 
     /// Where those of a layer lie.
-    pub fn saved_at(&self, extents: &Extents, layer: usize) -> usize {
+    pub(crate) fn saved_at(&self, extents: &Extents, layer: usize) -> usize {
         (layer + self.kept).saturating_sub(self.n_layers) * padded(extents.saved)
     }
 
     /// Elements of the whole pass.
-    pub fn elements(&self, extents: &Extents) -> usize {
+    pub(crate) fn elements(&self, extents: &Extents) -> usize {
         let streams = (self.streams() + usize::from(self.depth.below_head)) * padded(extents.stream);
         padded(extents.fixed) + streams + self.saved(extents) + padded(extents.scratch)
     }

@@ -19,13 +19,13 @@ use crate::params::{Slot, Table};
 const BACKBONE: &str = "backbone.";
 
 /// The name of a tensor in public checkpoints.
-pub fn public_name(id: &str) -> String {
+pub(crate) fn public_name(id: &str) -> String {
     let backbone = ["embedding.", "layers.", "norm_f."].iter().any(|part| id.starts_with(part));
     if backbone { format!("{BACKBONE}{id}") } else { id.to_owned() }
 }
 
 /// The id that a public name, or an id itself, stands for. It need not exist.
-pub fn id_of(name: &str) -> Cow<'_, str> {
+pub(crate) fn id_of(name: &str) -> Cow<'_, str> {
     match name.strip_prefix(BACKBONE) {
         Some("embeddings.weight") => Cow::Borrowed("embedding.weight"),
         Some(id) => Cow::Borrowed(id),
@@ -34,7 +34,7 @@ pub fn id_of(name: &str) -> Cow<'_, str> {
 }
 
 /// The slot of a tensor by id or public name.
-pub fn find(table: &Table, name: &str) -> Result<Slot> {
+pub(crate) fn find(table: &Table, name: &str) -> Result<Slot> {
     // A head of a user may have ids that start like the backbone: the exact id goes first.
     table.slot(name).or_else(|| table.slot(&id_of(name))).ok_or_else(|| {
         Error::shape(
@@ -60,7 +60,7 @@ fn nearest(table: &Table, name: &str) -> Option<String> {
 }
 
 /// Whether a text matches a pattern in which `*` stands for any text, the empty one included.
-pub fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else { return false };

@@ -4,12 +4,23 @@
 //! configuration names the kind, the registry makes the component.
 //!
 //! ```
-//! use ssm_hpn::model::{BlockContext, Component, Registry};
-//! # use ssm_hpn::blocks::Block;
-//! # fn mine(_: &Component, _: &BlockContext<f32>) -> ssm_hpn::Result<Box<dyn Block<f32>>> { unreachable!() }
-//! let mut registry = Registry::<f32>::standard();
+//! use serde_json::json;
+//! use ssm_hpn::blocks::Block;
+//! use ssm_hpn::model::{BlockContext, Component, ModelConfig, Registry};
+//!
+//! fn mine(settings: &Component, context: &BlockContext<f32>) -> ssm_hpn::Result<Box<dyn Block<f32>>> {
+//!     let mlp = Component { kind: "mlp".to_owned(), ..settings.clone() };
+//!     Ok(context.part("inner", "inner", &mlp)?.block)
+//! }
+//!
+//! let mut registry = Registry::standard();
 //! registry.register_block("mine", mine);
-//! assert!(registry.block_kinds().any(|kind| kind == "mine"));
+//! let config = ModelConfig::from_json(
+//!     r#"{"input": {"kind": "tokens", "vocab_size": 16}, "d_model": 16, "n_layers": 2, "block": {"kind": "mine"},
+//!         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 16}}"#,
+//! )?;
+//! assert_eq!(registry.resolve(config)?.block, Component::new("mine", json!({"expand": 4})));
+//! # Ok::<(), ssm_hpn::Error>(())
 //! ```
 
 #![forbid(unsafe_code)]
@@ -19,7 +30,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::config::{Component, InputConfig, ModelConfig, Predicted, check_range};
+use super::config::{Component, InputConfig, ModelConfig, Predicted};
 use crate::blocks::{Bidirectional, Block, Mamba1, Mlp, Named, Residual, Sequential};
 use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
@@ -177,16 +188,13 @@ impl<T: Scalar> Registry<T> {
         });
         self.register_stem("conv", |component, context| {
             let Convolution { kernel, stride } = component.settings("model.stem")?;
-            check_range("model.stem.stride", stride, 1..=LONGEST_WINDOW)?;
-            check_range("model.stem.kernel", kernel, stride..=LONGEST_WINDOW)?;
             let n_features = context.n_features("conv")?;
-            Ok(Box::new(Windows { n_features, d_model: context.d_model, kernel, stride }))
+            Ok(Box::new(Windows::convolution(n_features, context.d_model, kernel, stride)?))
         });
         self.register_stem("patch", |component, context| {
             let Patch { size } = component.settings("model.stem")?;
-            check_range("model.stem.size", size, 1..=LONGEST_WINDOW)?;
             let n_features = context.n_features("patch")?;
-            Ok(Box::new(Windows { n_features, d_model: context.d_model, kernel: size, stride: size }))
+            Ok(Box::new(Windows::patches(n_features, context.d_model, size)?))
         });
     }
 
@@ -197,7 +205,7 @@ impl<T: Scalar> Registry<T> {
         });
         self.register_block("mlp", |component, context| {
             let config = component.settings(&context.at)?;
-            Ok(Box::new(Mlp::new(&config, &context.at, context.d_model, context.n_layers)?))
+            Ok(Box::new(Mlp::new(config, &context.at, context.d_model, context.n_layers)?))
         });
         self.register_block("bidirectional", |component, context| {
             let parts: BothWays = component.settings(&context.at)?;
@@ -258,22 +266,22 @@ impl<T: Scalar> Registry<T> {
     }
 
     /// The kinds of stem that are known.
-    pub fn stem_kinds(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn stem_kinds(&self) -> impl Iterator<Item = &str> {
         self.stems.keys().map(String::as_str)
     }
 
     /// The kinds of block that are known.
-    pub fn block_kinds(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn block_kinds(&self) -> impl Iterator<Item = &str> {
         self.blocks.keys().map(String::as_str)
     }
 
     /// The kinds of head that are known.
-    pub fn head_kinds(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn head_kinds(&self) -> impl Iterator<Item = &str> {
         self.heads.keys().map(String::as_str)
     }
 
     /// The stem; without one in the configuration the usual one of the input's kind.
-    pub fn stem(&self, config: &ModelConfig) -> Result<Box<dyn Stem<T>>> {
+    pub(crate) fn stem(&self, config: &ModelConfig) -> Result<Box<dyn Stem<T>>> {
         let context = StemContext { d_model: config.d_model, input: config.input };
         let usual = match config.input {
             InputConfig::Tokens { .. } => "embedding",
@@ -288,7 +296,7 @@ impl<T: Scalar> Registry<T> {
     }
 
     /// The block of one layer.
-    pub fn block(&self, config: &ModelConfig, index: usize) -> Result<Box<dyn Block<T>>> {
+    pub(crate) fn block(&self, config: &ModelConfig, index: usize) -> Result<Box<dyn Block<T>>> {
         let (at, component) = config.layer(index);
         let context = BlockContext {
             d_model: config.d_model,
@@ -328,14 +336,19 @@ impl<T: Scalar> Registry<T> {
     }
 
     /// What is predicted.
-    pub fn target(&self, config: &ModelConfig) -> Result<Predicted> {
+    pub(crate) fn target(&self, config: &ModelConfig) -> Result<Predicted> {
         let (name, known) = (&config.target.kind, self.targets.keys().copied());
         let kind = self.targets.get(&name[..]).ok_or_else(|| unknown("model.target.kind", name, known))?;
         config.check_target(kind)
     }
 
     /// The head.
-    pub fn head(&self, config: &ModelConfig, target: Predicted, seed: u64) -> Result<Box<dyn Head<T>>> {
+    pub(crate) fn head(
+        &self,
+        config: &ModelConfig,
+        target: Predicted,
+        seed: u64,
+    ) -> Result<Box<dyn Head<T>>> {
         let context = HeadContext { d_model: config.d_model, target, seed };
         let factory = self.heads.get(&config.head.kind);
         factory.ok_or_else(|| unknown("model.head.kind", &config.head.kind, self.head_kinds()))?(
@@ -380,9 +393,6 @@ fn check_blocks<T: Scalar>(
         }
     }
 }
-
-/// Most steps of a window.
-const LONGEST_WINDOW: usize = 1 << 12;
 
 /// Settings of a kind that has none.
 #[derive(Deserialize)]

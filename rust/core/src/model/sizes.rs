@@ -91,7 +91,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Bytes that a training step needs, with one document per row: parameters, gradients, both moments and activations.
-    pub fn step_bytes(&self, groups: &TensorMasks, rows: usize, length: usize) -> usize {
+    pub(crate) fn step_bytes(&self, groups: &TensorMasks, rows: usize, length: usize) -> usize {
         let length = shortened(length, self.stem.stride());
         self.bytes_of(groups, Shape { rows, length, segments: rows })
     }

@@ -84,22 +84,27 @@ impl<T: Scalar> Model<T> {
     }
 
     /// The parameters.
-    pub fn table(&self) -> &Table {
+    pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
     /// What it predicts.
-    pub fn target(&self) -> Predicted {
+    pub(crate) fn target(&self) -> Predicted {
         self.target
     }
 
     /// The head.
-    pub fn head(&self) -> &dyn Head<T> {
+    pub(crate) fn head(&self) -> &dyn Head<T> {
         &*self.head
     }
 
+    /// Scores of the head for one feature.
+    pub fn n_scores(&self) -> usize {
+        self.head.n_scores()
+    }
+
     /// The first values of all parameters; refused where the memory is not there.
-    pub fn initial(&self, seed: u64) -> Result<Arena<T>> {
+    pub(crate) fn initial(&self, seed: u64) -> Result<Arena<T>> {
         let mut arena = Arena::try_zeros(self.table.buffer_len(), "the parameters")?;
         for (slot, entry) in self.table.entries().iter().enumerate() {
             let columns = entry.spec.shape.last().copied().unwrap_or(1);
@@ -109,7 +114,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// The same model with further layers at these final positions, and where each of its tensors comes from.
-    pub fn grown(&self, positions: &[usize]) -> Result<(Self, Vec<Option<Slot>>)> {
+    pub(crate) fn grown(&self, positions: &[usize]) -> Result<(Self, Vec<Option<Slot>>)> {
         let config = self.registry.resolve(ModelConfig {
             n_layers: self.config.n_layers + positions.len(),
             layers: self.grown_layers(positions),
@@ -144,12 +149,12 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Ids of the tensors of a layer, relative to it, that are zero while the layer adds nothing.
-    pub fn output_projections(&self, layer: usize) -> Vec<String> {
+    pub(crate) fn output_projections(&self, layer: usize) -> Vec<String> {
         self.layers[layer].output_projections()
     }
 
     /// How far down gradients go for a trainable mask.
-    pub fn depth(&self, groups: &TensorMasks) -> Depth {
+    pub(crate) fn depth(&self, groups: &TensorMasks) -> Depth {
         let trained = |slots: &[Slot]| slots.iter().any(|slot| groups.trainable[*slot]);
         let input = trained(&self.stem_slots);
         let first = self.layers.iter().position(|layer| trained(layer.slots()));
@@ -159,18 +164,13 @@ impl<T: Scalar> Model<T> {
     }
 
     /// The tensors that the head uses, those it shares among them.
-    pub fn head_slots(&self) -> &[Slot] {
+    pub(crate) fn head_slots(&self) -> &[Slot] {
         &self.head_slots
     }
 
     /// The head's parameters.
-    pub fn head_params<'a>(&'a self, data: &'a [T]) -> Params<'a, T> {
+    pub(crate) fn head_params<'a>(&'a self, data: &'a [T]) -> Params<'a, T> {
         self.params(data, &self.head_slots)
-    }
-
-    /// The stem.
-    pub fn stem(&self) -> &dyn Stem<T> {
-        &*self.stem
     }
 
     /// Shape of the hidden states of a batch: `[B, T, D]`, T behind the stem.
@@ -188,7 +188,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Largest cosine between two prototypes; `None` for a head without any.
-    pub fn max_prototype_cosine(&self, data: &[T]) -> Option<f64> {
+    pub(crate) fn max_prototype_cosine(&self, data: &[T]) -> Option<f64> {
         let entry = self.table.entry(self.table.slot("head.prototypes")?);
         let width = *entry.spec.shape.last()?;
         Some(largest_cosine(&data[entry.range.clone()], width))

@@ -40,7 +40,7 @@ pub struct Stream<T> {
 
 impl<T: Scalar> Stream<T> {
     /// `rows` rows that have read nothing.
-    pub fn new(model: &Model<T>, rows: usize) -> Result<Self> {
+    pub(crate) fn new(model: &Model<T>, rows: usize) -> Result<Self> {
         if rows == 0 || rows > 1 << 20 {
             return Err(Error::shape("rows of a stream", "1 to 1048576", rows));
         }
@@ -83,7 +83,13 @@ impl<T: Scalar> Stream<T> {
 
     /// Reads `length` tokens of every row, `[rows, length]` ids or `[rows, length, F]` numbers, and returns the scores
     /// after the last. One token is a step of constant cost; more are read together.
-    pub fn read(&mut self, model: &Model<T>, params: &[T], input: &Input, length: usize) -> Result<&[T]> {
+    pub(crate) fn read(
+        &mut self,
+        model: &Model<T>,
+        params: &[T],
+        input: &Input,
+        length: usize,
+    ) -> Result<&[T]> {
         self.check(model)?;
         if length == 0 {
             return Err(Error::shape("stream", "at least one token", 0));

@@ -26,7 +26,7 @@ use crate::stem::Source;
 
 /// What a training pass computes with: parameters, the gradients that it adds to, and its memory.
 #[derive(Debug)]
-pub struct Training<'a, T> {
+pub(crate) struct Training<'a, T> {
     /// All parameters of the model.
     pub params: &'a [T],
     /// Their gradients.
@@ -76,7 +76,12 @@ struct Run<'a, T> {
 impl<T: Scalar> Model<T> {
     /// Adds the gradients of one batch, checked before, to the buffer, and returns the sums over its targets.
     /// Refused, before anything is changed, where the memory is not there.
-    pub fn train(&self, training: Training<T>, batch: &Batch, accuracy: Accuracy) -> Result<HeadReport> {
+    pub(crate) fn train(
+        &self,
+        training: Training<T>,
+        batch: &Batch,
+        accuracy: Accuracy,
+    ) -> Result<HeadReport> {
         let Training { params, grads, groups, key, carried, memory } = training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());

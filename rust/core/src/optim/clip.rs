@@ -9,7 +9,7 @@ use crate::numeric::Scalar;
 use crate::simd::{Kernel, Vector};
 
 /// The factor c, at most 1; 1 without a threshold.
-pub fn coefficient(norm: f64, threshold: Option<f64>) -> f64 {
+pub(crate) fn coefficient(norm: f64, threshold: Option<f64>) -> f64 {
     threshold.map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0))
 }
 

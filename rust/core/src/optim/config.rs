@@ -29,7 +29,8 @@ const MAX_SKIPPED: Bounds =
     Bounds::whole("optim.max_skipped", 1, u32::MAX).advise("1 stops at the first update that is not finite");
 
 /// The numbers that these settings may have.
-pub const BOUNDS: &[Bounds] = &[LR, BETA1, BETA2, EPS, WEIGHT_DECAY, CLIP_NORM, MAX_SKIPPED, MIN_RATIO];
+pub(crate) const BOUNDS: &[Bounds] =
+    &[LR, BETA1, BETA2, EPS, WEIGHT_DECAY, CLIP_NORM, MAX_SKIPPED, MIN_RATIO];
 
 /// Settings of AdamW, clipping, guard and schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

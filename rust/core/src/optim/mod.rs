@@ -8,22 +8,18 @@
 
 #![forbid(unsafe_code)]
 
-#[doc(hidden)]
-pub mod adamw;
-#[doc(hidden)]
-pub mod clip;
-#[doc(hidden)]
-pub mod config;
+pub(crate) mod adamw;
+pub(crate) mod clip;
+pub(crate) mod config;
 mod fused;
-#[doc(hidden)]
-pub mod guard;
-#[doc(hidden)]
-pub mod plan;
+pub(crate) mod guard;
+pub(crate) mod plan;
 mod require;
-#[doc(hidden)]
-pub mod schedule;
+pub(crate) mod schedule;
 
+#[doc(hidden)]
 pub use adamw::{AdamW, Update};
 pub use config::OptimConfig;
+#[doc(hidden)]
 pub use guard::Counters;
 pub use schedule::{Schedule, ScheduleKind};

@@ -8,7 +8,7 @@ use crate::params::{Slot, Table, TensorMasks};
 
 /// Elements of a block: small enough that a block of parameters, gradients and both moments stays in the cache between
 /// the strips of a pass, large enough that handing it to a thread costs nothing.
-pub const BLOCK: usize = 16_384;
+pub(crate) const BLOCK: usize = 16_384;
 
 /// The part of one trained tensor that lies in one block.
 #[derive(Clone, Debug, PartialEq)]

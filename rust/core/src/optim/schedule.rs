@@ -119,7 +119,7 @@ impl Schedule {
 }
 
 /// Factor of the learning rate for update number `update`, counted from 0. See the table in the header.
-pub fn factor(schedule: &Schedule, update: u64) -> f64 {
+pub(crate) fn factor(schedule: &Schedule, update: u64) -> f64 {
     let Schedule { kind, warmup, total, min_ratio, decay } = *schedule;
     let total = total.unwrap_or(u64::MAX);
     if update < warmup {

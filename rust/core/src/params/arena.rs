@@ -69,6 +69,7 @@ pub struct Params<'a, T> {
 
 impl<'a, T: Scalar> Params<'a, T> {
     /// View of the tensors `slots` of a buffer.
+    #[doc(hidden)]
     pub fn new(data: &'a [T], table: &'a Table, slots: &'a [Slot]) -> Self {
         Self { data, table, slots }
     }
@@ -106,6 +107,7 @@ pub struct Grads<'a, T> {
 
 impl<'a, T: Scalar> Grads<'a, T> {
     /// View of the tensors `slots` of a gradient buffer; `trainable` is indexed by slot.
+    #[doc(hidden)]
     pub fn new(data: &'a mut [T], table: &'a Table, slots: &'a [Slot], trainable: &'a [bool]) -> Self {
         Self { data, table, slots, trainable }
     }
@@ -121,7 +123,7 @@ impl<'a, T: Scalar> Grads<'a, T> {
     }
 
     /// Whether any tensor of the component is trained.
-    pub fn any_trainable(&self) -> bool {
+    pub(crate) fn any_trainable(&self) -> bool {
         self.slots.iter().any(|&slot| self.trainable[slot])
     }
 

@@ -10,7 +10,7 @@ use super::init::Init;
 use crate::error::{Error, Result};
 
 /// Elements between the starts of two tensors are a multiple of this: 64 bytes of f32.
-pub const ALIGNMENT: usize = 16;
+pub(crate) const ALIGNMENT: usize = 16;
 
 /// Most elements of a buffer: some multiples of it in bytes are still addresses.
 const MOST_ELEMENTS: usize = isize::MAX as usize >> 8;

@@ -8,17 +8,17 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Of the session.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Updates before this one, skipped ones included.
-    pub update: u64,
+    pub(crate) update: u64,
     /// Number of the micro-batch within its update.
-    pub micro_batch: u64,
+    pub(crate) micro_batch: u64,
     /// Layer, counted from 0; [`Key::HEAD`] for the head, [`Key::STEM`] for the stem.
-    pub layer: u32,
+    pub(crate) layer: u32,
     /// What the numbers are for, where a layer draws more than once.
-    pub usage: u32,
+    pub(crate) usage: u32,
     /// First token of the pass in the batch: a pass over a slice of the rows draws what belongs to it.
-    pub first_token: usize,
+    pub(crate) first_token: usize,
 }
 
 impl Key {
@@ -28,13 +28,14 @@ impl Key {
     pub const STEM: u32 = u32::MAX - 1;
 
     /// The key of a batch.
+    #[doc(hidden)]
     pub fn new(seed: u64, update: u64, micro_batch: u64) -> Self {
         Self { seed, update, micro_batch, ..Self::default() }
     }
 
     /// That of a layer.
     #[must_use]
-    pub fn layer(self, layer: u32) -> Self {
+    pub(crate) fn layer(self, layer: u32) -> Self {
         Self { layer, ..self }
     }
 
@@ -46,7 +47,7 @@ impl Key {
 
     /// That of a slice that begins `tokens` later.
     #[must_use]
-    pub fn later(self, tokens: usize) -> Self {
+    pub(crate) fn later(self, tokens: usize) -> Self {
         Self { first_token: self.first_token + tokens, ..self }
     }
 

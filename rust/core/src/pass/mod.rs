@@ -9,7 +9,9 @@ mod key;
 mod workspace;
 
 pub use key::Key;
-pub use workspace::{Carver, Part, Workspace, padded};
+pub use workspace::{Carver, Part, padded};
+
+pub(crate) use workspace::Workspace;
 
 use crate::kernels::Layout;
 use crate::kernels::dropout::Dropout;
@@ -37,13 +39,13 @@ impl Mode {
 
     /// That of a layer, counted from 0.
     #[must_use]
-    pub fn layer(self, index: usize) -> Self {
+    pub(crate) fn layer(self, index: usize) -> Self {
         self.map(|key| key.layer(index as u32))
     }
 
     /// The same with another key.
     #[must_use]
-    pub fn map(self, key: impl FnOnce(Key) -> Key) -> Self {
+    pub(crate) fn map(self, key: impl FnOnce(Key) -> Key) -> Self {
         match self {
             Self::Inference => Self::Inference,
             Self::Training(of) => Self::Training(key(of)),
@@ -116,7 +118,7 @@ impl<'a, T> Pass<'a, T> {
     }
 
     /// The same pass for a shorter time.
-    pub fn reborrow(&mut self) -> Pass<'_, T>
+    pub(crate) fn reborrow(&mut self) -> Pass<'_, T>
     where
         T: Copy,
     {

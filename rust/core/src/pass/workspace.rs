@@ -16,7 +16,7 @@ const ALIGNMENT: usize = 16;
 
 /// A buffer that only grows.
 #[derive(Clone, Debug)]
-pub struct Workspace<T> {
+pub(crate) struct Workspace<T> {
     buffer: AVec<T, ConstAlign<64>>,
 }
 
@@ -28,18 +28,13 @@ impl<T: Scalar> Default for Workspace<T> {
 
 impl<T: Scalar> Workspace<T> {
     /// At least `len` elements, contents undefined, to carve parts from; refused where the memory is not there.
-    pub fn carve(&mut self, len: usize) -> Result<Carver<&mut [T]>> {
+    pub(crate) fn carve(&mut self, len: usize) -> Result<Carver<&mut [T]>> {
         if self.buffer.len() < len {
             // The old buffer is freed first: the two are never allocated at once.
             self.buffer = AVec::new(64);
             self.buffer = aligned_zeros(len, "the activations of this batch")?;
         }
         Ok(Carver::new(&mut self.buffer))
-    }
-
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        self.buffer.len() * size_of::<T>()
     }
 }
 
@@ -108,7 +103,7 @@ mod tests {
         assert_eq!((a.as_ptr() as usize % 64, b.as_ptr() as usize % 64), (0, 0));
         let first = a.as_ptr();
         assert_eq!(workspace.carve(20).unwrap().take(3).as_ptr(), first);
-        assert_eq!(workspace.bytes(), 48 * 4);
+        assert_eq!(workspace.buffer.len(), 48);
         assert!(workspace.carve(1 << 60).unwrap_err().to_string().contains("MB"));
         assert!(workspace.carve(20).is_ok());
     }

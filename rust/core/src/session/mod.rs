@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod grow;
 mod infer;
 mod parameters;
@@ -20,6 +21,7 @@ mod save;
 mod training;
 mod workspaces;
 
+pub use bounds::bounds;
 pub use infer::Sampling;
 pub use parameters::ParameterRow;
 pub use profile::PEAK_SIDE;

@@ -8,7 +8,6 @@
 //! | [`exp2_nonpositive`] | x ≤ 0, below -126 as -126 | 2e-7 |
 //! | [`exp2_of_product`] | d·a ≤ 0, below -125.5 as -125.5 | 2e-7, and of the scalar body |d·a|·1e-7 |
 //! | [`exp`] | below -87 as -87, above 88.72 as 88.72 | 2e-7 |
-//! | [`log`] | x > 0 and finite, subnormal as the smallest normal | 2e-7 |
 //! | [`log1p_unit`] | 0 ≤ x ≤ 1 | 2e-7 |
 //! | [`sigmoid`], [`silu`] | as exp: below -87 as -87 | 4e-7 |
 //! | [`softplus`] | as exp; no overflow: max(x, 0) + log(1 + e^-|x|) | 4e-7 |
@@ -21,7 +20,7 @@ use super::vector::Vector;
 use crate::real::Real;
 
 /// log2(e).
-pub const LOG2_E: f64 = std::f64::consts::LOG2_E;
+pub(crate) const LOG2_E: f64 = std::f64::consts::LOG2_E;
 
 /// 1.5·2^23: adding it rounds to an integer and leaves that integer in the low bits.
 const MAGIC: f64 = 12_582_912.0;
@@ -92,7 +91,7 @@ fn exp2_split<V: Vector>(v: V, r: V::V, t: V::V) -> V::V {
 ///
 /// Adding 1.5·2^23 rounds x to the nearest integer n.
 #[inline(always)]
-pub fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
+pub(crate) fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
         return v.map(x, |x| V::T::from_f64(x.to_f64().exp2()));
     }
@@ -106,7 +105,7 @@ pub fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
 ///
 /// With BOUNDED the caller knows that no product is below [`EXP2_BOUND`]: two operations fewer, the same bits.
 #[inline(always)]
-pub fn exp2_of_product<V: Vector, const BOUNDED: bool>(v: V, d: V::V, a: V::V) -> V::V {
+pub(crate) fn exp2_of_product<V: Vector, const BOUNDED: bool>(v: V, d: V::V, a: V::V) -> V::V {
     if V::EXACT {
         return v.map(v.mul(d, a), |x| V::T::from_f64(x.to_f64().exp2()));
     }
@@ -122,13 +121,13 @@ pub fn exp2_of_product<V: Vector, const BOUNDED: bool>(v: V, d: V::V, a: V::V) -
 }
 
 /// Products down to here need no lower bound in [`exp2_of_product`].
-pub const EXP2_BOUND: f64 = -125.0;
+pub(crate) const EXP2_BOUND: f64 = -125.0;
 
 /// e^x; values below -87 count as -87, values above 88.72 as 88.72.
 ///
 /// n = round(x·log2 e), r = x - n·ln 2 (in two parts, exact to the last bit), e^r = 1 + r + r²·P(r).
 #[inline(always)]
-pub fn exp<V: Vector>(v: V, x: V::V) -> V::V {
+pub(crate) fn exp<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
         return v.map(x, Real::exp);
     }
@@ -152,41 +151,9 @@ pub fn exp<V: Vector>(v: V, x: V::V) -> V::V {
     v.scale_pow2(p, t)
 }
 
-/// Natural logarithm of x > 0.
-///
-/// x = m·2^e with m in [√½, √2), f = m - 1: log x = e·ln 2 + (f - f²/2 + f³·P(f)).
-#[inline(always)]
-pub fn log<V: Vector>(v: V, x: V::V) -> V::V {
-    if V::EXACT {
-        return v.map(x, Real::ln);
-    }
-    let (m, e) = v.split_pow2(v.max(constant(v, f64::from(f32::MIN_POSITIVE)), x));
-    let f = v.sub(m, constant(v, 1.0));
-    let p = estrin(
-        v,
-        f,
-        [
-            3.333_333_170_753_28e-1,
-            -2.500_082_103_846_17e-1,
-            2.000_122_689_731_16e-1,
-            -1.662_335_720_02e-1,
-            1.420_175_737_518_8e-1,
-            -1.316_018_325_702_95e-1,
-            1.276_158_218_138_59e-1,
-            -7.634_500_737_150_8e-2,
-        ],
-    );
-    let ff = v.mul(f, f);
-    let tail = v.mul_add(v.mul(ff, f), p, v.mul(ff, constant(v, -0.5)));
-    let tail = v.mul_add(e, constant(v, LN2_LOW), tail);
-    // x - x is 0, or NaN where x is not finite: the split into m and e has lost that.
-    let f = v.add(f, v.sub(x, x));
-    v.mul_add(e, constant(v, LN2_HIGH), v.add(f, tail))
-}
-
 /// log(1 + x) for 0 ≤ x ≤ 1, as x·P(x).
 #[inline(always)]
-pub fn log1p_unit<V: Vector>(v: V, x: V::V) -> V::V {
+pub(crate) fn log1p_unit<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
         return v.map(x, Real::ln_1p);
     }
@@ -218,19 +185,19 @@ fn sigmoid_from<V: Vector>(v: V, x: V::V, e: V::V) -> V::V {
 
 /// s(x) = 1 / (1 + e^-x).
 #[inline(always)]
-pub fn sigmoid<V: Vector>(v: V, x: V::V) -> V::V {
+pub(crate) fn sigmoid<V: Vector>(v: V, x: V::V) -> V::V {
     sigmoid_from(v, x, exp(v, v.neg(v.abs(x))))
 }
 
 /// x·s(x).
 #[inline(always)]
-pub fn silu<V: Vector>(v: V, x: V::V) -> V::V {
+pub(crate) fn silu<V: Vector>(v: V, x: V::V) -> V::V {
     v.mul(x, sigmoid(v, x))
 }
 
 /// silu(x) and its derivative s·(1 + x·(1 - s)).
 #[inline(always)]
-pub fn silu_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
+pub(crate) fn silu_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
     let s = sigmoid(v, x);
     let y = v.mul(x, s);
     (y, v.mul_add(y, v.sub(constant(v, 1.0), s), s))
@@ -238,14 +205,14 @@ pub fn silu_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
 
 /// log(1 + e^x) = max(x, 0) + log(1 + e^-|x|).
 #[inline(always)]
-pub fn softplus<V: Vector>(v: V, x: V::V) -> V::V {
+pub(crate) fn softplus<V: Vector>(v: V, x: V::V) -> V::V {
     let e = exp(v, v.neg(v.abs(x)));
     v.add(v.max(constant(v, 0.0), x), log1p_unit(v, e))
 }
 
 /// softplus(x) and its derivative s(x).
 #[inline(always)]
-pub fn softplus_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
+pub(crate) fn softplus_with_derivative<V: Vector>(v: V, x: V::V) -> (V::V, V::V) {
     let e = exp(v, v.neg(v.abs(x)));
     let y = v.add(v.max(constant(v, 0.0), x), log1p_unit(v, e));
     (y, sigmoid_from(v, x, e))

@@ -23,8 +23,7 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-#[doc(hidden)]
-pub mod math;
+pub(crate) mod math;
 
 #[doc(hidden)]
 pub use dispatch::{Dispatch, run, run_on};

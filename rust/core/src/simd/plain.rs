@@ -101,13 +101,6 @@ impl<T: Real> Vector for Plain<T> {
         T::from_f64(f32::from_bits(bits(p).wrapping_add(bits(t) << 23)).into())
     }
     #[inline(always)]
-    fn split_pow2(self, x: T) -> (T, T) {
-        // Subtracting the bits of √½ before cutting the exponent moves the mantissa to [√½, √2).
-        let bits = (x.to_f64() as f32).to_bits().wrapping_sub(SQRT_HALF_BITS);
-        let mantissa = f32::from_bits((bits & 0x007f_ffff).wrapping_add(SQRT_HALF_BITS));
-        (T::from_f64(mantissa.into()), T::from_f64((bits.cast_signed() >> 23).into()))
-    }
-    #[inline(always)]
     fn sum(self, a: T) -> T {
         a
     }
@@ -120,6 +113,3 @@ impl<T: Real> Vector for Plain<T> {
         f(a)
     }
 }
-
-/// Bits of √½ as f32.
-pub(super) const SQRT_HALF_BITS: u32 = 0x3f35_04f3;

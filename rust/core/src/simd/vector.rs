@@ -87,8 +87,6 @@ pub trait Vector: Copy + Send + Sync {
     /// p · 2^n for the integer n that was rounded by adding 1.5·2^23: `t = n + 1.5·2^23`. p in [0.5, 2), the result a
     /// normal number. f32 only: exact lanes never call it.
     fn scale_pow2(self, p: Self::V, t: Self::V) -> Self::V;
-    /// Splits normal positive x into (m, e) with x = m·2^e, m in [√½, √2). f32 only: exact lanes never call it.
-    fn split_pow2(self, x: Self::V) -> (Self::V, Self::V);
     /// Sum over the lanes in a fixed tree.
     fn sum(self, a: Self::V) -> Self::T;
     /// Four vectors in one: lane 4j + k is the sum of the lanes 4j .. 4j + 4 of `x[k]`. None where there are no instructions

@@ -4,7 +4,7 @@ use pulp::Simd;
 
 use super::isa::Isa;
 use super::kernel::Kernel;
-use super::plain::{Plain, SQRT_HALF_BITS};
+use super::plain::Plain;
 use super::vector::Vector;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -108,18 +108,6 @@ impl<S: Simd> Vector for Wide<S> {
         let shift = s.splat_u32s(23);
         let exponent = s.wrapping_dyn_shl_u32s(s.transmute_u32s_f32s(t), shift);
         s.transmute_f32s_u32s(s.add_u32s(s.transmute_u32s_f32s(p), exponent))
-    }
-    #[inline(always)]
-    fn split_pow2(self, x: S::f32s) -> (S::f32s, S::f32s) {
-        let s = self.0;
-        // As in `plain`; the biased exponent is kept non-negative (+127) so that a logical shift serves, and is turned
-        // into a float through the mantissa of 2^23.
-        let bias = s.splat_u32s(SQRT_HALF_BITS);
-        let bits = s.sub_u32s(s.transmute_u32s_f32s(x), bias);
-        let mantissa = s.add_u32s(s.and_u32s(bits, s.splat_u32s(0x007f_ffff)), bias);
-        let exponent = s.wrapping_dyn_shr_u32s(s.add_u32s(bits, s.splat_u32s(127 << 23)), s.splat_u32s(23));
-        let float = s.transmute_f32s_u32s(s.or_u32s(exponent, s.splat_u32s(0x4b00_0000)));
-        (s.transmute_f32s_u32s(mantissa), s.sub_f32s(float, s.splat_f32s(8_388_608.0 + 127.0)))
     }
     #[inline(always)]
     fn sum(self, a: S::f32s) -> f32 {

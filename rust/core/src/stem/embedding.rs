@@ -12,7 +12,7 @@ const STD: f64 = 0.02;
 
 /// A table of token vectors.
 #[derive(Clone, Copy, Debug)]
-pub struct Embedding {
+pub(crate) struct Embedding {
     /// Distinct tokens (V).
     pub vocab_size: usize,
     /// Width (D).

@@ -8,7 +8,7 @@ use crate::pass::Pass;
 
 /// x = f.
 #[derive(Clone, Copy, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// Width (D).
     pub d_model: usize,
 }

@@ -75,7 +75,7 @@ pub trait Stem<T: Scalar>: Send + Sync {
 }
 
 /// Tokens that a document of `length` tokens becomes.
-pub fn shortened(length: usize, stride: usize) -> usize {
+pub(crate) fn shortened(length: usize, stride: usize) -> usize {
     length.div_ceil(stride)
 }
 

@@ -9,7 +9,7 @@ use crate::pass::Pass;
 
 /// A linear map of every token's features.
 #[derive(Clone, Copy, Debug)]
-pub struct Linear {
+pub(crate) struct Linear {
     /// Features per token (F).
     pub n_features: usize,
     /// Width (D).

@@ -9,10 +9,12 @@ mod embedding;
 mod identity;
 mod interface;
 mod linear;
-mod windows;
+pub(crate) mod windows;
 
-pub use embedding::Embedding;
-pub use identity::Identity;
-pub use interface::{Source, Stem, StemRows, StemSizes, shortened};
-pub use linear::Linear;
-pub use windows::Windows;
+pub use interface::{Source, Stem, StemRows, StemSizes};
+
+pub(crate) use embedding::Embedding;
+pub(crate) use identity::Identity;
+pub(crate) use interface::shortened;
+pub(crate) use linear::Linear;
+pub(crate) use windows::Windows;

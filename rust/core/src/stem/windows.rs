@@ -12,23 +12,34 @@
 
 use super::interface::{Source, Stem, StemSizes, features, shortened};
 use super::linear::init;
+use crate::bounds::{Bounds, Edge};
 use crate::data::InputLimit;
+use crate::error::Result;
 use crate::kernels::{embedding, matmul::MatRef};
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
 use crate::pass::Pass;
 
+/// Most steps of a window.
+const LONGEST: u32 = 1 << 12;
+const KERNEL: Bounds = Bounds::whole("model.stem.kernel", 1, LONGEST);
+const STRIDE: Bounds = Bounds::whole("model.stem.stride", 1, LONGEST);
+const SIZE: Bounds = Bounds::whole("model.stem.size", 1, LONGEST);
+
+/// Bounds of the settings of a stem.
+pub(crate) const BOUNDS: &[Bounds] = &[KERNEL, STRIDE, SIZE];
+
 /// A linear map of windows.
 #[derive(Clone, Copy, Debug)]
-pub struct Windows {
+pub(crate) struct Windows {
     /// Features per step (F).
-    pub n_features: usize,
+    pub(crate) n_features: usize,
     /// Width (D).
-    pub d_model: usize,
+    pub(crate) d_model: usize,
     /// Steps of a window (K), at least S.
-    pub kernel: usize,
+    pub(crate) kernel: usize,
     /// Steps from a window to the next (S).
-    pub stride: usize,
+    pub(crate) stride: usize,
 }
 
 impl Windows {
@@ -57,6 +68,26 @@ impl Windows {
                 }
             }
         }
+    }
+}
+
+impl Windows {
+    /// A strided convolution of `kernel` steps.
+    pub(crate) fn convolution(
+        n_features: usize,
+        d_model: usize,
+        kernel: usize,
+        stride: usize,
+    ) -> Result<Self> {
+        STRIDE.check_whole(stride)?;
+        Bounds { low: Edge::At(stride as f64), ..KERNEL }.check_whole(kernel)?;
+        Ok(Self { n_features, d_model, kernel, stride })
+    }
+
+    /// Patches of `size` steps.
+    pub(crate) fn patches(n_features: usize, d_model: usize, size: usize) -> Result<Self> {
+        SIZE.check_whole(size)?;
+        Ok(Self { n_features, d_model, kernel: size, stride: size })
     }
 }
 

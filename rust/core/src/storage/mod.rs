@@ -1,8 +1,8 @@
 //! Files that are whole or absent, whatever interrupts their writing; bounded reads; digests in hexadecimal.
 //!
-//! Every file of this crate that somebody may read again is written here: [`write_whole`] and [`WholeFile`] for a file of
-//! its own, [`SyncedFile`] for one inside a folder that appears as a whole. What is read whole is read by
-//! [`read_bounded`], which never takes more memory than the caller allows.
+//! Every file of this crate that somebody may read again is written here: [`write_whole`] and `WholeFile` for a file of
+//! its own, `SyncedFile` for one inside a folder that appears as a whole. What is read whole is read by
+//! `read_bounded`, which never takes more memory than the caller allows.
 //!
 //! On Windows folders cannot be synced: a new name may be lost there when the power fails.
 
@@ -14,7 +14,12 @@ pub(crate) mod read;
 pub(crate) mod record;
 pub(crate) mod write;
 
+#[doc(hidden)]
 pub use digest::sha256;
-pub use read::{Content, read_bounded};
 pub use record::FileRecord;
-pub use write::{SyncedFile, WholeFile, write_whole};
+pub use write::write_whole;
+
+pub(crate) use read::{Content, read_bounded};
+pub(crate) use write::SyncedFile;
+#[cfg(feature = "shards")]
+pub(crate) use write::WholeFile;

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// What a bounded read found. A missing file and one that is too large mean different things to different readers, so
 /// neither is an error here.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     /// The whole file.
     Bytes(Vec<u8>),
     /// There is no such file.
@@ -28,20 +28,25 @@ pub(crate) fn open(path: &Path) -> Result<Option<File>> {
 }
 
 /// Reads a whole file of at most `limit` bytes, and never more than one byte beyond them.
-///
-/// ```
-/// use ssm_hpn::storage::{Content, read_bounded, write_whole};
-/// # let folder = tempfile::tempdir()?;
-/// let path = folder.path().join("note.txt");
-/// assert_eq!(read_bounded(&path, 5)?, Content::Absent);
-/// write_whole(&path, b"12345")?;
-/// assert_eq!(read_bounded(&path, 5)?, Content::Bytes(b"12345".to_vec()));
-/// assert_eq!(read_bounded(&path, 4)?, Content::TooLarge);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub fn read_bounded(path: &Path, limit: u64) -> Result<Content> {
+pub(crate) fn read_bounded(path: &Path, limit: u64) -> Result<Content> {
     let Some(file) = open(path)? else { return Ok(Content::Absent) };
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::storage(path, "read", e))?;
     Ok(if bytes.len() as u64 > limit { Content::TooLarge } else { Content::Bytes(bytes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::write_whole;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("note.txt");
+        assert_eq!(read_bounded(&path, 5).unwrap(), Content::Absent);
+        write_whole(&path, b"12345").unwrap();
+        assert_eq!(read_bounded(&path, 5).unwrap(), Content::Bytes(b"12345".to_vec()));
+        assert_eq!(read_bounded(&path, 4).unwrap(), Content::TooLarge);
+    }
 }

@@ -34,6 +34,7 @@ impl FileRecord {
     /// assert_eq!(written.bytes, 3);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(hidden)]
     pub fn of_file(path: &Path) -> Result<Self> {
         Self::of_open_file(File::open(path).map_err(|e| Error::storage(path, "open", e))?, path)
     }

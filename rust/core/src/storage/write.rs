@@ -21,7 +21,7 @@ pub(crate) const PARTIAL: &str = ".partial-";
 /// A file that is hashed while it is written and synced at the end. It has its name from the start: it belongs into a
 /// folder that gets its own name later.
 #[derive(Debug)]
-pub struct SyncedFile {
+pub(crate) struct SyncedFile {
     path: PathBuf,
     file: BufWriter<File>,
     hash: Sha256,
@@ -30,7 +30,7 @@ pub struct SyncedFile {
 
 impl SyncedFile {
     /// Creates the file, or empties it.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = crash::point().and_then(|()| File::create(path));
         let file = file.map_err(|e| Error::storage(path, "create the file", e))?;
         let file = BufWriter::with_capacity(BUFFER, file);
@@ -38,17 +38,18 @@ impl SyncedFile {
     }
 
     /// Bytes written so far.
-    pub fn written(&self) -> u64 {
+    #[cfg(feature = "shards")]
+    pub(crate) fn written(&self) -> u64 {
         self.bytes
     }
 
     /// Writes all the bytes.
-    pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.write_all(bytes).map_err(|e| Error::storage(&self.path, "write", e))
     }
 
     /// Writes what is still in memory and waits until all of it is on the disk.
-    pub fn finish(mut self) -> Result<FileRecord> {
+    pub(crate) fn finish(mut self) -> Result<FileRecord> {
         let synced =
             self.file.flush().and_then(|()| crash::point()).and_then(|()| self.file.get_ref().sync_all());
         synced.map_err(|e| Error::storage(&self.path, "write", e))?;
@@ -73,7 +74,7 @@ impl Write for SyncedFile {
 /// A file that appears under its name only when it is complete and on the disk. Dropped before [`WholeFile::finish`], it
 /// leaves nothing; killed, it leaves `.NAME.partial-PID`.
 #[derive(Debug)]
-pub struct WholeFile {
+pub(crate) struct WholeFile {
     path: PathBuf,
     temporary: PathBuf,
     file: Option<SyncedFile>,
@@ -81,19 +82,20 @@ pub struct WholeFile {
 
 impl WholeFile {
     /// Starts a file that will take, or replace what is at, `path`.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn create(path: &Path) -> Result<Self> {
         let temporary = temporary_name(path)?;
         let file = SyncedFile::create(&temporary).map_err(|e| named(e, path))?;
         Ok(Self { path: path.to_path_buf(), temporary, file: Some(file) })
     }
 
     /// Bytes written so far.
-    pub fn written(&self) -> u64 {
+    #[cfg(feature = "shards")]
+    pub(crate) fn written(&self) -> u64 {
         self.file.as_ref().map_or(0, SyncedFile::written)
     }
 
     /// Syncs the file, gives it its name and syncs the folder.
-    pub fn finish(mut self) -> Result<FileRecord> {
+    pub(crate) fn finish(mut self) -> Result<FileRecord> {
         let Some(file) = self.file.take() else {
             return Err(Error::storage(&self.path, "write", io::ErrorKind::BrokenPipe.into()));
         };

@@ -4,7 +4,7 @@ use super::arrays::{self, Element, Per, TargetArray};
 
 /// What a head has to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// A score for each class.
     Classes,
     /// Numbers.
@@ -17,7 +17,7 @@ pub enum Answer {
 
 impl Answer {
     /// In words.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Classes => "classes",
             Self::Numbers => "numbers",
@@ -123,12 +123,12 @@ impl TargetKind {
     }
 
     /// Whether one of the arrays has elements of this meaning.
-    pub fn has(&self, element: Element) -> bool {
+    pub(crate) fn has(&self, element: Element) -> bool {
         self.arrays.iter().any(|array| array.element == element)
     }
 
     /// What a head has to answer.
-    pub fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         match (self.has(Element::Class), self.has(Element::Number)) {
             (true, false) => Answer::Classes,
             (false, true) => Answer::Numbers,
@@ -143,19 +143,21 @@ impl TargetKind {
     }
 
     /// What its arrays hold, for messages.
-    pub fn holds(&self) -> String {
+    pub(crate) fn holds(&self) -> String {
         self.arrays.iter().map(|array| array.about).collect::<Vec<_>>().join(" and ")
     }
 }
 
 /// A kind of this crate by its name, `none` for no target: how configurations write it.
-pub mod by_name {
+#[cfg(feature = "shards")]
+pub(crate) mod by_name {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::{TargetKind, find};
 
     /// The name of the kind.
-    pub fn serialize<S: Serializer>(
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    pub(crate) fn serialize<S: Serializer>(
         kind: &Option<&'static TargetKind>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -163,7 +165,7 @@ pub mod by_name {
     }
 
     /// The kind of a name.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<&'static TargetKind>, D::Error> {
         let name = String::deserialize(deserializer)?;

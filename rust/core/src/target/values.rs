@@ -79,6 +79,7 @@ impl Target {
     }
 
     /// The arrays, to be written to.
+    #[doc(hidden)]
     pub fn arrays_mut(&mut self) -> impl ExactSizeIterator<Item = (&'static TargetArray, &mut Values)> {
         self.arrays.iter_mut().map(|(array, values)| (*array, values))
     }
@@ -100,6 +101,7 @@ impl Target {
     }
 
     /// The classes, to be written to.
+    #[doc(hidden)]
     pub fn classes_mut(&mut self) -> Option<&mut Vec<i32>> {
         self.arrays_mut().find_map(|(_, values)| match values {
             Values::Classes(classes) => Some(classes),
@@ -108,6 +110,7 @@ impl Target {
     }
 
     /// The numbers or the gradient, to be written to.
+    #[doc(hidden)]
     pub fn numbers_mut(&mut self) -> Option<&mut Vec<f32>> {
         self.arrays_mut().find_map(|(_, values)| match values {
             Values::Numbers(numbers) => Some(numbers),
@@ -116,12 +119,12 @@ impl Target {
     }
 
     /// What the arrays hold, for messages.
-    pub fn holds(&self) -> String {
+    pub(crate) fn holds(&self) -> String {
         self.arrays().map(|(array, _)| array.about).collect::<Vec<_>>().join(" and ")
     }
 
     /// Whether a document has a class or a number of its own.
-    pub fn has_document(&self, document: usize, documents: usize) -> bool {
+    pub(crate) fn has_document(&self, document: usize, documents: usize) -> bool {
         self.arrays().filter(|(array, _)| array.per == Per::Document).any(|(_, values)| match values {
             Values::Classes(classes) => classes[document] >= 0,
             Values::Numbers(x) => {
@@ -148,7 +151,7 @@ impl Target {
 
     /// Refuses arrays of another length, classes that there are not, and numbers that are not finite and do not stand for
     /// none.
-    pub fn check(&self, positions: usize, documents: usize, widths: &Widths) -> Result<()> {
+    pub(crate) fn check(&self, positions: usize, documents: usize, widths: &Widths) -> Result<()> {
         self.arrays().try_for_each(|(array, values)| {
             let count = if array.per == Per::Token { positions } else { documents };
             check_array(array, values, count, widths)

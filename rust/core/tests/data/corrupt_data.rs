@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::shards::{Counted, edit_manifest, edit_shard, write_features};
 use serde_json::{Value, json};
-use ssm_hpn::data::schema::Wanted;
+use ssm_hpn::data::Wanted;
 use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, verify_shards};
 use ssm_hpn::target::kinds;
 use ssm_hpn::{Error, Result};

@@ -7,9 +7,9 @@ use std::process::Command;
 use crate::shards::Counted;
 use proptest::prelude::*;
 use ssm_hpn::Error;
-use ssm_hpn::data::schema::Kind;
-use ssm_hpn::data::schema::Wanted;
-use ssm_hpn::data::shard::Ids;
+use ssm_hpn::data::Ids;
+use ssm_hpn::data::Kind;
+use ssm_hpn::data::Wanted;
 use ssm_hpn::data::{Dataset, DocumentColumns, Elements, Extra, ShardWriter, WriterConfig, verify_shards};
 
 proptest! {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use ssm_hpn::data::schema::Kind;
+use ssm_hpn::data::Kind;
 use ssm_hpn::data::{DocumentColumns, Elements, Extra, Manifest, ShardWriter, WriterConfig};
 
 /// Documents in which token i of all tokens has id i: a token tells where it came from.

@@ -8,7 +8,7 @@ use crate::common::{
     relative, session, to_f64,
 };
 use serde_json::json;
-use ssm_hpn::checkpoint::weights::Scope;
+use ssm_hpn::checkpoint::Scope;
 use ssm_hpn::data::{Batch, Input, Segment, Target};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig};
@@ -129,7 +129,7 @@ fn a_reset_stream_starts_again() {
 }
 
 /// Each document of a packed batch as a batch of its own.
-fn separate(config: &ModelConfig, packed: &Batch) -> Vec<Batch> {
+fn separate(packed: &Batch) -> Vec<Batch> {
     let single = |(index, segment): (usize, &Segment)| {
         let (start, end) = (segment.start as usize, segment.end as usize);
         let positions =
@@ -137,7 +137,7 @@ fn separate(config: &ModelConfig, packed: &Batch) -> Vec<Batch> {
         let slice = |width: usize| positions.start * width..positions.end * width;
         let input = match &packed.input {
             Input::Tokens(ids) => Input::Tokens(ids[slice(1)].to_vec()),
-            Input::Features(x) => Input::Features(x[slice(config.input.width(WIDTH).unwrap_or(1))].to_vec()),
+            Input::Features(x) => Input::Features(x[slice(x.len() / (packed.rows * packed.length))].to_vec()),
         };
         let target = Target::of(packed.target.arrays().map(|(array, values)| {
             let part = |width: usize| match array.per {
@@ -188,7 +188,7 @@ pub(crate) fn packed_is_like_separate(config: &ModelConfig, session: &mut Sessio
 }
 
 fn like_separate(config: &ModelConfig, session: &mut Session<f64>, packed: Batch) {
-    let alone = separate(config, &packed);
+    let alone = separate(&packed);
     let hidden = session.hidden(&packed).unwrap();
     for (segment, batch) in packed.segments.iter().zip(&alone) {
         let from = (segment.row as usize * packed.length + segment.start as usize) * WIDTH;
@@ -271,7 +271,7 @@ fn a_document_that_is_masked_altogether_scores_like_a_feature_of_zeros_and_adds_
         data.target = Target::sequence_class(vec![2, -1]);
         let scores = session.predict(&data).unwrap();
         assert_eq!(scores[CLASSES..], *session.parameter("lm_head.bias").unwrap().1, "{pooling}");
-        let mut first = separate(&config, &data);
+        let mut first = separate(&data);
         first.truncate(1);
         let (together, alone) = (gradients(&mut session, &[data]), gradients(&mut session, &first));
         assert!(relative(&together, &alone) <= ROUNDING, "{pooling}");
@@ -297,7 +297,7 @@ fn a_number_that_is_missing_changes_no_update() {
     assert!(relative(&[report.squared_error], &[squares.iter().sum()]) <= ROUNDING);
     assert!(relative(&[report.absolute_error], &[sizes.iter().sum()]) <= ROUNDING);
     assert_eq!(report.count, 3);
-    let mut known = separate(&config, &data);
+    let mut known = separate(&data);
     known.truncate(2);
     let (together, alone) = (gradients(&mut session, &[data]), gradients(&mut session, &known));
     assert!(relative(&together, &alone) <= ROUNDING);
@@ -311,7 +311,7 @@ fn micro_batches_of_any_size_give_the_gradient_of_the_mean() {
     let whole = batch(&config, 4, 12, Some(documents(4, 12)), 5);
     let expected = gradients(&mut session, std::slice::from_ref(&whole));
     let count = session.count();
-    let alone = separate(&config, &whole);
+    let alone = separate(&whole);
     assert!(relative(&gradients(&mut session, &alone), &expected) <= ROUNDING);
     assert_eq!(session.count(), count);
     let gradient = session.gradient("layers.0.mixer.D").unwrap().1;

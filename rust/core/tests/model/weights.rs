@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::common::{CLASSES, batch, bits, config, disturb, language_model, session};
 use serde_json::json;
 use ssm_hpn::Error;
+use ssm_hpn::checkpoint::Scope;
 use ssm_hpn::checkpoint::folder_name;
-use ssm_hpn::checkpoint::weights::Scope;
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::session::Session;
 

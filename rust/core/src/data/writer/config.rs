@@ -21,7 +21,7 @@ pub struct WriterConfig {
     /// Numbers per token (F), for kind `features`.
     #[serde(default)]
     pub n_features: Option<usize>,
-    /// Columns, as in [`crate::data::schema`].
+    /// Columns, as in `crate::data::schema`.
     pub columns: Vec<String>,
     /// Numbers per document (K), with a column `values`.
     #[serde(default)]

@@ -12,7 +12,7 @@ use crate::simd::{self, Kernel, Vector};
 /// (1 - c)² with c = ẑ·p_y; g_z = -2(1-c)(p_y - c·ẑ)/‖z‖.
 ///
 /// `prototypes` `[C, dim]`, `classes` `[n]`.
-pub fn cosine<T: Scalar>(
+pub(crate) fn cosine<T: Scalar>(
     z: &mut [T],
     dim: usize,
     prototypes: &[T],
@@ -63,7 +63,7 @@ fn prototype<T>(prototypes: &[T], dim: usize, class: i32) -> Option<&[T]> {
 
 /// The numbers between which a regression predicts: the far pole and the pole.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range<T> {
+pub(crate) struct Range<T> {
     /// At cosine -1.
     pub low: T,
     /// At cosine 1.
@@ -73,13 +73,13 @@ pub struct Range<T> {
 impl<T: Scalar> Range<T> {
     /// Cosine that stands for a number.
     #[inline(always)]
-    pub fn to_cosine(self, y: T) -> T {
+    pub(crate) fn to_cosine(self, y: T) -> T {
         (y - self.low + y - self.low) / (self.high - self.low) - T::ONE
     }
 
     /// Number that a cosine stands for.
     #[inline(always)]
-    pub fn from_cosine(self, cosine: T) -> T {
+    pub(crate) fn number_at(self, cosine: T) -> T {
         (cosine + T::ONE) * T::from_f64(0.5) * (self.high - self.low) + self.low
     }
 
@@ -87,7 +87,7 @@ impl<T: Scalar> Range<T> {
     #[inline(always)]
     fn compare(self, y: T, cosine: T, record: &mut Record<T>) -> T {
         let rest = self.to_cosine(y) - cosine;
-        let predicted = self.from_cosine(cosine);
+        let predicted = self.number_at(cosine);
         let error = predicted - y;
         record[PREDICTED] = predicted;
         record[LOSS] = rest * rest;
@@ -98,7 +98,7 @@ impl<T: Scalar> Range<T> {
 }
 
 /// (r - ẑ_0)² with r the target's cosine; g_z = -2(r - ẑ_0)(e_0 - ẑ_0·ẑ)/‖z‖.
-pub fn regression<T: Scalar>(
+pub(crate) fn regression<T: Scalar>(
     z: &mut [T],
     dim: usize,
     range: Range<T>,
@@ -142,7 +142,7 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
 
 /// What a row is to predict: a class and a number.
 #[derive(Clone, Copy, Debug)]
-pub struct ClassAndValue<'a, T> {
+pub(crate) struct ClassAndValue<'a, T> {
     /// `[n]`; negative: none.
     pub classes: &'a [i32],
     /// `[n]`; NaN: none.
@@ -152,7 +152,7 @@ pub struct ClassAndValue<'a, T> {
 /// (1-w)·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y.
 ///
 /// `prototypes` `[C, dim - 1]`. Without a class or without a number a row has neither loss.
-pub fn joint<T: Scalar>(
+pub(crate) fn joint<T: Scalar>(
     z: &mut [T],
     dim: usize,
     prototypes: &[T],

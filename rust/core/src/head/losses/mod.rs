@@ -14,8 +14,8 @@
 mod attraction;
 mod softmax;
 
-pub use attraction::{ClassAndValue, Range, cosine, joint, regression};
-pub use softmax::{Softmax, SoftmaxSums, directions, through_the_norm};
+pub(crate) use attraction::{ClassAndValue, Range, cosine, joint, regression};
+pub(crate) use softmax::{Softmax, directions, through_the_norm};
 
 #[cfg(test)]
 mod tests;

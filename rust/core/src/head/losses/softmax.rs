@@ -19,7 +19,7 @@ use crate::simd::{self, Kernel, Vector};
 
 /// Softmax over the cosines to unit prototypes.
 #[derive(Clone, Copy, Debug)]
-pub struct Softmax<'a, T> {
+pub(crate) struct Softmax<'a, T> {
     /// `[C, dim]`, rows of unit length.
     pub prototypes: &'a [T],
     /// Length of a prototype.
@@ -32,7 +32,7 @@ pub struct Softmax<'a, T> {
 
 /// Sums over the rows that have a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct SoftmaxSums {
+pub(crate) struct SoftmaxSums {
     /// Σ of the losses.
     pub loss: f64,
     /// Rows with a class.
@@ -47,14 +47,14 @@ pub struct SoftmaxSums {
 
 impl<T: Scalar> Softmax<'_, T> {
     /// Elements of scratch for n rows.
-    pub fn scratch(n: usize, classes: usize, dim: usize) -> usize {
+    pub(crate) fn scratch(n: usize, classes: usize, dim: usize) -> usize {
         let rows = chunk_rows(n, classes);
         rows * (classes + dim + 1) + linear_dw_scratch(rows, classes, dim)
     }
 
     /// Sums over z `[n, dim]`. With [`ScoreGradient::Write`], z is overwritten by g_z and g_P added to `dprototypes`; otherwise
     /// both are left alone.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         z: &mut [T],
         classes: &[i32],
@@ -149,7 +149,7 @@ fn margin<T: Scalar>(c: T, m: T) -> (T, T) {
 }
 
 /// unit = z/max(‖z‖, 1e-8), row by row.
-pub fn directions<T: Scalar>(z: &[T], unit: &mut [T], dim: usize) {
+pub(crate) fn directions<T: Scalar>(z: &[T], unit: &mut [T], dim: usize) {
     assert_eq!(z.len(), unit.len(), "rows of z and of directions");
     unit.copy_from_slice(z);
     for_each_block(unit, dim, |_, unit| simd::run(Directions { unit, dim }));
@@ -173,7 +173,7 @@ impl<T: Scalar> Kernel<T> for Directions<'_, T> {
 }
 
 /// The backward of [`directions`]: z ← g_z = (g - ẑ(ẑ·g))/‖z‖ for the gradient g of ẑ, row by row.
-pub fn through_the_norm<T: Scalar>(z: &mut [T], gradient: &[T], dim: usize) {
+pub(crate) fn through_the_norm<T: Scalar>(z: &mut [T], gradient: &[T], dim: usize) {
     assert_eq!(z.len(), gradient.len(), "rows of z and of its gradient");
     for_each_block(z, dim, |first, z| {
         simd::run(ThroughTheNorm { z, gradient: &gradient[first * dim..], dim });

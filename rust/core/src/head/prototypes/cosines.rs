@@ -7,14 +7,14 @@ use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear};
 use crate::numeric::Scalar;
 
 /// Up to so many prototypes every pair is looked at; of more, this many at even distances among all.
-pub const ROWS_MAX: usize = 8192;
+pub(crate) const ROWS_MAX: usize = 8192;
 
 /// Rows of a tile: tile × rows products are in memory at a time.
 const TILE: usize = 128;
 
 /// Largest cosine of two different rows of `prototypes` `[C, dim]` of any length; -1 for fewer than two.
 ///
-/// Above [`ROWS_MAX`] rows it is the largest among a fixed subsample: row i·C/ROWS_MAX for every i.
+/// Above `ROWS_MAX` rows it is the largest among a fixed subsample: row i·C/ROWS_MAX for every i.
 pub fn largest_cosine<T: Scalar>(prototypes: &[T], dim: usize) -> f64 {
     let classes = prototypes.len() / dim;
     let count = classes.min(ROWS_MAX);

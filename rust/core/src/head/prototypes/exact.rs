@@ -26,7 +26,7 @@ fn fill_simplex(rows: &mut [f64], dim: usize, members: std::ops::Range<usize>, c
 
 /// The smallest possible largest cosine, 0 (Rankin), for dim + 1 < classes ≤ 2·dim: C-Q blocks of near-equal size, a
 /// simplex each on coordinates of its own. 2·Q classes are the orthoplex.
-pub fn blocks(classes: usize, dim: usize) -> Vec<f64> {
+pub(crate) fn blocks(classes: usize, dim: usize) -> Vec<f64> {
     assert!(
         classes > dim && classes <= 2 * dim,
         "{classes} classes do not fit into blocks in {dim} dimensions"
@@ -44,7 +44,7 @@ pub fn blocks(classes: usize, dim: usize) -> Vec<f64> {
 }
 
 /// The least degree of [`near_orthogonal`] that has enough prototypes, and its bound on the cosine.
-pub fn least_degree(classes: usize, dim: usize) -> Option<(u32, f64)> {
+pub(crate) fn least_degree(classes: usize, dim: usize) -> Option<(u32, f64)> {
     let p = prime_below(dim / 2)?;
     let mut capacity = 4_u128;
     for degree in 1..u32::try_from(p).ok()? {

@@ -10,12 +10,13 @@
 //!
 //! Everything follows from the sizes and the seed, with the same bits for any number of threads.
 
-pub mod cosines;
-pub mod exact;
+pub(crate) mod cosines;
+pub(crate) mod exact;
 mod random;
-pub mod separation;
+pub(crate) mod separation;
 
 pub use cosines::largest_cosine;
+pub use exact::{near_orthogonal, simplex};
 pub use random::random;
 pub use separation::separate;
 
@@ -78,10 +79,10 @@ impl Construction {
     /// The prototypes, row-major `[classes, dim]`.
     pub fn build(self, classes: usize, dim: usize, seed: u64) -> Vec<f64> {
         match self {
-            Self::Simplex => exact::simplex(classes, dim),
+            Self::Simplex => simplex(classes, dim),
             Self::Blocks => exact::blocks(classes, dim),
             Self::Separated => separate(classes, dim, seed),
-            Self::NearOrthogonal { degree } => exact::near_orthogonal(classes, dim, degree),
+            Self::NearOrthogonal { degree } => near_orthogonal(classes, dim, degree),
             Self::Random => random(classes, dim, seed),
         }
     }

@@ -46,8 +46,8 @@ fn nine_classes_are_the_simplex_of_the_reference() {
     let expected: Vec<f64> =
         tensor.data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect();
     // Each column has one more factor √(1-1/k²), of two or three roundings.
-    assert_close("simplex", &exact::simplex(9, 8), &expected, 8.0 * 3.0 * f64::EPSILON);
-    let wider = exact::simplex(9, 11);
+    assert_close("simplex", &simplex(9, 8), &expected, 8.0 * 3.0 * f64::EPSILON);
+    let wider = simplex(9, 11);
     for (row, expected) in wider.chunks_exact(11).zip(expected.chunks_exact(8)) {
         assert_close("simplex with room", &row[..8], expected, 24.0 * f64::EPSILON);
         assert_eq!(row[8..], [0.0; 3]);
@@ -70,7 +70,7 @@ fn near_orthogonal_rows_keep_their_bound() {
     for (classes, dim, degree) in [(44, 23, 1), (484, 22, 2), (2000, 27, 3)] {
         let (least, bound) = exact::least_degree(classes, dim).unwrap();
         assert_eq!(least, degree);
-        let rows = exact::near_orthogonal(classes, dim, degree);
+        let rows = near_orthogonal(classes, dim, degree);
         assert_unit(&rows, dim);
         let found = largest(&rows, dim);
         assert!(found < bound + 1e-12, "{classes} classes in {dim} dimensions: {found} over {bound}");

@@ -14,7 +14,7 @@ const LEAST_ROWS: usize = 64;
 ///
 /// # Panics
 /// If their lengths differ.
-pub fn fill_rows<T: Scalar>(mut y: MatMut<T>, row: &[T]) {
+pub(crate) fn fill_rows<T: Scalar>(mut y: MatMut<T>, row: &[T]) {
     let (blocks, stride) = (Blocks::new(y.rows(), LEAST_ROWS), y.row_stride());
     assert_eq!(y.cols(), row.len(), "columns of y and of the row");
     let output = Output::new(y.data().as_mut_ptr());
@@ -27,7 +27,7 @@ pub fn fill_rows<T: Scalar>(mut y: MatMut<T>, row: &[T]) {
 }
 
 /// Elements of scratch that [`sum_rows`] needs for m rows of n elements.
-pub fn sum_rows_scratch(m: usize, n: usize) -> usize {
+pub(crate) fn sum_rows_scratch(m: usize, n: usize) -> usize {
     Blocks::new(m, LEAST_ROWS).count * n
 }
 
@@ -36,7 +36,7 @@ pub fn sum_rows_scratch(m: usize, n: usize) -> usize {
 ///
 /// # Panics
 /// If the lengths differ or the scratch is too short.
-pub fn sum_rows<T: Scalar>(dy: MatRef<T>, sums: &mut [T], scratch: &mut [T]) {
+pub(crate) fn sum_rows<T: Scalar>(dy: MatRef<T>, sums: &mut [T], scratch: &mut [T]) {
     assert_eq!(dy.cols(), sums.len(), "columns of dy and of the sums");
     let (blocks, n) = (Blocks::new(dy.rows(), LEAST_ROWS), dy.cols());
     let scratch = &mut scratch[..blocks.count * n];

@@ -25,11 +25,13 @@ mod tile;
 mod view;
 
 pub use super::layout::Accumulate;
-pub use bias::{fill_rows, sum_rows, sum_rows_scratch};
 pub use dw::{linear_dw, linear_dw_scratch};
 pub use forward::{linear, linear_dx};
+#[doc(hidden)]
 pub use step::linear_step;
 pub use view::{MatMut, MatRef};
+
+pub(crate) use bias::{fill_rows, sum_rows, sum_rows_scratch};
 
 #[cfg(test)]
 mod tests;
