@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssm_hpn._core import setting_bounds
+from ssm_hpn.cli.main import main
 from ssm_hpn.config import (
     Config,
     DataShape,
@@ -116,7 +117,17 @@ def test_the_core_bounds_every_number_of_a_model_and_of_the_optimiser():
         for name, section, field in walk()
         if name.startswith(("model.", "optim.")) and section.model_fields[field].annotation in (int, float)
     }
-    assert numbers - set(BOUNDED) == {"model.stem.kernel", "model.stem.stride", "model.stem.size"}
+    assert numbers - set(BOUNDED) == set()
+
+
+@pytest.mark.parametrize("name", ["data.length", "data.workers", "data.prefetch", "train.batch_size"])
+def test_the_core_bounds_the_numbers_of_the_loader(name, capsys):
+    highest = BOUNDED[name]["le"]
+    default = next(section.model_fields[field].default for known, section, field in walk() if known == name)
+    assert default is None or BOUNDED[name]["ge"] <= default <= highest
+    assert main(["train", "--dry-run", f"--{name}", str(highest + 1)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {name}: expected less than or equal to {highest}, found '{highest + 1}'"), line
 
 
 @pytest.mark.parametrize(("width", "rank"), [(128, 8), (100, 7)])

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is
 from ssm_hpn.config.base import Names, Paths, Section
+from ssm_hpn.config.bounds import bounds
 from ssm_hpn.targets import kinds_with
 
 Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "npy"]
@@ -219,15 +220,17 @@ class PrepareOptions(Section):
 class DataConfig(PrepareOptions):
     """Which files become shards, and how documents become batches."""
 
-    length: Positive | None = Field(
-        None, description="tokens of a row T; null: 256, or the longest document for a target per sequence"
+    length: int | None = Field(
+        None,
+        description="tokens of a row T; null: 256, or the longest document for a target per sequence",
+        **bounds("data.length"),
     )
     packing: Literal["auto", "contiguous", "best_fit", "pad"] = Field(
         "auto", description="how documents fill rows; auto: contiguous for the next token, else best_fit"
     )
     shuffle: bool = Field(True, description="a new order of documents in every epoch")
-    workers: Positive = Field(1, description="threads that read and pack ahead")
-    prefetch: Positive = Field(4, description="batches read ahead at most")
+    workers: int = Field(1, description="threads that read and pack ahead", **bounds("data.workers"))
+    prefetch: int = Field(4, description="batches read ahead at most", **bounds("data.prefetch"))
     clean: bool = Field(False, description="remove older preparations of the same source from runs/data")
     digest: str | None = Field(None, description="digest of the prepared data, filled in; other data is then refused")
 

@@ -82,15 +82,17 @@ class ConvStem(Section):
     """A strided convolution over the steps of a feature series (docs/mathematics.md, section 1)."""
 
     kind: Literal["conv"] = Field("conv", description="strided convolution of features, for a target per sequence")
-    kernel: Count = Field(8, description="steps of a window, at least stride")
-    stride: Count = Field(4, description="steps from one window to the next, which become one token")
+    kernel: int = Field(8, description="steps of a window, at least stride", **bounds("model.stem.kernel"))
+    stride: int = Field(
+        4, description="steps from one window to the next, which become one token", **bounds("model.stem.stride")
+    )
 
 
 class PatchStem(Section):
     """Patches of a feature series, one behind the other, through a linear map (docs/mathematics.md, section 1)."""
 
     kind: Literal["patch"] = Field("patch", description="patches of features, for a target per sequence")
-    size: Count = Field(8, description="steps of a patch, which becomes one token")
+    size: int = Field(8, description="steps of a patch, which becomes one token", **bounds("model.stem.size"))
 
 
 class AutoTarget(Section):
@@ -133,8 +135,8 @@ def _target_section(kind: TargetKind) -> type[TargetSection]:
         fields["pooling"] = (Pooling, Field("mean", description="how a sequence becomes one vector"))
     if kind.has("number"):
         fields["n_values"] = (
-            Count | None,
-            Field(None, description="numbers per sequence K; null: as in the data"),
+            int | None,
+            Field(None, description="numbers per sequence K; null: as in the data", **bounds("model.target.n_values")),
         )
         fields["scale"] = (
             TargetScale | None,
@@ -206,8 +208,10 @@ class PrototypeHead(Section):
         int | None,
         Applies("a loss over classes", {"model.head.loss.kind": Not("regression")}, advice=ONE_OF_THEM),
     ] = Field(None, description="classes C; null: as in the data", **bounds("model.head.n_classes"))
-    dim: Count | None = Field(
-        None, description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable"
+    dim: int | None = Field(
+        None,
+        description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable",
+        **bounds("model.head.dim"),
     )
     prototypes: Literal["auto", "simplex", "separated", "random", "learnable"] = Field(
         "auto", description="how they are placed; auto: simplex where it fits, separated or random otherwise"
@@ -224,7 +228,9 @@ class LinearHead(Section):
     """A plain linear head, the baseline; its losses are in docs/mathematics.md, section 1."""
 
     kind: Literal["linear"] = Field("linear", description="plain linear head, the baseline")
-    n_outputs: Count | None = Field(None, description="classes or numbers; null: as in the data")
+    n_outputs: int | None = Field(
+        None, description="classes or numbers; null: as in the data", **bounds("model.head.n_outputs")
+    )
     loss: Literal["softmax", "squared"] = Field("softmax", description="cross entropy, or least squares")
     tied: bool = Field(False, description="share the weight with the embedding")
     bias: bool = Field(False, description="whether there is a bias")

@@ -90,7 +90,7 @@ class TrainConfig(Section):
     """The loop."""
 
     steps: Count = Field(3000, description="number of updates")
-    batch_size: Count = Field(8, description="rows of a micro-batch B")
+    batch_size: int = Field(8, description="rows of a micro-batch B", **bounds("train.batch_size"))
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
     threads: Count | None = Field(None, description="threads; null: SSM_HPN_THREADS, or all cores")
