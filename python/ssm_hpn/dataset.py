@@ -16,7 +16,7 @@ from ssm_hpn.config.applicable import given, shown
 from ssm_hpn.contract import Contract, Scale
 from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.foreign import from_json
-from ssm_hpn.targets import ARRAYS, KINDS
+from ssm_hpn.targets import ARRAYS, KINDS, target_columns
 
 MANIFEST: Final = "manifest.json"
 MOST_TOLD: Final = 4
@@ -65,7 +65,7 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
     """The shape of a data set from the manifests of its parts; the first one decides the sizes."""
     first = manifests[0]
     columns = first.get("columns", [])
-    has_classes = "label" in columns or "labels" in columns
+    has_classes = not target_columns("class").isdisjoint(columns)
     stored = first.get("contract")
     contract = Contract.from_json(stored) if stored else None
     scale = contract.scale if contract else None
@@ -77,7 +77,7 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
         n_features=first.get("n_features"),
         n_classes=first.get("n_classes") if has_classes else None,
         n_values=first.get("n_values"),
-        per_token_labels="labels" in columns,
+        per_token_labels=not target_columns("class", "token").isdisjoint(columns),
         longest_document=max((manifest.get("longest") or 0 for manifest in manifests), default=0) or None,
         scale=scale,
         value_range=value_range,

@@ -115,6 +115,17 @@ def kinds_with(column: str) -> tuple[str, ...]:
     return tuple(kind.name for kind in KINDS.values() if column in kind.columns)
 
 
+def target_columns(element: str, per: str | None = None) -> frozenset[str]:
+    """The columns whose entries have a meaning, `class` or `number`; `per` leaves those of a token or document.
+
+    >>> from ssm_hpn.targets import target_columns
+    >>> sorted(target_columns("class")), sorted(target_columns("class", "token")), sorted(target_columns("number"))
+    (['label', 'labels'], ['labels'], ['values'])
+    """
+    arrays = [array for array in ARRAYS.values() if array.element == element and per in (None, array.per)]
+    return frozenset(array.column for array in arrays if array.column)
+
+
 def kind_of_columns(columns: Collection[str]) -> str:
     """What is predicted where data has these columns: a class per token counts most, then what uses most of them.
 

@@ -201,7 +201,7 @@ def test_the_target_is_the_one_that_the_data_will_give(present):
     shape = DataShape(
         vocab_size=9,
         n_classes=classes,
-        n_values=2 if "values" in present else None,
+        n_values=1 if "values" in present else None,
         per_token_labels="labels" in present,
     )
     assert target_kind(Config(), frozenset(present)) == resolve(Config(), shape).model.target.kind

@@ -1,10 +1,13 @@
 """What is predicted: the core's kinds, class and number together, scales, and partly labelled data."""
 
+import ast
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import ssm_hpn
 from ssm_hpn import Trainer
 from ssm_hpn._core import Batch, Loader, ShardWriter
 from ssm_hpn.cli.main import main
@@ -381,3 +384,22 @@ def test_a_tied_checkpoint_may_have_its_weight_twice():
     )
     with pytest.raises(ShapeError, match=r"lm_head.weight: expected the embedding, as the head is tied"):
         Trainer.from_tensors(given, tensors | {"embedding.weight": weight, "lm_head.weight": weight + 1})
+
+
+OWN_TARGET = {"estimators.py": "each estimator has a target of its own"}
+"""Modules that name a target, with the reason."""
+
+
+def spelt(file):
+    """The names of kinds and of their arrays among the texts of a module, docstrings and the loss `joint` left out."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs]
+    return {node.value for node in texts if isinstance(node.value, str)} & ({*KINDS, *ARRAYS} - {"joint"})
+
+
+def test_no_module_but_the_estimators_spells_a_kind_of_target():
+    package = Path(ssm_hpn.__file__).parent
+    files = [file for file in package.rglob("*.py") if file.parent.name != "parity"]  # references are written by hand
+    assert len(files) > 80
+    assert {file.relative_to(package).as_posix() for file in files if spelt(file)} == set(OWN_TARGET)

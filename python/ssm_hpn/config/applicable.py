@@ -20,6 +20,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.root import Config
 from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.targets import target_columns
 
 TABLES: Final = ("jsonl", "csv", "parquet", "sql", "table")
 
@@ -54,12 +55,12 @@ class RawData:
     @property
     def classes(self) -> bool:
         """Whether there are labels, of documents or of steps."""
-        return not self.targets.isdisjoint({"label", "labels"})
+        return not self.targets.isdisjoint(target_columns("class"))
 
     @property
     def step_labels(self) -> bool:
         """Whether there are labels of time steps or tokens."""
-        return "labels" in self.targets
+        return not self.targets.isdisjoint(target_columns("class", "token"))
 
     def shown(self, _: str) -> str:
         """For messages, whatever the fact."""

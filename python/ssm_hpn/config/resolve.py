@@ -34,7 +34,7 @@ from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.contract import Scale
 from ssm_hpn.errors import ConfigError, problem
-from ssm_hpn.targets import KINDS, kind_of_columns
+from ssm_hpn.targets import KINDS, kind_of_columns, target_columns
 
 LONGEST_WARMUP: Final = 200
 DEFAULT_LENGTH: Final = 256
@@ -65,8 +65,9 @@ class DataShape:
     @property
     def targets(self) -> frozenset[str]:
         """The columns of targets that it has."""
-        classes = {"labels" if self.per_token_labels else "label"} if self.n_classes is not None else set()
-        return frozenset(classes | ({"values"} if self.n_values is not None else set()))
+        classes = target_columns("class", "token" if self.per_token_labels else "document")
+        found: frozenset[str] = classes if self.n_classes is not None else frozenset()
+        return found | target_columns("number") if self.n_values is not None else found
 
 
 def resolve(config: Config, data: DataShape | None) -> Config:
