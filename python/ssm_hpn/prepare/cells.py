@@ -81,7 +81,9 @@ def missing_cells(source: Source, row: int, name: str, kind: str, count: int, va
         expected=f"{kind} in every row",
         found=f"{count} {'row' if count == 1 else 'rows'} without one"
         + (f" (the first: {shown(value)})" if value else ""),
-        advice="fill them, or drop such rows first",
+        advice="a second header row? remove row 2"
+        if source.format == "csv" and row == 2 and count == 1
+        else "fill them, or drop such rows first",
     )
 
 

@@ -25,8 +25,10 @@ import pyarrow as pa
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.cells import mismatch
 from ssm_hpn.prepare.copies import in_utf_8
-from ssm_hpn.prepare.problems import data_error, nearest, shown
+from ssm_hpn.prepare.headers import header_below, missing_column, two_headers
+from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.queries import checked_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
@@ -236,14 +238,8 @@ def _spills_to(connection: duckdb.DuckDBPyConnection) -> Path:
 
 def no_column(table: Table, key: str, name: str) -> DataError:
     """The complaint about a column that is not there, for a setting of `data.columns`, or `split`."""
-    source = table.source
-    return data_error(
-        source.path,
-        "data.split" if key == "split" else f"data.columns.{key}",
-        expected=f"a {source.field(name)}",
-        found=f"no such {source.field_noun}",
-        advice=nearest(name, table.present),
-    )
+    setting = "data.split" if key == "split" else f"data.columns.{key}"
+    return missing_column(table.source, setting, name, table.present)
 
 
 def _words_for(type_: str) -> str:
@@ -306,7 +302,8 @@ def _csv(
     if not quote and re.search(f'(^|{re.escape(delimiter)})"', header) and (line := unclosed(source, *marks)):
         raise _never_closed(source, line)
     names = next(csv.reader(io.StringIO(header), delimiter=delimiter, quotechar=quote or None, strict=False), [])
-    _check_names(source, names)
+    second = len(set(names)) < len(names) and two_headers(sample, delimiter, quote or None)
+    _check_names(source, names, second=second)
     nulls = ", ".join(map(quoted, ("", *options.null)))
     arguments = [
         *("auto_detect=false", "header=true", f"skip={blank}", f"delim={quoted(delimiter)}", f"nullstr=[{nulls}]"),
@@ -345,7 +342,7 @@ def _head(source: Source) -> tuple[int, str, str]:
     )
 
 
-def _check_names(source: Source, names: list[str]) -> None:
+def _check_names(source: Source, names: list[str], *, second: bool) -> None:
     seen: dict[str, int] = {}
     for place, name in enumerate(names, start=1):
         if name in seen:
@@ -354,7 +351,7 @@ def _check_names(source: Source, names: list[str]) -> None:
                 "row 1",
                 expected="each column named once",
                 found=f"{name!r} as columns {seen[name]} and {place}",
-                advice="rename one of them",
+                advice="row 2 seems to be a second header row: write both as one" if second else "rename one of them",
             )
         seen[name] = place
 
@@ -438,7 +435,8 @@ def translated(
     if source.format == "csv":
         return _csv_error(source, text, table, query)
     if source.format == "jsonl":
-        return _json_error(source, text, numbers)
+        cast = re.search(r"Failed to cast value to numerical: (.*)", text)
+        return (cast and _no_number_in_list(source, cast[1], query)) or _json_error(source, text, numbers)
     if isinstance(error, duckdb.IOException) or "Parquet" in text or "parquet" in text:
         advice = "the file is cut or damaged: write or copy it again"
         return data_error(source.path, "file", expected="a whole Parquet file", found=first.rstrip("."), advice=advice)
@@ -463,6 +461,7 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
             expected="a number",
             found=shown(cell[2]),
             advice=number_advice(cell[2], table.decimal if table else ".")
+            or header_below(place or int(line[1]) if place or line else 0, names[int(cell[1])], cell[2])
             or "correct it, choose another column, or name what stands for a missing number in data.null",
         )
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
@@ -516,6 +515,20 @@ def _rejected_line(table: Table, query: str) -> int | None:
         while read_block(stream, table.source.path, 1) == b"\n":
             lines += 1
     return lines
+
+
+def _no_number_in_list(source: Source, cell: str, query: str) -> DataError | None:
+    """The complaint about an element of a list that is no number, whose line the engine counts wrongly."""
+    for number, line in lines_of(source):
+        for name, values in json.loads(line).items():
+            if f"{quoted(name)}: 'DOUBLE[" not in query or not isinstance(values, list):
+                continue
+            if f"{quoted(name)}: 'DOUBLE[][" in query:
+                values = [one for inner in values if isinstance(inner, list) for one in inner]  # noqa: PLW2901
+            for value in values:
+                if json.dumps(value, separators=(",", ":"), ensure_ascii=False) == cell:
+                    return mismatch(source, f"line {number}", name, "a number in each place of the list", value)
+    return None
 
 
 def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataError:

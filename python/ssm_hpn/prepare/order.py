@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.engine import SAMPLE_ROWS, Table, quoted
+from ssm_hpn.prepare.headers import header_below
 from ssm_hpn.prepare.problems import Notes, config_error, data_error, listed, shown
 from ssm_hpn.prepare.records import Documents, Ints
 from ssm_hpn.prepare.sources import Source
@@ -71,13 +72,16 @@ def order_of(table: Table, name: str, options: PrepareOptions) -> Order:
         number, odd = table.rows_of(
             f"SELECT n, CAST(o AS VARCHAR) FROM ({sample}) WHERE {best.keys[0]} IS NULL ORDER BY n LIMIT 1"  # noqa: S608
         )[0]
-        row = table.source.row(number + (table.source.format == "csv"))
+        csv = table.source.format == "csv"
+        row = table.source.row(number + csv)
+        below = header_below(number + 1, name, odd) if csv else None
         raise data_error(
             table.source.path,
             f"{row}, {at}",
             expected=f"a {best.type} as in other rows" if max(counts) else "numbers, times of day or dates to sort by",
             found=shown(odd),
-            advice="write dates as 2024-01-31 and times as 17:05, all of them with a time zone or none, say how they "
+            advice=below
+            or "write dates as 2024-01-31 and times as 17:05, all of them with a time zone or none, say how they "
             "are written in data.date_format, or leave the order out",
         )
     if len(fitting) > 1 and fitting[0].type in SLASHES:

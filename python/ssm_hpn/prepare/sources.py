@@ -45,6 +45,10 @@ ROWS: Final = {"csv": "row", "parquet": "row", "sql": "row", "table": "row", "np
 """What a row is called where it is not a line, by format. Lines and rows are counted from 1, indices from 0."""
 FIELDS: Final = {"jsonl": "key", "npy": "array"}
 """What a column is called, by format."""
+ARCHIVE: Final = b"PK\x03\x04"
+SPREADSHEET_97: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""How files of these kinds begin."""
+SPREADSHEETS: Final = (".xlsx", ".xlsm", ".ods")
 UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -258,7 +262,9 @@ def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[s
         return [Source(Path("query"), "query", "sql", text[len(QUERY) :])]
     path = Path(text).expanduser()
     if path.is_file():
-        return [Source(path, path.name, _format(path, options), encoding=options.encoding)]
+        source = Source(path, path.name, _format(path, options), encoding=options.encoding)
+        _refuse_packed(source, options)
+        return [source]
     if path.is_dir():
         return _folder(path, options, left_out)
     if glob.has_magic(text):
@@ -376,6 +382,36 @@ def _format(path: Path, options: PrepareOptions) -> Format:
     words = sample.split()
     integers = len(words) >= 8 and not sample.strip(b"0123456789 \t\r\n")
     return "integers" if integers else "text"
+
+
+def _refuse_packed(source: Source, options: PrepareOptions) -> None:
+    """Refuse archives and spreadsheets in place of text, and JSON that is neither lines nor asked for as text."""
+    if source.format not in ENCODED or options.encoder == "bytes":
+        return
+    start = _stored(source.path)
+    suffix = source.path.suffix.lower()
+    found = advice = ""
+    if start.startswith(SPREADSHEET_97) or (start.startswith(ARCHIVE) and suffix in SPREADSHEETS):
+        found, advice = "a spreadsheet", "save it as CSV"
+    elif start.startswith(ARCHIVE):
+        found, advice = "a zip archive (or a spreadsheet)", "unpack it, or save the spreadsheet as CSV"
+    elif suffix == ".json" and options.format == "auto" and start.lstrip()[:1] == b"[":
+        found = "one JSON array"
+        advice = "write one object per line and read it with --data.format jsonl, or set --data.format text"
+    elif suffix == ".json" and options.format == "auto" and start.lstrip()[:1] == b"{":
+        found = "JSON"
+        advice = "set --data.format jsonl if every line is an object, or --data.format text to read it as text"
+    if found:
+        raise data_error(source.path, "file", expected="text or a table", found=found, advice=advice)
+
+
+def _stored(path: Path) -> bytes:
+    """How the file begins, as it is stored."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(SAMPLE_BYTES)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot open the file: {error.strerror}") from None
 
 
 def _by_suffix(path: Path) -> Format | None:

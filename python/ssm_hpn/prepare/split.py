@@ -155,6 +155,8 @@ class Census:
     times: list[NDArray[np.float64]] = field(default_factory=list)
     sides: list[NDArray[np.bool_]] = field(default_factory=list)
     """What is decided already."""
+    exact: list[NDArray[np.bool_]] = field(default_factory=list)
+    """By the values of `data.split` with the blanks around them."""
     lengths: list[int] = field(default_factory=list)
     """Of the documents, while they are few."""
     values: set[str] = field(default_factory=set)
@@ -218,8 +220,14 @@ class Census:
         wanted = names_of(self.options.split.partition("=")[2])
         self.values |= {side.texts[code] for code in np.unique(side.codes[side.codes >= 0]).tolist()}
         self.without += int((side.codes < 0).sum())
-        codes = [code for code, text in enumerate(side.texts) if text in wanted]
-        self.sides.append(np.isin(side.codes, codes))
+        for names, sides in ((wanted, self.sides), (self._as_written, self.exact)):
+            codes = [code for code, text in enumerate(side.texts) if text in names]
+            sides.append(np.isin(side.codes, codes))
+
+    @property
+    def _as_written(self) -> list[str]:
+        """The values of `data.split` with the blanks around them."""
+        return self.options.split.partition("=")[2].split(",")
 
     def end(self) -> None:
         """All documents have been seen."""
@@ -320,13 +328,16 @@ class Census:
     def _listed(self, column: str) -> Chosen:
         """By the values of a column."""
         wanted = names_of(self.options.split.partition("=")[2])
+        sides = self.sides
+        if self.values.issuperset(self._as_written):
+            wanted, sides = tuple(self._as_written), self.exact
         unknown = [value for value in wanted if value not in self.values]
         if unknown:
             advice = nearest(unknown[0], sorted(self.values))
             raise config_error(
                 "data.split", expected=f"values of the column {column!r}", found=repr(unknown[0]), advice=advice
             )
-        chosen = Chosen(np.concatenate(self.sides), f"where {column} is {' or '.join(wanted)}")
+        chosen = Chosen(np.concatenate(sides), f"where {column} is {' or '.join(wanted)}")
         if self.without:
             chosen.notes.append(f"{self.without} documents without a value of {column!r} are trained on")
         return chosen
