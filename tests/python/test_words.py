@@ -335,3 +335,24 @@ def test_a_refused_file_leaves_no_folder(here, capsys):
     (here / "bad.csv").write_text("a,b\n1\n")
     assert train("--data", "bad.csv", "--data.columns.features", "a") == 3
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (
+            ["--run", "r"],
+            "run: expected a section, found the plain value 'r'; name a setting in it, such as --run.folder",
+        ),
+        (["--model=mamba"], "model: expected a section, found the plain value 'mamba'"),
+        (["--data.columns", "x"], "data.columns: expected a section, found the plain value 'x'"),
+        (["--model.head", "[1]"], "model.head: expected a section, found the plain value '[1]'"),
+        (["--optim", '{"lr": 1'], "optim: expected a section, found the plain value "),
+        (["--train"], "train: expected a section, found no value"),
+    ],
+)
+def test_a_section_is_no_setting(words, found, capsys):
+    assert main(["train", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {found}")
+    assert error.count("\n") == 1

@@ -5,6 +5,8 @@ nested dictionary that `config.parse` checks; here they only get their help text
 """
 
 import argparse
+import contextlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, get_origin
@@ -116,11 +118,13 @@ def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     pydantic-settings would split a text at its commas and keep the escapes of JSON.
     """
     lists, rest, sections = list_settings(), [], dict[str, Any]()
-    remaining = list(arguments)
+    remaining, inner = list(arguments), _settings_of_sections()
     while remaining:
         name, equals, value = remaining.pop(0).partition("=")
         name = SHORT.get(name, name)
         setting = name.removeprefix("--")
+        if name.startswith("--") and setting in inner:
+            _check_section(setting, inner[setting], value if equals else next(iter(remaining), ""))
         if not name.startswith("--") or setting not in lists:
             rest.append(name + equals + value)
             continue
@@ -136,6 +140,26 @@ def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         more = None if value == NULL else (*(section.get(key) or ()), *_listed(setting, value, lists[setting]))
         section[key] = more
     return rest, sections
+
+
+def _settings_of_sections() -> dict[str, list[str]]:
+    """Every section by its dotted name, and the names of what is in it."""
+    found: dict[str, list[str]] = {}
+    for name, _, _ in walk():
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            found.setdefault(".".join(parts[:depth]), []).append(parts[depth])
+    return {section: list(dict.fromkeys(names)) for section, names in found.items()}
+
+
+def _check_section(section: str, names: list[str], value: str) -> None:
+    """A section is given setting by setting, as null, or as one JSON object."""
+    with contextlib.suppress(ValueError, RecursionError):
+        if value == NULL or isinstance(json.loads(value), dict):
+            return
+    found = f"the plain value {shown(value)}" if value else "no value"
+    advice = f"name a setting in it, such as --{section}.{names[0]}; there are {', '.join(names)}"
+    raise ConfigError(problem(section, "a section", found, advice))
 
 
 def _listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
