@@ -247,9 +247,9 @@ def _checked(
             source.path, source.field(main.name), expected="numbers", found=found, advice="convert the array"
         )
     features = flat[kept].astype(np.float64)
-    bad = np.argwhere(out_of_range(features))
-    if len(bad):
-        index, channel = (int(i) for i in bad[0])
+    outside = np.argwhere(out_of_range(features))
+    if len(outside):
+        index, channel = (int(i) for i in outside[0])
         where = f"{source.path}: {at(index)}, {source.field(f'{main.name}[{channel}]')}"
         raise DataError(range_problem(where, float(features[index, channel]), NOT_FINITE))
     return features

@@ -461,7 +461,7 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
             expected="a number",
             found=shown(cell[2]),
             advice=number_advice(cell[2], table.decimal if table else ".")
-            or header_below(place or int(line[1]) if place or line else 0, names[int(cell[1])], cell[2])
+            or header_below(place or (int(line[1]) if line else 0), names[int(cell[1])], cell[2])
             or "correct it, choose another column, or name what stands for a missing number in data.null",
         )
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)

@@ -18,6 +18,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,6 +155,10 @@ def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: P
     return Prepared.load(out)
 
 
+def _have_keys(known: NDArray[np.uint64], texts: Iterable[str]) -> list[bool]:
+    return [bool(there) for there in np.isin(text_keys(list(texts)), known)]
+
+
 @dataclass
 class _Job:
     """One run of `prepare`."""
@@ -272,7 +277,7 @@ class _Job:
             if not there or not ids:
                 continue
             known = np.concatenate(there)
-            pairs = spelled_twice(ids, lambda texts, known=known: np.isin(text_keys(list(texts)), known).tolist(), bare)
+            pairs = spelled_twice(ids, partial(_have_keys, known), bare)
             if pairs:
                 more = f", and so do {len(pairs) - 1} more" if len(pairs) > 1 else ""
                 one, other = pairs[0]
