@@ -10,8 +10,8 @@ from ssm_hpn.errors import StorageError
 from ssm_hpn.storage import append_line, replaced, write_whole
 
 WRITERS = {"storage.py", "metrics_log.py", "copies.py"}
-"""The modules that open files to write: the one for all, the one whose file is cut back where a run goes on, and the one
-that puts copies of sources into a work folder, which is removed when the preparation ends."""
+"""The modules that open files to write: the one for all, the one whose file is cut back where a run goes on, and the
+one of copies in a work folder, which is removed when a preparation ends."""
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path):
