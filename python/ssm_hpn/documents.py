@@ -4,13 +4,14 @@ All that is needed for it is in the contract that travels inside every checkpoin
 classes. Nothing is learned from new input, and the folder that the model was trained on may be gone.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,14 @@ from numpy.typing import NDArray
 from ssm_hpn._core import ShardReader
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
-from ssm_hpn.contract import Contract
+from ssm_hpn.contract import Contract, rounded
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
+from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.encode import Encoder, encoder_from
 from ssm_hpn.prepare.look import look
-from ssm_hpn.prepare.reading import id_type, read, read_inputs
-from ssm_hpn.prepare.records import Record, file_and_mark
+from ssm_hpn.prepare.reading import Sources, id_type, inputs, with_targets
+from ssm_hpn.prepare.records import Documents, Record, file_and_mark
 from ssm_hpn.prepare.sources import Source, find
 from ssm_hpn.targets import KINDS
 
@@ -72,6 +74,23 @@ class TextBytes:
         return self._bytes / self._tokens if self._bytes and self._tokens else None
 
 
+FILE_OPTIONS: Final = (
+    "labels",
+    "format",
+    "include",
+    "documents",
+    "delimiter",
+    "decimal",
+    "null",
+    "encoding",
+    "date_format",
+)
+"""Settings of `data` that files may have in another way than the training data."""
+AS_TRAINED: Final = "as in training"
+FAR_OUT: Final = 100.0
+"""Root mean square of a feature as the model sees it, which was 1 in training, from which on it is told."""
+
+
 class Reader:
     """Reads documents the way a model's training data was read.
 
@@ -95,6 +114,9 @@ class Reader:
         self._options = PrepareOptions.model_validate(known | self._given)
         self.unseen_gaps: Counter[str] = Counter()
         """Missing numbers so far that became the mean and that no indicator tells, by column of raw files."""
+        self._sources: Sources | None = None
+        self._seen: Moments | None = None
+        """Of the features of raw files so far."""
 
     @property
     def id_column(self) -> str | None:
@@ -123,12 +145,51 @@ class Reader:
         sources = find(several, self._options, key="--data")
         self._check_given(several, sources)
         n_features = len(self.contract.features) or None
-        records = read(sources, self._options) if targets else read_inputs(sources, self._options, n_features)
-        typed = _TYPED[id_type(sources, self._options)] if self.id_column and not targets else str
-        for record in records:
-            document = self._from_record(record)
-            given = None if record.id is None else typed(record.id)
-            yield replace(document, id=given, file=record.source.name if len(sources) > 1 else None)
+        try:
+            order = next((column.type for column in self.contract.columns if column.role == "order"), None)
+            if targets:
+                self._sources = with_targets(sources, self._options, order)
+            else:
+                self._sources = inputs(sources, self._options, n_features, order)
+            typed = _TYPED[id_type(sources, self._options)] if self.id_column and not targets else str
+            for documents in self._sources:
+                self._measure(documents)
+                for record in documents:
+                    document = self._from_record(record)
+                    given = None if record.id is None else typed(record.id)
+                    yield replace(document, id=given, file=record.source.name if len(sources) > 1 else None)
+        except DataError as error:
+            raise _as_trained(error) from None
+
+    def notes(self) -> Iterator[str]:
+        """What was guessed about the raw files that were read, what was left out of them and what looks wrong."""
+        if self._sources is not None:
+            yield from self._sources.notes
+            if self._sources.left_out is not None:
+                yield "left out: {}, {}".format(*self._sources.left_out)
+        for name, count in self.unseen_gaps.items():
+            told = f"missing numbers ({count}), of which the training data had none, are taken as the training mean"
+            yield f"column {name}: {told}"
+        yield from self._far_out()
+
+    def _measure(self, documents: Documents) -> None:
+        if documents.kind == "features" and documents.elements.shape[1] == len(self.contract.features):
+            self._seen = self._seen or Moments.empty(documents.elements.shape[1])
+            self._seen.add(np.asarray(documents.elements, np.float64))
+
+    def _far_out(self) -> Iterator[str]:
+        """Features whose numbers are nothing like those of the training data."""
+        if self._seen is None or not self.contract.normalised:
+            return
+        seen = self._seen
+        for k, column in enumerate(self.contract.features):
+            if column.mean is None or not column.std or not seen.count[k]:
+                continue
+            seen_by_model = np.hypot(seen.mean[k] - column.mean, seen.std[k]) / column.std
+            if seen_by_model > FAR_OUT:
+                there = f"from {rounded(float(seen.minimum[k]))} to {rounded(float(seen.maximum[k]))}"
+                trained = f"from {rounded(column.minimum)} to {rounded(column.maximum)}"
+                yield f"column {column.name}: numbers {there}, in the training data {trained}; is the unit the same?"
 
     def _check_given(self, paths: tuple[str, ...], sources: list[Source]) -> None:
         """Refuse settings that the files make nothing of."""
@@ -198,6 +259,20 @@ class Reader:
             return read(value)
         except DataError as error:
             raise DataError(f"{record.path}: {at()}: {error}") from None
+
+
+def _as_trained(error: DataError) -> DataError:
+    """A complaint of a reader, with the settings in it that are those of the training named as such."""
+    named = dict.fromkeys(re.findall(r"\bdata\.[a-z_]+(?:\.[a-z_]+)*", str(error)))
+    fixed = [name for name in named if name.split(".")[1] not in FILE_OPTIONS and _is_setting(name)]
+    if not fixed or AS_TRAINED in str(error):
+        return error
+    return DataError(f"{error} ({', '.join(fixed)} {AS_TRAINED}: change the files, or train again)")
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a dotted name is a setting of `data`, and no file such as data.csv."""
+    return name.split(".")[1] in PrepareOptions.model_fields
 
 
 def _differences(ours: Contract, theirs: Contract) -> Iterator[tuple[str, str, str]]:

@@ -3,29 +3,16 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ssm_hpn.checkpoints import BEST, FOLDER, Which
 from ssm_hpn.cli.parser import Parser, add_list
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.contract import Contract
-from ssm_hpn.documents import Reader
+from ssm_hpn.documents import FILE_OPTIONS, Reader
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
 from ssm_hpn.trainer import Trainer
-
-FILE_OPTIONS: Final = (
-    "labels",
-    "format",
-    "include",
-    "documents",
-    "delimiter",
-    "decimal",
-    "null",
-    "encoding",
-    "date_format",
-)
-"""What files may have in another way than the training data."""
 
 
 def checkpoint_parser(prog: str, description: str) -> Parser:
@@ -69,11 +56,10 @@ def kept(path: Path) -> Which:
     return "best" if any((root / BEST).is_file() for root in roots) else "latest"
 
 
-def note_gaps(reader: Reader) -> None:
-    """Say on stderr which columns of raw files had missing numbers that the training data had not."""
-    for name, count in reader.unseen_gaps.items():
-        told = f"missing numbers ({count}), of which the training data had none, are taken as the training mean"
-        print(f"note: column {name}: {told}", file=sys.stderr)
+def print_notes(reader: Reader) -> None:
+    """Say on stderr what was noticed while raw files were read."""
+    for note in reader.notes():
+        print(f"note: {note}", file=sys.stderr)
 
 
 def contract_of(trainer: Trainer, path: Path) -> Contract:

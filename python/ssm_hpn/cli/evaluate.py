@@ -12,7 +12,7 @@ from ssm_hpn.cli.checkpoint import (
     contract_of,
     file_options,
     load_trainer,
-    note_gaps,
+    print_notes,
 )
 from ssm_hpn.cli.console import table
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
@@ -68,7 +68,7 @@ def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str], given: dict[str
         documents = pieces(documents, trainer.config.data.length or 0)
     groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
     result = trainer.evaluate(arrays for _, arrays in groups)
-    note_gaps(reader)
+    print_notes(reader)
     if result.totals.count == 0:
         advice = "give files with the columns of the training data, which `inspect RUN` lists"
         if labels := reader.label_table:

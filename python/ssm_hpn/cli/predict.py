@@ -3,6 +3,10 @@
 ID is the id column's name in the data, its values as given and in their type, with `file` beside it where several were
 read; `name` where files or rows are the documents.
 
+Rows come in the order of the files and of the documents in them. Where rows of a file are time steps, its documents are
+ordered by id: shorter ids first, ids of one length by their characters, so that 2 comes before 10. Rows without a
+document, such as an empty text, have none; how many there were is said on stderr, as is what was noticed while reading.
+
 What stands beside it follows from what is predicted:
 
 a class per document     "class", "score", "scores"    class null where no score reaches --reject-below, or where the
@@ -32,7 +36,7 @@ from ssm_hpn.cli.checkpoint import (
     contract_of,
     file_options,
     load_trainer,
-    note_gaps,
+    print_notes,
 )
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
@@ -43,12 +47,17 @@ from ssm_hpn.trainer import Trainer
 
 INPUTS = ("tokens", "features", "segments")
 AT_ONCE = 4096
+DESCRIPTION = (
+    "Predictions for raw files or a prepared folder, a row per document, in the order of the files and of their rows; "
+    "where rows are time steps, by id, shorter ids first (2 before 10). Rows without a document (an empty text) are "
+    "left out and counted on stderr."
+)
 ANSWERS = {"class", "score", "scores", "classes", "values", "next", "file"}
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Predict; returns the exit code."""
-    parser = checkpoint_parser(prog, "Predictions for raw files or a prepared folder, a row per document.")
+    parser = checkpoint_parser(prog, DESCRIPTION)
     add_data(parser, "raw files, or a prepared folder", required=True)
     add_file_options(parser)
     parser.add_argument(
@@ -65,7 +74,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     trainer = load_trainer(options)
     reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind, given)
     write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out, reader.contract.classes)
-    note_gaps(reader)
+    print_notes(reader)
     return EXIT_DONE
 
 

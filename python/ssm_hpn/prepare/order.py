@@ -12,8 +12,12 @@ fit, each of them over the whole text; a later row that does not fit is refused 
 
 Times may be written with AM or PM. Anything else, two digits for a year among it, has to be described in
 `data.date_format`.
+
+Files that a trained model reads are read in the form of its training data where it fits, which decides between forms
+that both fit. A column of another kind (a number, a time of day, a duration, a date) than in training is refused.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,13 +55,39 @@ class Order:
     """Of `o`: whether the first key differs wherever the value does, so that the other keys are not needed."""
 
 
-def order_of(table: Table, name: str, options: PrepareOptions) -> Order:
-    """How a column of a table orders its rows. Raises `DataError` for text that is neither number, time nor date."""
+def order_of(table: Table, name: str, options: PrepareOptions, trained: str | None = None) -> Order:
+    """How a column of a table orders its rows; `trained` is its type in the data of the model that reads the table.
+
+    Raises `DataError` for text that is neither number, time nor date, and for another kind than in training.
+    """
+    found = _order_of(table, name, options, trained)
+    if trained is not None and _kind(found.type) != _kind(trained):
+        raise data_error(
+            table.source.path,
+            table.source.field(name),
+            expected=f"a {_kind(trained)} to sort by, as in the training data ({trained})",
+            found=f"a {_kind(found.type)} ({found.type})",
+            advice="write it as it was written there",
+        )
+    return found
+
+
+def _kind(form: str) -> str:
+    """What a form stands for: `number`, `time of day`, `duration` or `date`."""
+    if form in ("number", TIME_OF_DAY, "duration"):
+        return form
+    return TIME_OF_DAY if "%" in form and not re.search("%-?[YyGmbBdjcxsUWV]", form) else "date"
+
+
+def _order_of(table: Table, name: str, options: PrepareOptions, trained: str | None) -> Order:
     kind = "VARCHAR" if table.source.format in ("csv", "jsonl") else table.present[name]
     native = _native(kind)
     if native:
         return native
-    candidates = _candidates(table, "TRY(decode(o))" if kind == "BLOB" else "trim(CAST(o AS VARCHAR))", options)
+    text = "TRY(decode(o))" if kind == "BLOB" else "trim(CAST(o AS VARCHAR))"
+    candidates = _candidates(table, text, options)
+    if trained is not None and trained == options.date_format:  # files may have another form, if it is no guess
+        candidates += _candidates(table, text, options.model_copy(update={"date_format": None}))
     raw = f"SELECT *, row_number() OVER () AS n FROM ({table.select({'o': (name, 'raw')})}) LIMIT {SAMPLE_ROWS}"  # noqa: S608 - our own query
     there = "nullif(trim(CAST(o AS VARCHAR)), '')"
     sample = f"SELECT o, min(n) AS n FROM ({raw}) WHERE {there} IS NOT NULL GROUP BY o"  # noqa: S608
@@ -67,6 +97,9 @@ def order_of(table: Table, name: str, options: PrepareOptions) -> Order:
         return candidates[0]
     fitting = [order for order, count in zip(candidates, counts, strict=True) if count == total]
     at = table.source.field(name)
+    for order in fitting:
+        if order.type == trained:
+            return order
     if not fitting:
         best = candidates[int(np.argmax(counts))]
         number, odd = table.rows_of(

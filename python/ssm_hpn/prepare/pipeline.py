@@ -354,9 +354,8 @@ class _Job:
 
     def _complete(self, contract: Contract, writers: dict[Part, PartWriter], text_bytes: Counter[Part]) -> Contract:
         left_out = list(self.raw.left_out)
-        empty = 0 if self.sources.reading is None else self.sources.reading.empty
-        if empty:
-            left_out.append((f"{empty} row{'s' if empty > 1 else ''}", "nothing in the column of the data"))
+        if self.sources.left_out is not None:
+            left_out.append(self.sources.left_out)
         parts: dict[str, Any] = {
             name: replace(writer.part, text_bytes=text_bytes[name] or None) for name, writer in sorted(writers.items())
         }

@@ -25,17 +25,23 @@ class Arrays(Protocol):
 
 def read(sources: list[Source], options: PrepareOptions) -> Iterator[Record]:
     """Every document of the sources, in order, none of them empty or longer than `max_document`."""
-    for documents in Sources(sources, options.model_copy(update={"split": "auto"})):
+    for documents in with_targets(sources, options):
         yield from documents
 
 
-def read_inputs(sources: list[Source], options: PrepareOptions, n_features: int | None) -> Iterator[Record]:
-    """Like `read` for a model of so many features, without targets, which the sources may lack."""
+def with_targets(sources: list[Source], options: PrepareOptions, trained_order: str | None = None) -> "Sources":
+    """Files for a trained model, whose order column was read as `trained_order`."""
+    return Sources(sources, options.model_copy(update={"split": "auto"}), trained_order=trained_order)
+
+
+def inputs(
+    sources: list[Source], options: PrepareOptions, n_features: int | None, trained_order: str | None = None
+) -> "Sources":
+    """Like `with_targets` for a model of so many features, without targets, which the files may lack."""
     columns = options.columns.model_copy(update={"label": None, "labels": None, "values": ()})
     arrays = partial(read_arrays, targets=False, univariate=n_features == 1)
     bare = options.model_copy(update={"columns": columns, "labels": None, "split": "auto"})
-    for documents in Sources(sources, bare, arrays=arrays):
-        yield from documents
+    return Sources(sources, bare, arrays=arrays, trained_order=trained_order)
 
 
 def id_type(sources: list[Source], options: PrepareOptions) -> str:
@@ -57,6 +63,8 @@ class Sources:
     """For tables: the columns of the first one, found by name in the others."""
     notes: Notes = field(default_factory=Notes)
     """What was guessed."""
+    trained_order: str | None = None
+    """What the order column was read as in the data of the model that reads the sources."""
 
     def __post_init__(self) -> None:
         """Settle the columns, unless they are given."""
@@ -65,6 +73,7 @@ class Sources:
             self.reading = settle(self.sources, self.options, split_column=side_column(self.options))
         if self.reading is not None:
             self.notes = self.reading.notes
+            self.reading.trained_order = self.trained_order
 
     def __iter__(self) -> Iterator[Documents]:
         """From the first document to the last."""
@@ -90,6 +99,12 @@ class Sources:
                 return read_integers(source, self.options)
             case _:
                 return self.arrays(source, self.options, notes=self.notes)
+
+    @property
+    def left_out(self) -> tuple[str, str] | None:
+        """The rows without a document so far, counted, and why; None where there was none."""
+        empty = 0 if self.reading is None else self.reading.empty
+        return (f"{empty} row{'s' if empty > 1 else ''}", "nothing in the column of the data") if empty else None
 
     @property
     def columns(self) -> Columns:

@@ -80,6 +80,8 @@ class Reading:
     """Rows without a document: no text, no ids, no time steps."""
     split_column: str | None = None
     """The column that decides the split, where one does."""
+    trained_order: str | None = None
+    """What the order column was read as in the data of the model that reads the tables."""
 
 
 def settle(sources: list[Source], options: PrepareOptions, *, split_column: str | None = None) -> Reading:
@@ -270,7 +272,7 @@ class _Query:
         for name, kind in self.aliases.values():
             self.table.check_kind(name, kind)
         if columns.order:
-            self.order = order_of(self.table, columns.order, self.options)
+            self.order = order_of(self.table, columns.order, self.options, self.reading.trained_order)
             self.reading.types[columns.order] = self.order.type
             if self.order.type != "number":
                 self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")

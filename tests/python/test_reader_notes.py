@@ -1,0 +1,140 @@
+"""What `predict` and `evaluate` say about the files they read, and how they read an order column."""
+
+import json
+import re
+
+import pytest
+
+from ssm_hpn.cli.main import main
+from ssm_hpn.documents import FILE_OPTIONS
+from support import train
+
+MODEL = ["--model.d_model", "8", "--model.n_layers", "1", "--train.batch_size", "4", "--train.threads", "1"]
+COLUMNS = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.order", "t"]
+COLUMNS += ["--data.columns.label", "c"]
+
+
+def month_first(day, hour=9):
+    return f"01/{day:02}/2023 {hour}:00"
+
+
+def iso(day, hour=9):
+    return f"2023-01-{day:02} {hour:02}:00"
+
+
+def table(path, form, *, last=28, factor=1.0, documents=24):
+    """Rows of each document at falling order values; the days up to `last` tell forms apart or do not."""
+    lines = ["id,t,x,c"]
+    for n in range(documents):
+        lines += [f"k{n},{form(last - 2 * k)},{(n % 2 + k + 1) * factor},{n % 2}" for k in range(4)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module", params=["found", "given", "number"])
+def run(request, tmp_path_factory):
+    """How the order is known, and a run: by its text, by data.date_format, or as a number."""
+    folder = tmp_path_factory.mktemp("run")
+    data = table(folder / "train.csv", str if request.param == "number" else month_first)
+    words = ["--data.date_format", "%m/%d/%Y %H:%M"] if request.param == "given" else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert train("--data", data, *words, *COLUMNS, *MODEL, "--train.steps", "1", "--run.folder", "run") == 0
+    return request.param, str(folder / "run")
+
+
+def answers(capsys, run, *words):
+    """Predictions, and the notes on stderr."""
+    capsys.readouterr()
+    assert main(["predict", run, "--data", *words]) == 0
+    out = capsys.readouterr()
+    return [json.loads(line) for line in out.out.splitlines()], out.err
+
+
+@pytest.mark.parametrize("run", ["found", "given"], indirect=True)
+def test_the_form_of_the_training_decides_and_another_clear_one_is_read(run, tmp_path, capsys):
+    how, folder = run
+    doubtful, plain = table(tmp_path / "a.csv", month_first, last=9), table(tmp_path / "b.csv", iso, last=9)
+    found, said = answers(capsys, folder, doubtful)
+    assert "month/day/year" in said or how == "given"
+    assert answers(capsys, folder, plain)[0] == found
+    assert main(["evaluate", folder, "--data", doubtful, "--json"]) == 0
+
+
+def test_another_kind_of_order_is_refused_in_a_line(run, tmp_path, capsys):
+    how, folder = run
+    other = table(tmp_path / "d.csv", (lambda day: f"{day % 24:02}:00") if how == "number" else str)
+    kinds = ("number", "time of day") if how == "number" else ("date", "number")
+    for command in ("predict", "evaluate"):
+        assert main([command, folder, "--data", other]) == 3
+        said = capsys.readouterr().err
+        assert f"column 't': expected a {kinds[0]} to sort by, as in the training data" in said
+        assert f"found a {kinds[1]}" in said
+        assert said.count("\n") == 1
+
+
+def test_a_feature_in_another_unit_is_told(run, tmp_path, capsys):
+    _, folder = run
+    form = str if run[0] == "number" else month_first
+    for command in ("predict", "evaluate"):
+        assert main([command, folder, "--data", table(tmp_path / "d.csv", form, factor=1e6)]) == 0
+        said = capsys.readouterr().err
+        assert "note: column x: numbers from 1e+06 to 5e+06, in the training data from 1 to 5" in said
+        assert main([command, folder, "--data", table(tmp_path / "d.csv", form, factor=3.0)]) == 0
+        assert "in the training data" not in capsys.readouterr().err
+
+
+def test_midnight_is_told_in_prediction_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = table(tmp_path / "day.csv", lambda day: f"{day % 24 // 2 + 1:02}:00", last=20)
+    assert train("--data", data, *COLUMNS, *MODEL, "--train.steps", "1", "--run.folder", "run") == 0
+    night = table(tmp_path / "night.csv", lambda day: ["23:00", "23:30", "00:10", "00:20"][(28 - day) // 2])
+    for command in ("predict", "evaluate"):
+        capsys.readouterr()
+        assert main([command, "run", "--data", night]) == 0
+        assert "note: order 't' is a time of day without a date" in capsys.readouterr().err
+
+
+def test_rows_without_a_text_are_counted_in_prediction(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": f"number {n} of many", "c": n % 2} for n in range(40)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--data.columns.text", "text", "--data.columns.label", "c"]
+    assert train("--data", "d.jsonl", *words, *MODEL, "--train.steps", "1", "--run.folder", "run") == 0
+    rows[3]["text"] = rows[7]["text"] = ""
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert main(["predict", "run", "--data", "e.jsonl", "--out", "p.csv"]) == 0
+    assert "note: left out: 2 rows, nothing in the column of the data" in capsys.readouterr().err
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 39
+
+
+BAD = {
+    "order": "id,t,x,c\nk0,13/13/2023,1,0\n",
+    "empty order": "id,t,x,c\nk0,01/20/2023,1,0\nk0,,1,0\n",
+    "decimal": 'id,t,x,c\nk0,01/20/2023,"1,5",0\n',
+    "null": "id,t,x,c\nk0,01/20/2023,n.a.,0\n",
+    "label": "id,t,x,c\nk0,01/20/2023,1,0\nk0,01/21/2023,1,1\n",
+    "column": "id,t,y,c\nk0,01/20/2023,1,0\n",
+    "id": "name,t,x,c\nk0,01/20/2023,1,0\n",
+    "encoding": b"id,t,x,c\nk\xe4,01/20/2023,1,0\n",
+    "delimiter": "id;t;x;c\nk0;01/20/2023;1;0\n" * 2,
+    "ragged": "id,t,x,c\nk0,01/20/2023,1,0,4\n",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("run", ["found", "given"], indirect=True)
+@pytest.mark.parametrize("kind", BAD)
+def test_no_advice_names_a_setting_that_the_command_refuses(run, tmp_path, capsys, kind):
+    _, folder = run
+    content = BAD[kind]
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in" / "bad.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for command in ("predict", "evaluate"):
+        capsys.readouterr()
+        main([command, folder, "--data", str(path)])
+        said = capsys.readouterr().err
+        named = set(re.findall(r"\bdata\.([a-z_]+)", said))
+        assert named <= set(FILE_OPTIONS) or "as in training: change the files, or train again" in said, said
