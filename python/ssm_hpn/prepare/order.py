@@ -65,8 +65,8 @@ def order_of(table: Table, name: str, options: PrepareOptions, trained: str | No
         raise data_error(
             table.source.path,
             table.source.field(name),
-            expected=f"a {_kind(trained)} to sort by, as in the training data ({trained})",
-            found=f"a {_kind(found.type)} ({found.type})",
+            expected=f"a {_named(trained)} to sort by, as in the training data",
+            found=f"a {_named(found.type)}",
             advice="write it as it was written there",
         )
     return found
@@ -77,6 +77,12 @@ def _kind(form: str) -> str:
     if form in ("number", TIME_OF_DAY, "duration"):
         return form
     return TIME_OF_DAY if "%" in form and not re.search("%-?[YyGmbBdjcxsUWV]", form) else "date"
+
+
+def _named(form: str) -> str:
+    """What a form stands for, and the form where that says more."""
+    kind = _kind(form)
+    return kind if form == kind else f"{kind} ({form})"
 
 
 def _order_of(table: Table, name: str, options: PrepareOptions, trained: str | None) -> Order:
