@@ -197,7 +197,7 @@ def test_numbers_with_other_marks_name_what_helps(tmp_path, cell, decimal, advic
 def test_other_encodings_are_refused_or_named(tmp_path):
     (tmp_path / "d.csv").write_bytes("id,x\ngrün,1\nblau,2\n".encode("latin-1"))
     columns = {"id": "id", "features": "x"}
-    with pytest.raises(DataError, match=r"row 2: expected text in UTF-8, found other bytes; .*data\.encoding"):
+    with pytest.raises(DataError, match=r"line 2, byte 7: expected text in UTF-8, found 0xfc; .*data\.encoding"):
         made(tmp_path, tmp_path / "d.csv", columns)
     assert documents(made(tmp_path, tmp_path / "d.csv", columns, encoding="latin-1", validation_fraction=0)) == 2
     (tmp_path / "u.csv").write_bytes("id,x\na,1\n".encode("utf-16"))
