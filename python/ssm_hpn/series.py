@@ -269,6 +269,10 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     >>> labels.values[labels.known].tolist(), labels.classes.values
     ([7, -1], (-1, 7))
     """
+    if isinstance(y, list | tuple):  # of which numpy makes texts where one of them is a text
+        there = [one for one in y if isinstance(one, str | int | float | np.generic) and not is_missing(one)]
+        if len({isinstance(one, str) for one in there}) > 1:
+            Classes.from_values(there, name="y")
     array = as_written(y, "y")
     if array.ndim == 2 and array.shape[1] > 1:
         advice = "of one-hot rows pass y.argmax(axis=1)"

@@ -25,6 +25,13 @@ def test_versions_and_signs_are_classes_of_their_own():
     assert set(Classes.from_texts(dict.fromkeys(texts, 1)).values) == set(texts)
 
 
+@pytest.mark.parametrize("y", [[1, "1"], ["1", 1.0], (True, "true")])
+def test_labels_of_two_types_are_refused_in_a_list_too(y):
+    for labels in (y, np.array(y, object)):
+        with pytest.raises(DataError, match=r"y: expected labels of one type, found \w+ and text; write all"):
+            labels_of(labels)
+
+
 def test_case_and_what_looks_missing_are_told():
     classes = Classes.from_texts({"a": 1, "A": 2, "N/A": 1, "None": 1, "b": 1})
     assert classes.doubts() == [
