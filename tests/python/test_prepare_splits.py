@@ -207,14 +207,16 @@ def test_an_unknown_split_is_answered_with_the_forms_there_are():
         parse({"data": {"split": "bogus"}})
 
 
-def test_documents_that_cannot_be_told_apart_are_not_split(tmp_path):
-    equal = texts(tmp_path / "equal", 30, "the same\n")
-    with pytest.raises(ConfigError, match=r"data\.split: expected documents that differ, found 30, equal ones"):
-        made(tmp_path / "a", equal)
+def test_documents_that_cannot_be_told_apart_go_by_their_place_and_it_is_said(tmp_path):
+    equal = made(tmp_path / "a", texts(tmp_path / "equal", 30, "the same\n")).contract
+    assert (equal.parts["train"].documents, equal.parts["validation"].documents) == (27, 3)
+    assert equal.held_out == "3 of 30 documents, the last ones, as all are equal"
+    assert equal.notes == ("all 30 documents are equal: held out are the last, and the like of them are trained on",)
     for n in range(3):
         csv(tmp_path / "ids" / f"{n}.csv", [("the one", "u", n)])
-    with pytest.raises(ConfigError, match=r"expected documents that differ, found 3, one id for all of them"):
-        made(tmp_path / "b", tmp_path / "ids", COLUMNS)
+    one_id = made(tmp_path / "b", tmp_path / "ids", COLUMNS).contract
+    assert (one_id.parts["train"].documents, one_id.parts["validation"].documents) == (2, 1)
+    assert any(note.startswith("all 3 documents have one id: held out are the last") for note in one_id.notes)
     prepared = made(tmp_path / "c", tmp_path / "ids", COLUMNS, split="name")
     assert any("held-out document with the id of a training one" in note for note in prepared.contract.notes)
     alone = csv(tmp_path / "alone.csv", [(f"s{n}", "uvw"[n], n) for n in range(3)])

@@ -308,11 +308,7 @@ class Census:
         if self.options.split == "file":
             classes = np.full_like(classes, -1)
         if len(np.unique(keys)) == 1:
-            what = "one id for all of them" if self._with_ids else "equal ones"
-            advice = "split by --data.split name, or set --data.validation_fraction 0"
-            raise config_error(
-                "data.split", expected="documents that differ", found=f"{len(keys)}, {what}", advice=advice
-            )
+            return self._last(len(keys))
         held_out, alone = ranked(keys, classes, self.options.validation_fraction)
         classwise = ", the same share of every class" if (classes >= 0).any() else ""
         chosen = Chosen(held_out, self._by + classwise)
@@ -324,6 +320,13 @@ class Census:
                 raise config_error("data.split", expected="a class of two documents", found=found, advice=advice)
             chosen.notes.append(f"classes with one document (or id), which is trained on: {few}")
         return chosen
+
+    def _last(self, count: int) -> Chosen:
+        """By their place alone: documents that are all equal have nothing else to go by."""
+        held_out = np.arange(count) >= count - min(max(1, round(self.options.validation_fraction * count)), count - 1)
+        same = "have one id" if self._with_ids else "are equal"
+        note = f"all {count} documents {same}: held out are the last, and the like of them are trained on"
+        return Chosen(held_out, f"the last ones, as all {same}", [note])
 
     def _listed(self, column: str) -> Chosen:
         """By the values of a column."""
