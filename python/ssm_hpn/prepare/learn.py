@@ -18,6 +18,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
+from ssm_hpn.prepare.doubts import total
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents, Record
@@ -86,6 +87,11 @@ class Learned:
     padded_ids: dict[str, None] = field(default_factory=dict)
     """The first ids that are whole numbers with zeros before them."""
 
+    total: str = ""
+    """What is said about the first id of a row that seems to sum up others."""
+    first_unlabelled: str = ""
+    """Name of the first document without a label."""
+
     # ---- the first pass
 
     def see(self, documents: Documents) -> NDArray[np.int32]:
@@ -94,12 +100,8 @@ class Learned:
             self.first, self.kind = documents.record(0), documents.kind
             self.label_name, self.per_unit = documents.label_name, documents.labels is not None
             self.per_document = documents.label is not None or documents.values is not None
-        if documents.ids is not None and self.whole_ids:
-            self.whole_ids = all(map(_WHOLE.fullmatch, documents.ids))
-        if documents.ids is not None and len(self.spaced_ids) < MOST_SPACED:
-            self.spaced_ids |= dict.fromkeys(one for one in documents.ids if one != one.strip())
-        if documents.ids is not None and not self.whole_ids and len(self.padded_ids) < MOST_SPACED:
-            self.padded_ids |= dict.fromkeys(filter(_PADDED.fullmatch, documents.ids))
+        if documents.ids is not None:
+            self._see_ids(documents, documents.ids)
         if documents.kind == "tokens":
             self.largest_id = max(self.largest_id, int(documents.elements.max()))
         elif documents.kind == "features":
@@ -111,6 +113,24 @@ class Learned:
         if documents.label is None:
             return np.full(len(documents), -1, np.int32)
         return self.labels.codes(documents.label, documents)
+
+    def _see_ids(self, documents: Documents, ids: list[str]) -> None:
+        if self.whole_ids:
+            self.whole_ids = all(map(_WHOLE.fullmatch, ids))
+        if len(self.spaced_ids) < MOST_SPACED:
+            self.spaced_ids |= dict.fromkeys(one for one in ids if one != one.strip())
+        if not self.whole_ids and len(self.padded_ids) < MOST_SPACED:
+            self.padded_ids |= dict.fromkeys(filter(_PADDED.fullmatch, ids))
+        if not self.total and (place := total(ids)) is not None:
+            self.total = self._summing_up(documents.record(place))
+
+    @staticmethod
+    def _summing_up(record: Record) -> str:
+        label = ", without a label" if record.documents.label is not None and record.label is None else ""
+        return (
+            f"{record.source.name}: {record.at}: the id {record.id!r} reads like a sum over other rows, and is a "
+            f"document like the others{label}; if it is a sum, remove it"
+        )
 
     def _check_features(self, documents: Documents) -> None:
         width = documents.elements.shape[1]
@@ -181,6 +201,9 @@ class Learned:
             if len(self.counts) < len(self.labels.texts):
                 self.counts = np.pad(self.counts, (0, len(self.labels.texts) - len(self.counts)))
             there = codes[codes >= 0]
+            if not self.per_unit and not self.first_unlabelled and len(there) < len(codes):
+                first = int(np.flatnonzero(documents.begins)[np.flatnonzero(codes < 0)[0]])
+                self.first_unlabelled = documents.name(first)
             self.counts[: len(self.labels.texts)] += np.bincount(there, minlength=len(self.counts))
             self.unlabelled += len(codes) - len(there)
 
@@ -261,6 +284,14 @@ class Learned:
 
     def notes(self) -> Iterator[str]:
         """What the training part cannot teach: features and classes that do not vary."""
+        if self.total:
+            yield self.total
+        if self.first_unlabelled and self.features is not None and self.counts.any():
+            several = "1 document" if self.unlabelled == 1 else f"{self.unlabelled} documents"
+            yield (
+                f"{several} of the training part without a label (the first: {self.first_unlabelled}): the mean and "
+                "std of the features are taken over them too"
+            )
         if self.features is not None and self.first is not None:
             names = self.first.documents.channels
             still = np.flatnonzero(self.features.constant)

@@ -19,13 +19,14 @@ that both fit. A column of another kind (a number, a time of day, a duration, a 
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.prepare.doubts import days_as_numbers
 from ssm_hpn.prepare.engine import SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.headers import header_below
 from ssm_hpn.prepare.problems import Notes, config_error, data_error, listed, shown
@@ -55,12 +56,14 @@ class Order:
     """Of `o`: whether the first key differs wherever the value does, so that the other keys are not needed."""
 
 
-def order_of(table: Table, name: str, options: PrepareOptions, trained: str | None = None) -> Order:
+def order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, trained: str | None = None) -> Order:
     """How a column of a table orders its rows; `trained` is its type in the data of the model that reads the table.
+
+    Doubts go to `notes`.
 
     Raises `DataError` for text that is neither number, time nor date, and for another kind than in training.
     """
-    found = _order_of(table, name, options, trained)
+    found = _order_of(table, name, options, notes, trained)
     if trained is not None and _kind(found.type) != _kind(trained):
         raise data_error(
             table.source.path,
@@ -85,7 +88,7 @@ def _named(form: str) -> str:
     return kind if form == kind else f"{kind} ({form})"
 
 
-def _order_of(table: Table, name: str, options: PrepareOptions, trained: str | None) -> Order:
+def _order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, trained: str | None) -> Order:
     kind = "VARCHAR" if table.source.format in ("csv", "jsonl") else table.present[name]
     native = _native(kind)
     if native:
@@ -131,6 +134,8 @@ def _order_of(table: Table, name: str, options: PrepareOptions, trained: str | N
             found=listed([order.type for order in fitting]),
             advice="say which in data.date_format, such as %d/%m/%Y",
         )
+    if fitting[0].type == "number":
+        days_as_numbers(table, sample, name, notes)
     return fitting[0]
 
 
@@ -219,10 +224,13 @@ class Noticed:
     """Those of at least two rows."""
     equal: int = 0
     """Those of them whose rows all have the same order value."""
+    copies: int = field(default=0, init=False)
+    """Rows that are equal to the one before in all that is read."""
     fallen: bool = field(default=False, init=False)
     _rows: int = field(default=0, init=False)
     _same: int = field(default=0, init=False)
     _varies: bool = field(default=False, init=False)
+    _last: Documents | None = field(default=None, init=False)
     """Of the last document: rows, the last order value, whether there are several."""
 
     def add(self, new: Documents, same: NDArray[np.uint64], rows: Ints, *, goes_on: bool) -> None:
@@ -233,6 +241,7 @@ class Noticed:
         starts = new.offsets[:-1]
         changes = np.concatenate([[False], same[1:] != same[:-1]])
         falls = np.concatenate([[False], rows[1:] < rows[:-1]])
+        self._count_copies(new, ~changes, goes_on=goes_on and self._same == int(same[0]))
         changes[starts] = falls[starts] = False
         counts, varies = new.lengths, np.add.reduceat(changes, starts, dtype=np.int64) > 0
         if goes_on:
@@ -256,14 +265,37 @@ class Noticed:
     def end(self) -> None:
         """After the last row: say how many documents their order values do not order."""
         self._close()
+        if self.copies:
+            rows = "1 row is equal" if self.copies == 1 else f"{self.copies} rows are equal"
+            what = f"{rows} to another of the same document and order in all columns in use, and kept"
+            self.notes.add_of_file(self.source.name, "copies", what)
         if self.equal:
             self.notes.add(
                 f"{self.source.name}: order {self.name!r} is the same in all rows of {self.equal} of "
                 f"{self.documents} documents of several rows: these stay in the order of the file"
             )
 
+    def _count_copies(self, new: Documents, alike: NDArray[np.bool_], *, goes_on: bool) -> None:
+        """`alike`: rows with the order value of the one before; `goes_on`: so is the first one."""
+        alike[new.offsets[:-1]] = False
+        at = np.flatnonzero(alike)
+        equal = _equal(new.elements[at], new.elements[at - 1])
+        if new.labels is not None:
+            equal &= new.labels.codes[at] == new.labels.codes[at - 1]
+        self.copies += int(equal.sum())
+        held = self._last
+        if goes_on and held is not None and _equal(new.elements[:1], held.elements[-1:])[0]:
+            one, other = (None if part.labels is None else part.labels.text(k) for part, k in ((held, -1), (new, 0)))
+            self.copies += one == other
+        self._last = new
+
     def _close(self) -> None:
         if self._rows > 1:
             self.documents += 1
             self.equal += not self._varies
         self._rows = 0
+
+
+def _equal(these: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows of two arrays [N, F] are equal; NaN equals NaN."""
+    return np.asarray(((these == others) | (np.isnan(these) & np.isnan(others))).all(axis=1))

@@ -35,6 +35,7 @@ from ssm_hpn.prepare.cells import (
     missing_cells,
     not_finite,
 )
+from ssm_hpn.prepare.doubts import thousands
 from ssm_hpn.prepare.engine import (
     MEANINGS,
     NESTED,
@@ -90,6 +91,9 @@ def settle(sources: list[Source], options: PrepareOptions, *, split_column: str 
     with _opened(source, options, None, whole=False) as table:
         notes = Notes()
         columns = _resolve(table, options, notes)
+        numbers = [name for name in (*columns.features, *columns.values) if name in table.present]
+        with contextlib.suppress(duckdb.Error):  # which the reader names with its row
+            thousands(table, numbers, notes)
         types = {columns.id: _declared(table, columns.id)} if columns.id else {}
         return Reading(columns, types, notes, split_column=split_column)
 
@@ -272,7 +276,9 @@ class _Query:
         for name, kind in self.aliases.values():
             self.table.check_kind(name, kind)
         if columns.order:
-            self.order = order_of(self.table, columns.order, self.options, self.reading.trained_order)
+            self.order = order_of(
+                self.table, columns.order, self.options, self.reading.notes, self.reading.trained_order
+            )
             self.reading.types[columns.order] = self.order.type
             if self.order.type != "number":
                 self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")

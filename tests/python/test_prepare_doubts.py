@@ -1,0 +1,78 @@
+"""Cells and rows that can mean something else than what they are read as are said."""
+
+import pytest
+
+from prepare_support import made
+
+COLUMNS = {"id": "id", "order": "t", "features": "x", "label": "c"}
+
+
+def notes_of(folder, rows, columns=None, separator=",", **options):
+    """The notes about a table with the columns id, t, x and c."""
+    folder.mkdir(exist_ok=True)
+    lines = ["id,t,x,c".replace(",", separator), *(separator.join(map(str, row)) for row in rows), ""]
+    (folder / "d.csv").write_text("\n".join(lines))
+    return made(folder, folder / "d.csv", columns or COLUMNS, **options).contract.notes
+
+
+def steps(order=lambda s: s, x=lambda n, s: n + s / 7):
+    """20 documents of 6 steps."""
+    return [[f"k{n}", order(s), x(n, s), "ab"[n % 2]] for n in range(20) for s in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["29.01", "30.01", "31.01", "01.02", "02.02", "03.02"], True),
+        (["01.01", "02.01", "03.01", "04.01", "05.01", "06.01"], False),
+        (["29.01", "30.01", "31.01", "32.01", "33.02", "34.02"], False),
+        (["29.1", "30.1", "31.1", "1.2", "2.2", "3.2"], False),
+    ],
+)
+def test_days_and_months_read_as_numbers_are_said(tmp_path, texts, said):
+    notes = notes_of(tmp_path, steps(order=lambda s: texts[s]))
+    doubts = [note for note in notes if "days and months" in note]
+    advice = "order 't' is read as numbers, though 31.01 and all others could be days and months; "
+    assert doubts == ([f"{advice}if they are, say --data.date_format %d.%m"] if said else [])
+    if said:
+        asked = notes_of(tmp_path / "asked", steps(order=lambda s: texts[s]), date_format="%d.%m")
+        assert not any("days and months" in note for note in asked)
+
+
+@pytest.mark.parametrize("mark", [".", ","])
+@pytest.mark.parametrize(("cells", "said"), [("1{}034 904", True), ("1{}034 9", False), ("1{}03 904 1{}034", False)])
+def test_thousands_read_as_fractions_are_said(tmp_path, mark, cells, said):
+    texts = cells.format(mark, mark).split()
+    rows = steps(x=lambda n, s: texts[(n + s) % len(texts)])
+    notes = notes_of(tmp_path, rows, separator=";", decimal=mark)
+    doubts = [note for note in notes if "thousands" in note]
+    assert len(doubts) == said
+    assert all(note.startswith(f"column 'x': '1{mark}034' is read as a fraction, though '904'") for note in doubts)
+
+
+def test_a_row_that_sums_up_others_is_said(tmp_path):
+    columns = {"id": "id", "features": "x", "label": "c"}
+    notes = notes_of(tmp_path, [*steps(), ["Total", "", 99, ""]], columns, validation_fraction=0)
+    said = "d.csv: row 122: the id 'Total' reads like a sum over other rows, and is a document like the others, "
+    assert f"{said}without a label; if it is a sum, remove it" in notes
+    unlabelled = "1 document of the training part without a label (the first: d.csv#Total)"
+    assert any(note.startswith(unlabelled) for note in notes)
+    plain = notes_of(tmp_path / "p", steps(), columns)
+    assert not any("sum" in note or "without a label" in note for note in plain)
+
+
+def test_rows_that_are_there_twice_are_counted(tmp_path):
+    rows = steps()
+    notes = notes_of(tmp_path, [*rows, *rows[:15]])
+    said = "15 rows are equal to another of the same document and order in all columns in use, and kept"
+    assert f"d.csv: {said}" in notes
+    other = [[*row[:2], row[2] + 1, row[3]] for row in rows[:15]]
+    assert not any("equal to another" in note for note in notes_of(tmp_path / "o", [*rows, *other]))
+
+
+def test_rows_that_are_there_twice_are_counted_across_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssm_hpn.prepare.engine.BATCH_BYTES", 1)
+    monkeypatch.setattr("ssm_hpn.prepare.tables.ROWS_AT_ONCE", 1024)
+    long = [["k0", t // 2, t // 2, "a"] for t in range(1, 4100)]  # all but the first row in pairs
+    notes = notes_of(tmp_path, [*long, *([f"k{n}", 0, n, "ab"[n % 2]] for n in range(1, 9))])
+    assert any(note.startswith("d.csv: 2049 rows are equal to another") for note in notes)
