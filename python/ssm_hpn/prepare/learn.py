@@ -22,7 +22,7 @@ from ssm_hpn.prepare.doubts import total
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents, Record
-from ssm_hpn.prepare.tables import WHOLE
+from ssm_hpn.prepare.roles import WHOLE
 
 MOST_CLASSES: Final = 1_000_000
 MOST_SPACED: Final = 1000

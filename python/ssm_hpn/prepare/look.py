@@ -5,8 +5,8 @@ from pathlib import Path
 from ssm_hpn.config.applicable import RawData
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
+from ssm_hpn.prepare.roles import settle, steps_per_row
 from ssm_hpn.prepare.sources import Source
-from ssm_hpn.prepare.tables import settle, steps_per_row
 from ssm_hpn.targets import COLUMNS
 
 

@@ -4,12 +4,8 @@ Time steps with the same value in the id column form a document, in the order of
 where that is equal. The engine sorts them on disk; memory holds some rows, and of a long document one piece.
 """
 
-import contextlib
-import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range
 from ssm_hpn.prepare.cells import (
@@ -35,104 +31,28 @@ from ssm_hpn.prepare.cells import (
     missing_cells,
     not_finite,
 )
-from ssm_hpn.prepare.doubts import thousands
 from ssm_hpn.prepare.engine import (
     MEANINGS,
     NESTED,
     Kind,
     Table,
-    engine,
     needs_more,
-    no_column,
     number_advice,
-    open_table,
-    quoted,
     translated,
 )
 from ssm_hpn.prepare.labels import JOINED, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
-from ssm_hpn.prepare.problems import Notes, data_error, listed, shown
+from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
-from ssm_hpn.prepare.sources import Source, size_of
+from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
+from ssm_hpn.prepare.sources import Source
 
-TEXT_NAMES: Final = ("text", "content")
-TOKEN_NAMES: Final = ("tokens", "input_ids")
 ROWS_AT_ONCE: Final = 1 << 15
 CELLS_AT_ONCE: Final = 1 << 21
 DOCUMENTS_AT_ONCE: Final = 2048
-WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
-"""An id that is a whole number as it is usually written, and fits into 64 bits."""
 LARGEST_ID: Final = (1 << 32) - 1
 STEPS: Final = "rows_as_they_come"
 """Name of the engine's table of rows that are to be sorted."""
-
-
-@dataclass
-class Reading:
-    """What is settled when the first table is opened and holds for all; what is counted on the way."""
-
-    columns: Columns
-    """Patterns expanded, defaults filled in."""
-    types: dict[str, str] = field(default_factory=dict)
-    """What the columns of ids and order were read as."""
-    notes: Notes = field(default_factory=Notes)
-    """What was guessed."""
-    empty: int = 0
-    """Rows without a document: no text, no ids, no time steps."""
-    split_column: str | None = None
-    """The column that decides the split, where one does."""
-    trained_order: str | None = None
-    """What the order column was read as in the data of the model that reads the tables."""
-
-
-def settle(sources: list[Source], options: PrepareOptions, *, split_column: str | None = None) -> Reading:
-    """The columns in use, by the first table. An unknown one is an error with the nearest name."""
-    source = sources[0]
-    with _opened(source, options, None, whole=False) as table:
-        notes = Notes()
-        columns = _resolve(table, options, notes)
-        numbers = [name for name in (*columns.features, *columns.values) if name in table.present]
-        with contextlib.suppress(duckdb.Error):  # which the reader names with its row
-            thousands(table, numbers, notes)
-        types = {columns.id: _declared(table, columns.id)} if columns.id else {}
-        return Reading(columns, types, notes, split_column=split_column)
-
-
-def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> bool:
-    """Whether every row is a time step, and not a document."""
-    if not columns.features:
-        return False
-    with _opened(source, options, None, whole=False) as table:
-        return not any(_is_list(table.present[name]) for name in columns.features)
-
-
-def _declared(table: Table, name: str) -> str:
-    """What a typed column is: `integer`, `number` or `text`; nothing for one of a CSV file, whose cells tell."""
-    kind = table.present[name]
-    if table.source.format == "csv":
-        return ""
-    return "number" if kind in ("DOUBLE", "FLOAT") else "integer" if re.search("INT(EGER)?$", kind) else "text"
-
-
-def type_of_ids(source: Source, options: PrepareOptions) -> str:
-    """What the id column holds: `integer`, `number` or `text`.
-
-    A typed column is what its type says; in CSV ids are integers where every one is a whole number as it is usually
-    written, so that `007` is a text.
-    """
-    name = options.columns.id or ""
-    with _opened(source, options, None) as table:
-        if name not in table.present:
-            raise no_column(table, "id", name)
-        declared = _declared(table, name)
-        if declared in ("number", "text"):
-            return declared
-        query = table.select({"id": (name, "text")})
-        try:
-            found = table.rows_of(f"SELECT bool_and(regexp_full_match(id, {quoted(WHOLE)})) FROM ({query})")  # noqa: S608
-        except duckdb.Error as error:
-            raise translated(source, error, table, query) from None
-    return "integer" if found[0][0] else "text"
 
 
 def read_table(
@@ -141,8 +61,8 @@ def read_table(
     """Documents of one table. Columns are found by name; one that is missing is an error."""
     for long_lines in (False, True):
         begun = False
-        with _opened(source, options, work, long_lines=long_lines) as table:
-            _check_columns(table, reading.columns, options, reading.split_column)
+        with opened(source, options, work, long_lines=long_lines) as table:
+            check_columns(table, reading.columns, options, reading.split_column)
             try:
                 query = _Query(table, options, reading, work)
             except duckdb.Error as error:  # while the kind of order is looked for
@@ -158,81 +78,6 @@ def read_table(
                 raise query.complaint(error) from None
             reading.notes.add(*table.notes)
             return
-
-
-@contextlib.contextmanager
-def _opened(
-    source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False, whole: bool = True
-) -> Iterator[Table]:
-    """One source; for a first look not the `whole` of a file that has to be recoded."""
-    with engine(work, long_lines=long_lines, size=size_of([source])) as connection:
-        try:
-            table = open_table(source, options, connection, long_lines=long_lines, work=work, whole=whole)
-        except DataError as error:
-            if long_lines or "maximum_object_size" not in str(error):
-                raise
-            table = None
-        if table is not None:
-            yield table
-            return
-    with _opened(source, options, work, long_lines=True, whole=whole) as table:
-        yield table
-
-
-# ---- columns
-
-
-def _resolve(table: Table, options: PrepareOptions, notes: Notes) -> Columns:
-    """The columns with patterns expanded and defaults filled in; a pattern never takes a column with another role."""
-    source, present, columns = table.source, list(table.present), options.columns
-    others = {columns.id, columns.order, columns.label, columns.labels, columns.text, columns.tokens, *columns.values}
-    features: list[str] = []
-    for name in columns.features:
-        if "*" not in name or name in present:
-            features.append(name)
-            continue
-        hits = [one for one in present if fnmatchcase(one, name) and one not in others]
-        if not hits:
-            raise no_column(table, "features", name)
-        features += hits
-    twice = [name for name, times in Counter(features).items() if times > 1]
-    if twice:
-        notes.add(f"features named more than once are read once: {listed(twice)}")
-    columns = columns.model_copy(update={"features": tuple(dict.fromkeys(features))})
-    _check_columns(table, columns, options)
-    if columns.text or columns.tokens or columns.features:
-        return columns
-    for key, known in (("text", TEXT_NAMES), ("tokens", TOKEN_NAMES)):
-        for name in known:
-            if name in present:
-                return columns.model_copy(update={key: name})
-    raise data_error(
-        source.path,
-        "file",
-        expected=f"a {source.field_noun} with the data ({', '.join((*TEXT_NAMES, *TOKEN_NAMES))})",
-        found=listed(present),
-        advice="name it with --data.columns.text, .tokens or .features",
-    )
-
-
-def wanted(columns: Columns) -> list[tuple[str, str]]:
-    """Every (setting, column name) in use."""
-    pairs = [(key, getattr(columns, key)) for key in ("text", "tokens", "id", "order", "label", "labels")]
-    pairs += [("features", name) for name in columns.features] + [("values", name) for name in columns.values]
-    return [(key, name) for key, name in pairs if name]
-
-
-def _check_columns(table: Table, columns: Columns, options: PrepareOptions, split_column: str | None = None) -> None:
-    elsewhere = {"label", "values"} if options.labels else set()
-    for key, name in wanted(columns):
-        if name not in table.present and key not in elsewhere:
-            raise no_column(table, key, name)
-    if split_column and split_column not in table.present:
-        raise no_column(table, "split", split_column)
-
-
-def _is_list(kind: str) -> bool:
-    return kind.endswith("]")
 
 
 # ---- the query
@@ -255,7 +100,7 @@ class _Query:
         """Choose how every column is read."""
         columns, present = self.reading.columns, self.table.present
         joined = open_labels(self.options, columns, self.table.connection, self.work) if self.options.labels else []
-        lists = any(_is_list(present[name]) for name in columns.features)
+        lists = any(is_list(present[name]) for name in columns.features)
         self.steps = bool(columns.features) and not lists
         matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
         feature: Kind = "number" if self.steps else "matrix" if matrix else "numbers"
@@ -359,7 +204,7 @@ class _Query:
         """Say that a column of text holds records, by its type or by its first cells."""
         name = self.reading.columns.text or ""
         kind = self.table.present[name]
-        if _is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
+        if is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
             noun = self.table.source.field(name)
             self.reading.notes.add(f"{noun}: its cells are JSON objects or arrays, which are read as their text")
 
@@ -373,7 +218,7 @@ class _Query:
                     continue
                 raw = self.table.select({alias: (name, "raw"), "cell": (name, kind)}).replace("CAST(", "TRY_CAST(")
                 lost = "cell IS NULL"
-                if _is_list(self.table.present[name]):  # whose elements are lost one by one
+                if is_list(self.table.present[name]):  # whose elements are lost one by one
                     there = "list_count(flatten({}))" if kind == "matrix" else "list_count({})"
                     lost += f" OR {there.format('cell')} < {there.format(alias)}"
                 bad = self.table.rows_of(

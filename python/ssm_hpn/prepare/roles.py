@@ -1,0 +1,166 @@
+"""What the columns of tables are for, settled by the first table and held for all: names, patterns, types of ids."""
+
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.errors import DataError
+from ssm_hpn.prepare.doubts import thousands
+from ssm_hpn.prepare.engine import Table, engine, no_column, open_table, quoted, translated
+from ssm_hpn.prepare.problems import Notes, data_error, listed
+from ssm_hpn.prepare.sources import Source, size_of
+
+TEXT_NAMES: Final = ("text", "content")
+TOKEN_NAMES: Final = ("tokens", "input_ids")
+WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
+"""An id that is a whole number as it is usually written, and fits into 64 bits."""
+
+
+@dataclass
+class Reading:
+    """What is settled when the first table is opened and holds for all; what is counted on the way."""
+
+    columns: Columns
+    """Patterns expanded, defaults filled in."""
+    types: dict[str, str] = field(default_factory=dict)
+    """What the columns of ids and order were read as."""
+    notes: Notes = field(default_factory=Notes)
+    """What was guessed."""
+    empty: int = 0
+    """Rows without a document: no text, no ids, no time steps."""
+    split_column: str | None = None
+    """The column that decides the split, where one does."""
+    trained_order: str | None = None
+    """What the order column was read as in the data of the model that reads the tables."""
+
+
+def settle(sources: list[Source], options: PrepareOptions, *, split_column: str | None = None) -> Reading:
+    """The columns in use, by the first table. An unknown one is an error with the nearest name."""
+    source = sources[0]
+    with opened(source, options, None, whole=False) as table:
+        notes = Notes()
+        columns = _resolve(table, options, notes)
+        numbers = [name for name in (*columns.features, *columns.values) if name in table.present]
+        with contextlib.suppress(duckdb.Error):  # which the reader names with its row
+            thousands(table, numbers, notes)
+        types = {columns.id: _declared(table, columns.id)} if columns.id else {}
+        return Reading(columns, types, notes, split_column=split_column)
+
+
+def steps_per_row(source: Source, options: PrepareOptions, columns: Columns) -> bool:
+    """Whether every row is a time step, and not a document."""
+    if not columns.features:
+        return False
+    with opened(source, options, None, whole=False) as table:
+        return not any(is_list(table.present[name]) for name in columns.features)
+
+
+def _declared(table: Table, name: str) -> str:
+    """What a typed column is: `integer`, `number` or `text`; nothing for one of a CSV file, whose cells tell."""
+    kind = table.present[name]
+    if table.source.format == "csv":
+        return ""
+    return "number" if kind in ("DOUBLE", "FLOAT") else "integer" if re.search("INT(EGER)?$", kind) else "text"
+
+
+def type_of_ids(source: Source, options: PrepareOptions) -> str:
+    """What the id column holds: `integer`, `number` or `text`.
+
+    A typed column is what its type says; in CSV ids are integers where every one is a whole number as it is usually
+    written, so that `007` is a text.
+    """
+    name = options.columns.id or ""
+    with opened(source, options, None) as table:
+        if name not in table.present:
+            raise no_column(table, "id", name)
+        declared = _declared(table, name)
+        if declared in ("number", "text"):
+            return declared
+        query = table.select({"id": (name, "text")})
+        try:
+            found = table.rows_of(f"SELECT bool_and(regexp_full_match(id, {quoted(WHOLE)})) FROM ({query})")  # noqa: S608
+        except duckdb.Error as error:
+            raise translated(source, error, table, query) from None
+    return "integer" if found[0][0] else "text"
+
+
+@contextlib.contextmanager
+def opened(
+    source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False, whole: bool = True
+) -> Iterator[Table]:
+    """One source; for a first look not the `whole` of a file that has to be recoded."""
+    with engine(work, long_lines=long_lines, size=size_of([source])) as connection:
+        try:
+            table = open_table(source, options, connection, long_lines=long_lines, work=work, whole=whole)
+        except DataError as error:
+            if long_lines or "maximum_object_size" not in str(error):
+                raise
+            table = None
+        if table is not None:
+            yield table
+            return
+    with opened(source, options, work, long_lines=True, whole=whole) as table:
+        yield table
+
+
+def _resolve(table: Table, options: PrepareOptions, notes: Notes) -> Columns:
+    """The columns with patterns expanded and defaults filled in; a pattern never takes a column with another role."""
+    source, present, columns = table.source, list(table.present), options.columns
+    others = {columns.id, columns.order, columns.label, columns.labels, columns.text, columns.tokens, *columns.values}
+    features: list[str] = []
+    for name in columns.features:
+        if "*" not in name or name in present:
+            features.append(name)
+            continue
+        hits = [one for one in present if fnmatchcase(one, name) and one not in others]
+        if not hits:
+            raise no_column(table, "features", name)
+        features += hits
+    twice = [name for name, times in Counter(features).items() if times > 1]
+    if twice:
+        notes.add(f"features named more than once are read once: {listed(twice)}")
+    columns = columns.model_copy(update={"features": tuple(dict.fromkeys(features))})
+    check_columns(table, columns, options)
+    if columns.text or columns.tokens or columns.features:
+        return columns
+    for key, known in (("text", TEXT_NAMES), ("tokens", TOKEN_NAMES)):
+        for name in known:
+            if name in present:
+                return columns.model_copy(update={key: name})
+    raise data_error(
+        source.path,
+        "file",
+        expected=f"a {source.field_noun} with the data ({', '.join((*TEXT_NAMES, *TOKEN_NAMES))})",
+        found=listed(present),
+        advice="name it with --data.columns.text, .tokens or .features",
+    )
+
+
+def wanted(columns: Columns) -> list[tuple[str, str]]:
+    """Every (setting, column name) in use."""
+    pairs = [(key, getattr(columns, key)) for key in ("text", "tokens", "id", "order", "label", "labels")]
+    pairs += [("features", name) for name in columns.features] + [("values", name) for name in columns.values]
+    return [(key, name) for key, name in pairs if name]
+
+
+def check_columns(table: Table, columns: Columns, options: PrepareOptions, split_column: str | None = None) -> None:
+    """Refuse the first column in use that a table does not have."""
+    elsewhere = {"label", "values"} if options.labels else set()
+    for key, name in wanted(columns):
+        if name not in table.present and key not in elsewhere:
+            raise no_column(table, key, name)
+    if split_column and split_column not in table.present:
+        raise no_column(table, "split", split_column)
+
+
+def is_list(kind: str) -> bool:
+    """Whether the engine's name of a type is that of a list."""
+    return kind.endswith("]")
