@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Batch",
+    "ContentDigests",
     "FlatGuard",
     "Loader",
     "RunLock",
