@@ -14,7 +14,7 @@ import pytest
 from prepare_support import made, rows, written
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import ConfigError, DataError
-from ssm_hpn.prepare import prepare, tables
+from ssm_hpn.prepare import prepare, roles
 from ssm_hpn.prepare.engine import engine
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.pipeline import Raw
@@ -110,7 +110,7 @@ def one_engine(monkeypatch):
         def again(work, *, long_lines=False, size=0):
             yield connection
 
-        monkeypatch.setattr(tables, "engine", again)
+        monkeypatch.setattr(roles, "engine", again)
         yield
 
 
