@@ -68,7 +68,7 @@ MEMORY: Final = 120
 MEMORY_PER_ROOT: Final = 3.6
 """MB for the root of the MB of a source: 2 GB are not sorted with 120 MB, but with 150 MB."""
 MEMORY_IF_NEEDED: Final = 1500
-"""MB for long lines, and where the other limit does not do."""
+"""MB of a second try, where the other limit does not do."""
 BUFFER: Final = 4 << 20
 """Bytes of a CSV file that each thread reads at once."""
 LONG_LINE: Final = 256 << 20

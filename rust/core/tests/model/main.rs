@@ -10,5 +10,6 @@ mod mamba2;
 mod parts;
 mod profile;
 mod reference_parity;
+mod refusals;
 mod resume;
 mod weights;
