@@ -11,8 +11,8 @@ No label is a null, an empty cell or NaN, and nothing else.
 
 Of labels that are texts, from files and from Python alike, two that are surely one class are refused: those that differ
 only in blanks around them, in how a whole number is written (`3`, `03`, `3.0`) or in how true or false is (`True`,
-`true`). Where it is in doubt, `doubts` says so: classes that differ only in case, and those that look like a missing
-value, such as `NA`.
+`true`). Where it is in doubt, `doubts` says so: classes that differ only in case, true or false beside the number that
+it often is (`true` and `1`), and those that look like a missing value, such as `NA`.
 """
 
 import math
@@ -184,12 +184,23 @@ class Classes:
             for names in alike.values()
             if len(names) > 1
         ]
+        digits = {"false": "0", "true": "1"}
+        found += [
+            f"classes {digit!r} and {name!r} may be one: write one class one way if they are"
+            for name in self.names
+            if (digit := digits.get(name.lower())) in self._indices
+        ]
         missing = [repr(name) for name in self.names if name.strip().casefold() in _LIKE_MISSING]
         if missing:
             several = len(missing) > 1
             one = f"{'classes' if several else 'class'} {', '.join(missing)} look{'' if several else 's'}"
             found.append(f"{one} like a missing value")
         return found
+
+    @property
+    def alone(self) -> bool:
+        """Whether each of several classes occurs once, so that nothing is like anything else."""
+        return len(self) > 1 and set(self.counts) == {1}
 
     def value(self, index: int) -> Value:
         """The class at an index of the scores."""

@@ -54,12 +54,18 @@ def columns(**names: Any) -> dict[str, Any]:
     return {"data": {"columns": names}}
 
 
+def split_by_time(**names: Any) -> dict[str, Any]:
+    return {"data": {"split": "time", "columns": names}}
+
+
 # Per entry of the tables: a setting may have several, which are told apart by their order.
 CASES: dict[tuple[str, int], Case] = {
     ("data.validation_fraction", 0): Case(
         {"data": {"validation_fraction": 0.2}}, TEXT, TEXT, {"data": {"validation": "b.txt"}}
     ),
     ("data.split", 0): Case({"data": {"split": "tail"}}, TEXT, TEXT, {"data": {"validation_fraction": 0}}),
+    ("data.split", 1): Case(split_by_time(order="t"), STEPS, LINES),
+    ("data.split", 2): Case(split_by_time(order="t"), STEPS, STEPS, columns(order=None)),
     ("data.include", 0): Case({"data": {"include": "*.txt"}}, TEXT, FILE),
     ("data.documents", 0): Case({"data": {"documents": "line"}}, IDS, STEPS),
     ("data.tokenizer", 0): Case({"data": {"tokenizer": "t.json"}}, LINES, STEPS),

@@ -1,5 +1,6 @@
 """Which labels are one class, which may be, and which look like none: one rule for files and estimators."""
 
+import json
 import warnings
 
 import numpy as np
@@ -65,6 +66,19 @@ def test_one_class_in_several_types_of_json_lines_is_refused(tmp_path):
     path = table_of(tmp_path / "d.jsonl", [1, "1", 1.0, True])
     with pytest.raises(DataError, match=r"y.*each class written one way, found '1' and '1\.0'"):
         made(tmp_path, path, {"text": "text", "label": "y"})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("labels", "said"), [(["true", "1", "2"], "'1' and 'true'"), (["0", "False"], "'0' and 'False'")]
+)
+def test_a_boolean_beside_the_number_that_it_is_is_told(tmp_path, suffix, labels, said):
+    if suffix == "jsonl":
+        labels = [json.loads(one.lower()) for one in labels]
+    found = made(tmp_path, table_of(tmp_path / f"d.{suffix}", labels), {"text": "text", "label": "y"}).contract
+    said = said if suffix == "csv" else said.lower()
+    assert f"classes {said} may be one: write one class one way if they are" in found.notes
+    assert len(found.classes) == len(labels)
 
 
 def test_ids_with_and_without_leading_zeros_are_two_and_told(tmp_path):

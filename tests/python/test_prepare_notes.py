@@ -104,6 +104,24 @@ def test_what_an_array_of_two_axes_is_taken_for_is_said(tmp_path, content, said)
     assert notes == ([said] if said else [])
 
 
+@pytest.mark.parametrize("command", ["inspect", "train"])
+def test_whole_numbers_of_one_axis_are_said_to_be_token_ids(tmp_path, command, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("a.npy", np.arange(400) % 7)
+    words = ["a.npy"] if command == "inspect" else ["--data", "a.npy", "--train.steps", "1", "--model.d_model", "8"]
+    assert main([command, *words]) == 0
+    said = "array 'a' [400] is taken for one document of 400 token ids; for numbers store floats [N, T, F]"
+    assert f"note       a.npy: {said}" in capsys.readouterr().out
+
+
+def test_an_array_of_one_axis_whose_role_is_known_is_not_guessed(tmp_path):
+    np.save(tmp_path / "floats.npy", np.arange(400.0))
+    np.savez(tmp_path / "named.npz", tokens=np.arange(400) % 7)
+    np.savez(tmp_path / "whole.npz", x=np.arange(400))
+    for name in ("floats.npy", "named.npz", "whole.npz"):
+        assert notes_of(tmp_path / name.partition(".")[0], tmp_path / name) == ()
+
+
 def test_files_with_the_same_note_are_counted(tmp_path):
     for name in ("a", "b", "c"):
         np.save(tmp_path / f"{name}.npy", FLOATS + len(name))
@@ -120,7 +138,38 @@ def test_ids_with_blanks_around_them_are_named_with_the_others(tmp_path):
     assert not any("blanks" in note for note in notes_of(tmp_path, written(tmp_path / "d.csv", table), columns))
     table += [{"id": " m3", "x": 1, "y": "a"}, {"id": " m4", "x": 1, "y": "a"}, {"id": " alone", "x": 1, "y": "a"}]
     notes = notes_of(tmp_path / "s", written(tmp_path / "s.csv", table), columns)
-    assert "ids ' m3' and 'm3' differ in blanks around them alone and are two, and so do 1 more" in notes
+    assert "ids ' m3' and 'm3' differ in blanks around them alone and are two (and 1 more pair)" in notes
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_ids_of_more_documents_than_are_ranked_are_told_apart_too(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("ssm_hpn.prepare.split.MOST_RANKED", 8)
+    ids = [f"m{n}" for n in range(30)] + [" m3", "007", "07", "9", "0009"]
+    steps = [{"id": one, "x": n} for n, one in enumerate(ids)]
+    texts = [{"id": one, "text": f"text {n}"} for n, one in enumerate(ids)]
+    for role, table in (("features", steps), ("text", texts)):
+        folder, columns = tmp_path / role, {"id": "id", role: list(table[0])[1]}
+        notes = notes_of(folder, written(folder / f"d.{suffix}", table), columns)
+        assert "ids ' m3' and 'm3' differ in blanks around them alone and are two" in notes
+        pair = ("'007'", "'07'") if role == "features" else ("'07'", "'007'")  # time steps come sorted by their ids
+        assert f"ids {' and '.join(pair)} differ in leading zeros alone and are two (and 1 more pair)" in notes
+
+
+@pytest.mark.parametrize("held_out", ["nothing", "a file"])
+def test_documents_that_are_each_a_class_of_their_own_are_told(tmp_path, held_out):
+    table = [{"id": f"m{n // 4}", "x": n, "y": f"c{n // 4}"} for n in range(80)]
+    columns, data = {"id": "id", "features": "x", "label": "y"}, written(tmp_path / "d.csv", table)
+    options = {"validation_fraction": 0.0}
+    if held_out == "a file":
+        other = written(tmp_path / "v.csv", [{"id": "v", "x": 1.5, "y": "c0"}, {"id": "w", "x": 2.5, "y": "c1"}])
+        options = {"validation": (str(other),)}
+    said = "each of the 20 classes has one document in the training part, and none to be like it"
+    assert [note for note in notes_of(tmp_path, data, columns, **options) if "class" in note] == [
+        f"{said}; numbers to predict go into --data.columns.values"
+    ]
+    table[4:8] = [row | {"y": "c0"} for row in table[4:8]]
+    notes = notes_of(tmp_path / "b", written(tmp_path / "e.csv", table), columns, validation_fraction=0.0)
+    assert not any("each of the" in note for note in notes)
 
 
 def test_labels_with_blanks_around_them_are_refused_with_the_others(tmp_path):

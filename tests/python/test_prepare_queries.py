@@ -114,3 +114,18 @@ def test_a_query_for_labels_is_checked_like_any_other(tmp_path):
     (tmp_path / "d.csv").write_text("id,text\n" + "".join(f"{n},text {n}\n" for n in range(40)))
     with pytest.raises(ConfigError, match="query: expected one SELECT after sql:, found INSTALL"):
         made(tmp_path, tmp_path / "d.csv", {"id": "id", "label": "y"}, labels="sql:INSTALL httpfs")
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("SELECT text, text FROM 'd.csv'", "text"),
+        ("SELECT text, label AS TEXT FROM 'd.csv'", "TEXT"),
+        ("SELECT * FROM 'd.csv' a JOIN 'd.csv' b USING (label)", "text"),
+        ("WITH a AS (SELECT text FROM 'd.csv') SELECT *, text FROM a", "text"),
+    ],
+)
+def test_a_column_named_twice_is_refused(refused, query, name):
+    said = refused(query)
+    assert said.startswith(f"query: result: expected each column named once, found {name!r} as columns ")
+    assert said.endswith("name one of them otherwise, with AS")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prepare_support import made, rows, text_of
+from prepare_support import made, rows, text_of, written
 from ssm_hpn.errors import DataError
 
 
@@ -308,3 +308,13 @@ def test_what_is_left_is_removed_after_a_kill(tmp_path: Path):
     assert alive.exists()
     assert other.exists()
     lock.release()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_documents_without_an_id_are_counted_over_the_whole_file(tmp_path, suffix):
+    table = [{"id": None if n in (4000, 9000) else f"m{n}", "text": f"text {n} " * 99} for n in range(10_000)]
+    path = tmp_path / f"d.{suffix}"
+    if suffix == "csv":
+        table = [row | {"id": row["id"] or ""} for row in table]
+    with pytest.raises(DataError, match=r"400[0-9]\D.*an id in every row, found 2 rows without one; fill them"):
+        made(tmp_path, written(path, table), {"id": "id", "text": "text"})

@@ -220,7 +220,9 @@ def test_documents_that_cannot_be_told_apart_go_by_their_place_and_it_is_said(tm
     prepared = made(tmp_path / "c", tmp_path / "ids", COLUMNS, split="name")
     assert any("held-out document with the id of a training one" in note for note in prepared.contract.notes)
     alone = csv(tmp_path / "alone.csv", [(f"s{n}", "uvw"[n], n) for n in range(3)])
-    with pytest.raises(ConfigError, match=r"expected a class of two documents, found one of each of 'u', 'v', 'w'"):
+    with pytest.raises(
+        ConfigError, match=r"a class of two documents, found 3 classes of one document each, such as 'u'"
+    ):
         made(tmp_path / "d", alone, COLUMNS)
 
 
@@ -296,3 +298,20 @@ def test_keys_of_documents_do_not_depend_on_the_pieces_they_come_in(kind):
     pieces = within(whole, 4)
     assert keys([pieces]).tolist() == expected.tolist()
     assert keys([pieces.take(np.array([n])) for n in range(len(pieces))]).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("order", [{}, {"order": "when"}])
+def test_a_document_per_row_is_not_split_by_time_and_one_message_ends_it(tmp_path, order):
+    (tmp_path / "d.csv").write_text("text,when\n" + "".join(f"text {n},2024-01-{n + 1:02}\n" for n in range(28)))
+    columns = {"text": "text", **order}
+    expected = r"data\.split: expected rows that are time steps .*for time, found d\.csv \(csv, text\); hold out by"
+    with pytest.raises(ConfigError, match=expected) as caught:
+        made(tmp_path, tmp_path / "d.csv", columns, split="time")
+    assert "data.columns.order" not in str(caught.value)
+
+
+def test_time_without_an_order_is_refused_before_anything_is_read(tmp_path):
+    csv(tmp_path / "d.csv", [(f"s{n}", "uv"[n % 2], n) for n in range(25)])
+    columns = {name: one for name, one in COLUMNS.items() if name != "order"}
+    with pytest.raises(ConfigError, match=r"data\.split: expected data\.columns\.order beside time.*; name the column"):
+        made(tmp_path, tmp_path / "d.csv", columns, split="time")

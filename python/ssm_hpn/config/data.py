@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is
+from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is, Not
 from ssm_hpn.config.base import Names, Paths, Section
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.targets import kinds_with
@@ -125,6 +125,18 @@ class PrepareOptions(Section):
             "a part of data.train to hold out",
             {"data.validation": Is.EMPTY, "data.validation_fraction": Is.GIVEN},
             advice=ONE_OF_THEM,
+        ),
+        Applies(
+            "rows that are time steps (numbers in data.columns.features) for time",
+            {"data.split": Not("time")},
+            {"raw.table": True, "raw.steps": True},
+            advice="hold out by the values of a column (--data.split COLUMN=VALUE), or whole documents (documents)",
+        ),
+        Applies(
+            "data.columns.order beside time",
+            {"data.split": Not("time")},
+            {"data.columns.order": Is.GIVEN},
+            advice="name the column of the time",
         ),
     ] = Field(
         "auto",

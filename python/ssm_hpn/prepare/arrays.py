@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.classes import text_of
 from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import Notes, data_error, nearest, shown
@@ -117,6 +118,10 @@ def read_arrays(
             per_document = True
         if notes is not None and len(main.shape) == 2:
             notes.add_of_file(source.name, "2-D", _guess(main, role, per_document=per_document))
+        elif notes is not None and len(main.shape) == 1 and role == "tokens" and not _is_archive(source):
+            count, other = main.shape[0], "for numbers store floats [N, T, F]"
+            what = f"array {main.name!r} [{count}] is taken for one document of {counted(count, 'token id')}; {other}"
+            notes.add_of_file(source.name, "1-D", what)
         found = _many(source, main, role, others) if per_document else _one(source, main, role, others)
         for documents in found:
             yield within(documents, options.max_document)
@@ -125,13 +130,18 @@ def read_arrays(
 def _guess(main: Stored, role: str, *, per_document: bool) -> str:
     """What an array [N, T] is taken for, and how to say otherwise."""
     n, t = main.shape
-    what = f"array {main.name!r} [{n}, {t}] is taken for"
+    what, documents = f"array {main.name!r} [{n}, {t}] is taken for", counted(n, "document")
     if role == "tokens":
-        return f"{what} {n} documents of {t} token ids; for numbers store floats [N, T, F]"
+        return f"{what} {documents} of {counted(t, 'token id')}; for numbers store floats [N, T, F]"
     if per_document:
-        other = f"for {n} documents of 1 step of {t} features store [{n}, 1, {t}]"
-        return f"{what} {n} documents of {t} steps of 1 feature; {other}"
-    return f"{what} one document of {n} steps of {t} features; for {n} documents of {t} steps store [{n}, {t}, 1]"
+        other = f"for {documents} of 1 step of {counted(t, 'feature')} store [{n}, 1, {t}]"
+        return f"{what} {documents} of {counted(t, 'step')} of 1 feature; {other}"
+    other = f"for {documents} of {counted(t, 'step')} store [{n}, {t}, 1]"
+    return f"{what} one document of {counted(n, 'step')} of {counted(t, 'feature')}; {other}"
+
+
+def _is_archive(source: Source) -> bool:
+    return source.path.suffix.lower() == ".npz"
 
 
 def _many(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -> Iterator[Documents]:
@@ -335,7 +345,7 @@ def _values(array: Stored, values: NDArray[Any], rows: Ints) -> Floats:
 
 def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) -> dict[str, Stored]:
     """The arrays in use by their role."""
-    if source.path.suffix.lower() != ".npz":
+    if not _is_archive(source):
         array = _header(source, source.path.stem, stack.enter_context(source.path.open("rb")))
         return {"tokens" if array.dtype.kind in "iu" and len(array.shape) < 3 else "features": array}
     try:

@@ -29,7 +29,7 @@ from ssm_hpn.prepare.cells import mismatch
 from ssm_hpn.prepare.copies import in_utf_8
 from ssm_hpn.prepare.headers import header_below, missing_column, two_headers
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.queries import checked_query, query_error
+from ssm_hpn.prepare.queries import check_names, checked_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
 
@@ -224,7 +224,10 @@ def open_table(
             case "parquet":
                 return _described(source, connection, f"read_parquet({quoted(str(source.path))})")
             case "sql":
-                return _described(source, connection, f"({checked_query(source.content)})")
+                query = checked_query(source.content)
+                table = _described(source, connection, f"({query})")
+                check_names(connection.sql(query).columns)
+                return table
             case _:
                 connection.register("handed_over", source.content)
                 return _described(source, connection, "handed_over")

@@ -5,7 +5,6 @@ where there are numbers or labels, sees the training part alone: statistics in d
 class occurs.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,16 +18,12 @@ from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.doubts import total
+from ssm_hpn.prepare.ids import IdSpellings
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents, Record
-from ssm_hpn.prepare.roles import WHOLE
 
 MOST_CLASSES: Final = 1_000_000
-MOST_SPACED: Final = 1000
-"""Ids with blanks around them, or zeros before them, that are looked for without."""
-_PADDED: Final = re.compile("0[0-9]+")
-_WHOLE: Final = re.compile(WHOLE)
 
 
 @dataclass
@@ -80,13 +75,7 @@ class Learned:
     features: Moments | None = None
     values: Moments | None = None
     first: Record | None = None
-    whole_ids: bool = True
-    """Whether every id is a whole number as it is usually written."""
-    spaced_ids: dict[str, None] = field(default_factory=dict)
-    """The first ids with blanks around them."""
-    padded_ids: dict[str, None] = field(default_factory=dict)
-    """The first ids that are whole numbers with zeros before them."""
-
+    ids: IdSpellings = field(default_factory=IdSpellings)
     total: str = ""
     """What is said about the first id of a row that seems to sum up others."""
     first_unlabelled: str = ""
@@ -115,12 +104,7 @@ class Learned:
         return self.labels.codes(documents.label, documents)
 
     def _see_ids(self, documents: Documents, ids: list[str]) -> None:
-        if self.whole_ids:
-            self.whole_ids = all(map(_WHOLE.fullmatch, ids))
-        if len(self.spaced_ids) < MOST_SPACED:
-            self.spaced_ids |= dict.fromkeys(one for one in ids if one != one.strip())
-        if not self.whole_ids and len(self.padded_ids) < MOST_SPACED:
-            self.padded_ids |= dict.fromkeys(filter(_PADDED.fullmatch, ids))
+        self.ids.see(ids)
         if not self.total and (place := total(ids)) is not None:
             self.total = self._summing_up(documents.record(place))
 
@@ -251,7 +235,7 @@ class Learned:
 
     def _id_type(self, declared: str) -> str:
         """What the ids are, of a column that is declared as that, or as nothing."""
-        return declared if declared in ("number", "text") else "integer" if self.whole_ids else "text"
+        return declared if declared in ("number", "text") else "integer" if self.ids.whole else "text"
 
     def columns(self, sources: Sources) -> tuple[Column, ...]:
         """Every column in use, with its statistics."""
@@ -283,7 +267,8 @@ class Learned:
         return measured_columns(names, moments, role, self.options.missing if role == "feature" else "refuse")
 
     def notes(self) -> Iterator[str]:
-        """What the training part cannot teach: features and classes that do not vary."""
+        """What the training part cannot teach: features and classes that do not vary; and which ids may be one."""
+        yield from self.ids.notes()
         if self.total:
             yield self.total
         if self.first_unlabelled and self.features is not None and self.counts.any():
@@ -302,6 +287,11 @@ class Learned:
         classes = self.classes()
         if classes is not None and len(classes) == 1:
             yield f"one class in the training part: {classes.names[0]!r}"
+        elif classes is not None and not self.per_unit and classes.alone:
+            yield (
+                f"each of the {len(classes)} classes has one document in the training part, and none to be like it; "
+                "numbers to predict go into --data.columns.values"
+            )
         for doubt in [] if classes is None else classes.doubts():
             missing = "missing value" in doubt
             yield doubt + ("; if it is one, leave the cell empty, or in CSV name it in data.null" if missing else "")

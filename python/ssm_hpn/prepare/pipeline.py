@@ -18,7 +18,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,16 +32,16 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.ahead import ahead
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
-from ssm_hpn.prepare.labels import SPELLINGS, Matching
+from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
-from ssm_hpn.prepare.problems import config_error, data_error, spelled_twice
+from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
-from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap, text_keys
+from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
@@ -155,10 +154,6 @@ def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: P
     return Prepared.load(out)
 
 
-def _have_keys(known: NDArray[np.uint64], texts: Iterable[str]) -> list[bool]:
-    return [bool(there) for there in np.isin(text_keys(list(texts)), known)]
-
-
 @dataclass
 class _Job:
     """One run of `prepare`."""
@@ -203,6 +198,7 @@ class _Job:
             writers: dict[Part, PartWriter] = {}
             text_bytes: Counter[Part] = Counter()
             for part, documents in self._parts("writing"):
+                self.learned.ids.look_for(documents.ids or [])
                 text_bytes[part] += int(documents.lengths.sum()) if self.tokenizer is not None else 0
                 for lengths, names, columns in layout.rows(documents):
                     if part not in writers:
@@ -253,7 +249,6 @@ class _Job:
             self.held_out = self.split.rule
             self.notes += self.split.notes
         self._say_repeated(census)
-        self._say_spaced(census)
         self.notes += self.sources.notes
 
     def _say_repeated(self, census: dict[Part, Census]) -> None:
@@ -265,23 +260,6 @@ class _Job:
                 together = "; those of one id are held out together or not at all"
             several = "1 id is" if repeated == 1 else f"{repeated} ids are"
             self.notes.append(f"{several} in several files, a document of its own in each{together}")
-
-    def _say_spaced(self, census: dict[Part, Census]) -> None:
-        """Ids told apart by blanks or leading zeros alone; of more documents than can be ranked no keys are kept."""
-        there = [keys for one in census.values() for keys in one.ids]
-        found = (
-            (self.learned.spaced_ids, str.strip, "blanks around them"),
-            (self.learned.padded_ids, SPELLINGS["leading zeros"], "leading zeros"),
-        )
-        for ids, bare, what in found:
-            if not there or not ids:
-                continue
-            known = np.concatenate(there)
-            pairs = spelled_twice(ids, partial(_have_keys, known), bare)
-            if pairs:
-                more = f", and so do {len(pairs) - 1} more" if len(pairs) > 1 else ""
-                one, other = pairs[0]
-                self.notes.append(f"ids {one!r} and {other!r} differ in {what} alone and are two{more}")
 
     def _check_copies(self, census: dict[Part, Census]) -> None:
         training, held_out = census["train"].copies(), census["validation"].copies()

@@ -29,6 +29,19 @@ def checked_query(text: str) -> str:
     return str(statements[0].query).rstrip().rstrip(";")
 
 
+def check_names(names: list[str]) -> None:
+    """Refuse a result with a column named twice, in whatever case: the engine takes `x` and `X` for one name.
+
+    >>> check_names(["a", "b"])
+    """
+    seen: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        first = seen.setdefault(name.casefold(), place)
+        if first != place:
+            found, advice = f"{name!r} as columns {first} and {place}", "name one of them otherwise, with AS"
+            raise DataError(problem("query: result", "each column named once", found, advice))
+
+
 def query_error(error: duckdb.Error) -> DataError:
     """What the engine says about a query."""
     text = str(error)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ssm_hpn._core import ContentDigests
 from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.prepare.problems import config_error, listed, nearest
 from ssm_hpn.prepare.records import Coded, Documents, character_start
 from ssm_hpn.prepare.sources import Source
@@ -313,11 +314,13 @@ class Census:
         classwise = ", the same share of every class" if (classes >= 0).any() else ""
         chosen = Chosen(held_out, self._by + classwise)
         if alone and names:
-            few = listed([names[i] for i in alone])
             if not held_out.any():
-                advice = "name held-out files with --data.validation, or set --data.validation_fraction 0"
-                found = f"one of each of {few}"
+                advice = (
+                    "if the label is a number to predict, name it in --data.columns.values; else name --data.validation"
+                )
+                found = f"{counted(len(alone), 'class', 'classes')} of one document each, such as {names[alone[0]]!r}"
                 raise config_error("data.split", expected="a class of two documents", found=found, advice=advice)
+            few = listed([names[i] for i in alone])
             chosen.notes.append(f"classes with one document (or id), which is trained on: {few}")
         return chosen
 
@@ -346,10 +349,6 @@ class Census:
         return chosen
 
     def _latest(self) -> Chosen:
-        if not self.times:
-            expected = "rows that are time steps, with data.columns.order, for time"
-            advice = "hold out by the values of a column: --data.split COLUMN=VALUE"
-            raise config_error("data.split", expected=expected, found="none", advice=advice)
         times = np.concatenate(self.times)
         count = min(max(1, round(self.options.validation_fraction * len(times))), len(times) - 1)
         border = np.sort(times)[-count]

@@ -125,7 +125,7 @@ class _Query:
                 self.table, columns.order, self.options, self.reading.notes, self.reading.trained_order
             )
             self.reading.types[columns.order] = self.order.type
-            if self.order.type != "number":
+            if self.order.type not in ("number", self.reading.trained_order):
                 self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")
         self.joined = joined
         self.sql = self.table.select(self.aliases)
@@ -255,7 +255,9 @@ class _Query:
         ids = columns["id"].to_pylist() if "id" in columns else None
         if ids and None in ids:
             row = int(rows[ids.index(None)])
-            raise missing_cells(source, row, used.id or "", "an id", columns["id"].null_count, None)
+            query = self.table.select({"id": (used.id or "", "text")})
+            count = self.table.rows_of(f"SELECT count(*) FROM ({query}) WHERE id IS NULL")[0][0]  # noqa: S608 - our own
+            raise missing_cells(source, row, used.id or "", "an id", count, None)
         documents = Documents(
             source,
             rows,

@@ -1,0 +1,66 @@
+"""Ids that may be one: those that differ in the blanks around them or in leading zeros alone.
+
+The first pass over the documents collects ids with blanks or leading zeros, a later one looks for the same ids without.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from ssm_hpn.counts import counted
+from ssm_hpn.prepare.labels import SPELLINGS
+from ssm_hpn.prepare.problems import spelled_twice
+from ssm_hpn.prepare.roles import WHOLE
+
+MOST_SPACED: Final = 1000
+"""Ids with blanks around them, or zeros before them, that are looked for without."""
+BLANKS: Final = "blanks around them"
+ZEROS: Final = "leading zeros"
+_PADDED: Final = re.compile("0[0-9]+")
+_WHOLE: Final = re.compile(WHOLE)
+
+
+@dataclass
+class IdSpellings:
+    """How the ids of a data set are written.
+
+    >>> ids = IdSpellings()
+    >>> ids.see(["a", "7 ", "007"])
+    >>> ids.look_for(["a", "7 ", "7", "007"])
+    >>> list(ids.notes())[0]
+    "ids '7 ' and '7' differ in blanks around them alone and are two"
+    """
+
+    whole: bool = True
+    """Whether every id is a whole number as it is usually written."""
+    _odd: dict[str, dict[str, None]] = field(default_factory=lambda: {BLANKS: {}, ZEROS: {}})
+    """The first ids with blanks, and with zeros, in the order of the data."""
+    _there: set[str] = field(default_factory=set)
+    """Those of them without these that were found."""
+
+    def see(self, ids: list[str]) -> None:
+        """Take in the ids of some documents, in the first pass."""
+        if self.whole:
+            self.whole = all(map(_WHOLE.fullmatch, ids))
+        spaced, padded = self._odd[BLANKS], self._odd[ZEROS]
+        if len(spaced) < MOST_SPACED:
+            spaced |= dict.fromkeys(one for one in ids if one != one.strip())
+        if not self.whole and len(padded) < MOST_SPACED:
+            padded |= dict.fromkeys(filter(_PADDED.fullmatch, ids))
+
+    def look_for(self, ids: list[str]) -> None:
+        """Look among the ids of some documents, in a later pass."""
+        for what, odd in self._odd.items():
+            if odd:
+                self._there.update({SPELLINGS[what](one) for one in odd}.intersection(ids))
+
+    def notes(self) -> Iterator[str]:
+        """Which ids may be one."""
+        for what, odd in self._odd.items():
+            pairs = spelled_twice(odd, lambda bare: [one in self._there for one in bare], SPELLINGS[what])
+            if pairs:
+                more = len(pairs) - 1
+                others = f" (and {counted(more, 'more pair')})" if more else ""
+                one, other = pairs[0]
+                yield f"ids {one!r} and {other!r} differ in {what} alone and are two{others}"
