@@ -423,7 +423,10 @@ class Columns(TypedDict):
 
 @final
 class ShardReader:
-    """The documents of a prepared folder in the order they were written, checked as they are read."""
+    """The documents of a prepared folder in the order they were written, checked as they are read.
+
+    Each record batch goes to one of the threads that ask.
+    """
 
     def __new__(cls, path: str) -> Self:
         """Open a folder; raises `DataError` for a manifest that is wrong, and for a shard that is missing or cut."""
@@ -435,7 +438,7 @@ class ShardReader:
 
 @final
 class ShardWriter:
-    """Writes a prepared folder: Arrow IPC shards and, on close, the manifest."""
+    """Writes a prepared folder: Arrow IPC shards and, on close, the manifest. Threads wait for each other."""
 
     def __new__(cls, path: str, config: str) -> Self:
         """config: JSON with the kind of input, vocab_size or n_features, the columns and the size of a shard."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn._core import Loader
+from ssm_hpn._core import ContentDigests, Loader, RunLock, ShardReader, ShardWriter
+from ssm_hpn.errors import LockedError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from support import settings, text_data
 
@@ -84,3 +85,80 @@ def test_a_loader_gives_each_batch_to_one_of_several_threads(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         found = [cursor for cursors in pool.map(lambda _: all_of(loader), range(4)) for cursor in cursors]
     assert sorted(found) == sorted(expected)
+
+
+ROWS = {"kind": "features", "n_features": 2, "columns": ["features"], "batch_tokens": 20_000}
+
+
+def append(writer, number):
+    """One document whose elements are its number."""
+    document = np.full((20_000, 2), number, np.float32)
+    writer.append_many(offsets=np.array([0, len(document)], np.uint64), features=document)
+
+
+def drained(reader):
+    """The documents that one thread gets, by their number."""
+    numbers = []
+    while (found := reader.next()) is not None:
+        for start, end in zip(found["boundaries"], found["boundaries"][1:], strict=False):
+            numbers += set(found["features"][start:end].ravel().tolist())
+    return numbers
+
+
+def test_shards_are_written_and_read_by_several_threads(tmp_path):
+    writer = ShardWriter(str(tmp_path / "part"), json.dumps(ROWS))
+    from_threads(lambda number: append(writer, number))
+    assert writer.close("{}")["rows"] == CALLS
+    reader = ShardReader(str(tmp_path / "part"))
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = [number for numbers in pool.map(lambda _: drained(reader), range(THREADS)) for number in numbers]
+    assert sorted(found) == list(range(CALLS))
+
+
+def test_a_writer_is_closed_by_one_of_several_threads(tmp_path):
+    writer = ShardWriter(str(tmp_path / "part"), json.dumps(ROWS))
+    append(writer, 0)
+
+    def close(_):
+        try:
+            return writer.close("{}")["rows"]
+        except ValueError as error:
+            return str(error)
+
+    closed = "shard writer: expected one that is open, found one that was closed"
+    assert sorted(from_threads(close), key=str) == [1, *[closed] * (CALLS - 1)]
+
+
+def test_digests_are_added_by_several_threads():
+    digests, bytes_of = ContentDigests(), [np.full(2_000_000, number, np.uint8) for number in range(CALLS)]
+    offsets, begins = np.array([0, 2_000_000], np.uint64), np.array([True])
+    added = from_threads(lambda number: digests.add(bytes_of[number], offsets, begins))
+    expected = [int(ContentDigests.of(data, offsets)[0]) for data in bytes_of]
+    assert sorted([*map(int, np.concatenate(added)), digests.finish()]) == sorted(expected)
+
+
+def test_a_run_is_let_go_of_by_several_threads(tmp_path):
+    lock = RunLock(str(tmp_path))
+    from_threads(lambda _: lock.release())
+    RunLock(str(tmp_path)).release()
+
+
+def test_flat_buffers_are_with_one_of_several_threads():
+    session = Trainer(settings(model={"input": {"kind": "tokens", "vocab_size": 11}})).session
+    with session.borrow_flat() as flat:
+        expected = flat.parameters.copy()
+
+    def read(_):
+        try:
+            with flat:
+                np.testing.assert_array_equal(flat.parameters, expected)
+                return flat.count
+        except LockedError as error:
+            return str(error)
+
+    found = from_threads(read)
+    assert 0 in found
+    lent = (
+        "cannot borrow the flat buffers again while the flat buffers are borrowed; leave the borrow_flat() block first"
+    )
+    assert set(found) <= {0, lent}

@@ -1,13 +1,14 @@
 //! Checkpoint folders: verifying, finding, pointing at the best, pruning, and the lock on a run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::checkpoint;
 
-use crate::enter::enter;
+use crate::enter::{enter, lock};
 
 /// Checks one checkpoint folder against its manifest without loading it.
 #[pyfunction]
@@ -45,17 +46,17 @@ pub(crate) fn prune_checkpoints(py: Python<'_>, root: &str, keep: usize) -> PyRe
 }
 
 /// A run folder held by this process alone.
-#[pyclass(name = "RunLock", module = "ssm_hpn._core")]
-pub(crate) struct PyRunLock(Option<checkpoint::RunLock>);
+#[pyclass(name = "RunLock", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PyRunLock(Mutex<Option<checkpoint::RunLock>>);
 
 #[pymethods]
 impl PyRunLock {
     #[new]
     fn new(py: Python<'_>, folder: &str) -> PyResult<Self> {
-        enter(py, || checkpoint::RunLock::acquire(Path::new(folder))).map(|lock| Self(Some(lock)))
+        enter(py, || checkpoint::RunLock::acquire(Path::new(folder))).map(|lock| Self(Mutex::new(Some(lock))))
     }
 
-    fn release(&mut self) {
-        self.0 = None;
+    fn release(&self, py: Python<'_>) {
+        py.detach(|| drop(lock(&self.0).take()));
     }
 }

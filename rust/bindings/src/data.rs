@@ -1,7 +1,7 @@
 //! `Loader`, `ShardReader`, `ShardWriter`, `ContentDigests` and `verify_shards`.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use ssm_hpn::data::{
 
 use crate::arrays::to_array;
 use crate::batch::PyBatch;
-use crate::enter::enter;
+use crate::enter::{enter, lock};
 use crate::errors::to_py;
 
 /// Batches of a prepared folder in an order that depends on seed and epoch alone.
@@ -23,13 +23,6 @@ use crate::errors::to_py;
 /// Threads that ask for batches at once wait for each other, and each batch goes to one of them.
 #[pyclass(name = "Loader", frozen, module = "ssm_hpn._core")]
 pub(crate) struct PyLoader(Mutex<Loader>);
-
-impl PyLoader {
-    /// Locked only while the interpreter is released.
-    fn lock(&self) -> MutexGuard<'_, Loader> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 #[pymethods]
 impl PyLoader {
@@ -39,32 +32,32 @@ impl PyLoader {
     }
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<(PyBatch, String)>> {
-        let next = enter(py, || self.lock().next())?;
+        let next = enter(py, || lock(&self.0).next())?;
         Ok(next.map(|(batch, cursor)| (PyBatch(batch), cursor.to_json())))
     }
 
     fn seek(&self, py: Python<'_>, cursor: &str) -> PyResult<()> {
-        enter(py, || Cursor::from_json(cursor).and_then(|cursor| self.lock().seek(cursor)))
+        enter(py, || Cursor::from_json(cursor).and_then(|cursor| lock(&self.0).seek(cursor)))
     }
 
     #[getter]
     fn cursor(&self, py: Python<'_>) -> String {
-        py.detach(|| self.lock().position().to_json())
+        py.detach(|| lock(&self.0).position().to_json())
     }
 
     #[getter]
     fn epoch(&self, py: Python<'_>) -> f64 {
-        py.detach(|| self.lock().progress())
+        py.detach(|| lock(&self.0).progress())
     }
 
     #[getter]
     fn n_documents(&self, py: Python<'_>) -> u64 {
-        py.detach(|| self.lock().n_documents())
+        py.detach(|| lock(&self.0).n_documents())
     }
 
     #[getter]
     fn n_tokens(&self, py: Python<'_>) -> u64 {
-        py.detach(|| self.lock().n_tokens())
+        py.detach(|| lock(&self.0).n_tokens())
     }
 }
 
@@ -76,15 +69,14 @@ enum Ids<'py> {
 }
 
 /// Writes a prepared folder: Arrow IPC shards and, on close, the manifest.
-#[pyclass(name = "ShardWriter", module = "ssm_hpn._core")]
-pub(crate) struct PyShardWriter(Option<ShardWriter>);
+///
+/// Threads that write at once wait for each other.
+#[pyclass(name = "ShardWriter", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PyShardWriter(Mutex<Option<ShardWriter>>);
 
-impl PyShardWriter {
-    fn open(&mut self) -> PyResult<&mut ShardWriter> {
-        self.0
-            .as_mut()
-            .ok_or_else(|| to_py(CoreError::shape("shard writer", "one that is open", "one that was closed")))
-    }
+/// For a writer that was closed.
+fn closed() -> CoreError {
+    CoreError::shape("shard writer", "one that is open", "one that was closed")
 }
 
 #[pymethods]
@@ -92,14 +84,14 @@ impl PyShardWriter {
     #[new]
     fn new(py: Python<'_>, path: &str, config: &str) -> PyResult<Self> {
         enter(py, || ShardWriter::create(path, WriterConfig::from_json(config)?))
-            .map(|writer| Self(Some(writer)))
+            .map(|writer| Self(Mutex::new(Some(writer))))
     }
 
     /// Many documents at once, one after the other in `tokens` or `features`.
     #[pyo3(signature = (*, offsets, tokens=None, features=None, labels=None, label=None, values=None, names=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
     fn append_many(
-        &mut self,
+        &self,
         py: Python<'_>,
         offsets: PyReadonlyArray1<'_, u64>,
         tokens: Option<Ids<'_>>,
@@ -123,33 +115,38 @@ impl PyShardWriter {
             values: values.as_ref().map(PyReadonlyArray2::as_slice).transpose()?,
             names: names.as_deref(),
         };
-        let writer = self.open()?;
-        enter(py, || writer.append(&documents))
+        enter(py, || lock(&self.0).as_mut().ok_or_else(closed)?.append(&documents))
     }
 
-    fn close<'py>(&mut self, py: Python<'py>, extra: &str) -> PyResult<Bound<'py, PyAny>> {
-        self.open()?;
-        let extra = Extra::from_json(extra).map_err(to_py)?;
-        let Some(writer) = self.0.take() else { return Ok(py.None().into_bound(py)) };
-        let manifest = enter(py, || writer.close(extra))?;
+    fn close<'py>(&self, py: Python<'py>, extra: &str) -> PyResult<Bound<'py, PyAny>> {
+        let manifest = enter(py, || {
+            let mut writer = lock(&self.0);
+            if writer.is_none() {
+                return Err(closed());
+            }
+            let extra = Extra::from_json(extra)?;
+            writer.take().ok_or_else(closed)?.close(extra)
+        })?;
         let text = String::from_utf8_lossy(&manifest.to_json()).into_owned();
         py.import("json")?.call_method1("loads", (text,))
     }
 }
 
 /// The documents of a prepared folder in the order they were written, checked as they are read.
-#[pyclass(name = "ShardReader", module = "ssm_hpn._core")]
-pub(crate) struct PyShardReader(ShardReader);
+///
+/// Threads that read at once wait for each other, and each record batch goes to one of them.
+#[pyclass(name = "ShardReader", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PyShardReader(Mutex<ShardReader>);
 
 #[pymethods]
 impl PyShardReader {
     #[new]
     fn new(py: Python<'_>, path: &str) -> PyResult<Self> {
-        enter(py, || ShardReader::open(path)).map(Self)
+        enter(py, || ShardReader::open(path)).map(|reader| Self(Mutex::new(reader)))
     }
 
-    fn next<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(group) = enter(py, || self.0.next_group())? else { return Ok(None) };
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let Some(group) = enter(py, || lock(&self.0).next_group())? else { return Ok(None) };
         let n = group.documents();
         let columns = PyDict::new(py);
         columns.set_item("boundaries", to_array(py, &[n + 1], group.boundaries())?)?;
@@ -176,9 +173,11 @@ impl PyShardReader {
 }
 
 /// 64 bits for the content of each document, of which the longest come in pieces.
-#[pyclass(name = "ContentDigests", module = "ssm_hpn._core")]
+///
+/// Threads that add at once wait for each other.
+#[pyclass(name = "ContentDigests", frozen, module = "ssm_hpn._core")]
 #[derive(Default)]
-pub(crate) struct PyContentDigests(ContentDigests);
+pub(crate) struct PyContentDigests(Mutex<ContentDigests>);
 
 #[pymethods]
 impl PyContentDigests {
@@ -188,18 +187,18 @@ impl PyContentDigests {
     }
 
     fn add<'py>(
-        &mut self,
+        &self,
         py: Python<'py>,
         data: PyReadonlyArray1<'py, u8>,
         offsets: PyReadonlyArray1<'py, u64>,
         begins: PyReadonlyArray1<'py, bool>,
     ) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let (data, offsets, begins) = (data.as_slice()?, offsets.as_slice()?, begins.as_slice()?);
-        Ok(enter(py, || self.0.add(data, offsets, begins))?.into_pyarray(py))
+        Ok(enter(py, || lock(&self.0).add(data, offsets, begins))?.into_pyarray(py))
     }
 
-    fn finish(&mut self) -> Option<u64> {
-        self.0.finish()
+    fn finish(&self, py: Python<'_>) -> Option<u64> {
+        py.detach(|| lock(&self.0).finish())
     }
 
     #[staticmethod]

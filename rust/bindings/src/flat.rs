@@ -4,6 +4,8 @@
 //! everything that would move, change or read its buffers while it is lent, and it stays lent as long as anybody refers
 //! to a view: none can dangle, none can race.
 
+use std::sync::Mutex;
+
 use ndarray::ArrayViewMut1;
 use numpy::{Element, PyArray1};
 use pyo3::exceptions::PyRuntimeError;
@@ -11,15 +13,16 @@ use pyo3::prelude::*;
 
 use ssm_hpn::Scalar;
 
-use crate::enter::enter;
+use crate::enter::{enter, lock};
 use crate::errors::LockedError;
 use crate::numbers::{Numbers, SharedSession, either};
 
 /// The buffers themselves, while the block is open.
-#[pyclass(module = "ssm_hpn._core")]
+#[pyclass(frozen, module = "ssm_hpn._core")]
 pub(crate) struct FlatGuard {
     session: SharedSession,
-    views: Option<[Py<PyAny>; 2]>,
+    /// Held without a release of the interpreter, which therefore orders its uses by several threads.
+    views: Mutex<Option<[Py<PyAny>; 2]>>,
 }
 
 /// Base object of a view: keeps the session alive.
@@ -37,12 +40,13 @@ unsafe impl Send for Buffer {}
 
 impl FlatGuard {
     pub(crate) fn new(session: SharedSession) -> Self {
-        Self { session, views: None }
+        Self { session, views: Mutex::new(None) }
     }
 
     fn view(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
-        let views = self.views.as_ref();
+        let views = lock(&self.views);
         views
+            .as_ref()
             .map(|views| views[index].clone_ref(py))
             .ok_or_else(|| PyRuntimeError::new_err("the flat buffers are only there inside the with block"))
     }
@@ -50,35 +54,36 @@ impl FlatGuard {
 
 #[pymethods]
 impl FlatGuard {
-    fn __enter__(mut slf: PyRefMut<'_, Self>) -> PyResult<PyRefMut<'_, Self>> {
-        let (py, session) = (slf.py(), slf.session.clone());
-        let buffers = enter(py, || match &mut *session.write() {
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        let (py, guard) = (slf.py(), slf.get());
+        let buffers = enter(py, || match &mut *guard.session.write() {
             Numbers::F32(s) => Ok(s.lend_flat()?.map(|x| Buffer::F32(x.as_mut_ptr(), x.len()))),
             Numbers::F64(s) => Ok(s.lend_flat()?.map(|x| Buffer::F64(x.as_mut_ptr(), x.len()))),
         })?;
-        let owner = Bound::new(py, Owner(session))?;
-        slf.views = Some(buffers.map(|buffer| match buffer {
+        let owner = Bound::new(py, Owner(guard.session.clone()))?;
+        let views = buffers.map(|buffer| match buffer {
             // SAFETY: a buffer of the session that the owner keeps alive and that is lent until no view is referred to.
             Buffer::F32(start, len) => unsafe { view(start, len, &owner) },
             // SAFETY: as above.
             Buffer::F64(start, len) => unsafe { view(start, len, &owner) },
-        }));
+        });
+        *lock(&guard.views) = Some(views);
         Ok(slf)
     }
 
     fn __exit__(
-        &mut self,
+        &self,
         py: Python<'_>,
         _exc_type: &Bound<'_, PyAny>,
         exc_value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let Some(views) = self.views.take() else { return Ok(()) };
+        let Some(views) = lock(&self.views).take() else { return Ok(()) };
         // One reference is ours; any other, also through a slice of the array, is a view that outlives the block.
         // SAFETY: the pointers are those of live objects, and the interpreter is held.
         let alive = views.iter().any(|view| unsafe { pyo3::ffi::Py_REFCNT(view.as_ptr()) } > 1);
         if alive {
-            self.views = Some(views);
+            *lock(&self.views) = Some(views);
             if exc_value.is_none() {
                 return Err(LockedError::new_err(
                     "flat buffers: expected no view of them behind the with block, found one that is still referred \
@@ -95,7 +100,7 @@ impl FlatGuard {
     }
 
     /// Gives the buffers back after a view of them had outlived the block.
-    fn release(&mut self, py: Python<'_>) -> PyResult<()> {
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
         let none = py.None();
         let none = none.bind(py);
         self.__exit__(py, none, none, none)

@@ -1,6 +1,6 @@
 //! `Stream`: recurrent inference over a session's present parameters.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
@@ -10,7 +10,7 @@ use ssm_hpn::data::Input;
 use ssm_hpn::model::Stream;
 
 use crate::arrays::{found, to_array};
-use crate::enter::enter;
+use crate::enter::{enter, lock};
 use crate::errors::to_py;
 use crate::numbers::{Numbers, SharedSession};
 
@@ -45,7 +45,7 @@ impl PyStream {
     /// Reads input of `length` tokens per row and returns the scores after the last.
     fn read<'py>(&self, py: Python<'py>, input: &Input, length: usize) -> PyResult<Bound<'py, PyAny>> {
         let (shape, scores) = enter(py, || {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = lock(&self.state);
             match (&*self.session.read(), &mut *state) {
                 (Numbers::F32(s), State::F32(state)) => {
                     let scores = s.read(state, input, length)?.to_vec();
@@ -80,7 +80,7 @@ impl PyStream {
     }
 
     fn reset(&self, py: Python<'_>) {
-        py.detach(|| match &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+        py.detach(|| match &mut *lock(&self.state) {
             State::F32(state) => state.reset(),
             State::F64(state) => state.reset(),
         });
