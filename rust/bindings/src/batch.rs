@@ -7,8 +7,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
-use ssm_hpn::data::{Batch, Input, Segment, Target};
-use ssm_hpn::target::{Element, Per, TargetArray, Values, arrays};
+use ssm_hpn::data::{Batch, Input, Segment};
+use ssm_hpn::target::arrays::{self, Element, Per, TargetArray};
+use ssm_hpn::target::{Target, Values};
 
 use crate::arrays::{array_of, found};
 use crate::errors::to_py;

@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use ssm_hpn::target::{Element, Per, TargetArray, kinds};
+use ssm_hpn::target::arrays::{Element, Per, TargetArray};
+use ssm_hpn::target::kinds;
 
 /// Every kind of target, in the order of the documentation.
 #[pyfunction]

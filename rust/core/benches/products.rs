@@ -11,8 +11,9 @@ use std::hint::black_box;
 use criterion::Criterion;
 use measure::{Rate, isa, on_one_thread, work};
 use ssm_hpn::Threads;
+use ssm_hpn::kernels::Accumulate;
 use ssm_hpn::kernels::matmul::{
-    Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx, linear_step,
+    MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx, linear_step,
 };
 
 /// Model, tokens, d_model.

@@ -4,11 +4,12 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use ssm_hpn::Threads;
-use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::data::{Batch, Input};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::ModelConfig;
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
+use ssm_hpn::target::Target;
 
 fn session(
     input: Value,

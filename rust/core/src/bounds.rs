@@ -15,6 +15,15 @@
 use crate::error::{Error, Result};
 
 /// One end of a range.
+///
+/// ```
+/// use ssm_hpn::bounds::Edge;
+/// use ssm_hpn::session::bounds;
+///
+/// // The share that dropout leaves out is 0 or more, and below 1.
+/// let dropout = bounds().find(|of| of.key == "model.dropout").expect("a setting");
+/// assert_eq!((dropout.low, dropout.high), (Edge::At(0.0), Edge::Beyond(1.0)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Edge {
     /// The range has no such end; it still ends before infinity.
@@ -26,6 +35,15 @@ pub enum Edge {
 }
 
 /// The numbers that one setting may have.
+///
+/// ```
+/// use ssm_hpn::bounds::{Bounds, Edge};
+/// use ssm_hpn::session::bounds;
+///
+/// let found: &Bounds = bounds().find(|of| of.key == "train.batch_size").expect("a setting");
+/// assert!(found.is_whole);
+/// assert_eq!((found.low, found.high), (Edge::At(1.0), Edge::At(65536.0)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     /// Dotted name of the setting.

@@ -12,6 +12,22 @@ use std::path::{Path, PathBuf};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Every way in which this crate can fail.
+///
+/// ```
+/// use ssm_hpn::Error;
+///
+/// let error = Error::config("optim.lr", "a number above 0", -1, "try 3e-3");
+/// assert_eq!(error.to_string(), "optim.lr: expected a number above 0, found -1; try 3e-3");
+/// assert_eq!(error.exit_code(), 2);
+/// assert!(matches!(error, Error::Config { key, .. } if key == "optim.lr"));
+///
+/// let error = Error::data("a.csv", "row 7", "a number", "x", "correct the row");
+/// assert_eq!(error.to_string(), "a.csv: row 7: expected a number, found x; correct the row");
+/// let error = Error::shape("features", "3 numbers per token", 2);
+/// assert_eq!(error.to_string(), "features: expected 3 numbers per token, found 2");
+/// let error = Error::storage("a.csv", "read", std::io::Error::other("no such device"));
+/// assert_eq!(error.to_string(), "a.csv: cannot read: no such device");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

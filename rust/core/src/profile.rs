@@ -17,6 +17,13 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 /// A part of the work of a step.
+///
+/// ```
+/// use ssm_hpn::profile::Phase;
+///
+/// assert_eq!(Phase::ALL.len(), 8);
+/// assert_eq!(Phase::Optimiser.name(), "optimiser");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Input map or lookup, and its gradient.
@@ -66,6 +73,29 @@ impl Phase {
 }
 
 /// What was measured of one phase.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::profile::Phase;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// session.profile_start();
+/// session.forward_backward(&batch, Accuracy::Skip)?;
+/// let products = session.profile_take().get(Phase::Products);
+/// // A product of an M x K and a K x N matrix is 2·M·N·K operations.
+/// assert!(products.calls > 0 && products.flops >= 2 * products.calls);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
     /// How often it was entered.
@@ -77,6 +107,34 @@ pub struct Measured {
 }
 
 /// What was measured of every phase.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::profile::Phase;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// session.profile_start();
+/// session.forward_backward(&batch, Accuracy::Skip)?;
+/// session.apply()?;
+/// let profile = session.profile_take();
+/// assert_eq!(profile.get(Phase::Optimiser).calls, 1);
+/// for (phase, measured) in profile.rows() {
+///     println!("{:10} {:?}", phase.name(), measured.time);
+/// }
+/// let sum: std::time::Duration = profile.rows().map(|(_, measured)| measured.time).sum();
+/// assert_eq!(sum, profile.total());
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
     rows: [Measured; Phase::ALL.len()],

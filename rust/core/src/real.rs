@@ -13,6 +13,18 @@ mod sealed {
 }
 
 /// A real number type: f32 or f64, nothing else.
+///
+/// ```
+/// use ssm_hpn::Real;
+///
+/// fn mean<T: Real>(x: &[T]) -> T {
+///     x.iter().copied().sum::<T>() / T::from_f64(x.len() as f64)
+/// }
+///
+/// assert_eq!(mean(&[1.0_f32, 2.0]), 1.5);
+/// assert_eq!(mean(&[1.0_f64, 2.0]), 1.5);
+/// assert_eq!(f64::DTYPE, "float64");
+/// ```
 pub trait Real:
     sealed::Sealed
     + Copy

@@ -8,12 +8,14 @@ mod waves;
 use std::path::Path;
 
 use serde_json::json;
-use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::data::{Batch, Input};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{InputConfig, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
-use ssm_hpn::target::{Element, Per, TargetArray, TargetKind, Values};
+use ssm_hpn::target::arrays::{Element, Per, TargetArray};
+use ssm_hpn::target::kinds::TargetKind;
+use ssm_hpn::target::{Target, Values};
 use ssm_hpn::{Error, Result, Scalar, Threads};
 
 const CLASSES: usize = 5;

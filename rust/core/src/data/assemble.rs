@@ -10,7 +10,9 @@ use super::loader_config::{LoaderConfig, Packing};
 use super::pack::Piece;
 use super::shard::{Ids, ShardGroup};
 use super::window::Window;
-use crate::target::{Element, Per, Target, TargetKind, Values};
+use crate::target::arrays::{Element, Per};
+use crate::target::kinds::TargetKind;
+use crate::target::{Target, Values};
 
 /// A padded row is a multiple of this many tokens long, so that few different lengths come up.
 const PAD_MULTIPLE: usize = 8;

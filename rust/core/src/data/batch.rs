@@ -5,7 +5,8 @@
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
-use crate::target::{Element, Target, Widths};
+use crate::target::arrays::Element;
+use crate::target::{Target, Widths};
 
 /// What the model reads.
 #[derive(Clone, Debug, PartialEq)]

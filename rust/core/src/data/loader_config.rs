@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::index::Dataset;
 use crate::bounds::Bounds;
 use crate::error::{Error, Result};
-use crate::target::{TargetKind, kinds};
+use crate::target::kinds::{self, TargetKind};
 
 const BATCH_SIZE: Bounds = Bounds::whole("train.batch_size", 1, 1 << 16);
 const LENGTH: Bounds = Bounds::whole("data.length", 1, 1 << 24);

@@ -48,7 +48,6 @@ mod window;
 #[cfg(feature = "shards")]
 pub(crate) mod writer;
 
-pub use crate::target::Target;
 #[doc(hidden)]
 pub use batch::Limits;
 pub use batch::{Batch, Input, InputLimit, Segment};

@@ -23,7 +23,8 @@ use super::rows::{
     stride, totals,
 };
 use crate::error::Result;
-use crate::kernels::matmul::{self, Accumulate, MatMut, MatRef};
+use crate::kernels::Accumulate;
+use crate::kernels::matmul::{self, MatMut, MatRef};
 use crate::kernels::softmax::{Dims, ScoreGradient};
 use crate::numeric::Scalar;
 use crate::params::init::Maker;

@@ -3,6 +3,17 @@
 #![forbid(unsafe_code)]
 
 /// Whether a result replaces what its output held or adds to it.
+///
+/// ```
+/// use ssm_hpn::kernels::Accumulate;
+/// use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear};
+///
+/// let (x, w, mut y) = ([2.0_f32], [3.0], [1.0]);
+/// linear(MatRef::new(&x, 1, 1), MatRef::new(&w, 1, 1), MatMut::new(&mut y, 1, 1), Accumulate::Add);
+/// assert_eq!(y, [7.0]);
+/// linear(MatRef::new(&x, 1, 1), MatRef::new(&w, 1, 1), MatMut::new(&mut y, 1, 1), Accumulate::Overwrite);
+/// assert_eq!(y, [6.0]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accumulate {
     /// output = result
@@ -12,6 +23,18 @@ pub enum Accumulate {
 }
 
 /// Geometry of one pass, shared by the kernels.
+///
+/// ```
+/// use ssm_hpn::kernels::Layout;
+///
+/// let layout = Layout::whole(2, 3);
+/// assert_eq!(layout.tokens(), 6);
+/// assert!(layout.row_starts(0).is_none());
+///
+/// // Two documents in the second row.
+/// let layout = Layout { starts: Some(&[1, 0, 0, 1, 1, 0]), ..layout };
+/// assert_eq!(layout.row_starts(1), Some(&[1, 1, 0][..]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<'a> {
     /// Rows of the batch (B).

@@ -10,7 +10,7 @@ use crate::kernels::Layout;
 use crate::numeric::Scalar;
 use crate::pass::Workspace;
 use crate::stem::{StemRows, shortened};
-use crate::target::{Element, Per};
+use crate::target::arrays::{Element, Per};
 
 /// Memory that passes share, one after the other.
 #[derive(Clone, Debug)]

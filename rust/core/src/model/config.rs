@@ -20,7 +20,9 @@ use serde_json::{Map, Value};
 use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 use crate::head::pooling::Pooling;
-use crate::target::{Answer, Element, Per, TargetArray, TargetKind, Widths, kinds};
+use crate::target::Widths;
+use crate::target::arrays::{Element, Per, TargetArray};
+use crate::target::kinds::{self, Answer, TargetKind};
 
 const D_MODEL: Bounds = Bounds::whole("model.d_model", 1, 1 << 16);
 const N_LAYERS: Bounds = Bounds::whole("model.n_layers", 1, 1 << 12);

@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
 use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
-use crate::target::{Answer, TargetKind, kinds};
+use crate::target::kinds::{self, Answer, TargetKind};
 
 /// What a block's factory knows of the model around it.
 #[derive(Clone, Debug)]

@@ -60,6 +60,23 @@ impl<T: Scalar> Arena<T> {
 }
 
 /// The parameters of one component, in the order of its declaration.
+///
+/// ```
+/// # use ssm_hpn::params::{Arena, Grads, Group, Init, ParamSpec, Params, Table};
+/// # let mut table = Table::new();
+/// # let specs = vec![ParamSpec::new("weight", [2, 3], Init::Ones), ParamSpec::new("bias", [2], Init::Zeros)];
+/// # let slots = table.declare("layers.0.mixer.", Group::Layer(0), specs)?;
+/// # let mut arena = Arena::<f32>::zeros(table.buffer_len());
+/// # arena.tensor_mut(&table, slots[1]).copy_from_slice(&[0.5, -0.5]);
+/// # let params = Params::new(arena.as_slice(), &table, &slots);
+/// // Of a block that declared a weight [2, 3] and a bias [2], in this order.
+/// assert_eq!((params.len(), params.is_empty()), (2, false));
+/// assert_eq!(params.get(0).len(), 6);
+/// assert_eq!(params.get(1), [0.5, -0.5]);
+/// // A part of it that declared the bias alone.
+/// assert_eq!(params.part(1..2).get(0), [0.5, -0.5]);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Params<'a, T> {
     data: &'a [T],
@@ -97,6 +114,26 @@ impl<'a, T: Scalar> Params<'a, T> {
 }
 
 /// The gradients of one component; frozen tensors have none.
+///
+/// ```
+/// # use ssm_hpn::params::{Arena, Grads, Group, Init, ParamSpec, Params, Table};
+/// # let mut table = Table::new();
+/// # let specs = vec![ParamSpec::new("weight", [2, 3], Init::Ones), ParamSpec::new("bias", [2], Init::Zeros)];
+/// # let slots = table.declare("layers.0.mixer.", Group::Layer(0), specs)?;
+/// # let mut arena = Arena::<f32>::zeros(table.buffer_len());
+/// # let mut dparams = Grads::new(arena.as_mut_slice(), &table, &slots, &[true, false]);
+/// // Of a block that declared a weight [2, 3] and a bias [2], which is frozen.
+/// if let Some(dweight) = dparams.get(0) {
+///     dweight[4] += 2.0;
+/// }
+/// assert!(dparams.is_trainable(0) && !dparams.is_trainable(1));
+/// let [dweight, dbias] = dparams.get_many([0, 1]);
+/// assert_eq!(dweight.expect("trained"), [0.0, 0.0, 0.0, 0.0, 2.0, 0.0]);
+/// assert!(dbias.is_none());
+/// // A part of it that declared the bias alone.
+/// assert!(dparams.part(1..2).get(0).is_none());
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Grads<'a, T> {
     data: &'a mut [T],

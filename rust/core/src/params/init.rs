@@ -9,6 +9,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::numeric::Scalar;
 
 /// Numbers that are worked out when a tensor is filled and kept nowhere else; two are equal if their names are.
+///
+/// ```
+/// use ssm_hpn::params::{Init, Maker, ParamSpec};
+///
+/// let squares = Maker::new("squares of 4", || (0..4).map(|i| f64::from(i * i)).collect());
+/// let spec = ParamSpec::new("squares", [4], Init::Made(squares.clone())).fixed();
+/// // Numbers are equal if their names are.
+/// assert_eq!(spec.init, Init::Made(squares));
+/// ```
 #[derive(Clone)]
 pub struct Maker {
     name: String,
@@ -35,6 +44,18 @@ impl PartialEq for Maker {
 }
 
 /// Distribution of a tensor's first values (docs/mathematics.md, 1).
+///
+/// ```
+/// use ssm_hpn::params::{Init, ParamSpec};
+///
+/// // A weight of 64 inputs as most linear maps have it, and the gain of a norm.
+/// let weight = ParamSpec::new("in_proj.weight", [128, 64], Init::Uniform { bound: 1.0 / 8.0 });
+/// let gain = ParamSpec::new("norm.weight", [64], Init::Ones).no_decay();
+/// assert_eq!((weight.init, gain.init), (Init::Uniform { bound: 0.125 }, Init::Ones));
+/// # let mut numbers = [0.0_f32; 3];
+/// # Init::LogArange.fill(&mut numbers, 3, 0, "A_log");
+/// # assert_eq!(numbers, [0.0, 2.0_f32.ln(), 3.0_f32.ln()]);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Init {
     /// 0.

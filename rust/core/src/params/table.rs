@@ -29,6 +29,22 @@ pub enum Group {
 }
 
 /// One tensor as a block or head declares it.
+///
+/// ```
+/// use ssm_hpn::params::{Init, ParamSpec};
+///
+/// let weight = ParamSpec::new("weight", [4, 8], Init::Zeros);
+/// assert!(weight.decay && weight.trained && !weight.is_empty());
+/// assert_eq!((weight.len(), weight.clone().under("forward").id), (32, "forward.weight".to_owned()));
+///
+/// let bias = ParamSpec::new("bias", [4], Init::Zeros).no_decay();
+/// let prototypes = ParamSpec::new("head.prototypes", [3, 8], Init::Normal { std: 1.0 }).fixed();
+/// assert!(!bias.decay && bias.trained && !prototypes.trained);
+///
+/// // An output map that is the embedding.
+/// let tied = ParamSpec::shared("embedding.weight", [256, 8]);
+/// assert_eq!(tied.under("part").id, "embedding.weight");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamSpec {
     /// Id, relative to the component that declares it: `in_proj.weight`.

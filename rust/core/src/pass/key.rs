@@ -5,6 +5,15 @@
 //! micro-batches among machines that number them alike, gives the same numbers.
 
 /// Seed, update, micro-batch, layer, use and first token.
+///
+/// ```
+/// use ssm_hpn::pass::Key;
+///
+/// // Two parts of a block draw different numbers, and the same ones whenever they are computed again.
+/// let block = Key::default();
+/// assert_ne!(block.part(0).bytes(), block.part(1).bytes());
+/// assert_eq!(block.part(0).bytes(), block.part(0).bytes());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Of the session.

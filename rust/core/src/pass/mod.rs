@@ -18,6 +18,17 @@ use crate::kernels::dropout::Dropout;
 use crate::params::Params;
 
 /// What a pass is for.
+///
+/// ```
+/// use ssm_hpn::pass::{Key, Mode};
+///
+/// // The factors of dropout follow from the key, and inference has none.
+/// let mode = Mode::Training(Key::default());
+/// let dropout = mode.dropout(0.1, 64).expect("training, and a rate above 0");
+/// assert_eq!(dropout.rate, 0.1);
+/// assert!(mode.dropout(0.0, 64).is_none());
+/// assert!(Mode::Inference.dropout(0.1, 64).is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Scores or an evaluation: nothing is random.
@@ -54,6 +65,14 @@ impl Mode {
 }
 
 /// What a part can do; asked where it matters.
+///
+/// ```
+/// use ssm_hpn::pass::Capabilities;
+///
+/// let both_ways = Capabilities { causal: false, recurrent: false, ..Capabilities::ALL };
+/// let chain = Capabilities::ALL.and(both_ways);
+/// assert!(!chain.causal && !chain.recurrent && chain.keeps_length);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// An output follows from the tokens up to its own.

@@ -39,11 +39,26 @@ impl<T: Scalar> Workspace<T> {
 }
 
 /// Elements that a part of `len` takes.
+///
+/// ```
+/// use ssm_hpn::pass::padded;
+///
+/// assert_eq!((padded(0), padded(1), padded(16), padded(17)), (0, 16, 16, 32));
+/// ```
 pub fn padded(len: usize) -> usize {
     len.next_multiple_of(ALIGNMENT)
 }
 
 /// A slice that can be cut in two: `&[T]` or `&mut [T]`.
+///
+/// ```
+/// use ssm_hpn::pass::Part;
+///
+/// let (head, tail) = [1, 2, 3][..].cut(2);
+/// assert_eq!((head, tail), (&[1, 2][..], &[3][..]));
+/// let (all, nothing) = [1, 2, 3][..].cut(9);
+/// assert_eq!((all.len(), nothing.len()), (3, 0));
+/// ```
 pub trait Part: Default {
     /// The first `at` elements and the others; everything and nothing if there are fewer.
     fn cut(self, at: usize) -> (Self, Self);
@@ -63,6 +78,16 @@ impl<T> Part for &mut [T] {
 }
 
 /// Cuts aligned parts off the front of a buffer.
+///
+/// ```
+/// use ssm_hpn::pass::{Carver, padded};
+///
+/// let mut scratch = vec![0.0_f32; padded(5) + padded(20) + 7];
+/// let mut carver = Carver::new(&mut scratch[..]);
+/// let (r, x) = (carver.take(5), carver.take(20));
+/// assert_eq!((r.len(), x.len()), (5, 20));
+/// assert_eq!(carver.rest().len(), 7);
+/// ```
 #[derive(Debug)]
 pub struct Carver<P> {
     rest: P,

@@ -36,11 +36,12 @@ pub(super) enum Cosine {
 /// A model in training or use.
 ///
 /// ```
-/// use ssm_hpn::data::{Batch, Input, Target};
+/// use ssm_hpn::data::{Batch, Input};
 /// use ssm_hpn::head::Accuracy;
 /// use ssm_hpn::model::ModelConfig;
 /// use ssm_hpn::optim::OptimConfig;
 /// use ssm_hpn::session::{Sampling, Session};
+/// use ssm_hpn::target::Target;
 /// use ssm_hpn::{Result, Threads};
 ///
 /// # fn main() -> Result<()> {

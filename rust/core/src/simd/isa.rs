@@ -7,6 +7,19 @@ use std::sync::OnceLock;
 use crate::error::{Error, Result};
 
 /// An instruction set that kernels are compiled for.
+///
+/// ```
+/// use ssm_hpn::simd::Isa;
+///
+/// let chosen = Isa::active();
+/// assert!(chosen.is_available() && Isa::available().contains(&chosen));
+/// assert_eq!(Isa::available()[0].name(), "scalar"); // there always
+/// # if std::env::var("SSM_HPN_SIMD").is_err() {
+/// // With SSM_HPN_SIMD unset it is the best one.
+/// assert_eq!(Isa::available().last(), Some(&Isa::check_environment()?));
+/// # }
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// One lane; any processor.

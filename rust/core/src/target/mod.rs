@@ -1,6 +1,6 @@
 //! What is predicted: one description of each kind of target, which everything else reads.
 //!
-//! A [`TargetKind`] is a choice of [`TargetArray`]s. From the two descriptions follow the columns that the loader reads, the
+//! A [`kinds::TargetKind`] is a choice of [`arrays::TargetArray`]s. From the two descriptions follow the columns that the loader reads, the
 //! shapes that a batch is checked against, whether documents are pooled, what a head has to answer and which metrics
 //! there are. The kinds of this crate are in [`kinds`]; a crate that brings one of its own declares it in the same way and
 //! registers it under its name (`model::Registry::register_target`).
@@ -18,8 +18,4 @@ pub mod arrays;
 pub mod kinds;
 mod values;
 
-pub use arrays::{Element, Per, TargetArray};
-pub use kinds::TargetKind;
-
-pub(crate) use kinds::Answer;
 pub use values::{Target, Values, Widths};

@@ -4,12 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
 use serde_json::json;
-use ssm_hpn::data::{Batch, Input, Segment, Target};
+use ssm_hpn::data::{Batch, Input, Segment};
 use ssm_hpn::model::ModelConfig;
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::params::init;
 use ssm_hpn::session::Session;
-use ssm_hpn::target::{Element, Per, Values, kinds};
+use ssm_hpn::target::arrays::{Element, Per};
+use ssm_hpn::target::{Target, Values, kinds};
 use ssm_hpn::{Scalar, Threads};
 
 /// Width, layers, classes and features of the small models.

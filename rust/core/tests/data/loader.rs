@@ -9,7 +9,8 @@ use crate::shards::{Counted, edit_shard, write_features};
 use proptest::prelude::*;
 use ssm_hpn::Error;
 use ssm_hpn::data::{Batch, Cursor, Input, InputLimit, Limits, Loader, LoaderConfig, Packing, verify_shards};
-use ssm_hpn::target::{Element, Widths, kinds};
+use ssm_hpn::target::arrays::Element;
+use ssm_hpn::target::{Widths, kinds};
 
 const PACKINGS: [Packing; 3] = [Packing::Contiguous, Packing::BestFit, Packing::Pad];
 

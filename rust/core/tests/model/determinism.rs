@@ -4,11 +4,12 @@
 
 use crate::common::{bits, documents, ids, relative, threads, to_f64};
 use serde_json::json;
-use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::data::{Batch, Input};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::ModelConfig;
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
+use ssm_hpn::target::Target;
 
 /// Large enough that every kernel has more than one task.
 const ROWS: usize = 5;

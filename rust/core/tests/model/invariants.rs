@@ -8,11 +8,12 @@ use crate::common::{
     relative, session, to_f64,
 };
 use serde_json::json;
-use ssm_hpn::data::{Batch, Input, Segment, Target};
+use ssm_hpn::data::{Batch, Input, Segment};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig};
 use ssm_hpn::session::Session;
-use ssm_hpn::target::{Element, Per, Values};
+use ssm_hpn::target::arrays::{Element, Per};
+use ssm_hpn::target::{Target, Values};
 use ssm_hpn::{Error, Scalar};
 
 /// Sums in another order, in f64.

@@ -10,12 +10,13 @@ use crate::common::{
 use crate::gradcheck::agrees_with_differences;
 use crate::invariants::{gradients, packed_is_like_separate, reads_in_pieces_like_the_whole};
 use serde_json::{Value, json};
-use ssm_hpn::data::{Batch, Input, Segment, Target};
+use ssm_hpn::data::{Batch, Input, Segment};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, Carried, ExpandPlan, ModelConfig, Registry, States};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::{Sampling, Session};
-use ssm_hpn::target::{TargetKind, kinds};
+use ssm_hpn::target::Target;
+use ssm_hpn::target::kinds::{self, TargetKind};
 use ssm_hpn::{Error, Scalar};
 
 fn mamba() -> Value {

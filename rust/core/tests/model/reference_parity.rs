@@ -14,11 +14,12 @@ use crate::common::{relative, threads, to_f64};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use ssm_hpn::Scalar;
-use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::data::{Batch, Input};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
+use ssm_hpn::target::Target;
 
 /// Tensors by name, and the settings of the file.
 pub(crate) struct Fixture {

@@ -7,10 +7,11 @@ use crate::invariants::{plan, trained};
 use serde_json::json;
 use ssm_hpn::Error;
 use ssm_hpn::checkpoint::Scope;
-use ssm_hpn::data::{Batch, Input, Target};
+use ssm_hpn::data::{Batch, Input};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::FreezeSpec;
 use ssm_hpn::session::{Sampling, Session};
+use ssm_hpn::target::Target;
 
 #[test]
 fn a_bad_batch_is_refused_before_anything_is_touched() {

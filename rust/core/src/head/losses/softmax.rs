@@ -12,7 +12,8 @@
 
 use super::super::predictions::Wanted;
 use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, scale};
-use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
+use crate::kernels::Accumulate;
+use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
 use crate::kernels::softmax::{self, Dims, ScoreGradient};
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};

@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::super::losses::directions;
-use crate::kernels::matmul::{Accumulate, MatMut, MatRef, linear};
+use crate::kernels::Accumulate;
+use crate::kernels::matmul::{MatMut, MatRef, linear};
 use crate::numeric::Scalar;
 
 /// Up to so many prototypes every pair is looked at; of more, this many at even distances among all.

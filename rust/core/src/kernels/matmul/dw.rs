@@ -17,6 +17,14 @@ fn split(m: usize, n: usize, k: usize) -> Split {
 }
 
 /// Elements of scratch that [`linear_dw`] needs for m tokens, n outputs, k inputs.
+///
+/// ```
+/// use ssm_hpn::kernels::matmul::linear_dw_scratch;
+///
+/// // Many tokens are cut into parts, and each part but the first has a matrix of its own.
+/// assert_eq!(linear_dw_scratch(8, 16, 32), 0);
+/// assert_eq!(linear_dw_scratch(1 << 20, 16, 32) % (16 * 32), 0);
+/// ```
 pub fn linear_dw_scratch(m: usize, n: usize, k: usize) -> usize {
     // The first part goes straight to dw.
     (split(m, n, k).count[2] - 1) * n * k
@@ -26,6 +34,17 @@ pub fn linear_dw_scratch(m: usize, n: usize, k: usize) -> usize {
 ///
 /// # Panics
 /// If the shapes do not agree or the scratch is too short.
+///
+/// ```
+/// use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear_dw, linear_dw_scratch};
+///
+/// // Two tokens of two inputs and one output.
+/// let (x, dy) = ([1.0_f32, 2.0, 3.0, 4.0], [1.0, 10.0]);
+/// let mut dw = [0.5, 0.5]; // [1, 2], what other tokens left
+/// let mut scratch = vec![0.0; linear_dw_scratch(2, 1, 2)];
+/// linear_dw(MatRef::new(&dy, 2, 1), MatRef::new(&x, 2, 2), MatMut::new(&mut dw, 1, 2), &mut scratch);
+/// assert_eq!(dw, [31.5, 42.5]);
+/// ```
 pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, mut dw: MatMut<T>, scratch: &mut [T]) {
     assert_eq!((dy.cols(), x.cols(), dy.rows()), (dw.rows(), dw.cols(), x.rows()), "shapes of dw += dyᵀ·x");
     let (m, n, k, stride) = (dy.rows(), dy.cols(), x.cols(), dw.row_stride());

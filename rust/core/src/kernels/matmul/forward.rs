@@ -11,6 +11,17 @@ use crate::numeric::Scalar;
 ///
 /// # Panics
 /// If the shapes do not agree.
+///
+/// ```
+/// use ssm_hpn::kernels::Accumulate;
+/// use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear};
+///
+/// let x = [1.0_f32, 2.0]; // one token of two inputs
+/// let w = [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]; // [3, 2]
+/// let mut y = [0.0; 3];
+/// linear(MatRef::new(&x, 1, 2), MatRef::new(&w, 3, 2), MatMut::new(&mut y, 1, 3), Accumulate::Overwrite);
+/// assert_eq!(y, [11.0, 17.0, 23.0]);
+/// ```
 pub fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: Accumulate) {
     assert_eq!((x.rows(), w.rows(), x.cols()), (y.rows(), y.cols(), w.cols()), "shapes of y = x·wᵀ");
     let cost = Cost { a: READ, b: TRANSPOSE, part: f64::INFINITY };
@@ -22,6 +33,17 @@ pub fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: A
 ///
 /// # Panics
 /// If the shapes do not agree.
+///
+/// ```
+/// use ssm_hpn::kernels::Accumulate;
+/// use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear_dx};
+///
+/// let dy = [1.0_f32, 0.0, 2.0]; // of one token with three outputs
+/// let w = [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]; // [3, 2]
+/// let mut dx = [0.0; 2];
+/// linear_dx(MatRef::new(&dy, 1, 3), MatRef::new(&w, 3, 2), MatMut::new(&mut dx, 1, 2), Accumulate::Overwrite);
+/// assert_eq!(dx, [17.0, 20.0]);
+/// ```
 pub fn linear_dx<T: Scalar>(dy: MatRef<T>, w: MatRef<T>, dx: MatMut<T>, accumulate: Accumulate) {
     assert_eq!((dy.rows(), w.cols(), dy.cols()), (dx.rows(), dx.cols(), w.rows()), "shapes of dx = dy·w");
     let cost = Cost { a: READ, b: READ, part: f64::INFINITY };

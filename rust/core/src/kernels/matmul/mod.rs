@@ -24,7 +24,6 @@ mod step;
 mod tile;
 mod view;
 
-pub use super::layout::Accumulate;
 pub use dw::{linear_dw, linear_dw_scratch};
 pub use forward::{linear, linear_dx};
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 use super::step::Dots;
 use super::tile::{Factor, Tile, with_packed};
 use super::*;
+use crate::kernels::Accumulate;
 use crate::kernels::testing::{numbers, same_bits_for_any_threads};
 use crate::numeric::Scalar;
 use crate::simd::{Isa, run_on};

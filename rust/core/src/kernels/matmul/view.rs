@@ -13,6 +13,22 @@ fn check(len: usize, rows: usize, cols: usize, row_stride: usize) {
 }
 
 /// A matrix to read: element (i, j) is `data[i·row_stride + j]`. That it fits was checked when it was made.
+///
+/// ```
+/// use ssm_hpn::kernels::matmul::MatRef;
+///
+/// let numbers = [1, 2, 3, 4, 5, 6];
+/// let whole = MatRef::new(&numbers, 2, 3);
+/// assert_eq!((whole.rows(), whole.cols(), whole.row(1)), (2, 3, &[4, 5, 6][..]));
+///
+/// let right = whole.columns(1, 2);
+/// assert_eq!((right.row(0), right.row(1), right.row_stride()), (&[2, 3][..], &[5, 6][..], 3));
+/// assert_eq!(whole.below(1).data(), [4, 5, 6]);
+///
+/// // The first two columns of a matrix that is three wide.
+/// let left = MatRef::with_stride(&numbers, 2, 2, 3);
+/// assert_eq!(left.row(1), [4, 5]);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a, T> {
     data: &'a [T],
@@ -84,6 +100,19 @@ impl<'a, T> MatRef<'a, T> {
 }
 
 /// A matrix to write: element (i, j) is `data[i·row_stride + j]`. That it fits was checked when it was made.
+///
+/// ```
+/// use ssm_hpn::kernels::matmul::MatMut;
+///
+/// let mut numbers = [0; 6];
+/// // The last two columns of a matrix of two rows that is three wide.
+/// let mut right = MatMut::with_stride(&mut numbers[1..], 2, 2, 3);
+/// assert_eq!((right.rows(), right.cols()), (2, 2));
+/// let second_row = right.row_stride();
+/// right.data()[second_row] = 7;
+/// assert_eq!(numbers, [0, 0, 0, 0, 7, 0]);
+/// assert_eq!(MatMut::new(&mut numbers, 3, 2).row_stride(), 2);
+/// ```
 #[derive(Debug)]
 pub struct MatMut<'a, T> {
     data: &'a mut [T],
