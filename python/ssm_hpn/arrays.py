@@ -152,6 +152,20 @@ def names_of(frame: Any) -> list[Any]:  # noqa: ANN401 - a frame of any package
     return list(getattr(frame, "column_names", None) or frame.columns)
 
 
+def dense(frame: Any) -> Any:  # noqa: ANN401 - a frame of any package
+    """A frame of pandas with its sparse columns written out; any other one as it is.
+
+    >>> import pandas as pd
+    >>> dense(pd.DataFrame({"x": pd.arrays.SparseArray([0, 0, 1])})).dtypes["x"]
+    dtype('int64')
+    """
+    types: Any = getattr(frame, "dtypes", None)
+    if not hasattr(types, "items"):
+        return frame
+    sparse = {name: kind.subtype for name, kind in types.items() if type(kind).__name__ == "SparseDtype"}
+    return frame.astype(sparse) if sparse else frame
+
+
 def columns_of(frame: Any, name: str) -> dict[str, NDArray[Any]]:  # noqa: ANN401 - a frame of any package
     """The columns of a frame by name, [N] each. Raises `ShapeError` for a name that is there twice."""
     names = names_of(frame)

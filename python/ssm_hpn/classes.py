@@ -4,7 +4,7 @@ From files they come as text, and one rule gives their type:
 
     boolean   every one is true or false, in any case
     integer   every one is a whole number as it is usually written: -1, 0, 20240101; 007 is none
-    number    every one is a finite number: 1.0, 0.5, 2
+    number    every one is a finite number: 1.0, 0.5, 2; a whole one that no double holds is none
     text      anything else
 
 No label is a null, an empty cell or NaN, and nothing else.
@@ -246,11 +246,12 @@ def _typed(text: str, kind: ClassType) -> Value:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a finite number as programs write it: `007` and `1_000` are texts."""
+    """Whether a text is a finite number as programs write it: `007`, `1_000` and 10**30 are texts."""
     if not re.fullmatch(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]+)?", text):
         return False
     try:
-        return math.isfinite(float(text))
+        number = float(text)
+        return math.isfinite(number) and (re.search("[.eE]", text) is not None or number == int(text))
     except ValueError:
         return False
 

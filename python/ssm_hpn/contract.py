@@ -7,10 +7,10 @@ trained on. Nothing here reads files: numpy is all it needs.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from ssm_hpn.moments import Moments
 Missing = Literal["mask", "forward", "zero", "refuse"]
 Role = Literal["text", "tokens", "feature", "id", "order", "label", "labels", "value", "lengths"]
 Floats = NDArray[np.float64]
+
+FAR_OUT: Final = 100.0
+"""Root mean square of a feature as the model sees it, which was 1 in training, from which on it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,24 @@ class Contract:
             seen = np.take_along_axis(x, np.maximum(last, 0), axis=0)
             return np.where(last < 0, means, seen)
         return np.where(absent, means, x)
+
+    def far_out(self, seen: Moments) -> Iterator[str]:
+        """Features whose numbers are nothing like those of the training data, a sentence each.
+
+        `seen` are the statistics of raw features [F].
+
+        >>> speed = Column("speed", "feature", mean=3.0, std=1.5, minimum=1.0, maximum=6.0)
+        >>> list(Contract("features", (speed,)).far_out(Moments.of(np.array([[1000.0], [2000.0]]))))
+        ['column speed: numbers from 1000 to 2000, in the training data from 1 to 6; is the unit the same?']
+        """
+        for k, column in enumerate(self.features if self.normalised else ()):
+            if column.mean is None or not column.std or not seen.count[k]:
+                continue
+            seen_by_model = np.hypot(seen.mean[k] - column.mean, seen.std[k]) / column.std
+            if seen_by_model > FAR_OUT:
+                there = f"from {rounded(float(seen.minimum[k]))} to {rounded(float(seen.maximum[k]))}"
+                trained = f"from {rounded(column.minimum)} to {rounded(column.maximum)}"
+                yield f"column {column.name}: numbers {there}, in the training data {trained}; is the unit the same?"
 
     def unseen_gaps(self, raw: ArrayLike) -> dict[str, int]:
         """Missing numbers of raw features [T, F] that become the mean and that no indicator tells, by column.

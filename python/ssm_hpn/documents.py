@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ssm_hpn._core import ShardReader
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
-from ssm_hpn.contract import Contract, rounded
+from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.moments import Moments
@@ -87,8 +88,6 @@ FILE_OPTIONS: Final = (
 )
 """Settings of `data` that files may have in another way than the training data."""
 AS_TRAINED: Final = "as in training"
-FAR_OUT: Final = 100.0
-"""Root mean square of a feature as the model sees it, which was 1 in training, from which on it is told."""
 
 
 class Reader:
@@ -145,21 +144,27 @@ class Reader:
         sources = find(several, self._options, key="--data")
         self._check_given(several, sources)
         n_features = len(self.contract.features) or None
+        order = next((column.type for column in self.contract.columns if column.role == "order"), None)
         try:
-            order = next((column.type for column in self.contract.columns if column.role == "order"), None)
-            if targets:
-                self._sources = with_targets(sources, self._options, order)
-            else:
-                self._sources = inputs(sources, self._options, n_features, order)
-            typed = _TYPED[id_type(sources, self._options)] if self.id_column and not targets else str
-            for documents in self._sources:
-                self._measure(documents)
-                for record in documents:
-                    document = self._from_record(record)
-                    given = None if record.id is None else typed(record.id)
-                    yield replace(document, id=given, file=record.source.name if len(sources) > 1 else None)
+            with TemporaryDirectory(prefix="ssm-hpn-", ignore_cleanup_errors=True) as folder:
+                work = Path(folder)
+                if targets:
+                    self._sources = with_targets(sources, self._options, order, work)
+                else:
+                    self._sources = inputs(sources, self._options, n_features, order, work)
+                typed = _TYPED[id_type(sources, self._options, work)] if self.id_column and not targets else str
+                yield from self._from_files(self._sources, typed)
         except DataError as error:
             raise _as_trained(error) from None
+
+    def _from_files(self, sources: Sources, typed: Callable[[str], str | int | float]) -> Iterator[Document]:
+        several = len(sources.sources) > 1
+        for documents in sources:
+            self._measure(documents)
+            for record in documents:
+                given = None if record.id is None else typed(record.id)
+                file = record.source.name if several else None
+                yield replace(self._from_record(record), id=given, file=file)
 
     def notes(self) -> Iterator[str]:
         """What was guessed about the raw files that were read, what was left out of them and what looks wrong."""
@@ -170,26 +175,13 @@ class Reader:
         for name, count in self.unseen_gaps.items():
             told = f"missing numbers ({count}), of which the training data had none, are taken as the training mean"
             yield f"column {name}: {told}"
-        yield from self._far_out()
+        if self._seen is not None:
+            yield from self.contract.far_out(self._seen)
 
     def _measure(self, documents: Documents) -> None:
         if documents.kind == "features" and documents.elements.shape[1] == len(self.contract.features):
             self._seen = self._seen or Moments.empty(documents.elements.shape[1])
             self._seen.add(np.asarray(documents.elements, np.float64))
-
-    def _far_out(self) -> Iterator[str]:
-        """Features whose numbers are nothing like those of the training data."""
-        if self._seen is None or not self.contract.normalised:
-            return
-        seen = self._seen
-        for k, column in enumerate(self.contract.features):
-            if column.mean is None or not column.std or not seen.count[k]:
-                continue
-            seen_by_model = np.hypot(seen.mean[k] - column.mean, seen.std[k]) / column.std
-            if seen_by_model > FAR_OUT:
-                there = f"from {rounded(float(seen.minimum[k]))} to {rounded(float(seen.maximum[k]))}"
-                trained = f"from {rounded(column.minimum)} to {rounded(column.maximum)}"
-                yield f"column {column.name}: numbers {there}, in the training data {trained}; is the unit the same?"
 
     def _check_given(self, paths: tuple[str, ...], sources: list[Source]) -> None:
         """Refuse settings that the files make nothing of."""

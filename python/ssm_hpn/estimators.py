@@ -20,7 +20,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssm_hpn.arrays import describe, is_frame, names_of, numbers, to_array
+from ssm_hpn.arrays import dense, describe, is_frame, names_of, numbers, to_array
+from ssm_hpn.classes import text_of
 from ssm_hpn.contract import Contract, Missing, Scale, measured_columns
 from ssm_hpn.dataset import padded
 from ssm_hpn.errors import ConfigError, ShapeError, problem
@@ -37,6 +38,7 @@ from ssm_hpn.series import (
     series_of,
     statistics,
     warn,
+    warn_far_out,
     warn_unseen_gaps,
     with_target,
 )
@@ -108,6 +110,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         check_shapes(found.values, self.n_channels_)
         check_finite(found.values, missing_too=self.missing == "refuse")
         warn_unseen_gaps(found.values, self.contract_)
+        warn_far_out(found.values, self.contract_)
         return self._channels(found.values)
 
     def _channels(self, series: list[Floats]) -> Channels:
@@ -137,6 +140,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
         """[N, T]: what scikit-learn's own tools hand over, checked by its rules."""
         if is_frame(X):
+            X = dense(X)  # noqa: N806
             check_frame(X, first=fitting)
         elif not hasattr(X, "toarray"):
             X = _numbers(to_array(X, "X"))  # noqa: N806
@@ -343,6 +347,8 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         self.classes_, indices = np.unique(names[known], return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
+        if labels.classes.alone:
+            warn(f"y: each of the {len(self.classes_)} classes has one series, and none to be like it")
         self.contract_ = replace(self.contract_, classes=labels.classes)
         self._reject_value()
         codes = np.full(len(names), -1, np.int32)
@@ -391,6 +397,8 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
             found = types[1] if known.any() else "NaN or None for each"
             raise ShapeError(problem("y", f"labels of the type {types[0]}, as in fit", found, "give the labels of fit"))
         weights = np.ones(len(names)) if sample_weight is None else np.asarray(sample_weight)
+        if types[0] == "text":  # bytes are the text that they are
+            answers, names = (np.array([text_of(one) for one in each], object) for each in (answers, names))
         _, kept = with_target([], {"right": answers == names, "weights": weights}, known, "scored")
         return float(np.average(kept["right"], weights=kept["weights"]))
 
@@ -443,8 +451,12 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
 
     def _reject_value(self) -> int | str | bytes:
         label: int | str | bytes | None = self.reject_label
-        if label is None:
-            kind = self.classes_.dtype.kind
+        kind, first = self.classes_.dtype.kind, self.classes_[0]
+        if isinstance(first, bytes) and isinstance(label, str):
+            label = label.encode()
+        elif isinstance(first, str) and isinstance(label, bytes):
+            label = text_of(label)
+        elif label is None:
             label = -1 if kind in "iufb" else b"unknown" if kind == "S" else "unknown"
         if self.reject_below is not None and label in self.classes_.tolist():
             raise ConfigError(problem("reject_label", "no label of y", repr(label), "choose another reject_label"))

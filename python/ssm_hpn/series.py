@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ssm_hpn.arrays import as_written, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
 from ssm_hpn.classes import Classes
 from ssm_hpn.contract import Contract
-from ssm_hpn.errors import ShapeError, problem
+from ssm_hpn.errors import ShapeError, problem, shown
 from ssm_hpn.moments import Moments, out_of_range, range_problem
 
 Floats = NDArray[np.float64]
@@ -263,16 +263,18 @@ class Labels(NamedTuple):
 def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     """Labels in the type in which they are written; None, NaN and NA are none.
 
-    Raises `ShapeError` for one-hot rows, complex numbers and dates, `DataError` for types that do not go together.
+    Raises `ShapeError` for one-hot rows, complex numbers, dates and whole numbers beyond 64 bits, `DataError` for types
+    that do not go together.
 
     >>> labels = labels_of([7, None, -1])
     >>> labels.values[labels.known].tolist(), labels.classes.values
     ([7, -1], (-1, 7))
     """
-    if isinstance(y, list | tuple):  # of which numpy makes texts where one of them is a text
+    if isinstance(y, list | tuple):  # of which numpy makes texts where one is a text, and doubles where one is large
         there = [one for one in y if isinstance(one, str | int | float | np.generic) and not is_missing(one)]
         if len({isinstance(one, str) for one in there}) > 1:
             Classes.from_values(there, name="y")
+        _check_whole(y)
     array = as_written(y, "y")
     if array.ndim == 2 and array.shape[1] > 1:
         advice = "of one-hot rows pass y.argmax(axis=1)"
@@ -287,11 +289,21 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     classes = Classes.from_values(array[known], name="y")
     for doubt in classes.doubts():
         warn(f"y: {doubt}")
+    _check_whole(classes.values)
     if array.dtype.kind == "O" and classes.type != "text":  # texts and bytes stay objects
         values = np.array(array[known].tolist())
         array = np.zeros(array.shape, values.dtype)
         array[known] = values
     return Labels(array, known, classes)
+
+
+def _check_whole(labels: Iterable[Any]) -> None:
+    """Refuse whole numbers that no array of whole numbers holds together: numpy would round them."""
+    whole = [one for one in labels if isinstance(one, int)]
+    least, most = min(whole, default=0), max(whole, default=0)
+    if least < -(2**63) or most >= (2**64 if least >= 2**63 else 2**63):
+        found = shown(least if least < -(2**63) else most)
+        raise ShapeError(problem("y", "whole numbers of 64 bits as labels", found, "pass them as texts"))
 
 
 # ---- checks
@@ -365,6 +377,15 @@ def warn_unseen_gaps(series: list[Floats], contract: Contract) -> None:
             totals[name] = totals.get(name, 0) + count
     for name, count in totals.items():
         warn(f"X: missing numbers of {name!r} ({count}), which had none in fit, are taken as its mean in fit")
+
+
+def warn_far_out(series: list[Floats], contract: Contract) -> None:
+    """Say which channels have numbers that are nothing like those in fit."""
+    moments = Moments.empty(len(contract.features))
+    for one in series:
+        moments.add(one)
+    for line in contract.far_out(moments):
+        warn(f"X: {line}")
 
 
 def with_target(

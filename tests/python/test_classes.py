@@ -85,3 +85,10 @@ def test_ids_with_and_without_leading_zeros_are_two_and_told(tmp_path):
     table = [{"m": one, "x": n} for n, one in enumerate(["0000", "0", "001", *map(str, range(10, 40))] * 3)]
     prepared = made(tmp_path, written(tmp_path / "d.csv", table), {"id": "m", "features": "x"})
     assert "ids '0000' and '0' differ in leading zeros alone and are two" in prepared.contract.notes
+
+
+def test_whole_numbers_that_no_double_holds_are_told_apart():
+    texts = [str(10**30), str(10**30 + 1), "1"]
+    found = Classes.from_texts(dict.fromkeys(texts, 2))
+    assert (set(found.values), found.type) == (set(texts), "text")
+    assert Classes.from_texts({"1e30": 1, "2.5": 1}).type == "number"

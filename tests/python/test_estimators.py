@@ -19,7 +19,7 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -317,6 +317,34 @@ def test_a_model_of_classes_alone_has_no_numbers(trained: SSMClassifier) -> None
         trained.predict_values(waves(3, seed=0)[0])
     with pytest.raises(NotFittedError):
         SSMClassifier().predict_values(np.zeros((2, 3, 1)))
+
+
+@pytest.mark.parametrize("form", [np.asarray, list, pd.Series])
+def test_numbers_beside_classes_go_through_cross_validation(form: Any) -> None:
+    series, labels = waves(24, seed=5, lengths=(20, 21))
+    values = np.where(labels == "fast", 900.0, 100.0) + np.arange(24)
+    model = SSMClassifier(**SMALL, steps=3)
+    search = GridSearchCV(model, {"lr": [1e-3, 1e-2]}, cv=2, error_score="raise")
+    search.fit(np.stack(series), labels, values=form(values))
+    assert search.best_estimator_.predict_values(np.stack(series)).shape == (24,)
+    found = cross_validate(
+        model,
+        np.stack(series),
+        labels,
+        params={"values": form(values)},
+        cv=2,
+        return_estimator=True,
+        error_score="raise",
+    )
+    halves = [one.contract_.scale.mean[0] for one in found["estimator"]]
+    assert halves[0] != halves[1]
+    assert np.mean(halves) == pytest.approx(values.mean())
+
+
+def test_series_that_are_each_a_class_of_their_own_are_told() -> None:
+    series, _ = waves(12, seed=5)
+    with pytest.warns(UserWarning, match="y: each of the 12 classes has one series, and none to be like it"):
+        SSMClassifier(**SMALL, steps=1).fit(series, np.array([f"c{n}" for n in range(12)]))
 
 
 def test_it_works_inside_scikit_learns_tools() -> None:

@@ -212,3 +212,19 @@ def test_commands_read_an_encoding(tmp_path, capsys, monkeypatch):
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["größe"] for row in answers] == ["ä0", "ä1", "ä2", "ä3"]
     assert {row["class"] for row in answers} <= {"größer", "ñ"}
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_copy_in_utf_8_is_written_once_for_a_command(tmp_path, monkeypatch, command, capsys):
+    monkeypatch.chdir(tmp_path)
+    table = "id,x,y\n" + "".join(f"s{n // 4},{n % 7},{'uv'[n // 4 % 2]}\n" for n in range(160))
+    (tmp_path / "d.csv").write_text(table)
+    columns = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
+    small = ["--model.d_model", "8", "--model.n_layers", "1", "--train.steps", "1", "--run.folder", "run"]
+    assert main(["train", "--data", "d.csv", *columns, *small]) == 0
+    (tmp_path / "d.csv").write_bytes(table.encode("utf-16"))
+    written = []
+    copy = copies.shutil.copyfileobj
+    monkeypatch.setattr(copies.shutil, "copyfileobj", lambda *given: written.append(given) or copy(*given))
+    assert main([command, "run", "--data", "d.csv", "--data.encoding", "utf-16"]) == 0
+    assert len(written) == 1

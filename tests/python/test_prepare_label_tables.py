@@ -177,3 +177,28 @@ def test_a_query_is_a_table_of_labels_too(tmp_path):
     (tmp_path / "y.json").write_text(json.dumps({}))
     with pytest.raises(DataError, match=r"data\.labels: expected a file, a folder or a pattern, found nothing there"):
         made(tmp_path / "none", data, COLUMNS, labels=str(tmp_path / "absent.csv"))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(";", ","), (",", ";"), ("|", "\t"), (";", ";")])
+def test_the_table_of_labels_has_a_delimiter_of_its_own(tmp_path, ours, theirs):
+    data, table = tmp_path / "x.csv", tmp_path / "y.csv"
+    data.write_text(f"id{ours}x\n" + "".join(f"s{n}{ours}{n}.5\n" for n in range(20)))
+    table.write_text(f"id{theirs}y\n" + "".join(f"s{n}{theirs}{'uv'[n % 2]}\n" for n in range(20)))
+    prepared = made(tmp_path, data, COLUMNS, labels=str(table), validation_fraction=0, delimiter=ours)
+    assert labelled(prepared) == {f"s{n}": n % 2 for n in range(20)}
+    said = [] if theirs in (",", ours) else [f"y.csv: columns are taken to be separated by {theirs!r}"]
+    assert list(prepared.contract.notes) == said
+
+
+def test_a_table_of_labels_without_the_columns_is_refused_by_its_own_delimiter(tmp_path):
+    data, table = series(tmp_path / "x.parquet", ["a", "b"]), tmp_path / "y.csv"
+    table.write_text("id;kind\na;u\nb;v\n")
+    with pytest.raises(DataError, match=r"y\.csv: data\.columns\.label: expected a column 'y', found no such column"):
+        made(tmp_path, data, COLUMNS, labels=str(table), delimiter=",")
+
+
+def test_the_delimiter_of_a_table_of_labels_that_was_found_out_is_said(tmp_path):
+    data, table = series(tmp_path / "x.parquet", [f"s{n}" for n in range(20)]), tmp_path / "y.csv"
+    table.write_text("id;y\n" + "".join(f"s{n};{'uv'[n % 2]}\n" for n in range(20)))
+    notes = made(tmp_path, data, COLUMNS, labels=str(table)).contract.notes
+    assert "y.csv: columns are taken to be separated by ';'" in notes

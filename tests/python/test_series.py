@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from ssm_hpn.series import LongTable, labels_of, series_of
 from test_arrays import Tensor, read_only
@@ -308,6 +309,7 @@ NAMES = np.array(["one", "two", "three"])[Y]
         ([bool(one) for one in Y == 1], Y == 1),
     ],
 )
+@pytest.mark.filterwarnings("ignore:y. each of the 12 classes has one series")
 def test_every_form_of_the_same_labels_trains_and_scores_alike(y, plain):
     model, expected = classifier().fit(X, y), classifier().fit(X, plain)
     np.testing.assert_array_equal(model.class_scores(X), expected.class_scores(X))
@@ -318,13 +320,84 @@ def test_every_form_of_the_same_labels_trains_and_scores_alike(y, plain):
 
 
 @pytest.mark.parametrize(
-    "gaps", [pd.Series([1, None, 2], dtype="Int64"), pa.array([1, None, 2]), pl.Series([1, None, 2])]
+    "gaps", [pd.Series([1, None, 2, 2], dtype="Int64"), pa.array([1, None, 2, 2]), pl.Series([1, None, 2, 2])]
 )
 def test_whole_numbers_beside_missing_labels_are_answered_as_whole_numbers(gaps):
-    for y in (gaps, np.ma.masked_array([1, 5, 2], mask=[False, True, False])):
-        with pytest.warns(UserWarning, match="y: 1 of 3 series have no target .* are not trained on"):
-            model = classifier().fit(X[:3], y)
+    for y in (gaps, np.ma.masked_array([1, 5, 2, 2], mask=[False, True, False, False])):
+        with pytest.warns(UserWarning, match="y: 1 of 4 series have no target .* are not trained on"):
+            model = classifier().fit(X[:4], y)
         assert {type(one) for one in model.predict(X).tolist()} == {int}
+
+
+def test_channels_far_outside_of_what_fit_saw_are_told():
+    random = np.random.default_rng(3)
+    x, y = random.normal(20, 2, (30, 12, 2)), np.arange(30) % 2
+    model = classifier().fit(x, y)
+    lo, hi = x[:, :, 1].min(), x[:, :, 1].max()
+    far = x * [1, 1e6]
+    for method in (model.predict, model.class_scores, lambda z: model.score(z, y)):
+        with pytest.warns(UserWarning, match="unit") as caught:
+            method(far)
+        (said,) = [str(one.message) for one in caught]
+        assert said.startswith("X: column channel 1: numbers from ")
+        assert said.endswith(f"in the training data from {lo:.6g} to {hi:.6g}; is the unit the same?")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(x + 3)
+    numbers = SSMRegressor(**SMALL).fit(pd.DataFrame(x[:, :, 0]), x[:, 0, 0])
+    with pytest.warns(UserWarning, match="is the unit the same"):
+        numbers.predict(pd.DataFrame(x[:, :, 0] / 1e6 - 273))
+
+
+@pytest.mark.parametrize("form", ["frame", "long table"])
+def test_sparse_frames_are_taken(form):
+    random = np.random.default_rng(4)
+    x = np.where(random.random((24, 9)) > 0.7, random.normal(size=(24, 9)), 0.0)
+    y = np.arange(24) % 2
+    dense = pd.DataFrame(x, columns=[f"t{k}" for k in range(9)])
+    if form == "long table":
+        dense = pd.DataFrame({"id": np.repeat(np.arange(24), 9), "x": x.ravel()})
+    thin = dense.copy()
+    for name in list(dense.columns)[1:]:
+        thin[name] = pd.arrays.SparseArray(dense[name], fill_value=0.0)
+    options = {"id": "id"} if form == "long table" else {}
+    model = classifier(**options).fit(dense, y)
+    again = classifier(**options).fit(thin, pd.Series(pd.arrays.SparseArray(y)))
+    np.testing.assert_array_equal(again.class_scores(thin), model.class_scores(dense))
+
+
+@pytest.mark.parametrize("form", [list, lambda y: np.array(y, object)])
+@pytest.mark.parametrize("pair", [(10**30, 5), (10**18, 10**19), (-(10**30), None), (1, 2**63 + 1), (10**400, 1)])
+def test_whole_numbers_too_large_for_a_label_are_refused_and_never_rounded(pair, form):
+    with pytest.raises(
+        ShapeError, match=r"y: expected whole numbers of 64 bits as labels, found .*; pass them as texts"
+    ):
+        classifier().fit(X, form([pair[k % 2] for k in range(len(X))]))
+    labels = labels_of([2**63, 2**64 - 1])
+    assert labels.classes.values == (2**63, 2**64 - 1)
+
+
+@pytest.mark.parametrize("trained", ["S", "U", "O"])
+@pytest.mark.parametrize("scored", ["S", "U", "O", "list"])
+def test_bytes_and_texts_of_the_same_letters_are_one_label(trained, scored):
+    y = np.arange(24) % 2
+    x = np.random.default_rng(5).normal(size=(24, 9)) + 5 * y[:, None]
+
+    def labels(kind):
+        words = [("gr\u00fcn", "rot")[k] for k in y]
+        if kind == "U":
+            return np.array(words)
+        encoded = [word.encode() for word in words]
+        return encoded if kind == "list" else np.array(encoded, None if kind == "S" else object)
+
+    model = SSMClassifier(**SMALL | {"steps": 60}).fit(x, labels(trained))
+    assert model.score(x, labels(scored)) == 1.0
+    assert model.predict(x[:1])[0] == labels(trained)[0]
+    model.set_params(reject_below=2.0, reject_label="none" if trained != "U" else b"none")
+    assert set(model.predict(x).tolist()) == {"none" if trained == "U" else b"none"}
+    model.set_params(reject_label="rot" if trained != "U" else b"rot")
+    with pytest.raises(ConfigError, match="reject_label: expected no label of y"):
+        model.predict(x)
 
 
 def test_what_has_no_target_is_not_scored(fitted):

@@ -195,7 +195,11 @@ class PrepareOptions(Section):
         "time since the column was last seen where the training part has gaps; forward: the number before",
     )
     delimiter: Annotated[str | None, CSV] = Field(
-        None, min_length=1, max_length=1, description="what separates columns; null: found out, and said"
+        None,
+        min_length=1,
+        max_length=1,
+        description="what separates columns, also those of data.labels where it gives the columns in use; null: found "
+        "out, and said",
     )
     decimal: Annotated[Literal[".", ","], CSV] = Field(".", description="decimal mark of numbers")
     null: Annotated[Names, CSV] = Field((), description="texts that mean a missing value, besides the empty one: 'NA'")

@@ -17,7 +17,7 @@ from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.moments import TOO_LARGE
 from ssm_hpn.prepare.cells import missing_cells, not_finite
 from ssm_hpn.prepare.engine import Kind, Table, engine, no_column, open_table, translated
-from ssm_hpn.prepare.problems import config_error, data_error, shown
+from ssm_hpn.prepare.problems import Notes, config_error, data_error, shown
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.sources import TABLES, Source, find
 from ssm_hpn.prepare.split import Keys, text_keys
@@ -51,11 +51,11 @@ def label_source(options: PrepareOptions) -> Source:
 
 
 def open_labels(
-    options: PrepareOptions, columns: Columns, connection: duckdb.DuckDBPyConnection, work: Path | None
+    options: PrepareOptions, columns: Columns, connection: duckdb.DuckDBPyConnection, work: Path | None, notes: Notes
 ) -> list[str]:
     """Make the table `JOINED`; returns the aliases of its targets: `label`, and `v0` and so on for numbers.
 
-    A copy in UTF-8, where one is needed, is kept in `work`.
+    A copy in UTF-8, where one is needed, is kept in `work`; what is guessed goes to `notes`.
 
     Raises `DataError` for rows without an id, and for an id with different targets.
     """
@@ -65,8 +65,10 @@ def open_labels(
         if not there:
             advice = "name the column, or drop --data.labels"
             raise config_error("data.labels", expected=f"{what} beside it", found="none", advice=advice)
-    table = open_table(label_source(options), options, connection, work=work)
-    for key, name in [("id", columns.id or ""), *((_setting(alias), name) for alias, (name, _) in targets.items())]:
+    keys = [("id", columns.id or ""), *((_setting(alias), name) for alias, (name, _) in targets.items())]
+    table = _opened(options, [name for _, name in keys], connection, work)
+    notes.add(*table.notes)
+    for key, name in keys:
         if name not in table.present:
             raise no_column(table, key, name)
     query = table.select({"key": (columns.id or "", "text"), **targets})
@@ -84,6 +86,17 @@ def open_labels(
     )
     _check_once(table, columns.id or "", targets)
     return list(targets)
+
+
+def _opened(
+    options: PrepareOptions, names: list[str], connection: duckdb.DuckDBPyConnection, work: Path | None
+) -> Table:
+    """The table of labels; its delimiter is found out where `data.delimiter`, that of the data, gives other columns."""
+    source = label_source(options)
+    table = open_table(source, options, connection, work=work)
+    if options.delimiter is None or source.format != "csv" or table.present.keys() >= set(names):
+        return table
+    return open_table(source, options.model_copy(update={"delimiter": None}), connection, work=work)
 
 
 def _setting(alias: str) -> str:
@@ -150,7 +163,7 @@ class Matching:
     def read(cls, options: PrepareOptions, columns: Columns, work: Path | None) -> "Matching":
         """The ids of the table of labels, which is checked."""
         with engine(work) as connection:
-            open_labels(options, columns, connection, work)
+            open_labels(options, columns, connection, work, Notes())
             batches = connection.sql(f"SELECT key FROM {JOINED} ORDER BY key").to_arrow_reader(ROWS_AT_ONCE)  # noqa: S608
             first: list[str] = []
             keys = [np.empty(0, np.uint64)]

@@ -30,24 +30,30 @@ def read(sources: list[Source], options: PrepareOptions) -> Iterator[Record]:
         yield from documents
 
 
-def with_targets(sources: list[Source], options: PrepareOptions, trained_order: str | None = None) -> "Sources":
+def with_targets(
+    sources: list[Source], options: PrepareOptions, trained_order: str | None = None, work: Path | None = None
+) -> "Sources":
     """Files for a trained model, whose order column was read as `trained_order`."""
-    return Sources(sources, options.model_copy(update={"split": "auto"}), trained_order=trained_order)
+    return Sources(sources, options.model_copy(update={"split": "auto"}), work, trained_order=trained_order)
 
 
 def inputs(
-    sources: list[Source], options: PrepareOptions, n_features: int | None, trained_order: str | None = None
+    sources: list[Source],
+    options: PrepareOptions,
+    n_features: int | None,
+    trained_order: str | None = None,
+    work: Path | None = None,
 ) -> "Sources":
     """Like `with_targets` for a model of so many features, without targets, which the files may lack."""
     columns = options.columns.model_copy(update={"label": None, "labels": None, "values": ()})
     arrays = partial(read_arrays, targets=False, univariate=n_features == 1)
     bare = options.model_copy(update={"columns": columns, "labels": None, "split": "auto"})
-    return Sources(sources, bare, arrays=arrays, trained_order=trained_order)
+    return Sources(sources, bare, work, arrays=arrays, trained_order=trained_order)
 
 
-def id_type(sources: list[Source], options: PrepareOptions) -> str:
+def id_type(sources: list[Source], options: PrepareOptions, work: Path | None = None) -> str:
     """What the id column holds in all of the sources: `integer`, `number` or `text`."""
-    found = {type_of_ids(source, options) for source in sources if source.format in TABLES}
+    found = {type_of_ids(source, options, work) for source in sources if source.format in TABLES}
     return found.pop() if len(found) == 1 else "text"
 
 
@@ -58,7 +64,7 @@ class Sources:
     sources: list[Source]
     options: PrepareOptions
     work: Path | None = None
-    """Where the engine may put what does not fit into memory."""
+    """Where the engine may put what does not fit into memory, and copies of files in another encoding are kept."""
     arrays: Arrays = read_arrays
     reading: Reading | None = field(default=None)
     """For tables: the columns of the first one, found by name in the others."""

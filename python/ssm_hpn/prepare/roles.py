@@ -71,14 +71,14 @@ def _declared(table: Table, name: str) -> str:
     return "number" if kind in ("DOUBLE", "FLOAT") else "integer" if re.search("INT(EGER)?$", kind) else "text"
 
 
-def type_of_ids(source: Source, options: PrepareOptions) -> str:
+def type_of_ids(source: Source, options: PrepareOptions, work: Path | None = None) -> str:
     """What the id column holds: `integer`, `number` or `text`.
 
     A typed column is what its type says; in CSV ids are integers where every one is a whole number as it is usually
-    written, so that `007` is a text.
+    written, so that `007` is a text. A copy of a file in another encoding is kept in `work`.
     """
     name = options.columns.id or ""
-    with opened(source, options, None) as table:
+    with opened(source, options, work) as table:
         if name not in table.present:
             raise no_column(table, "id", name)
         declared = _declared(table, name)

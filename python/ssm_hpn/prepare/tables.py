@@ -99,7 +99,9 @@ class _Query:
     def __post_init__(self) -> None:
         """Choose how every column is read."""
         columns, present = self.reading.columns, self.table.present
-        joined = open_labels(self.options, columns, self.table.connection, self.work) if self.options.labels else []
+        joined = []
+        if self.options.labels:
+            joined = open_labels(self.options, columns, self.table.connection, self.work, self.reading.notes)
         lists = any(is_list(present[name]) for name in columns.features)
         self.steps = bool(columns.features) and not lists
         matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
