@@ -9,10 +9,11 @@ docs/mathematics.md, section 5:
     accuracy        correct / scored
     error           1 - accuracy
     f1              mean over classes of 2·TP / (2·TP + FP + FN), classes that neither occur nor are predicted left out
-    mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       each number is a target; missing ones (NaN) are none
+    mse, mae        Σ (ŷ - y)² / n, Σ |ŷ - y| / n       of one number to predict; missing ones (NaN) are no targets
     rmse            √mse
     r2              mean over the K numbers of 1 - Σ (ŷ - y)² / Σ (y - ȳ)²
 
+Of several numbers to predict, whose units may differ, each has its mae, rmse and r2, and all together have r2.
 Numbers are in the user's units, and summed in double precision. The mean predictor answers the mean of the
 training data.
 """
@@ -84,12 +85,17 @@ class NumberTotals:
         return [] if self.center is None else self._each(self._distances, self._squares)
 
     def mean_predictor(self) -> dict[str, float]:
-        """The metrics of an answer that is always the mean of the training data; empty where that is not known."""
+        """The metrics of an answer that is always the mean of the training data; empty where that is not known.
+
+        Of several numbers only R2, as their errors have no common unit.
+        """
         if self.center is None:
             return {}
+        r2 = float(np.mean(self._explained(self._squares)))
+        if len(self.count) > 1:
+            return {"r2": r2}
         n = max(int(self.count.sum()), 1)
         mse = float(self._squares.sum()) / n
-        r2 = float(np.mean(self._explained(self._squares)))
         return {"mse": mse, "rmse": sqrt(mse), "mae": float(self._distances.sum()) / n, "r2": r2}
 
     def _each(self, absolute: NDArray[np.float64], squared: NDArray[np.float64]) -> list[dict[str, float]]:
@@ -204,7 +210,7 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 
 def _of_numbers(totals: Totals, sums: Callable[[NumberTotals], NDArray[np.float64]]) -> float:
-    """A mean over all numbers."""
+    """A mean over all targets of one number to predict."""
     found = totals.numbers
     return nan if found is None else _ratio(float(sums(found).sum()), int(found.count.sum()))
 
@@ -223,6 +229,8 @@ MAE = Metric("mae", "min", "unit", ".4g", lambda t: _of_numbers(t, lambda n: n.a
 R2 = Metric("r2", "max", "", ".4f", lambda t: nan if t.numbers is None else float(np.mean(t.numbers.r2())))
 
 
+IN_UNITS: Final = (MSE, RMSE, MAE)
+"""Metrics in the unit of the number to predict."""
 METRICS: Final = {
     metric.name: metric for metric in (LOSS, ACCURACY, BITS, BITS_PER_BYTE, ERROR, F1, MSE, RMSE, MAE, R2)
 }
@@ -232,14 +240,18 @@ METRICS: Final = {
 def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
     """The metrics of a resolved model, in the order of the metrics file: those of its target that its loss has.
 
+    Several numbers to predict have no metric in a unit together.
+
     >>> from ssm_hpn import Trainer
     >>> from ssm_hpn.metrics import metrics_of
     >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}}
     >>> [metric.name for metric in metrics_of(Trainer({"model": model}).config.model)]
     ['loss', 'accuracy', 'bits_per_token']
     """
-    names = KINDS[model.target.kind].metrics
-    return tuple(METRICS[name] for name in names if name != BITS.name or is_cross_entropy(model))
+    found = [METRICS[name] for name in KINDS[model.target.kind].metrics]
+    several = (getattr(model.target, "n_values", None) or 1) > 1
+    left_out = (*(() if is_cross_entropy(model) else (BITS,)), *(IN_UNITS if several else ()))
+    return tuple(metric for metric in found if metric not in left_out)
 
 
 def with_bytes(metrics: tuple[Metric, ...], bytes_per_token: float | None) -> tuple[Metric, ...]:

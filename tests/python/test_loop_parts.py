@@ -137,26 +137,29 @@ def test_macro_f1_and_confusion_of_a_hand_made_case():
     assert totals.confusion.tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_errors_of_numbers_are_means_over_all_numbers():
+def test_errors_of_several_numbers_are_those_of_each():
     model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
     expected = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, np.nan]])
     errors = np.array([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0]])  # that of the missing number counts for nothing
     one = report(6.0, 6) | {"predicted_values": expected + errors, "expected_values": expected}
     one["predicted_values"][2, 1] = 3.0
-    found, _ = values(model, one)
-    # Sums of squares 1 + 4 + 1 and around their means: 8 for 0, 2, 4 and 8 for 1, 5.
-    assert found == pytest.approx(
-        {"loss": 1.0, "mse": 6 / 5, "rmse": (6 / 5) ** 0.5, "mae": 4 / 5, "r2": (1 - 5 / 8 + 1 - 1 / 8) / 2}
-    )
+    found, totals = values(model, one)
+    # Sums of squares 5 and 1, and around their means: 8 for 0, 2, 4 and 8 for 1, 5.
+    assert found == pytest.approx({"loss": 1.0, "r2": (1 - 5 / 8 + 1 - 1 / 8) / 2})
+    first, second = totals.numbers.per_number()
+    assert first == pytest.approx({"mae": 1.0, "rmse": (5 / 3) ** 0.5, "r2": 1 - 5 / 8})
+    assert second == pytest.approx({"mae": 0.5, "rmse": 0.5**0.5, "r2": 1 - 1 / 8})
     shape = DataShape(n_features=2, n_values=3)
     trainer = Trainer(resolve(parse({"model": {"d_model": 8, "n_layers": 1}}), shape))
     rng = np.random.default_rng(0)
     y = rng.normal(size=(5, 3)).astype(np.float32)
     batch = {"features": rng.normal(size=(5, 7, 2)).astype(np.float32), "sequence_values": y}
     errors = trainer.predict(batch) - y
-    found = trainer.evaluate([batch]).values
-    assert found["mse"] == pytest.approx(np.square(errors).mean(), rel=1e-5)
-    assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-5)
+    found = trainer.evaluate([batch])
+    assert set(found.values) == {"loss", "r2"}
+    assert found.values["loss"] == pytest.approx(np.square(errors).mean(), rel=1e-5)
+    mae = [one["mae"] for one in found.totals.numbers.per_number()]
+    np.testing.assert_allclose(mae, np.abs(errors).mean(axis=0), rtol=1e-5)
 
 
 def test_without_targets_there_is_no_number():

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,42 @@ def test_numbers_are_judged_one_by_one_and_missing_ones_left_out():
     away = np.abs(y - np.nanmean(y, 0))
     np.testing.assert_allclose([one["mae"] for one in found.mean_per_number()], np.nanmean(away, 0), rtol=1e-6)
     assert [one["r2"] for one in found.mean_per_number()] == pytest.approx([0, 0], abs=1e-9)
+
+
+def table_of_two(path):
+    """Series of a level, in tons and in millimetres."""
+    levels = np.random.default_rng(2).uniform(0, 1, 40)
+    lines = ["id,x,tons,mm"]
+    lines += [f"s{n},{level:.4f},{level:.6f},{1e6 * level:.2f}" for n, level in enumerate(levels) for _ in range(4)]
+    path.write_text("\n".join(lines) + "\n")
+    return ["--data", str(path), "--data.columns.id", "id", "--data.columns.features", "x"]
+
+
+def test_numbers_of_different_units_have_no_error_together(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [*table_of_two(tmp_path / "d.csv"), "--data.columns.values", "tons,mm", *SMALL]
+    words += ["--train.steps", "40", "--optim.lr", "0.01", "--evaluation.every", "10"]
+    assert train(*words, "--evaluation.metric", "rmse") == 2
+    refused = capsys.readouterr().err
+    assert "evaluation.metric: expected loss | r2, found 'rmse'; " in refused
+    assert train(*words, "--evaluation.metric", "r2", "--run.folder", "run") == 0
+    printed = capsys.readouterr().out
+    assert "rmse (unit)" not in printed
+    assert re.search(r"(?m)^\[held out\] step 40  loss \S+  r2 \S+", printed)
+    assert re.search(r"(?m)^ *mm +\S+ +\S+ +0\.\d+", printed)
+    assert "had the best r2" in printed
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {key for key in rows[0] if key.startswith("eval/")} == {"eval/loss", "eval/r2"}
+    assert main(["evaluate", "run", "--json"], prog="ssm-hpn") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not {"mse", "rmse", "mae"} & found.keys()
+    assert set(found["mean_predictor"]) == {"r2"}
+    tons, mm = found["per_number"]
+    assert (tons["name"], mm["name"]) == ("tons", "mm")
+    assert mm["rmse"] > 1e5 * tons["rmse"]
+    assert found["r2"] == pytest.approx((tons["r2"] + mm["r2"]) / 2)
+    report = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "squared error" not in report
 
 
 # ---- partly labelled data
