@@ -1,4 +1,4 @@
-"""Raw data of every kind for the tests of data preparation, and how they look at what came out."""
+"""Raw data of every kind for the tests of data preparation, and readers of the prepared folder."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ def made(tmp_path: Path, data: str | Path, /, columns: dict[str, Any] | None = N
 
 
 def rows(part: Path | None) -> list[dict[str, Any]]:
-    """All documents of a part, read with Arrow alone: nobody needs our code to read our files."""
+    """All documents of a part, read with pyarrow alone: shards are readable without this package."""
     assert part is not None
     manifest = json.loads((part / "manifest.json").read_text())
     tables = [pa.ipc.open_file(part / shard["file"]).read_all() for shard in manifest["shards"]]
@@ -81,7 +81,7 @@ def written(path: Path, table: list[dict[str, Any]]) -> Path:
 
 
 def lines(*content: str) -> Callable[[Path], Path]:
-    """A file maker for the table below."""
+    """A function that writes these lines into a file."""
 
     def make(path: Path) -> Path:
         path.write_text("\n".join(content) + "\n")

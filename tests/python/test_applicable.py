@@ -42,7 +42,10 @@ BLIND = Task("next_token", evaluates=False)
 
 
 class Case(NamedTuple):
-    """Settings, where they have an effect, and where they have none; the latter may need other settings."""
+    """Settings, the raw data or task for which they have an effect (`fits`), and for which they have none (`unfit`).
+
+    `also` are settings that the second one needs besides.
+    """
 
     settings: dict[str, Any]
     fits: RawData | Task
@@ -135,7 +138,7 @@ TASK_CASES: dict[tuple[str, int], Case] = {
 
 
 def declarations(*, task):
-    """What fields declare for a run or for raw files, each with its setting and its place among that setting's."""
+    """The declarations about a task, or about raw files; the key is (setting, index among its declarations)."""
     seen: dict[str, int] = {}
     for name, section, field in walk():
         for applies in declared(section.model_fields[field]):
@@ -174,7 +177,7 @@ def test_a_setting_is_taken_where_it_has_an_effect_and_refused_elsewhere(key, ap
     assert message.endswith(f"; {applies.advice}")
     assert "\n" not in message
     if setting not in dict(given(parse(case.also))):
-        check(case.also, case.unfit)  # what nobody set is held against nobody
+        check(case.also, case.unfit)  # without the setting there is no refusal
 
 
 def test_every_declaration_has_its_case():
@@ -190,19 +193,19 @@ def test_every_fact_is_a_setting_or_an_attribute_of_files_or_run():
         assert applies.facts <= known
 
 
-def test_only_what_asks_for_something_counts():
+def test_a_setting_at_its_default_counts_as_not_given():
     settings = {"data": {"encoder": "auto", "include": "", "tokenizer": None, "documents": "line", "train": "a"}}
     config = parse(settings)
     assert dict(given(config)) == {"data.train": ("a",), "data.documents": "line"}
     assert dict(given(config.data.prepare_options())) == {"train": ("a",), "documents": "line"}
-    # a file that names every setting asks for no more than what differs from the defaults
+    # also where a file names every setting, defaults included
     written_out = parse(tomllib.loads(to_toml(config)))
     assert written_out.model.target.model_fields_set
     assert dict(given(written_out)) == dict(given(config))
 
 
 @pytest.mark.parametrize("present", [set(), {"label"}, {"labels"}, {"values"}, {"label", "values"}])
-def test_the_target_is_the_one_that_the_data_will_give(present):
+def test_the_target_predicted_from_columns_is_the_one_of_the_prepared_data(present):
     classes = 3 if present & {"label", "labels"} else None
     shape = DataShape(
         vocab_size=9,
@@ -254,12 +257,12 @@ X = np.zeros((4, 5, 2), np.float32)
         (lambda f: (np.save(f / "a.npy", X), f / "a.npy")[1], {}, ARRAY),
     ],
 )
-def test_files_are_looked_at(make, names, expected, tmp_path):
+def test_the_facts_about_raw_files(make, names, expected, tmp_path):
     options = PrepareOptions(train=(str(make(tmp_path)),), columns=names)
     assert look(find(options.train, options, key="data.train"), options) == expected
 
 
-def test_a_folder_is_one(tmp_path):
+def test_the_facts_about_a_folder(tmp_path):
     written(tmp_path / "a.txt", "some text\n")
     options = PrepareOptions(train=(str(tmp_path),))
     assert look(find(options.train, options, key="data.train"), options) == TEXT
@@ -298,7 +301,7 @@ def test_every_setting_of_preparation_is_tried():
 
 
 @pytest.mark.parametrize("name", OTHER)
-def test_a_prepared_folder_takes_no_other_settings(name, text: Prepared):
+def test_a_prepared_folder_refuses_settings_that_it_was_not_made_with(name, text: Prepared):
     data: dict[str, Any] = {"train": str(text.train), "validation": str(text.validation), "length": 32}
     section, _, key = name.rpartition(".")
     data |= {section: {key: OTHER[name]}} if section else {key: OTHER[name]}
@@ -318,7 +321,7 @@ def test_a_prepared_folder_takes_the_settings_that_it_was_made_with(tmp_path):
         Trainer({"data": again | {"train": str(prepared.folder)}})
 
 
-def test_a_tokenizer_is_known_by_its_content(tmp_path):
+def test_a_tokenizer_is_compared_by_its_content_not_its_path(tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
     model = tokenizers.models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?")
     tokenizers.Tokenizer(model).save(str(tmp_path / "t.json"))
@@ -381,7 +384,7 @@ def test_the_command_line_refuses_and_writes_nothing(words, setting, place, caps
     assert sorted(place.rglob("*")) == before
 
 
-def test_what_was_prepared_before_changes_no_answer(place, capsys, monkeypatch, tmp_path):
+def test_a_refused_setting_is_refused_also_after_the_data_was_prepared(place, capsys, monkeypatch, tmp_path):
     (tmp_path / "a.csv").write_bytes((place / "a.csv").read_bytes())
     monkeypatch.chdir(tmp_path)
     words = ["train", "--data", "a.csv", *SENSORS, *SMALL]
@@ -398,7 +401,7 @@ def test_what_was_prepared_before_changes_no_answer(place, capsys, monkeypatch, 
         ["--data", "text", "--data.documents", "line", "--evaluation.prompt", "def", "--run.folder", "run"],
     ],
 )
-def test_the_same_settings_again_go_on(words, place, capsys, monkeypatch, tmp_path):
+def test_a_second_run_with_the_same_settings_is_accepted(words, place, capsys, monkeypatch, tmp_path):
     (tmp_path / "a.csv").write_bytes((place / "a.csv").read_bytes())
     (tmp_path / "text").symlink_to(place / "text")
     monkeypatch.chdir(tmp_path)

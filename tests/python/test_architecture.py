@@ -1,4 +1,4 @@
-"""docs/architecture.md: what its tables name is in the tree, by that name."""
+"""docs/architecture.md: every path and name in it exists in the repository."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ PATH = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)`")
 
 
 def missing(text):
-    """What a text names and the tree has not: paths, the folder of a NAME, and words that are said to be in a file."""
+    """Paths, folders of paths with NAME, and words of files that a text names and the repository lacks."""
     paths = [path for path in PATH.findall(text) if not (ROOT / path).exists() and "NAME" not in path]
     paths += [path for path in PATH.findall(text) if "NAME" in path and not (ROOT / path).parent.is_dir()]
     for word, path in re.findall(r"`(\w+)(?:\(\))?` in " + PATH.pattern, text):
@@ -22,22 +22,22 @@ def missing(text):
     return paths
 
 
-def test_the_table_says_where_every_part_is_added():
+def test_the_table_has_a_row_for_every_kind_of_part():
     added = [re.match(r"\| (?:a|an) ([\w ]+) \|", line)[1] for line in PLACES]
     assert added == ["block", "stem", "head", "target", "metric", "column role", "command"]
 
 
 @pytest.mark.parametrize("row", PLACES, ids=lambda row: row.split("|")[1].strip())
-def test_the_places_to_add_a_part_are_there(row):
+def test_the_files_to_touch_for_a_part_exist(row):
     assert len(PATH.findall(row)) >= 3
     assert missing(row) == []
 
 
-def test_every_path_on_the_page_is_there():
+def test_every_path_on_the_page_exists():
     assert missing(PAGE) == []
 
 
-def test_a_path_and_a_word_that_are_not_there_are_named():
+def test_a_missing_path_and_a_missing_word_are_reported():
     text = "`rust/core/src/gone.rs`, `rust/gone/NAME.rs`, `Nowhere` in `docs/architecture.py`"
     assert missing(text) == ["rust/core/src/gone.rs", "docs/architecture.py", "rust/gone/NAME.rs"]
     assert missing("`NoSuchWord` in `docs/releasing.md`") == ["NoSuchWord in docs/releasing.md"]

@@ -1,4 +1,4 @@
-"""Arrays of every kind that people have: taken for what they mean, or refused in one line that names the argument."""
+"""Arrays of numpy, pandas, polars, Arrow and PyTorch: converted, or refused in one line that names the argument."""
 
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ from support import settings
 
 
 class Tensor:
-    """What a tensor of PyTorch has, without PyTorch: `numpy` refuses while gradients are followed."""
+    """The part of torch.Tensor that is used, without PyTorch; `numpy` raises while gradients are tracked."""
 
     def __init__(self, values, *, follows=False, bfloat16=False):
         self.values, self.follows, self.bfloat16 = np.asarray(values), follows, bfloat16
@@ -80,7 +80,7 @@ PLAIN = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
         memoryview(PLAIN),
     ],
 )
-def test_every_form_of_the_same_numbers(value):
+def test_the_same_numbers_in_every_form_give_the_same_array(value):
     np.testing.assert_array_equal(numbers(value, "x"), PLAIN)
 
 
@@ -122,7 +122,7 @@ def test_a_missing_number_is_nan(value):
         ([[1, 10**400]], r"x\[0, 1\]: expected a number, found a larger one than a double holds"),
     ],
 )
-def test_what_is_no_array_of_numbers_is_refused_by_name(value, message):
+def test_anything_but_an_array_of_numbers_is_refused_with_the_name_of_the_argument(value, message):
     with pytest.raises(ShapeError, match=message) as caught:
         numbers(value, "x")
     assert isinstance(caught.value, ValueError)
@@ -143,7 +143,7 @@ def test_what_is_no_array_of_numbers_is_refused_by_name(value, message):
         (pl.Series([True, None]), [True, None]),
     ],
 )
-def test_labels_beside_missing_ones_stay_what_they_are(value, expected):
+def test_labels_keep_their_type_beside_missing_ones(value, expected):
     assert as_written(value, "y").tolist() == expected
 
 
@@ -164,18 +164,18 @@ def test_sparse_matrices_are_refused_with_what_to_do():
         (["a"], r"y: expected numbers, found texts"),
     ],
 )
-def test_whole_numbers_are_never_cut(value, message):
+def test_numbers_with_a_fraction_are_never_truncated(value, message):
     with pytest.raises(ShapeError, match=message):
         whole_numbers(value, "y")
 
 
-def test_whole_numbers_of_any_type():
+def test_whole_numbers_of_any_type_are_taken():
     for array in (np.array([0, 3], np.uint64), np.array([0.0, 3.0], ">f8"), [False, 3], np.array([0, 3], object)):
         assert whole_numbers(array, "y").tolist() == [0, 3]
     assert whole_numbers([2**63], "y").tolist() == [2**63]
 
 
-def test_columns_of_frames_by_name():
+def test_columns_of_frames_are_taken_by_name():
     for frame in (pd.DataFrame({"a": [1, 2], 3: [5, 6]}), pl.DataFrame({"a": [1, 2], "3": [5, 6]})):
         found = columns_of(frame, "X")
         assert {name: column.tolist() for name, column in found.items()} == {"a": [1, 2], "3": [5, 6]}
@@ -222,7 +222,7 @@ def test_class_indices_in_every_form_train_alike(labels):
     assert classifier().step({"features": X.tolist(), "sequence_class": labels}).loss == expected
 
 
-def test_a_label_that_is_missing_is_none():
+def test_a_missing_label_is_no_target():
     indices, floats = np.where(Y == 1, -1, Y), np.where(Y == 1, np.nan, Y)
     first = classifier().forward_backward({"features": X, "sequence_class": indices})
     assert first["count"] == ROWS - 2
@@ -270,7 +270,7 @@ def test_a_label_that_is_missing_is_none():
 @pytest.mark.parametrize("verb", ["step", "forward_backward", "predict", "hidden", "evaluate"])
 def test_a_batch_of_another_shape_is_refused_in_one_line(batch, message, verb):
     if batch is None and verb in ("step", "evaluate"):
-        return  # None stands for the trainer's own data there
+        return  # these two take None for the trainer's own data
     given = [batch] if verb == "evaluate" else batch
     with pytest.raises(ShapeError, match=message) as caught:
         getattr(classifier(), verb)(given)

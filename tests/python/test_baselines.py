@@ -86,7 +86,7 @@ def prepared_bytes(tmp_path: Path) -> tuple[Path, Path]:
     return prepared.train, prepared.validation
 
 
-def test_scores_are_kept_beside_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_cached_beside_the_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, validation = prepared_bytes(tmp_path)
     scores = compare(train, validation)
     direct = Tables.fit(shard_bytes(train)).evaluate(shard_bytes(validation))

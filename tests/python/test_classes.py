@@ -1,4 +1,4 @@
-"""Which labels are one class, which may be, and which look like none: one rule for files and estimators."""
+"""Labels that are or may be one class, and labels that look missing: the same rules for files and estimators."""
 
 import json
 import warnings
@@ -15,13 +15,13 @@ from ssm_hpn.series import labels_of
 @pytest.mark.parametrize(
     "pair", [("03", "3"), (" DE", "DE"), ("1", "1.0"), ("True", "true"), ("-01", "-1"), ("+3", "3")]
 )
-def test_what_is_surely_one_class_is_refused_from_files_and_from_python(pair):
+def test_two_spellings_of_one_class_are_refused_from_files_and_from_arrays(pair):
     for read in (lambda: Classes.from_texts(dict.fromkeys([*pair, "x"], 1)), lambda: labels_of([*pair, "x"])):
         with pytest.raises(DataError, match=r"each class written one way, found .*write one class one way"):
             read()
 
 
-def test_versions_and_signs_are_classes_of_their_own():
+def test_version_numbers_and_signs_make_different_classes():
     texts = ["1.1", "1.10", "-1", "1", "x"]
     assert set(Classes.from_texts(dict.fromkeys(texts, 1)).values) == set(texts)
 
@@ -33,7 +33,7 @@ def test_labels_of_two_types_are_refused_in_a_list_too(y):
             labels_of(labels)
 
 
-def test_case_and_what_looks_missing_are_told():
+def test_classes_that_differ_in_case_or_look_missing_are_noted():
     classes = Classes.from_texts({"a": 1, "A": 2, "N/A": 1, "None": 1, "b": 1})
     assert classes.doubts() == [
         "classes 'A' and 'a' differ only in case",
@@ -43,7 +43,7 @@ def test_case_and_what_looks_missing_are_told():
         labels_of(["DE", "de", None])
 
 
-def test_nothing_is_told_of_ordinary_classes():
+def test_ordinary_classes_give_no_note():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for y in (["a", "b", None], np.array([1, -1]), [True, False]):
@@ -81,7 +81,7 @@ def test_a_boolean_beside_the_number_that_it_is_is_told(tmp_path, suffix, labels
     assert len(found.classes) == len(labels)
 
 
-def test_ids_with_and_without_leading_zeros_are_two_and_told(tmp_path):
+def test_ids_that_differ_in_leading_zeros_stay_two_and_are_noted(tmp_path):
     table = [{"m": one, "x": n} for n, one in enumerate(["0000", "0", "001", *map(str, range(10, 40))] * 3)]
     prepared = made(tmp_path, written(tmp_path / "d.csv", table), {"id": "m", "features": "x"})
     assert "ids '0000' and '0' differ in leading zeros alone and are two" in prepared.contract.notes

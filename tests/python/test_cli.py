@@ -1,4 +1,4 @@
-"""The command line as people use it: processes, exit codes, one-line errors, signals."""
+"""The command line: processes, exit codes, one-line errors, signals."""
 
 import json
 import os
@@ -137,7 +137,7 @@ def test_errors_are_one_line_on_stderr_with_their_exit_code(here, capsys):
         main(["train", "--optim.lr", "-1", "--traceback"])
 
 
-def test_a_bug_is_one_line_too(monkeypatch, capsys):
+def test_an_unexpected_exception_is_one_line(monkeypatch, capsys):
     import ssm_hpn.cli.train
 
     def broken(*_):
@@ -150,7 +150,7 @@ def test_a_bug_is_one_line_too(monkeypatch, capsys):
     assert "--traceback" in line
 
 
-def test_without_pyarrow_what_needs_it_says_so(here, capsys, monkeypatch):
+def test_without_pyarrow_preparing_data_is_refused_in_one_line(here, capsys, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "pyarrow" or name.startswith("ssm_hpn.prepare")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -161,7 +161,7 @@ def test_without_pyarrow_what_needs_it_says_so(here, capsys, monkeypatch):
         train("--traceback")
 
 
-def test_an_instruction_set_that_is_not_there_exits_2(here):
+def test_an_unavailable_instruction_set_exits_2(here):
     absent = "neon" if platform.machine().lower() in ("x86_64", "amd64") else "avx2"
     env = os.environ | {"SSM_HPN_SIMD": absent}
     done = command("--dry-run", "--data", str(text_data(here, documents=8).folder), module="ssm_hpn.train", env=env)
@@ -178,7 +178,7 @@ def test_an_instruction_set_that_is_not_there_exits_2(here):
         ({}, ["--resume", "maybe"], 4, "check the path"),
     ],
 )
-def test_what_cannot_work_is_refused_before_data_is_prepared(here, env, words, code, text):
+def test_wrong_environment_and_resume_are_refused_before_data_is_prepared(here, env, words, code, text):
     text_data(here, documents=8)
     done = command("--data", "text", *SMALL, *words, module="ssm_hpn.train", env=os.environ | env)
     assert done.returncode == code, done.stderr
@@ -187,7 +187,7 @@ def test_what_cannot_work_is_refused_before_data_is_prepared(here, env, words, c
     assert not (here / "runs").exists()
 
 
-def test_a_run_that_cannot_go_on_leaves_no_folder(here):
+def test_a_failed_resume_leaves_no_folder(here):
     data = text_data(here, documents=8)
     assert train("--data", str(data.folder), *SMALL, "--resume", "must") == 4
     assert not list(here.glob("runs/*"))
@@ -196,7 +196,7 @@ def test_a_run_that_cannot_go_on_leaves_no_folder(here):
 # ---- a whole run
 
 
-def test_training_on_raw_data_says_what_it_did(sensors, capsys, monkeypatch):
+def test_training_on_raw_data_prints_its_steps(sensors, capsys, monkeypatch):
     folder, _ = sensors
     monkeypatch.chdir(folder)
     for name in (
@@ -296,7 +296,7 @@ def test_predict_needs_no_targets_in_arrays(key, name, here, capsys):
 
 
 @pytest.mark.parametrize("target", [[], ["--model.target.kind", "sequence_class"]])
-def test_data_without_labels_are_told_how_to_name_them(target, here, capsys):
+def test_data_without_labels_names_the_option_for_their_column(target, here, capsys):
     series = np.random.default_rng(0).normal(size=(24, 10, 2)).astype(np.float32)
     np.save("series.npy", series)
     np.savez("series.npz", x=series, kind=np.arange(24) % 2)
@@ -336,8 +336,8 @@ def test_a_finished_run_is_shown_again_at_once(sensors, capsys, monkeypatch):
     assert Path("run/metrics.jsonl").read_bytes() == before
 
 
-def test_an_interrupted_run_ends_as_a_whole_one_does(here, capsys, monkeypatch):
-    """The summary, the page and a third start all find the run that the first start began."""
+def test_an_interrupted_run_that_is_resumed_ends_with_summary_and_page(here, capsys, monkeypatch):
+    """The summary, the page and a third start use the folder that the first start made."""
     data = text_data(here, documents=12)
     words = ["--data", str(data.folder), *SMALL]
     stopping = {"requested": True}
@@ -369,7 +369,7 @@ def test_only_what_beats_the_untrained_model_is_called_best(here, capsys, lr, be
     assert "over all held-out data; evaluations during training used 2 of its batches at most" in shown
 
 
-def test_a_resumed_run_still_knows_the_untrained_model(text):
+def test_a_resumed_run_keeps_the_loss_of_the_untrained_model(text):
     console = Mock()
     display = ProgressDisplay(console)
     display.restore({"at_first": 1.0})
@@ -384,7 +384,7 @@ def test_a_resumed_run_still_knows_the_untrained_model(text):
         assert ("(best so far)" in console.print.call_args.args[0]) is said
 
 
-def test_accuracy_is_the_mean_of_what_was_counted_since_the_last_line(text, monkeypatch):
+def test_accuracy_is_the_mean_since_the_last_line(text, monkeypatch):
     clock = Mock(return_value=100.0)
     monkeypatch.setattr("ssm_hpn.cli.progress.time.monotonic", clock)
     trainer = Trainer(settings(text, train={"steps": 9}))
@@ -413,8 +413,8 @@ def test_accuracy_is_the_mean_of_what_was_counted_since_the_last_line(text, monk
     assert said == {1: [], 4: ["0.200"], 5: ["0.200"], 6: ["0.900"], 9: ["0.900"]}
 
 
-def test_the_speed_shown_is_that_of_training_alone(text):
-    """Each update takes 0.1 s for 500 tokens, whatever the clock on the wall says; then it gets slower."""
+def test_the_speed_shown_leaves_out_evaluation(text):
+    """Each update takes 0.1 s for 500 tokens, whatever the elapsed time; later ones take 0.2 s."""
     console = Mock(is_terminal=False)
     display = ProgressDisplay(console)
     trainer = Trainer(settings(text, train={"steps": 100}))
@@ -450,7 +450,7 @@ def test_the_speed_shown_is_that_of_training_alone(text):
     assert slower[-1] == pytest.approx(2500, rel=0.01)
 
 
-def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):
+def test_the_update_resumed_from_is_printed_before_the_first_step(here, capsys, monkeypatch):
     monkeypatch.setattr("ssm_hpn.cli.train.summary", lambda *_: "")
     data = text_data(here, documents=12)
     words = ["--data", str(data.folder), *SMALL, "--checkpoint.every", "2"]
@@ -466,7 +466,7 @@ def test_going_on_is_said_before_the_first_step(here, capsys, monkeypatch):
     assert shown.index("training   4 updates") < said < shown.index("step 4/4")
 
 
-def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, monkeypatch):
+def test_a_profile_names_every_phase_and_writes_no_file(here, capsys, monkeypatch):
     data = text_data(here, documents=12)
     before = sorted(path.name for path in here.iterdir())
     monkeypatch.setattr("ssm_hpn.cli.train.profile", partial(profile, warm_up=1, updates=3))
@@ -484,7 +484,7 @@ def test_a_profile_names_every_phase_and_leaves_nothing_behind(here, capsys, mon
         parse_train(["--profile", "--dry-run"], "train")
 
 
-def test_docs_are_made_from_the_code(capsys):
+def test_docs_config_md_is_what_config_docs_prints(capsys):
     assert main(["config-docs"]) == 0
     made = capsys.readouterr().out
     docs = Path(__file__).parents[2] / "docs" / "config.md"

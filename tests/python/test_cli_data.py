@@ -1,4 +1,4 @@
-"""Prepared data as the command line finds it, checks it and makes it again."""
+"""Prepared data on the command line: found, checked, and prepared again where it cannot be used."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from ssm_hpn.prepare import stdlib_corpus
 from support import SMALL, sensor_file, text_data, train
 
 
-def test_a_dry_run_leaves_nothing_behind(here, capsys):
+def test_a_dry_run_writes_no_file(here, capsys):
     data = text_data(here, documents=12)
     before = sorted(path.name for path in here.iterdir())
     assert train("--data", str(data.folder), *SMALL, "--dry-run") == 0
@@ -26,7 +26,7 @@ def everything(folder):
 
 
 @pytest.mark.parametrize("words", [["--data", "text"], []])
-def test_a_dry_run_on_raw_data_leaves_nothing_behind_either(here, capsys, monkeypatch, words):
+def test_a_dry_run_on_raw_data_writes_no_file(here, capsys, monkeypatch, words):
     temporary = here / "tmp"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
@@ -43,7 +43,7 @@ def test_a_dry_run_on_raw_data_leaves_nothing_behind_either(here, capsys, monkey
     assert everything(here).keys() == before.keys() | {here / "bad.jsonl"}
 
 
-def test_a_dry_run_uses_what_is_prepared_and_changes_nothing_in_it(here, capsys):
+def test_a_dry_run_uses_prepared_data_without_changing_it(here, capsys):
     text_data(here, documents=12)
     words = ["--data", "text", *SMALL]
     assert train(*words, "--train.steps", "1") == 0
@@ -104,7 +104,7 @@ def test_prepared_data_that_cannot_be_used_is_prepared_again(here, capsys, damag
     assert list((here / "runs" / "data").iterdir()) == [prepared]
 
 
-def test_digests_are_compared_only_where_a_file_was_touched(here, monkeypatch):
+def test_digests_are_compared_only_after_a_change_of_time(here, monkeypatch):
     from ssm_hpn.prepare import prepared as module
 
     text_data(here, documents=12)
@@ -122,7 +122,7 @@ def test_digests_are_compared_only_where_a_file_was_touched(here, monkeypatch):
     assert len(compared) == 2
 
 
-def test_a_shard_altered_behind_its_time_of_change_is_refused_by_its_reader(here, capsys):
+def test_a_shard_altered_without_a_change_of_time_is_refused_by_its_reader(here, capsys):
     text_data(here, documents=12)
     words = ["--data", str(here / "text"), *SMALL]
     assert train(*words, "--train.steps", "1") == 0
@@ -165,7 +165,7 @@ def test_inspect_checks_all_parts_and_the_tokenizer(here, capsys):
 
 
 def trees_of_equal_times(here, *names):
-    """Folders whose files agree in names, sizes and times, and in nothing else."""
+    """Folders whose files agree in names, sizes and times and differ in content."""
     for number, name in enumerate(names):
         (here / name).mkdir()
         for n in range(30):
@@ -174,14 +174,14 @@ def trees_of_equal_times(here, *names):
 
 
 def prepared_now(capsys, *words):
-    """The digest that `train` shows, and where the shards are."""
+    """The digest and the folder of shards that `train` prints."""
     capsys.readouterr()
     assert train(*words, *SMALL, "--train.steps", "1") == 0
     return re.findall(r"digest (\w+), shards in (\S+)", capsys.readouterr().out)[0]
 
 
 @pytest.mark.parametrize("kind", ["folder", "table"])
-def test_a_moved_folder_is_found_again_and_its_run_too(here, capsys, kind):
+def test_a_moved_folder_keeps_its_digest_and_its_run(here, capsys, kind):
     if kind == "folder":
         trees_of_equal_times(here, "text")
         words = lambda place: ["--data", place]  # noqa: E731
@@ -200,7 +200,7 @@ def test_a_moved_folder_is_found_again_and_its_run_too(here, capsys, kind):
     assert sorted(path.name for path in (here / "runs").iterdir()) == runs
 
 
-def test_other_content_is_never_taken_for_the_same(here, capsys):
+def test_other_content_under_the_same_name_size_and_time_has_another_digest(here, capsys):
     trees_of_equal_times(here, "a", "b")
     one, other = (prepared_now(capsys, "--data", name) for name in ("a", "b"))
     assert one[0] != other[0]
@@ -250,7 +250,7 @@ def test_a_cut_shard_is_one_line_to_its_readers(here, capsys):
     assert re.search(r"shard-00000.arrow: size: expected \d+ bytes, found \d+ bytes; the file is damaged", line)
 
 
-def test_numbers_that_are_missing_for_the_first_time_are_told(here, capsys):
+def test_missing_numbers_in_a_column_that_had_none_are_noted(here, capsys):
     data = sensor_file(here / "sensors.csv")
     columns = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.label", "label"]
     assert train("--data", str(data), *columns, *SMALL, "--train.steps", "2", "--run.folder", "run") == 0

@@ -85,7 +85,7 @@ def test_the_ids_of_a_query_are_those_of_its_column(run, tmp_path):
     assert sorted(row["id"] for row in found) == ["a#1", "b", "c"]
 
 
-def test_rows_of_several_files_are_told_apart(run, tmp_path):
+def test_predictions_for_several_files_name_the_file(run, tmp_path):
     files = [series(tmp_path / "data" / name, [1, 2]) for name in ("a.csv", "b#1.csv")]
     for data in ([str(tmp_path / "data")], files, [",".join(files)], [json.dumps(files)], [f"{tmp_path}/data/*.csv"]):
         found = predicted(run, tmp_path, *data)
@@ -118,7 +118,7 @@ def test_ids_of_prepared_data_keep_file_and_type(run, tmp_path):
 
 @pytest.mark.parametrize("file", ["a.csv", "a#1.csv", "50%.csv", "%23#.csv"])
 @pytest.mark.parametrize("mark", ["1", "#", "a#b%23"])
-def test_the_name_of_a_document_gives_file_and_id_back(file, mark):
+def test_the_name_of_a_document_is_split_into_file_and_id(file, mark):
     assert file_and_mark(f"{escaped(file)}#{mark}") == (file, mark)
 
 
@@ -170,7 +170,7 @@ def test_a_file_with_a_comma_in_its_name_is_one_file(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["a.csv;b.csv", "a.csv b.csv", '["a.csv, b.csv"]'])
-def test_other_forms_are_answered_with_the_right_one(run, tmp_path, monkeypatch, capsys, text):
+def test_a_wrong_form_of_a_list_is_answered_with_the_right_one(run, tmp_path, monkeypatch, capsys, text):
     monkeypatch.chdir(tmp_path)
     for command in (
         ["predict", run, "--data", text],

@@ -1,4 +1,4 @@
-"""`evaluate` and `predict` on files that are written in another way than the training data was."""
+"""`evaluate` and `predict` on files whose format differs from that of the training data."""
 
 import json
 
@@ -103,7 +103,7 @@ def test_both_commands_read_files_that_are_written_in_another_way(run, tmp_path,
         (["evaluate", "--data", "part/train", "--data.null", "NA"], "--data.null: expected raw files in --data, found"),
     ],
 )
-def test_what_has_no_effect_is_refused(run, tmp_path, monkeypatch, capsys, words, message):
+def test_options_without_effect_are_refused(run, tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     series(tmp_path / "new.csv", ["s0", "s1"])
     (tmp_path / "part" / "train").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a language model shows of its writing while it trains, and what `generate` makes of it."""
+"""Continuations of a prompt: shown at evaluations during training, and printed by `generate`."""
 
 import json
 from pathlib import Path
@@ -83,11 +83,11 @@ def test_without_a_prompt_the_beginning_of_a_held_out_text_is_continued(here, ca
         ("a\x00b c\x01d e\x02f", None),
     ],
 )
-def test_a_prompt_is_words_of_a_readable_text(text, prompt):
+def test_the_default_prompt_is_the_beginning_of_a_readable_text(text, prompt):
     assert beginning(text) == prompt
 
 
-def test_what_is_no_text_is_trained_on_without_samples(here):
+def test_data_that_is_no_text_is_trained_on_without_samples(here):
     rng = np.random.default_rng(0)
     (here / "ids.txt").write_text(" ".join(map(str, rng.integers(0, 50, 4000))))
     (here / "raw.dat").write_bytes(rng.integers(0, 256, 4000).astype(np.uint8).tobytes())

@@ -66,7 +66,7 @@ def test_training_goes_on_while_other_threads_predict(trainer):
     assert trainer.session.digest() == alone.session.digest()
 
 
-def test_one_stream_read_by_several_threads_reads_one_after_the_other(trainer):
+def test_reads_of_one_stream_by_several_threads_take_turns(trainer):
     stream = trainer.stream(2)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: stream.step(np.full(2, 3, np.uint32)), range(16)))
@@ -76,8 +76,8 @@ def test_one_stream_read_by_several_threads_reads_one_after_the_other(trainer):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
-def test_calls_that_were_finished_when_a_signal_came_keep_their_results(trainer):
-    """Between the calls there is no Python code: so only the core could drop a result."""
+def test_a_signal_drops_no_result_of_a_finished_call(trainer):
+    """No Python code runs between the calls, so a lost result would be lost by the compiled module."""
     x = tokens(seed=1)
     batch = Batch(x, token_class=next_tokens(x))
     found = []
@@ -115,7 +115,7 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_an_interrupted_step_leaves_no_gradients_and_counts_what_was_done(trainer, after):
+def test_a_step_interrupted_at_apply_leaves_no_gradients_and_counts_an_applied_update(trainer, after):
     other = Trainer(token_settings())
     trainer._session = Interrupted(trainer.session, after=after)
     with pytest.raises(KeyboardInterrupt):

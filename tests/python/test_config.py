@@ -1,4 +1,4 @@
-"""Settings: defaults, TOML, merging, kinds, one-line errors, the digest, and what the data fills in."""
+"""Settings: defaults, TOML, merging, kinds, one-line errors, the digest, and sizes taken from the data."""
 
 import tomllib
 
@@ -83,14 +83,14 @@ def test_any_text_and_number_survives_toml(text, lr, seed):
         ({"evaluation": {"batches": 0}}, ["evaluation.batches"]),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(settings, words):
+def test_a_wrong_setting_is_one_line(settings, words):
     text = complaint(settings)
     for word in words:
         assert word in text, text
 
 
 def outside(bounds):
-    """The nearest numbers that a setting may not have."""
+    """The numbers just outside the bounds of a setting."""
     step = 1 if all(isinstance(end, int) for end in bounds.values()) else 1e-6
     beyond = {"ge": -step, "gt": 0, "le": step, "lt": 0}
     return [end + beyond[kind] for kind, end in bounds.items()]
@@ -103,7 +103,7 @@ BOUNDED = {name: ends for name, ends in setting_bounds().items() if name in {kno
 def test_the_bounds_of_the_core_hold_where_settings_are_read(name):
     for value in outside(BOUNDED[name]):
         if (name, value) == ("optim.clip_norm", 0):
-            continue  # it means no clipping here, null in the core
+            continue  # 0 means no clipping here; the core takes null for that
         settings = value
         for part in reversed(name.split(".")):
             settings = {part: settings}
@@ -131,7 +131,7 @@ def test_the_core_bounds_the_numbers_of_the_loader(name, capsys):
 
 
 @pytest.mark.parametrize(("width", "rank"), [(128, 8), (100, 7)])
-def test_the_core_says_what_a_block_left_open(width, rank):
+def test_the_core_resolves_the_open_settings_of_a_block(width, rank):
     config = resolve(parse({"model": {"d_model": width}}), BYTES)
     assert config.model.block.dt_rank == rank
     assert resolve(config, BYTES) == config
@@ -144,7 +144,7 @@ def test_contradictions_that_the_core_knows_are_found_when_a_configuration_is_re
     assert complaint(settings, BYTES).startswith("optim.weight_decay: expected ")
 
 
-def test_a_kind_that_is_not_named_is_the_first_that_has_the_settings():
+def test_without_a_kind_the_first_one_with_the_given_settings_is_taken():
     assert parse({"model": {"head": {"loss": {"kind": "cosine"}}}}).model.head.kind == "prototype"
     assert parse({"model": {"head": {"tied": True}}}).model.head.kind == "linear"
     assert parse({"model": {"head": {"loss": {"margin": 0.2}}}}).model.head.loss.kind == "margin"
@@ -153,14 +153,14 @@ def test_a_kind_that_is_not_named_is_the_first_that_has_the_settings():
     assert parse({"optim": {"schedule": {"warmup": 3}}}).optim.schedule.kind == "cosine"
 
 
-def test_settings_on_top_replace_those_below_and_a_new_kind_starts_anew():
+def test_merge_replaces_settings_and_a_new_kind_drops_those_of_the_old():
     below = {"a": 1, "s": {"kind": "x", "p": 1, "q": 2}}
     assert merge(below, {"s": {"p": 3}}) == {"a": 1, "s": {"kind": "x", "p": 3, "q": 2}}
     assert merge(below, {"s": {"kind": "y", "r": 3}}) == {"a": 1, "s": {"kind": "y", "r": 3}}
     assert below["s"]["p"] == 1
 
 
-def test_files_are_checked_under_their_name(tmp_path):
+def test_errors_in_a_file_begin_with_its_name(tmp_path):
     file = tmp_path / "c.toml"
     file.write_text("[model]\nd_modle = 3\n")
     with pytest.raises(ConfigError, match=r"c\.toml: model\.d_modle"):
@@ -175,7 +175,7 @@ def test_files_are_checked_under_their_name(tmp_path):
         load_config(tmp_path / "none.toml")
 
 
-def test_the_digest_knows_what_changes_numbers():
+def test_the_digest_changes_with_settings_that_change_results_and_no_others():
     base = Config().digest()
     assert base == Config().digest()
     assert len(base) == 64
@@ -200,7 +200,7 @@ def test_the_digest_knows_what_changes_numbers():
         assert parse(settings).digest() == base, settings
 
 
-def test_the_data_fills_in_what_is_open():
+def test_open_sizes_are_taken_from_the_data():
     config = resolve(Config(), BYTES)
     model = config.model
     assert (model.input.kind, model.input.vocab_size) == ("tokens", 256)
@@ -245,14 +245,14 @@ def test_contradictions_with_the_data_are_refused(settings, data, words):
         assert word in text, text
 
 
-def test_room_for_more_classes_and_tokens_is_fine():
+def test_more_classes_and_ids_than_the_data_has_are_allowed():
     config = resolve(
         parse({"model": {"head": {"n_classes": 9}, "input": {"vocab_size": 300}}}), BYTES.__class__(256, n_classes=4)
     )
     assert (config.model.head.n_classes, config.model.input.vocab_size) == (9, 300)
 
 
-def test_what_the_core_reads():
+def test_the_json_for_the_core():
     config = resolve(parse({"optim": {"clip_norm": 0}, "evaluation": {"batches": "all"}}), BYTES)
     assert '"clip_norm": null' in core_optim(config.optim)
     assert '"shuffle": true' in core_loader(config, "p")

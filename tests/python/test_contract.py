@@ -33,7 +33,7 @@ def test_classes_are_the_distinct_values_in_their_type(texts, kind, values):
     assert [classes.index(value) for value in classes.values] == list(range(len(values)))
 
 
-def test_only_what_is_missing_is_no_label():
+def test_only_missing_values_are_no_label():
     classes = Classes.from_texts({"-1": 2, "1": 3, "": 4, "NaN": 1})
     assert classes.counts == (2, 3)
     assert [classes.index(label) for label in (None, "", "nan", math.nan, np.float32("nan"))] == [-1] * 5
@@ -48,7 +48,7 @@ def test_one_class_in_two_spellings_is_refused(texts, named):
         Classes.from_texts(dict.fromkeys(texts, 1))
 
 
-def test_one_class_as_a_whole_number_and_with_a_point_is_one():
+def test_1_and_1_0_are_one_class():
     classes = Classes.from_texts({"1": 2, "1.0": 3, "2.0": 1})
     assert (classes.values, classes.counts) == ((1.0, 2.0), (5, 1))
     whole = Classes.from_texts({"1": 2, "2": 3})
@@ -85,7 +85,7 @@ def test_moments_of_chunks_are_those_of_the_whole_in_double_precision():
 
 
 @pytest.mark.parametrize("unit", [1e-150, 1e-13, 1.0, 1e13])
-def test_constant_is_relative_to_the_numbers(unit):
+def test_a_column_is_constant_relative_to_the_size_of_its_numbers(unit):
     moments = Moments.of(unit * np.array([[0.3, 1.0], [0.3, 2.0], [0.3, 3.0]]))
     assert moments.constant.tolist() == [True, False]
     assert moments.scale()[0] == 1.0
@@ -120,14 +120,14 @@ def test_missing_numbers_forward_zero_and_refuse():
         channels_of("refuse").channels(raw)
 
 
-def test_channels_are_shifted_before_they_are_single_precision():
+def test_channels_are_standardised_in_double_precision():
     contract = Contract(kind="features", columns=(Column("t", "feature", mean=1.7e9, std=20.0),))
     assert contract.channels([[1.7e9 - 20], [1.7e9 + 40]])[:, 0].tolist() == [-1.0, 2.0]
     with pytest.raises(DataError, match=r"expected 1 numbers per time step \(t\)"):
         contract.channels([[1.0, 2.0]])
 
 
-def test_numbers_to_predict_go_there_and_back():
+def test_numbers_to_predict_are_scaled_and_unscaled_exactly():
     contract = Contract(kind="features", scale=Scale((250_000.0,), (50_000.0,)))
     np.testing.assert_array_equal(contract.scale_values([[300_000.0]]), [[1.0]])
     np.testing.assert_array_equal(contract.unscale_values([[1.0]]), [[300_000.0]])
@@ -197,7 +197,7 @@ def test_the_target_line_names_both_columns_of_a_joint_target():
         (None, None, "? ± ?"),
     ],
 )
-def test_a_mean_is_shown_with_the_digits_that_its_deviation_gives_a_meaning(mean, std, shown):
+def test_a_mean_is_shown_to_the_precision_of_its_deviation(mean, std, shown):
     assert measured(mean, std) == shown
 
 
@@ -218,7 +218,7 @@ def test_a_folder_of_an_older_release_has_a_contract_too(tmp_path):
     assert Contract.from_manifest(manifest | {"contract": whole().to_json()}, tmp_path) == whole()
 
 
-def test_a_constant_column_is_shown_as_what_it_is():
+def test_a_constant_column_is_shown_as_constant():
     moments = Moments.of(np.full((5, 1), 7.0))
     contract = Contract("features", measured_columns(["x"], moments, "feature"))
     assert contract.describe()[-1] == "column     x: feature, number, constant at 7"

@@ -1,4 +1,4 @@
-"""docs/deployment.md: every block parses, and says what the command line does."""
+"""docs/deployment.md: every block parses, and its commands, options and exit codes are those of the command line."""
 
 import configparser
 import re
@@ -36,7 +36,7 @@ def test_the_table_has_every_exit_code():
     assert table == codes()
 
 
-def test_the_image_runs_a_command_that_is_there(here):
+def test_the_image_runs_an_existing_command(here):
     (text,) = blocks("dockerfile")
     lines = dict(line.split(maxsplit=1) for line in text.splitlines())
     assert lines["ENTRYPOINT"] == '["python", "-m", "ssm_hpn.train"]'
@@ -95,7 +95,7 @@ def test_the_unit_and_the_script_try_again_after_the_same_codes(here):
 @pytest.mark.parametrize(
     "page", ["README.md", "docs/models.md", "docs/deployment.md", "docs/reproducibility.md", "MIGRATION.md"]
 )
-def test_every_command_that_a_page_names_is_there(page):
+def test_every_command_named_on_a_page_exists(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"(?:python -m ssm_hpn|`ssm-hpn) ([a-z][a-z-]+)\b", text))
     assert named - {"train"} <= {command.name for command in COMMANDS}
@@ -121,7 +121,7 @@ def test_the_options_in_the_readme_are_known(here):
         assert parse_train(words, "train").config.data.train
     for name, *words in others:
         helped = {command.name: command for command in COMMANDS}[name]
-        with pytest.raises((errors.Error, SystemExit)) as caught:  # there are no such files
+        with pytest.raises((errors.Error, SystemExit)) as caught:  # the page's files do not exist here
             helped.load()(words, name)
         assert not isinstance(caught.value, errors.ConfigError) or "option" not in str(caught.value)
         assert "there is no `" not in str(caught.value)

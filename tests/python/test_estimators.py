@@ -1,4 +1,4 @@
-"""scikit-learn estimators: they learn, they reject, they obey scikit-learn's own rules."""
+"""scikit-learn estimators: learning, rejection, pickling, and scikit-learn's own checks."""
 
 import copy
 import pickle
@@ -71,7 +71,7 @@ def test_a_series_has_the_same_scores_alone_and_among_others(trained: SSMClassif
         np.testing.assert_allclose(trained.decision_function([series[index]])[0], together[index], rtol=0, atol=1e-5)
 
 
-def test_what_is_near_no_class_is_rejected(trained: SSMClassifier) -> None:
+def test_series_far_from_every_class_are_rejected(trained: SSMClassifier) -> None:
     series, labels = waves(60, seed=3)
     bound = float(np.quantile(trained.confidence(series), 0.05))
     careful = pickle.loads(pickle.dumps(trained)).set_params(reject_below=bound)
@@ -167,7 +167,7 @@ def test_the_unit_of_what_is_predicted_does_not_matter(head: str) -> None:
             assert y.min() <= model.predict(x).min() <= model.predict(x).max() <= y.max()
 
 
-def test_the_trainer_of_an_estimator_speaks_in_the_users_units_and_is_saved_with_them(tmp_path: Path) -> None:
+def test_the_trainer_of_an_estimator_reports_and_saves_the_users_units(tmp_path: Path) -> None:
     x = np.random.default_rng(14).normal(size=(20, 6, 1))
     y = 250_000 + 50_000 * x[:, :, 0].mean(axis=1)
     model = SSMRegressor(**SMALL, steps=20).fit(x, y)
@@ -181,7 +181,7 @@ def test_the_trainer_of_an_estimator_speaks_in_the_users_units_and_is_saved_with
     assert [column.role for column in loaded.contract.columns] == ["feature", "value"]
 
 
-def test_numbers_to_predict_that_are_all_the_same_are_told() -> None:
+def test_constant_numbers_to_predict_give_a_warning() -> None:
     x = np.random.default_rng(15).normal(size=(8, 6, 1))
     with pytest.warns(UserWarning, match="y: every number is 5: there is nothing to learn but this one"):
         model = SSMRegressor(**SMALL, steps=2).fit(x, np.full(8, 5.0))
@@ -197,21 +197,21 @@ def test_numbers_to_predict_that_are_all_the_same_are_told() -> None:
         SSMRegressor(**SMALL).fit(x, both)
 
 
-def test_several_threads_may_ask_one_estimator(trained: SSMClassifier) -> None:
+def test_several_threads_may_use_one_estimator(trained: SSMClassifier) -> None:
     parts = [waves(3 + n, seed=n)[0] for n in range(12)]
     expected = [trained.predict_proba(part) for part in parts]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(trained.predict_proba, parts))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-    loaded = pickle.loads(pickle.dumps(trained))  # its first session is made by several threads at once
+    loaded = pickle.loads(pickle.dumps(trained))  # a loaded estimator makes its session at the first call
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(loaded.predict_proba, parts))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_joblib_stores_it_and_copies_are_apart(trained: SSMClassifier, tmp_path: Path) -> None:
+def test_joblib_stores_an_estimator_and_copies_share_no_state(trained: SSMClassifier, tmp_path: Path) -> None:
     series, labels = waves(9, seed=16)
     joblib.dump(trained, tmp_path / "model.joblib")
     loaded = joblib.load(tmp_path / "model.joblib")
@@ -229,7 +229,7 @@ def test_joblib_stores_it_and_copies_are_apart(trained: SSMClassifier, tmp_path:
     np.testing.assert_array_equal(found, threaded)
 
 
-def test_what_scikit_learn_asks_of_a_fitted_estimator() -> None:
+def test_a_fitted_estimator_has_scikit_learns_attributes_and_errors() -> None:
     frame = pd.DataFrame(np.random.default_rng(17).normal(size=(12, 9))).add_prefix("t")
     model = SSMClassifier(**SMALL, steps=2).fit(frame, np.arange(12) % 2)
     assert model.feature_names_in_.tolist() == [f"t{k}" for k in range(9)]
@@ -306,13 +306,13 @@ def test_a_long_table_names_both_columns() -> None:
         ({}, np.where(np.arange(12) == 3, np.inf, 1.0), "Input values contains infinity"),
     ],
 )
-def test_numbers_beside_classes_that_cannot_be(options: dict[str, Any], values: Any, message: str) -> None:
+def test_wrong_numbers_beside_classes_are_refused(options: dict[str, Any], values: Any, message: str) -> None:
     x, y, _ = levels(12, seed=3)
     with pytest.raises(ValueError, match=message):
         SSMClassifier(**SMALL, **options).fit(x, y, values=values)
 
 
-def test_a_model_of_classes_alone_has_no_numbers(trained: SSMClassifier) -> None:
+def test_predict_values_needs_a_fit_with_values(trained: SSMClassifier) -> None:
     with pytest.raises(ConfigError, match=r"predict_values: expected .*; pass fit\(X, y, values=numbers\)"):
         trained.predict_values(waves(3, seed=0)[0])
     with pytest.raises(NotFittedError):
@@ -347,7 +347,7 @@ def test_series_that_are_each_a_class_of_their_own_are_told() -> None:
         SSMClassifier(**SMALL, steps=1).fit(series, np.array([f"c{n}" for n in range(12)]))
 
 
-def test_it_works_inside_scikit_learns_tools() -> None:
+def test_pipelines_and_cross_validation_of_scikit_learn() -> None:
     series, labels = waves(36, seed=11, lengths=(20, 21))
     x = np.stack(series)
     assert cross_val_score(SSMClassifier(**SMALL, steps=40), x, labels, cv=3).shape == (3,)

@@ -1,4 +1,4 @@
-"""Every numbered example runs as it stands, says what it found, and takes less than a minute."""
+"""Every numbered example runs unchanged, prints the expected results, and takes less than a minute."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What somebody meets first: the command without arguments, a bar in a terminal, a machine that lacks things."""
+"""The command without arguments, its progress bar in a terminal, and the doctor script where tools are missing."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def test_without_arguments_it_trains_on_the_standard_library(here, capsys, monke
 
 @pytest.mark.slow
 def test_the_default_job_beats_the_bigram_table(here):
-    """Shortened to 300 updates it is already ahead by a tenth in accuracy, and in bits per byte."""
+    """300 updates are enough to exceed the bigram table by 0.1 in accuracy and to need fewer bits per byte."""
     words = ["--train.steps", "300", "--evaluation.every", "300", "--evaluation.batches", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "ssm_hpn.train", *words], capture_output=True, text=True, check=False, timeout=600
@@ -94,7 +94,7 @@ def test_the_corpus_is_the_library_without_its_tests_and_packages(library):
     assert [file.relative_to(root).as_posix() for file in files] == ["json/decoder.py", "os.py"]
 
 
-def test_where_the_library_has_no_sources_installed_packages_serve(library):
+def test_without_sources_of_the_library_the_corpus_is_installed_packages(library):
     write(library, "os.py", 10_000)
     for number in range(20):
         write(library, f"site-packages/numbers/core{number:02d}.py", 60_000)
@@ -108,7 +108,7 @@ def test_where_the_library_has_no_sources_installed_packages_serve(library):
     assert sum(part.tokens for part in prepared.parts.values()) == sum(file.stat().st_size for file in files)
 
 
-def test_where_there_is_no_source_at_all_it_says_what_to_do(library, here, capsys):
+def test_without_any_source_the_error_names_the_option(library, here, capsys):
     write(library, "os.py", 10_000)
     with pytest.raises(DataError, match=r"default corpus: expected a megabyte of Python source, found less"):
         stdlib_corpus.corpus_files()
@@ -117,7 +117,7 @@ def test_where_there_is_no_source_at_all_it_says_what_to_do(library, here, capsy
     assert "name a text of your own with --data.train" in line
 
 
-# ---- how it ends when it diverges
+# ---- divergence
 
 
 def test_a_run_that_diverges_exits_5_and_names_the_setting(here, capsys):
@@ -154,7 +154,7 @@ def test_in_a_terminal_a_bar_moves(here):
         while piece := os.read(ours, 1 << 16):
             shown += piece
     except OSError:
-        pass  # Linux says so when the other end is closed
+        pass  # Linux raises this once the child has closed its end
     os.close(ours)
     assert process.wait(timeout=60) == 0, shown.decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
@@ -166,7 +166,7 @@ def test_in_a_terminal_a_bar_moves(here):
     assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") > 0, "the cursor stays hidden"
 
 
-# ---- a machine on which things are missing
+# ---- the doctor script
 
 
 def doctor(path, *words):
@@ -186,7 +186,7 @@ needs_bash = pytest.mark.skipif(os.name != "posix", reason="the doctor is a shel
 
 
 @needs_bash
-def test_the_doctor_says_in_a_line_each_what_to_install(tmp_path):
+def test_the_doctor_prints_a_line_for_each_missing_tool(tmp_path):
     found = doctor(tmp_path)
     assert found.returncode == 1
     lines = found.stderr.splitlines()
@@ -211,7 +211,7 @@ def program(folder, name, says=""):
 
 
 @needs_bash
-def test_the_doctor_finds_what_is_too_old_and_what_is_there(tmp_path):
+def test_the_doctor_reports_versions_that_are_too_old(tmp_path):
     for name in ("make", "cc", "cargo", "jq", "apt-get"):
         program(tmp_path, name)
     program(tmp_path, "rustc", "rustc 1.70.0 (90c541806 2023-05-31)")

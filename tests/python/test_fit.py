@@ -1,4 +1,4 @@
-"""Whole runs: what lies in the folder, what a resumed run does, when it stops, and what it refuses."""
+"""Whole runs: the files in the folder, resuming, early stopping, and refusals."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from support import metric_rows, settings
 
 
 class Stop(Callback):
-    """Asks for the end after some updates, and counts them across interruptions."""
+    """Requests a stop after `after` updates; its count of updates is saved and restored."""
 
     name = "stop"
 
@@ -54,7 +54,7 @@ def config(text, tmp_path):
     return lambda **changes: settings(text, tmp_path / "run", **changes)
 
 
-def test_a_run_leaves_everything_in_its_folder(config, tmp_path):
+def test_a_run_writes_all_its_files_into_its_folder(config, tmp_path):
     watch = Stop()
     trainer = Trainer(config())
     result = trainer.fit(callbacks=[watch])
@@ -79,7 +79,7 @@ def test_a_run_leaves_everything_in_its_folder(config, tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 7])
-def test_an_interrupted_run_goes_on_to_the_same_bits(config, tmp_path, stop_after):
+def test_an_interrupted_and_resumed_run_has_the_bits_of_a_whole_one(config, tmp_path, stop_after):
     whole = Trainer(config(run={"folder": str(tmp_path / "whole")}))
     whole.fit(callbacks=[Stop()])
     first, watch = Trainer(config()), Stop(after=stop_after)
@@ -100,8 +100,8 @@ def test_a_request_to_stop_ends_one_run_and_not_the_next(config):
     assert (again.reason, again.step) == ("finished", 12)
 
 
-def test_rows_behind_the_checkpoint_are_written_again_not_twice(config, tmp_path):
-    """A kill loses what came after the last checkpoint: files are put back as they were when the process died."""
+def test_rows_after_the_last_checkpoint_are_replaced_on_resume(config, tmp_path):
+    """A kill can leave rows later than the last checkpoint, the last one cut off; this writes such a file."""
     Trainer(config()).fit(callbacks=[Stop(after=5)])
     kept = tmp_path / "kept"
     shutil.copytree(tmp_path / "run", kept)
@@ -113,7 +113,7 @@ def test_rows_behind_the_checkpoint_are_written_again_not_twice(config, tmp_path
     assert metric_rows(kept) == metric_rows(tmp_path / "run")
 
 
-def test_a_run_that_ended_is_only_looked_at(config, tmp_path):
+def test_a_finished_run_is_loaded_and_not_changed(config, tmp_path):
     Trainer(config()).fit()
     before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
     again = Trainer(config())
@@ -175,7 +175,7 @@ def test_accumulated_micro_batches_resume_too(config, tmp_path):
 # ---- resume policies
 
 
-def test_must_and_never(config, tmp_path, here):
+def test_resume_must_and_resume_never(config, tmp_path, here):
     with pytest.raises(CheckpointError, match="to go on from"):
         Trainer(config()).fit(resume="must")
     Trainer(config()).fit()
@@ -226,7 +226,7 @@ def test_another_run_in_the_folder_is_refused(config, tmp_path):
         Trainer(config()).fit()
 
 
-def test_one_process_trains_in_a_folder(config, tmp_path):
+def test_a_folder_in_use_by_another_process_is_refused(config, tmp_path):
     from ssm_hpn._core import RunLock
 
     lock = RunLock(str(tmp_path / "run"))
@@ -239,7 +239,7 @@ def test_one_process_trains_in_a_folder(config, tmp_path):
 # ---- damage
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_said(config, tmp_path):
+def test_a_damaged_checkpoint_is_skipped_with_a_note(config, tmp_path):
     Trainer(config()).fit(callbacks=[Stop(after=11)])
     folders = Checkpoints(tmp_path / "run" / "checkpoints", keep=3).folders()
     weights = folders[0] / "model.safetensors"
@@ -286,7 +286,7 @@ def test_folders_that_are_no_data_are_refused(config, tmp_path):
         Trainer(config(data={"train": str(tmp_path)}))
 
 
-def test_patience_needs_something_to_judge_by(config, text, tmp_path):
+def test_patience_without_held_out_data_is_refused(config, text, tmp_path):
     only_train = {"data": {"train": str(text.train), "validation": (), "length": 32}}
     with pytest.raises(ConfigError, match="patience"):
         Trainer(config(**only_train, early_stopping={"patience": 2})).fit()
@@ -312,7 +312,7 @@ def test_a_file_in_the_way_is_a_storage_error(config, tmp_path):
 
 
 class Poison(Callback):
-    """Makes a weight so large before one update that the loss overflows, and puts it back after."""
+    """Sets a weight to 3e38 before an update, so that its loss overflows, and restores it afterwards."""
 
     name = "poison"
 

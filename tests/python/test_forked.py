@@ -1,4 +1,4 @@
-"""A process that was forked after the session had started its threads: one clear error, and no waiting."""
+"""A process forked after the session has started its threads gets a ForkError instead of waiting for ever."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 
 from support import token_settings
 
-# In a program of its own: the threads of the tests themselves have no part in it.
+# In a process of its own, which has no other threads than those of the session.
 PROGRAM = """
 import json, os, sys
 import numpy as np

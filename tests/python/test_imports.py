@@ -1,4 +1,4 @@
-"""Which module may import which: the direction of the house, read from the sources; and what a plain import costs."""
+"""Which module may import which, by the tables of docs/architecture.md; and what `import ssm_hpn` loads."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from rust_imports import imports_of, rust_graph
 
 PACKAGE = Path(ssm_hpn.__file__).parent
 REPOSITORY = Path(__file__).parents[2]
-HOUSE = REPOSITORY / "docs/architecture.md"
+PAGE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
     *("__init__", "checkpoints", "cli", "config", "dataset", "documents", "evaluation", "feed", "learner"),
@@ -24,13 +24,13 @@ CORE_USERS = {
 
 def rows_of(title):
     """The row of every module in the table of docs/architecture.md under a heading, counted from the bottom up."""
-    table = HOUSE.read_text(encoding="utf-8").split(f"### {title}\n")[1].split("```text\n")[1].split("```")[0]
+    table = PAGE.read_text(encoding="utf-8").split(f"### {title}\n")[1].split("```text\n")[1].split("```")[0]
     rows = [re.split(r" {10,}", line)[0].split() for line in table.splitlines()]
     return {name: number for number, row in enumerate(reversed(rows)) for name in row}
 
 
 def top_of(module):
-    """The row's name of a dotted module: the file or folder directly inside the package."""
+    """The name that a dotted module has in the table: the file or folder directly inside the package."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -77,7 +77,7 @@ def python_graph():
         ("import_module('ssm_hpn.run')", "ssm_hpn.run"),
     ],
 )
-def test_no_import_of_the_package_is_overlooked(source, module):
+def test_every_form_of_an_import_is_found(source, module):
     assert [found for found, _ in python_imports(source, {"ssm_hpn", "ssm_hpn.run"})] == [module]
     assert list(python_imports("import numpy\nfrom ssm_hpnx import y", {"ssm_hpn"})) == []
 
@@ -92,7 +92,7 @@ def test_imports_run_downwards_only():
                 assert row.get(top_of(module), len(row)) <= row[top_of(name)], f"{name} imports {module}"
 
 
-def test_no_module_is_imported_by_what_it_imports():
+def test_no_imports_of_python_modules_form_a_circle():
     graph = {name: {module for module, _ in imported} for name, imported in python_graph().items()}
     try:
         TopologicalSorter(graph).prepare()
@@ -100,12 +100,12 @@ def test_no_module_is_imported_by_what_it_imports():
         pytest.fail(f"imports in a circle: {' <- '.join(error.args[1])}")
 
 
-# The types in which `data` of the core meets a model.
+# The types of the core's `data` that modules below `session` may use.
 BATCH = {"Batch", "Input", "InputLimit", "Limits", "Segment"}
 
 
 def core_imports(file):
-    """(module, what of it) of every path in a Rust file that starts at the crate."""
+    """(module, names taken from it) of every path in a Rust file that begins with `crate::`."""
     code = re.sub(r"//.*", "", file.read_text(encoding="utf-8"))
     assert not re.search(r"crate::[{*]", code), f"{file}: one `use` per module of the crate, by name"
     for module, braces, name in re.findall(r"\bcrate::(\w+)(?:::(?:\{([^;]*)\}|(\w+)))?", code):
@@ -129,7 +129,7 @@ def test_imports_of_the_core_run_downwards_only():
 
 
 @pytest.mark.parametrize("crate", ["core", "bindings"])
-def test_no_module_of_rust_is_imported_by_what_it_imports(crate):
+def test_no_imports_of_rust_modules_form_a_circle(crate):
     graph = rust_graph(REPOSITORY / "rust" / crate / "src")
     assert len(graph) > 10
     try:
@@ -157,12 +157,12 @@ def test_no_module_of_rust_is_imported_by_what_it_imports(crate):
         ("mod inline { use super::Item; use super::super::c; fn f() { self::g() } }", {("b", "c")}),
     ],
 )
-def test_every_form_of_a_path_in_rust_is_seen(text, imported):
+def test_every_form_of_a_path_in_rust_is_found(text, imported):
     known = {(), ("b",), ("b", "c"), ("b", "d"), ("b", "d", "e")}
     assert imports_of(("b", "d"), text, known) == imported
 
 
-def test_few_modules_use_the_compiled_one():
+def test_only_listed_modules_import_the_compiled_one():
     users = {top_of(name) for name, imported in python_graph().items() if "ssm_hpn._core" in dict(imported)}
     assert users <= CORE_USERS
 
@@ -176,14 +176,14 @@ def test_only_the_command_line_prints_or_exits():
                 assert ast.unparse(node.func) not in {"print", "sys.exit", "exit"}, f"{file}:{node.lineno}"
 
 
-def test_a_plain_import_is_light():
+def test_importing_the_package_loads_no_heavy_dependency():
     heavy = ["pyarrow", "rich", "pydantic_settings", "argparse", "pandas", "sklearn", "ssm_hpn.prepare", "ssm_hpn.cli"]
     code = f"import sys, ssm_hpn; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
-def test_the_public_names_are_few_and_there():
+def test_the_public_names_exist_and_are_at_most_12():
     assert len(ssm_hpn.__all__) <= 12
     for name in ssm_hpn.__all__:
         assert getattr(ssm_hpn, name) is not None

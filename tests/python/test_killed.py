@@ -1,4 +1,4 @@
-"""Runs that are killed without warning, again and again, and still end with the bits of an undisturbed one."""
+"""Runs that are killed (SIGKILL) several times and resumed end with the bits of an uninterrupted one."""
 
 import random
 import signal
@@ -26,11 +26,11 @@ def step_of(folder):
 
 
 def kill_after(process, folder, step, delay):
-    """Kills a run some moments after it has saved a checkpoint of at least so many updates."""
+    """Kill a run `delay` seconds after it has saved a checkpoint of at least `step` updates."""
     deadline = time.monotonic() + 120
     while step_of(folder) < step:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "training did not get on"
+        assert time.monotonic() < deadline, "no checkpoint within 120 seconds"
         time.sleep(0.005)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
@@ -38,7 +38,7 @@ def kill_after(process, folder, step, delay):
     assert process.returncode == -signal.SIGKILL
 
 
-def test_kills_at_random_moments_change_nothing(text, tmp_path):
+def test_kills_at_random_times_change_no_bit(text, tmp_path):
     often = {"train": {"steps": STEPS, "batch_size": 4, "threads": 1, "log_every": 3}, "checkpoint": {"every": 4}}
     whole = Trainer(settings(text, tmp_path / "whole", **often))
     whole.fit()

@@ -1,4 +1,4 @@
-"""The pure parts of the loop: cadence, judgement, metrics from sums, the metrics file."""
+"""Parts of the training loop without a model: when something is due, early stopping, metrics, the metrics file."""
 
 import json
 from itertools import pairwise
@@ -23,12 +23,12 @@ from support import settings, text_data
 BYTES = DataShape(vocab_size=256)
 
 
-# ---- cadence
+# ---- when something is due
 
 
 @given(st.integers(1, 50), st.lists(st.integers(0, 7), min_size=1, max_size=60))
-def test_every_multiple_is_met_once_however_training_is_cut(every, strides):
-    """Interrupting between two looks changes nothing: what is due depends on where training was and is."""
+def test_every_multiple_fires_once_wherever_training_is_interrupted(every, strides):
+    """What is due depends only on the progress at the previous check and now."""
     points = [0]
     for stride in strides:
         points.append(points[-1] + stride)
@@ -37,7 +37,7 @@ def test_every_multiple_is_met_once_however_training_is_cut(every, strides):
     assert fired == len(reached)
 
 
-def test_units_measure_what_they_say():
+def test_steps_epochs_and_seconds_are_measured_in_their_units():
     before, after = Progress(99, 0.9, 59.0), Progress(100, 1.1, 59.5)
     assert due(EvaluationConfig(every=100, unit="steps"), before, after)
     assert due(EvaluationConfig(every=1, unit="epochs"), before, after)
@@ -45,7 +45,7 @@ def test_units_measure_what_they_say():
     assert not due(EvaluationConfig(every=0.4, unit="epochs"), after, after)
 
 
-# ---- judgement
+# ---- early stopping
 
 
 def test_smaller_or_larger_is_better_by_at_least_the_smallest_change():
@@ -60,7 +60,7 @@ def test_smaller_or_larger_is_better_by_at_least_the_smallest_change():
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-def test_what_is_not_finite_is_never_better(value):
+def test_a_value_that_is_not_finite_is_never_better(value):
     state, better = judge(Judgement(), value, 3, direction="min", min_change=0)
     assert (better, state) == (False, Judgement(None, None, 1))
 
@@ -75,7 +75,7 @@ def test_patience_counts_evaluations_without_improvement():
 
 
 @given(st.lists(st.floats(-5, 5), max_size=30), st.integers(0, 30), st.floats(0, 1))
-def test_a_judgement_survives_being_written_down_anywhere(values, cut, min_change):
+def test_a_judgement_is_saved_and_restored_at_any_evaluation(values, cut, min_change):
     def run(start, some):
         state = start
         for step, value in some:
@@ -140,7 +140,7 @@ def test_macro_f1_and_confusion_of_a_hand_made_case():
 def test_errors_of_several_numbers_are_those_of_each():
     model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
     expected = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, np.nan]])
-    errors = np.array([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0]])  # that of the missing number counts for nothing
+    errors = np.array([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0]])  # 3.0 belongs to the missing number and is left out
     one = report(6.0, 6) | {"predicted_values": expected + errors, "expected_values": expected}
     one["predicted_values"][2, 1] = 3.0
     found, totals = values(model, one)
@@ -188,7 +188,7 @@ def full_row(step, **changes):
     return row | changes
 
 
-def test_floats_are_written_as_floats_and_what_is_not_finite_is_counted():
+def test_floats_keep_their_type_and_values_that_are_not_finite_are_counted():
     line = encode(full_row(3, **{"train/loss": nan, "eval/loss": inf, "eval/accuracy": None}), KEYS)
     row = json.loads(line)
     assert list(row) == list(KEYS)
@@ -200,7 +200,7 @@ def test_floats_are_written_as_floats_and_what_is_not_finite_is_counted():
         encode({"train/los": 1.0}, KEYS)
 
 
-def test_keys_leave_out_what_the_task_has_not():
+def test_rows_have_only_the_keys_of_the_task():
     keys = row_keys(eval_metrics=["mse"], classes=False, prototypes=False)
     assert "train/accuracy" not in keys
     assert "head/max_prototype_cosine" not in keys
@@ -250,7 +250,7 @@ def test_a_file_with_other_keys_is_refused(tmp_path):
         MetricsLog(path, KEYS, offset=10)
 
 
-def test_storage_that_refuses_is_a_storage_error(tmp_path):
+def test_a_failed_write_or_read_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="cannot write the metrics"):
         MetricsLog(tmp_path / "no" / "metrics.jsonl", KEYS)
     with pytest.raises(StorageError, match="cannot read the metrics"):

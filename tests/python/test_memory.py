@@ -1,4 +1,4 @@
-"""Sizes beyond memory, from settings and from a checkpoint: one line with the megabytes, never an abort."""
+"""Sizes larger than memory, from settings or from a checkpoint, are refused in one line with the megabytes needed."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ def signed(folder, state):
 
 
 @pytest.mark.parametrize(("key", "size"), [("d_model", 65536), ("n_layers", 2**40), ("head.dim", 2**63 - 1)])
-def test_a_state_signed_anew_with_other_sizes_is_one_line(run, key, size, tmp_path):
+def test_a_state_with_changed_sizes_and_correct_digests_is_refused_in_one_line(run, key, size, tmp_path):
     folder, _ = run
     (source,) = (folder / "run").glob("**/step-00000002")
     checkpoint = tmp_path / "step-00000002"

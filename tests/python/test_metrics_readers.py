@@ -1,4 +1,4 @@
-"""The metrics file of real runs, as the readers that people have see it: pandas, polars, DuckDB, pyarrow and jq.
+"""The metrics file of real runs, read by pandas, polars, DuckDB, pyarrow and jq.
 
 Three runs: a whole one, one that was interrupted and resumed, and one with updates that were not finite.
 """
@@ -72,12 +72,12 @@ def metrics(request, text, tmp_path_factory) -> Path:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """What the standard library reads: the truth for the others."""
+    """Rows by the json module, which the other readers are compared with."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]], *, types: bool = True) -> None:
-    """Equal values of equal types, null where null is; every reader has its own idea of a missing number."""
+    """Assert equal values of equal types; a null may be read as None or NaN."""
     assert len(found) == len(expected)
     for ours, truth in zip(found, expected, strict=True):
         assert list(ours) == list(truth)
@@ -91,13 +91,13 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]], *, types: 
 
 
 def check_types(types: dict[str, str], number: set[str], whole: set[str]) -> None:
-    """The type that a reader gives to each column is one of those."""
+    """Assert that each column has one of the types `number` or `whole`."""
     assert {key: type_ for key, type_ in types.items() if key in NUMBER and type_ not in number} == {}
     assert {key: type_ for key, type_ in types.items() if key in WHOLE and type_ not in whole} == {}
     assert set(types) == NUMBER | WHOLE
 
 
-def test_the_file_itself(metrics):
+def test_rows_have_all_keys_ascending_steps_and_fixed_types(metrics):
     table = rows(metrics)
     assert len({tuple(row) for row in table}) == 1
     assert table[0]["step"] == 0
@@ -111,7 +111,7 @@ def test_the_file_itself(metrics):
 
 
 def test_rows_of_every_released_schema_are_still_written_alike(metrics):
-    """Keys are added, never renamed or retyped: what a dashboard reads from an old file it reads from a new one."""
+    """Keys may be added, never renamed or given another type, so that a reader of old files reads new ones too."""
     golden = sorted((Path(__file__).resolve().parents[1] / "golden").glob("metrics-v*.jsonl"))
     assert golden
     for path in golden:
@@ -162,7 +162,7 @@ def test_jq(metrics):
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         return [json.loads(line) for line in lines]
 
-    # jq prints 17 digits at most, which is every bit of a double; its one type of number may turn 1.0 into 1
+    # jq prints up to 17 digits, enough for a double; it has one type of number and may print 1.0 as 1
     same(jq("."), rows(metrics), types=False)
     assert jq("map_values(type)")[0] == dict.fromkeys(rows(metrics)[0], "number")
     for kinds in jq("map_values(type)"):

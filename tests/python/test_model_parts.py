@@ -32,13 +32,13 @@ def trainer(**model):
     return Trainer({"model": SMALL | {"n_layers": 2, "head": HEAD} | model, "optim": optim, "train": train})
 
 
-def test_a_configuration_without_new_parts_is_what_it_was():
+def test_stem_layers_and_dropout_appear_in_the_configuration_only_where_they_are_set():
     settings = core({})
     assert not {"stem", "layers", "dropout", "head_dropout"} & set(settings)
     new = [{"stem": {"kind": "patch"}}, {"layers": ["mlp"]}, {"dropout": 0.1}, {"head_dropout": 0.1}]
     digests = {parse({"model": model}).digest() for model in new}
     assert len(digests | {Config().digest()}) == 5
-    # Of the default configuration as it was before these settings came.
+    # The JSON of the default configuration for the core
     assert "stem" not in json.loads(core_model(resolve(Config(), TEXT).model))
 
 
@@ -64,7 +64,7 @@ def test_layers_are_kinds_or_tables_and_are_repeated():
         ({"stem": {"kind": "patch"}, "target": {"kind": "token_class"}}, ["model.stem", "keeps the length"]),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(model, words):
+def test_parts_that_do_not_fit_are_refused_in_one_line(model, words):
     with pytest.raises(ConfigError) as caught:
         trainer(**model)
     text = str(caught.value)
@@ -74,12 +74,12 @@ def test_what_does_not_fit_is_said_in_one_line(model, words):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_a_share_is_below_one(rate):
+def test_dropout_is_at_least_0_and_below_1(rate):
     with pytest.raises(ConfigError, match=r"model\.dropout"):
         parse({"model": {"dropout": rate}})
 
 
-def test_a_model_that_sees_whole_documents_does_not_predict_the_next_token():
+def test_a_bidirectional_model_is_refused_for_the_next_token():
     model = {
         "input": {"kind": "tokens", "vocab_size": 9},
         "target": {"kind": "next_token"},

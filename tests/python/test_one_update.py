@@ -1,4 +1,4 @@
-"""What `train`, `evaluate`, `report` and `compare` say of one run is of one update, and the same everywhere."""
+"""`train`, `evaluate`, `report` and `compare` show the same numbers of a run, those of the update that is kept."""
 
 import json
 import os
@@ -16,7 +16,7 @@ NAMES = ("price", "a weight")
 
 @pytest.fixture(scope="module")
 def numbers(tmp_path_factory):
-    """A folder with a run that ends worse than it was, the table of its two numbers, and what training printed."""
+    """A folder with a run whose last update is not its best, and its table with two numbers to predict."""
     folder = tmp_path_factory.mktemp("numbers")
     rng = np.random.default_rng(3)
     lines = ["house,x,price,a weight"]
@@ -66,7 +66,7 @@ def evaluated(words, capsys):
 def test_the_summary_is_of_the_checkpoint_that_predict_loads(numbers, capsys, monkeypatch):
     monkeypatch.chdir(numbers)
     best = int((numbers / "run/checkpoints/best").read_text().strip().removeprefix("step-"))
-    assert 0 < best < 30  # what follows would show nothing otherwise
+    assert 0 < best < 30  # the best update is neither the first nor the last
     summary = json.loads((numbers / "run/summary.json").read_text())
     found = evaluated(["run"], capsys)
     assert (summary["step"], summary["updates"], found["step"]) == (best, 30, best)
@@ -107,7 +107,7 @@ def test_each_number_has_its_name_everywhere(numbers, capsys, monkeypatch):
     assert all(f"<td>{name}</td>" in page for name in NAMES)
 
 
-def test_what_no_number_can_be_taken_from_is_a_dash_and_null(numbers, capsys, monkeypatch):
+def test_an_undefined_metric_is_a_dash_and_null(numbers, capsys, monkeypatch):
     monkeypatch.chdir(numbers)
     lines = Path("t.csv").read_text().splitlines()
     Path("one.csv").write_text("\n".join([lines[0], *lines[1:5]]) + "\n")  # one series: its numbers do not vary

@@ -15,7 +15,7 @@ CASES = [make_case(0, index) for index in range(len(COMBINATIONS))]
 
 
 def kinds(union):
-    """The kinds that a setting can have, but the one that the data resolves."""
+    """The kinds that a setting can have, without "auto"."""
     return {get_args(section.model_fields["kind"].annotation)[0] for section in get_args(get_args(union)[0])} - {"auto"}
 
 
@@ -39,7 +39,7 @@ def test_the_cases_hold_every_kind_that_a_model_can_have():
 
 
 def outcome(case, change):
-    """What the core computes for a case, with one thing changed."""
+    """The core's outcome for a case, and the same with one part changed."""
     params = compare.random_parameters(case, np.random.default_rng(0))
     mine = compare.evaluate_core(case, params, "float64")
     values = {"loss": mine.loss, "hidden": mine.hidden, "scores": mine.scores, "gradients": mine.gradients}
@@ -65,7 +65,7 @@ def test_a_tensor_that_drifts_is_named(tensor):
     assert len(rows) == 3 + len(mine.gradients)
 
 
-def test_what_padding_holds_does_not_count():
+def test_padding_is_not_compared():
     case = CASES[0]
     assert case.arrays["segments"][0, 2] < case.arrays["tokens"].shape[1]
 
@@ -78,7 +78,7 @@ def test_what_padding_holds_does_not_count():
     assert all(row.ok for row in compare.compare(case, "changed", "float64", mine, other))
 
 
-def test_a_sum_that_cancels_is_measured_by_its_terms():
+def test_the_drift_of_a_sum_is_relative_to_the_norm_of_its_terms():
     case = next(case for case in CASES if "cotangent" in case.arrays)
     mine, other = outcome(case, lambda _: {})
     terms = float(np.linalg.norm(mine.hidden * case.arrays["cotangent"]))

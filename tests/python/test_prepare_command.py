@@ -9,7 +9,7 @@ from ssm_hpn.cli.main import main
 from ssm_hpn.prepare import Prepared
 
 
-def test_the_command_says_what_came_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_documents_classes_and_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(tmp_path / "d.csv", series())
     words = ["prepare", str(tmp_path / "d.csv"), "--out", str(tmp_path / "out")]
     words += ["--data.columns.features", "x,y", "--data.columns.id", "machine", "--data.columns.label", "kind"]
@@ -50,7 +50,7 @@ def test_exit_codes_of_the_command(
     assert error.count("\n") == 1
 
 
-def test_inspect_says_what_raw_data_means(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_describes_raw_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(here / "d.csv", series())
     words = ["--data.columns.features", "x,y", "--data.columns.id", "machine", "--data.columns.label", "kind"]
     assert main(["inspect", "d.csv", *words, "--data.columns.order", "time"]) == 0
@@ -67,7 +67,7 @@ def test_inspect_says_what_raw_data_means(here: Path, capsys: pytest.CaptureFixt
     assert '"values": [\n' in capsys.readouterr().out
 
 
-def test_training_says_what_the_data_means_and_older_preparations_go_on_demand(
+def test_training_describes_the_data_and_names_older_preparations(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus(here / "data")

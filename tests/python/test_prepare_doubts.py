@@ -1,4 +1,4 @@
-"""Cells and rows that can mean something else than what they are read as are said."""
+"""Notes about cells and rows that may mean something else than they are read as."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def steps(order=lambda s: s, x=lambda n, s: n + s / 7):
         (["29.1", "30.1", "31.1", "1.2", "2.2", "3.2"], False),
     ],
 )
-def test_days_and_months_read_as_numbers_are_said(tmp_path, texts, said):
+def test_numbers_that_may_be_days_and_months_are_noted(tmp_path, texts, said):
     notes = notes_of(tmp_path, steps(order=lambda s: texts[s]))
     doubts = [note for note in notes if "days and months" in note]
     advice = "order 't' is read as numbers, though 31.01 and all others could be days and months; "
@@ -41,7 +41,7 @@ def test_days_and_months_read_as_numbers_are_said(tmp_path, texts, said):
 
 @pytest.mark.parametrize("mark", [".", ","])
 @pytest.mark.parametrize(("cells", "said"), [("1{}034 904", True), ("1{}034 9", False), ("1{}03 904 1{}034", False)])
-def test_thousands_read_as_fractions_are_said(tmp_path, mark, cells, said):
+def test_fractions_that_may_be_thousands_are_noted(tmp_path, mark, cells, said):
     texts = cells.format(mark, mark).split()
     rows = steps(x=lambda n, s: texts[(n + s) % len(texts)])
     notes = notes_of(tmp_path, rows, separator=";", decimal=mark)
@@ -50,7 +50,7 @@ def test_thousands_read_as_fractions_are_said(tmp_path, mark, cells, said):
     assert all(note.startswith(f"column 'x': '1{mark}034' is read as a fraction, though '904'") for note in doubts)
 
 
-def test_a_row_that_sums_up_others_is_said(tmp_path):
+def test_a_row_that_may_be_a_sum_of_others_is_noted(tmp_path):
     columns = {"id": "id", "features": "x", "label": "c"}
     notes = notes_of(tmp_path, [*steps(), ["Total", "", 99, ""]], columns, validation_fraction=0)
     said = "d.csv: row 122: the id 'Total' reads like a sum over other rows, and is a document like the others, "
@@ -61,7 +61,7 @@ def test_a_row_that_sums_up_others_is_said(tmp_path):
     assert not any("sum" in note or "without a label" in note for note in plain)
 
 
-def test_rows_that_are_there_twice_are_counted(tmp_path):
+def test_repeated_rows_are_counted(tmp_path):
     rows = steps()
     notes = notes_of(tmp_path, [*rows, *rows[:15]])
     said = "15 rows are equal to another of the same document and order in all columns in use, and kept"
@@ -70,7 +70,7 @@ def test_rows_that_are_there_twice_are_counted(tmp_path):
     assert not any("equal to another" in note for note in notes_of(tmp_path / "o", [*rows, *other]))
 
 
-def test_rows_that_are_there_twice_are_counted_across_batches(tmp_path, monkeypatch):
+def test_repeated_rows_are_counted_across_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("ssm_hpn.prepare.engine.BATCH_BYTES", 1)
     monkeypatch.setattr("ssm_hpn.prepare.tables.ROWS_AT_ONCE", 1024)
     long = [["k0", t // 2, t // 2, "a"] for t in range(1, 4100)]  # all but the first row in pairs

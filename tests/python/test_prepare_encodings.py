@@ -1,4 +1,4 @@
-"""Text in any encoding: tables, JSON lines and plain text, with the lines of an editor in messages."""
+"""Text in any encoding: tables, JSON lines and plain text; messages count lines as an editor does."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def test_tables_lines_and_texts_of_every_encoding(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("order", ["le", "be"])
-def test_the_order_of_bytes_without_a_mark_is_found_and_a_mark_is_left_out(tmp_path, order):
+def test_utf_16_without_a_byte_order_mark_is_detected_and_a_mark_is_no_text(tmp_path, order):
     path = tmp_path / "d.txt"
     path.write_bytes("grün\n".encode(f"utf-16-{order}"))
     assert text_of(made(tmp_path / "a", path, encoding="utf-16", validation_fraction=0).train) == {"d.txt": "grün\n"}
@@ -61,7 +61,7 @@ def test_the_order_of_bytes_without_a_mark_is_found_and_a_mark_is_left_out(tmp_p
         ("d.csv", "id,x\na,1\n\nb,ü\n".encode("utf-16"), "utf-16", r"row 4, column 'x': expected a number, found 'ü'"),
     ],
 )
-def test_what_does_not_decode_is_named_with_its_place(tmp_path, name, content, encoding, message):
+def test_bytes_that_do_not_decode_are_refused_with_their_place(tmp_path, name, content, encoding, message):
     (tmp_path / name).write_bytes(content)
     columns = {} if name.endswith("txt") else {"features": "x"}
     with pytest.raises(DataError, match=message) as caught:
@@ -105,7 +105,7 @@ def test_a_byte_of_a_table_that_is_no_utf_8_is_named_with_its_line(tmp_path, nam
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_advice_goes_by_what_a_packed_file_holds(tmp_path, content, encoding, advice, packed):
+def test_the_advice_for_a_compressed_file_is_about_its_content(tmp_path, content, encoding, advice, packed):
     path = tmp_path / ("d.txt.gz" if packed else "d.txt")
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(DataError) as caught:
@@ -125,7 +125,7 @@ def test_a_cut_packed_file_of_another_encoding_is_refused_in_one_line(tmp_path):
 
 @pytest.mark.parametrize("name", ["d.csv", "d.jsonl", "d.txt", "d.csv.gz"])
 @pytest.mark.parametrize("order", ["le", "be"])
-def test_an_order_of_bytes_that_is_guessed_is_said(tmp_path, name, order):
+def test_a_guessed_byte_order_is_noted(tmp_path, name, order):
     content = "".join(f'{{"text": "grün {n}"}}\n' for n in range(30)) if "jsonl" in name else "text\n" + "grün\n" * 30
     path, columns = tmp_path / name, {} if name == "d.txt" else {"text": "text"}
     data = content.encode(f"utf-16-{order}")
@@ -140,9 +140,9 @@ def test_an_order_of_bytes_that_is_guessed_is_said(tmp_path, name, order):
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
-def test_utf_8_that_is_read_as_something_else_on_request_is_said(tmp_path, encoding):
+def test_a_given_encoding_of_a_file_that_is_utf_8_is_noted(tmp_path, encoding):
     columns, options = {"text": "text"}, {"encoding": encoding, "validation_fraction": 0}
-    text = "text\n" + "plain\n" * 300_000 + "größe\n"  # the first block has nothing to tell
+    text = "text\n" + "plain\n" * 300_000 + "größe\n"  # the first block is ASCII, the same in every encoding here
     (tmp_path / "d.csv").write_text(text)
     notes = made(tmp_path, tmp_path / "d.csv", columns, **options).contract.notes
     advice = "leave data.encoding out if 'Ã¶' is 'ö'"
@@ -152,7 +152,7 @@ def test_utf_8_that_is_read_as_something_else_on_request_is_said(tmp_path, encod
         assert not any("UTF-8" in note for note in made(tmp_path / name[0], tmp_path / name, **options).contract.notes)
 
 
-def test_a_table_of_labels_of_a_doubtful_encoding_is_said(tmp_path):
+def test_a_doubtful_encoding_of_a_table_of_labels_is_noted(tmp_path):
     (tmp_path / "d.csv").write_text("id,x\n" + "".join(f"{n},{n}\n" for n in range(30)))
     (tmp_path / "y.csv").write_text("id,y\n" + "".join(f"{n},{'äb'[n % 2]}\n" for n in range(30)))
     columns = {"id": "id", "features": "x", "label": "y"}
@@ -166,7 +166,7 @@ def test_a_table_of_labels_of_a_doubtful_encoding_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_a_table_is_decoded_once_and_its_start_for_the_first_look(tmp_path, suffix, monkeypatch):
+def test_a_table_is_decoded_once_besides_its_first_block(tmp_path, suffix, monkeypatch):
     whole = []
     original = copies.shutil.copyfileobj
     monkeypatch.setattr(copies.shutil, "copyfileobj", lambda *args: (whole.append(1), original(*args)))
@@ -184,7 +184,7 @@ def test_a_table_is_decoded_once_and_its_start_for_the_first_look(tmp_path, suff
     assert [part.documents for part in same.parts.values()] == [part.documents for part in prepared.parts.values()]
 
 
-def test_a_quoted_text_at_the_end_of_a_first_look_changes_no_names(tmp_path):
+def test_a_quoted_text_cut_at_the_end_of_the_first_block_changes_no_column_names(tmp_path):
     long = "x\n" * (copies.LINES + 10)
     content = '"a, b","t"\n' + "".join(f'{n},"{"y" if n != 3 else long}"\n' for n in range(40))
     (tmp_path / "d.csv").write_bytes(content.encode("utf-16"))

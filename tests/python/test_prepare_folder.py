@@ -1,4 +1,4 @@
-"""The prepared folder: whole or absent, found again, and the same wherever the data lies."""
+"""The prepared folder: written whole or not at all, reused for the same request, independent of where the data is."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from ssm_hpn.errors import ConfigError, DataError
 from ssm_hpn.prepare import is_prepared, prepare
 
 
-def test_equal_data_has_an_equal_digest_wherever_it_lies(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_data_and_not_on_its_folder(tmp_path: Path) -> None:
     one = made(tmp_path / "a", corpus(tmp_path / "a" / "data"))
     two = made(tmp_path / "b", corpus(tmp_path / "b" / "data"))
     three = made(tmp_path / "c", corpus(tmp_path / "c" / "data", 41))
     assert one.digest == two.digest != three.digest
 
 
-def test_the_same_request_is_answered_from_the_folder(tmp_path: Path) -> None:
+def test_a_second_preparation_with_the_same_options_reuses_the_folder(tmp_path: Path) -> None:
     data = corpus(tmp_path / "data")
     stages: list[str] = []
     options = PrepareOptions(train=(str(data),))
@@ -31,10 +31,10 @@ def test_the_same_request_is_answered_from_the_folder(tmp_path: Path) -> None:
         prepare(options, tmp_path / "out")
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_preparation_leaves_no_folder(tmp_path: Path) -> None:
     written(tmp_path / "good.jsonl", [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(40)])
     written(tmp_path / "bad.jsonl", [{"text": f"other {n}", "label": "abc"[n % 3]} for n in range(40)])
-    with pytest.raises(DataError, match="expected a class of the training data"):  # found while shards are written
+    with pytest.raises(DataError, match="expected a class of the training data"):  # while shards are written
         made(tmp_path, tmp_path / "good.jsonl", {"label": "label"}, validation=(str(tmp_path / "bad.jsonl"),))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "good.jsonl"]
     assert not is_prepared(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Headers that are not where they are looked for, files of other kinds, and keys inside of others."""
+"""Headers that are not in the first row, files of other formats than their ending says, and nested keys."""
 
 import re
 
@@ -44,7 +44,7 @@ HEADER = "id,t,x,c\n"
         ("id,t,x,x,c\nk0,0,1,2,a\nk0,1,1,2,a\n", COLUMNS, r"'x' as columns 3 and 4; rename one of them"),
     ],
 )
-def test_what_is_wrong_with_a_header_is_named(tmp_path, content, columns, message):
+def test_a_wrong_header_is_refused_with_its_row(tmp_path, content, columns, message):
     (tmp_path / "d.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         made(tmp_path, tmp_path / "d.csv", columns)
@@ -61,20 +61,20 @@ def test_what_is_wrong_with_a_header_is_named(tmp_path, content, columns, messag
         ("a.json", b'{"text": "b"}\n{"text": "c"}\n', {}, r"found JSON; set --data.format jsonl if every line"),
     ],
 )
-def test_files_of_other_kinds_are_named(tmp_path, name, content, options, message):
+def test_files_of_other_formats_are_refused_with_their_format(tmp_path, name, content, options, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         made(tmp_path, tmp_path / name, **options)
 
 
-def test_json_is_read_as_it_is_asked_for(tmp_path):
+def test_data_format_jsonl_reads_json_lines_under_any_ending(tmp_path):
     (tmp_path / "a.json").write_text("".join(f'{{"text": "{n}"}}\n' for n in range(30)))
     for kind in ("jsonl", "text"):
         prepared = made(tmp_path / kind, tmp_path / "a.json", format=kind, validation_fraction=0)
         assert len(rows(prepared.train)) == (30 if kind == "jsonl" else 1)
 
 
-def test_a_key_inside_of_another_is_named_in_a_query(tmp_path):
+def test_a_nested_key_is_answered_with_a_query_that_reads_it(tmp_path):
     (tmp_path / "d.jsonl").write_text("".join(f'{{"text": "a{n}", "meta": {{"label": "x"}}}}\n' for n in range(30)))
     with pytest.raises(DataError, match=r'sql:SELECT \*, meta\.label AS label FROM \'.*d\.jsonl\'"') as raised:
         made(tmp_path, tmp_path / "d.jsonl", {"text": "text", "label": "meta.label"})
@@ -83,7 +83,7 @@ def test_a_key_inside_of_another_is_named_in_a_query(tmp_path):
     assert prepared.contract.classes.names == ["x"]
 
 
-def test_a_list_in_place_of_a_number_inside_a_list_is_named(tmp_path):
+def test_a_list_in_place_of_a_number_inside_a_list_is_refused(tmp_path):
     table = "".join(f'{{"s": [1, {n}]}}\n' for n in range(30)) + '{"s": [1, [3, 4]]}\n'
     (tmp_path / "d.jsonl").write_text(table)
     with pytest.raises(
@@ -96,7 +96,7 @@ def test_a_list_in_place_of_a_number_inside_a_list_is_named(tmp_path):
     ("split", "held_out"),
     [("site=B ", "B "), ("site=B", "B"), ("site= C", "C"), ("site=A,B ", "AB "), ("site=A, B", "AB")],
 )
-def test_blanks_of_a_value_count_where_such_a_value_exists(tmp_path, split, held_out):
+def test_a_split_value_with_blanks_matches_a_cell_with_blanks_first(tmp_path, split, held_out):
     sites = ["A", "B", "B ", "C"]
     lines = [f"k{n // 4},{n / 8},{sites[n // 4 % 4]}\n" for n in range(64)]
     (tmp_path / "d.csv").write_text("id,x,site\n" + "".join(lines))

@@ -1,4 +1,4 @@
-"""Labels and order columns mean what the file says: every type of label, no label, and rows in their order."""
+"""Labels of every type, missing labels, and rows sorted by an order column."""
 
 import json
 from pathlib import Path
@@ -119,7 +119,7 @@ def test_one_class_in_two_spellings_is_refused(tmp_path, labels, named):
         made(tmp_path, csv(tmp_path / "d.csv", steps([*labels, "x"])), COLUMNS)
 
 
-def test_a_measurement_is_no_class(tmp_path):
+def test_a_column_of_measurements_is_refused_as_labels(tmp_path):
     table = steps([n / 7 for n in range(40)])
     with pytest.raises(DataError, match=r"column 'y': expected classes, found 40 different numbers with fractions"):
         made(tmp_path, csv(tmp_path / "d.csv", table), COLUMNS)
@@ -142,7 +142,7 @@ ORDERS: dict[str, tuple[list[Any], str]] = {
 
 @pytest.mark.parametrize("name", ORDERS)
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_rows_are_sorted_by_what_the_order_means(tmp_path, name, suffix):
+def test_rows_are_sorted_by_numbers_times_and_dates(tmp_path, name, suffix):
     values, kind = ORDERS[name]
     table = [{"id": f"s{n}", "t": t, "x": float(k)} for n in range(5) for k, t in enumerate(values)]
     shuffled = [table[i] for i in np.random.default_rng(0).permutation(len(table))]
@@ -176,7 +176,7 @@ def test_an_order_that_cannot_be_read_is_refused(tmp_path, values, message):
         made(tmp_path, csv(tmp_path / "d.csv", table), {"id": "id", "features": "x", "order": "t"})
 
 
-def test_an_order_that_is_no_number_later_is_refused_with_its_line(tmp_path):
+def test_a_missing_order_value_far_into_a_file_is_refused_with_its_row(tmp_path):
     table = [{"id": "s0", "t": t, "x": 1.0} for t in [*range(30_000), "noon", *range(10)]]
     with pytest.raises(DataError, match=r"row 30002, column 't': expected a number in every row, found 1 row without"):
         made(tmp_path, csv(tmp_path / "d.csv", table), {"id": "id", "features": "x", "order": "t"})
@@ -211,8 +211,8 @@ def test_the_digest_does_not_depend_on_the_number_of_threads(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("keys", [{"id": "id", "order": "t"}, {"id": "id"}, {"order": "t"}])
-def test_rows_are_sorted_by_their_number_last(tmp_path, monkeypatch, keys):
-    """A sort of the engine may leave rows of equal keys in any order: only their number tells which came first."""
+def test_the_last_key_of_every_sort_is_the_row_number(tmp_path, monkeypatch, keys):
+    """DuckDB's sort is not stable: rows of equal keys keep their order only with the row number as the last key."""
     sorted_by, stream = [], Table.stream
 
     def noted(self, query, size):

@@ -1,4 +1,4 @@
-"""What is guessed, and what a reader of the numbers has to know, is said: in the contract, by `inspect` and `train`."""
+"""Notes about guesses and about doubtful data: in the contract, and printed by `inspect` and `train`."""
 
 import json
 
@@ -17,7 +17,7 @@ def notes_of(tmp_path, path, columns=None, **options):
     return made(tmp_path, path, columns, **options).contract.notes
 
 
-def test_features_and_classes_that_do_not_vary_are_said(tmp_path):
+def test_constant_features_and_a_single_class_are_noted(tmp_path):
     table = [row | {"kind": "hum"} for row in series()]
     columns = {"id": "machine", "features": ("x", "flat"), "label": "kind"}
     notes = notes_of(tmp_path, written(tmp_path / "d.csv", table), columns)
@@ -27,7 +27,7 @@ def test_features_and_classes_that_do_not_vary_are_said(tmp_path):
     assert not any("in the training part" in note for note in varied)
 
 
-def test_a_feature_is_constant_where_the_training_part_is_and_a_few_are_named(tmp_path):
+def test_features_constant_in_the_training_part_are_noted_eight_by_name(tmp_path):
     table = [{**{f"x{k}": 1.5 if k < 10 else n % 7 for k in range(11)}, "s": n >= 30, "m": n} for n in range(40)]
     table = [row | {"x10": 3 if row["m"] < 30 else row["m"]} for row in table]
     options = {"split": "s=True"}
@@ -54,7 +54,7 @@ def test_features_named_twice_are_read_once(tmp_path, suffix, features, said):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_texts_that_are_records_are_read_as_their_text(tmp_path, suffix):
+def test_texts_that_are_all_json_are_noted(tmp_path, suffix):
     noun = "key" if suffix == "jsonl" else "column"
     said = f"{noun} 't': its cells are JSON objects or arrays, which are read as their text"
     path = tmp_path / f"d.{suffix}"
@@ -69,7 +69,7 @@ def test_texts_that_are_records_are_read_as_their_text(tmp_path, suffix):
     assert said not in notes_of(tmp_path / "p", plain, {"text": "t"})
 
 
-def test_texts_of_which_some_are_records_are_texts(tmp_path):
+def test_texts_of_which_only_some_are_json_are_not_noted(tmp_path):
     pq.write_table(pa.table({"t": ['{"a": 1}', " ", None, "text"] * 20}), tmp_path / "d.parquet")
     assert not any("JSON" in note for note in notes_of(tmp_path, tmp_path / "d.parquet", {"text": "t"}))
     pq.write_table(pa.table({"t": ['{"a": 1}', " ", None, "[2]"] * 20}), tmp_path / "e.parquet")
@@ -98,7 +98,7 @@ TOKENS = "[30, 12] is taken for 30 documents of 12 token ids; for numbers store 
         ({"x": FLOATS[:, None, :], "y": np.arange(30) % 2}, None),
     ],
 )
-def test_what_an_array_of_two_axes_is_taken_for_is_said(tmp_path, content, said):
+def test_the_meaning_given_to_an_array_of_two_axes_is_noted(tmp_path, content, said):
     np.savez(tmp_path / "a.npz", **content)
     notes = [note for note in notes_of(tmp_path, tmp_path / "a.npz") if "taken for" in note]
     assert notes == ([said] if said else [])
@@ -132,7 +132,7 @@ def test_files_with_the_same_note_are_counted(tmp_path):
     assert notes == [f"a.npy: array 'a' {ONE} (and 3 more files like it)"]
 
 
-def test_ids_with_blanks_around_them_are_named_with_the_others(tmp_path):
+def test_ids_that_differ_in_blanks_around_them_are_noted(tmp_path):
     table = [{"id": f"m{n // 4}", "x": n, "y": "a" if n % 8 < 4 else "b"} for n in range(80)]
     columns = {"id": "id", "features": "x", "label": "y"}
     assert not any("blanks" in note for note in notes_of(tmp_path, written(tmp_path / "d.csv", table), columns))
@@ -172,7 +172,7 @@ def test_documents_that_are_each_a_class_of_their_own_are_told(tmp_path, held_ou
     assert not any("each of the" in note for note in notes)
 
 
-def test_labels_with_blanks_around_them_are_refused_with_the_others(tmp_path):
+def test_labels_that_differ_in_blanks_around_them_are_refused(tmp_path):
     table = [{"id": f"m{n // 4}", "x": n, "y": "a" if n < 60 else "a "} for n in range(80)]
     with pytest.raises(DataError, match=r"column 'y': .*expected each class written one way, found 'a' and 'a '"):
         made(tmp_path, written(tmp_path / "d.csv", table), {"id": "id", "features": "x", "label": "y"})

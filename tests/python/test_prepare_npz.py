@@ -1,4 +1,4 @@
-"""Archives of arrays as people write them: read for what they mean, or refused in one line with array and place."""
+"""Archives of numpy arrays: every type in every role is read, or refused in one line with array and place."""
 
 import json
 
@@ -116,7 +116,7 @@ def test_statistics_are_exact_in_any_unit(tmp_path, unit, offset):
         ({"tokens": X[..., 0]}, r"array 'tokens': expected whole numbers"),
     ],
 )
-def test_what_is_refused_names_the_array(tmp_path, capsys, arrays, message):
+def test_refused_arrays_are_named(tmp_path, capsys, arrays, message):
     path = archive(tmp_path, **arrays)
     with pytest.raises(DataError, match=r"d\.npz: .*" + message) as caught:
         made(tmp_path, path)
@@ -125,7 +125,7 @@ def test_what_is_refused_names_the_array(tmp_path, capsys, arrays, message):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_what_is_missing_and_left_out_is_printed(tmp_path, capsys):
+def test_missing_numbers_and_rows_left_out_are_printed(tmp_path, capsys):
     path = archive(tmp_path, features=np.where(X > 1.5, np.nan, X), label=np.where(Y == 1, np.nan, Y))
     assert main(["prepare", str(path), "--out", str(tmp_path / "p")]) == 0
     shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Numbers are read in double precision; missing ones have a policy; arrays of numpy mean what their role says."""
+"""Numbers are read in double precision; policies for missing ones; numpy arrays in each role."""
 
 import warnings
 
@@ -85,7 +85,7 @@ def test_missing_numbers_refused_with_their_line(tmp_path):
         made(tmp_path, gaps(tmp_path), COLUMNS, missing="refuse")
 
 
-def test_gaps_that_only_the_held_out_part_has_get_no_channel(tmp_path):
+def test_missing_numbers_of_the_held_out_part_alone_get_no_indicator(tmp_path):
     (tmp_path / "v.csv").write_text("id,x,z\nv,,1\nv,2,1\n")
     gaps(tmp_path, ("1", "2", "3"))
     prepared = made(tmp_path, tmp_path / "d.csv", COLUMNS, validation=(str(tmp_path / "v.csv"),))

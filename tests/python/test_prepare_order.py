@@ -1,4 +1,4 @@
-"""What order columns are sorted by: the whole of every text, to its last digit, or a refusal that names the cell."""
+"""Order columns: texts, numbers, times and dates are compared to their last digit, or refused with the cell."""
 
 import datetime as dt
 
@@ -56,7 +56,7 @@ def type_of(prepared):
         (["1700000000.000000002", "1700000000.000000001", "17e8"], [2, 1, 0], "number"),
     ],
 )
-def test_texts_are_sorted_by_all_that_they_say(tmp_path, values, expected, kind):
+def test_texts_are_sorted_to_their_last_digit(tmp_path, values, expected, kind):
     prepared = read(tmp_path, table(tmp_path, values))
     assert sorted_rows(prepared) == expected
     assert type_of(prepared) == kind
@@ -78,7 +78,7 @@ def test_texts_are_sorted_by_all_that_they_say(tmp_path, values, expected, kind)
         (["03-04-2024 5:00 PM"], r"expected dates that can be read in one way"),
     ],
 )
-def test_texts_that_no_form_covers_are_refused_with_their_row(tmp_path, values, message):
+def test_texts_in_no_known_form_are_refused_with_their_row(tmp_path, values, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, table(tmp_path, values))
 
@@ -89,7 +89,7 @@ def test_a_later_date_of_another_order_of_day_and_month_is_refused(tmp_path):
         read(tmp_path, table(tmp_path, [*dates, "1/13/2024"]))
 
 
-def test_the_form_of_dates_by_option(tmp_path):
+def test_data_date_format_gives_the_form_of_dates(tmp_path):
     prepared = read(tmp_path, table(tmp_path, ["31.12.24", "1.1.24"]), date_format="%d.%m.%y")
     assert sorted_rows(prepared) == [1, 0]
     nanoseconds = ["2024-01-01 0:00:00.000000002", "2024-01-01 0:00:00.000000001"]
@@ -149,7 +149,7 @@ def documents(tmp_path, times, **options):
     return prepared.contract.notes
 
 
-def test_times_of_day_that_fall_in_the_file_are_said(tmp_path):
+def test_times_of_day_that_pass_midnight_are_noted(tmp_path):
     falling = {"a": ["9:00", "10:00"], "b": ["23:58", "23:59", "00:01"]}
     assert any(
         "falls from late to early (d.csv#b): documents that pass midnight" in note
@@ -164,7 +164,7 @@ def test_times_of_day_that_fall_in_the_file_are_said(tmp_path):
         assert not any("midnight" in note for note in documents(tmp_path / name, {"a": times}))
 
 
-def test_documents_that_their_order_values_do_not_order_are_counted(tmp_path):
+def test_documents_with_equal_order_values_in_all_rows_are_counted(tmp_path):
     times = {"a": [1, 1, 1], "b": [1, 2], "c": [5], "d": [7, 7]}
     expected = "order 't' is the same in all rows of 2 of 3 documents of several rows"
     assert any(expected in note for note in documents(tmp_path, times))

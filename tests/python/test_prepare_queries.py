@@ -1,4 +1,4 @@
-"""Queries only read, and what is wrong with one is said in one line without the words of the engine around it."""
+"""Queries may only read; a wrong one is refused in one line without the engine's own preamble."""
 
 import pytest
 
@@ -10,7 +10,7 @@ ROWS = "text,label\n" + "".join(f"text {n},b\n" for n in range(40))
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
-    """What is said about a query, in a folder with the file d.csv."""
+    """The error of a query, in a folder with the file d.csv."""
     (tmp_path / "d.csv").write_text(ROWS)
     monkeypatch.chdir(tmp_path)
 
@@ -37,7 +37,7 @@ def refused(tmp_path, monkeypatch):
         *("CHECKPOINT", "CALL pragma_version()", "USE x", "BEGIN", "EXPLAIN SELECT 1"),
     ],
 )
-def test_what_is_no_select_is_named_by_its_own_word(refused, query):
+def test_a_statement_other_than_select_is_refused_by_its_name(refused, query):
     word = next(line for line in query.replace("/* another */ ", "").splitlines() if "--" not in line).split()[0]
     found = refused(query)
     assert found == f"query: expected one SELECT after sql:, found {word.upper()}; only read in a query"
@@ -106,7 +106,7 @@ def test_what_is_no_select_is_named_by_its_own_word(refused, query):
         ),
     ],
 )
-def test_what_is_wrong_with_a_query_is_one_line(refused, query, message):
+def test_a_wrong_query_is_refused_in_one_line(refused, query, message):
     assert refused(query) == message
 
 

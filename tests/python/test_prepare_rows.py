@@ -1,4 +1,4 @@
-"""No row is lost, glued or mistaken: quotes, long lines, wide headers, mixed types, lines of an editor, links."""
+"""No row is lost or joined to another: quotes, long lines, wide headers, mixed types, line numbers, links."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def documents(prepared):
     return sum(part.documents for part in prepared.parts.values())
 
 
-def test_a_quote_that_is_never_closed_swallows_no_lines(tmp_path):
+def test_an_unclosed_quote_joins_no_lines(tmp_path):
     said = {7: ' said "so'}
     lines = ["text\tlabel", *(f"message {n}{said.get(n, '')}\t{'ab'[n % 2]}" for n in range(40))]
     (tmp_path / "t.tsv").write_text("\n".join(lines) + "\n")
@@ -28,7 +28,7 @@ def test_a_quote_that_is_never_closed_swallows_no_lines(tmp_path):
     assert any("quotes are taken as text" in note for note in prepared.contract.notes)
 
 
-def test_a_quote_that_is_not_closed_far_into_a_file_is_refused_or_read(tmp_path):
+def test_an_unclosed_quote_far_into_a_file_is_refused(tmp_path):
     lines = ["text,label", *(f'"text, {n}",a' for n in range(60_000)), '"never closed,a', *(["more,a"] * 9)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match=r"t\.csv: row 60002: expected"):
@@ -55,7 +55,7 @@ TWO_LINES, MORE = '"two\nlines",a\n', "".join(f"text {n},b\n" for n in range(40)
         ("text,label\n" + '"text\nmore",b\n' * 60_000 + '"never,a\n' + MORE + '"fine, x",b\n', 120_002),
     ],
 )
-def test_a_quote_that_is_never_closed_is_named_by_the_line_where_it_opens(tmp_path, text, line):
+def test_an_unclosed_quote_is_named_by_the_line_where_it_opens(tmp_path, text, line):
     (tmp_path / "t.csv").write_bytes(text.encode())
     with pytest.raises(DataError, match=rf"t\.csv: row {line}: expected closed quotes, found one that is never closed"):
         made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})
@@ -81,7 +81,7 @@ def test_long_cells_of_csv_are_read(tmp_path):
     assert sum(part.tokens for part in prepared.parts.values()) > 5_000_000
 
 
-def test_a_line_of_json_that_memory_does_not_hold_is_refused_with_its_place(tmp_path, monkeypatch):
+def test_a_line_of_json_larger_than_memory_is_refused_with_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr("ssm_hpn.prepare.engine.MEMORY_FOR_LONG_LINES", 40)
     with (tmp_path / "a.jsonl").open("w") as file:
         file.writelines(['{"tokens": [1]}\n', '{"tokens": [' + "1," * 4_000_000 + "1]}\n"])
@@ -97,7 +97,7 @@ def test_a_wide_header_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("first", [0, None])
-def test_whole_numbers_or_nothing_first_and_fractions_later(tmp_path, first):
+def test_a_json_column_may_begin_with_whole_or_missing_numbers_before_fractions(tmp_path, first):
     table = [{"id": n // 10, "x": first if n < 600 else n / 7, "y": "ab"[n // 10 % 2]} for n in range(1200)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
     prepared = made(tmp_path, tmp_path / "a.jsonl", {"id": "id", "features": "x", "label": "y"}, validation_fraction=0)
@@ -140,7 +140,7 @@ def test_lists_of_every_arrow_kind(tmp_path, kind):
         ("id,x\r\na,1\r\nb,inf\r\n", r"row 3, column 'x': expected a finite number, found inf"),
     ],
 )
-def test_lines_are_those_of_an_editor(tmp_path, content, message):
+def test_row_numbers_are_the_line_numbers_of_an_editor(tmp_path, content, message):
     (tmp_path / "d.csv").write_bytes(content.encode())
     with pytest.raises(DataError, match=message):
         made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"})
@@ -157,14 +157,14 @@ def test_lines_are_those_of_an_editor(tmp_path, content, message):
         ('{"x": ' + "[" * 3000 + "]" * 3000 + "}\n", r"expected"),
     ],
 )
-def test_lines_of_json_are_those_of_an_editor(tmp_path, content, message):
+def test_line_numbers_of_json_are_those_of_an_editor(tmp_path, content, message):
     (tmp_path / "d.jsonl").write_text(content)
     with pytest.raises(DataError, match=message) as caught:
         made(tmp_path, tmp_path / "d.jsonl", {"features": "x"})
     assert "\n" not in str(caught.value)
 
 
-def test_decimal_commas_separators_and_missing_words_by_option(tmp_path):
+def test_options_for_decimal_commas_separators_and_missing_words(tmp_path):
     (tmp_path / "d.csv").write_text("id;x\n" + "".join(f"s{n};{n},5\n" for n in range(20)) + "s20;NA\n")
     options = {"decimal": ",", "null": ("NA",), "validation_fraction": 0}
     prepared = made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"}, **options)
@@ -188,7 +188,7 @@ def test_decimal_commas_separators_and_missing_words_by_option(tmp_path):
     ],
 )
 @pytest.mark.parametrize("columns", [{"features": "x"}, {"features": "y", "values": "x", "id": "id"}])
-def test_numbers_with_other_marks_name_what_helps(tmp_path, cell, decimal, advice, columns):
+def test_numbers_with_other_marks_are_refused_with_the_option_that_reads_them(tmp_path, cell, decimal, advice, columns):
     (tmp_path / "d.csv").write_text(f"id;x;y\na;1;1\nb;{cell};1\n")
     with pytest.raises(DataError, match=r"row 3, column 'x': expected a number, found .*; " + advice):
         made(tmp_path, tmp_path / "d.csv", columns, decimal=decimal, delimiter=";")
@@ -282,7 +282,7 @@ def test_a_query_joins_tables(tmp_path):
     assert beside.digest == prepared.digest
 
 
-def test_labels_of_their_own_are_joined_by_id_and_missing_ones_counted(tmp_path):
+def test_a_table_of_labels_is_joined_by_id_and_missing_ones_counted(tmp_path):
     (tmp_path / "x.csv").write_text("id,x\n" + "".join(f"{n:03},{n + t}\n" for n in range(20) for t in range(3)))
     (tmp_path / "y.csv").write_text("id,y\n" + "".join(f"{n:03},{n % 2}\n" for n in range(18)))
     columns = {"id": "id", "features": "x", "label": "y"}
@@ -293,7 +293,7 @@ def test_labels_of_their_own_are_joined_by_id_and_missing_ones_counted(tmp_path)
     assert "2 of 20 documents have no row in y.csv, such as '018'" in prepared.contract.notes
 
 
-def test_what_is_left_is_removed_after_a_kill(tmp_path: Path):
+def test_the_work_folder_of_a_killed_preparation_is_removed(tmp_path: Path):
     from ssm_hpn._core import RunLock
 
     (tmp_path / "t.txt").write_text("a line of text\n" * 100)

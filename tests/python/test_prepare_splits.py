@@ -1,4 +1,4 @@
-"""Held-out documents are no training documents; splits go by class, id, content, column, time or file."""
+"""No held-out document is a training document; splits by class, id, content, column, time or file."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_copies_of_held_out_documents_are_refused_or_kept_on_demand(tmp_path):
     assert any("3 documents" in note for note in prepared.contract.notes)
 
 
-def test_equal_documents_go_to_one_side(tmp_path):
+def test_equal_documents_are_all_held_out_or_none(tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     for n in range(40):
@@ -65,7 +65,7 @@ def test_equal_documents_go_to_one_side(tmp_path):
     assert len(train) + len(validation) == 80
 
 
-def test_renaming_a_file_moves_nothing(tmp_path):
+def test_renaming_a_file_changes_no_split(tmp_path):
     for place, name in (("one", "x.txt"), ("two", "renamed.txt")):
         for n in range(60):
             file = tmp_path / place / (name if n == 7 else f"{n}.txt")
@@ -75,7 +75,7 @@ def test_renaming_a_file_moves_nothing(tmp_path):
     assert held_out[0] == held_out[1]
 
 
-def test_a_class_of_two_has_one_on_each_side(tmp_path):
+def test_a_class_of_two_documents_has_one_in_each_part(tmp_path):
     series = [(f"s{n}", "common", n) for n in range(60)] + [(f"r{n}", "rare", 100 + n) for n in range(2)]
     series.append(("alone", "single", 500))
     prepared = made(tmp_path, csv(tmp_path / "d.csv", series), COLUMNS)
@@ -92,7 +92,7 @@ def test_every_class_has_the_same_share_held_out(tmp_path):
     assert np.bincount([row["label"] for row in rows(prepared.validation)]).tolist() == [20, 20, 20]
 
 
-def test_documents_of_one_id_in_two_files_go_to_one_side(tmp_path):
+def test_documents_of_one_id_in_two_files_stay_in_one_part(tmp_path):
     data = tmp_path / "data"
     csv(data / "a.csv", [(f"s{n}", "uv"[n % 2], n) for n in range(40)])
     csv(data / "b.csv", [(f"s{n}", "uv"[n % 2], 1000 + n) for n in range(40)])
@@ -125,7 +125,7 @@ def test_documents_without_a_value_of_the_column_are_trained_on_and_counted(tmp_
 
 
 @pytest.mark.parametrize("steps", [3, 40_000])
-def test_a_column_that_changes_inside_a_document_decides_no_split(tmp_path, steps):
+def test_a_split_by_a_column_that_changes_inside_a_document_is_refused(tmp_path, steps):
     lines = ["id,x,fold", *(f"s{n},{n},{'ab'[t == steps - 1]}" for n in range(3) for t in range(steps))]
     (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match=r"column 'fold': expected 'a' as in the other rows of the document, found 'b'"):
@@ -182,7 +182,7 @@ def texts(folder, count, text="text number {n}, which is a little longer\n"):
         (lambda p: texts(p / "none", 3), {"validation_fraction": 0}, "nothing"),
     ],
 )
-def test_the_contract_says_what_is_held_out_and_why(tmp_path, data, options, rule):
+def test_the_contract_names_the_rule_by_which_documents_are_held_out(tmp_path, data, options, rule):
     prepared = made(tmp_path, data(tmp_path), **options)
     count = len(rows(prepared.validation)) if prepared.validation else 0
     assert prepared.contract.held_out == rule.format(count=count)
@@ -190,7 +190,7 @@ def test_the_contract_says_what_is_held_out_and_why(tmp_path, data, options, rul
     assert json.loads((prepared.train / "manifest.json").read_text())["contract"]["held_out"]
 
 
-def test_the_contract_says_that_ids_and_classes_decide(tmp_path):
+def test_the_contract_names_ids_and_classes_as_the_rule(tmp_path):
     series = [(f"s{n}", "abc"[n % 3], n) for n in range(30)]
     prepared = made(tmp_path, csv(tmp_path / "d.csv", series), COLUMNS)
     assert prepared.contract.held_out == "3 of 30 documents, by a hash of their ids, the same share of every class"
@@ -200,14 +200,14 @@ def test_the_contract_says_that_ids_and_classes_decide(tmp_path):
     assert given.contract.held_out == "the files of data.validation"
 
 
-def test_an_unknown_split_is_answered_with_the_forms_there_are():
+def test_an_unknown_split_is_refused_with_the_known_forms():
     with pytest.raises(
         ConfigError, match=r"data\.split: expected auto, .*, tail, time, or COLUMN=VALUE,VALUE, found 'bogus'"
     ):
         parse({"data": {"split": "bogus"}})
 
 
-def test_documents_that_cannot_be_told_apart_go_by_their_place_and_it_is_said(tmp_path):
+def test_of_equal_documents_the_last_are_held_out_with_a_note(tmp_path):
     equal = made(tmp_path / "a", texts(tmp_path / "equal", 30, "the same\n")).contract
     assert (equal.parts["train"].documents, equal.parts["validation"].documents) == (27, 3)
     assert equal.held_out == "3 of 30 documents, the last ones, as all are equal"
@@ -245,7 +245,7 @@ def test_the_tail_of_documents_with_one_name(tmp_path):
     assert [bytes(row["tokens"]).decode() for row in rows(prepared.validation)] == ["x" * 10, "y" * 10, "z" * 10]
 
 
-def test_more_documents_than_are_ranked_go_by_their_keys(tmp_path, monkeypatch):
+def test_above_the_limit_of_ranking_documents_are_held_out_by_their_keys(tmp_path, monkeypatch):
     series = csv(tmp_path / "d.csv", [(f"s{n}", "abc"[n % 3], n) for n in range(60)], steps=1)
     few = made(tmp_path / "few", series, {"id": "id", "features": "x"}, validation_fraction=0.3)
     monkeypatch.setattr(split, "MOST_RANKED", 30)
@@ -261,7 +261,7 @@ def test_equal_documents_on_both_sides_of_a_split_by_file_are_counted(tmp_path):
     assert "20 held-out documents equal to a training one" in prepared.contract.notes
 
 
-def test_a_pattern_takes_no_column_with_another_role(tmp_path):
+def test_a_pattern_for_features_leaves_out_columns_with_another_role(tmp_path):
     lines = ["id,t,x_a,x_b,x_y", *(f"s{n},{n},{n},1,{'uv'[n % 2]}" for n in range(20))]
     (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
     prepared = made(tmp_path, tmp_path / "d.csv", {"id": "id", "order": "t", "features": "x_*", "label": "x_y"})
@@ -273,7 +273,7 @@ def test_a_pattern_takes_no_column_with_another_role(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["text", "tokens", "features"])
-def test_keys_of_documents_do_not_depend_on_the_pieces_they_come_in(kind):
+def test_keys_of_documents_do_not_depend_on_how_they_are_cut(kind):
     rng = np.random.default_rng(0)
     lengths = [5, 1, 40, 7, 7, 3]
     total = sum(lengths)

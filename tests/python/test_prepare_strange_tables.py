@@ -1,4 +1,4 @@
-"""Tables as they come from other programs: read for what they say, or refused in one line with place."""
+"""Tables as other programs write them: read, or refused in one line with the place."""
 
 # ruff: noqa: ARG005 - a value by series and step may need one of the two alone
 
@@ -72,7 +72,7 @@ def manifest(folder):
         (csv(rows(id=lambda i, s: 9007199254740993 + i)), ["a", "b"]),
     ],
 )
-def test_a_csv_file_is_read_for_what_it_says(tmp_path, content, classes):
+def test_unusual_csv_files_are_read(tmp_path, content, classes):
     assert prepared(tmp_path, "d.csv", content) == 0
     found = manifest(tmp_path)
     assert found["class_names"] == classes
@@ -190,7 +190,7 @@ def test_columns_of_every_type_in_parquet(tmp_path, name, column):
 
 
 @pytest.mark.parametrize("label", ["a", "1", "true"])
-def test_one_class_is_nothing_to_tell_apart(here, capsys, label):
+def test_labels_of_a_single_class_are_refused(here, capsys, label):
     (here / "d.csv").write_text(csv(rows(label=lambda i, s: label)))
     words = ["--data", "d.csv", *ROLES, *SMALL[:-2]]
     assert train(*[word for word in words if word not in ("--data.length", "32")], "--train.steps", "1") == 2

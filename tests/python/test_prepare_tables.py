@@ -18,7 +18,7 @@ SERIES = {"features": "x,y,flat", "id": "machine", "order": "time", "label": "ki
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
-def test_interleaved_series_become_ordered_documents(tmp_path: Path, suffix: str) -> None:
+def test_interleaved_series_become_documents_sorted_by_id_and_order(tmp_path: Path, suffix: str) -> None:
     table = series()
     prepared = made(tmp_path, written(tmp_path / f"data.{suffix}", table), SERIES)
     train, validation = rows(prepared.train), rows(prepared.validation)
@@ -108,7 +108,7 @@ def test_ids_with_labels_per_token_and_gaps(tmp_path: Path) -> None:
     assert prepared.target == "token_class"
 
 
-def test_a_long_series_is_never_held_whole(tmp_path: Path) -> None:
+def test_a_long_series_is_read_in_pieces(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text("x,y\n" + "1,2\n" * 1_000_000)
     options = PrepareOptions(train=(str(tmp_path / "long.csv"),), columns=Columns(features=("x", "y")), max_document=16)
     units = [record.units for record in read(find(options.train, options, key="data.train"), options)]
@@ -135,7 +135,7 @@ def test_ids_are_sorted_by_length_and_bytes_whatever_their_length_and_the_format
     assert len(digests) == 1
 
 
-def test_ids_that_begin_with_a_nul_character_are_ids_of_their_own(tmp_path):
+def test_an_id_with_a_leading_nul_character_differs_from_the_id_without(tmp_path):
     ids = ["a", "\0a", "a", "\0a"]
     pq.write_table(pa.table({"id": ids, "t": [1, 2, 3, 4], "x": [1.0, 2.0, 3.0, 4.0]}), tmp_path / "d.parquet")
     columns = {"id": "id", "order": "t", "features": ("x",)}

@@ -28,7 +28,7 @@ def test_a_folder_of_text_is_split_by_name_and_nothing_is_lost(tmp_path: Path) -
     assert prepared.parts["train"].tokens == sum(map(len, train.values()))
 
 
-def test_a_file_stays_on_its_side_when_others_come_and_the_folder_moves(tmp_path: Path) -> None:
+def test_a_file_stays_in_its_part_when_files_are_added_and_the_folder_moves(tmp_path: Path) -> None:
     small, large = tmp_path / "a", tmp_path / "b"
     before = made(small, corpus(small / "data", 60))
     after = made(large, corpus(large / "data", 90))
@@ -37,7 +37,7 @@ def test_a_file_stays_on_its_side_when_others_come_and_the_folder_moves(tmp_path
 
 
 @pytest.mark.parametrize("text", ["one word and the next " * 50 + "end\n", "\N{GREEK SMALL LETTER ALPHA}" * 501 + "\n"])
-def test_of_a_text_of_one_line_the_tail_is_held_out_too(tmp_path: Path, text: str) -> None:
+def test_the_tail_of_a_text_without_line_ends_is_held_out(tmp_path: Path, text: str) -> None:
     file = tmp_path / "line.txt"
     file.write_text(text, encoding="utf-8")
     prepared = made(tmp_path, file)
@@ -46,7 +46,7 @@ def test_of_a_text_of_one_line_the_tail_is_held_out_too(tmp_path: Path, text: st
     assert 0.05 < len(held_out) / len(text) < 0.15
 
 
-def test_of_one_long_text_the_tail_is_held_out_at_a_line(tmp_path: Path) -> None:
+def test_the_tail_of_a_long_text_begins_at_a_line(tmp_path: Path) -> None:
     book = tmp_path / "book.txt"
     book.write_text("".join(f"line {n} of the book\n" for n in range(1000)))
     prepared = made(tmp_path, book, max_document=500)
@@ -58,7 +58,7 @@ def test_of_one_long_text_the_tail_is_held_out_at_a_line(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("lines", range(990, 1010))
-def test_the_tail_begins_at_a_line_wherever_the_text_comes_apart(tmp_path: Path, lines: int) -> None:
+def test_the_tail_begins_at_a_line_wherever_the_text_is_cut(tmp_path: Path, lines: int) -> None:
     book = tmp_path / "book.txt"
     book.write_text("".join(f"line {n} of the book\n" for n in range(lines)))
     prepared = made(tmp_path, book, max_document=50)
@@ -97,8 +97,8 @@ def test_the_default_corpus(tmp_path: Path) -> None:
     assert not [name for name in names if "test" in Path(name).parts]
 
 
-def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """A file of 60 MB passes through in pieces: what Python holds at once is a few megabytes."""
+def test_a_large_text_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    """A file of 60 MB is read in pieces; Python objects take at most 12 MiB at a time."""
     with (tmp_path / "big.txt").open("wb") as file:
         for _ in range(60):
             file.write(b"0123456789abcde\n" * (1 << 16))

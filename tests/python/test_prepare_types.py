@@ -1,4 +1,4 @@
-"""Columns of every type in every role: read for what they say, or refused in one line with words of this package."""
+"""Columns of every type in every role: read, or refused in one line without the engine's own error text."""
 
 import contextlib
 import datetime as dt
@@ -33,7 +33,7 @@ BASE = {
 
 
 def twice(values):
-    """A value for every document, in both of its rows."""
+    """[N] values: the same for the two rows of each document."""
     return [values[n // 2 % len(values)] for n in range(N)]
 
 
@@ -135,7 +135,7 @@ def learn(options, handed):
 
 
 def said(action, *arguments):
-    """What is said where the column `z` has a role; nothing where it is read."""
+    """The error of an action, empty where there is none."""
     try:
         action(*arguments)
     except (DataError, ConfigError) as error:
@@ -151,12 +151,12 @@ def check(message):
 
 
 def problems_of(attempts):
-    """The first line of every failure of some attempts, by their names: all of them, not the first."""
+    """The first line of every failed attempt, with its name."""
     problems = []
     for name, attempt in attempts.items():
         try:
             check(said(*attempt))
-        except Exception as error:  # noqa: BLE001 - whatever an attempt raises is a problem
+        except Exception as error:  # noqa: BLE001 - any exception is a failure
             problems.append(f"{name}: {type(error).__name__}: {error}".splitlines()[0])
     return problems
 
@@ -182,7 +182,7 @@ def test_columns_of_queries_of_every_type(one_engine, tmp_path, role):
     assert not problems, "\n" + "\n".join(problems)
 
 
-def test_columns_of_some_types_are_written(tmp_path):
+def test_columns_of_some_types_are_prepared_to_shards(tmp_path):
     roles = itertools.cycle(ROLES)
     attempts = {}
     for name, column in list(TYPES.items())[::3]:
@@ -222,7 +222,7 @@ def test_a_column_may_be_a_feature_too_where_it_is_named(tmp_path, suffix, role)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_a_word_in_a_column_of_two_roles_is_refused_with_its_row(tmp_path, suffix):
+def test_a_text_in_a_column_of_two_roles_is_refused_with_its_row(tmp_path, suffix):
     table = [{"id": "m0", "x": 1.0}, {"id": 2, "x": 1.0}]
     path = written(tmp_path / f"d.{suffix}", table)
     with pytest.raises(DataError, match=r"(row 2, column|line 1, key) 'id': expected a number, found 'm0'"):

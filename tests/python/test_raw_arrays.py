@@ -43,7 +43,7 @@ F = np.zeros((2, 4, 3), np.float32)
         ({"tokens": X, "sequence_values": None, "sequence_clas": X}, "found sequence_clas"),
     ],
 )
-def test_an_array_that_a_batch_cannot_take_is_named(given, message):
+def test_an_array_that_a_batch_refuses_is_named(given, message):
     with pytest.raises(ShapeError) as caught:
         Batch(**given)
     assert message in str(caught.value)
@@ -51,7 +51,7 @@ def test_an_array_that_a_batch_cannot_take_is_named(given, message):
 
 
 @pytest.mark.parametrize("array", [X, np.asfortranarray(X), np.zeros((2, 8), np.uint32)[:, ::2], X[::-1]])
-def test_any_strides_are_taken(array):
+def test_arrays_of_any_strides_are_taken(array):
     assert Batch(tokens=array).tokens.tolist() == array.tolist()
 
 
@@ -67,7 +67,7 @@ def test_any_strides_are_taken(array):
         (np.array([1, 99], np.uint32), "tokens: row 1, token 0: expected an id below 11, found 99"),
     ],
 )
-def test_an_array_that_a_stream_cannot_read_is_named(array, found):
+def test_an_array_that_a_stream_refuses_is_named(array, found):
     stream = Trainer(token_settings()).stream(2)
     with pytest.raises(ShapeError) as caught:
         stream.step(array)

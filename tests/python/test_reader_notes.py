@@ -1,4 +1,4 @@
-"""What `predict` and `evaluate` say about the files they read, and how they read an order column."""
+"""Notes of `predict` and `evaluate` about the files they read, and their reading of an order column."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def iso(day, hour=9):
 
 
 def table(path, form, *, last=28, factor=1.0, documents=24):
-    """Rows of each document at falling order values; the days up to `last` tell forms apart or do not."""
+    """Four rows per document, the latest first, from day `last` down; days above 12 tell day from month."""
     lines = ["id,t,x,c"]
     for n in range(documents):
         lines += [f"k{n},{form(last - 2 * k)},{(n % 2 + k + 1) * factor},{n % 2}" for k in range(4)]
@@ -33,7 +33,7 @@ def table(path, form, *, last=28, factor=1.0, documents=24):
 
 @pytest.fixture(scope="module", params=["found", "given", "number"])
 def run(request, tmp_path_factory):
-    """How the order is known, and a run: by its text, by data.date_format, or as a number."""
+    """(kind, run): the form of the order column is found from its text, given by data.date_format, or a number."""
     folder = tmp_path_factory.mktemp("run")
     data = table(folder / "train.csv", str if request.param == "number" else month_first)
     words = ["--data.date_format", "%m/%d/%Y %H:%M"] if request.param == "given" else []
@@ -52,7 +52,7 @@ def answers(capsys, run, *words):
 
 
 @pytest.mark.parametrize("run", ["found", "given"], indirect=True)
-def test_the_form_of_the_training_decides_and_another_clear_one_is_read(run, tmp_path, capsys):
+def test_dates_are_read_in_the_form_of_the_training_data_or_an_unambiguous_one(run, tmp_path, capsys):
     _, folder = run
     doubtful, plain = table(tmp_path / "a.csv", month_first, last=9), table(tmp_path / "b.csv", iso, last=9)
     found, said = answers(capsys, folder, doubtful)
@@ -63,7 +63,7 @@ def test_the_form_of_the_training_decides_and_another_clear_one_is_read(run, tmp
     assert main(["evaluate", folder, "--data", doubtful, "--json"]) == 0
 
 
-def test_another_kind_of_order_is_refused_in_a_line(run, tmp_path, capsys):
+def test_an_order_of_another_type_than_in_training_is_refused_in_one_line(run, tmp_path, capsys):
     how, folder = run
     other = table(tmp_path / "d.csv", (lambda day: f"{day % 24:02}:00") if how == "number" else str)
     kinds = ("number", "time of day") if how == "number" else ("date", "number")
@@ -76,7 +76,7 @@ def test_another_kind_of_order_is_refused_in_a_line(run, tmp_path, capsys):
         assert said.count("\n") == 1
 
 
-def test_a_feature_in_another_unit_is_told(run, tmp_path, capsys):
+def test_a_feature_in_another_unit_is_noted(run, tmp_path, capsys):
     _, folder = run
     form = str if run[0] == "number" else month_first
     for command in ("predict", "evaluate"):
@@ -87,7 +87,7 @@ def test_a_feature_in_another_unit_is_told(run, tmp_path, capsys):
         assert "in the training data" not in capsys.readouterr().err
 
 
-def test_midnight_is_told_in_prediction_too(tmp_path, monkeypatch, capsys):
+def test_times_of_day_that_pass_midnight_are_noted_in_prediction_too(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = table(tmp_path / "day.csv", lambda day: f"{day % 24 // 2 + 1:02}:00", last=20)
     assert train("--data", data, *COLUMNS, *MODEL, "--train.steps", "1", "--run.folder", "run") == 0

@@ -1,4 +1,4 @@
-"""README.md and docs/models.md: their Python runs, their commands run on small data, and what they name is there."""
+"""README.md and docs/models.md: their Python and commands run on small data, their options and methods exist."""
 
 import json
 import re
@@ -25,12 +25,12 @@ CUT = {
     "--data.length": "32",
     "--evaluation.batches": "2",
 }
-"""In place of the page's own sizes, so that a command takes a moment."""
+"""Small sizes that replace those of the page, so that a command takes about a second."""
 RUN = "runs/NAME"
 SWITCHES = {"--profile", "--dry-run"}
 """Options without a value."""
 LONG = "(16, 128, 3)"
-"""Shape of a batch of series on the page; shorter ones are learned as well, and faster."""
+"""Shape of a batch of series on the page, replaced by a shorter one."""
 
 
 def blocks(language, page=README):
@@ -39,12 +39,12 @@ def blocks(language, page=README):
 
 
 def spans(page=README):
-    """What stands between single backticks, line ends as blanks."""
+    """The texts between single backticks, with line ends replaced by blanks."""
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", page))]
 
 
 def commands(page=README):
-    """The words of every command of this package on a page, in its order, without comments and `COMMAND`.
+    """The words of every command of this package on a page, in order, without comments and the placeholder `COMMAND`.
 
     `…` stands for the rest of the options of the command that trains on the same data.
     """
@@ -60,7 +60,7 @@ def commands(page=README):
 
 
 def short(words, run):
-    """A command with the sizes of `CUT` and the newest run; a training one with a run of its own."""
+    """A command with `run` for the placeholder of a run; `train` with the sizes of `CUT` and the name `run`."""
     words = [run if word == RUN else word for word in words]
     if words[0] != "train":
         return words
@@ -102,7 +102,7 @@ def run_in_order(page, folder, capsys):
         assert code == 0, f"{words}: {out.err}"
         printed += out.out
         if words[0] == "train":
-            run = next(map(str, folder.glob(f"runs/{name}-*")), run)  # none with --profile
+            run = next(map(str, folder.glob(f"runs/{name}-*")), run)  # --profile makes no run
         done.add(words[0])
     return done, printed
 
@@ -145,7 +145,7 @@ def test_the_options_that_the_text_names_are_options_of_train(here):
         assert parse_train(["--data", "my_texts/", *given], "train").config.data.train
 
 
-def test_what_the_text_lists_is_a_method():
+def test_the_methods_that_the_text_lists_exist():
     listed = {name for span in spans() for name in re.findall(r"^(?:Trainer)?\.(\w+)\(\)$", span)}
     assert len(listed) > 8
     assert {name for name in listed if not callable(getattr(Trainer, name, None))} == set()

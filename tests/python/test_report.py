@@ -1,4 +1,4 @@
-"""The report: made from the run's files alone, the same bytes every time, nothing from outside, nothing unescaped."""
+"""The report: made from the run's files alone, the same bytes each time, no external references, all text escaped."""
 
 import json
 import math
@@ -24,7 +24,7 @@ VOID = {"meta", "link", "br", "img"}
 
 
 class Strict(HTMLParser):
-    """Remembers text, tags and references, and insists on balanced tags."""
+    """Collects text, tags and references, and asserts balanced tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     assert write_report(first.parent).read_bytes() == second.read_bytes()
 
 
-def test_it_stands_alone(tmp_path: Path) -> None:
+def test_the_page_has_no_external_references(tmp_path: Path) -> None:
     page = Strict(write_report(a_run(tmp_path / "run")).read_text())
     assert not page.references
     assert not {"script", "link", "iframe", "img", "object"} & set(page.tags)
@@ -134,7 +134,7 @@ def test_tiles_fill_their_rows_at_every_width(count: int) -> None:
     assert re.search(r"max-width: 40rem[^@]*\.badge { display: block", STYLE)
 
 
-def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
+def test_a_run_without_updates_has_a_report(tmp_path: Path) -> None:
     run = a_run(tmp_path / "run", steps=0)
     for name in ("config.toml", "environment.json"):
         (run / name).unlink()
@@ -161,7 +161,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-# ---- one update in a row
+# ---- all values of a row are of one update
 
 
 def diverging(folder: Path) -> Path:
@@ -176,7 +176,7 @@ def diverging(folder: Path) -> Path:
     return run
 
 
-def test_a_row_is_the_update_of_the_checkpoint_that_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_has_the_values_of_the_kept_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = diverging(tmp_path / "run")
     record = read_run(run)
     assert record.kept == 40
@@ -195,14 +195,14 @@ def test_a_row_is_the_update_of_the_checkpoint_that_is_kept(tmp_path: Path, caps
     assert "each row has the values of one update" in capsys.readouterr().out
 
 
-def test_values_on_all_held_out_data_are_those_of_the_update_that_is_kept(tmp_path: Path) -> None:
+def test_values_on_all_held_out_data_are_used_only_for_the_kept_update(tmp_path: Path) -> None:
     run, other = diverging(tmp_path / "run"), diverging(tmp_path / "other")
     facts = {"step": 40, "metrics": {"loss": 1.25, "accuracy": 0.75}}
     (run / "summary.json").write_text(json.dumps(facts))
     assert by_task([run])[0].rows()[0][1:4] == ["40", "1.25", "75.0 %"]
     assert "all held-out data, update 40" in Strict(render(read_run(run))).words
     assert [row[2] for row in by_task([run, other])[0].rows()] == ["1", "1"]  # the other has none
-    (run / "summary.json").write_text(json.dumps(facts | {"step": 100}))  # of an update that is not kept any more
+    (run / "summary.json").write_text(json.dumps(facts | {"step": 100}))  # an update other than the kept one
     assert not read_run(run).complete
 
 
@@ -218,7 +218,7 @@ def test_each_number_has_its_name_in_the_report(tmp_path: Path) -> None:
     assert {"a<b", "price\\n", "0.9875", "mean predictor: mae", "–"} <= set(words)
 
 
-# ---- the drawings themselves
+# ---- drawings
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_logarithmic_ticks() -> None:
         (math.nan, "–"),
     ],
 )
-def test_numbers_for_people(value: float | None, expected: str) -> None:
+def test_numbers_are_shown_with_four_digits_and_a_unit_prefix(value: float | None, expected: str) -> None:
     assert show(value) == expected
 
 
@@ -301,10 +301,11 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     assert render_comparisons([comparison]) == render_comparisons(by_task(folders))
     for along in ("time", "tokens"):
         ET.fromstring(comparison.chart(along))
-    assert by_task(folders[:2], metric="accuracy")[0].winner() == 0  # in these files larger by being worse
+    # "accuracy" is as large as the loss in these files, and the short run has the larger loss
+    assert by_task(folders[:2], metric="accuracy")[0].winner() == 0
 
 
-def test_a_metric_that_not_all_runs_have(tmp_path: Path) -> None:
+def test_a_metric_that_not_all_runs_have_is_refused(tmp_path: Path) -> None:
     folders = [a_run(tmp_path / "one"), a_run(tmp_path / "two", metrics=("loss",))]
     with pytest.raises(ConfigError, match="--metric: expected loss, found 'accuracy'"):
         by_task(folders, metric="accuracy")
@@ -317,7 +318,9 @@ def about(folder: Path, *, target: str, loss: str = "softmax", data: str = "0" *
     return folder
 
 
-def test_runs_of_different_tasks_are_compared_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_of_different_tasks_are_compared_in_separate_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     classes, numbers = ("loss", "accuracy", "error", "f1"), ("loss", "mse", "mae")
     folders = [
         about(a_run(tmp_path / "text"), target="next_token"),
@@ -341,7 +344,9 @@ def test_runs_of_different_tasks_are_compared_apart(tmp_path: Path, capsys: pyte
     assert "numbers compare inside a task only" in " ".join(page.words)
 
 
-def test_what_does_not_compare_inside_a_task_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_losses_and_different_data_inside_a_task_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     metrics = ("loss", "accuracy")
     alike = about(a_run(tmp_path / "a", metrics=metrics), target="sequence_class")
     cosine = about(a_run(tmp_path / "b", metrics=metrics), target="sequence_class", loss="cosine")
@@ -360,7 +365,7 @@ def test_what_does_not_compare_inside_a_task_is_said(tmp_path: Path, capsys: pyt
     assert other.remarks()[0][1:] in (tmp_path / "compare.html").read_text()
 
 
-def test_the_page_of_a_comparison_replaces_its_like_alone(
+def test_a_page_of_a_comparison_replaces_only_an_earlier_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, elsewhere = a_run(tmp_path / "runs" / "one"), tmp_path / "elsewhere"

@@ -1,4 +1,4 @@
-"""A run is a folder, and it is enough: copied, moved, read-only, beside other data, after a power cut."""
+"""A run is used from its folder alone: copied, moved, read-only, beside other data, with a truncated file."""
 
 import csv
 import json
@@ -59,7 +59,7 @@ def one_line(capsys):
     return line
 
 
-# ---- elsewhere
+# ---- other folders
 
 
 def test_a_copied_run_predicts_evaluates_and_reports_without_its_data(trained, raw, here, capsys):
@@ -72,13 +72,13 @@ def test_a_copied_run_predicts_evaluates_and_reports_without_its_data(trained, r
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["targets"] == 30
 
 
-def test_a_run_is_evaluated_from_another_folder_and_says_where_it_looked(trained, here, capsys):
+def test_a_moved_run_finds_its_data_or_names_the_folder_searched(trained, here, capsys):
     assert main(["evaluate", str(trained), "--json"]) == 0
     expected = json.loads(capsys.readouterr().out)
     tree = here / "moved"
     shutil.copytree(trained.parents[1], tree)
     moved = tree / "runs" / trained.name
-    (moved / "environment.json").unlink()  # where the run began is not known any more
+    (moved / "environment.json").unlink()  # it names the folder in which the run was started
     assert main(["evaluate", str(moved), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == expected
     shutil.rmtree(tree / "runs" / "data")
@@ -91,7 +91,7 @@ def test_a_run_is_evaluated_from_another_folder_and_says_where_it_looked(trained
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
-def test_a_read_only_run_is_used(trained, raw, here, capsys):
+def test_a_read_only_run_predicts_and_evaluates(trained, raw, here, capsys):
     shutil.copytree(trained, here / "run")
     for path in [here / "run", *(here / "run").rglob("*")]:
         path.chmod(stat.S_IRUSR | (stat.S_IXUSR if path.is_dir() else 0))
@@ -110,7 +110,7 @@ def test_columns_come_from_the_run_where_it_was_trained_on_a_prepared_folder(raw
     assert [row["id"] for row in rows] == list(range(30))
 
 
-def test_other_data_in_the_place_of_the_old_is_refused(raw, here, capsys):
+def test_other_data_under_the_path_of_the_training_data_is_refused(raw, here, capsys):
     assert main(["prepare", str(raw), *COLUMNS, "--out", "prepared"]) == 0
     assert train("--data", "prepared", *SHORT, "--run.folder", "run") == 0
     before = predicted(["run", "--data", raw], capsys)
@@ -138,13 +138,13 @@ def test_shards_with_another_shift_are_refused(raw, here, trained, capsys):
     assert "half/train: normalisation: expected the same" in one_line(capsys)
 
 
-def test_class_names_stay_with_a_loaded_trainer(trained, here):
+def test_a_loaded_trainer_has_its_class_names(trained, here):
     assert Trainer.load(trained).class_names == ["fast", "medium", "slow"]
     saved = Trainer.load(trained).save(here / "checkpoint")
     assert Trainer.load(saved).class_names == ["fast", "medium", "slow"]
 
 
-def test_a_tokenizer_travels_in_the_checkpoint(here, capsys):
+def test_the_tokenizer_is_part_of_the_checkpoint(here, capsys):
     tokenizers = pytest.importorskip("tokenizers")
     words = {word: number for number, word in enumerate(["?", "a", "b", "c", "d"])}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
@@ -167,7 +167,7 @@ def test_a_tokenizer_travels_in_the_checkpoint(here, capsys):
 @pytest.mark.parametrize(
     "name", ["größe.txt", "数据.txt", "Ａ ملف.txt", "हिन्दी.txt", "x" * 200 + ".txt", "gro\u0308ße.txt"]
 )
-def test_a_file_of_any_name_is_a_run_that_opens_again(here, capsys, name):
+def test_a_run_named_after_a_file_of_any_name_can_be_loaded_and_resumed(here, capsys, name):
     (here / name).write_text("the quick brown fox jumps over the lazy dog.\n" * 60)
     words = ["--data", name, *MODEL, "--train.steps", "2", "--data.length", "16"]
     assert train(*words) == 0
@@ -177,7 +177,7 @@ def test_a_file_of_any_name_is_a_run_that_opens_again(here, capsys, name):
     assert load_config(run / "config.toml").run.name == run.name.rpartition("-")[0]
     assert Trainer.load(run).session.step == 2
     capsys.readouterr()
-    assert train(*words) == 0  # found again
+    assert train(*words) == 0  # the same run
     assert "finished after 2 updates" in capsys.readouterr().out
 
 
@@ -206,10 +206,10 @@ def test_compare_leaves_out_what_is_no_run(trained, here, capsys):
     assert main(["compare", str(trained.parent / "data")]) == 2
 
 
-# ---- what predictions are written as
+# ---- files of predictions
 
 
-def test_predictions_are_what_the_ending_says(trained, raw, here, capsys):
+def test_the_ending_decides_the_format_of_predictions(trained, raw, here, capsys):
     rows = predicted([trained, "--data", raw], capsys)
     for name in ("p.csv", "p.parquet", "p.jsonl"):
         assert main(["predict", str(trained), "--data", str(raw), "--out", name]) == 0
@@ -243,7 +243,7 @@ def test_ids_are_those_of_the_data_under_the_name_of_their_column(here, capsys):
     assert {row["machine"] for row in of_shards} < {row["machine"] for row in rows}
 
 
-def test_a_failed_prediction_leaves_the_earlier_file(trained, raw, here, capsys):
+def test_a_failed_prediction_keeps_the_earlier_file(trained, raw, here, capsys):
     (here / "p.csv").write_text("earlier")
     (here / "bad.csv").write_text(raw.read_text().replace("0.", "zero.", 1))
     assert main(["predict", str(trained), "--data", "bad.csv", "--out", "p.csv"]) == 3
@@ -276,7 +276,7 @@ def test_inspect_shows_what_the_data_of_a_run_means(trained, capsys):
 
 
 @pytest.mark.parametrize("damage", [b"", b"[model]\nd_mod", b"\0" * 100, "cut"])
-def test_a_torn_config_is_written_anew(trained, here, capsys, damage):
+def test_a_truncated_config_is_restored_from_a_checkpoint(trained, here, capsys, damage):
     tree = here / "tree"
     shutil.copytree(trained.parents[1], tree)
     os.chdir(tree)
@@ -291,7 +291,7 @@ def test_a_torn_config_is_written_anew(trained, here, capsys, damage):
     assert load_config(file).digest() == load_config(trained / "config.toml").digest()
 
 
-def test_a_torn_config_without_a_checkpoint_is_replaced_and_a_foreign_one_kept(here):
+def test_a_truncated_config_without_a_checkpoint_is_replaced_and_another_file_kept(here):
     config = load_config_of(here)
     for text in ("", config_text(config)[:50]):
         (here / "run").mkdir(exist_ok=True)
@@ -329,10 +329,10 @@ def test_a_folder_in_use_exits_7(trained, here, capsys):
     assert exit_code(InUseError("")) == 7
 
 
-# ---- going on
+# ---- more updates
 
 
-def test_more_steps_never_start_at_zero_by_surprise(trained, here, capsys):
+def test_a_larger_number_of_steps_is_refused_with_the_option_that_continues(trained, here, capsys):
     tree = here / "tree"
     shutil.copytree(trained.parents[1], tree)
     os.chdir(tree)
@@ -358,7 +358,7 @@ def test_more_steps_never_start_at_zero_by_surprise(trained, here, capsys):
     assert len(list(tree.glob("runs/sensors-*"))) == 2
 
 
-def test_more_of_a_run_equals_more_of_it_in_two_sittings(trained, here):
+def test_more_updates_in_two_calls_have_the_bits_of_one_call(trained, here):
     digests = []
     for sittings in ([6], [2, 6]):
         tree = here / str(len(sittings))
@@ -370,7 +370,7 @@ def test_more_of_a_run_equals_more_of_it_in_two_sittings(trained, here):
     assert digests[0] == digests[1]
 
 
-def test_more_without_a_run_says_so(raw, here, capsys):
+def test_more_without_a_run_is_refused(raw, here, capsys):
     assert train("--data", str(raw), *COLUMNS, *SHORT, "--more", "5") == 4
     assert "--more: expected a run of these settings in runs/sensors-" in one_line(capsys)
     for value in ("0", "-1", "many", "9" * 5000):
@@ -378,7 +378,7 @@ def test_more_without_a_run_says_so(raw, here, capsys):
         assert "--more: expected a whole number" in one_line(capsys)
 
 
-def test_more_goes_on_after_early_stopping(raw, here, capsys):
+def test_more_continues_after_early_stopping(raw, here, capsys):
     stop = ["--early_stopping.patience", "1", "--early_stopping.min_change", "100", "--evaluation.every", "2"]
     words = ["--data", str(raw), *COLUMNS, *SHORT, *stop]
     assert train(*words) == 0
@@ -387,7 +387,7 @@ def test_more_goes_on_after_early_stopping(raw, here, capsys):
     assert "going on at update" in capsys.readouterr().out
 
 
-def test_a_checkpoint_that_is_not_there_is_told_apart_from_a_run_without_one(here):
+def test_missing_checkpoints_folders_and_runs_have_different_errors(here):
     (here / "run").mkdir()
     (here / "run" / "metrics.jsonl").write_text("")
     with pytest.raises(CheckpointError, match="none in it yet"):
@@ -402,7 +402,7 @@ def test_a_checkpoint_that_is_not_there_is_told_apart_from_a_run_without_one(her
 # ---- prepared folders are read with their digests checked
 
 
-def test_a_flipped_bit_is_one_line_and_never_another_number(trained, raw, here, capsys):
+def test_a_flipped_bit_is_an_error_in_one_line_or_changes_no_number(trained, raw, here, capsys):
     (data,) = trained.parent.glob("data/sensors-*")
     shutil.copytree(data, here / "data")
     shard = here / "data" / "train" / "shard-00000.arrow"

@@ -1,4 +1,4 @@
-"""What an estimator takes: arrays of any package, long tables, labels of any type; and what it refuses in one line."""
+"""Input of estimators: arrays of any package, long tables, labels of any type, and refusals in one line."""
 
 import pickle
 import warnings
@@ -78,7 +78,7 @@ def fitted():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_same_series_trains_alike(form, fitted):
+def test_every_form_of_the_same_series_trains_the_same_model(form, fitted):
     again = classifier().fit(FORMS[form], Y, values=NUMBERS)
     np.testing.assert_array_equal(again.class_scores(X), fitted[0].class_scores(X))
     np.testing.assert_array_equal(SSMRegressor(**SMALL).fit(FORMS[form], NUMBERS).predict(X), fitted[1].predict(X))
@@ -90,7 +90,7 @@ NAMELESS = pytest.mark.filterwarnings("ignore:X. the columns a, b are taken for 
 @NAMELESS
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_form_of_the_same_series_is_answered_alike(form, method, fitted):
+def test_every_form_of_the_same_series_has_the_same_predictions(form, method, fitted):
     np.testing.assert_array_equal(getattr(fitted[0], method)(FORMS[form]), getattr(fitted[0], method)(X))
 
 
@@ -161,7 +161,7 @@ def test_ragged_lists_of_numbers_are_univariate_series():
         (np.where(X > 1, np.inf, X), r"X\[0\], step \d, channel \d: expected a finite number, found inf"),
     ],
 )
-def test_what_is_no_series_is_refused(x, message):
+def test_wrong_series_are_refused_with_their_place(x, message):
     with pytest.raises((ValueError, TypeError), match=message):
         classifier().fit(x, Y[: len(x)] if hasattr(x, "__len__") else Y)
 
@@ -182,14 +182,14 @@ def test_columns_of_frames_are_taken_by_name():
         model.predict([frame[["a"]] for frame in frames])
 
 
-def test_a_column_of_labels_is_no_time_step():
+def test_a_frame_that_holds_its_labels_is_refused():
     frame = pd.DataFrame(X[..., 0]).add_prefix("t").assign(label=Y)
     with pytest.raises(ValueError, match="X: expected no column of the labels, found 'label'"):
         classifier().fit(frame, frame["label"])
     assert classifier().fit(frame.drop(columns="label"), frame["label"]).n_features_in_ == 9
 
 
-def test_a_policy_for_missing_numbers_that_there_is_not():
+def test_an_unknown_policy_for_missing_numbers_is_refused():
     with pytest.raises(ValueError, match=r"missing: expected mask \| forward \| zero \| refuse, found 'drop'"):
         classifier(missing="drop").fit(X, Y)
 
@@ -262,7 +262,7 @@ def test_tiny_units_are_no_constants_and_large_offsets_keep_their_changes():
         Tensor([5, 7]),
     ],
 )
-def test_labels_are_answered_as_they_were_written(labels):
+def test_predictions_have_the_type_of_the_labels(labels):
     values = np.asarray(labels.values if isinstance(labels, Tensor) else labels)
     y = values[np.arange(12) % len(values)]
     model = classifier().fit(X, y)
@@ -322,7 +322,7 @@ def test_every_form_of_the_same_labels_trains_and_scores_alike(y, plain):
 @pytest.mark.parametrize(
     "gaps", [pd.Series([1, None, 2, 2], dtype="Int64"), pa.array([1, None, 2, 2]), pl.Series([1, None, 2, 2])]
 )
-def test_whole_numbers_beside_missing_labels_are_answered_as_whole_numbers(gaps):
+def test_whole_numbers_beside_missing_labels_stay_whole_numbers(gaps):
     for y in (gaps, np.ma.masked_array([1, 5, 2, 2], mask=[False, True, False, False])):
         with pytest.warns(UserWarning, match="y: 1 of 4 series have no target .* are not trained on"):
             model = classifier().fit(X[:4], y)
@@ -400,7 +400,7 @@ def test_bytes_and_texts_of_the_same_letters_are_one_label(trained, scored):
         model.predict(x)
 
 
-def test_what_has_no_target_is_not_scored(fitted):
+def test_series_without_a_target_are_not_scored(fitted):
     model, numbers_of = fitted
     with pytest.warns(UserWarning, match="y: 4 of 12 series have no target .* are not scored"):
         found = model.score(X, np.where(Y == 1, np.nan, Y), sample_weight=np.arange(12))
@@ -420,7 +420,7 @@ def test_what_has_no_target_is_not_scored(fitted):
         (Y.astype("M8[D]"), "y: expected labels .* found datetime64"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(y, message, fitted):
+def test_wrong_labels_in_score_are_refused(y, message, fitted):
     with pytest.raises(ValueError, match=message):
         fitted[0].score(X, y)
 
@@ -477,7 +477,7 @@ def test_a_series_without_a_label_is_left_out_with_a_warning(missing):
         ([[1], [2, 3]], "y: expected an array, found lists of different lengths"),
     ],
 )
-def test_what_is_no_label_is_refused(y, message):
+def test_wrong_labels_in_fit_are_refused(y, message):
     with pytest.raises(ValueError, match=message):
         classifier().fit(X, y)
 
@@ -563,7 +563,7 @@ def test_a_series_of_a_long_table_may_have_no_label():
         np.testing.assert_array_equal(model.class_scores(TABLE), expected.class_scores(TABLE))
 
 
-def test_times_of_several_zones_are_ordered_by_what_they_mean():
+def test_times_of_several_zones_are_ordered_by_instant():
     zones = [timezone(timedelta(hours=one)) for one in (0, 5, -5)]
     times = [datetime(2026, 1, 1, 6 + n, tzinfo=UTC).astimezone(zones[n % 3]) for n in range(6)]
     frame = pd.DataFrame({"id": 0, "t": objects(times), "x": np.arange(6.0)}).sample(frac=1, random_state=3)
@@ -597,7 +597,7 @@ def test_a_long_table_of_numbers_to_predict():
         (TABLE[["machine", "t", "state"]], "state", "columns of numbers beside the id"),
     ],
 )
-def test_what_is_no_long_table_is_refused(frame, y, message):
+def test_wrong_long_tables_are_refused(frame, y, message):
     with pytest.raises(ValueError, match=message):
         classifier(**KEYS).fit(frame, y)
 
@@ -638,7 +638,7 @@ def test_equal_times_keep_the_order_of_the_rows():
     assert [one.ravel().tolist() for one in table.series(None).values] == [[1, 3], [2, 4]]
 
 
-def test_nothing_is_a_series_that_is_none():
+def test_matrices_and_empty_input_are_no_series():
     assert series_of([[1, 2], [3, 4]]) is None
     assert series_of([1, 2]) is None
     assert series_of([]) is None

@@ -10,11 +10,11 @@ from ssm_hpn.errors import StorageError
 from ssm_hpn.storage import append_line, replaced, write_whole
 
 WRITERS = {"storage.py", "metrics_log.py", "copies.py"}
-"""The modules that open files to write: the one for all, the one whose file is cut back where a run goes on, and the
-one of copies in a work folder, which is removed when a preparation ends."""
+"""The modules that may open files for writing: `storage`, the metrics log, which appends and is truncated on resume,
+and copies in a work folder, which is removed when a preparation ends."""
 
 
-def test_text_and_bytes_replace_what_was_there(tmp_path):
+def test_text_and_bytes_replace_the_old_file(tmp_path):
     file = tmp_path / "größe.txt"
     write_whole(file, "zehn µm\n")
     assert file.read_bytes() == "zehn µm\n".encode()
@@ -35,7 +35,7 @@ def test_a_failure_names_the_file_and_leaves_the_old_one(tmp_path):
         write_whole(tmp_path / "missing" / "file.txt", "text")
 
 
-def test_a_streamed_file_takes_its_place_in_the_end_or_not_at_all(tmp_path):
+def test_a_streamed_file_replaces_the_old_one_at_its_end_or_not_at_all(tmp_path):
     file = tmp_path / "p.csv"
     file.write_text("old")
     with pytest.raises(KeyError), replaced(file) as partial:
@@ -53,12 +53,12 @@ def test_a_streamed_file_takes_its_place_in_the_end_or_not_at_all(tmp_path):
         partial.write_text("x")
 
 
-def test_a_file_that_is_read_meanwhile_is_not_blamed_on_the_one_that_is_written(tmp_path):
+def test_an_error_of_reading_inside_replaced_names_the_file_that_is_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="input"), replaced(tmp_path / "p.csv"):
         (tmp_path / "input").read_bytes()
 
 
-def test_a_line_is_added(tmp_path):
+def test_a_line_is_appended(tmp_path):
     file = tmp_path / "samples.jsonl"
     for line in ("größe", "b"):
         append_line(file, line)
@@ -100,11 +100,11 @@ def writes(tree):
         ("p.open(newline='')", False),
     ],
 )
-def test_a_direct_write_is_seen(line, found):
+def test_every_form_of_a_direct_write_is_found(line, found):
     assert bool(list(writes(ast.parse(line)))) is found
 
 
-def test_every_file_is_written_by_the_one_module_for_it():
+def test_only_listed_modules_write_files():
     root = Path(ssm_hpn.__file__).parent
     found = [
         f"{file.relative_to(root)}:{line}"

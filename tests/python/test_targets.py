@@ -69,7 +69,7 @@ def test_a_batch_names_an_array_it_does_not_know_and_axes_that_are_wrong():
         Batch(features=x, sequence_values=np.zeros(2, np.float32))
 
 
-def test_a_target_of_another_kind_is_refused_by_what_it_holds():
+def test_a_target_of_another_kind_is_refused_with_what_both_hold():
     trainer = Trainer(
         model(
             {"kind": "joint", "n_values": 1},
@@ -88,7 +88,7 @@ def test_a_target_of_another_kind_is_refused_by_what_it_holds():
         ({"kind": "joint", "n_values": 2}, {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}}, "= 2"),
     ],
 )
-def test_a_head_that_answers_something_else_is_refused(target, head, words):
+def test_a_head_for_another_kind_of_target_is_refused(target, head, words):
     with pytest.raises(ConfigError, match=words):
         Trainer(model(target, head)).parameters()
 
@@ -114,7 +114,7 @@ COLUMNS_OF_BOTH = [
 ]
 
 
-def test_both_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, monkeypatch):
+def test_a_class_and_a_number_are_trained_evaluated_and_predicted_from_a_file(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = joint_table(tmp_path / "joint.csv")
     words = ["--data", str(data), *COLUMNS_OF_BOTH, *SMALL, "--train.steps", "150", "--optim.lr", "0.01"]
@@ -145,7 +145,7 @@ def test_several_numbers_beside_a_class_are_refused_by_their_columns(tmp_path, c
     assert "data.columns.values: expected one number beside a class, found 2; name one" in capsys.readouterr().err
 
 
-def test_shards_carry_both_to_the_loader(tmp_path):
+def test_shards_hold_a_class_and_a_number_for_the_loader(tmp_path):
     rows = [([[i]], {"label": i % 2, "values": np.array([i], np.float32)}) for i in range(6)]
     folder = shards(tmp_path / "both", ["label", "values"], rows, n_values=1)
     config = {"path": str(folder), "batch_size": 6, "length": 1, "packing": "pad", "target": "joint", "epochs": 1}
@@ -158,7 +158,7 @@ def test_shards_carry_both_to_the_loader(tmp_path):
     assert (found.totals.count, found.totals.scored, int(found.totals.numbers.count[0])) == (6, 6, 6)
 
 
-def test_the_head_of_both_is_chosen_by_itself_and_takes_its_ends_from_the_data():
+def test_the_joint_head_is_the_default_and_takes_its_ends_from_the_data():
     config = resolve(
         parse(
             model({"kind": "joint", "n_values": 1}, {"kind": "prototype", "n_classes": 3, "loss": {"kind": "joint"}})
@@ -180,7 +180,7 @@ def series_with_numbers(mean, deviation, *, rows=64, seed=0):
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(250_000, 50_000), (300, 10), (3e-6, 1e-6), (1.7e9, 86_400)])
-def test_numbers_of_any_scale_are_learned_alike(mean, deviation):
+def test_numbers_of_any_scale_are_learned_equally_well(mean, deviation):
     def explained(mean, deviation):
         x, y = series_with_numbers(mean, deviation)
         scale = {"mean": [float(y.mean())], "std": [float(y.std())]}
@@ -201,7 +201,7 @@ def test_numbers_of_any_scale_are_learned_alike(mean, deviation):
     assert explained(mean, deviation) == pytest.approx(explained(0, 1), abs=0.01)
 
 
-def test_the_pole_has_its_ends_in_the_users_units():
+def test_the_ends_of_the_pole_are_set_in_the_users_units():
     target = {"kind": "sequence_values", "n_values": 1, "scale": {"mean": [300.0], "std": [10.0]}}
     head = {"kind": "prototype", "loss": {"kind": "regression", "low": 270.0, "high": 330.0}}
     trainer = Trainer(model(target, head))
@@ -211,7 +211,7 @@ def test_the_pole_has_its_ends_in_the_users_units():
     assert 270 <= trainer.predict({"features": np.zeros((1, 3, 1))})[0, 0] <= 330
 
 
-def test_a_saved_model_keeps_its_scale_and_a_grown_one_too(tmp_path):
+def test_a_grown_and_saved_model_keeps_its_scale(tmp_path):
     target = {"kind": "sequence_values", "n_values": 2, "scale": {"mean": [5e5, 0.0], "std": [1e3, 1e-6]}}
     trainer = Trainer(model(target, {"kind": "linear", "n_outputs": 2, "loss": "squared"}))
     x = {"features": np.ones((2, 4, 1))}
@@ -227,7 +227,7 @@ def test_a_saved_model_keeps_its_scale_and_a_grown_one_too(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [{"mean": [1.0], "std": [0.0]}, {"mean": [1.0, 2.0], "std": [1.0]}])
-def test_a_scale_that_cannot_be_is_refused(scale):
+def test_a_scale_without_a_positive_deviation_per_mean_is_refused(scale):
     target = {"kind": "sequence_values", "n_values": 1, "scale": scale}
     with pytest.raises(ConfigError, match="deviation above 0"):
         Trainer(model(target, {"kind": "linear", "n_outputs": 1, "loss": "squared"}))
@@ -239,7 +239,7 @@ def test_a_scale_of_another_width_is_refused():
         Trainer(model(target, {"kind": "linear", "n_outputs": 1, "loss": "squared"}))
 
 
-def test_numbers_are_judged_one_by_one_and_missing_ones_left_out():
+def test_metrics_are_per_number_and_leave_out_missing_ones():
     rng = np.random.default_rng(1)
     y = rng.normal(size=(20, 2)) * [1, 1000] + [0, 1e6]
     y[::3, 1] = np.nan
@@ -317,7 +317,7 @@ def run_on(data, tmp_path, **train_settings):
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_batches_without_labels_are_read_over(tmp_path, rows):
+def test_batches_without_labels_are_skipped_and_are_no_update(tmp_path, rows):
     trainer = run_on(labelled(tmp_path, [0, -1, -1, 1, -1, -1, -1]), tmp_path, batch_size=rows)
     seen = []
     from ssm_hpn import Callback
@@ -337,7 +337,7 @@ def test_batches_without_labels_are_read_over(tmp_path, rows):
 
 
 @pytest.mark.parametrize("rows", [1, 4, 100])
-def test_evaluation_counts_all_that_are_labelled(tmp_path, rows):
+def test_evaluation_counts_every_labelled_document(tmp_path, rows):
     trainer = run_on(labelled(tmp_path, [0, 1, -1, 1, 0, -1, 1]), tmp_path, batch_size=rows)
     assert trainer.evaluate(trainer.held_out("all")).totals.count == 5
     assert trainer.evaluate().totals.count >= min(2, rows)
@@ -355,7 +355,7 @@ def test_data_without_any_label_ends_after_an_epoch(tmp_path):
     assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 1
 
 
-def test_held_out_data_without_any_label_is_said(tmp_path):
+def test_held_out_data_without_any_label_is_refused(tmp_path):
     data = labelled(tmp_path, [0, 1])
     rows = [(np.ones((4, 1)), {"label": -1}) for _ in range(5)]
     data["validation"] = [str(shards(tmp_path / "none", ["label"], rows))]
@@ -373,7 +373,7 @@ def test_numbers_may_be_missing_in_shards(tmp_path):
         shards(tmp_path / "bad", ["values"], [([[1]], {"values": np.array([np.inf], np.float32)})], n_values=1)
 
 
-def test_commands_use_every_document_with_a_label(tmp_path, capsys, monkeypatch):
+def test_train_and_evaluate_use_every_document_with_a_label(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = joint_table(tmp_path / "some.csv", without=range(0, 60, 4))
     words = [*COLUMNS_OF_BOTH[:6], *SMALL, "--train.steps", "30"]
@@ -428,7 +428,7 @@ OWN_TARGET = {"estimators.py": "each estimator has a target of its own"}
 
 
 def spelt(file):
-    """The names of kinds and of their arrays among the texts of a module, docstrings and the loss `joint` left out."""
+    """The kinds and names of arrays among the string constants of a module, without docstrings and the loss `joint`."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs]

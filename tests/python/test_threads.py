@@ -1,4 +1,4 @@
-"""Trained models are used by several threads at once, as in a server: every answer is that of a single thread."""
+"""A trained model used by several threads at once gives each of them the results of a single thread."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ THREADS, CALLS = 4, 24
 
 
 def from_threads(call):
-    """The answers of many calls, each with its number, from several threads."""
+    """The results of many calls, each with its number, from several threads."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(call, range(CALLS)))
 

@@ -1,4 +1,4 @@
-"""Tokenizers as people have them: with truncation, with holes, without a token for unknown words, of every decoder."""
+"""Tokenizers with truncation, with unused ids, without a token for unknown words, and with every decoder."""
 
 import json
 import re
@@ -80,7 +80,7 @@ def encoder_of(tokenizer, **options):
     return Tokenizer(tokenizer.to_str(), source="tokenizer.json", **options)
 
 
-# ---- truncation, padding, holes
+# ---- truncation, padding, unused ids
 
 
 def test_truncation_and_padding_of_the_file_are_switched_off(tmp_path):
@@ -96,7 +96,7 @@ def test_truncation_and_padding_of_the_file_are_switched_off(tmp_path):
     assert prepared.encoder.encode_text("a b") == [1, 2]
 
 
-def test_a_vocabulary_ends_after_the_largest_id(tmp_path):
+def test_the_size_of_a_vocabulary_is_its_largest_id_plus_one(tmp_path):
     path = word_level(tmp_path, ["a", "b", "[UNK]"], ids=[0, 1, 50])
     (tmp_path / "t.txt").write_text("a b zebra\n" * 300)
     prepared = made(tmp_path, tmp_path / "t.txt", tokenizer=str(path))
@@ -104,7 +104,7 @@ def test_a_vocabulary_ends_after_the_largest_id(tmp_path):
     assert rows(prepared.train)[0]["tokens"][:3] == [0, 1, 50]
 
 
-def test_an_added_token_above_the_vocabulary_counts(tmp_path):
+def test_added_tokens_are_part_of_the_vocabulary(tmp_path):
     tokenizer = word_level(tmp_path, ["a", "[UNK]"], change=lambda t: t.add_special_tokens(["<end>"]))
     assert Tokenizer.read(tokenizer).vocab_size == 3
 
@@ -123,7 +123,7 @@ def test_a_vocabulary_may_be_larger_but_not_smaller(tmp_path, capsys):
     assert "data.vocab_size: expected token ids, or text with a tokenizer" in capsys.readouterr().err
 
 
-def test_a_model_of_too_few_ids_is_one_line(tmp_path, capsys):
+def test_a_model_with_too_few_ids_is_refused_in_one_line(tmp_path, capsys):
     path = word_level(tmp_path, ["a", "b", "[UNK]"], ids=[0, 1, 50])
     (tmp_path / "t.txt").write_text("a b zebra\n" * 300)
     words = ["--data", str(tmp_path / "t.txt"), "--data.tokenizer", str(path), *TINY]
@@ -149,7 +149,7 @@ def bpe(**options):
     ],
     ids=["WordLevel", "WordPiece", "Unigram", "BPE"],
 )
-def test_a_word_without_a_token_is_one_line_with_its_place(tmp_path, capsys, model, word):
+def test_a_word_without_a_token_is_refused_in_one_line_with_its_place(tmp_path, capsys, model, word):
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(tmp_path / "t.json"))
@@ -161,14 +161,14 @@ def test_a_word_without_a_token_is_one_line_with_its_place(tmp_path, capsys, mod
 
 
 @pytest.mark.parametrize("text", ["zebra", "ab zebra", "\ud800", "  "])
-def test_a_prompt_without_tokens_is_one_line(text):
+def test_a_prompt_without_tokens_is_refused_in_one_line(text):
     tokenizer = tokenizers.Tokenizer(models.WordLevel({"a": 0, "ab": 1}))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     with pytest.raises(ConfigError, match=r"^prompt: expected .*, found .*; use other words$"):
         encoder_of(tokenizer).encode_text(text)
 
 
-def test_what_normalisation_takes_away_is_no_unknown_word():
+def test_characters_removed_by_normalisation_are_no_unknown_words():
     tokenizer = bpe()
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase()]
@@ -181,7 +181,7 @@ def test_what_normalisation_takes_away_is_no_unknown_word():
     assert encoder_of(byte_fallback()).decode(encoder_of(byte_fallback()).encode_text("ab é")) == "ab é"
 
 
-def test_a_generated_id_without_a_token_is_shown_as_lost(tmp_path):
+def test_a_generated_id_without_a_token_is_shown_as_u_fffd(tmp_path):
     encoder = Tokenizer.read(word_level(tmp_path, ["a", "b", "[UNK]"], ids=[0, 1, 50]), vocab_size=64)
     assert encoder.decode([0, 1, 7, 0, 63]) == "a b\ufffda\ufffd"
     assert Bytes().decode([97, 300, 98]) == "a\ufffdb"
@@ -198,7 +198,7 @@ def test_a_generated_id_without_a_token_is_shown_as_lost(tmp_path):
         (None, 2, "expected a tokenizer.json, found no file"),
     ],
 )
-def test_what_is_no_tokenizer_is_one_line(tmp_path, capsys, content, code, message):
+def test_a_wrong_tokenizer_file_is_refused_in_one_line(tmp_path, capsys, content, code, message):
     (tmp_path / "t.txt").write_text("a b\n" * 40)
     if content is not None:
         (tmp_path / "t.json").write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -213,7 +213,7 @@ def test_what_is_no_tokenizer_is_one_line(tmp_path, capsys, content, code, messa
 
 
 @pytest.mark.parametrize("make", ALL)
-def test_many_texts_are_encoded_as_one_by_one(tmp_path, make):
+def test_a_batch_of_texts_is_encoded_like_each_text_alone(tmp_path, make):
     encoder = encoder_of(make())
     texts = [SENTENCE, "the dog", "", "fox  over\nthe dog"]
     (tmp_path / "t.txt").write_text("x")
@@ -267,7 +267,7 @@ def test_prompt_and_continuation_are_decoded_together(make, prompt):
     assert "".join(continued(encoder, prompt, read, all_read[len(read) :])) == SENTENCE
 
 
-def test_ids_are_kept_apart_and_halves_of_characters_joined():
+def test_decoding_separates_ids_and_joins_bytes_of_one_character():
     assert "".join(continued(Ids(10), "1 2", [1, 2], [3, 4])) == "1 2 3 4"
     data = "aé".encode()
     assert continued(Bytes(), "a\udcc3", list(data[:2]), [data[2]]) == ("a", "é")

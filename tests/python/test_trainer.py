@@ -58,7 +58,7 @@ def test_micro_batches_add_up_to_the_batch():
     assert update.count == 34
 
 
-def test_forgotten_gradients_leave_no_trace(trainer):
+def test_zero_grad_discards_gradients_completely(trainer):
     other = Trainer(token_settings())
     trainer.forward_backward({"tokens": tokens(seed=5)})
     trainer.zero_grad()
@@ -121,7 +121,7 @@ def test_parameters_and_gradients_are_copies_by_name(trainer):
         trainer.parameter("no_such")
 
 
-def test_weights_come_in_under_their_public_names(trainer):
+def test_from_tensors_takes_weights_under_their_public_names(trainer):
     trainer.step({"tokens": tokens()})
     weights = trainer.parameters()
     weights["backbone.embeddings.weight"] = weights.pop("backbone.embedding.weight")
@@ -196,7 +196,7 @@ def test_frozen_tensors_keep_every_bit(trainer):
     assert trainer.freeze() == []
 
 
-def test_a_stream_says_what_the_whole_sequence_says(trainer):
+def test_a_stream_has_the_scores_of_the_whole_sequence(trainer):
     x = tokens(2, 9)
     whole = trainer.predict({"tokens": x})
     stream = trainer.stream(rows=2)
@@ -230,12 +230,12 @@ def test_generation_is_repeatable_and_greedy_at_temperature_zero(trainer):
         (1, {"top_k": 0}, "generate, top_k: expected a whole number from 1 to 2^64 - 1, found 0; "),
     ],
 )
-def test_a_generation_that_makes_no_sense_is_refused(trainer, n, words, text):
+def test_arguments_of_generate_out_of_range_are_refused(trainer, n, words, text):
     with pytest.raises(ConfigError, match=re.escape(text)):
         trainer.generate([1, 2], n, **words)
 
 
-def test_an_instruction_set_that_is_not_there_is_refused_by_a_trainer_too():
+def test_an_unavailable_instruction_set_is_refused_by_a_trainer():
     program = (
         "from ssm_hpn import Trainer\n"
         "from ssm_hpn.errors import ConfigError\n"
@@ -250,7 +250,7 @@ def test_an_instruction_set_that_is_not_there_is_refused_by_a_trainer_too():
     assert '"avx9"' in done.stdout
 
 
-def test_a_memory_limit_that_nothing_keeps_to_is_refused():
+def test_a_memory_limit_below_the_least_possible_is_refused_with_it():
     def trainer(limit):
         wide = token_settings()
         wide["model"] |= {"d_model": 64, "activation_memory": "auto", "memory_limit_mb": limit}
@@ -265,7 +265,7 @@ def test_a_memory_limit_that_nothing_keeps_to_is_refused():
         trainer(least - 1).step(batch)
 
 
-def test_the_flat_guard_lends_the_buffers_and_locks_the_rest(trainer):
+def test_while_the_flat_buffers_are_lent_every_other_call_is_refused(trainer):
     trainer.forward_backward({"tokens": tokens()})
     with trainer.borrow_flat() as flat:
         assert flat.count == 27
@@ -292,7 +292,7 @@ def test_values_that_are_not_finite_are_skipped_and_then_end_training():
     weights = trainer.parameters()
     before = trainer.session.digest()
     poisoned = weights["backbone.norm_f.weight"].copy()
-    poisoned[0] = 3e38  # finite, but no loss after it is
+    poisoned[0] = 3e38  # finite, but its losses overflow
     trainer.session.set_parameter("backbone.norm_f.weight", poisoned)
     for skipped in (1, 2):
         update = trainer.step({"tokens": tokens()})
@@ -444,7 +444,7 @@ def test_a_target_for_a_document_without_a_position_is_refused():
     assert trainer.forward_backward(batch | {"sequence_class": np.array([0, -1, 2])})["count"] == 2
 
 
-def test_a_number_that_is_missing_counts_for_nothing():
+def test_a_missing_number_has_no_part_in_loss_gradients_and_metrics():
     trainer = Trainer(pooled_settings("sequence_values", "mean"))
     numbers = np.array([[1, np.nan], [np.nan, np.nan], [-1, 2]])
     batch = {"features": series(), "sequence_values": numbers}
@@ -462,7 +462,7 @@ def test_a_number_that_is_missing_counts_for_nothing():
         trainer.step(batch | {"sequence_values": np.where(numbers == 2, np.inf, numbers)})
 
 
-def test_settings_that_a_model_makes_nothing_of_are_refused_when_it_is_made():
+def test_settings_without_effect_on_a_model_are_refused_when_it_is_made():
     for model, message in (
         ({"memory_limit_mb": 500}, "model.memory_limit_mb: expected model.activation_memory auto, found .* keep"),
         (
@@ -488,7 +488,7 @@ def test_weights_of_any_package_and_type():
 
 
 @pytest.mark.parametrize("prompt", [[1, 2], (1, 2), np.array([1, 2], ">u2"), np.array([1.0, 2.0]), Tensor([1, 2])])
-def test_a_prompt_is_anything_array_like(prompt):
+def test_a_prompt_may_be_anything_array_like(prompt):
     trainer = Trainer(token_settings())
     assert trainer.generate(prompt, 4, temperature=0) == trainer.generate([1, 2], 4, temperature=0)
 
@@ -505,11 +505,11 @@ def test_a_prompt_is_anything_array_like(prompt):
         ([99], "99"),
     ],
 )
-def test_what_is_no_prompt_is_one_line(prompt, message):
+def test_a_wrong_prompt_is_refused_in_one_line(prompt, message):
     with pytest.raises(Error, match=message):
         Trainer(token_settings()).generate(prompt, 1)
 
 
-def test_how_many_tokens_is_a_whole_number():
+def test_the_number_of_tokens_to_generate_is_a_whole_number():
     with pytest.raises(ConfigError, match="generate, tokens: expected a whole number from 0"):
         Trainer(token_settings()).generate([1], 2.5)

@@ -1,4 +1,4 @@
-"""The wheel and `pip install .`, each in an environment of its own, away from the source tree."""
+"""The wheel and `pip install .`, each in a new environment outside the source tree."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(command: list[str], cwd: Path, **variables: str) -> str:
-    """Output of a command that must succeed; on the path there is nothing that could compile."""
+    """Output of a command that must succeed, run without a compiler on the path."""
     compilers = ("PYTHON", "CARGO", "RUST", "VIRTUAL")
     env = {key: value for key, value in os.environ.items() if not key.startswith(compilers)}
     env |= {"PATH": "/nonexistent", "CC": "/nonexistent/cc", **variables}
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_it_is_abi3_and_carries_what_it_should(wheel):
+def test_the_wheel_is_abi3_and_has_stub_and_license(wheel):
     assert "-cp311-abi3-" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
     assert "ssm_hpn/py.typed" in names
@@ -42,7 +42,7 @@ def test_it_is_abi3_and_carries_what_it_should(wheel):
     assert not any("__pycache__" in name or name.startswith("tests") for name in names)
 
 
-def test_it_imports_and_trains_away_from_the_source(wheel, tmp_path):
+def test_the_wheel_imports_and_trains_outside_the_source_tree(wheel, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=300)
     python = str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], cwd=tmp_path, check=True, timeout=900)
@@ -63,12 +63,12 @@ def test_it_imports_and_trains_away_from_the_source(wheel, tmp_path):
 
 
 def test_the_source_tree_installs_with_pip(tmp_path):
-    """Nothing is fetched: maturin and what the package runs with are those of this environment."""
+    """Without network: maturin and the dependencies are those of this environment."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=300)
     python = str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python")
     found = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = Path(run([python, "-c", found], tmp_path).strip())
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # without the .pth files in there
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # .pth files in it are ignored
     env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     alone = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]

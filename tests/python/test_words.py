@@ -1,4 +1,4 @@
-"""Words: what is wrong with foreign input is one line, and no advice names what does not exist."""
+"""Error messages: one line for wrong input, and no advice that names a setting or option that does not exist."""
 
 import argparse
 import ast
@@ -31,17 +31,17 @@ DOTTED = re.compile(
     r"(?<![\w./-])(?:model|data|optim|train|evaluation|early_stopping|checkpoint|run)(?:\.[a-z_0-9]+)+(?![\w/-])"
 )
 STYLES = {"page.py", "svg.py"}
-"""Modules whose names with two dashes are variables of style sheets."""
+"""Modules in which `--name` is a variable of a style sheet, not an option."""
 OF_THE_CORE = {"model.head.loss.weight", "data.missing"}
-"""What programs in Rust and estimators can set, and the command line cannot."""
+"""Settings of the Rust crate and of estimators that the command line does not have."""
 FILES = {"evaluation.json", "model.safetensors", "train.toml", "data.toml"}
 
 
-# ---- what advice names
+# ---- settings and options in advice
 
 
 def texts_of_python(file):
-    """Text constants of a module, documentation left out."""
+    """String constants of a module without docstrings."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     documentation = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -52,7 +52,7 @@ def texts_of_python(file):
 
 
 def texts_of_rust(file):
-    """Text literals of a module, comments and its tests left out."""
+    """String literals of a module without comments and tests."""
     code = file.read_text(encoding="utf-8").split("#[cfg(test)]")[0]
     code = re.sub(r"(?m)//.*$", "", code)
     return re.findall(r'"((?:[^"\\]|\\.)*)"', code)
@@ -94,7 +94,7 @@ def names_no_setting(text):
 def test_no_message_names_a_setting_that_does_not_exist():
     assert list(names_no_setting("raise data.truncate, or data.length")) == ["data.truncate"]
     unknown = {(str(file), name) for file, text in messages() for name in names_no_setting(text)}
-    examples = {"train.lr", "train.step", "train.device"}  # of documentation that is run
+    examples = {"train.lr", "train.step", "train.device"}  # in examples of docstrings
     assert {one for one in unknown if one[1] not in examples | OF_THE_CORE} == set()
 
 
@@ -146,7 +146,7 @@ def test_the_nearest_setting_is_in_the_same_section_first():
     assert nearest_setting("epochs", names) is None
 
 
-# ---- settings that no file system, no number and no parser can hold
+# ---- input of any bytes and characters
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_nearest_setting_is_in_the_same_section_first():
         (b"train = 3", "name a setting in it"),
     ],
 )
-def test_a_config_file_of_any_bytes_is_one_line(here, capsys, content, expected):
+def test_a_config_file_of_any_bytes_is_refused_in_one_line(here, capsys, content, expected):
     (here / "c.toml").write_bytes(content)
     assert train("--config", "c.toml") == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -186,7 +186,7 @@ def test_a_config_file_of_any_bytes_is_one_line(here, capsys, content, expected)
         (["--run.name", "a/b"], "run.name"),
     ],
 )
-def test_an_argument_of_any_characters_is_one_line(here, capsys, words, expected):
+def test_an_argument_of_any_characters_is_refused_in_one_line(here, capsys, words, expected):
     text_data(here, documents=8)
     code = train("--data", "data", *SMALL, *words)
     assert code in (2, 3)
@@ -195,7 +195,7 @@ def test_an_argument_of_any_characters_is_one_line(here, capsys, words, expected
     assert "bug" not in line
 
 
-def test_a_manifest_of_any_bytes_is_one_line(here, capsys):
+def test_a_manifest_of_any_bytes_is_refused_in_one_line(here, capsys):
     data = text_data(here, documents=8)
     manifest = data.train / "manifest.json"
     whole = manifest.read_bytes()
@@ -224,7 +224,7 @@ def test_a_manifest_of_any_bytes_is_one_line(here, capsys):
         ("one.csv", b"id,x,y\n" + b"".join(b"%d,1.5,a\n" % n for n in range(30)), None),
     ],
 )
-def test_a_file_of_any_bytes_is_one_line(here, capsys, name, content, columns):
+def test_a_file_of_any_bytes_is_refused_in_one_line(here, capsys, name, content, columns):
     (here / name).write_bytes(content)
     table = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
     assert train("--data", name, *(table if columns is None else columns), *SMALL, "--train.steps", "1") in (2, 3)
@@ -233,7 +233,7 @@ def test_a_file_of_any_bytes_is_one_line(here, capsys, name, content, columns):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names of any bytes")
-def test_a_file_name_that_is_no_text_is_one_line(here, capsys):
+def test_a_file_name_that_is_no_text_is_refused_in_one_line(here, capsys):
     (here / "texts").mkdir()
     (here / "texts" / "a.txt").write_text("hello\n" * 200)
     try:
@@ -281,7 +281,7 @@ def test_a_list_is_written_the_same_way_everywhere(text, expected, here):
         assert seen[0].columns.features == expected
 
 
-def test_a_path_with_a_comma_is_one_path_where_it_is_there(here):
+def test_a_path_with_a_comma_is_one_path_where_the_file_exists(here):
     (here / "a,b.txt").write_text("x")
     assert paths_of("a,b.txt") == ("a,b.txt",)
     assert paths_of("c,d.txt") == ("c", "d.txt")
@@ -289,7 +289,7 @@ def test_a_path_with_a_comma_is_one_path_where_it_is_there(here):
     assert parse_train(["--data.validation", '["c,d.txt"]'], "train").config.data.validation == ("c,d.txt",)
 
 
-def test_a_column_with_a_comma_is_trained_on(here, capsys):
+def test_a_column_with_a_comma_in_its_name_is_trained_on(here, capsys):
     lines = ['id,"x, in mm",label', *(f"{n},{n % 3}.5,{'ab'[n % 2]}" for n in range(40))]
     (here / "a.csv").write_text("\n".join(lines) + "\n")
     columns = ["--data.columns.id", "id", "--data.columns.features", '["x, in mm"]', "--data.columns.label", "label"]
@@ -298,16 +298,16 @@ def test_a_column_with_a_comma_is_trained_on(here, capsys):
     assert train("--data", "p", *short, *columns, "--model.d_model", "8", "--model.n_layers", "1") == 0
 
 
-# ---- what is shown
+# ---- output
 
 
-def test_what_steers_a_terminal_is_shown_as_its_escape():
+def test_control_characters_are_shown_as_escapes():
     assert printable("a\x1b[2Jb\x00\x7f\x9b\r\u202e\ud800") == "a\\x1b[2Jb\\x00\\x7f\\x9b\\r\\u202e\\ud800"
     assert printable("größe\t数据\n\u200d👩\u00a0") == "größe\t数据\n\u200d👩\u00a0"
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-16"])
-def test_output_of_any_encoding_never_ends_a_run(here, encoding):
+def test_an_output_encoding_without_the_characters_ends_no_run(here, encoding):
     text = "".join(f"Satz {n}: größer als 数据 \x1b[31m\n" for n in range(200))
     (here / "größe.txt").write_text(text, encoding="utf-8")
     words = ["--data", "größe.txt", *SMALL, "--train.steps", "2", "--evaluation.every", "1", "--run.folder", "run"]
@@ -326,7 +326,7 @@ def test_output_of_any_encoding_never_ends_a_run(here, encoding):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", report)
 
 
-def test_the_version_is_told(capsys):
+def test_version_prints_the_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ssm-hpn {ssm_hpn.__version__}\n"
 
@@ -351,7 +351,7 @@ def test_a_refused_file_leaves_no_folder(here, capsys):
         (["--train"], "train: expected a section, found no value"),
     ],
 )
-def test_a_section_is_no_setting(words, found, capsys):
+def test_a_plain_value_for_a_section_is_refused(words, found, capsys):
     assert main(["train", *words]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {found}")
