@@ -1,9 +1,9 @@
-//! Nothing is allocated by a step after the first of the largest shape, and the memory of a step is what was predicted.
+//! A training step allocates nothing once a step of the largest shape has run, and peak memory is as predicted.
 //!
-//! The allocator counts what every thread asks for while it is watched: small allocations, and the bytes of buffers
-//! aligned to 16 bytes and more. Counted apart is what has nothing to do with a step: every thread has a buffer that
-//! matrix products pack their operands into, which here takes its largest size before anything is watched; and the queue
-//! of the thread pool takes a block every so many calls, whose size is found by calls that do nothing.
+//! While [`watch`] runs, the allocator counts the small allocations of all threads, and the bytes of buffers aligned to
+//! 16 bytes or more. Two allocations do not belong to a step and are left out: each thread's packing buffer of the
+//! matrix products, which is given its largest size beforehand; and the block that the queue of the thread pool
+//! allocates once every few calls, whose size is measured with calls that do nothing.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -69,7 +69,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `f`; small allocations, and bytes of aligned buffers that are left over.
+/// Runs `f`; returns the number of small allocations, and the bytes of aligned buffers allocated less freed.
 fn watch(f: impl FnOnce()) -> (usize, isize) {
     OURS.store(0, Ordering::Relaxed);
     ALIGNED_BYTES.store(0, Ordering::Relaxed);
@@ -79,7 +79,7 @@ fn watch(f: impl FnOnce()) -> (usize, isize) {
     (OURS.load(Ordering::Relaxed), ALIGNED_BYTES.load(Ordering::Relaxed))
 }
 
-/// A product of one task, and so on the thread that calls it, with the most columns that a task has.
+/// A product with the most columns that a task has, small enough to be one task, so that it runs on the calling thread.
 fn widest_product() {
     let (x, w, mut y) = (vec![1.0_f32; 64 * 16], vec![1.0; 384 * 16], vec![0.0; 64 * 384]);
     let y = MatMut::new(&mut y, 64, 384);
@@ -111,13 +111,13 @@ fn check_steps(threads: &Threads, config: &ModelConfig, batches: &[Batch], profi
     }
 }
 
-/// The most that a session and two of its steps take is predicted to within 10 %, whatever is kept.
+/// The peak memory of a session and two steps is predicted to within 10 %.
 fn check_prediction(threads: &Threads, config: &ModelConfig) {
     let (rows, length) = (4, 200);
     let data = batch(config, rows, length, None, 6);
     let mut predicted = 0;
     let mut session = None;
-    // What is there after the steps is what was there at the most.
+    // Nothing is freed during the steps, so that the bytes held after them are the peak.
     let (_, found) = watch(|| {
         let optim = OptimConfig::default();
         let session = session.insert(Session::<f32>::new(config.clone(), optim, 1, threads.clone()).unwrap());
@@ -133,7 +133,7 @@ fn check_prediction(threads: &Threads, config: &ModelConfig) {
 
 #[test]
 fn a_step_after_the_first_allocates_nothing_and_takes_the_memory_predicted() {
-    // One pool for all: threads that end would free what is theirs while another session is watched.
+    // One pool for all: a thread that ends frees its buffers, which would be counted for another session.
     let threads = common::threads(2);
     threads.install(|| rayon::broadcast(|_| widest_product())).unwrap();
     let (blocks, _) = watch(|| (0..1000).for_each(|_| threads.install(|| ()).unwrap()));

@@ -1,5 +1,5 @@
-//! Checkpoints that were cut, altered, mixed up or made by others: never a panic, never wrong numbers, and the one before
-//! still loads. Also the golden folders of every released schema.
+//! Checkpoints that were cut, altered, exchanged or made by other programs: an error instead of a panic or wrong
+//! numbers, and the checkpoint before is loaded. Also the golden folders of every released schema.
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
@@ -55,7 +55,7 @@ fn assert_is_step(loaded: &Loaded, step: u64) {
     assert_eq!(read[..], numbers(step));
 }
 
-/// Steps 1 and 2; the folder of step 2 is there to be damaged.
+/// Checkpoints of steps 1 and 2; tests damage the folder of step 2.
 struct Run {
     root: tempfile::TempDir,
     newest: PathBuf,
@@ -69,8 +69,8 @@ impl Run {
         Self { root, newest }
     }
 
-    /// Asserts that step 2 is refused, as itself with a checkpoint's error, and that step 1 is taken instead of it with
-    /// the reason; returns the reason.
+    /// Asserts that loading step 2 by its path fails, and that loading the run takes step 1 and reports the same error
+    /// for step 2; returns the error's text.
     #[track_caller]
     fn falls_back(&self, what: &str) -> String {
         let error = load(&self.newest).expect_err(what);
@@ -83,7 +83,7 @@ impl Run {
         reason
     }
 
-    /// Writes the manifest anew over whatever the files hold: damage that digests do not show.
+    /// Writes a manifest with the digests of the files as they are now, so that digests do not show the damage.
     fn seal(&self, change: impl Fn(&mut CheckpointManifest)) {
         let mut manifest = CheckpointManifest::new(2);
         for name in &FILES[1..] {
@@ -95,7 +95,7 @@ impl Run {
 }
 
 #[test]
-fn a_file_cut_at_any_offset_is_noticed() {
+fn a_file_cut_at_any_offset_is_refused() {
     let run = Run::new();
     for name in FILES {
         let path = run.newest.join(name);
@@ -114,7 +114,7 @@ fn a_file_cut_at_any_offset_is_noticed() {
 }
 
 #[test]
-fn a_bit_flipped_anywhere_is_noticed() {
+fn a_bit_flipped_anywhere_is_refused() {
     let run = Run::new();
     for name in FILES {
         let path = run.newest.join(name);
@@ -131,7 +131,7 @@ fn a_bit_flipped_anywhere_is_noticed() {
 }
 
 #[test]
-fn missing_and_exchanged_files_are_noticed() {
+fn missing_and_exchanged_files_are_refused() {
     for name in FILES {
         let run = Run::new();
         fs::remove_file(run.newest.join(name)).unwrap();
@@ -202,7 +202,7 @@ fn a_newer_schema_is_refused_with_advice_and_not_passed_over() {
 }
 
 #[test]
-fn state_files_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
+fn invalid_state_files_are_refused_even_with_a_correct_digest() {
     let good: Value = serde_json::from_slice(&snapshot(2, &[]).state.to_text()).unwrap();
     let mut cases = vec![
         String::new(),
@@ -233,7 +233,7 @@ fn state_files_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
 }
 
 #[test]
-fn manifests_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
+fn invalid_manifests_are_refused_even_with_a_correct_digest() {
     type Change = fn(&mut CheckpointManifest);
     let cases: [(&str, Change); 5] = [
         ("a file less", |m| drop(m.files.remove("model.safetensors"))),
@@ -243,7 +243,7 @@ fn manifests_that_make_no_sense_are_refused_even_if_their_digest_is_right() {
         }),
         ("a file that is not there", |m| m.add("more", FileRecord { bytes: 0, sha256: String::new() })),
         ("another step", |m| m.step = 3),
-        ("a size that is none", |m| {
+        ("an invalid size", |m| {
             m.add("model.safetensors", FileRecord { bytes: u64::MAX, sha256: String::new() });
         }),
     ];
@@ -258,7 +258,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn any_bytes_at_all_are_a_tensor_file_or_an_error(
+    fn any_bytes_are_read_as_a_tensor_file_or_refused(
         header in prop_oneof![
             ".{0,80}",
             r#"\{"a":\{"dtype":"(F32|BOOL|F4|C64)","shape":\[[0-9]{0,20}(,[0-9]{1,3})?\],"data_offsets":\[[0-9]{1,3},[0-9]{1,20}\]\}\}"#,
@@ -302,10 +302,10 @@ fn the_golden_folder_of_every_schema_loads() {
     }
 }
 
-/// After a new schema: `SSM_HPN_WRITE_GOLDEN=1 cargo test --test corrupt_checkpoint` writes its golden folder, and what
-/// is there already is never overwritten.
+/// After a change of the schema, `SSM_HPN_WRITE_GOLDEN=1 cargo test --test corrupt_checkpoint` writes the golden folder
+/// of the new one; existing folders are never overwritten.
 #[test]
-fn what_is_written_is_the_golden_folder_of_the_present_schema_byte_for_byte() {
+fn a_saved_checkpoint_equals_the_golden_folder_of_its_schema_byte_for_byte() {
     if std::env::var_os("SSM_HPN_WRITE_GOLDEN").is_some() && !golden(SCHEMA).exists() {
         save_step(&golden(SCHEMA), 3);
     }

@@ -1,7 +1,7 @@
-//! What a setting is where JSON leaves it out equals what `docs/config.md` says.
+//! The default of a setting that JSON leaves out is the one in `docs/config.md`.
 //!
-//! Two things differ on purpose: the form of the schedule, which ends with a run whose length the core does not know, and
-//! sizes that the data decides (null in the documents).
+//! Not compared are the schedule, which needs the number of updates of a run, and sizes that are taken from the data
+//! (null in the page).
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -16,7 +16,7 @@ use ssm_hpn::head::{LinearConfig, LossConfig, PrototypeConfig};
 use ssm_hpn::model::ModelConfig;
 use ssm_hpn::optim::OptimConfig;
 
-/// Default of every setting by its place, such as `optim.lr` or `model.head.loss[margin].scale`.
+/// Default of every setting by its name, such as `optim.lr` or `model.head.loss[margin].scale`.
 fn documented() -> BTreeMap<String, String> {
     let page =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md")).unwrap();
@@ -45,7 +45,7 @@ fn is_same(documented: &str, value: &Value) -> bool {
     }
 }
 
-/// Compares the values of some settings that JSON left out with the documents.
+/// Compares the values of settings that JSON left out with those of the page.
 #[track_caller]
 fn compare(place: &str, value: &Value, settings: &[&str]) {
     let documents = documented();
@@ -86,7 +86,7 @@ fn heads_and_losses_are_as_documented() {
     let head = serde_json::to_value(head).unwrap();
     compare("model.head[prototype]", &head, &["n_classes", "dim", "prototypes", "projection"]);
     compare("model.head.loss[softmax]", &head["loss"], &["scale", "learn_scale"]);
-    // The ends of a pole are documented as those of the data, which the core does not know.
+    // The ends `low` and `high` of a pole are documented as taken from the data, which the core does not know.
     let loss: LossConfig = serde_json::from_value(json!({"kind": "margin"})).unwrap();
     compare("model.head.loss[margin]", &serde_json::to_value(loss).unwrap(), &["scale", "margin"]);
     let linear: LinearConfig = serde_json::from_value(json!({"n_outputs": 2})).unwrap();
@@ -101,7 +101,7 @@ fn the_loader_is_as_documented() {
 }
 
 #[test]
-fn another_default_would_be_noticed() {
+fn a_different_default_compares_as_different() {
     assert!(
         !is_same("0.003", &json!(0.004)) && is_same("1e-08", &json!(1e-8)) && is_same("null", &Value::Null)
     );

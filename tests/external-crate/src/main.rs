@@ -49,7 +49,7 @@ fn new<T: Scalar>() -> Result<Session<T>> {
     Session::with_registry(model, optim, 0, Threads::new(Some(2))?, &registry())
 }
 
-/// Tokens in a fixed disorder; the class of each is the token after it.
+/// Tokens in a fixed irregular order; the class of each is the next token.
 fn batch(seed: u32) -> Batch {
     let (rows, length) = (4, 24);
     let tokens: Vec<u32> =
@@ -59,7 +59,7 @@ fn batch(seed: u32) -> Batch {
     Batch::whole(rows, length, Input::Tokens(tokens), Target::token_class(classes))
 }
 
-/// Every tensor along one direction, in f64.
+/// Compares the gradient of every tensor along one direction with differences, in f64.
 fn gradients_agree_with_differences() -> Result<()> {
     let mut session = new::<f64>()?;
     let batch = batch(1);
@@ -72,7 +72,7 @@ fn gradients_agree_with_differences() -> Result<()> {
         let mut loss_at = |step: f64| -> Result<f64> {
             let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
             session.set_parameter(&row.id, &row.shape, &moved)?;
-            // The same random numbers each time: no update was applied.
+            // The random key is the same each time, as no update is applied.
             session.zero_grad()?;
             Ok(session.forward_backward(&batch, Accuracy::Skip)?.loss)
         };
@@ -86,7 +86,7 @@ fn gradients_agree_with_differences() -> Result<()> {
     Ok(())
 }
 
-/// The loss of the first and the last of some updates.
+/// Runs updates; returns the loss of the first and of the last.
 fn train(session: &mut Session<f32>, range: std::ops::Range<u32>) -> Result<(f64, f64)> {
     let mut losses = Vec::new();
     for step in range {
@@ -109,11 +109,11 @@ fn resumes_to_the_same_bits(folder: &Path) -> Result<()> {
     train(&mut resumed, 40..80)?;
     assert_eq!(resumed.digest()?, whole.digest()?);
 
-    // The block sees the token that comes, so nothing can be read token by token.
+    // The block reads the next token, so that a stream is refused.
     let refused = resumed.stream(1).expect_err("a model that is not causal").to_string();
     assert!(refused.contains("layer 0 of the kind neighbours"), "{refused}");
 
-    // Grown layers come from the same factory.
+    // New layers are made by the registered factory.
     let before = resumed.predict(&batch(0))?;
     resumed.expand(&serde_json::from_value(json!({"kind": "append", "count": 1})).expect("a plan"))?;
     assert_eq!(resumed.predict(&batch(0))?, before);

@@ -110,7 +110,7 @@ pub(crate) fn batch(
                 let classes = classes(m);
                 for s in &batch.segments {
                     let row = s.row as usize * length;
-                    // The last token of a document predicts nothing.
+                    // The last token of a document has no target.
                     let tokens = row + s.start as usize..row + s.end as usize - 1;
                     target[tokens.clone()].copy_from_slice(&classes[tokens]);
                 }
@@ -127,8 +127,8 @@ pub(crate) fn batch(
     batch
 }
 
-/// The batch with every third position masked, the last of it among them, and every fourth number missing. Documents
-/// without a position left lose their target.
+/// The batch with every third position masked and every fourth number to predict missing. Documents with all positions
+/// masked lose their target.
 pub(crate) fn masked(mut batch: Batch) -> Batch {
     let mask: Vec<u8> = (0..batch.rows * batch.length).map(|i| u8::from(i % 3 != 2)).collect();
     let is_masked = |s: &Segment| {
@@ -155,8 +155,8 @@ pub(crate) fn masked(mut batch: Batch) -> Batch {
     Batch { mask: Some(mask), ..batch }
 }
 
-/// Moves every parameter off its start, so that no gradient is zero by symmetry, and makes the steps of the scan large
-/// enough for its decay to matter within a few tokens.
+/// Adds random numbers to every parameter, so that no gradient is zero by symmetry, and raises the step sizes dt, so
+/// that the decay of the scan has an effect within a few tokens.
 pub(crate) fn disturb<T: Scalar>(session: &mut Session<T>, scale: f64) {
     for (i, row) in session.parameter_table().into_iter().enumerate() {
         if row.id == "head.prototypes" {

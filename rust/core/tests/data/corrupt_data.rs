@@ -1,4 +1,4 @@
-//! Damaged and lying data sets: always a typed error that names the place, never a panic, never wrong data.
+//! Damaged data sets and manifests that contradict them: a typed error that names the place, no panic, no wrong data.
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
@@ -21,7 +21,7 @@ fn data_set() -> tempfile::TempDir {
     folder
 }
 
-/// Opens and reads everything as a loader would.
+/// Opens the data set and reads all groups.
 fn read(folder: &Path, wanted: Wanted) -> Result<()> {
     let data = Dataset::open(folder)?;
     for group in 0..data.n_groups() {
@@ -45,8 +45,8 @@ fn refused<T>(result: Result<T>, needles: &[&str]) {
     }
 }
 
-/// Replaces the bytes of a file in place. (Some file systems flush a file that was cut to nothing and written again; a
-/// thousand times, that would be most of the test.)
+/// Replaces the bytes of a file in place. Truncating it to nothing first makes some file systems flush it each time,
+/// which would take most of the time of these tests.
 fn overwrite(path: &Path, bytes: &[u8]) {
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.write_all(bytes).unwrap();
@@ -87,7 +87,7 @@ fn a_manifest_cut_anywhere() {
     let folder = data_set();
     let path = folder.path().join("manifest.json");
     let whole = fs::read(&path).unwrap();
-    let text = whole.len() - 1; // without the last newline it is still whole
+    let text = whole.len() - 1; // the last newline may be missing
     for cut in (0..text).step_by(97).chain([text - 1]) {
         overwrite(&path, &whole[..cut]);
         refused(Dataset::open(folder.path()), &["manifest.json"]);
@@ -95,7 +95,7 @@ fn a_manifest_cut_anywhere() {
 }
 
 #[test]
-fn a_manifest_that_lies() {
+fn a_manifest_that_contradicts_itself() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 25] = [
         (|m| m["rows"] = json!(1), "rows"),
@@ -133,14 +133,14 @@ fn a_manifest_that_lies() {
     }
 }
 
-/// Lies that only the shards can show.
+/// Contradictions that are found only by reading the shards.
 #[test]
-fn a_manifest_that_the_shards_contradict() {
+fn a_manifest_that_contradicts_the_shards() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 5] = [
         (
             |m| {
-                // One document less in a batch, in its shard and in the whole.
+                // One document less in a batch, in its shard and in the data set.
                 for at in ["/shards/0/batches/0/rows", "/shards/0/rows", "/rows"] {
                     let v = m.pointer_mut(at).unwrap();
                     *v = json!(v.as_u64().unwrap() - 1);
@@ -210,7 +210,7 @@ fn a_shard_that_shrinks_after_it_was_opened() {
     refused(data.read(last, ALL), &["shard-00000.arrow", "the end of the file"]);
 }
 
-/// Any flipped bit of any shard is found by its digests; those that a reader looks at, by the reader.
+/// A flipped bit in a record batch is found when the batch is read, one elsewhere by `verify_shards`.
 #[test]
 fn flipped_bits() {
     let folder = data_set();
@@ -235,7 +235,7 @@ fn flipped_bits() {
     }
 }
 
-/// With digests that agree, whatever the library makes of the bytes: an error of ours or data that keeps the promises.
+/// Altered record batches with correct digests: reading is an error or gives the documents that the manifest counts.
 #[test]
 fn malformed_messages_with_good_digests() {
     let folder = data_set();
@@ -246,7 +246,7 @@ fn malformed_messages_with_good_digests() {
     let (start, end) = (first.offset as usize, (first.offset + first.bytes) as usize);
     let (mut errors, text) = (0, fs::read_to_string(folder.path().join("manifest.json")).unwrap());
     for at in start..end {
-        // All of the metadata; of the body, a part.
+        // Every byte of the metadata, and every eleventh of the body.
         let values: &[u8] = if at < start + 700 { &[0x00, 0x7f, 0x80, 0xff] } else { &[0xff] };
         for &value in values.iter().filter(|&&v| v != whole[at] && (at < start + 700 || at % 11 == 0)) {
             let mut bytes = whole.clone();
@@ -292,9 +292,9 @@ fn malformed_footers() {
 }
 
 #[test]
-fn values_that_break_the_promises_are_named() {
+fn ids_and_classes_out_of_range_are_named() {
     let folder = data_set();
-    // Token i has id i: the last document is the first that breaks a smaller vocabulary by one.
+    // Token i has id i: with a vocabulary smaller by one, the last token of the last document is out of range.
     let (tokens, rows) = (Dataset::open(folder.path()).unwrap().n_tokens(), 24);
     edit_manifest(folder.path(), |m| m["vocab_size"] = json!(tokens - 1));
     let last = Counted::varied(rows, 30).lengths[rows - 1] - 1;
@@ -319,7 +319,7 @@ fn values_that_break_the_promises_are_named() {
 fn numbers_that_are_not_finite_are_named() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path(), &[2, 3]);
-    // Number 7 of all: document 1, token 0, feature 1.
+    // Number 7 is document 1, token 0, feature 1.
     edit_shard(folder.path(), 0, |bytes| {
         let pattern = [6.0_f32, 7.0, 8.0].map(f32::to_le_bytes).concat();
         let at = bytes.windows(12).position(|w| w == pattern).unwrap() + 4;

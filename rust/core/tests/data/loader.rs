@@ -15,7 +15,7 @@ use ssm_hpn::target::{Widths, kinds};
 const PACKINGS: [Packing; 3] = [Packing::Contiguous, Packing::BestFit, Packing::Pad];
 
 fn config(folder: &Path, packing: Packing) -> LoaderConfig {
-    // Windows of 150 tokens: several per epoch, several groups each.
+    // Windows of 150 tokens: several in an epoch, each of several groups of documents.
     LoaderConfig { packing, workers: 0, window: Some(150), ..LoaderConfig::new(folder, 4, 16) }
 }
 
@@ -79,7 +79,7 @@ proptest! {
                 let piece = row + s.start as usize..row + s.end as usize;
                 let ids = &tokens(&batch)[piece.clone()];
                 for (j, (&id, &target)) in ids.iter().zip(&target[piece]).enumerate() {
-                    // Successive tokens of one document, and after each the one that follows in the document.
+                    // Ids are consecutive within a document, and the target is the next id.
                     prop_assert_eq!(id, ids[0] + j as u32);
                     prop_assert_eq!(target, if ends.contains(&id) { -1 } else { id as i32 + 1 });
                 }
@@ -108,7 +108,7 @@ fn assert_resumes_everywhere(config: &LoaderConfig) {
     let mut loader = Loader::open(config.clone()).unwrap();
     for i in 0..=whole.len() {
         let cursor = if i == 0 { Cursor::default() } else { whole[i - 1].1 };
-        // As it travels through a checkpoint.
+        // Through JSON, as a checkpoint stores it.
         loader.seek(Cursor::from_json(&cursor.to_json()).unwrap()).unwrap();
         assert_eq!(drain(&mut loader), whole[i..], "after batch {i}");
     }
@@ -117,8 +117,8 @@ fn assert_resumes_everywhere(config: &LoaderConfig) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    #[ignore = "some seconds of random data sets"]
-    fn any_position_of_any_stream_resumes_at_the_very_next_batch(
+    #[ignore = "takes some seconds"]
+    fn random_streams_resume_at_the_next_batch_from_any_position(
         lengths in prop::collection::vec(1_usize..80, 1..150),
         length in 1_usize..40,
         batch_size in 1_usize..9,
@@ -136,7 +136,7 @@ proptest! {
             ..config(folder.path(), packing)
         };
         let whole = stream(with(threads[0]));
-        // Another program goes on, with other threads.
+        // Resumed by another loader with another number of threads.
         let mut loader = Loader::open(with(threads[1])).unwrap();
         for position in positions {
             let i = position.index(whole.len());
@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn every_position_resumes_at_the_very_next_batch() {
+fn a_stream_resumes_at_the_next_batch_from_every_position() {
     let folder = tempfile::tempdir().unwrap();
     Counted::varied(60, 14).write(folder.path(), |_| {});
     for packing in PACKINGS {
@@ -215,7 +215,7 @@ fn progress_grows_evenly_to_the_number_of_epochs() {
 }
 
 #[test]
-fn orders_differ_between_epochs_and_seeds_and_lie_still_without_shuffle() {
+fn orders_differ_between_epochs_and_seeds_and_are_fixed_without_shuffle() {
     let folder = tempfile::tempdir().unwrap();
     let data = Counted::varied(80, 20);
     data.write(folder.path(), |_| {});
@@ -233,11 +233,15 @@ fn orders_differ_between_epochs_and_seeds_and_lie_still_without_shuffle() {
     assert_ne!(a, b, "seeds");
     assert_eq!(a, order(1, true));
     assert!(plain.iter().copied().eq((0..n as u32).chain(0..n as u32)), "not in the order of the files");
-    // Rows of a batch come from distant places: neighbours in the stream are rarely neighbours in the data.
+    // Successive rows are rarely neighbours in the data.
     let rows = stream(LoaderConfig { epochs: Some(1), ..config(folder.path(), Packing::Contiguous) });
     let starts: Vec<u32> = rows.iter().flat_map(|(b, _)| documents(b).into_iter().map(|d| d[0])).collect();
     let adjacent = starts.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 20).count();
-    assert!(adjacent * 2 < starts.len(), "{adjacent} of {} neighbours stayed together", starts.len());
+    assert!(
+        adjacent * 2 < starts.len(),
+        "{adjacent} of {} successive rows are neighbours in the data",
+        starts.len()
+    );
 }
 
 #[test]
@@ -302,7 +306,7 @@ fn labels_and_values_belong_to_their_documents() {
 }
 
 #[test]
-fn a_document_with_a_target_of_its_own_is_never_cut_in_silence() {
+fn cutting_a_document_with_a_target_of_its_own_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     Counted::new(&[5, 17, 5]).write(folder.path(), |_| {});
     let base = LoaderConfig {
@@ -324,7 +328,7 @@ fn a_document_with_a_target_of_its_own_is_never_cut_in_silence() {
 }
 
 #[test]
-fn features_travel_unchanged() {
+fn features_are_unchanged_by_packing() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path(), &[4, 7, 2, 9]);
     let target = Some(&kinds::SEQUENCE_CLASS);
@@ -352,7 +356,7 @@ fn features_travel_unchanged() {
 }
 
 #[test]
-fn an_error_comes_at_its_place_and_again() {
+fn an_error_comes_after_the_batches_before_it_and_is_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let data = Counted::varied(60, 14);
     let manifest = data.write(folder.path(), |_| {});
@@ -408,10 +412,10 @@ fn the_position_is_that_of_the_last_batch_handed_out() {
             .unwrap();
     for _ in 0..5 {
         let (_, cursor) = loader.next().unwrap().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(2)); // the threads read on
+        std::thread::sleep(std::time::Duration::from_millis(2)); // meanwhile the threads read further batches
         assert_eq!(loader.position(), cursor);
     }
-    drop(loader); // in the middle of the stream: the threads must end
+    drop(loader); // dropped in the middle of the stream, its threads must end
 }
 
 #[test]
@@ -442,8 +446,8 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     assert!(error.contains("shufle"), "{error}");
 }
 
-/// A data set written once, for each version of the manifest: what was written then is read as it was.
-/// After a change of the format: keep this one, write the next beside it, and add a section to `MIGRATION.md`.
+/// A data set written by the first release with this version of the manifest is read with the same contents.
+/// After a change of the format: keep it, write one of the new version beside it, and add a section to `MIGRATION.md`.
 #[test]
 fn the_golden_data_set_of_version_1_loads() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
@@ -451,7 +455,7 @@ fn the_golden_data_set_of_version_1_loads() {
     assert_eq!((report.shards, report.batches, report.rows, report.tokens), (1, 2, 12, 80));
     let base = LoaderConfig { seed: 7, epochs: Some(1), ..config(&folder, Packing::Contiguous) };
     let stream = stream(base);
-    // The order is a promise too: a run that is resumed with a newer release goes on with the same batches.
+    // The order is fixed too: a run that is resumed with a newer release continues with the same batches.
     let order = [
         42, 43, 44, 45, 46, 47, 48, 49, 50, 14, 15, 16, 17, 18, 19, 0, 30, 31, 32, 33, 34, 35, 36, 20, 21,
         22, 23, 24, 25, 26, 27, 28, 1, 2, 3, 4, 5, 66, 67, 68, 69, 70, 71, 72, 73, 60, 61, 62, 63, 64, 65,

@@ -1,4 +1,4 @@
-//! Shards and the loader, in one program.
+//! Tests of shards and the loader, linked into one program.
 
 mod corrupt_data;
 mod loader;

@@ -37,7 +37,7 @@ fn every_column_of_every_document_is_read_in_order() {
 }
 
 #[test]
-fn features_are_read_in_order_and_columns_that_are_not_there_are_none() {
+fn features_are_read_in_order_and_absent_columns_are_none() {
     let folder = tempfile::tempdir().unwrap();
     write_features(folder.path(), &[3, 5, 4, 7]);
     let mut reader = ShardReader::open(folder.path()).unwrap();

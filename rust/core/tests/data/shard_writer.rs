@@ -1,4 +1,4 @@
-//! What the writer stores, what it refuses, and what it leaves behind.
+//! What the writer stores, what it refuses, and which files remain after a failure.
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
@@ -120,7 +120,7 @@ fn the_writer_refuses_what_it_cannot_store_and_stays_usable() {
 }
 
 #[test]
-fn a_writer_that_does_not_close_leaves_nothing() {
+fn a_writer_that_is_dropped_before_close_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
     config.vocab_size = Some(256);
@@ -139,14 +139,14 @@ fn a_writer_that_does_not_close_leaves_nothing() {
     assert!(count() > 0);
     drop(writer);
     assert_eq!(count(), 0);
-    // What a killed one leaves is cleared by the next; files of others stay.
+    // Shards left by a killed writer are removed by the next one; other files are kept.
     std::fs::write(folder.path().join("shard-00007.arrow"), b"x").unwrap();
     std::fs::write(folder.path().join(".shard-00008.arrow.partial-17"), b"x").unwrap();
     std::fs::write(folder.path().join("notes.txt"), b"x").unwrap();
     let empty = ShardWriter::create(folder.path(), config.clone()).unwrap();
     assert_eq!(count(), 1);
     assert!(matches!(empty.close(Extra::default()), Err(Error::Data { .. })), "a data set without documents");
-    // Labels beyond the class count are refused at the end, and nothing stays.
+    // Labels beyond the number of classes are refused at close, and the shards are removed.
     config.columns.push("label".into());
     let mut writer = ShardWriter::create(folder.path(), config).unwrap();
     writer.append(&DocumentColumns { label: Some(&[0, 3]), ..documents }).unwrap();
@@ -156,7 +156,7 @@ fn a_writer_that_does_not_close_leaves_nothing() {
 }
 
 #[test]
-fn long_documents_are_cut_for_the_reader() {
+fn long_documents_are_cut_to_max_document() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
     (config.vocab_size, config.max_document) = (Some(256), 10);

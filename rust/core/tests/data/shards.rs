@@ -10,7 +10,7 @@ use std::path::Path;
 use ssm_hpn::data::Kind;
 use ssm_hpn::data::{DocumentColumns, Elements, Extra, Manifest, ShardWriter, WriterConfig};
 
-/// Documents in which token i of all tokens has id i: a token tells where it came from.
+/// Documents in which token i of the data set has id i, so that an id gives the position of its token.
 pub(crate) struct Counted {
     pub(crate) lengths: Vec<usize>,
 }
@@ -20,7 +20,7 @@ impl Counted {
         Self { lengths: lengths.to_vec() }
     }
 
-    /// `n` documents of 1 to `longest` tokens, in an order without a pattern.
+    /// `n` documents of 1 to `longest` tokens, of irregular lengths.
     pub(crate) fn varied(n: usize, longest: usize) -> Self {
         Self { lengths: (0..n).map(|i| 1 + (i * i * 7 + i * 13 + 5) % longest).collect() }
     }
@@ -43,7 +43,7 @@ impl Counted {
         self.offsets().partition_point(|&o| o <= token as u64) - 1
     }
 
-    /// Writes them with a label and two values per document and a label per token, all telling where they came from.
+    /// Writes them with a label and two values per document and a label per token, each computed from its position.
     pub(crate) fn write(&self, folder: &Path, change: impl FnOnce(&mut WriterConfig)) -> Manifest {
         let mut config = WriterConfig::new(Kind::Tokens, &["tokens", "labels", "label", "values", "name"]);
         config.vocab_size = Some(self.tokens() as u32);
@@ -72,7 +72,7 @@ impl Counted {
     }
 }
 
-/// Features `[tokens, 3]` in documents of the given lengths; number i of all is i.
+/// Features `[tokens, 3]` in documents of the given lengths; number i of the data set is i.
 pub(crate) fn write_features(folder: &Path, lengths: &[usize]) -> Manifest {
     let mut config = WriterConfig::new(Kind::Features, &["features", "label"]);
     config.n_features = Some(3);
@@ -99,13 +99,13 @@ pub(crate) fn edit_manifest(folder: &Path, change: impl FnOnce(&mut serde_json::
     let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut value);
     let bytes = serde_json::to_vec(&value).unwrap();
-    // In place: some file systems flush a file that was cut to nothing and written again.
+    // In place: some file systems flush a file that is truncated to nothing first.
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.write_all(&bytes).unwrap();
     file.set_len(bytes.len() as u64).unwrap();
 }
 
-/// Changes the bytes of a shard and gives every record batch the digest that it has now.
+/// Changes the bytes of a shard and puts the new digest of every record batch into the manifest.
 pub(crate) fn edit_shard(folder: &Path, shard: usize, change: impl FnOnce(&mut Vec<u8>)) {
     edit_manifest(folder, |manifest| {
         let entry = &mut manifest["shards"][shard];

@@ -1,4 +1,4 @@
-//! The same bits on every run and for any number of threads; a row alone agrees with the row in a batch.
+//! The same bits on every run and for any number of threads; a row alone has the hidden states of the row in a batch.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -31,7 +31,7 @@ fn batch(seed: u64) -> Batch {
     Batch::whole(ROWS, LENGTH, Input::Tokens(tokens), classes)
 }
 
-/// Three updates, the second of two micro-batches, one of them packed; everything that came out.
+/// Three updates, the second of two micro-batches, one of them packed: bits of the reports, parameters and scores.
 fn run(count: usize) -> (Vec<u64>, Vec<u64>, Vec<u32>) {
     let optim = OptimConfig::default();
     let mut session = Session::<f32>::new(config(), optim, 3, threads(count)).unwrap();
@@ -74,7 +74,7 @@ fn a_row_alone_agrees_with_the_row_in_a_batch() {
 }
 
 #[test]
-fn twenty_threads_that_ask_at_once_get_the_answers_of_one() {
+fn twenty_threads_at_once_get_the_results_of_one() {
     let session = Session::<f32>::new(config(), OptimConfig::default(), 3, threads(2)).unwrap();
     let batches: Vec<_> = (0..20).map(batch).collect();
     let answers = |batch: &Batch| {

@@ -1,5 +1,5 @@
-//! Whole models in f64 against central differences: every input × target × head, with one document per row and with
-//! several, with all activations kept and with all recomputed, with masked positions and numbers that are missing.
+//! Gradients of whole models in f64 against central differences: every input × target × head, one document per row and
+//! several, all activations kept and all recomputed, masked positions and missing numbers.
 //!
 //! Each trained tensor is moved along a random direction and at single elements spread over the magnitudes of its
 //! gradient. The fourth-order difference with h = 5e-4 errs by about h⁴ = 6e-14 and by rounding, 1e-16/h = 2e-13; the
@@ -55,7 +55,7 @@ pub(crate) fn agrees_with_differences(session: &mut Session<f64>, batch: &Batch,
     for (index, row) in session.parameter_table().iter().enumerate().filter(|(_, row)| row.trainable) {
         let gradient = session.gradient(&row.id).unwrap().1;
         let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-        assert!(size > 0.0, "{what}: {} has no gradient at all", row.id);
+        assert!(size > 0.0, "{what}: {} has a gradient of zero", row.id);
         for direction in directions(&gradient, index as u64) {
             let expected = difference(session, &row.id, &direction, batch);
             let found: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
@@ -138,7 +138,7 @@ fn a_class_and_a_number_per_document() {
 }
 
 #[test]
-fn a_gradient_from_outside() {
+fn a_gradient_given_by_the_caller() {
     for input in ["tokens", "features", "hidden"] {
         check_both(input, &json!({"kind": "cotangent"}), &json!({"kind": "none"}));
     }

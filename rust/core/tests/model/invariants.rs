@@ -1,5 +1,4 @@
-//! What must hold of a model whatever its numbers are: causality, equality of all the ways to compute the same thing,
-//! growing and freezing.
+//! Properties of every model: causality, equal results by every way to compute them, growing and freezing.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -16,7 +15,7 @@ use ssm_hpn::target::arrays::{Element, Per};
 use ssm_hpn::target::{Target, Values};
 use ssm_hpn::{Error, Scalar};
 
-/// Sums in another order, in f64.
+/// Bound for sums in f64 taken in another order, relative.
 const ROUNDING: f64 = 1e-12;
 
 fn tokens(batch: &Batch) -> &[u32] {
@@ -39,7 +38,7 @@ pub(crate) fn gradients<T: Scalar>(session: &mut Session<T>, batches: &[Batch]) 
 }
 
 #[test]
-fn a_token_changes_nothing_before_it() {
+fn a_token_changes_no_score_before_it() {
     let config = language_model();
     let session = trained::<f32>(&config);
     let (length, changed) = (40, 17);
@@ -67,7 +66,7 @@ fn a_model_read_in_pieces_or_token_by_token_scores_like_the_whole() {
     }
 }
 
-/// One token at a time, all at once, and pieces of many lengths.
+/// Reads one token at a time, all at once, and in pieces of several lengths.
 pub(crate) fn reads_in_pieces_like_the_whole(config: &ModelConfig, session: &mut Session<f64>) {
     let (rows, length) = (2, 70);
     let whole = batch(config, rows, length, None, 3);
@@ -100,7 +99,7 @@ pub(crate) fn reads_in_pieces_like_the_whole(config: &ModelConfig, session: &mut
 }
 
 #[test]
-fn a_prompt_longer_than_what_is_read_at_once_scores_like_the_whole() {
+fn a_prompt_longer_than_one_chunk_of_reading_scores_like_the_whole() {
     let tokens = language_model();
     let features =
         config("features", json!({"kind": "token_class"}), json!({"kind": "linear", "n_outputs": CLASSES}));
@@ -117,7 +116,7 @@ fn a_prompt_longer_than_what_is_read_at_once_scores_like_the_whole() {
 }
 
 #[test]
-fn a_reset_stream_starts_again() {
+fn a_reset_stream_scores_like_a_new_one() {
     let config = language_model();
     let session = trained::<f32>(&config);
     let mut stream = session.stream(1).unwrap();
@@ -200,7 +199,7 @@ fn like_separate(config: &ModelConfig, session: &mut Session<f64>, packed: Batch
     assert!(relative(&together, &apart) <= ROUNDING, "{:?}", config.target);
 }
 
-/// The targets with those of later tokens gone.
+/// The targets without those of tokens at or after `ends` in each row.
 fn cut(target: &Target, length: usize, ends: &[usize]) -> Target {
     let mut target = target.clone();
     let tokens = length * ends.len();
@@ -245,7 +244,7 @@ fn a_mask_that_cuts_off_the_ends_gives_the_bits_of_shorter_documents() {
 }
 
 #[test]
-fn a_masked_token_counts_as_one_without_a_class() {
+fn a_masked_token_has_the_loss_and_gradients_of_one_without_a_class() {
     let config = language_model();
     let plain = batch(&config, 2, 30, Some(documents(2, 30)), 22);
     let with_mask = masked(plain.clone());
@@ -261,7 +260,7 @@ fn a_masked_token_counts_as_one_without_a_class() {
 }
 
 #[test]
-fn a_document_that_is_masked_altogether_scores_like_a_feature_of_zeros_and_adds_nothing() {
+fn a_fully_masked_document_scores_like_a_feature_of_zeros_and_adds_no_gradient() {
     let bias = json!({"kind": "linear", "n_outputs": CLASSES, "bias": true});
     for pooling in ["last", "mean", "max"] {
         let config = config("features", json!({"kind": "sequence_class", "pooling": pooling}), bias.clone());
@@ -279,7 +278,7 @@ fn a_document_that_is_masked_altogether_scores_like_a_feature_of_zeros_and_adds_
 }
 
 #[test]
-fn a_number_that_is_missing_changes_no_update() {
+fn a_missing_number_has_no_part_in_loss_and_gradients() {
     let squared = json!({"kind": "linear", "n_outputs": 2, "loss": "squared"});
     let target = json!({"kind": "sequence_values", "pooling": "mean", "n_values": 2});
     let config = config("features", target, squared);
@@ -321,7 +320,7 @@ fn micro_batches_of_any_size_give_the_gradient_of_the_mean() {
 }
 
 #[test]
-fn padding_and_documents_without_targets_add_nothing() {
+fn padding_and_documents_without_targets_add_no_gradient() {
     let config = language_model();
     let mut session = trained::<f64>(&config);
     let mut batch = batch(&config, 2, 10, None, 6);
@@ -354,7 +353,7 @@ fn without_any_target_an_update_changes_nothing() {
 }
 
 #[test]
-fn every_way_to_store_activations_gives_the_same_bits() {
+fn kept_and_recomputed_activations_give_the_same_bits() {
     let mut config = language_model();
     let data = batch(&config, 3, 20, Some(documents(3, 20)), 8);
     let expected = gradients(&mut trained::<f32>(&config), std::slice::from_ref(&data));
@@ -370,7 +369,7 @@ fn every_way_to_store_activations_gives_the_same_bits() {
     config.memory_limit_mb = Some(100);
     assert_eq!(session::<f32>(&config).predicted_peak_bytes(3, 20), most);
     assert_eq!(gradients(&mut trained::<f32>(&config), std::slice::from_ref(&data)), expected);
-    // Megabytes are coarse for a small model: a longer batch, of which some layers are kept and some not.
+    // The limit is in whole megabytes: a longer batch, so that 2 MB keep the activations of some layers and not of all.
     let long = batch(&config, 3, 400, None, 8);
     let expected = gradients(&mut trained::<f32>(&language_model()), std::slice::from_ref(&long));
     config.memory_limit_mb = Some(2);
@@ -422,8 +421,8 @@ fn a_grown_model_computes_the_same_bits_and_every_new_tensor_learns_within_five_
 }
 
 #[test]
-fn moments_and_update_counts_move_with_their_layers() {
-    // Growing by layers that stay frozen must not change how the old ones go on.
+fn moments_and_update_counts_stay_with_their_layers_when_a_model_grows() {
+    // A frozen new layer adds nothing to the residual stream, so that the old layers train as without it.
     let config = language_model();
     let data = batch(&config, 2, 16, None, 10);
     let update = |session: &mut Session<f32>| {
@@ -457,7 +456,7 @@ fn growing_twice_with_one_seed_does_not_repeat_a_layer() {
 }
 
 #[test]
-fn what_is_frozen_stays_the_same_to_the_bit_and_everything_else_learns() {
+fn frozen_tensors_keep_their_bits_and_all_others_learn() {
     let config = language_model();
     let data = batch(&config, 2, 16, None, 11);
     for (text, frozen) in [

@@ -1,4 +1,4 @@
-//! The model as a whole, in one program: what is generic is compiled once for all of it.
+//! Tests of whole models, linked into one program so that generic code is compiled once.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,6 +1,6 @@
-//! Another family of models through the trait `Block` and the registry alone: Mamba-2 in its reference form ([`block`],
-//! [`recurrence`]), brought to the crate as a user would bring it, and held to what the crate's own block is held to:
-//! the reference numbers, differences, packed documents, recurrent reading.
+//! Mamba-2 in its reference form ([`block`], [`recurrence`]), registered through the public trait `Block` as a user
+//! would do it, and tested like the crate's own block: reference numbers, differences, packed documents, recurrent
+//! reading.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -36,8 +36,9 @@ fn config(headdim: usize, d_conv: usize) -> ModelConfig {
     ModelConfig { block: serde_json::from_value(block).unwrap(), ..language_model() }
 }
 
-/// The same away from its start. Slower decay makes A matter over more than a token. Larger biases of the convolution keep
-/// y away from zero: where all of a token is near it, the norm bends too fast for differences to follow.
+/// The model with random numbers added to its parameters. `A_log` is lowered by 2, so that states last for several
+/// tokens. The convolution's biases are raised by 1, which keeps y away from zero: there the second derivative of the
+/// norm is too large for the differences.
 fn trained<T: Scalar>(config: &ModelConfig) -> Session<T> {
     let mut session = start(config.clone()).unwrap();
     disturb(&mut session, 0.2);

@@ -35,20 +35,20 @@ fn chain() -> Value {
     json!({"kind": "sequential", "blocks": [mamba(), {"kind": "residual", "block": mlp()}, mlp()]})
 }
 
-/// The configuration with other settings.
+/// The configuration with some settings replaced.
 fn with(config: &ModelConfig, settings: Value) -> ModelConfig {
     let mut json: Value = serde_json::from_str(&config.to_json()).unwrap();
     json.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     ModelConfig::from_json(&json.to_string()).unwrap()
 }
 
-/// A class per document of features.
+/// A model of a class per document, with features as input.
 fn series(settings: Value) -> ModelConfig {
     let target = json!({"kind": "sequence_class", "pooling": "mean"});
     with(&config("features", target, json!({"kind": "linear", "n_outputs": CLASSES})), settings)
 }
 
-/// A class per token.
+/// A model of a class per token.
 fn per_token(settings: Value) -> ModelConfig {
     let target = json!({"kind": "token_class"});
     with(&config("tokens", target, json!({"kind": "linear", "n_outputs": CLASSES})), settings)
@@ -67,7 +67,7 @@ fn refused(config: ModelConfig) -> String {
     }
 }
 
-/// Every kind of block, alone and in others.
+/// Every kind of block, alone and inside others.
 fn blocks() -> [Value; 4] {
     let turned = json!({"kind": "bidirectional", "block": chain(), "backward": mamba()});
     [mlp(), both_ways(), chain(), turned]
@@ -94,7 +94,7 @@ fn packed_documents_are_like_separate_ones_for_every_block() {
 }
 
 #[test]
-fn padding_is_no_part_of_a_document_that_is_read_from_its_end() {
+fn padding_changes_nothing_in_a_block_that_reads_backwards() {
     let config = per_token(json!({"block": both_ways()}));
     let session = trained::<f64>(&config);
     let mut padded = batch(&config, 2, 12, None, 3);
@@ -109,7 +109,7 @@ fn padding_is_no_part_of_a_document_that_is_read_from_its_end() {
 }
 
 #[test]
-fn a_token_changes_what_is_before_it_only_where_a_block_reads_backwards() {
+fn a_token_changes_scores_before_it_only_with_a_block_that_reads_backwards() {
     for (block, is_causal) in [(chain(), true), (mlp(), true), (both_ways(), false)] {
         let config = per_token(json!({"layers": [mamba(), mamba(), block]}));
         let session = trained::<f64>(&config);
@@ -123,7 +123,7 @@ fn a_token_changes_what_is_before_it_only_where_a_block_reads_backwards() {
 }
 
 #[test]
-fn blocks_that_go_on_from_a_state_read_in_pieces_like_the_whole() {
+fn recurrent_blocks_read_in_pieces_like_the_whole() {
     let config = with(&language_model(), json!({"layers": [chain(), mlp(), mamba()]}));
     reads_in_pieces_like_the_whole(&config, &mut trained(&config));
 }
@@ -160,7 +160,7 @@ fn a_pattern_is_repeated_and_its_settings_are_resolved() {
 }
 
 #[test]
-fn a_model_of_many_kinds_grows_without_changing_what_it_computes() {
+fn a_model_of_several_kinds_of_blocks_grows_without_changing_its_scores() {
     let config = with(&language_model(), json!({"n_layers": 4, "layers": [chain(), mlp()]}));
     let mut session = trained::<f32>(&config);
     let data = batch(&config, 2, 9, None, 4);
@@ -170,7 +170,7 @@ fn a_model_of_many_kinds_grows_without_changing_what_it_computes() {
     assert_eq!(session.predict(&data).unwrap(), before);
     let kinds: Vec<String> = session.model().config().layers.iter().map(|b| b.kind.clone()).collect();
     assert_eq!(kinds, ["sequential", "sequential", "sequential", "mlp", "sequential", "mlp", "mlp"]);
-    // Every tensor of the new layers learns once the projections have moved.
+    // The output projections of new layers start at 0; once they have changed, every tensor has a gradient.
     for step in 0..2 {
         session.forward_backward(&batch(&config, 2, 9, None, 5 + step), Accuracy::Skip).unwrap();
         session.apply().unwrap();
@@ -196,7 +196,7 @@ fn a_registered_target_made_from_the_tokens_needs_causal_blocks_too() {
 }
 
 #[test]
-fn what_blocks_cannot_do_is_refused_in_one_line() {
+fn missing_capabilities_of_blocks_are_refused_in_one_line() {
     let message = refused(with(&language_model(), json!({"layers": [mamba(), both_ways(), mamba()]})));
     assert!(message.starts_with("model.layers.1.kind: expected a causal block"), "{message}");
     let session = trained::<f32>(&per_token(json!({"block": both_ways()})));
@@ -221,7 +221,7 @@ fn what_blocks_cannot_do_is_refused_in_one_line() {
 }
 
 #[test]
-fn a_model_of_classes_per_token_does_not_pass_for_a_generator() {
+fn generating_with_a_model_of_classes_per_token_is_refused() {
     let session = trained::<f32>(&per_token(json!({})));
     let sampling = Sampling { temperature: 0.0, top_k: None, seed: 0 };
     let message = session.generate(&[1, 2], 3, &sampling).unwrap_err().to_string();
@@ -252,7 +252,7 @@ fn gradients_of_every_stem_agree_with_differences() {
 }
 
 #[test]
-fn documents_are_shortened_each_by_itself() {
+fn a_stem_shortens_each_document_separately() {
     for stem in stems() {
         let config = series(json!({"stem": stem}));
         let session = trained::<f64>(&config);
@@ -271,7 +271,7 @@ fn documents_are_shortened_each_by_itself() {
 }
 
 #[test]
-fn patches_are_a_linear_map_of_what_they_hold() {
+fn a_patch_is_a_linear_map_of_its_tokens() {
     let target = json!({"kind": "sequence_class", "pooling": "mean"});
     let linear = json!({"kind": "linear", "n_outputs": CLASSES});
     let patched = with(&config("features", target, linear), json!({"stem": {"kind": "patch", "size": 2}}));
@@ -315,7 +315,7 @@ fn dropping(config: &ModelConfig) -> ModelConfig {
     with(config, json!({"dropout": 0.3, "head_dropout": 0.2}))
 }
 
-/// The loss of a training pass: the same key each time, for no update is applied.
+/// The loss of a training pass. No update is applied, so that the random key is the same each time.
 fn training_loss(session: &mut Session<f64>, batch: &Batch) -> f64 {
     session.zero_grad().unwrap();
     session.forward_backward(batch, Accuracy::Skip).unwrap().loss
@@ -355,7 +355,7 @@ fn gradients_under_dropout_agree_with_differences_of_the_training_loss() {
 }
 
 #[test]
-fn dropout_has_no_part_in_inference_and_draws_anew_for_every_micro_batch_and_update() {
+fn dropout_is_off_in_inference_and_differs_between_micro_batches_and_updates() {
     let (plain, config) = (language_model(), dropping(&language_model()));
     let data = batch(&config, 2, 20, None, 4);
     let (mut without, mut session) = (trained::<f64>(&plain), trained::<f64>(&config));
@@ -367,7 +367,7 @@ fn dropout_has_no_part_in_inference_and_draws_anew_for_every_micro_batch_and_upd
     losses.push(session.forward_backward(&data, Accuracy::Skip).unwrap().loss);
     let again = training_loss(&mut session, &data);
     assert_eq!(again, losses[1]);
-    // An update that changes nothing but the count of updates: the next key is another.
+    // A gradient that is not finite: the update is skipped, and only the random key changes.
     session.lend_flat().unwrap()[1][0] = f64::NAN;
     session.return_flat();
     assert!(!session.apply().unwrap().applied);
@@ -379,7 +379,7 @@ fn dropout_has_no_part_in_inference_and_draws_anew_for_every_micro_batch_and_upd
 
 #[test]
 fn dropout_has_the_same_bits_for_any_number_of_threads_and_after_resuming() {
-    // Large enough for several slices and several tasks.
+    // Large enough for several slices of dropout and several tasks.
     let config = with(&dropping(&language_model()), json!({"d_model": 24}));
     let data = |step: u64| batch(&config, 9, 300, Some(documents(9, 300)), 20 + step);
     let run = |count: usize, stop: bool| {
@@ -404,7 +404,7 @@ fn dropout_has_the_same_bits_for_any_number_of_threads_and_after_resuming() {
 }
 
 #[test]
-fn micro_batches_that_are_numbered_alike_draw_alike_wherever_they_are_computed() {
+fn micro_batches_of_the_same_number_have_the_same_dropout_on_any_rank() {
     let config = dropping(&language_model());
     let data = [batch(&config, 2, 9, None, 1), batch(&config, 2, 9, None, 2)];
     let whole = gradients(&mut trained::<f64>(&config), &data);
@@ -459,7 +459,8 @@ fn a_sequence_in_pieces_with_states_has_the_gradients_of_the_whole() {
             let whole = batch(&config, 2, length, None, 9);
             let loss = session.evaluate(&whole).unwrap().sums.loss_sum;
             let expected = gradients(&mut session, std::slice::from_ref(&whole));
-            // Forward over the pieces for their states, then back over them with the gradient of what follows.
+            // Forward over the pieces for their first states, then backward from the last piece with the gradient of
+            // its states.
             session.zero_grad().unwrap();
             let (mut states, mut befores, mut sum) = (session.states(2).unwrap(), Vec::new(), 0.0);
             for cut in cuts.windows(2) {
@@ -484,7 +485,7 @@ fn a_sequence_in_pieces_with_states_has_the_gradients_of_the_whole() {
     }
 }
 
-/// Σ of the losses + Σ of the last states · `last`.
+/// Sum of the losses plus the inner product of the last states with `last`.
 fn loss_with_states(
     session: &mut Session<f64>,
     batch: &Batch,
@@ -499,7 +500,7 @@ fn loss_with_states(
     loss + states.layers().zip(last.layers()).map(dot).sum::<f64>()
 }
 
-/// States of normal numbers.
+/// States drawn from a normal distribution.
 fn random_states(session: &Session<f64>, rows: usize, seed: u64) -> States<f64> {
     let mut states = session.states(rows).unwrap();
     for layer in 0..states.layers().count() {
@@ -510,7 +511,7 @@ fn random_states(session: &Session<f64>, rows: usize, seed: u64) -> States<f64> 
 }
 
 #[test]
-fn gradients_of_first_states_and_of_parameters_under_last_ones_agree_with_differences() {
+fn gradients_of_first_states_and_parameters_given_those_of_last_states_agree_with_differences() {
     for config in recurrent_models() {
         for (length, packed) in [(9, false), (9, true), (1, false)] {
             let mut session = trained::<f64>(&config);
@@ -575,7 +576,7 @@ fn states_of_another_model_or_batch_are_refused() {
 }
 
 #[test]
-fn a_memory_limit_of_any_size_is_one() {
+fn the_largest_memory_limit_keeps_all_activations() {
     let limited = json!({"activation_memory": "auto", "memory_limit_mb": u64::MAX});
     let (kept, limited) = (language_model(), with(&language_model(), limited));
     let (kept, limited) = (session::<f32>(&kept), session::<f32>(&limited));

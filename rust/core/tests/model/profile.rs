@@ -1,4 +1,4 @@
-//! A profile accounts for the time of a step, is off unless asked for, and changes no bit.
+//! A profile accounts for the time of a step, is off by default, and changes no bit of the results.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -29,10 +29,10 @@ fn results_have_the_same_bits_with_a_profile_and_without() {
     let losses = [steps(&mut plain, &model, 3), steps(&mut profiled, &model, 3)];
     assert_eq!(losses[0].to_bits(), losses[1].to_bits());
     assert_eq!(bits(&plain), bits(&profiled));
-    assert_eq!(plain.profile_take(), Profile::default(), "nobody asked for it");
+    assert_eq!(plain.profile_take(), Profile::default(), "profiling is off");
     assert_ne!(profiled.profile_take(), Profile::default());
     steps(&mut profiled, &model, 1);
-    assert_eq!(profiled.profile_take(), Profile::default(), "it was taken before");
+    assert_eq!(profiled.profile_take(), Profile::default(), "profile_take ended the profile");
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn phases_account_for_the_time_of_a_step_and_for_every_product() {
         session.apply().unwrap();
     };
     step(&mut session);
-    // The share of the best of some steps: the machine may be busy with something else in any one of them.
+    // The largest share over several steps: another process may delay any one of them.
     let mut named = 0.0_f64;
     let mut told = 0.0_f64;
     for _ in 0..5 {
@@ -70,5 +70,5 @@ fn phases_account_for_the_time_of_a_step_and_for_every_product() {
         assert_eq!(profile.get(Phase::Products).flops, (layers * 2 * m * (3 * weights + i * r)) as u64);
         assert_eq!(profile.get(Phase::Scan).calls % (2 * layers as u64), 0, "forward and back");
     }
-    assert!(told > 0.85 && named > 0.85, "{told} of the time is told, {named} by name");
+    assert!(told > 0.85 && named > 0.85, "{told} of the time is in phases, {named} in named ones");
 }

@@ -1,4 +1,4 @@
-//! What a session refuses, and that a refusal changes nothing: bad batches, lent buffers, heads that do not fit.
+//! Refusals of a session, which change nothing: bad batches, calls while buffers are lent, heads that do not fit.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -14,7 +14,7 @@ use ssm_hpn::session::{Sampling, Session};
 use ssm_hpn::target::Target;
 
 #[test]
-fn a_bad_batch_is_refused_before_anything_is_touched() {
+fn a_bad_batch_is_refused_and_changes_no_parameter_or_gradient() {
     let config = language_model();
     let mut session = trained::<f32>(&config);
     let good = batch(&config, 2, 8, None, 12);
@@ -45,7 +45,7 @@ fn a_bad_batch_is_refused_before_anything_is_touched() {
 }
 
 #[test]
-fn nothing_moves_while_the_flat_buffers_are_lent() {
+fn while_the_flat_buffers_are_lent_every_other_call_is_refused() {
     let config = language_model();
     let mut session = trained::<f32>(&config);
     let data = batch(&config, 1, 8, None, 13);
@@ -60,7 +60,7 @@ fn nothing_moves_while_the_flat_buffers_are_lent() {
     is_lent(session.set_parameter("norm_f.weight", &[WIDTH], &[1.0; WIDTH]).map(drop));
     is_lent(session.lend_flat().map(drop));
     is_lent(session.load_weights(root.path(), Scope::Whole).map(drop));
-    // Somebody may write to the buffers at any time: nothing reads them either.
+    // The borrower may write to the buffers at any time, so reads are refused too.
     let greedy = Sampling { temperature: 0.0, top_k: None, seed: 0 };
     let step = Input::Tokens(vec![1]);
     let reads = [

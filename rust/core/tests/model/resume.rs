@@ -1,5 +1,5 @@
-//! Interrupted training goes on to the same bits: save, load, ten more updates = fifteen without interruption; also for a
-//! model that has grown, has frozen parts and has skipped an update.
+//! Save, load and ten more updates give the bits of fifteen updates without interruption, also for a model that has
+//! grown, has frozen parts and has skipped an update.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -22,7 +22,7 @@ fn new(config: &ModelConfig) -> Session<f32> {
     Session::new(config.clone(), optim(), 2, threads(2)).unwrap()
 }
 
-/// Updates `range` of a run; what each reported.
+/// Runs the updates `range`; returns their reports.
 fn update(session: &mut Session<f32>, range: std::ops::Range<u64>) -> Vec<String> {
     let mut reports = Vec::new();
     for step in range {
@@ -70,7 +70,7 @@ fn ten_more_updates_after_loading_are_fifteen_without_interruption() {
 }
 
 #[test]
-fn a_grown_and_partly_frozen_model_goes_on_too() {
+fn a_grown_and_partly_frozen_model_resumes_to_the_same_bits() {
     check(&language_model(), |session| {
         update(session, 0..2);
         let plan: ExpandPlan =
@@ -81,7 +81,7 @@ fn a_grown_and_partly_frozen_model_goes_on_too() {
 }
 
 #[test]
-fn a_skipped_update_is_remembered() {
+fn the_number_of_skipped_updates_is_saved() {
     let spoil = |session: &mut Session<f32>| {
         let batch = batch(&language_model(), 1, 6, None, 1);
         session.forward_backward(&batch, Accuracy::Skip).unwrap();
@@ -99,7 +99,7 @@ fn a_skipped_update_is_remembered() {
 }
 
 #[test]
-fn gradients_that_wait_for_an_update_are_not_lost_in_silence() {
+fn saving_with_gradients_that_were_not_applied_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut session = new(&language_model());
     let batch = batch(&language_model(), 1, 6, None, 1);
@@ -116,10 +116,10 @@ fn a_checkpoint_of_another_number_type_is_refused() {
     assert!(matches!(Session::<f64>::load(&path, threads(1)), Err(Error::Checkpoint { .. })));
 }
 
-/// A state whose sizes were raised and whose manifest was written anew: the files do not fit it, which is said before
-/// memory of these sizes is asked for (16 TB for the first map alone).
+/// A state with a larger d_model and a manifest with correct digests: the tensors do not fit, and the error comes
+/// before memory of that size is allocated (16 TB for the first projection alone).
 #[test]
-fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_asked_for() {
+fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_allocated() {
     let folder = tempfile::tempdir().unwrap();
     let session = new(&language_model());
     let path = session.save(&folder.path().join("saved"), json!(null)).unwrap();

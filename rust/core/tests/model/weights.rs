@@ -1,4 +1,4 @@
-//! A session takes weights from a file: those and nothing else, all or none.
+//! Loading weights from a file into a session: nothing but the weights, and all of them or none.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
@@ -12,7 +12,7 @@ use ssm_hpn::checkpoint::folder_name;
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::session::Session;
 
-/// The language model with other numbers than at its start, and where it was saved.
+/// The language model with random numbers added to its parameters, and the folder it was saved to.
 fn saved(root: &Path) -> (Session<f32>, std::path::PathBuf) {
     let mut session = session::<f32>(&language_model());
     disturb(&mut session, 0.1);
@@ -21,14 +21,14 @@ fn saved(root: &Path) -> (Session<f32>, std::path::PathBuf) {
     (session, folder)
 }
 
-/// Gradients that wait for an update.
+/// Computes gradients without an update.
 fn compute_gradients(session: &mut Session<f32>) {
     let data = batch(&session.model().config().clone(), 2, 9, None, 1);
     session.forward_backward(&data, Accuracy::Skip).unwrap();
 }
 
 #[test]
-fn weights_of_a_folder_replace_all_and_leave_the_optimiser_as_it_is() {
+fn weights_of_a_folder_replace_all_parameters_and_keep_the_optimiser_state() {
     let root = tempfile::tempdir().unwrap();
     let (source, folder) = saved(root.path());
     for path in [folder.clone(), folder.join("model.safetensors")] {
@@ -40,13 +40,13 @@ fn weights_of_a_folder_replace_all_and_leave_the_optimiser_as_it_is() {
         assert!(missing.is_empty(), "{missing:?}");
         assert_eq!(session.digest().unwrap(), source.digest().unwrap());
         assert_eq!(session.step(), 1);
-        // The gradients were those of other weights.
+        // Gradients of the old weights are discarded.
         assert!(session.apply().is_err() && session.flat_gradients().iter().all(|&g| g == 0.0));
     }
 }
 
 #[test]
-fn the_backbone_goes_under_another_head_which_stays() {
+fn loading_the_backbone_keeps_another_head() {
     let root = tempfile::tempdir().unwrap();
     let (source, folder) = saved(root.path());
     let head = json!({"kind": "prototype", "n_classes": CLASSES});
@@ -64,7 +64,7 @@ fn the_backbone_goes_under_another_head_which_stays() {
 }
 
 #[test]
-fn a_file_that_does_not_fit_changes_nothing_and_lent_buffers_stay() {
+fn a_file_that_does_not_fit_changes_nothing_and_lent_buffers_refuse_the_call() {
     let root = tempfile::tempdir().unwrap();
     let (_, folder) = saved(root.path());
     let head = json!({"kind": "prototype", "n_classes": CLASSES});
@@ -77,5 +77,5 @@ fn a_file_that_does_not_fit_changes_nothing_and_lent_buffers_stay() {
     session.lend_flat().unwrap();
     assert!(matches!(session.load_weights(&folder, Scope::Backbone), Err(Error::Borrowed { .. })));
     session.return_flat();
-    assert!(session.apply().unwrap().applied, "the gradients still wait");
+    assert!(session.apply().unwrap().applied, "the gradients are still there");
 }

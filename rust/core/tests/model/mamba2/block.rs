@@ -1,8 +1,8 @@
 //! A Mamba-2 block (SSD) in its reference form: the recurrence token by token, in plain scalars, forward and backward
 //! ([`super::recurrence`]).
 //!
-//! It is not part of the crate. It uses only what the crate shows to everybody, so it is also the proof that the trait
-//! [`Block`] suffices for another family. It is made to be read and compared with, not to be fast.
+//! It is not part of the crate and uses only its public items, which shows that the trait [`Block`] suffices for
+//! another family of models. It is written for clarity, not for speed.
 //!
 //! M = B·T tokens, D width, I = expand·D channels in H heads of P, N states, K taps, C = I + 2N channels of the
 //! convolution. All heads share B and C (one group); A = -exp(A_log) per head.
@@ -34,8 +34,8 @@
 //! | `norm.weight` | `[I]` | 1 | no |
 //! | `out_proj.weight` | `[D, I]` | U(±1/√I)/√layers | yes |
 //!
-//! Kept for the backward pass is everything of the block but the states h: those are computed again, for one row and
-//! head at a time. Carried between calls: the last K-1 inputs of the convolution, and h.
+//! All intermediate values but the states h are kept for the backward pass; h is recomputed there, for one row and head
+//! at a time. The state between calls is the last K-1 inputs of the convolution, and h.
 
 use serde::Deserialize;
 use ssm_hpn::blocks::{Block, Sizes};

@@ -21,7 +21,7 @@ pub(super) struct Scan<'a, T> {
     pub(super) skip: &'a [T],
 }
 
-/// One token as one head sees it.
+/// The values of one token for one head.
 struct Step<'a, T> {
     /// `[P]`
     x: &'a [T],
@@ -38,7 +38,7 @@ struct Step<'a, T> {
 }
 
 impl<T: Scalar> Step<'_, T> {
-    /// Moves the state `[P, N]` on.
+    /// Updates the state `[P, N]`: h = a·h + δ·x ⊗ B.
     fn advance(&self, state: &mut [T]) {
         for (state, x) in state.chunks_exact_mut(self.b.len()).zip(self.x) {
             for (h, b) in state.iter_mut().zip(self.b) {
@@ -81,7 +81,7 @@ impl<T: Scalar> Scan<'_, T> {
         }
     }
 
-    /// Writes y `[M, I]`, from the states `[rows, H, P, N]` on, and leaves the last ones there.
+    /// Writes y `[M, I]`, starting from `states` `[rows, H, P, N]`, which hold the last states afterwards.
     pub(super) fn forward(&self, states: &mut [T], y: &mut [T]) {
         let Mamba2 { i, n, h, p, .. } = *self.sizes;
         for (index, state) in states.chunks_exact_mut(p * n).enumerate() {
@@ -98,9 +98,10 @@ impl<T: Scalar> Scan<'_, T> {
         }
     }
 
-    /// From dy `[M, I]`: writes dx, dB, dC and ddt into the gradients of `mixed` and `projected`, adds to those of
-    /// dt_bias, A_log and D that are wanted. With states `[rows, H, P, N]` the pass started from the first ones, and the
-    /// gradient of the last ones is replaced by that of the first. `scratch` holds g and the states of one row and head.
+    /// From dy `[M, I]`: writes dx, dB, dC and ddt into the gradients of `mixed` and `projected`, and adds to those of
+    /// dt_bias, A_log and D that are wanted. `first_states` are the states `[rows, H, P, N]` from which the forward
+    /// pass started; `dstates` is the gradient of the last states, replaced by that of the first. `scratch` holds g,
+    /// and the states of one row and head.
     pub(super) fn backward(
         &self,
         dy: &[T],
@@ -148,8 +149,8 @@ impl<T: Scalar> Scan<'_, T> {
         }
     }
 
-    /// One token of the way back, `states` being h before and after it: takes g from the next token to this one, adds
-    /// to its row of dmixed, and returns its ddt, dA_log and dD.
+    /// The backward pass of one token, with `states` h before and after it: replaces g, the gradient from the next
+    /// token, by that for the token before, adds to the token's row of dmixed, and returns its ddt, dA_log and dD.
     fn step_backward(
         &self,
         token: usize,
