@@ -32,7 +32,7 @@ pub(crate) fn array_of<'py, T: Element, D: Dimension>(
     })
 }
 
-/// What an argument is, for messages: element type and shape of an array, else its type.
+/// An argument in words, for messages: element type and shape of an array, else its type.
 pub(crate) fn found(value: &Bound<'_, PyAny>) -> String {
     match value.cast::<PyUntypedArray>() {
         Ok(array) if array.dtype().is_native_byteorder() == Some(false) => {

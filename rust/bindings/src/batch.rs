@@ -1,4 +1,4 @@
-//! `Batch`: arrays in, a checked batch of the core out.
+//! `Batch`: a batch of the core made from arrays, and checked.
 
 use numpy::{
     PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArrayDyn, PyUntypedArrayMethods,

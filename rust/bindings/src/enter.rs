@@ -1,4 +1,4 @@
-//! How a call enters the core: the interpreter is released, and errors are translated.
+//! Calls into the core, with the interpreter released and errors translated.
 //!
 //! What the core has done is always returned. A signal that came meanwhile stays pending, and the interpreter sees to it
 //! when the call is over: raising here instead would drop a result whose effects remain.

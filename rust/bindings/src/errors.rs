@@ -31,7 +31,7 @@ pub(crate) fn to_py(error: CoreError) -> PyErr {
         CoreError::Shape { .. } => ShapeError::new_err(text),
         CoreError::Borrowed { .. } => LockedError::new_err(text),
         CoreError::Forked { .. } => ForkError::new_err(text),
-        // The enum may grow; a variant without a class of its own is still ours.
+        // A variant added later without a class of its own is still an error of this package.
         _ => Error::new_err(text),
     }
 }

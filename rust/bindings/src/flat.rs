@@ -29,13 +29,13 @@ pub(crate) struct FlatGuard {
 #[pyclass(frozen, module = "ssm_hpn._core")]
 struct Owner(#[expect(dead_code, reason = "held, not read")] SharedSession);
 
-/// A flat buffer of a lent session.
+/// The address and length of a flat buffer of a lent session.
 enum Buffer {
     F32(*mut f32, usize),
     F64(*mut f64, usize),
 }
 
-// SAFETY: an address alone; it is only followed by `view`, while the session is lent.
+// SAFETY: an address; only `view` dereferences it, while the session is lent.
 unsafe impl Send for Buffer {}
 
 impl FlatGuard {
@@ -99,7 +99,7 @@ impl FlatGuard {
         })
     }
 
-    /// Gives the buffers back after a view of them had outlived the block.
+    /// Returns the buffers once the views that outlived the block are gone.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         let none = py.None();
         let none = none.bind(py);

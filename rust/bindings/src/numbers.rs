@@ -33,13 +33,13 @@ impl SharedSession {
         Self(Arc::new(RwLock::new(numbers)))
     }
 
-    /// For calls that change nothing: several at once.
+    /// For calls that change nothing; several may run at once.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Numbers> {
         // A panic inside the core is raised in Python; the session stays usable as far as it was before.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For calls that change something: alone.
+    /// For calls that change the session, which run alone.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Numbers> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }

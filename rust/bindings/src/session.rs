@@ -1,4 +1,4 @@
-//! `Session`: one line per method; the number type is chosen when it is made.
+//! `Session`: one line per method. The number type is chosen when it is constructed.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What the core says about settings: their bounds, and a model's configuration with nothing left open.
+//! The core's bounds of settings, and its resolved configuration of a model.
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -39,7 +39,7 @@ pub(crate) fn setting_bounds(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-/// A model's configuration with every setting of its blocks written out.
+/// A model's configuration with every default of its blocks resolved.
 #[pyfunction]
 pub(crate) fn resolve_model(py: Python<'_>, model: &str) -> PyResult<String> {
     enter(py, || Ok(Registry::<f32>::standard().resolve(ModelConfig::from_json(model)?)?.to_json()))

@@ -1,4 +1,4 @@
-//! Files that are whole or absent, for what Python writes itself.
+//! Files that are whole or absent, for those that Python writes.
 
 use std::path::PathBuf;
 

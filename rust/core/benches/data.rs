@@ -1,7 +1,7 @@
 //! Tokens per second of the loader, for each packing, with and without threads; of the writer; and the time to resume.
 //!
 //! Rows of 512 tokens, 8 per batch, from 8 million bytes in documents of 50 to 4,000 tokens. The files are in the page
-//! cache: what is measured is checking, packing and copying.
+//! cache: checking, packing and copying are measured.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench")]
 

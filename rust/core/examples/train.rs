@@ -5,7 +5,7 @@
 //! cargo run --release --example train -- FOLDER   # learns the files of a folder
 //! ```
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for people")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example program prints its results")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ fn run() -> Result<()> {
         }
     }
 
-    // A checkpoint holds all that training goes on from; the loader's position travels with it.
+    // A checkpoint holds everything that training needs to continue, the loader's position included.
     let folder = session.save(&work.join(folder_name(session.step())), json!({"cursor": cursor}))?;
     let (resumed, extra) = Session::<f32>::load(&folder, session.threads().clone())?;
     loader.seek(Cursor::from_json(&extra["cursor"].to_string())?)?;

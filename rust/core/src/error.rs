@@ -113,7 +113,7 @@ pub enum Error {
         /// What was given.
         found: String,
     },
-    /// The flat buffers are lent out; nothing may move them now.
+    /// The flat buffers are lent, and the call would move, change or read them.
     #[error("cannot {action} while the flat buffers are borrowed; leave the borrow_flat() block first")]
     Borrowed {
         /// What was tried, as a verb phrase.
@@ -148,7 +148,7 @@ impl Error {
         }
     }
 
-    /// For a size that there is no memory for; `what` would take it.
+    /// For `what`, which takes more memory than there is.
     pub(crate) fn too_large(what: &str, bytes: f64) -> Self {
         let found = format!("{:.0} MB that {what} would take", (bytes / 1e6).ceil());
         Self::config(

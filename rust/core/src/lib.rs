@@ -28,7 +28,7 @@ pub use numeric::Scalar;
 pub use parallel::Threads;
 pub use real::Real;
 
-/// The program in the crate's readme runs.
+/// Runs the program in the crate's readme.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

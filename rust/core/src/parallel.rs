@@ -81,7 +81,7 @@ impl Threads {
     }
 }
 
-/// Work below which waking another thread costs more than it does: some 10 µs of a core that needs a nanosecond for an
+/// Work for which waking another thread takes longer than the work itself: some 10 µs of a core that needs 1 ns for an
 /// item.
 const WORTH_SHARING: usize = 1 << 13;
 

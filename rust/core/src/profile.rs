@@ -1,4 +1,4 @@
-//! Where the time of a training step goes: the time of each phase, without that of phases inside it.
+//! The time of each phase of a training step, without that of phases inside it.
 //!
 //! `recorded` opens a profile on the calling thread; `phase` and `product` under it add what they took, less what
 //! phases inside them took, and everything outside of them is [`Phase::Other`]:
@@ -40,7 +40,7 @@ pub enum Phase {
     Head,
     /// Guard, clipping and update.
     Optimiser,
-    /// What belongs to none of them.
+    /// Everything else.
     Other,
 }
 
@@ -57,7 +57,7 @@ impl Phase {
         Self::Other,
     ];
 
-    /// What people read.
+    /// Name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Embedding => "embedding",
@@ -72,7 +72,7 @@ impl Phase {
     }
 }
 
-/// What was measured of one phase.
+/// Measurements of one phase.
 ///
 /// ```
 /// # use ssm_hpn::Threads;
@@ -106,7 +106,7 @@ pub struct Measured {
     pub flops: u64,
 }
 
-/// What was measured of every phase.
+/// Measurements of all phases.
 ///
 /// ```
 /// # use ssm_hpn::Threads;
@@ -169,9 +169,9 @@ thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` and adds what its phases took to the profile, if there is one.
+/// Runs `work` and adds the times of its phases to the profile, if there is one.
 pub(crate) fn recorded<R>(profile: Option<&mut Profile>, work: impl FnOnce() -> R) -> R {
-    // A thread that waits for tasks may be given another pass meanwhile: that one writes to its own profile.
+    // A thread that waits for its tasks may run another pass meanwhile, which writes to its own profile.
     let recorder = profile.as_deref().map(|&profile| Recorder { profile, inside: Duration::ZERO });
     let outer = RECORDER.replace(recorder);
     let result = phase(Phase::Other, work);
@@ -224,7 +224,7 @@ mod tests {
     const NAP: Duration = Duration::from_millis(4);
 
     #[test]
-    fn a_phase_is_told_without_the_phases_inside_it() {
+    fn the_time_of_a_phase_excludes_the_phases_inside_it() {
         let mut profile = Profile::default();
         let began = Instant::now();
         let answer = recorded(Some(&mut profile), || {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_measured_outside_and_another_pass_writes_to_its_own_profile() {
+    fn phases_without_a_profile_are_not_measured_and_another_pass_has_its_own_profile() {
         assert_eq!(phase(Phase::Scan, || 1), 1);
         let (mut outer, mut inner) = (Profile::default(), Profile::default());
         recorded(Some(&mut outer), || {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_goes_on_from_pass_to_pass() {
+    fn a_profile_accumulates_over_passes() {
         let mut profile = Profile::default();
         for _ in 0..3 {
             recorded(Some(&mut profile), || product([1, 1, 1], || ()));

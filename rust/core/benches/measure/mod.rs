@@ -1,7 +1,7 @@
-//! What the benches of kernels print beside criterion's time: nanoseconds per element, and GFLOP/s or GB/s, for every
+//! Output of the kernels' benches beside criterion's time: nanoseconds per element, and GFLOP/s or GB/s, for every
 //! instruction set that the machine has.
 
-#![allow(dead_code, reason = "every bench compiles this for itself and needs a part of it")]
+#![allow(dead_code, reason = "every bench compiles this module and uses a part of it")]
 
 use std::process::Command;
 
@@ -84,7 +84,7 @@ pub(crate) fn isa() -> &'static str {
     Isa::active().name()
 }
 
-/// Runs `routine` on one thread: what a core can do.
+/// Runs `routine` on one thread.
 pub(crate) fn on_one_thread(routine: impl FnOnce() + Send) {
     Threads::new(Some(1)).and_then(|one| one.install(routine)).expect("a pool of one thread");
 }

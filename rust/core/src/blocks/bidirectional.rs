@@ -23,12 +23,12 @@ use crate::pass::{Capabilities, Carver, Pass, padded};
 
 /// Two blocks that read in opposite directions.
 pub(crate) struct Bidirectional<T> {
-    /// Reads from the start, and reads from the end.
+    /// The block that reads from the start, and the one that reads from the end.
     parts: [Part<T>; 2],
     width: usize,
 }
 
-/// Buffers of the block that reads from the end, `[M, D]` each, and what is left.
+/// Buffers of the block that reads from the end, `[M, D]` each, and the rest of the scratch.
 struct Buffers<'a, T> {
     x: &'a mut [T],
     y: &'a mut [T],
@@ -36,7 +36,7 @@ struct Buffers<'a, T> {
 }
 
 impl<T: Scalar> Bidirectional<T> {
-    /// From two blocks for a stream of `d_model`, named `forward` and `backward`.
+    /// A block made of two blocks, named `forward` and `backward`, for a residual stream of width `d_model`.
     pub(crate) fn new(forward: Named<T>, backward: Named<T>, d_model: usize) -> Self {
         let forward = Part::place(forward, 0, 0);
         let backward = Part::place(backward, 1, forward.tensors().end);
@@ -49,7 +49,7 @@ impl<T: Scalar> Bidirectional<T> {
         Buffers { x, y, rest: carver.rest() }
     }
 
-    /// What each of the two saves.
+    /// Elements that each of the two saves.
     fn saved<'a>(&self, pass: &Pass<'_, T>, saved: &'a mut [T]) -> [&'a mut [T]; 2] {
         let [forward, backward] =
             self.parts.each_ref().map(|part| part.block.sizes(pass.layout.rows, pass.layout.length).saved);
@@ -112,7 +112,7 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
         reverse(&layout, width, x, rx, Accumulate::Overwrite);
         reverse(&layout, width, dy, rdy, Accumulate::Overwrite);
         let grads = &mut dparams.part(backward.tensors());
-        // dx is free until the other block writes it.
+        // dx is used as a buffer until the other block writes it.
         backward.block.backward(backward.pass(whole.reborrow()), rx, rdy, dx, grads);
         reverse(&layout, width, dx, rdy, Accumulate::Overwrite);
         whole.saved = first;

@@ -1,4 +1,4 @@
-//! What every block is: the trait and the sizes of its buffers.
+//! The trait of every block, and the sizes of its buffers.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,8 @@ pub trait Block<T: Scalar>: Send + Sync {
 
     /// Adds the block's output for x `[rows, length, D]` to y (the residual stream).
     ///
-    /// With a state in the pass, the sequence continues from it and leaves its own end there; without, it starts at zero.
+    /// A state in the pass is the one before the first token and is replaced by the one after the last; without it, the
+    /// sequence starts at zero.
     fn forward(&self, pass: Pass<T>, x: &[T], y: &mut [T]);
 
     /// Fills `saved` again, for a layer that kept only its input. `y` `[rows, length, D]` is free to use.
@@ -43,11 +44,12 @@ pub trait Block<T: Scalar>: Send + Sync {
     /// the places of what they belong to.
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>);
 
-    /// One token per row, x `[rows, D]`: adds the output to y and moves the pass's state on. Equal to `forward` on the
-    /// whole sequence. Scratch as for `sizes(rows, 1)`; nothing is saved. Never called for a block that is not recurrent.
+    /// One token per row, x `[rows, D]`: adds the output to y and updates the pass's state. Equal to `forward` on the
+    /// whole sequence. Scratch as for `sizes(rows, 1)`; nothing is saved. Never called for a block that is not
+    /// recurrent.
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]);
 
-    /// What the block can do: everything, unless it says otherwise.
+    /// Capabilities of the block; the default is all of them.
     fn capabilities(&self) -> Capabilities {
         Capabilities::ALL
     }

@@ -5,7 +5,7 @@
 //! dx = dy + norm'(dn)          dn = block'(dropout(dy))
 //! ```
 //!
-//! The gradient of the residual stream is one buffer: dy when the backward pass comes to a layer, dx when it leaves.
+//! The gradient of the residual stream is one buffer: it holds dy before the backward pass of a layer and dx after it.
 //!
 //! Rows are independent, so a layer takes them in slices of about [`SLICE_TOKENS`] tokens: what lives only within
 //! a slice stays small and in the cache, and enough tokens are left for the products to run at full speed. Slices follow
@@ -34,7 +34,7 @@ pub(crate) const SLICE_TOKENS: usize = 1024;
 /// What is kept of a layer's forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
-    /// Nothing: no gradient comes here.
+    /// Nothing, as no gradient is needed below this layer.
     Through,
     /// Its input; the forward pass is repeated in the backward one.
     Recompute,
@@ -45,9 +45,9 @@ pub(crate) enum Storage {
 /// Elements that a layer needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LayerSizes {
-    /// What the block saves of all rows.
+    /// Saved by the block for all rows.
     pub saved: usize,
-    /// What it saves of one slice.
+    /// Saved by the block for one slice.
     pub saved_slice: usize,
     /// Free to use during one call.
     pub scratch: usize,
@@ -71,7 +71,7 @@ fn slices<'a, T>(pass: &Pass<'a, T>) -> impl Iterator<Item = (Range<usize>, Layo
     })
 }
 
-/// What the layers of a model share.
+/// Sizes and settings that the layers of a model share.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct LayerConfig {
     /// Width of the residual stream (D).
@@ -131,7 +131,7 @@ impl<T: Scalar> Layer<T> {
         self.block.output_projections().into_iter().map(|id| format!("mixer.{id}")).collect()
     }
 
-    /// What a pass over all rows at once needs, as one that goes on from a state is.
+    /// Sizes of a pass over all rows at once, which a pass with a state is.
     pub(crate) fn whole_sizes(&self, rows: usize, length: usize) -> Sizes {
         let slice = self.slice_sizes(rows, length);
         Sizes { scratch: slice.scratch + padded(slice.state), ..slice }
@@ -147,7 +147,7 @@ impl<T: Scalar> Layer<T> {
         Sizes { scratch, ..block }
     }
 
-    /// What a pass in slices needs.
+    /// Sizes of a pass in slices.
     pub(crate) fn sizes(&self, rows: usize, length: usize) -> LayerSizes {
         let step = rows_per_slice(rows, length);
         let slice = self.slice_sizes(step, length);
@@ -155,7 +155,7 @@ impl<T: Scalar> Layer<T> {
         LayerSizes { saved: rows.div_ceil(step.max(1)) * saved_slice, saved_slice, scratch: slice.scratch }
     }
 
-    /// Where the saved activations of a slice lie.
+    /// The saved activations of a slice.
     fn saved_at(&self, pass: &Pass<T>, storage: Storage, index: usize) -> Range<usize> {
         let Layout { rows, length, .. } = pass.layout;
         let size = match pass.state {
@@ -300,7 +300,7 @@ impl<T: Scalar> Layer<T> {
 struct Parts<'a, T> {
     /// norm(x) `[tokens, D]`.
     n: &'a mut [T],
-    /// Its gradient.
+    /// Gradient of norm(x) `[tokens, D]`.
     dn: &'a mut [T],
     /// Reciprocal root mean squares `[tokens]`.
     r: &'a mut [T],

@@ -144,7 +144,7 @@ fn is_step<T>(pass: &Pass<T>) -> bool {
     pass.layout.length == 1 && pass.state.is_some() && pass.mode == Mode::Inference
 }
 
-/// How products are computed: with the weights read in place for a step, else in tiles.
+/// The product used by a pass: one that reads the weights in place for a step, else one in tiles.
 fn product<T: Scalar>(is_step: bool) -> Product<T> {
     if is_step { linear_step } else { linear }
 }
@@ -153,8 +153,8 @@ fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T>
     conv1d::Weights { weight: params.get(tensor::CONV_WEIGHT), bias: params.get(tensor::CONV_BIAS) }
 }
 
-/// What the forward pass keeps: all but delta, which two small factors give again, and v, which the backward pass of the
-/// scan leaves where its gradient was.
+/// Kept from the forward pass for the backward pass: all but delta, which is recomputed by a small product, and v,
+/// which the backward pass of the scan leaves in place of its gradient.
 struct Saved<P> {
     /// x and z side by side, 2I columns.
     xz: P,
@@ -269,7 +269,7 @@ impl Mamba1 {
         );
     }
 
-    /// Scratch of the backward pass besides its own buffers: what the largest kernel needs.
+    /// Scratch of the backward pass besides its own buffers: that of the kernel that needs most.
     fn backward_kernels_len(&self, layout: Layout) -> usize {
         let (m, i, d) = (layout.tokens(), self.channels, self.width);
         let products = [(d, i), (i, self.rank), (self.projected(), i), (2 * i, d)]
@@ -338,7 +338,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.width, i);
         linear_dx(dy, weight, MatMut::new(v, m, i), Accumulate::Overwrite);
 
-        // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz where u, delta and z are, v where dv is
+        // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz replace u, delta and z; v replaces dv
         self.dt_proj(params, projected, linear, delta);
         let system = self.system(params, projected);
         let in_place = selective_scan::ScanInPlace { u, delta, z: ColumnsMut::new(xz, i, xz_stride), dy: v };
@@ -363,7 +363,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let weight = MatRef::new(params.get(tensor::X_PROJ), p, i);
         linear_dx(dprojected, weight, MatMut::new(u, m, i), Accumulate::Add);
 
-        // u = silu(conv(x)): dx where x is, u where du is, for the weight of x_proj
+        // u = silu(conv(x)): dx replaces x; u replaces du, for the weight of x_proj
         let (conv, weights) = (self.conv(layout), conv_weights(params));
         let in_place = conv1d::ConvInPlace { x: ColumnsMut::new(xz, 0, xz_stride), dy: u, state: conv_state };
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);

@@ -1,4 +1,4 @@
-//! Two products with an activation between them, for every token by itself.
+//! Two products with an activation between them, for each token separately.
 //!
 //! M = B·T tokens, D width, I = expand·D.
 //!

@@ -1,4 +1,4 @@
-//! Blocks inside a block: where the tensors of each are among those of the whole, and the pass that it gets.
+//! Blocks inside a block: the slots of their tensors among those of the whole, and their passes.
 
 #![forbid(unsafe_code)]
 
@@ -11,9 +11,9 @@ use crate::numeric::Scalar;
 use crate::params::ParamSpec;
 use crate::pass::{Capabilities, Pass};
 
-/// A block as a part of another, before it has a place there.
+/// A block as a part of another, before its tensors have slots there.
 pub struct Named<T> {
-    /// What its tensors are called under: `forward` for `forward.in_proj.weight`.
+    /// Prefix of its tensors' names: `forward` for `forward.in_proj.weight`.
     pub name: String,
     /// The block.
     pub block: Box<dyn Block<T>>,
@@ -21,7 +21,7 @@ pub struct Named<T> {
     pub settings: Value,
 }
 
-/// A part with its place.
+/// A part with the slots of its tensors.
 pub(super) struct Part<T> {
     pub(super) block: Box<dyn Block<T>>,
     pub(super) settings: Value,
@@ -48,19 +48,20 @@ impl<T: Scalar> Part<T> {
         self.block.output_projections().into_iter().map(|id| format!("{}.{id}", self.name))
     }
 
-    /// Where its tensors are among those of the whole.
+    /// Slots of its tensors among those of the whole.
     pub(super) fn tensors(&self) -> Range<usize> {
         self.tensors.clone()
     }
 
-    /// The part's pass with buffers of its own; the state is that of the whole, to be cut by the caller.
+    /// The part's pass with buffers of its own. Its state is that of the whole, of which the caller takes the part's
+    /// share.
     pub(super) fn pass<'a>(&self, whole: Pass<'a, T>) -> Pass<'a, T> {
         let params = whole.params.part(self.tensors());
         Pass { params, mode: whole.mode.map(|key| key.part(self.index)), ..whole }
     }
 }
 
-/// What blocks can do together.
+/// Capabilities that all of the blocks have.
 pub(super) fn together<T: Scalar>(parts: &[Part<T>]) -> Capabilities {
     parts.iter().map(|part| part.block.capabilities()).fold(Capabilities::ALL, Capabilities::and)
 }

@@ -1,4 +1,4 @@
-//! A block with a norm before it and its input added, to stand behind another in a chain.
+//! A block with a norm before it and its input added to its output, for use in a chain.
 //!
 //! ```text
 //! out += n + f(norm(n))        dn = dout + norm'(f'(dout))
@@ -25,11 +25,11 @@ pub(crate) struct Residual<T> {
     eps: f64,
 }
 
-/// Scratch of the norm, and what is left.
+/// Scratch of the norm, and the rest of the scratch.
 struct Buffers<'a, T> {
     /// norm(n) `[M, D]`.
     normed: &'a mut [T],
-    /// Its gradient.
+    /// Gradient of norm(n) `[M, D]`.
     dnormed: &'a mut [T],
     /// Reciprocal root mean squares `[M]`.
     r: &'a mut [T],
@@ -37,7 +37,7 @@ struct Buffers<'a, T> {
 }
 
 impl<T: Scalar> Residual<T> {
-    /// Around a block, named `block`, for a stream of `d_model` whose norms add `eps` to the mean square.
+    /// Wraps a block, named `block`, for a residual stream of width `d_model`; the norm adds `eps` to the mean square.
     pub(crate) fn new(part: Named<T>, d_model: usize, eps: f64) -> Self {
         Self { part: Part::place(part, 0, 1), width: d_model, eps }
     }

@@ -1,11 +1,11 @@
-//! Blocks one behind the other.
+//! A chain of blocks, each of which reads the output of the one before.
 //!
 //! ```text
 //! h_0 = n      h_i = f_i(h_{i-1})      out += h_k
 //! ```
 //!
-//! The tensors are those of the blocks, under `0.`, `1.`, …. Saved are h_1 … h_{k-1} and what each block saves; the state
-//! is that of the blocks, one behind the other.
+//! The tensors are those of the blocks, under `0.`, `1.`, …. Saved are h_1 … h_{k-1} and what each block saves. The
+//! state is the states of the blocks, concatenated.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,8 @@ pub(crate) struct Sequential<T> {
 }
 
 impl<T: Scalar> Sequential<T> {
-    /// From at least one block for a stream of `d_model`, named by their index.
+    /// A chain of at least one block for a residual stream of width `d_model`; tensors are named by the index of the
+    /// block.
     ///
     /// # Panics
     /// Without a block.

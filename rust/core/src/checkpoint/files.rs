@@ -41,10 +41,10 @@ pub struct Tensor<'a, T> {
     pub data: &'a [T],
 }
 
-/// Which number types [`TensorFile::read`] takes.
+/// The number types that [`TensorFile::read`] accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// The one that is read into: resuming to the same bits.
+    /// That of the buffer alone, for resuming to the same bits.
     Same,
     /// Any of F16, BF16, F32 and F64, rounded to the nearest.
     Convert,
@@ -142,7 +142,7 @@ pub struct TensorFile {
     path: PathBuf,
     file: File,
     tensors: BTreeMap<String, TensorInfo>,
-    /// Where the data start.
+    /// Byte offset of the data.
     data: u64,
 }
 
@@ -180,7 +180,7 @@ impl TensorFile {
         Ok(Self { path: path.to_path_buf(), file, tensors, data: 8 + length })
     }
 
-    /// Where the file is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -62,7 +62,7 @@ pub fn load(path: &Path) -> Result<Loaded> {
     ))
 }
 
-/// Checkpoints of a folder by step, oldest first. Whether they verify is not asked.
+/// Checkpoints of a folder by step, oldest first, not verified.
 pub fn list(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut steps = candidates(root)?;
     steps.retain(|(step, folder)| folder.file_name() == Some(folder_name(*step).as_ref()));

@@ -1,6 +1,6 @@
 //! Older schemas: one chain of functions, each from one version of `state.json` to the next.
 //!
-//! Schema 1 is the first, so the chain is empty; what it must do is tested on a chain made for the purpose.
+//! Schema 1 is the first, so the chain is empty; the tests use a chain of their own.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_older_schema_goes_through_the_rest_of_the_chain() {
+    fn an_older_schema_passes_all_later_migrations() {
         let path = Path::new("state.json");
         let migrated = |state| along(THREE, path, state);
         let new = json!({"schema": 3, "steps": 7, "double": 14, "step": null});

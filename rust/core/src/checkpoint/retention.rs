@@ -1,4 +1,4 @@
-//! Which checkpoints stay: the newest, the best, and always the two newest that verify.
+//! The checkpoints that are kept: the newest, the best, and always the two newest that verify.
 
 use std::path::{Path, PathBuf};
 

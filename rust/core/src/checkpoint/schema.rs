@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folder_names_lead_back_to_their_steps_and_nothing_else_does() {
+    fn only_folder_names_of_steps_are_parsed_as_steps() {
         for step in [0, 1, 1000, 99_999_999, 100_000_000, u64::MAX] {
             assert_eq!(step_of(&folder_name(step)), Some(step));
         }

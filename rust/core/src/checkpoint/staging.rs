@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::storage::crash;
 use crate::storage::write::{PARTIAL, create_folder, parent, rename, sync_folder};
 
-/// Why a folder or file is not under its plain name.
+/// The reason for which a folder or file has a hidden name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aside {
     Partial,
@@ -63,7 +63,7 @@ fn place(path: &Path) -> Result<(PathBuf, String)> {
     Ok((parent(path).to_path_buf(), name.to_owned()))
 }
 
-/// A folder in the making. Dropped before [`Staging::commit`], it is removed.
+/// A folder that is being written. Dropped before [`Staging::commit`], it is removed.
 #[derive(Debug)]
 pub(super) struct Staging {
     folder: PathBuf,
@@ -128,7 +128,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Gives a folder a hidden name at once, then deletes it.
+/// Renames a folder to a hidden name, then deletes it.
 pub(super) fn remove_folder(folder: &Path) -> Result<()> {
     let (parent, name) = place(folder)?;
     let removed = aside(&parent, &name, Aside::Removed);
@@ -191,8 +191,8 @@ impl RunLock {
             .write(true)
             .open(&path)
             .map_err(|e| Error::storage(&path, "open", e))?;
-        // File systems without locks answer with another error: two writers cannot be told apart there, and one must
-        // still be possible.
+        // File systems without locks return another error: two writers cannot be detected there, and one must still
+        // be possible.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             let mut owner = String::new();
             let _ = file.take(20).read_to_string(&mut owner);

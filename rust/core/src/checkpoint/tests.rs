@@ -1,4 +1,4 @@
-//! The protocol: saving and loading, crashes between its steps, retention, locks.
+//! Saving and loading, crashes between the steps of a save, retention, locks.
 
 use std::fs;
 
@@ -42,7 +42,7 @@ pub(crate) fn save_step(root: &Path, step: u64) -> PathBuf {
     save(&root.join(folder_name(step)), &snapshot(step, &numbers(step))).unwrap()
 }
 
-/// Asserts that everything of step `step` came back, bit for bit.
+/// Asserts that everything saved at `step` was loaded, bit for bit.
 pub(crate) fn assert_is_step(loaded: &Loaded, step: u64) {
     let numbers = numbers(step);
     let saved = snapshot(step, &numbers);
@@ -68,7 +68,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_is_saved_comes_back_bit_for_bit_by_every_way_to_it() {
+fn a_saved_checkpoint_is_loaded_bit_for_bit_by_every_path_to_it() {
     let run = tempfile::tempdir().unwrap();
     let root = run.path().join("checkpoints");
     let folder = save_step(&root, 1000);
@@ -132,7 +132,7 @@ fn die_everywhere<R>(
     unreachable!("the change has an end")
 }
 
-/// Everything is cleared away by the next save.
+/// Asserts that the next save removes everything a crash left.
 fn assert_next_save_is_clean(root: &Path, steps: &[u64]) {
     save_step(root, 9);
     assert_is_step(&load(root).unwrap(), 9);
@@ -159,7 +159,7 @@ fn a_crash_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
         },
     );
     assert!(operations >= 15, "only {operations}");
-    // The only checkpoint there is, written anew.
+    // The only checkpoint is replaced.
     let again = die_everywhere(
         |root| drop(save_step(root, 2)),
         save_two,
@@ -187,7 +187,7 @@ fn a_crash_at_any_operation_of_a_pruning_leaves_whole_checkpoints_only() {
 }
 
 #[test]
-fn a_save_that_fails_leaves_no_trace() {
+fn a_save_that_fails_leaves_no_files() {
     let root = tempfile::tempdir().unwrap();
     save_step(root.path(), 1);
     let wrong = [0.0_f32; 3];
@@ -202,7 +202,7 @@ fn a_save_that_fails_leaves_no_trace() {
 }
 
 #[test]
-fn foreign_hidden_files_are_left_alone() {
+fn hidden_files_of_other_programs_are_kept() {
     let root = tempfile::tempdir().unwrap();
     let foreign = [".notes.partial-7", ".step-00000001.partial-x", ".gitignore", ".step-1.partial-7"];
     for name in foreign {
@@ -223,7 +223,7 @@ fn pruning_keeps_the_newest_the_best_and_the_two_newest_that_verify() {
     assert_eq!(prune(root, 3).unwrap().len(), 4);
     assert_eq!(steps(), [3, 6, 7, 8]);
     assert!(prune(root, 3).unwrap().is_empty());
-    // With the two newest damaged, older ones must stay although `keep` would let them go.
+    // With the two newest damaged, two older ones are kept although they exceed `keep`.
     for step in [7, 8] {
         fs::write(root.join(folder_name(step)).join("state.json"), "x").unwrap();
     }

@@ -17,7 +17,7 @@ use crate::params::{Arena, Entry, Slot, Table};
 const EMBEDDING: &str = "embedding.weight";
 const OUTPUT: &str = "lm_head.weight";
 
-/// How much of the model a file must hold.
+/// The part of the model that a file must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Every tensor, and no other.
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_map_may_be_a_copy_of_the_embedding_where_it_is_tied_and_nothing_else() {
+    fn a_tied_output_map_may_be_stored_as_a_copy_of_the_embedding() {
         let folder = tempfile::tempdir().unwrap();
         let table = table(&[EMBEDDING]);
         for (first, fits) in [(10.0, true), (11.0, false)] {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backbone_alone_leaves_the_head_as_it_is_and_says_so() {
+    fn loading_the_backbone_keeps_the_head_and_returns_its_ids() {
         let folder = tempfile::tempdir().unwrap();
         file(folder.path(), &[("backbone.embedding.weight", &[5, 2], 10.0), ("lm_head.bias", &[7], 0.0)]);
         let table = table(&[EMBEDDING, OUTPUT]);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_named_and_nothing_is_changed() {
+    fn a_tensor_that_does_not_fit_is_named_and_nothing_is_changed() {
         let folder = tempfile::tempdir().unwrap();
         let norm: Counting = ("backbone.norm_f.weight", &[2], 1.0);
         let conv: Counting = ("backbone.layers.0.mixer.conv1d.weight", &[3, 4], 1.0);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_files_hold_every_buffer_exactly() {
+    fn own_files_must_hold_every_tensor_of_the_buffers_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let (path, table) = (folder.path().join(MODEL_FILE), whole());
         let mut arenas = [Arena::<f32>::zeros(table.buffer_len()), Arena::zeros(table.buffer_len())];

@@ -14,7 +14,7 @@ use crate::target::arrays::{Element, Per};
 use crate::target::kinds::TargetKind;
 use crate::target::{Target, Values};
 
-/// A padded row is a multiple of this many tokens long, so that few different lengths come up.
+/// The length of padded rows is a multiple of this, so that batches have few different lengths.
 const PAD_MULTIPLE: usize = 8;
 
 /// Some successive rows of a window.
@@ -93,7 +93,7 @@ fn put(batch: &mut Batch, at: usize, group: &ShardGroup, piece: &Piece, from_tok
     for (array, values) in batch.target.arrays_mut() {
         match values {
             Values::Classes(out) if from_tokens => {
-                // The token that follows in the document; the document's last token keeps its -1.
+                // The target is the next token of the document; the document's last token keeps -1.
                 let stop = (end + 1).min(range.end);
                 let out = &mut out[at..at + stop - start - 1];
                 match &group.ids {

@@ -1,6 +1,6 @@
-//! One batch: inputs, the documents in it, and what the head is compared with.
+//! One batch: inputs, the documents in it, and targets.
 //!
-//! A batch may come from outside, so [`Batch::check`] looks at every number before a kernel indexes with it.
+//! A batch may come from a caller, so [`Batch::check`] checks every number before a kernel uses it as an index.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +43,7 @@ pub struct Batch {
     /// but it takes no part in pooling, and its class per token counts as -1. A document without a single 1 has no
     /// target, and zeros as its feature.
     pub mask: Option<Vec<u8>>,
-    /// What the head is compared with.
+    /// Targets of the head.
     pub target: Target,
 }
 
@@ -218,13 +218,13 @@ mod tests {
         let mut padded = batch();
         padded.segments = vec![
             Segment { row: 1, start: 0, end: 1 },
-            Segment { row: 1, start: 1, end: 2 }, // row 0 is all padding, row 1 ends with one position of it
+            Segment { row: 1, start: 1, end: 2 }, // row 0 is all padding, row 1 ends with one padding position
         ];
         padded.check(&limits()).unwrap();
     }
 
     #[test]
-    fn every_complaint_names_the_place_and_the_value() {
+    fn every_error_names_the_place_and_the_value() {
         let set_token = |b: &mut Batch| b.input = Input::Tokens(vec![0, 0, 0, 0, 10, 0]);
         assert_eq!(complaint(set_token), "tokens: row 1, token 1: expected an id below 10, found 10");
         assert_eq!(complaint(|b| b.input = Input::Tokens(vec![0])), "tokens count: expected 6, found 1");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_in_disorder_are_refused() {
+    fn documents_out_of_order_are_refused() {
         let segment = |row, start, end| Segment { row, start, end };
         for bad in [
             vec![segment(1, 0, 3), segment(0, 0, 3)],

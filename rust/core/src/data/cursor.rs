@@ -28,7 +28,7 @@ pub struct Cursor {
     pub rows: u64,
     /// Batches handed out.
     pub batches: u64,
-    /// Tells which data and settings the position belongs to; 0 at the start.
+    /// Digest of the data and settings that the position belongs to; 0 at the start.
     pub data: u64,
 }
 
@@ -101,7 +101,7 @@ impl Cutter {
         (self.at.batches < self.max_batches && self.at.epoch < self.epochs).then(|| self.at.window_id())
     }
 
-    /// Whether a window will be wanted at some time, as far as the number of epochs says.
+    /// Whether a window is within the number of epochs.
     pub(super) fn may_want(&self, id: WindowId) -> bool {
         id.epoch < self.epochs
     }

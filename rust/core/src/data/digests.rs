@@ -1,4 +1,4 @@
-//! 64 bits for the content of each document, while documents pass by, of which the longest come in pieces.
+//! A digest of 64 bits for the content of each document, for documents that come in pieces.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Default)]
 pub struct ContentDigests {
-    /// The last document, which the next bytes may go on.
+    /// The last document, which the next bytes may continue.
     open: Option<Box<Xxh3>>,
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_has_one_digest_however_it_comes() {
+    fn the_digest_of_a_document_does_not_depend_on_its_pieces() {
         let text: Vec<u8> = (0..2000u32).map(|i| (i * i % 251) as u8).collect();
         let whole = ContentDigests::of(&text, &[0, 5, 5, 2000]).unwrap();
         for cut in 5..2000 {

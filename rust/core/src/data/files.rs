@@ -13,7 +13,7 @@ use super::advice::PREPARE_AGAIN;
 use crate::error::{Error, Result};
 use crate::storage::{FileRecord, WholeFile, read};
 
-/// A shard in the making, digested piece by piece beside the digest of the whole.
+/// A shard that is being written, with a digest of each piece and one of the whole file.
 pub(super) struct ShardFile {
     file: WholeFile,
     piece: Xxh3,

@@ -1,4 +1,4 @@
-//! All groups of all shards as one sequence: memory grows with the record batches, not with the documents.
+//! All groups of all shards as one sequence; memory is proportional to the number of record batches, not of documents.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads the manifest, and looks whether each shard is there and has its size.
+    /// Reads the manifest, and checks that each shard exists and has its size.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let folder = folder.into();
         let (mut manifest, digest) = Manifest::load_with_digest(&folder)?;
@@ -46,7 +46,7 @@ impl Dataset {
         &self.folder
     }
 
-    /// What the folder holds. Its list of shards is empty: see [`Dataset::shards`].
+    /// The manifest, with an empty list of shards: see [`Dataset::shards`].
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -76,7 +76,7 @@ impl Dataset {
         self.manifest.tokens
     }
 
-    /// Tells data sets apart: a digest of the manifest, which has the digests of everything else.
+    /// Digest of the manifest, which contains the digests of all files, and so identifies the data set.
     pub fn digest(&self) -> u64 {
         self.digest
     }

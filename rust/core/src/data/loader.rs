@@ -1,4 +1,4 @@
-//! The loader: batches out, each with the position that follows it.
+//! The loader: returns batches, each with the position after it.
 
 #![forbid(unsafe_code)]
 
@@ -93,7 +93,7 @@ impl Loader {
         result
     }
 
-    /// Goes to a position that this loader, or another with the same data and settings, has handed out.
+    /// Seeks to a position that this loader, or another with the same data and settings, has returned.
     /// [`Cursor::default`] is the start.
     pub fn seek(&mut self, cursor: Cursor) -> Result<()> {
         let own = self.position.data;

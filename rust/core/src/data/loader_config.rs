@@ -1,4 +1,4 @@
-//! Which batches a loader makes: its settings, and whether they fit the data.
+//! The settings of a loader, and the check that they fit the data.
 
 #![forbid(unsafe_code)]
 
@@ -95,7 +95,7 @@ fn default_prefetch() -> usize {
 }
 
 impl LoaderConfig {
-    /// Defaults for everything but what there is none for.
+    /// The settings with all defaults; the arguments have none.
     pub fn new(path: impl Into<PathBuf>, batch_size: usize, length: usize) -> Self {
         Self {
             path: path.into(),

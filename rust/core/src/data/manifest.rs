@@ -51,11 +51,11 @@ pub struct Manifest {
     pub feature_names: Option<Vec<String>>,
     /// How the features were normalised before they were written; the same has to be done to new input.
     pub normalisation: Option<Normalisation>,
-    /// What turned the source into tokens or features.
+    /// How the source was encoded as tokens or features.
     pub encoder: Value,
     /// What the documents came from.
     pub source: Value,
-    /// What columns, classes and numbers mean; the programs that read and predict keep to it.
+    /// The meaning of columns, classes and numbers, for programs that read data or predict.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub contract: Value,
     /// Documents in all shards.

@@ -1,4 +1,4 @@
-//! Data: shards on disk, the order they are read in, and the batches that come of them.
+//! Data: shards on disk, the order in which they are read, and the batches made from them.
 //!
 //! The path of a token: `writer` puts documents into Arrow files in record batches (here called *groups*) and lists
 //! them in a `manifest`; `shard` reads one group by its position and checks it before anything parses it;

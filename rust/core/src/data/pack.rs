@@ -6,9 +6,9 @@
 //! | `best_fit`   | whole documents that fit together          | only those longer than T               | what fits nowhere   |
 //! | `pad`        | one document                               | only those longer than T               | up to the longest   |
 //!
-//! Every token comes exactly once. A document that is cut goes on in another row as a segment of its own: the state starts
-//! at zero there. The target of a cut piece's last token is still the token that follows in the document; only the last
-//! token of a document has none.
+//! Every token occurs exactly once. A document that is cut continues in another row as a segment of its own: the state
+//! starts at zero there. The target of a cut piece's last token is still the token that follows in the document; only
+//! the last token of a document has none.
 //!
 //! They are given the documents of one window (`super::window`) at a time, so `contiguous` pads one row per window and
 //! `best_fit` looks at one window: decreasing first by length, each into the fullest row that still has room
@@ -205,10 +205,10 @@ mod tests {
                 }
             }
         }
-        assert!(seen.iter().flatten().all(|&n| n == 1), "a token is missing or comes twice");
+        assert!(seen.iter().flatten().all(|&n| n == 1), "a token is missing or repeated");
     }
 
-    /// What holds of every way to pack, and of each.
+    /// Checks the properties that all ways of packing share, and those of each.
     fn check_all(lengths: &[u32], length: u32) {
         let documents = documents(lengths);
         for pack in [contiguous, best_fit, pad] {
@@ -216,7 +216,7 @@ mod tests {
         }
         let rows = contiguous(&documents, length);
         assert_eq!(rows.len() as u32, lengths.iter().sum::<u32>().div_ceil(length));
-        // Two rows that are both at most half full would have been one.
+        // Two rows that are both at most half full would have been packed into one.
         let rows = best_fit(&documents, length);
         let half = |i: &usize| rows.row(*i).iter().map(Piece::tokens).sum::<usize>() * 2 <= length as usize;
         assert!((0..rows.len()).filter(half).count() <= 1);
@@ -230,7 +230,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn every_token_comes_exactly_once(lengths in prop::collection::vec(1_u32..40, 0..60), length in 1_u32..24) {
+        fn every_token_is_packed_exactly_once(lengths in prop::collection::vec(1_u32..40, 0..60), length in 1_u32..24) {
             check_all(&lengths, length);
         }
     }
@@ -238,8 +238,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        #[ignore = "some seconds of random documents"]
-        fn every_token_of_many_documents_comes_exactly_once(
+        #[ignore = "takes some seconds"]
+        fn every_token_of_many_documents_is_packed_exactly_once(
             lengths in prop::collection::vec(1_u32..900, 0..400),
             length in 1_u32..700,
         ) {

@@ -52,12 +52,12 @@ struct State {
     panic: Panic,
 }
 
-/// Whether a thread has panicked.
+/// Whether a worker has panicked.
 enum Panic {
     None,
-    /// One has; the next call for a batch raises it.
+    /// A worker has; the next call for a batch resumes the panic.
     Carried(Box<dyn Any + Send>),
-    /// It was raised; every further call is an error.
+    /// The panic was resumed; every further call is an error.
     Raised,
 }
 
@@ -170,7 +170,7 @@ impl Queue {
         (self.plan.config.prefetch as u64, self.plan.config.workers + 1)
     }
 
-    /// What each thread runs until it is stopped: takes a job, runs it, stores its result.
+    /// The loop of each thread until it is stopped: takes a job, runs it, stores its result.
     fn work(&self) {
         let limits = self.limits();
         let mut state = self.lock();
@@ -185,7 +185,7 @@ impl Queue {
                 continue;
             };
             drop(state);
-            // Taking a job may have ended the stream, or brought the number of batches under way below the limit.
+            // Taking a job may have ended the stream, or reduced the number of batches in progress to below the limit.
             self.changed.notify_all();
             let done = catch_unwind(AssertUnwindSafe(|| self.run(job)));
             state = self.lock();
@@ -287,7 +287,7 @@ mod tests {
     use super::super::loader_config::LoaderConfig;
     use super::*;
 
-    /// Does all the work that there is; windows held at the most, and batches that wait at the end.
+    /// Runs all jobs; returns the largest number of windows held, and the number of batches that wait at the end.
     fn work(shared: &Queue) -> (usize, usize) {
         let mut windows = 0;
         loop {
@@ -324,7 +324,7 @@ mod tests {
     fn no_more_batches_are_made_ahead_than_asked_for() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
         for ahead in [1, 2, 5] {
-            // No thread: the test does the work of all of them, as long as there is any.
+            // Without threads: the test runs all jobs itself.
             let config = LoaderConfig {
                 workers: 0,
                 prefetch: ahead,

@@ -1,7 +1,7 @@
 //! The documents of a prepared folder in the order they were written, with all their columns.
 //!
-//! Training reads through [`Loader`](super::Loader), which shuffles and packs. This reader is for what looks at every
-//! document once: evaluating and predicting. Each record batch is checked against its digest before it is handed out.
+//! Training reads through [`Loader`](super::Loader), which shuffles and packs. This reader is for evaluation and
+//! prediction, which read every document once. Each record batch is checked against its digest before it is handed out.
 
 #![forbid(unsafe_code)]
 

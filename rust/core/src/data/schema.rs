@@ -1,4 +1,4 @@
-//! Columns of a shard, and the Arrow schema they make.
+//! Columns of a shard, and their Arrow schema.
 //!
 //! | column     | type                                                | per      |
 //! |------------|-----------------------------------------------------|----------|
@@ -44,7 +44,7 @@ pub struct ShardColumns {
     pub label: bool,
     /// Numbers per document (K).
     pub n_values: Option<usize>,
-    /// Where the document came from.
+    /// Name of the document's source.
     pub name: bool,
 }
 
@@ -78,7 +78,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Every column that is there.
+    /// Every column of the data set.
     pub fn all(columns: &ShardColumns) -> Self {
         Self {
             labels: columns.labels,
@@ -104,7 +104,7 @@ pub(crate) struct Declared<'a> {
     pub n_values: Option<usize>,
 }
 
-/// What is wrong with a declaration: which field, what was expected, what was found.
+/// An invalid declaration: the field, and what was expected and found.
 #[derive(Debug)]
 pub(crate) struct Complaint {
     /// Name of the field.
@@ -243,12 +243,12 @@ impl ShardColumns {
         }
     }
 
-    /// Whether a class stands with each token or document.
+    /// Whether each token or document has a class.
     pub fn has_classes(&self) -> bool {
         self.labels || self.label
     }
 
-    /// Whether a document carries something of its own, so that it cannot be cut in two.
+    /// Whether a document has a target of its own, so that it cannot be cut.
     pub fn is_whole(&self) -> bool {
         self.label || self.n_values.is_some()
     }

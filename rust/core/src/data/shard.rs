@@ -219,7 +219,7 @@ impl Shard {
         Error::data(&self.path, at, "a record batch with the columns of the manifest", found, PREPARE_AGAIN)
     }
 
-    /// Where a document came from, for a message; nothing if that cannot be read.
+    /// The name of a document, for a message; empty if it cannot be read.
     fn name(
         &self,
         bytes: &Buffer,

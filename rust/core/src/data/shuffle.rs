@@ -28,7 +28,7 @@ pub(crate) struct Permutation {
     keys: [u64; ROUNDS],
 }
 
-/// What is permuted: the same seed gives each its own order.
+/// What is permuted; each has its own order under the same seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// Groups of the whole set.
@@ -54,12 +54,12 @@ impl Permutation {
         Self { n, bits, keys }
     }
 
-    /// Number of things.
+    /// n.
     pub(crate) fn len(&self) -> u64 {
         self.n
     }
 
-    /// Which thing stands at `position`, which must be below n.
+    /// The index at `position`, which must be below n.
     pub(crate) fn at(&self, position: u64) -> u64 {
         assert!(position < self.n, "position {position} of {}", self.n);
         let mut x = position;
@@ -109,7 +109,7 @@ mod tests {
         let base = order(100, 1, 1);
         assert_ne!(base, order(100, 2, 1));
         assert_ne!(base, order(100, 1, 2));
-        // What a sum of seed and epoch would confuse.
+        // Pairs with equal sums of seed and epoch.
         assert_ne!(order(100, 1, 0), order(100, 0, 1));
         let with = |purpose, part| {
             let p = Permutation::new(100, 1, purpose, 1, part);
@@ -123,7 +123,7 @@ mod tests {
     /// χ² of (element at each position) over many seeds: with n cells of equal expectation, its mean is n - 1 and its
     /// deviation √(2(n-1)); 6 deviations leave about one false alarm in 10^8.
     #[test]
-    fn each_element_falls_on_each_position_equally_often() {
+    fn each_element_is_equally_frequent_at_each_position() {
         for n in [2_u64, 3, 10, 24] {
             let trials = 200 * n;
             let mut counts = vec![vec![0_u64; n as usize]; n as usize];

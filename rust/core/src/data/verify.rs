@@ -1,4 +1,4 @@
-//! Every digest of a data set compared, every value looked at.
+//! Verifies a data set: compares all digests and checks all values.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use super::writer::SUMS_NAME;
 use crate::error::{Error, Result};
 use crate::storage::FileRecord;
 
-/// What was found in order.
+/// Counts of what was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// Files.
@@ -32,7 +32,7 @@ pub struct VerifyReport {
 }
 
 /// Reads a whole data set once for the digests of its files and once for those of its record batches and their values.
-/// The first thing that is wrong is the error.
+/// The error is the first mismatch.
 pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     let data = Dataset::open(folder)?;
     check_sums(&data)?;

@@ -1,4 +1,5 @@
-//! A window: some successive groups of an epoch's order, in memory, with the rows that their documents make.
+//! A window: some successive groups of an epoch's order, in memory, with the rows into which their documents are
+//! packed.
 //!
 //! Epoch e takes the groups in the order π_e (or as they lie); windows are equal runs of that order, of about
 //! `window` tokens. Within a window the documents are permuted, packed, and the rows permuted in turn, so that the rows
@@ -27,14 +28,14 @@ const WINDOW_BYTES: u64 = 16 << 20;
 /// Rows that a window has at least, so that `contiguous` pads little and a shuffle has something to mix.
 const WINDOW_ROWS: u64 = 16;
 
-/// Which window.
+/// Identifies a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WindowId {
     pub(super) epoch: u64,
     pub(super) window: u64,
 }
 
-/// Data and settings: everything that the stream of batches depends on.
+/// Data and settings, on which alone the stream of batches depends.
 #[derive(Debug)]
 pub(super) struct EpochPlan {
     pub(super) config: LoaderConfig,

@@ -1,4 +1,4 @@
-//! Documents in, a folder of Arrow IPC shards with a manifest out.
+//! Writes documents to a folder of Arrow IPC shards with a manifest.
 //!
 //! Documents are collected into a record batch (a *group*) of about `batch_tokens` tokens, groups go into a shard until it
 //! has about `shard_bytes` bytes, and the manifest is written when everything else is on the disk. At no time is more
@@ -121,12 +121,12 @@ impl ShardWriter {
         })
     }
 
-    /// Documents taken so far.
+    /// Documents written so far.
     pub fn n_documents(&self) -> u64 {
         self.documents
     }
 
-    /// Takes documents, all or none of those handed over if one of them is wrong.
+    /// Adds documents: all of them, or none if one of them is invalid.
     pub fn append(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
         self.check(documents)?;
         for i in 0..documents.offsets.len() - 1 {
@@ -145,7 +145,7 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Everything is checked before anything is taken, so that a writer stays usable after an error.
+    /// Checks all documents before any is added, so that a writer stays usable after an error.
     fn check(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
         let class = group::check(documents, &self.columns, |document, at, expected, found| {
             let name = documents.names.and_then(|n| n.get(document)).map_or(self.folder.as_path(), Path::new);
@@ -268,7 +268,7 @@ impl ShardWriter {
 }
 
 impl Drop for ShardWriter {
-    /// Without a manifest the shards are of no use: they go.
+    /// Removes the shards, which are of no use without a manifest.
     fn drop(&mut self) {
         if !self.closed {
             self.shard = None;

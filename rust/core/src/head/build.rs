@@ -1,4 +1,4 @@
-//! The heads that a configuration names.
+//! Makes the head of a configuration.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use super::prototype_head::PrototypeHead;
 use crate::error::Result;
 use crate::numeric::Scalar;
 
-/// The head of a configuration over features of `d_model`. `seed` places prototypes that no formula gives.
+/// The head of a configuration over features of width `d_model`. `seed` is for prototypes that are drawn or optimised.
 pub fn build<T: Scalar>(config: &HeadConfig, d_model: usize, seed: u64) -> Result<Box<dyn Head<T>>> {
     Ok(match config {
         HeadConfig::Prototype(config) => Box::new(PrototypeHead::new(config.clone(), d_model, seed)?),

@@ -1,4 +1,4 @@
-//! The `head` part of a model's configuration: its settings, their checks, and the sizes that follow from them.
+//! The `head` section of a model's configuration: its settings, their checks, and the sizes computed from them.
 //!
 //! ```json
 //! {"kind": "prototype", "n_classes": 256, "dim": null, "prototypes": "auto", "projection": "linear",
@@ -57,7 +57,7 @@ pub struct PrototypeConfig {
     /// How the prototypes are placed.
     #[serde(default)]
     pub prototypes: Placement,
-    /// How features reach the sphere.
+    /// The map from features to the space of the prototypes.
     #[serde(default)]
     pub projection: Projection,
     /// What training minimises.
@@ -69,7 +69,7 @@ pub struct PrototypeConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
-    /// The best that is exact or affordable, see [`Construction::choose`].
+    /// Chosen by the sizes, see [`Construction::choose`].
     #[default]
     Auto,
     /// A regular simplex; needs Q ≥ C-1.
@@ -82,7 +82,7 @@ pub enum Placement {
     Learnable,
 }
 
-/// How features reach the sphere.
+/// The map from features to the space of the prototypes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Projection {
@@ -193,7 +193,7 @@ pub enum LinearLoss {
     Squared,
 }
 
-/// What a head has to be compared with.
+/// The target that a head needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// A class below this number.
@@ -229,7 +229,7 @@ impl HeadConfig {
         }
     }
 
-    /// What the head has to be compared with.
+    /// The target that the head needs.
     pub fn expects(&self) -> Expected {
         match self {
             Self::Prototype(config) => match (config.loss, config.n_classes.unwrap_or(0)) {

@@ -1,4 +1,4 @@
-//! No head: the gradient of the hidden states comes from the caller, who has the loss.
+//! No head: the caller computes the loss and provides the gradient of the hidden states.
 
 use super::interface::{Head, HeadReport, Targets};
 use super::predictions::Wanted;

@@ -1,4 +1,4 @@
-//! What every head is: the trait, what it is compared with and what it reports.
+//! The trait of every head, its targets and its report.
 
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec, Params};
 use crate::pass::Pass;
 
-/// What the head is compared with, for n features.
+/// Targets of n features.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a, T> {
     /// `[n]` class of each feature, -1 for none.
@@ -86,7 +86,7 @@ pub trait Head<T: Scalar>: Send + Sync {
     /// Scores of one feature: classes, numbers, or 0 for a head that only passes a cotangent back.
     fn n_scores(&self) -> usize;
 
-    /// What turns the scores of classes into logits: the scale of a softmax over cosines, else 1.
+    /// Factor from scores of classes to logits: the scale of a softmax over cosines, else 1.
     fn logit_scale(&self, _params: &Params<T>) -> f64 {
         1.0
     }

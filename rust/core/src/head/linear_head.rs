@@ -158,7 +158,7 @@ impl<T: Scalar> Head<T> for LinearHead {
     }
 }
 
-/// o becomes 2(o - y), and 0 where there is no y.
+/// Replaces o by 2(o - y), and by 0 where y is missing.
 fn squared<T: Scalar>(o: &mut [T], values: &[T], report: &mut HeadReport) {
     for (o, &y) in o.iter_mut().zip(values) {
         if y.is_nan() {

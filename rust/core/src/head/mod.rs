@@ -1,4 +1,4 @@
-//! Heads: from features to a loss and back.
+//! Heads: maps from features to scores, with their loss and gradients.
 //!
 //! [`HeadConfig`] says which, `build` makes it; a user of the crate brings one of their own by implementing [`Head`].
 //! `pooling` makes one feature of a document's hidden states before a head sees them.

@@ -24,7 +24,7 @@ const CHANNELS: usize = 64;
 /// Positions of a task of the backward pass.
 const POSITIONS: usize = 256;
 
-/// Stands for the position of a document that has none: a batch has fewer positions.
+/// Marks a document without a position that takes part; larger than any position of a batch.
 const NOWHERE: u32 = u32::MAX;
 
 /// How the positions of a document become one feature.
@@ -227,7 +227,7 @@ mod tests {
             .to_vec()
     }
 
-    /// Some positions out, among them the whole of the third document and the ends of the second.
+    /// A mask without some positions, among them all of the third document and both ends of the second.
     fn mask() -> Vec<u8> {
         let masked =
             |t: usize| t % 3 == 1 || (510..541).contains(&t) || (LENGTH + 100..LENGTH + 256).contains(&t);
@@ -288,8 +288,8 @@ mod tests {
             let (_, saved) = forward(pooling, &x, mask);
             let mut dx = vec![f64::NAN; x.len()];
             pooling.backward(&dy, documents(&segments, mask), &saved, &mut dx);
-            // Pooling is linear along a direction as long as no maximum changes place: one direction tests every entry
-            // that is not zero, and the sum of squares those that should be.
+            // Pooling is linear along a direction while no maximum changes its position: one direction tests every
+            // entry that is not zero, and the sum of squares those that should be zero.
             let loss =
                 |x: &[f64]| forward(pooling, x, mask).0.iter().zip(&dy).map(|(y, d)| y * d).sum::<f64>();
             let h = 1e-7;

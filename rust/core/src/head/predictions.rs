@@ -1,9 +1,9 @@
-//! What a head answers beside its loss: the best class and the numbers of each feature.
+//! Predictions of a head: the best class and the numbers of each feature.
 
 use crate::kernels::softmax::{self, Dims};
 use crate::numeric::Scalar;
 
-/// What a call is asked for besides the loss and the gradients.
+/// Results of a call besides the loss and the gradients.
 #[derive(Debug)]
 pub enum Wanted<'a, T> {
     /// Nothing: the pass costs the loss alone.
@@ -14,7 +14,7 @@ pub enum Wanted<'a, T> {
     Predictions(&'a mut Predictions<T>),
 }
 
-/// What a head answers to n features.
+/// Predictions for n features.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predictions<T> {
     /// `[n]` the class with the best score, of equal ones the lowest; empty for a head without classes.

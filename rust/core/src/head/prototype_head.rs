@@ -1,4 +1,4 @@
-//! The hyperspherical prototype head: a projection onto the sphere, and prototypes to compare with.
+//! The hyperspherical prototype head: a projection onto the sphere, and prototypes on it.
 //!
 //! | tensor | shape | |
 //! |---|---|---|
@@ -74,7 +74,7 @@ impl PrototypeHead {
         self.config.prototypes == Placement::Learnable
     }
 
-    /// 1 where coordinate 0 is a regression pole beside classes.
+    /// 1 where coordinate 0 is the regression pole of the joint loss, else 0.
     fn pole(&self) -> usize {
         self.plan.dim - self.plan.class_dim
     }
@@ -166,7 +166,7 @@ impl PrototypeHead {
         sums
     }
 
-    /// Softmax losses: z becomes g_z, the scale and learnable prototypes get their gradients.
+    /// The softmax losses: replaces z by g_z and adds the gradients of the scale and of learnable prototypes.
     fn softmax<T: Scalar>(
         &self,
         pass: Pass<T>,
@@ -218,7 +218,7 @@ impl PrototypeHead {
         }
     }
 
-    /// The losses that only attract: z becomes g_z.
+    /// The losses that only attract: replaces z by g_z.
     fn attraction<T: Scalar>(
         &self,
         params: &Params<T>,
@@ -404,7 +404,7 @@ mod tests {
     use crate::simd::run_on;
 
     #[test]
-    fn every_instruction_set_leads_onto_the_sphere() {
+    fn every_instruction_set_normalises_alike() {
         for pole in [0, 1] {
             every_isa_equals_scalar("directions", 1, |isa, class_dim, shift| {
                 let dim = class_dim + pole;

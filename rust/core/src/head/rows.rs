@@ -1,4 +1,4 @@
-//! Rows of a matrix: the pieces that the losses share.
+//! Operations on rows of a matrix that the losses share.
 //!
 //! Rows are worked on in blocks of a fixed number, so the same numbers come out for any number of threads, and each
 //! row leaves a record that is summed in f64 in the order of the rows.
@@ -156,7 +156,7 @@ mod tests {
     use crate::kernels::testing::{assert_close, numbers};
     use crate::simd::{Isa, Kernel, run_on};
 
-    /// All that the losses do with vectors, on slices that start anywhere.
+    /// Results of all vector operations of the losses, on slices of any alignment.
     struct Pieces<'a> {
         z: &'a mut [f32],
         p: &'a [f32],

@@ -315,7 +315,7 @@ fn training_with_the_cosine_loss_reads_only_the_targets_prototypes() {
 }
 
 #[test]
-fn above_4096_classes_a_sample_is_looked_at_only_where_nothing_else_needs_the_scores() {
+fn above_4096_classes_accuracy_is_sampled_only_where_the_loss_computes_no_scores() {
     let json = r#"{"kind":"prototype","n_classes":5000,"projection":"identity","prototypes":"random","loss":{"kind":"cosine"}}"#;
     let mut rig = Rig::<f32>::new(json);
     let n = 600;
@@ -340,7 +340,7 @@ fn above_4096_classes_a_sample_is_looked_at_only_where_nothing_else_needs_the_sc
 }
 
 #[test]
-fn numbers_are_predicted_with_their_loss() {
+fn a_training_pass_returns_predicted_numbers_too() {
     let linear = r#"{"kind":"linear","n_outputs":2,"loss":"squared","bias":true}"#;
     let pole = r#"{"kind":"prototype","loss":{"kind":"regression","low":-2.0,"high":3.0}}"#;
     let joint = r#"{"kind":"prototype","n_classes":3,"loss":{"kind":"joint","low":-2.0,"high":3.0}}"#;

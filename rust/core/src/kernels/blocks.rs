@@ -43,7 +43,7 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// Enough to share out, few enough that sums over blocks cost nothing.
+    /// Enough blocks for all threads, few enough that adding their sums takes negligible time.
     pub(crate) const MOST: usize = 64;
 
     /// Blocks of equal size, at least `least` items each (the last one may be shorter).

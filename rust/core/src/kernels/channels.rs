@@ -1,4 +1,4 @@
-//! What the kernels along the channels share: columns of a wider matrix, and the division of the work into tasks.
+//! For the kernels that run along channels: columns of a wider matrix, and the division of the work into tasks.
 
 use crate::numeric::Scalar;
 use crate::parallel::Shared;
@@ -97,7 +97,7 @@ impl<'a, T> SharedColumns<'a, T> {
     }
 }
 
-/// Some rows and columns of a row-major matrix, which one task alone reads and writes.
+/// A rectangle of a row-major matrix that one task alone reads and writes.
 ///
 /// Rows of the matrix run through the rectangles of several tasks, so a slice over more than one row would reach into
 /// those of others: only the parts of single rows are lent, one at a time.
@@ -198,7 +198,7 @@ impl ChannelTasks {
     }
 }
 
-/// One number per channel of a block, zeros behind the last channel.
+/// One number per channel of a block, zeros after the last channel.
 #[repr(align(64))]
 pub(crate) struct PerChannel<T>(pub(crate) [T; BLOCK]);
 
@@ -223,13 +223,13 @@ pub(crate) fn write<V: Vector>(v: V, x: &mut [V::T], n: usize, y: V::V) {
     if n >= V::LANES { v.store(x, y) } else { v.store_partial(&mut x[..n], y) }
 }
 
-/// The stretch of tokens that starts at `from` and has no other document start before `to`.
+/// The longest run of tokens from `from` on, up to `to`, without another document start.
 #[inline(always)]
 pub(crate) fn stretch_end(starts: Option<&[u8]>, from: usize, to: usize) -> usize {
     starts.map_or(to, |s| (from + 1..to).find(|&t| s[t] != 0).unwrap_or(to))
 }
 
-/// Start of the stretch of tokens that ends at `to`: the last document start after `from`, else `from`.
+/// Start of the run of tokens that ends at `to`: the last document start after `from`, else `from`.
 #[inline(always)]
 pub(crate) fn stretch_start(starts: Option<&[u8]>, from: usize, to: usize) -> usize {
     starts.map_or(from, |s| (from..to).rfind(|&t| s[t] != 0).unwrap_or(from))

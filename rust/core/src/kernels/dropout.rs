@@ -1,4 +1,4 @@
-//! Dropout: a random share of the numbers set to zero, the others scaled so that the mean stays.
+//! Dropout: sets each number to zero with probability p and scales the others so that the expected value is unchanged.
 //!
 //! ```text
 //! y_i = m_i·x_i / (1 - p)       m_i = 0 with probability p, else 1

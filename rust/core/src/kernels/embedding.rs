@@ -1,4 +1,4 @@
-//! From the input to the first hidden state: rows of a table for token ids, a linear map for float features.
+//! The map from the input to the first hidden state: rows of a table for token ids, a linear map for float features.
 //!
 //! ```text
 //! tokens    y[m,:]  = w[id[m],:]            dw[id[m],:] += dy[m,:]
@@ -15,7 +15,7 @@ use super::matmul::{self, MatMut, MatRef};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 
-/// Tokens that a thread gathers at least.
+/// Least number of tokens that a thread gathers.
 const LEAST_TOKENS: usize = 64;
 /// Channels that a thread scatters: two cache lines of f32.
 const SCATTER_CHANNELS: usize = 32;

@@ -1,8 +1,8 @@
-//! Arguments of every kernel beside its arrays: the geometry of a batch, and whether a result replaces or adds.
+//! Arguments that kernels share: rows, length and document starts of a batch, and whether results overwrite or add.
 
 #![forbid(unsafe_code)]
 
-/// Whether a result replaces what its output held or adds to it.
+/// Whether a result overwrites its output or is added to it.
 ///
 /// ```
 /// use ssm_hpn::kernels::Accumulate;
@@ -22,7 +22,7 @@ pub enum Accumulate {
     Add,
 }
 
-/// Geometry of one pass, shared by the kernels.
+/// Rows, length and document starts of a batch.
 ///
 /// ```
 /// use ssm_hpn::kernels::Layout;

@@ -18,7 +18,7 @@ use crate::parallel::{Shared, for_each_task};
 use crate::real::Real;
 use crate::simd::{self, Kernel, Vector};
 
-/// Tokens that a thread takes at least.
+/// Least number of tokens for a thread.
 const LEAST_TOKENS: usize = 16;
 
 /// Shape and constant of a norm.
@@ -99,7 +99,7 @@ pub fn backward_scratch(dims: Dims) -> usize {
     dims.blocks().count * dims.channels
 }
 
-/// What the backward pass needs of the forward pass.
+/// Values of the forward pass that the backward pass reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Saved<'a, T> {
     /// x `[tokens, channels]`.
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn backward_replaces_or_adds_and_goes_without_dw() {
+    fn backward_overwrites_or_adds_and_dw_is_optional() {
         let case = Case::<f64>::new(5, 6);
         let [_, r, expected, _] = case.run();
         for (accumulate, start) in [(Accumulate::Overwrite, f64::NAN), (Accumulate::Add, 0.25)] {
@@ -294,7 +294,7 @@ mod tests {
                 let accumulate = Accumulate::Overwrite;
                 run_on(isa, Backward { d, x, w, r: &r, dy, dx: &mut dx, accumulate, dw: Some(&mut dw) });
                 let bound = (d + 8) as f64 * f64::from(f32::EPSILON);
-                // dx is a difference of terms about as large as r.
+                // dx is a difference of terms of about the size of r.
                 let size = expected[1].iter().fold(0.0_f64, |a, &b| a.max(b));
                 for (name, found, expected) in [
                     ("y", &y, &expected[0]),

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_document_is_turned_around_by_itself() {
+    fn every_document_is_reversed_separately() {
         let starts = [1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         let layout = Layout { rows: 2, length: 5, starts: Some(&starts) };
         let x: Vec<f64> = (0..20).map(f64::from).collect();

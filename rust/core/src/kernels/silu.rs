@@ -4,14 +4,14 @@
 //! y = x·s(x)      dx = dy·s(x)·(1 + x·(1 - s(x)))      s(x) = 1 / (1 + e^-x)
 //! ```
 //!
-//! x, y, dy, dx have any one shape. The error of the function stands in [`crate::simd::math`].
+//! x, y, dy, dx have any one shape. The error of the function is given in [`crate::simd::math`].
 
 use super::blocks::Blocks;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 use crate::simd::{self, Kernel, Vector, math};
 
-/// Numbers that a thread takes at least.
+/// Least number of elements for a thread.
 const LEAST: usize = 4096;
 
 /// y from x.

@@ -16,7 +16,7 @@ use crate::real::Real;
 use crate::simd::math::{LOG2_E, exp2_nonpositive};
 use crate::simd::{self, Kernel, Vector};
 
-/// Rows that a thread takes at least.
+/// Least number of rows for a thread.
 const LEAST_ROWS: usize = 8;
 
 /// Shape of the scores.
@@ -41,7 +41,7 @@ impl Dims {
     }
 }
 
-/// What happens to the scores.
+/// Contents of the scores afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScoreGradient {
     /// They are replaced by da.
@@ -174,7 +174,7 @@ fn one_row<V: Vector>(
     }
     let along = (along * inverse).to_f64() - a_target.to_f64();
     let loss = total.to_f64().ln() + (top.to_f64() - (scale * a_target).to_f64());
-    // A vector maximum may pass over a NaN, the weighted sum of the scores cannot.
+    // A vector maximum may skip a NaN; the weighted sum of the scores is NaN then.
     if along.is_finite() { (loss, along) } else { (f64::NAN, f64::NAN) }
 }
 
@@ -270,7 +270,7 @@ mod tests {
                 let name = format!("{} with {classes} classes", isa.name());
                 let bound = (classes as f64 + 4.0 * f64::from(scale) + 8.0) * f64::from(f32::EPSILON);
                 let gradient: Vec<f64> = scores[1..].iter().map(|&a| a.into()).collect();
-                // The target's element is a difference: the bound is of the scale, not of the result.
+                // The target's element is a difference: the bound is relative to the scale, not to the result.
                 exact.push(scale.into());
                 assert_close(&name, &[&gradient[..], &[scale.into()]].concat(), &exact, bound);
                 let (found, expected) =
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_that_is_not_finite_shows_in_the_loss() {
+    fn a_score_that_is_not_finite_makes_the_loss_not_finite() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 5, 20] {
                 let mut scores = numbers::<f32>(21, 1);

@@ -1,4 +1,4 @@
-//! What the tests of kernels share: reproducible numbers, comparisons that name the worst element, differences.
+//! Helpers of the kernels' tests: reproducible numbers, comparisons that name the worst element, differences.
 
 use std::ops::{Deref, DerefMut};
 

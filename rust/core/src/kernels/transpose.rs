@@ -1,4 +1,4 @@
-//! Lines of numbers laid side by side.
+//! Transposition of rows of numbers.
 //!
 //! ```text
 //! out[t·width + j] = line(j)[t]        j < count, t < the lines' length

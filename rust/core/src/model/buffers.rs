@@ -1,5 +1,5 @@
-//! What a pass over a batch is laid out by: its shape, where documents start, its targets as a head takes them, and the
-//! memory that passes share.
+//! The layout of a pass over a batch: its shape, document starts and targets for the head; and the memory that passes
+//! share.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ pub(crate) struct PassMemory<T> {
     /// Classes per token under a mask.
     pub(super) classes: Vec<i32>,
     pub(super) outline: OutlineMemory,
-    /// States that a pass started from, one layer's behind the other's.
+    /// States before the first token, those of all layers concatenated.
     pub(super) first_states: Vec<T>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// That of a batch behind a stem with a stride.
+    /// The shape of a batch after a stem with a stride.
     pub(super) fn of(batch: &Batch, stride: usize) -> Self {
         let length = if stride == 1 { batch.length } else { shortened_length(batch, stride) };
         Self { rows: batch.rows, length, segments: batch.segments.len() }
@@ -66,7 +66,7 @@ impl Shape {
     }
 }
 
-/// The longest row, its documents one behind the other; at least 1.
+/// Tokens of the longest row, the sum over its documents; at least 1.
 fn shortened_length(batch: &Batch, stride: usize) -> usize {
     let (mut longest, mut row, mut length) = (1, None, 0);
     for s in &batch.segments {
@@ -78,18 +78,18 @@ fn shortened_length(batch: &Batch, stride: usize) -> usize {
     longest
 }
 
-/// How the tokens of a batch lie before the stem and behind it.
+/// Rows, lengths and documents of a batch before the stem and after it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outline<'a> {
     pub(super) before: StemRows<'a>,
     pub(super) after: StemRows<'a>,
-    /// Document starts behind the stem.
+    /// Document starts after the stem.
     pub(super) layout: Layout<'a>,
-    /// Tokens behind the stem that take part in pooling.
+    /// Tokens after the stem that take part in pooling.
     pub(super) mask: Option<&'a [u8]>,
 }
 
-/// What an outline depends on besides the batch.
+/// Properties of the model that an outline depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Boundaries {
     /// Of the stem.
@@ -134,7 +134,7 @@ fn shorten(before: &[Segment], stride: usize, after: &mut Vec<Segment>) {
     }
 }
 
-/// A token takes part if any step does that it stands for.
+/// A token takes part if any of its time steps does.
 fn shorten_mask<'a>(
     mask: &[u8],
     before: StemRows,

@@ -1,4 +1,4 @@
-//! Recurrent states that training goes on from: a long sequence in several batches.
+//! Recurrent states in training, for a long sequence in several batches.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ pub struct States<T> {
 }
 
 impl<T: Scalar> States<T> {
-    /// Those of a sequence's start: zero. Refused for a model that has none.
+    /// Zero states, those of a sequence's start. An error for a model without recurrent states.
     pub(crate) fn zeros(model: &Model<T>, rows: usize) -> Result<Self> {
         model.check_recurrent()?;
         let state =
@@ -54,7 +54,7 @@ pub struct Carried<'a, T> {
     /// Before the first token of every row; after the pass, after the last.
     pub states: &'a mut States<T>,
     /// The gradient of the loss of everything that follows with respect to the states after the last token; after the
-    /// pass, that with respect to the states before the first. `None`: nothing flows back from what follows.
+    /// pass, that with respect to the states before the first. `None`: it is zero.
     pub gradient: Option<&'a mut States<T>>,
 }
 

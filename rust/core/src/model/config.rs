@@ -40,7 +40,7 @@ const HEAD_DROPOUT: Bounds =
 pub(crate) const BOUNDS: &[Bounds] =
     &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT, N_VALUES];
 
-/// Everything that fixes the function a model computes and how it is trained in memory.
+/// The architecture of a model, its target, and the memory of its training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {

@@ -16,7 +16,7 @@ use crate::params::{Arena, Group, Slot, Table};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ExpandPlan {
-    /// Behind the last layer.
+    /// After the last layer.
     Append {
         /// How many.
         count: usize,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn old_tensors_move_with_their_layer_and_new_ones_start() {
+    fn old_tensors_move_with_their_layer_and_new_ones_are_initialised() {
         let (old, new) = (table(2), table(4));
         let mut values = Arena::<f64>::zeros(old.buffer_len());
         for (i, x) in values.as_mut_slice().iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! Freezing: which tensors are no longer trained (docs/mathematics.md, 4).
 //!
-//! A frozen tensor gets no gradient work beyond what passes through it, no decay and no moment, and stays the same to the
-//! bit. A specification stands alone: it replaces the one before, and what it does not name is trained again.
+//! No gradient of a frozen tensor is computed, it has no decay and no update, and keeps its bits. A specification
+//! replaces the one before: what it does not name is trained again.
 
 #![forbid(unsafe_code)]
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_would_go_on_to_change_is_not_frozen_in_silence() {
+    fn freezing_a_head_tied_to_a_trained_tensor_is_refused() {
         let table = table();
         let head = FreezeSpec { head: true, ..FreezeSpec::default() };
         let tied = [table.slot("embedding.weight").unwrap()];
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fixed_by_declaration_is_never_trained() {
+    fn tensors_declared_fixed_are_never_trained() {
         let table = table();
         let groups = freeze(&table, &[], &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
         assert_eq!(groups, TensorMasks::declared(&table));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_refused() {
+    fn layers_and_patterns_that_match_nothing_are_refused() {
         for spec in [
             r#"{"first":4}"#,
             r#"{"layers":[3]}"#,

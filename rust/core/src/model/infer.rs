@@ -11,21 +11,21 @@ use crate::head::Targets;
 use crate::numeric::Scalar;
 use crate::pass::{Mode, Pass, padded};
 
-/// What a forward pass found.
+/// Results of a forward pass.
 #[derive(Debug)]
 pub(crate) struct Inferred<'a, T> {
     /// Hidden states after the final norm `[M, D]`.
     pub hidden: &'a [T],
-    /// What the head sees: the hidden states, or one pooled vector per document `[S, D]`.
+    /// Input of the head: the hidden states `[M, D]`, or one pooled vector per document `[S, D]`.
     pub features: &'a [T],
-    /// What the head is compared with, if the batch says.
+    /// Targets, if the batch has any.
     pub targets: Option<Targets<'a, T>>,
     /// Free to use, enough for the head.
     pub scratch: &'a mut [T],
 }
 
 impl<T: Scalar> Model<T> {
-    /// Runs a batch forward and hands what it found to `use_found`.
+    /// Runs a batch forward and passes the results to `use_found`.
     pub(crate) fn infer<R>(
         &self,
         params: &[T],

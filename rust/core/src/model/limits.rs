@@ -36,7 +36,7 @@ impl<T: Scalar> Model<T> {
         }
     }
 
-    /// What the outline of a batch has to show.
+    /// The properties of this model for the outline of a batch.
     pub(super) fn boundaries(&self, continued: bool) -> Boundaries {
         let ends = self.layers.iter().any(|layer| !layer.block().capabilities().causal);
         Boundaries { stride: self.stem.stride(), ends, continued }

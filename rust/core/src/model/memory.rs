@@ -34,9 +34,9 @@ pub(crate) struct Extents {
     pub fixed: usize,
     /// The residual stream of all tokens.
     pub stream: usize,
-    /// What the largest block saves of all rows.
+    /// Saved by the largest block for all rows.
     pub saved: usize,
-    /// What it saves of one slice.
+    /// Saved by the largest block for one slice.
     pub saved_slice: usize,
     /// The largest scratch of any part.
     pub scratch: usize,
@@ -95,7 +95,7 @@ impl MemoryPlan {
         if self.kept == 0 { padded(extents.saved_slice) } else { self.kept * padded(extents.saved) }
     }
 
-    /// Where those of a layer lie.
+    /// The range of a layer's saved activations.
     pub(crate) fn saved_at(&self, extents: &Extents, layer: usize) -> usize {
         (layer + self.kept).saturating_sub(self.n_layers) * padded(extents.saved)
     }

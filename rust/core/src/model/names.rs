@@ -81,7 +81,7 @@ mod tests {
     use crate::params::{Group, Init, ParamSpec};
 
     #[test]
-    fn public_names_lead_back_to_their_ids() {
+    fn public_names_are_mapped_to_their_ids() {
         for id in
             ["embedding.weight", "layers.3.mixer.A_log", "norm_f.weight", "lm_head.weight", "head.scale"]
         {

@@ -38,7 +38,7 @@ use crate::numeric::Scalar;
 use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
 use crate::target::kinds::{self, Answer, TargetKind};
 
-/// What a block's factory knows of the model around it.
+/// Properties of the model that a block's factory gets.
 #[derive(Clone, Debug)]
 pub struct BlockContext<'a, T> {
     /// Width of the residual stream (D).
@@ -60,7 +60,7 @@ pub struct BlockContext<'a, T> {
 const DEEPEST: usize = 4;
 
 impl<T: Scalar> BlockContext<'_, T> {
-    /// A block inside this one: `name` is what its tensors are called under, `key` where its configuration is.
+    /// A block inside this one: `name` is the prefix of its tensors' names, `key` the place of its configuration.
     pub fn part(&self, name: &str, key: &str, component: &Component) -> Result<Named<T>> {
         let at = format!("{}.{key}", self.at);
         if self.depth >= DEEPEST {
@@ -79,7 +79,7 @@ impl<T: Scalar> BlockContext<'_, T> {
     }
 }
 
-/// The configuration of a block with what it had left open.
+/// The configuration of a block with every default resolved.
 fn resolved<T: Scalar>(component: &Component, block: &dyn Block<T>) -> Component {
     match block.resolved() {
         Some(settings) => Component::new(&component.kind, settings),
@@ -87,7 +87,7 @@ fn resolved<T: Scalar>(component: &Component, block: &dyn Block<T>) -> Component
     }
 }
 
-/// What a stem's factory knows of the model around it.
+/// Properties of the model that a stem's factory gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StemContext {
     /// Width of the residual stream (D).
@@ -114,7 +114,7 @@ impl StemContext {
     }
 }
 
-/// What a head's factory knows of the model around it.
+/// Properties of the model that a head's factory gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadContext {
     /// Width of the features (D).

@@ -26,7 +26,7 @@ use crate::params::{Arena, Group, Init, ParamSpec, Params, Slot, Table, TensorMa
 use crate::simd::Isa;
 use crate::stem::Stem;
 
-/// A model: its parts and where their parameters lie. The numbers themselves are in buffers of the caller.
+/// A model: its parts and the table of their parameters. The numbers are in buffers of the caller.
 pub struct Model<T> {
     config: ModelConfig,
     registry: Registry<T>,
@@ -78,7 +78,7 @@ impl<T: Scalar> Model<T> {
         Ok(Self { config, registry, table, stem, stem_slots, layers, norm_f, head, head_slots, target })
     }
 
-    /// The configuration, with what it had left open in the block's settings.
+    /// The configuration, with every default of the block's settings resolved.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }

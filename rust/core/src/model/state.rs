@@ -20,11 +20,11 @@ use crate::target::Target;
 /// Tokens of a prompt, of all rows together, that are read at once.
 const PREFILL: usize = 1024;
 
-/// The state of rows that are read token by token.
+/// Recurrent state of rows that are read token by token.
 #[derive(Clone, Debug)]
 pub struct Stream<T> {
     rows: usize,
-    /// State of every layer, one behind the other.
+    /// States of all layers, concatenated.
     states: Vec<T>,
     /// Elements of one layer's state.
     state_len: usize,
@@ -39,7 +39,7 @@ pub struct Stream<T> {
 }
 
 impl<T: Scalar> Stream<T> {
-    /// `rows` rows that have read nothing.
+    /// The state of `rows` rows before the first token.
     pub(crate) fn new(model: &Model<T>, rows: usize) -> Result<Self> {
         if rows == 0 || rows > 1 << 20 {
             return Err(Error::shape("rows of a stream", "1 to 1048576", rows));
@@ -69,7 +69,7 @@ impl<T: Scalar> Stream<T> {
         self.position
     }
 
-    /// Forgets everything read so far.
+    /// Resets the state to that before the first token.
     pub fn reset(&mut self) {
         self.states.fill(T::ZERO);
         self.pooled.fill(0.0);
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_running_mean_loses_no_small_number_beside_a_large_one() {
+    fn a_running_mean_keeps_small_numbers_beside_a_large_one() {
         let mut sum = [0.0];
         let hidden: Vec<f32> = std::iter::once(1e8).chain([1.0; 100]).chain([-1e8]).collect();
         pool(Pooling::Mean, true, &hidden, &mut sum);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_maximum_shows_a_number_that_is_none() {
+    fn a_running_maximum_of_nan_is_nan() {
         let mut most = [0.0];
         pool(Pooling::Max, true, &[-3.0_f32, -5.0], &mut most);
         assert_eq!(most, [-3.0]);

@@ -24,7 +24,7 @@ use crate::pass::{Carver, Key, Mode, Pass, padded};
 use crate::profile::{Phase, phase};
 use crate::stem::Source;
 
-/// What a training pass computes with: parameters, the gradients that it adds to, and its memory.
+/// Arguments of a training pass: parameters, the gradients that it adds to, and its memory.
 #[derive(Debug)]
 pub(crate) struct Training<'a, T> {
     /// All parameters of the model.
@@ -43,7 +43,7 @@ pub(crate) struct Training<'a, T> {
 
 /// Memory of a training pass.
 struct Parts<'a, T> {
-    /// What the stem keeps.
+    /// Saved by the stem for its backward pass.
     stem: &'a mut [T],
     /// Targets that are numbers.
     numbers: &'a mut [T],
@@ -56,7 +56,7 @@ struct Parts<'a, T> {
     scratch: &'a mut [T],
 }
 
-/// A training pass under way.
+/// Values of one training pass.
 struct Run<'a, T> {
     model: &'a Model<T>,
     batch: &'a Batch,
@@ -68,7 +68,7 @@ struct Run<'a, T> {
     plan: MemoryPlan,
     extents: Extents,
     carried: Option<Carried<'a, T>>,
-    /// States before the first token, one layer's behind the other's; empty without any.
+    /// States before the first token, those of all layers concatenated; empty without any.
     first_states: &'a mut [T],
     parts: Parts<'a, T>,
 }

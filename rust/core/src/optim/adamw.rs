@@ -25,7 +25,7 @@ use crate::numeric::Scalar;
 use crate::params::{Arena, Slot, Table, TensorMasks};
 use crate::simd;
 
-/// What [`AdamW::apply`] did.
+/// Report of [`AdamW::apply`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
     /// False if the update was skipped because something was not finite.
@@ -74,7 +74,8 @@ impl<T: Scalar> AdamW<T> {
         })
     }
 
-    /// Takes new masks: after freezing. Moments and counts stay, so that a thawed tensor goes on where it was.
+    /// Replaces the masks, after freezing. Moments and counts are kept, so that a tensor that is trained again
+    /// continues with them.
     pub fn set_groups(&mut self, table: &Table, groups: &TensorMasks) {
         self.plan = BlockPlan::new(table, groups);
     }

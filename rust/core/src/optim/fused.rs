@@ -127,7 +127,7 @@ struct Rule<V: Vector> {
     smallest: V::V,
 }
 
-/// What the rule gives for one register.
+/// Results of the formulas for one register.
 struct New<X> {
     p: X,
     m: X,

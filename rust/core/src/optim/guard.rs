@@ -47,14 +47,14 @@ impl Counters {
     }
 }
 
-/// What one pass over the gradients finds in one block.
+/// Results of one pass over the gradients of one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Found {
     square_sum: f64,
     bad: Option<Slot>,
 }
 
-/// The gradients as the guard sees them.
+/// Results of the guard's pass over all gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Measure {
     /// Global norm of the gradient as it lies in the buffer, in f64.

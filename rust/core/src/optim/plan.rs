@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::params::{Slot, Table, TensorMasks};
 
 /// Elements of a block: small enough that a block of parameters, gradients and both moments stays in the cache between
-/// the strips of a pass, large enough that handing it to a thread costs nothing.
+/// the strips of a pass, large enough that the cost of a task is negligible.
 pub(crate) const BLOCK: usize = 16_384;
 
 /// The part of one trained tensor that lies in one block.

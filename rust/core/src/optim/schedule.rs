@@ -31,7 +31,7 @@ use crate::error::Result;
 pub(super) const MIN_RATIO: Bounds = Bounds::number("optim.schedule.min_ratio", Edge::At(0.0), Edge::At(1.0))
     .advise("it is the share of lr that is left at the end");
 
-/// Form of the decay behind the warm-up.
+/// Form of the decay after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_in_the_header_is_what_is_computed() {
+    fn the_table_in_the_header_is_correct() {
         let updates = [0, 9, 10, 55, 80, 90, 99, 100, 1_000_000];
         let table = [
             (ScheduleKind::Cosine, [0.1, 1.0, 1.0, 0.55, 0.205, 0.127, 0.1003, 0.1, 0.1]),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rates_of_the_reference_trajectory_come_out() {
+    fn the_rates_of_the_reference_trajectory_are_computed() {
         let bytes = include_bytes!("../../tests/fixtures/mamba1_trajectory.safetensors");
         let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
         let rates = file.tensor("lr").unwrap().data().to_vec();

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_is_not_there_is_refused_with_its_size() {
+    fn more_memory_than_there_is_is_refused_with_its_size() {
         let message = Arena::<f32>::try_zeros(1 << 60, "the parameters").unwrap_err().to_string();
         assert!(message.contains("found 4611686018428 MB that the parameters would take"), "{message}");
     }

@@ -1,5 +1,5 @@
-//! How parameters start. Every tensor draws from its own stream of random numbers, named by its id: adding a layer or
-//! a tensor never changes the start of another.
+//! First values of parameters. Every tensor has its own stream of random numbers, named by its id: adding a layer or
+//! a tensor never changes those of another.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::numeric::Scalar;
 
-/// Numbers that are worked out when a tensor is filled and kept nowhere else; two are equal if their names are.
+/// Numbers that are computed when a tensor is filled and not stored; two are equal if their names are.
 ///
 /// ```
 /// use ssm_hpn::params::{Init, Maker, ParamSpec};
@@ -25,7 +25,7 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// `name` says all that the numbers follow from.
+    /// `name` contains everything that the numbers depend on.
     pub fn new(name: impl Into<String>, make: impl Fn() -> Vec<f64> + Send + Sync + 'static) -> Self {
         Self { name: name.into(), make: Arc::new(make) }
     }

@@ -22,7 +22,7 @@ pub enum Group {
     Input,
     /// Layer of that index: norm and mixer.
     Layer(usize),
-    /// The norm behind the last layer.
+    /// The norm after the last layer.
     FinalNorm,
     /// The head.
     Head,
@@ -55,7 +55,7 @@ pub struct ParamSpec {
     pub decay: bool,
     /// Whether it is ever trained: prototypes that are fixed are not.
     pub trained: bool,
-    /// How it starts.
+    /// Distribution of its first values.
     pub init: Init,
     /// True if the id is absolute and the tensor is declared by another component (a tied weight).
     pub shared: bool,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tensor_that_no_memory_holds_is_refused_with_its_size() {
+    fn a_tensor_larger_than_any_memory_is_refused_with_its_size() {
         for (shape, megabytes) in
             [([usize::MAX, 3], "221360928884515"), ([1 << 30, 1 << 30], "4611686018428")]
         {

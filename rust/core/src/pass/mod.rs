@@ -1,4 +1,4 @@
-//! What every part of a model is given to run: one value, [`Pass`].
+//! [`Pass`]: everything that a part of a model needs to run.
 //!
 //! Stems, blocks and heads read their parameters from it, ask it whether the model is training, draw random numbers under
 //! its key, and use its buffers. A part that is made of parts hands each of them a pass of its own.
@@ -64,7 +64,7 @@ impl Mode {
     }
 }
 
-/// What a part can do; asked where it matters.
+/// Capabilities of a part.
 ///
 /// ```
 /// use ssm_hpn::pass::Capabilities;
@@ -75,11 +75,11 @@ impl Mode {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// An output follows from the tokens up to its own.
+    /// An output depends only on tokens up to its own.
     pub causal: bool,
-    /// It can go on from a state, and so read token by token.
+    /// It can continue from a state, and so read token by token.
     pub recurrent: bool,
-    /// It gives as many tokens as it takes.
+    /// It returns as many tokens as it reads.
     pub keeps_length: bool,
 }
 
@@ -87,7 +87,7 @@ impl Capabilities {
     /// Everything.
     pub const ALL: Self = Self { causal: true, recurrent: true, keeps_length: true };
 
-    /// What two parts can do together.
+    /// The capabilities that both parts have.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {

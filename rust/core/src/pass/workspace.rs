@@ -1,4 +1,4 @@
-//! The memory of a pass: one buffer, sized to the largest shape seen, carved anew for each.
+//! The memory of a pass: one buffer of the size of the largest pass so far, divided into parts for each pass.
 //!
 //! Nothing is allocated by a pass whose shape fits into what an earlier one needed, so batches of many lengths cost the
 //! memory of the longest.
@@ -77,7 +77,7 @@ impl<T> Part for &mut [T] {
     }
 }
 
-/// Cuts aligned parts off the front of a buffer.
+/// Divides a buffer into aligned parts, from its start on.
 ///
 /// ```
 /// use ssm_hpn::pass::{Carver, padded};
@@ -94,12 +94,12 @@ pub struct Carver<P> {
 }
 
 impl<P: Part> Carver<P> {
-    /// Parts of a part.
+    /// Divides a part into parts.
     pub fn new(part: P) -> Self {
         Self { rest: part }
     }
 
-    /// Everything that is left.
+    /// The rest of the buffer.
     pub fn rest(self) -> P {
         self.rest
     }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_handed_out() {
+    fn a_part_is_never_longer_than_the_rest_of_the_buffer() {
         let mut carver = Carver::new(&[1, 2, 3][..]);
         assert_eq!((carver.take(2), carver.take(2)), (&[1, 2][..], &[][..]));
     }

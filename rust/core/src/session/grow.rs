@@ -47,7 +47,7 @@ impl<T: Scalar> Session<T> {
         Ok(frozen_ids(self.model.table(), &self.groups))
     }
 
-    /// Gradients that wait for an update belong to the model as it is.
+    /// Refuses the call while there are gradients that were not applied, as they belong to the present model.
     pub(super) fn check_no_gradients(&self, key: &str) -> Result<()> {
         if self.pending.micro_batches == 0 {
             return Ok(());

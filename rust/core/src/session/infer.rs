@@ -61,7 +61,7 @@ impl<T: Scalar> Session<T> {
         threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))?
     }
 
-    /// A recurrent state for `rows` rows, which [`Session::read`] moves on.
+    /// A recurrent state for `rows` rows, which [`Session::read`] updates.
     ///
     /// ```
     /// # use ssm_hpn::{Result, Threads, data::Input, model::ModelConfig, optim::OptimConfig, session::Session};
@@ -145,7 +145,7 @@ fn head_pass<'a, T: Scalar>(
 pub struct Sampling {
     /// Logits are divided by it; 0 takes the best one.
     pub temperature: f64,
-    /// How many of the best take part.
+    /// Number of best tokens to draw from.
     pub top_k: Option<usize>,
     /// Seed of the draws.
     pub seed: u64,
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sampling_follows_the_softmax_and_keeps_to_the_best() {
+    fn sampling_has_the_softmax_frequencies_of_the_top_k_tokens() {
         let scores = [0.0_f64, 3.0, 2.0, -5.0];
         let draw = |temperature, top_k, u| {
             Sampling { temperature, top_k, seed: 0 }.pick(&scores.map(|s| s / 2.0), 2.0, u)

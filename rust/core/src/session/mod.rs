@@ -1,4 +1,4 @@
-//! A session: a model with its numbers, gradients and optimiser, and everything one does with them.
+//! A session: a model with its parameters, gradients and optimiser, and all operations on them.
 //!
 //! ```text
 //! forward_backward(batch) … forward_backward(batch)   gradients of the SUM of losses add up, in the order of the calls

@@ -1,4 +1,4 @@
-//! Parameters and gradients by name, and the flat buffers under lock.
+//! Parameters and gradients by name, and lending of the flat buffers.
 
 use super::training::{Cosine, Session};
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::model::names;
 use crate::numeric::Scalar;
 use crate::params::{Group, Slot};
 
-/// One tensor as users see it.
+/// One row of the parameter table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterRow {
     /// Id in the parameter table.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_computed_again_only_where_prototypes_are_trained() {
+    fn the_largest_cosine_is_recomputed_only_where_prototypes_are_trained() {
         for (head, frozen) in [(FIXED, false), (LEARNABLE, false), (LEARNABLE, true)] {
             let mut session = session(head);
             if frozen {

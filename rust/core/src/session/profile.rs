@@ -1,4 +1,4 @@
-//! Where the time of the session's steps goes, and the rate of the crate's own product on its threads.
+//! The profile of a session's steps, and the rate of the crate's own product on its threads.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ const PEAK_TIME: Duration = Duration::from_millis(300);
 const PEAK_REPEATS: usize = 5;
 
 impl<T: Scalar> Session<T> {
-    /// From now on gradients and updates are timed by phase, which changes no bit of them. Earlier measurements are
+    /// Starts timing gradients and updates by phase, which changes no bit of them. Earlier measurements are
     /// discarded.
     pub fn profile_start(&mut self) {
         self.profile = Some(Profile::default());
     }
 
-    /// What was measured since [`Session::profile_start`], and no more is; empty if that was never called.
+    /// Ends the profile and returns the measurements since [`Session::profile_start`]; empty if that was not called.
     pub fn profile_take(&mut self) -> Profile {
         self.profile.take().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What the calls of a session answer.
+//! Results of a session's calls.
 
 use crate::head::{HeadReport, Predictions, Targets};
 use crate::numeric::Scalar;
@@ -84,7 +84,7 @@ pub struct EvalReport {
 }
 
 impl EvalReport {
-    /// From what a head answered to targets.
+    /// From the predictions of a head and the targets.
     pub(super) fn new<T: Scalar>(
         sums: HeadReport,
         targets: &Targets<T>,

@@ -1,4 +1,4 @@
-//! A session on disk: everything that training goes on from, to the same bits.
+//! Saving and loading a session, so that training continues to the same bits.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn name(entry: &Entry) -> String {
 pub struct Restored<T: Scalar> {
     /// The session, as it was saved.
     pub session: Session<T>,
-    /// What the caller had given to [`Session::save`].
+    /// The `extra` that was given to [`Session::save`].
     pub extra: Value,
     /// Why newer checkpoints were passed over.
     pub passed_over: Vec<Error>,

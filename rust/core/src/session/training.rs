@@ -1,4 +1,4 @@
-//! The session itself: how it is made, gradients of micro-batches, updates.
+//! The session: construction, gradients of micro-batches, updates.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use crate::params::{Arena, TensorMasks};
 use crate::pass::Key;
 use crate::profile::{Phase, Profile, phase, recorded};
 
-/// Losses behind the gradients that wait for an update.
+/// Sums of the losses whose gradients were not applied yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pending {
     pub(super) micro_batches: u64,
@@ -168,7 +168,7 @@ impl<T: Scalar> Session<T> {
         self.run_batch(batch, accuracy, Some(carried))
     }
 
-    /// States of rows that have read nothing, for [`Session::forward_backward_from`].
+    /// Zero states of `rows` rows, for [`Session::forward_backward_from`].
     pub fn states(&self, rows: usize) -> Result<States<T>> {
         States::zeros(&self.model, rows)
     }
@@ -236,7 +236,7 @@ impl<T: Scalar> Session<T> {
         })
     }
 
-    /// The answer to an update without targets.
+    /// The report of an update without targets.
     fn idle_report(&self) -> ApplyReport {
         ApplyReport {
             step: self.step(),
@@ -252,7 +252,7 @@ impl<T: Scalar> Session<T> {
         }
     }
 
-    /// Forgets the gradients added so far.
+    /// Sets the gradients added so far to zero.
     pub fn zero_grad(&mut self) -> Result<()> {
         self.check_free("clear the gradients")?;
         self.grads.as_mut_slice().fill(T::ZERO);

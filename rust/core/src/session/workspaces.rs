@@ -1,4 +1,4 @@
-//! Memory of passes between two uses: several threads may run inference at once, each in a workspace of its own.
+//! The unused workspaces of a session: several threads may run inference at once, each in a workspace of its own.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::model::buffers::PassMemory;
 use crate::numeric::Scalar;
 
-/// Workspaces that are kept for the next passes; one more that comes back is freed.
+/// Most unused workspaces that are kept; further ones are freed when they are returned.
 const KEPT: usize = 2;
 
 /// The workspaces of a session that no pass is using.

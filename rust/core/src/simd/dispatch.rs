@@ -1,4 +1,4 @@
-//! From a kernel to its body for one instruction set.
+//! Calls the body of a kernel that is compiled for an instruction set.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use super::plain::Plain;
 use super::wide;
 use crate::real::Real;
 
-/// How a number type reaches its vector body. Sealed through [`Real`].
+/// The vectors of a number type. Sealed through [`Real`].
 pub trait Dispatch: Real {
     /// Runs the body for `isa`, or the plain one where the type has no vectors.
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;

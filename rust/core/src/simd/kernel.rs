@@ -1,4 +1,4 @@
-//! What runs on vectors: a body that is generic over them.
+//! A kernel: code that is generic over the vectors of an instruction set.
 
 #![forbid(unsafe_code)]
 

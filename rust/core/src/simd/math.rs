@@ -44,7 +44,7 @@ fn horner<V: Vector, const N: usize>(v: V, x: V::V, c: [f64; N]) -> V::V {
     p
 }
 
-/// c₀ + c₁x + c₂x² + …, in pairs: a few more instructions, a third of the wait. For functions that are not called from
+/// c₀ + c₁x + c₂x² + …, in pairs: a few more instructions, a third of the latency. For functions that are not called in
 /// many independent chains at once.
 #[inline(always)]
 fn estrin<V: Vector, const N: usize>(v: V, x: V::V, c: [f64; N]) -> V::V {

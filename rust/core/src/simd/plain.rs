@@ -1,4 +1,4 @@
-//! One lane: the body that runs everywhere, and for f64.
+//! One lane, for f64 and for processors without the instruction sets.
 
 #![forbid(unsafe_code)]
 

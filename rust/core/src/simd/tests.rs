@@ -21,7 +21,7 @@ fn every_instruction_set_sums_every_length() {
     }
 }
 
-/// 2^(d·a) with the care for small products, and without.
+/// 2^(d·a), with the lower bound for products and without.
 struct Powers<'a>(&'a [(f32, f32)]);
 
 impl Kernel<f32> for Powers<'_> {

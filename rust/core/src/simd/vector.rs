@@ -41,7 +41,7 @@ pub trait Vector: Copy + Send + Sync {
         if rest.len() >= Self::LANES { self.store(rest, v) } else { self.store_partial(rest, v) }
     }
 
-    /// `LANES` numbers from `x` on, no alignment needed.
+    /// Reads `LANES` numbers from `x` on, no alignment needed.
     ///
     /// # Safety
     /// `x .. x + LANES` is readable.

@@ -142,7 +142,7 @@ impl<S: Simd> Vector for Wide<S> {
     }
 }
 
-/// Carries a kernel into `pulp`, which compiles its body for the instruction set.
+/// Passes a kernel to `pulp`, which compiles its body for the instruction set.
 struct Carrier<K>(K);
 
 impl<K: Kernel<f32>> pulp::WithSimd for Carrier<K> {

@@ -1,4 +1,4 @@
-//! Token ids through a table: x = w\[id\], `embedding.weight` `[V, D]`.
+//! The embedding of token ids: x = w\[id\], `embedding.weight` `[V, D]`.
 
 use super::interface::{Source, Stem, StemSizes};
 use crate::data::{Input, InputLimit};

@@ -1,4 +1,4 @@
-//! Vectors of the model's own width, taken as they are.
+//! Input vectors of the model's width D, used unchanged.
 
 use super::interface::{Source, Stem, StemSizes, convert, features};
 use crate::data::InputLimit;

@@ -1,4 +1,4 @@
-//! What every stem is.
+//! The trait of every stem.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ pub struct StemRows<'a> {
     pub rows: usize,
     /// Tokens of a row.
     pub length: usize,
-    /// Documents; what lies in none of them is padding at a row's end.
+    /// Documents; positions in none of them are padding at a row's end.
     pub documents: &'a [Segment],
 }
 
@@ -34,7 +34,7 @@ impl StemRows<'_> {
     }
 }
 
-/// What a stem reads, and how its tokens lie before and after it.
+/// Input of a stem, and the rows and documents of its tokens before and after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// Ids or features of the tokens before.
@@ -50,7 +50,7 @@ pub trait Stem<T: Scalar>: Send + Sync {
     /// The tensors, with absolute ids (`embedding.weight`).
     fn params(&self) -> Vec<ParamSpec>;
 
-    /// What it reads.
+    /// The input that it reads.
     fn reads(&self) -> InputLimit;
 
     /// Tokens of a document that become one of the residual stream; the last ones may be fewer. 1 keeps the length.
@@ -58,7 +58,7 @@ pub trait Stem<T: Scalar>: Send + Sync {
         1
     }
 
-    /// What the stem can do: everything, unless it has a stride, without which a token cannot be read by itself.
+    /// Capabilities of the stem: all, unless it has a stride, since then single tokens cannot be read.
     fn capabilities(&self) -> Capabilities {
         let keeps_length = self.stride() == 1;
         Capabilities { keeps_length, recurrent: keeps_length, ..Capabilities::ALL }

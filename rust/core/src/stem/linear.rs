@@ -1,4 +1,4 @@
-//! Features through a linear map: x = w·f + b, `input.weight` `[D, F]`, `input.bias` `[D]`.
+//! A linear map of features: x = w·f + b, `input.weight` `[D, F]`, `input.bias` `[D]`.
 
 use super::interface::{Source, Stem, StemSizes, convert, features};
 use crate::data::InputLimit;

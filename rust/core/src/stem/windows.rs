@@ -1,4 +1,4 @@
-//! Windows of consecutive time steps through a linear map: a strided convolution, or, where windows do not overlap, patches.
+//! A linear map of windows of time steps: a strided convolution, or, where windows do not overlap, patches.
 //!
 //! F features per step, K steps in a window, S steps from a window to the next, D width. Within a document of n steps:
 //!

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// What a bounded read found. A missing file and one that is too large mean different things to different readers, so
+/// Result of a bounded read. A missing file and one that is too large mean different things to different readers, so
 /// neither is an error here.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Content {

@@ -1,4 +1,4 @@
-//! What identifies a file: its size and digest.
+//! The size and digest of a file.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// Bytes gathered before a write.
 const BUFFER: usize = 1 << 18;
 
-/// Between the name of an unfinished file or folder and the number of the process that writes it.
+/// Stands in the hidden name of an unfinished file or folder, before the id of the process that writes it.
 pub(crate) const PARTIAL: &str = ".partial-";
 
 /// A file that is hashed while it is written and synced at the end. It has its name from the start: it belongs into a
@@ -177,7 +177,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Name of a file in the making: hidden, so that no reader takes it for the file.
+/// Name of an unfinished file: hidden, so that no reader takes it for the file.
 fn temporary_name(path: &Path) -> Result<PathBuf> {
     let name = path.file_name().ok_or_else(|| {
         let reason =
@@ -190,7 +190,7 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(temporary))
 }
 
-/// The failure with the name that the caller knows.
+/// The error with the path that the caller gave.
 fn named(error: Error, path: &Path) -> Error {
     match error {
         Error::Storage { action, source, .. } => Error::storage(path, action, source),

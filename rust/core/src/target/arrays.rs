@@ -25,7 +25,7 @@ pub enum Element {
 pub struct TargetArray {
     /// Name in a batch.
     pub name: &'static str,
-    /// What it holds, for people.
+    /// What it holds, in words.
     pub about: &'static str,
     /// What one entry belongs to.
     pub per: Per,

@@ -32,7 +32,7 @@ impl Answer {
 pub struct TargetKind {
     /// Name in configurations.
     pub name: &'static str,
-    /// What is predicted, for people.
+    /// What is predicted, in words.
     pub about: &'static str,
     /// The arrays that a batch has to carry, all of one [`Per`].
     pub arrays: &'static [&'static TargetArray],
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_arrays_of_a_kind_belong_to_the_same_things_and_have_different_meanings() {
+    fn the_arrays_of_a_kind_are_all_per_token_or_all_per_document() {
         for kind in ALL {
             assert!(kind.arrays.iter().all(|array| array.per == kind.per()), "{}", kind.name);
             for (i, array) in kind.arrays.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What is predicted: one description of each kind of target, which everything else reads.
+//! Targets: one description of each kind, used by the loader, heads, metrics and bindings.
 //!
 //! A [`kinds::TargetKind`] is a choice of [`arrays::TargetArray`]s. From the two descriptions follow the columns that the loader reads, the
 //! shapes that a batch is checked against, whether documents are pooled, what a head has to answer and which metrics

@@ -12,13 +12,13 @@ pub enum Values {
     Numbers(Vec<f32>),
 }
 
-/// What the head is compared with: no array at all, for prediction only, or those of one kind.
+/// Targets of a batch: the arrays of one kind, or none, for prediction only.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
     arrays: Vec<(&'static TargetArray, Values)>,
 }
 
-/// What a model accepts as numbers of its target.
+/// The numbers that a model accepts in its targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Widths {
     /// Classes; `None` where it predicts no class.

@@ -65,7 +65,7 @@ fn sizes_out_of_range_are_refused_under_their_key() {
 }
 
 #[test]
-fn the_rank_left_out_is_resolved() {
+fn an_absent_rank_is_resolved() {
     let resolved = Block::<f32>::resolved(&block()).unwrap();
     assert_eq!(resolved, serde_json::json!({"d_state": 16, "d_conv": 4, "expand": 2, "dt_rank": 3}));
 }

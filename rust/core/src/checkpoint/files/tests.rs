@@ -1,4 +1,4 @@
-//! Our files against the `safetensors` crate, and every way in which a file can be wrong, from literal bytes.
+//! Written files read by the `safetensors` crate, and every kind of invalid file, built from literal bytes.
 
 use proptest::prelude::*;
 use safetensors::SafeTensors;
@@ -29,7 +29,7 @@ fn refusal(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn damaged_headers_are_refused_with_what_is_wrong() {
+fn damaged_headers_are_refused_with_the_reason() {
     let entry = |shape: &str, offsets: &str| {
         format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#)
     };
@@ -94,7 +94,7 @@ fn missing_misshapen_and_mistyped_tensors_are_named() {
 }
 
 #[test]
-fn distinct_names_and_full_tensors_are_demanded_on_writing() {
+fn writing_requires_distinct_names_and_full_tensors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     let tensor = |shape: &[usize]| Tensor { name: "a".into(), shape: shape.to_vec(), data: &[1.0_f32, 2.0] };
@@ -127,7 +127,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn what_is_written_is_what_the_public_library_reads_and_what_we_read(
+    fn written_files_are_read_the_same_by_the_safetensors_crate_and_by_us(
         shapes in prop::collection::btree_map("[a-z.\"\u{e9}]{1,9}", prop::collection::vec(0_usize..5, 0..4), 0..6),
         bits in any::<u32>(),
     ) {
@@ -135,7 +135,7 @@ proptest! {
             .values()
             .map(|shape| (0..shape.iter().product::<usize>()).map(|i| {
                 let bits = bits.wrapping_mul(i as u32 | 1);
-                // Everything but NaN, which is never saved: infinities, subnormals and both zeros included.
+                // Every kind of number but NaN, which is never saved: infinities, subnormals and both zeros.
                 if f32::from_bits(bits).is_nan() { -0.0 } else { f32::from_bits(bits) }
             }).collect())
             .collect();

@@ -95,7 +95,7 @@ impl WriterConfig {
     }
 }
 
-/// What is known at the end.
+/// Entries of the manifest that are known when the writer closes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Extra {
@@ -107,7 +107,7 @@ pub struct Extra {
     pub feature_names: Option<Vec<String>>,
     /// How the features had been normalised.
     pub normalisation: Option<Normalisation>,
-    /// What turned the source into tokens or features.
+    /// How the source was encoded as tokens or features.
     pub encoder: Value,
     /// What the documents came from.
     pub source: Value,

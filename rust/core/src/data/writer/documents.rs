@@ -1,4 +1,4 @@
-//! What a writer is given.
+//! The documents that are passed to a writer.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,7 @@ pub enum Elements<'a> {
 /// Many documents at once.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentColumns<'a> {
-    /// What they consist of.
+    /// Tokens or features of all documents.
     pub elements: Elements<'a>,
     /// Document i is tokens `offsets[i]..offsets[i + 1]`; one more than there are documents, from 0 to the end.
     pub offsets: &'a [u64],

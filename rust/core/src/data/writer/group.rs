@@ -1,4 +1,4 @@
-//! The group under construction, and the check of what goes into it.
+//! The group that is being filled, and the check of documents that are added to it.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use super::documents::{DocumentColumns, Elements, MAX_NAME};
 use crate::data::schema::{InputColumn, ShardColumns, item};
 use crate::error::{Error, Result};
 
-/// Documents that wait for their group to be full.
+/// Documents of a group that is not yet written.
 pub(super) struct OpenGroup {
     columns: ShardColumns,
     offsets: Vec<i32>,
@@ -90,7 +90,7 @@ impl OpenGroup {
         }
     }
 
-    /// The group as a record batch; what is pending afterwards is nothing.
+    /// The group as a record batch; the pending documents are empty afterwards.
     pub(super) fn take(&mut self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
         let columns = self.columns;
         let taken = std::mem::replace(self, Self::new(columns));

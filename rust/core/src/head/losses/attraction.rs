@@ -71,13 +71,13 @@ pub(crate) struct Range<T> {
 }
 
 impl<T: Scalar> Range<T> {
-    /// Cosine that stands for a number.
+    /// The cosine of a number: -1 at `low`, 1 at `high`.
     #[inline(always)]
     pub(crate) fn to_cosine(self, y: T) -> T {
         (y - self.low + y - self.low) / (self.high - self.low) - T::ONE
     }
 
-    /// Number that a cosine stands for.
+    /// The number of a cosine, the inverse.
     #[inline(always)]
     pub(crate) fn number_at(self, cosine: T) -> T {
         (cosine + T::ONE) * T::from_f64(0.5) * (self.high - self.low) + self.low
@@ -140,7 +140,7 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
     }
 }
 
-/// What a row is to predict: a class and a number.
+/// Targets of the joint loss: a class and a number per row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassAndValue<'a, T> {
     /// `[n]`; negative: none.
@@ -223,7 +223,7 @@ mod tests {
     ) -> Vec<f32> {
         let n = CLASSES.len();
         let mut z = Shifted::new(&numbers(n * dim, 1), shift);
-        // Behind another shift than z.
+        // At another alignment than z.
         let prototypes = Shifted::new(&numbers(3 * class_dim, 2), 2 * shift);
         let mut records = vec![[f32::NAN; 4]; n];
         kernel(&mut z, &prototypes, &numbers(n, 3), &mut records);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_instruction_set_pulls_alike() {
+    fn every_instruction_set_has_the_same_gradients_and_records() {
         every_isa_equals_scalar("cosine", 1, |isa, dim, shift| {
             rows((dim, dim, shift), |z, prototypes, _, records| {
                 run_on(isa, Cosine { z, dim, prototypes, classes: &CLASSES, records });

@@ -40,9 +40,9 @@ pub(crate) struct SoftmaxSums {
     pub count: u64,
     /// Gradient of the scale.
     pub scale_gradient: f64,
-    /// Rows whose prediction was looked at.
+    /// Rows whose prediction was counted.
     pub scored: u64,
-    /// Predictions that were right.
+    /// Counted predictions that were right.
     pub correct: u64,
 }
 
@@ -207,7 +207,7 @@ mod tests {
     use crate::simd::run_on;
 
     #[test]
-    fn every_instruction_set_goes_through_the_norm_alike() {
+    fn every_instruction_set_has_the_same_gradient_of_the_norm() {
         every_isa_equals_scalar("directions", 1, |isa, dim, shift| {
             let mut unit = Shifted::new(&numbers(4 * dim, 1), shift);
             run_on(isa, Directions { unit: &mut unit, dim });

@@ -88,12 +88,12 @@ fn check_fixture<T: Scalar>(loss_bound: f64, gradient_bound: f64) {
 }
 
 #[test]
-fn the_reference_is_met_in_f64() {
+fn losses_agree_with_the_reference_in_f64() {
     check_fixture::<f64>(1e-12, 1e-12);
 }
 
 #[test]
-fn the_reference_is_met_in_f32() {
+fn losses_agree_with_the_reference_in_f32() {
     check_fixture::<f32>(2e-5, 2e-4);
 }
 
@@ -109,7 +109,7 @@ fn gradients_equal_central_differences() {
         Loss::Joint { weight: 0.3 },
         Loss::Softmax { scale: 4.0, margin: 0.0 },
         Loss::Softmax { scale: 4.0, margin: 0.4 },
-        // θ + m is beyond π for every other row: the branch that goes on in a straight line.
+        // θ + m is above π for every other row, which takes the linear branch.
         Loss::Softmax { scale: 2.0, margin: 1.5 },
     ] {
         let dim = if let Loss::Joint { .. } = loss { DIM - 1 } else { DIM };
@@ -129,7 +129,7 @@ fn gradients_equal_central_differences() {
 }
 
 #[test]
-fn both_branches_of_the_margin_occur_and_meet() {
+fn both_branches_of_the_margin_occur_and_the_loss_falls_monotonically() {
     let m = 1.5;
     let z: Vec<f64> = numbers(N * DIM, 1);
     let prototypes = units(7, DIM, 3);
@@ -167,7 +167,7 @@ fn prototypes_get_the_gradient_of_the_softmax() {
 }
 
 #[test]
-fn an_attracting_loss_reads_no_prototype_but_the_targets() {
+fn an_attracting_loss_reads_only_the_prototype_of_the_target() {
     let (count, dim) = (50_000, 8);
     let mut prototypes = vec![f32::NAN; count * dim];
     let classes = [7, 49_999, -1, 12_345];
@@ -184,7 +184,7 @@ fn an_attracting_loss_reads_no_prototype_but_the_targets() {
 }
 
 #[test]
-fn a_row_of_zeros_has_no_direction_and_the_gradient_of_the_floor() {
+fn a_row_of_zeros_has_the_gradient_of_the_floored_norm() {
     let problem = Problem { prototypes: vec![0.6, 0.8], classes: vec![0], values: vec![] };
     let (loss, dz, _) = evaluate(Loss::Cosine, &problem, &[0.0, 0.0]);
     assert_eq!(loss, 1.0);
@@ -195,12 +195,12 @@ fn a_row_of_zeros_has_no_direction_and_the_gradient_of_the_floor() {
 }
 
 #[test]
-fn chunks_of_rows_add_up_and_every_prediction_is_counted() {
+fn the_sums_of_several_chunks_of_rows_are_those_of_all_rows() {
     // So many classes that a chunk has 32 rows.
     let (count, dim, n) = (40_000, 3, 70);
     let prototypes = units(count, dim, 5);
     let classes: Vec<i32> = (0..n).map(|i| i * 571).collect();
-    // Every even row looks straight at its prototype.
+    // Every even row is a multiple of its prototype.
     let mut z: Vec<f64> = numbers(n as usize * dim, 6);
     for i in (0..n as usize).step_by(2) {
         z[i * dim..(i + 1) * dim].copy_from_slice(&prototypes[classes[i] as usize * dim..][..dim]);

@@ -7,7 +7,7 @@ use crate::kernels::Accumulate;
 use crate::kernels::matmul::{MatMut, MatRef, linear};
 use crate::numeric::Scalar;
 
-/// Up to so many prototypes every pair is looked at; of more, this many at even distances among all.
+/// Up to this many prototypes all pairs are compared; of more, this many at even distances.
 pub(crate) const ROWS_MAX: usize = 8192;
 
 /// Rows of a tile: tile × rows products are in memory at a time.
@@ -31,7 +31,7 @@ fn among<T: Scalar>(rows: &[T], dim: usize) -> f64 {
     let mut products = vec![T::ZERO; TILE.min(count) * count];
     let mut largest = -1.0_f64;
     for first in (0..count).step_by(TILE) {
-        // Only the rows from here on: each pair once.
+        // Only the rows from here on, so that each pair is computed once.
         let (height, width) = (TILE.min(count - first), count - first);
         let later = &rows[first * dim..];
         linear(

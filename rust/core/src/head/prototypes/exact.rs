@@ -1,4 +1,4 @@
-//! Prototypes by formula.
+//! Prototypes that are given by a formula.
 
 /// The regular simplex: every pair at cosine -1/(C-1). `[classes, dim]`, dim ≥ classes - 1, zero columns beyond that.
 ///

@@ -45,7 +45,8 @@ pub enum Construction {
 }
 
 impl Construction {
-    /// The best that is exact or affordable for `classes` prototypes in `dim` dimensions.
+    /// The construction for `classes` prototypes in `dim` dimensions: exact if there is one, else the best of bounded
+    /// cost.
     pub fn choose(classes: usize, dim: usize) -> Self {
         if classes <= dim + 1 {
             Self::Simplex
@@ -65,7 +66,7 @@ impl Construction {
         }
     }
 
-    /// Name for people.
+    /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Simplex => "simplex",

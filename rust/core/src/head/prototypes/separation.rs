@@ -233,7 +233,7 @@ impl Descent {
         }
     }
 
-    /// Moves the rows of p against `factor`·gradient and back to unit length.
+    /// p ← p - `factor`·gradient, each row then divided by its norm.
     fn step(&mut self, p: &mut [f32], dim: usize, factor: f64, rate: f64) {
         self.decays = [self.decays[0] * 0.9, self.decays[1] * 0.99];
         self.squares.resize(p.len() / dim, 0.0);
@@ -292,7 +292,7 @@ mod tests {
                 let mut out = vec![0.0; rows * width];
                 run_on(isa, Product { a: &a, inner, b: &b, width, out: &mut out });
                 let largest = out.iter().copied().fold(-1.0, f32::max);
-                // So sharp that some weights are zero.
+                // τ so large that some weights are zero.
                 run_on(isa, Weights { row: &mut out, sharpness: 60.0, largest });
                 out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             };
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_are_what_their_names_say() {
+    fn product_exponential_and_norm_agree_with_f64() {
         let (rows, inner, width) = (9, 40, 35);
         let (a, b) = (numbers::<f32>(rows * inner, 1), numbers::<f32>(inner * width, 2));
         let mut out = vec![0.0; rows * width];

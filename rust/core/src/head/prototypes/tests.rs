@@ -55,7 +55,7 @@ fn nine_classes_are_the_simplex_of_the_reference() {
 }
 
 #[test]
-fn blocks_have_no_positive_cosine_and_end_at_the_orthoplex() {
+fn blocks_have_no_positive_cosine_up_to_the_orthoplex() {
     for (classes, dim) in [(5, 3), (10, 5), (10, 7), (10, 8), (100, 50), (101, 60)] {
         assert_eq!(Construction::choose(classes, dim), Construction::Blocks);
         let rows = Construction::Blocks.build(classes, dim, 0);
@@ -79,7 +79,7 @@ fn near_orthogonal_rows_keep_their_bound() {
 }
 
 #[test]
-fn the_choice_follows_what_is_exact_affordable_or_proven() {
+fn the_construction_is_chosen_by_the_sizes() {
     assert_eq!(Construction::choose(256, 255), Construction::Simplex);
     assert_eq!(Construction::choose(100, 50), Construction::Blocks);
     assert_eq!(Construction::choose(100, 49), Construction::Separated);
@@ -89,7 +89,7 @@ fn the_choice_follows_what_is_exact_affordable_or_proven() {
 }
 
 #[test]
-fn tens_of_thousands_of_classes_are_nearly_orthogonal_at_once() {
+fn fifty_thousand_classes_are_nearly_orthogonal() {
     let (classes, dim) = (50_000, 256);
     let kind = Construction::choose(classes, dim);
     let rows: Vec<f32> = kind.build(classes, dim, 0).into_iter().map(|x| x as f32).collect();
@@ -124,7 +124,7 @@ fn assert_reaches(classes: usize, dim: usize, seed: u64, reached: f64) {
 }
 
 #[test]
-fn optimised_prototypes_reach_the_table_for_any_seed() {
+fn optimised_prototypes_reach_the_known_cosines_for_any_seed() {
     for (classes, dim, reached) in [(100, 3, 0.9335), (100, 10, 0.3367), (100, 25, 0.1112), (10, 3, 0.4045)] {
         for seed in 0..2 {
             assert_reaches(classes, dim, seed, reached);
@@ -133,7 +133,7 @@ fn optimised_prototypes_reach_the_table_for_any_seed() {
 }
 
 #[test]
-fn what_is_optimised_by_itself_costs_a_bounded_number_of_multiplications() {
+fn optimisation_chosen_by_default_has_a_bounded_number_of_multiplications() {
     // A hundred classes: at 10^10 multiplications per second, half a second.
     for dim in 2..50 {
         let cost = separation::multiplications(100, dim);
@@ -151,8 +151,8 @@ fn what_is_optimised_by_itself_costs_a_bounded_number_of_multiplications() {
 }
 
 #[test]
-#[ignore = "half a minute of optimisation"]
-fn optimised_prototypes_reach_the_table_for_many_classes() {
+#[ignore = "takes half a minute"]
+fn optimised_prototypes_reach_the_known_cosines_for_many_classes() {
     let table = [
         (200, 3, 0.9667),
         (200, 10, 0.4547),

@@ -1,4 +1,4 @@
-//! The backward pass: every chunk from right to left, s computed again.
+//! The backward pass: chunks from right to left; s, the value before silu, is recomputed.
 
 use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Stretch, Taps, Weights, get, put};
 use crate::kernels::channels::{BLOCK, ColumnsMut, PerChannel, is_start, stretch_start};
@@ -6,7 +6,7 @@ use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// What a convolution reads backward and overwrites.
+/// Inputs of the backward pass, overwritten with its results.
 #[derive(Debug)]
 pub struct ConvInPlace<'a, T> {
     /// x, I columns; then dx.
@@ -91,7 +91,7 @@ struct Backward<'a, T> {
     sums: Shared<'a, T>,
 }
 
-/// What a block of channels carries from chunk to chunk.
+/// Values of a block of channels that are passed from a chunk to the chunk before it.
 struct Carried<T, const MAX: usize> {
     /// ds of the next tokens, the nearest first.
     next: [[T; BLOCK]; MAX],
@@ -183,7 +183,7 @@ impl<T: Scalar> Backward<'_, T> {
                     continue;
                 }
                 if back <= layout.length {
-                    // SAFETY: this task's channel, which nobody reads any more.
+                    // SAFETY: this task's channel, which is not read after this.
                     let dx = unsafe { filter.x.part((row + 1) * layout.length - back, channel, 1) };
                     dx[0] += last;
                 } else {
@@ -259,7 +259,7 @@ impl<T: Scalar> Backward<'_, T> {
                 dw[k] = v.mul_add(ds, window[k], dw[k]);
                 dx = v.mul_add(weights.w[taps - 1 - k], next[k], dx);
             }
-            // No token further left looks at this one's x.
+            // No token further left reads this one's x.
             put::<V, WHOLE>(v, x, dx);
         }
         for k in 0..taps {

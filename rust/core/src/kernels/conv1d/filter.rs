@@ -1,4 +1,4 @@
-//! Sizes, filters, and what a task of either direction reads: taps, inputs before a token, the carried state.
+//! Sizes, filters, and the reads of forward and backward tasks: taps, inputs before a token, the carried state.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::simd::{self, Vector};
 /// Most taps of a filter.
 pub const MAX_TAPS: usize = 32;
 
-/// Tokens that are computed for a vector of channels before the next vector of channels: their rows stay in the L1 cache.
+/// Tokens that are computed for one vector of channels before the next one, so that their rows stay in the L1 cache.
 pub(super) const CHUNK: usize = 32;
 
 /// Sizes of a convolution.
@@ -184,7 +184,7 @@ impl<T: Scalar> Filter<'_, T> {
         }
     }
 
-    /// Moves the carried inputs of a row on by its T tokens.
+    /// Replaces the carried inputs of a row by those after its T tokens.
     #[inline(always)]
     pub(super) fn keep(&self, row: usize) {
         let Some(state) = self.state else { return };

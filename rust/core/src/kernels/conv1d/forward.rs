@@ -1,4 +1,4 @@
-//! The forward pass, which with one token per row is the recurrent form too.
+//! The forward pass; with one token per row it is also the recurrent form.
 
 use super::filter::{CHUNK, Dims, Filter, MAX_TAPS, Stretch, Taps, Weights, put};
 use crate::kernels::channels::{Columns, stretch_end};

@@ -1,4 +1,4 @@
-//! The convolution against its formula, against differences, and against itself.
+//! The convolution against its formula, against differences, and against other instruction sets and ways to call it.
 
 use proptest::prelude::*;
 
@@ -56,14 +56,14 @@ impl<T: Scalar> Case<T> {
         let mut dstate = self.dlast();
         let gradients =
             ConvGrads { dweight: Some(&mut dweight), dbias: Some(&mut dbias), dstate: dstate.as_deref_mut() };
-        // Off alignment, but for every fourth number of channels; x is behind 3 columns of something else.
+        // Unaligned unless the number of channels is a multiple of four; x follows 3 columns of other numbers.
         let mut dy = Shifted::new(&self.dy, i % 4);
         let x = ColumnsMut::new(&mut wide, 3, i + 3);
         let in_place = ConvInPlace { x, dy: &mut dy, state: self.state.as_deref() };
         backward_on(isa, &dims, &weights, in_place, &mut scratch, gradients);
-        assert_eq!(dy.to_vec(), y, "y where dy was");
+        assert_eq!(dy.to_vec(), y, "y in place of dy");
         let dx = wide.chunks_exact(i + 3).flat_map(|x| x[3..].to_vec()).collect();
-        // Parameter gradients are added to what was there.
+        // Parameter gradients are added to these ones.
         let less_one = |x: Vec<T>| x.into_iter().map(|x| x - T::ONE).collect();
         [y, dx, less_one(dweight), less_one(dbias), state.unwrap_or_default(), dstate.unwrap_or_default()]
     }
@@ -115,7 +115,7 @@ fn f64s<T: Scalar>(x: &[T]) -> Vec<f64> {
     x.iter().map(|x| x.to_f64()).collect()
 }
 
-/// Starts close together, alone, and on a chunk's border.
+/// Document starts close together, far apart, and at the start of a chunk.
 fn packed(rows: usize, length: usize) -> Vec<u8> {
     let mut starts = vec![0; rows * length];
     for row in 0..rows {
@@ -250,7 +250,7 @@ fn packed_documents_equal_separate_ones() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    #[ignore = "some seconds of random shapes"]
+    #[ignore = "takes some seconds"]
     fn any_shape_with_any_documents_equals_f64(
         rows in 1_usize..4,
         length in 1_usize..2 * CHUNK + 9,

@@ -1,4 +1,4 @@
-//! What stands beside a product: a row added to all rows, and its gradient.
+//! The bias of a linear map: a row copied to all rows, and its gradient.
 
 use super::output::Output;
 use super::tile::add_to;
@@ -7,10 +7,10 @@ use crate::kernels::blocks::Blocks;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 
-/// Rows that a thread takes at least.
+/// Least number of rows for a thread.
 const LEAST_ROWS: usize = 64;
 
-/// Copies `row` into every row of y: the bias, before a product is added.
+/// Copies `row`, the bias `[N]`, into every row of y `[M, N]`, to which a product is added afterwards.
 ///
 /// # Panics
 /// If their lengths differ.
@@ -31,8 +31,8 @@ pub(crate) fn sum_rows_scratch(m: usize, n: usize) -> usize {
     Blocks::new(m, LEAST_ROWS).count * n
 }
 
-/// sums += `Σ_m dy[m,:]`, the gradient of a bias; blocks of rows, then the blocks, in order. `scratch` of
-/// [`sum_rows_scratch`] elements, contents undefined.
+/// sums += `Σ_m dy[m,:]`, the gradient of a bias: each block of rows is summed, then the blocks are added in order.
+/// `scratch` of [`sum_rows_scratch`] elements, contents undefined.
 ///
 /// # Panics
 /// If the lengths differ or the scratch is too short.

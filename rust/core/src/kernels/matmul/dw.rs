@@ -1,4 +1,4 @@
-//! The gradient of the weight: a sum over all tokens, cut into parts that are joined in order.
+//! The gradient of the weight: a sum over all tokens, computed in parts that are added in order.
 
 use super::output::{Output, PARTIAL, READ, product};
 use super::split::{Cost, Split};
@@ -9,7 +9,7 @@ use crate::kernels::layout::Accumulate;
 use crate::numeric::Scalar;
 use crate::parallel::for_each_task;
 
-/// Elements that a thread joins at least.
+/// Least number of elements of dw for a thread that adds the parts.
 const LEAST_JOINED: usize = 1 << 14;
 
 fn split(m: usize, n: usize, k: usize) -> Split {
@@ -26,7 +26,7 @@ fn split(m: usize, n: usize, k: usize) -> Split {
 /// assert_eq!(linear_dw_scratch(1 << 20, 16, 32) % (16 * 32), 0);
 /// ```
 pub fn linear_dw_scratch(m: usize, n: usize, k: usize) -> usize {
-    // The first part goes straight to dw.
+    // The first part is added to dw directly and needs no scratch.
     (split(m, n, k).count[2] - 1) * n * k
 }
 

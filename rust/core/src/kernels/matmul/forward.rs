@@ -1,4 +1,4 @@
-//! The products of a linear map and of the gradient of its input.
+//! A linear map, and the gradient of its input.
 
 use super::output::{READ, TRANSPOSE, product};
 use super::split::{Cost, Split};

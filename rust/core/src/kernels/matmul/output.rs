@@ -1,4 +1,4 @@
-//! The output of a product, shared by the tasks that write its tiles.
+//! The output matrix of a product, written by several tasks, one tile each.
 
 use super::split::Split;
 use super::tile::{Factor, Tile, with_packed};
@@ -8,11 +8,11 @@ use crate::numeric::Scalar;
 use crate::parallel::for_each_task;
 use crate::simd;
 
-/// Cost of reading an element in place once more, in multiply-adds.
+/// Cost of one more read of an element in place, in multiply-adds.
 pub(super) const READ: f64 = 4.0;
-/// Cost of packing an element across.
+/// Cost of packing an element whose neighbours in memory belong to other terms, in multiply-adds.
 pub(super) const TRANSPOSE: f64 = 21.0;
-/// Cost of writing an element of a partial output and adding it later.
+/// Cost of writing an element of a partial output and adding it later, in multiply-adds.
 pub(super) const PARTIAL: f64 = 15.0;
 
 /// Start of an output whose tiles are written by different tasks.
@@ -34,8 +34,8 @@ impl<T> Output<T> {
     }
 }
 
-/// The product of two factors: the first part of the depth goes to c, the others are written one after another to
-/// `partial`, each contiguous.
+/// The product of two factors. The first part of the depth is written to c, the others to `partial`, one contiguous
+/// matrix after another.
 pub(super) fn product<T: Scalar>(
     split: Split,
     factors: (Factor<T>, Factor<T>),

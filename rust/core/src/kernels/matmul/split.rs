@@ -1,14 +1,14 @@
-//! How a product is divided among tasks: by its shape alone, never by the number of threads.
+//! The division of a product into tasks, computed from its shape alone and not from the number of threads.
 
 #![forbid(unsafe_code)]
 
-/// Tasks to aim at: enough to keep a few threads busy evenly.
+/// Number of tasks to aim for: enough to divide the work evenly among a few threads.
 const FEW: usize = 8;
-/// Tasks to aim at where more of them cost little.
+/// Number of tasks to aim for where each further halving costs less than [`LITTLE`].
 const MANY: usize = 32;
-/// What counts as little: share of the time of a product that another halving adds.
+/// Share of a product's time that another halving may add, up to [`MANY`] tasks.
 const LITTLE: f64 = 0.0125;
-/// Multiply-adds that a task has at least, about 5 µs of a fast core.
+/// Least number of multiply-adds of a task, about 5 µs of a fast core.
 const LEAST_WORK: usize = 1 << 19;
 /// Largest extents of a task along rows, columns and depth: the packed columns of one chunk stay in a core's L2 cache.
 const MOST: [usize; 3] = [1024, 384, usize::MAX];
@@ -21,11 +21,11 @@ const UNIT: [usize; 3] = [16, 16, 16];
 /// its part of both factors, and a part of the depth beyond the first writes a partial output that is added later.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
-    /// An element of a, read for the first time in each task: shared by the columns.
+    /// Reading an element of a, once per task; it is used for all columns of the task.
     pub(super) a: f64,
-    /// An element of b, read or packed for the first time in each task: shared by the rows.
+    /// Reading or packing an element of b, once per task; it is used for all rows of the task.
     pub(super) b: f64,
-    /// An element of a partial output. Infinite where the depth may not be divided.
+    /// Writing and adding an element of a partial output. Infinite where the depth may not be divided.
     pub(super) part: f64,
 }
 
@@ -82,7 +82,7 @@ impl Split {
         })
     }
 
-    /// Which part of the depth a task has.
+    /// Index of the part of the depth that a task computes.
     pub(super) fn part(&self, task: usize) -> usize {
         task % self.count[2]
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn large_products_are_shared_out_and_small_ones_are_not() {
+    fn large_products_are_divided_and_small_ones_are_one_task() {
         assert!(Split::new(2048, 128, 512, COPIED).tasks() >= FEW);
         assert!(Split::new(128, 256, 2048, DIVIDED).tasks() >= FEW);
         assert_eq!(Split::new(8, 512, 128, COPIED).tasks(), 2);

@@ -1,4 +1,4 @@
-//! The product of a few rows, as recurrent inference needs it.
+//! The product of a few rows of x with the weights, for recurrent inference.
 
 use super::forward::linear;
 use super::output::Output;
@@ -10,15 +10,15 @@ use crate::parallel::for_each_task;
 use crate::real::Real;
 use crate::simd::{self, Kernel, Vector};
 
-/// Rows up to which reading the weights in place costs less than packing them.
+/// Number of rows below which reading the weights in place costs less than packing them.
 const FEW: usize = 4;
-/// Outputs computed together: each has its own chain of sums, and registers to hold it.
+/// Outputs that are computed together, each with its own accumulators in registers.
 const TOGETHER: usize = 8;
-/// Outputs whose lanes are summed together.
+/// Outputs whose lanes are summed in one step at the end.
 const SUMMED: usize = 2 * TOGETHER;
 /// Lanes of the widest vector.
 const MOST_LANES: usize = 16;
-/// Multiply-adds that a task has at least.
+/// Least number of multiply-adds of a task.
 const LEAST_WORK: usize = 1 << 17;
 
 /// y = x·wᵀ or y += x·wᵀ for a few rows: dot products with the rows of w as they lie. From `FEW` rows on it is
@@ -65,7 +65,7 @@ impl<T: Scalar> Kernel<T> for Dots<'_, T> {
             for first in (0..y.len()).step_by(TOGETHER) {
                 let mut rows = [x; TOGETHER];
                 for (i, row) in rows.iter_mut().enumerate() {
-                    // Outputs beyond the last repeat it.
+                    // Outputs beyond the last read the last row of w; their sums are not stored.
                     *row = w.row(n * SUMMED + (first + i).min(y.len() - 1));
                 }
                 let found = dots(v, x, rows);
@@ -83,7 +83,7 @@ impl<T: Scalar> Kernel<T> for Dots<'_, T> {
     }
 }
 
-/// Lanes of the dot products of x with rows as long.
+/// The dot products of x with rows of w of the same length, before the sum over the lanes.
 #[inline(always)]
 fn dots<V: Vector>(v: V, x: &[V::T], rows: [&[V::T]; TOGETHER]) -> [V::V; TOGETHER] {
     assert!(rows.iter().all(|row| row.len() == x.len()));

@@ -1,4 +1,4 @@
-//! Against sums in f64, with bounds derived from the number of terms.
+//! Products against sums in f64, with error bounds derived from the number of terms.
 
 use super::step::Dots;
 use super::tile::{Factor, Tile, with_packed};
@@ -30,7 +30,8 @@ impl<T: Scalar> Wide<T> {
     }
 }
 
-/// Checks out = before·[add] + Σ_t a(i, t)·b(t, j) element by element, and that nothing beside the columns changed.
+/// Checks out = Σ_t a(i, t)·b(t, j), plus `before` with `add`, element by element, and that nothing outside the columns
+/// changed.
 ///
 /// Rounding `terms` products and sums of terms whose magnitudes add to `size` errs by at most `(terms + 2)·ε·size`.
 fn check<T: Scalar>(
@@ -57,7 +58,7 @@ fn check<T: Scalar>(
             );
         }
         for j in cols..stride {
-            assert_eq!(after.at(i, j), before.at(i, j), "{what}: column {j} beside the output was written");
+            assert_eq!(after.at(i, j), before.at(i, j), "{what}: column {j} outside the output was written");
         }
     }
 }
@@ -124,7 +125,7 @@ proptest! {
     }
 }
 
-/// One tile over all of c = a·b on an instruction set, both factors in either direction, from unaligned starts.
+/// c = a·b as one tile on an instruction set, with each factor in both directions and unaligned starts.
 fn one_tile(isa: Isa, rows: usize, cols: usize, depth: usize, across: [bool; 2]) {
     let a =
         Wide::<f32>::new(if across[0] { depth } else { rows }, if across[0] { rows } else { depth }, 1, 1);
@@ -172,7 +173,7 @@ fn every_instruction_set_agrees_with_f64_at_all_widths() {
 }
 
 #[test]
-fn a_row_has_the_same_bits_alone_and_among_others() {
+fn a_row_has_the_same_bits_alone_and_in_a_batch() {
     let (m, n, k) = (300, 70, 600);
     let [x, w, dy] = [(m, k, 1), (n, k, 2), (m, n, 3)].map(|(r, c, seed)| Wide::<f32>::new(r, c, 0, seed));
     let [mut y, mut dx] = [(m, n), (m, k)].map(|(r, c)| Wide::<f32>::new(r, c, 0, 4));

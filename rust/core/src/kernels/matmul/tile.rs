@@ -1,4 +1,4 @@
-//! One task of a product: packing and the register tile, written once for every instruction set.
+//! The part of a product that one task computes: packing and the register tile, written once for every instruction set.
 //!
 //! ```text
 //! c[i,j] (+)= Σ_t a(i,t)·b(t,j)      i in rows, j in columns, t in depth
@@ -34,9 +34,9 @@ use crate::simd::{self, Kernel, Vector};
 
 /// Terms of a sum between two additions to the output.
 const CHUNK: usize = 256;
-/// Rows of a that meet all columns before the next ones do: where they lie across, a cache line of f32.
+/// Rows of a that are multiplied by all columns before the next rows, for a with rows contiguous: a cache line of f32.
 const PANEL: usize = 16;
-/// Elements between two packed panels beyond their contents: a cache line, so that panels do not share cache sets.
+/// Unused elements between two packed panels: a cache line, so that panels do not share cache sets.
 const GAP: usize = 16;
 /// Elements of a cache line of f32.
 const LINE: usize = 16;
@@ -48,9 +48,9 @@ const MOST_TILE: usize = 8 * 3 * MOST_LANES;
 /// Direction in which a factor lies contiguously in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Along {
-    /// The terms of a sum.
+    /// Consecutive terms of a sum are contiguous.
     Depth,
-    /// The rows of a, or the columns of b.
+    /// Consecutive rows of a, or columns of b, are contiguous.
     Output,
 }
 
@@ -80,8 +80,8 @@ impl<'a, T> Factor<'a, T> {
         };
         &self.data[start..start + len]
     }
-    /// From `o` on along `terms`, of which there is at least one; checked for all of them, and where they lie across for
-    /// all of the outputs `o .. o + len`.
+    /// The elements from (o, first of `terms`) on, checked for all `terms`, at least one, and where outputs are
+    /// contiguous for all of `o .. o + len`.
     #[inline(always)]
     fn walk(&self, (o, len): (usize, usize), terms: &Range<usize>) -> Walk<T> {
         match self.along {
@@ -94,7 +94,7 @@ impl<'a, T> Factor<'a, T> {
     }
 }
 
-/// Elements read term after term.
+/// Elements of a factor, with the distance from a term to the next.
 #[derive(Clone, Copy, Debug)]
 struct Walk<T> {
     start: *const T,
@@ -115,8 +115,8 @@ pub(super) struct Tile<'a, T> {
     packed: &'a mut [T],
 }
 
-/// Whether the processor has 16 vector registers, not 32. A tile of 8 rows times 3 vectors fills 28 of 32 with its sums,
-/// a row of b and an element of a; one of 4 times 2 fills 11 of 16, and three vectors would have spilled.
+/// Whether the processor has 16 vector registers, not 32. A tile of 8 rows times 3 vectors uses 28 of 32 registers: its
+/// sums, a row of b and an element of a. One of 4 rows times 2 vectors uses 11 of 16; with 3 vectors registers spill.
 const fn few_registers<V: Vector>() -> bool {
     matches!(V::LANES, 1 | 8)
 }
@@ -133,7 +133,7 @@ fn chunk(depth: usize) -> usize {
 }
 
 thread_local! {
-    /// Packed panels of b. Grows to the largest tile of its thread, then stays.
+    /// Packed panels of b, one buffer per thread, which grows to the size of the largest tile and is not freed.
     static PACKED: RefCell<AVec<f64, ConstAlign<64>>> = RefCell::new(AVec::new(64));
 }
 
@@ -185,7 +185,7 @@ impl<T: Scalar> Kernel<T> for Tile<'_, T> {
 }
 
 impl<T: Scalar> Tile<'_, T> {
-    /// A sum without terms.
+    /// The result of a sum without terms: zeros.
     #[inline(always)]
     fn without_terms(&self) {
         if self.accumulate == Accumulate::Overwrite {
@@ -198,7 +198,7 @@ impl<T: Scalar> Tile<'_, T> {
         }
     }
 
-    /// Chunk after chunk of the depth: panels of rows against panels of columns, MR rows at a time.
+    /// Computes the tile chunk by chunk of the depth, MR rows and a panel of columns at a time.
     #[inline(always)]
     fn chunks<V: Vector<T = T>, const MR: usize>(&mut self, v: V) {
         let packed = std::mem::take(&mut self.packed);
@@ -237,7 +237,7 @@ impl<T: Scalar> Tile<'_, T> {
         }
     }
 
-    /// Up to MR rows against a panel of columns, over a chunk of terms.
+    /// The products of up to MR rows and a panel of columns, over a chunk of terms.
     ///
     /// # Safety
     /// b is readable for all terms, in whole vectors.
@@ -251,7 +251,7 @@ impl<T: Scalar> Tile<'_, T> {
         b: Walk<T>,
         ahead: Walk<T>,
     ) {
-        // Rows beyond the last repeat it; their sums are not stored.
+        // Rows beyond the last read the last row; their sums are not stored.
         let row = |i: usize| self.a.walk((rows.start + i.min(rows.len() - 1), 1), terms);
         let (a, step) = (std::array::from_fn(|i| row(i).start), row(0).step);
         // SAFETY: the tile's rows and columns lie in the output by the promise made to `new`.
@@ -271,26 +271,27 @@ impl<T: Scalar> Tile<'_, T> {
     }
 }
 
-/// What the tiles of a chunk prefetch while they compute, one cache line per term each: the next panel of a, then the
-/// columns of b in the next chunk.
+/// The cache lines that the register tiles of a chunk prefetch, one per term: those of the next panel of a, then those
+/// of the columns of b in the next chunk.
 struct Prefetcher<T> {
     panel: Lines<T>,
     columns: Lines<T>,
-    /// What a tile prefetches where nothing is left: an address in use, for an unmapped one costs a page walk each time.
+    /// The address that is prefetched when no lines are left. It is mapped, since an unmapped one costs a page walk
+    /// each time.
     near: Walk<T>,
 }
 
-/// Lines for some tiles.
+/// The lines that a number of register tiles prefetch.
 struct Lines<T> {
     walk: Walk<T>,
-    /// Elements from a tile's lines to the next one's.
+    /// Elements from the lines of one tile to those of the next.
     advance: usize,
-    /// Tiles that have not had theirs.
+    /// Number of tiles that are left.
     tiles: usize,
 }
 
 impl<T: Scalar> Prefetcher<T> {
-    /// For a chunk before the terms `next`.
+    /// For the chunk before the terms `next`.
     #[inline(always)]
     fn new(tile: &Tile<T>, in_place: bool, next: Range<usize>) -> Self {
         let near = Walk { start: tile.a.data.as_ptr(), step: 0 };
@@ -302,7 +303,7 @@ impl<T: Scalar> Prefetcher<T> {
         Self { panel: Lines { walk: near, advance: 0, tiles: 0 }, columns, near }
     }
 
-    /// The panel of a that begins with `row` is the next one, if there is one.
+    /// Sets the panel of a that begins with `row`, if there is one, as the next to prefetch.
     #[inline(always)]
     fn panel(&mut self, tile: &Tile<T>, row: usize, terms: &Range<usize>) {
         if row >= tile.rows.end {
@@ -319,7 +320,7 @@ impl<T: Scalar> Prefetcher<T> {
         };
     }
 
-    /// What the next tile asks for.
+    /// The lines that the next tile prefetches.
     #[inline(always)]
     fn next(&mut self) -> Walk<T> {
         for lines in [&mut self.panel, &mut self.columns] {
@@ -334,8 +335,8 @@ impl<T: Scalar> Prefetcher<T> {
     }
 }
 
-/// Panels of columns: as many whole register tiles as there are, but two vectors and two instead of three and one, for a
-/// tile of one vector waits for its sums.
+/// The widths of the panels of columns: as many whole register tiles as fit, but 2 and 2 vectors in place of 3 and 1,
+/// as a tile of one vector is limited by the latency of its additions.
 #[inline(always)]
 fn panels<V: Vector>(cols: usize) -> impl Iterator<Item = Range<usize>> {
     let most = vectors::<V>();
@@ -349,7 +350,8 @@ fn panels<V: Vector>(cols: usize) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Packs columns of b into [`panels`], term by term; what fills up the last vector is not stored.
+/// Packs columns of b into [`panels`], term by term; results of the columns that fill up the last vector are not
+/// stored.
 #[inline(always)]
 fn pack_b<V: Vector>(v: V, b: &Factor<V::T>, cols: Range<usize>, terms: Range<usize>, packed: &mut [V::T]) {
     let mut at = 0;
@@ -379,7 +381,7 @@ fn copy<V: Vector>(v: V, from: &[V::T], to: &mut [V::T]) {
     }
 }
 
-/// Where a register tile goes.
+/// The output of a register tile.
 struct Out<T> {
     c: *mut T,
     stride: usize,
@@ -388,7 +390,7 @@ struct Out<T> {
     accumulate: Accumulate,
 }
 
-/// MR rows times NV vectors; a(i, t) lies t·step behind `a[i]`.
+/// A register tile of MR rows times NV vectors; a(i, t) is at `a[i]` + t·step.
 ///
 /// # Safety
 /// All terms of all rows of a are readable, and of b in NV whole vectors.
@@ -424,7 +426,7 @@ unsafe fn register_tile<V: Vector, const MR: usize, const NV: usize>(
         unsafe { store::<V, MR, NV>(v, &sums, out.c, out.stride, out.rows, add) };
         return;
     }
-    // A ragged edge goes through a copy of the tile.
+    // An incomplete tile is computed in a copy.
     let mut copy = [V::T::ZERO; MOST_TILE];
     let width = NV * V::LANES;
     // SAFETY: MR rows of NV vectors fit.
@@ -440,7 +442,7 @@ unsafe fn register_tile<V: Vector, const MR: usize, const NV: usize>(
     }
 }
 
-/// The first `rows` rows of a tile go to c, or are added to it.
+/// Writes the first `rows` rows of a tile to c, or adds them.
 ///
 /// # Safety
 /// As many rows of NV vectors, `stride` apart, are writable from c on.

@@ -12,7 +12,7 @@ fn check(len: usize, rows: usize, cols: usize, row_stride: usize) {
     );
 }
 
-/// A matrix to read: element (i, j) is `data[i·row_stride + j]`. That it fits was checked when it was made.
+/// A matrix to read: element (i, j) is `data[i·row_stride + j]`. The bounds are checked when it is made.
 ///
 /// ```
 /// use ssm_hpn::kernels::matmul::MatRef;
@@ -99,7 +99,7 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
-/// A matrix to write: element (i, j) is `data[i·row_stride + j]`. That it fits was checked when it was made.
+/// A matrix to write: element (i, j) is `data[i·row_stride + j]`. The bounds are checked when it is made.
 ///
 /// ```
 /// use ssm_hpn::kernels::matmul::MatMut;

@@ -1,4 +1,5 @@
-//! The recurrence of the backward pass: a stretch of a chunk computed again from its kept state, then its adjoint.
+//! The recurrence of the backward pass: the states of a run of tokens are recomputed from a kept state, then their
+//! adjoint.
 
 use super::system::{Chunk, GROUP};
 use super::task::{Backward, Buffers, Folded, Panels};
@@ -7,7 +8,7 @@ use crate::numeric::Scalar;
 use crate::simd::{self, Vector, math};
 
 impl<T: Scalar> Backward<'_, T> {
-    /// The recurrence over a chunk, stretch by stretch from the right, group of states by group of states.
+    /// The recurrence over a chunk, for each run of tokens from the right, and for each group of states.
     #[inline(always)]
     pub(super) fn chunk<V: Vector<T = T>, const W: usize, const BOUNDED: bool>(
         &self,
@@ -42,7 +43,7 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
-    /// G states of all channels of the block over a stretch; then dB and dC of these states.
+    /// G states of all channels of the block over a run of tokens; then dB and dC of these states.
     #[inline(always)]
     fn group<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
         &self,
@@ -227,7 +228,7 @@ impl<T: Scalar> Backward<'_, T> {
                 )
             };
             for w in 0..W {
-                // Nothing flows to the token before a document's start.
+                // The token before a document's start gets no gradient from it.
                 let c = if stretch.kept.is_some() { c[w][k] } else { zero };
                 v.store(&mut carry[w * V::LANES..], c);
                 v.store(&mut sums[w * V::LANES..], da[w][k]);
@@ -235,7 +236,7 @@ impl<T: Scalar> Backward<'_, T> {
         }
     }
 
-    /// B and C of a stretch from its first token and state on, checked for G states.
+    /// B and C of a run from its first token and state on, checked for G states.
     #[inline(always)]
     fn bc(&self, stretch: &Stretch, group: usize) -> Coefficients<'_, T> {
         let Columns { data, stride } = self.pass.system.bc;
@@ -245,20 +246,20 @@ impl<T: Scalar> Backward<'_, T> {
     }
 }
 
-/// A stretch of tokens without a document start inside.
+/// A run of tokens without a document start inside.
 struct Stretch {
     len: usize,
     /// First token in the batch.
     token: usize,
     /// First row in the panels.
     panel: usize,
-    /// Where the kept state before the first token lies; `None`: a document starts here.
+    /// Index of the kept state before the first token; `None`: a document starts here.
     kept: Option<usize>,
     /// First state of the group.
     n: usize,
 }
 
-/// B and C of a stretch.
+/// B and C of a run.
 struct Coefficients<'a, T>(Columns<'a, T>);
 
 impl<T: Scalar> Coefficients<'_, T> {

@@ -1,4 +1,4 @@
-//! The backward pass: chunks from right to left, each computed again from its kept state, then its adjoint.
+//! The backward pass: chunks from right to left; the states of each are recomputed from a kept one, then their adjoint.
 
 use super::system::{BlockParameters, CHUNK, Chunk, Dims, System, fill_rates, is_bounded, largest_rate};
 use super::task::{Backward, Buffers, Panels};
@@ -7,7 +7,7 @@ use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// What a backward scan reads and overwrites.
+/// Inputs of the backward pass, overwritten with its results.
 #[derive(Debug)]
 pub struct ScanInPlace<'a, T> {
     /// u `[B, T, I]`; then du.
@@ -20,7 +20,7 @@ pub struct ScanInPlace<'a, T> {
     pub dy: &'a mut [T],
 }
 
-/// What a backward scan writes elsewhere. dB and dC are overwritten, parameter gradients added to; `None`: not wanted.
+/// Other outputs of the backward pass. dB and dC are overwritten, parameter gradients added to; `None`: not wanted.
 #[derive(Debug)]
 pub struct ScanGrads<'a, T> {
     /// dB and dC side by side, 2N columns.
@@ -273,7 +273,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
     }
 
-    /// Everything of a chunk that is per channel and not per state; returns the largest δ of each lane.
+    /// Computes the operands of a chunk that are per channel and not per state; returns the largest δ of each lane.
     #[inline(always)]
     fn open<V: Vector<T = T>>(
         &self,
@@ -296,7 +296,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
             // SAFETY: one token at a time, and below the one a chunk to the left.
             let [u, delta, z, dy] = unsafe { self.operands(token) };
             if t >= CHUNK {
-                // It is read in the next chunk. SAFETY: another token.
+                // Prefetched for the next chunk. SAFETY: another token.
                 for operand in unsafe { self.operands(token - CHUNK) } {
                     simd::prefetch(operand, 0, block.len());
                 }
@@ -323,7 +323,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         largest
     }
 
-    /// u, delta, z and dy of a token in this task's block of channels, where their gradients and y go.
+    /// u, delta, z and dy of a token in this task's block of channels, overwritten with their gradients and y.
     ///
     /// # Safety
     /// No others of this token are alive.
@@ -343,7 +343,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         }
     }
 
-    /// The gradients of a chunk that are per channel, from the sums over the states.
+    /// Computes the gradients of a chunk that are per channel, from the sums over the states.
     #[inline(always)]
     fn close<V: Vector<T = T>>(
         &self,

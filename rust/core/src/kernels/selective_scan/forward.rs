@@ -11,7 +11,7 @@ use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// What a forward scan writes.
+/// Outputs of the forward pass.
 #[derive(Debug)]
 pub struct ScanOutputs<'a, T> {
     /// y `[B, T, I]`.
@@ -259,21 +259,21 @@ impl<T: Scalar> Forward<'_, T> {
     }
 }
 
-/// A stretch of tokens without a document start inside, for G states of W vectors of channels.
+/// A run of tokens without a document start inside, for G states of W vectors of channels.
 struct Stretch<'a, T> {
     len: usize,
-    /// B of the first state and token on; C lies N columns behind.
+    /// B from the first state and token on; C is N columns further.
     bc: Columns<'a, T>,
     states: usize,
-    /// Rates of the first state; those of the next lie `stride` further.
+    /// Rates log2(e)·A of the first state; those of the next are `stride` elements further.
     a: &'a [T],
     stride: usize,
     /// Panel rows, BLOCK apart.
     delta: &'a [T],
     x: &'a [T],
-    /// Row of the kept states where the first state starts from; `None`: zero.
+    /// Row of the kept states with the first state at the start of the run; `None`: zero.
     before: Option<usize>,
-    /// Row of the kept states where the first state goes at the end; `None`: not wanted.
+    /// Row of the kept states for the first state at the end of the run; `None`: not wanted.
     after: Option<usize>,
     /// First channel, counted from the start of the block.
     first: usize,

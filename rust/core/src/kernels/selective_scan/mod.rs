@@ -1,4 +1,4 @@
-//! The selective scan of Mamba-1, fused with what stands around it: softplus before, skip and gate after.
+//! The selective scan of Mamba-1, fused with the softplus before it and the skip and gate after it.
 //!
 //! B rows, T tokens, I channels, N states. Per token t and channel i, with A = -exp(A_log):
 //!

@@ -6,7 +6,7 @@ use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// One token per row: moves `state` `[B, N, I]` on and writes y `[B, I]`. Equal to [`super::forward()`] on the whole
+/// One token per row: updates `state` `[B, N, I]` and writes y `[B, I]`. Equal to [`super::forward()`] on the whole
 /// sequence. The layout has one token per row; `scratch` has at least [`Dims::forward_scratch_len`] elements.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Sizes, the system that is scanned, and what both directions need of it.
+//! Sizes, inputs and parameters of the scan, and operands that both passes compute from them.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use crate::simd::{self, Isa, Kernel, Vector, math};
 /// Tokens from one kept state to the next.
 pub const CHUNK: usize = 32;
 
-/// States that the recurrence holds in registers at a time; what remains goes one by one.
+/// States that the recurrence holds in registers at a time; the remaining ones are computed one by one.
 pub(super) const GROUP: usize = 4;
 
-/// Elements behind each panel: five cache lines of f32.
+/// Unused elements after each panel: five cache lines of f32.
 pub(super) const SKEW: usize = 80;
 
 /// Channels are padded to a multiple of this in the kernel's own buffers, so that a vector never straddles their end.
@@ -81,13 +81,13 @@ impl Dims<'_> {
         ChannelTasks::new(self.layout.rows, self.channels)
     }
 
-    /// Where the state of a row at the start of a chunk lies in the kept states.
+    /// Index into the kept states of a row's state at the start of a chunk.
     pub(super) fn kept_at(&self, row: usize, chunk: usize) -> usize {
         (row * (self.chunks() + 1) + chunk) * self.states * self.padded()
     }
 }
 
-/// What a scan reads for each channel of each token.
+/// Inputs per channel of each token.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a, T> {
     /// u `[B, T, I]`.
@@ -98,7 +98,7 @@ pub struct Inputs<'a, T> {
     pub z: Columns<'a, T>,
 }
 
-/// The system that a scan runs: what its channels, or its tokens, share.
+/// Inputs that all channels share (B, C), and parameters that all tokens share (A, D, bias).
 #[derive(Clone, Copy, Debug)]
 pub struct System<'a, T> {
     /// B and C side by side, 2N columns: B_t\[0..N\], C_t\[0..N\].

@@ -1,4 +1,4 @@
-//! What the tasks of the backward pass share, what each of them works on, and where its numbers lie.
+//! The tasks of the backward pass: what they share, and the rows, channels and buffers of each.
 
 use super::system::{CHUNK, Dims, GROUP, Panel, SKEW, System};
 use crate::kernels::channels::{SharedColumns, Task};
@@ -6,7 +6,7 @@ use crate::numeric::Scalar;
 use crate::parallel::Shared;
 use crate::simd::MAX_LANES;
 
-/// Everything that the tasks of a pass share.
+/// Arguments and buffers that the tasks of a pass share.
 pub(super) struct Buffers<'a, T> {
     pub(super) dims: &'a Dims<'a>,
     pub(super) system: &'a System<'a, T>,
@@ -29,27 +29,27 @@ pub(super) struct Backward<'a, T> {
 }
 
 impl<T> Backward<'_, T> {
-    /// Where the sums of this task's group of rows begin.
+    /// Index of the first sum of this task's group of rows.
     #[inline(always)]
     pub(super) fn sums_at(&self) -> usize {
         self.task.row_group * (self.pass.dims.states + 2) * self.pass.dims.padded()
     }
 
-    /// Where state n of the carried adjoint begins, from this block's first channel on.
+    /// Index of state n of the carried adjoint, at this block's first channel.
     #[inline(always)]
     pub(super) fn carry_at(&self, n: usize) -> usize {
         let dims = self.pass.dims;
         (self.task.row_group * dims.states + n) * dims.padded() + self.task.channels.start
     }
 
-    /// Where Σ r·δ of state n begins, from this block's first channel on.
+    /// Index of Σ r·δ of state n, at this block's first channel.
     #[inline(always)]
     pub(super) fn sum_at(&self, n: usize) -> usize {
         self.sums_at() + n * self.pass.dims.padded() + self.task.channels.start
     }
 }
 
-/// The widest vectors that go together.
+/// Most vectors of channels that are computed together.
 const MAX_WIDTH: usize = 2 * MAX_LANES;
 
 /// Operands of a chunk.
@@ -72,11 +72,11 @@ pub(super) struct Panels<T> {
     pub(super) gate: Panel<T>,
     /// dy·silu'(z)
     pub(super) dgate: Panel<T>,
-    /// ā of a stretch, `[t, state, lane]`
+    /// ā of a run of tokens, `[t, state, lane]`
     pub(super) decay: Work<T>,
     /// ā·h_{t-1}
     pub(super) decayed: Work<T>,
-    /// dB and dC of a stretch
+    /// dB and dC of a run of tokens
     pub(super) db: [Folded<T>; CHUNK],
     pub(super) dc: [Folded<T>; CHUNK],
 }

@@ -1,4 +1,4 @@
-//! The scan against the reference numbers, against differences, and against itself.
+//! The scan against reference numbers, against differences, and against other instruction sets and ways to call it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -55,7 +55,7 @@ impl<T: Scalar> Case<T> {
         Dims { layout, channels: self.channels, states: self.states }
     }
 
-    /// z as the second half of rows of 2I + 3 numbers, B and C behind 2 columns of something else.
+    /// z as the second half of rows of 2I + 3 numbers, B and C after 2 columns of other numbers.
     fn wide(&self) -> (Vec<T>, Vec<T>) {
         let (i, n) = (self.channels, self.states);
         let junk = T::from_f64(f64::NAN);
@@ -79,7 +79,7 @@ impl<T: Scalar> Case<T> {
         let (i, n) = (self.channels, self.states);
         let dims = self.dims();
         let (mut xz, dbc) = self.wide();
-        // Off alignment, but for every fourth number of channels.
+        // Unaligned unless the number of channels is a multiple of four.
         let [mut u, mut delta, mut dy] =
             ["u", "delta", "dy"].map(|name| Shifted::new(&self.tensors[name], i % 4));
         let system = self.system(&dbc);
@@ -92,9 +92,9 @@ impl<T: Scalar> Case<T> {
         let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: Some(&mut state) };
         forward_on(isa, &dims, &system, &inputs, outputs, &mut scratch);
         let mut ddbc = vec![junk; dbc.len()];
-        // Parameter gradients are added to what is there.
+        // Parameter gradients are added to these ones.
         let (mut da_log, mut dd, mut dbias) = (vec![T::ONE; i * n], vec![T::ONE; i], vec![T::ONE; i]);
-        // That of the last state, then that of the first.
+        // The gradient of the last state; the pass replaces it by that of the first.
         let mut dfirst = self.tensors.get("dlast").cloned().unwrap_or_else(|| vec![T::ZERO; state.len()]);
         let z = ColumnsMut::new(&mut xz, i + 3, 2 * i + 3);
         let in_place = ScanInPlace { u: &mut u, delta: &mut delta, z, dy: &mut dy };
@@ -120,7 +120,7 @@ impl<T: Scalar> Case<T> {
         out
     }
 
-    /// The system of the case, B and C as [`Case::wide`] lays them.
+    /// The system of the case, with B and C in the matrix of [`Case::wide`].
     fn system<'a>(&'a self, dbc: &'a [T]) -> System<'a, T> {
         System {
             bc: Columns::new(dbc, 2, 2 * self.states + 2),
@@ -216,7 +216,7 @@ fn equals_the_reference_numbers() {
     }
 }
 
-/// Starts inside both rows, one right behind another and one on a chunk's border.
+/// Document starts inside both rows, two of them next to each other and one at the start of a chunk.
 fn packed(rows: usize, length: usize) -> Vec<u8> {
     let mut starts = vec![0; rows * length];
     for row in 0..rows {
@@ -284,7 +284,7 @@ fn a_very_large_step_changes_no_bit_before_it_and_nan_stays() {
 }
 
 #[test]
-fn several_blocks_of_channels_and_groups_of_rows_add_up() {
+fn parameter_gradients_are_summed_over_blocks_and_groups_of_rows() {
     // 17 rows: one group has two; 130 channels: two blocks, the second almost empty.
     let case = Case::<f32>::random(17, 3, BLOCK + 2, 3, None);
     let mut wide = Case::<f64>::random(17, 3, BLOCK + 2, 3, None);
@@ -303,7 +303,7 @@ fn several_blocks_of_channels_and_groups_of_rows_add_up() {
 }
 
 #[test]
-fn several_blocks_of_channels_keep_groups_of_states_apart() {
+fn several_blocks_of_channels_write_disjoint_columns() {
     // Two blocks and a group of four states: each task writes single columns of rows that belong to both.
     let case = Case::<f32>::random(2, CHUNK + 1, BLOCK + 2, 5, None);
     let mut wide = Case::<f64>::random(2, CHUNK + 1, BLOCK + 2, 5, None);
@@ -362,11 +362,11 @@ fn a_carried_state_continues_the_whole() {
 }
 
 #[test]
-fn the_backward_pass_leaves_y_where_dy_was() {
+fn the_backward_pass_leaves_y_in_place_of_dy() {
     for channels in [3, BLOCK + 5] {
         let case = Case::<f64>::random(2, 2 * CHUNK + 3, channels, 6, Some(packed(2, 2 * CHUNK + 3)));
         let out = case.run();
-        // Forward again a product is rounded in another place.
+        // The recomputation rounds a product in another place.
         assert_close("y", &out["y again"], &out["y"], 1e-14);
     }
 }
@@ -378,7 +378,7 @@ fn packed_documents_equal_separate_ones() {
     let zeros = vec![0.0; whole.len("first")];
     whole.tensors.insert("dlast", zeros.clone());
     let expected = whole.run();
-    // The first token starts a document: what was carried there has no effect.
+    // The first token starts a document, so that the carried state has no effect.
     assert!(expected["dfirst"].iter().all(|&x| x == 0.0));
     let mut found: HashMap<&str, Vec<f64>> = HashMap::new();
     let cuts: Vec<usize> = (0..starts.len()).filter(|&t| starts[t] == 1).chain([starts.len()]).collect();
@@ -448,7 +448,7 @@ fn a_step_equals_the_single_lane_on_every_instruction_set() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    #[ignore = "some seconds of random shapes"]
+    #[ignore = "takes some seconds"]
     fn any_shape_with_any_documents_equals_f64(
         rows in 1_usize..4,
         length in 1_usize..3 * CHUNK,
@@ -465,7 +465,7 @@ proptest! {
         for isa in Isa::available() {
             for (name, found) in case.run_on(isa) {
                 let what = format!("{name} on {}", isa.name());
-                // Every sum has terms of about 1, the ones that gradients of parameters were added to among them.
+                // Every sum has terms of about 1, such as the ones that parameter gradients are added to.
                 assert_close_to(&what, &f64s(&found), &expected[name], 1e-5, 1.0);
             }
         }

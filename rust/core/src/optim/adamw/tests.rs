@@ -1,4 +1,4 @@
-//! AdamW against the formulas written out one number at a time in f64, and the promises of its header.
+//! AdamW against its formulas computed one number at a time in f64, and the guarantees of its header.
 
 use super::*;
 use crate::optim::{Schedule, ScheduleKind};
@@ -174,7 +174,7 @@ fn every_instruction_set_agrees_with_one_lane_over_all_lengths() {
 }
 
 #[test]
-fn what_is_not_finite_changes_nothing_and_is_counted() {
+fn an_update_that_is_not_finite_is_skipped_and_counted() {
     let table = table();
     for (bad, loss, fault) in
         [(f32::NAN, 1.0, "long"), (f32::INFINITY, f64::NAN, "long"), (1.0, f64::INFINITY, "loss")]
@@ -243,7 +243,7 @@ fn frozen_tensors_keep_every_bit_and_gaps_stay_zero() {
 }
 
 #[test]
-fn a_grown_tensor_starts_its_own_count_and_the_others_go_on() {
+fn a_new_tensor_starts_its_own_count_and_the_others_keep_theirs() {
     let old = table();
     let mut params = filled::<f64>(old.buffer_len(), 1);
     let config = OptimConfig { clip_norm: None, schedule: Schedule::default(), ..config() };
@@ -271,7 +271,7 @@ fn a_grown_tensor_starts_its_own_count_and_the_others_go_on() {
 }
 
 #[test]
-fn moments_fade_to_zero_and_not_to_subnormal_numbers() {
+fn moments_decay_to_zero_and_not_to_subnormal_numbers() {
     let table = table();
     let mut params = Arena::<f32>::zeros(table.buffer_len());
     let mut grads = filled::<f32>(table.buffer_len(), 2);
