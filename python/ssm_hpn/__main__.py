@@ -5,7 +5,7 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from ssm_hpn.cli.main import main as run  # the package itself stays light
+    from ssm_hpn.cli.main import main as run  # imported here, so that importing the package loads no command line
 
     return run(prog="python -m ssm_hpn" if sys.argv[0].endswith("__main__.py") else "ssm-hpn")
 

@@ -1,4 +1,4 @@
-"""Array-likes of any package as typed numpy arrays; what cannot be one is refused in a line that names the argument.
+"""Array-likes of any package as typed numpy arrays; anything else is refused in a line that names the argument.
 
 Array-like is what numpy takes (nested lists, big-endian, Fortran-ordered and read-only arrays), Series and frames of
 pandas, polars and Arrow, tensors on any device, and lists of all these. No package but numpy is imported: tensors are
@@ -20,11 +20,11 @@ Floats = NDArray[np.float64]
 
 _NUMBERS: Final = bool | int | float | np.bool_ | np.integer | np.floating
 MISSING: Final = frozenset({"NoneType", "NAType", "NaTType"})
-"""Names of the types whose value says that there is none."""
+"""Names of the types whose values mark a missing value."""
 
 
 def to_array(value: object, name: str) -> NDArray[Any]:
-    """The numpy array that an array-like stands for; its data is not copied where it need not be.
+    """An array-like as a numpy array, without a copy where none is needed.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def to_array(value: object, name: str) -> NDArray[Any]:
 
 
 def as_written(value: object, name: str) -> NDArray[Any]:
-    """As `to_array`, but whole numbers and texts of which some are missing stay what they are, as objects beside None.
+    """As `to_array`, but whole numbers and texts with missing ones among them become objects, with None for those.
 
     >>> as_written(np.ma.masked_array([1, 2], mask=[False, True]), "y").tolist()
     [1, None]
@@ -121,7 +121,7 @@ def whole_numbers(value: object, name: str, *, missing: int | None = None) -> ND
 
 
 def describe(value: object) -> str:
-    """What a value is, for messages: its shape and type, or its kind.
+    """A value in words, for messages: its shape and type, or its kind.
 
     >>> describe(np.zeros((2, 3))), describe([1, 2]), describe("abc")
     ('[2, 3] (float64)', 'a list of 2', "the text 'abc'")
@@ -177,7 +177,7 @@ def columns_of(frame: Any, name: str) -> dict[str, NDArray[Any]]:  # noqa: ANN40
 
 
 def is_missing(value: object) -> bool:
-    """Whether an element says that there is none: None, NaN, NA of pandas.
+    """Whether an element marks a missing value: None, NaN, NA of pandas.
 
     >>> is_missing(None), is_missing(float("nan")), is_missing("")
     (True, True, False)
@@ -186,7 +186,7 @@ def is_missing(value: object) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether numpy reads an element of a list without help."""
+    """Whether numpy reads an element of a list by itself."""
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
     arrays = hasattr(value, "detach") or hasattr(value, "to_numpy") or hasattr(value, "toarray")
@@ -194,7 +194,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _of_tensor(tensor: Any) -> NDArray[Any]:  # noqa: ANN401 - of any package
-    """A tensor's values, wherever it lies; types that numpy lacks (bfloat16) as float32."""
+    """A tensor's values, on any device; types that numpy lacks (bfloat16) as float32."""
     here = tensor.detach()
     here = here.cpu() if hasattr(here, "cpu") else here
     try:

@@ -1,4 +1,4 @@
-"""N-gram tables over bytes: what a model of this size has to beat.
+"""N-gram tables over bytes, a baseline for language models on bytes.
 
 A table of order n (1 unigram … 4 four-gram) predicts a byte w from the n-1 bytes h before it, interpolated as Witten
 and Bell do (The zero-frequency problem, 1991; docs/mathematics.md, section 5), down to the uniform distribution:
@@ -50,7 +50,7 @@ class TableScore:
 
     @property
     def name(self) -> str:
-        """As people call it."""
+        """Its usual name, such as `bigram`."""
         return NAMES.get(self.order, f"{self.order}-gram")
 
 
@@ -69,7 +69,7 @@ class Counts:
 
 
 class Tables:
-    """Counts of all orders, and the distributions that they make."""
+    """Counts of all orders, and their distributions."""
 
     def __init__(self, counts: dict[int, Counts]) -> None:
         """Counts per order, 1 to the largest."""
@@ -110,7 +110,7 @@ class Tables:
         scored = 0
         for data, place in _chunks(documents):
             scored += int((place > 0).sum())
-            near_starts = np.zeros(2)  # bytes that an order above theirs would have to reach before the start for
+            near_starts = np.zeros(2)  # bytes near the start, scored by the longest table that fits before them
             for row, order in enumerate(ORDERS):
                 grams = _grams(data, order)
                 if order > 1:
@@ -194,7 +194,7 @@ def _joined(documents: list[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64
 
 
 def _grams(data: NDArray[np.uint8], order: int) -> Keys:
-    """At each byte the number made of it and the order - 1 bytes before it; too small near the chunk's start."""
+    """At each byte the number whose base-256 digits are it and up to order - 1 bytes before it in the chunk."""
     keys = data.astype(np.uint32)
     for back in range(1, order):
         keys[back:] |= data[:-back].astype(np.uint32) << np.uint32(8 * back)

@@ -12,7 +12,7 @@ from ssm_hpn.config import CheckpointConfig, EvaluationConfig
 
 
 class Progress(NamedTuple):
-    """Where training is."""
+    """Progress of training."""
 
     step: int = 0
     """Updates applied."""
@@ -22,7 +22,7 @@ class Progress(NamedTuple):
     """Time spent training, interruptions not counted."""
 
     def measure(self, unit: str) -> float:
-        """The number that a unit of the configuration counts."""
+        """The progress in a unit of the configuration: steps, epochs or seconds."""
         return {"steps": float(self.step), "epochs": self.epoch, "seconds": self.seconds}[unit]
 
 

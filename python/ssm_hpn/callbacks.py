@@ -1,4 +1,4 @@
-"""Taking part in training: small observers, called in order, whose state is saved in every checkpoint."""
+"""Callbacks: observers of training, called in order, whose state is saved in every checkpoint."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ __all__ = ["Callback", "Event"]
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What callbacks are told. What did not happen at this point is None.
+    """Argument of callbacks. A field is None where it does not apply to the call.
 
     >>> from ssm_hpn import Event
     >>> def line(event: Event) -> str:
@@ -34,7 +34,7 @@ class Event:
     evaluation: Evaluation | None = None
     improved: bool = False
     checkpoint: Path | None = None
-    """The one that was written; where training starts, the one that it goes on from."""
+    """The checkpoint that was written; in `started` the one that training is resumed from."""
     more: int = 0
     """Updates that are made beyond `train.steps`."""
     reason: str | None = None
@@ -42,7 +42,7 @@ class Event:
 
 
 class Callback:
-    """Override what you need. Raising an exception ends training; `trainer.request_stop()` ends it in good order.
+    """Base class of callbacks. Raising an exception ends training; `trainer.request_stop()` saves and ends it.
 
     >>> from pathlib import Path
     >>> from ssm_hpn import Callback, Event
@@ -77,33 +77,33 @@ class Callback:
     """
 
     name = "callback"
-    """Under which the state is saved; that of another callback of the run is refused."""
+    """Key under which the state is saved; it must differ from those of the run's other callbacks."""
 
     def started(self, event: Event) -> None:
-        """Training begins or goes on."""
+        """Called when training begins or is resumed."""
 
     def updated(self, event: Event) -> None:
-        """An update was made."""
+        """Called after an update."""
 
     def evaluated(self, event: Event) -> None:
-        """Held-out data was evaluated."""
+        """Called after an evaluation of held-out data."""
 
     def saved(self, event: Event) -> None:
-        """A checkpoint was written."""
+        """Called after a checkpoint was written."""
 
     def ended(self, event: Event) -> None:
-        """Training ended."""
+        """Called when training has ended."""
 
     def state(self) -> Mapping[str, Any]:
-        """What has to survive an interruption, as JSON can write it."""
+        """State to save in checkpoints, as JSON values."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a state that `state` gave."""
+        """Restore a state that `state` returned."""
 
 
 def check_names(callbacks: Sequence[Callback]) -> None:
-    """Refuse two callbacks of one name: each would be given the state that the last of them saved."""
+    """Refuse two callbacks of one name, as their states are saved under it."""
     for name, times in Counter(callback.name for callback in callbacks).items():
         if times > 1:
             kinds = ", ".join(type(callback).__name__ for callback in callbacks if callback.name == name)

@@ -19,7 +19,7 @@ LATEST: Final = "latest"
 BEST: Final = "best"
 MANIFEST: Final = "MANIFEST.json"
 MOST_SHOWN: Final = 8
-"""Runs that a line names before it says how many more there are."""
+"""Most runs that a message names; of further ones the number."""
 Which = Literal["latest", "best"]
 _NAME: Final = re.compile(r"^step-(\d{8,})$")
 
@@ -74,13 +74,13 @@ def is_run(folder: Path) -> bool:
 
 
 def near_run(path: Path) -> Path | None:
-    """The run beside a path whose name is near."""
+    """The run beside a path with the most similar name, if any is close."""
     close = nearest(path.name, [run.name for run in runs_in(path.parent)])
     return None if close is None else path.with_name(close)
 
 
 def no_run(path: Path, wanted: str) -> str:
-    """The line about a path that is no run: what was wanted, what is there, and which runs are near."""
+    """The error about a path that is no run: what was expected, what was found, and runs with a similar name."""
     if not path.exists():
         close = near_run(path)
         advice = "check the path" if close is None else f"did you mean {close}?"

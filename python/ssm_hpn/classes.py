@@ -30,17 +30,17 @@ Value = str | int | float | bool
 ClassType = Literal["boolean", "integer", "number", "text"]
 
 SHOWN: Final = 8
-"""Classes, columns or files that a line names before it says how many more there are."""
+"""Most classes, columns or files that a message names; of further ones the number."""
 _INTEGER: Final = re.compile(r"-?[1-9][0-9]{0,18}|0")
 _BOOLEANS: Final = {"true": True, "false": False}
 _NO_LABEL: Final = {"", "nan"}
 _LIKE_MISSING: Final = {"na", "n/a", "#n/a", "<na>", "-", "--", ".", "?", "none", "null", "nil", "missing"}
-"""Texts, in small letters, that often stand for a missing value, and are classes here."""
+"""Texts, in lower case, that often mean a missing value; here they are classes, with a note."""
 _WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+?)(?:\.0*)?")
 
 
 def has_no_label(value: object) -> bool:
-    """Whether a label says that there is none: None, an empty text, NaN.
+    """Whether a label is missing: None, an empty text, NaN.
 
     >>> from ssm_hpn.classes import has_no_label
     >>> [has_no_label(value) for value in (None, float("nan"), " ", "none", -1)]
@@ -168,7 +168,7 @@ class Classes:
         return [text_of(value) for value in self.values]
 
     def doubts(self) -> list[str]:
-        """Which classes may be one, and which may be none, a sentence each.
+        """Notes on classes that may be one class, or a missing value, one sentence each.
 
         >>> from ssm_hpn.classes import Classes
         >>> Classes.from_texts({"DE": 3, "de": 1, "NA": 2}).doubts()
@@ -207,7 +207,7 @@ class Classes:
         return self.values[index]
 
     def index(self, value: object) -> int:
-        """Where a label stands in the scores, -1 for none; a text is read by the rule of this data set.
+        """Index of a label in the scores, -1 for a missing one; a text is read by the type of this data set's classes.
 
         Raises `DataError` for a label that is no class.
         """

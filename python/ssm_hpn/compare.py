@@ -43,7 +43,7 @@ class Comparison:
 
     @property
     def task(self) -> str:
-        """What the runs predict, in words for a heading."""
+        """The target of the runs in words, for a heading."""
         return TASKS.get(self.runs[0].task or "", "Unknown task")
 
     def unlike(self) -> set[str]:
@@ -51,7 +51,7 @@ class Comparison:
         return {"loss"} if len({run.loss_kind for run in self.runs}) > 1 else set()
 
     def remarks(self) -> list[str]:
-        """What makes values of these runs not comparable, in sentences."""
+        """Notes on values of these runs that are not comparable, in sentences."""
         remarks = []
         if self.unlike():
             kinds = ", ".join(f"{run.loss_kind or 'unknown'} in {run.name}" for run in self.runs)
@@ -61,7 +61,7 @@ class Comparison:
         return remarks
 
     def basis(self) -> str:
-        """Which values the table has, in a sentence."""
+        """A sentence about the values of the table."""
         what = "on all held-out data" if self._complete else "of the evaluations during training"
         return f"each row has the values of one update, that of the checkpoint that is kept as the best, {what}"
 
@@ -71,7 +71,7 @@ class Comparison:
         return ["run", *(["at update", *names] if names else []), "updates", "tokens/s", "memory", "time"]
 
     def rows(self) -> list[list[str]]:
-        """One row per run: the held-out metrics of the update that is kept, and what the run cost."""
+        """One row per run: the held-out metrics of the update that is kept, and time, tokens and memory of the run."""
         return [
             [
                 run.name,
@@ -100,21 +100,21 @@ class Comparison:
 
     @property
     def caption(self) -> str:
-        """What the chart shows."""
+        """Title of the chart."""
         return f"held-out {label(self.metric)}" if self.metric else "training loss"
 
     def colours(self) -> list[int]:
-        """Colour of each run; after the last one they begin again."""
+        """Colour of each run; after the last colour they repeat."""
         return [index % COLOURS + 1 for index in range(len(self.runs))]
 
     def table(self) -> str:
-        """The table of the page, with what has to be said about it."""
+        """The table of the page, with its notes."""
         sentences = [*([self.basis()] if self.common else []), *self.remarks()]
         said = "".join(f"<p>{escape(one[:1].upper() + one[1:])}.</p>" for one in sentences)
         return said + page.table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
 
     def winner(self) -> int | None:
-        """Place of the best run by the metric; None where its values do not compare."""
+        """Index of the best run by the metric; None where its values are not comparable."""
         metric = self.metric
         if metric is None or metric in self.unlike():
             return None

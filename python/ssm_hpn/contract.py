@@ -1,4 +1,4 @@
-"""What a data set means: fixed when it is prepared, kept in its manifest and in every checkpoint trained on it.
+"""The contract of a data set: fixed when it is prepared, stored in its manifest and in every checkpoint trained on it.
 
 Columns with their roles and statistics, classes, the scale of the numbers to predict, what stands for missing numbers,
 and how text becomes ids. Every later command treats new input by it, so that a model never depends on the folder it was
@@ -40,18 +40,18 @@ class Column:
     name: str
     role: Role
     type: str = "number"
-    """What its values were read as: number, integer, text, time of day, date, timestamp, ..."""
+    """Type of its values: number, integer, text, time of day, date, timestamp, ..."""
     unit: str | None = None
     """Of an order column, where it has one: what a difference of 1 means."""
     missing: int = 0
     """Cells without a value in the training part."""
     mean: float | None = None
     std: float | None = None
-    """What the shifted column is divided by; 1 where it is constant."""
+    """Divisor of the shifted column; 1 where it is constant."""
     minimum: float | None = None
     maximum: float | None = None
     indicator: bool = False
-    """Whether a channel tells that the number is missing, and another one for how long."""
+    """Whether it has two more channels: whether the number is missing, and for how long."""
 
     @property
     def constant(self) -> bool:
@@ -113,7 +113,7 @@ class Scale:
         return (np.asarray(values, np.float64) - self.mean) / self.std
 
     def unscaled(self, values: ArrayLike) -> Floats:
-        """What the model answers, [..., K], in the user's units."""
+        """Predictions of the model [..., K] in the user's units."""
         return np.asarray(values, np.float64) * self.std + self.mean
 
 
@@ -157,7 +157,7 @@ class Contract:
     encoder: Mapping[str, Any] = field(default_factory=dict)
     """How text becomes ids: `kind`, `vocab_size`, and under `text` the content of a tokenizer.json."""
     missing: Missing = "mask"
-    """What stands for a missing number."""
+    """Policy for missing numbers."""
     normalised: bool = True
     """Whether channels are shifted and scaled."""
     format: str = "arrays"
@@ -165,11 +165,11 @@ class Contract:
     """The settings of preparation that decide what a document is: columns, format, separators."""
     parts: Mapping[str, Part] = field(default_factory=dict)
     held_out: str = ""
-    """What the held-out part is and what decided it, in words."""
+    """The held-out part and the rule by which it was chosen, in words."""
     left_out: tuple[tuple[str, str], ...] = ()
     """Files (and rows) that were not read, with the reason."""
     notes: tuple[str, ...] = ()
-    """What was guessed, and what a reader of the numbers has to know."""
+    """Notes about guesses and doubtful data."""
 
     # ---- features
 
@@ -190,7 +190,7 @@ class Contract:
 
     @property
     def n_channels(self) -> int:
-        """Numbers per time step as the model sees them: the features, then for each indicator two more."""
+        """Channels per time step: the features, then two for each column with an indicator."""
         return len(self.features) + 2 * sum(column.indicator for column in self.features)
 
     @property
@@ -212,7 +212,7 @@ class Contract:
         return np.array([*mean, *flags]), np.array([*std, *(1.0 for _ in flags)])
 
     def channels(self, raw: ArrayLike) -> NDArray[np.float32]:
-        """What the model sees of one document's raw features.
+        """Channels of one document's raw features.
 
         Parameters
         ----------
@@ -281,7 +281,7 @@ class Contract:
                 yield f"column {column.name}: numbers {there}, in the training data {trained}; is the unit the same?"
 
     def unseen_gaps(self, raw: ArrayLike) -> dict[str, int]:
-        """Missing numbers of raw features [T, F] that become the mean and that no indicator tells, by column.
+        """Counts by column of missing numbers in raw features [T, F] that become the mean and have no indicator.
 
         >>> from math import nan
         >>> from ssm_hpn.contract import Column, Contract
@@ -358,7 +358,7 @@ class Contract:
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], folder: Path | str) -> Self:
-        """The contract of a prepared folder; that of an older folder is put together from what its manifest has.
+        """The contract of a prepared folder; for a folder of an older release it is built from the manifest.
 
         >>> from pathlib import Path
         >>> from ssm_hpn.contract import Contract
@@ -390,7 +390,7 @@ class Contract:
         values: tuple[Value, ...] = tuple(classes) if classes else tuple(range(count))
         return replace(kinds, classes=Classes(values, "text" if classes else "integer", (0,) * count))
 
-    # ---- for people
+    # ---- as text
 
     def describe(self) -> list[str]:
         """Everything, a line each: what `inspect` prints.

@@ -1,4 +1,4 @@
-"""What the manifest of a prepared folder says about its data, and numpy arrays as batches."""
+"""Manifests of prepared folders, and numpy arrays as batches."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from ssm_hpn.targets import ARRAYS, KINDS, target_columns
 
 MANIFEST: Final = "manifest.json"
 MOST_TOLD: Final = 4
-"""Places that a line names before it says how many more were looked into."""
+"""Most places that a message names; of further ones the number."""
 
 Arrays = Mapping[str, ArrayLike]
 _TYPES: Final[dict[str, type[np.generic]]] = {
@@ -116,7 +116,7 @@ def check_made(options: PrepareOptions, manifest: Mapping[str, Any], *, what: st
 
 
 def made_with(manifest: Mapping[str, Any], setting: str) -> list[object]:
-    """What a setting of `PrepareOptions` was, as it was given and as it came out."""
+    """The values of a setting of `PrepareOptions`: as given, and as resolved."""
     source = manifest.get("source") or {}
     given_then: Any = source.get("options") or {}
     for key in setting.split("."):
@@ -133,7 +133,7 @@ def made_with(manifest: Mapping[str, Any], setting: str) -> list[object]:
 
 
 def _same_tokenizer(path: str, manifest: Mapping[str, Any]) -> bool:
-    """Whether a file is the tokenizer that was used, wherever it lies now."""
+    """Whether a file has the content of the tokenizer that was used, under any path."""
     file = Path(path).expanduser()
     digest = (manifest.get("encoder") or {}).get("sha256")
     return digest is not None and file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == digest
@@ -213,7 +213,7 @@ def next_tokens(
 
 
 def _inside(segments: NDArray[np.uint32], shape: tuple[int, ...]) -> bool:
-    """Whether segments can index an array; what is wrong with them otherwise, the core says."""
+    """Whether segments can index an array; the core reports any other error in them."""
     if len(shape) != 2 or segments.ndim != 2 or segments.shape[1] != 3:
         return False
     return not segments.size or bool(segments[:, 0].max() < shape[0] and segments[:, 2].max() <= shape[1])
@@ -294,12 +294,12 @@ def locate(data: DataConfig) -> tuple[Path | None, Path | None]:
 
 
 class Located(NamedTuple):
-    """Where the prepared data of a run lies now."""
+    """Paths of the prepared data of a run."""
 
     train: Path | None = None
     validation: Path | None = None
     absent: str | None = None
-    """Why there is none although the run was trained on some: the places looked at, and what is there."""
+    """The error where the data was not found: the places searched, and what they contain."""
 
 
 def find_again(data: DataConfig, places: Iterable[Path]) -> Located:

@@ -32,7 +32,7 @@ from ssm_hpn.prepare.sources import Source, find
 from ssm_hpn.targets import KINDS
 
 _TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
-"""What an id is made of, by the type of its column."""
+"""Conversion of an id's text, by the type of its column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Document:
 
 
 class TextBytes:
-    """Documents as they come, whose text is measured on the way."""
+    """Documents as they are read; the bytes of their text are counted."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self._documents = documents
@@ -86,12 +86,12 @@ FILE_OPTIONS: Final = (
     "encoding",
     "date_format",
 )
-"""Settings of `data` that files may have in another way than the training data."""
+"""Settings of `data` in which files may differ from the training data."""
 AS_TRAINED: Final = "as in training"
 
 
 class Reader:
-    """Reads documents the way a model's training data was read.
+    """Reads documents like the training data of a model.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Reader:
         known = {key: value for key, value in contract.options.items() if key in PrepareOptions.model_fields}
         self._options = PrepareOptions.model_validate(known | self._given)
         self.unseen_gaps: Counter[str] = Counter()
-        """Missing numbers so far that became the mean and that no indicator tells, by column of raw files."""
+        """Counts by column of raw files of missing numbers that became the mean and have no indicator."""
         self._sources: Sources | None = None
         self._seen: Moments | None = None
         """Of the features of raw files so far."""
@@ -167,7 +167,7 @@ class Reader:
                 yield replace(self._from_record(record), id=given, file=file)
 
     def notes(self) -> Iterator[str]:
-        """What was guessed about the raw files that were read, what was left out of them and what looks wrong."""
+        """Notes about the raw files: guesses, rows left out, and features unlike those of the training data."""
         if self._sources is not None:
             yield from self._sources.notes
             if self._sources.left_out is not None:
@@ -184,13 +184,13 @@ class Reader:
             self._seen.add(np.asarray(documents.elements, np.float64))
 
     def _check_given(self, paths: tuple[str, ...], sources: list[Source]) -> None:
-        """Refuse settings that the files make nothing of."""
+        """Refuse settings without effect on the files."""
         if self._given:
             options = self._options.model_copy(update={"train": paths})
             check_raw(options, look(sources, options), {f"data.{name}" for name in self._given})
 
     def _from_shards(self, folder: Path) -> Iterator[Document]:
-        """Checked against their digests as they are read."""
+        """The documents of a prepared folder, checked against its digests as they are read."""
         manifest = read_manifest(folder)
         theirs = Contract.from_manifest(manifest, folder)
         for what, ours, found in _differences(self.contract, theirs):
@@ -246,7 +246,7 @@ class Reader:
 
     @staticmethod
     def _placed(record: Record, at: Callable[[], str], read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract
-        """What the contract makes of a value; its complaint with the place in front."""
+        """A value converted by the contract; an error begins with the place."""
         try:
             return read(value)
         except DataError as error:
@@ -254,7 +254,7 @@ class Reader:
 
 
 def _as_trained(error: DataError) -> DataError:
-    """A complaint of a reader, with the settings in it that are those of the training named as such."""
+    """An error of a reader, extended by which of the settings in it are fixed by the training."""
     named = dict.fromkeys(re.findall(r"\bdata\.[a-z_]+(?:\.[a-z_]+)*", str(error)))
     fixed = [name for name in named if name.split(".")[1] not in FILE_OPTIONS and _is_setting(name)]
     if not fixed or AS_TRAINED in str(error):
@@ -268,7 +268,7 @@ def _is_setting(name: str) -> bool:
 
 
 def _differences(ours: Contract, theirs: Contract) -> Iterator[tuple[str, str, str]]:
-    """What makes shards mean something else to a model: what, as it was trained, as they are."""
+    """Differences of shards from the training data: (property, value of the training, value of the shards)."""
     kinds = ours.kind, theirs.kind
     if kinds[0] != kinds[1]:
         yield "kind", *kinds
@@ -290,7 +290,7 @@ def _values(contract: Contract) -> list[Any] | None:
 
 
 def _encoding(contract: Contract) -> dict[str, Any]:
-    """The encoder without what tells where its file lies."""
+    """The encoder without the path of its file."""
     return {key: contract.encoder.get(key) for key in ("kind", "vocab_size", "text") if key in contract.encoder}
 
 
@@ -299,14 +299,14 @@ def _scale(contract: Contract) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def pieces(documents: Iterable[Document], length: int) -> Iterator[Document]:
-    """Documents cut into rows of a language model, which knows no more than one row in training either."""
+    """Documents cut into rows of the length that the language model had in training."""
     for document in documents:
         for start in range(0, len(document.x), length):
             yield replace(document, x=document.x[start : start + length])
 
 
 def batches(documents: Iterable[Document], model: ModelConfig, rows: int) -> Iterator[tuple[list[Document], Arrays]]:
-    """Documents by the row, a few at a time, as arrays for `Trainer`; a document without a target is one without."""
+    """Batches of a few documents, one per row, as arrays for `Trainer`; missing targets are -1 or NaN."""
     remaining = iter(documents)
     while group := list(islice(remaining, rows)):
         yield group, _arrays(group, model)
@@ -332,7 +332,7 @@ def _arrays(group: list[Document], model: ModelConfig) -> dict[str, NDArray[Any]
 
 
 def _per_token(group: list[Document], length: int) -> NDArray[np.int32]:
-    """[rows, length] the classes of tokens, -1 behind the end and where a document has none."""
+    """[rows, length] the classes of tokens, -1 after the end and where a document has none."""
     classes = np.full((len(group), length), -1, np.int32)
     for row, document in enumerate(group):
         if document.labels is not None:

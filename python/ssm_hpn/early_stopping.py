@@ -1,4 +1,4 @@
-"""Which evaluation is the best so far, and when a run that no longer improves ends.
+"""The best evaluation so far, and early stopping of a run that no longer improves.
 
     better    ⇔  value < best - min_change   (smaller is better; mirrored otherwise)
     finished  ⇔  patience evaluations in a row were not better

@@ -70,7 +70,7 @@ class ShapeError(Error, ValueError):
 
 
 class LockedError(Error, BufferError):
-    """The flat buffers are lent out; nothing may move them now."""
+    """The flat buffers are lent, and the call would move, change or read them."""
 
 
 class ForkError(Error, RuntimeError):

@@ -63,7 +63,7 @@ MOST_PADDED = 1 << 18
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
-    """What both have in common: reading X, training, scoring, pickling."""
+    """Base of both estimators: reading X, training, scoring, pickling."""
 
     d_model: int = 64
     n_layers: int = 2
@@ -81,10 +81,10 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     threads: int | None = None
     random_state: int | np.random.RandomState | None = None
 
-    # ---- reading X and what belongs to each series
+    # ---- reading X, and values per series
 
     def _fit_on(self, X: Any, **targets: Any) -> tuple[list[Floats], list[Any]]:  # noqa: ANN401, N803
-        """The series of X and what belongs to each of them, by argument; makes the contract."""
+        """The series of X, and by argument the values that belong to each of them; makes the contract."""
         if targets["y"] is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         if self.missing not in get_args(Missing):
@@ -104,7 +104,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return found.values, belonging
 
     def _read(self, X: Any) -> Channels:  # noqa: ANN401, N803
-        """The series of X as the model reads them."""
+        """Channels of the series of X."""
         check_is_fitted(self)
         found = self._series(X, [], fitting=False)
         check_shapes(found.values, self.n_channels_)
@@ -138,7 +138,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return LongTable(X, id=str(self.id), order=self.order)
 
     def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
-        """[N, T]: what scikit-learn's own tools hand over, checked by its rules."""
+        """[N, T] as scikit-learn's own tools pass it, checked by its rules."""
         if is_frame(X):
             X = dense(X)  # noqa: N806
             check_frame(X, first=fitting)
@@ -146,7 +146,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             X = _numbers(to_array(X, "X"))  # noqa: N806
             if X.ndim < 2 or not len(X):
                 expected = "[N, T, F], [N, T] or a list of N arrays [T, F], with N of at least 1"
-                advice = "Reshape your data: a single series is X[None]"  # words that scikit-learn looks for
+                advice = "Reshape your data: a single series is X[None]"  # words that scikit-learn's checks require
                 raise ShapeError(problem("X", expected, describe(X), advice))
         finite: Any = True if self.missing == "refuse" else "allow-nan"
         rules = {"dtype": np.float64, "ensure_all_finite": finite}
@@ -226,7 +226,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return measured, moments
 
     def _answers(self, X: Any) -> Floats:  # noqa: ANN401, N803
-        """What the model answers to every series, [N, C], [N, K] or [N, C + K]: a few at a time, by length."""
+        """Scores of every series, [N, C], [N, K] or [N, C + K], computed in batches of similar length."""
         series = self._read(X)
         order = sorted(range(len(series)), key=lambda i: len(series[i]))
         found: Floats | None = None
@@ -438,7 +438,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
             return np.asarray(labels)
         reject = np.asarray(self._reject_value())
         if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
-            labels = labels.astype(object)  # each answer in the type of its label
+            labels = labels.astype(object)  # each prediction in the type of its label
         elif labels.dtype.kind != "O":
             labels = labels.astype(np.result_type(labels, reject))
         return np.where(scores.max(axis=1) < self.reject_below, reject.astype(labels.dtype), labels)
@@ -549,7 +549,7 @@ def _measured(y: Any, name: str) -> Floats:  # noqa: ANN401
 
 
 def _ends(moments: Moments, name: str) -> dict[str, float]:
-    """The smallest and the largest number, which lie at the ends of a pole."""
+    """The smallest and the largest number, as the ends of a pole."""
     if moments.constant[0]:
         found, advice = f"{moments.mean[0]:g} for every series", "use SSMRegressor(head='linear')"
         raise ShapeError(problem(name, "numbers that differ", found, advice))

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from ssm_hpn._core import Batch, Session
 
 MOST_NUMBERS: Final = 50
-"""Of more numbers to predict the first ones are shown."""
+"""Most numbers to predict that are shown; of more, the first ones."""
 OF_NUMBERS: Final = (MAE, RMSE, R2)
 Facts = Mapping[str, Any]
-"""What `Evaluation.facts` gives, also as read from a file."""
+"""The result of `Evaluation.facts`, also as read from a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one pass over held-out batches gave.
+    """Results of one pass over held-out batches.
 
     >>> import numpy as np
     >>> from ssm_hpn import Trainer
@@ -107,7 +107,7 @@ def deciding_metric(config: EvaluationConfig, model: ModelConfig) -> tuple[Metri
 
 
 def number_header(facts: Facts) -> list[str]:
-    """Of the table of the numbers to predict."""
+    """Columns of the table of the numbers to predict."""
     of_mean = ["mean predictor: mae", "rmse", "r2"] if facts.get("mean_predictor") else []
     return ["number", *(metric.name for metric in OF_NUMBERS), *of_mean]
 

@@ -25,16 +25,16 @@ class Feed:
         self.train = train
         self.validation = validation
         self.absent = absent
-        """Why the data that the configuration names is not there: where it was looked for."""
+        """The places in which the data of the configuration was searched, if it was not found."""
         self.cursor: str | None = None
-        """Where the training data goes on; None at its beginning."""
+        """Position of the next training batch; None at the beginning."""
         self.epoch = 0.0
         """Passes over the training data so far, with fraction."""
         self._config = config
         self._loader: Loader | None = None
         self._peeked: _Read | None = None
         self._idle: list[tuple[Loader, str]] = []
-        """Readers of the held-out data that nobody uses, each with the place of its first batch."""
+        """Unused readers of the held-out data, each with the position of its first batch."""
 
     def next(self) -> Batch:
         """The next training batch."""
@@ -43,7 +43,7 @@ class Feed:
         return read.batch
 
     def peek(self) -> Batch:
-        """The next training batch, without moving on."""
+        """The next training batch, without advancing the position."""
         if self._peeked is None:
             self._peeked = self._read()
         return self._peeked.batch
@@ -79,7 +79,7 @@ class Feed:
         return loader, loader.cursor
 
     def _missing(self, key: str, otherwise: str) -> Error:
-        """The complaint about data that is not there."""
+        """The error for data that is not there."""
         if self.absent is None:
             return ConfigError(problem(key, "a prepared folder", "none", f"set {key}, or {otherwise}"))
         digest = (self._config.data.digest or "")[:12]

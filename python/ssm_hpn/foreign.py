@@ -1,4 +1,4 @@
-"""Reading JSON and TOML that anybody may have written: whatever is wrong with it is a `ValueError` with one line.
+"""Reading JSON and TOML from outside: any error in it is a `ValueError` with one line.
 
 The parsers of the standard library fail with `RecursionError` where brackets are nested deeper than the interpreter's
 stack; to a reader of the file that is the same as any other damage.
@@ -36,7 +36,7 @@ def from_toml(text: str) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """The value with null in place of every number that is not finite: JSON has no other word for one.
+    """The value with None, null in JSON, in place of every number that is not finite.
 
     >>> finite({"a": [1.0, float("nan")]})
     {'a': [1.0, None]}

@@ -95,11 +95,11 @@ class Learner:
         if train is not None:
             check_made(given.data, manifests[0], what=f"the prepared folder {train}")
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
-        """The configuration with nothing left open."""
+        """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
         check_config(core_model(self.config.model), core_optim(self.config.optim))
         self.contract: Contract | None = None if train is None else Contract.from_manifest(manifests[0], train)
-        """What the data means; it travels inside every checkpoint. None without prepared data."""
+        """The contract of the data, part of every checkpoint. None without prepared data."""
         self.dtype: DType = dtype
         self.feed = Feed(self.config, train, validation)
         """The batches of `data.train` and `data.validation`."""
@@ -186,7 +186,7 @@ class Learner:
             return self.apply()
         except BaseException:
             if began_without:
-                with suppress(LockedError):  # the buffers are lent out: nothing was added to them
+                with suppress(LockedError):  # the buffers are lent, and nothing was added to them
                     self.zero_grad()
             raise
 
@@ -247,7 +247,7 @@ class Learner:
         return self.session.step + self.session.skipped
 
     def zero_grad(self) -> None:
-        """Forget the gradients added so far."""
+        """Set the gradients added so far to zero."""
         self._pending = Pending()
         self.session.zero_grad()
 
@@ -365,7 +365,7 @@ class Learner:
         return self.session.gradient(name)
 
     def borrow_flat(self) -> FlatGuard:
-        """Flat views of parameters and gradients inside a with block, which locks out everything that moves them."""
+        """Flat views of parameters and gradients inside a with block, in which every call that uses them is refused."""
         return self.session.borrow_flat()
 
     # ---- growing and freezing
@@ -403,7 +403,7 @@ class Learner:
         head: bool = False,
         patterns: Sequence[str] = (),
     ) -> list[str]:
-        """Set what no update may change, by layer, part or pattern of names; returns the frozen ids.
+        """Freeze tensors by layer, part or pattern of names; returns the frozen ids.
 
         A new call replaces the last one; without arguments everything is trained again.
         """
@@ -441,7 +441,7 @@ class Learner:
         self.session.save(root, name, json.dumps(self.state() | {"extra": dict(extra)}))
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps besides parameters, moments and counters."""
+        """The state in a checkpoint besides parameters, moments and counters."""
         return {
             "schema": STATE_SCHEMA,
             "config": self.config.model_dump(mode="json"),
@@ -473,7 +473,7 @@ class Learner:
     def _take_state(self, state: Mapping[str, Any]) -> None:
         self.feed.seek(state["cursor"], state["epoch"])
         self.tokens_seen = state["tokens_seen"]
-        if state.get("contract") is not None:  # releases before contracts saved none
+        if state.get("contract") is not None:  # older releases saved no contract
             self.contract = Contract.from_json(state["contract"])
         self._take_model()
 
@@ -483,7 +483,7 @@ class Learner:
         self.config = self.config.model_copy(update={"model": model})
 
     def progress(self, seconds: float) -> Progress:
-        """Where training is, after so many seconds of it."""
+        """Progress after `seconds` of training."""
         return Progress(self.session.step, self.feed.epoch, seconds)
 
 

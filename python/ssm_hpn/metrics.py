@@ -1,4 +1,4 @@
-"""What is measured on held-out data: definition, direction, unit and format of every metric.
+"""Metrics of held-out data: definition, direction, unit and format of each.
 
 Sums come from the core, batch by batch; a metric is a function of their totals (n targets, C classes), see
 docs/mathematics.md, section 5:
@@ -52,7 +52,7 @@ class NumberTotals:
 
     def __init__(self, width: int, center: Sequence[float] | None) -> None:
         self.center = None if center is None else np.asarray(center, np.float64)
-        """What the mean predictor answers; None where the mean of the training data is not known."""
+        """Prediction of the mean predictor; None where the mean of the training data is not known."""
         self.count = np.zeros(width, np.int64)
         self.squared, self.absolute = np.zeros(width), np.zeros(width)
         self._origin: NDArray[np.float64] | None = self.center
@@ -61,7 +61,7 @@ class NumberTotals:
     def add(self, predicted: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
         """Add rows [m, K]; NaN among the expected is none."""
         there = ~np.isnan(expected)
-        if self._origin is None:  # any number near the data keeps the sums of squares exact
+        if self._origin is None:  # sums of squares relative to a number near the data lose no digits
             self._origin = np.nan_to_num(expected[0])
         errors = np.where(there, predicted - expected, 0.0)
         away = np.where(there, expected - self._origin, 0.0)
@@ -77,11 +77,11 @@ class NumberTotals:
         return self._explained(self.squared)
 
     def per_number(self) -> list[dict[str, float]]:
-        """MAE, RMSE and R2 of each of the K numbers; NaN where there is nothing to take them from."""
+        """MAE, RMSE and R2 of each of the K numbers; NaN where they are undefined."""
         return self._each(self.absolute, self.squared)
 
     def mean_per_number(self) -> list[dict[str, float]]:
-        """The same of an answer that is always the mean of the training data; empty where that is not known."""
+        """The same of the mean of the training data as the prediction; empty where that is not known."""
         return [] if self.center is None else self._each(self._distances, self._squares)
 
     def mean_predictor(self) -> dict[str, float]:
@@ -195,13 +195,13 @@ class Metric:
     """Whether smaller or larger is better."""
     unit: str
     format: str
-    """How people read it, for `format()`."""
+    """Format specification, for `format()`."""
     value: Callable[[Totals], float]
     undefined: str = "–"
-    """What stands for a value that is not a number."""
+    """Shown for a value that is not a number."""
 
     def show(self, value: float | None) -> str:
-        """The value as people read it; None, as JSON has it, and NaN are both none."""
+        """The value as text; None, as JSON has it, and NaN are both shown as none."""
         return self.undefined if value is None or isnan(value) else format(value, self.format)
 
 

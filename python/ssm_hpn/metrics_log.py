@@ -3,7 +3,7 @@
 Every row has the same keys in the same order. Counts are written as integers, everything else as floats (`1.0`, never
 `1`). A number that is not finite is written as null and counted in `nonfinite`; null also stands for what was not
 measured at that row. Row 0 has every number, so that a reader knows all types after the first line. A line is one
-`write`, and on resume the file is cut back to the length that the checkpoint remembers.
+`write`, and on resume the file is truncated to the length that is stored in the checkpoint.
 """
 
 import json
@@ -65,11 +65,11 @@ class MetricsLog:
     """The file of one run, open for appending."""
 
     def __init__(self, path: Path, keys: Sequence[str], *, offset: int | None = None) -> None:
-        """Start the file, or go on at a byte offset: what lies behind it is cut off."""
+        """Start the file, or continue at a byte offset, to which it is truncated."""
         self.path = path
         self.keys = tuple(keys)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if offset is None else 0)
-        flags |= getattr(os, "O_BINARY", 0)  # Windows would write two bytes for a line end
+        flags |= getattr(os, "O_BINARY", 0)  # on Windows a line end would be two bytes without it
         try:
             if offset is not None:
                 self._check_keys()

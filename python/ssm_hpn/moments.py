@@ -1,4 +1,4 @@
-"""Mean and deviation of numbers, and when a number counts as constant: one rule for files and for arrays.
+"""Mean and deviation of columns, and the rule by which a column is constant, for files and for arrays.
 
 Everything is in double precision on the values as they were read. Chunks are joined as Chan, Golub and LeVeque do:
 
@@ -35,7 +35,7 @@ def out_of_range(numbers: Floats) -> NDArray[np.bool_]:
 
 
 def range_problem(where: object, number: float, advice: str) -> str:
-    """The complaint about such a number; `advice` is for an infinite one."""
+    """The error for such a number; `advice` is for an infinite one."""
     if math.isfinite(number):
         return problem(where, "numbers below 1e150", f"{number:g}".replace("e+", "e"), "choose a larger unit")
     return problem(where, "a finite number", number, advice)
@@ -53,9 +53,9 @@ class Moments:
     """
 
     count: NDArray[np.int64]
-    """Numbers that are there."""
+    """Count of numbers that are not missing."""
     missing: NDArray[np.int64]
-    """Numbers that are not."""
+    """Count of missing numbers."""
     origin: Floats
     """The first number of each column: means are taken relative to it, so that nothing cancels."""
     offset: Floats
@@ -67,20 +67,20 @@ class Moments:
 
     @classmethod
     def empty(cls, width: int) -> "Moments":
-        """Of no rows yet, for `width` columns."""
+        """Statistics of no rows, for `width` columns."""
         ints, zeros = np.zeros(width, np.int64), np.zeros(width)
         low, high = np.full(width, np.inf), np.full(width, -np.inf)
         return cls(ints, ints.copy(), zeros, zeros.copy(), zeros.copy(), low, high)
 
     @classmethod
     def of(cls, rows: Floats) -> "Moments":
-        """Of rows [T, F]."""
+        """Statistics of rows [T, F]."""
         moments = cls.empty(rows.shape[1])
         moments.add(rows)
         return moments
 
     def add(self, rows: Floats) -> None:
-        """Take in rows [T, F] in double precision."""
+        """Add rows [T, F] in double precision."""
         absent = np.isnan(rows)
         n = len(rows) - absent.sum(axis=0)
         new = np.flatnonzero((self.count == 0) & (n > 0))
@@ -117,5 +117,5 @@ class Moments:
         return self.std <= np.spacing(np.where(np.isfinite(largest), largest, 0.0))
 
     def scale(self) -> Floats:
-        """What to divide by after the shift: the deviation, 1 for a constant."""
+        """Divisor after the shift: the deviation, 1 for a constant."""
         return np.where(self.constant, 1.0, self.std)

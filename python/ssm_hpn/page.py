@@ -1,4 +1,4 @@
-"""The one style and skeleton of the pages that this package writes: no script, no font, no request to anywhere."""
+"""Style and skeleton of the pages that this package writes, without scripts, fonts or network requests."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -83,7 +83,7 @@ footer { margin-top: 3rem; color: var(--quiet); font-size: .85rem; }
 
 
 def made_by(command: str) -> str:
-    """The mark of the pages that a command makes; it stands in their first lines."""
+    """The tag by which pages of a command are recognised, in their first lines."""
     return f'<meta name="generator" content="ssm-hpn {escape(command)}">'
 
 
@@ -100,7 +100,7 @@ def page(title: str, sections: Iterable[str], *, command: str) -> str:
 
 
 def section(heading: str, *content: str) -> str:
-    """A heading with what belongs to it; nothing if there is nothing."""
+    """A section with a heading; empty without content."""
     inside = "\n".join(part for part in content if part)
     return f"<section>\n<h2>{escape(heading)}</h2>\n{inside}\n</section>" if inside else ""
 

@@ -1,14 +1,14 @@
-"""Text of any origin, a model's included, so that it is shown and does nothing else."""
+"""Text of any origin, such as a model's, with control characters escaped."""
 
 import re
 from typing import Final
 
 _STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All control characters but line end and tab, separators of lines, changes of direction, halves of characters."""
+"""Control characters but line end and tab, line separators, changes of direction, lone surrogates."""
 
 
 def printable(text: str) -> str:
-    r"""The text with everything that would steer what shows it written as its escape.
+    r"""The text with every character that would control a terminal written as an escape.
 
     >>> print(printable("a\x1b[31mb\x00"))
     a\x1b[31mb\x00

@@ -1,4 +1,4 @@
-"""Where the time of an update goes: phases of the core, waiting for data, and the rest.
+"""The time of an update by phases: those of the core, waiting for data, and the rest.
 
 Seconds are of the wall clock and per update; `data wait` is the time until a batch is there, `other` what no phase
 accounts for, inside the core and around it. So the phases add up to the whole. Nothing is written anywhere.
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ssm_hpn.trainer import Trainer
 
 WARM_UP = 5
-"""Updates before the measuring begins."""
+"""Updates before the measurement."""
 UPDATES = 50
 SECONDS = 10.0
-"""Measured are so many updates, or those of so much time, whichever is less; but at least one."""
+"""Updates to measure, fewer where they take longer than `SECONDS`, but at least one."""
 DATA_WAIT = "data wait"
 
 
@@ -31,7 +31,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Where the time of an update goes, on the average of some."""
+    """Mean times of an update by phases."""
 
     phases: list[Phase]
     updates: int
@@ -39,7 +39,7 @@ class Profile:
     """One update."""
     tokens_per_second: float
     peak: float
-    """Operations per second of one large square product, the best of some in the same run."""
+    """Operations per second of one large square product, the best of several in the same run."""
     peak_side: int
     """Its size."""
 
@@ -47,7 +47,7 @@ class Profile:
 def profile(
     trainer: Trainer, *, warm_up: int = WARM_UP, updates: int = UPDATES, most_seconds: float = SECONDS
 ) -> Profile:
-    """Train some updates on the data of the configuration and tell where their time went."""
+    """Train some updates on the data of the configuration and measure their phases."""
     for _ in range(warm_up):
         trainer.step()
     session = trainer.session

@@ -304,7 +304,7 @@ def _configuration(run: RunRecord) -> str:
 
 
 def _environment(run: RunRecord) -> str:
-    """Flat values by name; a group of values comes as group.name."""
+    """Flat values by name; those of a group as group.name."""
     flat: list[tuple[str, str]] = []
     for key, value in run.environment.items():
         if isinstance(value, dict):
@@ -318,7 +318,7 @@ def _environment(run: RunRecord) -> str:
 
 
 def label(metric: str) -> str:
-    """A metric's name as people say it."""
+    """A metric's name in words."""
     return LABELS.get(metric, metric)
 
 
@@ -329,12 +329,12 @@ def middle_speed(run: RunRecord) -> float | None:
 
 
 def shown(metric: str, value: Number) -> str:
-    """A metric's value as people read it."""
+    """A metric's value in its format."""
     return show(value, Axis("", percent=metric in ("accuracy", "error", "f1"))) if value is not None else "–"
 
 
 def duration(seconds: Number) -> str:
-    """Seconds as people read them."""
+    """Seconds with a unit."""
     if seconds is None:
         return "unknown time"
     if seconds < 90:

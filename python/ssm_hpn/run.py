@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, who writes to it now, and the small files in it.
+"""The folder of a run: its settings, its lock, and the small files in it.
 
 config.toml        the settings as resolved
 environment.json   versions, instruction set, machine, and the folder in which the run began
@@ -29,7 +29,7 @@ from ssm_hpn.storage import write_whole
 ENVIRONMENT: Final = "environment.json"
 EVALUATION: Final = "evaluation.json"
 STATE: Final = "state.json"
-"""In the folder of a checkpoint."""
+"""Name of the state file in the folder of a checkpoint."""
 BEGAN_IN: Final = "began_in"
 LOCK: Final = ".lock"
 RUNS: Final = "runs"
@@ -43,7 +43,7 @@ def run_folder(config: Config) -> Path:
 
 
 def free_folder(config: Config) -> Path:
-    """A folder for a run that starts anew: the usual one, or with a number where that one is taken."""
+    """A folder for a new run: the usual one, or one with a number where that exists."""
     folder = run_folder(config)
     if not is_run(folder):
         return folder
@@ -65,7 +65,7 @@ def run_of(checkpoint: Path) -> Path:
 
 
 def places_of(checkpoint: Path) -> list[Path]:
-    """Where the paths in a saved configuration may start from.
+    """Folders that relative paths in a saved configuration may start from.
 
     The present folder, the one in which the run began, and all above the run: it may be opened from another folder, and
     a whole tree may have been moved.
@@ -119,7 +119,7 @@ def checkpointed_config(folder: Path) -> Config | None:
 
 
 def _without_steps(config: Config) -> str:
-    """The digest without the number of updates and what follows from it."""
+    """The digest without the number of updates and settings computed from it."""
     schedule = config.optim.schedule
     derived: dict[str, None] = {key: None for key in ("total", "warmup", "decay") if key in type(schedule).model_fields}
     optim = config.optim.model_copy(update={"schedule": schedule.model_copy(update=derived)})
@@ -172,12 +172,12 @@ class Run:
         self.write_json(ENVIRONMENT, environment())
 
     def repair(self) -> None:
-        """Write the settings again if they are torn or gone."""
+        """Write the settings again if the file is truncated or missing."""
         if self._torn:
             self.write(CONFIG, to_toml(self._config))
 
     def write_evaluation(self, evaluation: Evaluation, *, about: Mapping[str, Any]) -> None:
-        """Write an evaluation, and what else is known about the classes."""
+        """Write an evaluation, with `about`, such as the names of the classes."""
         confusion = evaluation.totals.confusion
         found = finite({"step": evaluation.step, "metrics": evaluation.values, **about})
         self.write_json(EVALUATION, found | {"confusion": None if confusion is None else confusion.tolist()})
@@ -214,7 +214,7 @@ class Run:
         raise ConfigError(problem("run.folder", wanted, name, advice))
 
     def _config_text(self) -> str | None:
-        """What is in config.toml, without the zeros that a power cut leaves; None where there is none."""
+        """The content of config.toml, without the zeros that a power failure leaves; None where there is none."""
         file = self.folder / CONFIG
         try:
             return file.read_bytes().rstrip(b"\0").decode(errors="replace")
@@ -225,7 +225,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """What a result may depend on besides its configuration."""
+    """Versions and machine, on which a result may depend besides its configuration."""
     return {
         "ssm_hpn": __version__,
         "simd": simd(),
@@ -259,7 +259,7 @@ def rss_bytes() -> int:
 def _peak_bytes() -> int:
     if os.name != "posix":
         return 0
-    import resource  # only there
+    import resource  # does not exist on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""The files of a run, read: what `report` and `compare` make their pages of.
+"""The files of a run as `report` and `compare` read them.
 
 Where a table has one number for a metric, it is that of one update: the update of the checkpoint that is kept as the
 best and that `predict` and `evaluate` load.
@@ -21,7 +21,7 @@ from ssm_hpn.svg import Number
 
 DIRECTIONS = {metric.name: metric.direction for metric in metrics.METRICS.values()}
 SIGNS = {"min": 1.0, "max": -1.0}
-"""What makes the best value the smallest."""
+"""Factor by direction that makes the smallest value of a metric the best."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class RunRecord:
 
     @property
     def name(self) -> str:
-        """As its folder is called."""
+        """Name of its folder."""
         return self.folder.resolve().name
 
     @property
     def task(self) -> str | None:
-        """What is predicted, as the configuration calls it; None where it does not say."""
+        """Kind of target in the configuration; None where it has none."""
         kind: str | None = setting(self.config.get("model", {}), "target", "kind")
         return kind
 
     @property
     def loss_kind(self) -> str | None:
-        """What was minimised; None where the configuration does not say."""
+        """Kind of loss in the configuration; None where it has none."""
         loss = setting(self.config.get("model", {}), "head", "loss")
         return loss.get("kind") if isinstance(loss, dict) else loss
 
     @property
     def data_digest(self) -> str | None:
-        """Of the data it was trained and evaluated on; None where the configuration does not say."""
+        """Digest of its data in the configuration; None where it has none."""
         digest: str | None = setting(self.config, "data", "digest")
         return digest
 
@@ -104,7 +104,7 @@ class RunRecord:
 
     @property
     def complete(self) -> dict[str, Any]:
-        """What `Evaluation.facts` gave on all held-out data; empty where that is not of the update that is kept."""
+        """The `Evaluation.facts` on all held-out data; empty where they are not of the update that is kept."""
         return self.summary if self.summary and self.summary.get("step") == self.kept else {}
 
     def result(self, metric: str, *, complete: bool) -> Number:
@@ -185,7 +185,7 @@ def _settings(folder: Path) -> str:
 
 
 def _sample(line: str) -> Any:  # noqa: ANN401 - any JSON
-    """A line of samples.jsonl; None for one that was torn."""
+    """A line of samples.jsonl; None for an incomplete one."""
     try:
         return from_json(line)
     except ValueError:

@@ -37,5 +37,5 @@ class ScaledStream:
         return unscaled(self._stream.prefill(x), self._scale)
 
     def reset(self) -> None:
-        """Forget everything read so far."""
+        """Reset the state to that before the first token."""
         self._stream.reset()

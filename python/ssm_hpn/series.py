@@ -1,4 +1,4 @@
-"""What X and y of an estimator may be: series of time steps, and what belongs to each of them.
+"""X and y of an estimator: series of time steps, and values that belong to each of them.
 
 X as series is an array [N, T, F], or a list of arrays [T, F] or [T] of any lengths; frames among them are taken by the
 names of their columns. A long table is a frame with a row per time step, a column that says which series a row belongs
@@ -114,7 +114,7 @@ class LongTable:
         return Series(np.split(rows, self._starts), list(names))
 
     def per_series(self, y: Any, name: str = "y") -> Any:  # noqa: ANN401 - anything array-like
-        """What belongs to each series, from a value per row or per series.
+        """A value for each series, from one per row or per series.
 
         `y` is the name of a column, or array-like with an entry per row (the same in all rows of a series) or per
         series. Entries per series are matched by the index of a pandas Series where it holds the ids; otherwise they
@@ -163,7 +163,7 @@ class LongTable:
 
 
 def series_of(x: Any, names: Sequence[str] | None = None) -> Series | None:  # noqa: ANN401 - anything array-like
-    """X as series, or None where it is a matrix, a frame, or nothing that has series in it.
+    """X as series, or None where it is a matrix, a frame, or has no series in it.
 
     `names` are those of the channels in fit: frames of a list give their columns in this order.
     Raises `ShapeError` for an element that is no array [T, F] or [T].
@@ -254,7 +254,7 @@ class Labels(NamedTuple):
     """The labels of a classifier."""
 
     values: NDArray[Any]
-    """[N], as written; anything where there is none."""
+    """[N], as given; undefined where there is none."""
     known: NDArray[np.bool_]
     """[N] whether there is a label."""
     classes: Classes
@@ -370,7 +370,7 @@ def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:
 
 
 def warn_unseen_gaps(series: list[Floats], contract: Contract) -> None:
-    """Say which channels have missing numbers for the first time: no indicator tells the model of them."""
+    """Warn about channels with missing numbers that had none in fit, and so have no indicator."""
     totals: dict[str, int] = {}
     for one in series:
         for name, count in contract.unseen_gaps(one).items():
@@ -391,7 +391,7 @@ def warn_far_out(series: list[Floats], contract: Contract) -> None:
 def with_target(
     series: list[Floats], arrays: dict[str, NDArray[Any]], known: NDArray[np.bool_], used: str = "trained on"
 ) -> tuple[list[Floats], dict[str, NDArray[Any]]]:
-    """The series that have a target, and their targets; says how many have none."""
+    """The series that have a target, and their targets; warns about those without."""
     if known.all():
         return series, arrays
     without = int((~known).sum())

@@ -1,6 +1,6 @@
-"""Files that are whole or absent: how this package writes every file that somebody may read again.
+"""Writing of files so that they are whole or absent.
 
-`metrics_log` alone has a way of its own: its file is cut back where a run goes on.
+Only `metrics_log` writes in another way: it appends to its file, and truncates it when a run is resumed.
 """
 
 import os
@@ -32,7 +32,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A file to write beside a path, for content that does not fit in memory; it takes the path's place in the end.
+    """A file to write beside a path, which it replaces at the end; for content that does not fit in memory.
 
     Where anything fails, the path is as it was before. Raises `StorageError` with the path and the reason.
 
@@ -51,7 +51,7 @@ def replaced(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         if error.filename is not None and Path(error.filename) != partial:
-            raise  # about what is read meanwhile
+            raise  # an error about another file, which is read in the block
         raise StorageError(f"{path}: cannot write: {error.strerror or error}") from None
     finally:
         with suppress(OSError):

@@ -36,7 +36,7 @@ class Axis:
 
     label: str
     unit: str = ""
-    """Of a vertical axis it stands above the ticks; the chart's caption says what is measured."""
+    """Unit; on a vertical axis shown above the ticks. The quantity is in the chart's caption."""
     log: bool = False
     zero: bool = False
     """Whether the axis has to begin at zero."""
@@ -143,7 +143,7 @@ def heat_map(
 
 
 def show(value: Number, axis: Axis | None = None) -> str:
-    """A number as people read it: three or four digits, thousands as k, M, G."""
+    """A number with three or four digits, thousands as k, M, G."""
     if value is None or not math.isfinite(value):
         return "–"
     if axis is not None and axis.percent:
@@ -279,7 +279,7 @@ def _axis_label(axis: Axis) -> str:
 
 
 def _tick(value: float, scale: _Scale, axis: Axis) -> str:
-    """A tick with as many decimals as tell it from its neighbours."""
+    """A tick with the decimals needed to differ from its neighbours."""
     if axis.percent:
         return f"{100 * value:.0f} %"
     if scale.log or value == 0:

@@ -1,4 +1,4 @@
-"""What can be predicted: the core's description of every kind of target, asked for once.
+"""The core's descriptions of all kinds of target, read once.
 
 A kind is a choice of arrays; from them follow the columns that are read, whether documents are pooled, what a head has
 to answer and which metrics there are (`rust/core/src/target`).
@@ -127,7 +127,7 @@ def target_columns(element: str, per: str | None = None) -> frozenset[str]:
 
 
 def kind_of_columns(columns: Collection[str]) -> str:
-    """What is predicted where data has these columns: a class per token counts most, then what uses most of them.
+    """The kind of target for these columns: a class per token first, else the kind that uses most of them.
 
     >>> from ssm_hpn.targets import kind_of_columns
     >>> kind_of_columns({"label", "values"}), kind_of_columns({"label", "labels"}), kind_of_columns(())

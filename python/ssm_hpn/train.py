@@ -5,7 +5,7 @@ import sys
 
 def main() -> int:
     """Train; returns the exit code."""
-    from ssm_hpn.cli.main import main as run  # the package itself stays light
+    from ssm_hpn.cli.main import main as run  # imported here, so that importing the package loads no command line
 
     return run(prog="python -m ssm_hpn.train", command="train")
 

@@ -1,4 +1,4 @@
-"""The training loop, and everything about it that has to survive an interruption.
+"""The training loop, and its state that is saved in checkpoints.
 
 A run begins with row 0: an evaluation, and the first batch's loss and gradient without an update. Then every update is
 followed by what is due after it: evaluation and judgement, a row of metrics, a checkpoint. A checkpoint holds the state
@@ -199,7 +199,7 @@ class Training:
         return crossed(self.config.train.log_every, before.step, now.step)
 
     def _row_follows(self, before: Progress) -> bool:
-        """Whether the next update will, as far as steps tell, be written to a row: only then accuracy is counted."""
+        """Whether the next update is written to a row by the number of steps; accuracy is counted only then."""
         after = before._replace(step=before.step + 1)
         last = after.step >= self.steps
         return last or self._log_due(before, after) or due(self.config.evaluation, before, after)
@@ -234,7 +234,7 @@ class Training:
         return improved
 
     def _first_row(self) -> None:
-        """Row 0: what the untrained model does, and the first batch's gradient, which is then forgotten."""
+        """Write row 0: an evaluation of the untrained model, and loss and gradient of the first batch without an update."""
         trainer = self.trainer
         started = time.perf_counter()
         batch = trainer.feed.peek()
@@ -315,7 +315,7 @@ class Training:
         self._tell("saved", checkpoint=folder, improved=best)
 
     def _restore(self) -> int | None:
-        """Take up where a checkpoint left off; returns the length of the metrics file then, None to begin."""
+        """Restore a checkpoint; returns the length of the metrics file at that time, None for a new run."""
         found: tuple[dict[str, Any], list[str]] | None = None
         own, wanted, folder = True, self.config.model, self.run_files.folder
         if self._resume in ("auto", "must"):
@@ -334,7 +334,7 @@ class Training:
         self._resumed_at = self.trainer.session.step
         chosen = (folder / FOLDER / step_name(self._resumed_at), folder / step_name(self._resumed_at))
         self._resumed_from = next((one for one in chosen if one.is_dir()), folder)
-        if not own:  # weights, moments and place in the data of another run: the record of this one begins here
+        if not own:  # weights, moments and data position are those of another run, and a new record begins
             self._check_model(wanted)
             return None
         self._saved_step = self._resumed_at
@@ -359,7 +359,7 @@ class Training:
                 raise ConfigError(problem(f"model.{key}", f"{theirs}, as in {self._resume}", ours, advice))
 
     def _owns(self, folder: Path) -> bool:
-        """Whether a checkpoint is this run's own, and then its newest: going back would orphan the later ones."""
+        """Whether a checkpoint is this run's own; it must then be the newest, as later ones would become invalid."""
         ours = self.run_files.checkpoints.folders()
         mine = [self.run_files.folder, self.run_files.checkpoints.root, *ours]
         if folder.resolve() not in [one.resolve() for one in mine]:
@@ -398,5 +398,5 @@ def prototype_cosines(trainer: Learner) -> list[list[float]] | None:
 
 
 def _set_values(value: Any) -> Any:  # noqa: ANN401 - a section or a plain value
-    """A section as a dictionary of what is set, so that a null agrees with whatever the core made of it."""
+    """A section as a dictionary without nulls, so that a null agrees with any value that the core resolved it to."""
     return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Section) else value

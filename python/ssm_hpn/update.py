@@ -1,11 +1,11 @@
-"""One update of the parameters: the sums over its micro-batches, and what it came to."""
+"""One update of the parameters: the sums over its micro-batches, and its report."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Pending:
-    """What has been added up since the last update."""
+    """Sums since the last update."""
 
     count: int = 0
     scored: int = 0
@@ -54,5 +54,5 @@ class Update:
 
     @property
     def idle(self) -> bool:
-        """Whether there was nothing to learn from: no target in any of its micro-batches."""
+        """Whether there was no target in any of its micro-batches."""
         return not self.applied and self.count == 0

@@ -1,4 +1,4 @@
-"""What the commands that use a trained model share: which checkpoint, and the contract of its data."""
+"""Shared by the commands that use a trained model: the choice of a checkpoint, and the contract of its data."""
 
 import argparse
 import sys
@@ -30,12 +30,12 @@ def add_data(parser: Parser, text: str, *, required: bool = False) -> None:
 
 
 def add_file_options(parser: Parser) -> None:
-    """Settings of `data` that say how the files of `--data` are written, where not as the training data was."""
+    """Options for settings of `data` in which the files of `--data` differ from the training data."""
     add_data_options(parser, FILE_OPTIONS)
 
 
 def file_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Those of them that were given, checked. Raises `ConfigError` for any without `--data`."""
+    """The given options of these, checked. Raises `ConfigError` for any without `--data`."""
     given = [name for name in FILE_OPTIONS if f"data.{name}" in options]
     if given and not options.data:
         names = ", ".join(f"--data.{name}" for name in given)
@@ -57,13 +57,13 @@ def kept(path: Path) -> Which:
 
 
 def print_notes(reader: Reader) -> None:
-    """Say on stderr what was noticed while raw files were read."""
+    """Print the notes about raw files that were read to stderr."""
     for note in reader.notes():
         print(f"note: {note}", file=sys.stderr)
 
 
 def contract_of(trainer: Trainer, path: Path) -> Contract:
-    """What the data of a model means. Raises `CheckpointError` for a checkpoint without it."""
+    """The contract of a model's data. Raises `CheckpointError` for a checkpoint without it."""
     if trainer.contract is None:
         advice = "use Trainer.predict on arrays; a checkpoint of an older release needs its prepared data beside it"
         raise CheckpointError(problem(path, "a model trained on files", "one without a description of them", advice))

@@ -1,4 +1,4 @@
-"""What all commands print with: tables, numbers and times as people read them."""
+"""Output of all commands: tables, numbers and times."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def console() -> "Console":
-    """Where output goes; wide enough for tables where it is no terminal."""
-    from rich.console import Console  # only for those who print
+    """The console for output; wide enough for tables where it is no terminal."""
+    from rich.console import Console  # slow to import, and needed only for printing
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120, soft_wrap=True)
 
@@ -33,7 +33,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str |
 
 
 def titled(metric: "Metric") -> str:
-    """A metric's name with its unit, where the name does not have it already."""
+    """A metric's name with its unit, unless the name contains it."""
     unit = metric.unit
     return metric.name if not unit or unit in metric.name.split("_") else f"{metric.name} ({unit})"
 
@@ -56,7 +56,7 @@ def size(count: float) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """A path relative to where the user is, if it lies below."""
+    """A path relative to the working directory, if it is below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""From what the user named to prepared folders: raw data is prepared once, under runs/data, and found again."""
+"""Prepared folders for the data that the user named: raw data is prepared once, under runs/data, and reused."""
 
 import glob
 import hashlib
@@ -30,13 +30,13 @@ DEFAULT_PROMPT: Final = "def "
 
 Tell = Callable[[str, int, int], None]
 Prepare = Callable[[Path, Tell], "Prepared"]
-"""Fills a folder, or finds in it what it would fill it with."""
+"""Prepares data into a folder, or returns what is prepared there for the same request."""
 
 
 def with_prepared_data(config: Config, console: "Console", *, scratch: Path | None = None) -> Config:
     """The configuration with prepared folders in `data.train` and `data.validation`, and a name for the run.
 
-    With `scratch`, what is not prepared yet is prepared in that folder, and nothing else is written or removed.
+    With `scratch`, data that is not prepared yet is prepared in that folder, and nothing else is written or removed.
     """
     data = config.data
     if not data.train:
@@ -56,7 +56,7 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
 
 
 def _check_default(config: Config) -> None:
-    """Refuse settings that the default job makes nothing of."""
+    """Refuse settings that have no effect on the default job."""
     from ssm_hpn.prepare.stdlib_corpus import check_default
 
     check_default(config.data)
@@ -64,13 +64,13 @@ def _check_default(config: Config) -> None:
 
 
 def _say(console: "Console", contract: Contract) -> None:
-    """What the data means, in five lines, and what was guessed."""
+    """The contract of the data in five lines, and its notes."""
     for line in [*contract.summary(), *(f"note       {note}" for note in contract.notes)]:
         console.print(line, markup=False, soft_wrap=True)
 
 
 def _check_prepared(config: Config) -> Contract:
-    """Refuse settings that a run on prepared folders makes nothing of; those of the data are the trainer's to check."""
+    """Refuse settings without effect on a run on prepared folders; the trainer checks those of the data."""
     train, validation = locate(config.data)
     manifest = {} if train is None else read_manifest(train)
     target = target_kind(config, frozenset(manifest.get("columns", [])))
@@ -80,7 +80,7 @@ def _check_prepared(config: Config) -> Contract:
 
 def _default(console: "Console", scratch: Path | None) -> "Prepared":
     """The source text of the standard library, prepared; its folder is named by the files it was made from."""
-    from ssm_hpn.prepare.stdlib_corpus import corpus_files, prepare_default  # pyarrow only where data is prepared
+    from ssm_hpn.prepare.stdlib_corpus import corpus_files, prepare_default  # imports pyarrow
 
     root, files = corpus_files()
     listing = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
@@ -131,7 +131,7 @@ def _without_trace(folder: Path) -> Iterator[None]:
 
 
 def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None, *, clean: bool = False) -> "Prepared":
-    """Prepare, with a line that says how far it is, and some that say what came out."""
+    """Prepare, with a line for the progress and some lines for the result."""
     from ssm_hpn.prepare.prepared import older
 
     with console.status("preparing") as status:
@@ -144,7 +144,7 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None,
             then = "preparing again" if scratch is None else "training will prepare it again"
             console.print(f"           {shown_path(out)} cannot be used as it is: {then}", markup=False)
             if scratch is None:
-                shutil.rmtree(out)  # made here, from files that are still there
+                shutil.rmtree(out)  # made by this command, from files that still exist
         with _without_trace(out):
             prepared = prepared or prepare(out if scratch is None else scratch / out.name, tell)
     _say(console, prepared.contract)

@@ -78,7 +78,7 @@ def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str], given: dict[str
 
 
 def _bytes_per_token(data: Sequence[str]) -> float | None:
-    """Of one part of prepared data, whose text is not there any more but was measured; None for anything else."""
+    """Mean bytes of text per token of one part of prepared data, from its contract; None for anything else."""
     folder = Path(data[0])
     if len(data) > 1 or not is_prepared(folder):
         return None

@@ -23,7 +23,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     kind = trainer.config.model.target.kind
     if kind != language_model():
         raise ConfigError(problem(options.checkpoint, "a model of the next token", kind, "use predict for this one"))
-    from ssm_hpn.prepare.encode import encoder_from  # reads tables too, so it comes only when needed
+    from ssm_hpn.prepare.encode import encoder_from  # imports pyarrow, so it is imported only when needed
 
     encoder = encoder_from(contract_of(trainer, options.checkpoint).encoder)
     prompt: str | None = options.prompt

@@ -42,7 +42,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 
 def _is_raw(text: str) -> bool:
-    """Whether a path is neither a run nor anything else that was made here."""
+    """Whether a path is neither a run nor another file or folder of this package."""
     if text.startswith(QUERY):
         return True
     path = Path(text)
@@ -56,8 +56,8 @@ def _is_raw(text: str) -> bool:
 
 
 def _raw(options: PrepareOptions) -> dict[str, Any]:
-    """What raw data means, from a preparation that is removed again, and what was made of it before."""
-    from ssm_hpn.prepare import prepare  # reads tables too, so it comes only when needed
+    """The contract of raw data, from a preparation that is removed again, and earlier preparations of the same data."""
+    from ssm_hpn.prepare import prepare  # imports pyarrow, so it is imported only when needed
     from ssm_hpn.prepare.prepared import older
 
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
@@ -85,8 +85,8 @@ def _inspect(path: Path) -> dict[str, Any]:
 
 
 def _shards(parts: list[Path]) -> dict[str, Any]:
-    """What the first manifest says, and that all files of all parts have their digests."""
-    from ssm_hpn.prepare import verify_part  # reads tables too, so it comes only when needed
+    """The first part's manifest; the files of all parts are checked against their digests."""
+    from ssm_hpn.prepare import verify_part  # imports pyarrow, so it is imported only when needed
 
     manifest = read_manifest(parts[0])
     keys = ("kind", "vocab_size", "n_features", "columns", "n_classes", "class_names", "n_values", "encoder", "source")

@@ -1,4 +1,4 @@
-"""Which command runs, and how it ends: an exit code, and in one line on stderr what went wrong.
+"""The command line: runs a command and returns its exit code; an error is one line on stderr.
 
 0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage   1 a bug
 7 another process writes to the run: try again   75 interrupted and saved: run the same command again
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
     except KeyboardInterrupt:
         return EXIT_KILLED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what reads our output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
         return EXIT_DONE
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_DONE
@@ -85,20 +85,20 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
 
 
 def _unexpected(error: Exception) -> int:
-    """Tell what no part of this package has foreseen; returns the exit code."""
+    """Print an unexpected exception in one line; returns the exit code."""
     found = _foreign(error)
     if found is not None:
         print(f"error: {_one_line(found)}", file=sys.stderr)
         return exit_code(found)
     place = traceback.extract_tb(error.__traceback__)[-1]
-    at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - a name for people
+    at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - only shown
     text = f"{type(error).__name__} at {at}: {_one_line(error)}"
     print(f"error: this is a bug: {text}; run again with {TRACEBACK} and report it", file=sys.stderr)
     return 1
 
 
 def _foreign(error: Exception) -> Error | None:
-    """The complaint about a missing package, and about input that a library could not hold."""
+    """The error for a missing package, and for input that is too large or deep for a library."""
     if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
         advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
         return ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
@@ -134,14 +134,14 @@ def _named(name: str) -> Command:
 
 
 def _take_any_character(stream: TextIO) -> None:
-    """Let a stream write what its encoding does not have as an escape, instead of failing."""
-    reconfigure = getattr(stream, "reconfigure", None)  # what stands in for a stream may have none
+    """Make a stream write characters that its encoding lacks as escapes, instead of failing."""
+    reconfigure = getattr(stream, "reconfigure", None)  # a replacement of a stream may have no such method
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
 
 def _check_characters(words: Sequence[str]) -> None:
-    """Refuse what no name and no setting can hold: the system hands over bytes that are no text as half characters."""
+    """Refuse arguments that are no text: the system passes their bytes as lone surrogates."""
     for word in words:
         if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
             advice = "rename the file, or write the argument in the encoding of the terminal"
@@ -149,7 +149,7 @@ def _check_characters(words: Sequence[str]) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    """The text of an error on one line that steers no terminal, cut where a value in it is very long."""
+    """The text of an error on one line, without control characters, and cut where it is very long."""
     text = printable(" ".join(str(error).split()))
     if len(text) <= LONGEST_LINE:
         return text

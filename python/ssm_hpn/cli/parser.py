@@ -23,7 +23,7 @@ NULL = "null"
 LONGEST_NUMBER: Final = 15
 """Digits."""
 SHORT: Final = {"--data": "--data.train", "--dry-run": "--dry_run"}
-"""What may be said for longer options, and either dash of one."""
+"""Other spellings of options."""
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple": "LIST", "bool": "{true,false}", "JSON": "KIND"}
 
 
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _TrainSettings(Config, BaseSettings):
-    """What `train` takes: every setting, and how to go about it."""
+    """The arguments of `train`: every setting, and options of the command itself."""
 
     model_config = SettingsConfigDict(cli_avoid_json=True, cli_parse_none_str=NULL, cli_hide_none_type=True)
 
@@ -69,7 +69,7 @@ class _TrainSettings(Config, BaseSettings):
 
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
-    """What was asked of `train`."""
+    """The parsed arguments of `train`."""
 
     config: Config
     resume: str
@@ -175,7 +175,7 @@ def add_list(parser: Parser, option: str, read: Callable[[str], tuple[str, ...]]
 
 
 class _List(argparse.Action):
-    """Puts what an option is given to what it was given before."""
+    """Appends the values of an option to those of its earlier occurrences."""
 
     def __init__(self, *, read: Callable[[str], tuple[str, ...]], **settings: Any) -> None:  # noqa: ANN401
         super().__init__(**settings)
@@ -187,7 +187,7 @@ class _List(argparse.Action):
 
 
 def list_settings() -> dict[str, Callable[[str], tuple[str, ...]]]:
-    """Every setting that is a list, and what reads one from a single text: the same in every command."""
+    """Every setting that is a list, with the function that reads it from one text, the same in every command."""
     found: dict[str, Callable[[str], tuple[str, ...]]] = {}
     for name, section, field in walk():
         info = section.model_fields[field]

@@ -96,14 +96,14 @@ def predictions(
 
 
 def _named(document: Document, key: str) -> dict[str, Any]:
-    """The id as it was given, or the name; and the file, where ids of several files were read."""
+    """The id as given, or the name; and the file, where ids of several files were read."""
     if document.id is None:
         return {key: document.name}
     return {key: document.id} | ({} if document.file is None else {"file": document.file})
 
 
 def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
-    """What is said about one document, of its scores in single precision and numbers in the precision they came in."""
+    """The row of one document, from its scores in single precision and its numbers in double precision."""
     contract, kind = reader.contract, KINDS[reader.target]
     if not kind.pooled:
         classes = scores[: len(document.x)].argmax(axis=1).tolist()
@@ -125,7 +125,7 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
 
 
 def _continuations(trainer: Trainer, reader: Reader, paths: Sequence[str], key: str) -> Iterator[dict[str, Any]]:
-    """What follows each document, read through once in constant memory."""
+    """The next token after each document, which is read once, in constant memory."""
     stream = trainer.stream()
     for document in reader.documents(paths, targets=False):
         stream.reset()
@@ -145,13 +145,13 @@ def _class(contract: Contract, index: int) -> str | int | float | bool | None:
 
 
 def _name(contract: Contract, index: int) -> str:
-    """What an output of the head is called."""
+    """Name of an output of the head."""
     value = _class(contract, index)
     return f"output {index}" if value is None else text_of(value)
 
 
 def exact(values: NDArray[Any]) -> list[float]:
-    """Numbers whose shortest decimal loses nothing of the precision they came in.
+    """Numbers as Python floats with the shortest decimal that is exact in the array's precision.
 
     >>> exact(np.array([0.1, 1e6], np.float32)), exact(np.array([1.7e9 + 0.123456]))
     ([0.1, 1000000.0], [1700000000.123456])

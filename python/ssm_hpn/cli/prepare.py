@@ -19,7 +19,7 @@ from ssm_hpn.prepare import Prepared, prepare
 from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
 
 MOST_NAMED = 20
-"""Columns with missing numbers, and files left out, that are named."""
+"""Most columns with missing numbers, and files left out, that are named."""
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 
 def summary(prepared: Prepared) -> str:
-    """What came out, as text."""
+    """The result, as text."""
     unit = "tokens" if prepared.kind == "tokens" else "time steps"
     rows = [
         [name, f"{part.documents:,}", f"{part.tokens:,}", size(part.bytes)]

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar in a terminal, plain lines elsewhere, and what the model says."""
+"""Output during training: a bar in a terminal, plain lines elsewhere, and continuations of a prompt."""
 
 import json
 import time
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 5.0
 MEMORY = 0.9
-"""What of an average of updates is left after another one."""
+"""Weight of the old average of updates when another one is added."""
 SAMPLES = "samples.jsonl"
 
 
@@ -41,14 +41,14 @@ class _Mean:
             self._weight += weight
 
     def close(self) -> None:
-        """Keep the mean for showing and begin the next one; without anything to count the last one stays."""
+        """Close the span: its mean is shown until the next one closes; without targets the last mean is kept."""
         if self._weight:
             self._closed = self._sum / self._weight
             self._sum = self._weight = 0.0
 
     @property
     def value(self) -> float | None:
-        """Of the last closed span; before there is one, of the present."""
+        """Mean of the last closed span; before the first one, of the present span."""
         if self._closed is None and self._weight:
             return self._sum / self._weight
         return self._closed
@@ -71,9 +71,9 @@ class ProgressDisplay(Callback):
         self._accuracy = _Mean()
         self._began = self._last_line = 0.0
         self._first_step = 0
-        self._tokens = self._seconds = 0.0  # of the last updates, each counting less than the next
+        self._tokens = self._seconds = 0.0  # exponential averages over the last updates
         self._started = False
-        self._at_first: float | None = None  # the deciding metric before the first update, which competes for nothing
+        self._at_first: float | None = None  # the deciding metric before the first update, which is never the best
 
     def started(self, event: Event) -> None:
         """Open the bar."""
@@ -87,7 +87,7 @@ class ProgressDisplay(Callback):
         self._began = time.monotonic()
         self._first_step = event.progress.step
         if self._console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn  # heavy, and only for terminals
+            from rich.progress import BarColumn, Progress, TextColumn  # slow to import, and needed only for terminals
 
             self._bar = Progress(
                 TextColumn("{task.percentage:>3.0f}%"),
@@ -99,11 +99,11 @@ class ProgressDisplay(Callback):
             self._bar.start()
 
     def updated(self, event: Event) -> None:
-        """Move on."""
+        """Advance the bar."""
         update = event.update
         if update is None:
             return
-        # as in metrics.jsonl: what is trained per second of training, whatever evaluating and saving take between
+        # as in metrics.jsonl: tokens per second of training, without the time of evaluating and saving
         self._tokens = MEMORY * self._tokens + update.tokens
         self._seconds = MEMORY * self._seconds + update.data_seconds + update.compute_seconds
         if not update.applied and not update.idle:
@@ -122,7 +122,7 @@ class ProgressDisplay(Callback):
             self._console.print(self._text(event))
 
     def evaluated(self, event: Event) -> None:
-        """Say what held-out data gives."""
+        """Print an evaluation of held-out data."""
         if event.evaluation is None:
             return
         self._first_words()
@@ -144,14 +144,14 @@ class ProgressDisplay(Callback):
         return value < first if direction == "min" else value > first
 
     def state(self) -> Mapping[str, Any]:
-        """What later evaluations are compared with."""
+        """The value that later evaluations are compared with."""
         return {"at_first": self._at_first}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take it up."""
+        """Restore it."""
         self._at_first = state.get("at_first")
 
-    def ended(self, event: Event) -> None:  # noqa: ARG002 - that of the base class
+    def ended(self, event: Event) -> None:  # noqa: ARG002 - argument of the base class
         """Close the bar."""
         self.close()
 
@@ -162,7 +162,7 @@ class ProgressDisplay(Callback):
             self._bar = None
 
     def _first_words(self) -> None:
-        """Say what will be trained, once it is certain that anything will be."""
+        """Print the model and the schedule before the first update; nothing for a run that has ended."""
         introduce, self._introduce = self._introduce, None
         if introduce is not None:
             introduce()
@@ -179,7 +179,7 @@ class ProgressDisplay(Callback):
 
 
 def _step_of(line: str) -> float:
-    """The update of a sample; that of a line that was torn never comes."""
+    """The update of a sample; infinite for an incomplete line."""
     try:
         return float(from_json(line)["step"])
     except (ValueError, LookupError, TypeError):
@@ -192,7 +192,7 @@ def _steps(event: Event) -> int:
 
 
 class Continuation(Callback):
-    """A prompt and how the model goes on, at every evaluation; `samples.jsonl` keeps them."""
+    """Prints a continuation of the prompt at every evaluation, and appends it to `samples.jsonl`."""
 
     name = "continuation"
 
@@ -203,7 +203,7 @@ class Continuation(Callback):
         self._tokens = encoder.encode_text(prompt)
 
     def started(self, event: Event) -> None:
-        """Forget the samples of updates that an interruption undid."""
+        """Remove the samples of updates after the checkpoint that training is resumed from."""
         file = event.folder / SAMPLES
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         kept = [line for line in lines if _step_of(line) <= event.progress.step]
@@ -211,7 +211,7 @@ class Continuation(Callback):
             write_whole(file, "".join(line + "\n" for line in kept))
 
     def evaluated(self, event: Event) -> None:
-        """Print one continuation and keep it; the seed is the step, so that it can be had again."""
+        """Print one continuation and append it to the file; its seed is the step, so that it can be repeated."""
         settings = event.trainer.config.evaluation
         tokens = event.trainer.generate(
             self._tokens, settings.continuation, temperature=settings.temperature, seed=event.progress.step

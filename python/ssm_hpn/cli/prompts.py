@@ -1,4 +1,4 @@
-"""What samples of a language model begin with: the prompt that was set, or else the first characters of held-out text.
+"""The prompt of samples of a language model: the one that was set, or else the beginning of a held-out text.
 
 The choice depends on the held-out shards alone, so that `generate` finds the prompt that training showed.
 """
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ssm_hpn.prepare.encode import Encoder
 
 CHARACTERS: Final = 32
-"""Of a prompt that is taken from a document, at most."""
+"""Most characters of a prompt that is taken from a document."""
 LONGEST_CHARACTER: Final = 4
-"""Tokens (bytes, in UTF-8) of one character."""
+"""Most tokens (bytes, in UTF-8) of one character."""
 DOCUMENTS_LOOKED_AT: Final = 64
 
 
@@ -30,7 +30,7 @@ def prompt_of(trainer: Trainer, encoder: "Encoder") -> str | None:
         return None
     if trainer.contract is None:
         return None
-    from ssm_hpn.documents import Reader  # pyarrow only where documents are read
+    from ssm_hpn.documents import Reader  # imports pyarrow, which is needed only where documents are read
 
     reader = Reader(trainer.contract, trainer.config.model.target.kind)
     for document in islice(reader.documents(folder), DOCUMENTS_LOOKED_AT):
@@ -41,7 +41,7 @@ def prompt_of(trainer: Trainer, encoder: "Encoder") -> str | None:
 
 
 def continued(encoder: "Encoder", prompt: str, read: Sequence[int], written: Sequence[int]) -> tuple[str, str]:
-    """A prompt and how the model goes on, to be shown one behind the other.
+    """A prompt and its continuation as text.
 
     Both are decoded together: whether a blank, or half a character, lies between them is known from both alone.
 

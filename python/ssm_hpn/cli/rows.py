@@ -38,7 +38,7 @@ def check_ending(path: Path) -> None:
 
 
 def write_rows(rows: Iterable[Row], path: Path | None, classes: Classes | None = None) -> None:
-    """Write rows to a file, which is whole or as it was before, or as JSON lines to standard output.
+    """Write rows to a file, which keeps its old content on failure, or as JSON lines to standard output.
 
     The classes of the data give `class` and `classes` their type in Parquet.
     """
@@ -96,7 +96,7 @@ def _csv(rows: Iterable[Row], file: TextIO) -> None:
 
 
 def _parquet(rows: Iterator[Row], path: Path, classes: Classes | None) -> None:
-    import pyarrow as pa  # only for those who write it
+    import pyarrow as pa  # imported only where Parquet is written
     import pyarrow.parquet as pa_parquet
 
     first = list(islice(rows, AT_ONCE))

@@ -1,4 +1,4 @@
-"""What a run has come to: its held-out metrics beside those of n-gram tables, and where everything lies.
+"""The summary of a run: its held-out metrics beside those of n-gram tables, and the paths of its files.
 
 summary.json     metrics of the checkpoint that predict loads, on all held-out data; one that has ended is shown at once
 baselines.json   the tables that were fitted to the same bytes
@@ -28,7 +28,7 @@ BASELINES: Final = "baselines.json"
 
 
 def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
-    """Everything that is said at the end of a run, without what to type next."""
+    """The text at the end of a run, without the commands to continue."""
     how = {"finished": "finished", "stopped_early": "stopped early, as nothing improved any more,"}[result.reason]
     lines = [f"\n{how} after {result.step} updates, {duration(result.seconds)}"]
     found = _held_out(trainer, result, screen)
@@ -68,7 +68,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
     run = Run(result.folder, trainer.config)
     if "bits_per_token" in evaluation.values and _reads_bytes(trainer):
-        from ssm_hpn.baselines import compare  # pyarrow only at the end
+        from ssm_hpn.baselines import compare  # imports pyarrow, which is needed only at the end
 
         with screen.status("fitting n-gram tables to the same bytes"):
             scores = compare(trainer.train_folder or Path(), trainer.validation_folder)

@@ -1,4 +1,4 @@
-"""The tables of an evaluation, the same ones wherever one is printed."""
+"""The tables of an evaluation, shared by all commands that print one."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,12 +9,12 @@ from ssm_hpn.metrics import METRICS, Totals
 from ssm_hpn.printable import on_one_line
 
 MOST_CLASSES: Final = 50
-"""Of more classes the most frequent ones are shown."""
+"""Most classes that are shown; of more, the most frequent ones."""
 CLASS_HEADER: Final = ("class", "targets", "predicted", "right", "precision", "recall", "f1")
 
 
 def metric_table(facts: Facts, heading: str, *, targets: bool = False) -> str:
-    """Every metric, beside what the mean of the training data would come to, and each number to predict for itself."""
+    """Every metric, beside that of the mean of the training data as prediction, and those of each number to predict."""
     values, mean = facts["metrics"], facts.get("mean_predictor") or {}
     rows = []
     for metric in (METRICS[name] for name in values):

@@ -1,4 +1,4 @@
-"""`train`: prepare the data if need be, train or go on, then say what came out and where it lies."""
+"""`train`: prepare the data if needed, train or resume, and print the results and their paths."""
 
 import shlex
 import tempfile
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 
 def _check(resume: str) -> None:
-    """Refuse before any work what would be refused after it: where to go on from, and the instruction set."""
+    """Check the checkpoint to resume from and the instruction set before any data is prepared."""
     simd()
     if resume not in RESUME and not Path(resume).exists():
         close = nearest(resume, RESUME)
@@ -75,7 +75,7 @@ def _check(resume: str) -> None:
 
 
 def _check_run(config: Config, request: TrainRequest) -> None:
-    """Never begin at zero by surprise: neither where a shorter run of the same settings is there, nor with `--more`."""
+    """Refuse to start a new run where a shorter run of the same settings exists, or with `--more`."""
     folder = run_folder(config)
     if request.resume != "auto" or list_checkpoints(str(folder / CHECKPOINTS)):
         shorter = same_but_steps(config, among=[folder]) if request.resume == "auto" else None
@@ -96,7 +96,7 @@ def _check_run(config: Config, request: TrainRequest) -> None:
 
 
 def _introduce(trainer: Trainer, screen: "Console") -> None:
-    """Which model this is."""
+    """The line about the model."""
     model = trainer.config.model
     screen.print(
         f"model      {' and '.join(model.block_kinds)}, {model.n_layers} layers of {model.d_model}, "
@@ -105,7 +105,7 @@ def _introduce(trainer: Trainer, screen: "Console") -> None:
 
 
 def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
-    """What it will be trained on, and how much memory that will take."""
+    """The line about updates, batches and memory."""
     config = trainer.config
     rows, length = config.train.batch_size, config.data.length or 0
     memory = size(trainer.session.predicted_peak_bytes(rows, length))
@@ -120,7 +120,7 @@ def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
     wanted = trainer.config.evaluation.continuation > 0 and trainer.validation_folder is not None
     if not wanted or trainer.config.model.target.kind != language_model() or trainer.contract is None:
         return []
-    from ssm_hpn.prepare.encode import encoder_from  # data preparation is not needed to train
+    from ssm_hpn.prepare.encode import encoder_from  # imports data preparation, which training does not need
 
     encoder = encoder_from(trainer.contract.encoder)
     prompt = prompt_of(trainer, encoder) if encoder is not None else None

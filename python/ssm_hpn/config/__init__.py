@@ -1,4 +1,4 @@
-"""The configuration: sections, loading, the digest, and what is filled in from the data."""
+"""The configuration: sections, loading, the digest, and sizes that are taken from the data."""
 
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.data import Columns, DataConfig, PrepareOptions

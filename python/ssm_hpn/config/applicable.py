@@ -1,4 +1,4 @@
-"""Settings that would do nothing are refused, by what their fields declare with `Applies`.
+"""Refuses settings without effect, by the `Applies` in the annotations of their fields.
 
     raw files          check_raw     what decides how a file is read has to fit what the file holds
     run                check_task    what belongs to one kind of target, or to held-out data
@@ -27,7 +27,7 @@ TABLES: Final = ("jsonl", "csv", "parquet", "sql", "table")
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """What raw files turned out to hold: the facts `raw.…`."""
+    """Properties of raw files: the facts `raw.…`."""
 
     name: str
     """Of the first file."""
@@ -63,14 +63,14 @@ class RawData:
         return not self.targets.isdisjoint(target_columns("class", "token"))
 
     def shown(self, _: str) -> str:
-        """For messages, whatever the fact."""
+        """Description of the files in messages, for any fact."""
         facts = dict.fromkeys((self.format, self.content, *sorted(self.targets)))
         return f"{self.name} ({', '.join(facts)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a run comes to: the facts `task.…`."""
+    """Properties of a run: the facts `task.…`."""
 
     target: str
     """A kind of `model.target`, not auto."""
@@ -85,7 +85,7 @@ class Task:
 
 
 def check_raw(options: PrepareOptions, raw: RawData, names: Collection[str] | None = None) -> None:
-    """Refuse settings that raw files make nothing of; with `names`, such as `data.null`, of these alone."""
+    """Refuse settings without effect on raw files; with `names`, such as `data.null`, only these are checked."""
     for name, field, _ in _given_fields(options, ("data",)):
         if names is not None and name not in names:
             continue
@@ -95,7 +95,7 @@ def check_raw(options: PrepareOptions, raw: RawData, names: Collection[str] | No
 
 
 def check_task(config: Config, task: Task) -> None:
-    """Refuse settings that a run makes nothing of."""
+    """Refuse settings without effect on a run."""
     sections = {name: getattr(config, name) for name in Config.model_fields}
     for name, field, _ in _given_fields(config):
         for applies in declared(field):
@@ -104,7 +104,7 @@ def check_task(config: Config, task: Task) -> None:
 
 
 def check_model(model: ModelConfig, target: str) -> None:
-    """Refuse settings that a model for a kind of target makes nothing of."""
+    """Refuse settings without effect on a model for a kind of target."""
     task = Task(target=target, evaluates=True)
     for name, field, _ in _given_fields(model, ("model",)):
         for applies in declared(field):
@@ -112,7 +112,7 @@ def check_model(model: ModelConfig, target: str) -> None:
 
 
 def declared(field: FieldInfo) -> list[Applies]:
-    """What a field says about where it has an effect."""
+    """The `Applies` of a field."""
     return [one for one in field.metadata if isinstance(one, Applies)]
 
 
@@ -122,7 +122,7 @@ def about_task(name: str, applies: Applies) -> bool:
 
 
 def given(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
-    """Every setting (dotted name, value) that was set and asks for something."""
+    """Every setting (dotted name, value) that was set to something else than its default."""
     for name, _, value in _given_fields(section, path):
         yield name, value
 

@@ -17,7 +17,7 @@ ONE_OF_THEM: Final = "leave one of the two out"
 
 
 class Is(Enum):
-    """What a fact may have to be, besides a certain value."""
+    """Conditions on a fact other than equality with a value."""
 
     EMPTY = "null, 0 or an empty list"
     GIVEN = "neither null nor 0 nor an empty list"
@@ -40,11 +40,11 @@ class Applies:
     """Where a setting has an effect."""
 
     words: str
-    """What has to be there, as a message says it after "expected"."""
+    """The condition in words, as a message has it after "expected"."""
     where: tuple[Facts, ...]
     """Sets of facts; the setting has an effect where all facts of one set hold."""
     advice: str
-    """What to do about it otherwise."""
+    """Advice where it has none."""
 
     def __init__(self, words: str, *where: Facts, advice: str = LEAVE_OUT) -> None:
         for name, value in (("words", words), ("where", where), ("advice", advice)):
@@ -57,7 +57,7 @@ class Applies:
 
 
 def holds(value: object, wanted: object) -> bool:
-    """Whether a fact is as it has to be."""
+    """Whether a fact meets its condition."""
     match wanted:
         case Is.EMPTY:
             return not value

@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common."""
+"""The base class of all sections of the configuration, and types that they share."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from ssm_hpn.foreign import from_json
 
 QUERY: Final = "sql:"
-"""What a path begins with that is a query."""
+"""Prefix of a path that is a query."""
 
 
 class Section(BaseModel):

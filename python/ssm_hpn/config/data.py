@@ -50,7 +50,7 @@ def _predicted(column: str) -> Applies:
 
 def _encoding(name: str) -> str:
     """A name of an encoding that Python has."""
-    with contextlib.suppress(UnicodeDecodeError):  # which is none of the name
+    with contextlib.suppress(UnicodeDecodeError):  # a codec, but not of text
         try:
             b"a".decode(name)
         except LookupError:

@@ -28,7 +28,7 @@ PLAIN: Final = {
     "bool_parsing": "true or false",
     "string_too_short": "a text that is not empty",
 }
-"""What pydantic expects, by its names for complaints, in our words."""
+"""Expectations in our words by pydantic's types of errors."""
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         raise ConfigError(problem(path, "a TOML file", "no such file", "check the path after --config")) from None
     except OSError as error:
         raise StorageError(f"{path}: cannot read: {error}") from None
-    except ValueError as error:  # bytes that are no UTF-8, text that is no TOML, a number of too many digits
+    except ValueError as error:  # invalid UTF-8, invalid TOML, or a number with too many digits
         raise ConfigError(problem(path, "valid TOML in UTF-8", error, "correct the file")) from None
 
 
@@ -192,7 +192,7 @@ def _choose(
 
 
 def _unknown_key(section: type[Section], here: tuple[str, ...]) -> str:
-    """What an unknown key most likely should have been: near in its section, else anywhere."""
+    """Advice about an unknown key: the nearest one in its section, else anywhere."""
     parent = ".".join(here[:-1])
     dotted = ".".join(here)
     other_kinds = [
@@ -230,7 +230,7 @@ def _names(kinds: list[type[Section]]) -> str:
 
 
 def _one_line(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """The first complaint of pydantic, in the order that all our errors have."""
+    """The first error of pydantic, in the form of all our errors."""
     row = error.errors(include_url=False, include_context=False)[0]
     dotted = ".".join(_without_kinds(row["loc"], data))
     message = row["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]

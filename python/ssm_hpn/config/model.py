@@ -1,4 +1,4 @@
-"""The model: what it reads, its blocks, what it is asked for and the head that answers.
+"""The sections of the model: input, stem, blocks, target and head.
 
 These sections mirror the JSON that the core reads, field by field. The kind `auto`, and null where a field says so,
 exist here alone: `config.resolve` replaces them by what the data has.
@@ -29,7 +29,7 @@ HIGH: Final = "number that maps to cosine 1; null: the largest of the training d
 
 
 class AutoInput(Section):
-    """Whatever the data has."""
+    """Tokens or features, as in the data."""
 
     kind: Literal["auto"] = Field("auto", description="taken from the data")
 
@@ -53,7 +53,7 @@ class FeaturesInput(Section):
 
 
 class HiddenInput(Section):
-    """Vectors of the model's own width, taken as they are."""
+    """Vectors of width d_model, used unchanged."""
 
     kind: Literal["hidden"] = Field("hidden", description="vectors of width d_model, taken as they are")
 
@@ -89,14 +89,14 @@ class ConvStem(Section):
 
 
 class PatchStem(Section):
-    """Patches of a feature series, one behind the other, through a linear map (docs/mathematics.md, section 1)."""
+    """A linear map of consecutive patches of a feature series (docs/mathematics.md, section 1)."""
 
     kind: Literal["patch"] = Field("patch", description="patches of features, for a target per sequence")
     size: int = Field(8, description="steps of a patch, which becomes one token", **bounds("model.stem.size"))
 
 
 class AutoTarget(Section):
-    """Whatever the data has: labels or values where there are any, else the next token."""
+    """As in the data: labels or values where there are any, else the next token."""
 
     kind: Literal["auto"] = Field("auto", description="taken from the data")
     pooling: Annotated[
@@ -105,7 +105,7 @@ class AutoTarget(Section):
 
 
 class TargetScale(Section):
-    """Numbers to predict are learned as (y - mean) / std, in double precision; everything that is said is in y."""
+    """Numbers to predict are learned as (y - mean) / std, in double precision; metrics and predictions are in y."""
 
     mean: Numbers = Field((), description="mean of each number over the training data")
     std: Numbers = Field((), description="deviation of each number, above 0")
@@ -148,7 +148,7 @@ def _target_section(kind: TargetKind) -> type[TargetSection]:
 
 TARGETS: Final = {kind.name: _target_section(kind) for kind in KINDS.values()}
 """The section of every kind of target, by name."""
-globals().update({section.__name__: section for section in TARGETS.values()})  # pickle looks them up here
+globals().update({section.__name__: section for section in TARGETS.values()})  # pickle finds classes by module and name
 
 
 class SoftmaxLoss(Section):

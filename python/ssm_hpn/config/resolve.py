@@ -1,4 +1,4 @@
-"""What the data decides: kinds `auto` and null sizes replaced, contradictions with the data refused.
+"""Replaces kinds `auto` and null sizes by those of the data, and refuses contradictions with it.
 
 Input     tokens (V ids) or features (F numbers per step), as the shards have them
 Target    the kind that reads most of the target columns that there are; none of them → the next token
@@ -43,7 +43,7 @@ _HEADS: Final = TypeAdapter[PrototypeHead | LinearHead | NoHead](PrototypeHead |
 
 @dataclass(frozen=True, slots=True)
 class DataShape:
-    """What a prepared folder holds; None where it holds no such thing.
+    """Sizes and contents of a prepared folder; None where it has none.
 
     >>> sorted(DataShape(n_features=6, n_classes=4, per_token_labels=True).targets)
     ['labels']
@@ -99,7 +99,7 @@ def target_kind(config: Config, targets: frozenset[str]) -> str:
 
 
 def core_model(model: ModelConfig) -> str:
-    """The model as the core reads it, which learns scaled numbers and knows nothing of their scale.
+    """The model as the core reads it; the core learns scaled numbers and does not get their scale.
 
     Later settings that are left at their defaults are left out.
 

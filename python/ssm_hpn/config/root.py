@@ -30,7 +30,7 @@ _WITHOUT: Final = {
     "run": True,
 }
 LATER_MODEL_SETTINGS: Final[dict[str, Any]] = {"stem": {"kind": "auto"}, "layers": [], "dropout": 0, "head_dropout": 0}
-"""Settings of the model that came after the first release, at their defaults: these leave the digest as it was."""
+"""Settings of the model added after the first release, with their defaults, which do not change the digest."""
 
 
 class Config(Section):

@@ -13,7 +13,7 @@ from ssm_hpn.targets import language_model
 
 Unit = Literal["steps", "epochs", "seconds"]
 LONGEST_NAME: Final = 160
-"""Bytes of a run's name: file systems take 255, and a digest follows."""
+"""Most bytes of a run's name: file systems allow 255, and a digest is appended."""
 HELD_OUT: Final = Applies(
     "held-out data", {"task.evaluates": True}, advice="name some in data.validation, or leave it out"
 )
@@ -21,7 +21,7 @@ LANGUAGE_MODEL: Final = Applies(f"target {language_model()}, a language model", 
 
 
 class _Schedule(Section):
-    """What all schedules have; the formulas are in docs/mathematics.md, section 3."""
+    """Settings of all schedules; the formulas are in docs/mathematics.md, section 3."""
 
     warmup: Annotated[int, Field(ge=0)] | None = Field(
         None, description="updates of linear warm-up; null: a twentieth of the run, at most 200"
@@ -98,7 +98,7 @@ class TrainConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """When the held-out data is looked at, and what counts as better."""
+    """When held-out data is evaluated, and which value is better."""
 
     every: Annotated[float, HELD_OUT] = Field(150.0, gt=0, description="distance of two evaluations, in units")
     unit: Annotated[Unit, HELD_OUT] = Field("steps", description="unit of every")
@@ -161,7 +161,7 @@ def _check_name(name: str | None) -> str | None:
 
 
 class RunConfig(Section):
-    """Where the results lie."""
+    """The folder of the results."""
 
     folder: str | None = Field(None, description="folder of the run; null: runs/NAME-DIGEST")
     name: Annotated[
@@ -169,7 +169,7 @@ class RunConfig(Section):
         AfterValidator(_check_name),
         Applies(
             "no run.folder, which is the name already",
-            {"data.digest": Is.GIVEN},  # a run wrote these settings: no one else knows the digest
+            {"data.digest": Is.GIVEN},  # the settings were written by a run, as only those have a digest
             {"run.folder": Is.EMPTY},
             advice=ONE_OF_THEM,
         ),

@@ -1,4 +1,4 @@
-"""Random model configurations with a batch for each, and what is computed from them: what parity is measured on.
+"""Random model configurations with a batch for each, on which parity is measured.
 
 Every case is a pure function of (seed, index). The first cases walk through all kinds of input, target and head; the
 sizes are small and odd on purpose, so that no dimension is a multiple of a vector width.
@@ -46,12 +46,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the core, or a reference, computes from the parameters and the batch of a case."""
+    """Results of the core, or of a reference, for a case."""
 
     loss: float
     """Mean over the targets."""
     hidden: np.ndarray
-    """Last hidden states after the final norm [B, T, D]; what stands in padding has no meaning."""
+    """Last hidden states after the final norm [B, T, D]; undefined in padding."""
     scores: np.ndarray | None
     """Logits, cosines or numbers: [B, T, C] for a target per token, else [S, C]; None for a model without a head."""
     gradients: dict[str, np.ndarray]
@@ -111,7 +111,7 @@ def _target(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The target's configuration and arrays; `width` is its number of classes, of values, or of hidden units."""
     if kind == "cotangent":
-        # nothing is asked of what padding computes
+        # padding has no target
         cotangent = rng.normal(size=(*shape, width)) * inside(segments, shape)[..., None]
         return {"kind": kind}, {"cotangent": cotangent.astype(np.float32)}
     if kind in ("next_token", "token_class"):
@@ -136,7 +136,7 @@ def _target(
 
 
 def inside(segments: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """True where a token belongs to a document; what padding computes is nobody's business. Shape [B, T]."""
+    """True where a token belongs to a document; padding is not compared. Shape [B, T]."""
     mask = np.zeros(shape, dtype=bool)
     for row, start, end in segments.tolist():
         mask[row, start:end] = True

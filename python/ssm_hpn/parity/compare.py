@@ -1,4 +1,4 @@
-"""Holds the core against a reference: per case and tensor the drift, its bound, and whether it holds.
+"""Compares the core with a reference: per case and tensor the drift, its bound, and whether it is kept.
 
 Drift is ‖ours - reference‖ / ‖reference‖ over a whole tensor. docs/parity.md gives the reason of each bound.
 """
@@ -69,7 +69,7 @@ def run(cases: int = CASES, *, seed: int = 0) -> Iterator[Row]:
 
 
 def random_parameters(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Values under which every gradient matters, by public name; what is never trained keeps its value."""
+    """Random values by public name, chosen so that no gradient is negligible; fixed tensors keep their values."""
     session = _core.Session(json.dumps(case.model), OPTIM, dtype="float64")
     out: dict[str, np.ndarray] = {}
     for entry in session.parameter_table():
@@ -85,12 +85,12 @@ def random_parameters(case: Case, rng: np.random.Generator) -> dict[str, np.ndar
             out[name] = 1 + 0.1 * noise
         else:
             out[name] = noise / np.sqrt(shape[-1]) if len(shape) > 1 else 0.1 * noise
-    # the references must start from the very numbers that float32 can hold
+    # float32 values exactly, so that core and reference start from equal numbers
     return {name: value.astype(np.float32).astype(np.float64) for name, value in out.items()}
 
 
 def evaluate_core(case: Case, params: dict[str, np.ndarray], dtype: DType) -> Outcome:
-    """Everything that is compared, of the core."""
+    """Results of the core for a case."""
     session = _core.Session(json.dumps(case.model), OPTIM, dtype=dtype)
     for name, value in params.items():
         session.set_parameter(name, value)
@@ -112,7 +112,7 @@ def batch_shape(case: Case) -> tuple[int, int]:
 
 
 def compare(case: Case, reference: str, dtype: DType, mine: Outcome, theirs: Outcome) -> Iterator[Row]:
-    """One row per tensor; of tensors per token, what lies inside documents."""
+    """One row per tensor; of tensors per token only positions inside documents."""
     bounds = BOUNDS[dtype]
     mask = inside(case.arrays["segments"], batch_shape(case))
 
@@ -120,7 +120,7 @@ def compare(case: Case, reference: str, dtype: DType, mine: Outcome, theirs: Out
         return Row(case.name, reference, dtype, tensor, distance, bounds[bound])
 
     size = None
-    if "cotangent" in case.arrays:  # the only loss whose terms have either sign: their sum may all but vanish
+    if "cotangent" in case.arrays:  # the only loss with terms of both signs, whose sum may be nearly zero
         size = float(np.linalg.norm(theirs.hidden * case.arrays["cotangent"]))
     yield row("loss", "loss", drift(np.array(mine.loss), np.array(theirs.loss), size=size))
     yield row("hidden states", "hidden", drift(mine.hidden[mask], theirs.hidden[mask]))

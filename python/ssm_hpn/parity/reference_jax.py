@@ -155,7 +155,7 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
 
 
 def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]) -> Outcome:
-    """Everything that is compared, from parameters by public name and the arrays of a batch."""
+    """Results for parameters by public name and the arrays of a batch."""
     rows, length = next(arrays[k] for k in ("tokens", "features") if k in arrays).shape[:2]
     given: dict[str, Any] = {k: jnp.asarray(v, jnp.float64) if k == "features" else v for k, v in arrays.items()}
     given["document"] = jnp.asarray(document_numbers(arrays["segments"], rows, length))

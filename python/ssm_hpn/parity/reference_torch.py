@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name under which everyone knows it
+import torch.nn.functional as F  # noqa: N812 - the usual name
 
 from ssm_hpn.parity.cases import Outcome
 from ssm_hpn.parity.reference_jax import document_numbers
@@ -47,7 +47,7 @@ def _mixer(u: torch.Tensor, p: dict[str, torch.Tensor], block: dict[str, Any], s
 
 
 def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]) -> Outcome:
-    """Everything that is compared, from parameters by public name and the arrays of a batch."""
+    """Results for parameters by public name and the arrays of a batch."""
     p = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in params.items()}
     rows, length = arrays["tokens"].shape
     document = document_numbers(arrays["segments"], rows, length)
