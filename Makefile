@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 endif
 PY := $(BIN)/python
 CARGO ?= cargo
-# For maturin to be found and to find our Python; a path as the shell writes it, which on Windows make does not.
+# So that the shell finds maturin and maturin finds our Python; on Windows the shell writes paths unlike make.
 WITH_BIN = PATH="$$(cd $(BIN) && pwd):$$PATH"
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 
@@ -28,7 +28,7 @@ help: ## list the targets
 doctor: ## say in one line each what is missing and what to install
 	@bash scripts/doctor.sh "$(PYTHON)"
 
-# ---- environment and build: each stage says what it does, and runs again only when its inputs change
+# ---- environment and build: each stage prints a line, and runs again only when its inputs change
 
 $(STAMPS)/venv: scripts/doctor.sh
 	@bash scripts/doctor.sh --quiet "$(PYTHON)"

@@ -39,7 +39,7 @@ SCRIPTS = {
 }
 NEEDS = {"jax_scan_ckpt": ("jax", "optax"), "lstm": ("torch",), "transformer": ("torch",)}
 REPEATS = {"S": 3}
-"""Rounds of a configuration in each round of `--rounds`, 1 for those not named: a second of S says little."""
+"""Repetitions of a configuration in each round of `--rounds`, 1 for those not named: S takes only a second."""
 COLUMNS = ("peer", "config", "threads", "tokens_per_s", "step_ms", "peak_rss_mb", "params")
 Row = dict[str, Any]
 
@@ -168,7 +168,7 @@ def medians(rounds: list[list[Row]]) -> list[Row]:
 
 
 def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
-    """The table people read."""
+    """The table of results, as Markdown."""
     lines = [
         f"# One training step, tokens per second ({about['date']})",
         "",

@@ -1,4 +1,4 @@
-"""How fast data is prepared, and in how much memory: made here, prepared in a process of its own, removed again.
+"""Speed and memory of data preparation: the data is made here, prepared in a process of its own, and removed again.
 
     python benchmarks/prepare.py csv --mb 2000 --folder /tmp/bench
     python benchmarks/prepare.py --mb 200                       every kind
@@ -6,7 +6,7 @@
 csv       time steps of 200 series at once, their ids out of order      parquet   the same rows
 jsonl     one text per line        text      files of text        lines     one document per line        ids   token ids
 Prints one JSON object per kind: MB of input, seconds, MB/s, seconds of processor time over all cores, and the peak of
-resident memory in MB. On a machine that others use, processor time tells more than MB/s.
+resident memory in MB. On a machine with other load, processor time is more meaningful than MB/s.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def make_parquet(path: Path, size: int, rng: np.random.Generator) -> None:
 
 
 def measured(kind: str, path: Path, out: Path) -> dict[str, object]:
-    """Prepare in a process of its own, and report what it took."""
+    """Prepare in a process of its own, and report time and memory."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, "--run", kind, "--folder", str(path), "--out", str(out)],
@@ -134,7 +134,7 @@ def measured(kind: str, path: Path, out: Path) -> dict[str, object]:
 
 
 def run(kind: str, path: Path, out: Path) -> None:
-    """What the process does."""
+    """Body of the process: prepares the data."""
     from ssm_hpn.config import PrepareOptions
     from ssm_hpn.prepare import prepare
 

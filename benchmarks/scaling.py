@@ -81,7 +81,7 @@ def run(point: Point) -> Point:
 
 
 def measure(points: list[Point], rounds: int) -> list[Point]:
-    """Medians over rounds in turns, and `all_ms`, the time of each round."""
+    """Medians over the rounds, in which the points take turns, and `all_ms`, the time of each round."""
     found: list[list[Point]] = [[] for _ in points]
     for number in range(rounds):
         for point, results in zip(points, found, strict=True):
@@ -111,7 +111,7 @@ def line(point: Point, label: str) -> str:
 
 
 def computed(base: Point) -> str:
-    """What other machines would be limited by, from operations and bytes of a step at `base`."""
+    """The resource that would limit other machines, computed from operations and bytes of a step at `base`."""
     d, n, layers, tokens = base["d_model"], base["d_state"], base["n_layers"], base["batch"] * base["length"]
     inner, rank = 2 * d, -(-d // 16)
     # forward and twice as much backward; the step sizes are computed again

@@ -1,9 +1,9 @@
-"""Vibration of a rotating machine: six known conditions, and scores that say when it is none of them.
+"""Vibration of a rotating machine: six known conditions, and scores that are low for any other.
 
     python examples/02_sensor_classification.py
 
 Three accelerometers, windows of 192 samples at 1.6 kHz, speed and load different in each window. The classifier learns
-six conditions and then meets five faults it has never seen. Its score is the cosine to the nearest class prototype; a
+six conditions and is then tested with five unknown faults. Its score is the cosine to the nearest class prototype; a
 plain softmax layer on the same backbone is trained for comparison, its score is the largest probability.
 """
 
@@ -100,7 +100,7 @@ def auroc(known: Window, unknown: Window) -> float:
 
 
 def main() -> None:
-    """Train both heads, then meet the unknown."""
+    """Train both heads, then score unknown conditions."""
     x, y = windows(KNOWN, 120, seed=0)
     x_test, y_test = windows(KNOWN, 60, seed=1)
     x_strange, kinds = windows(UNKNOWN, 60, seed=2)

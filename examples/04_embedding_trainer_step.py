@@ -1,4 +1,4 @@
-"""The trainer inside a program of your own: your arrays, your loop, your decisions.
+"""The trainer inside a program of your own, with its own arrays and loop.
 
     python examples/04_embedding_trainer_step.py
 
@@ -36,7 +36,7 @@ def swings(rows: int, length: int, random: np.random.Generator) -> dict[str, NDA
 
 
 def main() -> None:
-    """Train by hand, look inside, save, go on, run as a stream."""
+    """Train with single calls, read gradients, save, load, continue, and read a stream."""
     random = np.random.default_rng(0)
     trainer = Trainer(SETTINGS)
 

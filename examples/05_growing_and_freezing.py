@@ -1,4 +1,4 @@
-"""Grow a trained model without losing anything, and train only the new part.
+"""Grow a trained model without changing its outputs, and train only the new layers.
 
     python examples/05_growing_and_freezing.py
 
@@ -30,7 +30,7 @@ def repeats(letters: int, random: np.random.Generator) -> dict[str, NDArray[np.u
 
 
 def train(trainer: Trainer, updates: int, letters: int, random: np.random.Generator) -> None:
-    """Some updates; says how the last one went."""
+    """Run updates and print the last one."""
     for step in range(updates):
         update = trainer.step(repeats(letters, random), accuracy=step == updates - 1)
     print(f"  {letters} letters: loss {update.loss:.3f}, accuracy {update.accuracy:.2f} after {update.step} updates")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Says in one line each what is missing on this machine and what to install. Exit 0 if nothing is.
+# Prints one line for each tool that is missing on this machine, with how to install it. Exits with 0 if none is.
 # Usage: doctor.sh [--quiet] [PYTHON]
 set -u
 quiet=0
@@ -10,7 +10,7 @@ missing=0
 say() { [ "$quiet" = 1 ] || printf 'ok       %s\n' "$1"; }
 lack() { printf 'missing  %s\n' "$1" >&2; missing=1; }
 
-# The package manager decides how the advice reads.
+# The advice depends on the package manager.
 if command -v apt-get >/dev/null 2>&1; then install="apt-get install"; venv="python3-venv"; linker="build-essential"
 elif command -v dnf >/dev/null 2>&1; then install="dnf install"; venv="python3"; linker="gcc"
 elif command -v brew >/dev/null 2>&1; then install="brew install"; venv="python"; linker="gcc (or run: xcode-select --install)"
@@ -43,7 +43,7 @@ else lack "C linker: none of cc, gcc, clang is on the PATH; $install $linker"; f
 
 if command -v make >/dev/null 2>&1; then say "make"; else lack "make; $install make"; fi
 
-# Only a test wants it.
+# Needed by one test only.
 if command -v jq >/dev/null 2>&1; then say "jq"
 elif [ "$quiet" = 0 ]; then printf 'note     jq is not on the PATH: make test leaves out one test; %s jq to have it\n' "$install"; fi
 

@@ -1,4 +1,4 @@
-"""Checks that a release keeps its promises: public surfaces, golden files, versions, changelog and migration sections.
+"""Checks a release: public surfaces, golden files, versions, changelog and migration sections.
 
 Usage: python scripts/release_check.py [--update]    (--update rewrites the snapshots of public surfaces)
 """
@@ -40,7 +40,7 @@ OF_SKLEARN = re.compile(r"set_\w+_request")
 
 
 def python_surface() -> list[str]:
-    """What MIGRATION.md counts as the Python API: names with signatures, command line and exit codes."""
+    """The Python API as MIGRATION.md defines it: names with signatures, command line and exit codes."""
     lines = module_names(ssm_hpn, ssm_hpn.__all__)
     for module in (ssm_hpn.callbacks, ssm_hpn.errors, ssm_hpn.estimators):
         defined = [
