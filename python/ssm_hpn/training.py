@@ -234,7 +234,7 @@ class Training:
         return improved
 
     def _first_row(self) -> None:
-        """Write row 0: an evaluation of the untrained model, and loss and gradient of the first batch without an update."""
+        """Write row 0: an evaluation of the untrained model, and the first batch's loss and gradient, not applied."""
         trainer = self.trainer
         started = time.perf_counter()
         batch = trainer.feed.peek()

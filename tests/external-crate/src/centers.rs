@@ -63,7 +63,7 @@ impl<T: Scalar> Head<T> for Centers {
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
-        let Targets::Classes(classes) = targets else { panic!("a batch with classes") };
+        let Targets::Classes(classes) = targets else { panic!("this head takes classes") };
         let (d, centers) = (self.width, pass.params.get(0));
         let mut report = HeadReport::default();
         if let Some(dx) = &mut dx {

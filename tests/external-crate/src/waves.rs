@@ -20,7 +20,7 @@ fn wave<T: Scalar>(id: u32, channel: usize) -> T {
 }
 
 fn ids<'a>(source: &Source<'a>) -> &'a [u32] {
-    let Input::Tokens(ids) = source.input else { unreachable!("a batch of tokens, by `reads`") };
+    let Input::Tokens(ids) = source.input else { unreachable!("batches are checked against `reads`") };
     ids
 }
 
