@@ -1,7 +1,7 @@
-"""Types of the compiled module: everything that is per token happens behind these names.
+"""Types of the compiled module, which does all work per token.
 
 Shapes: B rows, T tokens of a row, F features, S documents (segments), C classes, K numbers per document, D model width.
-Configurations and cursors cross as JSON text, arrays as C-contiguous numpy arrays; what comes out is a copy.
+Configurations and cursors are passed as JSON text, arrays as C-contiguous numpy arrays; returned arrays are copies.
 Every method releases the interpreter while it computes. All exceptions are those of `ssm_hpn.errors`.
 """
 
@@ -100,12 +100,12 @@ def prune_checkpoints(root: str, keep: int) -> list[str]:
 
 @final
 class RunLock:
-    """A run folder held by this process alone; a process that dies lets go of it."""
+    """A run folder locked by this process; the lock ends with the process."""
 
     def __new__(cls, folder: str) -> Self:
         """Create the folder if need be and take its lock; raises `InUseError` if another process has it."""
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
 
 @final
 class Batch:
@@ -236,7 +236,7 @@ class ParameterRow(TypedDict):
 
 @type_check_only
 class PhaseRow(TypedDict):
-    """What was measured of one phase: entries, time without the phases inside it, operations of its products."""
+    """Measurements of one phase: entries, time without the phases inside it, operations of its products."""
 
     calls: int
     seconds: float
@@ -244,7 +244,7 @@ class PhaseRow(TypedDict):
 
 @final
 class FlatGuard:
-    """The buffers themselves, as writable 1-d views, while the block is open. Step, expand and load are locked out.
+    """The buffers themselves, as writable 1-d views, while the block is open. Calls that use them are refused.
 
     A view must not be used after the block: take a copy of what you want to keep.
     """
@@ -258,7 +258,7 @@ class FlatGuard:
         /,
     ) -> None: ...
     def release(self) -> None:
-        """Give the buffers back after a view of them had outlived the block."""
+        """Return the buffers once the views that outlived the block are gone."""
     @property
     def parameters(self) -> _Floats:
         """All parameters in the private order of the arena."""
@@ -267,7 +267,7 @@ class FlatGuard:
         """Gradients of the SUM of losses since the last update, same order."""
     @property
     def count(self) -> int:
-        """Targets behind the gradients: divide by it for the mean."""
+        """Number of targets of the gradients: divide by it for the mean."""
 
 @final
 class Stream:
@@ -278,7 +278,7 @@ class Stream:
     def prefill(self, x: NDArray[np.uint32] | NDArray[np.float32], /) -> _Floats:
         """Tokens [B,T] or features [B,T,F]; scores after the last one, [B,C]."""
     def reset(self) -> None:
-        """Forget everything read so far."""
+        """Reset the state to that before the first token."""
 
 @final
 class Session:
@@ -293,7 +293,7 @@ class Session:
         dtype: Literal["float32", "float64"] = "float32",
         threads: int | None = None,
     ) -> Self:
-        """model, optim: configuration as JSON. float64 is the slow path that judges the fast one."""
+        """model, optim: configuration as JSON. float64 is slow, and the reference for float32."""
     @staticmethod
     def load(
         path: str,
@@ -319,7 +319,7 @@ class Session:
     def grad_norm(self) -> float:
         """Global norm that the next update would clip, from the gradients added so far."""
     def zero_grad(self) -> None:
-        """Forget the gradients added so far."""
+        """Set the gradients added so far to zero."""
     def evaluate(self, batch: Batch) -> EvalReport:
         """Loss and predictions; changes nothing."""
     def predict(self, batch: Batch) -> _Floats:
@@ -353,13 +353,13 @@ class Session:
     def set_parameter(self, name: str, value: _Floats) -> str:
         """Overwrite one tensor by id, public name or the other libraries' spelling of it; returns the public name."""
     def borrow_flat(self) -> FlatGuard:
-        """Lend out the buffers for the length of a with block."""
+        """Lend the buffers for the duration of a with block."""
     def predicted_peak_bytes(self, rows: int, length: int) -> int:
-        """Memory of one training step on batches of this size, everything of ours included."""
+        """Bytes of one training step on batches of this size: parameters, gradients, moments and activations."""
     def profile_start(self) -> None:
-        """Time gradients and updates by phase from now on; no bit of them changes."""
+        """Start timing gradients and updates by phase; no bit of them changes."""
     def profile_take(self) -> dict[str, PhaseRow]:
-        """What was measured since `profile_start`, by the name of the phase, and stop."""
+        """Stop, and return the measurements since `profile_start` by the name of the phase."""
     def product_peak(self) -> tuple[float, int]:
         """Operations per second of a product of square matrices on all threads, best of some; and their side."""
     def digest(self) -> str:
@@ -378,7 +378,7 @@ class Session:
         """Numbers in all tensors, shared ones once."""
     @property
     def model_config(self) -> str:
-        """The model as it stands, nulls resolved and grown layers counted, as JSON."""
+        """The present configuration of the model as JSON, with nulls resolved and grown layers counted."""
     @property
     def optim_config(self) -> str:
         """The optimiser as JSON."""
@@ -395,13 +395,13 @@ class Loader:
     def next(self) -> tuple[Batch, str] | None:
         """The next batch and the cursor that follows it; None after the last epoch."""
     def seek(self, cursor: str) -> None:
-        """Go on at a cursor handed out before."""
+        """Continue at a cursor that was returned before."""
     @property
     def cursor(self) -> str:
         """Cursor of the next batch, as JSON."""
     @property
     def epoch(self) -> float:
-        """Epochs handed out so far, with fraction."""
+        """Epochs returned so far, with fraction."""
     @property
     def n_documents(self) -> int:
         """Documents of the folder."""
@@ -462,10 +462,10 @@ class ShardWriter:
 
 @final
 class ContentDigests:
-    """64 bits for the content of each document (XXH3), the same however it is cut into pieces."""
+    """Digest of 64 bits (XXH3) of the content of each document, independent of how it is cut into pieces."""
 
     def __new__(cls) -> Self:
-        """Before the first document."""
+        """Start before the first document."""
     def add(
         self, data: NDArray[np.uint8], offsets: NDArray[np.uint64], begins: NDArray[np.bool_]
     ) -> NDArray[np.uint64]:

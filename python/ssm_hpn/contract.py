@@ -24,7 +24,7 @@ Role = Literal["text", "tokens", "feature", "id", "order", "label", "labels", "v
 Floats = NDArray[np.float64]
 
 FAR_OUT: Final = 100.0
-"""Root mean square of a feature as the model sees it, which was 1 in training, from which on it is told."""
+"""Root mean square of a standardised feature, 1 in training, above which a note is given."""
 
 
 @dataclass(frozen=True, slots=True)

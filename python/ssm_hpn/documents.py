@@ -1,6 +1,6 @@
 """Documents for a trained model: raw files read as its training data was, or the shards of a prepared folder.
 
-All that is needed for it is in the contract that travels inside every checkpoint: columns, encoder, shift and scale,
+All that is needed for it is in the contract inside every checkpoint: columns, encoder, shift and scale,
 classes. Nothing is learned from new input, and the folder that the model was trained on may be gone.
 """
 

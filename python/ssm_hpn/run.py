@@ -191,7 +191,7 @@ class Run:
         write_whole(self.folder / name, text)
 
     def _check_owner(self) -> None:
-        """Refuse the folder of another run. Settings that are torn are told from a checkpoint, and written anew."""
+        """Refuse the folder of another run. Truncated settings are restored from a checkpoint."""
         text, ours = self._config_text(), to_toml(self._config)
         stated = None if text is None else parsed_config(text)
         expected = self._config.digest()

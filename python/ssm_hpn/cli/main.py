@@ -116,10 +116,10 @@ def _foreign(error: Exception) -> Error | None:
 
 def _dispatch(words: list[str], prog: str) -> int:
     if not words or words[0] in HELP:
-        print(f"usage: {prog} COMMAND [OPTIONS]    ({prog} COMMAND --help tells its options)\n")
+        print(f"usage: {prog} COMMAND [OPTIONS]    ({prog} COMMAND --help lists its options)\n")
         for command in COMMANDS:
             print(f"  {command.name:<12} {command.help}")
-        print(f"\n{VERSION} tells the version; {TRACEBACK} anywhere shows where an error came from.")
+        print(f"\n{VERSION} prints the version; {TRACEBACK} anywhere shows where an error came from.")
         return EXIT_DONE
     return _named(words[0]).load()(words[1:], f"{prog} {words[0]}")
 

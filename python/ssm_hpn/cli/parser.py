@@ -170,7 +170,7 @@ def _listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) ->
 
 
 def add_list(parser: Parser, option: str, read: Callable[[str], tuple[str, ...]], **settings: Any) -> None:  # noqa: ANN401
-    """An option that is a list, written as in `train`: separated by commas, as a JSON list, or said several times."""
+    """An option that is a list, written as in `train`: separated by commas, as a JSON list, or given several times."""
     parser.add_argument(option, action=_List, read=read, metavar="LIST", **settings)
 
 

@@ -198,8 +198,8 @@ class PrepareOptions(Section):
         None,
         min_length=1,
         max_length=1,
-        description="what separates columns, also those of data.labels where it gives the columns in use; null: found "
-        "out, and said",
+        description="what separates columns, also those of data.labels where it gives the columns in use; null: "
+        "detected, with a note",
     )
     decimal: Annotated[Literal[".", ","], CSV] = Field(".", description="decimal mark of numbers")
     null: Annotated[Names, CSV] = Field((), description="texts that mean a missing value, besides the empty one: 'NA'")
@@ -213,7 +213,7 @@ class PrepareOptions(Section):
         ),
     ] = Field("utf-8", description="encoding of text files, such as utf-16, latin-1, cp1252 or shift_jis")
     date_format: Annotated[str | None, Applies("an order column", {"data.columns.order": Is.GIVEN})] = Field(
-        None, description="how dates in data.columns.order are written, such as '%d.%m.%Y %H:%M'; null: found out"
+        None, description="how dates in data.columns.order are written, such as '%d.%m.%Y %H:%M'; null: detected"
     )
     normalize: Annotated[bool, FEATURES] = Field(
         True, description="shift and scale features by the training part's mean and deviation"

@@ -40,7 +40,7 @@ pub trait Block<T: Scalar>: Send + Sync {
     }
 
     /// Gradients of a pass: overwrites dx, adds to the trainable parameters' gradients. The pass has the state that the
-    /// forward pass started from, if there was one, and its gradient. Nobody reads `saved` afterwards: gradients may take
+    /// forward pass started from, if there was one, and its gradient. `saved` is not read afterwards: gradients may take
     /// the places of what they belong to.
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>);
 

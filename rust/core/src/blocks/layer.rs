@@ -7,9 +7,9 @@
 //!
 //! The gradient of the residual stream is one buffer: it holds dy before the backward pass of a layer and dx after it.
 //!
-//! Rows are independent, so a layer takes them in slices of about [`SLICE_TOKENS`] tokens: what lives only within
-//! a slice stays small and in the cache, and enough tokens are left for the products to run at full speed. Slices follow
-//! from the shape alone; gradients add up in their order.
+//! Rows are independent, so a layer takes them in slices of about [`SLICE_TOKENS`] tokens: buffers of a slice
+//! are small and stay in the cache, and a slice has enough tokens for the products to run at full speed. Slices follow
+//! from the shape alone; gradients are added in their order.
 
 #![forbid(unsafe_code)]
 
@@ -27,8 +27,8 @@ use crate::profile::{Phase, phase};
 
 /// Tokens of a slice, more or less: whole rows, at least one.
 ///
-/// Measured on one thread (AVX-512, D 256, 6 layers, 8 rows of 512 tokens): a step takes as long as one without slices, in
-/// 40 MB less; with recomputation 97 % of the time, in 63 MB less. 2048 tie in time, 512 take a little more.
+/// Measured on one thread (AVX-512, D 256, 6 layers, 8 rows of 512 tokens): a step takes as long as one without slices,
+/// in 40 MB less; with recomputation 97 % of the time, in 63 MB less. 2048 tie in time, 512 take a little more.
 pub(crate) const SLICE_TOKENS: usize = 1024;
 
 /// What is kept of a layer's forward pass.

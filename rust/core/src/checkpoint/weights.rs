@@ -41,8 +41,8 @@ pub(crate) fn tensors<'a, T: Scalar>(
     table.entries().iter().enumerate().map(tensor).collect()
 }
 
-/// Whether one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other: what can be said
-/// before any memory is asked for.
+/// Checks that one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other. This needs no
+/// memory for the buffers.
 pub(crate) fn check<T: Scalar>(
     file: &TensorFile,
     table: &Table,

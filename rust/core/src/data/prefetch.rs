@@ -267,7 +267,7 @@ impl State {
                 self.waiting.insert(number, Ok((batch, cursor)));
             }
             Done::Window(id, result) => {
-                // `None`: the threads are being stopped, and nobody will ask for the window.
+                // `None`: the threads are being stopped, and the window is not needed.
                 let Some(result) = result.transpose() else { return };
                 let slot =
                     self.windows.iter_mut().find(|s| matches!(s, WindowSlot::Loading(other) if *other == id));

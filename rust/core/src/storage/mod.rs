@@ -1,6 +1,6 @@
 //! Files that are whole or absent, whatever interrupts their writing; bounded reads; digests in hexadecimal.
 //!
-//! Every file of this crate that somebody may read again is written here: [`write_whole`] and `WholeFile` for a file of
+//! Every file of this crate that is kept is written here: [`write_whole`] and `WholeFile` for a file of
 //! its own, `SyncedFile` for one inside a folder that appears as a whole. What is read whole is read by
 //! `read_bounded`, which never takes more memory than the caller allows.
 //!

@@ -200,7 +200,7 @@ impl<T: Scalar> Filter<'_, T> {
                 new.fill(T::ZERO);
             } else if back <= layout.length {
                 let token = (row + 1) * layout.length - back;
-                // SAFETY: nobody writes x in a forward pass.
+                // SAFETY: x is not written in a forward pass.
                 new.copy_from_slice(unsafe { self.x.read(token, block.start, block.len()) });
             } else {
                 // SAFETY: another slot, `length` further on.

@@ -1,6 +1,6 @@
 //! Causal depthwise convolution with bias and silu, fused.
 //!
-//! B rows, T tokens, I channels, K taps; tap K-1 meets the current token. Per channel:
+//! B rows, T tokens, I channels, K taps; tap K-1 is multiplied by the current token. Per channel:
 //!
 //! ```text
 //! s_t  = bias + Σ_k w[k]·x_{t-K+1+k}        terms before the document's start are absent
