@@ -85,7 +85,7 @@ class NumberTotals:
         return [] if self.center is None else self._each(self._distances, self._squares)
 
     def mean_predictor(self) -> dict[str, float]:
-        """The metrics of an answer that is always the mean of the training data; empty where that is not known.
+        """Metrics of the mean of the training data as the prediction; empty where that is not known.
 
         Of several numbers only R2, as their errors have no common unit.
         """
