@@ -199,8 +199,8 @@ class Classes:
 
     @property
     def alone(self) -> bool:
-        """Whether each of several classes occurs once, so that nothing is like anything else."""
-        return len(self) > 1 and set(self.counts) == {1}
+        """Whether each of many classes (more than a toy's two) occurs once, so that nothing is like anything else."""
+        return len(self) > 2 and set(self.counts) == {1}
 
     def value(self, index: int) -> Value:
         """The class at an index of the scores."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ssm_hpn import page
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
 from ssm_hpn.report import TASKS, duration, label, middle_speed, shown
 from ssm_hpn.run_record import RunRecord, read_run, sign_of
@@ -158,11 +159,11 @@ def render(comparisons: Sequence[Comparison], along: Along = "step") -> str:
     lead = escape(", ".join(run.name for run in runs))
     if len(comparisons) > 1:
         lead += f". They learn {len(comparisons)} different tasks: numbers compare inside a task only."
-    sections = [f'<h1>{len(runs)} runs</h1>\n<p class="lead">{lead}</p>']
+    sections = [f'<h1>{counted(len(runs), "run")}</h1>\n<p class="lead">{lead}</p>']
     for one in comparisons:
         figure = page.figure(one.caption[:1].upper() + one.caption[1:], one.chart(along))
         sections.append(page.section(one.task, figure, page.heading("Results and cost"), one.table()))
-    return page.page(f"{len(runs)} runs · ssm-hpn", sections, command=COMMAND)
+    return page.page(f"{counted(len(runs), 'run')} · ssm-hpn", sections, command=COMMAND)
 
 
 def default_file(folders: Sequence[Path]) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.classes import SHOWN, Classes, Value
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.moments import Moments
 
@@ -229,9 +230,8 @@ class Contract:
         """
         x = np.asarray(raw, np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.features):
-            expected = (
-                f"{len(self.features)} numbers per time step ({', '.join(c.name for c in self.features[:SHOWN])})"
-            )
+            names = ", ".join(column.name for column in self.features[:SHOWN])
+            expected = f"{counted(len(self.features), 'number')} per time step ({names})"
             raise DataError(
                 problem("features", expected, f"shape {list(x.shape)}", "give the columns of the training data")
             )
@@ -415,7 +415,7 @@ class Contract:
         >>> for line in Contract("features", (Column("x", "feature", mean=1.0, std=2.0),)).summary():
         ...     print(line)
         documents  not counted
-        input      arrays, 1 features (x), shifted and scaled
+        input      arrays, 1 feature (x), shifted and scaled
         target     none
         missing    no numbers
         left out   nothing
@@ -431,12 +431,12 @@ class Contract:
 
     def _input_line(self) -> str:
         if self.kind == "tokens":
-            encoder = self.encoder
-            return f"{self.format}, {encoder.get('kind', 'ids')}, {encoder.get('vocab_size', '?')} ids"
+            kind, size = self.encoder.get("kind", "ids"), self.encoder.get("vocab_size")
+            return f"{self.format}, {kind}, {'? ids' if size is None else counted(size, 'id')}"
         names = _listed([column.name for column in self.features], SHOWN)
         rest = ", shifted and scaled" if self.normalised else ""
         keys = "".join(f", {c.role} {c.name} ({c.type})" for c in self.columns if c.role in ("id", "order"))
-        return f"{self.format}, {len(self.features)} features ({names}){rest}{keys}"
+        return f"{self.format}, {counted(len(self.features), 'feature')} ({names}){rest}{keys}"
 
     def _target_line(self) -> str:
         found = [] if self.classes is None else [self._classes_line(self.classes)]
@@ -450,7 +450,7 @@ class Contract:
         shown = _listed([f"{name} {count}" for name, count in _class_lines(classes)], SHOWN)
         without = sum(column.missing for column in labels)
         tail = f" ({without} without a label)" if without else ""
-        return f"{named}{len(classes)} classes ({classes.type}): {shown}{tail}"
+        return f"{named}{counted(len(classes), 'class', 'classes')} ({classes.type}): {shown}{tail}"
 
     def _missing_line(self) -> str:
         gaps = [f"{c.name} {c.missing}" for c in self.features if c.missing]
@@ -475,9 +475,8 @@ def _class_lines(classes: Classes | None) -> list[tuple[str, int]]:
 
 
 def _part_line(part: Part, kind: str) -> str:
-    unit = "tokens" if kind == "tokens" else "time steps"
-    lengths = f"{part.shortest}" if part.shortest == part.longest else f"{part.shortest} to {part.longest}"
-    return f"{part.documents:,} of {lengths} {unit}"
+    lengths = "" if part.shortest == part.longest else f"{part.shortest:,} to "
+    return f"{part.documents:,} of {lengths}{counted(part.longest, 'token' if kind == 'tokens' else 'time step')}"
 
 
 def _number_line(column: Column) -> str:

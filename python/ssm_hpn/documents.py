@@ -21,6 +21,7 @@ from ssm_hpn._core import ShardReader
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.moments import Moments
@@ -225,7 +226,7 @@ class Reader:
             x = self._placed(record, lambda: record.at, contract.channels, record.features)
             self.unseen_gaps.update(contract.unseen_gaps(record.features))
         else:
-            expected = f"{len(contract.features)} features, as in the training data"
+            expected = f"{counted(len(contract.features), 'feature')}, as in the training data"
             raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "give files with these columns"))
         labels = label = values = None
         if classes is not None and record.labels is not None:

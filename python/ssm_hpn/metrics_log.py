@@ -13,6 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, StorageError, problem
 
 SCHEMA: Final = 1
@@ -92,7 +93,9 @@ class MetricsLog:
         except OSError as error:
             raise StorageError(f"{self.path}: cannot write the metrics: {error}") from None
         if written != len(line):
-            raise StorageError(f"{self.path}: cannot write the metrics: only {written} of {len(line)} bytes fit")
+            raise StorageError(
+                f"{self.path}: cannot write the metrics: only {written} of {counted(len(line), 'byte')} fit"
+            )
 
     def sync(self) -> int:
         """Make everything durable; returns the offset."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn import page, targets
+from ssm_hpn.counts import noun_for
 from ssm_hpn.evaluation import number_header, number_rows
 from ssm_hpn.printable import printable
 from ssm_hpn.run_record import RunRecord, is_finite, read_run, setting
@@ -74,7 +75,7 @@ def render(run: RunRecord) -> str:
 def _header(run: RunRecord) -> str:
     step, total = run.last("step") or 0, setting(run.config, "train", "steps")
     done = total is None or step >= total
-    state = f"{show(step)} updates" if done else f"ended at update {show(step)} of {show(total)}"
+    state = f"{show(step)} {noun_for(step, 'update')}" if done else f"ended at update {show(step)} of {show(total)}"
     kind = "badge" if done else "badge warn"
     return (
         f'<h1>{escape(run.name)}</h1>\n<p class="lead">{escape(_description(run))} '
@@ -90,7 +91,8 @@ def _description(run: RunRecord) -> str:
     entries = model.get("layers") or [model.get("block", {})]
     kinds = dict.fromkeys(entry if isinstance(entry, str) else entry.get("kind", "") for entry in entries)
     block = " and ".join(names.get(kind, kind) for kind in kinds)
-    parts = [f"{model.get('n_layers', '?')} {block} layers of width {model.get('d_model', '?')}"]
+    layers = model.get("n_layers", "?")
+    parts = [f"{layers} {block} {noun_for(layers, 'layer')} of width {model.get('d_model', '?')}"]
     head = model.get("head", {})
     if head.get("kind") == "prototype":
         parts.append(f"{head.get('n_classes', '?')} class prototypes on the sphere")
@@ -98,7 +100,7 @@ def _description(run: RunRecord) -> str:
         parts.append("a linear head")
     parameters = run.environment.get("parameters")
     if parameters:
-        parts.append(f"{show(parameters)} parameters")
+        parts.append(f"{show(parameters)} {noun_for(parameters, 'parameter')}")
     return f"{what}: {', '.join(parts)}."
 
 
@@ -120,7 +122,9 @@ def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
         entries.append(("Memory", f"{max(memory) / 1e6:.0f} MB", "largest seen"))
     if run.has("data/tokens_seen"):
         epoch = run.last("epoch")
-        entries.append(("Tokens seen", show(run.last("data/tokens_seen")), f"{show(epoch)} epochs"))
+        entries.append(
+            ("Tokens seen", show(run.last("data/tokens_seen")), f"{show(epoch)} {noun_for(epoch or 0, 'epoch')}")
+        )
     return entries
 
 

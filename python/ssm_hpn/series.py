@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ssm_hpn.arrays import as_written, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
 from ssm_hpn.classes import Classes
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ShapeError, problem, shown
 from ssm_hpn.moments import Moments, out_of_range, range_problem
 
@@ -84,7 +85,7 @@ class LongTable:
         column = self.columns[key]
         gone = np.isnat(column) if column.dtype.kind in "mM" else np.array([is_missing(one) for one in column.tolist()])
         if gone.any():
-            found = f"{int(gone.sum())} missing ones in {len(column)} rows"
+            found = f"{counted(int(gone.sum()), 'missing one')} in {counted(len(column), 'row')}"
             raise ShapeError(problem(f"X[{key!r}]", f"a value of the {what} in every row", found, "drop these rows"))
 
     def _moments(self, order: str) -> NDArray[Any]:
@@ -132,7 +133,9 @@ class LongTable:
         if count == len(self.codes):
             return self._of_rows(array, name)
         if count != len(self.ids):
-            expected = f"{len(self.codes)} entries (one per row) or {len(self.ids)} (one per series)"
+            expected = (
+                f"{counted(len(self.codes), 'entry', 'entries')} (one per row) or {len(self.ids)} (one per series)"
+            )
             raise ShapeError(problem(name, expected, count, "make them fit"))
         if self.ids != sorted(self.ids, key=lambda one: (str(type(one)), one)):
             expected, found = "entries that say which series they belong to", "an array, and ids out of order in X"
@@ -323,8 +326,9 @@ def check_frame(frame: Any, *, first: bool) -> None:  # noqa: ANN401 - a frame o
     named = all(isinstance(name, str) for name in names_of(frame))  # pandas numbers the columns of arrays
     if first and named and rows > len(columns) and (mixed or len(columns) <= FEW_COLUMNS):
         warn(
-            f"X: a frame of {rows} rows and {len(columns)} columns is taken for {rows} series of {len(columns)} "
-            f"steps with one channel; {LONG_TABLE}; an array (X.to_numpy()) is taken so without a warning"
+            f"X: a frame of {counted(rows, 'row')} and {counted(len(columns), 'column')} is taken for {rows} series of "
+            f"{counted(len(columns), 'step')} with one channel; {LONG_TABLE}; "
+            "an array (X.to_numpy()) is taken so without a warning"
         )
 
 
@@ -350,7 +354,9 @@ def check_finite(series: list[Floats], *, missing_too: bool) -> None:
 def check_lengths(series: Sized, targets: NDArray[Any], name: str) -> None:
     """Refuse another number of targets than of series."""
     if len(series) != len(targets):
-        raise ShapeError(problem(name, f"{len(series)} targets, one per series", len(targets), "make them fit"))
+        raise ShapeError(
+            problem(name, f"{counted(len(series), 'target')}, one per series", len(targets), "make them fit")
+        )
 
 
 def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:

@@ -123,7 +123,7 @@ def test_missing_numbers_forward_zero_and_refuse():
 def test_channels_are_standardised_in_double_precision():
     contract = Contract(kind="features", columns=(Column("t", "feature", mean=1.7e9, std=20.0),))
     assert contract.channels([[1.7e9 - 20], [1.7e9 + 40]])[:, 0].tolist() == [-1.0, 2.0]
-    with pytest.raises(DataError, match=r"expected 1 numbers per time step \(t\)"):
+    with pytest.raises(DataError, match=r"expected 1 number per time step \(t\)"):
         contract.channels([[1.0, 2.0]])
 
 
@@ -162,7 +162,7 @@ def test_the_contract_in_five_lines_and_in_full():
     lines = whole().summary()
     assert lines == [
         "documents  train 10 of 2 to 4 time steps; validation 2 of 3 time steps",
-        "input      csv, 1 features (x), shifted and scaled, id id (text)",
+        "input      csv, 1 feature (x), shifted and scaled, id id (text)",
         "target     y, 2 classes (integer): -1 4, 1 6 (2 without a label)",
         "missing    x 3 (mask)",
         "left out   a.bin (binary)",

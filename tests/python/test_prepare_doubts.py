@@ -75,4 +75,4 @@ def test_repeated_rows_are_counted_across_batches(tmp_path, monkeypatch):
     monkeypatch.setattr("ssm_hpn.prepare.tables.ROWS_AT_ONCE", 1024)
     long = [["k0", t // 2, t // 2, "a"] for t in range(1, 4100)]  # all but the first row in pairs
     notes = notes_of(tmp_path, [*long, *([f"k{n}", 0, n, "ab"[n % 2]] for n in range(1, 9))])
-    assert any(note.startswith("d.csv: 2049 rows are equal to another") for note in notes)
+    assert any(note.startswith("d.csv: 2,049 rows are equal to another") for note in notes)

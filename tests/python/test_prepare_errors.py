@@ -46,7 +46,7 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         r"dir: folder: expected files that match \*\.txt, found 3 other files .*; .*--data\.include",
     ),
     ("parquet cut", "a.parquet", cut_parquet, {}, {}, r"a\.parquet: file: expected a whole Parquet file"),
-    ("npy cut", "a.npy", cut_arrays, {}, {}, r"a\.npy: array 'a': expected 8000 more bytes, found 7900"),
+    ("npy cut", "a.npy", cut_arrays, {}, {}, r"a\.npy: array 'a': expected 8,000 more bytes, found 7,900"),
     ("gzip cut", "a.txt.gz", cut_gzip, {}, {}, r"a\.txt\.gz: file: expected whole compressed data"),
     ("no archive", "a.npz", raw(b"hello"), {}, {}, r"a\.npz: file: expected a whole \.npz file"),
     ("no array", "a.npy", raw(b"hello"), {}, {}, r"a\.npy: array 'a': expected a numpy array"),

@@ -69,7 +69,7 @@ def test_numbers_of_every_type_are_features(tmp_path, features):
 def test_whole_numbers_in_the_role_of_features_are_features(tmp_path, capsys):
     path = archive(tmp_path, signal=RANDOM.integers(0, 1024, (40, 8)), label=Y)
     assert main(["prepare", str(path), "--data.columns.features", "signal", "--out", str(tmp_path / "p")]) == 0
-    assert "1 features per time step" in capsys.readouterr().out
+    assert "1 feature per time step" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("unit", [1e-13, 1.0, 1e9])

@@ -583,7 +583,7 @@ def test_a_long_table_of_numbers_to_predict():
         (X, Y, r"X: expected a frame with a column 'machine', found \[12, 9, 2\]"),
         (TABLE.drop(columns="machine"), "state", r"X, id: expected a column 'machine', found columns t, a, b, state"),
         (TABLE.assign(machine=TABLE["machine"].where(TABLE.index > 2)), "state", r"found 3 missing ones in \d+ rows"),
-        (TABLE.assign(t=TABLE["t"].where(TABLE.index > 0)), "state", r"X\['t'\]: .*found 1 missing ones"),
+        (TABLE.assign(t=TABLE["t"].where(TABLE.index > 0)), "state", r"X\['t'\]: .*found 1 missing one in"),
         (TABLE.assign(t=TABLE["t"].astype(str)), "state", r"X\['t'\]: expected numbers or dates .*to_datetime"),
         (TABLE.assign(kind="x"), "state", r"X\['kind'\]\[0\]: expected a number, found 'x'; drop the column"),
         (TABLE, "condition", r"y: expected a column of X, found 'condition'; X has machine, t, a, b, state"),

@@ -3,6 +3,7 @@
 import argparse
 import ast
 import io
+import itertools
 import json
 import os
 import re
@@ -108,6 +109,26 @@ def test_no_message_names_an_option_that_does_not_exist():
         if option not in known
     }
     assert unknown == set()
+
+
+NOUNS = (
+    "bytes|channels|classes|columns|documents|entries|epochs|features|files|ids|labels|layers|numbers|parameters|rows|"
+    "runs|shards|steps|targets|time steps|token ids|tokens|updates|values"
+)
+PLURAL = re.compile(rf" (?:(?:more|different|held-out|other|missing|rarer) )?(?:{NOUNS})\b(?!/)")
+
+
+def test_a_count_of_one_has_a_noun_in_the_singular():
+    """Behind a value in a text stands no plural: `counted` writes both."""
+    found = set()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            for one, other in itertools.pairwise(node.values) if isinstance(node, ast.JoinedStr) else ():
+                constant = isinstance(one, ast.FormattedValue) and re.fullmatch("[A-Z_]+", ast.unparse(one.value))
+                if isinstance(other, ast.Constant) and not isinstance(one, ast.Constant) and not constant:
+                    found |= {(file.name, ast.unparse(node))} if PLURAL.match(other.value) else set()
+    never_one = {"classes has one series", "classes has one document", "its ending is not one of"}
+    assert [text for _, text in found if not any(one in text for one in never_one)] == []
 
 
 def test_every_option_of_train_is_a_setting():

@@ -15,6 +15,7 @@ from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.resolve import target_kind
 from ssm_hpn.config.training import safe_name
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
 from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run import RUNS
@@ -86,7 +87,7 @@ def _default(console: "Console", scratch: Path | None) -> "Prepared":
     listing = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
     total = size(sum(file.stat().st_size for file in files))
-    console.print(f"data       {len(files)} files, {total} of Python source below {root}")
+    console.print(f"data       {counted(len(files), 'file')}, {total} of Python source below {root}")
     out = Path(RUNS) / FOLDER / f"{DEFAULT_NAME}-{digest}"
     return _told(console, out, lambda folder, tell: prepare_default(folder, progress=tell), scratch)
 
@@ -109,7 +110,7 @@ def _raw(config: Config, name: str, console: "Console", scratch: Path | None) ->
     if not _holds_anything(out):
         out = moved_here(parent, keys) or out
     count, total = len(raw.train), size(size_of(raw.train))
-    console.print(f"data       {count} file{'s' if count != 1 else ''}, {total}")
+    console.print(f"data       {counted(count, 'file')}, {total}")
 
     def prepare(folder: Path, tell: Tell) -> "Prepared":
         return prepare_sources(raw, options, folder, progress=tell)
@@ -137,7 +138,7 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None,
     with console.status("preparing") as status:
 
         def tell(stage: str, documents: int, _: int) -> None:
-            status.update(f"{stage}: {documents} documents")
+            status.update(f"{stage}: {counted(documents, 'document')}")
 
         prepared = _usable(out, prepare, tell, record=scratch is None) if _holds_anything(out) else None
         if prepared is None and _holds_anything(out):

@@ -14,6 +14,7 @@ from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.load import walk
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.prepare import Prepared, prepare
 from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
@@ -30,7 +31,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     with screen.status("preparing") as status:
 
         def progress(stage: str, documents: int, _: int) -> None:
-            status.update(f"{stage}: {documents} documents")
+            status.update(f"{stage}: {counted(documents, 'document')}")
 
         if options.train:
             prepared = prepare(options, given.out, progress=progress)
@@ -57,10 +58,10 @@ def summary(prepared: Prepared) -> str:
 def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
     manifest = prepared.manifest
     if prepared.kind == "tokens":
-        yield "encoder", f"{manifest['encoder']['kind']}, {prepared.vocab_size:,} ids"
+        yield "encoder", f"{manifest['encoder']['kind']}, {counted(prepared.vocab_size or 0, 'id')}"
     else:
         normalized = ", normalised" if manifest["normalisation"] else ""
-        yield "encoder", f"{prepared.n_features} features per time step{normalized}"
+        yield "encoder", f"{counted(prepared.n_features or 0, 'feature')} per time step{normalized}"
     yield "target", (prepared.target or "none").replace("_", " ")
     if prepared.n_classes:
         names = prepared.class_names
@@ -85,7 +86,7 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
     for note in contract.notes:
         yield "note", note
     files = manifest["source"]["files"]
-    yield "format", f"{manifest['source']['format']}, {files:,} file{'s' if files != 1 else ''}"
+    yield "format", f"{manifest['source']['format']}, {counted(files, 'file')}"
     yield "digest", prepared.digest
     yield "folder", shown_path(prepared.folder)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ssm_hpn.cli.checkpoint import kept
 from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.cli.tables import metric_table
+from ssm_hpn.counts import counted
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.metrics import METRICS
 from ssm_hpn.report import write_report
@@ -30,7 +31,7 @@ BASELINES: Final = "baselines.json"
 def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
     """The text at the end of a run, without the commands to continue."""
     how = {"finished": "finished", "stopped_early": "stopped early, as nothing improved any more,"}[result.reason]
-    lines = [f"\n{how} after {result.step} updates, {duration(result.seconds)}"]
+    lines = [f"\n{how} after {counted(result.step, 'update')}, {duration(result.seconds)}"]
     found = _held_out(trainer, result, screen)
     if found is not None:
         lines.append(_table(found))

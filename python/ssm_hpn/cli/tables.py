@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ssm_hpn.cli.console import table, titled
+from ssm_hpn.counts import counted
 from ssm_hpn.evaluation import Facts, number_header, number_rows
 from ssm_hpn.metrics import METRICS, Totals
 from ssm_hpn.printable import on_one_line
@@ -41,7 +42,7 @@ def class_rows(totals: Totals, names: Sequence[str] | None) -> list[list[str]]:
         shares = [_share(right, predicted), _share(right, targets), _share(2 * right, targets + predicted)]
         rows.append([on_one_line(name), str(targets), str(predicted), str(right), *shares])
     if len(there) > len(shown):
-        rows.append([f"and {len(there) - len(shown)} rarer ones", *[""] * 6])
+        rows.append([f"and {counted(len(there) - len(shown), 'rarer one')}", *[""] * 6])
     return rows
 
 

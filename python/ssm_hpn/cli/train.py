@@ -17,6 +17,7 @@ from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.config import Config
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, nearest, problem
 from ssm_hpn.profiling import profile
 from ssm_hpn.run import run_folder, same_but_steps
@@ -99,8 +100,8 @@ def _introduce(trainer: Trainer, screen: "Console") -> None:
     """The line about the model."""
     model = trainer.config.model
     screen.print(
-        f"model      {' and '.join(model.block_kinds)}, {model.n_layers} layers of {model.d_model}, "
-        f"head {model.head.kind}, {trainer.session.n_parameters:,} parameters"
+        f"model      {' and '.join(model.block_kinds)}, {counted(model.n_layers, 'layer')} of {model.d_model}, "
+        f"head {model.head.kind}, {counted(trainer.session.n_parameters, 'parameter')}"
     )
 
 
@@ -110,7 +111,8 @@ def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
     rows, length = config.train.batch_size, config.data.length or 0
     memory = size(trainer.session.predicted_peak_bytes(rows, length))
     screen.print(
-        f"training   {config.train.steps + more} updates of {rows * config.train.accumulate} x {length} tokens, "
+        f"training   {counted(config.train.steps + more, 'update')} of "
+        f"{rows * config.train.accumulate} x {counted(length, 'token')}, "
         f"{simd()}, about {memory} in a step"
     )
 
@@ -162,7 +164,7 @@ def _profile(trainer: Trainer, screen: "Console") -> int:
         products = (f"{speed / 1e9:.1f}", f"{speed / found.peak:.0%}") if speed is not None else ("", "")
         rows.append((phase.name, f"{1e3 * phase.seconds:.2f}", f"{phase.share:.1%}", *products))
     rows.append(("total", f"{1e3 * found.seconds:.2f}", "100.0%", "", ""))
-    title = f"profile    {found.updates} updates, {found.tokens_per_second:,.0f} tokens/s\n"
+    title = f"profile    {counted(found.updates, 'update')}, {found.tokens_per_second:,.0f} tokens/s\n"
     screen.print(table(("phase", "ms/update", "share", "GFLOP/s", "of peak"), rows, title=title), markup=False)
     shape = " x ".join([str(found.peak_side)] * 3)
     screen.print(

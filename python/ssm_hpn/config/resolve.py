@@ -33,6 +33,7 @@ from ssm_hpn.config.model import (
 from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.contract import Scale
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.targets import KINDS, kind_of_columns, target_columns
 
@@ -230,7 +231,7 @@ def _scale(given: dict[str, Any] | None, n_values: int, data: DataShape) -> dict
         raise ConfigError(problem("model.target.scale", "that of the prepared data", "another one", advice))
     if len(given["mean"]) != n_values:
         advice = "give one mean and one std for each number"
-        raise ConfigError(problem("model.target.scale", f"{n_values} numbers", len(given["mean"]), advice))
+        raise ConfigError(problem("model.target.scale", counted(n_values, "number"), len(given["mean"]), advice))
     return given
 
 

@@ -72,8 +72,8 @@ class Stored:
             raise data_error(
                 self.source.path,
                 self.source.field(self.name),
-                expected=f"{size} more bytes",
-                found=f"{len(data)}",
+                expected=counted(size, "more byte"),
+                found=f"{len(data):,}",
                 advice="the file is cut: write or copy it again",
             )
         return np.frombuffer(data, self.dtype).reshape(shape)

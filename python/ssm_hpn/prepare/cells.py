@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import range_problem
 from ssm_hpn.prepare.problems import data_error, shown
@@ -79,8 +80,7 @@ def missing_cells(source: Source, row: int, name: str, kind: str, count: int, va
         source.path,
         f"{source.row(row)}, {source.field(name)}",
         expected=f"{kind} in every row",
-        found=f"{count} {'row' if count == 1 else 'rows'} without one"
-        + (f" (the first: {shown(value)})" if value else ""),
+        found=f"{counted(count, 'row')} without one" + (f" (the first: {shown(value)})" if value else ""),
         advice="a second header row? remove row 2"
         if source.format == "csv" and row == 2 and count == 1
         else "fill them, or drop such rows first",

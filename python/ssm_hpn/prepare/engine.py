@@ -24,6 +24,7 @@ import duckdb
 import pyarrow as pa
 
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.cells import mismatch
 from ssm_hpn.prepare.copies import in_utf_8
@@ -470,7 +471,7 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
     if count:
         advice = "correct the row; texts with line breaks or separators need quotes"
-        return data_error(source.path, at, expected=f"{count[1]} columns", found=count[2], advice=advice)
+        return data_error(source.path, at, expected=counted(int(count[1]), "column"), found=count[2], advice=advice)
     if "state machine" in text:
         advice = "write all lines with the same end, and quote texts that have quotes or line ends"
         return data_error(source.path, at, expected="CSV with one kind of line end", found="several", advice=advice)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.moments import TOO_LARGE
 from ssm_hpn.prepare.cells import missing_cells, not_finite
 from ssm_hpn.prepare.engine import Kind, Table, engine, no_column, open_table, translated
@@ -42,7 +43,7 @@ def label_source(options: PrepareOptions) -> Source:
     found = find((str(options.labels),), plain, key="data.labels")
     if len(found) > 1:
         advice = "put them together"
-        raise config_error("data.labels", expected="one table", found=f"{len(found)} files", advice=advice)
+        raise config_error("data.labels", expected="one table", found=counted(len(found), "file"), advice=advice)
     source = found[0] if found[0].format not in ("text", "integers") else replace(found[0], format="csv")
     if source.format not in TABLES:
         advice = "save it as CSV, Parquet or JSON lines"
@@ -204,9 +205,11 @@ class Matching:
         hint = f"; some seem to differ in {why}" if why else ""
         if self.without:
             example = shown(self.unlabelled[0])
-            yield f"{self.without} of {self.documents} documents have no row in {name}, such as {example}{hint}"
+            which = f"{self.without} of {counted(self.documents, 'document')}"
+            yield f"{which} {noun_for(self.without, 'has', 'have')} no row in {name}, such as {example}{hint}"
         if unused:
-            yield f"{unused} of {len(self.keys)} ids in {name} are of no document"
+            which = f"{unused} of {counted(len(self.keys), 'id')} in {name}"
+            yield f"{which} {noun_for(unused, 'is', 'are')} of no document"
 
     def _difference(self) -> str | None:
         """What tells the ids of both sides apart, where leaving it out makes some of them equal."""

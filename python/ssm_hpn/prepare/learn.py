@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ssm_hpn.classes import Classes, type_of
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Column, Role, Scale, measured_columns
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.doubts import total
@@ -123,7 +124,7 @@ class Learned:
             raise data_error(
                 documents.source.path,
                 documents.record(0).at,
-                expected=f"{self.n_features} features as in the documents before",
+                expected=f"{counted(self.n_features, 'feature')} as in the documents before",
                 found=width,
                 advice="all documents need the same channels",
             )
@@ -148,7 +149,7 @@ class Learned:
             raise data_error(
                 documents.source.path,
                 documents.record(0).at,
-                expected=f"{self.n_values} numbers to predict",
+                expected=counted(self.n_values, "number") + " to predict",
                 found=width,
                 advice="give every document as many",
             )
@@ -164,7 +165,7 @@ class Learned:
                 self.first.source.path,
                 self.first.source.field(self.label_name or "label"),
                 expected="classes",
-                found=f"{len(texts)} different numbers with fractions, such as {fraction}",
+                found=f"{counted(len(texts), 'different number')} with fractions, such as {fraction}",
                 advice="numbers to predict go into --data.columns.values",
             )
 
@@ -272,10 +273,9 @@ class Learned:
         if self.total:
             yield self.total
         if self.first_unlabelled and self.features is not None and self.counts.any():
-            several = "1 document" if self.unlabelled == 1 else f"{self.unlabelled} documents"
             yield (
-                f"{several} of the training part without a label (the first: {self.first_unlabelled}): the mean and "
-                "std of the features are taken over them too"
+                f"{counted(self.unlabelled, 'document')} of the training part without a label (the first: "
+                f"{self.first_unlabelled}): the mean and std of the features are taken over them too"
             )
         if self.features is not None and self.first is not None:
             names = self.first.documents.channels

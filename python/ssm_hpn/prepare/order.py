@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.prepare.doubts import days_as_numbers
 from ssm_hpn.prepare.engine import SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.headers import header_below
@@ -266,13 +267,13 @@ class Noticed:
         """After the last row: say how many documents their order values do not order."""
         self._close()
         if self.copies:
-            rows = "1 row is equal" if self.copies == 1 else f"{self.copies} rows are equal"
-            what = f"{rows} to another of the same document and order in all columns in use, and kept"
+            same = "equal to another of the same document and order in all columns in use, and kept"
+            what = f"{counted(self.copies, 'row is', 'rows are')} {same}"
             self.notes.add_of_file(self.source.name, "copies", what)
         if self.equal:
             self.notes.add(
                 f"{self.source.name}: order {self.name!r} is the same in all rows of {self.equal} of "
-                f"{self.documents} documents of several rows: these stay in the order of the file"
+                f"{counted(self.documents, 'document')} of several rows: these stay in the order of the file"
             )
 
     def _count_copies(self, new: Documents, alike: NDArray[np.bool_], *, goes_on: bool) -> None:

@@ -29,6 +29,7 @@ from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.ahead import ahead
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
@@ -258,8 +259,9 @@ class _Job:
             together = ""
             if isinstance(self.split, Chosen) and self.options.split in ("auto", "documents"):
                 together = "; those of one id are held out together or not at all"
-            several = "1 id is" if repeated == 1 else f"{repeated} ids are"
-            self.notes.append(f"{several} in several files, a document of its own in each{together}")
+            self.notes.append(
+                f"{counted(repeated, 'id is', 'ids are')} in several files, a document of its own in each{together}"
+            )
 
     def _check_copies(self, census: dict[Part, Census]) -> None:
         training, held_out = census["train"].copies(), census["validation"].copies()
@@ -269,14 +271,17 @@ class _Job:
         ids = (np.concatenate(one.ids or [np.empty(0, np.uint64)]) for one in census.values())
         count, known = overlap(training, held_out), overlap(*ids)
         if known > count:
-            self.notes.append(f"{known} documents of the training part have the id of a held-out one")
+            have = noun_for(known, "has", "have")
+            self.notes.append(f"{counted(known, 'document')} of the training part {have} the id of a held-out one")
         if count and self.options.duplicates == "keep":
-            self.notes.append(f"{count} documents of the training part are held out too")
+            self.notes.append(
+                f"{counted(count, 'document')} of the training part {noun_for(count, 'is', 'are')} held out too"
+            )
         elif count:
             raise config_error(
                 "data.validation",
                 expected="documents that are not in data.train",
-                found=f"{count} of {census['train'].documents} documents of the training part held out too",
+                found=f"{count} of {counted(census['train'].documents, 'document')} of the training part held out too",
                 advice="name other files, or set --data.duplicates keep",
             )
 

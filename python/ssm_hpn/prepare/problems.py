@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.errors import nearest as closest
 
@@ -56,7 +57,7 @@ class Notes:
         yield from self._texts
         for text, files in self._of_files.values():
             more = len(files) - 1
-            yield text + (f" (and {more} more file{'s' if more > 1 else ''} like it)" if more else "")
+            yield text + (f" (and {counted(more, 'more file')} like it)" if more else "")
 
 
 def spelled_twice(

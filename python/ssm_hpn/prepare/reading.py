@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ssm_hpn.config.data import Columns, PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.problems import Notes
 from ssm_hpn.prepare.records import Documents, Record
@@ -111,7 +112,7 @@ class Sources:
     def left_out(self) -> tuple[str, str] | None:
         """The rows without a document so far, counted, and why; None where there was none."""
         empty = 0 if self.reading is None else self.reading.empty
-        return (f"{empty} row{'s' if empty > 1 else ''}", "nothing in the column of the data") if empty else None
+        return (counted(empty, "row"), "nothing in the column of the data") if empty else None
 
     @property
     def columns(self) -> Columns:

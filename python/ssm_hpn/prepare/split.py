@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ssm_hpn._core import ContentDigests
 from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.counts import counted
+from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.prepare.problems import config_error, listed, nearest
 from ssm_hpn.prepare.records import Coded, Documents, character_start
 from ssm_hpn.prepare.sources import Source
@@ -296,7 +296,7 @@ class Census:
         return Tail(start, self.lengths, rule + (why if self.options.split == "auto" else ""))
 
     def _count(self) -> str:
-        return f"{self.documents} documents" if self.documents > 1 else "the document"
+        return counted(self.documents, "document") if self.documents > 1 else "the document"
 
     @property
     def _by(self) -> str:
@@ -328,7 +328,7 @@ class Census:
         """By their place alone: documents that are all equal have nothing else to go by."""
         held_out = np.arange(count) >= count - min(max(1, round(self.options.validation_fraction * count)), count - 1)
         same = "have one id" if self._with_ids else "are equal"
-        note = f"all {count} documents {same}: held out are the last, and the like of them are trained on"
+        note = f"all {counted(count, 'document')} {same}: held out are the last, and the like of them are trained on"
         return Chosen(held_out, f"the last ones, as all {same}", [note])
 
     def _listed(self, column: str) -> Chosen:
@@ -345,7 +345,10 @@ class Census:
             )
         chosen = Chosen(np.concatenate(sides), f"where {column} is {' or '.join(wanted)}")
         if self.without:
-            chosen.notes.append(f"{self.without} documents without a value of {column!r} are trained on")
+            trained = noun_for(self.without, "is", "are")
+            chosen.notes.append(
+                f"{counted(self.without, 'document')} without a value of {column!r} {trained} trained on"
+            )
         return chosen
 
     def _latest(self) -> Chosen:
@@ -374,7 +377,7 @@ class Census:
                 each = np.concatenate(keys)
                 both = overlap(each[chosen.held_out], each[~chosen.held_out])
                 if both:
-                    chosen.notes.append(f"{both} held-out document{'s' if both > 1 else ''} {what}")
+                    chosen.notes.append(f"{counted(both, 'held-out document')} {what}")
 
 
 def _fractions(keys: Keys) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn.config.data import PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range
 from ssm_hpn.prepare.cells import (
@@ -249,7 +250,7 @@ class _Query:
                 raise data_error(
                     source.path,
                     f"{source.row(int(rows[at]))}, {source.field(used.labels or '')}",
-                    expected=f"{lengths[at]} labels, one per token",
+                    expected=counted(lengths[at], "label") + ", one per token",
                     found=counts[at],
                     advice="per-document labels go into --data.columns.label",
                 )
@@ -317,7 +318,7 @@ class _Query:
                 raise data_error(
                     source.path,
                     at if begins else f"{at}, step {step - offsets[document]}, {source.field(names[0])}",
-                    expected=f"{widths[0]} features as in the {'documents' if begins else 'step'} before",
+                    expected=f"{counted(widths[0], 'feature')} as in the {'documents' if begins else 'step'} before",
                     found=widths[step],
                     advice="every step needs the same number of features",
                 )
@@ -332,7 +333,7 @@ class _Query:
                     raise data_error(
                         source.path,
                         f"{source.row(int(rows[row]))}, {source.field(name)}",
-                        expected=f"{np.diff(offsets)[row]} values as in {source.field(names[0])}",
+                        expected=f"{counted(np.diff(offsets)[row], 'value')} as in {source.field(names[0])}",
                         found=np.diff(other)[row],
                         advice="all channels of a document need the same length",
                     )
