@@ -15,7 +15,6 @@ from prepare_support import made, rows
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare import Prepared, prepare
-from ssm_hpn.prepare.engine import Table
 
 COLUMNS = {"id": "id", "features": "x", "label": "y"}
 
@@ -208,23 +207,6 @@ def test_the_digest_does_not_depend_on_the_number_of_threads(tmp_path, monkeypat
         monkeypatch.setattr("ssm_hpn.prepare.engine.THREADS", threads)
         digests.add(made(tmp_path / str(threads), path, columns).digest)
     assert len(digests) == 1
-
-
-@pytest.mark.parametrize("keys", [{"id": "id", "order": "t"}, {"id": "id"}, {"order": "t"}])
-def test_the_last_key_of_every_sort_is_the_row_number(tmp_path, monkeypatch, keys):
-    """DuckDB's sort is not stable: rows of equal keys keep their order only with the row number as the last key."""
-    sorted_by, stream = [], Table.stream
-
-    def noted(self, query, size):
-        sorted_by.append(query.rpartition(" ORDER BY ")[2].rstrip(")").split(", "))
-        return stream(self, query, size)
-
-    monkeypatch.setattr(Table, "stream", noted)
-    path = csv(tmp_path / "d.csv", [{"id": f"s{n % 3}", "t": 0, "x": float(n)} for n in range(60)])
-    made(tmp_path, path, keys | {"features": "x"})
-    assert sorted_by
-    for names in sorted_by:
-        assert names[-1] == "n"
 
 
 def test_rows_without_an_id_are_refused_with_their_number(tmp_path):

@@ -37,7 +37,7 @@ class Labels:
     def codes(self, coded: Coded, documents: Documents) -> NDArray[np.int32]:
         """The labels of a batch by their numbers here, -1 for none."""
         moved = np.full(len(coded.texts) + 1, -1, np.int32)
-        for code in np.unique(coded.codes[coded.codes >= 0]).tolist():
+        for code in np.flatnonzero(np.bincount(coded.codes[coded.codes >= 0])).tolist():
             text = coded.texts[code]
             if text not in self.index:
                 self.index[text] = len(self.texts)

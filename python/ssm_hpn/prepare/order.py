@@ -229,31 +229,30 @@ class Noticed:
     """Rows that are equal to the one before in all that is read."""
     fallen: bool = field(default=False, init=False)
     _rows: int = field(default=0, init=False)
-    _same: int = field(default=0, init=False)
     _varies: bool = field(default=False, init=False)
     _last: Documents | None = field(default=None, init=False)
-    """Of the last document: rows, the last order value, whether there are several."""
+    """Of the last document: rows, whether it has several order values, its last rows."""
 
-    def add(self, new: Documents, same: NDArray[np.uint64], rows: Ints, *, goes_on: bool) -> None:
-        """Sorted rows of some documents, `same` being equal where their order values are.
+    def add(self, new: Documents, alike: NDArray[np.bool_], rows: Ints, *, goes_on: bool) -> None:
+        """Sorted rows of some documents; `alike`: those with the order value of the row before.
 
         With `goes_on` the first of them is the last one before.
         """
         starts = new.offsets[:-1]
-        changes = np.concatenate([[False], same[1:] != same[:-1]])
+        changes, first = ~alike, bool(alike[0])
         falls = np.concatenate([[False], rows[1:] < rows[:-1]])
-        self._count_copies(new, ~changes, goes_on=goes_on and self._same == int(same[0]))
+        self._count_copies(new, alike, goes_on=goes_on and first)
         changes[starts] = falls[starts] = False
         counts, varies = new.lengths, np.add.reduceat(changes, starts, dtype=np.int64) > 0
         if goes_on:
             counts[0] += self._rows
-            varies[0] |= self._varies or self._same != int(same[0])
+            varies[0] |= self._varies or not first
         else:
             self._close()
         several = counts[:-1] > 1
         self.documents += int(several.sum())
         self.equal += int((several & ~varies[:-1]).sum())
-        self._rows, self._same, self._varies = int(counts[-1]), int(same[-1]), bool(varies[-1])
+        self._rows, self._varies = int(counts[-1]), bool(varies[-1])
         if self.type == TIME_OF_DAY and falls.any() and not self.fallen:
             self.fallen = True
             document = int(np.searchsorted(new.offsets, np.flatnonzero(falls)[0], side="right") - 1)

@@ -308,7 +308,7 @@ class Census:
         keys, classes = np.concatenate(self.keys), np.concatenate(self.classes)
         if self.options.split == "file":
             classes = np.full_like(classes, -1)
-        if len(np.unique(keys)) == 1:
+        if (keys == keys[0]).all():
             return self._last(len(keys))
         held_out, alone = ranked(keys, classes, self.options.validation_fraction)
         classwise = ", the same share of every class" if (classes >= 0).any() else ""

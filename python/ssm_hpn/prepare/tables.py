@@ -1,10 +1,11 @@
 """Rows of a table as documents: a text, a list of ids or lists of numbers per row, or one time step per row.
 
 Time steps with the same value in the id column form a document, in the order of the order column, and of the file
-where that is equal. The engine sorts them on disk; memory holds some rows, and of a long document one piece.
+where that is equal. They are sorted on disk; memory holds some rows, and of a long document one piece.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -41,19 +42,18 @@ from ssm_hpn.prepare.engine import (
     number_advice,
     translated,
 )
-from ssm_hpn.prepare.labels import JOINED, open_labels
+from ssm_hpn.prepare.labels import open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.unsorted import Unsorted
 
 ROWS_AT_ONCE: Final = 1 << 15
 CELLS_AT_ONCE: Final = 1 << 21
 DOCUMENTS_AT_ONCE: Final = 2048
 LARGEST_ID: Final = (1 << 32) - 1
-STEPS: Final = "rows_as_they_come"
-"""Name of the engine's table of rows that are to be sorted."""
 
 
 def read_table(
@@ -133,65 +133,30 @@ class _Query:
         self.joined = joined
         self.sql = self.table.select(self.aliases)
 
-    def _sorted(self) -> str:
-        """The rows with their numbers `n`; of time steps those of a document together, in their order.
-
-        They are put down as they come, so that the engine knows the number of each without counting, and sorts with
-        all threads by as few keys as tell them apart: the first eight bytes of the ids are a number, if they have no
-        more, and the digits of order values that no double holds count where there are such.
-        """
-        order, sorts = self.order, {"id", "o"} & self.aliases.keys() if self.steps else set()
-        if not sorts and not self.joined:
-            return self.sql
-        read = f", {order.keys[0]} AS k0" if "o" in sorts and order else ""
-        self.table.connection.execute(f"CREATE OR REPLACE TEMP TABLE {STEPS} AS SELECT *{read} FROM ({self.sql})")  # noqa: S608 - our own names
-        finer = self._check_keys(sorts)
-        by = []
-        if "id" in sorts:
-            short = "max(strlen(id)) <= 8 AND NOT bool_or(starts_with(id, chr(0)))"
-            packed = self.table.rows_of(f"SELECT {short} FROM {STEPS}")[0][0]  # noqa: S608
-            by = ["TRY_CAST(TRY_CAST(encode(id) AS BIT) AS UBIGINT) NULLS FIRST"] if packed else ["strlen(id)", "id"]
-        keys = [f"k{i}" for i in range(1 + len(finer))] if read else []
-        picked = [f"{STEPS}.* EXCLUDE (o)" if read else f"{STEPS}.*", f"{STEPS}.rowid + 1 AS n"]
-        picked += [f"{expression} AS {key}" for expression, key in zip(finer, keys[1:], strict=False)]
-        picked += [f"l.{alias}" for alias in self.joined]
-        join = f"LEFT JOIN {JOINED} l ON {STEPS}.id = l.key" if self.joined else ""
-        rows = f"SELECT {', '.join(picked)} FROM {STEPS} {join} ORDER BY {', '.join([*by, *keys, 'n'])}"  # noqa: S608
-        if not keys or order is None:
-            return rows
-        names = ", ".join(keys)
-        return f"SELECT * EXCLUDE ({names}), {order.number} AS o, hash({names}) AS same FROM ({rows})"  # noqa: S608
-
-    def _check_keys(self, sorts: set[str]) -> tuple[str, ...]:
-        """Refuse rows without an id or an order value, with their number; returns what orders equal first keys."""
-        order = self.order
-        for alias, name, key in (("id", self.reading.columns.id, "id"), ("o", self.reading.columns.order, "k0")):
-            if alias not in sorts:
-                continue
-            count, first, value = self.table.rows_of(
-                f"SELECT count(*), min(rowid), arg_min(CAST({alias} AS VARCHAR), rowid) FROM {STEPS}"  # noqa: S608
-                f" WHERE {key} IS NULL"
-            )[0]
-            if count:
-                kind = "an id" if alias == "id" or order is None else f"a {order.type}"
-                source = self.table.source
-                row = first + 1 + (source.format == "csv")
-                raise missing_cells(source, row, name or "", kind, count, value)
-        if order is None or "o" not in sorts or len(order.keys) == 1:
-            return ()
-        alone = self.table.rows_of(f"SELECT bool_and({order.alone}) FROM {STEPS}")[0][0]  # noqa: S608
-        return () if alone else order.keys[1:]
-
     def batches(self, size: int) -> Iterator[tuple[dict[str, pa.Array], Ints]]:
-        """Columns by alias with the row number of each row."""
-        first = row = 2 if self.table.source.format == "csv" else 1
-        for batch in self.table.stream(self._sorted(), size):
+        """Columns by alias with the row number of each row; time steps of a document together, in their order."""
+        names = {key: name for key, (name, _) in self.aliases.items() if self.steps and key in ("id", "o")}
+        if names or self.joined:
+            timed = self.options.split == "time"
+            unsorted = Unsorted(self.table, self.sql, names, self.order, self.joined, timed)
+            batches = unsorted.in_order(size, self.work)
+        else:
+            batches = self._numbered(self.table.stream(self.sql, size))
+        there = False
+        for batch in batches:
+            there = True
             columns = {name: batch.column(name) for name in batch.schema.names}
-            rows = integers(columns["n"]) + first - 1 if "n" in columns else np.arange(row, row + batch.num_rows)
-            row += batch.num_rows
-            yield columns, rows
-        if row == first:
+            yield columns, integers(columns.pop("n"))
+        if not there:
             raise _without_rows(self.table.source)
+
+    def _numbered(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches with the row of the file that each row is, `n`."""
+        row = 2 if self.table.source.format == "csv" else 1
+        for batch in batches:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield pa.record_batch({**columns, "n": pa.array(np.arange(row, row + batch.num_rows))})
+            row += batch.num_rows
 
     def documents(self) -> Iterator[Documents]:
         """All documents, some at a time."""
@@ -368,6 +333,8 @@ class _Steps:
         self.limit = query.options.max_document
         self.open: Documents | None = None
         """The last document, which the next rows may go on."""
+        self.value: list[pa.Scalar] = []
+        """The order value of the last row."""
         order, name = query.order, self.columns.order
         self.noticed = order and Noticed(self.source, name or "", order.type, query.reading.notes)
 
@@ -377,8 +344,7 @@ class _Steps:
         for columns, rows in self.query.batches(size):
             new = self._batch(columns, rows)
             if self.noticed:
-                same = np.asarray(columns["same"].to_numpy(zero_copy_only=False))
-                self.noticed.add(new, same, rows, goes_on=self._goes_on(new))
+                self.noticed.add(new, self._alike(columns), rows, goes_on=self._goes_on(new))
             found = self._joined(new)
             last = len(found) - 1
             self.open = found.take(np.array([last]))
@@ -391,6 +357,16 @@ class _Steps:
             self.noticed.end()
         if self.open is not None and self.open.lengths[0]:
             yield self.open
+
+    def _alike(self, columns: dict[str, pa.Array]) -> NDArray[np.bool_]:
+        """Whether the order value of a row is that of the row before."""
+        keys = [column for name, column in columns.items() if re.fullmatch("k[0-9]", name)]
+        alike = np.ones(len(keys[0]), bool)
+        for key in keys:
+            alike[1:] &= np.asarray(pc.equal(key.slice(1), key.slice(0, len(key) - 1)).to_numpy(zero_copy_only=False))
+        alike[0] = self.value == [key[0] for key in keys]
+        self.value = [key[len(key) - 1] for key in keys]
+        return alike
 
     def _goes_on(self, new: Documents) -> bool:
         """Whether the first of some documents is the open one."""

@@ -1,0 +1,207 @@
+"""Rows sorted by some of their columns, on disk where they do not fit into memory.
+
+Rows are collected to about `RUN_BYTES`, sorted and written to a file as a *run*. Then the runs are merged: of each a
+piece is in memory, and the rows up to the smallest of the last keys of the pieces come next, as no row that is still
+on disk goes before them. A table that fits into one run is never written. Memory holds two runs at most, whatever the
+number of rows and however few values they have; the sort of the engine needs more the larger the table is.
+
+Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. The last key is `n`, the
+number of a row, which no two have in common: rows that are equal in all others stay in the order of the file.
+"""
+
+import itertools
+import tempfile
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+RUN_BYTES: Final = 32 << 20
+PIECES_BYTES: Final = 16 << 20
+"""Of all pieces of runs together."""
+WRITTEN_ROWS: Final = 1024
+"""Rows that are read again together, at least."""
+TAKEN_ROWS: Final = 1 << 15
+
+Key = tuple[Any, ...]
+
+
+def in_order(
+    batches: Iterable[pa.RecordBatch], keys: Sequence[str], size: int, work: Path | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of all batches by `keys`, the first of them first, and `n`; at most `size` at once.
+
+    No key is null or NaN. What does not fit into memory is put down in a folder in `work`.
+
+    >>> import pyarrow as pa
+    >>> ids, n = pa.array(["b", "a10", "b"]), pa.array([1, 2, 3])
+    >>> rows = in_order([pa.record_batch({"id": ids, "n": n})], ["id"], 100)
+    >>> [batch.to_pydict() for batch in rows]
+    [{'id': ['b', 'b', 'a10'], 'n': [1, 3, 2]}]
+    """
+    keys = tuple(keys)
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / "runs.arrow"
+        held: list[pa.RecordBatch] = []
+        writer: pa.RecordBatchFileWriter | None = None
+        written, borders = 0, [0]
+        try:
+            for batch in batches:
+                held.append(batch)
+                if sum(one.nbytes for one in held) < RUN_BYTES:
+                    continue
+                writer = writer or pa.ipc.new_file(str(file), batch.schema)
+                for rows in _sorted(held, keys, TAKEN_ROWS):
+                    written += _write(writer, rows)
+                borders.append(written)
+                pa.default_memory_pool().release_unused()
+            if writer is None:
+                yield from _sorted(held, keys, size)
+                return
+            for rows in _sorted(held, keys, TAKEN_ROWS):
+                written += _write(writer, rows)
+            borders.append(written)
+        finally:
+            if writer is not None:
+                writer.close()
+        pa.default_memory_pool().release_unused()
+        with pa.OSFile(str(file), "rb") as opened, pa.ipc.open_file(opened) as reader:
+            yield from _merged(reader, borders, keys, size)
+
+
+def _write(writer: pa.RecordBatchFileWriter, rows: pa.RecordBatch) -> int:
+    """Write rows in batches of `WRITTEN_ROWS`; returns how many batches."""
+    starts = range(0, rows.num_rows, WRITTEN_ROWS)
+    for start in starts:
+        writer.write_batch(rows.slice(start, WRITTEN_ROWS))
+    return len(starts)
+
+
+# ---- in memory
+
+
+def _sorted(held: list[pa.RecordBatch], keys: Key, size: int) -> Iterator[pa.RecordBatch]:
+    """All rows of some batches, `size` at a time; empties the list, so that they are not held twice."""
+    if not held:
+        return
+    together = pa.Table.from_batches(held).combine_chunks().to_batches()
+    held.clear()
+    for rows in together:  # one, or none where there are no rows
+        order = _order(rows, keys)
+        for start in range(0, rows.num_rows, size):
+            yield rows.slice(start, size) if order is None else rows.take(pa.array(order[start : start + size]))
+
+
+def _order(rows: pa.RecordBatch, keys: Key) -> NDArray[np.intp] | None:
+    """Where the rows come from, one after the other; None where they are in order.
+
+    Sorted by one key after the other, the last one first, each time keeping the order of equal rows.
+    """
+    order: NDArray[np.intp] | None = None
+    for name in reversed((*keys, "n")):
+        values = _comparable(rows.column(name))
+        values = values if order is None else values[order]
+        if (values[1:] < values[:-1]).any():
+            step = np.argsort(values, kind="stable")
+            order = step if order is None else order[step]
+    return order
+
+
+def _comparable(column: pa.Array) -> NDArray[Any]:
+    """Numbers that are in the order of the values of a column."""
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+    encoded = column.dictionary_encode()
+    words = encoded.dictionary
+    by = pa.table({"length": pc.binary_length(words), "word": words})
+    order = pc.sort_indices(by, sort_keys=[("length", "ascending"), ("word", "ascending")])
+    # numpy sorts numbers of 16 bits by counting
+    ranks = np.empty(len(words), np.uint16 if len(words) <= 1 << 16 else np.uint32)
+    ranks[order.to_numpy()] = np.arange(len(words))
+    return np.asarray(ranks[encoded.indices.to_numpy()])
+
+
+# ---- merging
+
+
+@dataclass(slots=True)
+class _Run:
+    """A sorted part of the file, batches `next` to `end`, and the piece of it that is in memory."""
+
+    reader: pa.RecordBatchFileReader
+    keys: Key
+    next: int
+    end: int
+    batches: int
+    """How many of them make a piece."""
+    piece: pa.RecordBatch = field(init=False)
+    at: int = field(init=False)
+    """The first row of the piece that is left."""
+    first: Key = field(init=False)
+    last: Key = field(init=False)
+    """Keys of the rows that are left."""
+
+    def __post_init__(self) -> None:
+        """Read the first piece."""
+        self.read()
+
+    @property
+    def more(self) -> bool:
+        """Whether there are rows behind the piece."""
+        return self.next < self.end
+
+    def read(self) -> None:
+        """The next piece."""
+        stop = min(self.end, self.next + self.batches)
+        batches = [self.reader.get_batch(index) for index in range(self.next, stop)]
+        self.piece = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+        self.next, self.at = stop, 0
+        self.first, self.last = self._key(0), self._key(self.piece.num_rows - 1)
+
+    def _key(self, row: int) -> Key:
+        return tuple(_value(self.piece.column(name)[row]) for name in (*self.keys, "n"))
+
+    def up_to(self, bound: Key | None) -> pa.RecordBatch | None:
+        """Takes the rows of the piece up to a key, or all of them; None if there is none."""
+        if bound is not None and bound < self.first:
+            return None
+        rows = self.piece.num_rows
+        stop = rows if bound is None else bisect_right(range(rows), bound, lo=self.at, key=self._key)
+        taken = self.piece.slice(self.at, stop - self.at)
+        self.at = stop
+        if self.at < rows:
+            self.first = self._key(self.at)
+        elif self.more:
+            self.read()
+        return taken
+
+    @property
+    def done(self) -> bool:
+        """Whether every row has been taken."""
+        return self.at == self.piece.num_rows and not self.more
+
+
+def _value(scalar: Any) -> Any:  # noqa: ANN401 - numbers, or a length with bytes
+    value = scalar.as_py()
+    if isinstance(value, str):
+        value = value.encode()
+    return (len(value), value) if isinstance(value, bytes) else value
+
+
+def _merged(reader: pa.RecordBatchFileReader, borders: list[int], keys: Key, size: int) -> Iterator[pa.RecordBatch]:
+    """All rows of the runs, of which run i is batches `borders[i]..borders[i + 1]`."""
+    parts = [(start, end) for start, end in itertools.pairwise(borders) if start < end]
+    bytes_of_one = max(1, reader.get_batch(0).nbytes)
+    batches = max(1, PIECES_BYTES // (len(parts) * bytes_of_one))
+    runs = [_Run(reader, keys, start, end, batches) for start, end in parts]
+    while runs:
+        bound = min((run.last for run in runs if run.more), default=None)
+        taken = [rows for run in runs if (rows := run.up_to(bound)) is not None]
+        runs = [run for run in runs if not run.done]
+        yield from _sorted(taken, keys, size)

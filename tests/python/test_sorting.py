@@ -1,0 +1,104 @@
+"""The sort of rows on disk: the same order as Python's own, whatever fits into memory, in memory that is bounded."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ssm_hpn.prepare import sorting
+from ssm_hpn.prepare.sorting import in_order
+
+POOL = pa.proxy_memory_pool(pa.default_memory_pool())  # arrays that were made with it must not outlive it
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=3)
+VALUES: dict[str, SearchStrategy[object]] = {
+    "text": TEXTS,
+    "bytes": st.binary(max_size=2),
+    "whole": st.integers(-3, 3),
+    "double": st.sampled_from([-np.inf, -1.5, -0.0, 0.0, 1e-300, 2.0, 1e308]),
+}
+
+
+def key_of(value: object) -> object:
+    """Texts by their length in bytes first."""
+    value = value.encode() if isinstance(value, str) else value
+    return (len(value), value) if isinstance(value, bytes) else value
+
+
+def batches_of(columns: dict[str, list[object]], at_once: int) -> list[pa.RecordBatch]:
+    types = {"text": pa.string(), "bytes": pa.binary(), "whole": pa.int64(), "double": pa.float64(), "n": pa.int64()}
+    whole = pa.record_batch({name: pa.array(values, types[name]) for name, values in columns.items()})
+    return [whole.slice(start, at_once) for start in range(0, whole.num_rows, at_once)]
+
+
+@settings(deadline=None)
+@given(
+    st.data(),
+    st.lists(st.sampled_from(sorted(VALUES)), unique=True, min_size=0, max_size=3),
+    st.integers(0, 60),
+    st.integers(1, 20),
+    st.sampled_from([1, 200, 1000, 1 << 20]),
+    st.booleans(),
+)
+def test_rows_have_the_order_of_pythons_sort(data, keys, rows, at_once, run_bytes, shuffled):
+    columns = {name: data.draw(st.lists(VALUES[name], min_size=rows, max_size=rows)) for name in keys}
+    columns["n"] = data.draw(st.permutations(range(rows))) if shuffled else list(range(rows))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sorting, "RUN_BYTES", run_bytes)
+        patched.setattr(sorting, "PIECES_BYTES", run_bytes // 2)
+        patched.setattr(sorting, "WRITTEN_ROWS", 3)
+        patched.setattr(sorting, "TAKEN_ROWS", 5)
+        found = list(in_order(batches_of(columns, at_once), keys, 7))
+    assert all(0 < batch.num_rows <= 7 for batch in found)
+    rows_found = [tuple(row.values()) for batch in found for row in batch.to_pylist()]
+    wanted = sorted(zip(*columns.values(), strict=True), key=lambda row: tuple(map(key_of, row)))
+    assert rows_found == wanted
+
+
+@pytest.mark.parametrize("ids", ["as they come", "one", "in order", "in falling order", "each its own"])
+def test_memory_does_not_grow_with_the_rows(monkeypatch, ids):
+    """Ten times as much as a run takes, in few and in many ids: what Arrow holds at once stays near a run."""
+    run, rows, at_once = 1 << 20, 200_000, 5000
+    monkeypatch.setattr(sorting, "RUN_BYTES", run)
+    monkeypatch.setattr(sorting, "PIECES_BYTES", run // 2)
+    monkeypatch.setattr(sorting, "TAKEN_ROWS", 4096)
+    rng = np.random.default_rng(0)
+    order, at_most = sorting._order, [0]
+
+    def watched(*args):
+        at_most[0] = max(at_most[0], POOL.bytes_allocated())
+        return order(*args)
+
+    monkeypatch.setattr(sorting, "_order", watched)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for start in range(0, rows, at_once):
+            n = np.arange(start, start + at_once)
+            numbers = {
+                "as they come": rng.integers(0, 300, at_once),
+                "one": np.zeros(at_once, int),
+                "in order": n // 700,
+                "in falling order": (rows - n) // 700,
+                "each its own": rng.permutation(n),
+            }[ids]
+            text = pa.array([f"id{number}" for number in numbers.tolist()])
+            yield pa.record_batch({"id": text, "k0": rng.random(at_once), "x": rng.random(at_once), "n": n})
+
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(POOL)
+    try:
+        last, count = (0, b"", -1.0, -1), 0
+        for batch in in_order(batches(), ["id", "k0"], 4096):
+            for place in (0, batch.num_rows - 1):
+                row = batch.slice(place, 1).to_pylist()[0]
+                key = (len(row["id"]), row["id"].encode(), row["k0"], row["n"])
+                assert last <= key
+                last = key
+            count += batch.num_rows
+    finally:
+        pa.set_memory_pool(before)
+    assert count == rows
+    assert 0 < at_most[0] < 4 * run
