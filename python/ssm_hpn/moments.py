@@ -81,23 +81,27 @@ class Moments:
 
     def add(self, rows: Floats) -> None:
         """Add rows [T, F] in double precision."""
-        absent = np.isnan(rows)
-        n = len(rows) - absent.sum(axis=0)
+        columns = np.array(rows.T, order="C")  # a copy, in which the numbers of a column lie side by side
+        absent = np.isnan(columns)
+        n = len(rows) - absent.sum(axis=1)
         new = np.flatnonzero((self.count == 0) & (n > 0))
-        self.origin[new] = rows[np.argmin(absent[:, new], axis=0), new]
-        shifted = rows - self.origin
-        if absent.any():
+        self.origin[new] = columns[new, np.argmin(absent[new], axis=1)]
+        self.minimum = np.fmin(self.minimum, np.fmin.reduce(columns, axis=1, initial=np.inf))
+        self.maximum = np.fmax(self.maximum, np.fmax.reduce(columns, axis=1, initial=-np.inf))
+        some = bool(absent.any())
+        columns -= self.origin[:, None]
+        if some:
             self.missing += len(rows) - n
-            shifted[absent] = 0.0
+            columns[absent] = 0.0
         total = self.count + n
-        mean = shifted.sum(axis=0) / np.maximum(n, 1)
-        deviations = np.where(absent, 0.0, shifted - mean)
+        mean = columns.sum(axis=1) / np.maximum(n, 1)
+        columns -= mean[:, None]
+        if some:
+            columns[absent] = 0.0
         share = n / np.maximum(total, 1)
         shift = np.where(n > 0, mean - self.offset, 0.0)
-        self.squares += np.einsum("tf,tf->f", deviations, deviations) + shift**2 * (self.count * share)
+        self.squares += np.einsum("ft,ft->f", columns, columns) + shift**2 * (self.count * share)
         self.offset += shift * share
-        self.minimum = np.fmin(self.minimum, np.fmin.reduce(rows, axis=0, initial=np.inf))
-        self.maximum = np.fmax(self.maximum, np.fmax.reduce(rows, axis=0, initial=-np.inf))
         self.count = total
 
     @property

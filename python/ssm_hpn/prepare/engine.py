@@ -65,11 +65,9 @@ WORDS: Final = {
 }
 """What values of the engine's types are called in messages, by how the types begin."""
 MEMORY: Final = 120
-"""MB, at least. Sorting needs a block of each sorted run: as much as the root of the size."""
-MEMORY_PER_ROOT: Final = 3.6
-"""MB for the root of the MB of a source: 2 GB are not sorted with 120 MB, but with 150 MB."""
+"""MB. Rows pass through; they are sorted elsewhere."""
 MEMORY_IF_NEEDED: Final = 1500
-"""MB of a second try, where the other limit does not do."""
+"""MB of a second try, for long lines and for queries that sort or join much."""
 BUFFER: Final = 4 << 20
 """Bytes of a CSV file that each thread reads at once."""
 LONG_LINE: Final = 256 << 20
@@ -84,14 +82,13 @@ SAMPLE_ROWS: Final = 20480
 
 
 @contextlib.contextmanager
-def engine(work: Path | None, *, long_lines: bool = False, size: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that downloads nothing and spills to a folder below `work`."""
-    memory = max(MEMORY, round(MEMORY_PER_ROOT * (size / 1e6) ** 0.5))
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
         settings: dict[str, Any] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "memory_limit": f"{MEMORY_IF_NEEDED if long_lines else memory}MB",
+            "memory_limit": f"{MEMORY_IF_NEEDED if long_lines else MEMORY}MB",
             "temp_directory": folder,
             "threads": 1 if long_lines else THREADS,
         }

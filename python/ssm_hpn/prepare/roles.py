@@ -16,7 +16,7 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.doubts import thousands
 from ssm_hpn.prepare.engine import Table, engine, no_column, open_table, quoted, translated
 from ssm_hpn.prepare.problems import Notes, data_error, listed
-from ssm_hpn.prepare.sources import Source, size_of
+from ssm_hpn.prepare.sources import Source
 
 TEXT_NAMES: Final = ("text", "content")
 TOKEN_NAMES: Final = ("tokens", "input_ids")
@@ -97,7 +97,7 @@ def opened(
     source: Source, options: PrepareOptions, work: Path | None, *, long_lines: bool = False, whole: bool = True
 ) -> Iterator[Table]:
     """One source; for a first look not the `whole` of a file that has to be recoded."""
-    with engine(work, long_lines=long_lines, size=size_of([source])) as connection:
+    with engine(work, long_lines=long_lines) as connection:
         try:
             table = open_table(source, options, connection, long_lines=long_lines, work=work, whole=whole)
         except DataError as error:

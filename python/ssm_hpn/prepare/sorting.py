@@ -1,9 +1,9 @@
 """Rows sorted by some of their columns, on disk where they do not fit into memory.
 
-Rows are collected to about `RUN_BYTES`, sorted and written to a file as a *run*. Then the runs are merged: of each a
-piece is in memory, and the rows up to the smallest of the last keys of the pieces come next, as no row that is still
-on disk goes before them. A table that fits into one run is never written. Memory holds two runs at most, whatever the
-number of rows and however few values they have; the sort of the engine needs more the larger the table is.
+Rows are collected to about `RUN_BYTES`, sorted and written to a file as a *run*, while more are read. Then runs are
+merged: of each a piece is in memory, and the rows up to the smallest of the last keys of the pieces come next, as no
+row that is still on disk goes before them. A table that fits into one run is never written. Memory holds three runs at
+most, whatever the number of rows; the sort of the engine needs more the larger the table is.
 
 Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. The last key is `n`, the
 number of a row, which no two have in common: rows that are equal in all others stay in the order of the file.
@@ -13,6 +13,7 @@ import itertools
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-RUN_BYTES: Final = 32 << 20
+RUN_BYTES: Final = 24 << 20
 PIECES_BYTES: Final = 16 << 20
 """Of all pieces of runs together."""
 WRITTEN_ROWS: Final = 1024
@@ -30,6 +31,7 @@ WRITTEN_ROWS: Final = 1024
 TAKEN_ROWS: Final = 1 << 15
 
 Key = tuple[Any, ...]
+"""Values of the keys of one row."""
 
 
 def in_order(
@@ -45,48 +47,32 @@ def in_order(
     >>> [batch.to_pydict() for batch in rows]
     [{'id': ['b', 'b', 'a10'], 'n': [1, 3, 2]}]
     """
-    keys = tuple(keys)
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
-        file = Path(folder) / "runs.arrow"
+        runs = _Runs(Path(folder) / "runs.arrow", keys)
         held: list[pa.RecordBatch] = []
-        writer: pa.RecordBatchFileWriter | None = None
-        written, borders = 0, [0]
-        try:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            sorting: Future[None] | None = None
             for batch in batches:
                 held.append(batch)
                 if sum(one.nbytes for one in held) < RUN_BYTES:
                     continue
-                writer = writer or pa.ipc.new_file(str(file), batch.schema)
-                for rows in _sorted(held, keys, TAKEN_ROWS):
-                    written += _write(writer, rows)
-                borders.append(written)
-                pa.default_memory_pool().release_unused()
-            if writer is None:
-                yield from _sorted(held, keys, size)
-                return
-            for rows in _sorted(held, keys, TAKEN_ROWS):
-                written += _write(writer, rows)
-            borders.append(written)
-        finally:
-            if writer is not None:
-                writer.close()
-        pa.default_memory_pool().release_unused()
-        with pa.OSFile(str(file), "rb") as opened, pa.ipc.open_file(opened) as reader:
-            yield from _merged(reader, borders, keys, size)
-
-
-def _write(writer: pa.RecordBatchFileWriter, rows: pa.RecordBatch) -> int:
-    """Write rows in batches of `WRITTEN_ROWS`; returns how many batches."""
-    starts = range(0, rows.num_rows, WRITTEN_ROWS)
-    for start in starts:
-        writer.write_batch(rows.slice(start, WRITTEN_ROWS))
-    return len(starts)
+                if sorting is not None:
+                    sorting.result()
+                sorting = thread.submit(runs.add, held)
+                held = []
+            if sorting is not None:
+                sorting.result()
+        if not runs.borders:
+            yield from _sorted(held, keys, size)
+            return
+        runs.add(held)
+        yield from runs.merged(size)
 
 
 # ---- in memory
 
 
-def _sorted(held: list[pa.RecordBatch], keys: Key, size: int) -> Iterator[pa.RecordBatch]:
+def _sorted(held: list[pa.RecordBatch], keys: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
     """All rows of some batches, `size` at a time; empties the list, so that they are not held twice."""
     if not held:
         return
@@ -98,7 +84,7 @@ def _sorted(held: list[pa.RecordBatch], keys: Key, size: int) -> Iterator[pa.Rec
             yield rows.slice(start, size) if order is None else rows.take(pa.array(order[start : start + size]))
 
 
-def _order(rows: pa.RecordBatch, keys: Key) -> NDArray[np.intp] | None:
+def _order(rows: pa.RecordBatch, keys: Sequence[str]) -> NDArray[np.intp] | None:
     """Where the rows come from, one after the other; None where they are in order.
 
     Sorted by one key after the other, the last one first, each time keeping the order of equal rows.
@@ -135,7 +121,7 @@ class _Run:
     """A sorted part of the file, batches `next` to `end`, and the piece of it that is in memory."""
 
     reader: pa.RecordBatchFileReader
-    keys: Key
+    keys: Sequence[str]
     next: int
     end: int
     batches: int
@@ -194,14 +180,38 @@ def _value(scalar: Any) -> Any:  # noqa: ANN401 - numbers, or a length with byte
     return (len(value), value) if isinstance(value, bytes) else value
 
 
-def _merged(reader: pa.RecordBatchFileReader, borders: list[int], keys: Key, size: int) -> Iterator[pa.RecordBatch]:
-    """All rows of the runs, of which run i is batches `borders[i]..borders[i + 1]`."""
-    parts = [(start, end) for start, end in itertools.pairwise(borders) if start < end]
-    bytes_of_one = max(1, reader.get_batch(0).nbytes)
-    batches = max(1, PIECES_BYTES // (len(parts) * bytes_of_one))
-    runs = [_Run(reader, keys, start, end, batches) for start, end in parts]
-    while runs:
-        bound = min((run.last for run in runs if run.more), default=None)
-        taken = [rows for run in runs if (rows := run.up_to(bound)) is not None]
-        runs = [run for run in runs if not run.done]
-        yield from _sorted(taken, keys, size)
+@dataclass(slots=True)
+class _Runs:
+    """Sorted parts of the rows in one file."""
+
+    path: Path
+    keys: Sequence[str]
+    borders: list[int] = field(default_factory=list)
+    """Run i ends before batch `borders[i]`."""
+    _written: int = 0
+    _writer: pa.RecordBatchFileWriter | None = None
+
+    def add(self, held: list[pa.RecordBatch]) -> None:
+        """Sort and write rows; empties the list."""
+        for rows in _sorted(held, self.keys, TAKEN_ROWS):
+            self._writer = self._writer or pa.ipc.new_file(str(self.path), rows.schema)
+            for start in range(0, rows.num_rows, WRITTEN_ROWS):
+                self._writer.write_batch(rows.slice(start, WRITTEN_ROWS))
+                self._written += 1
+        self.borders.append(self._written)
+        pa.default_memory_pool().release_unused()
+
+    def merged(self, size: int) -> Iterator[pa.RecordBatch]:
+        """All rows, at most `size` at once."""
+        if self._writer is not None:
+            self._writer.close()
+        with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_file(file) as reader:
+            parts = [(start, end) for start, end in itertools.pairwise([0, *self.borders]) if start < end]
+            bytes_of_one = max(1, reader.get_batch(0).nbytes)
+            batches = max(1, PIECES_BYTES // (len(parts) * bytes_of_one))
+            runs = [_Run(reader, self.keys, start, end, batches) for start, end in parts]
+            while runs:
+                bound = min((run.last for run in runs if run.more), default=None)
+                taken = [rows for run in runs if (rows := run.up_to(bound)) is not None]
+                runs = [run for run in runs if not run.done]
+                yield from _sorted(taken, self.keys, size)
