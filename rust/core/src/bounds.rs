@@ -40,7 +40,7 @@ pub enum Edge {
 /// use ssm_hpn::bounds::{Bounds, Edge};
 /// use ssm_hpn::session::bounds;
 ///
-/// let found: &Bounds = bounds().find(|of| of.key == "train.batch_size").expect("a setting");
+/// let found: &Bounds = bounds().find(|of| of.key == "model.d_model").expect("a setting");
 /// assert!(found.is_whole);
 /// assert_eq!((found.low, found.high), (Edge::At(1.0), Edge::At(65536.0)));
 /// ```

@@ -7,6 +7,16 @@ use crate::params::{Grads, ParamSpec};
 use crate::pass::{Capabilities, Pass};
 
 /// Elements that a block needs.
+///
+/// ```
+/// use ssm_hpn::blocks::Sizes;
+///
+/// // A block of width 64 that keeps a copy of its input, and whose state is the last token of each row.
+/// fn sizes(rows: usize, length: usize) -> Sizes {
+///     Sizes { saved: rows * length * 64, scratch: 0, state: rows * 64 }
+/// }
+/// assert_eq!(sizes(2, 5), Sizes { saved: 640, scratch: 0, state: 128 });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Kept from the forward pass for the backward one.
@@ -18,6 +28,76 @@ pub struct Sizes {
 }
 
 /// A sequence mixer with its backward pass and its recurrent form.
+///
+/// ```
+/// use ssm_hpn::blocks::{Block, Sizes};
+/// use ssm_hpn::data::{Batch, Input};
+/// use ssm_hpn::model::{ModelConfig, Registry};
+/// use ssm_hpn::params::{Grads, Init, ParamSpec};
+/// use ssm_hpn::pass::Pass;
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+///
+/// /// y_c += g_c·x_c, a gain for each channel.
+/// struct Gain {
+///     width: usize,
+/// }
+///
+/// impl Block<f32> for Gain {
+///     fn params(&self) -> Vec<ParamSpec> {
+///         vec![ParamSpec::new("gain", [self.width], Init::Zeros).no_decay()]
+///     }
+///
+///     fn sizes(&self, _rows: usize, _length: usize) -> Sizes {
+///         Sizes::default()
+///     }
+///
+///     fn forward(&self, pass: Pass<f32>, x: &[f32], y: &mut [f32]) {
+///         for (x, y) in x.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width)) {
+///             for (c, gain) in pass.params.get(0).iter().enumerate() {
+///                 y[c] += gain * x[c];
+///             }
+///         }
+///     }
+///
+///     // dx_c = g_c·dy_c      dg_c += Σ dy_c·x_c
+///     fn backward(&self, pass: Pass<f32>, x: &[f32], dy: &[f32], dx: &mut [f32], dparams: &mut Grads<f32>) {
+///         dx.fill(0.0);
+///         self.forward(pass, dy, dx);
+///         let Some(dgain) = dparams.get(0) else { return };
+///         for (x, dy) in x.chunks_exact(self.width).zip(dy.chunks_exact(self.width)) {
+///             for (c, dgain) in dgain.iter_mut().enumerate() {
+///                 *dgain += dy[c] * x[c];
+///             }
+///         }
+///     }
+///
+///     fn step(&self, pass: Pass<f32>, x: &[f32], y: &mut [f32]) {
+///         self.forward(pass, x, y);
+///     }
+///
+///     fn output_projections(&self) -> Vec<String> {
+///         vec!["gain".to_owned()]
+///     }
+/// }
+///
+/// let mut registry = Registry::standard();
+/// registry.register_block("gain", |_, context| Ok(Box::new(Gain { width: context.d_model })));
+/// let model = ModelConfig::from_json(
+///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "gain"},
+///         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// )?;
+/// let mut session = Session::with_registry(model, OptimConfig::default(), 0, Threads::new(Some(1))?, &registry)?;
+/// let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let first = session.forward_backward(&batch, Accuracy::Skip)?.loss;
+/// session.apply()?;
+/// assert!(session.parameter("layers.1.mixer.gain")?.1.iter().all(|gain| *gain != 0.0));
+/// assert!(session.evaluate(&batch)?.sums.loss < first);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub trait Block<T: Scalar>: Send + Sync {
     /// The tensors, with ids relative to the block (`in_proj.weight`).
     fn params(&self) -> Vec<ParamSpec>;

@@ -12,6 +12,26 @@ use crate::params::ParamSpec;
 use crate::pass::{Capabilities, Pass};
 
 /// A block as a part of another, before its tensors have slots there.
+///
+/// ```
+/// use serde_json::json;
+/// use ssm_hpn::blocks::Named;
+/// use ssm_hpn::model::{Component, ModelConfig, Registry};
+///
+/// let mut registry = Registry::<f32>::standard();
+/// registry.register_block("mine", |_, context| {
+///     let Named { block, settings, .. } = context.part("inner", "inner", &Component::new("mlp", json!({})))?;
+///     assert_eq!(settings, json!({"kind": "mlp", "expand": 4})); // the default is written out
+///     assert_eq!(block.params()[0].shape, [4 * context.d_model, context.d_model]);
+///     Ok(block)
+/// });
+/// let config = ModelConfig::from_json(
+///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 1, "block": {"kind": "mine"},
+///         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// )?;
+/// registry.resolve(config)?;
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub struct Named<T> {
     /// Prefix of its tensors' names: `forward` for `forward.in_proj.weight`.
     pub name: String,

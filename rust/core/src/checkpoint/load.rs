@@ -63,6 +63,22 @@ pub fn load(path: &Path) -> Result<Loaded> {
 }
 
 /// Checkpoints of a folder by step, oldest first, not verified.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{folder_name, list};
+///
+/// # use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, save};
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # for step in 1..=3 {
+/// #     let state = StateFile { schema: SCHEMA, step, dtype: "float32".into(), ..StateFile::default() };
+/// #     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// # }
+/// # let root = root.path();
+/// // A folder with checkpoints of the steps 1, 2 and 3.
+/// let steps: Vec<u64> = list(root)?.into_iter().map(|(step, _)| step).collect();
+/// assert_eq!(steps, [1, 2, 3]);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub fn list(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut steps = candidates(root)?;
     steps.retain(|(step, folder)| folder.file_name() == Some(folder_name(*step).as_ref()));
@@ -70,6 +86,25 @@ pub fn list(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Checks a checkpoint's manifest and the size and digest of every file.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{folder_name, verify};
+///
+/// # use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, save};
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # for step in 1..=3 {
+/// #     let state = StateFile { schema: SCHEMA, step, dtype: "float32".into(), ..StateFile::default() };
+/// #     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// # }
+/// # let root = root.path();
+/// let folder = root.join(folder_name(3));
+/// assert_eq!(verify(&folder)?.step, 3);
+///
+/// std::fs::write(folder.join("model.safetensors"), b"cut").expect("written");
+/// let refused = verify(&folder).unwrap_err();
+/// assert!(refused.to_string().contains("model.safetensors: size: expected"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub fn verify(folder: &Path) -> Result<CheckpointManifest> {
     let manifest = CheckpointManifest::read(folder)?;
     manifest.verify(folder)?;

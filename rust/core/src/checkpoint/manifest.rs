@@ -26,6 +26,26 @@ const NEWER: &str =
     "it was written by a newer version: upgrade ssm-hpn, or name an older checkpoint explicitly";
 
 /// The manifest of one checkpoint.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{folder_name, verify};
+///
+/// # use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, save};
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # for step in 1..=3 {
+/// #     let state = StateFile { schema: SCHEMA, step, dtype: "float32".into(), ..StateFile::default() };
+/// #     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// # }
+/// # let root = root.path();
+/// let folder = root.join(folder_name(3));
+/// let manifest = verify(&folder)?;
+/// assert_eq!((manifest.schema, manifest.step), (1, 3));
+/// assert_eq!(manifest.files.len(), 3); // parameters, moments and state
+/// let sizes: u64 = manifest.files.values().map(|file| file.bytes).sum();
+/// assert_eq!(manifest.bytes(), sizes);
+/// manifest.verify(&folder)?; // reads every file again
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointManifest {

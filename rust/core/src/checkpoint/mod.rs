@@ -58,6 +58,18 @@ pub use weights::Scope;
 use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, step_of};
 
 /// What a checkpoint holds. The tensors are borrowed and streamed: saving needs no second copy of them.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, Tensor, folder_name, save};
+///
+/// # let root = tempfile::tempdir().expect("a folder");
+/// let tensor = Tensor { name: "weight".to_owned(), shape: vec![2, 2], data: &[1.0_f32, 2.0, 3.0, 4.0] };
+/// let state = StateFile { schema: SCHEMA, step: 7, dtype: "float32".to_owned(), ..StateFile::default() };
+/// let snapshot = Snapshot { model: vec![tensor], optimizer: vec![], state };
+/// let folder = save(&root.path().join(folder_name(7)), &snapshot)?;
+/// assert!(folder.ends_with("step-00000007"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot<'a, T> {
     /// Parameters.
@@ -70,6 +82,18 @@ pub struct Snapshot<'a, T> {
 
 /// Saves to `folder`, replacing what is there, and returns it once it is on the disk. A folder named `step-…` becomes the
 /// `latest` of its parent.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, folder_name, save, verify};
+///
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # let root = root.path();
+/// let state = StateFile { schema: SCHEMA, step: 7, dtype: "float32".to_owned(), ..StateFile::default() };
+/// let folder = save::<f32>(&root.join(folder_name(7)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// assert_eq!(verify(&folder)?.step, 7);
+/// assert_eq!(std::fs::read_to_string(root.join("latest")).expect("a name"), "step-00000007\n");
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf> {
     let staging = staging::Staging::begin(folder)?;
     write_files(staging.folder(), snapshot)?;

@@ -42,6 +42,24 @@ pub fn mark_best(root: &Path, step: u64) -> Result<()> {
 }
 
 /// The step that was last marked best, if any and if its checkpoint is still there.
+///
+/// ```
+/// # use ssm_hpn::checkpoint::folder_name;
+/// use ssm_hpn::checkpoint::{best, mark_best};
+///
+/// # use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, save};
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # for step in 1..=3 {
+/// #     let state = StateFile { schema: SCHEMA, step, dtype: "float32".into(), ..StateFile::default() };
+/// #     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// # }
+/// # let root = root.path();
+/// // A folder with checkpoints of the steps 1, 2 and 3.
+/// assert_eq!(best(root), None);
+/// mark_best(root, 2)?;
+/// assert_eq!(best(root), Some(2));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub fn best(root: &Path) -> Option<u64> {
     let text = String::from_utf8(read_small(&root.join(BEST_FILE), 1024).ok()?).ok()?;
     let name = text.trim_end();
@@ -49,6 +67,22 @@ pub fn best(root: &Path) -> Option<u64> {
 }
 
 /// Removes all but the `keep` newest, the best and the two newest that verify; returns what was removed.
+///
+/// ```
+/// use ssm_hpn::checkpoint::{folder_name, prune};
+///
+/// # use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, save};
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # for step in 1..=3 {
+/// #     let state = StateFile { schema: SCHEMA, step, dtype: "float32".into(), ..StateFile::default() };
+/// #     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
+/// # }
+/// # let root = root.path();
+/// // A folder with checkpoints of the steps 1, 2 and 3.
+/// assert_eq!(prune(root, 2)?, [root.join(folder_name(1))]);
+/// assert!(prune(root, 1)?.is_empty()); // the two newest that verify stay
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub fn prune(root: &Path, keep: usize) -> Result<Vec<PathBuf>> {
     let _lock = FolderLock::wait(root)?;
     recover(root, None)?;

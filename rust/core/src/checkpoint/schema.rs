@@ -64,6 +64,10 @@ impl StateFile {
 }
 
 /// Name of the folder of a step: `step-00001000`.
+///
+/// ```
+/// assert_eq!(ssm_hpn::checkpoint::folder_name(1000), "step-00001000");
+/// ```
 pub fn folder_name(step: u64) -> String {
     format!("step-{step:08}")
 }

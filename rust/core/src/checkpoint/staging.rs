@@ -171,6 +171,24 @@ impl FolderLock {
 }
 
 /// Sole right to write a run folder; ends when it is dropped or the process ends in any way.
+///
+/// ```
+/// use ssm_hpn::Error;
+/// use ssm_hpn::checkpoint::RunLock;
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let folder = folder.path();
+/// let lock = RunLock::acquire(folder)?;
+/// # if cfg!(unix) {
+/// // Whoever asks for it meanwhile is told who has it.
+/// let refused = RunLock::acquire(folder).unwrap_err();
+/// let process = format!("process {}", std::process::id());
+/// assert!(matches!(refused, Error::InUse { owner, .. } if owner == process));
+/// # }
+/// drop(lock);
+/// RunLock::acquire(folder)?;
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,

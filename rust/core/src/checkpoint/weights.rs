@@ -18,6 +18,25 @@ const EMBEDDING: &str = "embedding.weight";
 const OUTPUT: &str = "lm_head.weight";
 
 /// The part of the model that a file must hold.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::checkpoint::Scope;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let root = tempfile::tempdir().expect("a folder");
+/// let folder = session.save(&root.path().join("step-00000000"), serde_json::json!({}))?;
+/// // The answer is the tensors that were not read: here none, or the head.
+/// assert!(session.load_weights(&folder, Scope::Whole)?.is_empty());
+/// assert_eq!(session.load_weights(&folder, Scope::Backbone)?, ["lm_head.weight"]);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Every tensor, and no other.

@@ -9,6 +9,19 @@ use crate::target::arrays::Element;
 use crate::target::{Target, Widths};
 
 /// What the model reads.
+///
+/// ```
+/// use ssm_hpn::data::{Batch, Input};
+/// use ssm_hpn::target::Target;
+///
+/// // Two rows of three tokens: an id for each, or two features.
+/// let ids = Batch::whole(2, 3, Input::Tokens(vec![1, 2, 3, 4, 5, 6]), Target::none());
+/// let Input::Tokens(tokens) = &ids.input else { panic!("tokens") };
+/// assert_eq!(tokens.len(), ids.rows * ids.length);
+/// let series = Batch::whole(2, 3, Input::Features(vec![0.5; 2 * 3 * 2]), Target::none());
+/// let Input::Features(features) = &series.input else { panic!("features") };
+/// assert_eq!(features.len(), series.rows * series.length * 2);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// Token ids `[rows, length]`.
@@ -18,6 +31,14 @@ pub enum Input {
 }
 
 /// One document: tokens `start..end` of a row. Positions in no document are padding, always at a row's end.
+///
+/// ```
+/// use ssm_hpn::data::Segment;
+///
+/// // Documents of two and three tokens in the first row, and one of four in the second.
+/// let segments = [(0, 0, 2), (0, 2, 5), (1, 0, 4)].map(|(row, start, end)| Segment { row, start, end });
+/// assert_eq!(segments.iter().map(|s| s.end - s.start).collect::<Vec<_>>(), [2, 3, 4]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Row of the batch.
@@ -29,6 +50,31 @@ pub struct Segment {
 }
 
 /// Inputs and targets of one pass.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input, Segment};
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// // One document per row.
+/// let target = Target::token_class(vec![2, 3, -1, 5, 6, -1]);
+/// let batch = Batch::whole(2, 3, Input::Tokens(vec![1, 2, 3, 4, 5, 6]), target);
+/// assert_eq!(session.evaluate(&batch)?.sums.count, 4);
+///
+/// // The same with two documents in the first row, and a last position without a class.
+/// let segments = [(0, 0, 2), (0, 2, 3), (1, 0, 3)].map(|(row, start, end)| Segment { row, start, end });
+/// let mask = Some(vec![1, 1, 1, 1, 0, 1]);
+/// let batch = Batch { segments: segments.to_vec(), mask, ..batch };
+/// assert_eq!(session.evaluate(&batch)?.sums.count, 3);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// Rows (B).
@@ -173,6 +219,27 @@ pub struct Limits {
 }
 
 /// What a model reads.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input, InputLimit};
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// // A model of 7 tokens refuses an id beyond them.
+/// let limit = InputLimit::Tokens { vocab_size: 7 };
+/// let batch = Batch::whole(1, 2, Input::Tokens(vec![6, 7]), Target::none());
+/// let refused = session.predict(&batch).unwrap_err().to_string();
+/// let InputLimit::Tokens { vocab_size } = limit else { panic!("tokens") };
+/// assert_eq!(refused, format!("tokens: row 0, token 1: expected an id below {vocab_size}, found 7"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputLimit {
     /// Token ids below `vocab_size`.

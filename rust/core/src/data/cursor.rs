@@ -15,6 +15,24 @@ use crate::error::{Error, Result};
 ///
 /// `epoch`, `window` and `row` name the row that comes next. The size of a batch and the number of workers are not
 /// part of it: a run may go on with others.
+///
+/// ```
+/// use ssm_hpn::data::{Cursor, Loader, LoaderConfig};
+///
+/// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// # let mut writer = ShardWriter::create(folder.path(), config)?;
+/// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.close(Extra::default())?;
+/// # let folder = folder.path();
+/// let mut loader = Loader::open(LoaderConfig::new(folder, 1, 4))?;
+/// let (_, cursor) = loader.next()?.expect("a batch");
+/// assert_eq!((cursor.epoch, cursor.batches), (0, 1));
+/// assert_eq!(Cursor::from_json(&cursor.to_json())?, cursor);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {

@@ -17,6 +17,35 @@ use crate::error::{Error, Result};
 /// A stream of batches over a folder of shards.
 ///
 /// The same data, settings and position give the same batches, whatever the number of workers.
+///
+/// ```
+/// use ssm_hpn::data::{Loader, LoaderConfig};
+///
+/// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// # let mut writer = ShardWriter::create(folder.path(), config)?;
+/// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.close(Extra::default())?;
+/// # let folder = folder.path();
+/// // Two documents, of three and five tokens, in rows of four.
+/// let config = LoaderConfig { epochs: Some(1), ..LoaderConfig::new(folder, 1, 4) };
+/// let mut loader = Loader::open(config)?;
+/// assert_eq!((loader.n_documents(), loader.n_tokens(), loader.config().length), (2, 8, 4));
+/// let (first, after) = loader.next()?.expect("a batch");
+/// assert_eq!((first.rows, first.length), (1, 4));
+/// assert_eq!((loader.position(), loader.progress()), (after, 0.5));
+///
+/// // Another loader goes on where this one is.
+/// let (second, _) = loader.next()?.expect("a batch");
+/// let mut again = Loader::open(loader.config().clone())?;
+/// again.seek(after)?;
+/// assert_eq!(again.next()?.expect("a batch").0, second);
+/// assert!(again.next()?.is_none());
+/// assert_eq!(again.epoch(), 1);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub struct Loader {
     plan: Arc<EpochPlan>,
     position: Cursor,

@@ -21,6 +21,33 @@ const TOKENS: Bounds = Bounds::whole("train.batch_size x data.length", 1, i32::M
 pub(crate) const BOUNDS: &[Bounds] = &[BATCH_SIZE, LENGTH, WORKERS, PREFETCH];
 
 /// How documents become rows: see `super::pack`.
+///
+/// ```
+/// use ssm_hpn::data::{Loader, LoaderConfig, Packing};
+///
+/// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// # let mut writer = ShardWriter::create(folder.path(), config)?;
+/// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.close(Extra::default())?;
+/// # let folder = folder.path();
+/// // Two documents, of three and five tokens, in rows of five.
+/// let batches = |packing| {
+///     let config = LoaderConfig { packing, shuffle: false, epochs: Some(1), ..LoaderConfig::new(folder, 1, 5) };
+///     let mut loader = Loader::open(config)?;
+///     let mut documents = Vec::new();
+///     while let Some((batch, _)) = loader.next()? {
+///         documents.push(batch.segments.len());
+///     }
+///     documents.sort();
+///     Ok::<_, ssm_hpn::Error>(documents)
+/// };
+/// assert_eq!(batches(Packing::Pad)?, [1, 1]);
+/// assert_eq!(batches(Packing::Contiguous)?, [1, 2]); // one is cut to fill the first row
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
@@ -34,6 +61,20 @@ pub enum Packing {
 }
 
 /// Which batches to make.
+///
+/// ```
+/// use ssm_hpn::data::{LoaderConfig, Packing};
+/// use ssm_hpn::target::kinds;
+///
+/// let text = r#"{"path": "data/train", "batch_size": 8, "length": 128, "packing": "pad", "target": "sequence_class"}"#;
+/// let config = LoaderConfig {
+///     packing: Packing::Pad,
+///     target: Some(&kinds::SEQUENCE_CLASS),
+///     ..LoaderConfig::new("data/train", 8, 128)
+/// };
+/// assert_eq!(LoaderConfig::from_json(text)?, config);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoaderConfig {

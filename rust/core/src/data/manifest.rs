@@ -28,6 +28,25 @@ const MAX_BYTES: u64 = 256 << 20;
 const MAX_BATCH_BYTES: u64 = 1 << 32;
 
 /// What a folder of shards holds.
+///
+/// ```
+/// use ssm_hpn::data::{Kind, Manifest};
+///
+/// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// # let mut writer = ShardWriter::create(folder.path(), config)?;
+/// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.close(Extra::default())?;
+/// # let folder = folder.path();
+/// let manifest = Manifest::load(folder)?;
+/// assert_eq!((manifest.kind, manifest.rows, manifest.tokens), (Kind::Tokens, 2, 8));
+/// assert_eq!(manifest.longest, 5);
+/// assert!(manifest.columns(folder)?.has_tokens());
+/// assert_eq!(manifest.to_json(), std::fs::read(folder.join("manifest.json")).expect("the file"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -69,6 +88,26 @@ pub struct Manifest {
 }
 
 /// x' = (x - mean) / std, per feature.
+///
+/// ```
+/// use ssm_hpn::data::{DocumentColumns, Elements, Extra, Kind, Manifest, Normalisation, ShardWriter, WriterConfig};
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let folder = folder.path();
+/// let raw = [14.0_f32, 8.0];
+/// let normalisation = Normalisation { mean: vec![11.0], std: vec![3.0] };
+/// let x = raw.map(|x| (x - 11.0) / 3.0);
+///
+/// // Kept beside the data, so that new input can be treated alike.
+/// let config = WriterConfig { n_features: Some(1), ..WriterConfig::new(Kind::Features, &["features"]) };
+/// let mut writer = ShardWriter::create(folder, config)?;
+/// let (elements, offsets) = (Elements::F32(&x), &[0, 2][..]);
+/// writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// writer.close(Extra { normalisation: Some(normalisation), ..Extra::default() })?;
+/// let Normalisation { mean, std } = Manifest::load(folder)?.normalisation.expect("what was given");
+/// assert_eq!((17.0 - mean[0]) / std[0], 2.0);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {

@@ -24,6 +24,14 @@ pub(crate) const MAX_VOCAB: u32 = i32::MAX as u32;
 pub(crate) const MAX_WIDTH: usize = 1 << 20;
 
 /// What the model reads.
+///
+/// ```
+/// use ssm_hpn::data::{Kind, WriterConfig};
+///
+/// let config = WriterConfig::from_json(r#"{"kind": "features", "n_features": 2, "columns": ["features"]}"#)?;
+/// assert_eq!(config.kind, Kind::Features);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

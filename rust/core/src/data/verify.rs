@@ -17,6 +17,22 @@ use crate::error::{Error, Result};
 use crate::storage::FileRecord;
 
 /// Counts of what was verified.
+///
+/// ```
+/// use ssm_hpn::data::verify_shards;
+///
+/// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// # let mut writer = ShardWriter::create(folder.path(), config)?;
+/// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.close(Extra::default())?;
+/// # let folder = folder.path();
+/// let report = verify_shards(folder)?;
+/// assert_eq!((report.shards, report.batches, report.rows, report.tokens), (1, 1, 2, 8));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// Files.
@@ -33,6 +49,24 @@ pub struct VerifyReport {
 
 /// Reads a whole data set once for the digests of its files and once for those of its record batches and their values.
 /// The error is the first mismatch.
+///
+/// ```
+/// use ssm_hpn::data::verify_shards;
+///
+/// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
+/// # let mut writer = ShardWriter::create(folder.path(), config)?;
+/// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
+/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.close(Extra::default())?;
+/// # let folder = folder.path();
+/// assert_eq!(verify_shards(folder)?.shards, 1);
+///
+/// std::fs::write(folder.join("shard-00000.arrow"), b"cut").expect("written");
+/// assert_eq!(verify_shards(folder).unwrap_err().exit_code(), 3);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     let data = Dataset::open(folder)?;
     check_sums(&data)?;

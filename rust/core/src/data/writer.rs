@@ -49,6 +49,7 @@ const GROUP_BYTES: usize = 1 << 20;
 /// // Two documents, of three and five tokens.
 /// let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
 /// writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// assert_eq!(writer.n_documents(), 2);
 /// let manifest = writer.close(Extra::default())?;
 /// assert_eq!((manifest.rows, manifest.tokens), (2, 8));
 /// assert_eq!(verify_shards(folder.path())?.tokens, 8);

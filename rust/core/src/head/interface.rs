@@ -8,6 +8,24 @@ use crate::params::{Grads, ParamSpec, Params};
 use crate::pass::Pass;
 
 /// Targets of n features.
+///
+/// ```
+/// use ssm_hpn::head::Targets;
+///
+/// /// Features that have a loss.
+/// fn count(targets: Targets<f32>) -> usize {
+///     match targets {
+///         Targets::Classes(classes) => classes.iter().filter(|class| **class >= 0).count(),
+///         Targets::Values(values) => values.iter().filter(|value| !value.is_nan()).count(),
+///         Targets::Joint { classes, values } => {
+///             classes.iter().zip(values).filter(|(class, value)| **class >= 0 && !value.is_nan()).count()
+///         }
+///         Targets::Cotangent(_) => 1,
+///     }
+/// }
+/// assert_eq!(count(Targets::Classes(&[2, -1, 0])), 2);
+/// assert_eq!(count(Targets::Joint { classes: &[2, -1], values: &[f32::NAN, 0.5] }), 0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a, T> {
     /// `[n]` class of each feature, -1 for none.
@@ -50,6 +68,27 @@ impl<T> Targets<'_, T> {
 }
 
 /// Which predictions of a training pass are counted besides the loss.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let report = session.forward_backward(&batch, Accuracy::Count)?;
+/// assert_eq!((report.count, report.scored), (3, 3));
+/// let report = session.forward_backward(&batch, Accuracy::Skip)?;
+/// assert_eq!((report.count, report.scored, report.correct), (3, 0, 0));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accuracy {
     /// None: the pass costs the loss alone.
@@ -59,6 +98,16 @@ pub enum Accuracy {
 }
 
 /// Sums over the targets of one call.
+///
+/// ```
+/// use ssm_hpn::head::HeadReport;
+/// use ssm_hpn::session::StepReport;
+///
+/// // Sums over two numbers, by a head that counts no predictions of classes; users see their means.
+/// let report = HeadReport { loss: 0.5, count: 2, squared_error: 0.5, absolute_error: 1.0, ..HeadReport::default() };
+/// let users = StepReport::from(report);
+/// assert_eq!((users.loss, users.loss_sum, users.count, users.scored), (0.25, 0.5, 2, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HeadReport {
     /// Sum of the losses.
@@ -76,6 +125,94 @@ pub struct HeadReport {
 }
 
 /// A map from features to scores, with its loss and gradients.
+///
+/// ```
+/// use ssm_hpn::data::{Batch, Input};
+/// use ssm_hpn::head::{Head, HeadReport, Targets, Wanted};
+/// use ssm_hpn::model::{ModelConfig, Registry};
+/// use ssm_hpn::params::{Grads, Init, ParamSpec};
+/// use ssm_hpn::pass::Pass;
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+///
+/// /// s = w·x, with the absolute error |s - y| as its loss.
+/// struct Median {
+///     width: usize,
+/// }
+///
+/// fn dot(x: &[f32], w: &[f32]) -> f32 {
+///     x.iter().zip(w).map(|(x, w)| x * w).sum()
+/// }
+///
+/// impl Head<f32> for Median {
+///     fn params(&self) -> Vec<ParamSpec> {
+///         vec![ParamSpec::new("median.weight", [self.width], Init::Zeros)]
+///     }
+///
+///     fn scratch(&self, _n: usize) -> usize {
+///         0
+///     }
+///
+///     fn n_scores(&self) -> usize {
+///         1
+///     }
+///
+///     // dx = sign(s - y)·w      dw += Σ sign(s - y)·x
+///     fn forward_backward(
+///         &self,
+///         pass: Pass<f32>,
+///         x: &[f32],
+///         targets: Targets<f32>,
+///         mut wanted: Wanted<f32>,
+///         mut dx: Option<&mut [f32]>,
+///         mut dparams: Option<&mut Grads<f32>>,
+///     ) -> HeadReport {
+///         let Targets::Values(values) = targets else { panic!("this head takes numbers") };
+///         let (d, w) = (self.width, pass.params.get(0));
+///         let mut report = HeadReport::default();
+///         for (i, (x, y)) in x.chunks_exact(d).zip(values).enumerate() {
+///             let score = dot(x, w);
+///             wanted.take_numbers([score]);
+///             let (error, sign) = if y.is_nan() { (0.0, 0.0) } else { (score - y, (score - y).signum()) };
+///             report.count += u64::from(!y.is_nan());
+///             report.loss += f64::from(error.abs());
+///             report.absolute_error += f64::from(error.abs());
+///             report.squared_error += f64::from(error * error);
+///             if let Some(dx) = &mut dx {
+///                 dx[i * d..][..d].iter_mut().zip(w).for_each(|(dx, w)| *dx = sign * w);
+///             }
+///             if let Some(dw) = dparams.as_mut().and_then(|grads| grads.get(0)) {
+///                 dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += sign * x);
+///             }
+///         }
+///         report
+///     }
+///
+///     fn scores(&self, pass: Pass<f32>, x: &[f32], out: &mut [f32]) {
+///         for (x, out) in x.chunks_exact(self.width).zip(out) {
+///             *out = dot(x, pass.params.get(0));
+///         }
+///     }
+/// }
+///
+/// let mut registry = Registry::standard();
+/// registry.register_head("median", |_, context| Ok(Box::new(Median { width: context.d_model })));
+/// let model = ModelConfig::from_json(
+///     r#"{"input": {"kind": "features", "n_features": 1}, "d_model": 8, "n_layers": 1,
+///         "target": {"kind": "sequence_values", "pooling": "mean"}, "head": {"kind": "median"}}"#,
+/// )?;
+/// # let optim = OptimConfig { lr: 0.01, ..OptimConfig::default() };
+/// let mut session = Session::with_registry(model, optim, 0, Threads::new(Some(1))?, &registry)?;
+/// let batch = Batch::whole(1, 3, Input::Features(vec![0.1, 0.2, 0.3]), Target::sequence_values(vec![2.0]));
+/// let report = session.forward_backward(&batch, Accuracy::Skip)?;
+/// assert_eq!((report.loss, report.squared_error), (2.0, 4.0)); // the weights are zero, and so the score
+/// session.apply()?;
+/// assert!(session.predict(&batch)?[0] > 0.0);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub trait Head<T: Scalar>: Send + Sync {
     /// The tensors, with absolute ids (`head.projection.weight`).
     fn params(&self) -> Vec<ParamSpec>;

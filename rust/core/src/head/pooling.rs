@@ -28,6 +28,18 @@ const POSITIONS: usize = 256;
 const NOWHERE: u32 = u32::MAX;
 
 /// How the positions of a document become one feature.
+///
+/// ```
+/// use ssm_hpn::head::Pooling;
+/// use ssm_hpn::model::ModelConfig;
+///
+/// let config = ModelConfig::from_json(
+///     r#"{"input": {"kind": "features", "n_features": 3}, "d_model": 8, "n_layers": 1,
+///         "target": {"kind": "sequence_class", "pooling": "mean"}, "head": {"kind": "linear", "n_outputs": 2}}"#,
+/// )?;
+/// assert_eq!(config.target.pooling, Some(Pooling::Mean));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {

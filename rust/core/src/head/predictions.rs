@@ -4,6 +4,22 @@ use crate::kernels::softmax::{self, Dims};
 use crate::numeric::Scalar;
 
 /// Results of a call besides the loss and the gradients.
+///
+/// ```
+/// use ssm_hpn::head::{Predictions, Wanted};
+/// use ssm_hpn::kernels::softmax::Dims;
+///
+/// // A head has scored two features in three classes; the second has no target.
+/// let (dims, scores, targets) = (Dims { rows: 2, classes: 3 }, [0.1, 0.7, 0.2, 0.9, 0.0, 0.1], [1, -1]);
+/// assert_eq!(Wanted::Loss.take_scores(dims, &scores, &targets), (0, 0));
+/// assert_eq!(Wanted::Accuracy.take_scores(dims, &scores, &targets), (1, 1));
+///
+/// let mut found = Predictions::<f32>::default();
+/// let mut wanted = Wanted::Predictions(&mut found);
+/// assert_eq!(wanted.take_scores(dims, &scores, &targets), (1, 1));
+/// wanted.take_numbers([2.5, 3.5]);
+/// assert_eq!((found.classes, found.numbers), (vec![1, 0], vec![2.5, 3.5]));
+/// ```
 #[derive(Debug)]
 pub enum Wanted<'a, T> {
     /// Nothing: the pass costs the loss alone.
@@ -15,6 +31,14 @@ pub enum Wanted<'a, T> {
 }
 
 /// Predictions for n features.
+///
+/// ```
+/// use ssm_hpn::head::{Predictions, Wanted};
+///
+/// let mut found = Predictions::<f32>::default();
+/// Wanted::Predictions(&mut found).take_numbers([0.5]); // a head calls it for the features in turn
+/// assert_eq!(found, Predictions { classes: vec![], numbers: vec![0.5] });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predictions<T> {
     /// `[n]` the class with the best score, of equal ones the lowest; empty for a head without classes.

@@ -7,6 +7,24 @@ use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
 /// The recurrent states of all layers for some rows, or their gradients.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// let mut states = session.states(2)?;
+/// assert_eq!((states.rows(), states.layers().count()), (2, 2));
+/// assert!(states.layers().flatten().all(|x| *x == 0.0)); // nothing has been read
+/// states.layer_mut(1)[0] = 0.5;
+/// assert_eq!(states.layers().nth(1).expect("a layer")[0], 0.5);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct States<T> {
     rows: usize,
@@ -49,6 +67,32 @@ impl<T: Scalar> States<T> {
 }
 
 /// States around a training pass.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::Carried;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// // A sequence of eight tokens in two batches; the second goes on from where the first ended.
+/// let piece = |ids: [u32; 4], next| Batch::whole(1, 4, Input::Tokens(ids.to_vec()), Target::token_class(next));
+/// let mut states = session.states(1)?;
+/// for (ids, next) in [([0, 1, 2, 3], vec![1, 2, 3, 4]), ([4, 5, 6, 0], vec![5, 6, 0, -1])] {
+///     let carried = Carried { states: &mut states, gradient: None };
+///     session.forward_backward_from(&piece(ids, next), Accuracy::Skip, carried)?;
+/// }
+/// assert_eq!(session.count(), 7);
+/// assert!(states.layers().flatten().any(|x| *x != 0.0));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Carried<'a, T> {
     /// Before the first token of every row; after the pass, after the last.

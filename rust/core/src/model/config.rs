@@ -41,6 +41,21 @@ pub(crate) const BOUNDS: &[Bounds] =
     &[D_MODEL, N_LAYERS, VOCAB_SIZE, N_FEATURES, NORM_EPS, DROPOUT, HEAD_DROPOUT, N_VALUES];
 
 /// The architecture of a model, its target, and the memory of its training.
+///
+/// ```
+/// use ssm_hpn::model::ModelConfig;
+///
+/// let config = ModelConfig::from_json(
+///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+///         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// )?;
+/// assert_eq!((config.d_model, config.dropout), (8, 0.0));
+/// assert_eq!(ModelConfig::from_json(&config.to_json())?, config);
+///
+/// let refused = ModelConfig { n_layers: 0, ..config }.validate().unwrap_err();
+/// assert!(refused.to_string().starts_with("model.n_layers: expected a whole number from 1 to 4096, found 0"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
@@ -94,6 +109,13 @@ fn is_zero(x: &f64) -> bool {
 }
 
 /// What the model reads.
+///
+/// ```
+/// use ssm_hpn::model::InputConfig;
+///
+/// assert_eq!(InputConfig::Tokens { vocab_size: 256 }.kind(), "tokens");
+/// assert_eq!(InputConfig::Hidden {}.kind(), "hidden");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum InputConfig {
@@ -123,6 +145,20 @@ impl InputConfig {
 }
 
 /// What the head is compared with: a kind of [`crate::target`], or one that a program registered.
+///
+/// ```
+/// use ssm_hpn::head::Pooling;
+/// use ssm_hpn::model::{ModelConfig, TargetConfig};
+///
+/// let config = ModelConfig::from_json(
+///     r#"{"input": {"kind": "features", "n_features": 3}, "d_model": 8, "n_layers": 1,
+///         "target": {"kind": "sequence_values", "pooling": "max", "n_values": 2},
+///         "head": {"kind": "linear", "n_outputs": 2, "loss": "squared"}}"#,
+/// )?;
+/// let (kind, pooling) = ("sequence_values".to_owned(), Some(Pooling::Max));
+/// assert_eq!(config.target, TargetConfig { kind, pooling, n_values: Some(2) });
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetConfig {
@@ -176,6 +212,26 @@ impl TargetConfig {
 }
 
 /// What a model predicts: the kind with its settings.
+///
+/// ```
+/// use ssm_hpn::Error;
+/// use ssm_hpn::model::{Model, ModelConfig, Predicted, Registry};
+///
+/// // A head of one number asks what is predicted.
+/// let mut registry = Registry::<f32>::standard();
+/// registry.register_head("mine", |_, context| {
+///     let Predicted { kind, n_values, .. } = context.target;
+///     let found = format!("{n_values} of {}", kind.name);
+///     Err(Error::config("model.target.n_values", "1 for this head", found, "choose another head"))
+/// });
+/// let model = ModelConfig::from_json(
+///     r#"{"input": {"kind": "features", "n_features": 3}, "d_model": 8, "n_layers": 1,
+///         "target": {"kind": "sequence_values", "pooling": "mean", "n_values": 2}, "head": {"kind": "mine"}}"#,
+/// )?;
+/// let refused = Model::new(model, &registry, 0).unwrap_err();
+/// assert!(refused.to_string().contains("expected 1 for this head, found 2 of sequence_values"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Predicted {
     /// The kind.
@@ -210,6 +266,26 @@ impl Predicted {
 }
 
 /// What is kept of the forward pass for the backward one.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::ActivationMemory;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 6, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let threads = session.threads().clone();
+/// let keeps = session.predicted_peak_bytes(4, 512);
+/// let config = session.model().config().clone();
+/// let config = ModelConfig { activation_memory: ActivationMemory::Recompute, ..config };
+/// let session = Session::<f32>::new(config, OptimConfig::default(), 0, threads)?;
+/// assert!(session.predicted_peak_bytes(4, 512) < keeps / 2);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivationMemory {
@@ -223,6 +299,28 @@ pub enum ActivationMemory {
 }
 
 /// A stem, block or head by kind: `{"kind": …, …}`.
+///
+/// ```
+/// use serde::Deserialize;
+/// use serde_json::json;
+/// use ssm_hpn::model::Component;
+///
+/// /// Settings of a block of one's own.
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Settings {
+///     kernel: usize,
+/// }
+///
+/// let component: Component = serde_json::from_value(json!({"kind": "mine", "kernel": 4})).expect("a component");
+/// assert_eq!(component, Component::new("mine", json!({"kernel": 4})));
+/// let settings: Settings = component.settings("model.block")?;
+/// assert_eq!(settings.kernel, 4);
+///
+/// let refused = Component::new("mine", json!({"kernels": 4})).settings::<Settings>("model.block");
+/// assert!(refused.err().expect("an error").to_string().contains("unknown field `kernels`"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Component {
     /// The name under which the registry knows its factory.

@@ -13,6 +13,16 @@ use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Slot, Table};
 
 /// Where new layers go.
+///
+/// ```
+/// use ssm_hpn::model::ExpandPlan;
+///
+/// let plan = ExpandPlan::from_json(r#"{"kind": "insert", "at": 1, "count": 2, "seed": 5}"#)?;
+/// assert_eq!(plan, ExpandPlan::Insert { at: 1, count: 2, seed: 5 });
+/// assert_eq!((plan.positions(4)?, plan.seed()), (vec![1, 2], 5)); // where they are among the six
+/// assert_eq!(ExpandPlan::Append { count: 1, seed: 0 }.positions(4)?, [4]);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ExpandPlan {

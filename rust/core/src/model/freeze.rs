@@ -12,6 +12,24 @@ use crate::error::{Error, Result};
 use crate::params::{Entry, Group, Slot, Table, TensorMasks};
 
 /// What to freeze.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::FreezeSpec;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// let spec = FreezeSpec::from_json(r#"{"first": 1, "patterns": ["*norm_f*"]}"#)?;
+/// let frozen = session.freeze(&spec)?;
+/// assert!(frozen.iter().all(|id| id.starts_with("layers.0.") || id == "norm_f.weight"));
+/// assert!(session.freeze(&FreezeSpec::default())?.is_empty()); // trains everything again
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FreezeSpec {

@@ -39,6 +39,27 @@ use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
 use crate::target::kinds::{self, Answer, TargetKind};
 
 /// Properties of the model that a block's factory gets.
+///
+/// ```
+/// use ssm_hpn::model::{ModelConfig, Registry};
+///
+/// // A block that is an MLP in the first layer and a Mamba block in the others.
+/// let mut registry = Registry::<f32>::standard();
+/// registry.register_block("mixed", |component, context| {
+///     let key = if context.index == 0 { "first" } else { "others" };
+///     let parts: std::collections::BTreeMap<String, _> = component.settings(&context.at)?;
+///     Ok(context.part(key, key, &parts[key])?.block)
+/// });
+/// let config = ModelConfig::from_json(
+///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 3,
+///         "block": {"kind": "mixed", "first": {"kind": "mlp", "expand": 0}, "others": {"kind": "mamba1"}},
+///         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// )?;
+/// // The place of a part is in the message about it.
+/// let refused = registry.resolve(config).unwrap_err().to_string();
+/// assert!(refused.starts_with("model.block.first.expand: expected a whole number from 1 to 64, found 0"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BlockContext<'a, T> {
     /// Width of the residual stream (D).
@@ -88,6 +109,26 @@ fn resolved<T: Scalar>(component: &Component, block: &dyn Block<T>) -> Component
 }
 
 /// Properties of the model that a stem's factory gets.
+///
+/// ```
+/// use ssm_hpn::Error;
+/// use ssm_hpn::model::{ModelConfig, Registry};
+///
+/// // A stem of tokens refuses another input.
+/// let mut registry = Registry::<f32>::standard();
+/// registry.register_stem("mine", |_, context| {
+///     let found = context.input.kind();
+///     Err(Error::config("model.stem.kind", "an input of tokens", found, "choose another stem"))
+/// });
+/// let model = ModelConfig::from_json(
+///     r#"{"input": {"kind": "features", "n_features": 3}, "d_model": 8, "n_layers": 1, "stem": {"kind": "mine"},
+///         "target": {"kind": "sequence_values", "pooling": "mean", "n_values": 2},
+///         "head": {"kind": "linear", "n_outputs": 2}}"#,
+/// )?;
+/// let refused = registry.resolve(model).unwrap_err();
+/// assert!(refused.to_string().starts_with("model.stem.kind: expected an input of tokens, found features"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StemContext {
     /// Width of the residual stream (D).
@@ -115,6 +156,27 @@ impl StemContext {
 }
 
 /// Properties of the model that a head's factory gets.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use ssm_hpn::Error;
+/// use ssm_hpn::model::{Model, ModelConfig, Registry};
+///
+/// // A head that compares features with vectors of its settings refuses others than those of the features' width.
+/// let mut registry = Registry::<f32>::standard();
+/// registry.register_head("mine", |component, context| {
+///     let settings: BTreeMap<String, Vec<Vec<f64>>> = component.settings("model.head")?;
+///     Err(Error::shape("vectors", context.d_model, settings["vectors"][0].len()))
+/// });
+/// let model = ModelConfig::from_json(
+///     r#"{"input": {"kind": "features", "n_features": 3}, "d_model": 8, "n_layers": 1,
+///         "target": {"kind": "sequence_values", "pooling": "mean", "n_values": 2},
+///         "head": {"kind": "mine", "vectors": [[1.0, 0.0]]}}"#,
+/// )?;
+/// assert_eq!(Model::new(model, &registry, 0).unwrap_err().to_string(), "vectors: expected 8, found 2");
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadContext {
     /// Width of the features (D).
@@ -130,6 +192,33 @@ type StemFactory<T> = Arc<dyn Fn(&Component, &StemContext) -> Result<Box<dyn Ste
 type HeadFactory<T> = Arc<dyn Fn(&Component, &HeadContext) -> Result<Box<dyn Head<T>>> + Send + Sync>;
 
 /// Factories of stems, blocks and heads by kind.
+///
+/// ```
+/// use serde_json::json;
+/// use ssm_hpn::model::{Component, ModelConfig, Registry};
+/// use ssm_hpn::target::arrays;
+/// use ssm_hpn::target::kinds::TargetKind;
+///
+/// /// A class per token, as a kind with a name and metrics of its own.
+/// static TAG: TargetKind = TargetKind {
+///     name: "tag",
+///     about: "the part of speech of every token",
+///     arrays: &[&arrays::TOKEN_CLASS],
+///     from_tokens: false,
+///     metrics: &["loss", "accuracy"],
+///     default_head: r#"{"kind": "linear", "loss": "softmax"}"#,
+/// };
+///
+/// let mut registry = Registry::<f32>::standard();
+/// registry.register_target(&TAG);
+/// let config = ModelConfig::from_json(
+///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mlp"},
+///         "target": {"kind": "tag"}, "head": {"kind": "linear", "n_outputs": 5}}"#,
+/// )?;
+/// let config = registry.resolve(config)?;
+/// assert_eq!(config.block, Component::new("mlp", json!({"expand": 4}))); // the default is written out
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Registry<T> {
     stems: BTreeMap<String, StemFactory<T>>,

@@ -76,7 +76,7 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Refuses a batch of which no way to store activations keeps to the memory limit that `auto` was given.
-    pub fn check_memory(&self, groups: &TensorMasks, batch: &Batch) -> Result<()> {
+    pub(crate) fn check_memory(&self, groups: &TensorMasks, batch: &Batch) -> Result<()> {
         let (config, shape) = (self.config(), self.shape(batch));
         let (ActivationMemory::Auto, Some(limit)) = (config.activation_memory, config.memory_limit_mb) else {
             return Ok(());

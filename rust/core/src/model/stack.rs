@@ -27,6 +27,25 @@ use crate::simd::Isa;
 use crate::stem::Stem;
 
 /// A model: its parts and the table of their parameters. The numbers are in buffers of the caller.
+///
+/// ```
+/// use ssm_hpn::data::{Batch, Input};
+/// use ssm_hpn::model::{Model, ModelConfig, Registry};
+/// use ssm_hpn::target::Target;
+///
+/// # let config = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// let model = Model::<f32>::new(config, &Registry::standard(), 0)?;
+/// assert_eq!(model.config().block.settings["d_state"], 16); // the default is written out
+/// assert_eq!(model.n_scores(), 7);
+///
+/// let batch = Batch::whole(2, 3, Input::Tokens(vec![0; 6]), Target::none());
+/// assert_eq!(model.hidden_shape(&batch), [2, 3, 8]);
+/// assert_eq!(model.score_shape(&batch), [2, 3, 7]);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 pub struct Model<T> {
     config: ModelConfig,
     registry: Registry<T>,

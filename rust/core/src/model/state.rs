@@ -21,6 +21,28 @@ use crate::target::Target;
 const PREFILL: usize = 1024;
 
 /// Recurrent state of rows that are read token by token.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::Input;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// let mut stream = session.stream(1)?;
+/// let scores = session.read(&mut stream, &Input::Tokens(vec![1, 2, 3]), 3)?.to_vec();
+/// assert_eq!((stream.rows(), stream.position()), (1, 3));
+/// assert_eq!(stream.scores(), scores);
+///
+/// stream.reset();
+/// assert_eq!(stream.position(), 0);
+/// assert_eq!(session.read(&mut stream, &Input::Tokens(vec![1, 2, 3]), 3)?, scores);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Stream<T> {
     rows: usize,

@@ -33,6 +33,18 @@ pub(crate) const BOUNDS: &[Bounds] =
     &[LR, BETA1, BETA2, EPS, WEIGHT_DECAY, CLIP_NORM, MAX_SKIPPED, MIN_RATIO];
 
 /// Settings of AdamW, clipping, guard and schedule.
+///
+/// ```
+/// use ssm_hpn::optim::OptimConfig;
+///
+/// let optim = OptimConfig::from_json(r#"{"lr": 0.01, "clip_norm": null}"#)?;
+/// assert_eq!((optim.lr, optim.clip_norm, optim.weight_decay), (0.01, None, 0.1));
+/// assert_eq!(OptimConfig::from_json(&optim.to_json())?, optim);
+///
+/// let refused = OptimConfig { beta1: 1.0, ..OptimConfig::default() }.validate().unwrap_err();
+/// assert!(refused.to_string().starts_with("optim.beta1: expected a number from 0, below 1, found 1"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimConfig {

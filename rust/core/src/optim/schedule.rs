@@ -32,6 +32,14 @@ pub(super) const MIN_RATIO: Bounds = Bounds::number("optim.schedule.min_ratio", 
     .advise("it is the share of lr that is left at the end");
 
 /// Form of the decay after the warm-up.
+///
+/// ```
+/// use ssm_hpn::optim::{OptimConfig, ScheduleKind};
+///
+/// let optim = OptimConfig::from_json(r#"{"schedule": {"kind": "wsd", "warmup": 10, "total": 100, "decay": 20}}"#)?;
+/// assert_eq!(optim.schedule.kind, ScheduleKind::Wsd);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
@@ -47,6 +55,16 @@ pub enum ScheduleKind {
 }
 
 /// Course of the learning rate, in updates applied.
+///
+/// ```
+/// use ssm_hpn::optim::{Schedule, ScheduleKind};
+///
+/// let cosine = Schedule { kind: ScheduleKind::Cosine, warmup: 10, total: Some(100), ..Schedule::default() };
+/// cosine.validate()?;
+/// let refused = Schedule { total: None, ..cosine }.validate().unwrap_err();
+/// assert!(refused.to_string().starts_with("optim.schedule.total: expected 1 or more for a rate that decays, found 0"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {

@@ -8,6 +8,30 @@ use crate::model::{ExpandPlan, FreezeSpec};
 use crate::numeric::Scalar;
 use crate::params::{Arena, TensorMasks};
 
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::model::{ExpandPlan, FreezeSpec};
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let before = session.predict(&batch)?;
+/// assert_eq!(session.expand(&ExpandPlan::Append { count: 1, seed: 0 })?, [2]);
+/// assert_eq!(session.predict(&batch)?, before); // the new layer adds nothing yet
+///
+/// // Only the new layer and the head are trained.
+/// session.freeze(&FreezeSpec { first: 2, embedding: true, ..FreezeSpec::default() })?;
+/// assert!(session.frozen().contains(&"layers.1.mixer.A_log".to_owned()));
+/// assert!(!session.frozen().contains(&"layers.2.mixer.A_log".to_owned()));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 impl<T: Scalar> Session<T> {
     /// Inserts layers that at first add nothing, and returns their indices. Outputs stay the same to the bit; moments,
     /// update counts and masks of the tensors that were there move with them.

@@ -141,6 +141,24 @@ fn head_pass<'a, T: Scalar>(
 }
 
 /// How the next token is chosen.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Sampling;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// let sampling = Sampling { temperature: 0.8, top_k: Some(3), seed: 1 };
+/// let tokens = session.generate(&[1, 2], 8, &sampling)?;
+/// assert_eq!(tokens.len(), 8);
+/// assert_eq!(tokens, session.generate(&[1, 2], 8, &sampling)?); // the seed decides
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Logits are divided by it; 0 takes the best one.

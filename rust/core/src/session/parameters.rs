@@ -8,6 +8,24 @@ use crate::numeric::Scalar;
 use crate::params::{Group, Slot};
 
 /// One row of the parameter table.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// let table = session.parameter_table();
+/// let row = table.iter().find(|row| row.id == "layers.1.mixer.A_log").expect("a tensor");
+/// assert_eq!(row.name, "backbone.layers.1.mixer.A_log");
+/// assert_eq!((row.shape.clone(), row.group.as_str()), (vec![16, 16], "layer.1"));
+/// assert!(row.trainable && !row.decay);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterRow {
     /// Id in the parameter table.
@@ -24,6 +42,43 @@ pub struct ParameterRow {
     pub group: String,
 }
 
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::FreezeSpec;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let (shape, numbers) = session.parameter("norm_f.weight")?;
+/// assert_eq!((shape, numbers), (&[8][..], &[1.0; 8][..]));
+/// session.set_parameter("norm_f.weight", &[8], &[0.5; 8])?;
+/// assert_eq!(session.parameter_table().last().expect("a tensor").id, "lm_head.weight");
+/// assert!(session.frozen().is_empty());
+///
+/// session.forward_backward(&batch, Accuracy::Skip)?;
+/// let (_, mean) = session.gradient("norm_f.weight")?;
+/// let norm = session.grad_norm()?;
+/// assert!(mean.iter().any(|g| *g != 0.0) && norm > 0.0);
+///
+/// // All of them at once: gradients of the sum of losses, twice as large after this.
+/// let [parameters, gradients] = session.lend_flat()?;
+/// gradients.iter_mut().for_each(|g| *g *= 2.0);
+/// assert_eq!(parameters.len(), gradients.len());
+/// assert!(session.parameter("norm_f.weight").is_err()); // they are lent
+/// session.return_flat();
+/// assert!((session.grad_norm()? / norm - 2.0).abs() < 1e-6);
+/// assert_eq!(session.flat_parameters().len(), session.flat_gradients().len());
+/// assert_eq!(session.max_prototype_cosine()?, None); // a linear head has no prototypes
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 impl<T: Scalar> Session<T> {
     /// Every tensor, in the order of the table.
     pub fn parameter_table(&self) -> Vec<ParameterRow> {

@@ -4,6 +4,27 @@ use crate::head::{HeadReport, Predictions, Targets};
 use crate::numeric::Scalar;
 
 /// Sums over the targets of one batch.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let report = session.forward_backward(&batch, Accuracy::Count)?;
+/// assert_eq!((report.count, report.scored), (3, 3)); // the last position has no class
+/// assert_eq!(report.loss, report.loss_sum / 3.0);
+/// assert!(report.correct <= report.scored);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepReport {
     /// Mean loss; 0 without targets.
@@ -42,6 +63,28 @@ pub(super) fn mean(sum: f64, count: u64) -> f64 {
 }
 
 /// One update.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let loss = session.forward_backward(&batch, Accuracy::Skip)?.loss;
+/// let update = session.apply()?;
+/// assert_eq!((update.step, update.applied, update.skipped), (1, true, 0));
+/// assert_eq!((update.loss, update.count, update.lr), (loss, 3, 3e-3));
+/// assert_eq!(update.clipped, update.grad_norm > 1.0);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApplyReport {
     /// Updates applied so far.
@@ -67,6 +110,26 @@ pub struct ApplyReport {
 }
 
 /// One evaluated batch: the sums over its targets, and each target with its prediction.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// let report = session.evaluate(&batch)?;
+/// assert_eq!(report.expected, [2, 3, 4]); // the last position has no class
+/// let right = report.predicted.iter().zip(&report.expected).filter(|(p, e)| p == e).count();
+/// assert_eq!(right as u64, report.sums.correct);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EvalReport {
     /// Sums over the targets.

@@ -24,6 +24,29 @@ fn name(entry: &Entry) -> String {
 }
 
 /// A session from the disk.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::model::Registry;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # let root = root.path();
+/// session.save(&root.join("step-00000000"), serde_json::json!({"epoch": 3}))?;
+/// // Going on with a lower learning rate.
+/// let optim = OptimConfig { lr: 1e-4, ..OptimConfig::default() };
+/// let restored = Session::<f32>::restore(root, Some(optim), Threads::new(Some(1))?, &Registry::standard())?;
+/// assert_eq!(restored.session.next_lr(), 1e-4);
+/// assert_eq!(restored.extra["epoch"], 3);
+/// assert!(restored.passed_over.is_empty()); // no newer checkpoint was damaged
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Restored<T: Scalar> {
     /// The session, as it was saved.
@@ -34,6 +57,39 @@ pub struct Restored<T: Scalar> {
     pub passed_over: Vec<Error>,
 }
 
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::checkpoint::Scope;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::model::Registry;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # let root = root.path();
+/// session.save(&root.join("step-00000000"), serde_json::json!({}))?;
+/// // With stems, blocks and heads of one's own in the registry.
+/// let registry = Registry::standard();
+/// let (again, _) = Session::<f32>::load_with_registry(root, Threads::new(Some(1))?, &registry)?;
+/// assert_eq!(again.digest()?, session.digest()?);
+///
+/// // Under other settings of the optimiser.
+/// let optim = OptimConfig { lr: 1e-4, ..OptimConfig::default() };
+/// let restored = Session::<f32>::restore(root, Some(optim), Threads::new(Some(1))?, &registry)?;
+/// assert_eq!(restored.session.next_lr(), 1e-4);
+///
+/// // The weights alone, into another model of this shape.
+/// let config = session.model().config().clone();
+/// let mut other = Session::<f32>::new(config, OptimConfig::default(), 1, Threads::new(Some(1))?)?;
+/// assert_ne!(other.digest()?, session.digest()?);
+/// other.load_weights(&root.join("step-00000000"), Scope::Whole)?;
+/// assert_eq!(other.digest()?, session.digest()?);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 impl<T: Scalar> Session<T> {
     /// Saves to a folder, whole or not at all; `extra` is what the caller needs to go on. Refused while gradients wait
     /// for an update: they are not part of a checkpoint.

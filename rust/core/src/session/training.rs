@@ -100,6 +100,48 @@ impl<T: Scalar> std::fmt::Debug for Session<T> {
     }
 }
 
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::data::{Batch, Input};
+/// # use ssm_hpn::head::Accuracy;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::model::{Carried, Registry};
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # use ssm_hpn::target::Target;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+/// # let config = session.model().config().clone();
+/// let optim = OptimConfig { lr: 0.01, ..OptimConfig::default() };
+/// let threads = Threads::new(Some(2))?;
+/// let mut session = Session::<f32>::with_registry(config, optim, 5, threads, &Registry::standard())?;
+/// assert_eq!((session.seed(), session.threads().count(), session.optim_config().lr), (5, 2, 0.01));
+/// let table = session.parameter_table();
+/// let numbers: usize = table.iter().map(|row| row.shape.iter().product::<usize>()).sum();
+/// assert_eq!(session.n_parameters(), numbers);
+/// // Parameters, gradients and two moments, and what a batch keeps.
+/// assert!(session.predicted_peak_bytes(1, 4) > 4 * 4 * numbers);
+///
+/// // An update of two micro-batches, of which another machine computes the first; then without it.
+/// session.number_next_micro_batch(1)?;
+/// session.forward_backward(&batch, Accuracy::Skip)?;
+/// assert_eq!(session.count(), 3);
+/// session.zero_grad()?;
+/// assert_eq!(session.count(), 0);
+///
+/// // A batch that goes on from states.
+/// let mut states = session.states(1)?;
+/// let carried = Carried { states: &mut states, gradient: None };
+/// session.forward_backward_from(&batch, Accuracy::Skip, carried)?;
+/// assert_eq!(session.next_lr(), 0.01);
+/// session.apply()?;
+/// assert_eq!((session.step(), session.skipped()), (1, 0));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 impl<T: Scalar> Session<T> {
     /// A new model with the block and head kinds of this crate.
     pub fn new(model: ModelConfig, optim: OptimConfig, seed: u64, threads: Threads) -> Result<Self> {

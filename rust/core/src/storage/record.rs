@@ -13,6 +13,16 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 1 << 20;
 
 /// Size and digest of one file.
+///
+/// ```
+/// use ssm_hpn::storage::write_whole;
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// let record = write_whole(&folder.path().join("note.txt"), b"abc")?;
+/// assert_eq!(record.bytes, 3);
+/// assert!(record.sha256.starts_with("ba7816bf"));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {

@@ -1,6 +1,13 @@
 //! The arrays that a batch can carry as its target, or as a part of it.
 
 /// What one entry belongs to.
+///
+/// ```
+/// use ssm_hpn::target::arrays::{self, Per};
+///
+/// assert_eq!(arrays::TOKEN_CLASS.per, Per::Token);
+/// assert_eq!(arrays::SEQUENCE_VALUES.per, Per::Document);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Per {
     /// A position of a row.
@@ -10,6 +17,13 @@ pub enum Per {
 }
 
 /// What a number of the array means.
+///
+/// ```
+/// use ssm_hpn::target::arrays::{self, Element};
+///
+/// let elements = arrays::ALL.map(|array| array.element);
+/// assert_eq!(elements, [Element::Class, Element::Class, Element::Number, Element::Gradient]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     /// Index of a class; -1 for none.
@@ -21,6 +35,22 @@ pub enum Element {
 }
 
 /// One array.
+///
+/// ```
+/// use ssm_hpn::target::arrays::{Element, Per, TargetArray};
+///
+/// /// Numbers per token, for a head of one's own.
+/// static TOKEN_VALUES: TargetArray = TargetArray {
+///     name: "token_values",
+///     about: "numbers per token",
+///     per: Per::Token,
+///     element: Element::Number,
+///     column: None,
+/// };
+/// # use ssm_hpn::target::{Target, Values};
+/// let target = Target::of([(&TOKEN_VALUES, Values::Numbers(vec![0.5, f32::NAN, 1.5]))]);
+/// assert_eq!(target.count(1), 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetArray {
     /// Name in a batch.
@@ -72,6 +102,13 @@ pub static COTANGENT: TargetArray = TargetArray {
 pub static ALL: [&TargetArray; 4] = [&TOKEN_CLASS, &SEQUENCE_CLASS, &SEQUENCE_VALUES, &COTANGENT];
 
 /// The array of this name.
+///
+/// ```
+/// use ssm_hpn::target::arrays;
+///
+/// assert_eq!(arrays::find("sequence_class").expect("an array").column, Some("label"));
+/// assert!(arrays::find("label").is_none()); // that is the name of the column
+/// ```
 pub fn find(name: &str) -> Option<&'static TargetArray> {
     ALL.into_iter().find(|array| array.name == name)
 }

@@ -28,6 +28,17 @@ impl Answer {
 }
 
 /// One kind of target.
+///
+/// ```
+/// use ssm_hpn::target::arrays::Per;
+/// use ssm_hpn::target::kinds;
+///
+/// let kind = &kinds::SEQUENCE_VALUES;
+/// assert_eq!((kind.per(), kind.is_pooled()), (Per::Document, true));
+/// assert_eq!(kind.columns().collect::<Vec<_>>(), ["values"]);
+/// // The classes of the next token are made from the tokens.
+/// assert_eq!(kinds::NEXT_TOKEN.columns().count(), 0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TargetKind {
     /// Name in configurations.
@@ -107,6 +118,13 @@ pub static ALL: [&TargetKind; 6] =
     [&NEXT_TOKEN, &TOKEN_CLASS, &SEQUENCE_CLASS, &SEQUENCE_VALUES, &JOINT, &COTANGENT];
 
 /// The kind of this name.
+///
+/// ```
+/// use ssm_hpn::target::kinds;
+///
+/// assert_eq!(kinds::find("token_class"), Some(&kinds::TOKEN_CLASS));
+/// assert_eq!(kinds::find("classes"), None);
+/// ```
 pub fn find(name: &str) -> Option<&'static TargetKind> {
     ALL.into_iter().find(|kind| kind.name == name)
 }

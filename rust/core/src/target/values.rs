@@ -4,6 +4,13 @@ use super::arrays::{self, Element, Per, TargetArray};
 use crate::error::{Error, Result};
 
 /// The numbers of one array.
+///
+/// ```
+/// use ssm_hpn::target::{Target, Values, arrays};
+///
+/// let target = Target::of([(&arrays::SEQUENCE_CLASS, Values::Classes(vec![0, 2, -1]))]);
+/// assert_eq!(target, Target::sequence_class(vec![0, 2, -1]));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// Classes, -1 for none.
@@ -13,6 +20,31 @@ pub enum Values {
 }
 
 /// Targets of a batch: the arrays of one kind, or none, for prediction only.
+///
+/// ```
+/// use ssm_hpn::target::Target;
+/// use ssm_hpn::target::arrays::{Element, Per};
+///
+/// // A class and a number of each of three documents; the last has no class, and so no loss.
+/// let target = Target::joint(vec![0, 2, -1], vec![0.5, f32::NAN, 1.5]);
+/// assert_eq!(target.classes(), Some((Per::Document, &[0, 2, -1][..])));
+/// let (per, numbers) = target.numbers(Element::Number).expect("numbers");
+/// assert_eq!((per, numbers[2]), (Per::Document, 1.5));
+/// assert_eq!(target.arrays().map(|(array, _)| array.name).collect::<Vec<_>>(), ["sequence_class", "sequence_values"]);
+///
+/// // Of one row of four tokens, three have a class.
+/// assert_eq!(Target::token_class(vec![1, 0, 1, -1]).count(1), 3);
+/// assert_eq!(Target::sequence_class(vec![4, -1]).count(2), 1);
+/// assert_eq!(Target::sequence_values(vec![0.5, f32::NAN]).count(2), 1);
+/// // The gradient of hidden states [1, 2, 3], for a model without a head.
+/// let cotangent = Target::cotangent(vec![0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+/// assert_eq!(cotangent.numbers(Element::Gradient).expect("a gradient").1.len(), 6);
+/// assert!(Target::none().is_none());
+/// // Any arrays, those of a kind that a program declares too.
+/// # use ssm_hpn::target::{Values, arrays};
+/// let classes = Target::of([(&arrays::SEQUENCE_CLASS, Values::Classes(vec![4, -1]))]);
+/// assert_eq!(classes, Target::sequence_class(vec![4, -1]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Target {
     arrays: Vec<(&'static TargetArray, Values)>,

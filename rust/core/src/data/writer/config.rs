@@ -10,6 +10,15 @@ use crate::data::schema::{Declared, Kind, ShardColumns};
 use crate::error::{Error, Result};
 
 /// What to write.
+///
+/// ```
+/// use ssm_hpn::data::{Kind, WriterConfig};
+///
+/// let config = WriterConfig { n_features: Some(2), ..WriterConfig::new(Kind::Features, &["features", "label"]) };
+/// let text = r#"{"kind": "features", "n_features": 2, "columns": ["features", "label"]}"#;
+/// assert_eq!(WriterConfig::from_json(text)?, config);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WriterConfig {
@@ -96,6 +105,15 @@ impl WriterConfig {
 }
 
 /// Entries of the manifest that are known when the writer closes.
+///
+/// ```
+/// use ssm_hpn::data::Extra;
+///
+/// let extra = Extra::from_json(r#"{"class_names": ["calm", "rising"], "source": {"file": "a.csv"}}"#)?;
+/// assert_eq!(extra.class_names, Some(vec!["calm".to_owned(), "rising".to_owned()]));
+/// assert_eq!(extra.n_classes, None); // that of the names
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Extra {

@@ -6,6 +6,22 @@
 pub(super) const MAX_NAME: usize = 4096;
 
 /// Tokens or features of many documents, one after the other.
+///
+/// ```
+/// use ssm_hpn::data::{DocumentColumns, Elements, Kind, ShardWriter, WriterConfig};
+///
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// let config = WriterConfig { vocab_size: Some(300), ..WriterConfig::new(Kind::Tokens, &["tokens"]) };
+/// let mut writer = ShardWriter::create(folder.path(), config)?;
+/// let (labels, label, values, names) = (None, None, None, None);
+/// let documents = |elements, offsets| DocumentColumns { elements, offsets, labels, label, values, names };
+/// writer.append(&documents(Elements::U8("héllo".as_bytes()), &[0, 6]))?; // bytes are ids as they are
+/// writer.append(&documents(Elements::U16(&[299, 0, 256]), &[0, 2, 3]))?;
+/// let refused = writer.append(&documents(Elements::I64(&[7, -1]), &[0, 2])).unwrap_err();
+/// assert!(refused.to_string().contains("found -1"), "{refused}");
+/// assert_eq!(writer.n_documents(), 3);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
     /// Bytes as ids.
@@ -21,6 +37,27 @@ pub enum Elements<'a> {
 }
 
 /// Many documents at once.
+///
+/// ```
+/// use ssm_hpn::data::{DocumentColumns, Elements, Extra, Kind, ShardWriter, WriterConfig};
+///
+/// // Two series of one feature, of two and three tokens, each with a class.
+/// let documents = DocumentColumns {
+///     elements: Elements::F32(&[0.1, 0.2, 1.0, 2.0, 3.0]),
+///     offsets: &[0, 2, 5],
+///     labels: None,
+///     label: Some(&[0, 1]),
+///     values: None,
+///     names: None,
+/// };
+/// # let folder = tempfile::tempdir().expect("a folder");
+/// let config = WriterConfig { n_features: Some(1), ..WriterConfig::new(Kind::Features, &["features", "label"]) };
+/// let mut writer = ShardWriter::create(folder.path(), config)?;
+/// writer.append(&documents)?;
+/// assert_eq!(writer.n_documents(), 2);
+/// assert_eq!(writer.close(Extra::default())?.n_classes, Some(2));
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentColumns<'a> {
     /// Tokens or features of all documents.
