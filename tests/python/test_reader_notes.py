@@ -3,6 +3,9 @@
 import json
 import re
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ssm_hpn.cli.main import main
@@ -127,6 +130,19 @@ BAD = {
 }
 
 
+def check_advice(folder, path, capsys):
+    """What is said about a file names settings of the command, or says that they are those of the training."""
+    heard = ""
+    for command in ("predict", "evaluate"):
+        capsys.readouterr()
+        main([command, folder, "--data", str(path)])
+        said = capsys.readouterr().err
+        heard += said
+        named = set(re.findall(r"\bdata\.([a-z_]+)", said))
+        assert named <= set(FILE_OPTIONS) or "as in training: change the files, or train again" in said, said
+    assert heard, "something is wrong with the file"
+
+
 @pytest.mark.parametrize("run", ["found", "given"], indirect=True)
 @pytest.mark.parametrize("kind", BAD)
 def test_no_advice_names_a_setting_that_the_command_refuses(run, tmp_path, capsys, kind):
@@ -135,9 +151,78 @@ def test_no_advice_names_a_setting_that_the_command_refuses(run, tmp_path, capsy
     (tmp_path / "in").mkdir()
     path = tmp_path / "in" / "bad.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    for command in ("predict", "evaluate"):
-        capsys.readouterr()
-        main([command, folder, "--data", str(path)])
-        said = capsys.readouterr().err
-        named = set(re.findall(r"\bdata\.([a-z_]+)", said))
-        assert named <= set(FILE_OPTIONS) or "as in training: change the files, or train again" in said, said
+    check_advice(folder, path, capsys)
+
+
+def stored(path, **content):
+    """An archive of arrays."""
+    np.savez(path, **content)
+    return path.read_bytes()
+
+
+def packed(path, table):
+    """A Parquet file."""
+    pq.write_table(pa.table(table), path)
+    return path.read_bytes()
+
+
+def json_lines(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+SERIES = {
+    "id": [f"k{n // 4}" for n in range(80)],
+    "x": [n % 7 for n in range(80)],
+    "c": [n // 4 % 2 for n in range(80)],
+}
+GOOD = {
+    "jsonl": (json_lines(*({"text": f"text {n}", "c": n % 2} for n in range(40))), {"text": "text", "label": "c"}),
+    "parquet": (lambda path: packed(path, SERIES), {"id": "id", "features": "x", "label": "c"}),
+    "npz": (lambda path: stored(path, x=np.random.default_rng(0).normal(size=(30, 5, 2)), y=np.arange(30) % 2), {}),
+    "txt": ("".join(f"line {n} of a text\n" for n in range(200)).encode(), {}),
+}
+"""Content of training files by ending, and the roles of their columns."""
+BAD_OTHERS = [
+    *(
+        ("jsonl", one)
+        for one in (b"", b"[1]\n", b'{"t": 1}\n', b'{"text": "a", "c": 7}\n', b'{"text": "a\xe4"}\n', b"{")
+    ),
+    ("jsonl", '{"text": "a"}\n'.encode("utf-16")),
+    ("jsonl", json_lines({"text": "", "c": 1})),
+    *(("parquet", one) for one in (b"", b"PAR1", {"id": ["a"], "y": [1.0]}, {"x": [1.0]}, {"id": ["a"], "x": ["b"]})),
+    ("parquet", {"id": ["a", None], "x": [1.0, 2.0], "c": [1, 1]}),
+    ("parquet", {"id": ["a", "a"], "x": [1.0, 2.0], "c": [0, 1]}),
+    ("parquet", {"id": ["a"], "x": [float("inf")], "c": [0]}),
+    *(
+        ("npz", one)
+        for one in (b"", {"z": np.zeros(3)}, {"x": np.zeros((2, 5, 3))}, {"x": np.zeros((2, 5, 2), complex)})
+    ),
+    ("npz", {"x": np.zeros((2, 5, 2)), "lengths": np.array([9, 1])}),
+    ("npz", {"x": np.full((2, 5, 2), np.inf)}),
+    ("npz", {"tokens": np.arange(10).reshape(2, 5)}),
+    *(("txt", one) for one in (b"", b"\xff\xfe\x00", b"\x00\x01" * 99)),
+]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run for each kind of file."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for ending, (content, columns) in GOOD.items():
+            path = folder / f"train.{ending}"
+            path.write_bytes(content(path) if callable(content) else content)
+            words = [word for role, name in columns.items() for word in (f"--data.columns.{role}", name)]
+            words += ["--train.steps", "1", "--run.folder", ending]
+            assert train("--data", str(path), *words, *MODEL) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("ending", "content"), BAD_OTHERS, ids=lambda one: str(one)[:40])
+def test_no_advice_about_other_files_names_a_setting_that_the_command_refuses(runs, tmp_path, capsys, ending, content):
+    path = tmp_path / f"bad.{ending}"
+    if isinstance(content, dict):
+        content = stored(path, **content) if ending == "npz" else packed(path, content)
+    path.write_bytes(content)
+    check_advice(str(runs / ending), path, capsys)

@@ -99,6 +99,49 @@ def test_no_message_names_a_setting_that_does_not_exist():
     assert {one for one in unknown if one[1] not in examples | OF_THE_CORE} == set()
 
 
+def shortened(text):
+    """Full names of settings that a text shortens behind another one: `data.columns.text, .tokens or .features`."""
+    for chain in re.findall(
+        r"(?:--)?((?:data|model|train|optim)(?:\.[a-z_]+)+(?: \([^)]*\))?(?:(?:,| or| and) \.[a-z_]+)+)", text
+    ):
+        first, *others = re.findall(r"[a-z_]*\.[a-z_.]*[a-z_]", re.sub(r" \([^)]*\)", "", chain))
+        yield from (first.rpartition(".")[0] + other for other in others)
+
+
+def test_a_shortened_name_is_that_of_a_setting():
+    assert list(shortened("--data.columns.text (a), .tokens or .feature")) == [
+        "data.columns.tokens",
+        "data.columns.feature",
+    ]
+    found = {(str(file), name) for file, text in messages() for name in shortened(text)}
+    assert len(found) > 5
+    assert {one for one in found if one[1] not in SETTINGS} == set()
+
+
+PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_names_a_setting_that_does_not_exist(page):
+    assert set(names_no_setting(page.read_text(encoding="utf-8"))) == set()
+
+
+def test_estimators_advise_arguments_that_they_have():
+    """What a message sets is a parameter of an estimator, an argument of `fit`, or one of a package named before it."""
+    pytest.importorskip("sklearn")
+    from ssm_hpn.estimators import SSMClassifier, SSMRegressor
+
+    known = {"values", *SSMClassifier().get_params(), *SSMRegressor().get_params()}
+    others = {"columns": ".drop(columns=", "axis": ".argmax(axis="}
+    found = set()
+    for name in ("estimators.py", "series.py", "arrays.py"):
+        for text in texts_of_python(PACKAGE / name):
+            found |= {one for one in re.findall(r"\b([a-z_]+)=", text) if others.get(one, "\0") not in text}
+            assert not DOTTED.findall(text), "settings of files are none of an estimator"
+    assert found
+    assert found <= known
+
+
 def test_no_message_names_an_option_that_does_not_exist():
     known = options_of_commands() | {f"--{name}" for name in SECTIONS} | {"--data.OPTION", "--dry_run"}
     unknown = {
