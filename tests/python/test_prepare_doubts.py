@@ -2,7 +2,7 @@
 
 import pytest
 
-from prepare_support import made
+from prepare_support import made, written
 
 COLUMNS = {"id": "id", "order": "t", "features": "x", "label": "c"}
 
@@ -48,6 +48,32 @@ def test_fractions_that_may_be_thousands_are_noted(tmp_path, mark, cells, said):
     doubts = [note for note in notes if "thousands" in note]
     assert len(doubts) == said
     assert all(note.startswith(f"column 'x': '1{mark}034' is read as a fraction, though '904'") for note in doubts)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("kind", [str, float])
+def test_texts_of_other_files_that_may_be_thousands_are_noted_and_numbers_are_not(tmp_path, suffix, kind):
+    cells = ["1.034", "904"]
+    rows = [{"id": f"k{n // 6}", "x": kind(cells[n % 2]), "c": "ab"[n // 6 % 2]} for n in range(120)]
+    columns = {"id": "id", "features": "x", "label": "c"}
+    notes = made(tmp_path, written(tmp_path / f"d.{suffix}", rows), columns).contract.notes
+    doubts = [note for note in notes if "thousands" in note]
+    assert len(doubts) == (kind is str)
+    assert all(note.endswith("if '.' separates thousands, write them without a mark") for note in doubts)
+
+
+@pytest.mark.parametrize("word", ["TOTAL:", " Grand Total ", "Subtotal", "Insgesamt", "** Summe **", "Σ", "Total 2023"])
+def test_sums_are_known_by_many_words(tmp_path, word):
+    columns = {"id": "id", "features": "x", "label": "c"}
+    notes = notes_of(tmp_path, [*steps(), [word, "", 99, "a"]], columns, validation_fraction=0)
+    assert any(f"the id {word!r} reads like a sum over other rows" in note for note in notes)
+
+
+@pytest.mark.parametrize("word", ["totally", "summer", "sum 4a", "total recall", "2023"])
+def test_names_that_begin_like_sums_are_names(tmp_path, word):
+    columns = {"id": "id", "features": "x", "label": "c"}
+    notes = notes_of(tmp_path, [*steps(), [word, "", 99, "a"]], columns, validation_fraction=0)
+    assert not any("reads like a sum" in note for note in notes)
 
 
 def test_a_row_that_may_be_a_sum_of_others_is_noted(tmp_path):

@@ -1,5 +1,6 @@
 """Cells and rows of tables that can mean something else than what they are read as, for notes."""
 
+import re
 from typing import Final
 
 from ssm_hpn.prepare.engine import SAMPLE_ROWS, Kind, Table
@@ -9,8 +10,30 @@ CELLS: Final = 1 << 19
 """Cells of columns of numbers that are looked at."""
 COLUMNS: Final = 256
 """Columns of numbers that are looked at."""
-TOTALS: Final = frozenset(("total", "totals", "grand total", "sum", "summe", "gesamt", "gesamtsumme"))
+TOTALS: Final = frozenset(
+    [
+        *(
+            "total",
+            "totals",
+            "grand total",
+            "subtotal",
+            "sub-total",
+            "overall",
+            "sum",
+            "sums",
+            "σ",
+            "∑",
+            "totale",
+            "suma",
+        ),
+        *("summe", "gesamt", "gesamtsumme", "insgesamt", "zwischensumme", "somme", "итого", "合计", "总计"),
+    ]
+)
 """Ids, in small letters, of rows that sum up others."""
+AROUND: Final = " \t:*=-"
+"""What may stand around such a word."""
+YEAR: Final = re.compile("[ :]+[12][0-9]{3}$")
+"""What may follow it."""
 DAY_MONTH: Final = "(0[1-9]|[12][0-9]|3[01])[.](0[1-9]|1[0-2])"
 THOUSANDS: Final = "[-+]?[1-9][0-9]{0,2}[.,][0-9]{3}"
 BELOW_THOUSAND: Final = "[-+]?(0|[1-9][0-9]{0,2})"
@@ -36,10 +59,10 @@ def days_as_numbers(table: Table, sample: str, name: str, notes: Notes) -> None:
 
 
 def thousands(table: Table, names: list[str], notes: Notes) -> None:
-    """Name columns of a CSV file in which `1.034` stands beside `904`: the mark may separate thousands."""
-    if table.source.format != "csv" or not names:
+    """Name columns of texts in which `1.034` stands beside `904`: the mark may separate thousands."""
+    mark, names = table.decimal, [name for name in names if table.present[name] == "VARCHAR"][:COLUMNS]
+    if not names:
         return
-    mark, names = table.decimal, names[:COLUMNS]
     chosen: dict[str, tuple[str, Kind]] = {f"t{k}": (name, "raw") for k, name in enumerate(names)}
     limit = max(1, min(SAMPLE_ROWS, CELLS // len(names)))
     tests = ", ".join(
@@ -52,21 +75,24 @@ def thousands(table: Table, names: list[str], notes: Notes) -> None:
     )
     found = table.rows_of(f"SELECT {tests} FROM ({table.select(chosen)} LIMIT {limit})")[0]  # noqa: S608 - as above
     other = "," if mark == "." else "."
+    setting = f" and set --data.decimal {other} if that is the decimal mark" if table.source.format == "csv" else ""
     for k, name in enumerate(names):
         doubtful, grouped, whole = found[3 * k : 3 * k + 3]
         if doubtful:
             notes.add(
                 f"{table.source.field(name)}: {shown(grouped)} is read as a fraction, though {whole!r} is in the same "
                 f"column and no fraction has other than three digits; if {mark!r} separates thousands, write them "
-                f"without a mark and set --data.decimal {other} if that is the decimal mark"
+                f"without a mark{setting}"
             )
 
 
 def total(ids: list[str]) -> int | None:
     """The place of the first id that says that its row sums up others.
 
-    >>> total(["a", " Summe ", "Total"]), total(["a", "totally"])
-    (1, None)
+    >>> total(["a", " Summe ", "Total"]), total(["a", "totally"]), total(["Total 2023:"])
+    (1, None, 0)
     """
-    words = list(map(str.casefold, map(str.strip, ids)))
-    return next((place for place, word in enumerate(words) if word in TOTALS), None) if TOTALS & set(words) else None
+    if TOTALS.isdisjoint([one.strip(f"{AROUND}0123456789").casefold() for one in ids]):
+        return None
+    words = (YEAR.sub("", one.strip(AROUND).casefold()) for one in ids)
+    return next((place for place, word in enumerate(words) if word in TOTALS), None)
