@@ -26,7 +26,7 @@ TOTALS: Final = frozenset(
             "totale",
             "suma",
         ),
-        *("summe", "gesamt", "gesamtsumme", "insgesamt", "zwischensumme", "somme", "итого", "合计", "总计"),
+        *("totale", "summe", "gesamt", "gesamtsumme", "insgesamt", "zwischensumme", "somme", "итого", "合计", "总计"),
     ]
 )
 """Ids, in small letters, of rows that sum up others."""
