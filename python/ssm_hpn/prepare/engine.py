@@ -191,12 +191,17 @@ class Table:
             for batch in self.reader:
                 held.append(batch)
                 if sum(one.nbytes for one in held) >= BATCH_BYTES:
-                    yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+                    yield from together(held)
                     held = []
             if held:
-                yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+                yield from together(held)
         except (OSError, pa.ArrowException) as error:  # the engine's own, in the classes of Arrow
             raise duckdb.Error(str(error)) from None
+
+
+def together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """All rows of some batches in one; in several where their texts are beyond 2 GB."""
+    return batches if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 def open_table(

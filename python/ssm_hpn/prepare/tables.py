@@ -154,8 +154,8 @@ class _Query:
         """The batches with the row of the file that each row is, `n`."""
         row = 2 if self.table.source.format == "csv" else 1
         for batch in batches:
-            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield pa.record_batch({**columns, "n": pa.array(np.arange(row, row + batch.num_rows))})
+            n = pa.array(np.arange(row, row + batch.num_rows))
+            yield pa.RecordBatch.from_arrays([*batch.columns, n], names=[*batch.schema.names, "n"])
             row += batch.num_rows
 
     def documents(self) -> Iterator[Documents]:

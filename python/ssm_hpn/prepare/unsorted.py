@@ -101,7 +101,7 @@ class Unsorted:
             row += batch.num_rows
             self._look_for_missing(columns)
             if not self._missing:
-                yield pa.record_batch(dict(zip(columns, map(_as_numbers, columns.values()), strict=True)))
+                yield pa.RecordBatch.from_arrays([*map(_as_numbers, columns.values())], names=[*columns])
         self._refuse_missing()
 
     def _look_for_missing(self, columns: dict[str, pa.Array]) -> None:
