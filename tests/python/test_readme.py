@@ -162,7 +162,7 @@ def test_the_python_of_the_readme_runs(here):
     assert names["scores"].shape == (16, 5)
     assert names["model"].score(list(names["series"]), names["labels"]) > 0.9
     frame = pandas.DataFrame(
-        {"machine": list("aaabbb"), "time": [0, 1, 2] * 2, "x": range(6), "condition": list("nnnwww")}
+        {"machine": list("aabbccdd"), "time": [0, 1] * 4, "x": range(8), "condition": list("nnnnwwww")}
     )
     names |= {"frame": frame, "hours": np.arange(16.0), "SSMClassifier": partial(estimators.SSMClassifier, steps=2)}
     inline = [span for span in spans() if re.match(r"SSMClassifier\(|\.(fit|predict_values)\((?!\))", span)]
