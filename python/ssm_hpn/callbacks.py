@@ -28,7 +28,7 @@ class Event:
     trainer: Learner
     """The `Trainer` whose `fit` runs; a callback does not call `fit` itself."""
     folder: Path
-    """Of the run."""
+    """Folder of the run."""
     progress: Progress
     update: Update | None = None
     evaluation: Evaluation | None = None

@@ -94,7 +94,7 @@ def no_run(path: Path, wanted: str) -> str:
 
 
 def find_checkpoint(path: Path, which: Which = "latest") -> Path:
-    """What to load: a checkpoint as it is; of a run its best, or the run itself for the newest that verifies."""
+    """The path to load: a checkpoint itself; of a run its best checkpoint, or the run for the newest that verifies."""
     root = path / FOLDER if (path / FOLDER).is_dir() else path
     if not (root / LATEST).exists() and not list_checkpoints(str(root)) and step_of(path) is None:
         if path.is_dir() and (is_run(path) or path.name == FOLDER):

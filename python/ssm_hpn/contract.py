@@ -43,7 +43,7 @@ class Column:
     type: str = "number"
     """Type of its values: number, integer, text, time of day, date, timestamp, ..."""
     unit: str | None = None
-    """Of an order column, where it has one: what a difference of 1 means."""
+    """Unit of an order column: the meaning of a difference of 1."""
     missing: int = 0
     """Cells without a value in the training part."""
     mean: float | None = None
@@ -143,7 +143,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Contract:
-    """What a data set means.
+    """The contract of a data set.
 
     >>> contract = Contract(kind="features", columns=(Column("x", "feature", mean=1.0, std=2.0),))
     >>> contract.channels([[1.0], [5.0]]).tolist()
@@ -156,7 +156,7 @@ class Contract:
     classes: Classes | None = None
     scale: Scale | None = None
     encoder: Mapping[str, Any] = field(default_factory=dict)
-    """How text becomes ids: `kind`, `vocab_size`, and under `text` the content of a tokenizer.json."""
+    """The encoder of text to ids: `kind`, `vocab_size`, and under `text` the content of a tokenizer.json."""
     missing: Missing = "mask"
     """Policy for missing numbers."""
     normalised: bool = True

@@ -116,7 +116,7 @@ class Reader:
         """Counts by column of raw files of missing numbers that became the mean and have no indicator."""
         self._sources: Sources | None = None
         self._seen: Moments | None = None
-        """Of the features of raw files so far."""
+        """Statistics of the features of raw files so far."""
 
     @property
     def id_column(self) -> str | None:

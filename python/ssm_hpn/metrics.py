@@ -131,9 +131,9 @@ class Totals:
     scored: int = 0
     correct: int = 0
     bytes_per_token: float | None = None
-    """Of the text that was evaluated, where a tokenizer encoded it."""
+    """Mean bytes per token of the evaluated text, where a tokenizer encoded it."""
     scale: Scale | None = None
-    """Of the numbers to predict."""
+    """Scale of the numbers to predict."""
     numbers: "NumberTotals | None" = None
     """Sums over numbers, where there are any."""
     hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -24,9 +24,9 @@ class Phase:
     name: str
     seconds: float
     share: float
-    """Of the whole update."""
+    """Share of the whole update."""
     flops_per_second: float | None
-    """Of its matrix products, where they are counted."""
+    """Rate of its matrix products, where they are counted."""
 
 
 @dataclass(frozen=True, slots=True)

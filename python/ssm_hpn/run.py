@@ -36,7 +36,7 @@ RUNS: Final = "runs"
 
 
 def run_folder(config: Config) -> Path:
-    """Where a resolved configuration's run lies: runs/NAME-DIGEST, unless it says so itself."""
+    """Folder of a resolved configuration's run: `run.folder`, else runs/NAME-DIGEST."""
     if config.run.folder is not None:
         return Path(config.run.folder)
     return Path(RUNS) / f"{config.run.name or 'run'}-{config.digest()[:8]}"

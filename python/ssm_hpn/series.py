@@ -36,7 +36,7 @@ class Series(NamedTuple):
     values: list[Floats]
     """[T, F] each."""
     names: list[str] | None
-    """Of the channels, if X has any."""
+    """Names of the channels, if X has any."""
 
 
 class LongTable:

@@ -28,11 +28,11 @@ class TargetArray:
     """In a batch."""
     about: str
     per: str
-    """What an entry belongs to: token or document."""
+    """Whether an entry belongs to a token or a document."""
     element: str
     """class (-1 for none), number (NaN for none) or gradient."""
     column: str | None
-    """Of the shards; None for an array that only a caller can give."""
+    """Column of the shards; None for an array that only a caller can give."""
 
     @property
     def axes(self) -> str:

@@ -34,7 +34,7 @@ Reason = Literal["finished", "stopped_early", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended, as `Trainer.fit` returns it.
+    """The result of a run, as `Trainer.fit` returns it.
 
     >>> from pathlib import Path
     >>> from ssm_hpn import Result

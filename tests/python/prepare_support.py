@@ -68,7 +68,7 @@ def series(count: int = 30, steps: int = 8, seed: int = 0) -> list[dict[str, Any
 
 
 def written(path: Path, table: list[dict[str, Any]]) -> Path:
-    """The same rows in the format that the name says."""
+    """Write the rows in the format of the file's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(table), path)

@@ -1,4 +1,4 @@
-"""What each module of a Rust crate imports, read from its sources.
+"""The imports of each module of a Rust crate, read from its sources.
 
 A module is a file. It imports the module that a path leads to, however the path begins (`crate`, `super`, `self`, the
 name of a child or of a module brought in by `use`), and it imports its own children, for it declares them. An item that
@@ -27,7 +27,7 @@ def code_of(text: str) -> str:
 
 
 def block_end(text: str, start: int) -> int:
-    """Where the block ends whose first character behind the brace is at `start`."""
+    """End of the block whose first character after the brace is at `start`."""
     end, depth = start, 1
     while depth and end < len(text):
         depth += {"{": 1, "}": -1}.get(text[end], 0)

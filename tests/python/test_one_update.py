@@ -57,7 +57,7 @@ def constant(text):
 
 
 def evaluated(words, capsys):
-    """What `evaluate --json` prints, as strict JSON."""
+    """The output of `evaluate --json`, read as strict JSON."""
     capsys.readouterr()
     assert main(["evaluate", *words, "--json"]) == 0
     return json.loads(capsys.readouterr().out, parse_constant=constant)

@@ -1,4 +1,4 @@
-"""What `predict` writes: every digit that the model gives, under the names of the data."""
+"""Files of `predict`: numbers with all digits, under the names of the data."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""How a document becomes token ids: bytes, a tokenizer, ids as they are."""
+"""Encoders of documents to token ids: bytes, a tokenizer, ids unchanged."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is predicted: the core's kinds, class and number together, scales, and partly labelled data."""
+"""Targets: the core's kinds, class and number together, scales, and partly labelled data."""
 
 import ast
 import json

@@ -163,7 +163,7 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None,
 
 
 def _usable(out: Path, prepare: Prepare, tell: Tell, *, record: bool) -> "Prepared | None":
-    """What an earlier call left in the folder; None if it is damaged or another version's.
+    """The data prepared in a folder by an earlier call; None if it is damaged or of another version.
 
     Digests are compared only where a file is not as it was when they last were: reading many GB takes minutes, and
     every record batch is checked against a digest of its own when it is read for training.

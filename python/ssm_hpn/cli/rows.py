@@ -110,7 +110,7 @@ def _parquet(rows: Iterator[Row], path: Path, classes: Classes | None) -> None:
 
 
 def _type(key: str, value: object, classes: Classes | None) -> "pa.DataType":
-    """Of a column in Parquet; whole numbers that are too large for one are texts, as they are written."""
+    """Type of a column in Parquet; whole numbers too large for int64 are written as texts."""
     import pyarrow as pa
 
     if key in ("class", "classes"):

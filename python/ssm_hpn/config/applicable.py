@@ -30,7 +30,7 @@ class RawData:
     """Properties of raw files: the facts `raw.…`."""
 
     name: str
-    """Of the first file."""
+    """Name of the first file."""
     format: str
     """As in `data.format`, with npz for archives of arrays."""
     content: str
@@ -38,7 +38,7 @@ class RawData:
     steps: bool = False
     """Whether every row is a time step, and not a document."""
     targets: frozenset[str] = frozenset()
-    """Those of `ssm_hpn.targets.COLUMNS` that are there."""
+    """The columns of `ssm_hpn.targets.COLUMNS` that the files have."""
     folder: bool = False
     """Whether a folder was named, and not its files."""
 

@@ -37,7 +37,7 @@ Facts = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, init=False)
 class Applies:
-    """Where a setting has an effect."""
+    """The conditions under which a setting has an effect."""
 
     words: str
     """The condition in words, as a message has it after "expected"."""

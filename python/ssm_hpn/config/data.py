@@ -100,7 +100,7 @@ class Columns(Section):
 
 
 class PrepareOptions(Section):
-    """Everything that decides what the shards contain."""
+    """All settings on which the contents of the shards depend."""
 
     train: Paths = Field(
         (),

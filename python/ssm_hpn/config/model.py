@@ -118,7 +118,7 @@ class TargetScale(Section):
 
 
 class TargetSection(Section):
-    """What is predicted: one of the kinds that the core describes (`ssm_hpn.targets`)."""
+    """The target: one of the kinds that the core describes (`ssm_hpn.targets`)."""
 
     kind: str
 
@@ -307,6 +307,6 @@ class ModelConfig(Section):
 
     @property
     def scale(self) -> Scale | None:
-        """How the numbers to predict are scaled; None where they are taken as they are."""
+        """Scale of the numbers to predict; None where they are not scaled."""
         found: TargetScale | None = getattr(self.target, "scale", None)
         return None if found is None else Scale(found.mean, found.std)

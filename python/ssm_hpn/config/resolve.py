@@ -56,9 +56,9 @@ class DataShape:
     n_values: int | None = None
     per_token_labels: bool = False
     longest_document: int | None = None
-    """Of all parts."""
+    """Length of the longest document of all parts."""
     scale: Scale | None = None
-    """Of the numbers to predict, which its shards hold scaled."""
+    """Scale of the numbers to predict, which are scaled in the shards."""
     value_range: tuple[float, float] | None = None
     """Smallest and largest of the first number to predict."""
     digest: str | None = None
@@ -93,7 +93,7 @@ def resolve(config: Config, data: DataShape | None) -> Config:
 
 
 def target_kind(config: Config, targets: frozenset[str]) -> str:
-    """What is predicted, from the columns of targets in the data where the configuration leaves it open."""
+    """The kind of target: that of the configuration, or by the columns of targets in the data."""
     if config.model.target.kind != "auto":
         return config.model.target.kind
     return kind_of_columns(targets)

@@ -1,4 +1,4 @@
-"""Everything around the model: optimiser, loop, evaluation, stopping, checkpoints and the run's folder."""
+"""Settings of the optimiser, loop, evaluation, stopping, checkpoints and the run's folder."""
 
 import unicodedata
 from typing import Annotated, Final, Literal

@@ -55,7 +55,7 @@ class Outcome:
     scores: np.ndarray | None
     """Logits, cosines or numbers: [B, T, C] for a target per token, else [S, C]; None for a model without a head."""
     gradients: dict[str, np.ndarray]
-    """Of the mean loss, by public name."""
+    """Gradients of the mean loss, by public name."""
 
 
 def make_case(seed: int, index: int) -> Case:

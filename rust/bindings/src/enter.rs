@@ -1,7 +1,7 @@
 //! Calls into the core, with the interpreter released and errors translated.
 //!
-//! What the core has done is always returned. A signal that came meanwhile stays pending, and the interpreter sees to it
-//! when the call is over: raising here instead would drop a result whose effects remain.
+//! The result of a finished call is always returned. A signal that came meanwhile stays pending, and the interpreter
+//! sees to it when the call is over: raising here instead would drop a result whose effects remain.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -54,7 +54,7 @@ pub struct Bounds {
     pub low: Edge,
     /// Upper end.
     pub high: Edge,
-    /// What to do about another number, for the error.
+    /// Advice in the error about another number.
     pub advice: &'static str,
 }
 

@@ -36,11 +36,11 @@ pub enum Error {
     Config {
         /// Dotted name of the setting, such as `model.head.loss`.
         key: String,
-        /// What would have been valid.
+        /// What is valid, in words.
         expected: String,
-        /// What was given.
+        /// What was found, in words.
         found: String,
-        /// What to do about it.
+        /// Advice to the user.
         advice: String,
     },
     /// Input data that cannot be used: a damaged shard, a token out of range, a label beyond the class count.
@@ -48,13 +48,13 @@ pub enum Error {
     Data {
         /// The file or folder.
         path: PathBuf,
-        /// Where in it: a row, a column, a byte offset.
+        /// Place in it: a row, a column, a byte offset.
         at: String,
-        /// What would have been valid.
+        /// What is valid, in words.
         expected: String,
-        /// What was there.
+        /// What was found, in words.
         found: String,
-        /// What to do about it.
+        /// Advice to the user.
         advice: String,
     },
     /// A checkpoint that cannot be loaded: missing, cut, altered, of a newer schema or of another model.
@@ -62,13 +62,13 @@ pub enum Error {
     Checkpoint {
         /// The file or folder.
         path: PathBuf,
-        /// Where in it: a tensor, a field, a byte offset.
+        /// Place in it: a tensor, a field, a byte offset.
         at: String,
-        /// What would have been valid.
+        /// What is valid, in words.
         expected: String,
-        /// What was there.
+        /// What was found, in words.
         found: String,
-        /// What to do about it.
+        /// Advice to the user.
         advice: String,
     },
     /// Training met too many non-finite losses or gradients in a row.
@@ -89,7 +89,7 @@ pub enum Error {
     Storage {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb phrase: `create the folder`, `read`.
+        /// The failed action, as a verb phrase: `create the folder`, `read`.
         action: &'static str,
         /// The reason given by the operating system.
         source: io::Error,
@@ -108,15 +108,15 @@ pub enum Error {
     Shape {
         /// Which argument.
         what: String,
-        /// What would have been valid.
+        /// What is valid, in words.
         expected: String,
-        /// What was given.
+        /// What was found, in words.
         found: String,
     },
     /// The flat buffers are lent, and the call would move, change or read them.
     #[error("cannot {action} while the flat buffers are borrowed; leave the borrow_flat() block first")]
     Borrowed {
-        /// What was tried, as a verb phrase.
+        /// The failed action, as a verb phrase.
         action: &'static str,
     },
     /// The process was forked after the thread pool had started.

@@ -98,7 +98,7 @@ impl Phase {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
-    /// How often it was entered.
+    /// Number of times it was entered.
     pub calls: u64,
     /// Time in it, without the phases inside it.
     pub time: Duration,

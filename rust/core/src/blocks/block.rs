@@ -102,7 +102,7 @@ pub trait Block<T: Scalar>: Send + Sync {
     /// The tensors, with ids relative to the block (`in_proj.weight`).
     fn params(&self) -> Vec<ParamSpec>;
 
-    /// What a pass over `rows` rows of `length` tokens needs.
+    /// Sizes of the buffers of a pass over `rows` rows of `length` tokens.
     fn sizes(&self, rows: usize, length: usize) -> Sizes;
 
     /// Adds the block's output for x `[rows, length, D]` to y (the residual stream).

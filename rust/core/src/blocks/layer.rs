@@ -31,7 +31,7 @@ use crate::profile::{Phase, phase};
 /// in 40 MB less; with recomputation 97 % of the time, in 63 MB less. 2048 tie in time, 512 take a little more.
 pub(crate) const SLICE_TOKENS: usize = 1024;
 
-/// What is kept of a layer's forward pass.
+/// Activations that are kept of a layer's forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Storage {
     /// Nothing, as no gradient is needed below this layer.

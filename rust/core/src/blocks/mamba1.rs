@@ -191,7 +191,7 @@ impl Mamba1 {
         2 * padded(layout.tokens() * self.channels) + self.scan(layout).forward_scratch_len()
     }
 
-    /// Everything before out_proj; returns v. A step takes the kernels' own.
+    /// Computes everything before out_proj; returns v. A step calls the kernels' step functions.
     fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, n: &[T]) -> &'a [T] {
         let is_step = is_step(&pass);
         let Pass { params, layout, state, saved, scratch, .. } = pass;

@@ -157,7 +157,7 @@ impl<T: Scalar> Block<T> for Sequential<T> {
         });
     }
 
-    /// Those of the last block, and of those before it as long as a block hands its input on.
+    /// The output projections of the last block, and of those before it while a block adds its input to its output.
     fn output_projections(&self) -> Vec<String> {
         let last = self.parts.iter().rposition(|part| !part.block.hands_input_on());
         last.map_or(Vec::new(), |last| self.parts[last..].iter().flat_map(Part::output_projections).collect())

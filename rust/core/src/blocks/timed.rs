@@ -12,7 +12,7 @@ pub(super) fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumu
     product([x.rows(), w.rows(), x.cols()], || matmul::linear(x, w, y, accumulate));
 }
 
-/// The same with the weights read in place.
+/// y = x·wᵀ or y += x·wᵀ with the weights read in place.
 pub(super) fn linear_step<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: Accumulate) {
     product([x.rows(), w.rows(), x.cols()], || matmul::linear_step(x, w, y, accumulate));
 }

@@ -111,7 +111,7 @@ pub fn verify(folder: &Path) -> Result<CheckpointManifest> {
     Ok(manifest)
 }
 
-/// As [`list`], with those that a crash left aside while they were being replaced.
+/// As [`list`], with folders that have a hidden name because a crash interrupted their replacement.
 fn candidates(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let failed = |e| Error::storage(root, "list", e);
     let entries = match fs::read_dir(root) {

@@ -57,7 +57,7 @@ pub use weights::Scope;
 
 use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, step_of};
 
-/// What a checkpoint holds. The tensors are borrowed and streamed: saving needs no second copy of them.
+/// The contents of a checkpoint. The tensors are borrowed and streamed: saving needs no second copy of them.
 ///
 /// ```
 /// use ssm_hpn::checkpoint::{SCHEMA, Snapshot, StateFile, Tensor, folder_name, save};

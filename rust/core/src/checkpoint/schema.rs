@@ -50,7 +50,7 @@ pub struct StateFile {
     pub model: Value,
     /// Configuration of the optimiser.
     pub optim: Value,
-    /// What the caller keeps: data cursor, callbacks, digest of its configuration, offset of the metrics file.
+    /// State of the caller: data cursor, callbacks, digest of its configuration, offset of the metrics file.
     pub extra: Value,
 }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::target::arrays::Element;
 use crate::target::{Target, Widths};
 
-/// What the model reads.
+/// Input of the model.
 ///
 /// ```
 /// use ssm_hpn::data::{Batch, Input};
@@ -81,7 +81,7 @@ pub struct Batch {
     pub rows: usize,
     /// Tokens of a row (T).
     pub length: usize,
-    /// What the model reads.
+    /// Input of the model.
     pub input: Input,
     /// Documents, in order of row and start; they do not overlap, and those of a row leave no gap between them.
     pub segments: Vec<Segment>,
@@ -209,16 +209,16 @@ impl Batch {
 /// Most positions of one batch: what an `i32` counts.
 const MAX_POSITIONS: usize = i32::MAX as usize;
 
-/// What a model accepts.
+/// Inputs and targets that a model accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// What it reads.
+    /// Input that the model accepts.
     pub input: InputLimit,
-    /// What the numbers of its target may be.
+    /// Numbers that the model accepts in targets.
     pub widths: Widths,
 }
 
-/// What a model reads.
+/// Input that a model accepts.
 ///
 /// ```
 /// # use ssm_hpn::Threads;

@@ -20,7 +20,7 @@ const TOKENS: Bounds = Bounds::whole("train.batch_size x data.length", 1, i32::M
 /// Bounds of the settings of a loader.
 pub(crate) const BOUNDS: &[Bounds] = &[BATCH_SIZE, LENGTH, WORKERS, PREFETCH];
 
-/// How documents become rows: see `super::pack`.
+/// Packing of documents into rows: see `super::pack`.
 ///
 /// ```
 /// use ssm_hpn::data::{Loader, LoaderConfig, Packing};
@@ -60,7 +60,7 @@ pub enum Packing {
     Pad,
 }
 
-/// Which batches to make.
+/// Settings of a loader.
 ///
 /// ```
 /// use ssm_hpn::data::{LoaderConfig, Packing};
@@ -84,7 +84,7 @@ pub struct LoaderConfig {
     pub batch_size: usize,
     /// Tokens of a row (T); with packing `pad`, at most.
     pub length: usize,
-    /// How documents become rows.
+    /// Packing of documents into rows.
     #[serde(default)]
     pub packing: Packing,
     /// Whether each epoch has an order of its own.
@@ -102,7 +102,7 @@ pub struct LoaderConfig {
     /// Passes over the data; without a number: endless.
     #[serde(default)]
     pub epochs: Option<u64>,
-    /// What the batches carry as targets: in JSON a kind of this crate, or `none` for prediction only.
+    /// Targets of the batches: in JSON a kind of this crate, or `none` for prediction only.
     #[serde(default = "default_target", with = "kinds::by_name")]
     pub target: Option<&'static TargetKind>,
     /// Batches after which the stream ends: with `shuffle` false, a fixed set for evaluation.

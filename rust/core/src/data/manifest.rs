@@ -27,7 +27,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// Largest record batch, in bytes: what is read at once.
 const MAX_BATCH_BYTES: u64 = 1 << 32;
 
-/// What a folder of shards holds.
+/// The contents of a folder of shards.
 ///
 /// ```
 /// use ssm_hpn::data::{Kind, Manifest};
@@ -52,7 +52,7 @@ const MAX_BATCH_BYTES: u64 = 1 << 32;
 pub struct Manifest {
     /// Version of this format.
     pub schema: u32,
-    /// What a token is.
+    /// The type of a token: an id or features.
     pub kind: Kind,
     /// Number of token ids, for kind `tokens`.
     pub vocab_size: Option<u32>,
@@ -68,11 +68,11 @@ pub struct Manifest {
     pub class_names: Option<Vec<String>>,
     /// Name of each feature.
     pub feature_names: Option<Vec<String>>,
-    /// How the features were normalised before they were written; the same has to be done to new input.
+    /// Normalisation of the features in the shards, which new input needs too.
     pub normalisation: Option<Normalisation>,
     /// How the source was encoded as tokens or features.
     pub encoder: Value,
-    /// What the documents came from.
+    /// The source of the documents.
     pub source: Value,
     /// The meaning of columns, classes and numbers, for programs that read data or predict.
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -139,7 +139,7 @@ pub struct ShardEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchEntry {
-    /// Where it starts in the file.
+    /// Offset in the file, in bytes.
     pub offset: u64,
     /// Its size.
     pub bytes: u64,

@@ -23,7 +23,7 @@ pub(crate) const MAX_VOCAB: u32 = i32::MAX as u32;
 /// Most features per token, and most values per document.
 pub(crate) const MAX_WIDTH: usize = 1 << 20;
 
-/// What the model reads.
+/// Input of the model.
 ///
 /// ```
 /// use ssm_hpn::data::{Kind, WriterConfig};
@@ -44,7 +44,7 @@ pub enum Kind {
 /// The columns of a data set, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardColumns {
-    /// What a token is.
+    /// The type of a token: an id or features.
     pub input: InputColumn,
     /// A class per token.
     pub labels: bool,
@@ -56,7 +56,7 @@ pub struct ShardColumns {
     pub name: bool,
 }
 
-/// What a token is.
+/// The type of a token: an id or features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputColumn {
     /// An id below `vocab_size`.
@@ -81,7 +81,7 @@ pub struct Wanted {
     pub label: bool,
     /// Numbers per document.
     pub values: bool,
-    /// Where each document came from.
+    /// Name of each document's source.
     pub name: bool,
 }
 
@@ -100,7 +100,7 @@ impl Wanted {
 /// The columns as a manifest and a writer's configuration declare them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Declared<'a> {
-    /// What the model reads.
+    /// Input of the model.
     pub kind: Kind,
     /// Number of token ids.
     pub vocab_size: Option<u32>,
@@ -117,9 +117,9 @@ pub(crate) struct Declared<'a> {
 pub(crate) struct Complaint {
     /// Name of the field.
     pub field: &'static str,
-    /// What would have been valid.
+    /// What is valid, in words.
     pub expected: String,
-    /// What was there.
+    /// What was found, in words.
     pub found: String,
 }
 

@@ -72,7 +72,7 @@ impl Shard {
         Ok(Self { path, entry, columns, n_classes, schema: OnceLock::new() })
     }
 
-    /// What the manifest says of this file.
+    /// The manifest's entry of this file.
     pub fn entry(&self) -> &ShardEntry {
         &self.entry
     }

@@ -54,18 +54,18 @@ pub struct PrototypeConfig {
     /// [`PrototypeConfig::plan`].
     #[serde(default)]
     pub dim: Option<usize>,
-    /// How the prototypes are placed.
+    /// Placement of the prototypes.
     #[serde(default)]
     pub prototypes: Placement,
     /// The map from features to the space of the prototypes.
     #[serde(default)]
     pub projection: Projection,
-    /// What training minimises.
+    /// The loss that training minimises.
     #[serde(default)]
     pub loss: LossConfig,
 }
 
-/// How prototypes are placed.
+/// Placement of prototypes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Placement {
@@ -171,7 +171,7 @@ impl Default for LossConfig {
 pub struct LinearConfig {
     /// Classes or numbers.
     pub n_outputs: usize,
-    /// What training minimises.
+    /// The loss that training minimises.
     #[serde(default)]
     pub loss: LinearLoss,
     /// Whether the weight is the embedding.
@@ -215,7 +215,7 @@ pub struct PrototypePlan {
     pub dim: usize,
     /// Length of a prototype: `dim`, or one less where coordinate 0 is the regression pole.
     pub class_dim: usize,
-    /// How the prototypes are made.
+    /// Construction of the prototypes.
     pub kind: Construction,
 }
 

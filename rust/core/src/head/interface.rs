@@ -93,7 +93,7 @@ impl<T> Targets<'_, T> {
 pub enum Accuracy {
     /// None: the pass costs the loss alone.
     Skip,
-    /// As [`Wanted::Accuracy`].
+    /// The number of right predictions, see [`Wanted::Accuracy`].
     Count,
 }
 

@@ -27,7 +27,7 @@ const POSITIONS: usize = 256;
 /// Marks a document without a position that takes part; larger than any position of a batch.
 const NOWHERE: u32 = u32::MAX;
 
-/// How the positions of a document become one feature.
+/// The reduction of a document's positions to one feature.
 ///
 /// ```
 /// use ssm_hpn::head::Pooling;
@@ -72,7 +72,7 @@ impl<'a> PooledDocuments<'a> {
         row + segment.start as usize..row + segment.end as usize
     }
 
-    /// Those of some positions that take part.
+    /// The positions of a range that take part.
     fn unmasked(&self, positions: Range<usize>) -> impl DoubleEndedIterator<Item = usize> + Clone + use<'a> {
         let mask = self.mask;
         positions.filter(move |&position| mask.is_none_or(|mask| mask[position] != 0))

@@ -22,7 +22,7 @@ use crate::numeric::Scalar;
 /// ```
 #[derive(Debug)]
 pub enum Wanted<'a, T> {
-    /// Nothing: the pass costs the loss alone.
+    /// None; the pass computes the loss alone.
     Loss,
     /// The number of right predictions. A loss that computes no scores looks at a fixed subsample above 4,096 classes.
     Accuracy,

@@ -51,7 +51,7 @@ impl Dropout {
         });
     }
 
-    /// What the numbers from index `first` on are multiplied by.
+    /// The factors m/(1 - p) of the numbers from index `first` on.
     fn factors<T: Scalar>(&self, first: usize) -> impl Iterator<Item = T> + use<T> {
         // A word below the threshold drops: p·2³² of the 2³² words do.
         let threshold = (self.rate * 2_f64.powi(32)) as u64;

@@ -16,7 +16,7 @@ use crate::target::arrays::{Element, Per};
 #[derive(Clone, Debug)]
 pub(crate) struct PassMemory<T> {
     pub(super) workspace: Workspace<T>,
-    /// What pooling saves for its backward pass.
+    /// Saved by pooling for its backward pass.
     pub(super) pooling: Vec<u32>,
     /// Classes per token under a mask.
     pub(super) classes: Vec<i32>,
@@ -92,7 +92,7 @@ pub(super) struct Outline<'a> {
 /// Properties of the model that an outline depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Boundaries {
-    /// Of the stem.
+    /// Stride of the stem.
     pub(super) stride: usize,
     /// Whether a document's end matters: where a block is not causal, padding must not be read as part of it.
     pub(super) ends: bool,

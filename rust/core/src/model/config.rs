@@ -59,7 +59,7 @@ pub(crate) const BOUNDS: &[Bounds] =
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// What the model reads.
+    /// Input of the model.
     pub input: InputConfig,
     /// Width of the residual stream (D).
     pub d_model: usize,
@@ -71,7 +71,7 @@ pub struct ModelConfig {
     /// From the input to the residual stream; absent: the usual stem of the input's kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stem: Option<Component>,
-    /// What a layer computes between its norm and the residual sum.
+    /// The block between a layer's norm and the residual sum.
     #[serde(default = "default_block")]
     pub block: Component,
     /// Blocks of the layers from the first on, repeated until there are `n_layers`; empty: every layer is a `block`.
@@ -83,11 +83,11 @@ pub struct ModelConfig {
     /// Share of the head's features that training sets to zero.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub head_dropout: f64,
-    /// What the head is compared with.
+    /// Target of the head.
     pub target: TargetConfig,
     /// From features to scores and a loss.
     pub head: Component,
-    /// What is kept of the forward pass for the backward one.
+    /// Activations that are kept for the backward pass.
     #[serde(default)]
     pub activation_memory: ActivationMemory,
     /// Limit for `auto`: parameters, gradients, moments and activations together, in units of 10⁶ bytes.
@@ -108,7 +108,7 @@ fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
-/// What the model reads.
+/// Input of the model.
 ///
 /// ```
 /// use ssm_hpn::model::InputConfig;
@@ -144,7 +144,7 @@ impl InputConfig {
     }
 }
 
-/// What the head is compared with: a kind of [`crate::target`], or one that a program registered.
+/// Target of the head: a kind of [`crate::target`], or one that a program registered.
 ///
 /// ```
 /// use ssm_hpn::head::Pooling;
@@ -164,7 +164,7 @@ impl InputConfig {
 pub struct TargetConfig {
     /// Name of the kind.
     pub kind: String,
-    /// How the hidden states of a document become one feature, for a target per document.
+    /// Pooling of a document's hidden states, for a target per document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// Numbers (K), for a target with numbers; without it 1.
@@ -173,7 +173,7 @@ pub struct TargetConfig {
 }
 
 impl TargetConfig {
-    /// How a document is pooled; `None` where every token has its own target.
+    /// Pooling of a document; `None` where every token has its own target.
     pub(crate) fn pooling(&self) -> Option<Pooling> {
         self.pooling
     }
@@ -211,7 +211,7 @@ impl TargetConfig {
     }
 }
 
-/// What a model predicts: the kind with its settings.
+/// The target of a model: the kind with its settings.
 ///
 /// ```
 /// use ssm_hpn::Error;
@@ -236,14 +236,14 @@ impl TargetConfig {
 pub struct Predicted {
     /// The kind.
     pub kind: &'static TargetKind,
-    /// How a document is pooled; `None` where every token has its own target.
+    /// Pooling of a document; `None` where every token has its own target.
     pub pooling: Option<Pooling>,
     /// Numbers (K); 0 where it has none.
     pub n_values: usize,
 }
 
 impl Predicted {
-    /// What the numbers of a batch may be, for a head with `n_scores` in a model of width `d_model`.
+    /// Numbers that a batch may have in its targets, for a head with `n_scores` in a model of width `d_model`.
     pub(crate) fn widths(&self, n_scores: usize, d_model: usize) -> Widths {
         let has = |element| self.kind.has(element);
         Widths {
@@ -265,7 +265,7 @@ impl Predicted {
     }
 }
 
-/// What is kept of the forward pass for the backward one.
+/// Activations that are kept for the backward pass.
 ///
 /// ```
 /// # use ssm_hpn::Threads;
@@ -289,12 +289,12 @@ impl Predicted {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivationMemory {
-    /// Everything.
+    /// All activations.
     #[default]
     Keep,
     /// The input of every layer; its forward is repeated in the backward.
     Recompute,
-    /// Everything for as many layers as fit into `memory_limit_mb`.
+    /// All activations of as many layers as fit into `memory_limit_mb`.
     Auto,
 }
 

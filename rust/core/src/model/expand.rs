@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Slot, Table};
 
-/// Where new layers go.
+/// Positions of new layers.
 ///
 /// ```
 /// use ssm_hpn::model::ExpandPlan;
@@ -28,7 +28,7 @@ use crate::params::{Arena, Group, Slot, Table};
 pub enum ExpandPlan {
     /// After the last layer.
     Append {
-        /// How many.
+        /// Number of new layers.
         count: usize,
         /// Seed of the new tensors.
         #[serde(default)]
@@ -36,7 +36,7 @@ pub enum ExpandPlan {
     },
     /// Before the first layer.
     Prepend {
-        /// How many.
+        /// Number of new layers.
         count: usize,
         /// Seed of the new tensors.
         #[serde(default)]
@@ -46,7 +46,7 @@ pub enum ExpandPlan {
     Insert {
         /// The index, up to the number of layers.
         at: usize,
-        /// How many.
+        /// Number of new layers.
         count: usize,
         /// Seed of the new tensors.
         #[serde(default)]

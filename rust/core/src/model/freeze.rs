@@ -11,7 +11,7 @@ use super::names::{matches, public_name};
 use crate::error::{Error, Result};
 use crate::params::{Entry, Group, Slot, Table, TensorMasks};
 
-/// What to freeze.
+/// The tensors to freeze.
 ///
 /// ```
 /// # use ssm_hpn::Threads;

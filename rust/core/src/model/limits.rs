@@ -1,4 +1,4 @@
-//! What a model accepts: batches are checked against it before anything is touched.
+//! The checks of batches against the model, before anything is computed or changed.
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +42,7 @@ impl<T: Scalar> Model<T> {
         Boundaries { stride: self.stem.stride(), ends, continued }
     }
 
-    /// What the model accepts.
+    /// Inputs and targets that the model accepts.
     pub(crate) fn limits(&self) -> Limits {
         let config = self.config();
         let input = self.stem.reads();

@@ -1,4 +1,4 @@
-//! What a training pass keeps of every layer, and how many bytes that takes.
+//! The activations that a training pass keeps of every layer, and their size.
 //!
 //! ```text
 //! layer        0 .. lowest      lowest .. L-kept      L-kept .. L
@@ -16,7 +16,7 @@ use super::config::ActivationMemory;
 pub(crate) use crate::blocks::layer::Storage;
 use crate::pass::padded;
 
-/// How far down gradients go.
+/// The layers and parts that gradients reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Depth {
     /// The first layer with a backward pass; the number of layers if there is none.
@@ -47,9 +47,9 @@ pub(crate) struct Extents {
 pub(crate) struct MemoryPlan {
     /// Number of layers.
     pub n_layers: usize,
-    /// How far down gradients go.
+    /// The layers and parts that gradients reach.
     pub depth: Depth,
-    /// How many of the last layers keep everything.
+    /// Number of layers at the end that keep all activations.
     pub kept: usize,
 }
 
@@ -74,7 +74,7 @@ impl MemoryPlan {
         }
     }
 
-    /// What is kept of a layer.
+    /// Activations that are kept of a layer.
     pub(crate) fn storage(&self, layer: usize) -> Storage {
         if layer < self.depth.lowest {
             Storage::Through

@@ -133,7 +133,7 @@ fn resolved<T: Scalar>(component: &Component, block: &dyn Block<T>) -> Component
 pub struct StemContext {
     /// Width of the residual stream (D).
     pub d_model: usize,
-    /// What the model reads.
+    /// Input of the model.
     pub input: InputConfig,
 }
 
@@ -181,7 +181,7 @@ impl StemContext {
 pub struct HeadContext {
     /// Width of the features (D).
     pub d_model: usize,
-    /// What the head is compared with.
+    /// Target of the head.
     pub target: Predicted,
     /// Seed of prototypes that are drawn or optimised.
     pub seed: u64,
@@ -424,7 +424,7 @@ impl<T: Scalar> Registry<T> {
         Ok(config)
     }
 
-    /// What is predicted.
+    /// The target of a configuration.
     pub(crate) fn target(&self, config: &ModelConfig) -> Result<Predicted> {
         let (name, known) = (&config.target.kind, self.targets.keys().copied());
         let kind = self.targets.get(&name[..]).ok_or_else(|| unknown("model.target.kind", name, known))?;

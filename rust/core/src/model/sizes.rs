@@ -1,4 +1,4 @@
-//! How much memory a pass takes, and whether a batch fits into the limit.
+//! The memory of a pass, and the check of a batch against the limit.
 
 #![forbid(unsafe_code)]
 

@@ -107,7 +107,7 @@ impl<T: Scalar> Model<T> {
         &self.table
     }
 
-    /// What it predicts.
+    /// The target.
     pub(crate) fn target(&self) -> Predicted {
         self.target
     }
@@ -172,7 +172,7 @@ impl<T: Scalar> Model<T> {
         self.layers[layer].output_projections()
     }
 
-    /// How far down gradients go for a trainable mask.
+    /// The layers and parts that gradients reach for a trainable mask.
     pub(crate) fn depth(&self, groups: &TensorMasks) -> Depth {
         let trained = |slots: &[Slot]| slots.iter().any(|slot| groups.trainable[*slot]);
         let input = trained(&self.stem_slots);

@@ -38,7 +38,7 @@ pub struct Update {
     pub update_norm: f64,
     /// Whether the gradient was scaled down.
     pub clipped: bool,
-    /// What was not finite: the first such tensor, else `loss`.
+    /// Name of what was not finite: the first such tensor, else `loss`.
     pub fault: Option<String>,
 }
 

@@ -13,7 +13,7 @@ use crate::numeric::Scalar;
 use crate::params::{Slot, Table};
 use crate::simd;
 
-/// How many updates were applied and skipped.
+/// Numbers of applied and skipped updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counters {

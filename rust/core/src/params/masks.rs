@@ -12,7 +12,7 @@ pub struct TensorMasks {
 }
 
 impl TensorMasks {
-    /// As declared: everything trained but what is fixed.
+    /// The masks as declared: all tensors trained but fixed ones.
     pub fn declared(table: &Table) -> Self {
         Self {
             trainable: table.entries().iter().map(|e| e.spec.trained).collect(),

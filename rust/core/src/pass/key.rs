@@ -16,7 +16,7 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    /// Of the session.
+    /// Seed of the session.
     pub(crate) seed: u64,
     /// Updates before this one, skipped ones included.
     pub(crate) update: u64,
@@ -24,7 +24,7 @@ pub struct Key {
     pub(crate) micro_batch: u64,
     /// Layer, counted from 0; [`Key::HEAD`] for the head, [`Key::STEM`] for the stem.
     pub(crate) layer: u32,
-    /// What the numbers are for, where a layer draws more than once.
+    /// Index of the draw, where a layer draws more than once.
     pub(crate) usage: u32,
     /// First token of the pass in the batch: a pass over a slice of the rows draws what belongs to it.
     pub(crate) first_token: usize,
@@ -42,25 +42,25 @@ impl Key {
         Self { seed, update, micro_batch, ..Self::default() }
     }
 
-    /// That of a layer.
+    /// The key of a layer.
     #[must_use]
     pub(crate) fn layer(self, layer: u32) -> Self {
         Self { layer, ..self }
     }
 
-    /// That of the `index`-th part of a part, distinct along any path of parts up to 7 deep and 15 wide.
+    /// The key of the `index`-th part of a part, distinct along any path of parts up to 7 deep and 15 wide.
     #[must_use]
     pub fn part(self, index: u32) -> Self {
         Self { usage: self.usage.wrapping_mul(16).wrapping_add(index + 1), ..self }
     }
 
-    /// That of a slice that begins `tokens` later.
+    /// The key of a slice that begins `tokens` later.
     #[must_use]
     pub(crate) fn later(self, tokens: usize) -> Self {
         Self { first_token: self.first_token + tokens, ..self }
     }
 
-    /// Everything but the first token, as the key of a stream cipher.
+    /// All fields but the first token, as the key of a stream cipher.
     pub fn bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         let place = u64::from(self.layer) << 32 | u64::from(self.usage);

@@ -17,7 +17,7 @@ use crate::kernels::Layout;
 use crate::kernels::dropout::Dropout;
 use crate::params::Params;
 
-/// What a pass is for.
+/// Training or inference.
 ///
 /// ```
 /// use ssm_hpn::pass::{Key, Mode};
@@ -48,7 +48,7 @@ impl Mode {
         }
     }
 
-    /// That of a layer, counted from 0.
+    /// The mode for a layer, counted from 0.
     #[must_use]
     pub(crate) fn layer(self, index: usize) -> Self {
         self.map(|key| key.layer(index as u32))
@@ -84,7 +84,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Everything.
+    /// All capabilities.
     pub const ALL: Self = Self { causal: true, recurrent: true, keeps_length: true };
 
     /// The capabilities that both parts have.
@@ -124,7 +124,7 @@ pub struct Pass<'a, T> {
     /// Backward, beside a state: the gradient of the state after the last token, replaced by that of the state before the
     /// first.
     pub dstate: Option<&'a mut [T]>,
-    /// What the forward pass keeps for the backward pass.
+    /// Values that the forward pass keeps for the backward pass.
     pub saved: &'a mut [T],
     /// Free to use, contents undefined.
     pub scratch: &'a mut [T],
@@ -136,7 +136,7 @@ impl<'a, T> Pass<'a, T> {
         Self { params, layout, mode, state: None, dstate: None, saved: &mut [], scratch }
     }
 
-    /// The same pass for a shorter time.
+    /// The pass, reborrowed.
     pub(crate) fn reborrow(&mut self) -> Pass<'_, T>
     where
         T: Copy,

@@ -140,7 +140,7 @@ fn head_pass<'a, T: Scalar>(
     Pass::new(model.head_params(params), Layout::whole(n, 1), Mode::Inference, scratch)
 }
 
-/// How the next token is chosen.
+/// Settings for drawing the next token.
 ///
 /// ```
 /// # use ssm_hpn::Threads;

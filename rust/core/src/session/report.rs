@@ -105,7 +105,7 @@ pub struct ApplyReport {
     pub loss: f64,
     /// Targets of the update.
     pub count: u64,
-    /// What was not finite, if anything: the first such tensor, else `loss`.
+    /// Name of what was not finite, if anything: the first such tensor, else `loss`.
     pub fault: Option<String>,
 }
 

@@ -60,7 +60,7 @@ impl Isa {
         }
     }
 
-    /// Those that this processor has, best last.
+    /// The instruction sets that this processor has, best last.
     pub fn available() -> Vec<Self> {
         Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
     }

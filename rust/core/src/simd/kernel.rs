@@ -7,7 +7,7 @@ use crate::real::Real;
 
 /// A kernel body, written once for every instruction set.
 pub trait Kernel<T: Real> {
-    /// What the kernel returns.
+    /// Result of the kernel.
     type Output;
     /// The body; mark it and everything it calls `#[inline(always)]`, so that it is compiled for the instruction set.
     fn run<V: Vector<T = T>>(self, v: V) -> Self::Output;

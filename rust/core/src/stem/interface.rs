@@ -167,7 +167,7 @@ pub trait Stem<T: Scalar>: Send + Sync {
         Capabilities { keeps_length, recurrent: keeps_length, ..Capabilities::ALL }
     }
 
-    /// What a pass needs that makes `tokens` tokens of the residual stream.
+    /// Sizes of the buffers of a pass that makes `tokens` tokens of the residual stream.
     fn sizes(&self, tokens: usize) -> StemSizes;
 
     /// Overwrites y `[rows, length after, D]`.

@@ -1,6 +1,6 @@
 //! The arrays that a batch can carry as its target, or as a part of it.
 
-/// What one entry belongs to.
+/// Whether an entry belongs to a token or to a document.
 ///
 /// ```
 /// use ssm_hpn::target::arrays::{self, Per};
@@ -16,7 +16,7 @@ pub enum Per {
     Document,
 }
 
-/// What a number of the array means.
+/// Meaning of the array's numbers.
 ///
 /// ```
 /// use ssm_hpn::target::arrays::{self, Element};
@@ -55,11 +55,11 @@ pub enum Element {
 pub struct TargetArray {
     /// Name in a batch.
     pub name: &'static str,
-    /// What it holds, in words.
+    /// Contents in words.
     pub about: &'static str,
-    /// What one entry belongs to.
+    /// Whether an entry belongs to a token or to a document.
     pub per: Per,
-    /// What a number of it means.
+    /// Meaning of its numbers.
     pub element: Element,
     /// Column of the shards that it is read from; `None` for an array that only a caller can give.
     pub column: Option<&'static str>,

@@ -2,7 +2,7 @@
 
 use super::arrays::{self, Element, Per, TargetArray};
 
-/// What a head has to answer.
+/// Scores that a head must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// A score for each class.
@@ -11,7 +11,7 @@ pub(crate) enum Answer {
     Numbers,
     /// A score for each class, and numbers.
     ClassesAndNumbers,
-    /// Nothing: the gradient comes from the caller.
+    /// None: the gradient comes from the caller.
     Nothing,
 }
 
@@ -130,7 +130,7 @@ pub fn find(name: &str) -> Option<&'static TargetKind> {
 }
 
 impl TargetKind {
-    /// What one entry of the arrays belongs to.
+    /// Whether an entry of the arrays belongs to a token or to a document.
     pub fn per(&self) -> Per {
         self.arrays[0].per
     }
@@ -145,7 +145,7 @@ impl TargetKind {
         self.arrays.iter().any(|array| array.element == element)
     }
 
-    /// What a head has to answer.
+    /// Scores that a head must have.
     pub(crate) fn answer(&self) -> Answer {
         match (self.has(Element::Class), self.has(Element::Number)) {
             (true, false) => Answer::Classes,
@@ -160,7 +160,7 @@ impl TargetKind {
         self.arrays.iter().filter(|_| !self.from_tokens).filter_map(|array| array.column)
     }
 
-    /// What its arrays hold, for messages.
+    /// Contents of its arrays in words, for messages.
     pub(crate) fn holds(&self) -> String {
         self.arrays.iter().map(|array| array.about).collect::<Vec<_>>().join(" and ")
     }

@@ -150,7 +150,7 @@ impl Target {
         })
     }
 
-    /// What the arrays hold, for messages.
+    /// Contents of the arrays in words, for messages.
     pub(crate) fn holds(&self) -> String {
         self.arrays().map(|(array, _)| array.about).collect::<Vec<_>>().join(" and ")
     }

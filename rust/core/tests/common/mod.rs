@@ -1,4 +1,4 @@
-//! What the tests of whole models share: small configurations of every kind, batches for them, comparisons.
+//! Helpers of the tests of whole models: small configurations of every kind, batches for them, comparisons.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]

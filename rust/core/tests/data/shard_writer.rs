@@ -1,4 +1,4 @@
-//! What the writer stores, what it refuses, and which files remain after a failure.
+//! The shard writer: stored data, refusals, and files that remain after a failure.
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 

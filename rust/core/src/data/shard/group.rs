@@ -27,11 +27,11 @@ pub struct ShardGroup {
     pub label: Option<ScalarBuffer<i32>>,
     /// K numbers per document, where wanted.
     pub values: Option<ScalarBuffer<f32>>,
-    /// Where each document came from, where wanted.
+    /// Name of each document's source, where wanted.
     names: Option<StringArray>,
 }
 
-/// What the documents consist of.
+/// Tokens or features of the documents.
 #[derive(Clone, Debug)]
 pub enum Ids {
     /// Ids below 65,536.
@@ -126,7 +126,7 @@ impl ShardGroup {
         range.end - range.start
     }
 
-    /// Where a document's tokens are in `ids`.
+    /// Range of a document's tokens in `ids`.
     pub fn range(&self, document: usize) -> Range<usize> {
         self.offsets[document] as usize..self.offsets[document + 1] as usize
     }
@@ -139,7 +139,7 @@ impl ShardGroup {
         }
     }
 
-    /// Where each document starts among the tokens of the group, and where the last one ends.
+    /// Start of each document among the tokens of the group, and the end of the last one.
     pub fn boundaries(&self) -> Vec<u64> {
         self.offsets.iter().map(|&o| (o - self.offsets[0]) as u64).collect()
     }
@@ -166,7 +166,7 @@ impl ShardGroup {
         Some(&classes[offsets[0] as usize..offsets[self.documents()] as usize])
     }
 
-    /// Where each document came from, where that was wanted.
+    /// Name of each document's source, where that was wanted.
     pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
         Some(self.names.as_ref()?.iter().map(Option::unwrap_or_default))
     }

@@ -9,7 +9,7 @@ use crate::data::manifest::Normalisation;
 use crate::data::schema::{Declared, Kind, ShardColumns};
 use crate::error::{Error, Result};
 
-/// What to write.
+/// Settings of a writer.
 ///
 /// ```
 /// use ssm_hpn::data::{Kind, WriterConfig};
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WriterConfig {
-    /// What a token is.
+    /// The type of a token: an id or features.
     pub kind: Kind,
     /// Number of token ids, for kind `tokens`.
     #[serde(default)]
@@ -123,13 +123,13 @@ pub struct Extra {
     pub class_names: Option<Vec<String>>,
     /// Name of each feature.
     pub feature_names: Option<Vec<String>>,
-    /// How the features had been normalised.
+    /// Normalisation of the features.
     pub normalisation: Option<Normalisation>,
     /// How the source was encoded as tokens or features.
     pub encoder: Value,
-    /// What the documents came from.
+    /// The source of the documents.
     pub source: Value,
-    /// What columns, classes and numbers mean.
+    /// The meaning of columns, classes and numbers.
     pub contract: Value,
 }
 

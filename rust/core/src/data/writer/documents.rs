@@ -70,6 +70,6 @@ pub struct DocumentColumns<'a> {
     pub label: Option<&'a [i32]>,
     /// Numbers per document `[documents, K]`.
     pub values: Option<&'a [f32]>,
-    /// Where each document came from.
+    /// Name of each document's source.
     pub names: Option<&'a [String]>,
 }

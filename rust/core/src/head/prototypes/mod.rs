@@ -26,7 +26,7 @@ pub const SEPARATION_LIMIT: usize = 8192;
 /// Operations of one optimisation step (C²·Q) up to which it is chosen by itself: about ten seconds on two cores.
 const SEPARATION_COST: usize = 150_000_000;
 
-/// How prototypes are made.
+/// Construction of prototypes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Construction {
     /// Every pair at cosine -1/(C-1).

@@ -32,7 +32,7 @@ const RATE: (f64, f64) = (0.05, 0.997_443_994_615_074_5);
 const STARTS: usize = 8;
 const START_COST: usize = 1_300_000;
 
-/// How many starts of [`separate`] are taken.
+/// Number of starts of [`separate`].
 fn starts(classes: usize, dim: usize) -> usize {
     (START_COST / (classes * classes * dim.max(16)).max(1)).clamp(1, STARTS)
 }

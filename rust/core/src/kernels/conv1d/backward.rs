@@ -24,7 +24,7 @@ pub struct ConvGrads<'a, T> {
     pub dweight: Option<&'a mut [T]>,
     /// `[I]`.
     pub dbias: Option<&'a mut [T]>,
-    /// Of the state after the last token `[B, K-1, I]`, replaced by that of the state before the first.
+    /// Gradient of the state after the last token `[B, K-1, I]`, replaced by that of the state before the first.
     pub dstate: Option<&'a mut [T]>,
 }
 

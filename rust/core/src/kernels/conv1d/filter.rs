@@ -229,7 +229,7 @@ pub(super) struct Taps<T, const MAX: usize> {
 }
 
 impl<T: Scalar, const MAX: usize> Taps<T, MAX> {
-    /// Those of channels `i..`.
+    /// Taps and bias of channels `i..`.
     #[inline(always)]
     pub(super) fn load<V: Vector<T = T>>(&self, v: V, taps: usize, i: usize) -> TapVectors<V, MAX> {
         let mut w = [v.splat(T::ZERO); MAX];

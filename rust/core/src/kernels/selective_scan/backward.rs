@@ -31,7 +31,7 @@ pub struct ScanGrads<'a, T> {
     pub dd: Option<&'a mut [T]>,
     /// `[I]`.
     pub ddelta_bias: Option<&'a mut [T]>,
-    /// Of the state after the last token `[B, N, I]`, replaced by that of the state before the first.
+    /// Gradient of the state after the last token `[B, N, I]`, replaced by that of the state before the first.
     pub dstate: Option<&'a mut [T]>,
 }
 

@@ -85,7 +85,7 @@ mod tensor {
     pub(super) const OUT_PROJ: usize = 7;
 }
 
-/// What the forward pass keeps.
+/// Values that the forward pass keeps.
 struct Saved<S> {
     /// z, xBC and dt side by side `[M, I + C + H]`.
     projected: S,
@@ -170,7 +170,7 @@ impl Mamba2 {
         Scan { sizes: self, layout, projected, mixed, dt_bias, a_log, skip }
     }
 
-    /// Everything before out_proj.
+    /// Computes everything before out_proj.
     fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, x: &[T]) -> Saved<&'a mut [T]> {
         let Pass { params, layout, state, saved, scratch, .. } = pass;
         let (m, w, params) = (layout.tokens(), self.projected(), &params);

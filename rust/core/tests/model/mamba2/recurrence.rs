@@ -5,7 +5,7 @@ use ssm_hpn::kernels::Layout;
 
 use super::block::{Mamba2, sigmoid};
 
-/// What the recurrence reads.
+/// Inputs of the recurrence.
 pub(super) struct Scan<'a, T> {
     pub(super) sizes: &'a Mamba2,
     pub(super) layout: &'a Layout<'a>,
