@@ -82,11 +82,11 @@ def test_the_summary_is_of_the_checkpoint_that_predict_loads(numbers, capsys, mo
 def test_every_table_names_that_update(numbers, capsys, monkeypatch):
     monkeypatch.chdir(numbers)
     summary = json.loads(Path("run/summary.json").read_text())
-    best, mae = summary["step"], summary["metrics"]["mae"]
+    best, r2 = summary["step"], summary["metrics"]["r2"]
     assert main(["evaluate", "run"]) == 0
     printed = capsys.readouterr().out
     assert re.search(rf"update {best} +value +mean predictor", printed)
-    assert re.search(rf"mae \(unit\) +{mae:.4g} ", printed)
+    assert re.search(rf"r2 +{r2:.4f} ", printed), printed
     assert main(["compare", "run"]) == 0
     compared = capsys.readouterr().out
     assert re.search(rf"\n  run +{best} ", compared)

@@ -235,7 +235,7 @@ def test_a_scale_without_a_positive_deviation_per_mean_is_refused(scale):
 
 def test_a_scale_of_another_width_is_refused():
     target = {"kind": "sequence_values", "n_values": 1, "scale": {"mean": [1.0, 2.0], "std": [1.0, 1.0]}}
-    with pytest.raises(ConfigError, match=r"model.target.scale: expected 1 numbers, found 2"):
+    with pytest.raises(ConfigError, match=r"model.target.scale: expected 1 number, found 2"):
         Trainer(model(target, {"kind": "linear", "n_outputs": 1, "loss": "squared"}))
 
 
