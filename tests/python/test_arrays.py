@@ -147,7 +147,7 @@ def test_labels_keep_their_type_beside_missing_ones(value, expected):
     assert as_written(value, "y").tolist() == expected
 
 
-def test_sparse_matrices_are_refused_with_what_to_do():
+def test_sparse_matrices_are_refused_with_advice():
     sparse = pytest.importorskip("scipy.sparse")
     with pytest.raises(ShapeError, match=r"x: expected a dense array, found a sparse one .*pass x\.toarray\(\)"):
         to_array(sparse.eye(3).tocsr(), "x")

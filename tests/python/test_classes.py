@@ -72,7 +72,7 @@ def test_one_class_in_several_types_of_json_lines_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "said"), [(["true", "1", "2"], "'1' and 'true'"), (["0", "False"], "'0' and 'False'")]
 )
-def test_a_boolean_beside_the_number_that_it_is_is_told(tmp_path, suffix, labels, said):
+def test_true_beside_1_is_noted(tmp_path, suffix, labels, said):
     if suffix == "jsonl":
         labels = [json.loads(one.lower()) for one in labels]
     found = made(tmp_path, table_of(tmp_path / f"d.{suffix}", labels), {"text": "text", "label": "y"}).contract
@@ -87,7 +87,7 @@ def test_ids_that_differ_in_leading_zeros_stay_two_and_are_noted(tmp_path):
     assert "ids '0000' and '0' differ in leading zeros alone and are two" in prepared.contract.notes
 
 
-def test_whole_numbers_that_no_double_holds_are_told_apart():
+def test_whole_numbers_beyond_double_precision_stay_different():
     texts = [str(10**30), str(10**30 + 1), "1"]
     found = Classes.from_texts(dict.fromkeys(texts, 2))
     assert (set(found.values), found.type) == (set(texts), "text")

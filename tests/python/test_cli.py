@@ -357,7 +357,7 @@ def test_an_interrupted_run_that_is_resumed_ends_with_summary_and_page(here, cap
 
 
 @pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("2", False)])
-def test_only_what_beats_the_untrained_model_is_called_best(here, capsys, lr, best):
+def test_only_an_evaluation_better_than_the_untrained_model_is_called_best(here, capsys, lr, best):
     data = text_data(here, documents=12)
     steps = ["--train.steps", "4", "--evaluation.every", "4", "--optim.lr", lr, "--model.head.kind", "linear"]
     assert train("--data", str(data.folder), *SMALL, *steps) == 0
@@ -505,7 +505,7 @@ def wait_for_rows(folder, count):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(here, number):
+def test_a_signal_saves_and_the_same_command_resumes(here, number):
     data = text_data(here, documents=12)
     steps = ["--train.steps", "100000", "--train.log_every", "1", "--evaluation.every", "100000", "--run.folder", "run"]
     words = ["--data", str(data.folder), *SMALL, *steps]

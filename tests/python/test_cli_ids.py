@@ -50,7 +50,7 @@ STRANGE = ["a#1", "two words", "größe", "数据", "007", "x" * 5000, "a,b", "1
 
 @pytest.mark.parametrize("source", ["csv", "parquet", "jsonl"])
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_ids_come_back_as_they_were_given(run, tmp_path, source, ending):
+def test_predictions_have_the_ids_as_given(run, tmp_path, source, ending):
     ids = STRANGE if source != "csv" else [one for one in STRANGE if "," not in one]
     data = series(tmp_path / f"new.{source}", ids)
     found = predicted(run, tmp_path, data, ending=ending)

@@ -54,7 +54,7 @@ def test_the_image_runs_an_existing_command(here):
     assert any(request.config.data.train[0].startswith(f"{mount}/") for mount in mounts)
 
 
-def test_the_job_mounts_what_its_arguments_name(here, tmp_path):
+def test_the_job_mounts_the_paths_of_its_arguments(here, tmp_path):
     (text,) = blocks("yaml")
     job = yaml.safe_load(text)
     assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")

@@ -148,7 +148,7 @@ def test_several_numbers_per_series() -> None:
 
 
 @pytest.mark.parametrize("head", ["linear", "prototype"])
-def test_the_unit_of_what_is_predicted_does_not_matter(head: str) -> None:
+def test_the_unit_of_numbers_to_predict_does_not_matter(head: str) -> None:
     random = np.random.default_rng(13)
     x = random.normal(size=(60, 12, 1))
     plain = x[:, :, 0].mean(axis=1)
@@ -341,7 +341,7 @@ def test_numbers_beside_classes_go_through_cross_validation(form: Any) -> None:
     assert np.mean(halves) == pytest.approx(values.mean())
 
 
-def test_series_that_are_each_a_class_of_their_own_are_told() -> None:
+def test_classes_of_one_series_each_give_a_warning() -> None:
     series, _ = waves(12, seed=5)
     with pytest.warns(UserWarning, match="y: each of the 12 classes has one series, and none to be like it"):
         SSMClassifier(**SMALL, steps=1).fit(series, np.array([f"c{n}" for n in range(12)]))

@@ -132,7 +132,7 @@ def test_early_stopping_ends_the_run_and_survives_interruption(config, tmp_path)
     assert Trainer(config(**stopping)).fit().already_ended
 
 
-def test_the_best_checkpoint_goes_by_the_chosen_metric(config, tmp_path):
+def test_the_best_checkpoint_is_chosen_by_the_deciding_metric(config, tmp_path):
     chosen = {"evaluation": {"every": 2, "batches": 2, "metric": "accuracy", "direction": "min"}}
     result = Trainer(config(**chosen)).fit()
     rows = [row for row in metric_rows(tmp_path / "run") if row["eval/accuracy"] is not None and row["step"]]

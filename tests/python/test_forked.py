@@ -33,7 +33,7 @@ else:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_that_uses_a_session_is_told_so_in_one_line():
+def test_a_forked_process_that_uses_a_session_gets_a_fork_error_in_one_line():
     settings = json.dumps(token_settings(train={"threads": 2}))
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM, settings], capture_output=True, text=True, timeout=120, check=True

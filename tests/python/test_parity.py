@@ -120,7 +120,7 @@ def test_a_drift_over_its_bound_fails_and_is_named(tmp_path, capsys, monkeypatch
     assert json.loads((tmp_path / "parity.json").read_text())["passed"] is False
 
 
-def test_without_jax_the_command_says_what_to_install(tmp_path, capsys, monkeypatch):
+def test_without_jax_the_error_names_the_package_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ssm_hpn.cli.parity.find_spec", lambda *_: None)
     assert main(["parity", "--out", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()

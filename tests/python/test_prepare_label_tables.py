@@ -131,7 +131,7 @@ def test_an_id_may_be_there_twice_with_one_label_and_not_with_two(tmp_path):
         ("id,y,y\ns1,u,v\n", r"y\.csv: row 1: expected each column named once"),
     ],
 )
-def test_what_is_wrong_with_the_table_is_said_of_the_table(tmp_path, text, message):
+def test_errors_in_a_table_of_labels_name_that_table(tmp_path, text, message):
     data = series(tmp_path / "x.csv", [f"s{n}" for n in range(20)])
     (tmp_path / "y.csv").write_text(text)
     with pytest.raises(DataError, match=message):
@@ -197,7 +197,7 @@ def test_a_table_of_labels_without_the_columns_is_refused_by_its_own_delimiter(t
         made(tmp_path, data, COLUMNS, labels=str(table), delimiter=",")
 
 
-def test_the_delimiter_of_a_table_of_labels_that_was_found_out_is_said(tmp_path):
+def test_the_detected_delimiter_of_a_table_of_labels_is_noted(tmp_path):
     data, table = series(tmp_path / "x.parquet", [f"s{n}" for n in range(20)]), tmp_path / "y.csv"
     table.write_text("id;y\n" + "".join(f"s{n};{'uv'[n % 2]}\n" for n in range(20)))
     notes = made(tmp_path, data, COLUMNS, labels=str(table)).contract.notes

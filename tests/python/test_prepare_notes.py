@@ -105,7 +105,7 @@ def test_the_meaning_given_to_an_array_of_two_axes_is_noted(tmp_path, content, s
 
 
 @pytest.mark.parametrize("command", ["inspect", "train"])
-def test_whole_numbers_of_one_axis_are_said_to_be_token_ids(tmp_path, command, capsys, monkeypatch):
+def test_an_array_of_whole_numbers_of_one_axis_is_noted_as_token_ids(tmp_path, command, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("a.npy", np.arange(400) % 7)
     words = ["a.npy"] if command == "inspect" else ["--data", "a.npy", "--train.steps", "1", "--model.d_model", "8"]
@@ -142,7 +142,7 @@ def test_ids_that_differ_in_blanks_around_them_are_noted(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_ids_of_more_documents_than_are_ranked_are_told_apart_too(tmp_path, monkeypatch, suffix):
+def test_ids_that_differ_in_blanks_are_noted_above_the_limit_of_ranking_too(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr("ssm_hpn.prepare.split.MOST_RANKED", 8)
     ids = [f"m{n}" for n in range(30)] + [" m3", "007", "07", "9", "0009"]
     steps = [{"id": one, "x": n} for n, one in enumerate(ids)]
@@ -156,7 +156,7 @@ def test_ids_of_more_documents_than_are_ranked_are_told_apart_too(tmp_path, monk
 
 
 @pytest.mark.parametrize("held_out", ["nothing", "a file"])
-def test_documents_that_are_each_a_class_of_their_own_are_told(tmp_path, held_out):
+def test_classes_of_one_document_each_are_noted(tmp_path, held_out):
     table = [{"id": f"m{n // 4}", "x": n, "y": f"c{n // 4}"} for n in range(80)]
     columns, data = {"id": "id", "features": "x", "label": "y"}, written(tmp_path / "d.csv", table)
     options = {"validation_fraction": 0.0}

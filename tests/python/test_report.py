@@ -98,7 +98,7 @@ def test_every_drawing_is_well_formed(tmp_path: Path) -> None:
     assert "<idle>" not in text
 
 
-def test_what_is_shown(tmp_path: Path) -> None:
+def test_the_page_shows_metrics_settings_and_machine(tmp_path: Path) -> None:
     run = a_run(tmp_path / "run")
     scores = [
         {"order": 1, "accuracy": 0.35, "bits_per_byte": 4.47},

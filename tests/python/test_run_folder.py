@@ -198,7 +198,7 @@ def test_a_folder_of_runs_names_the_runs(trained, capsys, command):
     assert f"did you mean {trained}?" in one_line(capsys)
 
 
-def test_compare_leaves_out_what_is_no_run(trained, here, capsys):
+def test_compare_leaves_out_folders_that_are_no_run(trained, here, capsys):
     assert main(["compare", str(trained), str(trained.parent / "data"), "--out", "c.html"]) == 0
     shown = capsys.readouterr().out
     assert "data, which is no run" in shown
@@ -265,7 +265,7 @@ def test_evaluate_shows_every_class_with_counts(trained, raw, capsys):
     assert rows["accuracy"] == [f"{right / 30:.3f}"]
 
 
-def test_inspect_shows_what_the_data_of_a_run_means(trained, capsys):
+def test_inspect_describes_the_data_of_a_run(trained, capsys):
     assert main(["inspect", str(trained)]) == 0
     shown = capsys.readouterr().out
     assert "target     label, 3 classes" in shown

@@ -329,7 +329,7 @@ def test_whole_numbers_beside_missing_labels_stay_whole_numbers(gaps):
         assert {type(one) for one in model.predict(X).tolist()} == {int}
 
 
-def test_channels_far_outside_of_what_fit_saw_are_told():
+def test_channels_far_outside_of_those_in_fit_give_a_warning():
     random = np.random.default_rng(3)
     x, y = random.normal(20, 2, (30, 12, 2)), np.arange(30) % 2
     model = classifier().fit(x, y)

@@ -69,7 +69,7 @@ def test_a_batch_names_an_array_it_does_not_know_and_axes_that_are_wrong():
         Batch(features=x, sequence_values=np.zeros(2, np.float32))
 
 
-def test_a_target_of_another_kind_is_refused_with_what_both_hold():
+def test_a_target_of_another_kind_is_refused_with_the_contents_of_both():
     trainer = Trainer(
         model(
             {"kind": "joint", "n_values": 1},

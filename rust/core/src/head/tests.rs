@@ -201,7 +201,7 @@ fn the_tensors_have_the_documented_names_shapes_and_decay() {
 }
 
 #[test]
-fn scores_are_cosines_numbers_or_logits_and_agree_with_what_is_counted() {
+fn scores_are_cosines_numbers_or_logits_and_agree_with_the_counted_predictions() {
     let x = numbers::<f64>(N * D, 1);
     for (json, expected) in heads() {
         let mut rig = Rig::<f64>::new(json);

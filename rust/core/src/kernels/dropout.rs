@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_draws_what_it_draws_in_the_whole() {
+    fn a_part_draws_the_numbers_that_the_whole_draws() {
         let x: Vec<f32> = (0..10_000).map(|i| i as f32 + 1.0).collect();
         let mut whole = vec![0.0; x.len()];
         dropout(0.3, 0).run(&x, &mut whole, Accumulate::Overwrite);

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_of_naming_freezes_what_it_names() {
+    fn each_field_of_a_specification_freezes_its_tensors() {
         assert_eq!(frozen("{}").unwrap(), [""; 0]);
         assert_eq!(
             frozen(r#"{"first":1,"layers":[2]}"#).unwrap(),

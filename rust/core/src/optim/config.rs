@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_goes_round_and_what_is_left_out_takes_its_default() {
+    fn json_is_read_back_and_absent_settings_have_defaults() {
         let text = r#"{"lr":1e-3,"clip_norm":null,"schedule":{"kind":"wsd","warmup":10,"total":100,"decay":20,"min_ratio":0.05}}"#;
         let config = OptimConfig::from_json(text).unwrap();
         assert_eq!((config.lr, config.beta2, config.clip_norm), (1e-3, 0.95, None));

@@ -101,7 +101,7 @@ mod tests {
     use crate::params::{Arena, Group, Init, ParamSpec, TensorMasks};
 
     #[test]
-    fn the_first_bad_tensor_is_named_wherever_it_lies_and_frozen_ones_are_not_looked_at() {
+    fn the_first_tensor_that_is_not_finite_is_named_and_frozen_ones_are_skipped() {
         let mut table = Table::new();
         let specs = [("a", 10), ("b", BLOCK), ("c", 3), ("d", 2 * BLOCK)];
         let specs = specs.map(|(id, n)| ParamSpec::new(id, [n], Init::Zeros));

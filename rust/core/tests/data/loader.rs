@@ -50,7 +50,7 @@ fn ids(stream: &[(Batch, Cursor)]) -> Vec<u32> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn every_token_comes_once_per_epoch_with_its_target(
+    fn every_token_occurs_once_per_epoch_with_its_target(
         lengths in prop::collection::vec(1_usize..50, 1..60),
         length in 1_usize..40,
         batch_size in 1_usize..9,

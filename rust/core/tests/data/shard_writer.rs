@@ -15,7 +15,7 @@ use ssm_hpn::data::{Dataset, DocumentColumns, Elements, Extra, ShardWriter, Writ
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn what_is_written_is_read(
+    fn written_documents_are_read_back(
         lengths in prop::collection::vec(1_usize..70, 1..40),
         wide in any::<bool>(),
         batch_tokens in 1_usize..100,
@@ -70,7 +70,7 @@ fn sha256sum_accepts_the_folder() {
 }
 
 #[test]
-fn the_writer_refuses_what_it_cannot_store_and_stays_usable() {
+fn the_writer_refuses_invalid_documents_and_stays_usable() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = WriterConfig::new(Kind::Tokens, &["tokens", "label", "name"]);
     config.vocab_size = Some(10);
