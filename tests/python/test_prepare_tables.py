@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from prepare_support import made, rows, series, written
 from ssm_hpn.config import Columns, PrepareOptions
+from ssm_hpn.errors import DataError
 from ssm_hpn.prepare import prepare
 from ssm_hpn.prepare.reading import read
 from ssm_hpn.prepare.sources import find
@@ -152,3 +154,16 @@ def test_rows_without_a_time_step_are_counted_where_channels_are_lists(tmp_path)
     )
     prepared = prepare(given, tmp_path / "out")
     assert ("1 row", "nothing in the column of the data") in prepared.contract.left_out
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "pandas"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, kind: str) -> None:
+    names, rows = ["id", "x", "y", "x"], [[f"k{n // 4}", float(n), n, -1.0 * n] for n in range(80)]
+    table = pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=names)
+    data = pd.DataFrame(rows, columns=names) if kind == "pandas" else table
+    options = PrepareOptions(columns=Columns(id="id", features=("x*",)))
+    if kind == "parquet":
+        pq.write_table(table, tmp_path / "d.parquet")
+        options = options.model_copy(update={"train": (str(tmp_path / "d.parquet"),)})
+    with pytest.raises(DataError, match=r"each column named once, found 'x' as columns 2 and 4; rename one of them"):
+        prepare(options, tmp_path / "out", tables=() if kind == "parquet" else [data])

@@ -22,15 +22,17 @@ from typing import Any, Final, Literal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ssm_hpn.arrays import is_frame, names_of
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.cells import mismatch
 from ssm_hpn.prepare.copies import in_utf_8
-from ssm_hpn.prepare.headers import header_below, missing_column, two_headers
+from ssm_hpn.prepare.headers import check_names, header_below, missing_column, two_headers
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.queries import check_names, checked_query, query_error
+from ssm_hpn.prepare.queries import check_result, checked_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
 
@@ -221,21 +223,24 @@ def open_table(
     try:
         match source.format:
             case "csv":
-                return _csv(source, options, connection, file, long_lines=long_lines)
+                table = _csv(source, options, connection, file, long_lines=long_lines)
             case "jsonl":
-                return _json(source, connection, file, long_lines=long_lines)
+                table = _json(source, connection, file, long_lines=long_lines)
             case "parquet":
-                return _described(source, connection, f"read_parquet({quoted(str(source.path))})")
+                table = _described(source, connection, f"read_parquet({quoted(str(source.path))})")
+                check_names(source.path, "schema", pq.read_schema(source.path).names, "rename one of them")
             case "sql":
                 query = checked_query(source.content)
                 table = _described(source, connection, f"({query})")
-                check_names(connection.sql(query).columns)
-                return table
+                check_result(connection.sql(query).columns)
             case _:
+                names = map(str, names_of(source.content)) if is_frame(source.content) else ()
+                check_names(source.path, "table", names, "rename one of them")
                 connection.register("handed_over", source.content)
-                return _described(source, connection, "handed_over")
+                table = _described(source, connection, "handed_over")
     except duckdb.Error as error:
         raise translated(source, error) from None
+    return table
 
 
 def _spills_to(connection: duckdb.DuckDBPyConnection) -> Path:
@@ -309,7 +314,8 @@ def _csv(
         raise _never_closed(source, line)
     names = next(csv.reader(io.StringIO(header), delimiter=delimiter, quotechar=quote or None, strict=False), [])
     second = len(set(names)) < len(names) and two_headers(sample, delimiter, quote or None)
-    _check_names(source, names, second=second)
+    advice = "row 2 seems to be a second header row: write both as one" if second else "rename one of them"
+    check_names(source.path, "row 1", names, advice)
     nulls = ", ".join(map(quoted, ("", *options.null)))
     arguments = [
         *("auto_detect=false", "header=true", f"skip={blank}", f"delim={quoted(delimiter)}", f"nullstr=[{nulls}]"),
@@ -346,20 +352,6 @@ def _head(source: Source) -> tuple[int, str, str]:
     raise data_error(
         source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"
     )
-
-
-def _check_names(source: Source, names: list[str], *, second: bool) -> None:
-    seen: dict[str, int] = {}
-    for place, name in enumerate(names, start=1):
-        if name in seen:
-            raise data_error(
-                source.path,
-                "row 1",
-                expected="each column named once",
-                found=f"{name!r} as columns {seen[name]} and {place}",
-                advice="row 2 seems to be a second header row: write both as one" if second else "rename one of them",
-            )
-        seen[name] = place
 
 
 def _utf_16(source: Source) -> DataError:

@@ -5,6 +5,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm_hpn.classes import has_no_label
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 LINES: Final = 50
 """Lines in which a header is looked for."""
 SEPARATORS: Final = ",;\t|"
+
+
+def check_names(path: Path | str, at: str, names: Iterable[str], advice: str) -> None:
+    """Refuse a column that is there twice.
+
+    >>> check_names("d.csv", "row 1", ["a", "b"], "rename one of them")
+    """
+    seen: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        first = seen.setdefault(name, place)
+        if first != place:
+            found = f"{name!r} as columns {first} and {place}"
+            raise data_error(path, at, expected="each column named once", found=found, advice=advice)
 
 
 def spelling(name: str, known: Iterable[str]) -> str:

@@ -29,10 +29,10 @@ def checked_query(text: str) -> str:
     return str(statements[0].query).rstrip().rstrip(";")
 
 
-def check_names(names: list[str]) -> None:
+def check_result(names: list[str]) -> None:
     """Refuse a result with a column named twice, in whatever case: the engine takes `x` and `X` for one name.
 
-    >>> check_names(["a", "b"])
+    >>> check_result(["a", "b"])
     """
     seen: dict[str, int] = {}
     for place, name in enumerate(names, start=1):
