@@ -2,8 +2,9 @@
 
 Rows are collected to about `RUN_BYTES`, sorted and written to a file as a *run*, while more are read. Then runs are
 merged: of each a piece is in memory, and the rows up to the smallest of the last keys of the pieces come next, as no
-row that is still on disk goes before them. A table that fits into one run is never written. Memory holds three runs at
-most, whatever the number of rows; the sort of the engine needs more the larger the table is.
+row that is still on disk goes before them; then the pieces are filled again. A table that fits into one run is never
+written. Memory holds three runs at most, whatever the number of rows; the sort of the engine needs more the larger
+the table is.
 
 Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. The last key is `n`, the
 number of a row, which no two have in common: rows that are equal in all others stay in the order of the file.
@@ -124,53 +125,44 @@ class _Run:
     keys: Sequence[str]
     next: int
     end: int
-    batches: int
-    """How many of them make a piece."""
-    piece: pa.RecordBatch = field(init=False)
-    at: int = field(init=False)
-    """The first row of the piece that is left."""
-    first: Key = field(init=False)
-    last: Key = field(init=False)
-    """Keys of the rows that are left."""
-
-    def __post_init__(self) -> None:
-        """Read the first piece."""
-        self.read()
+    rows: int
+    """Of a piece, at least, as long as there are more."""
+    piece: pa.RecordBatch | None = None
+    first: Key = ()
+    last: Key = ()
+    """Keys of the first and the last row of the piece."""
 
     @property
     def more(self) -> bool:
         """Whether there are rows behind the piece."""
         return self.next < self.end
 
-    def read(self) -> None:
-        """The next piece."""
-        stop = min(self.end, self.next + self.batches)
-        batches = [self.reader.get_batch(index) for index in range(self.next, stop)]
-        self.piece = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-        self.next, self.at = stop, 0
-        self.first, self.last = self._key(0), self._key(self.piece.num_rows - 1)
+    def fill(self) -> bool:
+        """Read on until the piece is whole; whether there is any row."""
+        there = 0 if self.piece is None else self.piece.num_rows
+        batches = [] if self.piece is None or not there else [self.piece]
+        while self.more and there < self.rows:
+            batches.append(self.reader.get_batch(self.next))
+            there += batches[-1].num_rows
+            self.next += 1
+        if there and batches[-1] is not self.piece:
+            self.piece = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+            self.first, self.last = self._key(0), self._key(there - 1)
+        return there > 0
 
     def _key(self, row: int) -> Key:
-        return tuple(_value(self.piece.column(name)[row]) for name in (*self.keys, "n"))
+        return tuple(_value(self.piece.column(name)[row]) for name in (*self.keys, "n")) if self.piece else ()
 
     def up_to(self, bound: Key | None) -> pa.RecordBatch | None:
         """Takes the rows of the piece up to a key, or all of them; None if there is none."""
-        if bound is not None and bound < self.first:
+        if self.piece is None or (bound is not None and bound < self.first):
             return None
         rows = self.piece.num_rows
-        stop = rows if bound is None else bisect_right(range(rows), bound, lo=self.at, key=self._key)
-        taken = self.piece.slice(self.at, stop - self.at)
-        self.at = stop
-        if self.at < rows:
-            self.first = self._key(self.at)
-        elif self.more:
-            self.read()
+        stop = rows if bound is None or self.last <= bound else bisect_right(range(rows), bound, key=self._key)
+        taken, self.piece = self.piece.slice(0, stop), self.piece.slice(stop)
+        if stop < rows:
+            self.first = self._key(0)
         return taken
-
-    @property
-    def done(self) -> bool:
-        """Whether every row has been taken."""
-        return self.at == self.piece.num_rows and not self.more
 
 
 def _value(scalar: Any) -> Any:  # noqa: ANN401 - numbers, or a length with bytes
@@ -207,11 +199,10 @@ class _Runs:
             self._writer.close()
         with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_file(file) as reader:
             parts = [(start, end) for start, end in itertools.pairwise([0, *self.borders]) if start < end]
-            bytes_of_one = max(1, reader.get_batch(0).nbytes)
-            batches = max(1, PIECES_BYTES // (len(parts) * bytes_of_one))
-            runs = [_Run(reader, self.keys, start, end, batches) for start, end in parts]
-            while runs:
+            batch = reader.get_batch(0)
+            piece_rows = PIECES_BYTES * batch.num_rows // max(1, batch.nbytes) // len(parts)
+            runs = [_Run(reader, self.keys, start, end, max(1, piece_rows)) for start, end in parts]
+            while runs := [run for run in runs if run.fill()]:
                 bound = min((run.last for run in runs if run.more), default=None)
                 taken = [rows for run in runs if (rows := run.up_to(bound)) is not None]
-                runs = [run for run in runs if not run.done]
                 yield from _sorted(taken, self.keys, size)
