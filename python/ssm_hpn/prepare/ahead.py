@@ -1,4 +1,4 @@
-"""The next batch of documents is read while one is worked on, so that both cores have something to do."""
+"""Reading the next batch of documents in a thread while the caller processes one."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Columns of Arrow as arrays of numpy, and what is said about a cell that does not fit."""
+"""Columns of Arrow as arrays of numpy, and the errors for cells that do not fit."""
 
 import json
 from typing import Final
@@ -75,7 +75,7 @@ def flattened(column: pa.Array) -> tuple[Floats, Ints]:
 
 
 def missing_cells(source: Source, row: int, name: str, kind: str, count: int, value: object) -> DataError:
-    """The complaint about rows without an id or an order value; the first one is `row`, where there is `value`."""
+    """The error for rows without an id or an order value; the first one is `row`, where there is `value`."""
     return data_error(
         source.path,
         f"{source.row(row)}, {source.field(name)}",
@@ -88,13 +88,13 @@ def missing_cells(source: Source, row: int, name: str, kind: str, count: int, va
 
 
 def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
-    """The complaint about a number that is infinite or too large."""
+    """The error for a number that is infinite or too large."""
     advice = "correct it, or leave it empty for a missing number"
     return DataError(range_problem(f"{source.path}: {at}, {source.field(name)}", value, advice))
 
 
 def mismatch(source: Source, at: str, name: str, expected: str, found: object, advice: str | None = None) -> DataError:
-    """The complaint about a cell of another kind."""
+    """The error for a cell of another kind."""
     return data_error(
         source.path,
         f"{at}, {source.field(name)}",

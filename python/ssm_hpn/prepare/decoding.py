@@ -35,11 +35,11 @@ class Decoded(io.RawIOBase):
         self._ready, self._ended = memoryview(b""), False
 
     def readable(self) -> bool:
-        """It is."""
+        """Whether it can be read from: True."""
         return True
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a writable buffer
-        """As for any raw stream."""
+        """Fill the buffer with the next bytes of UTF-8; returns their number, 0 at the end."""
         while not self._ready and not self._ended:
             self._ready = memoryview(self._next())
         count = min(len(buffer), len(self._ready))

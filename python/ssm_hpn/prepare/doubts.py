@@ -40,7 +40,7 @@ BELOW_THOUSAND: Final = "[-+]?(0|[1-9][0-9]{0,2})"
 
 
 def days_as_numbers(table: Table, sample: str, name: str, notes: Notes) -> None:
-    """Say that an order read as numbers is days and months, where all are such and another order than the numbers.
+    """Note that an order read as numbers is days and months, where all are such and another order than the numbers.
 
     `sample` is a query for some different values `o` of the column.
     """

@@ -1,4 +1,4 @@
-"""From what was read to what is written: token ids, or normalised features.
+"""Encoders: from text to token ids, and from features to normalised features.
 
 An encoder is described by a small JSON object in the manifest, and made again from it, so that prediction and
 generation treat new input exactly as training did.
@@ -40,7 +40,7 @@ class Encoder(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What the manifest stores."""
+        """The description that is stored in the manifest."""
         ...
 
 
@@ -72,7 +72,7 @@ class Bytes:
         return b"".join(bytes([token]) if token < 256 else lost for token in tokens).decode(errors="replace")
 
     def describe(self) -> dict[str, Any]:
-        """Nothing but the kind."""
+        """The description in the manifest: the kind."""
         return {"kind": "bytes"}
 
 
@@ -123,7 +123,7 @@ class Ids:
         return " ".join(map(str, tokens))
 
     def describe(self) -> dict[str, Any]:
-        """The kind and the range."""
+        """The description in the manifest: the kind and the range."""
         return {"kind": "ids", "vocab_size": self.vocab_size}
 
 
@@ -139,7 +139,7 @@ class Normalization:
         return ((features - self.mean) / self.std).astype(np.float32)
 
     def describe(self) -> dict[str, list[float]]:
-        """What the manifest stores."""
+        """The description that is stored in the manifest."""
         return {"mean": self.mean.tolist(), "std": self.std.tolist()}
 
 

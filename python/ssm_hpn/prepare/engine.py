@@ -116,11 +116,11 @@ class Table:
     decimal: str = "."
     """The mark in numbers that are written as text."""
     marks: tuple[str, str, str] = (",", '"', '"')
-    """Of a CSV file: delimiter, quote and escape, as they are where quotes are not taken as text."""
+    """Delimiter, quote and escape of a CSV file, as they are where quotes are not taken as text."""
     notes: list[str] = field(default_factory=list)
     """What was guessed."""
     reader: pa.RecordBatchReader | None = None
-    """Of the query in progress."""
+    """Reader of the query in progress."""
 
     def select(self, wanted: Mapping[str, tuple[str, Kind]]) -> str:
         """A query for columns: alias → (name, kind)."""
@@ -248,7 +248,7 @@ def _spills_to(connection: duckdb.DuckDBPyConnection) -> Path:
 
 
 def no_column(table: Table, key: str, name: str) -> DataError:
-    """The complaint about a column that is not there, for a setting of `data.columns`, or `split`."""
+    """The error for a column that is not there, for a setting of `data.columns`, or `split`."""
     setting = "data.split" if key == "split" else f"data.columns.{key}"
     return missing_column(table.source, setting, name, table.present)
 
@@ -414,7 +414,7 @@ def needs_more(error: duckdb.Error) -> bool:
 def translated(
     source: Source, error: duckdb.Error, table: Table | None = None, query: str = "", numbers: tuple[str, ...] = ()
 ) -> DataError:
-    """The engine's complaint about a query in this package's shape; `numbers` are the columns read as such."""
+    """The engine's error for a query as an error of this package; `numbers` are the columns read as such."""
     text = str(error)
     first = text.splitlines()[0].partition(": ")[2] or text.splitlines()[0]
     if "Out of Memory" in text and source.format in ("csv", "jsonl") and (row := longest_row(source))[1] > BUFFER:
@@ -516,7 +516,7 @@ def _rejected_line(table: Table, query: str) -> int | None:
 
 
 def _no_number_in_list(source: Source, cell: str, query: str) -> DataError | None:
-    """The complaint about an element of a list that is no number, whose line the engine counts wrongly."""
+    """The error for an element of a list that is no number, whose line the engine counts wrongly."""
     for number, line in lines_of(source):
         for name, values in json.loads(line).items():
             if f"{quoted(name)}: 'DOUBLE[" not in query or not isinstance(values, list):

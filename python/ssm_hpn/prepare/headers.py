@@ -45,7 +45,7 @@ def spelling(name: str, known: Iterable[str]) -> str:
 
 
 def missing_column(source: Source, key: str, name: str, present: dict[str, str]) -> "DataError":
-    """The complaint about a column that is not there, for the setting `key`."""
+    """The error for a column that is not there, for the setting `key`."""
     found, advice = f"no such {source.field_noun}", spelling(name, present)
     first, _, rest = name.partition(".")
     if source.format == "csv" and "did you mean" not in advice:

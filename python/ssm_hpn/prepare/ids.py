@@ -37,7 +37,7 @@ class IdSpellings:
     _odd: dict[str, dict[str, None]] = field(default_factory=lambda: {BLANKS: {}, ZEROS: {}})
     """The first ids with blanks, and with zeros, in the order of the data."""
     _there: set[str] = field(default_factory=set)
-    """Those of them without these that were found."""
+    """Ids that were found, equal to one of `_odd` without its blanks or zeros."""
 
     def see(self, ids: list[str]) -> None:
         """Take in the ids of some documents, in the first pass."""

@@ -1,7 +1,7 @@
 """A table of labels: targets of documents in a table of their own, joined by the id.
 
 An id may be there twice with the same targets. Ids are compared as texts, so `7` and `007` are two; where none matches,
-the complaint says what tells them apart.
+the error says how they differ.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,14 +27,14 @@ JOINED: Final = "handed_labels"
 """The table in the engine: `key` and the targets by alias, each id once."""
 ROWS_AT_ONCE: Final = 1 << 15
 MOST_COMPARED: Final = 1000
-"""Ids of each side that are looked at for what tells them apart."""
+"""Ids of each side that are searched for a difference in spelling."""
 SPELLINGS: Final[dict[str, Callable[[str], str]]] = {
     "blanks around them": str.strip,
     "upper and lower case": str.casefold,
     "leading zeros": lambda text: text.lstrip("0") or "0",
     "the fraction of whole numbers": lambda text: text.removesuffix(".0"),
 }
-"""What may tell two spellings of an id apart, and what an id is without it."""
+"""Differences in the spelling of ids, each with a function that removes it."""
 
 
 def label_source(options: PrepareOptions) -> Source:
@@ -145,9 +145,9 @@ class Matching:
     source: Source
     column: str
     keys: Keys
-    """Of the ids in the table, sorted."""
+    """Keys of the ids in the table, sorted."""
     ids: list[str]
-    """Of the first rows."""
+    """Ids of the first rows of the table."""
     found: NDArray[np.bool_] = field(init=False)
     """Whether a document has the id."""
     documents: int = 0
@@ -157,7 +157,7 @@ class Matching:
     """Documents whose id is not in the table."""
 
     def __post_init__(self) -> None:
-        """Nothing is found yet."""
+        """Start without ids."""
         self.found = np.zeros(len(self.keys), bool)
 
     @classmethod
@@ -212,7 +212,7 @@ class Matching:
             yield f"{which} {noun_for(unused, 'is', 'are')} of no document"
 
     def _difference(self) -> str | None:
-        """What tells the ids of both sides apart, where leaving it out makes some of them equal."""
+        """The difference in spelling without which some ids of both sides are equal."""
         spellings = [*SPELLINGS.items(), ("spelling", _bare)]
         for what, bare in spellings:
             if {bare(one) for one in self.unlabelled} & {bare(one) for one in self.ids}:

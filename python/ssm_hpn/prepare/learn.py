@@ -1,4 +1,4 @@
-"""What has to be known about the data before anything can be written: what the contract says.
+"""Statistics, classes and columns of the data, from which its contract is made before anything is written.
 
 The first pass sees every document: keys for the split, labels, the largest id, the number of features. The second one,
 where there are numbers or labels, sees the training part alone: statistics in double precision, and how often each
@@ -56,7 +56,7 @@ class Labels:
 
 @dataclass
 class Learned:
-    """What two passes found."""
+    """The results of the two passes."""
 
     options: PrepareOptions
     labels: Labels = field(default_factory=Labels)
@@ -72,13 +72,13 @@ class Learned:
     """Whether labels are those of tokens or steps."""
     unlabelled: int = 0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """Of each label in the training part."""
+    """Number of documents or units with each label in the training part."""
     features: Moments | None = None
     values: Moments | None = None
     first: Record | None = None
     ids: IdSpellings = field(default_factory=IdSpellings)
     total: str = ""
-    """What is said about the first id of a row that seems to sum up others."""
+    """The note about the first id of a row that seems to sum up others."""
     first_unlabelled: str = ""
     """Name of the first document without a label."""
 
@@ -155,7 +155,7 @@ class Learned:
             )
 
     def check_labels(self, documents: int) -> None:
-        """Refuse labels that are measurements: as good as every one a number with a fraction of its own."""
+        """Refuse labels that are measurements: nearly all of them different numbers with fractions."""
         texts = self.labels.texts
         if self.first is None or self.per_unit or 2 * len(texts) <= documents or type_of(texts) != "number":
             return
@@ -194,10 +194,10 @@ class Learned:
 
     @property
     def measures(self) -> bool:
-        """Whether the second pass has anything to find out."""
+        """Whether a second pass is needed."""
         return self.kind == "features" or self.per_unit or self.per_document
 
-    # ---- what it comes to
+    # ---- the contents of the contract
 
     def classes(self) -> Classes | None:
         """The classes of the training part, None without labels."""
@@ -228,14 +228,14 @@ class Learned:
         )
 
     def scale(self) -> Scale | None:
-        """Of the numbers to predict."""
+        """The scale of the numbers to predict."""
         if self.values is None or self.first is None:
             return None
         self._check_any(self.values, self.options.columns.values, "value")
         return Scale.of(self.values)
 
     def _id_type(self, declared: str) -> str:
-        """What the ids are, of a column that is declared as that, or as nothing."""
+        """The type of the ids: `declared`, the type of their column, or by their texts where it is empty."""
         return declared if declared in ("number", "text") else "integer" if self.ids.whole else "text"
 
     def columns(self, sources: Sources) -> tuple[Column, ...]:
@@ -268,7 +268,7 @@ class Learned:
         return measured_columns(names, moments, role, self.options.missing if role == "feature" else "refuse")
 
     def notes(self) -> Iterator[str]:
-        """What the training part cannot teach: features and classes that do not vary; and which ids may be one."""
+        """Notes about ids, documents without a label, constant features and classes of one document."""
         yield from self.ids.notes()
         if self.total:
             yield self.total

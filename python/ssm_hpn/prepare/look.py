@@ -1,4 +1,4 @@
-"""What raw files hold, from the headers of the first one: enough to tell which settings they make something of."""
+"""Content, format and columns of raw files by the header of the first one, to check which settings apply to them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ssm_hpn.targets import COLUMNS
 
 
 def look(sources: list[Source], options: PrepareOptions) -> RawData:
-    """What the sources hold. Raises `DataError` for what is wrong at the beginning of the first file."""
+    """Content, format and columns of the sources. Raises `DataError` for errors at the start of the first file."""
     source = sources[0]
     name = source.path.name
     folder = any(Path(path).expanduser().is_dir() for path in (*options.train, *options.validation))
@@ -31,7 +31,7 @@ def look(sources: list[Source], options: PrepareOptions) -> RawData:
 
 
 def _arrays(source: Source, options: PrepareOptions, *, folder: bool) -> RawData:
-    """Arrays have usual names, so what is there does not follow from the settings: the first documents tell."""
+    """Content and targets of arrays by the first documents read, as arrays have usual names without settings."""
     first = next(read_arrays(source, options))
     kind = "npz" if source.path.suffix.lower() == ".npz" else "npy"
     targets = frozenset(key for key in COLUMNS if getattr(first, key) is not None)

@@ -1,4 +1,4 @@
-"""What an order column means: numbers, times of day or dates, and never letters.
+"""The order column: numbers, times of day or dates; letters are refused.
 
 A column that has such a type is taken as it is. Text is read as the first of these forms that all rows of a sample
 fit, each of them over the whole text; a later row that does not fit is refused with its line. Forms:
@@ -45,7 +45,7 @@ TIME_OF_DAY: Final = "time of day"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How rows are sorted."""
+    """The keys by which rows are sorted."""
 
     keys: tuple[str, ...]
     """Expressions over the column `o`, the first of them null where it cannot be read."""
@@ -54,7 +54,7 @@ class Order:
     type: str
     unit: str | None = None
     alone: str = "true"
-    """Of `o`: whether the first key differs wherever the value does, so that the other keys are not needed."""
+    """Expression over `o`: whether the first key differs wherever the value does; then no other key is needed."""
 
 
 def order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, trained: str | None = None) -> Order:
@@ -215,28 +215,28 @@ def _date(keys: tuple[str, ...], kind: str, alone: str = "true") -> Order:
 
 @dataclass
 class Noticed:
-    """What is noticed about the order on the way through sorted rows, for notes."""
+    """Collects, over sorted rows, what the notes say about their order."""
 
     source: Source
     name: str
     type: str
     notes: Notes
     documents: int = 0
-    """Those of at least two rows."""
+    """Documents of at least two rows."""
     equal: int = 0
-    """Those of them whose rows all have the same order value."""
+    """Documents of at least two rows that all have the same order value."""
     copies: int = field(default=0, init=False)
     """Rows that are equal to the one before in all that is read."""
     fallen: bool = field(default=False, init=False)
     _rows: int = field(default=0, init=False)
     _varies: bool = field(default=False, init=False)
     _last: Documents | None = field(default=None, init=False)
-    """Of the last document: rows, whether it has several order values, its last rows."""
+    """The last batch of documents; `_rows` and `_varies` are of the last document in it."""
 
     def add(self, new: Documents, alike: NDArray[np.bool_], rows: Ints, *, goes_on: bool) -> None:
-        """Sorted rows of some documents; `alike`: those with the order value of the row before.
+        """Take in sorted rows of some documents; `alike`: rows with the order value of the row before.
 
-        With `goes_on` the first of them is the last one before.
+        With `goes_on` the first document is the last one of the call before.
         """
         starts = new.offsets[:-1]
         changes, first = ~alike, bool(alike[0])
@@ -263,7 +263,7 @@ class Noticed:
             )
 
     def end(self) -> None:
-        """After the last row: say how many documents their order values do not order."""
+        """After the last row: note how many documents have one order value in all rows."""
         self._close()
         if self.copies:
             same = "equal to another of the same document and order in all columns in use, and kept"
@@ -276,7 +276,7 @@ class Noticed:
             )
 
     def _count_copies(self, new: Documents, alike: NDArray[np.bool_], *, goes_on: bool) -> None:
-        """`alike`: rows with the order value of the one before; `goes_on`: so is the first one."""
+        """Count rows equal to the one before; `alike`: rows with its order value; `goes_on`: the first row is one."""
         alike[new.offsets[:-1]] = False
         at = np.flatnonzero(alike)
         equal = _equal(new.elements[at], new.elements[at - 1])

@@ -1,4 +1,4 @@
-"""Sources → split → what is learned → encode → shards.
+"""Sources → split → statistics → encode → shards.
 
 The sources are read up to three times (to choose the split, to measure the training part, to write) and never held;
 tables are read once, and then from a file beside the output. Memory is bounded by a batch of rows and
@@ -296,7 +296,7 @@ class _Job:
                 documents, units = documents + len(batch), units + int(batch.offsets[-1])
                 self.progress(stage, documents, units)
 
-    # ---- what it comes to
+    # ---- results
 
     def _check_encoder(self, kind: str, name: str) -> None:
         """Whether the encoder fits what the files hold."""
@@ -386,7 +386,7 @@ class _Layout:
                     self._indices[code] = -2
 
     def declaration(self) -> dict[str, Any]:
-        """What the writer is told."""
+        """The configuration of the writer."""
         optional = {"labels": self.per_unit, "label": self.per_document, "values": self.n_values is not None}
         tokens = self.encoder is not None
         vocab_size = self.encoder.vocab_size if self.encoder else None
@@ -404,7 +404,7 @@ class _Layout:
         }
 
     def manifest_extra(self, contract: Contract) -> dict[str, Any]:
-        """What the manifest says beyond counts and digests."""
+        """The entries of the manifest beyond counts and digests."""
         classes = contract.classes
         mean, std = contract.shift
         raw = self.job.raw
@@ -473,7 +473,7 @@ class _Layout:
         return lengths, documents.names, columns
 
     def _refuse(self, documents: Documents, at: int) -> None:
-        """The complaint about a label that the training part does not have."""
+        """The error for a label that the training part does not have."""
         entry, position = at, None
         if self.per_unit:
             entry = int(np.searchsorted(documents.offsets, at, side="right") - 1)

@@ -29,7 +29,7 @@ class PartSummary:
     tokens: int
     """Token ids or time steps."""
     bytes: int
-    """Of the shard files."""
+    """Size of the shard files."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Prepared:
     digest: str
     """SHA-256 over all documents of all parts: equal data, equal digest, wherever it lies."""
     manifest: dict[str, Any]
-    """Of the training part."""
+    """Manifest of the training part."""
     paths: list[str]
-    """What it was made from."""
+    """Paths of the files and queries it was made from."""
 
     @property
     def target(self) -> str | None:

@@ -1,4 +1,4 @@
-"""Complaints about input in the one shape of this package: which file, where in it, expected, found, what to do."""
+"""Errors and notes about input: which file, where in it, expected, found, what to do."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -37,23 +37,23 @@ def shown(value: object, limit: int = 40) -> str:
 
 
 class Notes:
-    """What was guessed, and what a reader of the numbers has to know: every sentence once, in the order said."""
+    """Notes on what was guessed and on what is unusual: every sentence once, in the order it was added."""
 
     def __init__(self) -> None:
-        """None so far."""
+        """Start without notes."""
         self._texts: dict[str, None] = {}
         self._of_files: dict[str, tuple[str, dict[str, None]]] = {}
 
     def add(self, *texts: str) -> None:
-        """Say it, unless it was said."""
+        """Add notes that are not there yet."""
         self._texts |= dict.fromkeys(texts)
 
     def add_of_file(self, file: str, about: str, text: str) -> None:
-        """Say it of a file; other files with a note about the same thing are counted."""
+        """Add a note on a file; of further files with a note `about` the same only the number is given."""
         self._of_files.setdefault(about, (f"{file}: {text}", {}))[1][file] = None
 
     def __iter__(self) -> Iterator[str]:
-        """All of them."""
+        """Every note: those on no single file first."""
         yield from self._texts
         for text, files in self._of_files.values():
             more = len(files) - 1
@@ -67,7 +67,7 @@ def spelled_twice(
 ) -> list[tuple[str, str]]:
     """Texts of which `bare` takes something away, such as blanks, each with the same text written otherwise.
 
-    `known` tells of bare texts whether they are there.
+    `known` answers for each of some bare texts whether it is there.
 
     >>> spelled_twice(["a ", "b "], lambda bare: [one == "a" for one in bare])
     [('a ', 'a')]

@@ -1,4 +1,4 @@
-"""Queries of the user's: what is refused before they run, and what the engine says about them, in one line."""
+"""Queries of the user: refusals before they run, and the engine's errors in one line."""
 
 import re
 from typing import Final
@@ -43,7 +43,7 @@ def check_result(names: list[str]) -> None:
 
 
 def query_error(error: duckdb.Error) -> DataError:
-    """What the engine says about a query."""
+    """The engine's error for a query, in one line."""
     text = str(error)
     line = re.search(r"\nLINE (\d+): ", text)
     at = f"query, line {line[1]}" if line else "query"

@@ -75,7 +75,7 @@ class Sources:
     """What the order column was read as in the data of the model that reads the sources."""
 
     def __post_init__(self) -> None:
-        """Settle the columns, unless they are given."""
+        """Choose the columns, unless they are given."""
         self._looked_at: set[Source] = set()
         if self.reading is None and self.sources and self.sources[0].format in TABLES:
             self.reading = settle(self.sources, self.options, split_column=side_column(self.options))
@@ -84,7 +84,7 @@ class Sources:
             self.reading.trained_order = self.trained_order
 
     def __iter__(self) -> Iterator[Documents]:
-        """From the first document to the last."""
+        """All documents, in their order."""
         for source in self.sources:
             self.note_encoding(source)
             if self.reading is not None:
@@ -93,7 +93,7 @@ class Sources:
                 yield from self._read(source)
 
     def note_encoding(self, source: Source) -> None:
-        """Say what may be wrong with the encoding of a file, the first time that it is read."""
+        """Note what may be wrong with the encoding of a file, the first time that it is read."""
         if source not in self._looked_at:
             self._looked_at.add(source)
             for about, text in encoding_doubts(source):

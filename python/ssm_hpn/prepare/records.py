@@ -29,7 +29,7 @@ class Coded:
 
     @classmethod
     def of(cls, codes: NDArray[Any], texts: Iterable[object]) -> Self:
-        """From numbers of texts, of which some may say that there is no label."""
+        """Labels from indices into texts; a text that stands for a missing label becomes -1."""
         words = ["" if text is None else str(text) for text in texts]
         none = np.array([has_no_label(word) for word in words] + [True])
         codes = codes.astype(np.int32)
@@ -161,22 +161,22 @@ class Record:
 
     @property
     def source(self) -> Source:
-        """Of the document."""
+        """The source of the document."""
         return self.documents.source
 
     @property
     def path(self) -> Path:
-        """Of the file."""
+        """The path of the file."""
         return self.source.path
 
     @cached_property
     def name(self) -> str:
-        """Of the document."""
+        """The name of the document."""
         return self.documents.name(self.index)
 
     @property
     def id(self) -> str | None:
-        """As it was written; None where files or rows are the documents."""
+        """The id as it was written; None where files or rows are the documents."""
         return None if self.documents.ids is None else self.documents.ids[self.index]
 
     @property

@@ -1,4 +1,4 @@
-"""What the columns of tables are for, settled by the first table and held for all: names, patterns, types of ids."""
+"""The role of each column of tables, by the first table and the same in all: names, patterns, types of ids."""
 
 import contextlib
 import re
@@ -26,7 +26,7 @@ WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
 
 @dataclass
 class Reading:
-    """What is settled when the first table is opened and holds for all; what is counted on the way."""
+    """The columns and types of the first table, which hold for all tables, and counts over all tables."""
 
     columns: Columns
     """Patterns expanded, defaults filled in."""

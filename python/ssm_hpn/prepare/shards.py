@@ -1,4 +1,4 @@
-"""One part (training or validation) on its way into Arrow IPC shards, with the digest of its documents."""
+"""Writing one part (training or validation) as Arrow IPC shards, with the digest of its documents."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ class PartWriter:
         self.shortest: int | None = None
 
     def __enter__(self) -> Self:
-        """Nothing to do."""
+        """Return the writer itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let the shard files go, so that the folder can be removed."""
+        """Close the shard files, so that the folder can be removed."""
         del self._writer
 
     def append(self, lengths: NDArray[np.int64], names: list[str], **columns: NDArray[Any]) -> None:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 RUN_BYTES: Final = 24 << 20
 PIECES_BYTES: Final = 16 << 20
-"""Of all pieces of runs together."""
+"""Size of the pieces of all runs together."""
 WRITTEN_ROWS: Final = 1024
 """Rows that are read again together, at least."""
 TAKEN_ROWS: Final = 1 << 15
@@ -40,7 +40,7 @@ def in_order(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of all batches by `keys`, the first of them first, and `n`; at most `size` at once.
 
-    No key is null or NaN. What does not fit into memory is put down in a folder in `work`.
+    No key is null or NaN. What does not fit into memory is written to a folder in `work`.
 
     >>> import pyarrow as pa
     >>> ids, n = pa.array(["b", "a10", "b"]), pa.array([1, 2, 3])
@@ -126,7 +126,7 @@ class _Run:
     next: int
     end: int
     rows: int
-    """Of a piece, at least, as long as there are more."""
+    """Least rows of a piece, except for the last one."""
     piece: pa.RecordBatch | None = None
     first: Key = ()
     last: Key = ()

@@ -64,7 +64,7 @@ class Source:
     content: Any = field(default=None, compare=False)
     """The query, or the object."""
     encoding: str = "utf-8"
-    """Of its text."""
+    """Encoding of its text."""
 
     @property
     def recoded(self) -> bool:
@@ -89,7 +89,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies behind some paths."""
+    """The sources behind some paths, and the files that are left out."""
 
     sources: list[Source]
     left_out: list[tuple[str, str]]
@@ -172,7 +172,7 @@ def open_source(source: Source) -> Any:  # noqa: ANN401 - a stream of Arrow or o
 
 
 def not_utf_8(source: Source) -> DataError | None:
-    """The complaint about the first bytes of a source that are no UTF-8, with their line; None if all of them are."""
+    """The error for the first bytes of a source that are no UTF-8, with their line; None if all of them are."""
     with open_stream(source.path) as stream:
         decoded = Decoded(partial(read_block, stream, source.path), source.path, "UTF-8")
         try:

@@ -71,7 +71,7 @@ class Chosen:
 
     held_out: NDArray[np.bool_]
     rule: str
-    """What decided it, in words."""
+    """The rule of the split, in words."""
     notes: list[str] = field(default_factory=list)
     at: int = 0
     """The next document."""
@@ -97,7 +97,7 @@ class Tail:
 
     start: list[int]
     lengths: list[int]
-    """Of the documents, in the order of the data: text gives something to both sides."""
+    """Lengths of the documents, in the order of the data. A text is cut so that both sides have some of it."""
     rule: str
     notes: list[str] = field(default_factory=list)
     at: int = -1
@@ -140,7 +140,7 @@ def _after_line(text: bytes, cut: int, last: int) -> int:
 
 @dataclass
 class Census:
-    """What a pass over all documents has to learn for the split, in the order of the data."""
+    """What the split needs of a pass over all documents, in the order of the data."""
 
     options: PrepareOptions
     documents: int = 0
@@ -155,20 +155,20 @@ class Census:
     classes: list[NDArray[np.int32]] = field(default_factory=list)
     times: list[NDArray[np.float64]] = field(default_factory=list)
     sides: list[NDArray[np.bool_]] = field(default_factory=list)
-    """What is decided already."""
+    """Whether each document is held out: by the values of `data.split`, or beyond `MOST_RANKED` by its key."""
     exact: list[NDArray[np.bool_]] = field(default_factory=list)
-    """By the values of `data.split` with the blanks around them."""
+    """Whether each document is held out by the values of `data.split` with the blanks around them."""
     lengths: list[int] = field(default_factory=list)
-    """Of the documents, while they are few."""
+    """Lengths of the documents, while these are few."""
     values: set[str] = field(default_factory=set)
-    """Of the column that decides the split."""
+    """Values found in the column that decides the split."""
     without: int = 0
     """Documents without such a value."""
     repeated: int = 0
     """Ids that are in several sources."""
 
     def __post_init__(self) -> None:
-        """Nothing is open yet."""
+        """Start with no document open."""
         self._hash = ContentKeys()
         self._sources: dict[Source, int] = {}
         self._many = self._with_ids = False
@@ -204,7 +204,7 @@ class Census:
         return ids
 
     def _content(self, keys: Keys) -> None:
-        """Keep keys while they can be ranked, and afterwards what they decide."""
+        """Keep keys while they can be ranked; of later documents, whether their key is below the share."""
         self.content.append(keys)
         self._many |= self.documents > MOST_RANKED
         if self._many:
@@ -214,7 +214,7 @@ class Census:
 
     @property
     def keys(self) -> list[Keys]:
-        """What decides where a document goes: its name where that is asked for, its id, else its content."""
+        """The keys of the split: names where the options ask for them, else ids, else contents."""
         return self.named if self.options.split in ("name", "file") else self.ids if self._with_ids else self.content
 
     def _sides(self, side: Coded) -> None:
@@ -325,7 +325,7 @@ class Census:
         return chosen
 
     def _last(self, count: int) -> Chosen:
-        """By their place alone: documents that are all equal have nothing else to go by."""
+        """By their place, for documents that are all equal."""
         held_out = np.arange(count) >= count - min(max(1, round(self.options.validation_fraction * count)), count - 1)
         same = "have one id" if self._with_ids else "are equal"
         note = f"all {counted(count, 'document')} {same}: held out are the last, and the like of them are trained on"

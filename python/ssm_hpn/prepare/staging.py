@@ -50,7 +50,7 @@ def remove_leftovers(parent: Path) -> list[Path]:
         try:
             lock = RunLock(str(folder))
         except (Error, OSError):
-            continue  # a process is at work there
+            continue  # locked: another process is preparing it
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
         removed.append(folder)

@@ -169,7 +169,7 @@ class _Query:
             yield from self._per_row(columns, rows)
 
     def _note_records(self, texts: pa.Array) -> None:
-        """Say that a column of text holds records, by its type or by its first cells."""
+        """Note that a column of text holds records, by its type or by its first cells."""
         name = self.reading.columns.text or ""
         kind = self.table.present[name]
         if is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
@@ -177,7 +177,7 @@ class _Query:
             self.reading.notes.add(f"{noun}: its cells are JSON objects or arrays, which are read as their text")
 
     def complaint(self, error: duckdb.Error) -> DataError:
-        """What the engine says, with the row where a cell is no number."""
+        """The engine's error, with the row where a cell is no number."""
         source = self.table.source
         placed = "CSV Error" in str(error) or "in line" in str(error)
         if (isinstance(error, duckdb.ConversionException) or "Conversion Error" in str(error)) and not placed:
@@ -339,7 +339,7 @@ class _Steps:
         self.noticed = order and Noticed(self.source, name or "", order.type, query.reading.notes)
 
     def documents(self) -> Iterator[Documents]:
-        """All of them, in the order of the rows."""
+        """All documents, in the order of the rows."""
         size = max(1024, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(1, len(self.columns.features))))
         for columns, rows in self.query.batches(size):
             new = self._batch(columns, rows)
@@ -420,7 +420,7 @@ class _Steps:
         )
 
     def _joined(self, new: Documents) -> Documents:
-        """The open document and the new ones; where the first goes on with it, it is one."""
+        """The open document and the new ones; it and the first one become one where they are parts of one document."""
         held = self.open
         if held is None:
             return new
@@ -493,7 +493,7 @@ def joined(held: Documents, new: Documents, *, same: bool) -> Documents:
 
 
 def replaced(held: Documents) -> Documents:
-    """What is left of a document after all of its units were handed on: its name and targets."""
+    """A document without units, which keeps its name and targets, after all of its units were given out."""
     rest = held.cut(np.array([0, 0]), np.array([0]), np.array([False]))
     rest.elements = held.elements[:0]
     rest.labels = None if held.labels is None else held.labels[:0]

@@ -125,7 +125,7 @@ def _parse(source: Source, text: bytes, first_line: int) -> Ints:
 
 
 def _not_text(source: Source, block: bytes, offset: int, nul: int) -> DataError:
-    """The complaint about a NUL byte."""
+    """The error for a NUL byte."""
     if offset == 0 and block.startswith(UTF_16):
         return data_error(
             source.path,

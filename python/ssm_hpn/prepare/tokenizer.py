@@ -1,6 +1,6 @@
 """A Hugging Face `tokenizer.json` as an encoder.
 
-What such a file says about truncation and padding is switched off: a document is encoded whole. Special tokens are not
+Its settings of truncation and padding are not applied: a document is encoded whole. Special tokens are not
 added: documents are kept apart by their boundaries. Ids may have holes; the vocabulary ends after the largest one.
 
 A word that the tokenizer has no token for, not even one for unknown words, is an error. The tokenizer's own error says

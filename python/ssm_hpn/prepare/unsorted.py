@@ -1,4 +1,4 @@
-"""Rows of a table on their way to be sorted: their keys, their numbers, and what is refused as it lacks one.
+"""Rows of a table before they are sorted: their keys and numbers; rows without a key are refused.
 
 id        the id, where rows have one
 k0, k1    what the order column says, by `Order.keys`
@@ -51,7 +51,7 @@ class Unsorted:
     """Rows without an id or an order value: how many, and the first."""
 
     def in_order(self, size: int, work: Path | None) -> Iterator[pa.RecordBatch]:
-        """The rows by id, by order value and as they come, at most `size` at once.
+        """The rows by id, by order value and by their place in the file, at most `size` at once.
 
         Order values that may differ where their first keys are equal are met on the way. Then the table is read again
         with all keys.
