@@ -8,7 +8,8 @@ from typing import Final, Literal
 from ssm_hpn import page
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
-from ssm_hpn.report import TASKS, duration, label, middle_speed, shown
+from ssm_hpn.metrics import LOSS
+from ssm_hpn.report import TASKS, axis_of, duration, label, middle_speed, shown
 from ssm_hpn.run_record import RunRecord, read_run, sign_of
 from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import COLOURS, Axis, Number, Series, line_chart, show, smooth
@@ -49,7 +50,7 @@ class Comparison:
 
     def unlike(self) -> set[str]:
         """Metrics that the runs define differently."""
-        return {"loss"} if len({run.loss_kind for run in self.runs}) > 1 else set()
+        return {LOSS.name} if len({run.loss_kind for run in self.runs}) > 1 else set()
 
     def remarks(self) -> list[str]:
         """Notes on values of these runs that are not comparable, in sentences."""
@@ -95,8 +96,7 @@ class Comparison:
             held_out = self.metric is not None
             y = run.column(f"eval/{self.metric}") if held_out else smooth(run.column("train/loss"))
             series.append(Series(run.name, x, y, colours[index], "points" if held_out else "line"))
-        percent = self.metric in ("accuracy", "error", "f1")
-        y_axis = Axis(self.metric or "loss", percent=percent)
+        y_axis = axis_of(self.metric or LOSS.name)
         return line_chart(series, x=Axis(name), y=y_axis, title=self.caption, legend=False)
 
     @property

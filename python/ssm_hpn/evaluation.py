@@ -8,7 +8,7 @@ from ssm_hpn.config import EvaluationConfig, ModelConfig
 from ssm_hpn.early_stopping import Direction
 from ssm_hpn.errors import ConfigError, nearest, problem
 from ssm_hpn.foreign import finite
-from ssm_hpn.metrics import MAE, METRICS, R2, RMSE, Metric, Totals, empty_totals, metrics_of, with_bytes
+from ssm_hpn.metrics import METRICS, OF_NUMBERS, Metric, Totals, empty_totals, metrics_of, with_bytes
 from ssm_hpn.printable import on_one_line
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS: Final = 50
 """Most numbers to predict that are shown; of more, the first ones."""
-OF_NUMBERS: Final = (MAE, RMSE, R2)
 Facts = Mapping[str, Any]
 """The result of `Evaluation.facts`, also as read from a file."""
 
@@ -108,8 +107,9 @@ def deciding_metric(config: EvaluationConfig, model: ModelConfig) -> tuple[Metri
 
 def number_header(facts: Facts) -> list[str]:
     """Columns of the table of the numbers to predict."""
-    of_mean = ["mean predictor: mae", "rmse", "r2"] if facts.get("mean_predictor") else []
-    return ["number", *(metric.name for metric in OF_NUMBERS), *of_mean]
+    names = [metric.name for metric in OF_NUMBERS]
+    of_mean = [f"mean predictor: {names[0]}", *names[1:]] if facts.get("mean_predictor") else []
+    return ["number", *names, *of_mean]
 
 
 def number_rows(facts: Facts) -> list[list[str]]:

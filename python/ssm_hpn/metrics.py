@@ -1,4 +1,4 @@
-"""Metrics of held-out data: definition, direction, unit and format of each.
+"""Metrics of held-out data: definition, title, direction, unit and format of each; no other module knows more of them.
 
 Sums come from the core, batch by batch; a metric is a function of their totals (n targets, C classes), see
 docs/mathematics.md, section 5:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ssm_hpn._core import EvalReport
 
 MOST_CLASSES_IN_CONFUSION = 64
+UNIT: Final = "unit"
+"""Unit of the number to predict, which is known to the user alone."""
 
 
 class NumberTotals:
@@ -191,14 +193,30 @@ class Metric:
     """
 
     name: str
+    title: str
+    """In words, for reports."""
     direction: Direction
     """Whether smaller or larger is better."""
     unit: str
+    """Empty for none; it begins with `UNIT` where it is made from that of the number to predict."""
     format: str
     """Format specification, for `format()`."""
     value: Callable[[Totals], float]
-    undefined: str = "–"
+    undefined: str = field(default="–", kw_only=True)
     """Shown for a value that is not a number."""
+    percent: bool = field(default=False, kw_only=True)
+    """Whether reports show it in percent."""
+    drawn: bool = field(default=True, kw_only=True)
+    """Whether reports have a tile and a chart of it: not where it follows from another one."""
+    per_class: bool = field(default=False, kw_only=True)
+    """Whether it needs `hits`, `predicted` and `expected` of `Totals`, which are counted for no other."""
+    of_cross_entropy: bool = field(default=False, kw_only=True)
+    """Whether it is defined for a loss that is a cross entropy alone."""
+
+    @property
+    def in_units(self) -> bool:
+        """Whether it is in the unit of the number to predict, so that several numbers have none together."""
+        return self.unit.startswith(UNIT)
 
     def show(self, value: float | None) -> str:
         """The value as text; None, as JSON has it, and NaN are both shown as none."""
@@ -215,26 +233,44 @@ def _of_numbers(totals: Totals, sums: Callable[[NumberTotals], NDArray[np.float6
     return nan if found is None else _ratio(float(sums(found).sum()), int(found.count.sum()))
 
 
-LOSS = Metric("loss", "min", "", ".4f", lambda t: _ratio(t.loss, t.count), "nan")
-BITS = Metric("bits_per_token", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2), "nan")
-BITS_PER_BYTE = Metric(
-    "bits_per_byte", "min", "bits", ".3f", lambda t: _ratio(t.loss, t.count) / log(2) / (t.bytes_per_token or nan)
+LOSS = Metric("loss", "loss", "min", "", ".4f", lambda t: _ratio(t.loss, t.count), undefined="nan")
+ACCURACY = Metric("accuracy", "accuracy", "max", "", ".3f", lambda t: _ratio(t.correct, t.scored), percent=True)
+BITS = Metric(
+    "bits_per_token",
+    "bits per token",
+    "min",
+    "bits",
+    ".3f",
+    lambda t: _ratio(t.loss, t.count) / log(2),
+    undefined="nan",
+    of_cross_entropy=True,
 )
-ACCURACY = Metric("accuracy", "max", "", ".3f", lambda t: _ratio(t.correct, t.scored))
-ERROR = Metric("error", "min", "", ".3f", lambda t: 1 - _ratio(t.correct, t.scored))
-F1 = Metric("f1", "max", "", ".3f", Totals.f1)
-MSE = Metric("mse", "min", "unit²", ".4g", lambda t: _of_numbers(t, lambda n: n.squared))
-RMSE = Metric("rmse", "min", "unit", ".4g", lambda t: _of_numbers(t, lambda n: n.squared) ** 0.5)
-MAE = Metric("mae", "min", "unit", ".4g", lambda t: _of_numbers(t, lambda n: n.absolute))
-R2 = Metric("r2", "max", "", ".4f", lambda t: nan if t.numbers is None else float(np.mean(t.numbers.r2())))
+BITS_PER_BYTE = Metric(
+    "bits_per_byte",
+    "bits per byte",
+    "min",
+    "bits",
+    ".3f",
+    lambda t: _ratio(t.loss, t.count) / log(2) / (t.bytes_per_token or nan),
+    of_cross_entropy=True,
+)
+ERROR = Metric(
+    "error", "error rate", "min", "", ".3f", lambda t: 1 - _ratio(t.correct, t.scored), percent=True, drawn=False
+)
+F1 = Metric("f1", "F1", "max", "", ".3f", Totals.f1, percent=True, per_class=True)
+MSE = Metric("mse", "squared error", "min", f"{UNIT}²", ".4g", lambda t: _of_numbers(t, lambda n: n.squared))
+RMSE = Metric("rmse", "rmse", "min", UNIT, ".4g", lambda t: _of_numbers(t, lambda n: n.squared) ** 0.5)
+MAE = Metric("mae", "absolute error", "min", UNIT, ".4g", lambda t: _of_numbers(t, lambda n: n.absolute))
+R2 = Metric("r2", "r2", "max", "", ".4f", lambda t: nan if t.numbers is None else float(np.mean(t.numbers.r2())))
 
-
-IN_UNITS: Final = (MSE, RMSE, MAE)
-"""Metrics in the unit of the number to predict."""
 METRICS: Final = {
     metric.name: metric for metric in (LOSS, ACCURACY, BITS, BITS_PER_BYTE, ERROR, F1, MSE, RMSE, MAE, R2)
 }
 """Every metric by name."""
+AT_UPDATES: Final = (LOSS, ACCURACY)
+"""Metrics that are measured on the batches of updates too, in the columns `train/NAME` of metrics.jsonl."""
+OF_NUMBERS: Final = (MAE, RMSE, R2)
+"""Metrics of each of several numbers to predict, as `NumberTotals` has them."""
 
 
 def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
@@ -250,8 +286,12 @@ def metrics_of(model: ModelConfig) -> tuple[Metric, ...]:
     """
     found = [METRICS[name] for name in KINDS[model.target.kind].metrics]
     several = (getattr(model.target, "n_values", None) or 1) > 1
-    left_out = (*(() if is_cross_entropy(model) else (BITS,)), *(IN_UNITS if several else ()))
-    return tuple(metric for metric in found if metric not in left_out)
+    cross_entropy = is_cross_entropy(model)
+    return tuple(
+        metric
+        for metric in found
+        if (cross_entropy or not metric.of_cross_entropy) and not (several and metric.in_units)
+    )
 
 
 def with_bytes(metrics: tuple[Metric, ...], bytes_per_token: float | None) -> tuple[Metric, ...]:
@@ -278,7 +318,7 @@ def is_cross_entropy(model: ModelConfig) -> bool:
 
 
 def empty_totals(model: ModelConfig) -> Totals:
-    """Totals of the right width for a resolved model; single classes are counted where F1 is a metric.
+    """Totals of the right width for a resolved model; single classes are counted where a metric needs them.
 
     >>> from ssm_hpn import Trainer
     >>> from ssm_hpn.metrics import empty_totals
@@ -287,6 +327,6 @@ def empty_totals(model: ModelConfig) -> Totals:
     3
     """
     n_classes = 0
-    if any(metric is F1 for metric in metrics_of(model)):
+    if any(metric.per_class for metric in metrics_of(model)):
         n_classes = getattr(model.head, "n_classes", None) or getattr(model.head, "n_outputs", None) or 0
     return Totals(n_classes=n_classes, scale=model.scale)

@@ -14,6 +14,7 @@ from typing import Any
 from ssm_hpn import page, targets
 from ssm_hpn.counts import noun_for
 from ssm_hpn.evaluation import number_header, number_rows
+from ssm_hpn.metrics import ACCURACY, AT_UPDATES, BITS, BITS_PER_BYTE, LOSS, METRICS
 from ssm_hpn.printable import printable
 from ssm_hpn.run_record import RunRecord, is_finite, read_run, setting
 from ssm_hpn.storage import write_whole
@@ -21,14 +22,6 @@ from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, s
 
 FILE = "report.html"
 STEPS = Axis("updates")
-LABELS = {
-    "bits_per_token": "bits per token",
-    "bits_per_byte": "bits per byte",
-    "mse": "squared error",
-    "mae": "absolute error",
-    "f1": "F1",
-    "error": "error rate",
-}
 TASKS = {
     kind.name: "Language model" if kind.from_tokens else kind.about[0].upper() + kind.about[1:]
     for kind in targets.KINDS.values()
@@ -109,7 +102,7 @@ def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
     where = "all held-out data" if run.complete else "held out"
     for metric in run.evaluated():
         value = run.result(metric, complete=bool(run.complete))
-        if value is not None and metric != "error":
+        if value is not None and _is_drawn(metric):
             name = label(metric)
             entries.append((name[:1].upper() + name[1:], shown(metric, value), f"{where}, update {show(run.kept)}"))
     if not entries:
@@ -133,25 +126,27 @@ def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
 
 def _learning_charts(run: RunRecord) -> list[str]:
     steps = run.column("step")
-    unit = "nats" if "bits_per_token" in run.evaluated() else ""
+    unit = "nats" if BITS.name in run.evaluated() else ""
     figures = []
-    for metric in ("loss", "accuracy"):
-        train = run.column(f"train/{metric}")
-        held_out = run.column(f"eval/{metric}") if metric in run.evaluated() else []
+    for metric in AT_UPDATES:
+        train = run.column(f"train/{metric.name}")
+        held_out = run.column(f"eval/{metric.name}") if metric.name in run.evaluated() else []
         series = []
         if any(is_finite(value) for value in train):
             series = [Series("each", steps, train, 1, "faint"), Series("training", steps, smooth(train), 1)]
         if any(is_finite(value) for value in held_out):
             series.append(Series("held out", steps, held_out, 2, "points"))
         if series:
-            axis = Axis(metric, unit if metric == "loss" else "", percent=metric == "accuracy")
-            figures.append(page.figure(metric.capitalize(), line_chart(series, x=STEPS, y=axis, title=metric)))
-    for metric in run.evaluated():
-        if metric not in ("loss", "accuracy", "error") and run.has(f"eval/{metric}"):
-            name = label(metric)
-            series = [Series("held out", steps, run.column(f"eval/{metric}"), 2, "points")]
-            chart = line_chart(series, x=STEPS, y=Axis(name), title=name)
-            figures.append(page.figure(name[:1].upper() + name[1:], chart, "held out"))
+            axis = Axis(metric.title, unit if metric is LOSS else "", percent=metric.percent)
+            chart = line_chart(series, x=STEPS, y=axis, title=metric.title)
+            figures.append(page.figure(metric.title.capitalize(), chart))
+    at_updates = [metric.name for metric in AT_UPDATES]
+    for name in run.evaluated():
+        if name not in at_updates and _is_drawn(name) and run.has(f"eval/{name}"):
+            series = [Series("held out", steps, run.column(f"eval/{name}"), 2, "points")]
+            axis = axis_of(name)
+            chart = line_chart(series, x=STEPS, y=axis, title=axis.label)
+            figures.append(page.figure(axis.label[:1].upper() + axis.label[1:], chart, "held out"))
     figures.append(_figure(run, "train/lr", "Learning rate", Axis("learning rate", zero=True)))
     norms = [float(v) for v in run.column("train/grad_norm") if v is not None and isfinite(v) and v > 0]
     wide = bool(norms) and max(norms) > 30 * min(norms)
@@ -223,21 +218,21 @@ def _names(run: RunRecord, count: int) -> list[str]:
 
 
 def _baselines(run: RunRecord) -> str:
-    if not run.baselines or "accuracy" not in run.evaluated():
+    if not run.baselines or ACCURACY.name not in run.evaluated():
         return ""
-    bits, accuracy = (run.result(name, complete=bool(run.complete)) for name in ("bits_per_token", "accuracy"))
-    names = [(_table_name(score["order"]), score["accuracy"], score["bits_per_byte"]) for score in run.baselines]
+    bits, accuracy = (run.result(metric.name, complete=bool(run.complete)) for metric in (BITS, ACCURACY))
+    names = [(_table_name(score["order"]), score[ACCURACY.name], score[BITS_PER_BYTE.name]) for score in run.baselines]
     accuracies = [(name, value, 6) for name, value, _ in names] + [("this model", accuracy or 0.0, 1)]
     figures = [
         page.figure(
             "Next byte right",
-            bar_chart(accuracies, axis=Axis("held-out accuracy, larger is better", percent=True), title="accuracy"),
+            bar_chart(accuracies, axis=Axis("held-out accuracy, larger is better", percent=True), title=ACCURACY.title),
         )
     ]
     if bits is not None:
         costs = [(name, value, 6) for name, _, value in names] + [("this model", bits, 1)]
         axis = Axis("held-out bits per byte, smaller is better")
-        figures.append(page.figure("Bits per byte", bar_chart(costs, axis=axis, title="bits per byte")))
+        figures.append(page.figure("Bits per byte", bar_chart(costs, axis=axis, title=BITS_PER_BYTE.title)))
     return page.charts(figures)
 
 
@@ -278,8 +273,7 @@ def _results(run: RunRecord) -> str:
         more = [shown(metric, run.result(metric, complete=True))] if complete else []
         rows.append([f"held-out {label(metric)}", *texts, *more])
     others = [
-        ("train/loss", "training loss"),
-        ("train/accuracy", "training accuracy"),
+        *((f"train/{metric.name}", f"training {metric.title}") for metric in AT_UPDATES),
         ("head/max_prototype_cosine", "largest prototype cosine"),
         ("skipped_steps", "updates skipped (not finite)"),
     ]
@@ -322,8 +316,20 @@ def _environment(run: RunRecord) -> str:
 
 
 def label(metric: str) -> str:
-    """A metric's name in words."""
-    return LABELS.get(metric, metric)
+    """A metric's name in words; the name itself of a metric that this version does not have."""
+    known = METRICS.get(metric)
+    return known.title if known else metric
+
+
+def axis_of(metric: str) -> Axis:
+    """The axis of a chart of a metric."""
+    known = METRICS.get(metric)
+    return Axis(label(metric), percent=known is not None and known.percent)
+
+
+def _is_drawn(metric: str) -> bool:
+    known = METRICS.get(metric)
+    return known is None or known.drawn
 
 
 def middle_speed(run: RunRecord) -> float | None:
@@ -334,7 +340,7 @@ def middle_speed(run: RunRecord) -> float | None:
 
 def shown(metric: str, value: Number) -> str:
     """A metric's value in its format."""
-    return show(value, Axis("", percent=metric in ("accuracy", "error", "f1"))) if value is not None else "–"
+    return show(value, axis_of(metric)) if value is not None else "–"
 
 
 def duration(seconds: Number) -> str:

@@ -19,7 +19,6 @@ from ssm_hpn.metrics_log import read_rows
 from ssm_hpn.run import checkpointed_config
 from ssm_hpn.svg import Number
 
-DIRECTIONS = {metric.name: metric.direction for metric in metrics.METRICS.values()}
 SIGNS = {"min": 1.0, "max": -1.0}
 """Factor by direction that makes the smallest value of a metric the best."""
 
@@ -91,7 +90,7 @@ class RunRecord:
     def _best_step(self, evaluated: list[dict[str, Number]]) -> Number:
         """The best update by the metric that decides, for files without their checkpoints."""
         settings = self.config.get("evaluation", {})
-        metric = str(settings.get("metric") or "loss").removeprefix("eval/")
+        metric = str(settings.get("metric") or metrics.LOSS.name).removeprefix("eval/")
         direction = settings.get("direction")
         sign = SIGNS.get(direction, sign_of(metric))
         key = f"eval/{metric}"
@@ -117,7 +116,8 @@ class RunRecord:
 
 def sign_of(metric: str) -> float:
     """1 where the smallest value of a metric is the best, -1 where the largest is."""
-    return SIGNS[DIRECTIONS.get(metric, "min")]
+    known = metrics.METRICS.get(metric)
+    return SIGNS[known.direction if known else "min"]
 
 
 def read_run(folder: Path) -> RunRecord:

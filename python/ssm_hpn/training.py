@@ -23,7 +23,7 @@ from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
 from ssm_hpn.learner import Learner
-from ssm_hpn.metrics import MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
+from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
 from ssm_hpn.targets import KINDS
@@ -293,7 +293,7 @@ class Training:
         names = [metric.name for metric in with_bytes(metrics_of(model), self.trainer.bytes_per_token)]
         return row_keys(
             eval_metrics=names if self._evaluates else [],
-            classes="accuracy" in names,
+            classes=ACCURACY.name in names,
             prototypes=self.trainer.session.max_prototype_cosine is not None,
         )
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from ssm_hpn import Trainer
 from ssm_hpn._core import Batch, Loader, ShardWriter
 from ssm_hpn.cli.main import main
 from ssm_hpn.config import core_model, parse, resolve
-from ssm_hpn.config.model import TARGETS
+from ssm_hpn.config.model import TARGETS, PrototypeHead
 from ssm_hpn.errors import ConfigError, DataError, ShapeError
-from ssm_hpn.metrics import METRICS
+from ssm_hpn.evaluation import deciding_metric
+from ssm_hpn.metrics import METRICS, Metric, empty_totals
+from ssm_hpn.report import label, shown
 from ssm_hpn.targets import ARRAYS, COLUMNS, KINDS, kind_of_columns, kinds_with
 from support import SMALL, settings, train
 
@@ -91,6 +94,33 @@ def test_a_target_of_another_kind_is_refused_with_the_contents_of_both():
 def test_a_head_for_another_kind_of_target_is_refused(target, head, words):
     with pytest.raises(ConfigError, match=words):
         Trainer(model(target, head)).parameters()
+
+
+# ---- metrics
+
+
+def test_every_metric_has_a_title_of_its_own():
+    titles = [metric.title for metric in METRICS.values()]
+    assert len({*titles} - {""}) == len(METRICS)
+    assert "_" not in "".join(titles)
+
+
+def test_a_metric_needs_nothing_but_its_description_and_the_name_in_a_target(monkeypatch):
+    """Single classes are counted for a target without F1, and the metric may decide what is best."""
+    seen = Metric("seen", "classes seen", "max", "", ".0f", lambda t: np.mean(t.expected > 0), per_class=True)
+    monkeypatch.setitem(METRICS, "seen", replace(seen, percent=True))
+    monkeypatch.setitem(KINDS, "next_token", replace(KINDS["next_token"], metrics=("loss", "seen")))
+    section = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+    trainer = Trainer(settings(model=section, evaluation={"metric": "seen"}))
+    found = trainer.evaluate({"tokens": np.tile([1, 5], (2, 8))})
+    assert found.values["seen"] == 0.25
+    assert deciding_metric(trainer.config.evaluation, trainer.config.model)[1] == "max"
+    assert (label("seen"), shown("seen", 0.25)) == ("classes seen", "25.0 %")
+
+
+def test_classes_are_counted_for_no_metric_that_does_not_need_them():
+    section = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+    assert empty_totals(Trainer(settings(model=section)).config.model).n_classes == 0
 
 
 # ---- a class and a number together
@@ -423,20 +453,36 @@ def test_a_tied_checkpoint_may_have_its_weight_twice():
         Trainer.from_tensors(given, tensors | {"embedding.weight": weight, "lm_head.weight": weight + 1})
 
 
+# ---- names that are spelt in one place
+
+
 OWN_TARGET = {"estimators.py": "each estimator has a target of its own"}
 """Modules that name a target, with the reason."""
 
 
-def spelt(file):
-    """The kinds and names of arrays among the string constants of a module, without docstrings and the loss `joint`."""
+def spelt(file, names):
+    """The names among the string constants of a module, without docstrings."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs]
-    return {node.value for node in texts if isinstance(node.value, str)} & ({*KINDS, *ARRAYS} - {"joint"})
+    return {node.value for node in texts if isinstance(node.value, str)} & names
 
 
 def test_no_module_but_the_estimators_spells_a_kind_of_target():
     package = Path(ssm_hpn.__file__).parent
     files = [file for file in package.rglob("*.py") if file.parent.name != "parity"]  # references are written by hand
+    names = {*KINDS, *ARRAYS} - {"joint"}  # which is a loss too
     assert len(files) > 80
-    assert {file.relative_to(package).as_posix() for file in files if spelt(file)} == set(OWN_TARGET)
+    assert {file.relative_to(package).as_posix() for file in files if spelt(file, names)} == set(OWN_TARGET)
+
+
+def test_no_module_but_metrics_spells_the_name_of_a_metric():
+    package = Path(ssm_hpn.__file__).parent
+    names = set(METRICS) - set(PrototypeHead.model_fields)  # the setting model.head.loss
+    assert len(names) == len(METRICS) - 1
+    names |= {f"eval/{name}" for name in METRICS}
+    found = {file.relative_to(package).as_posix(): spelt(file, names) for file in package.rglob("*.py")}
+    of_metrics = found.pop("metrics.py")
+    assert of_metrics >= names - {f"eval/{name}" for name in METRICS}
+    assert found.pop("prepare/text.py") == {"error"}  # a filter of warnings
+    assert {file: names for file, names in found.items() if names} == {}

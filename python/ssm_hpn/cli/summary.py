@@ -14,7 +14,7 @@ from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.cli.tables import metric_table
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import read_manifest
-from ssm_hpn.metrics import METRICS
+from ssm_hpn.metrics import ACCURACY, BITS, BITS_PER_BYTE
 from ssm_hpn.report import write_report
 from ssm_hpn.run import Run
 from ssm_hpn.trainer import Trainer
@@ -68,7 +68,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     names = [] if trainer.contract is None else trainer.contract.value_names
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
     run = Run(result.folder, trainer.config)
-    if "bits_per_token" in evaluation.values and _reads_bytes(trainer):
+    if BITS.name in evaluation.values and _reads_bytes(trainer):
         from ssm_hpn.baselines import compare  # imports pyarrow, which is needed only at the end
 
         with screen.status("fitting n-gram tables to the same bytes"):
@@ -83,11 +83,11 @@ def _table(found: dict[str, Any]) -> str:
     if not found["tables"]:
         return metric_table(found, f"all held-out data, update {found['step']}")
     values = found["metrics"]
-    rows = [[one["name"], f"{one['accuracy']:.3f}", f"{one['bits_per_byte']:.3f}"] for one in found["tables"]]
-    shown = [METRICS[name].show(values[name]) for name in ("accuracy", "bits_per_token")]
-    return table(
-        ["held-out files", "accuracy", "bits per byte"], [*rows, [f"this model, update {found['step']}", *shown]]
-    )
+    columns = (ACCURACY, BITS_PER_BYTE)
+    rows = [[one["name"], *(metric.show(one[metric.name]) for metric in columns)] for one in found["tables"]]
+    ours = [ACCURACY.show(values[ACCURACY.name]), BITS.show(values[BITS.name])]  # a token is a byte
+    header = ["held-out files", *(metric.title for metric in columns)]
+    return table(header, [*rows, [f"this model, update {found['step']}", *ours]])
 
 
 def _reads_bytes(trainer: Trainer) -> bool:

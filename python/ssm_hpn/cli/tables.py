@@ -6,12 +6,12 @@ from typing import Final
 from ssm_hpn.cli.console import table, titled
 from ssm_hpn.counts import counted
 from ssm_hpn.evaluation import Facts, number_header, number_rows
-from ssm_hpn.metrics import METRICS, Totals
+from ssm_hpn.metrics import F1, METRICS, Totals
 from ssm_hpn.printable import on_one_line
 
 MOST_CLASSES: Final = 50
 """Most classes that are shown; of more, the most frequent ones."""
-CLASS_HEADER: Final = ("class", "targets", "predicted", "right", "precision", "recall", "f1")
+CLASS_HEADER: Final = ("class", "targets", "predicted", "right", "precision", "recall", F1.name)
 
 
 def metric_table(facts: Facts, heading: str, *, targets: bool = False) -> str:
