@@ -64,7 +64,7 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
 def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
     """The shape of a data set from the manifests of its parts; the first one decides the sizes."""
     first = manifests[0]
-    columns = first.get("columns", [])
+    columns = frozenset(first.get("columns", []))
     has_classes = not target_columns("class").isdisjoint(columns)
     stored = first.get("contract")
     contract = Contract.from_json(stored) if stored else None
@@ -77,7 +77,7 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
         n_features=first.get("n_features"),
         n_classes=first.get("n_classes") if has_classes else None,
         n_values=first.get("n_values"),
-        per_token_labels=not target_columns("class", "token").isdisjoint(columns),
+        columns=columns,
         longest_document=max((manifest.get("longest") or 0 for manifest in manifests), default=0) or None,
         scale=scale,
         value_range=value_range,

@@ -211,7 +211,7 @@ def test_the_target_predicted_from_columns_is_the_one_of_the_prepared_data(prese
         vocab_size=9,
         n_classes=classes,
         n_values=1 if "values" in present else None,
-        per_token_labels="labels" in present,
+        columns=frozenset(present),
     )
     assert target_kind(Config(), frozenset(present)) == resolve(Config(), shape).model.target.kind
     asked = parse({"model": {"target": {"kind": "sequence_values"}}})

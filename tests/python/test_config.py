@@ -24,7 +24,7 @@ from ssm_hpn.config.load import walk
 from ssm_hpn.errors import ConfigError
 
 BYTES = DataShape(vocab_size=256, digest="a" * 64)
-SENSORS = DataShape(n_features=6, n_classes=4, longest_document=120)
+SENSORS = DataShape(n_features=6, n_classes=4, columns=frozenset({"label"}), longest_document=120)
 
 
 def complaint(settings, data=None):
@@ -219,10 +219,10 @@ def test_open_sizes_are_taken_from_the_data():
     )
     assert (config.data.length, config.data.packing, config.model.head.n_classes) == (120, "best_fit", 4)
 
-    config = resolve(Config(), DataShape(n_features=2, n_values=3))
+    config = resolve(Config(), DataShape(n_features=2, n_values=3, columns=frozenset({"values"})))
     assert (config.model.target.n_values, config.model.head.kind, config.model.head.loss) == (3, "linear", "squared")
     assert config.model.head.n_outputs == 3
-    config = resolve(Config(), DataShape(vocab_size=9, n_classes=3, per_token_labels=True))
+    config = resolve(Config(), DataShape(vocab_size=9, n_classes=3, columns=frozenset({"tokens", "labels"})))
     assert config.model.target.kind == "token_class"
     config = resolve(parse({"model": {"input": {"kind": "hidden"}, "target": {"kind": "cotangent"}}}), None)
     assert config.model.head.kind == "none"
@@ -246,9 +246,8 @@ def test_contradictions_with_the_data_are_refused(settings, data, words):
 
 
 def test_more_classes_and_ids_than_the_data_has_are_allowed():
-    config = resolve(
-        parse({"model": {"head": {"n_classes": 9}, "input": {"vocab_size": 300}}}), BYTES.__class__(256, n_classes=4)
-    )
+    shape = DataShape(vocab_size=256, n_classes=4, columns=frozenset({"label"}))
+    config = resolve(parse({"model": {"head": {"n_classes": 9}, "input": {"vocab_size": 300}}}), shape)
     assert (config.model.head.n_classes, config.model.input.vocab_size) == (9, 300)
 
 

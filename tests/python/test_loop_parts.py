@@ -124,7 +124,7 @@ def test_a_language_model_has_bits_only_where_its_loss_is_a_cross_entropy():
 
 
 def test_macro_f1_and_confusion_of_a_hand_made_case():
-    model = resolve(parse({}), DataShape(n_features=2, n_classes=4)).model
+    model = resolve(parse({}), DataShape(n_features=2, n_classes=4, columns=frozenset({"label"}))).model
     expected, predicted = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2]
     found, totals = values(
         model,
@@ -138,7 +138,7 @@ def test_macro_f1_and_confusion_of_a_hand_made_case():
 
 
 def test_errors_of_several_numbers_are_those_of_each():
-    model = resolve(parse({}), DataShape(n_features=2, n_values=2)).model
+    model = resolve(parse({}), DataShape(n_features=2, n_values=2, columns=frozenset({"values"}))).model
     expected = np.array([[0.0, 1.0], [2.0, 5.0], [4.0, np.nan]])
     errors = np.array([[1.0, -1.0], [2.0, 0.0], [0.0, 3.0]])  # 3.0 belongs to the missing number and is left out
     one = report(6.0, 6) | {"predicted_values": expected + errors, "expected_values": expected}
@@ -149,7 +149,7 @@ def test_errors_of_several_numbers_are_those_of_each():
     first, second = totals.numbers.per_number()
     assert first == pytest.approx({"mae": 1.0, "rmse": (5 / 3) ** 0.5, "r2": 1 - 5 / 8})
     assert second == pytest.approx({"mae": 0.5, "rmse": 0.5**0.5, "r2": 1 - 1 / 8})
-    shape = DataShape(n_features=2, n_values=3)
+    shape = DataShape(n_features=2, n_values=3, columns=frozenset({"values"}))
     trainer = Trainer(resolve(parse({"model": {"d_model": 8, "n_layers": 1}}), shape))
     rng = np.random.default_rng(0)
     y = rng.normal(size=(5, 3)).astype(np.float32)

@@ -10,7 +10,7 @@ from ssm_hpn import Trainer
 from ssm_hpn.config import Config, DataShape, core_model, parse, resolve, to_toml
 from ssm_hpn.errors import ConfigError
 
-SERIES = DataShape(n_features=3, n_classes=4, longest_document=120)
+SERIES = DataShape(n_features=3, n_classes=4, columns=frozenset({"label"}), longest_document=120)
 TEXT = DataShape(vocab_size=50)
 SMALL = {"d_model": 16, "input": {"kind": "features", "n_features": 3}, "target": {"kind": "sequence_class"}}
 HEAD = {"kind": "linear", "n_outputs": 4}

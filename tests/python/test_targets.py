@@ -13,7 +13,7 @@ import ssm_hpn
 from ssm_hpn import Trainer
 from ssm_hpn._core import Batch, Loader, ShardWriter
 from ssm_hpn.cli.main import main
-from ssm_hpn.config import core_model, parse, resolve
+from ssm_hpn.config import DataShape, core_model, parse, resolve
 from ssm_hpn.config.model import TARGETS, PrototypeHead
 from ssm_hpn.errors import ConfigError, DataError, ShapeError
 from ssm_hpn.evaluation import deciding_metric
@@ -62,6 +62,22 @@ def test_the_columns_decide_the_kind():
     assert kind_of_columns({"labels", "label", "values"}) == "token_class"
     assert kind_of_columns(set()) == "next_token"
     assert kinds_with("values") == ("sequence_values", "joint")
+
+
+def test_a_new_column_of_numbers_is_not_taken_for_that_of_the_joint_target(monkeypatch):
+    per_token = replace(ARRAYS["sequence_values"], name="token_values", per="token", column="step_values")
+    kind = replace(KINDS["sequence_values"], name="token_values", arrays=(per_token,), pooled=False)
+    monkeypatch.setitem(ARRAYS, "token_values", per_token)
+    monkeypatch.setitem(KINDS, "token_values", kind)
+    new = DataShape(n_features=1, n_classes=2, n_values=1, columns=frozenset({"features", "label", "step_values"}))
+    assert new.targets == {"label", "step_values"}
+    assert kind_of_columns(new.targets) == "token_values"
+    known = DataShape(n_features=1, n_classes=2, n_values=1, columns=frozenset({"features", "label", "values"}))
+    assert kind_of_columns(known.targets) == "joint"
+
+
+def test_columns_whose_sizes_are_not_known_are_no_targets():
+    assert DataShape(vocab_size=9, columns=frozenset({"tokens", "labels", "values"})).targets == set()
 
 
 def test_a_batch_names_an_array_it_does_not_know_and_axes_that_are_wrong():

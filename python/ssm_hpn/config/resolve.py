@@ -46,7 +46,7 @@ _HEADS: Final = TypeAdapter[PrototypeHead | LinearHead | NoHead](PrototypeHead |
 class DataShape:
     """Sizes and contents of a prepared folder; None where it has none.
 
-    >>> sorted(DataShape(n_features=6, n_classes=4, per_token_labels=True).targets)
+    >>> sorted(DataShape(n_features=6, n_classes=4, columns=frozenset({"features", "labels"})).targets)
     ['labels']
     """
 
@@ -54,7 +54,8 @@ class DataShape:
     n_features: int | None = None
     n_classes: int | None = None
     n_values: int | None = None
-    per_token_labels: bool = False
+    columns: frozenset[str] = frozenset()
+    """The columns of its shards, as in the manifest."""
     longest_document: int | None = None
     """Length of the longest document of all parts."""
     scale: Scale | None = None
@@ -65,17 +66,18 @@ class DataShape:
 
     @property
     def targets(self) -> frozenset[str]:
-        """The columns of targets that it has."""
-        classes = target_columns("class", "token" if self.per_token_labels else "document")
-        found: frozenset[str] = classes if self.n_classes is not None else frozenset()
-        return found | target_columns("number") if self.n_values is not None else found
+        """The columns of targets that it has, without those of classes or numbers whose count is not known."""
+        known = target_columns("class") if self.n_classes is not None else frozenset()
+        known |= target_columns("number") if self.n_values is not None else frozenset()
+        return self.columns & known
 
 
 def resolve(config: Config, data: DataShape | None) -> Config:
     """The configuration with nothing left open. Without data every size has to be given.
 
     >>> from ssm_hpn.config import Config, DataShape, resolve
-    >>> config = resolve(Config(), DataShape(n_features=6, n_classes=4, longest_document=120))
+    >>> shape = DataShape(n_features=6, n_classes=4, columns=frozenset({"label"}), longest_document=120)
+    >>> config = resolve(Config(), shape)
     >>> config.model.input.n_features, config.model.target.kind, config.model.head.n_classes, config.data.length
     (6, 'sequence_class', 4, 120)
     """
