@@ -1,6 +1,7 @@
 """Parity with the references: which models are compared, that a drift is found, and how the command ends."""
 
 import json
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from ssm_hpn.cli.main import main
 from ssm_hpn.config import model as sections
-from ssm_hpn.parity import compare
+from ssm_hpn.parity import cases, compare
 from ssm_hpn.parity.cases import COMBINATIONS, Outcome, make_case
+from ssm_hpn.targets import ARRAYS, KINDS
 
 CASES = [make_case(0, index) for index in range(len(COMBINATIONS))]
 
@@ -63,6 +65,25 @@ def test_a_tensor_that_drifts_is_named(tensor):
     rows = list(compare.compare(case, "changed", "float64", mine, other))
     assert [row.tensor for row in rows if not row.ok] == [tensor]
     assert len(rows) == 3 + len(mine.gradients)
+
+
+def test_numbers_per_token_would_need_no_other_reference(monkeypatch):
+    """The arrays of a case and the loss of the reference follow from the description of a target."""
+    reference = pytest.importorskip("ssm_hpn.parity.reference_jax")
+    array = replace(ARRAYS["sequence_values"], name="token_values", per="token")
+    kind = replace(KINDS["sequence_values"], name="token_values", arrays=(array,), pooled=False)
+    monkeypatch.setitem(KINDS, kind.name, kind)
+    monkeypatch.setattr(cases, "COMBINATIONS", (("features", "token_values", "squared"),))
+    case = make_case(0, 0)
+    assert "pooling" not in case.model["target"]
+    y = case.arrays["token_values"].astype(np.float64)
+    inside = cases.inside(case.arrays["segments"], y.shape[:2])
+    np.testing.assert_array_equal(np.isnan(y).any(axis=2), ~inside)
+    sequence = {**case.model, "target": {"kind": "sequence_values", "pooling": "mean", "n_values": y.shape[2]}}
+    params = compare.random_parameters(replace(case, model=sequence), np.random.default_rng(0))
+    found = reference.evaluate(params, case.model, case.arrays)
+    assert found.scores.shape == y.shape
+    assert found.loss == pytest.approx(np.nanmean((found.scores - y) ** 2))
 
 
 def test_padding_is_not_compared():

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ssm_hpn.targets import KINDS, TargetArray, TargetKind
+
 # input, target, head; each appears once before any repeats
 COMBINATIONS = (
     ("tokens", "next_token", "softmax"),
@@ -32,6 +34,8 @@ COMBINATIONS = (
     ("features", "joint", "joint"),
 )
 POOLING = ("mean", "last", "max")
+Shape = tuple[int, int]
+"""Rows and tokens of a row."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Case:
     model: dict[str, Any]
     arrays: dict[str, np.ndarray] = field(repr=False)
     """Arguments of `_core.Batch`: tokens or features, segments, and the target."""
+
+    @property
+    def target(self) -> TargetKind:
+        """The core's description of its target."""
+        return KINDS[self.model["target"]["kind"]]
 
 
 @dataclass(frozen=True)
@@ -62,20 +71,22 @@ def make_case(seed: int, index: int) -> Case:
     """Case number `index` of a seed."""
     rng = np.random.default_rng([seed, index])
     source, target, head = COMBINATIONS[index % len(COMBINATIONS)]
+    kind = KINDS[target]
     rows, length = int(rng.integers(1, 4)), int(rng.integers(5, 38))
     d_model, classes = int(rng.integers(5, 30)), int(rng.integers(3, 12))
     segments = _segments(rng, rows, length, packed=bool(index % 2))
     arrays: dict[str, np.ndarray] = {"segments": segments}
     if source == "tokens":
-        vocab = classes if target == "next_token" else int(rng.integers(5, 40))
+        vocab = classes if kind.from_tokens else int(rng.integers(5, 40))
         model_input: dict[str, Any] = {"kind": "tokens", "vocab_size": vocab}
         arrays["tokens"] = rng.integers(0, vocab, (rows, length)).astype(np.uint32)
     else:
         n_features = d_model if source == "hidden" else int(rng.integers(1, 6))
         model_input = {"kind": "hidden"} if source == "hidden" else {"kind": "features", "n_features": n_features}
         arrays["features"] = rng.normal(size=(rows, length, n_features)).astype(np.float32)
-    width = {"cotangent": d_model, "sequence_values": 3 if head == "squared" else 1}.get(target, classes)
-    model_target, target_arrays = _target(rng, target, index, width, segments, (rows, length))
+    widths = {"class": classes, "number": 3 if head == "squared" else 1, "gradient": d_model}
+    for array in kind.arrays:
+        arrays[array.name] = _target_array(rng, array, kind, widths[array.element], segments, (rows, length))
     model = {
         "input": model_input,
         "d_model": d_model,
@@ -87,10 +98,10 @@ def make_case(seed: int, index: int) -> Case:
             "expand": int(rng.integers(1, 3)),
             "dt_rank": int(rng.integers(1, 5)),
         },
-        "target": model_target,
-        "head": _head(rng, head, classes, d_model, target),
+        "target": _target(kind, index, widths["number"]),
+        "head": _head(rng, head, classes, d_model, kind),
     }
-    return Case(name=f"{index:02d} {source} {target} {head}", model=model, arrays={**arrays, **target_arrays})
+    return Case(name=f"{index:02d} {source} {target} {head}", model=model, arrays=arrays)
 
 
 def _segments(rng: np.random.Generator, rows: int, length: int, *, packed: bool) -> np.ndarray:
@@ -106,36 +117,38 @@ def _segments(rng: np.random.Generator, rows: int, length: int, *, packed: bool)
     return np.array(out, dtype=np.uint32)
 
 
-def _target(
-    rng: np.random.Generator, kind: str, index: int, width: int, segments: np.ndarray, shape: tuple[int, int]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The target's configuration and arrays; `width` is its number of classes, of values, or of hidden units."""
-    if kind == "cotangent":
-        # padding has no target
-        cotangent = rng.normal(size=(*shape, width)) * inside(segments, shape)[..., None]
-        return {"kind": kind}, {"cotangent": cotangent.astype(np.float32)}
-    if kind in ("next_token", "token_class"):
+def _target(kind: TargetKind, index: int, n_values: int) -> dict[str, Any]:
+    """The configuration of a target."""
+    target: dict[str, Any] = {"kind": kind.name}
+    if kind.pooled:
+        target["pooling"] = POOLING[index % len(POOLING)]
+    if kind.has("number"):
+        target["n_values"] = n_values
+    return target
+
+
+def _target_array(
+    rng: np.random.Generator, array: TargetArray, kind: TargetKind, width: int, segments: np.ndarray, shape: Shape
+) -> np.ndarray:
+    """One array of a target; padding has none. `width`: number of classes, of values, or of hidden units."""
+    entries = (len(segments),) if kind.pooled else shape
+    if array.element == "class" and kind.pooled:
+        return rng.integers(0, width, entries).astype(np.int32)
+    if array.element == "class":
         labels = np.full(shape, -1, dtype=np.int32)
         for row, start, end in segments.tolist():
-            # the last token of a document has no next token
-            stop = end - 1 if kind == "next_token" else end
+            stop = end - kind.from_tokens  # the last token of a document has no next token
             labels[row, start:stop] = rng.integers(0, width, stop - start)
         labels[0, 0] = -1
-        return {"kind": kind}, {"token_class": labels}
-    pooling = {"kind": kind, "pooling": POOLING[index % len(POOLING)]}
-    if kind == "sequence_class":
-        return pooling, {"sequence_class": rng.integers(0, width, len(segments)).astype(np.int32)}
-    if kind == "joint":
-        labels = rng.integers(0, width, len(segments)).astype(np.int32)
-        return pooling, {
-            "sequence_class": labels,
-            "sequence_values": rng.uniform(-2, 5, (len(segments), 1)).astype(np.float32),
-        }
-    values = rng.uniform(-2, 5, (len(segments), width)).astype(np.float32)
-    return {**pooling, "n_values": width}, {"sequence_values": values}
+        return labels
+    numbers = array.element == "number"
+    out = rng.uniform(-2, 5, (*entries, width)) if numbers else rng.normal(size=(*entries, width))
+    if not kind.pooled:
+        out[~inside(segments, shape)] = np.nan if numbers else 0
+    return out.astype(np.float32)
 
 
-def inside(segments: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def inside(segments: np.ndarray, shape: Shape) -> np.ndarray:
     """True where a token belongs to a document; padding is not compared. Shape [B, T]."""
     mask = np.zeros(shape, dtype=bool)
     for row, start, end in segments.tolist():
@@ -143,7 +156,7 @@ def inside(segments: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, target: str) -> dict[str, Any]:
+def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, target: TargetKind) -> dict[str, Any]:
     if kind == "none":
         return {"kind": "none"}
     if kind in ("linear", "tied"):
@@ -164,7 +177,7 @@ def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, targe
         "joint": {"kind": "joint", "low": -2.0, "high": 5.0, "weight": 0.3},
     }
     *variant, loss = kind.split()
-    n_classes = 2 if target == "sequence_values" else classes
+    n_classes = classes if target.has("class") else 2
     head = {"kind": "prototype", "n_classes": n_classes, "loss": losses[loss]}
     if variant == ["identity"]:
         return {**head, "projection": "identity", "dim": d_model}

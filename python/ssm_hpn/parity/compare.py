@@ -125,8 +125,8 @@ def compare(case: Case, reference: str, dtype: DType, mine: Outcome, theirs: Out
     yield row("loss", "loss", drift(np.array(mine.loss), np.array(theirs.loss), size=size))
     yield row("hidden states", "hidden", drift(mine.hidden[mask], theirs.hidden[mask]))
     if mine.scores is not None and theirs.scores is not None:
-        per_token = case.model["target"]["kind"] in ("next_token", "token_class")
-        a, b = (mine.scores[mask], theirs.scores[mask]) if per_token else (mine.scores, theirs.scores)
+        pooled = case.target.pooled
+        a, b = (mine.scores, theirs.scores) if pooled else (mine.scores[mask], theirs.scores[mask])
         yield row("scores", "scores", drift(a, b))
     for name, gradient in mine.gradients.items():
         yield row(f"gradient {name}", "gradient", drift(gradient, theirs.gradients[name]))

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from ssm_hpn.parity.cases import Outcome
+from ssm_hpn.targets import KINDS
 
 jax.config.update("jax_enable_x64", val=True)  # type: ignore[no-untyped-call]
 
@@ -122,16 +123,13 @@ def scores(params: Params, model: dict[str, Any], features: jax.Array) -> jax.Ar
 
 
 def losses(params: Params, model: dict[str, Any], features: jax.Array, target: jax.Array) -> jax.Array:
-    """Loss of every feature [n].
-
-    `target` holds classes (none negative) [n], values [n, K], or a class and a number [n, 2].
-    """
+    """Loss of every feature [n]; `target` [n, K] holds classes (none negative), values, or a class and a number."""
     head, out = model["head"], scores(params, model, features)
     kind = head["loss"] if head["kind"] == "linear" else head["loss"]["kind"]
+    rows, classes = jnp.arange(len(target)), target[:, 0].astype(int)
     if kind == "joint":
         weight, width = head["loss"]["weight"], head["loss"]["high"] - head["loss"]["low"]
-        classes = target[:, 0].astype(int)
-        distance = 1 - out[jnp.arange(len(target)), classes]
+        distance = 1 - out[rows, classes]
         both: jax.Array = (1 - weight) * (2 * (target[:, 1] - out[:, -1]) / width) ** 2 + weight * distance**2
         return both
     if kind == "squared":
@@ -140,43 +138,43 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
         width = head["loss"]["high"] - head["loss"]["low"]
         squared: jax.Array = (2 * (target[:, 0] - out[:, 0]) / width) ** 2
         return squared
-    rows = jnp.arange(len(target))
     if kind == "cosine":
-        return (1 - out[rows, target]) ** 2
+        return (1 - out[rows, classes]) ** 2
     if kind == "margin":
-        cosine, m = out[rows, target], head["loss"]["margin"]
+        cosine, m = out[rows, classes], head["loss"]["margin"]
         moved = jnp.cos(jnp.arccos(jnp.clip(cosine, -1 + 1e-12, 1 - 1e-12)) + m)
         moved = jnp.where(cosine > -np.cos(m), moved, cosine - m * np.sin(m))
-        out = out.at[rows, target].set(moved) * head["loss"]["scale"]
+        out = out.at[rows, classes].set(moved) * head["loss"]["scale"]
     elif head["kind"] == "prototype":
         learned = head["loss"]["learn_scale"]
         out = out * (params["head.scale"][0] if learned else head["loss"]["scale"])
-    return -jax.nn.log_softmax(out, -1)[rows, target]
+    return -jax.nn.log_softmax(out, -1)[rows, classes]
 
 
 def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]) -> Outcome:
-    """Results for parameters by public name and the arrays of a batch."""
+    """Results for parameters by public name and the arrays of a batch.
+
+    Without a head the target is the gradient of the hidden states. A feature of which a class or value is missing, as
+    in padding, has no loss.
+    """
     rows, length = next(arrays[k] for k in ("tokens", "features") if k in arrays).shape[:2]
+    kind = KINDS[model["target"]["kind"]]
+    targets = [arrays[array.name] for array in kind.arrays]
     given: dict[str, Any] = {k: jnp.asarray(v, jnp.float64) if k == "features" else v for k, v in arrays.items()}
     given["document"] = jnp.asarray(document_numbers(arrays["segments"], rows, length))
 
     def loss_of(p: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None]]:
         hidden = hidden_states(p, model, given)
-        if "cotangent" in arrays:
-            return jnp.sum(hidden * jnp.asarray(arrays["cotangent"], jnp.float64)), (hidden, None)
-        if "token_class" in arrays:
-            chosen = np.nonzero(arrays["token_class"].ravel() >= 0)[0]
-            features = hidden.reshape(rows * length, -1)[chosen]
-            target = jnp.asarray(arrays["token_class"].ravel()[chosen])
-            out = scores(p, model, hidden)
-        else:
-            features = pooled(hidden, model, arrays["segments"])
-            given_targets = [arrays[name] for name in ("sequence_class", "sequence_values") if name in arrays]
-            target = jnp.asarray(given_targets[0])
-            if len(given_targets) > 1:
-                target = jnp.column_stack([jnp.asarray(each, jnp.float64) for each in given_targets])
-            out = scores(p, model, features)
-        return jnp.mean(losses(p, model, features, target)), (hidden, out)
+        if model["head"]["kind"] == "none":
+            return jnp.sum(hidden * jnp.asarray(targets[0], jnp.float64)), (hidden, None)
+        documents = pooled(hidden, model, arrays["segments"]) if kind.pooled else None
+        features = hidden.reshape(rows * length, -1) if documents is None else documents
+        columns = [each.reshape(len(features), -1) for each in targets]
+        there = [each >= 0 if each.dtype.kind == "i" else ~np.isnan(each) for each in columns]
+        chosen = np.nonzero(np.hstack(there).all(1))[0]
+        target = jnp.asarray(np.hstack(columns)[chosen], jnp.float64)
+        out = scores(p, model, hidden if documents is None else documents)
+        return jnp.mean(losses(p, model, features[chosen], target)), (hidden, out)
 
     start = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
     (loss, (hidden, out)), gradients = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(start)
