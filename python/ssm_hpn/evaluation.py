@@ -29,8 +29,8 @@ class Evaluation:
     >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
     >>> trainer = Trainer({"model": model, "train": {"threads": 1}})
     >>> evaluation = trainer.evaluate({"tokens": np.arange(16).reshape(1, 16) % 8})
-    >>> sorted(evaluation.values), evaluation.totals.count
-    (['accuracy', 'bits_per_token', 'loss'], 15)
+    >>> evaluation.values["bits_per_token"] > 0, evaluation.totals.count
+    (True, 15)
     """
 
     step: int

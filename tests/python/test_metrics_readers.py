@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from ssm_hpn import Callback, Trainer
+from ssm_hpn.targets import KINDS
 from support import settings
 
 # Every key that these runs write, by its type; a key of another type (bool, text) would fail as one that is in neither.
 NUMBER = {
     *("epoch", "time_s", "train/loss", "train/accuracy", "train/lr", "train/grad_norm", "train/update_norm"),
-    *("eval/loss", "eval/accuracy", "eval/bits_per_token", "head/max_prototype_cosine"),
+    *(f"eval/{name}" for name in KINDS["next_token"].metrics),
+    "head/max_prototype_cosine",
     *("perf/tokens_per_second", "perf/step_ms", "perf/data_ms"),
 }
 WHOLE = {"schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"}

@@ -134,7 +134,8 @@ def test_a_metric_needs_nothing_but_its_description_and_the_name_in_a_target(mon
     assert (label("seen"), shown("seen", 0.25)) == ("classes seen", "25.0 %")
 
 
-def test_classes_are_counted_for_no_metric_that_does_not_need_them():
+def test_classes_are_counted_for_no_metric_that_does_not_need_them(monkeypatch):
+    monkeypatch.setitem(KINDS, "next_token", replace(KINDS["next_token"], metrics=("loss", "accuracy")))
     section = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
     assert empty_totals(Trainer(settings(model=section)).config.model).n_classes == 0
 
