@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 TOO_LARGE: Final = 1e150
 """Numbers from here on are refused: the sum of their squares is beyond what a double holds."""
+BLOCK: Final = 1 << 14
+"""Rows whose statistics are taken together."""
 
 
 def out_of_range(numbers: Floats) -> NDArray[np.bool_]:
@@ -123,3 +125,37 @@ class Moments:
     def scale(self) -> Floats:
         """Divisor after the shift: the deviation, 1 for a constant."""
         return np.where(self.constant, 1.0, self.std)
+
+
+class Running:
+    """Statistics of rows that come in parts, taken over blocks of `BLOCK` rows: not one bit depends on the parts.
+
+    >>> import numpy as np
+    >>> parts = Running(2)
+    >>> rows = np.random.default_rng(0).normal(size=(100_000, 2))
+    >>> for part in np.array_split(rows, 7):
+    ...     parts.add(part)
+    >>> whole = Running(2)
+    >>> whole.add(rows)
+    >>> (parts.moments().std == whole.moments().std).all()
+    np.True_
+    """
+
+    def __init__(self, width: int) -> None:
+        """Of no rows yet, for `width` columns."""
+        self._moments, self._rest = Moments.empty(width), np.empty((0, width))
+
+    def add(self, rows: Floats) -> None:
+        """Add rows [T, F] in double precision."""
+        rows = np.concatenate([self._rest, rows]) if len(self._rest) else rows
+        whole = len(rows) - len(rows) % BLOCK
+        for start in range(0, whole, BLOCK):
+            self._moments.add(rows[start : start + BLOCK])
+        self._rest = rows[whole:].copy()
+
+    def moments(self) -> Moments:
+        """Of all rows: called after the last one."""
+        if len(self._rest):
+            self._moments.add(self._rest)
+            self._rest = self._rest[:0]
+        return self._moments

@@ -14,7 +14,7 @@ import pytest
 from prepare_support import made, rows
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
-from ssm_hpn.prepare import Prepared, prepare
+from ssm_hpn.prepare import Prepared, prepare, sorting
 
 COLUMNS = {"id": "id", "features": "x", "label": "y"}
 
@@ -219,3 +219,21 @@ def test_a_column_named_twice_is_refused(tmp_path):
     (tmp_path / "d.csv").write_text("id,x,x\na,1,2\n")
     with pytest.raises(DataError, match=r"row 1: expected each column named once, found 'x' as columns 2 and 3"):
         made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"})
+
+
+def test_the_digest_does_not_depend_on_how_many_rows_come_at_once(tmp_path, monkeypatch):
+    """Runs of the sort, and batches of statistics, are as large as the engine's batches happen to be."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": f"s{i}", "t": n, "x": x}
+        for n, (i, x) in enumerate(zip(rng.integers(0, 90, 40_000), rng.normal(size=40_000), strict=True))
+    ]
+    path = csv(tmp_path / "d.csv", rows)
+    digests = set()
+    for run, piece in ((1 << 30, 1 << 20), (300_000, 100_000), (50_000, 20_000)):
+        monkeypatch.setattr(sorting, "RUN_BYTES", run)
+        monkeypatch.setattr(sorting, "PIECES_BYTES", piece)
+        prepared = made(tmp_path / str(run), path, {"id": "id", "order": "t", "features": "x"})
+        manifest = json.loads((tmp_path / str(run) / "out" / "train" / "manifest.json").read_text())
+        digests.add((prepared.digest, json.dumps(manifest["normalisation"])))
+    assert len(digests) == 1

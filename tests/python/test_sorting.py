@@ -51,7 +51,8 @@ def test_rows_have_the_order_of_pythons_sort(data, keys, rows, at_once, run_byte
         patched.setattr(sorting, "PIECES_BYTES", run_bytes // 2)
         patched.setattr(sorting, "WRITTEN_ROWS", 3)
         patched.setattr(sorting, "TAKEN_ROWS", 5)
-        found = list(in_order(batches_of(columns, at_once), keys, 7))
+        by = [*keys, "n"] if shuffled else keys
+        found = list(in_order(batches_of(columns, at_once), by, 7))
     assert all(0 < batch.num_rows <= 7 for batch in found)
     rows_found = [tuple(row.values()) for batch in found for row in batch.to_pylist()]
     wanted = sorted(zip(*columns.values(), strict=True), key=lambda row: tuple(map(key_of, row)))

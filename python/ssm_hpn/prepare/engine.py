@@ -66,7 +66,7 @@ WORDS: Final = {
     **dict.fromkeys(NESTED, "records"),
 }
 """What values of the engine's types are called in messages, by how the types begin."""
-MEMORY: Final = 120
+MEMORY: Final = 64
 """MB. Rows pass through; they are sorted elsewhere."""
 MEMORY_IF_NEEDED: Final = 1500
 """MB of a second try, for long lines and for queries that sort or join much."""
@@ -185,14 +185,14 @@ class Table:
             self.reader.close()
         return list(self.connection.execute(query).fetchall())
 
-    def stream(self, query: str, size: int) -> Iterator[pa.RecordBatch]:
-        """The rows of a query, about `BATCH_BYTES` at a time and never less than `size` rows."""
+    def stream(self, query: str, size: int, at_least: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, about `size` at a time, or as many as have `at_least` that many bytes."""
         self.reader = self.connection.sql(query).to_arrow_reader(size)
         held: list[pa.RecordBatch] = []
         try:
             for batch in self.reader:
                 held.append(batch)
-                if sum(one.nbytes for one in held) >= BATCH_BYTES:
+                if sum(one.nbytes for one in held) >= at_least:
                     yield from together(held)
                     held = []
             if held:

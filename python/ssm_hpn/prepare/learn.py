@@ -17,7 +17,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
-from ssm_hpn.moments import Moments
+from ssm_hpn.moments import Moments, Running
 from ssm_hpn.prepare.doubts import total
 from ssm_hpn.prepare.ids import IdSpellings
 from ssm_hpn.prepare.problems import config_error, data_error, listed
@@ -75,6 +75,8 @@ class Learned:
     """Number of documents or units with each label in the training part."""
     features: Moments | None = None
     values: Moments | None = None
+    _running: dict[str, Running] = field(default_factory=dict, init=False)
+    """Of `features` and `values`, until all of the training part has been added."""
     first: Record | None = None
     ids: IdSpellings = field(default_factory=IdSpellings)
     total: str = ""
@@ -174,11 +176,11 @@ class Learned:
     def measure(self, documents: Documents) -> None:
         """Take in documents of the training part."""
         if documents.kind == "features":
-            self.features = self.features or Moments.empty(documents.elements.shape[1])
-            self.features.add(np.asarray(documents.elements, np.float64))
+            running = self._running.setdefault("features", Running(documents.elements.shape[1]))
+            running.add(np.asarray(documents.elements, np.float64))
         if documents.values is not None:
-            self.values = self.values or Moments.empty(documents.values.shape[1])
-            self.values.add(documents.values[documents.begins])
+            running = self._running.setdefault("values", Running(documents.values.shape[1]))
+            running.add(documents.values[documents.begins])
         coded = documents.labels if self.per_unit else documents.label
         if coded is not None:
             codes = self.labels.codes(coded, documents)
@@ -191,6 +193,11 @@ class Learned:
                 self.first_unlabelled = documents.name(first)
             self.counts[: len(self.labels.texts)] += np.bincount(there, minlength=len(self.counts))
             self.unlabelled += len(codes) - len(there)
+
+    def measured(self) -> None:
+        """All documents of the training part have been added."""
+        for name, running in self._running.items():
+            setattr(self, name, running.moments())
 
     @property
     def measures(self) -> bool:

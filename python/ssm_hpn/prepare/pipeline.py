@@ -192,6 +192,7 @@ class _Job:
             for part, documents in self._parts("surveying"):
                 if part == "train":
                     self.learned.measure(documents)
+            self.learned.measured()
         encoder = self._encoder()
         contract = self._contract(encoder)
         layout = _Layout(self, contract, encoder)

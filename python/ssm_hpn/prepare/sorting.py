@@ -6,8 +6,8 @@ row that is still on disk goes before them; then the pieces are filled again. A 
 written. Memory holds three runs at most, whatever the number of rows; the sort of the engine needs more the larger
 the table is.
 
-Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. The last key is `n`, the
-number of a row, which no two have in common: rows that are equal in all others stay in the order of the file.
+Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. Rows that are equal in all
+keys stay in the order of their numbers `n`, which no two have in common.
 """
 
 import itertools
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-RUN_BYTES: Final = 24 << 20
+RUN_BYTES: Final = 16 << 20
 PIECES_BYTES: Final = 16 << 20
 """Size of the pieces of all runs together."""
 WRITTEN_ROWS: Final = 1024
@@ -91,7 +91,7 @@ def _order(rows: pa.RecordBatch, keys: Sequence[str]) -> NDArray[np.intp] | None
     Sorted by one key after the other, the last one first, each time keeping the order of equal rows.
     """
     order: NDArray[np.intp] | None = None
-    for name in reversed((*keys, "n")):
+    for name in reversed(keys):
         values = _comparable(rows.column(name))
         values = values if order is None else values[order]
         if (values[1:] < values[:-1]).any():

@@ -64,7 +64,7 @@ class Unsorted:
     @property
     def _keys(self) -> list[str]:
         count = 0 if self.order is None or "o" not in self.names else len(self.order.keys) if self.finer else 1
-        return [*({"id"} & self.names.keys()), *(f"k{i}" for i in range(count))]
+        return [*({"id"} & self.names.keys()), *(f"k{i}" for i in range(count)), *(["n"] if self.joined else [])]
 
     def _query(self) -> str:
         """The rows with their keys, with `alone` where the first key may not do, and with the targets of labels."""
@@ -92,7 +92,7 @@ class Unsorted:
     def _batches(self, size: int) -> Iterator[pa.RecordBatch]:
         """All rows with their numbers. Raises for those that lack an id or an order value, after the last one."""
         row = first = 2 if self.table.source.format == "csv" else 1
-        for batch in self.table.stream(self._query(), size):
+        for batch in self.table.stream(self._query(), size, 0):
             columns = {name: batch.column(name) for name in batch.schema.names}
             if "alone" in columns and pc.min(columns.pop("alone")).as_py() is False:
                 raise _AlikeError
