@@ -26,9 +26,11 @@ __all__ = [
     "__version__",
     "available_simd",
     "best_checkpoint",
+    "block_kinds",
     "build_info",
     "check_config",
     "check_optim",
+    "head_kinds",
     "list_checkpoints",
     "mark_best",
     "prune_checkpoints",
@@ -46,6 +48,12 @@ _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 def target_kinds() -> list[TargetKindRow]:
     """Every kind of target, in the order of the documentation."""
+
+def block_kinds() -> list[BlockKindRow]:
+    """Every kind of block, in the order of the documentation."""
+
+def head_kinds() -> list[HeadKindRow]:
+    """Every kind of head, in the order of the documentation."""
 
 def simd() -> str:
     """Instruction set in use: `scalar`, `avx2`, `avx512` or `neon`."""
@@ -168,6 +176,21 @@ class TargetArrayRow(TypedDict):
     per: Literal["token", "document"]
     element: Literal["class", "number", "gradient"]
     column: str | None
+
+@type_check_only
+class BlockKindRow(TypedDict):
+    """One kind of block, as `ssm_hpn.parts` describes it."""
+
+    name: str
+    title: str
+    alone: bool
+
+@type_check_only
+class HeadKindRow(TypedDict):
+    """One kind of head, as `ssm_hpn.parts` describes it."""
+
+    name: str
+    title: str
 
 @type_check_only
 class TargetKindRow(TypedDict):

@@ -5,13 +5,13 @@ all held-out data), baselines.json (tables fitted to the same bytes) and samples
 shown where they are. The same files give the same bytes: nothing here looks at the clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from ssm_hpn import page, targets
+from ssm_hpn import page, parts, targets
 from ssm_hpn.counts import noun_for
 from ssm_hpn.evaluation import number_header, number_rows
 from ssm_hpn.metrics import ACCURACY, AT_UPDATES, BITS, BITS_PER_BYTE, LOSS, METRICS
@@ -80,21 +80,25 @@ def _description(run: RunRecord) -> str:
     """The model in a sentence."""
     model = run.config.get("model", {})
     what = TASKS.get(run.task or "", "Model")
-    names = {"mamba1": "Mamba-1", "mlp": "MLP"}
     entries = model.get("layers") or [model.get("block", {})]
     kinds = dict.fromkeys(entry if isinstance(entry, str) else entry.get("kind", "") for entry in entries)
-    block = " and ".join(names.get(kind, kind) for kind in kinds)
+    block = " and ".join(_title(parts.BLOCKS, kind) for kind in kinds)
     layers = model.get("n_layers", "?")
-    parts = [f"{layers} {block} {noun_for(layers, 'layer')} of width {model.get('d_model', '?')}"]
+    said = [f"{layers} {block} {noun_for(layers, 'layer')} of width {model.get('d_model', '?')}"]
     head = model.get("head", {})
-    if head.get("kind") == "prototype":
-        parts.append(f"{head.get('n_classes', '?')} class prototypes on the sphere")
-    elif head.get("kind") == "linear":
-        parts.append("a linear head")
+    if "kind" in head:
+        n_classes = head.get("n_classes")
+        count = "" if n_classes is None else f"{n_classes} "
+        said.append(count + _title(parts.HEADS, head["kind"]))
     parameters = run.environment.get("parameters")
     if parameters:
-        parts.append(f"{show(parameters)} {noun_for(parameters, 'parameter')}")
-    return f"{what}: {', '.join(parts)}."
+        said.append(f"{show(parameters)} {noun_for(parameters, 'parameter')}")
+    return f"{what}: {', '.join(said)}."
+
+
+def _title(kinds: Mapping[str, parts.BlockKind] | Mapping[str, parts.HeadKind], name: str) -> str:
+    """The core's title of a kind; a kind of another version goes by its name in the run's configuration."""
+    return kinds[name].title if name in kinds else name
 
 
 def _headline(run: RunRecord) -> list[tuple[str, str, str]]:

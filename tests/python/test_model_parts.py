@@ -1,15 +1,21 @@
 """Stems, layers of several kinds and dropout through configuration, trainer and command line."""
 
 import json
+import re
 import tomllib
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from ssm_hpn import Trainer
 from ssm_hpn.config import Config, DataShape, core_model, parse, resolve, to_toml
+from ssm_hpn.config.model import Head, ModelConfig
 from ssm_hpn.errors import ConfigError
+from ssm_hpn.parts import BLOCKS, HEADS
 
+DOCS = Path(__file__).parents[2] / "docs"
 SERIES = DataShape(n_features=3, n_classes=4, columns=frozenset({"label"}), longest_document=120)
 TEXT = DataShape(vocab_size=50)
 SMALL = {"d_model": 16, "input": {"kind": "features", "n_features": 3}, "target": {"kind": "sequence_class"}}
@@ -51,6 +57,32 @@ def test_layers_are_kinds_or_tables_and_are_repeated():
     assert both["block"]["d_state"] == 4
     config = resolve(parse({"model": {"layers": [{"kind": "mlp", "expand": 2}, "mamba1"], "dropout": 0.1}}), SERIES)
     assert parse(tomllib.loads(to_toml(config))) == config
+
+
+@pytest.mark.parametrize("kind", BLOCKS.values(), ids=lambda kind: kind.name)
+def test_the_core_says_which_blocks_a_list_of_layers_may_name_alone(kind):
+    if kind.alone:
+        assert core({"layers": [kind.name]})["layers"][0]["kind"] == kind.name
+    else:
+        with pytest.raises(ConfigError, match=r"model\.layers"):
+            core({"layers": [kind.name]})
+
+
+def test_the_description_of_layers_names_every_block():
+    described = ModelConfig.model_fields["layers"].description
+    assert all(re.search(rf"\b{name}\b", described) for name in BLOCKS)
+
+
+def test_every_head_of_the_core_has_a_section():
+    sections = get_args(get_args(Head)[0])
+    assert [get_args(section.model_fields["kind"].annotation)[0] for section in sections] == ["auto", *HEADS]
+
+
+@pytest.mark.parametrize("kind", BLOCKS.values(), ids=lambda kind: kind.name)
+def test_every_block_is_in_the_table_of_models_and_among_the_formulas(kind):
+    assert f"\n| `{kind.name}` |" in (DOCS / "models.md").read_text(encoding="utf-8")
+    formulas = (DOCS / "mathematics.md").read_text(encoding="utf-8").split("## 1.")[1].split("## 2.")[0]
+    assert f"`{kind.name}`" in formulas
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from ssm_hpn.cli.main import main
 from ssm_hpn.compare import by_task
 from ssm_hpn.compare import render as render_comparisons
-from ssm_hpn.config import Config, to_toml
+from ssm_hpn.config import Config, DataShape, parse, resolve, to_toml
 from ssm_hpn.errors import ConfigError, DataError
 from ssm_hpn.page import STYLE, tiles
 from ssm_hpn.report import TASKS, render, write_report
@@ -119,6 +119,20 @@ def test_the_page_shows_metrics_settings_and_machine(tmp_path: Path) -> None:
         f"ended at update 100 of {Config().train.steps}",
     ):
         assert expected in words, expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"layers": ["mamba1", "mlp"]}, "2 Mamba-1 and MLP layers of width 128, 50 prototypes on the sphere"),
+        ({"head": {"kind": "linear"}}, "4 Mamba-1 layers of width 128, a linear head"),
+        ({"target": {"kind": "cotangent"}, "head": {"kind": "none"}}, "4 Mamba-1 layers of width 128, no head"),
+    ],
+)
+def test_the_page_describes_the_model_in_the_words_of_the_core(tmp_path: Path, model: Any, expected: str) -> None:
+    run = a_run(tmp_path / "run")
+    (run / "config.toml").write_text(to_toml(resolve(parse({"model": model}), DataShape(vocab_size=50))))
+    assert expected in " ".join(Strict(write_report(run).read_text()).words)
 
 
 @pytest.mark.parametrize("count", range(1, 9))

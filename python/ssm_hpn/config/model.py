@@ -12,6 +12,7 @@ from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Numbers, Section
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.contract import Scale
+from ssm_hpn.parts import BLOCKS
 from ssm_hpn.targets import KINDS, TargetKind
 
 
@@ -20,8 +21,11 @@ def _as_blocks(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-BlockKind = Literal["mamba1", "mlp", "bidirectional"]
-Layers = Annotated[tuple[BlockKind | dict[str, Any], ...], BeforeValidator(_as_blocks)]
+if TYPE_CHECKING:
+    BlockName = str
+else:
+    BlockName = Literal[tuple(kind.name for kind in BLOCKS.values() if kind.alone)]
+Layers = Annotated[tuple[BlockName | dict[str, Any], ...], BeforeValidator(_as_blocks)]
 Pooling = Literal["last", "mean", "max"]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 LOW: Final = "number that maps to cosine -1; null: the smallest of the training data, without data -1"
@@ -251,6 +255,17 @@ else:
 Head = Annotated[AutoHead | PrototypeHead | LinearHead | NoHead, Field(discriminator="kind")]
 
 
+def _layers_described() -> str:
+    """What a list of layers holds, with the names of all blocks."""
+    usual = Mamba1Block().kind
+    names = [kind.name + " (as model.block has it)" * (kind.name == usual) for kind in BLOCKS.values() if kind.alone]
+    tables = [kind.name for kind in BLOCKS.values() if not kind.alone]
+    return (
+        f"blocks from the first layer on, repeated: {', '.join(names)}, or a table {{kind = ..., ...}}, also of "
+        f"{' and '.join(tables)}; empty: every layer is a model.block"
+    )
+
+
 class ModelConfig(Section):
     """The model."""
 
@@ -266,8 +281,7 @@ class ModelConfig(Section):
     block: Mamba1Block = Field(default_factory=Mamba1Block, description="the block of every layer that names no other")
     layers: Layers = Field(
         (),
-        description="blocks from the first layer on, repeated: mamba1 (as model.block has it), mlp, bidirectional, or "
-        "a table {kind = ..., ...}, also of sequential and residual; empty: every layer is a model.block",
+        description=_layers_described(),
     )
     dropout: float = Field(
         0.0,

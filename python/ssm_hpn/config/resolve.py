@@ -203,9 +203,9 @@ def _layers(model: ModelConfig) -> dict[str, Any]:
 
 
 def _table(entry: str | dict[str, Any], block: dict[str, Any]) -> dict[str, Any]:
-    """A block as a table: `mamba1` is model.block, and so is the block in a `bidirectional` that names none."""
+    """A block as a table: its kind alone is model.block, and so is the block that a `bidirectional` leaves out."""
     table = {"kind": entry} if isinstance(entry, str) else entry
-    if entry == "mamba1":
+    if entry == block["kind"]:
         return block
     return {"block": block} | table if table.get("kind") == "bidirectional" else table
 

@@ -8,6 +8,7 @@ mod enter;
 mod errors;
 mod flat;
 mod numbers;
+mod parts;
 mod session;
 mod settings;
 mod storage;
@@ -76,6 +77,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(settings::check_optim, module)?)?;
     module.add_function(wrap_pyfunction!(storage::write_whole, module)?)?;
     module.add_function(wrap_pyfunction!(targets::target_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(parts::block_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(parts::head_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::list_checkpoints, module)?)?;

@@ -254,7 +254,8 @@ impl<T: Scalar> Layer<T> {
     pub(crate) fn step(&self, mut pass: Pass<T>, x: &mut [T]) {
         let layout = pass.layout;
         let (block, parts) = self.open(&mut pass, (0, layout), 0..0, x);
-        self.block.step(block, parts.n, x);
+        let Sizes { scratch, .. } = self.block.sizes(layout.rows, layout.length);
+        self.block.step(Pass { scratch: exactly(scratch, block.scratch), ..block }, parts.n, x);
     }
 
     /// The block's pass over a slice that begins at a token, and the scratch around it, with norm(x) computed.
@@ -274,6 +275,8 @@ impl<T: Scalar> Layer<T> {
         let parts = Parts { n, dn, r, dout, state: carver.take(state) };
         let weight = pass.params.get(0);
         phase(Phase::Norm, || norm::forward(self.dims(tokens), x, weight, parts.n, parts.r));
+        let scratch = self.block.sizes(slice.rows, slice.length).scratch;
+        let scratch = scratch.max(norm::backward_scratch(self.dims(tokens)));
         let block = Pass {
             params: pass.params.part(1..self.len()),
             layout: slice,
@@ -281,7 +284,7 @@ impl<T: Scalar> Layer<T> {
             state: pass.state.as_deref_mut(),
             dstate: pass.dstate.as_deref_mut(),
             saved: &mut pass.saved[saved],
-            scratch: carver.rest(),
+            scratch: exactly(scratch, carver.rest()),
         };
         (block, parts)
     }
@@ -294,6 +297,16 @@ impl<T: Scalar> Layer<T> {
     fn dims(&self, tokens: usize) -> norm::Dims {
         norm::Dims { tokens, channels: self.config.d_model, eps: self.config.eps }
     }
+}
+
+/// The first `len` elements of a scratch, no numbers in builds with assertions: a block that needs more scratch than it
+/// declares, or that reads it before it writes it, fails in tests.
+fn exactly<T: Scalar>(len: usize, scratch: &mut [T]) -> &mut [T] {
+    let scratch = &mut scratch[..len];
+    if cfg!(debug_assertions) {
+        scratch.fill(T::from_f64(f64::NAN));
+    }
+    scratch
 }
 
 /// Scratch of a layer.

@@ -7,6 +7,7 @@
 
 pub(crate) mod bidirectional;
 mod block;
+pub mod kinds;
 pub(crate) mod layer;
 pub(crate) mod mamba1;
 pub(crate) mod mlp;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod config;
+pub mod kinds;
 pub(crate) mod losses;
 pub(crate) mod pooling;
 #[doc(hidden)]

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::config::{Component, InputConfig, ModelConfig, Predicted};
-use crate::blocks::{Bidirectional, Block, Mamba1, Mlp, Named, Residual, Sequential};
+use crate::blocks::{self, Bidirectional, Block, Mamba1, Mlp, Named, Residual, Sequential};
 use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
@@ -246,8 +246,8 @@ impl<T: Scalar> Registry<T> {
         let mut registry = Self { stems, blocks, heads, targets };
         registry.register_stems();
         registry.register_blocks();
-        for kind in ["prototype", "linear", "none"] {
-            registry.register_head(kind, |component, context| {
+        for kind in head::kinds::ALL {
+            registry.register_head(kind.name, |component, context| {
                 let config: HeadConfig = component.tagged("model.head")?;
                 check_target(config.expects(), &context.target)?;
                 head::build(&config, context.d_model, context.seed)
@@ -288,15 +288,15 @@ impl<T: Scalar> Registry<T> {
     }
 
     fn register_blocks(&mut self) {
-        self.register_block("mamba1", |component, context| {
+        self.register_block(blocks::kinds::MAMBA1.name, |component, context| {
             let config = component.settings(&context.at)?;
             Ok(Box::new(Mamba1::new(&config, &context.at, context.d_model, context.n_layers)?))
         });
-        self.register_block("mlp", |component, context| {
+        self.register_block(blocks::kinds::MLP.name, |component, context| {
             let config = component.settings(&context.at)?;
             Ok(Box::new(Mlp::new(config, &context.at, context.d_model, context.n_layers)?))
         });
-        self.register_block("bidirectional", |component, context| {
+        self.register_block(blocks::kinds::BIDIRECTIONAL.name, |component, context| {
             let parts: BothWays = component.settings(&context.at)?;
             let backward = parts.backward.as_ref().unwrap_or(&parts.block);
             let (forward, backward) = (
@@ -305,7 +305,7 @@ impl<T: Scalar> Registry<T> {
             );
             Ok(Box::new(Bidirectional::new(forward, backward, context.d_model)))
         });
-        self.register_block("sequential", |component, context| {
+        self.register_block(blocks::kinds::SEQUENTIAL.name, |component, context| {
             let Chain { blocks } = component.settings(&context.at)?;
             if blocks.is_empty() {
                 let key = format!("{}.blocks", context.at);
@@ -315,7 +315,7 @@ impl<T: Scalar> Registry<T> {
             let parts = blocks.iter().enumerate().map(part).collect::<Result<_>>()?;
             Ok(Box::new(Sequential::new(parts, context.d_model)))
         });
-        self.register_block("residual", |component, context| {
+        self.register_block(blocks::kinds::RESIDUAL.name, |component, context| {
             let Around { block } = component.settings(&context.at)?;
             let part = context.part("block", "block", &block)?;
             Ok(Box::new(Residual::new(part, context.d_model, context.norm_eps)))

@@ -155,8 +155,8 @@ impl<T: Scalar> Stream<T> {
         let (r, saved, scratch) = (carver.take(m), carver.take(saved), carver.rest());
         let outline = Outline::new(batch, model.boundaries(false), &mut self.outline);
         model.stem_forward(params, &batch.input, &outline, stem, x);
-        let states = self.states.chunks_exact_mut(self.state_len.max(1));
-        for (layer, state) in model.layers.iter().zip(states) {
+        for (index, layer) in model.layers.iter().enumerate() {
+            let state = &mut self.states[index * self.state_len..];
             let state = &mut state[..layer.whole_sizes(batch.rows, 1).state];
             let params = model.params(params, layer.slots());
             let pass = Pass::new(params, outline.layout, Mode::Inference, scratch);

@@ -67,10 +67,34 @@ fn refused(config: ModelConfig) -> String {
     }
 }
 
-/// Every kind of block, alone and inside others.
-fn blocks() -> [Value; 4] {
+/// Every kind of block, and blocks inside others. Each is tested for all that follows from its capabilities.
+fn blocks() -> Vec<Value> {
     let turned = json!({"kind": "bidirectional", "block": chain(), "backward": mamba()});
-    [mlp(), both_ways(), chain(), turned]
+    let residual = json!({"kind": "residual", "block": mamba()});
+    vec![mamba(), mlp(), both_ways(), chain(), turned, residual]
+}
+
+/// Whether a block declares itself causal: only then may it predict the next token.
+fn is_causal(block: &Value) -> bool {
+    let resolved = Registry::<f32>::standard().resolve(with(&language_model(), json!({"block": block})));
+    let refused = resolved.err().map(|error| error.to_string());
+    assert!(refused.iter().all(|message| message.contains("expected a causal block")), "{refused:?}");
+    refused.is_none()
+}
+
+/// Whether a block declares itself recurrent: only then can a model of it be read in pieces.
+fn is_recurrent(block: &Value) -> bool {
+    let refused = session::<f32>(&per_token(json!({"block": block}))).stream(1).err().map(|e| e.to_string());
+    assert!(refused.iter().all(|message| message.contains("which sees whole documents")), "{refused:?}");
+    refused.is_none()
+}
+
+#[test]
+fn every_kind_of_block_is_tested() {
+    let tested: Vec<Value> = blocks().iter().map(|block| block["kind"].clone()).collect();
+    for kind in ssm_hpn::blocks::kinds::ALL {
+        assert!(tested.contains(&json!(kind.name)), "{}", kind.name);
+    }
 }
 
 #[test]
@@ -110,7 +134,7 @@ fn padding_changes_nothing_in_a_block_that_reads_backwards() {
 
 #[test]
 fn a_token_changes_scores_before_it_only_with_a_block_that_reads_backwards() {
-    for (block, is_causal) in [(chain(), true), (mlp(), true), (both_ways(), false)] {
+    for block in blocks() {
         let config = per_token(json!({"layers": [mamba(), mamba(), block]}));
         let session = trained::<f64>(&config);
         let mut data = batch(&config, 1, 10, None, 3);
@@ -118,14 +142,18 @@ fn a_token_changes_scores_before_it_only_with_a_block_that_reads_backwards() {
         let Input::Tokens(ids) = &mut data.input else { panic!("tokens") };
         ids[9] = (ids[9] + 1) % CLASSES as u32;
         let after = session.predict(&data).unwrap();
-        assert_eq!(before[..9 * CLASSES] == after[..9 * CLASSES], is_causal, "{block}");
+        assert_eq!(before[..9 * CLASSES] == after[..9 * CLASSES], is_causal(&block), "{block}");
     }
 }
 
 #[test]
 fn recurrent_blocks_read_in_pieces_like_the_whole() {
-    let config = with(&language_model(), json!({"layers": [chain(), mlp(), mamba()]}));
-    reads_in_pieces_like_the_whole(&config, &mut trained(&config));
+    for block in blocks().into_iter().filter(is_recurrent) {
+        for layers in [json!([block]), json!([block, mlp(), mamba()])] {
+            let config = per_token(json!({"layers": layers}));
+            reads_in_pieces_like_the_whole(&config, &mut trained(&config));
+        }
+    }
 }
 
 #[test]
@@ -160,24 +188,34 @@ fn a_pattern_is_repeated_and_its_settings_are_resolved() {
 }
 
 #[test]
-fn a_model_of_several_kinds_of_blocks_grows_without_changing_its_scores() {
-    let config = with(&language_model(), json!({"n_layers": 4, "layers": [chain(), mlp()]}));
-    let mut session = trained::<f32>(&config);
-    let data = batch(&config, 2, 9, None, 4);
-    let before = session.predict(&data).unwrap();
-    let plan: ExpandPlan = serde_json::from_value(json!({"kind": "final", "positions": [0, 2, 6]})).unwrap();
-    session.expand(&plan).unwrap();
-    assert_eq!(session.predict(&data).unwrap(), before);
-    let kinds: Vec<String> = session.model().config().layers.iter().map(|b| b.kind.clone()).collect();
-    assert_eq!(kinds, ["sequential", "sequential", "sequential", "mlp", "sequential", "mlp", "mlp"]);
-    // The output projections of new layers start at 0; once they have changed, every tensor has a gradient.
-    for step in 0..2 {
-        session.forward_backward(&batch(&config, 2, 9, None, 5 + step), Accuracy::Skip).unwrap();
-        session.apply().unwrap();
-    }
-    session.forward_backward(&data, Accuracy::Skip).unwrap();
-    for row in session.parameter_table() {
-        assert!(session.gradient(&row.id).unwrap().1.iter().any(|g| *g != 0.0), "{}", row.id);
+fn a_model_of_every_kind_of_block_grows_without_changing_its_scores() {
+    for block in blocks() {
+        let config = per_token(json!({"n_layers": 4, "layers": [block, mlp()]}));
+        let mut session = trained::<f32>(&config);
+        let data = batch(&config, 2, 9, None, 4);
+        let before = session.predict(&data).unwrap();
+        let plan: ExpandPlan =
+            serde_json::from_value(json!({"kind": "final", "positions": [0, 2, 6]})).unwrap();
+        if block["kind"] == "residual" {
+            // Its output contains its input, whatever its tensors are.
+            assert!(session.expand(&plan).unwrap_err().to_string().contains("no output projection"));
+            continue;
+        }
+        session.expand(&plan).unwrap();
+        assert_eq!(session.predict(&data).unwrap(), before, "{block}");
+        let kinds: Vec<String> =
+            session.model().config().layers.iter().map(|block| block.kind.clone()).collect();
+        let kind = block["kind"].as_str().unwrap();
+        assert_eq!(kinds, [kind, kind, kind, "mlp", kind, "mlp", "mlp"]);
+        // The output projections of new layers start at 0; once they have changed, every tensor has a gradient.
+        for step in 0..2 {
+            session.forward_backward(&batch(&config, 2, 9, None, 5 + step), Accuracy::Skip).unwrap();
+            session.apply().unwrap();
+        }
+        session.forward_backward(&data, Accuracy::Skip).unwrap();
+        for row in session.parameter_table() {
+            assert!(session.gradient(&row.id).unwrap().1.iter().any(|g| *g != 0.0), "{block}: {}", row.id);
+        }
     }
 }
 
@@ -444,9 +482,9 @@ fn piece(whole: &Batch, from: usize, to: usize) -> Batch {
     Batch::whole(whole.rows, to - from, Input::Tokens(input), Target::token_class(target))
 }
 
-fn recurrent_models() -> [ModelConfig; 2] {
-    let base = language_model();
-    [base.clone(), with(&base, json!({"layers": [chain(), mlp(), mamba()]}))]
+fn recurrent_models() -> Vec<ModelConfig> {
+    let model = |block| with(&language_model(), json!({"n_layers": 2, "layers": [block, mamba()]}));
+    blocks().into_iter().filter(is_recurrent).map(model).collect()
 }
 
 #[test]
