@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod called_once;
 mod determinism;
 mod gradcheck;
 mod invariants;
