@@ -615,11 +615,11 @@ fn states_of_another_model_or_batch_are_refused() {
 
 #[test]
 fn the_largest_memory_limits_keep_all_activations() {
-    let kept = session::<f32>(&language_model()).predicted_peak_bytes(2, 30);
+    let kept = session::<f32>(&language_model()).predicted_peak_bytes(64, 300);
     // The second is the first of which the bytes are more than 64 bits hold.
     for limit in [u64::MAX, u64::MAX / 1_000_000 + 1] {
         let limited = json!({"activation_memory": "auto", "memory_limit_mb": limit});
         let limited = session::<f32>(&with(&language_model(), limited));
-        assert_eq!(limited.predicted_peak_bytes(2, 30), kept, "{limit} MB");
+        assert_eq!(limited.predicted_peak_bytes(64, 300), kept, "{limit} MB");
     }
 }
