@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32] | NDArray[np.float64]
 DType = Literal["float32", "float64"]
 STATE_SCHEMA = 1
+STATE_KEYS = ("config", "cursor", "epoch", "tokens_seen")
 HEAD_WEIGHT = "lm_head.weight"
 EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedding.weight")
 """Names under which the embedding is read."""
@@ -391,7 +392,7 @@ class Learner:
         if kind == "insert":
             plan["at"] = at
         new = self.session.expand(json.dumps(plan))
-        self._take_model()
+        self.config = self._with_model_of(self.session)
         return new
 
     def freeze(
@@ -461,26 +462,22 @@ class Learner:
             str(folder), optim=core_optim(self.config.optim), threads=self.config.train.threads, dtype=self.dtype
         )
         state = read_state(folder, text)
-        before, self._session = self._session, session
-        try:
-            self._take_state(state)
-        except BaseException:
-            self._session = before
-            raise
+        self._take(session, state)
         self._pending = Pending()
         return state, notes
 
-    def _take_state(self, state: Mapping[str, Any]) -> None:
+    def _take(self, session: Session, state: Mapping[str, Any]) -> None:
+        """Take over a session and the state that was saved with it. What can fail comes first."""
+        saved = state.get("contract")  # older releases saved none
+        contract = self.contract if saved is None else Contract.from_json(saved)
+        config = self._with_model_of(session)
         self.feed.seek(state["cursor"], state["epoch"])
-        self.tokens_seen = state["tokens_seen"]
-        if state.get("contract") is not None:  # older releases saved no contract
-            self.contract = Contract.from_json(state["contract"])
-        self._take_model()
+        self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
 
-    def _take_model(self) -> None:
-        """Take the model's configuration from the session: loading and growing change it."""
-        model = model_of_core(self.session.model_config, self.config.model)
-        self.config = self.config.model_copy(update={"model": model})
+    def _with_model_of(self, session: Session) -> Config:
+        """The configuration with the model of the session: loading and growing change it."""
+        model = model_of_core(session.model_config, self.config.model)
+        return self.config.model_copy(update={"model": model})
 
     def progress(self, seconds: float) -> Progress:
         """Progress after `seconds` of training."""
@@ -493,7 +490,8 @@ def read_state(folder: Path, text: str) -> dict[str, Any]:
     >>> import json
     >>> from pathlib import Path
     >>> from ssm_hpn.learner import read_state
-    >>> read_state(Path("checkpoint"), json.dumps({"schema": 1, "tokens_seen": 32}))["tokens_seen"]
+    >>> state = {"schema": 1, "config": {}, "cursor": None, "epoch": 0.0, "tokens_seen": 32}
+    >>> read_state(Path("checkpoint"), json.dumps(state))["tokens_seen"]
     32
     """
     try:
@@ -505,6 +503,10 @@ def read_state(folder: Path, text: str) -> dict[str, Any]:
     if schema != STATE_SCHEMA:
         advice = "use a release that reads it"
         raise CheckpointError(problem(folder, f"trainer state of schema {STATE_SCHEMA}", schema, advice))
+    missing = [key for key in STATE_KEYS if key not in state]
+    if missing:
+        advice = "load another checkpoint of the run"
+        raise CheckpointError(problem(folder, "the state of a trainer", f"one without {missing[0]}", advice))
     return dict(state)
 
 

@@ -88,8 +88,7 @@ class Trainer(Learner):
         trainer.config = saved
         located = find_again(saved.data, places_of(folder))
         trainer.feed = Feed(saved, *located)
-        trainer._session = session
-        trainer._take_state(state)
+        trainer._take(session, state)
         if trainer.contract is None and located.train is not None:
             trainer.contract = Contract.from_manifest(read_manifest(located.train), located.train)
         return trainer

@@ -1,5 +1,6 @@
 """A session called from several threads, and calls that a signal interrupts."""
 
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from ssm_hpn import Batch, Trainer
 from ssm_hpn.dataset import next_tokens
-from ssm_hpn.errors import CheckpointError, ShapeError
+from ssm_hpn.errors import CheckpointError, Error, ShapeError
 from support import token_settings, tokens
 
 
@@ -180,12 +181,44 @@ def test_a_step_adds_to_gradients_that_were_there_and_keeps_them_where_it_fails(
     assert trainer.session.digest() == other.session.digest()
 
 
-def test_a_restore_that_fails_leaves_the_model_as_it_was(trainer, tmp_path):
+def test_an_interrupted_update_that_was_not_made_is_made_later_and_counted(trainer):
+    other = Trainer(token_settings())
+    for one in (trainer, other):
+        one.forward_backward({"tokens": tokens()})
+    trainer._session = Interrupted(trainer.session, after=False)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.apply()
+    update, expected = trainer.apply(), other.apply()
+    assert (update.count, update.tokens, trainer.tokens_seen) == (expected.count, expected.tokens, other.tokens_seen)
+    assert trainer.session.digest() == other.session.digest()
+
+
+def state_of(trainer):
+    """Everything of a trainer that restoring takes over."""
+    progress = (trainer.session.step, trainer.tokens_seen, trainer.feed.cursor, trainer.feed.epoch)
+    return (trainer.session.digest(), *progress, trainer.contract, trainer.config)
+
+
+SAVED = {"schema": 1, "config": {}, "config_digest": "", "cursor": None, "epoch": 2.0, "tokens_seen": 7}
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ({"not": "a trainer's"}, "the state of a trainer"),
+        ({key: value for key, value in SAVED.items() if key != "cursor"}, "without cursor"),
+        (SAVED | {"contract": {"kind": 3, "colour": "red"}}, "the description of a data set"),
+    ],
+)
+def test_a_restore_that_fails_leaves_the_trainer_as_it_was(trainer, saved, words, tmp_path):
     trainer.step({"tokens": tokens()})
-    before = trainer.session.digest()
-    with pytest.raises(CheckpointError):
+    trainer.session.save(str(tmp_path), "foreign", json.dumps(saved))
+    trainer.step({"tokens": tokens(seed=1)})
+    trainer.forward_backward({"tokens": tokens(seed=2)})
+    before = state_of(trainer)
+    with pytest.raises(CheckpointError, match="expected a checkpoint"):
         trainer.restore(tmp_path / "missing")
-    trainer.session.save(str(tmp_path), "foreign", '{"not": "a trainer\'s"}')
-    with pytest.raises(CheckpointError, match="the state of a trainer"):
+    with pytest.raises(Error, match=words):
         trainer.restore(tmp_path / "foreign")
-    assert (trainer.session.digest(), trainer.session.step) == (before, 1)
+    assert state_of(trainer) == before
+    assert (trainer.apply().tokens, trainer.session.step) == (30, 3)

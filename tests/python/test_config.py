@@ -80,7 +80,9 @@ def test_any_text_and_number_survives_toml(text, lr, seed):
             ["model.head.loss.margin", "kind cosine", "model.head.loss.kind = margin"],
         ),
         ({"train": {"steps": 0}}, ["train.steps", "greater than or equal to 1"]),
-        ({"evaluation": {"batches": 0}}, ["evaluation.batches"]),
+        ({"evaluation": {"batches": 0}}, ["evaluation.batches:", "greater than or equal to 1"]),
+        ({"evaluation": {"batches": 2**64}}, ["evaluation.batches:", f"less than {2**63}", "all: the whole set"]),
+        ({"evaluation": {"batches": "many"}}, ["evaluation.batches:", "whole number", "all: the whole set"]),
     ],
 )
 def test_a_wrong_setting_is_one_line(settings, words):

@@ -288,6 +288,19 @@ def test_while_the_flat_buffers_are_lent_every_other_call_is_refused(trainer):
     np.testing.assert_array_equal(trainer.parameter("backbone.layers.0.mixer.D"), before)
 
 
+def test_a_view_behind_the_with_block_keeps_the_buffers_lent_until_it_is_gone(trainer):
+    flat = trainer.borrow_flat()
+    with flat:
+        slice_of_it = flat.parameters[2:4]
+        with pytest.raises(LockedError, match="no view of them behind the with block"):
+            flat.release()
+        with pytest.raises(LockedError):
+            trainer.step({"tokens": tokens()})
+        slice_of_it[:] = 0.5
+        del slice_of_it
+    assert trainer.step({"tokens": tokens()}).applied
+
+
 def test_values_that_are_not_finite_are_skipped_and_then_end_training():
     trainer = Trainer(token_settings(optim={"lr": 1e-2, "max_skipped": 3}))
     weights = trainer.parameters()

@@ -213,15 +213,23 @@ def _near_section(here: tuple[str, ...]) -> str | None:
 
 
 def _without_kinds(loc: tuple[int | str, ...], data: Mapping[str, Any]) -> Iterator[str]:
-    """The keys on the way to a value; pydantic puts the kind of a section that has several between them."""
+    """The keys on the way to a value.
+
+    Between them pydantic puts the kind of a section that has several, and behind them the type that a value of several
+    might have been.
+    """
     node: Any = data
     kind_seen = False
     for part in loc:
-        if isinstance(node, Mapping) and node.get("kind") == part and not kind_seen:
+        if isinstance(node, list | tuple) and isinstance(part, int):
+            node, kind_seen = node[part], False
+        elif not isinstance(node, Mapping):
+            continue
+        elif node.get("kind") == part and not kind_seen:
             kind_seen = True
             continue
-        kind_seen = False
-        node = node.get(part) if isinstance(node, Mapping) else None
+        else:
+            node, kind_seen = node.get(part), False
         yield str(part)
 
 
