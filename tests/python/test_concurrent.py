@@ -222,3 +222,13 @@ def test_a_restore_that_fails_leaves_the_trainer_as_it_was(trainer, saved, words
         trainer.restore(tmp_path / "foreign")
     assert state_of(trainer) == before
     assert (trainer.apply().tokens, trainer.session.step) == (30, 3)
+
+
+def test_restoring_drops_gradients_that_wait_for_an_update(trainer, tmp_path):
+    other = Trainer(token_settings())
+    folder = other.save(tmp_path / "saved")
+    trainer.forward_backward({"tokens": tokens()})
+    trainer.restore(folder)
+    update, expected = (one.step({"tokens": tokens(seed=1)}) for one in (trainer, other))
+    assert (update.count, update.tokens, trainer.tokens_seen) == (expected.count, expected.tokens, other.tokens_seen)
+    assert trainer.session.digest() == other.session.digest()
