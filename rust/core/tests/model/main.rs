@@ -13,4 +13,5 @@ mod profile;
 mod reference_parity;
 mod refusals;
 mod resume;
+mod states;
 mod weights;

@@ -1,4 +1,4 @@
-//! Stems, blocks of blocks, patterns of layers, dropout and states in training: gradients against differences, the same
+//! Stems, blocks of blocks, patterns of layers and dropout: gradients against differences, the same
 //! bits by every way to compute them, and refusals in one line.
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
@@ -12,14 +12,14 @@ use crate::invariants::{gradients, packed_is_like_separate, reads_in_pieces_like
 use serde_json::{Value, json};
 use ssm_hpn::data::{Batch, Input, Segment};
 use ssm_hpn::head::Accuracy;
-use ssm_hpn::model::{ActivationMemory, Carried, ExpandPlan, ModelConfig, Registry, States};
+use ssm_hpn::model::{ActivationMemory, ExpandPlan, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::{Sampling, Session};
 use ssm_hpn::target::Target;
 use ssm_hpn::target::kinds::{self, TargetKind};
 use ssm_hpn::{Error, Scalar};
 
-fn mamba() -> Value {
+pub(crate) fn mamba() -> Value {
     json!({"kind": "mamba1", "d_state": 5, "d_conv": 3, "expand": 2, "dt_rank": 2})
 }
 
@@ -36,7 +36,7 @@ fn chain() -> Value {
 }
 
 /// The configuration with some settings replaced.
-fn with(config: &ModelConfig, settings: Value) -> ModelConfig {
+pub(crate) fn with(config: &ModelConfig, settings: Value) -> ModelConfig {
     let mut json: Value = serde_json::from_str(&config.to_json()).unwrap();
     json.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     ModelConfig::from_json(&json.to_string()).unwrap()
@@ -54,7 +54,7 @@ fn per_token(settings: Value) -> ModelConfig {
     with(&config("tokens", target, json!({"kind": "linear", "n_outputs": CLASSES})), settings)
 }
 
-fn trained<T: Scalar>(config: &ModelConfig) -> Session<T> {
+pub(crate) fn trained<T: Scalar>(config: &ModelConfig) -> Session<T> {
     let mut session = session(config);
     disturb(&mut session, 0.2);
     session
@@ -68,7 +68,7 @@ fn refused(config: ModelConfig) -> String {
 }
 
 /// Every kind of block, and blocks inside others. Each is tested for all that follows from its capabilities.
-fn blocks() -> Vec<Value> {
+pub(crate) fn blocks() -> Vec<Value> {
     let turned = json!({"kind": "bidirectional", "block": chain(), "backward": mamba()});
     let residual = json!({"kind": "residual", "block": mamba()});
     vec![mamba(), mlp(), both_ways(), chain(), turned, residual]
@@ -83,7 +83,7 @@ fn is_causal(block: &Value) -> bool {
 }
 
 /// Whether a block declares itself recurrent: only then can a model of it be read in pieces.
-fn is_recurrent(block: &Value) -> bool {
+pub(crate) fn is_recurrent(block: &Value) -> bool {
     let refused = session::<f32>(&per_token(json!({"block": block}))).stream(1).err().map(|e| e.to_string());
     assert!(refused.iter().all(|message| message.contains("which sees whole documents")), "{refused:?}");
     refused.is_none()
@@ -464,153 +464,6 @@ fn rates_out_of_range_are_refused() {
         let message = ModelConfig::from_json(&json.to_string()).unwrap_err().to_string();
         assert!(message.starts_with(&format!("model.{key}: expected a number from 0, below 1")), "{message}");
     }
-}
-
-// ---- states in training
-
-fn rows<V: Copy>(x: &[V], length: usize, from: usize, to: usize) -> Vec<V> {
-    x.chunks(length).flat_map(|row| row[from..to].to_vec()).collect()
-}
-
-/// Tokens `from..to` of every row, with their targets.
-fn piece(whole: &Batch, from: usize, to: usize) -> Batch {
-    let (Input::Tokens(ids), Some((_, classes))) = (&whole.input, whole.target.classes()) else {
-        panic!("tokens with classes")
-    };
-    let length = whole.length;
-    let (input, target) = (rows(ids, length, from, to), rows(classes, length, from, to));
-    Batch::whole(whole.rows, to - from, Input::Tokens(input), Target::token_class(target))
-}
-
-fn recurrent_models() -> Vec<ModelConfig> {
-    let model = |block| with(&language_model(), json!({"n_layers": 2, "layers": [block, mamba()]}));
-    blocks().into_iter().filter(is_recurrent).map(model).collect()
-}
-
-#[test]
-fn a_sequence_in_pieces_with_states_has_the_gradients_of_the_whole() {
-    for mut config in recurrent_models() {
-        for way in [ActivationMemory::Keep, ActivationMemory::Recompute] {
-            config.activation_memory = way;
-            let (length, cuts) = (70, [0, 1, 3, 40, 70]);
-            let mut session = trained::<f64>(&config);
-            let whole = batch(&config, 2, length, None, 9);
-            let loss = session.evaluate(&whole).unwrap().sums.loss_sum;
-            let expected = gradients(&mut session, std::slice::from_ref(&whole));
-            // Forward over the pieces for their first states, then backward from the last piece with the gradient of
-            // its states.
-            session.zero_grad().unwrap();
-            let (mut states, mut befores, mut sum) = (session.states(2).unwrap(), Vec::new(), 0.0);
-            for cut in cuts.windows(2) {
-                befores.push(states.clone());
-                let carried = Carried { states: &mut states, gradient: None };
-                let part = piece(&whole, cut[0], cut[1]);
-                sum += session.forward_backward_from(&part, Accuracy::Skip, carried).unwrap().loss_sum;
-            }
-            assert!((sum - loss).abs() <= 1e-12 * loss);
-            session.zero_grad().unwrap();
-            let mut gradient = session.states(2).unwrap();
-            for (cut, before) in cuts.windows(2).zip(&mut befores).rev() {
-                let carried = Carried { states: before, gradient: Some(&mut gradient) };
-                session
-                    .forward_backward_from(&piece(&whole, cut[0], cut[1]), Accuracy::Skip, carried)
-                    .unwrap();
-            }
-            let found: Vec<f64> = session.flat_gradients().to_vec();
-            let error = relative(&found, &expected);
-            assert!(error <= 1e-12, "{way:?}, {:?}: {error:e}", config.layers.len());
-        }
-    }
-}
-
-/// Sum of the losses plus the inner product of the last states with `last`.
-fn loss_with_states(
-    session: &mut Session<f64>,
-    batch: &Batch,
-    states: &States<f64>,
-    last: &States<f64>,
-) -> f64 {
-    session.zero_grad().unwrap();
-    let mut states = states.clone();
-    let carried = Carried { states: &mut states, gradient: None };
-    let loss = session.forward_backward_from(batch, Accuracy::Skip, carried).unwrap().loss_sum;
-    let dot = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
-    loss + states.layers().zip(last.layers()).map(dot).sum::<f64>()
-}
-
-/// States drawn from a normal distribution.
-fn random_states(session: &Session<f64>, rows: usize, seed: u64) -> States<f64> {
-    let mut states = session.states(rows).unwrap();
-    for layer in 0..states.layers().count() {
-        let numbers = numbers(states.layer_mut(layer).len(), seed + layer as u64);
-        states.layer_mut(layer).copy_from_slice(&numbers);
-    }
-    states
-}
-
-#[test]
-fn gradients_of_first_states_and_parameters_given_those_of_last_states_agree_with_differences() {
-    for config in recurrent_models() {
-        for (length, packed) in [(9, false), (9, true), (1, false)] {
-            let mut session = trained::<f64>(&config);
-            let mut data = batch(&config, 2, length, None, 9);
-            if packed {
-                data.segments = documents(2, length);
-            }
-            let (first, last) = (random_states(&session, 2, 10), random_states(&session, 2, 20));
-            session.zero_grad().unwrap();
-            let (mut states, mut gradient) = (first.clone(), last.clone());
-            let carried = Carried { states: &mut states, gradient: Some(&mut gradient) };
-            session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap();
-            let count = session.count() as f64;
-            let parameters: Vec<_> = session
-                .parameter_table()
-                .into_iter()
-                .map(|row| (session.gradient(&row.id).unwrap().1, row))
-                .collect();
-            let h = 1e-4;
-            let fourth = |at: &mut dyn FnMut(f64) -> f64| {
-                let near = at(h) - at(-h);
-                (8.0 * near - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h)
-            };
-            for layer in 0..gradient.layers().count() {
-                let d = gradient.layer_mut(layer).to_vec();
-                let direction = numbers(d.len(), 30 + layer as u64);
-                let difference = fourth(&mut |step| {
-                    let mut moved = first.clone();
-                    moved.layer_mut(layer).iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
-                    loss_with_states(&mut session, &data, &moved, &last)
-                });
-                let expected: f64 = d.iter().zip(&direction).map(|(g, d)| g * d).sum();
-                let size = d.iter().map(|g| g * g).sum::<f64>().sqrt().max(1e-3);
-                assert!((difference - expected).abs() <= 1e-6 * size, "{layer}: {difference} {expected}");
-            }
-            for (seed, (gradient, row)) in parameters.into_iter().enumerate() {
-                let start = session.parameter(&row.id).unwrap().1.to_vec();
-                let direction = numbers(start.len(), seed as u64);
-                let difference = fourth(&mut |step| {
-                    let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
-                    session.set_parameter(&row.id, &row.shape, &moved).unwrap();
-                    loss_with_states(&mut session, &data, &first, &last)
-                });
-                session.set_parameter(&row.id, &row.shape, &start).unwrap();
-                let expected =
-                    count.max(1.0) * gradient.iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>();
-                let size = count.max(1.0) * gradient.iter().map(|g| g * g).sum::<f64>().sqrt().max(1e-3);
-                assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
-            }
-        }
-    }
-}
-
-#[test]
-fn states_of_another_model_or_batch_are_refused() {
-    let mut session = trained::<f32>(&language_model());
-    let data = batch(&language_model(), 2, 9, None, 1);
-    let mut states = session.states(3).unwrap();
-    let carried = Carried { states: &mut states, gradient: None };
-    let message = session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap_err().to_string();
-    assert!(message.starts_with("states: expected those of 2 rows of this model"), "{message}");
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! States that are given and returned in training: pieces of a sequence have the gradients of the whole, states have
+//! gradients of their own, and refusals.
+
+#![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use crate::common::{batch, documents, language_model, numbers, relative};
+use crate::invariants::gradients;
+use crate::parts::{blocks, is_recurrent, mamba, trained, with};
+use serde_json::json;
+use ssm_hpn::data::{Batch, Input};
+use ssm_hpn::head::Accuracy;
+use ssm_hpn::model::{ActivationMemory, Carried, ModelConfig, States};
+use ssm_hpn::session::Session;
+use ssm_hpn::target::Target;
+
+fn rows<V: Copy>(x: &[V], length: usize, from: usize, to: usize) -> Vec<V> {
+    x.chunks(length).flat_map(|row| row[from..to].to_vec()).collect()
+}
+
+/// Tokens `from..to` of every row, with their targets.
+fn piece(whole: &Batch, from: usize, to: usize) -> Batch {
+    let (Input::Tokens(ids), Some((_, classes))) = (&whole.input, whole.target.classes()) else {
+        panic!("tokens with classes")
+    };
+    let length = whole.length;
+    let (input, target) = (rows(ids, length, from, to), rows(classes, length, from, to));
+    Batch::whole(whole.rows, to - from, Input::Tokens(input), Target::token_class(target))
+}
+
+fn recurrent_models() -> Vec<ModelConfig> {
+    let model = |block| with(&language_model(), json!({"n_layers": 2, "layers": [block, mamba()]}));
+    blocks().into_iter().filter(is_recurrent).map(model).collect()
+}
+
+#[test]
+fn a_sequence_in_pieces_with_states_has_the_gradients_of_the_whole() {
+    for mut config in recurrent_models() {
+        for way in [ActivationMemory::Keep, ActivationMemory::Recompute] {
+            config.activation_memory = way;
+            let (length, cuts) = (70, [0, 1, 3, 40, 70]);
+            let mut session = trained::<f64>(&config);
+            let whole = batch(&config, 2, length, None, 9);
+            let loss = session.evaluate(&whole).unwrap().sums.loss_sum;
+            let expected = gradients(&mut session, std::slice::from_ref(&whole));
+            // Forward over the pieces for their first states, then backward from the last piece with the gradient of
+            // its states.
+            session.zero_grad().unwrap();
+            let (mut states, mut befores, mut sum) = (session.states(2).unwrap(), Vec::new(), 0.0);
+            for cut in cuts.windows(2) {
+                befores.push(states.clone());
+                let carried = Carried { states: &mut states, gradient: None };
+                let part = piece(&whole, cut[0], cut[1]);
+                sum += session.forward_backward_from(&part, Accuracy::Skip, carried).unwrap().loss_sum;
+            }
+            assert!((sum - loss).abs() <= 1e-12 * loss);
+            session.zero_grad().unwrap();
+            let mut gradient = session.states(2).unwrap();
+            for (cut, before) in cuts.windows(2).zip(&mut befores).rev() {
+                let carried = Carried { states: before, gradient: Some(&mut gradient) };
+                session
+                    .forward_backward_from(&piece(&whole, cut[0], cut[1]), Accuracy::Skip, carried)
+                    .unwrap();
+            }
+            let found: Vec<f64> = session.flat_gradients().to_vec();
+            let error = relative(&found, &expected);
+            assert!(error <= 1e-12, "{way:?}, {:?}: {error:e}", config.layers.len());
+        }
+    }
+}
+
+/// Sum of the losses plus the inner product of the last states with `last`.
+fn loss_with_states(
+    session: &mut Session<f64>,
+    batch: &Batch,
+    states: &States<f64>,
+    last: &States<f64>,
+) -> f64 {
+    session.zero_grad().unwrap();
+    let mut states = states.clone();
+    let carried = Carried { states: &mut states, gradient: None };
+    let loss = session.forward_backward_from(batch, Accuracy::Skip, carried).unwrap().loss_sum;
+    let dot = |(x, y): (&[f64], &[f64])| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    loss + states.layers().zip(last.layers()).map(dot).sum::<f64>()
+}
+
+/// States drawn from a normal distribution.
+fn random_states(session: &Session<f64>, rows: usize, seed: u64) -> States<f64> {
+    let mut states = session.states(rows).unwrap();
+    for layer in 0..states.layers().count() {
+        let numbers = numbers(states.layer_mut(layer).len(), seed + layer as u64);
+        states.layer_mut(layer).copy_from_slice(&numbers);
+    }
+    states
+}
+
+#[test]
+fn gradients_of_first_states_and_parameters_given_those_of_last_states_agree_with_differences() {
+    for config in recurrent_models() {
+        for (length, packed) in [(9, false), (9, true), (1, false)] {
+            let mut session = trained::<f64>(&config);
+            let mut data = batch(&config, 2, length, None, 9);
+            if packed {
+                data.segments = documents(2, length);
+            }
+            let (first, last) = (random_states(&session, 2, 10), random_states(&session, 2, 20));
+            session.zero_grad().unwrap();
+            let (mut states, mut gradient) = (first.clone(), last.clone());
+            let carried = Carried { states: &mut states, gradient: Some(&mut gradient) };
+            session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap();
+            let count = session.count() as f64;
+            let parameters: Vec<_> = session
+                .parameter_table()
+                .into_iter()
+                .map(|row| (session.gradient(&row.id).unwrap().1, row))
+                .collect();
+            let h = 1e-4;
+            let fourth = |at: &mut dyn FnMut(f64) -> f64| {
+                let near = at(h) - at(-h);
+                (8.0 * near - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h)
+            };
+            for layer in 0..gradient.layers().count() {
+                let d = gradient.layer_mut(layer).to_vec();
+                let direction = numbers(d.len(), 30 + layer as u64);
+                let difference = fourth(&mut |step| {
+                    let mut moved = first.clone();
+                    moved.layer_mut(layer).iter_mut().zip(&direction).for_each(|(x, d)| *x += step * d);
+                    loss_with_states(&mut session, &data, &moved, &last)
+                });
+                let expected: f64 = d.iter().zip(&direction).map(|(g, d)| g * d).sum();
+                let size = d.iter().map(|g| g * g).sum::<f64>().sqrt().max(1e-3);
+                assert!((difference - expected).abs() <= 1e-6 * size, "{layer}: {difference} {expected}");
+            }
+            for (seed, (gradient, row)) in parameters.into_iter().enumerate() {
+                let start = session.parameter(&row.id).unwrap().1.to_vec();
+                let direction = numbers(start.len(), seed as u64);
+                let difference = fourth(&mut |step| {
+                    let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+                    session.set_parameter(&row.id, &row.shape, &moved).unwrap();
+                    loss_with_states(&mut session, &data, &first, &last)
+                });
+                session.set_parameter(&row.id, &row.shape, &start).unwrap();
+                let expected =
+                    count.max(1.0) * gradient.iter().zip(&direction).map(|(g, d)| g * d).sum::<f64>();
+                let size = count.max(1.0) * gradient.iter().map(|g| g * g).sum::<f64>().sqrt().max(1e-3);
+                assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn states_of_another_model_or_batch_are_refused() {
+    let mut session = trained::<f32>(&language_model());
+    let data = batch(&language_model(), 2, 9, None, 1);
+    let mut states = session.states(3).unwrap();
+    let carried = Carried { states: &mut states, gradient: None };
+    let message = session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap_err().to_string();
+    assert!(message.starts_with("states: expected those of 2 rows of this model"), "{message}");
+}
