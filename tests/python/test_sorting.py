@@ -67,11 +67,10 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch, ids):
     monkeypatch.setattr(sorting, "PIECES_BYTES", run // 2)
     monkeypatch.setattr(sorting, "TAKEN_ROWS", 4096)
     rng = np.random.default_rng(0)
-    order, at_most, times = sorting._order, [0], [0]
+    order, at_most = sorting._order, [0]
 
     def watched(*args):
         at_most[0] = max(at_most[0], POOL.bytes_allocated())
-        times[0] += 1
         return order(*args)
 
     monkeypatch.setattr(sorting, "_order", watched)
@@ -104,5 +103,27 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch, ids):
         pa.set_memory_pool(before)
     assert count == rows
     assert 0 < at_most[0] < 4 * run
-    if ids in ("as they come", "each its own"):  # of all runs together about a piece is merged at once
-        assert times[0] < 80
+
+
+def test_a_step_of_a_merge_takes_about_all_pieces(monkeypatch):
+    """15 runs of 8 pieces each are merged in about 10 steps, and not in one for each piece."""
+    monkeypatch.setattr(sorting, "RUN_BYTES", 100_000)
+    monkeypatch.setattr(sorting, "PIECES_BYTES", 1 << 18)
+    monkeypatch.setattr(sorting, "WRITTEN_ROWS", 64)
+    order, times = sorting._order, [0]
+
+    def counted(*args):
+        times[0] += 1
+        return order(*args)
+
+    monkeypatch.setattr(sorting, "_order", counted)
+    rng = np.random.default_rng(0)
+    batches = [
+        pa.record_batch(
+            {"k0": rng.random(1000), "x": rng.random(1000), "y": rng.random(1000), "n": np.arange(n, n + 1000)}
+        )
+        for n in range(0, 60_000, 1000)
+    ]
+    assert sum(batch.num_rows for batch in in_order(batches, ["k0"], 4096)) == 60_000
+    runs = 60 // 4
+    assert times[0] < runs + 30

@@ -3,7 +3,7 @@
 Rows are collected to about `RUN_BYTES`, sorted and written to a file as a *run*, while more are read. Then runs are
 merged: of each a piece is in memory, and the rows up to the smallest of the last keys of the pieces come next, as no
 row that is still on disk goes before them; then the pieces are filled again. A table that fits into one run is never
-written. Memory holds three runs at most, whatever the number of rows; the sort of the engine needs more the larger
+written. Memory holds three runs at most and of each run `WRITTEN_ROWS`; the sort of the engine needs more the larger
 the table is.
 
 Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. Rows that are equal in all
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 RUN_BYTES: Final = 16 << 20
 PIECES_BYTES: Final = 16 << 20
 """Size of the pieces of all runs together."""
-WRITTEN_ROWS: Final = 1024
+WRITTEN_ROWS: Final = 512
 """Rows that are read again together, at least."""
 TAKEN_ROWS: Final = 1 << 15
 
@@ -206,3 +206,4 @@ class _Runs:
                 bound = min((run.last for run in runs if run.more), default=None)
                 taken = [rows for run in runs if (rows := run.up_to(bound)) is not None]
                 yield from _sorted(taken, self.keys, size)
+                pa.default_memory_pool().release_unused()
