@@ -84,7 +84,7 @@ def no_run(path: Path, wanted: str) -> str:
     if not path.exists():
         close = near_run(path)
         advice = "check the path" if close is None else f"did you mean {close}?"
-        return problem(path, wanted, "no such folder", advice)
+        return problem(path, wanted, "no such file or folder", advice)
     runs = [str(run) for run in runs_in(path)]
     if runs:
         shown = ", ".join(runs[:MOST_SHOWN]) + (f" and {len(runs) - MOST_SHOWN} more" if runs[MOST_SHOWN:] else "")

@@ -120,7 +120,8 @@ def test_help_names_every_command(capsys):
 def test_errors_are_one_line_on_stderr_with_their_exit_code(here, capsys):
     cases = [
         (["evaluat", "x"], 2, "did you mean evaluate?"),
-        (["evaluate", "nowhere"], 4, "no such folder"),
+        (["inspect", "nowhere.csv"], 4, "expected data, a run, a checkpoint or a configuration, found no such file or"),
+        (["evaluate", "nowhere"], 4, "no such file or folder"),
         (["train", "--optim.lr", "-1"], 2, "optim.lr"),
         (["train", "--data", "nowhere"], 3, "nowhere"),
         (["train", "--resume", "must", "--data", "empty.txt"], 3, "empty.txt"),

@@ -203,7 +203,7 @@ def test_starting_from_a_checkpoint_of_another_run(config, tmp_path):
         Trainer(config(model={"d_model": 8, "n_layers": 2}, run={"folder": str(tmp_path / "b")})).fit(
             resume=str(tmp_path / "run")
         )
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
         Trainer(longer).fit(resume=str(tmp_path / "nowhere"))
 
 
@@ -372,7 +372,7 @@ def test_a_checkpoint_outside_of_runs(config, tmp_path):
     folder = trainer.save(tmp_path / "somewhere" / "mine")
     loaded = Trainer.load(folder)
     assert loaded.step().loss == trainer.step().loss
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
         Trainer.load(tmp_path / "nowhere")
 
 

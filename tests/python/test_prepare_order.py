@@ -124,6 +124,15 @@ def test_typed_columns_are_sorted_to_their_last_digit(tmp_path, column, kind):
     assert type_of(prepared) == kind
 
 
+@pytest.mark.parametrize("kind", ["BIGNUM", "HUGEINT", "DECIMAL(38, 1)"])
+def test_numbers_of_any_size_are_sorted_as_numbers(tmp_path, kind):
+    """Of a query too, which is longer than the name of a file may be."""
+    numbers = [10**26, 5, 300, 0, -300, -5, 70_000, -(10**20)]
+    values = ", ".join(f"({float(x)}, '{number}'::{kind})" for x, number in enumerate(numbers))
+    query = f"sql:SELECT x, t FROM (VALUES {values}) rows(x, t)"
+    assert sorted_rows(read(tmp_path, query)) == sorted(range(len(numbers)), key=numbers.__getitem__)
+
+
 def test_durations_of_a_frame_are_sorted(tmp_path):
     from ssm_hpn.config import Columns, PrepareOptions
     from ssm_hpn.prepare import prepare

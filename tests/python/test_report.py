@@ -420,4 +420,4 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     for words in (["compare", str(tmp_path / "none"), str(run)], ["report", str(tmp_path / "none")]):
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"error: {tmp_path / 'none'}: expected a run, found no such folder; ")
+        assert line.startswith(f"error: {tmp_path / 'none'}: expected a run, found no such file or folder; ")

@@ -392,7 +392,7 @@ def test_missing_checkpoints_folders_and_runs_have_different_errors(here):
     (here / "run" / "metrics.jsonl").write_text("")
     with pytest.raises(CheckpointError, match="none in it yet"):
         find_checkpoint(here / "run")
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(CheckpointError, match="no such file or folder"):
         find_checkpoint(here / "nowhere")
     (here / "empty").mkdir()
     with pytest.raises(CheckpointError, match="found no run in it"):

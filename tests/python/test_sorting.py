@@ -24,8 +24,7 @@ VALUES: dict[str, SearchStrategy[object]] = {
 
 def key_of(value: object) -> object:
     """Texts by their length in bytes first."""
-    value = value.encode() if isinstance(value, str) else value
-    return (len(value), value) if isinstance(value, bytes) else value
+    return (len(value.encode()), value.encode()) if isinstance(value, str) else value
 
 
 def batches_of(columns: dict[str, list[object]], at_once: int) -> list[pa.RecordBatch]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn._core import verify_checkpoint
-from ssm_hpn.checkpoints import is_run, runs_in, step_of
+from ssm_hpn.checkpoints import is_run, no_run, runs_in, step_of
 from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
 from ssm_hpn.config.base import QUERY, paths_of
 from ssm_hpn.dataset import is_prepared, read_manifest
-from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.errors import EXIT_DONE, CheckpointError
 from ssm_hpn.printable import printable
 from ssm_hpn.run import RUNS
 from ssm_hpn.trainer import Trainer
@@ -72,6 +72,8 @@ def _raw(options: PrepareOptions) -> dict[str, Any]:
 
 
 def _inspect(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise CheckpointError(no_run(path, "data, a run, a checkpoint or a configuration"))
     parts = [folder for folder in (path, path / "train", path / "validation") if is_prepared(folder)]
     if parts:
         return _shards(parts)

@@ -185,7 +185,7 @@ class Table:
             self.reader.close()
         return list(self.connection.execute(query).fetchall())
 
-    def stream(self, query: str, size: int, at_least: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+    def stream(self, query: str, size: int, *, at_least: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
         """The rows of a query, about `size` at a time, or as many as have `at_least` that many bytes."""
         self.reader = self.connection.sql(query).to_arrow_reader(size)
         held: list[pa.RecordBatch] = []

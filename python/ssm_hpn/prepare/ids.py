@@ -36,6 +36,8 @@ class IdSpellings:
     """Whether every id is a whole number as it is usually written."""
     _odd: dict[str, dict[str, None]] = field(default_factory=lambda: {BLANKS: {}, ZEROS: {}})
     """The first ids with blanks, and with zeros, in the order of the data."""
+    _bare: set[str] | None = None
+    """Those of `_odd` without their blanks or zeros, once the first pass is over."""
     _there: set[str] = field(default_factory=set)
     """Ids that were found, equal to one of `_odd` without its blanks or zeros."""
 
@@ -51,9 +53,10 @@ class IdSpellings:
 
     def look_for(self, ids: list[str]) -> None:
         """Look among the ids of some documents, in a later pass."""
-        for what, odd in self._odd.items():
-            if odd:
-                self._there.update({SPELLINGS[what](one) for one in odd}.intersection(ids))
+        if self._bare is None:
+            self._bare = {SPELLINGS[what](one) for what, odd in self._odd.items() for one in odd}
+        if self._bare:
+            self._there.update(self._bare.intersection(ids))
 
     def notes(self) -> Iterator[str]:
         """Which ids may be one."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ssm_hpn.config.applicable import RawData
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.roles import settle, steps_per_row
@@ -14,7 +15,8 @@ def look(sources: list[Source], options: PrepareOptions) -> RawData:
     """Content, format and columns of the sources. Raises `DataError` for errors at the start of the first file."""
     source = sources[0]
     name = source.path.name
-    folder = any(Path(path).expanduser().is_dir() for path in (*options.train, *options.validation))
+    paths = [path for path in (*options.train, *options.validation) if not path.startswith(QUERY)]
+    folder = any(Path(path).expanduser().is_dir() for path in paths)
     match source.format:
         case "text":
             return RawData(name, "text", "text", folder=folder)

@@ -6,8 +6,8 @@ row that is still on disk goes before them; then the pieces are filled again. A 
 written. Memory holds three runs at most and of each run `WRITTEN_ROWS`; the sort of the engine needs more the larger
 the table is.
 
-Texts go by their length in bytes and then byte by byte, numbers, dates and times by size. Rows that are equal in all
-keys stay in the order of their numbers `n`, which no two have in common.
+Texts go by their length in bytes and then byte by byte, bytes byte by byte, numbers, dates and times by size. Rows
+that are equal in all keys stay in the order of their numbers `n`, which no two have in common.
 """
 
 import itertools
@@ -38,9 +38,10 @@ Key = tuple[Any, ...]
 def in_order(
     batches: Iterable[pa.RecordBatch], keys: Sequence[str], size: int, work: Path | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of all batches by `keys`, the first of them first, and `n`; at most `size` at once.
+    """The rows of all batches by `keys`, the first of them first; at most `size` at once.
 
-    No key is null or NaN. What does not fit into memory is written to a folder in `work`.
+    The numbers `n` rise from row to row, or are the last of the keys. No key is null or NaN. What does not fit into
+    memory is written to a folder in `work`.
 
     >>> import pyarrow as pa
     >>> ids, n = pa.array(["b", "a10", "b"]), pa.array([1, 2, 3])
@@ -102,12 +103,13 @@ def _order(rows: pa.RecordBatch, keys: Sequence[str]) -> NDArray[np.intp] | None
 
 def _comparable(column: pa.Array) -> NDArray[Any]:
     """Numbers that are in the order of the values of a column."""
-    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+    text = pa.types.is_string(column.type)
+    if not (text or pa.types.is_binary(column.type)):
         return np.asarray(column.to_numpy(zero_copy_only=False))
     encoded = column.dictionary_encode()
     words = encoded.dictionary
-    by = pa.table({"length": pc.binary_length(words), "word": words})
-    order = pc.sort_indices(by, sort_keys=[("length", "ascending"), ("word", "ascending")])
+    by = {"length": pc.binary_length(words)} if text else {}
+    order = pc.sort_indices(pa.table(by | {"word": words}), [(name, "ascending") for name in (*by, "word")])
     # numpy sorts numbers of 16 bits by counting
     ranks = np.empty(len(words), np.uint16 if len(words) <= 1 << 16 else np.uint32)
     ranks[order.to_numpy()] = np.arange(len(words))
@@ -165,11 +167,9 @@ class _Run:
         return taken
 
 
-def _value(scalar: Any) -> Any:  # noqa: ANN401 - numbers, or a length with bytes
+def _value(scalar: Any) -> Any:  # noqa: ANN401 - a number, bytes, or a length with bytes
     value = scalar.as_py()
-    if isinstance(value, str):
-        value = value.encode()
-    return (len(value), value) if isinstance(value, bytes) else value
+    return (len(value.encode()), value.encode()) if isinstance(value, str) else value
 
 
 @dataclass(slots=True)

@@ -92,7 +92,7 @@ class Unsorted:
     def _batches(self, size: int) -> Iterator[pa.RecordBatch]:
         """All rows with their numbers. Raises for those that lack an id or an order value, after the last one."""
         row = first = 2 if self.table.source.format == "csv" else 1
-        for batch in self.table.stream(self._query(), size, 0):
+        for batch in self.table.stream(self._query(), size, at_least=0):
             columns = {name: batch.column(name) for name in batch.schema.names}
             if "alone" in columns and pc.min(columns.pop("alone")).as_py() is False:
                 raise _AlikeError
