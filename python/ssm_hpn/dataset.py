@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -42,8 +43,8 @@ _CLASSES: Final = frozenset(name for name, array in ARRAYS.items() if array.elem
 
 
 def is_prepared(path: Path | str) -> bool:
-    """Whether a path is a folder of shards with its manifest."""
-    return (Path(path) / MANIFEST).is_file()
+    """Whether a path is a folder of shards with its manifest; a query, of any length, is none."""
+    return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118 - Path raises for names that are too long
 
 
 def read_manifest(path: Path | str) -> dict[str, Any]:

@@ -79,9 +79,10 @@ def test_the_type_of_ids_is_that_of_their_column(run, tmp_path, source, ids, kin
     assert {type(row["id"]) for row in found} == {kind}
 
 
-def test_the_ids_of_a_query_are_those_of_its_column(run, tmp_path):
+def test_the_ids_of_a_query_longer_than_a_file_name_are_those_of_its_column(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     series(tmp_path / "new.parquet", ["a#1", "b", "c"])
-    found = predicted(run, tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/new.parquet'")
+    found = predicted(run, tmp_path, f"sql:SELECT id, x FROM 'new.parquet' WHERE{' x = x AND' * 40} true")
     assert sorted(row["id"] for row in found) == ["a#1", "b", "c"]
 
 
