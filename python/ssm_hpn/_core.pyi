@@ -471,14 +471,14 @@ class ShardWriter:
         offsets: NDArray[np.uint64],
         tokens: NDArray[np.uint8] | NDArray[np.uint32] | None = None,
         features: NDArray[np.float32] | None = None,
-        labels: NDArray[np.int32] | None = None,
-        label: NDArray[np.int32] | None = None,
-        values: NDArray[np.float32] | None = None,
         names: list[str] | None = None,
+        **targets: NDArray[np.int32] | NDArray[np.float32] | None,
     ) -> None:
         """Add N documents; document i is tokens or features `offsets[i]..offsets[i + 1]`, offsets [N+1] from 0.
 
-        tokens [T] (bytes are ids) or features [T,F] of all of them, labels [T], label [N], values [N,K].
+        tokens [T] (bytes are ids) or features [T,F] of all of them.
+        targets: the columns of `target_kinds`, by name: classes [T] or [N] (-1: none), numbers [T,K] or [N,K] (NaN:
+        none).
         """
     def close(self, extra: str) -> dict[str, Any]:
         """Finish the last shard and write the manifest; extra: JSON merged into it. Returns the manifest."""

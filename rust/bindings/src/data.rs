@@ -3,17 +3,20 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{
+    IntoPyArray, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::{
-    ContentDigests, Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig, ShardReader, ShardWriter,
-    WriterConfig,
+    ColumnValues, ContentDigests, Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig,
+    ShardReader, ShardWriter, WriterConfig,
 };
+use ssm_hpn::target::arrays::{self, Element, Per, TargetArray};
 
-use crate::arrays::to_array;
+use crate::arrays::{array_of, found, to_array};
 use crate::batch::PyBatch;
 use crate::enter::{enter, lock};
 use crate::errors::to_py;
@@ -68,6 +71,59 @@ enum Ids<'py> {
     Words(PyReadonlyArray1<'py, u32>),
 }
 
+/// A column of targets of many documents.
+enum TargetColumn<'py> {
+    Classes(PyReadonlyArrayDyn<'py, i32>),
+    Numbers(PyReadonlyArrayDyn<'py, f32>),
+}
+
+impl<'py> TargetColumn<'py> {
+    /// The argument for a column that fills this array; it has as many axes as its description says.
+    fn new(name: &str, array: &TargetArray, values: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let axes = match (array.per, array.element == Element::Class) {
+            (Per::Token, true) => "[T]",
+            (Per::Token, false) => "[T, K]",
+            (Per::Document, true) => "[N]",
+            (Per::Document, false) => "[N, K]",
+        };
+        let column = match array.element {
+            Element::Class => Self::Classes(array_of(values, name, axes)?),
+            Element::Number | Element::Gradient => Self::Numbers(array_of(values, name, axes)?),
+        };
+        let ndim = match &column {
+            Self::Classes(x) => x.ndim(),
+            Self::Numbers(x) => x.ndim(),
+        };
+        if ndim == axes.split(',').count() {
+            return Ok(column);
+        }
+        Err(to_py(CoreError::shape(name, format!("a numpy array {axes}"), found(values))))
+    }
+
+    fn values(&self) -> PyResult<ColumnValues<'_>> {
+        Ok(match self {
+            Self::Classes(x) => ColumnValues::Classes(x.as_slice()?),
+            Self::Numbers(x) => ColumnValues::Numbers(x.as_slice()?),
+        })
+    }
+}
+
+/// The columns of targets by their names, those that are None left out.
+fn target_columns<'py>(given: &Bound<'py, PyDict>) -> PyResult<Vec<(&'static str, TargetColumn<'py>)>> {
+    let mut found = Vec::new();
+    for (name, values) in given {
+        let name: String = name.extract()?;
+        let Some((column, array)) = arrays::columns().find(|(column, _)| *column == name) else {
+            let known = arrays::columns().map(|(column, _)| column).collect::<Vec<_>>().join(", ");
+            return Err(to_py(CoreError::shape("documents", format!("a column of {known}"), name)));
+        };
+        if !values.is_none() {
+            found.push((column, TargetColumn::new(column, array, &values)?));
+        }
+    }
+    Ok(found)
+}
+
 /// Writes a prepared folder: Arrow IPC shards and, on close, the manifest.
 ///
 /// Threads that write at once wait for each other.
@@ -88,19 +144,19 @@ impl PyShardWriter {
     }
 
     /// Many documents at once, one after the other in `tokens` or `features`.
-    #[pyo3(signature = (*, offsets, tokens=None, features=None, labels=None, label=None, values=None, names=None))]
-    #[expect(clippy::too_many_arguments, reason = "keyword arguments on the Python side")]
+    #[pyo3(signature = (*, offsets, tokens=None, features=None, names=None, **targets))]
     fn append_many(
         &self,
         py: Python<'_>,
         offsets: PyReadonlyArray1<'_, u64>,
         tokens: Option<Ids<'_>>,
         features: Option<PyReadonlyArray2<'_, f32>>,
-        labels: Option<PyReadonlyArray1<'_, i32>>,
-        label: Option<PyReadonlyArray1<'_, i32>>,
-        values: Option<PyReadonlyArray2<'_, f32>>,
         names: Option<Vec<String>>,
+        targets: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
+        let held = targets.map_or(Ok(Vec::new()), target_columns)?;
+        let targets =
+            held.iter().map(|(name, column)| Ok((*name, column.values()?))).collect::<PyResult<Vec<_>>>()?;
         let elements = match (&tokens, &features) {
             (Some(Ids::Bytes(ids)), None) => Elements::U8(ids.as_slice()?),
             (Some(Ids::Words(ids)), None) => Elements::U32(ids.as_slice()?),
@@ -110,9 +166,7 @@ impl PyShardWriter {
         let documents = DocumentColumns {
             elements,
             offsets: offsets.as_slice()?,
-            labels: labels.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
-            label: label.as_ref().map(PyReadonlyArray1::as_slice).transpose()?,
-            values: values.as_ref().map(PyReadonlyArray2::as_slice).transpose()?,
+            targets: &targets,
             names: names.as_deref(),
         };
         enter(py, || lock(&self.0).as_mut().ok_or_else(closed)?.append(&documents))
@@ -156,14 +210,14 @@ impl PyShardReader {
         if let Some((x, f)) = group.all_features() {
             columns.set_item("features", to_array(py, &[x.len() / f, f], x.to_vec())?)?;
         }
-        if let Some(labels) = group.all_labels() {
-            columns.set_item("labels", to_array(py, &[labels.len()], labels.to_vec())?)?;
-        }
-        if let Some(label) = &group.label {
-            columns.set_item("label", to_array(py, &[n], label.to_vec())?)?;
-        }
-        if let Some(values) = &group.values {
-            columns.set_item("values", to_array(py, &[n, values.len() / n], values.to_vec())?)?;
+        for column in group.targets() {
+            let values = match column.all() {
+                ColumnValues::Classes(x) => to_array(py, &[x.len()], x.to_vec())?,
+                ColumnValues::Numbers(x) => {
+                    to_array(py, &[x.len() / column.width(), column.width()], x.to_vec())?
+                }
+            };
+            columns.set_item(column.name(), values)?;
         }
         if let Some(names) = group.names() {
             columns.set_item("name", names.collect::<Vec<_>>())?;

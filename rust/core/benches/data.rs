@@ -33,9 +33,7 @@ fn write(folder: &Path, tokens: &[u8], offsets: &[u64]) {
     config.vocab_size = Some(256);
     let mut writer = ShardWriter::create(folder, config).unwrap();
     let elements = Elements::U8(tokens);
-    writer
-        .append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })
-        .unwrap();
+    writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None }).unwrap();
     writer.close(Extra::default()).unwrap();
 }
 

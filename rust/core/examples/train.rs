@@ -144,8 +144,7 @@ fn write_shards(folder: &Path, files: Vec<(usize, Vec<u8>)>) -> Result<()> {
     let mut writer = ShardWriter::create(folder, config)?;
     for (_, text) in files {
         let (elements, offsets) = (Elements::U8(&text), [0, text.len() as u64]);
-        let (labels, label, values, names) = (None, None, None, None);
-        writer.append(&DocumentColumns { elements, offsets: &offsets, labels, label, values, names })?;
+        writer.append(&DocumentColumns { elements, offsets: &offsets, targets: &[], names: None })?;
     }
     writer.close(Extra::default()).map(drop)
 }

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
 /// # let mut writer = ShardWriter::create(folder.path(), config)?;
 /// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// # writer.close(Extra::default())?;
 /// # let folder = folder.path();
 /// let mut loader = Loader::open(LoaderConfig::new(folder, 1, 4))?;

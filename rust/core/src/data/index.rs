@@ -33,7 +33,7 @@ impl Dataset {
         let mut groups = Vec::new();
         for (s, entry) in entries.into_iter().enumerate() {
             groups.extend((0..entry.batches.len()).map(|b| (s as u32, b as u32)));
-            shards.push(Shard::open(&folder, entry, columns, manifest.n_classes)?);
+            shards.push(Shard::open(&folder, entry, columns.clone(), manifest.n_classes)?);
         }
         if groups.is_empty() {
             return Err(Error::data(&folder, "shards", "at least one document", "none", PREPARE_AGAIN));
@@ -82,7 +82,7 @@ impl Dataset {
     }
 
     /// Reads and checks one group.
-    pub fn read(&self, group: u64, wanted: Wanted) -> Result<ShardGroup> {
+    pub fn read(&self, group: u64, wanted: &Wanted) -> Result<ShardGroup> {
         let (shard, batch) = self.place(group);
         shard.read(batch, wanted)
     }

@@ -30,7 +30,7 @@ pub(crate) const BOUNDS: &[Bounds] = &[BATCH_SIZE, LENGTH, WORKERS, PREFETCH];
 /// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
 /// # let mut writer = ShardWriter::create(folder.path(), config)?;
 /// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// # writer.close(Extra::default())?;
 /// # let folder = folder.path();
 /// // Two documents, of three and five tokens, in rows of five.

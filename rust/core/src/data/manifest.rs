@@ -37,7 +37,7 @@ const MAX_BATCH_BYTES: u64 = 1 << 32;
 /// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
 /// # let mut writer = ShardWriter::create(folder.path(), config)?;
 /// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// # writer.close(Extra::default())?;
 /// # let folder = folder.path();
 /// let manifest = Manifest::load(folder)?;
@@ -102,7 +102,7 @@ pub struct Manifest {
 /// let config = WriterConfig { n_features: Some(1), ..WriterConfig::new(Kind::Features, &["features"]) };
 /// let mut writer = ShardWriter::create(folder, config)?;
 /// let (elements, offsets) = (Elements::F32(&x), &[0, 2][..]);
-/// writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// writer.close(Extra { normalisation: Some(normalisation), ..Extra::default() })?;
 /// let Normalisation { mean, std } = Manifest::load(folder)?.normalisation.expect("what was given");
 /// assert_eq!((17.0 - mean[0]) / std[0], 2.0);

@@ -68,13 +68,13 @@ pub use manifest::{Manifest, Normalisation};
 #[doc(hidden)]
 pub use reader::ShardReader;
 #[cfg(feature = "shards")]
-pub use schema::Kind;
-#[cfg(feature = "shards")]
 #[doc(hidden)]
 pub use schema::Wanted;
 #[cfg(feature = "shards")]
+pub use schema::{ColumnValues, Kind};
+#[cfg(feature = "shards")]
 #[doc(hidden)]
-pub use shard::{Ids, ShardGroup};
+pub use shard::{GroupColumn, Ids, ShardGroup};
 #[cfg(feature = "shards")]
 pub use verify::{VerifyReport, verify_shards};
 #[cfg(feature = "shards")]

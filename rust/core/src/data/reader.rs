@@ -42,7 +42,7 @@ impl ShardReader {
         if self.next == self.data.n_groups() {
             return Ok(None);
         }
-        let group = self.data.read(self.next, self.wanted)?;
+        let group = self.data.read(self.next, &self.wanted)?;
         self.next += 1;
         Ok(Some(group))
     }

@@ -1,15 +1,16 @@
 //! Columns of a shard, and their Arrow schema.
 //!
-//! | column     | type                                                | per      |
-//! |------------|-----------------------------------------------------|----------|
-//! | `tokens`   | `List<UInt16>` (vocab ≤ 65,536), or `List<UInt32>`  | token    |
-//! | `features` | `List<FixedSizeList<Float32, F>>`                   | token    |
-//! | `labels`   | `List<Int32>`, -1 for none                          | token    |
-//! | `label`    | `Int32`, -1 for none                                | document |
-//! | `values`   | `FixedSizeList<Float32, K>`                         | document |
-//! | `name`     | `Utf8`, where it came from                          | document |
+//! | column             | type                                                        | per      |
+//! |--------------------|-------------------------------------------------------------|----------|
+//! | `tokens`           | `List<UInt16>` (vocab ≤ 65,536), or `List<UInt32>`          | token    |
+//! | `features`         | `List<FixedSizeList<Float32, F>>`                           | token    |
+//! | columns of targets | classes `Int32`, -1 for none; numbers `FixedSizeList<Float32, K>`, NaN for none | document |
+//! |                    | a `List` of the same                                        | token    |
+//! | `name`             | `Utf8`, where it came from                                  | document |
 //!
 //! A row is a document. Exactly one of `tokens` and `features` is there; the others are optional. There are no nulls.
+//! The columns of targets are those of [`arrays::ALL`], in that order: `labels`, a class per token; `label`, a class per
+//! document; `values`, numbers per document.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,8 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
+
+use crate::target::arrays::{self, Element, Per, TargetArray};
 
 /// Most token ids: targets are `i32`.
 pub(crate) const MAX_VOCAB: u32 = i32::MAX as u32;
@@ -42,18 +45,25 @@ pub enum Kind {
 }
 
 /// The columns of a data set, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardColumns {
     /// The type of a token: an id or features.
     pub input: InputColumn,
-    /// A class per token.
-    pub labels: bool,
-    /// A class per document.
-    pub label: bool,
-    /// Numbers per document (K).
-    pub n_values: Option<usize>,
+    /// The columns of targets, in the order of [`arrays::ALL`].
+    pub targets: Vec<TargetColumn>,
     /// Name of the document's source.
     pub name: bool,
+}
+
+/// A column of targets of a data set. An entry is a class, or K numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetColumn {
+    /// Name in the shards.
+    pub name: &'static str,
+    /// The array that it fills.
+    pub array: &'static TargetArray,
+    /// Numbers of an entry: 1, or K.
+    pub width: usize,
 }
 
 /// The type of a token: an id or features.
@@ -72,15 +82,10 @@ pub enum InputColumn {
 }
 
 /// Which columns to decode beside the input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each column that may be there")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// A class per token.
-    pub labels: bool,
-    /// A class per document.
-    pub label: bool,
-    /// Numbers per document.
-    pub values: bool,
+    /// Names of columns of targets; a data set need not have them.
+    pub targets: Vec<&'static str>,
     /// Name of each document's source.
     pub name: bool,
 }
@@ -88,12 +93,7 @@ pub struct Wanted {
 impl Wanted {
     /// Every column of the data set.
     pub fn all(columns: &ShardColumns) -> Self {
-        Self {
-            labels: columns.labels,
-            label: columns.label,
-            values: columns.n_values.is_some(),
-            name: columns.name,
-        }
+        Self { targets: columns.targets.iter().map(|column| column.name).collect(), name: columns.name }
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct Declared<'a> {
     pub n_features: Option<usize>,
     /// Names of the columns.
     pub columns: &'a [String],
-    /// Numbers per document.
+    /// Numbers of an entry in columns of numbers.
     pub n_values: Option<usize>,
 }
 
@@ -135,28 +135,32 @@ impl Declared<'_> {
     /// The columns, if the declaration does not contradict itself.
     pub(crate) fn check(&self) -> Result<ShardColumns, Complaint> {
         let has = |name: &str| self.columns.iter().any(|c| c == name);
+        let targets = arrays::columns().map(|(name, _)| name);
+        let known: Vec<&str> = ["tokens", "features"].into_iter().chain(targets).collect();
         for (i, column) in self.columns.iter().enumerate() {
-            if !["tokens", "features", "labels", "label", "values", "name"].contains(&column.as_str()) {
-                return complain(
-                    "columns",
-                    "tokens, features, labels, label, values or name",
-                    format!("{column:?}"),
-                );
+            if column != "name" && !known.contains(&column.as_str()) {
+                return complain("columns", format!("{} or name", known.join(", ")), format!("{column:?}"));
             }
             if self.columns[..i].contains(column) {
                 return complain("columns", "each column once", format!("{column:?} twice"));
             }
         }
-        let input = match self.kind {
+        let input = self.check_input(has)?;
+        let targets = self.check_targets(has)?;
+        Ok(ShardColumns { input, targets, name: has("name") })
+    }
+
+    fn check_input(&self, has: impl Fn(&str) -> bool) -> Result<InputColumn, Complaint> {
+        match self.kind {
             Kind::Tokens => {
                 if !has("tokens") || has("features") || self.n_features.is_some() {
                     return complain("columns", "tokens and no features for kind tokens", self.listed());
                 }
                 match self.vocab_size {
                     Some(vocab_size) if (1..=MAX_VOCAB).contains(&vocab_size) => {
-                        InputColumn::Tokens { vocab_size }
+                        Ok(InputColumn::Tokens { vocab_size })
                     }
-                    other => return complain("vocab_size", format!("1 to {MAX_VOCAB}"), shown(other)),
+                    other => complain("vocab_size", format!("1 to {MAX_VOCAB}"), shown(other)),
                 }
             }
             Kind::Features => {
@@ -165,25 +169,29 @@ impl Declared<'_> {
                 }
                 match self.n_features {
                     Some(n_features) if (1..=MAX_WIDTH).contains(&n_features) => {
-                        InputColumn::Features { n_features }
+                        Ok(InputColumn::Features { n_features })
                     }
-                    other => return complain("n_features", format!("1 to {MAX_WIDTH}"), shown(other)),
+                    other => complain("n_features", format!("1 to {MAX_WIDTH}"), shown(other)),
                 }
             }
-        };
-        match (has("values"), self.n_values) {
+        }
+    }
+
+    fn check_targets(&self, has: impl Fn(&str) -> bool) -> Result<Vec<TargetColumn>, Complaint> {
+        let is_number = |array: &TargetArray| array.element != Element::Class;
+        let present = || arrays::columns().filter(|(name, _)| has(name));
+        match (present().any(|(_, array)| is_number(array)), self.n_values) {
             (true, Some(k)) if (1..=MAX_WIDTH).contains(&k) => {}
             (false, None) => {}
             (true, other) => return complain("n_values", format!("1 to {MAX_WIDTH}"), shown(other)),
-            (false, Some(k)) => return complain("n_values", "none without a column `values`", k.to_string()),
+            (false, Some(k)) => {
+                let numbers = arrays::columns().filter(|(_, array)| is_number(array));
+                let names = numbers.map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+                return complain("n_values", format!("none without a column {names}"), k.to_string());
+            }
         }
-        Ok(ShardColumns {
-            input,
-            labels: has("labels"),
-            label: has("label"),
-            n_values: self.n_values,
-            name: has("name"),
-        })
+        let width = |array| if is_number(array) { self.n_values.unwrap_or(1) } else { 1 };
+        Ok(present().map(|(name, array)| TargetColumn { name, array, width: width(array) }).collect())
     }
 
     fn listed(&self) -> String {
@@ -203,15 +211,7 @@ impl ShardColumns {
             InputColumn::Tokens { .. } => list("tokens", DataType::UInt32),
             InputColumn::Features { n_features } => list("features", floats(n_features)),
         }];
-        if self.labels {
-            fields.push(list("labels", DataType::Int32));
-        }
-        if self.label {
-            fields.push(Field::new("label", DataType::Int32, false));
-        }
-        if let Some(k) = self.n_values {
-            fields.push(Field::new("values", floats(k), false));
-        }
+        fields.extend(self.targets.iter().map(|column| Field::new(column.name, column.data_type(), false)));
         if self.name {
             fields.push(Field::new("name", DataType::Utf8, false));
         }
@@ -219,21 +219,18 @@ impl ShardColumns {
     }
 
     /// Names of the columns to decode: the input and what is wanted beside it.
-    pub(super) fn projection(&self, wanted: Wanted) -> Vec<&'static str> {
+    pub(super) fn projection(&self, wanted: &Wanted) -> Vec<&'static str> {
         let input = match self.input {
             InputColumn::Tokens { .. } => "tokens",
             InputColumn::Features { .. } => "features",
         };
-        let optional = [
-            ("labels", wanted.labels),
-            ("label", wanted.label),
-            ("values", wanted.values),
-            ("name", wanted.name),
-        ];
-        [input]
-            .into_iter()
-            .chain(optional.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name))
-            .collect()
+        let targets = self.wanted(wanted).map(|column| column.name);
+        [input].into_iter().chain(targets).chain(wanted.name.then_some("name")).collect()
+    }
+
+    /// The wanted columns of targets.
+    pub(super) fn wanted(&self, wanted: &Wanted) -> impl Iterator<Item = &TargetColumn> {
+        self.targets.iter().filter(|column| wanted.targets.contains(&column.name))
     }
 
     /// Whether the model reads tokens.
@@ -243,22 +240,69 @@ impl ShardColumns {
 
     /// Whether there is a column of targets with this name.
     pub fn has(&self, column: &str) -> bool {
-        match column {
-            "labels" => self.labels,
-            "label" => self.label,
-            "values" => self.n_values.is_some(),
-            _ => false,
-        }
+        self.targets.iter().any(|target| target.name == column)
     }
 
     /// Whether each token or document has a class.
     pub fn has_classes(&self) -> bool {
-        self.labels || self.label
+        self.targets.iter().any(|column| column.array.element == Element::Class)
     }
 
     /// Whether a document has a target of its own, so that it cannot be cut.
     pub fn is_whole(&self) -> bool {
-        self.label || self.n_values.is_some()
+        self.targets.iter().any(|column| column.array.per == Per::Document)
+    }
+}
+
+impl TargetColumn {
+    /// Numbers in documents of this many tokens.
+    pub(super) fn count(&self, documents: usize, tokens: usize) -> usize {
+        self.width * if self.array.per == Per::Token { tokens } else { documents }
+    }
+
+    fn data_type(&self) -> DataType {
+        let entry = match self.array.element {
+            Element::Class => DataType::Int32,
+            Element::Number | Element::Gradient => floats(self.width),
+        };
+        match self.array.per {
+            Per::Token => DataType::List(item(entry)),
+            Per::Document => entry,
+        }
+    }
+}
+
+/// Entries of a column of targets.
+///
+/// ```
+/// use ssm_hpn::data::ColumnValues;
+///
+/// // The classes of three documents, the second of which has none, and two numbers of each.
+/// let label = ColumnValues::Classes(&[0, -1, 2]);
+/// let values = ColumnValues::Numbers(&[0.5, 1.0, f32::NAN, 1.5, 0.0, 2.0]);
+/// assert_eq!((label.len(), values.len()), (3, 6));
+/// # assert!(!label.is_empty());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ColumnValues<'a> {
+    /// Classes, -1 for none.
+    Classes(&'a [i32]),
+    /// Numbers, K of each entry, NaN for none.
+    Numbers(&'a [f32]),
+}
+
+impl ColumnValues<'_> {
+    /// Classes or numbers.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classes(x) => x.len(),
+            Self::Numbers(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -331,7 +375,7 @@ mod tests {
     fn the_width_of_a_token_follows_the_vocabulary() {
         for (vocab_size, expected) in [(65_536, DataType::UInt16), (65_537, DataType::UInt32)] {
             let input = InputColumn::Tokens { vocab_size };
-            let columns = ShardColumns { input, labels: false, label: false, n_values: None, name: false };
+            let columns = ShardColumns { input, targets: Vec::new(), name: false };
             assert_eq!(columns.schema().field(0).data_type(), &DataType::List(item(expected)));
         }
     }

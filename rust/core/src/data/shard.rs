@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 
 mod group;
 
-pub use group::{Ids, ShardGroup};
+pub use group::{GroupColumn, Ids, ShardGroup};
 
 /// First and last bytes of an Arrow file.
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// Reads and checks group `index` of this file.
-    pub fn read(&self, index: usize, wanted: Wanted) -> Result<ShardGroup> {
+    pub fn read(&self, index: usize, wanted: &Wanted) -> Result<ShardGroup> {
         let entry = self.entry.batches.get(index).ok_or_else(|| {
             let at = format!("record batch {index}");
             Error::data(&self.path, at, "one that the manifest lists", "none", PREPARE_AGAIN)

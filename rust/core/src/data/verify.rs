@@ -26,7 +26,7 @@ use crate::storage::FileRecord;
 /// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
 /// # let mut writer = ShardWriter::create(folder.path(), config)?;
 /// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// # writer.close(Extra::default())?;
 /// # let folder = folder.path();
 /// let report = verify_shards(folder)?;
@@ -58,7 +58,7 @@ pub struct VerifyReport {
 /// # let config = WriterConfig::from_json(r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens"]}"#)?;
 /// # let mut writer = ShardWriter::create(folder.path(), config)?;
 /// # let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// # writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// # writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// # writer.close(Extra::default())?;
 /// # let folder = folder.path();
 /// assert_eq!(verify_shards(folder)?.shards, 1);
@@ -87,7 +87,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
             ));
         }
         for batch in 0..entry.batches.len() {
-            let group = shard.read(batch, wanted)?;
+            let group = shard.read(batch, &wanted)?;
             longest = (0..group.documents()).map(|d| group.length(d) as u64).fold(longest, u64::max);
         }
         report.shards += 1;

@@ -20,6 +20,7 @@ use super::schema::Wanted;
 use super::shard::ShardGroup;
 use super::shuffle::{Permutation, Purpose};
 use crate::error::{Error, Result};
+use crate::target::kinds::TargetKind;
 
 /// Tokens of a window: 2 MB of narrow ids, 32 groups of the default size.
 const WINDOW_TOKENS: u64 = 1 << 20;
@@ -81,9 +82,8 @@ impl EpochPlan {
             tokens.max(WINDOW_ROWS * config.length as u64)
         });
         let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
-        let reads = |column| config.target.is_some_and(|kind| kind.columns().any(|name| name == column));
-        let wanted =
-            Wanted { labels: reads("labels"), label: reads("label"), values: reads("values"), name: false };
+        let targets = config.target.into_iter().flat_map(TargetKind::columns).collect();
+        let wanted = Wanted { targets, name: false };
         Self { config, data, wanted, n_windows }
     }
 
@@ -123,7 +123,7 @@ impl EpochPlan {
                 return Ok(None);
             }
             let number = order.as_ref().map_or(position, |order| order.at(position));
-            let group = self.data.read(number, self.wanted)?;
+            let group = self.data.read(number, &self.wanted)?;
             self.list(number, &group, groups.len() as u32, &mut documents)?;
             groups.push(group);
         }

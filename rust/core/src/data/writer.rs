@@ -19,7 +19,7 @@ use arrow_schema::{ArrowError, Schema};
 
 use super::files::ShardFile;
 use super::manifest::{self, BatchEntry, Manifest, ShardEntry};
-use super::schema::{InputColumn, ShardColumns};
+use super::schema::{ColumnValues, InputColumn, ShardColumns};
 use crate::error::{Error, Result};
 use crate::storage::write::PARTIAL;
 use crate::storage::{FileRecord, sha256, write_whole};
@@ -48,7 +48,7 @@ const GROUP_BYTES: usize = 1 << 20;
 /// let mut writer = ShardWriter::create(folder.path(), config)?;
 /// // Two documents, of three and five tokens.
 /// let (elements, offsets) = (Elements::U8(b"abcdefgh"), &[0, 3, 8][..]);
-/// writer.append(&DocumentColumns { elements, offsets, labels: None, label: None, values: None, names: None })?;
+/// writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None })?;
 /// assert_eq!(writer.n_documents(), 2);
 /// let manifest = writer.close(Extra::default())?;
 /// assert_eq!((manifest.rows, manifest.tokens), (2, 8));
@@ -89,8 +89,12 @@ struct OpenShard {
 impl ShardWriter {
     /// Starts a data set in a folder that has none; the folder is made if need be.
     pub fn create(folder: impl Into<PathBuf>, config: WriterConfig) -> Result<Self> {
-        let folder = folder.into();
         let columns = config.check()?;
+        Self::with_columns(folder.into(), config, columns)
+    }
+
+    /// The same with these columns, whatever the settings declare.
+    pub(super) fn with_columns(folder: PathBuf, config: WriterConfig, columns: ShardColumns) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
         if folder.join(manifest::FILE_NAME).exists() {
             return Err(Error::data(
@@ -109,7 +113,7 @@ impl ShardWriter {
         Ok(Self {
             batch_tokens: config.batch_tokens.min(GROUP_BYTES / 4 / width).max(1),
             schema: Arc::new(columns.schema()),
-            pending: OpenGroup::new(columns),
+            pending: OpenGroup::new(columns.clone()),
             folder,
             config,
             columns,
@@ -129,7 +133,7 @@ impl ShardWriter {
 
     /// Adds documents: all of them, or none if one of them is invalid.
     pub fn append(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
-        self.check(documents)?;
+        let targets = self.check(documents)?;
         for i in 0..documents.offsets.len() - 1 {
             let (mut start, end) = (documents.offsets[i] as usize, documents.offsets[i + 1] as usize);
             while start < end {
@@ -137,7 +141,7 @@ impl ShardWriter {
                 if self.pending.tokens() > 0 && self.pending.tokens() + (stop - start) > self.batch_tokens {
                     self.flush()?;
                 }
-                self.pending.push(documents, i, start..stop);
+                self.pending.push(documents, &targets, i, start..stop);
                 self.longest = self.longest.max((stop - start) as u64);
                 start = stop;
             }
@@ -147,8 +151,9 @@ impl ShardWriter {
     }
 
     /// Checks all documents before any is added, so that a writer stays usable after an error.
-    fn check(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
-        let class = group::check(documents, &self.columns, |document, at, expected, found| {
+    /// Returns the columns of targets in the order of the declared ones.
+    fn check<'a>(&mut self, documents: &DocumentColumns<'a>) -> Result<Vec<ColumnValues<'a>>> {
+        let (targets, class) = group::check(documents, &self.columns, |document, at, expected, found| {
             let name = documents.names.and_then(|n| n.get(document)).map_or(self.folder.as_path(), Path::new);
             let at = format!("document {}{at}", self.documents + document as u64);
             Error::data(name, at, expected, found, "correct the source and prepare again")
@@ -166,7 +171,7 @@ impl ShardWriter {
             }
         }
         self.largest_class = self.largest_class.max(class);
-        Ok(())
+        Ok(targets)
     }
 
     /// Writes the group, and ends the shard when it is large enough.

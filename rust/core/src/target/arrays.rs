@@ -98,8 +98,21 @@ pub static COTANGENT: TargetArray = TargetArray {
     column: None,
 };
 
-/// The arrays of this crate.
+/// The arrays of this crate. Those with a column are the columns of targets that shards can have, in this order: readers,
+/// writers, the check of manifests and the bindings to Python go through this list.
 pub static ALL: [&TargetArray; 4] = [&TOKEN_CLASS, &SEQUENCE_CLASS, &SEQUENCE_VALUES, &COTANGENT];
+
+/// The columns of targets that shards can have, each with the array that it fills.
+///
+/// ```
+/// use ssm_hpn::target::arrays;
+///
+/// let names: Vec<_> = arrays::columns().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["labels", "label", "values"]);
+/// ```
+pub fn columns() -> impl Iterator<Item = (&'static str, &'static TargetArray)> {
+    ALL.into_iter().filter_map(|array| array.column.map(|name| (name, array)))
+}
 
 /// The array of this name.
 ///

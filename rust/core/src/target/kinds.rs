@@ -213,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn every_column_has_one_array_of_classes_or_numbers() {
+        let columns: Vec<_> = arrays::columns().collect();
+        for (i, (name, array)) in columns.iter().enumerate() {
+            assert!(!columns[..i].iter().any(|(other, _)| other == name), "{name}");
+            assert_ne!(array.element, Element::Gradient, "{name}");
+        }
+    }
+
+    #[test]
     fn columns_are_read_only_where_the_target_is_not_made_from_the_tokens() {
         let columns = |kind: &TargetKind| kind.columns().collect::<Vec<_>>().join(" ");
         assert_eq!(columns(&NEXT_TOKEN), "");

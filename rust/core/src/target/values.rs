@@ -19,6 +19,17 @@ pub enum Values {
     Numbers(Vec<f32>),
 }
 
+#[cfg(feature = "shards")]
+impl Values {
+    /// This many numbers of an array in which nothing is known: -1 for classes, NaN for others.
+    pub(crate) fn missing(element: Element, count: usize) -> Self {
+        match element {
+            Element::Class => Self::Classes(vec![-1; count]),
+            Element::Number | Element::Gradient => Self::Numbers(vec![f32::NAN; count]),
+        }
+    }
+}
+
 /// Targets of a batch: the arrays of one kind, or none, for prediction only.
 ///
 /// ```

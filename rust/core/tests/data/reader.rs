@@ -6,6 +6,7 @@ use std::fs;
 
 use crate::shards::{Counted, write_features};
 use ssm_hpn::Error;
+use ssm_hpn::data::ColumnValues;
 use ssm_hpn::data::ShardReader;
 
 #[test]
@@ -17,13 +18,19 @@ fn every_column_of_every_document_is_read_in_order() {
         let mut reader = ShardReader::open(folder.path()).unwrap();
         assert!(reader.data().n_groups() > 3);
         let (mut tokens, mut labels) = (Vec::<u32>::new(), Vec::<i32>::new());
-        let (mut label, mut names) = (vec![], vec![]);
+        let (mut label, mut values, mut names) = (Vec::<i32>::new(), Vec::<f32>::new(), vec![]);
         let mut lengths = vec![];
         while let Some(group) = reader.next_group().unwrap() {
             lengths.extend(group.boundaries().windows(2).map(|w| (w[1] - w[0]) as usize));
             tokens.extend(group.all_tokens().unwrap());
-            labels.extend(group.all_labels().unwrap());
-            label.extend(group.label.as_ref().unwrap().iter().copied());
+            for (column, name) in group.targets().iter().zip(["labels", "label", "values"]) {
+                assert_eq!(column.name(), name);
+                match (column.all(), name) {
+                    (ColumnValues::Classes(classes), "labels") => labels.extend(classes),
+                    (ColumnValues::Classes(classes), _) => label.extend(classes),
+                    (ColumnValues::Numbers(numbers), _) => values.extend(numbers),
+                }
+            }
             names.extend(group.names().unwrap().map(str::to_owned));
             assert!(group.all_features().is_none());
         }
@@ -31,6 +38,7 @@ fn every_column_of_every_document_is_read_in_order() {
         assert_eq!(tokens, (0..data.tokens() as u32).collect::<Vec<_>>());
         assert_eq!(labels, (0..data.tokens() as i32).map(|i| i % 5 - 1).collect::<Vec<_>>());
         assert_eq!(label, (0..30).map(|i| i % 4 - 1).collect::<Vec<_>>());
+        assert_eq!(values, (0..60).map(|i| i as f32 * 0.5).collect::<Vec<_>>());
         assert_eq!(names, (0..30).map(|i| format!("file-{i}")).collect::<Vec<_>>());
         assert!(reader.next_group().unwrap().is_none());
     }
@@ -46,7 +54,8 @@ fn features_are_read_in_order_and_absent_columns_are_none() {
         let (x, width) = group.all_features().unwrap();
         assert_eq!(width, 3);
         numbers.extend_from_slice(x);
-        assert!(group.all_tokens().is_none() && group.all_labels().is_none() && group.names().is_none());
+        assert!(group.all_tokens().is_none() && group.names().is_none());
+        assert!(group.target("label").is_some() && group.target("labels").is_none());
     }
     assert_eq!(numbers, (0..3 * 19).map(|i| i as f32).collect::<Vec<_>>());
 }

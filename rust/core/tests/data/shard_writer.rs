@@ -10,7 +10,9 @@ use ssm_hpn::Error;
 use ssm_hpn::data::Ids;
 use ssm_hpn::data::Kind;
 use ssm_hpn::data::Wanted;
-use ssm_hpn::data::{Dataset, DocumentColumns, Elements, Extra, ShardWriter, WriterConfig, verify_shards};
+use ssm_hpn::data::{
+    ColumnValues, Dataset, DocumentColumns, Elements, Extra, ShardWriter, WriterConfig, verify_shards,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
@@ -35,13 +37,16 @@ proptest! {
         let set = Dataset::open(folder.path()).unwrap();
         let (mut token, mut document) = (0, 0);
         for g in 0..set.n_groups() {
-            let group = set.read(g, Wanted { labels: true, label: true, values: true, name: false }).unwrap();
+            let wanted = Wanted { targets: vec!["labels", "label", "values"], name: false };
+            let group = set.read(g, &wanted).unwrap();
+            let of = |name: &str, d: usize| group.target(name).unwrap().of(d);
             for d in 0..group.documents() {
                 prop_assert_eq!(group.length(d), lengths[document]);
-                prop_assert_eq!(group.label.as_ref().unwrap()[d], document as i32 % 4 - 1);
-                let values = &group.values.as_ref().unwrap()[2 * d..2 * d + 2];
-                prop_assert_eq!(values, &[document as f32, document as f32 + 0.5]);
-                for (i, &label) in group.range(d).zip(group.labels(d)) {
+                prop_assert_eq!(of("label", d), ColumnValues::Classes(&[document as i32 % 4 - 1]));
+                let values = [document as f32, document as f32 + 0.5];
+                prop_assert_eq!(of("values", d), ColumnValues::Numbers(&values));
+                let ColumnValues::Classes(labels) = of("labels", d) else { panic!("numbers") };
+                for (i, &label) in group.range(d).zip(labels) {
                     let id = match &group.ids {
                         Ids::Narrow(ids) => ids[i] as usize,
                         Ids::Wide(ids) => ids[i] as usize,
@@ -80,9 +85,7 @@ fn the_writer_refuses_invalid_documents_and_stays_usable() {
     let good = DocumentColumns {
         elements: Elements::I64(&[1, 2, 9]),
         offsets: &[0, 1, 3],
-        labels: None,
-        label: Some(&[0, 2]),
-        values: None,
+        targets: &[("label", ColumnValues::Classes(&[0, 2]))],
         names: Some(&names),
     };
     writer.append(&good).unwrap();
@@ -96,10 +99,27 @@ fn the_writer_refuses_invalid_documents_and_stays_usable() {
         (DocumentColumns { offsets: &[0, 5, 3], ..good }, "offset 2"),
         (DocumentColumns { offsets: &[0, 1, 2], ..good }, "offsets: expected 0 to 3"),
         (DocumentColumns { offsets: &[], ..good }, "offsets"),
-        (DocumentColumns { label: None, ..good }, "label: expected the column"),
-        (DocumentColumns { label: Some(&[0]), ..good }, "label count: expected 2, found 1"),
-        (DocumentColumns { label: Some(&[0, -2]), ..good }, "found -2"),
-        (DocumentColumns { values: Some(&[0.0]), ..good }, "values: expected none"),
+        (
+            DocumentColumns { targets: &[], ..good },
+            "label: expected the column that was declared, found none",
+        ),
+        (
+            DocumentColumns { targets: &[("label", ColumnValues::Classes(&[0]))], ..good },
+            "label count: expected 2, found 1",
+        ),
+        (DocumentColumns { targets: &[("label", ColumnValues::Classes(&[0, -2]))], ..good }, "found -2"),
+        (
+            DocumentColumns { targets: &[("label", ColumnValues::Numbers(&[0.0, 1.0]))], ..good },
+            "label: expected classes, found numbers",
+        ),
+        (DocumentColumns { targets: &[good.targets[0]; 2], ..good }, "found two of them"),
+        (
+            DocumentColumns {
+                targets: &[good.targets[0], ("values", ColumnValues::Numbers(&[0.0]))],
+                ..good
+            },
+            "values: expected none: the column was not declared",
+        ),
         (DocumentColumns { names: Some(&names[..1]), ..good }, "name count"),
         (
             DocumentColumns { elements: Elements::U8(&[0; 9]), offsets: &[0, 1, 9], ..good },
@@ -129,9 +149,7 @@ fn a_writer_that_is_dropped_before_close_leaves_no_file() {
     let documents = DocumentColumns {
         elements: Elements::U8(b"abcdefgh"),
         offsets: &[0, 4, 8],
-        labels: None,
-        label: None,
-        values: None,
+        targets: &[],
         names: None,
     };
     let mut writer = ShardWriter::create(folder.path(), config.clone()).unwrap();
@@ -149,7 +167,9 @@ fn a_writer_that_is_dropped_before_close_leaves_no_file() {
     // Labels beyond the number of classes are refused at close, and the shards are removed.
     config.columns.push("label".into());
     let mut writer = ShardWriter::create(folder.path(), config).unwrap();
-    writer.append(&DocumentColumns { label: Some(&[0, 3]), ..documents }).unwrap();
+    writer
+        .append(&DocumentColumns { targets: &[("label", ColumnValues::Classes(&[0, 3]))], ..documents })
+        .unwrap();
     let error = writer.close(Extra { n_classes: Some(3), ..Extra::default() }).unwrap_err();
     assert!(error.to_string().contains("expected a class below 3, found 3"), "{error}");
     assert_eq!(count(), 1);
@@ -161,14 +181,8 @@ fn long_documents_are_cut_to_max_document() {
     let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
     (config.vocab_size, config.max_document) = (Some(256), 10);
     let mut writer = ShardWriter::create(folder.path(), config).unwrap();
-    let documents = DocumentColumns {
-        elements: Elements::U8(&[7; 25]),
-        offsets: &[0, 25],
-        labels: None,
-        label: None,
-        values: None,
-        names: None,
-    };
+    let documents =
+        DocumentColumns { elements: Elements::U8(&[7; 25]), offsets: &[0, 25], targets: &[], names: None };
     writer.append(&documents).unwrap();
     let manifest = writer.close(Extra::default()).unwrap();
     assert_eq!((manifest.rows, manifest.tokens), (3, 25));

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use ssm_hpn::data::Kind;
-use ssm_hpn::data::{DocumentColumns, Elements, Extra, Manifest, ShardWriter, WriterConfig};
+use ssm_hpn::data::{ColumnValues, DocumentColumns, Elements, Extra, Manifest, ShardWriter, WriterConfig};
 
 /// Documents in which token i of the data set has id i, so that an id gives the position of its token.
 pub(crate) struct Counted {
@@ -57,13 +57,19 @@ impl Counted {
         let labels: Vec<i32> = ids.iter().map(|&id| id as i32 % 5 - 1).collect();
         let label: Vec<i32> = (0..n).map(|i| i as i32 % 4 - 1).collect();
         let values: Vec<f32> = (0..2 * n).map(|i| i as f32 * 0.5).collect();
+        let targets: Vec<_> = [
+            ("values", ColumnValues::Numbers(&values)),
+            ("labels", ColumnValues::Classes(&labels)),
+            ("label", ColumnValues::Classes(&label)),
+        ]
+        .into_iter()
+        .filter(|(name, _)| has(name))
+        .collect();
         let names: Vec<String> = (0..n).map(|i| format!("file-{i}")).collect();
         let documents = DocumentColumns {
             elements: Elements::U32(&ids),
             offsets: &self.offsets(),
-            labels: has("labels").then_some(&labels),
-            label: has("label").then_some(&label),
-            values: has("values").then_some(&values),
+            targets: &targets,
             names: has("name").then_some(&names),
         };
         let mut writer = ShardWriter::create(folder, config).unwrap();
@@ -83,9 +89,7 @@ pub(crate) fn write_features(folder: &Path, lengths: &[usize]) -> Manifest {
     let documents = DocumentColumns {
         elements: Elements::F32(&x),
         offsets: &counted.offsets(),
-        labels: None,
-        label: Some(&label),
-        values: None,
+        targets: &[("label", ColumnValues::Classes(&label))],
         names: None,
     };
     let mut writer = ShardWriter::create(folder, config).unwrap();

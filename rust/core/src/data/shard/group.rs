@@ -7,13 +7,14 @@ use std::path::Path;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Int32Type, UInt16Type, UInt32Type};
-use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
 use crate::data::advice::PREPARE_AGAIN;
 use crate::data::manifest::BatchEntry;
-use crate::data::schema::{InputColumn, ShardColumns, Wanted};
+use crate::data::schema::{ColumnValues, InputColumn, ShardColumns, TargetColumn, Wanted};
 use crate::error::Error;
+use crate::target::arrays::{Element, Per, TargetArray};
 
 /// The documents of one record batch. The buffers are those that were read; nothing is copied.
 #[derive(Clone, Debug)]
@@ -21,12 +22,8 @@ pub struct ShardGroup {
     offsets: OffsetBuffer<i32>,
     /// Tokens or features of all documents.
     pub ids: Ids,
-    /// A class per token, where wanted. Its documents start where `label_offsets` says.
-    labels: Option<(OffsetBuffer<i32>, ScalarBuffer<i32>)>,
-    /// A class per document, where wanted.
-    pub label: Option<ScalarBuffer<i32>>,
-    /// K numbers per document, where wanted.
-    pub values: Option<ScalarBuffer<f32>>,
+    /// The wanted columns of targets, in the order of the data set's.
+    targets: Vec<GroupColumn>,
     /// Name of each document's source, where wanted.
     names: Option<StringArray>,
 }
@@ -40,6 +37,113 @@ pub enum Ids {
     Wide(ScalarBuffer<u32>),
     /// Features `[tokens, F]`, and F.
     Features(ScalarBuffer<f32>, usize),
+}
+
+/// A column of targets of the documents.
+#[derive(Clone, Debug)]
+pub struct GroupColumn {
+    column: TargetColumn,
+    /// Where the entries of each document start, of a column per token.
+    offsets: Option<OffsetBuffer<i32>>,
+    values: Buffer,
+}
+
+#[derive(Clone, Debug)]
+enum Buffer {
+    Classes(ScalarBuffer<i32>),
+    Numbers(ScalarBuffer<f32>),
+}
+
+impl GroupColumn {
+    fn new(column: TargetColumn, array: &ArrayRef) -> Result<Self, String> {
+        let TargetColumn { name, array: target, .. } = column;
+        let other_type = || format!("`{name}` has another type");
+        let (offsets, entries) = match target.per {
+            Per::Token => {
+                let list = array.as_list_opt::<i32>().ok_or_else(|| format!("`{name}` is no list"))?;
+                (Some(list.offsets().clone()), list.values())
+            }
+            Per::Document => (None, array),
+        };
+        let values = match target.element {
+            Element::Class => {
+                let classes = entries.as_primitive_opt::<Int32Type>().ok_or_else(other_type)?;
+                Buffer::Classes(classes.values().clone())
+            }
+            Element::Number | Element::Gradient => {
+                let rows = entries.as_fixed_size_list_opt().ok_or_else(other_type)?;
+                let numbers = rows.values().as_primitive_opt::<Float32Type>().ok_or_else(other_type)?;
+                Buffer::Numbers(numbers.values().clone())
+            }
+        };
+        Ok(Self { column, offsets, values })
+    }
+
+    /// Name in the shards.
+    pub fn name(&self) -> &'static str {
+        self.column.name
+    }
+
+    /// The array of a batch that it fills.
+    pub fn array(&self) -> &'static TargetArray {
+        self.column.array
+    }
+
+    /// Numbers of an entry.
+    pub fn width(&self) -> usize {
+        self.column.width
+    }
+
+    /// Entries of a document: one for each of its tokens, or one.
+    pub fn of(&self, document: usize) -> ColumnValues<'_> {
+        self.slice(document..document + 1)
+    }
+
+    /// Entries of all documents, one after the other.
+    pub fn all(&self) -> ColumnValues<'_> {
+        let entries = match &self.values {
+            Buffer::Classes(x) => x.len(),
+            Buffer::Numbers(x) => x.len() / self.column.width,
+        };
+        self.slice(0..self.offsets.as_ref().map_or(entries, |offsets| offsets.len() - 1))
+    }
+
+    /// Entries of some successive documents.
+    fn slice(&self, documents: Range<usize>) -> ColumnValues<'_> {
+        let numbers = self.numbers(documents);
+        match &self.values {
+            Buffer::Classes(x) => ColumnValues::Classes(&x[numbers]),
+            Buffer::Numbers(x) => ColumnValues::Numbers(&x[numbers]),
+        }
+    }
+
+    /// Place of the classes or numbers of some successive documents.
+    fn numbers(&self, documents: Range<usize>) -> Range<usize> {
+        let entry = |document: usize| match &self.offsets {
+            Some(offsets) => offsets[document] as usize,
+            None => document,
+        };
+        entry(documents.start) * self.column.width..entry(documents.end) * self.column.width
+    }
+
+    /// Classes and numbers as they may be.
+    fn check(&self, n_classes: Option<usize>) -> Result<(), Wrong> {
+        let n_classes = n_classes.unwrap_or(0);
+        let bad = match self.all() {
+            ColumnValues::Classes(x) => first(x, |c| c < -1 || c >= 0 && c as usize >= n_classes),
+            ColumnValues::Numbers(x) => first(x, f32::is_infinite),
+        };
+        let Some((i, found)) = bad else { return Ok(()) };
+        let expected = match self.values {
+            Buffer::Classes(_) => format!("a class below {n_classes}, or -1 for none"),
+            Buffer::Numbers(_) => "finite values, or NaN for none".to_owned(),
+        };
+        let entry = i / self.column.width;
+        Err(match &self.offsets {
+            Some(offsets) => at_token(offsets, offsets[0] as usize + entry, expected, found),
+            None => Wrong { document: Some(entry), token: None, expected, found },
+        })
+    }
 }
 
 /// A value that contradicts the manifest.
@@ -69,7 +173,7 @@ impl Wrong {
 
 impl ShardGroup {
     /// The wanted columns of a record batch. The types were compared with the schema before.
-    pub(super) fn new(batch: &RecordBatch, columns: &ShardColumns, wanted: Wanted) -> Result<Self, String> {
+    pub(super) fn new(batch: &RecordBatch, columns: &ShardColumns, wanted: &Wanted) -> Result<Self, String> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"));
         let list =
             |name: &str| column(name)?.as_list_opt::<i32>().ok_or_else(|| format!("`{name}` is no list"));
@@ -93,26 +197,16 @@ impl ShardGroup {
                 (features.offsets().clone(), Ids::Features(numbers.values().clone(), n_features))
             }
         };
-        let mut group = Self { offsets, ids, labels: None, label: None, values: None, names: None };
-        if wanted.labels {
-            let labels = list("labels")?;
-            let classes = labels.values().as_primitive_opt::<Int32Type>().ok_or_else(|| type_of("labels"))?;
-            group.labels = Some((labels.offsets().clone(), classes.values().clone()));
-        }
-        if wanted.label {
-            let label = column("label")?.as_primitive_opt::<Int32Type>().ok_or_else(|| type_of("label"))?;
-            group.label = Some(label.values().clone());
-        }
-        if wanted.values {
-            let rows = column("values")?.as_fixed_size_list_opt().ok_or_else(|| type_of("values"))?;
-            let numbers = rows.values().as_primitive_opt::<Float32Type>().ok_or_else(|| type_of("values"))?;
-            group.values = Some(numbers.values().clone());
-        }
-        if wanted.name {
-            let names = column("name")?.as_string_opt::<i32>().ok_or_else(|| type_of("name"))?;
-            group.names = Some(names.clone());
-        }
-        Ok(group)
+        let targets = columns
+            .wanted(wanted)
+            .map(|target| GroupColumn::new(*target, column(target.name)?))
+            .collect::<Result<_, _>>()?;
+        let names = if wanted.name {
+            Some(column("name")?.as_string_opt::<i32>().ok_or_else(|| type_of("name"))?.clone())
+        } else {
+            None
+        };
+        Ok(Self { offsets, ids, targets, names })
     }
 
     /// Number of documents.
@@ -131,12 +225,14 @@ impl ShardGroup {
         self.offsets[document] as usize..self.offsets[document + 1] as usize
     }
 
-    /// Classes of a document's tokens; empty where they were not wanted.
-    pub fn labels(&self, document: usize) -> &[i32] {
-        match &self.labels {
-            Some((offsets, classes)) => &classes[offsets[document] as usize..offsets[document + 1] as usize],
-            None => &[],
-        }
+    /// The wanted columns of targets.
+    pub fn targets(&self) -> &[GroupColumn] {
+        &self.targets
+    }
+
+    /// The column of targets with this name, where it was wanted.
+    pub fn target(&self, name: &str) -> Option<&GroupColumn> {
+        self.targets.iter().find(|column| column.name() == name)
     }
 
     /// Start of each document among the tokens of the group, and the end of the last one.
@@ -158,12 +254,6 @@ impl ShardGroup {
         let Ids::Features(x, f) = &self.ids else { return None };
         let all = self.all();
         Some((&x[all.start * f..all.end * f], *f))
-    }
-
-    /// Classes of all tokens, document after document, where they were wanted.
-    pub fn all_labels(&self) -> Option<&[i32]> {
-        let (offsets, classes) = self.labels.as_ref()?;
-        Some(&classes[offsets[0] as usize..offsets[self.documents()] as usize])
     }
 
     /// Name of each document's source, where that was wanted.
@@ -197,15 +287,16 @@ impl ShardGroup {
             if length == 0 {
                 return Err(at("at least one token".into(), "an empty document".into()));
             }
-            if let Some((offsets, _)) = &self.labels {
+            for column in &self.targets {
+                let Some(offsets) = &column.offsets else { continue };
                 let found = (offsets[document + 1] - offsets[document]) as usize;
                 if found != length {
-                    return Err(at(format!("{length} labels, one per token"), found.to_string()));
+                    return Err(at(format!("{length} {}, one per token", column.name()), found.to_string()));
                 }
             }
         }
         self.check_input(columns)?;
-        self.check_targets(columns, n_classes)
+        self.targets.iter().try_for_each(|column| column.check(n_classes))
     }
 
     /// The tokens of all documents: a group may be a part of longer buffers.
@@ -233,35 +324,6 @@ impl ShardGroup {
             }
         };
         Err(at_token(&self.offsets, all.start + token, expected, found))
-    }
-
-    fn check_targets(&self, columns: &ShardColumns, n_classes: Option<usize>) -> Result<(), Wrong> {
-        let n_classes = n_classes.unwrap_or(0);
-        let bad_class = |c: i32| c < -1 || c >= 0 && c as usize >= n_classes;
-        let expected = || format!("a class below {n_classes}, or -1 for none");
-        if let Some((offsets, classes)) = &self.labels {
-            let all = offsets[0] as usize..offsets[self.documents()] as usize;
-            if let Some((i, found)) = first(&classes[all.clone()], bad_class) {
-                return Err(at_token(offsets, all.start + i, expected(), found));
-            }
-        }
-        let at = |document: usize, expected: String, found: String| Wrong {
-            document: Some(document),
-            token: None,
-            expected,
-            found,
-        };
-        if let Some((i, found)) = self.label.as_ref().and_then(|x| first(x, bad_class)) {
-            return Err(at(i, expected(), found));
-        }
-        if let Some((i, found)) = self.values.as_ref().and_then(|x| first(x, f32::is_infinite)) {
-            return Err(at(
-                i / columns.n_values.unwrap_or(1),
-                "finite values, or NaN for none".into(),
-                found,
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::data::schema::ColumnValues;
+
 /// Longest name of a document, in bytes.
 pub(super) const MAX_NAME: usize = 4096;
 
@@ -13,8 +15,7 @@ pub(super) const MAX_NAME: usize = 4096;
 /// # let folder = tempfile::tempdir().expect("a folder");
 /// let config = WriterConfig { vocab_size: Some(300), ..WriterConfig::new(Kind::Tokens, &["tokens"]) };
 /// let mut writer = ShardWriter::create(folder.path(), config)?;
-/// let (labels, label, values, names) = (None, None, None, None);
-/// let documents = |elements, offsets| DocumentColumns { elements, offsets, labels, label, values, names };
+/// let documents = |elements, offsets| DocumentColumns { elements, offsets, targets: &[], names: None };
 /// writer.append(&documents(Elements::U8("héllo".as_bytes()), &[0, 6]))?; // bytes are ids as they are
 /// writer.append(&documents(Elements::U16(&[299, 0, 256]), &[0, 2, 3]))?;
 /// let refused = writer.append(&documents(Elements::I64(&[7, -1]), &[0, 2])).unwrap_err();
@@ -39,15 +40,13 @@ pub enum Elements<'a> {
 /// Many documents at once.
 ///
 /// ```
-/// use ssm_hpn::data::{DocumentColumns, Elements, Extra, Kind, ShardWriter, WriterConfig};
+/// use ssm_hpn::data::{ColumnValues, DocumentColumns, Elements, Extra, Kind, ShardWriter, WriterConfig};
 ///
 /// // Two series of one feature, of two and three tokens, each with a class.
 /// let documents = DocumentColumns {
 ///     elements: Elements::F32(&[0.1, 0.2, 1.0, 2.0, 3.0]),
 ///     offsets: &[0, 2, 5],
-///     labels: None,
-///     label: Some(&[0, 1]),
-///     values: None,
+///     targets: &[("label", ColumnValues::Classes(&[0, 1]))],
 ///     names: None,
 /// };
 /// # let folder = tempfile::tempdir().expect("a folder");
@@ -64,12 +63,8 @@ pub struct DocumentColumns<'a> {
     pub elements: Elements<'a>,
     /// Document i is tokens `offsets[i]..offsets[i + 1]`; one more than there are documents, from 0 to the end.
     pub offsets: &'a [u64],
-    /// A class per token.
-    pub labels: Option<&'a [i32]>,
-    /// A class per document.
-    pub label: Option<&'a [i32]>,
-    /// Numbers per document `[documents, K]`.
-    pub values: Option<&'a [f32]>,
+    /// The columns of targets by name, in any order: entries of all documents, one for each token or document.
+    pub targets: &'a [(&'a str, ColumnValues<'a>)],
     /// Name of each document's source.
     pub names: Option<&'a [String]>,
 }

@@ -13,8 +13,10 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Schema};
 
 use super::documents::{DocumentColumns, Elements, MAX_NAME};
-use crate::data::schema::{InputColumn, ShardColumns, item};
+use crate::data::schema::{ColumnValues, InputColumn, ShardColumns, TargetColumn, item};
 use crate::error::{Error, Result};
+use crate::target::Values;
+use crate::target::arrays::{Element, Per};
 
 /// Documents of a group that is not yet written.
 pub(super) struct OpenGroup {
@@ -23,23 +25,21 @@ pub(super) struct OpenGroup {
     narrow: Vec<u16>,
     wide: Vec<u32>,
     features: Vec<f32>,
-    labels: Vec<i32>,
-    label: Vec<i32>,
-    values: Vec<f32>,
+    /// One for each column of targets.
+    targets: Vec<Values>,
     names: Vec<String>,
 }
 
 impl OpenGroup {
     pub(super) fn new(columns: ShardColumns) -> Self {
+        let targets = columns.targets.iter().map(|c| Values::missing(c.array.element, 0)).collect();
         Self {
             columns,
             offsets: vec![0],
             narrow: Vec::new(),
             wide: Vec::new(),
             features: Vec::new(),
-            labels: Vec::new(),
-            label: Vec::new(),
-            values: Vec::new(),
+            targets,
             names: Vec::new(),
         }
     }
@@ -52,8 +52,14 @@ impl OpenGroup {
         self.offsets.last().map_or(0, |&end| end as usize)
     }
 
-    /// Takes tokens `range` of document `i`. Everything has been checked.
-    pub(super) fn push(&mut self, documents: &DocumentColumns<'_>, i: usize, range: Range<usize>) {
+    /// Takes tokens `range` of document `i`; `targets` are the columns that [`check`] has returned.
+    pub(super) fn push(
+        &mut self,
+        documents: &DocumentColumns<'_>,
+        targets: &[ColumnValues<'_>],
+        i: usize,
+        range: Range<usize>,
+    ) {
         self.offsets.push((self.tokens() + range.len()) as i32);
         match self.columns.input {
             InputColumn::Tokens { vocab_size } if vocab_size <= 1 << 16 => match documents.elements {
@@ -76,14 +82,14 @@ impl OpenGroup {
                 }
             }
         }
-        if let Some(labels) = documents.labels {
-            self.labels.extend_from_slice(&labels[range]);
-        }
-        if let Some(label) = documents.label {
-            self.label.push(label[i]);
-        }
-        if let (Some(values), Some(k)) = (documents.values, self.columns.n_values) {
-            self.values.extend_from_slice(&values[i * k..(i + 1) * k]);
+        for ((column, out), values) in self.columns.targets.iter().zip(&mut self.targets).zip(targets) {
+            let entries = if column.array.per == Per::Token { range.clone() } else { i..i + 1 };
+            let numbers = entries.start * column.width..entries.end * column.width;
+            match (out, values) {
+                (Values::Classes(out), ColumnValues::Classes(x)) => out.extend_from_slice(&x[numbers]),
+                (Values::Numbers(out), ColumnValues::Numbers(x)) => out.extend_from_slice(&x[numbers]),
+                (Values::Classes(_) | Values::Numbers(_), _) => {}
+            }
         }
         if self.columns.name {
             self.names.push(documents.names.map_or_else(String::new, |n| n[i].clone()));
@@ -92,8 +98,9 @@ impl OpenGroup {
 
     /// The group as a record batch; the pending documents are empty afterwards.
     pub(super) fn take(&mut self, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
-        let columns = self.columns;
-        let taken = std::mem::replace(self, Self::new(columns));
+        let empty = Self::new(self.columns.clone());
+        let taken = std::mem::replace(self, empty);
+        let columns = &self.columns;
         let offsets = OffsetBuffer::new(ScalarBuffer::from(taken.offsets));
         let list = |values: ArrayRef| -> Result<ArrayRef, ArrowError> {
             let field = item(values.data_type().clone());
@@ -110,14 +117,12 @@ impl OpenGroup {
             InputColumn::Tokens { .. } => list(Arc::new(UInt32Array::from(taken.wide)))?,
             InputColumn::Features { n_features } => list(floats(taken.features, n_features)?)?,
         }];
-        if columns.labels {
-            arrays.push(list(Arc::new(Int32Array::from(taken.labels)))?);
-        }
-        if columns.label {
-            arrays.push(Arc::new(Int32Array::from(taken.label)));
-        }
-        if let Some(k) = columns.n_values {
-            arrays.push(floats(taken.values, k)?);
+        for (column, values) in columns.targets.iter().zip(taken.targets) {
+            let entries = match values {
+                Values::Classes(classes) => Arc::new(Int32Array::from(classes)),
+                Values::Numbers(numbers) => floats(numbers, column.width)?,
+            };
+            arrays.push(if column.array.per == Per::Token { list(entries)? } else { entries });
         }
         if columns.name {
             arrays.push(Arc::new(StringArray::from(taken.names)));
@@ -126,25 +131,25 @@ impl OpenGroup {
     }
 }
 
-/// Checks counts and every value. Returns the largest class. `wrong(document, at, expected, found)` makes the error for
-/// a value; a count that does not fit is the caller's mistake.
-pub(super) fn check(
-    documents: &DocumentColumns<'_>,
+/// Checks counts and every value. Returns the columns of targets in the order of the declared ones, and the largest class.
+/// `wrong(document, at, expected, found)` makes the error for a value; a count that does not fit is the caller's mistake.
+pub(super) fn check<'a>(
+    documents: &DocumentColumns<'a>,
     columns: &ShardColumns,
     wrong: impl Fn(usize, &str, String, String) -> Error,
-) -> Result<i32> {
+) -> Result<(Vec<ColumnValues<'a>>, i32)> {
     let n = check_offsets(documents, columns, &wrong)?;
-    let total = documents.offsets[n] as usize;
-    present("labels", columns.labels, documents.labels.map(<[i32]>::len), total)?;
-    present("label", columns.label, documents.label.map(<[i32]>::len), n)?;
-    let k = columns.n_values.unwrap_or(0);
-    present("values", columns.n_values.is_some(), documents.values.map(<[f32]>::len), n * k)?;
-    present("name", columns.name && documents.names.is_some(), documents.names.map(<[String]>::len), n)?;
+    let targets = targets_of(documents, columns, n)?;
+    match documents.names {
+        Some(_) if !columns.name => {
+            return Err(Error::shape("name", "none: the column was not declared", "values"));
+        }
+        Some(names) => same_count("name", n, names.len())?,
+        None => {}
+    }
 
-    let document_of =
-        |token: usize| documents.offsets.partition_point(|&o| o <= token as u64).saturating_sub(1);
     let at_token = |token: usize, expected: String, found: String| {
-        let document = document_of(token);
+        let document = documents.offsets.partition_point(|&o| o <= token as u64).saturating_sub(1);
         wrong(document, &format!(", token {}", token as u64 - documents.offsets[document]), expected, found)
     };
     match (columns.input, documents.elements) {
@@ -161,21 +166,71 @@ pub(super) fn check(
         }
         _ => return Err(Error::shape("features", "32-bit floats", "whole numbers")),
     }
-    if let Some(i) = documents.values.and_then(|x| x.iter().position(|v| v.is_infinite())) {
-        return Err(wrong(i / k, "", "finite values, or NaN for none".into(), "an infinite one".into()));
-    }
     if let Some(i) = documents.names.and_then(|x| x.iter().position(|v| v.len() > MAX_NAME)) {
         return Err(wrong(i, "", format!("a name of at most {MAX_NAME} bytes"), "a longer one".into()));
     }
-    let expected = || "a class from 0 on, or -1 for none".to_owned();
-    if let Some((token, c)) = documents.labels.and_then(|x| x.iter().enumerate().find(|(_, c)| **c < -1)) {
-        return Err(at_token(token, expected(), c.to_string()));
+    let largest =
+        check_entries(columns, &targets, |column, entry, expected, found| match column.array.per {
+            Per::Token => at_token(entry, expected, found),
+            Per::Document => wrong(entry, "", expected, found),
+        })?;
+    Ok((targets, largest))
+}
+
+/// Checks every class and number of the columns of targets. Returns the largest class, -1 without one.
+fn check_entries(
+    columns: &ShardColumns,
+    targets: &[ColumnValues<'_>],
+    wrong: impl Fn(&TargetColumn, usize, String, String) -> Error,
+) -> Result<i32> {
+    let mut largest = -1;
+    for (column, values) in columns.targets.iter().zip(targets) {
+        match values {
+            ColumnValues::Classes(x) => {
+                if let Some(i) = x.iter().position(|&class| class < -1) {
+                    let expected = "a class from 0 on, or -1 for none".to_owned();
+                    return Err(wrong(column, i, expected, x[i].to_string()));
+                }
+                largest = x.iter().copied().fold(largest, i32::max);
+            }
+            ColumnValues::Numbers(x) => {
+                if let Some(i) = x.iter().position(|v| v.is_infinite()) {
+                    let expected = "finite values, or NaN for none".to_owned();
+                    return Err(wrong(column, i / column.width, expected, "an infinite one".to_owned()));
+                }
+            }
+        }
     }
-    if let Some((i, c)) = documents.label.and_then(|x| x.iter().enumerate().find(|(_, c)| **c < -1)) {
-        return Err(wrong(i, "", expected(), c.to_string()));
+    Ok(largest)
+}
+
+/// The columns of targets in the order of the declared ones, none missing and none beyond them.
+fn targets_of<'a>(
+    documents: &DocumentColumns<'a>,
+    columns: &ShardColumns,
+    n: usize,
+) -> Result<Vec<ColumnValues<'a>>> {
+    if let Some((name, _)) = documents.targets.iter().find(|(name, _)| !columns.has(name)) {
+        return Err(Error::shape(*name, "none: the column was not declared", "values"));
     }
-    let classes = documents.labels.into_iter().chain(documents.label).flatten();
-    Ok(classes.copied().max().unwrap_or(-1))
+    let tokens = documents.offsets[n] as usize;
+    let values_of = |column: &TargetColumn| {
+        let mut given = documents.targets.iter().filter(|(name, _)| *name == column.name);
+        let values = match (given.next(), given.next()) {
+            (Some((_, values)), None) => *values,
+            (found, _) => {
+                let found = if found.is_some() { "two of them" } else { "none" };
+                return Err(Error::shape(column.name, "the column that was declared", found));
+            }
+        };
+        same_count(column.name, column.count(n, tokens), values.len())?;
+        match (column.array.element == Element::Class, values) {
+            (true, ColumnValues::Classes(_)) | (false, ColumnValues::Numbers(_)) => Ok(values),
+            (true, ColumnValues::Numbers(_)) => Err(Error::shape(column.name, "classes", "numbers")),
+            (false, ColumnValues::Classes(_)) => Err(Error::shape(column.name, "numbers", "classes")),
+        }
+    };
+    columns.targets.iter().map(values_of).collect()
 }
 
 /// Offsets rise from 0 to the number of tokens. Returns the number of documents.
@@ -219,14 +274,8 @@ fn check_offsets(
     }
 }
 
-fn present(column: &str, wanted: bool, found: Option<usize>, expected: usize) -> Result<()> {
-    match (wanted, found) {
-        (false, None) => Ok(()),
-        (true, Some(n)) if n == expected => Ok(()),
-        (true, Some(n)) => Err(Error::shape(format!("{column} count"), expected, n)),
-        (true, None) => Err(Error::shape(column, "the column that was declared", "none")),
-        (false, Some(_)) => Err(Error::shape(column, "none: the column was not declared", "values")),
-    }
+fn same_count(column: &str, expected: usize, found: usize) -> Result<()> {
+    if expected == found { Ok(()) } else { Err(Error::shape(format!("{column} count"), expected, found)) }
 }
 
 /// Place and value of the first id that is not in 0..vocab_size.
