@@ -281,7 +281,7 @@ impl TargetColumn {
 /// let label = ColumnValues::Classes(&[0, -1, 2]);
 /// let values = ColumnValues::Numbers(&[0.5, 1.0, f32::NAN, 1.5, 0.0, 2.0]);
 /// assert_eq!((label.len(), values.len()), (3, 6));
-/// # assert!(!label.is_empty());
+/// assert!(!label.is_empty());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ColumnValues<'a> {
