@@ -8,16 +8,19 @@ Missing numbers (None, NaN, NA of pandas, masked elements) become NaN. Complex n
 named fields are no numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.errors import ShapeError, problem
+from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 
 Floats = NDArray[np.float64]
 
+LARGEST: Final = 2**63 - 1
+"""The largest whole number that arguments may be."""
+LARGEST_SEED: Final = 2**64 - 1
 _NUMBERS: Final = bool | int | float | np.bool_ | np.integer | np.floating
 MISSING: Final = frozenset({"NoneType", "NAType", "NaTType"})
 """Names of the types whose values mark a missing value."""
@@ -118,6 +121,31 @@ def whole_numbers(value: object, name: str, *, missing: int | None = None) -> ND
         at = floats[broken].flat[0]
         raise ShapeError(problem(_place(name, broken), "a whole number", at, "numbers to predict are another target"))
     return np.where(absent, missing or 0, floats).astype(np.int64)
+
+
+def whole_number(value: object, name: str, *, least: int = 0, most: int = LARGEST) -> int:
+    """One whole number of Python or numpy; true and false are none.
+
+    Raises `ConfigError` for anything else, and for a number outside of `least` to `most`.
+
+    >>> whole_number(np.int64(3), "rows", least=1)
+    3
+    """
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= int(value) <= most:
+        return int(value)
+    last = {LARGEST: "2^63 - 1", LARGEST_SEED: "2^64 - 1"}.get(most, most)
+    raise ConfigError(problem(name, f"a whole number from {least} to {last}", shown(value), "pass one in this range"))
+
+
+def whole_numbers_of(values: object, name: str, *, most: int = LARGEST) -> list[int]:
+    """A list of whole numbers from 0 to `most`. Raises `ConfigError` for anything else.
+
+    >>> whole_numbers_of((0, np.int64(2)), "layers")
+    [0, 2]
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ConfigError(problem(name, "a list of whole numbers", shown(values), "pass one in brackets"))
+    return [whole_number(one, f"{name}[{place}]", most=most) for place, one in enumerate(values)]
 
 
 def describe(value: object) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +20,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.moments import Moments
 
+DataKind = Literal["tokens", "features"]
 Missing = Literal["mask", "forward", "zero", "refuse"]
 Role = Literal["text", "tokens", "feature", "id", "order", "label", "labels", "value", "lengths"]
 Floats = NDArray[np.float64]
@@ -150,7 +151,7 @@ class Contract:
     [[0.0], [2.0]]
     """
 
-    kind: Literal["tokens", "features"]
+    kind: DataKind
     columns: tuple[Column, ...] = ()
     """In the order of the data; those with role `feature` are the channels' order."""
     classes: Classes | None = None
@@ -171,6 +172,11 @@ class Contract:
     """Files (and rows) that were not read, with the reason."""
     notes: tuple[str, ...] = ()
     """Notes about guesses and doubtful data."""
+
+    def __post_init__(self) -> None:
+        """Refuse a kind of data that this release does not know."""
+        if self.kind not in get_args(DataKind):
+            raise ValueError(f"the kind {self.kind!r}")
 
     # ---- features
 

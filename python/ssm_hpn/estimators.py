@@ -24,7 +24,7 @@ from ssm_hpn.arrays import dense, describe, is_frame, names_of, numbers, to_arra
 from ssm_hpn.classes import text_of
 from ssm_hpn.contract import Contract, Missing, Scale, measured_columns
 from ssm_hpn.dataset import padded
-from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import (
     LongTable,
@@ -186,7 +186,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]
     ) -> None:
         """Train from the start: `steps` updates over random batches, each series once per pass."""
-        random = check_random_state(self.random_state)
+        random = self._random()
         seed = int(random.randint(2**31 - 1))
         scale = self.contract_.scale
         settings = {
@@ -202,7 +202,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             "optim": {"lr": self.lr, "weight_decay": self.weight_decay},
             "train": {"steps": self.steps, "batch_size": self.batch_size, "seed": seed, "threads": self.threads},
         }
-        self.trainer_ = Trainer(settings)
+        self.trainer_ = self._made(settings)
         self.trainer_.contract = self.contract_
         channels = self._channels(series)
         order = _order(len(series), self.batch_size, np.random.default_rng(seed))
@@ -211,6 +211,25 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             batch = padded([channels[i] for i in chosen], "features")
             self.trainer_.step(batch | {name: values[chosen] for name, values in arrays.items()})
         self.n_iter_ = self.steps
+
+    def _random(self) -> np.random.RandomState:
+        try:
+            random: np.random.RandomState = check_random_state(self.random_state)
+        except (ValueError, TypeError):
+            expected, found = "a whole number from 0 to 2^32 - 1, a RandomState or None", shown(self.random_state)
+            raise ConfigError(problem("random_state", expected, found, "pass one of these")) from None
+        return random
+
+    def _made(self, settings: dict[str, Any]) -> Trainer:
+        """A trainer of these settings; an error about one of them names the parameter."""
+        try:
+            return Trainer(settings)
+        except ConfigError as error:
+            setting, colon, rest = str(error).partition(":")
+            name = setting.rpartition(".")[2]
+            if name not in self.get_params():
+                raise
+            raise ConfigError(name + colon + rest) from None
 
     def _measure(self, y: Any, name: str) -> tuple[Floats, Moments]:  # noqa: ANN401
         """Numbers [N, K] to predict, NaN for a missing one, and their statistics; the contract takes their scale."""

@@ -10,19 +10,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
-from ssm_hpn.arrays import numbers, whole_numbers
+from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number, whole_numbers, whole_numbers_of
 from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve
 from ssm_hpn.config.applicable import check_model
+from ssm_hpn.config.bounds import bounds
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
 from ssm_hpn.foreign import from_json
@@ -35,7 +37,15 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32] | NDArray[np.float64]
 DType = Literal["float32", "float64"]
 STATE_SCHEMA = 1
-STATE_KEYS = ("config", "cursor", "epoch", "tokens_seen")
+STATE_KEYS: dict[str, type | tuple[type, ...]] = {
+    "config": dict,
+    "cursor": (str, NoneType),
+    "epoch": (int, float),
+    "tokens_seen": int,
+}
+"""What the state in a checkpoint has at least, and the types."""
+OTHER_CHECKPOINT = "load another checkpoint of the run, or copy this one again"
+MOST_LAYERS: int = bounds("model.n_layers")["le"]
 HEAD_WEIGHT = "lm_head.weight"
 EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedding.weight")
 """Names under which the embedding is read."""
@@ -286,7 +296,8 @@ class Learner:
         >>> next(trainer.held_out()).rows
         2
         """
-        return self.feed.held_out(batches)
+        whole = batches is None or (isinstance(batches, str) and batches == "all")
+        return self.feed.held_out(batches if whole else whole_number(batches, "held_out, batches", least=1))
 
     # ---- evaluation and prediction
 
@@ -318,7 +329,8 @@ class Learner:
 
     def stream(self, rows: int = 1) -> Stream | ScaledStream:
         """Recurrent inference, token by token, in constant memory: equal to the whole-sequence pass."""
-        stream, scale = self.session.stream(rows), self.config.model.scale
+        stream = self.session.stream(whole_number(rows, "stream, rows", least=1))
+        scale = self.config.model.scale
         return stream if scale is None else ScaledStream(stream, scale)
 
     def generate(
@@ -331,11 +343,9 @@ class Learner:
         seed: int = 0,
     ) -> list[int]:
         """Continue a prompt of token ids by n more; temperature 0 takes the best each time."""
-        for name, value, least in (("tokens", n, 0), ("seed", seed, 0), ("top_k", top_k, 1)):
-            whole = isinstance(value, int | np.integer)
-            if value is not None and not (whole and least <= value < 1 << 64):
-                expected = f"a whole number from {least} to 2^64 - 1"
-                raise ConfigError(problem(f"generate, {name}", expected, value, "pass one in this range"))
+        n = whole_number(n, "generate, n (tokens)")
+        seed = whole_number(seed, "generate, seed", most=LARGEST_SEED)
+        top_k = None if top_k is None else whole_number(top_k, "generate, top_k", least=1)
         ids = whole_numbers(prompt, "prompt")
         if ids.ndim != 1 or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < 1 << 32):
             found = list(ids.shape) if ids.ndim != 1 else f"{ids.min()} to {ids.max()}"
@@ -384,13 +394,13 @@ class Learner:
 
         `insert` puts `count` layers before layer `at`; `final` puts new layers at these positions of the grown model.
         """
-        plan: dict[str, Any] = {"kind": kind, "seed": seed}
+        plan: dict[str, Any] = {"kind": kind, "seed": whole_number(seed, "expand, seed", most=LARGEST_SEED)}
         if kind == "final":
-            plan["positions"] = list(positions or ())
+            plan["positions"] = whole_numbers_of(positions or (), "expand, positions", most=MOST_LAYERS)
         else:
-            plan["count"] = count
+            plan["count"] = whole_number(count, "expand, count", least=1, most=MOST_LAYERS)
         if kind == "insert":
-            plan["at"] = at
+            plan["at"] = whole_number(at, "expand, at", most=MOST_LAYERS)
         new = self.session.expand(json.dumps(plan))
         self.config = self._with_model_of(self.session)
         return new
@@ -409,8 +419,8 @@ class Learner:
         A new call replaces the last one; without arguments everything is trained again.
         """
         spec = {
-            "first": first,
-            "layers": list(layers),
+            "first": whole_number(first, "freeze, first", most=MOST_LAYERS),
+            "layers": whole_numbers_of(layers, "freeze, layers", most=MOST_LAYERS),
             "embedding": embedding,
             "head": head,
             "patterns": list(patterns),
@@ -462,14 +472,13 @@ class Learner:
             str(folder), optim=core_optim(self.config.optim), threads=self.config.train.threads, dtype=self.dtype
         )
         state = read_state(folder, text)
-        self._take(session, state)
+        self._take(session, state, saved_contract(folder, state))
         self._pending = Pending()
         return state, notes
 
-    def _take(self, session: Session, state: Mapping[str, Any]) -> None:
-        """Take over a session and the state that was saved with it. What can fail comes first."""
-        saved = state.get("contract")  # older releases saved none
-        contract = self.contract if saved is None else Contract.from_json(saved)
+    def _take(self, session: Session, state: Mapping[str, Any], contract: Contract | None) -> None:
+        """Take over a session, the state that was saved with it, and its contract. What can fail comes first."""
+        contract = contract or self.contract
         config = self._with_model_of(session)
         self.feed.seek(state["cursor"], state["epoch"])
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
@@ -503,11 +512,42 @@ def read_state(folder: Path, text: str) -> dict[str, Any]:
     if schema != STATE_SCHEMA:
         advice = "use a release that reads it"
         raise CheckpointError(problem(folder, f"trainer state of schema {STATE_SCHEMA}", schema, advice))
-    missing = [key for key in STATE_KEYS if key not in state]
-    if missing:
-        advice = "load another checkpoint of the run"
-        raise CheckpointError(problem(folder, "the state of a trainer", f"one without {missing[0]}", advice))
+    for key, kind in STATE_KEYS.items():
+        if not isinstance(state.get(key, ...), kind):
+            found = f"one with {key} {shown(state[key])}" if key in state else f"one without {key}"
+            raise CheckpointError(problem(folder, "the state of a trainer", found, OTHER_CHECKPOINT))
     return dict(state)
+
+
+def saved_settings(folder: Path, state: Mapping[str, Any]) -> Config:
+    """The settings in the state of a checkpoint.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.learner import saved_settings
+    >>> saved_settings(Path("checkpoint"), {"config": {"optim": {"lr": 0.1}}}).optim.lr
+    0.1
+    """
+    try:
+        return parse(state["config"])
+    except ConfigError as error:
+        found = f"what this release does not take ({str(error).rpartition('; ')[0]})"
+        raise CheckpointError(problem(f"{folder}: config", "settings", found, OTHER_CHECKPOINT)) from None
+
+
+def saved_contract(folder: Path, state: Mapping[str, Any]) -> Contract | None:
+    """The contract in the state of a checkpoint; None for a model that was trained on no files, or by older releases.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.learner import saved_contract
+    >>> saved_contract(Path("checkpoint"), {"contract": {"kind": "tokens"}}).kind
+    'tokens'
+    """
+    saved = state.get("contract")
+    try:
+        return None if saved is None else Contract.from_json(saved)
+    except DataError as error:
+        expected, _, found = str(error).removeprefix("contract: expected ").rpartition("; ")[0].partition(", found ")
+        raise CheckpointError(problem(f"{folder}: contract", expected, found, OTHER_CHECKPOINT)) from None
 
 
 def _as_config(config: Config | Mapping[str, Any] | Path | str) -> Config:

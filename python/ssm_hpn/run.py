@@ -71,14 +71,18 @@ def places_of(checkpoint: Path) -> list[Path]:
     a whole tree may have been moved.
     """
     run = run_of(checkpoint)
-    places = [Path(), *run.resolve().parents]
+    began = began_in(run)
+    places = [Path(), *([] if began is None else [Path(began)]), *run.resolve().parents]
+    return list(dict.fromkeys(places))
+
+
+def began_in(run: Path) -> str | None:
+    """The folder in which a run began; None where its files do not say."""
     try:
         began = from_json((run / ENVIRONMENT).read_bytes()).get(BEGAN_IN)
     except (OSError, ValueError, AttributeError):
-        began = None
-    if isinstance(began, str):
-        places.insert(1, Path(began))
-    return list(dict.fromkeys(places))
+        return None
+    return began if isinstance(began, str) else None
 
 
 def same_but_steps(config: Config, *, among: Iterable[Path]) -> tuple[Path, Config] | None:
@@ -110,12 +114,16 @@ def parsed_config(text: str) -> Config | None:
 
 def checkpointed_config(folder: Path) -> Config | None:
     """The settings in the newest checkpoint of a run that can be read."""
-    for checkpoint in Checkpoints(folder / FOLDER, keep=2).folders():
-        try:
-            return parse(from_json((checkpoint / STATE).read_bytes())["extra"]["config"])
-        except (OSError, ValueError, LookupError, TypeError, ConfigError):
-            continue
-    return None
+    found = map(config_in, Checkpoints(folder / FOLDER, keep=2).folders())
+    return next((config for config in found if config is not None), None)
+
+
+def config_in(checkpoint: Path) -> Config | None:
+    """The settings in a checkpoint; None where it has none that can be read."""
+    try:
+        return parse(from_json((checkpoint / STATE).read_bytes())["extra"]["config"])
+    except (OSError, ValueError, LookupError, TypeError, ConfigError):
+        return None
 
 
 def _without_steps(config: Config) -> str:
@@ -167,9 +175,12 @@ class Run:
                 self.folder.rmdir()
 
     def describe(self) -> None:
-        """Write the settings and the machine."""
+        """Write the settings and the machine; the folder in which it began stays while its data has the same paths."""
+        before, now = saved_config(self.folder), environment()
+        if before is not None and before.data.train == self._config.data.train:
+            now |= {BEGAN_IN: began_in(self.folder) or now[BEGAN_IN]}
         self.write(CONFIG, to_toml(self._config))
-        self.write_json(ENVIRONMENT, environment())
+        self.write_json(ENVIRONMENT, now)
 
     def repair(self) -> None:
         """Write the settings again if the file is truncated or missing."""

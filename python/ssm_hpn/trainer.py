@@ -10,13 +10,14 @@ from typing import Any, Self
 from numpy.typing import ArrayLike
 
 from ssm_hpn._core import Session
+from ssm_hpn.arrays import whole_number
 from ssm_hpn.callbacks import Callback
 from ssm_hpn.checkpoints import Which, find_checkpoint
-from ssm_hpn.config import Config, parse
+from ssm_hpn.config import Config
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import find_again, read_manifest
 from ssm_hpn.feed import Feed
-from ssm_hpn.learner import DType, Learner, read_state
+from ssm_hpn.learner import DType, Learner, read_state, saved_contract, saved_settings
 from ssm_hpn.run import places_of
 from ssm_hpn.training import Result, Training
 
@@ -82,13 +83,13 @@ class Trainer(Learner):
         folder = find_checkpoint(Path(path), which)
         session, text, _ = Session.load(str(folder), dtype=dtype)
         state = read_state(folder, text)
-        saved = parse(state["config"], source=str(folder))
+        saved, contract = saved_settings(folder, state), saved_contract(folder, state)
         without_data = saved.data.model_copy(update={"train": (), "validation": ()})
         trainer = cls(saved.model_copy(update={"data": without_data}), dtype=dtype)
         trainer.config = saved
         located = find_again(saved.data, places_of(folder))
         trainer.feed = Feed(saved, *located)
-        trainer._take(session, state)
+        trainer._take(session, state, contract)
         if trainer.contract is None and located.train is not None:
             trainer.contract = Contract.from_manifest(read_manifest(located.train), located.train)
         return trainer
@@ -141,4 +142,4 @@ class Trainer(Learner):
         >>> result.reason, result.step, (result.folder / "metrics.jsonl").is_file()
         ('finished', 4, True)
         """
-        return Training(self, resume=resume, more=more, callbacks=callbacks).run()
+        return Training(self, resume=resume, more=whole_number(more, "fit, more"), callbacks=callbacks).run()

@@ -364,7 +364,7 @@ class Training:
         mine = [self.run_files.folder, self.run_files.checkpoints.root, *ours]
         if folder.resolve() not in [one.resolve() for one in mine]:
             if ours:
-                advice = "give another run.folder, or use --resume auto"
+                advice = f"go on with that run by --resume {self.run_files.folder}, or give another run.folder"
                 raise ConfigError(
                     problem("run.folder", f"one without checkpoints to start from {folder}", ours[0], advice)
                 )

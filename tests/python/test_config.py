@@ -1,5 +1,7 @@
 """Settings: defaults, TOML, merging, kinds, one-line errors, the digest, and sizes taken from the data."""
 
+import datetime as dt
+import re
 import tomllib
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from ssm_hpn._core import setting_bounds
 from ssm_hpn.cli.main import main
+from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.config import (
     Config,
     DataShape,
@@ -89,6 +92,70 @@ def test_a_wrong_setting_is_one_line(settings, words):
     text = complaint(settings)
     for word in words:
         assert word in text, text
+
+
+PYDANTIC = re.compile(
+    "Input should|should be a valid|valid (tuple|string|integer|number|boolean|dict|list|set)|String should|"
+    "should have|instance of|unable to|Field required|not permitted|Value error|expected expected|[a-z]+_type|tuple|"
+    "dictionary|keyword"
+)
+"""Words of pydantic, and of Python's types."""
+STRANGE = [*("", "abc", "12,x", "1e5"), 3, -1, 1.5, 10**30, True, [1], ["a"], [[1.0]], [None], [{}], {}, {"a": 1}]
+STRANGE += [dt.date(2026, 1, 1), dt.time(12), float("inf"), [True]]
+
+
+def refusal(function, *arguments):
+    """The text of the error with which a call is refused; empty where it is not."""
+    try:
+        function(*arguments)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def nested(name, value):
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return value
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _, _ in walk()}))
+def test_a_value_of_another_type_is_refused_in_plain_words(name):
+    refused = 0
+    for value in STRANGE:
+        text = refusal(parse, nested(name, value))
+        if text:
+            refused += 1
+            assert name in text or text.startswith("model.target.scale: expected a mean and a deviation"), text
+            assert PYDANTIC.search(text.partition(", found")[0]) is None, text
+            assert "\n" not in text
+    assert refused >= 3, "hardly any of these values is refused"
+    for text in ("abc", "1.5", "", "[1]", "[1, 2", "true", "null", '{"a": 1}'):
+        assert PYDANTIC.search(refusal(parse_train, [f"--{name}", text], "train").partition(", found")[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"data": {"train": 3}}, "data.train: expected a list of texts, found 3"),
+        ({"data": {"train": ["a", 3]}}, "data.train.1: expected a text, found 3"),
+        ({"data": {"columns": {"text": 3}}}, "data.columns.text: expected a text, found 3"),
+        (
+            {"model": {"target": {"kind": "sequence_values", "scale": {"mean": "x"}}}},
+            "scale.mean: expected a list of numbers",
+        ),
+        ({"model": {"layers": [3]}}, "model.layers.0: expected "),
+        ({"model": {"layers": 3}}, "model.layers: expected a list of "),
+        ({"evaluation": {"batches": "many"}}, "evaluation.batches: expected a whole number or all, found 'many'"),
+        ({"data": {"shuffle": "perhaps"}}, "data.shuffle: expected true or false, found 'perhaps'"),
+        ({"data": {"delimiter": "ab"}}, "data.delimiter: expected a text of one character, found 'ab'"),
+        ({"data": {"encoding": "klingon"}}, "data.encoding: expected an encoding, such as utf-8"),
+        ({"data": {"format": "xml"}}, "data.format: expected auto | text | integers"),
+        ({"train": {"steps": 1.5}}, "train.steps: expected a whole number, found 1.5"),
+    ],
+)
+def test_what_a_setting_may_be_is_said_in_words(settings, expected):
+    assert expected in complaint(settings)
 
 
 def outside(bounds):

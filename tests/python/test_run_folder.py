@@ -433,3 +433,38 @@ def test_a_flipped_bit_is_an_error_in_one_line_or_changes_no_number(trained, raw
         shard.write_bytes(whole[:size])
         assert main(["evaluate", str(trained), "--data", "data/train"]) == 3
         assert "shard-00000.arrow: size: expected" in one_line(capsys)
+
+
+# ---- checkpoints whose state was made by something else
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"contract": {"kind": "audio"}}, "contract: expected the description of a data set, found the kind 'audio'"),
+        ({"contract": 5}, "contract: expected the description of a data set, found "),
+        ({"contract": {"kind": "features", "columns": 3}}, "contract: expected the description of a data set, found "),
+        (
+            {"contract": {"kind": "features", "colour": "red"}},
+            "contract: expected the description of a data set, found",
+        ),
+        ({"config": {"optim": {"lr": "much"}}}, "config: expected settings, found what this release does not take"),
+        ({"config": 3}, "expected the state of a trainer, found one with config 3"),
+        ({"cursor": 3}, "expected the state of a trainer, found one with cursor 3"),
+        ({"epoch": "one"}, "expected the state of a trainer, found one with epoch 'one'"),
+        ({"tokens_seen": None}, "expected the state of a trainer, found one with tokens_seen None"),
+    ],
+)
+def test_a_broken_state_advises_another_checkpoint(trained, raw, here, capsys, changes, expected):
+    trainer = Trainer.load(trained)
+    trainer.session.save(str(here), "broken", json.dumps(trainer.state() | {"extra": {}} | changes))
+    for words in (["evaluate", "broken", "--data", str(raw)], ["predict", "broken", "--data", str(raw)]):
+        assert main(words) == 4
+        line = one_line(capsys)
+        assert expected in line
+        assert "broken" in line
+        assert "load another checkpoint of the run, or copy this one again" in line
+        assert "prepare" not in line
+    if "config" not in changes:
+        with pytest.raises(CheckpointError, match="load another checkpoint"):
+            trainer.restore(here / "broken")

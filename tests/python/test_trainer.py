@@ -221,14 +221,14 @@ def test_generation_is_repeatable_and_greedy_at_temperature_zero(trainer):
 @pytest.mark.parametrize(
     ("n", "words", "text"),
     [
-        (-1, {}, "generate, tokens: expected a whole number from 0 to 2^64 - 1, found -1; "),
+        (-1, {}, "generate, n (tokens): expected a whole number from 0 to 2^63 - 1, found -1; "),
         (1, {"seed": -1}, "generate, seed: expected a whole number from 0 to 2^64 - 1, found -1; "),
         (
             1,
             {"seed": 1 << 64},
             "generate, seed: expected a whole number from 0 to 2^64 - 1, found 18446744073709551616; ",
         ),
-        (1, {"top_k": 0}, "generate, top_k: expected a whole number from 1 to 2^64 - 1, found 0; "),
+        (1, {"top_k": 0}, "generate, top_k: expected a whole number from 1 to 2^63 - 1, found 0; "),
     ],
 )
 def test_arguments_of_generate_out_of_range_are_refused(trainer, n, words, text):
@@ -525,5 +525,5 @@ def test_a_wrong_prompt_is_refused_in_one_line(prompt, message):
 
 
 def test_the_number_of_tokens_to_generate_is_a_whole_number():
-    with pytest.raises(ConfigError, match="generate, tokens: expected a whole number from 0"):
+    with pytest.raises(ConfigError, match=r"generate, n \(tokens\): expected a whole number from 0"):
         Trainer(token_settings()).generate([1], 2.5)

@@ -6,8 +6,9 @@ nested dictionary that `config.parse` checks; here they only get their help text
 
 import argparse
 import contextlib
+import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, get_origin
 
@@ -73,6 +74,8 @@ class TrainRequest:
 
     config: Config
     resume: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The settings of the file and the options, as they were given."""
     more: int = 0
     dry_run: bool = False
     profile: bool = False
@@ -95,8 +98,8 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
     if path is not None:
         settings = read_toml(path)
         parse(settings, source=path)
-    config = parse(merge(settings, given))
-    return TrainRequest(config, resume or "auto", more, dry_run=dry_run, profile=profile)
+    settings = merge(settings, given)
+    return TrainRequest(parse(settings), resume or "auto", settings, more, dry_run=dry_run, profile=profile)
 
 
 def _more(given: str | int | None, resume: str | None) -> int:

@@ -4,7 +4,7 @@ import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ssm_hpn._core import list_checkpoints, simd
 from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
@@ -14,13 +14,14 @@ from ssm_hpn.cli.data import with_prepared_data
 from ssm_hpn.cli.parser import TrainRequest, parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
+from ssm_hpn.cli.resume import MODES, check_resume, resumed
 from ssm_hpn.cli.signals import graceful_stop
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.config import Config
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, nearest, problem
+from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, problem
 from ssm_hpn.profiling import profile
-from ssm_hpn.run import run_folder, same_but_steps
+from ssm_hpn.run import run_folder, run_of, same_but_steps
 from ssm_hpn.targets import language_model
 from ssm_hpn.trainer import Trainer
 
@@ -29,17 +30,16 @@ if TYPE_CHECKING:
 
     from ssm_hpn.callbacks import Callback
 
-RESUME: Final = ("auto", "must", "never")
-
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Train; returns the exit code."""
     request = parse_train(arguments, prog)
-    _check(request.resume)
+    simd()  # an instruction set that is not there is refused before any data is prepared
+    check_resume(request.resume)
     screen = console()
     if request.dry_run:
         return _dry_run(request.config, screen)
-    trainer = Trainer(with_prepared_data(request.config, screen))
+    trainer = _trainer(request, screen)
     if request.profile:
         return _profile(trainer, screen)
     _check_run(trainer.config, request)
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         progress.close()
     for note in result.notes:
         screen.print(f"passed over: {note}", markup=False)
-    again = f"{prog} {shlex.join(arguments)}".rstrip()
+    again = _again(prog, arguments, request.resume, result.folder)
     if result.reason == "interrupted":
         screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
         screen.print(f"  {again}", markup=False)
@@ -64,15 +64,21 @@ def run(arguments: Sequence[str], prog: str) -> int:
     return EXIT_DONE
 
 
-def _check(resume: str) -> None:
-    """Check the checkpoint to resume from and the instruction set before any data is prepared."""
-    simd()
-    if resume not in RESUME and not Path(resume).exists():
-        close = nearest(resume, RESUME)
-        advice = f"did you mean {close}?" if close else "check the path"
-        raise CheckpointError(
-            problem("--resume", f"{' | '.join(RESUME)} or the path of a checkpoint or run", repr(resume), advice)
-        )
+def _again(prog: str, arguments: Sequence[str], resume: str, folder: Path) -> str:
+    """The command that goes on with a run: the same one, unless that starts from another run."""
+    if resume in MODES or run_of(Path(resume)).resolve() == folder.resolve():
+        return f"{prog} {shlex.join(arguments)}".rstrip()
+    return f"{prog} --resume {shlex.quote(str(shown_path(folder)))}"
+
+
+def _trainer(request: TrainRequest, screen: "Console") -> Trainer:
+    """The trainer of the settings that were given, or of the run that was named without data."""
+    if request.resume in MODES or request.config.data.train:
+        return Trainer(with_prepared_data(request.config, screen))
+    run = resumed(Path(request.resume), request.settings)
+    trainer = Trainer(with_prepared_data(run.config, screen))
+    run.record_in(trainer)
+    return trainer
 
 
 def _check_run(config: Config, request: TrainRequest) -> None:

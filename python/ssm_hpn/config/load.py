@@ -8,27 +8,17 @@ means a prototype head.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
+import numpy as np
 import tomli_w
 from pydantic import ValidationError
 
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.root import Config
+from ssm_hpn.config.words import allows, expected, words_of
 from ssm_hpn.errors import ConfigError, StorageError, nearest, nearest_setting, problem, shown
 from ssm_hpn.foreign import from_toml
-
-PLAIN: Final = {
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "string_too_short": "a text that is not empty",
-}
-"""Expectations in our words by pydantic's types of errors."""
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
@@ -141,6 +131,11 @@ def _complete(section: type[Section], given: Mapping[str, Any], path: tuple[str,
             raise ConfigError(where + _unknown_key(section, here))
         kinds = section_types(field.annotation)
         if not kinds or isinstance(value, Section) or (value is None and field.default is None):
+            if (part := _boolean(value)) is not None and not allows(field.annotation, bool):
+                advice = f"correct it ({field.description})"
+                raise ConfigError(
+                    where + problem(".".join(here), words_of(field.annotation), str(part).lower(), advice)
+                )
             complete[key] = value
             continue
         if not isinstance(value, Mapping):
@@ -151,6 +146,12 @@ def _complete(section: type[Section], given: Mapping[str, Any], path: tuple[str,
         if len(kinds) > 1:
             complete[key]["kind"] = kind_of(kind)
     return complete
+
+
+def _boolean(value: object) -> bool | None:
+    """A boolean that is the value or in its list: pydantic takes it for a number."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    return next((bool(part) for part in parts if isinstance(part, bool | np.bool_)), None)
 
 
 def _check_texts(value: object, path: tuple[str, ...], where: str) -> None:
@@ -239,13 +240,12 @@ def _names(kinds: list[type[Section]]) -> str:
 
 def _one_line(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first error of pydantic, in the form of all our errors."""
-    row = error.errors(include_url=False, include_context=False)[0]
+    row = error.errors(include_url=False)[0]
     dotted = ".".join(_without_kinds(row["loc"], data))
-    message = row["msg"].removeprefix("Input should be ").removeprefix("Value error, ").partition(", unable")[0]
-    expected = PLAIN.get(row["type"], message)
-    advice = "see `python -m ssm_hpn.train --help`"
+    advice, annotation = "see `python -m ssm_hpn.train --help`", None
     for name, section, field in walk():
-        if name == dotted and section.model_fields[field].description:
-            advice = f"correct it ({section.model_fields[field].description})"
+        info = section.model_fields[field]
+        if dotted == name or dotted.startswith(f"{name}."):
+            advice, annotation = f"correct it ({info.description})", info.annotation if dotted == name else None
             break
-    return problem(dotted, expected, shown(row["input"]), advice)
+    return problem(dotted, expected(row, annotation), shown(row["input"]), advice)

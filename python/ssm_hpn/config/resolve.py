@@ -88,7 +88,7 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     shape = {"input": source, "target": target, "head": head, **_layers(config.model)}
     given = config.model.model_copy(update=shape)
     model = model_of_core(resolve_model(core_model(given)), given)
-    optim = config.optim.model_copy(update={"schedule": _schedule(config)})
+    optim = config.optim.model_copy(update={"schedule": schedule_of(config)})
     check_optim(core_optim(optim))
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
@@ -274,7 +274,14 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
     return given.model_copy(update={"n_classes": n_classes})
 
 
-def _schedule(config: Config) -> CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule:
+def schedule_of(config: Config) -> CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule:
+    """The schedule with its nulls filled in from the number of updates.
+
+    >>> from ssm_hpn.config import parse
+    >>> schedule = schedule_of(parse({"train": {"steps": 1000}}))
+    >>> schedule.total, schedule.warmup
+    (1000, 50)
+    """
     schedule = config.optim.schedule
     steps = config.train.steps
     warmup = schedule.warmup
