@@ -14,7 +14,7 @@ import pytest
 from prepare_support import made, rows
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
-from ssm_hpn.prepare import Prepared, prepare, sorting
+from ssm_hpn.prepare import Prepared, prepare, records, sorting
 
 COLUMNS = {"id": "id", "features": "x", "label": "y"}
 
@@ -237,3 +237,18 @@ def test_the_digest_does_not_depend_on_how_many_rows_come_at_once(tmp_path, monk
         manifest = json.loads((tmp_path / str(run) / "out" / "train" / "manifest.json").read_text())
         digests.add((prepared.digest, json.dumps(manifest["normalisation"])))
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("per_row", [True, False])
+@pytest.mark.parametrize("split", ["auto", "side=s1"])
+def test_more_labels_than_there_may_be_classes_are_refused_while_they_are_read(tmp_path, monkeypatch, per_row, split):
+    monkeypatch.setattr(records, "MOST_CLASSES", 30)
+    columns = "text,label,side" if per_row else "id,t,x,label,side"
+    given = (lambda n: f"text {n}") if per_row else (lambda n: f"{n},1,{n * n % 7}")
+    label, side = ("c{n}", "s1") if split == "auto" else ("a", "s{n}")
+    lines = [columns, *(f"{given(n)},{label.format(n=n)},{side.format(n=n)}" for n in range(40))]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    used = {"label": "label"} | ({} if per_row else {"id": "id", "order": "t", "features": ["x"]})
+    name, what = ("label", "classes") if split == "auto" else ("side", "different values")
+    with pytest.raises(DataError, match=f"column '{name}': expected at most [0-9]+ {what}, found more"):
+        made(tmp_path, tmp_path / "t.csv", used, split=split)

@@ -12,7 +12,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import range_problem
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.records import Coded, Floats, Ints
+from ssm_hpn.prepare.records import MOST_CLASSES, Coded, Floats, Ints
 from ssm_hpn.prepare.sources import Source
 
 LOOKED_AT: Final = 100
@@ -104,15 +104,10 @@ def mismatch(source: Source, at: str, name: str, expected: str, found: object, a
     )
 
 
-def merged(one: Coded, other: Coded) -> Coded:
-    """Labels of two batches with one list of texts."""
-    index = {text: code for code, text in enumerate(one.texts)}
-    texts = list(one.texts)
-    moved = np.empty(len(other.texts) + 1, np.int32)
-    moved[-1] = -1
-    for code, text in enumerate(other.texts):
-        if text not in index:
-            index[text] = len(texts)
-            texts.append(text)
-        moved[code] = index[text]
-    return Coded(np.concatenate([one.codes, moved[other.codes]]), texts)
+def too_many(source: Source, name: str, *, labels: bool = True) -> DataError:
+    """The error for a column of labels, or of what the split goes by, with more than `MOST_CLASSES` different texts."""
+    what, advice = "different values", "name another column in --data.split"
+    if labels:
+        what, advice = "classes", "numbers to predict go into --data.columns.values"
+    expected = f"at most {MOST_CLASSES} {what}"
+    return data_error(source.path, source.field(name), expected=expected, found="more", advice=advice)

@@ -7,7 +7,7 @@ class occurs.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,40 +18,12 @@ from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments, Running
+from ssm_hpn.prepare.cells import too_many
 from ssm_hpn.prepare.doubts import total
 from ssm_hpn.prepare.ids import IdSpellings
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
-from ssm_hpn.prepare.records import Coded, Documents, Record
-
-MOST_CLASSES: Final = 1_000_000
-
-
-@dataclass
-class Labels:
-    """All labels of a data set as numbers, in the order they were met."""
-
-    texts: list[str] = field(default_factory=list)
-    index: dict[str, int] = field(default_factory=dict)
-
-    def codes(self, coded: Coded, documents: Documents) -> NDArray[np.int32]:
-        """The labels of a batch by their numbers here, -1 for none."""
-        moved = np.full(len(coded.texts) + 1, -1, np.int32)
-        for code in np.flatnonzero(np.bincount(coded.codes[coded.codes >= 0])).tolist():
-            text = coded.texts[code]
-            if text not in self.index:
-                self.index[text] = len(self.texts)
-                self.texts.append(text)
-            moved[code] = self.index[text]
-        if len(self.texts) > MOST_CLASSES:
-            raise data_error(
-                documents.source.path,
-                documents.source.field(documents.label_name or "label"),
-                expected=f"at most {MOST_CLASSES} classes",
-                found="more",
-                advice="numbers to predict go into --data.columns.values",
-            )
-        return moved[coded.codes]
+from ssm_hpn.prepare.records import Coded, Documents, Record, Texts, TooManyTextsError
 
 
 @dataclass
@@ -59,7 +31,7 @@ class Learned:
     """The results of the two passes."""
 
     options: PrepareOptions
-    labels: Labels = field(default_factory=Labels)
+    labels: Texts = field(default_factory=Texts)
     kind: str = ""
     """text, tokens or features."""
     per_document: bool = False
@@ -101,10 +73,16 @@ class Learned:
         if documents.values is not None:
             self._check_values(documents)
         if documents.labels is not None:
-            self.labels.codes(documents.labels, documents)
+            self._codes(documents.labels, documents)
         if documents.label is None:
             return np.full(len(documents), -1, np.int32)
-        return self.labels.codes(documents.label, documents)
+        return self._codes(documents.label, documents)
+
+    def _codes(self, coded: Coded, documents: Documents) -> NDArray[np.int32]:
+        try:
+            return self.labels.codes(coded)
+        except TooManyTextsError:
+            raise too_many(documents.source, documents.label_name or "label") from None
 
     def _see_ids(self, documents: Documents, ids: list[str]) -> None:
         self.ids.see(ids)
@@ -183,7 +161,7 @@ class Learned:
             running.add(documents.values[documents.begins])
         coded = documents.labels if self.per_unit else documents.label
         if coded is not None:
-            codes = self.labels.codes(coded, documents)
+            codes = self.labels.codes(coded)
             codes = codes if self.per_unit else codes[documents.begins]
             if len(self.counts) < len(self.labels.texts):
                 self.counts = np.pad(self.counts, (0, len(self.labels.texts) - len(self.counts)))

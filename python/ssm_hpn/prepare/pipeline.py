@@ -42,7 +42,7 @@ from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
-from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap
+from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap, side_column
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
@@ -181,7 +181,8 @@ class _Job:
         self.matching = Matching.read(self.options, self.sources.columns, self.work) if labels else None
         self.batches: dict[Part, Iterable[Documents]] = {"train": self.sources, "validation": held_out}
         if self.raw.train[0].format in TABLES:
-            self.batches = {part: Spool(self.work / f"{part}.arrow", batches) for part, batches in self.batches.items()}
+            side = side_column(self.options)
+            self.batches = {part: Spool(self.work / f"{part}.arrow", one, side) for part, one in self.batches.items()}
 
     # ---- passes
 
@@ -464,7 +465,7 @@ class _Layout:
         columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(elements)}
         coded = documents.labels if self.per_unit else documents.label if self.per_document else None
         if coded is not None:
-            codes = self.job.learned.labels.codes(coded, documents)
+            codes = self.job.learned.labels.codes(coded)
             classes = self._indices[codes]
             if (classes == -2).any():
                 self._refuse(documents, int(np.flatnonzero(classes == -2)[0]))

@@ -5,10 +5,10 @@ missing; labels are texts, numbered in the order they were met.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ssm_hpn.classes import has_no_label
 from ssm_hpn.prepare.sources import Source
 
+MOST_CLASSES: Final = 1_000_000
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -42,6 +43,43 @@ class Coded:
         """One label as it was written."""
         code = int(self.codes[index])
         return None if code < 0 else self.texts[code]
+
+
+class TooManyTextsError(Exception):
+    """A column that is no key has more than `MOST_CLASSES` different texts; the message is its field, if known."""
+
+
+@dataclass(slots=True)
+class Texts:
+    """Texts numbered in the order they were met. Raises `TooManyTextsError` for more than `MOST_CLASSES`.
+
+    >>> import numpy as np
+    >>> texts = Texts(["a"])
+    >>> texts.codes(Coded(np.array([0, -1, 1], np.int32), ["b", "a"])).tolist(), texts.texts
+    ([1, -1, 0], ['a', 'b'])
+    """
+
+    texts: list[str] = field(default_factory=list)
+    _index: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Number the texts that are there."""
+        self._index = {text: code for code, text in enumerate(self.texts)}
+
+    def codes(self, coded: Coded) -> NDArray[np.int32]:
+        """Labels by their numbers here, -1 for none."""
+        if coded.texts is self.texts:
+            return coded.codes
+        moved = np.full(len(coded.texts) + 1, -1, np.int32)
+        for code in np.flatnonzero(np.bincount(coded.codes[coded.codes >= 0])).tolist():
+            text = coded.texts[code]
+            if text not in self._index:
+                self._index[text] = len(self.texts)
+                self.texts.append(text)
+            moved[code] = self._index[text]
+        if len(self.texts) > MOST_CLASSES:
+            raise TooManyTextsError
+        return moved[coded.codes]
 
 
 @dataclass(slots=True)
@@ -121,7 +159,7 @@ class Documents:
             return self._with(np.asarray(index), units, lengths[index])
         mask = np.zeros(len(self), bool)
         mask[index] = True
-        return self._with(np.asarray(index), np.repeat(mask, lengths), lengths[index])
+        return self._with(np.asarray(index), np.flatnonzero(np.repeat(mask, lengths)), lengths[index])
 
     def cut(self, places: Ints, owners: Ints, begins: NDArray[np.bool_]) -> "Documents":
         """The same units with other borders: `places` [M+1], each piece belonging to entry `owners` [M]."""
@@ -131,7 +169,7 @@ class Documents:
         return replace(
             self,
             rows=self.rows[index],
-            elements=self.elements[units],
+            elements=self.elements[units] if isinstance(units, slice) else self.elements.take(units, axis=0),
             offsets=np.concatenate([[0], np.cumsum(lengths)]),
             ids=None if self.ids is None else [self.ids[i] for i in index.tolist()],
             label=None if self.label is None else self.label[index],

@@ -1,35 +1,40 @@
 """Rows sorted by some of their columns, on disk where they do not fit into memory.
 
-Rows are collected to about `RUN_BYTES`, sorted and written to a file as a *run*, while more are read. Then runs are
-merged: of each a piece is in memory, and the rows up to the smallest of the last keys of the pieces come next, as no
-row that is still on disk goes before them; then the pieces are filled again. A table that fits into one run is never
-written. Memory holds three runs at most and of each run `WRITTEN_ROWS`; the sort of the engine needs more the larger
-the table is.
+Rows are collected as records (`rows.py`) to `RUN_BYTES`, sorted and written to a file as a *run*, while more are read.
+Then runs are merged: of each a piece is in memory, and the rows up to the smallest of the last keys of the pieces come
+next, as no row that is still on disk goes before them; then the pieces are filled again. A table that fits into one
+run is never written. Memory holds three runs at most, and pieces of `PIECES_BYTES` in all.
 
 Texts go by their length in bytes and then byte by byte, bytes byte by byte, numbers, dates and times by size. Rows
 that are equal in all keys stay in the order of their numbers `n`, which no two have in common.
+
+Keys of text or bytes are replaced by their ranks while rows are sorted. Their values, the *words*, are stored beside
+the records in the order of the rows, one for all rows that follow each other with the same.
 """
 
 import itertools
+import os
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ssm_hpn.prepare.ahead import ahead
+from ssm_hpn.prepare.records import Texts
+from ssm_hpn.prepare.rows import Packing, Records, Rows, together
+
 RUN_BYTES: Final = 16 << 20
 PIECES_BYTES: Final = 16 << 20
 """Size of the pieces of all runs together."""
-WRITTEN_ROWS: Final = 512
-"""Rows that are read again together, at least."""
-TAKEN_ROWS: Final = 1 << 15
 
 Key = tuple[Any, ...]
 """Values of the keys of one row."""
@@ -37,7 +42,7 @@ Key = tuple[Any, ...]
 
 def in_order(
     batches: Iterable[pa.RecordBatch], keys: Sequence[str], size: int, work: Path | None = None
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[Rows]:
     """The rows of all batches by `keys`, the first of them first; at most `size` at once.
 
     The numbers `n` rise from row to row, or are the last of the keys. No key is null or NaN. What does not fit into
@@ -45,55 +50,111 @@ def in_order(
 
     >>> import pyarrow as pa
     >>> ids, n = pa.array(["b", "a10", "b"]), pa.array([1, 2, 3])
-    >>> rows = in_order([pa.record_batch({"id": ids, "n": n})], ["id"], 100)
-    >>> [batch.to_pydict() for batch in rows]
-    [{'id': ['b', 'b', 'a10'], 'n': [1, 3, 2]}]
+    >>> [rows] = in_order([pa.record_batch({"id": ids, "n": n})], ["id"], 100)
+    >>> rows.values("id", [0, 1, 2]), rows["n"].tolist()
+    (['b', 'b', 'a10'], [1, 3, 2])
     """
-    with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
-        runs = _Runs(Path(folder) / "runs.arrow", keys)
-        held: list[pa.RecordBatch] = []
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            sorting: Future[None] | None = None
-            for batch in batches:
-                held.append(batch)
-                if sum(one.nbytes for one in held) < RUN_BYTES:
-                    continue
-                if sorting is not None:
-                    sorting.result()
-                sorting = thread.submit(runs.add, held)
-                held = []
+    with (
+        tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder,
+        _Runs(Path(folder), keys) as runs,
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
+        sorting: Future[_Held] | None = None
+        spare: list[Records] = []
+        for held in _collected(batches, keys, spare):
             if sorting is not None:
-                sorting.result()
-        if not runs.borders:
-            yield from _sorted(held, keys, size)
-            return
-        runs.add(held)
-        yield from runs.merged(size)
+                spare.append(sorting.result().records)
+            if held.full:
+                sorting = thread.submit(runs.add, held)
+            elif sorting is not None:
+                runs.add(held)
+            else:
+                yield from held.sorted(keys).parts(size)
+        spare.clear()
+        if sorting is not None:
+            sorting.result()
+        for rows in ahead(runs.merged()):
+            yield from rows.parts(size)
 
 
 # ---- in memory
 
 
-def _sorted(held: list[pa.RecordBatch], keys: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-    """All rows of some batches, `size` at a time; empties the list, so that they are not held twice."""
-    if not held:
-        return
-    together = pa.Table.from_batches(held).combine_chunks().to_batches()
-    held.clear()
-    for rows in together:  # one, or none where there are no rows
-        order = _order(rows, keys)
-        for start in range(0, rows.num_rows, size):
-            yield rows.slice(start, size) if order is None else rows.take(pa.array(order[start : start + size]))
+@dataclass(slots=True)
+class _Held:
+    """Rows as they came, of which the keys of text or bytes are still columns."""
+
+    packing: Packing
+    records: Records
+    rows: int = 0
+    columns: dict[str, list[pa.Array]] = field(default_factory=dict)
+    words_bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no row is to be added."""
+        return self.rows == len(self.records) or self.words_bytes >= RUN_BYTES
+
+    def add(self, batch: pa.RecordBatch) -> int:
+        """Take in the first rows of a batch, as many as there is room for; returns how many."""
+        count: int = min(batch.num_rows, len(self.records) - self.rows)
+        words = self.packing.pack(batch.slice(0, count), self.records[self.rows : self.rows + count])
+        for name, column in words.items():
+            self.columns.setdefault(name, []).append(column)
+            self.words_bytes += column.nbytes
+        self.rows += count
+        return count
+
+    def sorted(self, keys: Sequence[str], out: Records | None = None) -> Rows:
+        """All rows in their order, in `out` where that is given and they were not; their words are given up."""
+        records, words = self.records[: self.rows], {}
+        for name, columns in self.columns.items():
+            encoded = pa.chunked_array(columns).dictionary_encode()
+            words[name], ranks = _ranked(encoded.chunk(0).dictionary)
+            records[name] = ranks[np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])]
+        self.columns.clear()
+        return Rows(_taken(records, _order(records, keys), out), words, self.packing.texts)
 
 
-def _order(rows: pa.RecordBatch, keys: Sequence[str]) -> NDArray[np.intp] | None:
-    """Where the rows come from, one after the other; None where they are in order.
+def _collected(batches: Iterable[pa.RecordBatch], keys: Sequence[str], spare: list[Records]) -> Iterator[_Held]:
+    """All rows of some batches of one schema, a run at a time; the last may not be full. `spare` is used again."""
+    held: _Held | None = None
+    packing: Packing | None = None
+    for batch in batches:
+        packing = packing or Packing(batch.schema, keys)
+        start = 0
+        while start < batch.num_rows:
+            if held is None:
+                rows = max(1, RUN_BYTES // packing.dtype.itemsize)
+                held = _Held(packing, spare.pop() if spare else np.empty(rows, packing.dtype))
+            start += held.add(batch.slice(start))
+            if held.full:
+                yield held
+                held = None
+    if held is not None:
+        yield held
 
-    Sorted by one key after the other, the last one first, each time keeping the order of equal rows.
-    """
-    order: NDArray[np.intp] | None = None
+
+def _ranked(words: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+    """Different words in their order, and the place of each in it."""
+    text = pa.types.is_string(words.type) or pa.types.is_large_string(words.type)
+    by = {"length": pc.binary_length(words)} if text else {}
+    order = pc.sort_indices(pa.table(by | {"word": words}), [(name, "ascending") for name in (*by, "word")])
+    ranks = np.empty(len(words), np.int32)
+    ranks[order.to_numpy()] = np.arange(len(words), dtype=np.int32)
+    return words.take(order), ranks
+
+
+def _order(records: Records, keys: Sequence[str]) -> NDArray[np.intp] | None:
+    """Where the rows come from, one after the other; None where they are in order. Equal rows keep theirs."""
+    order = _sorted_by(records, keys[:1], None)
+    return order if _in_order(records, keys, order) else _sorted_by(records, keys, None)
+
+
+def _sorted_by(records: Records, keys: Sequence[str], order: NDArray[np.intp] | None) -> NDArray[np.intp] | None:
+    """Sorted by one key after the other, the last one first, each time keeping the order of equal rows."""
     for name in reversed(keys):
-        values = _comparable(rows.column(name))
+        values = _small(records[name])
         values = values if order is None else values[order]
         if (values[1:] < values[:-1]).any():
             step = np.argsort(values, kind="stable")
@@ -101,35 +162,173 @@ def _order(rows: pa.RecordBatch, keys: Sequence[str]) -> NDArray[np.intp] | None
     return order
 
 
-def _comparable(column: pa.Array) -> NDArray[Any]:
-    """Numbers that are in the order of the values of a column."""
-    text = pa.types.is_string(column.type)
-    if not (text or pa.types.is_binary(column.type)):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
-    encoded = column.dictionary_encode()
-    words = encoded.dictionary
-    by = {"length": pc.binary_length(words)} if text else {}
-    order = pc.sort_indices(pa.table(by | {"word": words}), [(name, "ascending") for name in (*by, "word")])
-    # numpy sorts numbers of 16 bits by counting
-    ranks = np.empty(len(words), np.uint16 if len(words) <= 1 << 16 else np.uint32)
-    ranks[order.to_numpy()] = np.arange(len(words))
-    return np.asarray(ranks[encoded.indices.to_numpy()])
+def _in_order(records: Records, keys: Sequence[str], order: NDArray[np.intp] | None) -> bool:
+    """Whether rows that are sorted by the first key are in the order of all."""
+    equal = np.ones(max(0, len(records) - 1), bool)
+    for place, name in enumerate(keys):
+        values = records[name] if order is None else records[name][order]
+        if place and (equal & (values[1:] < values[:-1])).any():
+            return False
+        if name != keys[-1]:
+            equal &= values[1:] == values[:-1]
+    return True
 
 
-# ---- merging
+def _small(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers in 16 bits where they fit: numpy sorts these by counting."""
+    if values.dtype.kind not in "iu" or not len(values):
+        return np.ascontiguousarray(values)
+    least, most = values.min(), values.max()
+    return (values - least).astype(np.uint16) if int(most) - int(least) < 1 << 16 else np.ascontiguousarray(values)
+
+
+def _taken(records: Records, order: NDArray[np.intp] | None, out: Records | None = None) -> Records:
+    if order is None:
+        return records
+    return records.take(order) if out is None else records.take(order, out=out[: len(order)], mode="clip")
+
+
+# ---- on disk
+
+
+class _Runs:
+    """Sorted rows in files: all records, and of every key of text or bytes the words and where they end."""
+
+    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
+        self._folder, self._keys = folder, keys
+        self._files: dict[str, BinaryIO] = {}
+        self._ends: dict[str, int] = {}
+        """Bytes of words so far."""
+        self._borders: list[tuple[int, dict[str, int]]] = [(0, {})]
+        """Where each run begins, in rows and in words; the last one is the end of all."""
+        self._like: Rows | None = None
+        """Rows of the type of all."""
+        self._sorted: Records | None = None
+        """Memory for the rows of a run in their order."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def add(self, held: _Held) -> _Held:
+        """Sort and write rows; returns them, for their memory."""
+        if self._sorted is None:
+            self._sorted = np.empty_like(held.records)
+        rows = held.sorted(self._keys, self._sorted)
+        self._like = Rows(
+            rows.records[:0].copy(), {name: one.slice(0, 0) for name, one in rows.words.items()}, rows.texts
+        )
+        before, words_before = self._borders[-1]
+        words_after = {}
+        for name, words in rows.words.items():
+            places, first = _one_for_neighbours(rows.records[name])
+            self._write_words(name, words.take(pa.array(rows.records[name][first])))
+            rows.records[name] = places
+            words_after[name] = words_before.get(name, 0) + len(first)
+        self._file("records").write(rows.records.view(np.uint8).data)
+        self._borders.append((before + len(rows), words_after))
+        pa.default_memory_pool().release_unused()
+        return held
+
+    def _file(self, name: str) -> BinaryIO:
+        if name not in self._files:
+            self._files[name] = (self._folder / name).open("w+b")
+        return self._files[name]
+
+    def _write_words(self, name: str, words: pa.Array) -> None:
+        _, offsets, data = pc.cast(words, pa.large_binary()).buffers()
+        ends = np.frombuffer(offsets, np.int64)[: len(words) + 1]
+        if name not in self._ends:
+            self._ends[name] = 0
+            self._file(f"{name}.ends").write(ends[:1].data)
+        self._file(f"{name}.ends").write((ends[1:] + self._ends[name]).data)
+        self._ends[name] += int(ends[-1])
+        if data is not None:
+            self._file(name).write(memoryview(data)[: ends[-1]])
+
+    # ---- reading
+
+    def merged(self) -> Iterator[Rows]:
+        """All rows in their order, many at once."""
+        for file in self._files.values():
+            file.flush()
+        self._sorted = None
+        if self._like is None:
+            return
+        piece = max(1, PIECES_BYTES // self._like.records.dtype.itemsize // (len(self._borders) - 1))
+        runs = [
+            _Run(self, start, end, {name: words.get(name, 0) for name in self._like.words}, piece)
+            for (start, words), (end, _) in itertools.pairwise(self._borders)
+        ]
+        while runs := [run for run in runs if run.fill()]:
+            bound = min((run.last for run in runs if run.more), default=None)
+            yield self._merged([rows for run in runs if (rows := run.up_to(bound)) is not None])
+            pa.default_memory_pool().release_unused()
+
+    def records(self, start: int, stop: int) -> Records:
+        """Rows `start` to `stop`; their words are counted from the first one of their run."""
+        dtype = self._like.records.dtype if self._like is not None else np.dtype("V1")
+        return self._read("records", start, stop - start, dtype)
+
+    def words(self, name: str, start: int, stop: int) -> pa.Array:
+        """Words `start` to `stop` of a key."""
+        ends = self._read(f"{name}.ends", start, stop - start + 1, np.dtype(np.int64))
+        data = self._read(name, int(ends[0]), int(ends[-1] - ends[0]), np.dtype(np.uint8))
+        buffers = [None, pa.py_buffer(ends - ends[0]), pa.py_buffer(data)]
+        text = self._like is not None and pa.types.is_string(self._like.words[name].type)
+        return pa.Array.from_buffers(pa.large_string() if text else pa.large_binary(), stop - start, buffers)
+
+    def _read(self, name: str, start: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        values = np.empty(count, dtype)
+        if values.nbytes:
+            os.preadv(self._file(name).fileno(), [values.view(np.uint8).data], start * dtype.itemsize)
+        return values
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys, and the number that all rows differ in."""
+        return (*self._keys, "n")
+
+    @property
+    def texts(self) -> dict[str, Texts]:
+        """Of the texts that are no key."""
+        return {} if self._like is None else self._like.texts
+
+    def _merged(self, parts: list[Rows]) -> Rows:
+        """The rows of several runs in their order."""
+        rows = together(parts)
+        records, words = rows.records, {}
+        lengths = [len(part) for part in parts]
+        for name in parts[0].words:
+            borders = [(int(part.records[name][0]), int(part.records[name][-1]) + 1) for part in parts]
+            there = [part.words[name].slice(a, b - a) for part, (a, b) in zip(parts, borders, strict=True)]
+            encoded = pa.concat_arrays(there).dictionary_encode()
+            words[name], ranks = _ranked(encoded.dictionary)
+            # Word `a` of a part is the one with which its words begin here.
+            begin = np.cumsum([0, *(b - a for a, b in borders[:-1])]) - [a for a, _ in borders]
+            records[name] = ranks[encoded.indices.to_numpy()][records[name] + np.repeat(begin, lengths)]
+        return Rows(_taken(records, _order(records, self._keys)), words, rows.texts)
 
 
 @dataclass(slots=True)
 class _Run:
-    """A sorted part of the file, batches `next` to `end`, and the piece of it that is in memory."""
+    """Rows `next` to `end` of the files, which are sorted, and the piece before them that is in memory."""
 
-    reader: pa.RecordBatchFileReader
-    keys: Sequence[str]
+    files: _Runs
     next: int
     end: int
+    first_words: dict[str, int]
+    """The first word of the run, by key."""
     rows: int
-    """Least rows of a piece, except for the last one."""
-    piece: pa.RecordBatch | None = None
+    """Rows of a piece, but for the last one."""
+    piece: Rows | None = None
+    left: dict[str, int] = field(default_factory=dict)
+    """Words of the run before those of the piece, by key."""
     first: Key = ()
     last: Key = ()
     """Keys of the first and the last row of the piece."""
@@ -141,69 +340,54 @@ class _Run:
 
     def fill(self) -> bool:
         """Read on until the piece is whole; whether there is any row."""
-        there = 0 if self.piece is None else self.piece.num_rows
-        batches = [] if self.piece is None or not there else [self.piece]
-        while self.more and there < self.rows:
-            batches.append(self.reader.get_batch(self.next))
-            there += batches[-1].num_rows
-            self.next += 1
-        if there and batches[-1] is not self.piece:
-            self.piece = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-            self.first, self.last = self._key(0), self._key(there - 1)
-        return there > 0
+        there = 0 if self.piece is None else len(self.piece)
+        if self.more and there < self.rows:
+            self._read(min(self.end, self.next + self.rows - there))
+        return self.piece is not None and len(self.piece) > 0
+
+    def _read(self, stop: int) -> None:
+        """Add the rows before `stop` to the piece."""
+        new = self.files.records(self.next, stop)
+        self.next = stop
+        if self.piece is not None and len(self.piece):
+            for name, left in self.left.items():
+                self.piece.records[name] += left
+            new = together([self.piece, Rows(new, {}, {})]).records
+        words = {}
+        for name, first in self.first_words.items():
+            self.left[name] = int(new[name][0])
+            words[name] = self.files.words(name, first + self.left[name], first + int(new[name][-1]) + 1)
+            new[name] -= self.left[name]
+        self.piece = Rows(new, words, self.files.texts)
+        self.first, self.last = self._key(0), self._key(len(new) - 1)
 
     def _key(self, row: int) -> Key:
-        return tuple(_value(self.piece.column(name)[row]) for name in (*self.keys, "n")) if self.piece else ()
+        piece = self.piece
+        if piece is None:
+            return ()
+        record, words = piece.records[row], piece.words
+        return tuple(
+            _comparable(words[name][int(record[name])].as_py()) if name in words else record[name].item()
+            for name in self.files.keys
+        )
 
-    def up_to(self, bound: Key | None) -> pa.RecordBatch | None:
+    def up_to(self, bound: Key | None) -> Rows | None:
         """Takes the rows of the piece up to a key, or all of them; None if there is none."""
         if self.piece is None or (bound is not None and bound < self.first):
             return None
-        rows = self.piece.num_rows
+        rows = len(self.piece)
         stop = rows if bound is None or self.last <= bound else bisect_right(range(rows), bound, key=self._key)
-        taken, self.piece = self.piece.slice(0, stop), self.piece.slice(stop)
+        taken, self.piece = self.piece.part(0, stop), self.piece.part(stop, rows)
         if stop < rows:
             self.first = self._key(0)
         return taken
 
 
-def _value(scalar: Any) -> Any:  # noqa: ANN401 - a number, bytes, or a length with bytes
-    value = scalar.as_py()
-    return (len(value.encode()), value.encode()) if isinstance(value, str) else value
+def _comparable(word: str | bytes) -> Any:  # noqa: ANN401 - bytes, or a length with bytes
+    return (len(word.encode()), word.encode()) if isinstance(word, str) else word
 
 
-@dataclass(slots=True)
-class _Runs:
-    """Sorted parts of the rows in one file."""
-
-    path: Path
-    keys: Sequence[str]
-    borders: list[int] = field(default_factory=list)
-    """Run i ends before batch `borders[i]`."""
-    _written: int = 0
-    _writer: pa.RecordBatchFileWriter | None = None
-
-    def add(self, held: list[pa.RecordBatch]) -> None:
-        """Sort and write rows; empties the list."""
-        for rows in _sorted(held, self.keys, TAKEN_ROWS):
-            self._writer = self._writer or pa.ipc.new_file(str(self.path), rows.schema)
-            for start in range(0, rows.num_rows, WRITTEN_ROWS):
-                self._writer.write_batch(rows.slice(start, WRITTEN_ROWS))
-                self._written += 1
-        self.borders.append(self._written)
-        pa.default_memory_pool().release_unused()
-
-    def merged(self, size: int) -> Iterator[pa.RecordBatch]:
-        """All rows, at most `size` at once."""
-        if self._writer is not None:
-            self._writer.close()
-        with pa.OSFile(str(self.path), "rb") as file, pa.ipc.open_file(file) as reader:
-            parts = [(start, end) for start, end in itertools.pairwise([0, *self.borders]) if start < end]
-            batch = reader.get_batch(0)
-            piece_rows = PIECES_BYTES * batch.num_rows // max(1, batch.nbytes) // len(parts)
-            runs = [_Run(reader, self.keys, start, end, max(1, piece_rows)) for start, end in parts]
-            while runs := [run for run in runs if run.fill()]:
-                bound = min((run.last for run in runs if run.more), default=None)
-                taken = [rows for run in runs if (rows := run.up_to(bound)) is not None]
-                yield from _sorted(taken, self.keys, size)
-                pa.default_memory_pool().release_unused()
+def _one_for_neighbours(ranks: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Numbers that rise by one wherever the rank changes, and the rows where they do."""
+    changes = np.concatenate([[True], ranks[1:] != ranks[:-1]])
+    return np.cumsum(changes, dtype=np.int32) - 1, np.flatnonzero(changes)

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ssm_hpn.prepare.cells import merged
-from ssm_hpn.prepare.records import Coded, Documents
+from ssm_hpn.prepare.cells import too_many
+from ssm_hpn.prepare.records import Coded, Documents, Texts, TooManyTextsError
 from ssm_hpn.prepare.sources import Source
 
 PER_DOCUMENT: Final = ("rows", "offsets", "ids", "values", "time", "fresh")
@@ -19,10 +19,11 @@ CODED: Final = ("label", "labels", "side")
 class Spool:
     """A file of documents that is written once, on the first pass over it, and then read again."""
 
-    def __init__(self, path: Path, batches: Iterable[Documents]) -> None:
-        self._path, self._batches = path, batches
+    def __init__(self, path: Path, batches: Iterable[Documents], side: str | None = None) -> None:
+        """`side` is the column that the split goes by, if one does."""
+        self._path, self._batches, self._side = path, batches, side
         self._about: list[tuple[Source, bool, str | None, tuple[str, ...]]] = []
-        self._texts: dict[str, list[str]] = {}
+        self._texts = {name: Texts() for name in CODED}
         self._whole = False
 
     def __iter__(self) -> Iterator[Documents]:
@@ -51,8 +52,11 @@ class Spool:
         for name in CODED:
             value = getattr(documents, name)
             if value is not None:
-                known = merged(Coded(np.empty(0, np.int32), self._texts.get(name, [])), value)
-                self._texts[name], columns[name] = known.texts, known.codes
+                try:
+                    columns[name] = self._texts[name].codes(value)
+                except TooManyTextsError:
+                    column = self._side if name == "side" else documents.label_name
+                    raise too_many(documents.source, column or name, labels=name != "side") from None
         self._about.append((documents.source, documents.numbered, documents.label_name, documents.channels))
         arrays = [
             pa.array([value]) if not isinstance(value, np.ndarray) else _list(value) for value in columns.values()
@@ -77,7 +81,7 @@ class Spool:
                     arrays["values"] = arrays["values"].reshape(len(arrays["rows"]), -1)
                 for name in CODED:
                     if name in columns:
-                        arrays[name] = Coded(columns[name].values.to_numpy(), self._texts[name])
+                        arrays[name] = Coded(columns[name].values.to_numpy(), self._texts[name].texts)
                 yield Documents(
                     source,
                     numbered=numbered,

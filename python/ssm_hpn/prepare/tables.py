@@ -28,10 +28,10 @@ from ssm_hpn.prepare.cells import (
     hold_json,
     integers,
     list_lengths,
-    merged,
     mismatch,
     missing_cells,
     not_finite,
+    too_many,
 )
 from ssm_hpn.prepare.engine import (
     MEANINGS,
@@ -45,8 +45,9 @@ from ssm_hpn.prepare.engine import (
 from ssm_hpn.prepare.labels import open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
+from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, TooManyTextsError, within
 from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
+from ssm_hpn.prepare.rows import Rows, as_they_come, together
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.unsorted import Unsorted
 
@@ -133,40 +134,60 @@ class _Query:
         self.joined = joined
         self.sql = self.table.select(self.aliases)
 
-    def batches(self, size: int) -> Iterator[tuple[dict[str, pa.Array], Ints]]:
-        """Columns by alias with the row number of each row; time steps of a document together, in their order."""
-        names = {key: name for key, (name, _) in self.aliases.items() if self.steps and key in ("id", "o")}
-        if names or self.joined:
-            timed = self.options.split == "time"
-            unsorted = Unsorted(self.table, self.sql, names, self.order, self.joined, timed)
-            batches = unsorted.in_order(size, self.work)
-        else:
-            batches = self._numbered(self.table.stream(self.sql, size))
+    def in_order(self, size: int) -> Iterator[Rows]:
+        """Rows that are time steps, at most `size` at once: those of a document together, in their order."""
+        names = {key: name for key, (name, _) in self.aliases.items() if key in ("id", "o")}
+        timed = self.options.split == "time"
+        rows = Unsorted(self.table, self.sql, names, self.order, self.joined, timed).in_order(size, self.work)
+        yield from self._rows(rows if names or self.joined else as_they_come(self._numbered(size)))
+
+    def _rows(self, rows: Iterable[Rows]) -> Iterator[Rows]:
+        """The same; none at all, and too many different labels, are refused."""
         there = False
-        for batch in batches:
-            there = True
-            columns = {name: batch.column(name) for name in batch.schema.names}
-            yield columns, integers(columns.pop("n"))
+        try:
+            for some in rows:
+                there = True
+                yield some
+        except TooManyTextsError as error:
+            alias = str(error)
+            raise too_many(self.table.source, self.name_of(alias), labels=alias != "side") from None
         if not there:
             raise _without_rows(self.table.source)
 
-    def _numbered(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The batches with the row of the file that each row is, `n`."""
+    def _numbered(self, size: int) -> Iterator[pa.RecordBatch]:
+        """Rows as they come, with the row of the file that each is, `n`."""
         row = 2 if self.table.source.format == "csv" else 1
-        for batch in batches:
+        for batch in self.table.stream(self.sql, size):
             n = pa.array(np.arange(row, row + batch.num_rows))
             yield pa.RecordBatch.from_arrays([*batch.columns, n], names=[*batch.schema.names, "n"])
             row += batch.num_rows
+
+    def name_of(self, alias: str) -> str:
+        """The column behind an alias, in the table or in that of the labels."""
+        if alias in self.aliases:
+            return self.aliases[alias][0]
+        columns = self.reading.columns
+        return columns.label or "" if alias == "label" else columns.values[int(alias[1:])]
 
     def documents(self) -> Iterator[Documents]:
         """All documents, some at a time."""
         if self.steps:
             yield from _Steps(self).documents()
             return
-        for place, (columns, rows) in enumerate(self.batches(DOCUMENTS_AT_ONCE)):
-            if not place and "text" in columns:
-                self._note_records(columns["text"])
-            yield from self._per_row(columns, rows)
+        targets = _Targets(self._joined()) if self.joined else None
+        there = False
+        for batch in self._numbered(DOCUMENTS_AT_ONCE):
+            if not there and "text" in batch.schema.names:
+                self._note_records(batch.column("text"))
+            there = True
+            yield from self._per_row(batch, targets.next(len(batch)) if targets else None)
+        if not there:
+            raise _without_rows(self.table.source)
+
+    def _joined(self) -> Iterator[Rows]:
+        """The targets of documents that are rows, from the table of labels, in the order of the rows."""
+        ids = self.table.select({"id": self.aliases["id"]})
+        return self._rows(Unsorted(self.table, ids, {}, None, self.joined).in_order(DOCUMENTS_AT_ONCE, self.work))
 
     def _note_records(self, texts: pa.Array) -> None:
         """Note that a column of text holds records, by its type or by its first cells."""
@@ -200,10 +221,20 @@ class _Query:
         numbers = tuple(name for name, kind in self.aliases.values() if kind == "number")
         return translated(source, error, self.table, self.sql, numbers)
 
+    def check_range(self, numbers: Floats | None, group: str, rows: Ints) -> None:
+        """Refuse an infinite number, or one that is too large, with its row: [N, K] of columns `f` or `v`."""
+        if numbers is None or not (bad := out_of_range(numbers)).any():
+            return
+        k, at = (int(i) for i in np.argwhere(bad.T)[0])
+        source = self.table.source
+        raise not_finite(source, source.row(int(rows[at])), self.name_of(f"{group}{k}"), float(numbers[at, k]))
+
     # ---- a document per row
 
-    def _per_row(self, columns: dict[str, pa.Array], rows: Ints) -> Iterator[Documents]:
+    def _per_row(self, batch: pa.RecordBatch, targets: Rows | None) -> Iterator[Documents]:
         source, used = self.table.source, self.reading.columns
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        rows = integers(columns["n"])
         elements, offsets = self._content(columns, rows)
         lengths = np.diff(offsets)
         labels = None
@@ -219,7 +250,13 @@ class _Query:
                     found=counts[at],
                     advice="per-document labels go into --data.columns.label",
                 )
-        numbers = [_numbers(self, rows, f"v{k}", columns) for k in range(len(used.values))]
+        label = coded(columns["label"]) if "label" in columns else None
+        values = (
+            np.stack([floats(columns[f"v{k}"]) for k in range(len(used.values))], axis=1) if "v0" in columns else None
+        )
+        if targets is not None:
+            label, values = targets.coded("label") or label, targets.get("v") if "v" in targets else values
+        self.check_range(values, "v", rows)
         ids = columns["id"].to_pylist() if "id" in columns else None
         if ids and None in ids:
             row = int(rows[ids.index(None)])
@@ -232,9 +269,9 @@ class _Query:
             elements,
             offsets,
             ids=ids,
-            label=coded(columns["label"]) if "label" in columns else None,
+            label=label,
             labels=labels,
-            values=np.stack(numbers, axis=1) if numbers else None,
+            values=values,
             side=coded(columns["side"]) if "side" in columns else None,
             label_name=used.label or used.labels,
             channels=self._channels(elements),
@@ -321,6 +358,24 @@ def _without_rows(source: Source) -> DataError:
     return data_error(source.path, "file", expected="at least one row", found=found, advice="leave the file out")
 
 
+class _Targets:
+    """Targets of rows, in the order of the rows."""
+
+    def __init__(self, rows: Iterator[Rows]) -> None:
+        """All of them have been read from the table when this returns."""
+        self._rows, self._held = rows, next(rows, None)
+
+    def next(self, count: int) -> Rows:
+        """Those of the next rows."""
+        parts: list[Rows] = []
+        while count and self._held is not None:
+            parts.append(self._held.part(0, count))
+            rest = self._held.part(count, len(self._held))
+            self._held = rest if len(rest) else next(self._rows, None)
+            count -= len(parts[-1])
+        return together(parts)
+
+
 # ---- a time step per row
 
 
@@ -341,10 +396,10 @@ class _Steps:
     def documents(self) -> Iterator[Documents]:
         """All documents, in the order of the rows."""
         size = max(1024, min(ROWS_AT_ONCE, CELLS_AT_ONCE // max(1, len(self.columns.features))))
-        for columns, rows in self.query.batches(size):
-            new = self._batch(columns, rows)
+        for rows in self.query.in_order(size):
+            new = self._batch(rows)
             if self.noticed:
-                self.noticed.add(new, self._alike(columns), rows, goes_on=self._goes_on(new))
+                self.noticed.add(new, self._alike(rows), rows["n"], goes_on=self._goes_on(new))
             found = self._joined(new)
             last = len(found) - 1
             self.open = found.take(np.array([last]))
@@ -358,63 +413,60 @@ class _Steps:
         if self.open is not None and self.open.lengths[0]:
             yield self.open
 
-    def _alike(self, columns: dict[str, pa.Array]) -> NDArray[np.bool_]:
+    def _alike(self, rows: Rows) -> NDArray[np.bool_]:
         """Whether the order value of a row is that of the row before."""
-        keys = [column for name, column in columns.items() if re.fullmatch("k[0-9]", name)]
-        alike = np.ones(len(keys[0]), bool)
+        keys = [name for name in rows.names if re.fullmatch("k[0-9]", name)]
+        alike = np.ones(len(rows), bool)
         for key in keys:
-            alike[1:] &= np.asarray(pc.equal(key.slice(1), key.slice(0, len(key) - 1)).to_numpy(zero_copy_only=False))
-        alike[0] = self.value == [key[0] for key in keys]
-        self.value = [key[len(key) - 1] for key in keys]
+            column = rows[key]
+            alike[1:] &= column[1:] == column[:-1]
+        first, last = ([rows.values(key, [at])[0] for key in keys] for at in (0, len(rows) - 1))
+        alike[0] = self.value == first
+        self.value = last
         return alike
 
     def _goes_on(self, new: Documents) -> bool:
         """Whether the first of some documents is the open one."""
         return self.open is not None and (self.open.ids is None or self.open.ids[0] == (new.ids or [""])[0])
 
-    def _batch(self, columns: dict[str, pa.Array], rows: Ints) -> Documents:
-        """The runs of equal ids in one batch."""
-        query, used = self.query, self.columns
-        features = np.empty((len(rows), len(used.features)))
-        for k in range(len(used.features)):
-            features[:, k] = _numbers(query, rows, f"f{k}", columns)
-        borders = np.array([0, len(rows)])
-        ids: list[str] | None = None
-        if "id" in columns:
-            column = columns["id"]
-            changes = pc.not_equal(column.slice(1), column.slice(0, len(column) - 1))
-            inner = np.flatnonzero(np.asarray(changes.to_numpy(zero_copy_only=False), bool)) + 1
-            borders = np.concatenate([[0], inner, [len(rows)]])
-            ids = column.take(pa.array(borders[:-1])).to_pylist()
+    def _batch(self, rows: Rows) -> Documents:
+        """The runs of equal ids in some rows."""
+        query, used, n = self.query, self.columns, rows["n"]
+        features, values = rows["f"], rows.get("v")
+        query.check_range(features, "f", n)
+        query.check_range(values, "v", n)
+        borders, ids = np.array([0, len(rows)]), None
+        if "id" in rows:
+            column = rows["id"]
+            borders = np.concatenate([[0], np.flatnonzero(column[1:] != column[:-1]) + 1, [len(rows)]])
+            ids = rows.values("id", borders[:-1])
         starts = borders[:-1]
-        label = coded(columns["label"]) if "label" in columns else None
-        numbers = [_numbers(query, rows, f"v{k}", columns) for k in range(len(used.values))]
-        values = np.stack(numbers, axis=1) if numbers else None
+        label = rows.coded("label")
         runs = np.diff(borders)
-        side = coded(columns["side"]) if "side" in columns else None
+        side = rows.coded("side")
         for name, coded_rows in ((used.label, label), (query.reading.split_column, side)):
             changed = _first_change(None if coded_rows is None else coded_rows.codes[:, None], starts, runs)
             if coded_rows is not None and changed is not None:
                 row, start, _ = changed
-                raise self._changed(int(rows[row]), name or "", coded_rows.text(start), coded_rows.text(row))
+                raise self._changed(int(n[row]), name or "", coded_rows.text(start), coded_rows.text(row))
         changed = _first_change(values, starts, runs)
         if values is not None and changed is not None:
             row, start, k = changed
-            raise self._changed(int(rows[row]), used.values[k], values[start, k], values[row, k])
+            raise self._changed(int(n[row]), used.values[k], values[start, k], values[row, k])
         return Documents(
             self.source,
-            rows[starts],
+            n[starts],
             features,
             borders,
             numbered=ids is not None,
             ids=ids,
             label=None if label is None else label[starts],
-            labels=coded(columns["labels"]) if "labels" in columns else None,
+            labels=rows.coded("labels"),
             values=None if values is None else values[starts],
-            time=floats(columns["o"])[starts] if "o" in columns else None,
+            time=rows["o"][starts] if "o" in rows else None,
             side=None if side is None else side[starts],
             fresh=np.ones(len(starts), bool),
-            unit_rows=rows,
+            unit_rows=n,
             label_name=used.label or used.labels,
             channels=used.features,
         )
@@ -470,7 +522,7 @@ def joined(held: Documents, new: Documents, *, same: bool) -> Documents:
         if one is None or other is None:
             return None
         if isinstance(one, Coded):
-            return merged(one, Coded(other.codes[start:], other.texts))
+            return Coded(np.concatenate([one.codes, other.codes[start:]]), other.texts)
         return one + other[start:] if isinstance(one, list) else np.concatenate([one, other[start:]])
 
     return Documents(
@@ -499,14 +551,3 @@ def replaced(held: Documents) -> Documents:
     rest.labels = None if held.labels is None else held.labels[:0]
     rest.unit_rows = None if held.unit_rows is None else held.unit_rows[:0]
     return rest
-
-
-def _numbers(query: _Query, rows: Ints, alias: str, columns: dict[str, pa.Array]) -> Floats:
-    """A column of numbers, NaN where one is missing; one that is infinite or too large is refused with its row."""
-    numbers = floats(columns[alias])
-    infinite = np.flatnonzero(out_of_range(numbers))
-    if len(infinite):
-        name = query.aliases[alias][0] if alias in query.aliases else query.reading.columns.values[int(alias[1:])]
-        source = query.table.source
-        raise not_finite(source, source.row(int(rows[infinite[0]])), name, float(numbers[infinite[0]]))
-    return numbers

@@ -1,5 +1,7 @@
 """Rows of a table before they are sorted: their keys and numbers; rows without a key are refused.
 
+Their columns, by alias, are of one size for all rows: numbers, and texts that are keys or labels.
+
 id        the id, where rows have one
 k0, k1    what the order column says, by `Order.keys`
 o         the first of them as a double, for a split by time
@@ -20,6 +22,7 @@ from ssm_hpn.prepare.cells import missing_cells
 from ssm_hpn.prepare.engine import Table
 from ssm_hpn.prepare.labels import JOINED
 from ssm_hpn.prepare.order import Order
+from ssm_hpn.prepare.rows import Rows
 from ssm_hpn.prepare.sorting import in_order
 
 COMPARED: Final = re.compile(
@@ -43,14 +46,14 @@ class Unsorted:
     order: Order | None
     joined: list[str]
     """Targets that come from a table of labels."""
-    timed: bool
+    timed: bool = False
     """Whether `o` is wanted."""
     finer: bool = False
     """Whether all keys of the order are used, or the first one alone."""
     _missing: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)
     """Rows without an id or an order value: how many, and the first."""
 
-    def in_order(self, size: int, work: Path | None) -> Iterator[pa.RecordBatch]:
+    def in_order(self, size: int, work: Path | None) -> Iterator[Rows]:
         """The rows by id, by order value and by their place in the file, at most `size` at once.
 
         Order values that may differ where their first keys are equal are met on the way. Then the table is read again
@@ -85,7 +88,7 @@ class Unsorted:
                 made.append(f"{order.alone} AS alone")
         if self.joined:  # the order of the rows is lost
             rows = f"(SELECT *, row_number() OVER () AS n FROM {rows}) LEFT JOIN {JOINED} ON id = key"  # noqa: S608
-            left.append("key")
+            left += ["key"] if "id" in self.names else ["key", "id"]
         there = f"* EXCLUDE ({', '.join(left)})" if left else "*"
         return f"SELECT {', '.join([there, *made])} FROM {rows}"  # noqa: S608
 
@@ -101,7 +104,7 @@ class Unsorted:
             row += batch.num_rows
             self._look_for_missing(columns)
             if not self._missing:
-                yield pa.RecordBatch.from_arrays([*map(_as_numbers, columns.values())], names=[*columns])
+                yield pa.RecordBatch.from_arrays([*columns.values()], names=[*columns])
         self._refuse_missing()
 
     def _look_for_missing(self, columns: dict[str, pa.Array]) -> None:
@@ -122,10 +125,3 @@ class Unsorted:
             value = self.table.rows_of(f"SELECT CAST({alias} AS VARCHAR) FROM ({self.sql}) LIMIT 1 OFFSET {before}")  # noqa: S608
             kind = "an id" if alias == "id" or self.order is None else f"a {self.order.type}"
             raise missing_cells(source, row, name, kind, count, value[0][0])
-
-
-def _as_numbers(column: pa.Array) -> pa.Array:
-    """Dates and times as the numbers by which Arrow holds them."""
-    if not pa.types.is_temporal(column.type):
-        return column
-    return column.view(pa.int32() if column.type.bit_width == 32 else pa.int64())
