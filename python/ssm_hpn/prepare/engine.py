@@ -15,7 +15,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -35,6 +35,7 @@ from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.queries import check_result, checked_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import UTF_16, Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
+from ssm_hpn.prepare.twins import check_files, check_used, placed, true_keys
 
 Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
 TYPES: Final[dict[Kind, str]] = {
@@ -119,6 +120,8 @@ class Table:
     """Delimiter, quote and escape of a CSV file, as they are where quotes are not taken as text."""
     notes: list[str] = field(default_factory=list)
     """What was guessed."""
+    places: dict[str, str] = field(default_factory=dict)
+    """Names of the columns in `scan` by their true names, where these differ in case alone."""
     reader: pa.RecordBatchReader | None = None
     """Reader of the query in progress."""
 
@@ -139,12 +142,14 @@ class Table:
                 scan = self._reader("read_csv", f"columns={{{types}}}")
                 columns = [self._cell(f"c{names.index(name)}", texts[name], kind) for name, kind in wanted.values()]
             case "jsonl":
+                check_used(self.source, texts)
                 types = ", ".join(f"{quoted(name)}: '{type_}'" for name, type_ in texts.items())
                 scan = self._reader("read_json", f"columns={{{types}}}")
                 columns = [self._cell(identifier(name), texts[name], kind) for name, kind in wanted.values()]
             case _:
                 scan = self.scan
-                columns = [self._cell(identifier(name), self.present[name], kind) for name, kind in wanted.values()]
+                at = {name: self.places.get(name) or identifier(name) for name, _ in wanted.values()}
+                columns = [self._cell(at[name], self.present[name], kind) for name, kind in wanted.values()]
         named = ", ".join(f"{column} AS {alias}" for alias, column in zip(wanted, columns, strict=True))
         return f"SELECT {named} FROM {scan}"  # noqa: S608 - quoted above
 
@@ -227,17 +232,21 @@ def open_table(
             case "jsonl":
                 table = _json(source, connection, file, long_lines=long_lines)
             case "parquet":
-                table = _described(source, connection, f"read_parquet({quoted(str(source.path))})")
-                check_names(source.path, "schema", pq.read_schema(source.path).names, "rename one of them")
+                scan = f"read_parquet({quoted(str(source.path))})"
+                table = _described(source, connection, scan)
+                names = pq.read_schema(source.path).names
+                check_names(source.path, "schema", names, "rename one of them")
+                table = _with_places(table, names)
             case "sql":
                 query = checked_query(source.content)
+                check_files(query)
                 table = _described(source, connection, f"({query})")
                 check_result(connection.sql(query).columns)
             case _:
-                names = map(str, names_of(source.content)) if is_frame(source.content) else ()
+                names = [*map(str, names_of(source.content))] if is_frame(source.content) else []
                 check_names(source.path, "table", names, "rename one of them")
                 connection.register("handed_over", source.content)
-                table = _described(source, connection, "handed_over")
+                table = _with_places(_described(source, connection, "handed_over"), names)
     except duckdb.Error as error:
         raise translated(source, error) from None
     return table
@@ -272,6 +281,14 @@ def quoted(text: str) -> str:
 def _described(source: Source, connection: duckdb.DuckDBPyConnection, scan: str) -> Table:
     rows = connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()  # noqa: S608 - quoted above
     return Table(source, connection, {row[0]: row[1] for row in rows}, scan)
+
+
+def _with_places(table: Table, names: Sequence[str]) -> Table:
+    """A table whose columns are found by their places where two names differ in case alone."""
+    table.scan, table.places = placed(table.scan, names)
+    if table.places:
+        table.present = dict(zip(names, table.present.values(), strict=True))
+    return table
 
 
 # ---- CSV
@@ -376,6 +393,7 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, 
         arguments.append(f"maximum_object_size={_room_for_long_lines(source, connection)}")
     scan = f"read_json({quoted(str(file))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
     table = _described(source, connection, scan)
+    table.present = dict(zip(true_keys(source, [*table.present], SAMPLE_ROWS), table.present.values(), strict=True))
     table.options, table.file = arguments, file
     return table
 
