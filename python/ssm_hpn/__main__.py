@@ -2,12 +2,12 @@
 
 import sys
 
+from ssm_hpn.entry import enter
+
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    from ssm_hpn.cli.main import main as run  # imported here, so that importing the package loads no command line
-
-    return run(prog="python -m ssm_hpn" if sys.argv[0].endswith("__main__.py") else "ssm-hpn")
+    return enter("python -m ssm_hpn" if sys.argv[0].endswith("__main__.py") else "ssm-hpn")
 
 
 if __name__ == "__main__":

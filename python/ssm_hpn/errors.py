@@ -124,6 +124,8 @@ def shown(value: object, limit: int = 60) -> str:
     >>> shown("x" * 100, limit=8), shown(10**5000)
     ("'xxxxxx…", 'a number of 5001 digits')
     """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # a number of numpy, whose own text names its type
     if isinstance(value, int) and value.bit_length() > 1000:
         digits = int(value.bit_length() * LOG10_2) + 1  # the interpreter refuses to write such numbers
         return f"a number of {digits} digits"

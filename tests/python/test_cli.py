@@ -1,5 +1,6 @@
 """The command line: processes, exit codes, one-line errors, signals."""
 
+import importlib
 import json
 import os
 import platform
@@ -24,6 +25,7 @@ from ssm_hpn.callbacks import Event
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
 from ssm_hpn.cli.progress import ProgressDisplay
+from ssm_hpn.entry import enter
 from ssm_hpn.errors import ConfigError
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.metrics import empty_totals, metrics_of
@@ -541,4 +543,74 @@ def test_a_second_interrupt_ends_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 130
-    assert done.stderr == ""
+    assert done.stderr == "interrupted; no unfinished file is left behind\n"
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_every_command_says_in_one_line_that_it_was_interrupted(name, capsys, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    module = importlib.import_module(next(command.module for command in COMMANDS if command.name == name))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "run", stopped)
+        assert main([name]) == 130
+    assert capsys.readouterr().err == "interrupted; no unfinished file is left behind\n"
+    commands = importlib.import_module("ssm_hpn.cli.main")
+    monkeypatch.setattr(commands, "import_module", stopped)
+    assert main([name]) == 130
+    assert capsys.readouterr().err == "interrupted before anything began; nothing was written\n"
+    monkeypatch.setattr(commands, "main", stopped)
+    assert enter("ssm-hpn", name) == 130
+    assert capsys.readouterr().err == "interrupted before anything began; nothing was written\n"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("parse_train", "interrupted before training began; no unfinished file is left behind"),
+        ("with_prepared_data", "interrupted before training began; no unfinished file is left behind"),
+        ("Trainer.fit", "interrupted at once; the same command goes on from the last checkpoint, if there is one"),
+        ("summary", "interrupted after training, which is saved; the same command shows its results"),
+    ],
+)
+def test_train_says_what_was_interrupted(function, words, here, capsys, monkeypatch):
+    data = text_data(here, documents=8)
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"ssm_hpn.cli.train.{function}", stopped)
+    assert train("--data", str(data.folder), *SMALL, "--train.steps", "1") == 130
+    assert capsys.readouterr().err == f"{words}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("suffix", ["csv", "txt"])
+def test_an_interrupted_preparation_leaves_nothing_and_says_so(here, suffix):
+    with (here / f"big.{suffix}").open("w") as file:
+        file.write("id,a,b\n")
+        file.writelines(f"{number % 999},{number},{number * 2}\n" for number in range(600_000))
+    table = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.values", "b"]
+    words = ["--data", f"big.{suffix}", *(table if suffix == "csv" else []), *SMALL, "--train.steps", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssm_hpn.train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(3000):
+        if list(here.glob("runs/data/.big-*")):
+            break
+        time.sleep(0.01)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors == "interrupted before training began; no unfinished file is left behind\n"
+    assert list(here.glob("runs/data/*")) == list(here.glob("runs/data/.*")) == []
+
+
+def test_ctrl_c_that_the_engine_takes_is_an_interrupt():
+    from ssm_hpn.prepare.engine import engine
+
+    for text, kind in (("Query interrupted", KeyboardInterrupt), ("something else", RuntimeError)):
+        with pytest.raises(kind), engine(None):
+            raise RuntimeError(text)

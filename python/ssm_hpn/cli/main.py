@@ -2,7 +2,7 @@
 
 0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage   1 a bug
 7 another process writes to the run: try again   75 interrupted and saved: run the same command again
-130 second Ctrl-C
+130 Ctrl-C: in training the second one, elsewhere the first; one line says what it interrupted
 """
 
 import os
@@ -13,6 +13,8 @@ from importlib import import_module
 from typing import Final, NamedTuple, TextIO
 
 from ssm_hpn._core import __version__
+from ssm_hpn.cli.signals import interrupted
+from ssm_hpn.cli.system import in_words, without_numbers
 from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, DataError, Error, exit_code, nearest, problem
 from ssm_hpn.printable import printable
 
@@ -65,8 +67,9 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
         if words == [VERSION]:
             print(f"ssm-hpn {__version__}")
             return EXIT_DONE
-        return _dispatch(words, prog) if command is None else _named(command).load()(words, prog)
-    except KeyboardInterrupt:
+        return _dispatch(words, prog) if command is None else _run(_named(command), words, prog)
+    except KeyboardInterrupt as stop:
+        print(f"interrupted{str(stop) or '; no unfinished file is left behind'}", file=sys.stderr)
         return EXIT_KILLED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
@@ -76,7 +79,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
     except (Error, OSError) as error:
         if raises:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        text = in_words(error) if isinstance(error, OSError) else str(error)
+        print(f"error: {_one_line(without_numbers(text))}", file=sys.stderr)
         return exit_code(error)
     except Exception as error:
         if raises:
@@ -121,7 +125,13 @@ def _dispatch(words: list[str], prog: str) -> int:
             print(f"  {command.name:<12} {command.help}")
         print(f"\n{VERSION} prints the version; {TRACEBACK} anywhere shows where an error came from.")
         return EXIT_DONE
-    return _named(words[0]).load()(words[1:], f"{prog} {words[0]}")
+    return _run(_named(words[0]), words[1:], f"{prog} {words[0]}")
+
+
+def _run(command: Command, words: list[str], prog: str) -> int:
+    with interrupted(" before anything began; nothing was written"):
+        function = command.load()
+    return function(words, prog)
 
 
 def _named(name: str) -> Command:
@@ -148,7 +158,7 @@ def _check_characters(words: Sequence[str]) -> None:
             raise ConfigError(problem("arguments", "text without NUL", ascii(word), advice))
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException | str) -> str:
     """The text of an error on one line, without control characters, and cut where it is very long."""
     text = printable(" ".join(str(error).split()))
     if len(text) <= LONGEST_LINE:

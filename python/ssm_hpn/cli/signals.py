@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C: the first asks training to save and end, a second Ctrl-C ends at once."""
+"""SIGTERM and Ctrl-C: the first asks training to save and end, a second Ctrl-C ends at once.
+
+Outside of training Ctrl-C ends at once, and says what it interrupted.
+"""
 
 import signal
 import threading
@@ -6,6 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, with the words that follow "interrupted"."""
+
+
+@contextmanager
+def interrupted(words: str) -> Iterator[None]:
+    """Give Ctrl-C in a block the words that say what it interrupted."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(words) from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ssm_hpn.cli.parser import TrainRequest, parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.resume import MODES, check_resume, resumed
-from ssm_hpn.cli.signals import graceful_stop
+from ssm_hpn.cli.signals import graceful_stop, interrupted
 from ssm_hpn.cli.summary import summary
 from ssm_hpn.config import Config
 from ssm_hpn.counts import counted
@@ -24,6 +24,7 @@ from ssm_hpn.profiling import profile
 from ssm_hpn.run import run_folder, run_of, same_but_steps
 from ssm_hpn.targets import language_model
 from ssm_hpn.trainer import Trainer
+from ssm_hpn.training import Result
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,16 +34,33 @@ if TYPE_CHECKING:
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Train; returns the exit code."""
-    request = parse_train(arguments, prog)
-    simd()  # an instruction set that is not there is refused before any data is prepared
-    check_resume(request.resume)
     screen = console()
-    if request.dry_run:
-        return _dry_run(request.config, screen)
-    trainer = _trainer(request, screen)
-    if request.profile:
-        return _profile(trainer, screen)
-    _check_run(trainer.config, request)
+    with interrupted(" before training began; no unfinished file is left behind"):
+        request = parse_train(arguments, prog)
+        simd()  # an instruction set that is not there is refused before any data is prepared
+        check_resume(request.resume)
+        if request.dry_run:
+            return _dry_run(request.config, screen)
+        trainer = _trainer(request, screen)
+        if request.profile:
+            return _profile(trainer, screen)
+        _check_run(trainer.config, request)
+    with interrupted(" at once; the same command goes on from the last checkpoint, if there is one"):
+        result = _fit(trainer, request, screen)
+    again = _again(prog, arguments, request.resume, result.folder)
+    if result.reason == "interrupted":
+        screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
+        screen.print(f"  {again}", markup=False)
+        return EXIT_INTERRUPTED
+    with interrupted(" after training, which is saved; the same command shows its results"):
+        screen.print(summary(trainer, result, screen), markup=False)
+    screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
+    screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
+    return EXIT_DONE
+
+
+def _fit(trainer: Trainer, request: TrainRequest, screen: "Console") -> Result:
+    """Train, and show how it goes."""
     progress = ProgressDisplay(screen, lambda: _announce(trainer, screen, request.more))
     try:
         with graceful_stop(trainer.request_stop):
@@ -53,15 +71,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         progress.close()
     for note in result.notes:
         screen.print(f"passed over: {note}", markup=False)
-    again = _again(prog, arguments, request.resume, result.folder)
-    if result.reason == "interrupted":
-        screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
-        screen.print(f"  {again}", markup=False)
-        return EXIT_INTERRUPTED
-    screen.print(summary(trainer, result, screen), markup=False)
-    screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
-    screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
-    return EXIT_DONE
+    return result
 
 
 def _again(prog: str, arguments: Sequence[str], resume: str, folder: Path) -> str:

@@ -80,6 +80,8 @@ MEMORY_FOR_LONG_LINES: Final = 270
 THREADS: Final = 2
 BATCH_BYTES: Final = 2 << 20
 """Bytes of rows that are worked on together, at least."""
+INTERRUPTED: Final = "Query interrupted"
+"""The engine's error for Ctrl-C, which it takes for itself."""
 SAMPLE_ROWS: Final = 20480
 """Rows that the sniffer looks at."""
 
@@ -97,7 +99,12 @@ def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.Du
         }
         with duckdb.connect(":memory:", config=settings) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            yield connection
+            try:
+                yield connection
+            except RuntimeError as error:
+                if str(error) != INTERRUPTED:
+                    raise
+                raise KeyboardInterrupt from None
 
 
 @dataclass

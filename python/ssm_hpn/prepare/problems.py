@@ -6,6 +6,7 @@ from pathlib import Path
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.errors import nearest as closest
+from ssm_hpn.errors import shown as any_shown
 
 
 def data_error(path: Path | str, at: str, *, expected: str, found: object, advice: str) -> DataError:
@@ -32,8 +33,7 @@ def listed(names: list[str], limit: int = 12) -> str:
 
 def shown(value: object, limit: int = 40) -> str:
     """A value for a message: quoted, and cut when long."""
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return any_shown(value, limit)
 
 
 class Notes:
