@@ -1,5 +1,6 @@
 """A session called from several threads, and calls that a signal interrupts."""
 
+import gc
 import json
 import os
 import signal
@@ -76,6 +77,15 @@ def test_reads_of_one_stream_by_several_threads_take_turns(trainer):
     np.testing.assert_array_equal(stream.step(np.full(2, 3, np.uint32)), after)
 
 
+@pytest.fixture
+def no_collection():
+    """No collection of garbage: tools of tests run Python code in it, in which a signal would be lost."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
 def test_a_signal_drops_no_result_of_a_finished_call(trainer):
     """No Python code runs between the calls, so a lost result would be lost by the compiled module."""

@@ -404,7 +404,7 @@ def test_a_page_of_a_comparison_replaces_only_an_earlier_one(
     assert main(["compare", str(run), "--out", str(elsewhere)]) == 2
     assert "found a folder" in capsys.readouterr().err
     assert main(["compare", str(run), "--out", str(tmp_path / "none" / "c.html")]) == 6
-    assert "c.html: cannot create the file" in capsys.readouterr().err
+    assert "c.html: expected a folder to write it into, found none" in capsys.readouterr().err
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,8 @@ WORDS: Final = {
     errno.ENOSPC: ("space to write", "a full file system", "free some space, or use another path"),
 }
 """Expected, found and advice by the system's number of an error."""
+NO_FOLDER: Final = ("a folder to write it into", "none", "make the folder first, or use another path")
+"""The same for a file to write, where nothing is there."""
 _NUMBER: Final = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
 _BY_TEXT: Final = {os.strerror(number): number for number in WORDS}
 _RAW: Final = re.compile(r"\[Errno \d+\] ([^:;']+)(?:: '[^']*'(?: -> '[^']*')?)?")
@@ -38,7 +40,9 @@ def in_words(error: OSError) -> str:
     number = error.errno or _number_in(text)
     if number not in WORDS or not path or path == text:
         return text
-    return problem(os.fsdecode(path) if isinstance(path, bytes | str) else path, *WORDS[number])
+    writes = re.search(": cannot (?:write|create)", text)
+    words = NO_FOLDER if number == errno.ENOENT and writes else WORDS[number]
+    return problem(os.fsdecode(path) if isinstance(path, bytes | str) else path, *words)
 
 
 def without_numbers(text: str) -> str:
