@@ -439,9 +439,7 @@ class Columns(TypedDict):
     boundaries: NDArray[np.uint64]
     tokens: NotRequired[NDArray[np.uint32]]
     features: NotRequired[NDArray[np.float32]]
-    labels: NotRequired[NDArray[np.int32]]
-    label: NotRequired[NDArray[np.int32]]
-    values: NotRequired[NDArray[np.float32]]
+    targets: dict[str, NDArray[np.int32] | NDArray[np.float32]]
     name: NotRequired[list[str]]
 
 @final

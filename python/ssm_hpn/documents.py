@@ -7,7 +7,7 @@ classes. Nothing is learned from new input, and the folder that the model was tr
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardReader
+from ssm_hpn.classes import Classes
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.contract import Contract
@@ -30,7 +31,7 @@ from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.reading import Sources, id_type, inputs, with_targets
 from ssm_hpn.prepare.records import Documents, Record, file_and_mark
 from ssm_hpn.prepare.sources import Source, find
-from ssm_hpn.targets import KINDS
+from ssm_hpn.targets import COLUMNS, KINDS, TargetArray, column_with
 
 _TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
 """Conversion of an id's text, by the type of its column."""
@@ -48,10 +49,9 @@ class Document:
     """The value of the id column as it was given, where documents have one."""
     file: str | None = None
     """The source's name, where several were read."""
-    labels: NDArray[np.int32] | None = None
-    label: int | None = None
-    values: NDArray[np.float64] | None = None
-    """In the user's units, NaN where one is missing."""
+    targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """By column of `ssm_hpn.targets.COLUMNS`: classes as int32 [] or [T], -1 for none; numbers as float64 [K] or [T, K]
+    in the user's units, NaN where one is missing."""
     text_bytes: int | None = None
     """Length of its text in UTF-8, where a tokenizer made the tokens."""
 
@@ -203,8 +203,8 @@ class Reader:
         reader = ShardReader(str(folder))
         while (group := reader.next()) is not None:
             per_token: NDArray[Any] = group["tokens"] if "tokens" in group else group["features"]
-            labels, label = group.get("labels"), group.get("label")
-            values, names = group.get("values"), group.get("name")
+            names = group.get("name")
+            columns = {name: self._in_units(name, values) for name, values in group["targets"].items()}
             for row, (start, end) in enumerate(pairwise(group["boundaries"].tolist())):
                 name = str(row) if names is None else names[row]
                 file, mark = file_and_mark(name)
@@ -213,10 +213,15 @@ class Reader:
                     x=per_token[start:end],
                     id=typed(mark) if typed is not None and mark is not None else None,
                     file=file if several else None,
-                    labels=None if labels is None else labels[start:end],
-                    label=None if label is None else int(label[row]),
-                    values=None if values is None else self.contract.unscale_values(values[row]),
+                    targets={
+                        name: values[start:end] if COLUMNS[name].per_token else values[row]
+                        for name, values in columns.items()
+                    },
                 )
+
+    def _in_units(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """A column of targets in the user's units."""
+        return self.contract.unscale_values(values) if COLUMNS[name].element == "number" else values
 
     def _from_record(self, record: Record) -> Document:
         contract, classes = self.contract, self.contract.classes
@@ -228,22 +233,22 @@ class Reader:
         else:
             expected = f"{counted(len(contract.features), 'feature')}, as in the training data"
             raise DataError(problem(f"{record.path}: {record.at}", expected, "none", "give files with these columns"))
-        labels = label = values = None
-        if classes is not None and record.labels is not None:
-            found = record.labels
-            labels = np.array(
-                [
-                    self._placed(record, partial(record.label_place, i), classes.index, one)
-                    for i, one in enumerate(found)
-                ],
-                np.int32,
-            )
-        elif classes is not None and record.label is not None:
-            label = self._placed(record, record.label_place, classes.index, record.label)
-        if record.values is not None:
-            values = np.asarray(record.values, np.float64)
+        targets: dict[str, NDArray[Any]] = {}
+        for name, found in record.targets.items():
+            if isinstance(found, np.ndarray):
+                targets[name] = np.asarray(found, np.float64)
+            elif classes is not None and name == column_with("class", record.targets):
+                targets[name] = self._indices(record, classes, found)
         text_bytes = len(record.text or b"") if contract.encoder.get("kind") == "tokenizer" else None
-        return Document(record.name, x, labels=labels, label=label, values=values, text_bytes=text_bytes)
+        return Document(record.name, x, targets=targets, text_bytes=text_bytes)
+
+    def _indices(self, record: Record, classes: Classes, found: str | list[str | None] | None) -> NDArray[np.int32]:
+        """The label of a document [], or those of its tokens [T], as classes."""
+        if not isinstance(found, list):
+            return np.array(self._placed(record, record.label_place, classes.index, found), np.int32)
+        places = (partial(record.label_place, i) for i in range(len(found)))
+        indices = [self._placed(record, at, classes.index, one) for at, one in zip(places, found, strict=True)]
+        return np.array(indices, np.int32)
 
     @staticmethod
     def _placed(record: Record, at: Callable[[], str], read: Any, value: Any) -> Any:  # noqa: ANN401 - a method of the contract
@@ -321,21 +326,25 @@ def _arrays(group: list[Document], model: ModelConfig) -> dict[str, NDArray[Any]
     for array in kind.arrays:
         if kind.from_tokens:
             arrays[array.name] = next_tokens(arrays[name], arrays["segments"])
-        elif array.element == "number":
-            none = np.full(getattr(model.target, "n_values", None) or 1, np.nan)
-            arrays[array.name] = np.stack([none if one.values is None else one.values for one in group])
-        elif array.per == "document":
-            labels = [-1 if one.label is None else one.label for one in group]
-            arrays[array.name] = np.array(labels, np.int32)
         else:
-            arrays[array.name] = _per_token(group, length)
+            arrays[array.name] = _target(group, array, length, getattr(model.target, "n_values", None) or 1)
     return arrays
 
 
-def _per_token(group: list[Document], length: int) -> NDArray[np.int32]:
-    """[rows, length] the classes of tokens, -1 after the end and where a document has none."""
-    classes = np.full((len(group), length), -1, np.int32)
-    for row, document in enumerate(group):
-        if document.labels is not None:
-            classes[row, : len(document.x)] = document.labels
-    return classes
+def _target(group: list[Document], array: TargetArray, length: int, n_values: int) -> NDArray[Any]:
+    """The targets of some documents, one per row; -1 or NaN where a document has none and after its last token."""
+    given = [document.targets.get(array.column or "") for document in group]
+    first = next((values for values in given if values is not None), None)
+    shape: tuple[int, ...] = (length,) if array.per_token else ()
+    if array.element == "class":
+        missing: NDArray[Any] = np.full(shape, -1, np.int32)
+    else:
+        missing = np.full((*shape, n_values if first is None else first.shape[-1]), np.nan)
+    rows = []
+    for document, values in zip(group, given, strict=True):
+        row = missing if values is None else values
+        if array.element == "number" and row.shape[-1] != missing.shape[-1]:
+            expected = f"{counted(missing.shape[-1], 'number')} to predict, as in the documents before"
+            raise DataError(problem(document.name, expected, row.shape[-1], "give every document as many"))
+        rows.append(np.concatenate([row, missing[len(row) :]]) if array.per_token else row)
+    return np.stack(rows)

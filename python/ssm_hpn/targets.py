@@ -35,6 +35,11 @@ class TargetArray:
     """Column of the shards; None for an array that only a caller can give."""
 
     @property
+    def per_token(self) -> bool:
+        """Whether an entry belongs to a token, and not to a document."""
+        return self.per == "token"
+
+    @property
     def axes(self) -> str:
         """B rows, T positions, S documents, K numbers, D width of the model."""
         return {"token": "BT", "document": "S"}[self.per] + {"class": "", "number": "K", "gradient": "D"}[self.element]
@@ -91,8 +96,8 @@ KINDS: Final = _kinds()
 """The kinds by name, in the order of the documentation."""
 ARRAYS: Final = {array.name: array for kind in KINDS.values() for array in kind.arrays}
 """Every array that a batch can carry as its target, by name."""
-COLUMNS: Final = tuple(dict.fromkeys(column for kind in KINDS.values() for column in kind.columns))
-"""The columns of targets in data."""
+COLUMNS: Final = {array.column: array for array in ARRAYS.values() if array.column}
+"""The columns of targets in data, each with the array that it fills."""
 
 
 def language_model() -> str:
@@ -122,8 +127,19 @@ def target_columns(element: str, per: str | None = None) -> frozenset[str]:
     >>> sorted(target_columns("class")), sorted(target_columns("class", "token")), sorted(target_columns("number"))
     (['label', 'labels'], ['labels'], ['values'])
     """
-    arrays = [array for array in ARRAYS.values() if array.element == element and per in (None, array.per)]
-    return frozenset(array.column for array in arrays if array.column)
+    chosen = [name for name, array in COLUMNS.items() if array.element == element and per in (None, array.per)]
+    return frozenset(chosen)
+
+
+def column_with(element: str, columns: Collection[str]) -> str | None:
+    """Of some columns the one whose entries have a meaning, `class` or `number`: first one per token, None for none.
+
+    >>> from ssm_hpn.targets import column_with
+    >>> column_with("class", {"label", "labels", "values"}), column_with("number", {"label"})
+    ('labels', None)
+    """
+    found = [name for name, array in COLUMNS.items() if array.element == element and name in columns]
+    return max(found, key=lambda name: COLUMNS[name].per_token, default=None)
 
 
 def kind_of_columns(columns: Collection[str]) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import ssm_hpn
 from ssm_hpn import Trainer
 from ssm_hpn._core import Batch, Loader, ShardWriter
 from ssm_hpn.cli.main import main
+from ssm_hpn.cli.predict import answer
 from ssm_hpn.config import DataShape, core_model, parse, resolve
 from ssm_hpn.config.model import TARGETS, PrototypeHead
+from ssm_hpn.documents import Document, batches
 from ssm_hpn.errors import ConfigError, DataError, ShapeError
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.metrics import METRICS, Metric, empty_totals
@@ -57,18 +60,46 @@ def test_every_kind_has_a_section_metrics_and_a_default_head():
 
 
 def test_the_columns_decide_the_kind():
-    assert COLUMNS == ("labels", "label", "values")
+    assert tuple(COLUMNS) == ("labels", "label", "values")
     assert kind_of_columns({"label", "values"}) == "joint"
     assert kind_of_columns({"labels", "label", "values"}) == "token_class"
     assert kind_of_columns(set()) == "next_token"
     assert kinds_with("values") == ("sequence_values", "joint")
 
 
-def test_a_new_column_of_numbers_is_not_taken_for_that_of_the_joint_target(monkeypatch):
+@pytest.fixture
+def token_values(monkeypatch):
+    """A kind of target that is not there: numbers per token, in a column of its own."""
     per_token = replace(ARRAYS["sequence_values"], name="token_values", per="token", column="step_values")
     kind = replace(KINDS["sequence_values"], name="token_values", arrays=(per_token,), pooled=False)
     monkeypatch.setitem(ARRAYS, "token_values", per_token)
+    monkeypatch.setitem(COLUMNS, "step_values", per_token)
     monkeypatch.setitem(KINDS, "token_values", kind)
+
+
+def test_numbers_per_token_are_padded_and_answered_for_every_token(token_values):
+    x = [np.zeros((length, 1), np.float32) for length in (2, 3, 1)]
+    y = [{"step_values": np.full((2, 2), 0.5)}, {"step_values": np.arange(6.0).reshape(3, 2)}, {}]
+    documents = [Document("d", one, targets=targets) for one, targets in zip(x, y, strict=True)]
+    model = SimpleNamespace(target=SimpleNamespace(kind="token_values", n_values=2))
+    ((_, arrays),) = batches(documents, model, 3)
+    nan = [np.nan, np.nan]
+    found = arrays["token_values"][:, :3]
+    np.testing.assert_array_equal(found, [[[0.5] * 2] * 2 + [nan], [[0, 1], [2, 3], [4, 5]], [nan] * 3])
+    assert np.isnan(arrays["token_values"][:, 3:]).all()
+    reader = SimpleNamespace(target="token_values", contract=SimpleNamespace(value_names=["u", "v"]))
+    scores = np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
+    assert answer(reader, documents[0], scores, None) == {"values": {"u": [1.0, 3.0], "v": [2.0, 4.0]}}
+
+
+def test_documents_with_other_counts_of_numbers_are_not_mixed():
+    documents = [Document("d", np.zeros((2, 1)), targets={"values": np.zeros(count)}) for count in (2, 1)]
+    model = SimpleNamespace(target=SimpleNamespace(kind="sequence_values", n_values=2))
+    with pytest.raises(DataError, match="d: expected 2 numbers to predict, as in the documents before, found 1"):
+        list(batches(documents, model, 2))
+
+
+def test_a_new_column_of_numbers_is_not_taken_for_that_of_the_joint_target(token_values):
     new = DataShape(n_features=1, n_classes=2, n_values=1, columns=frozenset({"features", "label", "step_values"}))
     assert new.targets == {"label", "step_values"}
     assert kind_of_columns(new.targets) == "token_values"

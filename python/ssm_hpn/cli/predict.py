@@ -14,6 +14,7 @@ a class per document     "class", "score", "scores"    class null where no score
                                                        scores by the name of the class
 numbers per document     "values"                      by the name of the number, in the units of the training data
 a class per token        "classes"
+numbers per token        "values"                      a list by the name of the number
 the next token           "next", "score"               what follows the document
 
 A number to predict has the name of its column; of an array it is the array's name and place, `value[0]` where the array
@@ -92,7 +93,7 @@ def predictions(
     ):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
-            yield {**_named(document, key), **_answer(reader, document, row, reject_below)}
+            yield {**_named(document, key), **answer(reader, document, row, reject_below)}
 
 
 def _named(document: Document, key: str) -> dict[str, Any]:
@@ -102,16 +103,17 @@ def _named(document: Document, key: str) -> dict[str, Any]:
     return {key: document.id} | ({} if document.file is None else {"file": document.file})
 
 
-def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
-    """The row of one document, from its scores in single precision and its numbers in double precision."""
+def answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
+    """The row of one document, from its scores [C] or [T, C], exact in single precision, and numbers in double."""
     contract, kind = reader.contract, KINDS[reader.target]
-    if not kind.pooled:
-        classes = scores[: len(document.x)].argmax(axis=1).tolist()
-        return {"classes": [_class(contract, index) for index in classes]}
+    scores = scores if kind.pooled else scores[: len(document.x)]
     found: dict[str, Any] = {}
-    n_values = len(scores) if not kind.has("class") else 1 if kind.has("number") else 0
-    of_classes, of_numbers = scores[: len(scores) - n_values], scores[len(scores) - n_values :]
-    if kind.has("class"):
+    n_scores = scores.shape[-1]
+    n_values = n_scores if not kind.has("class") else 1 if kind.has("number") else 0
+    of_classes, of_numbers = scores[..., : n_scores - n_values], scores[..., n_scores - n_values :]
+    if kind.has("class") and not kind.pooled:
+        found["classes"] = [_class(contract, index) for index in of_classes.argmax(axis=1).tolist()]
+    elif kind.has("class"):
         best = int(of_classes.argmax())
         all_scores = exact(of_classes.astype(np.float32))
         by_class = {_name(contract, index): score for index, score in enumerate(all_scores)}
@@ -120,7 +122,8 @@ def _answer(reader: Reader, document: Document, scores: NDArray[Any], reject_bel
         found |= {"class": chosen, "score": all_scores[best], "scores": by_class}
     if kind.has("number"):
         names = contract.value_names or [f"value[{place}]" for place in range(n_values)]
-        found["values"] = dict(zip(names, exact(of_numbers), strict=True))
+        numbers = exact(of_numbers) if kind.pooled else map(exact, of_numbers.T)
+        found["values"] = dict(zip(names, numbers, strict=True))
     return found
 
 

@@ -31,16 +31,15 @@ from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import Notes, data_error, nearest, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.targets import COLUMNS, target_columns
 
 USUAL_NAMES = {
     "features": ("features", "x", "X"),
     "tokens": ("tokens", "input_ids"),
+    **{name: (name,) for name in COLUMNS},
     "label": ("label", "y"),
-    "labels": ("labels",),
-    "values": ("values",),
     "lengths": ("lengths",),
 }
-TARGETS = ("label", "labels", "values")
 CHUNK_BYTES = 8 << 20
 ADVICE = {
     "c": "store its real part or its absolute values",
@@ -147,8 +146,9 @@ def _is_archive(source: Source) -> bool:
 def _many(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -> Iterator[Documents]:
     """A document per entry of the first axis."""
     for key, array in targets.items():
-        if array.shape[:1] != main.shape[:1] or (key == "labels" and array.shape[:2] != main.shape[:2]):
-            expected = main.shape[:2] if key == "labels" else main.shape[:1]
+        axes = 2 if _per_token(key) else 1
+        if array.shape[:axes] != main.shape[:axes]:
+            expected = main.shape[:axes]
             raise data_error(
                 source.path,
                 source.field(array.name),
@@ -168,18 +168,19 @@ def _many(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -
         kept = (np.arange(steps) < lengths[:, None]).ravel()
         flat = chunk.reshape(count * steps, -1)
         elements = _checked(main, role, flat, kept, partial(_step_of, row, steps))
-        first = next((targets[key] for key in ("label", "labels") if key in targets), None)
         yield Documents(
             source,
             rows,
             elements,
             np.concatenate([[0], np.cumsum(lengths)]),
-            label=_classes(targets["label"], _one_each(targets["label"], read["label"], rows))
-            if "label" in read
-            else None,
-            labels=_classes(targets["labels"], read["labels"].reshape(-1)[kept]) if "labels" in read else None,
-            values=_values(targets["values"], read["values"], rows) if "values" in read else None,
-            label_name=None if first is None else first.name,
+            targets={
+                name: _target(name, targets[name], read[name], np.repeat(rows, steps), kept)
+                if _per_token(name)
+                else _target(name, targets[name], read[name], rows)
+                for name in COLUMNS
+                if name in read
+            },
+            label_name=_label_name(targets),
             channels=_channels(main, elements),
         )
         row += count
@@ -187,9 +188,8 @@ def _many(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -
 
 def _one(source: Source, main: Stored, role: str, targets: dict[str, Stored]) -> Iterator[Documents]:
     """One document along the first axis, in pieces."""
-    labels = targets.get("labels")
     for key, array in targets.items():
-        if key != "labels" or array.shape[:1] != main.shape[:1]:
+        if not _per_token(key) or array.shape[:1] != main.shape[:1]:
             raise data_error(
                 source.path,
                 source.field(array.name),
@@ -207,12 +207,47 @@ def _one(source: Source, main: Stored, role: str, targets: dict[str, Stored]) ->
             elements,
             np.array([0, count]),
             numbered=False,
-            labels=None if labels is None else _classes(labels, labels.read(count).reshape(-1)),
+            targets={
+                name: _target(name, targets[name], targets[name].read(count), np.arange(row, row + count))
+                for name in COLUMNS
+                if name in targets
+            },
             fresh=np.array([row == 0]),
-            label_name=None if labels is None else labels.name,
+            label_name=_label_name(targets),
             channels=_channels(main, elements),
         )
         row += count
+
+
+def _per_token(key: str) -> bool:
+    """Whether an array has an entry for each token or time step."""
+    return key in COLUMNS and COLUMNS[key].per_token
+
+
+def _label_name(targets: dict[str, Stored]) -> str | None:
+    """Name of the array with the labels: those of documents first."""
+    known = target_columns("class")
+    return next((targets[key].name for key in sorted(targets, key=_per_token) if key in known), None)
+
+
+def _target(
+    key: str, array: Stored, values: NDArray[Any], rows: Ints, kept: NDArray[np.bool_] | None = None
+) -> Coded | Floats:
+    """A column of targets from [N, ...], for the entries in `kept` alone; `rows` [N] are their places."""
+    is_class = COLUMNS[key].element == "class"
+    if not _per_token(key):
+        return _classes(array, _one_each(array, values, rows)) if is_class else _values(array, values, rows)
+    flat = values.reshape(len(rows), -1)
+    if is_class and flat.shape[1] != 1:
+        raise data_error(
+            array.source.path,
+            array.source.field(array.name),
+            expected="one label per token or time step",
+            found=f"shape {list(array.shape)}",
+            advice="of one-hot labels take argmax over the last axis",
+        )
+    chosen = slice(None) if kept is None else kept
+    return _classes(array, flat[chosen, 0]) if is_class else _values(array, flat[chosen], rows[chosen])
 
 
 def _step_of(row: int, steps: int, index: int) -> tuple[int, int | None]:
@@ -365,7 +400,7 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
     free = [name for name in present if name not in asked.values()]
     arrays = {}
     for key, usual in USUAL_NAMES.items():
-        if key in TARGETS and not targets:
+        if key in COLUMNS and not targets:
             continue
         name = asked[key]
         if name and name not in present:

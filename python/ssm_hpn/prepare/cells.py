@@ -1,6 +1,7 @@
 """Columns of Arrow as arrays of numpy, and the errors for cells that do not fit."""
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
-from ssm_hpn.moments import range_problem
+from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import MOST_CLASSES, Coded, Floats, Ints
 from ssm_hpn.prepare.sources import Source
@@ -91,6 +92,14 @@ def not_finite(source: Source, at: str, name: str, value: float) -> DataError:
     """The error for a number that is infinite or too large."""
     advice = "correct it, or leave it empty for a missing number"
     return DataError(range_problem(f"{source.path}: {at}, {source.field(name)}", value, advice))
+
+
+def check_range(source: Source, numbers: Floats, names: Sequence[str], rows: Ints) -> None:
+    """Refuse an infinite number, or one that is too large, with its row: [N, K] of columns of these names."""
+    if not (bad := out_of_range(numbers)).any():
+        return
+    k, at = (int(i) for i in np.argwhere(bad.T)[0])
+    raise not_finite(source, source.row(int(rows[at])), names[k], float(numbers[at, k]))
 
 
 def mismatch(source: Source, at: str, name: str, expected: str, found: object, advice: str | None = None) -> DataError:

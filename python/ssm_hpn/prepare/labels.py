@@ -22,6 +22,7 @@ from ssm_hpn.prepare.problems import Notes, config_error, data_error, shown
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.sources import TABLES, Source, find
 from ssm_hpn.prepare.split import Keys, text_keys
+from ssm_hpn.prepare.target_columns import column_of, kind_of, target_aliases
 
 JOINED: Final = "handed_labels"
 """The table in the engine: `key` and the targets by alias, each id once."""
@@ -54,19 +55,20 @@ def label_source(options: PrepareOptions) -> Source:
 def open_labels(
     options: PrepareOptions, columns: Columns, connection: duckdb.DuckDBPyConnection, work: Path | None, notes: Notes
 ) -> list[str]:
-    """Make the table `JOINED`; returns the aliases of its targets: `label`, and `v0` and so on for numbers.
+    """Make the table `JOINED`; returns the aliases of its targets, by `target_aliases`.
 
     A copy in UTF-8, where one is needed, is kept in `work`; what is guessed goes to `notes`.
 
     Raises `DataError` for rows without an id, and for an id with different targets.
     """
-    targets: dict[str, tuple[str, Kind]] = {"label": (columns.label, "text")} if columns.label else {}
-    targets |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
+    targets: dict[str, tuple[str, Kind]] = {
+        alias: (name, kind_of(alias, steps=True)) for alias, name in target_aliases(columns, per_token=False).items()
+    }
     for what, there in (("data.columns.id", columns.id), ("data.columns.label or .values", targets)):
         if not there:
             advice = "name the column, or drop --data.labels"
             raise config_error("data.labels", expected=f"{what} beside it", found="none", advice=advice)
-    keys = [("id", columns.id or ""), *((_setting(alias), name) for alias, (name, _) in targets.items())]
+    keys = [("id", columns.id or ""), *((column_of(alias), name) for alias, (name, _) in targets.items())]
     table = _opened(options, [name for _, name in keys], connection, work)
     notes.add(*table.notes)
     for key, name in keys:
@@ -98,10 +100,6 @@ def _opened(
     if options.delimiter is None or source.format != "csv" or table.present.keys() >= set(names):
         return table
     return open_table(source, options.model_copy(update={"delimiter": None}), connection, work=work)
-
-
-def _setting(alias: str) -> str:
-    return "values" if alias[0] == "v" else "label"
 
 
 def _check(table: Table, name: str, targets: dict[str, tuple[str, Kind]]) -> None:

@@ -23,7 +23,8 @@ from ssm_hpn.prepare.doubts import total
 from ssm_hpn.prepare.ids import IdSpellings
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
-from ssm_hpn.prepare.records import Coded, Documents, Record, Texts, TooManyTextsError
+from ssm_hpn.prepare.records import Coded, Documents, Floats, Record, Texts, TooManyTextsError
+from ssm_hpn.targets import COLUMNS, column_with
 
 
 @dataclass
@@ -34,14 +35,12 @@ class Learned:
     labels: Texts = field(default_factory=Texts)
     kind: str = ""
     """text, tokens or features."""
-    per_document: bool = False
-    """Whether a target belongs to a whole document."""
+    targets: tuple[str, ...] = ()
+    """Columns of `ssm_hpn.targets.COLUMNS` that the documents have."""
     largest_id: int = -1
     n_features: int | None = None
     n_values: int | None = None
     label_name: str | None = None
-    per_unit: bool = False
-    """Whether labels are those of tokens or steps."""
     unlabelled: int = 0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Number of documents or units with each label in the training part."""
@@ -62,21 +61,42 @@ class Learned:
         """Take in documents of either part; returns the numbers of their labels, -1 for none."""
         if self.first is None:
             self.first, self.kind = documents.record(0), documents.kind
-            self.label_name, self.per_unit = documents.label_name, documents.labels is not None
-            self.per_document = documents.label is not None or documents.values is not None
+            self.label_name, self.targets = documents.label_name, tuple(documents.targets)
         if documents.ids is not None:
             self._see_ids(documents, documents.ids)
         if documents.kind == "tokens":
             self.largest_id = max(self.largest_id, int(documents.elements.max()))
         elif documents.kind == "features":
             self._check_features(documents)
-        if documents.values is not None:
-            self._check_values(documents)
-        if documents.labels is not None:
-            self._codes(documents.labels, documents)
-        if documents.label is None:
-            return np.full(len(documents), -1, np.int32)
-        return self._codes(documents.label, documents)
+        found = np.full(len(documents), -1, np.int32)
+        for name, values in documents.targets.items():
+            if not isinstance(values, Coded):
+                self._check_values(documents, values)
+            elif COLUMNS[name].per_token:
+                self._codes(values, documents)
+            else:
+                found = self._codes(values, documents)
+        return found
+
+    @property
+    def label_column(self) -> str | None:
+        """The column of targets that has the labels."""
+        return column_with("class", self.targets)
+
+    @property
+    def value_column(self) -> str | None:
+        """The column of targets that has the numbers to predict."""
+        return column_with("number", self.targets)
+
+    @property
+    def per_unit(self) -> bool:
+        """Whether labels are those of tokens or steps."""
+        return self.label_column is not None and COLUMNS[self.label_column].per_token
+
+    @property
+    def per_document(self) -> bool:
+        """Whether a target belongs to a whole document."""
+        return not all(COLUMNS[name].per_token for name in self.targets)
 
     def _codes(self, coded: Coded, documents: Documents) -> NDArray[np.int32]:
         try:
@@ -91,7 +111,7 @@ class Learned:
 
     @staticmethod
     def _summing_up(record: Record) -> str:
-        label = ", without a label" if record.documents.label is not None and record.label is None else ""
+        label = ", without a label" if any(target is None for target in record.targets.values()) else ""
         return (
             f"{record.source.name}: {record.at}: the id {record.id!r} reads like a sum over other rows, and is a "
             f"document like the others{label}; if it is a sum, remove it"
@@ -122,8 +142,8 @@ class Learned:
                 advice="fill it, or set data.missing to mask, forward or zero",
             )
 
-    def _check_values(self, documents: Documents) -> None:
-        width = 0 if documents.values is None else documents.values.shape[1]
+    def _check_values(self, documents: Documents, values: Floats) -> None:
+        width = values.shape[1]
         self.n_values = self.n_values or width
         if width != self.n_values:
             raise data_error(
@@ -156,11 +176,12 @@ class Learned:
         if documents.kind == "features":
             running = self._running.setdefault("features", Running(documents.elements.shape[1]))
             running.add(np.asarray(documents.elements, np.float64))
-        if documents.values is not None:
-            running = self._running.setdefault("values", Running(documents.values.shape[1]))
-            running.add(documents.values[documents.begins])
-        coded = documents.labels if self.per_unit else documents.label
-        if coded is not None:
+        numbers = documents.targets.get(self.value_column or "")
+        if isinstance(numbers, np.ndarray):
+            running = self._running.setdefault("values", Running(numbers.shape[1]))
+            running.add(numbers if COLUMNS[self.value_column or ""].per_token else numbers[documents.begins])
+        coded = documents.targets.get(self.label_column or "")
+        if isinstance(coded, Coded):
             codes = self.labels.codes(coded)
             codes = codes if self.per_unit else codes[documents.begins]
             if len(self.counts) < len(self.labels.texts):
@@ -180,7 +201,7 @@ class Learned:
     @property
     def measures(self) -> bool:
         """Whether a second pass is needed."""
-        return self.kind == "features" or self.per_unit or self.per_document
+        return self.kind == "features" or bool(self.targets)
 
     # ---- the contents of the contract
 
@@ -216,7 +237,7 @@ class Learned:
         """The scale of the numbers to predict."""
         if self.values is None or self.first is None:
             return None
-        self._check_any(self.values, self.options.columns.values, "value")
+        self._check_any(self.values, getattr(self.options.columns, self.value_column or ""), "value")
         return Scale.of(self.values)
 
     def _id_type(self, declared: str) -> str:
@@ -238,10 +259,10 @@ class Learned:
             found += self._measured(self.features, self.first.documents.channels, "feature")
         if self.label_name:
             classes = self.classes()
-            role: Any = "labels" if self.per_unit else "label"
+            role: Any = self.label_column
             found.append(Column(self.label_name, role, classes.type if classes else "text", missing=self.unlabelled))
         if self.values is not None:
-            found += self._measured(self.values, columns.values, "value")
+            found += self._measured(self.values, getattr(columns, self.value_column or ""), "value")
         return tuple(found)
 
     def _measured(self, moments: Moments, names: tuple[str, ...], role: Role) -> tuple[Column, ...]:

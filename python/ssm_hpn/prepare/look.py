@@ -36,5 +36,5 @@ def _arrays(source: Source, options: PrepareOptions, *, folder: bool) -> RawData
     """Content and targets of arrays by the first documents read, as arrays have usual names without settings."""
     first = next(read_arrays(source, options))
     kind = "npz" if source.path.suffix.lower() == ".npz" else "npy"
-    targets = frozenset(key for key in COLUMNS if getattr(first, key) is not None)
+    targets = frozenset(first.targets)
     return RawData(source.path.name, kind, first.kind, targets=targets, folder=folder)

@@ -31,8 +31,9 @@ from ssm_hpn.prepare.doubts import days_as_numbers
 from ssm_hpn.prepare.engine import SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.headers import header_below
 from ssm_hpn.prepare.problems import Notes, config_error, data_error, listed, shown
-from ssm_hpn.prepare.records import Documents, Ints
+from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.targets import COLUMNS
 
 NUMBERS: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
 CLOCK: Final = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M:%S.%f %p", "%I %p")
@@ -280,13 +281,14 @@ class Noticed:
         alike[new.offsets[:-1]] = False
         at = np.flatnonzero(alike)
         equal = _equal(new.elements[at], new.elements[at - 1])
-        if new.labels is not None:
-            equal &= new.labels.codes[at] == new.labels.codes[at - 1]
+        per_step = [name for name in new.targets if COLUMNS[name].per_token]
+        for values in (new.targets[name] for name in per_step):
+            codes = values.codes[:, None] if isinstance(values, Coded) else values
+            equal &= _equal(codes[at], codes[at - 1])
         self.copies += int(equal.sum())
         held = self._last
         if goes_on and held is not None and _equal(new.elements[:1], held.elements[-1:])[0]:
-            one, other = (None if part.labels is None else part.labels.text(k) for part, k in ((held, -1), (new, 0)))
-            self.copies += one == other
+            self.copies += all(_same(held.targets[name][-1:], new.targets[name][:1]) for name in per_step)
         self._last = new
 
     def _close(self) -> None:
@@ -294,6 +296,13 @@ class Noticed:
             self.documents += 1
             self.equal += not self._varies
         self._rows = 0
+
+
+def _same(one: Coded | Floats, other: Coded | Floats) -> bool:
+    """Whether two targets are equal, which may come from batches with other texts."""
+    if isinstance(one, Coded) and isinstance(other, Coded):
+        return one.text(0) == other.text(0)
+    return bool(_equal(np.asarray(one), np.asarray(other)).all())
 
 
 def _equal(these: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:

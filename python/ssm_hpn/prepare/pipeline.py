@@ -39,13 +39,14 @@ from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.reading import Sources
-from ssm_hpn.prepare.records import Documents
+from ssm_hpn.prepare.records import Coded, Documents
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
 from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap, side_column
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
+from ssm_hpn.targets import COLUMNS
 
 VERSION: Final = 4
 """Part of the cache key: raise it when the same sources and options give other shards or manifests."""
@@ -376,8 +377,9 @@ class _Layout:
         self.job, self.contract, self.encoder = job, contract, encoder
         learned = job.learned
         self.n_values = learned.n_values
-        self.per_unit = contract.classes is not None and learned.per_unit
-        self.per_document = contract.classes is not None and not learned.per_unit
+        chosen = {learned.value_column} if contract.classes is None else {learned.label_column, learned.value_column}
+        self.targets = [name for name in COLUMNS if name in chosen]
+        """The columns of targets that are written: one of classes, and one of numbers."""
         self._indices = np.full(len(learned.labels.texts) + 1, -1, np.int32)
         """Class of each label by its number; -2 for one that the training part does not have."""
         if contract.classes is not None:
@@ -389,7 +391,6 @@ class _Layout:
 
     def declaration(self) -> dict[str, Any]:
         """The configuration of the writer."""
-        optional = {"labels": self.per_unit, "label": self.per_document, "values": self.n_values is not None}
         tokens = self.encoder is not None
         vocab_size = self.encoder.vocab_size if self.encoder else None
         width = self.contract.n_channels
@@ -399,7 +400,7 @@ class _Layout:
             "kind": self.contract.kind,
             "vocab_size": vocab_size,
             "n_features": None if tokens else width,
-            "columns": ["tokens" if tokens else "features", *(k for k, there in optional.items() if there), "name"],
+            "columns": ["tokens" if tokens else "features", *self.targets, "name"],
             "n_values": self.n_values,
             "shard_bytes": options.shard_tokens * token_bytes,
             "max_document": 2 * options.max_document,
@@ -463,28 +464,27 @@ class _Layout:
         self, documents: Documents, name: str, elements: NDArray[Any], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]:
         columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(elements)}
-        coded = documents.labels if self.per_unit else documents.label if self.per_document else None
-        if coded is not None:
-            codes = self.job.learned.labels.codes(coded)
-            classes = self._indices[codes]
-            if (classes == -2).any():
-                self._refuse(documents, int(np.flatnonzero(classes == -2)[0]))
-            columns["labels" if self.per_unit else "label"] = classes
-        if self.n_values is not None and documents.values is not None:
-            columns["values"] = self.contract.scale_values(documents.values).astype(np.float32)
+        for column in self.targets:
+            values = documents.targets.get(column)
+            if isinstance(values, Coded):
+                codes = self.job.learned.labels.codes(values)
+                columns[column] = self._indices[codes]
+                if (columns[column] == -2).any():
+                    self._refuse(documents, values, int(np.flatnonzero(columns[column] == -2)[0]))
+            elif values is not None:
+                columns[column] = self.contract.scale_values(values).astype(np.float32)
         return lengths, documents.names, columns
 
-    def _refuse(self, documents: Documents, at: int) -> None:
+    def _refuse(self, documents: Documents, labels: Coded, at: int) -> None:
         """The error for a label that the training part does not have."""
         entry, position = at, None
-        if self.per_unit:
+        if self.job.learned.per_unit:
             entry = int(np.searchsorted(documents.offsets, at, side="right") - 1)
             position = at - int(documents.offsets[entry])
         record = documents.record(entry)
-        label = record.label if position is None or record.labels is None else record.labels[position]
         try:
             if self.contract.classes is not None:
-                self.contract.classes.index(label)
+                self.contract.classes.index(labels.text(at))
         except DataError as error:
             raise DataError(
                 f"{record.path}: {record.label_place(position)}: {str(error).removeprefix('label: ')}"

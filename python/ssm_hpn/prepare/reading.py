@@ -16,6 +16,7 @@ from ssm_hpn.prepare.sources import TABLES, Source, encoding_doubts
 from ssm_hpn.prepare.split import side_column
 from ssm_hpn.prepare.tables import read_table
 from ssm_hpn.prepare.text import read_integers, read_text
+from ssm_hpn.targets import COLUMNS
 
 
 class Arrays(Protocol):
@@ -46,7 +47,8 @@ def inputs(
     work: Path | None = None,
 ) -> "Sources":
     """Like `with_targets` for a model of so many features, without targets, which the files may lack."""
-    columns = options.columns.model_copy(update={"label": None, "labels": None, "values": ()})
+    none = {name: Columns.model_fields[name].default for name in COLUMNS}
+    columns = options.columns.model_copy(update=none)
     arrays = partial(read_arrays, targets=False, univariate=n_features == 1)
     bare = options.model_copy(update={"columns": columns, "labels": None, "split": "auto"})
     return Sources(sources, bare, work, arrays=arrays, trained_order=trained_order)

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from ssm_hpn.classes import has_no_label
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.targets import COLUMNS
 
 MOST_CLASSES: Final = 1_000_000
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Target = str | list[str | None] | Floats | None
+"""The target of one document: a label, the labels of its units, or numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,8 @@ class Documents:
     """Whether the source has several documents, named by their ids or else by their rows; if not, it is the one."""
     ids: list[str] | None = None
     """[N] values of the id column."""
-    label: Coded | None = None
-    """[N]"""
-    labels: Coded | None = None
-    """[units]"""
-    values: Floats | None = None
-    """[N, K] numbers to predict."""
+    targets: dict[str, Coded | Floats] = field(default_factory=dict)
+    """By column of `ssm_hpn.targets.COLUMNS`, in its order: labels [N] or [units], or numbers [N, K] or [units, K]."""
     time: Floats | None = None
     """[N] order value of the first row, as a number."""
     side: Coded | None = None
@@ -172,9 +171,7 @@ class Documents:
             elements=self.elements[units] if isinstance(units, slice) else self.elements.take(units, axis=0),
             offsets=np.concatenate([[0], np.cumsum(lengths)]),
             ids=None if self.ids is None else [self.ids[i] for i in index.tolist()],
-            label=None if self.label is None else self.label[index],
-            labels=None if self.labels is None else self.labels[units],
-            values=None if self.values is None else self.values[index],
+            targets={name: x[units if COLUMNS[name].per_token else index] for name, x in self.targets.items()},
             time=None if self.time is None else self.time[index],
             side=None if self.side is None else self.side[index],
             fresh=None if self.fresh is None else self.fresh[index],
@@ -253,22 +250,17 @@ class Record:
         return found
 
     @property
-    def label(self) -> str | None:
-        """As it was written, None for none."""
-        return None if self.documents.label is None else self.documents.label.text(self.index)
+    def targets(self) -> dict[str, Target]:
+        """By column of `ssm_hpn.targets.COLUMNS`: labels as they were written, or numbers to predict [K] or [T, K]."""
+        return {name: self._target(name, values) for name, values in self.documents.targets.items()}
 
-    @property
-    def labels(self) -> list[str | None] | None:
-        """One per token or time step."""
-        coded = self.documents.labels
-        if coded is None:
-            return None
-        return [None if code < 0 else coded.texts[code] for code in coded.codes[self._units].tolist()]
-
-    @property
-    def values(self) -> Floats | None:
-        """[K] numbers to predict, NaN for one that is missing."""
-        return None if self.documents.values is None else self.documents.values[self.index]
+    def _target(self, name: str, values: Coded | Floats) -> Target:
+        per_token = COLUMNS[name].per_token
+        if not isinstance(values, Coded):
+            return values[self._units if per_token else self.index]
+        if not per_token:
+            return values.text(self.index)
+        return [None if code < 0 else values.texts[code] for code in values.codes[self._units].tolist()]
 
     def label_place(self, index: int | None = None) -> str:
         """Where the label was, that of time step or token `index` if there is one for each, for messages."""

@@ -17,6 +17,7 @@ from ssm_hpn.prepare.doubts import thousands
 from ssm_hpn.prepare.engine import Table, engine, no_column, open_table, quoted, translated
 from ssm_hpn.prepare.problems import Notes, data_error, listed
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.targets import COLUMNS, target_columns
 
 TEXT_NAMES: Final = ("text", "content")
 TOKEN_NAMES: Final = ("tokens", "input_ids")
@@ -48,7 +49,8 @@ def settle(sources: list[Source], options: PrepareOptions, *, split_column: str 
     with opened(source, options, None, whole=False) as table:
         notes = Notes()
         columns = _resolve(table, options, notes)
-        numbers = [name for name in (*columns.features, *columns.values) if name in table.present]
+        numeric = ("features", *target_columns("number"))
+        numbers = [name for key, name in wanted(columns) if key in numeric and name in table.present]
         with contextlib.suppress(duckdb.Error):  # which the reader names with its row
             thousands(table, numbers, notes)
         types = {columns.id: _declared(table, columns.id)} if columns.id else {}
@@ -114,7 +116,7 @@ def opened(
 def _resolve(table: Table, options: PrepareOptions, notes: Notes) -> Columns:
     """The columns with patterns expanded and defaults filled in; a pattern never takes a column with another role."""
     source, present, columns = table.source, list(table.present), options.columns
-    others = {columns.id, columns.order, columns.label, columns.labels, columns.text, columns.tokens, *columns.values}
+    others = {name for key, name in wanted(columns) if key != "features"}
     features: list[str] = []
     for name in columns.features:
         if "*" not in name or name in present:
@@ -146,14 +148,17 @@ def _resolve(table: Table, options: PrepareOptions, notes: Notes) -> Columns:
 
 def wanted(columns: Columns) -> list[tuple[str, str]]:
     """Every (setting, column name) in use."""
-    pairs = [(key, getattr(columns, key)) for key in ("text", "tokens", "id", "order", "label", "labels")]
-    pairs += [("features", name) for name in columns.features] + [("values", name) for name in columns.values]
-    return [(key, name) for key, name in pairs if name]
+    classes = [name for name, array in COLUMNS.items() if array.element == "class"]
+    numbers = [name for name, array in COLUMNS.items() if array.element == "number"]
+    settings = ("text", "tokens", "id", "order", *classes, "features", *numbers)
+    found = [(key, getattr(columns, key)) for key in settings]
+    several = [(key, (names,) if isinstance(names, str) else names or ()) for key, names in found]
+    return [(key, name) for key, names in several for name in names if name]
 
 
 def check_columns(table: Table, columns: Columns, options: PrepareOptions, split_column: str | None = None) -> None:
     """Refuse the first column in use that a table does not have."""
-    elsewhere = {"label", "values"} if options.labels else set()
+    elsewhere = {name for name, array in COLUMNS.items() if not array.per_token} if options.labels else set()
     for key, name in wanted(columns):
         if name not in table.present and key not in elsewhere:
             raise no_column(table, key, name)

@@ -6,7 +6,7 @@ A record has a field for every column of an Arrow table:
     keys of text or bytes       int32, which of `Rows.words` it is
     other texts                 int32, which of the texts of their column it is, -1 for none (`classes.has_no_label`)
 
-Columns f0, f1, … of doubles are one field `f` [F], and v0, v1, … one field `v` [K].
+Columns f0, f1, … of doubles are one field `f` [F], and values0, values1, … one field `values` [K].
 """
 
 import re
@@ -25,7 +25,7 @@ Records = NDArray[Any]
 """[N] of a type with fields."""
 Words = dict[str, pa.Array]
 """Values of the keys that are text or bytes, by field."""
-GROUPED: Final = re.compile("([fv])[0-9]+")
+GROUPED: Final = re.compile("(f|[a-z_]{2,})([0-9]+)")
 
 
 @dataclass(slots=True)

@@ -10,10 +10,9 @@ import pyarrow as pa
 from ssm_hpn.prepare.cells import too_many
 from ssm_hpn.prepare.records import Coded, Documents, Texts, TooManyTextsError
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.targets import COLUMNS
 
-PER_DOCUMENT: Final = ("rows", "offsets", "ids", "values", "time", "fresh")
-PER_UNIT: Final = ("elements", "unit_rows")
-CODED: Final = ("label", "labels", "side")
+FIELDS: Final = ("rows", "offsets", "ids", "time", "fresh", "elements", "unit_rows", "side")
 
 
 class Spool:
@@ -23,7 +22,7 @@ class Spool:
         """`side` is the column that the split goes by, if one does."""
         self._path, self._batches, self._side = path, batches, side
         self._about: list[tuple[Source, bool, str | None, tuple[str, ...]]] = []
-        self._texts = {name: Texts() for name in CODED}
+        self._texts: dict[str, Texts] = {}
         self._whole = False
 
     def __iter__(self) -> Iterator[Documents]:
@@ -45,18 +44,15 @@ class Spool:
     def _batch(self, documents: Documents) -> pa.RecordBatch:
         """One row whose columns are lists."""
         columns: dict[str, Any] = {"width": documents.elements.shape[-1]}
-        for name in (*PER_DOCUMENT, *PER_UNIT):
-            value = getattr(documents, name)
-            if value is not None:
-                columns[name] = value if isinstance(value, list) else value.reshape(-1)
-        for name in CODED:
-            value = getattr(documents, name)
-            if value is not None:
+        for name, value in ({name: getattr(documents, name) for name in FIELDS} | documents.targets).items():
+            if isinstance(value, Coded):
                 try:
-                    columns[name] = self._texts[name].codes(value)
+                    columns[name] = self._texts.setdefault(name, Texts()).codes(value)
                 except TooManyTextsError:
                     column = self._side if name == "side" else documents.label_name
                     raise too_many(documents.source, column or name, labels=name != "side") from None
+            elif value is not None:
+                columns[name] = value if isinstance(value, list) else value.reshape(-1)
         self._about.append((documents.source, documents.numbered, documents.label_name, documents.channels))
         arrays = [
             pa.array([value]) if not isinstance(value, np.ndarray) else _list(value) for value in columns.values()
@@ -71,23 +67,27 @@ class Spool:
                 batch = reader.get_batch(index)
                 columns = {name: batch.column(name)[0] for name in batch.schema.names}
                 arrays: dict[str, Any] = {
-                    name: np.asarray(columns[name].values.to_numpy(zero_copy_only=False))
-                    for name in (*PER_DOCUMENT, *PER_UNIT)
-                    if name in columns and name != "ids"
+                    name: np.asarray(values.values.to_numpy(zero_copy_only=False))
+                    for name, values in columns.items()
+                    if name not in ("ids", "width")
+                }
+                arrays |= {
+                    name: Coded(arrays[name], known.texts) for name, known in self._texts.items() if name in arrays
                 }
                 if arrays["elements"].dtype.kind == "f":
                     arrays["elements"] = arrays["elements"].reshape(-1, columns["width"].as_py())
-                if "values" in arrays:
-                    arrays["values"] = arrays["values"].reshape(len(arrays["rows"]), -1)
-                for name in CODED:
-                    if name in columns:
-                        arrays[name] = Coded(columns[name].values.to_numpy(), self._texts[name].texts)
+                targets = {name: arrays.pop(name) for name in COLUMNS if name in arrays}
+                for name, values in targets.items():
+                    if not isinstance(values, Coded):
+                        entries = arrays["offsets"][-1] if COLUMNS[name].per_token else len(arrays["rows"])
+                        targets[name] = values.reshape(int(entries), -1)
                 yield Documents(
                     source,
                     numbered=numbered,
                     ids=columns["ids"].as_py() if "ids" in columns else None,
                     label_name=label_name,
                     channels=channels,
+                    targets=targets,
                     **arrays,
                 )
 

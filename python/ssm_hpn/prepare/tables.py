@@ -22,9 +22,9 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range
 from ssm_hpn.prepare.cells import (
     bytes_of,
+    check_range,
     coded,
     flattened,
-    floats,
     hold_json,
     integers,
     list_lengths,
@@ -49,7 +49,16 @@ from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, TooManyTexts
 from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
 from ssm_hpn.prepare.rows import Rows, as_they_come, together
 from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.target_columns import (
+    fixed,
+    kind_of,
+    label_column,
+    target_aliases,
+    targets_of_cells,
+    targets_of_rows,
+)
 from ssm_hpn.prepare.unsorted import Unsorted
+from ssm_hpn.targets import COLUMNS
 
 ROWS_AT_ONCE: Final = 1 << 15
 CELLS_AT_ONCE: Final = 1 << 21
@@ -108,20 +117,18 @@ class _Query:
         self.steps = bool(columns.features) and not lists
         matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
         feature: Kind = "number" if self.steps else "matrix" if matrix else "numbers"
-        per_unit: Kind = "text" if self.steps else "texts"
         one: list[tuple[str, str | None, Kind]] = [
             ("text", columns.text, "raw" if columns.text and present[columns.text] == "BLOB" else "text"),
             ("tokens", columns.tokens, "numbers"),
             ("id", columns.id, "text"),
             ("o", columns.order, "raw"),
-            ("label", None if "label" in joined else columns.label, "text"),
-            ("labels", columns.labels, per_unit),
             ("side", self.reading.split_column, "text"),
         ]
         self.aliases = {alias: (name, kind) for alias, name, kind in one if name}
         self.aliases |= {f"f{k}": (name, feature) for k, name in enumerate(columns.features)}
-        if "v0" not in joined:
-            self.aliases |= {f"v{k}": (name, "number") for k, name in enumerate(columns.values)}
+        for alias, name in target_aliases(columns).items():
+            if alias not in joined:
+                self.aliases[alias] = name, kind_of(alias, steps=self.steps)
         for name, kind in self.aliases.values():
             self.table.check_kind(name, kind)
         if columns.order:
@@ -166,8 +173,7 @@ class _Query:
         """The column behind an alias, in the table or in that of the labels."""
         if alias in self.aliases:
             return self.aliases[alias][0]
-        columns = self.reading.columns
-        return columns.label or "" if alias == "label" else columns.values[int(alias[1:])]
+        return target_aliases(self.reading.columns)[alias]
 
     def documents(self) -> Iterator[Documents]:
         """All documents, some at a time."""
@@ -221,42 +227,17 @@ class _Query:
         numbers = tuple(name for name, kind in self.aliases.values() if kind == "number")
         return translated(source, error, self.table, self.sql, numbers)
 
-    def check_range(self, numbers: Floats | None, group: str, rows: Ints) -> None:
-        """Refuse an infinite number, or one that is too large, with its row: [N, K] of columns `f` or `v`."""
-        if numbers is None or not (bad := out_of_range(numbers)).any():
-            return
-        k, at = (int(i) for i in np.argwhere(bad.T)[0])
-        source = self.table.source
-        raise not_finite(source, source.row(int(rows[at])), self.name_of(f"{group}{k}"), float(numbers[at, k]))
-
     # ---- a document per row
 
-    def _per_row(self, batch: pa.RecordBatch, targets: Rows | None) -> Iterator[Documents]:
+    def _per_row(self, batch: pa.RecordBatch, joined: Rows | None) -> Iterator[Documents]:
         source, used = self.table.source, self.reading.columns
         columns = {name: batch.column(name) for name in batch.schema.names}
         rows = integers(columns["n"])
         elements, offsets = self._content(columns, rows)
         lengths = np.diff(offsets)
-        labels = None
-        if "labels" in columns:
-            labels = coded(pc.list_flatten(columns["labels"]))
-            counts = list_lengths(columns["labels"])
-            if (counts != lengths).any():
-                at = int(np.flatnonzero(counts != lengths)[0])
-                raise data_error(
-                    source.path,
-                    f"{source.row(int(rows[at]))}, {source.field(used.labels or '')}",
-                    expected=counted(lengths[at], "label") + ", one per token",
-                    found=counts[at],
-                    advice="per-document labels go into --data.columns.label",
-                )
-        label = coded(columns["label"]) if "label" in columns else None
-        values = (
-            np.stack([floats(columns[f"v{k}"]) for k in range(len(used.values))], axis=1) if "v0" in columns else None
-        )
-        if targets is not None:
-            label, values = targets.coded("label") or label, targets.get("v") if "v" in targets else values
-        self.check_range(values, "v", rows)
+        targets = targets_of_cells(columns, rows, lengths, source, used)
+        if joined is not None:
+            targets |= targets_of_rows(joined, source, used)
         ids = columns["id"].to_pylist() if "id" in columns else None
         if ids and None in ids:
             row = int(rows[ids.index(None)])
@@ -269,11 +250,9 @@ class _Query:
             elements,
             offsets,
             ids=ids,
-            label=label,
-            labels=labels,
-            values=values,
+            targets=targets,
             side=coded(columns["side"]) if "side" in columns else None,
-            label_name=used.label or used.labels,
+            label_name=label_column(used),
             channels=self._channels(elements),
         )
         self.reading.empty += int((lengths == 0).sum())
@@ -431,28 +410,19 @@ class _Steps:
 
     def _batch(self, rows: Rows) -> Documents:
         """The runs of equal ids in some rows."""
-        query, used, n = self.query, self.columns, rows["n"]
-        features, values = rows["f"], rows.get("v")
-        query.check_range(features, "f", n)
-        query.check_range(values, "v", n)
+        used, n = self.columns, rows["n"]
+        features = rows["f"]
+        check_range(self.source, features, used.features, n)
+        targets = targets_of_rows(rows, self.source, used)
         borders, ids = np.array([0, len(rows)]), None
         if "id" in rows:
             column = rows["id"]
             borders = np.concatenate([[0], np.flatnonzero(column[1:] != column[:-1]) + 1, [len(rows)]])
             ids = rows.values("id", borders[:-1])
         starts = borders[:-1]
-        label = rows.coded("label")
-        runs = np.diff(borders)
         side = rows.coded("side")
-        for name, coded_rows in ((used.label, label), (query.reading.split_column, side)):
-            changed = _first_change(None if coded_rows is None else coded_rows.codes[:, None], starts, runs)
-            if coded_rows is not None and changed is not None:
-                row, start, _ = changed
-                raise self._changed(int(n[row]), name or "", coded_rows.text(start), coded_rows.text(row))
-        changed = _first_change(values, starts, runs)
-        if values is not None and changed is not None:
-            row, start, k = changed
-            raise self._changed(int(n[row]), used.values[k], values[start, k], values[row, k])
+        alike = fixed(targets, side)
+        self._check_alike(alike, n, starts, np.diff(borders))
         return Documents(
             self.source,
             n[starts],
@@ -460,14 +430,12 @@ class _Steps:
             borders,
             numbered=ids is not None,
             ids=ids,
-            label=None if label is None else label[starts],
-            labels=rows.coded("labels"),
-            values=None if values is None else values[starts],
+            targets={name: values[starts] if name in alike else values for name, values in targets.items()},
             time=rows["o"][starts] if "o" in rows else None,
             side=None if side is None else side[starts],
             fresh=np.ones(len(starts), bool),
             unit_rows=n,
-            label_name=used.label or used.labels,
+            label_name=label_column(used),
             channels=used.features,
         )
 
@@ -477,15 +445,22 @@ class _Steps:
         if held is None:
             return new
         same = self._goes_on(new)
-        pairs = (self.columns.label, held.label, new.label), (self.query.reading.split_column, held.side, new.side)
-        for name, one, other in pairs:
-            if same and one is not None and other is not None and one.text(0) != other.text(0):
-                raise self._changed(int(new.rows[0]), name or "", one.text(0), other.text(0))
-        if same and held.values is not None and new.values is not None:
-            for k, (before, after) in enumerate(zip(held.values[0], new.values[0], strict=True)):
-                if before != after and not (np.isnan(before) and np.isnan(after)):
-                    raise self._changed(int(new.rows[0]), self.columns.values[k], before, after)
+        if same:
+            theirs = fixed(new.targets, new.side)
+            pairs = {name: _both(values, theirs[name][:1]) for name, values in fixed(held.targets, held.side).items()}
+            self._check_alike(pairs, new.rows[[0, 0]], np.array([0]), np.array([2]))
         return joined(held, new, same=same)
+
+    def _check_alike(self, columns: dict[str, Coded | Floats], rows: Ints, starts: Ints, runs: Ints) -> None:
+        """Refuse a document in whose rows a column, by its alias, is not the same."""
+        for name, values in columns.items():
+            changed = _first_change(values.codes[:, None] if isinstance(values, Coded) else values, starts, runs)
+            if changed is None:
+                continue
+            row, start, k = changed
+            before, after = (values.text(at) if isinstance(values, Coded) else values[at, k] for at in (start, row))
+            alias = name if isinstance(values, Coded) else f"{name}{k}"
+            raise self._changed(int(rows[row]), self.query.name_of(alias), before, after)
 
     def _changed(self, row: int, name: str, before: object, after: object) -> DataError:
         advice = "labels that change inside a document go into --data.columns.labels"
@@ -500,10 +475,17 @@ class _Steps:
         )
 
 
-def _first_change(per_row: NDArray[Any] | None, starts: Ints, runs: Ints) -> tuple[int, int, int] | None:
-    """The first row that differs from the first one of its run, that one, and the column; NaN equals NaN."""
-    if per_row is None:
+def _both(one: Any, other: Any) -> Any:  # noqa: ANN401 - an array, a list, labels or None
+    """Entries of one batch, then those of the next one."""
+    if one is None or other is None:
         return None
+    if isinstance(one, Coded):
+        return Coded(np.concatenate([one.codes, other.codes]), other.texts)
+    return one + other if isinstance(one, list) else np.concatenate([one, other])
+
+
+def _first_change(per_row: NDArray[Any], starts: Ints, runs: Ints) -> tuple[int, int, int] | None:
+    """The first row that differs from the first one of its run, that one, and the column; NaN equals NaN."""
     first = np.repeat(per_row[starts], runs, axis=0)
     differs = ~((per_row == first) | ((per_row != per_row) & (first != first)))  # noqa: PLR0124
     if not differs.any():
@@ -519,11 +501,7 @@ def joined(held: Documents, new: Documents, *, same: bool) -> Documents:
     offsets = np.concatenate([[0], [length] if not same else [], length + new.offsets[1:]]).astype(np.int64)
 
     def both(one: Any, other: Any, start: int = 0) -> Any:  # noqa: ANN401 - an array, a list, labels or None
-        if one is None or other is None:
-            return None
-        if isinstance(one, Coded):
-            return Coded(np.concatenate([one.codes, other.codes[start:]]), other.texts)
-        return one + other[start:] if isinstance(one, list) else np.concatenate([one, other[start:]])
+        return _both(one, None if other is None else other[start:])
 
     return Documents(
         new.source,
@@ -532,9 +510,10 @@ def joined(held: Documents, new: Documents, *, same: bool) -> Documents:
         offsets,
         numbered=new.numbered,
         ids=both(held.ids, new.ids, skip),
-        label=both(held.label, new.label, skip),
-        labels=both(held.labels, new.labels),
-        values=both(held.values, new.values, skip),
+        targets={
+            name: both(values, new.targets[name], 0 if COLUMNS[name].per_token else skip)
+            for name, values in held.targets.items()
+        },
         time=both(held.time, new.time, skip),
         side=both(held.side, new.side, skip),
         fresh=both(held.fresh, new.fresh, skip),
@@ -548,6 +527,6 @@ def replaced(held: Documents) -> Documents:
     """A document without units, which keeps its name and targets, after all of its units were given out."""
     rest = held.cut(np.array([0, 0]), np.array([0]), np.array([False]))
     rest.elements = held.elements[:0]
-    rest.labels = None if held.labels is None else held.labels[:0]
+    rest.targets |= {name: values[:0] for name, values in held.targets.items() if COLUMNS[name].per_token}
     rest.unit_rows = None if held.unit_rows is None else held.unit_rows[:0]
     return rest

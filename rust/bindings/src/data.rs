@@ -210,6 +210,7 @@ impl PyShardReader {
         if let Some((x, f)) = group.all_features() {
             columns.set_item("features", to_array(py, &[x.len() / f, f], x.to_vec())?)?;
         }
+        let targets = PyDict::new(py);
         for column in group.targets() {
             let values = match column.all() {
                 ColumnValues::Classes(x) => to_array(py, &[x.len()], x.to_vec())?,
@@ -217,8 +218,9 @@ impl PyShardReader {
                     to_array(py, &[x.len() / column.width(), column.width()], x.to_vec())?
                 }
             };
-            columns.set_item(column.name(), values)?;
+            targets.set_item(column.name(), values)?;
         }
+        columns.set_item("targets", targets)?;
         if let Some(names) = group.names() {
             columns.set_item("name", names.collect::<Vec<_>>())?;
         }
