@@ -54,6 +54,22 @@ def test_labels_are_kept_as_written(tmp_path, labels, names):
     assert sum(row["label"] == -1 for row in found) == without
 
 
+def test_labels_of_steps_beside_one_series_are_those_of_one_document(tmp_path):
+    labels = np.arange(40) % 2
+    prepared = made(tmp_path, archive(tmp_path, features=X[:, 0], labels=labels), split="tail")
+    found = rows(prepared.train) + rows(prepared.validation)
+    assert (prepared.n_features, sum(len(row["features"]) for row in found)) == (2, 40)
+    assert np.concatenate([row["labels"] for row in found]).tolist() == labels.tolist()
+
+
+def test_one_hot_labels_of_steps_are_refused(tmp_path):
+    path = archive(tmp_path, features=X, labels=np.eye(3)[RANDOM.integers(0, 3, (40, 8))])
+    with pytest.raises(
+        DataError, match=r"array 'labels': expected one label per token or time step, found shape \[40, 8"
+    ):
+        made(tmp_path, path)
+
+
 @pytest.mark.parametrize(
     "features", [X.astype(">f8"), X.astype(np.float16), (X * 10).astype(np.int16), (X * 10).astype(np.uint64), X > 0]
 )

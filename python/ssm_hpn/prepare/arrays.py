@@ -111,8 +111,8 @@ def read_arrays(
                 advice="leave the file out",
             )
         per_document = len(main.shape) == 3 or (len(main.shape) == 2 and (role == "tokens" or bool(others)))
-        if role == "features" and not per_document and len(main.shape) == 2 and "labels" in others:
-            per_document = len(others["labels"].shape) == 2
+        if role == "features" and len(main.shape) == 2 and others:
+            per_document = not all(_per_token(key) and len(array.shape) == 1 for key, array in others.items())
         if univariate and len(main.shape) == 2 and main.shape[1] > 1:
             per_document = True
         if notes is not None and len(main.shape) == 2:
