@@ -50,6 +50,16 @@ def test_fractions_that_may_be_thousands_are_noted(tmp_path, mark, cells, said):
     assert all(note.startswith(f"column 'x': '1{mark}034' is read as a fraction, though '904'") for note in doubts)
 
 
+@pytest.mark.parametrize(
+    ("count", "said"), [(99, ""), (100, ""), (120, " (of the first 100 rows, which are looked at)")]
+)
+def test_a_note_about_thousands_says_how_many_rows_were_looked_at(tmp_path, monkeypatch, count, said):
+    monkeypatch.setattr("ssm_hpn.prepare.doubts.SAMPLE_ROWS", 101 if count == 100 else 100)
+    rows = [[f"k{n // 6}", n, ("1.034", "904")[n % 2], "ab"[n // 6 % 2]] for n in range(count)]
+    (doubt,) = (note for note in notes_of(tmp_path, rows) if "thousands" in note)
+    assert f"no fraction has other than three digits{said}; if '.' separates" in doubt
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 @pytest.mark.parametrize("kind", [str, float])
 def test_texts_of_other_files_that_may_be_thousands_are_noted_and_numbers_are_not(tmp_path, suffix, kind):
@@ -85,6 +95,28 @@ def test_a_row_that_may_be_a_sum_of_others_is_noted(tmp_path):
     assert any(note.startswith(unlabelled) for note in notes)
     plain = notes_of(tmp_path / "p", steps(), columns)
     assert not any("sum" in note or "without a label" in note for note in plain)
+
+
+@pytest.mark.parametrize("word", ["Total", "Summe", "gesamt", " TOTAL: "])
+@pytest.mark.parametrize(("column", "what"), [("c", "label"), ("t", "split value"), ("labels", "label"), ("x", "text")])
+def test_a_cell_in_use_that_reads_like_a_sum_is_noted(tmp_path, word, column, what):
+    rows = [[f"k{n}", "pq"[n // 2 % 2], f"words {n}", "ab"[n % 2]] for n in range(200)]
+    columns = {"text": "x", "label": "c"}
+    options = {"split": "t=q"} if column == "t" else {"validation_fraction": 0}
+    if column == "labels":
+        rows = [[f"k{n // 4}", n, n, "ab"[n % 2]] for n in range(400)]
+        columns = {"id": "id", "order": "t", "features": "x", "labels": "c"}
+    row = {"id": "k7", "t": "999", "x": "99", "c": "a", {"labels": "c"}.get(column, column): word.strip()}
+    notes = notes_of(tmp_path, [*rows, [row[name] for name in ("id", "t", "x", "c")]], columns, **options)
+    doubts = [note for note in notes if "reads like a sum" in note]
+    assert len(doubts) == 1, notes
+    assert f"the {what} {word.strip()!r} reads like a sum over other rows" in doubts[0]
+
+
+def test_a_class_of_that_name_is_no_sum(tmp_path):
+    rows = [[f"k{n}", n, f"words {n}", ("partial", "total")[n % 2]] for n in range(60)]
+    notes = notes_of(tmp_path, rows, {"text": "x", "label": "c"})
+    assert not any("reads like a sum" in note for note in notes)
 
 
 def test_repeated_rows_are_counted(tmp_path):

@@ -19,7 +19,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments, Running
 from ssm_hpn.prepare.cells import too_many
-from ssm_hpn.prepare.doubts import total
+from ssm_hpn.prepare.doubts import Sums
 from ssm_hpn.prepare.ids import IdSpellings
 from ssm_hpn.prepare.problems import config_error, data_error, listed
 from ssm_hpn.prepare.reading import Sources
@@ -50,8 +50,7 @@ class Learned:
     """Of `features` and `values`, until all of the training part has been added."""
     first: Record | None = None
     ids: IdSpellings = field(default_factory=IdSpellings)
-    total: str = ""
-    """The note about the first id of a row that seems to sum up others."""
+    sums: Sums = field(default_factory=Sums)
     first_unlabelled: str = ""
     """Name of the first document without a label."""
 
@@ -63,7 +62,8 @@ class Learned:
             self.first, self.kind = documents.record(0), documents.kind
             self.label_name, self.targets = documents.label_name, tuple(documents.targets)
         if documents.ids is not None:
-            self._see_ids(documents, documents.ids)
+            self.ids.see(documents.ids)
+        self.sums.see(documents)
         if documents.kind == "tokens":
             self.largest_id = max(self.largest_id, int(documents.elements.max()))
         elif documents.kind == "features":
@@ -103,19 +103,6 @@ class Learned:
             return self.labels.codes(coded)
         except TooManyTextsError:
             raise too_many(documents.source, documents.label_name or "label") from None
-
-    def _see_ids(self, documents: Documents, ids: list[str]) -> None:
-        self.ids.see(ids)
-        if not self.total and (place := total(ids)) is not None:
-            self.total = self._summing_up(documents.record(place))
-
-    @staticmethod
-    def _summing_up(record: Record) -> str:
-        label = ", without a label" if any(target is None for target in record.targets.values()) else ""
-        return (
-            f"{record.source.name}: {record.at}: the id {record.id!r} reads like a sum over other rows, and is a "
-            f"document like the others{label}; if it is a sum, remove it"
-        )
 
     def _check_features(self, documents: Documents) -> None:
         width = documents.elements.shape[1]
@@ -276,8 +263,7 @@ class Learned:
     def notes(self) -> Iterator[str]:
         """Notes about ids, documents without a label, constant features and classes of one document."""
         yield from self.ids.notes()
-        if self.total:
-            yield self.total
+        yield from self.sums.notes()
         if self.first_unlabelled and self.features is not None and self.counts.any():
             yield (
                 f"{counted(self.unlabelled, 'document')} of the training part without a label (the first: "
