@@ -13,7 +13,6 @@ Needs the extra `sklearn`. Everything that scikit-learn offers around an estimat
 search, cloning, pickling) works; a fitted estimator may be used by several threads at once.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self, get_args
 
@@ -29,15 +28,19 @@ from ssm_hpn.moments import Moments
 from ssm_hpn.series import (
     LongTable,
     Series,
+    batches_without_end,
     check_finite,
     check_frame,
     check_lengths,
     check_shapes,
+    groups_by_length,
     labels_of,
+    marks_of,
     name_of,
     series_of,
     statistics,
     warn,
+    warn_cut,
     warn_far_out,
     warn_unseen_gaps,
     with_target,
@@ -56,9 +59,6 @@ except ImportError as error:
 Channels = list[NDArray[np.float32]]
 """[T, C] each, as the model reads them."""
 Floats = NDArray[np.float64]
-
-MOST_PADDED = 1 << 18
-"""Time steps, padding included, of one batch in prediction."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -120,7 +120,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """X as series. In fit, the columns of a frame become the channels."""
         names = None if fitting or not self._named else [column.name for column in self.contract_.features]
         own = [name for name in map(name_of, targets) if name is not None]
-        found = self._table(X).series(names, without=own) if self.id is not None else series_of(X, names)
+        found = self._of_table(X, names, own, fitting=fitting) if self.id is not None else series_of(X, names)
         if fitting and found is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
             advice = f"pass X.drop(columns={inside[0]!r})"
             raise ShapeError(problem("X", "no column of the labels", repr(inside[0]), advice))
@@ -132,6 +132,16 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         if fitting:
             self._on_matrix, self.n_features_in_ = False, found.values[0].shape[1]
             self.__dict__.pop("feature_names_in_", None)
+        return found
+
+    def _of_table(self, X: Any, names: list[str] | None, own: list[str], *, fitting: bool) -> Series:  # noqa: ANN401, N803
+        """The series of a long table; warns about parts of those that were trained on."""
+        table = self._table(X)
+        found = table.series(names, without=own)
+        if fitting:
+            self._trained = dict(zip(table.ids, marks_of(found.values), strict=True))
+        else:
+            warn_cut(table.ids, found.values, getattr(self, "_trained", {}), str(self.id))
         return found
 
     def _table(self, X: Any) -> LongTable:  # noqa: ANN401, N803
@@ -205,7 +215,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self.trainer_ = self._made(settings)
         self.trainer_.contract = self.contract_
         channels = self._channels(series)
-        order = _order(len(series), self.batch_size, np.random.default_rng(seed))
+        order = batches_without_end(len(series), self.batch_size, np.random.default_rng(seed))
         for _ in range(self.steps):
             chosen = next(order)
             batch = padded([channels[i] for i in chosen], "features")
@@ -249,7 +259,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         series = self._read(X)
         order = sorted(range(len(series)), key=lambda i: len(series[i]))
         found: Floats | None = None
-        for group in _groups(order, [len(one) for one in series]):
+        for group in groups_by_length(order, [len(one) for one in series]):
             answers = self.trainer_.predict(padded([series[i] for i in group], "features"))
             if found is None:
                 found = np.empty((len(series), answers.shape[1]))
@@ -573,27 +583,3 @@ def _ends(moments: Moments, name: str) -> dict[str, float]:
         found, advice = f"{moments.mean[0]:g} for every series", "use SSMRegressor(head='linear')"
         raise ShapeError(problem(name, "numbers that differ", found, advice))
     return {"low": float(moments.minimum[0]), "high": float(moments.maximum[0])}
-
-
-# ---- batches
-
-
-def _order(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Batches without end; every series once per pass, a new order in each pass."""
-    size = min(size, count)
-    while True:
-        order = random.permutation(count)
-        for start in range(0, count - size + 1, size):
-            yield order[start : start + size]
-
-
-def _groups(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
-    """Neighbours of similar length together, as many as stay below `MOST_PADDED` steps."""
-    group: list[int] = []
-    for index in order:
-        if group and (len(group) + 1) * lengths[index] > MOST_PADDED:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group

@@ -7,9 +7,10 @@ to, and perhaps one that says when; the series come in the order in which their 
 Everything array-like is taken (`ssm_hpn.arrays`). NaN is a missing number, and in y no label.
 """
 
+import hashlib
 import inspect
 import warnings
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -28,6 +29,10 @@ Floats = NDArray[np.float64]
 FEW_COLUMNS = 7
 """A frame of no more columns is taken for N short series with a warning: it may be a long table."""
 LONG_TABLE = "for a table with a row per time step, name the column of the series: id='machine', order='time'"
+
+
+MOST_PADDED = 1 << 18
+"""Time steps, padding included, of one batch in prediction."""
 
 
 class Series(NamedTuple):
@@ -394,6 +399,31 @@ def warn_far_out(series: list[Floats], contract: Contract) -> None:
         warn(f"X: {line}")
 
 
+def marks_of(series: list[Floats]) -> list[bytes]:
+    """A digest of the numbers of each series.
+
+    >>> one, other = marks_of([np.zeros((2, 1)), np.zeros((3, 1))])
+    >>> one == other
+    False
+    """
+    return [hashlib.blake2b(np.ascontiguousarray(one).tobytes(), digest_size=8).digest() for one in series]
+
+
+def warn_cut(ids: list[Any], series: list[Floats], trained: Mapping[Any, bytes], column: str) -> None:
+    """Warn about series with the id of one that was trained on, but other rows.
+
+    `trained` has the digest of every series in fit by its id. The same rows again are no part of another series.
+    """
+    cut = [one for one, mark in zip(ids, marks_of(series), strict=True) if one in trained and trained[one] != mark]
+    if cut:
+        first = ", ".join(repr(one) for one in cut[:3]) + (", …" if cut[3:] else "")
+        warn(
+            f"X: {len(cut)} of {len(ids)} series have ids that were trained on, with other rows ({first}): where a "
+            f"split cut them in two, scores are too good; split by whole series (GroupKFold, with X[{column!r}] as the "
+            "groups)"
+        )
+
+
 def with_target(
     series: list[Floats], arrays: dict[str, NDArray[Any]], known: NDArray[np.bool_], used: str = "trained on"
 ) -> tuple[list[Floats], dict[str, NDArray[Any]]]:
@@ -412,3 +442,27 @@ def warn(message: str) -> None:
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("ssm_hpn."):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
+
+
+# ---- batches
+
+
+def batches_without_end(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Batches without end; every series once per pass, a new order in each pass."""
+    size = min(size, count)
+    while True:
+        order = random.permutation(count)
+        for start in range(0, count - size + 1, size):
+            yield order[start : start + size]
+
+
+def groups_by_length(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+    """Neighbours of similar length together, as many as stay below `MOST_PADDED` steps."""
+    group: list[int] = []
+    for index in order:
+        if group and (len(group) + 1) * lengths[index] > MOST_PADDED:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

@@ -51,7 +51,7 @@ def test_fractions_that_may_be_thousands_are_noted(tmp_path, mark, cells, said):
 
 
 @pytest.mark.parametrize(
-    ("count", "said"), [(99, ""), (100, ""), (120, " (of the first 100 rows, which are looked at)")]
+    ("count", "said"), [(99, ""), (100, ""), (120, " (in the first rows, 100 of them, which are looked at)")]
 )
 def test_a_note_about_thousands_says_how_many_rows_were_looked_at(tmp_path, monkeypatch, count, said):
     monkeypatch.setattr("ssm_hpn.prepare.doubts.SAMPLE_ROWS", 101 if count == 100 else 100)

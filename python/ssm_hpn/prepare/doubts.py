@@ -91,7 +91,7 @@ def thousands(table: Table, names: list[str], notes: Notes) -> None:
     )
     query = f"SELECT {tests}, count(*) FROM ({table.select(chosen)} LIMIT {limit})"  # noqa: S608 - as above
     found = table.rows_of(query)[0]
-    looked = f" (of the first {limit:,} rows, which are looked at)" if found[-1] == limit else ""
+    looked = f" (in the first rows, {limit:,} of them, which are looked at)" if found[-1] == limit else ""
     other = "," if mark == "." else "."
     setting = f" and set --data.decimal {other} if that is the decimal mark" if table.source.format == "csv" else ""
     for k, name in enumerate(names):
@@ -99,8 +99,8 @@ def thousands(table: Table, names: list[str], notes: Notes) -> None:
         if doubtful:
             notes.add(
                 f"{table.source.field(name)}: {shown(grouped)} is read as a fraction, though {whole!r} is in the same "
-                f"column and no fraction has other than three digits{looked}; if {mark!r} separates thousands, write them "
-                f"without a mark{setting}"
+                f"column and no fraction has other than three digits{looked}; if {mark!r} separates thousands, "
+                f"write them without a mark{setting}"
             )
 
 
