@@ -15,7 +15,7 @@ from ssm_hpn.targets import COLUMNS
 
 CELLS: Final = 1 << 19
 """Cells of columns of numbers that are looked at."""
-COLUMNS: Final = 256
+MOST_COLUMNS: Final = 256
 """Columns of numbers that are looked at."""
 TOTALS: Final = frozenset(
     [
@@ -76,7 +76,7 @@ def thousands(table: Table, names: list[str], notes: Notes) -> None:
 
     The first rows are looked at, and a note says how many where there are more: the passes over all rows see numbers.
     """
-    mark, names = table.decimal, [name for name in names if table.present[name] == "VARCHAR"][:COLUMNS]
+    mark, names = table.decimal, [name for name in names if table.present[name] == "VARCHAR"][:MOST_COLUMNS]
     if not names:
         return
     chosen: dict[str, tuple[str, Kind]] = {f"t{k}": (name, "raw") for k, name in enumerate(names)}
