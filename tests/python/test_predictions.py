@@ -153,6 +153,13 @@ def test_classes_have_one_type_in_parquet_also_where_the_first_are_rejected(tmp_
     assert pa_parquet.read_table(tmp_path / "p.parquet")["class"].to_pylist()[-2:] == written
 
 
+@pytest.mark.parametrize("name", ["class", "classes", "price"])
+@pytest.mark.parametrize("value", [1.5, [1.5, 2.5]])
+def test_numbers_of_any_name_are_numbers_in_parquet(tmp_path, name, value):
+    write_rows(iter([{"id": "a", "values": {name: value}}]), tmp_path / "p.parquet")
+    assert pa_parquet.read_table(tmp_path / "p.parquet").to_pylist() == [{"id": "a", name: value}]
+
+
 def test_an_output_without_a_class_in_the_data_is_no_class(runs, here, capsys):
     lines = (runs / "t.csv").read_text().splitlines()
     text = "\n".join(line.replace(",0,", ",3,").replace(",1,", ",5,").replace(",2,", ",5,") for line in lines)

@@ -113,6 +113,9 @@ def _type(key: str, value: object, classes: Classes | None) -> "pa.DataType":
     """Type of a column in Parquet; whole numbers too large for int64 are written as texts."""
     import pyarrow as pa
 
+    numbers = value if isinstance(value, list) else [value]
+    if all(isinstance(number, float) for number in numbers):  # numbers to predict may have any name
+        return pa.list_(pa.float64()) if isinstance(value, list) else pa.float64()
     if key in ("class", "classes"):
         known = () if classes is None else classes.values
         fits = all(-LARGEST <= one < LARGEST for one in known if isinstance(one, int))
