@@ -19,6 +19,7 @@ from ssm_hpn.classes import SHOWN, Classes, Value
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.moments import Moments
+from ssm_hpn.targets import target_columns
 
 DataKind = Literal["tokens", "features"]
 Missing = Literal["mask", "forward", "zero", "refuse"]
@@ -451,7 +452,7 @@ class Contract:
 
     def _classes_line(self, classes: Classes) -> str:
         """The label column, its classes with their counts, and how much has no label."""
-        labels = [column for column in self.columns if column.role in ("label", "labels")]
+        labels = [column for column in self.columns if column.role in target_columns("class")]
         named = "".join(f"{column.name}, " for column in labels)
         shown = _listed([f"{name} {count}" for name, count in _class_lines(classes)], SHOWN)
         without = sum(column.missing for column in labels)

@@ -18,6 +18,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE
 from ssm_hpn.prepare import Prepared, prepare
 from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
+from ssm_hpn.targets import COLUMNS, column_with
 
 MOST_NAMED = 20
 """Most columns with missing numbers, and files left out, that are named."""
@@ -68,7 +69,8 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
         shown = f": {', '.join(names[:8])}{', …' if len(names) > 8 else ''}" if names else ""
         yield "classes", f"{prepared.n_classes}{shown}"
     if prepared.n_values:
-        yield "values", f"{prepared.n_values} per document"
+        column = column_with("number", manifest["columns"])
+        yield "values", f"{prepared.n_values} per {'time step' if column and COLUMNS[column].per_token else 'document'}"
     contract = Contract.from_manifest(manifest, prepared.train)
     gaps = [f"{column.name} {column.missing}" for column in contract.columns if column.missing]
     if gaps:

@@ -140,7 +140,11 @@ def _target_section(kind: TargetKind) -> type[TargetSection]:
     if kind.has("number"):
         fields["n_values"] = (
             int | None,
-            Field(None, description="numbers per sequence K; null: as in the data", **bounds("model.target.n_values")),
+            Field(
+                None,
+                description=f"numbers per {'sequence' if kind.pooled else 'token'} K; null: as in the data",
+                **bounds("model.target.n_values"),
+            ),
         )
         fields["scale"] = (
             TargetScale | None,

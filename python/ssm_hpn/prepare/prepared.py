@@ -62,7 +62,7 @@ class Prepared:
     class_names: list[str] | None
     """Name of each class, if they have names."""
     n_values: int | None
-    """Numbers to predict per document."""
+    """Numbers to predict, per document or time step."""
     parts: dict[str, PartSummary]
     digest: str
     """SHA-256 over all documents of all parts: equal data, equal digest, wherever it lies."""

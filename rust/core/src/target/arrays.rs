@@ -21,8 +21,9 @@ pub enum Per {
 /// ```
 /// use ssm_hpn::target::arrays::{self, Element};
 ///
-/// let elements = arrays::ALL.map(|array| array.element);
-/// assert_eq!(elements, [Element::Class, Element::Class, Element::Number, Element::Gradient]);
+/// assert_eq!(arrays::SEQUENCE_CLASS.element, Element::Class);
+/// assert_eq!(arrays::SEQUENCE_VALUES.element, Element::Number);
+/// assert_eq!(arrays::COTANGENT.element, Element::Gradient);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
@@ -108,7 +109,7 @@ pub static ALL: [&TargetArray; 4] = [&TOKEN_CLASS, &SEQUENCE_CLASS, &SEQUENCE_VA
 /// use ssm_hpn::target::arrays;
 ///
 /// let names: Vec<_> = arrays::columns().map(|(name, _)| name).collect();
-/// assert_eq!(names, ["labels", "label", "values"]);
+/// assert!(names.starts_with(&["labels", "label", "values"]));
 /// ```
 pub fn columns() -> impl Iterator<Item = (&'static str, &'static TargetArray)> {
     ALL.into_iter().filter_map(|array| array.column.map(|name| (name, array)))

@@ -117,8 +117,9 @@ pub(crate) fn batch(
                 Values::Classes(target)
             }
             (Per::Document, Element::Class) => Values::Classes(classes(n)),
-            (_, Element::Number) => {
-                Values::Numbers(floats(n * k, seed + 200).iter().map(|x| x.tanh()).collect())
+            (per, Element::Number) => {
+                let entries = if per == Per::Token { m } else { n };
+                Values::Numbers(floats(entries * k, seed + 200).iter().map(|x| x.tanh()).collect())
             }
             (_, Element::Gradient) => Values::Numbers(floats(m * config.d_model, seed + 300)),
         };
