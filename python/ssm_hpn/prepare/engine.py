@@ -69,6 +69,8 @@ WORDS: Final = {
 """What values of the engine's types are called in messages, by how the types begin."""
 MEMORY: Final = 64
 """MB. Rows pass through; they are sorted elsewhere."""
+MEMORY_FOR_JSON: Final = 128
+"""MB. Each thread has a buffer of 32 MB."""
 MEMORY_IF_NEEDED: Final = 1500
 """MB of a second try, for long lines and for queries that sort or join much."""
 BUFFER: Final = 4 << 20
@@ -398,6 +400,8 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, 
     arguments = ["format='newline_delimited'", "records=true"]
     if long_lines:
         arguments.append(f"maximum_object_size={_room_for_long_lines(source, connection)}")
+    else:
+        connection.execute(f"SET memory_limit = '{MEMORY_FOR_JSON}MB'")
     scan = f"read_json({quoted(str(file))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
     table = _described(source, connection, scan)
     table.present = dict(zip(true_keys(source, [*table.present], SAMPLE_ROWS), table.present.values(), strict=True))

@@ -53,6 +53,8 @@ VERSION: Final = 4
 ENCODED_AT_ONCE: Final = 256
 """Documents that go through a tokenizer together."""
 
+Filled = tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]
+"""Lengths, names and columns of the shards for some documents."""
 Progress = Callable[[str, int, int], None]
 """Called with stage, documents and units (bytes, tokens or time steps) so far."""
 
@@ -201,13 +203,10 @@ class _Job:
         with contextlib.ExitStack() as stack:
             writers: dict[Part, PartWriter] = {}
             text_bytes: Counter[Part] = Counter()
-            for part, documents in self._parts("writing"):
-                self.learned.ids.look_for(documents.ids or [])
-                text_bytes[part] += int(documents.lengths.sum()) if self.tokenizer is not None else 0
-                for lengths, names, columns in layout.rows(documents):
-                    if part not in writers:
-                        writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
-                    writers[part].append(lengths, names, **columns)
+            for part, (lengths, names, columns) in ahead(self._encoded(layout, text_bytes)):
+                if part not in writers:
+                    writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
+                writers[part].append(lengths, names, **columns)
             self._check_parts(writers)
             contract = self._complete(contract, writers, text_bytes)
             extra = layout.manifest_extra(contract)
@@ -217,6 +216,14 @@ class _Job:
                 encoder.keep(folder / part)
         digest = hashlib.sha256("".join(part["digest"] for part in summary.values()).encode()).hexdigest()
         return {"digest": digest, "parts": summary}
+
+    def _encoded(self, layout: "_Layout", text_bytes: Counter[Part]) -> Iterator[tuple[Part, Filled]]:
+        """The third pass: all documents as they are written; `text_bytes` are counted for a tokenizer."""
+        for part, documents in self._parts("writing"):
+            self.learned.ids.look_for(documents.ids or [])
+            text_bytes[part] += int(documents.lengths.sum()) if self.tokenizer is not None else 0
+            for filled in layout.rows(documents):
+                yield part, filled
 
     def _count(self) -> None:
         """The first pass: choose the split, or compare the held-out documents with those of the training part."""
@@ -426,7 +433,7 @@ class _Layout:
             "contract": contract.to_json(),
         }
 
-    def rows(self, documents: Documents) -> Iterator[tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]]:
+    def rows(self, documents: Documents) -> Iterator[Filled]:
         """Lengths, names and columns of the shards for some documents."""
         if not isinstance(self.encoder, Tokenizer):
             yield self._filled(documents, *self._elements(documents))
@@ -460,9 +467,7 @@ class _Layout:
         pieces = [contract.channels(documents.elements[a:b]) for a, b in itertools.pairwise(borders)]
         return np.concatenate(pieces)
 
-    def _filled(
-        self, documents: Documents, name: str, elements: NDArray[Any], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]:
+    def _filled(self, documents: Documents, name: str, elements: NDArray[Any], lengths: NDArray[np.int64]) -> Filled:
         columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(elements)}
         for column in self.targets:
             values = documents.targets.get(column)

@@ -158,17 +158,21 @@ class Documents:
             return self._with(np.asarray(index), units, lengths[index])
         mask = np.zeros(len(self), bool)
         mask[index] = True
-        return self._with(np.asarray(index), np.flatnonzero(np.repeat(mask, lengths)), lengths[index])
+        chosen = np.repeat(mask, lengths)
+        if self.elements.ndim == 2:  # rows of features are copied faster by their places, bytes and ids by a mask
+            chosen = np.flatnonzero(chosen)
+        return self._with(np.asarray(index), chosen, lengths[index])
 
     def cut(self, places: Ints, owners: Ints, begins: NDArray[np.bool_]) -> "Documents":
         """The same units with other borders: `places` [M+1], each piece belonging to entry `owners` [M]."""
         return replace(self._with(owners, slice(None), np.diff(places)), fresh=begins)
 
     def _with(self, index: Ints, units: Any, lengths: Ints) -> "Documents":  # noqa: ANN401 - an index of numpy
+        by_place = isinstance(units, np.ndarray) and units.dtype != bool
         return replace(
             self,
             rows=self.rows[index],
-            elements=self.elements[units] if isinstance(units, slice) else self.elements.take(units, axis=0),
+            elements=self.elements.take(units, axis=0) if by_place else self.elements[units],
             offsets=np.concatenate([[0], np.cumsum(lengths)]),
             ids=None if self.ids is None else [self.ids[i] for i in index.tolist()],
             targets={name: x[units if COLUMNS[name].per_token else index] for name, x in self.targets.items()},

@@ -32,8 +32,8 @@ from ssm_hpn.prepare.ahead import ahead
 from ssm_hpn.prepare.records import Texts
 from ssm_hpn.prepare.rows import Packing, Records, Rows, together
 
-RUN_BYTES: Final = 16 << 20
-PIECES_BYTES: Final = 16 << 20
+RUN_BYTES: Final = 20 << 20
+PIECES_BYTES: Final = 10 << 20
 """Size of the pieces of all runs together."""
 
 Key = tuple[Any, ...]
@@ -268,7 +268,6 @@ class _Runs:
         while runs := [run for run in runs if run.fill()]:
             bound = min((run.last for run in runs if run.more), default=None)
             yield self._merged([rows for run in runs if (rows := run.up_to(bound)) is not None])
-            pa.default_memory_pool().release_unused()
 
     def records(self, start: int, stop: int) -> Records:
         """Rows `start` to `stop`; their words are counted from the first one of their run."""
