@@ -499,3 +499,15 @@ class ContentDigests:
     @staticmethod
     def of(data: NDArray[np.uint8], offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The digests [N] of bytes `offsets[i]..offsets[i + 1]`, offsets [N+1]."""
+
+class TextNumbers:
+    """Different texts, numbered from 0 on in the order in which they were met."""
+
+    def __new__(cls) -> Self:
+        """Start without a text."""
+    def number(self, data: NDArray[np.uint8], offsets: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Numbers [N] of texts, bytes `offsets[i]..offsets[i + 1]`, offsets [N+1]; a new one gets the next number."""
+    def texts(self, first: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The bytes of the texts from number `first` on, and where each of them begins and ends in these [N+1]."""
+    def __len__(self) -> int:
+        """How many different texts there are."""

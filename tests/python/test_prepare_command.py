@@ -34,7 +34,7 @@ def test_the_command_takes_a_file_of_settings(tmp_path: Path) -> None:
     ("words", "code", "message"),
     [
         (["none.txt"], 3, "none.txt: data.train: expected a file, a folder or a pattern, found nothing there"),
-        (["d.txt", "--data.encoder", "byte"], 2, "data.encoder: expected 'auto', 'bytes'"),
+        (["d.txt", "--data.encoder", "byte"], 2, "data.encoder: expected auto | bytes"),
         (["d.txt", "--data.encodr", "bytes"], 2, "did you mean --data.encoder?"),
         (["d.txt", "--data.columns.text", "x", "--data.format", "csv"], 3, "data.columns.text: expected a column 'x'"),
     ],

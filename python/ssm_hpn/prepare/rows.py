@@ -9,6 +9,7 @@ A record has a field for every column of an Arrow table:
 Columns f0, f1, … of doubles are one field `f` [F], and values0, values1, … one field `values` [K].
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ssm_hpn.prepare.cells import coded, floats
-from ssm_hpn.prepare.records import Coded, Texts, TooManyTextsError
+from ssm_hpn._core import TextNumbers
+from ssm_hpn.classes import has_no_label
+from ssm_hpn.prepare import records
+from ssm_hpn.prepare.cells import floats
+from ssm_hpn.prepare.records import Coded, TooManyTextsError
 
 Records = NDArray[Any]
 """[N] of a type with fields."""
@@ -34,7 +38,7 @@ class Rows:
 
     records: Records
     words: Words
-    texts: dict[str, Texts]
+    labels: "dict[str, Labels]"
     """Of the other texts, by field."""
 
     def __len__(self) -> int:
@@ -56,7 +60,7 @@ class Rows:
 
     def part(self, start: int, stop: int) -> "Rows":
         """Some of the rows, which are not copied."""
-        return Rows(self.records[start:stop], self.words, self.texts)
+        return Rows(self.records[start:stop], self.words, self.labels)
 
     def parts(self, size: int) -> Iterator["Rows"]:
         """All rows, at most `size` at once."""
@@ -74,7 +78,7 @@ class Rows:
 
     def coded(self, name: str) -> Coded | None:
         """Texts that are no key, if the rows have the field."""
-        return Coded(self[name], self.texts[name].texts) if name in self else None
+        return Coded(self[name], self.labels[name].texts) if name in self else None
 
 
 def together(parts: Sequence[Rows]) -> Rows:
@@ -84,7 +88,40 @@ def together(parts: Sequence[Rows]) -> Rows:
     for part in parts:  # as bytes: numpy copies fields one by one
         records[at : at + len(part)].view(np.uint8)[:] = part.records.view(np.uint8)
         at += len(part)
-    return Rows(records, parts[0].words, parts[0].texts)
+    return Rows(records, parts[0].words, parts[0].labels)
+
+
+class Labels:
+    """Texts of a column that is no key, numbered in the order they were met."""
+
+    def __init__(self) -> None:
+        """Start without texts."""
+        self.texts: list[str] = []
+        self._numbers = TextNumbers()
+        self._codes = np.empty(0, np.int32)
+        """The number of each text, -1 for one that stands for a missing label."""
+
+    def codes(self, column: pa.Array) -> NDArray[np.int32]:
+        """Numbers of the texts of a column, -1 for none. Raises `TooManyTextsError`."""
+        numbers = self._numbers.number(*_bytes_of_texts(column))
+        first = len(self.texts)
+        if len(self._numbers) > first:
+            data, borders = self._numbers.texts(first)
+            new = [data[a:b].tobytes().decode(errors="backslashreplace") for a, b in itertools.pairwise(borders)]
+            self.texts += new
+            fresh = [-1 if has_no_label(text) else first + k for k, text in enumerate(new)]
+            self._codes = np.append(self._codes, np.array(fresh, np.int32))
+        if len(self.texts) > records.MOST_CLASSES:
+            raise TooManyTextsError
+        codes = self._codes[numbers]
+        return np.where(column.is_null(), np.int32(-1), codes) if column.null_count else codes
+
+
+def _bytes_of_texts(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """The bytes of texts, and where each of them begins and ends in these [N+1]."""
+    _, offsets, data = column.buffers()
+    places = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), places
 
 
 class Packing:
@@ -101,8 +138,8 @@ class Packing:
         """Columns `keys` of text or bytes are told apart by their values, however many there are."""
         columns = {name: schema.field(name).type for name in schema.names}
         worded = [name for name, kind in columns.items() if _is_words(kind)]
-        self.worded = [name for name in keys if name in worded]
-        self.texts = {name: Texts() for name in worded if name not in keys}
+        self.worded = {name: _large(columns[name]) for name in keys if name in worded}
+        self.labels = {name: Labels() for name in worded if name not in keys}
         self._groups: dict[str, list[str]] = {}
         fields: dict[str, Any] = {}
         for name, kind in columns.items():
@@ -115,29 +152,46 @@ class Packing:
                 fields[name] = ("i4",) if name in worded else (_number_type(kind),)
         self.dtype = np.dtype([(name, *kind) for name, kind in fields.items()])
 
-    def pack(self, batch: pa.RecordBatch, out: Records) -> Words:
-        """Fill records but for the keys of text or bytes, which are returned."""
+    def pack(self, batch: pa.RecordBatch, out: Records, words: dict[str, TextNumbers]) -> None:
+        """Fill records; keys of text or bytes with the numbers that they have in `words`."""
         for name in out.dtype.names or ():
             if name in self._groups:
                 for k, member in enumerate(self._groups[name]):
                     out[name][:, k] = floats(batch.column(member))
-            elif name in self.texts:
-                try:
-                    out[name] = self.texts[name].codes(coded(batch.column(name)))
-                except TooManyTextsError:
-                    raise TooManyTextsError(name) from None
-            elif name not in self.worded:
-                column = as_numbers(batch.column(name))
+                continue
+            column = batch.column(name)
+            if name in self.worded:
+                out[name] = words[name].number(*_bytes_of_texts(column))
+            elif name in self.labels:
+                out[name] = self._codes(name, column)
+            else:
+                column = as_numbers(column)
                 out[name] = floats(column) if column.null_count else column.to_numpy(zero_copy_only=False)
-        return {name: batch.column(name) for name in self.worded}
+
+    def _codes(self, name: str, column: pa.Array) -> NDArray[np.int32]:
+        try:
+            return self.labels[name].codes(column)
+        except TooManyTextsError:
+            raise TooManyTextsError(name) from None
+
+    def new_words(self) -> dict[str, TextNumbers]:
+        """Numbers for the keys of text or bytes, to start with."""
+        return {name: TextNumbers() for name in self.worded}
+
+    def words(self, numbers: dict[str, TextNumbers]) -> Words:
+        """The texts or bytes behind numbers of keys."""
+        found = {}
+        for name, known in numbers.items():
+            data, borders = known.texts(0)
+            buffers = [None, pa.py_buffer(borders), pa.py_buffer(data)]
+            found[name] = pa.Array.from_buffers(self.worded[name], len(known), buffers)
+        return found
 
     def rows(self, batch: pa.RecordBatch) -> Rows:
         """The rows of a batch, in their order."""
-        records = np.empty(batch.num_rows, self.dtype)
-        words = self.pack(batch, records)
-        for name in words:
-            records[name] = np.arange(len(records))
-        return Rows(records, words, self.texts)
+        records, numbers = np.empty(batch.num_rows, self.dtype), self.new_words()
+        self.pack(batch, records, numbers)
+        return Rows(records, self.words(numbers), self.labels)
 
 
 def as_they_come(batches: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
@@ -153,6 +207,10 @@ def as_numbers(column: pa.Array) -> pa.Array:
     if not pa.types.is_temporal(column.type):
         return column
     return column.view(pa.int32() if column.type.bit_width == 32 else pa.int64())
+
+
+def _large(kind: pa.DataType) -> pa.DataType:
+    return pa.large_string() if pa.types.is_string(kind) else pa.large_binary()
 
 
 def _is_words(kind: pa.DataType) -> bool:

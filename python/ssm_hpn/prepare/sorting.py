@@ -28,9 +28,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ssm_hpn._core import TextNumbers
 from ssm_hpn.prepare.ahead import ahead
-from ssm_hpn.prepare.records import Texts
-from ssm_hpn.prepare.rows import Packing, Records, Rows, together
+from ssm_hpn.prepare.rows import Labels, Packing, Records, Rows, together
 
 RUN_BYTES: Final = 20 << 20
 PIECES_BYTES: Final = 10 << 20
@@ -86,8 +86,9 @@ class _Held:
 
     packing: Packing
     records: Records
+    numbers: dict[str, TextNumbers]
+    """Of the keys of text or bytes."""
     rows: int = 0
-    columns: dict[str, list[pa.Array]] = field(default_factory=dict)
     words_bytes: int = 0
 
     @property
@@ -98,22 +99,20 @@ class _Held:
     def add(self, batch: pa.RecordBatch) -> int:
         """Take in the first rows of a batch, as many as there is room for; returns how many."""
         count: int = min(batch.num_rows, len(self.records) - self.rows)
-        words = self.packing.pack(batch.slice(0, count), self.records[self.rows : self.rows + count])
-        for name, column in words.items():
-            self.columns.setdefault(name, []).append(column)
-            self.words_bytes += column.nbytes
+        taken = batch.slice(0, count)
+        self.packing.pack(taken, self.records[self.rows : self.rows + count], self.numbers)
+        self.words_bytes += sum(taken.column(name).nbytes for name in self.numbers)
         self.rows += count
         return count
 
     def sorted(self, keys: Sequence[str], out: Records | None = None) -> Rows:
         """All rows in their order, in `out` where that is given and they were not; their words are given up."""
-        records, words = self.records[: self.rows], {}
-        for name, columns in self.columns.items():
-            encoded = pa.chunked_array(columns).dictionary_encode()
-            words[name], ranks = _ranked(encoded.chunk(0).dictionary)
-            records[name] = ranks[np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])]
-        self.columns.clear()
-        return Rows(_taken(records, _order(records, keys), out), words, self.packing.texts)
+        records, words = self.records[: self.rows], self.packing.words(self.numbers)
+        self.numbers.clear()
+        for name, different in words.items():
+            words[name], ranks = _ranked(different)
+            records[name] = ranks[records[name]]
+        return Rows(_taken(records, _order(records, keys), out), words, self.packing.labels)
 
 
 def _collected(batches: Iterable[pa.RecordBatch], keys: Sequence[str], spare: list[Records]) -> Iterator[_Held]:
@@ -126,7 +125,8 @@ def _collected(batches: Iterable[pa.RecordBatch], keys: Sequence[str], spare: li
         while start < batch.num_rows:
             if held is None:
                 rows = max(1, RUN_BYTES // packing.dtype.itemsize)
-                held = _Held(packing, spare.pop() if spare else np.empty(rows, packing.dtype))
+                records = spare.pop() if spare else np.empty(rows, packing.dtype)
+                held = _Held(packing, records, packing.new_words())
             start += held.add(batch.slice(start))
             if held.full:
                 yield held
@@ -137,8 +137,7 @@ def _collected(batches: Iterable[pa.RecordBatch], keys: Sequence[str], spare: li
 
 def _ranked(words: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
     """Different words in their order, and the place of each in it."""
-    text = pa.types.is_string(words.type) or pa.types.is_large_string(words.type)
-    by = {"length": pc.binary_length(words)} if text else {}
+    by = {"length": pc.binary_length(words)} if pa.types.is_large_string(words.type) else {}
     order = pc.sort_indices(pa.table(by | {"word": words}), [(name, "ascending") for name in (*by, "word")])
     ranks = np.empty(len(words), np.int32)
     ranks[order.to_numpy()] = np.arange(len(words), dtype=np.int32)
@@ -221,7 +220,7 @@ class _Runs:
             self._sorted = np.empty_like(held.records)
         rows = held.sorted(self._keys, self._sorted)
         self._like = Rows(
-            rows.records[:0].copy(), {name: one.slice(0, 0) for name, one in rows.words.items()}, rows.texts
+            rows.records[:0].copy(), {name: one.slice(0, 0) for name, one in rows.words.items()}, rows.labels
         )
         before, words_before = self._borders[-1]
         words_after = {}
@@ -241,7 +240,7 @@ class _Runs:
         return self._files[name]
 
     def _write_words(self, name: str, words: pa.Array) -> None:
-        _, offsets, data = pc.cast(words, pa.large_binary()).buffers()
+        _, offsets, data = words.buffers()
         ends = np.frombuffer(offsets, np.int64)[: len(words) + 1]
         if name not in self._ends:
             self._ends[name] = 0
@@ -279,8 +278,8 @@ class _Runs:
         ends = self._read(f"{name}.ends", start, stop - start + 1, np.dtype(np.int64))
         data = self._read(name, int(ends[0]), int(ends[-1] - ends[0]), np.dtype(np.uint8))
         buffers = [None, pa.py_buffer(ends - ends[0]), pa.py_buffer(data)]
-        text = self._like is not None and pa.types.is_string(self._like.words[name].type)
-        return pa.Array.from_buffers(pa.large_string() if text else pa.large_binary(), stop - start, buffers)
+        kind = pa.large_binary() if self._like is None else self._like.words[name].type
+        return pa.Array.from_buffers(kind, stop - start, buffers)
 
     def _read(self, name: str, start: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         values = np.empty(count, dtype)
@@ -294,9 +293,9 @@ class _Runs:
         return (*self._keys, "n")
 
     @property
-    def texts(self) -> dict[str, Texts]:
+    def labels(self) -> dict[str, Labels]:
         """Of the texts that are no key."""
-        return {} if self._like is None else self._like.texts
+        return {} if self._like is None else self._like.labels
 
     def _merged(self, parts: list[Rows]) -> Rows:
         """The rows of several runs in their order."""
@@ -311,7 +310,7 @@ class _Runs:
             # Word `a` of a part is the one with which its words begin here.
             begin = np.cumsum([0, *(b - a for a, b in borders[:-1])]) - [a for a, _ in borders]
             records[name] = ranks[encoded.indices.to_numpy()][records[name] + np.repeat(begin, lengths)]
-        return Rows(_taken(records, _order(records, self._keys)), words, rows.texts)
+        return Rows(_taken(records, _order(records, self._keys)), words, rows.labels)
 
 
 @dataclass(slots=True)
@@ -357,7 +356,7 @@ class _Run:
             self.left[name] = int(new[name][0])
             words[name] = self.files.words(name, first + self.left[name], first + int(new[name][-1]) + 1)
             new[name] -= self.left[name]
-        self.piece = Rows(new, words, self.files.texts)
+        self.piece = Rows(new, words, self.files.labels)
         self.first, self.last = self._key(0), self._key(len(new) - 1)
 
     def _key(self, row: int) -> Key:

@@ -1,4 +1,4 @@
-//! `Loader`, `ShardReader`, `ShardWriter`, `ContentDigests` and `verify_shards`.
+//! `Loader`, `ShardReader`, `ShardWriter`, `ContentDigests`, `TextNumbers` and `verify_shards`.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use pyo3::types::PyDict;
 use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::{
     ColumnValues, ContentDigests, Cursor, DocumentColumns, Elements, Extra, Loader, LoaderConfig,
-    ShardReader, ShardWriter, WriterConfig,
+    ShardReader, ShardWriter, TextNumbers, WriterConfig,
 };
 use ssm_hpn::target::arrays::{self, Element, Per, TargetArray};
 
@@ -265,6 +265,44 @@ impl PyContentDigests {
     ) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let (data, offsets) = (data.as_slice()?, offsets.as_slice()?);
         Ok(enter(py, || ContentDigests::of(data, offsets))?.into_pyarray(py))
+    }
+}
+
+/// Numbers for texts, many at once.
+///
+/// Threads that ask at once wait for each other.
+#[pyclass(name = "TextNumbers", frozen, module = "ssm_hpn._core")]
+#[derive(Default)]
+pub(crate) struct PyTextNumbers(Mutex<TextNumbers>);
+
+#[pymethods]
+impl PyTextNumbers {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    fn number<'py>(
+        &self,
+        py: Python<'py>,
+        data: PyReadonlyArray1<'py, u8>,
+        offsets: PyReadonlyArray1<'py, i32>,
+    ) -> PyResult<Bound<'py, PyArray1<i32>>> {
+        let (data, offsets) = (data.as_slice()?, offsets.as_slice()?);
+        Ok(enter(py, || lock(&self.0).number(data, offsets))?.into_pyarray(py))
+    }
+
+    fn texts<'py>(&self, py: Python<'py>, first: usize) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>) {
+        let (bytes, offsets) = py.detach(|| {
+            let numbers = lock(&self.0);
+            let (bytes, offsets) = numbers.texts(first);
+            (bytes.to_vec(), offsets)
+        });
+        (bytes.into_pyarray(py), offsets.into_pyarray(py))
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        py.detach(|| lock(&self.0).len())
     }
 }
 

@@ -67,6 +67,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<data::PyShardReader>()?;
     module.add_class::<data::PyShardWriter>()?;
     module.add_class::<data::PyContentDigests>()?;
+    module.add_class::<data::PyTextNumbers>()?;
     module.add_class::<checkpoints::PyRunLock>()?;
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;

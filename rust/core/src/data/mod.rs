@@ -42,6 +42,8 @@ pub(crate) mod shard;
 #[cfg(feature = "shards")]
 pub(crate) mod shuffle;
 #[cfg(feature = "shards")]
+pub(crate) mod texts;
+#[cfg(feature = "shards")]
 pub(crate) mod verify;
 #[cfg(feature = "shards")]
 mod window;
@@ -75,6 +77,9 @@ pub use schema::{ColumnValues, Kind};
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub use shard::{GroupColumn, Ids, ShardGroup};
+#[cfg(feature = "shards")]
+#[doc(hidden)]
+pub use texts::TextNumbers;
 #[cfg(feature = "shards")]
 pub use verify::{VerifyReport, verify_shards};
 #[cfg(feature = "shards")]
