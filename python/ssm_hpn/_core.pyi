@@ -23,6 +23,7 @@ __all__ = [
     "ShardReader",
     "ShardWriter",
     "Stream",
+    "TextNumbers",
     "__version__",
     "available_simd",
     "best_checkpoint",
@@ -500,6 +501,7 @@ class ContentDigests:
     def of(data: NDArray[np.uint8], offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The digests [N] of bytes `offsets[i]..offsets[i + 1]`, offsets [N+1]."""
 
+@final
 class TextNumbers:
     """Different texts, numbered from 0 on in the order in which they were met."""
 

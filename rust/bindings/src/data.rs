@@ -292,7 +292,11 @@ impl PyTextNumbers {
         Ok(enter(py, || lock(&self.0).number(data, offsets))?.into_pyarray(py))
     }
 
-    fn texts<'py>(&self, py: Python<'py>, first: usize) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>) {
+    fn texts<'py>(
+        &self,
+        py: Python<'py>,
+        first: usize,
+    ) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>) {
         let (bytes, offsets) = py.detach(|| {
             let numbers = lock(&self.0);
             let (bytes, offsets) = numbers.texts(first);

@@ -40,7 +40,10 @@ impl TextNumbers {
     /// `ShapeError` if the offsets are not rising places in the bytes, or if there are 2^31 different texts.
     pub fn number(&mut self, bytes: &[u8], offsets: &[i32]) -> Result<Vec<i32>> {
         let last = offsets.last().copied();
-        if !offsets.is_sorted() || offsets.first() < Some(&0) || last.is_none_or(|last| last as usize > bytes.len()) {
+        if !offsets.is_sorted()
+            || offsets.first() < Some(&0)
+            || last.is_none_or(|last| last as usize > bytes.len())
+        {
             let expected = format!("rising places up to {}", bytes.len());
             return Err(Error::shape("offsets", expected, format!("up to {last:?}")));
         }
@@ -48,20 +51,18 @@ impl TextNumbers {
         let mut numbers = Vec::with_capacity(offsets.len() - 1);
         for edges in offsets.windows(2) {
             let text = &bytes[edges[0] as usize..edges[1] as usize];
-            let known = table.find(xxh3_64(text), |&number| all[place(ends, number)] == *text);
-            let number = match known {
-                Some(&number) => number,
-                None => {
-                    let number = ends.len() as u32;
-                    if number > i32::MAX as u32 {
-                        return Err(Error::shape("texts", "fewer than 2147483648 different ones", "more"));
-                    }
-                    all.extend_from_slice(text);
-                    ends.push(all.len());
-                    table.insert_unique(xxh3_64(text), number, |&other| xxh3_64(&all[place(ends, other)]));
-                    number
-                }
-            };
+            let hash = xxh3_64(text);
+            if let Some(&number) = table.find(hash, |&number| all[place(ends, number)] == *text) {
+                numbers.push(number as i32);
+                continue;
+            }
+            let number = ends.len() as u32;
+            if number > i32::MAX as u32 {
+                return Err(Error::shape("texts", "fewer than 2147483648 different ones", "more"));
+            }
+            all.extend_from_slice(text);
+            ends.push(all.len());
+            table.insert_unique(hash, number, |&other| xxh3_64(&all[place(ends, other)]));
             numbers.push(number as i32);
         }
         Ok(numbers)
