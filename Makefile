@@ -76,7 +76,7 @@ test-core: $(STAMPS)/build ## the Rust tests and examples that need no pyarrow: 
 	@$(PY) examples/04_embedding_trainer_step.py
 
 .PHONY: test-slow
-test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the default job, longer resume and property runs
+test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the default job, memory of long rows, longer resume and property runs
 	@$(CARGO) test --workspace --quiet -- --ignored
 	@$(CARGO) run --package ssm-hpn --example train --release --quiet
 	@bash scripts/test_external_crate.sh

@@ -318,3 +318,15 @@ def test_documents_without_an_id_are_counted_over_the_whole_file(tmp_path, suffi
         table = [row | {"id": row["id"] or ""} for row in table]
     with pytest.raises(DataError, match=r"400[0-9]\D.*an id in every row, found 2 rows without one; fill them"):
         made(tmp_path, written(path, table), {"id": "id", "text": "text"})
+
+
+def test_a_quoted_cell_with_line_ends_may_be_longer_than_a_block(tmp_path):
+    long = "a long text\n" * 800_000
+    file = tmp_path / "d.csv"
+    file.write_text("id,text\n" + "".join(f"k{n},short {n}\n" for n in range(9)) + f'k9,"{long}"\nk10,last\n')
+    found = text_of(made(tmp_path, file, {"text": "text", "id": "id"}, validation_fraction=0).train)
+    assert found["d.csv#k9"] == long
+    assert found["d.csv#k10"] == "last"
+    file.write_text(f'id,text\nk1,a\nk9,"{long}\nk10,last\n')
+    with pytest.raises(DataError, match="row 3: expected closed quotes, found one that is never closed"):
+        made(tmp_path / "o", file, {"text": "text", "id": "id"}, validation_fraction=0)

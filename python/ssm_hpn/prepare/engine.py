@@ -428,9 +428,11 @@ def _too_long(source: Source, line: int, size: int) -> DataError:
     return data_error(source.path, f"line {line}", expected="a line that fits in memory", found=found, advice=advice)
 
 
-def needs_more(error: duckdb.Error) -> bool:
+def needs_more(error: duckdb.Error, table: Table) -> bool:
     """Whether reading again with more memory and larger buffers helps."""
     text = str(error)
+    if "unterminated quote" in text:  # a cell that is longer than the engine's buffer, or one that is never closed
+        return unclosed(table.source, *table.marks) is None
     return (
         "Out of Memory" in text
         or "maximum_object_size" in text

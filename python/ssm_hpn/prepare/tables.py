@@ -84,7 +84,7 @@ def read_table(
                     begun = True
                     yield within(documents, options.max_document)
             except duckdb.Error as error:
-                if needs_more(error) and not long_lines and not begun:
+                if not long_lines and needs_more(error, table) and not begun:
                     continue
                 raise query.complaint(error) from None
             reading.notes.add(*table.notes)
