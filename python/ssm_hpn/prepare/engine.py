@@ -432,7 +432,8 @@ def needs_more(error: duckdb.Error, table: Table) -> bool:
     """Whether reading again with more memory and larger buffers helps."""
     text = str(error)
     if "unterminated quote" in text:  # a cell that is longer than the engine's buffer, or one that is never closed
-        return unclosed(table.source, *table.marks) is None
+        size = longest_row(table.source)[1]
+        return size > LONG_LINE or (size > BUFFER and unclosed(table.source, *table.marks) is None)
     return (
         "Out of Memory" in text
         or "maximum_object_size" in text
