@@ -9,9 +9,9 @@ import ssm_hpn
 from ssm_hpn.errors import StorageError
 from ssm_hpn.storage import append_line, replaced, write_whole
 
-WRITERS = {"storage.py", "metrics_log.py", "copies.py"}
+WRITERS = {"storage.py", "metrics_log.py", "copies.py", "sorting.py"}
 """The modules that may open files for writing: `storage`, the metrics log, which appends and is truncated on resume,
-and copies in a work folder, which is removed when a preparation ends."""
+and copies and sorted runs in a work folder, which is removed when a preparation ends."""
 
 
 def test_text_and_bytes_replace_the_old_file(tmp_path):
