@@ -68,8 +68,11 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch, ids):
     rng = np.random.default_rng(0)
     order, at_most = sorting._order, [0]
 
+    def in_memory() -> int:
+        return POOL.bytes_allocated() + tracemalloc.get_traced_memory()[0] - start
+
     def watched(*args):
-        at_most[0] = max(at_most[0], POOL.bytes_allocated() + tracemalloc.get_traced_memory()[0] - start)
+        at_most[0] = max(at_most[0], in_memory())
         return order(*args)
 
     monkeypatch.setattr(sorting, "_order", watched)
@@ -92,7 +95,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch, ids):
     tracemalloc.start()
     start = tracemalloc.get_traced_memory()[0]
     try:
-        last, count = (0, b"", -1.0, -1), 0
+        last, count, while_merged = (0, b"", -1.0, -1), 0, 0
         for batch in in_order(batches(), ["id", "k0"], 4096):
             for place in (0, len(batch) - 1):
                 name, k0, n = (batch.values(field, [place])[0] for field in ("id", "k0", "n"))
@@ -100,11 +103,13 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch, ids):
                 assert last <= key
                 last = key
             count += len(batch)
+            while_merged = max(while_merged, in_memory())
     finally:
         tracemalloc.stop()
         pa.set_memory_pool(before)
     assert count == rows
-    assert 0 < at_most[0] < 7 * run
+    assert 0 < at_most[0] < 6 * run
+    assert 0 < while_merged < 2 * run  # the memory of rows that were collected is free again
 
 
 def test_a_step_of_a_merge_takes_about_all_pieces(monkeypatch):

@@ -61,6 +61,7 @@ def in_order(
     ):
         sorting: Future[_Held] | None = None
         spare: list[Records] = []
+        held: _Held | None = None
         for held in _collected(batches, keys, spare):
             if sorting is not None:
                 spare.append(sorting.result().records)
@@ -70,9 +71,10 @@ def in_order(
                 runs.add(held)
             else:
                 yield from held.sorted(keys).parts(size)
-        spare.clear()
         if sorting is not None:
             sorting.result()
+        held = sorting = None  # the memory of their rows is needed for the pieces
+        spare.clear()
         for rows in ahead(runs.merged()):
             yield from rows.parts(size)
 
