@@ -77,7 +77,7 @@ class Comparison:
         return [
             [
                 run.name,
-                *([show(run.kept)] if self.common else []),
+                *([show(run.best_step)] if self.common else []),
                 *(shown(name, self._value(run, name)) for name in self.common),
                 show(run.last("step")),
                 show(middle_speed(run)),

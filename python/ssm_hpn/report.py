@@ -108,7 +108,8 @@ def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
         value = run.result(metric, complete=bool(run.complete))
         if value is not None and _is_drawn(metric):
             name = label(metric)
-            entries.append((name[:1].upper() + name[1:], shown(metric, value), f"{where}, update {show(run.kept)}"))
+            about = f"{where}, update {show(run.best_step)}"
+            entries.append((name[:1].upper() + name[1:], shown(metric, value), about))
     if not entries:
         entries.append(("Training loss", show(run.last("train/loss")), "last update"))
     speed = middle_speed(run)
@@ -268,7 +269,7 @@ def _results(run: RunRecord) -> str:
     evaluated = [
         row["step"] for row in run.rows if any(row.get(f"eval/{name}") is not None for name in run.evaluated())
     ]
-    steps = list(dict.fromkeys([run.rows[0]["step"], run.kept, evaluated[-1] if evaluated else run.last("step")]))
+    steps = list(dict.fromkeys([run.rows[0]["step"], run.best_step, evaluated[-1] if evaluated else run.last("step")]))
     steps = [step for step in steps if step is not None]
     complete = bool(run.complete)
     rows = []
@@ -286,14 +287,14 @@ def _results(run: RunRecord) -> str:
             texts = [shown(key.rpartition("/")[2], run.at(step, key)) for step in steps]
             rows.append([name, *texts, *([""] if complete else [])])
     header = [_column(run, step) for step in steps]
-    whole = page.table(["", *header, *([f"all held-out data, update {show(run.kept)}"] if complete else [])], rows)
+    whole = page.table(["", *header, *([f"all held-out data, update {show(run.best_step)}"] if complete else [])], rows)
     numbers = number_rows(run.complete)
     return whole + (page.heading("Each number") + page.table(number_header(run.complete), numbers) if numbers else "")
 
 
 def _column(run: RunRecord, step: Number) -> str:
     """Heading of the values at one update."""
-    if step == run.kept and step:
+    if step == run.best_step and step:
         return f"update {show(step)}, kept"
     return f"update {show(step)}" if step else "before training"
 

@@ -79,15 +79,15 @@ class RunRecord:
         return next((value for value in reversed(self.column(key)) if is_finite(value)), None)
 
     @cached_property
-    def kept(self) -> Number:
+    def best_step(self) -> Number:
         """The update of the checkpoint that `predict` loads; None where nothing was evaluated."""
         evaluated = [row for row in self.rows if any(is_finite(row.get(f"eval/{name}")) for name in self.evaluated())]
         steps = [row["step"] for row in evaluated]
         if self.marked in steps:
             return self.marked
-        return self._best_step(evaluated) or next(reversed(steps), None)
+        return self._best_by_metric(evaluated) or next(reversed(steps), None)
 
-    def _best_step(self, evaluated: list[dict[str, Number]]) -> Number:
+    def _best_by_metric(self, evaluated: list[dict[str, Number]]) -> Number:
         """The best update by the metric that decides, for files without their checkpoints."""
         settings = self.config.get("evaluation", {})
         metric = str(settings.get("metric") or metrics.LOSS.name).removeprefix("eval/")
@@ -104,14 +104,14 @@ class RunRecord:
     @property
     def complete(self) -> dict[str, Any]:
         """The `Evaluation.facts` on all held-out data; empty where they are not of the update that is kept."""
-        return self.summary if self.summary and self.summary.get("step") == self.kept else {}
+        return self.summary if self.summary and self.summary.get("step") == self.best_step else {}
 
     def result(self, metric: str, *, complete: bool) -> Number:
         """A held-out metric at the update that is kept: on all held-out data, or as evaluated during training."""
         if complete:
             value: Number = self.complete.get("metrics", {}).get(metric)
             return value
-        return self.at(self.kept, f"eval/{metric}")
+        return self.at(self.best_step, f"eval/{metric}")
 
 
 def sign_of(metric: str) -> float:

@@ -193,7 +193,7 @@ def diverging(folder: Path) -> Path:
 def test_a_row_has_the_values_of_the_kept_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = diverging(tmp_path / "run")
     record = read_run(run)
-    assert record.kept == 40
+    assert record.best_step == 40
     (comparison,) = by_task([run])
     cells = dict(zip(comparison.header(), comparison.rows()[0], strict=True))
     assert (cells["at update"], cells["loss"], cells["accuracy"], cells["updates"]) == ("40", "1", "86.0 %", "100")
@@ -202,9 +202,9 @@ def test_a_row_has_the_values_of_the_kept_update(tmp_path: Path, capsys: pytest.
     assert "update 40, kept" in words
     assert not any("update 80" in word for word in words)
     (run / "config.toml").write_text('[evaluation]\nmetric = "accuracy"\n')
-    assert read_run(run).kept == 80
+    assert read_run(run).best_step == 80
     (run / "config.toml").write_text('[evaluation]\nmetric = "eval/accuracy"\ndirection = "min"\n')
-    assert read_run(run).kept == 20
+    assert read_run(run).best_step == 20
     assert main(["compare", str(run)]) == 0
     assert "each row has the values of one update" in capsys.readouterr().out
 

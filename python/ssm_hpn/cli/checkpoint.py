@@ -47,10 +47,10 @@ def file_options(options: argparse.Namespace) -> dict[str, Any]:
 def load_trainer(options: argparse.Namespace) -> Trainer:
     """The trainer of the checkpoint that was named."""
     path: Path = options.checkpoint
-    return Trainer.load(path, which=options.which or kept(path))
+    return Trainer.load(path, which=options.which or default_which(path))
 
 
-def kept(path: Path) -> Which:
+def default_which(path: Path) -> Which:
     """Which checkpoint of a run its commands use: the best where there is one."""
     roots = [path / FOLDER, path] if path.name == FOLDER else [path / FOLDER]
     return "best" if any((root / BEST).is_file() for root in roots) else "latest"

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn.cli.checkpoint import kept
+from ssm_hpn.cli.checkpoint import default_which
 from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.cli.tables import metric_table
 from ssm_hpn.counts import counted
@@ -57,7 +57,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     """Metrics of the checkpoint that is kept on all held-out data, and the tables; from the files if they are there."""
     if trainer.validation_folder is None:
         return None
-    best = kept(result.folder) == "best"
+    best = default_which(result.folder) == "best"
     step = result.best.step if best and result.best.step is not None else result.step
     known = _read(result.folder / SUMMARY)
     if known is not None and known.get("step") == step and known.get("updates") == result.step:

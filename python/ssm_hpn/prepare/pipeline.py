@@ -31,11 +31,11 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.errors import DataError, StorageError
-from ssm_hpn.prepare.ahead import ahead
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
 from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
+from ssm_hpn.prepare.prefetch import prefetched
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.reading import Sources
@@ -203,7 +203,7 @@ class _Job:
         with contextlib.ExitStack() as stack:
             writers: dict[Part, PartWriter] = {}
             text_bytes: Counter[Part] = Counter()
-            for part, (lengths, names, columns) in ahead(self._encoded(layout, text_bytes)):
+            for part, (lengths, names, columns) in prefetched(self._encoded(layout, text_bytes)):
                 if part not in writers:
                     writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
                 writers[part].append(lengths, names, **columns)
@@ -301,7 +301,7 @@ class _Job:
         if self.split is not None:
             self.split.again()
         for part, batches in self.batches.items():
-            for batch in ahead(batches):
+            for batch in prefetched(batches):
                 yield from [(part, batch)] if self.split is None else self.split.parts(batch)
                 documents, units = documents + len(batch), units + int(batch.offsets[-1])
                 self.progress(stage, documents, units)

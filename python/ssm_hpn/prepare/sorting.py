@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn._core import TextNumbers
-from ssm_hpn.prepare.ahead import ahead
+from ssm_hpn.prepare.prefetch import prefetched
 from ssm_hpn.prepare.rows import Labels, Packing, Records, Rows, together
 
 RUN_BYTES: Final = 20 << 20
@@ -75,7 +75,7 @@ def in_order(
             sorting.result()
         held = sorting = None  # the memory of their rows is needed for the pieces
         spare.clear()
-        for rows in ahead(runs.merged()):
+        for rows in prefetched(runs.merged()):
             yield from rows.parts(size)
 
 
