@@ -172,7 +172,7 @@ impl Mamba1 {
         padded(m * self.xz_stride())
             + padded(m * i)
             + padded(m * self.projected())
-            + padded(self.scan(layout).kept_len())
+            + padded(self.scan(layout).chunk_states_len())
     }
 
     fn carve_saved<P: Part>(&self, layout: Layout, saved: P) -> Saved<P> {
@@ -182,7 +182,7 @@ impl Mamba1 {
             xz: carver.take(m * self.xz_stride()),
             u: carver.take(m * i),
             projected: carver.take(m * self.projected()),
-            states: carver.take(self.scan(layout).kept_len()),
+            states: carver.take(self.scan(layout).chunk_states_len()),
         }
     }
 
@@ -227,7 +227,7 @@ impl Mamba1 {
             }
             state => {
                 let state = state.map(|(_, state)| state);
-                let outputs = ScanOutputs { y: &mut *v, kept: saved.states, state };
+                let outputs = ScanOutputs { y: &mut *v, chunk_states: saved.states, state };
                 selective_scan::forward(&scan, &system, &inputs, outputs, scratch);
             }
         });

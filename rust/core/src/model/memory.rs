@@ -1,12 +1,12 @@
 //! The activations that a training pass keeps of every layer, and their size.
 //!
 //! ```text
-//! layer        0 .. lowest      lowest .. L-kept      L-kept .. L
+//! layer        0 .. lowest      lowest .. L-n_keep    L-n_keep .. L
 //! storage      Through          Recompute             Keep
 //! ```
 //!
 //! No gradient goes below `lowest`, the first layer that has a trained tensor (0 if the input has one). From there on
-//! the input of every layer is kept; of the last `kept` layers also what their backward pass needs. The others repeat
+//! the input of every layer is kept; of the last `n_keep` layers also what their backward pass needs. The others repeat
 //! their forward pass slice by slice into the buffer of the first kept layer, which is not yet needed when they run
 //! forward, and no longer when the backward pass comes to them; if none is kept, into one that holds a slice.
 
@@ -50,7 +50,7 @@ pub(crate) struct MemoryPlan {
     /// The layers and parts that gradients reach.
     pub depth: Depth,
     /// Number of layers at the end that keep all activations.
-    pub kept: usize,
+    pub n_keep: usize,
 }
 
 impl MemoryPlan {
@@ -62,7 +62,7 @@ impl MemoryPlan {
         extents: &Extents,
         fits: impl Fn(usize) -> bool,
     ) -> Self {
-        let with = |kept| Self { n_layers, depth, kept };
+        let with = |n_keep| Self { n_layers, depth, n_keep };
         let most = n_layers - depth.lowest;
         match way {
             ActivationMemory::Keep => with(most),
@@ -78,7 +78,7 @@ impl MemoryPlan {
     pub(crate) fn storage(&self, layer: usize) -> Storage {
         if layer < self.depth.lowest {
             Storage::Through
-        } else if layer < self.n_layers - self.kept {
+        } else if layer < self.n_layers - self.n_keep {
             Storage::Recompute
         } else {
             Storage::Keep
@@ -92,12 +92,12 @@ impl MemoryPlan {
 
     /// Elements of all saved activations.
     pub(crate) fn saved(&self, extents: &Extents) -> usize {
-        if self.kept == 0 { padded(extents.saved_slice) } else { self.kept * padded(extents.saved) }
+        if self.n_keep == 0 { padded(extents.saved_slice) } else { self.n_keep * padded(extents.saved) }
     }
 
     /// The range of a layer's saved activations.
     pub(crate) fn saved_at(&self, extents: &Extents, layer: usize) -> usize {
-        (layer + self.kept).saturating_sub(self.n_layers) * padded(extents.saved)
+        (layer + self.n_keep).saturating_sub(self.n_layers) * padded(extents.saved)
     }
 
     /// Elements of the whole pass.
@@ -119,14 +119,14 @@ mod tests {
 
     #[test]
     fn layers_pass_through_recompute_or_keep() {
-        let plan = MemoryPlan { n_layers: 5, depth: depth(1), kept: 2 };
+        let plan = MemoryPlan { n_layers: 5, depth: depth(1), n_keep: 2 };
         let found: Vec<_> = (0..5).map(|layer| plan.storage(layer)).collect();
         let (recompute, keep) = (Storage::Recompute, Storage::Keep);
         assert_eq!(found, [Storage::Through, recompute, recompute, keep, keep]);
         assert_eq!((plan.streams(), plan.saved(&EXTENTS)), (5, 3200));
         assert_eq!([0, 1, 2, 3, 4].map(|layer| plan.saved_at(&EXTENTS, layer)), [0, 0, 0, 0, 1600]);
         assert_eq!(plan.elements(&EXTENTS), 16 + 6 * 160 + 2 * 1600 + 320);
-        let least = MemoryPlan { kept: 0, ..plan };
+        let least = MemoryPlan { n_keep: 0, ..plan };
         assert_eq!((least.saved(&EXTENTS), least.saved_at(&EXTENTS, 4)), (400, 0));
     }
 
@@ -135,11 +135,11 @@ mod tests {
         for limit in [0, 3000, 4500, 6000, 100_000] {
             let plan = |way| MemoryPlan::new(way, 4, depth(0), &EXTENTS, |elements| elements <= limit);
             let auto = plan(ActivationMemory::Auto);
-            let more = MemoryPlan { kept: auto.kept + 1, ..auto };
-            assert!(auto.kept == 4 || more.elements(&EXTENTS) > limit, "{auto:?}");
-            assert!(auto.kept == 0 || auto.elements(&EXTENTS) <= limit, "{auto:?}");
-            assert_eq!(plan(ActivationMemory::Keep).kept, 4);
-            assert_eq!(plan(ActivationMemory::Recompute).kept, 0);
+            let more = MemoryPlan { n_keep: auto.n_keep + 1, ..auto };
+            assert!(auto.n_keep == 4 || more.elements(&EXTENTS) > limit, "{auto:?}");
+            assert!(auto.n_keep == 0 || auto.elements(&EXTENTS) <= limit, "{auto:?}");
+            assert_eq!(plan(ActivationMemory::Keep).n_keep, 4);
+            assert_eq!(plan(ActivationMemory::Recompute).n_keep, 0);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::buffers::PassMemory;
 use crate::numeric::Scalar;
 
 /// Most unused workspaces that are kept; further ones are freed when they are returned.
-const KEPT: usize = 2;
+const MOST_FREE: usize = 2;
 
 /// The workspaces of a session that no pass is using.
 #[derive(Default)]
@@ -46,7 +46,7 @@ impl<T: Scalar> DerefMut for LentWorkspace<'_, T> {
 impl<T: Scalar> Drop for LentWorkspace<'_, T> {
     fn drop(&mut self) {
         let mut free = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEPT {
+        if free.len() < MOST_FREE {
             free.push(std::mem::take(&mut self.memory));
         }
     }

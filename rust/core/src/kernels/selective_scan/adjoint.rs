@@ -1,5 +1,5 @@
-//! The recurrence of the backward pass: the states of a run of tokens are recomputed from a kept state, then their
-//! adjoint.
+//! The recurrence of the backward pass: the states of a run of tokens are recomputed from the one at the start of their
+//! chunk, then their adjoint.
 
 use super::system::{Chunk, GROUP};
 use super::task::{Backward, Buffers, Folded, Panels};
@@ -27,7 +27,7 @@ impl<T: Scalar> Backward<'_, T> {
                 len: to - from,
                 token: row * dims.layout.length + from,
                 panel: (from - tokens.start) * BLOCK,
-                kept: (!fresh).then(|| dims.kept_at(row, index)),
+                before: (!fresh).then(|| dims.chunk_state_at(row, index)),
                 n: 0,
             };
             while stretch.n < dims.states {
@@ -77,7 +77,7 @@ impl<T: Scalar> Backward<'_, T> {
         i: usize,
         panels: &mut Panels<T>,
     ) {
-        let Buffers { dims, kept, a: rates, .. } = *self.pass;
+        let Buffers { dims, chunk_states, a: rates, .. } = *self.pass;
         let bc = self.bc(stretch, G);
         let panel = stretch.panel + i;
         let rows = (stretch.len - 1) * BLOCK + W * V::LANES;
@@ -92,8 +92,8 @@ impl<T: Scalar> Backward<'_, T> {
             for k in 0..G {
                 let at = (stretch.n + k) * dims.padded() + self.task.channels.start + i + w * V::LANES;
                 a[w][k] = v.load(&rates[at..]);
-                if let Some(from) = stretch.kept {
-                    h[w][k] = v.load(&kept[from + at..]);
+                if let Some(from) = stretch.before {
+                    h[w][k] = v.load(&chunk_states[from + at..]);
                 }
             }
         }
@@ -229,7 +229,7 @@ impl<T: Scalar> Backward<'_, T> {
             };
             for w in 0..W {
                 // The token before a document's start gets no gradient from it.
-                let c = if stretch.kept.is_some() { c[w][k] } else { zero };
+                let c = if stretch.before.is_some() { c[w][k] } else { zero };
                 v.store(&mut carry[w * V::LANES..], c);
                 v.store(&mut sums[w * V::LANES..], da[w][k]);
             }
@@ -253,8 +253,8 @@ struct Stretch {
     token: usize,
     /// First row in the panels.
     panel: usize,
-    /// Index of the kept state before the first token; `None`: a document starts here.
-    kept: Option<usize>,
+    /// Index of the first token's state before it in the states of the chunks; `None`: a document starts here.
+    before: Option<usize>,
     /// First state of the group.
     n: usize,
 }

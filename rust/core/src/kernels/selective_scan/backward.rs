@@ -1,4 +1,5 @@
-//! The backward pass: chunks from right to left; the states of each are recomputed from a kept one, then their adjoint.
+//! The backward pass: chunks from right to left; the states of each are recomputed from the one at its start, then their
+//! adjoint.
 
 use super::system::{BlockParameters, CHUNK, Chunk, Dims, System, fill_rates, is_bounded, largest_rate};
 use super::task::{Backward, Buffers, Panels};
@@ -37,19 +38,19 @@ pub struct ScanGrads<'a, T> {
 
 /// Gradients for the cotangent dy and, where it is given, that of the state after the last token.
 ///
-/// `kept` is what [`super::forward()`] left there; `scratch` has at least [`Dims::backward_scratch_len`] elements.
+/// `chunk_states` are those of [`super::forward()`]; `scratch` has at least [`Dims::backward_scratch_len`] elements.
 ///
 /// # Panics
 /// If a slice does not fit the sizes.
 pub fn backward<T: Scalar>(
     dims: &Dims,
     system: &System<T>,
-    kept: &[T],
+    chunk_states: &[T],
     in_place: ScanInPlace<T>,
     scratch: &mut [T],
     gradients: ScanGrads<T>,
 ) {
-    backward_on(Isa::active(), dims, system, kept, in_place, scratch, gradients);
+    backward_on(Isa::active(), dims, system, chunk_states, in_place, scratch, gradients);
 }
 
 /// As [`backward`], on a given instruction set, for tests and benches.
@@ -60,14 +61,14 @@ pub fn backward_on<T: Scalar>(
     isa: Isa,
     dims: &Dims,
     system: &System<T>,
-    kept: &[T],
+    chunk_states: &[T],
     in_place: ScanInPlace<T>,
     scratch: &mut [T],
     gradients: ScanGrads<T>,
 ) {
     system.check(dims);
     in_place.check(dims);
-    assert_eq!(kept.len(), dims.kept_len(), "kept states");
+    assert_eq!(chunk_states.len(), dims.chunk_states_len(), "states of the chunks");
     gradients.check(dims);
     let ScanInPlace { u, delta, z, dy } = in_place;
     let ScanGrads { dbc, da_log, dd, ddelta_bias, dstate } = gradients;
@@ -80,7 +81,7 @@ pub fn backward_on<T: Scalar>(
     let pass = Buffers {
         dims,
         system,
-        kept,
+        chunk_states,
         a,
         u: Shared::new(u),
         delta: Shared::new(delta),
@@ -287,8 +288,8 @@ impl<'a, T: Scalar> Backward<'a, T> {
         let mut largest = v.splat(T::ZERO);
         if index > 0 {
             for n in 0..dims.states {
-                let before = dims.kept_at(row, index - 1) + n * dims.padded();
-                simd::prefetch(self.pass.kept, before + block.start, block.len());
+                let before = dims.chunk_state_at(row, index - 1) + n * dims.padded();
+                simd::prefetch(self.pass.chunk_states, before + block.start, block.len());
             }
         }
         for (index, t) in tokens.clone().enumerate() {

@@ -16,8 +16,8 @@ use crate::simd::{self, Isa, Kernel, Vector, math};
 pub struct ScanOutputs<'a, T> {
     /// y `[B, T, I]`.
     pub y: &'a mut [T],
-    /// The states that [`super::backward()`] starts its chunks from, [`Dims::kept_len`] elements.
-    pub kept: &'a mut [T],
+    /// The states that [`super::backward()`] starts its chunks from, [`Dims::chunk_states_len`] elements.
+    pub chunk_states: &'a mut [T],
     /// `[B, N, I]`: the state before the first token, replaced by that after the last one; `None`: starts at zero.
     pub state: Option<&'a mut [T]>,
 }
@@ -51,12 +51,12 @@ pub fn forward_on<T: Scalar>(
     system.check(dims);
     inputs.check(dims);
     outputs.check(dims);
-    let ScanOutputs { y, kept, mut state } = outputs;
+    let ScanOutputs { y, chunk_states, mut state } = outputs;
     let a = &mut scratch[..dims.forward_scratch_len()];
     fill_rates(isa, dims, system.a_log, a);
     let a = &*a;
     for row in 0..dims.layout.rows {
-        let first = &mut kept[dims.kept_at(row, 0)..][..dims.states * dims.padded()];
+        let first = &mut chunk_states[dims.chunk_state_at(row, 0)..][..dims.states * dims.padded()];
         let from = state.as_deref().map(|s| &s[row * dims.states * dims.channels..]);
         for (n, h) in first.chunks_exact_mut(dims.padded()).enumerate() {
             h.fill(T::ZERO);
@@ -67,21 +67,22 @@ pub fn forward_on<T: Scalar>(
     }
     let split = dims.split();
     let padded = dims.padded();
-    let (states, y) = (ColumnsMut::new(&mut *kept, 0, padded).share(), Shared::new(y));
+    let (states, y) = (ColumnsMut::new(&mut *chunk_states, 0, padded).share(), Shared::new(y));
     for_each_task_of(dims.layout.tokens() * dims.states * dims.channels, split.tasks(), |index| {
         let task = split.task(index);
-        let rows = dims.kept_at(task.rows.start, 0) / padded..dims.kept_at(task.rows.end, 0) / padded;
+        let rows =
+            dims.chunk_state_at(task.rows.start, 0) / padded..dims.chunk_state_at(task.rows.end, 0) / padded;
         let columns = task.channels.start..(task.channels.end).next_multiple_of(PAD);
         // SAFETY: the states of this task's rows and channels. Only the last block of channels is padded, to the end of
         // the row: no other task has them.
-        let kept = unsafe { Rectangle::new(states, rows, columns) };
-        simd::run_on(isa, Forward { dims, system, inputs, a, kept, y, task });
+        let chunk_states = unsafe { Rectangle::new(states, rows, columns) };
+        simd::run_on(isa, Forward { dims, system, inputs, a, chunk_states, y, task });
     });
     if let Some(state) = &mut state {
         for (index, h) in state.chunks_exact_mut(dims.channels).enumerate() {
             let (row, n) = (index / dims.states, index % dims.states);
-            let last = dims.kept_at(row, dims.chunks()) + n * dims.padded();
-            h.copy_from_slice(&kept[last..][..dims.channels]);
+            let last = dims.chunk_state_at(row, dims.chunks()) + n * dims.padded();
+            h.copy_from_slice(&chunk_states[last..][..dims.channels]);
         }
     }
 }
@@ -89,7 +90,7 @@ pub fn forward_on<T: Scalar>(
 impl<T: Scalar> ScanOutputs<'_, T> {
     fn check(&self, dims: &Dims) {
         assert_eq!(self.y.len(), dims.layout.tokens() * dims.channels, "y [B, T, I]");
-        assert_eq!(self.kept.len(), dims.kept_len(), "kept states");
+        assert_eq!(self.chunk_states.len(), dims.chunk_states_len(), "states of the chunks");
         assert!(self.state.as_ref().is_none_or(|s| s.len() == dims.state_len()), "state [B, N, I]");
     }
 }
@@ -111,7 +112,7 @@ struct Forward<'a, T> {
     inputs: &'a Inputs<'a, T>,
     a: &'a [T],
     /// The states at the start of each chunk and at the end, `[B · (chunks + 1) · N, padded I]`.
-    kept: Rectangle<'a, T>,
+    chunk_states: Rectangle<'a, T>,
     y: Shared<'a, T>,
     task: Task,
 }
@@ -242,14 +243,15 @@ impl<T: Scalar> Forward<'_, T> {
                         stride: dims.padded(),
                         delta: &panels.delta.0[panel..],
                         x: &panels.x.0[panel..],
-                        before: (!fresh).then(|| dims.kept_at(row, index) / dims.padded() + n),
-                        after: (to == tokens.end).then(|| dims.kept_at(row, index + 1) / dims.padded() + n),
+                        before: (!fresh).then(|| dims.chunk_state_at(row, index) / dims.padded() + n),
+                        after: (to == tokens.end)
+                            .then(|| dims.chunk_state_at(row, index + 1) / dims.padded() + n),
                         first: i,
                     };
                     let y = &mut panels.y.0[panel..];
                     match group {
-                        GROUP => stretch.run::<V, W, GROUP, BOUNDED>(v, &mut self.kept, y),
-                        _ => stretch.run::<V, W, 1, BOUNDED>(v, &mut self.kept, y),
+                        GROUP => stretch.run::<V, W, GROUP, BOUNDED>(v, &mut self.chunk_states, y),
+                        _ => stretch.run::<V, W, 1, BOUNDED>(v, &mut self.chunk_states, y),
                     }
                 }
                 n += group;
@@ -271,9 +273,9 @@ struct Stretch<'a, T> {
     /// Panel rows, BLOCK apart.
     delta: &'a [T],
     x: &'a [T],
-    /// Row of the kept states with the first state at the start of the run; `None`: zero.
+    /// Row of `chunk_states` with the first state at the start of the run; `None`: zero.
     before: Option<usize>,
-    /// Row of the kept states for the first state at the end of the run; `None`: not wanted.
+    /// Row of `chunk_states` with the first state at the end of the run; `None`: not wanted.
     after: Option<usize>,
     /// First channel, counted from the start of the block.
     first: usize,
@@ -285,7 +287,7 @@ impl<T: Scalar> Stretch<'_, T> {
     fn run<V: Vector<T = T>, const W: usize, const G: usize, const BOUNDED: bool>(
         &self,
         v: V,
-        kept: &mut Rectangle<T>,
+        chunk_states: &mut Rectangle<T>,
         y: &mut [T],
     ) {
         let panel = (self.len - 1) * BLOCK + W * V::LANES;
@@ -299,7 +301,7 @@ impl<T: Scalar> Stretch<'_, T> {
                 let at = k * self.stride + w * V::LANES;
                 a[w][k] = v.load(&self.a[at..]);
                 if let Some(before) = self.before {
-                    h[w][k] = v.load(&kept.row(before + k)[self.first + w * V::LANES..]);
+                    h[w][k] = v.load(&chunk_states.row(before + k)[self.first + w * V::LANES..]);
                 }
             }
         }
@@ -335,7 +337,7 @@ impl<T: Scalar> Stretch<'_, T> {
         if let Some(after) = self.after {
             for (w, h) in h.iter().enumerate() {
                 for (k, &h) in h.iter().enumerate() {
-                    v.store(&mut kept.row_mut(after + k)[self.first + w * V::LANES..], h);
+                    v.store(&mut chunk_states.row_mut(after + k)[self.first + w * V::LANES..], h);
                 }
             }
         }

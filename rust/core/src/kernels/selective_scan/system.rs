@@ -9,7 +9,7 @@ use crate::numeric::Scalar;
 use crate::real::Real;
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
-/// Tokens from one kept state to the next.
+/// Tokens of a chunk: the forward pass keeps the state at the start of each.
 pub const CHUNK: usize = 32;
 
 /// States that the recurrence holds in registers at a time; the remaining ones are computed one by one.
@@ -39,7 +39,7 @@ impl Dims<'_> {
     }
 
     /// Elements that the forward pass keeps for the backward one: the state at every chunk's start and at the end.
-    pub fn kept_len(&self) -> usize {
+    pub fn chunk_states_len(&self) -> usize {
         self.layout.rows * (self.chunks() + 1) * self.states * self.padded()
     }
 
@@ -81,8 +81,8 @@ impl Dims<'_> {
         ChannelTasks::new(self.layout.rows, self.channels)
     }
 
-    /// Index into the kept states of a row's state at the start of a chunk.
-    pub(super) fn kept_at(&self, row: usize, chunk: usize) -> usize {
+    /// Index of a row's state at the start of a chunk in the states that the forward pass keeps.
+    pub(super) fn chunk_state_at(&self, row: usize, chunk: usize) -> usize {
         (row * (self.chunks() + 1) + chunk) * self.states * self.padded()
     }
 }

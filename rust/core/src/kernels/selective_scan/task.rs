@@ -10,7 +10,7 @@ use crate::simd::MAX_LANES;
 pub(super) struct Buffers<'a, T> {
     pub(super) dims: &'a Dims<'a>,
     pub(super) system: &'a System<'a, T>,
-    pub(super) kept: &'a [T],
+    pub(super) chunk_states: &'a [T],
     pub(super) a: &'a [T],
     pub(super) u: Shared<'a, T>,
     pub(super) delta: Shared<'a, T>,

@@ -87,9 +87,9 @@ impl<T: Scalar> Case<T> {
         let junk = T::from_f64(f64::NAN);
         let mut state = self.tensors["first"].clone();
         let mut y = vec![junk; self.len("y")];
-        let mut kept = vec![junk; dims.kept_len()];
+        let mut chunk_states = vec![junk; dims.chunk_states_len()];
         let mut scratch = vec![junk; dims.forward_scratch_len().max(dims.backward_scratch_len())];
-        let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: Some(&mut state) };
+        let outputs = ScanOutputs { y: &mut y, chunk_states: &mut chunk_states, state: Some(&mut state) };
         forward_on(isa, &dims, &system, &inputs, outputs, &mut scratch);
         let mut ddbc = vec![junk; dbc.len()];
         // Parameter gradients are added to these ones.
@@ -105,7 +105,7 @@ impl<T: Scalar> Case<T> {
             ddelta_bias: Some(&mut dbias),
             dstate: Some(&mut dfirst),
         };
-        backward_on(isa, &dims, &system, &kept, in_place, &mut scratch, gradients);
+        backward_on(isa, &dims, &system, &chunk_states, in_place, &mut scratch, gradients);
         let columns = |x: &[T], stride: usize, from: usize, width: usize| -> Vec<T> {
             x.chunks_exact(stride).flat_map(|row| row[from..from + width].to_vec()).collect()
         };
@@ -488,10 +488,10 @@ fn frozen_parameters_are_left_out() {
     let (mut xz, dbc) = case.wide();
     let system = case.system(&dbc);
     let inputs = Inputs { u: &case.tensors["u"], delta: &case.tensors["delta"], z: Columns::new(&xz, 6, 9) };
-    let mut kept = vec![0.0; dims.kept_len()];
+    let mut chunk_states = vec![0.0; dims.chunk_states_len()];
     let mut scratch = vec![0.0; dims.backward_scratch_len()];
     let (mut y, mut ddbc) = (vec![0.0; 12], vec![0.0; 16]);
-    let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: None };
+    let outputs = ScanOutputs { y: &mut y, chunk_states: &mut chunk_states, state: None };
     forward(&dims, &system, &inputs, outputs, &mut scratch);
     let [mut u, mut delta, mut dy] = ["u", "delta", "dy"].map(|name| case.tensors[name].clone());
     let z = ColumnsMut::new(&mut xz, 6, 9);
@@ -503,7 +503,7 @@ fn frozen_parameters_are_left_out() {
         ddelta_bias: None,
         dstate: None,
     };
-    backward(&dims, &system, &kept, in_place, &mut scratch, gradients);
+    backward(&dims, &system, &chunk_states, in_place, &mut scratch, gradients);
     let mut whole = case.clone();
     for name in ["first", "dlast"] {
         whole.tensors.insert(name, vec![0.0; case.len(name)]);
