@@ -49,7 +49,7 @@ fn scan(criterion: &mut Criterion<Rate>) {
         let (d, bias) = (vec![1.0; channels], vec![-4.6; channels]);
         let bc = Columns::new(&dbc, RANK, RANK + 2 * STATES);
         let system = selective_scan::System { bc, a_log: &a_log, d: &d, delta_bias: &bias };
-        let (mut y, mut kept) = (vec![0.0; u.len()], vec![0.0; dims.kept_len()]);
+        let (mut y, mut chunk_states) = (vec![0.0; u.len()], vec![0.0; dims.chunk_states_len()]);
         let mut scratch = vec![0.0; dims.backward_scratch_len().max(dims.forward_scratch_len())];
         let mut ddbc = vec![0.0; dbc.len()];
         let (mut da_log, mut dd, mut dbias) =
@@ -62,7 +62,7 @@ fn scan(criterion: &mut Criterion<Rate>) {
         group.bench_function(BenchmarkId::new("forward", isa()), |bencher| {
             on_one_thread(|| {
                 bencher.iter(|| {
-                    let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: None };
+                    let outputs = ScanOutputs { y: &mut y, chunk_states: &mut chunk_states, state: None };
                     selective_scan::forward(&dims, &system, &inputs, outputs, &mut scratch);
                 });
             });
@@ -70,7 +70,7 @@ fn scan(criterion: &mut Criterion<Rate>) {
         group.throughput(work(elements, SCAN_BACKWARD));
         group.bench_function(BenchmarkId::new("backward", isa()), |bencher| {
             on_one_thread(|| {
-                let outputs = ScanOutputs { y: &mut y, kept: &mut kept, state: None };
+                let outputs = ScanOutputs { y: &mut y, chunk_states: &mut chunk_states, state: None };
                 selective_scan::forward(&dims, &system, &inputs, outputs, &mut scratch);
                 // The pass works in place: each run has a copy of its own.
                 let copies = || (u.clone(), delta.clone(), xz.clone(), dy.clone());
@@ -84,7 +84,14 @@ fn scan(criterion: &mut Criterion<Rate>) {
                         ddelta_bias: Some(&mut dbias),
                         dstate: None,
                     };
-                    selective_scan::backward(&dims, &system, &kept, in_place, &mut scratch, gradients);
+                    selective_scan::backward(
+                        &dims,
+                        &system,
+                        &chunk_states,
+                        in_place,
+                        &mut scratch,
+                        gradients,
+                    );
                 };
                 bencher.iter_batched_ref(copies, run, BatchSize::PerIteration);
             });
@@ -192,8 +199,8 @@ fn optimiser(criterion: &mut Criterion<Rate>) {
     let mut table = Table::new();
     let specs = vec![ParamSpec::new("weight", [1024, 1024], Init::Ones)];
     table.declare("", Group::Head, specs).expect("distinct tensors");
-    let groups = TensorMasks::declared(&table);
-    let mut adamw = AdamW::<f32>::new(OptimConfig::default(), &table, &groups).expect("a valid setting");
+    let masks = TensorMasks::declared(&table);
+    let mut adamw = AdamW::<f32>::new(OptimConfig::default(), &table, &masks).expect("a valid setting");
     let (mut params, mut grads) = (Arena::zeros(table.buffer_len()), Arena::zeros(table.buffer_len()));
     let mut group = criterion.benchmark_group("adamw 1,048,576 parameters, norm and update");
     // The norm reads the gradients; the update reads and writes parameters, gradients and both moments.

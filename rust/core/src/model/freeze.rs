@@ -139,9 +139,9 @@ pub(crate) fn freeze(table: &Table, head: &[Slot], spec: &FreezeSpec) -> Result<
 }
 
 /// Ids of the tensors that would be trained but for freezing.
-pub(crate) fn frozen_ids(table: &Table, groups: &TensorMasks) -> Vec<String> {
+pub(crate) fn frozen_ids(table: &Table, masks: &TensorMasks) -> Vec<String> {
     let frozen = |(entry, trainable): &(&Entry, &bool)| entry.spec.trained && !**trainable;
-    table.entries().iter().zip(&groups.trainable).filter(frozen).map(|(e, _)| e.id.clone()).collect()
+    table.entries().iter().zip(&masks.trainable).filter(frozen).map(|(e, _)| e.id.clone()).collect()
 }
 
 #[cfg(test)]
@@ -212,9 +212,9 @@ mod tests {
     #[test]
     fn tensors_declared_fixed_are_never_trained() {
         let table = table();
-        let groups = freeze(&table, &[], &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
-        assert_eq!(groups, TensorMasks::declared(&table));
-        assert!(!groups.trainable[table.slot("head.prototypes").unwrap()]);
+        let masks = freeze(&table, &[], &FreezeSpec { none: true, ..FreezeSpec::default() }).unwrap();
+        assert_eq!(masks, TensorMasks::declared(&table));
+        assert!(!masks.trainable[table.slot("head.prototypes").unwrap()]);
     }
 
     #[test]

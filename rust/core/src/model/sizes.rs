@@ -76,12 +76,12 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Refuses a batch of which no way to store activations keeps to the memory limit that `auto` was given.
-    pub(crate) fn check_memory(&self, groups: &TensorMasks, batch: &Batch) -> Result<()> {
+    pub(crate) fn check_memory(&self, masks: &TensorMasks, batch: &Batch) -> Result<()> {
         let (config, shape) = (self.config(), self.shape(batch));
         let (ActivationMemory::Auto, Some(limit)) = (config.activation_memory, config.memory_limit_mb) else {
             return Ok(());
         };
-        let least = self.bytes_of(groups, shape).div_ceil(1_000_000) as u64;
+        let least = self.bytes_of(masks, shape).div_ceil(1_000_000) as u64;
         if least <= limit {
             return Ok(());
         }
@@ -91,15 +91,15 @@ impl<T: Scalar> Model<T> {
     }
 
     /// Bytes that a training step needs, with one document per row: parameters, gradients, both moments and activations.
-    pub(crate) fn step_bytes(&self, groups: &TensorMasks, rows: usize, length: usize) -> usize {
+    pub(crate) fn step_bytes(&self, masks: &TensorMasks, rows: usize, length: usize) -> usize {
         let length = shortened(length, self.stem.stride());
-        self.bytes_of(groups, Shape { rows, length, segments: rows })
+        self.bytes_of(masks, Shape { rows, length, segments: rows })
     }
 
     /// As [`Model::step_bytes`], for any shape.
-    fn bytes_of(&self, groups: &TensorMasks, shape: Shape) -> usize {
+    fn bytes_of(&self, masks: &TensorMasks, shape: Shape) -> usize {
         let extents = self.extents(shape, false);
-        self.bytes_beside(self.memory_plan(self.depth(groups), &extents).elements(&extents))
+        self.bytes_beside(self.memory_plan(self.depth(masks), &extents).elements(&extents))
     }
 
     /// Bytes of so many elements, the parameters, their gradients and both moments.

@@ -173,8 +173,8 @@ impl<T: Scalar> Model<T> {
     }
 
     /// The layers and parts that gradients reach for a trainable mask.
-    pub(crate) fn depth(&self, groups: &TensorMasks) -> Depth {
-        let trained = |slots: &[Slot]| slots.iter().any(|slot| groups.trainable[*slot]);
+    pub(crate) fn depth(&self, masks: &TensorMasks) -> Depth {
+        let trained = |slots: &[Slot]| slots.iter().any(|slot| masks.trainable[*slot]);
         let input = trained(&self.stem_slots);
         let first = self.layers.iter().position(|layer| trained(layer.slots()));
         let lowest = if input { 0 } else { first.unwrap_or(self.layers.len()) };

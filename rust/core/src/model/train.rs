@@ -32,7 +32,7 @@ pub(crate) struct Training<'a, T> {
     /// Their gradients.
     pub grads: &'a mut Arena<T>,
     /// Which tensors are trained.
-    pub groups: &'a TensorMasks,
+    pub masks: &'a TensorMasks,
     /// Key of the batch's random numbers.
     pub key: Key,
     /// States that the rows go on from; `None`: they start at zero.
@@ -82,10 +82,10 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         accuracy: Accuracy,
     ) -> Result<HeadReport> {
-        let Training { params, grads, groups, key, carried, memory } = training;
+        let Training { params, grads, masks, key, carried, memory } = training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
-        let mut depth = self.depth(groups);
+        let mut depth = self.depth(masks);
         if carried.as_ref().is_some_and(|carried| carried.gradient.is_some()) {
             // The gradient of every layer's state is wanted.
             depth = Depth { lowest: 0, below_head: true, ..depth };
@@ -102,7 +102,7 @@ impl<T: Scalar> Model<T> {
             batch,
             params,
             grads: grads.as_mut_slice(),
-            trainable: &groups.trainable,
+            trainable: &masks.trainable,
             outline: Outline::new(batch, self.boundaries(carried.is_some()), outline),
             mode: Mode::Training(key),
             parts,

@@ -58,9 +58,9 @@ pub struct AdamW<T> {
 
 impl<T: Scalar> AdamW<T> {
     /// Zero moments for the tensors of `table`.
-    pub fn new(config: OptimConfig, table: &Table, groups: &TensorMasks) -> Result<Self> {
+    pub fn new(config: OptimConfig, table: &Table, masks: &TensorMasks) -> Result<Self> {
         config.validate()?;
-        let plan = BlockPlan::new(table, groups);
+        let plan = BlockPlan::new(table, masks);
         Ok(Self {
             config,
             first: Arena::try_zeros(table.buffer_len(), "the moments")?,
@@ -76,8 +76,8 @@ impl<T: Scalar> AdamW<T> {
 
     /// Replaces the masks, after freezing. Moments and counts are kept, so that a tensor that is trained again
     /// continues with them.
-    pub fn set_groups(&mut self, table: &Table, groups: &TensorMasks) {
-        self.plan = BlockPlan::new(table, groups);
+    pub fn set_masks(&mut self, table: &Table, masks: &TensorMasks) {
+        self.plan = BlockPlan::new(table, masks);
     }
 
     /// The state for a grown model: tensors that were there keep moments and counts, new ones start at zero.
@@ -89,10 +89,10 @@ impl<T: Scalar> AdamW<T> {
         &self,
         old: &Table,
         table: &Table,
-        groups: &TensorMasks,
+        masks: &TensorMasks,
         origin: &[Option<Slot>],
     ) -> Result<Self> {
-        let mut grown = Self::new(self.config.clone(), table, groups)?;
+        let mut grown = Self::new(self.config.clone(), table, masks)?;
         grown.counters = self.counters;
         for (slot, from) in origin.iter().enumerate().filter_map(|(slot, from)| Some((slot, (*from)?))) {
             grown.first.tensor_mut(table, slot).copy_from_slice(self.first.tensor(old, from));

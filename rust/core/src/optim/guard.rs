@@ -106,9 +106,9 @@ mod tests {
         let specs = [("a", 10), ("b", BLOCK), ("c", 3), ("d", 2 * BLOCK)];
         let specs = specs.map(|(id, n)| ParamSpec::new(id, [n], Init::Zeros));
         table.declare("", Group::Head, specs.to_vec()).unwrap();
-        let mut groups = TensorMasks::declared(&table);
-        groups.freeze(&table, |entry| entry.id == "c");
-        let plan = BlockPlan::new(&table, &groups);
+        let mut masks = TensorMasks::declared(&table);
+        masks.freeze(&table, |entry| entry.id == "c");
+        let plan = BlockPlan::new(&table, &masks);
         let mut found = vec![Found::default(); plan.block_count()];
         let mut gradients = Arena::<f32>::zeros(table.buffer_len());
         gradients.tensor_mut(&table, 2).fill(f32::NAN);

@@ -29,8 +29,8 @@ pub(super) struct BlockPlan {
 }
 
 impl BlockPlan {
-    pub(super) fn new(table: &Table, groups: &TensorMasks) -> Self {
-        let trained: Vec<Slot> = (0..table.entries().len()).filter(|&slot| groups.trainable[slot]).collect();
+    pub(super) fn new(table: &Table, masks: &TensorMasks) -> Self {
+        let trained: Vec<Slot> = (0..table.entries().len()).filter(|&slot| masks.trainable[slot]).collect();
         let mut plan = Self { parts: Vec::new(), blocks: Vec::new(), trained };
         let mut tensors = plan.trained.iter().peekable();
         for start in (0..table.buffer_len()).step_by(BLOCK) {
@@ -40,7 +40,7 @@ impl BlockPlan {
                 let range = whole.start.max(start)..whole.end.min(start + BLOCK);
                 if !range.is_empty() {
                     let range = range.start - start..range.end - start;
-                    plan.parts.push(BlockPart { slot, range, decay: groups.decay[slot] });
+                    plan.parts.push(BlockPart { slot, range, decay: masks.decay[slot] });
                 }
                 if whole.end > start + BLOCK {
                     break;
@@ -78,10 +78,10 @@ mod tests {
         let lengths = [1, BLOCK - 16, 5, 3 * BLOCK + 7, 0, 16, 2 * BLOCK];
         let specs = lengths.iter().enumerate().map(|(i, &n)| ParamSpec::new(i.to_string(), [n], Init::Zeros));
         table.declare("", Group::Head, specs.collect()).unwrap();
-        let mut groups = TensorMasks::declared(&table);
-        groups.freeze(&table, |entry| entry.id == "1");
-        groups.decay[3] = false;
-        let plan = BlockPlan::new(&table, &groups);
+        let mut masks = TensorMasks::declared(&table);
+        masks.freeze(&table, |entry| entry.id == "1");
+        masks.decay[3] = false;
+        let plan = BlockPlan::new(&table, &masks);
         let mut hits = vec![0; table.buffer_len()];
         for block in 0..plan.block_count() {
             for part in plan.parts(block) {

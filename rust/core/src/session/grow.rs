@@ -52,13 +52,13 @@ impl<T: Scalar> Session<T> {
             old_layers,
         );
         let declared = TensorMasks::declared(new);
-        let groups = TensorMasks {
-            trainable: carry_each(&self.groups.trainable, &origin, |slot| declared.trainable[slot]),
-            decay: carry_each(&self.groups.decay, &origin, |slot| declared.decay[slot]),
+        let masks = TensorMasks {
+            trainable: carry_each(&self.masks.trainable, &origin, |slot| declared.trainable[slot]),
+            decay: carry_each(&self.masks.decay, &origin, |slot| declared.decay[slot]),
         };
-        let optimizer = self.optimizer.regrown(old, new, &groups, &origin)?;
+        let optimizer = self.optimizer.regrown(old, new, &masks, &origin)?;
         self.grads = Arena::try_zeros(new.buffer_len(), "the gradients")?;
-        (self.model, self.params, self.groups, self.optimizer) = (model, params, groups, optimizer);
+        (self.model, self.params, self.masks, self.optimizer) = (model, params, masks, optimizer);
         Ok(positions)
     }
 
@@ -66,9 +66,9 @@ impl<T: Scalar> Session<T> {
     pub fn freeze(&mut self, spec: &FreezeSpec) -> Result<Vec<String>> {
         self.check_free("freeze parameters")?;
         self.check_no_gradients("freeze")?;
-        self.groups = freeze(self.model.table(), self.model.head_slots(), spec)?;
-        self.optimizer.set_groups(self.model.table(), &self.groups);
-        Ok(frozen_ids(self.model.table(), &self.groups))
+        self.masks = freeze(self.model.table(), self.model.head_slots(), spec)?;
+        self.optimizer.set_masks(self.model.table(), &self.masks);
+        Ok(frozen_ids(self.model.table(), &self.masks))
     }
 
     /// Refuses the call while there are gradients that were not applied, as they belong to the present model.

@@ -93,8 +93,8 @@ impl<T: Scalar> Session<T> {
             id: entry.id.clone(),
             name: names::public_name(&entry.id),
             shape: entry.spec.shape.clone(),
-            decay: self.groups.decay[slot],
-            trainable: self.groups.trainable[slot],
+            decay: self.masks.decay[slot],
+            trainable: self.masks.trainable[slot],
             group: group(entry.group),
         };
         entries.map(row).collect()
@@ -102,7 +102,7 @@ impl<T: Scalar> Session<T> {
 
     /// Ids of the tensors that are frozen.
     pub fn frozen(&self) -> Vec<String> {
-        frozen_ids(self.model.table(), &self.groups)
+        frozen_ids(self.model.table(), &self.masks)
     }
 
     /// A tensor, by id or public name, and its shape.
@@ -179,7 +179,7 @@ impl<T: Scalar> Session<T> {
 
     pub(super) fn prototypes_are_trained(&self) -> bool {
         let slot = self.model.table().slot("head.prototypes");
-        slot.is_some_and(|slot| self.groups.trainable[slot])
+        slot.is_some_and(|slot| self.masks.trainable[slot])
     }
 
     fn shape(&self, slot: Slot) -> &[usize] {

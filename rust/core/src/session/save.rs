@@ -115,7 +115,7 @@ impl<T: Scalar> Session<T> {
             dtype: T::DTYPE.to_owned(),
             seed: self.seed,
             updates,
-            trainable: self.by_name(|slot| self.groups.trainable[slot]),
+            trainable: self.by_name(|slot| self.masks.trainable[slot]),
             model: serde_json::json!(self.model.config()),
             optim: serde_json::json!(self.optimizer.config()),
             extra,
@@ -180,7 +180,7 @@ impl<T: Scalar> Session<T> {
         let updates = updates.collect::<Result<_>>()?;
         for (slot, name) in names.iter().enumerate() {
             let trainable = state.trainable.get(name).ok_or_else(|| missing(name))?;
-            session.groups.trainable[slot] &= *trainable;
+            session.masks.trainable[slot] &= *trainable;
         }
         let counters = Counters {
             applied: state.step,
@@ -188,7 +188,7 @@ impl<T: Scalar> Session<T> {
             skipped_in_a_row: state.skipped_in_a_row,
         };
         session.optimizer.restore_counts(counters, updates)?;
-        session.optimizer.set_groups(session.model.table(), &session.groups);
+        session.optimizer.set_masks(session.model.table(), &session.masks);
         Ok(Restored { session, extra: state.extra, passed_over: loaded.passed_over })
     }
 

@@ -76,7 +76,7 @@ pub struct Session<T: Scalar> {
     pub(super) model: Model<T>,
     pub(super) params: Arena<T>,
     pub(super) grads: Arena<T>,
-    pub(super) groups: TensorMasks,
+    pub(super) masks: TensorMasks,
     pub(super) optimizer: AdamW<T>,
     pub(super) memory: Workspaces<T>,
     pub(super) pending: Pending,
@@ -172,10 +172,10 @@ impl<T: Scalar> Session<T> {
         seed: u64,
         threads: Threads,
     ) -> Result<Self> {
-        let groups = TensorMasks::declared(model.table());
+        let masks = TensorMasks::declared(model.table());
         Ok(Self {
             grads: Arena::try_zeros(params.as_slice().len(), "the gradients")?,
-            optimizer: AdamW::new(optim, model.table(), &groups)?,
+            optimizer: AdamW::new(optim, model.table(), &masks)?,
             memory: Workspaces::default(),
             pending: Pending::default(),
             next_micro_batch: 0,
@@ -184,7 +184,7 @@ impl<T: Scalar> Session<T> {
             profile: None,
             model,
             params,
-            groups,
+            masks,
             seed,
             threads,
         })
@@ -223,12 +223,12 @@ impl<T: Scalar> Session<T> {
     ) -> Result<StepReport> {
         self.check_free("run a batch")?;
         self.model.check(batch)?;
-        self.model.check_memory(&self.groups, batch)?;
+        self.model.check_memory(&self.masks, batch)?;
         let key = self.key();
-        let Self { model, params, grads, groups, memory, threads, profile, .. } = self;
+        let Self { model, params, grads, masks, memory, threads, profile, .. } = self;
         let memory = &mut *memory.take();
         let params = params.as_slice();
-        let training = Training { params, grads, groups, key, carried, memory };
+        let training = Training { params, grads, masks, key, carried, memory };
         let sums =
             threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;
@@ -367,7 +367,7 @@ impl<T: Scalar> Session<T> {
     /// Bytes that a training step on batches of this size needs: parameters, gradients, both moments and activations,
     /// with one document per row.
     pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
-        self.model.step_bytes(&self.groups, rows, length)
+        self.model.step_bytes(&self.masks, rows, length)
     }
 
     pub(super) fn check_free(&self, action: &'static str) -> Result<()> {

@@ -69,9 +69,9 @@ impl Reference {
 /// Six updates by both; the largest difference of parameters (relative to 1) and of the norm of the change (relative).
 fn worst_difference<T: Scalar>(clip_norm: Option<f64>) -> (f64, f64) {
     let (table, config, count) = (table(), OptimConfig { clip_norm, ..config() }, 3_u64);
-    let groups = TensorMasks::declared(&table);
+    let masks = TensorMasks::declared(&table);
     let mut params = filled::<T>(table.buffer_len(), 1);
-    let mut adamw = AdamW::<T>::new(config.clone(), &table, &groups).unwrap();
+    let mut adamw = AdamW::<T>::new(config.clone(), &table, &masks).unwrap();
     let as_f64 = |x: &[T]| x.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
     let mut references: Vec<_> = (0..3)
         .map(|slot| {
@@ -221,14 +221,14 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
 #[test]
 fn frozen_tensors_keep_every_bit_and_gaps_stay_zero() {
     let table = table();
-    let mut groups = TensorMasks::declared(&table);
-    groups.freeze(&table, |entry| entry.id == "short");
+    let mut masks = TensorMasks::declared(&table);
+    masks.freeze(&table, |entry| entry.id == "short");
     let mut params = Arena::<f32>::zeros(table.buffer_len());
     for slot in 0..4 {
         params.tensor_mut(&table, slot).fill(-0.0);
     }
     let mut grads = filled::<f32>(table.buffer_len(), 2);
-    let mut adamw = AdamW::<f32>::new(config(), &table, &groups).unwrap();
+    let mut adamw = AdamW::<f32>::new(config(), &table, &masks).unwrap();
     adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
     for slot in [0, 3] {
         assert!(params.tensor(&table, slot).iter().all(|p| p.to_bits() == (-0.0_f32).to_bits()));
@@ -255,8 +255,8 @@ fn a_new_tensor_starts_its_own_count_and_the_others_keep_theirs() {
     let mut table = Table::new();
     let specs = ["norm", "new"].map(|id| ParamSpec::new(id, [19], Init::Zeros).no_decay());
     table.declare("", Group::Head, specs.to_vec()).unwrap();
-    let groups = TensorMasks::declared(&table);
-    let mut grown = adamw.regrown(&old, &table, &groups, &[Some(2), None]).unwrap();
+    let masks = TensorMasks::declared(&table);
+    let mut grown = adamw.regrown(&old, &table, &masks, &[Some(2), None]).unwrap();
     assert_eq!(grown.moments()[0].tensor(&table, 0), adamw.moments()[0].tensor(&old, 2));
     assert_eq!((grown.updates(), grown.counters()), (&[50, 0][..], adamw.counters()));
     let mut params = Arena::<f64>::zeros(table.buffer_len());
