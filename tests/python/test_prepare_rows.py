@@ -82,7 +82,7 @@ def test_long_cells_of_csv_are_read(tmp_path):
 
 
 def test_a_line_of_json_larger_than_memory_is_refused_with_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr("ssm_hpn.prepare.engine.MEMORY_FOR_LONG_LINES", 40)
+    monkeypatch.setattr("ssm_hpn.prepare.opening.MEMORY_FOR_LONG_LINES", 40)
     with (tmp_path / "a.jsonl").open("w") as file:
         file.writelines(['{"tokens": [1]}\n', '{"tokens": [' + "1," * 4_000_000 + "1]}\n"])
     with pytest.raises(DataError, match=r"a\.jsonl: line 2: expected a line that fits in memory, found one of 8 MB"):

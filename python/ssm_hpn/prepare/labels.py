@@ -17,7 +17,9 @@ from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.moments import TOO_LARGE
 from ssm_hpn.prepare.cells import missing_cells, not_finite
-from ssm_hpn.prepare.engine import Kind, Table, engine, no_column, open_table, translated
+from ssm_hpn.prepare.engine import Kind, Table, engine
+from ssm_hpn.prepare.engine_errors import no_column, translated
+from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, config_error, data_error, shown
 from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.sources import TABLES, Source, find

@@ -14,7 +14,9 @@ import duckdb
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.doubts import thousands
-from ssm_hpn.prepare.engine import Table, engine, no_column, open_table, quoted, translated
+from ssm_hpn.prepare.engine import Table, engine, quoted
+from ssm_hpn.prepare.engine_errors import no_column, translated
+from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, data_error, listed
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.targets import COLUMNS, target_columns

@@ -38,10 +38,8 @@ from ssm_hpn.prepare.engine import (
     NESTED,
     Kind,
     Table,
-    needs_more,
-    number_advice,
-    translated,
 )
+from ssm_hpn.prepare.engine_errors import needs_more, number_advice, translated
 from ssm_hpn.prepare.labels import open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import data_error, shown
