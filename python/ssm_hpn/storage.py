@@ -4,6 +4,7 @@ Only `metrics_log` writes in another way: it appends to its file, and truncates 
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TextIO
 from ssm_hpn import _core
 from ssm_hpn.errors import StorageError
 
-__all__ = ["append_line", "replaced", "replaced_text", "write_whole"]
+__all__ = ["append_line", "move_into_place", "replaced", "replaced_text", "sync_folder", "write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -48,7 +49,9 @@ def replaced(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        move_into_place(partial, path)
+    except StorageError:
+        raise
     except OSError as error:
         if error.filename is not None and Path(error.filename) != partial:
             raise  # an error about another file, which is read in the block
@@ -71,6 +74,46 @@ def replaced_text(path: Path) -> Iterator[TextIO]:
     """
     with replaced(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         yield file
+
+
+def move_into_place(written: Path, path: Path) -> None:
+    """Give a written and synced file or folder its name, in the same folder, and sync that folder.
+
+    Raises `StorageError` with the path and the reason.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.storage import move_into_place
+    >>> size = Path(".scores.bin").write_bytes(b"12")
+    >>> move_into_place(Path(".scores.bin"), Path("scores.bin"))
+    >>> Path("scores.bin").exists(), Path(".scores.bin").exists()
+    (True, False)
+    """
+    try:
+        written.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot rename into place: {error.strerror or error}") from None
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; Windows has no such call.
+
+    Raises `StorageError` with the folder and the reason.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn.storage import sync_folder
+    >>> sync_folder(Path())
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot sync the folder: {error.strerror or error}") from None
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,17 +1,20 @@
-"""Whole files: what Python writes with a rename."""
+"""Whole files and folders: what Python writes with a rename."""
 
 import ast
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 import ssm_hpn
 from ssm_hpn.errors import StorageError
-from ssm_hpn.storage import append_line, replaced, write_whole
+from ssm_hpn.prepare.staging import LOCK, MARK, staged
+from ssm_hpn.storage import append_line, move_into_place, replaced, replaced_text, sync_folder, write_whole
 
 WRITERS = {"storage.py", "metrics_log.py", "copies.py", "sorting.py"}
-"""The modules that may open files for writing: `storage`, the metrics log, which appends and is truncated on resume,
-and copies and sorted runs in a work folder, which is removed when a preparation ends."""
+"""The modules that may open files for writing or rename them: `storage`, the metrics log, which appends and is
+truncated on resume, and copies and sorted runs in a work folder, which is removed when a preparation ends."""
 
 
 def test_text_and_bytes_replace_the_old_file(tmp_path):
@@ -53,6 +56,62 @@ def test_a_streamed_file_replaces_the_old_one_at_its_end_or_not_at_all(tmp_path)
         partial.write_text("x")
 
 
+@pytest.fixture
+def operations(monkeypatch):
+    """What is synced and renamed, in order: a file with its size, a folder with the names in it, names of a rename."""
+    done = []
+    fsync, replace, rename = os.fsync, os.replace, os.rename
+
+    def synced(opened):
+        found = os.fstat(opened)
+        folder = stat.S_ISDIR(found.st_mode)
+        names = sorted(os.listdir(opened)) if folder else []  # noqa: PTH208 - an open folder has no path
+        done.append(("folder", names) if folder else ("file", found.st_size))
+        fsync(opened)
+
+    def moved(how):
+        def move(old, new):
+            done.append(("rename", Path(new).name))
+            how(old, new)
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved(replace))
+    monkeypatch.setattr(os, "rename", moved(rename))
+    return done
+
+
+def test_a_file_is_written_synced_renamed_and_its_folder_synced(tmp_path, operations):
+    with replaced(tmp_path / "p.bin") as partial:
+        partial.write_bytes(b"12345")
+    assert operations == [("file", 5), ("rename", "p.bin"), ("folder", ["p.bin"])]
+    operations.clear()
+    with replaced_text(tmp_path / "q.csv") as file:
+        file.write("größe")
+    assert operations == [("file", 7), ("rename", "q.csv"), ("folder", ["p.bin", "q.csv"])]
+
+
+def test_a_prepared_folder_is_synced_renamed_and_the_folder_above_it_synced(tmp_path, operations):
+    with staged(tmp_path / "data") as folder:
+        assert {found.name for found in folder.iterdir()} == {LOCK, MARK}
+        write_whole(folder / "manifest.json", "{}")  # synced by the core
+    assert operations == [("folder", ["manifest.json"]), ("rename", "data"), ("folder", ["data"])]
+
+
+def test_a_folder_that_cannot_be_synced_and_a_failed_rename_are_named(tmp_path):
+    with pytest.raises(StorageError, match=r"missing: cannot sync the folder: No such file"):
+        sync_folder(tmp_path / "missing")
+    with pytest.raises(StorageError, match=r"data: cannot rename into place: No such file"):
+        move_into_place(tmp_path / "missing", tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    with (
+        pytest.raises(StorageError, match=rf"^{tmp_path}/data: cannot rename into place: Is a directory$"),
+        replaced(tmp_path / "data") as partial,
+    ):
+        partial.write_bytes(b"1")
+
+
 def test_an_error_of_reading_inside_replaced_names_the_file_that_is_read(tmp_path):
     with pytest.raises(FileNotFoundError, match="input"), replaced(tmp_path / "p.csv"):
         (tmp_path / "input").read_bytes()
@@ -67,8 +126,16 @@ def test_a_line_is_appended(tmp_path):
         append_line(tmp_path, "c")
 
 
+def renames(call, name):
+    """Whether a call gives a file another name. A text's `replace` has two arguments, a time's only names of them."""
+    on = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+    if name == "replace":
+        return on == "os" or (len(call.args) == 1 and not call.keywords) or "target" in {k.arg for k in call.keywords}
+    return name in ("rename", "renames") or (name == "move" and on in ("shutil", ""))
+
+
 def writes(tree):
-    """The lines of a module that write a file by themselves."""
+    """The lines of a module that write or rename a file by themselves."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -82,7 +149,7 @@ def writes(tree):
         flags = any("O_WRONLY" in ast.unparse(one) or "flags" in ast.unparse(one) for one in node.args)
         opens = name == "open" and (computed or flags or any(set(mode) & set("wax+") for mode in modes))
         nowhere = any("devnull" in ast.unparse(one) for one in node.args)
-        if (opens and not nowhere) or name in ("write_text", "write_bytes", "fdopen"):
+        if (opens and not nowhere) or name in ("write_text", "write_bytes", "fdopen") or renames(node, name):
             yield node.lineno
 
 
@@ -96,15 +163,24 @@ def writes(tree):
         ("p.open(mode='r+')", True),
         ("p.open('a' if x else 'w')", True),
         ("os.open(p, os.O_WRONLY)", True),
+        ("p.rename(q)", True),
+        ("p.replace(q)", True),
+        ("p.replace(target=q)", True),
+        ("os.rename(p, q)", True),
+        ("os.replace(p, q)", True),
+        ("shutil.move(p, q)", True),
+        ("move(p, q)", True),
+        ("text.replace('a', 'b')", False),
+        ("time.replace(tzinfo=None)", False),
         ("p.open('rb')", False),
         ("p.open(newline='')", False),
     ],
 )
-def test_every_form_of_a_direct_write_is_found(line, found):
+def test_every_form_of_a_direct_write_or_rename_is_found(line, found):
     assert bool(list(writes(ast.parse(line)))) is found
 
 
-def test_only_listed_modules_write_files():
+def test_only_listed_modules_write_or_rename_files():
     root = Path(ssm_hpn.__file__).parent
     found = [
         f"{file.relative_to(root)}:{line}"

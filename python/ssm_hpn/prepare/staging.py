@@ -1,5 +1,6 @@
 """The folder that preparation fills: beside its place, locked while a process works on it, whole at its place.
 
+Files are synced as they are written; the folder is synced before it gets its name, and the folder above it after.
 A process that is killed leaves `.NAME-…` behind. The next start removes what no process holds the lock of; folders that
 preparation did not make are never touched.
 """
@@ -14,6 +15,7 @@ from typing import Final
 
 from ssm_hpn._core import RunLock
 from ssm_hpn.errors import Error
+from ssm_hpn.storage import move_into_place, sync_folder
 
 MARK: Final = "being-prepared"
 LOCK: Final = ".lock"
@@ -33,9 +35,10 @@ def staged(out: Path) -> Iterator[Path]:
         lock.release()
         (folder / LOCK).unlink(missing_ok=True)
         folder.chmod(0o777 & ~_umask())
+        sync_folder(folder)
         with contextlib.suppress(OSError):
             out.rmdir()  # an empty folder may be replaced
-        folder.rename(out)
+        move_into_place(folder, out)
     finally:
         with contextlib.suppress(Error):
             lock.release()
