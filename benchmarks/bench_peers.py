@@ -40,6 +40,8 @@ SCRIPTS = {
 NEEDS = {"jax_scan_ckpt": ("jax", "optax"), "lstm": ("torch",), "transformer": ("torch",)}
 REPEATS = {"S": 3}
 """Repetitions of a configuration in each round of `--rounds`, 1 for those not named: S takes only a second."""
+TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+"""Variables that slow the matrix products of numpy down on some machines."""
 COLUMNS = ("peer", "config", "threads", "tokens_per_s", "step_ms", "peak_rss_mb", "params")
 Row = dict[str, Any]
 
@@ -50,8 +52,8 @@ def installed(peer: str) -> bool:
 
 
 def without_tuning() -> dict[str, str]:
-    """The environment without what slows the matrix products of a peer down on some machines."""
-    return {name: value for name, value in os.environ.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+    """The environment without the variables of `TUNING`."""
+    return {name: value for name, value in os.environ.items() if name not in TUNING}
 
 
 def run_peer(peer: str, config: str, threads: int) -> Row:

@@ -8,11 +8,18 @@ The figure is that of the fastest of many calls, in processor time of the thread
 import os
 import sys
 import time
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench_peers import TUNING
+
+for name in TUNING:
+    os.environ.pop(name, None)
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 
-import numpy as np  # noqa: E402 - threads are read at import
+import numpy as np  # noqa: E402 - variables are read at import
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
