@@ -1,4 +1,4 @@
-"""Encoders: from text to token ids, and from features to normalised features.
+"""Encoders: from text to token ids and back.
 
 An encoder is described by a small JSON object in the manifest, and made again from it, so that prediction and
 generation treat new input exactly as training did.
@@ -127,22 +127,6 @@ class Ids:
         return {"kind": "ids", "vocab_size": self.vocab_size}
 
 
-class Normalization:
-    """x' = (x - mean) / std per feature, by the training part."""
-
-    def __init__(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
-        """mean, std [F]."""
-        self.mean, self.std = mean, std
-
-    def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """features [T, F], shifted and scaled in double precision."""
-        return ((features - self.mean) / self.std).astype(np.float32)
-
-    def describe(self) -> dict[str, list[float]]:
-        """The description that is stored in the manifest."""
-        return {"mean": self.mean.tolist(), "std": self.std.tolist()}
-
-
 def encoder_of(manifest: dict[str, Any], folder: Path) -> Encoder | None:
     """The encoder that a manifest in `folder` describes; None for features."""
     description = manifest["encoder"]
@@ -169,9 +153,3 @@ def encoder_from(description: Mapping[str, Any]) -> Encoder | None:
             return Tokenizer(text, source="the tokenizer of the model", vocab_size=size)
         case _:
             return None
-
-
-def normalization_of(manifest: dict[str, Any]) -> Normalization | None:
-    """The normalisation that a manifest describes, if any."""
-    stored = manifest.get("normalisation")
-    return stored and Normalization(np.array(stored["mean"]), np.array(stored["std"]))

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 from ssm_hpn._core import verify_shards
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError, StorageError
-from ssm_hpn.prepare.encode import Encoder, Normalization, encoder_of, normalization_of
+from ssm_hpn.prepare.encode import Encoder, encoder_of
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.tokenizer import check_tokenizer
 from ssm_hpn.storage import write_whole
@@ -86,11 +86,6 @@ class Prepared:
     def contract(self) -> Contract:
         """What the data means."""
         return Contract.from_manifest(self.manifest, self.train)
-
-    @cached_property
-    def normalization(self) -> Normalization | None:
-        """What new features have to go through before the model sees them."""
-        return normalization_of(self.manifest)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

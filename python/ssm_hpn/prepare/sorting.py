@@ -84,14 +84,16 @@ def in_order(
 
 @dataclass(slots=True)
 class _Held:
-    """Rows as they came, of which the keys of text or bytes are still columns."""
+    """Rows as they came; keys of text or bytes are numbered in the order they were met."""
 
     packing: Packing
     records: Records
     numbers: dict[str, TextNumbers]
-    """Of the keys of text or bytes."""
+    """Of the keys of text or bytes, by field."""
     rows: int = 0
+    """How many of the records are filled."""
     words_bytes: int = 0
+    """Bytes of the keys of text or bytes so far, each counted as often as it came."""
 
     @property
     def full(self) -> bool:
