@@ -12,7 +12,7 @@ from ssm_hpn.metrics import LOSS
 from ssm_hpn.report import TASKS, axis_of, duration, label, middle_speed, shown
 from ssm_hpn.run_record import RunRecord, read_run, sign_of
 from ssm_hpn.storage import write_whole
-from ssm_hpn.svg import COLOURS, Axis, Number, Series, line_chart, show, smooth
+from ssm_hpn.svg import COLOURS, Axis, Curve, Number, line_chart, show, smooth
 
 Along = Literal["step", "time", "tokens"]
 AXES = {
@@ -90,14 +90,14 @@ class Comparison:
     def chart(self, along: Along = "step") -> str:
         """The metric of every run: held-out values as points, without any the smoothed training loss."""
         key, name, unit = AXES[along]
-        series, colours = [], self.colours()
+        curves, colours = [], self.colours()
         for index, run in enumerate(self.runs):
             x = [None if value is None else value / unit for value in run.column(key)]
             held_out = self.metric is not None
             y = run.column(f"eval/{self.metric}") if held_out else smooth(run.column("train/loss"))
-            series.append(Series(run.name, x, y, colours[index], "points" if held_out else "line"))
+            curves.append(Curve(run.name, x, y, colours[index], "points" if held_out else "line"))
         y_axis = axis_of(self.metric or LOSS.name)
-        return line_chart(series, x=Axis(name), y=y_axis, title=self.caption, legend=False)
+        return line_chart(curves, x=Axis(name), y=y_axis, title=self.caption, legend=False)
 
     @property
     def caption(self) -> str:

@@ -121,11 +121,11 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The training or the held-out part in numbers.
+class PartSizes:
+    """Sizes of the training or of the held-out part.
 
-    >>> from ssm_hpn.contract import Part
-    >>> Part(documents=2, units=100, shortest=40, longest=60, text_bytes=350).bytes_per_token
+    >>> from ssm_hpn.contract import PartSizes
+    >>> PartSizes(documents=2, units=100, shortest=40, longest=60, text_bytes=350).bytes_per_token
     3.5
     """
 
@@ -166,7 +166,7 @@ class Contract:
     format: str = "arrays"
     options: Mapping[str, Any] = field(default_factory=dict)
     """The settings of preparation that decide what a document is: columns, format, separators."""
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, PartSizes] = field(default_factory=dict)
     held_out: str = ""
     """The held-out part and the rule by which it was chosen, in words."""
     left_out: tuple[tuple[str, str], ...] = ()
@@ -354,7 +354,7 @@ class Contract:
                     "columns": tuple(Column(**column) for column in found.get("columns", ())),
                     "classes": _optional(Classes, found.get("classes")),
                     "scale": _optional(Scale, found.get("scale")),
-                    "parts": {name: Part(**part) for name, part in found.get("parts", {}).items()},
+                    "parts": {name: PartSizes(**part) for name, part in found.get("parts", {}).items()},
                     "left_out": tuple((str(a), str(b)) for a, b in found.get("left_out", ())),
                     "notes": tuple(found.get("notes", ())),
                 }
@@ -481,7 +481,7 @@ def _class_lines(classes: Classes | None) -> list[tuple[str, int]]:
     return [] if classes is None else list(zip(classes.names, classes.counts, strict=True))
 
 
-def _part_line(part: Part, kind: str) -> str:
+def _part_line(part: PartSizes, kind: str) -> str:
     lengths = "" if part.shortest == part.longest else f"{part.shortest:,} to "
     return f"{part.documents:,} of {lengths}{counted(part.longest, 'token' if kind == 'tokens' else 'time step')}"
 

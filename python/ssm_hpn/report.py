@@ -18,7 +18,7 @@ from ssm_hpn.metrics import ACCURACY, AT_UPDATES, BITS, BITS_PER_BYTE, LOSS, MET
 from ssm_hpn.printable import printable
 from ssm_hpn.run_record import RunRecord, is_finite, read_run, setting
 from ssm_hpn.storage import write_whole
-from ssm_hpn.svg import Axis, Number, Series, bar_chart, heat_map, line_chart, show, smooth
+from ssm_hpn.svg import Axis, Curve, Number, bar_chart, heat_map, line_chart, show, smooth
 
 FILE = "report.html"
 STEPS = Axis("updates")
@@ -136,21 +136,21 @@ def _learning_charts(run: RunRecord) -> list[str]:
     for metric in AT_UPDATES:
         train = run.column(f"train/{metric.name}")
         held_out = run.column(f"eval/{metric.name}") if metric.name in run.evaluated() else []
-        series = []
+        curves = []
         if any(is_finite(value) for value in train):
-            series = [Series("each", steps, train, 1, "faint"), Series("training", steps, smooth(train), 1)]
+            curves = [Curve("each", steps, train, 1, "faint"), Curve("training", steps, smooth(train), 1)]
         if any(is_finite(value) for value in held_out):
-            series.append(Series("held out", steps, held_out, 2, "points"))
-        if series:
+            curves.append(Curve("held out", steps, held_out, 2, "points"))
+        if curves:
             axis = Axis(metric.title, unit if metric is LOSS else "", percent=metric.percent)
-            chart = line_chart(series, x=STEPS, y=axis, title=metric.title)
+            chart = line_chart(curves, x=STEPS, y=axis, title=metric.title)
             figures.append(page.figure(metric.title.capitalize(), chart))
     at_updates = [metric.name for metric in AT_UPDATES]
     for name in run.evaluated():
         if name not in at_updates and _is_drawn(name) and run.has(f"eval/{name}"):
-            series = [Series("held out", steps, run.column(f"eval/{name}"), 2, "points")]
+            curves = [Curve("held out", steps, run.column(f"eval/{name}"), 2, "points")]
             axis = axis_of(name)
-            chart = line_chart(series, x=STEPS, y=axis, title=axis.label)
+            chart = line_chart(curves, x=STEPS, y=axis, title=axis.label)
             figures.append(page.figure(axis.label[:1].upper() + axis.label[1:], chart, "held out"))
     figures.append(_figure(run, "train/lr", "Learning rate", Axis("learning rate", zero=True)))
     norms = [float(v) for v in run.column("train/grad_norm") if v is not None and isfinite(v) and v > 0]
@@ -184,8 +184,8 @@ def _figure(
     if not run.has(key):
         return ""
     column = run.column(key) if values is None else values
-    series = Series(caption, run.column("step")[first:], column[first:], 1)
-    return page.figure(caption, line_chart([series], x=STEPS, y=axis, title=caption), remark)
+    curve = Curve(caption, run.column("step")[first:], column[first:], 1)
+    return page.figure(caption, line_chart([curve], x=STEPS, y=axis, title=caption), remark)
 
 
 def _class_charts(run: RunRecord) -> list[str]:

@@ -19,8 +19,8 @@ Number = float | int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One line: values of None, and those that are not finite, leave a gap."""
+class Curve:
+    """One curve of a chart: values of None, and those that are not finite, leave a gap."""
 
     name: str
     x: Sequence[Number]
@@ -59,9 +59,9 @@ class _Scale(NamedTuple):
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
 
-def line_chart(series: Sequence[Series], *, x: Axis, y: Axis, title: str, legend: bool = True) -> str:
+def line_chart(curves: Sequence[Curve], *, x: Axis, y: Axis, title: str, legend: bool = True) -> str:
     """A chart with grid, axes with units, and a legend if there is more than one name."""
-    points = {id(one): _points(one, log_x=x.log, log_y=y.log) for one in series}
+    points = {id(one): _points(one, log_x=x.log, log_y=y.log) for one in curves}
     everything = [point for found in points.values() for point in found]
     if not everything:
         return _frame(
@@ -70,8 +70,8 @@ def line_chart(series: Sequence[Series], *, x: Axis, y: Axis, title: str, legend
     xs = _scale([px for px, _ in everything], x, LEFT, WIDTH - RIGHT, pad=False)
     ys = _scale([py for _, py in everything], y, HEIGHT - BOTTOM, TOP, pad=True)
     parts = [_grid(xs, ys, x, y)]
-    parts += [_draw(one, points[id(one)], xs, ys) for one in series]
-    names = {one.name: one for one in series if one.style != "faint" and points[id(one)]}
+    parts += [_draw(one, points[id(one)], xs, ys) for one in curves]
+    names = {one.name: one for one in curves if one.style != "faint" and points[id(one)]}
     if legend and len(names) > 1:
         parts.append(_legend(list(names.values())))
     return _frame(title, "".join(parts))
@@ -191,15 +191,15 @@ def _scale(values: Sequence[float], axis: Axis, start: float, end: float, *, pad
     return _Scale(low, high, start, end, log=False)
 
 
-def _points(series: Series, *, log_x: bool, log_y: bool) -> list[tuple[float, float]]:
+def _points(curve: Curve, *, log_x: bool, log_y: bool) -> list[tuple[float, float]]:
     """The finite points; long lines are thinned to means over neighbours."""
     points = [
         (float(a), float(b))
-        for a, b in zip(series.x, series.y, strict=True)
+        for a, b in zip(curve.x, curve.y, strict=True)
         if a is not None and b is not None and math.isfinite(a) and math.isfinite(b)
         if (a > 0 or not log_x) and (b > 0 or not log_y)
     ]
-    if len(points) <= MOST_POINTS or series.style == "points":
+    if len(points) <= MOST_POINTS or curve.style == "points":
         return points
     size = math.ceil(len(points) / MOST_POINTS)
     groups = [points[start : start + size] for start in range(0, len(points), size)]
@@ -232,24 +232,24 @@ def _grid(xs: _Scale, ys: _Scale, x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _draw(series: Series, points: list[tuple[float, float]], xs: _Scale, ys: _Scale) -> str:
+def _draw(curve: Curve, points: list[tuple[float, float]], xs: _Scale, ys: _Scale) -> str:
     placed = [(_px(xs(a)), _px(ys(b))) for a, b in points]
-    colour = f"var(--s{series.colour})"
+    colour = f"var(--s{curve.colour})"
     if not placed:
         return ""
     dots = "".join(f'<circle cx="{a}" cy="{b}" r="3"/>' for a, b in placed)
     if len(placed) == 1:
         return f'<g fill="{colour}">{dots}</g>'
     path = "M" + "L".join(f"{a} {b}" for a, b in placed)
-    line = f'<path class="{series.style}" d="{path}" stroke="{colour}"/>'
-    return f'<g fill="{colour}">{line}{dots}</g>' if series.style == "points" and len(placed) <= 60 else line
+    line = f'<path class="{curve.style}" d="{path}" stroke="{colour}"/>'
+    return f'<g fill="{colour}">{line}{dots}</g>' if curve.style == "points" and len(placed) <= 60 else line
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(curves: Sequence[Curve]) -> str:
     """Names at the top right, from right to left."""
     parts = []
     at = float(WIDTH - RIGHT)
-    for one in reversed(series):
+    for one in reversed(curves):
         at -= 6.6 * len(one.name)
         colour = f"var(--s{one.colour})"
         parts.append(f'<text class="legend" x="{_px(at)}" y="11">{escape(one.name)}</text>')

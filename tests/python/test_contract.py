@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ssm_hpn.classes import Classes
-from ssm_hpn.contract import Column, Contract, Part, Scale, measured, measured_columns
+from ssm_hpn.contract import Column, Contract, PartSizes, Scale, measured, measured_columns
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 
@@ -144,7 +144,7 @@ def whole():
         classes=Classes((-1, 1), "integer", (4, 6)),
         encoder={"kind": "features"},
         format="csv",
-        parts={"train": Part(10, 30, 2, 4), "validation": Part(2, 6, 3, 3)},
+        parts={"train": PartSizes(10, 30, 2, 4), "validation": PartSizes(2, 6, 3, 3)},
         left_out=(("a.bin", "binary"),),
         notes=("the separator is ';'",),
     )

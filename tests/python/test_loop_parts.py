@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ssm_hpn import Trainer
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.config import DataShape, EvaluationConfig, parse, resolve
-from ssm_hpn.contract import Part
+from ssm_hpn.contract import PartSizes
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import ConfigError, StorageError
 from ssm_hpn.evaluation import deciding_metric
@@ -285,9 +285,9 @@ def test_each_reader_of_held_out_data_begins_at_its_beginning(tmp_path):
 
 def test_bits_per_byte_are_bits_per_token_over_the_bytes_of_a_token():
     resolved = resolve(parse(settings()), DataShape(vocab_size=11))
-    part = Part(documents=2, units=100, shortest=50, longest=50, text_bytes=400)
+    part = PartSizes(documents=2, units=100, shortest=50, longest=50, text_bytes=400)
     assert part.bytes_per_token == 4
-    assert Part(2, 100, 50, 50).bytes_per_token is None
+    assert PartSizes(2, 100, 50, 50).bytes_per_token is None
     totals = empty_totals(resolved.model)
     totals.loss, totals.count, totals.bytes_per_token = 3 * log(2) * 50, 50, part.bytes_per_token
     values = {metric.name: metric.value(totals) for metric in with_bytes(metrics_of(resolved.model), 4.0)}

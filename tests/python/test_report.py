@@ -18,7 +18,7 @@ from ssm_hpn.errors import ConfigError, DataError
 from ssm_hpn.page import STYLE, tiles
 from ssm_hpn.report import TASKS, render, write_report
 from ssm_hpn.run_record import read_run
-from ssm_hpn.svg import Axis, Series, heat_map, line_chart, show, smooth, ticks
+from ssm_hpn.svg import Axis, Curve, heat_map, line_chart, show, smooth, ticks
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -273,14 +273,14 @@ def test_numbers_are_shown_with_four_digits_and_a_unit_prefix(value: float | Non
 def test_gaps_constants_and_single_points_can_be_drawn() -> None:
     for values in ([None, 1.0, math.nan, 2.0], [3.0, 3.0, 3.0, 3.0], [0.0] * 4, [None, None, 5.0, None], [None] * 4):
         for log in (False, True):
-            chart = line_chart([Series("a", range(4), values)], x=Axis("x"), y=Axis("y", log=log), title="t")
+            chart = line_chart([Curve("a", range(4), values)], x=Axis("x"), y=Axis("y", log=log), title="t")
             ET.fromstring(chart)
             assert "nan" not in chart
 
 
 def test_a_long_line_is_thinned() -> None:
     chart = line_chart(
-        [Series("a", range(100_000), [1.0 * (n % 7) for n in range(100_000)])], x=Axis(""), y=Axis(""), title=""
+        [Curve("a", range(100_000), [1.0 * (n % 7) for n in range(100_000)])], x=Axis(""), y=Axis(""), title=""
     )
     assert len(chart) < 12_000
 

@@ -42,7 +42,7 @@ from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
-from ssm_hpn.prepare.split import Census, Chosen, Part, Tail, overlap, side_column
+from ssm_hpn.prepare.split import Census, Chosen, PartName, Tail, overlap, side_column
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
@@ -182,7 +182,7 @@ class _Job:
         self.learned = Learned(self.options)
         labels = self.options.labels
         self.matching = Matching.read(self.options, self.sources.columns, self.work) if labels else None
-        self.batches: dict[Part, Iterable[Documents]] = {"train": self.sources, "validation": held_out}
+        self.batches: dict[PartName, Iterable[Documents]] = {"train": self.sources, "validation": held_out}
         if self.raw.train[0].format in TABLES:
             side = side_column(self.options)
             self.batches = {part: Spool(self.work / f"{part}.arrow", one, side) for part, one in self.batches.items()}
@@ -201,8 +201,8 @@ class _Job:
         contract = self._contract(encoder)
         layout = _Layout(self, contract, encoder)
         with contextlib.ExitStack() as stack:
-            writers: dict[Part, PartWriter] = {}
-            text_bytes: Counter[Part] = Counter()
+            writers: dict[PartName, PartWriter] = {}
+            text_bytes: Counter[PartName] = Counter()
             for part, (lengths, names, columns) in prefetched(self._encoded(layout, text_bytes)):
                 if part not in writers:
                     writers[part] = stack.enter_context(PartWriter(folder / part, layout.declaration()))
@@ -217,7 +217,7 @@ class _Job:
         digest = hashlib.sha256("".join(part["digest"] for part in summary.values()).encode()).hexdigest()
         return {"digest": digest, "parts": summary}
 
-    def _encoded(self, layout: "_Layout", text_bytes: Counter[Part]) -> Iterator[tuple[Part, Filled]]:
+    def _encoded(self, layout: "_Layout", text_bytes: Counter[PartName]) -> Iterator[tuple[PartName, Filled]]:
         """The third pass: all documents as they are written; `text_bytes` are counted for a tokenizer."""
         for part, documents in self._parts("writing"):
             self.learned.ids.look_for(documents.ids or [])
@@ -227,7 +227,7 @@ class _Job:
 
     def _count(self) -> None:
         """The first pass: choose the split, or compare the held-out documents with those of the training part."""
-        census: dict[Part, Census] = {"train": Census(self.options), "validation": Census(self.options)}
+        census: dict[PartName, Census] = {"train": Census(self.options), "validation": Census(self.options)}
         for part, documents in self._parts("counting"):
             keys = census[part].add(documents, self.learned.see(documents))
             if self.matching is not None and keys is not None:
@@ -262,7 +262,7 @@ class _Job:
         self._say_repeated(census)
         self.notes += self.sources.notes
 
-    def _say_repeated(self, census: dict[Part, Census]) -> None:
+    def _say_repeated(self, census: dict[PartName, Census]) -> None:
         """An id names a document within its file."""
         repeated = census["train"].repeated
         if repeated:
@@ -273,7 +273,7 @@ class _Job:
                 f"{counted(repeated, 'id is', 'ids are')} in several files, a document of its own in each{together}"
             )
 
-    def _check_copies(self, census: dict[Part, Census]) -> None:
+    def _check_copies(self, census: dict[PartName, Census]) -> None:
         training, held_out = census["train"].copies(), census["validation"].copies()
         if training is None or held_out is None:
             self.notes.append("too many documents to look for held-out ones among those of the training part")
@@ -295,7 +295,7 @@ class _Job:
                 advice="name other files, or set --data.duplicates keep",
             )
 
-    def _parts(self, stage: str) -> Iterator[tuple[Part, Documents]]:
+    def _parts(self, stage: str) -> Iterator[tuple[PartName, Documents]]:
         """All documents with their side; of a split that is not chosen yet, all are training documents."""
         documents = units = 0
         if self.split is not None:
@@ -345,7 +345,9 @@ class _Job:
             options=options,
         )
 
-    def _complete(self, contract: Contract, writers: dict[Part, PartWriter], text_bytes: Counter[Part]) -> Contract:
+    def _complete(
+        self, contract: Contract, writers: dict[PartName, PartWriter], text_bytes: Counter[PartName]
+    ) -> Contract:
         left_out = list(self.raw.left_out)
         if self.sources.left_out is not None:
             left_out.append(self.sources.left_out)
@@ -361,8 +363,8 @@ class _Job:
             notes=(*self.notes, *self.learned.notes()),
         )
 
-    def _check_parts(self, writers: dict[Part, PartWriter]) -> None:
-        wanted: list[Part] = ["train"]
+    def _check_parts(self, writers: dict[PartName, PartWriter]) -> None:
+        wanted: list[PartName] = ["train"]
         if self.raw.validation or self.options.validation_fraction:
             wanted.append("validation")
         for part in wanted:

@@ -38,7 +38,7 @@ class Rows:
 
     records: Records
     words: Words
-    labels: "dict[str, Labels]"
+    labels: "dict[str, LabelDictionary]"
     """Of the other texts, by field."""
 
     def __len__(self) -> int:
@@ -91,8 +91,8 @@ def together(parts: Sequence[Rows]) -> Rows:
     return Rows(records, parts[0].words, parts[0].labels)
 
 
-class Labels:
-    """Texts of a column that is no key, numbered in the order they were met."""
+class LabelDictionary:
+    """The texts of a column that is no key, numbered in the order they were met, as in a dictionary of Arrow."""
 
     def __init__(self) -> None:
         """Start without texts."""
@@ -124,12 +124,12 @@ def _bytes_of_texts(column: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int
     return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), places
 
 
-class Packing:
+class RecordPacker:
     """The records of tables with one schema.
 
     >>> import pyarrow as pa
     >>> batch = pa.record_batch({"id": ["b", "b"], "f0": [1.0, None], "f1": [3.0, 4.0], "label": ["x", ""]})
-    >>> rows = Packing(batch.schema, ["id"]).rows(batch)
+    >>> rows = RecordPacker(batch.schema, ["id"]).rows(batch)
     >>> rows["f"].tolist(), rows["label"].tolist(), rows.values("id", [0])
     ([[1.0, 3.0], [nan, 4.0]], [0, -1], ['b'])
     """
@@ -139,7 +139,7 @@ class Packing:
         columns = {name: schema.field(name).type for name in schema.names}
         worded = [name for name, kind in columns.items() if _is_words(kind)]
         self.worded = {name: _large(columns[name]) for name in keys if name in worded}
-        self.labels = {name: Labels() for name in worded if name not in keys}
+        self.labels = {name: LabelDictionary() for name in worded if name not in keys}
         self._groups: dict[str, list[str]] = {}
         fields: dict[str, Any] = {}
         for name, kind in columns.items():
@@ -196,10 +196,10 @@ class Packing:
 
 def as_they_come(batches: Iterable[pa.RecordBatch]) -> Iterator[Rows]:
     """All rows of some batches of one schema, in their order."""
-    packing: Packing | None = None
+    packer: RecordPacker | None = None
     for batch in batches:
-        packing = packing or Packing(batch.schema)
-        yield packing.rows(batch)
+        packer = packer or RecordPacker(batch.schema)
+        yield packer.rows(batch)
 
 
 def as_numbers(column: pa.Array) -> pa.Array:

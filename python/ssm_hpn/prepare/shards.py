@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardWriter
-from ssm_hpn.contract import Part
+from ssm_hpn.contract import PartSizes
 
 
 class PartWriter:
@@ -59,9 +59,9 @@ class PartWriter:
         return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()
 
     @property
-    def part(self) -> Part:
+    def part(self) -> PartSizes:
         """The part in numbers."""
-        return Part(self.documents, self.tokens, self.shortest or 0, self.longest)
+        return PartSizes(self.documents, self.tokens, self.shortest or 0, self.longest)
 
     def close(self, extra: dict[str, Any]) -> dict[str, Any]:
         """Write the manifest; returns documents, tokens, bytes and the digest of all documents."""

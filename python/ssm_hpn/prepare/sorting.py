@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn._core import TextNumbers
 from ssm_hpn.prepare.prefetch import prefetched
-from ssm_hpn.prepare.rows import Labels, Packing, Records, Rows, together
+from ssm_hpn.prepare.rows import LabelDictionary, RecordPacker, Records, Rows, together
 
 RUN_BYTES: Final = 20 << 20
 PIECES_BYTES: Final = 10 << 20
@@ -86,7 +86,7 @@ def in_order(
 class _Held:
     """Rows as they came; keys of text or bytes are numbered in the order they were met."""
 
-    packing: Packing
+    packer: RecordPacker
     records: Records
     numbers: dict[str, TextNumbers]
     """Of the keys of text or bytes, by field."""
@@ -104,33 +104,33 @@ class _Held:
         """Take in the first rows of a batch, as many as there is room for; returns how many."""
         count: int = min(batch.num_rows, len(self.records) - self.rows)
         taken = batch.slice(0, count)
-        self.packing.pack(taken, self.records[self.rows : self.rows + count], self.numbers)
+        self.packer.pack(taken, self.records[self.rows : self.rows + count], self.numbers)
         self.words_bytes += sum(taken.column(name).nbytes for name in self.numbers)
         self.rows += count
         return count
 
     def sorted(self, keys: Sequence[str], out: Records | None = None) -> Rows:
         """All rows in their order, in `out` where that is given and they were not; their words are given up."""
-        records, words = self.records[: self.rows], self.packing.words(self.numbers)
+        records, words = self.records[: self.rows], self.packer.words(self.numbers)
         self.numbers.clear()
         for name, different in words.items():
             words[name], ranks = _ranked(different)
             records[name] = ranks[records[name]]
-        return Rows(_taken(records, _order(records, keys), out), words, self.packing.labels)
+        return Rows(_taken(records, _order(records, keys), out), words, self.packer.labels)
 
 
 def _collected(batches: Iterable[pa.RecordBatch], keys: Sequence[str], spare: list[Records]) -> Iterator[_Held]:
     """All rows of some batches of one schema, a run at a time; the last may not be full. `spare` is used again."""
     held: _Held | None = None
-    packing: Packing | None = None
+    packer: RecordPacker | None = None
     for batch in batches:
-        packing = packing or Packing(batch.schema, keys)
+        packer = packer or RecordPacker(batch.schema, keys)
         start = 0
         while start < batch.num_rows:
             if held is None:
-                rows = max(1, RUN_BYTES // packing.dtype.itemsize)
-                records = spare.pop() if spare else np.empty(rows, packing.dtype)
-                held = _Held(packing, records, packing.new_words())
+                rows = max(1, RUN_BYTES // packer.dtype.itemsize)
+                records = spare.pop() if spare else np.empty(rows, packer.dtype)
+                held = _Held(packer, records, packer.new_words())
             start += held.add(batch.slice(start))
             if held.full:
                 yield held
@@ -297,7 +297,7 @@ class _Runs:
         return (*self._keys, "n")
 
     @property
-    def labels(self) -> dict[str, Labels]:
+    def labels(self) -> dict[str, LabelDictionary]:
         """Of the texts that are no key."""
         return {} if self._like is None else self._like.labels
 

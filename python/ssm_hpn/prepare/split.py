@@ -29,7 +29,7 @@ from ssm_hpn.prepare.problems import config_error, listed, nearest
 from ssm_hpn.prepare.records import Coded, Documents, character_start
 from ssm_hpn.prepare.sources import Source
 
-Part = Literal["train", "validation"]
+PartName = Literal["train", "validation"]
 Keys = NDArray[np.uint64]
 FEW_DOCUMENTS: Final = 20
 MOST_RANKED: Final = 1 << 21
@@ -76,7 +76,7 @@ class Chosen:
     at: int = 0
     """The next document."""
 
-    def parts(self, documents: Documents) -> Iterator[tuple[Part, Documents]]:
+    def parts(self, documents: Documents) -> Iterator[tuple[PartName, Documents]]:
         """The documents of each side; called with all of the data, in order."""
         number = self.at - 1 + np.cumsum(documents.begins)
         self.at = int(number[-1]) + 1 if len(number) else self.at
@@ -105,7 +105,7 @@ class Tail:
     place: int = 0
     """Its units so far."""
 
-    def parts(self, documents: Documents) -> Iterator[tuple[Part, Documents]]:
+    def parts(self, documents: Documents) -> Iterator[tuple[PartName, Documents]]:
         """The pieces of each side; an entry that has the place in it comes in two."""
         for index, begins in enumerate(documents.begins.tolist()):
             one = documents.take(np.array([index]))

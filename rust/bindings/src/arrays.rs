@@ -42,3 +42,31 @@ pub(crate) fn found(value: &Bound<'_, PyAny>) -> String {
         Err(_) => value.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string()),
     }
 }
+
+/// An array of either number type.
+pub(crate) enum Floats {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+impl From<Vec<f32>> for Floats {
+    fn from(values: Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl From<Vec<f64>> for Floats {
+    fn from(values: Vec<f64>) -> Self {
+        Self::F64(values)
+    }
+}
+
+impl Floats {
+    /// The numpy array of this shape.
+    pub(crate) fn into_array<'py>(self, py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::F32(values) => to_array(py, shape, values),
+            Self::F64(values) => to_array(py, shape, values),
+        }
+    }
+}

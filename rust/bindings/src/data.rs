@@ -66,18 +66,18 @@ impl PyLoader {
 
 /// Token ids of many documents: bytes as they are, or words of 32 bits.
 #[derive(FromPyObject)]
-enum Ids<'py> {
+enum IdsArgument<'py> {
     Bytes(PyReadonlyArray1<'py, u8>),
     Words(PyReadonlyArray1<'py, u32>),
 }
 
 /// A column of targets of many documents.
-enum TargetColumn<'py> {
+enum TargetArgument<'py> {
     Classes(PyReadonlyArrayDyn<'py, i32>),
     Numbers(PyReadonlyArrayDyn<'py, f32>),
 }
 
-impl<'py> TargetColumn<'py> {
+impl<'py> TargetArgument<'py> {
     /// The argument for a column that fills this array; it has as many axes as its description says.
     fn new(name: &str, array: &TargetArray, values: &Bound<'py, PyAny>) -> PyResult<Self> {
         let axes = match (array.per, array.element == Element::Class) {
@@ -109,7 +109,7 @@ impl<'py> TargetColumn<'py> {
 }
 
 /// The columns of targets by their names, those that are None left out.
-fn target_columns<'py>(given: &Bound<'py, PyDict>) -> PyResult<Vec<(&'static str, TargetColumn<'py>)>> {
+fn target_columns<'py>(given: &Bound<'py, PyDict>) -> PyResult<Vec<(&'static str, TargetArgument<'py>)>> {
     let mut found = Vec::new();
     for (name, values) in given {
         let name: String = name.extract()?;
@@ -118,7 +118,7 @@ fn target_columns<'py>(given: &Bound<'py, PyDict>) -> PyResult<Vec<(&'static str
             return Err(to_py(CoreError::shape("documents", format!("a column of {known}"), name)));
         };
         if !values.is_none() {
-            found.push((column, TargetColumn::new(column, array, &values)?));
+            found.push((column, TargetArgument::new(column, array, &values)?));
         }
     }
     Ok(found)
@@ -149,7 +149,7 @@ impl PyShardWriter {
         &self,
         py: Python<'_>,
         offsets: PyReadonlyArray1<'_, u64>,
-        tokens: Option<Ids<'_>>,
+        tokens: Option<IdsArgument<'_>>,
         features: Option<PyReadonlyArray2<'_, f32>>,
         names: Option<Vec<String>>,
         targets: Option<&Bound<'_, PyDict>>,
@@ -158,8 +158,8 @@ impl PyShardWriter {
         let targets =
             held.iter().map(|(name, column)| Ok((*name, column.values()?))).collect::<PyResult<Vec<_>>>()?;
         let elements = match (&tokens, &features) {
-            (Some(Ids::Bytes(ids)), None) => Elements::U8(ids.as_slice()?),
-            (Some(Ids::Words(ids)), None) => Elements::U32(ids.as_slice()?),
+            (Some(IdsArgument::Bytes(ids)), None) => Elements::U8(ids.as_slice()?),
+            (Some(IdsArgument::Words(ids)), None) => Elements::U32(ids.as_slice()?),
             (None, Some(x)) => Elements::F32(x.as_slice()?),
             _ => return Err(to_py(CoreError::shape("documents", "tokens or features", "both or none"))),
         };

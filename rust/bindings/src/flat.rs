@@ -13,9 +13,9 @@ use pyo3::prelude::*;
 
 use ssm_hpn::Scalar;
 
+use crate::any_session::{AnySession, SharedSession, either};
 use crate::enter::{enter, lock};
 use crate::errors::LockedError;
-use crate::numbers::{Numbers, SharedSession, either};
 
 /// The buffers themselves, while the block is open.
 #[pyclass(frozen, module = "ssm_hpn._core")]
@@ -30,13 +30,13 @@ pub(crate) struct FlatGuard {
 struct Owner(#[expect(dead_code, reason = "held, not read")] SharedSession);
 
 /// The address and length of a flat buffer of a lent session.
-enum Buffer {
+enum FlatBuffer {
     F32(*mut f32, usize),
     F64(*mut f64, usize),
 }
 
 // SAFETY: an address; only `view` dereferences it, while the session is lent.
-unsafe impl Send for Buffer {}
+unsafe impl Send for FlatBuffer {}
 
 impl FlatGuard {
     pub(crate) fn new(session: SharedSession) -> Self {
@@ -57,15 +57,15 @@ impl FlatGuard {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let (py, guard) = (slf.py(), slf.get());
         let buffers = enter(py, || match &mut *guard.session.write() {
-            Numbers::F32(s) => Ok(s.lend_flat()?.map(|x| Buffer::F32(x.as_mut_ptr(), x.len()))),
-            Numbers::F64(s) => Ok(s.lend_flat()?.map(|x| Buffer::F64(x.as_mut_ptr(), x.len()))),
+            AnySession::F32(s) => Ok(s.lend_flat()?.map(|x| FlatBuffer::F32(x.as_mut_ptr(), x.len()))),
+            AnySession::F64(s) => Ok(s.lend_flat()?.map(|x| FlatBuffer::F64(x.as_mut_ptr(), x.len()))),
         })?;
         let owner = Bound::new(py, Owner(guard.session.clone()))?;
         let views = buffers.map(|buffer| match buffer {
             // SAFETY: a buffer of the session that the owner keeps alive and that is lent until no view is referred to.
-            Buffer::F32(start, len) => unsafe { view(start, len, &owner) },
+            FlatBuffer::F32(start, len) => unsafe { view(start, len, &owner) },
             // SAFETY: as above.
-            Buffer::F64(start, len) => unsafe { view(start, len, &owner) },
+            FlatBuffer::F64(start, len) => unsafe { view(start, len, &owner) },
         });
         *lock(&guard.views) = Some(views);
         Ok(slf)

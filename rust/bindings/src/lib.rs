@@ -1,5 +1,6 @@
 //! `ssm_hpn._core`: the module list. What each class does is written in `_core.pyi` and in the core.
 
+mod any_session;
 mod arrays;
 mod batch;
 mod checkpoints;
@@ -7,7 +8,6 @@ mod data;
 mod enter;
 mod errors;
 mod flat;
-mod numbers;
 mod parts;
 mod session;
 mod settings;

@@ -12,11 +12,11 @@ use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::{ApplyReport, EvalReport, PEAK_SIDE, Sampling, Session, StepReport};
 use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
 
-use crate::arrays::to_array;
+use crate::any_session::{AnySession, SharedSession, either};
+use crate::arrays::{Floats, to_array};
 use crate::batch::PyBatch;
 use crate::enter::enter;
 use crate::flat::FlatGuard;
-use crate::numbers::{Numbers, SharedSession, either};
 use crate::stream::PyStream;
 
 /// Which number type a session computes in.
@@ -51,33 +51,6 @@ macro_rules! changing {
     };
 }
 
-/// An array of either number type.
-enum Values {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-}
-
-impl From<Vec<f32>> for Values {
-    fn from(values: Vec<f32>) -> Self {
-        Self::F32(values)
-    }
-}
-
-impl From<Vec<f64>> for Values {
-    fn from(values: Vec<f64>) -> Self {
-        Self::F64(values)
-    }
-}
-
-impl Values {
-    fn into_array<'py>(self, py: Python<'py>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
-        match self {
-            Self::F32(values) => to_array(py, shape, values),
-            Self::F64(values) => to_array(py, shape, values),
-        }
-    }
-}
-
 #[pymethods]
 impl PySession {
     #[new]
@@ -93,12 +66,12 @@ impl PySession {
         enter(py, || {
             let (model, optim) = (ModelConfig::from_json(model)?, OptimConfig::from_json(optim)?);
             let threads = Threads::new(threads)?;
-            let numbers = if is_double(dtype)? {
-                Numbers::F64(Session::new(model, optim, seed, threads)?)
+            let session = if is_double(dtype)? {
+                AnySession::F64(Session::new(model, optim, seed, threads)?)
             } else {
-                Numbers::F32(Session::new(model, optim, seed, threads)?)
+                AnySession::F32(Session::new(model, optim, seed, threads)?)
             };
-            Ok(Self(SharedSession::new(numbers)))
+            Ok(Self(SharedSession::new(session)))
         })
     }
 
@@ -116,10 +89,10 @@ impl PySession {
             let (path, threads) = (Path::new(path), Threads::new(threads)?);
             if is_double(dtype)? {
                 let restored = Session::restore(path, optim, threads, &Registry::standard())?;
-                Ok(loaded(Numbers::F64(restored.session), &restored.extra, &restored.passed_over))
+                Ok(loaded(AnySession::F64(restored.session), &restored.extra, &restored.passed_over))
             } else {
                 let restored = Session::restore(path, optim, threads, &Registry::standard())?;
-                Ok(loaded(Numbers::F32(restored.session), &restored.extra, &restored.passed_over))
+                Ok(loaded(AnySession::F32(restored.session), &restored.extra, &restored.passed_over))
             }
         })
     }
@@ -164,14 +137,14 @@ impl PySession {
 
     fn predict<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
         let (shape, scores) = reading!(self, py, s => {
-            s.predict(&batch.0).map(|scores| (s.model().score_shape(&batch.0), Values::from(scores)))
+            s.predict(&batch.0).map(|scores| (s.model().score_shape(&batch.0), Floats::from(scores)))
         })?;
         scores.into_array(py, &shape)
     }
 
     fn hidden<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
         let (shape, hidden) = reading!(self, py, s => {
-            s.hidden(&batch.0).map(|hidden| (s.model().hidden_shape(&batch.0), Values::from(hidden)))
+            s.hidden(&batch.0).map(|hidden| (s.model().hidden_shape(&batch.0), Floats::from(hidden)))
         })?;
         hidden.into_array(py, &shape)
     }
@@ -230,14 +203,14 @@ impl PySession {
 
     fn parameter<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let (shape, values) = reading!(self, py, s => {
-            s.parameter(name).map(|(shape, values)| (shape.to_vec(), Values::from(values.to_vec())))
+            s.parameter(name).map(|(shape, values)| (shape.to_vec(), Floats::from(values.to_vec())))
         })?;
         values.into_array(py, &shape)
     }
 
     fn gradient<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let (shape, values) = reading!(self, py, s => {
-            s.gradient(name).map(|(shape, values)| (shape.to_vec(), Values::from(values)))
+            s.gradient(name).map(|(shape, values)| (shape.to_vec(), Floats::from(values)))
         })?;
         values.into_array(py, &shape)
     }
@@ -322,12 +295,12 @@ impl PySession {
 }
 
 fn loaded(
-    numbers: Numbers,
+    session: AnySession,
     extra: &serde_json::Value,
     passed_over: &[CoreError],
 ) -> (PySession, String, Vec<String>) {
     let reasons = passed_over.iter().map(CoreError::to_string).collect();
-    (PySession(SharedSession::new(numbers)), extra.to_string(), reasons)
+    (PySession(SharedSession::new(session)), extra.to_string(), reasons)
 }
 
 fn set_parameter<T: Scalar>(

@@ -9,12 +9,13 @@ use ssm_hpn::Error as CoreError;
 use ssm_hpn::data::Input;
 use ssm_hpn::model::Stream;
 
-use crate::arrays::{found, to_array};
+use crate::any_session::{AnySession, SharedSession};
+use crate::arrays::{Floats, found};
 use crate::enter::{enter, lock};
 use crate::errors::to_py;
-use crate::numbers::{Numbers, SharedSession};
 
-enum State {
+/// A stream of either number type.
+enum AnyStream {
     F32(Stream<f32>),
     F64(Stream<f64>),
 }
@@ -24,44 +25,35 @@ enum State {
 pub(crate) struct PyStream {
     session: SharedSession,
     /// Locked before the session, and like it only while the interpreter is released.
-    state: Mutex<State>,
-}
-
-/// Scores `[rows, n_scores]` of either number type.
-enum Scores {
-    F32(Vec<f32>),
-    F64(Vec<f64>),
+    stream: Mutex<AnyStream>,
 }
 
 impl PyStream {
     pub(crate) fn new(py: Python<'_>, session: &SharedSession, rows: usize) -> PyResult<Self> {
-        let state = enter(py, || match &*session.read() {
-            Numbers::F32(s) => s.stream(rows).map(State::F32),
-            Numbers::F64(s) => s.stream(rows).map(State::F64),
+        let stream = enter(py, || match &*session.read() {
+            AnySession::F32(s) => s.stream(rows).map(AnyStream::F32),
+            AnySession::F64(s) => s.stream(rows).map(AnyStream::F64),
         })?;
-        Ok(Self { session: session.clone(), state: Mutex::new(state) })
+        Ok(Self { session: session.clone(), stream: Mutex::new(stream) })
     }
 
     /// Reads input of `length` tokens per row and returns the scores after the last.
     fn read<'py>(&self, py: Python<'py>, input: &Input, length: usize) -> PyResult<Bound<'py, PyAny>> {
         let (shape, scores) = enter(py, || {
-            let mut state = lock(&self.state);
-            match (&*self.session.read(), &mut *state) {
-                (Numbers::F32(s), State::F32(state)) => {
-                    let scores = s.read(state, input, length)?.to_vec();
-                    Ok(([state.rows(), s.model().n_scores()], Scores::F32(scores)))
+            let mut stream = lock(&self.stream);
+            match (&*self.session.read(), &mut *stream) {
+                (AnySession::F32(s), AnyStream::F32(stream)) => {
+                    let scores = s.read(stream, input, length)?.to_vec();
+                    Ok(([stream.rows(), s.model().n_scores()], Floats::F32(scores)))
                 }
-                (Numbers::F64(s), State::F64(state)) => {
-                    let scores = s.read(state, input, length)?.to_vec();
-                    Ok(([state.rows(), s.model().n_scores()], Scores::F64(scores)))
+                (AnySession::F64(s), AnyStream::F64(stream)) => {
+                    let scores = s.read(stream, input, length)?.to_vec();
+                    Ok(([stream.rows(), s.model().n_scores()], Floats::F64(scores)))
                 }
                 _ => Err(CoreError::shape("stream", "a session of the same number type", "another")),
             }
         })?;
-        match scores {
-            Scores::F32(scores) => to_array(py, &shape, scores),
-            Scores::F64(scores) => to_array(py, &shape, scores),
-        }
+        scores.into_array(py, &shape)
     }
 }
 
@@ -80,9 +72,9 @@ impl PyStream {
     }
 
     fn reset(&self, py: Python<'_>) {
-        py.detach(|| match &mut *lock(&self.state) {
-            State::F32(state) => state.reset(),
-            State::F64(state) => state.reset(),
+        py.detach(|| match &mut *lock(&self.stream) {
+            AnyStream::F32(stream) => stream.reset(),
+            AnyStream::F64(stream) => stream.reset(),
         });
     }
 }

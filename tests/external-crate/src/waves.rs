@@ -8,7 +8,7 @@ use ssm_hpn::Scalar;
 use ssm_hpn::data::{Input, InputLimit};
 use ssm_hpn::params::{Grads, Init, ParamSpec};
 use ssm_hpn::pass::Pass;
-use ssm_hpn::stem::{Source, Stem, StemSizes};
+use ssm_hpn::stem::{StemBatch, Stem, StemSizes};
 
 pub struct Waves {
     pub vocab_size: usize,
@@ -19,8 +19,8 @@ fn wave<T: Scalar>(id: u32, channel: usize) -> T {
     T::from_f64((f64::from(id) * (channel + 1) as f64).cos())
 }
 
-fn ids<'a>(source: &Source<'a>) -> &'a [u32] {
-    let Input::Tokens(ids) = source.input else { unreachable!("batches are checked against `reads`") };
+fn ids<'a>(batch: &StemBatch<'a>) -> &'a [u32] {
+    let Input::Tokens(ids) = batch.input else { unreachable!("batches are checked against `reads`") };
     ids
 }
 
@@ -40,18 +40,18 @@ impl<T: Scalar> Stem<T> for Waves {
         StemSizes::default()
     }
 
-    fn forward(&self, pass: Pass<T>, source: &Source, y: &mut [T]) {
+    fn forward(&self, pass: Pass<T>, batch: &StemBatch, y: &mut [T]) {
         let (amplitude, offset) = (pass.params.get(0), pass.params.get(1));
-        for (y, id) in y.chunks_exact_mut(self.width).zip(ids(source)) {
+        for (y, id) in y.chunks_exact_mut(self.width).zip(ids(batch)) {
             for (c, y) in y.iter_mut().enumerate() {
                 *y = amplitude[c] * wave(*id, c) + offset[c];
             }
         }
     }
 
-    fn backward(&self, _: Pass<T>, source: &Source, dy: &[T], dparams: &mut Grads<T>) {
+    fn backward(&self, _: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
         let [mut da, mut db] = dparams.get_many([0, 1]);
-        for (dy, id) in dy.chunks_exact(self.width).zip(ids(source)) {
+        for (dy, id) in dy.chunks_exact(self.width).zip(ids(batch)) {
             for (c, dy) in dy.iter().enumerate() {
                 if let Some(da) = &mut da {
                     da[c] += *dy * wave(*id, c);

@@ -13,7 +13,7 @@
 use serde_json::{Value, json};
 
 use super::block::{Block, Sizes};
-use super::part::{Named, Part, together};
+use super::part::{Named, PlacedBlock, together};
 use crate::kernels::Accumulate;
 use crate::kernels::blocks::add;
 use crate::kernels::reverse::reverse;
@@ -24,7 +24,7 @@ use crate::pass::{Capabilities, Carver, Pass, padded};
 /// Two blocks that read in opposite directions.
 pub(crate) struct Bidirectional<T> {
     /// The block that reads from the start, and the one that reads from the end.
-    parts: [Part<T>; 2],
+    parts: [PlacedBlock<T>; 2],
     width: usize,
 }
 
@@ -38,8 +38,8 @@ struct Buffers<'a, T> {
 impl<T: Scalar> Bidirectional<T> {
     /// A block made of two blocks, named `forward` and `backward`, for a residual stream of width `d_model`.
     pub(crate) fn new(forward: Named<T>, backward: Named<T>, d_model: usize) -> Self {
-        let forward = Part::place(forward, 0, 0);
-        let backward = Part::place(backward, 1, forward.tensors().end);
+        let forward = PlacedBlock::place(forward, 0, 0);
+        let backward = PlacedBlock::place(backward, 1, forward.tensors().end);
         Self { parts: [forward, backward], width: d_model }
     }
 
@@ -60,7 +60,7 @@ impl<T: Scalar> Bidirectional<T> {
 
 impl<T: Scalar> Block<T> for Bidirectional<T> {
     fn params(&self) -> Vec<ParamSpec> {
-        self.parts.iter().flat_map(Part::params).collect()
+        self.parts.iter().flat_map(PlacedBlock::params).collect()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -125,7 +125,7 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
     }
 
     fn output_projections(&self) -> Vec<String> {
-        self.parts.iter().flat_map(Part::output_projections).collect()
+        self.parts.iter().flat_map(PlacedBlock::output_projections).collect()
     }
 
     fn hands_input_on(&self) -> bool {

@@ -33,9 +33,9 @@ pub(crate) const SLICE_TOKENS: usize = 1024;
 
 /// Activations that are kept of a layer's forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Storage {
+pub(crate) enum LayerActivations {
     /// Nothing, as no gradient is needed below this layer.
-    Through,
+    Discard,
     /// Its input; the forward pass is repeated in the backward one.
     Recompute,
     /// Its input and everything that the block saves.
@@ -156,27 +156,27 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// The saved activations of a slice.
-    fn saved_at(&self, pass: &Pass<T>, storage: Storage, index: usize) -> Range<usize> {
+    fn saved_at(&self, pass: &Pass<T>, activations: LayerActivations, index: usize) -> Range<usize> {
         let Layout { rows, length, .. } = pass.layout;
         let size = match pass.state {
             Some(_) => self.whole_sizes(rows, length).saved,
             None => self.sizes(rows, length).saved_slice,
         };
-        let start = if storage == Storage::Keep { index * size } else { 0 };
+        let start = if activations == LayerActivations::Keep { index * size } else { 0 };
         start..start + size
     }
 
-    /// y = x + block(norm(x)). `saved` has one part per slice for [`Storage::Keep`], else one that they share.
+    /// y = x + block(norm(x)). `saved` has one part per slice for [`LayerActivations::Keep`], else one that they share.
     ///
     /// A pass with a state is one slice, in memory of [`Layer::whole_sizes`].
-    pub(crate) fn forward(&self, mut pass: Pass<T>, storage: Storage, x: &[T], y: &mut [T]) {
+    pub(crate) fn forward(&self, mut pass: Pass<T>, activations: LayerActivations, x: &[T], y: &mut [T]) {
         for (index, (tokens, slice)) in slices(&pass).enumerate() {
             let channels = tokens.start * self.config.d_model..tokens.end * self.config.d_model;
             let (x, y) = (&x[channels.clone()], &mut y[channels]);
-            let saved = self.saved_at(&pass, storage, index);
-            let (block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
+            let saved = self.saved_at(&pass, activations, index);
+            let (block, buffers) = self.open(&mut pass, (tokens.start, slice), saved, x);
             phase(Phase::Norm, || copy(x, y));
-            self.block_forward(block, parts, y);
+            self.block_forward(block, buffers, y);
         }
     }
 
@@ -184,20 +184,20 @@ impl<T: Scalar> Layer<T> {
     pub(crate) fn forward_in_place(&self, mut pass: Pass<T>, x: &mut [T]) {
         for (tokens, slice) in slices(&pass) {
             let x = &mut x[tokens.start * self.config.d_model..tokens.end * self.config.d_model];
-            let saved = self.saved_at(&pass, Storage::Through, 0);
-            let (block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
-            self.block_forward(block, parts, x);
+            let saved = self.saved_at(&pass, LayerActivations::Discard, 0);
+            let (block, buffers) = self.open(&mut pass, (tokens.start, slice), saved, x);
+            self.block_forward(block, buffers, x);
         }
     }
 
     /// y += dropout(block(n)).
-    fn block_forward(&self, block: Pass<T>, parts: Parts<T>, y: &mut [T]) {
+    fn block_forward(&self, block: Pass<T>, buffers: LayerBuffers<T>, y: &mut [T]) {
         match self.dropout(block.mode) {
-            None => self.block.forward(block, parts.n, y),
+            None => self.block.forward(block, buffers.n, y),
             Some(dropout) => {
-                let out = parts.dn;
+                let out = buffers.dn;
                 out.fill(T::ZERO);
-                self.block.forward(block, parts.n, out);
+                self.block.forward(block, buffers.n, out);
                 dropout.run(out, y, Accumulate::Add);
             }
         }
@@ -209,11 +209,11 @@ impl<T: Scalar> Layer<T> {
     }
 
     /// From the gradient of the output, in `stream`, to that of the input, in its place. `saved` as the forward pass
-    /// left it, or, for [`Storage::Recompute`], room for one slice.
+    /// left it, or, for [`LayerActivations::Recompute`], room for one slice.
     pub(crate) fn backward(
         &self,
         mut pass: Pass<T>,
-        storage: Storage,
+        activations: LayerActivations,
         x: &[T],
         stream: &mut [T],
         gradients: &mut Grads<T>,
@@ -222,30 +222,30 @@ impl<T: Scalar> Layer<T> {
             let channels = tokens.start * self.config.d_model..tokens.end * self.config.d_model;
             let (x, stream) = (&x[channels.clone()], &mut stream[channels]);
             let weight = pass.params.get(0);
-            let saved = self.saved_at(&pass, storage, index);
-            let (mut block, parts) = self.open(&mut pass, (tokens.start, slice), saved, x);
-            if storage == Storage::Recompute {
+            let saved = self.saved_at(&pass, activations, index);
+            let (mut block, buffers) = self.open(&mut pass, (tokens.start, slice), saved, x);
+            if activations == LayerActivations::Recompute {
                 let state = block.state.as_deref().map(|state| {
-                    parts.state.copy_from_slice(state);
-                    parts.state
+                    buffers.state.copy_from_slice(state);
+                    buffers.state
                 });
-                self.block.recompute(Pass { state, dstate: None, ..block.reborrow() }, parts.n, parts.dn);
+                self.block.recompute(Pass { state, dstate: None, ..block.reborrow() }, buffers.n, buffers.dn);
             }
             let mut mixer = gradients.part(1..self.len());
             let dout = match self.dropout(block.mode) {
                 None => &*stream,
                 Some(dropout) => {
-                    dropout.run(stream, parts.dout, Accumulate::Overwrite);
-                    &*parts.dout
+                    dropout.run(stream, buffers.dout, Accumulate::Overwrite);
+                    &*buffers.dout
                 }
             };
-            self.block.backward(block.reborrow(), parts.n, dout, parts.dn, &mut mixer);
+            self.block.backward(block.reborrow(), buffers.n, dout, buffers.dn, &mut mixer);
             let mut norm = gradients.part(0..1);
             let (dims, dweight) = (self.dims(slice.tokens()), norm.get(0));
             phase(Phase::Norm, || {
                 let add = Accumulate::Add;
-                let saved = norm::Saved { x, w: weight, r: parts.r };
-                norm::backward(dims, saved, parts.dn, stream, add, dweight, block.scratch);
+                let saved = norm::Saved { x, w: weight, r: buffers.r };
+                norm::backward(dims, saved, buffers.dn, stream, add, dweight, block.scratch);
             });
         }
     }
@@ -253,9 +253,9 @@ impl<T: Scalar> Layer<T> {
     /// x += block(norm(x)) for one token per row.
     pub(crate) fn step(&self, mut pass: Pass<T>, x: &mut [T]) {
         let layout = pass.layout;
-        let (block, parts) = self.open(&mut pass, (0, layout), 0..0, x);
+        let (block, buffers) = self.open(&mut pass, (0, layout), 0..0, x);
         let Sizes { scratch, .. } = self.block.sizes(layout.rows, layout.length);
-        self.block.step(Pass { scratch: exactly(scratch, block.scratch), ..block }, parts.n, x);
+        self.block.step(Pass { scratch: exactly(scratch, block.scratch), ..block }, buffers.n, x);
     }
 
     /// The block's pass over a slice that begins at a token, and the scratch around it, with norm(x) computed.
@@ -265,16 +265,16 @@ impl<T: Scalar> Layer<T> {
         (first_token, slice): (usize, Layout<'a>),
         saved: Range<usize>,
         x: &[T],
-    ) -> (Pass<'a, T>, Parts<'a, T>) {
+    ) -> (Pass<'a, T>, LayerBuffers<'a, T>) {
         let tokens = slice.tokens();
         let mut carver = Carver::new(&mut *pass.scratch);
         let stream = tokens * self.config.d_model;
         let state = pass.state.as_ref().map_or(0, |state| state.len());
         let (n, dn, r) = (carver.take(stream), carver.take(stream), carver.take(tokens));
         let dout = carver.take(if self.config.dropout > 0.0 { stream } else { 0 });
-        let parts = Parts { n, dn, r, dout, state: carver.take(state) };
+        let buffers = LayerBuffers { n, dn, r, dout, state: carver.take(state) };
         let weight = pass.params.get(0);
-        phase(Phase::Norm, || norm::forward(self.dims(tokens), x, weight, parts.n, parts.r));
+        phase(Phase::Norm, || norm::forward(self.dims(tokens), x, weight, buffers.n, buffers.r));
         let scratch = self.block.sizes(slice.rows, slice.length).scratch;
         let scratch = scratch.max(norm::backward_scratch(self.dims(tokens)));
         let block = Pass {
@@ -286,7 +286,7 @@ impl<T: Scalar> Layer<T> {
             saved: &mut pass.saved[saved],
             scratch: exactly(scratch, carver.rest()),
         };
-        (block, parts)
+        (block, buffers)
     }
 
     /// Number of tensors: the norm's weight and the block's.
@@ -309,8 +309,8 @@ fn exactly<T: Scalar>(len: usize, scratch: &mut [T]) -> &mut [T] {
     scratch
 }
 
-/// Scratch of a layer.
-struct Parts<'a, T> {
+/// Scratch of a layer, divided.
+struct LayerBuffers<'a, T> {
     /// norm(x) `[tokens, D]`.
     n: &'a mut [T],
     /// Gradient of norm(x) `[tokens, D]`.

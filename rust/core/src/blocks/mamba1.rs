@@ -35,7 +35,7 @@ use crate::kernels::selective_scan::ScanOutputs;
 use crate::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, selective_scan};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
-use crate::pass::{Carver, Mode, Part, Pass, padded};
+use crate::pass::{Carver, Cut, Mode, Pass, padded};
 use crate::profile::{Phase, phase};
 
 /// Settings of a Mamba-1 block.
@@ -137,7 +137,7 @@ impl Mamba1 {
 }
 
 /// y = x·wᵀ or y += x·wᵀ.
-type Product<T> = fn(MatRef<T>, MatRef<T>, MatMut<T>, Accumulate);
+type ProductFn<T> = fn(MatRef<T>, MatRef<T>, MatMut<T>, Accumulate);
 
 /// Whether a pass is one token per row that goes on from a state and keeps nothing for a backward pass.
 fn is_step<T>(pass: &Pass<T>) -> bool {
@@ -145,7 +145,7 @@ fn is_step<T>(pass: &Pass<T>) -> bool {
 }
 
 /// The product used by a pass: one that reads the weights in place for a step, else one in tiles.
-fn product<T: Scalar>(is_step: bool) -> Product<T> {
+fn product<T: Scalar>(is_step: bool) -> ProductFn<T> {
     if is_step { linear_step } else { linear }
 }
 
@@ -175,7 +175,7 @@ impl Mamba1 {
             + padded(self.scan(layout).chunk_states_len())
     }
 
-    fn carve_saved<P: Part>(&self, layout: Layout, saved: P) -> Saved<P> {
+    fn carve_saved<P: Cut>(&self, layout: Layout, saved: P) -> Saved<P> {
         let (m, i) = (layout.tokens(), self.channels);
         let mut carver = Carver::new(saved);
         Saved {
@@ -235,7 +235,13 @@ impl Mamba1 {
     }
 
     /// delta = dt_proj·dt
-    fn dt_proj<T: Scalar>(&self, params: &Params<T>, projected: &[T], product: Product<T>, delta: &mut [T]) {
+    fn dt_proj<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        projected: &[T],
+        product: ProductFn<T>,
+        delta: &mut [T],
+    ) {
         let (m, i, r) = (delta.len() / self.channels, self.channels, self.rank);
         product(
             MatRef::with_stride(projected, m, r, self.projected()),
@@ -259,7 +265,7 @@ impl Mamba1 {
     }
 
     /// y += out_proj·v
-    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], product: Product<T>, y: &mut [T]) {
+    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], product: ProductFn<T>, y: &mut [T]) {
         let m = v.len() / self.channels;
         product(
             MatRef::new(v, m, self.channels),

@@ -41,8 +41,8 @@ pub struct Named<T> {
     pub settings: Value,
 }
 
-/// A part with the slots of its tensors.
-pub(super) struct Part<T> {
+/// A part of a block with the slots of its tensors.
+pub(super) struct PlacedBlock<T> {
     pub(super) block: Box<dyn Block<T>>,
     pub(super) settings: Value,
     name: String,
@@ -50,7 +50,7 @@ pub(super) struct Part<T> {
     tensors: Range<usize>,
 }
 
-impl<T: Scalar> Part<T> {
+impl<T: Scalar> PlacedBlock<T> {
     /// The `index`-th part, its tensors from `first` on.
     pub(super) fn place(part: Named<T>, index: usize, first: usize) -> Self {
         let Named { name, block, settings } = part;
@@ -82,6 +82,6 @@ impl<T: Scalar> Part<T> {
 }
 
 /// Capabilities that all of the blocks have.
-pub(super) fn together<T: Scalar>(parts: &[Part<T>]) -> Capabilities {
+pub(super) fn together<T: Scalar>(parts: &[PlacedBlock<T>]) -> Capabilities {
     parts.iter().map(|part| part.block.capabilities()).fold(Capabilities::ALL, Capabilities::and)
 }

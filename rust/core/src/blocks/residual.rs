@@ -11,7 +11,7 @@
 use serde_json::{Value, json};
 
 use super::block::{Block, Sizes};
-use super::part::{Named, Part};
+use super::part::{Named, PlacedBlock};
 use crate::kernels::blocks::{add, copy};
 use crate::kernels::{Accumulate, norm};
 use crate::numeric::Scalar;
@@ -20,7 +20,7 @@ use crate::pass::{Capabilities, Carver, Pass, padded};
 
 /// n + f(norm(n)).
 pub(crate) struct Residual<T> {
-    part: Part<T>,
+    part: PlacedBlock<T>,
     width: usize,
     eps: f64,
 }
@@ -39,7 +39,7 @@ struct Buffers<'a, T> {
 impl<T: Scalar> Residual<T> {
     /// Wraps a block, named `block`, for a residual stream of width `d_model`; the norm adds `eps` to the mean square.
     pub(crate) fn new(part: Named<T>, d_model: usize, eps: f64) -> Self {
-        Self { part: Part::place(part, 0, 1), width: d_model, eps }
+        Self { part: PlacedBlock::place(part, 0, 1), width: d_model, eps }
     }
 
     fn dims(&self, tokens: usize) -> norm::Dims {

@@ -12,14 +12,14 @@
 use serde_json::{Value, json};
 
 use super::block::{Block, Sizes};
-use super::part::{Named, Part, together};
+use super::part::{Named, PlacedBlock, together};
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
 use crate::pass::{Capabilities, Carver, Pass, padded};
 
 /// A chain of blocks.
 pub(crate) struct Sequential<T> {
-    parts: Vec<Part<T>>,
+    parts: Vec<PlacedBlock<T>>,
     width: usize,
 }
 
@@ -33,7 +33,7 @@ impl<T: Scalar> Sequential<T> {
         assert!(!parts.is_empty(), "a chain has at least one block");
         let mut first = 0;
         let place = |(index, part)| {
-            let part = Part::place(part, index, first);
+            let part = PlacedBlock::place(part, index, first);
             first = part.tensors().end;
             part
         };
@@ -48,7 +48,7 @@ impl<T: Scalar> Sequential<T> {
     /// The pass of a block, with its part of the state and of what is saved; of the latter `whole` has that of all blocks.
     fn pass<'a>(&self, whole: &'a mut Pass<T>, index: usize) -> Pass<'a, T> {
         let (rows, length) = (whole.layout.rows, whole.layout.length);
-        let sizes = |part: &Part<T>| part.block.sizes(rows, length);
+        let sizes = |part: &PlacedBlock<T>| part.block.sizes(rows, length);
         let before = |size: fn(Sizes) -> usize| -> usize {
             self.parts[..index].iter().map(|part| size(sizes(part))).sum()
         };
@@ -91,7 +91,7 @@ impl<T: Scalar> Sequential<T> {
 
 impl<T: Scalar> Block<T> for Sequential<T> {
     fn params(&self) -> Vec<ParamSpec> {
-        self.parts.iter().flat_map(Part::params).collect()
+        self.parts.iter().flat_map(PlacedBlock::params).collect()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -100,7 +100,7 @@ impl<T: Scalar> Block<T> for Sequential<T> {
 
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
         let (stream, streams) = (padded(rows * length * self.width), self.streams_len(rows * length));
-        let sum = |all: Sizes, part: &Part<T>| {
+        let sum = |all: Sizes, part: &PlacedBlock<T>| {
             let sizes = part.block.sizes(rows, length);
             Sizes {
                 saved: all.saved + padded(sizes.saved),
@@ -160,7 +160,9 @@ impl<T: Scalar> Block<T> for Sequential<T> {
     /// The output projections of the last block, and of those before it while a block adds its input to its output.
     fn output_projections(&self) -> Vec<String> {
         let last = self.parts.iter().rposition(|part| !part.block.hands_input_on());
-        last.map_or(Vec::new(), |last| self.parts[last..].iter().flat_map(Part::output_projections).collect())
+        last.map_or(Vec::new(), |last| {
+            self.parts[last..].iter().flat_map(PlacedBlock::output_projections).collect()
+        })
     }
 
     fn hands_input_on(&self) -> bool {

@@ -9,7 +9,7 @@ use super::batch::{Batch, Input, Segment};
 use super::loader_config::{LoaderConfig, Packing};
 use super::pack::Piece;
 use super::schema::ColumnValues;
-use super::shard::{GroupColumn, Ids, ShardGroup};
+use super::shard::{GroupColumn, GroupInput, ShardGroup};
 use super::window::Window;
 use crate::target::arrays::{Per, TargetArray};
 use crate::target::kinds::TargetKind;
@@ -38,8 +38,8 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
         Packing::Contiguous | Packing::BestFit => config.length,
     };
     let group = rows.first().and_then(|(window, row)| row.first().map(|piece| window.group(piece)));
-    let n_features = match group.map(|group| &group.ids) {
-        Some(Ids::Features(_, f)) => Some(*f),
+    let n_features = match group.map(|group| &group.input) {
+        Some(GroupInput::Features(_, f)) => Some(*f),
         _ => None,
     };
     let positions = rows.len() * length;
@@ -88,14 +88,16 @@ fn put(batch: &mut Batch, at: usize, group: &ShardGroup, piece: &Piece, from_tok
     let range = group.range(document);
     let (start, end) = (range.start + piece.start as usize, range.start + piece.end as usize);
     let n = end - start;
-    match (&mut batch.input, &group.ids) {
-        (Input::Tokens(out), Ids::Narrow(ids)) => widen(&mut out[at..at + n], &ids[start..end], u32::from),
-        (Input::Tokens(out), Ids::Wide(ids)) => out[at..at + n].copy_from_slice(&ids[start..end]),
-        (Input::Features(out), Ids::Features(x, f)) => {
+    match (&mut batch.input, &group.input) {
+        (Input::Tokens(out), GroupInput::Narrow(ids)) => {
+            widen(&mut out[at..at + n], &ids[start..end], u32::from)
+        }
+        (Input::Tokens(out), GroupInput::Wide(ids)) => out[at..at + n].copy_from_slice(&ids[start..end]),
+        (Input::Features(out), GroupInput::Features(x, f)) => {
             out[at * f..(at + n) * f].copy_from_slice(&x[start * f..end * f]);
         }
         // A data set has one kind of input.
-        (Input::Features(_), _) | (Input::Tokens(_), Ids::Features(..)) => {}
+        (Input::Features(_), _) | (Input::Tokens(_), GroupInput::Features(..)) => {}
     }
     for (array, values) in batch.target.arrays_mut() {
         if from_tokens {
@@ -103,10 +105,10 @@ fn put(batch: &mut Batch, at: usize, group: &ShardGroup, piece: &Piece, from_tok
             let stop = (end + 1).min(range.end);
             let Values::Classes(out) = values else { continue };
             let out = &mut out[at..at + stop - start - 1];
-            match &group.ids {
-                Ids::Narrow(ids) => widen(out, &ids[start + 1..stop], i32::from),
-                Ids::Wide(ids) => widen(out, &ids[start + 1..stop], |id| id as i32),
-                Ids::Features(..) => {}
+            match &group.input {
+                GroupInput::Narrow(ids) => widen(out, &ids[start + 1..stop], i32::from),
+                GroupInput::Wide(ids) => widen(out, &ids[start + 1..stop], |id| id as i32),
+                GroupInput::Features(..) => {}
             }
             continue;
         }
@@ -140,7 +142,7 @@ fn widen<A: Copy, B>(out: &mut [B], x: &[A], f: impl Fn(A) -> B) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::schema::{InputColumn, Kind, ShardColumns, TargetColumn, Wanted};
+    use crate::data::schema::{InputColumn, Kind, ShardColumns, TargetColumn, WantedColumns};
     use crate::data::shard::Shard;
     use crate::data::writer::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
     use crate::target::arrays::{Element, SEQUENCE_CLASS, SEQUENCE_VALUES, TOKEN_CLASS};
@@ -179,7 +181,7 @@ mod tests {
         writer.append(&DocumentColumns { elements, offsets, targets, names: None }).unwrap();
         let entry = writer.close(Extra { n_classes: Some(3), ..Extra::default() }).unwrap().shards.remove(0);
         let shard = Shard::open(folder.path(), entry, columns.clone(), Some(3)).unwrap();
-        shard.read(0, &Wanted::all(columns)).unwrap()
+        shard.read(0, &WantedColumns::all(columns)).unwrap()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::advice::PREPARE_AGAIN;
 use super::manifest::{self, Manifest};
-use super::schema::{ShardColumns, Wanted};
+use super::schema::{ShardColumns, WantedColumns};
 use super::shard::{Shard, ShardGroup};
 use crate::error::{Error, Result};
 
@@ -82,7 +82,7 @@ impl Dataset {
     }
 
     /// Reads and checks one group.
-    pub fn read(&self, group: u64, wanted: &Wanted) -> Result<ShardGroup> {
+    pub fn read(&self, group: u64, wanted: &WantedColumns) -> Result<ShardGroup> {
         let (shard, batch) = self.place(group);
         shard.read(batch, wanted)
     }

@@ -49,10 +49,10 @@ use crate::error::{Error, Result};
 pub struct Loader {
     plan: Arc<EpochPlan>,
     position: Cursor,
-    source: Option<Source>,
+    source: Option<BatchSource>,
 }
 
-enum Source {
+enum BatchSource {
     Inline(Box<Inline>),
     Threads(Prefetch),
 }
@@ -105,14 +105,14 @@ impl Loader {
             Some(source) => source,
             None => self.source.insert(if self.plan.config.workers == 0 {
                 let cutter = Cutter::new(self.position, &self.plan.config, self.plan.n_windows);
-                Source::Inline(Box::new(Inline { cutter, window: None }))
+                BatchSource::Inline(Box::new(Inline { cutter, window: None }))
             } else {
-                Source::Threads(Prefetch::start(&self.plan, self.position)?)
+                BatchSource::Threads(Prefetch::start(&self.plan, self.position)?)
             }),
         };
         let result = match source {
-            Source::Inline(inline) => inline.next(&self.plan),
-            Source::Threads(prefetch) => prefetch.next(),
+            BatchSource::Inline(inline) => inline.next(&self.plan),
+            BatchSource::Threads(prefetch) => prefetch.next(),
         };
         match &result {
             Ok(Some((_, cursor))) => self.position = *cursor,

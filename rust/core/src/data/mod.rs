@@ -71,12 +71,12 @@ pub use manifest::{Manifest, Normalisation};
 pub use reader::ShardReader;
 #[cfg(feature = "shards")]
 #[doc(hidden)]
-pub use schema::Wanted;
+pub use schema::WantedColumns;
 #[cfg(feature = "shards")]
 pub use schema::{ColumnValues, Kind};
 #[cfg(feature = "shards")]
 #[doc(hidden)]
-pub use shard::{GroupColumn, Ids, ShardGroup};
+pub use shard::{GroupColumn, GroupInput, ShardGroup};
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub use texts::TextNumbers;

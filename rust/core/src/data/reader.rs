@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use super::index::Dataset;
-use super::schema::Wanted;
+use super::schema::WantedColumns;
 use super::shard::ShardGroup;
 use crate::error::Result;
 
@@ -16,7 +16,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct ShardReader {
     data: Dataset,
-    wanted: Wanted,
+    wanted: WantedColumns,
     next: u64,
 }
 
@@ -24,7 +24,7 @@ impl ShardReader {
     /// Opens a prepared folder: its manifest is checked, and that every shard is there with its size.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self> {
         let data = Dataset::open(folder)?;
-        let wanted = Wanted::all(data.columns());
+        let wanted = WantedColumns::all(data.columns());
         Ok(Self { data, wanted, next: 0 })
     }
 

@@ -83,14 +83,14 @@ pub enum InputColumn {
 
 /// Which columns to decode beside the input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedColumns {
     /// Names of columns of targets; a data set need not have them.
     pub targets: Vec<&'static str>,
     /// Name of each document's source.
     pub name: bool,
 }
 
-impl Wanted {
+impl WantedColumns {
     /// Every column of the data set.
     pub fn all(columns: &ShardColumns) -> Self {
         Self { targets: columns.targets.iter().map(|column| column.name).collect(), name: columns.name }
@@ -219,7 +219,7 @@ impl ShardColumns {
     }
 
     /// Names of the columns to decode: the input and what is wanted beside it.
-    pub(super) fn projection(&self, wanted: &Wanted) -> Vec<&'static str> {
+    pub(super) fn projection(&self, wanted: &WantedColumns) -> Vec<&'static str> {
         let input = match self.input {
             InputColumn::Tokens { .. } => "tokens",
             InputColumn::Features { .. } => "features",
@@ -229,7 +229,7 @@ impl ShardColumns {
     }
 
     /// The wanted columns of targets.
-    pub(super) fn wanted(&self, wanted: &Wanted) -> impl Iterator<Item = &TargetColumn> {
+    pub(super) fn wanted(&self, wanted: &WantedColumns) -> impl Iterator<Item = &TargetColumn> {
         self.targets.iter().filter(|column| wanted.targets.contains(&column.name))
     }
 

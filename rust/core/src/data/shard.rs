@@ -22,12 +22,12 @@ use arrow_schema::{Schema, SchemaRef};
 use super::advice::{DAMAGED, PREPARE_AGAIN};
 use super::files;
 use super::manifest::{BatchEntry, ShardEntry};
-use super::schema::{ShardColumns, Wanted, same_type};
+use super::schema::{ShardColumns, WantedColumns, same_type};
 use crate::error::{Error, Result};
 
 mod group;
 
-pub use group::{GroupColumn, Ids, ShardGroup};
+pub use group::{GroupColumn, GroupInput, ShardGroup};
 
 /// First and last bytes of an Arrow file.
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// Reads and checks group `index` of this file.
-    pub fn read(&self, index: usize, wanted: &Wanted) -> Result<ShardGroup> {
+    pub fn read(&self, index: usize, wanted: &WantedColumns) -> Result<ShardGroup> {
         let entry = self.entry.batches.get(index).ok_or_else(|| {
             let at = format!("record batch {index}");
             Error::data(&self.path, at, "one that the manifest lists", "none", PREPARE_AGAIN)

@@ -11,7 +11,7 @@ use super::advice::{DAMAGED, PREPARE_AGAIN};
 use super::files;
 use super::index::Dataset;
 use super::manifest;
-use super::schema::Wanted;
+use super::schema::WantedColumns;
 use super::writer::SUMS_NAME;
 use crate::error::{Error, Result};
 use crate::storage::FileRecord;
@@ -72,7 +72,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
     check_sums(&data)?;
     let mut report = VerifyReport { shards: 0, batches: 0, rows: 0, tokens: 0, bytes: 0 };
     let mut longest = 0;
-    let wanted = Wanted::all(data.columns());
+    let wanted = WantedColumns::all(data.columns());
     for shard in data.shards() {
         let entry = shard.entry();
         let FileRecord { bytes, sha256 } =

@@ -16,7 +16,7 @@ use super::index::Dataset;
 use super::loader_config::{LoaderConfig, Packing};
 use super::pack::{self, Document, PackedRows, Piece};
 use super::schema::InputColumn;
-use super::schema::Wanted;
+use super::schema::WantedColumns;
 use super::shard::ShardGroup;
 use super::shuffle::{Permutation, Purpose};
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub(super) struct WindowId {
 pub(super) struct EpochPlan {
     pub(super) config: LoaderConfig,
     pub(super) data: Dataset,
-    wanted: Wanted,
+    wanted: WantedColumns,
     pub(super) n_windows: u64,
 }
 
@@ -83,7 +83,7 @@ impl EpochPlan {
         });
         let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
         let targets = config.target.into_iter().flat_map(TargetKind::columns).collect();
-        let wanted = Wanted { targets, name: false };
+        let wanted = WantedColumns { targets, name: false };
         Self { config, data, wanted, n_windows }
     }
 

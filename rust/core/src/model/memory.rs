@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! layer        0 .. lowest      lowest .. L-n_keep    L-n_keep .. L
-//! storage      Through          Recompute             Keep
+//! activations  Discard          Recompute             Keep
 //! ```
 //!
 //! No gradient goes below `lowest`, the first layer that has a trained tensor (0 if the input has one). From there on
@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use super::config::ActivationMemory;
-pub(crate) use crate::blocks::layer::Storage;
+pub(crate) use crate::blocks::layer::LayerActivations;
 use crate::pass::padded;
 
 /// The layers and parts that gradients reach.
@@ -75,13 +75,13 @@ impl MemoryPlan {
     }
 
     /// Activations that are kept of a layer.
-    pub(crate) fn storage(&self, layer: usize) -> Storage {
+    pub(crate) fn activations(&self, layer: usize) -> LayerActivations {
         if layer < self.depth.lowest {
-            Storage::Through
+            LayerActivations::Discard
         } else if layer < self.n_layers - self.n_keep {
-            Storage::Recompute
+            LayerActivations::Recompute
         } else {
-            Storage::Keep
+            LayerActivations::Keep
         }
     }
 
@@ -120,9 +120,9 @@ mod tests {
     #[test]
     fn layers_pass_through_recompute_or_keep() {
         let plan = MemoryPlan { n_layers: 5, depth: depth(1), n_keep: 2 };
-        let found: Vec<_> = (0..5).map(|layer| plan.storage(layer)).collect();
-        let (recompute, keep) = (Storage::Recompute, Storage::Keep);
-        assert_eq!(found, [Storage::Through, recompute, recompute, keep, keep]);
+        let found: Vec<_> = (0..5).map(|layer| plan.activations(layer)).collect();
+        let (recompute, keep) = (LayerActivations::Recompute, LayerActivations::Keep);
+        assert_eq!(found, [LayerActivations::Discard, recompute, recompute, keep, keep]);
         assert_eq!((plan.streams(), plan.saved(&EXTENTS)), (5, 3200));
         assert_eq!([0, 1, 2, 3, 4].map(|layer| plan.saved_at(&EXTENTS, layer)), [0, 0, 0, 0, 1600]);
         assert_eq!(plan.elements(&EXTENTS), 16 + 6 * 160 + 2 * 1600 + 320);

@@ -12,7 +12,7 @@
 
 use super::buffers::{Outline, PassMemory, Shape, targets};
 use super::carried::Carried;
-use super::memory::{Depth, Extents, MemoryPlan, Storage};
+use super::memory::{Depth, Extents, LayerActivations, MemoryPlan};
 use super::stack::Model;
 use crate::data::{Batch, Input};
 use crate::error::Result;
@@ -22,7 +22,7 @@ use crate::numeric::Scalar;
 use crate::params::{Arena, Grads, TensorMasks};
 use crate::pass::{Carver, Key, Mode, Pass, padded};
 use crate::profile::{Phase, phase};
-use crate::stem::Source;
+use crate::stem::StemBatch;
 
 /// Arguments of a training pass: parameters, the gradients that it adds to, and its memory.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub(crate) struct Training<'a, T> {
     pub memory: &'a mut PassMemory<T>,
 }
 
-/// Memory of a training pass.
-struct Parts<'a, T> {
+/// Memory of a training pass, divided.
+struct TrainingBuffers<'a, T> {
     /// Saved by the stem for its backward pass.
     stem: &'a mut [T],
     /// Targets that are numbers.
@@ -57,7 +57,7 @@ struct Parts<'a, T> {
 }
 
 /// Values of one training pass.
-struct Run<'a, T> {
+struct TrainingPass<'a, T> {
     model: &'a Model<T>,
     batch: &'a Batch,
     params: &'a [T],
@@ -70,7 +70,7 @@ struct Run<'a, T> {
     carried: Option<Carried<'a, T>>,
     /// States before the first token, those of all layers concatenated; empty without any.
     first_states: &'a mut [T],
-    parts: Parts<'a, T>,
+    buffers: TrainingBuffers<'a, T>,
 }
 
 impl<T: Scalar> Model<T> {
@@ -92,12 +92,12 @@ impl<T: Scalar> Model<T> {
         }
         let plan = self.memory_plan(depth, &extents);
         let PassMemory { workspace, outline, pooling, classes, first_states } = memory;
-        let parts = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
+        let buffers = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
         first_states.clear();
         for states in carried.iter().flat_map(|carried| carried.states.layers()) {
             first_states.extend_from_slice(states);
         }
-        let mut run = Run {
+        let mut run = TrainingPass {
             model: self,
             batch,
             params,
@@ -105,7 +105,7 @@ impl<T: Scalar> Model<T> {
             trainable: &masks.trainable,
             outline: Outline::new(batch, self.boundaries(carried.is_some()), outline),
             mode: Mode::Training(key),
-            parts,
+            buffers,
             plan,
             extents,
             carried,
@@ -127,9 +127,9 @@ impl<T: Scalar> Model<T> {
         extents: &Extents,
         plan: &MemoryPlan,
         mut carver: Carver<&'a mut [T]>,
-    ) -> Parts<'a, T> {
+    ) -> TrainingBuffers<'a, T> {
         let stream = padded(extents.stream);
-        Parts {
+        TrainingBuffers {
             stem: carver.take(self.stem.sizes(shape.tokens()).saved),
             numbers: carver.take(self.target_elements(shape)),
             streams: carver.take(plan.streams() * stream),
@@ -148,9 +148,9 @@ impl<T: Scalar> Model<T> {
         saved: &mut [T],
         x: &mut [T],
     ) {
-        let source = source(input, outline);
+        let stem_batch = stem_batch(input, outline);
         phase(Phase::Embedding, || {
-            self.stem.forward(self.stem_pass(params, outline, saved, &mut []), &source, x);
+            self.stem.forward(self.stem_pass(params, outline, saved, &mut []), &stem_batch, x);
         });
     }
 
@@ -200,29 +200,34 @@ impl<T: Scalar> Model<T> {
     }
 }
 
-impl<T: Scalar> Run<'_, T> {
+impl<T: Scalar> TrainingPass<'_, T> {
     fn stem_forward(&mut self) {
-        let Self { model, batch, params, outline, extents, parts, .. } = self;
-        let x = &mut parts.streams[..extents.stream];
-        model.stem_forward(params, &batch.input, outline, parts.stem, x);
+        let Self { model, batch, params, outline, extents, buffers, .. } = self;
+        let x = &mut buffers.streams[..extents.stream];
+        model.stem_forward(params, &batch.input, outline, buffers.stem, x);
     }
 
     fn layers_forward(&mut self) {
-        let Self { model, params, outline, mode, plan, extents, carried, parts, .. } = self;
+        let Self { model, params, outline, mode, plan, extents, carried, buffers, .. } = self;
         let stream = padded(extents.stream);
         for (i, layer) in model.layers.iter().enumerate() {
-            let storage = plan.storage(i);
+            let activations = plan.activations(i);
             let pass = Pass {
                 state: carried.as_mut().map(|carried| carried.states.layer_mut(i)),
-                saved: &mut parts.saved[plan.saved_at(extents, i)..],
-                ..Pass::new(model.params(params, layer.slots()), outline.layout, mode.layer(i), parts.scratch)
+                saved: &mut buffers.saved[plan.saved_at(extents, i)..],
+                ..Pass::new(
+                    model.params(params, layer.slots()),
+                    outline.layout,
+                    mode.layer(i),
+                    buffers.scratch,
+                )
             };
-            if storage == Storage::Through {
-                layer.forward_in_place(pass, &mut parts.streams[..extents.stream]);
+            if activations == LayerActivations::Discard {
+                layer.forward_in_place(pass, &mut buffers.streams[..extents.stream]);
             } else {
-                let (before, after) = parts.streams.split_at_mut((i - plan.depth.lowest + 1) * stream);
+                let (before, after) = buffers.streams.split_at_mut((i - plan.depth.lowest + 1) * stream);
                 let x = &before[before.len() - stream..][..extents.stream];
-                layer.forward(pass, storage, x, &mut after[..extents.stream]);
+                layer.forward(pass, activations, x, &mut after[..extents.stream]);
             }
         }
     }
@@ -233,13 +238,13 @@ impl<T: Scalar> Run<'_, T> {
 
     /// Final norm, pooling and head, forward and back to the gradient of the last layer's output.
     fn head(&mut self, accuracy: Accuracy, saved: &mut Vec<u32>, classes: &mut Vec<i32>) -> HeadReport {
-        let Self { model, batch, params, grads, trainable, outline, mode, plan, extents, parts, .. } = self;
+        let Self { model, batch, params, grads, trainable, outline, mode, plan, extents, buffers, .. } = self;
         let below = plan.depth.below_head;
-        let x = &parts.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
-        let mut head = model.head_parts(model.shape(batch), parts.scratch);
+        let x = &buffers.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
+        let mut head = model.head_parts(model.shape(batch), buffers.scratch);
         model.features(params, outline, x, &mut head, saved);
-        let Some(targets) = targets(batch, parts.numbers, classes) else {
-            parts.gradient.fill(T::ZERO);
+        let Some(targets) = targets(batch, buffers.numbers, classes) else {
+            buffers.gradient.fill(T::ZERO);
             return HeadReport::default();
         };
         let (pooling, d) = (model.config().target.pooling(), model.config().d_model);
@@ -262,7 +267,7 @@ impl<T: Scalar> Run<'_, T> {
             model.head.forward_backward(pass, features, targets, wanted, d_features, dparams)
         });
         if report.count == 0 {
-            parts.gradient.fill(T::ZERO);
+            buffers.gradient.fill(T::ZERO);
         } else if below {
             if let Some(dropout) = dropout {
                 let d_features = if pooling.is_some() { &mut *head.d_pooled } else { &mut *head.d_hidden };
@@ -278,7 +283,7 @@ impl<T: Scalar> Run<'_, T> {
             let weight = model.params(params, &slots).get(0);
             let overwrite = Accumulate::Overwrite;
             let saved = norm::Saved { x, w: weight, r: &*head.r };
-            let (dy, dx) = (&*head.d_hidden, &mut *parts.gradient);
+            let (dy, dx) = (&*head.d_hidden, &mut *buffers.gradient);
             phase(Phase::Norm, || {
                 norm::backward(dims, saved, dy, dx, overwrite, dnorm.get(0), head.rest);
             });
@@ -287,10 +292,10 @@ impl<T: Scalar> Run<'_, T> {
     }
 
     fn layers_backward(&mut self) {
-        let Self { model, params, grads, trainable, outline, mode, plan, extents, parts, .. } = self;
+        let Self { model, params, grads, trainable, outline, mode, plan, extents, buffers, .. } = self;
         let mut states_end = self.first_states.len();
         for (i, layer) in model.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
-            let x = &parts.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
+            let x = &buffers.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
             let (state, dstate) = match &mut self.carried {
                 None => (None, None),
                 Some(Carried { states, gradient }) => {
@@ -303,25 +308,30 @@ impl<T: Scalar> Run<'_, T> {
             let pass = Pass {
                 state,
                 dstate,
-                saved: &mut parts.saved[plan.saved_at(extents, i)..],
-                ..Pass::new(model.params(params, layer.slots()), outline.layout, mode.layer(i), parts.scratch)
+                saved: &mut buffers.saved[plan.saved_at(extents, i)..],
+                ..Pass::new(
+                    model.params(params, layer.slots()),
+                    outline.layout,
+                    mode.layer(i),
+                    buffers.scratch,
+                )
             };
             let mut dparams = Grads::new(grads, model.table(), layer.slots(), trainable);
-            layer.backward(pass, plan.storage(i), x, parts.gradient, &mut dparams);
+            layer.backward(pass, plan.activations(i), x, buffers.gradient, &mut dparams);
         }
     }
 
     fn stem_backward(&mut self) {
-        let Self { model, batch, params, grads, trainable, outline, parts, .. } = self;
-        let pass = model.stem_pass(params, outline, parts.stem, parts.scratch);
+        let Self { model, batch, params, grads, trainable, outline, buffers, .. } = self;
+        let pass = model.stem_pass(params, outline, buffers.stem, buffers.scratch);
         let mut grads = Grads::new(grads, model.table(), &model.stem_slots, trainable);
-        let source = source(&batch.input, outline);
-        phase(Phase::Embedding, || model.stem.backward(pass, &source, parts.gradient, &mut grads));
+        let stem_batch = stem_batch(&batch.input, outline);
+        phase(Phase::Embedding, || model.stem.backward(pass, &stem_batch, buffers.gradient, &mut grads));
     }
 }
 
-fn source<'a>(input: &'a Input, outline: &Outline<'a>) -> Source<'a> {
-    Source { input, before: outline.before, after: outline.after }
+fn stem_batch<'a>(input: &'a Input, outline: &Outline<'a>) -> StemBatch<'a> {
+    StemBatch { input, before: outline.before, after: outline.after }
 }
 
 /// Scratch of the head's phase.

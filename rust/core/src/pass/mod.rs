@@ -9,7 +9,7 @@ mod key;
 mod workspace;
 
 pub use key::Key;
-pub use workspace::{Carver, Part, padded};
+pub use workspace::{Carver, Cut, padded};
 
 pub(crate) use workspace::Workspace;
 

@@ -52,25 +52,25 @@ pub fn padded(len: usize) -> usize {
 /// A slice that can be cut in two: `&[T]` or `&mut [T]`.
 ///
 /// ```
-/// use ssm_hpn::pass::Part;
+/// use ssm_hpn::pass::Cut;
 ///
 /// let (head, tail) = [1, 2, 3][..].cut(2);
 /// assert_eq!((head, tail), (&[1, 2][..], &[3][..]));
 /// let (all, nothing) = [1, 2, 3][..].cut(9);
 /// assert_eq!((all.len(), nothing.len()), (3, 0));
 /// ```
-pub trait Part: Default {
+pub trait Cut: Default {
     /// The first `at` elements and the others; everything and nothing if there are fewer.
     fn cut(self, at: usize) -> (Self, Self);
 }
 
-impl<T> Part for &[T] {
+impl<T> Cut for &[T] {
     fn cut(self, at: usize) -> (Self, Self) {
         self.split_at(at.min(self.len()))
     }
 }
 
-impl<T> Part for &mut [T] {
+impl<T> Cut for &mut [T] {
     fn cut(self, at: usize) -> (Self, Self) {
         let at = at.min(self.len());
         self.split_at_mut(at)
@@ -93,7 +93,7 @@ pub struct Carver<P> {
     rest: P,
 }
 
-impl<P: Part> Carver<P> {
+impl<P: Cut> Carver<P> {
     /// Divides a part into parts.
     pub fn new(part: P) -> Self {
         Self { rest: part }

@@ -1,6 +1,6 @@
 //! Parameters and gradients by name, and lending of the flat buffers.
 
-use super::training::{Cosine, Session};
+use super::training::{LargestCosine, Session};
 use crate::error::{Error, Result};
 use crate::model::freeze::frozen_ids;
 use crate::model::names;
@@ -137,7 +137,7 @@ impl<T: Scalar> Session<T> {
             return Err(Error::shape(format!("{name}, element {at}"), "a finite number", values[at]));
         }
         self.params.tensor_mut(self.model.table(), slot).copy_from_slice(values);
-        self.cosine = Cosine::Changed;
+        self.cosine = LargestCosine::Changed;
         Ok(names::public_name(&self.model.table().entry(slot).id))
     }
 
@@ -162,18 +162,18 @@ impl<T: Scalar> Session<T> {
     /// Takes the flat buffers back.
     pub fn return_flat(&mut self) {
         self.lent = false;
-        self.cosine = Cosine::Changed;
+        self.cosine = LargestCosine::Changed;
     }
 
     /// Largest cosine between two prototypes; `None` for a head without any. Computed when prototypes have changed.
     pub fn max_prototype_cosine(&mut self) -> Result<Option<f64>> {
         self.check_free("read the prototypes")?;
         let Self { model, params, cosine, threads, .. } = self;
-        if let Cosine::Known(cosine) = *cosine {
+        if let LargestCosine::Known(cosine) = *cosine {
             return Ok(cosine);
         }
         let found = threads.install(|| model.max_prototype_cosine(params.as_slice()))?;
-        *cosine = Cosine::Known(found);
+        *cosine = LargestCosine::Known(found);
         Ok(found)
     }
 
@@ -265,7 +265,7 @@ mod tests {
                 session.freeze(&FreezeSpec { patterns, ..FreezeSpec::default() }).unwrap();
             }
             // No cosine is 2: another number after the update shows that it was computed.
-            session.cosine = Cosine::Known(Some(2.0));
+            session.cosine = LargestCosine::Known(Some(2.0));
             update(&mut session);
             let computed = session.max_prototype_cosine().unwrap() != Some(2.0);
             assert_eq!(computed, head == LEARNABLE && !frozen, "{head}, frozen: {frozen}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::training::{Cosine, Session};
+use super::training::{LargestCosine, Session};
 use crate::checkpoint::{self, Snapshot, StateFile, weights};
 use crate::error::{Error, Result};
 use crate::model::names::{id_of, public_name};
@@ -196,7 +196,7 @@ impl<T: Scalar> Session<T> {
     /// that the file did not have. On an error found in the file's header nothing has changed.
     pub fn load_weights(&mut self, path: &Path, scope: weights::Scope) -> Result<Vec<String>> {
         self.check_free("load weights")?;
-        self.cosine = Cosine::Changed;
+        self.cosine = LargestCosine::Changed;
         let missing = weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)?;
         // Gradients of the former weights do not apply to these.
         self.zero_grad()?;

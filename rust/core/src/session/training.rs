@@ -26,7 +26,7 @@ pub(super) struct Pending {
 
 /// The largest cosine between two prototypes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cosine {
+pub(super) enum LargestCosine {
     /// Not computed since the prototypes changed.
     Changed,
     /// `None` for a head without prototypes.
@@ -84,7 +84,7 @@ pub struct Session<T: Scalar> {
     next_micro_batch: u64,
     pub(super) seed: u64,
     pub(super) threads: Threads,
-    pub(super) cosine: Cosine,
+    pub(super) cosine: LargestCosine,
     /// Whether the flat buffers are lent out.
     pub(super) lent: bool,
     /// Times by phase, while a profile is recorded.
@@ -179,7 +179,7 @@ impl<T: Scalar> Session<T> {
             memory: Workspaces::default(),
             pending: Pending::default(),
             next_micro_batch: 0,
-            cosine: Cosine::Changed,
+            cosine: LargestCosine::Changed,
             lent: false,
             profile: None,
             model,
@@ -262,7 +262,7 @@ impl<T: Scalar> Session<T> {
         let update = || optimizer.apply(model.table(), params, grads, sums);
         let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)))??;
         if self.prototypes_are_trained() {
-            self.cosine = Cosine::Changed;
+            self.cosine = LargestCosine::Changed;
         }
         Ok(ApplyReport {
             step: self.step(),

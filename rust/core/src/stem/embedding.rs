@@ -1,6 +1,6 @@
 //! The embedding of token ids: x = w\[id\], `embedding.weight` `[V, D]`.
 
-use super::interface::{Source, Stem, StemSizes};
+use super::interface::{Stem, StemBatch, StemSizes};
 use crate::data::{Input, InputLimit};
 use crate::kernels::embedding;
 use crate::numeric::Scalar;
@@ -46,13 +46,13 @@ impl<T: Scalar> Stem<T> for Embedding {
         StemSizes::default()
     }
 
-    fn forward(&self, pass: Pass<T>, source: &Source, y: &mut [T]) {
-        embedding::forward(self.dims(), ids(source.input), pass.params.get(0), y);
+    fn forward(&self, pass: Pass<T>, batch: &StemBatch, y: &mut [T]) {
+        embedding::forward(self.dims(), ids(batch.input), pass.params.get(0), y);
     }
 
-    fn backward(&self, _: Pass<T>, source: &Source, dy: &[T], dparams: &mut Grads<T>) {
+    fn backward(&self, _: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
         if let Some(dw) = dparams.get(0) {
-            embedding::backward(self.dims(), ids(source.input), dy, dw);
+            embedding::backward(self.dims(), ids(batch.input), dy, dw);
         }
     }
 }

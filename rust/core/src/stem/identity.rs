@@ -1,6 +1,6 @@
 //! Input vectors of the model's width D, used unchanged.
 
-use super::interface::{Source, Stem, StemSizes, convert, features};
+use super::interface::{Stem, StemBatch, StemSizes, convert, features};
 use crate::data::InputLimit;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
@@ -26,9 +26,9 @@ impl<T: Scalar> Stem<T> for Identity {
         StemSizes::default()
     }
 
-    fn forward(&self, _: Pass<T>, source: &Source, y: &mut [T]) {
-        convert(features(source.input), y);
+    fn forward(&self, _: Pass<T>, batch: &StemBatch, y: &mut [T]) {
+        convert(features(batch.input), y);
     }
 
-    fn backward(&self, _: Pass<T>, _: &Source, _: &[T], _: &mut Grads<T>) {}
+    fn backward(&self, _: Pass<T>, _: &StemBatch, _: &[T], _: &mut Grads<T>) {}
 }

@@ -57,20 +57,20 @@ impl StemRows<'_> {
 ///
 /// ```
 /// use ssm_hpn::data::{Input, Segment};
-/// use ssm_hpn::stem::{Source, StemRows};
+/// use ssm_hpn::stem::{StemBatch, StemRows};
 ///
 /// // A document of 5 tokens that becomes one of 2.
 /// let input = Input::Features(vec![0.0; 5]);
 /// let (long, short) = ([Segment { row: 0, start: 0, end: 5 }], [Segment { row: 0, start: 0, end: 2 }]);
-/// let source = Source {
+/// let batch = StemBatch {
 ///     input: &input,
 ///     before: StemRows { rows: 1, length: 5, documents: &long },
 ///     after: StemRows { rows: 1, length: 2, documents: &short },
 /// };
-/// assert_eq!((source.before.tokens(), source.after.tokens()), (5, 2));
+/// assert_eq!((batch.before.tokens(), batch.after.tokens()), (5, 2));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub struct StemBatch<'a> {
     /// Ids or features of the tokens before.
     pub input: &'a Input,
     /// The tokens of the batch.
@@ -86,7 +86,7 @@ pub struct Source<'a> {
 /// use ssm_hpn::model::{ModelConfig, Registry};
 /// use ssm_hpn::params::{Grads, Init, ParamSpec};
 /// use ssm_hpn::pass::Pass;
-/// use ssm_hpn::stem::{Source, Stem, StemSizes};
+/// use ssm_hpn::stem::{StemBatch, Stem, StemSizes};
 /// # use ssm_hpn::Threads;
 /// # use ssm_hpn::head::Accuracy;
 /// # use ssm_hpn::optim::OptimConfig;
@@ -98,8 +98,8 @@ pub struct Source<'a> {
 ///     width: usize,
 /// }
 ///
-/// fn ids<'a>(source: &Source<'a>) -> &'a [u32] {
-///     let Input::Tokens(ids) = source.input else { unreachable!("batches are checked against `reads`") };
+/// fn ids<'a>(batch: &StemBatch<'a>) -> &'a [u32] {
+///     let Input::Tokens(ids) = batch.input else { unreachable!("batches are checked against `reads`") };
 ///     ids
 /// }
 ///
@@ -116,17 +116,17 @@ pub struct Source<'a> {
 ///         StemSizes::default()
 ///     }
 ///
-///     fn forward(&self, pass: Pass<f32>, source: &Source, y: &mut [f32]) {
-///         for (y, id) in y.chunks_exact_mut(self.width).zip(ids(source)) {
+///     fn forward(&self, pass: Pass<f32>, batch: &StemBatch, y: &mut [f32]) {
+///         for (y, id) in y.chunks_exact_mut(self.width).zip(ids(batch)) {
 ///             for (y, a) in y.iter_mut().zip(pass.params.get(0)) {
 ///                 *y = a * *id as f32;
 ///             }
 ///         }
 ///     }
 ///
-///     fn backward(&self, _: Pass<f32>, source: &Source, dy: &[f32], dparams: &mut Grads<f32>) {
+///     fn backward(&self, _: Pass<f32>, batch: &StemBatch, dy: &[f32], dparams: &mut Grads<f32>) {
 ///         let Some(da) = dparams.get(0) else { return };
-///         for (dy, id) in dy.chunks_exact(self.width).zip(ids(source)) {
+///         for (dy, id) in dy.chunks_exact(self.width).zip(ids(batch)) {
 ///             for (da, dy) in da.iter_mut().zip(dy) {
 ///                 *da += dy * *id as f32;
 ///             }
@@ -171,10 +171,10 @@ pub trait Stem<T: Scalar>: Send + Sync {
     fn sizes(&self, tokens: usize) -> StemSizes;
 
     /// Overwrites y `[rows, length after, D]`.
-    fn forward(&self, pass: Pass<T>, source: &Source, y: &mut [T]);
+    fn forward(&self, pass: Pass<T>, batch: &StemBatch, y: &mut [T]);
 
     /// Adds the gradients of the trained tensors, from dy `[rows, length after, D]`. `saved` as the forward pass left it.
-    fn backward(&self, pass: Pass<T>, source: &Source, dy: &[T], dparams: &mut Grads<T>);
+    fn backward(&self, pass: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>);
 }
 
 /// Tokens that a document of `length` tokens becomes.

@@ -1,6 +1,6 @@
 //! A linear map of features: x = w·f + b, `input.weight` `[D, F]`, `input.bias` `[D]`.
 
-use super::interface::{Source, Stem, StemSizes, convert, features};
+use super::interface::{Stem, StemBatch, StemSizes, convert, features};
 use crate::data::InputLimit;
 use crate::kernels::{embedding, matmul::MatRef};
 use crate::numeric::Scalar;
@@ -39,16 +39,16 @@ impl<T: Scalar> Stem<T> for Linear {
         StemSizes { saved: tokens * f, scratch: embedding::features_backward_scratch(tokens, d, f) }
     }
 
-    fn forward(&self, pass: Pass<T>, source: &Source, y: &mut [T]) {
-        let (m, d, f) = (source.after.tokens(), self.d_model, self.n_features);
+    fn forward(&self, pass: Pass<T>, batch: &StemBatch, y: &mut [T]) {
+        let (m, d, f) = (batch.after.tokens(), self.d_model, self.n_features);
         let saved = &mut pass.saved[..m * f];
-        convert(features(source.input), saved);
+        convert(features(batch.input), saved);
         let weight = MatRef::new(pass.params.get(0), d, f);
         embedding::features_forward(MatRef::new(saved, m, f), weight, pass.params.get(1), y);
     }
 
-    fn backward(&self, pass: Pass<T>, source: &Source, dy: &[T], dparams: &mut Grads<T>) {
-        let (m, d, f) = (source.after.tokens(), self.d_model, self.n_features);
+    fn backward(&self, pass: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
+        let (m, d, f) = (batch.after.tokens(), self.d_model, self.n_features);
         let features = MatRef::new(&pass.saved[..m * f], m, f);
         let [dw, db] = dparams.get_many([0, 1]);
         embedding::features_backward(features, MatRef::new(dy, m, d), dw, db, pass.scratch);

@@ -11,7 +11,7 @@ mod interface;
 mod linear;
 pub(crate) mod windows;
 
-pub use interface::{Source, Stem, StemRows, StemSizes};
+pub use interface::{Stem, StemBatch, StemRows, StemSizes};
 
 pub(crate) use embedding::Embedding;
 pub(crate) use identity::Identity;

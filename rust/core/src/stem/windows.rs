@@ -10,7 +10,7 @@
 //! A window ends with the S steps that belong to its token and looks back from there, so a token knows nothing of later
 //! ones. `stem.weight` `[D, K, F]`, `stem.bias` `[D]`. The windows are kept for the backward pass, `[M, K·F]`.
 
-use super::interface::{Source, Stem, StemSizes, features, shortened};
+use super::interface::{Stem, StemBatch, StemSizes, features, shortened};
 use super::linear::init;
 use crate::bounds::{Bounds, Edge};
 use crate::data::InputLimit;
@@ -49,14 +49,14 @@ impl Windows {
     }
 
     /// The windows of all documents; those of padding are zero.
-    fn gather<T: Scalar>(&self, source: &Source, windows: &mut [T]) {
-        let (f, features) = (self.n_features, features(source.input));
+    fn gather<T: Scalar>(&self, batch: &StemBatch, windows: &mut [T]) {
+        let (f, features) = (self.n_features, features(batch.input));
         windows.fill(T::ZERO);
-        for (before, after) in source.before.documents.iter().zip(source.after.documents) {
+        for (before, after) in batch.before.documents.iter().zip(batch.after.documents) {
             let n = (before.end - before.start) as usize;
-            let first = (before.row as usize * source.before.length + before.start as usize) * f;
+            let first = (before.row as usize * batch.before.length + before.start as usize) * f;
             let steps = &features[first..first + n * f];
-            let token = after.row as usize * source.after.length + after.start as usize;
+            let token = after.row as usize * batch.after.length + after.start as usize;
             for j in 0..shortened(n, self.stride) {
                 // The window's last step is the last one of its token: step (j + 1)·S - 1.
                 let end = (j + 1) * self.stride;
@@ -113,16 +113,16 @@ impl<T: Scalar> Stem<T> for Windows {
         StemSizes { saved: tokens * self.width(), scratch }
     }
 
-    fn forward(&self, pass: Pass<T>, source: &Source, y: &mut [T]) {
-        let (m, width) = (source.after.tokens(), self.width());
+    fn forward(&self, pass: Pass<T>, batch: &StemBatch, y: &mut [T]) {
+        let (m, width) = (batch.after.tokens(), self.width());
         let windows = &mut pass.saved[..m * width];
-        self.gather(source, windows);
+        self.gather(batch, windows);
         let weight = MatRef::new(pass.params.get(0), self.d_model, width);
         embedding::features_forward(MatRef::new(windows, m, width), weight, pass.params.get(1), y);
     }
 
-    fn backward(&self, pass: Pass<T>, source: &Source, dy: &[T], dparams: &mut Grads<T>) {
-        let (m, width) = (source.after.tokens(), self.width());
+    fn backward(&self, pass: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
+        let (m, width) = (batch.after.tokens(), self.width());
         let windows = MatRef::new(&pass.saved[..m * width], m, width);
         let [dw, db] = dparams.get_many([0, 1]);
         embedding::features_backward(windows, MatRef::new(dy, m, self.d_model), dw, db, pass.scratch);
@@ -141,13 +141,13 @@ mod tests {
         let input = Input::Features((1..=8).map(|x| x as f32).collect());
         let segment = |start, end| Segment { row: 0, start, end };
         let (before, after) = ([segment(0, 5), segment(5, 7)], [segment(0, 3), segment(3, 4)]);
-        let source = Source {
+        let batch = StemBatch {
             input: &input,
             before: StemRows { rows: 1, length: 8, documents: &before },
             after: StemRows { rows: 1, length: 5, documents: &after },
         };
         let mut windows = vec![9.0_f64; 15];
-        stem.gather(&source, &mut windows);
+        stem.gather(&batch, &mut windows);
         let expected = [0.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0, 5.0, 0.0, 0.0, 6.0, 7.0, 0.0, 0.0, 0.0];
         assert_eq!(windows, expected);
     }

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use crate::shards::{Counted, edit_manifest, edit_shard, write_features};
 use serde_json::{Value, json};
-use ssm_hpn::data::Wanted;
+use ssm_hpn::data::WantedColumns;
 use ssm_hpn::data::{Dataset, Loader, LoaderConfig, Packing, verify_shards};
 use ssm_hpn::target::kinds;
 use ssm_hpn::{Error, Result};
 
 /// These columns of targets beside the input.
-fn columns(targets: &[&'static str]) -> Wanted {
-    Wanted { targets: targets.to_vec(), name: false }
+fn columns(targets: &[&'static str]) -> WantedColumns {
+    WantedColumns { targets: targets.to_vec(), name: false }
 }
 
 const ALL: &[&str] = &["labels", "label", "values"];

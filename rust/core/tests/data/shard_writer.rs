@@ -7,9 +7,9 @@ use std::process::Command;
 use crate::shards::Counted;
 use proptest::prelude::*;
 use ssm_hpn::Error;
-use ssm_hpn::data::Ids;
+use ssm_hpn::data::GroupInput;
 use ssm_hpn::data::Kind;
-use ssm_hpn::data::Wanted;
+use ssm_hpn::data::WantedColumns;
 use ssm_hpn::data::{
     ColumnValues, Dataset, DocumentColumns, Elements, Extra, ShardWriter, WriterConfig, verify_shards,
 };
@@ -37,7 +37,7 @@ proptest! {
         let set = Dataset::open(folder.path()).unwrap();
         let (mut token, mut document) = (0, 0);
         for g in 0..set.n_groups() {
-            let wanted = Wanted { targets: vec!["labels", "label", "values"], name: false };
+            let wanted = WantedColumns { targets: vec!["labels", "label", "values"], name: false };
             let group = set.read(g, &wanted).unwrap();
             let of = |name: &str, d: usize| group.target(name).unwrap().of(d);
             for d in 0..group.documents() {
@@ -47,10 +47,10 @@ proptest! {
                 prop_assert_eq!(of("values", d), ColumnValues::Numbers(&values));
                 let ColumnValues::Classes(labels) = of("labels", d) else { panic!("numbers") };
                 for (i, &label) in group.range(d).zip(labels) {
-                    let id = match &group.ids {
-                        Ids::Narrow(ids) => ids[i] as usize,
-                        Ids::Wide(ids) => ids[i] as usize,
-                        Ids::Features(..) => panic!("features"),
+                    let id = match &group.input {
+                        GroupInput::Narrow(ids) => ids[i] as usize,
+                        GroupInput::Wide(ids) => ids[i] as usize,
+                        GroupInput::Features(..) => panic!("features"),
                     };
                     prop_assert_eq!((id, label), (token, token as i32 % 5 - 1));
                     token += 1;

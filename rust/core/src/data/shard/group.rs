@@ -12,7 +12,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
 use crate::data::advice::PREPARE_AGAIN;
 use crate::data::manifest::BatchEntry;
-use crate::data::schema::{ColumnValues, InputColumn, ShardColumns, TargetColumn, Wanted};
+use crate::data::schema::{ColumnValues, InputColumn, ShardColumns, TargetColumn, WantedColumns};
 use crate::error::Error;
 use crate::target::arrays::{Element, Per, TargetArray};
 
@@ -20,8 +20,8 @@ use crate::target::arrays::{Element, Per, TargetArray};
 #[derive(Clone, Debug)]
 pub struct ShardGroup {
     offsets: OffsetBuffer<i32>,
-    /// Tokens or features of all documents.
-    pub ids: Ids,
+    /// Ids or features of all documents.
+    pub input: GroupInput,
     /// The wanted columns of targets, in the order of the data set's.
     targets: Vec<GroupColumn>,
     /// Name of each document's source, where wanted.
@@ -30,7 +30,7 @@ pub struct ShardGroup {
 
 /// Tokens or features of the documents.
 #[derive(Clone, Debug)]
-pub enum Ids {
+pub enum GroupInput {
     /// Ids below 65,536.
     Narrow(ScalarBuffer<u16>),
     /// Ids.
@@ -45,11 +45,11 @@ pub struct GroupColumn {
     column: TargetColumn,
     /// Where the entries of each document start, of a column per token.
     offsets: Option<OffsetBuffer<i32>>,
-    values: Buffer,
+    values: ColumnBuffer,
 }
 
 #[derive(Clone, Debug)]
-enum Buffer {
+enum ColumnBuffer {
     Classes(ScalarBuffer<i32>),
     Numbers(ScalarBuffer<f32>),
 }
@@ -68,12 +68,12 @@ impl GroupColumn {
         let values = match target.element {
             Element::Class => {
                 let classes = entries.as_primitive_opt::<Int32Type>().ok_or_else(other_type)?;
-                Buffer::Classes(classes.values().clone())
+                ColumnBuffer::Classes(classes.values().clone())
             }
             Element::Number | Element::Gradient => {
                 let rows = entries.as_fixed_size_list_opt().ok_or_else(other_type)?;
                 let numbers = rows.values().as_primitive_opt::<Float32Type>().ok_or_else(other_type)?;
-                Buffer::Numbers(numbers.values().clone())
+                ColumnBuffer::Numbers(numbers.values().clone())
             }
         };
         Ok(Self { column, offsets, values })
@@ -102,8 +102,8 @@ impl GroupColumn {
     /// Entries of all documents, one after the other.
     pub fn all(&self) -> ColumnValues<'_> {
         let entries = match &self.values {
-            Buffer::Classes(x) => x.len(),
-            Buffer::Numbers(x) => x.len() / self.column.width,
+            ColumnBuffer::Classes(x) => x.len(),
+            ColumnBuffer::Numbers(x) => x.len() / self.column.width,
         };
         self.slice(0..self.offsets.as_ref().map_or(entries, |offsets| offsets.len() - 1))
     }
@@ -112,8 +112,8 @@ impl GroupColumn {
     fn slice(&self, documents: Range<usize>) -> ColumnValues<'_> {
         let numbers = self.numbers(documents);
         match &self.values {
-            Buffer::Classes(x) => ColumnValues::Classes(&x[numbers]),
-            Buffer::Numbers(x) => ColumnValues::Numbers(&x[numbers]),
+            ColumnBuffer::Classes(x) => ColumnValues::Classes(&x[numbers]),
+            ColumnBuffer::Numbers(x) => ColumnValues::Numbers(&x[numbers]),
         }
     }
 
@@ -135,8 +135,8 @@ impl GroupColumn {
         };
         let Some((i, found)) = bad else { return Ok(()) };
         let expected = match self.values {
-            Buffer::Classes(_) => format!("a class below {n_classes}, or -1 for none"),
-            Buffer::Numbers(_) => "finite values, or NaN for none".to_owned(),
+            ColumnBuffer::Classes(_) => format!("a class below {n_classes}, or -1 for none"),
+            ColumnBuffer::Numbers(_) => "finite values, or NaN for none".to_owned(),
         };
         let entry = i / self.column.width;
         Err(match &self.offsets {
@@ -173,19 +173,23 @@ impl Wrong {
 
 impl ShardGroup {
     /// The wanted columns of a record batch. The types were compared with the schema before.
-    pub(super) fn new(batch: &RecordBatch, columns: &ShardColumns, wanted: &Wanted) -> Result<Self, String> {
+    pub(super) fn new(
+        batch: &RecordBatch,
+        columns: &ShardColumns,
+        wanted: &WantedColumns,
+    ) -> Result<Self, String> {
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column `{name}`"));
         let list =
             |name: &str| column(name)?.as_list_opt::<i32>().ok_or_else(|| format!("`{name}` is no list"));
         let type_of = |name: &str| format!("`{name}` has another type");
-        let (offsets, ids) = match columns.input {
+        let (offsets, input) = match columns.input {
             InputColumn::Tokens { vocab_size } => {
                 let tokens = list("tokens")?;
                 let values = tokens.values();
                 let ids = if vocab_size <= 1 << 16 {
-                    values.as_primitive_opt::<UInt16Type>().map(|v| Ids::Narrow(v.values().clone()))
+                    values.as_primitive_opt::<UInt16Type>().map(|v| GroupInput::Narrow(v.values().clone()))
                 } else {
-                    values.as_primitive_opt::<UInt32Type>().map(|v| Ids::Wide(v.values().clone()))
+                    values.as_primitive_opt::<UInt32Type>().map(|v| GroupInput::Wide(v.values().clone()))
                 };
                 (tokens.offsets().clone(), ids.ok_or_else(|| type_of("tokens"))?)
             }
@@ -194,7 +198,7 @@ impl ShardGroup {
                 let rows = features.values().as_fixed_size_list_opt().ok_or_else(|| type_of("features"))?;
                 let numbers =
                     rows.values().as_primitive_opt::<Float32Type>().ok_or_else(|| type_of("features"))?;
-                (features.offsets().clone(), Ids::Features(numbers.values().clone(), n_features))
+                (features.offsets().clone(), GroupInput::Features(numbers.values().clone(), n_features))
             }
         };
         let targets = columns
@@ -206,7 +210,7 @@ impl ShardGroup {
         } else {
             None
         };
-        Ok(Self { offsets, ids, targets, names })
+        Ok(Self { offsets, input, targets, names })
     }
 
     /// Number of documents.
@@ -220,7 +224,7 @@ impl ShardGroup {
         range.end - range.start
     }
 
-    /// Range of a document's tokens in `ids`.
+    /// Range of a document's tokens in `input`.
     pub fn range(&self, document: usize) -> Range<usize> {
         self.offsets[document] as usize..self.offsets[document + 1] as usize
     }
@@ -242,16 +246,16 @@ impl ShardGroup {
 
     /// The token ids of all documents, one after the other; `None` for features.
     pub fn all_tokens(&self) -> Option<Vec<u32>> {
-        match &self.ids {
-            Ids::Narrow(ids) => Some(ids[self.all()].iter().copied().map(u32::from).collect()),
-            Ids::Wide(ids) => Some(ids[self.all()].to_vec()),
-            Ids::Features(..) => None,
+        match &self.input {
+            GroupInput::Narrow(ids) => Some(ids[self.all()].iter().copied().map(u32::from).collect()),
+            GroupInput::Wide(ids) => Some(ids[self.all()].to_vec()),
+            GroupInput::Features(..) => None,
         }
     }
 
     /// The features `[tokens, F]` of all documents, one after the other, and F; `None` for token ids.
     pub fn all_features(&self) -> Option<(&[f32], usize)> {
-        let Ids::Features(x, f) = &self.ids else { return None };
+        let GroupInput::Features(x, f) = &self.input else { return None };
         let all = self.all();
         Some((&x[all.start * f..all.end * f], *f))
     }
@@ -306,14 +310,14 @@ impl ShardGroup {
 
     fn check_input(&self, columns: &ShardColumns) -> Result<(), Wrong> {
         let all = self.all();
-        let bad = match (&self.ids, columns.input) {
-            (Ids::Narrow(ids), InputColumn::Tokens { vocab_size }) => {
+        let bad = match (&self.input, columns.input) {
+            (GroupInput::Narrow(ids), InputColumn::Tokens { vocab_size }) => {
                 first(&ids[all.clone()], |id| u32::from(id) >= vocab_size)
             }
-            (Ids::Wide(ids), InputColumn::Tokens { vocab_size }) => {
+            (GroupInput::Wide(ids), InputColumn::Tokens { vocab_size }) => {
                 first(&ids[all.clone()], |id| id >= vocab_size)
             }
-            (Ids::Features(x, f), _) => first(&x[all.start * f..all.end * f], |v| !v.is_finite()),
+            (GroupInput::Features(x, f), _) => first(&x[all.start * f..all.end * f], |v| !v.is_finite()),
             _ => None,
         };
         let Some((i, found)) = bad else { return Ok(()) };

@@ -84,7 +84,7 @@ fn descend(start: &[f64], classes: usize, dim: usize) -> (f32, Vec<f32>) {
         }
         w.par_chunks_mut(classes).zip(&mut sums).enumerate().for_each(|(i, (row, sum))| {
             row[i] = -1e30; // its weight is 0
-            simd::run(Weights { row: &mut *row, sharpness: sharpness as f32, largest });
+            simd::run(RowWeights { row: &mut *row, sharpness: sharpness as f32, largest });
             *sum = striped_sum(row);
         });
         let total: f64 = sums.iter().sum();
@@ -173,7 +173,7 @@ fn rows<V: Vector<T = f32>, const N: usize>(
 }
 
 /// row ← exp(τ(row - largest)), 0 below exp(-60).
-struct Weights<'a> {
+struct RowWeights<'a> {
     row: &'a mut [f32],
     sharpness: f32,
     largest: f32,
@@ -182,7 +182,7 @@ struct Weights<'a> {
 /// 1.5·2^23: adding it rounds to an integer and leaves that integer in the low bits.
 const MAGIC: f32 = 12_582_912.0;
 
-impl Kernel<f32> for Weights<'_> {
+impl Kernel<f32> for RowWeights<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -293,7 +293,7 @@ mod tests {
                 run_on(isa, Product { a: &a, inner, b: &b, width, out: &mut out });
                 let largest = out.iter().copied().fold(-1.0, f32::max);
                 // τ so large that some weights are zero.
-                run_on(isa, Weights { row: &mut out, sharpness: 60.0, largest });
+                run_on(isa, RowWeights { row: &mut out, sharpness: 60.0, largest });
                 out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
             };
             let scalar = run(Isa::Scalar);
@@ -318,7 +318,7 @@ mod tests {
             }
         }
         let mut row = [0.5, 0.25, 0.5, -1e30, -0.9];
-        simd::run(Weights { row: &mut row, sharpness: 8.0, largest: 0.5 });
+        simd::run(RowWeights { row: &mut row, sharpness: 8.0, largest: 0.5 });
         let expected = [1.0, (-2.0_f64).exp(), 1.0, 0.0, (-11.2_f64).exp()];
         for (found, expected) in row.iter().zip(expected) {
             assert!((f64::from(*found) - expected).abs() <= 2e-6 * expected, "{found} for {expected}");

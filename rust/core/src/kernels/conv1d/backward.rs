@@ -92,7 +92,7 @@ struct Backward<'a, T> {
 }
 
 /// Values of a block of channels that are passed from a chunk to the chunk before it.
-struct Carried<T, const MAX: usize> {
+struct ChunkCarry<T, const MAX: usize> {
     /// ds of the next tokens, the nearest first.
     next: [[T; BLOCK]; MAX],
     dw: [[T; BLOCK]; MAX],
@@ -117,10 +117,10 @@ impl<T: Scalar> Backward<'_, T> {
         let filter = &self.filter;
         let (layout, weights) = (filter.dims.layout, filter.taps::<MAX>());
         let none = [[T::ZERO; BLOCK]; MAX];
-        let mut carried = Carried { next: none, dw: none, dbias: PerChannel::new(&[]) };
+        let mut carry = ChunkCarry { next: none, dw: none, dbias: PerChannel::new(&[]) };
         for row in filter.task.rows.clone() {
             let starts = layout.row_starts(row);
-            carried.next = none;
+            carry.next = none;
             for chunk in (0..layout.length.div_ceil(CHUNK)).rev() {
                 let begin = chunk * CHUNK;
                 filter.prefetch(row, begin.saturating_sub(CHUNK)..begin);
@@ -137,21 +137,21 @@ impl<T: Scalar> Backward<'_, T> {
                     let stretch = Stretch { row, tokens: from..to, lookback: filter.lookback(starts, from) };
                     for i in (0..filter.task.channels.len()).step_by(V::LANES) {
                         if i + V::LANES <= filter.task.channels.len() {
-                            self.walk::<V, MAX, true>(v, &weights, taps, &stretch, i, &mut carried);
+                            self.walk::<V, MAX, true>(v, &weights, taps, &stretch, i, &mut carry);
                         } else {
-                            self.walk::<V, MAX, false>(v, &weights, taps, &stretch, i, &mut carried);
+                            self.walk::<V, MAX, false>(v, &weights, taps, &stretch, i, &mut carry);
                         }
                     }
                     if is_start(starts, from) {
-                        carried.next = none;
+                        carry.next = none;
                     }
                     to = from;
                 }
             }
-            self.state_row(row, &weights, &carried);
+            self.state_row(row, &weights, &carry);
         }
         let (channels, block) = (filter.dims.channels, &filter.task.channels);
-        let rows = carried.dw[..taps].iter().chain([&carried.dbias.0]);
+        let rows = carry.dw[..taps].iter().chain([&carry.dbias.0]);
         for (k, sum) in rows.enumerate() {
             let at = (filter.task.row_group * (taps + 1) + k) * channels + block.start;
             // SAFETY: this task's channels in its group's sums.
@@ -162,7 +162,7 @@ impl<T: Scalar> Backward<'_, T> {
     /// The gradient of a row's state: that after the last token goes to dx of the last tokens, and, where the row is shorter
     /// than the state, to the state before the first token, whose other part comes from the first tokens' ds.
     #[inline(always)]
-    fn state_row<const MAX: usize>(&self, row: usize, weights: &Taps<T, MAX>, carried: &Carried<T, MAX>) {
+    fn state_row<const MAX: usize>(&self, row: usize, weights: &Taps<T, MAX>, carry: &ChunkCarry<T, MAX>) {
         let Some(dstate) = self.dstate else { return };
         let filter = &self.filter;
         let Dims { layout, channels, taps } = *filter.dims;
@@ -172,7 +172,7 @@ impl<T: Scalar> Backward<'_, T> {
             for (slot, first) in first.iter_mut().enumerate().take(n_carried) {
                 let back = n_carried - slot;
                 for k in back..taps {
-                    *first += weights.w[taps - 1 - k][i] * carried.next[k - back][i];
+                    *first += weights.w[taps - 1 - k][i] * carry.next[k - back][i];
                 }
             }
             for slot in 0..n_carried {
@@ -207,7 +207,7 @@ impl<T: Scalar> Backward<'_, T> {
         taps: usize,
         stretch: &Stretch,
         i: usize,
-        carried: &mut Carried<T, MAX>,
+        carry: &mut ChunkCarry<T, MAX>,
     ) {
         let filter = &self.filter;
         let Stretch { row, ref tokens, lookback } = *stretch;
@@ -215,7 +215,7 @@ impl<T: Scalar> Backward<'_, T> {
         let zero = v.splat(T::ZERO);
         let weights = weights.load(v, taps, i);
         let (mut window, mut next, mut dw) = ([zero; MAX], [zero; MAX], [zero; MAX]);
-        let mut dbias = v.load(&carried.dbias.0[i..]);
+        let mut dbias = v.load(&carry.dbias.0[i..]);
         let oldest = |t: usize, back: usize| {
             if back <= lookback + (t - tokens.start) {
                 filter.input::<V, WHOLE>(v, row, t, back, i)
@@ -224,8 +224,8 @@ impl<T: Scalar> Backward<'_, T> {
             }
         };
         for k in 0..taps {
-            dw[k] = v.load(&carried.dw[k][i..]);
-            next[k] = v.load(&carried.next[k][i..]);
+            dw[k] = v.load(&carry.dw[k][i..]);
+            next[k] = v.load(&carry.next[k][i..]);
             if k + 1 < taps {
                 window[k] = oldest(tokens.end - 1, taps - 2 - k);
             }
@@ -263,9 +263,9 @@ impl<T: Scalar> Backward<'_, T> {
             put::<V, WHOLE>(v, x, dx);
         }
         for k in 0..taps {
-            v.store(&mut carried.dw[k][i..], dw[k]);
-            v.store(&mut carried.next[k][i..], next[k]);
+            v.store(&mut carry.dw[k][i..], dw[k]);
+            v.store(&mut carry.next[k][i..], next[k]);
         }
-        v.store(&mut carried.dbias.0[i..], dbias);
+        v.store(&mut carry.dbias.0[i..], dbias);
     }
 }

@@ -2,7 +2,7 @@
 //! chunk, then their adjoint.
 
 use super::system::{Chunk, GROUP};
-use super::task::{Backward, Buffers, Folded, Panels};
+use super::task::{Backward, BackwardArguments, BackwardPanels, Folded};
 use crate::kernels::channels::{BLOCK, Columns, is_start, stretch_start};
 use crate::numeric::Scalar;
 use crate::simd::{self, Vector, math};
@@ -14,7 +14,7 @@ impl<T: Scalar> Backward<'_, T> {
         &self,
         v: V,
         chunk: &Chunk,
-        panels: &mut Panels<T>,
+        panels: &mut BackwardPanels<T>,
     ) {
         let dims = self.pass.dims;
         let Chunk { row, index, ref tokens } = *chunk;
@@ -49,7 +49,7 @@ impl<T: Scalar> Backward<'_, T> {
         &self,
         v: V,
         stretch: &Stretch,
-        panels: &mut Panels<T>,
+        panels: &mut BackwardPanels<T>,
     ) {
         let dims = self.pass.dims;
         panels.db[..stretch.len].fill(Folded::ZERO);
@@ -75,9 +75,9 @@ impl<T: Scalar> Backward<'_, T> {
         v: V,
         stretch: &Stretch,
         i: usize,
-        panels: &mut Panels<T>,
+        panels: &mut BackwardPanels<T>,
     ) {
-        let Buffers { dims, chunk_states, a: rates, .. } = *self.pass;
+        let BackwardArguments { dims, chunk_states, a: rates, .. } = *self.pass;
         let bc = self.bc(stretch, G);
         let panel = stretch.panel + i;
         let rows = (stretch.len - 1) * BLOCK + W * V::LANES;
@@ -144,9 +144,9 @@ impl<T: Scalar> Backward<'_, T> {
         v: V,
         stretch: &Stretch,
         i: usize,
-        panels: &mut Panels<T>,
+        panels: &mut BackwardPanels<T>,
     ) {
-        let Buffers { dims, a: rates, .. } = *self.pass;
+        let BackwardArguments { dims, a: rates, .. } = *self.pass;
         let bc = self.bc(stretch, G);
         let panel = stretch.panel + i;
         let rows = (stretch.len - 1) * BLOCK + W * V::LANES;
@@ -238,11 +238,11 @@ impl<T: Scalar> Backward<'_, T> {
 
     /// B and C of a run from its first token and state on, checked for G states.
     #[inline(always)]
-    fn bc(&self, stretch: &Stretch, group: usize) -> Coefficients<'_, T> {
+    fn bc(&self, stretch: &Stretch, group: usize) -> RunBC<'_, T> {
         let Columns { data, stride } = self.pass.system.bc;
         let bc = Columns::new(data, stretch.token * stride + stretch.n, stride);
         assert!(bc.data.len() >= (stretch.len - 1) * stride + self.pass.dims.states + group);
-        Coefficients(bc)
+        RunBC(bc)
     }
 }
 
@@ -260,9 +260,9 @@ struct Stretch {
 }
 
 /// B and C of a run.
-struct Coefficients<'a, T>(Columns<'a, T>);
+struct RunBC<'a, T>(Columns<'a, T>);
 
-impl<T: Scalar> Coefficients<'_, T> {
+impl<T: Scalar> RunBC<'_, T> {
     /// B and C of state k of the group at token t.
     ///
     /// # Safety

@@ -2,7 +2,7 @@
 //! adjoint.
 
 use super::system::{BlockParameters, CHUNK, Chunk, Dims, System, fill_rates, is_bounded, largest_rate};
-use super::task::{Backward, Buffers, Panels};
+use super::task::{Backward, BackwardArguments, BackwardPanels};
 use crate::kernels::channels::{BLOCK, ChannelTasks, ColumnsMut, PerChannel, read, write};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task, for_each_task_of};
@@ -78,7 +78,7 @@ pub fn backward_on<T: Scalar>(
     pool.carry.fill(T::ZERO);
     pool.sums.fill(T::ZERO);
     let a = &*pool.a;
-    let pass = Buffers {
+    let pass = BackwardArguments {
         dims,
         system,
         chunk_states,
@@ -213,12 +213,12 @@ impl<T: Scalar> Kernel<T> for Backward<'_, T> {
 impl<'a, T: Scalar> Backward<'a, T> {
     #[inline(always)]
     fn rows<V: Vector<T = T>, const W: usize>(self, v: V) {
-        let Buffers { dims, system, .. } = *self.pass;
+        let BackwardArguments { dims, system, .. } = *self.pass;
         let block = &self.task.channels;
         let parameters = BlockParameters::new(system, block);
         let mut sums = BlockParameters::zeros();
         let largest_rate = largest_rate(dims, self.pass.a, block.clone());
-        let mut panels = Panels::new();
+        let mut panels = BackwardPanels::new();
         for row in self.task.rows.clone() {
             self.open_row(row);
             for index in (0..dims.chunks()).rev() {
@@ -281,7 +281,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         v: V,
         chunk: &Chunk,
         parameters: &BlockParameters<T>,
-        panels: &mut Panels<T>,
+        panels: &mut BackwardPanels<T>,
     ) -> V::V {
         let (dims, block) = (self.pass.dims, &self.task.channels);
         let Chunk { row, index, ref tokens } = *chunk;
@@ -330,7 +330,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
     /// No others of this token are alive.
     #[inline(always)]
     unsafe fn operands(&self, token: usize) -> [&'a mut [T]; 4] {
-        let Buffers { dims, u, delta, z, dy, .. } = *self.pass;
+        let BackwardArguments { dims, u, delta, z, dy, .. } = *self.pass;
         let block = &self.task.channels;
         let at = token * dims.channels + block.start;
         // SAFETY: no other task has these channels, and this one has the token once by the caller's promise.
@@ -351,7 +351,7 @@ impl<'a, T: Scalar> Backward<'a, T> {
         v: V,
         chunk: &Chunk,
         d: &PerChannel<T>,
-        panels: &Panels<T>,
+        panels: &BackwardPanels<T>,
         sums: &mut BlockParameters<T>,
     ) {
         let (dims, block) = (self.pass.dims, &self.task.channels);

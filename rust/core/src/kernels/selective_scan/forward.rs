@@ -96,7 +96,7 @@ impl<T: Scalar> ScanOutputs<'_, T> {
 }
 
 /// Operands of a chunk.
-struct Panels<T> {
+struct ForwardPanels<T> {
     /// δ
     delta: Panel<T>,
     /// δ·u
@@ -136,7 +136,7 @@ impl<T: Scalar> Forward<'_, T> {
         let block = self.task.channels.clone();
         let parameters = BlockParameters::new(self.system, &block);
         let largest_rate = largest_rate(self.dims, self.a, block);
-        let mut panels = Panels { delta: Panel::new(), x: Panel::new(), y: Panel::new() };
+        let mut panels = ForwardPanels { delta: Panel::new(), x: Panel::new(), y: Panel::new() };
         for row in self.task.rows.clone() {
             for index in 0..self.dims.chunks() {
                 let chunk = Chunk::new(self.dims, row, index);
@@ -158,7 +158,7 @@ impl<T: Scalar> Forward<'_, T> {
         v: V,
         chunk: &Chunk,
         parameters: &BlockParameters<T>,
-        panels: &mut Panels<T>,
+        panels: &mut ForwardPanels<T>,
     ) -> V::V {
         let (block, channels) = (&self.task.channels, self.dims.channels);
         let mut largest = v.splat(T::ZERO);
@@ -216,7 +216,7 @@ impl<T: Scalar> Forward<'_, T> {
         &mut self,
         v: V,
         chunk: &Chunk,
-        panels: &mut Panels<T>,
+        panels: &mut ForwardPanels<T>,
     ) {
         let (block, dims, system) = (self.task.channels.clone(), self.dims, self.system);
         let Chunk { row, index, ref tokens } = *chunk;

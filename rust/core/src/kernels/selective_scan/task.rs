@@ -7,7 +7,7 @@ use crate::parallel::Shared;
 use crate::simd::MAX_LANES;
 
 /// Arguments and buffers that the tasks of a pass share.
-pub(super) struct Buffers<'a, T> {
+pub(super) struct BackwardArguments<'a, T> {
     pub(super) dims: &'a Dims<'a>,
     pub(super) system: &'a System<'a, T>,
     pub(super) chunk_states: &'a [T],
@@ -24,7 +24,7 @@ pub(super) struct Buffers<'a, T> {
 
 /// One task of the backward pass.
 pub(super) struct Backward<'a, T> {
-    pub(super) pass: &'a Buffers<'a, T>,
+    pub(super) pass: &'a BackwardArguments<'a, T>,
     pub(super) task: Task,
 }
 
@@ -53,7 +53,7 @@ impl<T> Backward<'_, T> {
 const MAX_WIDTH: usize = 2 * MAX_LANES;
 
 /// Operands of a chunk.
-pub(super) struct Panels<T> {
+pub(super) struct BackwardPanels<T> {
     /// δ
     pub(super) delta: Panel<T>,
     /// δ·u
@@ -81,7 +81,7 @@ pub(super) struct Panels<T> {
     pub(super) dc: [Folded<T>; CHUNK],
 }
 
-impl<T: Scalar> Panels<T> {
+impl<T: Scalar> BackwardPanels<T> {
     #[inline(always)]
     pub(super) fn new() -> Self {
         Self {

@@ -43,7 +43,7 @@ use ssm_hpn::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scra
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, norm};
 use ssm_hpn::model::BlockContext;
 use ssm_hpn::params::{Grads, Init, ParamSpec, Params};
-use ssm_hpn::pass::{Carver, Part, Pass, padded};
+use ssm_hpn::pass::{Carver, Cut, Pass, padded};
 use ssm_hpn::{Error, Result, Scalar};
 
 use super::recurrence::Scan;
@@ -147,7 +147,7 @@ impl Mamba2 {
         padded(m * self.projected()) + padded(m * self.mixed()) + 3 * padded(m * self.i) + padded(m)
     }
 
-    fn carve_saved<S: Part>(&self, m: usize, saved: S) -> Saved<S> {
+    fn carve_saved<S: Cut>(&self, m: usize, saved: S) -> Saved<S> {
         let mut carver = Carver::new(saved);
         Saved {
             projected: carver.take(m * self.projected()),

@@ -8,17 +8,17 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use ssm_hpn::session::Session;
 
 /// A session of either number type.
-pub(crate) enum Numbers {
+pub(crate) enum AnySession {
     F32(Session<f32>),
     F64(Session<f64>),
 }
 
 /// The same expression for either number type.
 macro_rules! either {
-    ($numbers:expr, $session:ident => $body:expr) => {
-        match $numbers {
-            Numbers::F32($session) => $body,
-            Numbers::F64($session) => $body,
+    ($any:expr, $session:ident => $body:expr) => {
+        match $any {
+            AnySession::F32($session) => $body,
+            AnySession::F64($session) => $body,
         }
     };
 }
@@ -26,21 +26,21 @@ pub(crate) use either;
 
 /// A session that several Python objects refer to.
 #[derive(Clone)]
-pub(crate) struct SharedSession(Arc<RwLock<Numbers>>);
+pub(crate) struct SharedSession(Arc<RwLock<AnySession>>);
 
 impl SharedSession {
-    pub(crate) fn new(numbers: Numbers) -> Self {
-        Self(Arc::new(RwLock::new(numbers)))
+    pub(crate) fn new(session: AnySession) -> Self {
+        Self(Arc::new(RwLock::new(session)))
     }
 
     /// For calls that change nothing; several may run at once.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Numbers> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, AnySession> {
         // A panic inside the core is raised in Python; the session stays usable as far as it was before.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For calls that change the session, which run alone.
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Numbers> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, AnySession> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
