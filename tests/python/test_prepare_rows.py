@@ -61,6 +61,15 @@ def test_an_unclosed_quote_is_named_by_the_line_where_it_opens(tmp_path, text, l
         made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})
 
 
+def test_a_quote_that_is_never_closed_is_named_and_not_the_first_of_the_quoted_numbers(tmp_path):
+    names, rows = [f"c{n}" for n in range(40)], [[f'"{n}"' for n in range(40)] for _ in range(50)]
+    rows[30][7] = '"7'
+    (tmp_path / "wide.csv").write_text("\n".join(map(",".join, [names, *rows])) + "\n")
+    message = r"wide\.csv: row 32: expected closed quotes, found one that is never closed; close or double the quote"
+    with pytest.raises(DataError, match=message):
+        made(tmp_path, tmp_path / "wide.csv", {"features": names})
+
+
 def test_a_row_of_other_columns_is_not_blamed_on_quotes_that_are_closed(tmp_path):
     (tmp_path / "t.csv").write_text("text,label\n" + '"text\nmore",b\n' * 60_000 + "x,a,c\n" + MORE)
     with pytest.raises(DataError, match=r"t\.csv: row 120002: expected 2 columns, found 3"):

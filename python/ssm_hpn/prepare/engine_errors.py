@@ -77,12 +77,15 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     if ("nvalid unicode" in text or "not utf-8" in text) and (error := not_utf_8(source)):
         return error
     names = list(table.present) if table else []
+    cell = re.search(r"converting column \"c(\d+)\". Could not convert string \"(.*?)\" to '(\w+)'", text, re.DOTALL)
+    written_as_one = cell and "\n" not in cell[2] and not (table and cell[2].startswith(table.marks[1]))
+    if table and not written_as_one and (opened := unclosed(source, *table.marks)):
+        return never_closed(source, opened)
+    if table and cell:  # the other columns take most of the time where there are many
+        query = table.select({"cell": (names[int(cell[1])], "number")})
     line = re.search(r"CSV Error on Line: (\d+)", text)
     place = _rejected_line(table, query) if table and query else None
     at = f"row {place or line[1]}" if place or line else "file"  # type: ignore[index]
-    cell = re.search(r"converting column \"c(\d+)\". Could not convert string \"(.*?)\" to '(\w+)'", text, re.DOTALL)
-    if table and not (cell and "\n" not in cell[2]) and (opened := unclosed(source, *table.marks)):
-        return never_closed(source, opened)
     if cell and names:
         return data_error(
             source.path,
