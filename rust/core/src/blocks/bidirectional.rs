@@ -25,7 +25,8 @@ use crate::pass::{Capabilities, Carver, Pass, padded};
 pub(crate) struct Bidirectional<T> {
     /// The block that reads from the start, and the one that reads from the end.
     parts: [PlacedBlock<T>; 2],
-    width: usize,
+    /// Width of the residual stream (D).
+    d_model: usize,
 }
 
 /// Buffers of the block that reads from the end, `[M, D]` each, and the rest of the scratch.
@@ -40,12 +41,12 @@ impl<T: Scalar> Bidirectional<T> {
     pub(crate) fn new(forward: Named<T>, backward: Named<T>, d_model: usize) -> Self {
         let forward = PlacedBlock::place(forward, 0, 0);
         let backward = PlacedBlock::place(backward, 1, forward.tensors().end);
-        Self { parts: [forward, backward], width: d_model }
+        Self { parts: [forward, backward], d_model }
     }
 
     fn buffers<'a>(&self, tokens: usize, scratch: &'a mut [T]) -> Buffers<'a, T> {
         let mut carver = Carver::new(scratch);
-        let (x, y) = (carver.take(tokens * self.width), carver.take(tokens * self.width));
+        let (x, y) = (carver.take(tokens * self.d_model), carver.take(tokens * self.d_model));
         Buffers { x, y, rest: carver.rest() }
     }
 
@@ -68,7 +69,7 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
     }
 
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
-        let stream = padded(rows * length * self.width);
+        let stream = padded(rows * length * self.d_model);
         let [a, b] = self.parts.each_ref().map(|part| part.block.sizes(rows, length));
         let scratch = 2 * stream + a.scratch.max(b.scratch);
         Sizes { saved: padded(a.saved) + padded(b.saved), scratch, state: 0 }
@@ -82,12 +83,12 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
         let [first, second] = saved;
         let mut whole = Pass { saved: first, scratch: rest, ..pass };
         forward.block.forward(forward.pass(whole.reborrow()), x, y);
-        reverse(&whole.layout, self.width, x, rx, Accumulate::Overwrite);
+        reverse(&whole.layout, self.d_model, x, rx, Accumulate::Overwrite);
         ry.fill(T::ZERO);
         whole.saved = second;
         let layout = whole.layout;
         backward.block.forward(backward.pass(whole), rx, ry);
-        reverse(&layout, self.width, ry, y, Accumulate::Add);
+        reverse(&layout, self.d_model, ry, y, Accumulate::Add);
     }
 
     fn recompute(&self, mut pass: Pass<T>, x: &[T], y: &mut [T]) {
@@ -97,7 +98,7 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
         let [forward, backward] = &self.parts;
         let mut whole = Pass { saved: first, scratch: rest, ..pass };
         forward.block.recompute(forward.pass(whole.reborrow()), x, y);
-        reverse(&whole.layout, self.width, x, rx, Accumulate::Overwrite);
+        reverse(&whole.layout, self.d_model, x, rx, Accumulate::Overwrite);
         whole.saved = second;
         backward.block.recompute(backward.pass(whole), rx, y);
     }
@@ -107,14 +108,14 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
         let [first, second] = self.saved(&pass, saved);
         let Buffers { x: rx, y: rdy, rest } = self.buffers(pass.layout.tokens(), pass.scratch);
         let [forward, backward] = &self.parts;
-        let (layout, width) = (pass.layout, self.width);
+        let (layout, d_model) = (pass.layout, self.d_model);
         let mut whole = Pass { saved: second, scratch: rest, ..pass };
-        reverse(&layout, width, x, rx, Accumulate::Overwrite);
-        reverse(&layout, width, dy, rdy, Accumulate::Overwrite);
+        reverse(&layout, d_model, x, rx, Accumulate::Overwrite);
+        reverse(&layout, d_model, dy, rdy, Accumulate::Overwrite);
         let grads = &mut dparams.part(backward.tensors());
         // dx is used as a buffer until the other block writes it.
         backward.block.backward(backward.pass(whole.reborrow()), rx, rdy, dx, grads);
-        reverse(&layout, width, dx, rdy, Accumulate::Overwrite);
+        reverse(&layout, d_model, dx, rdy, Accumulate::Overwrite);
         whole.saved = first;
         forward.block.backward(forward.pass(whole), x, dy, dx, &mut dparams.part(forward.tensors()));
         add(rdy, dx);

@@ -1,6 +1,7 @@
 //! The Mamba-1 block (docs/mathematics.md, 1), forward, backward and one token at a time.
 //!
-//! M = B·T tokens, D width, I = expand·D channels, N states, K taps, R rank of the step size.
+//! M = B·T tokens, D = `d_model`, I = `d_inner` = expand·D channels, N = `d_state` states of each, K = `d_conv` taps,
+//! R = `dt_rank`, the rank of the step size.
 //!
 //! ```text
 //! [x, z]     = in_proj·n                    [M, 2I]
@@ -46,7 +47,7 @@ pub struct Mamba1Config {
     pub d_state: usize,
     /// Taps of the convolution (K).
     pub d_conv: usize,
-    /// Channels per width (I/D).
+    /// Channels of the scan per channel of the residual stream (`d_inner`/`d_model`).
     pub expand: usize,
     /// Rank of the step size (R); absent: ⌈D/16⌉.
     pub dt_rank: Option<usize>,
@@ -69,16 +70,16 @@ pub(crate) const BOUNDS: &[Bounds] = &[D_STATE, D_CONV, EXPAND, DT_RANK];
 /// A Mamba-1 block of one size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mamba1 {
-    /// Width (D).
-    width: usize,
-    /// I.
-    channels: usize,
-    /// N.
-    states: usize,
-    /// K.
-    taps: usize,
-    /// R.
-    rank: usize,
+    /// Width of the residual stream (D).
+    d_model: usize,
+    /// Channels of the convolution and the scan (I), `expand · d_model`.
+    d_inner: usize,
+    /// States of a channel (N).
+    d_state: usize,
+    /// Taps of the convolution (K).
+    d_conv: usize,
+    /// Numbers of a token from which `dt_proj` makes the step sizes of all channels (R).
+    dt_rank: usize,
     /// Factor of the first out_proj: 1/√layers.
     out_scale: f64,
     config: Mamba1Config,
@@ -106,11 +107,11 @@ impl Mamba1 {
         let rank = config.dt_rank.unwrap_or(d_model.div_ceil(16));
         DT_RANK.check_whole_at(at, rank)?;
         Ok(Self {
-            width: d_model,
-            channels: config.expand * d_model,
-            states: config.d_state,
-            taps: config.d_conv,
-            rank,
+            d_model,
+            d_inner: config.expand * d_model,
+            d_state: config.d_state,
+            d_conv: config.d_conv,
+            dt_rank: rank,
             out_scale: 1.0 / (n_layers as f64).sqrt(),
             config: Mamba1Config { dt_rank: Some(rank), ..*config },
         })
@@ -118,21 +119,21 @@ impl Mamba1 {
 
     /// Columns of x_proj: R + 2N.
     fn projected(&self) -> usize {
-        self.rank + 2 * self.states
+        self.dt_rank + 2 * self.d_state
     }
 
     /// From a row of x and z to the next: a cache line more than 2I, a power of two as a rule, because the rows of such a
     /// matrix lie in the same few sets of a cache, and dw reads their gradients column by column.
     fn xz_stride(&self) -> usize {
-        2 * self.channels + 16
+        2 * self.d_inner + 16
     }
 
     fn conv<'a>(&self, layout: Layout<'a>) -> conv1d::Dims<'a> {
-        conv1d::Dims { layout, channels: self.channels, taps: self.taps }
+        conv1d::Dims { layout, channels: self.d_inner, taps: self.d_conv }
     }
 
     fn scan<'a>(&self, layout: Layout<'a>) -> selective_scan::Dims<'a> {
-        selective_scan::Dims { layout, channels: self.channels, states: self.states }
+        selective_scan::Dims { layout, channels: self.d_inner, states: self.d_state }
     }
 }
 
@@ -158,7 +159,7 @@ fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T>
 struct Saved<P> {
     /// x and z side by side, 2I columns.
     xz: P,
-    /// `[M, I]`.
+    /// Output of the convolution, input of the scan `[M, I]`.
     u: P,
     /// dt, B and C side by side `[M, R+2N]`.
     projected: P,
@@ -168,7 +169,7 @@ struct Saved<P> {
 
 impl Mamba1 {
     fn saved_len(&self, layout: Layout) -> usize {
-        let (m, i) = (layout.tokens(), self.channels);
+        let (m, i) = (layout.tokens(), self.d_inner);
         padded(m * self.xz_stride())
             + padded(m * i)
             + padded(m * self.projected())
@@ -176,7 +177,7 @@ impl Mamba1 {
     }
 
     fn carve_saved<P: Cut>(&self, layout: Layout, saved: P) -> Saved<P> {
-        let (m, i) = (layout.tokens(), self.channels);
+        let (m, i) = (layout.tokens(), self.d_inner);
         let mut carver = Carver::new(saved);
         Saved {
             xz: carver.take(m * self.xz_stride()),
@@ -188,14 +189,14 @@ impl Mamba1 {
 
     /// Scratch of [`Mamba1::inner`]: delta, v and what the scan needs.
     fn inner_len(&self, layout: Layout) -> usize {
-        2 * padded(layout.tokens() * self.channels) + self.scan(layout).forward_scratch_len()
+        2 * padded(layout.tokens() * self.d_inner) + self.scan(layout).forward_scratch_len()
     }
 
     /// Computes everything before out_proj; returns v. A step calls the kernels' step functions.
     fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, n: &[T]) -> &'a [T] {
         let is_step = is_step(&pass);
         let Pass { params, layout, state, saved, scratch, .. } = pass;
-        let (m, i, params) = (layout.tokens(), self.channels, &params);
+        let (m, i, params) = (layout.tokens(), self.d_inner, &params);
         let saved = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
         let (delta, v, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
@@ -203,8 +204,8 @@ impl Mamba1 {
         let (conv, scan) = (self.conv(layout), self.scan(layout));
         let mut state = state.map(|state| state.split_at_mut(conv.state_len()));
         product(
-            MatRef::new(n, m, self.width),
-            MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width),
+            MatRef::new(n, m, self.d_model),
+            MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.d_model),
             MatMut::with_stride(saved.xz, m, 2 * i, self.xz_stride()),
             Accumulate::Overwrite,
         );
@@ -242,7 +243,7 @@ impl Mamba1 {
         product: ProductFn<T>,
         delta: &mut [T],
     ) {
-        let (m, i, r) = (delta.len() / self.channels, self.channels, self.rank);
+        let (m, i, r) = (delta.len() / self.d_inner, self.d_inner, self.dt_rank);
         product(
             MatRef::with_stride(projected, m, r, self.projected()),
             MatRef::new(params.get(tensor::DT_PROJ), i, r),
@@ -257,7 +258,7 @@ impl Mamba1 {
         projected: &'a [T],
     ) -> selective_scan::System<'a, T> {
         selective_scan::System {
-            bc: Columns::new(projected, self.rank, self.projected()),
+            bc: Columns::new(projected, self.dt_rank, self.projected()),
             a_log: params.get(tensor::A_LOG),
             d: params.get(tensor::SKIP),
             delta_bias: params.get(tensor::DT_BIAS),
@@ -266,19 +267,19 @@ impl Mamba1 {
 
     /// y += out_proj·v
     fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], product: ProductFn<T>, y: &mut [T]) {
-        let m = v.len() / self.channels;
+        let m = v.len() / self.d_inner;
         product(
-            MatRef::new(v, m, self.channels),
-            MatRef::new(params.get(tensor::OUT_PROJ), self.width, self.channels),
-            MatMut::new(y, m, self.width),
+            MatRef::new(v, m, self.d_inner),
+            MatRef::new(params.get(tensor::OUT_PROJ), self.d_model, self.d_inner),
+            MatMut::new(y, m, self.d_model),
             Accumulate::Add,
         );
     }
 
     /// Scratch of the backward pass besides its own buffers: that of the kernel that needs most.
     fn backward_kernels_len(&self, layout: Layout) -> usize {
-        let (m, i, d) = (layout.tokens(), self.channels, self.width);
-        let products = [(d, i), (i, self.rank), (self.projected(), i), (2 * i, d)]
+        let (m, i, d) = (layout.tokens(), self.d_inner, self.d_model);
+        let products = [(d, i), (i, self.dt_rank), (self.projected(), i), (2 * i, d)]
             .map(|(n, k)| linear_dw_scratch(m, n, k));
         let products = products.into_iter().max().unwrap_or(0);
         products.max(self.scan(layout).backward_scratch_len()).max(self.conv(layout).backward_scratch_len())
@@ -287,7 +288,7 @@ impl Mamba1 {
 
 impl<T: Scalar> Block<T> for Mamba1 {
     fn params(&self) -> Vec<ParamSpec> {
-        let Self { width: d, channels: i, states: n, taps: k, rank: r, .. } = *self;
+        let Self { d_model: d, d_inner: i, d_state: n, d_conv: k, dt_rank: r, .. } = *self;
         let uniform = |fan_in: usize, scale: f64| Init::Uniform { bound: scale / (fan_in as f64).sqrt() };
         let step = Init::DeltaBias { low: 1e-3, high: 1e-1, floor: 1e-4 };
         vec![
@@ -305,7 +306,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
         let layout = Layout::whole(rows, length);
-        let (m, i) = (layout.tokens(), self.channels);
+        let (m, i) = (layout.tokens(), self.d_inner);
         let backward =
             2 * padded(m * i) + padded(m * self.projected()) + padded(self.backward_kernels_len(layout));
         Sizes {
@@ -332,7 +333,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let conv_state_len = self.conv(layout).state_len();
         let conv_state = state.as_deref().map(|state| &state[..conv_state_len]);
         let (conv_dstate, scan_dstate) = dstate.map(|dstate| dstate.split_at_mut(conv_state_len)).unzip();
-        let (m, i, r, p) = (layout.tokens(), self.channels, self.rank, self.projected());
+        let (m, i, r, p) = (layout.tokens(), self.d_inner, self.dt_rank, self.projected());
         let xz_stride = self.xz_stride();
         let Saved { xz, u, projected, states } = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
@@ -340,8 +341,8 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let scratch = carver.rest();
 
         // out += out_proj·v
-        let dy = MatRef::new(dy, m, self.width);
-        let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.width, i);
+        let dy = MatRef::new(dy, m, self.d_model);
+        let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.d_model, i);
         linear_dx(dy, weight, MatMut::new(v, m, i), Accumulate::Overwrite);
 
         // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz replace u, delta and z; v replaces dv
@@ -379,9 +380,9 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
         // [x, z] = in_proj·n
         let dxz = MatRef::with_stride(xz, m, 2 * i, xz_stride);
-        weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.width), scratch);
-        let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.width);
-        linear_dx(dxz, weight, MatMut::new(dx, m, self.width), Accumulate::Overwrite);
+        weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.d_model), scratch);
+        let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.d_model);
+        linear_dx(dxz, weight, MatMut::new(dx, m, self.d_model), Accumulate::Overwrite);
     }
 
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {

@@ -1,6 +1,6 @@
 //! Two products with an activation between them, for each token separately.
 //!
-//! M = B·T tokens, D width, I = expand·D.
+//! M = B·T tokens, D = `d_model`, I = `d_inner` = expand·D.
 //!
 //! ```text
 //! a    = in_proj·n          [M, I]
@@ -31,7 +31,7 @@ use crate::pass::{Carver, Pass, padded};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct MlpConfig {
-    /// Inner width per width (I/D).
+    /// Inner channels per channel of the residual stream (`d_inner`/`d_model`).
     pub expand: usize,
 }
 
@@ -46,10 +46,10 @@ const EXPAND: Bounds = Bounds::whole("model.block.expand", 1, 64);
 /// An MLP of one size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mlp {
-    /// D.
-    width: usize,
-    /// I.
-    inner: usize,
+    /// Width of the residual stream (D).
+    d_model: usize,
+    /// Channels between the two maps (I), `expand · d_model`.
+    d_inner: usize,
     /// Factor of the first out_proj: 1/√layers.
     out_scale: f64,
     config: MlpConfig,
@@ -63,12 +63,12 @@ impl Mlp {
     pub(crate) fn new(config: MlpConfig, at: &str, d_model: usize, n_layers: usize) -> Result<Self> {
         EXPAND.check_whole_at(at, config.expand)?;
         let out_scale = 1.0 / (n_layers as f64).sqrt();
-        Ok(Self { width: d_model, inner: config.expand * d_model, out_scale, config })
+        Ok(Self { d_model, d_inner: config.expand * d_model, out_scale, config })
     }
 
     /// a in `saved`, silu(a) in `v`.
     fn inner<T: Scalar>(&self, pass: &mut Pass<T>, x: &[T], v: &mut [T]) {
-        let (m, d, i) = (pass.layout.tokens(), self.width, self.inner);
+        let (m, d, i) = (pass.layout.tokens(), self.d_model, self.d_inner);
         let (a, weight) = (&mut pass.saved[..m * i], MatRef::new(pass.params.get(IN_PROJ), i, d));
         linear(MatRef::new(x, m, d), weight, MatMut::new(a, m, i), Accumulate::Overwrite);
         silu::forward(a, v);
@@ -77,7 +77,7 @@ impl Mlp {
 
 impl<T: Scalar> Block<T> for Mlp {
     fn params(&self) -> Vec<ParamSpec> {
-        let (d, i) = (self.width, self.inner);
+        let (d, i) = (self.d_model, self.d_inner);
         let uniform = |fan_in: usize, scale: f64| Init::Uniform { bound: scale / (fan_in as f64).sqrt() };
         vec![
             ParamSpec::new("in_proj.weight", [i, d], uniform(d, 1.0)),
@@ -86,13 +86,13 @@ impl<T: Scalar> Block<T> for Mlp {
     }
 
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
-        let (m, d, i) = (rows * length, self.width, self.inner);
+        let (m, d, i) = (rows * length, self.d_model, self.d_inner);
         let products = linear_dw_scratch(m, d, i).max(linear_dw_scratch(m, i, d));
         Sizes { saved: padded(m * i), scratch: 2 * padded(m * i) + products, state: 0 }
     }
 
     fn forward(&self, mut pass: Pass<T>, x: &[T], y: &mut [T]) {
-        let (m, d, i) = (pass.layout.tokens(), self.width, self.inner);
+        let (m, d, i) = (pass.layout.tokens(), self.d_model, self.d_inner);
         let v = &mut std::mem::take(&mut pass.scratch)[..m * i];
         self.inner(&mut pass, x, v);
         let weight = MatRef::new(pass.params.get(OUT_PROJ), d, i);
@@ -100,12 +100,12 @@ impl<T: Scalar> Block<T> for Mlp {
     }
 
     fn recompute(&self, mut pass: Pass<T>, x: &[T], _: &mut [T]) {
-        let v = &mut std::mem::take(&mut pass.scratch)[..pass.layout.tokens() * self.inner];
+        let v = &mut std::mem::take(&mut pass.scratch)[..pass.layout.tokens() * self.d_inner];
         self.inner(&mut pass, x, v);
     }
 
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
-        let (m, d, i) = (pass.layout.tokens(), self.width, self.inner);
+        let (m, d, i) = (pass.layout.tokens(), self.d_model, self.d_inner);
         let a = &pass.saved[..m * i];
         let mut carver = Carver::new(pass.scratch);
         let (v, dv, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
@@ -133,7 +133,7 @@ impl<T: Scalar> Block<T> for Mlp {
     }
 
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
-        let (saved, scratch) = pass.scratch.split_at_mut(padded(pass.layout.tokens() * self.inner));
+        let (saved, scratch) = pass.scratch.split_at_mut(padded(pass.layout.tokens() * self.d_inner));
         self.forward(Pass { saved, scratch, ..pass }, x, y);
     }
 

@@ -21,7 +21,8 @@ use crate::pass::{Capabilities, Carver, Pass, padded};
 /// n + f(norm(n)).
 pub(crate) struct Residual<T> {
     part: PlacedBlock<T>,
-    width: usize,
+    /// Width of the residual stream (D).
+    d_model: usize,
     eps: f64,
 }
 
@@ -39,18 +40,18 @@ struct Buffers<'a, T> {
 impl<T: Scalar> Residual<T> {
     /// Wraps a block, named `block`, for a residual stream of width `d_model`; the norm adds `eps` to the mean square.
     pub(crate) fn new(part: Named<T>, d_model: usize, eps: f64) -> Self {
-        Self { part: PlacedBlock::place(part, 0, 1), width: d_model, eps }
+        Self { part: PlacedBlock::place(part, 0, 1), d_model, eps }
     }
 
     fn dims(&self, tokens: usize) -> norm::Dims {
-        norm::Dims { tokens, channels: self.width, eps: self.eps }
+        norm::Dims { tokens, channels: self.d_model, eps: self.eps }
     }
 
     /// The block's pass and norm(n).
     fn open<'a>(&self, pass: Pass<'a, T>, x: &[T]) -> (Pass<'a, T>, Buffers<'a, T>) {
         let tokens = pass.layout.tokens();
         let mut carver = Carver::new(pass.scratch);
-        let (normed, dnormed) = (carver.take(tokens * self.width), carver.take(tokens * self.width));
+        let (normed, dnormed) = (carver.take(tokens * self.d_model), carver.take(tokens * self.d_model));
         let r = carver.take(tokens);
         norm::forward(self.dims(tokens), x, pass.params.get(0), normed, r);
         let buffers = Buffers { normed, dnormed, r, rest: carver.rest() };
@@ -60,7 +61,7 @@ impl<T: Scalar> Residual<T> {
 
 impl<T: Scalar> Block<T> for Residual<T> {
     fn params(&self) -> Vec<ParamSpec> {
-        let norm = ParamSpec::new("norm.weight", [self.width], Init::Ones).no_decay();
+        let norm = ParamSpec::new("norm.weight", [self.d_model], Init::Ones).no_decay();
         std::iter::once(norm).chain(self.part.params()).collect()
     }
 
@@ -71,7 +72,7 @@ impl<T: Scalar> Block<T> for Residual<T> {
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
         let (block, tokens) = (self.part.block.sizes(rows, length), rows * length);
         let rest = block.scratch.max(norm::backward_scratch(self.dims(tokens)));
-        Sizes { scratch: 2 * padded(tokens * self.width) + padded(tokens) + rest, ..block }
+        Sizes { scratch: 2 * padded(tokens * self.d_model) + padded(tokens) + rest, ..block }
     }
 
     fn forward(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {

@@ -20,7 +20,8 @@ use crate::pass::{Capabilities, Carver, Pass, padded};
 /// A chain of blocks.
 pub(crate) struct Sequential<T> {
     parts: Vec<PlacedBlock<T>>,
-    width: usize,
+    /// Width of the residual stream (D).
+    d_model: usize,
 }
 
 impl<T: Scalar> Sequential<T> {
@@ -37,12 +38,12 @@ impl<T: Scalar> Sequential<T> {
             first = part.tensors().end;
             part
         };
-        Self { parts: parts.into_iter().enumerate().map(place).collect(), width: d_model }
+        Self { parts: parts.into_iter().enumerate().map(place).collect(), d_model }
     }
 
     /// Elements of h_1 … h_{k-1}.
     fn streams_len(&self, tokens: usize) -> usize {
-        (self.parts.len() - 1) * padded(tokens * self.width)
+        (self.parts.len() - 1) * padded(tokens * self.d_model)
     }
 
     /// The pass of a block, with its part of the state and of what is saved; of the latter `whole` has that of all blocks.
@@ -73,7 +74,7 @@ impl<T: Scalar> Sequential<T> {
         y: &mut [T],
         run: impl Fn(usize, Pass<T>, &[T], &mut [T]),
     ) {
-        let len = whole.layout.tokens() * self.width;
+        let len = whole.layout.tokens() * self.d_model;
         for index in 0..self.parts.len() {
             let (before, after) = streams.split_at_mut(index * padded(len));
             let h = if index == 0 { x } else { &before[(index - 1) * padded(len)..][..len] };
@@ -99,7 +100,7 @@ impl<T: Scalar> Block<T> for Sequential<T> {
     }
 
     fn sizes(&self, rows: usize, length: usize) -> Sizes {
-        let (stream, streams) = (padded(rows * length * self.width), self.streams_len(rows * length));
+        let (stream, streams) = (padded(rows * length * self.d_model), self.streams_len(rows * length));
         let sum = |all: Sizes, part: &PlacedBlock<T>| {
             let sizes = part.block.sizes(rows, length);
             Sizes {
@@ -134,7 +135,7 @@ impl<T: Scalar> Block<T> for Sequential<T> {
     }
 
     fn backward(&self, mut pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
-        let len = pass.layout.tokens() * self.width;
+        let len = pass.layout.tokens() * self.d_model;
         let saved = std::mem::take(&mut pass.saved);
         let (streams, saved) = saved.split_at_mut(self.streams_len(pass.layout.tokens()));
         let mut carver = Carver::new(pass.scratch);

@@ -90,7 +90,7 @@ fn put(batch: &mut Batch, at: usize, group: &ShardGroup, piece: &Piece, from_tok
     let n = end - start;
     match (&mut batch.input, &group.input) {
         (Input::Tokens(out), GroupInput::Narrow(ids)) => {
-            widen(&mut out[at..at + n], &ids[start..end], u32::from)
+            widen(&mut out[at..at + n], &ids[start..end], u32::from);
         }
         (Input::Tokens(out), GroupInput::Wide(ids)) => out[at..at + n].copy_from_slice(&ids[start..end]),
         (Input::Features(out), GroupInput::Features(x, f)) => {

@@ -20,11 +20,14 @@ const ROUNDS: usize = 6;
 /// Below 4^4 values the halves would be too small to mix; the walk is longer there, the whole permutation still short.
 const LEAST_BITS: u32 = 4;
 
-/// A bijection of 0..n.
+/// A bijection of 0..n: a Feistel network whose values from n on are permuted again until one is below.
 #[derive(Clone, Debug)]
 pub(crate) struct Permutation {
+    /// Number of indices.
     n: u64,
+    /// Bits of each half of an index.
     bits: u32,
+    /// Key of each round.
     keys: [u64; ROUNDS],
 }
 
@@ -54,7 +57,7 @@ impl Permutation {
         Self { n, bits, keys }
     }
 
-    /// n.
+    /// Number of indices, n.
     pub(crate) fn len(&self) -> u64 {
         self.n
     }

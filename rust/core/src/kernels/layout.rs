@@ -41,7 +41,8 @@ pub struct Layout<'a> {
     pub rows: usize,
     /// Tokens of a row (T).
     pub length: usize,
-    /// `[rows · length]`, 1 at the first token of each document. `None`: one document per row.
+    /// `[rows · length]`, 1 at the first token of each document: the places where the index of the document, `seq_idx` in
+    /// other implementations, changes. `None`: one document per row.
     pub starts: Option<&'a [u8]>,
 }
 

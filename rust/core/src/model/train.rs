@@ -336,7 +336,7 @@ fn stem_batch<'a>(input: &'a Input, outline: &Outline<'a>) -> StemBatch<'a> {
 
 /// Scratch of the head's phase.
 pub(super) struct HeadParts<'a, T> {
-    /// `[M, D]`
+    /// Output of the final norm `[M, D]`.
     pub(super) hidden: &'a mut [T],
     pub(super) d_hidden: &'a mut [T],
     /// Reciprocal root mean squares of the final norm `[M]`.

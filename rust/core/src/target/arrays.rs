@@ -66,7 +66,7 @@ pub struct TargetArray {
     pub column: Option<&'static str>,
 }
 
-/// `[rows, length]`.
+/// A class per token, `[rows, length]`.
 pub static TOKEN_CLASS: TargetArray = TargetArray {
     name: "token_class",
     about: "a class per token",
@@ -74,7 +74,7 @@ pub static TOKEN_CLASS: TargetArray = TargetArray {
     element: Element::Class,
     column: Some("labels"),
 };
-/// `[documents]`.
+/// A class per document, `[documents]`.
 pub static SEQUENCE_CLASS: TargetArray = TargetArray {
     name: "sequence_class",
     about: "a class per document",
@@ -82,7 +82,7 @@ pub static SEQUENCE_CLASS: TargetArray = TargetArray {
     element: Element::Class,
     column: Some("label"),
 };
-/// `[documents, K]`.
+/// Numbers per document, `[documents, K]`.
 pub static SEQUENCE_VALUES: TargetArray = TargetArray {
     name: "sequence_values",
     about: "numbers per document",
@@ -90,7 +90,7 @@ pub static SEQUENCE_VALUES: TargetArray = TargetArray {
     element: Element::Number,
     column: Some("values"),
 };
-/// `[rows, length, D]`.
+/// The gradient of a loss with respect to the hidden states, `[rows, length, D]`.
 pub static COTANGENT: TargetArray = TargetArray {
     name: "cotangent",
     about: "a cotangent",

@@ -20,9 +20,9 @@ pub struct ConvInPlace<'a, T> {
 /// Gradients that a convolution adds to; `None`: not wanted.
 #[derive(Debug)]
 pub struct ConvGrads<'a, T> {
-    /// `[I, K]`.
+    /// Gradient of the filters `[I, K]`.
     pub dweight: Option<&'a mut [T]>,
-    /// `[I]`.
+    /// Gradient of the biases `[I]`.
     pub dbias: Option<&'a mut [T]>,
     /// Gradient of the state after the last token `[B, K-1, I]`, replaced by that of the state before the first.
     pub dstate: Option<&'a mut [T]>,

@@ -19,9 +19,9 @@ pub(super) const CHUNK: usize = 32;
 pub struct Dims<'a> {
     /// Rows, tokens, document starts.
     pub layout: Layout<'a>,
-    /// I.
+    /// Channels (I), each with a filter of its own.
     pub channels: usize,
-    /// K, at most [`MAX_TAPS`].
+    /// Taps of a filter (K), `d_conv`: the current token and the K-1 before it; at most [`MAX_TAPS`].
     pub taps: usize,
 }
 
@@ -56,9 +56,9 @@ impl Dims<'_> {
 /// The filters of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a, T> {
-    /// w `[I, K]`.
+    /// w of each channel, the last tap for the current token `[I, K]`.
     pub weight: &'a [T],
-    /// `[I]`.
+    /// Bias of each channel `[I]`.
     pub bias: &'a [T],
 }
 

@@ -26,11 +26,11 @@ pub struct ScanInPlace<'a, T> {
 pub struct ScanGrads<'a, T> {
     /// dB and dC side by side, 2N columns.
     pub dbc: ColumnsMut<'a, T>,
-    /// `[I, N]`.
+    /// Gradient of A_log `[I, N]`.
     pub da_log: Option<&'a mut [T]>,
-    /// `[I]`.
+    /// Gradient of the skip D `[I]`.
     pub dd: Option<&'a mut [T]>,
-    /// `[I]`.
+    /// Gradient of the bias of the step size `[I]`.
     pub ddelta_bias: Option<&'a mut [T]>,
     /// Gradient of the state after the last token `[B, N, I]`, replaced by that of the state before the first.
     pub dstate: Option<&'a mut [T]>,
@@ -123,7 +123,7 @@ impl<T: Scalar> ScanGrads<'_, T> {
 
 /// The scratch of a pass: partial sums of the tasks, joined in the order of their index.
 struct Partial<'a, T> {
-    /// `[N, padded I]`.
+    /// log2(e)·A, see `fill_rates` `[N, padded I]`.
     a: &'a mut [T],
     /// Adjoint state at the start of a chunk, carried to the chunk before it, `[row groups, N, padded I]`.
     carry: &'a mut [T],

@@ -26,9 +26,9 @@ pub(super) const PAD: usize = 32;
 pub struct Dims<'a> {
     /// Rows, tokens, document starts.
     pub layout: Layout<'a>,
-    /// I.
+    /// Channels of the scan (I), `d_inner`.
     pub channels: usize,
-    /// N.
+    /// States of each channel (N), `d_state`.
     pub states: usize,
 }
 
@@ -90,7 +90,7 @@ impl Dims<'_> {
 /// Inputs per channel of each token.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a, T> {
-    /// u `[B, T, I]`.
+    /// The input sequence `[B, T, I]`.
     pub u: &'a [T],
     /// Step size before its bias and softplus `[B, T, I]`.
     pub delta: &'a [T],

@@ -58,7 +58,7 @@ pub(super) struct Settings {
     d_state: usize,
     d_conv: usize,
     expand: usize,
-    /// P.
+    /// Channels of a head (P).
     headdim: usize,
 }
 
@@ -91,13 +91,13 @@ struct Saved<S> {
     projected: S,
     /// x, B and C side by side `[M, C]`.
     mixed: S,
-    /// `[M, I]`.
+    /// Output of the recurrence, skip included `[M, I]`.
     y: S,
-    /// `[M, I]`.
+    /// y ⊙ silu(z) `[M, I]`.
     u: S,
-    /// `[M, I]`.
+    /// u after the norm `[M, I]`.
     v: S,
-    /// `[M]`.
+    /// Reciprocal root mean squares of u `[M]`.
     r: S,
 }
 

@@ -13,9 +13,9 @@ pub(super) struct Scan<'a, T> {
     pub(super) projected: &'a [T],
     /// x, B and C side by side `[M, C]`.
     pub(super) mixed: &'a [T],
-    /// `[H]`
+    /// Bias of the step size of each head `[H]`
     pub(super) dt_bias: &'a [T],
-    /// `[H]`
+    /// ln(-A) of each head `[H]`
     pub(super) a_log: &'a [T],
     /// D `[H]`
     pub(super) skip: &'a [T],
@@ -33,7 +33,7 @@ struct Step<'a, T> {
     raw: T,
     /// δ.
     delta: T,
-    /// a.
+    /// a, the factor of the state before.
     decay: T,
 }
 
