@@ -154,7 +154,7 @@ impl<T: Scalar> Stream<T> {
         let (stem, x, hidden) = (carver.take(stem), carver.take(m * d), carver.take(m * d));
         let (r, saved, scratch) = (carver.take(m), carver.take(saved), carver.rest());
         let outline = Outline::new(batch, model.boundaries(false), &mut self.outline);
-        model.stem_forward(params, &batch.input, &outline, stem, x);
+        model.stem_forward(params, &batch.input, &outline, Mode::Inference, stem, x);
         for (index, layer) in model.layers.iter().enumerate() {
             let state = &mut self.states[index * self.state_len..];
             let state = &mut state[..layer.whole_sizes(batch.rows, 1).state];

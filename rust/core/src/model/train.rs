@@ -139,18 +139,19 @@ impl<T: Scalar> Model<T> {
         }
     }
 
-    /// x `[M, D]` from the batch; what the stem keeps for its backward stays in `saved`.
+    /// x `[M, D]` from the batch; what the stem keeps for its backward stays in `saved`. `mode` has the key of the batch.
     pub(super) fn stem_forward(
         &self,
         params: &[T],
         input: &Input,
         outline: &Outline,
+        mode: Mode,
         saved: &mut [T],
         x: &mut [T],
     ) {
         let stem_batch = stem_batch(input, outline);
         phase(Phase::Embedding, || {
-            self.stem.forward(self.stem_pass(params, outline, saved, &mut []), &stem_batch, x);
+            self.stem.forward(self.stem_pass(params, outline, mode, saved, &mut []), &stem_batch, x);
         });
     }
 
@@ -158,11 +159,13 @@ impl<T: Scalar> Model<T> {
         &'a self,
         params: &'a [T],
         outline: &Outline<'a>,
+        mode: Mode,
         saved: &'a mut [T],
         scratch: &'a mut [T],
     ) -> Pass<'a, T> {
         let params = self.params(params, &self.stem_slots);
-        Pass { saved, ..Pass::new(params, outline.layout, Mode::Inference, scratch) }
+        let mode = mode.map(|key| key.layer(Key::STEM));
+        Pass { saved, ..Pass::new(params, outline.layout, mode, scratch) }
     }
 
     /// The features of a batch from the output of the last layer, in `hidden` or, if they are pooled, in `pooled`.
@@ -202,9 +205,9 @@ impl<T: Scalar> Model<T> {
 
 impl<T: Scalar> TrainingPass<'_, T> {
     fn stem_forward(&mut self) {
-        let Self { model, batch, params, outline, extents, buffers, .. } = self;
+        let Self { model, batch, params, outline, mode, extents, buffers, .. } = self;
         let x = &mut buffers.streams[..extents.stream];
-        model.stem_forward(params, &batch.input, outline, buffers.stem, x);
+        model.stem_forward(params, &batch.input, outline, *mode, buffers.stem, x);
     }
 
     fn layers_forward(&mut self) {
@@ -322,8 +325,8 @@ impl<T: Scalar> TrainingPass<'_, T> {
     }
 
     fn stem_backward(&mut self) {
-        let Self { model, batch, params, grads, trainable, outline, buffers, .. } = self;
-        let pass = model.stem_pass(params, outline, buffers.stem, buffers.scratch);
+        let Self { model, batch, params, grads, trainable, outline, mode, buffers, .. } = self;
+        let pass = model.stem_pass(params, outline, *mode, buffers.stem, buffers.scratch);
         let mut grads = Grads::new(grads, model.table(), &model.stem_slots, trainable);
         let stem_batch = stem_batch(&batch.input, outline);
         phase(Phase::Embedding, || model.stem.backward(pass, &stem_batch, buffers.gradient, &mut grads));

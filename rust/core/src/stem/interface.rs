@@ -170,7 +170,7 @@ pub trait Stem<T: Scalar>: Send + Sync {
     /// Sizes of the buffers of a pass that makes `tokens` tokens of the residual stream.
     fn sizes(&self, tokens: usize) -> StemSizes;
 
-    /// Overwrites y `[rows, length after, D]`.
+    /// Overwrites y `[rows, length after, D]`. In training `pass.mode` has the key of the stem, the same one in both passes.
     fn forward(&self, pass: Pass<T>, batch: &StemBatch, y: &mut [T]);
 
     /// Adds the gradients of the trained tensors, from dy `[rows, length after, D]`. `saved` as the forward pass left it.

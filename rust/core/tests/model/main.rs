@@ -5,6 +5,7 @@ mod common;
 
 mod called_once;
 mod determinism;
+mod dropping_stem;
 mod gradcheck;
 mod invariants;
 mod mamba2;

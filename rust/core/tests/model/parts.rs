@@ -354,9 +354,31 @@ fn dropping(config: &ModelConfig) -> ModelConfig {
 }
 
 /// The loss of a training pass. No update is applied, so that the random key is the same each time.
-fn training_loss(session: &mut Session<f64>, batch: &Batch) -> f64 {
+pub(crate) fn training_loss(session: &mut Session<f64>, batch: &Batch) -> f64 {
     session.zero_grad().unwrap();
     session.forward_backward(batch, Accuracy::Skip).unwrap().loss
+}
+
+/// Every tensor along one direction, all under the same random key.
+pub(crate) fn agrees_with_differences_of_the_training_loss(session: &mut Session<f64>, data: &Batch) {
+    training_loss(session, data);
+    for (seed, row) in session.parameter_table().into_iter().enumerate() {
+        let gradient = session.gradient(&row.id).unwrap().1;
+        let start = session.parameter(&row.id).unwrap().1.to_vec();
+        let direction = numbers(start.len(), seed as u64);
+        let mut at = |step: f64| {
+            let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
+            session.set_parameter(&row.id, &row.shape, &moved).unwrap();
+            training_loss(session, data)
+        };
+        let h = 1e-4;
+        let near = at(h) - at(-h);
+        let difference = (8.0 * near - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
+        at(0.0);
+        let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
+    }
 }
 
 #[test]
@@ -368,26 +390,8 @@ fn gradients_under_dropout_agree_with_differences_of_the_training_loss() {
     for mut config in models {
         for way in [ActivationMemory::Keep, ActivationMemory::Recompute] {
             config.activation_memory = way;
-            let mut session = trained::<f64>(&config);
             let data = batch(&config, 2, 9, Some(documents(2, 9)), 6);
-            training_loss(&mut session, &data);
-            for (seed, row) in session.parameter_table().into_iter().enumerate() {
-                let gradient = session.gradient(&row.id).unwrap().1;
-                let start = session.parameter(&row.id).unwrap().1.to_vec();
-                let direction = numbers(start.len(), seed as u64);
-                let mut at = |step: f64| {
-                    let moved: Vec<f64> = start.iter().zip(&direction).map(|(x, d)| x + step * d).collect();
-                    session.set_parameter(&row.id, &row.shape, &moved).unwrap();
-                    training_loss(&mut session, &data)
-                };
-                let h = 1e-4;
-                let near = at(h) - at(-h);
-                let difference = (8.0 * near - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
-                at(0.0);
-                let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d).sum();
-                let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-                assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
-            }
+            agrees_with_differences_of_the_training_loss(&mut trained(&config), &data);
         }
     }
 }
