@@ -35,6 +35,7 @@ use crate::blocks::{self, Bidirectional, Block, Mamba1, Mlp, Named, Residual, Se
 use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
+use crate::pass::Key;
 use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
 use crate::target::kinds::{self, Answer, TargetKind};
 
@@ -310,6 +311,14 @@ impl<T: Scalar> Registry<T> {
             if blocks.is_empty() {
                 let key = format!("{}.blocks", context.at);
                 return Err(Error::config(key, "at least one block", "none", "name the blocks of the chain"));
+            }
+            if blocks.len() > Key::MOST_PARTS as usize {
+                let key = format!("{}.blocks", context.at);
+                let (expected, advice) = (
+                    format!("at most {} blocks", Key::MOST_PARTS),
+                    "put some of them into a chain inside of this one, or into layers of their own",
+                );
+                return Err(Error::config(key, expected, blocks.len(), advice));
             }
             let part = |(i, block)| context.part(&format!("{i}"), &format!("blocks.{i}"), block);
             let parts = blocks.iter().enumerate().map(part).collect::<Result<_>>()?;

@@ -35,6 +35,8 @@ impl Key {
     pub const HEAD: u32 = u32::MAX;
     /// The layer of the stem.
     pub const STEM: u32 = u32::MAX - 1;
+    /// Most parts of one part.
+    pub const MOST_PARTS: u32 = 15;
 
     /// The key of a batch.
     #[doc(hidden)]
@@ -48,10 +50,15 @@ impl Key {
         Self { layer, ..self }
     }
 
-    /// The key of the `index`-th part of a part, distinct along any path of parts up to 7 deep and 15 wide.
+    /// The key of the `index`-th part, counted from 0, of a part: distinct along any path of parts.
+    ///
+    /// # Panics
+    /// From [`Key::MOST_PARTS`] on, and more than 8 parts deep, where keys could not be told apart.
     #[must_use]
     pub fn part(self, index: u32) -> Self {
-        Self { usage: self.usage.wrapping_mul(16).wrapping_add(index + 1), ..self }
+        assert!(index < Self::MOST_PARTS, "a part of a block is one of {}", Self::MOST_PARTS);
+        assert!(self.usage < 1 << 28, "parts are at most 8 deep");
+        Self { usage: self.usage * 16 + index + 1, ..self }
     }
 
     /// The key of a slice that begins `tokens` later.
@@ -85,13 +92,30 @@ mod tests {
             key.layer(Key::HEAD),
             key.part(0),
             key.part(1),
+            key.part(14),
             key.part(0).part(0),
             key.part(0).part(1),
+            key.part(0).part(14),
+            key.part(14).part(0),
+            (0..8).fold(key, |key, _| key.part(14)),
         ];
         for (i, other) in others.iter().enumerate() {
             assert_ne!(key.bytes(), other.bytes());
             assert!(others[..i].iter().all(|before| before.bytes() != other.bytes()));
         }
+        assert_eq!(key.part(2).part(1).usage, 3 * 16 + 2);
         assert_eq!((key.bytes(), key.later(7).first_token), (key.later(7).bytes(), 7));
+    }
+
+    #[test]
+    #[should_panic(expected = "one of 15")]
+    fn a_part_that_would_draw_what_another_draws_is_refused() {
+        let _ = Key::default().part(15);
+    }
+
+    #[test]
+    #[should_panic(expected = "at most 8 deep")]
+    fn a_part_too_deep_to_be_told_apart_is_refused() {
+        let _ = (0..9).fold(Key::default(), |key, _| key.part(0));
     }
 }

@@ -252,6 +252,10 @@ fn missing_capabilities_of_blocks_are_refused_in_one_line() {
     assert!(
         refused(per_token(json!({"block": empty}))).starts_with("model.block.blocks: expected at least one")
     );
+    let long = |count| json!({"kind": "sequential", "blocks": vec![mlp(); count]});
+    let message = refused(per_token(json!({"block": long(16)})));
+    assert!(message.starts_with("model.block.blocks: expected at most 15 blocks, found 16"), "{message}");
+    assert!(Registry::<f32>::standard().resolve(per_token(json!({"block": long(15)}))).is_ok());
     let unknown = json!({"kind": "bidirectional", "block": {"kind": "mamba9"}});
     assert!(refused(per_token(json!({"block": unknown}))).starts_with("model.block.block.kind"));
     let bad = json!({"kind": "sequential", "blocks": [{"kind": "mlp", "expand": 0}]});
