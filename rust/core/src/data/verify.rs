@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
@@ -14,7 +13,10 @@ use super::manifest;
 use super::schema::WantedColumns;
 use super::writer::SUMS_NAME;
 use crate::error::{Error, Result};
-use crate::storage::FileRecord;
+use crate::storage::{Content, FileRecord, read_bounded};
+
+/// Bytes of the longest line that a message shows.
+const LONGEST_LINE: usize = 1 << 10;
 
 /// Counts of what was verified.
 ///
@@ -112,10 +114,19 @@ fn check_sums(data: &Dataset) -> Result<()> {
     let path = data.folder().join(SUMS_NAME);
     let manifest = data.folder().join(manifest::FILE_NAME);
     let manifest = FileRecord::of_open_file(files::open(&manifest)?, &manifest)?.sha256;
-    let text = fs::read_to_string(&path)
-        .map_err(|e| Error::data(&path, "file", "the digests of all files", e, PREPARE_AGAIN))?;
     let shards = data.shards().iter().map(|s| (s.entry().sha256.as_str(), s.entry().file.as_str()));
     let expected = shards.chain([(manifest.as_str(), manifest::FILE_NAME)]);
+    // A line more than expected is shown; much more is not read.
+    let limit =
+        expected.clone().map(|(digest, file)| digest.len() + file.len() + 3).sum::<usize>() + LONGEST_LINE;
+    let refuse = |expected: &str, found: &dyn ToString| {
+        Error::data(&path, "file", expected, found.to_string(), PREPARE_AGAIN)
+    };
+    let text = match read_bounded(&path, limit as u64)? {
+        Content::Bytes(bytes) => String::from_utf8(bytes).map_err(|e| refuse("a text of digests", &e))?,
+        Content::Absent => return Err(refuse("the digests of all files", &"no such file")),
+        Content::TooLarge => return Err(refuse(&format!("at most {limit} bytes of digests"), &"more")),
+    };
     let mut lines = text.lines();
     for (i, (digest, file)) in expected.enumerate() {
         let line = lines.next().unwrap_or("nothing");

@@ -343,6 +343,8 @@ fn digests_beside_the_shards_are_compared() {
     refused(verify_shards(folder.path()), &["SHA256SUMS", "line 1"]);
     fs::write(&path, format!("{text}{text}")).unwrap();
     refused(verify_shards(folder.path()), &["SHA256SUMS", "no more files"]);
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    refused(verify_shards(folder.path()), &["SHA256SUMS", "bytes of digests", "found more"]);
     fs::remove_file(&path).unwrap();
     refused(verify_shards(folder.path()), &["SHA256SUMS"]);
 }
