@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and runs a crate outside the workspace that brings its own stem, block and head, with the versions of the workspace.
+# Builds and runs a crate outside the workspace that brings its own stem, block, head and target, with the versions of the workspace.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cp Cargo.lock tests/external-crate/Cargo.lock
