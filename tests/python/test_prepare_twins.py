@@ -125,6 +125,63 @@ def test_a_query_of_a_file_with_a_column_twice_is_refused(tmp_path):
         made(tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/d.csv'", {"id": "id", "features": ("x",)})
 
 
+READS = [
+    (".csv", "gzip", "d.csv.gz", "'{file}'"),
+    (".csv", "zstd", "d.csv.zst", "read_csv('{file}')"),
+    (".csv", "gzip", "d.data", "read_csv('{file}', compression='gzip')"),
+    (".csv", None, "d.txt", "read_csv('{file}')"),
+    (".jsonl", "gzip", "d.json.gz", "'{file}'"),
+    (".jsonl", "gzip", "d.jsonl.gz", "read_json(['{file}'])"),
+    (".jsonl", None, "d.log", "read_json('{file}')"),
+    (".parquet", None, "d.data", "read_parquet('{file}')"),
+]
+
+
+@pytest.mark.parametrize(("suffix", "compression", "name", "read"), READS)
+def test_a_query_of_a_compressed_file_or_of_one_with_another_ending_is_checked(
+    tmp_path, suffix, compression, name, read
+):
+    file = tmp_path / name
+    content = written(tmp_path, suffix).read_bytes()
+    with pa.output_stream(str(file), compression=compression) as stream:
+        stream.write(content)
+    scan = read.format(file=file)
+    with pytest.raises(
+        DataError, match=rf"in any case, found 'ID' and 'id' in .*{name}; rename one of them in the file"
+    ):
+        made(tmp_path, f"sql:SELECT id, x FROM {scan}", {"id": "id", "features": ("x",)})
+
+
+def test_a_query_of_a_compressed_file_with_a_column_twice_is_refused(tmp_path):
+    with pa.output_stream(str(tmp_path / "d.csv.gz"), compression="gzip") as stream:
+        stream.write(b"\n\nid,x,x\n" + b"".join(b"m%d,%d,%d\n" % (n // 4, n, n + 100) for n in range(48)))
+    with pytest.raises(DataError, match="found 'x' and 'x' in "):
+        made(tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/d.csv.gz'", {"id": "id", "features": ("x",)})
+
+
+def test_a_query_of_a_json_array_is_checked(tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps([{"id": f"m{n // 4}", "x": n, "X": -n} for n in range(48)], indent=1))
+    with pytest.raises(DataError, match="found 'x' and 'X' in "):
+        made(tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/d.json'", {"id": "id", "features": ("x",)})
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_queries_of_compressed_tables_are_read(tmp_path, compression):
+    for part in range(3):
+        with pa.output_stream(str(tmp_path / f"{part}.csv.x"), compression=compression) as stream:
+            stream.write(b"id,x\n" + b"".join(b"m%d,%d\n" % (n // 4, n + part) for n in range(48)))
+    tables = [f"read_csv('{tmp_path}/{part}.csv.x', compression='{compression}')" for part in range(3)]
+    query = f"sql:SELECT id, x FROM {tables[0]} UNION ALL FROM {tables[1]} UNION ALL FROM {tables[2]}"
+    prepared = made(tmp_path, query, {"id": "id", "features": ("x",)}, validation_fraction=0)
+    assert means(prepared) == {"x": 24.5}
+
+
+def test_a_query_of_a_damaged_compressed_file_gives_the_error_of_reading_it(tmp_path):
+    (tmp_path / "d.csv.gz").write_bytes(b"\x1f\x8b\x08 no gzip at all")
+    with pytest.raises(DataError, match=r"^query: expected a query that the engine can run, found "):
+        made(tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/d.csv.gz'", {"id": "id", "features": ("x",)})
+
+
 def test_a_query_whose_result_has_both_is_refused(tmp_path):
     with pytest.raises(DataError, match="each column named once, found 'x' as columns 2 and 3"):
         made(tmp_path, "sql:SELECT 1 AS id, 2 AS X, 3 AS x", {"id": "id", "features": ("x",)})

@@ -7,6 +7,7 @@ editor counts them, which the engine does not.
 import contextlib
 import json
 import re
+from typing import Final
 
 import duckdb
 
@@ -19,6 +20,9 @@ from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.queries import query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
+
+ENOUGH_MEMORY: Final = f"rows that can be sorted in {MEMORY_IF_NEEDED} MB"
+"""What is expected where memory does not suffice."""
 
 
 def no_column(table: Table, key: str, name: str) -> DataError:
@@ -55,7 +59,7 @@ def translated(
         return data_error(
             source.path,
             "file",
-            expected=f"rows that can be sorted in {MEMORY_IF_NEEDED} MB",
+            expected=ENOUGH_MEMORY,
             found=first[:120],
             advice=advice,
         )

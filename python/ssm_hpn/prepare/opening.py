@@ -27,8 +27,8 @@ from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import UTF_16, Source, longest_row, not_utf_8, open_source, read_block
 from ssm_hpn.prepare.twins import check_files, placed, true_keys
 
-MEMORY_FOR_JSON: Final = 128
-"""MB. Each thread has a buffer of 32 MB."""
+MEMORY_FOR_BUFFERS: Final = 128
+"""MB, for JSON lines and for queries, where each thread has a buffer of 32 MB."""
 MEMORY_FOR_LONG_LINES: Final = 270
 """MB, where a line is longer than what the engine expects."""
 
@@ -62,6 +62,8 @@ def open_table(
             case "sql":
                 query = checked_query(source.content)
                 check_files(query)
+                if not long_lines:
+                    connection.execute(f"SET memory_limit = '{MEMORY_FOR_BUFFERS}MB'")
                 table = _described(source, connection, f"({query})")
                 check_result(connection.sql(query).columns)
             case _:
@@ -192,7 +194,7 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, 
     if long_lines:
         arguments.append(f"maximum_object_size={_room_for_long_lines(source, connection)}")
     else:
-        connection.execute(f"SET memory_limit = '{MEMORY_FOR_JSON}MB'")
+        connection.execute(f"SET memory_limit = '{MEMORY_FOR_BUFFERS}MB'")
     scan = f"read_json({quoted(str(file))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
     table = _described(source, connection, scan)
     table.present = dict(zip(true_keys(source, [*table.present], SAMPLE_ROWS), table.present.values(), strict=True))

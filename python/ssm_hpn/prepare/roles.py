@@ -15,7 +15,7 @@ from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.doubts import thousands
 from ssm_hpn.prepare.engine import Table, engine, quoted
-from ssm_hpn.prepare.engine_errors import no_column, translated
+from ssm_hpn.prepare.engine_errors import ENOUGH_MEMORY, no_column, translated
 from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, data_error, listed
 from ssm_hpn.prepare.sources import Source
@@ -105,7 +105,7 @@ def opened(
         try:
             table = open_table(source, options, connection, long_lines=long_lines, work=work, whole=whole)
         except DataError as error:
-            if long_lines or "maximum_object_size" not in str(error):
+            if long_lines or not ("maximum_object_size" in str(error) or ENOUGH_MEMORY in str(error)):
                 raise
             table = None
         if table is not None:

@@ -16,17 +16,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.problems import data_error
-from ssm_hpn.prepare.sources import SUFFIXES, Source, lines_of
+from ssm_hpn.prepare.sources import Source, lines_of
 
 RENAMED: Final = re.compile("(.*)_[0-9]+")
 """A name that the engine may have made from another one."""
 QUOTED: Final = re.compile(r"'((?:[^']|'')+)'" + r'|"((?:[^"]|"")+)"')
 """Texts and names in a query, which may be files."""
 SEPARATORS: Final = ",;\t|"
+COMPRESSIONS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""How the engine may decompress a file, by its first bytes."""
+PARQUET: Final = b"PAR1"
+"""The first bytes of a Parquet file."""
+START: Final = 1 << 20
+"""Bytes in which the names of a file are looked for."""
 
 
 def pairs(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -102,17 +109,29 @@ def check_files(query: str) -> None:
 
 
 def _names(file: Path) -> list[str]:
-    """The names of the columns of a file that a query may read, as far as its first line or its schema has them."""
-    kind = SUFFIXES.get(file.suffix.lower())
+    """The names of the columns of a file that a query may read, by its first bytes and not by its ending."""
     try:
-        if kind == "parquet":
+        start = _start(file)
+        if start.startswith(PARQUET):
             return list(pq.read_schema(file).names)
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            line = stream.readline(1 << 20)
-        if kind == "jsonl":
-            return list(json.loads(line))
-        if kind == "csv":
-            return next(csv.reader(io.StringIO(line), delimiter=max(SEPARATORS, key=line.count)), [])
-    except (OSError, ValueError, RecursionError, csv.Error):  # the engine's error says what is wrong with the file
+        text = start.decode("utf-8-sig", errors="replace").lstrip()
+        if text.startswith(("{", "[")):
+            record = json.JSONDecoder(object_pairs_hook=list).raw_decode(text.lstrip("[ \t\r\n"))[0]
+            return [name for name, _ in record]
+        line = text.partition("\n")[0]
+        return next(csv.reader(io.StringIO(text), delimiter=max(SEPARATORS, key=line.count)), [])
+    except (OSError, TypeError, ValueError, RecursionError, csv.Error):  # the engine says what is wrong with the file
         return []
-    return []
+
+
+def _start(file: Path) -> bytes:
+    """The first bytes of a file, decompressed if they say so; nothing of what is no file."""
+    if not file.is_file():
+        return b""
+    with file.open("rb") as stream:
+        start = stream.read(START)
+    compression = next((name for mark, name in COMPRESSIONS.items() if start.startswith(mark)), None)
+    if compression is None:
+        return start
+    with pa.input_stream(str(file), compression=compression) as stream:
+        return bytes(stream.read(START))
