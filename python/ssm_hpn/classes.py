@@ -4,7 +4,8 @@ From files they come as text, and one rule gives their type:
 
     boolean   every one is true or false, in any case
     integer   every one is a whole number as it is usually written: -1, 0, 20240101; 007 is none
-    number    every one is a finite number: 1.0, 0.5, 2; a whole one that no double holds is none
+    number    every one is a finite number: 1.0, 0.5, 2; a whole one that no double holds is none, nor are two with the
+              same fraction, such as 1.1 and 1.10, which may be versions
     text      anything else
 
 No label is a null, an empty cell or NaN, and nothing else.
@@ -36,6 +37,7 @@ _BOOLEANS: Final = {"true": True, "false": False}
 _NO_LABEL: Final = {"", "nan"}
 _LIKE_MISSING: Final = {"na", "n/a", "#n/a", "<na>", "-", "--", ".", "?", "none", "null", "nil", "missing"}
 """Texts, in lower case, that often mean a missing value; here they are classes, with a note."""
+LONGEST_MISSING: Final = max(map(len, _LIKE_MISSING))
 _WHOLE: Final = re.compile(r"\+?(-?)0*([0-9]+?)(?:\.0*)?")
 
 
@@ -51,6 +53,15 @@ def has_no_label(value: object) -> bool:
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
     return isinstance(value, str) and value.strip().lower() in _NO_LABEL
+
+
+def looks_missing(text: str) -> bool:
+    """Whether a text often means a missing value, such as `NA`.
+
+    >>> looks_missing("NA"), looks_missing("nan"), looks_missing("Nadia")
+    (True, False, False)
+    """
+    return text.strip().casefold() in _LIKE_MISSING
 
 
 def text_of(value: object) -> str:
@@ -80,7 +91,7 @@ def type_of(texts: Iterable[str]) -> ClassType:
         return "boolean"
     if words and all(_INTEGER.fullmatch(word) for word in words):
         return "integer"
-    if words and all(_is_number(word) for word in words):
+    if words and all(_is_number(word) for word in words) and not _alike(words):
         return "number"
     return "text"
 
@@ -184,13 +195,18 @@ class Classes:
             for names in alike.values()
             if len(names) > 1
         ]
+        found += [
+            f"classes {', '.join(map(repr, texts[:-1]))} and {texts[-1]!r} are one number and different classes: "
+            "write one class one way if they are one"
+            for texts in _alike(self.names)
+        ]
         digits = {"false": "0", "true": "1"}
         found += [
             f"classes {digit!r} and {name!r} may be one: write one class one way if they are"
             for name in self.names
             if (digit := digits.get(name.lower())) in self._indices
         ]
-        missing = [repr(name) for name in self.names if name.strip().casefold() in _LIKE_MISSING]
+        missing = [repr(name) for name in self.names if looks_missing(name)]
         if missing:
             several = len(missing) > 1
             one = f"{'classes' if several else 'class'} {', '.join(missing)} look{'' if several else 's'}"
@@ -243,6 +259,15 @@ def _typed(text: str, kind: ClassType) -> Value:
             return float(text)
         case _:
             return text
+
+
+def _alike(words: Iterable[str]) -> list[list[str]]:
+    """Texts that are the same number with a fraction, such as 1.1 and 1.10."""
+    same: dict[float, list[str]] = {}
+    for word in sorted(words):
+        if _is_number(word) and float(word) % 1:
+            same.setdefault(float(word), []).append(word)
+    return [texts for texts in same.values() if len(texts) > 1]
 
 
 def _is_number(text: str) -> bool:

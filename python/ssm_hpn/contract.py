@@ -409,6 +409,7 @@ class Contract:
         """
         return [
             *self.summary(),
+            *([f"in all     {self._total_line()}"] if self.parts else []),
             *(f"column     {line}" for line in map(_column_line, self.columns)),
             *(f"class      {name}: {count}" for name, count in _class_lines(self.classes)),
             *(f"left out   {name}: {reason}" for name, reason in self.left_out),
@@ -435,6 +436,10 @@ class Contract:
             f"missing    {self._missing_line()}",
             f"left out   {_listed([f'{n} ({why})' for n, why in self.left_out], 3) if self.left_out else 'nothing'}",
         ]
+
+    def _total_line(self) -> str:
+        unit = "token" if self.kind == "tokens" else "time step"
+        return "; ".join(f"{name} {counted(part.units, unit)}" for name, part in self.parts.items())
 
     def _input_line(self) -> str:
         if self.kind == "tokens":

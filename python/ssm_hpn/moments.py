@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 TOO_LARGE: Final = 1e150
 """Numbers from here on are refused: the sum of their squares is beyond what a double holds."""
+TOO_SMALL: Final = 1e-150
+"""Deviations below this are refused: their squares are below what a double holds with all of its digits."""
 BLOCK: Final = 1 << 14
 """Rows whose statistics are taken together."""
 
@@ -41,6 +43,11 @@ def range_problem(where: object, number: float, advice: str) -> str:
     if math.isfinite(number):
         return problem(where, "numbers below 1e150", f"{number:g}".replace("e+", "e"), "choose a larger unit")
     return problem(where, "a finite number", number, advice)
+
+
+def vanishing_problem(where: object, least: float, most: float) -> str:
+    """The error for numbers that differ by less than `TOO_SMALL`."""
+    return problem(where, "numbers that differ by more than 1e-150", f"{least:g} to {most:g}", "choose a smaller unit")
 
 
 @dataclass(slots=True)
@@ -121,6 +128,11 @@ class Moments:
         """Which columns differ by no more than rounding."""
         largest = np.maximum(np.abs(self.minimum), np.abs(self.maximum))
         return self.std <= np.spacing(np.where(np.isfinite(largest), largest, 0.0))
+
+    @property
+    def vanishing(self) -> NDArray[np.bool_]:
+        """Which columns differ, and by so little that a double cannot hold the squares of the differences."""
+        return (self.maximum > self.minimum) & (self.std < TOO_SMALL)
 
     def scale(self) -> Floats:
         """Divisor after the shift: the deviation, 1 for a constant."""

@@ -22,7 +22,7 @@ from ssm_hpn.classes import Classes
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ShapeError, problem, shown
-from ssm_hpn.moments import Moments, out_of_range, range_problem
+from ssm_hpn.moments import Moments, out_of_range, range_problem, vanishing_problem
 
 Floats = NDArray[np.float64]
 
@@ -365,7 +365,7 @@ def check_lengths(series: Sized, targets: NDArray[Any], name: str) -> None:
 
 
 def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:
-    """Statistics of columns; refuses one without a number, and one with numbers that are too large."""
+    """Statistics of columns; refuses one without a number, and numbers that are too large or differ by too little."""
     moments = Moments.empty(len(names))
     for one in series:
         bad = np.argwhere(out_of_range(one))
@@ -377,6 +377,8 @@ def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:
         if not count:
             advice = "give it some, or leave it out"
             raise ShapeError(problem(name, "a number in the training series", "NaN or None for each", advice))
+    for k in np.flatnonzero(moments.vanishing).tolist():
+        raise ShapeError(vanishing_problem(names[k], float(moments.minimum[k]), float(moments.maximum[k])))
     return moments
 
 

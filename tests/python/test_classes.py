@@ -26,6 +26,16 @@ def test_version_numbers_and_signs_make_different_classes():
     assert set(Classes.from_texts(dict.fromkeys(texts, 1)).values) == set(texts)
 
 
+def test_texts_of_one_number_with_a_fraction_are_different_classes_and_noted():
+    classes = Classes.from_texts({"1.1": 5, "1.10": 7, "1.2": 1})
+    assert classes.values == ("1.1", "1.10", "1.2")
+    assert classes.counts == (5, 7, 1)
+    assert classes.doubts() == [
+        "classes '1.1' and '1.10' are one number and different classes: write one class one way if they are one"
+    ]
+    assert Classes.from_texts({"1.10": 1, "1.2": 1, "3": 1}).type == "number"
+
+
 @pytest.mark.parametrize("y", [[1, "1"], ["1", 1.0], (True, "true")])
 def test_labels_of_two_types_are_refused_in_a_list_too(y):
     for labels in (y, np.array(y, object)):

@@ -252,3 +252,24 @@ def test_more_labels_than_there_may_be_classes_are_refused_while_they_are_read(t
     name, what = ("label", "classes") if split == "auto" else ("side", "different values")
     with pytest.raises(DataError, match=f"column '{name}': expected at most [0-9]+ {what}, found more"):
         made(tmp_path, tmp_path / "t.csv", used, split=split)
+
+
+@pytest.mark.parametrize("written", ["nan", "NaN", " "])
+@pytest.mark.parametrize("per_row", [True, False])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_id_that_reads_nan_is_none(tmp_path, written, per_row, kind):
+    ids = [f"s{n}" for n in range(40)] + [written] * 3
+    frame = pd.DataFrame({"id": ids, "t": range(43), "x": np.arange(43.0), "text": [f"text {n}" for n in range(43)]})
+    path = tmp_path / f"t.{kind}"
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    used = {"id": "id"} | ({"text": "text"} if per_row else {"order": "t", "features": ["x"]})
+    with pytest.raises(DataError, match="column 'id': expected an id in every row, found 3 rows without one"):
+        made(tmp_path, path, used)
+
+
+def test_an_id_that_often_means_a_missing_value_is_noted(tmp_path):
+    ids = [*(f"s{n}" for n in range(40)), "NA", "none"]
+    (tmp_path / "t.csv").write_text("id,t,x\n" + "".join(f"{one},{n},{n}.5\n" for n, one in enumerate(ids)))
+    notes = made(tmp_path, tmp_path / "t.csv", {"id": "id", "order": "t", "features": ["x"]}).contract.notes
+    assert "id 'NA' looks like a missing value; as an id it names one document" in notes
+    assert "id 'none' looks like a missing value; as an id it names one document" in notes

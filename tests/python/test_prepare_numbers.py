@@ -3,10 +3,12 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from prepare_support import made, rows, written
-from ssm_hpn.errors import DataError
+from ssm_hpn.errors import DataError, ShapeError
+from ssm_hpn.series import statistics
 
 
 def features(prepared):
@@ -192,3 +194,43 @@ def test_numbers_whose_squares_no_double_holds_are_refused_with_their_place(tmp_
     shown = f"{number:g}".replace("e+", "e")
     assert f"expected numbers below 1e150, found {shown}; choose a larger unit" in str(caught.value)
     assert any(place in str(caught.value) for place in ("row ", "line ", "index 2"))
+
+
+def digits(first: str, name: str = "x") -> str:
+    return f"id,t,{name}\n" + "".join(f"{n},{n % 3},{n}.5\n" for n in range(40)) + f"40,0,{first}\n"
+
+
+@pytest.mark.parametrize("written", ["1_0", "1e1_0", "1_000.5"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_underscore_between_digits_makes_no_number(tmp_path, written, kind):
+    """The engine reads 1_0 as 10."""
+    path = tmp_path / f"t.{kind}"
+    (tmp_path / "t.csv").write_text(digits(written))
+    if kind == "parquet":
+        pd.read_csv(tmp_path / "t.csv", dtype=str).to_parquet(path)
+    used = {"id": "id", "order": "t", "features": ["x"]}
+    with pytest.raises(
+        DataError, match=rf"row {42 - (kind == 'parquet')}, column 'x': expected a number, found '{written}'"
+    ):
+        made(tmp_path, path, used)
+
+
+def test_an_underscore_in_an_order_value_is_no_number(tmp_path):
+    rows = "".join(f"a,{t},1.5\n" for t in ["0", "1", "1_0", "4"])
+    (tmp_path / "t.csv").write_text("id,t,x\n" + rows * 3)
+    with pytest.raises(DataError, match="row 4, column 't': expected a number as in other rows, found '1_0'"):
+        made(tmp_path, tmp_path / "t.csv", {"id": "id", "order": "t", "features": ["x"]})
+
+
+def test_ids_with_underscores_are_read_beside_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text("id,t,x\n" + "".join(f"s_{n}_{n % 7},1,{n}.25\n" for n in range(40)))
+    prepared = made(tmp_path, tmp_path / "t.csv", {"id": "id", "order": "t", "features": ["x"]})
+    assert prepared.contract.features[0].maximum == 39.25
+
+
+def test_numbers_whose_differences_cannot_be_squared_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("id,t,x\n" + "".join(f"{n},1,{n}e-170\n" for n in range(1, 41)))
+    with pytest.raises(DataError, match=r"column 'x': expected numbers that differ by more than 1e-150, found"):
+        made(tmp_path, tmp_path / "t.csv", {"id": "id", "order": "t", "features": ["x"]})
+    with pytest.raises(ShapeError, match="expected numbers that differ by more than 1e-150"):
+        statistics([np.array([[1e-170], [2e-170]])], ["X"])

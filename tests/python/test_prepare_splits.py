@@ -315,3 +315,19 @@ def test_time_without_an_order_is_refused_before_anything_is_read(tmp_path):
     columns = {name: one for name, one in COLUMNS.items() if name != "order"}
     with pytest.raises(ConfigError, match=r"data\.split: expected data\.columns\.order beside time.*; name the column"):
         made(tmp_path, tmp_path / "d.csv", columns, split="time")
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_equal_documents_go_to_one_side_whatever_their_ids(tmp_path, labelled):
+    """30 documents, each there twice under two ids."""
+    lines = [f"s{n},{t},{n % 30 + t}.5,{'ab'[n % 2]}" for n in range(60) for t in range(3)]
+    (tmp_path / "t.csv").write_text("id,t,x,y\n" + "\n".join(lines) + "\n")
+    used = {"id": "id", "order": "t", "features": ["x"]} | ({"label": "y"} if labelled else {})
+    prepared = made(tmp_path, tmp_path / "t.csv", used)
+    sides = [
+        {int(row["name"].rpartition("#s")[2]) % 30 for row in rows(part)}
+        for part in (prepared.train, prepared.validation)
+    ]
+    assert sides[0].isdisjoint(sides[1])
+    assert len(sides[1]) >= 2
+    assert "30 documents equal to one of another id go with it" in prepared.contract.notes

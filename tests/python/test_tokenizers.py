@@ -140,24 +140,36 @@ def bpe(**options):
 
 
 @pytest.mark.parametrize(
-    ("model", "word"),
+    ("model", "word", "splits"),
     [
-        (models.WordLevel({"a": 0, "ab": 1}), "zebra"),
-        (models.WordPiece({"a": 0, "##b": 1}), "zebra"),
-        (models.Unigram([("a", -1.0), ("b", -2.0)]), "zebra"),
-        (models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]), "e"),
+        (models.WordLevel({"a": 0, "ab": 1}), "zebra", "Whitespace"),
+        (models.WordPiece({"a": 0, "##b": 1}), "zebra", "Whitespace"),
+        (models.Unigram([("a", -1.0), ("b", -2.0)]), "zebra", "Whitespace"),
+        (models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]), "e", "Whitespace"),
+        (models.BPE({"a": 0, "b": 1, "ab": 2, "▁": 3}, [("a", "b")]), "e", "Metaspace"),
     ],
-    ids=["WordLevel", "WordPiece", "Unigram", "BPE"],
+    ids=["WordLevel", "WordPiece", "Unigram", "BPE", "BPE with a token for blanks"],
 )
-def test_a_word_without_a_token_is_refused_in_one_line_with_its_place(tmp_path, capsys, model, word):
+def test_a_word_without_a_token_is_refused_in_one_line_with_its_place(tmp_path, capsys, model, word, splits):
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = getattr(pre_tokenizers, splits)()
     tokenizer.save(str(tmp_path / "t.json"))
     (tmp_path / "t.txt").write_text("ab a\n" * 40 + "ab zebra a\n")
     words = [str(tmp_path / "t.txt"), "--data.tokenizer", str(tmp_path / "t.json"), "--data.documents", "line"]
     assert main(["prepare", *words, "--out", str(tmp_path / "p")]) == 3
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(rf"t\.txt: line 41\b.*expected words that the tokenizer has tokens for, found '{word}'", line)
+
+
+@pytest.mark.parametrize("options", [{}, {"end_of_word_suffix": "</w>"}])
+def test_characters_with_tokens_are_known_wherever_they_stand_in_a_word(options):
+    tokens = ["▁", "a", "b", "ä", "b</w>", "ä</w>", "</w>"]
+    tokenizer = tokenizers.Tokenizer(models.BPE({token: k for k, token in enumerate(tokens)}, [], **options))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    encoder = encoder_of(tokenizer)
+    assert encoder.decode(encoder.encode_text("ab äb  aä")).replace("</w>", "").count("ä") == 2
+    with pytest.raises(ConfigError, match="expected words that the tokenizer has tokens for, found 'Ω'"):
+        encoder.encode_text("ab Ωb")
 
 
 @pytest.mark.parametrize("text", ["zebra", "ab zebra", "\ud800", "  "])

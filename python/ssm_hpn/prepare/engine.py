@@ -19,10 +19,11 @@ from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.twins import check_used
 
-Kind = Literal["number", "text", "numbers", "matrix", "texts", "raw"]
+Kind = Literal["number", "text", "id", "numbers", "matrix", "texts", "raw"]
 TYPES: Final[dict[Kind, str]] = {
     "number": "DOUBLE",
     "text": "VARCHAR",
+    "id": "VARCHAR",
     "numbers": "DOUBLE[]",
     "matrix": "DOUBLE[][]",
     "texts": "VARCHAR[]",
@@ -30,6 +31,7 @@ TYPES: Final[dict[Kind, str]] = {
 MEANINGS: Final[dict[Kind, str]] = {
     "number": "a number",
     "text": "a text",
+    "id": "an id",
     "numbers": "a list of numbers",
     "matrix": "a list of lists of numbers",
     "texts": "a list of labels",
@@ -109,6 +111,8 @@ class Table:
     """What was guessed."""
     places: dict[str, str] = field(default_factory=dict)
     """Names of the columns in `scan` by their true names, where these differ in case alone."""
+    underscored: bool = False
+    """Whether digits with an underscore between them are somewhere in a CSV file: the engine takes 1_0 for 10."""
     reader: pa.RecordBatchReader | None = None
     """Reader of the query in progress."""
 
@@ -124,7 +128,8 @@ class Table:
         names = list(self.present)
         match self.source.format:
             case "csv":
-                texts = {name: type_ if type_ == "DOUBLE" else "VARCHAR" for name, type_ in texts.items()}
+                doubles = not self.underscored
+                texts = {name: type_ if type_ == "DOUBLE" and doubles else "VARCHAR" for name, type_ in texts.items()}
                 types = ", ".join(f"'c{i}': '{texts.get(name, 'VARCHAR')}'" for i, name in enumerate(names))
                 scan = self._reader("read_csv", f"columns={{{types}}}")
                 columns = [self._cell(f"c{names.index(name)}", texts[name], kind) for name, kind in wanted.values()]
@@ -144,18 +149,23 @@ class Table:
         return f"{function}({quoted(str(self.file or self.source.path))}, {', '.join([*self.options, columns])})"
 
     def _cell(self, column: str, type_: str, kind: Kind) -> str:
-        """A column of a type as what is asked for; bytes are the text that they are."""
-        if kind == "raw" or type_ == TYPES[kind]:
+        """A column of a type as what is asked for; bytes are the text that they are, and an id of nan is none."""
+        if type_ == "BLOB" and kind in ("id", "text"):
+            column, type_ = f"coalesce(TRY(decode({column})), CAST({column} AS VARCHAR))", "VARCHAR"
+        if kind == "raw" or (type_ == TYPES[kind] and kind != "id"):
             return column
-        if type_ == "BLOB" and kind == "text":
-            return f"coalesce(TRY(decode({column})), CAST({column} AS VARCHAR))"
+        if kind == "id":
+            column = column if type_ == "VARCHAR" else f"CAST({column} AS VARCHAR)"
+            return f"CASE WHEN strlen({column}) > 3 OR lower(trim({column})) NOT IN ('', 'nan') THEN {column} END"
+        if kind in ("number", "numbers", "matrix") and type_ == "VARCHAR":  # the engine takes 1_0 for 10
+            column = f"replace({column}, '_', '?')"
         if kind == "number" and type_ == "VARCHAR" and self.decimal == ",":
             column = f"replace({column}, ',', '.')"
         return f"CAST({column} AS {TYPES[kind]})"
 
     def check_kind(self, name: str, kind: Kind) -> None:
         """Refuse a column whose type cannot hold what it is asked for: a list where there is none, or a record."""
-        if self.source.format in ("csv", "jsonl") or kind in ("raw", "text"):
+        if self.source.format in ("csv", "jsonl") or kind in ("raw", "text", "id"):
             return
         found = self.present[name]
         bare = re.sub(r"(\[\d*\])+$", "", found)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from ssm_hpn.classes import LONGEST_MISSING, SHOWN, looks_missing
 from ssm_hpn.counts import counted
 from ssm_hpn.prepare.labels import SPELLINGS
 from ssm_hpn.prepare.problems import spelled_twice
@@ -36,6 +37,8 @@ class IdSpellings:
     """Whether every id is a whole number as it is usually written."""
     _odd: dict[str, dict[str, None]] = field(default_factory=lambda: {BLANKS: {}, ZEROS: {}})
     """The first ids with blanks, and with zeros, in the order of the data."""
+    _missing: dict[str, None] = field(default_factory=dict)
+    """Ids that are often written for a missing value."""
     _bare: set[str] | None = None
     """Those of `_odd` without their blanks or zeros, once the first pass is over."""
     _there: set[str] = field(default_factory=set)
@@ -45,6 +48,8 @@ class IdSpellings:
         """Take in the ids of some documents, in the first pass."""
         if self.whole:
             self.whole = all(map(_WHOLE.fullmatch, ids))
+        if len(self._missing) < SHOWN:
+            self._missing |= dict.fromkeys(one for one in ids if len(one) <= LONGEST_MISSING and looks_missing(one))
         spaced, padded = self._odd[BLANKS], self._odd[ZEROS]
         if len(spaced) < MOST_SPACED:
             spaced |= dict.fromkeys(one for one in ids if one != one.strip())
@@ -59,7 +64,9 @@ class IdSpellings:
             self._there.update(self._bare.intersection(ids))
 
     def notes(self) -> Iterator[str]:
-        """Which ids may be one."""
+        """Which ids may be one, and which may be none."""
+        for one in self._missing:
+            yield f"id {one!r} looks like a missing value; as an id it names one document"
         for what, odd in self._odd.items():
             pairs = spelled_twice(odd, lambda bare: [one in self._there for one in bare], SPELLINGS[what])
             if pairs:

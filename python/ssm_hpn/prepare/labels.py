@@ -76,7 +76,7 @@ def open_labels(
     for key, name in keys:
         if name not in table.present:
             raise no_column(table, key, name)
-    query = table.select({"key": (columns.id or "", "text"), **targets})
+    query = table.select({"key": (columns.id or "", "id"), **targets})
     try:
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE all_labels AS SELECT *, row_number() OVER () AS n FROM ({query})"  # noqa: S608

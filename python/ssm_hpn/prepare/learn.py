@@ -17,7 +17,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
-from ssm_hpn.moments import Moments, Running
+from ssm_hpn.moments import Moments, Running, vanishing_problem
 from ssm_hpn.prepare.cells import too_many
 from ssm_hpn.prepare.doubts import Sums
 from ssm_hpn.prepare.ids import IdSpellings
@@ -289,15 +289,17 @@ class Learned:
             yield doubt + ("; if it is one, leave the cell empty, or in CSV name it in data.null" if missing else "")
 
     def _check_any(self, moments: Moments, names: tuple[str, ...], role: str) -> None:
-        """Refuse a column without a single number in the training part."""
-        none = np.flatnonzero(moments.count == 0)
-        if len(none) and self.first is not None:
-            k = int(none[0])
-            source = self.first.source
-            raise data_error(
-                source.path,
-                source.field(names[k] if len(names) == len(moments.count) else f"{role} {k}"),
-                expected="a number in the training part",
-                found="none",
-                advice="leave the column out",
-            )
+        """Refuse a column without a number in the training part, or with differences that no double can square."""
+        if self.first is None:
+            return
+        source = self.first.source
+
+        def field(k: int) -> str:
+            return source.field(names[k] if len(names) == len(moments.count) else f"{role} {k}")
+
+        for k in np.flatnonzero(moments.count == 0).tolist():
+            expected, advice = "a number in the training part", "leave the column out"
+            raise data_error(source.path, field(k), expected=expected, found="none", advice=advice)
+        for k in np.flatnonzero(moments.vanishing).tolist():
+            place = f"{source.path}: {field(k)}"
+            raise DataError(vanishing_problem(place, float(moments.minimum[k]), float(moments.maximum[k])))

@@ -24,7 +24,15 @@ from ssm_hpn.prepare.headers import check_names, two_headers
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.queries import check_result, checked_query
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import UTF_16, Source, longest_row, not_utf_8, open_source, read_block
+from ssm_hpn.prepare.sources import (
+    UTF_16,
+    Source,
+    has_underscored_digits,
+    longest_row,
+    not_utf_8,
+    open_source,
+    read_block,
+)
 from ssm_hpn.prepare.twins import check_files, placed, true_keys
 
 MEMORY_FOR_BUFFERS: Final = 128
@@ -50,7 +58,7 @@ def open_table(
     try:
         match source.format:
             case "csv":
-                table = _csv(source, options, connection, file, long_lines=long_lines)
+                table = _csv(source, options, connection, file, long_lines=long_lines, whole=whole)
             case "jsonl":
                 table = _json(source, connection, file, long_lines=long_lines)
             case "parquet":
@@ -97,7 +105,13 @@ def _with_places(table: Table, names: Sequence[str]) -> Table:
 
 
 def _csv(
-    source: Source, options: PrepareOptions, connection: duckdb.DuckDBPyConnection, file: Path, *, long_lines: bool
+    source: Source,
+    options: PrepareOptions,
+    connection: duckdb.DuckDBPyConnection,
+    file: Path,
+    *,
+    long_lines: bool,
+    whole: bool,
 ) -> Table:
     blank, header, sample = _head(source)
     given = [f"delim={quoted(options.delimiter)}"] if options.delimiter else []
@@ -146,9 +160,9 @@ def _csv(
         *(one for one in given if not one.startswith("delim")),
     ]
     types = dict.fromkeys(names, "VARCHAR")
-    return Table(
-        source, connection, types, options=arguments, file=file, decimal=options.decimal, marks=marks, notes=notes
-    )
+    table = Table(source, connection, types, options=arguments, file=file, decimal=options.decimal, marks=marks)
+    table.notes, table.underscored = notes, whole and has_underscored_digits(source)
+    return table
 
 
 def _head(source: Source) -> tuple[int, str, str]:

@@ -172,7 +172,8 @@ def _candidates(table: Table, text: str, options: PrepareOptions) -> list[Order]
             ) from None
         parsed = f"try_strptime({text}, {quoted(options.date_format)})"  # which also takes "infinity"
         return [_date((f"CASE WHEN regexp_matches({text}, '[0-9]') THEN {parsed} END",), options.date_format)]
-    number = f"replace({text}, ',', '.')" if options.decimal == "," else text
+    number = f"replace({text}, '_', '?')"  # the engine takes 1_0 for 10
+    number = f"replace({number}, ',', '.')" if options.decimal == "," else number
     double = f"nullif(TRY_CAST({number} AS DOUBLE), 'nan'::DOUBLE)"
     # Doubles first, and numbers that doubles cannot tell apart by all of their digits.
     digits = [f"TRY_CAST({number} AS {kind})" for kind in ("DECIMAL(38, 18)", "HUGEINT")]

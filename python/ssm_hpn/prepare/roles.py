@@ -88,7 +88,7 @@ def type_of_ids(source: Source, options: PrepareOptions, work: Path | None = Non
         declared = _declared(table, name)
         if declared in ("number", "text"):
             return declared
-        query = table.select({"id": (name, "text")})
+        query = table.select({"id": (name, "id")})
         try:
             found = table.rows_of(f"SELECT bool_and(regexp_full_match(id, {quoted(WHOLE)})) FROM ({query})")  # noqa: S608
         except duckdb.Error as error:

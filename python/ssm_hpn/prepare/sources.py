@@ -11,10 +11,11 @@ import glob
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ ENCODED: Final = ("csv", "jsonl", "text", "integers")
 TABLES: Final = ("csv", "jsonl", "parquet", "sql", "table")
 COMPRESSED: Final = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES: Final = 1 << 14
+UNDERSCORED: Final = re.compile(rb"[0-9]_[0-9]")
 ROWS: Final = {"csv": "row", "parquet": "row", "sql": "row", "table": "row", "npy": "index"}
 """What a row is called where it is not a line, by format. Lines and rows are counted from 1, indices from 0."""
 FIELDS: Final = {"jsonl": "key", "npy": "array"}
@@ -189,6 +191,23 @@ def encoding_doubts(source: Source) -> list[tuple[str, str]]:
         return []
     with open_stream(source.path) as stream:
         return list(doubts(partial(read_block, stream, source.path), source.encoding))
+
+
+@lru_cache(maxsize=64)
+def _underscored(source: Source, size: int, changed: int) -> bool:  # noqa: ARG001 - the file as it is
+    with open_source(source) as stream:
+        end = b""
+        while block := read_block(stream, source.path, 1 << 20):
+            if b"_" in block and UNDERSCORED.search(end + block):
+                return True
+            end = block[-2:]
+    return False
+
+
+def has_underscored_digits(source: Source) -> bool:
+    """Whether a file has an underscore between two digits, as in 1_000, anywhere."""
+    status = source.path.stat()
+    return _underscored(source, status.st_size, status.st_mtime_ns)
 
 
 def read_block(stream: pa.NativeFile, path: Path, size: int) -> bytes:

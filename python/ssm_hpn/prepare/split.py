@@ -8,9 +8,9 @@
     time        the documents that begin last, by the order column
     COLUMN=A,B  the documents with one of these values in a column
 
-The key of a document is its id, else its content: documents with the same id, and equal documents, go to one side, and
-renaming a file moves nothing. A class with two documents has one on each side. Keys are ranked within a class up to
-`MOST_RANKED` documents; beyond that every key is compared with the share.
+The key of a document is its id, else its content: documents with the same id, and equal documents, go to one side
+whatever the ids of these are, and renaming a file moves nothing. A class with two documents has one on each side. Keys
+are ranked within a class up to `MOST_RANKED` documents; beyond that every key is compared with the share.
 """
 
 import math
@@ -306,13 +306,21 @@ class Census:
     def _ranked(self, names: list[str]) -> Chosen:
         """By keys: class by class, but whole files, which may have several classes."""
         keys, classes = np.concatenate(self.keys), np.concatenate(self.classes)
+        notes: list[str] = []
         if self.options.split == "file":
             classes = np.full_like(classes, -1)
+        elif self.keys is self.ids:
+            own, keys = keys, joined(keys, np.concatenate(self.content))
+            moved = int((keys != own).sum())
+            if moved:
+                notes.append(
+                    f"{counted(moved, 'document')} equal to one of another id {noun_for(moved, 'goes', 'go')} with it"
+                )
         if (keys == keys[0]).all():
             return self._last(len(keys))
         held_out, alone = ranked(keys, classes, self.options.validation_fraction)
         classwise = ", the same share of every class" if (classes >= 0).any() else ""
-        chosen = Chosen(held_out, self._by + classwise)
+        chosen = Chosen(held_out, self._by + classwise, notes)
         if alone and names:
             if not held_out.any():
                 advice = (
@@ -327,7 +335,8 @@ class Census:
     def _last(self, count: int) -> Chosen:
         """By their place, for documents that are all equal."""
         held_out = np.arange(count) >= count - min(max(1, round(self.options.validation_fraction * count)), count - 1)
-        same = "have one id" if self._with_ids else "are equal"
+        ids = np.concatenate(self.ids) if self.ids else np.arange(count)
+        same = "have one id" if (ids == ids[0]).all() else "are equal"
         note = f"all {counted(count, 'document')} {same}: held out are the last, and the like of them are trained on"
         return Chosen(held_out, f"the last ones, as all {same}", [note])
 
@@ -383,6 +392,25 @@ class Census:
 def _fractions(keys: Keys) -> NDArray[np.float64]:
     """Keys as numbers from 0 to 1."""
     return np.asarray((keys >> np.uint64(11)).astype(np.float64) / 2**53)
+
+
+def joined(ids: Keys, content: Keys) -> Keys:
+    """One key for all documents that share an id or a content with each other, the smallest of their ids.
+
+    >>> import numpy as np
+    >>> joined(np.array([5, 5, 3, 9], np.uint64), np.array([1, 2, 2, 7], np.uint64)).tolist()
+    [3, 3, 3, 9]
+    """
+    groups = [np.unique(keys, return_inverse=True)[1] for keys in (content, ids)]
+    found = ids
+    while True:
+        before = found
+        for group in groups:
+            least = np.full(group.max() + 1, np.iinfo(np.uint64).max, np.uint64)
+            np.minimum.at(least, group, found)
+            found = least[group]
+        if (found == before).all():
+            return found
 
 
 def ranked(keys: Keys, classes: NDArray[np.int32], share: float) -> tuple[NDArray[np.bool_], list[int]]:

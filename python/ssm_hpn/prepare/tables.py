@@ -118,7 +118,7 @@ class _Query:
         one: list[tuple[str, str | None, Kind]] = [
             ("text", columns.text, "raw" if columns.text and present[columns.text] == "BLOB" else "text"),
             ("tokens", columns.tokens, "numbers"),
-            ("id", columns.id, "text"),
+            ("id", columns.id, "id"),
             ("o", columns.order, "raw"),
             ("side", self.reading.split_column, "text"),
         ]
@@ -239,7 +239,7 @@ class _Query:
         ids = columns["id"].to_pylist() if "id" in columns else None
         if ids and None in ids:
             row = int(rows[ids.index(None)])
-            query = self.table.select({"id": (used.id or "", "text")})
+            query = self.table.select({"id": (used.id or "", "id")})
             count = self.table.rows_of(f"SELECT count(*) FROM ({query}) WHERE id IS NULL")[0][0]  # noqa: S608 - our own
             raise missing_cells(source, row, used.id or "", "an id", count, None)
         documents = Documents(

@@ -177,13 +177,23 @@ class Tokenizer:
         return texts[0]
 
     def _keeps(self, character: str) -> bool:
-        """Whether a character becomes a token, alone or before itself, or is none after normalisation and splitting."""
+        """Whether a character becomes a token, alone or before itself, is a blank, or is none after normalisation."""
+        return character.isspace() or self._covers(character, last=True) or self._covers(2 * character, last=False)
+
+    def _covers(self, text: str, *, last: bool) -> bool:
+        """Whether tokens cover all that is left of a text after normalisation and splitting, but for blanks.
+
+        Without `last` the last character of a piece, which may be another token at the end of a word, is not asked for.
+        """
         tokenizer = self._tokenizer
-        if any(tokenizer.encode(one, add_special_tokens=False).ids for one in (character, 2 * character)):
-            return True
-        text = tokenizer.normalizer.normalize_str(character) if tokenizer.normalizer else character
-        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text) if tokenizer.pre_tokenizer else [(text, None)]
-        return not any(piece.strip() for piece, _ in pieces)
+        normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        pieces = tokenizer.pre_tokenizer.pre_tokenize_str(normal) if tokenizer.pre_tokenizer else [(normal, None)]
+        for piece, _ in pieces:
+            asked = piece if last or len(piece) == 1 else piece[:-1]
+            covered = {place for token in tokenizer.model.tokenize(piece) for place in range(*token.offsets)}
+            if asked.strip() and not covered.issuperset(range(len(asked.encode()))):
+                return False
+        return True
 
 
 def check_tokenizer(path: Path, sha256: str) -> None:
