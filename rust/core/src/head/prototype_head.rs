@@ -19,8 +19,8 @@ use super::interface::{Head, HeadReport, Targets};
 use super::losses::{self, ClassAndValue, Range, Softmax};
 use super::predictions::Wanted;
 use super::rows::{
-    ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, Record, SQUARED, chunk_rows, dots, for_each_block, scale,
-    stride, totals,
+    ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, RowRecord, SQUARED, chunk_rows, dots, for_each_block,
+    scale, stride, totals,
 };
 use crate::error::Result;
 use crate::kernels::Accumulate;
@@ -225,7 +225,7 @@ impl PrototypeHead {
         z: &mut [T],
         targets: Targets<T>,
         wanted: &mut Wanted<T>,
-        records: &mut [Record<T>],
+        records: &mut [RowRecord<T>],
         scratch: &mut [T],
     ) -> HeadReport {
         let dim = self.plan.dim;

@@ -13,7 +13,7 @@ use crate::simd::Vector;
 const BLOCK: usize = 32;
 
 /// The numbers of one row that are summed over the rows, indexed by the constants below.
-pub(crate) type Record<T> = [T; FIELDS];
+pub(crate) type RowRecord<T> = [T; FIELDS];
 /// Numbers of a record.
 pub(crate) const FIELDS: usize = 4;
 /// The loss.
@@ -26,7 +26,7 @@ pub(crate) const ABSOLUTE: usize = 2;
 pub(crate) const PREDICTED: usize = 3;
 
 /// Sums of the records, in order.
-pub(crate) fn totals<T: Scalar>(records: &[Record<T>]) -> [f64; FIELDS] {
+pub(crate) fn totals<T: Scalar>(records: &[RowRecord<T>]) -> [f64; FIELDS] {
     let mut sums = [0.0; FIELDS];
     for record in records {
         for (sum, x) in sums.iter_mut().zip(record) {
@@ -65,8 +65,8 @@ pub(crate) fn for_each_block<T: Send>(
 pub(crate) fn for_each_recorded_block<T: Scalar>(
     z: &mut [T],
     width: usize,
-    records: &mut [Record<T>],
-    task: impl Fn(usize, &mut [T], &mut [Record<T>]) + Sync + Send,
+    records: &mut [RowRecord<T>],
+    task: impl Fn(usize, &mut [T], &mut [RowRecord<T>]) + Sync + Send,
 ) {
     assert_eq!(z.len(), records.len() * width, "a record per row");
     z.par_chunks_mut(BLOCK * width)

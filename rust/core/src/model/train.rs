@@ -26,7 +26,7 @@ use crate::stem::StemBatch;
 
 /// Arguments of a training pass: parameters, the gradients that it adds to, and its memory.
 #[derive(Debug)]
-pub(crate) struct Training<'a, T> {
+pub(crate) struct TrainingArguments<'a, T> {
     /// All parameters of the model.
     pub params: &'a [T],
     /// Their gradients.
@@ -78,11 +78,11 @@ impl<T: Scalar> Model<T> {
     /// Refused, before anything is changed, where the memory is not there.
     pub(crate) fn train(
         &self,
-        training: Training<T>,
+        training: TrainingArguments<T>,
         batch: &Batch,
         accuracy: Accuracy,
     ) -> Result<HeadReport> {
-        let Training { params, grads, masks, key, carried, memory } = training;
+        let TrainingArguments { params, grads, masks, key, carried, memory } = training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
         let mut depth = self.depth(masks);

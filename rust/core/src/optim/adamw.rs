@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::clip::coefficient;
 use super::config::OptimConfig;
 use super::fused::{Coefficients, Fused};
-use super::guard::{Counters, Found, measure};
+use super::guard::{BlockMeasure, Counters, measure};
 use super::plan::{BLOCK, BlockPlan};
 use super::schedule;
 use crate::error::{Error, Result};
@@ -51,7 +51,7 @@ pub struct AdamW<T> {
     updates: Vec<u64>,
     counters: Counters,
     plan: BlockPlan,
-    found: Vec<Found>,
+    found: Vec<BlockMeasure>,
     square_sums: Vec<f64>,
     coefficients: Vec<Coefficients<T>>,
 }
@@ -67,7 +67,7 @@ impl<T: Scalar> AdamW<T> {
             second: Arena::try_zeros(table.buffer_len(), "the moments")?,
             updates: vec![0; table.entries().len()],
             counters: Counters::default(),
-            found: vec![Found::default(); plan.block_count()],
+            found: vec![BlockMeasure::default(); plan.block_count()],
             square_sums: vec![0.0; plan.block_count()],
             coefficients: vec![Coefficients::default(); table.entries().len()],
             plan,

@@ -49,7 +49,7 @@ impl Counters {
 
 /// Results of one pass over the gradients of one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Found {
+pub(super) struct BlockMeasure {
     square_sum: f64,
     bad: Option<Slot>,
 }
@@ -75,11 +75,11 @@ impl Measure {
 }
 
 /// One pass over the trained gradients; `found` has one place per block.
-pub(super) fn measure<T: Scalar>(plan: &BlockPlan, gradients: &[T], found: &mut [Found]) -> Measure {
+pub(super) fn measure<T: Scalar>(plan: &BlockPlan, gradients: &[T], found: &mut [BlockMeasure]) -> Measure {
     debug_assert_eq!(found.len(), plan.block_count());
     (gradients.par_chunks(BLOCK), &mut *found).into_par_iter().enumerate().for_each(
         |(block, (gradients, found))| {
-            *found = Found::default();
+            *found = BlockMeasure::default();
             for part in plan.parts(block) {
                 let square_sum = simd::run(SumOfSquares(&gradients[part.range.clone()]));
                 found.square_sum += square_sum;
@@ -109,7 +109,7 @@ mod tests {
         let mut masks = TensorMasks::declared(&table);
         masks.freeze(&table, |entry| entry.id == "c");
         let plan = BlockPlan::new(&table, &masks);
-        let mut found = vec![Found::default(); plan.block_count()];
+        let mut found = vec![BlockMeasure::default(); plan.block_count()];
         let mut gradients = Arena::<f32>::zeros(table.buffer_len());
         gradients.tensor_mut(&table, 2).fill(f32::NAN);
         gradients.tensor_mut(&table, 0)[3] = 3.0;

@@ -7,7 +7,7 @@ use super::workspaces::Workspaces;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
-use crate::model::train::Training;
+use crate::model::train::TrainingArguments;
 use crate::model::{Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
 use crate::optim::{AdamW, OptimConfig};
@@ -228,7 +228,7 @@ impl<T: Scalar> Session<T> {
         let Self { model, params, grads, masks, memory, threads, profile, .. } = self;
         let memory = &mut *memory.take();
         let params = params.as_slice();
-        let training = Training { params, grads, masks, key, carried, memory };
+        let training = TrainingArguments { params, grads, masks, key, carried, memory };
         let sums =
             threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;

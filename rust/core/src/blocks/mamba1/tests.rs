@@ -1,4 +1,4 @@
-//! Shapes, decay groups and first values; gradients and recurrence are tested on whole models in `rust/core/tests`.
+//! Shapes, which tensors decay, and first values; gradients and recurrence are tested on whole models in `rust/core/tests`.
 
 use super::*;
 use crate::error::Error;

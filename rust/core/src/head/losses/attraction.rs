@@ -1,10 +1,10 @@
 //! Losses that pull ẑ towards one point: squared cosine, regression pole, and both together.
 //!
 //! They read the target's prototype and nothing else: O(Q) per row for any number of prototypes. Each row leaves a
-//! [`Record`] of its loss and errors.
+//! [`RowRecord`] of its loss and errors.
 
 use super::super::rows::{
-    ABSOLUTE, Direction, LOSS, PREDICTED, Record, SQUARED, blend, dots, for_each_recorded_block, scale,
+    ABSOLUTE, Direction, LOSS, PREDICTED, RowRecord, SQUARED, blend, dots, for_each_recorded_block, scale,
 };
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};
@@ -17,7 +17,7 @@ pub(crate) fn cosine<T: Scalar>(
     dim: usize,
     prototypes: &[T],
     classes: &[i32],
-    records: &mut [Record<T>],
+    records: &mut [RowRecord<T>],
 ) {
     assert_eq!(z.len(), classes.len() * dim, "rows of z and classes");
     for_each_recorded_block(z, dim, records, |first, z, records| {
@@ -30,7 +30,7 @@ struct Cosine<'a, T> {
     dim: usize,
     prototypes: &'a [T],
     classes: &'a [i32],
-    records: &'a mut [Record<T>],
+    records: &'a mut [RowRecord<T>],
 }
 
 impl<T: Scalar> Kernel<T> for Cosine<'_, T> {
@@ -39,7 +39,7 @@ impl<T: Scalar> Kernel<T> for Cosine<'_, T> {
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
         for ((z, &class), record) in self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.records) {
-            *record = Record::default();
+            *record = RowRecord::default();
             let Some(p) = prototype(self.prototypes, self.dim, class) else {
                 z.fill(T::ZERO);
                 continue;
@@ -85,7 +85,7 @@ impl<T: Scalar> Range<T> {
 
     /// The record of one prediction: loss (r - ĉ)² and errors in the numbers' unit; and the gradient -2(r - ĉ) of ĉ.
     #[inline(always)]
-    fn compare(self, y: T, cosine: T, record: &mut Record<T>) -> T {
+    fn compare(self, y: T, cosine: T, record: &mut RowRecord<T>) -> T {
         let rest = self.to_cosine(y) - cosine;
         let predicted = self.number_at(cosine);
         let error = predicted - y;
@@ -103,7 +103,7 @@ pub(crate) fn regression<T: Scalar>(
     dim: usize,
     range: Range<T>,
     values: &[T],
-    records: &mut [Record<T>],
+    records: &mut [RowRecord<T>],
 ) {
     assert_eq!(z.len(), values.len() * dim, "rows of z and values");
     for_each_recorded_block(z, dim, records, |first, z, records| {
@@ -116,7 +116,7 @@ struct Regression<'a, T> {
     dim: usize,
     range: Range<T>,
     values: &'a [T],
-    records: &'a mut [Record<T>],
+    records: &'a mut [RowRecord<T>],
 }
 
 impl<T: Scalar> Kernel<T> for Regression<'_, T> {
@@ -125,7 +125,7 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
         for ((z, &y), record) in self.z.chunks_exact_mut(self.dim).zip(self.values).zip(self.records) {
-            *record = Record::default();
+            *record = RowRecord::default();
             if y.is_nan() {
                 z.fill(T::ZERO);
                 continue;
@@ -159,7 +159,7 @@ pub(crate) fn joint<T: Scalar>(
     range: Range<T>,
     weight: T,
     targets: ClassAndValue<T>,
-    records: &mut [Record<T>],
+    records: &mut [RowRecord<T>],
 ) {
     let ClassAndValue { classes, values } = targets;
     assert_eq!((z.len(), classes.len()), (values.len() * dim, values.len()), "rows of z, classes and values");
@@ -177,7 +177,7 @@ struct Joint<'a, T> {
     weight: T,
     classes: &'a [i32],
     values: &'a [T],
-    records: &'a mut [Record<T>],
+    records: &'a mut [RowRecord<T>],
 }
 
 impl<T: Scalar> Kernel<T> for Joint<'_, T> {
@@ -187,7 +187,7 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
     fn run<V: Vector<T = T>>(self, v: V) {
         let rows = self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.values);
         for (((z, &class), &y), record) in rows.zip(self.records) {
-            *record = Record::default();
+            *record = RowRecord::default();
             let Some(p) = prototype(self.prototypes, self.dim - 1, class).filter(|_| !y.is_nan()) else {
                 z.fill(T::ZERO);
                 continue;
@@ -219,7 +219,7 @@ mod tests {
     /// The gradients and records that `kernel(z, prototypes, values, records)` leaves for rows of `dim` numbers.
     fn rows(
         (dim, class_dim, shift): (usize, usize, usize),
-        kernel: impl Fn(&mut [f32], &[f32], &[f32], &mut [Record<f32>]),
+        kernel: impl Fn(&mut [f32], &[f32], &[f32], &mut [RowRecord<f32>]),
     ) -> Vec<f32> {
         let n = CLASSES.len();
         let mut z = Shifted::new(&numbers(n * dim, 1), shift);

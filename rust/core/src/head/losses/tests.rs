@@ -1,7 +1,7 @@
 use safetensors::SafeTensors;
 
 use super::super::Wanted;
-use super::super::rows::{FIELDS, LOSS, Record, totals};
+use super::super::rows::{FIELDS, LOSS, RowRecord, totals};
 use super::*;
 use crate::kernels::softmax::ScoreGradient;
 use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
@@ -32,7 +32,7 @@ fn evaluate<T: Scalar>(loss: Loss, problem: &Problem<T>, z: &[T]) -> (f64, Vec<T
     let dim = z.len() / n;
     let range = Range { low: T::from_f64(-3.0), high: T::from_f64(7.0) };
     let mut dz = z.to_vec();
-    let mut records: Vec<Record<T>> = vec![[T::ZERO; FIELDS]; n];
+    let mut records: Vec<RowRecord<T>> = vec![[T::ZERO; FIELDS]; n];
     match loss {
         Loss::Cosine => cosine(&mut dz, dim, prototypes, classes, &mut records),
         Loss::Regression => regression(&mut dz, dim, range, values, &mut records),

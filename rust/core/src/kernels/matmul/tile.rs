@@ -209,11 +209,11 @@ impl<T: Scalar> Tile<'_, T> {
             if !in_place {
                 pack_b(v, &self.b, self.cols.clone(), terms.clone(), packed);
             }
-            let mut ahead =
+            let mut prefetch =
                 Prefetcher::new(self, in_place, terms.end..(terms.end + chunk).min(self.depth.end));
             for row in self.rows.clone().step_by(PANEL) {
                 let rows = row..(row + PANEL).min(self.rows.end);
-                ahead.panel(self, rows.end, &terms);
+                prefetch.panel(self, rows.end, &terms);
                 let mut at = 0;
                 for cols in panels::<V>(self.cols.len()) {
                     let b = if in_place {
@@ -228,7 +228,7 @@ impl<T: Scalar> Tile<'_, T> {
                         let rows = row..(row + MR).min(rows.end);
                         // SAFETY: b was checked, or packed, for all terms of whole vectors.
                         unsafe {
-                            self.strip::<V, MR>(v, rows, cols.clone(), &terms, b, ahead.next());
+                            self.strip::<V, MR>(v, rows, cols.clone(), &terms, b, prefetch.next());
                         };
                     }
                 }
@@ -249,7 +249,7 @@ impl<T: Scalar> Tile<'_, T> {
         cols: Range<usize>,
         terms: &Range<usize>,
         b: Walk<T>,
-        ahead: Walk<T>,
+        prefetch: Walk<T>,
     ) {
         // Rows beyond the last read the last row; their sums are not stored.
         let row = |i: usize| self.a.walk((rows.start + i.min(rows.len() - 1), 1), terms);
@@ -261,11 +261,11 @@ impl<T: Scalar> Tile<'_, T> {
         // SAFETY: each row of a was checked for all terms, b by the caller.
         unsafe {
             match out.cols.div_ceil(V::LANES) {
-                1 => register_tile::<V, MR, 1>(v, terms.len(), a, step, b, ahead, out),
+                1 => register_tile::<V, MR, 1>(v, terms.len(), a, step, b, prefetch, out),
                 3 if !few_registers::<V>() => {
-                    register_tile::<V, MR, 3>(v, terms.len(), a, step, b, ahead, out);
+                    register_tile::<V, MR, 3>(v, terms.len(), a, step, b, prefetch, out);
                 }
-                _ => register_tile::<V, MR, 2>(v, terms.len(), a, step, b, ahead, out),
+                _ => register_tile::<V, MR, 2>(v, terms.len(), a, step, b, prefetch, out),
             }
         }
     }
@@ -401,12 +401,12 @@ unsafe fn register_tile<V: Vector, const MR: usize, const NV: usize>(
     a: [*const V::T; MR],
     step: usize,
     b: Walk<V::T>,
-    ahead: Walk<V::T>,
+    prefetch: Walk<V::T>,
     out: Out<V::T>,
 ) {
     let mut sums = [[v.splat(V::T::ZERO); NV]; MR];
     for t in 0..terms {
-        simd::prefetch_line(ahead.start.wrapping_add(t * ahead.step));
+        simd::prefetch_line(prefetch.start.wrapping_add(t * prefetch.step));
         // SAFETY: readable by the caller's promise.
         unsafe {
             let b = b.start.add(t * b.step);
