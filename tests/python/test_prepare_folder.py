@@ -7,7 +7,7 @@ import pytest
 from prepare_support import corpus, made, written
 from ssm_hpn.config import PrepareOptions
 from ssm_hpn.errors import ConfigError, DataError
-from ssm_hpn.prepare import is_prepared, prepare
+from ssm_hpn.prepare import Prepared, is_prepared, prepare, untouched, verify, verify_part
 
 
 def test_the_digest_depends_on_the_data_and_not_on_its_folder(tmp_path: Path) -> None:
@@ -38,3 +38,14 @@ def test_a_failed_preparation_leaves_no_folder(tmp_path: Path) -> None:
         made(tmp_path, tmp_path / "good.jsonl", {"label": "label"}, validation=(str(tmp_path / "bad.jsonl"),))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jsonl", "good.jsonl"]
     assert not is_prepared(tmp_path / "out")
+
+
+def test_folders_may_be_named_by_texts(tmp_path):
+    (tmp_path / "t.txt").write_text("text\n" * 200)
+    folder = str(tmp_path / "p")
+    prepared = prepare(PrepareOptions(train=str(tmp_path / "t.txt")), folder)
+    verify(folder, record=True)
+    assert is_prepared(folder)
+    assert untouched(folder)
+    assert Prepared.load(folder).digest == prepared.digest
+    assert verify_part(str(prepared.train))["tokens"] == prepared.parts["train"].tokens

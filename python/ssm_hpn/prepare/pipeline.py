@@ -84,7 +84,7 @@ class Raw:
 
 
 def prepare(
-    options: PrepareOptions, out: Path, *, progress: Progress | None = None, tables: Iterable[object] = ()
+    options: PrepareOptions, out: Path | str, *, progress: Progress | None = None, tables: Iterable[object] = ()
 ) -> Prepared:
     """Make the folder `out`; if it holds exactly this already, nothing is done.
 
@@ -96,13 +96,13 @@ def prepare(
     >>> from ssm_hpn.prepare import prepare
     >>> for number in range(10):
     ...     size = Path(f"{number}.txt").write_text(f"text {number} " * 20)
-    >>> prepared = prepare(PrepareOptions(train="*.txt", validation_fraction=0.3), Path("prepared"))
+    >>> prepared = prepare(PrepareOptions(train="*.txt", validation_fraction=0.3), "prepared")
     >>> prepared.kind, prepared.vocab_size, prepared.parts["train"].documents
     ('tokens', 256, 10)
     """
     raw = Raw.find(options, tables)
     check_raw(options, look(raw.train, options))
-    return prepare_sources(raw, options, out, progress=progress)
+    return prepare_sources(raw, options, Path(out), progress=progress)
 
 
 def _format_name(source: Source) -> str:

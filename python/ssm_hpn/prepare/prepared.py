@@ -88,8 +88,9 @@ class Prepared:
         return Contract.from_manifest(self.manifest, self.train)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path | str) -> Self:
         """Open a prepared folder; the shards themselves are checked by their reader."""
+        folder = Path(folder)
         summary = _read(folder / SUMMARY)
         manifest = _read(folder / "train" / MANIFEST)
         parts = {name: PartSummary(p["documents"], p["tokens"], p["bytes"]) for name, p in summary["parts"].items()}
@@ -106,7 +107,7 @@ class Prepared:
         )
 
 
-def is_prepared(folder: Path) -> bool:
+def is_prepared(folder: Path | str) -> bool:
     """Whether a folder was made by `prepare`.
 
     >>> from pathlib import Path
@@ -114,7 +115,7 @@ def is_prepared(folder: Path) -> bool:
     >>> is_prepared(Path("no such folder"))
     False
     """
-    return (folder / SUMMARY).is_file()
+    return (Path(folder) / SUMMARY).is_file()
 
 
 class CacheKeys(NamedTuple):
@@ -172,7 +173,7 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     write_whole(folder / SUMMARY, json.dumps(full, indent=2) + "\n")
 
 
-def untouched(folder: Path) -> bool:
+def untouched(folder: Path | str) -> bool:
     """Whether every file of a prepared folder still has the size and the time of change that were recorded of it.
 
     >>> from pathlib import Path
@@ -187,11 +188,12 @@ def untouched(folder: Path) -> bool:
     >>> untouched(prepared.folder)
     False
     """
+    folder = Path(folder)
     summary = _read(folder / SUMMARY)
     return bool(summary.get("files") == _stamps(folder, summary))
 
 
-def verify(folder: Path, *, record: bool) -> None:
+def verify(folder: Path | str, *, record: bool) -> None:
     """Check every file of a prepared folder against its digest, which takes as long as reading all of it.
 
     Raises `DataError` at the first difference. With `record`, the present times are what `untouched` compares with.
@@ -207,6 +209,7 @@ def verify(folder: Path, *, record: bool) -> None:
     >>> untouched(prepared.folder)
     True
     """
+    folder = Path(folder)
     summary = _read(folder / SUMMARY)
     for part in summary["parts"]:
         verify_part(folder / part)
@@ -215,7 +218,7 @@ def verify(folder: Path, *, record: bool) -> None:
             write_summary(folder, summary)
 
 
-def verify_part(folder: Path) -> dict[str, Any]:
+def verify_part(folder: Path | str) -> dict[str, Any]:
     """Check the files of one part against their digests; returns what the reader of the shards counted.
 
     >>> from pathlib import Path
@@ -227,6 +230,7 @@ def verify_part(folder: Path) -> dict[str, Any]:
     >>> verify_part(prepared.train)["tokens"] == prepared.parts["train"].tokens
     True
     """
+    folder = Path(folder)
     report = verify_shards(str(folder))
     encoder = _read(folder / MANIFEST)["encoder"]
     if encoder.get("kind") == "tokenizer":
