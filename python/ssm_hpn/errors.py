@@ -115,6 +115,7 @@ def problem(where: object, expected: object, found: object, advice: str) -> str:
     >>> problem("optim.lr", "a number above 0", -1, "try 3e-3")
     'optim.lr: expected a number above 0, found -1; try 3e-3'
     """
+    where = str(where) if str(where).strip() else repr(str(where))
     return f"{where}: expected {expected}, found {found}; {advice}"
 
 

@@ -87,6 +87,8 @@ def test_options_and_file_make_one_configuration(tmp_path):
         ),
         (["--model.d_model"], ["--model.d_model", "expected one argument"]),
         (["path"], ["'path'", "begin with --"]),
+        (["--data", "x", " "], ["' '", "begin with --"]),
+        (["--data", ""], ["data.train: expected a path, found ''"]),
         (["--config", "none.toml"], ["none.toml", "no such file"]),
         (["--model.head.kind", "prototpye"], ["did you mean prototype?"]),
     ],
@@ -117,6 +119,26 @@ def test_help_names_every_command(capsys):
     for one in COMMANDS:
         assert one.name in shown
         assert one.load() is not None
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_a_blank_argument_is_named(here, capsys, blank):
+    commands = [
+        *(["inspect", blank], ["inspect", "x", blank], ["prepare", blank, "--out", "o"], ["evaluate", blank]),
+        *(["report", blank], ["compare", "x", blank], ["generate", blank], ["generate", "x", blank]),
+        *(["predict", "x", "--data", blank], ["prepare", "--data.train", blank, "--out", "o"], ["train", blank]),
+    ]
+    for words in commands:
+        assert main(words) == 2, words
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"found {blank!r}; " in line, (words, line)
+
+
+@pytest.mark.parametrize("words", [["inspect", '["x", '], ["prepare", '["x", ', "--out", "o"]])
+def test_a_cut_list_of_paths_is_refused(here, capsys, words):
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: PATH: expected a JSON list of texts"), line
 
 
 def test_errors_are_one_line_on_stderr_with_their_exit_code(here, capsys):

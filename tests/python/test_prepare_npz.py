@@ -104,6 +104,15 @@ def test_statistics_are_exact_in_any_unit(tmp_path, unit, offset):
         ({"features": X + 1j, "label": Y}, r"array 'features': .*found type complex64; store its real part"),
         ({"features": objects(), "label": Y}, r"array 'features': .*found type object; store one array \[N, T, F\]"),
         (
+            {"features": X, "label": Y.astype(object)},
+            r"array 'label': .*found type object; store it as numbers \(NaN for no label\) or texts \(empty",
+        ),
+        (
+            {"features": X, "values": Y.astype(object)},
+            r"array 'values': .*found type object; store it as an array of n",
+        ),
+        ({"tokens": Y.astype(object)}, r"array 'tokens': .*found type object; store one array \[N, T\], padded"),
+        (
             {"features": X.astype("M8[s]"), "label": Y},
             r"array 'features': .*found type datetime64\[s\]; store it as numbers",
         ),

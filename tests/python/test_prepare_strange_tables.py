@@ -10,7 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from prepare_support import made
+from prepare_support import rows as documents_of
 from ssm_hpn.cli.main import main
+from ssm_hpn.errors import DataError
+from ssm_hpn.prepare import copies
+from ssm_hpn.prepare.sources import Source, longest_row
 from support import SMALL, train
 
 NAMES = ["id", "t", "x", "label"]
@@ -135,14 +140,30 @@ def jsonl(table, **options):
     ("content", "message"),
     [
         (jsonl([*rows()[:20], '{"id": "m1", "t": 3, "x": ', *rows()[20:]]), r"line 21"),
-        (jsonl([*rows(), '{"a":' + "[" * 3000 + "]" * 3000 + "}"]), r"expected"),
+        (
+            jsonl([*rows(), '{"a":' + "[" * 3000 + "]" * 3000 + "}"]),
+            r"line 73: expected values inside at most 128 others, found 3001; write them flatter",
+        ),
+        (jsonl([*rows(), "", '{"b":"[[","a":' + '{"c":' * 200 + "1" + "}" * 201]), r"line 74: .*, found 201; write"),
+        (
+            jsonl(rows(x=lambda i, s: f"{i}_{s}")),
+            r"line 1, key 'x': expected a number, found '0_0'; write it as a JSON number",
+        ),
+        (
+            jsonl([*rows()[:40], *rows(x=lambda i, s: f"{i},{s}")[40:]]),
+            r"line 41, key 'x': expected a number, found '4,3'; ",
+        ),
+        (
+            jsonl([*rows(), '{"id":"m1","t":9,"x":1,"label":"\\\\ud800 \\ud83d\\ude00 \\ude00"}']),
+            r"line 73: expected escapes of whole characters, found \\ude00, half of a pair; replace this escape",
+        ),
         (jsonl([*rows(), '{"id":"m1","t":9,"x":' + "9" * 5000 + ',"label":"a"}']), r"line 73, key 'x'"),
         (jsonl(["[1, 2]", *rows()]), r"line 1: expected a JSON object"),
         (
             jsonl(['{"id":"m1","t":1,"x":1,"x":2,"label":"a"}', *rows()]),
             r"line 1: expected each key once, found 'x' twice",
         ),
-        (jsonl(rows(label=lambda i, s: "\ud800")), r"line 1"),
+        (jsonl(rows(label=lambda i, s: "\ud800")), r"line 1: expected escapes of whole .*found \\ud800, half"),
     ],
 )
 def test_json_lines_that_are_refused_name_the_line(tmp_path, capsys, content, message):
@@ -151,6 +172,38 @@ def test_json_lines_that_are_refused_name_the_line(tmp_path, capsys, content, me
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"d\.jsonl: .*" + message, line), line
     assert "this is a bug" not in line
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_rows_are_counted_by_any_line_end(tmp_path, capsys, monkeypatch, end, encoding):
+    monkeypatch.setattr(copies, "LINES", 20)
+    monkeypatch.setattr(copies, "BLOCK", 64)
+    table = rows()
+    table[30]["x"] = "six"
+    content = csv(table, end=end).replace(f"{end}m4", f"{end}{end}m4", 1).encode(encoding)
+    assert prepared(tmp_path, "d.csv", content, "--data.encoding", encoding) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "row 33, column 'x': expected a number, found 'six'" in line
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_texts_and_integers_by_any_line_end(tmp_path, monkeypatch, end):
+    (tmp_path / "d.txt").write_bytes(end.join(map(str, range(100, 180))).encode())
+    for k, kind in enumerate(("text", "integers")):
+        out = made(tmp_path / str(k), tmp_path / "d.txt", format=kind, documents="line")
+        assert len(documents_of(out.train)) + len(documents_of(out.validation)) == 80
+    (tmp_path / "d.txt").write_bytes(end.join([*map(str, range(100, 180)), "x"]).encode())
+    for documents in ("line", "file"):
+        with pytest.raises(DataError, match=r"line 81: expected a token id"):
+            made(tmp_path / documents, tmp_path / "d.txt", format="integers", documents=documents)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_longest_row_of_a_table_by_any_line_end(tmp_path, end):
+    (tmp_path / "d.csv").write_bytes(end.join(["id,x", "a,1", 'b,"2' + end + end + '3"', "c,4", ""]).encode())
+    source = Source(tmp_path / "d.csv", "d.csv", "csv")
+    assert longest_row(source) == (3, len('b,"23"') + 3 * len(end))
 
 
 def test_whole_numbers_first_and_fractions_later(tmp_path):

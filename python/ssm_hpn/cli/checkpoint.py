@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssm_hpn.checkpoints import BEST, FOLDER, Which
-from ssm_hpn.cli.parser import Parser, add_list
+from ssm_hpn.cli.parser import Parser, add_list, path_of
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.contract import Contract
@@ -18,7 +18,7 @@ from ssm_hpn.trainer import Trainer
 def checkpoint_parser(prog: str, description: str) -> Parser:
     """A parser that takes a checkpoint or run."""
     parser = Parser(prog=prog, description=description)
-    parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint or of a run")
+    parser.add_argument("checkpoint", type=path_of, help="folder of a checkpoint or of a run")
     parser.add_argument("--which", choices=("best", "latest"), help="of a run (default: best where there is one)")
     return parser
 

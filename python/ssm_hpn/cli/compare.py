@@ -1,11 +1,10 @@
 """`compare`: per task one table and one chart over several runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ssm_hpn.checkpoints import is_run, no_run
 from ssm_hpn.cli.console import shown_path, table
-from ssm_hpn.cli.parser import Parser
+from ssm_hpn.cli.parser import Parser, path_of
 from ssm_hpn.compare import AXES, by_task, default_file, write
 from ssm_hpn.errors import EXIT_DONE, ConfigError
 
@@ -13,13 +12,13 @@ from ssm_hpn.errors import EXIT_DONE, ConfigError
 def run(arguments: Sequence[str], prog: str) -> int:
     """Compare; returns the exit code."""
     parser = Parser(prog=prog, description="Per task one table and one chart over several runs.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("runs", nargs="+", type=path_of, metavar="RUN", help="folder of a run")
     parser.add_argument(
         "--metric", metavar="NAME", help="held-out metric of the chart (default: the first in common that compares)"
     )
     parser.add_argument("--along", choices=list(AXES), default="step", help="what the chart runs along (default: step)")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="page with the charts (default: compare.html beside the first run)"
+        "--out", type=path_of, metavar="FILE", help="page with the charts (default: compare.html beside the first run)"
     )
     options = parser.parse_args(arguments)
     runs = [path for path in options.runs if is_run(path) or not path.exists()]

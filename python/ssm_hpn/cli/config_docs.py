@@ -2,12 +2,11 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from ssm_hpn.cli.parser import Parser
+from ssm_hpn.cli.parser import Parser, path_of
 from ssm_hpn.config import Config, Section
 from ssm_hpn.config.load import kind_of, section_types
 from ssm_hpn.errors import EXIT_DONE
@@ -26,7 +25,7 @@ This page is made by `python -m ssm_hpn config-docs --out docs/config.md`.
 def run(arguments: Sequence[str], prog: str) -> int:
     """Print or write the page; returns the exit code."""
     parser = Parser(prog=prog, description="Every setting as Markdown.")
-    parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
+    parser.add_argument("--out", type=path_of, help="file to write (default: standard output)")
     options = parser.parse_args(arguments)
     if options.out is None:
         sys.stdout.write(page())

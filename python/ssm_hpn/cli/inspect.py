@@ -10,7 +10,7 @@ from typing import Any
 from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import is_run, no_run, runs_in, step_of
 from ssm_hpn.cli.console import size, table
-from ssm_hpn.cli.parser import Parser
+from ssm_hpn.cli.parser import Parser, listed
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
 from ssm_hpn.config.base import QUERY, paths_of
@@ -34,7 +34,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_data_options(parser)
     options = parser.parse_args(arguments)
-    paths = [path for text in options.paths for path in paths_of(text)]
+    paths = [path for text in options.paths for path in listed("PATH", text, paths_of)]
     raw = len(paths) > 1 or _is_raw(paths[0])
     found = _raw(data_options(options, paths)) if raw else _inspect(Path(paths[0]))
     print(json.dumps(found, indent=1) if options.json else _text(found))

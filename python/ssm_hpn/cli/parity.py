@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ssm_hpn.cli.parser import Parser
+from ssm_hpn.cli.parser import Parser, path_of
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 from ssm_hpn.storage import write_whole
 
@@ -21,7 +21,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         help="random configurations (default: every kind of input, target and head once)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the configurations (default: 0)")
-    parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="for parity.json and parity.md")
+    parser.add_argument("--out", type=path_of, default=Path(), metavar="FOLDER", help="for parity.json and parity.md")
     options = parser.parse_args(arguments)
     if find_spec("jax") is None:
         advice = "install it: pip install jax"

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn, get_origin
 
 from pydantic import Field
@@ -40,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         text, separator, rest = message.partition("unrecognized arguments: ")
         if not separator or text:
             raise ConfigError(f"{self.prog}: {message}; see {self.prog} --help")
-        given = rest.split()[0].partition("=")[0]
+        given = next(iter(rest.split()), rest).partition("=")[0]
         options = [option for action in self._actions for option in action.option_strings]
         if not given.startswith("-"):
             advice = f"write several paths as A,B or a pattern in quotes; see {self.prog} --help"
@@ -50,6 +51,13 @@ class Parser(argparse.ArgumentParser):
             raise ConfigError(problem(self.prog, "a known option", given, f"did you mean --{close}?"))
         where = "settings are in docs/config.md" if "." in given else f"see {self.prog} --help"
         raise ConfigError(f"there is no `{given.lstrip('-')}`; {where}")
+
+
+def path_of(text: str) -> Path:
+    """A path among the arguments; a blank one, which would stand for the working directory, is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expected a path, found {shown(text)}")
+    return Path(text)
 
 
 class _TrainSettings(Config, BaseSettings):
@@ -140,7 +148,7 @@ def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         section = sections
         for part in path:
             section = section.setdefault(part, {})
-        more = None if value == NULL else (*(section.get(key) or ()), *_listed(setting, value, lists[setting]))
+        more = None if value == NULL else (*(section.get(key) or ()), *listed(setting, value, lists[setting]))
         section[key] = more
     return rest, sections
 
@@ -165,7 +173,8 @@ def _check_section(section: str, names: list[str], value: str) -> None:
     raise ConfigError(problem(section, "a section", found, advice))
 
 
-def _listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+def listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+    """The list in one text. Raises `ConfigError`, with the name of the setting, for what is no list."""
     try:
         return read(value)
     except ValueError as error:
@@ -185,7 +194,7 @@ class _List(argparse.Action):
         self.read = read
 
     def __call__(self, _: object, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:  # noqa: ANN401
-        found = () if value == NULL else _listed((option or self.dest).removeprefix("--"), value, self.read)
+        found = () if value == NULL else listed((option or self.dest).removeprefix("--"), value, self.read)
         setattr(namespace, self.dest, (*(getattr(namespace, self.dest, None) or ()), *found))
 
 

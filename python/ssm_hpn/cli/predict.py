@@ -23,7 +23,6 @@ answers, and a score is the shortest decimal that stands for it in single precis
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from ssm_hpn.cli.checkpoint import (
     load_trainer,
     print_notes,
 )
+from ssm_hpn.cli.parser import path_of
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Document, Reader, batches
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     add_data(parser, "raw files, or a prepared folder", required=True)
     add_file_options(parser)
     parser.add_argument(
-        "--out", type=Path, help="file to write: .jsonl, .csv or .parquet (default: JSON lines on standard output)"
+        "--out", type=path_of, help="file to write: .jsonl, .csv or .parquet (default: JSON lines on standard output)"
     )
     parser.add_argument("--reject-below", type=float, metavar="X", help="no class where the best score is below X")
     options = parser.parse_args(arguments)

@@ -5,11 +5,10 @@ The options are the `data.*` settings of `train` that decide what the shards con
 
 import argparse
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from ssm_hpn.cli.console import console, shown_path, size, table
-from ssm_hpn.cli.parser import NULL, Parser, add_list, list_settings
+from ssm_hpn.cli.parser import NULL, Parser, add_list, list_settings, listed, path_of
 from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.load import walk
@@ -116,7 +115,7 @@ def _parser(prog: str) -> Parser:
         usage=f"{prog} [PATH ...] --out FOLDER [--data.OPTION VALUE ...]",
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders or patterns")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the shards")
+    parser.add_argument("--out", type=path_of, required=True, metavar="FOLDER", help="new folder for the shards")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings; options given here count more")
     add_data_options(parser)
     return parser
@@ -134,7 +133,7 @@ def data_options(given: argparse.Namespace, paths: Sequence[str], config: str | 
             section[path[-1]] = None if value == NULL else value
     if paths:
         data = settings.setdefault("data", {})
-        data["train"] = [*(path for text in paths for path in paths_of(text)), *data.get("train", [])]
+        data["train"] = [*(path for text in paths for path in listed("PATH", text, paths_of)), *data.get("train", [])]
     if config:
         from_file = read_toml(config)
         parse(from_file, source=config)

@@ -39,6 +39,8 @@ def paths_of(text: str) -> tuple[str, ...]:
 
     A path that is there is one, whatever commas are in it, and so is a query.
     """
+    if not text.strip():
+        raise ValueError("a path")
     listed = _json_list(text)
     if listed is not None:
         return listed

@@ -43,12 +43,18 @@ USUAL_NAMES = {
 CHUNK_BYTES = 8 << 20
 ADVICE = {
     "c": "store its real part or its absolute values",
-    "O": "store one array [N, T, F], padded at the end, and the steps that count as `lengths`",
+    "O": "store it as an array of numbers",
     "M": "store it as numbers, such as seconds since the first",
     "m": "store it as numbers, such as seconds",
     "V": "store its fields as arrays of their own",
 }
 """What to do about a type that holds no plain numbers, by its kind."""
+OBJECTS = {
+    "features": "store one array [N, T, F], padded at the end, and the steps that count as `lengths`",
+    "tokens": "store one array [N, T], padded at the end, and the tokens that count as `lengths`",
+    **dict.fromkeys(target_columns("class"), "store it as numbers (NaN for no label) or texts (empty for no label)"),
+}
+"""What to do about an array of Python objects, by the role of the array."""
 NOT_FINITE = "correct it, or use NaN for a missing number"
 
 
@@ -413,7 +419,7 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
             )
         name = name or next((candidate for candidate in usual if candidate in free), None)
         if name:
-            arrays[key] = _header(source, name, stack.enter_context(archive.open(f"{name}.npy")))
+            arrays[key] = _header(source, name, stack.enter_context(archive.open(f"{name}.npy")), key)
     if "features" not in arrays and "tokens" not in arrays:
         raise data_error(
             source.path,
@@ -427,7 +433,7 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
     return arrays
 
 
-def _header(source: Source, name: str, file: IO[bytes]) -> Stored:
+def _header(source: Source, name: str, file: IO[bytes], role: str = "features") -> Stored:
     """Shape and type of one array; the stream is then at its first number."""
     try:
         version = npy.read_magic(file)
@@ -442,7 +448,8 @@ def _header(source: Source, name: str, file: IO[bytes]) -> Stored:
             advice="write it with numpy.save or numpy.savez",
         ) from None
     if dtype.kind not in "iufbUS":
-        advice = ADVICE.get(dtype.kind, "convert it to numbers")
+        by_role = OBJECTS if dtype.kind == "O" else {}
+        advice = by_role.get(role) or ADVICE.get(dtype.kind, "convert it to numbers")
         expected = "numbers (or texts as labels)"
         raise data_error(source.path, source.field(name), expected=expected, found=f"type {dtype}", advice=advice)
     if fortran and len(shape) > 1:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_hpn.prepare.sources import Source, open_source, read_block
+from ssm_hpn.prepare.sources import Source, line_ends, open_source, read_block
 
 LINES: Final = 1 << 16
 """Line ends of a first look: more rows than the engine looks at to find out types and marks."""
@@ -41,11 +41,11 @@ def _start(source: Source, stream: Any) -> bytes:  # noqa: ANN401 - a stream of 
     """The first lines. It ends outside of quotes, if that loses less than half of them."""
     start, lines = b"", 0
     while lines < LINES and (block := read_block(stream, source.path, BLOCK)):
-        start, lines = start + block, lines + block.count(b"\n")
+        start, lines = start + block, lines + line_ends(block)
     if lines < LINES:
         return start
     data = np.frombuffer(start, np.uint8)
-    ends = np.flatnonzero(data == ord("\n"))
+    ends = np.flatnonzero(data == ord("\n" if b"\n" in start else "\r"))
     outside = ends[np.cumsum(data == ord('"'))[ends] % 2 == 0] if source.format == "csv" else ends
     last = outside[-1] if len(outside) and outside[-1] >= len(data) // 2 else ends[-1]
     return start[: int(last) + 1]

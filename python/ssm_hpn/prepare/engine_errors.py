@@ -5,9 +5,10 @@ editor counts them, which the engine does not.
 """
 
 import contextlib
+import itertools
 import json
 import re
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
@@ -19,7 +20,7 @@ from ssm_hpn.prepare.headers import header_below, missing_column
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.queries import query_error
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import Source, line_of, lines_of, longest_row, not_utf_8, open_source, read_block
+from ssm_hpn.prepare.sources import Source, line_at, line_of, lines_of, longest_row, not_utf_8
 
 ENOUGH_MEMORY: Final = f"rows that can be sorted in {MEMORY_IF_NEEDED} MB"
 """What is expected where memory does not suffice."""
@@ -69,7 +70,7 @@ def translated(
         return _csv_error(source, text, table, query)
     if source.format == "jsonl":
         cast = re.search(r"Failed to cast value to numerical: (.*)", text)
-        return (cast and _no_number_in_list(source, cast[1], query)) or _json_error(source, text, numbers)
+        return (cast and _no_number(source, cast[1], query)) or _json_error(source, text, numbers)
     if isinstance(error, duckdb.IOException) or "Parquet" in text or "parquet" in text:
         advice = "the file is cut or damaged: write or copy it again"
         return data_error(source.path, "file", expected="a whole Parquet file", found=first.rstrip("."), advice=advice)
@@ -139,27 +140,42 @@ def _rejected_line(table: Table, query: str) -> int | None:
         return None
     if byte[0] is None:
         return None
-    lines, left = 1, int(byte[0]) - 1
-    with open_source(table.source) as stream:
-        while left > 0 and (block := read_block(stream, table.source.path, min(left, 1 << 20))):
-            lines, left = lines + block.count(b"\n"), left - len(block)
-        while read_block(stream, table.source.path, 1) == b"\n":
-            lines += 1
-    return lines
+    return line_at(table.source, int(byte[0]) - 1, blank=True)
 
 
-def _no_number_in_list(source: Source, cell: str, query: str) -> DataError | None:
-    """The error for an element of a list that is no number, whose line the engine counts wrongly."""
+def _no_number(source: Source, cell: str, query: str) -> DataError | None:
+    """The error for a text, or an element of a list, that is no number and whose line the engine counts wrongly."""
     for number, line in lines_of(source):
-        for name, values in json.loads(line).items():
-            if f"{quoted(name)}: 'DOUBLE[" not in query or not isinstance(values, list):
-                continue
-            if f"{quoted(name)}: 'DOUBLE[][" in query:
-                values = [one for inner in values if isinstance(inner, list) for one in inner]  # noqa: PLW2901
-            for value in values:
-                if json.dumps(value, separators=(",", ":"), ensure_ascii=False) == cell:
-                    return mismatch(source, f"line {number}", name, "a number in each place of the list", value)
+        with contextlib.suppress(ValueError, RecursionError):  # a line that the engine has not come to
+            for name, value in json.loads(line).items():
+                kind = re.search(rf"{re.escape(quoted(name))}: 'DOUBLE((?:\[\])*)'", query)
+                if not kind:
+                    continue
+                expected = "a number in each place of the list" if kind[1] else "a number"
+                for one in _elements(value, len(kind[1]) // 2):
+                    if json.dumps(one, separators=(",", ":"), ensure_ascii=False) == cell or _is_no_number(one):
+                        digits = isinstance(one, str) and re.search("[0-9]", one)
+                        advice = "write it as a JSON number, such as 0.5" if digits else None
+                        return mismatch(source, f"line {number}", name, expected, one, advice)
     return None
+
+
+def _is_no_number(value: object) -> bool:
+    """Whether a value is a text that is no number: the engine names the last one of some lines."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return "_" in value
+
+
+def _elements(value: Any, depth: int) -> list[Any]:  # noqa: ANN401 - any JSON
+    """The elements of lists in lists; what is no list at that depth is left out."""
+    if depth == 0:
+        return [value]
+    return [one for inner in value for one in _elements(inner, depth - 1)] if isinstance(value, list) else []
 
 
 def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataError:
@@ -168,6 +184,10 @@ def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataErro
         number, line = next((n, line) for n, line in lines_of(source) if not line.startswith("{"))
         advice = "write one object per line"
         return data_error(source.path, f"line {number}", expected="a JSON object", found=shown(line), advice=advice)
+    depth = re.search(r"maximum recursion depth of (\d+)", text)
+    if depth and (deep := _deeper(source, int(depth[1]))):
+        expected, advice = f"values inside at most {depth[1]} others", "write them flatter, or leave the key out"
+        return data_error(source.path, f"line {deep[0]}", expected=expected, found=deep[1], advice=advice)
     if not found:
         first = text.splitlines()[0].partition(": ")[2]
         return data_error(source.path, "file", expected="JSON lines", found=first, advice="correct the file")
@@ -176,6 +196,9 @@ def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataErro
     malformed = found[1].startswith("Malformed")
     number = line_of(source, int(found[2]) - malformed)
     at, line = f"line {number}", dict(lines_of(source, number)).get(number, "")
+    if "surrogate" in found[3] and (half := _half_of_a_pair(line)):
+        found_there, advice = f"{half}, half of a pair", "replace this escape, such as by \\ufffd"
+        return data_error(source.path, at, expected="escapes of whole characters", found=found_there, advice=advice)
     key = re.search(r'duplicate key "(.*)"', found[3])
     if key:
         advice = "give each key once"
@@ -197,6 +220,28 @@ def _json_error(source: Source, text: str, numbers: tuple[str, ...]) -> DataErro
     return data_error(
         source.path, at, expected="a value of the key's type", found=shown(found[3].rstrip("."), 100), advice=advice
     )
+
+
+def _deeper(source: Source, limit: int) -> tuple[int, int] | None:
+    """The first line with brackets inside of more than `limit` others, and how many they are."""
+    for number, line in lines_of(source):
+        brackets = re.sub(r"[^][{}]", "", re.sub(r'"(?:[^"\\]|\\.)*"', "", line))
+        if len(brackets) > limit:
+            depth = max(itertools.accumulate(1 if mark in "[{" else -1 for mark in brackets))
+            if depth > limit:
+                return number, depth
+    return None
+
+
+def _half_of_a_pair(line: str) -> str | None:
+    r"""The first escape of a line that stands for half a character.
+
+    >>> _half_of_a_pair(r'"\ud83d\ude00 \\ud800 \udc00"')
+    '\\udc00'
+    """
+    pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    found = re.search(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}", re.sub(rf"\\\\|{pair}", "  ", line))
+    return found[0] if found else None
 
 
 def never_closed(source: Source, line: int) -> DataError:

@@ -28,6 +28,7 @@ from ssm_hpn.prepare.sources import (
     UTF_16,
     Source,
     has_underscored_digits,
+    line_ends,
     longest_row,
     not_utf_8,
     open_source,
@@ -171,7 +172,7 @@ def _head(source: Source) -> tuple[int, str, str]:
         start = read_block(stream, source.path, 1 << 16)
         if start.startswith(UTF_16):
             raise _utf_16(source)
-        while start and b"\n" not in start.lstrip() and (more := read_block(stream, source.path, 1 << 20)):
+        while start and not line_ends(start.lstrip()) and (more := read_block(stream, source.path, 1 << 20)):
             start += more
         sample = start + read_block(stream, source.path, 1 << 20)
     text = io.StringIO(sample.decode("utf-8-sig", errors="replace"), newline="")

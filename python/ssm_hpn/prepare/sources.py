@@ -241,17 +241,42 @@ def lines_of(source: Source, last: int | None = None) -> Iterator[tuple[int, str
                 yield number, line.strip()
 
 
+def line_ends(block: bytes, *, after_return: bool = False) -> int:
+    r"""The number of line ends, of which `\r\n` is one; with `after_return` a `\n` in front belongs to one before.
+
+    >>> line_ends(b"a\r\nb\rc\n"), line_ends(b"\na\n", after_return=True)
+    (3, 1)
+    """
+    pairs = block.count(b"\r\n") + (after_return and block.startswith(b"\n"))
+    return block.count(b"\n") + block.count(b"\r") - pairs
+
+
+def line_at(source: Source, byte: int, *, blank: bool = False) -> int:
+    """The line of an editor in which a byte of the text lies; of `blank` lines there, the one behind them."""
+    line, left, after_return = 1, byte, False
+    with open_source(source) as stream:
+        while left > 0 and (block := read_block(stream, source.path, min(left, 1 << 20))):
+            line += line_ends(block, after_return=after_return)
+            left, after_return = left - len(block), block.endswith(b"\r")
+        if blank:
+            block = read_block(stream, source.path, 1 << 16)
+            line += line_ends(block[: len(block) - len(block.lstrip(b"\r\n"))], after_return=after_return)
+    return line
+
+
 def longest_row(source: Source) -> tuple[int, int]:
     """The line at which the longest row begins, and its bytes; in CSV a line end inside quotes ends no row."""
     longest, line, number, size, inside = (1, 0), 1, 1, 0, False
     with open_source(source) as stream, io.BufferedReader(stream, 1 << 20) as lines:
-        while piece := lines.readline(1 << 20):
-            size += len(piece)
-            inside ^= source.format == "csv" and piece.count(b'"') % 2 == 1
-            number += piece.endswith(b"\n")
-            if piece.endswith(b"\n") and not inside:
-                longest = max(longest, (line, size), key=lambda row: row[1])
-                line, size = number, 0
+        while block := lines.readline(1 << 20):
+            for piece in block.splitlines(keepends=True) if source.format == "csv" else [block]:
+                size += len(piece)
+                inside ^= source.format == "csv" and piece.count(b'"') % 2 == 1
+                ends = piece.endswith((b"\n", b"\r") if source.format == "csv" else b"\n")
+                number += ends
+                if ends and not inside:
+                    longest = max(longest, (line, size), key=lambda row: row[1])
+                    line, size = number, 0
     return max(longest, (line, size), key=lambda row: row[1])
 
 

@@ -15,7 +15,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Documents, Ints, character_start, within
-from ssm_hpn.prepare.sources import UTF_16, Source, open_source, read_block
+from ssm_hpn.prepare.sources import UTF_16, Source, line_at, open_source, read_block
 
 BLOCK_BYTES: Final = 1 << 20
 LARGEST_ID: Final = (1 << 32) - 1
@@ -25,7 +25,7 @@ BLANK: Final = 32
 
 def read_text(source: Source, options: PrepareOptions) -> Iterator[Documents]:
     """Documents of a text file as bytes. A NUL byte is an error unless the bytes encoder was asked for by name."""
-    for block, offset, line, fresh in _placed(source, min(BLOCK_BYTES, options.max_document)):
+    for block, offset, line, fresh in _placed(source, min(BLOCK_BYTES, options.max_document), options):
         nul = -1 if options.encoder == "bytes" else block.find(b"\0")
         if nul >= 0:
             raise _not_text(source, block, offset, nul)
@@ -46,8 +46,8 @@ def read_text(source: Source, options: PrepareOptions) -> Iterator[Documents]:
 
 def read_integers(source: Source, options: PrepareOptions) -> Iterator[Documents]:
     """Documents of a file of token ids in decimal: one stream, or one document a line."""
-    for block, offset, line, fresh in _placed(source, BLOCK_BYTES):
-        tokens = _parse(source, block, line)
+    for block, offset, line, fresh in _placed(source, BLOCK_BYTES, options):
+        tokens = _parse(source, block, offset)
         if options.documents == "file":
             if len(tokens):
                 yield within(_whole(source, line, tokens, begins=offset == 0), options.max_document)
@@ -63,10 +63,10 @@ def read_integers(source: Source, options: PrepareOptions) -> Iterator[Documents
         yield from _per_line(source, places, tokens, counts[there], options)
 
 
-def _placed(source: Source, size: int) -> Iterator[tuple[bytes, int, int, bool]]:
+def _placed(source: Source, size: int, options: PrepareOptions) -> Iterator[tuple[bytes, int, int, bool]]:
     """Blocks with the byte and the line at which each begins, and whether a line begins with it."""
     offset, line, fresh = 0, 1, True
-    for block in blocks(source, size):
+    for block in blocks(source, size, lines=options.documents == "line"):
         yield block, offset, line, fresh
         offset, line, fresh = offset + len(block), line + block.count(b"\n"), block.endswith(b"\n")
 
@@ -100,8 +100,8 @@ def _lines(data: NDArray[np.uint8]) -> tuple[Ints, Ints]:
     return starts, ends - ((ends > starts) & (data[np.maximum(ends - 1, 0)] == ord("\r")))
 
 
-def _parse(source: Source, text: bytes, first_line: int) -> Ints:
-    """Decimal words as numbers; the error names the line of the first word that is no id."""
+def _parse(source: Source, text: bytes, offset: int) -> Ints:
+    """Decimal words as numbers, from byte `offset` on; the error names the line of the first word that is no id."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -113,10 +113,9 @@ def _parse(source: Source, text: bytes, first_line: int) -> Ints:
     for match in re.finditer(rb"\S+", text):
         word = match.group()
         if not word.isdigit() or len(word) > 20 or int(word) > LARGEST_ID:
-            newlines = text.count(b"\n", 0, match.start())
             raise data_error(
                 source.path,
-                f"line {first_line + newlines}",
+                f"line {line_at(source, offset + match.start())}",
                 expected="a token id (a whole number from 0 to 4294967295)",
                 found=shown(word.decode(errors="replace")),
                 advice="set --data.format text if this is no file of token ids",
@@ -143,8 +142,11 @@ def _not_text(source: Source, block: bytes, offset: int, nul: int) -> DataError:
     )
 
 
-def blocks(source: Source, size: int) -> Iterator[bytes]:
-    """About `size` bytes at a time, cut after a line end (or a blank) where there is one; an empty file is an error."""
+def blocks(source: Source, size: int, *, lines: bool = False) -> Iterator[bytes]:
+    r"""About `size` bytes at a time, cut after a line end (or a blank) where there is one; an empty file is an error.
+
+    For `lines`, a file that ends them with `\r`, as its first block has that and no `\n`, is read as one with `\n`.
+    """
     rest = b""
     with open_source(source) as stream:
         block = read_block(stream, source.path, size)
@@ -152,7 +154,10 @@ def blocks(source: Source, size: int) -> Iterator[bytes]:
             raise data_error(
                 source.path, "file", expected="at least one byte", found="an empty file", advice="leave the file out"
             )
+        returns = lines and b"\r" in block and b"\n" not in block
+        block = block.replace(b"\r", b"\n") if returns else block
         while following := read_block(stream, source.path, size):
+            following = following.replace(b"\r", b"\n") if returns else following
             block = rest + block
             long = len(block) >= 2 * size  # no line end for so long that another place has to do
             end = block.rfind(b"\n") + 1 or (long and (block.rfind(b" ") + 1 or character_start(block, len(block) - 1)))
