@@ -189,8 +189,11 @@ def test_the_core_bounds_every_number_of_a_model_and_of_the_optimiser():
     assert numbers - set(BOUNDED) == set()
 
 
-@pytest.mark.parametrize("name", ["data.length", "data.workers", "data.prefetch", "train.batch_size"])
-def test_the_core_bounds_the_numbers_of_the_loader(name, capsys):
+OF_DATA = ["data.length", "data.workers", "data.prefetch", "train.batch_size", "data.max_document", "data.shard_tokens"]
+
+
+@pytest.mark.parametrize("name", OF_DATA)
+def test_the_core_bounds_the_numbers_of_loader_and_writer(name, capsys):
     highest = BOUNDED[name]["le"]
     default = next(section.model_fields[field].default for known, section, field in walk() if known == name)
     assert default is None or BOUNDED[name]["ge"] <= default <= highest

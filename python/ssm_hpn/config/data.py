@@ -218,8 +218,14 @@ class PrepareOptions(Section):
     normalize: Annotated[bool, FEATURES] = Field(
         True, description="shift and scale features by the training part's mean and deviation"
     )
-    max_document: int = Field(1 << 20, ge=16, description="longer documents are cut into pieces of this many tokens")
-    shard_tokens: int = Field(1 << 24, ge=1024, description="tokens (or time steps) of one shard file")
+    max_document: int = Field(
+        1 << 20,
+        description="longer documents are cut into pieces of this many tokens",
+        **bounds("data.max_document"),
+    )
+    shard_tokens: int = Field(
+        1 << 24, description="tokens (or time steps) of one shard file", **bounds("data.shard_tokens")
+    )
 
     def key(self) -> str:
         """Digest of the settings, without the paths of the data.

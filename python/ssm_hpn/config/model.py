@@ -199,7 +199,9 @@ class JointLoss(Section):
     kind: Literal["joint"] = Field("joint", description="one number as the cosine to a pole, and one class beside it")
     low: float | None = Field(None, description=LOW)
     high: float | None = Field(None, description=HIGH)
-    weight: float = Field(0.5, ge=0, le=1, description="weight of the class; the number has the rest")
+    weight: float = Field(
+        0.5, description="weight of the class; the number has the rest", **bounds("model.head.loss.weight")
+    )
 
 
 class AutoHead(Section):

@@ -8,7 +8,6 @@
 use serde::Deserialize;
 use ssm_hpn::Scalar;
 use ssm_hpn::head::{Head, HeadReport, Targets, Wanted};
-use ssm_hpn::kernels::softmax::Dims;
 use ssm_hpn::params::{Grads, Init, ParamSpec};
 use ssm_hpn::pass::Pass;
 
@@ -72,8 +71,7 @@ impl<T: Scalar> Head<T> for Centers {
         for (i, (x, class)) in x.chunks_exact(d).zip(classes).enumerate() {
             let p = &mut pass.scratch[..self.classes];
             self.compare(x, centers, p);
-            let one = Dims { rows: 1, classes: self.classes };
-            let (scored, correct) = wanted.take_scores(one, p, &[*class]);
+            let (scored, correct) = wanted.take_scores(self.classes, p, &[*class]);
             report.scored += scored;
             report.correct += correct;
             let Ok(class) = usize::try_from(*class) else { continue };

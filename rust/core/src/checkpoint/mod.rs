@@ -70,6 +70,7 @@ use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE,
 /// assert!(folder.ends_with("step-00000007"));
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Snapshot<'a, T> {
     /// Parameters.
@@ -94,6 +95,7 @@ pub struct Snapshot<'a, T> {
 /// assert_eq!(std::fs::read_to_string(root.join("latest")).expect("a name"), "step-00000007\n");
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
+#[doc(hidden)]
 pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf> {
     let staging = staging::Staging::begin(folder)?;
     write_files(staging.folder(), snapshot)?;

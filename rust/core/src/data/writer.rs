@@ -28,6 +28,7 @@ mod config;
 mod documents;
 mod group;
 
+pub(crate) use config::BOUNDS;
 pub use config::{Extra, WriterConfig};
 pub use documents::{DocumentColumns, Elements};
 use group::OpenGroup;

@@ -132,7 +132,7 @@ impl<T: Scalar> Head<T> for LinearHead {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
                     let classes = &classes[range.clone()];
                     let dims = Dims { rows: classes.len(), classes: c };
-                    let (scored, correct) = wanted.take_scores(dims, o, classes);
+                    let (scored, correct) = wanted.take_scores(c, o, classes);
                     let sums = softmax::cross_entropy(dims, o, classes, T::ONE, gradient);
                     report.loss += sums.loss;
                     report.count += sums.count;

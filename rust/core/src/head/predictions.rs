@@ -7,16 +7,15 @@ use crate::numeric::Scalar;
 ///
 /// ```
 /// use ssm_hpn::head::{Predictions, Wanted};
-/// use ssm_hpn::kernels::softmax::Dims;
 ///
 /// // A head has scored two features in three classes; the second has no target.
-/// let (dims, scores, targets) = (Dims { rows: 2, classes: 3 }, [0.1, 0.7, 0.2, 0.9, 0.0, 0.1], [1, -1]);
-/// assert_eq!(Wanted::Loss.take_scores(dims, &scores, &targets), (0, 0));
-/// assert_eq!(Wanted::Accuracy.take_scores(dims, &scores, &targets), (1, 1));
+/// let (classes, scores, targets) = (3, [0.1, 0.7, 0.2, 0.9, 0.0, 0.1], [1, -1]);
+/// assert_eq!(Wanted::Loss.take_scores(classes, &scores, &targets), (0, 0));
+/// assert_eq!(Wanted::Accuracy.take_scores(classes, &scores, &targets), (1, 1));
 ///
 /// let mut found = Predictions::<f32>::default();
 /// let mut wanted = Wanted::Predictions(&mut found);
-/// assert_eq!(wanted.take_scores(dims, &scores, &targets), (1, 1));
+/// assert_eq!(wanted.take_scores(classes, &scores, &targets), (1, 1));
 /// wanted.take_numbers([2.5, 3.5]);
 /// assert_eq!((found.classes, found.numbers), (vec![1, 0], vec![2.5, 3.5]));
 /// ```
@@ -49,8 +48,13 @@ pub struct Predictions<T> {
 }
 
 impl<T: Scalar> Wanted<'_, T> {
-    /// Takes the scores `[rows, classes]` of the features that come next: (targets looked at, right predictions).
-    pub fn take_scores(&mut self, dims: Dims, scores: &[T], targets: &[i32]) -> (u64, u64) {
+    /// Takes the scores `[rows, classes]` of the features that come next, a row for each target: (targets looked at, right
+    /// predictions).
+    ///
+    /// # Panics
+    /// If there are not as many scores, or a target is no class.
+    pub fn take_scores(&mut self, classes: usize, scores: &[T], targets: &[i32]) -> (u64, u64) {
+        let dims = Dims { rows: targets.len(), classes };
         match self {
             Self::Loss => (0, 0),
             Self::Accuracy => softmax::count_correct(dims, scores, targets, 1),
@@ -89,13 +93,13 @@ mod tests {
     #[test]
     fn every_feature_has_a_prediction_and_only_targets_are_counted() {
         let scores = [1.0_f64, 3.0, 3.0, 2.0, 0.0, 1.0, 5.0, 5.0, 5.0];
-        let (dims, targets) = (Dims { rows: 3, classes: 3 }, [1, -1, 2]);
+        let (classes, targets) = (3, [1, -1, 2]);
         let mut found = Predictions::default();
         let mut wanted = Wanted::Predictions(&mut found);
-        assert_eq!(wanted.take_scores(dims, &scores, &targets), (2, 1));
+        assert_eq!(wanted.take_scores(classes, &scores, &targets), (2, 1));
         wanted.take_numbers([0.5]);
         assert_eq!((found.classes, found.numbers), (vec![1, 0, 0], vec![0.5]));
-        assert_eq!(Wanted::Accuracy.take_scores(dims, &scores, &targets), (2, 1));
-        assert_eq!(Wanted::<f64>::Loss.take_scores(dims, &scores, &targets), (0, 0));
+        assert_eq!(Wanted::Accuracy.take_scores(classes, &scores, &targets), (2, 1));
+        assert_eq!(Wanted::<f64>::Loss.take_scores(classes, &scores, &targets), (0, 0));
     }
 }

@@ -25,7 +25,7 @@ use super::rows::{
 use crate::error::Result;
 use crate::kernels::Accumulate;
 use crate::kernels::matmul::{self, MatMut, MatRef};
-use crate::kernels::softmax::{Dims, ScoreGradient};
+use crate::kernels::softmax::ScoreGradient;
 use crate::numeric::Scalar;
 use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec, Params};
@@ -158,8 +158,7 @@ impl PrototypeHead {
             matmul::linear(z, prototypes, MatMut::new(scores, n, count), Accumulate::Overwrite);
             let targets = classes[first * stride..].chunks(stride);
             for (scores, target) in scores.chunks_exact(count).zip(targets) {
-                let one = Dims { rows: 1, classes: count };
-                let (scored, correct) = wanted.take_scores(one, scores, &target[..1]);
+                let (scored, correct) = wanted.take_scores(count, scores, &target[..1]);
                 sums = (sums.0 + scored, sums.1 + correct);
             }
         }

@@ -19,6 +19,21 @@ use crate::parallel::{Shared, for_each_task};
 const BLOCK: usize = 4096;
 
 /// A share of zeros and the key of the draws.
+///
+/// ```
+/// use ssm_hpn::kernels::Accumulate;
+/// use ssm_hpn::pass::{Key, Mode};
+///
+/// let dropout = Mode::Training(Key::default()).dropout(0.5, 64).expect("training, and a rate above 0");
+/// let mut x = [1.0_f32; 64];
+/// dropout.run_in_place(&mut x);
+/// assert!(x.iter().all(|x| *x == 0.0 || *x == 2.0));
+///
+/// // The gradient passes through the same factors.
+/// let (dy, mut dx) = ([3.0_f32; 64], [0.0; 64]);
+/// dropout.run(&dy, &mut dx, Accumulate::Overwrite);
+/// assert!(dx.iter().zip(x).all(|(dx, x)| *dx == 3.0 * x));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
     /// Share of the numbers that become zero, from 0 to below 1.

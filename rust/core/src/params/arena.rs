@@ -91,6 +91,18 @@ impl<'a, T: Scalar> Params<'a, T> {
         Self { data, table, slots }
     }
 
+    /// The tensors of a component that declared none.
+    ///
+    /// ```
+    /// use ssm_hpn::params::Params;
+    ///
+    /// assert!(Params::<f32>::none().is_empty());
+    /// ```
+    pub fn none() -> Self {
+        static EMPTY: Table = Table::new();
+        Self { data: &[], table: &EMPTY, slots: &[] }
+    }
+
     /// The `index`-th declared tensor.
     pub fn get(&self, index: usize) -> &'a [T] {
         &self.data[self.table.entry(self.slots[index]).range.clone()]

@@ -127,8 +127,8 @@ pub struct Table {
 
 impl Table {
     /// An empty table.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { entries: Vec::new(), by_id: BTreeMap::new(), len: 0 }
     }
 
     /// Adds the tensors of one component under a prefix (`layers.3.mixer.`) and returns their slots in declared order.

@@ -8,13 +8,13 @@
 mod key;
 mod workspace;
 
+pub use crate::kernels::dropout::Dropout;
 pub use key::Key;
 pub use workspace::{Carver, Cut, padded};
 
 pub(crate) use workspace::Workspace;
 
 use crate::kernels::Layout;
-use crate::kernels::dropout::Dropout;
 use crate::params::Params;
 
 /// Training or inference.
@@ -102,12 +102,11 @@ impl Capabilities {
 ///
 /// ```
 /// use ssm_hpn::kernels::Layout;
-/// use ssm_hpn::params::{Params, Table};
+/// use ssm_hpn::params::Params;
 /// use ssm_hpn::pass::{Mode, Pass};
 ///
-/// let table = Table::new();
 /// let mut scratch = vec![0.0_f32; 64];
-/// let pass = Pass::new(Params::new(&[], &table, &[]), Layout::whole(2, 5), Mode::Inference, &mut scratch);
+/// let pass = Pass::new(Params::none(), Layout::whole(2, 5), Mode::Inference, &mut scratch);
 /// assert!(pass.state.is_none() && pass.saved.is_empty());
 /// ```
 #[derive(Debug)]

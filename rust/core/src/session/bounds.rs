@@ -27,6 +27,6 @@ pub fn bounds() -> impl Iterator<Item = &'static Bounds> {
         optim::config::BOUNDS,
     ];
     #[cfg(feature = "shards")]
-    let parts = parts.into_iter().chain([data::loader_config::BOUNDS]);
+    let parts = parts.into_iter().chain([data::loader_config::BOUNDS, data::writer::BOUNDS]);
     parts.into_iter().flatten()
 }

@@ -5,9 +5,20 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bounds::Bounds;
 use crate::data::manifest::Normalisation;
 use crate::data::schema::{Declared, Kind, ShardColumns};
 use crate::error::{Error, Result};
+
+const MAX_DOCUMENT: Bounds = Bounds::whole("data.max_document", 16, 1 << 27);
+const SHARD_TOKENS: Bounds = Bounds::whole("data.shard_tokens", 1 << 10, 1 << 31);
+
+/// Bounds of the settings that a program cuts documents and shards by, before they come to a writer.
+pub(crate) const BOUNDS: &[Bounds] = &[MAX_DOCUMENT, SHARD_TOKENS];
+
+/// Most tokens of a document, and of a record batch: twice [`MAX_DOCUMENT`], as a piece of a text may have more tokens
+/// than it has bytes.
+const MOST_TOKENS: usize = 1 << 28;
 
 /// Settings of a writer.
 ///
@@ -91,10 +102,10 @@ impl WriterConfig {
         };
         let columns = declared.check().map_err(|c| Error::config(c.field, c.expected, c.found, advice))?;
         for (key, value) in [("batch_tokens", self.batch_tokens), ("max_document", self.max_document)] {
-            if !(1..=1 << 28).contains(&value) {
+            if !(1..=MOST_TOKENS).contains(&value) {
                 return Err(Error::config(
                     key,
-                    "1 to 268435456 tokens",
+                    format!("1 to {MOST_TOKENS} tokens"),
                     value,
                     "leave it out for the default",
                 ));

@@ -100,7 +100,7 @@ impl<T: Scalar> Softmax<'_, T> {
             MatMut::new(cosines, n, classes),
             Accumulate::Overwrite,
         );
-        let (scored, correct) = wanted.take_scores(Dims { rows: n, classes }, cosines, targets);
+        let (scored, correct) = wanted.take_scores(classes, cosines, targets);
         let with_margin = self.margin > T::ZERO;
         if with_margin {
             for ((row, &target), slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&mut *slopes) {
