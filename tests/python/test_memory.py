@@ -90,3 +90,72 @@ def test_a_state_with_changed_sizes_and_correct_digests_is_refused_in_one_line(r
     (line,) = done.stderr.splitlines()
     assert "Traceback" not in line
     assert "verif" not in line
+
+
+LITTLE_LEFT = """
+import resource
+import numpy as np
+from ssm_hpn import Batch, Trainer
+from ssm_hpn.errors import ConfigError, ShapeError
+
+def model(vocab_size, d_model):
+    settings = {"input": {"kind": "tokens", "vocab_size": vocab_size}, "d_model": d_model, "n_layers": 1}
+    return Trainer({"model": settings | {"head": {"kind": "linear"}}, "train": {"threads": 1}})
+
+def prototypes(classes, dim):
+    settings = {"input": {"kind": "hidden"}, "d_model": 16, "n_layers": 1, "target": {"kind": "sequence_class"}}
+    head = {"kind": "prototype", "n_classes": classes, "dim": dim, "prototypes": "random"}
+    return Trainer({"model": settings | {"head": head}, "train": {"threads": 1}})
+
+def leave(megabytes):
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 10**6,) * 2)
+
+def tokens(*shape):
+    return np.broadcast_to(np.zeros((), np.uint32), shape)
+
+def refused(call, kind=ConfigError):
+    try:
+        call()
+    except kind as error:
+        print(error)
+"""
+
+
+def little_left(code):
+    """What a process prints that runs this code."""
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_LEFT + code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "what", "code"),
+    [
+        (40803, "the states of a stream", "wide = model(8, 256); leave(3000); refused(lambda: wide.stream(2**20))"),
+        (4021, "the scores of a stream", "many = model(50257, 16); leave(3000); refused(lambda: many.stream(20000))"),
+        (
+            2148,
+            "the scores of this batch",
+            "many = model(65536, 16); leave(1500); refused(lambda: many.predict({'tokens': tokens(16, 512)}))",
+        ),
+        (
+            68,
+            "the hidden states of this batch",
+            "w = model(8, 128); x = {'tokens': tokens(16, 8192)}; w.hidden(x); leave(50); refused(lambda: w.hidden(x))",
+        ),
+        (1639, "the first values of head.prototypes", "leave(2000); refused(lambda: prototypes(50000, 4096).session)"),
+        (4398047, "a copy of tokens", "refused(lambda: Batch(tokens=tokens(2**20, 2**20)))"),
+    ],
+)
+def test_arrays_of_a_callers_sizes_are_refused_in_one_line(megabytes, what, code):
+    (line,) = little_left(code).splitlines()
+    assert line.startswith("memory: expected no more than this process can have"), line
+    assert f"found {megabytes} MB that {what} would take" in line
+
+
+def test_many_rows_without_tokens_are_refused_as_such():
+    empty = "leave(3000); empty = Batch(tokens=np.zeros((2**32 - 1, 0), np.uint32))\n"
+    assert "positions" in little_left(empty + "refused(lambda: model(8, 16).predict(empty), ShapeError)")

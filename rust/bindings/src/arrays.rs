@@ -8,6 +8,7 @@ use numpy::{
 use pyo3::prelude::*;
 
 use ssm_hpn::Error as CoreError;
+use ssm_hpn::allocate::try_collected;
 
 use crate::errors::to_py;
 
@@ -18,6 +19,14 @@ pub(crate) fn to_array<'py, T: Element>(
     values: Vec<T>,
 ) -> PyResult<Bound<'py, PyAny>> {
     Ok(values.into_pyarray(py).reshape(shape.to_vec())?.into_any())
+}
+
+/// The numbers of an array, row by row; an array may stand for more of them than it holds.
+pub(crate) fn copied<T: Element + Copy, D: Dimension>(
+    array: &PyReadonlyArray<'_, T, D>,
+    name: &str,
+) -> PyResult<Vec<T>> {
+    try_collected(array.as_array().iter().copied(), &format!("a copy of {name}")).map_err(to_py)
 }
 
 /// The array that an argument is, with any strides. `axes` names them for the message, such as `[B, T]`.

@@ -7,11 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::Error as CoreError;
+use ssm_hpn::allocate::try_collected;
 use ssm_hpn::data::{Batch, Input, Segment};
 use ssm_hpn::target::arrays::{self, Element, Per, TargetArray};
 use ssm_hpn::target::{Target, Values};
 
-use crate::arrays::{array_of, found};
+use crate::arrays::{array_of, copied, found};
 use crate::errors::to_py;
 
 /// Inputs, documents and targets of one pass.
@@ -38,12 +39,8 @@ impl PyBatch {
         let mask: Option<PyReadonlyArray2<'_, bool>> =
             mask.map(|x| array_of(x, "mask", "[B, T]")).transpose()?;
         let (rows, length, input) = match (&tokens, &features) {
-            (Some(x), None) => {
-                (x.shape()[0], x.shape()[1], Input::Tokens(x.as_array().iter().copied().collect()))
-            }
-            (None, Some(x)) => {
-                (x.shape()[0], x.shape()[1], Input::Features(x.as_array().iter().copied().collect()))
-            }
+            (Some(x), None) => (x.shape()[0], x.shape()[1], Input::Tokens(copied(x, "tokens")?)),
+            (None, Some(x)) => (x.shape()[0], x.shape()[1], Input::Features(copied(x, "features")?)),
             (a, _) => return Err(one_of("inputs", "tokens or features", if a.is_some() { 2 } else { 0 })),
         };
         let mut batch = Batch::whole(rows, length, input, target.map_or(Ok(Target::none()), target_of)?);
@@ -52,7 +49,8 @@ impl PyBatch {
             Some(x) if x.shape()[1] == 3 => {
                 let triples = x.as_array();
                 let segment = |s: ndarray::ArrayView1<'_, u32>| Segment { row: s[0], start: s[1], end: s[2] };
-                batch.segments = triples.rows().into_iter().map(segment).collect();
+                let segments = triples.rows().into_iter().map(segment);
+                batch.segments = try_collected(segments, "a copy of segments").map_err(to_py)?;
             }
             Some(x) => {
                 return Err(to_py(CoreError::shape(
@@ -67,7 +65,9 @@ impl PyBatch {
                 let expected = format!("[{rows}, {length}]: one per position");
                 return Err(to_py(CoreError::shape("mask", expected, format!("{:?}", x.shape()))));
             }
-            batch.mask = Some(x.as_array().iter().map(|&m| u8::from(m)).collect());
+            let mask = x.as_array();
+            let mask = try_collected(mask.iter().map(|&m| u8::from(m)), "a copy of mask");
+            batch.mask = Some(mask.map_err(to_py)?);
         }
         Ok(Self(batch))
     }
@@ -157,10 +157,10 @@ fn values_of(array: &TargetArray, values: &Bound<'_, PyAny>) -> PyResult<Values>
     let wanted = axes.split(',').count();
     let (ndim, found_values) = if array.element == Element::Class {
         let found: PyReadonlyArrayDyn<'_, i32> = array_of(values, array.name, axes)?;
-        (found.ndim(), Values::Classes(found.as_array().iter().copied().collect()))
+        (found.ndim(), Values::Classes(copied(&found, array.name)?))
     } else {
         let found: PyReadonlyArrayDyn<'_, f32> = array_of(values, array.name, axes)?;
-        (found.ndim(), Values::Numbers(found.as_array().iter().copied().collect()))
+        (found.ndim(), Values::Numbers(copied(&found, array.name)?))
     };
     if ndim == wanted {
         return Ok(found_values);

@@ -6,6 +6,7 @@ use numpy::{AllowTypeChange, PyArrayLikeDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use ssm_hpn::allocate::try_collected;
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
@@ -13,7 +14,7 @@ use ssm_hpn::session::{ApplyReport, EvalReport, PEAK_SIDE, Sampling, Session, St
 use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
 
 use crate::any_session::{AnySession, SharedSession, either};
-use crate::arrays::{Floats, to_array};
+use crate::arrays::{Floats, copied, to_array};
 use crate::batch::PyBatch;
 use crate::enter::enter;
 use crate::flat::FlatGuard;
@@ -203,7 +204,10 @@ impl PySession {
 
     fn parameter<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let (shape, values) = reading!(self, py, s => {
-            s.parameter(name).map(|(shape, values)| (shape.to_vec(), Floats::from(values.to_vec())))
+            s.parameter(name).and_then(|(shape, values)| {
+                let values = try_collected(values.iter().copied(), &format!("a copy of {name}"))?;
+                Ok((shape.to_vec(), Floats::from(values)))
+            })
         })?;
         values.into_array(py, &shape)
     }
@@ -217,7 +221,7 @@ impl PySession {
 
     fn set_parameter(&self, py: Python<'_>, name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
         let array: PyArrayLikeDyn<'_, f64, AllowTypeChange> = value.extract()?;
-        let (shape, values) = (array.shape().to_vec(), array.as_array().iter().copied().collect::<Vec<_>>());
+        let (shape, values) = (array.shape().to_vec(), copied(&array, name)?);
         changing!(self, py, s => set_parameter(s, name, &shape, &values))
     }
 
@@ -309,7 +313,7 @@ fn set_parameter<T: Scalar>(
     shape: &[usize],
     values: &[f64],
 ) -> Result<String> {
-    let values: Vec<T> = values.iter().map(|x| T::from_f64(*x)).collect();
+    let values: Vec<T> = try_collected(values.iter().map(|x| T::from_f64(*x)), &format!("a copy of {name}"))?;
     session.set_parameter(name, shape, &values)
 }
 

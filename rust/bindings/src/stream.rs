@@ -6,11 +6,12 @@ use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use ssm_hpn::Error as CoreError;
+use ssm_hpn::allocate::try_collected;
 use ssm_hpn::data::Input;
 use ssm_hpn::model::Stream;
 
 use crate::any_session::{AnySession, SharedSession};
-use crate::arrays::{Floats, found};
+use crate::arrays::{Floats, copied, found};
 use crate::enter::{enter, lock};
 use crate::errors::to_py;
 
@@ -28,6 +29,9 @@ pub(crate) struct PyStream {
     stream: Mutex<AnyStream>,
 }
 
+/// What messages call the array of scores.
+const SCORES: &str = "the scores of a stream";
+
 impl PyStream {
     pub(crate) fn new(py: Python<'_>, session: &SharedSession, rows: usize) -> PyResult<Self> {
         let stream = enter(py, || match &*session.read() {
@@ -43,11 +47,13 @@ impl PyStream {
             let mut stream = lock(&self.stream);
             match (&*self.session.read(), &mut *stream) {
                 (AnySession::F32(s), AnyStream::F32(stream)) => {
-                    let scores = s.read(stream, input, length)?.to_vec();
+                    let scores = s.read(stream, input, length)?;
+                    let scores = try_collected(scores.iter().copied(), SCORES)?;
                     Ok(([stream.rows(), s.model().n_scores()], Floats::F32(scores)))
                 }
                 (AnySession::F64(s), AnyStream::F64(stream)) => {
-                    let scores = s.read(stream, input, length)?.to_vec();
+                    let scores = s.read(stream, input, length)?;
+                    let scores = try_collected(scores.iter().copied(), SCORES)?;
                     Ok(([stream.rows(), s.model().n_scores()], Floats::F64(scores)))
                 }
                 _ => Err(CoreError::shape("stream", "a session of the same number type", "another")),
@@ -84,15 +90,12 @@ fn input(x: &Bound<'_, PyAny>, axes: usize) -> PyResult<(Input, usize)> {
     if let Ok(ids) = x.extract::<PyReadonlyArrayDyn<'_, u32>>()
         && ids.ndim() == axes
     {
-        return Ok((Input::Tokens(ids.as_array().iter().copied().collect()), ids.shape()[axes - 1]));
+        return Ok((Input::Tokens(copied(&ids, "x")?), ids.shape()[axes - 1]));
     }
     if let Ok(features) = x.extract::<PyReadonlyArrayDyn<'_, f32>>()
         && features.ndim() == axes + 1
     {
-        return Ok((
-            Input::Features(features.as_array().iter().copied().collect()),
-            features.shape()[axes - 1],
-        ));
+        return Ok((Input::Features(copied(&features, "x")?), features.shape()[axes - 1]));
     }
     let expected = match axes {
         1 => "ids [B] of uint32, or features [B, F] of float32",

@@ -2,6 +2,8 @@
 //!
 //! The crate knows no Python and prints nothing.
 
+#[doc(hidden)]
+pub mod allocate;
 pub mod blocks;
 pub mod bounds;
 pub mod checkpoint;

@@ -11,12 +11,17 @@ use super::pack::Piece;
 use super::schema::ColumnValues;
 use super::shard::{GroupColumn, GroupInput, ShardGroup};
 use super::window::Window;
+use crate::allocate::try_filled;
+use crate::error::Result;
 use crate::target::arrays::{Per, TargetArray};
 use crate::target::kinds::TargetKind;
 use crate::target::{Target, Values};
 
 /// The length of padded rows is a multiple of this, so that batches have few different lengths.
 const PAD_MULTIPLE: usize = 8;
+
+/// What messages call the arrays of a batch.
+const BATCH: &str = "a batch of the data";
 
 /// Some successive rows of a window.
 #[derive(Debug)]
@@ -25,8 +30,8 @@ pub(super) struct RowRange {
     pub(super) rows: Range<u64>,
 }
 
-/// The batch that consists of these rows.
-pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
+/// The batch that consists of these rows; refused where the memory is not there.
+pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Result<Batch> {
     let rows: Vec<(&Window, &[Piece])> =
         parts.iter().flat_map(|p| p.rows.clone().map(|i| (&*p.window, p.window.row(i)))).collect();
     let width = |row: &[Piece]| row.iter().map(Piece::tokens).sum::<usize>();
@@ -48,12 +53,12 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
         rows: rows.len(),
         length,
         input: match n_features {
-            Some(f) => Input::Features(vec![0.0; positions * f]),
-            None => Input::Tokens(vec![0; positions]),
+            Some(f) => Input::Features(try_filled(0.0, &[positions, f], BATCH)?),
+            None => Input::Tokens(try_filled(0, &[positions], BATCH)?),
         },
         segments: Vec::new(),
         mask: None,
-        target: empty_target(config.target, positions, group),
+        target: empty_target(config.target, positions, group)?,
     };
     for (i, (window, pieces)) in rows.iter().enumerate() {
         let mut start = 0;
@@ -64,17 +69,22 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Batch {
             start = end;
         }
     }
-    batch
+    Ok(batch)
 }
 
 /// The arrays of a kind before any document: nothing known at every position, and nothing yet for documents.
-fn empty_target(kind: Option<&'static TargetKind>, positions: usize, group: Option<&ShardGroup>) -> Target {
+fn empty_target(
+    kind: Option<&'static TargetKind>,
+    positions: usize,
+    group: Option<&ShardGroup>,
+) -> Result<Target> {
     let arrays = kind.map_or(&[][..], |kind| kind.arrays);
-    Target::of(arrays.iter().map(|array| {
+    let of_array = |array: &&'static TargetArray| {
         let entries = if array.per == Per::Token { positions } else { 0 };
         let width = group.and_then(|group| column_of(group, array)).map_or(1, GroupColumn::width);
-        (*array, Values::missing(array.element, entries * width))
-    }))
+        Ok((*array, Values::missing(array.element, &[entries, width], BATCH)?))
+    };
+    Ok(Target::of(arrays.iter().map(of_array).collect::<Result<Vec<_>>>()?))
 }
 
 /// The column that an array is read from.
@@ -196,7 +206,7 @@ mod tests {
         ];
         let group =
             group(&ShardColumns { input: InputColumn::Tokens { vocab_size: 9 }, targets, name: false });
-        let target = empty_target(Some(&EVERY_ARRAY), 4, Some(&group));
+        let target = empty_target(Some(&EVERY_ARRAY), 4, Some(&group)).unwrap();
         let input = Input::Tokens(vec![0; 4]);
         let mut batch = Batch { rows: 1, length: 4, input, segments: Vec::new(), mask: None, target };
         // The last two tokens of the second document, then the first of the first; the last position stays empty.

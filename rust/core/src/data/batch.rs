@@ -94,9 +94,10 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// One document per row, all of full length, no mask.
+    /// One document per row, all of full length, no mask. Rows without tokens have no documents.
     pub fn whole(rows: usize, length: usize, input: Input, target: Target) -> Self {
-        let segments = (0..rows as u32).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
+        let documents = if length == 0 { 0 } else { rows as u32 };
+        let segments = (0..documents).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
         Self { rows, length, input, segments, mask: None, target }
     }
     /// Refuses everything that does not fit the model: counts, ids, classes, numbers that are not finite, documents out

@@ -81,7 +81,7 @@ impl Inline {
                 break ticket;
             }
         };
-        Ok(ticket.map(|t| (assemble(&t.parts, &plan.config), t.cursor)))
+        ticket.map(|t| Ok((assemble(&t.parts, &plan.config)?, t.cursor))).transpose()
     }
 }
 

@@ -73,7 +73,7 @@ enum Job {
 
 enum Done {
     Window(WindowId, Result<Option<Window>>),
-    Batch(u64, Batch, Cursor),
+    Batch(u64, Result<(Batch, Cursor)>),
 }
 
 impl Prefetch {
@@ -204,7 +204,8 @@ impl Queue {
         match job {
             Job::Load(id) => Done::Window(id, self.plan.load(id, &self.stop)),
             Job::Assemble(number, ticket) => {
-                Done::Batch(number, assemble(&ticket.parts, &self.plan.config), ticket.cursor)
+                let batch = assemble(&ticket.parts, &self.plan.config);
+                Done::Batch(number, batch.map(|batch| (batch, ticket.cursor)))
             }
         }
     }
@@ -263,8 +264,8 @@ impl State {
 
     fn put(&mut self, done: Done) {
         match done {
-            Done::Batch(number, batch, cursor) => {
-                self.waiting.insert(number, Ok((batch, cursor)));
+            Done::Batch(number, result) => {
+                self.waiting.insert(number, result);
             }
             Done::Window(id, result) => {
                 // `None`: the threads are being stopped, and the window is not needed.

@@ -3,7 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+use crate::allocate::try_grow;
 use crate::data::{Batch, Segment};
+use crate::error::Result;
 use crate::head::Targets;
 use crate::head::pooling::PooledDocuments;
 use crate::kernels::Layout;
@@ -42,6 +44,40 @@ impl<T: Scalar> Default for PassMemory<T> {
             outline: OutlineMemory::default(),
             first_states: Vec::new(),
         }
+    }
+}
+
+impl<T> PassMemory<T> {
+    /// Makes room for what the passes over a batch fill besides the workspace: `notes` of pooling, and the states that
+    /// the rows go on from.
+    pub(super) fn make_room(
+        &mut self,
+        batch: &Batch,
+        boundaries: Boundaries,
+        notes: usize,
+        states: usize,
+    ) -> Result<()> {
+        self.outline.make_room(batch, boundaries)?;
+        try_grow(&mut self.pooling, notes, PER_TOKEN)?;
+        try_grow(&mut self.classes, batch.mask.as_ref().map_or(0, Vec::len), PER_TOKEN)?;
+        try_grow(&mut self.first_states, states, "the states that the rows go on from")
+    }
+}
+
+/// What messages call the buffers of a pass besides its workspace.
+const PER_TOKEN: &str = "the documents of this batch";
+
+impl OutlineMemory {
+    /// Makes room for the outline of a batch.
+    pub(super) fn make_room(&mut self, batch: &Batch, boundaries: Boundaries) -> Result<()> {
+        let Boundaries { stride, .. } = boundaries;
+        let tokens = Shape::of(batch, stride).tokens();
+        try_grow(&mut self.starts, tokens, PER_TOKEN)?;
+        if stride == 1 {
+            return Ok(());
+        }
+        try_grow(&mut self.documents, batch.segments.len(), PER_TOKEN)?;
+        try_grow(&mut self.mask, if batch.mask.is_some() { tokens } else { 0 }, PER_TOKEN)
     }
 }
 

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::limits::check_rows;
 use super::stack::Model;
+use crate::allocate::try_filled;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
@@ -32,12 +34,14 @@ pub struct States<T> {
 }
 
 impl<T: Scalar> States<T> {
-    /// Zero states, those of a sequence's start. An error for a model without recurrent states.
+    /// Zero states, those of a sequence's start. An error for a model without recurrent states, and where the memory is not
+    /// there.
     pub(crate) fn zeros(model: &Model<T>, rows: usize) -> Result<Self> {
         model.check_recurrent()?;
-        let state =
-            |layer: &crate::blocks::layer::Layer<T>| vec![T::ZERO; layer.block().sizes(rows, 1).state];
-        Ok(Self { rows, layers: model.layers.iter().map(state).collect() })
+        check_rows("rows of states", rows)?;
+        let sizes = model.layers.iter().map(|layer| layer.block().sizes(rows, 1).state);
+        let layers = sizes.map(|size| try_filled(T::ZERO, &[size], "the states of a layer"));
+        Ok(Self { rows, layers: layers.collect::<Result<_>>()? })
     }
 
     /// Rows.

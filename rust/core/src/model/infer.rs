@@ -31,14 +31,16 @@ impl<T: Scalar> Model<T> {
         params: &[T],
         batch: &Batch,
         memory: &mut PassMemory<T>,
-        use_found: impl FnOnce(Inferred<'_, T>) -> R,
+        use_found: impl FnOnce(Inferred<'_, T>) -> Result<R>,
     ) -> Result<R> {
         let shape = self.shape(batch);
         let extents = self.extents(shape, false);
         let Extents { fixed, stream, saved_slice, scratch, .. } = extents;
         let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
+        let boundaries = self.boundaries(false);
+        memory.make_room(batch, boundaries, self.pooling_notes(shape), 0)?;
         let PassMemory { workspace, outline, pooling, classes, .. } = memory;
-        let outline = Outline::new(batch, self.boundaries(false), outline);
+        let outline = Outline::new(batch, boundaries, outline);
         let mut carver = workspace.carve(elements)?;
         let stem = carver.take(self.stem.sizes(shape.tokens()).saved);
         let values = carver.take(self.target_elements(shape));
@@ -56,6 +58,6 @@ impl<T: Scalar> Model<T> {
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
         let targets = targets(batch, values, classes);
-        Ok(use_found(Inferred { hidden, features, targets, scratch: head.rest }))
+        use_found(Inferred { hidden, features, targets, scratch: head.rest })
     }
 }

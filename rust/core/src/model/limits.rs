@@ -8,6 +8,15 @@ use crate::data::{Batch, Limits};
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
+/// Most rows of a stream or of carried states.
+const MOST_ROWS: usize = 1 << 20;
+
+/// Refuses a number of rows for `what` that is 0 or too large.
+pub(super) fn check_rows(what: &str, rows: usize) -> Result<()> {
+    let holds = (1..=MOST_ROWS).contains(&rows);
+    if holds { Ok(()) } else { Err(Error::shape(what, format!("1 to {MOST_ROWS}"), rows)) }
+}
+
 impl<T: Scalar> Model<T> {
     /// Refuses a batch that does not fit the model.
     pub(crate) fn check(&self, batch: &Batch) -> Result<()> {

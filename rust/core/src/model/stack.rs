@@ -16,6 +16,7 @@ use super::config::{Component, ModelConfig, Predicted};
 use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
+use crate::allocate::try_room;
 use crate::blocks::layer::{Layer, LayerConfig};
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -127,6 +128,10 @@ impl<T: Scalar> Model<T> {
         let mut arena = Arena::try_zeros(self.table.buffer_len(), "the parameters")?;
         for (slot, entry) in self.table.entries().iter().enumerate() {
             let columns = entry.spec.shape.last().copied().unwrap_or(1);
+            if let Init::Made(_) = entry.spec.init {
+                // They are made in f64 beside the arena.
+                drop(try_room::<f64>(&entry.spec.shape, &format!("the first values of {}", entry.id))?);
+            }
             entry.spec.init.fill(arena.tensor_mut(&self.table, slot), columns, seed, &entry.id);
         }
         Ok(arena)

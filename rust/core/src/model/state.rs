@@ -7,8 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 use super::buffers::{Outline, OutlineMemory};
+use super::limits::check_rows;
 use super::stack::Model;
+use crate::allocate::{try_collected, try_filled, try_room};
 use crate::data::{Batch, Input, InputLimit};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
@@ -63,21 +67,19 @@ pub struct Stream<T> {
 impl<T: Scalar> Stream<T> {
     /// The state of `rows` rows before the first token.
     pub(crate) fn new(model: &Model<T>, rows: usize) -> Result<Self> {
-        if rows == 0 || rows > 1 << 20 {
-            return Err(Error::shape("rows of a stream", "1 to 1048576", rows));
-        }
         model.check_recurrent()?;
+        check_rows("rows of a stream", rows)?;
         let sizes = model.layers.iter().map(|layer| layer.whole_sizes(rows, 1).state);
         let state_len = sizes.max().unwrap_or(0);
         Ok(Self {
             rows,
-            states: vec![T::ZERO; model.layers.len() * state_len],
+            states: try_filled(T::ZERO, &[model.layers.len(), state_len], "the states of a stream")?,
             state_len,
             position: 0,
-            pooled: vec![0.0; rows * model.config().d_model],
+            pooled: try_filled(0.0, &[rows, model.config().d_model], "the features of a stream")?,
             workspace: Workspace::default(),
             outline: OutlineMemory::default(),
-            scores: vec![T::ZERO; rows * model.head.n_scores()],
+            scores: try_filled(T::ZERO, &[rows, model.head.n_scores()], "the scores of a stream")?,
         })
     }
 
@@ -117,7 +119,7 @@ impl<T: Scalar> Stream<T> {
             return Err(Error::shape("stream", "at least one token", 0));
         }
         let width = input_width(model);
-        let mut batch = Batch::whole(self.rows, length, input.clone(), Target::none());
+        let mut batch = Batch::whole(self.rows, length, copied(input)?, Target::none());
         model.check(&batch)?;
         let piece = (PREFILL / self.rows).max(1);
         if length <= piece {
@@ -125,7 +127,7 @@ impl<T: Scalar> Stream<T> {
         } else {
             for start in (0..length).step_by(piece) {
                 batch.length = piece.min(length - start);
-                batch.input = columns(input, self.rows, width, start..start + batch.length, length);
+                batch.input = columns(input, self.rows, width, start..start + batch.length, length)?;
                 self.read_part(model, params, &batch)?;
             }
         }
@@ -153,7 +155,9 @@ impl<T: Scalar> Stream<T> {
         let mut carver = self.workspace.carve(elements)?;
         let (stem, x, hidden) = (carver.take(stem), carver.take(m * d), carver.take(m * d));
         let (r, saved, scratch) = (carver.take(m), carver.take(saved), carver.rest());
-        let outline = Outline::new(batch, model.boundaries(false), &mut self.outline);
+        let boundaries = model.boundaries(false);
+        self.outline.make_room(batch, boundaries)?;
+        let outline = Outline::new(batch, boundaries, &mut self.outline);
         model.stem_forward(params, &batch.input, &outline, Mode::Inference, stem, x);
         for (index, layer) in model.layers.iter().enumerate() {
             let state = &mut self.states[index * self.state_len..];
@@ -220,17 +224,29 @@ fn input_width<T: Scalar>(model: &Model<T>) -> usize {
     }
 }
 
+/// What the messages call the input of a stream.
+const READ: &str = "the input of a stream";
+
+fn copied(input: &Input) -> Result<Input> {
+    Ok(match input {
+        Input::Tokens(ids) => Input::Tokens(try_collected(ids.iter().copied(), READ)?),
+        Input::Features(x) => Input::Features(try_collected(x.iter().copied(), READ)?),
+    })
+}
+
 /// Tokens `range` of every row.
-fn columns(input: &Input, rows: usize, width: usize, range: std::ops::Range<usize>, length: usize) -> Input {
-    fn pick<V: Copy>(x: &[V], rows: usize, row_len: usize, range: std::ops::Range<usize>) -> Vec<V> {
-        (0..rows).flat_map(|row| &x[row * row_len..][range.clone()]).copied().collect()
+fn columns(input: &Input, rows: usize, width: usize, range: Range<usize>, length: usize) -> Result<Input> {
+    fn pick<V: Copy>(x: &[V], rows: usize, row_len: usize, range: Range<usize>) -> Result<Vec<V>> {
+        let mut picked = try_room(&[rows, range.len()], READ)?;
+        (0..rows).for_each(|row| picked.extend_from_slice(&x[row * row_len..][range.clone()]));
+        Ok(picked)
     }
-    match input {
-        Input::Tokens(ids) => Input::Tokens(pick(ids, rows, length, range)),
+    Ok(match input {
+        Input::Tokens(ids) => Input::Tokens(pick(ids, rows, length, range)?),
         Input::Features(x) => {
-            Input::Features(pick(x, rows, length * width, range.start * width..range.end * width))
+            Input::Features(pick(x, rows, length * width, range.start * width..range.end * width)?)
         }
-    }
+    })
 }
 
 #[cfg(test)]

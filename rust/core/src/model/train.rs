@@ -91,9 +91,11 @@ impl<T: Scalar> Model<T> {
             depth = Depth { lowest: 0, below_head: true, ..depth };
         }
         let plan = self.memory_plan(depth, &extents);
+        let states = carried.iter().flat_map(|carried| carried.states.layers()).map(<[T]>::len).sum();
+        let boundaries = self.boundaries(carried.is_some());
+        memory.make_room(batch, boundaries, self.pooling_notes(shape), states)?;
         let PassMemory { workspace, outline, pooling, classes, first_states } = memory;
         let buffers = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
-        first_states.clear();
         for states in carried.iter().flat_map(|carried| carried.states.layers()) {
             first_states.extend_from_slice(states);
         }
@@ -103,7 +105,7 @@ impl<T: Scalar> Model<T> {
             params,
             grads: grads.as_mut_slice(),
             trainable: &masks.trainable,
-            outline: Outline::new(batch, self.boundaries(carried.is_some()), outline),
+            outline: Outline::new(batch, boundaries, outline),
             mode: Mode::Training(key),
             buffers,
             plan,
@@ -166,6 +168,12 @@ impl<T: Scalar> Model<T> {
         let params = self.params(params, &self.stem_slots);
         let mode = mode.map(|key| key.layer(Key::STEM));
         Pass { saved, ..Pass::new(params, outline.layout, mode, scratch) }
+    }
+
+    /// Elements that pooling keeps for its backward pass.
+    pub(super) fn pooling_notes(&self, shape: Shape) -> usize {
+        let pooling = self.config().target.pooling();
+        pooling.map_or(0, |pooling| pooling.saved_len(shape.segments, self.config().d_model))
     }
 
     /// The features of a batch from the output of the last layer, in `hidden` or, if they are pooled, in `pooled`.

@@ -2,6 +2,7 @@
 
 use super::report::EvalReport;
 use super::training::Session;
+use crate::allocate::{try_collected, try_filled, try_room};
 use crate::data::{Batch, Input};
 use crate::error::{Error, Result};
 use crate::head::{Predictions, Wanted};
@@ -25,11 +26,15 @@ impl<T: Scalar> Session<T> {
             model.infer(params, batch, memory, |Inferred { features, targets, scratch, .. }| {
                 let n = features.len() / d;
                 let pass = head_pass(model, params, n, scratch);
-                let Some(targets) = targets else { return EvalReport::default() };
-                let mut found = Predictions::default();
+                let Some(targets) = targets else { return Ok(EvalReport::default()) };
+                let n_values = model.target().n_values;
+                let mut found = Predictions {
+                    classes: try_room(&[n], "the predictions of this batch")?,
+                    numbers: try_room(&[n, n_values], "the predictions of this batch")?,
+                };
                 let wanted = Wanted::Predictions(&mut found);
                 let sums = head.forward_backward(pass, features, targets, wanted, None, None);
-                EvalReport::new(sums, &targets, &found, model.target().n_values)
+                EvalReport::new(sums, &targets, &found, n_values)
             })
         })?
     }
@@ -45,9 +50,9 @@ impl<T: Scalar> Session<T> {
         threads.install(|| {
             model.infer(params, batch, memory, |Inferred { features, scratch, .. }| {
                 let n = features.len() / d;
-                let mut scores = vec![T::ZERO; n * head.n_scores()];
+                let mut scores = try_filled(T::ZERO, &[n, head.n_scores()], "the scores of this batch")?;
                 head.scores(head_pass(model, params, n, scratch), features, &mut scores);
-                scores
+                Ok(scores)
             })
         })?
     }
@@ -58,7 +63,11 @@ impl<T: Scalar> Session<T> {
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
         let memory = &mut *memory.take();
-        threads.install(|| model.infer(params.as_slice(), batch, memory, |found| found.hidden.to_vec()))?
+        threads.install(|| {
+            model.infer(params.as_slice(), batch, memory, |found| {
+                try_collected(found.hidden.iter().copied(), "the hidden states of this batch")
+            })
+        })?
     }
 
     /// A recurrent state for `rows` rows, which [`Session::read`] updates.

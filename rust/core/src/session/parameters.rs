@@ -1,6 +1,7 @@
 //! Parameters and gradients by name, and lending of the flat buffers.
 
 use super::training::{LargestCosine, Session};
+use crate::allocate::try_collected;
 use crate::error::{Error, Result};
 use crate::model::freeze::frozen_ids;
 use crate::model::names;
@@ -119,7 +120,9 @@ impl<T: Scalar> Session<T> {
         let slot = names::find(self.model.table(), name)?;
         let count = T::from_f64(self.pending.count.max(1) as f64);
         let gradient = self.grads.tensor(self.model.table(), slot);
-        Ok((self.shape(slot), gradient.iter().map(|g| *g / count).collect()))
+        let values =
+            try_collected(gradient.iter().map(|g| *g / count), &format!("a copy of the gradient of {name}"))?;
+        Ok((self.shape(slot), values))
     }
 
     /// Overwrites a tensor, by id or public name, and returns its public name. Every number must be finite.

@@ -1,5 +1,7 @@
 //! Results of a session's calls.
 
+use crate::allocate::try_room;
+use crate::error::Result;
 use crate::head::{HeadReport, Predictions, Targets};
 use crate::numeric::Scalar;
 
@@ -153,14 +155,21 @@ impl EvalReport {
         targets: &Targets<T>,
         found: &Predictions<T>,
         n_values: usize,
-    ) -> Self {
+    ) -> Result<Self> {
         let mut report = Self { sums: sums.into(), n_values, ..Self::default() };
         let (classes, values) = match *targets {
             Targets::Classes(classes) => (classes, &[][..]),
             Targets::Values(values) => (&[][..], values),
             Targets::Joint { classes, values } => (classes, values),
-            Targets::Cotangent(_) => return report,
+            Targets::Cotangent(_) => return Ok(report),
         };
+        let what = "the predictions of this batch";
+        for of_classes in [&mut report.predicted, &mut report.expected] {
+            *of_classes = try_room(&[classes.len()], what)?;
+        }
+        for of_values in [&mut report.predicted_values, &mut report.expected_values] {
+            *of_values = try_room(&[values.len()], what)?;
+        }
         for (&class, &best) in classes.iter().zip(&found.classes).filter(|(class, _)| **class >= 0) {
             report.predicted.push(i64::from(best));
             report.expected.push(i64::from(class));
@@ -175,6 +184,6 @@ impl EvalReport {
             report.predicted_values.extend(predicted.iter().map(|x| x.to_f64()));
             report.expected_values.extend(expected.iter().map(|x| x.to_f64()));
         }
-        report
+        Ok(report)
     }
 }

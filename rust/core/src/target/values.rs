@@ -1,6 +1,8 @@
 //! The target of one batch: its arrays, and the check of every number in them.
 
 use super::arrays::{self, Element, Per, TargetArray};
+#[cfg(feature = "shards")]
+use crate::allocate::try_filled;
 use crate::error::{Error, Result};
 
 /// The numbers of one array.
@@ -21,12 +23,20 @@ pub enum Values {
 
 #[cfg(feature = "shards")]
 impl Values {
-    /// This many numbers of an array in which nothing is known: -1 for classes, NaN for others.
-    pub(crate) fn missing(element: Element, count: usize) -> Self {
+    /// No numbers yet.
+    pub(crate) fn empty(element: Element) -> Self {
         match element {
-            Element::Class => Self::Classes(vec![-1; count]),
-            Element::Number | Element::Gradient => Self::Numbers(vec![f32::NAN; count]),
+            Element::Class => Self::Classes(Vec::new()),
+            Element::Number | Element::Gradient => Self::Numbers(Vec::new()),
         }
+    }
+
+    /// An array of these sizes for `what` in which nothing is known: -1 for classes, NaN for others.
+    pub(crate) fn missing(element: Element, sizes: &[usize], what: &str) -> Result<Self> {
+        Ok(match element {
+            Element::Class => Self::Classes(try_filled(-1, sizes, what)?),
+            Element::Number | Element::Gradient => Self::Numbers(try_filled(f32::NAN, sizes, what)?),
+        })
     }
 }
 

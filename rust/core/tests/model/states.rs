@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-use crate::common::{batch, documents, language_model, numbers, relative};
+use crate::common::{batch, documents, language_model, numbers, relative, threads};
 use crate::invariants::gradients;
 use crate::parts::{blocks, is_recurrent, mamba, trained, with};
 use serde_json::json;
 use ssm_hpn::data::{Batch, Input};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, Carried, ModelConfig, States};
+use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
 use ssm_hpn::target::Target;
 
@@ -156,4 +157,23 @@ fn states_of_another_model_or_batch_are_refused() {
     let carried = Carried { states: &mut states, gradient: None };
     let message = session.forward_backward_from(&data, Accuracy::Skip, carried).unwrap_err().to_string();
     assert!(message.starts_with("states: expected those of 2 rows of this model"), "{message}");
+}
+
+#[test]
+fn rows_and_states_that_no_memory_holds_are_refused_in_one_line() {
+    // 2^20 rows of 512 channels with 4,096 states each: terabytes.
+    let many = json!({"kind": "mamba1", "d_state": 4096, "expand": 8, "dt_rank": 1});
+    let config = with(&language_model(), json!({"d_model": 64, "n_layers": 2, "block": many}));
+    let session = Session::<f32>::new(config, OptimConfig::default(), 1, threads(1)).unwrap();
+    for error in [session.states(1 << 20).unwrap_err(), session.stream(1 << 20).unwrap_err()] {
+        let message = error.to_string();
+        assert!(
+            message.starts_with("memory: ") && message.contains(" MB that the states of a "),
+            "{message}"
+        );
+    }
+    for rows in [0, usize::MAX] {
+        let message = session.states(rows).unwrap_err().to_string();
+        assert!(message.starts_with("rows of states: expected 1 to 1048576"), "{message}");
+    }
 }

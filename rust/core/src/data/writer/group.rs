@@ -32,7 +32,7 @@ pub(super) struct OpenGroup {
 
 impl OpenGroup {
     pub(super) fn new(columns: ShardColumns) -> Self {
-        let targets = columns.targets.iter().map(|c| Values::missing(c.array.element, 0)).collect();
+        let targets = columns.targets.iter().map(|c| Values::empty(c.array.element)).collect();
         Self {
             columns,
             offsets: vec![0],
