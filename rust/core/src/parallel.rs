@@ -140,7 +140,6 @@ impl<'a, T> Shared<'a, T> {
     ///
     /// # Safety
     /// The slice was taken by [`Shared::new`], and no other part alive at the same time overlaps this one.
-    #[expect(clippy::mut_from_ref, reason = "the caller promises that parts do not overlap")]
     pub(crate) unsafe fn slice(&self, start: usize, len: usize) -> &'a mut [T] {
         self.check(start, len);
         // SAFETY: inside the slice (checked), which is borrowed for 'a; disjoint by the caller's promise.
