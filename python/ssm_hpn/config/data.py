@@ -188,7 +188,11 @@ class PrepareOptions(Section):
             {"raw.classes": True},
             advice="name their column with data.columns.label or .labels, or leave it out",
         ),
-    ] = Field(None, description="labels are the whole numbers below it; null: the classes are the labels that occur")
+    ] = Field(
+        None,
+        description="classes, where labels are the whole numbers below it and some may not occur; otherwise "
+        "it has to be the number of labels that occur. null: the labels that occur",
+    )
     missing: Annotated[Literal["mask", "forward", "zero", "refuse"], FEATURES] = Field(
         "mask",
         description="what stands for a missing number. mask: the mean of the training part, with an indicator and the "
