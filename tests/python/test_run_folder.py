@@ -370,6 +370,25 @@ def test_more_updates_in_two_calls_have_the_bits_of_one_call(trained, here):
     assert digests[0] == digests[1]
 
 
+def test_more_that_is_reached_says_what_adds_to_it(trained, here, capsys):
+    tree = here / "tree"
+    shutil.copytree(trained.parents[1], tree)
+    os.chdir(tree)
+    words = ["--data", "sensors.csv", *COLUMNS, *SHORT]
+    assert train(*words, "--more", "8") == 0
+    assert "nothing to do" not in capsys.readouterr().out
+    for command, more in ((words, 5), (["--resume", f"runs/{trained.name}"], 5), (words, 8)):
+        assert train(*command, "--more", str(more)) == 0
+        shown = capsys.readouterr().out
+        advice = f"--more {8 + more} for {more} further ones"
+        assert f"nothing to do: 20 updates are done, 12 + {more} were asked for; {advice}" in shown
+        assert "finished after 20 updates" in shown
+    assert train(*words) == 0
+    assert "nothing to do" not in capsys.readouterr().out
+    assert train(*words, "--more", "13") == 0
+    assert "finished after 25 updates" in capsys.readouterr().out
+
+
 def test_more_without_a_run_is_refused(raw, here, capsys):
     assert train("--data", str(raw), *COLUMNS, *SHORT, "--more", "5") == 4
     assert "--more: expected a run of these settings in runs/sensors-" in one_line(capsys)

@@ -52,6 +52,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
         screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
         screen.print(f"  {again}", markup=False)
         return EXIT_INTERRUPTED
+    if result.already_ended and request.more:
+        screen.print(_nothing_to_do(trainer.config.train.steps, request.more, result.step), markup=False)
     with interrupted(" after training, which is saved; the same command shows its results"):
         screen.print(summary(trainer, result, screen), markup=False)
     screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
@@ -72,6 +74,14 @@ def _fit(trainer: Trainer, request: TrainRequest, screen: "Console") -> Result:
     for note in result.notes:
         screen.print(f"passed over: {note}", markup=False)
     return result
+
+
+def _nothing_to_do(steps: int, more: int, done: int) -> str:
+    """What to say where `--more`, which counts from the configured steps so that it may be repeated, was reached."""
+    return (
+        f"nothing to do: {counted(done, 'update')} are done, {steps:,} + {more:,} were asked for; "
+        f"--more {done - steps + more} for {counted(more, 'further one')}"
+    )
 
 
 def _again(prog: str, arguments: Sequence[str], resume: str, folder: Path) -> str:
