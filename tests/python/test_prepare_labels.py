@@ -221,6 +221,25 @@ def test_a_column_named_twice_is_refused(tmp_path):
         made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": "x"})
 
 
+@pytest.mark.parametrize("target", ["label", "labels"])
+def test_a_label_column_that_is_empty_everywhere_is_refused(tmp_path, target):
+    path = csv(tmp_path / "d.csv", steps([None, ""]))
+    columns = COLUMNS | {"label": None, target: "y"}
+    with pytest.raises(DataError, match=rf"d\.csv: column 'y': .*the column empty in all rows; .*\.{target}, or"):
+        made(tmp_path, path, columns)
+    other = [row | {"x": row["x"] + 0.05} for row in steps(["a", "b"])]
+    held_out = csv(tmp_path / "v.csv", other)
+    with pytest.raises(DataError, match=r"d\.csv: column 'y': expected labels .*found none in the training part"):
+        made(tmp_path, path, columns, validation=(str(held_out),))
+
+
+def test_a_table_of_labels_without_a_label_is_refused(tmp_path):
+    path = csv(tmp_path / "d.csv", steps(["a", "b"]))
+    (tmp_path / "labels.csv").write_text("id,y\ns0,\n")
+    with pytest.raises(DataError, match=r"column 'y': .*found none in .*labels\.csv for the ids of the training"):
+        made(tmp_path, path, COLUMNS, labels=str(tmp_path / "labels.csv"))
+
+
 def test_the_digest_does_not_depend_on_how_many_rows_come_at_once(tmp_path, monkeypatch):
     """Runs of the sort, and batches of statistics, are as large as the engine's batches happen to be."""
     rng = np.random.default_rng(0)

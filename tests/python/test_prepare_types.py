@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import decimal
 import itertools
+import json
 import re
 import uuid
 
@@ -246,3 +247,56 @@ def test_a_label_of_text_is_a_text_too_where_it_is_named(tmp_path):
     (tmp_path / "d.jsonl").write_text("".join(f'{{"s": "{n}"}}\n' for n in range(18)))
     prepared = made(tmp_path, tmp_path / "d.jsonl", {"text": "s", "label": "s"}, validation_fraction=0)
     assert len(prepared.contract.classes) == 18
+
+
+def truth():
+    """Rows of 24 series of 4 steps with a column of true, false and missing cells."""
+    made_of = [{"id": f"s{n // 4}", "t": n % 4, "x": n / 8, "b": [True, False, None][n % 3]} for n in range(96)]
+    return [row | {"label": "ab"[k // 4 % 2]} for k, row in enumerate(made_of)]
+
+
+FLAGGED = {"id": "id", "order": "t", "features": "x,b", "label": "label"}
+
+
+def written_as(path, table, words, *, quote=""):
+    """A CSV file in which true, false and missing cells are written as `words`."""
+    shown = {True: f"{quote}{words[0]}{quote}", False: words[1], None: words[2]}
+    lines = [",".join(str(shown[v] if k == "b" else v) for k, v in row.items()) for row in table]
+    path.write_text("\n".join([",".join(table[0]), *lines, ""]))
+    return path
+
+
+@pytest.mark.parametrize("words", [("true", "false", ""), ("True", "False", "NA"), ("TRUE", " FALSE ", "")])
+def test_true_and_false_are_the_same_numbers_in_any_format(tmp_path, words):
+    table, null = truth(), [word for word in words[2:] if word]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "d.parquet")
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    written_as(tmp_path / "d.csv", table, words, quote='"')
+    written_as(tmp_path / "numbers.csv", table, ("1", "0", words[2]))
+    found = {
+        name: made(
+            tmp_path / f"of {name}", tmp_path / name, FLAGGED, **({"null": null} if name.endswith("csv") else {})
+        )
+        for name in ("d.csv", "numbers.csv", "d.parquet", "d.jsonl")
+    }
+    assert len({one.digest for one in found.values()}) == 1, {name: one.digest for name, one in found.items()}
+    noted = {name: [note for note in one.contract.notes if "true and false" in note] for name, one in found.items()}
+    assert noted.pop("d.csv") == ["d.csv: column 'b': true and false are read as 1 and 0"]
+    assert not any(noted.values())
+
+
+def test_true_and_false_to_predict_are_numbers(tmp_path):
+    table = [row | {"b": bool(int(row["id"][1:]) % 2)} for row in truth()]
+    columns = FLAGGED | {"features": "x", "label": None, "values": "b"}
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "d.parquet")
+    written_as(tmp_path / "d.csv", table, ("True", "False", ""))
+    digests = [made(tmp_path / f"of {name}", tmp_path / name, columns).digest for name in ("d.csv", "d.parquet")]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("last", ["1", "maybe", "0.5"])
+def test_true_and_false_beside_others_are_refused(tmp_path, last):
+    table = truth()
+    written_as(tmp_path / "d.csv", table, ("true", "false", last))
+    with pytest.raises(DataError, match=r"row [23], column 'b': expected a number, found '(true|false)'; write 1 for"):
+        made(tmp_path, tmp_path / "d.csv", FLAGGED)

@@ -1,6 +1,7 @@
 """Columns of Arrow as arrays of numpy, and the errors for cells that do not fit."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import MOST_CLASSES, Coded, Floats, Ints
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.sources import Source, line_of, lines_of
 
 LOOKED_AT: Final = 100
 """Texts of a column that are looked at for what they hold."""
@@ -83,9 +84,15 @@ def missing_cells(source: Source, row: int, name: str, kind: str, count: int, va
         expected=f"{kind} in every row",
         found=f"{counted(count, 'row')} without one" + (f" (the first: {shown(value)})" if value else ""),
         advice="a second header row? remove row 2"
-        if source.format == "csv" and row == 2 and count == 1
+        if source.format == "csv" and row == 2 and count == 1 and not _has_digits(source, row)
         else "fill them, or drop such rows first",
     )
+
+
+def _has_digits(source: Source, row: int) -> bool:
+    """Whether a number may be somewhere in a row, as it is in data and not in a header."""
+    line = line_of(source, row)
+    return any(re.search("[0-9]", text) for _, text in lines_of(source, line))
 
 
 def not_finite(source: Source, at: str, name: str, value: float) -> DataError:

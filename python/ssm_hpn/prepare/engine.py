@@ -7,7 +7,7 @@ everything else as text, so that one rule of this package and not a guess of the
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -111,6 +111,8 @@ class Table:
     """What was guessed."""
     places: dict[str, str] = field(default_factory=dict)
     """Names of the columns in `scan` by their true names, where these differ in case alone."""
+    flags: frozenset[str] = frozenset()
+    """Columns of a CSV file with nothing but true and false, which are read as the numbers 1 and 0."""
     underscored: bool = False
     """Whether digits with an underscore between them are somewhere in a CSV file: the engine takes 1_0 for 10."""
     reader: pa.RecordBatchReader | None = None
@@ -129,10 +131,18 @@ class Table:
         match self.source.format:
             case "csv":
                 doubles = not self.underscored
-                texts = {name: type_ if type_ == "DOUBLE" and doubles else "VARCHAR" for name, type_ in texts.items()}
+                texts = {
+                    name: type_ if type_ == "DOUBLE" and doubles and name not in self.flags else "VARCHAR"
+                    for name, type_ in texts.items()
+                }
                 types = ", ".join(f"'c{i}': '{texts.get(name, 'VARCHAR')}'" for i, name in enumerate(names))
                 scan = self._reader("read_csv", f"columns={{{types}}}")
-                columns = [self._cell(f"c{names.index(name)}", texts[name], kind) for name, kind in wanted.values()]
+                columns = [
+                    _flag(f"c{names.index(name)}")
+                    if kind == "number" and name in self.flags
+                    else self._cell(f"c{names.index(name)}", texts[name], kind)
+                    for name, kind in wanted.values()
+                ]
             case "jsonl":
                 check_used(self.source, texts)
                 types = ", ".join(f"{quoted(name)}: '{type_}'" for name, type_ in texts.items())
@@ -162,6 +172,15 @@ class Table:
         if kind == "number" and type_ == "VARCHAR" and self.decimal == ",":
             column = f"replace({column}, ',', '.')"
         return f"CAST({column} AS {TYPES[kind]})"
+
+    def true_or_false(self, names: Iterable[str]) -> frozenset[str]:
+        """Those of some columns of a CSV file in which nothing but `true` and `false` stands, in any case."""
+        chosen: dict[str, tuple[str, Kind]] = {f"b{k}": (name, "raw") for k, name in enumerate(names)}
+        if self.source.format != "csv" or not chosen:
+            return frozenset()
+        tests = ", ".join(f"bool_and(lower(trim({one})) IN ('true', 'false'))" for one in chosen)
+        found = self.rows_of(f"SELECT {tests} FROM ({self.select(chosen)})")[0]  # noqa: S608 - our own query
+        return frozenset(name for (name, _), only in zip(chosen.values(), found, strict=True) if only)
 
     def check_kind(self, name: str, kind: Kind) -> None:
         """Refuse a column whose type cannot hold what it is asked for: a list where there is none, or a record."""
@@ -201,6 +220,11 @@ class Table:
                 yield from together(held)
         except (OSError, pa.ArrowException) as error:  # the engine's own, in the classes of Arrow
             raise duckdb.Error(str(error)) from None
+
+
+def _flag(column: str) -> str:
+    """A column of `true` and `false` as numbers."""
+    return f"CAST(CAST(trim({column}) AS BOOLEAN) AS DOUBLE)"
 
 
 def together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

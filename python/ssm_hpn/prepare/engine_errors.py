@@ -91,14 +91,15 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     line = re.search(r"CSV Error on Line: (\d+)", text)
     place = _rejected_line(table, query) if table and query else None
     at = f"row {place or line[1]}" if place or line else "file"  # type: ignore[index]
-    if cell and names:
+    if cell and table and names:
+        column, row = int(cell[1]), place or (int(line[1]) if line else 0)
         return data_error(
             source.path,
-            f"{at}, {source.field(names[int(cell[1])])}",
+            f"{at}, {source.field(names[column])}",
             expected="a number",
             found=shown(cell[2]),
-            advice=number_advice(cell[2], table.decimal if table else ".")
-            or header_below(place or (int(line[1]) if line else 0), names[int(cell[1])], cell[2])
+            advice=number_advice(cell[2], table.decimal)
+            or header_below(source, table.marks, column, row, names[column], cell[2])
             or "correct it, choose another column, or name what stands for a missing number in data.null",
         )
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
@@ -117,6 +118,8 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
 def number_advice(text: str, decimal: str) -> str | None:
     """What to do about a number with other marks than the engine reads; None for what is no number."""
     text = text.strip()
+    if text.lower() in ("true", "false"):
+        return "write 1 for true and 0 for false, as there are numbers or other texts in the same column"
     other = "," if decimal == "." else "."
     if re.fullmatch(rf"[+-]?[0-9]+[{other}][0-9]+", text):
         advice = f"set --data.decimal {other} if that is the decimal mark"

@@ -4,13 +4,13 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ssm_hpn.classes import has_no_label
 from ssm_hpn.prepare.problems import data_error, nearest, shown
-from ssm_hpn.prepare.sources import Source, lines_of
+from ssm_hpn.prepare.sources import Source, lines_of, open_source
 
 if TYPE_CHECKING:
     from ssm_hpn.errors import DataError
@@ -68,18 +68,38 @@ def _cells(line: str) -> set[str]:
     return {cell.strip(' "') for cell in re.split(f"[{SEPARATORS}]", line)}
 
 
-def header_below(row: int, name: str, cell: object) -> str | None:
-    """Advice about a cell that is no number because its row is a header; None where it is none.
+def header_below(source: Source, marks: Sequence[str], column: int, row: int, name: str, cell: object) -> str | None:
+    """Advice about a cell of a CSV file that is no number because its row is a header; None where it is none.
 
-    >>> header_below(2, "t", "s"), header_below(17, "t", "t"), header_below(2, "t", "1,5")
-    ('a second header row? remove row 2', 'row 17 repeats the header: remove it', None)
+    Row 2 is a header where it has no digit in a column in which the next row has one.
+
+    Parameters
+    ----------
+    source, marks
+        The file, its delimiter and its quote.
+    column, row
+        The place of the cell: columns from 0 on, rows from 1 on.
+    name, cell
+        The name of the column, and what is in the cell.
     """
     text = str(cell or "").strip()
     if text and text == name.strip():
         return f"row {row} repeats the header: remove it"
     if row == 2 and not re.search("[0-9]", text) and not has_no_label(text):
-        return "a second header row? remove row 2"
+        next_row = _row(source, marks, 3)
+        if column < len(next_row) and re.search("[0-9]", next_row[column]):
+            return "a second header row? remove row 2"
     return None
+
+
+def _row(source: Source, marks: Sequence[str], number: int) -> list[str]:
+    """The cells of one of the first rows of a CSV file; none where it cannot be read."""
+    with open_source(source) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
+        rows = (row for row in csv.reader(text, delimiter=marks[0], quotechar=marks[1]) if any(row))
+        try:
+            return next(itertools.islice(rows, number - 1, None), [])
+        except csv.Error:
+            return []
 
 
 def two_headers(sample: str, delimiter: str, quote: str | None) -> bool:

@@ -184,6 +184,20 @@ class Learned:
         """All documents of the training part have been added."""
         for name, running in self._running.items():
             setattr(self, name, running.moments())
+        if self.label_name and self.label_column in self.targets and not self.counts.any():
+            raise self._without_labels(self.label_name)
+
+    def _without_labels(self, name: str) -> DataError:
+        """The error for a column of labels in which the training part has none."""
+        assert self.first is not None
+        source = self.first.source
+        found = "none in the training part" if self.labels.texts else f"the {source.field_noun} empty in all rows"
+        advice = f"fill it, name another one in data.columns.{self.label_column}, or leave it out"
+        if self.options.labels:
+            found = f"none in {self.options.labels} for the ids of the training part"
+            advice = "see that the ids in it are those of the data"
+        expected = "labels of the classes to learn"
+        return data_error(source.path, source.field(name), expected=expected, found=found, advice=advice)
 
     @property
     def measures(self) -> bool:

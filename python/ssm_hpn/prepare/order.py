@@ -118,7 +118,11 @@ def _order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, tr
         )[0]
         csv = table.source.format == "csv"
         row = table.source.row(number + csv)
-        below = header_below(number + 1, name, odd) if csv else None
+        below = (
+            header_below(table.source, table.marks, [*table.present].index(name), number + 1, name, odd)
+            if csv
+            else None
+        )
         raise data_error(
             table.source.path,
             f"{row}, {at}",

@@ -68,9 +68,11 @@ def read_table(
     source: Source, options: PrepareOptions, reading: Reading, work: Path | None = None
 ) -> Iterator[Documents]:
     """Documents of one table. Columns are found by name; one that is missing is an error."""
-    for long_lines in (False, True):
+    long_lines, flags = False, frozenset[str]()
+    while True:
         begun = False
         with opened(source, options, work, long_lines=long_lines) as table:
+            table.flags = flags
             check_columns(table, reading.columns, options, reading.split_column)
             try:
                 query = _Query(table, options, reading, work)
@@ -83,9 +85,15 @@ def read_table(
                     yield within(documents, options.max_document)
             except duckdb.Error as error:
                 if not long_lines and needs_more(error, table) and not begun:
+                    long_lines = True
+                    continue
+                if not begun and not flags and (flags := query.flags(error)):
                     continue
                 raise query.complaint(error) from None
             reading.notes.add(*table.notes)
+            for name in sorted(flags):
+                text = f"{source.field(name)}: true and false are read as 1 and 0"
+                reading.notes.add_of_file(source.name, text, text)
             return
 
 
@@ -200,6 +208,12 @@ class _Query:
         if is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
             noun = self.table.source.field(name)
             self.reading.notes.add(f"{noun}: its cells are JSON objects or arrays, which are read as their text")
+
+    def flags(self, error: duckdb.Error) -> frozenset[str]:
+        """Where the engine found true or false in place of a number, the columns with nothing else in them."""
+        if not re.search(r"""string ["']\s*(true|false)\s*["']""", str(error), re.IGNORECASE):
+            return frozenset()
+        return self.table.true_or_false({name: None for name, kind in self.aliases.values() if kind == "number"})
 
     def complaint(self, error: duckdb.Error) -> DataError:
         """The engine's error, with the row where a cell is no number."""
