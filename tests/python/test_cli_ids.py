@@ -136,7 +136,7 @@ def test_paths_are_listed_the_same_way_in_every_command(run, tmp_path, monkeypat
     for number, form in enumerate(forms(files)):
         repeated = [word for path in form for word in ("--data.train", path)]
         assert main(["inspect", *form, *COLUMNS]) == 0
-        assert "train 22 of 3 time steps; validation 2" in capsys.readouterr().out
+        assert "train 20 of 3 time steps; validation 4" in capsys.readouterr().out
         for given in (form, repeated):
             out = tmp_path / f"p{number}{len(given)}"
             assert main(["prepare", *given, "--out", str(out), *COLUMNS]) == 0

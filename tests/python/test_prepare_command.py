@@ -88,3 +88,27 @@ def test_training_describes_the_data_and_names_older_preparations(
     assert len(list((here / "runs" / "data").iterdir())) == 2
     assert main([*words, "--resume", "never", "--data.clean", "true"]) == 0
     assert len(list((here / "runs" / "data").iterdir())) == 1
+
+
+def test_prepare_and_inspect_take_their_paths_with_data_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(here / "d.csv", series())
+    written(here / "e.csv", series())
+    words = ["--data.columns.features", "x,y", "--data.columns.id", "machine", "--data.columns.label", "kind"]
+    found = []
+    for form in (["d.csv"], ["--data", "d.csv"], ["--data.train", "d.csv"], ["--data=d.csv"]):
+        assert main(["inspect", *form, *words]) == 0
+        found.append(capsys.readouterr().out)
+        assert main(["prepare", *form, *words, "--out", f"out{len(found)}"]) == 0
+        capsys.readouterr()
+    assert len(set(found)) == 1
+    assert len({Prepared.load(here / f"out{number}").digest for number in range(1, 5)}) == 1
+    assert main(["inspect", "--data", "out1"]) == 0
+    for command in (["prepare", "--out", "both"], ["inspect"]):
+        for pair in (["d.csv", "--data", "d.csv"], ["d.csv", "--data.train", "e.csv"]):
+            capsys.readouterr()
+            assert main([*command, *pair, *words]) == 2
+            assert capsys.readouterr().err == (
+                "error: --data: expected paths in it or in front of the options, found both; name all in one place\n"
+            )
+    assert main(["inspect"]) == 2
+    assert "expected a PATH, found none" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def checkpoint_parser(prog: str, description: str) -> Parser:
 def add_data(parser: Parser, text: str, *, required: bool = False) -> None:
     """The option `--data`, a list of paths as in `train`."""
     text = f"{text}; several as A,B or by saying it again"
-    add_list(parser, "--data", paths_of, help=text, required=required)
+    add_list(parser, "--data", read=paths_of, help=text, required=required)
 
 
 def add_file_options(parser: Parser) -> None:

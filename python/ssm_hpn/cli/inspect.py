@@ -10,12 +10,12 @@ from typing import Any
 from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import is_run, no_run, runs_in, step_of
 from ssm_hpn.cli.console import size, table
-from ssm_hpn.cli.parser import Parser, listed
+from ssm_hpn.cli.parser import Parser
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
-from ssm_hpn.config.base import QUERY, paths_of
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.dataset import is_prepared, read_manifest
-from ssm_hpn.errors import EXIT_DONE, CheckpointError
+from ssm_hpn.errors import EXIT_DONE, CheckpointError, ConfigError, problem
 from ssm_hpn.printable import printable
 from ssm_hpn.run import RUNS
 from ssm_hpn.trainer import Trainer
@@ -26,17 +26,19 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser = Parser(
         prog=prog,
         description="What is in a run, a checkpoint, a prepared folder, a configuration or raw data.",
-        usage=f"{prog} PATH [--json] [--data.OPTION VALUE ...]",
+        usage=f"{prog} PATH | --data PATH [--json] [--data.OPTION VALUE ...]",
     )
     parser.add_argument(
-        "paths", nargs="+", metavar="PATH", help="run, checkpoint, prepared folder, TOML file, or raw data"
+        "paths", nargs="*", metavar="PATH", help="run, checkpoint, prepared folder, TOML file, or raw data"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_data_options(parser)
     options = parser.parse_args(arguments)
-    paths = [path for text in options.paths for path in listed("PATH", text, paths_of)]
-    raw = len(paths) > 1 or _is_raw(paths[0])
-    found = _raw(data_options(options, paths)) if raw else _inspect(Path(paths[0]))
+    settings = data_options(options, options.paths)
+    if not settings.train:
+        raise ConfigError(problem(prog, "a PATH", "none", "name data, a run, a checkpoint or a configuration"))
+    raw = len(settings.train) > 1 or _is_raw(settings.train[0])
+    found = _raw(settings) if raw else _inspect(Path(settings.train[0]))
     print(json.dumps(found, indent=1) if options.json else _text(found))
     return EXIT_DONE
 

@@ -181,9 +181,12 @@ def listed(setting: str, value: str, read: Callable[[str], tuple[str, ...]]) -> 
         raise ConfigError(problem(setting, error, shown(value), "correct it")) from None
 
 
-def add_list(parser: Parser, option: str, read: Callable[[str], tuple[str, ...]], **settings: Any) -> None:  # noqa: ANN401
-    """An option that is a list, written as in `train`: separated by commas, as a JSON list, or given several times."""
-    parser.add_argument(option, action=_List, read=read, metavar="LIST", **settings)
+def add_list(parser: Parser, *options: str, read: Callable[[str], tuple[str, ...]], **settings: Any) -> None:  # noqa: ANN401
+    """An option that is a list, written as in `train`: separated by commas, as a JSON list, or given several times.
+
+    The first of several names is that of the setting.
+    """
+    parser.add_argument(*options, action=_List, read=read, metavar="LIST", **settings)
 
 
 class _List(argparse.Action):

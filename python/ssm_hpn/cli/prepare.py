@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ssm_hpn.cli.console import console, shown_path, size, table
-from ssm_hpn.cli.parser import NULL, Parser, add_list, list_settings, listed, path_of
+from ssm_hpn.cli.parser import NULL, SHORT, Parser, add_list, list_settings, listed, path_of
 from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.load import walk
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import EXIT_DONE
+from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 from ssm_hpn.prepare import Prepared, prepare
 from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
 from ssm_hpn.targets import COLUMNS, column_with
@@ -101,7 +101,8 @@ def add_data_options(parser: Parser, only: Collection[str] = ()) -> None:
         info = section.model_fields[field]
         text = (info.description or "").replace("%", "%%")
         if name in lists:
-            add_list(parser, f"--{name}", lists[name], help=text, default=argparse.SUPPRESS)
+            short = [one for one, setting in SHORT.items() if setting == f"--{name}"]
+            add_list(parser, f"--{name}", *short, read=lists[name], help=text, default=argparse.SUPPRESS)
         else:
             parser.add_argument(f"--{name}", metavar="VALUE", help=text, default=argparse.SUPPRESS)
 
@@ -112,7 +113,7 @@ def _parser(prog: str) -> Parser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=38, width=118),
         description="Turn text, token ids, tables or arrays into shards for training. Without PATH: the source text of "
         "the standard library.",
-        usage=f"{prog} [PATH ...] --out FOLDER [--data.OPTION VALUE ...]",
+        usage=f"{prog} [PATH ... | --data PATH] --out FOLDER [--data.OPTION VALUE ...]",
     )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders or patterns")
     parser.add_argument("--out", type=path_of, required=True, metavar="FOLDER", help="new folder for the shards")
@@ -131,9 +132,11 @@ def data_options(given: argparse.Namespace, paths: Sequence[str], config: str | 
             for key in path[:-1]:
                 section = section.setdefault(key, {})
             section[path[-1]] = None if value == NULL else value
+    data = settings.setdefault("data", {})
+    if paths and data.get("train"):
+        raise ConfigError(problem("--data", "paths in it or in front of the options", "both", "name all in one place"))
     if paths:
-        data = settings.setdefault("data", {})
-        data["train"] = [*(path for text in paths for path in listed("PATH", text, paths_of)), *data.get("train", [])]
+        data["train"] = [path for text in paths for path in listed("PATH", text, paths_of)]
     if config:
         from_file = read_toml(config)
         parse(from_file, source=config)
