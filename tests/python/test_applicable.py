@@ -413,3 +413,35 @@ def test_a_second_run_with_the_same_settings_is_accepted(words, place, capsys, m
     assert main(["train", "--config", str(config)]) == 0
     assert folder in capsys.readouterr().out
     assert len([*Path().glob("runs/*/config.toml"), *Path().glob("run/config.toml")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "target"),
+    [
+        ({"features": "sqft,price", "values": "price"}, "values"),
+        ({"features": "price", "labels": "price"}, "labels"),
+        ({"features": "sqft,price", "label": "price", "id": "city"}, "label"),
+    ],
+)
+@pytest.mark.parametrize("query", [False, True])
+def test_a_column_is_not_feature_and_target_at_once(tmp_path, columns, target, query):
+    file = tmp_path / "a.csv"
+    file.write_text("sqft,price,city\n" + "".join(f"{n},{n % 3},c{n % 2}\n" for n in range(30)))
+    train = f"sql:SELECT * FROM '{file}'" if query else str(file)
+    expected = "data.columns.features: expected columns other than the targets, found 'price', which is in "
+    expected += f"data.columns.{target} too; take it out of one of them"
+    with pytest.raises(ConfigError) as refused:
+        prepare(PrepareOptions(train=train, columns=columns), tmp_path / "out")
+    assert str(refused.value) == expected
+
+
+def test_a_pattern_and_a_table_of_labels_leave_the_target_out_of_the_features(tmp_path):
+    file, table = tmp_path / "a.csv", tmp_path / "y.csv"
+    file.write_text("id,x,price\n" + "".join(f"{n},{n},{n % 3}\n" for n in range(30)))
+    table.write_text("id,price\n" + "".join(f"{n},{n % 5}\n" for n in range(30)))
+    whole = {"id": "id", "features": "[xp]*", "values": "price"}
+    made = prepare(PrepareOptions(train=str(file), columns=whole), tmp_path / "pattern")
+    assert [column.name for column in made.contract.features] == ["x"]
+    both = {"id": "id", "features": "x,price", "values": "price"}
+    made = prepare(PrepareOptions(train=str(file), columns=both, labels=str(table)), tmp_path / "table")
+    assert [column.name for column in made.contract.features] == ["x", "price"]

@@ -20,7 +20,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.root import Config
 from ssm_hpn.errors import ConfigError, problem
-from ssm_hpn.targets import target_columns
+from ssm_hpn.targets import COLUMNS, target_columns
 
 TABLES: Final = ("jsonl", "csv", "parquet", "sql", "table")
 
@@ -86,12 +86,35 @@ class Task:
 
 def check_raw(options: PrepareOptions, raw: RawData, names: Collection[str] | None = None) -> None:
     """Refuse settings without effect on raw files; with `names`, such as `data.null`, only these are checked."""
+    if names is None:
+        check_roles(options)
     for name, field, _ in _given_fields(options, ("data",)):
         if names is not None and name not in names:
             continue
         for applies in declared(field):
             if not about_task(name, applies):
                 _check(name, applies, {"data": options, "raw": raw})
+
+
+def check_roles(options: PrepareOptions) -> None:
+    """Refuse a column named as feature and as target: a model would read the answer.
+
+    A target of documents in `data.labels` is another column than the one of that name in the files.
+
+    >>> check_roles(PrepareOptions(train="a.csv", columns={"features": "x,price", "values": "price"}))
+    Traceback (most recent call last):
+    ssm_hpn.errors.ConfigError: data.columns.features: ... found 'price', which is in data.columns.values too; ...
+    """
+    for target, array in COLUMNS.items():
+        if options.labels and not array.per_token:
+            continue
+        names = getattr(options.columns, target) or ()
+        targets = (names,) if isinstance(names, str) else names
+        twice = next((name for name in options.columns.features if name in targets), None)
+        if twice is not None:
+            found = f"{twice!r}, which is in data.columns.{target} too"
+            advice = "take it out of one of them"
+            raise ConfigError(problem("data.columns.features", "columns other than the targets", found, advice))
 
 
 def check_task(config: Config, task: Task) -> None:
