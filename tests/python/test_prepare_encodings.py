@@ -228,3 +228,15 @@ def test_a_copy_in_utf_8_is_written_once_for_a_command(tmp_path, monkeypatch, co
     monkeypatch.setattr(copies.shutil, "copyfileobj", lambda *given: written.append(given) or copy(*given))
     assert main([command, "run", "--data", "d.csv", "--data.encoding", "utf-16"]) == 0
     assert len(written) == 1
+
+
+def test_few_lines_of_another_encoding_are_to_be_corrected_and_not_the_file(tmp_path):
+    lines = ["text,label"] + [f"caf\u00e9 {n},a" for n in range(50)]
+    content = "\n".join(lines).encode().splitlines()
+    content[20] = content[20].decode().encode("latin-1")
+    (tmp_path / "t.csv").write_bytes(b"\n".join(content) + b"\n")
+    with pytest.raises(DataError, match=r"line 21, .*; correct 1 of 51 lines, as 49 others have characters in UTF-8$"):
+        made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})
+    (tmp_path / "t.csv").write_bytes("\n".join(lines).encode("latin-1") + b"\n")
+    with pytest.raises(DataError, match=r"name its encoding in data\.encoding"):
+        made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})

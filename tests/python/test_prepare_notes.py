@@ -187,3 +187,25 @@ def test_notes_are_printed(tmp_path, command, capsys, monkeypatch):
     printed = capsys.readouterr()
     assert MANY in printed.out
     assert "one class in the training part: 'a'" in printed.out
+
+
+def test_documents_of_one_content_and_two_classes_are_noted(tmp_path):
+    lines = [f"text {n % 30},{'ab'[n // 30]}" for n in range(36)]
+    (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    notes = made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"}).contract.notes
+    assert "12 documents with another class than one with the same content" in notes
+
+
+def test_rows_of_one_id_and_order_with_other_values_are_noted(tmp_path):
+    lines = [f"{n},{t // 2 if n < 5 else t},{n + t}.5" for n in range(40) for t in range(6)]
+    (tmp_path / "t.csv").write_text("id,t,x\n" + "\n".join(lines) + "\n")
+    used = {"id": "id", "order": "t", "features": ["x"]}
+    (note,) = [one for one in made(tmp_path, tmp_path / "t.csv", used).contract.notes if "another row" in one]
+    assert note.startswith("t.csv: 15 rows have the 't' of another row of the same document and other values")
+
+
+def test_values_of_a_key_of_texts_that_are_none_are_noted(tmp_path):
+    values = [*(f"text {n}" for n in range(30)), {"a": 1}, [1], 7, True]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": one}) + "\n" for one in values))
+    notes = made(tmp_path, tmp_path / "t.jsonl").contract.notes
+    assert "key 'text': some of its values are no texts, and are read as they are written in JSON" in notes

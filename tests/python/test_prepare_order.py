@@ -1,6 +1,7 @@
 """Order columns: texts, numbers, times and dates are compared to their last digit, or refused with the cell."""
 
 import datetime as dt
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -183,3 +184,20 @@ def test_documents_with_equal_order_values_in_all_rows_are_counted(tmp_path):
     (tmp_path / "fine").mkdir()
     stamps = ["2024-01-01T00:00:00.000000001", "2024-01-01T00:00:00.000000002"]
     assert not any("the same" in note for note in documents(tmp_path / "fine", {"a": stamps}))
+
+
+def test_a_format_of_dates_that_does_not_fit_is_named_beside_one_that_does(tmp_path):
+    lines = [f"{n},01/{day:02}/2025 06:00 AM,{n}.5" for n in range(4) for day in (3, 14)]
+    (tmp_path / "t.csv").write_text("id,t,x\n" + "\n".join(lines) + "\n")
+    used = {"id": "id", "order": "t", "features": ["x"]}
+    expected = (
+        "expected a date as data.date_format '%m/%d/%Y' says, found '01/03/2025 06:00 AM'; %m/%d/%Y %I:%M %p fits it"
+    )
+    with pytest.raises(DataError, match=re.escape(expected)):
+        made(tmp_path, tmp_path / "t.csv", used, date_format="%m/%d/%Y")
+
+
+def test_the_advice_for_dates_of_two_readings_covers_their_times(tmp_path):
+    (tmp_path / "t.csv").write_text("id,t,x\n" + "".join(f"{n},01/03/2025 06:00 AM,{n}.5\n" for n in range(4)))
+    with pytest.raises(DataError, match=re.escape("say which in data.date_format, such as %d/%m/%Y %I:%M %p")):
+        made(tmp_path, tmp_path / "t.csv", {"id": "id", "order": "t", "features": ["x"]})

@@ -32,7 +32,7 @@ def ids(part):
 def test_held_out_files_inside_the_training_folder_are_held_out(tmp_path):
     data = tmp_path / "data"
     csv(data / "a.csv", [(f"a{n}", "uv"[n % 2], n) for n in range(20)])
-    csv(data / "b.csv", [(f"b{n}", "uv"[n % 2], n) for n in range(20)])
+    csv(data / "b.csv", [(f"b{n}", "uv"[n % 2], n + 50) for n in range(20)])
     (tmp_path / "link.csv").symlink_to(data / "b.csv")
     for held_out in (data / "b.csv", tmp_path / "link.csv"):
         prepared = made(tmp_path / f"to-{held_out.stem}", data, COLUMNS, validation=(str(held_out),))
@@ -195,7 +195,7 @@ def test_the_contract_names_ids_and_classes_as_the_rule(tmp_path):
     prepared = made(tmp_path, csv(tmp_path / "d.csv", series), COLUMNS)
     assert prepared.contract.held_out == "3 of 30 documents, by a hash of their ids, the same share of every class"
     given = made(
-        tmp_path / "v", tmp_path / "d.csv", COLUMNS, validation=(str(csv(tmp_path / "v.csv", [("t", "a", 9)])),)
+        tmp_path / "v", tmp_path / "d.csv", COLUMNS, validation=(str(csv(tmp_path / "v.csv", [("t", "a", 99)])),)
     )
     assert given.contract.held_out == "the files of data.validation"
 
@@ -331,3 +331,14 @@ def test_equal_documents_go_to_one_side_whatever_their_ids(tmp_path, labelled):
     assert sides[0].isdisjoint(sides[1])
     assert len(sides[1]) >= 2
     assert "30 documents equal to one of another id go with it" in prepared.contract.notes
+
+
+def test_copies_of_training_documents_under_other_ids_are_refused_as_validation(tmp_path):
+    for name, first in (("train", 0), ("other", 100)):
+        lines = [f"{first + n},text number {n},{'ab'[n % 2]}" for n in range(30 if name == "train" else 5)]
+        (tmp_path / f"{name}.csv").write_text("id,text,label\n" + "\n".join(lines) + "\n")
+    used = {"id": "id", "text": "text", "label": "label"}
+    options = {"validation": (str(tmp_path / "other.csv"),)}
+    with pytest.raises(ConfigError, match=r"data\.validation: .* found 5 of 30 documents of the training part held"):
+        made(tmp_path, tmp_path / "train.csv", used, **options)
+    made(tmp_path, tmp_path / "train.csv", used, **options, duplicates="keep")

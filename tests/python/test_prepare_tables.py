@@ -167,3 +167,13 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, kind: str) -> N
         options = options.model_copy(update={"train": (str(tmp_path / "d.parquet"),)})
     with pytest.raises(DataError, match=r"each column named once, found 'x' as columns 2 and 4; rename one of them"):
         prepare(options, tmp_path / "out", tables=() if kind == "parquet" else [data])
+
+
+def test_rows_without_an_id_that_have_targets_of_their_own_are_told_to_name_one(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,price\n" + "".join(f"{n},{n * n},{n}.5\n" for n in range(40)))
+    with pytest.raises(DataError, match=r"without data\.columns\.id all rows are one document") as error:
+        made(tmp_path, path, {"features": ["a", "b"], "values": ["price"]})
+    query = str(error.value).partition('--data "')[2].partition('"')[0]
+    prepared = made(tmp_path, query, {"id": "row", "features": ["a", "b"], "values": ["price"]})
+    assert sum(part.documents for part in prepared.parts.values()) == 40

@@ -112,6 +112,7 @@ def _order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, tr
         if order.type == trained:
             return order
     if not fitting:
+        given = options.date_format
         best = candidates[int(np.argmax(counts))]
         number, odd = table.rows_of(
             f"SELECT n, CAST(o AS VARCHAR) FROM ({sample}) WHERE {best.keys[0]} IS NULL ORDER BY n LIMIT 1"  # noqa: S608
@@ -126,23 +127,50 @@ def _order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, tr
         raise data_error(
             table.source.path,
             f"{row}, {at}",
-            expected=f"a {best.type} as in other rows" if max(counts) else "numbers, times of day or dates to sort by",
+            expected=f"a date as data.date_format {given!r} says"
+            if given
+            else f"a {best.type} as in other rows"
+            if max(counts)
+            else "numbers, times of day or dates to sort by",
             found=shown(odd),
             advice=below
+            or (given and f"{said} fits it" if (said := _format_of(table, odd, given)) else None)
             or "write dates as 2024-01-31 and times as 17:05, all of them with a time zone or none, say how they "
             "are written in data.date_format, or leave the order out",
         )
     if len(fitting) > 1 and fitting[0].type in SLASHES:
+        first = table.rows_of(f"SELECT CAST(o AS VARCHAR) FROM ({sample}) ORDER BY n LIMIT 1")[0][0]  # noqa: S608
         raise data_error(
             table.source.path,
             at,
             expected="dates that can be read in one way",
             found=listed([order.type for order in fitting]),
-            advice="say which in data.date_format, such as %d/%m/%Y",
+            advice=f"say which in data.date_format, such as {_format_of(table, first) or SLASHES['day/month/year']}",
         )
     if fitting[0].type == "number":
         days_as_numbers(table, sample, name, notes)
     return fitting[0]
+
+
+def _format_of(table: Table, text: str, given: str | None = None) -> str | None:
+    """How a date or time is written, in the letters of `data.date_format`; None if it is in no form that is known.
+
+    What is `given` and a time behind it are tried first.
+    """
+    dates = (
+        *([given] if given else []),
+        *SLASHES.values(),
+        "%Y-%m-%d",
+        "%Y/%m/%d",
+        "%d.%m.%Y",
+        "%m-%d-%Y",
+        "%d-%m-%Y",
+        "",
+    )
+    forms = [f"{date} {time}".strip() for date in dates for time in ("", *CLOCK) if date or time]
+    tests = ", ".join(f"try_strptime({quoted(text.strip())}, {quoted(form)}) IS NOT NULL" for form in forms)
+    fits = table.rows_of(f"SELECT {tests}")[0]
+    return next((form for form, fit in zip(forms, fits, strict=True) if fit), None)
 
 
 def _native(kind: str) -> Order | None:
@@ -233,6 +261,8 @@ class Noticed:
     """Documents of at least two rows that all have the same order value."""
     copies: int = field(default=0, init=False)
     """Rows that are equal to the one before in all that is read."""
+    ties: int = field(default=0, init=False)
+    """Rows with the order value of the one before and other values."""
     fallen: bool = field(default=False, init=False)
     _rows: int = field(default=0, init=False)
     _varies: bool = field(default=False, init=False)
@@ -275,6 +305,10 @@ class Noticed:
             same = "equal to another of the same document and order in all columns in use, and kept"
             what = f"{counted(self.copies, 'row is', 'rows are')} {same}"
             self.notes.add_of_file(self.source.name, "copies", what)
+        if self.ties and not self.equal:
+            of_another = f"the {self.name!r} of another row of the same document and other values"
+            what = f"{counted(self.ties, 'row has', 'rows have')} {of_another}: these stay in the order of the file"
+            self.notes.add_of_file(self.source.name, "ties", what)
         if self.equal:
             self.notes.add(
                 f"{self.source.name}: order {self.name!r} is the same in all rows of {self.equal} of "
@@ -291,6 +325,7 @@ class Noticed:
             codes = values.codes[:, None] if isinstance(values, Coded) else values
             equal &= _equal(codes[at], codes[at - 1])
         self.copies += int(equal.sum())
+        self.ties += len(at) - int(equal.sum())
         held = self._last
         if goes_on and held is not None and _equal(new.elements[:1], held.elements[-1:])[0]:
             self.copies += all(_same(held.targets[name][-1:], new.targets[name][:1]) for name in per_step)

@@ -263,7 +263,10 @@ class _Job:
         self.notes += self.sources.notes
 
     def _say_repeated(self, census: dict[PartName, Census]) -> None:
-        """An id names a document within its file."""
+        """Documents of one content with several classes; ids in several files, as an id names one within its file."""
+        for one in census.values():
+            if found := one.contradictions():
+                self.notes.append(f"{counted(found, 'document')} with another class than one with the same content")
         repeated = census["train"].repeated
         if repeated:
             together = ""

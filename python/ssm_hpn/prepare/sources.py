@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import Format, PrepareOptions
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.decoding import Decoded, doubts
 from ssm_hpn.prepare.problems import config_error, data_error
@@ -42,6 +43,8 @@ ENCODED: Final = ("csv", "jsonl", "text", "integers")
 TABLES: Final = ("csv", "jsonl", "parquet", "sql", "table")
 COMPRESSED: Final = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES: Final = 1 << 14
+LOOKED_AT: Final = 100_000
+"""Lines that are looked at for another encoding than that of most."""
 UNDERSCORED: Final = re.compile(rb"[0-9]_[0-9]")
 ROWS: Final = {"csv": "row", "parquet": "row", "sql": "row", "table": "row", "npy": "index"}
 """What a row is called where it is not a line, by format. Lines and rows are counted from 1, indices from 0."""
@@ -181,8 +184,33 @@ def not_utf_8(source: Source) -> DataError | None:
             while decoded.read(1 << 20):
                 pass
         except DataError as error:
-            return error
+            return _with_other_lines(source, error)
     return None
+
+
+def _with_other_lines(source: Source, error: DataError) -> DataError:
+    """The error for bytes that are no UTF-8, with other advice where other lines have characters of UTF-8."""
+    bad = good = lines = 0
+    with open_stream(source.path) as stream:
+        while (block := read_block(stream, source.path, 1 << 20)) and lines < LOOKED_AT:
+            for line in block.splitlines()[:LOOKED_AT]:
+                lines += 1
+                if not line.isascii():
+                    whole = _is_utf_8(line)
+                    good, bad = good + whole, bad + (not whole)
+    if not good or bad > good:
+        return error
+    of = f"{counted(bad, 'line')} of the first {lines}" if lines >= LOOKED_AT else f"{bad} of {counted(lines, 'line')}"
+    others = counted(good, "other has", "others have")
+    return DataError(f"{str(error).rpartition('; ')[0]}; correct {of}, as {others} characters in UTF-8")
+
+
+def _is_utf_8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def encoding_doubts(source: Source) -> list[tuple[str, str]]:

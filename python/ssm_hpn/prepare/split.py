@@ -240,11 +240,21 @@ class Census:
             self.repeated = len(np.unique(ids[1:][(ids[1:] == ids[:-1]) & (files[1:] != files[:-1])]))
 
     def copies(self) -> Keys | None:
-        """Keys of content and id together, to find documents that are there twice; None if there are too many."""
+        """Keys of content, to find documents that are there twice whatever their ids; None if there are too many."""
         if self._many:
             return None
-        keys = np.concatenate(self.content) if self.content else np.empty(0, np.uint64)
-        return keys ^ np.concatenate(self.ids) if self.ids else keys
+        return np.concatenate(self.content) if self.content else np.empty(0, np.uint64)
+
+    def contradictions(self) -> int:
+        """How many documents are equal to one of another class."""
+        if self._many or not self.content or not self.classes:
+            return 0
+        classes = np.concatenate(self.classes)
+        keys, classes = np.concatenate(self.content)[classes >= 0], classes[classes >= 0]
+        group, count = np.unique(keys, return_inverse=True, return_counts=True)[1:]
+        pairs = np.unique(np.stack([group, classes], axis=1), axis=0)[:, 0]
+        several = np.bincount(pairs, minlength=len(count)) > 1
+        return int(count[several].sum())
 
     def choose(self, *, per_document: bool, names: list[str]) -> Chosen | Tail:
         """The split that the options ask for; `auto` takes the tail of few documents unless their targets forbid it.

@@ -205,8 +205,10 @@ class _Query:
         """Note that a column of text holds records, by its type or by its first cells."""
         name = self.reading.columns.text or ""
         kind = self.table.present[name]
-        if is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
-            noun = self.table.source.field(name)
+        noun = self.table.source.field(name)
+        if kind == "JSON" and not hold_json(texts):
+            self.reading.notes.add(f"{noun}: some of its values are no texts, and are read as they are written in JSON")
+        elif is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
             self.reading.notes.add(f"{noun}: its cells are JSON objects or arrays, which are read as their text")
 
     def flags(self, error: duckdb.Error) -> frozenset[str]:
@@ -476,6 +478,12 @@ class _Steps:
 
     def _changed(self, row: int, name: str, before: object, after: object) -> DataError:
         advice = "labels that change inside a document go into --data.columns.labels"
+        if self.columns.id is None:
+            query = f"sql:SELECT row_number() OVER () AS row, * FROM '{self.source.path}'"  # noqa: S608 - advice
+            advice = (
+                "without data.columns.id all rows are one document: name the column that tells documents apart, or "
+                f'number the rows: --data "{query}" --data.columns.id row'
+            )
         if name == self.query.reading.split_column:
             advice = "a document is on one side: name another column in --data.split"
         return data_error(
