@@ -158,6 +158,9 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
                 expected = "[N, T, F], [N, T] or a list of N arrays [T, F], with N of at least 1"
                 advice = "Reshape your data: a single series is X[None]"  # words that scikit-learn's checks require
                 raise ShapeError(problem("X", expected, describe(X), advice))
+            if X.ndim > 2:
+                expected = "[N, T, F], [N, T] or a list of N arrays [T, F]"
+                raise ShapeError(problem("X", expected, describe(X), "reshape it to series, steps and channels"))
         finite: Any = True if self.missing == "refuse" else "allow-nan"
         rules = {"dtype": np.float64, "ensure_all_finite": finite}
         if fitting or self._on_matrix:
@@ -372,7 +375,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         if names.dtype.kind == "f":
             assert_all_finite(names[known], input_name="y")
         if labels.classes.type != "text":  # scikit-learn does not count bytes as labels
-            check_classification_targets(names[known])
+            _check_classes(names[known])
         self.classes_, indices = np.unique(names[known], return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
@@ -550,6 +553,15 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):  # type: ignore[misc]
         """[N] numbers, or [N, K] if y had K columns."""
         values = self._answers(X)
         return values[:, 0] if self._single else values
+
+
+def _check_classes(labels: NDArray[Any]) -> None:
+    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        found = str(error).partition(". ")[0]
+        raise ShapeError(problem("y", "classes", found, "predict numbers by SSMRegressor")) from None
 
 
 def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:

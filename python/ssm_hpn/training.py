@@ -6,7 +6,7 @@ after all of that, so the resumed run does what the uninterrupted one would have
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
@@ -336,6 +336,7 @@ class Training:
         self._resumed_from = next((one for one in chosen if one.is_dir()), folder)
         if not own:  # weights, moments and data position are those of another run, and a new record begins
             self._check_model(wanted)
+            self._check_data(state)
             return None
         self._saved_step = self._resumed_at
         return self._continue(state["extra"])
@@ -357,6 +358,15 @@ class Training:
             if ours != theirs and not (isinstance(ours, dict) and ours.items() <= theirs.items()):
                 advice = f"set model.{key} as it is there, or give another run.folder"
                 raise ConfigError(problem(f"model.{key}", f"{theirs}, as in {self._resume}", ours, advice))
+
+    def _check_data(self, state: Mapping[str, Any]) -> None:
+        """Refuse a position in the data of another run where this run has other data."""
+        theirs = (state["config"].get("data") or {}).get("digest")
+        ours = self.config.data.digest
+        if state["cursor"] is not None and None not in (theirs, ours) and theirs != ours:
+            expected = f"the data of {self._resume}, with the digest {theirs[:16]}"
+            advice = "name the data of that run, or train on these from the start by --resume never"
+            raise ConfigError(problem("data.train", expected, f"other data, with the digest {ours[:16]}", advice))
 
     def _owns(self, folder: Path) -> bool:
         """Whether a checkpoint is this run's own; it must then be the newest, as later ones would become invalid."""

@@ -364,6 +364,17 @@ def test_pipelines_and_cross_validation_of_scikit_learn() -> None:
         ([np.zeros((4, 2)), np.zeros((0, 2))], [0, 1], r"X\[1\]: expected an array \[T, 2\] with T of at least 1"),
         ([np.zeros((4, 2)), np.full((4, 2), np.inf)], [0, 1], r"X\[1\], step 0, channel 0: expected a finite number"),
         ([np.zeros((4, 2))] * 3, [0, 1], r"y: expected 3 targets, one per series, found 2"),
+        (
+            [np.zeros((4, 2))] * 3,
+            [0.5, 1.5, 2],
+            r"y: expected classes, found Unknown label type: continuous; predict num",
+        ),
+        (
+            np.zeros((3, 4, 2, 1)),
+            [0, 1, 1],
+            r"X: expected \[N, T, F\], .*found .*3, 4, 2, 1.*; reshape it to series, st",
+        ),
+        (np.zeros((3, 4, 2, 1, 1)).tolist(), [0, 1, 1], r"X(\[0\])?: expected .*found .*; "),
         ([np.zeros((4, 2))] * 2, [1, 1], r"y: expected at least two classes, found one class"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,17 @@ def test_a_moved_run_finds_its_data_and_stays_one_that_can_be_moved(tree, here, 
     assert train("--resume", str(run), "--more", "4") == 0
     assert Trainer.load(run).session.step == 16
     assert not load_config(run / "config.toml").data.train[0].startswith("/")
+
+
+def test_weights_are_not_taken_into_other_data_at_the_position_of_theirs(tree, here, capsys):
+    run = run_in(tree)
+    sensor_file(tree / "other.csv", documents=31)
+    assert train("--data", "other.csv", *COLUMNS, *SHORT, "--resume", str(run)) == 2
+    line = refused(capsys)
+    theirs, ours = Trainer.load(run).config.data.digest, "[0-9a-f]{16}"
+    message = rf"data\.train: expected the data of {run}, with the digest {theirs[:16]}, found other data, with the "
+    assert re.search(rf"{message}digest {ours}; name the data of that run, or train on these .*--resume never$", line)
+    assert train("--data", "other.csv", *COLUMNS, *SHORT, "--resume", "never") == 0  # what the line advises
 
 
 def test_a_run_alone_says_where_its_data_was_looked_for(tree, here, capsys):
