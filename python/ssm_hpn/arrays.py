@@ -72,11 +72,14 @@ def as_written(value: object, name: str) -> NDArray[Any]:
     """
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         return _objects([None if is_missing(one) else one for one in value.tolist()])
+    if is_frame(value) and len(names_of(value)) == 1:
+        return as_written(value[names_of(value)[0]], name)[:, None]  # type: ignore[index]
     array = to_array(value, name)
     kind = str(getattr(value, "dtype", getattr(value, "type", ""))).lower()
     if array.dtype.kind != "f" or not kind.startswith(("int", "uint")):
         return array
-    elements: Any = value.to_pylist() if hasattr(value, "to_pylist") else value.to_list()  # type: ignore[attr-defined]
+    listing = ("to_pylist", "to_list", "tolist")  # of Arrow, of Series, of arrays of pandas alone
+    elements: Any = next(getattr(value, name)() for name in listing if hasattr(value, name))
     return _objects([None if is_missing(one) else one for one in elements])
 
 

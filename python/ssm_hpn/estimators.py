@@ -30,9 +30,9 @@ from ssm_hpn.series import (
     Series,
     batches_without_end,
     check_finite,
-    check_frame,
     check_lengths,
     check_shapes,
+    checked_frame,
     groups_by_length,
     labels_of,
     marks_of,
@@ -150,8 +150,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
         """[N, T] as scikit-learn's own tools pass it, checked by its rules."""
         if is_frame(X):
-            X = dense(X)  # noqa: N806
-            check_frame(X, first=fitting)
+            X = checked_frame(dense(X), first=fitting)  # noqa: N806
         elif not hasattr(X, "toarray"):
             X = _numbers(to_array(X, "X"))  # noqa: N806
             if X.ndim < 2 or not len(X):

@@ -54,7 +54,7 @@ class LongTable:
     id, order
         Its columns that tell the series of a row, and the time; without `order` rows stay in their order.
 
-    Raises `ShapeError` for a column that is not there, and for missing values in these two.
+    Raises `ShapeError` for a column that is not there, for missing values in these two, and for a frame without a row.
 
     >>> import pandas as pd
     >>> frame = pd.DataFrame({"unit": ["b", "a", "b"], "t": [1, 0, 0], "x": [2.0, 3.0, 1.0], "state": [5, 6, 5]})
@@ -69,12 +69,19 @@ class LongTable:
         if not is_frame(frame):
             raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
         self.columns = columns_of(frame, "X")
+        if not len(frame):
+            raise ShapeError(problem("X", "a frame of at least one row", f"shape {list(frame.shape)}", "give it rows"))
         self._frame = frame
         self.keys = [id] if order is None else [id, order]
         for key, what in zip(self.keys, ("id", "order"), strict=False):
             self._present(key, what)
         places: dict[Any, int] = {}
-        codes = np.array([places.setdefault(one, len(places)) for one in self.columns[id].tolist()], np.int64)
+        values = self.columns[id].tolist()
+        try:
+            codes = np.array([places.setdefault(one, len(places)) for one in values], np.int64)
+        except TypeError:
+            found = f"a {type(values[0]).__name__}"
+            raise ShapeError(problem(f"X[{id!r}]", "a name or number in every row", found, "name another id")) from None
         self.ids = list(places)
         """Id of each series."""
         self.codes = codes
@@ -317,12 +324,17 @@ def _check_whole(labels: Iterable[Any]) -> None:
 # ---- checks
 
 
-def check_frame(frame: Any, *, first: bool) -> None:  # noqa: ANN401 - a frame of any package
-    """Refuse a frame whose columns are no numbers; warn about one that may be a long table."""
+def checked_frame(frame: Any, *, first: bool) -> Any:  # noqa: ANN401 - a frame of any package
+    """The frame, those of pandas without objects such as decimals; warns about one that may be a long table.
+
+    Raises `ShapeError` for columns that are no numbers.
+    """
     columns = columns_of(frame, "X")
-    for name, column in columns.items():
+    objects: dict[Any, NDArray[Any]] = {}
+    for name, (text, column) in zip(names_of(frame), columns.items(), strict=True):
         try:
-            numbers(column, f"X[{name!r}]")
+            found = numbers(column, f"X[{text!r}]")
+            objects |= {name: found} if column.dtype == object else {}
         except ShapeError as error:
             raise ShapeError(f"{str(error).rpartition('; ')[0]}; {LONG_TABLE}") from None
     rows = len(frame)
@@ -335,6 +347,11 @@ def check_frame(frame: Any, *, first: bool) -> None:  # noqa: ANN401 - a frame o
             f"{counted(len(columns), 'step')} with one channel; {LONG_TABLE}; "
             "an array (X.to_numpy()) is taken so without a warning"
         )
+    if objects and hasattr(frame, "loc"):
+        frame = frame.copy()
+        for name, column in objects.items():
+            frame[name] = column
+    return frame
 
 
 def check_shapes(series: list[Floats], channels: int) -> None:

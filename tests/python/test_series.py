@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ssm_hpn.errors import ConfigError, ShapeError
+from ssm_hpn.errors import ConfigError, DataError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from ssm_hpn.series import labels_of, series_of
 from test_arrays import Tensor, read_only
@@ -503,3 +503,86 @@ def test_matrices_and_empty_input_are_no_series():
     assert series_of([]) is None
     assert series_of(np.zeros((0, 3, 2))) is None
     assert labels_of([1, 2]).known.all()
+
+
+PANDAS_TYPES = [
+    *("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float32", "Float64", "boolean"),
+    *(f"{kind}[pyarrow]" for kind in ("int8", "int64", "uint8", "uint64", "float", "double", "bool")),
+    "Sparse[float64]",
+    "object",
+]
+DECIMAL = pd.ArrowDtype(pa.decimal128(10, 2))
+TEXT_TYPES = ["string", "string[pyarrow]", "str", "category", pd.ArrowDtype(pa.large_string())]
+FORMS_OF_A_COLUMN = [lambda s: s, lambda s: s.values, lambda s: s.array, pd.Index, lambda s: s.to_frame()]
+
+
+def column_of(dtype: object, values: list[object]) -> pd.Series:
+    if str(dtype).startswith("decimal"):
+        values = [None if one is None else Decimal(one) for one in values]
+    return pd.Series(values, dtype="object" if "Sparse" in str(dtype) else dtype).astype(dtype)
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+@pytest.mark.parametrize("form", FORMS_OF_A_COLUMN)
+@pytest.mark.parametrize("dtype", PANDAS_TYPES + TEXT_TYPES, ids=str)
+def test_labels_of_every_type_of_pandas_are_taken_with_a_missing_one(dtype, form):
+    classes = ["a", "b"] if dtype in TEXT_TYPES else [1, 0]
+    labels = labels_of(form(column_of(dtype, [classes[0], None, classes[1], classes[1]])))
+    assert labels.known.ravel().tolist() == [True, False, True, True]
+    assert labels.classes.values == tuple(sorted(classes))
+    whole = str(dtype).lower().startswith(("int", "uint"))
+    assert not whole or labels.classes.type == "integer"
+
+
+@pytest.mark.parametrize("form", ["list", "arrays", "frame", "long table"])
+@pytest.mark.parametrize("dtype", [*PANDAS_TYPES, DECIMAL], ids=str)
+def test_channels_of_every_type_of_pandas_are_taken_with_a_missing_number(dtype, form):
+    column = column_of(dtype, [1, None, 0, 1])
+    model = SSMClassifier(d_model=8, n_layers=1, steps=1, random_state=0)
+    given = {
+        "list": [column] * 4,
+        "arrays": [column.values] * 4,
+        "frame": pd.DataFrame({0: column, 1: column}),
+        "long table": pd.DataFrame({"id": ["a", "b", "c", "d"], "x": column}),
+    }[form]
+    model.set_params(id="id" if form == "long table" else None).fit(given, [0, 1, 0, 1])
+    plain = pd.Series([1.0, np.nan, 0.0, 1.0])
+    expected = {
+        "list": [plain] * 4,
+        "arrays": [plain] * 4,
+        "frame": np.stack([plain, plain], axis=1),
+        "long table": [[[x]] for x in plain],
+    }[form]
+    same = SSMClassifier(d_model=8, n_layers=1, steps=1, random_state=0).fit(expected, [0, 1, 0, 1])
+    assert (model.class_scores(given) == same.class_scores(expected)).all()
+
+
+@pytest.mark.parametrize("dtype", TEXT_TYPES, ids=str)
+def test_channels_of_texts_are_refused(dtype):
+    column = column_of(dtype, ["a", None, "b", "b"])
+    for given in ([column.values] * 4, pd.DataFrame({0: column})):
+        with pytest.raises(ShapeError, match=r"X\[.*: expected a number, found 'a'"):
+            SSMClassifier(steps=1).fit(given, [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("form", FORMS_OF_A_COLUMN)
+def test_decimals_are_refused_as_labels(form):
+    with pytest.raises(DataError, match="y: expected numbers, texts or true and false, found Decimal"):
+        labels_of(form(column_of(DECIMAL, [1, None, 0, 1])))
+
+
+def test_ids_that_are_lists_are_refused():
+    table = pd.DataFrame({"id": [[1], [2]], "x": [1.0, 2.0]})
+    with pytest.raises(ShapeError, match="expected a name or number in every row, found a list"):
+        SSMClassifier(id="id").fit(table, [0, 1])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_a_long_table_without_a_row_is_refused(frame):
+    table = {"id": ["a", "b"], "x": [1.0, 2.0]}
+    model = SSMClassifier(id="id", d_model=8, n_layers=1, steps=1).fit(frame(table), [0, 1])
+    empty = frame(table)[:0] if frame is not pa.table else frame(table).slice(0, 0)
+    calls = [model.predict, model.series_ids, lambda x: model.score(x, [0, 1]), lambda x: model.fit(x, [0, 1])]
+    for call in calls:
+        with pytest.raises(ShapeError, match=r"X: expected a frame of at least one row, found shape \[0, 2\]"):
+            call(empty)
