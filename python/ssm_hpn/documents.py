@@ -27,10 +27,12 @@ from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manif
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.encode import Encoder, encoder_from
+from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.reading import Sources, id_type, inputs, with_targets
 from ssm_hpn.prepare.records import Documents, Record, file_and_mark
 from ssm_hpn.prepare.sources import Source, find
+from ssm_hpn.prepare.split import text_keys
 from ssm_hpn.targets import COLUMNS, KINDS, TargetArray, column_with
 
 _TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
@@ -115,6 +117,7 @@ class Reader:
         self.unseen_gaps: Counter[str] = Counter()
         """Counts by column of raw files of missing numbers that became the mean and have no indicator."""
         self._sources: Sources | None = None
+        self._matching: Matching | None = None
         self._seen: Moments | None = None
         """Statistics of the features of raw files so far."""
 
@@ -151,6 +154,7 @@ class Reader:
                 work = Path(folder)
                 if targets:
                     self._sources = with_targets(sources, self._options, order, work)
+                    self._matching = self._matched(self._sources, work)
                 else:
                     self._sources = inputs(sources, self._options, n_features, order, work)
                 typed = _TYPED[id_type(sources, self._options, work)] if self.id_column and not targets else str
@@ -158,10 +162,25 @@ class Reader:
         except DataError as error:
             raise _as_trained(error) from None
 
+    def _matched(self, sources: Sources, work: Path) -> Matching | None:
+        """The ids of the table of targets. Raises `DataError` for one of the training that cannot be read any more."""
+        if self._options.labels is None:
+            return None
+        try:
+            return Matching.read(self._options, sources.columns, work)
+        except (ConfigError, DataError) as error:
+            if "labels" in self._given:
+                raise
+            advice = "--data.labels PATH names another one, --data.labels null takes the targets of the files"
+            raise DataError(f"{error} ({self._options.labels} has the targets {AS_TRAINED}: {advice})") from None
+
     def _from_files(self, sources: Sources, typed: Callable[[str], str | int | float]) -> Iterator[Document]:
         several = len(sources.sources) > 1
         for documents in sources:
             self._measure(documents)
+            if self._matching is not None and documents.ids is not None:
+                fresh = np.flatnonzero(documents.begins).tolist()
+                self._matching.see(documents, text_keys([documents.ids[i] for i in fresh]))
             for record in documents:
                 given = None if record.id is None else typed(record.id)
                 file = record.source.name if several else None
@@ -173,6 +192,8 @@ class Reader:
             yield from self._sources.notes
             if self._sources.left_out is not None:
                 yield "left out: {}, {}".format(*self._sources.left_out)
+        if self._matching is not None:
+            yield from self._matching.used(trained="labels" not in self._given)
         for name, count in self.unseen_gaps.items():
             told = f"missing numbers ({count}), of which the training data had none, are taken as the training mean"
             yield f"column {name}: {told}"

@@ -60,6 +60,47 @@ def test_labels_that_are_not_found_in_the_table_of_the_training_name_the_option(
     assert "labels.csv: name the table for these files with --data.labels" in found
 
 
+def own(path, ids):
+    """Series with a column of labels of their own."""
+    path.write_text("id,x,y\n" + "".join(f"{one},{t},u\n" for one in ids for t in range(3)))
+    return str(path)
+
+
+def test_the_table_of_the_training_is_named_with_the_documents_that_are_not_in_it(run, tmp_path, capsys):
+    data = own(tmp_path / "new.csv", ["s1", "s2", "a", "b"])
+    taken = "note: targets are taken from labels.csv, as in training"
+    mine = "new.csv: has a column 'y' of its own; targets are taken from labels.csv: --data.labels null for its own"
+    assert main(["evaluate", run, "--data", data]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == [f"note: {mine}", f"{taken}: 2 of 4 documents have no row in it, such as 'a'"]
+    assert main(["evaluate", run, "--data", series(tmp_path / "same.csv", ["s1", "s2"])]) == 0
+    assert taken in capsys.readouterr().err.splitlines()
+    table = labels(tmp_path / "y.csv", ["a", "s1"])
+    assert main(["evaluate", run, "--data", data, "--data.labels", table]) == 0
+    err = capsys.readouterr().err
+    assert "as in training" not in err
+    assert "note: 2 of 4 documents have no row in y.csv, such as 'b'" in err
+    assert main(["evaluate", run, "--data", data, "--data.labels", "null"]) == 0
+    assert "targets" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("query", [False, True])
+def test_a_table_of_the_training_that_is_gone_is_named_with_what_to_do(tmp_path, monkeypatch, capsys, query):
+    monkeypatch.chdir(tmp_path)
+    ids = [f"s{n}" for n in range(20)]
+    data = series(tmp_path / "train.csv", ids)
+    labels(tmp_path / "gone.csv", ids)
+    named = "sql:SELECT * FROM 'gone.csv'" if query else "gone.csv"
+    words = ["--data", data, "--data.labels", named, *COLUMNS, *MODEL, "--train.steps", "1", "--run.folder", "r"]
+    assert train(*words) == 0
+    (tmp_path / "gone.csv").unlink()
+    capsys.readouterr()
+    found = said(capsys, "evaluate", "r", "--data", own(tmp_path / "new.csv", ids))
+    assert f"({named} has the targets as in training: --data.labels PATH names another one, --data.labels null" in found
+    assert len(found.splitlines()) == 1
+    assert main(["evaluate", "r", "--data", "new.csv", "--data.labels", "null"]) == 0
+
+
 def test_labels_in_the_files_themselves(run, tmp_path, capsys):
     (tmp_path / "new.csv").write_text("id,x,y\n" + "".join(f"s{n // 2},{n},{'uv'[n // 2 % 2]}\n" for n in range(8)))
     assert main(["evaluate", run, "--data", str(tmp_path / "new.csv"), "--data.labels", "null", "--json"]) == 0

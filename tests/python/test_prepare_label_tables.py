@@ -202,3 +202,13 @@ def test_the_detected_delimiter_of_a_table_of_labels_is_noted(tmp_path):
     table.write_text("id;y\n" + "".join(f"s{n};{'uv'[n % 2]}\n" for n in range(20)))
     notes = made(tmp_path, data, COLUMNS, labels=str(table)).contract.notes
     assert "y.csv: columns are taken to be separated by ';'" in notes
+
+
+def test_columns_of_targets_beside_a_table_of_them_are_noted(tmp_path):
+    for name in ("a", "b"):
+        written(tmp_path / "data" / f"{name}.csv", [{"id": f"{name}{n}", "x": n, "y": "w"} for n in range(10)])
+    table = labels(tmp_path / "y.csv", [(f"{name}{n}", "uv"[n % 2]) for name in "ab" for n in range(10)])
+    prepared = made(tmp_path, tmp_path / "data", COLUMNS, labels=table, validation_fraction=0)
+    assert prepared.contract.classes.values == ("u", "v")
+    said = "targets are taken from y.csv: --data.labels null for its own (and 1 more file like it)"
+    assert f"a.csv: has a column 'y' of its own; {said}" in prepared.contract.notes

@@ -4,7 +4,7 @@ An id may be there twice with the same targets. Ids are compared as texts, so `7
 the error says how they differ.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -93,6 +93,14 @@ def open_labels(
     return list(targets)
 
 
+def note_own(table: Table, options: PrepareOptions, names: Iterable[str], notes: Notes) -> None:
+    """Note which of the `names` of columns of targets a table of documents has itself beside `data.labels`."""
+    for name in names:
+        if name in table.present:
+            said = f"has a {table.source.field(name)} of its own; targets are taken from {label_source(options).name}"
+            notes.add_of_file(table.source.name, f"own {name}", f"{said}: --data.labels null for its own")
+
+
 def _opened(
     options: PrepareOptions, names: list[str], connection: duckdb.DuckDBPyConnection, work: Path | None
 ) -> Table:
@@ -173,6 +181,18 @@ class Matching:
                 keys.append(text_keys(ids))
         return cls(label_source(options), columns.id or "", np.sort(np.concatenate(keys)), first)
 
+    def used(self, *, trained: bool) -> Iterator[str]:
+        """A note for a trained model: that the table of its training is used, and which documents have no row in it."""
+        taken = f"targets are taken from {self.source.name}, as in training"
+        if self.without:
+            yield f"{taken}: {self._unmatched('it')}" if trained else self._unmatched(self.source.name)
+        elif trained:
+            yield taken
+
+    def _unmatched(self, table: str) -> str:
+        which = f"{self.without} of {counted(self.documents, 'document')}"
+        return f"{which} {noun_for(self.without, 'has', 'have')} no row in {table}, such as {shown(self.unlabelled[0])}"
+
     def see(self, documents: Documents, keys: Keys) -> None:
         """Take in the documents that begin here, with the keys of their ids."""
         if documents.ids is None or not len(keys):
@@ -204,9 +224,7 @@ class Matching:
             )
         hint = f"; some seem to differ in {why}" if why else ""
         if self.without:
-            example = shown(self.unlabelled[0])
-            which = f"{self.without} of {counted(self.documents, 'document')}"
-            yield f"{which} {noun_for(self.without, 'has', 'have')} no row in {name}, such as {example}{hint}"
+            yield f"{self._unmatched(name)}{hint}"
         if unused:
             which = f"{unused} of {counted(len(self.keys), 'id')} in {name}"
             yield f"{which} {noun_for(unused, 'is', 'are')} of no document"

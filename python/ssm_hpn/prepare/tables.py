@@ -40,7 +40,7 @@ from ssm_hpn.prepare.engine import (
     Table,
 )
 from ssm_hpn.prepare.engine_errors import needs_more, number_advice, translated
-from ssm_hpn.prepare.labels import open_labels
+from ssm_hpn.prepare.labels import note_own, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, TooManyTextsError, within
@@ -119,6 +119,8 @@ class _Query:
         joined = []
         if self.options.labels:
             joined = open_labels(self.options, columns, self.table.connection, self.work, self.reading.notes)
+            named = target_aliases(columns)
+            note_own(self.table, self.options, [named[alias] for alias in joined], self.reading.notes)
         lists = any(is_list(present[name]) for name in columns.features)
         self.steps = bool(columns.features) and not lists
         matrix = lists and len(columns.features) == 1 and present[columns.features[0]].count("[") > 1
