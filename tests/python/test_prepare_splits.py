@@ -342,3 +342,13 @@ def test_copies_of_training_documents_under_other_ids_are_refused_as_validation(
     with pytest.raises(ConfigError, match=r"data\.validation: .* found 5 of 30 documents of the training part held"):
         made(tmp_path, tmp_path / "train.csv", used, **options)
     made(tmp_path, tmp_path / "train.csv", used, **options, duplicates="keep")
+
+
+def test_documents_of_a_class_that_are_all_equal_are_on_both_sides_with_a_note(tmp_path):
+    lines = [f"s{n},{t},{0 if n % 2 else n + t}.5,{'ab'[n % 2]}" for n in range(40) for t in range(3)]
+    (tmp_path / "t.csv").write_text("id,t,x,y\n" + "\n".join(lines) + "\n")
+    used = {"id": "id", "order": "t", "features": ["x"], "label": "y"}
+    prepared = made(tmp_path, tmp_path / "t.csv", used)
+    assert [row["label"] for row in rows(prepared.validation)].count(1) == 2
+    note = "all documents of 'b' are equal: some are held out, and the like of them are trained on"
+    assert note in prepared.contract.notes

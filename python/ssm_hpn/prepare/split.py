@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ContentDigests
+from ssm_hpn.classes import SHOWN
 from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.counts import counted, noun_for
@@ -320,12 +321,7 @@ class Census:
         if self.options.split == "file":
             classes = np.full_like(classes, -1)
         elif self.keys is self.ids:
-            own, keys = keys, joined(keys, np.concatenate(self.content))
-            moved = int((keys != own).sum())
-            if moved:
-                notes.append(
-                    f"{counted(moved, 'document')} equal to one of another id {noun_for(moved, 'goes', 'go')} with it"
-                )
+            keys, notes = self._with_equal_ones(keys, classes, names)
         if (keys == keys[0]).all():
             return self._last(len(keys))
         held_out, alone = ranked(keys, classes, self.options.validation_fraction)
@@ -342,11 +338,22 @@ class Census:
             chosen.notes.append(f"classes with one document (or id), which is trained on: {few}")
         return chosen
 
+    def _with_equal_ones(self, ids: Keys, classes: NDArray[np.int32], names: list[str]) -> tuple[Keys, list[str]]:
+        """Keys that equal documents share whatever their ids, but for a class whose documents are all equal; notes."""
+        keys = joined(ids, np.concatenate(self.content))
+        equal = [code for code in np.unique(classes).tolist() if _alike(keys[classes == code], ids[classes == code])]
+        keys = np.where(np.isin(classes, equal), ids, keys)
+        moved = int((keys != ids).sum())
+        notes = [f"{counted(moved, 'document')} equal to one of another id {noun_for(moved, 'goes', 'go')} with it"]
+        of = [f" of {names[code]!r}" if code >= 0 else " without a label" if names else "" for code in equal]
+        alike = "are equal: some are held out, and the like of them are trained on"
+        notes += [f"all documents{which} {alike}" for which in of[:SHOWN]]
+        return keys, notes if moved else notes[1:]
+
     def _last(self, count: int) -> Chosen:
         """By their place, for documents that are all equal."""
         held_out = np.arange(count) >= count - min(max(1, round(self.options.validation_fraction * count)), count - 1)
-        ids = np.concatenate(self.ids) if self.ids else np.arange(count)
-        same = "have one id" if (ids == ids[0]).all() else "are equal"
+        same = "have one id" if self._with_ids else "are equal"
         note = f"all {counted(count, 'document')} {same}: held out are the last, and the like of them are trained on"
         return Chosen(held_out, f"the last ones, as all {same}", [note])
 
@@ -402,6 +409,11 @@ class Census:
 def _fractions(keys: Keys) -> NDArray[np.float64]:
     """Keys as numbers from 0 to 1."""
     return np.asarray((keys >> np.uint64(11)).astype(np.float64) / 2**53)
+
+
+def _alike(keys: Keys, ids: Keys) -> bool:
+    """Whether documents of several ids have one key."""
+    return bool((keys == keys[0]).all() and (ids != ids[0]).any())
 
 
 def joined(ids: Keys, content: Keys) -> Keys:
