@@ -47,6 +47,7 @@ def to_array(value: object, name: str) -> NDArray[Any]:
         return np.asarray(value)
     if hasattr(value, "toarray"):
         raise ShapeError(problem(name, "a dense array", f"a sparse one ({_kind(value)})", f"pass {name}.toarray()"))
+    check_collected(value, name)
     try:
         if hasattr(value, "detach"):
             return _of_tensor(value)
@@ -165,6 +166,18 @@ def describe(value: object) -> str:
     if isinstance(shape, Sequence):
         return f"{list(shape)} ({getattr(value, 'dtype', _kind(value))})"
     return f"a list of {len(value)}" if isinstance(value, list | tuple) else _kind(value)
+
+
+def check_collected(value: object, name: str) -> None:
+    """Refuse a frame of polars whose rows are not computed yet.
+
+    >>> import polars as pl
+    >>> check_collected(pl.DataFrame({"x": [1]}).lazy(), "X")
+    Traceback (most recent call last):
+    ssm_hpn._core.ShapeError: X: expected a frame with its rows, found a LazyFrame; pass X.collect()
+    """
+    if _kind(value) == "LazyFrame" and hasattr(value, "collect"):
+        raise ShapeError(problem(name, "a frame with its rows", "a LazyFrame", f"pass {name}.collect()"))
 
 
 def is_frame(value: object) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -52,9 +53,12 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
     file = Path(path) / MANIFEST
     try:
         manifest = from_json(file.read_bytes())
-    except FileNotFoundError:
-        advice = "make one with `python -m ssm_hpn prepare`"
-        raise DataError(problem(path, "a prepared folder", f"no {MANIFEST} in it", advice)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        there = Path(path).exists()
+        found = "nothing there" if not there else "a file" if Path(path).is_file() else f"no {MANIFEST} in it"
+        words = shlex.quote(str(path)) if there else "PATH"
+        advice = f"make one of raw data with `python -m ssm_hpn prepare {words} --out DIR`, and name DIR"
+        raise DataError(problem(path, "a prepared folder", found, advice)) from None
     except (OSError, ValueError) as error:
         raise DataError(problem(file, "a readable manifest", error, "prepare the data again")) from None
     if not isinstance(manifest, dict):
@@ -339,6 +343,7 @@ def find_again(data: DataConfig, places: Iterable[Path]) -> Located:
 
 def _prepared(key: str, paths: tuple[str, ...]) -> Path | None:
     if len(paths) > 1:
-        advice = "make one with `python -m ssm_hpn prepare`"
+        words = shlex.join(paths)
+        advice = f"make one of raw data with `python -m ssm_hpn prepare {words} --out DIR`, and name DIR"
         raise DataError(problem(key, "one prepared folder", f"{len(paths)} paths", advice))
     return Path(paths[0]) if paths else None

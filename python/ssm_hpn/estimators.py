@@ -36,7 +36,7 @@ from ssm_hpn.series import (
     groups_by_length,
     labels_of,
     marks_of,
-    name_of,
+    names_of_target,
     series_of,
     statistics,
     warn,
@@ -119,7 +119,7 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     def _series(self, X: Any, targets: list[Any], *, fitting: bool) -> Series:  # noqa: ANN401, N803
         """X as series. In fit, the columns of a frame become the channels."""
         names = None if fitting or not self._named else [column.name for column in self.contract_.features]
-        own = [name for name in map(name_of, targets) if name is not None]
+        own = [name for target in targets for name in names_of_target(target)]
         found = self._of_table(X, names, own, fitting=fitting) if self.id is not None else series_of(X, names)
         if fitting and found is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
             advice = f"pass X.drop(columns={inside[0]!r})"

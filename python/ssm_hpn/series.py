@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.arrays import as_written, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
+from ssm_hpn.arrays import (
+    as_written,
+    check_collected,
+    columns_of,
+    describe,
+    is_frame,
+    is_missing,
+    names_of,
+    numbers,
+    to_array,
+)
 from ssm_hpn.classes import Classes
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
@@ -66,6 +76,7 @@ class LongTable:
     """
 
     def __init__(self, frame: Any, *, id: str, order: str | None) -> None:  # noqa: A002, ANN401
+        check_collected(frame, "X")
         if not is_frame(frame):
             raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
         self.columns = columns_of(frame, "X")
@@ -93,6 +104,8 @@ class LongTable:
     def _present(self, key: str, what: str) -> None:
         if key not in self.columns:
             there = ", ".join(list(self.columns)[:8])
+            if key in (getattr(getattr(self._frame, "index", None), "names", None) or []):
+                raise ShapeError(problem(f"X, {what}", f"a column {key!r}", "it in the index", "pass X.reset_index()"))
             raise ShapeError(problem(f"X, {what}", f"a column {key!r}", f"columns {there}", f"correct {what}"))
         column = self.columns[key]
         gone = np.isnat(column) if column.dtype.kind in "mM" else np.array([is_missing(one) for one in column.tolist()])
@@ -137,6 +150,10 @@ class LongTable:
             if y not in self.columns:
                 raise ShapeError(problem(name, "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
             y = self._frame[next(one for one in names_of(self._frame) if str(one) == y)]
+        elif isinstance(y, list | tuple) and y and all(isinstance(one, str) and one in self.columns for one in y):
+            expected = "the name of a column as a text, or a value per row or series"
+            advice = f"pass {name}={y[0]!r}" if len(y) == 1 else f"pass the columns themselves, X[{list(y)}]"
+            raise ShapeError(problem(name, expected, f"a list of names of columns, {list(y)}", advice))
         indexed = self._by_index(y, name)
         if indexed is not None:
             return indexed
@@ -246,10 +263,13 @@ def _column(column: NDArray[Any], name: str, where: str = "X") -> NDArray[Any]:
         raise ShapeError(f"{text}; drop the column, or name it as id or order") from None
 
 
-def name_of(target: Any) -> str | None:  # noqa: ANN401 - anything array-like
-    """The name of the column that a target is: the text itself, or that of a Series."""
-    name = target if isinstance(target, str) else getattr(target, "name", None)
-    return name if isinstance(name, str) else None
+def names_of_target(target: Any) -> list[str]:  # noqa: ANN401 - anything array-like
+    """The names of the columns that a target is: the text itself, or those of a Series or frame."""
+    if is_frame(target):
+        names = names_of(target)
+    else:
+        names = [target if isinstance(target, str) else getattr(target, "name", None)]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _dates(column: NDArray[Any]) -> NDArray[Any]:

@@ -145,7 +145,7 @@ def test_ragged_lists_of_numbers_are_univariate_series():
         ([[1.0, "2"], [2.0, 3.0]], r"X: expected numbers, found texts"),
         (np.array([[1.0, "2"], [2.0, 3.0]], object), r"X\[0, 1\]: expected a number, found '2'"),
         ([None] * 12, "."),
-        (pl.DataFrame(X[0]).lazy(), "X: expected an array, found LazyFrame"),
+        (pl.DataFrame(X[0]).lazy(), "X: expected a frame with its rows, found a LazyFrame; pass X.collect"),
         (X[0, 0, 0], "."),
         ("series", "."),
         (
@@ -586,3 +586,43 @@ def test_a_long_table_without_a_row_is_refused(frame):
     for call in calls:
         with pytest.raises(ShapeError, match=r"X: expected a frame of at least one row, found shape \[0, 2\]"):
             call(empty)
+
+
+TABLE = {"id": ["a", "a", "b", "b"], "t": [0, 1, 0, 1], "x": [1.0, 2.0, 3.0, 4.0], "y": [0, 0, 1, 1], "z": [5, 5, 6, 6]}
+
+
+def test_a_table_of_polars_that_is_not_computed_yet_is_refused():
+    lazy = pl.DataFrame(TABLE).lazy()
+    for call, name in (
+        (lambda: SSMClassifier(id="id").fit(lazy, "y"), "X"),
+        (lambda: SSMClassifier().fit(lazy, [0, 1]), "X"),
+        (lambda: SSMClassifier().fit([lazy, lazy], [0, 1]), "X[0]"),
+        (lambda: SSMClassifier().fit(X, lazy), "y"),
+    ):
+        with pytest.raises(ShapeError) as caught:
+            call()
+        assert str(caught.value) == f"{name}: expected a frame with its rows, found a LazyFrame; pass {name}.collect()"
+
+
+@pytest.mark.parametrize("keys", [["id", "t"], ["id"], ["t"]])
+def test_keys_in_the_index_of_a_frame_are_refused(keys):
+    table = pd.DataFrame(TABLE).set_index(keys)
+    expected = "expected a column .*, found it in the index; pass X.reset_index"
+    with pytest.raises(ShapeError, match=expected):
+        SSMClassifier(id="id", order="t").fit(table, "y")
+    classifier(id="id", order="t").fit(table.reset_index(), "y")
+
+
+@pytest.mark.parametrize("names", [["y"], ("y",), ["y", "z"]])
+def test_a_list_of_names_is_no_target(names):
+    advice = "pass y='y'" if len(names) == 1 else r"pass the columns themselves, X\[\['y', 'z'\]\]"
+    with pytest.raises(ShapeError, match=f"y: expected the name of a column as a text, .*, found a list .*; {advice}"):
+        SSMClassifier(id="id", order="t").fit(pd.DataFrame(TABLE), names)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_columns_of_a_frame_that_are_predicted_are_no_channels(frame):
+    table = frame(TABLE)
+    model = SSMRegressor(id="id", order="t", d_model=8, n_layers=1, steps=1).fit(table, table[["y", "z"]])
+    assert [column.name for column in model.contract_.features] == ["x"]
+    assert model.predict(table).shape == (2, 2)

@@ -527,3 +527,19 @@ def test_a_wrong_prompt_is_refused_in_one_line(prompt, message):
 def test_the_number_of_tokens_to_generate_is_a_whole_number():
     with pytest.raises(ConfigError, match=r"generate, n \(tokens\): expected a whole number from 0"):
         Trainer(token_settings()).generate([1], 2.5)
+
+
+def test_raw_data_is_refused_with_the_command_that_prepares_it(here):
+    Path("my data.csv").write_text("x\n1\n")
+    Path("raw").mkdir()
+    for paths, found, words in (
+        (["my data.csv"], "a file", "'my data.csv'"),
+        (["raw"], "no manifest.json in it", "raw"),
+        (["gone"], "nothing there", "PATH"),
+        (["raw", "my data.csv"], "2 paths", "raw 'my data.csv'"),
+    ):
+        with pytest.raises(DataError) as caught:
+            Trainer(token_settings() | {"data": {"train": paths}})
+        (line,) = str(caught.value).splitlines()
+        assert f"prepared folder, found {found}; make one of raw data with" in line
+        assert line.endswith(f"`python -m ssm_hpn prepare {words} --out DIR`, and name DIR")
