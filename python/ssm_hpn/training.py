@@ -363,7 +363,7 @@ class Training:
         """Refuse a position in the data of another run where this run has other data."""
         theirs = (state["config"].get("data") or {}).get("digest")
         ours = self.config.data.digest
-        if state["cursor"] is not None and None not in (theirs, ours) and theirs != ours:
+        if state["cursor"] is not None and theirs and ours and theirs != ours:
             expected = f"the data of {self._resume}, with the digest {theirs[:16]}"
             advice = "name the data of that run, or train on these from the start by --resume never"
             raise ConfigError(problem("data.train", expected, f"other data, with the digest {ours[:16]}", advice))

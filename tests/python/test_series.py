@@ -128,7 +128,7 @@ def test_ragged_lists_of_numbers_are_univariate_series():
         ([*X[:-1], X[-1].astype(str)], r"X\[11\]: expected numbers, found texts"),
         ([*X[:-1], X], r"X\[11\]: expected an array \[T, F\] or \[T\], found shape \[12, 9, 2\]"),
         ([*X[:-1], {"a": 1}], r"X\[11\]: expected an array, found a dictionary of 'a'"),
-        (X[..., None], "dim 4|4D"),
+        (X[..., None], r"X: expected \[N, T, F\], .*, found \[12, 9, 2, 1\]"),
         ([], r"X: expected \[N, T, F\], \[N, T\] or a list of N arrays \[T, F\], with N of at least 1, found \[0\]"),
         (X[:0], r"X: expected \[N, T, F\].* with N of at least 1, found \[0, 9, 2\]"),
         (X[:, :0], r"X\[0\]: expected an array \[T, 2\] with T of at least 1, found shape \[0, 2\]"),
