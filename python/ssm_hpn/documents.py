@@ -22,7 +22,7 @@ from ssm_hpn.classes import Classes
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.contract import Contract
-from ssm_hpn.counts import counted
+from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.moments import Moments
@@ -32,7 +32,8 @@ from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.reading import Sources, id_type, inputs, with_targets
 from ssm_hpn.prepare.records import Documents, Record, file_and_mark
 from ssm_hpn.prepare.sources import Source, find
-from ssm_hpn.prepare.split import text_keys
+from ssm_hpn.prepare.split import Keys, text_keys
+from ssm_hpn.prepare.trained import known
 from ssm_hpn.targets import COLUMNS, KINDS, TargetArray, column_with
 
 _TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
@@ -58,24 +59,31 @@ class Document:
     """Length of its text in UTF-8, where a tokenizer made the tokens."""
 
 
-class TextBytes:
-    """Documents as they are read; the bytes of their text are counted."""
+class Tally:
+    """Documents as they are read; the bytes of their text, and those without any target are counted."""
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self._documents = documents
         self._bytes = self._tokens = 0
+        self.without_target = 0
 
     def __iter__(self) -> Iterator[Document]:
         """The documents."""
         for document in self._documents:
             self._bytes += document.text_bytes or 0
             self._tokens += len(document.x)
+            self.without_target += not any(_is_there(values) for values in document.targets.values())
             yield document
 
     @property
     def per_token(self) -> float | None:
         """Mean bytes of text of a token so far; None where no tokenizer made them."""
         return self._bytes / self._tokens if self._bytes and self._tokens else None
+
+
+def _is_there(values: NDArray[Any]) -> bool:
+    """Whether any class or number is not missing."""
+    return bool((values >= 0 if values.dtype.kind == "i" else ~np.isnan(values)).any())
 
 
 FILE_OPTIONS: Final = (
@@ -118,6 +126,8 @@ class Reader:
         """Counts by column of raw files of missing numbers that became the mean and have no indicator."""
         self._sources: Sources | None = None
         self._matching: Matching | None = None
+        self._keys: list[Keys] = []
+        """Of the ids of raw files so far."""
         self._seen: Moments | None = None
         """Statistics of the features of raw files so far."""
 
@@ -178,9 +188,10 @@ class Reader:
         several = len(sources.sources) > 1
         for documents in sources:
             self._measure(documents)
-            if self._matching is not None and documents.ids is not None:
-                fresh = np.flatnonzero(documents.begins).tolist()
-                self._matching.see(documents, text_keys([documents.ids[i] for i in fresh]))
+            if documents.ids is not None:
+                self._keys.append(text_keys([documents.ids[i] for i in np.flatnonzero(documents.begins).tolist()]))
+                if self._matching is not None:
+                    self._matching.see(documents, self._keys[-1])
             for record in documents:
                 given = None if record.id is None else typed(record.id)
                 file = record.source.name if several else None
@@ -199,6 +210,20 @@ class Reader:
             yield f"column {name}: {told}"
         if self._seen is not None:
             yield from self.contract.far_out(self._seen)
+
+    def note_trained(self, part: Path | None) -> Iterator[str]:
+        """A note on documents of raw files with ids of the part that was trained on; none where it is gone."""
+        keys = np.concatenate([np.empty(0, np.uint64), *self._keys])
+        if part is None or not len(keys):
+            return
+        try:
+            count = known(keys, part)
+        except (OSError, LookupError, ValueError, DataError):
+            yield f"{part} cannot be read: the documents were not looked for among those that were trained on"
+            return
+        if count:
+            which = f"{count} of {counted(len(keys), 'document')} {noun_for(count, 'has an id', 'have ids')}"
+            yield f"{which} of the training part: if they are the same documents, the metrics are not those of new ones"
 
     def _measure(self, documents: Documents) -> None:
         if documents.kind == "features" and documents.elements.shape[1] == len(self.contract.features):

@@ -1,9 +1,13 @@
 """`evaluate` and `predict` on files whose format differs from that of the training data."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+from prepare_support import rows
+from ssm_hpn import Trainer
 from ssm_hpn.cli.main import main
 from support import train
 
@@ -99,6 +103,39 @@ def test_a_table_of_the_training_that_is_gone_is_named_with_what_to_do(tmp_path,
     assert f"({named} has the targets as in training: --data.labels PATH names another one, --data.labels null" in found
     assert len(found.splitlines()) == 1
     assert main(["evaluate", "r", "--data", "new.csv", "--data.labels", "null"]) == 0
+
+
+def test_documents_with_ids_of_the_training_and_without_a_target_are_counted(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(Path(run).parent)
+    trained = {row["name"].partition("#")[2] for row in rows(Trainer.load(run).train_folder)}
+    ids = ["new", *(f"s{n}" for n in range(20))]
+    data, table = series(tmp_path / "a.csv", ids), labels(tmp_path / "y.csv", ids[:18])
+    assert 0 < len(trained) < 20
+    assert main(["evaluate", run, "--data", data, "--data.labels", table]) == 0
+    out, err = capsys.readouterr()
+    assert f"note: {len(trained)} of 21 documents have ids of the training part: if they are the same documents" in err
+    assert "18, 3 documents without a target" in out
+    assert main(["evaluate", run, "--data", data, "--data.labels", table, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["targets"], found["documents_without_target"]) == (18, 3)
+    fresh = series(tmp_path / "b.csv", ["n1", "n2"])
+    table = labels(tmp_path / "z.csv", ["n1", "n2"])
+    assert main(["evaluate", run, "--data", fresh, "--data.labels", table]) == 0
+    out, err = capsys.readouterr()
+    assert "training part" not in err
+    assert "without a target" not in out
+
+
+def test_a_damaged_training_part_does_not_hinder_an_evaluation_of_other_files(run, tmp_path, monkeypatch, capsys):
+    copied = shutil.copytree(Path(run).parent, tmp_path / "copy")
+    monkeypatch.chdir(copied)
+    for shard in copied.glob("runs/data/*/train/*.arrow"):
+        shard.write_bytes(shard.read_bytes()[:100])
+    data = own(tmp_path / "new.csv", ["s1", "s2"])
+    assert main(["evaluate", "run", "--data", data, "--data.labels", "null"]) == 0
+    assert (
+        "cannot be read: the documents were not looked for among those that were trained on" in capsys.readouterr().err
+    )
 
 
 def test_labels_in_the_files_themselves(run, tmp_path, capsys):

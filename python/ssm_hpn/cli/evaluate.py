@@ -1,6 +1,7 @@
 """`evaluate`: the metrics of a checkpoint on held-out data or on files of the user's, and a table per class."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ssm_hpn.cli.console import table
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import is_prepared, read_manifest
-from ssm_hpn.documents import Document, Reader, TextBytes, batches, pieces
+from ssm_hpn.documents import Document, Reader, Tally, batches, pieces
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.targets import KINDS
@@ -34,9 +35,15 @@ def run(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     given = file_options(options)
     trainer = load_trainer(options)
-    result = _held_out(trainer) if options.data is None else _on(trainer, options.checkpoint, options.data, given)
+    without = None
+    if options.data is None:
+        result = _held_out(trainer)
+    else:
+        result, without = _on(trainer, options.checkpoint, options.data, given)
     names = [] if trainer.contract is None else trainer.contract.value_names
     facts = result.facts(names)
+    if without is not None:
+        facts["documents_without_target"] = without
     if options.json:
         metrics = facts.pop("metrics")
         print(json.dumps({"step": facts.pop("step"), "targets": facts.pop("targets"), **metrics, **facts}))
@@ -60,21 +67,27 @@ def _held_out(trainer: Trainer) -> Evaluation:
     return trainer.evaluate("all")
 
 
-def _on(trainer: Trainer, checkpoint: Path, data: Sequence[str], given: dict[str, Any]) -> Evaluation:
+def _on(
+    trainer: Trainer, checkpoint: Path, data: Sequence[str], given: dict[str, Any]
+) -> tuple[Evaluation, int | None]:
+    """The evaluation, and how many documents have no target, where targets are columns of the data."""
     reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind, given)
-    text = TextBytes(reader.documents(data))
-    documents: Iterable[Document] = text
+    tally = Tally(reader.documents(data))
+    documents: Iterable[Document] = tally
     if KINDS[reader.target].from_tokens:
         documents = pieces(documents, trainer.config.data.length or 0)
     groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
     result = trainer.evaluate(arrays for _, arrays in groups)
     print_notes(reader)
+    for note in reader.note_trained(trainer.train_folder):
+        print(f"note: {note}", file=sys.stderr)
     if result.totals.count == 0:
         advice = "give files with the columns of the training data, which `inspect RUN` lists"
         if labels := reader.label_table:
             advice = f"the targets were looked for in {labels}: name the table for these files with --data.labels"
         raise DataError(problem(", ".join(data), "documents with targets", "none", advice))
-    return result.with_bytes(text.per_token or _bytes_per_token(data))
+    without = None if KINDS[reader.target].from_tokens else tally.without_target
+    return result.with_bytes(tally.per_token or _bytes_per_token(data)), without
 
 
 def _bytes_per_token(data: Sequence[str]) -> float | None:

@@ -22,7 +22,9 @@ def metric_table(facts: Facts, heading: str, *, targets: bool = False) -> str:
         means = [metric.show(mean[metric.name]) if metric.name in mean else ""] if mean else []
         rows.append([titled(metric), metric.show(values[metric.name]), *means])
     if targets:
-        rows.append(["targets", str(facts["targets"]), *([""] if mean else [])])
+        without = facts.get("documents_without_target")
+        more = f", {counted(without, 'document')} without a target" if without else ""
+        rows.append(["targets", f"{facts['targets']}{more}", *([""] if mean else [])])
     whole = table([heading, "value", *(["mean predictor"] if mean else [])], rows)
     numbers = number_rows(facts)
     return f"{whole}\n\n{table(number_header(facts), numbers)}" if numbers else whole
