@@ -174,7 +174,7 @@ def check_collected(value: object, name: str) -> None:
     >>> import polars as pl
     >>> check_collected(pl.DataFrame({"x": [1]}).lazy(), "X")
     Traceback (most recent call last):
-    ssm_hpn._core.ShapeError: X: expected a frame with its rows, found a LazyFrame; pass X.collect()
+    ssm_hpn.errors.ShapeError: X: expected a frame with its rows, found a LazyFrame; pass X.collect()
     """
     if _kind(value) == "LazyFrame" and hasattr(value, "collect"):
         raise ShapeError(problem(name, "a frame with its rows", "a LazyFrame", f"pass {name}.collect()"))

@@ -21,7 +21,8 @@ import numpy as np
 from ssm_hpn._core import RunLock, __version__, build_info, simd
 from ssm_hpn.checkpoints import CONFIG, FOLDER, METRICS, Checkpoints, is_run
 from ssm_hpn.config import Config, parse, to_toml
-from ssm_hpn.errors import ConfigError, StorageError, problem
+from ssm_hpn.counts import counted
+from ssm_hpn.errors import ConfigError, StorageError, problem, shown
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.foreign import finite, from_json, from_toml
 from ssm_hpn.storage import write_whole
@@ -33,6 +34,8 @@ STATE: Final = "state.json"
 BEGAN_IN: Final = "began_in"
 LOCK: Final = ".lock"
 RUNS: Final = "runs"
+MOST_TOLD: Final = 3
+"""Most settings that a message names."""
 
 
 def run_folder(config: Config) -> Path:
@@ -216,12 +219,12 @@ class Run:
         if saved is None and beginning:
             return
         found = stated or saved
-        advice = "give another run.folder, or leave it out for one of its own"
+        advice = "name the data and settings of that run, give another run.folder, or leave it out for one of its own"
         if found is None:
             what = "no config.toml" if text is None else "a file that cannot be read as such"
             raise ConfigError(problem(self.folder / CONFIG, "the settings of a run", what, advice))
         wanted = f"an empty folder or the run {expected[:8]}"
-        name = f"another run ({found.digest()[:8]}) in {self.folder}"
+        name = f"another run ({found.digest()[:8]}) in {self.folder}, {_other(self._config.differences(found))}"
         raise ConfigError(problem("run.folder", wanted, name, advice))
 
     def _config_text(self) -> str | None:
@@ -233,6 +236,18 @@ class Run:
             return None
         except OSError as error:
             raise StorageError(f"{file}: cannot read: {error.strerror}") from None
+
+
+def _other(differences: Mapping[str, tuple[Any, Any]]) -> str:
+    """How another run differs, for messages: other data, of which other settings may follow, or the first settings."""
+    if "data.digest" in differences:
+        here, there = (one[:12] if one else "none" for one in differences["data.digest"])
+        return f"of other data (digest {there}, here {here})"
+    told = [
+        f"{name} {shown(there)} (here {shown(here)})" for name, (here, there) in list(differences.items())[:MOST_TOLD]
+    ]
+    more = [counted(len(differences) - MOST_TOLD, "other setting")] if len(differences) > MOST_TOLD else []
+    return f"with {', '.join([*told, *more])}"
 
 
 def environment() -> dict[str, Any]:

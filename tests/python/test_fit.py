@@ -216,8 +216,11 @@ def test_going_back_inside_a_run_is_refused(config, tmp_path):
 
 def test_another_run_in_the_folder_is_refused(config, tmp_path):
     Trainer(config()).fit()
-    with pytest.raises(ConfigError, match="another run"):
+    with pytest.raises(ConfigError, match=r"another run .*, with optim\.lr 0\.0\d+ \(here 0\.005\); name the data and"):
         Trainer(config(optim={"lr": 5e-3})).fit()
+    many = {"optim": {"lr": 5e-3, "weight_decay": 0.5, "eps": 1e-7}, "train": {"seed": 5}}
+    with pytest.raises(ConfigError, match=r"with .*\(here .*\(here .*\(here .*, [0-9]+ other settings?; name"):
+        Trainer(config(**many)).fit()
     (tmp_path / "run" / "config.toml").unlink()
     with pytest.raises(ConfigError, match="another run"):  # by the settings in its checkpoints
         Trainer(config(optim={"lr": 5e-3})).fit()

@@ -487,3 +487,18 @@ def test_a_broken_state_advises_another_checkpoint(trained, raw, here, capsys, c
     if "config" not in changes:
         with pytest.raises(CheckpointError, match="load another checkpoint"):
             trainer.restore(here / "broken")
+
+
+def test_changed_data_in_the_folder_of_a_run_is_named_as_such(raw, here, capsys):
+    words = ["--data", "changed.csv", *COLUMNS, *SHORT, "--run.folder", "run"]
+    text = raw.read_text()
+    Path("changed.csv").write_text(text)
+    assert train(*words) == 0
+    Path("changed.csv").write_text(text.replace("0.", "7."))
+    capsys.readouterr()
+    assert train(*words) == 2
+    line = one_line(capsys)
+    assert "found another run (" in line
+    assert "in run, of other data (digest " in line
+    assert "; name the data and settings of that run, give another run.folder, or leave it out" in line
+    assert train(*words[:-2], "--run.folder", "other") == 0

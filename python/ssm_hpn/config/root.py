@@ -7,6 +7,7 @@ Where files lie, how many threads compute and how often something is logged or s
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any, Final
 
 from pydantic import Field
@@ -55,10 +56,35 @@ class Config(Section):
 
     def digest(self) -> str:
         """64 hexadecimal digits: equal for two configurations if and only if they compute the same."""
+        settings = self.computing()
+        text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def computing(self) -> dict[str, Any]:
+        """The settings that decide what is computed, nested."""
         settings = self.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
         model = settings["model"]
         for key, default in LATER_MODEL_SETTINGS.items():
             if model[key] == default:
                 del model[key]
-        text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return settings
+
+    def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
+        """The settings in which two configurations compute something else: dotted name to the value here and there.
+
+        >>> from ssm_hpn.config import Config
+        >>> Config().differences(Config.model_validate({"train": {"steps": 7}, "run": {"name": "a"}}))
+        {'train.steps': (3000, 7)}
+        """
+        here, there = dict(_flat(self.computing())), dict(_flat(other.computing()))
+        names = dict.fromkeys((*here, *there))
+        return {name: pair for name in names if (pair := (here.get(name), there.get(name)))[0] != pair[1]}
+
+
+def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted name."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
