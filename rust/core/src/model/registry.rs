@@ -567,7 +567,7 @@ fn check_target(expected: Expected, target: &Predicted) -> Result<()> {
         (format!("one for model.target.n_values = {k} numbers"), format!("one for {n}"), advice)
     } else {
         let advice =
-            "set model.target.kind, or choose a head for it with model.head.kind and model.head.loss.kind";
+            "set model.target.kind, or choose a head for it with model.head.kind and model.head.loss";
         (format!("one for {}", answer.name()), format!("a loss for {}", found.name()), advice.to_owned())
     };
     Err(Error::config("model.head.loss", expected, found, advice))
