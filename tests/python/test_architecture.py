@@ -25,7 +25,7 @@ def missing(text):
 
 def test_the_table_has_a_row_for_every_kind_of_part():
     added = [re.match(r"\| (?:a|an) ([\w ]+) \|", line)[1] for line in PLACES]
-    assert added == ["block", "stem", "head", *TARGETS, "metric", "column role", "command"]
+    assert added == ["block", "stem", "head", "loss of an existing head", *TARGETS, "metric", "column role", "command"]
 
 
 @pytest.mark.parametrize("row", PLACES, ids=lambda row: row.split("|")[1].strip())

@@ -611,9 +611,9 @@ def test_train_says_what_was_interrupted(function, words, here, capsys, monkeypa
 @pytest.mark.parametrize("suffix", ["csv", "txt"])
 def test_an_interrupted_preparation_leaves_nothing_and_says_so(here, suffix):
     with (here / f"big.{suffix}").open("w") as file:
-        file.write("id,a,b\n")
-        file.writelines(f"{number % 999},{number},{number * 2}\n" for number in range(600_000))
-    table = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.values", "b"]
+        file.write("id,a,b,c\n")
+        file.writelines(f"{number % 999},{number},{number * 2},{number % 3}\n" for number in range(600_000))
+    table = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.labels", "c"]
     words = ["--data", f"big.{suffix}", *(table if suffix == "csv" else []), *SMALL, "--train.steps", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "ssm_hpn.train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
