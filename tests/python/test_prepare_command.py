@@ -112,3 +112,49 @@ def test_prepare_and_inspect_take_their_paths_with_data_too(here: Path, capsys: 
             )
     assert main(["inspect"]) == 2
     assert "expected a PATH, found none" in capsys.readouterr().err
+
+
+WORDS = ["--data.columns.features", "x,y", "--data.columns.id", "machine", "--data.columns.label", "kind"]
+
+
+def test_csv_that_is_named_as_text_is_recognised(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(here / "d.csv", series()).rename("d.txt")
+    assert main(["inspect", "d.txt", *WORDS]) == 2
+    line = capsys.readouterr().err
+    assert "found d.txt (text); set --data.format csv if it is CSV, or leave it out" in line
+    assert main(["inspect", "d.txt", *WORDS, "--data.format", "csv"]) == 0
+    (here / "t.txt").write_text("Words, and more words.\nA line without\n" * 10)
+    assert main(["inspect", "t.txt", *WORDS]) == 2
+    assert "found t.txt (text); leave it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "txt"])
+def test_parquet_with_another_ending_is_recognised(here: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "d").mkdir()
+    name = written(here / "d" / "d.parquet", series()).rename(f"d/d.{ending}")
+    for path in [str(name)] if ending == "txt" else [str(name), "d"]:
+        assert main(["inspect", path, *WORDS]) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"d.{ending}: file: expected" in line
+        assert line.endswith("found a Parquet file; name it *.parquet, or set --data.format parquet")
+    assert main(["inspect", str(name), *WORDS, "--data.format", "parquet"]) == 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_text_that_is_named_as_parquet_is_recognised(
+    here: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(here / f"d.{ending}", series()).rename("d.parquet")
+    assert main(["inspect", "d.parquet", *WORDS]) == 3
+    assert f"; rename it, or set --data.format {ending}\n" in capsys.readouterr().err
+    assert main(["inspect", "d.parquet", *WORDS, "--data.format", ending]) == 0
+    (here / "d.parquet").write_bytes(b"\0\1\2" * 100)
+    assert main(["inspect", "d.parquet", *WORDS]) == 3
+    assert "expected a Parquet file, found other data; write it as Parquet" in capsys.readouterr().err
+
+
+def test_a_cut_parquet_file_is_said_to_be_cut(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(here / "d.parquet", series())
+    file.write_bytes(file.read_bytes()[:-20])
+    assert main(["inspect", "d.parquet", *WORDS]) == 3
+    assert "cut or damaged" in capsys.readouterr().err

@@ -41,6 +41,8 @@ class RawData:
     """The columns of `ssm_hpn.targets.COLUMNS` that the files have."""
     folder: bool = False
     """Whether a folder was named, and not its files."""
+    like_csv: bool = False
+    """Whether the files are read as text that looks like CSV."""
 
     @property
     def table(self) -> bool:
@@ -180,7 +182,9 @@ def _check(name: str, applies: Applies, known: Mapping[str, object]) -> None:
     owner, _, fact = failing.partition(".")
     place = known[owner]
     found = place.shown(fact) if isinstance(place, RawData | Task) else f"{failing} {shown(_fact(known, failing))}"
-    raise ConfigError(problem(name, applies.words, found, applies.advice))
+    as_csv = isinstance(place, RawData) and place.like_csv and "CSV" in applies.words
+    advice = "set --data.format csv if it is CSV, or leave it out" if as_csv else applies.advice
+    raise ConfigError(problem(name, applies.words, found, advice))
 
 
 def _fact(known: Mapping[str, object], name: str) -> object:

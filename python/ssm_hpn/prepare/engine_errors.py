@@ -20,7 +20,7 @@ from ssm_hpn.prepare.headers import header_below, missing_column
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.queries import query_error
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import Source, line_at, line_of, lines_of, longest_row, not_utf_8
+from ssm_hpn.prepare.sources import Source, line_at, line_of, lines_of, longest_row, not_parquet, not_utf_8
 
 ENOUGH_MEMORY: Final = f"rows that can be sorted in {MEMORY_IF_NEEDED} MB"
 """What is expected where memory does not suffice."""
@@ -72,6 +72,8 @@ def translated(
         cast = re.search(r"Failed to cast value to numerical: (.*)", text)
         return (cast and _no_number(source, cast[1], query)) or _json_error(source, text, numbers)
     if isinstance(error, duckdb.IOException) or "Parquet" in text or "parquet" in text:
+        if source.format == "parquet" and (other := not_parquet(source)):
+            return other
         advice = "the file is cut or damaged: write or copy it again"
         return data_error(source.path, "file", expected="a whole Parquet file", found=first.rstrip("."), advice=advice)
     advice = "correct the data, or choose other columns"

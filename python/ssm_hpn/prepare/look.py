@@ -7,7 +7,7 @@ from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.roles import settle, steps_per_row
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.sources import Source, reads_like_csv
 from ssm_hpn.targets import COLUMNS
 
 
@@ -19,7 +19,8 @@ def look(sources: list[Source], options: PrepareOptions) -> RawData:
     folder = any(Path(path).expanduser().is_dir() for path in paths)
     match source.format:
         case "text":
-            return RawData(name, "text", "text", folder=folder)
+            like_csv = options.format == "auto" and reads_like_csv(source)
+            return RawData(name, "text", "text", folder=folder, like_csv=like_csv)
         case "integers":
             return RawData(name, "integers", "tokens", folder=folder)
         case "npy":

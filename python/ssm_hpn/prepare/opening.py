@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from ssm_hpn.arrays import is_frame, names_of
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.copies import in_utf_8
 from ssm_hpn.prepare.engine import BUFFER, LONG_LINE, SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.engine_errors import never_closed, too_long, translated
@@ -25,6 +24,7 @@ from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.queries import check_result, checked_query
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import (
+    PARQUET,
     UTF_16,
     Source,
     has_underscored_digits,
@@ -32,6 +32,7 @@ from ssm_hpn.prepare.sources import (
     longest_row,
     not_utf_8,
     open_source,
+    parquet_as_text,
     read_block,
 )
 from ssm_hpn.prepare.twins import check_files, placed, true_keys
@@ -170,8 +171,7 @@ def _head(source: Source) -> tuple[int, str, str]:
     """Blank lines in front, the first line with anything in it (a name may have a line end), a sample."""
     with open_source(source) as stream:
         start = read_block(stream, source.path, 1 << 16)
-        if start.startswith(UTF_16):
-            raise _utf_16(source)
+        _check_start(source, start)
         while start and not line_ends(start.lstrip()) and (more := read_block(stream, source.path, 1 << 20)):
             start += more
         sample = start + read_block(stream, source.path, 1 << 20)
@@ -188,9 +188,13 @@ def _head(source: Source) -> tuple[int, str, str]:
     )
 
 
-def _utf_16(source: Source) -> DataError:
-    advice = "set --data.encoding utf-16, or save the file as UTF-8"
-    return data_error(source.path, "file", expected="text in UTF-8", found="UTF-16", advice=advice)
+def _check_start(source: Source, start: bytes) -> None:
+    """Refuse a file that does not begin as text in UTF-8 does."""
+    if start.startswith(UTF_16):
+        advice = "set --data.encoding utf-16, or save the file as UTF-8"
+        raise data_error(source.path, "file", expected="text in UTF-8", found="UTF-16", advice=advice)
+    if start.startswith(PARQUET):
+        raise parquet_as_text(source)
 
 
 # ---- JSON lines
@@ -199,8 +203,7 @@ def _utf_16(source: Source) -> DataError:
 def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, long_lines: bool) -> Table:
     with open_source(source) as stream:
         start = read_block(stream, source.path, 1 << 12)
-    if start.startswith(UTF_16):
-        raise _utf_16(source)
+    _check_start(source, start)
     if not start.strip():
         raise data_error(
             source.path, "file", expected="at least one row", found="blank lines only", advice="leave the file out"

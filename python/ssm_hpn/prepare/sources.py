@@ -52,6 +52,7 @@ FIELDS: Final = {"jsonl": "key", "npy": "array"}
 """What a column is called, by format."""
 ARCHIVE: Final = b"PK\x03\x04"
 SPREADSHEET_97: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+PARQUET: Final = (b"PAR1", b"PARE")
 """How files of these kinds begin."""
 SPREADSHEETS: Final = (".xlsx", ".xlsm", ".ods")
 UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -463,6 +464,8 @@ def _refuse_packed(source: Source, options: PrepareOptions) -> None:
     start = _stored(source.path)
     suffix = source.path.suffix.lower()
     found = advice = ""
+    if start.startswith(PARQUET):
+        raise parquet_as_text(source)
     if start.startswith(SPREADSHEET_97) or (start.startswith(ARCHIVE) and suffix in SPREADSHEETS):
         found, advice = "a spreadsheet", "save it as CSV"
     elif start.startswith(ARCHIVE):
@@ -475,6 +478,36 @@ def _refuse_packed(source: Source, options: PrepareOptions) -> None:
         advice = "set --data.format jsonl if every line is an object, or --data.format text to read it as text"
     if found:
         raise data_error(source.path, "file", expected="text or a table", found=found, advice=advice)
+
+
+def parquet_as_text(source: Source) -> DataError:
+    """The error for a Parquet file that is read as text for its ending or `data.format`."""
+    advice = "name it *.parquet, or set --data.format parquet"
+    expected, found = "CSV" if source.format == "csv" else "text", "a Parquet file"
+    return data_error(source.path, "file", expected=expected, found=found, advice=advice)
+
+
+def not_parquet(source: Source) -> DataError | None:
+    """The error for a file that does not begin as Parquet does, with what it may be; None for one that does."""
+    start = _stored(source.path)
+    if start.startswith(PARQUET):
+        return None
+    binary = b"\0" in start
+    kind = "jsonl" if start.lstrip()[:1] == b"{" else "csv"
+    advice = "write it as Parquet, or name another file" if binary else f"rename it, or set --data.format {kind}"
+    found = "other data" if binary else f"text, which may be {'JSON lines' if kind == 'jsonl' else 'CSV'}"
+    return data_error(source.path, "file", expected="a Parquet file", found=found, advice=advice)
+
+
+def reads_like_csv(source: Source) -> bool:
+    """Whether each of the first lines of a text, two or more, is cut into the same number of cells, two or more."""
+    lines = _sample(source.path, source.encoding).decode(errors="replace").splitlines()
+    first = [line for line in lines[:-1] or lines if line.strip()][:8]
+    if len(first) < 2:
+        return False
+    mark = max(",\t;|", key=first[0].count)
+    counts = {len(cells) for cells in csv.reader(first, delimiter=mark)}
+    return len(counts) == 1 and counts.pop() > 1
 
 
 def _stored(path: Path) -> bytes:
