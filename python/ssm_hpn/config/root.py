@@ -56,18 +56,9 @@ class Config(Section):
 
     def digest(self) -> str:
         """64 hexadecimal digits: equal for two configurations if and only if they compute the same."""
-        settings = self.computing()
+        settings = _computing(self)
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def computing(self) -> dict[str, Any]:
-        """The settings that decide what is computed, nested."""
-        settings = self.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
-        model = settings["model"]
-        for key, default in LATER_MODEL_SETTINGS.items():
-            if model[key] == default:
-                del model[key]
-        return settings
 
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """The settings in which two configurations compute something else: dotted name to the value here and there.
@@ -76,9 +67,19 @@ class Config(Section):
         >>> Config().differences(Config.model_validate({"train": {"steps": 7}, "run": {"name": "a"}}))
         {'train.steps': (3000, 7)}
         """
-        here, there = dict(_flat(self.computing())), dict(_flat(other.computing()))
+        here, there = dict(_flat(_computing(self))), dict(_flat(_computing(other)))
         names = dict.fromkeys((*here, *there))
         return {name: pair for name in names if (pair := (here.get(name), there.get(name)))[0] != pair[1]}
+
+
+def _computing(config: Config) -> dict[str, Any]:
+    """The settings that decide what is computed, nested."""
+    settings = config.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
+    model = settings["model"]
+    for key, default in LATER_MODEL_SETTINGS.items():
+        if model[key] == default:
+            del model[key]
+    return settings
 
 
 def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
