@@ -133,3 +133,18 @@ def test_a_step_of_a_merge_takes_about_all_pieces(monkeypatch):
     assert sum(len(rows) for rows in in_order(batches, ["k0"], 4096)) == 60_000
     runs = 60 // 4
     assert times[0] < runs + 30
+
+
+def test_rows_that_are_not_on_disk_any_more_are_not_made_up(monkeypatch):
+    monkeypatch.setattr(sorting, "RUN_BYTES", 10_000)
+    read = sorting.os.preadv
+
+    def shortened(file, buffers, offset):
+        return read(file, [buffers[0][: len(buffers[0]) // 2]], offset)
+
+    monkeypatch.setattr(sorting.os, "preadv", shortened)
+    batches = [
+        pa.record_batch({"k0": np.arange(1000)[::-1], "n": np.arange(n, n + 1000)}) for n in range(0, 4000, 1000)
+    ]
+    with pytest.raises(OSError, match=r"records: expected \d+ bytes that were written, found \d+"):
+        list(in_order(batches, ["k0"], 100))

@@ -288,7 +288,9 @@ class _Runs:
     def _read(self, name: str, start: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         values = np.empty(count, dtype)
         if values.nbytes:
-            os.preadv(self._file(name).fileno(), [values.view(np.uint8).data], start * dtype.itemsize)
+            found = os.preadv(self._file(name).fileno(), [values.view(np.uint8).data], start * dtype.itemsize)
+            if found != values.nbytes:
+                raise OSError(f"{self._folder / name}: expected {values.nbytes} bytes that were written, found {found}")
         return values
 
     @property
