@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn._core import TextNumbers
+from ssm_hpn.counts import counted
 from ssm_hpn.prepare.prefetch import prefetched
 from ssm_hpn.prepare.rows import LabelDictionary, RecordPacker, Records, Rows, together
 
@@ -290,7 +291,8 @@ class _Runs:
         if values.nbytes:
             found = os.preadv(self._file(name).fileno(), [values.view(np.uint8).data], start * dtype.itemsize)
             if found != values.nbytes:
-                raise OSError(f"{self._folder / name}: expected {values.nbytes} bytes that were written, found {found}")
+                written = counted(values.nbytes, "byte")
+                raise OSError(f"{self._folder / name}: expected {written} as written, found {found}")
         return values
 
     @property
