@@ -240,3 +240,13 @@ def test_few_lines_of_another_encoding_are_to_be_corrected_and_not_the_file(tmp_
     (tmp_path / "t.csv").write_bytes("\n".join(lines).encode("latin-1") + b"\n")
     with pytest.raises(DataError, match=r"name its encoding in data\.encoding"):
         made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})
+
+
+def test_lines_of_another_encoding_are_counted_across_blocks(tmp_path):
+    """Three-byte characters, one of which lies on each border of a block of 1 MB."""
+    lines = ["text,label", *("\u2026" * 100 + ",a" for _ in range(10_000))]
+    content = "\n".join(lines).encode().splitlines()
+    content[20] = b"caf\xe9,a"
+    (tmp_path / "t.csv").write_bytes(b"\n".join(content) + b"\n")
+    with pytest.raises(DataError, match=r"; correct 1 of 10,001 lines, as 9,999 others have characters in UTF-8$"):
+        made(tmp_path, tmp_path / "t.csv", {"text": "text", "label": "label"})

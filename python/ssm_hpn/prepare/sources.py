@@ -10,6 +10,7 @@ import csv
 import glob
 import hashlib
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -192,13 +193,12 @@ def not_utf_8(source: Source) -> DataError | None:
 def _with_other_lines(source: Source, error: DataError) -> DataError:
     """The error for bytes that are no UTF-8, with other advice where other lines have characters of UTF-8."""
     bad = good = lines = 0
-    with open_stream(source.path) as stream:
-        while (block := read_block(stream, source.path, 1 << 20)) and lines < LOOKED_AT:
-            for line in block.splitlines()[:LOOKED_AT]:
-                lines += 1
-                if not line.isascii():
-                    whole = _is_utf_8(line)
-                    good, bad = good + whole, bad + (not whole)
+    with open_stream(source.path) as stream, io.BufferedReader(stream, 1 << 20) as text:
+        for line in itertools.islice(text, LOOKED_AT):
+            lines += 1
+            if not line.isascii():
+                whole = _is_utf_8(line)
+                good, bad = good + whole, bad + (not whole)
     if not good or bad > good:
         return error
     of = f"{counted(bad, 'line')} of the first {lines}" if lines >= LOOKED_AT else f"{bad} of {counted(lines, 'line')}"

@@ -253,7 +253,8 @@ class Census:
         classes = np.concatenate(self.classes)
         keys, classes = np.concatenate(self.content)[classes >= 0], classes[classes >= 0]
         group, count = np.unique(keys, return_inverse=True, return_counts=True)[1:]
-        pairs = np.unique(np.stack([group, classes], axis=1), axis=0)[:, 0]
+        n_classes = int(classes.max(initial=0)) + 1
+        pairs = np.unique(group * n_classes + classes) // n_classes
         several = np.bincount(pairs, minlength=len(count)) > 1
         return int(count[several].sum())
 
