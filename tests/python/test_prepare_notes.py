@@ -76,6 +76,37 @@ def test_texts_of_which_only_some_are_json_are_not_noted(tmp_path):
     assert any("JSON" in note for note in notes_of(tmp_path / "e", tmp_path / "e.parquet", {"text": "t"}))
 
 
+ROWS = [{"id": f"k{n % 38}", "text": f"text {n} of many", "label": "uv"[n % 2]} for n in range(40)]
+
+
+@pytest.mark.parametrize("source", ["csv", "jsonl", "parquet", "sql"])
+def test_ids_of_several_rows_that_are_documents_are_noted(tmp_path, source):
+    path = written(tmp_path / f"d.{source.replace('sql', 'parquet')}", ROWS)
+    data = f"sql:SELECT * FROM '{path}'" if source == "sql" else path
+    name = "query" if source == "sql" else path.name
+    prepared = made(tmp_path, data, {"id": "id", "text": "text"})
+    said = f"{name}: 2 ids are in several rows, such as 'k0', and each row is a document of its own"
+    assert said in prepared.contract.notes
+    assert sum(part.documents for part in prepared.parts.values()) == 40
+
+
+def test_the_ids_of_rows_are_compared_as_far_as_memory_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssm_hpn.prepare.ids.MOST_COMPARED", 10)
+    rows = [row | {"id": "k3" if n == 9 else f"k{n}"} for n, row in enumerate(ROWS)]
+    path = written(tmp_path / "d.csv", rows)
+    notes = notes_of(tmp_path, path, {"id": "id", "text": "text"})
+    assert "d.csv: 1 id is in several rows, such as 'k3', and each row is a document of its own" in notes
+    assert "d.csv: only the first 10 rows were searched for an id that is in several rows" in notes
+
+
+def test_ids_of_one_row_each_and_of_time_steps_are_not_noted(tmp_path):
+    path = written(tmp_path / "d.csv", ROWS[:38])
+    assert not any("several rows" in note for note in notes_of(tmp_path, path, {"id": "id", "text": "text"}))
+    steps = written(tmp_path / "s.csv", series())
+    notes = notes_of(tmp_path / "s", steps, {"id": "machine", "features": "x"})
+    assert not any("several rows" in note for note in notes)
+
+
 FLOATS = np.random.default_rng(0).normal(size=(30, 12))
 ONE = "[30, 12] is taken for one document of 30 steps of 12 features; for 30 documents of 12 steps store [30, 12, 1]"
 MANY = (

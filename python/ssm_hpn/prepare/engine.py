@@ -196,7 +196,7 @@ class Table:
             self.source.path,
             self.source.field(name),
             expected=f"{MEANINGS[kind]} in every row",
-            found=f"{'lists of ' * depth}{_words_for(bare)}",
+            found=words_for(found),
             advice=f"choose another {self.source.field_noun}, or convert it",
         )
 
@@ -232,10 +232,16 @@ def together(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return batches if len(batches) == 1 else pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
-def _words_for(type_: str) -> str:
-    """What values of a type of the engine are called in messages."""
-    words = [words for start, words in WORDS.items() if type_.startswith(start)]
-    return words[-1] if words else "numbers" if "INT" in type_ else type_.lower()
+def words_for(type_: str) -> str:
+    """What values of a type of the engine are called in messages.
+
+    >>> words_for("DOUBLE[][]"), words_for("UTINYINT"), words_for("ENUM('a')")
+    ('lists of lists of numbers', 'numbers', 'texts')
+    """
+    bare = re.sub(r"(\[\d*\])+$", "", type_)
+    words = [words for start, words in WORDS.items() if bare.startswith(start)]
+    word = words[-1] if words else "numbers" if "INT" in bare else bare.lower()
+    return "lists of " * type_[len(bare) :].count("[") + word
 
 
 def identifier(name: str) -> str:

@@ -18,7 +18,7 @@ from ssm_hpn.prepare.cells import mismatch
 from ssm_hpn.prepare.engine import BUFFER, LONG_LINE, MEMORY_IF_NEEDED, Table, quoted
 from ssm_hpn.prepare.headers import header_below, missing_column
 from ssm_hpn.prepare.problems import data_error, shown
-from ssm_hpn.prepare.queries import query_error
+from ssm_hpn.prepare.queries import advised, in_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import Source, line_at, line_of, lines_of, longest_row, not_parquet, not_utf_8
 
@@ -101,6 +101,7 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
             expected="a number",
             found=shown(cell[2]),
             advice=number_advice(cell[2], table.decimal)
+            or _list_advice(source, names[column], cell[2])
             or header_below(source, table.marks, column, row, names[column], cell[2])
             or "correct it, choose another column, or name what stands for a missing number in data.null",
         )
@@ -133,6 +134,14 @@ def number_advice(text: str, decimal: str) -> str | None:
     mark = groups[5]
     also = f", and set --data.decimal {mark}" if mark and mark != decimal else ""
     return f"write thousands without a mark ({shown(groups[2])} here){also}"
+
+
+def _list_advice(source: Source, name: str, text: str) -> str | None:
+    """What to do about a list in a cell of a CSV file; None for what is no list."""
+    if not re.fullmatch(r"\[[-+0-9.eE,; ]*\]", text.strip()):
+        return None
+    column = in_query(name)
+    return f"read the lists by a query: {advised(source, f'* REPLACE (CAST({column} AS DOUBLE[]) AS {column})')}"
 
 
 def _rejected_line(table: Table, query: str) -> int | None:

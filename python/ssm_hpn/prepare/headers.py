@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ssm_hpn.classes import has_no_label
 from ssm_hpn.prepare.problems import data_error, nearest, shown
+from ssm_hpn.prepare.queries import advised
 from ssm_hpn.prepare.sources import Source, lines_of, open_source
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ def missing_column(source: Source, key: str, name: str, present: dict[str, str])
             advice = f"remove the lines before {where}; {advice}" if not header else f"remove the lines before {where}"
     elif source.format == "jsonl" and rest and first in present:
         last = name.rpartition(".")[2]
-        query = f"sql:SELECT *, {name} AS {last} FROM '{source.path}'"  # noqa: S608 - for the reader
-        advice = f'a key inside of another is named in a query: --data "{query}", with {last} as the column'
+        query = advised(source, f"*, {name} AS {last}")
+        advice = f"a key inside of another is named in a query: {query}, with {last} as the column"
     return data_error(source.path, key, expected=f"a {source.field(name)}", found=found, advice=advice)
 
 

@@ -7,6 +7,7 @@ import duckdb
 
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.problems import config_error
+from ssm_hpn.prepare.sources import Source
 
 FIRST_WORD: Final = re.compile(r"(?:\s|--[^\n]*\n?|/\*.*?\*/)*([A-Za-z_]+)", re.DOTALL)
 REMOTE: Final = re.compile(r"File (\S+://\S+) requires the extension")
@@ -27,6 +28,35 @@ def checked_query(text: str) -> str:
             "query", expected="one SELECT after sql:", found=" and ".join(words), advice="only read in a query"
         )
     return str(statements[0].query).rstrip().rstrip(";")
+
+
+def in_query(name: str) -> str:
+    """A column's name as it is written in a query: in quotes only where it needs them.
+
+    >>> in_query("v"), in_query("two v"), in_query("select")
+    ('v', '"two v"', '"select"')
+    """
+    tokens = duckdb.tokenize(name)
+    plain = len(tokens) == 1 and tokens[0][1] == duckdb.token_type.identifier and '"' not in name
+    return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+def advised(source: Source, columns: str) -> str:
+    r"""The words by which a query over a source is handed over in a shell, to be put into an advice.
+
+    >>> from pathlib import Path
+    >>> print(advised(Source(Path("d.csv"), "d.csv", "csv"), 'a, "two v"'))
+    --data "sql:SELECT a, \"two v\" FROM 'd.csv'"
+    >>> print(advised(Source(Path("query"), "query", "sql", "SELECT 1"), "a"))
+    SELECT a in the query
+    """
+    if source.format not in ("csv", "jsonl", "parquet"):
+        return f"SELECT {columns} in the query" if source.format == "sql" else f"a query, SELECT {columns}"
+    file = str(source.path).replace("'", "''")
+    query = f"sql:SELECT {columns} FROM '{file}'"  # noqa: S608 - for the reader
+    for mark in ("\\", '"', "$", "`"):
+        query = query.replace(mark, "\\" + mark)
+    return f'--data "{query}"'
 
 
 def check_result(names: list[str]) -> None:

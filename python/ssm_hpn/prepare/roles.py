@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,10 +14,11 @@ import duckdb
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.doubts import thousands
-from ssm_hpn.prepare.engine import Table, engine, quoted
+from ssm_hpn.prepare.engine import Table, engine, quoted, words_for
 from ssm_hpn.prepare.engine_errors import ENOUGH_MEMORY, no_column, translated
 from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, data_error, listed
+from ssm_hpn.prepare.queries import advised, in_query
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.targets import COLUMNS, target_columns
 
@@ -166,6 +167,26 @@ def check_columns(table: Table, columns: Columns, options: PrepareOptions, split
             raise no_column(table, key, name)
     if split_column and split_column not in table.present:
         raise no_column(table, "split", split_column)
+    _check_lists(table, columns.features)
+
+
+def _check_lists(table: Table, features: Sequence[str]) -> None:
+    """Refuse lists beside numbers: rows cannot be documents and time steps at once."""
+    source = table.source
+    lists = [name for name in features if is_list(table.present[name])]
+    numbers = [name for name in features if name not in lists]
+    if not lists or not numbers:
+        return
+    column = in_query(lists[0])
+    query = advised(source, f"*, {column}[1] AS first, {column}[2] AS second")
+    raise data_error(
+        source.path,
+        source.field(lists[0]),
+        expected=f"a number in each row, as in {source.field(numbers[0])}",
+        found=words_for(table.present[lists[0]]),
+        advice=f"take its elements as columns, by {query} and the like, or name columns of lists alone, where each "
+        "row is a document",
+    )
 
 
 def is_list(kind: str) -> bool:

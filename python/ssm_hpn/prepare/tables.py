@@ -40,9 +40,11 @@ from ssm_hpn.prepare.engine import (
     Table,
 )
 from ssm_hpn.prepare.engine_errors import needs_more, number_advice, translated
+from ssm_hpn.prepare.ids import IdsOfRows
 from ssm_hpn.prepare.labels import note_own, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
 from ssm_hpn.prepare.problems import data_error, shown
+from ssm_hpn.prepare.queries import advised
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, TooManyTextsError, within
 from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
 from ssm_hpn.prepare.rows import Rows, as_they_come, together
@@ -189,14 +191,23 @@ class _Query:
             yield from _Steps(self).documents()
             return
         targets = _Targets(self._joined()) if self.joined else None
-        there = False
+        there, ids = False, IdsOfRows()
         for batch in self._numbered(DOCUMENTS_AT_ONCE):
             if not there and "text" in batch.schema.names:
                 self._note_records(batch.column("text"))
             there = True
-            yield from self._per_row(batch, targets.next(len(batch)) if targets else None)
+            for documents in self._per_row(batch, targets.next(len(batch)) if targets else None):
+                ids.see(documents.ids or [])
+                yield documents
         if not there:
             raise _without_rows(self.table.source)
+        for note in ids.notes(self._ids):
+            self.reading.notes.add_of_file(self.table.source.name, note.lstrip("0123456789"), note)
+
+    def _ids(self) -> Iterator[list[str]]:
+        """The ids of all rows, in their order."""
+        for batch in self.table.stream(self.table.select({"id": self.aliases["id"]}), DOCUMENTS_AT_ONCE):
+            yield batch.column("id").to_pylist()
 
     def _joined(self) -> Iterator[Rows]:
         """The targets of documents that are rows, from the table of labels, in the order of the rows."""
@@ -481,10 +492,10 @@ class _Steps:
     def _changed(self, row: int, name: str, before: object, after: object) -> DataError:
         advice = "labels that change inside a document go into --data.columns.labels"
         if self.columns.id is None:
-            query = f"sql:SELECT row_number() OVER () AS row, * FROM '{self.source.path}'"  # noqa: S608 - advice
+            query = advised(self.source, "row_number() OVER () AS row, *")
             advice = (
                 "without data.columns.id all rows are one document: name the column that tells documents apart, or "
-                f'number the rows: --data "{query}" --data.columns.id row'
+                f"number the rows: {query} --data.columns.id row"
             )
         if name == self.query.reading.split_column:
             advice = "a document is on one side: name another column in --data.split"
