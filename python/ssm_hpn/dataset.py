@@ -76,6 +76,7 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
     scale = contract.scale if contract else None
     ends = [(c.minimum, c.maximum) for c in contract.columns if c.role == "value"] if contract else []
     low, high = ends[0] if ends else (None, None)
+    labels = [c for c in contract.columns if c.role in target_columns("class")] if contract else []
     value_range = (low, high) if low is not None and high is not None and low < high else None
     return DataShape(
         vocab_size=first.get("vocab_size"),
@@ -87,6 +88,7 @@ def data_shape(*manifests: Mapping[str, Any]) -> DataShape:
         scale=scale,
         value_range=value_range,
         digest=data_digest(*manifests),
+        unlabelled=labels[0] if labels and contract and contract.classes is None else None,
     )
 
 
@@ -346,4 +348,4 @@ def _prepared(key: str, paths: tuple[str, ...]) -> Path | None:
         words = shlex.join(paths)
         advice = f"make one of raw data with `python -m ssm_hpn prepare {words} --out DIR`, and name DIR"
         raise DataError(problem(key, "one prepared folder", f"{len(paths)} paths", advice))
-    return Path(paths[0]) if paths else None
+    return Path(paths[0]).expanduser() if paths else None

@@ -21,6 +21,7 @@ from ssm_hpn._core import ShardReader
 from ssm_hpn.classes import Classes
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
+from ssm_hpn.config.base import QUERY
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
@@ -144,7 +145,7 @@ class Reader:
     def documents(self, paths: Path | Sequence[str], *, targets: bool = True) -> Iterator[Document]:
         """The documents of a prepared folder, or of raw files, which may lack the targets where none are wanted."""
         several = (str(paths),) if isinstance(paths, Path) else tuple(paths)
-        path = Path(several[0]) if len(several) == 1 else Path()
+        path = Path(several[0]).expanduser() if len(several) == 1 and not several[0].startswith(QUERY) else Path()
         if is_prepared(path):
             if self._given:
                 names = ", ".join(f"--data.{name}" for name in self._given)

@@ -1,37 +1,24 @@
-"""The command line: processes, exit codes, one-line errors, signals."""
+"""The command line: options, commands, exit codes, one-line errors."""
 
-import importlib
 import json
 import os
 import platform
 import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from ssm_hpn import Trainer
-from ssm_hpn.cadence import Progress
-from ssm_hpn.callbacks import Event
 from ssm_hpn.cli.main import COMMANDS, main
 from ssm_hpn.cli.parser import parse_train
-from ssm_hpn.cli.progress import ProgressDisplay
-from ssm_hpn.entry import enter
 from ssm_hpn.errors import ConfigError
-from ssm_hpn.evaluation import Evaluation
-from ssm_hpn.metrics import empty_totals, metrics_of
 from ssm_hpn.profiling import profile
-from ssm_hpn.update import Update
-from support import SMALL, sensor_file, settings, text_data, train
+from support import SMALL, sensor_file, text_data, train
 
 
 def command(*words, module="ssm_hpn", env=None):
@@ -361,136 +348,6 @@ def test_a_finished_run_is_shown_again_at_once(sensors, capsys, monkeypatch):
     assert Path("run/metrics.jsonl").read_bytes() == before
 
 
-def test_an_interrupted_run_that_is_resumed_ends_with_summary_and_page(here, capsys, monkeypatch):
-    """The summary, the page and a third start use the folder that the first start made."""
-    data = text_data(here, documents=12)
-    words = ["--data", str(data.folder), *SMALL]
-    stopping = {"requested": True}
-    step = Trainer.step
-
-    def step_and_stop(self, *given, **named):
-        update = step(self, *given, **named)
-        self.stop_requested |= stopping.pop("requested", False)
-        return update
-
-    monkeypatch.setattr(Trainer, "step", step_and_stop)
-    assert train(*words) == 75
-    assert train(*words) == 0
-    assert "this model" in capsys.readouterr().out
-    assert len(list((here / "runs").glob("*/report.html"))) == 1
-    assert train(*words) == 0
-
-
-@pytest.mark.parametrize(("lr", "best"), [("0.01", True), ("2", False)])
-def test_only_an_evaluation_better_than_the_untrained_model_is_called_best(here, capsys, lr, best):
-    data = text_data(here, documents=12)
-    steps = ["--train.steps", "4", "--evaluation.every", "4", "--optim.lr", lr, "--model.head.kind", "linear"]
-    assert train("--data", str(data.folder), *SMALL, *steps) == 0
-    shown = capsys.readouterr().out
-    values = [float(value) for value in re.findall(r"\[held out\] step \d  loss ([\d.]+)", shown)]
-    assert (values[1] < values[0]) is best, shown
-    assert ("(best so far)" in shown) is best
-    assert "of the evaluations after training began, " in shown
-    assert "over all held-out data; evaluations during training used 2 of its batches at most" in shown
-
-
-def test_a_resumed_run_keeps_the_loss_of_the_untrained_model(text):
-    console = Mock()
-    display = ProgressDisplay(console)
-    display.restore({"at_first": 1.0})
-    display.restore(display.state())
-    trainer = Trainer(settings(text))
-    values = {metric.name: 2.0 for metric in metrics_of(trainer.config.model)}
-    for loss, said in ((2.0, False), (0.5, True)):
-        evaluation = Evaluation(4, values | {"loss": loss}, empty_totals(trainer.config.model))
-        event = Event(trainer, Path(), trainer.progress(0.0), evaluation=evaluation, improved=True)
-        display._started = True
-        display.evaluated(event)
-        assert ("(best so far)" in console.print.call_args.args[0]) is said
-
-
-def test_accuracy_is_the_mean_since_the_last_line(text, monkeypatch):
-    clock = Mock(return_value=100.0)
-    monkeypatch.setattr("ssm_hpn.cli.progress.time.monotonic", clock)
-    trainer = Trainer(settings(text, train={"steps": 9}))
-    console = Mock(is_terminal=False)
-    display = ProgressDisplay(console)
-    seen = [(1, None, 10), (2, 0.5, 10), (3, None, 10), (4, 0.1, 30), (5, None, 10), (6, 0.9, 10), (9, None, 10)]
-    lines_after, said = {1: 6.0, 4: 6.0, 5: 6.0, 6: 6.0}, {}
-    for step, accuracy, count in seen:
-        clock.return_value += lines_after.get(step, 0.0)
-        given = dict.fromkeys(("tokens", "lr", "grad_norm", "update_norm", "skipped", "data_seconds"), 1)
-        update = Update(
-            step=step,
-            applied=True,
-            loss=1.0,
-            accuracy=accuracy,
-            count=count,
-            clipped=False,
-            compute_seconds=1.0,
-            **given,
-        )
-        progress = Progress(step, 0.0, 0.0)
-        display.updated(Event(trainer, Path(), progress, update=update))
-        if console.print.called:
-            said[step] = re.findall(r"accuracy ([\d.]+)", console.print.call_args.args[0])
-            console.print.reset_mock()
-    assert said == {1: [], 4: ["0.200"], 5: ["0.200"], 6: ["0.900"], 9: ["0.900"]}
-
-
-def test_the_speed_shown_leaves_out_evaluation(text):
-    """Each update takes 0.1 s for 500 tokens, whatever the elapsed time; later ones take 0.2 s."""
-    console = Mock(is_terminal=False)
-    display = ProgressDisplay(console)
-    trainer = Trainer(settings(text, train={"steps": 100}))
-    display.started(Event(trainer, Path(), trainer.progress(0.0)))
-
-    def shown(step, compute_seconds):
-        update = Update(
-            step=step,
-            applied=True,
-            loss=2.0,
-            accuracy=None,
-            count=500,
-            tokens=500,
-            lr=0.1,
-            grad_norm=1.0,
-            update_norm=0.1,
-            clipped=False,
-            skipped=0,
-            data_seconds=0.04,
-            compute_seconds=compute_seconds,
-        )
-        event = Event(trainer, Path(), Progress(step, 0.0, 0.0), update=update)
-        display.updated(event)
-        return int(re.search(r"([\d,]+) tokens/s", display._text(event)).group(1).replace(",", ""))
-
-    assert shown(1, 0.06) == 5000
-    assert shown(2, 0.06) == 5000
-    display._began -= 1000.0  # an evaluation
-    assert shown(3, 0.06) == 5000
-    slower = [shown(step, 0.16) for step in range(4, 60)]
-    assert slower == sorted(slower, reverse=True)
-    assert 2500 < slower[0] < 5000
-    assert slower[-1] == pytest.approx(2500, rel=0.01)
-
-
-def test_the_update_resumed_from_is_printed_before_the_first_step(here, capsys, monkeypatch):
-    monkeypatch.setattr("ssm_hpn.cli.train.summary", lambda *_: "")
-    data = text_data(here, documents=12)
-    words = ["--data", str(data.folder), *SMALL, "--checkpoint.every", "2"]
-    assert train(*words, "--train.steps", "4", "--run.folder", "first") == 0
-    shown = capsys.readouterr().out
-    assert shown.index("training   4 updates") < shown.index("[held out] step 0")
-    assert shown.count("training   ") == 1
-    assert "going on" not in shown
-    shutil.rmtree(here / "first" / "checkpoints" / "step-00000004")
-    assert train(*words, "--train.steps", "4", "--run.folder", "first") == 0
-    shown = capsys.readouterr().out
-    said = shown.index("going on at update 2 of first, from step-00000002\n")
-    assert shown.index("training   4 updates") < said < shown.index("step 4/4")
-
-
 def test_a_profile_names_every_phase_and_writes_no_file(here, capsys, monkeypatch):
     data = text_data(here, documents=12)
     before = sorted(path.name for path in here.iterdir())
@@ -514,125 +371,3 @@ def test_docs_config_md_is_what_config_docs_prints(capsys):
     made = capsys.readouterr().out
     docs = Path(__file__).parents[2] / "docs" / "config.md"
     assert docs.read_text(encoding="utf-8") == made, "run `python -m ssm_hpn config-docs --out docs/config.md`"
-
-
-# ---- signals
-
-
-def wait_for_rows(folder, count):
-    metrics = folder / "metrics.jsonl"
-    for _ in range(600):
-        if metrics.exists() and metrics.read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.05)
-    raise AssertionError("training did not start")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_resumes(here, number):
-    data = text_data(here, documents=12)
-    steps = ["--train.steps", "100000", "--train.log_every", "1", "--evaluation.every", "100000", "--run.folder", "run"]
-    words = ["--data", str(data.folder), *SMALL, *steps]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ssm_hpn.train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_for_rows(here / "run", 3)
-    process.send_signal(number)
-    shown, errors = process.communicate(timeout=60)
-    assert process.returncode == 75, errors
-    assert errors == ""
-    assert "go on with" in shown
-    rows = [json.loads(line) for line in (here / "run" / "metrics.jsonl").read_text().splitlines()]
-    latest = (here / "run" / "checkpoints" / "latest").read_text().strip()
-    assert int(latest.removeprefix("step-")) == rows[-1]["step"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-def test_a_second_interrupt_ends_at_once():
-    code = (
-        "import os, signal, sys, time\n"
-        "from ssm_hpn.cli import main as cli\n"
-        "from ssm_hpn.cli.signals import graceful_stop\n"
-        "import ssm_hpn.cli.train as train\n"
-        "def run(*_):\n"
-        "    with graceful_stop(lambda: None):\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "        time.sleep(5)\n"
-        "train.run = run\n"
-        "sys.exit(cli(['train']))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 130
-    assert done.stderr == "interrupted; no unfinished file is left behind\n"
-
-
-@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
-def test_every_command_says_in_one_line_that_it_was_interrupted(name, capsys, monkeypatch):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    module = importlib.import_module(next(command.module for command in COMMANDS if command.name == name))
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "run", stopped)
-        assert main([name]) == 130
-    assert capsys.readouterr().err == "interrupted; no unfinished file is left behind\n"
-    commands = importlib.import_module("ssm_hpn.cli.main")
-    monkeypatch.setattr(commands, "import_module", stopped)
-    assert main([name]) == 130
-    assert capsys.readouterr().err == "interrupted before anything began; nothing was written\n"
-    monkeypatch.setattr(commands, "main", stopped)
-    assert enter("ssm-hpn", name) == 130
-    assert capsys.readouterr().err == "interrupted before anything began; nothing was written\n"
-
-
-@pytest.mark.parametrize(
-    ("function", "words"),
-    [
-        ("parse_train", "interrupted before training began; no unfinished file is left behind"),
-        ("with_prepared_data", "interrupted before training began; no unfinished file is left behind"),
-        ("Trainer.fit", "interrupted at once; the same command goes on from the last checkpoint, if there is one"),
-        ("summary", "interrupted after training, which is saved; the same command shows its results"),
-    ],
-)
-def test_train_says_what_was_interrupted(function, words, here, capsys, monkeypatch):
-    data = text_data(here, documents=8)
-
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(f"ssm_hpn.cli.train.{function}", stopped)
-    assert train("--data", str(data.folder), *SMALL, "--train.steps", "1") == 130
-    assert capsys.readouterr().err == f"{words}\n"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize("suffix", ["csv", "txt"])
-def test_an_interrupted_preparation_leaves_nothing_and_says_so(here, suffix):
-    with (here / f"big.{suffix}").open("w") as file:
-        file.write("id,a,b,c\n")
-        file.writelines(f"{number % 999},{number},{number * 2},{number % 3}\n" for number in range(600_000))
-    table = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.labels", "c"]
-    words = ["--data", f"big.{suffix}", *(table if suffix == "csv" else []), *SMALL, "--train.steps", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ssm_hpn.train", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for _ in range(3000):
-        if list(here.glob("runs/data/.big-*")):
-            break
-        time.sleep(0.01)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert errors == "interrupted before training began; no unfinished file is left behind\n"
-    assert list(here.glob("runs/data/*")) == list(here.glob("runs/data/.*")) == []
-
-
-def test_ctrl_c_that_the_engine_takes_is_an_interrupt():
-    from ssm_hpn.prepare.engine import engine
-
-    for text, kind in (("Query interrupted", KeyboardInterrupt), ("something else", RuntimeError)):
-        with pytest.raises(kind), engine(None):
-            raise RuntimeError(text)

@@ -268,3 +268,22 @@ def test_missing_numbers_in_a_column_that_had_none_are_noted(here, capsys):
         assert "column b" not in told
         assert main([command, "run", "--data", str(data)], prog="ssm-hpn") == 0
         assert "note: column" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["label", "labels"])
+def test_a_folder_of_an_earlier_version_whose_labels_are_empty_is_refused_by_its_column(
+    here, monkeypatch, capsys, target
+):
+    def measured(self):  # without the check
+        for name, running in self._running.items():
+            setattr(self, name, running.moments())
+
+    monkeypatch.setattr("ssm_hpn.prepare.learn.Learned.measured", measured)
+    (here / "d.csv").write_text("id,x,y\n" + "".join(f"s{n // 3},{n * 0.37 % 1},\n" for n in range(90)))
+    columns = ["--data.columns.id", "id", "--data.columns.features", "x", f"--data.columns.{target}", "y"]
+    assert main(["prepare", "d.csv", "--out", "p", *columns]) == 0
+    capsys.readouterr()
+    assert train("--data", "p", *SMALL) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: data.train: column 'y': expected labels of the classes to learn, found none in ")
+    assert f"data.columns.{target}, or leave it out, and prepare the data again" in line

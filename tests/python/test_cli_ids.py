@@ -2,6 +2,7 @@
 
 import csv as csv_module
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,54 @@ def test_paths_are_listed_the_same_way_in_every_command(run, tmp_path, monkeypat
         assert len(capsys.readouterr().out.splitlines()) == 24
         assert train(*data, *COLUMNS, *MODEL, "--dry-run") == 0
         assert "data       2 files" in capsys.readouterr().out
+
+
+def test_files_are_read_by_their_names_in_every_command(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b1.csv", "a2.csv", "deep/a1.csv"):
+        series(tmp_path / name, [f"{name}{n}" for n in range(12)])
+    order = ["deep/a1.csv", "a2.csv", "b1.csv"]  # by their own names, without the folder
+    digests = set()
+    for listed in (["b1.csv", "a2.csv", "deep/a1.csv"], ["deep/a1.csv", "b1.csv", "a2.csv"]):
+        found = predicted(run, tmp_path, ",".join(listed))
+        assert list(dict.fromkeys(row["id"].partition(".csv")[0] + ".csv" for row in found)) == order
+        assert main(["inspect", ",".join(listed), *COLUMNS, "--json"]) == 0
+        digests.add(json.loads(capsys.readouterr().out)["digest"])
+        assert main(["prepare", ",".join(listed), "--out", f"p{len(digests)}", *COLUMNS]) == 0
+        digests.add(re.search(r"digest +(\w+)", capsys.readouterr().out)[1])
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("pattern", ["data/*.csv", "{here}/data/*.csv", "**/[ab].csv", "~/data/*.csv"])
+def test_a_pattern_is_read_in_every_command(run, tmp_path, monkeypatch, capsys, pattern):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.csv", "b.csv"):
+        series(tmp_path / "data" / name, [f"{name}{n}" for n in range(12)])
+    given = pattern.format(here=tmp_path)
+    assert main(["inspect", given, *COLUMNS]) == 0
+    assert "train 20 of 3 time steps; validation 4" in capsys.readouterr().out
+    assert main(["prepare", given, "--out", "p", *COLUMNS]) == 0
+    assert "2 files" in capsys.readouterr().out
+    assert len(predicted(run, tmp_path, given)) == 24
+    assert main(["evaluate", run, "--data", given, "--json"]) == 0
+    capsys.readouterr()
+    assert train("--data", given, *COLUMNS, *MODEL, "--dry-run") == 0
+    assert "data       2 files" in capsys.readouterr().out
+    assert main(["inspect", "nothing*.csv", *COLUMNS]) == 3
+    assert "nothing*.csv: data.train: expected a file, a folder or a pattern" in capsys.readouterr().err
+
+
+def test_a_prepared_folder_below_home_is_found_in_every_command(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    series(tmp_path / "a.csv", [f"a{n}" for n in range(12)])
+    assert main(["prepare", "a.csv", "--out", "p", *COLUMNS]) == 0
+    assert main(["inspect", "~/p", "--json"]) == 0
+    assert train("--data", "~/p", *MODEL, "--dry-run") == 0
+    capsys.readouterr()
+    assert main(["predict", run, "--data", "~/p/train"]) == 3
+    assert "p/train: normalisation: expected the same" in capsys.readouterr().err
 
 
 def test_names_are_listed_the_same_way_in_every_command(tmp_path, capsys):

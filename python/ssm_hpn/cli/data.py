@@ -48,7 +48,7 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
         return _using(config, _default(console, scratch), DEFAULT_NAME)
     if data.train[0].startswith(QUERY):
         return _using(config, _raw(config, "query", console, scratch), "query")
-    first = Path(data.train[0])
+    first = Path(data.train[0]).expanduser()
     if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
         _say(console, _check_prepared(config))
         return _named(config, first.resolve().name)

@@ -92,7 +92,7 @@ def _on(
 
 def _bytes_per_token(data: Sequence[str]) -> float | None:
     """Mean bytes of text per token of one part of prepared data, from its contract; None for anything else."""
-    folder = Path(data[0])
+    folder = Path(data[0]).expanduser()
     if len(data) > 1 or not is_prepared(folder):
         return None
     part = Contract.from_manifest(read_manifest(folder), folder).parts.get(folder.resolve().name)

@@ -1,5 +1,6 @@
 """`inspect`: what is in a run, a checkpoint or a prepared folder, and how much memory training takes."""
 
+import glob
 import json
 import tempfile
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if not settings.train:
         raise ConfigError(problem(prog, "a PATH", "none", "name data, a run, a checkpoint or a configuration"))
     raw = len(settings.train) > 1 or _is_raw(settings.train[0])
-    found = _raw(settings) if raw else _inspect(Path(settings.train[0]))
+    found = _raw(settings) if raw else _inspect(Path(settings.train[0]).expanduser())
     print(json.dumps(found, indent=1) if options.json else _text(found))
     return EXIT_DONE
 
@@ -47,7 +48,9 @@ def _is_raw(text: str) -> bool:
     """Whether a path is neither a run nor another file or folder of this package."""
     if text.startswith(QUERY):
         return True
-    path = Path(text)
+    path = Path(text).expanduser()
+    if glob.has_magic(text) and not path.exists():
+        return True
     if any(is_prepared(folder) for folder in (path, path / "train", path / "validation")) or is_run(path):
         return False
     if runs_in(path):

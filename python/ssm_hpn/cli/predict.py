@@ -3,9 +3,10 @@
 ID is the id column's name in the data, its values as given and in their type, with `file` beside it where several were
 read; `name` where files or rows are the documents.
 
-Rows come in the order of the files and of the documents in them. Where rows of a file are time steps, its documents are
-ordered by id: shorter ids first, ids of one length by their characters, so that 2 comes before 10. Rows without a
-document, such as an empty text, have none; how many there were is said on stderr, as is what was noticed while reading.
+Rows come in the order of the names of the files, as every command reads them, and of the documents in each. Where rows
+of a file are time steps, its documents are ordered by id: shorter ids first, ids of one length by their characters, so
+that 2 comes before 10. Rows without a document, such as an empty text, have none; how many there were is said on
+stderr, as is what was noticed while reading.
 
 What stands beside it follows from what is predicted:
 
@@ -49,9 +50,9 @@ from ssm_hpn.trainer import Trainer
 INPUTS = ("tokens", "features", "segments")
 AT_ONCE = 4096
 DESCRIPTION = (
-    "Predictions for raw files or a prepared folder, a row per document, in the order of the files and of their rows; "
-    "where rows are time steps, by id, shorter ids first (2 before 10). Rows without a document (an empty text) are "
-    "left out and counted on stderr."
+    "Predictions for raw files or a prepared folder, a row per document: files by their names, in each the order of its "
+    "rows; where rows are time steps, by id, shorter ids first (2 before 10). Rows without a document (an empty text) "
+    "are left out and counted on stderr."
 )
 ANSWERS = {"class", "score", "scores", "classes", "values", "next", "file"}
 

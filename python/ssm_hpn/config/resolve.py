@@ -32,9 +32,9 @@ from ssm_hpn.config.model import (
 )
 from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
-from ssm_hpn.contract import Scale
+from ssm_hpn.contract import Column, Scale
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.targets import KINDS, kind_of_columns, target_columns
 
 LONGEST_WARMUP: Final = 200
@@ -63,6 +63,8 @@ class DataShape:
     value_range: tuple[float, float] | None = None
     """Smallest and largest of the first number to predict."""
     digest: str | None = None
+    unlabelled: Column | None = None
+    """The column of labels, where all of the training part is without one."""
 
     @property
     def targets(self) -> frozenset[str]:
@@ -249,6 +251,8 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
         raise ConfigError(problem("data.columns", "labels of at least two classes", "one class in the data", advice))
     size = given.n_outputs if isinstance(given, LinearHead) else given.n_classes
     if kind.has("class") and classes is None and size is None and data.digest is not None:
+        if data.unlabelled is not None:
+            raise _without_labels(data.unlabelled)
         advice = (
             "name their column with --data.columns.label (one per document) or .labels (one per step), or numbers to "
             "predict with .values; a .npy file has none: put them into an .npz file as y, labels or values"
@@ -272,6 +276,13 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
         return given
     n_classes = _size("model.head.n_classes", given.n_classes, classes, larger_is_fine=True)
     return given.model_copy(update={"n_classes": n_classes})
+
+
+def _without_labels(column: Column) -> DataError:
+    """The error for a prepared column of labels without any."""
+    advice = f"fill it, name another one in data.columns.{column.role}, or leave it out, and prepare the data again"
+    place = f"data.train: column {column.name!r}"
+    return DataError(problem(place, "labels of the classes to learn", "none in the training part", advice))
 
 
 def schedule_of(config: Config) -> CosineSchedule | LinearSchedule | ConstantSchedule | WsdSchedule:
