@@ -3,9 +3,10 @@
 From files they come as text, and one rule gives their type:
 
     boolean   every one is true or false, in any case
-    integer   every one is a whole number as it is usually written: -1, 0, 20240101; 007 is none
-    number    every one is a finite number: 1.0, 0.5, 2; a whole one that no double holds is none, nor are two with the
-              same fraction, such as 1.1 and 1.10, which may be versions
+    integer   every one is a whole number as it is usually written: -1, 0, 20240101; 007 is none; and one type of 64
+              bits holds all of them
+    number    some have a point or an exponent, and every one is a finite number: 1.0, 0.5, 2; a whole one that no
+              double holds is none, nor are two with the same fraction, such as 1.1 and 1.10, which may be versions
     text      anything else
 
 No label is a null, an empty cell or NaN, and nothing else.
@@ -18,6 +19,7 @@ it often is (`true` and `1`), and those that look like a missing value, such as 
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,14 +27,18 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 
-from ssm_hpn.errors import DataError, nearest, problem
+from ssm_hpn.errors import DataError, nearest, problem, shown
 
 Value = str | int | float | bool
 ClassType = Literal["boolean", "integer", "number", "text"]
 
 SHOWN: Final = 8
 """Most classes, columns or files that a message names; of further ones the number."""
-_INTEGER: Final = re.compile(r"-?[1-9][0-9]{0,18}|0")
+_INTEGER: Final = re.compile(r"-?[1-9][0-9]*|0")
+_MOST_DIGITS: Final = 20
+"""Digits of the largest whole number of 64 bits, and its sign where it has one."""
+_EXACT: Final = 2**53
+"""Doubles below this hold every whole number."""
 _BOOLEANS: Final = {"true": True, "false": False}
 _NO_LABEL: Final = {"", "nan"}
 _LIKE_MISSING: Final = {"na", "n/a", "#n/a", "<na>", "-", "--", ".", "?", "none", "null", "nil", "missing"}
@@ -79,6 +85,19 @@ def text_of(value: object) -> str:
     return str(value)
 
 
+def whole_type(numbers: Iterable[int]) -> Literal["int64", "uint64"] | None:
+    """The type of 64 bits that holds some whole numbers, and None where none does.
+
+    >>> whole_type([-1, 5]), whole_type([1, 2**63]), whole_type([-1, 2**63])
+    ('int64', 'uint64', None)
+    """
+    there = list(numbers)
+    least, most = min(there, default=0), max(there, default=0)
+    if least >= -(2**63) and most < 2**63:
+        return "int64"
+    return "uint64" if least >= 0 and most < 2**64 else None
+
+
 def type_of(texts: Iterable[str]) -> ClassType:
     """The type of the labels of a file, by the rule in the head of this module.
 
@@ -90,7 +109,8 @@ def type_of(texts: Iterable[str]) -> ClassType:
     if words and all(word.lower() in _BOOLEANS for word in words):
         return "boolean"
     if words and all(_INTEGER.fullmatch(word) for word in words):
-        return "integer"
+        short = all(len(word) <= _MOST_DIGITS for word in words)
+        return "integer" if short and whole_type(map(int, words)) else "text"
     if words and all(_is_number(word) for word in words) and not _alike(words):
         return "number"
     return "text"
@@ -150,6 +170,7 @@ class Classes:
             counts[value] = counts.get(value, 0) + 1
         if kinds == {"integer", "number"}:
             kinds = {"number"}
+            check_exact(counts, name)
         if kinds == {"bytes"}:
             kinds = {"text"}
         if len(kinds) > 1:
@@ -245,6 +266,16 @@ class Classes:
             return None
 
 
+def check_exact(numbers: Iterable[object], name: str) -> None:
+    """Refuse a whole number that no double holds, where there are numbers with fractions beside it.
+
+    >>> check_exact([0.5, 2**53], "y")
+    """
+    for one in numbers:
+        if isinstance(one, int) and abs(one) > _EXACT and (abs(one) > sys.float_info.max or int(float(one)) != one):
+            raise DataError(problem(name, "numbers that a double holds", shown(one), "pass them as texts"))
+
+
 def _typed(text: str, kind: ClassType) -> Value:
     """A label's text in the type of its classes. Raises `ValueError` where it has another one."""
     match kind:
@@ -253,8 +284,12 @@ def _typed(text: str, kind: ClassType) -> Value:
                 raise ValueError(text)
             return _BOOLEANS[text.lower()]
         case "integer":
-            number = float(text)  # a class 1 may be written 1.0 in another file
-            return int(text) if _INTEGER.fullmatch(text) else int(number) if number.is_integer() else number
+            whole = _WHOLE.fullmatch(text.strip())  # a class 1 may be written 1.0 in another file
+            if whole and len(whole[2]) <= _MOST_DIGITS:
+                return int(whole.expand(r"\1\2"))
+            if abs(number := float(text)) >= _EXACT:
+                raise ValueError(text)
+            return int(number) if number.is_integer() else number
         case "number":
             return float(text)
         case _:

@@ -471,7 +471,11 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
             labels = labels.astype(object)  # each prediction in the type of its label
         elif labels.dtype.kind != "O":
-            labels = labels.astype(np.result_type(labels, reject))
+            common = np.result_type(labels, reject)
+            rounds = (
+                common.kind == "f" and labels.dtype.kind in "iu"
+            )  # of whole numbers of 64 bits with and without sign
+            labels = labels.astype(object if rounds else common)
         return np.where(scores.max(axis=1) < self.reject_below, reject.astype(labels.dtype), labels)
 
     def _scale(self) -> float:

@@ -28,7 +28,7 @@ from ssm_hpn.arrays import (
     numbers,
     to_array,
 )
-from ssm_hpn.classes import Classes
+from ssm_hpn.classes import Classes, whole_type
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ShapeError, problem, shown
@@ -306,10 +306,16 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     ([7, -1], (-1, 7))
     """
     if isinstance(y, list | tuple):  # of which numpy makes texts where one is a text, and doubles where one is large
-        there = [one for one in y if isinstance(one, str | int | float | np.generic) and not is_missing(one)]
-        if len({isinstance(one, str) for one in there}) > 1:
+        there = [
+            one.item() if isinstance(one, np.generic) else one
+            for one in y
+            if isinstance(one, str | int | float | np.generic) and not is_missing(one)
+        ]
+        if len(set(map(type, there))) > 1:
             Classes.from_values(there, name="y")
-        _check_whole(y)
+        _check_whole(there)
+        if whole_type(one for one in there if isinstance(one, int)) == "uint64":
+            y = np.array(y, object)
     array = as_written(y, "y")
     if array.ndim == 2 and array.shape[1] > 1:
         advice = "of one-hot rows pass y.argmax(axis=1)"
@@ -326,7 +332,8 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
         warn(f"y: {doubt}")
     _check_whole(classes.values)
     if array.dtype.kind == "O" and classes.type != "text":  # texts and bytes stay objects
-        values = np.array(array[known].tolist())
+        there = array[known].tolist()
+        values = np.array(there, whole_type(there) if classes.type == "integer" else None)
         array = np.zeros(array.shape, values.dtype)
         array[known] = values
     return Labels(array, known, classes)
@@ -335,9 +342,8 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
 def _check_whole(labels: Iterable[Any]) -> None:
     """Refuse whole numbers that no array of whole numbers holds together: numpy would round them."""
     whole = [one for one in labels if isinstance(one, int)]
-    least, most = min(whole, default=0), max(whole, default=0)
-    if least < -(2**63) or most >= (2**64 if least >= 2**63 else 2**63):
-        found = shown(least if least < -(2**63) else most)
+    if whole_type(whole) is None:
+        found = shown(min(whole) if min(whole) < -(2**63) else max(whole))
         raise ShapeError(problem("y", "whole numbers of 64 bits as labels", found, "pass them as texts"))
 
 

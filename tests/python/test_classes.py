@@ -4,6 +4,8 @@ import json
 import warnings
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prepare_support import made, written
@@ -36,10 +38,10 @@ def test_texts_of_one_number_with_a_fraction_are_different_classes_and_noted():
     assert Classes.from_texts({"1.10": 1, "1.2": 1, "3": 1}).type == "number"
 
 
-@pytest.mark.parametrize("y", [[1, "1"], ["1", 1.0], (True, "true")])
+@pytest.mark.parametrize("y", [[1, "1"], ["1", 1.0], (True, "true"), [True, 2, False], (0.5, False)])
 def test_labels_of_two_types_are_refused_in_a_list_too(y):
     for labels in (y, np.array(y, object)):
-        with pytest.raises(DataError, match=r"y: expected labels of one type, found \w+ and text; write all"):
+        with pytest.raises(DataError, match=r"y: expected labels of one type, found \w+ and \w+; write all"):
             labels_of(labels)
 
 
@@ -97,8 +99,40 @@ def test_ids_that_differ_in_leading_zeros_stay_two_and_are_noted(tmp_path):
     assert "ids '0000' and '0' differ in leading zeros alone and are two" in prepared.contract.notes
 
 
-def test_whole_numbers_beyond_double_precision_stay_different():
-    texts = [str(10**30), str(10**30 + 1), "1"]
-    found = Classes.from_texts(dict.fromkeys(texts, 2))
-    assert (set(found.values), found.type) == (set(texts), "text")
+def test_whole_numbers_that_no_type_of_64_bits_holds_stay_different_texts():
+    for texts in ([str(10**30), str(10**30 + 1), "1"], ["-1", str(2**63)], [str(2**64), "1"], [str(10**22), "1"]):
+        found = Classes.from_texts(dict.fromkeys(texts, 2))
+        assert (set(found.values), found.type) == (set(texts), "text")
     assert Classes.from_texts({"1e30": 1, "2.5": 1}).type == "number"
+
+
+LARGE = [2**63 + 1, 2**63, 5, 2**64 - 1]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
+def test_whole_numbers_of_64_bits_are_classes_as_written_in_every_format(tmp_path, suffix):
+    path = tmp_path / f"d.{suffix}"
+    if suffix == "npz":
+        np.savez(path, X=np.random.default_rng(0).normal(size=(32, 4, 1)), y=np.array(LARGE * 8, np.uint64))
+    elif suffix == "parquet":
+        texts = [f"line {n} of many" for n in range(32)]
+        pq.write_table(pa.table({"text": texts, "y": pa.array(LARGE * 8, pa.uint64())}), path)
+    else:
+        table_of(path, LARGE)
+    found = made(tmp_path, path, None if suffix == "npz" else {"text": "text", "label": "y"}).contract.classes
+    assert (found.values, found.type) == (tuple(sorted(LARGE)), "integer")
+
+
+@pytest.mark.parametrize("text", ["9223372036854775809.0", "+9223372036854775809", "09223372036854775809.00"])
+def test_a_whole_number_written_otherwise_is_its_own_class_and_no_neighbour(text):
+    classes = Classes.from_texts({str(2**63): 1, str(2**63 + 1): 1})
+    assert classes.index(text) == 1
+    with pytest.raises(DataError, match="expected a class of the training data"):
+        classes.index("9223372036854775810.0")
+
+
+def test_a_whole_number_that_no_double_holds_is_refused_beside_fractions():
+    with pytest.raises(DataError, match=r"y: expected numbers that a double holds, found 9007199254740993; pass them"):
+        labels_of([0.5, 2**53 + 1, 2**53])
+    with pytest.raises(DataError, match="y: expected numbers that a double holds, found a number of 401 digits"):
+        labels_of([0.5, 10**400])

@@ -140,7 +140,8 @@ def test_numbers_of_arrays_are_named_by_place(here, capsys):
     ("values", "kind", "written"),
     [
         ((2, 3), "integer", [3, None]),
-        ((2, 2**63), "integer", [str(2**63), None]),
+        ((2, 2**63), "integer", [2**63, None]),
+        ((-2, 2**63), "integer", [str(2**63), None]),
         ((0.5, 1.0), "number", [1.0, None]),
         ((False, True), "boolean", [True, None]),
         (("007", "7"), "text", ["7", None]),

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from ssm_hpn.classes import Classes, text_of
+from ssm_hpn.classes import Classes, text_of, whole_type
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.storage import replaced, replaced_text
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 ENDINGS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 AT_ONCE: Final = 1024
 NESTED: Final = ("scores", "values")
-LARGEST: Final = 2**63
-"""Whole numbers below it fit into a column of Parquet."""
 
 Row = Mapping[str, Any]
 
@@ -110,7 +108,7 @@ def _parquet(rows: Iterator[Row], path: Path, classes: Classes | None) -> None:
 
 
 def _type(key: str, value: object, classes: Classes | None) -> "pa.DataType":
-    """Type of a column in Parquet; whole numbers too large for int64 are written as texts."""
+    """Type of a column in Parquet; whole numbers that no type of 64 bits holds are written as texts."""
     import pyarrow as pa
 
     numbers = value if isinstance(value, list) else [value]
@@ -118,8 +116,8 @@ def _type(key: str, value: object, classes: Classes | None) -> "pa.DataType":
         return pa.list_(pa.float64()) if isinstance(value, list) else pa.float64()
     if key in ("class", "classes"):
         known = () if classes is None else classes.values
-        fits = all(-LARGEST <= one < LARGEST for one in known if isinstance(one, int))
-        kinds = {"boolean": pa.bool_(), "integer": pa.int64() if fits else pa.string(), "number": pa.float64()}
+        whole = whole_type(one for one in known if isinstance(one, int))
+        kinds = {"boolean": pa.bool_(), "integer": getattr(pa, whole or "string")(), "number": pa.float64()}
         kind = pa.int64() if classes is None else kinds.get(classes.type, pa.string())
         return pa.list_(kind) if key == "classes" else kind
     return {float: pa.float64(), int: pa.int64()}.get(type(value), pa.string())
