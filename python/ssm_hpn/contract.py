@@ -287,6 +287,17 @@ class Contract:
                 trained = f"from {rounded(column.minimum)} to {rounded(column.maximum)}"
                 yield f"column {column.name}: numbers {there}, in the training data {trained}; is the unit the same?"
 
+    def constant_note(self) -> str | None:
+        """The features that are constant in the training part, with their values; None where there is none.
+
+        >>> flat = Column("flat", "feature", mean=4.0, std=1.0, minimum=4.0, maximum=4.0)
+        >>> Contract("features", (flat,)).constant_note()
+        'constant in the training part: flat (4)'
+        """
+        still = [f"{column.name} ({rounded(column.mean)})" for column in self.features if column.constant]
+        more = f" and {len(still) - SHOWN} more" if len(still) > SHOWN else ""
+        return f"constant in the training part: {', '.join(still[:SHOWN])}{more}" if still else None
+
     def unseen_gaps(self, raw: ArrayLike) -> dict[str, int]:
         """Counts by column of missing numbers in raw features [T, F] that become the mean and have no indicator.
 

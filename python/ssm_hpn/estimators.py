@@ -198,6 +198,8 @@ class _SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]
     ) -> None:
         """Train from the start: `steps` updates over random batches, each series once per pass."""
+        if (constant := self.contract_.constant_note()) is not None:
+            warn(f"X: {constant}")
         random = self._random()
         seed = int(random.randint(2**31 - 1))
         scale = self.contract_.scale

@@ -50,6 +50,32 @@ def test_numbers_to_predict_come_from_the_table_too(tmp_path, suffix):
     assert prepared.contract.unscale_values([[values["s7"]]])[0, 0] == pytest.approx(1.75)
 
 
+@pytest.mark.parametrize("where", ["file", "table"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_true_and_false_are_numbers_to_predict_with_a_note_and_classes_without(tmp_path, suffix, where):
+    ids = [f"s{n}" for n in range(20)]
+    table = labels(tmp_path / f"y.{suffix}", [(one, n % 4 == 0) for n, one in enumerate(ids)], "failed")
+    data, given = series(tmp_path / "x.parquet", ids), {"labels": table}
+    if where == "file":
+        named = [{"id": one, "x": n + t, "failed": n % 4 == 0} for n, one in enumerate(ids) for t in range(3)]
+        data, given = written(tmp_path / f"y.{suffix}", named), {}
+    columns, noun = {"id": "id", "features": "x"}, "key" if suffix == "jsonl" else "column"
+    found = made(tmp_path, data, columns | {"values": "failed"}, validation_fraction=0, **given).contract
+    assert found.columns[-1].mean == 0.25
+    said = f"{noun} 'failed': true and false are read as 1 and 0; as classes, name it as the label"
+    assert found.notes == (f"y.{suffix}: {said}",)
+    classes = made(tmp_path / "c", data, columns | {"label": "failed"}, validation_fraction=0, **given).contract
+    assert (classes.classes.values, classes.classes.counts, classes.notes) == ((False, True), (15, 5), ())
+
+
+def test_true_and_false_beside_a_number_of_a_table_of_labels_are_refused(tmp_path):
+    ids = [f"s{n}" for n in range(20)]
+    table = labels(tmp_path / "y.csv", [(one, "0.5" if n == 7 else n % 4 == 0) for n, one in enumerate(ids)], "failed")
+    columns = {"id": "id", "features": "x", "values": "failed"}
+    with pytest.raises(DataError, match=r"row 2, column 'failed': expected a number, found 'True'; write 1 for true"):
+        made(tmp_path, series(tmp_path / "x.parquet", ids), columns, labels=table)
+
+
 @pytest.mark.parametrize(
     ("theirs", "difference"),
     [

@@ -211,7 +211,8 @@ def test_tiny_units_are_no_constants_and_large_offsets_keep_their_changes():
     for x in (X * 1e-13, X.astype(float) * 2.0**-60, 1.7e9 + X.astype(float) * 2.0):
         np.testing.assert_allclose(classifier().fit(x, Y).class_scores(x), expected, atol=1e-3)
     constant = np.concatenate([X, np.full((12, 9, 1), 0.1, np.float32)], axis=2)
-    assert classifier().fit(constant, Y).contract_.features[2].std == 1
+    with pytest.warns(UserWarning, match="X: constant in the training part"):
+        assert classifier().fit(constant, Y).contract_.features[2].std == 1
 
 
 # ---- labels
@@ -303,6 +304,16 @@ def test_whole_numbers_beside_missing_labels_stay_whole_numbers(gaps):
         with pytest.warns(UserWarning, match="y: 1 of 4 series have no target .* are not trained on"):
             model = classifier().fit(X[:4], y)
         assert {type(one) for one in model.predict(X).tolist()} == {int}
+
+
+@pytest.mark.parametrize("estimator", [SSMClassifier, SSMRegressor])
+def test_constant_channels_give_a_warning_in_the_words_of_files(estimator):
+    x = np.concatenate([X, np.full((12, 9, 1), 4.0)], axis=2)
+    with pytest.warns(UserWarning, match=r"^X: constant in the training part: channel 2 \(4\)$"):
+        estimator(**SMALL).fit(x, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator(**SMALL).fit(X, Y)
 
 
 def test_channels_far_outside_of_those_in_fit_give_a_warning():

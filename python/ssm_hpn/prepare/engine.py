@@ -173,6 +173,21 @@ class Table:
             column = f"replace({column}, ',', '.')"
         return f"CAST({column} AS {TYPES[kind]})"
 
+    def flags_after(self, error: duckdb.Error, names: Iterable[str]) -> frozenset[str]:
+        """Where the engine found true or false in place of a number, the columns with nothing else in them."""
+        if not re.search(r"""string ["']\s*(true|false)\s*["']""", str(error), re.IGNORECASE):
+            return frozenset()
+        return self.true_or_false(names)
+
+    def note_flags(self, names: Iterable[str], predicted: Iterable[str]) -> Iterator[str]:
+        """Notes on those of some columns of numbers that are true and false; `predicted` are the numbers to predict."""
+        numbers = set(predicted)
+        for name in dict.fromkeys(names):
+            if name in numbers and (name in self.flags or self.present[name] == "BOOLEAN"):
+                yield f"{self.source.field(name)}: true and false are read as 1 and 0; as classes, name it as the label"
+            elif name in self.flags:
+                yield f"{self.source.field(name)}: true and false are read as 1 and 0"
+
     def true_or_false(self, names: Iterable[str]) -> frozenset[str]:
         """Those of some columns of a CSV file in which nothing but `true` and `false` stands, in any case."""
         chosen: dict[str, tuple[str, Kind]] = {f"b{k}": (name, "raw") for k, name in enumerate(names)}

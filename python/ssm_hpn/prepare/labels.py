@@ -76,14 +76,20 @@ def open_labels(
     for key, name in keys:
         if name not in table.present:
             raise no_column(table, key, name)
-    query = table.select({"key": (columns.id or "", "id"), **targets})
+    numbers = tuple(name for name, kind in targets.values() if kind == "number")
+    wanted: dict[str, tuple[str, Kind]] = {"key": (columns.id or "", "id"), **targets}
     try:
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE all_labels AS SELECT *, row_number() OVER () AS n FROM ({query})"  # noqa: S608
-        )
+        try:
+            _make(connection, table.select(wanted))
+        except duckdb.Error as error:
+            table.flags = table.flags_after(error, numbers)
+            if not table.flags:
+                raise
+            _make(connection, table.select(wanted))
     except duckdb.Error as error:
-        numbers = tuple(name for name, kind in targets.values() if kind == "number")
-        raise translated(table.source, error, table, query, numbers) from None
+        raise translated(table.source, error, table, table.select(wanted), numbers) from None
+    for text in table.note_flags(numbers, numbers):
+        notes.add_of_file(table.source.name, text, text)
     _check(table, columns.id or "", targets)
     names = ", ".join(["key", *targets])
     connection.execute(
@@ -91,6 +97,13 @@ def open_labels(
     )
     _check_once(table, columns.id or "", targets)
     return list(targets)
+
+
+def _make(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Make the table of all rows of a query, with their places `n`."""
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE all_labels AS SELECT *, row_number() OVER () AS n FROM ({query})"  # noqa: S608
+    )
 
 
 def note_own(table: Table, options: PrepareOptions, names: Iterable[str], notes: Notes) -> None:

@@ -275,7 +275,7 @@ class Learned:
         return measured_columns(names, moments, role, self.options.missing if role == "feature" else "refuse")
 
     def notes(self) -> Iterator[str]:
-        """Notes about ids, documents without a label, constant features and classes of one document."""
+        """Notes about ids, documents without a label and classes of one document."""
         yield from self.ids.notes()
         yield from self.sums.notes()
         if self.first_unlabelled and self.features is not None and self.counts.any():
@@ -283,13 +283,6 @@ class Learned:
                 f"{counted(self.unlabelled, 'document')} of the training part without a label (the first: "
                 f"{self.first_unlabelled}): the mean and std of the features are taken over them too"
             )
-        if self.features is not None and self.first is not None:
-            names = self.first.documents.channels
-            still = np.flatnonzero(self.features.constant)
-            if len(still):
-                shown = [f"{names[k]} ({self.features.mean[k]:g})" for k in still[:8]]
-                more = f" and {len(still) - 8} more" if len(still) > 8 else ""
-                yield f"constant in the training part: {', '.join(shown)}{more}"
         classes = self.classes()
         if classes is not None and len(classes) == 1:
             yield f"one class in the training part: {classes.names[0]!r}"

@@ -358,12 +358,13 @@ class _Job:
             name: replace(writer.part, text_bytes=text_bytes[name] or None) for name, writer in sorted(writers.items())
         }
         held_out = self.held_out or "nothing"
+        constant = contract.constant_note()
         return replace(
             contract,
             parts=parts,
             held_out=held_out,
             left_out=tuple(left_out),
-            notes=(*self.notes, *self.learned.notes()),
+            notes=(*self.notes, *self.learned.notes(), *([] if constant is None else [constant])),
         )
 
     def _check_parts(self, writers: dict[PartName, PartWriter]) -> None:

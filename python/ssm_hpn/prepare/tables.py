@@ -89,12 +89,11 @@ def read_table(
                 if not long_lines and needs_more(error, table) and not begun:
                     long_lines = True
                     continue
-                if not begun and not flags and (flags := query.flags(error)):
+                if not begun and not flags and (flags := table.flags_after(error, query.numbers)):
                     continue
                 raise query.complaint(error) from None
             reading.notes.add(*table.notes)
-            for name in sorted(flags):
-                text = f"{source.field(name)}: true and false are read as 1 and 0"
+            for text in table.note_flags(query.numbers, target_aliases(reading.columns).values()):
                 reading.notes.add_of_file(source.name, text, text)
             return
 
@@ -224,11 +223,10 @@ class _Query:
         elif is_list(kind) or kind.startswith(NESTED) or hold_json(texts):
             self.reading.notes.add(f"{noun}: its cells are JSON objects or arrays, which are read as their text")
 
-    def flags(self, error: duckdb.Error) -> frozenset[str]:
-        """Where the engine found true or false in place of a number, the columns with nothing else in them."""
-        if not re.search(r"""string ["']\s*(true|false)\s*["']""", str(error), re.IGNORECASE):
-            return frozenset()
-        return self.table.true_or_false({name: None for name, kind in self.aliases.values() if kind == "number"})
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The columns that are read as numbers."""
+        return tuple(name for name, kind in self.aliases.values() if kind == "number")
 
     def complaint(self, error: duckdb.Error) -> DataError:
         """The engine's error, with the row where a cell is no number."""
@@ -251,8 +249,7 @@ class _Query:
                     row = bad[0][0] + (source.format == "csv")
                     advice = number_advice(bad[0][1], self.table.decimal) if kind == "number" else None
                     return mismatch(source, source.row(row), name, MEANINGS[kind], bad[0][1], advice)
-        numbers = tuple(name for name, kind in self.aliases.values() if kind == "number")
-        return translated(source, error, self.table, self.sql, numbers)
+        return translated(source, error, self.table, self.sql, self.numbers)
 
     # ---- a document per row
 
