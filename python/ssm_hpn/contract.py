@@ -19,6 +19,7 @@ from ssm_hpn.classes import SHOWN, Classes, Value
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.moments import Moments
+from ssm_hpn.origin import Origin
 from ssm_hpn.targets import target_columns
 
 DataKind = Literal["tokens", "features"]
@@ -173,6 +174,8 @@ class Contract:
     """Files (and rows) that were not read, with the reason."""
     notes: tuple[str, ...] = ()
     """Notes about guesses and doubtful data."""
+    origin: Origin | None = None
+    """What it was made from; None for tables in memory, and for data of earlier versions."""
 
     def __post_init__(self) -> None:
         """Refuse a kind of data that this release does not know."""
@@ -365,6 +368,7 @@ class Contract:
                     "columns": tuple(Column(**column) for column in found.get("columns", ())),
                     "classes": _optional(Classes, found.get("classes")),
                     "scale": _optional(Scale, found.get("scale")),
+                    "origin": _optional(Origin, found.get("origin")),
                     "parts": {name: PartSizes(**part) for name, part in found.get("parts", {}).items()},
                     "left_out": tuple((str(a), str(b)) for a, b in found.get("left_out", ())),
                     "notes": tuple(found.get("notes", ())),

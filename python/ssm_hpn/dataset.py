@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +21,6 @@ from ssm_hpn.foreign import from_json
 from ssm_hpn.targets import ARRAYS, KINDS, target_columns
 
 MANIFEST: Final = "manifest.json"
-MOST_TOLD: Final = 4
-"""Most places that a message names; of further ones the number."""
-
 Arrays = Mapping[str, ArrayLike]
 _TYPES: Final[dict[str, type[np.generic]]] = {
     "tokens": np.uint32,
@@ -105,15 +102,24 @@ def data_digest(*manifests: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def check_made(options: PrepareOptions, manifest: Mapping[str, Any], *, what: str, validation: bool = False) -> None:
+def check_made(
+    options: PrepareOptions,
+    manifest: Mapping[str, Any],
+    *,
+    what: str,
+    validation: bool = False,
+    same_data: Collection[str] = (),
+) -> None:
     """Refuse settings that contradict how shards were made.
 
     `what` was made is for messages; `validation` tells whether the held-out part was made with it, and so cannot be
-    another one.
+    another one. `same_data` are settings, such as `data.labels`, that may name another place: the digest is the same.
     """
     shaping = set(PrepareOptions.model_fields) - ({"train"} if validation else {"train", "validation"})
     for setting, value in given(options, ("data",)):
         if setting.split(".")[1] not in shaping:
+            continue
+        if setting in same_data:
             continue
         known = made_with(manifest, setting.removeprefix("data."))
         if value not in known and not (setting == "data.tokenizer" and _same_tokenizer(str(value), manifest)):
@@ -298,49 +304,6 @@ def locate(data: DataConfig) -> tuple[Path | None, Path | None]:
         if validation is None and is_prepared(both / "validation"):
             validation = both / "validation"
     return train, validation
-
-
-class Located(NamedTuple):
-    """Paths of the prepared data of a run."""
-
-    train: Path | None = None
-    validation: Path | None = None
-    absent: str | None = None
-    """The error where the data was not found: the places searched, and what they contain."""
-
-
-def find_again(data: DataConfig, places: Iterable[Path]) -> Located:
-    """The prepared folders that a saved configuration names, in the first of several places that has the same data.
-
-    Parameters
-    ----------
-    data
-        Of a run, with the digest of its data; paths that are not absolute may lie in any of the places.
-    places
-        Folders, in the order in which they are looked into.
-
-    A folder of this name with other data is passed over: its class names and normalisation are not those of the model.
-    """
-    if not data.train:
-        return Located()
-    looked: dict[Path, str] = {}
-    for place in places:
-        moved = {key: tuple(str(place / path) for path in getattr(data, key)) for key in ("train", "validation")}
-        train, validation = locate(data.model_copy(update=moved))
-        parts = [folder for folder in (train, validation) if folder is not None]
-        if train is None or train.resolve() in looked:
-            continue
-        absent = next((folder for folder in parts if not is_prepared(folder)), None)
-        if absent is not None:
-            looked[train.resolve()] = f"{absent} (nothing prepared)"
-            continue
-        found = data_digest(*map(read_manifest, parts))
-        if data.digest in (None, found):
-            return Located(train, validation)
-        looked[train.resolve()] = f"{train} (other data, with the digest {found[:12]})"
-    told = sorted(looked.values(), key=lambda text: "(other data" not in text)
-    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
-    return Located(absent=", ".join(told[:MOST_TOLD]) + more)
 
 
 def _prepared(key: str, paths: tuple[str, ...]) -> Path | None:

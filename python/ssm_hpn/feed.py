@@ -1,13 +1,19 @@
 """The batches of a trainer: training data one batch after the other from where it stopped, and the held-out ones."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from ssm_hpn._core import Batch, Loader
 from ssm_hpn.config import Config, core_loader
+from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import ConfigError, DataError, Error, problem
+from ssm_hpn.foreign import from_json
+
+CUT_BY: Final = ("max_document", "shard_tokens")
+"""Settings of preparation by which documents of the same contents are cut and grouped."""
 
 
 class _Read(NamedTuple):
@@ -21,16 +27,27 @@ class _Read(NamedTuple):
 class Feed:
     """Batches of the prepared folders of a configuration, opened when they are first asked for."""
 
-    def __init__(self, config: Config, train: Path | None, validation: Path | None, absent: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        train: Path | None,
+        validation: Path | None,
+        absent: str | None = None,
+        *,
+        remaking: str | None = None,
+    ) -> None:
         self.train = train
         self.validation = validation
         self.absent = absent
         """The places in which the data of the configuration was searched, if it was not found."""
+        self.remaking = remaking
+        """The command that prepares data that was not found, where its source is there."""
         self.cursor: str | None = None
         """Position of the next training batch; None at the beginning."""
         self.epoch = 0.0
         """Passes over the training data so far, with fraction."""
         self._config = config
+        self._made: Mapping[str, Any] | None = None
         self._loader: Loader | None = None
         self._peeked: _Read | None = None
         self._idle: list[tuple[Loader, str]] = []
@@ -48,9 +65,14 @@ class Feed:
             self._peeked = self._read()
         return self._peeked.batch
 
-    def seek(self, cursor: str | None, epoch: float) -> None:
-        """Continue from another position in the training data."""
-        self.cursor, self.epoch = cursor, epoch
+    def seek(self, cursor: str | None, epoch: float, *, made: Mapping[str, Any] | None = None) -> None:
+        """Continue from another position in the training data.
+
+        `made` are the settings of the preparation that the position is in, where its data has the digest of these and
+        is read by the same settings: it is then the position in these, whatever differs in their files besides the
+        contents, such as the names of documents.
+        """
+        self.cursor, self.epoch, self._made = cursor, epoch, made
         self._loader = self._peeked = None
 
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
@@ -84,7 +106,21 @@ class Feed:
             return ConfigError(problem(key, "a prepared folder", "none", f"set {key}, or {otherwise}"))
         digest = (self._config.data.digest or "")[:12]
         expected = f"the data of this model, with the digest {digest}"
-        return DataError(problem(key, expected, f"none in {self.absent}", f"bring it back, or {otherwise}"))
+        return DataError(problem(key, expected, f"none in {self.absent}", f"{self.bring_back}, or {otherwise}"))
+
+    @property
+    def bring_back(self) -> str:
+        """What to do about data that was not found."""
+        return "bring it back" if self.remaking is None else f"make it again with `{self.remaking}`"
+
+    def _of_these(self, cursor: str, beginning: str) -> str:
+        """A position as one in the present files, whose first position is `beginning`."""
+        if self._made is None or self.train is None:
+            return cursor
+        ours = (read_manifest(self.train).get("source") or {}).get("options") or {}
+        if any(ours.get(key) != self._made.get(key) for key in CUT_BY):
+            return cursor
+        return json.dumps({**from_json(cursor), "data": from_json(beginning)["data"]})
 
     def _read(self) -> _Read:
         if self._loader is None:
@@ -92,7 +128,7 @@ class Feed:
                 raise self._missing("data.train", "hand a batch to step()")
             self._loader = Loader(core_loader(self._config, str(self.train)))
             if self.cursor is not None:
-                self._loader.seek(self.cursor)
+                self._loader.seek(self._of_these(self.cursor, self._loader.cursor))
         found = self._loader.next()
         if found is None:
             raise DataError(problem(self.train, "at least one batch", "none", "use more data or smaller batches"))

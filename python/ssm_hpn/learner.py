@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +24,7 @@ from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.contract import Contract
-from ssm_hpn.dataset import Arrays, as_batch, check_made, data_shape, locate, read_manifest
+from ssm_hpn.dataset import Arrays, as_batch, check_made, data_digest, data_shape, locate, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
@@ -45,6 +46,8 @@ STATE_KEYS: dict[str, type | tuple[type, ...]] = {
 }
 """What the state in a checkpoint has at least, and the types."""
 OTHER_CHECKPOINT = "load another checkpoint of the run, or copy this one again"
+ORDERED_BY = ("data.digest", "data.length", "data.packing", "data.shuffle", "train.seed", "model.target.kind")
+"""Settings on which the order of training batches depends."""
 MOST_LAYERS: int = bounds("model.n_layers")["le"]
 HEAD_WEIGHT = "lm_head.weight"
 EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedding.weight")
@@ -104,7 +107,9 @@ class Learner:
         train, validation = locate(given.data)
         manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
         if train is not None:
-            check_made(given.data, manifests[0], what=f"the prepared folder {train}")
+            same = given.data.digest == data_digest(*manifests)
+            moved = ("data.labels", "data.tokenizer") if same else ()
+            check_made(given.data, manifests[0], what=f"the prepared folder {train}", same_data=moved)
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
         """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
@@ -478,10 +483,21 @@ class Learner:
 
     def _take(self, session: Session, state: Mapping[str, Any], contract: Contract | None) -> None:
         """Take over a session, the state that was saved with it, and its contract. What can fail comes first."""
+        same_data = contract is not None and self._reads_as(state["config"])
+        made = contract.options if contract is not None and same_data else None
+        if contract is not None and same_data and self.contract is not None and self.contract.origin is not None:
+            options = {**contract.options, "labels": self.contract.options.get("labels")}
+            contract = replace(contract, origin=self.contract.origin, options=options)
         contract = contract or self.contract
         config = self._with_model_of(session)
-        self.feed.seek(state["cursor"], state["epoch"])
+        self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
+
+    def _reads_as(self, saved: Mapping[str, Any]) -> bool:
+        """Whether saved settings read the same data in the same order as those of this trainer."""
+        ours = self.config.model_dump(mode="json")
+        pairs = [(_setting(ours, name), _setting(saved, name)) for name in ORDERED_BY]
+        return self.config.data.digest is not None and all(one == other for one, other in pairs)
 
     def _with_model_of(self, session: Session) -> Config:
         """The configuration with the model of the session: loading and growing change it."""
@@ -491,6 +507,14 @@ class Learner:
     def progress(self, seconds: float) -> Progress:
         """Progress after `seconds` of training."""
         return Progress(self.session.step, self.feed.epoch, seconds)
+
+
+def _setting(settings: Mapping[str, Any], name: str) -> object:
+    """A setting by its dotted name; None where there is none."""
+    value: Any = settings
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def read_state(folder: Path, text: str) -> dict[str, Any]:

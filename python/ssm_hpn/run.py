@@ -21,8 +21,9 @@ import numpy as np
 from ssm_hpn._core import RunLock, __version__, build_info, simd
 from ssm_hpn.checkpoints import CONFIG, FOLDER, METRICS, Checkpoints, is_run
 from ssm_hpn.config import Config, parse, to_toml
+from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ConfigError, StorageError, problem, shown
+from ssm_hpn.errors import ConfigError, DataError, StorageError, problem, shown
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.foreign import finite, from_json, from_toml
 from ssm_hpn.storage import write_whole
@@ -119,6 +120,16 @@ def checkpointed_config(folder: Path) -> Config | None:
     """The settings in the newest checkpoint of a run that can be read."""
     found = map(config_in, Checkpoints(folder / FOLDER, keep=2).folders())
     return next((config for config in found if config is not None), None)
+
+
+def contract_in(run: Path, checkpoint: Path) -> Contract | None:
+    """The contract in a checkpoint of a run, else in its newest that can be read; None where none has one."""
+    for folder in (checkpoint, *Checkpoints(run / FOLDER, keep=2).folders()):
+        try:
+            return Contract.from_json(from_json((folder / STATE).read_bytes())["extra"]["contract"])
+        except (OSError, ValueError, LookupError, TypeError, DataError):
+            continue
+    return None
 
 
 def config_in(checkpoint: Path) -> Config | None:

@@ -15,10 +15,11 @@ from ssm_hpn.callbacks import Callback
 from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.config import Config
 from ssm_hpn.contract import Contract
-from ssm_hpn.dataset import find_again, read_manifest
+from ssm_hpn.dataset import read_manifest
 from ssm_hpn.feed import Feed
 from ssm_hpn.learner import DType, Learner, read_state, saved_contract, saved_settings
 from ssm_hpn.run import places_of
+from ssm_hpn.run_data import find_again, remaking
 from ssm_hpn.training import Result, Training
 
 
@@ -78,7 +79,8 @@ class Trainer(Learner):
 
         `latest` is the newest that verifies. Raises `CheckpointError` if there is none. Class names, normalisation,
         tokenizer and columns come with it as `contract`; the prepared data is needed for training on alone. It is
-        looked for from the present folder, from that in which the run began, and from those above the run.
+        looked for from the present folder, from that in which the run began, and from those above the run, under the
+        name that it had, and in `runs/data` by its digest.
         """
         folder = find_checkpoint(Path(path), which)
         session, text, _ = Session.load(str(folder), dtype=dtype)
@@ -87,8 +89,10 @@ class Trainer(Learner):
         without_data = saved.data.model_copy(update={"train": (), "validation": ()})
         trainer = cls(saved.model_copy(update={"data": without_data}), dtype=dtype)
         trainer.config = saved
-        located = find_again(saved.data, places_of(folder))
-        trainer.feed = Feed(saved, *located)
+        places = places_of(folder)
+        located = find_again(saved.data, places)
+        origin = None if contract is None or located.absent is None else contract.origin
+        trainer.feed = Feed(saved, *located, remaking=remaking(origin, saved.data, places))
         trainer._take(session, state, contract)
         if trainer.contract is None and located.train is not None:
             trainer.contract = Contract.from_manifest(read_manifest(located.train), located.train)

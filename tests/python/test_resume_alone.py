@@ -113,13 +113,15 @@ def test_weights_are_not_taken_into_other_data_at_the_position_of_theirs(tree, h
 def test_a_run_alone_says_where_its_data_was_looked_for(tree, here, capsys):
     run = run_in(tree)
     shutil.rmtree(tree / "runs" / "data")
+    (tree / "sensors.csv").rename(here / "moved.csv")
     (run / "environment.json").unlink()  # it names the folder of which this one is a copy, where the data is
     assert train("--resume", str(run), "--more", "2") == 3
     line = refused(capsys)
     assert f"data.train: expected the data of {run}, with the digest" in line
     assert "none in runs/data/sensors-" in line
-    assert "the whole command" in line
-    assert train(*WORDS, "--more", "2") == 0  # what the line advises
+    assert f", and not all of its source (sensors.csv) in one of {tree}, {tree}/runs, {here}, " in line
+    assert line.endswith("; bring it back, or name it, raw or prepared, with --data PATH")
+    assert train("--resume", str(run), "--more", "2", "--data", str(here / "moved.csv")) == 0  # what the line advises
 
 
 def test_given_settings_alone_differ_from_those_of_the_run(tree, capsys):
@@ -146,12 +148,19 @@ def test_a_setting_as_the_run_has_it_is_the_same_run(tree, capsys):
     assert Trainer.load(run).session.step == 13
 
 
-def test_with_data_the_settings_are_those_of_the_command(tree, capsys):
+def test_with_data_the_settings_are_those_of_the_run(tree, capsys):
     run = run_in(tree)
-    assert train(*WORDS, "--resume", str(run), "--more", "1") == 0
-    assert Trainer.load(run).session.step == 13
-    assert train("--data", "sensors.csv", *COLUMNS, "--resume", str(run)) == 2
-    assert "model." in refused(capsys)
+    before = load_config(run / "config.toml")
+    for step, words in enumerate((WORDS, ["--data", "sensors.csv", *COLUMNS], ["--data", "sensors.csv"]), start=13):
+        assert train(*words, "--resume", str(run), "--more", str(step - 12)) == 0
+        assert Trainer.load(run).session.step == step
+        assert len(list(tree.glob("runs/sensors-*"))) == 1
+    assert load_config(run / "config.toml").digest() == before.digest()
+    assert train("--data", "sensors.csv", "--resume", str(run), "--optim.lr", "0.3") == 0
+    (other,) = (one for one in tree.glob("runs/sensors-*") if one != run)
+    after = load_config(other / "config.toml")
+    assert (after.optim.lr, after.model, after.data.digest) == (0.3, before.model, before.data.digest)
+    assert after.data.columns == before.data.columns
 
 
 def test_settings_that_made_the_data_are_refused(tree, capsys):

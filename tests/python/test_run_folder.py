@@ -82,10 +82,11 @@ def test_a_moved_run_finds_its_data_or_names_the_folder_searched(trained, here, 
     assert main(["evaluate", str(moved), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == expected
     shutil.rmtree(tree / "runs" / "data")
+    (tree / "sensors.csv").unlink()
     assert main(["evaluate", str(moved)]) == 3
     line = one_line(capsys)
     assert str(tree / "runs/data") in line
-    assert "give --data PATH" in line
+    assert "bring it back, or give --data PATH" in line
     with pytest.raises(DataError, match="bring it back"):
         Trainer.load(moved).step()
 

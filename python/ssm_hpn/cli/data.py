@@ -3,14 +3,14 @@
 import glob
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn.cli.console import shown_path, size
-from ssm_hpn.config import Config
-from ssm_hpn.config.applicable import Task, check_raw, check_task
+from ssm_hpn.config import Config, PrepareOptions
+from ssm_hpn.config.applicable import RawData, Task, check_raw, check_task
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.resolve import target_kind
 from ssm_hpn.config.training import safe_name
@@ -18,14 +18,13 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
-from ssm_hpn.run import RUNS
+from ssm_hpn.run_data import PREPARED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ssm_hpn.prepare import Prepared
 
-FOLDER: Final = "data"
 DEFAULT_NAME: Final = "python-source"
 DEFAULT_PROMPT: Final = "def "
 
@@ -45,15 +44,25 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
         if config.evaluation.prompt is None:
             evaluation = config.evaluation.model_copy(update={"prompt": DEFAULT_PROMPT})
             config = config.model_copy(update={"evaluation": evaluation})
-        return _using(config, _default(console, scratch), DEFAULT_NAME)
-    if data.train[0].startswith(QUERY):
-        return _using(config, _raw(config, "query", console, scratch), "query")
-    first = Path(data.train[0]).expanduser()
-    if len(data.train) == 1 and (is_prepared(first) or is_prepared(first / "train")):
-        _say(console, _check_prepared(config))
-        return _named(config, first.resolve().name)
-    prepared = _raw(config, safe_name(_name_of(first)) or "data", console, scratch)
+        return _using(config, prepare_default(console, scratch=scratch), DEFAULT_NAME)
+    if names_prepared(data.train):
+        _say(console, check_prepared(config))
+        return _named(config, Path(data.train[0]).expanduser().resolve().name)
+
+    def check(found: RawData) -> None:
+        evaluates = bool(data.validation) or data.validation_fraction > 0
+        check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
+
+    prepared = prepare_raw(data.prepare_options(), console, scratch=scratch, clean=data.clean, check=check)
     return _using(config, prepared, prepared.folder.name.rpartition("-")[0])
+
+
+def names_prepared(paths: Sequence[str]) -> bool:
+    """Whether paths are those of prepared data: one part of it, or the folder of both."""
+    if len(paths) != 1 or paths[0].startswith(QUERY):
+        return False
+    first = Path(paths[0]).expanduser()
+    return is_prepared(first) or is_prepared(first / "train")
 
 
 def _check_default(config: Config) -> None:
@@ -70,7 +79,7 @@ def _say(console: "Console", contract: Contract) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _check_prepared(config: Config) -> Contract:
+def check_prepared(config: Config) -> Contract:
     """Refuse settings without effect on a run on prepared folders; the trainer checks those of the data."""
     train, validation = locate(config.data)
     manifest = {} if train is None else read_manifest(train)
@@ -79,34 +88,43 @@ def _check_prepared(config: Config) -> Contract:
     return Contract.from_manifest(manifest, train or Path())
 
 
-def _default(console: "Console", scratch: Path | None) -> "Prepared":
+def prepare_default(console: "Console", *, parent: Path = PREPARED, scratch: Path | None = None) -> "Prepared":
     """The source text of the standard library, prepared; its folder is named by the files it was made from."""
-    from ssm_hpn.prepare.stdlib_corpus import corpus_files, prepare_default  # imports pyarrow
+    from ssm_hpn.prepare import stdlib_corpus  # imports pyarrow
 
-    root, files = corpus_files()
+    root, files = stdlib_corpus.corpus_files()
     listing = "\n".join(f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     digest = hashlib.sha256(listing.encode()).hexdigest()[:8]
     total = size(sum(file.stat().st_size for file in files))
     console.print(f"data       {counted(len(files), 'file')}, {total} of Python source below {root}")
-    out = Path(RUNS) / FOLDER / f"{DEFAULT_NAME}-{digest}"
-    return _told(console, out, lambda folder, tell: prepare_default(folder, progress=tell), scratch)
+    out = parent / f"{DEFAULT_NAME}-{digest}"
+    return _told(console, out, lambda folder, tell: stdlib_corpus.prepare_default(folder, progress=tell), scratch)
 
 
-def _raw(config: Config, name: str, console: "Console", scratch: Path | None) -> "Prepared":
-    """Raw files, prepared."""
+def prepare_raw(
+    options: PrepareOptions,
+    console: "Console",
+    *,
+    parent: Path = PREPARED,
+    scratch: Path | None = None,
+    clean: bool = False,
+    check: Callable[[RawData], None] = lambda _: None,
+) -> "Prepared":
+    """Raw files, prepared in a folder of `parent` that is named after them, or found there.
+
+    `check` is called with what a first look found, before anything is prepared.
+    """
     from ssm_hpn.prepare.look import look
     from ssm_hpn.prepare.pipeline import Raw, cache_keys, prepare_sources
     from ssm_hpn.prepare.prepared import moved_here
     from ssm_hpn.prepare.sources import size_of
 
-    options = config.data.prepare_options()
     raw = Raw.find(options)
     found = look(raw.train, options)
     check_raw(options, found)
-    evaluates = bool(raw.validation) or options.validation_fraction > 0
-    check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
-    keys, parent = cache_keys(raw, options), Path(RUNS) / FOLDER
-    out = parent / f"{name}-{keys.key[:8]}"
+    check(found)
+    keys = cache_keys(raw, options)
+    out = parent / f"{_name_of(options.train)}-{keys.key[:8]}"
     if not _holds_anything(out):
         out = moved_here(parent, keys) or out
     count, total = len(raw.train), size(size_of(raw.train))
@@ -115,7 +133,7 @@ def _raw(config: Config, name: str, console: "Console", scratch: Path | None) ->
     def prepare(folder: Path, tell: Tell) -> "Prepared":
         return prepare_sources(raw, options, folder, progress=tell)
 
-    return _told(console, out, prepare, scratch, clean=config.data.clean)
+    return _told(console, out, prepare, scratch, clean=clean)
 
 
 @contextmanager
@@ -196,10 +214,13 @@ def _named(config: Config, name: str) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update={"name": safe_name(name) or "run"})})
 
 
-def _name_of(path: Path) -> str:
-    """A file's or folder's own name; for a pattern, that of the folder that it looks into."""
+def _name_of(paths: Sequence[str]) -> str:
+    """A name for the data: that of the first file or folder; for a pattern, of the folder that it looks into."""
+    if paths[0].startswith(QUERY):
+        return "query"
+    path = Path(paths[0]).expanduser()
     if path.exists() or not glob.has_magic(str(path)):
-        return path.stem
+        return safe_name(path.stem) or "data"
     while glob.has_magic(str(path)):
         path = path.parent
-    return path.resolve().name
+    return safe_name(path.resolve().name) or "data"

@@ -61,7 +61,7 @@ def _held_out(trainer: Trainer) -> Evaluation:
         if trainer.feed.absent is not None:
             digest = (trainer.config.data.digest or "")[:12]
             expected = f"the held-out data of this run, with the digest {digest}"
-            advice = "bring it back, or give --data PATH"
+            advice = f"{trainer.feed.bring_back}, or give --data PATH"
             raise DataError(problem("held-out data", expected, f"none in {trainer.feed.absent}", advice))
         raise ConfigError(problem("--data", "a path, as the run has no held-out data", "none", "give --data PATH"))
     return trainer.evaluate("all")

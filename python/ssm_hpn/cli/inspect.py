@@ -18,7 +18,7 @@ from ssm_hpn.config.base import QUERY
 from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.errors import EXIT_DONE, CheckpointError, ConfigError, problem
 from ssm_hpn.printable import printable
-from ssm_hpn.run import RUNS
+from ssm_hpn.run_data import PREPARED
 from ssm_hpn.trainer import Trainer
 
 
@@ -67,7 +67,7 @@ def _raw(options: PrepareOptions) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
         prepared = prepare(options, Path(folder) / "data")
-        others = older(Path(RUNS) / "data", prepared.paths)
+        others = older(PREPARED, prepared.paths)
         about = {"digest": prepared.digest, "prepared": [str(other) for other in others]}
         return {
             "contract": prepared.contract.to_json(),

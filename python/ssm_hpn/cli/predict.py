@@ -50,8 +50,8 @@ from ssm_hpn.trainer import Trainer
 INPUTS = ("tokens", "features", "segments")
 AT_ONCE = 4096
 DESCRIPTION = (
-    "Predictions for raw files or a prepared folder, a row per document: files by their names, in each the order of its "
-    "rows; where rows are time steps, by id, shorter ids first (2 before 10). Rows without a document (an empty text) "
+    "Predictions for raw files or a prepared folder, a row per document: files by their names, in each by the order of "
+    "rows; where rows are time steps by id, shorter ids first (2 before 10). Rows without a document (an empty text) "
     "are left out and counted on stderr."
 )
 ANSWERS = {"class", "score", "scores", "classes", "values", "next", "file"}

@@ -1,25 +1,28 @@
-"""`--resume`: where training goes on, and with which settings and data where the command names no data.
+"""`--resume RUN`: training goes on with the settings and the data of a run.
 
 --resume RUN                 the run goes on, with its own settings and data
+--resume RUN --data PATH     the same where the data lies in another place: raw, or prepared again
 --resume RUN --optim.lr 1e-4 a run of its own, which starts from the weights of RUN; other settings are RUN's
---resume RUN --data PATH     settings and data are those of the command, as without `--resume`
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn.checkpoints import find_checkpoint
-from ssm_hpn.config import Config, merge, parse, to_toml
+from ssm_hpn.cli.data import check_prepared, with_prepared_data
+from ssm_hpn.cli.parser import TrainRequest
+from ssm_hpn.cli.resumed_data import BESIDE, RunData, RunToResume
+from ssm_hpn.config import Config, PrepareOptions, merge, parse, to_toml
 from ssm_hpn.config.resolve import schedule_of
-from ssm_hpn.dataset import find_again
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, nearest, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, nearest, problem
 from ssm_hpn.foreign import from_toml
-from ssm_hpn.run import config_in, places_of, run_folder, run_of, saved_config
+from ssm_hpn.run import config_in, run_folder, run_of, saved_config
+from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
-    from ssm_hpn.trainer import Trainer
+    from rich.console import Console
 
 MODES: Final = ("auto", "must", "never")
 
@@ -36,34 +39,51 @@ def check_resume(resume: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The settings with which a run is resumed that was named alone."""
+    """The settings with which a run is resumed, and its data."""
 
     config: Config
     """With the data where it lies now, and the folder of the run where it is the same run that goes on."""
-    recorded: Config
-    """What the run's own files say: its data under the paths it had, from which a moved folder is found again."""
+    data: RunData
+    same: bool
+    """Whether it is the same run that goes on."""
 
-    def record_in(self, trainer: "Trainer") -> None:
-        """Let a trainer of `config` write the paths of `recorded` into its checkpoints and its config.toml."""
-        paths = {key: getattr(self.recorded.data, key) for key in ("train", "validation")}
-        trainer.config = trainer.config.model_copy(update={"data": trainer.config.data.model_copy(update=paths)})
+    def trainer(self, console: "Console") -> Trainer:
+        """The trainer, which writes the paths of the data into its files as a moved folder needs them."""
+        if self.data.described:
+            check_prepared(self.config)
+            trainer = Trainer(self.config)
+        else:
+            trainer = Trainer(with_prepared_data(self.config, console))
+        if self.same:
+            trainer.config = _with_paths(trainer.config, self.data.recorded)
+        if self.data.origin is not None and trainer.contract is not None:
+            trainer.contract = replace(trainer.contract, origin=self.data.origin)
+        return trainer
 
 
-def resumed(path: Path, given: Mapping[str, Any]) -> Resumed:
-    """The settings of a checkpoint or run, under the given ones, which name no data.
+def resumed(request: TrainRequest, console: "Console") -> Resumed:
+    """The settings of the checkpoint or run that `--resume` names, under the given ones, and its data.
 
-    Raises `CheckpointError` for what is no run, `ConfigError` for a run that was trained on no files, and `DataError`
-    where its data is not found.
+    Raises `CheckpointError` for what is no run, `ConfigError` for a run that was trained on no files or on other data,
+    and `DataError` where its data is not found.
     """
+    path = Path(request.resume)
     checkpoint = find_checkpoint(path)
     run = run_of(checkpoint)
     saved = saved_config(run) or config_in(checkpoint)
     if saved is None:
         advice = "name the data and the settings too, as when the run began"
         raise CheckpointError(problem(path, "the settings of a run", "none that can be read", advice))
-    if "validation" in (given.get("data") or {}):
+    named = request.config.data
+    if named.validation and not named.train:
         advice = "name both, or leave it out: the run has its own held-out part"
         raise ConfigError(problem("data.validation", "data.train beside it", "none", advice))
+    if not saved.data.train and not named.train:
+        advice = "name some with --data PATH"
+        raise ConfigError(problem("--data", f"a path, as {path} was trained on no files", "none", advice))
+    going_on = RunToResume(path, checkpoint, saved, console)
+    places = ("train", "validation", *(BESIDE if named.train else ()))
+    given = _without_data(request.settings, going_on.settings, places)
     config = _under(saved, given)
     same = config.digest() == saved.digest()
     if not same:
@@ -71,8 +91,25 @@ def resumed(path: Path, given: Mapping[str, Any]) -> Resumed:
     if "folder" not in (given.get("run") or {}):
         own = saved.run.folder if _is(run_folder(saved), run) else str(run)
         config = config.model_copy(update={"run": config.run.model_copy(update={"folder": own if same else None})})
-    located = _with_data(config, path, checkpoint)
-    return Resumed(located, config if same else located)
+    data = going_on.named(named, request.settings.get("data") or {}) if named.train else going_on.found()
+    paths = {"train": (str(data.located.train),), "validation": ()}
+    if data.located.validation is not None:
+        paths["validation"] = (str(data.located.validation),)
+    return Resumed(_with_paths(config, paths), data, same)
+
+
+def _without_data(settings: Mapping[str, Any], made: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """The given settings without the paths of data, and without those that made the data if they are the same."""
+    data = {key: value for key, value in (settings.get("data") or {}).items() if key not in paths}
+    shaping = {key: value for key, value in data.items() if key in PrepareOptions.model_fields}
+    before = PrepareOptions.model_validate(made)
+    if shaping and PrepareOptions.model_validate(merge(made, shaping)) == before:
+        data = {key: value for key, value in data.items() if key not in shaping}
+    return {**settings, "data": data}
+
+
+def _with_paths(config: Config, paths: Mapping[str, tuple[str, ...]]) -> Config:
+    return config.model_copy(update={"data": config.data.model_copy(update=dict(paths))})
 
 
 def _under(saved: Config, given: Mapping[str, Any]) -> Config:
@@ -94,18 +131,3 @@ def _reopened(saved: Config) -> Config:
 
 def _is(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
-
-
-def _with_data(config: Config, path: Path, checkpoint: Path) -> Config:
-    """The configuration with the folders in which its data lies now."""
-    if not config.data.train:
-        advice = "name some with --data PATH"
-        raise ConfigError(problem("--data", f"a path, as {path} was trained on no files", "none", advice))
-    located = find_again(config.data, places_of(checkpoint))
-    if located.train is None:
-        expected = f"the data of {path}, with the digest {(config.data.digest or '')[:12]}"
-        advice = "bring it back, or give the whole command with which the run began, which prepares it again"
-        raise DataError(problem("data.train", expected, f"none in {located.absent}", advice))
-    folders: dict[str, Any] = {"train": (str(located.train),)}
-    folders["validation"] = () if located.validation is None else (str(located.validation),)
-    return config.model_copy(update={"data": config.data.model_copy(update=folders)})

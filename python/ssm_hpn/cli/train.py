@@ -92,13 +92,10 @@ def _again(prog: str, arguments: Sequence[str], resume: str, folder: Path) -> st
 
 
 def _trainer(request: TrainRequest, screen: "Console") -> Trainer:
-    """The trainer of the settings that were given, or of the run that was named without data."""
-    if request.resume in MODES or request.config.data.train:
+    """The trainer of the settings that were given, or of the run that was named."""
+    if request.resume in MODES:
         return Trainer(with_prepared_data(request.config, screen))
-    run = resumed(Path(request.resume), request.settings)
-    trainer = Trainer(with_prepared_data(run.config, screen))
-    run.record_in(trainer)
-    return trainer
+    return resumed(request, screen).trainer(screen)
 
 
 def _check_run(config: Config, request: TrainRequest) -> None:

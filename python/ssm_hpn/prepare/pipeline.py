@@ -31,6 +31,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.errors import DataError, StorageError
+from ssm_hpn.origin import Origin
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
 from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
@@ -126,6 +127,13 @@ def cache_keys(raw: Raw, options: PrepareOptions) -> CacheKeys:
         return hashlib.sha256("\n".join([*settings, *prints]).encode()).hexdigest()
 
     return CacheKeys(key(moved=False), key(moved=True))
+
+
+def origin_of(options: PrepareOptions) -> Origin:
+    """What data is made from by these options."""
+    paths = {"train", "validation"}
+    settings = options.model_dump(mode="json", exclude=paths, exclude_defaults=True) if options.train else {}
+    return Origin(options.train, options.validation, settings)
 
 
 def absolute(paths: Iterable[str]) -> list[str]:
@@ -346,6 +354,7 @@ class _Job:
             normalised=self.options.normalize and encoder is None,
             format=_format_name(self.raw.train[0]),
             options=options,
+            origin=None if self.raw.train[0].format == "table" else origin_of(self.options),
         )
 
     def _complete(
