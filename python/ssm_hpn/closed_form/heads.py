@@ -1,0 +1,258 @@
+"""Heads on a wide matrix of features that are fitted in closed form: classes by prototypes, and numbers.
+
+Classes: the targets are the fixed prototypes p_c of the simplex, so a series' scores z ∈ R^(C-1) are compared with them
+by cosine. The class is the prototype of the largest cosine (the largest inner product: all prototypes have length 1).
+Ridge on one-hot targets gives d with z·p_c = (C·d_c - 1)/(C - 1), and leave-one-out errors in a constant proportion, so
+the same strength and the same classes.
+
+Weights: sample and class weights are multiplied, and every sum of the fit has them: statistics of features, ridge,
+leave-one-out error, scale of the probabilities. Probabilities are those of a population whose classes have the shares
+of these weights; `class_weight="balanced"` makes all classes equally likely beforehand. The reject curve has the sample
+weights alone. A series of weight 0 takes no part.
+
+Results have the same bits for the same features, numpy and number of BLAS threads on one machine. Another number of
+threads changes the order of sums inside of LAPACK: scores then agree to about 1e-6 of their size.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssm_hpn.closed_form.blocks import Block, Features, Rows
+from ssm_hpn.closed_form.calibration import RejectCurve, fitted_scale, softmax
+from ssm_hpn.closed_form.gram import fit_exact
+from ssm_hpn.closed_form.landmarks import fit_landmarks
+from ssm_hpn.closed_form.linear import Fit, RidgeSettings, kept_series
+from ssm_hpn.closed_form.saved import arrays_of, fit_of
+from ssm_hpn.closed_form.simplex import cosines, inner_products, simplex
+from ssm_hpn.counts import counted
+from ssm_hpn.errors import CheckpointError, DataError, ShapeError, problem
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Confidence = Literal["probability", "cosine"]
+
+
+def class_weights(labels: Ints, n_classes: int, class_weight: ArrayLike | Literal["balanced"] | None) -> Floats:
+    """Weight of each class [C]: 1, those given, or in inverse proportion to the number of its series.
+
+    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced").round(3).tolist()
+    [0.667, 2.0]
+    """
+    if class_weight is None:
+        return np.ones(n_classes)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            expected = "'balanced', a number for each class, or none"
+            raise DataError(problem("class_weight", expected, repr(class_weight), "use 'balanced'"))
+        counts = np.bincount(labels, minlength=n_classes)
+        return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    given = np.asarray(class_weight, np.float64)
+    if given.shape != (n_classes,):
+        raise ShapeError(
+            problem("class_weight", counted(n_classes, "number"), f"shape {given.shape}", "give one per class")
+        )
+    return given
+
+
+@dataclass(frozen=True, eq=False)
+class ClassHead:
+    """Scores, cosines, probabilities and classes of series.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(60, 200)).astype(np.float32)
+    >>> y = (x[:, :20].sum(axis=1) > 0).astype(int)
+    >>> head = ClassHead.fit(lambda rows: [x[rows, :100], x[rows, 100:]], y)
+    >>> z = head.scores([x])
+    >>> z.shape, head.cosines(z).shape, head.probabilities(z).shape
+    ((60, 1), (60, 2), (60, 2))
+    >>> bool((head.classes(z) == y).mean() > 0.9)
+    True
+    >>> threshold = head.reject_curve().threshold(answered=0.8)
+    >>> rejected = head.probabilities(z).max(axis=1) < threshold
+    """
+
+    ridge: Fit
+    prototypes: Floats
+    """[C, C-1]."""
+    scale: float
+    """Of the probabilities (`calibration`)."""
+    labels: Ints
+    """Class of each series in `ridge.rows`."""
+    sample_weight: Floats
+    """Of each series in `ridge.rows`."""
+
+    @classmethod
+    def fit(
+        cls,
+        features: Features,
+        labels: ArrayLike,
+        *,
+        n_classes: int | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ArrayLike | Literal["balanced"] | None = None,
+        settings: RidgeSettings = RidgeSettings(),  # noqa: B008 - it is frozen
+    ) -> Self:
+        """Fit classes 0 … C-1 [n] of n series; `n_classes` where not all of them occur.
+
+        Raises `DataError` where fewer than two classes have series, or for a feature, label or weight that cannot be
+        used.
+        """
+        classes = _labels(labels, n_classes)
+        n_classes = int(classes.max()) + 1 if n_classes is None else n_classes
+        samples = _sample_weights(sample_weight, len(classes))
+        weights = samples * class_weights(classes, n_classes, class_weight)[classes]
+        rows = kept_series(weights)
+        there = np.unique(classes[rows])
+        if len(there) < 2:
+            raise DataError(
+                problem("labels", "at least 2 classes", f"class {there[0]} alone", "add series of another class")
+            )
+        prototypes = simplex(n_classes)
+        fit = _fit(
+            features, rows, prototypes[classes[rows]], weights[rows], classes[rows], settings=settings, each=False
+        )
+        left = fit.rows
+        scale = fitted_scale(inner_products(fit.left_out, prototypes), classes[left], weights[left])
+        return cls(fit, prototypes, scale, classes[left], samples[left])
+
+    def scores(self, blocks: Iterable[Block]) -> Floats:
+        """z [n, C-1] of n series from blocks f32 [n, d_block] in the order of the fit."""
+        return self.ridge.linear.scores(blocks)
+
+    def cosines(self, scores: Floats) -> Floats:
+        """Cosines [n, C] of z to the prototypes; with two classes ±1."""
+        return cosines(scores, self.prototypes)
+
+    def probabilities(self, scores: Floats) -> Floats:
+        """P(class) [n, C]."""
+        return softmax(inner_products(scores, self.prototypes), self.scale)
+
+    def classes(self, scores: Floats) -> Ints:
+        """The class [n] of the largest cosine; of equal ones the first."""
+        found: Ints = inner_products(scores, self.prototypes).argmax(axis=1)
+        return found
+
+    def reject_curve(self, by: Confidence = "probability") -> RejectCurve:
+        """Share answered against accuracy on the left-out series, by the largest probability or cosine."""
+        z = self.ridge.left_out
+        confidence = (self.probabilities(z) if by == "probability" else self.cosines(z)).max(axis=1)
+        return RejectCurve.of(confidence, self.classes(z) == self.labels, self.sample_weight)
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything as arrays by name and as JSON."""
+        arrays, values = arrays_of(self.ridge)
+        arrays |= {"labels": self.labels, "sample_weight": self.sample_weight}
+        return arrays, values | {"kind": "classes", "n_classes": len(self.prototypes), "scale": self.scale}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Self:
+        """What `to_arrays` gave. Raises `CheckpointError` where something is missing or does not fit.
+
+        >>> x = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+        >>> head = ClassHead.fit(lambda rows: [x[rows]], [0, 1, 2] * 3)
+        >>> again = ClassHead.from_arrays(*head.to_arrays())
+        >>> bool((again.scores([x]) == head.scores([x])).all())
+        True
+        """
+        fit = fit_of(
+            arrays, values, kind="classes", per_row=("labels", "sample_weight"), numbers=("n_classes", "scale")
+        )
+        prototypes = simplex(int(values["n_classes"]))
+        if fit.linear.weights.shape[1] != len(prototypes) - 1:
+            found = counted(fit.linear.weights.shape[1], "column")
+            raise CheckpointError(
+                problem("weights", counted(len(prototypes) - 1, "column"), found, "use another checkpoint")
+            )
+        return cls(fit, prototypes, float(values["scale"]), arrays["labels"], arrays["sample_weight"])
+
+
+@dataclass(frozen=True, eq=False)
+class NumberHead:
+    """Predictions of K numbers. Each has a strength of its own.
+
+    >>> x = np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32)
+    >>> y = x[:, :1] + 2.0
+    >>> head = NumberHead.fit(lambda rows: [x[rows]], y)
+    >>> bool(np.abs(head.scores([x]) - y).max() < 0.2)
+    True
+    """
+
+    ridge: Fit
+
+    @classmethod
+    def fit(
+        cls,
+        features: Features,
+        targets: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        settings: RidgeSettings = RidgeSettings(),  # noqa: B008 - it is frozen
+    ) -> Self:
+        """Fit numbers [n, K] of n series, standardised or in any unit; predictions are in the same one."""
+        numbers = np.asarray(targets, np.float64)
+        if numbers.ndim != 2 or 0 in numbers.shape:
+            raise ShapeError(problem("targets", "an array [n, K]", f"shape {numbers.shape}", "give one row per series"))
+        wrong = np.argwhere(~np.isfinite(numbers))
+        if len(wrong):
+            row, column = wrong[0]
+            found = f"{numbers[row, column]} in series {row}, number {column}"
+            raise DataError(problem("targets", "finite numbers", found, "leave this series out or correct it"))
+        weights = _sample_weights(sample_weight, len(numbers))
+        rows = kept_series(weights)
+        strata = np.zeros(len(rows), np.int64)
+        return cls(_fit(features, rows, numbers[rows], weights[rows], strata, settings=settings, each=True))
+
+    def scores(self, blocks: Iterable[Block]) -> Floats:
+        """Predictions [n, K] of n series from blocks f32 [n, d_block] in the order of the fit."""
+        return self.ridge.linear.scores(blocks)
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything as arrays by name and as JSON."""
+        arrays, values = arrays_of(self.ridge)
+        return arrays, values | {"kind": "numbers"}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Self:
+        """What `to_arrays` gave. Raises `CheckpointError` where something is missing or does not fit."""
+        return cls(fit_of(arrays, values, kind="numbers"))
+
+
+def _fit(
+    features: Features,
+    rows: Rows,
+    targets: Floats,
+    weights: Floats,
+    strata: Ints,
+    *,
+    settings: RidgeSettings,
+    each: bool,
+) -> Fit:
+    if len(rows) <= settings.largest_exact:
+        return fit_exact(features, rows, targets, weights, settings=settings, each=each)
+    return fit_landmarks(features, rows, targets, weights, strata, settings=settings, each=each)
+
+
+def _labels(labels: ArrayLike, n_classes: int | None) -> Ints:
+    given = np.asarray(labels)
+    if given.ndim != 1 or not len(given) or given.dtype.kind not in "iu":
+        found = f"{given.dtype} of shape {given.shape}"
+        raise ShapeError(problem("labels", "whole numbers [n]", found, "give the number of a class per series"))
+    outside = np.flatnonzero((given < 0) | (given >= (given.max() + 1 if n_classes is None else n_classes)))
+    if len(outside):
+        expected = "classes from 0" if n_classes is None else f"classes 0 to {n_classes - 1}"
+        found = f"{given[outside[0]]} for series {outside[0]}"
+        raise DataError(problem("labels", expected, found, "number the classes from 0"))
+    return given.astype(np.int64)
+
+
+def _sample_weights(given: ArrayLike | None, n: int) -> Floats:
+    weights = np.ones(n) if given is None else np.asarray(given, np.float64)
+    if weights.shape != (n,):
+        raise ShapeError(
+            problem("sample_weight", counted(n, "number"), f"shape {weights.shape}", "give one per series")
+        )
+    return weights

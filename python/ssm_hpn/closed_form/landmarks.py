@@ -1,0 +1,147 @@
+"""The fit for many series: ridge restricted to the span of m landmark series (subset of regressors, Nyström).
+
+Memory does not grow with the number of series but for their targets and weights. Every series' features are asked for
+once, `rows_at_once` series at a time. Landmarks are drawn at random within each stratum (class), in proportion.
+
+    W = Z_Lᵀ R c,   K_LL = Z_L Z_Lᵀ = V diag(l) Vᵀ,   R = V diag(l)^(-1/2) (l above `rounding`),   so ‖W‖ = ‖c‖
+    φ_i = Rᵀ Z_L x'_i:  coordinates of the projection of x'_i on the span;   c by ridge on φ (as in `spectrum`)
+    A = Σ v φφᵀ - Σv φ̄φ̄ᵀ = Q diag(s) Qᵀ·unit,     b = ȳ - cᵀφ̄
+
+The statistics of the features are those of the landmarks. Leave-one-out scores, by which the strength is chosen, are of
+up to `left_out` series that are no landmarks. With every series a landmark this is the exact fit.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.closed_form.blocks import Block, Features, Rows, strip_width, strips
+from ssm_hpn.closed_form.columns import Standardisation
+from ssm_hpn.closed_form.linear import Fit, LinearScores, RidgeSettings
+from ssm_hpn.closed_form.spectrum import Spectrum, rounding
+from ssm_hpn.errors import ShapeError, problem
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def stratified(strata: Ints, count: int, *, seed: int) -> Rows:
+    """`count` of the entries, in rising order: of each stratum its share, at least one while `count` allows it.
+
+    >>> chosen = stratified(np.array([0] * 90 + [1] * 10), 10, seed=0)
+    >>> (chosen >= 90).sum(), len(chosen)
+    (np.int64(1), 10)
+    """
+    if count >= len(strata):
+        return np.arange(len(strata))
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]  # shuffled inside of each stratum
+    _, first, sizes = np.unique(strata[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(first, sizes)
+    place = (rank + 0.5) / np.repeat(sizes, sizes)
+    place[rank == 0] = 0.0  # the first of each stratum comes before all others
+    return np.sort(order[np.lexsort((random.random(len(order)), place))[:count]])
+
+
+def fit_landmarks(
+    features: Features,
+    rows: Rows,
+    targets: Floats,
+    weights: Floats,
+    strata: Ints,
+    *,
+    settings: RidgeSettings,
+    each: bool,
+) -> Fit:
+    """Fit targets y [n, K] of the series `rows` with weights v [n] above 0; `strata` [n] are their classes.
+
+    `each`: every target has a strength of its own.
+    """
+    chosen = stratified(strata, settings.landmarks, seed=settings.seed)
+    basis = _Basis(features, rows[chosen], weights[chosen], clip=settings.clip)
+    others = np.setdiff1d(np.arange(len(rows)), chosen)
+    left = others[stratified(strata[others], settings.left_out, seed=settings.seed)] if len(others) else chosen
+    sums = _Sums(basis.rank, targets.shape[1])
+    sums.add(basis.landmarks, targets[chosen], weights[chosen])
+    held = [] if len(others) else [basis.landmarks]
+    for first in range(0, len(others), settings.rows_at_once):
+        part = others[first : first + settings.rows_at_once]
+        phi = basis.coordinates(features, rows[part])
+        sums.add(phi, targets[part], weights[part])
+        held.append(phi[np.isin(part, left)])
+    spectrum, vectors, unit = sums.spectrum(np.concatenate(held), targets[left], weights[left])
+    strength = spectrum.strength(settings.strength, each=each)
+    c = vectors @ spectrum.solution(strength) / np.sqrt(unit)
+    linear = LinearScores(basis.standardisation, basis.weights(c), spectrum.mean - sums.centre @ c)
+    return Fit(linear, strength, rows[left], spectrum.left_out(strength), len(chosen))
+
+
+class _Basis:
+    """The standardised features of the landmarks, and the whitening R of their Gram matrix."""
+
+    def __init__(self, features: Features, rows: Rows, weights: Floats, *, clip: float) -> None:
+        self.strips: list[Block] = []
+        parts, gram = [], np.zeros((len(rows), len(rows)))
+        self._width = strip_width(len(rows))
+        for strip in strips(features(rows), rows, self._width):
+            parts.append(Standardisation.of(strip, weights, clip=clip))
+            x = parts[-1].apply(strip)
+            gram += x @ x.T
+            self.strips.append(x)
+        if not parts:
+            raise ShapeError(problem("features", "at least one column", "none", "check the function"))
+        self.standardisation = Standardisation.joined(parts, clip=clip)
+        values, vectors = np.linalg.eigh(gram)
+        above = values > rounding(len(rows)) * max(float(values.mean()), np.finfo(np.float64).tiny)
+        values, vectors = values[above], vectors[:, above]
+        self.rank = len(values)
+        self.landmarks: Floats = vectors * np.sqrt(values)
+        """φ of the landmarks [m, rank]."""
+        self._whitening: Floats = vectors / np.sqrt(values)
+
+    def coordinates(self, features: Features, rows: Rows) -> Floats:
+        """φ [n, rank] of other series."""
+        products = np.zeros((len(rows), len(self.landmarks)))
+        for part, x in self.standardisation.strips(features(rows), rows, self._width):
+            products += x @ self.strips[part.start // self._width][:, : x.shape[1]].T
+        return products @ self._whitening
+
+    def weights(self, c: Floats) -> NDArray[np.float32]:
+        """W [d, K]."""
+        dual = self._whitening @ c
+        return np.concatenate([(x.astype(np.float64).T @ dual).astype(np.float32) for x in self.strips])
+
+
+class _Sums:
+    """Weighted sums over all series, as they come."""
+
+    def __init__(self, rank: int, n_targets: int) -> None:
+        self._second, self._first = np.zeros((rank, rank)), np.zeros(rank)
+        self._cross, self._targets = np.zeros((rank, n_targets)), np.zeros(n_targets)
+        self._total, self._count = 0.0, 0
+
+    def add(self, phi: Floats, targets: Floats, weights: Floats) -> None:
+        root = np.sqrt(weights)[:, None] * phi
+        self._second += root.T @ root
+        self._first += weights @ phi
+        self._cross += phi.T @ (weights[:, None] * targets)
+        self._targets += weights @ targets
+        self._total += float(weights.sum())
+        self._count += len(phi)
+
+    @property
+    def centre(self) -> Floats:
+        """φ̄ [rank]."""
+        return self._first / self._total
+
+    def spectrum(self, phi: Floats, targets: Floats, weights: Floats) -> tuple[Spectrum, Floats, float]:
+        """The spectrum with the rows that are left out, Q and the unit."""
+        mean = self._targets / self._total
+        scatter = self._second - self._total * np.outer(self.centre, self.centre)
+        unit = float(np.trace(scatter)) / self._count
+        unit = unit if unit > 0 else 1.0
+        values, vectors = np.linalg.eigh(scatter / unit)
+        projections = vectors.T @ (self._cross - self._total * np.outer(self.centre, mean)) / np.sqrt(unit)
+        coordinates = np.sqrt(weights)[:, None] * ((phi - self.centre) @ vectors) / np.sqrt(unit)
+        spectrum = Spectrum(np.maximum(values, 0.0), projections, coordinates, targets, weights, self._total, mean)
+        return spectrum, vectors, unit
