@@ -47,17 +47,32 @@ def test_fractions_that_may_be_thousands_are_noted(tmp_path, mark, cells, said):
     notes = notes_of(tmp_path, rows, separator=";", decimal=mark)
     doubts = [note for note in notes if "thousands" in note]
     assert len(doubts) == said
-    assert all(note.startswith(f"column 'x': '1{mark}034' is read as a fraction, though '904'") for note in doubts)
+    assert all(
+        note.startswith(f"d.csv: column 'x': '1{mark}034' is read as a fraction, though '904'") for note in doubts
+    )
 
 
-@pytest.mark.parametrize(
-    ("count", "said"), [(99, ""), (100, ""), (120, " (in the first rows, 100 of them, which are looked at)")]
-)
-def test_a_note_about_thousands_says_how_many_rows_were_looked_at(tmp_path, monkeypatch, count, said):
-    monkeypatch.setattr("ssm_hpn.prepare.doubts.SAMPLE_ROWS", 101 if count == 100 else 100)
-    rows = [[f"k{n // 6}", n, ("1.034", "904")[n % 2], "ab"[n // 6 % 2]] for n in range(count)]
-    (doubt,) = (note for note in notes_of(tmp_path, rows) if "thousands" in note)
-    assert f"no fraction has other than three digits{said}; if '.' separates" in doubt
+@pytest.mark.parametrize(("last", "said"), [("1.034", True), ("1.03", False), ("0.034", False), ("1034", False)])
+@pytest.mark.parametrize("role", ["features", "values"])
+def test_every_row_counts_for_a_note_about_thousands(tmp_path, last, said, role):
+    """Cells with a mark come behind 30,000 rows without one."""
+    cells = [*(str(k % 999) for k in range(30_000)), "nan", "", "2.500", last, "904", "2.500"]
+    rows = [f"k{n // (1 if role == 'values' else 6)},{n},{cell},{n % 7}" for n, cell in enumerate(cells)]
+    columns = {"id": "id", "features": "c", "values": "x"} if role == "values" else {"id": "id", "features": "x"}
+    path = tmp_path / "d.csv"
+    path.write_text("\n".join(["id,t,x,c", *rows, ""]))
+    notes = made(tmp_path, path, columns, validation_fraction=0).contract.notes
+    expected = "d.csv: column 'x': '1.034' is read as a fraction, though '100' is in the same column and no fraction"
+    assert [note[: len(expected)] for note in notes if "thousands" in note] == ([expected] if said else [])
+
+
+@pytest.mark.parametrize(("cell", "said"), [("1.034", True), ("1.03", False)])
+def test_thousands_in_a_table_of_labels_are_noted(tmp_path, cell, said):
+    data = written(tmp_path / "d.csv", [{"id": n, "x": n % 7} for n in range(40)])
+    labels = written(tmp_path / "y.csv", [{"id": n, "y": cell if n % 2 else "904"} for n in range(40)])
+    columns = {"id": "id", "features": "x", "values": "y"}
+    notes = made(tmp_path, data, columns, labels=str(labels)).contract.notes
+    assert any(note.startswith("y.csv: column 'y': '1.034' is read as a fraction") for note in notes) == said
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])

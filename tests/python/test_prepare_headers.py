@@ -53,8 +53,10 @@ HEADER = "id,t,x,c\n"
         ("id,t,x,x,c\nk0,0,1,2,a\nk0,1,1,2,a\n", COLUMNS, r"'x' as columns 3 and 4; rename one of them"),
     ],
 )
-def test_a_wrong_header_is_refused_with_its_row(tmp_path, content, columns, message):
-    (tmp_path / "d.csv").write_text(content)
+@pytest.mark.parametrize("first", ["k0", "0_0"])
+def test_a_wrong_header_is_refused_with_its_row(tmp_path, content, columns, message, first):
+    """Where digits have an underscore between them somewhere, numbers are read as texts first."""
+    (tmp_path / "d.csv").write_text(content.replace("k0", first))
     with pytest.raises(DataError, match=message):
         made(tmp_path, tmp_path / "d.csv", columns)
 

@@ -197,8 +197,12 @@ def test_options_for_decimal_commas_separators_and_missing_words(tmp_path):
     ],
 )
 @pytest.mark.parametrize("columns", [{"features": "x"}, {"features": "y", "values": "x", "id": "id"}])
-def test_numbers_with_other_marks_are_refused_with_the_option_that_reads_them(tmp_path, cell, decimal, advice, columns):
-    (tmp_path / "d.csv").write_text(f"id;x;y\na;1;1\nb;{cell};1\n")
+@pytest.mark.parametrize("first", ["a", "1_0"])
+def test_numbers_with_other_marks_are_refused_with_the_option_that_reads_them(
+    tmp_path, cell, decimal, advice, columns, first
+):
+    """Where digits have an underscore between them somewhere, numbers are read as texts first."""
+    (tmp_path / "d.csv").write_text(f"id;x;y\n{first};1;1\nb;{cell};1\n")
     with pytest.raises(DataError, match=r"row 3, column 'x': expected a number, found .*; " + advice):
         made(tmp_path, tmp_path / "d.csv", columns, decimal=decimal, delimiter=";")
 

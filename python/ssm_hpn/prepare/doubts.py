@@ -1,22 +1,18 @@
 """Cells and rows of tables that can mean something else than what they are read as, for notes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from ssm_hpn.prepare.engine import SAMPLE_ROWS, Kind, Table
+from ssm_hpn.prepare.engine import Table
 from ssm_hpn.prepare.problems import Notes, shown
-from ssm_hpn.prepare.records import Coded, Documents
+from ssm_hpn.prepare.records import Coded, Documents, Floats
 from ssm_hpn.prepare.sources import TABLES
 from ssm_hpn.targets import COLUMNS
 
-CELLS: Final = 1 << 19
-"""Cells of columns of numbers that are looked at."""
-MOST_COLUMNS: Final = 256
-"""Columns of numbers that are looked at."""
 TOTALS: Final = frozenset(
     [
         *(
@@ -49,7 +45,9 @@ BEGINNINGS: Final = np.unique(
 """The first two bytes of these words."""
 DAY_MONTH: Final = "(0[1-9]|[12][0-9]|3[01])[.](0[1-9]|1[0-2])"
 THOUSANDS: Final = "[-+]?[1-9][0-9]{0,2}[.,][0-9]{3}"
+THOUSAND: Final = 1000.0
 BELOW_THOUSAND: Final = "[-+]?(0|[1-9][0-9]{0,2})"
+THREE_DIGITS: Final = "[-+]?[1-9][0-9]{2}"
 
 
 def days_as_numbers(table: Table, sample: str, name: str, notes: Notes) -> None:
@@ -71,37 +69,80 @@ def days_as_numbers(table: Table, sample: str, name: str, notes: Notes) -> None:
         )
 
 
-def thousands(table: Table, names: list[str], notes: Notes) -> None:
-    """Name columns of texts in which `1.034` stands beside `904`: the mark may separate thousands.
+class Grouped:
+    """Columns of texts in which `1.034` stands beside `904`: the mark may separate thousands.
 
-    The first rows are looked at, and a note says how many where there are more: the passes over all rows see numbers.
+    The numbers of all rows are looked at as they are read. The texts are looked at only where every number could be one
+    that is written so, of which few columns are.
     """
-    mark, names = table.decimal, [name for name in names if table.present[name] == "VARCHAR"][:MOST_COLUMNS]
-    if not names:
-        return
-    chosen: dict[str, tuple[str, Kind]] = {f"t{k}": (name, "raw") for k, name in enumerate(names)}
-    limit = max(1, min(SAMPLE_ROWS, CELLS // len(names)))
-    tests = ", ".join(
-        f"count(*) FILTER (contains({one}, '{mark}')) > 0"
-        f" AND coalesce(bool_and(regexp_full_match(trim({one}), '{THOUSANDS}|{BELOW_THOUSAND}')), false)"
-        f" AND count(*) FILTER (regexp_full_match(trim({one}), '[-+]?[1-9][0-9]{{2}}')) > 0,"
-        f" min({one}) FILTER (contains({one}, '{mark}')),"
-        f" min({one}) FILTER (regexp_full_match(trim({one}), '[-+]?[1-9][0-9]{{2}}'))"
-        for one in chosen
+
+    def __init__(self, table: Table, names: Iterable[str]) -> None:
+        """For the columns of numbers `names`; those that are no texts are left out."""
+        self.table = table
+        self._found = {name: [False, False] for name in names if table.present[name] == "VARCHAR"}
+        """Of the columns that may be such, whether a fraction was there, and a whole number of three digits."""
+
+    def see(self, names: Sequence[str], numbers: Floats) -> None:
+        """Take in numbers [N, K] of columns of these names.
+
+        >>> import duckdb
+        >>> from pathlib import Path
+        >>> from ssm_hpn.prepare.sources import Source
+        >>> table = Table(Source(Path("d.csv"), "d.csv", "csv"), duckdb.connect(), {"x": "VARCHAR", "y": "VARCHAR"})
+        >>> grouped = Grouped(table, "xy")
+        >>> grouped.see("xy", np.array([[1.034, 1.034], [np.nan, 0.5], [904, 904]]))
+        >>> grouped.candidates
+        ['x']
+        """
+        places = [k for k, name in enumerate(names) if name in self._found]
+        if not places or not len(numbers):
+            return
+        for place in places:
+            column = np.ascontiguousarray(numbers[:, place])
+            fractions = column[np.rint(column) != column]
+            fractions = fractions[~np.isnan(fractions)] if len(fractions) else fractions
+            sizes = np.abs(fractions)
+            least, most = np.fmin.reduce(column), np.fmax.reduce(column)
+            grouped = (sizes > 1) & (np.rint(fractions * THOUSAND) / THOUSAND == fractions)
+            if max(-least, most) >= THOUSAND or not grouped.all():
+                del self._found[names[place]]
+                continue
+            found = self._found[names[place]]
+            found[0] |= bool(len(fractions))
+            found[1] = found[1] or bool((np.abs(column[np.rint(column) == column]) >= THOUSAND / 10).any())
+
+    @property
+    def candidates(self) -> list[str]:
+        """The columns whose numbers could all be written so."""
+        return [name for name, found in self._found.items() if all(found)]
+
+    def notes(self) -> Iterator[tuple[str, str]]:
+        """The columns that are written so in all rows, and a note on each."""
+        for name in self.candidates:
+            if (note := grouped_note(self.table, name)) is not None:
+                yield name, note
+
+
+def grouped_note(table: Table, name: str) -> str | None:
+    """A note on a column in which `1.034` stands beside `904`, and nothing else than such texts; None on any other."""
+    mark, texts = table.decimal, table.select({"t": (name, "raw")})
+    texts = f"SELECT trim(t) AS t FROM ({texts}) WHERE lower(trim(t)) NOT IN ('', 'nan')"  # noqa: S608 - our own query
+    other = f"SELECT 1 FROM ({texts}) WHERE NOT regexp_full_match(t, '{THOUSANDS}|{BELOW_THOUSAND}') LIMIT 1"  # noqa: S608
+    if table.present[name] != "VARCHAR" or table.rows_of(other):
+        return None
+    grouped, whole = table.rows_of(
+        f"SELECT min(t) FILTER (contains(t, '{mark}')), min(t) FILTER (regexp_full_match(t, '{THREE_DIGITS}'))"  # noqa: S608
+        f" FROM ({texts})"
+    )[0]
+    if grouped is None or whole is None:
+        return None
+    swapped = "," if mark == "." else "."
+    setting = f" and set --data.decimal {swapped} if that is the decimal mark" if table.source.format == "csv" else ""
+    return (
+        f"{table.source.field(name)}: {shown(grouped)} is read as a fraction, though {whole!r} is in the same column "
+        f"and no fraction has other than three digits; if {mark!r} separates thousands, write them without a "
+        f"mark{setting}"
     )
-    query = f"SELECT {tests}, count(*) FROM ({table.select(chosen)} LIMIT {limit})"  # noqa: S608 - as above
-    found = table.rows_of(query)[0]
-    looked = f" (in the first rows, {limit:,} of them, which are looked at)" if found[-1] == limit else ""
-    other = "," if mark == "." else "."
-    setting = f" and set --data.decimal {other} if that is the decimal mark" if table.source.format == "csv" else ""
-    for k, name in enumerate(names):
-        doubtful, grouped, whole = found[3 * k : 3 * k + 3]
-        if doubtful:
-            notes.add(
-                f"{table.source.field(name)}: {shown(grouped)} is read as a fraction, though {whole!r} is in the same "
-                f"column and no fraction has other than three digits{looked}; if {mark!r} separates thousands, "
-                f"write them without a mark{setting}"
-            )
 
 
 @dataclass(slots=True)

@@ -169,8 +169,8 @@ class Table:
             return f"CASE WHEN strlen({column}) > 3 OR lower(trim({column})) NOT IN ('', 'nan') THEN {column} END"
         if kind in ("number", "numbers", "matrix") and type_ == "VARCHAR":  # the engine takes 1_0 for 10
             column = f"replace({column}, '_', '?')"
-        if kind == "number" and type_ == "VARCHAR" and self.decimal == ",":
-            column = f"replace({column}, ',', '.')"
+        if kind == "number" and type_ == "VARCHAR" and self.decimal == ",":  # and 1.5 for a number beside 1,5
+            column = f"replace(replace({column}, '.', '?'), ',', '.')"
         return f"CAST({column} AS {TYPES[kind]})"
 
     def flags_after(self, error: duckdb.Error, names: Iterable[str]) -> frozenset[str]:

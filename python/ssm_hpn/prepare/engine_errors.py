@@ -94,17 +94,8 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     place = _rejected_line(table, query) if table and query else None
     at = f"row {place or line[1]}" if place or line else "file"  # type: ignore[index]
     if cell and table and names:
-        column, row = int(cell[1]), place or (int(line[1]) if line else 0)
-        return data_error(
-            source.path,
-            f"{at}, {source.field(names[column])}",
-            expected="a number",
-            found=shown(cell[2]),
-            advice=number_advice(cell[2], table.decimal)
-            or _list_advice(source, names[column], cell[2])
-            or header_below(source, table.marks, column, row, names[column], cell[2])
-            or "correct it, choose another column, or name what stands for a missing number in data.null",
-        )
+        row = place or (int(line[1]) if line else 0)
+        return no_number(table, names[int(cell[1])], row, cell[2])
     count = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
     if count:
         advice = "correct the row; texts with line breaks or separators need quotes"
@@ -116,6 +107,22 @@ def _csv_error(source: Source, text: str, table: Table | None, query: str) -> Da
     if line:
         found = next((one for one in text.splitlines()[2:] if one.strip()), found)
     return data_error(source.path, at, expected="CSV", found=shown(found, 120), advice="correct the file")
+
+
+def no_number(table: Table, name: str, line: int, text: str) -> DataError:
+    """The error for a cell of a CSV file that is no number, in a line as an editor counts; 0 where that is unknown."""
+    source = table.source
+    column = list(table.present).index(name)
+    return data_error(
+        source.path,
+        f"{f'row {line}' if line else 'file'}, {source.field(name)}",
+        expected="a number",
+        found=shown(text),
+        advice=number_advice(text, table.decimal)
+        or _list_advice(source, name, text)
+        or header_below(source, table.marks, column, line, name, text)
+        or "correct it, choose another column, or name what stands for a missing number in data.null",
+    )
 
 
 def number_advice(text: str, decimal: str) -> str | None:

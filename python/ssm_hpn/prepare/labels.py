@@ -17,6 +17,7 @@ from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.moments import TOO_LARGE
 from ssm_hpn.prepare.cells import missing_cells, not_finite
+from ssm_hpn.prepare.doubts import grouped_note
 from ssm_hpn.prepare.engine import Kind, Table, engine
 from ssm_hpn.prepare.engine_errors import no_column, translated
 from ssm_hpn.prepare.opening import open_table
@@ -76,20 +77,7 @@ def open_labels(
     for key, name in keys:
         if name not in table.present:
             raise no_column(table, key, name)
-    numbers = tuple(name for name, kind in targets.values() if kind == "number")
-    wanted: dict[str, tuple[str, Kind]] = {"key": (columns.id or "", "id"), **targets}
-    try:
-        try:
-            _make(connection, table.select(wanted))
-        except duckdb.Error as error:
-            table.flags = table.flags_after(error, numbers)
-            if not table.flags:
-                raise
-            _make(connection, table.select(wanted))
-    except duckdb.Error as error:
-        raise translated(table.source, error, table, table.select(wanted), numbers) from None
-    for text in table.note_flags(numbers, numbers):
-        notes.add_of_file(table.source.name, text, text)
+    _read(table, {"key": (columns.id or "", "id"), **targets}, notes)
     _check(table, columns.id or "", targets)
     names = ", ".join(["key", *targets])
     connection.execute(
@@ -97,6 +85,26 @@ def open_labels(
     )
     _check_once(table, columns.id or "", targets)
     return list(targets)
+
+
+def _read(table: Table, wanted: dict[str, tuple[str, Kind]], notes: Notes) -> None:
+    """Read the columns of a table of labels; columns of numbers with nothing but true and false become 1 and 0."""
+    numbers = tuple(name for name, kind in wanted.values() if kind == "number")
+    try:
+        try:
+            _make(table.connection, table.select(wanted))
+        except duckdb.Error as error:
+            table.flags = table.flags_after(error, numbers)
+            if not table.flags:
+                raise
+            _make(table.connection, table.select(wanted))
+    except duckdb.Error as error:
+        raise translated(table.source, error, table, table.select(wanted), numbers) from None
+    for text in table.note_flags(numbers, numbers):
+        notes.add_of_file(table.source.name, text, text)
+    for name in numbers:
+        if (doubt := grouped_note(table, name)) is not None:
+            notes.add_of_file(table.source.name, f"thousands in {name}", doubt)
 
 
 def _make(connection: duckdb.DuckDBPyConnection, query: str) -> None:

@@ -13,14 +13,13 @@ import duckdb
 
 from ssm_hpn.config.data import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
-from ssm_hpn.prepare.doubts import thousands
 from ssm_hpn.prepare.engine import Table, engine, quoted, words_for
 from ssm_hpn.prepare.engine_errors import ENOUGH_MEMORY, no_column, translated
 from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, data_error, listed
 from ssm_hpn.prepare.queries import advised, in_query
 from ssm_hpn.prepare.sources import Source
-from ssm_hpn.targets import COLUMNS, target_columns
+from ssm_hpn.targets import COLUMNS
 
 TEXT_NAMES: Final = ("text", "content")
 TOKEN_NAMES: Final = ("tokens", "input_ids")
@@ -52,10 +51,6 @@ def settle(sources: list[Source], options: PrepareOptions, *, split_column: str 
     with opened(source, options, None, whole=False) as table:
         notes = Notes()
         columns = _resolve(table, options, notes)
-        numeric = ("features", *target_columns("number"))
-        numbers = [name for key, name in wanted(columns) if key in numeric and name in table.present]
-        with contextlib.suppress(duckdb.Error):  # which the reader names with its row
-            thousands(table, numbers, notes)
         types = {columns.id: _declared(table, columns.id)} if columns.id else {}
         return Reading(columns, types, notes, split_column=split_column)
 

@@ -12,7 +12,6 @@ import hashlib
 import io
 import itertools
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -20,7 +19,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import Format, PrepareOptions
@@ -46,7 +47,6 @@ COMPRESSED: Final = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES: Final = 1 << 14
 LOOKED_AT: Final = 100_000
 """Lines that are looked at for another encoding than that of most."""
-UNDERSCORED: Final = re.compile(rb"[0-9]_[0-9]")
 ROWS: Final = {"csv": "row", "parquet": "row", "sql": "row", "table": "row", "npy": "index"}
 """What a row is called where it is not a line, by format. Lines and rows are counted from 1, indices from 0."""
 FIELDS: Final = {"jsonl": "key", "npy": "array"}
@@ -227,10 +227,17 @@ def _underscored(source: Source, size: int, changed: int) -> bool:  # noqa: ARG0
     with open_source(source) as stream:
         end = b""
         while block := read_block(stream, source.path, 1 << 20):
-            if b"_" in block and UNDERSCORED.search(end + block):
-                return True
-            end = block[-2:]
+            if b"_" in block:
+                text = np.frombuffer(end + block, np.uint8)
+                at = np.flatnonzero(text[1:-1] == ord("_"))
+                if (_is_digit(text[at]) & _is_digit(text[at + 2])).any():
+                    return True
+            end = (end + block)[-2:]
     return False
+
+
+def _is_digit(characters: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return characters - np.uint8(ord("0")) < 10  # those below "0" wrap around
 
 
 def has_underscored_digits(source: Source) -> bool:

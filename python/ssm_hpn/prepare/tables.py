@@ -33,13 +33,14 @@ from ssm_hpn.prepare.cells import (
     not_finite,
     too_many,
 )
+from ssm_hpn.prepare.doubts import Grouped
 from ssm_hpn.prepare.engine import (
     MEANINGS,
     NESTED,
     Kind,
     Table,
 )
-from ssm_hpn.prepare.engine_errors import needs_more, number_advice, translated
+from ssm_hpn.prepare.engine_errors import needs_more, no_number, number_advice, translated
 from ssm_hpn.prepare.ids import IdsOfRows
 from ssm_hpn.prepare.labels import note_own, open_labels
 from ssm_hpn.prepare.order import Noticed, Order, order_of
@@ -48,8 +49,9 @@ from ssm_hpn.prepare.queries import advised
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, TooManyTextsError, within
 from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
 from ssm_hpn.prepare.rows import Rows, as_they_come, together
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.sources import Source, line_of
 from ssm_hpn.prepare.target_columns import (
+    Targets,
     fixed,
     kind_of,
     label_column,
@@ -93,6 +95,8 @@ def read_table(
                     continue
                 raise query.complaint(error) from None
             reading.notes.add(*table.notes)
+            for name, text in query.grouped.notes():
+                reading.notes.add_of_file(source.name, f"thousands in {name}", text)
             for text in table.note_flags(query.numbers, target_aliases(reading.columns).values()):
                 reading.notes.add_of_file(source.name, text, text)
             return
@@ -148,6 +152,7 @@ class _Query:
             if self.order.type not in ("number", self.reading.trained_order):
                 self.reading.notes.add(f"order {columns.order!r} is read as {self.order.type}")
         self.joined = joined
+        self.grouped = Grouped(self.table, self.numbers)
         self.sql = self.table.select(self.aliases)
 
     def in_order(self, size: int) -> Iterator[Rows]:
@@ -228,6 +233,12 @@ class _Query:
         """The columns that are read as numbers."""
         return tuple(name for name, kind in self.aliases.values() if kind == "number")
 
+    def see_numbers(self, targets: Targets) -> None:
+        """Look at the numbers to predict."""
+        for name, values in targets.items():
+            if not isinstance(values, Coded):
+                self.grouped.see(getattr(self.reading.columns, name), values)
+
     def complaint(self, error: duckdb.Error) -> DataError:
         """The engine's error, with the row where a cell is no number."""
         source = self.table.source
@@ -245,10 +256,12 @@ class _Query:
                     f"SELECT n, CAST({alias} AS VARCHAR) FROM (SELECT *, row_number() OVER () AS n FROM ({raw}))"  # noqa: S608
                     f" WHERE {alias} IS NOT NULL AND ({lost}) ORDER BY n LIMIT 1"
                 )
+                if bad and source.format == "csv" and kind == "number":
+                    return no_number(self.table, name, line_of(source, bad[0][0] + 1), bad[0][1])
                 if bad:
-                    row = bad[0][0] + (source.format == "csv")
+                    at = source.row(bad[0][0] + (source.format == "csv"))
                     advice = number_advice(bad[0][1], self.table.decimal) if kind == "number" else None
-                    return mismatch(source, source.row(row), name, MEANINGS[kind], bad[0][1], advice)
+                    return mismatch(source, at, name, MEANINGS[kind], bad[0][1], advice)
         return translated(source, error, self.table, self.sql, self.numbers)
 
     # ---- a document per row
@@ -260,6 +273,7 @@ class _Query:
         elements, offsets = self._content(columns, rows)
         lengths = np.diff(offsets)
         targets = targets_of_cells(columns, rows, lengths, source, used)
+        self.see_numbers(targets)
         if joined is not None:
             targets |= targets_of_rows(joined, source, used)
         ids = columns["id"].to_pylist() if "id" in columns else None
@@ -438,6 +452,8 @@ class _Steps:
         features = rows["f"]
         check_range(self.source, features, used.features, n)
         targets = targets_of_rows(rows, self.source, used)
+        self.query.grouped.see(used.features, features)
+        self.query.see_numbers(targets)
         borders, ids = np.array([0, len(rows)]), None
         if "id" in rows:
             column = rows["id"]
