@@ -165,6 +165,28 @@ def test_a_query_of_a_json_array_is_checked(tmp_path):
         made(tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/d.json'", {"id": "id", "features": ("x",)})
 
 
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("form", ["lines", "array"])
+@pytest.mark.parametrize("later", [{"id": "m9", "X": 3}, {"X": 3, "id": "m9", "x": 4}])
+def test_keys_of_every_json_object_of_a_query_are_checked(tmp_path, form, later, compression):
+    """The engine looks at 20,480 objects; of later ones it drops keys that these have not."""
+    objects = [json.dumps(one) for one in [*({"id": f"m{n // 4}", "x": n} for n in range(30_000)), later]]
+    text = "\n".join(objects) if form == "lines" else f"[{','.join(objects)}]"
+    file = tmp_path / ("d.json.gz" if compression else "d.json")
+    with pa.output_stream(str(file), compression=compression) as stream:
+        stream.write(text.encode())
+    with pytest.raises(DataError, match="found 'x' and 'X' in "):
+        made(tmp_path, f"sql:SELECT id, x FROM '{file}'", {"id": "id", "features": ("x",)})
+
+
+@pytest.mark.parametrize("form", ["lines", "array"])
+def test_a_key_twice_in_a_later_json_object_of_a_query_is_refused(tmp_path, form):
+    objects = [f'{{"id": "m{n // 4}", "x": {n}}}' for n in range(30_000)] + ['{"id": "m9", "x": 1, "x": 2}']
+    (tmp_path / "d.json").write_text("\n".join(objects) if form == "lines" else f"[{','.join(objects)}]")
+    with pytest.raises(DataError, match=r'query: .* has duplicate key "x"'):
+        made(tmp_path, f"sql:SELECT id, x FROM '{tmp_path}/d.json'", {"id": "id", "features": ("x",)})
+
+
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_queries_of_compressed_tables_are_read(tmp_path, compression):
     for part in range(3):

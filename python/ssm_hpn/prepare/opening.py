@@ -22,6 +22,7 @@ from ssm_hpn.prepare.engine_errors import never_closed, too_long, translated
 from ssm_hpn.prepare.headers import check_names, two_headers
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.queries import check_result, checked_query
+from ssm_hpn.prepare.query_files import check_files
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import (
     PARQUET,
@@ -35,7 +36,7 @@ from ssm_hpn.prepare.sources import (
     parquet_as_text,
     read_block,
 )
-from ssm_hpn.prepare.twins import check_files, placed, true_keys
+from ssm_hpn.prepare.twins import placed, true_keys
 
 MEMORY_FOR_BUFFERS: Final = 128
 """MB, for JSON lines and for queries, where each thread has a buffer of 32 MB."""

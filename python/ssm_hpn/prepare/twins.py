@@ -2,38 +2,21 @@
 
 CSV columns are read by their places. Columns of Parquet files and of tables in memory get names of their own here, by
 their places too. Keys of JSON lines are found by their exact names, but the engine cannot read two of one spelling at
-once; and inside a query it is the engine that finds columns.
+once. Inside a query it is the engine that finds columns: see `query_files`.
 """
 
 import contextlib
-import csv
-import glob
-import io
 import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.sources import Source, lines_of
 
 RENAMED: Final = re.compile("(.*)_[0-9]+")
 """A name that the engine may have made from another one."""
-QUOTED: Final = re.compile(r"'((?:[^']|'')+)'" + r'|"((?:[^"]|"")+)"')
-"""Texts and names in a query, which may be files."""
-SEPARATORS: Final = ",;\t|"
-COMPRESSIONS: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-"""How the engine may decompress a file, by its first bytes."""
-PARQUET: Final = b"PAR1"
-"""The first bytes of a Parquet file."""
-START: Final = 1 << 20
-"""Bytes in which the names of a file are looked for."""
 
 
 def pairs(names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -94,44 +77,3 @@ def check_used(source: Source, names: Iterable[str]) -> None:
     if found is not None:
         expected, advice = "keys in use that differ in more than case", "rename one of them"
         raise data_error(source.path, "keys", expected=expected, found=" and ".join(map(repr, found)), advice=advice)
-
-
-def check_files(query: str) -> None:
-    """Refuse a query that names a column of a file in which another one has the same name, but for the case."""
-    for text, name in QUOTED.findall(query):
-        pattern = (text or name).replace("''", "'").replace('""', '"')
-        for file in sorted(glob.glob(pattern, recursive=True)) if len(pattern) < 1000 else []:  # noqa: PTH207
-            for one, other in pairs(_names(Path(file))):
-                if re.search(rf"(?<!\w){re.escape(one)}(_[0-9]+)*(?!\w)", query, re.IGNORECASE):
-                    found = f"{one!r} and {other!r} in {file}"
-                    advice = "rename one of them in the file: a query takes both for the same"
-                    raise DataError(problem("query", "columns with names of their own in any case", found, advice))
-
-
-def _names(file: Path) -> list[str]:
-    """The names of the columns of a file that a query may read, by its first bytes and not by its ending."""
-    try:
-        start = _start(file)
-        if start.startswith(PARQUET):
-            return list(pq.read_schema(file).names)
-        text = start.decode("utf-8-sig", errors="replace").lstrip()
-        if text.startswith(("{", "[")):
-            record = json.JSONDecoder(object_pairs_hook=list).raw_decode(text.lstrip("[ \t\r\n"))[0]
-            return [name for name, _ in record]
-        line = text.partition("\n")[0]
-        return next(csv.reader(io.StringIO(text), delimiter=max(SEPARATORS, key=line.count)), [])
-    except (OSError, TypeError, ValueError, RecursionError, csv.Error):  # the engine says what is wrong with the file
-        return []
-
-
-def _start(file: Path) -> bytes:
-    """The first bytes of a file, decompressed if they say so; nothing of what is no file."""
-    if not file.is_file():
-        return b""
-    with file.open("rb") as stream:
-        start = stream.read(START)
-    compression = next((name for mark, name in COMPRESSIONS.items() if start.startswith(mark)), None)
-    if compression is None:
-        return start
-    with pa.input_stream(str(file), compression=compression) as stream:
-        return bytes(stream.read(START))
