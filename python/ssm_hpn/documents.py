@@ -23,7 +23,7 @@ from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.contract import Contract
-from ssm_hpn.counts import counted, noun_for
+from ssm_hpn.counts import counted
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.moments import Moments
@@ -33,8 +33,8 @@ from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.reading import Sources, id_type, inputs, with_targets
 from ssm_hpn.prepare.records import Documents, Record, file_and_mark
 from ssm_hpn.prepare.sources import Source, find
-from ssm_hpn.prepare.split import Keys, text_keys
-from ssm_hpn.prepare.trained import known
+from ssm_hpn.prepare.split import ContentKeys, Keys, text_keys
+from ssm_hpn.prepare.trained import notes_on, notes_on_part
 from ssm_hpn.targets import COLUMNS, KINDS, TargetArray, column_with
 
 _TYPED: Mapping[str, Callable[[str], str | int | float]] = {"integer": int, "number": float, "text": str}
@@ -129,6 +129,10 @@ class Reader:
         self._matching: Matching | None = None
         self._keys: list[Keys] = []
         """Of the ids of raw files so far."""
+        self._contents: list[Keys] = []
+        """Of the contents of raw files so far, where their targets are read."""
+        self._folder: Path | None = None
+        """The prepared folder that was read."""
         self._seen: Moments | None = None
         """Statistics of the features of raw files so far."""
 
@@ -150,6 +154,7 @@ class Reader:
             if self._given:
                 names = ", ".join(f"--data.{name}" for name in self._given)
                 raise ConfigError(problem(names, "raw files in --data", f"the prepared folder {path}", "leave it out"))
+            self._folder = path
             yield from self._from_shards(path)
             return
         parts = [part for part in ("train", "validation") if is_prepared(path / part)]
@@ -169,7 +174,7 @@ class Reader:
                 else:
                     self._sources = inputs(sources, self._options, n_features, order, work)
                 typed = _TYPED[id_type(sources, self._options, work)] if self.id_column and not targets else str
-                yield from self._from_files(self._sources, typed)
+                yield from self._from_files(self._sources, typed, ContentKeys() if targets else None)
         except DataError as error:
             raise _as_trained(error) from None
 
@@ -185,10 +190,14 @@ class Reader:
             advice = "--data.labels PATH names another one, --data.labels null takes the targets of the files"
             raise DataError(f"{error} ({self._options.labels} has the targets {AS_TRAINED}: {advice})") from None
 
-    def _from_files(self, sources: Sources, typed: Callable[[str], str | int | float]) -> Iterator[Document]:
+    def _from_files(
+        self, sources: Sources, typed: Callable[[str], str | int | float], contents: ContentKeys | None
+    ) -> Iterator[Document]:
         several = len(sources.sources) > 1
         for documents in sources:
             self._measure(documents)
+            if contents is not None:
+                self._contents.append(contents.add(documents))
             if documents.ids is not None:
                 self._keys.append(text_keys([documents.ids[i] for i in np.flatnonzero(documents.begins).tolist()]))
                 if self._matching is not None:
@@ -197,6 +206,8 @@ class Reader:
                 given = None if record.id is None else typed(record.id)
                 file = record.source.name if several else None
                 yield replace(self._from_record(record), id=given, file=file)
+        if contents is not None:
+            self._contents.append(contents.rest())
 
     def notes(self) -> Iterator[str]:
         """Notes about the raw files: guesses, rows left out, and features unlike those of the training data."""
@@ -213,18 +224,14 @@ class Reader:
             yield from self.contract.far_out(self._seen)
 
     def note_trained(self, part: Path | None) -> Iterator[str]:
-        """A note on documents of raw files with ids of the part that was trained on; none where it is gone."""
-        keys = np.concatenate([np.empty(0, np.uint64), *self._keys])
-        if part is None or not len(keys):
+        """Notes on documents that are those of the part that was trained on; none where it is gone."""
+        if part is None:
             return
+        contents, ids = (np.concatenate([np.empty(0, np.uint64), *keys]) for keys in (self._contents, self._keys))
         try:
-            count = known(keys, part)
+            yield from notes_on(part, contents, ids) if self._folder is None else notes_on_part(part, self._folder)
         except (OSError, LookupError, ValueError, DataError):
             yield f"{part} cannot be read: the documents were not looked for among those that were trained on"
-            return
-        if count:
-            which = f"{count} of {counted(len(keys), 'document')} {noun_for(count, 'has an id', 'have ids')}"
-            yield f"{which} of the training part: if they are the same documents, the metrics are not those of new ones"
 
     def _measure(self, documents: Documents) -> None:
         if documents.kind == "features" and documents.elements.shape[1] == len(self.contract.features):

@@ -15,10 +15,10 @@ MODEL = ["--model.d_model", "8", "--model.n_layers", "1", "--train.batch_size", 
 COLUMNS = ["--data.columns.id", "id", "--data.columns.features", "x", "--data.columns.label", "y"]
 
 
-def series(path, ids, *, separator=",", decimal=".", missing=""):
-    """A table of three steps for each id; the first cell is missing."""
+def series(path, ids, *, separator=",", decimal=".", missing="", first=0):
+    """A table of three steps for each id, numbers from `first` on; the first cell is missing."""
     lines = [f"id{separator}x"]
-    lines += [f"{one}{separator}{n}{decimal}{t}" for n, one in enumerate(ids) for t in range(3)]
+    lines += [f"{one}{separator}{n}{decimal}{t}" for n, one in enumerate(ids, first) for t in range(3)]
     lines[1] = f"{ids[0]}{separator}{missing}"
     path.write_text("\n".join(lines) + "\n")
     return str(path)
@@ -109,16 +109,16 @@ def test_documents_with_ids_of_the_training_and_without_a_target_are_counted(run
     monkeypatch.chdir(Path(run).parent)
     trained = {row["name"].partition("#")[2] for row in rows(Trainer.load(run).train_folder)}
     ids = ["new", *(f"s{n}" for n in range(20))]
-    data, table = series(tmp_path / "a.csv", ids), labels(tmp_path / "y.csv", ids[:18])
+    data, table = series(tmp_path / "a.csv", ids, first=30), labels(tmp_path / "y.csv", ids[:18])
     assert 0 < len(trained) < 20
     assert main(["evaluate", run, "--data", data, "--data.labels", table]) == 0
     out, err = capsys.readouterr()
-    assert f"note: {len(trained)} of 21 documents have ids of the training part: if they are the same documents" in err
+    assert f"note: {len(trained)} of 21 documents have ids of the training part, with other contents: if they" in err
     assert "18, 3 documents without a target" in out
     assert main(["evaluate", run, "--data", data, "--data.labels", table, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["targets"], found["documents_without_target"]) == (18, 3)
-    fresh = series(tmp_path / "b.csv", ["n1", "n2"])
+    fresh = series(tmp_path / "b.csv", ["n1", "n2"], first=60)
     table = labels(tmp_path / "z.csv", ["n1", "n2"])
     assert main(["evaluate", run, "--data", fresh, "--data.labels", table]) == 0
     out, err = capsys.readouterr()

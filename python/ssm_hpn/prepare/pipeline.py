@@ -43,13 +43,14 @@ from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
-from ssm_hpn.prepare.split import Census, Chosen, PartName, Tail, overlap, side_column
+from ssm_hpn.prepare.split import Census, Chosen, Keys, PartName, Tail, overlap, side_column
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
+from ssm_hpn.prepare.trained import keep_contents
 from ssm_hpn.targets import COLUMNS
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Part of the cache key: raise it when the same sources and options give other shards or manifests."""
 ENCODED_AT_ONCE: Final = 256
 """Documents that go through a tokenizer together."""
@@ -178,6 +179,8 @@ class _Job:
     tokenizer: Tokenizer | None = field(init=False, default=None)
     """Opened before anything is written, as it may be missing."""
     notes: list[str] = field(init=False, default_factory=list)
+    contents: dict[PartName, Keys | None] = field(init=False, default_factory=dict)
+    """Keys of the contents of the documents of each part; one that both have a piece of is a training document."""
     held_out: str = field(init=False, default="")
     """What is held out, in words."""
 
@@ -218,7 +221,10 @@ class _Job:
             self._check_parts(writers)
             contract = self._complete(contract, writers, text_bytes)
             extra = layout.manifest_extra(contract)
-            summary = {part: writer.close(extra) for part, writer in sorted(writers.items())}
+            summary = {}
+            for part, writer in sorted(writers.items()):
+                kept = keep_contents(folder / part, self.contents.get(part))
+                summary[part] = writer.close({**extra, "source": {**extra["source"], "contents": kept}})
         if isinstance(encoder, Tokenizer):
             for part in writers:
                 encoder.keep(folder / part)
@@ -269,6 +275,16 @@ class _Job:
             self.notes += self.split.notes
         self._say_repeated(census)
         self.notes += self.sources.notes
+        self._see_contents(census)
+
+    def _see_contents(self, census: dict[PartName, Census]) -> None:
+        """Note the contents of the documents of each part, of which a model is not to be evaluated on what it saw."""
+        self.contents = {part: one.copies() for part, one in census.items()}
+        keys = self.contents["train"]
+        if isinstance(self.split, Tail):
+            del self.contents["validation"]
+        elif self.split is not None and keys is not None:
+            self.contents = {"train": keys[~self.split.held_out], "validation": keys[self.split.held_out]}
 
     def _say_repeated(self, census: dict[PartName, Census]) -> None:
         """Documents of one content with several classes; ids in several files, as an id names one within its file."""

@@ -14,6 +14,7 @@ from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.encode import Encoder, encoder_of
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.tokenizer import check_tokenizer
+from ssm_hpn.prepare.trained import contents_of
 from ssm_hpn.storage import write_whole
 from ssm_hpn.targets import COLUMNS, kind_of_columns
 
@@ -232,7 +233,9 @@ def verify_part(folder: Path | str) -> dict[str, Any]:
     """
     folder = Path(folder)
     report = verify_shards(str(folder))
-    encoder = _read(folder / MANIFEST)["encoder"]
+    manifest = _read(folder / MANIFEST)
+    contents_of(folder, manifest)
+    encoder = manifest["encoder"]
     if encoder.get("kind") == "tokenizer":
         check_tokenizer(folder / encoder["file"], encoder["sha256"])
     return report
