@@ -18,6 +18,7 @@ __all__ = [
     "ContentDigests",
     "FlatGuard",
     "Loader",
+    "RowSorter",
     "RunLock",
     "Session",
     "ShardReader",
@@ -500,6 +501,43 @@ class ContentDigests:
     @staticmethod
     def of(data: NDArray[np.uint8], offsets: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The digests [N] of bytes `offsets[i]..offsets[i + 1]`, offsets [N+1]."""
+
+@final
+class RowSorter:
+    """Rows sorted by some of their columns, on disk where they do not fit into memory.
+
+    Texts go by their length in bytes and then byte by byte, bytes byte by byte, numbers by size. Rows that are equal in
+    all keys stay in the order in which they came.
+    """
+
+    def __new__(
+        cls,
+        folder: str,
+        fields: list[tuple[str, int, int]],
+        keys: list[int],
+        *,
+        run_bytes: int,
+        pieces_bytes: int,
+    ) -> Self:
+        """Start without a row. Files are made in `folder`, and are left there.
+
+        A field is what its cells hold (`text`, `bytes`, `signed`, `unsigned`, `float`, `other`), their size in bytes
+        and their number; `keys` are places of fields of one cell, the first of them first. A run of rows that is sorted
+        in memory has `run_bytes`; while runs are merged, `pieces_bytes` of all are held.
+        """
+    def add(self, columns: list[NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.int32]]]) -> None:
+        """Take in rows: for each cell of each field a column, as the bytes of all its cells.
+
+        Of text or bytes: these one after the other, and where each of them begins and ends [N+1].
+        """
+    def next(
+        self, size: int
+    ) -> list[NDArray[np.uint8] | tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]] | None:
+        """The next rows in their order, at most `size`, by field; None at the end. No row can be added any more.
+
+        Of text or bytes: numbers [N] of words, which rise by one wherever the word is not that of the row before; the
+        words one after the other, and where each of them begins and ends.
+        """
 
 @final
 class TextNumbers:

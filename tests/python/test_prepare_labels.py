@@ -14,7 +14,8 @@ import pytest
 from prepare_support import made, rows
 from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
-from ssm_hpn.prepare import Prepared, prepare, records, sorting
+from ssm_hpn.prepare import Prepared, prepare, records
+from ssm_hpn.prepare import rows as table_rows
 
 COLUMNS = {"id": "id", "features": "x", "label": "y"}
 
@@ -250,8 +251,8 @@ def test_the_digest_does_not_depend_on_how_many_rows_come_at_once(tmp_path, monk
     path = csv(tmp_path / "d.csv", rows)
     digests = set()
     for run, piece in ((1 << 30, 1 << 20), (300_000, 100_000), (50_000, 20_000)):
-        monkeypatch.setattr(sorting, "RUN_BYTES", run)
-        monkeypatch.setattr(sorting, "PIECES_BYTES", piece)
+        monkeypatch.setattr(table_rows, "RUN_BYTES", run)
+        monkeypatch.setattr(table_rows, "PIECES_BYTES", piece)
         prepared = made(tmp_path / str(run), path, {"id": "id", "order": "t", "features": "x"})
         manifest = json.loads((tmp_path / str(run) / "out" / "train" / "manifest.json").read_text())
         digests.add((prepared.digest, json.dumps(manifest["normalisation"])))

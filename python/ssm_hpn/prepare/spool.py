@@ -12,7 +12,7 @@ from ssm_hpn.prepare.records import Coded, Documents, Texts, TooManyTextsError
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.targets import COLUMNS
 
-FIELDS: Final = ("rows", "offsets", "ids", "time", "fresh", "elements", "unit_rows", "side")
+FIELDS: Final = ("rows", "offsets", "ids", "time", "fresh", "elements", "side")
 
 
 class Spool:
@@ -44,7 +44,10 @@ class Spool:
     def _batch(self, documents: Documents) -> pa.RecordBatch:
         """One row whose columns are lists."""
         columns: dict[str, Any] = {"width": documents.elements.shape[-1]}
-        for name, value in ({name: getattr(documents, name) for name in FIELDS} | documents.targets).items():
+        found = {name: getattr(documents, name) for name in FIELDS} | documents.targets
+        if any(COLUMNS[name].per_token for name in documents.targets):  # whose labels are looked at again
+            found["unit_rows"] = documents.unit_rows
+        for name, value in found.items():
             if isinstance(value, Coded):
                 try:
                     columns[name] = self._texts.setdefault(name, Texts()).codes(value)

@@ -432,7 +432,7 @@ class _Steps:
 
     def _alike(self, rows: Rows) -> NDArray[np.bool_]:
         """Whether the order value of a row is that of the row before."""
-        keys = [name for name in rows.names if re.fullmatch("k[0-9]", name)]
+        keys = [name for name in rows.columns if re.fullmatch("k[0-9]", name)]
         alike = np.ones(len(rows), bool)
         for key in keys:
             column = rows[key]

@@ -71,7 +71,7 @@ def targets_of_rows(rows: Rows, source: Source, columns: Columns) -> Targets:
     """The targets of each row. Raises `DataError` for a number that is infinite or too large."""
     found: Targets = {}
     for name, array in COLUMNS.items():
-        values = rows.coded(name) if array.element == "class" else rows.get(name)
+        values = rows.coded(name) if array.element == "class" else rows.columns.get(name)
         if values is None:
             continue
         if not isinstance(values, Coded):

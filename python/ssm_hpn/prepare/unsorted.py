@@ -22,8 +22,7 @@ from ssm_hpn.prepare.cells import missing_cells
 from ssm_hpn.prepare.engine import Table
 from ssm_hpn.prepare.labels import JOINED
 from ssm_hpn.prepare.order import Order
-from ssm_hpn.prepare.rows import Rows
-from ssm_hpn.prepare.sorting import in_order
+from ssm_hpn.prepare.rows import Rows, in_order
 
 COMPARED: Final = re.compile(
     "U?(TINY|SMALL|BIG)?INT(EGER)?|FLOAT|DOUBLE|DATE|TIME(_NS)?|TIMESTAMP(_S|_MS|_NS| WITH TIME ZONE)?"

@@ -11,6 +11,7 @@ mod flat;
 mod parts;
 mod session;
 mod settings;
+mod sorter;
 mod storage;
 mod stream;
 mod targets;
@@ -68,6 +69,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<data::PyShardWriter>()?;
     module.add_class::<data::PyContentDigests>()?;
     module.add_class::<data::PyTextNumbers>()?;
+    module.add_class::<sorter::PyRowSorter>()?;
     module.add_class::<checkpoints::PyRunLock>()?;
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;

@@ -42,6 +42,8 @@ pub(crate) mod shard;
 #[cfg(feature = "shards")]
 pub(crate) mod shuffle;
 #[cfg(feature = "shards")]
+pub(crate) mod sorter;
+#[cfg(feature = "shards")]
 pub(crate) mod texts;
 #[cfg(feature = "shards")]
 pub(crate) mod verify;
@@ -77,6 +79,9 @@ pub use schema::{ColumnValues, Kind};
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub use shard::{GroupColumn, GroupInput, ShardGroup};
+#[cfg(feature = "shards")]
+#[doc(hidden)]
+pub use sorter::{Cell, Column, Field, FieldValues, RowSorter, SortedRows};
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub use texts::TextNumbers;

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
@@ -24,8 +25,10 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Default)]
 pub struct TextNumbers {
-    /// Numbers of the texts, by their XXH3.
-    table: HashTable<u32>,
+    /// Numbers of the texts of up to 16 bytes.
+    short: HashTable<(Short, u32)>,
+    /// Numbers of the longer ones, by their XXH3.
+    long: HashTable<u32>,
     /// All texts, one after the other.
     bytes: Vec<u8>,
     /// Where each of them ends.
@@ -47,25 +50,35 @@ impl TextNumbers {
             let expected = format!("rising places up to {}", bytes.len());
             return Err(Error::shape("offsets", expected, format!("up to {last:?}")));
         }
-        let Self { table, bytes: all, ends } = self;
         let mut numbers = Vec::with_capacity(offsets.len() - 1);
         for edges in offsets.windows(2) {
-            let text = &bytes[edges[0] as usize..edges[1] as usize];
-            let hash = xxh3_64(text);
-            if let Some(&number) = table.find(hash, |&number| all[place(ends, number)] == *text) {
-                numbers.push(number as i32);
-                continue;
-            }
-            let number = ends.len() as u32;
-            if number > i32::MAX as u32 {
-                return Err(Error::shape("texts", "fewer than 2147483648 different ones", "more"));
-            }
-            all.extend_from_slice(text);
-            ends.push(all.len());
-            table.insert_unique(hash, number, |&other| xxh3_64(&all[place(ends, other)]));
-            numbers.push(number as i32);
+            numbers.push(self.number_of(&bytes[edges[0] as usize..edges[1] as usize])? as i32);
         }
         Ok(numbers)
+    }
+
+    fn number_of(&mut self, text: &[u8]) -> Result<u32> {
+        let Self { short, long, bytes, ends } = self;
+        let next = ends.len() as u32;
+        if let Some(key) = Short::of(text) {
+            let entry = short.entry(key.hash(), |(other, _)| *other == key, |(other, _)| other.hash());
+            match entry {
+                Entry::Occupied(entry) => return Ok(entry.get().1),
+                Entry::Vacant(entry) => drop(entry.insert((key, next))),
+            }
+        } else {
+            let of = |number: u32| &bytes[place(ends, number)];
+            match long.entry(xxh3_64(text), |&other| of(other) == text, |&other| xxh3_64(of(other))) {
+                Entry::Occupied(entry) => return Ok(*entry.get()),
+                Entry::Vacant(entry) => drop(entry.insert(next)),
+            }
+        }
+        if next > i32::MAX as u32 {
+            return Err(Error::shape("texts", "fewer than 2147483648 different ones", "more"));
+        }
+        bytes.extend_from_slice(text);
+        ends.push(bytes.len());
+        Ok(next)
     }
 
     /// How many different texts there are.
@@ -78,6 +91,19 @@ impl TextNumbers {
         self.ends.is_empty()
     }
 
+    /// Bytes of all texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets all texts.
+    pub(super) fn clear(&mut self) {
+        self.short.clear();
+        self.long.clear();
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
     /// The texts from number `first` on: their bytes, and where each of them begins and ends in these.
     pub fn texts(&self, first: usize) -> (&[u8], Vec<i64>) {
         let first = first.min(self.len());
@@ -85,6 +111,36 @@ impl TextNumbers {
         let mut offsets = vec![0];
         offsets.extend(self.ends[first..].iter().map(|end| (end - start) as i64));
         (&self.bytes[start..], offsets)
+    }
+}
+
+/// A text of up to 16 bytes: its first and its last ones, which overlap or have zeros above them, and its length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Short {
+    first: u64,
+    last: u64,
+    length: u32,
+}
+
+impl Short {
+    fn of(text: &[u8]) -> Option<Self> {
+        let (first, last) = match text.len() {
+            8..=16 => (u64::from_le_bytes(*text.first_chunk()?), u64::from_le_bytes(*text.last_chunk()?)),
+            4..=7 => (
+                u32::from_le_bytes(*text.first_chunk()?) as u64,
+                u32::from_le_bytes(*text.last_chunk()?) as u64,
+            ),
+            0..=3 => (text.iter().fold(0, |number, &byte| number << 8 | byte as u64), 0),
+            _ => return None,
+        };
+        Some(Self { first, last, length: text.len() as u32 })
+    }
+
+    /// Both halves of a product of 128 bits, in which every bit of the text has a part.
+    fn hash(self) -> u64 {
+        let product = (self.first ^ 0x9e37_79b9_7f4a_7c15) as u128
+            * (self.last ^ 0xd6e8_feb8_6659_fd93 ^ self.length as u64) as u128;
+        product as u64 ^ (product >> 64) as u64
     }
 }
 
@@ -130,6 +186,27 @@ mod tests {
             let place = offsets[number as usize] as usize..offsets[number as usize + 1] as usize;
             assert_eq!(bytes[place], text, "number {number}");
         }
+    }
+
+    #[test]
+    fn short_texts_are_told_apart_by_every_byte_and_by_their_length() {
+        let mut numbers = TextNumbers::default();
+        let mut texts: Vec<Vec<u8>> = (0..=18).map(|length| vec![0; length]).collect();
+        for length in 1..=18 {
+            texts.extend((0..length).map(|at| {
+                let mut text = vec![0; length];
+                text[at] = 1;
+                text
+            }));
+        }
+        for round in 0..2 {
+            for (number, text) in texts.iter().enumerate() {
+                let found = numbers.number(text, &[0, text.len() as i32]).unwrap();
+                assert_eq!(found, [number as i32], "round {round}, {text:?}");
+            }
+        }
+        numbers.clear();
+        assert_eq!(numbers.number(&texts[3], &[0, 3]).unwrap(), [0]);
     }
 
     #[test]
