@@ -151,6 +151,10 @@ quality-small: $(STAMPS)/build $(QUALITY)/.installed ## the same on 20 small set
 quality-choose: $(STAMPS)/build $(QUALITY)/.installed ## compare variants inside training splits: make quality-choose ARGS=variants.toml
 	@$(QUALITY_PY) -m quality choose $(ARGS)
 
+.PHONY: quality-many
+quality-many: $(STAMPS)/build $(QUALITY)/.installed ## seconds and memory of the classifier for 2,500 to 10,000 series of 1,000 steps
+	@$(QUALITY_PY) -m quality many $(ARGS)
+
 # ---- packaging
 
 .PHONY: wheel

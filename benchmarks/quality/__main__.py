@@ -1,11 +1,11 @@
-"""python -m quality run | summary | choose."""
+"""python -m quality run | summary | choose | many."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-COMMANDS = ("run", "summary", "choose")
+COMMANDS = ("run", "summary", "choose", "many")
 
 
 def main() -> int:

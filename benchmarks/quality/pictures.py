@@ -24,7 +24,7 @@ def ranks(found: Comparison, titles: dict[str, str], *, ours: str) -> str:
 
     The best half hangs at the left, the others at the right, the outermost ones highest.
     """
-    width, left, right, top = 640, 190, 190, 34
+    width, left, right, top = 780, 255, 255, 34
     count = len(found.systems)
     half = (count + 1) // 2
     bars = 9 * len(found.cliques)
@@ -84,7 +84,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str) -> str:
         title = f"{one.name}: {y} {100 * one.y:.1f}, {x} {100 * one.x:.1f}"
         where = f'cx="{_px(place(one.x, left, far))}" cy="{_px(place(one.y, base, top))}"'
         parts.append(f'<circle {where} r="4"><title>{escape(title)}</title></circle>')
-    parts.append(f'<text x="{far}" y="{height - 8}" text-anchor="end">{escape(x)}, accuracy in %</text>')
+    parts.append(f'<text x="{far}" y="{height - 8}" text-anchor="end">accuracy in %: {escape(x)}</text>')
     parts.append(f'<text x="{left + 6}" y="{top + 12}">{escape(y)}</text>')
     return _file(width, height, f"accuracy of {y} against {x}", parts)
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from quality.sets import CHOICES
 
 CHOSEN: Final = (
-    "The defaults of this package were chosen by cross-validation inside the training splits of choice_sets; its test "
+    "The defaults of this package were chosen by cross-validation inside training splits (choice_sets); their test "
     "splits are measured after that. An earlier trial of the method had measured them for two of its laws."
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from quality import pictures
+from quality.many import RECORD as MANY
 from quality.published import TITLES, published
 from quality.record import Record, Row
 from quality.run import RECORD, ROOT, SMALL_RECORD
 from quality.sets import KEPT, SETS, DataSet, Group
-from quality.significance import common_sets, compare, duel
+from quality.significance import DECIMALS, common_sets, compare, duel
 from quality.systems import SYSTEMS
 
 PAGE: Final = ROOT / "docs" / "quality.md"
@@ -122,6 +124,16 @@ def regression(found: Results) -> Table:
     return table + [[row.dataset, found.titles[row.system], spread(row, 1, 4), *seconds(row)] for row in rows]
 
 
+def many() -> Table:
+    """Seconds and memory for many series, of the record of `many`."""
+    table = [["series", "steps", "fit, s", "predict, s", "data, MB", "memory beyond the data, MB"]]
+    if MANY.exists():
+        for row in json.loads(MANY.read_text(encoding="utf-8"))["rows"]:
+            numbers = [row["fit_seconds"], row["predict_seconds"], row["data_mb"], row["beyond_data_mb"]]
+            table.append([str(row["series"]), str(row["steps"]), *(f"{one:.1f}" for one in numbers)])
+    return table
+
+
 def per_set(found: Results) -> Table:
     """Every set with every column; the best of a row in bold."""
     table = [["set", *(found.titles[name] for name in found.systems)]]
@@ -138,7 +150,7 @@ def _accuracies(found: Results, data: DataSet) -> list[str]:
             continue
         row = found.record.find(data.name, name)
         text = percent(value, 1) if row is None else spread(row, 100, 1)
-        cells.append(f"**{text}**" if round(value, 6) == round(best, 6) else text)
+        cells.append(f"**{text}**" if round(value, DECIMALS) == round(best, DECIMALS) else text)
     return cells
 
 
@@ -204,7 +216,7 @@ def about(found: Results) -> str:
     return (
         f"{header['processor']}, {header['threads']} threads; {', '.join(versions)}; {when}.{untimed}\n\n"
         f"Accuracy in per cent on the default split, mean ± deviation over the seeds 0 to 2{few}. {header['choices']} "
-        f"The sets of choices: {', '.join(header['choice_sets'])}. Three sets of the same archive "
+        f"Sets of the choices: {', '.join(header['choice_sets'])}. Three sets of the same archive "
         f"({', '.join(sorted(KEPT))}) are kept for judging and not measured here.\n\n"
         "MiniRocket and MultiRocket+Hydra are those of aeon, in the same run; where series are of unequal length or "
         "have missing values, they get them filled in and continued (`benchmarks/quality/systems.py`), which is not "
@@ -257,6 +269,7 @@ def sections(found: Results) -> list[tuple[str, Table]]:
         ("One against the other, UCR sets of equal length", duels(found)),
         ("Time over all sets that every system was timed on", times(found)),
         ("Numbers to predict", regression(found)),
+        ("Many series", many()),
         ("Every set", per_set(found)),
         ("Seconds of every set", per_set_times(found)),
     ]

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,8 +14,10 @@ import pytest
 pytest.importorskip("sklearn")
 
 from quality import pictures, run, summary
+from quality.adapters import Peer
 from quality.choose import OnSet, Task, at_most, compute, folds, lines
 from quality.fingerprint import fingerprint
+from quality.many import made
 from quality.published import TITLES, published
 from quality.reading import Labelled, digits, load, read_tsv
 from quality.record import Record, Row
@@ -255,6 +258,31 @@ def test_a_fingerprint_changes_with_the_code(tmp_path):
     assert fingerprint(tmp_path) != before
 
 
+def test_another_system_is_judged_like_an_estimator(monkeypatch):
+    class Model:
+        def fit(self, x, y):
+            self.x, self.classes_ = x, np.unique(y)
+
+        def predict_proba(self, x):
+            assert x.shape[1:] == self.x.shape[1:] == (1, 5)
+            return np.ones((len(x), 2)) / 2
+
+    monkeypatch.setitem(SYSTEMS, "made", replace(SYSTEMS["mini_rocket"], classifier=lambda *_: Model()))
+    model = Peer("made").fit([np.ones((5, 1)), np.ones((3, 1))], np.array(["a", "b"]))
+    assert model.predict_proba([np.ones((9, 1))] * 4).shape == (4, 2)
+    assert model.classes_.tolist() == ["a", "b"]
+    with pytest.raises(SystemExit, match="mean classifies nothing"):
+        Peer("mean")
+
+
+def test_many_series_have_their_class_in_a_wave():
+    values, labels = made(6, 1000)
+    assert values.shape == (6, 1000)
+    assert labels.tolist() == [0, 1, 2, 3, 0, 1]
+    loudest = [np.abs(np.fft.rfft(np.convolve(one, np.ones(3), "same"))).argmax() * 2 * np.pi / 1000 for one in values]
+    assert np.abs(np.array(loudest) - (0.2 + 0.2 * labels)).max() < 0.1
+
+
 # ---- tables and pictures
 
 
@@ -289,6 +317,7 @@ def test_columns_with_gaps_have_no_mean_and_times_are_of_common_sets():
     names = ("ssm_hpn", "mini_rocket")
     rows = [row(name, system, 0.5) for name in ("GunPoint", "BasicMotions") for system in names]
     rows += [row("GunPoint", "multi_rocket_hydra", 0.5, busy=True), row("Beef", "ssm_hpn", 0.5)]
+    assert len(summary.means(summary.Results(Record(Path("unused"), {}, [row("Covid3Month", "mean", 0.5)])))) == 6
     found = summary.Results(Record(Path("unused"), {}, rows[:4]))
     means = {cells[0]: cells[1:] for cells in summary.means(found)}
     assert means["ssm-hpn"] == ["50.00"]
