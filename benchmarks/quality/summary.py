@@ -203,6 +203,17 @@ def plain(table: Table) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
+def gaps(found: Results) -> str:
+    """Which measured system has no row for which sets; five are named."""
+    parts = []
+    for system in found.measured:
+        missing = [one.name for one in SETS if one.metric == "accuracy" and one.name not in found.scores[system]]
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            parts.append(f"{found.titles[system]} on {', '.join(missing[:5])}{more}")
+    return f" Without a row: {'; '.join(parts)}." if parts else ""
+
+
 def about(found: Results) -> str:
     """What was measured, on what, and how."""
     header, rows = found.record.header, found.record.rows
@@ -214,7 +225,7 @@ def about(found: Results) -> str:
     busy = sum(row.busy for row in rows)
     untimed = f" {busy} of {len(rows)} rows were measured beside other work and have no seconds." if busy else ""
     return (
-        f"{header['processor']}, {header['threads']} threads; {', '.join(versions)}; {when}.{untimed}\n\n"
+        f"{header['processor']}, {header['threads']} threads; {', '.join(versions)}; {when}.{untimed}{gaps(found)}\n\n"
         f"Accuracy in per cent on the default split, mean ± deviation over the seeds 0 to 2{few}. {header['choices']} "
         f"Sets of the choices: {', '.join(header['choice_sets'])}. Three sets of the same archive "
         f"({', '.join(sorted(KEPT))}) are kept for judging and not measured here.\n\n"

@@ -24,7 +24,7 @@ from quality.record import Record, Row
 from quality.sets import CHOICES, KEPT, SETS, named
 from quality.significance import compare
 from quality.systems import SYSTEMS, prepared
-from quality.worker import score
+from quality.worker import answer, score
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULT = {"value": 0.5, "fit_seconds": 2.0, "predict_seconds": 1.0}
@@ -133,6 +133,23 @@ def test_others_get_gaps_filled_and_lengths_alike():
 def test_scores():
     assert score("accuracy", ["a", "b", "b"], np.array(["a", "b", "c"])) == pytest.approx(2 / 3)
     assert score("rmse", np.array([1.0, 2.0]), np.array([1.0, 4.0])) == pytest.approx(2**0.5)
+
+
+def test_a_worker_answers_with_the_error_and_the_seconds(monkeypatch):
+    parts = {"train": Labelled([np.array([[0.0]]), np.array([[9.0]])], np.array([1.0, 4.0]))}
+    parts["test"] = Labelled([np.array([[1.0]]), np.array([[8.0]])], np.array([1.0, 2.0]))
+    monkeypatch.setattr("quality.worker.load", lambda _, part: parts[part])
+    (covid,) = named(["Covid3Month"])
+    found = answer(SYSTEMS["nearest_neighbour"], 1, covid, 0)
+    assert found["value"] == pytest.approx(2**0.5)
+    assert min(found["fit_seconds"], found["predict_seconds"]) > 0
+    assert answer(SYSTEMS["mean"], 1, covid, 0)["value"] == pytest.approx(((1.5**2 + 0.5**2) / 2) ** 0.5)
+
+    def broken(seed, threads):
+        raise MemoryError(f"seed {seed}, {threads} thread")
+
+    found = answer(replace(SYSTEMS["mean"], regressor=broken), 1, covid, 2)
+    assert found == {"error": "MemoryError: seed 2, 1 thread"}
 
 
 # ---- the record
@@ -329,6 +346,7 @@ def test_columns_with_gaps_have_no_mean_and_times_are_of_common_sets():
 def test_the_page_shows_its_pictures(record, tmp_path):
     text = summary.page(summary.Results(record), tmp_path)
     assert "Chosen so." in text
+    assert "MiniRocket on Adiac, BME, BeetleFly, BirdChicken, CBF and 46 more." in text
     assert "1 of 6 rows were measured beside other work" in text
     for file in (tmp_path / "pictures").iterdir():
         assert f"(pictures/{file.name})" in text
