@@ -140,6 +140,15 @@ def config_in(checkpoint: Path) -> Config | None:
         return None
 
 
+def renamed(config: Config, *, among: Iterable[Path]) -> Path | None:
+    """The first run of the settings and the name of a resolved configuration that lies under another name."""
+    for folder in among:
+        saved = saved_config(folder)
+        if saved is not None and saved.run.name == config.run.name and saved.digest() == config.digest():
+            return folder
+    return None
+
+
 def _without_steps(config: Config) -> str:
     """The digest without the number of updates and settings computed from it."""
     schedule = config.optim.schedule

@@ -503,3 +503,35 @@ def test_changed_data_in_the_folder_of_a_run_is_named_as_such(raw, here, capsys)
     assert "in run, of other data (digest " in line
     assert "; name the data and settings of that run, give another run.folder, or leave it out" in line
     assert train(*words[:-2], "--run.folder", "other") == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--more", "2"]])
+def test_a_renamed_run_is_named_in_place_of_a_new_start(trained, here, capsys, more):
+    tree = here / "tree"
+    shutil.copytree(trained.parents[1], tree)
+    os.chdir(tree)
+    (tree / "runs" / trained.name).rename(tree / "runs" / "mine")
+    words = ["--data", "sensors.csv", *COLUMNS, *SHORT]
+    assert train(*words, *more) == 2
+    line = one_line(capsys)
+    assert f"expected the run of these settings in runs/{trained.name}, found one in runs/mine" in line
+    assert "go on with that run by --resume runs/mine, or start anew by --resume never" in line
+    assert train("--resume", "runs/mine", "--more", "2") == 0
+    assert Trainer.load("runs/mine").session.step == 14
+    assert train(*words, "--run.name", "other") == 0  # a run of another name is another one
+    assert train(*words, "--run.folder", "own") == 0
+    assert train(*words, "--resume", "never") == 0
+    assert Trainer.load(f"runs/{trained.name}").session.step == 12
+
+
+def test_the_digest_that_is_shown_is_the_one_of_the_run(trained, here, capsys):
+    shutil.copytree(trained.parents[1], here / "tree")
+    os.chdir(here / "tree")
+    digest = load_config(trained / "config.toml").data.digest
+    words = ["sensors.csv", *COLUMNS]
+    assert main(["inspect", *words]) == 0
+    assert f"digest     {digest}\n" in capsys.readouterr().out
+    assert main(["prepare", *words, "--out", "p"]) == 0
+    assert digest in capsys.readouterr().out
+    assert train("--data", *words, *SHORT, "--dry-run") == 0
+    assert f"digest {digest[:16]}, " in capsys.readouterr().out

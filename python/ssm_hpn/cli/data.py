@@ -176,7 +176,7 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None,
         names = ", ".join(other.name for other in others)
         console.print(f"           older preparations of the same source: {names} ({done})", markup=False)
     place = shown_path(out) if prepared.folder == out else "a folder that is removed again"
-    console.print(f"           digest {prepared.digest[:16]}, shards in {place}", markup=False)
+    console.print(f"           digest {prepared.data_digest[:16]}, shards in {place}", markup=False)
     return prepared
 
 

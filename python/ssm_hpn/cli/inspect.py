@@ -68,7 +68,7 @@ def _raw(options: PrepareOptions) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
         prepared = prepare(options, Path(folder) / "data")
         others = older(PREPARED, prepared.paths)
-        about = {"digest": prepared.digest, "prepared": [str(other) for other in others]}
+        about = {"digest": prepared.data_digest, "prepared": [str(other) for other in others]}
         return {
             "contract": prepared.contract.to_json(),
             "lines": [printable(line) for line in prepared.contract.describe()],

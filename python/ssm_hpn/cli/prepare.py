@@ -88,7 +88,7 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
         yield "note", note
     files = manifest["source"]["files"]
     yield "format", f"{manifest['source']['format']}, {counted(files, 'file')}"
-    yield "digest", prepared.digest
+    yield "digest", prepared.data_digest
     yield "folder", shown_path(prepared.folder)
 
 

@@ -21,7 +21,7 @@ from ssm_hpn.config import Config
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, problem
 from ssm_hpn.profiling import profile
-from ssm_hpn.run import run_folder, run_of, same_but_steps
+from ssm_hpn.run import renamed, run_folder, run_of, same_but_steps
 from ssm_hpn.targets import language_model
 from ssm_hpn.trainer import Trainer
 from ssm_hpn.training import Result
@@ -103,6 +103,10 @@ def _check_run(config: Config, request: TrainRequest) -> None:
     folder = run_folder(config)
     if request.resume != "auto" or list_checkpoints(str(folder / CHECKPOINTS)):
         shorter = same_but_steps(config, among=[folder]) if request.resume == "auto" else None
+    elif config.run.folder is None and (same := renamed(config, among=runs_in(folder.parent))):
+        advice = f"go on with that run by --resume {shown_path(same)}, or start anew by --resume never"
+        expected = f"the run of these settings in {folder}"
+        raise ConfigError(problem("run.folder", expected, f"one in {shown_path(same)}", advice))
     elif request.more:
         advice = "leave --more out to train one, or name a run with --resume RUN"
         raise CheckpointError(problem("--more", f"a run of these settings in {folder}", "none", advice))

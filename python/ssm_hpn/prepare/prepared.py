@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from ssm_hpn._core import verify_shards
 from ssm_hpn.contract import Contract
+from ssm_hpn.dataset import data_digest, read_manifest
 from ssm_hpn.errors import DataError, StorageError
 from ssm_hpn.prepare.encode import Encoder, encoder_of
 from ssm_hpn.prepare.problems import config_error, data_error
@@ -77,6 +78,12 @@ class Prepared:
         """What can be predicted; None for features without any target."""
         columns = set(COLUMNS).intersection(self.manifest["columns"])
         return kind_of_columns(columns) if columns or self.kind == "tokens" else None
+
+    @cached_property
+    def data_digest(self) -> str:
+        """The digest that a run on this data has in its settings (`data.digest`), and that messages name."""
+        held_out = () if self.validation is None else (read_manifest(self.validation),)
+        return data_digest(self.manifest, *held_out)
 
     @cached_property
     def encoder(self) -> Encoder | None:
