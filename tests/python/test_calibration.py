@@ -56,6 +56,20 @@ def test_scores_that_tell_nothing_or_the_opposite_give_even_probabilities():
         np.testing.assert_array_equal(p.argmax(axis=1), q.argmax(axis=1))
 
 
+def test_no_series_is_surer_than_the_surest_that_was_left_out():
+    x, labels = data(60, 400, trace=2.0)
+    head = ClassHead.fit(of(x), labels)
+    most = head.probabilities(head.ridge.left_out).max()
+    assert 0.9 < most < 1
+    direction = head.prototypes[[1]]
+    far = np.concatenate([1e6 * direction, 1.2 * head.longest * direction])
+    assert head.probabilities(far)[0] == pytest.approx(head.probabilities(far)[1])
+    assert head.probabilities(far)[0, 1] == pytest.approx(head.probabilities(head.longest * direction)[0, 1])
+    short = 0.5 * head.longest * direction
+    expected = softmax(inner_products(short, head.prototypes), head.scale)
+    np.testing.assert_allclose(head.probabilities(short), expected)
+
+
 def test_probabilities_of_large_scores_are_finite():
     assert softmax(np.array([[1e6, -1e6], [-1e6, 1e6]]), 1e4).tolist() == [[1, 0], [0, 1]]
 

@@ -63,6 +63,15 @@ def unit(x, weights):
     return (weights[:, None] * centred**2).sum() / len(x)
 
 
+def spectrum(x, y, weights):
+    """The ridge problem of rows x [n, r] in the coordinates of its eigenvectors."""
+    root, mean = np.sqrt(weights)[:, None], weights @ y / weights.sum()
+    u = root * (x - weights @ x / weights.sum()) / np.sqrt(unit(x, weights) or 1.0)
+    values, vectors = np.linalg.eigh(u.T @ u)
+    u = u @ vectors
+    return Spectrum(values, u.T @ (root * (y - mean)), u, y, weights, weights.sum(), mean)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_scores_and_left_out_scores_are_those_of_direct_fits(shape, weighted):
@@ -276,6 +285,14 @@ def test_a_number_that_is_not_finite_is_named_with_its_place(wrong):
         head.scores([x])
 
 
+def test_numbers_beyond_single_precision_are_refused():
+    x, labels = data(20, 3)
+    wide = x.astype(float)
+    wide[4, 1] = 1e39
+    with pytest.raises(DataError, match=r"found inf in series 4, feature 1;"):
+        ClassHead.fit(of(wide), labels)
+
+
 def test_numbers_near_the_end_of_single_precision_are_finite():
     x, labels = data(20, 3)
     x *= np.float32(1e36)
@@ -291,7 +308,7 @@ def test_numbers_near_the_end_of_single_precision_are_finite():
         ([0, 0, 1, 1], {"sample_weight": [1, -1, 1, 1]}, DataError, "none below 0, found -1.0 for series 1"),
         ([0, 0, 1, 1], {"sample_weight": [1, 1]}, ShapeError, r"sample_weight: expected 4 numbers, found shape \(2,\)"),
         ([0, 0, 1, 1], {"class_weight": [1]}, ShapeError, "class_weight: expected 2 numbers"),
-        ([0, 0, 1, 1], {"class_weight": "even"}, DataError, "class_weight: expected 'balanced'"),
+        ([0, 0, 1, 1], {"class_weight": "even"}, ConfigError, "class_weight: expected 'balanced'"),
         ([0, 0, 1, -1], {}, DataError, "found -1 for series 3"),
         ([0, 0, 1, 2], {"n_classes": 2}, DataError, "expected classes 0 to 1, found 2 for series 3"),
         ([0.5, 0, 1, 1], {}, ShapeError, "whole numbers"),
@@ -359,7 +376,7 @@ def test_a_score_of_length_zero_has_cosine_zero():
 
 def test_of_equal_errors_the_strength_nearest_to_one_is_taken():
     # Without coordinates every strength has the same error.
-    flat = Spectrum.of(np.zeros((4, 2)), np.array([[0.0], [1.0], [2.0], [4.0]]), np.ones(4))
+    flat = spectrum(np.zeros((4, 2)), np.array([[0.0], [1.0], [2.0], [4.0]]), np.ones(4))
     assert flat.best_strength(each=False).tolist() == [1.0]
 
 

@@ -11,9 +11,8 @@ import pytest
 
 from ssm_hpn.closed_form import ClassHead, NumberHead, RidgeSettings
 from ssm_hpn.closed_form.landmarks import stratified
-from ssm_hpn.closed_form.spectrum import Spectrum
 from ssm_hpn.errors import DataError, ShapeError
-from test_closed_form import data, of, standardised
+from test_closed_form import data, of, spectrum, standardised
 
 MANY = RidgeSettings(largest_exact=2, landmarks=40, left_out=50, rows_at_once=32)
 
@@ -54,7 +53,7 @@ def test_left_out_scores_are_those_of_ridge_in_the_span_of_the_landmarks():
     z = head.ridge.linear.standardisation.apply(x.copy()).astype(float)
     np.testing.assert_allclose(z[chosen], standardised(x[chosen], weights[chosen]), atol=1e-4)
     span = np.linalg.qr(z[chosen].T)[0]
-    direct = Spectrum.of(z @ span, head.prototypes[labels], weights)
+    direct = spectrum(z @ span, head.prototypes[labels], weights)
     expected = direct.left_out(head.ridge.strength)[head.ridge.rows]
     np.testing.assert_allclose(head.ridge.left_out, expected, atol=1e-4)
 

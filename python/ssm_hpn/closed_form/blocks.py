@@ -53,7 +53,8 @@ def strips(blocks: Iterable[Block], rows: Rows, width: int) -> Iterator[Block]:
         taken = 0
         while taken < columns.shape[1]:
             part = columns[:, taken : taken + width - filled]
-            strip[:, filled : filled + part.shape[1]] = part
+            with np.errstate(over="ignore"):  # what is beyond f32 is found as infinite
+                strip[:, filled : filled + part.shape[1]] = part
             taken, filled = taken + part.shape[1], filled + part.shape[1]
             if filled == width:
                 _check_finite(strip, rows, first)

@@ -22,14 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.closed_form.blocks import Block, Features, Rows
-from ssm_hpn.closed_form.calibration import RejectCurve, fitted_scale, softmax
+from ssm_hpn.closed_form.calibration import RejectCurve, fitted_scale, shortened, softmax
 from ssm_hpn.closed_form.gram import fit_exact
 from ssm_hpn.closed_form.landmarks import fit_landmarks
 from ssm_hpn.closed_form.linear import Fit, RidgeSettings, kept_series
 from ssm_hpn.closed_form.saved import arrays_of, fit_of
 from ssm_hpn.closed_form.simplex import cosines, inner_products, simplex
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import CheckpointError, DataError, ShapeError, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, problem
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,7 +47,7 @@ def class_weights(labels: Ints, n_classes: int, class_weight: ArrayLike | Litera
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             expected = "'balanced', a number for each class, or none"
-            raise DataError(problem("class_weight", expected, repr(class_weight), "use 'balanced'"))
+            raise ConfigError(problem("class_weight", expected, repr(class_weight), "use 'balanced'"))
         counts = np.bincount(labels, minlength=n_classes)
         return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     given = np.asarray(class_weight, np.float64)
@@ -80,6 +80,8 @@ class ClassHead:
     """[C, C-1]."""
     scale: float
     """Of the probabilities (`calibration`)."""
+    longest: float
+    """The largest length of left-out scores."""
     labels: Ints
     """Class of each series in `ridge.rows`."""
     sample_weight: Floats
@@ -117,7 +119,8 @@ class ClassHead:
         )
         left = fit.rows
         scale = fitted_scale(inner_products(fit.left_out, prototypes), classes[left], weights[left])
-        return cls(fit, prototypes, scale, classes[left], samples[left])
+        longest = float(np.linalg.norm(fit.left_out, axis=1).max())
+        return cls(fit, prototypes, scale, longest, classes[left], samples[left])
 
     def scores(self, blocks: Iterable[Block]) -> Floats:
         """z [n, C-1] of n series from blocks f32 [n, d_block] in the order of the fit."""
@@ -129,7 +132,7 @@ class ClassHead:
 
     def probabilities(self, scores: Floats) -> Floats:
         """P(class) [n, C]."""
-        return softmax(inner_products(scores, self.prototypes), self.scale)
+        return softmax(inner_products(shortened(scores, self.longest), self.prototypes), self.scale)
 
     def classes(self, scores: Floats) -> Ints:
         """The class [n] of the largest cosine; of equal ones the first."""
@@ -137,7 +140,10 @@ class ClassHead:
         return found
 
     def reject_curve(self, by: Confidence = "probability") -> RejectCurve:
-        """Share answered against accuracy on the left-out series, by the largest probability or cosine."""
+        """Share answered against accuracy on the left-out series, by the largest probability or cosine.
+
+        The cosines of two classes are 1 for every series, so that a threshold of them rejects none.
+        """
         z = self.ridge.left_out
         confidence = (self.probabilities(z) if by == "probability" else self.cosines(z)).max(axis=1)
         return RejectCurve.of(confidence, self.classes(z) == self.labels, self.sample_weight)
@@ -146,7 +152,8 @@ class ClassHead:
         """Everything as arrays by name and as JSON."""
         arrays, values = arrays_of(self.ridge)
         arrays |= {"labels": self.labels, "sample_weight": self.sample_weight}
-        return arrays, values | {"kind": "classes", "n_classes": len(self.prototypes), "scale": self.scale}
+        values |= {"kind": "classes", "n_classes": len(self.prototypes), "scale": self.scale, "longest": self.longest}
+        return arrays, values
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Self:
@@ -159,7 +166,11 @@ class ClassHead:
         True
         """
         fit = fit_of(
-            arrays, values, kind="classes", per_row=("labels", "sample_weight"), numbers=("n_classes", "scale")
+            arrays,
+            values,
+            kind="classes",
+            per_row=("labels", "sample_weight"),
+            numbers=("n_classes", "scale", "longest"),
         )
         prototypes = simplex(int(values["n_classes"]))
         if fit.linear.weights.shape[1] != len(prototypes) - 1:
@@ -167,7 +178,8 @@ class ClassHead:
             raise CheckpointError(
                 problem("weights", counted(len(prototypes) - 1, "column"), found, "use another checkpoint")
             )
-        return cls(fit, prototypes, float(values["scale"]), arrays["labels"], arrays["sample_weight"])
+        scale, longest = float(values["scale"]), float(values["longest"])
+        return cls(fit, prototypes, scale, longest, arrays["labels"], arrays["sample_weight"])
 
 
 @dataclass(frozen=True, eq=False)

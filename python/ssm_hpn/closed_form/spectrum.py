@@ -47,10 +47,10 @@ def rounding(n: int) -> float:
 class Spectrum:
     """A ridge problem in the coordinates of its eigenvectors, and the rows that are left out one by one.
 
-    >>> x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [2.0]])
-    >>> line = Spectrum.of(x, y, np.ones(3))
-    >>> line.left_out(np.array([1e-8])).round(5).tolist()
-    [[0.0], [1.0], [2.0]]
+    >>> ones, u = np.ones(1), np.array([[0.6], [0.8]])
+    >>> one = Spectrum(ones, ones[:, None], u, u, np.ones(2), total=2.0, mean=ones)
+    >>> one.solution(np.array([3.0])).tolist()
+    [[0.25]]
     """
 
     values: Floats
@@ -67,20 +67,6 @@ class Spectrum:
     """Σ v of all rows that were fitted."""
     mean: Floats
     """ȳ [K]."""
-
-    @classmethod
-    def of(cls, phi: Floats, targets: Floats, weights: Floats) -> "Spectrum":
-        """Of rows φ [n, r] that are all in memory."""
-        total = float(weights.sum())
-        root = np.sqrt(weights)[:, None]
-        mean = weights @ targets / total
-        u = root * (phi - weights @ phi / total)
-        unit = float((u * u).sum() / len(u)) or 1.0
-        u /= np.sqrt(unit)
-        values, vectors = np.linalg.eigh(u.T @ u)
-        u = u @ vectors
-        projections = u.T @ (root * (targets - mean))
-        return cls(np.maximum(values, 0.0), projections, u, targets, weights, total, mean)
 
     def left_out(self, strength: Floats) -> Floats:
         """Predictions [rows, K], each by the fit to all other rows, for a strength [K] of each target."""
