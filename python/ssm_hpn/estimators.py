@@ -473,11 +473,8 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):  # type: ignore[misc]
         if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
             labels = labels.astype(object)  # each prediction in the type of its label
         elif labels.dtype.kind != "O":
-            common = np.result_type(labels, reject)
-            rounds = (
-                common.kind == "f" and labels.dtype.kind in "iu"
-            )  # of whole numbers of 64 bits with and without sign
-            labels = labels.astype(object if rounds else common)
+            common = np.result_type(labels, reject)  # a double for whole numbers with and without a sign
+            labels = labels.astype(object if common.kind == "f" and labels.dtype.kind in "iu" else common)
         return np.where(scores.max(axis=1) < self.reject_below, reject.astype(labels.dtype), labels)
 
     def _scale(self) -> float:

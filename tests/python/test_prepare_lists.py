@@ -1,4 +1,4 @@
-"""Columns of lists: beside numbers and in cells of a CSV file they are refused with the query that reads them."""
+"""Columns of lists and dates: where they are no numbers they are refused with the query that makes numbers of them."""
 
 import re
 import shlex
@@ -60,3 +60,15 @@ def test_lists_in_cells_of_a_csv_file_are_refused_with_the_query_that_reads_them
     assert "row 2, column 'two v': expected a number, found '[0.0, 2.0]'" in said
     prepared = made(tmp_path, advised(said), LONG | {"features": "two v"})
     assert prepared.parts["train"].documents + prepared.parts["validation"].documents == 80
+
+
+@pytest.mark.parametrize("form", ["2024-01-{:02}", "2024-01-{:02} 10:30:00"])
+def test_dates_as_features_are_refused_with_the_query_that_makes_seconds_of_them(tmp_path, form):
+    path = tmp_path / "d.csv"
+    path.write_text(
+        "id,x,when,y\n" + "".join(f"m{n % 8},{n},{form.format(n // 8 + 1)},{'ab'[n % 2]}\n" for n in range(80))
+    )
+    said = refused(tmp_path, path, LONG | {"features": "x,when"})
+    assert "row 2, column 'when': expected a number, found '2024-01-01" in said
+    prepared = made(tmp_path, advised(said), LONG | {"features": "when"}, validation_fraction=0)
+    assert prepared.contract.features[0].maximum - prepared.contract.features[0].minimum == 9 * 86400

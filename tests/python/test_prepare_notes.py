@@ -99,6 +99,29 @@ def test_the_ids_of_rows_are_compared_as_far_as_memory_goes(tmp_path, monkeypatc
     assert "d.csv: only the first 10 rows were searched for an id that is in several rows" in notes
 
 
+@pytest.mark.parametrize(
+    ("suffix", "name"), [("csv", ""), ("csv", "Unnamed: 0"), ("jsonl", "Unnamed: 0"), ("parquet", "__index_level_0__")]
+)
+def test_a_row_index_is_no_feature_by_a_pattern_and_noted(tmp_path, suffix, name):
+    table = [{name: n, **row} for n, row in enumerate(series())]
+    path = written(tmp_path / f"d.{suffix}", [{key: row[key] for key in (name, "machine", "x", "y")} for row in table])
+    prepared = made(tmp_path, path, {"id": "machine", "features": "*"})
+    assert prepared.manifest["feature_names"] == ["x", "y"]
+    noun = "key" if suffix == "jsonl" else "column"
+    said = f"{noun} {name!r} is a row index by its name and no feature: rename it to use it"
+    assert said in prepared.contract.notes
+    if name:
+        named = made(tmp_path / "n", path, {"id": "machine", "features": (name, "x")})
+        assert named.manifest["feature_names"] == [name, "x"]
+
+
+@pytest.mark.parametrize(("features", "steps", "said"), [("x,y", 1, True), ("x", 1, False), ("x,y", 2, False)])
+def test_documents_of_one_time_step_are_noted(tmp_path, features, steps, said):
+    table = [{"id": n // steps, "x": n * 0.5, "y": n % 7} for n in range(80)]
+    notes = notes_of(tmp_path, written(tmp_path / "d.csv", table), {"id": "id", "features": features})
+    assert any("every document has one time step of 2 features; where the columns" in note for note in notes) == said
+
+
 def test_ids_of_one_row_each_and_of_time_steps_are_not_noted(tmp_path):
     path = written(tmp_path / "d.csv", ROWS[:38])
     assert not any("several rows" in note for note in notes_of(tmp_path, path, {"id": "id", "text": "text"}))

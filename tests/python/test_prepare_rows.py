@@ -194,6 +194,15 @@ def test_options_for_decimal_commas_separators_and_missing_words(tmp_path):
         ("1 234", ".", r"write thousands without a mark \(' ' here\)$"),
         ("-12'345'678.9", ".", r"write thousands without a mark"),
         ("1,23,4", ".", r"correct it, choose another column"),
+        ("5 km", ".", r"write numbers alone, without 'km' and all of them in one unit$"),
+        ("-3.5 m/s²", ".", r"write numbers alone, without 'm/s²' and all"),
+        ("12,5 %", ",", r"write numbers alone, without '%' and all"),
+        ("21°C", ".", r"write numbers alone, without '°C' and all"),
+        ("$5.50", ".", r"write numbers alone, without '\$' and all"),
+        ("\u22125.5", ".", r"write the sign as '-', not as '\u2212' \(U\+2212\)$"),
+        ("no", ".", r"write 1 for yes and 0 for no$"),
+        ("k0", ".", r"correct it, choose another column"),
+        ("12:30", ".", r"correct it, choose another column"),
     ],
 )
 @pytest.mark.parametrize("columns", [{"features": "x"}, {"features": "y", "values": "x", "id": "id"}])

@@ -22,6 +22,9 @@ from ssm_hpn.prepare.queries import advised, in_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
 from ssm_hpn.prepare.sources import Source, line_at, line_of, lines_of, longest_row, not_parquet, not_utf_8
 
+_LETTERS: Final = r"[^\W\d_]{1,3}[²³]?"
+UNIT: Final = re.compile(rf"([$€£¥₹])?\s*[-+]?[0-9][0-9.,]*\s*({_LETTERS}(?:/{_LETTERS})?|[%‰°$€£¥₹][CF]?)?")
+"""A number with a currency before it or a unit behind it."""
 ENOUGH_MEMORY: Final = f"rows that can be sorted in {MEMORY_IF_NEEDED} MB"
 """What is expected where memory does not suffice."""
 
@@ -119,7 +122,7 @@ def no_number(table: Table, name: str, line: int, text: str) -> DataError:
         expected="a number",
         found=shown(text),
         advice=number_advice(text, table.decimal)
-        or _list_advice(source, name, text)
+        or _query_advice(source, name, text)
         or header_below(source, table.marks, column, line, name, text)
         or "correct it, choose another column, or name what stands for a missing number in data.null",
     )
@@ -130,6 +133,13 @@ def number_advice(text: str, decimal: str) -> str | None:
     text = text.strip()
     if text.lower() in ("true", "false"):
         return "write 1 for true and 0 for false, as there are numbers or other texts in the same column"
+    if text.lower() in ("yes", "no"):
+        return "write 1 for yes and 0 for no"
+    if re.fullmatch("[\u2212\u2013][0-9.,]+", text):
+        return f"write the sign as '-', not as {text[0]!r} (U+{ord(text[0]):04X})"
+    unit = UNIT.fullmatch(text)
+    if unit and (unit[1] or unit[2]):
+        return f"write numbers alone, without {shown(unit[1] or unit[2])} and all of them in one unit"
     other = "," if decimal == "." else "."
     if re.fullmatch(rf"[+-]?[0-9]+[{other}][0-9]+", text):
         advice = f"set --data.decimal {other} if that is the decimal mark"
@@ -143,12 +153,15 @@ def number_advice(text: str, decimal: str) -> str | None:
     return f"write thousands without a mark ({shown(groups[2])} here){also}"
 
 
-def _list_advice(source: Source, name: str, text: str) -> str | None:
-    """What to do about a list in a cell of a CSV file; None for what is no list."""
-    if not re.fullmatch(r"\[[-+0-9.eE,; ]*\]", text.strip()):
-        return None
+def _query_advice(source: Source, name: str, text: str) -> str | None:
+    """What to do about a list or a date in a cell of a CSV file; None for what is neither."""
     column = in_query(name)
-    return f"read the lists by a query: {advised(source, f'* REPLACE (CAST({column} AS DOUBLE[]) AS {column})')}"
+    if re.fullmatch(r"\[[-+0-9.eE,; ]*\]", text.strip()):
+        return f"read the lists by a query: {advised(source, f'* REPLACE (CAST({column} AS DOUBLE[]) AS {column})')}"
+    if re.fullmatch(r"[0-9]{4}-[01]?[0-9]-[0-3]?[0-9]([ T][0-9:.]+)?", text.strip()):
+        query = advised(source, f"* REPLACE (epoch(CAST({column} AS TIMESTAMP)) AS {column})")
+        return f"dates are sorted by in data.columns.order; as seconds since 1970 a query gives them: {query}"
+    return None
 
 
 def _rejected_line(table: Table, query: str) -> int | None:

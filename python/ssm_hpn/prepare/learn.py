@@ -38,6 +38,8 @@ class Learned:
     targets: tuple[str, ...] = ()
     """Columns of `ssm_hpn.targets.COLUMNS` that the documents have."""
     largest_id: int = -1
+    longest: int = 0
+    """Time steps of the longest document, or of a piece of it."""
     n_features: int | None = None
     n_values: int | None = None
     label_name: str | None = None
@@ -106,6 +108,7 @@ class Learned:
 
     def _check_features(self, documents: Documents) -> None:
         width = documents.elements.shape[1]
+        self.longest = max(self.longest, int(documents.lengths.max(initial=0)), int((~documents.begins).any()) * 2)
         self.n_features = self.n_features or width
         if width != self.n_features:
             raise data_error(
@@ -275,13 +278,20 @@ class Learned:
         return measured_columns(names, moments, role, self.options.missing if role == "feature" else "refuse")
 
     def notes(self) -> Iterator[str]:
-        """Notes about ids, documents without a label and classes of one document."""
+        """Notes about ids, documents without a label or of one step each, and classes of one document."""
         yield from self.ids.notes()
         yield from self.sums.notes()
         if self.first_unlabelled and self.features is not None and self.counts.any():
             yield (
                 f"{counted(self.unlabelled, 'document')} of the training part without a label (the first: "
                 f"{self.first_unlabelled}): the mean and std of the features are taken over them too"
+            )
+        rows_are_steps = self.first is not None and self.first.documents.unit_rows is not None
+        if rows_are_steps and self.longest == 1 and (self.n_features or 0) > 1:
+            of = counted(self.n_features or 0, "feature")
+            yield (
+                f"every document has one time step of {of}; where the columns are the steps of one feature, make a "
+                "list of them by a query: SELECT *, [a, b, c] AS series"
             )
         classes = self.classes()
         if classes is not None and len(classes) == 1:

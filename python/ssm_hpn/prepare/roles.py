@@ -25,6 +25,8 @@ TEXT_NAMES: Final = ("text", "content")
 TOKEN_NAMES: Final = ("tokens", "input_ids")
 WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
 """An id that is a whole number as it is usually written, and fits into 64 bits."""
+ROW_INDEX: Final = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")
+"""Names of columns that pandas makes of the numbers of rows: patterns do not take them for features."""
 
 
 @dataclass
@@ -123,7 +125,9 @@ def _resolve(table: Table, options: PrepareOptions, notes: Notes) -> Columns:
         hits = [one for one in present if fnmatchcase(one, name) and one not in others]
         if not hits:
             raise no_column(table, "features", name)
-        features += hits
+        for index in filter(ROW_INDEX.fullmatch, hits):
+            notes.add(f"{source.field(index)} is a row index by its name and no feature: rename it to use it")
+        features += [one for one in hits if not ROW_INDEX.fullmatch(one)]
     twice = [name for name, times in Counter(features).items() if times > 1]
     if twice:
         notes.add(f"features named more than once are read once: {listed(twice)}")
