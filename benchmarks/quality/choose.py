@@ -40,6 +40,7 @@ from quality.fingerprint import fingerprint
 from quality.reading import Labelled, close_tests, load, package_folder
 from quality.run import ROOT, THREAD_COUNTS, TUNING
 from quality.sets import CHOICES, named
+from quality.systems import SYSTEMS
 
 OUT: Final = ROOT / "benchmarks" / "out" / "choices.json"
 ESTIMATOR: Final = "ssm_hpn.estimators:SSMClassifier"
@@ -178,8 +179,12 @@ def estimator_of(settings: Settings) -> tuple[str, str]:
 
 
 def code_of(settings: Settings) -> str:
-    """Fingerprint of this package's code, and of the estimator's module where it is another one's."""
+    """Fingerprint of this package's code, and of a module outside of it; the version of a peer."""
     module, _ = estimator_of(settings)
+    if module == "quality.adapters":
+        if settings.get("system") not in SYSTEMS:
+            raise SystemExit(f"{module}: expected `system`, one of {', '.join(SYSTEMS)}")
+        return SYSTEMS[settings["system"]].version()
     own = fingerprint(package_folder("ssm_hpn"))
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

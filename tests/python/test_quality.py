@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 
 from quality import pictures, run, summary
 from quality.adapters import Peer
-from quality.choose import OnSet, Task, at_most, compute, folds, lines
+from quality.choose import ESTIMATOR, OnSet, Task, at_most, code_of, compute, folds, lines
 from quality.fingerprint import fingerprint
 from quality.many import made
 from quality.published import TITLES, published
@@ -256,6 +256,21 @@ def test_stored_folds_are_not_computed_again(tmp_path):
     out.write_text(json.dumps({task.key: stored}))
     assert compute([task], out, jobs=1)[task.key].right == 3
     assert task.key != Task("{}", "other code", "Beef", 0, 5, 0, None).key
+
+
+def test_a_variant_is_known_by_the_code_behind_it(tmp_path, monkeypatch):
+    (tmp_path / "made_estimator.py").write_text("1")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = code_of({"estimator": ESTIMATOR})
+    other = code_of({"estimator": "made_estimator:Made"})
+    assert other.split()[0] == own
+    assert len(other.split()) == 2
+    monkeypatch.setattr("quality.systems.System.version", lambda one: f"version of {one.name}")
+    assert code_of({"estimator": "quality.adapters:Peer", "system": "mini_rocket"}) == "version of mini_rocket"
+    with pytest.raises(SystemExit, match="no such module"):
+        code_of({"estimator": "not_there:Made"})
+    with pytest.raises(SystemExit, match="expected `system`, one of ssm_hpn, "):
+        code_of({"estimator": "quality.adapters:Peer", "system": "made up"})
 
 
 def test_variants_are_compared_with_the_first_in_pairs():
