@@ -425,6 +425,7 @@ class Contract:
         return [
             *self.summary(),
             *([f"in all     {self._total_line()}"] if self.parts else []),
+            *([f"made from  {_listed(list(self.origin.train), SHOWN)}"] if self.origin and self.origin.train else []),
             *(f"column     {line}" for line in map(_column_line, self.columns)),
             *(f"class      {name}: {count}" for name, count in _class_lines(self.classes)),
             *(f"left out   {name}: {reason}" for name, reason in self.left_out),

@@ -113,7 +113,8 @@ def check_made(
     """Refuse settings that contradict how shards were made.
 
     `what` was made is for messages; `validation` tells whether the held-out part was made with it, and so cannot be
-    another one. `same_data` are settings, such as `data.labels`, that may name another place: the digest is the same.
+    another one. `same_data` are settings of how and where files were written, which may differ where the
+    digest is the same.
     """
     shaping = set(PrepareOptions.model_fields) - ({"train"} if validation else {"train", "validation"})
     for setting, value in given(options, ("data",)):

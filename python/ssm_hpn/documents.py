@@ -22,6 +22,7 @@ from ssm_hpn.classes import Classes
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.config.base import QUERY
+from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
@@ -87,18 +88,6 @@ def _is_there(values: NDArray[Any]) -> bool:
     return bool((values >= 0 if values.dtype.kind == "i" else ~np.isnan(values)).any())
 
 
-FILE_OPTIONS: Final = (
-    "labels",
-    "format",
-    "include",
-    "documents",
-    "delimiter",
-    "decimal",
-    "null",
-    "encoding",
-    "date_format",
-)
-"""Settings of `data` in which files may differ from the training data."""
 AS_TRAINED: Final = "as in training"
 
 

@@ -23,6 +23,7 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
+from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, check_made, data_digest, data_shape, locate, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
@@ -108,7 +109,7 @@ class Learner:
         manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
         if train is not None:
             same = given.data.digest == data_digest(*manifests)
-            moved = ("data.labels", "data.tokenizer") if same else ()
+            moved = ("data.tokenizer", *(f"data.{name}" for name in FILE_OPTIONS)) if same else ()
             check_made(given.data, manifests[0], what=f"the prepared folder {train}", same_data=moved)
         self.config = resolve(given, data_shape(*manifests) if manifests else None)
         """The configuration with every kind and size resolved."""

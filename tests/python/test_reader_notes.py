@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ssm_hpn.cli.main import main
-from ssm_hpn.documents import FILE_OPTIONS
+from ssm_hpn.config.data import FILE_OPTIONS
 from support import train
 
 MODEL = ["--model.d_model", "8", "--model.n_layers", "1", "--train.batch_size", "4", "--train.threads", "1"]

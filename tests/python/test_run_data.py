@@ -137,6 +137,44 @@ def test_what_lies_beside_the_file_is_where_it_was(here, capsys, made):
     assert list((here / "other").iterdir()) == []
 
 
+def test_the_same_rows_in_a_file_that_is_written_in_another_way_are_the_data_of_the_run(tree, capsys):
+    run = run_in(tree)
+    before = load_config(run / "config.toml").digest()
+    text = (tree / "sensors.csv").read_text().replace(",", ";").replace(".", ",")
+    (tree / "other.txt").write_text(text, encoding="utf-16")
+    lose_prepared(tree)
+    words = ["--data.format", "csv", "--data.decimal", ",", "--data.delimiter", ";", "--data.encoding", "utf-16"]
+    assert train("--resume", str(run), "--data", "other.txt", *words, "--more", "2") == 0
+    assert Trainer.load(run).session.step == 6
+    assert load_config(run / "config.toml").digest() == before
+    lose_prepared(tree)
+    (tree / "sensors.csv").unlink()
+    assert train("--resume", str(run), "--more", "3") == 0  # as it was named
+    assert main(["inspect", str(run)]) == 0
+    assert "made from  other.txt\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--data.columns.features", "a"],
+            "data.columns.features: expected a, b, as the data of {run} was made, found a;",
+        ),
+        (
+            ["--data.validation_fraction", "0.5"],
+            "data.validation_fraction: expected 0.1, as the data of {run} was made",
+        ),
+    ],
+)
+def test_settings_that_would_make_other_data_are_refused_before_it_is_read(tree, capsys, words, message):
+    run = run_in(tree)
+    before = sorted((tree / "runs").rglob("*"))
+    assert train("--resume", str(run), "--data", "sensors.csv", *words, "--more", "2") == 2
+    assert message.format(run=run) in refused(capsys)
+    assert sorted((tree / "runs").rglob("*")) == before
+
+
 @pytest.mark.parametrize("named", ["again", "again/train", "sensors.csv", "./sensors.csv"])
 def test_a_run_on_a_prepared_folder_takes_it_prepared_again_or_its_source(here, capsys, named):
     sensor_file(here / "sensors.csv", documents=30)
@@ -184,6 +222,7 @@ def test_lost_data_is_prepared_again_from_its_source(tree, here, capsys, where):
     shown = capsys.readouterr().out
     place = "" if where != "." else f" in {tree}"
     assert f"is not there: it is prepared again from sensors.csv{place}\n" in shown
+    assert f", shards in {'tree/' if where == '.' else ''}runs/data/sensors-" in shown
     assert "going on at update 4" in shown
     assert len(list((tree / "runs" / "data").iterdir())) == 1
     assert not (here / "runs").exists()

@@ -9,8 +9,9 @@ from ssm_hpn.checkpoints import BEST, FOLDER, Which
 from ssm_hpn.cli.parser import Parser, add_list, path_of
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config.base import paths_of
+from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
-from ssm_hpn.documents import FILE_OPTIONS, Reader
+from ssm_hpn.documents import Reader
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
 from ssm_hpn.trainer import Trainer
 

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,29 +109,35 @@ def prepare_raw(
     scratch: Path | None = None,
     clean: bool = False,
     check: Callable[[RawData], None] = lambda _: None,
+    place: Path | None = None,
 ) -> "Prepared":
     """Raw files, prepared in a folder of `parent` that is named after them, or found there.
 
-    `check` is called with what a first look found, before anything is prepared.
+    `check` is called with what a first look found, before anything is prepared. `place` is the folder that relative
+    paths begin at, where it is not the present one; `parent` is then absolute.
     """
     from ssm_hpn.prepare.look import look
     from ssm_hpn.prepare.pipeline import Raw, cache_keys, prepare_sources
     from ssm_hpn.prepare.prepared import moved_here
     from ssm_hpn.prepare.sources import size_of
 
-    raw = Raw.find(options)
-    found = look(raw.train, options)
-    check_raw(options, found)
-    check(found)
-    keys = cache_keys(raw, options)
-    out = parent / f"{_name_of(options.train)}-{keys.key[:8]}"
+    start = place or Path()
+    with chdir(start):
+        raw = Raw.find(options)
+        found = look(raw.train, options)
+        check_raw(options, found)
+        check(found)
+        keys = cache_keys(raw, options)
+        name = _name_of(options.train)
+        count, total = len(raw.train), size(size_of(raw.train))
+    out = parent / f"{name}-{keys.key[:8]}"
     if not _holds_anything(out):
         out = moved_here(parent, keys) or out
-    count, total = len(raw.train), size(size_of(raw.train))
     console.print(f"data       {counted(count, 'file')}, {total}")
 
     def prepare(folder: Path, tell: Tell) -> "Prepared":
-        return prepare_sources(raw, options, folder, progress=tell)
+        with chdir(start):
+            return prepare_sources(raw, options, folder, progress=tell)
 
     return _told(console, out, prepare, scratch, clean=clean)
 

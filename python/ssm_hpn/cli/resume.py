@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ssm_hpn.checkpoints import find_checkpoint
 from ssm_hpn.cli.data import check_prepared, with_prepared_data
 from ssm_hpn.cli.parser import TrainRequest
-from ssm_hpn.cli.resumed_data import BESIDE, RunData, RunToResume
+from ssm_hpn.cli.resumed_data import BESIDE, RunData, RunToResume, check_shaping
 from ssm_hpn.config import Config, PrepareOptions, merge, parse, to_toml
+from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.config.resolve import schedule_of
 from ssm_hpn.errors import CheckpointError, ConfigError, nearest, problem
 from ssm_hpn.foreign import from_toml
@@ -82,8 +83,9 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
         advice = "name some with --data PATH"
         raise ConfigError(problem("--data", f"a path, as {path} was trained on no files", "none", advice))
     going_on = RunToResume(path, checkpoint, saved, console)
-    places = ("train", "validation", *(BESIDE if named.train else ()))
+    places = ("train", "validation", *((*BESIDE, *FILE_OPTIONS) if named.train else ()))
     given = _without_data(request.settings, going_on.settings, places)
+    check_shaping(path, going_on.settings, given["data"])
     config = _under(saved, given)
     same = config.digest() == saved.digest()
     if not same:

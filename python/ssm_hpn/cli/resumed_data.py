@@ -4,13 +4,13 @@ Whichever it is, its digest has to be that of the data that the run was trained 
 """
 
 from collections.abc import Mapping
-from contextlib import chdir as inside
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ssm_hpn.cli.console import shown_path
 from ssm_hpn.cli.data import names_prepared, prepare_default, prepare_raw
 from ssm_hpn.config import Config, DataConfig, PrepareOptions, merge
+from ssm_hpn.config.applicable import given, shown
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import data_digest, is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, problem
@@ -59,41 +59,40 @@ class RunToResume:
         known = set(PrepareOptions.model_fields) - {"train", "validation"}
         return {key: value for key, value in made.items() if key in known}
 
-    def named(self, given: DataConfig, settings: Mapping[str, Any]) -> RunData:
+    def named(self, named: DataConfig, settings: Mapping[str, Any]) -> RunData:
         """The data that a command names, raw or prepared; `settings` are those of `data` that it gives beside it."""
-        if names_prepared(given.train):
-            located = self._with_sibling(given)
+        if names_prepared(named.train):
+            located = self._with_sibling(named)
             recorded = {"train": (str(located.train),), "validation": _paths(located.validation)}
             origin, described = None, False
         else:
-            prepared, origin = self._prepared(given, settings)
+            prepared, origin = self._prepared(named, settings)
             located, recorded, described = Located(prepared.train, prepared.validation), _recorded(prepared), True
         self._check(located)
         return RunData(located, recorded, origin, described)
 
-    def _prepared(self, given: DataConfig, settings: Mapping[str, Any]) -> "tuple[Prepared, Origin]":
+    def _prepared(self, named: DataConfig, settings: Mapping[str, Any]) -> "tuple[Prepared, Origin]":
         """The named files, prepared as the data of the run was; what is not named is looked for where it was."""
         from ssm_hpn.prepare.pipeline import absolute, origin_of  # imports pyarrow
 
         own = {key: value for key, value in settings.items() if key in PrepareOptions.model_fields}
         made = PrepareOptions.model_validate(merge(self.settings, own))
-        held_out = given.validation or (self.origin.validation if self.origin else ())
-        options = made.model_copy(update={"train": given.train, "validation": held_out})
+        held_out = named.validation or (self.origin.validation if self.origin else ())
+        options = made.model_copy(update={"train": named.train, "validation": held_out})
         parent = self._home(Path.cwd()) / PREPARED
         tables = {key: self.settings.get(key) for key in BESIDE - own.keys()}
-        beside = Origin((), () if given.validation else held_out, tables)
+        beside = Origin((), () if named.validation else held_out, tables)
         place = find_source(beside, source_places(self.saved.data, self.places))
         if place is None or place.resolve() == Path.cwd():
             return prepare_raw(options, self.console, parent=parent), origin_of(options)
-        here: dict[str, Any] = {"train": absolute(given.train), "validation": absolute(given.validation) or held_out}
+        here: dict[str, Any] = {"train": absolute(named.train), "validation": absolute(named.validation) or held_out}
         here |= {key: absolute([own[key]])[0] for key in BESIDE & own.keys() if own[key]}
         options = PrepareOptions.model_validate({**options.model_dump(exclude_unset=True), **here})
-        with inside(place):
-            return prepare_raw(options, self.console, parent=parent), origin_of(options)
+        return prepare_raw(options, self.console, parent=parent, place=place), origin_of(options)
 
-    def _with_sibling(self, given: DataConfig) -> Located:
+    def _with_sibling(self, named: DataConfig) -> Located:
         """The prepared folders that are named, with the held-out part beside the training part if the run had it."""
-        train, validation = locate(given)
+        train, validation = locate(named)
         if train is not None and validation is None and data_digest(read_manifest(train)) != self.saved.data.digest:
             beside = train.with_name("validation")
             validation = beside if is_prepared(beside) else None
@@ -127,10 +126,9 @@ class RunToResume:
         parent = self._home(place) / PREPARED
         if not self.origin.train:
             return prepare_default(self.console, parent=parent)
-        given = {"train": self.origin.train, "validation": self.origin.validation}
-        options = PrepareOptions.model_validate({**self.origin.settings, **given})
-        with inside(place):
-            return prepare_raw(options, self.console, parent=parent)
+        paths = {"train": self.origin.train, "validation": self.origin.validation}
+        options = PrepareOptions.model_validate({**self.origin.settings, **paths})
+        return prepare_raw(options, self.console, parent=parent, place=place)
 
     def _home(self, otherwise: Path) -> Path:
         """The folder whose `runs` the run lies in; `otherwise` for a run of another place."""
@@ -152,10 +150,24 @@ class RunToResume:
         found = f"none in {located.absent}"
         if self.origin is not None:
             missing = [path for path in self.origin.paths if not is_there(path, places[0])]
-            shown = [Path.cwd() if place == Path() else place for place in places]
-            found += f", and not all of its source ({listed(missing)}) in one of {listed(list(dict.fromkeys(shown)))}"
+            searched = dict.fromkeys(Path.cwd() if place == Path() else place for place in places)
+            found += f", and not all of its source ({listed(missing)}) in one of {listed(list(searched))}"
         advice = "bring it back, or name it, raw or prepared, with --data PATH"
         return DataError(problem("data.train", expected, found, advice))
+
+
+def check_shaping(path: Path, made: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse settings of `data` by which the data would be another than that of a run, before anything is read."""
+    own = {key: value for key, value in settings.items() if key in PrepareOptions.model_fields}
+    before = PrepareOptions.model_validate(made)
+    for name, value in given(PrepareOptions.model_validate(merge(made, own)), ("data",)):
+        theirs: Any = before
+        for key in name.split(".")[1:]:
+            theirs = getattr(theirs, key)
+        if value != theirs:
+            told = shown(theirs) if theirs not in (None, ()) else "none"
+            advice = "leave it out, or train on other data by --resume never"
+            raise ConfigError(problem(name, f"{told}, as the data of {path} was made", shown(value), advice))
 
 
 def _paths(folder: Path | None) -> tuple[str, ...]:

@@ -16,6 +16,18 @@ Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "npy"]
 Positive = Annotated[int, Field(ge=1)]
 
 
+FILE_OPTIONS: Final = (
+    "labels",
+    "format",
+    "include",
+    "documents",
+    "delimiter",
+    "decimal",
+    "null",
+    "encoding",
+    "date_format",
+)
+"""Settings in which other files for a trained model may differ from the training data."""
 SPLITS: Final = ("auto", "documents", "name", "file", "tail", "time")
 NAMED: Final = Applies("a CSV, Parquet, JSON lines or .npz file", {"raw.named": True})
 TABLE: Final = Applies("a table", {"raw.table": True})
