@@ -129,3 +129,22 @@ def test_a_column_named_twice_is_refused(refused, query, name):
     said = refused(query)
     assert said.startswith(f"query: result: expected each column named once, found {name!r} as columns ")
     assert said.endswith("name one of them otherwise, with AS")
+
+
+def test_digits_with_an_underscore_are_no_number_of_a_query(tmp_path):
+    """The engine takes a column for numbers by its first 20,480 rows, and 3_0 for 30 behind them."""
+    path = tmp_path / "d.csv"
+    path.write_text("id,x\n" + "".join(f"{n},{n % 7}\n" for n in range(30_000)) + "3_0,1\n")
+    columns = {"id": "id", "features": "x"}
+    with pytest.raises(
+        DataError, match=r"found '3_0' in column 'id' of .*d\.csv, .*; read it as text: read_csv"
+    ) as caught:
+        made(tmp_path, f"sql:SELECT * FROM '{path}'", columns)
+    advised = str(caught.value).partition("as text: ")[2]
+    prepared = made(tmp_path, f"sql:SELECT * FROM {advised}", columns, validation_fraction=0)
+    assert prepared.parts["train"].documents == 30_001
+    path.write_text("id,x\n" + "".join(f"{n}_0,{n % 7}\n" for n in range(40)))
+    assert (
+        made(tmp_path / "t", f"sql:SELECT * FROM '{path}'", columns, validation_fraction=0).parts["train"].documents
+        == 40
+    )

@@ -1,4 +1,4 @@
-"""Files that a query reads, in which two columns have one name for the engine.
+"""Files that a query reads, in which two columns have one name for the engine, or `1_0` is a number for it.
 
 Inside a query it is the engine that finds columns, and it takes `x` and `X` for one name. So the names in the files of
 a query are held against each other before it runs: those of the header or schema, and of JSON the keys of all objects.
@@ -17,8 +17,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ssm_hpn.errors import DataError, problem
-from ssm_hpn.prepare.engine import engine, quoted
+from ssm_hpn.errors import DataError, problem, shown
+from ssm_hpn.prepare.engine import engine, identifier, quoted
+from ssm_hpn.prepare.sources import Source, has_underscored_digits
 from ssm_hpn.prepare.twins import pairs
 
 QUOTED: Final = re.compile(r"'((?:[^']|'')+)'" + r'|"((?:[^"]|"")+)"')
@@ -35,15 +36,51 @@ MEMORY_FOR_KEYS: Final = 128
 
 
 def check_files(query: str) -> None:
-    """Refuse a query that names a column of a file in which another one has the same name, but for the case."""
+    """Refuse a query of a file that the engine reads otherwise than this package.
+
+    That is one in which a column that the query names has a twin with the same name but for the case, and one with
+    `1_0` in a column that the engine takes for numbers.
+    """
     for text, name in QUOTED.findall(query):
         pattern = (text or name).replace("''", "'").replace('""', '"')
         for file in sorted(glob.glob(pattern, recursive=True)) if len(pattern) < 1000 else []:  # noqa: PTH207
+            if not re.search(rf"read_csv\w*\s*\([^)]*{re.escape(text or name)}", query, re.IGNORECASE):
+                _check_digits(Path(file))
             for one, other in pairs(_names(Path(file))):
                 if re.search(rf"(?<!\w){re.escape(one)}(_[0-9]+)*(?!\w)", query, re.IGNORECASE):
                     found = f"{one!r} and {other!r} in {file}"
                     advice = "rename one of them in the file: a query takes both for the same"
                     raise DataError(problem("query", "columns with names of their own in any case", found, advice))
+
+
+def _check_digits(file: Path) -> None:
+    """Refuse a CSV file in which the engine reads `1_0` as the number 10."""
+    status = file.stat()
+    found = _misread(file, status.st_size, status.st_mtime_ns) if file.is_file() else None
+    if found is not None:
+        name, cell = found
+        advice = f"read it as text: read_csv({quoted(str(file))}, types={{{quoted(name)}: 'VARCHAR'}})"
+        what = f"{shown(cell)} in column {name!r} of {file}, which the engine takes for a number"
+        raise DataError(problem("query", "numbers without an underscore between digits", what, advice))
+
+
+@lru_cache(maxsize=64)
+def _misread(file: Path, size: int, changed: int) -> tuple[str, str] | None:  # noqa: ARG001 - the file as it is
+    """A column of a CSV file that the engine takes for numbers, and a cell of it with an underscore."""
+    scan = quoted(str(file))
+    try:
+        if _start(file).lstrip().startswith((PARQUET, b"{", b"[")):
+            return None
+        if not has_underscored_digits(Source(file, file.name, "csv")):
+            return None
+        with engine(None) as connection:
+            kinds = connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()  # noqa: S608 - quoted
+            names = [row[0] for row in kinds if re.search("INT|DOUBLE|DECIMAL", row[1])]
+            tests = ", ".join(f"min({identifier(one)}) FILTER (contains({identifier(one)}, '_'))" for one in names)
+            cells = connection.execute(f"SELECT {tests} FROM read_csv({scan}, all_varchar=true)").fetchall()[0]  # noqa: S608
+    except (OSError, duckdb.Error, DataError):  # what is wrong with the file is said when it is read
+        return None
+    return next(((name, cell) for name, cell in zip(names, cells, strict=True) if cell is not None), None)
 
 
 def _names(file: Path) -> list[str]:
