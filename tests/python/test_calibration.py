@@ -20,9 +20,10 @@ def drawn(n, n_classes, scale, seed=0):
 
 @pytest.mark.parametrize("n_classes", [2, 3, 20])
 @pytest.mark.parametrize("scale", [0.5, 6.0])
-def test_the_scale_of_the_labels_is_found(n_classes, scale):
-    q, labels = drawn(20_000, n_classes, scale)
-    assert fitted_scale(q, labels, np.ones(len(q))) == pytest.approx(scale, rel=0.1)
+@pytest.mark.parametrize("size", [1e-2, 1.0, 50.0])
+def test_the_scale_of_the_labels_is_found(n_classes, scale, size):
+    q, labels = drawn(10_000, n_classes, scale)
+    assert fitted_scale(size * q, labels, np.ones(len(q))) == pytest.approx(scale / size, rel=0.12)
 
 
 def test_the_scale_is_the_minimum_of_the_softened_log_loss():

@@ -285,6 +285,14 @@ def test_a_number_that_is_not_finite_is_named_with_its_place(wrong):
         head.scores([x])
 
 
+@pytest.mark.parametrize("column", [0, 4095, 4096, 8999])
+def test_the_place_is_right_in_every_strip(column):
+    x = np.ones((3, 9000), np.float32)
+    x[2, column] = np.nan
+    with pytest.raises(DataError, match=rf"found nan in series 2, feature {column};"):
+        ClassHead.fit(of(x, 1000), [0, 1, 1])
+
+
 def test_numbers_beyond_single_precision_are_refused():
     x, labels = data(20, 3)
     wide = x.astype(float)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ def test_fewer_features_than_landmarks_are_exact_but_for_the_statistics():
 def test_left_out_scores_are_those_of_ridge_in_the_span_of_the_landmarks():
     x, labels = data(150, 300)
     weights = np.random.default_rng(1).uniform(0.2, 3, 150)
-    head = ClassHead.fit(of(x), labels, sample_weight=weights, settings=MANY)
+    settings = replace(MANY, strength=0.03)
+    head = ClassHead.fit(of(x), labels, sample_weight=weights, settings=settings)
     chosen = stratified(labels, 40, seed=0)
     assert head.ridge.landmarks == 40
     assert len(head.ridge.rows) == 50
@@ -73,7 +75,7 @@ def test_every_series_is_asked_for_once_and_few_at_a_time(kind):
     assert [len(rows) for rows in asked] == [40, 32, 32, 32, 32, 32]
     again = kind.fit(counted, targets, settings=MANY)
     np.testing.assert_array_equal(again.scores([x]), head.scores([x]))
-    other = kind.fit(counted, targets, settings=RidgeSettings(**{**vars(MANY), "seed": 1}))
+    other = kind.fit(counted, targets, settings=replace(MANY, seed=1))
     assert not np.array_equal(other.scores([x]), head.scores([x]))
 
 
@@ -84,7 +86,7 @@ def test_memory_does_not_grow_with_the_number_of_series():
         labels = np.arange(n) % 2
 
         def made(rows):
-            noise = np.random.default_rng(len(rows)).normal(size=(len(rows), 500))
+            noise = np.random.default_rng(len(rows)).normal(size=(len(rows), 200))
             yield (noise + (rows % 2)[:, None]).astype(np.float32)
 
         tracemalloc.start()
@@ -94,7 +96,7 @@ def test_memory_does_not_grow_with_the_number_of_series():
         return most
 
     peak(300)  # what is imported and kept at the first call
-    assert peak(8000) < peak(1000) + 200 * 7000  # labels, targets, weights and numbers of rows
+    assert peak(4000) < peak(1000) + 200 * 3000  # labels, targets, weights and numbers of rows
 
 
 def test_landmarks_are_drawn_from_every_class_in_proportion():
@@ -133,8 +135,8 @@ import sys
 import numpy as np
 from ssm_hpn.closed_form import ClassHead, RidgeSettings
 from test_closed_form import data, of
-x, labels = data(300, 1500)
-for settings in (RidgeSettings(), RidgeSettings(largest_exact=2, landmarks=150)):
+x, labels = data(120, 1500)
+for settings in (RidgeSettings(), RidgeSettings(largest_exact=2, landmarks=60)):
     head = ClassHead.fit(of(x, 400), labels, settings=settings)
     print(head.ridge.strength[0], head.scale, head.scores([x]).tobytes().hex())
 """

@@ -3,7 +3,7 @@
 Memory does not grow with the number of series but for their targets and weights. Every series' features are asked for
 once, `rows_at_once` series at a time. Landmarks are drawn at random within each stratum (class), in proportion.
 
-    W = Z_Lᵀ R c,   K_LL = Z_L Z_Lᵀ = V diag(l) Vᵀ,   R = V diag(l)^(-1/2) (l above `rounding`),   so ‖W‖ = ‖c‖
+    W = Z_Lᵀ R c,   Z_L Z_Lᵀ + δI = L Lᵀ (Cholesky),   R = L⁻ᵀ,   so ‖W‖ = ‖c‖ but for δ (`rounding`)
     φ_i = Rᵀ Z_L x'_i:  coordinates of the projection of x'_i on the span;   c by ridge on φ (as in `spectrum`)
     A = Σ v φφᵀ - Σv φ̄φ̄ᵀ = Q diag(s) Qᵀ·unit,     b = ȳ - cᵀφ̄
 
@@ -61,7 +61,7 @@ def fit_landmarks(
     basis = _Basis(features, rows[chosen], weights[chosen], clip=settings.clip)
     others = np.setdiff1d(np.arange(len(rows)), chosen)
     left = others[stratified(strata[others], settings.left_out, seed=settings.seed)] if len(others) else chosen
-    sums = _Sums(basis.rank, targets.shape[1])
+    sums = _Sums(len(chosen), targets.shape[1])
     sums.add(basis.landmarks, targets[chosen], weights[chosen])
     held = [] if len(others) else [basis.landmarks]
     for first in range(0, len(others), settings.rows_at_once):
@@ -77,7 +77,7 @@ def fit_landmarks(
 
 
 class _Basis:
-    """The standardised features of the landmarks, and the whitening R of their Gram matrix."""
+    """The standardised features of the landmarks, and R."""
 
     def __init__(self, features: Features, rows: Rows, weights: Floats, *, clip: float) -> None:
         self.strips: list[Block] = []
@@ -91,33 +91,32 @@ class _Basis:
         if not parts:
             raise ShapeError(problem("features", "at least one column", "none", "check the function"))
         self.standardisation = Standardisation.joined(parts, clip=clip)
-        values, vectors = np.linalg.eigh(gram)
-        above = values > rounding(len(rows)) * max(float(values.mean()), np.finfo(np.float64).tiny)
-        values, vectors = values[above], vectors[:, above]
-        self.rank = len(values)
-        self.landmarks: Floats = vectors * np.sqrt(values)
-        """φ of the landmarks [m, rank]."""
-        self._whitening: Floats = vectors / np.sqrt(values)
+        shift = rounding(len(rows)) * (float(np.trace(gram)) / len(gram) or 1.0)
+        shifted = gram.copy()
+        shifted.flat[:: len(gram) + 1] += shift
+        self._inverse: Floats = np.linalg.inv(np.linalg.cholesky(shifted)).T
+        self.landmarks: Floats = gram @ self._inverse
+        """φ of the landmarks [m, m]."""
 
     def coordinates(self, features: Features, rows: Rows) -> Floats:
-        """φ [n, rank] of other series."""
+        """φ [n, m] of other series."""
         products = np.zeros((len(rows), len(self.landmarks)))
         for part, x in self.standardisation.strips(features(rows), rows, self._width):
             products += x @ self.strips[part.start // self._width][:, : x.shape[1]].T
-        return products @ self._whitening
+        return products @ self._inverse
 
     def weights(self, c: Floats) -> NDArray[np.float32]:
         """W [d, K]."""
-        dual = self._whitening @ c
+        dual = self._inverse @ c
         return np.concatenate([(x.astype(np.float64).T @ dual).astype(np.float32) for x in self.strips])
 
 
 class _Sums:
     """Weighted sums over all series, as they come."""
 
-    def __init__(self, rank: int, n_targets: int) -> None:
-        self._second, self._first = np.zeros((rank, rank)), np.zeros(rank)
-        self._cross, self._targets = np.zeros((rank, n_targets)), np.zeros(n_targets)
+    def __init__(self, m: int, n_targets: int) -> None:
+        self._second, self._first = np.zeros((m, m)), np.zeros(m)
+        self._cross, self._targets = np.zeros((m, n_targets)), np.zeros(n_targets)
         self._total, self._count = 0.0, 0
 
     def add(self, phi: Floats, targets: Floats, weights: Floats) -> None:
@@ -131,7 +130,7 @@ class _Sums:
 
     @property
     def centre(self) -> Floats:
-        """φ̄ [rank]."""
+        """φ̄ [m]."""
         return self._first / self._total
 
     def spectrum(self, phi: Floats, targets: Floats, weights: Floats) -> tuple[Spectrum, Floats, float]:

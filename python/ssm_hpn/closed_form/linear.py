@@ -26,7 +26,7 @@ class RidgeSettings:
     """How a head is fitted.
 
     >>> RidgeSettings(clip=8.0).landmarks
-    2048
+    3072
     """
 
     clip: float = 3.0
@@ -35,8 +35,10 @@ class RidgeSettings:
     """Penalty α relative to the mean squared length of a series' features; None: by leave-one-out error."""
     largest_exact: int = 3072
     """Most series whose Gram matrix is decomposed; of more, `landmarks` of them span the weights."""
-    landmarks: int = 2048
-    left_out: int = 4096
+    landmarks: int = 3072
+    """More are better and slower. Of two UCR sets with 5,700 series, 1024, 2048, 3072 and 4096 of them classified .693,
+    .706, .712, .711 and .892, .902, .907, .906 of 1,500 others right, in 2, 8, 20 and 37 s of one thread (AMD EPYC)."""
+    left_out: int = 2048
     """Most series that leave-one-out scores are computed for where landmarks are used."""
     rows_at_once: int = 1024
     """Series whose features are asked for together where landmarks are used."""
