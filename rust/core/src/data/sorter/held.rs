@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::layout::{Cell, Column, Layout, order_of_word};
@@ -9,7 +10,7 @@ use crate::data::texts::TextNumbers;
 use crate::error::Result;
 
 /// Rows that are taken in together, so that their records stay in the cache.
-const BLOCK: usize = 512;
+const BLOCK: usize = 256;
 
 /// Rows as they came; words are numbered in the order in which they were met.
 pub(super) struct Held {
@@ -85,53 +86,46 @@ impl Held {
 
     /// Sorts all rows into `run`; none is left here.
     pub(super) fn sort(&mut self, layout: &Layout, run: &mut Run) {
-        let records = &mut self.records[..self.filled];
-        let words: Vec<Ranked> = layout
+        let records = &self.records[..self.filled];
+        let mut words: Vec<Words> = layout
             .worded
             .iter()
             .zip(&self.numbers)
-            .map(|(&key, numbers)| Ranked::of(layout.fields[key].cell, numbers))
+            .map(|(&key, numbers)| Words::of(layout.fields[key].cell, numbers))
             .collect();
-        for (&key, words) in layout.worded.iter().zip(&words) {
-            for record in records.chunks_exact_mut(layout.record) {
-                let rank = words.ranks[layout.number(key, record) as usize];
-                record[layout.place(key)].copy_from_slice(&rank.to_ne_bytes());
-            }
-        }
         run.records.resize(records.len(), 0);
-        sort(layout, &layout.keys, records, &mut run.records);
         run.words.resize_with(words.len(), Vec::new);
-        for ((&key, words), out) in layout.worded.iter().zip(&words).zip(&mut run.words) {
-            out.clear();
-            let (mut before, mut count) = (None, 0u32);
-            for record in run.records.chunks_exact_mut(self.record) {
-                let rank = layout.number(key, record);
-                if before.replace(rank) != Some(rank) {
-                    let word = words.word(rank);
-                    out.extend_from_slice(&(word.len() as u32).to_ne_bytes());
-                    out.extend_from_slice(word);
-                    count += 1;
-                }
-                record[layout.place(key)].copy_from_slice(&count.to_ne_bytes());
+        run.words.iter_mut().for_each(Vec::clear);
+        let ranks: Vec<(usize, Vec<u32>)> = layout
+            .worded
+            .iter()
+            .zip(&mut words)
+            .map(|(&key, words)| (key, std::mem::take(&mut words.ranks)))
+            .collect();
+        let keys = Keys { layout, ranks };
+        // Records of one first key are a small part of all: what is done with them is done while they are in the cache.
+        sort(&keys, &layout.keys, records, &mut run.records, &mut |equal| {
+            for ((&key, words), out) in layout.worded.iter().zip(&mut words).zip(&mut run.words) {
+                words.write(layout, key, equal, out);
             }
-        }
-        drop(words);
+        });
         self.filled = 0;
         self.numbers.iter_mut().for_each(TextNumbers::clear);
     }
 }
 
-/// Different words in their order.
-struct Ranked {
+/// The words of a key, which are written as their records come.
+struct Words {
     bytes: Vec<u8>,
     offsets: Vec<i64>,
-    /// The numbers of the words, the first word first.
-    order: Vec<u32>,
-    /// The place of each number in it.
+    /// The place of each number in the order of the words.
     ranks: Vec<u32>,
+    /// The number in the last record, and how many words were written.
+    last: Option<u32>,
+    count: u32,
 }
 
-impl Ranked {
+impl Words {
     fn of(cell: Cell, numbers: &TextNumbers) -> Self {
         let (bytes, offsets) = numbers.texts(0);
         let word =
@@ -139,74 +133,101 @@ impl Ranked {
         let mut sorted: Vec<_> =
             (0..numbers.len() as u32).map(|number| (order_of_word(cell, word(number)), number)).collect();
         sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| word(a.1).cmp(word(b.1))));
-        let order: Vec<u32> = sorted.iter().map(|&(_, number)| number).collect();
-        let mut ranks = vec![0; order.len()];
-        for (rank, &number) in order.iter().enumerate() {
+        let mut ranks = vec![0; sorted.len()];
+        for (rank, (_, number)) in sorted.into_iter().enumerate() {
             ranks[number as usize] = rank as u32;
         }
-        Self { bytes: bytes.to_vec(), offsets, order, ranks }
+        Self { bytes: bytes.to_vec(), offsets, ranks, last: None, count: 0 }
     }
 
-    fn word(&self, rank: u32) -> &[u8] {
-        let number = self.order[rank as usize] as usize;
-        &self.bytes[self.offsets[number] as usize..self.offsets[number + 1] as usize]
+    /// Writes the words of the next records, and counts them in these.
+    fn write(&mut self, layout: &Layout, key: usize, records: &mut [u8], out: &mut Vec<u8>) {
+        for record in records.chunks_exact_mut(layout.record) {
+            let number = layout.number(key, record);
+            if self.last.replace(number) != Some(number) {
+                let (start, end) = (self.offsets[number as usize], self.offsets[number as usize + 1]);
+                out.extend_from_slice(&((end - start) as u32).to_ne_bytes());
+                out.extend_from_slice(&self.bytes[start as usize..end as usize]);
+                self.count += 1;
+            }
+            record[layout.place(key)].copy_from_slice(&self.count.to_ne_bytes());
+        }
     }
 }
 
-/// Writes records in the order of some keys to `out`, equal ones in the order in which they are. Words are their ranks.
-fn sort(layout: &Layout, keys: &[usize], records: &[u8], out: &mut [u8]) {
-    let Some((&first, rest)) = keys.split_first() else {
-        out.copy_from_slice(records);
-        return;
-    };
-    sort_by_one(layout, first, records, out);
-    if rest.is_empty() {
-        return;
+/// The keys of records in memory, as numbers that go by the same order.
+struct Keys<'a> {
+    layout: &'a Layout,
+    /// By key with words, the place of each number in their order.
+    ranks: Vec<(usize, Vec<u32>)>,
+}
+
+impl Keys<'_> {
+    fn number(&self, key: usize, record: &[u8]) -> u64 {
+        match self.ranks.iter().find(|(worded, _)| *worded == key) {
+            Some((_, ranks)) => ranks[self.layout.number(key, record) as usize] as u64,
+            None => self.layout.ordered(key, record),
+        }
     }
-    let compared = |keys: &[usize], a: &[u8], b: &[u8]| {
-        keys.iter().map(|&key| layout.ordered(key, a)).cmp(keys.iter().map(|&key| layout.ordered(key, b)))
+
+    fn compared(&self, keys: &[usize], a: &[u8], b: &[u8]) -> Ordering {
+        keys.iter().map(|&key| self.number(key, a)).cmp(keys.iter().map(|&key| self.number(key, b)))
+    }
+}
+
+/// Writes records in the order of some keys to `out`, equal ones in the order in which they are. `then` gets all of
+/// them, those of one first key at once.
+fn sort(keys: &Keys<'_>, by: &[usize], records: &[u8], out: &mut [u8], then: &mut dyn FnMut(&mut [u8])) {
+    let Some((&first, rest)) = by.split_first() else {
+        out.copy_from_slice(records);
+        return then(out);
     };
-    let size = layout.record;
+    sort_by_one(keys, first, records, out);
+    let size = keys.layout.record;
     let (mut start, mut sorted) = (0, true);
     for end in (size..=out.len()).step_by(size) {
         let record = &out[end - size..end];
-        if end < out.len() && layout.ordered(first, record) == layout.ordered(first, &out[end..end + size]) {
-            sorted = sorted && compared(rest, record, &out[end..end + size]).is_le();
+        let next = out.get(end..end + size);
+        if let Some(next) = next.filter(|next| keys.compared(&[first], record, next).is_eq()) {
+            sorted = sorted && keys.compared(rest, record, next).is_le();
             continue;
         }
+        let equal = &mut out[start..end];
         if !sorted {
-            let equal = out[start..end].to_vec();
-            sort(layout, rest, &equal, &mut out[start..end]);
+            let unsorted = equal.to_vec();
+            sort(keys, rest, &unsorted, equal, &mut |_| ());
         }
+        then(equal);
         (start, sorted) = (end, true);
     }
 }
 
 /// Writes records in the order of one key to `out`, equal ones in the order in which they are; by counting where the
 /// numbers are dense.
-fn sort_by_one(layout: &Layout, key: usize, records: &[u8], out: &mut [u8]) {
-    let size = layout.record;
-    let numbers = || records.chunks_exact(size).map(|record| layout.ordered(key, record));
-    if numbers().is_sorted() {
+fn sort_by_one(keys: &Keys<'_>, key: usize, records: &[u8], out: &mut [u8]) {
+    let size = keys.layout.record;
+    let numbers: Vec<u64> = records.chunks_exact(size).map(|record| keys.number(key, record)).collect();
+    if numbers.is_sorted() {
         out.copy_from_slice(records);
         return;
     }
-    let count = records.len() / size;
-    let (least, most) = numbers().fold((u64::MAX, 0), |(least, most), x| (least.min(x), most.max(x)));
-    if most - least < count as u64 {
+    let (least, most) = numbers.iter().fold((u64::MAX, 0), |(least, most), &x| (least.min(x), most.max(x)));
+    if most - least < numbers.len() as u64 {
         let mut places = vec![0; (most - least) as usize + 2];
-        numbers().for_each(|number| places[(number - least) as usize + 1] += size);
+        for number in &numbers {
+            places[(number - least) as usize + 1] += size;
+        }
         for k in 1..places.len() {
             places[k] += places[k - 1];
         }
-        for (record, number) in records.chunks_exact(size).zip(numbers()) {
+        for (record, number) in records.chunks_exact(size).zip(numbers) {
             let place = &mut places[(number - least) as usize];
             out[*place..*place + size].copy_from_slice(record);
             *place += size;
         }
         return;
     }
-    let mut order: Vec<(u64, u32)> = numbers().zip(0..).collect();
+    let mut order: Vec<(u64, u32)> = numbers.into_iter().zip(0..).collect();
     order.sort_by_key(|&(number, _)| number);
     for (out, (_, row)) in out.chunks_exact_mut(size).zip(order) {
         out.copy_from_slice(&records[row as usize * size..][..size]);

@@ -49,17 +49,20 @@ struct Head {
     keys: Vec<Key>,
     /// Runs are numbered as their rows came.
     run: usize,
-    record: Vec<u8>,
-    /// The records after it, and the words after those of `keys`, by key with words.
-    streams: Vec<Stream>,
+    /// The records; the row is the last one that was taken.
+    records: Stream,
+    /// By key with words, those after the ones of the row.
+    words: Vec<Stream>,
 }
 
 /// A key of a row; it goes by the order, then by the word.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Default)]
 struct Key {
     order: (u64, u64),
     /// Empty for numbers.
     word: Vec<u8>,
+    /// Which of the words of its run it is, counted from 1.
+    number: u32,
 }
 
 impl Merge {
@@ -75,9 +78,11 @@ impl Merge {
         }
         drop(held);
         let mut heads = BinaryHeap::with_capacity(all.len());
-        for (run, streams) in all.into_iter().enumerate() {
+        for (run, mut streams) in all.into_iter().enumerate() {
+            let words = streams.split_off(1);
+            let Some(records) = streams.pop() else { continue };
             let keys = vec![Key::default(); layout.keys.len()];
-            let mut head = Head { keys, run, record: vec![0; layout.record], streams };
+            let mut head = Head { keys, run, records, words };
             if head.advance(layout, &mut files)? {
                 heads.push(Reverse(head));
             }
@@ -112,32 +117,35 @@ impl Merge {
 impl Head {
     /// Goes to the next row; whether there is one.
     fn advance(&mut self, layout: &Layout, files: &mut [RunFile]) -> Result<bool> {
-        let Some((records, words)) = self.streams.split_first_mut() else { return Ok(false) };
-        if records.ended() {
+        if self.records.ended() {
             return Ok(false);
         }
-        let record = records.take(files, layout.record)?;
-        let mut words = words.iter_mut();
+        let record = self.records.take(files, layout.record)?;
+        let mut words = self.words.iter_mut();
         for (key, &field) in self.keys.iter_mut().zip(&layout.keys) {
             if !layout.fields[field].has_words() {
                 key.order.1 = layout.ordered(field, record);
-            } else if let Some(words) = words.next()
-                && layout.number(field, record) != layout.number(field, &self.record)
-            {
+                continue;
+            }
+            let number = layout.number(field, record);
+            if let Some(words) = words.next().filter(|_| number != key.number) {
                 let length = u32::from_ne_bytes(words.take(files, 4)?.try_into().expect("four bytes"));
                 key.word.clear();
                 key.word.extend_from_slice(words.take(files, length as usize)?);
                 key.order = order_of_word(layout.fields[field].cell, &key.word);
+                key.number = number;
             }
         }
-        self.record.copy_from_slice(record);
         Ok(true)
     }
 }
 
 impl Ord for Head {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.keys.cmp(&other.keys).then(self.run.cmp(&other.run))
+        let keys = self.keys.iter().zip(&other.keys);
+        let unequal =
+            keys.map(|(a, b)| a.order.cmp(&b.order).then_with(|| a.word.cmp(&b.word))).find(|x| x.is_ne());
+        unequal.unwrap_or_else(|| self.run.cmp(&other.run))
     }
 }
 
@@ -159,43 +167,60 @@ impl Eq for Head {}
 struct Rows {
     len: usize,
     records: Vec<u8>,
-    /// By key: the numbers, the bytes and the borders of its words; empty for numbers.
-    words: Vec<(Vec<i32>, Vec<u8>, Vec<i64>)>,
+    /// By key; empty for numbers.
+    words: Vec<KeyWords>,
+}
+
+/// The words of a key: which each row has, all of them, and where each begins and ends.
+struct KeyWords {
+    numbers: Vec<i32>,
+    bytes: Vec<u8>,
+    offsets: Vec<i64>,
+    /// The run of the last row, and the number of its word there.
+    last: (usize, u32),
 }
 
 impl Rows {
     fn new(layout: &Layout, mut records: Vec<u8>) -> Self {
         records.clear();
-        Self { len: 0, records, words: layout.keys.iter().map(|_| (vec![], vec![], vec![0])).collect() }
+        let none = || KeyWords { numbers: vec![], bytes: vec![], offsets: vec![0], last: (0, 0) };
+        Self { len: 0, records, words: layout.keys.iter().map(|_| none()).collect() }
     }
 
     fn push(&mut self, layout: &Layout, head: &Head) {
         self.len += 1;
-        self.records.extend_from_slice(&head.record);
-        for ((&field, key), (numbers, bytes, borders)) in
-            layout.keys.iter().zip(&head.keys).zip(&mut self.words)
-        {
-            if !layout.fields[field].has_words() {
-                continue;
+        self.records.extend_from_slice(head.records.last(layout.record));
+        for ((&field, key), words) in layout.keys.iter().zip(&head.keys).zip(&mut self.words) {
+            if layout.fields[field].has_words() {
+                words.push(key, head.run);
             }
-            let count = borders.len() - 1;
-            if count == 0 || bytes[borders[count - 1] as usize..] != key.word {
-                bytes.extend_from_slice(&key.word);
-                borders.push(bytes.len() as i64);
-            }
-            numbers.push(borders.len() as i32 - 2);
         }
     }
 
     fn fields(&mut self, layout: &Layout) -> SortedRows {
         let values = |field: usize| match layout.keys.iter().position(|&key| key == field) {
             Some(key) if layout.fields[field].has_words() => {
-                let (numbers, bytes, offsets) = std::mem::take(&mut self.words[key]);
-                FieldValues::Words { numbers, bytes, offsets }
+                let KeyWords { numbers, bytes, offsets, .. } = &mut self.words[key];
+                let (numbers, bytes) = (std::mem::take(numbers), std::mem::take(bytes));
+                FieldValues::Words { numbers, bytes, offsets: std::mem::take(offsets) }
             }
             _ => FieldValues::Cells(gathered(&self.records, layout.record, layout.place(field))),
         };
         SortedRows { len: self.len, fields: (0..layout.fields.len()).map(values).collect() }
+    }
+}
+
+impl KeyWords {
+    fn push(&mut self, key: &Key, run: usize) {
+        if self.last != (run, key.number) {
+            self.last = (run, key.number);
+            let before = self.offsets.len().checked_sub(2).map(|k| &self.bytes[self.offsets[k] as usize..]);
+            if before != Some(&key.word[..]) {
+                self.bytes.extend_from_slice(&key.word);
+                self.offsets.push(self.bytes.len() as i64);
+            }
+        }
+        self.numbers.push(self.offsets.len() as i32 - 2);
     }
 }
 

@@ -126,4 +126,9 @@ impl Stream {
         self.taken += count;
         Ok(&self.piece[self.taken - count..self.taken])
     }
+
+    /// The bytes that were taken last, of which there were so many.
+    pub(super) fn last(&self, count: usize) -> &[u8] {
+        &self.piece[self.taken - count..self.taken]
+    }
 }
