@@ -551,3 +551,43 @@ class TextNumbers:
         """The bytes of the texts from number `first` on, and where each of them begins and ends in these [N+1]."""
     def __len__(self) -> int:
         """How many different texts there are."""
+
+class StateFilters:
+    """Random fixed state space filters with their biases: features of series of any length (crate: `features::Bank`).
+
+    `values` f64 [steps of all series, channels], NaN for a missing number; series i is `starts[i]..starts[i + 1]` of
+    the steps, `starts` i64 [series + 1]. `config` is JSON: filters, competition (none, narrow, both), causal, seed.
+    """
+
+    @staticmethod
+    def fit(
+        config: str, values: NDArray[np.float64], starts: NDArray[np.int64], *, threads: int | None = None
+    ) -> StateFilters:
+        """Draw filters, and fit their gains and biases to training series."""
+    @staticmethod
+    def from_arrays(config: str, channels: int, arrays: dict[str, NDArray[Any]]) -> StateFilters:
+        """The filters whose numbers these are."""
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Its numbers: modes, biases, mixtures (f32), standards (f64)."""
+    @property
+    def config(self) -> str:
+        """Its settings as JSON."""
+    @property
+    def channels(self) -> int:
+        """Channels of a series."""
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of filters."""
+    @property
+    def block_features(self) -> int:
+        """Features of a block."""
+    def transform(
+        self,
+        values: NDArray[np.float64],
+        starts: NDArray[np.int64],
+        *,
+        first: int = 0,
+        count: int | None = None,
+        threads: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Features f32 [series, count × block_features] of the blocks from `first` on."""

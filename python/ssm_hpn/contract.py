@@ -247,8 +247,7 @@ class Contract:
             )
         absent = np.isnan(x)
         mean, std = (each[: x.shape[1]] for each in self.shift)
-        if absent.any():
-            x = self._filled(x, absent)
+        x = self.filled(x)
         y = ((x - mean) / std).astype(np.float32)
         flagged = [k for k, column in enumerate(self.features) if column.indicator]
         if not flagged:
@@ -257,8 +256,18 @@ class Contract:
         since = _steps_since(~gone)
         return np.concatenate([y, gone.astype(np.float32), np.log1p(since).astype(np.float32)], axis=1)
 
-    def _filled(self, x: Floats, absent: NDArray[np.bool_]) -> Floats:
-        """Raw features with numbers in place of missing ones."""
+    def filled(self, x: Floats) -> Floats:
+        """Raw features [T, F] with what `missing` says in place of missing ones; for `mask` the mean of the column.
+
+        Raises `DataError` for a missing number under `refuse`.
+
+        >>> contract = Contract("features", (Column("speed", "feature", mean=3.0),), missing="forward")
+        >>> contract.filled(np.array([[np.nan], [5.0], [np.nan]])).ravel().tolist()
+        [3.0, 5.0, 5.0]
+        """
+        absent = np.isnan(x)
+        if not absent.any():
+            return x
         if self.missing == "refuse":
             step, k = (int(i[0]) for i in np.nonzero(absent))
             at = f"step {step}, column {self.features[k].name!r}"

@@ -125,7 +125,7 @@ def test_a_strange_parameter_of_an_estimator_is_refused_in_one_line(kind, name):
     for value in STRANGE:
         if (value is None and name in ("threads", "random_state")) or (name, value) == ("random_state", True):
             continue
-        model = getattr(estimators, kind)(**{"d_model": 4, "n_layers": 1, "steps": 1, name: value})
+        model = getattr(estimators, kind)(**{"kind": "backbone", "d_model": 4, "n_layers": 1, "steps": 1, name: value})
         if isinstance(value, str) and name != "random_state":
             continue  # a text that is a number is one, as in files and on the command line
         with pytest.raises(ConfigError) as caught:
@@ -142,5 +142,5 @@ def test_parameters_of_numpy_are_taken():
 
     x, y = np.random.default_rng(0).normal(size=(8, 5, 1)), np.arange(8.0)
     whole = dict.fromkeys(("d_model", "n_layers", "d_state", "steps", "batch_size"), np.int64(2))
-    model = SSMRegressor(**whole, lr=np.float32(0.01), random_state=np.int64(3)).fit(x, y)
+    model = SSMRegressor(kind="backbone", **whole, lr=np.float32(0.01), random_state=np.int64(3)).fit(x, y)
     assert model.predict(x).shape == (8,)

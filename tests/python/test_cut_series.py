@@ -31,7 +31,7 @@ def labels(table):
 
 
 def model(kind=SSMClassifier):
-    return kind(id="machine", order="time", d_model=4, n_layers=1, steps=1, random_state=0)
+    return kind(id="machine", order="time", kind="backbone", d_model=4, n_layers=1, steps=1, random_state=0)
 
 
 def told(function, *arguments, **options):

@@ -28,7 +28,7 @@ from ssm_hpn import Trainer
 from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 
-SMALL: dict[str, Any] = {"d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0}
+SMALL: dict[str, Any] = {"kind": "backbone", "d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0}
 
 
 def waves(count: int, *, seed: int, lengths: tuple[int, int] = (30, 60)) -> tuple[list[np.ndarray], np.ndarray]:
@@ -396,7 +396,9 @@ def test_without_scikit_learn() -> None:
 
 CHECKED = [
     SSMClassifier(**SMALL, steps=60),
-    SSMRegressor(d_model=32, n_layers=1, d_state=4, pooling="last", steps=400, lr=6e-3, random_state=0),
+    SSMRegressor(
+        kind="backbone", d_model=32, n_layers=1, d_state=4, pooling="last", steps=400, lr=6e-3, random_state=0
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ PAGE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
     *("__init__", "checkpoints", "cli", "config", "dataset", "documents", "evaluation", "feed", "learner"),
-    *("metrics", "parity", "parts", "prepare", "run", "scaled", "storage", "targets", "trainer"),
+    *("metrics", "parity", "parts", "prepare", "run", "scaled", "state_features", "storage", "targets", "trainer"),
 }
 
 

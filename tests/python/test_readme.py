@@ -164,7 +164,11 @@ def test_the_python_of_the_readme_runs(here):
     frame = pandas.DataFrame(
         {"machine": list("aabbccdd"), "time": [0, 1] * 4, "x": range(8), "condition": list("nnnnwwww")}
     )
-    names |= {"frame": frame, "hours": np.arange(16.0), "SSMClassifier": partial(estimators.SSMClassifier, steps=2)}
+    names |= {
+        "frame": frame,
+        "hours": np.arange(16.0),
+        "SSMClassifier": partial(estimators.SSMClassifier, effort="fast"),
+    }
     inline = [span for span in spans() if re.match(r"SSMClassifier\(|\.(fit|predict_values)\((?!\))", span)]
     assert len(inline) == 3
     for span in inline:

@@ -15,7 +15,7 @@ from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from ssm_hpn.series import labels_of, series_of
 from test_arrays import Tensor, read_only
 
-SMALL = {"d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
+SMALL = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 9, 2)).astype(np.float32)
 Y = np.arange(12) % 3

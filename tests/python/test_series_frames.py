@@ -12,7 +12,7 @@ from ssm_hpn.errors import DataError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from ssm_hpn.series import labels_of
 
-SMALL = {"d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
+SMALL = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
 X = np.random.default_rng(0).normal(size=(12, 9, 2)).astype(np.float32)
 Y = np.arange(12) % 3
 
@@ -95,7 +95,7 @@ def test_labels_of_every_type_of_pandas_are_taken_with_a_missing_one(dtype, form
 @pytest.mark.parametrize("dtype", [*PANDAS_TYPES, DECIMAL], ids=str)
 def test_channels_of_every_type_of_pandas_are_taken_with_a_missing_number(dtype, form):
     column = column_of(dtype, [1, None, 0, 1])
-    model = SSMClassifier(d_model=8, n_layers=1, steps=1, random_state=0)
+    model = SSMClassifier(kind="backbone", d_model=8, n_layers=1, steps=1, random_state=0)
     given = {
         "list": [column] * 4,
         "arrays": [column.values] * 4,
@@ -110,7 +110,7 @@ def test_channels_of_every_type_of_pandas_are_taken_with_a_missing_number(dtype,
         "frame": np.stack([plain, plain], axis=1),
         "long table": [[[x]] for x in plain],
     }[form]
-    same = SSMClassifier(d_model=8, n_layers=1, steps=1, random_state=0).fit(expected, [0, 1, 0, 1])
+    same = SSMClassifier(kind="backbone", d_model=8, n_layers=1, steps=1, random_state=0).fit(expected, [0, 1, 0, 1])
     assert (model.class_scores(given) == same.class_scores(expected)).all()
 
 
@@ -119,7 +119,7 @@ def test_channels_of_texts_are_refused(dtype):
     column = column_of(dtype, ["a", None, "b", "b"])
     for given in ([column.values] * 4, pd.DataFrame({0: column})):
         with pytest.raises(ShapeError, match=r"X\[.*: expected a number, found 'a'"):
-            SSMClassifier(steps=1).fit(given, [0, 1, 0, 1])
+            SSMClassifier(kind="backbone", steps=1).fit(given, [0, 1, 0, 1])
 
 
 @pytest.mark.parametrize("form", FORMS_OF_A_COLUMN)
@@ -137,7 +137,7 @@ def test_ids_that_are_lists_are_refused():
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_a_long_table_without_a_row_is_refused(frame):
     table = {"id": ["a", "b"], "x": [1.0, 2.0]}
-    model = SSMClassifier(id="id", d_model=8, n_layers=1, steps=1).fit(frame(table), [0, 1])
+    model = SSMClassifier(id="id", kind="backbone", d_model=8, n_layers=1, steps=1).fit(frame(table), [0, 1])
     empty = frame(table)[:0] if frame is not pa.table else frame(table).slice(0, 0)
     calls = [model.predict, model.series_ids, lambda x: model.score(x, [0, 1]), lambda x: model.fit(x, [0, 1])]
     for call in calls:
@@ -180,6 +180,8 @@ def test_a_list_of_names_is_no_target(names):
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
 def test_columns_of_a_frame_that_are_predicted_are_no_channels(frame):
     table = frame(TABLE)
-    model = SSMRegressor(id="id", order="t", d_model=8, n_layers=1, steps=1).fit(table, table[["y", "z"]])
+    model = SSMRegressor(id="id", order="t", kind="backbone", d_model=8, n_layers=1, steps=1).fit(
+        table, table[["y", "z"]]
+    )
     assert [column.name for column in model.contract_.features] == ["x"]
     assert model.predict(table).shape == (2, 2)

@@ -12,7 +12,7 @@ from ssm_hpn.errors import LockedError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from support import settings, text_data
 
-SMALL = {"d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
+SMALL = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}
 X = np.random.default_rng(0).normal(size=(12, 60, 2)).astype(np.float32)
 Y = np.arange(12) % 2
 THREADS, CALLS = 4, 24

@@ -134,8 +134,9 @@ def test_estimators_advise_arguments_that_they_have():
     known = {"values", *SSMClassifier().get_params(), *SSMRegressor().get_params()}
     others = {"columns": ".drop(columns=", "axis": ".argmax(axis="}
     found = set()
-    for name in ("estimators.py", "series.py", "arrays.py"):
-        for text in texts_of_python(PACKAGE / name):
+    files = [*(PACKAGE / "estimators").glob("*.py"), PACKAGE / "series.py", PACKAGE / "arrays.py"]
+    for file in files:
+        for text in texts_of_python(file):
             found |= {one for one in re.findall(r"\b([a-z_]+)=", text) if others.get(one, "\0") not in text}
             assert not DOTTED.findall(text), "settings of files are none of an estimator"
     assert found

@@ -1,6 +1,7 @@
 """What both ways of fitting give: scores that are linear in the standardised features, and the settings of the fit.
 
-z = b + Wᵀx',  W [d, K] f32,  b [K] f64       (x' as in `columns`; sums over strips in f64)
+z = b + Wᵀx',  W [d, K] f32,  b [K] f64       (x' as in `columns`; products in f64, so that a series has the same scores
+                                               alone and among others, up to their last digits)
 """
 
 from collections.abc import Iterable
@@ -83,7 +84,7 @@ class LinearScores:
         n = len(first)
         z = np.tile(self.intercept, (n, 1))
         for part, x in self.standardisation.strips(chain([first], blocks), np.arange(n), strip_width(n)):
-            z += x @ self.weights[part]
+            z += x.astype(np.float64) @ self.weights[part]
         return z
 
 

@@ -51,3 +51,16 @@ def cosines(scores: Floats, prototypes: Floats) -> Floats:
     """
     length = np.linalg.norm(scores, axis=1, keepdims=True)
     return inner_products(scores / np.where(length > 0, length, 1.0), prototypes)
+
+
+def lifted_cosines(scores: Floats, prototypes: Floats) -> Floats:
+    """Cosines [n, C] of z to the prototypes in one more dimension, z·p/max(1, ‖z‖): length tells there how sure z is.
+
+    A z inside of the unit ball is taken for the point of the sphere above it, (z, √(1 - ‖z‖²)), a longer one for z/‖z‖;
+    the prototypes lie on the equator. So a z of length 0 has the cosine 0 to all of them, also where there are two.
+
+    >>> lifted_cosines(np.array([[0.25], [-3.0]]), simplex(2)).tolist()
+    [[0.25, -0.25], [-1.0, 1.0]]
+    """
+    length = np.linalg.norm(scores, axis=1, keepdims=True)
+    return inner_products(scores / np.maximum(1.0, length), prototypes)

@@ -7,6 +7,7 @@ mod checkpoints;
 mod data;
 mod enter;
 mod errors;
+mod features;
 mod flat;
 mod parts;
 mod session;
@@ -71,6 +72,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<data::PyTextNumbers>()?;
     module.add_class::<sorter::PyRowSorter>()?;
     module.add_class::<checkpoints::PyRunLock>()?;
+    module.add_class::<features::PyStateFilters>()?;
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;

@@ -1,7 +1,7 @@
 //! The kernels besides the products, forward and backward, per instruction set, on one thread:
 //! `cargo bench --bench kernels`.
 //!
-//! An element is a token × channel × state for the scan, a score for the softmax, a parameter for AdamW, a token ×
+//! An element is a token × channel × state for the scan, a step of a filter for the fixed filters, a score for the softmax, a parameter for AdamW, a token ×
 //! channel elsewhere. The scan computes, and its operations are counted: an exponential as [`EXP`] (its polynomial), a
 //! multiply-add as two. The others move, and the bytes that they read and write are counted. Shapes of one layer:
 //!
@@ -18,7 +18,7 @@ use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::kernels::conv1d::{ConvGrads, ConvInPlace};
 use ssm_hpn::kernels::selective_scan::{ScanGrads, ScanInPlace, ScanOutputs};
 use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, embedding, norm};
-use ssm_hpn::kernels::{selective_scan, softmax};
+use ssm_hpn::kernels::{selective_scan, softmax, state_filters};
 use ssm_hpn::optim::{AdamW, OptimConfig};
 use ssm_hpn::params::{Arena, Group, Init, ParamSpec, Table, TensorMasks};
 
@@ -28,6 +28,12 @@ const EXP: f64 = 9.0;
 const SCAN_FORWARD: f64 = EXP + 3.0 + 2.0;
 /// The state again, dC; then q, dB, s, r and the sums for A and for the next step.
 const SCAN_BACKWARD: f64 = SCAN_FORWARD + 2.0 + 12.0;
+/// A mode of a fixed filter: λ·h + u, c·h.
+const MODE: f64 = 12.0;
+/// Above one bias: difference, comparison, count, its sum, excess with its maximum, run, longest.
+const ABOVE: f64 = 9.0;
+/// In one group: two extremes; then for both comparison, count, its sum, value.
+const COMPETES: f64 = 2.0 + 2.0 * 5.0;
 /// A number.
 const F32: f64 = 4.0;
 
@@ -195,6 +201,35 @@ fn cross_entropy(criterion: &mut Criterion<Rate>) {
     }
 }
 
+/// An element is a step of a filter.
+fn fixed_filters(criterion: &mut Criterion<Rate>) {
+    use state_filters::{BIASES, COLUMNS, Competition, FILTERS, Filters, MODES, Pools};
+    let steps = 1000;
+    let parts = [1, 2, 3, 4]
+        .map(|seed| numbers(MODES * FILTERS, seed).into_iter().map(|x| 0.5 * x).collect::<Vec<_>>());
+    let [pole_re, pole_im, gain_re, gain_im] = &parts;
+    let filters = Filters { pole_re, pole_im, gain_re, gain_im };
+    let (biases, x) = (numbers(BIASES * FILTERS, 5), numbers(steps, 6));
+    let groups = [(Competition::None, 0.0), (Competition::Narrow, 1.0), (Competition::Both, 2.0)];
+    let mut group = criterion.benchmark_group("fixed filters and pools");
+    for (competition, count) in groups {
+        let mut out = vec![0.0; competition.features() * FILTERS];
+        let operations = MODES as f64 * MODE + BIASES as f64 * ABOVE + count * COMPETES;
+        group.throughput(work(steps * FILTERS, operations));
+        group.bench_function(BenchmarkId::new(format!("{competition:?}"), isa()), |bencher| {
+            on_one_thread(|| {
+                bencher.iter(|| {
+                    let mut pools = Pools::new(competition);
+                    pools.advance(filters, &biases, steps, |t, u| {
+                        u.iter_mut().zip(&x[t..]).for_each(|(u, x)| *u = [*x; COLUMNS]);
+                    });
+                    pools.features(&mut out);
+                });
+            });
+        });
+    }
+}
+
 fn optimiser(criterion: &mut Criterion<Rate>) {
     let mut table = Table::new();
     let specs = vec![ParamSpec::new("weight", [1024, 1024], Init::Ones)];
@@ -217,7 +252,9 @@ fn optimiser(criterion: &mut Criterion<Rate>) {
 
 fn main() {
     measure::on_every_instruction_set(|| {
-        scan(&mut measure::computing());
+        let mut computing = measure::computing();
+        scan(&mut computing);
+        fixed_filters(&mut computing);
         let mut moving = measure::moving();
         for bench in [convolution, normalisation, lookup, cross_entropy, optimiser] {
             bench(&mut moving);

@@ -9,6 +9,7 @@ pub mod bounds;
 pub mod checkpoint;
 pub mod data;
 mod error;
+pub mod features;
 pub mod head;
 pub mod kernels;
 pub mod model;

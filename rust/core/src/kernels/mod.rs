@@ -24,6 +24,8 @@ pub mod selective_scan;
 pub(crate) mod silu;
 #[doc(hidden)]
 pub mod softmax;
+#[doc(hidden)]
+pub mod state_filters;
 #[cfg(test)]
 pub(crate) mod testing;
 mod transpose;

@@ -1,0 +1,292 @@
+"""Classification of series."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from ssm_hpn.classes import text_of
+from ssm_hpn.closed_form import ClassHead
+from ssm_hpn.closed_form.simplex import lifted_cosines
+from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.estimators.filters import FilterModel, Targets
+from ssm_hpn.estimators.model import SequenceModel, ends
+from ssm_hpn.moments import Moments
+from ssm_hpn.series import check_lengths, labels_of, warn, with_target
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
+    """Classifies series by the cosine to class prototypes; a series that is near none of them can be rejected.
+
+    With `fit(X, y, values=numbers)` it learns a number per series beside the class, which `predict_values` answers.
+    `score` is the accuracy of the classes; that of the numbers is r2_score(numbers, model.predict_values(X)).
+
+    Parameters
+    ----------
+    kind
+        `features`: random fixed state space filters, pooled, with prototypes that are fitted in closed form.
+        `backbone`: a selective state space model, trained by gradients; `d_model` to `normalize` are its own.
+    effort
+        Of the features: `fast` (fewer filters), `default`, or `best` (more).
+    d_model, n_layers, d_state
+        Width, depth and state size of the backbone.
+    head
+        `prototype` (auto): unit prototypes, as far apart as they can be; `linear`: a softmax layer, for comparison.
+    loss
+        Of the prototype head. `cosine` pulls each series onto its prototype, which leaves unknown ones behind;
+        `softmax` (of scaled cosines, the scale is learned) and `margin` only care which prototype is nearest.
+    pooling
+        How the steps of a series become one vector.
+    steps, batch_size, lr, weight_decay
+        Updates, series per update, learning rate (warm-up, then half a cosine down), decoupled decay.
+    normalize
+        Shift and scale each channel by mean and deviation of the training series.
+    missing
+        What stands for a missing number (NaN). `mask`: the filters leave a step out whose channels are all missing,
+        and hold a channel that alone is missing; the backbone reads the mean of the channel, beside which two further
+        channels tell that it is missing and for how long. `forward`: the last one; `zero`; or `refuse` it.
+    id, order
+        Columns of a long table: the series of a row, and its time (numbers or dates); rows stay in their order without.
+    reject_below
+        `predict` answers `reject_label` where the largest score lies below; None never rejects.
+    reject_label
+        Must not be one of the classes; default: -1 for numbers, "unknown" for texts.
+    threads, random_state
+        The same seed gives the same bits: of a backbone for any number of threads, of features for one number of
+        them (scores differ by 1e-6 between numbers, as sums in LAPACK do).
+
+    Attributes
+    ----------
+    classes_ : labels in the order of the scores.
+    n_channels_ : channels F.
+    contract_ : statistics of the channels, classes, scale of the numbers, and how missing numbers are treated.
+    model_ : the fitted model: a `FilterModel` or a `Backbone`.
+    trainer_ : the `Trainer` of a backbone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ssm_hpn.estimators import SSMClassifier
+    >>> random = np.random.default_rng(0)
+    >>> labels = np.array(["calm", "wild"] * 20)
+    >>> series = [random.normal(0, 1 if one == "calm" else 4, size=(30, 2)) for one in labels]
+    >>> model = SSMClassifier(effort="fast", random_state=0).fit(series, labels)
+    >>> model.predict(series[:2]).tolist(), model.score(series, labels)
+    (['calm', 'wild'], 1.0)
+
+    A selective state space model instead:
+
+    >>> trained = SSMClassifier(kind="backbone", d_model=16, n_layers=1, steps=60, random_state=0).fit(series, labels)
+    >>> trained.score(series, labels), trained.n_iter_
+    (1.0, 60)
+
+    The scores behind the answers, cosines to a prototype per class, and what `reject_below` is compared with:
+
+    >>> model.class_scores(series[:2]).argmax(axis=1).tolist(), (model.decision_function(series[:2]) > 0).tolist()
+    ([0, 1], [False, True])
+    >>> bool((model.confidence(series) == model.class_scores(series).max(axis=1)).all())
+    True
+    >>> model.predict_proba(series[:2]).sum(axis=1).round(6).tolist()
+    [1.0, 1.0]
+
+    A number beside the class, here of hours until a repair; NaN where it is not known:
+
+    >>> hours = np.where(labels == "calm", 900.0, 100.0)
+    >>> model = SSMClassifier(effort="fast", random_state=0).fit(series, labels, values=hours)
+    >>> calm, wild = model.predict_values(series[:2])
+    >>> bool(calm > wild), model.predict(series[:2]).tolist()
+    (True, ['calm', 'wild'])
+    """
+
+    loss: Literal["cosine", "softmax", "margin"] = "cosine"
+    reject_below: float | None = None
+    reject_label: int | str | None = None
+
+    def fit(self, X: Any, y: ArrayLike, values: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
+        """Train on series X with labels y [N], and on numbers `values` [N] beside them if there are any.
+
+        Of a long table, y and `values` are an entry per row or series, or a column's name.
+        """
+        self._check_kind()
+        series, (y, values) = self._fit_on(X, y=y, values=values)
+        labels = labels_of(y)
+        names, known = column_or_1d(labels.values, warn=True), labels.known.reshape(-1)
+        check_lengths(series, names, "y")
+        if not known.any():
+            raise ShapeError(problem("y", "a label for some of the series", "NaN or None for each", "give it labels"))
+        if names.dtype.kind == "f":
+            assert_all_finite(names[known], input_name="y")
+        if labels.classes.type != "text":  # scikit-learn does not count bytes as labels
+            check_classes(names[known])
+        self.classes_, indices = np.unique(names[known], return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
+        if labels.classes.alone:
+            warn(f"y: each of the {len(self.classes_)} classes has one series, and none to be like it")
+        self.contract_ = replace(self.contract_, classes=labels.classes)
+        self._reject_value()
+        codes = np.full(len(names), -1, np.int32)
+        codes[known] = indices
+        arrays: dict[str, NDArray[Any]] = {"sequence_class": codes}
+        moments = None
+        if values is not None:
+            arrays["sequence_values"], moments = self._values(values)
+            check_lengths(series, arrays["sequence_values"], "values")
+            known = known | ~np.isnan(arrays["sequence_values"][:, 0])
+        series, arrays = with_target(series, arrays, known)
+        self._warn_constant()
+        if self.kind == "backbone":
+            target, head = self._target(moments)
+            self._train(series, arrays, target, head)
+            return self
+        self.model_ = FilterModel.fit(
+            self.contract_,
+            series,
+            Targets(arrays["sequence_class"], len(self.classes_), arrays.get("sequence_values")),
+            effort=self.effort,
+            seed=self._seed(),
+            threads=self.threads,
+        )
+        return self
+
+    def _target(self, moments: Moments | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Target and head of a backbone; `moments` are those of numbers beside the classes."""
+        count = len(self.classes_)
+        prototype = {"kind": "prototype", "n_classes": count, "loss": {"kind": self.loss}}
+        linear = {"kind": "linear", "n_outputs": count, "loss": "softmax", "bias": True}
+        heads = {"auto": prototype, "prototype": prototype, "linear": linear}
+        if self.head not in heads:
+            raise ConfigError(problem("head", " | ".join(heads), repr(self.head), "choose one of these"))
+        if moments is None:
+            return {"kind": "sequence_class"}, heads[self.head]
+        for name, given, allowed in (("head", self.head, ("auto", "prototype")), ("loss", self.loss, ("cosine",))):
+            if given not in allowed:
+                expected = f"{' or '.join(allowed)} where values are predicted too"
+                raise ConfigError(problem(name, expected, repr(given), f"leave {name} out"))
+        return {"kind": "joint"}, prototype | {"loss": {"kind": "joint", **ends(moments, "values")}}
+
+    def _values(self, values: Any) -> tuple[Floats, Moments]:  # noqa: ANN401
+        """Numbers [N, 1] to predict beside the classes, and their statistics."""
+        measured, moments = self._measure(values, "values")
+        if measured.shape[1] > 1:
+            advice = "predict several with SSMRegressor"
+            raise ShapeError(
+                problem("values", f"[{len(measured)}], one number per series", list(measured.shape), advice)
+            )
+        return measured, moments
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
+        """Accuracy over the series that have a label; y as in `fit`."""
+        answers, labels = self.predict(X), labels_of(self._per_series(X, y))
+        names, known = column_or_1d(labels.values), labels.known.reshape(-1)
+        check_lengths(answers, names, "y")
+        types = self.contract_.classes.type, labels.classes.type  # type: ignore[union-attr]
+        if types[0] != types[1] and not set(types) <= {"integer", "number"}:
+            found = types[1] if known.any() else "NaN or None for each"
+            raise ShapeError(problem("y", f"labels of the type {types[0]}, as in fit", found, "give the labels of fit"))
+        weights = np.ones(len(names)) if sample_weight is None else np.asarray(sample_weight)
+        if types[0] == "text":  # bytes are the text that they are
+            answers, names = (np.array([text_of(one) for one in each], object) for each in (answers, names))
+        _, kept = with_target([], {"right": answers == names, "weights": weights}, known, "scored")
+        return float(np.average(kept["right"], weights=kept["weights"]))
+
+    def class_scores(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N, C] cosines to the prototypes (logits of a linear head), in the order of `classes_`.
+
+        The features of a series give a point z, of the length 1 where it is sure of a class and near 0 where it is like
+        none. The cosine is that of the point above z on the unit sphere of one more dimension: z·p/max(1, ‖z‖).
+        """
+        check_is_fitted(self)
+        if isinstance(self.model_, FilterModel):
+            return lifted_cosines(self._points(X), self._class_head().prototypes)
+        return self._answers(X)[:, : len(self.classes_)]
+
+    def _points(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """z [N, C - 1] of the features."""
+        assert isinstance(self.model_, FilterModel)
+        return self.model_.class_scores(self._read(X), threads=self.threads)
+
+    def _class_head(self) -> ClassHead:
+        assert isinstance(self.model_, FilterModel)
+        assert self.model_.classes is not None
+        return self.model_.classes
+
+    def predict_values(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N] numbers in the units of the `values` in fit."""
+        check_is_fitted(self)
+        if self.contract_.scale is None:
+            advice = "pass fit(X, y, values=numbers)"
+            raise ConfigError(problem("predict_values", "a model of classes and numbers", "one of classes", advice))
+        return self._predicted(X)[:, 0]
+
+    def decision_function(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N, C] scores; for two classes [N], the second one's minus the first one's, as scikit-learn wants it."""
+        scores = self.class_scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def confidence(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N] the largest score: what `reject_below` is compared with."""
+        return np.asarray(self.class_scores(X).max(axis=1))
+
+    def predict_proba(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N, C] probabilities of the classes.
+
+        Of features: a softmax whose scale is fitted to what each training series is taken for by the others. Of a
+        backbone: the softmax of the scores, cosines scaled as in training (by 16 for the loss that has no scale).
+        """
+        check_is_fitted(self)
+        if isinstance(self.model_, FilterModel):
+            return self._class_head().probabilities(self._points(X))
+        scores = self.class_scores(X) * self._scale()
+        odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+    def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
+        """[N] labels; `reject_label` where no score reaches `reject_below`."""
+        scores = self.class_scores(X)
+        labels = self.classes_[scores.argmax(axis=1)]
+        if self.reject_below is None:
+            return np.asarray(labels)
+        reject = np.asarray(self._reject_value())
+        if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
+            labels = labels.astype(object)  # each prediction in the type of its label
+        elif labels.dtype.kind != "O":
+            common = np.result_type(labels, reject)  # a double for whole numbers with and without a sign
+            labels = labels.astype(object if common.kind == "f" and labels.dtype.kind in "iu" else common)
+        return np.where(scores.max(axis=1) < self.reject_below, reject.astype(labels.dtype), labels)
+
+    def _scale(self) -> float:
+        if self.head == "linear":
+            return 1.0
+        known = "head.scale" in self.trainer_.session.parameter_names()
+        return float(self.trainer_.parameter("head.scale")[0]) if known else 16.0
+
+    def _reject_value(self) -> int | str | bytes:
+        label: int | str | bytes | None = self.reject_label
+        kind, first = self.classes_.dtype.kind, self.classes_[0]
+        if isinstance(first, bytes) and isinstance(label, str):
+            label = label.encode()
+        elif isinstance(first, str) and isinstance(label, bytes):
+            label = text_of(label)
+        elif label is None:
+            label = -1 if kind in "iufb" else b"unknown" if kind == "S" else "unknown"
+        if self.reject_below is not None and label in self.classes_.tolist():
+            raise ConfigError(problem("reject_label", "no label of y", repr(label), "choose another reject_label"))
+        return label
+
+
+def check_classes(labels: NDArray[Any]) -> None:
+    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
+    try:
+        check_classification_targets(labels)
+    except ValueError as error:
+        found = str(error).partition(". ")[0]
+        raise ShapeError(problem("y", "classes", found, "predict numbers by SSMRegressor")) from None

@@ -1,0 +1,105 @@
+"""Fixed state space filters with heads in closed form behind an estimator."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from ssm_hpn.closed_form import ClassHead, Features, NumberHead
+from ssm_hpn.contract import Contract
+from ssm_hpn.state_features import Effort, StateFeatures
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What is learned of N series."""
+
+    codes: Ints | None = None
+    """[N] number of the class, -1 for none."""
+    n_classes: int = 0
+    numbers: Floats | None = None
+    """[N, K], NaN for none."""
+
+
+@dataclass(frozen=True, eq=False)
+class FilterModel:
+    """A bank of filters, a head of classes, and heads of numbers beside it or instead."""
+
+    bank: StateFeatures
+    contract: Contract
+    classes: ClassHead | None
+    numbers: list[tuple[Ints, NumberHead]]
+    """Numbers that are known for the same series are fitted together: their columns, and their head."""
+
+    @classmethod
+    def fit(
+        cls,
+        contract: Contract,
+        series: list[Floats],
+        targets: Targets,
+        *,
+        effort: Effort = "default",
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> Self:
+        """Fit to series f64 [T, F]."""
+        codes, numbers = targets.codes, targets.numbers
+        series = known_series(contract, series)
+        bank = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
+        classes, heads = None, []
+        with _limited(threads):
+            if codes is not None:
+                labelled = np.flatnonzero(codes >= 0)
+                features = _features(bank, series, labelled, threads)
+                classes = ClassHead.fit(features, codes[labelled], n_classes=targets.n_classes)
+            if numbers is not None:
+                there = ~np.isnan(numbers)
+                patterns, which = np.unique(there, axis=1, return_inverse=True)
+                for k, known in enumerate(patterns.T):
+                    columns, rows = np.flatnonzero(which.reshape(-1) == k), np.flatnonzero(known)
+                    features = _features(bank, series, rows, threads)
+                    heads.append((columns, NumberHead.fit(features, numbers[np.ix_(rows, columns)])))
+        return cls(bank, contract, classes, heads)
+
+    def class_scores(self, series: list[Floats], *, threads: int | None = None) -> Floats:
+        """z [N, C - 1] of the head of classes."""
+        assert self.classes is not None
+        with _limited(threads):
+            return self.classes.scores(self.bank.blocks(known_series(self.contract, series), threads=threads))
+
+    def predicted(self, series: list[Floats], *, threads: int | None = None) -> Floats:
+        """The numbers [N, K]."""
+        series = known_series(self.contract, series)
+        found = np.empty((len(series), sum(len(columns) for columns, _ in self.numbers)))
+        with _limited(threads):
+            for columns, head in self.numbers:
+                found[:, columns] = head.scores(self.bank.blocks(series, threads=threads))
+        return found
+
+
+def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:
+    """Missing numbers by the rule of the contract; `mask` leaves them missing, which the filters leave out."""
+    if contract.missing == "mask":
+        return series
+    return [contract.filled(one) for one in series]
+
+
+def _features(bank: StateFeatures, series: list[Floats], chosen: Ints, threads: int | None) -> Features:
+    """Features of some of the chosen series."""
+
+    def of(rows: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
+        return bank.blocks([series[i] for i in chosen[rows]], threads=threads)
+
+    return of
+
+
+def _limited(threads: int | None) -> Any:  # noqa: ANN401 - a context
+    """Keeps linear algebra to this number of threads."""
+    return nullcontext() if threads is None else threadpool_limits(threads)

@@ -1,0 +1,91 @@
+"""Regression on series."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.estimators.filters import FilterModel, Targets
+from ssm_hpn.estimators.model import SequenceModel, ends, measured
+from ssm_hpn.series import check_lengths, with_target
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
+    """Predicts a number, or several, from a series.
+
+    Parameters
+    ----------
+    kind
+        `features`: random fixed state space filters, pooled, with ridge regression on top. `backbone`: a trained
+        selective state space model.
+    head
+        Of a backbone. `linear` (auto): least squares on standardised targets; `prototype`: the cosine to a pole, for
+        one number between the smallest and the largest of the training targets.
+    effort, d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, missing, id, order,
+    threads, random_state
+        As in `SSMClassifier`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ssm_hpn.estimators import SSMRegressor
+    >>> series = np.random.default_rng(0).normal(size=(60, 20, 1))
+    >>> load = 250_000 + 50_000 * series[:, :, 0].mean(axis=1)
+    >>> model = SSMRegressor(effort="fast", random_state=0).fit(series, load)
+    >>> bool(model.score(series, load) > 0.5), model.predict(series[:2]).shape
+    (True, (2,))
+    """
+
+    def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
+        """Train on series X with numbers y [N] or [N, K], NaN where one was not measured."""
+        self._check_kind()
+        series, (y,) = self._fit_on(X, y=y)
+        numbers, moments = self._measure(y, "y")
+        check_lengths(series, numbers, "y")
+        count = numbers.shape[1]
+        known = np.any(~np.isnan(numbers), axis=1)
+        series, arrays = with_target(series, {"sequence_values": numbers}, known)
+        self._warn_constant()
+        if self.kind == "features":
+            self.model_ = FilterModel.fit(
+                self.contract_,
+                series,
+                Targets(numbers=arrays["sequence_values"]),
+                effort=self.effort,
+                seed=self._seed(),
+                threads=self.threads,
+            )
+            return self
+        if self.head in ("auto", "linear"):
+            head: dict[str, Any] = {"kind": "linear", "n_outputs": count, "loss": "squared", "bias": True}
+        elif self.head == "prototype" and count == 1:
+            head = {"kind": "prototype", "loss": {"kind": "regression", **ends(moments, "y")}}
+        else:
+            expected, advice = "linear, or prototype for one number", "use head='linear'"
+            raise ConfigError(problem("head", expected, f"{self.head!r} for {count}", advice))
+        self._train(series, arrays, {"kind": "sequence_values"}, head)
+        return self
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
+        """R² over the numbers that are there, the mean of those of several; y as in `fit`."""
+        answers = self.predict(X)
+        numbers = measured(self._per_series(X, y), "y")
+        check_lengths(answers, numbers, "y")
+        if numbers.shape != answers.shape:
+            raise ShapeError(problem("y", list(answers.shape), list(numbers.shape), "give as many numbers as in fit"))
+        weights = np.ones(len(numbers)) if sample_weight is None else np.asarray(sample_weight)
+        columns = zip(np.atleast_2d(numbers.T), np.atleast_2d(answers.T), strict=True)
+        there = [(y, found, ~np.isnan(y)) for y, found in columns]
+        return float(np.mean([r2_score(y[k], found[k], sample_weight=weights[k]) for y, found, k in there]))
+
+    def predict(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N] numbers, or [N, K] if y had K columns."""
+        values = self._predicted(X)
+        return values[:, 0] if self._single else values

@@ -1,0 +1,80 @@
+"""Series as rows of numbers, for any other estimator."""
+
+from dataclasses import dataclass
+from typing import Any, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.estimators.base import SequenceEstimator
+from ssm_hpn.estimators.filters import known_series
+from ssm_hpn.state_features import Effort, StateFeatures
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StateSpaceFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SequenceEstimator):  # type: ignore[misc]
+    """Features of series from random fixed state space filters, pooled over time; nothing is trained.
+
+    Parameters
+    ----------
+    effort
+        `fast` (8,960 features), `default` (25,600) or `best` (51,200).
+    missing, id, order, threads, random_state
+        As in `SSMClassifier`.
+
+    Attributes
+    ----------
+    bank_ : the filters.
+    n_channels_ : channels F.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import RidgeClassifierCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from ssm_hpn.estimators import StateSpaceFeatures
+    >>> random = np.random.default_rng(0)
+    >>> series = [np.sin(np.arange(60) / (3 + n % 2)) + random.normal(0, 0.3, 60) for n in range(40)]
+    >>> features = StateSpaceFeatures(effort="fast", random_state=0)
+    >>> features.fit_transform(series).shape
+    (40, 8960)
+    >>> model = make_pipeline(features, StandardScaler(), RidgeClassifierCV()).fit(series, np.arange(40) % 2)
+    >>> model.score(series, np.arange(40) % 2)
+    1.0
+    """
+
+    effort: Effort = "default"
+    threads: int | None = None
+    random_state: int | np.random.RandomState | None = None
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ANN401, ARG002, N803
+        """Draw filters, and fit their gains and biases to the series X; y is not used."""
+        if self.effort not in get_args(Effort):
+            expected = " | ".join(get_args(Effort))
+            raise ConfigError(problem("effort", expected, repr(self.effort), "choose one of these"))
+        series, _ = self._fit_on(X)
+        self._warn_constant()
+        series = known_series(self.contract_, series)
+        self.bank_ = StateFeatures.fit(series, effort=self.effort, seed=self._seed(), threads=self.threads)
+        self._n_features_out = self.bank_.count
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: ANN401, N803
+        """[N, features] of the series X.
+
+        >>> import numpy as np
+        >>> series = np.random.default_rng(0).normal(size=(8, 30))
+        >>> StateSpaceFeatures(effort="fast", random_state=0).fit(series).transform(series[:2]).shape
+        (2, 8960)
+        """
+        check_is_fitted(self)
+        return self.bank_.transform(known_series(self.contract_, self._read(X)), threads=self.threads)
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags

@@ -1,0 +1,82 @@
+"""Features of series from random fixed state space filters: numbers of one count for series of any length.
+
+The filters, their law and the pools are the core's (docs/mathematics.md, 6): nothing is trained but gains and biases,
+which are fitted to the training series. Series are f64 [T, F]; a step whose channels are all NaN is left out.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn._core import StateFilters
+
+Floats = NDArray[np.float64]
+Competition = Literal["none", "narrow", "both"]
+Effort = Literal["fast", "default", "best"]
+
+EFFORTS: dict[Effort, dict[str, Any]] = {
+    "fast": {"filters": 256, "competition": "narrow"},
+    "default": {"filters": 512, "competition": "both"},
+    "best": {"filters": 1024, "competition": "both"},
+}
+"""Filters on the series (as many on its difference, half on the size of that), and the groups that compete."""
+
+
+@dataclass(frozen=True, eq=False)
+class StateFeatures:
+    """A bank of filters.
+
+    >>> series = [np.sin(np.arange(length) / 3.0)[:, None] for length in (40, 60, 50)]
+    >>> bank = StateFeatures.fit(series, effort="fast", seed=0)
+    >>> bank.transform(series).shape, bank.count
+    ((3, 8960), 8960)
+    """
+
+    filters: StateFilters
+
+    @classmethod
+    def fit(
+        cls, series: Sequence[Floats], *, effort: Effort = "default", seed: int = 0, threads: int | None = None
+    ) -> Self:
+        """Draw filters, and fit their gains and biases to training series f64 [T, F]."""
+        config = json.dumps(EFFORTS[effort] | {"seed": seed})
+        return cls(StateFilters.fit(config, *_joined(series), threads=threads))
+
+    @property
+    def channels(self) -> int:
+        """Channels of a series."""
+        return self.filters.channels
+
+    @property
+    def count(self) -> int:
+        """Features of a series."""
+        return self.filters.blocks * self.filters.block_features
+
+    def blocks(self, series: Sequence[Floats], *, threads: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """The features in blocks of columns f32 [n, d_block], so that they are never whole in memory."""
+        values, starts = _joined(series)
+        for block in range(self.filters.blocks):
+            yield self.filters.transform(values, starts, first=block, count=1, threads=threads)
+
+    def transform(self, series: Sequence[Floats], *, threads: int | None = None) -> NDArray[np.float32]:
+        """The features f32 [n, count]."""
+        return self.filters.transform(*_joined(series), threads=threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: settings and numbers."""
+        return {"config": self.filters.config, "channels": self.channels, "arrays": self.filters.to_arrays()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The filters whose numbers these are."""
+        filters = StateFilters.from_arrays(state["config"], state["channels"], state["arrays"])
+        object.__setattr__(self, "filters", filters)
+
+
+def _joined(series: Sequence[Floats]) -> tuple[Floats, NDArray[np.int64]]:
+    """All steps one after the other, and where each series starts."""
+    starts = np.cumsum([0, *(len(one) for one in series)])
+    return np.concatenate(series).astype(np.float64, copy=False), starts.astype(np.int64)
