@@ -114,22 +114,37 @@ def test_missing_numbers(missing):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"kind": "forest"}, r"kind: expected features \| backbone, found 'forest'; choose one of these"),
+        ({"kind": "forest"}, r"kind: expected auto \| features \| backbone, found 'forest'; choose one of these"),
         ({"effort": "most"}, r"effort: expected fast \| default \| best, found 'most'"),
         (
-            {"steps": 10},
+            {"kind": "features", "steps": 10},
             r"steps: expected 300, as kind='features' has no such parameter, found 10; pass kind='backbone'",
         ),
         (
             {"kind": "backbone", "effort": "fast"},
             r"effort: expected 'default', as kind='backbone' has no such parameter",
         ),
+        ({"steps": 10, "effort": "fast"}, r"steps: expected 300, as kind='features' has no such parameter"),
     ],
 )
 def test_parameters_of_the_other_kind_are_refused(parameters, message):
     series, labels = waves(9, seed=0)
     with pytest.raises(ConfigError, match=message):
         SSMClassifier(**parameters).fit(series, labels)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [({"steps": 2}, "steps is given"), ({"steps": 2, "d_model": 8}, "d_model, steps are given")],
+)
+@pytest.mark.parametrize("estimator", [SSMClassifier, SSMRegressor])
+def test_parameters_of_a_backbone_ask_for_one(estimator, parameters, names):
+    series, labels = waves(9, seed=0)
+    targets = labels if estimator is SSMClassifier else np.arange(9.0)
+    with pytest.warns(UserWarning, match=rf"kind: 'backbone' is taken, as {names}; pass it by name"):
+        model = estimator(**parameters).fit(series, targets)
+    assert model.trainer_ is not None
+    assert model.n_iter_ == 2
 
 
 def test_only_a_backbone_has_a_trainer(fitted):

@@ -34,6 +34,8 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     kind
         `features`: random fixed state space filters, pooled, with prototypes that are fitted in closed form.
         `backbone`: a selective state space model, trained by gradients; `d_model` to `normalize` are its own.
+        `auto`: the backbone where one of these differs from its default, with a warning that says so, else features;
+        name the kind where a search tries several values, of which the default is one.
     effort
         Of the features: `fast` (fewer filters), `default`, or `best` (more).
     d_model, n_layers, d_state
@@ -115,7 +117,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
 
         Of a long table, y and `values` are an entry per row or series, or a column's name.
         """
-        self._check_kind()
+        kind = self._chosen_kind()
         series, (y, values) = self._fit_on(X, y=y, values=values)
         labels = labels_of(y)
         names, known = column_or_1d(labels.values, warn=True), labels.known.reshape(-1)
@@ -143,7 +145,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
             known = known | ~np.isnan(arrays["sequence_values"][:, 0])
         series, arrays = with_target(series, arrays, known)
         self._warn_constant()
-        if self.kind == "backbone":
+        if kind == "backbone":
             target, head = self._target(moments)
             self._train(series, arrays, target, head)
             return self

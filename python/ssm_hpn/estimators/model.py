@@ -34,7 +34,7 @@ OF_FEATURES = ("effort",)
 class SequenceModel(SequenceEstimator):
     """Base of classifier and regressor."""
 
-    kind: Kind = "features"
+    kind: Literal["auto"] | Kind = "auto"
     effort: Effort = "default"
     d_model: int = 64
     n_layers: int = 2
@@ -57,20 +57,32 @@ class SequenceModel(SequenceEstimator):
             return model.trainer
         raise AttributeError("trainer_: only a fitted estimator with kind='backbone' has a trainer")
 
-    def _check_kind(self) -> None:
-        """Refuse a kind that there is not, and parameters of the other kind."""
-        known: dict[str, tuple[Any, ...]] = {"kind": get_args(Kind), "effort": tuple(EFFORTS)}
+    def _chosen_kind(self) -> Kind:
+        """The kind by name, or by whose parameters are given; parameters of the other kind are refused."""
+        known: dict[str, tuple[Any, ...]] = {"kind": ("auto", *get_args(Kind)), "effort": tuple(EFFORTS)}
         for name, allowed in known.items():
             if getattr(self, name) not in allowed:
                 found = repr(getattr(self, name))
                 raise ConfigError(problem(name, " | ".join(allowed), found, "choose one of these"))
-        other, kind = (OF_BACKBONE, "backbone") if self.kind == "features" else (OF_FEATURES, "features")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in other and value is not field.default and value != field.default:
-                expected = f"{field.default!r}, as kind={self.kind!r} has no such parameter"
-                advice = f"pass kind={kind!r} for it, or leave it out"
-                raise ConfigError(problem(field.name, expected, repr(value), advice))
+        backbone, features = self._given(OF_BACKBONE), self._given(OF_FEATURES)
+        kind: Kind = self.kind if self.kind != "auto" else "backbone" if backbone and not features else "features"
+        other, advised = (backbone, "backbone") if kind == "features" else (features, "features")
+        for name, (value, default) in other.items():
+            expected = f"{default!r}, as kind={kind!r} has no such parameter"
+            raise ConfigError(problem(name, expected, repr(value), f"pass kind={advised!r} for it, or leave it out"))
+        if self.kind == "auto" and kind == "backbone":
+            names = f"{', '.join(backbone)} {'is' if len(backbone) == 1 else 'are'}"
+            warn(f"kind: 'backbone' is taken, as {names} given; pass it by name")
+        return kind
+
+    def _given(self, names: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+        """Those of these parameters that differ from their defaults, with both values."""
+        found = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {
+            name: (value, default)
+            for name, (value, default) in found.items()
+            if name in names and value is not default and value != default
+        }
 
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]

@@ -24,7 +24,7 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
     ----------
     kind
         `features`: random fixed state space filters, pooled, with ridge regression on top. `backbone`: a trained
-        selective state space model.
+        selective state space model. `auto`: as in `SSMClassifier`.
     head
         Of a backbone. `linear` (auto): least squares on standardised targets; `prototype`: the cosine to a pole, for
         one number between the smallest and the largest of the training targets.
@@ -45,7 +45,7 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
 
     def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
         """Train on series X with numbers y [N] or [N, K], NaN where one was not measured."""
-        self._check_kind()
+        kind = self._chosen_kind()
         series, (y,) = self._fit_on(X, y=y)
         numbers, moments = self._measure(y, "y")
         check_lengths(series, numbers, "y")
@@ -53,7 +53,7 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
         known = np.any(~np.isnan(numbers), axis=1)
         series, arrays = with_target(series, {"sequence_values": numbers}, known)
         self._warn_constant()
-        if self.kind == "features":
+        if kind == "features":
             self.model_ = FilterModel.fit(
                 self.contract_,
                 series,
