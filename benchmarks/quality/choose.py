@@ -168,6 +168,11 @@ def read_variants(path: Path) -> dict[str, str]:
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     if not content or not all(isinstance(one, dict) for one in content.values()):
         raise SystemExit(f"{path}: expected a table per variant, as [default]")
+    for name, settings in content.items():
+        if given := sorted({"random_state", "threads", "n_jobs"} & set(settings)):
+            raise SystemExit(
+                f"{path}, [{name}]: {given[0]} is set by the comparison (--seeds, one thread); leave it out"
+            )
     full = {name: {"estimator": ESTIMATOR} | settings for name, settings in content.items()}
     return {name: json.dumps(settings, sort_keys=True) for name, settings in full.items()}
 

@@ -114,8 +114,14 @@ SYSTEMS: Final = {
     one.name: one
     for one in (
         System("ssm_hpn", "ssm-hpn", "ssm-hpn", _ssm_classifier(), _ssm_regressor, takes_gaps=True),
+        System("ssm_hpn_fast", "ssm-hpn, fast", "ssm-hpn", _ssm_classifier(effort="fast"), None, takes_gaps=True),
         System(
-            "ssm_hpn_linear", "ssm-hpn, linear head", "ssm-hpn", _ssm_classifier(head="linear"), None, takes_gaps=True
+            "ssm_hpn_linear",
+            "ssm-hpn, trained backbone with a linear head",
+            "ssm-hpn",
+            _ssm_classifier(kind="backbone", head="linear"),
+            None,
+            takes_gaps=True,
         ),
         System("mini_rocket", "MiniRocket", "aeon", _mini_rocket, _mini_rocket_regressor, needs=("aeon",)),
         System(

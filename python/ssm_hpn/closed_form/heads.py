@@ -11,7 +11,7 @@ of these weights; `class_weight="balanced"` makes all classes equally likely bef
 weights alone. A series of weight 0 takes no part.
 
 Results have the same bits for the same features, numpy and number of BLAS threads on one machine. Another number of
-threads changes the order of sums inside of LAPACK: scores then agree to about 1e-6 of their size.
+threads changes the order of sums inside of LAPACK: scores then agree to about 1e-5 of their size.
 """
 
 from collections.abc import Iterable, Mapping

@@ -63,7 +63,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         Must not be one of the classes; default: -1 for numbers, "unknown" for texts.
     threads, random_state
         The same seed gives the same bits: of a backbone for any number of threads, of features for one number of
-        them (scores differ by 1e-6 between numbers, as sums in LAPACK do).
+        them (scores differ by 1e-5 between numbers, as sums in LAPACK do).
 
     Attributes
     ----------
