@@ -62,6 +62,19 @@ def test_options_and_file_make_one_configuration(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "clean"),
+    [
+        (["--data.clean"], True),
+        (["--data.clean", "--data.train", "a"], True),
+        (["--data.clean", "false"], False),
+        (["--data.clean=false"], False),
+    ],
+)
+def test_a_setting_that_is_true_or_false_is_true_where_it_is_named_alone(words, clean):
+    assert parse_train(words, "train").config.data.clean is clean
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["--model.d_modle", "3"], ["--model.d_modle", "did you mean --model.d_model?"]),

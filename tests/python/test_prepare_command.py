@@ -86,8 +86,18 @@ def test_training_describes_the_data_and_names_older_preparations(
     assert main([*words, "--resume", "never"]) == 0
     assert "older preparations of the same source: data-" in capsys.readouterr().out
     assert len(list((here / "runs" / "data").iterdir())) == 2
-    assert main([*words, "--resume", "never", "--data.clean", "true"]) == 0
+    runs = sorted((here / "runs").iterdir())
+    assert main([*words, "--data.clean"]) == 0
+    assert "(removed)" in capsys.readouterr().out
     assert len(list((here / "runs" / "data").iterdir())) == 1
+    assert sorted((here / "runs").iterdir()) == runs
+
+
+def test_a_setting_of_train_is_named_as_such_in_other_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(here / "d.csv", series())
+    for option in ("--data.clean", "--train.steps"):
+        assert main(["inspect", "d.csv", option, "true"]) == 2
+        assert f"found {option}; leave it out: it is one of train" in capsys.readouterr().err
 
 
 def test_prepare_and_inspect_take_their_paths_with_data_too(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

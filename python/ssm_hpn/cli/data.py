@@ -178,7 +178,7 @@ def _told(console: "Console", out: Path, prepare: Prepare, scratch: Path | None,
         for other in others:
             shutil.rmtree(other)
     if others:
-        done = "removed" if clean else "--data.clean true removes them"
+        done = "removed" if clean else "--data.clean removes them"
         names = ", ".join(other.name for other in others)
         console.print(f"           older preparations of the same source: {names} ({done})", markup=False)
     place = shown_path(out) if prepared.folder == out else "a folder that is removed again"

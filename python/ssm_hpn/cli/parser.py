@@ -46,6 +46,9 @@ class Parser(argparse.ArgumentParser):
         if not given.startswith("-"):
             advice = f"write several paths as A,B or a pattern in quotes; see {self.prog} --help"
             raise ConfigError(problem(self.prog, "options that begin with --", repr(given), advice))
+        if given.lstrip("-") in {name for name, _, _ in walk()}:
+            advice = f"leave it out: it is one of train; see {self.prog} --help"
+            raise ConfigError(problem(self.prog, "options of this command", given, advice))
         close = nearest_setting(given.lstrip("-"), [option.lstrip("-") for option in options if option[:2] == "--"])
         if close is not None:
             raise ConfigError(problem(self.prog, "a known option", given, f"did you mean --{close}?"))
@@ -126,9 +129,11 @@ def _more(given: str | int | None, resume: str | None) -> int:
 def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """The arguments with full names, without settings that are lists; and the sections with those lists.
 
+    A setting that is true or false is true where it is named alone.
+
     pydantic-settings would split a text at its commas and keep the escapes of JSON.
     """
-    lists, rest, sections = list_settings(), [], dict[str, Any]()
+    lists, switches, rest, sections = list_settings(), switch_settings(), [], dict[str, Any]()
     remaining, inner = list(arguments), _settings_of_sections()
     while remaining:
         name, equals, value = remaining.pop(0).partition("=")
@@ -136,11 +141,13 @@ def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         setting = name.removeprefix("--")
         if name.startswith("--") and setting in inner:
             _check_section(setting, inner[setting], value if equals else next(iter(remaining), ""))
+        if name.startswith("--") and setting in switches and not equals and _at_an_end(remaining):
+            equals, value = "=", "true"
         if not name.startswith("--") or setting not in lists:
             rest.append(name + equals + value)
             continue
         if not equals:
-            if not remaining or remaining[0].startswith("--"):
+            if _at_an_end(remaining):
                 rest.append(name)  # argparse says that a value is missing
                 continue
             value = remaining.pop(0)
@@ -151,6 +158,11 @@ def _taken_apart(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         more = None if value == NULL else (*(section.get(key) or ()), *listed(setting, value, lists[setting]))
         section[key] = more
     return rest, sections
+
+
+def _at_an_end(remaining: list[str]) -> bool:
+    """Whether no value follows."""
+    return not remaining or remaining[0].startswith("--")
 
 
 def _settings_of_sections() -> dict[str, list[str]]:
@@ -209,6 +221,11 @@ def list_settings() -> dict[str, Callable[[str], tuple[str, ...]]]:
         if get_origin(info.annotation) is tuple:
             found[name] = paths_of if any(getattr(one, "func", None) is as_paths for one in info.metadata) else names_of
     return found
+
+
+def switch_settings() -> set[str]:
+    """Every setting that is true or false."""
+    return {name for name, section, field in walk() if section.model_fields[field].annotation is bool}
 
 
 def _train_source(prog: str, arguments: list[str]) -> CliSettingsSource[Parser]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ssm_hpn.cli.console import console, shown_path, size, table
-from ssm_hpn.cli.parser import NULL, SHORT, Parser, add_list, list_settings, listed, path_of
+from ssm_hpn.cli.parser import NULL, SHORT, Parser, add_list, list_settings, listed, path_of, switch_settings
 from ssm_hpn.config import PrepareOptions, merge, parse, read_toml
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.load import walk
@@ -94,7 +94,7 @@ def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
 
 def add_data_options(parser: Parser, only: Collection[str] = ()) -> None:
     """The `data.*` settings that decide what the shards contain; with `only`, these alone."""
-    lists = list_settings()
+    lists, switches = list_settings(), switch_settings()
     for name, section, field in walk(PrepareOptions, ("data",)):
         if only and name.removeprefix("data.") not in only:
             continue
@@ -104,7 +104,8 @@ def add_data_options(parser: Parser, only: Collection[str] = ()) -> None:
             short = [one for one, setting in SHORT.items() if setting == f"--{name}"]
             add_list(parser, f"--{name}", *short, read=lists[name], help=text, default=argparse.SUPPRESS)
         else:
-            parser.add_argument(f"--{name}", metavar="VALUE", help=text, default=argparse.SUPPRESS)
+            alone: dict[str, Any] = {"nargs": "?", "const": "true"} if name in switches else {}
+            parser.add_argument(f"--{name}", metavar="VALUE", help=text, default=argparse.SUPPRESS, **alone)
 
 
 def _parser(prog: str) -> Parser:

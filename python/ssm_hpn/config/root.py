@@ -2,7 +2,8 @@
 
     digest = SHA-256 of the canonical JSON of all settings that change numbers
 
-Where files lie, how many threads compute and how often something is logged or saved leave the digest alone.
+Where files lie, which are removed, how many threads compute and how often something is logged or saved leave the digest
+alone.
 """
 
 import hashlib
@@ -75,6 +76,7 @@ class Config(Section):
 def _computing(config: Config) -> dict[str, Any]:
     """The settings that decide what is computed, nested."""
     settings = config.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
+    settings["data"]["clean"] = False  # computes nothing, but is part of every digest
     model = settings["model"]
     for key, default in LATER_MODEL_SETTINGS.items():
         if model[key] == default:
