@@ -352,3 +352,29 @@ def test_documents_of_a_class_that_are_all_equal_are_on_both_sides_with_a_note(t
     assert [row["label"] for row in rows(prepared.validation)].count(1) == 2
     note = "all documents of 'b' are equal: some are held out, and the like of them are trained on"
     assert note in prepared.contract.notes
+
+
+@pytest.mark.parametrize("label", [None, "kind"])
+def test_equal_documents_are_held_out_as_often_as_others(tmp_path: Path, label: str | None) -> None:
+    """400 documents alone and 40 groups of ten equal ones: about a tenth of each, not the groups first."""
+    lines = ["machine,x,kind"]
+    for group in range(40):
+        lines += [f"g{group}-{one},{1000 + group},{'ab'[group % 2]}" for one in range(10)]
+    lines += [f"s{one},{one},{'ab'[one % 2]}" for one in range(400)]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    columns = {"id": "machine", "features": ("x",), "label": label}
+    prepared = made(tmp_path, tmp_path / "d.csv", columns, split="documents")
+    held = [row["name"].partition("#")[2] for row in rows(prepared.validation)]
+    groups = {name.partition("-")[0] for name in held if name.startswith("g")}
+    assert 1 <= len(groups) <= 9, groups
+    assert 20 <= sum(name.startswith("s") for name in held) <= 60
+
+
+def test_classes_that_share_their_documents_are_not_said_to_have_one_each(tmp_path: Path) -> None:
+    lines = ["machine,x,kind", *(f"s{one},{(one // 2 + one) % 2},{'ab'[one % 2]}" for one in range(40))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    columns = {"id": "machine", "features": ("x",), "label": "kind"}
+    with pytest.raises(
+        ConfigError, match="documents that differ, of different ids, found only 2 such among 40 documents"
+    ):
+        made(tmp_path, tmp_path / "d.csv", columns)

@@ -9,8 +9,9 @@
     COLUMN=A,B  the documents with one of these values in a column
 
 The key of a document is its id, else its content: documents with the same id, and equal documents, go to one side
-whatever the ids of these are, and renaming a file moves nothing. A class with two documents has one on each side. Keys
-are ranked within a class up to `MOST_RANKED` documents; beyond that every key is compared with the share.
+whatever the ids of these are, by their content where there are several, and renaming a file moves nothing. A class with
+two documents has one on each side. Keys are ranked within a class up to `MOST_RANKED` documents; beyond that every key
+is compared with the share.
 """
 
 import math
@@ -334,14 +335,22 @@ class Census:
                     "if the label is a number to predict, name it in --data.columns.values; else name --data.validation"
                 )
                 found = f"{counted(len(alone), 'class', 'classes')} of one document each, such as {names[alone[0]]!r}"
-                raise config_error("data.split", expected="a class of two documents", found=found, advice=advice)
+                expected = "a class of two documents"
+                if len(keys) > len(alone):
+                    expected += " that differ, of different ids"
+                    found = (
+                        f"only {len(alone)} such among {counted(len(keys), 'document')}, each counted to another class"
+                    )
+                    advice = "add others, or name --data.validation"
+                raise config_error("data.split", expected=expected, found=found, advice=advice)
             few = listed([names[i] for i in alone])
             chosen.notes.append(f"classes with one document (or id), which is trained on: {few}")
         return chosen
 
     def _with_equal_ones(self, ids: Keys, classes: NDArray[np.int32], names: list[str]) -> tuple[Keys, list[str]]:
         """Keys that equal documents share whatever their ids, but for a class whose documents are all equal; notes."""
-        keys = joined(ids, np.concatenate(self.content))
+        content = np.concatenate(self.content)
+        keys = joined(ids, content)
         equal = [code for code in np.unique(classes).tolist() if _alike(keys[classes == code], ids[classes == code])]
         keys = np.where(np.isin(classes, equal), ids, keys)
         moved = int((keys != ids).sum())
@@ -349,7 +358,7 @@ class Census:
         of = [f" of {names[code]!r}" if code >= 0 else " without a label" if names else "" for code in equal]
         alike = "are equal: some are held out, and the like of them are trained on"
         notes += [f"all documents{which} {alike}" for which in of[:SHOWN]]
-        return keys, notes if moved else notes[1:]
+        return by_content(keys, ids, content), notes if moved else notes[1:]
 
     def _last(self, count: int) -> Chosen:
         """By their place, for documents that are all equal."""
@@ -434,6 +443,24 @@ def joined(ids: Keys, content: Keys) -> Keys:
             found = least[group]
         if (found == before).all():
             return found
+
+
+def by_content(keys: Keys, ids: Keys, content: Keys) -> Keys:
+    """Instead of a key that several ids share, the smallest of their contents.
+
+    The smallest of several ids lies below the share that is held out more often than one id does.
+
+    >>> import numpy as np
+    >>> shared, ids, content = np.array([[3, 3, 3, 9], [5, 5, 3, 9], [1, 2, 2, 7]], np.uint64)
+    >>> by_content(shared, ids, content).tolist()
+    [1, 1, 1, 9]
+    """
+    groups, inverse = np.unique(keys, return_inverse=True)
+    least = np.full(len(groups), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(least, inverse, content)
+    several = np.zeros(len(groups), bool)
+    several[inverse[ids != keys]] = True
+    return np.where(several[inverse], least[inverse], keys)
 
 
 def ranked(keys: Keys, classes: NDArray[np.int32], share: float) -> tuple[NDArray[np.bool_], list[int]]:
