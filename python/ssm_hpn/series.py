@@ -425,14 +425,14 @@ def statistics(series: Iterable[Floats], names: Sequence[str]) -> Moments:
     return moments
 
 
-def warn_unseen_gaps(series: list[Floats], contract: Contract) -> None:
-    """Warn about channels with missing numbers that had none in fit, and so have no indicator."""
+def warn_unseen_gaps(series: list[Floats], contract: Contract, become: str) -> None:
+    """Warn about channels with missing numbers that had none in fit, and say what these become."""
     totals: dict[str, int] = {}
     for one in series:
         for name, count in contract.unseen_gaps(one).items():
             totals[name] = totals.get(name, 0) + count
     for name, count in totals.items():
-        warn(f"X: missing numbers of {name!r} ({count}), which had none in fit, are taken as its mean in fit")
+        warn(f"X: missing numbers of {name!r} ({count}), which had none in fit, {become}")
 
 
 def warn_far_out(series: list[Floats], contract: Contract) -> None:
@@ -441,7 +441,7 @@ def warn_far_out(series: list[Floats], contract: Contract) -> None:
     for one in series:
         moments.add(one)
     for line in contract.far_out(moments):
-        warn(f"X: {line}")
+        warn(f"X: {line.removeprefix('column ')}")
 
 
 def marks_of(series: list[Floats]) -> list[bytes]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ssm_hpn.closed_form import ClassHead, NumberHead, RidgeSettings
-from ssm_hpn.closed_form.landmarks import stratified
+from ssm_hpn.closed_form.landmarks import factor, stratified
 from ssm_hpn.errors import DataError, ShapeError
 from test_closed_form import data, of, spectrum, standardised
 
@@ -58,6 +58,15 @@ def test_left_out_scores_are_those_of_ridge_in_the_span_of_the_landmarks():
     direct = spectrum(z @ span, head.prototypes[labels], weights)
     expected = direct.left_out(head.ridge.strength)[head.ridge.rows]
     np.testing.assert_allclose(head.ridge.left_out, expected, atol=1e-4)
+
+
+def test_equal_landmarks_whose_products_are_rounded_alike():
+    gram = np.ones((4, 4))
+    gram[:2, 2:] = gram[2:, :2] = 1 + 1e-4  # of one series four times: an eigenvalue is -2e-4
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.cholesky(gram + 1e-6 * np.eye(4))
+    lower = factor(gram, 1e-6)
+    np.testing.assert_allclose(lower @ lower.T, gram, atol=2e-3)
 
 
 @pytest.mark.parametrize("kind", [ClassHead, NumberHead])

@@ -326,7 +326,7 @@ def test_channels_far_outside_of_those_in_fit_give_a_warning():
         with pytest.warns(UserWarning, match="unit") as caught:
             method(far)
         (said,) = [str(one.message) for one in caught]
-        assert said.startswith("X: column channel 1: numbers from ")
+        assert said.startswith("X: channel 1: numbers from ")
         assert said.endswith(f"in the training data from {lo:.6g} to {hi:.6g}; is the unit the same?")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

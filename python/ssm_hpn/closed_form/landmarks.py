@@ -92,9 +92,7 @@ class _Basis:
             raise ShapeError(problem("features", "at least one column", "none", "check the function"))
         self.standardisation = Standardisation.joined(parts, clip=clip)
         shift = rounding(len(rows)) * (float(np.trace(gram)) / len(gram) or 1.0)
-        shifted = gram.copy()
-        shifted.flat[:: len(gram) + 1] += shift
-        self._inverse: Floats = np.linalg.inv(np.linalg.cholesky(shifted)).T
+        self._inverse: Floats = np.asarray(np.linalg.inv(factor(gram, shift)), np.float64).T
         self.landmarks: Floats = gram @ self._inverse
         """φ of the landmarks [m, m]."""
 
@@ -109,6 +107,21 @@ class _Basis:
         """W [d, K]."""
         dual = self._inverse @ c
         return np.concatenate([(x.astype(np.float64).T @ dual).astype(np.float32) for x in self.strips])
+
+
+def factor(gram: Floats, shift: float) -> Floats:
+    """L of gram + δI, δ at least `shift`.
+
+    Where many landmarks are equal, products are rounded alike, and the errors of their eigenvalues are larger: δ grows
+    tenfold until the matrix is positive definite.
+    """
+    while True:
+        shifted = gram.copy()
+        shifted.flat[:: len(gram) + 1] += shift
+        try:
+            return np.asarray(np.linalg.cholesky(shifted), np.float64)
+        except np.linalg.LinAlgError:
+            shift *= 10.0
 
 
 class _Sums:

@@ -1,7 +1,7 @@
 """What all estimators share: X as series, checked against those of fit, and the contract of the data."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ssm_hpn.arrays import dense, describe, is_frame, names_of, numbers, to_array
 from ssm_hpn.contract import Contract, Missing, measured_columns
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.series import (
     LongTable,
@@ -30,6 +31,9 @@ from ssm_hpn.series import (
 
 Floats = NDArray[np.float64]
 
+MOST_THREADS: Final = 4096
+"""As in the core."""
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
@@ -38,6 +42,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     missing: Missing = "mask"
     id: str | None = None  # as in `data.columns.id`
     order: str | None = None
+
+    @property
+    def _gaps_become(self) -> str:
+        """What becomes of missing numbers of a channel that had none in fit."""
+        return "are left out, or the last one is held where other channels have numbers"
 
     # ---- reading X, and values per series
 
@@ -70,11 +79,18 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """The series of X, checked against those of fit."""
         check_is_fitted(self)
         found = self._series(X, [], fitting=False)
-        check_shapes(found.values, self.n_channels_)
+        self._check_channels(found.values)
         check_finite(found.values, missing_too=self.missing == "refuse")
-        warn_unseen_gaps(found.values, self.contract_)
+        warn_unseen_gaps(found.values, self.contract_, self._gaps_become)
         warn_far_out(found.values, self.contract_)
         return found.values
+
+    def _check_channels(self, series: list[Floats]) -> None:
+        """Refuse other channels than in fit."""
+        if len(found := {one.shape[1] for one in series}) == 1 and (one := found.pop()) != self.n_channels_:
+            expected = f"{counted(self.n_channels_, 'channel')}, as in fit"
+            raise ShapeError(problem("X", expected, one, "give the channels of fit as [N, T, F] or arrays [T, F]"))
+        check_shapes(series, self.n_channels_)
 
     def _series(self, X: Any, targets: list[Any], *, fitting: bool) -> Series:  # noqa: ANN401, N803
         """X as series. In fit, the columns of a frame become the channels."""
@@ -89,6 +105,9 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         check_shapes(found.values, found.values[0].shape[1])
         if not fitting and found.names and not self._named:
             warn(f"X: the columns {', '.join(found.names)} are taken for the channels in this order: fit had no names")
+        if fitting and getattr(X, "ndim", 0) == 3 and X.shape[1] < X.shape[2]:
+            form = f"{len(X)} series of {counted(X.shape[1], 'step')} and {X.shape[2]} channels"
+            warn(f"X: {list(X.shape)} is read as {form}; where channels come first pass X.transpose(0, 2, 1)")
         if fitting:
             self._on_matrix, self.n_features_in_ = False, found.values[0].shape[1]
             self.__dict__.pop("feature_names_in_", None)
@@ -124,11 +143,20 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         rules = {"dtype": np.float64, "ensure_all_finite": finite}
         if fitting or self._on_matrix:
             self._on_matrix = True
-            return np.asarray(validate_data(self, X, reset=fitting, ensure_min_samples=2 if fitting else 1, **rules))
+            return self._validated(X, fitting=fitting, **rules)
         if self.n_channels_ != 1:
             expected = f"[N, T, {self.n_channels_}], or a list of arrays [T, {self.n_channels_}], as in fit"
             raise ShapeError(problem("X", expected, describe(X), "a single series is X[None]"))
         return np.asarray(check_array(X, **rules))
+
+    def _validated(self, X: Any, *, fitting: bool, **rules: Any) -> Floats:  # noqa: ANN401, N803
+        """A matrix of as many steps as in fit, which is scikit-learn's rule."""
+        try:
+            return np.asarray(validate_data(self, X, reset=fitting, ensure_min_samples=2 if fitting else 1, **rules))
+        except ValueError as error:
+            if fitting or "is expecting" not in str(error):
+                raise
+            raise ShapeError(f"{str(error).rstrip('.')}; series of other lengths may be passed as list(X)") from None
 
     def series_ids(self, X: Any) -> list[Any]:  # noqa: ANN401, N803
         """The ids of a long table's series in the order of the answers: as they first occur.
@@ -162,6 +190,17 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             expected, found = "a whole number from 0 to 2^32 - 1, a RandomState or None", shown(self.random_state)
             raise ConfigError(problem("random_state", expected, found, "pass one of these")) from None
         return random
+
+
+def number_of_threads(given: Any) -> int | None:  # noqa: ANN401
+    """A number of threads as a plain one, None for all cores."""
+    if given is None:
+        return None
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not whole or not 1 <= given <= MOST_THREADS:
+        expected = f"a whole number from 1 to {MOST_THREADS}, or None"
+        raise ConfigError(problem("threads", expected, shown(given), "leave it out to use every core"))
+    return int(given)
 
 
 def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 """Classification of series."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
@@ -7,13 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm_hpn.classes import text_of
 from ssm_hpn.closed_form import ClassHead
 from ssm_hpn.closed_form.simplex import lifted_cosines
-from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.counts import counted
+from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
+from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.filters import FilterModel, Targets
 from ssm_hpn.estimators.model import SequenceModel, ends
 from ssm_hpn.moments import Moments
@@ -61,6 +65,9 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         `predict` answers `reject_label` where the largest score lies below; None never rejects.
     reject_label
         Must not be one of the classes; default: -1 for numbers, "unknown" for texts.
+    class_weight
+        Of the features: a factor of the weights of a class's series by its label (1 for labels left out), or
+        `balanced`, in inverse proportion to the number of series: rare classes then count as much as frequent ones.
     threads, random_state
         The same seed gives the same bits: of a backbone for any number of threads, of features for one number of
         them (scores differ by 1e-5 between numbers, as sums in LAPACK do).
@@ -111,14 +118,23 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     loss: Literal["cosine", "softmax", "margin"] = "cosine"
     reject_below: float | None = None
     reject_label: int | str | None = None
+    class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
 
-    def fit(self, X: Any, y: ArrayLike, values: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
+    def fit(
+        self,
+        X: Any,  # noqa: ANN401, N803
+        y: ArrayLike,
+        values: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train on series X with labels y [N], and on numbers `values` [N] beside them if there are any.
 
-        Of a long table, y and `values` are an entry per row or series, or a column's name.
+        `sample_weight` [N] says how much each series counts; one of weight 0 takes no part (only kind="features").
+        Of a long table, y, `values` and `sample_weight` are an entry per row or series, or a column's name.
         """
         kind = self._chosen_kind()
-        series, (y, values) = self._fit_on(X, y=y, values=values)
+        series, (y, values, sample_weight) = self._fit_on(X, y=y, values=values, sample_weight=sample_weight)
+        weights = self._sample_weight(sample_weight, len(series), kind)
         labels = labels_of(y)
         names, known = column_or_1d(labels.values, warn=True), labels.known.reshape(-1)
         check_lengths(series, names, "y")
@@ -135,13 +151,18 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
             warn(f"y: each of the {len(self.classes_)} classes has one series, and none to be like it")
         self.contract_ = replace(self.contract_, classes=labels.classes)
         self._reject_value()
+        class_weight = self._class_weight(names[known], indices, None if weights is None else weights[known])
         codes = np.full(len(names), -1, np.int32)
         codes[known] = indices
         arrays: dict[str, NDArray[Any]] = {"sequence_class": codes}
+        if weights is not None:
+            arrays["weights"] = weights
         moments = None
         if values is not None:
             arrays["sequence_values"], moments = self._values(values)
             check_lengths(series, arrays["sequence_values"], "values")
+            if kind == "features":
+                self._check_count(arrays["sequence_values"], weights, "values")
             known = known | ~np.isnan(arrays["sequence_values"][:, 0])
         series, arrays = with_target(series, arrays, known)
         self._warn_constant()
@@ -152,12 +173,38 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         self.model_ = FilterModel.fit(
             self.contract_,
             series,
-            Targets(arrays["sequence_class"], len(self.classes_), arrays.get("sequence_values")),
+            Targets(
+                arrays["sequence_class"],
+                len(self.classes_),
+                arrays.get("sequence_values"),
+                arrays.get("weights"),
+                class_weight,
+            ),
             effort=self.effort,
             seed=self._seed(),
-            threads=self.threads,
+            threads=number_of_threads(self.threads),
         )
         return self
+
+    def _class_weight(
+        self, labels: NDArray[Any], codes: NDArray[Any], weights: Floats | None
+    ) -> Floats | Literal["balanced"] | None:
+        """The weight of each class [C], by scikit-learn's rules for a dictionary; checks that two classes count."""
+        given, each = self.class_weight, np.ones(len(self.classes_))
+        if isinstance(given, Mapping):
+            each = np.asarray(compute_class_weight(dict(given), classes=self.classes_, y=labels), np.float64)
+        elif given is not None and str(given) != "balanced":
+            expected, found = "None, 'balanced' or a dictionary of numbers by label", shown(given)
+            raise ConfigError(problem("class_weight", expected, found, "pass one of these"))
+        wrong = np.flatnonzero(~(np.isfinite(each) & (each >= 0)))
+        if len(wrong):
+            where = f"class_weight[{self.classes_.tolist()[wrong[0]]!r}]"
+            raise ConfigError(problem(where, "a finite number, not below 0", f"{each[wrong[0]]:g}", "correct it"))
+        count = int(np.count_nonzero(np.bincount(codes, weights, len(each)) * each))
+        if count < 2:
+            expected, found = "at least two classes with a weight above 0", counted(count, "class", "classes")
+            raise ShapeError(problem("y and its weights", expected, found, "a classifier has to choose"))
+        return each if isinstance(given, Mapping) else given
 
     def _target(self, moments: Moments | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Target and head of a backbone; `moments` are those of numbers beside the classes."""
@@ -194,7 +241,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         if types[0] != types[1] and not set(types) <= {"integer", "number"}:
             found = types[1] if known.any() else "NaN or None for each"
             raise ShapeError(problem("y", f"labels of the type {types[0]}, as in fit", found, "give the labels of fit"))
-        weights = np.ones(len(names)) if sample_weight is None else np.asarray(sample_weight)
+        weights = self._score_weights(X, sample_weight, len(names))
         if types[0] == "text":  # bytes are the text that they are
             answers, names = (np.array([text_of(one) for one in each], object) for each in (answers, names))
         _, kept = with_target([], {"right": answers == names, "weights": weights}, known, "scored")
@@ -214,7 +261,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     def _points(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """z [N, C - 1] of the features."""
         assert isinstance(self.model_, FilterModel)
-        return self.model_.class_scores(self._read(X), threads=self.threads)
+        return self.model_.class_scores(self._read(X), threads=number_of_threads(self.threads))
 
     def _class_head(self) -> ClassHead:
         assert isinstance(self.model_, FilterModel)
@@ -255,7 +302,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         """[N] labels; `reject_label` where no score reaches `reject_below`."""
         scores = self.class_scores(X)
         labels = self.classes_[scores.argmax(axis=1)]
-        if self.reject_below is None:
+        if (bound := self._reject_bound()) is None:
             return np.asarray(labels)
         reject = np.asarray(self._reject_value())
         if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
@@ -263,13 +310,19 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         elif labels.dtype.kind != "O":
             common = np.result_type(labels, reject)  # a double for whole numbers with and without a sign
             labels = labels.astype(object if common.kind == "f" and labels.dtype.kind in "iu" else common)
-        return np.where(scores.max(axis=1) < self.reject_below, reject.astype(labels.dtype), labels)
+        return np.where(scores.max(axis=1) < bound, reject.astype(labels.dtype), labels)
 
     def _scale(self) -> float:
         if self.head == "linear":
             return 1.0
         known = "head.scale" in self.trainer_.session.parameter_names()
         return float(self.trainer_.parameter("head.scale")[0]) if known else 16.0
+
+    def _reject_bound(self) -> float | None:
+        given: Any = self.reject_below
+        if given is not None and (not isinstance(given, int | float | np.number) or np.isnan(given)):
+            raise ConfigError(problem("reject_below", "a number, or None", shown(given), "pass a score, such as 0.5"))
+        return None if given is None else float(given)
 
     def _reject_value(self) -> int | str | bytes:
         label: int | str | bytes | None = self.reject_label
@@ -280,7 +333,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
             label = text_of(label)
         elif label is None:
             label = -1 if kind in "iufb" else b"unknown" if kind == "S" else "unknown"
-        if self.reject_below is not None and label in self.classes_.tolist():
+        if self._reject_bound() is not None and label in self.classes_.tolist():
             raise ConfigError(problem("reject_label", "no label of y", repr(label), "choose another reject_label"))
         return label
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,17 @@ class Targets:
     n_classes: int = 0
     numbers: Floats | None = None
     """[N, K], NaN for none."""
+    sample_weight: Floats | None = None
+    """[N], none below 0; a series of weight 0 takes no part."""
+    class_weight: Floats | Literal["balanced"] | None = None
+    """[C], none below 0."""
+
+    def weighed(self) -> tuple[Ints, "Targets"]:
+        """The series with a weight above 0, and their targets."""
+        assert self.sample_weight is not None
+        rows = np.flatnonzero(self.sample_weight > 0)
+        codes = None if self.codes is None else self.codes[rows]
+        return rows, replace(self, codes=codes, numbers=_of(self.numbers, rows), sample_weight=self.sample_weight[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +61,10 @@ class FilterModel:
         threads: int | None = None,
     ) -> Self:
         """Fit to series f64 [T, F]."""
-        codes, numbers = targets.codes, targets.numbers
+        if targets.sample_weight is not None:
+            rows, targets = targets.weighed()
+            series = [series[i] for i in rows]
+        codes, numbers, weights = targets.codes, targets.numbers, targets.sample_weight
         series = known_series(contract, series)
         bank = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
         classes, heads = None, []
@@ -58,14 +72,21 @@ class FilterModel:
             if codes is not None:
                 labelled = np.flatnonzero(codes >= 0)
                 features = _features(bank, series, labelled, threads)
-                classes = ClassHead.fit(features, codes[labelled], n_classes=targets.n_classes)
+                classes = ClassHead.fit(
+                    features,
+                    codes[labelled],
+                    n_classes=targets.n_classes,
+                    sample_weight=_of(weights, labelled),
+                    class_weight=targets.class_weight,
+                )
             if numbers is not None:
                 there = ~np.isnan(numbers)
                 patterns, which = np.unique(there, axis=1, return_inverse=True)
                 for k, known in enumerate(patterns.T):
                     columns, rows = np.flatnonzero(which.reshape(-1) == k), np.flatnonzero(known)
                     features = _features(bank, series, rows, threads)
-                    heads.append((columns, NumberHead.fit(features, numbers[np.ix_(rows, columns)])))
+                    known_numbers = numbers[np.ix_(rows, columns)]
+                    heads.append((columns, NumberHead.fit(features, known_numbers, sample_weight=_of(weights, rows))))
         return cls(bank, contract, classes, heads)
 
     def class_scores(self, series: list[Floats], *, threads: int | None = None) -> Floats:
@@ -98,6 +119,10 @@ def _features(bank: StateFeatures, series: list[Floats], chosen: Ints, threads: 
         return bank.blocks([series[i] for i in chosen[rows]], threads=threads)
 
     return of
+
+
+def _of(values: Floats | None, rows: Ints) -> Floats | None:
+    return None if values is None else values[rows]
 
 
 def _limited(threads: int | None) -> Any:  # noqa: ANN401 - a context

@@ -12,7 +12,7 @@ from ssm_hpn.arrays import numbers
 from ssm_hpn.contract import Scale, measured_columns
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.estimators.backbone import Backbone
-from ssm_hpn.estimators.base import SequenceEstimator
+from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
 from ssm_hpn.estimators.filters import FilterModel
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import statistics, warn
@@ -27,7 +27,7 @@ OF_BACKBONE = (
     "normalize",
 )  # fmt: skip
 """Parameters of the trained model alone."""
-OF_FEATURES = ("effort",)
+OF_FEATURES = ("effort", "class_weight")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -57,6 +57,10 @@ class SequenceModel(SequenceEstimator):
             return model.trainer
         raise AttributeError("trainer_: only a fitted estimator with kind='backbone' has a trainer")
 
+    @property
+    def _gaps_become(self) -> str:
+        return "are taken as its mean in fit" if isinstance(self.model_, Backbone) else super()._gaps_become
+
     def _chosen_kind(self) -> Kind:
         """The kind by name, or by whose parameters are given; parameters of the other kind are refused."""
         known: dict[str, tuple[Any, ...]] = {"kind": ("auto", *get_args(Kind)), "effort": tuple(EFFORTS)}
@@ -81,8 +85,21 @@ class SequenceModel(SequenceEstimator):
         return {
             name: (value, default)
             for name, (value, default) in found.items()
-            if name in names and value is not default and value != default
+            if name in names and value is not default and np.any(value != default)
         }
+
+    def _sample_weight(self, given: Any, count: int, kind: Kind) -> Floats | None:  # noqa: ANN401
+        """Weights of fit, of this number of series; a backbone has none."""
+        if given is None:
+            return None
+        if kind == "backbone":
+            expected, advice = "None, as kind='backbone' has no weights", "leave it out, or use kind='features'"
+            raise ConfigError(problem("sample_weight", expected, "weights", advice))
+        return weights_of(given, count)
+
+    def _score_weights(self, X: Any, given: Any, count: int) -> Floats:  # noqa: ANN401, N803
+        """Weights of score, of this number of series: 1 each where none are given."""
+        return np.ones(count) if given is None else weights_of(self._per_series(X, given, "sample_weight"), count)
 
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]
@@ -105,7 +122,7 @@ class SequenceModel(SequenceEstimator):
                 "steps": self.steps,
                 "batch_size": self.batch_size,
                 "seed": self._seed(),
-                "threads": self.threads,
+                "threads": number_of_threads(self.threads),
             },
         }
         self.model_: Backbone | FilterModel = Backbone.fit(self._made(settings), self.contract_, series, arrays)
@@ -135,6 +152,15 @@ class SequenceModel(SequenceEstimator):
         self.contract_ = replace(self.contract_, columns=columns, scale=Scale.of(moments))
         return found, moments
 
+    def _check_count(self, found: Floats, weights: Floats | None, name: str) -> None:
+        """Refuse numbers [N, K] of which a column is known for one series alone, which says nothing about others."""
+        counts = (~np.isnan(found if weights is None else found[weights > 0])).sum(axis=0)
+        if counts.min() < 2:
+            where = name if self._single else f"{name}[:, {counts.argmin()}]"
+            weighted = " of a weight above 0" * (weights is not None)
+            expected = f"numbers of at least 2 series{weighted}"
+            raise ShapeError(problem(where, expected, int(counts.min()), "give more series"))
+
     def _answers(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """What a backbone answers for every series, [N, C], [N, K] or [N, C + K]."""
         series = self._read(X)
@@ -145,7 +171,7 @@ class SequenceModel(SequenceEstimator):
         """The numbers [N, K] of every series."""
         check_is_fitted(self)
         if isinstance(self.model_, FilterModel):
-            return self.model_.predicted(self._read(X), threads=self.threads)
+            return self.model_.predicted(self._read(X), threads=number_of_threads(self.threads))
         assert self.contract_.scale is not None
         return self._answers(X)[:, -len(self.contract_.scale.mean) :]
 
@@ -156,6 +182,25 @@ def measured(y: Any, name: str) -> Floats:  # noqa: ANN401
     if found.ndim != 2 or found.shape[1] == 1:
         found = column_or_1d(found, warn=True)
     assert_all_finite(found[~np.isnan(found)], input_name=name)
+    return found
+
+
+def weights_of(given: Any, count: int) -> Floats:  # noqa: ANN401
+    """Weights [N] of this number of series.
+
+    >>> weights_of([1, 0, 2.5], 3).tolist()
+    [1.0, 0.0, 2.5]
+    """
+    found = np.asarray(numbers(given, "sample_weight"), np.float64)
+    if found.shape != (count,):
+        expected = f"[{count}], one weight per series"
+        raise ShapeError(problem("sample_weight", expected, list(found.shape), "make them fit"))
+    wrong = np.flatnonzero(~(np.isfinite(found) & (found >= 0)))
+    if len(wrong):
+        expected = "finite numbers, none below 0"
+        raise ShapeError(problem(f"sample_weight[{wrong[0]}]", expected, f"{found[wrong[0]]:g}", "correct it"))
+    if not found.any():
+        raise ShapeError(problem("sample_weight", "a weight above 0", "zero for each series", "give some weight"))
     return found
 
 

@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.filters import FilterModel, Targets
 from ssm_hpn.estimators.model import SequenceModel, ends, measured
 from ssm_hpn.series import check_lengths, with_target
@@ -43,24 +44,31 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
     (True, (2,))
     """
 
-    def fit(self, X: Any, y: ArrayLike) -> Self:  # noqa: ANN401, N803
-        """Train on series X with numbers y [N] or [N, K], NaN where one was not measured."""
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
+        """Train on series X with numbers y [N] or [N, K], NaN where one was not measured.
+
+        `sample_weight` [N] says how much each series counts; one of weight 0 takes no part (only kind="features").
+        """
         kind = self._chosen_kind()
-        series, (y,) = self._fit_on(X, y=y)
+        series, (y, sample_weight) = self._fit_on(X, y=y, sample_weight=sample_weight)
+        weights = self._sample_weight(sample_weight, len(series), kind)
         numbers, moments = self._measure(y, "y")
         check_lengths(series, numbers, "y")
+        if kind == "features":
+            self._check_count(numbers, weights, "y")
         count = numbers.shape[1]
         known = np.any(~np.isnan(numbers), axis=1)
-        series, arrays = with_target(series, {"sequence_values": numbers}, known)
+        arrays = {"sequence_values": numbers} | ({} if weights is None else {"weights": weights})
+        series, arrays = with_target(series, arrays, known)
         self._warn_constant()
         if kind == "features":
             self.model_ = FilterModel.fit(
                 self.contract_,
                 series,
-                Targets(numbers=arrays["sequence_values"]),
+                Targets(numbers=arrays["sequence_values"], sample_weight=arrays.get("weights")),
                 effort=self.effort,
                 seed=self._seed(),
-                threads=self.threads,
+                threads=number_of_threads(self.threads),
             )
             return self
         if self.head in ("auto", "linear"):
@@ -80,7 +88,7 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
         check_lengths(answers, numbers, "y")
         if numbers.shape != answers.shape:
             raise ShapeError(problem("y", list(answers.shape), list(numbers.shape), "give as many numbers as in fit"))
-        weights = np.ones(len(numbers)) if sample_weight is None else np.asarray(sample_weight)
+        weights = self._score_weights(X, sample_weight, len(numbers))
         columns = zip(np.atleast_2d(numbers.T), np.atleast_2d(answers.T), strict=True)
         there = [(y, found, ~np.isnan(y)) for y, found in columns]
         return float(np.mean([r2_score(y[k], found[k], sample_weight=weights[k]) for y, found, k in there]))

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from ssm_hpn.errors import ConfigError, problem
-from ssm_hpn.estimators.base import SequenceEstimator
+from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
 from ssm_hpn.estimators.filters import known_series
 from ssm_hpn.state_features import Effort, StateFeatures
 
@@ -59,12 +59,14 @@ class StateSpaceFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Sequ
         series, _ = self._fit_on(X)
         self._warn_constant()
         series = known_series(self.contract_, series)
-        self.bank_ = StateFeatures.fit(series, effort=self.effort, seed=self._seed(), threads=self.threads)
+        self.bank_ = StateFeatures.fit(
+            series, effort=self.effort, seed=self._seed(), threads=number_of_threads(self.threads)
+        )
         self._n_features_out = self.bank_.count
         return self
 
-    def transform(self, X: Any) -> NDArray[np.float32]:  # noqa: ANN401, N803
-        """[N, features] of the series X.
+    def transform(self, X: Any) -> Any:  # noqa: ANN401, N803
+        """f32 [N, features] of the series X; as a frame of pandas (`set_output`) with the ids of a long table as index.
 
         >>> import numpy as np
         >>> series = np.random.default_rng(0).normal(size=(8, 30))
@@ -72,7 +74,14 @@ class StateSpaceFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Sequ
         (2, 8960)
         """
         check_is_fitted(self)
-        return self.bank_.transform(known_series(self.contract_, self._read(X)), threads=self.threads)
+        series = known_series(self.contract_, self._read(X))
+        found = self.bank_.transform(series, threads=number_of_threads(self.threads))
+        if self.id is None or _get_output_config("transform", self)["dense"] != "pandas":
+            return found
+        import pandas as pd  # it is there where its frames are wanted
+
+        # scikit-learn would take the index of X, which has an entry per row.
+        return pd.DataFrame(found, index=pd.Index(self.series_ids(X), name=self.id))
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         tags = super().__sklearn_tags__()
