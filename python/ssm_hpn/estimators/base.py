@@ -107,9 +107,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             warn(f"X: the columns {', '.join(found.names)} are taken for the channels in this order: fit had no names")
         if fitting and getattr(X, "ndim", 0) == 3 and X.shape[1] < X.shape[2]:
             steps, channels = counted(X.shape[1], "step"), counted(X.shape[2], "channel")
-            warn(
-                f"X: {list(X.shape)} is read as series of {steps} and {channels}; where channels come first pass X.transpose(0, 2, 1)"
-            )
+            read = f"{list(X.shape)} is read as series of {steps} and {channels}"
+            warn(f"X: {read}; where channels come first pass X.transpose(0, 2, 1)")
         if fitting:
             self._on_matrix, self.n_features_in_ = False, found.values[0].shape[1]
             self.__dict__.pop("feature_names_in_", None)
