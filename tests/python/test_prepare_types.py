@@ -300,3 +300,19 @@ def test_true_and_false_beside_others_are_refused(tmp_path, last):
     written_as(tmp_path / "d.csv", table, ("true", "false", last))
     with pytest.raises(DataError, match=r"row [23], column 'b': expected a number, found '(true|false)'; write 1 for"):
         made(tmp_path, tmp_path / "d.csv", FLAGGED)
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        ([2**62, -(2**62), 0], "integer"),
+        ([10**18, 9_199_999_999_999_999_999], "integer"),
+        ([2**63, 1], "text"),
+        (["1234567890123456789", "007"], "text"),
+    ],
+)
+def test_ids_of_whole_numbers_of_64_bits_are_numbers(tmp_path, ids, kind):
+    lines = ["id,x", *(f"{one},{n}" for n, one in enumerate([*ids, *range(100, 130)]))]
+    (tmp_path / "d.csv").write_text("\n".join(lines) + "\n")
+    prepared = made(tmp_path, tmp_path / "d.csv", {"id": "id", "features": ("x",)})
+    assert next(one.type for one in prepared.contract.columns if one.role == "id") == kind

@@ -23,7 +23,7 @@ from ssm_hpn.targets import COLUMNS
 
 TEXT_NAMES: Final = ("text", "content")
 TOKEN_NAMES: Final = ("tokens", "input_ids")
-WHOLE: Final = "0|-?[1-9][0-9]{0,17}"
+WHOLE: Final = "0|-?([1-9][0-9]{0,17}|[1-8][0-9]{18}|9[01][0-9]{17})"
 """An id that is a whole number as it is usually written, and fits into 64 bits."""
 ROW_INDEX: Final = re.compile(r"|Unnamed: [0-9]+|__index_level_[0-9]+__")
 """Names of columns that pandas makes of the numbers of rows: patterns do not take them for features."""
