@@ -23,6 +23,7 @@ __all__ = [
     "Session",
     "ShardReader",
     "ShardWriter",
+    "StateFilters",
     "Stream",
     "TextNumbers",
     "__version__",
@@ -552,6 +553,7 @@ class TextNumbers:
     def __len__(self) -> int:
         """How many different texts there are."""
 
+@final
 class StateFilters:
     """Random fixed state space filters with their biases: features of series of any length (crate: `features::Bank`).
 

@@ -76,8 +76,9 @@ impl Standard {
         Self { mean, deviation, rounding }
     }
 
-    /// Of all numbers of these series that are not missing. A deviation that rounding alone would give counts as none:
-    /// rounding of the numbers, or for differences of standardised numbers that of `before`.
+    /// Of all numbers of these series that are not missing. A deviation no larger than the distance between neighbouring
+    /// doubles at the largest number counts as none, as in files; for differences of standardised numbers, one that the
+    /// rounding of `before` would give.
     pub(super) fn of<'a>(
         series: impl Iterator<Item = &'a [f64]> + Clone,
         channels: usize,
@@ -87,20 +88,20 @@ impl Standard {
         for c in 0..channels {
             let values =
                 || series.clone().flat_map(|x| x.iter().skip(c).step_by(channels)).filter(|x| !x.is_nan());
+            let Some(first) = values().next() else { continue };
+            // Shifted by one of the numbers, so that equal ones have the deviation 0.
             let (mut count, mut sum, mut largest) = (0.0, 0.0, 0.0_f64);
-            values().for_each(|x| (count, sum, largest) = (count + 1.0, sum + x, largest.max(x.abs())));
-            if count == 0.0 {
-                continue;
-            }
-            let mean = sum / count;
+            values()
+                .for_each(|x| (count, sum, largest) = (count + 1.0, sum + (x - first), largest.max(x.abs())));
+            let mean = first + sum / count;
             let square: f64 = values().map(|x| (x - mean) * (x - mean)).sum();
             let deviation = (square / count).sqrt();
             found.mean[c] = mean;
-            let rounding = before.map_or(f64::EPSILON * largest, |before| before.rounding[c]);
-            if deviation > 4.0 * rounding {
+            let spacing = largest.next_up() - largest;
+            if deviation > before.map_or(spacing, |before| before.rounding[c]) {
                 found.deviation[c] = deviation;
-                // Differences have the errors of two numbers, which are up to four times that of the largest.
-                found.rounding[c] = 4.0 * f64::EPSILON * largest / deviation;
+                // A difference has the errors of two numbers.
+                found.rounding[c] = 2.0 * spacing / deviation;
             }
         }
         found
@@ -154,20 +155,29 @@ mod tests {
 
     #[test]
     fn constant_channels_are_zero_whatever_their_size() {
-        for value in [0.0, 1e-13, 0.1, 1e9] {
+        for value in [0.0, 1e-13, 0.1, 1e9, 1e15 / 3.0] {
             for view in View::ALL {
-                assert!(view.of(&[value; 7], 1, None).iter().all(|x| *x == 0.0), "{view:?} of {value}");
+                assert!(view.of(&[value; 10_000], 1, None).iter().all(|x| *x == 0.0), "{view:?} of {value}");
             }
         }
         let small = View::Series.of(&[1e-13, 2e-13], 1, None);
         assert!((small[0] + 1.0).abs() < 1e-14 && (small[1] - 1.0).abs() < 1e-14);
     }
 
+    /// Numbers of which a few doubles apart differ are data.
+    #[test]
+    fn small_changes_of_large_numbers_are_kept() {
+        let x: Vec<f64> = (0..200).map(|t| 1e15 + (f64::from(t) / 5.0).sin()).collect();
+        let found = View::Series.of(&x, 1, None);
+        let square = found.iter().map(|x| x * x).sum::<f64>() / found.len() as f64;
+        assert!((square - 1.0).abs() < 1e-9, "{square}");
+    }
+
     /// A straight line has one difference, whatever rounding makes of it.
     #[test]
     fn differences_of_a_line_are_zero() {
         for (start, step, length) in
-            [(0.0, 0.1, 10_000), (1.7e9, 1.0, 500), (1e6, 1e-3, 300), (-3.0, 1e-9, 5000)]
+            [(0.0, 0.1, 10_000), (1.7e9, 1.0, 500), (1e6, 1e-3, 300), (-3.0, 1e-9, 5000), (-1e3, 0.2, 10_000)]
         {
             let line: Vec<f64> = (0..length).map(|t| start + step * f64::from(t)).collect();
             for view in [View::Difference, View::Magnitude] {
