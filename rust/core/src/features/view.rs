@@ -157,7 +157,10 @@ mod tests {
     fn constant_channels_are_zero_whatever_their_size() {
         for value in [0.0, 1e-13, 0.1, 1e9, 1e15 / 3.0] {
             for view in View::ALL {
-                assert!(view.of(&[value; 10_000], 1, None).iter().all(|x| *x == 0.0), "{view:?} of {value}");
+                assert!(
+                    view.of(&vec![value; 10_000], 1, None).iter().all(|x| *x == 0.0),
+                    "{view:?} of {value}"
+                );
             }
         }
         let small = View::Series.of(&[1e-13, 2e-13], 1, None);
