@@ -165,7 +165,10 @@ def usable(names: list[str]) -> list[str]:
 
 def read_variants(path: Path) -> dict[str, str]:
     """Settings as JSON by the name of the variant."""
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SystemExit(f"{path}: expected a TOML file with a table per variant, found: {error}") from None
     if not content or not all(isinstance(one, dict) for one in content.values()):
         raise SystemExit(f"{path}: expected a table per variant, as [default]")
     for name, settings in content.items():

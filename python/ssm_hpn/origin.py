@@ -6,10 +6,12 @@ prepared, which is not stored.
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ssm_hpn.sections import flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Origin:
         """The command that prepares the data again, in the folder `place` that its relative paths begin at."""
         options = [("validation", list(self.validation))] if self.validation else []
         words = ["python", "-m", "ssm_hpn", "prepare", *map(_path, self.train)]
-        for name, value in [*options, *_flat(self.settings)]:
+        for name, value in [*options, *flat(self.settings)]:
             text = _text(value)
             words += [f"--data.{name}={text}"] if text.startswith("-") else [f"--data.{name}", text]
         command = shlex.join([*words, "--out", str(out)])
@@ -48,14 +50,6 @@ class Origin:
 def _path(text: str) -> str:
     """A path that begins like a list or an option, in a form that is read as a path."""
     return json.dumps([text], ensure_ascii=False) if text.startswith("[") else f"./{text}" if text[:1] == "-" else text
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _text(value: object) -> str:

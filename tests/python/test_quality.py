@@ -15,7 +15,7 @@ pytest.importorskip("sklearn")
 
 from quality import pictures, run, summary
 from quality.adapters import Peer
-from quality.choose import ESTIMATOR, OnSet, Task, at_most, code_of, compute, folds, lines
+from quality.choose import ESTIMATOR, OnSet, Task, at_most, code_of, compute, folds, lines, read_variants
 from quality.fingerprint import fingerprint
 from quality.many import made
 from quality.published import TITLES, published
@@ -383,3 +383,26 @@ def test_pictures_have_a_mark_for_everything():
     marks = list(ET.fromstring(text).iter("{http://www.w3.org/2000/svg}path"))
     assert sum(one.get("class") == "clique" for one in marks) == 1
     assert "System a 1.00" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "expected a TOML file with a table per variant, found: "),
+        ("[default", "expected a TOML file with a table per variant, found: "),
+        ("steps = 3", "expected a table per variant, as [default]"),
+        (
+            "[default]\nrandom_state = 0",
+            "[default]: random_state is set by the comparison (--seeds, one thread); leave",
+        ),
+    ],
+)
+def test_variants_that_cannot_be_read_are_refused_in_one_line(tmp_path, text, message):
+    file = tmp_path / "variants.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SystemExit) as caught:
+        read_variants(file)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)

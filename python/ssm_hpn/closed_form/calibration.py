@@ -9,8 +9,7 @@ finds its minimum. ε is the error rate that n right answers still leave likely 
 softens the targets of two classes so): where every left-out series is right, the scale stays finite, and the mean
 confidence is 1 - ε. No series is surer than the surest left-out one could be: z longer than all of these is shortened.
 
-Inner products, not cosines: those of two classes are ±1 for every series. In cross-validation inside the training parts
-of 19 UCR sets, the mean log loss was 0.351 with inner products and 0.376 with cosines.
+Inner products, not cosines: those of two classes are ±1 for every series.
 """
 
 from dataclasses import dataclass

@@ -37,9 +37,7 @@ class RidgeSettings:
     largest_exact: int = 3072
     """Most series whose Gram matrix is decomposed; of more, `landmarks` of them span the weights."""
     landmarks: int = 3072
-    """More are better and slower. Of 5,700 training series of Crop, 1024, 2048, 3072 and 4096 landmarks classified
-    .693, .706, .712 and .711 of its other 1,500 right, in 2, 6, 16 and 31 s of one thread with 5,120 features (AMD
-    EPYC, Zen 3); of ElectricDevices .892, .902, .907 and .906."""
+    """More are nearer to the exact fit; time grows with their cube, memory with their square."""
     left_out: int = 2048
     """Most series that leave-one-out scores are computed for where landmarks are used."""
     rows_at_once: int = 1024

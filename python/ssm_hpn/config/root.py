@@ -8,7 +8,6 @@ alone.
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any, Final
 
 from pydantic import Field
@@ -24,6 +23,7 @@ from ssm_hpn.config.training import (
     RunConfig,
     TrainConfig,
 )
+from ssm_hpn.sections import flat
 
 _WITHOUT: Final = {
     "data": {"train", "validation", "workers", "prefetch"},
@@ -68,7 +68,7 @@ class Config(Section):
         >>> Config().differences(Config.model_validate({"train": {"steps": 7}, "run": {"name": "a"}}))
         {'train.steps': (3000, 7)}
         """
-        here, there = dict(_flat(_computing(self))), dict(_flat(_computing(other)))
+        here, there = dict(flat(_computing(self))), dict(flat(_computing(other)))
         names = dict.fromkeys((*here, *there))
         return {name: pair for name in names if (pair := (here.get(name), there.get(name)))[0] != pair[1]}
 
@@ -82,12 +82,3 @@ def _computing(config: Config) -> dict[str, Any]:
         if model[key] == default:
             del model[key]
     return settings
-
-
-def _flat(settings: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value with its dotted name."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value

@@ -10,8 +10,7 @@ in whatever form arrays come: lists, frames of pandas, polars and Arrow, tensors
 Labels are kept as written and answered in the same type. A label of NaN or None is none: the series is not trained on.
 
 Two kinds of models are behind them. `features` (the default): random fixed state space filters, pooled, with a head
-that is fitted in closed form; no training, no settings, and accurate with few series. `backbone`: a selective state
-space model, trained by gradients.
+that is fitted in closed form; nothing is trained. `backbone`: a selective state space model, trained by gradients.
 
 Needs the extra `sklearn`. Everything that scikit-learn offers around an estimator (pipelines, cross-validation, grid
 search, cloning, pickling) works; a fitted estimator may be used by several threads at once.
