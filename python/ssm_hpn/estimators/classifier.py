@@ -18,8 +18,8 @@ from ssm_hpn.closed_form.simplex import lifted_cosines
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.base import number_of_threads
-from ssm_hpn.estimators.filters import FilterModel, Targets
 from ssm_hpn.estimators.model import SequenceModel, ends
+from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import check_lengths, labels_of, warn, with_target
 

@@ -13,7 +13,7 @@ from ssm_hpn.contract import Scale, measured_columns
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
-from ssm_hpn.estimators.filters import FilterModel
+from ssm_hpn.filter_model import FilterModel
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import statistics, warn
 from ssm_hpn.state_features import EFFORTS, Effort

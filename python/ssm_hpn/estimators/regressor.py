@@ -10,8 +10,8 @@ from sklearn.metrics import r2_score
 
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.estimators.base import number_of_threads
-from ssm_hpn.estimators.filters import FilterModel, Targets
 from ssm_hpn.estimators.model import SequenceModel, ends, measured
+from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.series import check_lengths, with_target
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
-from ssm_hpn.estimators.filters import known_series
+from ssm_hpn.filter_model import known_series
 from ssm_hpn.state_features import Effort, StateFeatures
 
 

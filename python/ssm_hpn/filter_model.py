@@ -1,4 +1,4 @@
-"""Fixed state space filters with heads in closed form behind an estimator."""
+"""Fixed state space filters with heads in closed form: fitted to labelled series, kept as one value."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
