@@ -104,6 +104,25 @@ class FilterModel:
                 found[:, columns] = head.scores(self.bank.blocks(series, threads=threads))
         return found
 
+    def left_out_score(self) -> float:
+        """Of training series, each predicted by the fit to all others: accuracy of classes, else mean R² of numbers.
+
+        Numbers that are always the same do not count.
+        """
+        if self.classes is not None:
+            return self.classes.left_out_accuracy()
+        found = np.concatenate([head.left_out_r2() for _, head in self.numbers])
+        return float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else float("nan")
+
+    def strengths(self) -> Floats:
+        """The ridge's strengths: [1] of the classes, else [K] of the numbers."""
+        if self.classes is not None:
+            return self.classes.ridge.strength[:1]
+        found = np.empty(sum(len(columns) for columns, _ in self.numbers))
+        for columns, head in self.numbers:
+            found[columns] = head.ridge.strength
+        return found
+
 
 def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:
     """Missing numbers by the rule of the contract; `mask` leaves them missing, which the filters leave out."""

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifierCV
+from sklearn.metrics import r2_score
 
 from ssm_hpn.closed_form import ClassHead, NumberHead, RidgeSettings
 from ssm_hpn.closed_form.columns import Standardisation
@@ -188,6 +189,23 @@ def test_numbers_are_predicted_in_their_unit():
     head = NumberHead.fit(of(x), y)
     error = np.abs(head.scores([x]) - y) / y.std(axis=0)
     assert error.mean() < 0.05
+
+
+def test_left_out_answers_are_scored_by_their_weights():
+    x, labels = data(60, 20, trace=0.2)
+    weights = np.linspace(0.5, 3, 60)
+    head = ClassHead.fit(of(x), labels, sample_weight=weights)
+    right = head.classes(head.ridge.left_out) == labels
+    assert 0.4 < right.mean() < 1
+    assert head.left_out_accuracy() == pytest.approx(weights[right].sum() / weights.sum())
+    y = np.stack([x[:, 0] + 30 * labels, x[:, 1], np.full(60, 2.0)], axis=1).astype(float)
+    weights[7] = 0
+    numbers = NumberHead.fit(of(x), y, sample_weight=weights)
+    found, kept = numbers.left_out_r2(), weights > 0
+    for k in range(2):
+        expected = r2_score(y[kept, k], numbers.ridge.left_out[:, k], sample_weight=weights[kept])
+        assert found[k] == pytest.approx(expected)
+    assert np.isnan(found[2])
 
 
 @pytest.mark.parametrize("cut", [1, 5, 100, 8192])
@@ -426,3 +444,7 @@ def test_arrays_that_are_missing_or_do_not_fit_are_refused():
         ClassHead.from_arrays(arrays, values | {"n_classes": 4})
     with pytest.raises(CheckpointError, match="found version 1 of classes"):
         NumberHead.from_arrays(arrays, values)
+    arrays, values = NumberHead.fit(of(x), labels[:, None]).to_arrays()
+    for wrong in ({"targets": arrays["targets"][:-1]}, {"targets": labels}, {"sample_weight": np.ones(3)}):
+        with pytest.raises(CheckpointError, match=f"{next(iter(wrong))}: expected shape"):
+            NumberHead.from_arrays(arrays | wrong, values)

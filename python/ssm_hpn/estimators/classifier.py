@@ -78,6 +78,10 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     n_channels_ : channels F.
     contract_ : statistics of the channels, classes, scale of the numbers, and how missing numbers are treated.
     model_ : the fitted model: a `FilterModel` or a `Backbone`.
+    loo_score_ : of features: accuracy of the training series, each classified by the fit to all others, by the weights
+        of fit; an estimate without a test set. The filters have seen all of them, and the strength of the ridge is the
+        best of about twenty for these errors: it may be a little too good.
+    alpha_ : of features: the strength of the ridge.
     trainer_ : the `Trainer` of a backbone.
 
     Examples
@@ -90,6 +94,8 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     >>> model = SSMClassifier(effort="fast", random_state=0).fit(series, labels)
     >>> model.predict(series[:2]).tolist(), model.score(series, labels)
     (['calm', 'wild'], 1.0)
+    >>> model.loo_score_, model.alpha_ > 0
+    (1.0, True)
 
     A selective state space model instead:
 

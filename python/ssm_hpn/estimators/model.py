@@ -58,6 +58,23 @@ class SequenceModel(SequenceEstimator):
         raise AttributeError("trainer_: only a fitted estimator with kind='backbone' has a trainer")
 
     @property
+    def loo_score_(self) -> float:
+        """Accuracy, or R² of numbers, of each training series by the fit to all others (`kind="features"`)."""
+        return self._of_features("loo_score_").left_out_score()
+
+    @property
+    def alpha_(self) -> float | Floats:
+        """Strength of the ridge by leave-one-out error, relative to the mean squared length of a series' features."""
+        found = self._of_features("alpha_").strengths()
+        return float(found[0]) if len(found) == 1 else found
+
+    def _of_features(self, name: str) -> FilterModel:
+        model = getattr(self, "model_", None)
+        if isinstance(model, FilterModel):
+            return model
+        raise AttributeError(f"{name}: only a fitted estimator with kind='features' has it")
+
+    @property
     def _gaps_become(self) -> str:
         return "are taken as its mean in fit" if isinstance(self.model_, Backbone) else super()._gaps_become
 

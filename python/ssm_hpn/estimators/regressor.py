@@ -33,6 +33,13 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
     threads, random_state
         As in `SSMClassifier`.
 
+    Attributes
+    ----------
+    loo_score_ : of features: R² of the training series, each predicted by the fit to all others (the mean of those of
+        several numbers); see `SSMClassifier`.
+    alpha_ : of features: the strength of the ridge, [K] for several numbers.
+    n_channels_, contract_, model_, trainer_ : as in `SSMClassifier`.
+
     Examples
     --------
     >>> import numpy as np
@@ -42,6 +49,8 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
     >>> model = SSMRegressor(effort="fast", random_state=0).fit(series, load)
     >>> bool(model.score(series, load) > 0.5), model.predict(series[:2]).shape
     (True, (2,))
+    >>> bool(model.loo_score_ < model.score(series, load))
+    True
     """
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
