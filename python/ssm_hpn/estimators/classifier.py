@@ -37,7 +37,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     ----------
     kind
         `features`: random fixed state space filters, pooled, with prototypes that are fitted in closed form.
-        `backbone`: a selective state space model, trained by gradients; `d_model` to `normalize` are its own.
+        `backbone`: a selective state space model, trained by gradients; `d_model` to `tol` are its own.
         `auto`: the backbone where one of these differs from its default, with a warning that says so, else features;
         name the kind where a search tries several values, of which the default is one.
     effort
@@ -55,6 +55,13 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         Updates, series per update, learning rate (warm-up, then half a cosine down), decoupled decay.
     normalize
         Shift and scale each channel by mean and deviation of the training series.
+    early_stopping, validation_fraction, n_iter_no_change, tol
+        Of the backbone. True: a share of the training series (of each class) is held out and evaluated after each pass
+        over the others, but no more often than every 10 updates; training ends where the score has not grown by more
+        than `tol` in `n_iter_no_change` evaluations in a row, or after `steps` updates, and the best parameters are
+        kept. `auto`: where there are 1,000 series or more. Features need none: see `loo_score_`.
+    verbose
+        1: what is done goes to stderr, as a bar in a terminal and as lines elsewhere.
     missing
         What stands for a missing number (NaN). `mask`: the filters leave a step out whose channels are all missing,
         and hold a channel that alone is missing; the backbone reads the mean of the channel, beside which two further
@@ -83,6 +90,9 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         best of about twenty for these errors: it may be a little too good.
     alpha_ : of features: the strength of the ridge.
     trainer_ : the `Trainer` of a backbone.
+    n_iter_ : of a backbone: updates made.
+    validation_scores_, best_score_ : of a backbone with early stopping: minus the mean loss of the held-out series at
+        each evaluation, and the largest of these; None without.
 
     Examples
     --------
@@ -176,20 +186,8 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
             target, head = self._target(moments)
             self._train(series, arrays, target, head)
             return self
-        self.model_ = FilterModel.fit(
-            self.contract_,
-            series,
-            Targets(
-                arrays["sequence_class"],
-                len(self.classes_),
-                arrays.get("sequence_values"),
-                arrays.get("weights"),
-                class_weight,
-            ),
-            effort=self.effort,
-            seed=self._seed(),
-            threads=number_of_threads(self.threads),
-        )
+        of_class, numbers, weights = (arrays.get(name) for name in ("sequence_class", "sequence_values", "weights"))
+        self._fit_filters(series, Targets(of_class, len(self.classes_), numbers, weights, class_weight))
         return self
 
     def _class_weight(

@@ -1,6 +1,7 @@
 """What classifier and regressor share: the choice of a model, its settings, numbers to predict."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from math import inf
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -8,12 +9,15 @@ from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from ssm_hpn.arrays import numbers
+from ssm_hpn.arrays import numbers, whole_number
 from ssm_hpn.contract import Scale, measured_columns
-from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.counts import counted
+from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
-from ssm_hpn.filter_model import FilterModel
+from ssm_hpn.estimators.progress import Progress
+from ssm_hpn.estimators.validation import AUTO_FROM, Stopping
+from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import statistics, warn
 from ssm_hpn.state_features import EFFORTS, Effort
@@ -24,7 +28,7 @@ Kind = Literal["features", "backbone"]
 
 OF_BACKBONE = (
     "d_model", "n_layers", "d_state", "head", "loss", "pooling", "steps", "batch_size", "lr", "weight_decay",
-    "normalize",
+    "normalize", "early_stopping", "validation_fraction", "n_iter_no_change", "tol",
 )  # fmt: skip
 """Parameters of the trained model alone."""
 OF_FEATURES = ("effort", "class_weight")
@@ -46,6 +50,11 @@ class SequenceModel(SequenceEstimator):
     lr: float = 3e-3
     weight_decay: float = 0.01
     normalize: bool = True
+    early_stopping: bool | Literal["auto"] = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    verbose: int = 0
     threads: int | None = None
     random_state: int | np.random.RandomState | None = None
 
@@ -118,6 +127,20 @@ class SequenceModel(SequenceEstimator):
         """Weights of score, of this number of series: 1 each where none are given."""
         return np.ones(count) if given is None else weights_of(self._per_series(X, given, "sample_weight"), count)
 
+    def _fit_filters(self, series: list[Floats], targets: Targets) -> None:
+        """Fit filters and heads."""
+        progress = self._progress()
+        progress.stage(f"effort {self.effort}, {counted(len(series), 'series', 'series')}")
+        self.model_: Backbone | FilterModel = FilterModel.fit(
+            self.contract_,
+            series,
+            targets,
+            effort=self.effort,
+            seed=self._seed(),
+            threads=number_of_threads(self.threads),
+        )
+        progress.stage(f"fitted, left-out score {self.loo_score_:.4g}")
+
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]
     ) -> None:
@@ -142,8 +165,31 @@ class SequenceModel(SequenceEstimator):
                 "threads": number_of_threads(self.threads),
             },
         }
-        self.model_: Backbone | FilterModel = Backbone.fit(self._made(settings), self.contract_, series, arrays)
-        self.n_iter_ = self.steps
+        stopping = self._stopping(len(series))
+        self.model_, watch = Backbone.fit(
+            self._made(settings), self.contract_, series, arrays, stopping=stopping, progress=self._progress()
+        )
+        self.n_iter_ = self.trainer_.session.step
+        self.validation_scores_ = None if watch is None else watch.scores
+        self.best_score_ = None if watch is None else watch.best_score
+
+    def _stopping(self, count: int) -> Stopping | None:
+        """When to stop early, for this number of series; None for never."""
+        on: Any = self.early_stopping
+        if not isinstance(on, bool | np.bool_) and on != "auto":
+            raise ConfigError(problem("early_stopping", "True, False or 'auto'", shown(on), "pass one of these"))
+        if not on or (isinstance(on, str) and count < AUTO_FROM):
+            return None
+        return Stopping(
+            number_between("validation_fraction", self.validation_fraction, 0, 1),
+            whole_number(self.n_iter_no_change, "n_iter_no_change", least=1),
+            number_between("tol", self.tol, 0, inf, ends=True),
+        )
+
+    def _progress(self) -> Progress:
+        given: Any = self.verbose
+        verbose = int(given) if isinstance(given, bool | np.bool_) else whole_number(given, "verbose")
+        return Progress(verbose, type(self).__name__)
 
     def _made(self, settings: dict[str, Any]) -> Trainer:
         """A trainer of these settings; an error about one of them names the parameter."""
@@ -191,6 +237,20 @@ class SequenceModel(SequenceEstimator):
             return self.model_.predicted(self._read(X), threads=number_of_threads(self.threads))
         assert self.contract_.scale is not None
         return self._answers(X)[:, -len(self.contract_.scale.mean) :]
+
+
+def number_between(name: str, given: Any, least: float, most: float, *, ends: bool = False) -> float:  # noqa: ANN401
+    """A number between two others.
+
+    >>> number_between("validation_fraction", 0.1, 0, 1)
+    0.1
+    """
+    number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
+    if number and (least < given < most or (ends and given == least)):
+        return float(given)
+    upper = "" if most == inf else f" and below {most}"
+    expected = f"a number {'from' if ends else 'above'} {least}{upper}"
+    raise ConfigError(problem(name, expected, shown(given), "leave it out for the default"))
 
 
 def measured(y: Any, name: str) -> Floats:  # noqa: ANN401

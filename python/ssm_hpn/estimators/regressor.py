@@ -9,9 +9,8 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from ssm_hpn.errors import ConfigError, ShapeError, problem
-from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.model import SequenceModel, ends, measured
-from ssm_hpn.filter_model import FilterModel, Targets
+from ssm_hpn.filter_model import Targets
 from ssm_hpn.series import check_lengths, with_target
 
 Floats = NDArray[np.float64]
@@ -29,8 +28,8 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
     head
         Of a backbone. `linear` (auto): least squares on standardised targets; `prototype`: the cosine to a pole, for
         one number between the smallest and the largest of the training targets.
-    effort, d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, missing, id, order,
-    threads, random_state
+    effort, d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, early_stopping,
+    validation_fraction, n_iter_no_change, tol, verbose, missing, id, order, threads, random_state
         As in `SSMClassifier`.
 
     Attributes
@@ -38,7 +37,7 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
     loo_score_ : of features: R² of the training series, each predicted by the fit to all others (the mean of those of
         several numbers); see `SSMClassifier`.
     alpha_ : of features: the strength of the ridge, [K] for several numbers.
-    n_channels_, contract_, model_, trainer_ : as in `SSMClassifier`.
+    n_channels_, contract_, model_, trainer_, n_iter_, validation_scores_, best_score_ : as in `SSMClassifier`.
 
     Examples
     --------
@@ -71,14 +70,8 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
         series, arrays = with_target(series, arrays, known)
         self._warn_constant()
         if kind == "features":
-            self.model_ = FilterModel.fit(
-                self.contract_,
-                series,
-                Targets(numbers=arrays["sequence_values"], sample_weight=arrays.get("weights")),
-                effort=self.effort,
-                seed=self._seed(),
-                threads=number_of_threads(self.threads),
-            )
+            targets = Targets(numbers=arrays["sequence_values"], sample_weight=arrays.get("weights"))
+            self._fit_filters(series, targets)
             return self
         if self.head in ("auto", "linear"):
             head: dict[str, Any] = {"kind": "linear", "n_outputs": count, "loss": "squared", "bias": True}
