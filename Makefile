@@ -67,7 +67,7 @@ train: $(STAMPS)/build ## train the default model: a byte-level language model o
 .PHONY: test
 test: $(STAMPS)/build $(STAMPS)/dev ## build and run the Rust and Python tests
 	@$(CARGO) test --workspace --quiet
-	@$(PY) -m pytest -q tests/python -m "not slow"
+	@$(PY) -m pytest -q tests/python -m "not slow" -n auto
 
 .PHONY: test-core
 test-core: $(STAMPS)/build ## the Rust tests and examples that need no pyarrow: all there is where it has no wheel
