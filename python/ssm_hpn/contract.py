@@ -159,7 +159,10 @@ class Contract:
     classes: Classes | None = None
     scale: Scale | None = None
     encoder: Mapping[str, Any] = field(default_factory=dict)
-    """The encoder of text to ids: `kind`, `vocab_size`, and under `text` the content of a tokenizer.json."""
+    """The encoder of text to ids: `kind`, `vocab_size`, and under `text` the content of a tokenizer.json.
+
+    Where texts become features, the fixed random `channels` of a byte and their `seed` (`ssm_hpn.texts`).
+    """
     missing: Missing = "mask"
     """Policy for missing numbers."""
     normalised: bool = True
@@ -470,6 +473,8 @@ class Contract:
         if self.kind == "tokens":
             kind, size = self.encoder.get("kind", "ids"), self.encoder.get("vocab_size")
             return f"{self.format}, {kind}, {'? ids' if size is None else counted(size, 'id')}"
+        if self.encoder:
+            return f"{self.format}, texts as {counted(len(self.features), 'fixed random channel')} of their bytes"
         names = _listed([column.name for column in self.features], SHOWN)
         rest = ", shifted and scaled" if self.normalised else ""
         keys = "".join(f", {c.role} {c.name} ({c.type})" for c in self.columns if c.role in ("id", "order"))

@@ -1,8 +1,8 @@
 """X and y of an estimator: series of time steps, and values that belong to each of them.
 
-X as series is an array [N, T, F], or a list of arrays [T, F] or [T] of any lengths; frames among them are taken by the
-names of their columns. A long table is a frame with a row per time step, a column that says which series a row belongs
-to, and perhaps one that says when; the series come in the order in which their ids first occur.
+A long table is a frame with a row per time step, a column that says which series a row belongs to, and perhaps one that
+says when (or an index of both); the series come in the order in which their ids first occur. Other forms of X are read
+in `ssm_hpn.series_forms` and `ssm_hpn.texts`.
 
 Everything array-like is taken (`ssm_hpn.arrays`). NaN is a missing number, and in y no label.
 """
@@ -12,7 +12,7 @@ import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from ssm_hpn.arrays import (
     is_missing,
     names_of,
     numbers,
-    to_array,
 )
 from ssm_hpn.classes import Classes, whole_type
 from ssm_hpn.contract import Contract
@@ -52,6 +51,8 @@ class Series(NamedTuple):
     """[T, F] each."""
     names: list[str] | None
     """Names of the channels, if X has any."""
+    encoder: Mapping[str, Any] | None = None
+    """How texts became channels (`ssm_hpn.texts`), if X holds texts."""
 
 
 class LongTable:
@@ -80,6 +81,8 @@ class LongTable:
         if not is_frame(frame):
             raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
         self.columns = columns_of(frame, "X")
+        self.groups = f"X[{id!r}]"
+        """The ids of the rows, as a program writes them."""
         if not len(frame):
             raise ShapeError(problem("X", "a frame of at least one row", f"shape {list(frame.shape)}", "give it rows"))
         self._frame = frame
@@ -100,6 +103,24 @@ class LongTable:
         keys = (codes,) if order is None else (self._moments(order), codes)
         self._sorted = np.lexsort(keys)
         self._starts = np.cumsum(np.bincount(codes))[:-1]
+
+    @classmethod
+    def of_index(cls, frame: Any) -> Self:  # noqa: ANN401
+        """A frame of pandas whose index has two levels, the series of a row and its time.
+
+        >>> import pandas as pd
+        >>> index = pd.MultiIndex.from_product([["b", "a"], [0, 1]], names=["unit", "t"])
+        >>> table = LongTable.of_index(pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0]}, index=index))
+        >>> table.ids, [one.ravel().tolist() for one in table.series(None).values]
+        (['b', 'a'], [[1.0, 2.0], [3.0, 4.0]])
+        """
+        if frame.index.nlevels != 2:
+            found, advice = f"{frame.index.nlevels} levels", "join or drop the others, X.droplevel(...)"
+            raise ShapeError(problem("X, index", "two levels: the series of a row and its time", found, advice))
+        own = ["index level 0", "index level 1"]
+        table = cls(frame.set_axis(frame.index.set_names(own)).reset_index(), id=own[0], order=own[1])
+        table.groups = "X.index.get_level_values(0)"
+        return table
 
     def _present(self, key: str, what: str) -> None:
         if key not in self.columns:
@@ -194,57 +215,12 @@ class LongTable:
         return chosen
 
 
-def series_of(x: Any, names: Sequence[str] | None = None) -> Series | None:  # noqa: ANN401 - anything array-like
-    """X as series, or None where it is a matrix, a frame, or has no series in it.
+def by_name(columns: dict[str, NDArray[Any]], names: Sequence[str], where: str) -> Floats:
+    """[T, F] of a frame whose columns may stand in any order. Raises `ShapeError` for other columns than these.
 
-    `names` are those of the channels in fit: frames of a list give their columns in this order.
-    Raises `ShapeError` for an element that is no array [T, F] or [T].
-
-    >>> [one.shape for one in series_of([np.zeros((4, 2)), np.zeros((3, 2))]).values]
-    [(4, 2), (3, 2)]
+    >>> by_name({"b": np.array([1, 2]), "a": np.array([3, 4])}, ["a", "b"], "X[0]").tolist()
+    [[3.0, 1.0], [4.0, 2.0]]
     """
-    if is_frame(x) or hasattr(x, "toarray") or isinstance(x, str | bytes | dict):
-        return None
-    if isinstance(x, list | tuple):
-        return _of_list(list(x), names)
-    array = to_array(x, "X")
-    if array.ndim == 1 and array.dtype == object:
-        return _of_list(list(array), names)
-    if array.ndim != 3 or not len(array):
-        return None
-    return Series(list(np.asarray(numbers(array, "X"), np.float64)), None)
-
-
-def _of_list(elements: list[Any], names: Sequence[str] | None) -> Series | None:
-    """A list of arrays [T, F] or [T]; None for a list of numbers, or of lists of numbers of one length."""
-    single = [index for index, one in enumerate(elements) if np.isscalar(one) or one is None]
-    if len(single) == len(elements):
-        return None
-    if single:
-        expected, found = "an array [T, F] or [T], as before or behind it", describe(elements[single[0]])
-        raise ShapeError(problem(f"X[{single[0]}]", expected, found, "pass one array per series"))
-    plain = all(isinstance(one, list | tuple) and all(np.ndim(x) == 0 for x in one) for one in elements)
-    if plain and len({len(one) for one in elements}) == 1:
-        return None
-    values = []
-    for index, one in enumerate(elements):
-        name = f"X[{index}]"
-        if is_frame(one):
-            columns = columns_of(one, name)
-            names = list(columns) if names is None else names
-            values.append(_by_name(columns, names, name))
-            continue
-        array = np.asarray(numbers(one, name), np.float64)
-        if array.ndim not in (1, 2):
-            found = f"shape {list(array.shape)}" if array.ndim else describe(one)
-            raise ShapeError(problem(name, "an array [T, F] or [T]", found, "pass one array per series"))
-        values.append(array if array.ndim == 2 else array[:, None])
-    framed = any(map(is_frame, elements))
-    return Series(values, list(names) if framed and names is not None else None)
-
-
-def _by_name(columns: dict[str, NDArray[Any]], names: Sequence[str], where: str) -> Floats:
-    """[T, F] of a frame whose columns may stand in any order."""
     if set(columns) != set(names):
         expected, found = ", ".join(names), ", ".join(columns)
         raise ShapeError(
@@ -454,7 +430,7 @@ def marks_of(series: list[Floats]) -> list[bytes]:
     return [hashlib.blake2b(np.ascontiguousarray(one).tobytes(), digest_size=8).digest() for one in series]
 
 
-def warn_cut(ids: list[Any], series: list[Floats], trained: Mapping[Any, bytes], column: str) -> None:
+def warn_cut(ids: list[Any], series: list[Floats], trained: Mapping[Any, bytes], groups: str) -> None:
     """Warn about series with the id of one that was trained on, but other rows.
 
     `trained` has the digest of every series in fit by its id. The same rows again are no part of another series.
@@ -464,8 +440,8 @@ def warn_cut(ids: list[Any], series: list[Floats], trained: Mapping[Any, bytes],
         first = ", ".join(repr(one) for one in cut[:3]) + (", …" if cut[3:] else "")
         warn(
             f"X: {len(cut)} of {len(ids)} series have ids that were trained on, with other rows ({first}): where a "
-            f"split cut them in two, scores are too good; split by whole series (GroupKFold, with X[{column!r}] as the "
-            "groups)"
+            "split cut them in two, scores are too good; split by whole series (GroupKFold, with "
+            f"{groups} as the groups)"
         )
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
-from ssm_hpn.series import labels_of, series_of
+from ssm_hpn.series import labels_of
+from ssm_hpn.series_forms import series_of
 from test_arrays import Tensor, read_only
 
 SMALL = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "steps": 2}

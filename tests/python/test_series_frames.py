@@ -117,8 +117,12 @@ def test_channels_of_every_type_of_pandas_are_taken_with_a_missing_number(dtype,
 @pytest.mark.parametrize("dtype", TEXT_TYPES, ids=str)
 def test_channels_of_texts_are_refused(dtype):
     column = column_of(dtype, ["a", None, "b", "b"])
-    for given in ([column.values] * 4, pd.DataFrame({0: column})):
-        with pytest.raises(ShapeError, match=r"X\[.*: expected a number, found 'a'"):
+    for given, message in (
+        ([column.values] * 4, r"X\[.*: expected a number, found 'a'"),
+        (pd.DataFrame({0: column, 1: column}), r"X\['0'\]\[0\]: expected a number, found 'a'"),
+        (pd.DataFrame({0: column}), r"X: expected numbers, or a column of texts, found a frame of one; pass X\[0\]"),
+    ):
+        with pytest.raises(ShapeError, match=message):
             SSMClassifier(kind="backbone", steps=1).fit(given, [0, 1, 0, 1])
 
 

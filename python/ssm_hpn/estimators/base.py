@@ -21,13 +21,14 @@ from ssm_hpn.series import (
     checked_frame,
     marks_of,
     names_of_target,
-    series_of,
     statistics,
     warn,
     warn_cut,
     warn_far_out,
     warn_unseen_gaps,
 )
+from ssm_hpn.series_forms import Layout, advice_on_channels, check_layout, check_layout_of, series_of
+from ssm_hpn.texts import ByteChannels, is_column_of_texts, texts_of
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +40,7 @@ MOST_THREADS: Final = 4096
 class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
     """Base of all estimators: reading X."""
 
+    layout: Layout = "auto"
     missing: Missing = "mask"
     id: str | None = None  # as in `data.columns.id`
     order: str | None = None
@@ -64,10 +66,11 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         check_finite(found.values, missing_too=self.missing == "refuse")
         self.n_channels_ = found.values[0].shape[1]
         self._named = found.names is not None
-        names = found.names or [f"channel {k}" for k in range(self.n_channels_)]
+        kind = "byte channel" if found.encoder else "channel"
+        names = found.names or [f"{kind} {k}" for k in range(self.n_channels_)]
         moments = statistics(found.values, [f"X, {name}" for name in names])
         columns = measured_columns(names, moments, "feature", self.missing)
-        self.contract_ = Contract("features", columns, missing=self.missing)
+        self.contract_ = Contract("features", columns, encoder=found.encoder or {}, missing=self.missing)
         return found.values, belonging
 
     def _warn_constant(self) -> None:
@@ -89,47 +92,76 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """Refuse other channels than in fit."""
         if len(found := {one.shape[1] for one in series}) == 1 and (one := found.pop()) != self.n_channels_:
             expected = f"{counted(self.n_channels_, 'channel')}, as in fit"
-            raise ShapeError(problem("X", expected, one, "give the channels of fit as [N, T, F] or arrays [T, F]"))
+            advice = advice_on_channels(series, self.n_channels_, self.layout)
+            raise ShapeError(problem("X", expected, one, advice))
         check_shapes(series, self.n_channels_)
 
     def _series(self, X: Any, targets: list[Any], *, fitting: bool) -> Series:  # noqa: ANN401, N803
         """X as series. In fit, the columns of a frame become the channels."""
+        check_layout(self.layout)
+        table = self._table(X)
+        texts = texts_of(X) if table is None else None
+        if not fitting and (texts is not None) != bool(self.contract_.encoder):
+            expected, found = ("numbers", "texts") if texts else ("texts", describe(X))
+            raise ShapeError(problem("X", f"{expected}, as in fit", found, f"give series of {expected}"))
+        if texts is not None:
+            return self._spelled(texts, fitting=fitting)
         names = None if fitting or not self._named else [column.name for column in self.contract_.features]
         own = [name for target in targets for name in names_of_target(target)]
-        found = self._of_table(X, names, own, fitting=fitting) if self.id is not None else series_of(X, names)
-        if fitting and found is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
+        if fitting and table is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
             advice = f"pass X.drop(columns={inside[0]!r})"
             raise ShapeError(problem("X", "no column of the labels", repr(inside[0]), advice))
-        if found is None:
+        if table is not None:
+            series = self._of_table(table, names, own, fitting=fitting)
+        elif (forms := series_of(X, names, self.layout)) is not None:
+            series = forms
+        else:
             return Series([row[:, None] for row in self._matrix(X, fitting=fitting)], None)
-        check_shapes(found.values, found.values[0].shape[1])
-        if not fitting and found.names and not self._named:
-            warn(f"X: the columns {', '.join(found.names)} are taken for the channels in this order: fit had no names")
-        if fitting and getattr(X, "ndim", 0) == 3 and X.shape[1] < X.shape[2]:
-            steps, channels = counted(X.shape[1], "step"), counted(X.shape[2], "channel")
-            read = f"{list(X.shape)} is read as series of {steps} and {channels}"
-            warn(f"X: {read}; where channels come first pass X.transpose(0, 2, 1)")
+        check_layout_of(series, self.layout, fitting=fitting)
+        if not fitting and series.names and not self._named:
+            columns = ", ".join(series.names)
+            warn(f"X: the columns {columns} are taken for the channels in this order: fit had no names")
         if fitting:
-            self._on_matrix, self.n_features_in_ = False, found.values[0].shape[1]
+            self._on_matrix, self.n_features_in_ = False, series.values[0].shape[1]
             self.__dict__.pop("feature_names_in_", None)
-        return found
+        return series
 
-    def _of_table(self, X: Any, names: list[str] | None, own: list[str], *, fitting: bool) -> Series:  # noqa: ANN401, N803
+    def _spelled(self, texts: list[bytes], *, fitting: bool) -> Series:
+        """Texts as series of their bytes."""
+        if fitting:
+            spelling = ByteChannels(self._seed())
+            self._on_matrix, self.n_features_in_ = False, spelling.channels
+            self.__dict__.pop("feature_names_in_", None)
+        else:
+            spelling = ByteChannels.from_encoder(self.contract_.encoder)
+        return Series(spelling.series(texts), None, spelling.encoder)
+
+    def _of_table(self, table: LongTable, names: list[str] | None, own: list[str], *, fitting: bool) -> Series:
         """The series of a long table; warns about parts of those that were trained on."""
-        table = self._table(X)
         found = table.series(names, without=own)
         if fitting:
             self._trained = dict(zip(table.ids, marks_of(found.values), strict=True))
+            if self.id is None:
+                warn(
+                    "X: its index is read as the series of a row and its time, a row per time step; for a row per "
+                    "series pass X.reset_index(drop=True)"
+                )
         else:
-            warn_cut(table.ids, found.values, getattr(self, "_trained", {}), str(self.id))
+            warn_cut(table.ids, found.values, getattr(self, "_trained", {}), table.groups)
         return found
 
-    def _table(self, X: Any) -> LongTable:  # noqa: ANN401, N803
-        return LongTable(X, id=str(self.id), order=self.order)
+    def _table(self, X: Any) -> LongTable | None:  # noqa: ANN401, N803
+        """X as a long table, if `id` or an index of several levels says that it is one."""
+        if self.id is not None:
+            return LongTable(X, id=str(self.id), order=self.order)
+        if is_frame(X) and getattr(getattr(X, "index", None), "nlevels", 1) > 1:
+            return LongTable.of_index(X)
+        return None
 
     def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
         """[N, T] as scikit-learn's own tools pass it, checked by its rules."""
         if is_frame(X):
+            self._check_no_texts(X)
             X = checked_frame(dense(X), first=fitting)  # noqa: N806
         elif not hasattr(X, "toarray"):
             X = _numbers(to_array(X, "X"))  # noqa: N806
@@ -150,6 +182,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             raise ShapeError(problem("X", expected, describe(X), "a single series is X[None]"))
         return np.asarray(check_array(X, **rules))
 
+    def _check_no_texts(self, frame: Any) -> None:  # noqa: ANN401
+        """Refuse a frame of one column of texts, which may be meant as the series."""
+        names = names_of(frame)
+        if len(names) == 1 and is_column_of_texts(frame[names[0]]):
+            raise ShapeError(problem("X", "numbers, or a column of texts", "a frame of one", f"pass X[{names[0]!r}]"))
+
     def _validated(self, X: Any, *, fitting: bool, **rules: Any) -> Floats:  # noqa: ANN401, N803
         """A matrix of as many steps as in fit, which is scikit-learn's rule."""
         try:
@@ -168,12 +206,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         >>> SSMClassifier(id="machine", order="time").series_ids(pandas.DataFrame(table))
         ['b', 'a']
         """
-        if self.id is None:
+        if (table := self._table(X)) is None:
             raise ConfigError(problem("id", "the name of a column", "None", "X is no long table"))
-        return self._table(X).ids
+        return table.ids
 
     def _per_series(self, X: Any, y: Any, name: str = "y") -> Any:  # noqa: ANN401, N803
-        return y if self.id is None else self._table(X).per_series(y, name)
+        return y if (table := self._table(X)) is None else table.per_series(y, name)
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         tags = super().__sklearn_tags__()

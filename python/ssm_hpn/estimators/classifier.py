@@ -62,12 +62,16 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         kept. `auto`: where there are 1,000 series or more. Features need none: see `loo_score_`.
     verbose
         1: what is done goes to stderr, as a bar in a terminal and as lines elsewhere.
+    layout
+        Axes of arrays: `channels_last` ([N, T, F], lists of [T, F]) or `channels_first` ([N, F, T], lists of [F, T]);
+        `auto` is channels last, with a note where series then have fewer steps than channels.
     missing
         What stands for a missing number (NaN). `mask`: the filters leave a step out whose channels are all missing,
         and hold a channel that alone is missing; the backbone reads the mean of the channel, beside which two further
         channels tell that it is missing and for how long. `forward`: the last one; `zero`; or `refuse` it.
     id, order
         Columns of a long table: the series of a row, and its time (numbers or dates); rows stay in their order without.
+        A frame of pandas with an index of two levels, series and time, needs neither.
     reject_below
         `predict` answers `reject_label` where the largest score lies below; None never rejects.
     reject_label
@@ -121,6 +125,13 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
     True
     >>> model.predict_proba(series[:2]).sum(axis=1).round(6).tolist()
     [1.0, 1.0]
+
+    Texts are series of their bytes:
+
+    >>> lines = ["link is up", "user logged in", "link is down", "user logged out"] * 5
+    >>> model = SSMClassifier(effort="fast", random_state=0).fit(lines, ["network", "login"] * 10)
+    >>> model.predict(["link is gone", "user logs in"]).tolist()
+    ['network', 'login']
 
     A number beside the class, here of hours until a repair; NaN where it is not known:
 

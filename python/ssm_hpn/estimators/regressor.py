@@ -29,7 +29,7 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
         Of a backbone. `linear` (auto): least squares on standardised targets; `prototype`: the cosine to a pole, for
         one number between the smallest and the largest of the training targets.
     effort, d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, early_stopping,
-    validation_fraction, n_iter_no_change, tol, verbose, missing, id, order, threads, random_state
+    validation_fraction, n_iter_no_change, tol, verbose, layout, missing, id, order, threads, random_state
         As in `SSMClassifier`.
 
     Attributes

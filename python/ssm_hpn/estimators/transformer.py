@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted
 
 from ssm_hpn.errors import ConfigError, problem
@@ -15,14 +15,55 @@ from ssm_hpn.state_features import Effort, StateFeatures
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class StateSpaceFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SequenceEstimator):  # type: ignore[misc]
+class SeriesTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SequenceEstimator):  # type: ignore[misc]
+    """Base of transformers: a row for each series."""
+
+    effort: Effort = "default"
+    threads: int | None = None
+    random_state: int | np.random.RandomState | None = None
+
+    def transform(self, X: Any) -> Any:  # noqa: ANN401, N803
+        """Rows as they are: scikit-learn makes of them what `set_output` says, with the index of X.
+
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"x": [1.0, 2.0]}, index=["b", "a"])
+        >>> SeriesTransformer().transform(rows).tolist()
+        [[1.0], [2.0]]
+        """
+        return np.asarray(X)
+
+    def _rows(self, X: Any, rows: NDArray[Any]) -> Any:  # noqa: ANN401, N803
+        """Rows of the series of X; as a frame of pandas (`set_output`) with the ids of a long table as index."""
+        if (table := self._table(X)) is None:
+            return rows
+        try:
+            import pandas as pd  # it is there where its frames are wanted
+        except ImportError:
+            return rows
+        # scikit-learn takes the index of what it is given, and X has an entry per row.
+        return SeriesTransformer.transform(self, pd.DataFrame(rows, index=pd.Index(table.ids, name=self.id)))
+
+    def _checked_effort(self) -> Effort:
+        if self.effort not in get_args(Effort):
+            expected = " | ".join(get_args(Effort))
+            raise ConfigError(problem("effort", expected, repr(self.effort), "choose one of these"))
+        return self.effort
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class StateSpaceFeatures(SeriesTransformer):
     """Features of series from random fixed state space filters, pooled over time; nothing is trained.
 
     Parameters
     ----------
     effort
         `fast` (8,960 features), `default` (25,600) or `best` (51,200).
-    missing, id, order, threads, random_state
+    layout, missing, id, order, threads, random_state
         As in `SSMClassifier`.
 
     Attributes
@@ -47,20 +88,14 @@ class StateSpaceFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Sequ
     1.0
     """
 
-    effort: Effort = "default"
-    threads: int | None = None
-    random_state: int | np.random.RandomState | None = None
-
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ANN401, ARG002, N803
         """Draw filters, and fit their gains and biases to the series X; y is not used."""
-        if self.effort not in get_args(Effort):
-            expected = " | ".join(get_args(Effort))
-            raise ConfigError(problem("effort", expected, repr(self.effort), "choose one of these"))
+        effort = self._checked_effort()
         series, _ = self._fit_on(X)
         self._warn_constant()
         series = known_series(self.contract_, series)
         self.bank_ = StateFeatures.fit(
-            series, effort=self.effort, seed=self._seed(), threads=number_of_threads(self.threads)
+            series, effort=effort, seed=self._seed(), threads=number_of_threads(self.threads)
         )
         self._n_features_out = self.bank_.count
         return self
@@ -75,15 +110,4 @@ class StateSpaceFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Sequ
         """
         check_is_fitted(self)
         series = known_series(self.contract_, self._read(X))
-        found = self.bank_.transform(series, threads=number_of_threads(self.threads))
-        if self.id is None or _get_output_config("transform", self)["dense"] != "pandas":
-            return found
-        import pandas as pd  # it is there where its frames are wanted
-
-        # scikit-learn would take the index of X, which has an entry per row.
-        return pd.DataFrame(found, index=pd.Index(self.series_ids(X), name=self.id))
-
-    def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
+        return self._rows(X, self.bank_.transform(series, threads=number_of_threads(self.threads)))

@@ -1,0 +1,161 @@
+"""Texts as series of estimators."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from ssm_hpn.errors import ShapeError
+from ssm_hpn.estimators import SSMClassifier, SSMRegressor, StateSpaceFeatures
+from ssm_hpn.texts import ByteChannels
+
+FAST = {"effort": "fast", "random_state": 0, "threads": 1}
+WORDS = {
+    "english": "the and that have for not with you this but his from they say her she will one all would there",
+    "german": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an",
+    "french": "le de un être et à il avoir ne je son que se qui ce dans en du elle au pour pas sur on",
+}
+
+
+def languages(count, *, seed):
+    """A few frequent words each."""
+    random = np.random.default_rng(seed)
+    labels = [list(WORDS)[n % 3] for n in range(count)]
+    return [" ".join(random.choice(WORDS[one].split(), random.integers(8, 14))) for one in labels], np.array(labels)
+
+
+def motifs(count, *, seed):
+    """Bases, with one of two motifs somewhere."""
+    random = np.random.default_rng(seed)
+    series = []
+    for n in range(count):
+        bases = random.choice(list("ACGT"), 60)
+        motif = ("TATAAATA", "GGCCAATC")[n % 2]
+        start = random.integers(60 - len(motif))
+        bases[start : start + len(motif)] = list(motif)
+        series.append("".join(bases))
+    return series, np.arange(count) % 2
+
+
+def lines(count, *, seed):
+    """Log lines of three programs, with numbers that say nothing."""
+    random = np.random.default_rng(seed)
+    forms = (
+        "sshd[{}]: connection closed by 10.0.{}.{}",
+        "sshd[{}]: authentication failure, port {} try {}",
+        "kernel: [{}.{}] eth{}: link is down",
+    )
+    return [forms[n % 3].format(*random.integers(1, 250, 3)) for n in range(count)], np.arange(count) % 3
+
+
+@pytest.mark.parametrize(("task", "train", "bound"), [(languages, 90, 0.95), (motifs, 240, 0.8), (lines, 60, 1.0)])
+def test_texts_are_classified(task, train, bound):
+    model = SSMClassifier(**FAST).fit(*task(train, seed=0))
+    assert model.score(*task(120, seed=1)) >= bound
+    assert model.contract_.encoder == {
+        "kind": "bytes",
+        "vocab_size": 256,
+        "channels": 16,
+        "seed": model.contract_.encoder["seed"],
+    }
+
+
+TEXTS, LABELS = languages(24, seed=2)
+FORMS = {
+    "tuple": tuple,
+    "bytes": lambda x: [one.encode() for one in x],
+    "texts and bytes": lambda x: [one.encode() if n % 2 else one for n, one in enumerate(x)],
+    "array": np.array,
+    "array of bytes": lambda x: np.array([one.encode() for one in x]),
+    "array of objects": lambda x: np.array(x, object),
+    "texts of numpy": lambda x: list(np.array(x)),
+    "pandas": pd.Series,
+    "pandas string": lambda x: pd.Series(x, dtype="string"),
+    "pandas category": lambda x: pd.Series(x, dtype="category"),
+    "index": pd.Index,
+    "polars": pl.Series,
+    "Arrow": pa.array,
+    "chunks of Arrow": lambda x: pa.chunked_array([x[:5], x[5:]]),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return SSMClassifier(**FAST).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_texts_has_the_same_scores(form, fitted):
+    expected = fitted.class_scores(TEXTS)
+    np.testing.assert_array_equal(fitted.class_scores(FORMS[form](TEXTS)), expected)
+    np.testing.assert_array_equal(SSMClassifier(**FAST).fit(FORMS[form](TEXTS), LABELS).class_scores(TEXTS), expected)
+
+
+def test_a_byte_has_the_same_channels_in_a_copy_of_the_model(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.class_scores(TEXTS), fitted.class_scores(TEXTS))
+    spelled = ByteChannels.from_encoder(again.contract_.encoder)
+    np.testing.assert_allclose(spelled.vectors[97, :2], ByteChannels(spelled.seed).vectors[97, :2], rtol=0)
+    assert ByteChannels(0).vectors[0, :3].round(6).tolist() == [1.764052, 0.400157, 0.978738]  # RandomState(0).normal
+    other = SSMClassifier(**FAST | {"random_state": 1}).fit(TEXTS, LABELS)
+    assert other.contract_.encoder["seed"] != spelled.seed
+
+
+def test_the_contract_says_how_texts_are_read(fitted):
+    assert fitted.contract_.summary()[1] == "input      arrays, texts as 16 fixed random channels of their bytes"
+
+
+def test_texts_go_through_every_estimator_and_search(fitted):
+    lengths = np.array([float(len(one)) for one in TEXTS])
+    assert SSMRegressor(**FAST).fit(TEXTS, lengths).predict(TEXTS[:2]).shape == (2,)
+    assert StateSpaceFeatures(**FAST).fit_transform(TEXTS).shape == (24, 8960)
+    backbone = SSMClassifier(kind="backbone", d_model=8, n_layers=1, steps=2, random_state=0).fit(TEXTS, LABELS)
+    assert backbone.predict(TEXTS).shape == (24,)
+    assert cross_val_score(SSMClassifier(**FAST), np.array(TEXTS), LABELS, cv=2).shape == (2,)
+    GridSearchCV(SSMClassifier(**FAST), {"class_weight": [None, "balanced"]}, cv=2).fit(TEXTS, LABELS)
+
+
+def test_numbers_and_texts_are_not_mixed_up(fitted):
+    numbers = np.random.default_rng(0).normal(size=(24, 9))
+    for found, given in ((r"\[24, 9\] \(float64\)", numbers), ("a list of 24", list(numbers))):
+        with pytest.raises(ShapeError, match=f"X: expected texts, as in fit, found {found}; give series of texts"):
+            fitted.predict(given)
+    frame = pd.DataFrame({"id": [1, 1, 2], "x": [0.0, 1.0, 2.0]})
+    with pytest.raises(ShapeError, match="X: expected texts, as in fit"):
+        fitted.predict(frame)
+    model = SSMClassifier(**FAST).fit(numbers, LABELS)
+    with pytest.raises(ShapeError, match="X: expected numbers, as in fit, found texts; give series of numbers"):
+        model.predict(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("", r"X\[3\]: expected a text of at least one byte, found an empty one; leave it out"),
+        (b"", r"X\[3\]: expected a text of at least one byte"),
+        (None, r"X\[3\]: expected a text, as before or behind it, found NoneType; leave it out"),
+        (1.5, r"X\[3\]: expected a text, as before or behind it, found float"),
+        ([1.0, 2.0], r"X\[3\]: expected a text, as before or behind it, found a list of 2"),
+        ("\ud800", r"X\[3\]: expected a text that UTF-8 can hold, found '\\ud800'; pass its bytes"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_place(wrong, message, fitted):
+    texts = [*TEXTS[:3], wrong, *TEXTS[4:]]
+    for call in (fitted.predict, lambda x: SSMClassifier(**FAST).fit(x, LABELS)):
+        with pytest.raises(ShapeError, match=message):
+            call(texts)
+
+
+def test_a_frame_of_one_column_of_texts_names_the_column(fitted):
+    for frame in (pd.DataFrame({"line": TEXTS}), pl.DataFrame({"line": TEXTS})):
+        with pytest.raises(
+            ShapeError, match=r"X: expected numbers, or a column of texts, found a frame of one; pass X\['l"
+        ):
+            SSMClassifier(**FAST).fit(frame, LABELS)
