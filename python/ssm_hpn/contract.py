@@ -473,7 +473,7 @@ class Contract:
         if self.kind == "tokens":
             kind, size = self.encoder.get("kind", "ids"), self.encoder.get("vocab_size")
             return f"{self.format}, {kind}, {'? ids' if size is None else counted(size, 'id')}"
-        if self.encoder:
+        if "seed" in self.encoder:
             return f"{self.format}, texts as {counted(len(self.features), 'fixed random channel')} of their bytes"
         names = _listed([column.name for column in self.features], SHOWN)
         rest = ", shifted and scaled" if self.normalised else ""

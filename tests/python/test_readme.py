@@ -167,10 +167,11 @@ def test_the_python_of_the_readme_runs(here):
     names |= {
         "frame": frame,
         "hours": np.arange(16.0),
+        "lines": [f"line {n}" for n in range(16)],
         "SSMClassifier": partial(estimators.SSMClassifier, effort="fast"),
     }
     inline = [span for span in spans() if re.match(r"SSMClassifier\(|\.(fit|predict_values)\((?!\))", span)]
-    assert len(inline) == 3
+    assert len(inline) == 4
     for span in inline:
         exec(f"found = {'' if span.startswith('SSM') else 'model'}{span}", names)
         assert names["found"] is not None
