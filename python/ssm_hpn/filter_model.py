@@ -68,7 +68,7 @@ class FilterModel:
         series = known_series(contract, series)
         bank = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
         classes, heads = None, []
-        with _limited(threads):
+        with limited(threads):
             if codes is not None:
                 labelled = np.flatnonzero(codes >= 0)
                 features = _features(bank, series, labelled, threads)
@@ -92,14 +92,14 @@ class FilterModel:
     def class_scores(self, series: list[Floats], *, threads: int | None = None) -> Floats:
         """z [N, C - 1] of the head of classes."""
         assert self.classes is not None
-        with _limited(threads):
+        with limited(threads):
             return self.classes.scores(self.bank.blocks(known_series(self.contract, series), threads=threads))
 
     def predicted(self, series: list[Floats], *, threads: int | None = None) -> Floats:
         """The numbers [N, K]."""
         series = known_series(self.contract, series)
         found = np.empty((len(series), sum(len(columns) for columns, _ in self.numbers)))
-        with _limited(threads):
+        with limited(threads):
             for columns, head in self.numbers:
                 found[:, columns] = head.scores(self.bank.blocks(series, threads=threads))
         return found
@@ -144,6 +144,6 @@ def _of(values: Floats | None, rows: Ints) -> Floats | None:
     return None if values is None else values[rows]
 
 
-def _limited(threads: int | None) -> Any:  # noqa: ANN401 - a context
+def limited(threads: int | None) -> Any:  # noqa: ANN401 - a context
     """Keeps linear algebra to this number of threads."""
     return nullcontext() if threads is None else threadpool_limits(threads)

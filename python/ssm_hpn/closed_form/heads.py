@@ -118,9 +118,14 @@ class ClassHead:
             features, rows, prototypes[classes[rows]], weights[rows], classes[rows], settings=settings, each=False
         )
         left = fit.rows
-        scale = fitted_scale(inner_products(fit.left_out, prototypes), classes[left], weights[left])
+        return cls.of_fit(fit, prototypes, classes[left], weights[left], samples[left])
+
+    @classmethod
+    def of_fit(cls, fit: Fit, prototypes: Floats, labels: Ints, weights: Floats, sample_weight: Floats) -> Self:
+        """The head of a fit to prototypes, given the class, weight and sample weight of each series in `fit.rows`."""
+        scale = fitted_scale(inner_products(fit.left_out, prototypes), labels, weights)
         longest = float(np.linalg.norm(fit.left_out, axis=1).max())
-        return cls(fit, prototypes, scale, longest, classes[left], samples[left])
+        return cls(fit, prototypes, scale, longest, labels, sample_weight)
 
     def scores(self, blocks: Iterable[Block]) -> Floats:
         """z [n, C-1] of n series from blocks f32 [n, d_block] in the order of the fit."""

@@ -11,6 +11,8 @@ The statistics of the features are those of the landmarks. Leave-one-out scores,
 up to `left_out` series that are no landmarks. With every series a landmark this is the exact fit.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,37 +59,75 @@ def fit_landmarks(
 
     `each`: every target has a strength of its own.
     """
+    span, left, phi = spanned(features, rows, targets, weights, strata, settings=settings)
+    return span.fit(phi, targets[left], weights[left], rows[left], settings=settings, each=each)
+
+
+def spanned(
+    features: Features, rows: Rows, targets: Floats, weights: Floats, strata: Ints, *, settings: RidgeSettings
+) -> tuple["Span", Rows, Floats]:
+    """The sums over series by landmarks drawn from them, the entries of those to leave out, and φ of these."""
     chosen = stratified(strata, settings.landmarks, seed=settings.seed)
-    basis = _Basis(features, rows[chosen], weights[chosen], clip=settings.clip)
+    span = Span(Basis(features, rows[chosen], weights[chosen], clip=settings.clip), targets.shape[1])
     others = np.setdiff1d(np.arange(len(rows)), chosen)
     left = others[stratified(strata[others], settings.left_out, seed=settings.seed)] if len(others) else chosen
-    sums = _Sums(len(chosen), targets.shape[1])
-    sums.add(basis.landmarks, targets[chosen], weights[chosen])
-    held = [] if len(others) else [basis.landmarks]
+    span.sums.add(span.basis.landmarks, targets[chosen], weights[chosen])
+    held = [] if len(others) else [span.basis.landmarks]
     for first in range(0, len(others), settings.rows_at_once):
         part = others[first : first + settings.rows_at_once]
-        phi = basis.coordinates(features, rows[part])
-        sums.add(phi, targets[part], weights[part])
+        phi = span.add(features, rows[part], targets[part], weights[part])
         held.append(phi[np.isin(part, left)])
-    spectrum, vectors, unit = sums.spectrum(np.concatenate(held), targets[left], weights[left])
-    strength = spectrum.strength(settings.strength, each=each)
-    c = vectors @ spectrum.solution(strength) / np.sqrt(unit)
-    linear = LinearScores(basis.standardisation, basis.weights(c), spectrum.mean - sums.centre @ c)
-    return Fit(linear, strength, rows[left], spectrum.left_out(strength), len(chosen))
+    return span, left, np.concatenate(held)
 
 
-class _Basis:
+class Span:
+    """What is known of series in the span of landmarks. More series may be added; the landmarks stay."""
+
+    def __init__(self, basis: "Basis", n_targets: int) -> None:
+        self.basis = basis
+        self.sums = Sums(len(basis.landmarks), n_targets)
+
+    def add(self, features: Features, rows: Rows, targets: Floats, weights: Floats) -> Floats:
+        """Add series with targets y [n, K] and weights v [n] above 0; returns their φ [n, m]."""
+        phi = self.basis.coordinates(features, rows)
+        self.sums.add(phi, targets, weights)
+        return phi
+
+    def fit(
+        self,
+        phi: Floats,
+        targets: Floats,
+        weights: Floats,
+        rows: Rows,
+        *,
+        settings: RidgeSettings,
+        each: bool,
+        directions: Floats | None = None,
+    ) -> Fit:
+        """The fit; `rows` are left out one by one, with φ [n, m], targets [n, K] and weights [n].
+
+        With `directions` [Q, K] the sums have targets [n, Q] whose products with it are fitted.
+        """
+        spectrum, vectors, unit = self.sums.spectrum(phi, targets, weights, directions)
+        strength = spectrum.strength(settings.strength, each=each)
+        c = vectors @ spectrum.solution(strength) / np.sqrt(unit)
+        linear = LinearScores(self.basis.standardisation, self.basis.weights(c), spectrum.mean - self.sums.centre @ c)
+        return Fit(linear, strength, rows, spectrum.left_out(strength), len(self.basis.landmarks))
+
+
+class Basis:
     """The standardised features of the landmarks, and R."""
 
     def __init__(self, features: Features, rows: Rows, weights: Floats, *, clip: float) -> None:
-        self.strips: list[Block] = []
+        self.rows = rows
+        self._strips: list[Block] = []
         parts, gram = [], np.zeros((len(rows), len(rows)))
         self._width = strip_width(len(rows))
         for strip in strips(features(rows), rows, self._width):
             parts.append(Standardisation.of(strip, weights, clip=clip))
             x = parts[-1].apply(strip)
             gram += x @ x.T
-            self.strips.append(x)
+            self._strips.append(x)
         if not parts:
             raise ShapeError(problem("features", "at least one column", "none", "check the function"))
         self.standardisation = Standardisation.joined(parts, clip=clip)
@@ -96,17 +136,27 @@ class _Basis:
         self.landmarks: Floats = gram @ self._inverse
         """φ of the landmarks [m, m]."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the features of the landmarks, which `complete` computes again."""
+        return self.__dict__ | {"_strips": []}
+
+    def complete(self, features: Features) -> None:
+        """Compute the features of the landmarks where they are missing; `features` are those of the landmarks alone."""
+        if not self._strips:
+            rows = np.arange(len(self.landmarks))
+            self._strips = [x for _, x in self.standardisation.strips(features(rows), rows, self._width)]
+
     def coordinates(self, features: Features, rows: Rows) -> Floats:
         """φ [n, m] of other series."""
         products = np.zeros((len(rows), len(self.landmarks)))
         for part, x in self.standardisation.strips(features(rows), rows, self._width):
-            products += x @ self.strips[part.start // self._width][:, : x.shape[1]].T
+            products += x @ self._strips[part.start // self._width][:, : x.shape[1]].T
         return products @ self._inverse
 
     def weights(self, c: Floats) -> NDArray[np.float32]:
         """W [d, K]."""
         dual = self._inverse @ c
-        return np.concatenate([(x.astype(np.float64).T @ dual).astype(np.float32) for x in self.strips])
+        return np.concatenate([(x.astype(np.float64).T @ dual).astype(np.float32) for x in self._strips])
 
 
 def factor(gram: Floats, shift: float) -> Floats:
@@ -124,7 +174,7 @@ def factor(gram: Floats, shift: float) -> Floats:
             shift *= 10.0
 
 
-class _Sums:
+class Sums:
     """Weighted sums over all series, as they come."""
 
     def __init__(self, m: int, n_targets: int) -> None:
@@ -133,6 +183,7 @@ class _Sums:
         self._total, self._count = 0.0, 0
 
     def add(self, phi: Floats, targets: Floats, weights: Floats) -> None:
+        """Add series by their φ [n, m], targets [n, K] and weights [n]."""
         root = np.sqrt(weights)[:, None] * phi
         self._second += root.T @ root
         self._first += weights @ phi
@@ -146,14 +197,27 @@ class _Sums:
         """φ̄ [m]."""
         return self._first / self._total
 
-    def spectrum(self, phi: Floats, targets: Floats, weights: Floats) -> tuple[Spectrum, Floats, float]:
+    def spread(self, columns: Ints, n_targets: int) -> None:
+        """Let the targets become those at `columns` of `n_targets`, of which the others are 0 for all series so far."""
+        cross, targets = np.zeros((len(self._first), n_targets)), np.zeros(n_targets)
+        cross[:, columns], targets[columns] = self._cross, self._targets
+        self._cross, self._targets = cross, targets
+
+    def keep(self, columns: Ints) -> None:
+        """Drop all targets but these."""
+        self._cross, self._targets = self._cross[:, columns], self._targets[columns]
+
+    def spectrum(
+        self, phi: Floats, targets: Floats, weights: Floats, directions: Floats | None = None
+    ) -> tuple[Spectrum, Floats, float]:
         """The spectrum with the rows that are left out, Q and the unit."""
-        mean = self._targets / self._total
+        cross = self._cross if directions is None else self._cross @ directions
+        mean = (self._targets if directions is None else self._targets @ directions) / self._total
         scatter = self._second - self._total * np.outer(self.centre, self.centre)
         unit = float(np.trace(scatter)) / self._count
         unit = unit if unit > 0 else 1.0
         values, vectors = np.linalg.eigh(scatter / unit)
-        projections = vectors.T @ (self._cross - self._total * np.outer(self.centre, mean)) / np.sqrt(unit)
+        projections = vectors.T @ (cross - self._total * np.outer(self.centre, mean)) / np.sqrt(unit)
         coordinates = np.sqrt(weights)[:, None] * ((phi - self.centre) @ vectors) / np.sqrt(unit)
         spectrum = Spectrum(np.maximum(values, 0.0), projections, coordinates, targets, weights, self._total, mean)
         return spectrum, vectors, unit
