@@ -7,9 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm_hpn.classes import text_of
@@ -18,10 +16,11 @@ from ssm_hpn.closed_form.simplex import lifted_cosines
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.base import number_of_threads
+from ssm_hpn.estimators.class_codes import ClassCodes
 from ssm_hpn.estimators.model import SequenceModel, ends
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
-from ssm_hpn.series import check_lengths, labels_of, warn, with_target
+from ssm_hpn.series import check_lengths, labels_of, with_target
 
 Floats = NDArray[np.float64]
 
@@ -162,26 +161,13 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         kind = self._chosen_kind()
         series, (y, values, sample_weight) = self._fit_on(X, y=y, values=values, sample_weight=sample_weight)
         weights = self._sample_weight(sample_weight, len(series), kind)
-        labels = labels_of(y)
-        names, known = column_or_1d(labels.values, warn=True), labels.known.reshape(-1)
-        check_lengths(series, names, "y")
-        if not known.any():
-            raise ShapeError(problem("y", "a label for some of the series", "NaN or None for each", "give it labels"))
-        if names.dtype.kind == "f":
-            assert_all_finite(names[known], input_name="y")
-        if labels.classes.type != "text":  # scikit-learn does not count bytes as labels
-            check_classes(names[known])
-        self.classes_, indices = np.unique(names[known], return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
-        if labels.classes.alone:
-            warn(f"y: each of the {len(self.classes_)} classes has one series, and none to be like it")
-        self.contract_ = replace(self.contract_, classes=labels.classes)
+        found = ClassCodes.of(y, series)
+        self.classes_, known = found.classes, found.known
+        self.contract_ = replace(self.contract_, classes=found.written)
         self._reject_value()
-        class_weight = self._class_weight(names[known], indices, None if weights is None else weights[known])
-        codes = np.full(len(names), -1, np.int32)
-        codes[known] = indices
-        arrays: dict[str, NDArray[Any]] = {"sequence_class": codes}
+        of_known = None if weights is None else weights[known]
+        class_weight = self._class_weight(found.labels[known], found.codes[known], of_known)
+        arrays: dict[str, NDArray[Any]] = {"sequence_class": found.codes}
         if weights is not None:
             arrays["weights"] = weights
         moments = None
@@ -351,12 +337,3 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         if self._reject_bound() is not None and label in self.classes_.tolist():
             raise ConfigError(problem("reject_label", "no label of y", repr(label), "choose another reject_label"))
         return label
-
-
-def check_classes(labels: NDArray[Any]) -> None:
-    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
-    try:
-        check_classification_targets(labels)
-    except ValueError as error:
-        found = str(error).partition(". ")[0]
-        raise ShapeError(problem("y", "classes", found, "predict numbers by SSMRegressor")) from None
