@@ -1,4 +1,4 @@
-"""scikit-learn estimators: a sequence classifier that can say "none of these", a sequence regressor, and features.
+"""scikit-learn estimators: a sequence classifier that can say "none of these", a regressor, embeddings, and features.
 
 X is one of
     [N, T, F]    an array of N series of T steps with F channels; with `layout="channels_first"` [N, F, T]
@@ -26,7 +26,8 @@ except ImportError as error:
     raise ImportError("ssm_hpn.estimators needs scikit-learn; pip install scikit-learn") from error
 
 from ssm_hpn.estimators.classifier import SSMClassifier
+from ssm_hpn.estimators.embedder import SSMEmbedder
 from ssm_hpn.estimators.regressor import SSMRegressor
 from ssm_hpn.estimators.transformer import StateSpaceFeatures
 
-__all__ = ["SSMClassifier", "SSMRegressor", "StateSpaceFeatures"]
+__all__ = ["SSMClassifier", "SSMEmbedder", "SSMRegressor", "StateSpaceFeatures"]

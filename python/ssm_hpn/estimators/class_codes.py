@@ -35,8 +35,14 @@ class ClassCodes:
     """As the contract of the data has them."""
 
     @classmethod
-    def of(cls, y: Any, series: list[Floats]) -> "ClassCodes":  # noqa: ANN401 - anything array-like
-        """The classes of labels y [N]; None, NaN and NA are none.
+    def of(
+        cls,
+        y: Any,  # noqa: ANN401 - anything array-like
+        series: list[Floats],
+        *,
+        of_numbers: str = "predict numbers by SSMRegressor",
+    ) -> "ClassCodes":
+        """The classes of labels y [N]; None, NaN and NA are none. `of_numbers` says what to do about numbers.
 
         Raises `ShapeError` for labels that are none, and `ValueError` where there are fewer than two classes.
         """
@@ -48,7 +54,7 @@ class ClassCodes:
         if names.dtype.kind == "f":
             assert_all_finite(names[known], input_name="y")
         if labels.classes.type != "text":  # scikit-learn does not count bytes as labels
-            check_classes(names[known])
+            _check_classes(names[known], of_numbers)
         classes, indices = np.unique(names[known], return_inverse=True)
         if len(classes) < 2:
             raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
@@ -64,13 +70,10 @@ class ClassCodes:
         return self.codes >= 0
 
 
-def check_classes(labels: NDArray[Any]) -> None:
-    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for.
-
-    >>> check_classes(np.array([0, 1]))
-    """
+def _check_classes(labels: NDArray[Any], of_numbers: str) -> None:
+    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
     try:
         check_classification_targets(labels)
     except ValueError as error:
         found = str(error).partition(". ")[0]
-        raise ShapeError(problem("y", "classes", found, "predict numbers by SSMRegressor")) from None
+        raise ShapeError(problem("y", "classes", found, of_numbers)) from None
