@@ -146,5 +146,5 @@ class SSMEmbedder(SeriesTransformer):
             found = self.reduction_.apply(blocks, rows=len(series))
         if self.unit_length:
             lengths = np.linalg.norm(found, axis=1, keepdims=True)
-            found = found / np.where(lengths > 0, lengths, np.float32(1))
+            found /= np.where(lengths > 0, lengths, 1)
         return self._rows(X, found)
