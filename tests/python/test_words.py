@@ -129,9 +129,9 @@ def test_no_page_names_a_setting_that_does_not_exist(page):
 def test_estimators_advise_arguments_that_they_have():
     """What a message sets is a parameter of an estimator, an argument of `fit`, or one of a package named before it."""
     pytest.importorskip("sklearn")
-    from ssm_hpn.estimators import SSMClassifier, SSMRegressor
+    from ssm_hpn import estimators
 
-    known = {"values", *SSMClassifier().get_params(), *SSMRegressor().get_params()}
+    known = {"values", *(name for one in estimators.__all__ for name in getattr(estimators, one)().get_params())}
     others = {"columns": ".drop(columns=", "axis": ".argmax(axis=", "drop": ".reset_index(drop="}
     found = set()
     files = [PACKAGE / f"{name}.py" for name in ("arrays", "series", "series_forms", "texts")]
