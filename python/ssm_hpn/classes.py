@@ -181,6 +181,27 @@ class Classes:
             _check_spellings(map(str, counts), name)
         return cls._sorted({float(v) if kind == "number" else v: n for v, n in counts.items()}, kind)
 
+    def joined(self, other: Self) -> Self:
+        """The classes of both, with the sums of their counts.
+
+        Raises `DataError` where one class is written in two ways, such as `7` and `007`.
+
+        >>> from ssm_hpn.classes import Classes
+        >>> Classes.from_values(["a", "c"]).joined(Classes.from_values(["b", "c"])).counts
+        (1, 1, 2)
+        """
+        kind = self.type if self.type == other.type else "number"
+        counts: dict[Value, int] = {}
+        for value, count in (
+            *zip(self.values, self.counts, strict=True),
+            *zip(other.values, other.counts, strict=True),
+        ):
+            one = float(value) if kind == "number" else value
+            counts[one] = counts.get(one, 0) + count
+        if kind == "text":
+            _check_spellings(map(str, counts))
+        return self._sorted(counts, kind)
+
     @classmethod
     def _sorted(cls, counts: Mapping[Value, int], kind: ClassType) -> Self:
         order = sorted(counts, key=lambda value: value if kind != "text" else str(value))

@@ -127,11 +127,16 @@ def test_no_page_names_a_setting_that_does_not_exist(page):
 
 
 def test_estimators_advise_arguments_that_they_have():
-    """What a message sets is a parameter of an estimator, an argument of `fit`, or one of a package named before it."""
+    """What a message sets is a parameter of an estimator, an argument of `fit` or `partial_fit`, or one of a package named before it."""
     pytest.importorskip("sklearn")
     from ssm_hpn import estimators
 
-    known = {"values", *(name for one in estimators.__all__ for name in getattr(estimators, one)().get_params())}
+    known = {
+        "values",
+        "classes",
+        "add_classes",
+        *(name for one in estimators.__all__ for name in getattr(estimators, one)().get_params()),
+    }
     others = {"columns": ".drop(columns=", "axis": ".argmax(axis=", "drop": ".reset_index(drop="}
     found = set()
     files = [PACKAGE / f"{name}.py" for name in ("arrays", "series", "series_forms", "texts")]

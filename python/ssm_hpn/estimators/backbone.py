@@ -1,22 +1,29 @@
 """A trained selective state space model behind an estimator."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Self
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.config.model import LinearHead
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import padded
+from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.estimators.progress import Progress
 from ssm_hpn.estimators.validation import Stopping, Watch
 from ssm_hpn.series import batches_without_end, groups_by_length
 from ssm_hpn.trainer import Trainer
 
 Floats = NDArray[np.float64]
+
+CHECKPOINT: Final = "checkpoint"
+"""Name of a folder for the files of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +32,8 @@ class Backbone:
 
     trainer: Trainer
     contract: Contract
+    earlier: int = 0
+    """Updates before classes were added."""
 
     @classmethod
     def fit(
@@ -69,6 +78,46 @@ class Backbone:
             watch.restore()
         return cls(trainer, contract), watch
 
+    def more(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
+        """An update for each batch of these series, each series once, in an order of its own; the optimiser goes on."""
+        train = self.trainer.config.train
+        channels = [self.contract.channels(one) for one in series]
+        order = np.random.default_rng([train.seed, self.updates]).permutation(len(series))
+        count = ceil(len(series) / train.batch_size)
+        with progress.bar("update", count) as advance:
+            for n in range(count):
+                chosen = order[n * train.batch_size : (n + 1) * train.batch_size]
+                batch = padded([channels[i] for i in chosen], "features")
+                update = self.trainer.step(batch | {name: values[chosen] for name, values in arrays.items()})
+                advance(n + 1, f"loss {update.loss:.4g}")
+
+    @property
+    def updates(self) -> int:
+        """Updates made, those with fewer classes included."""
+        return self.earlier + self.trainer.session.step
+
+    def with_classes(self, count: int, places: NDArray[np.int64]) -> Self:
+        """With more classes, among which those so far are at these places; the optimiser begins anew.
+
+        All weights stay but those of the head that belong to a class: a linear head has new rows for new classes, a
+        prototype head has other prototypes.
+        """
+        config = self.trainer.config
+        name = "n_outputs" if isinstance(config.model.head, LinearHead) else "n_classes"
+        head = config.model.head.model_copy(update={name: count})
+        trainer = Trainer(config.model_copy(update={"model": config.model.model_copy(update={"head": head})}))
+        before, tensors = self.trainer.parameters(), trainer.parameters()
+        for row in trainer.parameter_table():
+            old, new = before.get(row["name"]), tensors[row["name"]]
+            if not row["trainable"] or old is None:
+                continue
+            if old.shape == new.shape:
+                tensors[row["name"]] = old
+            elif (len(old), len(new), old.shape[1:]) == (len(places), count, new.shape[1:]):
+                new[places] = old
+        trainer.load_tensors(tensors)
+        return replace(self, trainer=trainer, earlier=self.updates)
+
     def answers(self, series: list[Floats]) -> Floats:
         """Scores of every series, [N, C], [N, K] or [N, C + K], computed in batches of similar length."""
         channels = [self.contract.channels(one) for one in series]
@@ -82,16 +131,26 @@ class Backbone:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """The compiled model is stored as its parameters."""
-        settings = self.trainer.config.model_dump(mode="json")
-        return {"settings": settings, "parameters": self.trainer.parameters(), "contract": self.contract}
+        """For pickling: the files of a checkpoint, so that training goes on in the same bits."""
+        with TemporaryDirectory(prefix="ssm_hpn-") as folder:
+            saved = self.trainer.save(Path(folder) / CHECKPOINT)
+            files = {file.name: file.read_bytes() for file in sorted(saved.iterdir())}
+        return {"checkpoint": files, "earlier": self.earlier}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A trainer of these parameters."""
-        trainer = Trainer.from_tensors(state["settings"], state["parameters"])
-        trainer.contract = state["contract"]
+        """The backbone of this checkpoint."""
+        if "checkpoint" not in state:
+            expected, found = "the files of a checkpoint", "a backbone of an older release"
+            raise CheckpointError(problem("pickle", expected, found, "fit it again"))
+        with TemporaryDirectory(prefix="ssm_hpn-") as folder:
+            saved = Path(folder) / CHECKPOINT
+            saved.mkdir()
+            for name, content in state["checkpoint"].items():
+                (saved / name).write_bytes(content)
+            trainer = Trainer.load(saved)
         object.__setattr__(self, "trainer", trainer)
-        object.__setattr__(self, "contract", state["contract"])
+        object.__setattr__(self, "contract", trainer.contract)
+        object.__setattr__(self, "earlier", state["earlier"])
 
 
 def _parts(rows: NDArray[np.intp], channels: list[NDArray[np.float32]]) -> Iterator[NDArray[np.intp]]:

@@ -1,7 +1,8 @@
 """Labels of series as numbers of classes, by the rules of scikit-learn and of this package's files."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sized
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,14 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from ssm_hpn.classes import Classes
+from ssm_hpn.classes import SHOWN, Classes, text_of
 from ssm_hpn.errors import ShapeError, problem
-from ssm_hpn.series import check_lengths, labels_of, warn
+from ssm_hpn.series import Labels, check_lengths, labels_of, warn
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+OF_NUMBERS: Final = "predict numbers by SSMRegressor"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +44,14 @@ class ClassCodes:
         y: Any,  # noqa: ANN401 - anything array-like
         series: list[Floats],
         *,
-        of_numbers: str = "predict numbers by SSMRegressor",
+        of_numbers: str = OF_NUMBERS,
     ) -> "ClassCodes":
         """The classes of labels y [N]; None, NaN and NA are none. `of_numbers` says what to do about numbers.
 
         Raises `ShapeError` for labels that are none, and `ValueError` where there are fewer than two classes.
         """
-        labels = labels_of(y)
-        names, known = column_or_1d(labels.values, warn=True), labels.known.reshape(-1)
-        check_lengths(series, names, "y")
-        if not known.any():
-            raise ShapeError(problem("y", "a label for some of the series", "NaN or None for each", "give it labels"))
-        if names.dtype.kind == "f":
-            assert_all_finite(names[known], input_name="y")
-        if labels.classes.type != "text":  # scikit-learn does not count bytes as labels
-            _check_classes(names[known], of_numbers)
+        labels = read_labels(y, series, of_numbers)
+        names, known = labels.values, labels.known
         classes, indices = np.unique(names[known], return_inverse=True)
         if len(classes) < 2:
             raise ValueError("y: expected at least two classes, found one class; a classifier has to choose")
@@ -70,6 +67,79 @@ class ClassCodes:
         return self.codes >= 0
 
 
+def read_labels(y: Any, series: Sized, of_numbers: str = OF_NUMBERS) -> Labels:  # noqa: ANN401 - anything array-like
+    """The labels [N] of N series, some of which may have none. `of_numbers` says what to do about numbers.
+
+    >>> read_labels(["a", None, "b"], range(3)).known.tolist()
+    [True, False, True]
+    """
+    found = labels_of(y)
+    names, known = column_or_1d(found.values, warn=True), found.known.reshape(-1)
+    check_lengths(series, names, "y")
+    if not known.any():
+        raise ShapeError(problem("y", "a label for some of the series", "NaN or None for each", "give it labels"))
+    if names.dtype.kind == "f":
+        assert_all_finite(names[known], input_name="y")
+    if found.classes.type != "text":  # scikit-learn does not count bytes as labels
+        _check_classes(names[known], of_numbers)
+    return Labels(names, known, found.classes)
+
+
+class NamedClasses(NamedTuple):
+    """The classes after one more call of partial_fit."""
+
+    classes: NDArray[Any]
+    """[C] labels, sorted."""
+    written: Classes
+    """With the number of series of each so far."""
+    places: Ints | None
+    """Where classes are new: the places among all of those that were there before."""
+
+    @property
+    def seen(self) -> int:
+        """Number of classes that have series."""
+        return sum(count > 0 for count in self.written.counts)
+
+
+def named_classes(
+    labels: Labels,
+    given: Any,  # noqa: ANN401 - anything array-like
+    before: tuple[NDArray[Any], Classes | None] | None,
+    *,
+    add_classes: bool,
+) -> NamedClasses:
+    """The classes after a call with these labels, with the argument `classes` if any, and the classes before if any.
+
+    Raises `ShapeError` for labels that are no class, unless they are to be added.
+
+    >>> found = named_classes(read_labels(["a", "c"], range(2)), ["a", "b", "c"], None, add_classes=False)
+    >>> found.classes.tolist(), found.written.counts, found.seen
+    (['a', 'b', 'c'], (1, 0, 1), 2)
+    """
+    here, written = np.unique(labels.values[labels.known]), labels.classes
+    named = here
+    if given is not None:
+        all_given = labels_of(given)
+        named = np.unique(column_or_1d(all_given.values)[all_given.known.reshape(-1)])
+        check_type(written, all_given.classes, "y")
+        written = replace(all_given.classes, counts=(0,) * len(all_given.classes)).joined(written)
+    known = named
+    if before is not None:
+        known, so_far = before
+        assert so_far is not None
+        check_type(written, so_far, "y")
+        written = so_far.joined(written)
+    wanted = np.concatenate([here, named])
+    new = np.unique(wanted[places_of(wanted, known) < 0])
+    if len(new) and not add_classes:
+        advice = f"pass add_classes=True to learn {'it as a new one' if len(new) == 1 else 'them as new ones'}"
+        raise ShapeError(problem("y", f"a class ({listed(known)})", listed(new), advice))
+    classes = np.unique(np.concatenate([known, new])) if len(new) else known
+    if len(classes) < 2:
+        raise ValueError("y: expected at least two classes, found one class; name all of them by classes=")
+    return NamedClasses(classes, written, places_of(known, classes) if len(new) and before is not None else None)
+
+
 def _check_classes(labels: NDArray[Any], of_numbers: str) -> None:
     """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
     try:
@@ -77,3 +147,38 @@ def _check_classes(labels: NDArray[Any], of_numbers: str) -> None:
     except ValueError as error:
         found = str(error).partition(". ")[0]
         raise ShapeError(problem("y", "classes", found, of_numbers)) from None
+
+
+def places_of(labels: NDArray[Any], classes: NDArray[Any]) -> Ints:
+    """The place of each label [N] among the classes [C]; -1 for one that is none of them.
+
+    >>> places_of(np.array([b"b", b"c"]), np.array(["a", "b"])).tolist()
+    [1, -1]
+    """
+    places = {_key(one): place for place, one in enumerate(classes.tolist())}
+    return np.array([places.get(_key(one), -1) for one in labels.tolist()], np.int64)
+
+
+def check_type(found: Classes, fitted: Classes, name: str, *, known: bool = True) -> None:
+    """Refuse labels of another type than those of fit; whole numbers and others go together.
+
+    >>> check_type(Classes.from_values([1.0]), Classes.from_values([1, 2]), "y")
+    """
+    if found.type != fitted.type and not {found.type, fitted.type} <= {"integer", "number"}:
+        of = found.type if known else "NaN or None for each"
+        expected = f"labels of the type {fitted.type}, as in fit"
+        raise ShapeError(problem(name, expected, of, "give the labels of fit"))
+
+
+def listed(labels: NDArray[Any]) -> str:
+    """Some labels for a message.
+
+    >>> listed(np.arange(10))
+    '0, 1, 2, 3, 4, 5, 6, 7 and 2 more'
+    """
+    more = f" and {len(labels) - SHOWN} more" * (len(labels) > SHOWN)
+    return ", ".join(map(repr, labels[:SHOWN].tolist())) + more
+
+
+def _key(label: object) -> object:
+    return text_of(label) if isinstance(label, bytes) else label

@@ -16,17 +16,18 @@ from ssm_hpn.closed_form.simplex import lifted_cosines
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.base import number_of_threads
-from ssm_hpn.estimators.class_codes import ClassCodes
-from ssm_hpn.estimators.model import SequenceModel, ends
+from ssm_hpn.estimators.class_codes import ClassCodes, check_type, named_classes, places_of, read_labels
+from ssm_hpn.estimators.model import Kind, ends
+from ssm_hpn.estimators.parts import ModelInParts
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
-from ssm_hpn.series import check_lengths, labels_of, with_target
+from ssm_hpn.series import check_lengths, labels_of, warn, with_target
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
+class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
     """Classifies series by the cosine to class prototypes; a series that is near none of them can be rejected.
 
     With `fit(X, y, values=numbers)` it learns a number per series beside the class, which `predict_values` answers.
@@ -162,50 +163,132 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         series, (y, values, sample_weight) = self._fit_on(X, y=y, values=values, sample_weight=sample_weight)
         weights = self._sample_weight(sample_weight, len(series), kind)
         found = ClassCodes.of(y, series)
-        self.classes_, known = found.classes, found.known
+        self.classes_ = found.classes
         self.contract_ = replace(self.contract_, classes=found.written)
-        self._reject_value()
-        of_known = None if weights is None else weights[known]
-        class_weight = self._class_weight(found.labels[known], found.codes[known], of_known)
-        arrays: dict[str, NDArray[Any]] = {"sequence_class": found.codes}
-        if weights is not None:
-            arrays["weights"] = weights
-        moments = None
-        if values is not None:
-            arrays["sequence_values"], moments = self._values(values)
-            check_lengths(series, arrays["sequence_values"], "values")
-            if kind == "features":
-                self._check_count(arrays["sequence_values"], weights, "values")
-            known = known | ~np.isnan(arrays["sequence_values"][:, 0])
-        series, arrays = with_target(series, arrays, known)
+        self._reject_value(self.classes_)
+        class_weight = self._class_weight(self.classes_)
+        self._check_two(found.codes, weights, class_weight)
+        numbers, moments = (None, None) if values is None else self._values(values, series, weights, kind)
+        series, arrays = self._arrays(series, found.codes, numbers, weights)
         self._warn_constant()
         if kind == "backbone":
-            target, head = self._target(moments)
-            self._train(series, arrays, target, head)
-            return self
-        of_class, numbers, weights = (arrays.get(name) for name in ("sequence_class", "sequence_values", "weights"))
-        self._fit_filters(series, Targets(of_class, len(self.classes_), numbers, weights, class_weight))
+            self._train(series, arrays, *self._target(moments))
+        else:
+            self._fit_filters(series, self._filter_targets(arrays, class_weight))
         return self
 
-    def _class_weight(
-        self, labels: NDArray[Any], codes: NDArray[Any], weights: Floats | None
-    ) -> Floats | Literal["balanced"] | None:
-        """The weight of each class [C], by scikit-learn's rules for a dictionary; checks that two classes count."""
-        given, each = self.class_weight, np.ones(len(self.classes_))
+    def partial_fit(
+        self,
+        X: Any,  # noqa: ANN401, N803
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        values: ArrayLike | None = None,
+        add_classes: bool = False,
+    ) -> Self:
+        """Learn from some series more, with targets and weights as in `fit`.
+
+        The first call fixes channels and their statistics, the classes (those of `classes`, or of y where it is left
+        out), the scale of `values`, and the filters of features. Labels that are none of the classes are refused, or
+        with `add_classes=True` become new ones.
+
+        Features: heads are fitted anew to all series so far, with the same result as a fit to all of them with the
+        filters of the first call. Up to 3,072 series are kept for it (they are part of a pickle). Of more, that many
+        landmarks stay, and memory no longer grows: what the heads weigh is then within the span of the landmarks'
+        features, also for classes that come later.
+
+        Backbone: one pass, an update for each `batch_size` of these series, by an optimiser that goes on from call to
+        call, or after `fit`; its learning rate stays at `lr` after the warm-up (after `fit`, where it ended). New
+        classes give the head new weights, and the optimiser begins anew.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> t = np.arange(40.0)
+        >>> series = [np.sin(t * f) + np.random.default_rng(f).normal(0, 0.1, 40) for f in (1, 2, 3) * 10]
+        >>> labels = ["slow", "middle", "fast"] * 10
+        >>> model = SSMClassifier(effort="fast", random_state=0)
+        >>> model = model.partial_fit(series[:20], labels[:20], classes=["fast", "middle", "slow"])
+        >>> model.partial_fit(series[20:], labels[20:]).score(series, labels)
+        1.0
+        >>> model.partial_fit(series[:2] * 3, ["new"] * 6)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ssm_hpn.errors.ShapeError: y: expected a class ('fast', 'middle', 'slow'), found 'new'; pass add_classes=...
+        """
+        kind, first = self._begin_part()
+        if isinstance(self.class_weight, str):
+            expected, advice = "None or a dictionary in partial_fit", "pass numbers by label"
+            raise ConfigError(problem("class_weight", expected, shown(self.class_weight), advice))
+        read = self._fit_on if first else self._read_part
+        series, (y, values, sample_weight) = read(X, y=y, values=values, sample_weight=sample_weight)
+        weights = self._sample_weight(sample_weight, len(series), kind)
+        labels = read_labels(y, series)
+        before = None if first else (self.classes_, self.contract_.classes)
+        found = named_classes(labels, classes, before, add_classes=add_classes)
+        self._reject_value(found.classes)
+        class_weight, moments, numbers = self._class_weight(found.classes), None, None
+        if not first and (values is None) != (self.contract_.scale is None):
+            expected, there = ("no numbers", "some") if self.contract_.scale is None else ("numbers", "none")
+            advice = "pass them in each call or in none"
+            raise ShapeError(problem("values", f"{expected}, as in the call before", there, advice))
+        if values is not None and first:
+            numbers, moments = self._values(values, series, weights, kind)
+        elif values is not None:
+            numbers = self._numbers_again(values, "values", series)
+        codes = np.full(len(series), -1, np.int32)
+        codes[labels.known] = places_of(labels.values[labels.known], found.classes)
+        series, arrays = self._arrays(series, codes, numbers, weights)
+        self.classes_, self.contract_ = found.classes, replace(self.contract_, classes=found.written)
+        if found.seen < 2:
+            only = labels.classes.values[0]
+            warn(f"y: all series so far are of one class, {only!r}, which is answered for every series")
+        if kind == "backbone":
+            self._grow_backbone(series, arrays, self._target(moments) if first else None, found.places)
+        else:
+            self._grow(series, self._filter_targets(arrays, class_weight), first=first, places=found.places)
+        return self
+
+    def _arrays(
+        self, series: list[Floats], codes: NDArray[np.int32], numbers: Floats | None, weights: Floats | None
+    ) -> tuple[list[Floats], dict[str, NDArray[Any]]]:
+        """The series with a class or a number, and their targets by name."""
+        known = codes >= 0
+        given = {"sequence_class": codes, "sequence_values": numbers, "weights": weights}
+        if numbers is not None:
+            known = known | ~np.isnan(numbers[:, 0])
+        return with_target(series, {name: array for name, array in given.items() if array is not None}, known)
+
+    def _filter_targets(
+        self, arrays: dict[str, NDArray[Any]], class_weight: Floats | Literal["balanced"] | None
+    ) -> Targets:
+        of_class, numbers, weights = (arrays.get(name) for name in ("sequence_class", "sequence_values", "weights"))
+        return Targets(of_class, len(self.classes_), numbers, weights, class_weight)
+
+    def _class_weight(self, classes: NDArray[Any]) -> Floats | Literal["balanced"] | None:
+        """The weight of each class [C], by scikit-learn's rules for a dictionary."""
+        given, each = self.class_weight, np.ones(len(classes))
         if isinstance(given, Mapping):
-            each = np.asarray(compute_class_weight(dict(given), classes=self.classes_, y=labels), np.float64)
+            each = np.asarray(compute_class_weight(dict(given), classes=classes, y=classes), np.float64)
         elif given is not None and str(given) != "balanced":
             expected, found = "None, 'balanced' or a dictionary of numbers by label", shown(given)
             raise ConfigError(problem("class_weight", expected, found, "pass one of these"))
         wrong = np.flatnonzero(~(np.isfinite(each) & (each >= 0)))
         if len(wrong):
-            where = f"class_weight[{self.classes_.tolist()[wrong[0]]!r}]"
+            where = f"class_weight[{classes.tolist()[wrong[0]]!r}]"
             raise ConfigError(problem(where, "a finite number, not below 0", f"{each[wrong[0]]:g}", "correct it"))
-        count = int(np.count_nonzero(np.bincount(codes, weights, len(each)) * each))
+        return each if isinstance(given, Mapping) else given
+
+    def _check_two(
+        self, codes: NDArray[np.int32], weights: Floats | None, class_weight: Floats | Literal["balanced"] | None
+    ) -> None:
+        """Refuse weights that leave fewer than two classes."""
+        each = np.ones(len(self.classes_)) if class_weight is None or isinstance(class_weight, str) else class_weight
+        known = codes >= 0
+        sums = np.bincount(codes[known], None if weights is None else weights[known], len(each))
+        count = int(np.count_nonzero(sums * each))
         if count < 2:
             expected, found = "at least two classes with a weight above 0", counted(count, "class", "classes")
             raise ShapeError(problem("y and its weights", expected, found, "a classifier has to choose"))
-        return each if isinstance(given, Mapping) else given
 
     def _target(self, moments: Moments | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Target and head of a backbone; `moments` are those of numbers beside the classes."""
@@ -223,27 +306,32 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
                 raise ConfigError(problem(name, expected, repr(given), f"leave {name} out"))
         return {"kind": "joint"}, prototype | {"loss": {"kind": "joint", **ends(moments, "values")}}
 
-    def _values(self, values: Any) -> tuple[Floats, Moments]:  # noqa: ANN401
+    def _values(
+        self,
+        values: Any,  # noqa: ANN401
+        series: list[Floats],
+        weights: Floats | None,
+        kind: Kind,
+    ) -> tuple[Floats, Moments]:
         """Numbers [N, 1] to predict beside the classes, and their statistics."""
-        measured, moments = self._measure(values, "values")
-        if measured.shape[1] > 1:
+        found, moments = self._measure(values, "values")
+        if found.shape[1] > 1:
             advice = "predict several with SSMRegressor"
-            raise ShapeError(
-                problem("values", f"[{len(measured)}], one number per series", list(measured.shape), advice)
-            )
-        return measured, moments
+            raise ShapeError(problem("values", f"[{len(found)}], one number per series", list(found.shape), advice))
+        check_lengths(series, found, "values")
+        if kind == "features":
+            self._check_count(found, weights, "values")
+        return found, moments
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803
         """Accuracy over the series that have a label; y as in `fit`."""
         answers, labels = self.predict(X), labels_of(self._per_series(X, y))
         names, known = column_or_1d(labels.values), labels.known.reshape(-1)
         check_lengths(answers, names, "y")
-        types = self.contract_.classes.type, labels.classes.type  # type: ignore[union-attr]
-        if types[0] != types[1] and not set(types) <= {"integer", "number"}:
-            found = types[1] if known.any() else "NaN or None for each"
-            raise ShapeError(problem("y", f"labels of the type {types[0]}, as in fit", found, "give the labels of fit"))
+        assert self.contract_.classes is not None
+        check_type(labels.classes, self.contract_.classes, "y", known=bool(known.any()))
         weights = self._score_weights(X, sample_weight, len(names))
-        if types[0] == "text":  # bytes are the text that they are
+        if labels.classes.type == "text":  # bytes are the text that they are
             answers, names = (np.array([text_of(one) for one in each], object) for each in (answers, names))
         _, kept = with_target([], {"right": answers == names, "weights": weights}, known, "scored")
         return float(np.average(kept["right"], weights=kept["weights"]))
@@ -305,7 +393,7 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
         labels = self.classes_[scores.argmax(axis=1)]
         if (bound := self._reject_bound()) is None:
             return np.asarray(labels)
-        reject = np.asarray(self._reject_value())
+        reject = np.asarray(self._reject_value(self.classes_))
         if labels.dtype.kind == "b" or (labels.dtype.kind in "US") != (reject.dtype.kind in "US"):
             labels = labels.astype(object)  # each prediction in the type of its label
         elif labels.dtype.kind != "O":
@@ -325,15 +413,15 @@ class SSMClassifier(ClassifierMixin, SequenceModel):  # type: ignore[misc]
             raise ConfigError(problem("reject_below", "a number, or None", shown(given), "pass a score, such as 0.5"))
         return None if given is None else float(given)
 
-    def _reject_value(self) -> int | str | bytes:
+    def _reject_value(self, classes: NDArray[Any]) -> int | str | bytes:
         label: int | str | bytes | None = self.reject_label
-        kind, first = self.classes_.dtype.kind, self.classes_[0]
+        kind, first = classes.dtype.kind, classes[0]
         if isinstance(first, bytes) and isinstance(label, str):
             label = label.encode()
         elif isinstance(first, str) and isinstance(label, bytes):
             label = text_of(label)
         elif label is None:
             label = -1 if kind in "iufb" else b"unknown" if kind == "S" else "unknown"
-        if self._reject_bound() is not None and label in self.classes_.tolist():
+        if self._reject_bound() is not None and label in classes.tolist():
             raise ConfigError(problem("reject_label", "no label of y", repr(label), "choose another reject_label"))
         return label

@@ -139,12 +139,30 @@ class SequenceModel(SequenceEstimator):
             seed=self._seed(),
             threads=number_of_threads(self.threads),
         )
+        self._fitted()
         progress.stage(f"fitted, left-out score {self.loo_score_:.4g}")
+
+    def _fitted(self) -> None:
+        """Keep the parameters of this fit, and nothing of what was learned in parts before."""
+        self._learned_with = self.get_params()
+        self.__dict__.pop("_growing", None)
 
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]
     ) -> None:
         """Train a backbone from the start."""
+        trainer = self._trainer_of(target, head)
+        stopping = self._stopping(len(series))
+        self.model_, watch = Backbone.fit(
+            trainer, self.contract_, series, arrays, stopping=stopping, progress=self._progress()
+        )
+        self.n_iter_ = self.trainer_.session.step
+        self._fitted()
+        self.validation_scores_ = None if watch is None else watch.scores
+        self.best_score_ = None if watch is None else watch.best_score
+
+    def _trainer_of(self, target: dict[str, Any], head: dict[str, Any], **optim: Any) -> Trainer:  # noqa: ANN401
+        """An untrained backbone."""
         self.contract_ = replace(self.contract_, normalised=self.normalize)
         scale = self.contract_.scale
         settings = {
@@ -157,7 +175,7 @@ class SequenceModel(SequenceEstimator):
                 | ({} if scale is None else {"n_values": len(scale.mean), "scale": asdict(scale)}),
                 "head": head,
             },
-            "optim": {"lr": self.lr, "weight_decay": self.weight_decay},
+            "optim": {"lr": self.lr, "weight_decay": self.weight_decay, **optim},
             "train": {
                 "steps": self.steps,
                 "batch_size": self.batch_size,
@@ -165,13 +183,7 @@ class SequenceModel(SequenceEstimator):
                 "threads": number_of_threads(self.threads),
             },
         }
-        stopping = self._stopping(len(series))
-        self.model_, watch = Backbone.fit(
-            self._made(settings), self.contract_, series, arrays, stopping=stopping, progress=self._progress()
-        )
-        self.n_iter_ = self.trainer_.session.step
-        self.validation_scores_ = None if watch is None else watch.scores
-        self.best_score_ = None if watch is None else watch.best_score
+        return self._made(settings)
 
     def _stopping(self, count: int) -> Stopping | None:
         """When to stop early, for this number of series; None for never."""

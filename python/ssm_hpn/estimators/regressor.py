@@ -9,15 +9,17 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
 from ssm_hpn.errors import ConfigError, ShapeError, problem
-from ssm_hpn.estimators.model import SequenceModel, ends, measured
+from ssm_hpn.estimators.model import ends, measured
+from ssm_hpn.estimators.parts import ModelInParts
 from ssm_hpn.filter_model import Targets
+from ssm_hpn.moments import Moments
 from ssm_hpn.series import check_lengths, with_target
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
+class SSMRegressor(RegressorMixin, ModelInParts):  # type: ignore[misc]
     """Predicts a number, or several, from a series.
 
     Parameters
@@ -73,6 +75,11 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
             targets = Targets(numbers=arrays["sequence_values"], sample_weight=arrays.get("weights"))
             self._fit_filters(series, targets)
             return self
+        self._train(series, arrays, *self._target(count, moments))
+        return self
+
+    def _target(self, count: int, moments: Moments) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Target and head of a backbone."""
         if self.head in ("auto", "linear"):
             head: dict[str, Any] = {"kind": "linear", "n_outputs": count, "loss": "squared", "bias": True}
         elif self.head == "prototype" and count == 1:
@@ -80,7 +87,40 @@ class SSMRegressor(RegressorMixin, SequenceModel):  # type: ignore[misc]
         else:
             expected, advice = "linear, or prototype for one number", "use head='linear'"
             raise ConfigError(problem("head", expected, f"{self.head!r} for {count}", advice))
-        self._train(series, arrays, {"kind": "sequence_values"}, head)
+        return {"kind": "sequence_values"}, head
+
+    def partial_fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
+        """Learn from some series more; the first call fixes channels, scales and filters. See `SSMClassifier`.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMRegressor
+        >>> x = np.random.default_rng(0).normal(size=(60, 20))
+        >>> model = SSMRegressor(effort="fast", random_state=0)
+        >>> for part in (slice(0, 40), slice(40, 60)):
+        ...     model = model.partial_fit(x[part], x[part].mean(axis=1))
+        >>> model.predict(x[:2]).shape
+        (2,)
+        """
+        kind, first = self._begin_part()
+        read = self._fit_on if first else self._read_part
+        series, (y, sample_weight) = read(X, y=y, sample_weight=sample_weight)
+        weights = self._sample_weight(sample_weight, len(series), kind)
+        moments = None
+        if first:
+            numbers, moments = self._measure(y, "y")
+            check_lengths(series, numbers, "y")
+            if kind == "features":
+                self._check_count(numbers, weights, "y")
+        else:
+            numbers = self._numbers_again(y, "y", series)
+        arrays = {"sequence_values": numbers} | ({} if weights is None else {"weights": weights})
+        series, arrays = with_target(series, arrays, np.any(~np.isnan(numbers), axis=1))
+        if kind == "backbone":
+            begun = None if moments is None else self._target(numbers.shape[1], moments)
+            self._grow_backbone(series, arrays, begun)
+        else:
+            targets = Targets(numbers=arrays["sequence_values"], sample_weight=arrays.get("weights"))
+            self._grow(series, targets, first=first)
         return self
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:  # noqa: ANN401, N803

@@ -1,0 +1,108 @@
+"""`partial_fit`: what classifier and regressor share.
+
+The first call fixes how series are read: channels and their statistics, the classes, the scale of numbers, and of
+features the filters. Each call is checked against it.
+"""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
+from ssm_hpn.estimators.backbone import Backbone
+from ssm_hpn.estimators.base import number_of_threads
+from ssm_hpn.estimators.model import Kind, SequenceModel, measured
+from ssm_hpn.filter_model import FilterModel, Targets
+from ssm_hpn.growing_filters import GrowingFilters
+from ssm_hpn.series import check_lengths, marks_of
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MAY_CHANGE: Final = frozenset({"reject_below", "reject_label", "threads", "verbose", "random_state"})
+"""Parameters that may be set between two calls of partial_fit; others would have no effect."""
+
+
+class ModelInParts(SequenceModel):
+    """Base of estimators that learn from series that come in parts."""
+
+    def _begin_part(self) -> tuple[Kind, bool]:
+        """The kind, and whether this is the first part."""
+        kind = self._chosen_kind()
+        self._stopping(0)  # checks it
+        if self.early_stopping:
+            advice = "hold series out yourself, and score them"
+            raise ConfigError(problem("early_stopping", "False in partial_fit", shown(self.early_stopping), advice))
+        if not hasattr(self, "model_"):
+            return kind, True
+        if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing"):
+            expected, found = "a model that partial_fit began", "one of fit, which keeps no series"
+            raise ConfigError(problem("partial_fit", expected, found, "pass the first series to partial_fit too"))
+        for name, value in self.get_params().items():
+            before = self._learned_with[name]
+            if name not in MAY_CHANGE and value is not before and np.any(value != before):
+                advice = "make another estimator for it, with sklearn.base.clone"
+                raise ConfigError(problem(name, f"{shown(before)}, as in the call before", shown(value), advice))
+        return kind, False
+
+    def _read_part(self, X: Any, **targets: Any) -> tuple[list[Floats], list[Any]]:  # noqa: ANN401, N803
+        """The series of X and what belongs to each of them, as `_fit_on` reads them, checked against the first part."""
+        if targets["y"] is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        belonging = [None if one is None else self._per_series(X, one, name) for name, one in targets.items()]
+        series = self._read(X)
+        if (table := self._table(X)) is not None:
+            self._trained = getattr(self, "_trained", {}) | dict(zip(table.ids, marks_of(series), strict=True))
+        return series, belonging
+
+    def _numbers_again(self, given: Any, name: str, series: list[Floats]) -> Floats:  # noqa: ANN401
+        """Numbers [N, K] to predict, as many as in the first part."""
+        found = measured(given, name)
+        found = found.reshape(len(found), -1)
+        assert self.contract_.scale is not None
+        count = len(self.contract_.scale.mean)
+        check_lengths(series, found, name)
+        if found.shape[1] != count:
+            expected = f"[{len(found)}, {count}], as in the call before"
+            raise ShapeError(problem(name, expected, list(found.shape), "give as many numbers for each series"))
+        return found
+
+    def _grow(self, series: list[Floats], targets: Targets, *, first: bool, places: Ints | None = None) -> None:
+        """Fit filters and heads to these series and all before."""
+        progress, threads = self._progress(), number_of_threads(self.threads)
+        if first:
+            self._fitted()
+            begin, seed = GrowingFilters.begin, self._seed()
+            self._growing = begin(self.contract_, series, targets, effort=self.effort, seed=seed, threads=threads)
+        elif places is not None:
+            self._growing.add_classes(places, targets.n_classes)
+        self._growing.add(series, targets, threads=threads)
+        self.model_ = self._growing.model(self.contract_, threads=threads)
+        progress.stage(f"fitted, left-out score {self.loo_score_:.4g}")
+
+    def _grow_backbone(
+        self,
+        series: list[Floats],
+        arrays: dict[str, NDArray[Any]],
+        begun: tuple[dict[str, Any], dict[str, Any]] | None,
+        places: Ints | None = None,
+    ) -> None:
+        """One pass of a backbone over these series; in the first part it has the target and head `begun`.
+
+        Its learning rate stays as it is after the warm-up. `places` are those of the classes so far among more of them.
+        """
+        if begun is not None:
+            trainer = self._trainer_of(*begun, schedule={"kind": "constant"})
+            self._fitted()
+            self.model_ = Backbone(trainer, self.contract_)
+        assert isinstance(self.model_, Backbone)
+        model = self.model_
+        if places is not None and self.contract_.classes is not None:
+            model = model.with_classes(len(self.contract_.classes), places)
+        model.trainer.contract = self.contract_
+        self.model_ = replace(model, contract=self.contract_)
+        self.model_.more(series, arrays, progress=self._progress())
+        self.n_iter_ = self.model_.updates
+        self.validation_scores_ = self.best_score_ = None
