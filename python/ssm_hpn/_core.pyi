@@ -35,9 +35,11 @@ __all__ = [
     "check_optim",
     "head_kinds",
     "list_checkpoints",
+    "load_arrays",
     "mark_best",
     "prune_checkpoints",
     "resolve_model",
+    "save_arrays",
     "setting_bounds",
     "simd",
     "target_kinds",
@@ -108,6 +110,19 @@ def best_checkpoint(root: str) -> int | None:
 
 def prune_checkpoints(root: str, keep: int) -> list[str]:
     """Remove all but the newest `keep` and the best, never the two newest that verify; returns what was removed."""
+
+def save_arrays(root: str, name: str, step: int, kind: str, arrays: dict[str, NDArray[Any]], extra: str) -> None:
+    """Write the checkpoint folder root/name of a model that is named arrays (float32, float64, int64) and JSON.
+
+    It is whole or absent also after a power cut, and named in root/latest. `kind` is that of the model.
+    """
+
+def load_arrays(path: str, kind: str) -> tuple[str, int, dict[str, NDArray[Any]], str, list[str]]:
+    """Load what `save_arrays` wrote for a model of this kind: a folder, or the newest of several that verifies.
+
+    Returns its folder, step, arrays and JSON, and why newer checkpoints were passed over. Raises `CheckpointError` for
+    a damaged checkpoint, and for one of another kind.
+    """
 
 @final
 class RunLock:

@@ -51,9 +51,13 @@ class Checkpoints:
         self.root.mkdir(parents=True, exist_ok=True)
         write(str(self.root), step_name(step))
         if best:
-            mark_best(str(self.root), step)
+            self.mark_best(step)
         prune_checkpoints(str(self.root), self.keep)
         return self.root / step_name(step)
+
+    def mark_best(self, step: int) -> None:
+        """Note a checkpoint that is there as the best."""
+        mark_best(str(self.root), step)
 
 
 def marked_best(run: Path) -> int | None:

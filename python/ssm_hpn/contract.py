@@ -259,6 +259,29 @@ class Contract:
         since = _steps_since(~gone)
         return np.concatenate([y, gone.astype(np.float32), np.log1p(since).astype(np.float32)], axis=1)
 
+    def series(self, channels: ArrayLike) -> Floats:
+        """Raw features [T, F] in double precision of the channels [T, C] of one document, which `channels` gave.
+
+        NaN where an indicator says that a number is missing; without one there is what `missing` put in its place.
+
+        >>> speed = Column("speed", "feature", mean=1.0, std=2.0, missing=1, indicator=True)
+        >>> contract = Contract("features", (speed,))
+        >>> contract.series(contract.channels([[5.0], [np.nan]])).ravel().tolist()
+        [5.0, nan]
+        """
+        y = np.asarray(channels, np.float64)
+        if y.ndim != 2 or y.shape[1] != self.n_channels:
+            expected, found = counted(self.n_channels, "channel"), f"shape {list(y.shape)}"
+            raise DataError(problem("features", expected, found, "give the columns of the training data"))
+        count = len(self.features)
+        mean, std = (each[:count] for each in self.shift)
+        x = y[:, :count] * std + mean
+        flagged = [k for k, column in enumerate(self.features) if column.indicator]
+        if flagged:
+            gone = y[:, count : count + len(flagged)] > 0.5
+            x[:, flagged] = np.where(gone, np.nan, x[:, flagged])
+        return x
+
     def filled(self, x: Floats) -> Floats:
         """Raw features [T, F] with what `missing` says in place of missing ones; for `mask` the mean of the column.
 

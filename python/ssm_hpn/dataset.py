@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from ssm_hpn._core import Batch
 from ssm_hpn.arrays import describe, numbers, to_array, whole_numbers
 from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
+from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract, Scale
 from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.foreign import from_json
@@ -293,6 +294,35 @@ def _typed(name: str, value: object) -> NDArray[Any]:
         found = f"{array.min()} to {array.max()}"
         raise ShapeError(problem(name, f"{limits.min} to {limits.max}", found, "correct the values"))
     return array.astype(wanted, copy=False)
+
+
+class Parts(NamedTuple):
+    """The prepared folders of a configuration, and their manifests."""
+
+    train: Path | None
+    validation: Path | None
+    manifests: list[dict[str, Any]]
+    """Of those that there are, the training part first."""
+
+    @property
+    def contract(self) -> Contract | None:
+        """The contract of the data; None without a training part."""
+        return None if self.train is None else Contract.from_manifest(self.manifests[0], self.train)
+
+
+def open_parts(data: DataConfig) -> Parts:
+    """The prepared folders. Raises `ConfigError` for settings that they were not made with.
+
+    >>> open_parts(DataConfig()).contract is None
+    True
+    """
+    train, validation = locate(data)
+    manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
+    if train is not None:
+        same = data.digest == data_digest(*manifests)
+        moved = ("data.tokenizer", *(f"data.{name}" for name in FILE_OPTIONS)) if same else ()
+        check_made(data, manifests[0], what=f"the prepared folder {train}", same_data=moved)
+    return Parts(train, validation, manifests)
 
 
 def locate(data: DataConfig) -> tuple[Path | None, Path | None]:

@@ -1,20 +1,45 @@
 """Fixed state space filters with heads in closed form: fitted to labelled series, kept as one value."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from ssm_hpn._core import load_arrays, save_arrays
 from ssm_hpn.closed_form import ClassHead, Features, NumberHead
 from ssm_hpn.contract import Contract
-from ssm_hpn.state_features import Effort, StateFeatures
+from ssm_hpn.errors import CheckpointError, DataError, problem
+from ssm_hpn.foreign import from_json
+from ssm_hpn.state_features import OTHER, Effort, StateFeatures
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Stage = Literal["filters", "classes", "numbers"]
+Watch = Callable[[Stage], None]
+"""Called when a stage of fitting begins, and before each block of features in it; what it raises ends the fit."""
+KIND: Final = "features"
+"""The kind of model in a checkpoint."""
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSettings:
+    """Which filters there are.
+
+    >>> FilterSettings(effort="best", seed=3).causal
+    False
+    """
+
+    effort: Effort = "default"
+    causal: bool = False
+    """Whether all of them read forwards."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +81,9 @@ class FilterModel:
         series: list[Floats],
         targets: Targets,
         *,
-        effort: Effort = "default",
-        seed: int = 0,
+        settings: FilterSettings = FilterSettings(),
         threads: int | None = None,
+        watch: Watch = lambda _: None,
     ) -> Self:
         """Fit to series f64 [T, F]."""
         if targets.sample_weight is not None:
@@ -66,12 +91,14 @@ class FilterModel:
             series = [series[i] for i in rows]
         codes, numbers, weights = targets.codes, targets.numbers, targets.sample_weight
         series = known_series(contract, series)
-        bank = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
+        watch("filters")
+        bank = StateFeatures.fit(series, **vars(settings), threads=threads)
         classes, heads = None, []
         with limited(threads):
             if codes is not None:
+                watch("classes")
                 labelled = np.flatnonzero(codes >= 0)
-                features = _features(bank, series, labelled, threads)
+                features = _features(bank, series, labelled, threads, watching=lambda: watch("classes"))
                 classes = ClassHead.fit(
                     features,
                     codes[labelled],
@@ -80,11 +107,12 @@ class FilterModel:
                     class_weight=targets.class_weight,
                 )
             if numbers is not None:
+                watch("numbers")
                 there = ~np.isnan(numbers)
                 patterns, which = np.unique(there, axis=1, return_inverse=True)
                 for k, known in enumerate(patterns.T):
                     columns, rows = np.flatnonzero(which.reshape(-1) == k), np.flatnonzero(known)
-                    features = _features(bank, series, rows, threads)
+                    features = _features(bank, series, rows, threads, watching=lambda: watch("numbers"))
                     known_numbers = numbers[np.ix_(rows, columns)]
                     heads.append((columns, NumberHead.fit(features, known_numbers, sample_weight=_of(weights, rows))))
         return cls(bank, contract, classes, heads)
@@ -123,6 +151,103 @@ class FilterModel:
             found[columns] = head.ridge.strength
         return found
 
+    # ---- to and from arrays
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything as arrays by name and as JSON."""
+        parts: dict[str, tuple[dict[str, NDArray[Any]], dict[str, Any]]] = {"filters": self.bank.to_arrays()}
+        if self.classes is not None:
+            parts["classes"] = self.classes.to_arrays()
+        for k, (columns, head) in enumerate(self.numbers):
+            inside, values = head.to_arrays()
+            parts[f"numbers.{k}"] = inside | {"columns": columns}, values
+        arrays = {
+            f"{part}.{name}": _stored(array) for part, (inside, _) in parts.items() for name, array in inside.items()
+        }
+        of_parts = {part: values for part, (_, values) in parts.items()}
+        return arrays, {"version": VERSION, "parts": of_parts, "contract": self.contract.to_json()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Self:
+        """What `to_arrays` gave. Raises `CheckpointError` where something is missing or does not fit."""
+        if values.get("version") != VERSION or not isinstance(values.get("parts"), Mapping):
+            found = f"version {values.get('version')}"
+            raise CheckpointError(problem("model of features", f"version {VERSION}", found, OTHER))
+        parts: Mapping[str, Mapping[str, Any]] = values["parts"]
+
+        def of(part: str) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
+            inside = {
+                name.removeprefix(f"{part}."): array for name, array in arrays.items() if name.startswith(f"{part}.")
+            }
+            return inside, parts.get(part, {})
+
+        heads = []
+        for part in sorted((name for name in parts if name.startswith("numbers.")), key=lambda name: int(name[8:])):
+            inside, head = of(part)
+            if "columns" not in inside:
+                raise CheckpointError(problem(part, "columns", "nothing of this name", OTHER))
+            heads.append((inside.pop("columns"), NumberHead.from_arrays(inside, head)))
+        classes = ClassHead.from_arrays(*of("classes")) if "classes" in parts else None
+        try:
+            contract = Contract.from_json(values["contract"])
+        except (DataError, KeyError) as error:
+            raise CheckpointError(problem("contract", "the description of a data set", error, OTHER)) from None
+        return cls(StateFeatures.from_arrays(*of("filters")), contract, classes, heads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: what a checkpoint has."""
+        arrays, values = self.to_arrays()
+        return {"arrays": arrays, "values": values}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The model that these are the arrays of."""
+        for name, value in vars(self.from_arrays(state["arrays"], state["values"])).items():
+            object.__setattr__(self, name, value)
+
+    def save(self, folder: Path | str, *, step: int = 1, extra: Mapping[str, Any] | None = None) -> Path:
+        """Write a checkpoint folder, whole or not at all; `extra` is JSON that `load` returns."""
+        folder = Path(folder)
+        arrays, values = self.to_arrays()
+        contract = values.pop("contract")
+        text = json.dumps({"model": values, "contract": contract, **(extra or {})})
+        save_arrays(str(folder.parent), folder.name, step, KIND, arrays, text)
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Loaded":
+        """The model in a checkpoint: its folder, or that of a run or of checkpoints, the newest that verifies.
+
+        Raises `CheckpointError` where there is none, for a damaged one, and for that of a backbone.
+
+        >>> wave = [np.sin(np.arange(30.0) / (3 + i % 2))[:, None] for i in range(8)]
+        >>> model = FilterModel.fit(Contract("features"), wave, Targets(np.arange(8) % 2, 2))
+        >>> again = FilterModel.load(model.save("fitted")).model
+        >>> bool((again.class_scores(wave) == model.class_scores(wave)).all())
+        True
+        """
+        place, step, arrays, text, notes = load_arrays(str(folder), KIND)
+        extra = from_json(text)
+        if not isinstance(extra, dict) or not isinstance(extra.get("model"), dict):
+            raise CheckpointError(problem(place, "a model of features", "something else", "load another checkpoint"))
+        try:
+            model = cls.from_arrays(arrays, extra.pop("model") | {"contract": extra.pop("contract", None)})
+        except CheckpointError as error:
+            raise CheckpointError(f"{place}: {error}") from None
+        return Loaded(model, Path(place), step, extra, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model of features from a checkpoint."""
+
+    model: FilterModel
+    folder: Path
+    step: int
+    extra: dict[str, Any]
+    """What was saved with it."""
+    notes: list[str]
+    """Why newer checkpoints were passed over."""
+
 
 def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:
     """Missing numbers by the rule of the contract; `mask` leaves them missing, which the filters leave out."""
@@ -131,13 +256,23 @@ def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:
     return [contract.filled(one) for one in series]
 
 
-def _features(bank: StateFeatures, series: list[Floats], chosen: Ints, threads: int | None) -> Features:
-    """Features of some of the chosen series."""
+def _features(
+    bank: StateFeatures, series: list[Floats], chosen: Ints, threads: int | None, *, watching: Callable[[], None]
+) -> Features:
+    """Features of some of the chosen series; `watching` is called before each block."""
 
     def of(rows: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
-        return bank.blocks([series[i] for i in chosen[rows]], threads=threads)
+        watching()
+        for block in bank.blocks([series[i] for i in chosen[rows]], threads=threads):
+            yield block
+            watching()
 
     return of
+
+
+def _stored(array: NDArray[Any]) -> NDArray[Any]:
+    """An array in a type that checkpoints have."""
+    return np.ascontiguousarray(array, np.int64) if array.dtype.kind in "iub" else np.ascontiguousarray(array)
 
 
 def _of(values: Floats | None, rows: Ints) -> Floats | None:

@@ -23,9 +23,8 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
-from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
-from ssm_hpn.dataset import Arrays, as_batch, check_made, data_digest, data_shape, locate, read_manifest
+from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Feed
@@ -105,20 +104,15 @@ class Learner:
 
     def __init__(self, config: Config | Mapping[str, Any] | Path | str, *, dtype: DType = "float32") -> None:
         given = _as_config(config)
-        train, validation = locate(given.data)
-        manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
-        if train is not None:
-            same = given.data.digest == data_digest(*manifests)
-            moved = ("data.tokenizer", *(f"data.{name}" for name in FILE_OPTIONS)) if same else ()
-            check_made(given.data, manifests[0], what=f"the prepared folder {train}", same_data=moved)
-        self.config = resolve(given, data_shape(*manifests) if manifests else None)
+        parts = open_parts(given.data)
+        self.config = resolve(given, data_shape(*parts.manifests) if parts.manifests else None)
         """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
         check_config(core_model(self.config.model), core_optim(self.config.optim))
-        self.contract: Contract | None = None if train is None else Contract.from_manifest(manifests[0], train)
+        self.contract: Contract | None = parts.contract
         """The contract of the data, part of every checkpoint. None without prepared data."""
         self.dtype: DType = dtype
-        self.feed = Feed(self.config, train, validation)
+        self.feed = Feed(self.config, parts.train, parts.validation)
         """The batches of `data.train` and `data.validation`."""
         self.tokens_seen = 0
         self.stop_requested = False

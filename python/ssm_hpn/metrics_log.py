@@ -2,8 +2,9 @@
 
 Every row has the same keys in the same order. Counts are written as integers, everything else as floats (`1.0`, never
 `1`). A number that is not finite is written as null and counted in `nonfinite`; null also stands for what was not
-measured at that row. Row 0 has every number, so that a reader knows all types after the first line. A line is one
-`write`, and on resume the file is truncated to the length that is stored in the checkpoint.
+measured at that row. Row 0 has every number, so that a reader knows all types after the first line; in a run that fits
+features it is the last row. A line is one `write`, and on resume the file is truncated to the length that is stored in
+the checkpoint.
 """
 
 import json
@@ -18,8 +19,13 @@ from ssm_hpn.errors import ConfigError, StorageError, problem
 
 SCHEMA: Final = 1
 COUNTS: Final = frozenset(
-    {"schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"}
+    {
+        *("schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"),
+        "data/series",
+    }
 )
+STAGE: Final = "stage"
+"""The only key of a text."""
 BEFORE: Final = (
     "schema",
     "step",
@@ -36,7 +42,7 @@ BEFORE: Final = (
 )
 AFTER: Final = ("perf/tokens_per_second", "perf/step_ms", "perf/data_ms", "mem/rss_bytes", "data/tokens_seen")
 
-Row = Mapping[str, float | int | None]
+Row = Mapping[str, float | int | str | None]
 
 
 def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool) -> tuple[str, ...]:
@@ -46,17 +52,32 @@ def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool) ->
     return (*train, *(f"eval/{name}" for name in eval_metrics), *head, *AFTER)
 
 
+def stage_keys(*, eval_metrics: Sequence[str], classes: bool, numbers: bool) -> tuple[str, ...]:
+    """The keys of a run that fits features, a row for each of its stages; what a stage does not measure is null.
+
+    >>> stage_keys(eval_metrics=["r2"], classes=False, numbers=True)[5:]
+    ('nonfinite', 'data/series', 'left_out/r2', 'eval/r2', 'mem/rss_bytes')
+    """
+    of_classes = ("left_out/accuracy", "left_out/loss", "head/strength") if classes else ()
+    of_numbers = ("left_out/r2",) if numbers else ()
+    before = ("schema", "step", STAGE, "time_s", "stage_s", "nonfinite", "data/series")
+    return (*before, *of_classes, *of_numbers, *(f"eval/{name}" for name in eval_metrics), "mem/rss_bytes")
+
+
 def encode(row: Row, keys: Sequence[str]) -> str:
     """One line without its end, in the order of the keys; a missing number is null."""
     unknown = row.keys() - set(keys)
     if unknown:
         raise ValueError(f"no such key in this metrics file: {', '.join(sorted(unknown))}")
-    nonfinite = sum(1 for value in row.values() if value is not None and not isfinite(value))
+    numbers = (value for value in row.values() if value is not None and not isinstance(value, str))
+    nonfinite = sum(1 for value in numbers if not isfinite(value))
     full = {"schema": SCHEMA, **row, "nonfinite": nonfinite}
     return json.dumps({key: _number(key, full.get(key)) for key in keys}, allow_nan=False)
 
 
-def _number(key: str, value: float | None) -> float | int | None:
+def _number(key: str, value: float | str | None) -> float | int | str | None:
+    if isinstance(value, str):
+        return value
     if value is None or not isfinite(value):
         return None
     return int(value) if key in COUNTS else float(value)

@@ -140,6 +140,12 @@ def config_in(checkpoint: Path) -> Config | None:
         return None
 
 
+def fits_features(checkpoint: Path) -> bool:
+    """Whether a checkpoint, or a run, is one of a model of features, by its settings."""
+    config = config_in(checkpoint) or saved_config(run_of(checkpoint))
+    return config is not None and config.model.kind == "features"
+
+
 def renamed(config: Config, *, among: Iterable[Path]) -> Path | None:
     """The first run of the settings and the name of a resolved configuration that lies under another name."""
     for folder in among:

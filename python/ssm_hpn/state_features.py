@@ -5,19 +5,21 @@ which are fitted to the training series. Series are f64 [T, F]; a step whose cha
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import StateFilters
+from ssm_hpn.errors import CheckpointError, ConfigError, ShapeError, problem
 
 Floats = NDArray[np.float64]
 Competition = Literal["none", "narrow", "both"]
 Effort = Literal["fast", "default", "best"]
 
+OTHER: Final = "use another checkpoint"
 EFFORTS: dict[Effort, dict[str, Any]] = {
     "fast": {"filters": 256, "competition": "narrow"},
     "default": {"filters": 512, "competition": "both"},
@@ -40,10 +42,19 @@ class StateFeatures:
 
     @classmethod
     def fit(
-        cls, series: Sequence[Floats], *, effort: Effort = "default", seed: int = 0, threads: int | None = None
+        cls,
+        series: Sequence[Floats],
+        *,
+        effort: Effort = "default",
+        causal: bool = False,
+        seed: int = 0,
+        threads: int | None = None,
     ) -> Self:
-        """Draw filters, and fit their gains and biases to training series f64 [T, F]."""
-        config = json.dumps(EFFORTS[effort] | {"seed": seed})
+        """Draw filters, and fit their gains and biases to training series f64 [T, F].
+
+        `causal`: all filters read forwards, so that a feature of a series' beginning does not depend on the rest.
+        """
+        config = json.dumps(EFFORTS[effort] | {"causal": causal, "seed": seed})
         return cls(StateFilters.fit(config, *_joined(series), threads=threads))
 
     @property
@@ -66,14 +77,33 @@ class StateFeatures:
         """The features f32 [n, count]."""
         return self.filters.transform(*_joined(series), threads=threads)
 
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Everything as arrays by name and as JSON."""
+        return dict(self.filters.to_arrays()), {"config": self.filters.config, "channels": self.channels}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Self:
+        """What `to_arrays` gave. Raises `CheckpointError` where something is missing or does not fit.
+
+        >>> bank = StateFeatures.fit([np.sin(np.arange(40.0))[:, None]] * 2, effort="fast")
+        >>> StateFeatures.from_arrays(*bank.to_arrays()).count == bank.count
+        True
+        """
+        try:
+            return cls(StateFilters.from_arrays(values["config"], values["channels"], dict(arrays)))
+        except KeyError as error:
+            raise CheckpointError(problem("filters", str(error), "nothing of this name", OTHER)) from None
+        except (ConfigError, ShapeError, TypeError) as error:
+            raise CheckpointError(problem("filters", "numbers that fit their settings", error, OTHER)) from None
+
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: settings and numbers."""
-        return {"config": self.filters.config, "channels": self.channels, "arrays": self.filters.to_arrays()}
+        arrays, values = self.to_arrays()
+        return {**values, "arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The filters whose numbers these are."""
-        filters = StateFilters.from_arrays(state["config"], state["channels"], state["arrays"])
-        object.__setattr__(self, "filters", filters)
+        object.__setattr__(self, "filters", self.from_arrays(state["arrays"], state).filters)
 
 
 def _joined(series: Sequence[Floats]) -> tuple[Floats, NDArray[np.int64]]:

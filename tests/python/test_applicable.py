@@ -39,6 +39,7 @@ CLASSIFIER = Task("sequence_class", evaluates=True, columns=True)
 NUMBERS = Task("sequence_values", evaluates=True, columns=True)
 PER_STEP = Task("token_class", evaluates=True, columns=True)
 BLIND = Task("next_token", evaluates=False)
+FILTERS = Task("sequence_class", evaluates=True, model="features")
 
 
 class Case(NamedTuple):
@@ -133,6 +134,8 @@ TASK_CASES: dict[tuple[str, int], Case] = {
     ("evaluation.direction", 0): Case({"evaluation": {"direction": "max"}}, LANGUAGE, BLIND),
     ("early_stopping.patience", 0): Case({"early_stopping": {"patience": 2}}, LANGUAGE, BLIND),
     ("early_stopping.min_change", 0): Case({"early_stopping": {"min_change": 0.1}}, LANGUAGE, BLIND),
+    ("model.filters.effort", 0): Case({"model": {"filters": {"effort": "best"}}}, FILTERS, CLASSIFIER),
+    ("model.filters.causal", 0): Case({"model": {"filters": {"causal": True}}}, FILTERS, CLASSIFIER),
     ("run.name", 0): Case({"run": {"name": "a"}}, LANGUAGE, LANGUAGE, {"run": {"folder": "runs/b"}}),
 }
 

@@ -17,7 +17,20 @@ REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs/architecture.md"
 
 CORE_USERS = {
-    *("__init__", "checkpoints", "cli", "config", "dataset", "documents", "evaluation", "feed", "learner"),
+    *(
+        "__init__",
+        "checkpoints",
+        "cli",
+        "config",
+        "dataset",
+        "documents",
+        "evaluation",
+        "feed",
+        "filter_data",
+        "filter_evaluation",
+        "filter_model",
+        "learner",
+    ),
     *("metrics", "parity", "parts", "prepare", "run", "scaled", "state_features", "storage", "targets", "trainer"),
 }
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ssm_hpn.checkpoints import BEST, FOLDER, Which
+from ssm_hpn.checkpoints import BEST, FOLDER, Which, find_checkpoint
 from ssm_hpn.cli.parser import Parser, add_list, path_of
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config.base import paths_of
@@ -13,6 +13,8 @@ from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Reader
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
+from ssm_hpn.filter_learner import FilterLearner
+from ssm_hpn.run import fits_features
 from ssm_hpn.trainer import Trainer
 
 
@@ -45,10 +47,12 @@ def file_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(found, name) for name in given}
 
 
-def load_trainer(options: argparse.Namespace) -> Trainer:
-    """The trainer of the checkpoint that was named."""
+def load_model(options: argparse.Namespace) -> Trainer | FilterLearner:
+    """The model of the checkpoint that was named: the trainer of a backbone, or a model of features."""
     path: Path = options.checkpoint
-    return Trainer.load(path, which=options.which or default_which(path))
+    which = options.which or default_which(path)
+    kind = FilterLearner if fits_features(find_checkpoint(path, which)) else Trainer
+    return kind.load(path, which=which)
 
 
 def default_which(path: Path) -> Which:
@@ -63,7 +67,7 @@ def print_notes(reader: Reader) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def contract_of(trainer: Trainer, path: Path) -> Contract:
+def contract_of(trainer: Trainer | FilterLearner, path: Path) -> Contract:
     """The contract of a model's data. Raises `CheckpointError` for a checkpoint without it."""
     if trainer.contract is None:
         advice = "use Trainer.predict on arrays; a checkpoint of an older release needs its prepared data beside it"

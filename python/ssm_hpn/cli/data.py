@@ -12,11 +12,12 @@ from ssm_hpn.cli.console import shown_path, size
 from ssm_hpn.config import Config, PrepareOptions
 from ssm_hpn.config.applicable import RawData, Task, check_raw, check_task
 from ssm_hpn.config.base import QUERY
+from ssm_hpn.config.kinds import Chosen, chosen_kind
 from ssm_hpn.config.resolve import target_kind
 from ssm_hpn.config.training import safe_name
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
-from ssm_hpn.dataset import is_prepared, locate, read_manifest
+from ssm_hpn.dataset import data_shape, is_prepared, locate, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, StorageError
 from ssm_hpn.run_data import PREPARED
 
@@ -51,7 +52,9 @@ def with_prepared_data(config: Config, console: "Console", *, scratch: Path | No
 
     def check(found: RawData) -> None:
         evaluates = bool(data.validation) or data.validation_fraction > 0
-        check_task(config, Task(target_kind(config, found.targets), evaluates=evaluates, columns=True))
+        target = target_kind(config, found.targets)
+        kind = chosen_kind(config, target, series=found.content == "features").kind
+        check_task(config, Task(target, evaluates=evaluates, columns=True, model=kind))
 
     prepared = prepare_raw(data.prepare_options(), console, scratch=scratch, clean=data.clean, check=check)
     return _using(config, prepared, prepared.folder.name.rpartition("-")[0])
@@ -70,7 +73,9 @@ def _check_default(config: Config) -> None:
     from ssm_hpn.prepare.stdlib_corpus import check_default
 
     check_default(config.data)
-    check_task(config, Task(target_kind(config, frozenset()), evaluates=True))
+    target = target_kind(config, frozenset())
+    kind = chosen_kind(config, target, series=False).kind
+    check_task(config, Task(target, evaluates=True, model=kind))
 
 
 def _say(console: "Console", contract: Contract) -> None:
@@ -84,8 +89,17 @@ def check_prepared(config: Config) -> Contract:
     train, validation = locate(config.data)
     manifest = {} if train is None else read_manifest(train)
     target = target_kind(config, frozenset(manifest.get("columns", [])))
-    check_task(config, Task(target, evaluates=validation is not None))
+    kind = chosen_kind(config, target, series=manifest.get("kind") == "features").kind
+    check_task(config, Task(target, evaluates=validation is not None, model=kind))
     return Contract.from_manifest(manifest, train or Path())
+
+
+def kind_for(config: Config) -> Chosen:
+    """The kind of model for a configuration with prepared data."""
+    train, validation = locate(config.data)
+    parts = [read_manifest(folder) for folder in (train, validation) if folder is not None]
+    shape = data_shape(*parts)
+    return chosen_kind(config, target_kind(config, shape.targets), series=shape.n_features is not None)
 
 
 def prepare_default(console: "Console", *, parent: Path = PREPARED, scratch: Path | None = None) -> "Prepared":

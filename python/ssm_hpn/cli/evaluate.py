@@ -12,7 +12,7 @@ from ssm_hpn.cli.checkpoint import (
     checkpoint_parser,
     contract_of,
     file_options,
-    load_trainer,
+    load_model,
     print_notes,
 )
 from ssm_hpn.cli.console import table
@@ -22,6 +22,8 @@ from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.documents import Document, Reader, Tally, batches, pieces
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
+from ssm_hpn.filter_data import of_documents
+from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
 
@@ -34,7 +36,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     given = file_options(options)
-    trainer = load_trainer(options)
+    trainer = load_model(options)
     without = None
     if options.data is None:
         result = _held_out(trainer)
@@ -48,7 +50,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         metrics = facts.pop("metrics")
         print(json.dumps({"step": facts.pop("step"), "targets": facts.pop("targets"), **metrics, **facts}))
         return EXIT_DONE
-    print(metric_table(facts, f"update {result.step}", targets=True))
+    print(metric_table(facts, f"update {result.step}" if isinstance(trainer, Trainer) else "features", targets=True))
     per_class = class_rows(result.totals, trainer.class_names)
     if per_class:
         print()
@@ -56,7 +58,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     return EXIT_DONE
 
 
-def _held_out(trainer: Trainer) -> Evaluation:
+def _held_out(trainer: Trainer | FilterLearner) -> Evaluation:
     if trainer.validation_folder is None:
         if trainer.feed.absent is not None:
             digest = (trainer.config.data.digest or "")[:12]
@@ -64,20 +66,16 @@ def _held_out(trainer: Trainer) -> Evaluation:
             advice = f"{trainer.feed.bring_back}, or give --data PATH"
             raise DataError(problem("held-out data", expected, f"none in {trainer.feed.absent}", advice))
         raise ConfigError(problem("--data", "a path, as the run has no held-out data", "none", "give --data PATH"))
-    return trainer.evaluate("all")
+    return trainer.evaluate("all") if isinstance(trainer, Trainer) else trainer.evaluate()
 
 
 def _on(
-    trainer: Trainer, checkpoint: Path, data: Sequence[str], given: dict[str, Any]
+    trainer: Trainer | FilterLearner, checkpoint: Path, data: Sequence[str], given: dict[str, Any]
 ) -> tuple[Evaluation, int | None]:
     """The evaluation, and how many documents have no target, where targets are columns of the data."""
     reader = Reader(contract_of(trainer, checkpoint), trainer.config.model.target.kind, given)
     tally = Tally(reader.documents(data))
-    documents: Iterable[Document] = tally
-    if KINDS[reader.target].from_tokens:
-        documents = pieces(documents, trainer.config.data.length or 0)
-    groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
-    result = trainer.evaluate(arrays for _, arrays in groups)
+    result = _evaluated(trainer, reader, tally)
     print_notes(reader)
     for note in reader.note_trained(trainer.train_folder):
         print(f"note: {note}", file=sys.stderr)
@@ -88,6 +86,18 @@ def _on(
         raise DataError(problem(", ".join(data), "documents with targets", "none", advice))
     without = None if KINDS[reader.target].from_tokens else tally.without_target
     return result.with_bytes(tally.per_token or _bytes_per_token(data)), without
+
+
+def _evaluated(trainer: Trainer | FilterLearner, reader: Reader, documents: Iterable[Document]) -> Evaluation:
+    """Metrics on documents."""
+    if isinstance(trainer, FilterLearner):
+        contract = reader.contract
+        named = ((one.name, contract.series(one.x), one.targets) for one in documents)
+        return trainer.evaluate(of_documents(named, trainer.kind, len(contract.values)))
+    if KINDS[reader.target].from_tokens:
+        documents = pieces(documents, trainer.config.data.length or 0)
+    groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
+    return trainer.evaluate(arrays for _, arrays in groups)
 
 
 def _bytes_per_token(data: Sequence[str]) -> float | None:

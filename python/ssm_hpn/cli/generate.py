@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_trainer
+from ssm_hpn.cli.checkpoint import checkpoint_parser, contract_of, load_model
 from ssm_hpn.cli.prompts import continued, prompt_of
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
+from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.printable import printable
 from ssm_hpn.targets import language_model
 
@@ -19,9 +20,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--top-k", type=int, metavar="N", help="choose among the N best tokens only")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the choices (default: 0)")
     options = parser.parse_args(arguments)
-    trainer = load_trainer(options)
+    trainer = load_model(options)
     kind = trainer.config.model.target.kind
-    if kind != language_model():
+    if isinstance(trainer, FilterLearner) or kind != language_model():
         raise ConfigError(problem(options.checkpoint, "a model of the next token", kind, "use predict for this one"))
     from ssm_hpn.prepare.encode import encoder_from  # imports pyarrow, so it is imported only when needed
 

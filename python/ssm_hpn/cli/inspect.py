@@ -6,20 +6,29 @@ import tempfile
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import is_run, no_run, runs_in, step_of
 from ssm_hpn.cli.console import size, table
+from ssm_hpn.cli.features import estimate
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
 from ssm_hpn.config.base import QUERY
+from ssm_hpn.counts import counted
 from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.errors import EXIT_DONE, CheckpointError, ConfigError, problem
+from ssm_hpn.filter_learner import FilterLearner
+from ssm_hpn.filter_training import left_out
+from ssm_hpn.foreign import from_json
 from ssm_hpn.printable import printable
+from ssm_hpn.run import fits_features
 from ssm_hpn.run_data import PREPARED
 from ssm_hpn.trainer import Trainer
+
+MOST_STRENGTHS: Final = 8
+"""Most strengths that are shown."""
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -84,6 +93,8 @@ def _inspect(path: Path) -> dict[str, Any]:
         return _shards(parts)
     if path.suffix == ".toml":
         return _model(Trainer(load_config(path)))
+    if fits_features(path):
+        return _features(path)
     trainer = Trainer.load(path)
     found = {"update": trainer.session.step, "digest": trainer.session.digest()}
     if step_of(path) is not None:
@@ -99,6 +110,36 @@ def _shards(parts: list[Path]) -> dict[str, Any]:
     keys = ("kind", "vocab_size", "n_features", "columns", "n_classes", "class_names", "n_values", "encoder", "source")
     about = {key: manifest[key] for key in keys if manifest.get(key) is not None}
     return {"prepared": str(parts[0]), "verified": {part.name: verify_part(part) for part in parts}, **about}
+
+
+def _features(path: Path) -> dict[str, Any]:
+    """A model of features: its filters, heads and contract."""
+    learner = FilterLearner.load(path)
+    found: dict[str, Any] = {"verified": verify_checkpoint(str(path))} if step_of(path) is not None else {}
+    bank, classes = learner.model.bank, learner.model.classes
+    filters = from_json(bank.filters.config)
+    about = {
+        "model": "features",
+        "effort": learner.config.model.filters.effort,
+        "causal": filters["causal"],
+        "filters": filters["filters"],
+        "competition": filters["competition"],
+        "channels": bank.channels,
+        "features": bank.count,
+        "classes": None if classes is None else len(classes.prototypes),
+        "numbers": len(learner.contract.values) if learner.model.numbers else None,
+        "strength": learner.model.strengths().tolist(),
+        "series": len(classes.labels) if classes is not None else len(learner.model.numbers[0][1].ridge.rows),
+        "left_out": left_out(learner.model),
+    }
+    return {
+        "checkpoint": str(learner.folder),
+        "config_digest": learner.config.digest(),
+        **found,
+        **about,
+        "contract": [printable(line) for line in learner.contract.describe()],
+        "config": learner.config.used(),
+    }
 
 
 def _model(trainer: Trainer) -> dict[str, Any]:
@@ -120,6 +161,8 @@ def _text(found: dict[str, Any]) -> str:
     if "lines" in found:
         before = [f"prepared   {path}" for path in found["prepared"]]
         return "\n".join([*found["lines"], f"digest     {found['digest']}", *before])
+    if found.get("model") == "features":
+        return _features_text(found)
     if "prepared" in found:
         return "\n".join(f"{key:<12} {json.dumps(value)}" for key, value in found.items())
     rows = [
@@ -137,6 +180,27 @@ def _text(found: dict[str, Any]) -> str:
         *found["contract"],
         "",
         to_toml(Config.model_validate(found["config"])),
+    ]
+    return "\n".join(lines)
+
+
+def _features_text(found: dict[str, Any]) -> str:
+    """One screen about a model of features."""
+    strengths = ", ".join(f"{value:.3g}" for value in found["strength"][:MOST_STRENGTHS])
+    counts = [
+        *([] if found["classes"] is None else [f"prototypes of {counted(found['classes'], 'class', 'classes')}"]),
+        *([] if found["numbers"] is None else [counted(found["numbers"], "number")]),
+    ]
+    causal = ", causal" if found["causal"] else ""
+    filters = f"{found['filters']} on the series, competition {found['competition']}"
+    lines = [
+        f"checkpoint {found['checkpoint']}",
+        f"digest     {found['config_digest']}",
+        f"model      features, effort {found['effort']}{causal}",
+        f"filters    {filters}, {counted(found['channels'], 'channel')}, {counted(found['features'], 'feature')}",
+        f"head       {' and '.join(counts)}, strength {strengths}",
+        f"fitted to  {counted(found['series'], 'series', 'series')}; each left out: {estimate(found['left_out'])}",
+        *found["contract"],
     ]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ What stands beside it follows from what is predicted:
 a class per document     "class", "score", "scores"    class null where no score reaches --reject-below, or where the
                                                        best output has no class in the data (`output K`);
                                                        scores by the name of the class
+                         of features also "probability" of the answer, and "probabilities" by the name of the class
 numbers per document     "values"                      by the name of the number, in the units of the training data
 a class per token        "classes"
 numbers per token        "values"                      a list by the name of the number
@@ -36,7 +37,7 @@ from ssm_hpn.cli.checkpoint import (
     checkpoint_parser,
     contract_of,
     file_options,
-    load_trainer,
+    load_model,
     print_notes,
 )
 from ssm_hpn.cli.parser import path_of
@@ -44,6 +45,9 @@ from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Document, Reader, batches
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
+from ssm_hpn.filter_data import grouped
+from ssm_hpn.filter_evaluation import answers
+from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
 
@@ -54,7 +58,7 @@ DESCRIPTION = (
     "rows; where rows are time steps by id, shorter ids first (2 before 10). Rows without a document (an empty text) "
     "are left out and counted on stderr."
 )
-ANSWERS = {"class", "score", "scores", "classes", "values", "next", "file"}
+ANSWERS = {"class", "score", "scores", "probability", "probabilities", "classes", "values", "next", "file"}
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -73,9 +77,11 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if "labels" in given:
         advice = "leave it out"
         raise ConfigError(problem("--data.labels", "nothing, as predict reads no targets", given["labels"], advice))
-    trainer = load_trainer(options)
+    trainer = load_model(options)
     reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind, given)
-    write_rows(predictions(trainer, reader, options.data, options.reject_below), options.out, reader.contract.classes)
+    wanted = reader, options.data, options.reject_below
+    rows = predictions(trainer, *wanted) if isinstance(trainer, Trainer) else _of_features(trainer, *wanted)
+    write_rows(rows, options.out, reader.contract.classes)
     print_notes(reader)
     return EXIT_DONE
 
@@ -84,8 +90,7 @@ def predictions(
     trainer: Trainer, reader: Reader, paths: Sequence[str], reject_below: float | None = None
 ) -> Iterator[dict[str, Any]]:
     """One row per document, in the order of the data."""
-    column = reader.id_column
-    key = "name" if column is None or column in ANSWERS else column
+    key = _key(reader)
     if KINDS[reader.target].from_tokens:
         yield from _continuations(trainer, reader, paths, key)
         return
@@ -95,6 +100,30 @@ def predictions(
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
             yield {**_named(document, key), **answer(reader, document, row, reject_below)}
+
+
+def _of_features(
+    learner: FilterLearner, reader: Reader, paths: Sequence[str], reject_below: float | None
+) -> Iterator[dict[str, Any]]:
+    """One row per document, from a model of features."""
+    key, contract = _key(reader), reader.contract
+    for group in grouped(reader.documents(paths, targets=False), lambda one: len(one.x)):
+        series = [contract.series(document.x) for document in group]
+        found = answers(learner.model, series, threads=learner.config.train.threads)
+        parts = [part for part in (found.scores, found.numbers) if part is not None]
+        for number, (document, row) in enumerate(zip(group, np.concatenate(parts, axis=1), strict=True)):
+            answered = answer(reader, document, row, reject_below)
+            if found.probabilities is not None:
+                chances = exact(found.probabilities[number].astype(np.float32))
+                by_class = {_name(contract, index): chance for index, chance in enumerate(chances)}
+                answered |= {"probability": max(chances), "probabilities": by_class}
+            yield {**_named(document, key), **answered}
+
+
+def _key(reader: Reader) -> str:
+    """The key of a document's id or name."""
+    column = reader.id_column
+    return "name" if column is None or column in ANSWERS else column
 
 
 def _named(document: Document, key: str) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn.checkpoints import find_checkpoint
+from ssm_hpn._core import list_checkpoints
+from ssm_hpn.checkpoints import FOLDER, find_checkpoint
 from ssm_hpn.cli.data import check_prepared, with_prepared_data
 from ssm_hpn.cli.parser import TrainRequest
 from ssm_hpn.cli.resumed_data import BESIDE, RunData, RunToResume, check_shaping
 from ssm_hpn.config import Config, PrepareOptions, merge, parse, to_toml
 from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.config.resolve import schedule_of
-from ssm_hpn.errors import CheckpointError, ConfigError, nearest, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, nearest, problem, shown
 from ssm_hpn.foreign import from_toml
 from ssm_hpn.run import config_in, run_folder, run_of, saved_config
 from ssm_hpn.trainer import Trainer
@@ -48,18 +49,27 @@ class Resumed:
     same: bool
     """Whether it is the same run that goes on."""
 
-    def trainer(self, console: "Console") -> Trainer:
-        """The trainer, which writes the paths of the data into its files as a moved folder needs them."""
+    def prepared(self, console: "Console") -> Config:
+        """The settings, checked against the data, which is described unless it just was."""
         if self.data.described:
             check_prepared(self.config)
-            trainer = Trainer(self.config)
-        else:
-            trainer = Trainer(with_prepared_data(self.config, console))
-        if self.same:
-            trainer.config = _with_paths(trainer.config, self.data.recorded)
+            return self.config
+        return with_prepared_data(self.config, console)
+
+    def trainer(self, prepared: Config) -> Trainer:
+        """The trainer of what `prepared` gave.
+
+        It writes the paths of the data into its files as a moved folder needs them.
+        """
+        trainer = Trainer(prepared)
+        trainer.config = self.recorded(trainer.config)
         if self.data.origin is not None and trainer.contract is not None:
             trainer.contract = replace(trainer.contract, origin=self.data.origin)
         return trainer
+
+    def recorded(self, config: Config) -> Config:
+        """Resolved settings with the paths that the run has in its files, where it is the same run that goes on."""
+        return _with_paths(config, self.data.recorded) if self.same else config
 
 
 def resumed(request: TrainRequest, console: "Console") -> Resumed:
@@ -69,7 +79,7 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     and `DataError` where its data is not found.
     """
     path = Path(request.resume)
-    checkpoint = find_checkpoint(path)
+    checkpoint = path if _is_begun(path) else find_checkpoint(path)
     run = run_of(checkpoint)
     saved = saved_config(run) or config_in(checkpoint)
     if saved is None:
@@ -88,6 +98,8 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     check_shaping(path, going_on.settings, given["data"])
     config = _under(saved, given)
     same = config.digest() == saved.digest()
+    if not same and saved.model.kind == "features":
+        raise _other_features(path, config, saved)
     if not same:
         config = _under(_reopened(saved), given)
     if "folder" not in (given.get("run") or {}):
@@ -98,6 +110,19 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     if data.located.validation is not None:
         paths["validation"] = (str(data.located.validation),)
     return Resumed(_with_paths(config, paths), data, same)
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a path is a run that fits features and was interrupted: it has no checkpoint, and begins anew."""
+    saved = saved_config(path) if path.is_dir() else None
+    return saved is not None and saved.model.kind == "features" and not list_checkpoints(str(path / FOLDER))
+
+
+def _other_features(path: Path, config: Config, saved: Config) -> ConfigError:
+    """The error for other settings than those of a run of features, which has no weights to start from."""
+    name, (here, there) = next(iter(config.differences(saved).items()))
+    advice = "leave --resume out and name the data: features are fitted anew"
+    return ConfigError(problem(name, f"{shown(there)}, as in {path}", shown(here), advice))
 
 
 def _without_data(settings: Mapping[str, Any], made: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Rows of predictions as JSON lines, CSV or Parquet, by the ending of the file that is asked for.
 
-A table has no nested values: in CSV and Parquet `scores` becomes a column `score NAME` for each class, `values` a
-column for each number under its own name, or `value NAME` where that is taken; a list of classes per step stays a list
-in Parquet and is JSON in CSV.
+A table has no nested values: in CSV and Parquet `scores` becomes a column `score NAME` for each class, `probabilities`
+one `probability NAME`, `values` a column for each number under its own name, or `value NAME` where that is taken; a
+list of classes per step stays a list in Parquet and is JSON in CSV.
 """
 
 import csv
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 ENDINGS: Final = (".jsonl", ".ndjson", ".csv", ".parquet")
 AT_ONCE: Final = 1024
-NESTED: Final = ("scores", "values")
+BY_CLASS: Final = {"scores": "score", "probabilities": "probability"}
+"""Nested values of each class, and the word before the class in a table."""
+NESTED: Final = (*BY_CLASS, "values")
 
 Row = Mapping[str, Any]
 
@@ -65,8 +67,8 @@ def flat(row: Row) -> dict[str, Any]:
     """
     found = {key: value for key, value in row.items() if key not in NESTED}
     for key, value in row.items():
-        if key == "scores":
-            _put(found, {f"score {name}": score for name, score in value.items()}, "score")
+        if word := BY_CLASS.get(key):
+            _put(found, {f"{word} {name}": number for name, number in value.items()}, word)
         elif key == "values":
             _put(found, value, "value")
     return found

@@ -10,7 +10,8 @@ from ssm_hpn._core import list_checkpoints, simd
 from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
 from ssm_hpn.checkpoints import runs_in
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
-from ssm_hpn.cli.data import with_prepared_data
+from ssm_hpn.cli.data import kind_for, with_prepared_data
+from ssm_hpn.cli.features import features_training, fit_features, say_why, try_features
 from ssm_hpn.cli.parser import TrainRequest, parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
@@ -41,22 +42,32 @@ def run(arguments: Sequence[str], prog: str) -> int:
         check_resume(request.resume)
         if request.dry_run:
             return _dry_run(request.config, screen)
-        trainer = _trainer(request, screen)
-        if request.profile:
-            return _profile(trainer, screen)
-        _check_run(trainer.config, request)
+        again = None if request.resume in MODES else resumed(request, screen)
+        config = with_prepared_data(request.config, screen) if again is None else again.prepared(screen)
+        chosen = kind_for(config)
+        if chosen.kind == "features":
+            training = features_training(config, request, screen, again)
+            _check_run(training.config, request)
+        else:
+            say_why(chosen, screen)
+            trainer = Trainer(config) if again is None else again.trainer(config)
+            if request.profile:
+                return _profile(trainer, screen)
+            _check_run(trainer.config, request)
+    if chosen.kind == "features":
+        return fit_features(training, request, screen, lambda folder: _again(prog, arguments, request.resume, folder))
     with interrupted(" at once; the same command goes on from the last checkpoint, if there is one"):
         result = _fit(trainer, request, screen)
-    again = _again(prog, arguments, request.resume, result.folder)
+    command = _again(prog, arguments, request.resume, result.folder)
     if result.reason == "interrupted":
         screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
-        screen.print(f"  {again}", markup=False)
+        screen.print(f"  {command}", markup=False)
         return EXIT_INTERRUPTED
     if result.already_ended and request.more:
         screen.print(_nothing_to_do(trainer.config.train.steps, request.more, result.step), markup=False)
     with interrupted(" after training, which is saved; the same command shows its results"):
         screen.print(summary(trainer, result, screen), markup=False)
-    screen.print(f"\n  again, or on after an interruption:  {again}", markup=False)
+    screen.print(f"\n  again, or on after an interruption:  {command}", markup=False)
     screen.print(f"  on your own files:                   {prog} --data PATH", markup=False)
     return EXIT_DONE
 
@@ -89,13 +100,6 @@ def _again(prog: str, arguments: Sequence[str], resume: str, folder: Path) -> st
     if resume in MODES or run_of(Path(resume)).resolve() == folder.resolve():
         return f"{prog} {shlex.join(arguments)}".rstrip()
     return f"{prog} --resume {shlex.quote(str(shown_path(folder)))}"
-
-
-def _trainer(request: TrainRequest, screen: "Console") -> Trainer:
-    """The trainer of the settings that were given, or of the run that was named."""
-    if request.resume in MODES:
-        return Trainer(with_prepared_data(request.config, screen))
-    return resumed(request, screen).trainer(screen)
 
 
 def _check_run(config: Config, request: TrainRequest) -> None:
@@ -159,7 +163,11 @@ def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":
 def _dry_run(config: Config, screen: "Console") -> int:
     """Prepare, train, evaluate, save and reload one step in a folder that is removed again."""
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as folder:
-        trainer = Trainer(with_prepared_data(config, screen, scratch=Path(folder) / "data"))
+        config = with_prepared_data(config, screen, scratch=Path(folder) / "data")
+        if (chosen := kind_for(config)).kind == "features":
+            return try_features(config, screen, Path(folder) / "run")
+        say_why(chosen, screen)
+        trainer = Trainer(config)
         changes = {
             "train": trainer.config.train.model_copy(update={"steps": 1}),
             "run": trainer.config.run.model_copy(update={"folder": str(Path(folder) / "run")}),

@@ -1,7 +1,7 @@
 """Refuses settings without effect, by the `Applies` in the annotations of their fields.
 
     raw files          check_raw     what decides how a file is read has to fit what the file holds
-    run                check_task    what belongs to one kind of target, or to held-out data
+    run                check_task    what belongs to one kind of target or model, or to held-out data
     model              check_model   the same of a model that is trained without a run
 
 Only what was set, and to something else than its default, counts: a file may name every setting, as a run's own
@@ -18,10 +18,13 @@ from ssm_hpn.config.applies import Applies, holds
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.config.model import ModelConfig
-from ssm_hpn.config.root import Config
+from ssm_hpn.config.root import FEATURES, Config
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.targets import COLUMNS, target_columns
 
+BACKBONE: Final = Applies(
+    "model.kind backbone", {"task.model": "backbone"}, advice="leave it out, or set model.kind to backbone"
+)
 TABLES: Final = ("jsonl", "csv", "parquet", "sql", "table")
 
 
@@ -78,11 +81,15 @@ class Task:
     """A kind of `model.target`, not auto."""
     evaluates: bool
     """Whether there is held-out data."""
+    model: str = "backbone"
+    """A `model.kind`, not auto."""
     columns: bool = False
     """Whether `data.columns` says what becomes the target: raw files, and not a prepared folder."""
 
     def shown(self, fact: str) -> str:
         """One fact for messages."""
+        if fact == "model":
+            return f"model.kind {self.model}"
         return "none" if fact == "evaluates" else f"target {self.target}"
 
 
@@ -123,9 +130,28 @@ def check_task(config: Config, task: Task) -> None:
     """Refuse settings without effect on a run."""
     sections = {name: getattr(config, name) for name in Config.model_fields}
     for name, field, _ in _given_fields(config):
+        if _of_backbones(name):
+            _check(name, BACKBONE, {"task": task})
         for applies in declared(field):
             if about_task(name, applies):
                 _check(name, applies, sections | {"task": task})
+
+
+def backbone_setting(config: Config) -> str | None:
+    """The first setting that was given, at its default too, and that a backbone alone has; None where there is none.
+
+    >>> backbone_setting(Config.model_validate({"train": {"seed": 3, "steps": 3000}}))
+    'train.steps'
+    """
+    given_at_all = (name for name, _, value in _set_fields(config) if value not in (None, "auto", ()))
+    return next(filter(_of_backbones, given_at_all), None)
+
+
+def _of_backbones(name: str) -> bool:
+    """Whether a model of features has no such setting."""
+    section, *path = name.split(".")
+    names = FEATURES.get(section, frozenset())
+    return names is not None and (path[0] not in names or name == "model.target.pooling")
 
 
 def check_model(model: ModelConfig, target: str) -> None:
@@ -162,13 +188,18 @@ def shown(value: object) -> str:
 
 
 def _given_fields(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[str, FieldInfo, object]]:
+    for name, field, value in _set_fields(section, path):
+        if value not in (None, "auto", ()) and value != field.get_default(call_default_factory=True):
+            yield name, field, value
+
+
+def _set_fields(section: Section, path: tuple[str, ...] = ()) -> Iterator[tuple[str, FieldInfo, object]]:
+    """Every setting that was set, to any value."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            yield from _given_fields(value, (*path, name))
-        elif name not in section.model_fields_set or value in (None, "auto", ()):
-            continue
-        elif value != field.get_default(call_default_factory=True):
+            yield from _set_fields(value, (*path, name))
+        elif name in section.model_fields_set:
             yield ".".join((*path, name)), field, value
 
 

@@ -87,13 +87,19 @@ def load_config(path: Path | str) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The configuration as TOML; nulls are left out, which means null again when it is read.
+    """The settings that the kind of model has, as TOML; nulls are left out, which means null again when it is read.
 
     >>> from ssm_hpn.config import Config
     >>> print(to_toml(Config()).split("[optim]")[1].splitlines()[1])
     lr = 0.003
     """
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(_without_nulls(config.used()))
+
+
+def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - anything that JSON has
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def section_types(annotation: Any) -> list[type[Section]]:  # noqa: ANN401 - any annotation

@@ -28,6 +28,7 @@ else:
 Layers = Annotated[tuple[BlockName | dict[str, Any], ...], BeforeValidator(_as_blocks)]
 Pooling = Literal["last", "mean", "max"]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
+Effort = Literal["fast", "default", "best"]
 LOW: Final = "number that maps to cosine -1; null: the smallest of the training data, without data -1"
 HIGH: Final = "number that maps to cosine 1; null: the largest of the training data, without data 1"
 
@@ -272,9 +273,30 @@ def _layers_described() -> str:
     )
 
 
+FILTERS: Final = Applies("model.kind features", {"task.model": "features"})
+
+
+class FiltersConfig(Section):
+    """Fixed state space filters and heads in closed form (docs/mathematics.md, section 6)."""
+
+    effort: Annotated[Effort, FILTERS] = Field(
+        "default", description="how many filters there are and which of their groups compete: time for accuracy"
+    )
+    causal: Annotated[bool, FILTERS] = Field(
+        False, description="whether all filters read forwards, so that a series can be read step by step"
+    )
+
+
 class ModelConfig(Section):
     """The model."""
 
+    kind: Literal["auto", "features", "backbone"] = Field(
+        "auto",
+        description="features: fixed state space filters and a head in closed form; backbone: a selective state space "
+        "model that is trained; auto: features for series of numbers with a class or numbers each where no setting of "
+        "a backbone is given, else a backbone",
+    )
+    filters: FiltersConfig = Field(default_factory=FiltersConfig, description="the filters of model.kind features")
     input: Input = Field(default_factory=AutoInput, description="what the model reads")
     stem: Stem = Field(default_factory=AutoStem, description="from the input to the first layer")
     d_model: int = Field(128, description="width D of the residual stream", **bounds("model.d_model"))

@@ -30,7 +30,7 @@ from ssm_hpn.config.model import (
     TargetSection,
     TokensInput,
 )
-from ssm_hpn.config.root import LATER_MODEL_SETTINGS, Config
+from ssm_hpn.config.root import LATER_MODEL_SETTINGS, OF_FILTERS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.contract import Column, Scale
 from ssm_hpn.counts import counted
@@ -84,16 +84,33 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     (6, 'sequence_class', 4, 120)
     """
     data = data or DataShape()
+    if config.model.kind == "features":
+        advice = "leave it out; `train` and SSMClassifier fit features"
+        raise ConfigError(problem("model.kind", "backbone, which is what a Trainer trains", "features", advice))
     source = _input(config.model.input, data)
     target = _target(config.model.target, target_kind(config, data.targets), data)
     head = _head(config.model.head, target, source, data)
-    shape = {"input": source, "target": target, "head": head, **_layers(config.model)}
+    shape = {"kind": "backbone", "input": source, "target": target, "head": head, **_layers(config.model)}
     given = config.model.model_copy(update=shape)
     model = model_of_core(resolve_model(core_model(given)), given)
     optim = config.optim.model_copy(update={"schedule": schedule_of(config)})
     check_optim(core_optim(optim))
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
+
+
+def resolve_filters(config: Config, data: DataShape) -> Config:
+    """The configuration of a model of features, with its target and the digest of its data.
+
+    >>> shape = DataShape(n_features=6, n_classes=4, columns=frozenset({"label"}))
+    >>> config = resolve_filters(Config(), shape)
+    >>> config.model.kind, config.model.target.kind
+    ('features', 'sequence_class')
+    """
+    target = _target(config.model.target, target_kind(config, data.targets), data)
+    model = config.model.model_copy(update={"kind": "features", "target": target})
+    rows = config.data.model_copy(update={"digest": _same_data(config, data)})
+    return config.model_copy(update={"model": model, "data": rows})
 
 
 def target_kind(config: Config, targets: frozenset[str]) -> str:
@@ -121,7 +138,7 @@ def core_model(model: ModelConfig) -> str:
     used = {
         key: value
         for key, value in plain.items()
-        if key not in LATER_MODEL_SETTINGS or value != LATER_MODEL_SETTINGS[key]
+        if key not in OF_FILTERS and (key not in LATER_MODEL_SETTINGS or value != LATER_MODEL_SETTINGS[key])
     }
     return json.dumps(used, separators=(",", ":"))
 
@@ -136,7 +153,7 @@ def model_of_core(text: str, known: ModelConfig) -> ModelConfig:
     True
     """
     plain, ours = json.loads(text), known.model_dump(mode="json")
-    plain["target"] = ours["target"]
+    plain |= {key: ours[key] for key in ("target", *OF_FILTERS)}
     loss = ours["head"].get("loss")
     if isinstance(loss, dict) and "low" in loss:
         plain["head"]["loss"] = loss
@@ -312,11 +329,16 @@ def _rows(config: Config, target: TargetSection, data: DataShape) -> dict[str, A
     length = config.data.length
     if length is None:
         length = data.longest_document if target.described.pooled and data.longest_document else DEFAULT_LENGTH
+    return {"packing": packing, "length": length, "digest": _same_data(config, data)}
+
+
+def _same_data(config: Config, data: DataShape) -> str | None:
+    """The digest of the data. Raises `ConfigError` where it is not the one of the configuration."""
     digest = config.data.digest
     if digest is not None and data.digest is not None and digest != data.digest:
         advice = "the data changed since; restore it, or start another run without data.digest"
         raise ConfigError(problem("data.digest", f"data with the digest {digest[:12]}", data.digest[:12], advice))
-    return {"packing": packing, "length": length, "digest": digest or data.digest}
+    return digest or data.digest
 
 
 def _size(key: str, given: int | None, found: int | None, *, larger_is_fine: bool = False) -> int:
@@ -336,4 +358,13 @@ def _same_kind(key: str, given: str, found: str | None) -> None:
         raise ConfigError(problem(key, f"{found}, as in the data", given, "change it, or leave it out"))
 
 
-__all__ = ["DataShape", "core_loader", "core_model", "core_optim", "model_of_core", "resolve", "target_kind"]
+__all__ = [
+    "DataShape",
+    "core_loader",
+    "core_model",
+    "core_optim",
+    "model_of_core",
+    "resolve",
+    "resolve_filters",
+    "target_kind",
+]

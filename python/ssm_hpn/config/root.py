@@ -3,7 +3,8 @@
     digest = SHA-256 of the canonical JSON of all settings that change numbers
 
 Where files lie, which are removed, how many threads compute and how often something is logged or saved leave the digest
-alone.
+alone. A model of features has settings of its own (`FEATURES`), and no others are in its digest and files; those of a
+backbone are all but `model.kind` and `model.filters`.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from ssm_hpn.config.base import Section
-from ssm_hpn.config.data import DataConfig
+from ssm_hpn.config.data import DataConfig, PrepareOptions
 from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.training import (
     CheckpointConfig,
@@ -26,13 +27,23 @@ from ssm_hpn.config.training import (
 from ssm_hpn.sections import flat
 
 _WITHOUT: Final = {
-    "data": {"train", "validation", "workers", "prefetch"},
+    "data": {"train", "validation", "workers", "prefetch", "clean"},
     "train": {"threads", "log_every"},
     "checkpoint": True,
     "run": True,
 }
 LATER_MODEL_SETTINGS: Final[dict[str, Any]] = {"stem": {"kind": "auto"}, "layers": [], "dropout": 0, "head_dropout": 0}
-"""Settings of the model added after the first release, with their defaults, which do not change the digest."""
+"""Settings of a backbone added after the first release, with their defaults, which do not change the digest."""
+
+OF_FILTERS: Final = ("kind", "filters")
+"""Settings of the model that a backbone has not."""
+FEATURES: Final[dict[str, frozenset[str] | None]] = {
+    "model": frozenset({*OF_FILTERS, "target"}),
+    "data": frozenset({*PrepareOptions.model_fields, "clean", "digest"}),
+    "train": frozenset({"seed", "threads"}),
+    "run": None,
+}
+"""Sections and settings that have an effect on a model of features; None for all of a section."""
 
 
 class Config(Section):
@@ -61,6 +72,25 @@ class Config(Section):
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def used(self) -> dict[str, Any]:
+        """The settings that the kind of model has, nested, as JSON takes them.
+
+        >>> sorted(Config.model_validate({"model": {"kind": "features"}}).used()["model"])
+        ['filters', 'kind', 'target']
+        >>> "filters" in Config.model_validate({"model": {"kind": "backbone"}}).used()["model"]
+        False
+        """
+        settings = self.model_dump(mode="json")
+        if self.model.kind == "backbone":
+            settings["model"].pop("filters")
+        if self.model.kind != "features":
+            return settings
+        settings["model"]["target"].pop("pooling", None)
+        return {
+            section: {key: value for key, value in settings[section].items() if names is None or key in names}
+            for section, names in FEATURES.items()
+        }
+
     def differences(self, other: "Config") -> dict[str, tuple[Any, Any]]:
         """The settings in which two configurations compute something else: dotted name to the value here and there.
 
@@ -76,8 +106,16 @@ class Config(Section):
 def _computing(config: Config) -> dict[str, Any]:
     """The settings that decide what is computed, nested."""
     settings = config.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
+    if config.model.kind == "features":
+        return {
+            section: {key: value for key, value in used.items() if key in settings[section]}
+            for section, used in config.used().items()
+            if section in settings
+        }
     settings["data"]["clean"] = False  # computes nothing, but is part of every digest
     model = settings["model"]
+    for key in OF_FILTERS:
+        del model[key]
     for key, default in LATER_MODEL_SETTINGS.items():
         if model[key] == default:
             del model[key]

@@ -14,7 +14,7 @@ from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.class_codes import ClassCodes
 from ssm_hpn.estimators.reduction import PROJECTED, Components, Reduction
 from ssm_hpn.estimators.transformer import SeriesTransformer
-from ssm_hpn.filter_model import FilterModel, Targets, known_series
+from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets, known_series
 from ssm_hpn.series import with_target
 from ssm_hpn.state_features import StateFeatures
 
@@ -117,7 +117,11 @@ class SSMEmbedder(SeriesTransformer):
         self.classes_, threads = found.classes, number_of_threads(self.threads)
         targets = Targets(arrays["codes"], len(found.classes))
         self.model_ = FilterModel.fit(
-            self.contract_, series, targets, effort=self.effort, seed=self._seed(), threads=threads
+            self.contract_,
+            series,
+            targets,
+            settings=FilterSettings(effort=self.effort, seed=self._seed()),
+            threads=threads,
         )
         if count < most:
             self.reduced_ = Components.of(self.model_.class_scores(series, threads=threads), count, seed=0)

@@ -17,7 +17,7 @@ from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
 from ssm_hpn.estimators.progress import Progress
 from ssm_hpn.estimators.validation import AUTO_FROM, Stopping
-from ssm_hpn.filter_model import FilterModel, Targets
+from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import statistics, warn
 from ssm_hpn.state_features import EFFORTS, Effort
@@ -135,8 +135,7 @@ class SequenceModel(SequenceEstimator):
             self.contract_,
             series,
             targets,
-            effort=self.effort,
-            seed=self._seed(),
+            settings=FilterSettings(effort=self.effort, seed=self._seed()),
             threads=number_of_threads(self.threads),
         )
         self._fitted()

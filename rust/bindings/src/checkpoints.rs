@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use numpy::{IxDyn, PyReadonlyArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use ssm_hpn::checkpoint;
+use ssm_hpn::Error as CoreError;
+use ssm_hpn::checkpoint::{self, NamedArray, Numbers};
 
+use crate::arrays::{copied, found, to_array};
 use crate::enter::{enter, lock};
+use crate::errors::to_py;
 
 /// Checks one checkpoint folder against its manifest without loading it.
 #[pyfunction]
@@ -59,4 +63,61 @@ impl PyRunLock {
     fn release(&self, py: Python<'_>) {
         py.detach(|| drop(lock(&self.0).take()));
     }
+}
+
+/// Writes arrays of a model of a kind into the folder root/name, whole or not at all.
+#[pyfunction]
+pub(crate) fn save_arrays(
+    py: Python<'_>,
+    root: &str,
+    name: &str,
+    step: u64,
+    kind: &str,
+    arrays: &Bound<'_, PyDict>,
+    extra: &str,
+) -> PyResult<()> {
+    let arrays = arrays
+        .iter()
+        .map(|(name, array)| named(name.extract()?, &array))
+        .collect::<PyResult<Vec<NamedArray>>>()?;
+    enter(py, || {
+        let extra = serde_json::from_str(extra)
+            .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
+        checkpoint::save_arrays(&Path::new(root).join(name), step, kind, &arrays, extra).map(drop)
+    })
+}
+
+/// What `load_arrays` answers: folder, step, arrays by name, extra, and why newer checkpoints were passed over.
+type LoadedArrays<'py> = (PathBuf, u64, Bound<'py, PyDict>, String, Vec<String>);
+
+/// Loads what `save_arrays` wrote for a model of this kind.
+#[pyfunction]
+pub(crate) fn load_arrays<'py>(py: Python<'py>, path: &str, kind: &str) -> PyResult<LoadedArrays<'py>> {
+    let loaded = enter(py, || checkpoint::load_arrays(Path::new(path), kind))?;
+    let dict = PyDict::new(py);
+    for NamedArray { name, shape, numbers } in loaded.arrays {
+        let array = match numbers {
+            Numbers::F32(numbers) => to_array(py, &shape, numbers)?,
+            Numbers::F64(numbers) => to_array(py, &shape, numbers)?,
+            Numbers::I64(numbers) => to_array(py, &shape, numbers)?,
+        };
+        dict.set_item(name, array)?;
+    }
+    let reasons = loaded.passed_over.iter().map(CoreError::to_string).collect();
+    Ok((loaded.folder, loaded.step, dict, loaded.extra.to_string(), reasons))
+}
+
+/// A numpy array of a type that is stored, with its name.
+fn named(name: String, array: &Bound<'_, PyAny>) -> PyResult<NamedArray> {
+    let (shape, numbers) = if let Ok(array) = array.extract::<PyReadonlyArray<'_, f32, IxDyn>>() {
+        (array.shape().to_vec(), Numbers::F32(copied(&array, &name)?))
+    } else if let Ok(array) = array.extract::<PyReadonlyArray<'_, f64, IxDyn>>() {
+        (array.shape().to_vec(), Numbers::F64(copied(&array, &name)?))
+    } else if let Ok(array) = array.extract::<PyReadonlyArray<'_, i64, IxDyn>>() {
+        (array.shape().to_vec(), Numbers::I64(copied(&array, &name)?))
+    } else {
+        let expected = "a numpy array of float32, float64 or int64";
+        return Err(to_py(CoreError::shape(name, expected, found(array))));
+    };
+    Ok(NamedArray { name, shape, numbers })
 }

@@ -90,5 +90,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(checkpoints::mark_best, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::best_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::prune_checkpoints, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::save_arrays, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::load_arrays, module)?)?;
     Ok(())
 }

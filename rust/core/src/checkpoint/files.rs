@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -50,38 +51,80 @@ pub enum Precision {
     Convert,
 }
 
-/// Writes a file and syncs it.
-pub(super) fn write_tensors<T: Scalar>(path: &Path, tensors: &[Tensor<T>]) -> Result<FileRecord> {
+/// What a file stores under one name.
+pub(super) trait Stored {
+    /// Name in the file.
+    fn name(&self) -> &str;
+    /// Shape, slowest axis first.
+    fn shape(&self) -> &[usize];
+    /// Type of its numbers.
+    fn dtype(&self) -> Dtype;
+    /// How many numbers there are.
+    fn count(&self) -> usize;
+    /// The numbers of a range as little-endian bytes in front of `bytes`.
+    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> &'b [u8];
+
+    /// Bytes of a number.
+    fn width(&self) -> usize {
+        self.dtype().bitsize() / 8
+    }
+}
+
+impl<T: Scalar> Stored for Tensor<'_, T> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn dtype(&self) -> Dtype {
+        dtype_of::<T>()
+    }
+
+    fn count(&self) -> usize {
+        self.data.len()
+    }
+
+    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> &'b [u8] {
+        encode(&self.data[range], bytes)
+    }
+}
+
+/// Writes a file and syncs it: wide numbers first, so that all are aligned, then by name.
+pub(super) fn write_tensors<S: Stored>(path: &Path, tensors: &[S]) -> Result<FileRecord> {
     let mut sorted: Vec<_> = tensors.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    sorted.sort_by(|a, b| b.width().cmp(&a.width()).then_with(|| a.name().cmp(b.name())));
     let mut file = SyncedFile::create(path)?;
     file.put(&header(&sorted)?)?;
     let mut bytes = vec![0; CHUNK];
     for tensor in sorted {
-        for numbers in tensor.data.chunks(CHUNK / size_of::<T>()) {
-            file.put(encode(numbers, &mut bytes))?;
+        let (count, step) = (tensor.count(), CHUNK / tensor.width());
+        for start in (0..count).step_by(step) {
+            file.put(tensor.encode(start..count.min(start + step), &mut bytes))?;
         }
     }
     file.finish()
 }
 
 /// Length and JSON, padded so that the data start at a multiple of 8.
-fn header<T: Scalar>(sorted: &[&Tensor<T>]) -> Result<Vec<u8>> {
+fn header<S: Stored>(sorted: &[&S]) -> Result<Vec<u8>> {
     let mut entries = serde_json::Map::new();
     // The key that libraries look for to know whose layout this is; row-major like PyTorch's.
     entries.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut start = 0;
     for tensor in sorted {
-        let elements = tensor.shape.iter().product::<usize>();
-        if elements != tensor.data.len() {
-            let what = format!("tensor {}", tensor.name);
-            let expected = format!("{elements} numbers for shape {:?}", tensor.shape);
-            return Err(Error::shape(what, expected, tensor.data.len()));
+        let (name, shape) = (tensor.name(), tensor.shape());
+        let elements = shape.iter().product::<usize>();
+        if elements != tensor.count() {
+            let expected = format!("{elements} numbers for shape {shape:?}");
+            return Err(Error::shape(format!("tensor {name}"), expected, tensor.count()));
         }
-        let end = start + size_of_val(tensor.data);
-        let entry = json!({"dtype": dtype_of::<T>(), "shape": tensor.shape, "data_offsets": [start, end]});
-        if entries.insert(tensor.name.clone(), entry).is_some() {
-            return Err(Error::shape("tensors to save", "distinct names", format!("{} twice", tensor.name)));
+        let end = start + elements * tensor.width();
+        let entry = json!({"dtype": tensor.dtype(), "shape": shape, "data_offsets": [start, end]});
+        if entries.insert(name.to_owned(), entry).is_some() {
+            return Err(Error::shape("tensors to save", "distinct names", format!("{name} twice")));
         }
         start = end;
     }
@@ -97,7 +140,7 @@ fn dtype_of<T: Scalar>() -> Dtype {
 }
 
 /// Little-endian bytes in front of `bytes`. f32 through f64 and back is exact.
-fn encode<'b, T: Scalar>(numbers: &[T], bytes: &'b mut [u8]) -> &'b [u8] {
+pub(super) fn encode<'b, T: Scalar>(numbers: &[T], bytes: &'b mut [u8]) -> &'b [u8] {
     let bytes = &mut bytes[..size_of_val(numbers)];
     if dtype_of::<T>() == Dtype::F32 {
         for (to, x) in bytes.as_chunks_mut().0.iter_mut().zip(numbers) {
@@ -259,6 +302,32 @@ impl TensorFile {
         self.check::<T>(name, shape, precision)?;
         let info = &self.tensors[name];
         let width = width(info.dtype).unwrap_or(size_of::<T>());
+        self.read_chunks(info, width, out, |bytes, numbers| decode(info.dtype, bytes, numbers))
+    }
+
+    /// The type, shape and number count of a tensor that there is.
+    pub(super) fn entry(&self, name: &str) -> (Dtype, &[usize], usize) {
+        let info = &self.tensors[name];
+        (info.dtype, &info.shape, info.shape.iter().product())
+    }
+
+    /// Reads a tensor of 64-bit whole numbers.
+    pub(super) fn read_whole_numbers(&self, name: &str, out: &mut [i64]) -> Result<()> {
+        self.read_chunks(&self.tensors[name], size_of::<i64>(), out, |bytes, numbers| {
+            for (x, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+                *x = i64::from_le_bytes(*bytes);
+            }
+        })
+    }
+
+    /// Fills `out` by `decode`, some bytes at a time.
+    fn read_chunks<T>(
+        &self,
+        info: &TensorInfo,
+        width: usize,
+        out: &mut [T],
+        decode: impl Fn(&[u8], &mut [T]),
+    ) -> Result<()> {
         let failed = |e| Error::storage(&self.path, "read", e);
         let mut file = &self.file;
         file.seek(SeekFrom::Start(self.data + info.data_offsets.0 as u64)).map_err(failed)?;
@@ -266,7 +335,7 @@ impl TensorFile {
         for numbers in out.chunks_mut(CHUNK / width) {
             let bytes = &mut bytes[..numbers.len() * width];
             file.read_exact(bytes).map_err(failed)?;
-            decode(info.dtype, bytes, numbers);
+            decode(bytes, numbers);
         }
         Ok(())
     }

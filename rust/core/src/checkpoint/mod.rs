@@ -24,9 +24,12 @@
 //! | `load` | finding and verifying |
 //! | `retention` | `best`, pruning |
 //! | `migrate` | older schemas |
+//! | `write` | the files of a checkpoint |
+//! | `arrays` | models that are named arrays, and no session |
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod arrays;
 pub(crate) mod files;
 pub(crate) mod load;
 pub(crate) mod manifest;
@@ -35,13 +38,15 @@ pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod staging;
 pub(crate) mod weights;
+pub(crate) mod write;
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::numeric::Scalar;
-use crate::storage::{FileRecord, SyncedFile, write_whole};
 
+#[doc(hidden)]
+pub use arrays::{ArrayCheckpoint, NamedArray, Numbers, load_arrays, save_arrays};
 #[doc(hidden)]
 pub use files::{Precision, Tensor, TensorFile};
 #[doc(hidden)]
@@ -54,8 +59,6 @@ pub use schema::folder_name;
 pub use schema::{SCHEMA, StateFile};
 pub use staging::RunLock;
 pub use weights::Scope;
-
-use schema::{LATEST_FILE, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, STATE_FILE, step_of};
 
 /// The contents of a checkpoint. The tensors are borrowed and streamed: saving needs no second copy of them.
 ///
@@ -97,34 +100,7 @@ pub struct Snapshot<'a, T> {
 /// ```
 #[doc(hidden)]
 pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf> {
-    let staging = staging::Staging::begin(folder)?;
-    write_files(staging.folder(), snapshot)?;
-    let (folder, _lock) = staging.commit()?;
-    if let (Some(root), Some(name)) = (folder.parent(), step_name(&folder)) {
-        write_whole(&root.join(LATEST_FILE), format!("{name}\n").as_bytes())?;
-    }
-    Ok(folder)
-}
-
-/// The files of a checkpoint, the manifest last, each synced.
-fn write_files<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<()> {
-    let mut manifest = CheckpointManifest::new(snapshot.state.step);
-    manifest.add(MODEL_FILE, files::write_tensors(&folder.join(MODEL_FILE), &snapshot.model)?);
-    manifest.add(OPTIMIZER_FILE, files::write_tensors(&folder.join(OPTIMIZER_FILE), &snapshot.optimizer)?);
-    manifest.add(STATE_FILE, write_synced(&folder.join(STATE_FILE), &snapshot.state.to_text())?);
-    write_synced(&folder.join(MANIFEST_FILE), &manifest.to_text())?;
-    Ok(())
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
-    let mut file = SyncedFile::create(path)?;
-    file.put(bytes)?;
-    file.finish()
-}
-
-/// The folder's name if it is one of a step.
-fn step_name(folder: &Path) -> Option<&str> {
-    folder.file_name()?.to_str().filter(|name| step_of(name).is_some())
+    write::save_parts(folder, &snapshot.model, &snapshot.optimizer, &snapshot.state)
 }
 
 #[cfg(test)]

@@ -152,6 +152,11 @@ impl<T: Scalar> Session<T> {
     ) -> Result<Restored<T>> {
         let loaded = checkpoint::load(path)?;
         let state = loaded.state;
+        if let Some(kind) = checkpoint::arrays::kind_of(&state) {
+            let (expected, found) = ("a trained backbone", format!("a model of kind {kind}"));
+            let advice = "load it by the class that trained it";
+            return Err(Error::checkpoint(&loaded.folder, "model", expected, found, advice));
+        }
         let damaged = |at: &str, e: String| {
             let advice = "was it written by a newer version, or edited?";
             Error::checkpoint(&loaded.folder, format!("state.json, {at}"), "valid settings", e, advice)
