@@ -82,6 +82,24 @@ test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the de
 	@bash scripts/test_external_crate.sh
 	@$(PY) -m pytest -q tests/python -m slow
 
+# aeon and sktime pin other versions than the tests: an environment of its own, which finds the package in the checkout.
+AEON := .venv-aeon
+AEON_PY := $(subst $(VENV)/,$(AEON)/,$(PY))
+
+$(AEON)/.installed: $(STAMPS)/venv pyproject.toml scripts/requirements.py
+	@echo "[aeon] installing aeon and sktime (1 GB)"
+	@$(PYTHON) -m venv $(AEON)
+	@$(PY) scripts/requirements.py sklearn > $(AEON)/requirements.txt
+	@$(AEON_PY) -m pip install --quiet --disable-pip-version-check -r $(AEON)/requirements.txt "aeon>=1.0" "sktime>=0.36" "pytest>=8.3"
+	@$(AEON_PY) -c 'import pathlib, sysconfig; \
+	  pathlib.Path(sysconfig.get_path("purelib"), "checkout.pth").write_text(str(pathlib.Path("python").resolve()))'
+	@touch $@
+
+.PHONY: test-aeon
+test-aeon: $(STAMPS)/build $(AEON)/.installed ## the adapters to aeon and sktime, by the checks of these packages
+	@$(AEON_PY) -m pytest -q tests/python/test_adapter_aeon.py tests/python/test_adapter_sktime.py
+	@$(AEON_PY) -m pytest -q tests/python/test_doctests.py -k "estimators.aeon or estimators.sktime"
+
 .PHONY: parity
 parity: $(STAMPS)/build $(STAMPS)/dev ## compare with a live float64 JAX reference; writes parity.json and parity.md
 	@$(PY) -m ssm_hpn parity --out .
@@ -174,4 +192,4 @@ format: $(STAMPS)/dev ## format Rust and Python
 
 .PHONY: clean
 clean: ## remove what was built
-	@rm -rf target dist $(VENV) $(QUALITY)
+	@rm -rf target dist $(VENV) $(QUALITY) $(AEON)

@@ -1,0 +1,36 @@
+"""The estimators in sktime; run by `make test-aeon`, which installs it."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sktime", reason="sktime is not installed; make test-aeon installs it and runs these tests")
+
+from sktime.utils.estimator_checks import parametrize_with_checks
+
+from ssm_hpn.estimators import SSMClassifier, SSMRegressor
+from ssm_hpn.estimators.sktime import SktimeClassifier, SktimeRegressor
+
+pytestmark = pytest.mark.filterwarnings("default")  # those of sktime's own checks
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(24, 3, 20))
+Y = np.arange(24) % 2
+X[Y == 1] += np.sin(np.arange(20))
+
+
+@parametrize_with_checks([SktimeClassifier, SktimeRegressor])
+def test_sktimes_own_checks(obj, test_name):
+    from sktime.utils.estimator_checks import check_estimator
+
+    check_estimator(obj, raise_exceptions=True, tests_to_run=test_name, verbose=False)
+
+
+def test_the_answers_are_those_of_the_estimators():
+    options = {"effort": "fast", "random_state": 0}
+    inner = options | {"threads": 1, "layout": "channels_first"}
+    model, expected = SktimeClassifier(**options).fit(X, Y), SSMClassifier(**inner).fit(X, Y)
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(model.predict(X), expected.predict(X))
+    numbers = RANDOM.normal(size=24)
+    found, plain = SktimeRegressor(**options).fit(X, numbers), SSMRegressor(**inner).fit(X, numbers)
+    np.testing.assert_array_equal(found.predict(X), plain.predict(X))
