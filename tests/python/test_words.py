@@ -127,7 +127,7 @@ def test_no_page_names_a_setting_that_does_not_exist(page):
 
 
 def test_estimators_advise_arguments_that_they_have():
-    """What a message sets is a parameter of an estimator, an argument of `fit` or `partial_fit`, or one of a package named before it."""
+    """A message sets parameters of estimators, arguments of `fit`, or those of a package that is named before them."""
     pytest.importorskip("sklearn")
     from ssm_hpn import estimators
 
