@@ -50,6 +50,10 @@ class FilterResult:
     seconds: float
     learner: FilterLearner | None = None
     """The fitted model; None where it was interrupted."""
+    series: int = 0
+    """Series that it is fitted to."""
+    without: int = 0
+    """Series of the training part that have no target and are left out."""
     evaluation: Evaluation | None = None
     """Of this call, on all held-out data."""
     already_ended: bool = False
@@ -84,6 +88,7 @@ class FilterTraining:
         self.stop_requested = False
         self.count = 0
         """Series that are fitted; 0 until they are read."""
+        self._without = 0
         self._told: Callable[[str], None] = lambda _: None
         self._few = few
         self._began = self._stage_began = time.monotonic()
@@ -116,7 +121,8 @@ class FilterTraining:
                 return FilterResult("interrupted", files.folder, self._seconds())
             finally:
                 self._log.close()
-        return FilterResult("finished", files.folder, self._seconds(), learner, evaluation)
+        counts = self.count, self._without
+        return FilterResult("finished", files.folder, self._seconds(), learner, *counts, evaluation=evaluation)
 
     def _ended(self, files: Run) -> FilterResult:
         """The result of a run that has its checkpoint."""
@@ -125,14 +131,23 @@ class FilterTraining:
         if self.validation_folder is not None and marked_best(files.folder) is None:
             files.checkpoints.mark_best(STEP)
         learner = FilterLearner(self.config, loaded.model, self.feed, folder=loaded.folder, step=loaded.step)
-        seconds = float(loaded.extra.get("seconds", 0.0))
-        return FilterResult("finished", files.folder, seconds, learner, already_ended=True, notes=loaded.notes)
+        extra = loaded.extra
+        return FilterResult(
+            "finished",
+            files.folder,
+            float(extra.get("seconds", 0.0)),
+            learner,
+            int(extra.get("series", 0)),
+            int(extra.get("without_target", 0)),
+            already_ended=True,
+            notes=loaded.notes,
+        )
 
     # ---- the stages
 
     def _fit(self, files: Run) -> tuple[FilterLearner, Evaluation | None]:
         self._begin("read")
-        labelled, without = self._read()
+        labelled = self._read()
         settings, classes = self.config.model.filters, self.contract.classes
         model = FilterModel.fit(
             self.contract,
@@ -158,18 +173,18 @@ class FilterTraining:
             "config_digest": self.config.digest(),
             "seconds": self._seconds(),
             "series": self.count,
-            "without_target": without,
+            "without_target": self._without,
         }
         files.checkpoints.save(
             STEP, lambda root, name: _save(model, Path(root) / name, state), best=evaluation is not None
         )
         return learner, evaluation
 
-    def _read(self) -> tuple[Labelled, int]:
-        """The series with a target, and how many have none."""
+    def _read(self) -> Labelled:
+        """The series with a target; how many have none is counted."""
         data = joined(self._watched(of_folder(self.train_folder, self.contract, self.kind)))
         rows = np.flatnonzero(data.known)
-        without = len(data.series) - len(rows)
+        self._without = len(data.series) - len(rows)
         labelled = data.of(rows)
         if self._few is not None:
             labelled = labelled.of(_first(labelled, self._few))
@@ -180,7 +195,7 @@ class FilterTraining:
                 advice = "label some of the held-out documents, or hold out others"
                 raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
         self.count = len(labelled.series)
-        return labelled, without
+        return labelled
 
     def _check(self, labelled: Labelled) -> None:
         """Refuse data that nothing can be learned from."""

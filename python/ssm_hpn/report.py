@@ -49,11 +49,11 @@ def render(run: RunRecord) -> str:
             _header(run),
             page.tiles(_headline(run)),
             page.section("Against tables of the same bytes", _baselines(run)),
-            page.section("Learning", page.charts(_learning_charts(run))),
+            page.section("Learning", "" if run.fits_features else page.charts(_learning_charts(run))),
             page.section("What it writes", _samples(run)),
             page.section("Classes", page.charts(_class_charts(run))),
-            page.section("Cost", page.charts(_cost_charts(run))),
-            page.section("Results", _results(run)),
+            page.section("Cost", _stages(run) if run.fits_features else page.charts(_cost_charts(run))),
+            page.section("Results", _fitted_results(run) if run.fits_features else _results(run)),
             page.section("Configuration", _configuration(run)),
             page.section("Machine and versions", _environment(run)),
             FOOTER,
@@ -69,6 +69,7 @@ def _header(run: RunRecord) -> str:
     step, total = run.last("step") or 0, setting(run.config, "train", "steps")
     done = total is None or step >= total
     state = f"{show(step)} {noun_for(step, 'update')}" if done else f"ended at update {show(step)} of {show(total)}"
+    state = "fitted" if run.fits_features else state
     kind = "badge" if done else "badge warn"
     return (
         f'<h1>{escape(run.name)}</h1>\n<p class="lead">{escape(_description(run))} '
@@ -80,6 +81,9 @@ def _description(run: RunRecord) -> str:
     """The model in a sentence."""
     model = run.config.get("model", {})
     what = TASKS.get(run.task or "", "Model")
+    if run.fits_features:
+        effort = (model.get("filters") or {}).get("effort", "default")
+        return f"{what}: features of fixed state space filters, effort {effort}, with a head in closed form."
     entries = model.get("layers") or [model.get("block", {})]
     kinds = dict.fromkeys(entry if isinstance(entry, str) else entry.get("kind", "") for entry in entries)
     block = " and ".join(_title(parts.BLOCKS, kind) for kind in kinds)
@@ -108,9 +112,13 @@ def _headline(run: RunRecord) -> list[tuple[str, str, str]]:
         value = run.result(metric, complete=bool(run.complete))
         if value is not None and _is_drawn(metric):
             name = label(metric)
-            about = f"{where}, update {show(run.best_step)}"
+            about = where if run.fits_features else f"{where}, update {show(run.best_step)}"
             entries.append((name[:1].upper() + name[1:], shown(metric, value), about))
-    if not entries:
+    if run.fits_features:
+        entries += [
+            (f"{name[:1].upper()}{name[1:]}, each left out", text, "training series") for name, text in _left_out(run)
+        ]
+    elif not entries:
         entries.append(("Training loss", show(run.last("train/loss")), "last update"))
     speed = middle_speed(run)
     if speed is not None:
@@ -211,7 +219,7 @@ def _class_charts(run: RunRecord) -> list[str]:
 
 def _at(run: RunRecord) -> str:
     step = run.evaluation.get("step")
-    return "" if step is None else f", update {show(step)}"
+    return "" if step is None or run.fits_features else f", update {show(step)}"
 
 
 def _names(run: RunRecord, count: int) -> list[str]:
@@ -290,6 +298,36 @@ def _results(run: RunRecord) -> str:
     whole = page.table(["", *header, *([f"all held-out data, update {show(run.best_step)}"] if complete else [])], rows)
     numbers = number_rows(run.complete)
     return whole + (page.heading("Each number") + page.table(number_header(run.complete), numbers) if numbers else "")
+
+
+def _fitted_results(run: RunRecord) -> str:
+    """Held-out metrics, and those of training series that are left out one by one."""
+    found = run.complete or {"metrics": {name: run.last(f"eval/{name}") for name in run.evaluated()}}
+    rows = [[f"held-out {label(name)}", shown(name, value)] for name, value in found["metrics"].items()]
+    rows += [[f"{name}, each training series left out", text] for name, text in _left_out(run)]
+    whole = page.table(["", "value"], rows)
+    numbers = number_rows(run.complete)
+    return whole + (page.heading("Each number") + page.table(number_header(run.complete), numbers) if numbers else "")
+
+
+def _left_out(run: RunRecord) -> list[tuple[str, str]]:
+    """The metrics of training series that are left out one by one, in words and in their format."""
+    names = [key.partition("/")[2] for key in run.rows[0] if key.startswith("left_out/")]
+    pairs = ((name, run.last(f"left_out/{name}")) for name in names)
+    return [(label(name), shown(name, value)) for name, value in pairs if value is not None]
+
+
+def _stages(run: RunRecord) -> str:
+    """Time and memory of the stages of a fit."""
+    rows = [
+        [
+            str(row.get("stage", "")),
+            f"{row.get('stage_s') or 0:.2f} s",
+            f"{(row.get('mem/rss_bytes') or 0) / 1e6:.0f} MB",
+        ]
+        for row in run.rows
+    ]
+    return page.table(["stage", "time", "memory"], rows)
 
 
 def _column(run: RunRecord, step: Number) -> str:

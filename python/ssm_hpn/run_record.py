@@ -51,8 +51,18 @@ class RunRecord:
         return kind
 
     @property
+    def fits_features(self) -> bool:
+        """Whether it fits features by stages, and does not train a backbone by updates."""
+        return bool(setting(self.config, "model", "kind") == "features")
+
+    @property
     def loss_kind(self) -> str | None:
-        """Kind of loss in the configuration; None where it has none."""
+        """Kind of loss in the configuration; None where it has none.
+
+        That of features is the one of a backbone with these losses: a cross entropy of classes, squares of numbers.
+        """
+        if self.fits_features:
+            return {"sequence_class": "softmax", "sequence_values": "squared"}.get(self.task or "")
         loss = setting(self.config.get("model", {}), "head", "loss")
         return loss.get("kind") if isinstance(loss, dict) else loss
 

@@ -123,7 +123,10 @@ def _head(training: FilterTraining) -> str:
 def _summary(result: FilterResult) -> str:
     """Held-out metrics, what leaving training series out one by one says, and the paths."""
     assert result.learner is not None
-    lines = [f"\n{'fitted before' if result.already_ended else 'finished'} in {duration(result.seconds)}"]
+    how = "fitted before" if result.already_ended else "finished"
+    without = f", {result.without} without a target left out" if result.without else ""
+    count = counted(result.series, "series", "series")
+    lines = [f"\n{how} in {duration(result.seconds)}: {count} fitted{without}"]
     facts = read_summary(result)
     if facts is not None:
         lines.append(metric_table(facts, "all held-out data", targets=True))

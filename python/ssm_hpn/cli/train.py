@@ -107,7 +107,7 @@ def _check_run(config: Config, request: TrainRequest) -> None:
     folder = run_folder(config)
     if request.resume != "auto" or list_checkpoints(str(folder / CHECKPOINTS)):
         shorter = same_but_steps(config, among=[folder]) if request.resume == "auto" else None
-    elif config.run.folder is None and (same := renamed(config, among=runs_in(folder.parent))):
+    elif config.run.folder is None and (same := renamed(config, among=_others(folder))):
         advice = f"go on with that run by --resume {shown_path(same)}, or start anew by --resume never"
         expected = f"the run of these settings in {folder}"
         raise ConfigError(problem("run.folder", expected, f"one in {shown_path(same)}", advice))
@@ -125,6 +125,11 @@ def _check_run(config: Config, request: TrainRequest) -> None:
         f"with it by --train.steps {steps} --more {config.train.steps - steps}, start from its weights in a run of its "
         f"own by --resume {shown_path(run)}, or start anew by --resume never"
     )
+
+
+def _others(folder: Path) -> list[Path]:
+    """The runs beside a folder. That in it has no checkpoint yet, and begins again by the same command."""
+    return [run for run in runs_in(folder.parent) if run != folder]
 
 
 def _introduce(trainer: Trainer, screen: "Console") -> None:
