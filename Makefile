@@ -136,6 +136,10 @@ docs: $(STAMPS)/build $(STAMPS)/dev ## API pages of Rust (rustdoc) and Python (p
 bench: $(STAMPS)/build ## tokens per second and memory of this package at S, M and Lb
 	@$(PY) benchmarks/bench.py
 
+.PHONY: bench-streaming
+bench-streaming: $(STAMPS)/build ## microseconds per step of a classifier that is read step by step
+	@$(PY) benchmarks/streaming.py $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; writes benchmarks/records/
 	@$(PIP_INSTALL) jax optax

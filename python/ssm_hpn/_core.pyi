@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 __all__ = [
     "Batch",
     "ContentDigests",
+    "FeatureBlocks",
+    "FeatureStream",
     "FlatGuard",
     "Loader",
+    "Readout",
     "RowSorter",
     "RunLock",
     "Session",
@@ -608,3 +611,50 @@ class StateFilters:
         threads: int | None = None,
     ) -> NDArray[np.float32]:
         """Features f32 [series, count × block_features] of the blocks from `first` on."""
+    def transform_blocks(
+        self, values: NDArray[np.float64], starts: NDArray[np.int64], *, threads: int | None = None
+    ) -> FeatureBlocks:
+        """The same features of all blocks in parts of columns, which are computed one after the other."""
+    def stream(self, rows: int = 1, *, threads: int | None = None) -> FeatureStream:
+        """Features of prefixes, for causal filters; `ConfigError` for others. `threads` share rows."""
+    def readout(
+        self,
+        mean: NDArray[np.float32],
+        factor: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        intercept: NDArray[np.float64],
+        *,
+        clip: float,
+    ) -> Readout:
+        """Scores [K] of features x: intercept + weightsᵀ·clip((x - mean)·factor), weights [features, K]."""
+
+@final
+class FeatureBlocks:
+    """Features of series, f32 [series, columns] of some blocks at a time."""
+
+    def __iter__(self) -> Self:
+        """Itself."""
+    def __next__(self) -> NDArray[np.float32]:
+        """The next columns."""
+
+@final
+class FeatureStream:
+    """Rows of series that are read step by step in constant memory; what it answers is that of the steps so far."""
+
+    @property
+    def rows(self) -> int:
+        """Number of series."""
+    def step(self, x: NDArray[np.float64], /) -> None:
+        """Read a step [rows, F] of each series; NaN is a missing number."""
+    def prefill(self, x: NDArray[np.float64], /) -> None:
+        """Read several steps [rows, T, F] of each series."""
+    def features(self) -> NDArray[np.float32]:
+        """Features f32 [rows, features], as `StateFilters.transform` gives them."""
+    def scores(self, readout: Readout, /) -> NDArray[np.float64]:
+        """Scores f64 [rows, K]."""
+    def reset(self) -> None:
+        """Go back to before the first step."""
+
+@final
+class Readout:
+    """Scores that are linear in standardised features (crate: `features::Readout`)."""

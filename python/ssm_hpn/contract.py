@@ -256,7 +256,7 @@ class Contract:
         if not flagged:
             return y
         gone = absent[:, flagged]
-        since = _steps_since(~gone)
+        since = steps_since(~gone)
         return np.concatenate([y, gone.astype(np.float32), np.log1p(since).astype(np.float32)], axis=1)
 
     def series(self, channels: ArrayLike) -> Floats:
@@ -529,10 +529,14 @@ def _optional(kind: Any, value: Any) -> Any:  # noqa: ANN401 - one of the datacl
     return kind(**{key: tuple(one) if isinstance(one, list) else one for key, one in value.items()})
 
 
-def _steps_since(there: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """[T, F] steps since the last true of the column, the step before the first counting as one."""
+def steps_since(there: NDArray[np.bool_], before: NDArray[np.int64] | int = 0) -> NDArray[np.int64]:
+    """[T, F] steps since the last true of the column, which was `before` steps before the one before the first.
+
+    >>> steps_since(np.array([[False], [True], [False]]), 4).ravel().tolist()
+    [5, 0, 1]
+    """
     steps = np.arange(len(there))[:, None]
-    return steps - np.maximum.accumulate(np.where(there, steps, -1), axis=0)
+    return steps - np.maximum.accumulate(np.where(there, steps, -1 - np.asarray(before)), axis=0)
 
 
 def _class_lines(classes: Classes | None) -> list[tuple[str, int]]:

@@ -74,7 +74,7 @@ class LockedError(Error, BufferError):
 
 
 class ForkError(Error, RuntimeError):
-    """The process was forked after the thread pool had started."""
+    """The process was forked after a loader had started its threads."""
 
 
 NEAR: Final = 0.7

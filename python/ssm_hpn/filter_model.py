@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from ssm_hpn._core import load_arrays, save_arrays
 from ssm_hpn.closed_form import ClassHead, Features, NumberHead
+from ssm_hpn.closed_form.linear import KEPT_BYTES
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, DataError, problem
 from ssm_hpn.foreign import from_json
@@ -85,7 +86,7 @@ class FilterModel:
         threads: int | None = None,
         watch: Watch = lambda _: None,
     ) -> Self:
-        """Fit to series f64 [T, F]."""
+        """Fit to series f64 [T, F]. Causal filters can be streamed (`filter_stream`)."""
         if targets.sample_weight is not None:
             rows, targets = targets.weighed()
             series = [series[i] for i in rows]
@@ -94,27 +95,26 @@ class FilterModel:
         watch("filters")
         bank = StateFeatures.fit(series, **vars(settings), threads=threads)
         classes, heads = None, []
+        patterns, which = _patterns(numbers)
         with limited(threads):
+            count = len(patterns) + (codes is not None)
+            features = _Features(bank, series, threads, heads=count, watching=lambda: watch("filters"))
             if codes is not None:
                 watch("classes")
                 labelled = np.flatnonzero(codes >= 0)
-                features = _features(bank, series, labelled, threads, watching=lambda: watch("classes"))
                 classes = ClassHead.fit(
-                    features,
+                    features.of(labelled, lambda: watch("classes")),
                     codes[labelled],
                     n_classes=targets.n_classes,
                     sample_weight=_of(weights, labelled),
                     class_weight=targets.class_weight,
                 )
-            if numbers is not None:
+            for k, known in enumerate(patterns):
                 watch("numbers")
-                there = ~np.isnan(numbers)
-                patterns, which = np.unique(there, axis=1, return_inverse=True)
-                for k, known in enumerate(patterns.T):
-                    columns, rows = np.flatnonzero(which.reshape(-1) == k), np.flatnonzero(known)
-                    features = _features(bank, series, rows, threads, watching=lambda: watch("numbers"))
-                    known_numbers = numbers[np.ix_(rows, columns)]
-                    heads.append((columns, NumberHead.fit(features, known_numbers, sample_weight=_of(weights, rows))))
+                assert numbers is not None
+                columns, rows = np.flatnonzero(which == k), np.flatnonzero(known)
+                some, of = numbers[np.ix_(rows, columns)], features.of(rows, lambda: watch("numbers"))
+                heads.append((columns, NumberHead.fit(of, some, sample_weight=_of(weights, rows))))
         return cls(bank, contract, classes, heads)
 
     def class_scores(self, series: list[Floats], *, threads: int | None = None) -> Floats:
@@ -128,8 +128,9 @@ class FilterModel:
         series = known_series(self.contract, series)
         found = np.empty((len(series), sum(len(columns) for columns, _ in self.numbers)))
         with limited(threads):
+            every, features = np.arange(len(series)), _Features(self.bank, series, threads, heads=len(self.numbers))
             for columns, head in self.numbers:
-                found[:, columns] = head.scores(self.bank.blocks(series, threads=threads))
+                found[:, columns] = head.scores(features.of(every)(every))
         return found
 
     def left_out_score(self) -> float:
@@ -256,18 +257,48 @@ def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:
     return [contract.filled(one) for one in series]
 
 
-def _features(
-    bank: StateFeatures, series: list[Floats], chosen: Ints, threads: int | None, *, watching: Callable[[], None]
-) -> Features:
-    """Features of some of the chosen series; `watching` is called before each block."""
+class _Features:
+    """Features of series for several heads: computed once where they fit into `KEPT_BYTES`, else whenever asked for."""
 
-    def of(rows: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
+    def __init__(
+        self,
+        bank: StateFeatures,
+        series: list[Floats],
+        threads: int | None,
+        *,
+        heads: int,
+        watching: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._bank, self._series, self._threads = bank, series, threads
+        self._kept: list[NDArray[np.float32]] | None = None
+        if heads > 1 and len(series) * bank.count * np.float32().nbytes <= KEPT_BYTES:
+            self._kept = list(_watched(bank.blocks(series, threads=threads), watching))
+
+    def of(self, chosen: Ints, watching: Callable[[], None] = lambda: None) -> Features:
+        """Those of some of the chosen series; `watching` is called before each block."""
+
+        def features(rows: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
+            if self._kept is not None:
+                return _watched((block[chosen[rows]] for block in self._kept), watching)
+            some = [self._series[i] for i in chosen[rows]]
+            return _watched(self._bank.blocks(some, threads=self._threads), watching)
+
+        return features
+
+
+def _watched(blocks: Iterator[NDArray[np.float32]], watching: Callable[[], None]) -> Iterator[NDArray[np.float32]]:
+    watching()
+    for block in blocks:
+        yield block
         watching()
-        for block in bank.blocks([series[i] for i in chosen[rows]], threads=threads):
-            yield block
-            watching()
 
-    return of
+
+def _patterns(numbers: Floats | None) -> tuple[NDArray[np.bool_], Ints]:
+    """Which series [patterns, N] have the numbers of a column, without repetitions, and the pattern of each column."""
+    if numbers is None:
+        return np.empty((0, 0), np.bool_), np.empty(0, np.int64)
+    patterns, which = np.unique(~np.isnan(numbers), axis=1, return_inverse=True)
+    return patterns.T, which.reshape(-1)
 
 
 def _stored(array: NDArray[Any]) -> NDArray[Any]:

@@ -17,8 +17,8 @@ from ssm_hpn.closed_form import ClassHead, Features, NumberHead, RidgeSettings
 from ssm_hpn.closed_form.growing import FeaturesOf, Growing
 from ssm_hpn.closed_form.simplex import simplex
 from ssm_hpn.contract import Contract
-from ssm_hpn.filter_model import FilterModel, Targets, known_series, limited
-from ssm_hpn.state_features import Effort, StateFeatures
+from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets, known_series, limited
+from ssm_hpn.state_features import StateFeatures
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,7 +31,8 @@ class GrowingFilters:
     >>> from ssm_hpn.contract import Contract
     >>> wave = np.sin(np.arange(40.0))[:, None]
     >>> series, codes = [wave * (1 + n % 2) for n in range(8)], np.arange(8) % 2
-    >>> growing = GrowingFilters.begin(Contract("features"), series, Targets(codes, 2), effort="fast")
+    >>> filters = FilterSettings(effort="fast")
+    >>> growing = GrowingFilters.begin(Contract("features"), series, Targets(codes, 2), filters=filters)
     >>> growing.add(series, Targets(codes, 2))
     >>> growing.model(Contract("features")).class_scores(series).shape
     (8, 1)
@@ -52,8 +53,7 @@ class GrowingFilters:
         series: list[Floats],
         targets: Targets,
         *,
-        effort: Effort = "default",
-        seed: int = 0,
+        filters: FilterSettings = FilterSettings(),  # noqa: B008 - it is frozen
         threads: int | None = None,
         settings: RidgeSettings = RidgeSettings(),  # noqa: B008 - it is frozen
     ) -> Self:
@@ -61,7 +61,7 @@ class GrowingFilters:
         if targets.sample_weight is not None:
             rows, targets = targets.weighed()
             series = [series[i] for i in rows]
-        bank = StateFeatures.fit(known_series(contract, series), effort=effort, seed=seed, threads=threads)
+        bank = StateFeatures.fit(known_series(contract, series), **vars(filters), threads=threads)
         classes = None if targets.codes is None else Growing(targets.n_classes, by_class=True, settings=settings)
         count = 0 if targets.numbers is None else targets.numbers.shape[1]
         numbers = [(np.arange(count), Growing(count, settings=settings))] if count else []

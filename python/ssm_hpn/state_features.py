@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn._core import StateFilters
+from ssm_hpn._core import FeatureStream, StateFilters
 from ssm_hpn.errors import CheckpointError, ConfigError, ShapeError, problem
 
 Floats = NDArray[np.float64]
@@ -52,7 +52,7 @@ class StateFeatures:
     ) -> Self:
         """Draw filters, and fit their gains and biases to training series f64 [T, F].
 
-        `causal`: all filters read forwards, so that a feature of a series' beginning does not depend on the rest.
+        Causal filters read forwards alone, and numbers standardised by the training series: they can be streamed.
         """
         config = json.dumps(EFFORTS[effort] | {"causal": causal, "seed": seed})
         return cls(StateFilters.fit(config, *_joined(series), threads=threads))
@@ -67,11 +67,30 @@ class StateFeatures:
         """Features of a series."""
         return self.filters.blocks * self.filters.block_features
 
+    @property
+    def causal(self) -> bool:
+        """Whether the filters read forwards alone, so that they can be streamed."""
+        return bool(json.loads(self.filters.config)["causal"])
+
     def blocks(self, series: Sequence[Floats], *, threads: int | None = None) -> Iterator[NDArray[np.float32]]:
         """The features in blocks of columns f32 [n, d_block], so that they are never whole in memory."""
-        values, starts = _joined(series)
-        for block in range(self.filters.blocks):
-            yield self.filters.transform(values, starts, first=block, count=1, threads=threads)
+        return iter(self.filters.transform_blocks(*_joined(series), threads=threads))
+
+    def stream(self, rows: int = 1, *, threads: int | None = None) -> FeatureStream:
+        """Features of series that are read step by step; `ConfigError` for filters that are not causal.
+
+        >>> series = np.random.default_rng(0).normal(size=(6, 30, 1))
+        >>> bank = StateFeatures.fit(series, effort="fast", causal=True)
+        >>> stream = bank.stream()
+        >>> for step in series[0]:
+        ...     stream.step(step[None])
+        >>> bool((stream.features() == bank.transform(series[:1])).all())
+        True
+        """
+        if not self.causal:
+            expected = "causal=True, filters that read forwards alone"
+            raise ConfigError(problem("stream", expected, "causal=False", "fit with causal=True"))
+        return self.filters.stream(rows, threads=threads)
 
     def transform(self, series: Sequence[Floats], *, threads: int | None = None) -> NDArray[np.float32]:
         """The features f32 [n, count]."""

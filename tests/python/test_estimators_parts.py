@@ -15,7 +15,7 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from ssm_hpn.estimators.backbone import Backbone
-from ssm_hpn.filter_model import FilterModel, Targets
+from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.growing_filters import GrowingFilters
 from test_estimators import waves
 
@@ -58,7 +58,10 @@ def test_parts_are_fitted_as_all_of_them_with_the_filters_of_the_first(data):
         model.partial_fit(series[rows], labels[rows], LABELS if rows.start == 0 else None, values=numbers[rows])
     bank, codes = model.model_.bank, np.searchsorted(model.classes_, labels)
     growing = GrowingFilters.begin(
-        model.contract_, series[:20], Targets(codes[:20], 3), effort="fast", seed=model._seed()
+        model.contract_,
+        series[:20],
+        Targets(codes[:20], 3),
+        filters=FilterSettings(filters=FilterSettings(effort="fast", seed=model._seed())),
     )
     np.testing.assert_array_equal(bank.transform(series), growing.bank.transform(series))
     head = type(model.model_.classes).fit(lambda rows: bank.blocks([series[i] for i in rows]), codes)
@@ -91,7 +94,9 @@ def test_numbers_that_are_missing_in_other_parts(data):
     y[25:30, 1] = np.nan
     model = in_parts(SSMRegressor(**FAST), series, y, 20, 40)
     contract = model.contract_
-    growing = GrowingFilters.begin(contract, series[:20], Targets(numbers=y[:20]), effort="fast", seed=model._seed())
+    growing = GrowingFilters.begin(
+        contract, series[:20], Targets(numbers=y[:20]), filters=FilterSettings(effort="fast", seed=model._seed())
+    )
     growing.add(series, Targets(numbers=y))  # all of them at once
     np.testing.assert_array_equal(model.predict(series), growing.model(contract).predicted(series))
     assert {int(columns[0]): len(head.targets) for columns, head in model.model_.numbers} == {0: 60, 1: 55}
@@ -103,7 +108,9 @@ def test_many_series_are_fitted_in_bounded_memory():
     codes = np.searchsorted(LABELS, labels)
     settings = RidgeSettings(largest_exact=60, landmarks=40, left_out=30)
     contract = Contract("features")
-    growing = GrowingFilters.begin(contract, series[:70], Targets(codes[:70], 3), effort="fast", settings=settings)
+    growing = GrowingFilters.begin(
+        contract, series[:70], Targets(codes[:70], 3), filters=FilterSettings(effort="fast"), settings=settings
+    )
     growing.add(series[:70], Targets(codes[:70], 3))
     size = len(pickle.dumps(growing))
     growing = pickle.loads(pickle.dumps(growing))

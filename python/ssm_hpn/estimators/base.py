@@ -1,7 +1,7 @@
 """What all estimators share: X as series, checked against those of fit, and the contract of the data."""
 
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ssm_hpn.arrays import dense, describe, is_frame, names_of, numbers, to_arra
 from ssm_hpn.contract import Contract, Missing, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
+from ssm_hpn.estimators.threads import MOST_THREADS, worker_share
 from ssm_hpn.series import (
     LongTable,
     Series,
@@ -31,9 +32,6 @@ from ssm_hpn.series_forms import Layout, advice_on_channels, check_layout, check
 from ssm_hpn.texts import ByteChannels, is_column_of_texts, texts_of
 
 Floats = NDArray[np.float64]
-
-MOST_THREADS: Final = 4096
-"""As in the core."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -232,14 +230,29 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 def number_of_threads(given: Any) -> int | None:  # noqa: ANN401
-    """A number of threads as a plain one, None for all cores."""
+    """A number of threads as a plain one. None: the share of a worker of joblib, else None, for all cores.
+
+    >>> number_of_threads(np.int64(2)), number_of_threads(None)
+    (2, None)
+    """
     if given is None:
-        return None
+        return worker_share()
     whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
     if not whole or not 1 <= given <= MOST_THREADS:
         expected = f"a whole number from 1 to {MOST_THREADS}, or None"
         raise ConfigError(problem("threads", expected, shown(given), "leave it out to use every core"))
     return int(given)
+
+
+def true_or_false(given: Any, name: str) -> bool:  # noqa: ANN401
+    """A parameter that is one of the two.
+
+    >>> true_or_false(np.True_, "causal")
+    True
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise ConfigError(problem(name, "True or False", shown(given), "pass one of these"))
+    return bool(given)
 
 
 def _numbers(matrix: NDArray[Any]) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.class_codes import ClassCodes, check_type, named_classes, places_of, read_labels
 from ssm_hpn.estimators.model import Kind, ends
 from ssm_hpn.estimators.parts import ModelInParts
+from ssm_hpn.estimators.stream import Source
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import check_lengths, labels_of, warn, with_target
@@ -42,6 +43,9 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
         name the kind where a search tries several values, of which the default is one.
     effort
         Of the features: `fast` (fewer filters), `default`, or `best` (more).
+    causal
+        Of the features: filters that read forwards alone, and numbers standardised by the training series, so that
+        `stream` answers at every step; somewhat less accurate.
     d_model, n_layers, d_state
         Width, depth and state size of the backbone.
     head
@@ -342,15 +346,19 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
         The features of a series give a point z, of the length 1 where it is sure of a class and near 0 where it is like
         none. The cosine is that of the point above z on the unit sphere of one more dimension: z·p/max(1, ‖z‖).
         """
-        check_is_fitted(self)
-        if isinstance(self.model_, FilterModel):
-            return lifted_cosines(self._points(X), self._class_head().prototypes)
-        return self._answers(X)[:, : len(self.classes_)]
+        return self._scores_of(self._points(X))
 
     def _points(self, X: Any) -> Floats:  # noqa: ANN401, N803
-        """z [N, C - 1] of the features."""
-        assert isinstance(self.model_, FilterModel)
-        return self.model_.class_scores(self._read(X), threads=number_of_threads(self.threads))
+        """z [N, C - 1] of features, what a backbone answers [N, C] or [N, C + 1]."""
+        check_is_fitted(self)
+        if isinstance(self.model_, FilterModel):
+            return self.model_.class_scores(self._read(X), threads=number_of_threads(self.threads))
+        return self._answers(X)
+
+    def _scores_of(self, points: Floats) -> Floats:
+        if isinstance(self.model_, FilterModel):
+            return lifted_cosines(points, self._class_head().prototypes)
+        return points[:, : len(self.classes_)]
 
     def _class_head(self) -> ClassHead:
         assert isinstance(self.model_, FilterModel)
@@ -360,10 +368,14 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
     def predict_values(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N] numbers in the units of the `values` in fit."""
         check_is_fitted(self)
+        self._check_values()
+        return self._predicted(X)[:, 0]
+
+    def _check_values(self) -> None:
+        """Refuse a model of classes alone."""
         if self.contract_.scale is None:
             advice = "pass fit(X, y, values=numbers)"
             raise ConfigError(problem("predict_values", "a model of classes and numbers", "one of classes", advice))
-        return self._predicted(X)[:, 0]
 
     def decision_function(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] scores; for two classes [N], the second one's minus the first one's, as scikit-learn wants it."""
@@ -380,16 +392,23 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
         Of features: a softmax whose scale is fitted to what each training series is taken for by the others. Of a
         backbone: the softmax of the scores, cosines scaled as in training (by 16 for the loss that has no scale).
         """
-        check_is_fitted(self)
+        return self._probabilities_of(self._points(X))
+
+    def _probabilities_of(self, points: Floats) -> Floats:
         if isinstance(self.model_, FilterModel):
-            return self._class_head().probabilities(self._points(X))
-        scores = self.class_scores(X) * self._scale()
+            return self._class_head().probabilities(points)
+        scores = self._scores_of(points) * self._scale()
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
         """[N] labels; `reject_label` where no score reaches `reject_below`."""
-        scores = self.class_scores(X)
+        return self._labels_of(self.class_scores(X))
+
+    def _answers_of(self, source: Source) -> NDArray[Any]:
+        return self._labels_of(self._scores_of(source.class_scores()))
+
+    def _labels_of(self, scores: Floats) -> NDArray[Any]:
         labels = self.classes_[scores.argmax(axis=1)]
         if (bound := self._reject_bound()) is None:
             return np.asarray(labels)

@@ -14,10 +14,12 @@ from ssm_hpn.contract import Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
-from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
+from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads, true_or_false
 from ssm_hpn.estimators.progress import Progress
+from ssm_hpn.estimators.stream import BackboneStream, SequenceStream, Source
 from ssm_hpn.estimators.validation import AUTO_FROM, Stopping
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
+from ssm_hpn.filter_stream import FilterStream
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import statistics, warn
 from ssm_hpn.state_features import EFFORTS, Effort
@@ -31,7 +33,7 @@ OF_BACKBONE = (
     "normalize", "early_stopping", "validation_fraction", "n_iter_no_change", "tol",
 )  # fmt: skip
 """Parameters of the trained model alone."""
-OF_FEATURES = ("effort", "class_weight")
+OF_FEATURES = ("effort", "causal", "class_weight")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -40,6 +42,7 @@ class SequenceModel(SequenceEstimator):
 
     kind: Literal["auto"] | Kind = "auto"
     effort: Effort = "default"
+    causal: bool = False
     d_model: int = 64
     n_layers: int = 2
     d_state: int = 16
@@ -135,11 +138,15 @@ class SequenceModel(SequenceEstimator):
             self.contract_,
             series,
             targets,
-            settings=FilterSettings(effort=self.effort, seed=self._seed()),
+            settings=self._filter_settings(),
             threads=number_of_threads(self.threads),
         )
         self._fitted()
         progress.stage(f"fitted, left-out score {self.loo_score_:.4g}")
+
+    def _filter_settings(self) -> FilterSettings:
+        causal = true_or_false(self.causal, "causal")
+        return FilterSettings(effort=self.effort, causal=causal, seed=self._seed())
 
     def _fitted(self) -> None:
         """Keep the parameters of this fit, and nothing of what was learned in parts before."""
@@ -235,11 +242,26 @@ class SequenceModel(SequenceEstimator):
             expected = f"numbers of at least 2 series{weighted}"
             raise ShapeError(problem(where, expected, int(counts.min()), "give more series"))
 
+    def stream(self, rows: int = 1) -> SequenceStream:
+        """Read `rows` series step by step, side by side: at every step the answer for the steps so far.
+
+        Of features the model has to be fitted with `causal=True`; a backbone can always be read so.
+        """
+        check_is_fitted(self)
+        rows = whole_number(rows, "rows", least=1)
+        if isinstance(self.model_, Backbone):
+            return SequenceStream(self, BackboneStream(self.model_.trainer, self.model_.contract, rows))
+        return SequenceStream(self, FilterStream(self.model_, rows, threads=number_of_threads(self.threads)))
+
     def _answers(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """What a backbone answers for every series, [N, C], [N, K] or [N, C + K]."""
         series = self._read(X)
         assert isinstance(self.model_, Backbone)
         return self.model_.answers(series)
+
+    def _answers_of(self, source: Source) -> NDArray[Any]:
+        """What `predict` answers, of a stream."""
+        raise NotImplementedError
 
     def _predicted(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """The numbers [N, K] of every series."""

@@ -74,8 +74,8 @@ class ModelInParts(SequenceModel):
         progress, threads = self._progress(), number_of_threads(self.threads)
         if first:
             self._fitted()
-            begin, seed = GrowingFilters.begin, self._seed()
-            self._growing = begin(self.contract_, series, targets, effort=self.effort, seed=seed, threads=threads)
+            filters = self._filter_settings()
+            self._growing = GrowingFilters.begin(self.contract_, series, targets, filters=filters, threads=threads)
         elif places is not None:
             self._growing.add_classes(places, targets.n_classes)
         self._growing.add(series, targets, threads=threads)

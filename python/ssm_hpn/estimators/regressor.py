@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.estimators.model import ends, measured
 from ssm_hpn.estimators.parts import ModelInParts
+from ssm_hpn.estimators.stream import Source
 from ssm_hpn.filter_model import Targets
 from ssm_hpn.moments import Moments
 from ssm_hpn.series import check_lengths, with_target
@@ -30,7 +31,7 @@ class SSMRegressor(RegressorMixin, ModelInParts):  # type: ignore[misc]
     head
         Of a backbone. `linear` (auto): least squares on standardised targets; `prototype`: the cosine to a pole, for
         one number between the smallest and the largest of the training targets.
-    effort, d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, early_stopping,
+    effort, causal, d_model, n_layers, d_state, pooling, steps, batch_size, lr, weight_decay, normalize, early_stopping,
     validation_fraction, n_iter_no_change, tol, verbose, layout, missing, id, order, threads, random_state
         As in `SSMClassifier`.
 
@@ -137,5 +138,10 @@ class SSMRegressor(RegressorMixin, ModelInParts):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N] numbers, or [N, K] if y had K columns."""
-        values = self._predicted(X)
+        return self._shaped(self._predicted(X))
+
+    def _answers_of(self, source: Source) -> NDArray[Any]:
+        return self._shaped(source.predicted())
+
+    def _shaped(self, values: Floats) -> Floats:
         return values[:, 0] if self._single else values

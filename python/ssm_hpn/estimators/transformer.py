@@ -9,7 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ssm_hpn.errors import ConfigError, problem
-from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
+from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads, true_or_false
 from ssm_hpn.filter_model import known_series
 from ssm_hpn.state_features import Effort, StateFeatures
 
@@ -63,6 +63,9 @@ class StateSpaceFeatures(SeriesTransformer):
     ----------
     effort
         `fast` (8,960 features), `default` (25,600) or `best` (51,200).
+    causal
+        Filters that read forwards alone, and numbers standardised by the training series: `bank_.stream` gives the
+        features of the steps so far.
     layout, missing, id, order, threads, random_state
         As in `SSMClassifier`.
 
@@ -88,15 +91,16 @@ class StateSpaceFeatures(SeriesTransformer):
     1.0
     """
 
+    causal: bool = False
+
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ANN401, ARG002, N803
         """Draw filters, and fit their gains and biases to the series X; y is not used."""
         effort = self._checked_effort()
         series, _ = self._fit_on(X)
         self._warn_constant()
         series = known_series(self.contract_, series)
-        self.bank_ = StateFeatures.fit(
-            series, effort=effort, seed=self._seed(), threads=number_of_threads(self.threads)
-        )
+        causal, threads = true_or_false(self.causal, "causal"), number_of_threads(self.threads)
+        self.bank_ = StateFeatures.fit(series, effort=effort, causal=causal, seed=self._seed(), threads=threads)
         self._n_features_out = self.bank_.count
         return self
 

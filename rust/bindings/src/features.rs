@@ -1,5 +1,7 @@
 //! `StateFilters`: a bank of fixed filters, and the features of series.
 
+use std::sync::{Arc, Mutex};
+
 use numpy::{PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -8,12 +10,13 @@ use ssm_hpn::features::{Bank, BankArrays, FeaturesConfig, SeriesSet};
 use ssm_hpn::{Result, Threads};
 
 use crate::arrays::{array_of, copied, to_array};
-use crate::enter::enter;
+use crate::enter::{enter, lock};
 use crate::errors::to_py;
+use crate::feature_stream::{PyFeatureStream, PyReadout};
 
 /// Random filters with their biases.
 #[pyclass(name = "StateFilters", frozen, module = "ssm_hpn._core")]
-pub(crate) struct PyStateFilters(Bank);
+pub(crate) struct PyStateFilters(Arc<Bank>);
 
 /// Values of all series, their channels and starts.
 struct Series {
@@ -50,7 +53,8 @@ impl PyStateFilters {
     ) -> PyResult<Self> {
         let series = Series::new(values, starts)?;
         let config = FeaturesConfig::from_json(config).map_err(to_py)?;
-        enter(py, || Bank::fit(config, series.set()?, &Threads::new(threads)?)).map(Self)
+        enter(py, || Bank::fit(config, series.set()?, &Threads::new(threads)?))
+            .map(|bank| Self(Arc::new(bank)))
     }
 
     #[staticmethod]
@@ -71,7 +75,7 @@ impl PyStateFilters {
             )?,
         };
         let config = FeaturesConfig::from_json(config).map_err(to_py)?;
-        Bank::from_arrays(config, channels, &arrays).map(Self).map_err(to_py)
+        Bank::from_arrays(config, channels, &arrays).map(|bank| Self(Arc::new(bank))).map_err(to_py)
     }
 
     fn to_arrays<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -121,5 +125,67 @@ impl PyStateFilters {
             self.0.transform(series.set()?, blocks, &Threads::new(threads)?)
         })?;
         to_array(py, &[series.starts.len() - 1, count * self.0.config().block_features()], features)
+    }
+
+    #[pyo3(signature = (values, starts, *, threads=None))]
+    fn transform_blocks(
+        &self,
+        py: Python<'_>,
+        values: &Bound<'_, PyAny>,
+        starts: &Bound<'_, PyAny>,
+        threads: Option<usize>,
+    ) -> PyResult<PyFeatureBlocks> {
+        let series = Series::new(values, starts)?;
+        let threads = enter(py, || series.set().and_then(|_| Threads::new(threads)))?;
+        Ok(PyFeatureBlocks { bank: self.0.clone(), series, threads, next: Mutex::new(0) })
+    }
+
+    #[pyo3(signature = (rows=1, *, threads=None))]
+    fn stream(&self, py: Python<'_>, rows: usize, threads: Option<usize>) -> PyResult<PyFeatureStream> {
+        PyFeatureStream::new(py, self.0.clone(), rows, threads)
+    }
+
+    #[pyo3(signature = (mean, factor, weights, intercept, *, clip))]
+    fn readout(
+        &self,
+        mean: &Bound<'_, PyAny>,
+        factor: &Bound<'_, PyAny>,
+        weights: &Bound<'_, PyAny>,
+        intercept: &Bound<'_, PyAny>,
+        clip: f32,
+    ) -> PyResult<PyReadout> {
+        PyReadout::new(self.0.config(), [mean, factor, weights, intercept], clip)
+    }
+}
+
+/// Features of series in blocks of columns.
+#[pyclass(name = "FeatureBlocks", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PyFeatureBlocks {
+    bank: Arc<Bank>,
+    series: Series,
+    threads: Threads,
+    /// The first block that is not computed yet.
+    next: Mutex<usize>,
+}
+
+#[pymethods]
+impl PyFeatureBlocks {
+    fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (each, rows) = (self.bank.config().block_features(), self.series.starts.len() - 1);
+        let found = enter(py, || {
+            let mut next = lock(&self.next);
+            let blocks = self.bank.blocks_together(*next, rows);
+            if blocks.is_empty() {
+                return Ok(None);
+            }
+            let features = self.bank.transform(self.series.set()?, blocks.clone(), &self.threads)?;
+            *next = blocks.end;
+            Ok(Some((blocks.len(), features)))
+        })?;
+        found.map(|(count, features)| to_array(py, &[rows, count * each], features)).transpose()
     }
 }

@@ -7,6 +7,7 @@ mod checkpoints;
 mod data;
 mod enter;
 mod errors;
+mod feature_stream;
 mod features;
 mod flat;
 mod parts;
@@ -73,6 +74,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sorter::PyRowSorter>()?;
     module.add_class::<checkpoints::PyRunLock>()?;
     module.add_class::<features::PyStateFilters>()?;
+    module.add_class::<features::PyFeatureBlocks>()?;
+    module.add_class::<feature_stream::PyFeatureStream>()?;
+    module.add_class::<feature_stream::PyReadout>()?;
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;

@@ -119,13 +119,13 @@ pub enum Error {
         /// The failed action, as a verb phrase.
         action: &'static str,
     },
-    /// The process was forked after the thread pool had started.
+    /// The process was forked after a loader had started its threads.
     #[error(
-        "this process was forked after the thread pool had started (pool of process {owner}, now in process \
-         {current}); use the spawn start method, or create the session after the fork"
+        "this process was forked after the loader had started its threads (loader of process {owner}, now in process \
+         {current}); use the spawn start method, or make the loader after the fork"
     )]
     Forked {
-        /// Process that started the pool.
+        /// Process that made the loader.
         owner: u32,
         /// Process that tried to use it.
         current: u32,

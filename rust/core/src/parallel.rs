@@ -5,13 +5,15 @@
 //! runs them is the one inside whose [`Threads::install`] the call was made.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
 /// A handle to a pool of worker threads, shared by clones.
+///
+/// In a process that was forked after the pool had started, whose threads do not exist there, it starts them again.
 ///
 /// ```
 /// let threads = ssm_hpn::Threads::new(Some(2))?;
@@ -20,13 +22,13 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone)]
 pub struct Threads {
-    pool: Arc<rayon::ThreadPool>,
-    owner: u32,
+    count: usize,
+    pool: Arc<Pool>,
 }
 
 impl std::fmt::Debug for Threads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Threads").field("count", &self.count()).field("owner", &self.owner).finish()
+        f.debug_struct("Threads").field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -55,29 +57,64 @@ impl Threads {
                 "leave it out to use every core",
             ));
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(count)
-            .thread_name(|i| format!("ssm-hpn-{i}"))
-            .build()
-            .map_err(|e| Error::config("threads", "a thread pool that starts", e, "ask for fewer threads"))?;
-        Ok(Self { pool: Arc::new(pool), owner: std::process::id() })
+        Ok(Self { count, pool: Arc::new(Pool::start(count)?) })
     }
 
     /// Number of threads in the pool.
     pub fn count(&self) -> usize {
-        self.pool.current_num_threads()
+        self.count
     }
 
     /// Runs `f` inside the pool: every `for_each_task` under it uses these threads.
     ///
-    /// Fails in a process that was forked after the pool had started: its threads do not exist there, and waiting for
-    /// them would never end.
+    /// Fails where the process was forked after the pool had started and cannot start one of its own.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> Result<R> {
+        Ok(self.pool.of_this_process(self.count)?.install(f))
+    }
+}
+
+/// The threads of one process, and those of a process that was forked from it.
+struct Pool {
+    owner: u32,
+    /// None once it is dropped.
+    threads: Option<rayon::ThreadPool>,
+    after_fork: OnceLock<Box<Self>>,
+}
+
+impl Pool {
+    fn start(count: usize) -> Result<Self> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .thread_name(|i| format!("ssm-hpn-{i}"))
+            .build()
+            .map_err(|e| Error::config("threads", "a thread pool that starts", e, "ask for fewer threads"))?;
+        Ok(Self { owner: std::process::id(), threads: Some(threads), after_fork: OnceLock::new() })
+    }
+
+    /// The threads that exist in this process. The last link of the chain belongs to it, or to the one it was forked from.
+    fn of_this_process(&self, count: usize) -> Result<&rayon::ThreadPool> {
         let current = std::process::id();
-        if current != self.owner {
-            return Err(Error::Forked { owner: self.owner, current });
+        let mut pool = self;
+        loop {
+            match &pool.threads {
+                Some(threads) if pool.owner == current => return Ok(threads),
+                _ => {}
+            }
+            if pool.after_fork.get().is_none() {
+                // Two threads may start one each: the first is kept.
+                let _ = pool.after_fork.set(Box::new(Self::start(count)?));
+            }
+            pool = pool.after_fork.wait();
         }
-        Ok(self.pool.install(f))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.owner != std::process::id() {
+            // After a fork these threads do not exist here; telling them to end could wait for ever.
+            std::mem::forget(self.threads.take());
+        }
     }
 }
 

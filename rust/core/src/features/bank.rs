@@ -22,10 +22,12 @@ const BIASED_ON: usize = 16;
 const LOOKED_AT: usize = 1 << 14;
 /// Quantiles between which biases lie.
 const QUANTILES: (f64, f64) = (0.02, 0.98);
+/// Features that are computed together, of one block at least.
+const TOGETHER: usize = 1 << 24;
 
 /// The filters of one block.
 #[derive(Clone, Debug, PartialEq)]
-struct Block {
+pub(super) struct Block {
     reading: Reading,
     /// Re λ, Im λ, Re c, Im c, each `[MODES, FILTERS]`.
     modes: Vec<f32>,
@@ -47,6 +49,7 @@ struct Block {
 /// let bank = Bank::fit(config, set, &Threads::new(Some(2))?)?;
 /// let features = bank.transform(set, 0..bank.blocks(), &Threads::new(Some(1))?)?;
 /// assert_eq!((features.len(), bank.channels()), (3 * bank.config().features(), 1));
+/// assert_eq!(bank.blocks_together(1, 3), 1..bank.blocks());
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +125,12 @@ impl Bank {
         self.blocks.len()
     }
 
+    /// Blocks from `first` on that are worth computing together for this many series: one, or as many as have 64 MB of features.
+    pub fn blocks_together(&self, first: usize, series: usize) -> Range<usize> {
+        let count = (TOGETHER / (self.config.block_features() * series.max(1))).max(1);
+        first..self.blocks.len().min(first.saturating_add(count))
+    }
+
     /// Features `[series, blocks.len() × FeaturesConfig::block_features]` of some of the blocks: those of all blocks side by
     /// side are the features of the bank.
     pub fn transform(&self, set: SeriesSet, blocks: Range<usize>, threads: &Threads) -> Result<Vec<f32>> {
@@ -158,6 +167,16 @@ impl Bank {
             });
         })?;
         Ok(out)
+    }
+
+    /// The filters of each block.
+    pub(super) fn fitted(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Mean and deviation of each view over the training series.
+    pub(super) fn standards(&self) -> &[Standard; 3] {
+        &self.standards
     }
 
     /// Its numbers, for files.
@@ -243,13 +262,21 @@ impl Block {
         block
     }
 
-    fn filters(&self) -> Filters<'_, f32> {
+    pub(super) fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    pub(super) fn biases(&self) -> &[f32] {
+        &self.biases
+    }
+
+    pub(super) fn filters(&self) -> Filters<'_, f32> {
         let part = |k: usize| &self.modes[k * MODES * FILTERS..(k + 1) * MODES * FILTERS];
         Filters { pole_re: part(0), pole_im: part(1), gain_re: part(2), gain_im: part(3) }
     }
 
     /// Inputs `u` of the steps from the t-th on, in the order in which the block reads its view.
-    fn input(&self, view: &[f32], t: usize, u: &mut [[f32; COLUMNS]]) {
+    pub(super) fn input(&self, view: &[f32], t: usize, u: &mut [[f32; COLUMNS]]) {
         let channels = self.mixtures.len() / COLUMNS;
         let steps = view.len() / channels;
         for (u, t) in u.iter_mut().zip(t..) {

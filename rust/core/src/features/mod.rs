@@ -25,18 +25,25 @@
 //! biases      quantiles of y on a training series: one in [.02, .5], one in [.5, .98]
 //! ```
 //!
+//! A bank whose filters all read forwards, and absolute numbers ([`FeaturesConfig::causal`]), gives the features of every
+//! prefix of a series while its steps come ([`FeatureStream`]), and a [`Readout`] their scores.
+//!
 //! A step whose channels are all missing (NaN) is left out: states hold, nothing is pooled. A channel that alone is missing
 //! holds its last value, or its mean before the first. A channel without variation is zero.
 
 mod bank;
 mod config;
 mod law;
+mod readout;
 mod series;
+mod stream;
 mod view;
 
 pub use bank::{Bank, BankArrays};
 pub use config::{FeaturesConfig, Reading};
+pub use readout::Readout;
 pub use series::SeriesSet;
+pub use stream::FeatureStream;
 pub use view::View;
 
 pub use crate::kernels::state_filters::Competition;

@@ -37,11 +37,66 @@ impl View {
         if self == Self::Series {
             return x;
         }
-        let sized = |difference: f64| if self == Self::Magnitude { difference.abs() } else { difference };
-        let mut x: Vec<f64> = x.iter().skip(channels).zip(&x).map(|(next, x)| sized(next - x)).collect();
+        let mut x: Vec<f64> = x.iter().skip(channels).zip(&x).map(|(next, x)| self.sized(next - x)).collect();
         let own = || Standard::of([&x[..]].into_iter(), channels, Some(&first));
         standards.map_or_else(own, |of| of[self as usize].clone()).apply(&mut x);
         x
+    }
+
+    /// What the view has of a difference.
+    fn sized(self, difference: f64) -> f64 {
+        if self == Self::Magnitude { difference.abs() } else { difference }
+    }
+}
+
+/// The views of a series that comes in pieces, by given standards.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Views {
+    /// The last step, standardised; empty before the first.
+    last: Vec<f64>,
+    /// Room for a step, and for a view of it.
+    step: Vec<f64>,
+    sized: Vec<f64>,
+    /// The new steps of each of [`View::ALL`], `[steps, channels]`.
+    new: [Vec<f32>; 3],
+}
+
+impl Views {
+    /// The new steps of a view.
+    pub(super) fn of(&self, view: View) -> &[f32] {
+        &self.new[view as usize]
+    }
+
+    /// Forgets all steps.
+    pub(super) fn reset(&mut self) {
+        self.last.clear();
+    }
+
+    /// Reads further steps `[steps, channels]`, which are the new ones then.
+    pub(super) fn read(&mut self, steps: &[f64], standards: &[Standard; 3]) {
+        let Self { last, step, sized, new } = self;
+        new.iter_mut().for_each(Vec::clear);
+        for raw in steps.chunks_exact(standards[0].mean.len()) {
+            if raw.iter().all(|x| x.is_nan()) {
+                continue;
+            }
+            step.clear();
+            step.extend(raw);
+            standards[0].apply(step);
+            for (c, x) in step.iter_mut().enumerate().filter(|(_, x)| x.is_nan()) {
+                *x = last.get(c).copied().unwrap_or(0.0);
+            }
+            new[0].extend(step.iter().map(|x| *x as f32));
+            if !last.is_empty() {
+                for view in [View::Difference, View::Magnitude] {
+                    sized.clear();
+                    sized.extend(step.iter().zip(&*last).map(|(next, x)| view.sized(next - x)));
+                    standards[view as usize].apply(sized);
+                    new[view as usize].extend(sized.iter().map(|x| *x as f32));
+                }
+            }
+            std::mem::swap(last, step);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ impl<T> Plain<T> {
 impl<T: Real> Vector for Plain<T> {
     type T = T;
     type V = T;
+    type Mask = bool;
     const LANES: usize = 1;
     const EXACT: bool = size_of::<T>() == 8;
 
@@ -94,6 +95,18 @@ impl<T: Real> Vector for Plain<T> {
     #[inline(always)]
     fn select_less(self, a: T, b: T, x: T, y: T) -> T {
         if a < b { x } else { y }
+    }
+    #[inline(always)]
+    fn less(self, a: T, b: T) -> bool {
+        a < b
+    }
+    #[inline(always)]
+    fn keep(self, mask: bool, x: T) -> T {
+        if mask { x } else { T::ZERO }
+    }
+    #[inline(always)]
+    fn discard(self, mask: bool, x: T) -> T {
+        if mask { T::ZERO } else { x }
     }
     #[inline(always)]
     fn scale_pow2(self, p: T, t: T) -> T {

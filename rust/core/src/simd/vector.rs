@@ -10,6 +10,8 @@ pub trait Vector: Copy + Send + Sync {
     type T: Real;
     /// The register.
     type V: Copy + Send + Sync;
+    /// True or false for each lane.
+    type Mask: Copy + Send + Sync;
     /// Lanes of a register.
     const LANES: usize;
     /// True where elementary functions come from the standard library (f64), false where they are polynomials (f32).
@@ -84,6 +86,12 @@ pub trait Vector: Copy + Send + Sync {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// a < b ? x : y, lane by lane; false where a or b is NaN.
     fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// a < b, lane by lane; false where a or b is NaN.
+    fn less(self, a: Self::V, b: Self::V) -> Self::Mask;
+    /// x where the mask is true, else 0: quicker than [`Vector::select_less`].
+    fn keep(self, mask: Self::Mask, x: Self::V) -> Self::V;
+    /// 0 where the mask is true, else x.
+    fn discard(self, mask: Self::Mask, x: Self::V) -> Self::V;
     /// p · 2^n for the integer n that was rounded by adding 1.5·2^23: `t = n + 1.5·2^23`. p in [0.5, 2), the result a
     /// normal number. f32 only: exact lanes never call it.
     fn scale_pow2(self, p: Self::V, t: Self::V) -> Self::V;

@@ -13,9 +13,22 @@ use super::x86;
 #[derive(Clone, Copy, Debug)]
 pub struct Wide<S>(S);
 
+impl<S: Simd> Wide<S> {
+    /// A mask as lanes of ones or zeros; None where masks are registers of their own.
+    #[inline(always)]
+    fn bits(mask: S::m32s) -> Option<S::u32s> {
+        if size_of::<S::m32s>() != size_of::<S::u32s>() {
+            return None;
+        }
+        // SAFETY: of the same size (checked), masks have no padding, and u32s has no invalid values.
+        Some(unsafe { (&raw const mask).cast::<S::u32s>().read_unaligned() })
+    }
+}
+
 impl<S: Simd> Vector for Wide<S> {
     type T = f32;
     type V = S::f32s;
+    type Mask = S::m32s;
     const LANES: usize = S::F32_LANES;
     const EXACT: bool = false;
 
@@ -101,6 +114,26 @@ impl<S: Simd> Vector for Wide<S> {
     #[inline(always)]
     fn select_less(self, a: S::f32s, b: S::f32s, x: S::f32s, y: S::f32s) -> S::f32s {
         self.0.select_f32s(self.0.less_than_f32s(a, b), x, y)
+    }
+    #[inline(always)]
+    fn less(self, a: S::f32s, b: S::f32s) -> S::m32s {
+        self.0.less_than_f32s(a, b)
+    }
+    #[inline(always)]
+    fn keep(self, mask: S::m32s, x: S::f32s) -> S::f32s {
+        let s = self.0;
+        match Self::bits(mask) {
+            Some(bits) => s.transmute_f32s_u32s(s.and_u32s(bits, s.transmute_u32s_f32s(x))),
+            None => s.select_f32s(mask, x, s.splat_f32s(0.0)),
+        }
+    }
+    #[inline(always)]
+    fn discard(self, mask: S::m32s, x: S::f32s) -> S::f32s {
+        let s = self.0;
+        match Self::bits(mask) {
+            Some(bits) => s.transmute_f32s_u32s(s.and_u32s(s.not_u32s(bits), s.transmute_u32s_f32s(x))),
+            None => s.select_f32s(mask, s.splat_f32s(0.0), x),
+        }
     }
     #[inline(always)]
     fn scale_pow2(self, p: S::f32s, t: S::f32s) -> S::f32s {

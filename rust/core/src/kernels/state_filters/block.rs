@@ -5,7 +5,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::numeric::Scalar;
-use crate::simd::Vector;
 
 /// Filters of a block.
 pub const FILTERS: usize = ROWS * COLUMNS;
@@ -91,11 +90,4 @@ impl<T: Scalar> State<T> {
     pub(super) fn new() -> Self {
         Self { re: [T::ZERO; _], im: [T::ZERO; _] }
     }
-}
-
-/// Adds a register to the numbers at the start of `to`.
-#[inline(always)]
-pub(super) fn add_to<V: Vector>(v: V, to: &mut [V::T], x: V::V) {
-    let sum = v.add(v.load(to), x);
-    v.store(to, sum);
 }

@@ -2,39 +2,39 @@
 
 #![forbid(unsafe_code)]
 
-use super::block::{COLUMNS, FILTERS, JOINED, ROWS, WON, add_to};
+use super::block::{COLUMNS, FILTERS, JOINED, ROWS, WON};
+use super::sums::{Part, Sums};
 use crate::numeric::Scalar;
 use crate::simd::Vector;
 
-/// Sums over the steps won so far, each `[FILTERS]`: as the highest of the group, as the lowest.
+/// Sums over the steps won so far, of p and p·y: as the highest of the group, as the lowest.
 #[derive(Clone, Debug)]
-pub(super) struct Wins<T> {
-    /// Σ p.
-    count: [[T; FILTERS]; 2],
-    /// Σ p·y.
-    value: [[T; FILTERS]; 2],
-    /// Σ p·t.
-    position: [[T; FILTERS]; 2],
-}
+pub(super) struct Wins<T>([Sums<T>; 2]);
 
 impl<T: Scalar> Wins<T> {
     pub(super) const fn new() -> Self {
-        let zeros = [[T::ZERO; FILTERS]; 2];
-        Self { count: zeros, value: zeros, position: zeros }
+        Self([const { Sums::new() }; 2])
     }
 
-    /// Share and value of the highest, of the lowest, position of the highest, of the lowest, each `[FILTERS]`.
-    pub(super) fn features(&self, steps: usize, out: &mut [T]) {
+    /// Share and value of the highest, of the lowest, position of the highest, of the lowest, each `[FILTERS]`. `open` as in
+    /// [`Sums::all`].
+    #[inline(always)]
+    pub(super) fn features<V: Vector<T = T>>(&self, v: V, steps: V::V, open: Option<V::V>, out: &mut [T]) {
         debug_assert_eq!(out.len(), WON * FILTERS, "features of a group");
-        let steps = T::from_f64(steps as f64);
-        for (side, sign) in [T::ONE, -T::ONE].into_iter().enumerate() {
-            for j in 0..FILTERS {
-                let (count, value) = (self.count[side][j], sign * self.value[side][j] / steps);
-                let root = value.abs().sqrt();
-                out[2 * side * FILTERS + j] = (count / steps).sqrt();
-                out[(2 * side + 1) * FILTERS + j] = if value < T::ZERO { -root } else { root };
-                out[(4 + side) * FILTERS + j] =
-                    if count > T::ZERO { self.position[side][j] / count / steps } else { T::from_f64(0.5) };
+        let (zero, middle) = (v.splat(T::ZERO), v.splat(T::from_f64(0.5)));
+        for (side, (sums, sign)) in self.0.iter().zip([T::ONE, -T::ONE]).enumerate() {
+            for j in (0..FILTERS).step_by(V::LANES) {
+                let [count, value, position] = sums.all(v, j, open);
+                let value = v.div(v.mul(v.splat(sign), value), steps);
+                let root = v.sqrt(v.abs(value));
+                let features = [
+                    (2 * side, v.sqrt(v.div(count, steps))),
+                    (2 * side + 1, v.select_less(value, zero, v.neg(root), root)),
+                    (4 + side, v.select_less(zero, count, v.div(v.div(position, count), steps), middle)),
+                ];
+                for (k, feature) in features {
+                    v.store(&mut out[k * FILTERS + j..], feature);
+                }
             }
         }
     }
@@ -81,36 +81,31 @@ pub(super) fn join<T: Scalar>(high: &mut [[T; COLUMNS]], low: &mut [[T; COLUMNS]
     }
 }
 
-/// Adds the steps of a tile, which ends before step `end`.
+/// Adds steps of a tile.
 #[inline(always)]
 pub(super) fn tile<T: Scalar, V: Vector<T = T>>(
     v: V,
-    end: V::V,
+    part: Part<V::V>,
     y: &[[T; FILTERS]],
     high: &[[T; COLUMNS]],
     low: &[[T; COLUMNS]],
     wins: &mut Wins<T>,
 ) {
-    let (zero, one) = (v.splat(T::ZERO), v.splat(T::ONE));
+    let one = v.splat(T::ONE);
     for j in (0..FILTERS).step_by(V::LANES) {
         let column = j % COLUMNS;
-        let (mut count, mut value, mut counts) = ([zero; 2], [zero; 2], [zero; 2]);
+        let mut sums = [wins.0[0].begin(v, j, part), wins.0[1].begin(v, j, part)];
         for ((y, high), low) in y.iter().zip(high).zip(low) {
             let y = v.load(&y[j..]);
-            let won = [
-                v.select_less(y, v.load(&high[column..]), zero, one),
-                v.select_less(v.load(&low[column..]), y, zero, one),
-            ];
-            for (side, p) in won.into_iter().enumerate() {
-                count[side] = v.add(count[side], p);
-                counts[side] = v.add(counts[side], count[side]);
-                value[side] = v.mul_add(p, y, value[side]);
+            let lost = [v.less(y, v.load(&high[column..])), v.less(v.load(&low[column..]), y)];
+            for (lost, [count, value, counts]) in lost.into_iter().zip(&mut sums) {
+                *count = v.add(*count, v.discard(lost, one));
+                *counts = v.add(*counts, *count);
+                *value = v.add(*value, v.discard(lost, y));
             }
         }
-        for side in 0..2 {
-            add_to(v, &mut wins.count[side][j..], count[side]);
-            add_to(v, &mut wins.value[side][j..], value[side]);
-            add_to(v, &mut wins.position[side][j..], v.sub(v.mul(end, count[side]), counts[side]));
+        for (to, sums) in wins.0.iter_mut().zip(sums) {
+            to.end(v, j, part, sums);
         }
     }
 }

@@ -21,7 +21,8 @@
 //! group hear the same. A tile of 32 steps stays in the first cache: it is filtered, then pooled.
 //!
 //! Sums of positions need no product: `Σ_t N[t] = Σ_t p[t]·(T - t)` for the running count N. Within a tile all counts are
-//! exact; f32 adds tiles.
+//! exact; f32 adds tiles. Features after any step are those of a series that ends there, bit for bit, in whatever pieces it
+//! comes.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ mod compete;
 mod filter;
 mod pool;
 mod pools;
+mod sums;
 
 pub use block::{BIASES, COLUMNS, Competition, FILTERS, Filters, MODES, ROWS, WIDE};
 pub use filter::responses;

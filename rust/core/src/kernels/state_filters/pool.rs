@@ -2,76 +2,79 @@
 
 #![forbid(unsafe_code)]
 
-use super::block::{ABOVE, BIASES, FILTERS, add_to};
+use super::block::{ABOVE, BIASES, FILTERS};
+use super::sums::{Part, Sums};
 use crate::numeric::Scalar;
 use crate::simd::Vector;
 
-/// Sums of one bias over the steps so far, each `[FILTERS]`.
+/// What one bias holds of the steps so far.
 #[derive(Clone, Debug)]
 pub(super) struct Above<T> {
-    /// Σ p.
-    count: [T; FILTERS],
-    /// Σ p·(y - b).
-    excess: [T; FILTERS],
-    /// Σ p·t.
-    position: [T; FILTERS],
-    /// Consecutive steps above that end at the last step.
+    /// Of p and p·(y - b).
+    sums: Sums<T>,
+    /// Consecutive steps above that end at the last step `[FILTERS]`.
     run: [T; FILTERS],
-    /// Most consecutive steps above.
+    /// Most consecutive steps above `[FILTERS]`.
     longest: [T; FILTERS],
 }
 
 impl<T: Scalar> Above<T> {
     pub(super) const fn new() -> Self {
         let zeros = [T::ZERO; FILTERS];
-        Self { count: zeros, excess: zeros, position: zeros, run: zeros, longest: zeros }
+        Self { sums: Sums::new(), run: zeros, longest: zeros }
     }
 
-    /// Share, excess, position, longest, each `[FILTERS]`.
-    pub(super) fn features(&self, steps: usize, out: &mut [T]) {
+    /// Share, excess, position, longest, each `[FILTERS]`. `open` as in [`Sums::all`].
+    #[inline(always)]
+    pub(super) fn features<V: Vector<T = T>>(&self, v: V, steps: V::V, open: Option<V::V>, out: &mut [T]) {
         debug_assert_eq!(out.len(), ABOVE * FILTERS, "features of a bias");
-        let steps = T::from_f64(steps as f64);
-        for j in 0..FILTERS {
-            let (count, any) = (self.count[j], self.count[j] > T::ZERO);
-            out[j] = count / steps;
-            out[FILTERS + j] = if any { self.excess[j] / count } else { T::ZERO };
-            out[2 * FILTERS + j] = if any { self.position[j] / count / steps } else { -T::ONE };
-            out[3 * FILTERS + j] = self.longest[j] / steps;
+        let (zero, none) = (v.splat(T::ZERO), v.splat(-T::ONE));
+        for j in (0..FILTERS).step_by(V::LANES) {
+            let [count, excess, position] = self.sums.all(v, j, open);
+            let features = [
+                v.div(count, steps),
+                v.select_less(zero, count, v.div(excess, count), zero),
+                v.select_less(zero, count, v.div(v.div(position, count), steps), none),
+                v.div(v.load(&self.longest[j..]), steps),
+            ];
+            for (k, feature) in features.into_iter().enumerate() {
+                v.store(&mut out[k * FILTERS + j..], feature);
+            }
         }
     }
 }
 
-/// Adds the steps of a tile, which ends before step `end`.
+/// Adds steps of a tile.
 #[inline(always)]
 pub(super) fn tile<T: Scalar, V: Vector<T = T>>(
     v: V,
-    end: V::V,
+    part: Part<V::V>,
     y: &[[T; FILTERS]],
     biases: &[T],
     above: &mut [Above<T>; BIASES],
 ) {
-    let (zero, one) = (v.splat(T::ZERO), v.splat(T::ONE));
+    let one = v.splat(T::ONE);
+    let zero = v.splat(T::ZERO);
     for j in (0..FILTERS).step_by(V::LANES) {
         let bias: [V::V; BIASES] = std::array::from_fn(|k| v.load(&biases[k * FILTERS + j..]));
-        let (mut count, mut excess, mut counts) = ([zero; BIASES], [zero; BIASES], [zero; BIASES]);
+        let mut sums: [[V::V; 3]; BIASES] = std::array::from_fn(|k| above[k].sums.begin(v, j, part));
         let mut run: [V::V; BIASES] = std::array::from_fn(|k| v.load(&above[k].run[j..]));
         let mut longest: [V::V; BIASES] = std::array::from_fn(|k| v.load(&above[k].longest[j..]));
         for y in y {
             let y = v.load(&y[j..]);
             for k in 0..BIASES {
                 let over = v.sub(y, bias[k]);
-                let p = v.select_less(zero, over, one, zero);
-                count[k] = v.add(count[k], p);
-                counts[k] = v.add(counts[k], count[k]);
-                excess[k] = v.add(excess[k], v.max(over, zero));
-                run[k] = v.mul_add(run[k], p, p);
+                let p = v.less(zero, over);
+                let [count, excess, counts] = &mut sums[k];
+                *count = v.add(*count, v.keep(p, one));
+                *counts = v.add(*counts, *count);
+                *excess = v.add(*excess, v.keep(p, over));
+                run[k] = v.keep(p, v.add(run[k], one));
                 longest[k] = v.max(longest[k], run[k]);
             }
         }
         for (k, above) in above.iter_mut().enumerate() {
-            add_to(v, &mut above.count[j..], count[k]);
-            add_to(v, &mut above.excess[j..], excess[k]);
-            add_to(v, &mut above.position[j..], v.sub(v.mul(end, count[k]), counts[k]));
+            above.sums.end(v, j, part, sums[k]);
             v.store(&mut above.run[j..], run[k]);
             v.store(&mut above.longest[j..], longest[k]);
         }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::block::{ABOVE, BIASES, COLUMNS, Competition, FILTERS, Filters, State, TILE, WON};
+use super::sums::Part;
 use super::{compete, filter, pool};
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};
@@ -59,14 +60,30 @@ impl<T: Scalar> Pools<T> {
         if self.steps == 0 {
             return out.fill(T::ZERO);
         }
+        simd::run(Features { pools: self, out });
+    }
+}
+
+pub(super) struct Features<'a, T> {
+    pub(super) pools: &'a Pools<T>,
+    pub(super) out: &'a mut [T],
+}
+
+impl<T: Scalar> Kernel<T> for Features<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<V: Vector<T = T>>(self, v: V) {
+        let Self { pools, out } = self;
+        let steps = v.splat(T::from_f64(pools.steps as f64));
+        let open = (!pools.steps.is_multiple_of(TILE)).then_some(steps);
         let (of_biases, of_groups) = out.split_at_mut(BIASES * ABOVE * FILTERS);
-        for (above, out) in self.above.iter().zip(of_biases.chunks_exact_mut(ABOVE * FILTERS)) {
-            above.features(self.steps, out);
+        for (above, out) in pools.above.iter().zip(of_biases.chunks_exact_mut(ABOVE * FILTERS)) {
+            above.features(v, steps, open, out);
         }
         for (wins, out) in
-            [&self.narrow, &self.wide].into_iter().zip(of_groups.chunks_exact_mut(WON * FILTERS))
+            [&pools.narrow, &pools.wide].into_iter().zip(of_groups.chunks_exact_mut(WON * FILTERS))
         {
-            wins.features(self.steps, out);
+            wins.features(v, steps, open, out);
         }
     }
 }
@@ -87,22 +104,26 @@ impl<T: Scalar, F: FnMut(usize, &mut [[T; COLUMNS]])> Kernel<T> for Advance<'_, 
         let mut u = [[T::ZERO; COLUMNS]; TILE];
         let mut y = [[T::ZERO; FILTERS]; TILE];
         let (mut high, mut low) = (u, u);
-        for t in (0..steps).step_by(TILE) {
-            let len = TILE.min(steps - t);
+        let mut t = 0;
+        while t < steps {
+            let before = pools.steps % TILE;
+            let len = (TILE - before).min(steps - t);
             let (u, y) = (&mut u[..len], &mut y[..len]);
             input(t, u);
             filter::tile(v, filters, &mut pools.state, u, y);
-            let end = v.splat(T::from_f64((pools.steps + len) as f64));
-            pool::tile(v, end, y, biases, &mut pools.above);
+            t += len;
+            pools.steps += len;
+            let end = (before + len == TILE).then(|| v.splat(T::from_f64(pools.steps as f64)));
+            let part = Part { first: before == 0, end };
+            pool::tile(v, part, y, biases, &mut pools.above);
             if pools.competition != Competition::None {
                 compete::extremes(v, y, &mut high[..len], &mut low[..len]);
-                compete::tile(v, end, y, &high[..len], &low[..len], &mut pools.narrow);
+                compete::tile(v, part, y, &high[..len], &low[..len], &mut pools.narrow);
             }
             if pools.competition == Competition::Both {
                 compete::join(&mut high[..len], &mut low[..len]);
-                compete::tile(v, end, y, &high[..len], &low[..len], &mut pools.wide);
+                compete::tile(v, part, y, &high[..len], &low[..len], &mut pools.wide);
             }
-            pools.steps += len;
         }
     }
 }
