@@ -118,7 +118,7 @@ def test_many_series_are_fitted_in_bounded_memory():
     assert len(pickle.dumps(growing)) < size + 2000
     model = growing.model(contract)
     assert model.classes.ridge.landmarks == 40
-    exact = FilterModel.fit(contract, series, Targets(codes, 3), effort="fast")
+    exact = FilterModel.fit(contract, series, Targets(codes, 3), settings=FilterSettings(effort="fast"))
     agree = model.classes.classes(model.class_scores(series)) == exact.classes.classes(exact.class_scores(series))
     assert agree.mean() > 0.95
 
