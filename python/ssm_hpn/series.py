@@ -411,6 +411,14 @@ def warn_unseen_gaps(series: list[Floats], contract: Contract, become: str) -> N
         warn(f"X: missing numbers of {name!r} ({count}), which had none in fit, {become}")
 
 
+def warn_without_numbers(series: list[Floats]) -> None:
+    """Say which series have no number at all: nothing is known of them."""
+    bare = [index for index, one in enumerate(series) if np.isnan(one).all()]
+    if bare:
+        first = ", ".join(f"X[{index}]" for index in bare[:3]) + (", …" if bare[3:] else "")
+        warn(f"X: {len(bare)} of {len(series)} series have only missing numbers ({first}): nothing is known of them")
+
+
 def warn_far_out(series: list[Floats], contract: Contract) -> None:
     """Say which channels have numbers that are nothing like those in fit."""
     moments = Moments.empty(len(contract.features))

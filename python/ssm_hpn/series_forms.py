@@ -167,7 +167,7 @@ layout='channels_first'
     """
     shapes = [one.shape for one in found.values]
     steps, channels = ({shape[axis] for shape in shapes} for axis in (0, 1))
-    if found.names is None and len(channels) > 1 and len(steps) == 1:
+    if found.names is None and len(channels) > 1 and len(steps) == 1 and max(steps) < min(channels):
         _refuse_channels(shapes, layout)
     check_shapes(found.values, found.values[0].shape[1])
     if fitting and layout == "auto" and found.names is None and max(steps) < min(channels):

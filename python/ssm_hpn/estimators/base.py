@@ -27,6 +27,7 @@ from ssm_hpn.series import (
     warn_cut,
     warn_far_out,
     warn_unseen_gaps,
+    warn_without_numbers,
 )
 from ssm_hpn.series_forms import Layout, advice_on_channels, check_layout, check_layout_of, series_of
 from ssm_hpn.texts import ByteChannels, is_column_of_texts, texts_of
@@ -67,6 +68,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         kind = "byte channel" if found.encoder else "channel"
         names = found.names or [f"{kind} {k}" for k in range(self.n_channels_)]
         moments = statistics(found.values, [f"X, {name}" for name in names])
+        warn_without_numbers(found.values)
         columns = measured_columns(names, moments, "feature", self.missing)
         self.contract_ = Contract("features", columns, encoder=found.encoder or {}, missing=self.missing)
         return found.values, belonging
@@ -82,6 +84,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         found = self._series(X, [], fitting=False)
         self._check_channels(found.values)
         check_finite(found.values, missing_too=self.missing == "refuse")
+        warn_without_numbers(found.values)
         warn_unseen_gaps(found.values, self.contract_, self._gaps_become)
         warn_far_out(found.values, self.contract_)
         return found.values

@@ -143,7 +143,8 @@ def named_classes(
 def _check_classes(labels: NDArray[Any], of_numbers: str) -> None:
     """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
     try:
-        check_classification_targets(labels)
+        with np.errstate(invalid="ignore"):  # it looks whether large numbers are whole ones
+            check_classification_targets(labels)
     except ValueError as error:
         found = str(error).partition(". ")[0]
         raise ShapeError(problem("y", "classes", found, of_numbers)) from None

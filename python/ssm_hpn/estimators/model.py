@@ -289,6 +289,8 @@ def number_between(name: str, given: Any, least: float, most: float, *, ends: bo
 def measured(y: Any, name: str) -> Floats:  # noqa: ANN401
     """Numbers to predict, [N] or [N, K], NaN for a missing one."""
     found = np.asarray(numbers(y, name), np.float64)
+    if not found.size:
+        raise ShapeError(problem(name, "a number for each series", f"shape {list(found.shape)}", "give it numbers"))
     if found.ndim != 2 or found.shape[1] == 1:
         found = column_or_1d(found, warn=True)
     assert_all_finite(found[~np.isnan(found)], input_name=name)
