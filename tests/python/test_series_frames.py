@@ -91,6 +91,7 @@ def test_labels_of_every_type_of_pandas_are_taken_with_a_missing_one(dtype, form
     assert not whole or labels.classes.type == "integer"
 
 
+@pytest.mark.filterwarnings("ignore:X. 1 of 4 series have only missing numbers")
 @pytest.mark.parametrize("form", ["list", "arrays", "frame", "long table"])
 @pytest.mark.parametrize("dtype", [*PANDAS_TYPES, DECIMAL], ids=str)
 def test_channels_of_every_type_of_pandas_are_taken_with_a_missing_number(dtype, form):
