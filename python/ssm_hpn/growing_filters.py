@@ -31,8 +31,7 @@ class GrowingFilters:
     >>> from ssm_hpn.contract import Contract
     >>> wave = np.sin(np.arange(40.0))[:, None]
     >>> series, codes = [wave * (1 + n % 2) for n in range(8)], np.arange(8) % 2
-    >>> filters = FilterSettings(effort="fast")
-    >>> growing = GrowingFilters.begin(Contract("features"), series, Targets(codes, 2), filters=filters)
+    >>> growing = GrowingFilters.begin(Contract("features"), series, Targets(codes, 2))
     >>> growing.add(series, Targets(codes, 2))
     >>> growing.model(Contract("features")).class_scores(series).shape
     (8, 1)
@@ -53,18 +52,29 @@ class GrowingFilters:
         series: list[Floats],
         targets: Targets,
         *,
-        filters: FilterSettings = FilterSettings(),  # noqa: B008 - it is frozen
+        settings: FilterSettings = FilterSettings(),  # noqa: B008 - it is frozen
+        ridge: RidgeSettings = RidgeSettings(),  # noqa: B008 - it is frozen
         threads: int | None = None,
-        settings: RidgeSettings = RidgeSettings(),  # noqa: B008 - it is frozen
     ) -> Self:
         """Filters that are fitted to series f64 [T, F]; these are not added yet."""
         if targets.sample_weight is not None:
             rows, targets = targets.weighed()
             series = [series[i] for i in rows]
-        bank = StateFeatures.fit(known_series(contract, series), **vars(filters), threads=threads)
-        classes = None if targets.codes is None else Growing(targets.n_classes, by_class=True, settings=settings)
+        bank = StateFeatures.fit(known_series(contract, series), **vars(settings), threads=threads)
+        return cls.of_bank(bank, contract, targets, ridge)
+
+    @classmethod
+    def of_bank(
+        cls,
+        bank: StateFeatures,
+        contract: Contract,
+        targets: Targets,
+        ridge: RidgeSettings = RidgeSettings(),  # noqa: B008
+    ) -> Self:
+        """Filters that are there, for series with such targets."""
+        classes = None if targets.codes is None else Growing(targets.n_classes, by_class=True, settings=ridge)
         count = 0 if targets.numbers is None else targets.numbers.shape[1]
-        numbers = [(np.arange(count), Growing(count, settings=settings))] if count else []
+        numbers = [(np.arange(count), Growing(count, settings=ridge))] if count else []
         return cls(bank, contract, classes, numbers)
 
     def add(self, series: list[Floats], targets: Targets, *, threads: int | None = None) -> None:

@@ -24,7 +24,7 @@ from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMEmbedder, StateSpaceFeatures
 from test_estimators import waves
 
-FAST = {"effort": "fast", "random_state": 0}
+FAST = {"effort": "fast", "random_state": 0, "threads": 1}
 SERIES, LABELS = waves(60, seed=0)
 NEW, NEW_LABELS = waves(60, seed=1)
 

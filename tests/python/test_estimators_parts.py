@@ -19,8 +19,8 @@ from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.growing_filters import GrowingFilters
 from test_estimators import waves
 
-FAST = {"effort": "fast", "random_state": 0}
-SMALL = {"kind": "backbone", "d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0}
+FAST = {"effort": "fast", "random_state": 0, "threads": 1}
+SMALL = {"kind": "backbone", "d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0, "threads": 1}
 KINDS = {"features": FAST, "backbone": SMALL}
 LABELS = ["fast", "middle", "slow"]
 
@@ -94,9 +94,7 @@ def test_numbers_that_are_missing_in_other_parts(data):
     y[25:30, 1] = np.nan
     model = in_parts(SSMRegressor(**FAST), series, y, 20, 40)
     contract = model.contract_
-    growing = GrowingFilters.begin(
-        contract, series[:20], Targets(numbers=y[:20]), filters=FilterSettings(effort="fast", seed=model._seed())
-    )
+    growing = GrowingFilters.begin(contract, series[:20], Targets(numbers=y[:20]), settings=model._filter_settings())
     growing.add(series, Targets(numbers=y))  # all of them at once
     np.testing.assert_array_equal(model.predict(series), growing.model(contract).predicted(series))
     assert {int(columns[0]): len(head.targets) for columns, head in model.model_.numbers} == {0: 60, 1: 55}
@@ -106,11 +104,9 @@ def test_numbers_that_are_missing_in_other_parts(data):
 def test_many_series_are_fitted_in_bounded_memory():
     series, labels = waves(150, seed=2, lengths=(20, 21))
     codes = np.searchsorted(LABELS, labels)
-    settings = RidgeSettings(largest_exact=60, landmarks=40, left_out=30)
+    ridge, few = RidgeSettings(largest_exact=60, landmarks=40, left_out=30), FilterSettings(effort="fast")
     contract = Contract("features")
-    growing = GrowingFilters.begin(
-        contract, series[:70], Targets(codes[:70], 3), filters=FilterSettings(effort="fast"), settings=settings
-    )
+    growing = GrowingFilters.begin(contract, series[:70], Targets(codes[:70], 3), settings=few, ridge=ridge)
     growing.add(series[:70], Targets(codes[:70], 3))
     size = len(pickle.dumps(growing))
     growing = pickle.loads(pickle.dumps(growing))
@@ -118,19 +114,23 @@ def test_many_series_are_fitted_in_bounded_memory():
     assert len(pickle.dumps(growing)) < size + 2000
     model = growing.model(contract)
     assert model.classes.ridge.landmarks == 40
-    exact = FilterModel.fit(contract, series, Targets(codes, 3), settings=FilterSettings(effort="fast"))
+    exact = FilterModel.fit(contract, series, Targets(codes, 3), settings=few)
     agree = model.classes.classes(model.class_scores(series)) == exact.classes.classes(exact.class_scores(series))
     assert agree.mean() > 0.95
 
 
-def test_a_model_of_fit_keeps_no_series(data):
+def test_a_fit_goes_on_with_its_filters_while_its_series_are_there(data, monkeypatch):
     series, labels = data
-    model = SSMClassifier(**FAST).fit(series, labels)
-    with pytest.raises(ConfigError, match="partial_fit: expected a model that partial_fit began, found one of fit,"):
-        model.partial_fit(series, labels)
-    model = in_parts(SSMClassifier(**FAST), series, labels, 30).fit(series, labels)
-    with pytest.raises(ConfigError, match="partial_fit: expected a model that partial_fit began"):
-        model.partial_fit(series, labels)
+    parts = in_parts(SSMClassifier(**FAST), series, labels, 40)
+    model = SSMClassifier(**FAST).fit(series[:40], labels[:40])
+    stored = pickle.loads(pickle.dumps(model))
+    assert len(pickle.dumps(model)) < len(pickle.dumps(parts))
+    model.partial_fit(series[40:], labels[40:])
+    np.testing.assert_array_equal(model.class_scores(series), parts.class_scores(series))
+    monkeypatch.setattr("ssm_hpn.estimators.model.KEPT_BYTES", 1000)
+    for one in (stored, SSMClassifier(**FAST).fit(series, labels)):
+        with pytest.raises(ConfigError, match="partial_fit: expected a model whose series are kept, found one of fit"):
+            one.partial_fit(series, labels)
 
 
 # ---- a backbone
@@ -324,7 +324,7 @@ def test_settings_that_partial_fit_does_not_take(data, kind):
     with pytest.raises(ValueError, match="y: expected at least two classes, found one class; name all of them"):
         SSMClassifier(**KINDS[kind]).partial_fit(series[:4], ["slow"] * 4)
     model = SSMClassifier(**KINDS[kind], reject_below=0.5).partial_fit(series, labels)
-    model.set_params(verbose=0, threads=1, reject_below=None).partial_fit(series, labels)
+    model.set_params(verbose=0, threads=2, reject_below=None).partial_fit(series, labels)
     name, value = ("effort", "default") if kind == "features" else ("lr", 0.1)
     with pytest.raises(ConfigError, match=rf"{name}: expected .*, as in the call before, found .*sklearn.base.clone"):
         model.set_params(**{name: value}).partial_fit(series, labels)

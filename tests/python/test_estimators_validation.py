@@ -12,7 +12,7 @@ from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from ssm_hpn.estimators.progress import Progress
 from test_estimators import waves
 
-FAST = {"effort": "fast", "random_state": 0}
+FAST = {"effort": "fast", "random_state": 0, "threads": 1}
 
 
 # ---- leave-one-out scores of features
@@ -60,7 +60,7 @@ def test_a_backbone_has_no_left_out_score(name):
 
 # ---- held-out series of a backbone
 
-SMALL = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0}
+SMALL = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 2, "random_state": 0, "threads": 1}
 STOPPING = SMALL | {"early_stopping": True, "validation_fraction": 0.25}
 
 

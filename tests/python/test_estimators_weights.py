@@ -16,7 +16,7 @@ from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor
 from test_estimators import waves
 
-FAST = {"effort": "fast", "random_state": 0}
+FAST = {"effort": "fast", "random_state": 0, "threads": 1}
 
 
 def rare(count: int, every: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

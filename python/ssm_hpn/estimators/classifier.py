@@ -200,7 +200,8 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
         Features: heads are fitted anew to all series so far, with the same result as a fit to all of them with the
         filters of the first call. Up to 3,072 series are kept for it (they are part of a pickle). Of more, that many
         landmarks stay, and memory no longer grows: what the heads weigh is then within the span of the landmarks'
-        features, also for classes that come later.
+        features, also for classes that come later. After `fit` it goes on where that had no more series than these,
+        of 64 MB in all, and the estimator was not stored since.
 
         Backbone: one pass, an update for each `batch_size` of these series, by an optimiser that goes on from call to
         call, or after `fit`; its learning rate stays at `lr` after the warm-up (after `fit`, where it ended). New

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm_hpn.arrays import numbers, whole_number
+from ssm_hpn.closed_form import RidgeSettings
 from ssm_hpn.contract import Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
@@ -30,10 +31,13 @@ Kind = Literal["features", "backbone"]
 
 OF_BACKBONE = (
     "d_model", "n_layers", "d_state", "head", "loss", "pooling", "steps", "batch_size", "lr", "weight_decay",
-    "normalize", "early_stopping", "validation_fraction", "n_iter_no_change", "tol",
+    "normalize", "early_stopping",
 )  # fmt: skip
 """Parameters of the trained model alone."""
 OF_FEATURES = ("effort", "causal", "class_weight")
+
+KEPT_BYTES: Final = 1 << 26
+"""Series up to this size are kept by fit for partial_fit, as long as the estimator is not stored."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -142,6 +146,8 @@ class SequenceModel(SequenceEstimator):
             threads=number_of_threads(self.threads),
         )
         self._fitted()
+        if len(series) <= RidgeSettings().largest_exact and sum(one.nbytes for one in series) <= KEPT_BYTES:
+            self._fitted_on = series, targets
         progress.stage(f"fitted, left-out score {self.loo_score_:.4g}")
 
     def _filter_settings(self) -> FilterSettings:
@@ -149,9 +155,15 @@ class SequenceModel(SequenceEstimator):
         return FilterSettings(effort=self.effort, causal=causal, seed=self._seed())
 
     def _fitted(self) -> None:
-        """Keep the parameters of this fit, and nothing of what was learned in parts before."""
+        """Keep the parameters of this fit, and nothing of what was learned before."""
         self._learned_with = self.get_params()
-        self.__dict__.pop("_growing", None)
+        for name in ("_growing", "_fitted_on"):
+            self.__dict__.pop(name, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: all but the series of fit."""
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_fitted_on"}
 
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]

@@ -37,8 +37,8 @@ class ModelInParts(SequenceModel):
             raise ConfigError(problem("early_stopping", "False in partial_fit", shown(self.early_stopping), advice))
         if not hasattr(self, "model_"):
             return kind, True
-        if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing"):
-            expected, found = "a model that partial_fit began", "one of fit, which keeps no series"
+        if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing") and not hasattr(self, "_fitted_on"):
+            expected, found = "a model whose series are kept", "one of fit that was stored, or of many or long series"
             raise ConfigError(problem("partial_fit", expected, found, "pass the first series to partial_fit too"))
         for name, value in self.get_params().items():
             before = self._learned_with[name]
@@ -74,9 +74,16 @@ class ModelInParts(SequenceModel):
         progress, threads = self._progress(), number_of_threads(self.threads)
         if first:
             self._fitted()
-            filters = self._filter_settings()
-            self._growing = GrowingFilters.begin(self.contract_, series, targets, filters=filters, threads=threads)
-        elif places is not None:
+            begin, settings = GrowingFilters.begin, self._filter_settings()
+            self._growing = begin(self.contract_, series, targets, settings=settings, threads=threads)
+        elif not hasattr(self, "_growing"):
+            assert isinstance(self.model_, FilterModel)
+            before, known = self._fitted_on
+            growing = GrowingFilters.of_bank(self.model_.bank, self.model_.contract, known)
+            growing.add(before, known, threads=threads)
+            self._growing = growing
+            del self._fitted_on
+        if places is not None:
             self._growing.add_classes(places, targets.n_classes)
         self._growing.add(series, targets, threads=threads)
         self.model_ = self._growing.model(self.contract_, threads=threads)
