@@ -14,7 +14,7 @@ from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.class_codes import ClassCodes
 from ssm_hpn.estimators.reduction import PROJECTED, Components, Reduction
 from ssm_hpn.estimators.transformer import SeriesTransformer
-from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets, known_series
+from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets, known_series, limited
 from ssm_hpn.series import with_target
 from ssm_hpn.state_features import StateFeatures
 
@@ -96,13 +96,14 @@ class SSMEmbedder(SeriesTransformer):
             raise ConfigError(problem("n_components", "no more than there are series", found, "lower it"))
         series, seed = known_series(self.contract_, series), self._seed()
         self.bank_ = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
-        self.reduction_ = Reduction.fit(
-            self.bank_.blocks(series, threads=threads),
-            rows=len(series),
-            features=self.bank_.count,
-            components=count,
-            seed=seed,
-        )
+        with limited(threads):
+            self.reduction_ = Reduction.fit(
+                self.bank_.blocks(series, threads=threads),
+                rows=len(series),
+                features=self.bank_.count,
+                components=count,
+                seed=seed,
+            )
         self._n_features_out = count
         return self
 
