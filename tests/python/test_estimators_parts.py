@@ -61,7 +61,7 @@ def test_parts_are_fitted_as_all_of_them_with_the_filters_of_the_first(data):
         model.contract_,
         series[:20],
         Targets(codes[:20], 3),
-        filters=FilterSettings(effort="fast", seed=model._seed()),
+        settings=model._filter_settings(),
     )
     np.testing.assert_array_equal(bank.transform(series), growing.bank.transform(series))
     head = type(model.model_.classes).fit(lambda rows: bank.blocks([series[i] for i in rows]), codes)
