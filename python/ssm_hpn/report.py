@@ -69,7 +69,9 @@ def _header(run: RunRecord) -> str:
     step, total = run.last("step") or 0, setting(run.config, "train", "steps")
     done = total is None or step >= total
     state = f"{show(step)} {noun_for(step, 'update')}" if done else f"ended at update {show(step)} of {show(total)}"
-    state = "fitted" if run.fits_features else state
+    if run.fits_features:
+        done = step > 0
+        state = "fitted" if done else "interrupted"
     kind = "badge" if done else "badge warn"
     return (
         f'<h1>{escape(run.name)}</h1>\n<p class="lead">{escape(_description(run))} '

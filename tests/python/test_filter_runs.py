@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from ssm_hpn import Trainer, filter_training
+from ssm_hpn import Trainer, filter_data, filter_training
 from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import marked_best
 from ssm_hpn.cli.main import main
@@ -255,6 +255,51 @@ def test_wide_tables_and_labels_of_whole_numbers(here, capsys):
     assert run("predict", run_in(here), "--data", path) == 0
     rows = lines_of(capsys.readouterr().out)
     assert [row["class"] for row in rows] == [7 + i % 2 for i in range(24)]
+
+
+def test_a_table_with_a_row_per_series_by_a_query(here, capsys):
+    random = np.random.default_rng(0)
+    with (here / "wide.csv").open("w") as file:
+        file.write(",".join(f"t{step}" for step in range(30)) + ",kind\n")
+        for number in range(24):
+            file.write(",".join(f"{x:.4f}" for x in wave(number % 2, 30, random)[:, 0]) + f",{'ab'[number % 2]}\n")
+    query = f"sql:SELECT [{', '.join(f't{step}' for step in range(30))}] AS series, kind FROM 'wide.csv'"
+    assert train(query, "--data.columns.features", "series", "--data.columns.label", "kind") == 0
+    capsys.readouterr()
+    assert run("predict", run_in(here), "--data", query) == 0
+    assert [row["class"] for row in lines_of(capsys.readouterr().out)] == ["a", "b"] * 12
+
+
+def test_the_settings_reach_the_filters(here, capsys):
+    long_table(here / "long.csv")
+    given = ("--train.seed", "7", "--model.filters.causal", "true", "--model.filters.effort", "default")
+    assert run("train", "--data", "long.csv", *LONG, "--data.columns.label", "label", *given) == 0
+    assert "effort default, causal" in capsys.readouterr().out
+    found = json.loads(FilterLearner.load(run_in(here)).model.bank.filters.config)
+    assert (found["seed"], found["causal"], found["filters"]) == (7, True, 512)
+
+
+def test_the_target_is_chosen_among_several(here):
+    random = np.random.default_rng(0)
+    labels = np.arange(24) % 2
+    series = np.stack([wave(label, 30, random) for label in labels])
+    np.savez(here / "a.npz", x=series, label=labels, values=labels + random.normal(size=24) / 9)
+    for kind, parts in (("joint", (True, True)), ("sequence_values", (False, True)), ("sequence_class", (True, False))):
+        assert train("a.npz", "--model.target.kind", kind, "--run.folder", kind) == 0
+        model = FilterLearner.load(here / kind).model
+        assert (model.classes is not None, bool(model.numbers)) == parts
+
+
+def test_the_estimator_and_the_run_agree(copied, capsys):
+    pytest.importorskip("sklearn")
+    from ssm_hpn.estimators import SSMClassifier
+
+    learner = FilterLearner.load(copied)
+    parts = filter_data.joined(filter_data.of_folder(learner.train_folder, learner.contract, learner.kind))
+    names = np.array(learner.class_names)[parts.codes]
+    estimator = SSMClassifier(effort="fast", random_state=0, threads=1).fit(parts.series, names)
+    ours = learner.model.class_scores(parts.series, threads=1)
+    np.testing.assert_allclose(estimator.model_.class_scores(parts.series, threads=1), ours, atol=1e-4)
 
 
 def test_numbers_are_answered_in_the_users_units(here, capsys):
@@ -579,6 +624,8 @@ def test_a_signal_ends_a_fit_and_the_same_command_begins_again(stage, fitted, he
         assert train("long.csv", *LONG, "--data.columns.label", "label") == 75
     assert "stopped before the end" in capsys.readouterr().out
     assert not (run_in(here) / "checkpoints").exists()
+    assert run("report", run_in(here)) == 0
+    assert "interrupted" in (run_in(here) / "report.html").read_text()
     assert run("train", "--resume", run_in(here), "--train.threads", "1") == 0
     for name, array in saved_arrays(run_in(here)).items():
         np.testing.assert_array_equal(array, saved_arrays(run_in(fitted))[name])
