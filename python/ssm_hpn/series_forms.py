@@ -2,7 +2,8 @@
 
 A layout says which axis of an array has the time steps. `channels_last` is [N, T, F], and [T, F] in lists;
 `channels_first` is [N, F, T] and [F, T], as aeon and sktime hold it. `auto` reads channels last, with a note where
-series then have fewer steps than channels. Frames have their channels as columns in any layout.
+series then have fewer steps than channels. Frames have their channels as columns in any layout, where these have names;
+those of pandas whose columns are numbered are arrays.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.arrays import check_collected, columns_of, describe, is_frame, is_missing, numbers, to_array
+from ssm_hpn.arrays import check_collected, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.series import Series, by_name, check_shapes, warn
@@ -80,7 +81,7 @@ def _of_list(elements: list[Any], names: Sequence[str] | None, layout: Layout) -
     values = []
     for index, one in enumerate(elements):
         name = f"X[{index}]"
-        if is_frame(one):
+        if is_frame(one) and not (layout == "channels_first" and _is_numbered(one)):
             columns = columns_of(one, name)
             names = list(columns) if names is None else names
             values.append(by_name(columns, names, name))
@@ -94,8 +95,13 @@ def _of_list(elements: list[Any], names: Sequence[str] | None, layout: Layout) -
         elif layout == "channels_first":
             array = array.T
         values.append(array)
-    framed = any(map(is_frame, elements))
+    framed = any(is_frame(one) and not (layout == "channels_first" and _is_numbered(one)) for one in elements)
     return Series(values, list(names) if framed and names is not None else None)
+
+
+def _is_numbered(frame: Any) -> bool:  # noqa: ANN401
+    """Whether the columns of a frame have numbers for names, as pandas gives them to those of arrays."""
+    return all(isinstance(name, int | np.integer) for name in names_of(frame))
 
 
 # ---- frames with a series in each cell
@@ -167,10 +173,11 @@ layout='channels_first'
     """
     shapes = [one.shape for one in found.values]
     steps, channels = ({shape[axis] for shape in shapes} for axis in (0, 1))
-    if found.names is None and len(channels) > 1 and len(steps) == 1 and max(steps) < min(channels):
+    named = found.names is not None and not all(map(str.isdecimal, found.names))
+    if not named and len(channels) > 1 and len(steps) == 1 and max(steps) < min(channels):
         _refuse_channels(shapes, layout)
     check_shapes(found.values, found.values[0].shape[1])
-    if fitting and layout == "auto" and found.names is None and max(steps) < min(channels):
+    if fitting and layout == "auto" and not named and max(steps) < min(channels):
         up_to = "up to " * (len(steps) > 1)
         read = f"{up_to}{counted(max(steps), 'step')} and {counted(max(channels), 'channel')}"
         warn(

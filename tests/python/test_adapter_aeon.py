@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("aeon", reason="aeon is not installed; make test-aeon installs it and runs these tests")
 
 from aeon.testing.estimator_checking import parametrize_with_checks
+from aeon.utils.conversion import convert_collection
 
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor, StateSpaceFeatures
 from ssm_hpn.estimators.aeon import AeonClassifier, AeonFeatures, AeonRegressor
@@ -37,3 +38,12 @@ def test_the_answers_are_those_of_the_estimators(x):
     np.testing.assert_array_equal(
         AeonFeatures(**options).fit_transform(x), StateSpaceFeatures(**inner).fit_transform(x)
     )
+
+
+@pytest.mark.filterwarnings("ignore:X. its index is read")
+@pytest.mark.parametrize("form", ["numpy3D", "np-list", "df-list", "pd-multiindex"])
+def test_every_form_of_aeon_is_read_by_the_estimators_themselves(form):
+    options = {"effort": "fast", "random_state": 0, "threads": 1, "layout": "channels_first"}
+    x = convert_collection(X, form)
+    found, expected = SSMClassifier(**options).fit(x, Y), SSMClassifier(**options).fit(X, Y)
+    np.testing.assert_array_equal(found.class_scores(x), expected.class_scores(X))

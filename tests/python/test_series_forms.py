@@ -98,6 +98,22 @@ def test_forms_of_series_of_equal_lengths(form, expected):
     np.testing.assert_array_equal(model.class_scores(EQUAL[form](X)), expected["equal"])
 
 
+@pytest.mark.parametrize("series", [list(X), RAGGED], ids=["equal", "ragged"])
+def test_frames_with_numbered_columns_are_arrays(series, expected):
+    key = "equal" if len(series[0]) == 9 else "ragged"
+    for options, frames in (
+        ({"layout": "channels_first"}, [pd.DataFrame(one.T) for one in series]),
+        ({}, [pd.DataFrame(one) for one in series]),
+        ({"layout": "channels_last"}, [pd.DataFrame(one) for one in series]),
+    ):
+        model = classifier(**options).fit(frames, Y)
+        np.testing.assert_array_equal(model.class_scores(frames), expected[key])
+    with pytest.warns(
+        UserWarning, match="X: it is read as series of 2 steps and 9 channels; where channels come first"
+    ):
+        classifier().fit([pd.DataFrame(one.T) for one in X], Y)
+
+
 def test_univariate_series_have_no_layout(expected):
     one = X[..., 0]
     plain = classifier().fit(one, Y).class_scores(one)

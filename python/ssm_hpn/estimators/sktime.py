@@ -72,7 +72,7 @@ class SktimeClassifier(AdaptedSettings, BaseClassifier):  # type: ignore[misc]
         super().__init__(effort=effort, n_jobs=n_jobs, random_state=random_state)
 
     def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        options = {"kind": "features", "class_weight": self.class_weight, **self.options()}
+        options = self.options() | {"kind": "features", "class_weight": self.class_weight, "layout": "channels_last"}
         self.estimator_ = SSMClassifier(**options).fit(X, y)
         return self
 
@@ -112,7 +112,7 @@ class SktimeRegressor(AdaptedSettings, BaseRegressor):  # type: ignore[misc]
     _tags = CAPABILITIES
 
     def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        self.estimator_ = SSMRegressor(kind="features", **self.options()).fit(X, y)
+        self.estimator_ = SSMRegressor(**self.options() | {"kind": "features", "layout": "channels_last"}).fit(X, y)
         return self
 
     def _predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
