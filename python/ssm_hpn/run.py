@@ -136,7 +136,7 @@ def config_in(checkpoint: Path) -> Config | None:
     """The settings in a checkpoint; None where it has none that can be read."""
     try:
         return parse(from_json((checkpoint / STATE).read_bytes())["extra"]["config"])
-    except (OSError, ValueError, LookupError, TypeError, ConfigError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError):
         return None
 
 

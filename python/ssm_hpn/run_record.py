@@ -18,6 +18,7 @@ from ssm_hpn.foreign import from_json, from_toml
 from ssm_hpn.metrics_log import read_rows
 from ssm_hpn.run import checkpointed_config
 from ssm_hpn.svg import Number
+from ssm_hpn.targets import KINDS
 
 SIGNS = {"min": 1.0, "max": -1.0}
 """Factor by direction that makes the smallest value of a metric the best."""
@@ -61,8 +62,9 @@ class RunRecord:
 
         That of features is the one of a backbone with these losses: a cross entropy of classes, squares of numbers.
         """
-        if self.fits_features:
-            return {"sequence_class": "softmax", "sequence_values": "squared"}.get(self.task or "")
+        if self.fits_features and self.task in KINDS:
+            of_classes, of_numbers = (KINDS[self.task].has(element) for element in ("class", "number"))
+            return None if of_classes and of_numbers else "softmax" if of_classes else "squared"
         loss = setting(self.config.get("model", {}), "head", "loss")
         return loss.get("kind") if isinstance(loss, dict) else loss
 
