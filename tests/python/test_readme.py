@@ -175,3 +175,14 @@ def test_the_python_of_the_readme_runs(here):
     for span in inline:
         exec(f"found = {'' if span.startswith('SSM') else 'model'}{span}", names)
         assert names["found"] is not None
+
+
+def test_the_python_of_the_page_on_estimators_runs():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    page, names = (ROOT / "docs/estimators.md").read_text(encoding="utf-8"), {}
+    for block in blocks("python", page):
+        exec(compile(block, "docs/estimators.md", "exec"), names)
+    assert names["model"].score(names["series"], names["kind"]) == 1.0
+    assert names["vectors"].shape == (40, 8)
+    assert names["points"].shape == (40, 1)

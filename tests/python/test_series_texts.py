@@ -11,51 +11,16 @@ import pytest
 pytest.importorskip("sklearn")
 
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from text_series import languages, lines, motifs, of_backbone, of_features
 
 from ssm_hpn.errors import ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor, StateSpaceFeatures
 from ssm_hpn.texts import ByteChannels
 
 FAST = {"effort": "fast", "random_state": 0, "threads": 1}
-WORDS = {
-    "english": "the and that have for not with you this but his from they say her she will one all would there",
-    "german": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an",
-    "french": "le de un être et à il avoir ne je son que se qui ce dans en du elle au pour pas sur on",
-}
 
 
-def languages(count, *, seed):
-    """A few frequent words each."""
-    random = np.random.default_rng(seed)
-    labels = [list(WORDS)[n % 3] for n in range(count)]
-    return [" ".join(random.choice(WORDS[one].split(), random.integers(8, 14))) for one in labels], np.array(labels)
-
-
-def motifs(count, *, seed):
-    """Bases, with one of two motifs somewhere."""
-    random = np.random.default_rng(seed)
-    series = []
-    for n in range(count):
-        bases = random.choice(list("ACGT"), 60)
-        motif = ("TATAAATA", "GGCCAATC")[n % 2]
-        start = random.integers(60 - len(motif))
-        bases[start : start + len(motif)] = list(motif)
-        series.append("".join(bases))
-    return series, np.arange(count) % 2
-
-
-def lines(count, *, seed):
-    """Log lines of three programs, with numbers that say nothing."""
-    random = np.random.default_rng(seed)
-    forms = (
-        "sshd[{}]: connection closed by 10.0.{}.{}",
-        "sshd[{}]: authentication failure, port {} try {}",
-        "kernel: [{}.{}] eth{}: link is down",
-    )
-    return [forms[n % 3].format(*random.integers(1, 250, 3)) for n in range(count)], np.arange(count) % 3
-
-
-@pytest.mark.parametrize(("task", "train", "bound"), [(languages, 90, 0.95), (motifs, 240, 0.8), (lines, 60, 1.0)])
+@pytest.mark.parametrize(("task", "train", "bound"), [(languages, 120, 0.9), (motifs, 240, 0.8), (lines, 60, 1.0)])
 def test_texts_are_classified(task, train, bound):
     model = SSMClassifier(**FAST).fit(*task(train, seed=0))
     assert model.score(*task(120, seed=1)) >= bound
@@ -65,6 +30,12 @@ def test_texts_are_classified(task, train, bound):
         "channels": 16,
         "seed": model.contract_.encoder["seed"],
     }
+
+
+def test_the_measurement_of_both_models_runs():
+    train, test = lines(20, seed=0), lines(10, seed=1)
+    assert of_features(train, test, 4, seed=0) > 0.5
+    assert of_backbone(train, test, seed=0, steps=2) >= 0
 
 
 TEXTS, LABELS = languages(24, seed=2)
@@ -106,6 +77,38 @@ def test_a_byte_has_the_same_channels_in_a_copy_of_the_model(fitted):
     assert ByteChannels(0).vectors[0, :3].round(6).tolist() == [1.764052, 0.400157, 0.978738]  # RandomState(0).normal
     other = SSMClassifier(**FAST | {"random_state": 1}).fit(TEXTS, LABELS)
     assert other.contract_.encoder["seed"] != spelled.seed
+
+
+def test_texts_come_in_parts():
+    model = SSMClassifier(**FAST).partial_fit(TEXTS[:16], LABELS[:16]).partial_fit(TEXTS[16:], LABELS[16:])
+    assert model.predict(TEXTS).shape == (24,)
+    with pytest.raises(ShapeError, match="X: expected texts, as in fit, found"):
+        model.partial_fit(np.zeros((4, 9)), LABELS[:4])
+
+
+@pytest.mark.parametrize(
+    "options", [FAST | {"causal": True}, {"kind": "backbone", "d_model": 8, "n_layers": 1, "steps": 2}]
+)
+def test_texts_are_read_byte_by_byte(options):
+    model = SSMClassifier(**options).fit(TEXTS, LABELS)
+    stream = model.stream()
+    for byte in TEXTS[0].encode():
+        answer = stream.step(bytes([byte]))
+    assert answer.tolist() == model.predict(TEXTS[:1]).tolist()
+    np.testing.assert_allclose(stream.predict_proba(), model.predict_proba(TEXTS[:1]), rtol=0, atol=1e-4)
+    stream.reset()
+    assert stream.prefill(TEXTS[1]).tolist() == model.predict(TEXTS[1:2]).tolist()
+    two = model.stream(2)
+    assert two.prefill(["abc", b"def"]).shape == (2,)
+    for given, message in (
+        (["ab", "c"], "x: expected 2 texts of one number of bytes, found 2 texts of 2, 1 bytes; read each by a stream"),
+        ("ab", "x: expected 2 texts of one number of bytes, found 1 text of 2 bytes"),
+        (np.zeros((2, 3, 16)), r"x: expected texts, as in fit, found \[2, 3, 16\] \(float64\)"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            two.prefill(given)
+    with pytest.raises(ShapeError, match="x: expected a byte of each text, found 2 bytes; read several by prefill"):
+        two.step(["ab", "cd"])
 
 
 def test_the_contract_says_how_texts_are_read(fitted):

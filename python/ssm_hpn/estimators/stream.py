@@ -7,9 +7,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.arrays import describe, numbers
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ShapeError, problem
 from ssm_hpn.learner import Learner
 from ssm_hpn.pieces import Pieces
+from ssm_hpn.texts import ByteChannels, texts_of
 
 Floats = NDArray[np.float64]
 
@@ -74,6 +76,7 @@ class Answering(Protocol):
 
     missing: str
     n_channels_: int
+    contract_: Contract
 
     def _answers_of(self, source: Source) -> NDArray[Any]:
         """What `predict` answers, of a stream."""
@@ -113,9 +116,20 @@ class SequenceStream:
     def __init__(self, model: Answering, source: Source) -> None:
         self._model, self._source = model, source
         self.rows = source.rows
+        encoder = model.contract_.encoder
+        self._bytes = ByteChannels.from_encoder(encoder) if encoder else None
 
-    def step(self, x: ArrayLike) -> NDArray[Any]:
-        """Read a step [rows, F] of each series and answer as `predict`; [F] for one row, [rows] for one channel."""
+    def step(self, x: ArrayLike | str | bytes) -> NDArray[Any]:
+        """Read a step [rows, F] of each series and answer as `predict`; [F] for one row, [rows] for one channel.
+
+        A step of texts is a byte of each.
+        """
+        if self._bytes is not None:
+            spelled = self._spelled(x, self._bytes)
+            if spelled.shape[1] > 1:
+                found, advice = counted(spelled.shape[1], "byte"), "read several by prefill"
+                raise ShapeError(problem("x", "a byte of each text", found, advice))
+            return self._read(spelled)
         steps = _values(x)
         rows, channels = self.rows, self._model.n_channels_
         if steps.shape != (rows, channels):
@@ -126,14 +140,30 @@ class SequenceStream:
                 raise ShapeError(problem("x", f"a step [{rows}, {channels}]", found, "give a row for each series"))
         return self._read(steps.reshape(rows, 1, channels))
 
-    def prefill(self, x: ArrayLike) -> NDArray[Any]:
-        """Read several steps [rows, T, F] of each series, and answer as `predict`."""
+    def prefill(self, x: ArrayLike | str | bytes) -> NDArray[Any]:
+        """Read several steps [rows, T, F] of each series, and answer as `predict`.
+
+        Of texts a list of as many bytes of each, or for one row a text.
+        """
+        if self._bytes is not None:
+            return self._read(self._spelled(x, self._bytes))
         steps = _values(x)
         rows, channels = self.rows, self._model.n_channels_
         if steps.ndim != 3 or (steps.shape[0], steps.shape[2]) != (rows, channels) or not steps.shape[1]:
             expected = f"steps [{rows}, T, {channels}], T of 1 or more"
             raise ShapeError(problem("x", expected, describe(steps), "make them fit"))
         return self._read(steps)
+
+    def _spelled(self, x: Any, spelling: ByteChannels) -> Floats:  # noqa: ANN401
+        """Texts, one for each row, as steps [rows, T, F]."""
+        texts = texts_of([x] if isinstance(x, str | bytes) else x)
+        if texts is None:
+            raise ShapeError(problem("x", "texts, as in fit", describe(x), "give a text for each row"))
+        if len(texts) != self.rows or len(set(map(len, texts))) > 1:
+            expected = f"{counted(self.rows, 'text')} of one number of bytes"
+            found = f"{counted(len(texts), 'text')} of {', '.join(str(len(one)) for one in texts[:4])} bytes"
+            raise ShapeError(problem("x", expected, found, "read each by a stream of its own"))
+        return np.stack(spelling.series(texts))
 
     def predict(self) -> NDArray[Any]:
         """[rows] labels, or numbers as the estimator's `predict` gives them."""
