@@ -101,8 +101,11 @@ def test_texts_are_read_byte_by_byte(options):
     two = model.stream(2)
     assert two.prefill(["abc", b"def"]).shape == (2,)
     for given, message in (
-        (["ab", "c"], "x: expected 2 texts of one number of bytes, found 2 texts of 2, 1 bytes; read each by a stream"),
-        ("ab", "x: expected 2 texts of one number of bytes, found 1 text of 2 bytes"),
+        (
+            ["ab", "c"],
+            "x: expected 2 texts of one number of bytes, found 2 texts of the lengths 2, 1; read each by a stre",
+        ),
+        ("ab", "x: expected 2 texts of one number of bytes, found 1 text of the lengths 2"),
         (np.zeros((2, 3, 16)), r"x: expected texts, as in fit, found \[2, 3, 16\] \(float64\)"),
     ):
         with pytest.raises(ShapeError, match=message):

@@ -258,6 +258,14 @@ class SequenceModel(SequenceEstimator):
         """Read `rows` series step by step, side by side: at every step the answer for the steps so far.
 
         Of features the model has to be fitted with `causal=True`; a backbone can always be read so.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> series = [np.sin(np.arange(40) * (1 + n % 2)) for n in range(20)]
+        >>> model = SSMClassifier(effort="fast", causal=True, random_state=0).fit(series, ["slow", "fast"] * 10)
+        >>> stream = model.stream(rows=2)
+        >>> stream.prefill(np.stack(series[:2])[:, :, None]).tolist()
+        ['slow', 'fast']
         """
         check_is_fitted(self)
         rows = whole_number(rows, "rows", least=1)

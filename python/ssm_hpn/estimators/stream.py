@@ -161,7 +161,7 @@ class SequenceStream:
             raise ShapeError(problem("x", "texts, as in fit", describe(x), "give a text for each row"))
         if len(texts) != self.rows or len(set(map(len, texts))) > 1:
             expected = f"{counted(self.rows, 'text')} of one number of bytes"
-            found = f"{counted(len(texts), 'text')} of {', '.join(str(len(one)) for one in texts[:4])} bytes"
+            found = f"{counted(len(texts), 'text')} of the lengths {', '.join(str(len(one)) for one in texts[:4])}"
             raise ShapeError(problem("x", expected, found, "read each by a stream of its own"))
         return np.stack(spelling.series(texts))
 
