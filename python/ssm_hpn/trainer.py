@@ -16,9 +16,10 @@ from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.config import Config
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import read_manifest
+from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.feed import Feed
 from ssm_hpn.learner import DType, Learner, read_state, saved_contract, saved_settings
-from ssm_hpn.run import places_of
+from ssm_hpn.run import fits_features, places_of
 from ssm_hpn.run_data import find_again, remaking
 from ssm_hpn.training import Result, Training
 
@@ -83,6 +84,9 @@ class Trainer(Learner):
         name that it had, and in `runs/data` by its digest.
         """
         folder = find_checkpoint(Path(path), which)
+        if fits_features(folder):
+            advice = "load it with ssm_hpn.filter_learner.FilterLearner.load"
+            raise CheckpointError(problem(folder, "a backbone", "a model of features", advice))
         session, text, _ = Session.load(str(folder), dtype=dtype)
         state = read_state(folder, text)
         saved, contract = saved_settings(folder, state), saved_contract(folder, state)

@@ -456,8 +456,12 @@ def test_inspect_fits_on_a_screen(copied, capsys):
 def test_generate_and_trainer_refuse_it(copied, capsys):
     assert run("generate", copied) == 2
     assert "expected a model of the next token" in capsys.readouterr().err
-    with pytest.raises(CheckpointError, match="expected a trained backbone, found a model of kind features"):
+    with pytest.raises(CheckpointError, match="expected a backbone, found a model of features; load it with ssm_hpn"):
         Trainer.load(copied)
+    model = {"input": {"kind": "features", "n_features": 2}, "head": {"kind": "linear", "n_outputs": 2}}
+    other = Trainer({"model": model | {"target": {"kind": "sequence_class"}}})
+    with pytest.raises(CheckpointError, match="expected a trained backbone, found a model of kind features"):
+        other.restore(copied)
 
 
 def test_the_report_leaves_out_what_has_no_meaning(copied):
