@@ -70,8 +70,13 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         moments = statistics(found.values, [f"X, {name}" for name in names])
         warn_without_numbers(found.values)
         columns = measured_columns(names, moments, "feature", self.missing)
-        self.contract_ = Contract("features", columns, encoder=found.encoder or {}, missing=self.missing)
+        encoder, options = found.encoder or {}, {} if found.encoder else self._columns_of_files(names, targets)
+        self.contract_ = Contract("features", columns, encoder=encoder, missing=self.missing, options=options)
         return found.values, belonging
+
+    def _columns_of_files(self, channels: list[str], targets: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
+        """The settings by which the command line finds the channels and targets of such data in files."""
+        return {}
 
     def _warn_constant(self) -> None:
         """Tell of channels without variation."""
@@ -102,7 +107,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         check_layout(self.layout)
         table = self._table(X)
         texts = texts_of(X) if table is None else None
-        if not fitting and (texts is not None) != bool(self.contract_.encoder):
+        if not fitting and (texts is not None) != ("channels" in self.contract_.encoder):
             expected, found = ("numbers", "texts") if texts else ("texts", describe(X))
             raise ShapeError(problem("X", f"{expected}, as in fit", found, f"give series of {expected}"))
         if texts is not None:

@@ -18,7 +18,7 @@ from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.class_codes import ClassCodes, check_type, named_classes, places_of, read_labels
 from ssm_hpn.estimators.model import Kind, ends
-from ssm_hpn.estimators.parts import ModelInParts
+from ssm_hpn.estimators.stored import StoredModel
 from ssm_hpn.estimators.stream import Source
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
+class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
     """Classifies series by the cosine to class prototypes; a series that is near none of them can be rejected.
 
     With `fit(X, y, values=numbers)` it learns a number per series beside the class, which `predict_values` answers.
@@ -137,6 +137,12 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
     >>> model.predict(["link is gone", "user logs in"]).tolist()
     ['network', 'login']
 
+    Kept as a checkpoint, which the commands `predict`, `evaluate` and `inspect` read too:
+
+    >>> again = SSMClassifier.load(model.save("lines"))
+    >>> again.predict(["link is gone"]).tolist(), again.get_params() == model.get_params()
+    (['network'], True)
+
     A number beside the class, here of hours until a repair; NaN where it is not known:
 
     >>> hours = np.where(labels == "calm", 900.0, 100.0)
@@ -145,6 +151,8 @@ class SSMClassifier(ClassifierMixin, ModelInParts):  # type: ignore[misc]
     >>> bool(calm > wild), model.predict(series[:2]).tolist()
     (True, ['calm', 'wild'])
     """
+
+    _targets = ("sequence_class", "joint")
 
     loss: Literal["cosine", "softmax", "margin"] = "cosine"
     reject_below: float | None = None

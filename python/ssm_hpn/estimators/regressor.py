@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 
 from ssm_hpn.errors import ConfigError, ShapeError, problem
 from ssm_hpn.estimators.model import ends, measured
-from ssm_hpn.estimators.parts import ModelInParts
+from ssm_hpn.estimators.stored import StoredModel
 from ssm_hpn.estimators.stream import Source
 from ssm_hpn.filter_model import Targets
 from ssm_hpn.moments import Moments
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SSMRegressor(RegressorMixin, ModelInParts):  # type: ignore[misc]
+class SSMRegressor(RegressorMixin, StoredModel):  # type: ignore[misc]
     """Predicts a number, or several, from a series.
 
     Parameters
@@ -54,6 +54,8 @@ class SSMRegressor(RegressorMixin, ModelInParts):  # type: ignore[misc]
     >>> bool(model.loo_score_ < model.score(series, load))
     True
     """
+
+    _targets = ("sequence_values",)
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
         """Train on series X with numbers y [N] or [N, K], NaN where one was not measured.
