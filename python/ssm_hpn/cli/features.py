@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 FEW: Final = 64
 """Series of a trial."""
+STAGES: Final = {
+    "read": "the series are read",
+    "filters": "filters, to {series}",
+    "classes": "the head of classes, to {series}",
+    "numbers": "the head of numbers, to {series}",
+    "evaluation": "done, evaluation follows",
+}
+"""What is said of each stage."""
 
 
 def say_why(chosen: Chosen, screen: "Console") -> None:
@@ -96,8 +104,16 @@ def try_features(config: Config, screen: "Console", folder: Path) -> int:
 
 def _run(training: FilterTraining, screen: "Console", resume: str) -> FilterResult:
     """Fit, and show the stage."""
+
+    def told(stage: str) -> None:
+        line = STAGES.get(stage, stage).format(series=counted(training.count, "series", "series"))
+        if screen.is_terminal:
+            status.update(line)
+        else:
+            screen.print(f"fitting    {line}")
+
     with graceful_stop(training.request_stop), screen.status("fitting") as status:
-        return training.run(resume=resume, told=lambda stage: status.update(f"fitting: {stage}"))
+        return training.run(resume=resume, told=told)
 
 
 def _introduce(training: FilterTraining, screen: "Console") -> None:
