@@ -25,7 +25,7 @@ from ssm_hpn.filter_data import Labelled, joined, of_folder
 from ssm_hpn.filter_evaluation import metrics_of_kind
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
-from ssm_hpn.foreign import from_json
+from ssm_hpn.foreign import finite, from_json
 from ssm_hpn.learner import STATE_SCHEMA
 from ssm_hpn.metrics_log import STAGE, MetricsLog, stage_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
@@ -166,7 +166,8 @@ class FilterTraining:
         if evaluation is not None:
             files.write_evaluation(evaluation, about={"class_names": learner.class_names, "prototype_cosines": None})
             facts = evaluation.facts(self.contract.value_names)
-            files.write_json(SUMMARY, facts | {"updates": STEP, "reason": "finished", "tables": [], "left_out": found})
+            about = {"updates": STEP, "reason": "finished", "tables": [], "left_out": finite(found)}
+            files.write_json(SUMMARY, facts | about)
         state = {
             "schema": STATE_SCHEMA,
             "config": self.config.used(),

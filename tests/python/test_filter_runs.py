@@ -318,6 +318,23 @@ def test_numbers_are_answered_in_the_users_units(here, capsys):
     assert found["loss"] == pytest.approx(found["mse"] / std**2)
 
 
+def test_numbers_that_do_not_vary_have_no_r2_and_files_stay_json(here, capsys):
+    random = np.random.default_rng(0)
+    np.savez(here / "a.npz", x=np.stack([wave(0, 30, random) for _ in range(24)]), values=np.ones(24))
+    assert train("a.npz") == 0
+    assert "each left out: r2 –" in capsys.readouterr().out
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    summary = json.loads((run_in(here) / "summary.json").read_text(), parse_constant=refuse)
+    assert summary["left_out"]["left_out/r2"] is None
+    assert run("inspect", run_in(here), "--json") == 0
+    json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert run("inspect", run_in(here)) == 0
+    assert run("report", run_in(here)) == 0
+
+
 def test_a_class_and_a_number_together(here, capsys):
     long_table(here / "long.csv", unlabelled=6)
     assert train("long.csv", *LONG, "--data.columns.values", "speed", "--data.columns.label", "label") == 0

@@ -17,6 +17,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, problem
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_training import FilterResult, FilterTraining, left_out, read_summary
+from ssm_hpn.metrics import ACCURACY, LOSS, R2
 from ssm_hpn.report import write_report
 
 if TYPE_CHECKING:
@@ -153,11 +154,13 @@ def _summary(result: FilterResult) -> str:
     return "\n".join(lines)
 
 
-def estimate(found: Mapping[str, float]) -> str:
+def estimate(found: Mapping[str, float | None]) -> str:
     """What leave-one-out answers (`left_out`) say of a fit, in words."""
     said = []
     if "left_out/accuracy" in found:
-        said.append(f"accuracy {found['left_out/accuracy']:.3f}, log loss {found['left_out/loss']:.3f}")
+        said.append(
+            f"accuracy {ACCURACY.show(found['left_out/accuracy'])}, log loss {LOSS.show(found['left_out/loss'])}"
+        )
     if "left_out/r2" in found:
-        said.append(f"r2 {found['left_out/r2']:.3f}")
+        said.append(f"r2 {R2.show(found['left_out/r2'])}")
     return ", ".join(said)

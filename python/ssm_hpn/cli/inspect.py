@@ -21,7 +21,7 @@ from ssm_hpn.dataset import is_prepared, read_manifest
 from ssm_hpn.errors import EXIT_DONE, CheckpointError, ConfigError, problem
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_training import left_out
-from ssm_hpn.foreign import from_json
+from ssm_hpn.foreign import finite, from_json
 from ssm_hpn.printable import printable
 from ssm_hpn.run import fits_features
 from ssm_hpn.run_data import PREPARED
@@ -130,7 +130,7 @@ def _features(path: Path) -> dict[str, Any]:
         "numbers": len(learner.contract.values) if learner.model.numbers else None,
         "strength": learner.model.strengths().tolist(),
         "series": len(classes.labels) if classes is not None else len(learner.model.numbers[0][1].ridge.rows),
-        "left_out": left_out(learner.model),
+        "left_out": finite(left_out(learner.model)),
     }
     return {
         "checkpoint": str(learner.folder),
