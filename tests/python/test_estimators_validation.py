@@ -170,9 +170,24 @@ def test_nothing_is_told_unless_it_is_asked_for(noise, capfd):
     assert "update 20 of 20, loss " in lines[-1]
     assert "held-out loss " in lines[-1]
     SSMClassifier(**FAST, verbose=1).fit(*noise)
-    first, last = capfd.readouterr().err.splitlines()
-    assert first.startswith("SSMClassifier: effort fast, 60 series (")
-    assert last.startswith("SSMClassifier: fitted, left-out score 0.")
+    lines = capfd.readouterr().err.splitlines()
+    words = [line.removeprefix("SSMClassifier: ").rpartition(" (")[0] for line in lines]
+    assert words[:3] == ["effort fast, 60 series", "fitting filters", "fitting classes"]
+    assert words[3].startswith("fitted, left-out score 0.")
+    assert len(words) == 4
+
+
+def test_long_stages_tell_how_far_they_are(monkeypatch, capfd):
+    seconds = 0.0
+    monkeypatch.setattr("ssm_hpn.estimators.progress.time.perf_counter", lambda: seconds)
+    progress = Progress(1, "SSMRegressor")
+    for stage in ["filters"] + ["numbers"] * 6:
+        progress.watch(stage)
+        seconds += 3
+    lines = [line.rpartition(" (")[0] for line in capfd.readouterr().err.splitlines()]
+    begun = ["SSMRegressor: fitting filters", "SSMRegressor: fitting numbers"]
+    assert lines[:2] == begun
+    assert lines[2:] == [f"{begun[1]}, {n} blocks of features read" for n in (2, 4)]
 
 
 def test_a_terminal_has_a_bar(monkeypatch, capfd):

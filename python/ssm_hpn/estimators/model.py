@@ -144,6 +144,7 @@ class SequenceModel(SequenceEstimator):
             targets,
             settings=self._filter_settings(),
             threads=number_of_threads(self.threads),
+            watch=progress.watch,
         )
         self._fitted()
         if len(series) <= RidgeSettings().largest_exact and sum(one.nbytes for one in series) <= KEPT_BYTES:

@@ -5,11 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ssm_hpn.counts import counted
+
 Advance = Callable[[int, str], None]
 """How much is done, and a word about it."""
 
 TENTHS = 10
 """Lines about one piece of work where stderr is no terminal."""
+QUIET_SECONDS = 5.0
+"""Between two lines about one stage of a fit of filters."""
 
 
 class Progress:
@@ -23,12 +27,25 @@ class Progress:
 
     def __init__(self, verbose: int, who: str) -> None:
         self._verbose, self._who = verbose, who
-        self._began = time.perf_counter()
+        self._began = self._told = time.perf_counter()
+        self._stage, self._blocks = "", 0
 
     def stage(self, text: str) -> None:
         """A line with the seconds since the fit began."""
         if self._verbose:
             self._line(f"{text} ({time.perf_counter() - self._began:.1f} s)")
+
+    def watch(self, stage: str) -> None:
+        """The stages of a fit of filters: a line for each, and further ones while it takes long (`FilterModel.fit`)."""
+        now = time.perf_counter()
+        if stage != self._stage:
+            self._stage, self._blocks, self._told = stage, 0, now
+            self.stage(f"fitting {stage}")
+            return
+        self._blocks += 1
+        if now - self._told > QUIET_SECONDS:
+            self._told = now
+            self.stage(f"fitting {stage}, {counted(self._blocks, 'block')} of features read")
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Advance]:

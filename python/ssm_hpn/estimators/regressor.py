@@ -147,3 +147,8 @@ class SSMRegressor(RegressorMixin, StoredModel):  # type: ignore[misc]
 
     def _shaped(self, values: Floats) -> Floats:
         return values[:, 0] if self._single else values
+
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self.head != "prototype"
+        return tags
