@@ -611,6 +611,13 @@ class StateFilters:
         threads: int | None = None,
     ) -> NDArray[np.float32]:
         """Features f32 [series, count × block_features] of the blocks from `first` on."""
+    def evidence(
+        self, values: NDArray[np.float64], weights: NDArray[np.float64], *, threads: int | None = None
+    ) -> NDArray[np.float64]:
+        """What each step of a series contributes to scores with the weights [features, K]: [steps, K].
+
+        Over all steps it is the sum of weights × features. A step whose channels are all missing has none.
+        """
     def transform_blocks(
         self, values: NDArray[np.float64], starts: NDArray[np.int64], *, threads: int | None = None
     ) -> FeatureBlocks:

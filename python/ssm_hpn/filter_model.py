@@ -13,7 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from ssm_hpn._core import load_arrays, save_arrays
 from ssm_hpn.closed_form import ClassHead, Features, NumberHead
+from ssm_hpn.closed_form.affine import weights_of
 from ssm_hpn.closed_form.linear import KEPT_BYTES
+from ssm_hpn.closed_form.simplex import inner_products
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, DataError, problem
 from ssm_hpn.foreign import from_json
@@ -122,6 +124,25 @@ class FilterModel:
         assert self.classes is not None
         with limited(threads):
             return self.classes.scores(self.bank.blocks(known_series(self.contract, series), threads=threads))
+
+    def evidence(self, series: list[Floats], *, threads: int | None = None) -> list[Floats]:
+        """What each step contributes to the inner products z·p_c with the prototypes: [T, C] of each series.
+
+        Over the steps it sums to them. What belongs to no step, such as the means of the features, is spread evenly
+        over the steps that are known; a step whose channels are all missing has nothing.
+        """
+        assert self.classes is not None
+        found, linear = [], self.classes.ridge.linear
+        with _limited(threads):
+            for one in known_series(self.contract, series):
+                features = self.bank.transform([one], threads=threads)[0]
+                weights, constant = weights_of(linear, features)
+                there = ~np.isnan(one).all(axis=1)
+                even = there if there.any() else np.ones(len(one), np.bool_)
+                shares = self.bank.evidence(one, weights, threads=threads)
+                shares += even[:, None] * (constant / max(int(even.sum()), 1))
+                found.append(inner_products(shares, self.classes.prototypes))
+        return found
 
     def predicted(self, series: list[Floats], *, threads: int | None = None) -> Floats:
         """The numbers [N, K]."""

@@ -50,7 +50,7 @@ svg .legend { font-size: 12px; }
 svg .value { font-weight: 600; }
 svg .grid { stroke: var(--grid); } svg .axis, svg .mark { stroke: var(--line); } svg .axis { stroke-width: 1.25; }
 svg path { fill: none; } svg .line, svg .points { stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
-svg .faint { stroke-width: 1; opacity: .35; }
+svg .line.thin { stroke-width: 1.4; } svg .faint { stroke-width: 1; opacity: .35; }
 svg .key path { stroke-linecap: round; }
 .table { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
@@ -108,6 +108,11 @@ def section(heading: str, *content: str) -> str:
 def heading(text: str) -> str:
     """A heading inside a section."""
     return f"<h3>{escape(text)}</h3>"
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of a section."""
+    return f"<p>{escape(text)}</p>" if text else ""
 
 
 def tiles(entries: Sequence[tuple[str, str, str]]) -> str:

@@ -1,8 +1,9 @@
 """`report.html`: one file that needs no network, made from the other files of a run's folder alone, at any time.
 
 config.toml and metrics.jsonl are needed; environment.json, evaluation.json (confusion matrix), summary.json (metrics on
-all held-out data), baselines.json (tables fitted to the same bytes) and samples.jsonl (continuations of a prompt) are
-shown where they are. The same files give the same bytes: nothing here looks at the clock.
+all held-out data), decisions.json (single decisions of a classifier of sequences), baselines.json (tables fitted to the
+same bytes) and samples.jsonl (continuations of a prompt) are shown where they are. The same files give the same bytes:
+nothing here looks at the clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from ssm_hpn.counts import noun_for
 from ssm_hpn.evaluation import number_header, number_rows
 from ssm_hpn.metrics import ACCURACY, AT_UPDATES, BITS, BITS_PER_BYTE, LOSS, METRICS
 from ssm_hpn.printable import printable
+from ssm_hpn.report_decisions import decision_sections
 from ssm_hpn.run_record import RunRecord, is_finite, read_run, setting
 from ssm_hpn.storage import write_whole
 from ssm_hpn.svg import Axis, Curve, Number, bar_chart, heat_map, line_chart, show, smooth
@@ -52,6 +54,7 @@ def render(run: RunRecord) -> str:
             page.section("Learning", "" if run.fits_features else page.charts(_learning_charts(run))),
             page.section("What it writes", _samples(run)),
             page.section("Classes", page.charts(_class_charts(run))),
+            *decision_sections(run.decided),
             page.section("Cost", _stages(run) if run.fits_features else page.charts(_cost_charts(run))),
             page.section("Results", _fitted_results(run) if run.fits_features else _results(run)),
             page.section("Configuration", _configuration(run)),

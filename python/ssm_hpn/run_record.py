@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from ssm_hpn import metrics
 from ssm_hpn.checkpoints import is_run, marked_best, no_run
 from ssm_hpn.config import to_toml
+from ssm_hpn.decisions import Decisions, read_decisions
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.foreign import from_json, from_toml
 from ssm_hpn.metrics_log import read_rows
@@ -39,6 +40,7 @@ class RunRecord:
     samples: list[dict[str, Any]]
     marked: int | None
     """The update of the checkpoint that is marked as the best."""
+    decisions: Decisions | None = None
 
     @property
     def name(self) -> str:
@@ -118,6 +120,12 @@ class RunRecord:
         """The `Evaluation.facts` on all held-out data; empty where they are not of the update that is kept."""
         return self.summary if self.summary and self.summary.get("step") == self.best_step else {}
 
+    @property
+    def decided(self) -> Decisions | None:
+        """The decisions on held-out data; None where they are not of the update that is kept."""
+        found = self.decisions
+        return found if found is not None and found.step in (None, self.best_step) else None
+
     def result(self, metric: str, *, complete: bool) -> Number:
         """A held-out metric at the update that is kept: on all held-out data, or as evaluated during training."""
         if complete:
@@ -152,6 +160,7 @@ def read_run(folder: Path) -> RunRecord:
         summary=_json(folder / "summary.json"),
         baselines=baselines.get("scores", []),
         marked=marked_best(folder),
+        decisions=read_decisions(folder),
         samples=[sample for line in samples if isinstance(sample := _sample(line), dict)],
     )
 

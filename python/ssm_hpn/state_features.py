@@ -115,6 +115,21 @@ class StateFeatures:
         except (ConfigError, ShapeError, TypeError) as error:
             raise CheckpointError(problem("filters", "numbers that fit their settings", error, OTHER)) from None
 
+    def evidence(self, series: Floats, weights: Floats, *, threads: int | None = None) -> Floats:
+        """What each step of a series [T, F] contributes to scores with the weights [count, K]: [T, K].
+
+        Its sum over the steps is the features times the weights. A feature belongs to the steps that it counts (the
+        core's formulas: docs/mathematics.md, 6), a difference to both of its steps alike, and nothing to a step whose
+        channels are all NaN.
+
+        >>> series = np.sin(np.arange(50) / 3.0)[:, None]
+        >>> bank = StateFeatures.fit([series], effort="fast")
+        >>> evidence = bank.evidence(series, np.ones((bank.count, 1)))
+        >>> evidence.shape, bool(np.isclose(evidence.sum(), bank.transform([series]).sum(dtype=np.float64)))
+        ((50, 1), True)
+        """
+        return self.filters.evidence(series, weights, threads=threads)
+
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: settings and numbers."""
         arrays, values = self.to_arrays()

@@ -43,8 +43,12 @@ class Axis:
     percent: bool = False
 
 
-class _Scale(NamedTuple):
-    """Numbers to pixels."""
+class Scale(NamedTuple):
+    """Numbers to pixels.
+
+    >>> Scale(0.0, 2.0, 10.0, 110.0, log=False)(1.0)
+    60.0
+    """
 
     low: float
     high: float
@@ -53,6 +57,7 @@ class _Scale(NamedTuple):
     log: bool
 
     def __call__(self, value: float) -> float:
+        """The pixel of a number."""
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
@@ -64,9 +69,7 @@ def line_chart(curves: Sequence[Curve], *, x: Axis, y: Axis, title: str, legend:
     points = {id(one): _points(one, log_x=x.log, log_y=y.log) for one in curves}
     everything = [point for found in points.values() for point in found]
     if not everything:
-        return _frame(
-            title, f'<text class="quiet" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no data</text>'
-        )
+        return frame(title, f'<text class="quiet" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no data</text>')
     xs = _scale([px for px, _ in everything], x, LEFT, WIDTH - RIGHT, pad=False)
     ys = _scale([py for _, py in everything], y, HEIGHT - BOTTOM, TOP, pad=True)
     parts = [_grid(xs, ys, x, y)]
@@ -74,25 +77,25 @@ def line_chart(curves: Sequence[Curve], *, x: Axis, y: Axis, title: str, legend:
     names = {one.name: one for one in curves if one.style != "faint" and points[id(one)]}
     if legend and len(names) > 1:
         parts.append(_legend(list(names.values())))
-    return _frame(title, "".join(parts))
+    return frame(title, "".join(parts))
 
 
 def bar_chart(bars: Sequence[tuple[str, float, int]], *, axis: Axis, title: str) -> str:
     """Horizontal bars from zero: name, value, colour."""
     row, left, above = 30, 96, 4
     height = above + row * len(bars) + 28
-    scale = _Scale(0.0, max([value for _, value, _ in bars], default=1.0) or 1.0, left, WIDTH - 70, log=False)
+    scale = Scale(0.0, max([value for _, value, _ in bars], default=1.0) or 1.0, left, WIDTH - 70, log=False)
     parts = []
     for index, (name, value, colour) in enumerate(bars):
         top = above + row * index
         width = max(scale(value) - left, 0.5)
         parts.append(
             f'<text x="{left - 10}" y="{top + 19}" text-anchor="end">{escape(name)}</text>'
-            f'<rect x="{left}" y="{top + 5}" width="{_px(width)}" height="{row - 10}" rx="2" fill="var(--s{colour})"/>'
-            f'<text class="value" x="{_px(left + width + 8)}" y="{top + 19}">{escape(show(value, axis))}</text>'
+            f'<rect x="{left}" y="{top + 5}" width="{px(width)}" height="{row - 10}" rx="2" fill="var(--s{colour})"/>'
+            f'<text class="value" x="{px(left + width + 8)}" y="{top + 19}">{escape(show(value, axis))}</text>'
         )
     label = f'<text class="quiet" x="{left}" y="{height - 6}">{escape(_axis_label(axis))}</text>'
-    return _frame(title, "".join(parts) + label, height=height)
+    return frame(title, "".join(parts) + label, height=height)
 
 
 def heat_map(
@@ -112,14 +115,14 @@ def heat_map(
     cell = (WIDTH - left - 4) / count
     top = 26.0
     height = top + cell * count + (14 if count > 40 else 8 + min(6.4 * min(widest, 16), 110) * 0.72)
-    parts = [f'<text class="quiet" x="{_px(left)}" y="14">{escape(axes[0])} ↓   {escape(axes[1])} →</text>']
+    parts = [f'<text class="quiet" x="{px(left)}" y="14">{escape(axes[0])} ↓   {escape(axes[1])} →</text>']
     size = min(cell * 0.42, 13)
     for i, line in enumerate(values):
         y = top + i * cell
         if count <= 40:
             parts.append(
-                f'<text class="name" x="{_px(left - 6)}" y="{_px(y + cell / 2 + 4)}" text-anchor="end">'
-                f"{escape(_short(names[i]))}</text>"
+                f'<text class="name" x="{px(left - 6)}" y="{px(y + cell / 2 + 4)}" text-anchor="end">'
+                f"{escape(short(names[i]))}</text>"
             )
         for j, value in enumerate(line):
             share = min(max((value - low) / (high - low), 0.0), 1.0) if high > low else 0.0
@@ -129,17 +132,17 @@ def heat_map(
             if cell >= 22:
                 ink = "var(--heat-ink-high)" if share > 0.55 else "var(--ink)"
                 parts.append(
-                    f'<text x="{_px(left + (j + 0.5) * cell)}" y="{_px(y + cell / 2 + size * 0.36)}" '
-                    f'text-anchor="middle" font-size="{_px(size)}" fill="{ink}">{value:.{decimals}f}</text>'
+                    f'<text x="{px(left + (j + 0.5) * cell)}" y="{px(y + cell / 2 + size * 0.36)}" '
+                    f'text-anchor="middle" font-size="{px(size)}" fill="{ink}">{value:.{decimals}f}</text>'
                 )
     if count <= 40:
         base = top + cell * count + 12
         parts += [
-            f'<text class="name" transform="translate({_px(left + (j + 0.5) * cell + 3)} {_px(base)}) rotate(-40)" '
-            f'text-anchor="end">{escape(_short(name))}</text>'
+            f'<text class="name" transform="translate({px(left + (j + 0.5) * cell + 3)} {px(base)}) rotate(-40)" '
+            f'text-anchor="end">{escape(short(name))}</text>'
             for j, name in enumerate(names)
         ]
-    return _frame(title, "".join(parts), height=round(height))
+    return frame(title, "".join(parts), height=round(height))
 
 
 def show(value: Number, axis: Axis | None = None) -> str:
@@ -175,12 +178,12 @@ def _step(rough: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
-def _scale(values: Sequence[float], axis: Axis, start: float, end: float, *, pad: bool) -> _Scale:
+def _scale(values: Sequence[float], axis: Axis, start: float, end: float, *, pad: bool) -> Scale:
     low, high = min(values), max(values)
     if axis.log:
         if low == high:
             low, high = low / 2, high * 2
-        return _Scale(low / (1.1 if pad else 1), high * (1.1 if pad else 1), start, end, log=True)
+        return Scale(low / (1.1 if pad else 1), high * (1.1 if pad else 1), start, end, log=True)
     if axis.zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
@@ -188,7 +191,7 @@ def _scale(values: Sequence[float], axis: Axis, start: float, end: float, *, pad
     if pad:
         margin = (high - low) * 0.05
         low, high = (low if axis.zero and low == 0 else low - margin), high + margin
-    return _Scale(low, high, start, end, log=False)
+    return Scale(low, high, start, end, log=False)
 
 
 def _points(curve: Curve, *, log_x: bool, log_y: bool) -> list[tuple[float, float]]:
@@ -209,20 +212,20 @@ def _points(curve: Curve, *, log_x: bool, log_y: bool) -> list[tuple[float, floa
 # ---- drawing
 
 
-def _grid(xs: _Scale, ys: _Scale, x: Axis, y: Axis) -> str:
+def _grid(xs: Scale, ys: Scale, x: Axis, y: Axis) -> str:
     parts = []
     for tick in ticks(ys.low, ys.high, log=y.log, most=5):
-        at = _px(ys(tick))
+        at = px(ys(tick))
         parts.append(
             f'<path class="grid" d="M{LEFT} {at}H{WIDTH - RIGHT}"/>'
-            f'<text class="tick" x="{LEFT - 8}" y="{at}" dy="4" text-anchor="end">{_tick(tick, ys, y)}</text>'
+            f'<text class="tick" x="{LEFT - 8}" y="{at}" dy="4" text-anchor="end">{tick_label(tick, ys, y)}</text>'
         )
     base = HEIGHT - BOTTOM
     for tick in ticks(xs.low, xs.high, log=x.log, most=6):
-        at = _px(xs(tick))
+        at = px(xs(tick))
         parts.append(
             f'<path class="mark" d="M{at} {base}v5"/>'
-            f'<text class="tick" x="{at}" y="{base + 18}" text-anchor="middle">{_tick(tick, xs, x)}</text>'
+            f'<text class="tick" x="{at}" y="{base + 18}" text-anchor="middle">{tick_label(tick, xs, x)}</text>'
         )
     parts.append(f'<path class="axis" d="M{LEFT} {base}H{WIDTH - RIGHT}"/>')
     parts.append(
@@ -232,8 +235,8 @@ def _grid(xs: _Scale, ys: _Scale, x: Axis, y: Axis) -> str:
     return "".join(parts)
 
 
-def _draw(curve: Curve, points: list[tuple[float, float]], xs: _Scale, ys: _Scale) -> str:
-    placed = [(_px(xs(a)), _px(ys(b))) for a, b in points]
+def _draw(curve: Curve, points: list[tuple[float, float]], xs: Scale, ys: Scale) -> str:
+    placed = [(px(xs(a)), px(ys(b))) for a, b in points]
     colour = f"var(--s{curve.colour})"
     if not placed:
         return ""
@@ -252,22 +255,23 @@ def _legend(curves: Sequence[Curve]) -> str:
     for one in reversed(curves):
         at -= 6.6 * len(one.name)
         colour = f"var(--s{one.colour})"
-        parts.append(f'<text class="legend" x="{_px(at)}" y="11">{escape(one.name)}</text>')
-        parts.append(f'<path d="M{_px(at - 20)} 7h14" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<text class="legend" x="{px(at)}" y="11">{escape(one.name)}</text>')
+        parts.append(f'<path d="M{px(at - 20)} 7h14" stroke="{colour}" stroke-width="3"/>')
         at -= 32
     return f'<g class="key">{"".join(parts)}</g>'
 
 
 def _cell(x: float, y: float, size: float, share: float, title: str) -> str:
-    mix = f"color-mix(in oklab, var(--heat-high) {_px(100 * share)}%, var(--heat-low))"
+    mix = f"color-mix(in oklab, var(--heat-high) {px(100 * share)}%, var(--heat-low))"
     gap = 1 if size > 8 else 0
     return (
-        f'<rect x="{_px(x)}" y="{_px(y)}" width="{_px(size - gap)}" height="{_px(size - gap)}" '
+        f'<rect x="{px(x)}" y="{px(y)}" width="{px(size - gap)}" height="{px(size - gap)}" '
         f'style="fill:{mix}"><title>{escape(title)}</title></rect>'
     )
 
 
-def _frame(title: str, content: str, *, height: int = HEIGHT) -> str:
+def frame(title: str, content: str, *, height: int = HEIGHT) -> str:
+    """A drawing of the usual width, with a title for those who hear the page."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title, quote=True)}" '
         f'xmlns="http://www.w3.org/2000/svg">{content}</svg>'
@@ -278,14 +282,15 @@ def _axis_label(axis: Axis) -> str:
     return f"{axis.label} ({axis.unit})" if axis.unit else axis.label
 
 
-def _tick(value: float, scale: _Scale, axis: Axis) -> str:
+def tick_label(value: float, scale: Scale, axis: Axis) -> str:
     """A tick with the decimals needed to differ from its neighbours."""
     if axis.percent:
         return f"{100 * value:.0f} %"
     if scale.log or value == 0:
         return show(value) if value else "0"
-    unit, letter = _prefix(abs(scale.high))
-    if abs(scale.high) < 1e-2:
+    largest = max(abs(scale.low), abs(scale.high))
+    unit, letter = _prefix(largest)
+    if largest < 1e-2:
         return f"{value:.3g}".replace("e-0", "e-")
     decimals = max(0, 1 - math.floor(math.log10((scale.high - scale.low) / unit)))
     return f"{_trim(value / unit, decimals)} {letter}".rstrip()
@@ -310,11 +315,16 @@ def _trim(value: float, decimals: int) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _short(name: str, limit: int = 16) -> str:
+def short(name: str, limit: int = 16) -> str:
+    """A name that fits.
+
+    >>> short("a name that is too long")
+    'a name that is …'
+    """
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _px(value: float) -> str:
+def px(value: float) -> str:
     """Pixels as text: one decimal, left out where it is 0; never -0."""
     return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
 

@@ -17,6 +17,7 @@ from ssm_hpn.dataset import padded
 from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.estimators.progress import Progress
 from ssm_hpn.estimators.validation import Stopping, Watch
+from ssm_hpn.evidence import step_evidence
 from ssm_hpn.series import batches_without_end, groups_by_length
 from ssm_hpn.trainer import Trainer
 
@@ -129,6 +130,10 @@ class Backbone:
             found[group] = answers
         assert found is not None
         return found
+
+    def evidence(self, series: list[Floats]) -> list[Floats]:
+        """What each step contributes to the score of each class, [T, C] of each series (`ssm_hpn.evidence`)."""
+        return step_evidence(self.trainer, [self.contract.channels(one) for one in series])
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: the files of a checkpoint, so that training goes on in the same bits."""

@@ -357,6 +357,34 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         """
         return self._scores_of(self._points(X))
 
+    def evidence(self, X: Any) -> list[Floats]:  # noqa: ANN401, N803
+        """Where in each series its scores come from: [T, C], what each step contributes to the score of each class.
+
+        Over the steps it sums to `class_scores`, up to rounding. The evidence for class a rather than b is the
+        difference of their columns. Of features, a step is one at which a filter's response counts (`StateFeatures`);
+        a step whose channels are all missing has nothing, a constant belongs to all others alike. Of a backbone, it is
+        the step at which the model's state had it (`ssm_hpn.evidence`); that with `pooling="last"` is what the
+        score changed by at each step.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> random = np.random.default_rng(0)
+        >>> series, labels = random.normal(size=(40, 100)), np.repeat(["flat", "bump"], 20)
+        >>> series[20:, 60:70] += 5.0
+        >>> model = SSMClassifier(effort="fast", random_state=0).fit(series, labels)
+        >>> bump, flat = model.evidence(series[20:21])[0].T
+        >>> int((bump - flat).argmax()) in range(55, 75)
+        True
+        """
+        check_is_fitted(self)
+        series = self._read(X)
+        if not isinstance(self.model_, FilterModel):
+            return self.model_.evidence(series)
+        threads = number_of_threads(self.threads)
+        lengths = np.linalg.norm(self.model_.class_scores(series, threads=threads), axis=1)
+        found = self.model_.evidence(series, threads=threads)
+        return [one / max(1.0, float(length)) for one, length in zip(found, lengths, strict=True)]
+
     def _points(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """z [N, C - 1] of features, what a backbone answers [N, C] or [N, C + 1]."""
         check_is_fitted(self)

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use ssm_hpn::features::{Bank, BankArrays, FeaturesConfig, SeriesSet};
-use ssm_hpn::{Result, Threads};
+use ssm_hpn::{Error, Result, Threads};
 
 use crate::arrays::{array_of, copied, to_array};
 use crate::enter::{enter, lock};
@@ -138,6 +138,28 @@ impl PyStateFilters {
         let series = Series::new(values, starts)?;
         let threads = enter(py, || series.set().and_then(|_| Threads::new(threads)))?;
         Ok(PyFeatureBlocks { bank: self.0.clone(), series, threads, next: Mutex::new(0) })
+    }
+
+    #[pyo3(signature = (values, weights, *, threads=None))]
+    fn evidence<'py>(
+        &self,
+        py: Python<'py>,
+        values: &Bound<'_, PyAny>,
+        weights: &Bound<'_, PyAny>,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let values: PyReadonlyArray2<'_, f64> = array_of(values, "values", "[steps, channels]")?;
+        let weights: PyReadonlyArray2<'_, f64> = array_of(weights, "weights", "[features, K]")?;
+        let [steps, channels] = [0, 1].map(|axis| values.as_array().shape()[axis]);
+        let [features, width] = [0, 1].map(|axis| weights.as_array().shape()[axis]);
+        if (channels, features) != (self.0.channels(), self.0.config().features()) {
+            let expected = format!("{} and {}", self.0.channels(), self.0.config().features());
+            let found = format!("{channels} and {features}");
+            return Err(to_py(Error::shape("channels of values and rows of weights", expected, found)));
+        }
+        let (values, weights) = (copied(&values, "values")?, copied(&weights, "weights")?);
+        let evidence = enter(py, || self.0.evidence(&values, &weights, &Threads::new(threads)?))?;
+        to_array(py, &[steps, width], evidence)
     }
 
     #[pyo3(signature = (rows=1, *, threads=None))]

@@ -179,6 +179,11 @@ impl Bank {
         &self.standards
     }
 
+    /// What a block reads of a series: `[steps, channels]`, from the first step to the last.
+    pub(super) fn view(&self, block: &Block, series: &[f64]) -> Vec<f32> {
+        block.reading.of(series, self.channels, &self.standards)
+    }
+
     /// Its numbers, for files.
     pub fn to_arrays(&self) -> BankArrays {
         let of = |part: fn(&Block) -> &[f32]| self.blocks.iter().flat_map(part).copied().collect();

@@ -33,6 +33,7 @@
 
 mod bank;
 mod config;
+mod evidence;
 mod law;
 mod readout;
 mod series;

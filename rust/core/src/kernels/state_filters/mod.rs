@@ -28,12 +28,14 @@
 
 mod block;
 mod compete;
+mod evidence;
 mod filter;
 mod pool;
 mod pools;
 mod sums;
 
 pub use block::{BIASES, COLUMNS, Competition, FILTERS, Filters, MODES, ROWS, WIDE};
+pub use evidence::{Block, evidence};
 pub use filter::responses;
 pub use pools::Pools;
 

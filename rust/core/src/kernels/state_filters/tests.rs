@@ -179,3 +179,77 @@ fn a_series_may_come_in_pieces() {
         }
     }
 }
+
+/// Parts of the features of filter `j` at each step `[T][features]`, by the formulas.
+fn parts(case: &Case<f64>, y: &[Vec<f64>], j: usize) -> Vec<Vec<f64>> {
+    let steps = case.u.len();
+    let total = features(case, y, j);
+    let mut parts = vec![vec![0.0; total.len()]; steps];
+    // A feature in proportion to a number at each step, or evenly where that is 0 at all of them.
+    let mut give = |feature: usize, number: &dyn Fn(usize) -> f64| {
+        let sum: f64 = (0..steps).map(number).sum();
+        let share = |t| if sum > 0.0 { number(t) / sum } else { 1.0 / steps as f64 };
+        (0..steps).for_each(|t| parts[t][feature] = total[feature] * share(t));
+    };
+    let at = |won: &dyn Fn(usize) -> bool, t: usize, x: f64| if won(t) { x } else { 0.0 };
+    let place = |won: &dyn Fn(usize) -> bool, t: usize| {
+        // A mean position of 0 is won at the first step alone, which then has nothing to give.
+        at(won, t, t as f64)
+    };
+    for k in 0..BIASES {
+        let bias = case.biases[k * FILTERS + j];
+        let above = |t: usize| y[j][t] > bias;
+        let runs = (0..steps).flat_map(|start| (start + 1..=steps).map(move |end| start..end));
+        let longest = runs
+            .filter(|run| run.clone().all(above))
+            .fold(0..0, |best, run| if run.len() > best.len() { run } else { best });
+        give(4 * k, &|t| at(&above, t, 1.0));
+        give(4 * k + 1, &|t| at(&above, t, y[j][t] - bias));
+        give(4 * k + 2, &|t| place(&above, t));
+        give(4 * k + 3, &|t| f64::from(longest.contains(&t)));
+    }
+    for (kind, groups) in [COLUMNS, COLUMNS / JOINED].into_iter().enumerate() {
+        for (side, sign) in [1.0, -1.0].into_iter().enumerate() {
+            let won = |t: usize| {
+                (0..FILTERS).filter(|i| i % groups == j % groups).all(|i| sign * y[j][t] >= sign * y[i][t])
+            };
+            let first = 8 + 6 * kind;
+            give(first + 2 * side, &|t| at(&won, t, 1.0));
+            give(first + 2 * side + 1, &|t| at(&won, t, y[j][t].abs()));
+            give(first + 4 + side, &|t| place(&won, t));
+        }
+    }
+    parts
+}
+
+#[test]
+fn evidence_is_that_of_the_formulas() {
+    let chosen = [0, 37, FILTERS - 1];
+    for steps in [1, 2, TILE, 2 * TILE + 7] {
+        let case = Case::<f64>::new(steps);
+        let y: Vec<_> = (0..FILTERS).map(|j| response(&case, j)).collect();
+        for competition in [Competition::None, Competition::Narrow, Competition::Both] {
+            // A score for each feature of the chosen filters.
+            let features = competition.features();
+            let width = features * chosen.len();
+            let mut weights = vec![0.0; features * FILTERS * width];
+            for (n, j) in chosen.into_iter().enumerate() {
+                (0..features).for_each(|f| weights[(f * FILTERS + j) * width + n * features + f] = 1.0);
+            }
+            let mut out = vec![f64::NAN; steps * width];
+            let block = Block { filters: case.filters(), biases: &case.biases, competition };
+            evidence(block, steps, case.input(), &weights, &mut out);
+            for (n, j) in chosen.into_iter().enumerate() {
+                for (t, expected) in parts(&case, &y, j).iter().enumerate() {
+                    let found = &out[t * width + n * features..][..features];
+                    assert_close(
+                        &format!("filter {j}, step {t} of {steps}"),
+                        found,
+                        &expected[..features],
+                        1e-12,
+                    );
+                }
+            }
+        }
+    }
+}
