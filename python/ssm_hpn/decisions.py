@@ -264,7 +264,8 @@ def _damage(path: Path, error: ValidationError) -> str:
         return problem(path, "JSON", row["ctx"]["error"], advice)
     if row["type"] in ABOUT_ENTRIES:
         return problem(entry, *ABOUT_ENTRIES[row["type"]], advice)
-    return problem(entry, expected(row, None), shown(row["input"], 40), advice)
+    wanted = "an object" if row["type"] == "model_type" else expected(row, None)
+    return problem(entry, wanted, shown(row["input"], 40), advice)
 
 
 # ---- which series

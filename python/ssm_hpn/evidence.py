@@ -50,13 +50,12 @@ def step_evidence(learner: Learner, sequences: Sequence[NDArray[Any]]) -> list[F
     model = learner.config.model
     kind = KINDS[model.target.kind]
     if not (kind.pooled and kind.has("class")):
-        found, advice = model.target.kind, "train one of sequence_class or joint"
-        raise ConfigError(problem("evidence", "a model of a class per sequence", found, advice))
-    pooling = getattr(model.target, "pooling", "last")
-    if pooling == "last" and _reads_both_ways(model):
-        found = "pooling = last with blocks that read both ways"
-        advice = "evidence of this model cannot be told; train with model.target.pooling = mean or max"
-        raise ConfigError(problem("evidence", "pooling = mean or max, or causal blocks", found, advice))
+        advice = "train one of sequence_class or joint"
+        raise ConfigError(problem("evidence", "a model of a class per sequence", model.target.kind, advice))
+    if (reason := untold(model)) is not None:
+        advice = "train with model.target.pooling = mean or max"
+        raise ConfigError(problem("evidence", "pooling = mean or max, or causal blocks", reason, advice))
+    pooling = _pooling(model)
     name = "tokens" if model.input.kind == "tokens" else "features"
     weights, bias, normalised = _readout(learner)
     stride = int(getattr(model.stem, "stride", getattr(model.stem, "size", 1)))
@@ -69,6 +68,16 @@ def step_evidence(learner: Learner, sequences: Sequence[NDArray[Any]]) -> list[F
             z = z @ normalised.T / max(float(np.linalg.norm(z.sum(axis=0))), SHORTEST)
         found.append(_of_steps(z, len(one), stride))
     return found
+
+
+def untold(model: ModelConfig) -> str | None:
+    """Why the evidence of a model of a class per sequence cannot be told; None where it can."""
+    both = _pooling(model) == "last" and _reads_both_ways(model)
+    return "pooling = last with blocks that read both ways" if both else None
+
+
+def _pooling(model: ModelConfig) -> str:
+    return str(getattr(model.target, "pooling", "last"))
 
 
 def pooled_parts(hidden: Floats, pooling: str) -> Floats:
@@ -117,7 +126,7 @@ def _reads_both_ways(model: ModelConfig) -> bool:
             return value.get("kind") == "bidirectional" or any(map(kinds, value.values()))
         if isinstance(value, list | tuple):
             return any(map(kinds, value))
-        return value == "bidirectional"
+        return bool(value == "bidirectional")
 
     return kinds(model.model_dump(mode="json", include={"block", "layers"}))
 

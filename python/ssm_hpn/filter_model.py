@@ -133,14 +133,14 @@ class FilterModel:
         """
         assert self.classes is not None
         found, linear = [], self.classes.ridge.linear
-        with _limited(threads):
+        with limited(threads):
             for one in known_series(self.contract, series):
                 features = self.bank.transform([one], threads=threads)[0]
                 weights, constant = weights_of(linear, features)
-                there = ~np.isnan(one).all(axis=1)
-                even = there if there.any() else np.ones(len(one), np.bool_)
+                known = np.flatnonzero(~np.isnan(one).all(axis=1))
+                even = known if len(known) else np.arange(len(one))
                 shares = self.bank.evidence(one, weights, threads=threads)
-                shares += even[:, None] * (constant / max(int(even.sum()), 1))
+                shares[even] += constant / max(len(even), 1)
                 found.append(inner_products(shares, self.classes.prototypes))
         return found
 

@@ -1,6 +1,7 @@
 """The summary of a run: its held-out metrics beside those of n-gram tables, and the paths of its files.
 
 summary.json     metrics of the checkpoint that predict loads, on all held-out data; one that has ended is shown at once
+decisions.json   what it decided on single held-out documents, and why (`ssm_hpn.decisions`)
 baselines.json   the tables that were fitted to the same bytes
 """
 
@@ -14,6 +15,8 @@ from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.cli.tables import metric_table
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import read_manifest
+from ssm_hpn.decisions import write_decisions
+from ssm_hpn.held_out_decisions import decisions_of_learner
 from ssm_hpn.metrics import ACCURACY, BITS, BITS_PER_BYTE
 from ssm_hpn.report import write_report
 from ssm_hpn.run import Run
@@ -65,6 +68,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     with screen.status("evaluating on all held-out data"):
         chosen = trainer if step == result.step else Trainer.load(result.folder, which="best")
         evaluation = chosen.evaluate("all")
+        decisions = decisions_of_learner(chosen)
     names = [] if trainer.contract is None else trainer.contract.value_names
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
     run = Run(result.folder, trainer.config)
@@ -75,6 +79,8 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
             scores = compare(trainer.train_folder or Path(), trainer.validation_folder)
         found["tables"] = [asdict(score) | {"name": score.name} for score in scores]
         run.write_json(BASELINES, {"scores": found["tables"]})
+    if decisions is not None:
+        write_decisions(result.folder, decisions)
     run.write_json(SUMMARY, found)
     return found
 

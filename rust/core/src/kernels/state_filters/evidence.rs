@@ -172,25 +172,27 @@ struct Pool {
     run: [f64; FILTERS],
     /// The longest run: its length, and the first step behind it.
     longest: [f64; FILTERS],
-    end: [usize; FILTERS],
+    end: [f64; FILTERS],
 }
 
 impl Pool {
     const fn new() -> Self {
         let zeros = [0.0; FILTERS];
-        Self { count: zeros, sum: zeros, size: zeros, run: zeros, longest: zeros, end: [0; FILTERS] }
+        Self { count: zeros, sum: zeros, size: zeros, run: zeros, longest: zeros, end: zeros }
     }
 
     fn take(&mut self, step: usize, taken: &[f64; FILTERS]) {
+        let end = step as f64 + 1.0;
         for (j, &x) in taken.iter().enumerate() {
             let (p, x) = if x.is_nan() { (0.0, 0.0) } else { (1.0, x) };
             self.count[j] += p;
             self.sum[j] += x;
             self.size[j] += x.abs();
-            self.run[j] = (self.run[j] + 1.0) * p;
-            if self.run[j] > self.longest[j] {
-                (self.longest[j], self.end[j]) = (self.run[j], step + 1);
-            }
+            let run = (self.run[j] + 1.0) * p;
+            let longer = run > self.longest[j];
+            self.run[j] = run;
+            self.longest[j] = if longer { run } else { self.longest[j] };
+            self.end[j] = if longer { end } else { self.end[j] };
         }
     }
 
@@ -214,7 +216,8 @@ impl Pool {
 
     /// Whether a step is in the longest run.
     fn is_longest(&self, filter: usize, step: usize) -> bool {
-        step < self.end[filter] && step + self.longest[filter] as usize >= self.end[filter]
+        let (step, end) = (step as f64, self.end[filter]);
+        step < end && step + self.longest[filter] >= end
     }
 }
 
