@@ -46,7 +46,7 @@ def series_picture(picture: Picture, *, predicted: str, against: str) -> str:
         largest = max(map(abs, differences))
         parts.append(_strip(differences, largest, top))
         top += STRIP
-        each = "a step" if picture.steps == len(differences) else f"{picture.steps / len(differences):.3g} steps"
+        each = "a step" if picture.steps == len(differences) else f"1/{len(differences)} of the series"
         scale = f"full colour: {show(largest)} of the score in {each}"
         parts.append(_key(predicted, against, scale, top + 36))
     parts.append(_steps_axis(picture.steps, top))

@@ -54,7 +54,7 @@ def _picture(picture: Picture, names: Sequence[str]) -> str:
     else:
         remark = f"{short(predicted, 40)} ({chance})"
     if picture.n_channels > len(picture.channels) > 0:
-        remark += f"; {len(picture.channels)} of {picture.n_channels} channels"
+        remark += f"; the first {len(picture.channels)} of {counted(picture.n_channels, 'channel')}"
     drawing = series_picture(picture, predicted=predicted, against=against)
     return page.figure(short(on_one_line(picture.name), 48), drawing, remark)
 

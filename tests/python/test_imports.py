@@ -29,6 +29,7 @@ CORE_USERS = {
         "filter_data",
         "filter_evaluation",
         "filter_model",
+        "held_out_decisions",
         "learner",
     ),
     *("metrics", "parity", "parts", "prepare", "run", "scaled", "state_features", "storage", "targets", "trainer"),
