@@ -182,8 +182,10 @@ def test_series_of_odd_shapes_are_drawn(tmp_path):
     def look(places):
         return [Shown("odd", shapes[place], np.zeros((len(shapes[place]), 2))) for place in places]
 
-    write_decisions(run, decisions_of(Answers(labels, scores, scores), look, classes=["a", "b"], channels=["x"]))
+    write_decisions(run, decisions_of(Answers(labels, scores, scores), look, classes=["a", "<b>\n"], channels=["x"]))
     text = write_report(run).read_text(encoding="utf-8")
+    assert "&lt;b&gt;\\n" in text
+    assert "<b>" not in text
     assert text.count("odd</figcaption>") + text.count(">odd <span>") == 4
     for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
         ET.fromstring(drawing)
