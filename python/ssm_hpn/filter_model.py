@@ -126,10 +126,10 @@ class FilterModel:
             return self.classes.scores(self.bank.blocks(known_series(self.contract, series), threads=threads))
 
     def evidence(self, series: list[Floats], *, threads: int | None = None) -> list[Floats]:
-        """What each step contributes to the inner products z·p_c with the prototypes: [T, C] of each series.
+        """What each step contributes to the score of each class, z·p_c/max(1, ‖z‖): [T, C] of each series.
 
-        Over the steps it sums to them. What belongs to no step, such as the means of the features, is spread evenly
-        over the steps that are known; a step whose channels are all missing has nothing.
+        Over the steps it sums to the score. What belongs to no step, such as the means of the features, is spread
+        evenly over the steps that are known; a step whose channels are all missing has nothing.
         """
         assert self.classes is not None
         found, linear = [], self.classes.ridge.linear
@@ -141,7 +141,8 @@ class FilterModel:
                 even = known if len(known) else np.arange(len(one))
                 shares = self.bank.evidence(one, weights, threads=threads)
                 shares[even] += constant / max(len(even), 1)
-                found.append(inner_products(shares, self.classes.prototypes))
+                length = float(np.linalg.norm(shares.sum(axis=0)))
+                found.append(inner_products(shares / max(1.0, length), self.classes.prototypes))
         return found
 
     def predicted(self, series: list[Floats], *, threads: int | None = None) -> Floats:

@@ -18,6 +18,7 @@ from ssm_hpn.config import Config
 from ssm_hpn.config.resolve import resolve_filters
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import data_shape, open_parts
+from ssm_hpn.decisions import write_decisions
 from ssm_hpn.errors import CheckpointError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.feed import Feed
@@ -26,6 +27,7 @@ from ssm_hpn.filter_evaluation import metrics_of_kind
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.foreign import finite, from_json
+from ssm_hpn.held_out_decisions import decisions_of_filters
 from ssm_hpn.learner import STATE_SCHEMA
 from ssm_hpn.metrics_log import STAGE, MetricsLog, stage_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
@@ -166,6 +168,8 @@ class FilterTraining:
         if evaluation is not None:
             files.write_evaluation(evaluation, about={"class_names": learner.class_names, "prototype_cosines": None})
             facts = evaluation.facts(self.contract.value_names)
+            if (decisions := decisions_of_filters(learner)) is not None:
+                write_decisions(files.folder, decisions)
             about = {"updates": STEP, "reason": "finished", "tables": [], "left_out": finite(found)}
             files.write_json(SUMMARY, facts | about)
         state = {

@@ -15,6 +15,8 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import padded
 from ssm_hpn.decisions import Answers, Decisions, Shown, decisions_of
 from ssm_hpn.evidence import step_evidence, untold
+from ssm_hpn.filter_evaluation import answers
+from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.learner import Learner
 from ssm_hpn.printable import on_one_line
 from ssm_hpn.series import groups_by_length
@@ -108,6 +110,25 @@ def decisions_of_learner(learner: Learner) -> Decisions | None:
             f"Nothing tells where the evidence lies: {reason}." if reason else None,
         ),
     )
+
+
+def decisions_of_filters(learner: FilterLearner) -> Decisions | None:
+    """The decisions of a model of features; None for one without classes or without held-out data."""
+    model, folder, contract = learner.model, learner.validation_folder, learner.contract
+    column, threads = column_with("class", learner.kind.columns), learner.config.train.threads
+    if folder is None or column is None or model.classes is None:
+        return None
+
+    def answer(documents: list[Read]) -> tuple[Floats, Floats]:
+        found = answers(model, [contract.series(one) for one in documents], threads=threads)
+        assert found.scores is not None
+        assert found.probabilities is not None
+        return found.scores, found.probabilities
+
+    def evidence(documents: list[Read]) -> list[Floats]:
+        return model.evidence([contract.series(one) for one in documents], threads=threads)
+
+    return decisions_on(folder, Decider(contract, column, answer, evidence, learner.step))
 
 
 def class_probabilities(learner: Learner, scores: Floats) -> Floats:

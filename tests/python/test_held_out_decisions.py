@@ -7,9 +7,12 @@ import pytest
 
 import ssm_hpn.held_out_decisions as module
 from ssm_hpn import Trainer
-from ssm_hpn.config import PrepareOptions
+from ssm_hpn.config import PrepareOptions, parse
 from ssm_hpn.decisions import FILE, read_decisions
-from ssm_hpn.held_out_decisions import class_probabilities, decisions_of_learner
+from ssm_hpn.filter_data import joined, of_folder
+from ssm_hpn.filter_evaluation import answers
+from ssm_hpn.filter_training import FilterTraining
+from ssm_hpn.held_out_decisions import class_probabilities, decisions_of_filters, decisions_of_learner
 from ssm_hpn.prepare import prepare
 from support import SMALL, sensor_file, settings, text_data, train
 
@@ -97,3 +100,39 @@ def test_a_model_whose_evidence_cannot_be_told_says_so(data):
 
 def test_models_without_a_class_per_document_have_none(tmp_path):
     assert decisions_of_learner(Trainer(settings(text_data(tmp_path)))) is None
+
+
+# ---- features
+
+
+def test_a_run_of_features_writes_its_decisions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sensor_file(tmp_path / "s.csv", documents=40)
+    options = ["--data", "s.csv", "--data.columns.id", "id", "--data.columns.features", "a,b"]
+    options += ["--data.columns.label", "label", "--model.kind", "features", "--model.filters.effort", "fast"]
+    assert train(*options, "--run.folder", "run") == 0
+    found = read_decisions(tmp_path / "run")
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (found.count, found.step) == (summary["targets"], summary["step"])
+    assert found.right == round(summary["metrics"]["accuracy"] * summary["targets"])
+    assert found.calibration.log_loss == pytest.approx(summary["metrics"]["loss"], rel=1e-4)
+    assert all(len(one.evidence) == one.steps for one in found.pictures)
+    assert "Typical series" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    first = (tmp_path / "run" / FILE).read_bytes()
+    assert train(*options, "--run.folder", "again") == 0
+    assert (tmp_path / "again" / FILE).read_bytes() == first
+
+
+def test_evidence_of_features_in_a_run_is_for_its_scores(data, tmp_path):
+    model = {"kind": "features", "filters": {"effort": "fast"}}
+    paths = {"train": str(data.train), "validation": str(data.validation)}
+    config = parse({"model": model, "data": paths, "run": {"folder": str(tmp_path / "run")}})
+    learner = FilterTraining(config).run().learner
+    found = decisions_of_filters(learner)
+    held_out = joined(of_folder(data.validation, learner.contract, learner.kind))
+    scores = answers(learner.model, held_out.series).scores
+    assert found.right == (scores.argmax(axis=1) == held_out.codes).sum()
+    sums = sorted(sum(one.evidence) for one in found.pictures)
+    assert len(sums) >= 3
+    for total in sums:
+        assert np.abs(scores - total).min() < 1e-3

@@ -378,12 +378,9 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         """
         check_is_fitted(self)
         series = self._read(X)
-        if not isinstance(self.model_, FilterModel):
-            return self.model_.evidence(series)
-        threads = number_of_threads(self.threads)
-        lengths = np.linalg.norm(self.model_.class_scores(series, threads=threads), axis=1)
-        found = self.model_.evidence(series, threads=threads)
-        return [one / max(1.0, float(length)) for one, length in zip(found, lengths, strict=True)]
+        if isinstance(self.model_, FilterModel):
+            return self.model_.evidence(series, threads=number_of_threads(self.threads))
+        return self.model_.evidence(series)
 
     def _points(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """z [N, C - 1] of features, what a backbone answers [N, C] or [N, C + 1]."""
