@@ -21,6 +21,7 @@ from ssm_hpn.errors import DataError, problem
 from ssm_hpn.moments import Moments
 from ssm_hpn.origin import Origin
 from ssm_hpn.targets import target_columns
+from ssm_hpn.texts import ByteChannels
 
 DataKind = Literal["tokens", "features"]
 Missing = Literal["mask", "forward", "zero", "refuse"]
@@ -262,7 +263,8 @@ class Contract:
     def series(self, channels: ArrayLike) -> Floats:
         """Raw features [T, F] in double precision of the channels [T, C] of one document, which `channels` gave.
 
-        NaN where an indicator says that a number is missing; without one there is what `missing` put in its place.
+        Of texts that are read as features also of the ids [T] of their bytes. NaN where an indicator says that a number
+        is missing; without one there is what `missing` put in its place.
 
         >>> speed = Column("speed", "feature", mean=1.0, std=2.0, missing=1, indicator=True)
         >>> contract = Contract("features", (speed,))
@@ -270,6 +272,8 @@ class Contract:
         [5.0, nan]
         """
         y = np.asarray(channels, np.float64)
+        if y.ndim == 1 and "seed" in self.encoder:
+            return ByteChannels.from_encoder(self.encoder).series([y.astype(np.uint8).tobytes()])[0]
         if y.ndim != 2 or y.shape[1] != self.n_channels:
             expected, found = counted(self.n_channels, "channel"), f"shape {list(y.shape)}"
             raise DataError(problem("features", expected, found, "give the columns of the training data"))

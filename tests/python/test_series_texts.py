@@ -1,5 +1,6 @@
 """Texts as series of estimators."""
 
+import json
 import pickle
 
 import numpy as np
@@ -13,6 +14,7 @@ pytest.importorskip("sklearn")
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from text_series import languages, lines, motifs, of_backbone, of_features
 
+from ssm_hpn.cli.main import main
 from ssm_hpn.errors import ShapeError
 from ssm_hpn.estimators import SSMClassifier, SSMRegressor, StateSpaceFeatures
 from ssm_hpn.texts import ByteChannels
@@ -112,6 +114,16 @@ def test_texts_are_read_byte_by_byte(options):
             two.prefill(given)
     with pytest.raises(ShapeError, match="x: expected a byte of each text, found 2 bytes; read several by prefill"):
         two.step(["ab", "cd"])
+
+
+def test_a_saved_estimator_of_texts_is_read_by_python_and_by_the_command_line(fitted, tmp_path, capsys):
+    saved = fitted.save(tmp_path / "model")
+    np.testing.assert_array_equal(SSMClassifier.load(saved).class_scores(TEXTS), fitted.class_scores(TEXTS))
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), encoding="utf-8")
+    assert main(["predict", str(saved), "--data", str(file)]) == 0
+    answers = [json.loads(line)["class"] for line in capsys.readouterr().out.splitlines()]
+    assert answers == fitted.predict(TEXTS).tolist()
 
 
 def test_the_contract_says_how_texts_are_read(fitted):

@@ -148,7 +148,8 @@ class SSMEmbedder(SeriesTransformer):
             found = (self.reduced_.apply(points) if hasattr(self, "reduced_") else points).astype(np.float32)
         else:
             blocks = self.bank_.blocks(known_series(self.contract_, series), threads=threads)
-            found = self.reduction_.apply(blocks, rows=len(series))
+            with limited(threads):
+                found = self.reduction_.apply(blocks, rows=len(series))
         if self.unit_length:
             lengths = np.linalg.norm(found, axis=1, keepdims=True)
             found /= np.where(lengths > 0, lengths, 1)
