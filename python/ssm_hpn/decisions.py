@@ -261,7 +261,7 @@ def _damage(path: Path, error: ValidationError) -> str:
     where = ".".join(map(str, row["loc"]))
     entry, advice = f"{path}: {where}" if where else path, "restore or remove it"
     if row["type"] == "json_invalid":
-        return problem(path, "JSON", row["ctx"]["error"], advice)
+        return problem(path, "JSON", row["msg"].removeprefix("Invalid JSON: "), advice)
     if row["type"] in ABOUT_ENTRIES:
         return problem(entry, *ABOUT_ENTRIES[row["type"]], advice)
     wanted = "an object" if row["type"] == "model_type" else expected(row, None)
