@@ -85,22 +85,20 @@ pub(super) fn join<T: Scalar>(high: &mut [[T; COLUMNS]], low: &mut [[T; COLUMNS]
 #[inline(always)]
 pub(super) fn tile<T: Scalar, V: Vector<T = T>>(
     v: V,
-    part: Part<V::V>,
+    part: &Part<T, V::V>,
     y: &[[T; FILTERS]],
     high: &[[T; COLUMNS]],
     low: &[[T; COLUMNS]],
     wins: &mut Wins<T>,
 ) {
-    let one = v.splat(T::ONE);
     for j in (0..FILTERS).step_by(V::LANES) {
         let column = j % COLUMNS;
         let mut sums = [wins.0[0].begin(v, j, part), wins.0[1].begin(v, j, part)];
-        for ((y, high), low) in y.iter().zip(high).zip(low) {
-            let y = v.load(&y[j..]);
+        for (((y, high), low), place) in y.iter().zip(high).zip(low).zip(&part.places) {
+            let (y, place) = (v.load(&y[j..]), v.splat(*place));
             let lost = [v.less(y, v.load(&high[column..])), v.less(v.load(&low[column..]), y)];
-            for (lost, [count, value, counts]) in lost.into_iter().zip(&mut sums) {
-                *count = v.add(*count, v.discard(lost, one));
-                *counts = v.add(*counts, *count);
+            for (lost, [places, value]) in lost.into_iter().zip(&mut sums) {
+                *places = v.add(*places, v.discard(lost, place));
                 *value = v.add(*value, v.discard(lost, y));
             }
         }

@@ -20,9 +20,8 @@
 //! column is the same modulo 4. The input is different for each column (mixtures of channels), so that the filters of a
 //! group hear the same. A tile of 32 steps stays in the first cache: it is filtered, then pooled.
 //!
-//! Sums of positions need no product: `Σ_t N[t] = Σ_t p[t]·(T - t)` for the running count N. Within a tile all counts are
-//! exact; f32 adds tiles. Features after any step are those of a series that ends there, bit for bit, in whatever pieces it
-//! comes.
+//! Within a tile all counts and positions are exact; f32 adds tiles. Features after any step are those of a series that ends
+//! there, bit for bit, in whatever pieces it comes.
 
 #![forbid(unsafe_code)]
 

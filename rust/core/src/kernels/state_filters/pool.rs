@@ -48,26 +48,24 @@ impl<T: Scalar> Above<T> {
 #[inline(always)]
 pub(super) fn tile<T: Scalar, V: Vector<T = T>>(
     v: V,
-    part: Part<V::V>,
+    part: &Part<T, V::V>,
     y: &[[T; FILTERS]],
     biases: &[T],
     above: &mut [Above<T>; BIASES],
 ) {
-    let one = v.splat(T::ONE);
-    let zero = v.splat(T::ZERO);
+    let (zero, one) = (v.splat(T::ZERO), v.splat(T::ONE));
     for j in (0..FILTERS).step_by(V::LANES) {
         let bias: [V::V; BIASES] = std::array::from_fn(|k| v.load(&biases[k * FILTERS + j..]));
-        let mut sums: [[V::V; 3]; BIASES] = std::array::from_fn(|k| above[k].sums.begin(v, j, part));
+        let mut sums: [[V::V; 2]; BIASES] = std::array::from_fn(|k| above[k].sums.begin(v, j, part));
         let mut run: [V::V; BIASES] = std::array::from_fn(|k| v.load(&above[k].run[j..]));
         let mut longest: [V::V; BIASES] = std::array::from_fn(|k| v.load(&above[k].longest[j..]));
-        for y in y {
-            let y = v.load(&y[j..]);
+        for (y, place) in y.iter().zip(&part.places) {
+            let (y, place) = (v.load(&y[j..]), v.splat(*place));
             for k in 0..BIASES {
                 let over = v.sub(y, bias[k]);
                 let p = v.less(zero, over);
-                let [count, excess, counts] = &mut sums[k];
-                *count = v.add(*count, v.keep(p, one));
-                *counts = v.add(*counts, *count);
+                let [places, excess] = &mut sums[k];
+                *places = v.add(*places, v.keep(p, place));
                 *excess = v.add(*excess, v.keep(p, over));
                 run[k] = v.keep(p, v.add(run[k], one));
                 longest[k] = v.max(longest[k], run[k]);

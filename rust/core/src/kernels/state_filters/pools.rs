@@ -75,7 +75,8 @@ impl<T: Scalar> Kernel<T> for Features<'_, T> {
     fn run<V: Vector<T = T>>(self, v: V) {
         let Self { pools, out } = self;
         let steps = v.splat(T::from_f64(pools.steps as f64));
-        let open = (!pools.steps.is_multiple_of(TILE)).then_some(steps);
+        let before = pools.steps % TILE;
+        let open = (before > 0).then(|| v.splat(T::from_f64((pools.steps - before) as f64)));
         let (of_biases, of_groups) = out.split_at_mut(BIASES * ABOVE * FILTERS);
         for (above, out) in pools.above.iter().zip(of_biases.chunks_exact_mut(ABOVE * FILTERS)) {
             above.features(v, steps, open, out);
@@ -111,10 +112,9 @@ impl<T: Scalar, F: FnMut(usize, &mut [[T; COLUMNS]])> Kernel<T> for Advance<'_, 
             let (u, y) = (&mut u[..len], &mut y[..len]);
             input(t, u);
             filter::tile(v, filters, &mut pools.state, u, y);
+            let part = &Part::new(before, len, v.splat(T::from_f64((pools.steps - before) as f64)));
             t += len;
             pools.steps += len;
-            let end = (before + len == TILE).then(|| v.splat(T::from_f64(pools.steps as f64)));
-            let part = Part { first: before == 0, end };
             pool::tile(v, part, y, biases, &mut pools.above);
             if pools.competition != Competition::None {
                 compete::extremes(v, y, &mut high[..len], &mut low[..len]);
