@@ -177,7 +177,8 @@ def test_the_python_of_the_readme_runs(here):
         assert names["found"] is not None
 
 
-def test_the_python_of_the_page_on_estimators_runs():
+def test_the_python_of_the_page_on_estimators_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     pytest.importorskip("sklearn")
     pytest.importorskip("pandas")
     page, names = (ROOT / "docs/estimators.md").read_text(encoding="utf-8"), {}
@@ -186,3 +187,5 @@ def test_the_python_of_the_page_on_estimators_runs():
     assert names["model"].score(names["series"], names["kind"]) == 1.0
     assert names["vectors"].shape == (40, 8)
     assert names["points"].shape == (40, 1)
+    assert names["growing"].classes_.tolist() == ["calm", "odd", "wild"]
+    assert names["again"].predict(names["series"]).tolist() == names["model"].predict(names["series"]).tolist()
