@@ -224,6 +224,9 @@ class FilterModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The model that these are the arrays of."""
+        if "arrays" not in state:
+            found = "a model of features of an older release"
+            raise CheckpointError(problem("pickle", "the arrays of a checkpoint", found, "fit it again"))
         for name, value in vars(self.from_arrays(state["arrays"], state["values"])).items():
             object.__setattr__(self, name, value)
 

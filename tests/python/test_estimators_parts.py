@@ -246,6 +246,8 @@ def test_it_goes_on_after_pickling(data, kind, estimator):
 def test_a_pickle_of_an_older_release_is_refused_in_one_line():
     with pytest.raises(CheckpointError, match="pickle: expected the files of a checkpoint, found a backbone of an"):
         Backbone.__new__(Backbone).__setstate__({"settings": {}, "parameters": {}, "contract": None})
+    with pytest.raises(CheckpointError, match="pickle: expected the arrays of a checkpoint, found a model of"):
+        FilterModel.__new__(FilterModel).__setstate__({"bank": None, "contract": None, "classes": None, "numbers": []})
 
 
 def test_labels_are_found_again_in_every_form():
