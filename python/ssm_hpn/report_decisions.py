@@ -32,7 +32,7 @@ def decision_sections(decisions: Decisions | None) -> list[str]:
     about = [f"{which}. {EVIDENCE if _has_evidence(decisions) else decisions.note or ''}".rstrip()]
     mistakes = page.charts(_picture(one, names) for one in decisions.mistakes)
     typical = page.charts(_picture(one, names) for one in decisions.typical)
-    sections = [page.section("The worst mistakes", *map(page.paragraph, about), mistakes)]
+    sections = [page.section("The worst mistakes" if wrong else "Mistakes", *map(page.paragraph, about), mistakes)]
     if typical:
         text = "Of each class a series that was recognised with middling probability, beside the next best class."
         sections.append(page.section("Typical series", page.paragraph(text), typical))

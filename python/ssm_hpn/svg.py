@@ -186,6 +186,8 @@ def _scale(values: Sequence[float], axis: Axis, start: float, end: float, *, pad
         return Scale(low / (1.1 if pad else 1), high * (1.1 if pad else 1), start, end, log=True)
     if axis.zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    if low == high and axis.percent:
+        low, high = max(low - 0.5, 0.0), max(min(high + 0.5, 1.0), high)
     if low == high:
         low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
     if pad:

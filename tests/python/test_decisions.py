@@ -192,6 +192,16 @@ def test_series_of_odd_shapes_are_drawn(tmp_path):
         assert "nan" not in drawing
 
 
+def test_a_model_without_mistakes_has_an_accuracy_of_100_percent(tmp_path):
+    run = a_run(tmp_path / "run")
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    write_decisions(run, decisions_of(Answers(np.array([0, 1, 0]), scores, scores), None, classes=["a", "b"]))
+    words = Strict(write_report(run).read_text(encoding="utf-8")).words
+    assert "Mistakes" in words
+    assert "0 mistakes among 3 held-out series." in words
+    assert "150 %" not in words
+
+
 def test_decisions_of_another_update_are_not_shown(tmp_path):
     run = a_run(tmp_path / "run")
     write_decisions(run, some_decisions(step=20))
