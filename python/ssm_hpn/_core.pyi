@@ -601,6 +601,9 @@ class StateFilters:
     @property
     def block_features(self) -> int:
         """Features of a block."""
+    @property
+    def readings(self) -> list[tuple[str, bool, bool]]:
+        """Of each block: its view (series, difference or magnitude), whether backwards, whether by shared standards."""
     def transform(
         self,
         values: NDArray[np.float64],

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from ssm_hpn._core import load_arrays, save_arrays
-from ssm_hpn.closed_form import ClassHead, Features, NumberHead
+from ssm_hpn.closed_form import ClassHead, Features, NumberHead, RidgeSettings
 from ssm_hpn.closed_form.affine import weights_of
 from ssm_hpn.closed_form.linear import KEPT_BYTES
 from ssm_hpn.closed_form.simplex import inner_products
@@ -96,7 +96,7 @@ class FilterModel:
         series = known_series(contract, series)
         watch("filters")
         bank = StateFeatures.fit(series, **vars(settings), threads=threads)
-        classes, heads = None, []
+        classes, heads, ridge = None, [], RidgeSettings(views=bank.views)
         patterns, which = _patterns(numbers)
         with limited(threads):
             count = len(patterns) + (codes is not None)
@@ -110,13 +110,15 @@ class FilterModel:
                     n_classes=targets.n_classes,
                     sample_weight=_of(weights, labelled),
                     class_weight=targets.class_weight,
+                    settings=ridge,
                 )
             for k, known in enumerate(patterns):
                 watch("numbers")
                 assert numbers is not None
                 columns, rows = np.flatnonzero(which == k), np.flatnonzero(known)
                 some, of = numbers[np.ix_(rows, columns)], features.of(rows, lambda: watch("numbers"))
-                heads.append((columns, NumberHead.fit(of, some, sample_weight=_of(weights, rows))))
+                head = NumberHead.fit(of, some, sample_weight=_of(weights, rows), settings=ridge)
+                heads.append((columns, head))
         return cls(bank, contract, classes, heads)
 
     def class_scores(self, series: list[Floats], *, threads: int | None = None) -> Floats:

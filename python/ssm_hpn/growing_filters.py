@@ -7,7 +7,7 @@ are many. Numbers that are known for the same series are fitted together, as in 
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -72,6 +72,7 @@ class GrowingFilters:
         ridge: RidgeSettings = RidgeSettings(),  # noqa: B008
     ) -> Self:
         """Filters that are there, for series with such targets."""
+        ridge = replace(ridge, views=bank.views)
         classes = None if targets.codes is None else Growing(targets.n_classes, by_class=True, settings=ridge)
         count = 0 if targets.numbers is None else targets.numbers.shape[1]
         numbers = [(np.arange(count), Growing(count, settings=ridge))] if count else []

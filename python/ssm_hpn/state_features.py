@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import FeatureStream, StateFilters
+from ssm_hpn.closed_form.views import Views
 from ssm_hpn.errors import CheckpointError, ConfigError, ShapeError, problem
 
 Floats = NDArray[np.float64]
@@ -22,8 +23,8 @@ Effort = Literal["fast", "default", "best"]
 OTHER: Final = "use another checkpoint"
 EFFORTS: dict[Effort, dict[str, Any]] = {
     "fast": {"filters": 256, "competition": "narrow"},
-    "default": {"filters": 512, "competition": "both"},
-    "best": {"filters": 1024, "competition": "both"},
+    "default": {"filters": 768, "competition": "narrow"},
+    "best": {"filters": 1536, "competition": "narrow"},
 }
 """Filters on the series (as many on its difference, half on the size of that), and the groups that compete."""
 
@@ -71,6 +72,18 @@ class StateFeatures:
     def causal(self) -> bool:
         """Whether the filters read forwards alone, so that they can be streamed."""
         return bool(json.loads(self.filters.config)["causal"])
+
+    @property
+    def views(self) -> Views:
+        """Which features are of one view of the series, standardised by one rule.
+
+        >>> bank = StateFeatures.fit([np.sin(np.arange(30) / 3.0)[:, None]] * 2, effort="fast")
+        >>> bank.views.count, len(bank.views.columns) == bank.count
+        (5, True)
+        """
+        readings = self.filters.readings
+        names = [(view, "together" if absolute else "alone") for view, _, absolute in readings]
+        return Views.of([self.filters.block_features] * len(names), names)
 
     def blocks(self, series: Sequence[Floats], *, threads: int | None = None) -> Iterator[NDArray[np.float32]]:
         """The features in blocks of columns f32 [n, d_block], so that they are never whole in memory."""

@@ -1,8 +1,8 @@
 """The exact fit through the Gram matrix [n, n], for series that are few.
 
-    G = X'X'ᵀ (products in f32, sums over strips in f64),  g = Gv/Σv
+    G = X'ωX'ᵀ (products in f32, sums over strips in f64),  g = Gv/Σv     (ω as in `view_weights`, or 1)
     K_ij = √v_i √v_j (G_ij - g_i - g_j + vᵀg/Σv) = U diag(s) Uᵀ·unit,     u_i = row i of U diag(√s)   (as in `spectrum`)
-    W = Σ_i √v_i a_i x'_i,   a = U diag(1/(s + α)) Uᵀ √v(y - ȳ) / unit,   b = ȳ - Wᵀ(Σ v_i x'_i / Σv)
+    W = ω Σ_i √v_i a_i x'_i,   a = U diag(1/(s + α)) Uᵀ √v(y - ȳ) / unit,   b = ȳ - Wᵀ(Σ v_i x'_i / Σv)
 
 Eigenvalues that are rounding are left out with their vectors: there are some where features are fewer than series, and
 where series are equal.
@@ -17,6 +17,7 @@ from ssm_hpn.closed_form.blocks import Block, Features, Rows, strip_width, strip
 from ssm_hpn.closed_form.columns import Standardisation
 from ssm_hpn.closed_form.linear import KEPT_BYTES, Fit, LinearScores, RidgeSettings
 from ssm_hpn.closed_form.spectrum import Spectrum, rounding
+from ssm_hpn.closed_form.view_weights import feature_weights
 from ssm_hpn.errors import ShapeError, problem
 
 Floats = NDArray[np.float64]
@@ -31,9 +32,11 @@ def fit_exact(
     else twice.
     """
     passes = _Standardised(features, rows, weights, clip=settings.clip)
+    omega = feature_weights(features, rows, targets, weights, settings=settings, each=each)
     gram = np.zeros((len(rows), len(rows)))
-    for x in passes:
-        gram += x @ x.T
+    for part, x in passes:
+        sized = x if omega is None else x * np.sqrt(omega[part])
+        gram += sized @ sized.T
     spectrum, vectors, unit = _decomposed(gram, targets, weights)
     strength = spectrum.strength(settings.strength, each=each)
     root = np.sqrt(weights)[:, None]
@@ -41,11 +44,13 @@ def fit_exact(
     dual = root * (vectors @ (rotated / (spectrum.values[:, None] + strength))) / unit
     parts, offset = [], np.zeros(targets.shape[1])
     share = weights / spectrum.total
-    for x in passes:
+    for part, x in passes:
         wide = x.astype(np.float64)
-        part = wide.T @ dual
-        offset += (share @ wide) @ part
-        parts.append(part.astype(np.float32))
+        found = wide.T @ dual
+        if omega is not None:
+            found *= omega[part, None]
+        offset += (share @ wide) @ found
+        parts.append(found.astype(np.float32))
     linear = LinearScores(passes.standardisation, np.concatenate(parts), spectrum.mean - offset)
     return Fit(linear, strength, rows, spectrum.left_out(strength), 0)
 
@@ -76,29 +81,30 @@ class _Standardised:
 
     def __init__(self, features: Features, rows: Rows, weights: Floats, *, clip: float) -> None:
         self._features, self._rows, self._weights, self._clip = features, rows, weights, clip
-        self._kept: list[Block] | None = None
+        self._kept: list[tuple[slice, Block]] | None = None
         self.standardisation = Standardisation.joined([], clip=clip)
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[tuple[slice, Block]]:
         if self._kept is not None:
             yield from self._kept
         elif len(self.standardisation):
-            again = self.standardisation.strips(self._features(self._rows), self._rows, strip_width(len(self._rows)))
-            yield from (x for _, x in again)
+            width = strip_width(len(self._rows))
+            yield from self.standardisation.strips(self._features(self._rows), self._rows, width)
         else:
             yield from self._first_pass()
 
-    def _first_pass(self) -> Iterator[Block]:
-        parts, kept, size = [], [], 0
+    def _first_pass(self) -> Iterator[tuple[slice, Block]]:
+        parts, kept, size, first = [], [], 0, 0
         for strip in strips(self._features(self._rows), self._rows, strip_width(len(self._rows))):
             parts.append(Standardisation.of(strip, self._weights, clip=self._clip))
             x = parts[-1].apply(strip)
-            size += x.nbytes
+            part = slice(first, first + x.shape[1])
+            first, size = part.stop, size + x.nbytes
             if size <= KEPT_BYTES:
-                kept.append(x)
+                kept.append((part, x))
             else:
                 kept.clear()
-            yield x
+            yield part, x
         if not parts:
             raise ShapeError(problem("features", "at least one column", "none", "check the function"))
         self.standardisation = Standardisation.joined(parts, clip=self._clip)

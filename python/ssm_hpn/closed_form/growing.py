@@ -93,7 +93,7 @@ class Growing:
         known, rows = self.known, np.arange(len(self.series))
         strata = known.targets.argmax(axis=1) if self.by_class else np.zeros(len(rows), np.int64)
         self._span, left, self._phi = spanned(
-            of(self.series), rows, known.targets, known.weights, strata, settings=self.settings
+            of(self.series), rows, known.targets, known.weights, strata, settings=self.settings, each=not self.by_class
         )
         self.series, self.known = [self.series[i] for i in self._span.basis.rows], known[left]
 

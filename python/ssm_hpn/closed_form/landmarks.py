@@ -3,12 +3,13 @@
 Memory does not grow with the number of series but for their targets and weights. Every series' features are asked for
 once, `rows_at_once` series at a time. Landmarks are drawn at random within each stratum (class), in proportion.
 
-    W = Z_Lᵀ R c,   Z_L Z_Lᵀ + δI = L Lᵀ (Cholesky),   R = L⁻ᵀ,   so ‖W‖ = ‖c‖ but for δ (`rounding`)
-    φ_i = Rᵀ Z_L x'_i:  coordinates of the projection of x'_i on the span;   c by ridge on φ (as in `spectrum`)
+    W = ωZ_Lᵀ R c,   Z_L ω Z_Lᵀ + δI = L Lᵀ (Cholesky),   R = L⁻ᵀ,   so ‖W/√ω‖ = ‖c‖ but for δ (`rounding`)
+    φ_i = Rᵀ Z_L ω x'_i:  coordinates of the projection of x'_i on the span;   c by ridge on φ (as in `spectrum`)
     A = Σ v φφᵀ - Σv φ̄φ̄ᵀ = Q diag(s) Qᵀ·unit,     b = ȳ - cᵀφ̄
 
-The statistics of the features are those of the landmarks. Leave-one-out scores, by which the strength is chosen, are of
-up to `left_out` series that are no landmarks. With every series a landmark this is the exact fit.
+The statistics of the features are those of the landmarks, and ω their weights (`view_weights`). Leave-one-out scores,
+by which the strength is chosen, are of up to `left_out` series that are no landmarks. With every series a landmark
+this is the exact fit.
 """
 
 from typing import Any
@@ -20,6 +21,7 @@ from ssm_hpn.closed_form.blocks import Block, Features, Rows, strip_width, strip
 from ssm_hpn.closed_form.columns import Standardisation
 from ssm_hpn.closed_form.linear import Fit, LinearScores, RidgeSettings
 from ssm_hpn.closed_form.spectrum import Spectrum, rounding
+from ssm_hpn.closed_form.view_weights import Omega, feature_weights
 from ssm_hpn.errors import ShapeError, problem
 
 Floats = NDArray[np.float64]
@@ -59,16 +61,24 @@ def fit_landmarks(
 
     `each`: every target has a strength of its own.
     """
-    span, left, phi = spanned(features, rows, targets, weights, strata, settings=settings)
+    span, left, phi = spanned(features, rows, targets, weights, strata, settings=settings, each=each)
     return span.fit(phi, targets[left], weights[left], rows[left], settings=settings, each=each)
 
 
 def spanned(
-    features: Features, rows: Rows, targets: Floats, weights: Floats, strata: Ints, *, settings: RidgeSettings
+    features: Features,
+    rows: Rows,
+    targets: Floats,
+    weights: Floats,
+    strata: Ints,
+    *,
+    settings: RidgeSettings,
+    each: bool,
 ) -> tuple["Span", Rows, Floats]:
     """The sums over series by landmarks drawn from them, the entries of those to leave out, and φ of these."""
     chosen = stratified(strata, settings.landmarks, seed=settings.seed)
-    span = Span(Basis(features, rows[chosen], weights[chosen], clip=settings.clip), targets.shape[1])
+    omega = feature_weights(features, rows, targets, weights, settings=settings, each=each)
+    span = Span(Basis(features, rows[chosen], weights[chosen], omega, clip=settings.clip), targets.shape[1])
     others = np.setdiff1d(np.arange(len(rows)), chosen)
     left = others[stratified(strata[others], settings.left_out, seed=settings.seed)] if len(others) else chosen
     span.sums.add(span.basis.landmarks, targets[chosen], weights[chosen])
@@ -116,18 +126,17 @@ class Span:
 
 
 class Basis:
-    """The standardised features of the landmarks, and R."""
+    """The standardised features of the landmarks, times their weights, and R."""
 
-    def __init__(self, features: Features, rows: Rows, weights: Floats, *, clip: float) -> None:
-        self.rows = rows
+    def __init__(self, features: Features, rows: Rows, weights: Floats, omega: Omega, *, clip: float) -> None:
+        self.rows, self._omega = rows, omega
         self._strips: list[Block] = []
         parts, gram = [], np.zeros((len(rows), len(rows)))
         self._width = strip_width(len(rows))
         for strip in strips(features(rows), rows, self._width):
             parts.append(Standardisation.of(strip, weights, clip=clip))
             x = parts[-1].apply(strip)
-            gram += x @ x.T
-            self._strips.append(x)
+            gram += x @ self._weighed(x).T
         if not parts:
             raise ShapeError(problem("features", "at least one column", "none", "check the function"))
         self.standardisation = Standardisation.joined(parts, clip=clip)
@@ -135,6 +144,13 @@ class Basis:
         self._inverse: Floats = np.asarray(np.linalg.inv(factor(gram, shift)), np.float64).T
         self.landmarks: Floats = gram @ self._inverse
         """φ of the landmarks [m, m]."""
+
+    def _weighed(self, x: Block) -> Block:
+        """The next columns, kept times their weights."""
+        first = sum(one.shape[1] for one in self._strips)
+        omega = self._omega
+        self._strips.append(x if omega is None else x * omega[first : first + x.shape[1]])
+        return self._strips[-1]
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the features of the landmarks, which `complete` computes again."""
@@ -144,7 +160,8 @@ class Basis:
         """Compute the features of the landmarks where they are missing; `features` are those of the landmarks alone."""
         if not self._strips:
             rows = np.arange(len(self.landmarks))
-            self._strips = [x for _, x in self.standardisation.strips(features(rows), rows, self._width)]
+            for _, x in self.standardisation.strips(features(rows), rows, self._width):
+                self._weighed(x)
 
     def coordinates(self, features: Features, rows: Rows) -> Floats:
         """φ [n, m] of other series."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.closed_form.blocks import Block, Rows, strip_width
 from ssm_hpn.closed_form.columns import Standardisation
+from ssm_hpn.closed_form.views import Views
 from ssm_hpn.errors import ConfigError, DataError, problem
 
 Floats = NDArray[np.float64]
@@ -44,6 +45,8 @@ class RidgeSettings:
     """Series whose features are asked for together where landmarks are used."""
     seed: int = 0
     """Of the choice of landmarks."""
+    views: Views | None = None
+    """Groups of features, whose weights the leave-one-out error chooses; None: all weigh the same."""
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a setting out of range."""

@@ -108,6 +108,11 @@ impl PyStateFilters {
         self.0.config().block_features()
     }
 
+    #[getter]
+    fn readings(&self) -> Vec<(&'static str, bool, bool)> {
+        self.0.config().blocks().map(|one| (one.view.name(), one.backwards, one.absolute)).collect()
+    }
+
     #[pyo3(signature = (values, starts, *, first=0, count=None, threads=None))]
     fn transform<'py>(
         &self,

@@ -26,6 +26,15 @@ impl View {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Series, Self::Difference, Self::Magnitude];
 
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Series => "series",
+            Self::Difference => "difference",
+            Self::Magnitude => "magnitude",
+        }
+    }
+
     /// The view `[steps, channels]` of a series `[steps, channels]`, which has a step less for differences. `standards`, one
     /// for each of [`View::ALL`], or those of the series itself.
     pub(super) fn of(self, series: &[f64], channels: usize, standards: Option<&[Standard; 3]>) -> Vec<f64> {
