@@ -29,6 +29,8 @@ Watch = Callable[[Stage], None]
 KIND: Final = "features"
 """The kind of model in a checkpoint."""
 VERSION: Final = 1
+FEW: Final = 1024
+"""Series up to which linear algebra is on one thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,9 @@ class FilterModel:
         bank = StateFeatures.fit(series, **vars(settings), threads=threads)
         classes, heads, ridge = None, [], RidgeSettings(views=bank.views)
         patterns, which = _patterns(numbers)
-        with limited(threads):
-            count = len(patterns) + (codes is not None)
-            features = _Features(bank, series, threads, heads=count, watching=lambda: watch("filters"))
+        with limited(threads, len(series)):
+            times = 2 * (len(patterns) + (codes is not None))  # each head weighs the views, then it is fitted
+            features = _Features(bank, series, threads, times=times, watching=lambda: watch("filters"))
             if codes is not None:
                 watch("classes")
                 labelled = np.flatnonzero(codes >= 0)
@@ -124,7 +126,7 @@ class FilterModel:
     def class_scores(self, series: list[Floats], *, threads: int | None = None) -> Floats:
         """z [N, C - 1] of the head of classes."""
         assert self.classes is not None
-        with limited(threads):
+        with limited(threads, len(series)):
             return self.classes.scores(self.bank.blocks(known_series(self.contract, series), threads=threads))
 
     def evidence(self, series: list[Floats], *, threads: int | None = None) -> list[Floats]:
@@ -151,8 +153,8 @@ class FilterModel:
         """The numbers [N, K]."""
         series = known_series(self.contract, series)
         found = np.empty((len(series), sum(len(columns) for columns, _ in self.numbers)))
-        with limited(threads):
-            every, features = np.arange(len(series)), _Features(self.bank, series, threads, heads=len(self.numbers))
+        with limited(threads, len(series)):
+            every, features = np.arange(len(series)), _Features(self.bank, series, threads, times=len(self.numbers))
             for columns, head in self.numbers:
                 found[:, columns] = head.scores(features.of(every)(every))
         return found
@@ -285,7 +287,7 @@ def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:
 
 
 class _Features:
-    """Features of series for several heads: computed once where they fit into `KEPT_BYTES`, else whenever asked for."""
+    """Features of series, asked for so many times: computed once where they fit into `KEPT_BYTES`, else each time."""
 
     def __init__(
         self,
@@ -293,12 +295,12 @@ class _Features:
         series: list[Floats],
         threads: int | None,
         *,
-        heads: int,
+        times: int,
         watching: Callable[[], None] = lambda: None,
     ) -> None:
         self._bank, self._series, self._threads = bank, series, threads
         self._kept: list[NDArray[np.float32]] | None = None
-        if heads > 1 and len(series) * bank.count * np.float32().nbytes <= KEPT_BYTES:
+        if times > 1 and len(series) * bank.count * np.float32().nbytes <= KEPT_BYTES:
             self._kept = list(_watched(bank.blocks(series, threads=threads), watching))
 
     def of(self, chosen: Ints, watching: Callable[[], None] = lambda: None) -> Features:
@@ -337,6 +339,12 @@ def _of(values: Floats | None, rows: Ints) -> Floats | None:
     return None if values is None else values[rows]
 
 
-def limited(threads: int | None) -> Any:  # noqa: ANN401 - a context
-    """Keeps linear algebra to this number of threads."""
+def limited(threads: int | None, series: int) -> Any:  # noqa: ANN401 - a context
+    """Keeps linear algebra to this number of threads, and to one for few series.
+
+    For few series the threads would wait for each other longer than they compute, above all beside other programs; one
+    thread gives the same bits whatever `threads` is.
+    """
+    if series <= FEW:
+        return threadpool_limits(1)
     return nullcontext() if threads is None else threadpool_limits(threads)

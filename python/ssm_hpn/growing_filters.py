@@ -78,11 +78,17 @@ class GrowingFilters:
         numbers = [(np.arange(count), Growing(count, settings=ridge))] if count else []
         return cls(bank, contract, classes, numbers)
 
+    @property
+    def _kept(self) -> int:
+        """Most series that a head is fitted to at once."""
+        growing = [one for _, one in self.numbers] + ([] if self.classes is None else [self.classes])
+        return max((len(one.series) for one in growing), default=0)
+
     def add(self, series: list[Floats], targets: Targets, *, threads: int | None = None) -> None:
         """Add series with what is known of them; `class_weight` is [C] or none."""
         samples = np.ones(len(series)) if targets.sample_weight is None else targets.sample_weight
         series, of = known_series(self.missing, series), _features_of(self.bank, threads)
-        with limited(threads):
+        with limited(threads, self._kept + len(series)):
             if self.classes is not None and targets.codes is not None:
                 there = (targets.codes >= 0) & (samples > 0)
                 self._add_classes(of, _chosen(series, there), targets.codes[there], samples[there], targets)
@@ -125,7 +131,7 @@ class GrowingFilters:
     def model(self, contract: Contract, *, threads: int | None = None) -> FilterModel:
         """The model of all series so far, with this contract."""
         of = _features_of(self.bank, threads)
-        with limited(threads):
+        with limited(threads, self._kept):
             classes = None if self.classes is None else self._class_head(of, self.classes)
             heads = []
             for columns, growing in self.numbers:

@@ -4,7 +4,7 @@
     z = V·(u - ū),  V the first principal directions of the training series
 
 The projection keeps distances within a few percent whatever d is, and reads features in blocks, so that no more than
-1,024 numbers of each series are kept of d = 25,600. Projection and components are scikit-learn's.
+1,024 numbers of each series are kept of d = 26,880. Projection and components are scikit-learn's.
 """
 
 from collections.abc import Iterable

@@ -62,7 +62,7 @@ class StateSpaceFeatures(SeriesTransformer):
     Parameters
     ----------
     effort
-        `fast` (8,960 features), `default` (25,600) or `best` (51,200).
+        `fast` (8,960 features), `default` (26,880) or `best` (53,760).
     causal
         Filters that read forwards alone, and numbers standardised by the training series: `bank_.stream` gives the
         features of the steps so far.

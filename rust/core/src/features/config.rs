@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::state_filters::{Competition, FILTERS};
 
 const NUMBER: Bounds =
-    Bounds::whole("features.filters", 1, 1 << 16).advise("512 is the default, 128 is fast");
+    Bounds::whole("features.filters", 1, 1 << 16).advise("768 is the default, 256 is fast");
 
 /// What a block of filters reads of a series.
 ///
@@ -38,10 +38,10 @@ pub struct Reading {
 /// use ssm_hpn::features::FeaturesConfig;
 ///
 /// let config = FeaturesConfig::default();
-/// // Ten blocks of 128 filters, 20 features each.
-/// assert_eq!((config.blocks().count(), config.features()), (10, 25_600));
-/// assert_eq!(config.block_features(), 2560);
-/// assert_eq!(FeaturesConfig::from_json(r#"{"filters": 512}"#)?, config);
+/// // Fifteen blocks of 128 filters, 14 features each.
+/// assert_eq!((config.blocks().count(), config.features()), (15, 26_880));
+/// assert_eq!(config.block_features(), 1792);
+/// assert_eq!(FeaturesConfig::from_json(r#"{"filters": 768}"#)?, config);
 /// assert_eq!(FeaturesConfig::from_json(&config.to_json())?, config);
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
@@ -61,7 +61,7 @@ pub struct FeaturesConfig {
 
 impl Default for FeaturesConfig {
     fn default() -> Self {
-        Self { filters: 512, competition: Competition::Both, causal: false, seed: 0 }
+        Self { filters: 768, competition: Competition::Narrow, causal: false, seed: 0 }
     }
 }
 

@@ -7,10 +7,10 @@
 /// ```
 /// use ssm_hpn::features::{FeaturesConfig, View};
 ///
-/// // Four blocks of 128 filters read the series, four its difference, two the size of the difference.
+/// // Six blocks of 128 filters read the series, six its difference, three the size of the difference.
 /// let config = FeaturesConfig::default();
 /// let count = |view| config.blocks().filter(|reading| reading.view == view).count();
-/// assert_eq!(View::ALL.map(count), [4, 4, 2]);
+/// assert_eq!(View::ALL.map(count), [6, 6, 3]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum View {
