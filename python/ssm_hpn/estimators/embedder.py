@@ -96,7 +96,7 @@ class SSMEmbedder(SeriesTransformer):
             raise ConfigError(problem("n_components", "no more than there are series", found, "lower it"))
         series, seed = known_series(self.contract_, series), self._seed()
         self.bank_ = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
-        with limited(threads):
+        with limited(threads, len(series)):
             self.reduction_ = Reduction.fit(
                 self.bank_.blocks(series, threads=threads),
                 rows=len(series),
