@@ -137,7 +137,7 @@ class FilterModel:
         """
         assert self.classes is not None
         found, linear = [], self.classes.ridge.linear
-        with limited(threads):
+        with limited(threads, len(series)):
             for one in known_series(self.contract, series):
                 features = self.bank.transform([one], threads=threads)[0]
                 weights, constant = weights_of(linear, features)
