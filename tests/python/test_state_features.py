@@ -17,7 +17,7 @@ def bank():
     return StateFeatures.fit(SERIES, effort="fast", seed=1)
 
 
-@pytest.mark.parametrize(("effort", "count"), [("fast", 5 * 128 * 14), ("default", 10 * 128 * 20)])
+@pytest.mark.parametrize(("effort", "count"), [("fast", 5 * 128 * 14), ("default", 15 * 128 * 14)])
 def test_each_effort_has_its_number_of_features(effort, count):
     features = StateFeatures.fit(SERIES, effort=effort)
     found = features.transform(SERIES)

@@ -148,7 +148,7 @@ class SSMEmbedder(SeriesTransformer):
             found = (self.reduced_.apply(points) if hasattr(self, "reduced_") else points).astype(np.float32)
         else:
             blocks = self.bank_.blocks(known_series(self.contract_, series), threads=threads)
-            with limited(threads):
+            with limited(threads, len(series)):
                 found = self.reduction_.apply(blocks, rows=len(series))
         if self.unit_length:
             lengths = np.linalg.norm(found, axis=1, keepdims=True)
