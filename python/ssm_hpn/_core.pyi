@@ -156,6 +156,7 @@ class Batch:
         *,
         segments: NDArray[np.uint32] | None = None,
         mask: NDArray[np.bool_] | None = None,
+        weights: NDArray[np.float32] | None = None,
         **target: NDArray[np.int32] | NDArray[np.float32] | None,
     ) -> Self:
         """tokens [B,T] or features [B,T,F]; segments [S,3] = row, start, end (default: one document per row).
@@ -165,6 +166,8 @@ class Batch:
         cotangent [B,T,D].
         mask [B,T]: false where a position is read, but neither pooled nor compared with a class. A document without a
         true one must not have a target; a cotangent is not masked but zero.
+        weights [S]: factor of the loss of each document in training, by which the mean is divided too (default: 1); a
+        document of weight 0 has no target. None in an evaluation.
         """
     @property
     def rows(self) -> int:
@@ -177,7 +180,7 @@ class Batch:
         """Positions inside a document, masked ones too, padding not counted."""
     @property
     def n_targets(self) -> int:
-        """Positions or documents that have a target."""
+        """Positions or documents that have a target, whatever their weight."""
     @property
     def segments(self) -> NDArray[np.uint32]:
         """[S,3]: row, start, end of each document."""
@@ -227,7 +230,7 @@ class TargetKindRow(TypedDict):
 
 @type_check_only
 class StepReport(TypedDict):
-    """Sums over the targets of one forward_backward; `loss` is their mean (0 without targets).
+    """Sums over the targets of one forward_backward; `loss` is `loss_sum / weight`, their mean (0 without targets).
 
     Each of several numbers per document is a target of its own.
     """
@@ -235,6 +238,7 @@ class StepReport(TypedDict):
     loss: float
     loss_sum: float
     count: int
+    weight: float
     scored: int
     correct: int
     squared_error: float
@@ -311,7 +315,10 @@ class FlatGuard:
         """Gradients of the SUM of losses since the last update, same order."""
     @property
     def count(self) -> int:
-        """Number of targets of the gradients: divide by it for the mean."""
+        """Number of targets of the gradients."""
+    @property
+    def weight(self) -> float:
+        """Sum of their weights, as much as `count` without weights: divide the gradients by it for the mean."""
 
 @final
 class Stream:

@@ -28,6 +28,7 @@ _TYPES: Final[dict[str, type[np.generic]]] = {
     "features": np.float32,
     "segments": np.uint32,
     "mask": np.bool_,
+    "weights": np.float32,
     **{name: np.int32 if array.element == "class" else np.float32 for name, array in ARRAYS.items()},
 }
 _AXES: Final[dict[str, str]] = {
@@ -35,6 +36,7 @@ _AXES: Final[dict[str, str]] = {
     "features": "BTF",
     "segments": "S3",
     "mask": "BT",
+    "weights": "S",
     **{name: array.axes for name, array in ARRAYS.items()},
 }
 """B rows, T positions, F features, S documents, K numbers per document, D width of the model."""
@@ -160,9 +162,10 @@ def as_batch(batch: Batch | Arrays, model: ModelConfig) -> Batch:
     Parameters
     ----------
     batch
-        `tokens` [B,T] or `features` [B,T,F], optional `segments` [S,3] and `mask` [B,T], and the target: `token_class`
-        [B,T] (-1 or NaN for none), `sequence_class` [S] (the same), `sequence_values` [S,K] (in the user's units; NaN),
-        the last two together, or `cotangent` [B,T,D]. Where the mask is false, a position is read but neither pooled
+        `tokens` [B,T] or `features` [B,T,F], optional `segments` [S,3], `mask` [B,T] and `weights` [S] (of each
+        document's loss in training), and the target: `token_class` [B,T] (-1 or NaN for none), `sequence_class` [S]
+        (the same), `sequence_values` [S,K] (in the user's units; NaN), the last two together, or `cotangent` [B,T,D].
+        Where the mask is false, a position is read but neither pooled
         nor compared with a class. For next-token models the target is made from the tokens where it is missing; a
         masked token is then not predicted either. An axis of size 1 at the end may be left out or added.
     model

@@ -154,11 +154,46 @@ def test_wrong_weights_of_classes_are_refused(given, error, message):
         SSMClassifier(**FAST, class_weight=given).fit(x, np.arange(12) % 2)
 
 
+BACKBONE = {"kind": "backbone", "d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0}
+
+
+def scores(model, series):
+    return model.decision_function(series) if isinstance(model, SSMClassifier) else model.predict(series)
+
+
 @pytest.mark.parametrize("estimator", [SSMClassifier, SSMRegressor])
-def test_a_backbone_has_no_weights(estimator):
-    x = np.random.default_rng(9).normal(size=(12, 20))
-    with pytest.raises(ConfigError, match="sample_weight: expected None, as kind='backbone' has no weights"):
-        estimator(kind="backbone", steps=1).fit(x, np.arange(12) % 2, sample_weight=np.ones(12))
-    if estimator is SSMClassifier:
-        with pytest.raises(ConfigError, match="class_weight: expected None, as kind='backbone' has no such parameter"):
-            estimator(kind="backbone", steps=1, class_weight="balanced").fit(x, np.arange(12) % 2)
+def test_a_backbone_learns_by_the_weights_of_series(estimator):
+    series, labels = waves(40, seed=2)
+    y = labels if estimator is SSMClassifier else np.array([float(len(one)) for one in series])
+    other = y.copy()
+    other[30:] = y[30:][::-1]
+    model = estimator(**BACKBONE, steps=20)
+    none = scores(model.fit(series, y), series)
+    # Weights that are all alike change nothing, whatever they are.
+    np.testing.assert_array_equal(scores(model.fit(series, y, sample_weight=np.full(40, 3e-20)), series), none)
+    weights = (np.arange(40) < 30) * 2.0
+    zero, others = (scores(model.fit(series, given, sample_weight=weights), series) for given in (y, other))
+    if estimator is SSMClassifier:  # statistics of numbers are those of all series
+        np.testing.assert_array_equal(zero, others)
+    assert np.abs(scores(model.fit(series, y, sample_weight=np.arange(40.0) + 1), series) - none).max() > 1e-4
+
+
+def test_a_backbone_balances_classes():
+    x, y = rare(48, 8, seed=3)
+    model = SSMClassifier(**BACKBONE, steps=40, head="linear")
+    found = {}
+    for name, given in (("none", None), ("balanced", "balanced"), ("by hand", {"wave": 42.0, "noise": 6.0})):
+        found[name] = model.set_params(class_weight=given).fit(x, y).predict_proba(x)[:, 1].mean()
+    # Half of the weight is on the rare class, and so half of the probability.
+    assert abs(found["none"] - 1 / 8) < 0.1
+    assert abs(found["balanced"] - 1 / 2) < 0.15
+    assert found["by hand"] == pytest.approx(found["balanced"], abs=1e-4)
+    parts = SSMClassifier(**BACKBONE, class_weight={"wave": 2.0}).partial_fit(x, y, classes=["noise", "wave"])
+    assert parts.predict(x).shape == (48,)
+
+
+def test_a_backbone_is_stopped_by_held_out_series_without_weights():
+    x, y = rare(60, 2, seed=4)
+    model = SSMClassifier(**BACKBONE, steps=20, early_stopping=True, validation_fraction=0.2)
+    model.fit(x, y, sample_weight=np.linspace(0, 2, 60))
+    assert len(model.validation_scores_) > 0

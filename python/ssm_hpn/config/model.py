@@ -100,6 +100,22 @@ class PatchStem(Section):
     size: int = Field(8, description="steps of a patch, which becomes one token", **bounds("model.stem.size"))
 
 
+class FiltersStem(Section):
+    """Fixed random state space filters with a trained linear map on top (docs/mathematics.md, section 1)."""
+
+    kind: Literal["filters"] = Field(
+        "filters", description="random state space filters, of which a linear map is trained"
+    )
+    filters: int = Field(256, description="filters, rounded up to blocks of 128", **bounds("model.stem.filters"))
+    longest: int = Field(256, description="largest time scale of a filter, in steps", **bounds("model.stem.longest"))
+    stride: int = Field(
+        4,
+        description="steps from one token to the next, over which responses are averaged; 1 for a target per token",
+        **bounds("model.stem.stride"),
+    )
+    seed: int = Field(0, description="of the filters", **bounds("model.stem.seed"))
+
+
 class AutoTarget(Section):
     """As in the data: labels or values where there are any, else the next token."""
 
@@ -221,7 +237,7 @@ class PrototypeHead(Section):
     ] = Field(None, description="classes C; null: as in the data", **bounds("model.head.n_classes"))
     dim: int | None = Field(
         None,
-        description="dimension Q; null: d_model, or C - 1 where that is more and a simplex is affordable",
+        description="dimension Q; null: C up to d_model classes, C - 1 up to 4 d_model (and 4,096), else d_model",
         **bounds("model.head.dim"),
     )
     prototypes: Literal["auto", "simplex", "separated", "random", "learnable"] = Field(
@@ -254,7 +270,7 @@ class NoHead(Section):
 
 
 Input = Annotated[AutoInput | TokensInput | FeaturesInput | HiddenInput, Field(discriminator="kind")]
-Stem = Annotated[AutoStem | ConvStem | PatchStem, Field(discriminator="kind")]
+Stem = Annotated[AutoStem | ConvStem | PatchStem | FiltersStem, Field(discriminator="kind")]
 if TYPE_CHECKING:
     Target = AutoTarget | TargetSection
 else:

@@ -25,6 +25,10 @@ Floats = NDArray[np.float64]
 
 CHECKPOINT: Final = "checkpoint"
 """Name of a folder for the files of one."""
+PROJECTION: Final = "head.projection."
+"""Beginning of the names of the tensors that map onto the coordinates of prototypes."""
+LEAST_WEIGHT: Final = 1e-9
+"""Share of the largest weight below which a series does not count: the sums of a batch are in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +54,11 @@ class Backbone:
         """Train from the start: the updates of its settings over random batches, each series once per pass.
 
         With `stopping` some series are held out, stratified by `arrays["sequence_class"]` where there are classes; the
-        `Watch` over them, by which training may have ended early, has given the trainer its best parameters.
+        `Watch` over them, by which training may have ended early, has given the trainer its best parameters. Weights
+        in `arrays` count in training, not for the held-out series.
         """
         trainer.contract = contract
+        series, arrays = _counting(series, arrays)
         train = trainer.config.train
         channels = [contract.channels(one) for one in series]
 
@@ -63,7 +69,7 @@ class Backbone:
         rows, watch = np.arange(len(series)), None
         if stopping is not None:
             rows, held = stopping.split(arrays.get("sequence_class"), len(series), seed=train.seed)
-            batches = [batch(part) for part in _parts(held, channels)]
+            batches = [_without_weights(batch(part)) for part in _parts(held, channels)]
             watch = Watch(trainer, batches, stopping, pass_updates=ceil(len(rows) / train.batch_size))
         order = batches_without_end(len(rows), train.batch_size, np.random.default_rng(train.seed))
         with progress.bar("update", train.steps) as advance:
@@ -81,6 +87,7 @@ class Backbone:
 
     def more(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
         """An update for each batch of these series, each series once, in an order of its own; the optimiser goes on."""
+        series, arrays = _counting(series, arrays)
         train = self.trainer.config.train
         channels = [self.contract.channels(one) for one in series]
         order = np.random.default_rng([train.seed, self.updates]).permutation(len(series))
@@ -101,7 +108,7 @@ class Backbone:
         """With more classes, among which those so far are at these places; the optimiser begins anew.
 
         All weights stay but those of the head that belong to a class: a linear head has new rows for new classes, a
-        prototype head has other prototypes.
+        prototype head has other prototypes, for which its projection gets further rows.
         """
         config = self.trainer.config
         name = "n_outputs" if isinstance(config.model.head, LinearHead) else "n_classes"
@@ -114,6 +121,8 @@ class Backbone:
                 continue
             if old.shape == new.shape:
                 tensors[row["name"]] = old
+            elif row["name"].startswith(PROJECTION):
+                new[: len(old)] = old[: len(new)]
             elif (len(old), len(new), old.shape[1:]) == (len(places), count, new.shape[1:]):
                 new[places] = old
         trainer.load_tensors(tensors)
@@ -156,6 +165,20 @@ class Backbone:
         object.__setattr__(self, "trainer", trainer)
         object.__setattr__(self, "contract", trainer.contract)
         object.__setattr__(self, "earlier", state["earlier"])
+
+
+def _counting(series: list[Floats], arrays: dict[str, NDArray[Any]]) -> tuple[list[Floats], dict[str, NDArray[Any]]]:
+    """The series of a weight above 0, and their targets with weights of mean 1; only their proportions matter."""
+    if "weights" not in arrays:
+        return series, arrays
+    weights = arrays["weights"] / arrays["weights"].max()
+    rows = np.flatnonzero(weights > LEAST_WEIGHT)
+    kept = {name: values[rows] for name, values in arrays.items()}
+    return [series[row] for row in rows], kept | {"weights": weights[rows] / weights[rows].mean()}
+
+
+def _without_weights(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: values for name, values in batch.items() if name != "weights"}
 
 
 def _parts(rows: NDArray[np.intp], channels: list[NDArray[np.float32]]) -> Iterator[NDArray[np.intp]]:

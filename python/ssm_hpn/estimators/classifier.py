@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm_hpn.classes import text_of
 from ssm_hpn.closed_form import ClassHead
+from ssm_hpn.closed_form.heads import class_weights
 from ssm_hpn.closed_form.simplex import lifted_cosines
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
@@ -81,8 +82,8 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
     reject_label
         Must not be one of the classes; default: -1 for numbers, "unknown" for texts.
     class_weight
-        Of the features: a factor of the weights of a class's series by its label (1 for labels left out), or
-        `balanced`, in inverse proportion to the number of series: rare classes then count as much as frequent ones.
+        A factor of the weights of a class's series by its label (1 for labels left out), or `balanced`, in inverse
+        proportion to the number of series: rare classes then count as much as frequent ones.
     threads, random_state
         The same seed gives the same bits: of a backbone for any number of threads, of features for one number of
         them (scores differ by 1e-5 between numbers, as sums in LAPACK do).
@@ -168,12 +169,12 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
     ) -> Self:
         """Train on series X with labels y [N], and on numbers `values` [N] beside them if there are any.
 
-        `sample_weight` [N] says how much each series counts; one of weight 0 takes no part (only kind="features").
+        `sample_weight` [N] says how much each series counts; one of weight 0 takes no part.
         Of a long table, y, `values` and `sample_weight` are an entry per row or series, or a column's name.
         """
         kind = self._chosen_kind()
         series, (y, values, sample_weight) = self._fit_on(X, y=y, values=values, sample_weight=sample_weight)
-        weights = self._sample_weight(sample_weight, len(series), kind)
+        weights = self._sample_weight(sample_weight, len(series))
         found = ClassCodes.of(y, series)
         self.classes_ = found.classes
         self.contract_ = replace(self.contract_, classes=found.written)
@@ -184,7 +185,7 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         series, arrays = self._arrays(series, found.codes, numbers, weights)
         self._warn_constant()
         if kind == "backbone":
-            self._train(series, arrays, *self._target(moments))
+            self._train(series, self._weighted(arrays, class_weight), *self._target(moments))
         else:
             self._fit_filters(series, self._filter_targets(arrays, class_weight))
         return self
@@ -234,7 +235,7 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
             raise ConfigError(problem("class_weight", expected, shown(self.class_weight), advice))
         read = self._fit_on if first else self._read_part
         series, (y, values, sample_weight) = read(X, y=y, values=values, sample_weight=sample_weight)
-        weights = self._sample_weight(sample_weight, len(series), kind)
+        weights = self._sample_weight(sample_weight, len(series))
         labels = read_labels(y, series)
         before = None if first else (self.classes_, self.contract_.classes)
         found = named_classes(labels, classes, before, add_classes=add_classes)
@@ -256,7 +257,8 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
             only = labels.classes.values[0]
             warn(f"y: all series so far are of one class, {only!r}, which is answered for every series")
         if kind == "backbone":
-            self._grow_backbone(series, arrays, self._target(moments) if first else None, found.places)
+            begun = self._target(moments) if first else None
+            self._grow_backbone(series, self._weighted(arrays, class_weight), begun, found.places)
         else:
             self._grow(series, self._filter_targets(arrays, class_weight), first=first, places=found.places)
         return self
@@ -276,6 +278,17 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
     ) -> Targets:
         of_class, numbers, weights = (arrays.get(name) for name in ("sequence_class", "sequence_values", "weights"))
         return Targets(of_class, len(self.classes_), numbers, weights, class_weight)
+
+    def _weighted(
+        self, arrays: dict[str, NDArray[Any]], class_weight: Floats | Literal["balanced"] | None
+    ) -> dict[str, NDArray[Any]]:
+        """The targets of a backbone, with the weights of classes in those of their series."""
+        if class_weight is None:
+            return arrays
+        codes, weights = arrays["sequence_class"], arrays.get("weights", np.ones(len(arrays["sequence_class"])))
+        counted = codes[(codes >= 0) & (weights > 0)]
+        factors = np.append(class_weights(counted, len(self.classes_), class_weight), 1.0)  # -1 has no class
+        return arrays | {"weights": weights * factors[codes]}
 
     def _class_weight(self, classes: NDArray[Any]) -> Floats | Literal["balanced"] | None:
         """The weight of each class [C], by scikit-learn's rules for a dictionary."""

@@ -34,7 +34,7 @@ OF_BACKBONE = (
     "normalize", "early_stopping",
 )  # fmt: skip
 """Parameters of the trained model alone."""
-OF_FEATURES = ("effort", "causal", "class_weight")
+OF_FEATURES = ("effort", "causal")
 
 KEPT_BYTES: Final = 1 << 26
 """Series up to this size are kept by fit for partial_fit, as long as the estimator is not stored."""
@@ -121,14 +121,9 @@ class SequenceModel(SequenceEstimator):
             if name in names and value is not default and np.any(value != default)
         }
 
-    def _sample_weight(self, given: Any, count: int, kind: Kind) -> Floats | None:  # noqa: ANN401
-        """Weights of fit, of this number of series; a backbone has none."""
-        if given is None:
-            return None
-        if kind == "backbone":
-            expected, advice = "None, as kind='backbone' has no weights", "leave it out, or use kind='features'"
-            raise ConfigError(problem("sample_weight", expected, "weights", advice))
-        return weights_of(given, count)
+    def _sample_weight(self, given: Any, count: int) -> Floats | None:  # noqa: ANN401
+        """Weights of fit, of this number of series."""
+        return None if given is None else weights_of(given, count)
 
     def _score_weights(self, X: Any, given: Any, count: int) -> Floats:  # noqa: ANN401, N803
         """Weights of score, of this number of series: 1 each where none are given."""

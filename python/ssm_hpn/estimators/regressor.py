@@ -60,11 +60,11 @@ class SSMRegressor(RegressorMixin, StoredModel):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
         """Train on series X with numbers y [N] or [N, K], NaN where one was not measured.
 
-        `sample_weight` [N] says how much each series counts; one of weight 0 takes no part (only kind="features").
+        `sample_weight` [N] says how much each series counts; one of weight 0 takes no part.
         """
         kind = self._chosen_kind()
         series, (y, sample_weight) = self._fit_on(X, y=y, sample_weight=sample_weight)
-        weights = self._sample_weight(sample_weight, len(series), kind)
+        weights = self._sample_weight(sample_weight, len(series))
         numbers, moments = self._measure(y, "y")
         check_lengths(series, numbers, "y")
         if kind == "features":
@@ -107,7 +107,7 @@ class SSMRegressor(RegressorMixin, StoredModel):  # type: ignore[misc]
         kind, first = self._begin_part()
         read = self._fit_on if first else self._read_part
         series, (y, sample_weight) = read(X, y=y, sample_weight=sample_weight)
-        weights = self._sample_weight(sample_weight, len(series), kind)
+        weights = self._sample_weight(sample_weight, len(series))
         moments = None
         if first:
             numbers, moments = self._measure(y, "y")

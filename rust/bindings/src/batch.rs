@@ -1,7 +1,8 @@
 //! `Batch`: a batch of the core made from arrays, and checked.
 
 use numpy::{
-    PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArrayDyn, PyUntypedArrayMethods,
+    PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3, PyReadonlyArrayDyn,
+    PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -22,12 +23,13 @@ pub(crate) struct PyBatch(pub(crate) Batch);
 #[pymethods]
 impl PyBatch {
     #[new]
-    #[pyo3(signature = (tokens=None, features=None, *, segments=None, mask=None, **target))]
+    #[pyo3(signature = (tokens=None, features=None, *, segments=None, mask=None, weights=None, **target))]
     fn new(
         tokens: Option<&Bound<'_, PyAny>>,
         features: Option<&Bound<'_, PyAny>>,
         segments: Option<&Bound<'_, PyAny>>,
         mask: Option<&Bound<'_, PyAny>>,
+        weights: Option<&Bound<'_, PyAny>>,
         target: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let tokens: Option<PyReadonlyArray2<'_, u32>> =
@@ -68,6 +70,10 @@ impl PyBatch {
             let mask = x.as_array();
             let mask = try_collected(mask.iter().map(|&m| u8::from(m)), "a copy of mask");
             batch.mask = Some(mask.map_err(to_py)?);
+        }
+        if let Some(weights) = weights {
+            let found: PyReadonlyArray1<'_, f32> = array_of(weights, "weights", "[S]")?;
+            batch.weights = Some(copied(&found, "weights")?);
         }
         Ok(Self(batch))
     }

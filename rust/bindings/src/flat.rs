@@ -120,6 +120,11 @@ impl FlatGuard {
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
         enter(py, || Ok(either!(&*self.session.read(), s => s.count())))
     }
+
+    #[getter]
+    fn weight(&self, py: Python<'_>) -> PyResult<f64> {
+        enter(py, || Ok(either!(&*self.session.read(), s => s.weight())))
+    }
 }
 
 /// A writable array over a buffer.

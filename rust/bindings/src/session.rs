@@ -322,6 +322,7 @@ fn step_report<'py>(py: Python<'py>, report: &StepReport) -> PyResult<Bound<'py,
     dict.set_item("loss", report.loss)?;
     dict.set_item("loss_sum", report.loss_sum)?;
     dict.set_item("count", report.count)?;
+    dict.set_item("weight", report.weight)?;
     dict.set_item("scored", report.scored)?;
     dict.set_item("correct", report.correct)?;
     dict.set_item("squared_error", report.squared_error)?;

@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use measure::{Rate, isa, numbers, on_one_thread, work};
-use ssm_hpn::head::{HeadConfig, Targets, Wanted, build, prototypes};
+use ssm_hpn::head::{HeadConfig, Targets, Wanted, WeightedTargets, build, prototypes};
 use ssm_hpn::kernels::Layout;
 use ssm_hpn::params::{Arena, Grads, Group, Params, Table, TensorMasks};
 use ssm_hpn::pass::{Key, Mode, Pass};
@@ -45,7 +45,7 @@ fn head(c: &mut Criterion<Rate>, tokens: usize, d_model: usize, n_classes: usize
             b.iter(|| {
                 let params = Params::new(values.as_slice(), &table, &slots);
                 let mut grads = Grads::new(gradients.as_mut_slice(), &table, &slots, &trainable);
-                let (targets, dx) = (Targets::Classes(&classes), Some(&mut dx[..]));
+                let (targets, dx) = (WeightedTargets::equal(Targets::Classes(&classes)), Some(&mut dx[..]));
                 let layout = Layout::whole(tokens, 1);
                 let pass = Pass::new(params, layout, Mode::Training(Key::default()), &mut scratch);
                 head.forward_backward(pass, black_box(&x), targets, Wanted::Loss, dx, Some(&mut grads))

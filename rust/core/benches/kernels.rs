@@ -17,7 +17,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion};
 use measure::{Rate, isa, numbers, on_one_thread, work};
 use ssm_hpn::kernels::conv1d::{ConvGrads, ConvInPlace};
 use ssm_hpn::kernels::selective_scan::{ScanGrads, ScanInPlace, ScanOutputs};
-use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, conv1d, embedding, norm};
+use ssm_hpn::kernels::{Accumulate, Columns, ColumnsMut, Layout, RowWeights, conv1d, embedding, norm};
 use ssm_hpn::kernels::{selective_scan, softmax, state_filters};
 use ssm_hpn::optim::{AdamW, OptimConfig};
 use ssm_hpn::params::{Arena, Group, Init, ParamSpec, Table, TensorMasks};
@@ -194,7 +194,9 @@ fn cross_entropy(criterion: &mut Criterion<Rate>) {
         group.throughput(work(scores.len(), 2.0 * F32));
         group.bench_function(BenchmarkId::new(name, isa()), |bencher| {
             on_one_thread(|| {
-                bencher.iter(|| softmax::cross_entropy(dims, &mut work_on, &targets, 1.0, gradient));
+                bencher.iter(|| {
+                    softmax::cross_entropy(dims, &mut work_on, &targets, RowWeights::EQUAL, 1.0, gradient)
+                });
             });
         });
         work_on.copy_from_slice(&scores);
@@ -244,7 +246,7 @@ fn optimiser(criterion: &mut Criterion<Rate>) {
         on_one_thread(|| {
             bencher.iter(|| {
                 grads.as_mut_slice().fill(1e-3);
-                adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).expect("finite numbers")
+                adamw.apply(&table, &mut params, &mut grads, (1.0, 1.0)).expect("finite numbers")
             });
         });
     });

@@ -1,13 +1,13 @@
 //! A head that keeps a center per class and pulls the features of a class to it, away from the other centers.
 //!
 //! ```text
-//! s_c = -|x - w_c|²/2      L = -log softmax(s)[target]      p = softmax(s) - onehot
+//! s_c = -|x - w_c|²/2      L = -v·log softmax(s)[target]    p = v·(softmax(s) - onehot)      v the feature's weight
 //! dx  = Σ_c p_c·(w_c - x)  dw_c += p_c·(x - w_c)            scores s
 //! ```
 
 use serde::Deserialize;
 use ssm_hpn::Scalar;
-use ssm_hpn::head::{Head, HeadReport, Targets, Wanted};
+use ssm_hpn::head::{Head, HeadReport, Targets, Wanted, WeightedTargets};
 use ssm_hpn::params::{Grads, Init, ParamSpec};
 use ssm_hpn::pass::Pass;
 
@@ -57,11 +57,12 @@ impl<T: Scalar> Head<T> for Centers {
         &self,
         pass: Pass<T>,
         x: &[T],
-        targets: Targets<T>,
+        targets: WeightedTargets<T>,
         mut wanted: Wanted<T>,
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
+        let WeightedTargets { targets, weights } = targets;
         let Targets::Classes(classes) = targets else { panic!("this head takes classes") };
         let (d, centers) = (self.width, pass.params.get(0));
         let mut report = HeadReport::default();
@@ -77,11 +78,12 @@ impl<T: Scalar> Head<T> for Centers {
             let Ok(class) = usize::try_from(*class) else { continue };
             let largest = p.iter().fold(p[0], |m, s| m.max(*s));
             let sum: T = p.iter().map(|s| (*s - largest).exp()).sum();
-            report.loss += (sum.ln() + largest - p[class]).to_f64();
+            let weight = weights.of(i);
+            report.loss += (weight * (sum.ln() + largest - p[class])).to_f64();
             report.count += 1;
             for (c, p) in p.iter_mut().enumerate() {
                 let onehot = if c == class { T::ONE } else { T::ZERO };
-                *p = (*p - largest).exp() / sum - onehot;
+                *p = weight * ((*p - largest).exp() / sum - onehot);
                 let center = &centers[c * d..][..d];
                 if let Some(dx) = &mut dx {
                     for (dx, (w, x)) in dx[i * d..][..d].iter_mut().zip(center.iter().zip(x)) {

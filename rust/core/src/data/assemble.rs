@@ -59,6 +59,7 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Result<Batc
         segments: Vec::new(),
         mask: None,
         target: empty_target(config.target, positions, group)?,
+        weights: None,
     };
     for (i, (window, pieces)) in rows.iter().enumerate() {
         let mut start = 0;
@@ -208,7 +209,8 @@ mod tests {
             group(&ShardColumns { input: InputColumn::Tokens { vocab_size: 9 }, targets, name: false });
         let target = empty_target(Some(&EVERY_ARRAY), 4, Some(&group)).unwrap();
         let input = Input::Tokens(vec![0; 4]);
-        let mut batch = Batch { rows: 1, length: 4, input, segments: Vec::new(), mask: None, target };
+        let mut batch = Batch { target, ..Batch::whole(1, 4, input, Target::none()) };
+        batch.segments.clear();
         // The last two tokens of the second document, then the first of the first; the last position stays empty.
         put(&mut batch, 0, &group, &Piece { group: 0, document: 1, start: 1, end: 3 }, false);
         put(&mut batch, 2, &group, &Piece { group: 0, document: 0, start: 0, end: 1 }, false);

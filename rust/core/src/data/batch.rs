@@ -91,14 +91,18 @@ pub struct Batch {
     pub mask: Option<Vec<u8>>,
     /// Targets of the head.
     pub target: Target,
+    /// How much the loss of each document counts in training `[segments]`; without weights each counts as 1. The mean
+    /// loss is divided by the sum of the weights of all targets. A document of weight 0 has no target, as if it were -1
+    /// or NaN.
+    pub weights: Option<Vec<f32>>,
 }
 
 impl Batch {
-    /// One document per row, all of full length, no mask. Rows without tokens have no documents.
+    /// One document per row, all of full length, no mask, no weights. Rows without tokens have no documents.
     pub fn whole(rows: usize, length: usize, input: Input, target: Target) -> Self {
         let documents = if length == 0 { 0 } else { rows as u32 };
         let segments = (0..documents).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
-        Self { rows, length, input, segments, mask: None, target }
+        Self { rows, length, input, segments, mask: None, target, weights: None }
     }
     /// Refuses everything that does not fit the model: counts, ids, classes, numbers that are not finite, documents out
     /// of order, targets of documents that are masked altogether. Reads each value once.
@@ -115,7 +119,8 @@ impl Batch {
         self.check_input(positions, limits.input)?;
         self.check_segments()?;
         self.target.check(positions, self.segments.len(), &limits.widths)?;
-        self.mask.as_ref().map_or(Ok(()), |mask| self.check_mask(positions, mask))
+        self.mask.as_ref().map_or(Ok(()), |mask| self.check_mask(positions, mask))?;
+        self.weights.as_ref().map_or(Ok(()), |weights| self.check_weights(weights))
     }
 
     fn check_input(&self, positions: usize, limit: InputLimit) -> Result<()> {
@@ -176,6 +181,20 @@ impl Batch {
     }
 
     /// Zeros and ones, for targets that a mask means something to. The targets were checked before.
+    fn check_weights(&self, weights: &[f32]) -> Result<()> {
+        if self.target.numbers(Element::Gradient).is_some() {
+            let expected = "none beside a cotangent, which is scaled where it should be";
+            return Err(Error::shape("weights", expected, "some"));
+        }
+        same_count("weights", self.segments.len(), weights.len())?;
+        let (low, high) = (LEAST_WEIGHT, 1.0 / LEAST_WEIGHT);
+        let bad = weights.iter().position(|&weight| weight != 0.0 && !(low..=high).contains(&weight));
+        bad.map_or(Ok(()), |i| {
+            let expected = format!("0, or a number from {low:e} to {high:e}");
+            Err(Error::shape(format!("weights {i}"), expected, weights[i]))
+        })
+    }
+
     fn check_mask(&self, positions: usize, mask: &[u8]) -> Result<()> {
         if self.target.numbers(Element::Gradient).is_some() {
             return Err(Error::shape(
@@ -206,6 +225,10 @@ impl Batch {
         format!("{name}: row {}, token {}", position / self.length, position % self.length)
     }
 }
+
+/// Least weight of a document that has a target, and the reciprocal of the largest: the mean of losses that are this
+/// small or large is still exact to the last few bits of an f32.
+const LEAST_WEIGHT: f32 = 1e-12;
 
 /// Most positions of one batch: what an `i32` counts.
 const MAX_POSITIONS: usize = i32::MAX as usize;
@@ -346,6 +369,24 @@ mod tests {
         assert!(masked.check(&limits).unwrap_err().to_string().contains("mask of segment 1"));
         masked.target = Target::cotangent(vec![0.0; 6]);
         assert!(masked.check(&limits).unwrap_err().to_string().contains("none beside a cotangent"));
+    }
+
+    #[test]
+    fn weights_are_one_per_document_and_neither_negative_nor_extreme() {
+        let weighted = |weights: &[f32]| complaint(|b| b.weights = Some(weights.to_vec()));
+        let good = Batch { weights: Some(vec![0.0, 3.5]), ..batch() };
+        good.check(&limits()).unwrap();
+        assert_eq!(weighted(&[1.0; 3]), "weights count: expected 2, found 3");
+        let range = "expected 0, or a number from 1e-12 to 1e12";
+        for (bad, found) in
+            [(-1.0, "-1"), (f32::NAN, "NaN"), (f32::INFINITY, "inf"), (1e-20, "0.00000000000000000001")]
+        {
+            assert_eq!(weighted(&[1.0, bad]), format!("weights 1: {range}, found {found}"));
+        }
+        let widths = Widths { d_model: Some(1), ..limits().widths };
+        let cotangent = Batch { target: Target::cotangent(vec![0.0; 6]), ..good };
+        let text = cotangent.check(&Limits { widths, ..limits() }).unwrap_err().to_string();
+        assert!(text.starts_with("weights: expected none beside a cotangent"), "{text}");
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod evidence;
 mod law;
 mod readout;
 mod series;
+pub(crate) mod stationary;
 mod stream;
 mod view;
 

@@ -252,10 +252,12 @@ const SIMPLEX_DIM_MAX: usize = 4096;
 impl PrototypeConfig {
     /// The prototypes of this configuration over features of `d_model`.
     ///
-    /// Without `dim`, Q is that of a simplex, C-1, as long as that is at most 4·D and 4,096, else D; and never below D.
-    /// For few classes the coordinates that the simplex leaves free matter: on a line a direction has no gradient, on
-    /// a circle a class that starts behind two others cannot get past them, and without them every direction is near
-    /// some prototype, so that no score could say "none of these".
+    /// Without `dim`, Q is C up to D classes: the C-1 coordinates of a simplex, and a free one. Without the free one a
+    /// direction has no gradient for two classes (it is on a line), a class that starts behind two others cannot get past
+    /// them for three (on a circle), and every direction is near some prototype, so that no score could say "none of
+    /// these". Each further one is noise that the features have to lose before their cosines grow: slow where features
+    /// are nearly equal. Beyond D classes Q is C-1, as long as that is at
+    /// most 4·D and 4,096, else D. The pole of a regression has one free coordinate beside it.
     pub fn plan(&self, d_model: usize) -> Result<PrototypePlan> {
         self.check_loss()?;
         let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
@@ -271,11 +273,12 @@ impl PrototypeConfig {
             }
             (Some(dim), _) => dim,
             (None, Projection::Identity) => d_model,
-            (None, Projection::Linear) if classes == 0 => d_model,
+            (None, Projection::Linear) if classes == 0 => 2,
+            (None, Projection::Linear) if classes <= d_model => pole + classes,
             (None, Projection::Linear) => {
                 let simplex = classes - 1;
                 let fits = simplex <= SIMPLEX_DIM_MAX.min(4 * d_model);
-                pole + if fits { simplex.max(d_model).max(2) } else { d_model }
+                pole + if fits { simplex.max(2) } else { d_model.max(2) }
             }
         };
         Bounds { low: Edge::At((2 + pole) as f64), ..DIM }.check_whole(dim)?;

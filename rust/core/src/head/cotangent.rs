@@ -1,6 +1,6 @@
 //! No head: the caller computes the loss and provides the gradient of the hidden states.
 
-use super::interface::{Head, HeadReport, Targets};
+use super::interface::{Head, HeadReport, Targets, WeightedTargets};
 use super::predictions::Wanted;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec};
@@ -36,13 +36,13 @@ impl<T: Scalar> Head<T> for CotangentHead {
         &self,
         _pass: Pass<T>,
         x: &[T],
-        targets: Targets<T>,
+        targets: WeightedTargets<T>,
         _wanted: Wanted<T>,
         dx: Option<&mut [T]>,
         _dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
-        let Targets::Cotangent(cotangent) = targets else {
-            panic!("a model without a head takes a cotangent, not {}", targets.name())
+        let Targets::Cotangent(cotangent) = targets.targets else {
+            panic!("a model without a head takes a cotangent, not {}", targets.targets.name())
         };
         targets.check(x.len() / self.d_model, self.d_model);
         if let Some(dx) = dx {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::predictions::Wanted;
+use crate::kernels::RowWeights;
 use crate::numeric::Scalar;
 use crate::params::{Grads, ParamSpec, Params};
 use crate::pass::Pass;
@@ -67,6 +68,55 @@ impl<T> Targets<'_, T> {
     }
 }
 
+/// Targets of n features, and how much the loss of each of them counts.
+///
+/// ```
+/// use ssm_hpn::head::{Targets, WeightedTargets};
+/// use ssm_hpn::kernels::RowWeights;
+///
+/// let targets = Targets::Classes(&[2, 0]);
+/// // The second feature counts three times as much as the first.
+/// let weighted = WeightedTargets { targets, weights: RowWeights::new(&[0.5_f32, 1.5]) };
+/// assert_eq!(weighted.weights.of(1), 3.0 * weighted.weights.of(0));
+/// assert_eq!(WeightedTargets::<f32>::equal(targets).weights.of(1), 1.0);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct WeightedTargets<'a, T> {
+    /// The targets; a feature of weight 0 has none.
+    pub targets: Targets<'a, T>,
+    /// `[n]` a factor of each feature's loss, and so of its gradients.
+    pub weights: RowWeights<'a, T>,
+}
+
+impl<'a, T: Scalar> WeightedTargets<'a, T> {
+    /// Targets that count alike.
+    pub fn equal(targets: Targets<'a, T>) -> Self {
+        Self { targets, weights: RowWeights::EQUAL }
+    }
+
+    /// Panics unless there are n of both; see [`Targets`].
+    pub(crate) fn check(&self, n: usize, width: usize) {
+        self.targets.check(n, width);
+        self.weights.check(n);
+    }
+
+    /// Sum of the weights of `count` targets, by which the sum of their losses is divided for the mean.
+    pub(crate) fn weight(&self, count: u64) -> f64 {
+        let Some(weights) = self.weights.given() else { return count as f64 };
+        let known = |values: &[T]| values.iter().filter(|y| !y.is_nan()).count() as f64;
+        let of_row = |i: usize| match self.targets {
+            Targets::Classes(classes) => f64::from(u8::from(classes[i] >= 0)),
+            Targets::Values(values) => {
+                let width = values.len() / weights.len();
+                known(&values[i * width..(i + 1) * width])
+            }
+            Targets::Joint { classes, values } => f64::from(u8::from(classes[i] >= 0 && !values[i].is_nan())),
+            Targets::Cotangent(_) => 1.0,
+        };
+        weights.iter().enumerate().map(|(i, weight)| weight.to_f64() * of_row(i)).sum()
+    }
+}
+
 /// Which predictions of a training pass are counted besides the loss.
 ///
 /// ```
@@ -110,7 +160,7 @@ pub enum Accuracy {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HeadReport {
-    /// Sum of the losses.
+    /// Sum of the losses, each times the weight of its feature.
     pub loss: f64,
     /// Targets that have a loss.
     pub count: u64,
@@ -128,7 +178,7 @@ pub struct HeadReport {
 ///
 /// ```
 /// use ssm_hpn::data::{Batch, Input};
-/// use ssm_hpn::head::{Head, HeadReport, Targets, Wanted};
+/// use ssm_hpn::head::{Head, HeadReport, Targets, Wanted, WeightedTargets};
 /// use ssm_hpn::model::{ModelConfig, Registry};
 /// use ssm_hpn::params::{Grads, Init, ParamSpec};
 /// use ssm_hpn::pass::Pass;
@@ -160,16 +210,17 @@ pub struct HeadReport {
 ///         1
 ///     }
 ///
-///     // dx = sign(s - y)·w      dw += Σ sign(s - y)·x
+///     // dx = v·sign(s - y)·w      dw += Σ v·sign(s - y)·x      v the weight of the feature
 ///     fn forward_backward(
 ///         &self,
 ///         pass: Pass<f32>,
 ///         x: &[f32],
-///         targets: Targets<f32>,
+///         targets: WeightedTargets<f32>,
 ///         mut wanted: Wanted<f32>,
 ///         mut dx: Option<&mut [f32]>,
 ///         mut dparams: Option<&mut Grads<f32>>,
 ///     ) -> HeadReport {
+///         let WeightedTargets { targets, weights } = targets;
 ///         let Targets::Values(values) = targets else { panic!("this head takes numbers") };
 ///         let (d, w) = (self.width, pass.params.get(0));
 ///         let mut report = HeadReport::default();
@@ -178,14 +229,15 @@ pub struct HeadReport {
 ///             wanted.take_numbers([score]);
 ///             let (error, sign) = if y.is_nan() { (0.0, 0.0) } else { (score - y, (score - y).signum()) };
 ///             report.count += u64::from(!y.is_nan());
-///             report.loss += f64::from(error.abs());
+///             report.loss += f64::from(weights.of(i) * error.abs());
 ///             report.absolute_error += f64::from(error.abs());
 ///             report.squared_error += f64::from(error * error);
+///             let slope = weights.of(i) * sign;
 ///             if let Some(dx) = &mut dx {
-///                 dx[i * d..][..d].iter_mut().zip(w).for_each(|(dx, w)| *dx = sign * w);
+///                 dx[i * d..][..d].iter_mut().zip(w).for_each(|(dx, w)| *dx = slope * w);
 ///             }
 ///             if let Some(dw) = dparams.as_mut().and_then(|grads| grads.get(0)) {
-///                 dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += sign * x);
+///                 dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += slope * x);
 ///             }
 ///         }
 ///         report
@@ -228,13 +280,14 @@ pub trait Head<T: Scalar>: Send + Sync {
         1.0
     }
 
-    /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses: dx is overwritten, `dparams` accumulated. The
-    /// pass has the n features as rows of one token, and scratch for them.
+    /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses, each times the weight of its feature: dx is
+    /// overwritten, `dparams` accumulated. Errors, counts and predictions are not weighted. The pass has the n features as
+    /// rows of one token, and scratch for them.
     fn forward_backward(
         &self,
         pass: Pass<T>,
         x: &[T],
-        targets: Targets<T>,
+        targets: WeightedTargets<T>,
         wanted: Wanted<T>,
         dx: Option<&mut [T]>,
         dparams: Option<&mut Grads<T>>,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! o = x·Wᵀ + b            `lm_head.weight` [C, D] (or the embedding, tied), `lm_head.bias` [C]
-//! softmax   L = ln Σ_k e^(o_k) - o_y           g_o = softmax(o) - onehot
-//! squared   L_k = (o_k - y_k)² for each y_k    g_o = 2(o - y)
+//! softmax   L = w·(ln Σ_k e^(o_k) - o_y)         g_o = w·(softmax(o) - onehot)      w the weight of the feature
+//! squared   L_k = w·(o_k - y_k)² for each y_k    g_o = 2w(o - y)
 //! g_x = g_o·W,  g_W = g_oᵀ·x,  g_b = Σ g_o
 //! ```
 //!
@@ -12,13 +12,13 @@
 //! Rows are taken in chunks, so that the outputs of some thousand rows and classes are in memory and no more.
 
 use super::config::{LinearConfig, LinearLoss};
-use super::interface::{Head, HeadReport, Targets};
+use super::interface::{Head, HeadReport, Targets, WeightedTargets};
 use super::predictions::Wanted;
 use super::rows::chunk_rows;
 use crate::error::Result;
-use crate::kernels::Accumulate;
 use crate::kernels::matmul::{self, MatMut, MatRef};
 use crate::kernels::softmax::{self, Dims, ScoreGradient};
+use crate::kernels::{Accumulate, RowWeights};
 use crate::numeric::Scalar;
 use crate::params::{Grads, Init, ParamSpec, Params};
 use crate::pass::Pass;
@@ -110,7 +110,7 @@ impl<T: Scalar> Head<T> for LinearHead {
         &self,
         pass: Pass<T>,
         x: &[T],
-        targets: Targets<T>,
+        targets: WeightedTargets<T>,
         mut wanted: Wanted<T>,
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
@@ -128,12 +128,13 @@ impl<T: Scalar> Head<T> for LinearHead {
             let x = &x[range.start * d..range.end * d];
             let (o, scratch) = scratch.split_at_mut(range.len() * c);
             self.outputs(&params, x, o);
-            match (self.config.loss, targets) {
+            let weights = targets.weights.rows(range.clone());
+            match (self.config.loss, targets.targets) {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
                     let classes = &classes[range.clone()];
                     let dims = Dims { rows: classes.len(), classes: c };
                     let (scored, correct) = wanted.take_scores(c, o, classes);
-                    let sums = softmax::cross_entropy(dims, o, classes, T::ONE, gradient);
+                    let sums = softmax::cross_entropy(dims, o, classes, weights, T::ONE, gradient);
                     report.loss += sums.loss;
                     report.count += sums.count;
                     report.scored += scored;
@@ -141,7 +142,7 @@ impl<T: Scalar> Head<T> for LinearHead {
                 }
                 (LinearLoss::Squared, Targets::Values(values)) => {
                     wanted.take_numbers(o.iter().copied());
-                    squared(o, &values[range.start * c..range.end * c], &mut report);
+                    squared(c, o, &values[range.start * c..range.end * c], weights, &mut report);
                 }
                 (loss, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
             }
@@ -158,18 +159,19 @@ impl<T: Scalar> Head<T> for LinearHead {
     }
 }
 
-/// Replaces o by 2(o - y), and by 0 where y is missing.
-fn squared<T: Scalar>(o: &mut [T], values: &[T], report: &mut HeadReport) {
-    for (o, &y) in o.iter_mut().zip(values) {
+/// Replaces o `[n, c]` by 2w(o - y), and by 0 where y is missing.
+fn squared<T: Scalar>(c: usize, o: &mut [T], values: &[T], weights: RowWeights<T>, report: &mut HeadReport) {
+    for (i, (o, &y)) in o.iter_mut().zip(values).enumerate() {
         if y.is_nan() {
             *o = T::ZERO;
             continue;
         }
-        let error = *o - y;
-        report.squared_error += error.to_f64() * error.to_f64();
+        let (error, weight) = (*o - y, weights.of(i / c));
+        let square = error.to_f64() * error.to_f64();
+        report.loss += square * weight.to_f64();
+        report.squared_error += square;
         report.absolute_error += error.to_f64().abs();
         report.count += 1;
-        *o = error + error;
+        *o = (error + error) * weight;
     }
-    report.loss = report.squared_error;
 }

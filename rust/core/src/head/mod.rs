@@ -26,8 +26,9 @@ mod tests;
 pub use build::build;
 #[doc(hidden)]
 pub use config::{HeadConfig, LinearConfig, LossConfig, PrototypeConfig};
-pub use interface::{Accuracy, Head, HeadReport, Targets};
+pub use interface::{Accuracy, Head, HeadReport, Targets, WeightedTargets};
 pub use pooling::Pooling;
 pub use predictions::{Predictions, Wanted};
 
 pub(crate) use config::Expected;
+pub(crate) use prototype_head::PROJECTION;

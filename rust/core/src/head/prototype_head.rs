@@ -2,7 +2,7 @@
 //!
 //! | tensor | shape | |
 //! |---|---|---|
-//! | `head.projection.weight` | `[Q, D]` | U(±1/√D), decayed; absent for an identity projection |
+//! | `head.projection.weight` | `[Q, D]` | U(±1/√D), decayed; a tenth of that for losses that only attract; absent for an identity projection |
 //! | `head.projection.bias` | `[Q]` | 0 |
 //! | `head.prototypes` | `[C, Q]`, `[C, Q-1]` for the joint loss | fixed; learnable: its rows are brought to unit length where they are used |
 //! | `head.scale` | `[1]` | where it is learned |
@@ -15,8 +15,8 @@
 //! joint loss. Training with the cosine, regression or joint loss costs nothing that grows with C.
 
 use super::config::{LossConfig, Placement, Projection, PrototypeConfig, PrototypePlan};
-use super::interface::{Head, HeadReport, Targets};
-use super::losses::{self, ClassAndValue, Range, Softmax};
+use super::interface::{Head, HeadReport, Targets, WeightedTargets};
+use super::losses::{self, ClassAndValue, Range, Softmax, WeightedClasses};
 use super::predictions::Wanted;
 use super::rows::{
     ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, RowRecord, SQUARED, chunk_rows, dots, for_each_block,
@@ -31,6 +31,15 @@ use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec, Params};
 use crate::pass::Pass;
 use crate::simd::{self, Kernel, Vector};
+
+/// Id of the projection's weight `[Q, D]`.
+pub(crate) const PROJECTION: &str = "head.projection.weight";
+
+/// First values of the projection, as a share of the usual 1/√D, for a loss that only attracts. Only ẑ matters, so the
+/// share sets how far an update turns it: at 1 the first updates hardly do, and features that are nearly equal stay so;
+/// from 0.2 down to 0.05 their classes are about as far apart after 300 updates. A softmax
+/// of scaled cosines is content with a small angle and starts at 1.
+const ATTRACTED_START: f64 = 0.1;
 
 /// A prototype head; see the module.
 #[derive(Debug)]
@@ -170,7 +179,7 @@ impl PrototypeHead {
         &self,
         pass: Pass<T>,
         z: &mut [T],
-        classes: &[i32],
+        targets: WeightedClasses<T>,
         wanted: &mut Wanted<T>,
         gradient: ScoreGradient,
         dparams: Option<&mut Grads<T>>,
@@ -197,7 +206,7 @@ impl PrototypeHead {
         let scale = places.scale.map_or(T::from_f64(fixed_scale), |at| params.get(at)[0]);
         let loss = Softmax { prototypes, dim, scale, margin: T::from_f64(margin) };
         let dprototypes = learns.then_some(&mut *dunits);
-        let sums = loss.run(z, classes, wanted, gradient, dprototypes, scratch);
+        let sums = loss.run(z, targets, wanted, gradient, dprototypes, scratch);
         if let Some(dparams) = dparams {
             if learns && let Some(dprototypes) = dparams.get(at) {
                 units.copy_from_slice(given);
@@ -222,12 +231,12 @@ impl PrototypeHead {
         &self,
         params: &Params<T>,
         z: &mut [T],
-        targets: Targets<T>,
+        targets: WeightedTargets<T>,
         wanted: &mut Wanted<T>,
         records: &mut [RowRecord<T>],
         scratch: &mut [T],
     ) -> HeadReport {
-        let dim = self.plan.dim;
+        let (dim, WeightedTargets { targets, weights }) = (self.plan.dim, targets);
         let prototypes = self.places().prototypes.map_or(&[][..], |at| params.get(at));
         let mut report = HeadReport::default();
         let mut count = |z: &[T], classes: &[i32]| {
@@ -237,18 +246,18 @@ impl PrototypeHead {
         match (self.config.loss, self.range(), targets) {
             (LossConfig::Cosine {}, _, Targets::Classes(classes)) => {
                 count(z, classes);
-                losses::cosine(z, dim, prototypes, classes, records);
+                losses::cosine(z, dim, prototypes, WeightedClasses { classes, weights }, records);
             }
             (LossConfig::Joint { weight, .. }, Some(range), Targets::Joint { classes, values }) => {
                 count(z, classes);
                 let targets = classes.iter().zip(values);
                 report.count = targets.filter(|(class, y)| **class >= 0 && !y.is_nan()).count() as u64;
-                let targets = ClassAndValue { classes, values };
+                let targets = ClassAndValue { classes, values, weights };
                 losses::joint(z, dim, prototypes, range, T::from_f64(weight), targets, records);
             }
             (_, Some(range), Targets::Values(values)) => {
                 report.count = values.iter().filter(|y| !y.is_nan()).count() as u64;
-                losses::regression(z, dim, range, values, records);
+                losses::regression(z, dim, range, values, weights, records);
             }
             (loss, _, targets) => panic!("the loss {loss:?} cannot be compared with {}", targets.name()),
         }
@@ -271,8 +280,11 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let (d, places, seed) = (self.d_model, self.places(), self.seed);
         let mut specs = Vec::new();
         if places.projection.is_some() {
-            let bound = 1.0 / (d as f64).sqrt();
-            specs.push(ParamSpec::new("head.projection.weight", [dim, d], Init::Uniform { bound }));
+            let repulsive =
+                matches!(self.config.loss, LossConfig::Softmax { .. } | LossConfig::Margin { .. });
+            let share = if repulsive { 1.0 } else { ATTRACTED_START };
+            let bound = share / (d as f64).sqrt();
+            specs.push(ParamSpec::new(PROJECTION, [dim, d], Init::Uniform { bound }));
             specs.push(ParamSpec::new("head.projection.bias", [dim], Init::Zeros).no_decay());
         }
         if places.prototypes.is_some() {
@@ -314,7 +326,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         &self,
         pass: Pass<T>,
         x: &[T],
-        targets: Targets<T>,
+        targets: WeightedTargets<T>,
         mut wanted: Wanted<T>,
         dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
@@ -326,11 +338,13 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let (records, scratch) = scratch.split_at_mut(n * FIELDS);
         self.project(params, x, z);
         let differentiates = dx.is_some() || dparams.is_some();
-        let report = match (self.config.loss, targets) {
+        let WeightedTargets { targets: of, weights } = targets;
+        let report = match (self.config.loss, of) {
             (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {
                 let gradient = if differentiates { ScoreGradient::Write } else { ScoreGradient::Skip };
                 let pass = Pass { scratch: &mut *scratch, ..pass };
-                self.softmax(pass, z, classes, &mut wanted, gradient, dparams.as_deref_mut())
+                let targets = WeightedClasses { classes, weights };
+                self.softmax(pass, z, targets, &mut wanted, gradient, dparams.as_deref_mut())
             }
             _ => self.attraction(params, z, targets, &mut wanted, records.as_chunks_mut().0, scratch),
         };

@@ -1,6 +1,6 @@
 use super::*;
-use crate::kernels::Layout;
 use crate::kernels::testing::{assert_close, central_differences, numbers};
+use crate::kernels::{Layout, RowWeights};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Init, Slot, Table, TensorMasks};
 use crate::params::{Grads, ParamSpec, Params};
@@ -43,12 +43,20 @@ impl<T: Scalar> Rig<T> {
             let entry = table.entry(slot);
             let columns = *entry.spec.shape.last().unwrap();
             entry.spec.init.fill(values.tensor_mut(&table, slot), columns, 5, &entry.id);
+            if entry.id == PROJECTION {
+                // A z of the size of its step has other derivatives within it.
+                values.tensor_mut(&table, slot).iter_mut().for_each(|w| *w = T::from_f64(10.0) * *w);
+            }
         }
         let scratch = vec![T::from_f64(f64::NAN); head.scratch(N)];
         Self { head, table, slots, values, scratch }
     }
 
     fn pass(&mut self, x: &[T], targets: Targets<T>, wanted: Wanted<T>) -> Outcome<T> {
+        self.weighted_pass(x, WeightedTargets::equal(targets), wanted)
+    }
+
+    fn weighted_pass(&mut self, x: &[T], targets: WeightedTargets<T>, wanted: Wanted<T>) -> Outcome<T> {
         let trainable = TensorMasks::declared(&self.table).trainable;
         let mut dx = vec![T::from_f64(f64::NAN); x.len()];
         let mut dparams = Arena::zeros(self.table.buffer_len());
@@ -61,6 +69,10 @@ impl<T: Scalar> Rig<T> {
 
     /// The loss alone, at other parameters.
     fn loss(&self, values: &[T], x: &[T], targets: Targets<T>) -> f64 {
+        self.weighted_loss(values, x, WeightedTargets::equal(targets))
+    }
+
+    fn weighted_loss(&self, values: &[T], x: &[T], targets: WeightedTargets<T>) -> f64 {
         let params = Params::new(values, &self.table, &self.slots);
         let mut scratch = self.scratch.clone();
         let pass = features_pass(params, x.len() / D, &mut scratch);
@@ -139,6 +151,56 @@ fn every_gradient_of_every_head_equals_central_differences() {
 }
 
 #[test]
+fn every_weighted_gradient_of_every_head_equals_central_differences() {
+    let x = numbers::<f64>(N * D, 1);
+    let given: Vec<f64> = (0..N).map(|i| 0.25 + (i % 5) as f64).collect();
+    let weights = RowWeights::new(&given);
+    for (json, expected) in heads().into_iter().filter(|(_, expected)| *expected != Expected::Cotangent) {
+        let mut rig = Rig::<f64>::new(json);
+        with_targets(expected, |targets| {
+            let targets = WeightedTargets { targets, weights };
+            let pass = rig.weighted_pass(&x, targets, Wanted::Loss);
+            let loss = |values: &[f64], x: &[f64]| rig.weighted_loss(values, x, targets);
+            central_differences(json, &pass.dx, &x, |x| loss(rig.values.as_slice(), x));
+            for &slot in rig.slots.iter().filter(|&&slot| rig.table.entry(slot).spec.trained) {
+                let at = rig.values.tensor(&rig.table, slot).to_vec();
+                central_differences(json, pass.dparams.tensor(&rig.table, slot), &at, |tensor| {
+                    let mut values = rig.values.clone();
+                    values.tensor_mut(&rig.table, slot).copy_from_slice(tensor);
+                    loss(values.as_slice(), &x)
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_weight_multiplies_the_loss_of_its_feature_and_neither_counts_nor_errors() {
+    let x = numbers::<f64>(N * D, 1);
+    for (json, expected) in heads().into_iter().filter(|(_, expected)| *expected != Expected::Cotangent) {
+        let mut rig = Rig::<f64>::new(json);
+        with_targets(expected, |targets| {
+            let equal = rig.pass(&x, targets, Wanted::Accuracy);
+            let mut weighted = |given: &[f64]| {
+                let targets = WeightedTargets { targets, weights: RowWeights::new(given) };
+                let pass = rig.weighted_pass(&x, targets, Wanted::Accuracy);
+                (pass, targets.weight(equal.report.count))
+            };
+            let (ones, weight) = weighted(&[1.0; N]);
+            assert_eq!((ones.report, &ones.dx, weight), (equal.report, &equal.dx, equal.report.count as f64));
+            let (threes, weight) = weighted(&[3.0; N]);
+            assert_eq!(weight, 3.0 * equal.report.count as f64, "{json}");
+            assert_close(json, &[threes.report.loss], &[3.0 * equal.report.loss], 1e-14);
+            assert_eq!(HeadReport { loss: equal.report.loss, ..threes.report }, equal.report, "{json}");
+            let rows: Vec<f64> = (0..N).map(|i| i as f64).collect();
+            let (mixed, _) = weighted(&rows);
+            let scaled: Vec<f64> = equal.dx.iter().enumerate().map(|(i, g)| (i / D) as f64 * g).collect();
+            assert_close(json, &mixed.dx, &scaled, 1e-13);
+        });
+    }
+}
+
+#[test]
 fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
     let mut rig = Rig::<f64>::new(r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax"}}"#);
     let (x, classes) = (numbers::<f64>(N * D, 1), classes());
@@ -149,7 +211,7 @@ fn parameter_gradients_add_up_and_a_frozen_tensor_gets_none() {
     let mut grads = Grads::new(twice.as_mut_slice(), &rig.table, &rig.slots, &trainable);
     let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
     for _ in 0..2 {
-        let targets = Targets::Classes(&classes);
+        let targets = WeightedTargets::equal(Targets::Classes(&classes));
         let pass = features_pass(params, N, &mut rig.scratch);
         rig.head.forward_backward(pass, &x, targets, Wanted::Loss, None, Some(&mut grads));
     }

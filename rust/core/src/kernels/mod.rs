@@ -5,7 +5,7 @@
 //! overwrite, unless a kernel says otherwise.
 //!
 //! Documented, and kept as they are between releases, are the products and the types that a block or head of one's own
-//! needs: [`matmul`], [`Layout`], [`Accumulate`], [`Columns`]. The other kernels can be called, but may change.
+//! needs: [`matmul`], [`Layout`], [`Accumulate`], [`Columns`], [`RowWeights`]. The other kernels can be called, but may change.
 
 pub(crate) mod blocks;
 pub(crate) mod channels;
@@ -19,6 +19,7 @@ pub mod matmul;
 #[doc(hidden)]
 pub mod norm;
 pub(crate) mod reverse;
+mod row_weights;
 #[doc(hidden)]
 pub mod selective_scan;
 pub(crate) mod silu;
@@ -33,3 +34,4 @@ mod transpose;
 #[doc(hidden)]
 pub use channels::{Columns, ColumnsMut};
 pub use layout::{Accumulate, Layout};
+pub use row_weights::RowWeights;

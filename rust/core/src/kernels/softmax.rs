@@ -1,15 +1,16 @@
 //! Cross entropy of a softmax over the classes, row by row, with its gradient in place.
 //!
 //! ```text
-//! l = s·a                        a `[n, C]`: cosines, or logits with s = 1
-//! loss = Σ_rows ln Σ_k e^(l_k) - l_target
-//! d = softmax(l) - onehot        da = s·d        ds = Σ d⊙a
+//! l = s·a                        a `[n, C]`: cosines, or logits with s = 1; w the weight of the row
+//! loss = Σ_rows w·(ln Σ_k e^(l_k) - l_target)
+//! d = w·(softmax(l) - onehot)    da = s·d        ds = Σ d⊙a
 //! ```
 //!
 //! Sums over the rows that have a target; target -1 means none, its row of da is zero. Losses are added in f64 in the
 //! order of the rows. A logit that is not finite makes the loss NaN.
 
 use super::blocks::Blocks;
+use super::row_weights::RowWeights;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 use crate::real::Real;
@@ -69,10 +70,12 @@ pub fn cross_entropy<T: Scalar>(
     dims: Dims,
     scores: &mut [T],
     targets: &[i32],
+    weights: RowWeights<T>,
     scale: T,
     gradient: ScoreGradient,
 ) -> Sums {
     dims.check(scores.len(), targets);
+    weights.check(dims.rows);
     let (blocks, classes) = (Blocks::new(dims.rows, LEAST_ROWS), dims.classes);
     let mut partial = [Sums::default(); Blocks::MOST];
     let (sums, scores) = (Shared::new(&mut partial), Shared::new(scores));
@@ -81,7 +84,8 @@ pub fn cross_entropy<T: Scalar>(
         // SAFETY: the rows of a block and its sums belong to its task.
         let (scores, sums) =
             unsafe { (scores.slice(rows.start * classes, rows.len() * classes), sums.slice(block, 1)) };
-        sums[0] = simd::run(Rows { classes, scores, targets: &targets[rows], scale, gradient });
+        let (targets, weights) = (&targets[rows.clone()], weights.rows(rows));
+        sums[0] = simd::run(Rows { classes, scores, targets, weights, scale, gradient });
     });
     partial[..blocks.count].iter().fold(Sums::default(), |total, block| Sums {
         loss: total.loss + block.loss,
@@ -94,6 +98,7 @@ struct Rows<'a, T> {
     classes: usize,
     scores: &'a mut [T],
     targets: &'a [i32],
+    weights: RowWeights<'a, T>,
     scale: T,
     gradient: ScoreGradient,
 }
@@ -103,23 +108,25 @@ impl<T: Scalar> Kernel<T> for Rows<'_, T> {
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) -> Sums {
         let mut sums = Sums::default();
-        for (row, &target) in self.scores.chunks_exact_mut(self.classes.max(1)).zip(self.targets) {
+        let rows = self.scores.chunks_exact_mut(self.classes.max(1)).zip(self.targets);
+        for (i, (row, &target)) in rows.enumerate() {
             let Ok(target) = usize::try_from(target) else {
                 if self.gradient == ScoreGradient::Write {
                     row.fill(T::ZERO);
                 }
                 continue;
             };
-            let (loss, along) = one_row(v, row, target, self.scale, self.gradient);
-            sums.loss += loss;
-            sums.scale_gradient += along;
+            let weight = self.weights.of(i);
+            let (loss, along) = one_row(v, row, target, (self.scale, weight), self.gradient);
+            sums.loss += loss * weight.to_f64();
+            sums.scale_gradient += along * weight.to_f64();
             sums.count += 1;
         }
         sums
     }
 }
 
-/// Loss and Σ d⊙a of one row.
+/// Loss and Σ d⊙a of one row, whose gradient alone is weighted here, and the loss and the sum by the caller.
 ///
 /// With the largest logit t, e_k = 2^((l_k - t)·log2 e) is at most 1, and 2^-126 where it would be less. First e is
 /// stored in place of a, then scaled.
@@ -128,7 +135,7 @@ fn one_row<V: Vector>(
     v: V,
     a: &mut [V::T],
     target: usize,
-    scale: V::T,
+    (scale, weight): (V::T, V::T),
     gradient: ScoreGradient,
 ) -> (f64, f64) {
     let len = a.len();
@@ -166,11 +173,11 @@ fn one_row<V: Vector>(
     }
     let inverse = V::T::ONE / total;
     if gradient == ScoreGradient::Write {
-        let factor = scale * inverse;
+        let factor = scale * inverse * weight;
         for i in (0..len).step_by(V::LANES) {
             v.store_at(a, i, v.mul(v.splat(factor), v.load_at(a, i)));
         }
-        a[target] += -scale;
+        a[target] += -(scale * weight);
     }
     let along = (along * inverse).to_f64() - a_target.to_f64();
     let loss = total.to_f64().ln() + (top.to_f64() - (scale * a_target).to_f64());
@@ -206,7 +213,7 @@ mod tests {
     }
 
     fn loss(dims: Dims, scores: &[f64], targets: &[i32], scale: f64) -> Sums {
-        cross_entropy(dims, &mut scores.to_vec(), targets, scale, ScoreGradient::Skip)
+        cross_entropy(dims, &mut scores.to_vec(), targets, RowWeights::EQUAL, scale, ScoreGradient::Skip)
     }
 
     #[test]
@@ -215,7 +222,8 @@ mod tests {
             let dims = Dims { rows, classes };
             let (scores, targets) = (numbers::<f64>(rows * classes, 1), targets(rows, classes));
             let mut gradient = scores.clone();
-            let sums = cross_entropy(dims, &mut gradient, &targets, scale, ScoreGradient::Write);
+            let sums =
+                cross_entropy(dims, &mut gradient, &targets, RowWeights::EQUAL, scale, ScoreGradient::Write);
             assert_eq!(sums.count, (rows - rows / 4) as u64);
             assert_eq!(sums, loss(dims, &scores, &targets, scale));
             if classes > 1 {
@@ -235,6 +243,7 @@ mod tests {
             dims,
             &mut [900.0, 0.0, -900.0, 1.0, 2.0, 4.0],
             &[2, 1],
+            RowWeights::EQUAL,
             1.0_f64,
             ScoreGradient::Write,
         );
@@ -256,6 +265,7 @@ mod tests {
                     Dims { rows: 5, classes },
                     &mut exact,
                     &targets,
+                    RowWeights::EQUAL,
                     scale.into(),
                     ScoreGradient::Write,
                 );
@@ -263,6 +273,7 @@ mod tests {
                     classes,
                     scores: &mut scores[1..],
                     targets: &targets,
+                    weights: RowWeights::EQUAL,
                     scale,
                     gradient: ScoreGradient::Write,
                 };
@@ -292,6 +303,7 @@ mod tests {
                     Dims { rows: 1, classes: 21 },
                     &mut scores,
                     &[3],
+                    RowWeights::EQUAL,
                     2.0,
                     ScoreGradient::Write,
                 );
@@ -313,7 +325,8 @@ mod tests {
         let (dims, targets) = (Dims { rows: 700, classes: 37 }, targets(700, 37));
         same_bits_for_any_threads(|| {
             let mut scores = numbers::<f32>(700 * 37, 1);
-            let sums = cross_entropy(dims, &mut scores, &targets, 16.0, ScoreGradient::Write);
+            let sums =
+                cross_entropy(dims, &mut scores, &targets, RowWeights::EQUAL, 16.0, ScoreGradient::Write);
             let high = [sums.loss, sums.scale_gradient].map(|x| x as f32);
             let low = [0, 1].map(|i| ([sums.loss, sums.scale_gradient][i] - f64::from(high[i])) as f32);
             [&scores[..], &high, &low].concat()

@@ -6,9 +6,9 @@
 use crate::allocate::try_grow;
 use crate::data::{Batch, Segment};
 use crate::error::Result;
-use crate::head::Targets;
 use crate::head::pooling::PooledDocuments;
-use crate::kernels::Layout;
+use crate::head::{Targets, WeightedTargets};
+use crate::kernels::{Layout, RowWeights};
 use crate::numeric::Scalar;
 use crate::pass::Workspace;
 use crate::stem::{StemRows, shortened};
@@ -20,11 +20,19 @@ pub(crate) struct PassMemory<T> {
     pub(super) workspace: Workspace<T>,
     /// Saved by pooling for its backward pass.
     pub(super) pooling: Vec<u32>,
-    /// Classes per token under a mask.
-    pub(super) classes: Vec<i32>,
+    pub(super) targets: TargetMemory<T>,
     pub(super) outline: OutlineMemory,
     /// States before the first token, those of all layers concatenated.
     pub(super) first_states: Vec<T>,
+}
+
+/// Memory of [`targets`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct TargetMemory<T> {
+    /// Classes, under a mask or weights.
+    classes: Vec<i32>,
+    /// The weight of every position or document.
+    weights: Vec<T>,
 }
 
 /// Memory of an [`Outline`].
@@ -40,14 +48,14 @@ impl<T: Scalar> Default for PassMemory<T> {
         Self {
             workspace: Workspace::default(),
             pooling: Vec::new(),
-            classes: Vec::new(),
+            targets: TargetMemory::default(),
             outline: OutlineMemory::default(),
             first_states: Vec::new(),
         }
     }
 }
 
-impl<T> PassMemory<T> {
+impl<T: Scalar> PassMemory<T> {
     /// Makes room for what the passes over a batch fill besides the workspace: `notes` of pooling, and the states that
     /// the rows go on from.
     pub(super) fn make_room(
@@ -59,7 +67,11 @@ impl<T> PassMemory<T> {
     ) -> Result<()> {
         self.outline.make_room(batch, boundaries)?;
         try_grow(&mut self.pooling, notes, PER_TOKEN)?;
-        try_grow(&mut self.classes, batch.mask.as_ref().map_or(0, Vec::len), PER_TOKEN)?;
+        let positions = batch.rows * batch.length;
+        let weights = if batch.weights.is_some() { positions.max(batch.segments.len()) } else { 0 };
+        let masked = batch.mask.as_ref().map_or(0, Vec::len);
+        try_grow(&mut self.targets.classes, masked.max(weights), PER_TOKEN)?;
+        try_grow(&mut self.targets.weights, weights, PER_TOKEN)?;
         try_grow(&mut self.first_states, states, "the states that the rows go on from")
     }
 }
@@ -219,40 +231,65 @@ fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
     }
 }
 
-/// The targets as a head takes them; `None` if the batch has none. A masked position has no class and no number.
+/// The targets as a head takes them; `None` if the batch has none. A masked position, and one of weight 0, has no class
+/// and no number.
 pub(super) fn targets<'a, T: Scalar>(
     batch: &'a Batch,
     numbers: &'a mut [T],
-    unmasked: &'a mut Vec<i32>,
-) -> Option<Targets<'a, T>> {
+    memory: &'a mut TargetMemory<T>,
+) -> Option<WeightedTargets<'a, T>> {
     let target = &batch.target;
     if let Some((_, gradient)) = target.numbers(Element::Gradient) {
         convert(gradient, numbers);
-        return Some(Targets::Cotangent(numbers));
+        return Some(WeightedTargets::equal(Targets::Cotangent(numbers)));
     }
-    let mask = batch.mask.as_deref();
-    let classes = target.classes().map(|(per, classes)| match mask.filter(|_| per == Per::Token) {
-        None => classes,
-        Some(mask) => {
-            let class = |(&class, &mask): (&i32, &u8)| if mask == 0 { -1 } else { class };
-            unmasked.clear();
-            unmasked.extend(classes.iter().zip(mask).map(class));
-            unmasked
+    let per = target.arrays().next().map(|(array, _)| array.per)?;
+    let TargetMemory { classes: kept, weights } = memory;
+    let weights = row_weights(batch, per, weights);
+    let mask = batch.mask.as_deref().filter(|_| per == Per::Token);
+    let leaves_out = |row: usize| mask.is_some_and(|mask| mask[row] == 0) || weights.of(row) == T::ZERO;
+    let some_left_out = mask.is_some() || weights.given().is_some();
+    let classes = target.classes().map(|(_, classes)| {
+        if !some_left_out {
+            return classes;
         }
+        let class = |(row, &class): (usize, &i32)| if leaves_out(row) { -1 } else { class };
+        kept.clear();
+        kept.extend(classes.iter().enumerate().map(class));
+        kept
     });
-    let values = target.numbers(Element::Number).map(|(per, values)| {
+    let values = target.numbers(Element::Number).map(|(_, values)| {
         convert(values, numbers);
-        if let Some(mask) = mask.filter(|_| per == Per::Token) {
-            let width = values.len() / mask.len();
-            let masked = numbers.chunks_exact_mut(width).zip(mask).filter(|(_, mask)| **mask == 0);
-            masked.for_each(|(numbers, _)| numbers.fill(T::from_f64(f64::NAN)));
+        if some_left_out {
+            let rows = if per == Per::Token { batch.rows * batch.length } else { batch.segments.len() };
+            let width = (values.len() / rows.max(1)).max(1);
+            let left_out = numbers.chunks_exact_mut(width).enumerate().filter(|(row, _)| leaves_out(*row));
+            left_out.for_each(|(_, numbers)| numbers.fill(T::from_f64(f64::NAN)));
         }
         &*numbers
     });
-    match (classes, values) {
-        (None, None) => None,
-        (Some(classes), None) => Some(Targets::Classes(classes)),
-        (None, Some(values)) => Some(Targets::Values(values)),
-        (Some(classes), Some(values)) => Some(Targets::Joint { classes, values }),
+    let targets = match (classes, values) {
+        (None, None) => return None,
+        (Some(classes), None) => Targets::Classes(classes),
+        (None, Some(values)) => Targets::Values(values),
+        (Some(classes), Some(values)) => Targets::Joint { classes, values },
+    };
+    Some(WeightedTargets { targets, weights })
+}
+
+/// The weight of every document, or of every position that of its document; of padding, which has no target, 1.
+fn row_weights<'a, T: Scalar>(batch: &Batch, per: Per, weights: &'a mut Vec<T>) -> RowWeights<'a, T> {
+    let Some(given) = &batch.weights else { return RowWeights::EQUAL };
+    weights.clear();
+    if per == Per::Document {
+        weights.resize(given.len(), T::ZERO);
+        convert(given, weights);
+        return RowWeights::new(weights);
     }
+    weights.resize(batch.rows * batch.length, T::ONE);
+    for (s, weight) in batch.segments.iter().zip(given) {
+        let row = s.row as usize * batch.length;
+        weights[row + s.start as usize..row + s.end as usize].fill(T::from_f64(f64::from(*weight)));
+    }
+    RowWeights::new(weights)
 }

@@ -7,7 +7,7 @@ use super::memory::Extents;
 use super::stack::Model;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::head::Targets;
+use crate::head::WeightedTargets;
 use crate::numeric::Scalar;
 use crate::pass::{Mode, Pass, padded};
 
@@ -19,7 +19,7 @@ pub(crate) struct Inferred<'a, T> {
     /// Input of the head: the hidden states `[M, D]`, or one pooled vector per document `[S, D]`.
     pub features: &'a [T],
     /// Targets, if the batch has any.
-    pub targets: Option<Targets<'a, T>>,
+    pub targets: Option<WeightedTargets<'a, T>>,
     /// Free to use, enough for the head.
     pub scratch: &'a mut [T],
 }
@@ -39,7 +39,7 @@ impl<T: Scalar> Model<T> {
         let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
         let boundaries = self.boundaries(false);
         memory.make_room(batch, boundaries, self.pooling_notes(shape), 0)?;
-        let PassMemory { workspace, outline, pooling, classes, .. } = memory;
+        let PassMemory { workspace, outline, pooling, targets: of_targets, .. } = memory;
         let outline = Outline::new(batch, boundaries, outline);
         let mut carver = workspace.carve(elements)?;
         let stem = carver.take(self.stem.sizes(shape.tokens()).saved);
@@ -57,7 +57,7 @@ impl<T: Scalar> Model<T> {
         self.features(params, &outline, x, &mut head, pooling);
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
-        let targets = targets(batch, values, classes);
+        let targets = targets(batch, values, of_targets);
         use_found(Inferred { hidden, features, targets, scratch: head.rest })
     }
 }

@@ -34,7 +34,9 @@ impl<T: Scalar> Model<T> {
         let refuse =
             |found: String| Err(Error::shape("stream", "a model that can read token by token", found));
         if !self.stem.capabilities().recurrent {
-            return refuse(format!("a stem that makes one token of {}", self.stem.stride()));
+            let stride = self.stem.stride();
+            let one = format!("a stem that makes one token of {stride}");
+            return refuse(if stride > 1 { one } else { "a stem that reads whole documents".to_owned() });
         }
         match self.layers.iter().position(|layer| !layer.block().capabilities().recurrent) {
             None => Ok(()),

@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::head::{self, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
 use crate::pass::Key;
-use crate::stem::{Embedding, Identity, Linear, Stem, Windows};
+use crate::stem::{Embedding, FixedFilters, Identity, Linear, Stem, Windows};
 use crate::target::kinds::{self, Answer, TargetKind};
 
 /// Properties of the model that a block's factory gets.
@@ -285,6 +285,11 @@ impl<T: Scalar> Registry<T> {
             let Patch { size } = component.settings("model.stem")?;
             let n_features = context.n_features("patch")?;
             Ok(Box::new(Windows::patches(n_features, context.d_model, size)?))
+        });
+        self.register_stem("filters", |component, context| {
+            let config = component.settings("model.stem")?;
+            let n_features = context.n_features("filters")?;
+            Ok(Box::new(FixedFilters::new(n_features, context.d_model, config)?))
         });
     }
 

@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::buffers::{Outline, PassMemory, Shape, targets};
+use super::buffers::{Outline, PassMemory, Shape, TargetMemory, targets};
 use super::carried::Carried;
 use super::memory::{Depth, Extents, LayerActivations, MemoryPlan};
 use super::stack::Model;
@@ -39,6 +39,15 @@ pub(crate) struct TrainingArguments<'a, T> {
     pub carried: Option<Carried<'a, T>>,
     /// Memory that passes share.
     pub memory: &'a mut PassMemory<T>,
+}
+
+/// Results of a training pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Trained {
+    /// Sums over the targets.
+    pub sums: HeadReport,
+    /// Sum of the targets' weights, for the mean of their losses: their number where each counts as 1.
+    pub weight: f64,
 }
 
 /// Memory of a training pass, divided.
@@ -81,7 +90,7 @@ impl<T: Scalar> Model<T> {
         training: TrainingArguments<T>,
         batch: &Batch,
         accuracy: Accuracy,
-    ) -> Result<HeadReport> {
+    ) -> Result<Trained> {
         let TrainingArguments { params, grads, masks, key, carried, memory } = training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
@@ -94,7 +103,7 @@ impl<T: Scalar> Model<T> {
         let states = carried.iter().flat_map(|carried| carried.states.layers()).map(<[T]>::len).sum();
         let boundaries = self.boundaries(carried.is_some());
         memory.make_room(batch, boundaries, self.pooling_notes(shape), states)?;
-        let PassMemory { workspace, outline, pooling, classes, first_states } = memory;
+        let PassMemory { workspace, outline, pooling, targets, first_states } = memory;
         let buffers = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
         for states in carried.iter().flat_map(|carried| carried.states.layers()) {
             first_states.extend_from_slice(states);
@@ -115,12 +124,12 @@ impl<T: Scalar> Model<T> {
         };
         run.stem_forward();
         run.layers_forward();
-        let report = run.head(accuracy, pooling, classes);
-        if plan.depth.below_head && (report.count > 0 || run.wants_gradient_of_states()) {
+        let trained = run.head(accuracy, pooling, targets);
+        if plan.depth.below_head && (trained.sums.count > 0 || run.wants_gradient_of_states()) {
             run.layers_backward();
             run.stem_backward();
         }
-        Ok(report)
+        Ok(trained)
     }
 
     fn carve<'a>(
@@ -248,15 +257,20 @@ impl<T: Scalar> TrainingPass<'_, T> {
     }
 
     /// Final norm, pooling and head, forward and back to the gradient of the last layer's output.
-    fn head(&mut self, accuracy: Accuracy, saved: &mut Vec<u32>, classes: &mut Vec<i32>) -> HeadReport {
+    fn head(
+        &mut self,
+        accuracy: Accuracy,
+        saved: &mut Vec<u32>,
+        of_targets: &mut TargetMemory<T>,
+    ) -> Trained {
         let Self { model, batch, params, grads, trainable, outline, mode, plan, extents, buffers, .. } = self;
         let below = plan.depth.below_head;
         let x = &buffers.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
         let mut head = model.head_parts(model.shape(batch), buffers.scratch);
         model.features(params, outline, x, &mut head, saved);
-        let Some(targets) = targets(batch, buffers.numbers, classes) else {
+        let Some(targets) = targets(batch, buffers.numbers, of_targets) else {
             buffers.gradient.fill(T::ZERO);
-            return HeadReport::default();
+            return Trained::default();
         };
         let (pooling, d) = (model.config().target.pooling(), model.config().d_model);
         let (features, d_features) = match pooling {
@@ -299,7 +313,7 @@ impl<T: Scalar> TrainingPass<'_, T> {
                 norm::backward(dims, saved, dy, dx, overwrite, dnorm.get(0), head.rest);
             });
         }
-        report
+        Trained { sums: report, weight: targets.weight(report.count) }
     }
 
     fn layers_backward(&mut self) {

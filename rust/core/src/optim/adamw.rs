@@ -1,9 +1,10 @@
 //! AdamW: decoupled weight decay, one fused pass over parameters, gradients and both moments.
 //!
-//! The gradient buffer holds the gradient of the SUM of the losses over `count` targets; the mean, clipped, is
+//! The gradient buffer holds the gradient of the weighted SUM of the losses, over targets whose weights sum up to `weight`
+//! (their number, where each counts as 1); the mean, clipped, is
 //!
 //! ```text
-//! g = (c / count) · buffer                                     c = min(1, clip/(norm of the mean + 1e-6))
+//! g = (c / weight) · buffer                                    c = min(1, clip/(norm of the mean + 1e-6))
 //! m ← β1·m + (1-β1)·g         v ← β2·v + (1-β2)·g²
 //! p ← p·(1 - lr·wd)           where the tensor decays
 //! p ← p - lr·m̂/(√v̂ + ε)       m̂ = m/(1-β1^t)   v̂ = v/(1-β2^t)
@@ -146,8 +147,8 @@ impl<T: Scalar> AdamW<T> {
         measure(&self.plan, grads.as_slice(), &mut self.found).norm
     }
 
-    /// Applies one update from the gradients of the sum of `count` losses, whose sum is `loss`, and sets the gradients to
-    /// zero in the same pass, ready for the next accumulation.
+    /// Applies one update from the gradients of a sum of losses, which is `loss`, over targets whose weights have the sum
+    /// `weight`, and sets the gradients to zero in the same pass, ready for the next accumulation.
     ///
     /// If the loss or a gradient is not finite nothing changes but the gradients and the count of skipped updates; the
     /// `max_skipped`-th time in a row this is [`Error::Diverged`]. Frozen tensors and their gradients are not touched.
@@ -156,13 +157,13 @@ impl<T: Scalar> AdamW<T> {
         table: &Table,
         params: &mut Arena<T>,
         grads: &mut Arena<T>,
-        (loss, count): (f64, u64),
+        (loss, weight): (f64, f64),
     ) -> Result<Update> {
-        if count == 0 {
+        if weight == 0.0 {
             return Err(Error::shape("update", "at least one target since the last one", "none"));
         }
         let measured = measure(&self.plan, grads.as_slice(), &mut self.found);
-        let grad_norm = measured.norm / count as f64;
+        let grad_norm = measured.norm / weight;
         let mut update = Update {
             applied: false,
             lr: self.lr(),
@@ -180,7 +181,7 @@ impl<T: Scalar> AdamW<T> {
         update.clipped = c < 1.0;
         for &slot in self.plan.trained() {
             self.updates[slot] += 1;
-            let (scale, t) = (c / count as f64, self.updates[slot]);
+            let (scale, t) = (c / weight, self.updates[slot]);
             self.coefficients[slot] = Coefficients::new(&self.config, update.lr, scale, t);
         }
         update.update_norm = self.pass(params.as_mut_slice(), grads.as_mut_slice()).sqrt();

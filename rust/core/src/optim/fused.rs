@@ -20,7 +20,7 @@ use crate::simd::{Kernel, Vector};
 /// The numbers of one update of one tensor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Coefficients<T> {
-    /// c / count.
+    /// c / weight.
     scale: T,
     beta1: T,
     beta2: T,

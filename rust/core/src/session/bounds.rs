@@ -22,6 +22,7 @@ pub fn bounds() -> impl Iterator<Item = &'static Bounds> {
     let parts = [
         model::config::BOUNDS,
         stem::windows::BOUNDS,
+        stem::filters::BOUNDS,
         blocks::mamba1::BOUNDS,
         head::config::BOUNDS,
         optim::config::BOUNDS,

@@ -14,10 +14,14 @@ use crate::params::init;
 use crate::pass::{Mode, Pass};
 
 impl<T: Scalar> Session<T> {
-    /// Loss and predictions of a batch; changes nothing.
+    /// Loss and predictions of a batch without weights; changes nothing.
     pub fn evaluate(&self, batch: &Batch) -> Result<EvalReport> {
         self.check_free("evaluate")?;
         self.model.check(batch)?;
+        if batch.weights.is_some() {
+            let expected = "none in an evaluation, whose metrics count every target once";
+            return Err(Error::shape("weights", expected, "some"));
+        }
         let Self { model, params, memory, threads, .. } = self;
         let memory = &mut *memory.take();
         let (head, params) = (model.head(), params.as_slice());
@@ -34,7 +38,7 @@ impl<T: Scalar> Session<T> {
                 };
                 let wanted = Wanted::Predictions(&mut found);
                 let sums = head.forward_backward(pass, features, targets, wanted, None, None);
-                EvalReport::new(sums, &targets, &found, n_values)
+                EvalReport::new(sums, &targets.targets, &found, n_values)
             })
         })?
     }

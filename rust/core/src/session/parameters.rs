@@ -118,10 +118,12 @@ impl<T: Scalar> Session<T> {
     pub fn gradient(&self, name: &str) -> Result<(&[usize], Vec<T>)> {
         self.check_free("read a gradient")?;
         let slot = names::find(self.model.table(), name)?;
-        let count = T::from_f64(self.pending.count.max(1) as f64);
+        let weight = if self.pending.count == 0 { T::ONE } else { T::from_f64(self.pending.weight) };
         let gradient = self.grads.tensor(self.model.table(), slot);
-        let values =
-            try_collected(gradient.iter().map(|g| *g / count), &format!("a copy of the gradient of {name}"))?;
+        let values = try_collected(
+            gradient.iter().map(|g| *g / weight),
+            &format!("a copy of the gradient of {name}"),
+        )?;
         Ok((self.shape(slot), values))
     }
 

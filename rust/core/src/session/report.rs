@@ -29,12 +29,14 @@ use crate::numeric::Scalar;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepReport {
-    /// Mean loss; 0 without targets.
+    /// Mean loss, `loss_sum / weight`; 0 without targets.
     pub loss: f64,
-    /// Sum of the losses.
+    /// Sum of the losses, each times its document's weight.
     pub loss_sum: f64,
     /// Targets that have a loss.
     pub count: u64,
+    /// Sum of their weights; as much as `count` where the batch has none.
+    pub weight: f64,
     /// Targets whose prediction was counted.
     pub scored: u64,
     /// Counted predictions that were right.
@@ -47,10 +49,18 @@ pub struct StepReport {
 
 impl From<HeadReport> for StepReport {
     fn from(sums: HeadReport) -> Self {
+        Self::weighted(sums, sums.count as f64)
+    }
+}
+
+impl StepReport {
+    /// Of targets whose weights have this sum.
+    pub(super) fn weighted(sums: HeadReport, weight: f64) -> Self {
         Self {
-            loss: mean(sums.loss, sums.count),
+            loss: mean(sums.loss, weight),
             loss_sum: sums.loss,
             count: sums.count,
+            weight,
             scored: sums.scored,
             correct: sums.correct,
             squared_error: sums.squared_error,
@@ -59,9 +69,9 @@ impl From<HeadReport> for StepReport {
     }
 }
 
-/// The mean of `count` numbers with this sum; 0 for none.
-pub(super) fn mean(sum: f64, count: u64) -> f64 {
-    if count == 0 { 0.0 } else { sum / count as f64 }
+/// The mean of numbers with this weighted sum; 0 for none.
+pub(super) fn mean(sum: f64, weight: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { sum / weight }
 }
 
 /// One update.
@@ -103,7 +113,7 @@ pub struct ApplyReport {
     pub clipped: bool,
     /// Updates skipped so far.
     pub skipped: u64,
-    /// Mean loss over all targets of the update.
+    /// Mean loss over all targets of the update, by their weights.
     pub loss: f64,
     /// Targets of the update.
     pub count: u64,

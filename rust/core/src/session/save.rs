@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::training::{LargestCosine, Session};
 use crate::checkpoint::{self, Snapshot, StateFile, weights};
 use crate::error::{Error, Result};
+use crate::head::{self, HeadConfig};
 use crate::model::names::{id_of, public_name};
 use crate::model::{Model, ModelConfig, Registry};
 use crate::numeric::Scalar;
@@ -18,6 +19,17 @@ use crate::params::{Arena, Entry};
 
 /// Prefixes of the moments in the optimiser's file.
 const MOMENTS: [&str; 2] = ["first.", "second."];
+
+/// The configuration of a model whose projection onto prototypes has this many rows. Where the settings leave the dimension
+/// open it is what an earlier version chose, which another one may choose differently.
+fn with_prototype_dim(mut model: ModelConfig, rows: usize) -> ModelConfig {
+    let Ok(HeadConfig::Prototype(prototypes)) = model.head.tagged("model.head") else { return model };
+    let differs = prototypes.plan(model.d_model).is_ok_and(|plan| plan.dim != rows);
+    if prototypes.dim.is_none() && differs {
+        model.head.settings.insert("dim".to_owned(), rows.into());
+    }
+    model
+}
 
 fn name(entry: &Entry) -> String {
     public_name(&entry.id)
@@ -163,6 +175,10 @@ impl<T: Scalar> Session<T> {
         };
         let model: ModelConfig =
             serde_json::from_value(state.model).map_err(|e| damaged("model", e.to_string()))?;
+        let model = match loaded.model.shape(head::PROJECTION) {
+            Some([rows, _]) => with_prototype_dim(model, *rows),
+            _ => model,
+        };
         let optim = match optim {
             Some(optim) => optim,
             None => serde_json::from_value(state.optim).map_err(|e| damaged("optim", e.to_string()))?,

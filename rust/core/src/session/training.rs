@@ -22,6 +22,7 @@ pub(super) struct Pending {
     pub(super) micro_batches: u64,
     pub(super) loss: f64,
     pub(super) count: u64,
+    pub(super) weight: f64,
 }
 
 /// The largest cosine between two prototypes.
@@ -129,7 +130,7 @@ impl<T: Scalar> std::fmt::Debug for Session<T> {
 /// // An update of two micro-batches, of which another machine computes the first; then without it.
 /// session.number_next_micro_batch(1)?;
 /// session.forward_backward(&batch, Accuracy::Skip)?;
-/// assert_eq!(session.count(), 3);
+/// assert_eq!((session.count(), session.weight()), (3, 3.0));
 /// session.zero_grad()?;
 /// assert_eq!(session.count(), 0);
 ///
@@ -229,13 +230,14 @@ impl<T: Scalar> Session<T> {
         let memory = &mut *memory.take();
         let params = params.as_slice();
         let training = TrainingArguments { params, grads, masks, key, carried, memory };
-        let sums =
+        let trained =
             threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;
         self.next_micro_batch += 1;
-        self.pending.loss += sums.loss;
-        self.pending.count += sums.count;
-        Ok(sums.into())
+        self.pending.loss += trained.sums.loss;
+        self.pending.count += trained.sums.count;
+        self.pending.weight += trained.weight;
+        Ok(StepReport::weighted(trained.sums, trained.weight))
     }
 
     /// Key of the random numbers of the next micro-batch.
@@ -258,7 +260,7 @@ impl<T: Scalar> Session<T> {
             return Ok(self.idle_report());
         }
         let Self { model, params, grads, optimizer, threads, profile, .. } = self;
-        let sums = (pending.loss, pending.count);
+        let sums = (pending.loss, pending.weight);
         let update = || optimizer.apply(model.table(), params, grads, sums);
         let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)))??;
         if self.prototypes_are_trained() {
@@ -272,7 +274,7 @@ impl<T: Scalar> Session<T> {
             update_norm: update.update_norm,
             clipped: update.clipped,
             skipped: self.skipped(),
-            loss: report::mean(pending.loss, pending.count),
+            loss: report::mean(pending.loss, pending.weight),
             count: pending.count,
             fault: update.fault,
         })
@@ -331,12 +333,18 @@ impl<T: Scalar> Session<T> {
         self.check_free("read the gradients")?;
         let Self { grads, optimizer, threads, pending, .. } = self;
         let norm = threads.install(|| optimizer.norm(grads))?;
-        Ok(if pending.count == 0 { 0.0 } else { norm / pending.count as f64 })
+        Ok(if pending.count == 0 { 0.0 } else { norm / pending.weight })
     }
 
-    /// Targets behind the gradients that wait for an update: divide by it for the mean.
+    /// Targets behind the gradients that wait for an update.
     pub fn count(&self) -> u64 {
         self.pending.count
+    }
+
+    /// Sum of the weights of these targets: divide the gradients by it for the mean. It is their number where batches have
+    /// no weights.
+    pub fn weight(&self) -> f64 {
+        self.pending.weight
     }
 
     /// The model.

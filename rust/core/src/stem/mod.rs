@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod embedding;
+pub(crate) mod filters;
 mod identity;
 mod interface;
 mod linear;
@@ -14,6 +15,7 @@ pub(crate) mod windows;
 pub use interface::{Stem, StemBatch, StemRows, StemSizes};
 
 pub(crate) use embedding::Embedding;
+pub(crate) use filters::FixedFilters;
 pub(crate) use identity::Identity;
 pub(crate) use interface::shortened;
 pub(crate) use linear::Linear;

@@ -160,7 +160,7 @@ pub(crate) fn masked(mut batch: Batch) -> Batch {
 /// that the decay of the scan has an effect within a few tokens.
 pub(crate) fn disturb<T: Scalar>(session: &mut Session<T>, scale: f64) {
     for (i, row) in session.parameter_table().into_iter().enumerate() {
-        if row.id == "head.prototypes" {
+        if row.id == "head.prototypes" || !row.trainable {
             continue;
         }
         let values: Vec<T> = {

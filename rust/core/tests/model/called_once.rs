@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use ssm_hpn::head::{Head, HeadReport, Targets, Wanted};
+use ssm_hpn::head::{Head, HeadReport, Targets, Wanted, WeightedTargets};
 use ssm_hpn::model::Registry;
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::params::{Grads, Init, Maker, ParamSpec, Params};
@@ -52,13 +52,13 @@ impl Head<f32> for Counting {
         &self,
         _pass: Pass<f32>,
         _x: &[f32],
-        targets: Targets<f32>,
+        targets: WeightedTargets<f32>,
         mut wanted: Wanted<f32>,
         _dx: Option<&mut [f32]>,
         _dparams: Option<&mut Grads<f32>>,
     ) -> HeadReport {
         self.0.losses.fetch_add(1, Ordering::Relaxed);
-        let Targets::Values(values) = targets else { panic!("expected numbers") };
+        let Targets::Values(values) = targets.targets else { panic!("expected numbers") };
         wanted.take_numbers(values.iter().map(|_| 0.0));
         HeadReport { count: values.len() as u64, ..HeadReport::default() }
     }

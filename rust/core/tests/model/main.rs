@@ -5,10 +5,13 @@ mod common;
 
 mod called_once;
 mod determinism;
+mod document_weights;
 mod dropping_stem;
 mod gradcheck;
 mod invariants;
 mod mamba2;
+mod nearly_equal;
+mod older_checkpoints;
 mod parts;
 mod profile;
 mod reference_parity;

@@ -273,11 +273,17 @@ fn generating_with_a_model_of_classes_per_token_is_refused() {
 
 // ---- stems
 
-fn stems() -> [Value; 3] {
+fn fixed_filters(stride: usize, seed: u64) -> Value {
+    json!({"kind": "filters", "filters": 128, "longest": 20, "stride": stride, "seed": seed})
+}
+
+fn stems() -> [Value; 5] {
     [
         json!({"kind": "conv", "kernel": 5, "stride": 2}),
         json!({"kind": "patch", "size": 3}),
         json!({"kind": "conv", "kernel": 2, "stride": 1}),
+        fixed_filters(1, 0),
+        fixed_filters(2, 3),
     ]
 }
 
@@ -309,6 +315,67 @@ fn a_stem_shortens_each_document_separately() {
             let alone = session.predict(&Batch::whole(1, length, alone, Target::none())).unwrap();
             assert!(relative(scores, &alone) < 1e-12, "{stem}: {segment:?}");
         }
+    }
+}
+
+#[test]
+fn fixed_filters_stay_as_they_are_and_are_drawn_by_their_seed_alone() {
+    let of = |seed: u64, train_seed: u64| {
+        let config = series(json!({"stem": fixed_filters(2, seed)}));
+        let mut session =
+            Session::<f32>::new(config.clone(), OptimConfig::default(), train_seed, threads(1)).unwrap();
+        let before = session.parameter("stem.filters").unwrap().1.to_vec();
+        session.forward_backward(&batch(&config, 2, 9, None, 1), Accuracy::Skip).unwrap();
+        session.apply().unwrap();
+        let fixed = ["stem.filters", "stem.mixtures"];
+        let trainable = session.parameter_table();
+        let trainable = trainable.iter().filter(|row| fixed.contains(&&*row.id) && row.trainable);
+        assert_eq!(trainable.count(), 0);
+        assert_eq!(session.parameter("stem.filters").unwrap().1, before);
+        before
+    };
+    assert_eq!(of(3, 1), of(3, 2));
+    assert_ne!(of(3, 1), of(4, 1));
+}
+
+#[test]
+fn fixed_filters_with_a_stride_are_means_of_those_without() {
+    // With weights that copy 8 of the responses and the steps themselves.
+    let picked = |stride: usize| {
+        let config = series(json!({"stem": fixed_filters(stride, 5), "block": mlp()}));
+        let mut session = session::<f64>(&config);
+        let (d, width) = (crate::common::WIDTH, 128 + FEATURES);
+        let mut weight = vec![0.0; d * width];
+        (0..d).for_each(|i| weight[i * width + if i < FEATURES { 128 + i } else { 17 * i % 128 }] = 1.0);
+        session.set_parameter("stem.weight", &[d, width], &weight).unwrap();
+        session.set_parameter("stem.bias", &[d], &vec![0.0; d]).unwrap();
+        // The blocks add nothing.
+        for row in session.parameter_table().iter().filter(|row| row.id.starts_with("layers.")) {
+            let size: usize = row.shape.iter().product();
+            session.set_parameter(&row.id, &row.shape, &vec![0.0; size]).unwrap();
+        }
+        session
+    };
+    let x: Vec<f32> = numbers(7 * FEATURES, 2).iter().map(|x| *x as f32).collect();
+    let data = Batch::whole(1, 7, Input::Features(x.clone()), Target::none());
+    let (whole, by_two) = (picked(1).hidden(&data).unwrap(), picked(2).hidden(&data).unwrap());
+    let d = crate::common::WIDTH;
+    assert_eq!(by_two.len(), 4 * d);
+    // Behind the norm directions are left: compare them with the norms of the means.
+    let normed = |row: &[f64]| {
+        let r = (row.iter().map(|x| x * x).sum::<f64>() / d as f64 + 1e-5).sqrt();
+        row.iter().map(|x| x / r).collect::<Vec<f64>>()
+    };
+    // The steps are known, and so is the length that the norm took away.
+    let steps: Vec<Vec<f64>> = whole
+        .chunks(d)
+        .zip(x.chunks(FEATURES))
+        .map(|(row, x)| row.iter().map(|y| y * f64::from(x[0]) / row[0]).collect())
+        .collect();
+    for (pair, found) in steps.chunks(2).zip(by_two.chunks(d)) {
+        let mean: Vec<f64> =
+            (0..d).map(|i| pair.iter().map(|row| row[i]).sum::<f64>() / pair.len() as f64).collect();
+        assert!(relative(found, &normed(&mean)) < 1e-9, "{found:?} for {mean:?}");
     }
 }
 
@@ -347,6 +414,10 @@ fn stems_that_do_not_fit_are_refused_in_one_line() {
     let narrow = json!({"stem": {"kind": "conv", "kernel": 2, "stride": 3}});
     assert!(refused(series(narrow)).starts_with("model.stem.kernel: expected a whole number from 3"));
     assert!(refused(series(json!({"stem": {"kind": "patch", "size": 0}}))).starts_with("model.stem.size"));
+    assert!(refused(series(json!({"stem": fixed_filters(0, 1)}))).starts_with("model.stem.stride"));
+    let whole =
+        trained::<f32>(&series(json!({"stem": fixed_filters(1, 1)}))).stream(1).unwrap_err().to_string();
+    assert!(whole.contains("a stem that reads whole documents"), "{whole}");
     let message = trained::<f32>(&series(patch)).stream(1).unwrap_err().to_string();
     assert!(message.contains("a stem that makes one token of 2"), "{message}");
 }

@@ -1,11 +1,13 @@
 //! Losses that pull ẑ towards one point: squared cosine, regression pole, and both together.
 //!
 //! They read the target's prototype and nothing else: O(Q) per row for any number of prototypes. Each row leaves a
-//! [`RowRecord`] of its loss and errors.
+//! [`RowRecord`] of its loss and errors. The weight of a row is a factor of its loss and gradient, not of its errors.
 
 use super::super::rows::{
     ABSOLUTE, Direction, LOSS, PREDICTED, RowRecord, SQUARED, blend, dots, for_each_recorded_block, scale,
 };
+use super::weighted::WeightedClasses;
+use crate::kernels::RowWeights;
 use crate::numeric::Scalar;
 use crate::simd::{self, Kernel, Vector};
 
@@ -16,12 +18,13 @@ pub(crate) fn cosine<T: Scalar>(
     z: &mut [T],
     dim: usize,
     prototypes: &[T],
-    classes: &[i32],
+    targets: WeightedClasses<T>,
     records: &mut [RowRecord<T>],
 ) {
-    assert_eq!(z.len(), classes.len() * dim, "rows of z and classes");
+    targets.check(z.len(), dim);
     for_each_recorded_block(z, dim, records, |first, z, records| {
-        simd::run(Cosine { z, dim, prototypes, classes: &classes[first..], records });
+        let targets = targets.rows(first..first + records.len());
+        simd::run(Cosine { z, dim, prototypes, targets, records });
     });
 }
 
@@ -29,7 +32,7 @@ struct Cosine<'a, T> {
     z: &'a mut [T],
     dim: usize,
     prototypes: &'a [T],
-    classes: &'a [i32],
+    targets: WeightedClasses<'a, T>,
     records: &'a mut [RowRecord<T>],
 }
 
@@ -38,7 +41,9 @@ impl<T: Scalar> Kernel<T> for Cosine<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
-        for ((z, &class), record) in self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.records) {
+        let WeightedClasses { classes, weights } = self.targets;
+        let rows = self.z.chunks_exact_mut(self.dim).zip(classes).zip(self.records);
+        for (i, ((z, &class), record)) in rows.enumerate() {
             *record = RowRecord::default();
             let Some(p) = prototype(self.prototypes, self.dim, class) else {
                 z.fill(T::ZERO);
@@ -47,8 +52,9 @@ impl<T: Scalar> Kernel<T> for Cosine<'_, T> {
             let (zz, zp) = dots(v, z, p);
             let direction = Direction::new(zz);
             let rest = T::ONE - zp * direction.inverse;
-            record[LOSS] = rest * rest;
-            let (alpha, beta) = direction.backward(-(rest + rest), zp);
+            let weight = weights.of(i);
+            record[LOSS] = rest * rest * weight;
+            let (alpha, beta) = direction.backward(-(rest + rest) * weight, zp);
             blend(v, z, alpha, p, beta);
         }
     }
@@ -103,11 +109,15 @@ pub(crate) fn regression<T: Scalar>(
     dim: usize,
     range: Range<T>,
     values: &[T],
+    weights: RowWeights<T>,
     records: &mut [RowRecord<T>],
 ) {
     assert_eq!(z.len(), values.len() * dim, "rows of z and values");
+    weights.check(values.len());
     for_each_recorded_block(z, dim, records, |first, z, records| {
-        simd::run(Regression { z, dim, range, values: &values[first..], records });
+        let rows = first..first + records.len();
+        let (values, weights) = (&values[rows.clone()], weights.rows(rows));
+        simd::run(Regression { z, dim, range, values, weights, records });
     });
 }
 
@@ -116,6 +126,7 @@ struct Regression<'a, T> {
     dim: usize,
     range: Range<T>,
     values: &'a [T],
+    weights: RowWeights<'a, T>,
     records: &'a mut [RowRecord<T>],
 }
 
@@ -124,7 +135,8 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
-        for ((z, &y), record) in self.z.chunks_exact_mut(self.dim).zip(self.values).zip(self.records) {
+        let rows = self.z.chunks_exact_mut(self.dim).zip(self.values).zip(self.records);
+        for (i, ((z, &y), record)) in rows.enumerate() {
             *record = RowRecord::default();
             if y.is_nan() {
                 z.fill(T::ZERO);
@@ -132,7 +144,9 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
             }
             let (zz, _) = dots(v, z, z);
             let direction = Direction::new(zz);
-            let d_cosine = self.range.compare(y, z[0] * direction.inverse, record);
+            let weight = self.weights.of(i);
+            let d_cosine = self.range.compare(y, z[0] * direction.inverse, record) * weight;
+            record[LOSS] *= weight;
             let (alpha, beta) = direction.backward(d_cosine, z[0]);
             scale(v, z, beta);
             z[0] += alpha;
@@ -140,13 +154,15 @@ impl<T: Scalar> Kernel<T> for Regression<'_, T> {
     }
 }
 
-/// Targets of the joint loss: a class and a number per row.
+/// Targets of the joint loss: a class and a number per row, and how much it counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassAndValue<'a, T> {
     /// `[n]`; negative: none.
     pub classes: &'a [i32],
     /// `[n]`; NaN: none.
     pub values: &'a [T],
+    /// `[n]`.
+    pub weights: RowWeights<'a, T>,
 }
 
 /// (1-w)·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y.
@@ -161,11 +177,14 @@ pub(crate) fn joint<T: Scalar>(
     targets: ClassAndValue<T>,
     records: &mut [RowRecord<T>],
 ) {
-    let ClassAndValue { classes, values } = targets;
+    let ClassAndValue { classes, values, weights } = targets;
+    weights.check(values.len());
     assert_eq!((z.len(), classes.len()), (values.len() * dim, values.len()), "rows of z, classes and values");
     for_each_recorded_block(z, dim, records, |first, z, records| {
-        let (classes, values) = (&classes[first..], &values[first..]);
-        simd::run(Joint { z, dim, prototypes, range, weight, classes, values, records });
+        let rows = first..first + records.len();
+        let (classes, values) = (&classes[rows.clone()], &values[rows.clone()]);
+        let targets = ClassAndValue { classes, values, weights: weights.rows(rows) };
+        simd::run(Joint { z, dim, prototypes, range, weight, targets, records });
     });
 }
 
@@ -175,8 +194,7 @@ struct Joint<'a, T> {
     prototypes: &'a [T],
     range: Range<T>,
     weight: T,
-    classes: &'a [i32],
-    values: &'a [T],
+    targets: ClassAndValue<'a, T>,
     records: &'a mut [RowRecord<T>],
 }
 
@@ -185,8 +203,9 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
 
     #[inline(always)]
     fn run<V: Vector<T = T>>(self, v: V) {
-        let rows = self.z.chunks_exact_mut(self.dim).zip(self.classes).zip(self.values);
-        for (((z, &class), &y), record) in rows.zip(self.records) {
+        let ClassAndValue { classes, values, weights } = self.targets;
+        let rows = self.z.chunks_exact_mut(self.dim).zip(classes).zip(values);
+        for (i, (((z, &class), &y), record)) in rows.zip(self.records).enumerate() {
             *record = RowRecord::default();
             let Some(p) = prototype(self.prototypes, self.dim - 1, class).filter(|_| !y.is_nan()) else {
                 z.fill(T::ZERO);
@@ -195,12 +214,12 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
             let (first, z) = z.split_first_mut().expect("a pole before the class coordinates");
             let (zz, zp) = dots(v, z, p);
             let (whole, part) = (Direction::new(zz + *first * *first), Direction::new(zz));
-            let other = T::ONE - self.weight;
-            let d_cosine = other * self.range.compare(y, *first * whole.inverse, record);
+            let (other, of_row) = (T::ONE - self.weight, weights.of(i));
+            let d_cosine = other * self.range.compare(y, *first * whole.inverse, record) * of_row;
             let rest = T::ONE - zp * part.inverse;
-            record[LOSS] = other * record[LOSS] + self.weight * rest * rest;
+            record[LOSS] = (other * record[LOSS] + self.weight * rest * rest) * of_row;
             let (pole, shrink) = whole.backward(d_cosine, *first);
-            let (alpha, beta) = part.backward(-(rest + rest) * self.weight, zp);
+            let (alpha, beta) = part.backward(-(rest + rest) * self.weight * of_row, zp);
             blend(v, z, alpha, p, beta + shrink);
             *first = pole + shrink * *first;
         }
@@ -214,6 +233,7 @@ mod tests {
     use crate::simd::run_on;
 
     const CLASSES: [i32; 5] = [2, 0, -1, 1, 2];
+    const WEIGHTS: [f32; 5] = [1.0, 0.5, 3.0, 0.25, 2.0];
     const RANGE: Range<f32> = Range { low: -1.0, high: 2.0 };
 
     /// The gradients and records that `kernel(z, prototypes, values, records)` leaves for rows of `dim` numbers.
@@ -234,18 +254,30 @@ mod tests {
     fn every_instruction_set_has_the_same_gradients_and_records() {
         every_isa_equals_scalar("cosine", 1, |isa, dim, shift| {
             rows((dim, dim, shift), |z, prototypes, _, records| {
-                run_on(isa, Cosine { z, dim, prototypes, classes: &CLASSES, records });
+                run_on(
+                    isa,
+                    Cosine {
+                        z,
+                        dim,
+                        prototypes,
+                        targets: WeightedClasses { classes: &CLASSES, weights: RowWeights::new(&WEIGHTS) },
+                        records,
+                    },
+                );
             })
         });
         every_isa_equals_scalar("regression", 1, |isa, dim, shift| {
             rows((dim, dim, shift), |z, _, values, records| {
-                run_on(isa, Regression { z, dim, range: RANGE, values, records });
+                run_on(
+                    isa,
+                    Regression { z, dim, range: RANGE, values, weights: RowWeights::new(&WEIGHTS), records },
+                );
             })
         });
         every_isa_equals_scalar("joint", 2, |isa, dim, shift| {
             rows((dim, dim - 1, shift), |z, prototypes, values, records| {
-                let (range, weight, classes) = (RANGE, 0.25, &CLASSES);
-                run_on(isa, Joint { z, dim, prototypes, range, weight, classes, values, records });
+                let targets = ClassAndValue { classes: &CLASSES, values, weights: RowWeights::new(&WEIGHTS) };
+                run_on(isa, Joint { z, dim, prototypes, range: RANGE, weight: 0.25, targets, records });
             })
         });
     }

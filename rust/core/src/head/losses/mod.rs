@@ -2,7 +2,7 @@
 //!
 //! z `[n, Q]` are the projected features, ẑ = z/max(‖z‖, 1e-8), p_k the unit prototypes. Every loss takes z, overwrites
 //! it with g_z, the gradient of the SUM of the losses; a row whose class is negative or whose number is NaN has loss 0 and
-//! gradient 0. The gradient g of ẑ goes through the norm as g_z = (g - ẑ(ẑ·g))/‖z‖, and as g/1e-8 where the floor acts.
+//! gradient 0, and every other one is multiplied by the row's weight. The gradient g of ẑ goes through the norm as g_z = (g - ẑ(ẑ·g))/‖z‖, and as g/1e-8 where the floor acts.
 //!
 //! | loss | per row |
 //! |---|---|
@@ -13,9 +13,11 @@
 
 mod attraction;
 mod softmax;
+mod weighted;
 
 pub(crate) use attraction::{ClassAndValue, Range, cosine, joint, regression};
 pub(crate) use softmax::{Softmax, directions, through_the_norm};
+pub(crate) use weighted::WeightedClasses;
 
 #[cfg(test)]
 mod tests;

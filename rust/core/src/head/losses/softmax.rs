@@ -1,8 +1,8 @@
 //! Cross entropy of scaled cosines, with or without an angular margin on the target.
 //!
 //! ```text
-//! c_k = ẑ·p_k                    L = ln Σ_k e^(s·c_k) - s·c_y
-//! g_k = s·(softmax - onehot)_k   g_ẑ = g·P   g_P = gᵀ·ẑ   g_s = Σ (softmax - onehot)⊙c
+//! c_k = ẑ·p_k                      L = w·(ln Σ_k e^(s·c_k) - s·c_y)      w the weight of the row
+//! g_k = w·s·(softmax - onehot)_k   g_ẑ = g·P   g_P = gᵀ·ẑ   g_s = Σ w·(softmax - onehot)⊙c
 //! margin (ArcFace): c_y is replaced by φ, and g_y by g_y·φ':
 //!     c > -cos m:  φ = cos(θ+m) = c·cos m - √(1-c²)·sin m,   φ' = cos m + c·sin m/√(1-c²),   1-c² ≥ 1e-12
 //!     c ≤ -cos m:  φ = c - m·sin m,   φ' = 1         (beyond θ+m = π the cosine would rise again)
@@ -12,6 +12,7 @@
 
 use super::super::predictions::Wanted;
 use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, scale};
+use super::weighted::WeightedClasses;
 use crate::kernels::Accumulate;
 use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
 use crate::kernels::softmax::{self, Dims, ScoreGradient};
@@ -58,17 +59,19 @@ impl<T: Scalar> Softmax<'_, T> {
     pub(crate) fn run(
         &self,
         z: &mut [T],
-        classes: &[i32],
+        targets: WeightedClasses<T>,
         wanted: &mut Wanted<T>,
         gradient: ScoreGradient,
         mut dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> SoftmaxSums {
-        assert_eq!(z.len(), classes.len() * self.dim, "rows of z and classes");
-        let rows = chunk_rows(classes.len(), self.prototypes.len() / self.dim).max(1);
+        targets.check(z.len(), self.dim);
+        let n = targets.classes.len();
+        let rows = chunk_rows(n, self.prototypes.len() / self.dim).max(1);
         let mut sums = SoftmaxSums::default();
-        for (z, classes) in z.chunks_mut(rows * self.dim).zip(classes.chunks(rows)) {
-            let chunk = self.chunk(z, classes, wanted, gradient, dprototypes.as_deref_mut(), scratch);
+        for (z, first) in z.chunks_mut(rows * self.dim).zip((0..n).step_by(rows)) {
+            let targets = targets.rows(first..n.min(first + rows));
+            let chunk = self.chunk(z, targets, wanted, gradient, dprototypes.as_deref_mut(), scratch);
             sums.loss += chunk.loss;
             sums.count += chunk.count;
             sums.scale_gradient += chunk.scale_gradient;
@@ -81,12 +84,13 @@ impl<T: Scalar> Softmax<'_, T> {
     fn chunk(
         &self,
         z: &mut [T],
-        targets: &[i32],
+        targets: WeightedClasses<T>,
         wanted: &mut Wanted<T>,
         gradient: ScoreGradient,
         dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> SoftmaxSums {
+        let WeightedClasses { classes: targets, weights } = targets;
         let (n, dim, classes) = (targets.len(), self.dim, self.prototypes.len() / self.dim);
         let (cosines, scratch) = scratch.split_at_mut(n * classes);
         let (unit, scratch) = scratch.split_at_mut(n * dim);
@@ -110,7 +114,7 @@ impl<T: Scalar> Softmax<'_, T> {
             }
         }
         let dims = Dims { rows: n, classes };
-        let sums = softmax::cross_entropy(dims, cosines, targets, self.scale, gradient);
+        let sums = softmax::cross_entropy(dims, cosines, targets, weights, self.scale, gradient);
         if gradient == ScoreGradient::Write {
             if with_margin {
                 for ((row, &target), &slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&*slopes) {

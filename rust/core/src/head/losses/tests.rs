@@ -3,6 +3,7 @@ use safetensors::SafeTensors;
 use super::super::Wanted;
 use super::super::rows::{FIELDS, LOSS, RowRecord, totals};
 use super::*;
+use crate::kernels::RowWeights;
 use crate::kernels::softmax::ScoreGradient;
 use crate::kernels::testing::{assert_close, central_differences, numbers, same_bits_for_any_threads};
 use crate::numeric::Scalar;
@@ -23,21 +24,24 @@ struct Problem<T> {
     prototypes: Vec<T>,
     classes: Vec<i32>,
     values: Vec<T>,
+    weights: Option<Vec<T>>,
 }
 
 /// Sum of the losses, its gradient with respect to z, and that with respect to the scale.
 fn evaluate<T: Scalar>(loss: Loss, problem: &Problem<T>, z: &[T]) -> (f64, Vec<T>, f64) {
-    let Problem { prototypes, classes, values } = problem;
+    let Problem { prototypes, classes, values, weights } = problem;
+    let weights = weights.as_deref().map_or(RowWeights::EQUAL, RowWeights::new);
+    let of_classes = WeightedClasses { classes, weights };
     let n = classes.len();
     let dim = z.len() / n;
     let range = Range { low: T::from_f64(-3.0), high: T::from_f64(7.0) };
     let mut dz = z.to_vec();
     let mut records: Vec<RowRecord<T>> = vec![[T::ZERO; FIELDS]; n];
     match loss {
-        Loss::Cosine => cosine(&mut dz, dim, prototypes, classes, &mut records),
-        Loss::Regression => regression(&mut dz, dim, range, values, &mut records),
+        Loss::Cosine => cosine(&mut dz, dim, prototypes, of_classes, &mut records),
+        Loss::Regression => regression(&mut dz, dim, range, values, weights, &mut records),
         Loss::Joint { weight } => {
-            let targets = ClassAndValue { classes, values };
+            let targets = ClassAndValue { classes, values, weights };
             joint(&mut dz, dim, prototypes, range, T::from_f64(weight), targets, &mut records);
         }
         Loss::Softmax { scale, margin } => {
@@ -45,11 +49,16 @@ fn evaluate<T: Scalar>(loss: Loss, problem: &Problem<T>, z: &[T]) -> (f64, Vec<T
             let mut scratch = vec![T::ZERO; Softmax::<T>::scratch(n, prototypes.len() / dim, dim)];
             let softmax = Softmax { prototypes, dim, scale, margin };
             let sums =
-                softmax.run(&mut dz, classes, &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch);
+                softmax.run(&mut dz, of_classes, &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch);
             return (sums.loss, dz, sums.scale_gradient);
         }
     }
     (totals(&records)[LOSS], dz, 0.0)
+}
+
+/// Classes that count alike.
+fn equal(classes: &[i32]) -> WeightedClasses<'_, f64> {
+    WeightedClasses { classes, weights: RowWeights::EQUAL }
 }
 
 fn units(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
@@ -79,7 +88,8 @@ fn check_fixture<T: Scalar>(loss_bound: f64, gradient_bound: f64) {
         ("arcface_s16_m0.3", Loss::Softmax { scale: 16.0, margin: 0.3 }),
     ] {
         let prototypes = scalars(if name == "joint" { "prototypes_joint" } else { "prototypes" });
-        let problem = Problem { prototypes, classes: classes.clone(), values: scalars("values") };
+        let problem =
+            Problem { prototypes, classes: classes.clone(), values: scalars("values"), weights: None };
         let (sum, dz, _) = evaluate(loss, &problem, &z);
         assert_close(&format!("loss {name}"), &[sum / N as f64], &f64s(&format!("loss/{name}")), loss_bound);
         let mean: Vec<f64> = dz.iter().map(|g| g.to_f64() / N as f64).collect();
@@ -103,7 +113,8 @@ fn gradients_equal_central_differences() {
     let values: Vec<f64> = numbers::<f64>(N, 2).iter().map(|v| 2.0 + 5.0 * v).collect();
     // Every class occurs, and every fifth row has none.
     let classes: Vec<i32> = (0..N).map(|i| if i % 5 == 4 { -1 } else { (i % 7) as i32 }).collect();
-    for loss in [
+    let half_to_two: Vec<f64> = (0..N).map(|i| 0.5 + 1.5 * (i % 4) as f64 / 3.0).collect();
+    for (loss, weights) in [
         Loss::Cosine,
         Loss::Regression,
         Loss::Joint { weight: 0.3 },
@@ -111,10 +122,17 @@ fn gradients_equal_central_differences() {
         Loss::Softmax { scale: 4.0, margin: 0.4 },
         // θ + m is above π for every other row, which takes the linear branch.
         Loss::Softmax { scale: 2.0, margin: 1.5 },
-    ] {
+    ]
+    .into_iter()
+    .flat_map(|loss| [(loss, None), (loss, Some(half_to_two.clone()))])
+    {
         let dim = if let Loss::Joint { .. } = loss { DIM - 1 } else { DIM };
-        let problem =
-            Problem { prototypes: units(7, dim, 3), classes: classes.clone(), values: values.clone() };
+        let problem = Problem {
+            prototypes: units(7, dim, 3),
+            classes: classes.clone(),
+            values: values.clone(),
+            weights,
+        };
         let (_, dz, dscale) = evaluate(loss, &problem, &z);
         central_differences(&format!("{loss:?}"), &dz, &z, |z| evaluate(loss, &problem, z).0);
         if !matches!(loss, Loss::Regression) {
@@ -144,7 +162,12 @@ fn both_branches_of_the_margin_occur_and_the_loss_falls_monotonically() {
     assert!((5..N - 5).contains(&beyond), "{beyond} of {N} rows are beyond θ + m = π");
     // At the border cos(θ+m) is -1 and the straight line is below that: φ rises with c everywhere.
     let value = |c: f64| {
-        let problem = Problem { prototypes: vec![1.0, 0.0, -1.0, 0.0], classes: vec![0], values: vec![] };
+        let problem = Problem {
+            prototypes: vec![1.0, 0.0, -1.0, 0.0],
+            classes: vec![0],
+            values: vec![],
+            weights: None,
+        };
         evaluate(Loss::Softmax { scale: 1.0, margin: 0.5 }, &problem, &[c, (1.0 - c * c).sqrt()]).0
     };
     let losses: Vec<f64> = (0..200).map(|i| value(i as f64 / 100.0 - 1.0)).collect();
@@ -159,7 +182,9 @@ fn prototypes_get_the_gradient_of_the_softmax() {
         let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(N, 7, DIM)];
         let softmax = Softmax { prototypes, dim: DIM, scale: 4.0, margin: 0.2 };
         let mut z = z.clone();
-        softmax.run(&mut z, &classes, &mut Wanted::Loss, ScoreGradient::Write, dprototypes, &mut scratch).loss
+        softmax
+            .run(&mut z, equal(&classes), &mut Wanted::Loss, ScoreGradient::Write, dprototypes, &mut scratch)
+            .loss
     };
     let mut gradient = vec![0.0; prototypes.len()];
     run(&prototypes, Some(&mut gradient));
@@ -176,7 +201,7 @@ fn an_attracting_loss_reads_only_the_prototype_of_the_target() {
         prototypes[class as usize * dim + 1..][..dim - 1].fill(0.0);
     }
     let values = vec![1.0, 2.0, 3.0, 4.0];
-    let problem = Problem { prototypes, classes: classes.to_vec(), values };
+    let problem = Problem { prototypes, classes: classes.to_vec(), values, weights: None };
     for (loss, width) in [(Loss::Cosine, dim), (Loss::Joint { weight: 0.5 }, dim + 1)] {
         let (sum, dz, _) = evaluate(loss, &problem, &numbers::<f32>(4 * width, 1));
         assert!(sum.is_finite() && dz.iter().all(|g| g.is_finite()), "{loss:?}: {sum} {dz:?}");
@@ -185,7 +210,7 @@ fn an_attracting_loss_reads_only_the_prototype_of_the_target() {
 
 #[test]
 fn a_row_of_zeros_has_the_gradient_of_the_floored_norm() {
-    let problem = Problem { prototypes: vec![0.6, 0.8], classes: vec![0], values: vec![] };
+    let problem = Problem { prototypes: vec![0.6, 0.8], classes: vec![0], values: vec![], weights: None };
     let (loss, dz, _) = evaluate(Loss::Cosine, &problem, &[0.0, 0.0]);
     assert_eq!(loss, 1.0);
     assert_close("gradient", &dz, &[-1.2e8, -1.6e8], 1e-12);
@@ -208,13 +233,21 @@ fn the_sums_of_several_chunks_of_rows_are_those_of_all_rows() {
     let softmax = Softmax { prototypes: &prototypes, dim, scale: 8.0, margin: 0.0 };
     let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(n as usize, count, dim)];
     let mut whole = z.clone();
-    let sums =
-        softmax.run(&mut whole, &classes, &mut Wanted::Accuracy, ScoreGradient::Write, None, &mut scratch);
+    let sums = softmax.run(
+        &mut whole,
+        equal(&classes),
+        &mut Wanted::Accuracy,
+        ScoreGradient::Write,
+        None,
+        &mut scratch,
+    );
     assert_eq!((sums.scored, sums.correct, sums.count), (70, 35, 70));
     let mut loss = 0.0;
     for (i, class) in classes.iter().enumerate() {
         let z = &mut z[i * dim..(i + 1) * dim];
-        loss += softmax.run(z, &[*class], &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch).loss;
+        loss += softmax
+            .run(z, equal(&[*class]), &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch)
+            .loss;
         assert_close(&format!("row {i}"), &whole[i * dim..(i + 1) * dim], z, 1e-9);
     }
     assert!((loss - sums.loss).abs() < 1e-9 * loss);
@@ -226,6 +259,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         prototypes: units(19, 37, 1).into_iter().map(|x| x as f32).collect(),
         classes: (0..500).map(|i| i % 20 - 1).collect(),
         values: numbers(500, 2),
+        weights: None,
     };
     for (loss, dim) in [
         (Loss::Cosine, 37),

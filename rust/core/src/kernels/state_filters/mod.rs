@@ -29,6 +29,7 @@ mod block;
 mod compete;
 mod evidence;
 mod filter;
+mod means;
 mod pool;
 mod pools;
 mod sums;
@@ -36,6 +37,7 @@ mod sums;
 pub use block::{BIASES, COLUMNS, Competition, FILTERS, Filters, MODES, ROWS, WIDE};
 pub use evidence::{Block, evidence};
 pub use filter::responses;
+pub use means::{MeansInto, mean_responses};
 pub use pools::Pools;
 
 #[cfg(test)]

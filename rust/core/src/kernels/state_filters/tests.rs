@@ -253,3 +253,21 @@ fn evidence_is_that_of_the_formulas() {
         }
     }
 }
+
+#[test]
+fn mean_responses_are_means_of_responses_in_their_columns() {
+    for (steps, stride) in [(1, 1), (70, 1), (70, 4), (33, 32), (31, 40)] {
+        let case = Case::<f64>::new(steps);
+        let (width, first, rows) = (FILTERS + 5, 3, steps.div_ceil(stride));
+        let mut out = vec![7.0; rows * width];
+        let into = MeansInto { out: &mut out, width, first };
+        mean_responses(case.filters(), steps, stride, |t| case.u[t], into);
+        let y = case.responses();
+        for (row, y) in out.chunks_exact(width).zip(y.chunks(stride)) {
+            let mean = |j: usize| y.iter().map(|y| y[j]).sum::<f64>() / y.len() as f64;
+            let expected: Vec<f64> = (0..FILTERS).map(mean).collect();
+            assert_close(&format!("{steps} by {stride}"), &row[first..first + FILTERS], &expected, 1e-13);
+            assert!(row[..first].iter().chain(&row[first + FILTERS..]).all(|x| *x == 7.0), "other columns");
+        }
+    }
+}

@@ -68,7 +68,7 @@ impl Reference {
 
 /// Six updates by both; the largest difference of parameters (relative to 1) and of the norm of the change (relative).
 fn worst_difference<T: Scalar>(clip_norm: Option<f64>) -> (f64, f64) {
-    let (table, config, count) = (table(), OptimConfig { clip_norm, ..config() }, 3_u64);
+    let (table, config, count) = (table(), OptimConfig { clip_norm, ..config() }, 3_f64);
     let masks = TensorMasks::declared(&table);
     let mut params = filled::<T>(table.buffer_len(), 1);
     let mut adamw = AdamW::<T>::new(config.clone(), &table, &masks).unwrap();
@@ -83,7 +83,7 @@ fn worst_difference<T: Scalar>(clip_norm: Option<f64>) -> (f64, f64) {
     for step in 0..6 {
         let mut grads = filled::<T>(table.buffer_len(), step + 2);
         let means: Vec<Vec<f64>> = (0..3)
-            .map(|slot| as_f64(grads.tensor(&table, slot)).iter().map(|g| g / count as f64).collect())
+            .map(|slot| as_f64(grads.tensor(&table, slot)).iter().map(|g| g / count).collect())
             .collect();
         let norm = means.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
         let c = clip_norm.map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0));
@@ -131,7 +131,7 @@ fn three_updates(threads: usize) -> [Vec<u32>; 4] {
     for step in 2..5 {
         grads = filled::<f32>(table.buffer_len(), step);
         let update =
-            threads.install(|| adamw.apply(&table, &mut params, &mut grads, (1.0, 3)).unwrap()).unwrap();
+            threads.install(|| adamw.apply(&table, &mut params, &mut grads, (1.0, 3.0)).unwrap()).unwrap();
         assert!(update.applied);
         assert!((0..3).all(|slot| grads.tensor(&table, slot).iter().all(|&g| g == 0.0)));
     }
@@ -182,11 +182,11 @@ fn an_update_that_is_not_finite_is_skipped_and_counted() {
         let mut params = filled::<f32>(table.buffer_len(), 1);
         let mut grads = filled::<f32>(table.buffer_len(), 2);
         let mut adamw = AdamW::<f32>::new(config(), &table, &TensorMasks::declared(&table)).unwrap();
-        adamw.apply(&table, &mut params, &mut grads, (1.0, 3)).unwrap();
+        adamw.apply(&table, &mut params, &mut grads, (1.0, 3.0)).unwrap();
         let before = (params.clone(), adamw.clone());
         grads = filled(table.buffer_len(), 2);
         grads.tensor_mut(&table, 1)[BLOCK + 3] = bad;
-        let update = adamw.apply(&table, &mut params, &mut grads, (loss, 3)).unwrap();
+        let update = adamw.apply(&table, &mut params, &mut grads, (loss, 3.0)).unwrap();
         assert_eq!((update.applied, update.fault.as_deref(), update.update_norm), (false, Some(fault), 0.0));
         assert_eq!(params.as_slice(), before.0.as_slice());
         assert_eq!(adamw.first.as_slice(), before.1.first.as_slice());
@@ -207,7 +207,7 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
     let (mut params, mut grads) = (Arena::<f32>::zeros(table.buffer_len()), Arena::zeros(table.buffer_len()));
     let config = OptimConfig { max_skipped: 3, ..config() };
     let mut adamw = AdamW::new(config, &table, &TensorMasks::declared(&table)).unwrap();
-    let mut apply = |loss: f64| adamw.apply(&table, &mut params, &mut grads, (loss, 1));
+    let mut apply = |loss: f64| adamw.apply(&table, &mut params, &mut grads, (loss, 1.0));
     for loss in [f64::NAN, f64::NAN, 1.0, f64::NAN, f64::NAN] {
         assert_eq!(apply(loss).unwrap().applied, loss == 1.0);
     }
@@ -215,7 +215,7 @@ fn too_many_skipped_updates_in_a_row_stop_the_training() {
         Err(Error::Diverged { step: 1, skipped: 3, parameter }) => assert_eq!(parameter, "loss"),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(adamw.apply(&table, &mut params, &mut grads, (0.0, 0)), Err(Error::Shape { .. })));
+    assert!(matches!(adamw.apply(&table, &mut params, &mut grads, (0.0, 0.0)), Err(Error::Shape { .. })));
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn frozen_tensors_keep_every_bit_and_gaps_stay_zero() {
     }
     let mut grads = filled::<f32>(table.buffer_len(), 2);
     let mut adamw = AdamW::<f32>::new(config(), &table, &masks).unwrap();
-    adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
+    adamw.apply(&table, &mut params, &mut grads, (1.0, 1.0)).unwrap();
     for slot in [0, 3] {
         assert!(params.tensor(&table, slot).iter().all(|p| p.to_bits() == (-0.0_f32).to_bits()));
         assert!(grads.tensor(&table, slot).iter().any(|&g| g != 0.0));
@@ -250,7 +250,7 @@ fn a_new_tensor_starts_its_own_count_and_the_others_keep_theirs() {
     let mut adamw = AdamW::<f64>::new(config, &old, &TensorMasks::declared(&old)).unwrap();
     for _ in 0..50 {
         let mut grads = filled(old.buffer_len(), 2);
-        adamw.apply(&old, &mut params, &mut grads, (1.0, 1)).unwrap();
+        adamw.apply(&old, &mut params, &mut grads, (1.0, 1.0)).unwrap();
     }
     let mut table = Table::new();
     let specs = ["norm", "new"].map(|id| ParamSpec::new(id, [19], Init::Zeros).no_decay());
@@ -262,7 +262,7 @@ fn a_new_tensor_starts_its_own_count_and_the_others_keep_theirs() {
     let mut params = Arena::<f64>::zeros(table.buffer_len());
     let mut grads = Arena::<f64>::zeros(table.buffer_len());
     grads.as_mut_slice().fill(0.5);
-    grown.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
+    grown.apply(&table, &mut params, &mut grads, (1.0, 1.0)).unwrap();
     // With its own count the first step of a new tensor is lr · g/(|g| + ε).
     for &p in params.tensor(&table, 1) {
         assert!((p + 0.02 * 0.5 / (0.5 + 1e-8)).abs() < 1e-15, "{p}");
@@ -277,7 +277,7 @@ fn moments_decay_to_zero_and_not_to_subnormal_numbers() {
     let mut grads = filled::<f32>(table.buffer_len(), 2);
     let mut adamw = AdamW::<f32>::new(config(), &table, &TensorMasks::declared(&table)).unwrap();
     for _ in 0..1000 {
-        adamw.apply(&table, &mut params, &mut grads, (1.0, 1)).unwrap();
+        adamw.apply(&table, &mut params, &mut grads, (1.0, 1.0)).unwrap();
         assert!(adamw.moments().iter().all(|m| m.as_slice().iter().all(|x| !x.is_subnormal())));
     }
     assert!(adamw.moments()[0].as_slice().iter().all(|&m| m == 0.0));
