@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 520, 290
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 30, 40
 MOST_POINTS = 500
 COLOURS = 6
+MOST_TICKS = 6
 
 Number = float | int | None
 
@@ -160,7 +161,7 @@ def show(value: Number, axis: Axis | None = None) -> str:
 # ---- scales and ticks
 
 
-def ticks(low: float, high: float, *, log: bool = False, most: int = 6) -> list[float]:
+def ticks(low: float, high: float, *, log: bool = False, most: int = MOST_TICKS) -> list[float]:
     """Round numbers in a range: steps of 1, 2 or 5 times a power of ten."""
     if log:
         first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
@@ -287,7 +288,8 @@ def _axis_label(axis: Axis) -> str:
 def tick_label(value: float, scale: Scale, axis: Axis) -> str:
     """A tick with the decimals needed to differ from its neighbours."""
     if axis.percent:
-        return f"{100 * value:.0f} %"
+        step = 100 * _step((scale.high - scale.low) / MOST_TICKS)
+        return f"{100 * value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f} %"
     if scale.log or value == 0:
         return show(value) if value else "0"
     largest = max(abs(scale.low), abs(scale.high))

@@ -421,3 +421,16 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(f"error: {tmp_path / 'none'}: expected a run, found no such file or folder; ")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.981, 1.0), (0.0, 1.0), (0.9991, 0.9999), (0.3, 0.42)])
+def test_percents_beside_an_axis_differ(low, high):
+    chart = line_chart(
+        [Curve("held out", [0, 1, 2], [low, high, low], 1)],
+        x=Axis("updates"),
+        y=Axis("accuracy", percent=True),
+        title="t",
+    )
+    labels = re.findall(r'<text class="tick" [^>]*text-anchor="end">([^<]*)</text>', chart)
+    assert len(labels) > 2
+    assert len(set(labels)) == len(labels)

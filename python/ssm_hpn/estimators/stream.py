@@ -117,7 +117,7 @@ class SequenceStream:
         self._model, self._source = model, source
         self.rows = source.rows
         encoder = model.contract_.encoder
-        self._bytes = ByteChannels.from_encoder(encoder) if encoder else None
+        self._bytes = ByteChannels.from_encoder(encoder) if "channels" in encoder else None
 
     def step(self, x: ArrayLike | str | bytes) -> NDArray[Any]:
         """Read a step [rows, F] of each series and answer as `predict`; [F] for one row, [rows] for one channel.
