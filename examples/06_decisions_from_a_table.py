@@ -2,8 +2,8 @@
 
     python examples/06_decisions_from_a_table.py [FOLDER]
 
-Makes pumps.csv and new.csv in FOLDER (default: pumps) and runs the commands of docs/classification.md there, each
-printed before its output. Two of the new pumps have a fault that no pump of the training data had.
+Makes pumps.csv and new.csv in FOLDER (default: a temporary one) and runs the commands of docs/classification.md there,
+each printed before its output. Two of the new pumps have a fault that no pump of the training data had.
 """
 
 import csv
@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,9 +66,17 @@ def command(folder: Path, *arguments: str) -> None:
 
 
 def main() -> None:
+    """Work in the folder that is named, or in one that is removed at the end."""
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+        decide(Path(sys.argv[1]))
+        return
+    with TemporaryDirectory() as folder:
+        decide(Path(folder))
+
+
+def decide(folder: Path) -> None:
     """Make the tables, train, look, predict."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "pumps")
-    folder.mkdir(parents=True, exist_ok=True)
     conditions = [condition for condition in CONDITIONS for _ in range(EACH)]
     write(folder / "pumps.csv", [f"P{k:03d}" for k in range(len(conditions))], conditions, labels=True, seed=0)
     new = ["normal", "leak", "air lock", "cavitation", "runaway", "runaway"]

@@ -64,7 +64,8 @@ def test_parts_are_fitted_as_all_of_them_with_the_filters_of_the_first(data):
         settings=model._filter_settings(),
     )
     np.testing.assert_array_equal(bank.transform(series), growing.bank.transform(series))
-    head = type(model.model_.classes).fit(lambda rows: bank.blocks([series[i] for i in rows]), codes)
+    ridge = RidgeSettings(views=bank.views)
+    head = type(model.model_.classes).fit(lambda rows: bank.blocks([series[i] for i in rows]), codes, settings=ridge)
     np.testing.assert_allclose(model.model_.classes.ridge.linear.weights, head.ridge.linear.weights, atol=1e-7)
     np.testing.assert_allclose(model.predict_proba(series), head.probabilities(model._points(series)), atol=1e-5)
     assert model.contract_.classes.counts == (20, 20, 20)
@@ -84,6 +85,7 @@ def test_weights_count_in_each_part(data):
         codes,
         sample_weight=weights,
         class_weight=[1, 1, 3],
+        settings=RidgeSettings(views=model.model_.bank.views),
     )
     np.testing.assert_allclose(model.model_.classes.ridge.left_out, head.ridge.left_out, atol=1e-5)
 

@@ -277,7 +277,7 @@ def test_the_settings_reach_the_filters(here, capsys):
     assert run("train", "--data", "long.csv", *LONG, "--data.columns.label", "label", *given) == 0
     assert "effort default, causal" in capsys.readouterr().out
     found = json.loads(FilterLearner.load(run_in(here)).model.bank.filters.config)
-    assert (found["seed"], found["causal"], found["filters"]) == (7, True, 512)
+    assert (found["seed"], found["causal"], found["filters"]) == (7, True, 768)
 
 
 def test_the_target_is_chosen_among_several(here):

@@ -508,6 +508,7 @@ OWN_TARGET = {
     "estimators/backbone.py": "held-out series are chosen by class",
     "estimators/classifier.py": "an estimator has a target of its own",
     "estimators/regressor.py": "an estimator has a target of its own",
+    "estimators/stored.py": "a run is opened by the estimator of its target",
 }
 """Modules that name a target, with the reason."""
 

@@ -36,6 +36,7 @@ def test_a_worker_has_its_share(monkeypatch):
     assert shares("threading") == [None] * 3
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where other tests imported it
 @pytest.mark.parametrize(
     "backend",
     ["loky", pytest.param("multiprocessing", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"))],

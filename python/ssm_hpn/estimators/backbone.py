@@ -19,6 +19,7 @@ from ssm_hpn.estimators.progress import Progress
 from ssm_hpn.estimators.validation import Stopping, Watch
 from ssm_hpn.evidence import step_evidence
 from ssm_hpn.series import batches_without_end, groups_by_length
+from ssm_hpn.storage import write_whole
 from ssm_hpn.trainer import Trainer
 
 Floats = NDArray[np.float64]
@@ -160,7 +161,7 @@ class Backbone:
             saved = Path(folder) / CHECKPOINT
             saved.mkdir()
             for name, content in state["checkpoint"].items():
-                (saved / name).write_bytes(content)
+                write_whole(saved / name, content)
             trainer = Trainer.load(saved)
         object.__setattr__(self, "trainer", trainer)
         object.__setattr__(self, "contract", trainer.contract)

@@ -53,6 +53,12 @@ class SSMRegressor(RegressorMixin, StoredModel):  # type: ignore[misc]
     (True, (2,))
     >>> bool(model.loo_score_ < model.score(series, load))
     True
+
+    Kept in a folder, which `predict` of the command line reads too:
+
+    >>> again = SSMRegressor.load(model.save("load"))
+    >>> bool((again.predict(series[:2]) == model.predict(series[:2])).all())
+    True
     """
 
     _targets = ("sequence_values",)
