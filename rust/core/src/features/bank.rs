@@ -70,7 +70,7 @@ pub struct Bank {
 /// let set = SeriesSet::new(&[1.0, 2.0, 4.0, 3.0], 1, &[0, 4])?;
 /// let bank = Bank::fit(FeaturesConfig::default(), set, &Threads::new(Some(1))?)?;
 /// let arrays: BankArrays = bank.to_arrays();
-/// assert_eq!(arrays.biases.len(), 10 * 2 * 128);
+/// assert_eq!(arrays.biases.len(), 15 * 2 * 128);
 /// assert_eq!(Bank::from_arrays(bank.config().clone(), 1, &arrays)?, bank);
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```

@@ -27,6 +27,12 @@ impl View {
     pub const ALL: [Self; 3] = [Self::Series, Self::Difference, Self::Magnitude];
 
     /// Its name.
+    ///
+    /// ```
+    /// use ssm_hpn::features::View;
+    ///
+    /// assert_eq!(View::ALL.map(View::name), ["series", "difference", "magnitude"]);
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Self::Series => "series",
