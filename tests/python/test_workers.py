@@ -14,6 +14,8 @@ from ssm_hpn.estimators import SSMClassifier
 from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.threads import worker_share
 
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where other tests imported it
+
 X = np.random.default_rng(0).normal(size=(24, 30)) * (1 + np.arange(24) % 2)[:, None]
 Y = np.arange(24) % 2
 BACKBONE = {"kind": "backbone", "d_model": 8, "n_layers": 1, "d_state": 4, "batch_size": 8}
@@ -36,7 +38,6 @@ def test_a_worker_has_its_share(monkeypatch):
     assert shares("threading") == [None] * 3
 
 
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where other tests imported it
 @pytest.mark.parametrize(
     "backend",
     ["loky", pytest.param("multiprocessing", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork"))],
