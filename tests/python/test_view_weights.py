@@ -59,7 +59,7 @@ def test_equal_groups_keep_equal_weights():
     mixed = x[:, rng.permutation(200)]
     rows, targets = np.arange(60), simplex(3)[labels]
     omega = vw.feature_weights(of(mixed), rows, targets, np.ones(60), settings=RidgeSettings(views=views), each=False)
-    assert set(omega) <= {np.float32(1.0), np.float32(3.0), np.float32(1 / 3)}
+    assert set(omega) == {1.0}
     assert vw.feature_weights(of(x), rows, targets, np.ones(60), settings=RidgeSettings(), each=False) is None
 
 

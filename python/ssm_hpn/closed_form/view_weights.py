@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ssm_hpn.closed_form.blocks import Features, Rows, strip_width, strips
 from ssm_hpn.closed_form.columns import Standardisation
 from ssm_hpn.closed_form.linear import RidgeSettings
+from ssm_hpn.closed_form.spectrum import LEVERAGE
 from ssm_hpn.closed_form.views import Views
 
 Floats = NDArray[np.float64]
@@ -108,7 +109,7 @@ class _LeftOut:
         gram /= unit
         gram.flat[:: n + 1] += strength
         inverse = strength * np.linalg.inv(gram)
-        free = np.maximum(np.diag(inverse) - self._share, 1e-13)
+        free = np.maximum(np.diag(inverse) - self._share, 1.0 - LEVERAGE)
         return float(np.square((inverse @ self._targets) / free[:, None]).sum())
 
 
