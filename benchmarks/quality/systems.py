@@ -115,6 +115,7 @@ SYSTEMS: Final = {
     for one in (
         System("ssm_hpn", "ssm-hpn", "ssm-hpn", _ssm_classifier(), _ssm_regressor, takes_gaps=True),
         System("ssm_hpn_fast", "ssm-hpn, fast", "ssm-hpn", _ssm_classifier(effort="fast"), None, takes_gaps=True),
+        System("ssm_hpn_causal", "ssm-hpn, causal", "ssm-hpn", _ssm_classifier(causal=True), None, takes_gaps=True),
         System(
             "ssm_hpn_linear",
             "ssm-hpn, trained backbone with a linear head",
