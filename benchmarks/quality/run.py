@@ -71,7 +71,7 @@ def wanted(names: list[str] | None, record: Record, again: list[str], data: Data
         if (names is None or name in names)
         and system.maker(data.metric) is not None
         and not system.missing_modules()
-        and (name in again or record.wants(data.name, name, seeds=data.seeds, busy=busy))
+        and (name in again or record.wants(data.name, name, seeds=system.seeds_of(data), busy=busy))
     ]
 
 
@@ -81,7 +81,7 @@ def measure(record: Record, data: DataSet, workers: dict[str, Worker], *, busy: 
     failed: dict[str, str] = {}
     for seed in data.seeds:
         for name, worker in workers.items():
-            if name in failed:
+            if name in failed or seed not in SYSTEMS[name].seeds_of(data):
                 continue
             found = worker.ask(data.name, seed)
             if "error" in found:

@@ -221,6 +221,7 @@ def about(found: Results) -> str:
     dates = sorted({row.date for row in rows})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     single = [one.name for one in found.sets if one.large]
+    single += [one.title for one in SYSTEMS.values() if one.once and one.name in found.measured]
     few = f" ({', '.join(single)}: one seed)" if single else ""
     busy = sum(row.busy for row in rows)
     untimed = f" {busy} of {len(rows)} rows were measured beside other work and have no seconds." if busy else ""

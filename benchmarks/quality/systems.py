@@ -18,6 +18,7 @@ import numpy as np
 
 from quality.fingerprint import fingerprint
 from quality.reading import Floats, Labelled, package_folder
+from quality.sets import DataSet
 
 Make = Callable[[int, int], Any]
 """An estimator with `fit(X, y)` and `predict(X)`, of a seed and a number of threads."""
@@ -38,10 +39,16 @@ class System:
     """Whether it takes unequal lengths and missing values, series as [T, F]; otherwise it gets [N, F, T]."""
     needs: tuple[str, ...] = ()
     """Modules without which it is left out."""
+    once: bool = False
+    """Whether the first seed has to do, where it takes minutes for a set."""
 
     def maker(self, metric: str) -> Make | None:
         """What makes its estimator for a metric, None if it has none."""
         return self.regressor if metric == "rmse" else self.classifier
+
+    def seeds_of(self, data: DataSet) -> tuple[int, ...]:
+        """The seeds that it is measured with on a data set."""
+        return data.seeds[:1] if self.once else data.seeds
 
     def missing_modules(self) -> list[str]:
         """The modules that it needs and that are not installed."""
@@ -132,6 +139,7 @@ SYSTEMS: Final = {
             _multi_rocket_hydra,
             _multi_rocket_hydra_regressor,
             needs=("aeon", "torch"),
+            once=True,
         ),
         System("nearest_neighbour", "nearest neighbour", "scikit-learn", None, _nearest_neighbour),
         System("mean", "mean of training", "scikit-learn", None, _mean),
