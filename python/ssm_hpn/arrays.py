@@ -8,7 +8,7 @@ Missing numbers (None, NaN, NA of pandas, masked elements) become NaN. Complex n
 named fields are no numbers.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 LARGEST: Final = 2**63 - 1
 """The largest whole number that arguments may be."""
 LARGEST_SEED: Final = 2**64 - 1
+FEW: Final = 8
+"""Names that a message lists."""
 _NUMBERS: Final = bool | int | float | np.bool_ | np.integer | np.floating
 MISSING: Final = frozenset({"NoneType", "NAType", "NaTType"})
 """Names of the types whose values mark a missing value."""
@@ -194,6 +196,33 @@ def is_frame(value: object) -> bool:
 def names_of(frame: Any) -> list[Any]:  # noqa: ANN401 - a frame of any package
     """The names of a frame's columns, as they are."""
     return list(getattr(frame, "column_names", None) or frame.columns)
+
+
+def column_of(frame: Any, wanted: str, name: str) -> Any:  # noqa: ANN401 - a frame of any package
+    """A column of a frame by its name as a text. Raises `ShapeError`, about the argument `name`, where there is none.
+
+    >>> import pandas as pd
+    >>> column_of(pd.DataFrame({1: [7]}), "1", "y").tolist()
+    [7]
+    """
+    names = names_of(frame)
+    for one in names:
+        if str(one) == wanted:
+            return frame[one]
+    more = f" and {len(names) - FEW} more" * (len(names) > FEW)
+    there = f"X has {', '.join(map(str, names[:FEW]))}{more}"
+    raise ShapeError(problem(name, "a column of X", repr(wanted), there))
+
+
+def without(frame: Any, names: Collection[str]) -> Any:  # noqa: ANN401 - a frame of any package
+    """A frame without some of its columns; one that is not there is no error.
+
+    >>> import pandas as pd
+    >>> list(without(pd.DataFrame({"x": [1], "y": [2]}), ["y", "z"]).columns)
+    ['x']
+    """
+    kept = [one for one in names_of(frame) if str(one) not in names]
+    return frame.select(kept) if hasattr(frame, "select") else frame[kept]
 
 
 def dense(frame: Any) -> Any:  # noqa: ANN401 - a frame of any package

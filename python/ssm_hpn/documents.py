@@ -347,6 +347,13 @@ def _scale(contract: Contract) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return ((), ()) if contract.scale is None else (contract.scale.mean, contract.scale.std)
 
 
+def in_channels(documents: Iterable[Document], contract: Contract) -> Iterator[Document]:
+    """Documents as a backbone reads them: texts of which the contract makes features become channels."""
+    for document in documents:
+        spelled = contract.kind == "features" and document.x.ndim == 1
+        yield replace(document, x=contract.channels(contract.series(document.x))) if spelled else document
+
+
 def pieces(documents: Iterable[Document], length: int) -> Iterator[Document]:
     """Documents cut into rows of the length that the language model had in training."""
     for document in documents:

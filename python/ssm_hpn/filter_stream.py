@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.closed_form.linear import LinearScores
+from ssm_hpn.errors import ShapeError, problem
 from ssm_hpn.filter_model import FilterModel
 from ssm_hpn.pieces import Pieces
 
@@ -30,7 +31,7 @@ class FilterStream:
     def __init__(self, model: FilterModel, rows: int = 1, *, threads: int | None = None) -> None:
         self.rows, self._contract = rows, model.contract
         self._stream = model.bank.stream(rows, threads=threads)
-        self._pieces = self._fresh()
+        self._pieces, self._begun = self._fresh(), False
 
         def readout(scores: LinearScores) -> Any:  # noqa: ANN401 - of the core
             columns = scores.standardisation
@@ -45,14 +46,17 @@ class FilterStream:
         if self._pieces:
             x = np.stack([pieces.filled(part) for pieces, part in zip(self._pieces, x, strict=True)])
         self._stream.prefill(x)
+        self._begun = True
 
     def class_scores(self) -> Floats:
         """z [rows, C - 1], as `FilterModel.class_scores` of the steps so far."""
+        self._check_begun()
         assert self._classes is not None
         return self._stream.scores(self._classes)
 
     def predicted(self) -> Floats:
         """The numbers [rows, K], as `FilterModel.predicted` of the steps so far."""
+        self._check_begun()
         found = np.empty((self.rows, sum(len(columns) for columns, _ in self._numbers)))
         for columns, readout in self._numbers:
             found[:, columns] = self._stream.scores(readout)
@@ -61,7 +65,12 @@ class FilterStream:
     def reset(self) -> None:
         """Go back to before the first step."""
         self._stream.reset()
-        self._pieces = self._fresh()
+        self._pieces, self._begun = self._fresh(), False
+
+    def _check_begun(self) -> None:
+        """Refuse answers about no step at all."""
+        if not self._begun:
+            raise ShapeError(problem("stream", "a step", "none", "call step first"))
 
     def _fresh(self) -> list[Pieces]:
         """A memory of each row, where the filters do not leave missing steps out themselves."""

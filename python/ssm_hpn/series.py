@@ -11,7 +11,6 @@ import hashlib
 import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from ssm_hpn.arrays import (
     as_written,
     check_collected,
+    column_of,
     columns_of,
     describe,
     is_frame,
@@ -30,6 +30,7 @@ from ssm_hpn.arrays import (
 from ssm_hpn.classes import Classes, whole_type
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
+from ssm_hpn.dates import as_dates
 from ssm_hpn.errors import ShapeError, problem, shown
 from ssm_hpn.moments import Moments, out_of_range, range_problem, vanishing_problem
 
@@ -77,9 +78,7 @@ class LongTable:
     """
 
     def __init__(self, frame: Any, *, id: str, order: str | None) -> None:  # noqa: A002, ANN401
-        check_collected(frame, "X")
-        if not is_frame(frame):
-            raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(frame), "leave id and order out"))
+        check_framed(frame, id)
         self.columns = columns_of(frame, "X")
         self.groups = f"X[{id!r}]"
         """The ids of the rows, as a program writes them."""
@@ -135,15 +134,15 @@ class LongTable:
             raise ShapeError(problem(f"X[{key!r}]", f"a value of the {what} in every row", found, "drop these rows"))
 
     def _moments(self, order: str) -> NDArray[Any]:
-        """The order column as numbers or dates: texts have no order that means time."""
-        column = _dates(self.columns[order])
+        """The order column as numbers or dates; texts that are no dates have no order that means time."""
+        column = as_dates(self.columns[order])
         if column.dtype.kind in "mM":
             return column
         try:
             return numbers(column, f"X[{order!r}]")
         except ShapeError:
-            expected, found = "numbers or dates (datetime64)", f"values such as {column[0]!r}"
-            advice = "convert the column, with pandas.to_datetime for example"
+            expected, found = "numbers or dates", f"values such as {shown(column.tolist()[0])}"
+            advice = "write dates as 2026-01-31 12:00:00, or convert the column, with pandas.to_datetime for example"
             raise ShapeError(problem(f"X[{order!r}]", expected, found, advice)) from None
 
     def series(self, names: Sequence[str] | None, *, without: Iterable[str] = ()) -> Series:
@@ -168,9 +167,7 @@ class LongTable:
         have to stand in the order of the ids, which must be sorted so that there is only one.
         """
         if isinstance(y, str):
-            if y not in self.columns:
-                raise ShapeError(problem(name, "a column of X", repr(y), f"X has {', '.join(self.columns)}"))
-            y = self._frame[next(one for one in names_of(self._frame) if str(one) == y)]
+            y = column_of(self._frame, y, name)
         elif isinstance(y, list | tuple) and y and all(isinstance(one, str) and one in self.columns for one in y):
             expected = "the name of a column as a text, or a value per row or series"
             advice = f"pass {name}={y[0]!r}" if len(y) == 1 else f"pass the columns themselves, X[{list(y)}]"
@@ -215,6 +212,18 @@ class LongTable:
         return chosen
 
 
+def check_framed(x: Any, id: str) -> None:  # noqa: A002, ANN401
+    """Refuse what is no frame, where the column `id` shall tell the series of a row.
+
+    >>> check_framed([1.0], "machine")
+    Traceback (most recent call last):
+    ssm_hpn.errors.ShapeError: X: expected a frame with a column 'machine', found a list of 1; leave id and order out
+    """
+    check_collected(x, "X")
+    if not is_frame(x):
+        raise ShapeError(problem("X", f"a frame with a column {id!r}", describe(x), "leave id and order out"))
+
+
 def by_name(columns: dict[str, NDArray[Any]], names: Sequence[str], where: str) -> Floats:
     """[T, F] of a frame whose columns may stand in any order. Raises `ShapeError` for other columns than these.
 
@@ -246,19 +255,6 @@ def names_of_target(target: Any) -> list[str]:  # noqa: ANN401 - anything array-
     else:
         names = [target if isinstance(target, str) else getattr(target, "name", None)]
     return [name for name in names if isinstance(name, str)]
-
-
-def _dates(column: NDArray[Any]) -> NDArray[Any]:
-    """A column of date objects as datetime64, those with a time zone in UTC; any other column as it is."""
-    if column.dtype.kind != "O" or not all(isinstance(one, date) for one in column.tolist()):
-        return column
-    return np.array([_date(one) for one in column.tolist()])
-
-
-def _date(value: Any) -> np.datetime64:  # noqa: ANN401 - of Python or pandas
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        value = value.astimezone(UTC).replace(tzinfo=None)
-    return np.datetime64(value.to_datetime64() if hasattr(value, "to_datetime64") else value)
 
 
 class Labels(NamedTuple):
@@ -326,6 +322,18 @@ def _check_whole(labels: Iterable[Any]) -> None:
 # ---- checks
 
 
+def _are_numbers_as_texts(column: NDArray[Any]) -> bool:
+    """Whether a column has texts that are all numbers."""
+    texts = column.tolist()
+    if not all(isinstance(one, str) for one in texts):
+        return False
+    try:
+        list(map(float, texts))
+    except ValueError:
+        return False
+    return True
+
+
 def checked_frame(frame: Any, *, first: bool) -> Any:  # noqa: ANN401 - a frame of any package
     """The frame, those of pandas without objects such as decimals; warns about one that may be a long table.
 
@@ -338,7 +346,9 @@ def checked_frame(frame: Any, *, first: bool) -> Any:  # noqa: ANN401 - a frame 
             found = numbers(column, f"X[{text!r}]")
             objects |= {name: found} if column.dtype == object else {}
         except ShapeError as error:
-            raise ShapeError(f"{str(error).rpartition('; ')[0]}; {LONG_TABLE}") from None
+            convert = "make numbers of them, by X.astype(float) for example"
+            advice = convert if _are_numbers_as_texts(column) else LONG_TABLE
+            raise ShapeError(f"{str(error).rpartition('; ')[0]}; {advice}") from None
     rows = len(frame)
     kinds = {column.dtype.kind for column in columns.values()}
     mixed = "f" in kinds and len(kinds) > 1

@@ -167,7 +167,11 @@ def test_a_run_of_the_command_line_is_an_estimator(here, options):
     np.testing.assert_allclose(model.class_scores(new), scores, atol=0.02)
     again = SSMClassifier.load(model.save("again"))
     np.testing.assert_array_equal(again.class_scores(new), model.class_scores(new))
-    with pytest.raises(CheckpointError, match="expected series with the target sequence_values, found"):
+    series = [one[["a", "b"]].to_numpy() for _, one in new.groupby("id", sort=False)]
+    np.testing.assert_array_equal(model.class_scores(series), model.class_scores(new))
+    assert model.score(series, new.groupby("id", sort=False)["label"].first()) == model.score(new, "label")
+    found = "found series with the target sequence_class; open it with SSMClassifier.load"
+    with pytest.raises(CheckpointError, match=f"expected series with the target sequence_values, {found}"):
         SSMRegressor.load(folder)
 
 

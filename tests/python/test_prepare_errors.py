@@ -178,6 +178,14 @@ BAD: list[tuple[str, str, Callable[[Path], Path], dict[str, Any], dict[str, Any]
         r"row 3, column 'c': expected 'a' as in the other rows of the document, found 'b'",
     ),
     (
+        "label is left out in one row",
+        "a.csv",
+        lines("id,x,c", "1,5,a", "1,5,"),
+        {"features": "x", "id": "id", "label": "c"},
+        {},
+        r"row 3, column 'c': expected 'a' as in the other rows of the document, found an empty cell",
+    ),
+    (
         "class count",
         "a.csv",
         lines("text,c", *(f"t{n},{n % 5}" for n in range(40))),

@@ -79,6 +79,14 @@ def test_an_order_of_another_type_than_in_training_is_refused_in_one_line(run, t
         assert said.count("\n") == 1
 
 
+def test_a_table_without_rows_is_refused_as_one_whatever_its_order_was(run, tmp_path, capsys):
+    _, folder = run
+    empty = tmp_path / "empty.csv"
+    empty.write_text("id,t,x,c\n")
+    assert main(["predict", folder, "--data", str(empty)]) == 3
+    assert "empty.csv: file: expected at least one row, found a header only" in capsys.readouterr().err
+
+
 def test_a_feature_in_another_unit_is_noted(run, tmp_path, capsys):
     _, folder = run
     form = str if run[0] == "number" else month_first

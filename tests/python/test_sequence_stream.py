@@ -144,3 +144,21 @@ def test_a_step_of_one_row_or_one_channel_may_be_a_list():
     for value in x[0, :, 0]:
         label, labels = one.step([value]), two.step([value, value])
     assert labels.tolist() == [label.item()] * 2 == model.predict(x[:1]).tolist() * 2
+
+
+@pytest.mark.filterwarnings("ignore:X")
+def test_before_the_first_step_there_is_no_answer():
+    numbers = np.arange(len(X), dtype=float)
+    for settings in (FEATURES, BACKBONE):
+        model = SSMClassifier(**settings).fit(list(X), Y)
+        for stream, answers in (
+            (model.stream(), ("predict", "predict_proba", "class_scores")),
+            (SSMRegressor(**settings).fit(list(X), numbers).stream(), ("predict",)),
+        ):
+            for forgotten in (False, True):
+                if forgotten:
+                    stream.step(NEW[0, 0])
+                    stream.reset()
+                for name in answers:
+                    with pytest.raises(ShapeError, match="stream: expected a step, found none; call step first"):
+                        getattr(stream, name)()

@@ -177,7 +177,7 @@ def test_wrong_cells_are_refused_with_their_place(frame, message):
 
 def test_a_frame_of_cells_that_holds_its_labels_is_refused():
     frame = pd.DataFrame(cells(RAGGED)).assign(label=Y)
-    with pytest.raises(ShapeError, match=r"X: expected no column of the labels, found 'label'; pass X.drop"):
+    with pytest.raises(ShapeError, match=r"X: expected no column of the labels, found 'label'; pass the name 'label'"):
         classifier().fit(frame, frame["label"])
 
 

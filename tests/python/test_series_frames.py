@@ -40,9 +40,45 @@ def test_columns_of_frames_are_taken_by_name():
 
 def test_a_frame_that_holds_its_labels_is_refused():
     frame = pd.DataFrame(X[..., 0]).add_prefix("t").assign(label=Y)
-    with pytest.raises(ValueError, match="X: expected no column of the labels, found 'label'"):
+    with pytest.raises(
+        ValueError, match="X: expected no column of the labels, found 'label'; pass the name 'label' fo"
+    ):
         classifier().fit(frame, frame["label"])
     assert classifier().fit(frame.drop(columns="label"), frame["label"]).n_features_in_ == 9
+
+
+def test_numbers_as_texts_are_to_be_converted_and_texts_to_be_named():
+    frame = pd.DataFrame(X[..., 0]).add_prefix("t")
+    with pytest.raises(
+        ShapeError, match=r"X\['t0'\]\[0\]: expected a number, found '.*'; make numbers of them, by X.ast"
+    ):
+        classifier().fit(frame.astype(str), Y)
+    with pytest.raises(
+        ShapeError, match=r"found 'A1'; for a table with a row per time step, name the column of the ser"
+    ):
+        classifier().fit(frame.assign(t0="A1"), Y)
+
+
+@pytest.mark.parametrize("package", [lambda frame: frame, pl.from_pandas, pa.Table.from_pandas])
+@pytest.mark.parametrize("cells", [False, True])
+def test_targets_of_a_frame_of_series_are_columns_of_it_by_name(package, cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    series = pd.DataFrame({"a": list(X[..., 0]), "b": list(X[..., 1])}) if cells else pd.DataFrame(X[..., 0])
+    series.columns = [str(name) for name in series.columns]
+    weights = np.linspace(1, 2, len(Y))
+    frame = package(series.assign(hours=weights * 5, label=Y, weight=weights))
+    given = {"values": "hours", "sample_weight": "weight"}
+    model = classifier().fit(frame, "label", **given)
+    expected = classifier().fit(package(series), Y, values=weights * 5, sample_weight=weights)
+    scores = expected.class_scores(package(series))
+    for one in (model, SSMClassifier.load(model.save("kept"))):
+        for x in (frame, package(series)):
+            np.testing.assert_array_equal(one.class_scores(x), scores)
+        assert one.score(frame, "label") == expected.score(package(series), Y)
+    parts = classifier().partial_fit(frame, "label", **given).partial_fit(frame, "label", **given)
+    assert parts.n_features_in_ == model.n_features_in_
+    with pytest.raises(ShapeError, match="y: expected a column of X, found 'state'; X has "):
+        classifier().fit(frame, "state")
 
 
 @pytest.mark.parametrize("form", ["frame", "long table"])

@@ -20,6 +20,7 @@ from ssm_hpn.estimators import SSMClassifier, SSMRegressor, StateSpaceFeatures
 from ssm_hpn.texts import ByteChannels
 
 FAST = {"effort": "fast", "random_state": 0, "threads": 1}
+BACKBONE = {"kind": "backbone", "d_model": 8, "n_layers": 1, "steps": 2, "random_state": 0}
 
 
 @pytest.mark.parametrize(("task", "train", "bound"), [(languages, 120, 0.9), (motifs, 240, 0.8), (lines, 60, 1.0)])
@@ -88,9 +89,7 @@ def test_texts_come_in_parts():
         model.partial_fit(np.zeros((4, 9)), LABELS[:4])
 
 
-@pytest.mark.parametrize(
-    "options", [FAST | {"causal": True}, {"kind": "backbone", "d_model": 8, "n_layers": 1, "steps": 2}]
-)
+@pytest.mark.parametrize("options", [FAST | {"causal": True}, BACKBONE])
 def test_texts_are_read_byte_by_byte(options):
     model = SSMClassifier(**options).fit(TEXTS, LABELS)
     stream = model.stream()
@@ -116,14 +115,26 @@ def test_texts_are_read_byte_by_byte(options):
         two.step(["ab", "cd"])
 
 
-def test_a_saved_estimator_of_texts_is_read_by_python_and_by_the_command_line(fitted, tmp_path, capsys):
-    saved = fitted.save(tmp_path / "model")
-    np.testing.assert_array_equal(SSMClassifier.load(saved).class_scores(TEXTS), fitted.class_scores(TEXTS))
+@pytest.mark.parametrize("options", [FAST, BACKBONE])
+def test_a_saved_estimator_of_texts_is_read_by_python_and_by_the_command_line(options, tmp_path, capsys):
+    table = pd.DataFrame({"text": TEXTS, "kind": LABELS})
+    model = SSMClassifier(**options).fit(table["text"], table["kind"])
+    saved = model.save(tmp_path / "model")
+    np.testing.assert_array_equal(SSMClassifier.load(saved).class_scores(TEXTS), model.class_scores(TEXTS))
     file = tmp_path / "texts.jsonl"
-    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS), encoding="utf-8")
+    table.to_json(file, orient="records", lines=True, force_ascii=False)
     assert main(["predict", str(saved), "--data", str(file)]) == 0
     answers = [json.loads(line)["class"] for line in capsys.readouterr().out.splitlines()]
-    assert answers == fitted.predict(TEXTS).tolist()
+    assert answers == model.predict(TEXTS).tolist()
+    assert main(["evaluate", str(saved), "--data", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(model.score(TEXTS, LABELS), abs=1e-6)
+
+
+def test_where_the_targets_of_texts_had_no_name_evaluate_says_so(fitted, tmp_path, capsys):
+    saved = fitted.save(tmp_path / "model")
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"text": TEXTS[0], "kind": LABELS[0]}))
+    assert main(["evaluate", str(saved), "--data", str(tmp_path / "texts.jsonl")]) == 3
+    assert "found none; no column of targets is known: fit the estimator to targets with a n" in capsys.readouterr().err
 
 
 def test_the_contract_says_how_texts_are_read(fitted):
@@ -134,7 +145,7 @@ def test_texts_go_through_every_estimator_and_search(fitted):
     lengths = np.array([float(len(one)) for one in TEXTS])
     assert SSMRegressor(**FAST).fit(TEXTS, lengths).predict(TEXTS[:2]).shape == (2,)
     assert StateSpaceFeatures(**FAST).fit_transform(TEXTS).shape == (24, 8960)
-    backbone = SSMClassifier(kind="backbone", d_model=8, n_layers=1, steps=2, random_state=0).fit(TEXTS, LABELS)
+    backbone = SSMClassifier(**BACKBONE).fit(TEXTS, LABELS)
     assert backbone.predict(TEXTS).shape == (24,)
     assert cross_val_score(SSMClassifier(**FAST), np.array(TEXTS), LABELS, cv=2).shape == (2,)
     GridSearchCV(SSMClassifier(**FAST), {"class_weight": [None, "balanced"]}, cv=2).fit(TEXTS, LABELS)

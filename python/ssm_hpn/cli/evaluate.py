@@ -19,7 +19,7 @@ from ssm_hpn.cli.console import table
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, metric_table
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import is_prepared, read_manifest
-from ssm_hpn.documents import Document, Reader, Tally, batches, pieces
+from ssm_hpn.documents import Document, Reader, Tally, batches, in_channels, pieces
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.filter_data import of_documents
@@ -81,11 +81,19 @@ def _on(
         print(f"note: {note}", file=sys.stderr)
     if result.totals.count == 0:
         advice = "give files with the columns of the training data, which `inspect RUN` lists"
+        if _of_nameless_targets(reader.contract):
+            advice = "no column of targets is known: fit the estimator to targets with a name, a column of a frame"
         if labels := reader.label_table:
             advice = f"the targets were looked for in {labels}: name the table for these files with --data.labels"
         raise DataError(problem(", ".join(data), "documents with targets", "none", advice))
     without = None if KINDS[reader.target].from_tokens else tally.without_target
     return result.with_bytes(tally.per_token or _bytes_per_token(data)), without
+
+
+def _of_nameless_targets(contract: Contract) -> bool:
+    """Whether it is that of an estimator of texts whose targets had no name."""
+    columns = contract.options.get("columns") or {}
+    return "seed" in contract.encoder and not any(columns.get(name) for name in ("label", "values"))
 
 
 def _evaluated(trainer: Trainer | FilterLearner, reader: Reader, documents: Iterable[Document]) -> Evaluation:
@@ -96,6 +104,7 @@ def _evaluated(trainer: Trainer | FilterLearner, reader: Reader, documents: Iter
         return trainer.evaluate(of_documents(named, trainer.kind, len(contract.values)))
     if KINDS[reader.target].from_tokens:
         documents = pieces(documents, trainer.config.data.length or 0)
+    documents = in_channels(documents, reader.contract)
     groups = batches(documents, trainer.config.model, trainer.config.train.batch_size)
     return trainer.evaluate(arrays for _, arrays in groups)
 

@@ -43,7 +43,7 @@ from ssm_hpn.cli.checkpoint import (
 from ssm_hpn.cli.parser import path_of
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
-from ssm_hpn.documents import Document, Reader, batches
+from ssm_hpn.documents import Document, Reader, batches, in_channels
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 from ssm_hpn.filter_data import grouped
 from ssm_hpn.filter_evaluation import answers
@@ -94,9 +94,8 @@ def predictions(
     if KINDS[reader.target].from_tokens:
         yield from _continuations(trainer, reader, paths, key)
         return
-    for group, arrays in batches(
-        reader.documents(paths, targets=False), trainer.config.model, trainer.config.train.batch_size
-    ):
+    documents = in_channels(reader.documents(paths, targets=False), reader.contract)
+    for group, arrays in batches(documents, trainer.config.model, trainer.config.train.batch_size):
         scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
         for document, row in zip(group, scores, strict=True):
             yield {**_named(document, key), **answer(reader, document, row, reject_below)}

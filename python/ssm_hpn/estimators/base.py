@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ssm_hpn.arrays import dense, describe, is_frame, names_of, numbers, to_array
+from ssm_hpn.arrays import column_of, dense, describe, is_frame, names_of, numbers, to_array, without
 from ssm_hpn.contract import Contract, Missing, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
@@ -18,6 +18,7 @@ from ssm_hpn.series import (
     LongTable,
     Series,
     check_finite,
+    check_framed,
     check_shapes,
     checked_frame,
     marks_of,
@@ -60,6 +61,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
             raise ConfigError(problem("missing", known, repr(self.missing), "choose one of these"))
         if self.id is None and self.order is not None:
             raise ConfigError(problem("order", "id beside it", "none", "name the column of the series too"))
+        if self.id is not None:
+            check_framed(X, str(self.id))
         belonging = [None if one is None else self._per_series(X, one, name) for name, one in targets.items()]
         found = self._series(X, list(targets.values()), fitting=True)
         check_finite(found.values, missing_too=self.missing == "refuse")
@@ -70,7 +73,8 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         moments = statistics(found.values, [f"X, {name}" for name in names])
         warn_without_numbers(found.values)
         columns = measured_columns(names, moments, "feature", self.missing)
-        encoder, options = found.encoder or {}, {} if found.encoder else self._columns_of_files(names, targets)
+        options = self._columns_of_files([] if found.encoder else names, targets)
+        encoder = found.encoder or {}
         self.contract_ = Contract("features", columns, encoder=encoder, missing=self.missing, options=options)
         return found.values, belonging
 
@@ -106,6 +110,10 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """X as series. In fit, the columns of a frame become the channels."""
         check_layout(self.layout)
         table = self._table(X)
+        if fitting:
+            self._beside = [] if table is not None else [one for one in targets if isinstance(one, str)]
+        if table is None and is_frame(X):
+            X = without(X, self._beside)  # noqa: N806
         texts = texts_of(X) if table is None else None
         if not fitting and (texts is not None) != ("channels" in self.contract_.encoder):
             expected, found = ("numbers", "texts") if texts else ("texts", describe(X))
@@ -115,7 +123,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         names = None if fitting or not self._named else [column.name for column in self.contract_.features]
         own = [name for target in targets for name in names_of_target(target)]
         if fitting and table is None and is_frame(X) and (inside := [name for name in own if name in names_of(X)]):
-            advice = f"pass X.drop(columns={inside[0]!r})"
+            advice = f"pass the name {inside[0]!r} for the column, or X.drop(columns={inside[0]!r})"
             raise ShapeError(problem("X", "no column of the labels", repr(inside[0]), advice))
         if table is not None:
             series = self._of_table(table, names, own, fitting=fitting)
@@ -157,12 +165,12 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         return found
 
     def _table(self, X: Any) -> LongTable | None:  # noqa: ANN401, N803
-        """X as a long table, if `id` or an index of several levels says that it is one."""
+        """X as a long table, if it is a frame of which `id` or an index of several levels says so."""
+        if not is_frame(X):
+            return None
         if self.id is not None:
             return LongTable(X, id=str(self.id), order=self.order)
-        if is_frame(X) and getattr(getattr(X, "index", None), "nlevels", 1) > 1:
-            return LongTable.of_index(X)
-        return None
+        return LongTable.of_index(X) if getattr(getattr(X, "index", None), "nlevels", 1) > 1 else None
 
     def _matrix(self, X: Any, *, fitting: bool) -> Floats:  # noqa: ANN401, N803
         """[N, T] as scikit-learn's own tools pass it, checked by its rules."""
@@ -213,11 +221,15 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         ['b', 'a']
         """
         if (table := self._table(X)) is None:
-            raise ConfigError(problem("id", "the name of a column", "None", "X is no long table"))
+            advice = "of other forms the answers are in the order of X"
+            raise ShapeError(problem("X", "a long table, with id or an index of two levels", describe(X), advice))
         return table.ids
 
     def _per_series(self, X: Any, y: Any, name: str = "y") -> Any:  # noqa: ANN401, N803
-        return y if (table := self._table(X)) is None else table.per_series(y, name)
+        """What belongs to each series of X: values as they are, or a column of X by its name."""
+        if (table := self._table(X)) is not None:
+            return table.per_series(y, name)
+        return column_of(X, y, name) if isinstance(y, str) and is_frame(X) else y
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own
         tags = super().__sklearn_tags__()

@@ -170,7 +170,7 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         """Train on series X with labels y [N], and on numbers `values` [N] beside them if there are any.
 
         `sample_weight` [N] says how much each series counts; one of weight 0 takes no part.
-        Of a long table, y, `values` and `sample_weight` are an entry per row or series, or a column's name.
+        Each may be the name of a column of a frame; of a long table also an entry per row or series.
         """
         kind = self._chosen_kind()
         series, (y, values, sample_weight) = self._fit_on(X, y=y, values=values, sample_weight=sample_weight)

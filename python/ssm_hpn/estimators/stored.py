@@ -7,7 +7,7 @@ command line has no such part; its contract says the same.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from ssm_hpn.run import fits_features
 from ssm_hpn.series import names_of_target
 from ssm_hpn.trainer import Trainer
 
+OPENED_BY: Final = {"sequence_class": "SSMClassifier", "joint": "SSMClassifier", "sequence_values": "SSMRegressor"}
+"""The estimator of each kind of target."""
 PART = "estimator"
 """Its key in the JSON of a checkpoint."""
 
@@ -39,11 +41,14 @@ class StoredModel(ModelInParts):
     """Kinds of targets that such an estimator predicts."""
 
     def _columns_of_files(self, channels: list[str], targets: dict[str, Any]) -> dict[str, Any]:
-        """In tables the columns of a long table, in .npz files the arrays X, y and values.
+        """In tables the columns of a long table, in .npz files the arrays X, y and values; of texts the targets alone.
 
-        None for frames with a row per series and for texts, which the command line does not read as such.
+        None for frames with a row per series, which the command line does not read as such.
         """
         label, values = ("y", "values") if "sequence_class" in self._targets else (None, "y")
+        if not channels:
+            names = [] if label is None else names_of_target(targets["y"])
+            return {"columns": {"label": names[0] if names else None, "values": names_of_target(targets.get(values))}}
         if self.id is None:
             if self._named or targets["y"] is None:
                 return {}
@@ -96,6 +101,7 @@ class StoredModel(ModelInParts):
             "feature_names_in": None if names is None else [str(name) for name in names],
             "on_matrix": self._on_matrix,
             "named": self._named,
+            "beside": self._beside,
             "single": getattr(self, "_single", True),
             "classes": None if classes is None else classes.dtype.str,
         }
@@ -126,9 +132,12 @@ class StoredModel(ModelInParts):
                 raise CheckpointError(problem(found, expected, "none", advice))
             contract, model = trainer.contract, Backbone(trainer, trainer.contract)
         if contract.kind != "features" or config.model.target.kind not in cls._targets:
-            found_kind = f"{contract.kind}, target {config.model.target.kind}"
+            what = "series" if contract.kind == "features" else contract.kind
             expected = f"series with the target {' or '.join(cls._targets)}"
-            raise CheckpointError(problem(found, expected, found_kind, "use Trainer.load or the command line"))
+            there = f"{what} with the target {config.model.target.kind}"
+            by = OPENED_BY.get(config.model.target.kind) if what == "series" else None
+            advice = "use Trainer.load or the command line" if by is None else f"open it with {by}.load"
+            raise CheckpointError(problem(found, expected, there, advice))
         estimator = cls(**(_parameters(about, cls) if about is not None else _of_run(config, contract)))
         estimator._take(model, contract, about or {})
         return estimator
@@ -138,6 +147,7 @@ class StoredModel(ModelInParts):
         self.model_, self.contract_ = model, contract
         self.n_channels_ = len(contract.features)
         self._on_matrix, self._named = bool(about.get("on_matrix", False)), bool(about.get("named", True))
+        self._beside = [str(one) for one in about.get("beside", ())]
         self.n_features_in_ = whole_number(about.get("n_features_in", self.n_channels_), "n_features_in")
         if about.get("feature_names_in") is not None:
             self.feature_names_in_ = np.array(about["feature_names_in"], object)

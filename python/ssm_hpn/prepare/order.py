@@ -105,7 +105,8 @@ def _order_of(table: Table, name: str, options: PrepareOptions, notes: Notes, tr
     tests = ", ".join(f"count({order.keys[0]})" for order in candidates)
     total, *counts = table.rows_of(f"SELECT count(*), {tests} FROM ({sample})")[0]  # noqa: S608
     if not total:  # a column without a value: its reader says so
-        return candidates[0]
+        alike = (one for one in candidates if trained is not None and _kind(one.type) == _kind(trained))
+        return next(alike, candidates[0])
     fitting = [order for order, count in zip(candidates, counts, strict=True) if count == total]
     at = table.source.field(name)
     for order in fitting:

@@ -515,10 +515,14 @@ class _Steps:
         return data_error(
             self.source.path,
             f"{self.source.row(row)}, {self.source.field(name)}",
-            expected=f"{shown(before)} as in the other rows of the document",
-            found=shown(after),
+            expected=f"{_shown_cell(before)} as in the other rows of the document",
+            found=_shown_cell(after),
             advice=advice,
         )
+
+
+def _shown_cell(value: object) -> str:
+    return "an empty cell" if value is None else shown(value)
 
 
 def _both(one: Any, other: Any) -> Any:  # noqa: ANN401 - an array, a list, labels or None
