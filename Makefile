@@ -122,7 +122,7 @@ lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, licences, examples of Rust, 
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 
 # pdoc warns of types that only the stub of the compiled module has: they are shown as they are written.
-PAGES := ssm_hpn $(addprefix ssm_hpn.,callbacks classes config contract errors estimators learner metrics prepare targets)
+PAGES := ssm_hpn $(addprefix ssm_hpn.,callbacks classes config contract errors estimators learner metrics prepare prototypes targets)
 
 .PHONY: docs
 docs: $(STAMPS)/build $(STAMPS)/dev ## API pages of Rust (rustdoc) and Python (pdoc) below target/doc
@@ -144,6 +144,14 @@ bench-streaming: $(STAMPS)/build ## microseconds per step of a classifier that i
 bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; writes benchmarks/records/
 	@$(PIP_INSTALL) jax optax
 	@$(PY) benchmarks/bench_peers.py $(ARGS)
+
+.PHONY: prototypes-table
+prototypes-table: $(STAMPS)/build ## largest cosines of prototypes beside the published procedure; writes benchmarks/records/prototypes.json
+	@$(PY) benchmarks/prototypes/table.py $(ARGS)
+
+.PHONY: bench-prototypes
+bench-prototypes: $(STAMPS)/build ## loss, gradient and nearest of 50,000 prototypes
+	@$(PY) benchmarks/prototypes/many.py $(ARGS)
 
 # The peers pin other versions than the tests: an environment of its own, which finds the package and `quality` in the checkout.
 QUALITY := .venv-quality

@@ -37,9 +37,12 @@ __all__ = [
     "check_config",
     "check_optim",
     "head_kinds",
+    "largest_cosine",
     "list_checkpoints",
     "load_arrays",
     "mark_best",
+    "order_kept",
+    "place_prototypes",
     "prune_checkpoints",
     "resolve_model",
     "save_arrays",
@@ -75,8 +78,37 @@ def build_info() -> dict[str, str]:
 def write_whole(path: str | PathLike[str], content: bytes) -> None:
     """Write or replace one file: readers see the old one or the new one, also after the power has failed."""
 
-def check_config(model: str, optim: str) -> None:
-    """Refuse a model or an optimiser that contradicts itself (`ConfigError`); no parameters are made."""
+def check_config(
+    model: str,
+    optim: str,
+    *,
+    vectors: NDArray[np.float64] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> None:
+    """Refuse a model or an optimiser that contradicts itself (`ConfigError`); no parameters are made.
+
+    vectors: of the classes, [C, numbers], for prototypes that are made from them; class_names: for messages about them.
+    """
+
+def place_prototypes(
+    classes: int,
+    dim: int,
+    kind: str = "auto",
+    *,
+    seed: int = 0,
+    vectors: NDArray[np.float64] | None = None,
+    threads: int | None = None,
+) -> tuple[NDArray[np.float64], str]:
+    """Prototypes [classes, dim], as a head of these settings has them, and the name of their construction.
+
+    Raises `ConfigError` for sizes or class vectors that the kind cannot have.
+    """
+
+def largest_cosine(prototypes: NDArray[np.float64]) -> float:
+    """Largest cosine of two rows of any length; above 8,192 rows, among that many at even distances."""
+
+def order_kept(prototypes: NDArray[np.float64], vectors: NDArray[np.float64]) -> float:
+    """Share of triples i, j, k whose order of cosines (i and j against i and k) is that of the class vectors."""
 
 def setting_bounds() -> dict[str, dict[str, float]]:
     """The numbers that settings may have, by dotted name: ends by the names ge, gt, le and lt."""
@@ -343,8 +375,13 @@ class Session:
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
         threads: int | None = None,
+        vectors: NDArray[np.float64] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> Self:
-        """model, optim: configuration as JSON. float64 is slow, and the reference for float32."""
+        """model, optim: configuration as JSON. float64 is slow, and the reference for float32.
+
+        vectors, class_names: as in `check_config`.
+        """
     @staticmethod
     def load(
         path: str,
@@ -375,6 +412,8 @@ class Session:
         """Loss and predictions; changes nothing."""
     def predict(self, batch: Batch) -> _Floats:
         """Scores: [B,T,C] for a target per token, [S,C] or [S,K] for one per document."""
+    def embed(self, batch: Batch) -> _Floats:
+        """Points on the unit sphere of the prototypes, [B,T,Q] or [S,Q]; their products with these are the scores."""
     def hidden(self, batch: Batch) -> _Floats:
         """Last hidden states after the final norm, [B,T,D]."""
     def stream(self, rows: int = 1) -> Stream:

@@ -20,14 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number, whole_numbers, whole_numbers_of
 from ssm_hpn.cadence import Progress
-from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve
+from ssm_hpn.class_vectors import vectors_of_head
+from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
-from ssm_hpn.feed import Fed, Feed
+from ssm_hpn.feed import Feed
 from ssm_hpn.foreign import from_json
 from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
@@ -54,7 +55,7 @@ EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedd
 """Names under which the embedding is read."""
 
 
-class Learner(Fed):
+class Learner:
     """One model in training or use. Make one as a `Trainer`, which describes the parameters.
 
     >>> import numpy as np
@@ -64,6 +65,12 @@ class Learner(Fed):
     >>> batch = {"tokens": np.arange(32).reshape(2, 16) % 8}
     >>> learner.hidden(batch).shape
     (2, 16, 16)
+
+    Points on the sphere of the prototypes:
+
+    >>> points, prototypes = learner.embed(batch), learner.parameter("head.prototypes")
+    >>> bool(np.allclose(points @ prototypes.T, learner.predict(batch), atol=1e-6))
+    True
 
     Gradients by name, one update from them, and where it leaves training:
 
@@ -102,15 +109,25 @@ class Learner(Fed):
     ({'note': 'a'}, 32)
     """
 
-    def __init__(self, config: Config | Mapping[str, Any] | Path | str, *, dtype: DType = "float32") -> None:
+    def __init__(
+        self,
+        config: Config | Mapping[str, Any] | Path | str,
+        *,
+        dtype: DType = "float32",
+        class_vectors: ArrayLike | Mapping[Any, ArrayLike] | None = None,
+    ) -> None:
         given = _as_config(config)
         parts = open_parts(given.data)
         self.config = resolve(given, data_shape(*parts.manifests) if parts.manifests else None)
         """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
-        check_config(core_model(self.config.model), core_optim(self.config.optim))
         self.contract: Contract | None = parts.contract
         """The contract of the data, part of every checkpoint. None without prepared data."""
+        self._vectors: dict[str, Any] = {}
+        if (found := vectors_of_head(self.config.model.head, class_vectors, self.class_names)) is not None:
+            self.config = with_vectors(self.config, **found.settings(self.config.model.head))
+            self._vectors = {"vectors": found.rows, "class_names": found.names}
+        check_config(core_model(self.config.model), core_optim(self.config.optim), **self._vectors)
         self.dtype: DType = dtype
         self.feed = Feed(self.config, parts.train, parts.validation)
         """The batches of `data.train` and `data.validation`."""
@@ -175,6 +192,7 @@ class Learner(Fed):
                     seed=self.config.train.seed,
                     dtype=self.dtype,
                     threads=self.config.train.threads,
+                    **self._vectors,
                 )
             return self._session
 
@@ -265,6 +283,16 @@ class Learner(Fed):
     # ---- data
 
     @property
+    def train_folder(self) -> Path | None:
+        """The prepared training data."""
+        return self.feed.train
+
+    @property
+    def validation_folder(self) -> Path | None:
+        """The prepared held-out data."""
+        return self.feed.validation
+
+    @property
     def bytes_per_token(self) -> float | None:
         """Mean bytes of text of a held-out token, where a tokenizer made them; None where that is not known."""
         folder = self.validation_folder
@@ -312,6 +340,13 @@ class Learner(Fed):
         Cosines or logits of classes, then numbers in the user's units (in double precision where they have a scale).
         """
         return unscaled(self.session.predict(as_batch(batch, self.config.model)), self.config.model.scale)
+
+    def embed(self, batch: Batch | Arrays) -> Floats:
+        """Points on the unit sphere of the prototypes, [B,T,Q] or [S,Q], whose products with these are the scores.
+
+        Raises `ConfigError` for another head; `ssm_hpn.prototypes.nearest` finds the nearest of many prototypes.
+        """
+        return self.session.embed(as_batch(batch, self.config.model))
 
     def hidden(self, batch: Batch | Arrays) -> Floats:
         """Last hidden states after the final norm, [B,T,D]."""

@@ -13,7 +13,7 @@ from ssm_hpn._core import Session
 from ssm_hpn.arrays import whole_number
 from ssm_hpn.callbacks import Callback
 from ssm_hpn.checkpoints import Which, find_checkpoint
-from ssm_hpn.config import Config
+from ssm_hpn.config import Config, with_vectors
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import CheckpointError, problem
@@ -34,6 +34,9 @@ class Trainer(Learner):
         from the prepared data that `data.train` names.
     dtype
         float64 is slow and exact; it exists to judge float32.
+    class_vectors
+        For `model.head.prototypes` "semantic" or "given", in place of a file in `model.head.vectors`: [C, numbers] in
+        the order of the classes, or by class name. A checkpoint has the prototypes, and needs them no more.
 
     Raises
     ------
@@ -91,7 +94,7 @@ class Trainer(Learner):
         state = read_state(folder, text)
         saved, contract = saved_settings(folder, state), saved_contract(folder, state)
         without_data = saved.data.model_copy(update={"train": (), "validation": ()})
-        trainer = cls(saved.model_copy(update={"data": without_data}), dtype=dtype)
+        trainer = cls(with_vectors(saved.model_copy(update={"data": without_data}), vectors=None), dtype=dtype)
         trainer.config = saved
         places = places_of(folder)
         located = find_again(saved.data, places)

@@ -115,6 +115,18 @@ TASK_CASES: dict[tuple[str, int], Case] = {
     ("model.head.n_classes", 0): Case(
         {"model": {"head": {"n_classes": 3}}}, CLASSIFIER, NUMBERS, {"model": {"head": {"loss": {"low": -2.0}}}}
     ),
+    ("model.head.vectors", 0): Case(
+        {"model": {"head": {"vectors": "v.csv", "prototypes": "given"}}},
+        CLASSIFIER,
+        CLASSIFIER,
+        {"model": {"head": {"prototypes": "random"}}},
+    ),
+    ("model.head.vectors_digest", 0): Case(
+        {"model": {"head": {"vectors_digest": "ab", "prototypes": "semantic"}}},
+        CLASSIFIER,
+        CLASSIFIER,
+        {"model": {"head": {"prototypes": "random"}}},
+    ),
     ("model.memory_limit_mb", 0): Case(
         {"model": {"memory_limit_mb": 9, "activation_memory": "auto"}},
         LANGUAGE,

@@ -32,7 +32,19 @@ CORE_USERS = {
         "held_out_decisions",
         "learner",
     ),
-    *("metrics", "parity", "parts", "prepare", "run", "scaled", "state_features", "storage", "targets", "trainer"),
+    *(
+        "metrics",
+        "parity",
+        "parts",
+        "prepare",
+        "prototypes",
+        "run",
+        "scaled",
+        "state_features",
+        "storage",
+        "targets",
+        "trainer",
+    ),
 }
 
 

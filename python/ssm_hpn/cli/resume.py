@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ssm_hpn._core import list_checkpoints
 from ssm_hpn.checkpoints import FOLDER, find_checkpoint
+from ssm_hpn.class_vectors import awaits_checkpoint
 from ssm_hpn.cli.data import check_prepared, with_prepared_data
 from ssm_hpn.cli.parser import TrainRequest
 from ssm_hpn.cli.resumed_data import BESIDE, RunData, RunToResume, check_shaping
@@ -48,6 +49,8 @@ class Resumed:
     data: RunData
     same: bool
     """Whether it is the same run that goes on."""
+    checkpoint: Path
+    """The checkpoint."""
 
     def prepared(self, console: "Console") -> Config:
         """The settings, checked against the data, which is described unless it just was."""
@@ -62,6 +65,8 @@ class Resumed:
         It writes the paths of the data into its files as a moved folder needs them.
         """
         trainer = Trainer(prepared)
+        if awaits_checkpoint(trainer.config.model.head):
+            trainer.restore(self.checkpoint)
         trainer.config = self.recorded(trainer.config)
         if self.data.origin is not None and trainer.contract is not None:
             trainer.contract = replace(trainer.contract, origin=self.data.origin)
@@ -109,7 +114,7 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     paths = {"train": (str(data.located.train),), "validation": ()}
     if data.located.validation is not None:
         paths["validation"] = (str(data.located.validation),)
-    return Resumed(_with_paths(config, paths), data, same)
+    return Resumed(_with_paths(config, paths), data, same, checkpoint)
 
 
 def _is_begun(path: Path) -> bool:

@@ -53,6 +53,17 @@ def cosines(scores: Floats, prototypes: Floats) -> Floats:
     return inner_products(scores / np.where(length > 0, length, 1.0), prototypes)
 
 
+def lifted(scores: Floats) -> Floats:
+    """The points [n, C] of scores z [n, C-1] on the sphere of one more dimension: (z, √(1 - ‖z‖²)), or z/‖z‖ and 0.
+
+    >>> lifted(np.array([[0.6], [-3.0]])).tolist()
+    [[0.6, 0.8], [-1.0, 0.0]]
+    """
+    z = scores / np.maximum(1.0, np.linalg.norm(scores, axis=1, keepdims=True))
+    above = np.sqrt(np.maximum(0.0, 1.0 - (z * z).sum(axis=1, keepdims=True)))
+    return np.concatenate([z, above], axis=1)
+
+
 def lifted_cosines(scores: Floats, prototypes: Floats) -> Floats:
     """Cosines [n, C] of z to the prototypes in one more dimension, z·p/max(1, ‖z‖): length tells there how sure z is.
 

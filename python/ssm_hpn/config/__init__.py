@@ -4,7 +4,15 @@ from ssm_hpn.config.base import Section
 from ssm_hpn.config.data import Columns, DataConfig, PrepareOptions
 from ssm_hpn.config.load import load_config, merge, parse, read_toml, to_toml
 from ssm_hpn.config.model import ModelConfig
-from ssm_hpn.config.resolve import DataShape, core_loader, core_model, core_optim, model_of_core, resolve
+from ssm_hpn.config.resolve import (
+    DataShape,
+    core_loader,
+    core_model,
+    core_optim,
+    model_of_core,
+    resolve,
+    with_vectors,
+)
 from ssm_hpn.config.root import Config
 from ssm_hpn.config.training import (
     CheckpointConfig,
@@ -39,4 +47,5 @@ __all__ = [
     "read_toml",
     "resolve",
     "to_toml",
+    "with_vectors",
 ]

@@ -29,6 +29,8 @@ Layers = Annotated[tuple[BlockName | dict[str, Any], ...], BeforeValidator(_as_b
 Pooling = Literal["last", "mean", "max"]
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Effort = Literal["fast", "default", "best"]
+MADE_FROM_VECTORS: Final = ("semantic", "given")
+"""Prototypes that are made from class vectors."""
 LOW: Final = "number that maps to cosine -1; null: the smallest of the training data, without data -1"
 HIGH: Final = "number that maps to cosine 1; null: the largest of the training data, without data 1"
 
@@ -240,9 +242,21 @@ class PrototypeHead(Section):
         description="dimension Q; null: C up to d_model classes, C - 1 up to 4 d_model (and 4,096), else d_model",
         **bounds("model.head.dim"),
     )
-    prototypes: Literal["auto", "simplex", "separated", "random", "learnable"] = Field(
-        "auto", description="how they are placed; auto: simplex where it fits, separated or random otherwise"
+    prototypes: Literal["auto", "simplex", "separated", "random", "learnable", "semantic", "given"] = Field(
+        "auto",
+        description="how they are placed; auto: simplex where it fits, separated or random otherwise; semantic: in the "
+        "order of the cosines of class vectors; given: the directions of these (docs/prototypes.md)",
     )
+    vectors: Annotated[
+        str | None, Applies("prototypes semantic or given", {"model.head.prototypes": MADE_FROM_VECTORS})
+    ] = Field(
+        None,
+        description="file of class vectors: a .csv with the name of a class and its numbers in each row, a .json of "
+        "the same, or a .npy in the order of the classes",
+    )
+    vectors_digest: Annotated[
+        str | None, Applies("prototypes semantic or given", {"model.head.prototypes": MADE_FROM_VECTORS})
+    ] = Field(None, description="SHA-256 of the class vectors; filled in by the run, and checked where it goes on")
     projection: Literal["linear", "identity"] = Field(
         "linear", description="map from d_model to Q; identity needs Q = d_model"
     )

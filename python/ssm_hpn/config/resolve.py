@@ -39,6 +39,8 @@ from ssm_hpn.targets import KINDS, kind_of_columns, target_columns
 
 LONGEST_WARMUP: Final = 200
 DEFAULT_LENGTH: Final = 256
+OF_VECTORS: Final = ("vectors", "vectors_digest")
+"""Settings of a prototype head that the core does not read: it gets the vectors."""
 _HEADS: Final = TypeAdapter[PrototypeHead | LinearHead | NoHead](PrototypeHead | LinearHead | NoHead)
 
 
@@ -132,6 +134,8 @@ def core_model(model: ModelConfig) -> str:
     """
     plain = model.model_dump(mode="json")
     plain["target"].pop("scale", None)
+    for name in OF_VECTORS:
+        plain["head"].pop(name, None)
     scale, loss = model.scale, plain["head"].get("loss")
     if scale is not None and isinstance(loss, dict) and "low" in loss:
         loss |= {end: (loss[end] - scale.mean[0]) / scale.std[0] for end in ("low", "high")}
@@ -157,7 +161,23 @@ def model_of_core(text: str, known: ModelConfig) -> ModelConfig:
     loss = ours["head"].get("loss")
     if isinstance(loss, dict) and "low" in loss:
         plain["head"]["loss"] = loss
+    plain["head"] |= {name: ours["head"][name] for name in OF_VECTORS if name in ours["head"]}
     return ModelConfig.model_validate(plain)
+
+
+def with_vectors(config: Config, **changes: str | int | None) -> Config:
+    """The configuration with other settings of class vectors and their dimension, if it has a prototype head.
+
+    >>> from ssm_hpn.config import parse
+    >>> config = parse({"model": {"head": {"kind": "prototype", "prototypes": "given"}}})
+    >>> with_vectors(config, vectors_digest="ab").model.head.vectors_digest
+    'ab'
+    """
+    head = config.model.head
+    if not isinstance(head, PrototypeHead):
+        return config
+    model = config.model.model_copy(update={"head": head.model_copy(update=changes)})
+    return config.model_copy(update={"model": model})
 
 
 def core_optim(optim: OptimConfig) -> str:

@@ -116,6 +116,10 @@ def _computing(config: Config) -> dict[str, Any]:
     model = settings["model"]
     for key in OF_FILTERS:
         del model[key]
+    head = model["head"]
+    head.pop("vectors", None)  # a path; the numbers have a digest
+    if head.get("vectors_digest", "") is None:
+        del head["vectors_digest"]
     for key, default in LATER_MODEL_SETTINGS.items():
         if model[key] == default:
             del model[key]

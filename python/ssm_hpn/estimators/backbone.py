@@ -1,6 +1,6 @@
 """A trained selective state space model behind an estimator."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -131,10 +131,18 @@ class Backbone:
 
     def answers(self, series: list[Floats]) -> Floats:
         """Scores of every series, [N, C], [N, K] or [N, C + K], computed in batches of similar length."""
+        return self._of_each(series, self.trainer.predict)
+
+    def points(self, series: list[Floats]) -> Floats:
+        """The point of every series on the unit sphere of the prototypes, [N, Q]."""
+        return self._of_each(series, self.trainer.embed)
+
+    def _of_each(self, series: list[Floats], call: Callable[[dict[str, Any]], NDArray[Any]]) -> Floats:
+        """A row of numbers for every series, computed in batches of similar length."""
         channels = [self.contract.channels(one) for one in series]
         found: Floats | None = None
         for group in _parts(np.arange(len(channels)), channels):
-            answers = self.trainer.predict(padded([channels[i] for i in group], "features"))
+            answers = call(padded([channels[i] for i in group], "features"))
             if found is None:
                 found = np.empty((len(series), answers.shape[1]))
             found[group] = answers

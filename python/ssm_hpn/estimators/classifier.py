@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,10 +10,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.classes import text_of
 from ssm_hpn.closed_form import ClassHead
 from ssm_hpn.closed_form.heads import class_weights
-from ssm_hpn.closed_form.simplex import lifted_cosines
+from ssm_hpn.closed_form.simplex import lifted, lifted_cosines
+from ssm_hpn.config.model import MADE_FROM_VECTORS
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.base import number_of_threads
@@ -54,6 +56,10 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
     loss
         Of the prototype head. `cosine` pulls each series onto its prototype, which leaves unknown ones behind;
         `softmax` (of scaled cosines, the scale is learned) and `margin` only care which prototype is nearest.
+    prototypes, class_vectors
+        Of the prototype head of a backbone: how its prototypes are placed (`auto`, `simplex`, `separated`, `random`).
+        With `class_vectors`, a vector by label or [C, numbers] in the order of the sorted labels: `semantic`, where the
+        order of the prototypes' cosines is that of the vectors', or `given`, the directions of the vectors themselves.
     pooling
         How the steps of a series become one vector.
     steps, batch_size, lr, weight_decay
@@ -156,6 +162,8 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
     _targets = ("sequence_class", "joint")
 
     loss: Literal["cosine", "softmax", "margin"] = "cosine"
+    prototypes: Literal["auto", "simplex", "separated", "random", "semantic", "given"] = "auto"
+    class_vectors: Mapping[Any, ArrayLike] | ArrayLike | None = None
     reject_below: float | None = None
     reject_label: int | str | None = None
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
@@ -320,6 +328,8 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         """Target and head of a backbone; `moments` are those of numbers beside the classes."""
         count = len(self.classes_)
         prototype = {"kind": "prototype", "n_classes": count, "loss": {"kind": self.loss}}
+        self._check_prototypes()
+        prototype |= {} if self.prototypes == "auto" else {"prototypes": self.prototypes}
         linear = {"kind": "linear", "n_outputs": count, "loss": "softmax", "bias": True}
         heads = {"auto": prototype, "prototype": prototype, "linear": linear}
         if self.head not in heads:
@@ -331,6 +341,32 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
                 expected = f"{' or '.join(allowed)} where values are predicted too"
                 raise ConfigError(problem(name, expected, repr(given), f"leave {name} out"))
         return {"kind": "joint"}, prototype | {"loss": {"kind": "joint", **ends(moments, "values")}}
+
+    def _check_prototypes(self) -> None:
+        """Refuse prototypes that there are not, that a linear head has not, and class vectors without a use."""
+        known = get_args(get_type_hints(type(self))["prototypes"])
+        if not isinstance(self.prototypes, str) or self.prototypes not in known:
+            expected, advice = " | ".join(known), "choose one of these, and pass vectors as class_vectors"
+            raise ConfigError(problem("prototypes", expected, shown(self.prototypes), advice))
+        if self.head == "linear" and self.prototypes != "auto":
+            expected, advice = "'auto' beside head='linear', which has no prototypes", "leave one of the two out"
+            raise ConfigError(problem("prototypes", expected, repr(self.prototypes), advice))
+        made_from_vectors = self.prototypes in MADE_FROM_VECTORS
+        if made_from_vectors != (self.class_vectors is not None):
+            expected = "a vector for each class" if made_from_vectors else "None"
+            found = "None" if made_from_vectors else "some"
+            advice = "pass prototypes='semantic' or 'given' with class_vectors, or leave both out"
+            where = f"class_vectors beside prototypes={self.prototypes!r}"
+            raise ConfigError(problem(where, expected, found, advice))
+
+    def _class_vectors(self) -> ClassVectors | None:
+        """The vectors in the order of the classes."""
+        if self.class_vectors is None:
+            return None
+        given, names = self.class_vectors, [text_of(one) for one in self.classes_.tolist()]
+        if isinstance(given, Mapping):
+            given = {text_of(label): vector for label, vector in given.items()}
+        return ClassVectors.of(given, names)
 
     def _values(
         self,
@@ -369,6 +405,43 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         none. The cosine is that of the point above z on the unit sphere of one more dimension: z·p/max(1, ‖z‖).
         """
         return self._scores_of(self._points(X))
+
+    def embed(self, X: Any) -> Floats:  # noqa: ANN401, N803
+        """[N, Q] unit vectors in the space of the prototypes: series that are alike are near each other.
+
+        Their products with `prototypes_` are the `class_scores`, so that `ssm_hpn.prototypes.nearest` finds the nearest
+        of any number of prototypes or of kept series. Of features Q is C: the last coordinate is what z lacks of the
+        length 1. A linear head has no such space.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> series = [np.sin(np.arange(40) * (1 + n % 3)) for n in range(30)]
+        >>> model = SSMClassifier(effort="fast", random_state=0).fit(series, ["slow", "middle", "fast"] * 10)
+        >>> points = model.embed(series)
+        >>> points.shape, bool(np.allclose(points @ model.prototypes_.T, model.class_scores(series)))
+        ((30, 3), True)
+        """
+        check_is_fitted(self)
+        if isinstance(self.model_, FilterModel):
+            return lifted(self._points(X))
+        self._check_space()
+        return self.model_.points(self._read(X))
+
+    @property
+    def prototypes_(self) -> Floats:
+        """Unit prototypes [C, Q] of the classes, in the order of `classes_`."""
+        check_is_fitted(self)
+        if isinstance(self.model_, FilterModel):
+            prototypes = self._class_head().prototypes
+            return np.concatenate([prototypes, np.zeros((len(prototypes), 1))], axis=1)
+        self._check_space()
+        return np.asarray(self.trainer_.parameter("head.prototypes"), np.float64)
+
+    def _check_space(self) -> None:
+        """Refuse a head without prototypes."""
+        if self.head == "linear":
+            expected, advice = "a prototype head, whose sphere points lie on", "leave head out"
+            raise ConfigError(problem("head", expected, "'linear'", advice))
 
     def evidence(self, X: Any) -> list[Floats]:  # noqa: ANN401, N803
         """Where in each series its scores come from: [T, C], what each step contributes to the score of each class.

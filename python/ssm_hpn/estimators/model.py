@@ -10,6 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm_hpn.arrays import numbers, whole_number
+from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.closed_form import RidgeSettings
 from ssm_hpn.contract import Scale, measured_columns
 from ssm_hpn.counts import counted
@@ -30,8 +31,8 @@ Floats = NDArray[np.float64]
 Kind = Literal["features", "backbone"]
 
 OF_BACKBONE = (
-    "d_model", "n_layers", "d_state", "head", "loss", "pooling", "steps", "batch_size", "lr", "weight_decay",
-    "normalize", "early_stopping",
+    "d_model", "n_layers", "d_state", "head", "loss", "prototypes", "class_vectors", "pooling", "steps", "batch_size",
+    "lr", "weight_decay", "normalize", "early_stopping",
 )  # fmt: skip
 """Parameters of the trained model alone."""
 OF_FEATURES = ("effort", "causal")
@@ -220,13 +221,18 @@ class SequenceModel(SequenceEstimator):
     def _made(self, settings: dict[str, Any]) -> Trainer:
         """A trainer of these settings; an error about one of them names the parameter."""
         try:
-            return Trainer(settings)
+            return Trainer(settings, class_vectors=self._class_vectors())
         except ConfigError as error:
             setting, colon, rest = str(error).partition(":")
             name = setting.rpartition(".")[2]
+            name = {"vectors": "class_vectors"}.get(name, name)
             if name not in self.get_params():
                 raise
             raise ConfigError(name + colon + rest) from None
+
+    def _class_vectors(self) -> ClassVectors | None:
+        """The vectors of the classes, for prototypes that are made from them."""
+        return None
 
     def _measure(self, y: Any, name: str) -> tuple[Floats, Moments]:  # noqa: ANN401
         """Numbers [N, K] to predict, NaN for a missing one, and their statistics; the contract takes their scale."""

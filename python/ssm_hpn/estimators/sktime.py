@@ -4,7 +4,11 @@ They take part in sktime's pipelines, tuning and benchmarks. X is any panel of s
 for a missing number.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 try:
     from sktime.classification.base import BaseClassifier
@@ -12,7 +16,10 @@ try:
 except ImportError as error:
     raise ImportError("ssm_hpn.estimators.sktime needs sktime; pip install sktime") from error
 
-from ssm_hpn.estimators.adapted import CHECKED_WITH, AdaptedClassifier, AdaptedRegressor
+from ssm_hpn.estimators.adapted import AdaptedSettings
+from ssm_hpn.estimators.classifier import SSMClassifier
+from ssm_hpn.estimators.regressor import SSMRegressor
+from ssm_hpn.state_features import Effort
 
 CAPABILITIES = {
     "X_inner_mtype": "df-list",
@@ -27,7 +34,7 @@ CAPABILITIES = {
 }
 
 
-class SktimeClassifier(AdaptedClassifier, BaseClassifier):  # type: ignore[misc]
+class SktimeClassifier(AdaptedSettings, BaseClassifier):  # type: ignore[misc]
     """`SSMClassifier` with features of fixed state space filters.
 
     Parameters
@@ -53,15 +60,35 @@ class SktimeClassifier(AdaptedClassifier, BaseClassifier):  # type: ignore[misc]
 
     _tags = CAPABILITIES | {"capability:predict_proba": True, "capability:class_weight": True}
 
-    inner_layout = "channels_last"  # a frame for each series, whose columns are the channels
+    def __init__(
+        self,
+        *,
+        effort: Effort = "default",
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        n_jobs: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.class_weight = class_weight
+        super().__init__(effort=effort, n_jobs=n_jobs, random_state=random_state)
+
+    def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
+        options = self.options() | {"kind": "features", "class_weight": self.class_weight, "layout": "channels_last"}
+        self.estimator_ = SSMClassifier(**options).fit(X, y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
+        return self.estimator_.predict(X)
+
+    def _predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
+        return self.estimator_.predict_proba(X)
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:  # noqa: ARG003
         """Parameters of sktime's own checks."""
-        return [dict(CHECKED_WITH), CHECKED_WITH | {"random_state": 1}]
+        return [{"effort": "fast"}, {"effort": "fast", "random_state": 1}]
 
 
-class SktimeRegressor(AdaptedRegressor, BaseRegressor):  # type: ignore[misc]
+class SktimeRegressor(AdaptedSettings, BaseRegressor):  # type: ignore[misc]
     """`SSMRegressor` with features of fixed state space filters.
 
     Parameters
@@ -84,9 +111,14 @@ class SktimeRegressor(AdaptedRegressor, BaseRegressor):  # type: ignore[misc]
 
     _tags = CAPABILITIES
 
-    inner_layout = "channels_last"
+    def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
+        self.estimator_ = SSMRegressor(**self.options() | {"kind": "features", "layout": "channels_last"}).fit(X, y)
+        return self
+
+    def _predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
+        return self.estimator_.predict(X)
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:  # noqa: ARG003
         """Parameters of sktime's own checks."""
-        return [dict(CHECKED_WITH), CHECKED_WITH | {"random_state": 1}]
+        return [{"effort": "fast"}, {"effort": "fast", "random_state": 1}]

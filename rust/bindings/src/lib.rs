@@ -11,6 +11,7 @@ mod feature_stream;
 mod features;
 mod flat;
 mod parts;
+mod prototypes;
 mod session;
 mod settings;
 mod sorter;
@@ -21,7 +22,7 @@ mod targets;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use ssm_hpn::model::{Model, ModelConfig, Registry};
+use ssm_hpn::model::{Model, ModelConfig};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::simd::Isa;
 
@@ -50,10 +51,17 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 
 /// Refuses a model or an optimiser that contradicts itself; no parameters are made.
 #[pyfunction]
-fn check_config(model: &str, optim: &str) -> PyResult<()> {
+#[pyo3(signature = (model, optim, *, vectors=None, class_names=None))]
+fn check_config(
+    model: &str,
+    optim: &str,
+    vectors: Option<&Bound<'_, PyAny>>,
+    class_names: Option<Vec<String>>,
+) -> PyResult<()> {
+    let registry = prototypes::registry::<f32>(vectors, class_names)?;
     let check = || {
         OptimConfig::from_json(optim)?;
-        Model::<f32>::new(ModelConfig::from_json(model)?, &Registry::standard(), 0).map(drop)
+        Model::new(ModelConfig::from_json(model)?, &registry, 0).map(drop)
     };
     check().map_err(errors::to_py)
 }
@@ -88,6 +96,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(targets::target_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(parts::block_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(parts::head_kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(prototypes::place_prototypes, module)?)?;
+    module.add_function(wrap_pyfunction!(prototypes::largest_cosine, module)?)?;
+    module.add_function(wrap_pyfunction!(prototypes::order_kept, module)?)?;
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::list_checkpoints, module)?)?;

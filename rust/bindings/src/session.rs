@@ -18,6 +18,7 @@ use crate::arrays::{Floats, copied, to_array};
 use crate::batch::PyBatch;
 use crate::enter::enter;
 use crate::flat::FlatGuard;
+use crate::prototypes::registry;
 use crate::stream::PyStream;
 
 /// Which number type a session computes in.
@@ -55,7 +56,8 @@ macro_rules! changing {
 #[pymethods]
 impl PySession {
     #[new]
-    #[pyo3(signature = (model, optim, *, seed=0, dtype="float32", threads=None))]
+    #[pyo3(signature = (model, optim, *, seed=0, dtype="float32", threads=None, vectors=None, class_names=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
     fn new(
         py: Python<'_>,
         model: &str,
@@ -63,14 +65,18 @@ impl PySession {
         seed: u64,
         dtype: &str,
         threads: Option<usize>,
+        vectors: Option<&Bound<'_, PyAny>>,
+        class_names: Option<Vec<String>>,
     ) -> PyResult<Self> {
+        let double = registry::<f64>(vectors, class_names.clone())?;
+        let single = registry::<f32>(vectors, class_names)?;
         enter(py, || {
             let (model, optim) = (ModelConfig::from_json(model)?, OptimConfig::from_json(optim)?);
             let threads = Threads::new(threads)?;
             let session = if is_double(dtype)? {
-                AnySession::F64(Session::new(model, optim, seed, threads)?)
+                AnySession::F64(Session::with_registry(model, optim, seed, threads, &double)?)
             } else {
-                AnySession::F32(Session::new(model, optim, seed, threads)?)
+                AnySession::F32(Session::with_registry(model, optim, seed, threads, &single)?)
             };
             Ok(Self(SharedSession::new(session)))
         })
@@ -141,6 +147,13 @@ impl PySession {
             s.predict(&batch.0).map(|scores| (s.model().score_shape(&batch.0), Floats::from(scores)))
         })?;
         scores.into_array(py, &shape)
+    }
+
+    fn embed<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
+        let (shape, points) = reading!(self, py, s => {
+            s.embed(&batch.0).map(|points| (s.model().embedding_shape(&batch.0), Floats::from(points)))
+        })?;
+        points.into_array(py, &shape)
     }
 
     fn hidden<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {

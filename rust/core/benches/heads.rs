@@ -23,7 +23,7 @@ struct Case<'a> {
 
 fn head(c: &mut Criterion<Rate>, tokens: usize, d_model: usize, n_classes: usize, case: &Case) {
     let config: HeadConfig = serde_json::from_str(case.json).expect("a head");
-    let head = build::<f32>(&config, d_model, 0).expect("a head");
+    let head = build::<f32>(&config, d_model, 0, None).expect("a head");
     let mut table = Table::new();
     let slots = table.declare("", Group::Head, head.params()).expect("distinct tensors");
     let mut values = Arena::zeros(table.buffer_len());

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::prototypes::{Construction, SEPARATION_LIMIT};
+use super::prototypes::{ClassVectors, Construction, SEPARATION_LIMIT};
 use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 
@@ -80,6 +80,10 @@ pub enum Placement {
     Random,
     /// As auto at the start, then trained; repulsive losses only.
     Learnable,
+    /// In the order of the cosines of class vectors, see [`super::prototypes::semantic`].
+    Semantic,
+    /// The directions of class vectors.
+    Given,
 }
 
 /// The map from features to the space of the prototypes.
@@ -249,7 +253,23 @@ impl HeadConfig {
 /// Largest dimension taken for a simplex when none is asked for.
 const SIMPLEX_DIM_MAX: usize = 4096;
 
+impl Placement {
+    /// The placement of this name. Errors: [`Error::Config`] for any other name.
+    pub fn named(name: &str) -> Result<Self> {
+        let known = "auto, simplex, separated, random, learnable, semantic or given";
+        let quoted = serde_json::Value::from(name);
+        let advice = "choose one of these";
+        serde_json::from_value(quoted).map_err(|_| Error::config("kind", known, format!("{name:?}"), advice))
+    }
+}
+
 impl PrototypeConfig {
+    /// `classes` prototypes in `dim` dimensions, and defaults.
+    pub fn of_size(classes: usize, dim: usize, prototypes: Placement) -> Self {
+        let settings = serde_json::json!({"n_classes": classes, "dim": dim, "prototypes": prototypes});
+        serde_json::from_value(settings).expect("every other setting has a default")
+    }
+
     /// The prototypes of this configuration over features of `d_model`.
     ///
     /// Without `dim`, Q is C up to D classes: the C-1 coordinates of a simplex, and a free one. Without the free one a
@@ -284,6 +304,18 @@ impl PrototypeConfig {
         Bounds { low: Edge::At((2 + pole) as f64), ..DIM }.check_whole(dim)?;
         let class_dim = dim - pole;
         Ok(PrototypePlan { classes, dim, class_dim, kind: self.kind(classes, class_dim)? })
+    }
+
+    /// The configuration with the dimension of given prototypes, where it names none.
+    pub(super) fn with_dim_of(self, vectors: Option<&ClassVectors>) -> Self {
+        let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
+        let is_open = self.prototypes == Placement::Given
+            && self.dim.is_none()
+            && self.projection == Projection::Linear;
+        match vectors {
+            Some(vectors) if is_open => Self { dim: Some(vectors.dim() + pole), ..self },
+            _ => self,
+        }
     }
 
     fn classes(&self) -> Result<usize> {
@@ -330,6 +362,14 @@ impl PrototypeConfig {
                 "set it to \"auto\"",
             )),
             Placement::Random => Ok(Construction::Random),
+            Placement::Semantic if classes <= SEPARATION_LIMIT => Ok(Construction::Semantic),
+            Placement::Semantic => Err(Error::config(
+                key,
+                format!("at most {SEPARATION_LIMIT} classes for semantic prototypes"),
+                classes,
+                "set it to \"given\" for the class vectors themselves, or to \"auto\"",
+            )),
+            Placement::Given => Ok(Construction::Given),
         }
     }
 

@@ -295,4 +295,13 @@ pub trait Head<T: Scalar>: Send + Sync {
 
     /// Scores of x `[n, D]` into out `[n, n_scores]`: cosines, logits or numbers in their units.
     fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]);
+
+    /// Numbers of a point in the space of the prototypes; 0 for a head that has none.
+    fn embedding_width(&self) -> usize {
+        0
+    }
+
+    /// Points of x `[n, D]` on the unit sphere of the prototypes, into out `[n, embedding_width]`: their products with the
+    /// prototypes are the scores of the classes.
+    fn embed(&self, _pass: Pass<T>, _x: &[T], _out: &mut [T]) {}
 }

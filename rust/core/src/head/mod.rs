@@ -23,12 +23,13 @@ mod prototype_head;
 mod tests;
 
 #[doc(hidden)]
-pub use build::build;
+pub use build::{build, place};
 #[doc(hidden)]
-pub use config::{HeadConfig, LinearConfig, LossConfig, PrototypeConfig};
+pub use config::{HeadConfig, LinearConfig, LossConfig, Placement, PrototypeConfig};
 pub use interface::{Accuracy, Head, HeadReport, Targets, WeightedTargets};
 pub use pooling::Pooling;
 pub use predictions::{Predictions, Wanted};
+pub use prototypes::ClassVectors;
 
 pub(crate) use config::Expected;
 pub(crate) use prototype_head::PROJECTION;

@@ -14,15 +14,18 @@
 //! Scores are the cosines ẑ·p_k, the predicted number for a regression, and the cosines followed by the number for the
 //! joint loss. Training with the cosine, regression or joint loss costs nothing that grows with C.
 
+use std::sync::Arc;
+
 use super::config::{LossConfig, Placement, Projection, PrototypeConfig, PrototypePlan};
 use super::interface::{Head, HeadReport, Targets, WeightedTargets};
 use super::losses::{self, ClassAndValue, Range, Softmax, WeightedClasses};
 use super::predictions::Wanted;
+use super::prototypes::{ClassVectors, class_vectors};
 use super::rows::{
     ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, RowRecord, SQUARED, chunk_rows, dots, for_each_block,
     scale, stride, totals,
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Accumulate;
 use crate::kernels::matmul::{self, MatMut, MatRef};
 use crate::kernels::softmax::ScoreGradient;
@@ -48,6 +51,8 @@ pub(crate) struct PrototypeHead {
     plan: PrototypePlan,
     d_model: usize,
     seed: u64,
+    /// Of the classes, for prototypes that are made from them.
+    vectors: Option<Arc<ClassVectors>>,
 }
 
 /// Places of the tensors among those declared.
@@ -59,10 +64,35 @@ struct Places {
 }
 
 impl PrototypeHead {
-    /// A head over features of `d_model`; `seed` places prototypes that are not given by a formula.
-    pub(crate) fn new(config: PrototypeConfig, d_model: usize, seed: u64) -> Result<Self> {
+    /// A head over features of `d_model`; `seed` places prototypes that are not given by a formula. `vectors` are those of
+    /// the classes where prototypes are made from them; without any, the parameters have to come from a file.
+    pub(crate) fn new(
+        config: PrototypeConfig,
+        d_model: usize,
+        seed: u64,
+        vectors: Option<Arc<ClassVectors>>,
+    ) -> Result<Self> {
+        let config = config.with_dim_of(vectors.as_deref());
         let plan = config.plan(d_model)?;
-        Ok(Self { config, plan, d_model, seed })
+        if let Some(vectors) = &vectors {
+            check_vectors(&config, &plan, vectors)?;
+        }
+        Ok(Self { config, plan, d_model, seed, vectors })
+    }
+
+    /// Number, sizes and construction of the prototypes.
+    pub(super) fn plan(&self) -> PrototypePlan {
+        self.plan
+    }
+
+    /// The prototypes, `[classes, class_dim]`.
+    pub(super) fn prototypes(&self) -> Result<Vec<f64>> {
+        let PrototypePlan { classes, class_dim, kind, .. } = self.plan;
+        if kind.needs_vectors() && self.vectors.is_none() {
+            let advice = "pass one for each class";
+            return Err(Error::config(class_vectors::KEY, "the vectors of the classes", "none", advice));
+        }
+        Ok(kind.build(classes, class_dim, self.seed, self.vectors.as_deref()))
     }
 
     fn places(&self) -> Places {
@@ -95,6 +125,13 @@ impl PrototypeHead {
             }
             _ => None,
         }
+    }
+
+    /// ẑ `[n, Q]` of x `[n, D]`; with a pole and classes, z_0/‖z‖ and z[1..]/‖z[1..]‖.
+    fn points<T: Scalar>(&self, params: &Params<T>, x: &[T], z: &mut [T]) {
+        let PrototypePlan { dim, class_dim, .. } = self.plan;
+        self.project(params, x, z);
+        for_each_block(z, dim, |_, z| simd::run(OntoTheSphere { z, dim, class_dim }));
     }
 
     /// z `[n, Q]` of x `[n, D]`.
@@ -288,8 +325,16 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             specs.push(ParamSpec::new("head.projection.bias", [dim], Init::Zeros).no_decay());
         }
         if places.prototypes.is_some() {
-            let name = format!("{kind:?} {classes} {class_dim} {seed}");
-            let init = Init::Made(Maker::new(name, move || kind.build(classes, class_dim, seed)));
+            let init = match &self.vectors {
+                None if kind.needs_vectors() => Init::Supplied(class_vectors::KEY),
+                vectors => {
+                    let vectors = vectors.clone();
+                    let digest = vectors.as_ref().map_or_else(String::new, |vectors| vectors.digest());
+                    let name = format!("{kind:?} {classes} {class_dim} {seed} {digest}");
+                    let make = move || kind.build(classes, class_dim, seed, vectors.as_deref());
+                    Init::Made(Maker::new(name, make))
+                }
+            };
             let spec = ParamSpec::new("head.prototypes", [classes, class_dim], init);
             specs.push(if self.is_learnable() { spec.no_decay() } else { spec.fixed() });
         }
@@ -361,8 +406,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let (n, width) = (x.len() / self.d_model, Head::<T>::n_scores(self));
         assert_eq!(out.len(), n * width, "length of the scores");
         let (z, scratch) = scratch.split_at_mut(n * dim);
-        self.project(params, x, z);
-        for_each_block(z, dim, |_, z| simd::run(OntoTheSphere { z, dim, class_dim }));
+        self.points(params, x, z);
         if let Some(at) = self.places().prototypes {
             let (given, units) =
                 (params.get(at), &mut scratch[..classes * class_dim * usize::from(self.is_learnable())]);
@@ -385,6 +429,52 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             }
         }
     }
+
+    fn embedding_width(&self) -> usize {
+        self.plan.class_dim
+    }
+
+    fn embed(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
+        let PrototypePlan { dim, class_dim, .. } = self.plan;
+        let n = x.len() / self.d_model;
+        assert_eq!(out.len(), n * class_dim, "length of the points");
+        let z = &mut pass.scratch[..n * dim];
+        self.points(&pass.params, x, z);
+        for (out, z) in out.chunks_exact_mut(class_dim).zip(z.chunks_exact(dim)) {
+            out.copy_from_slice(&z[dim - class_dim..]);
+        }
+    }
+}
+
+/// Refuses class vectors that do not fit a configuration.
+fn check_vectors(config: &PrototypeConfig, plan: &PrototypePlan, vectors: &ClassVectors) -> Result<()> {
+    let PrototypePlan { classes, class_dim, kind, .. } = *plan;
+    let (found, advice) = (vectors.classes(), "pass one for each class, in the order of the classes");
+    if !kind.needs_vectors() {
+        let expected = "none, as model.head.prototypes is not \"semantic\" or \"given\"";
+        let advice = "set model.head.prototypes to one of these, or leave the vectors out";
+        return Err(Error::config(class_vectors::KEY, expected, format!("{found} vectors"), advice));
+    }
+    if found != classes {
+        return Err(Error::config(
+            class_vectors::KEY,
+            format!("{classes} vectors, one for each class"),
+            found,
+            advice,
+        ));
+    }
+    if config.prototypes == Placement::Given && vectors.dim() != class_dim {
+        let pole = plan.dim - class_dim;
+        let also =
+            if pole == 0 { "" } else { ", one more than a vector has for the number beside the class" };
+        return Err(Error::config(
+            "model.head.dim",
+            format!("{}, as the given vectors have it{also}", vectors.dim() + pole),
+            plan.dim,
+            "change it, or leave it out; an identity projection needs vectors of the width of the model",
+        ));
+    }
+    Ok(())
 }
 
 /// z ← ẑ per row; with a pole and classes, z_0/‖z‖ and z[1..]/‖z[1..]‖.

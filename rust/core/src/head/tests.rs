@@ -33,7 +33,7 @@ fn features_pass<'a, T: Scalar>(params: Params<'a, T>, n: usize, scratch: &'a mu
 impl<T: Scalar> Rig<T> {
     fn new(json: &str) -> Self {
         let config: HeadConfig = serde_json::from_str(json).unwrap();
-        let head = build::<T>(&config, D, 3).unwrap();
+        let head = build::<T>(&config, D, 3, None).unwrap();
         let mut table = Table::new();
         let embedding = ParamSpec::new("embedding.weight", [9, D], Init::Normal { std: 0.5 });
         table.declare("", Group::Input, vec![embedding]).unwrap();
@@ -431,6 +431,120 @@ fn a_training_pass_returns_predicted_numbers_too() {
 }
 
 #[test]
+fn points_are_on_the_sphere_and_their_products_with_the_prototypes_are_the_scores() {
+    let x = numbers::<f64>(N * D, 1);
+    for (json, _) in heads() {
+        let mut rig = Rig::<f64>::new(json);
+        let (scores, width) = (rig.scores(&x), rig.head.embedding_width());
+        let mut points = vec![f64::NAN; N * width];
+        let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
+        rig.head.embed(features_pass(params, N, &mut rig.scratch), &x, &mut points);
+        assert_eq!(width > 0, json.contains("prototype"), "{json}");
+        for point in points.chunks(width.max(1)) {
+            let square: f64 = point.iter().map(|x| x * x).sum();
+            assert!((square - 1.0).abs() < 1e-12, "{json}: {square}");
+        }
+        let Some(at) = rig.slots.iter().find(|slot| rig.table.entry(**slot).id == "head.prototypes") else {
+            continue;
+        };
+        let mut prototypes = vec![0.0; rig.values.tensor(&rig.table, *at).len()];
+        losses::directions(rig.values.tensor(&rig.table, *at), &mut prototypes, width);
+        for (row, point) in scores.chunks(rig.head.n_scores()).zip(points.chunks(width)) {
+            for (score, p) in row.iter().zip(prototypes.chunks(width)) {
+                let product: f64 = p.iter().zip(point).map(|(p, z)| p * z).sum();
+                assert!((score - product).abs() < 1e-12, "{json}: {score}, {product}");
+            }
+        }
+    }
+}
+
+/// The head of these settings with vectors of the classes.
+fn with_vectors(json: &str, rows: &[f64], dim: usize) -> crate::error::Result<Box<dyn Head<f64>>> {
+    let vectors = ClassVectors::new(rows, dim, &[])?;
+    build::<f64>(&serde_json::from_str(json).unwrap(), D, 0, Some(std::sync::Arc::new(vectors)))
+}
+
+#[test]
+fn prototypes_are_made_from_class_vectors() {
+    let rows = numbers::<f64>(9 * 4, 3);
+    let made = |head: Box<dyn Head<f64>>| {
+        let spec = head.params().into_iter().find(|spec| spec.id == "head.prototypes").unwrap();
+        let mut values = vec![0.0; spec.shape.iter().product()];
+        spec.init.fill(&mut values, spec.shape[1], 0, &spec.id);
+        (spec.shape, values)
+    };
+    let given = r#"{"kind":"prototype","n_classes":9,"prototypes":"given"}"#;
+    let (shape, values) = made(with_vectors(given, &rows, 4).unwrap());
+    assert_eq!(shape, [9, 4]);
+    for (value, row) in values.chunks(4).zip(rows.chunks(4)) {
+        let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let expected: Vec<f64> = row.iter().map(|x| x / length).collect();
+        assert_close("given", value, &expected, 1e-14);
+    }
+    let joint = given.replace("}", r#","loss":{"kind":"joint","low":0,"high":1}}"#);
+    assert_eq!(made(with_vectors(&joint, &rows, 4).unwrap()), (vec![9, 4], values));
+    let semantic = r#"{"kind":"prototype","n_classes":9,"dim":8,"prototypes":"semantic"}"#;
+    let (shape, values) = made(with_vectors(semantic, &rows, 4).unwrap());
+    let vectors = ClassVectors::new(&rows, 4, &[]).unwrap();
+    assert_eq!(shape, [9, 8]);
+    assert!(prototypes::order_kept(&values, 8, &vectors) > 0.8);
+}
+
+#[test]
+fn class_vectors_that_do_not_fit_are_refused() {
+    let rows = numbers::<f64>(9 * 4, 3);
+    for (json, count, part) in [
+        (r#"{"kind":"prototype","n_classes":9}"#, 9, "model.head.vectors: expected none"),
+        (
+            r#"{"kind":"prototype","n_classes":9,"prototypes":"given"}"#,
+            8,
+            "model.head.vectors: expected 9 vectors",
+        ),
+        (
+            r#"{"kind":"prototype","n_classes":9,"prototypes":"semantic"}"#,
+            8,
+            "model.head.vectors: expected 9 vectors",
+        ),
+        (
+            r#"{"kind":"prototype","n_classes":9,"dim":5,"prototypes":"given"}"#,
+            9,
+            "model.head.dim: expected 4",
+        ),
+        (
+            r#"{"kind":"prototype","n_classes":9,"prototypes":"given","projection":"identity"}"#,
+            9,
+            "model.head.dim: expected 4",
+        ),
+        (
+            r#"{"kind":"prototype","n_classes":9,"dim":4,"prototypes":"given","loss":{"kind":"joint"}}"#,
+            9,
+            "model.head.dim: expected 5",
+        ),
+        (
+            r#"{"kind":"prototype","n_classes":9000,"dim":7,"prototypes":"semantic"}"#,
+            9,
+            "model.head.prototypes",
+        ),
+    ] {
+        let message = with_vectors(json, &rows[..count * 4], 4).map(|_| ()).unwrap_err().to_string();
+        assert!(message.starts_with(part), "{json}: {message}");
+    }
+    let config = |json: &str| match serde_json::from_str(json).unwrap() {
+        HeadConfig::Prototype(config) => config,
+        other => panic!("{other:?}"),
+    };
+    let without = config(r#"{"kind":"prototype","n_classes":9,"dim":5,"prototypes":"semantic"}"#);
+    let message = place(&without, 0, None).unwrap_err().to_string();
+    assert!(message.starts_with("vectors: expected the vectors of the classes, found none"), "{message}");
+    let narrow = config(r#"{"kind":"prototype","n_classes":9,"dim":5,"prototypes":"simplex"}"#);
+    let message = place(&narrow, 0, None).unwrap_err().to_string();
+    assert!(
+        message.starts_with("dim: expected at least 8") && message.ends_with("set prototypes to \"auto\""),
+        "{message}"
+    );
+}
+
+#[test]
 fn the_scale_turns_cosines_into_logits() {
     for (json, expected) in [
         (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":5.0}}"#, 5.0),
@@ -477,7 +591,7 @@ fn settings_that_contradict_each_other_name_the_key_to_change() {
         (r#"{"kind":"linear","n_outputs":9,"loss":"squared","tied":true}"#, "tied"),
     ] {
         let config: HeadConfig = serde_json::from_str(json).unwrap();
-        match build::<f32>(&config, D, 0).map(|_| ()) {
+        match build::<f32>(&config, D, 0, None).map(|_| ()) {
             Err(crate::error::Error::Config { key: found, .. }) => {
                 assert_eq!(found, format!("model.head.{key}"), "{json}");
             }

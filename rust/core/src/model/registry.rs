@@ -33,7 +33,7 @@ use serde::Deserialize;
 use super::config::{Component, InputConfig, ModelConfig, Predicted};
 use crate::blocks::{self, Bidirectional, Block, Mamba1, Mlp, Named, Residual, Sequential};
 use crate::error::{Error, Result};
-use crate::head::{self, Expected, Head, HeadConfig};
+use crate::head::{self, ClassVectors, Expected, Head, HeadConfig};
 use crate::numeric::Scalar;
 use crate::pass::Key;
 use crate::stem::{Embedding, FixedFilters, Identity, Linear, Stem, Windows};
@@ -178,7 +178,7 @@ impl StemContext {
 /// assert_eq!(Model::new(model, &registry, 0).unwrap_err().to_string(), "vectors: expected 8, found 2");
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HeadContext {
     /// Width of the features (D).
     pub d_model: usize,
@@ -186,6 +186,8 @@ pub struct HeadContext {
     pub target: Predicted,
     /// Seed of prototypes that are drawn or optimised.
     pub seed: u64,
+    /// The vectors of the classes ([`Registry::set_class_vectors`]).
+    pub class_vectors: Option<Arc<ClassVectors>>,
 }
 
 type BlockFactory<T> = Arc<dyn Fn(&Component, &BlockContext<T>) -> Result<Box<dyn Block<T>>> + Send + Sync>;
@@ -226,6 +228,7 @@ pub struct Registry<T> {
     blocks: BTreeMap<String, BlockFactory<T>>,
     heads: BTreeMap<String, HeadFactory<T>>,
     targets: BTreeMap<&'static str, &'static TargetKind>,
+    class_vectors: Option<Arc<ClassVectors>>,
 }
 
 impl<T> std::fmt::Debug for Registry<T> {
@@ -235,6 +238,7 @@ impl<T> std::fmt::Debug for Registry<T> {
             .field("blocks", &self.blocks.keys())
             .field("heads", &self.heads.keys())
             .field("targets", &self.targets.keys())
+            .field("class_vectors", &self.class_vectors.as_ref().map(|vectors| vectors.classes()))
             .finish()
     }
 }
@@ -244,14 +248,14 @@ impl<T: Scalar> Registry<T> {
     pub fn standard() -> Self {
         let targets = kinds::ALL.into_iter().map(|kind| (kind.name, kind)).collect();
         let (stems, blocks, heads) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut registry = Self { stems, blocks, heads, targets };
+        let mut registry = Self { stems, blocks, heads, targets, class_vectors: None };
         registry.register_stems();
         registry.register_blocks();
         for kind in head::kinds::ALL {
             registry.register_head(kind.name, |component, context| {
                 let config: HeadConfig = component.tagged("model.head")?;
                 check_target(config.expects(), &context.target)?;
-                head::build(&config, context.d_model, context.seed)
+                head::build(&config, context.d_model, context.seed, context.class_vectors.clone())
             });
         }
         registry
@@ -368,6 +372,29 @@ impl<T: Scalar> Registry<T> {
         self.targets.insert(kind.name, kind);
     }
 
+    /// The vectors from which semantic and given prototypes are made, which a configuration does not hold.
+    ///
+    /// ```
+    /// use ssm_hpn::head::ClassVectors;
+    /// use ssm_hpn::model::{ModelConfig, Registry};
+    /// # use ssm_hpn::{Threads, optim::OptimConfig, session::Session};
+    ///
+    /// let model = ModelConfig::from_json(
+    ///     r#"{"input": {"kind": "tokens", "vocab_size": 3}, "d_model": 8, "n_layers": 1,
+    ///         "block": {"kind": "mamba1"}, "target": {"kind": "next_token"},
+    ///         "head": {"kind": "prototype", "n_classes": 3, "prototypes": "given"}}"#,
+    /// )?;
+    /// let mut registry = Registry::<f32>::standard();
+    /// registry.set_class_vectors(ClassVectors::new(&[2.0, 0.0, 0.0, 1.0, -3.0, -4.0], 2, &[])?);
+    /// let threads = Threads::new(Some(1))?;
+    /// let session = Session::with_registry(model, OptimConfig::default(), 0, threads, &registry)?;
+    /// assert_eq!(session.parameter("head.prototypes")?.1, [1.0, 0.0, 0.0, 1.0, -0.6, -0.8]);
+    /// # Ok::<(), ssm_hpn::Error>(())
+    /// ```
+    pub fn set_class_vectors(&mut self, vectors: ClassVectors) {
+        self.class_vectors = Some(Arc::new(vectors));
+    }
+
     /// The kinds of stem that are known.
     pub(crate) fn stem_kinds(&self) -> impl Iterator<Item = &str> {
         self.stems.keys().map(String::as_str)
@@ -452,7 +479,8 @@ impl<T: Scalar> Registry<T> {
         target: Predicted,
         seed: u64,
     ) -> Result<Box<dyn Head<T>>> {
-        let context = HeadContext { d_model: config.d_model, target, seed };
+        let class_vectors = self.class_vectors.clone();
+        let context = HeadContext { d_model: config.d_model, target, seed, class_vectors };
         let factory = self.heads.get(&config.head.kind);
         factory.ok_or_else(|| unknown("model.head.kind", &config.head.kind, self.head_kinds()))?(
             &config.head,

@@ -128,9 +128,16 @@ impl<T: Scalar> Model<T> {
         let mut arena = Arena::try_zeros(self.table.buffer_len(), "the parameters")?;
         for (slot, entry) in self.table.entries().iter().enumerate() {
             let columns = entry.spec.shape.last().copied().unwrap_or(1);
-            if let Init::Made(_) = entry.spec.init {
+            match entry.spec.init {
                 // They are made in f64 beside the arena.
-                drop(try_room::<f64>(&entry.spec.shape, &format!("the first values of {}", entry.id))?);
+                Init::Made(_) => {
+                    drop(try_room::<f64>(&entry.spec.shape, &format!("the first values of {}", entry.id))?);
+                }
+                Init::Supplied(key) => {
+                    let expected = format!("what {} is made from", entry.id);
+                    return Err(Error::config(key, expected, "nothing", "pass it, or load a checkpoint"));
+                }
+                _ => {}
             }
             entry.spec.init.fill(arena.tensor_mut(&self.table, slot), columns, seed, &entry.id);
         }
@@ -209,6 +216,14 @@ impl<T: Scalar> Model<T> {
             Some(_) => vec![batch.segments.len(), self.head.n_scores()],
             None => vec![batch.rows, batch.length, self.head.n_scores()],
         }
+    }
+
+    /// Shape of the points of a batch on the sphere of the prototypes.
+    pub fn embedding_shape(&self, batch: &Batch) -> Vec<usize> {
+        let mut shape = self.score_shape(batch);
+        shape.pop();
+        shape.push(self.head.embedding_width());
+        shape
     }
 
     /// Largest cosine between two prototypes; `None` for a head without any.

@@ -89,6 +89,8 @@ pub enum Init {
     Values(Vec<f64>),
     /// Numbers made on demand, as many as the tensor has.
     Made(Maker),
+    /// None: they come from a checkpoint, or are made from what the caller passes under this name.
+    Supplied(&'static str),
 }
 
 /// Random numbers of one named purpose: seed and name give a stream that no other name shares.
@@ -135,6 +137,7 @@ impl Init {
                 }
                 Self::Values(values) => values[i],
                 Self::Made(_) => unreachable!("made above"),
+                Self::Supplied(key) => panic!("{name} has no first values without {key}"),
             });
         }
     }

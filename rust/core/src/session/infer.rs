@@ -5,7 +5,7 @@ use super::training::Session;
 use crate::allocate::{try_collected, try_filled, try_room};
 use crate::data::{Batch, Input};
 use crate::error::{Error, Result};
-use crate::head::{Predictions, Wanted};
+use crate::head::{Head, Predictions, Wanted};
 use crate::kernels::Layout;
 use crate::model::infer::Inferred;
 use crate::model::{InputConfig, Model, Stream};
@@ -46,6 +46,59 @@ impl<T: Scalar> Session<T> {
     /// Scores: `[B, T, C]` where every token has its own target, `[S, C]` or `[S, K]` where a document has.
     pub fn predict(&self, batch: &Batch) -> Result<Vec<T>> {
         self.check_free("predict")?;
+        let width = self.model.head().n_scores();
+        self.head_output(batch, width, "the scores of this batch", |head, pass, x, out| {
+            head.scores(pass, x, out)
+        })
+    }
+
+    /// Points on the unit sphere of the prototypes, `[B, T, Q]` or `[S, Q]`: their products with the prototypes are the
+    /// scores of the classes. Refused without a prototype head.
+    ///
+    /// ```
+    /// # use ssm_hpn::{Threads, data::{Batch, Input}, model::ModelConfig, optim::OptimConfig, session::Session};
+    /// # use ssm_hpn::target::Target;
+    /// let model = ModelConfig::from_json(
+    ///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 1,
+    ///         "block": {"kind": "mamba1"}, "target": {"kind": "next_token"},
+    ///         "head": {"kind": "prototype", "n_classes": 7, "dim": 6}}"#,
+    /// )?;
+    /// let session = Session::<f64>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+    /// let batch = Batch::whole(1, 2, Input::Tokens(vec![1, 2]), Target::none());
+    /// let (points, scores) = (session.embed(&batch)?, session.predict(&batch)?);
+    /// assert_eq!(session.model().embedding_shape(&batch), [1, 2, 6]);
+    ///
+    /// let (_, prototypes) = session.parameter("head.prototypes")?;
+    /// let product: f64 = points[..6].iter().zip(prototypes).map(|(z, p)| z * p).sum();
+    /// assert!((product - scores[0]).abs() < 1e-12);
+    /// # Ok::<(), ssm_hpn::Error>(())
+    /// ```
+    pub fn embed(&self, batch: &Batch) -> Result<Vec<T>> {
+        self.check_free("embed")?;
+        let width = self.model.head().embedding_width();
+        if width == 0 {
+            let found = format!("{:?}", self.model.config().head.kind);
+            let advice = "set it to \"prototype\", or take the hidden states";
+            return Err(Error::config(
+                "model.head.kind",
+                "\"prototype\", whose sphere points lie on",
+                found,
+                advice,
+            ));
+        }
+        self.head_output(batch, width, "the points of this batch", |head, pass, x, out| {
+            head.embed(pass, x, out)
+        })
+    }
+
+    /// `width` numbers of the head for every feature of a batch.
+    fn head_output(
+        &self,
+        batch: &Batch,
+        width: usize,
+        what: &str,
+        fill: impl FnOnce(&dyn Head<T>, Pass<T>, &[T], &mut [T]) + Send,
+    ) -> Result<Vec<T>> {
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
         let memory = &mut *memory.take();
@@ -54,9 +107,9 @@ impl<T: Scalar> Session<T> {
         threads.install(|| {
             model.infer(params, batch, memory, |Inferred { features, scratch, .. }| {
                 let n = features.len() / d;
-                let mut scores = try_filled(T::ZERO, &[n, head.n_scores()], "the scores of this batch")?;
-                head.scores(head_pass(model, params, n, scratch), features, &mut scores);
-                Ok(scores)
+                let mut out = try_filled(T::ZERO, &[n, width], what)?;
+                fill(head, head_pass(model, params, n, scratch), features, &mut out);
+                Ok(out)
             })
         })?
     }

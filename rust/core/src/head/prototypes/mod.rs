@@ -7,17 +7,24 @@
 //! | separated | Q < C/2 | optimised; costs O(C²Q) per step |
 //! | near-orthogonal | more classes than that is worth | (d-1)/√p proven, see [`exact::near_orthogonal`] |
 //! | random | so many classes, or so few dimensions, that chance does as well | about √(1 - C^(-4/(Q-1))) |
+//! | semantic | asked for, with class vectors | as small as the order of the vectors' cosines lets it be |
+//! | given | asked for, with class vectors | that of the vectors |
 //!
-//! Everything follows from the sizes and the seed, with the same bits for any number of threads.
+//! Everything follows from the sizes, the seed and the class vectors, with the same bits for any number of threads.
 
+pub(crate) mod class_vectors;
 pub(crate) mod cosines;
 pub(crate) mod exact;
+mod kept;
 mod random;
+pub(crate) mod semantic;
 pub(crate) mod separation;
 
+pub use class_vectors::ClassVectors;
 pub use cosines::largest_cosine;
 pub use exact::{near_orthogonal, simplex};
 pub use random::random;
+pub use semantic::{order_kept, semantic};
 pub use separation::separate;
 
 /// Most classes whose prototypes are optimised: memory and time grow with their square.
@@ -42,6 +49,10 @@ pub enum Construction {
     },
     /// Independent random directions.
     Random,
+    /// Optimised so that their cosines follow the order of those of class vectors.
+    Semantic,
+    /// The directions of class vectors.
+    Given,
 }
 
 impl Construction {
@@ -74,17 +85,43 @@ impl Construction {
             Self::Separated => "separated",
             Self::NearOrthogonal { .. } => "near-orthogonal",
             Self::Random => "random",
+            Self::Semantic => "semantic",
+            Self::Given => "given",
         }
     }
 
-    /// The prototypes, row-major `[classes, dim]`.
-    pub fn build(self, classes: usize, dim: usize, seed: u64) -> Vec<f64> {
+    /// Whether they are made from class vectors.
+    pub fn needs_vectors(self) -> bool {
+        matches!(self, Self::Semantic | Self::Given)
+    }
+
+    /// The prototypes, row-major `[classes, dim]`. What takes long is done once in a process.
+    ///
+    /// Panics where they are made from class vectors and there are none, or not of these sizes.
+    pub fn build(self, classes: usize, dim: usize, seed: u64, vectors: Option<&ClassVectors>) -> Vec<f64> {
+        let of_classes = || {
+            let vectors = vectors.expect("class vectors");
+            assert_eq!(vectors.classes(), classes, "class vectors");
+            vectors
+        };
         match self {
             Self::Simplex => simplex(classes, dim),
             Self::Blocks => exact::blocks(classes, dim),
-            Self::Separated => separate(classes, dim, seed),
+            Self::Separated => {
+                kept::kept(&format!("separated {classes} {dim} {seed}"), || separate(classes, dim, seed))
+            }
             Self::NearOrthogonal { degree } => near_orthogonal(classes, dim, degree),
             Self::Random => random(classes, dim, seed),
+            Self::Semantic => {
+                let vectors = of_classes();
+                let name = format!("semantic {dim} {seed} {}", vectors.digest());
+                kept::kept(&name, || semantic(vectors, dim, seed))
+            }
+            Self::Given => {
+                let vectors = of_classes();
+                assert_eq!(vectors.dim(), dim, "numbers of a class vector");
+                vectors.rows().to_vec()
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ fn assert_unit(rows: &[f64], dim: usize) {
 #[test]
 fn every_pair_of_a_simplex_has_the_same_cosine() {
     for (classes, dim) in [(2, 1), (2, 2), (3, 2), (9, 8), (9, 12), (257, 256)] {
-        let rows = Construction::Simplex.build(classes, dim, 0);
+        let rows = Construction::Simplex.build(classes, dim, 0, None);
         assert_unit(&rows, dim);
         let expected = -1.0 / (classes - 1) as f64;
         for i in 0..classes {
@@ -58,7 +58,7 @@ fn nine_classes_are_the_simplex_of_the_reference() {
 fn blocks_have_no_positive_cosine_up_to_the_orthoplex() {
     for (classes, dim) in [(5, 3), (10, 5), (10, 7), (10, 8), (100, 50), (101, 60)] {
         assert_eq!(Construction::choose(classes, dim), Construction::Blocks);
-        let rows = Construction::Blocks.build(classes, dim, 0);
+        let rows = Construction::Blocks.build(classes, dim, 0, None);
         assert_unit(&rows, dim);
         let found = largest(&rows, dim);
         assert!(found.abs() < 1e-15, "{classes} classes in {dim} dimensions: {found}");
@@ -92,7 +92,7 @@ fn the_construction_is_chosen_by_the_sizes() {
 fn fifty_thousand_classes_are_nearly_orthogonal() {
     let (classes, dim) = (50_000, 256);
     let kind = Construction::choose(classes, dim);
-    let rows: Vec<f32> = kind.build(classes, dim, 0).into_iter().map(|x| x as f32).collect();
+    let rows: Vec<f32> = kind.build(classes, dim, 0, None).into_iter().map(|x| x as f32).collect();
     // p = 127: at most 1/√127 = 0.0887; independent random rows reach 0.4.
     let found = largest_cosine(&rows[..4096 * dim], dim);
     assert!(found < 0.0888, "{found}");

@@ -1,0 +1,100 @@
+"""The pictures of docs/prototypes.md.
+
+python scripts/prototype_pictures.py docs/pictures
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from decision_pictures import standalone
+from numpy.typing import NDArray
+
+from ssm_hpn import svg
+from ssm_hpn.prototypes import Kind, place
+
+Floats = NDArray[np.float64]
+
+SIDE, RADIUS = 170, 74
+CLASSES, DIM = 100, 10
+GROUPS, EACH = 4, 5
+BINS = np.linspace(-1, 1, 101)
+
+
+def ball(rows: Floats, centre: float, caption: str) -> str:
+    """Points of the circle or the sphere, seen along the last axis; those behind are faint."""
+    middle = RADIUS + 18
+    parts = [
+        f'<circle cx="{svg.px(centre)}" cy="{middle}" r="{RADIUS}" fill="none" stroke="var(--line)"/>',
+        f'<text class="quiet" x="{svg.px(centre)}" y="{2 * RADIUS + 50}" text-anchor="middle">{caption}</text>',
+    ]
+    depth = rows[:, 2] if rows.shape[1] > 2 else np.ones(len(rows))
+    for row, near in sorted(zip(rows.tolist(), depth.tolist(), strict=True), key=lambda one: one[1]):
+        x, y = centre + RADIUS * row[0], middle - RADIUS * row[1]
+        faint = "" if near >= 0 else ' opacity="0.3"'
+        if rows.shape[1] == 2:
+            parts.append(f'<path d="M{svg.px(centre)} {middle}L{svg.px(x)} {svg.px(y)}" stroke="var(--grid)"/>')
+        parts.append(f'<circle cx="{svg.px(x)}" cy="{svg.px(y)}" r="4" fill="var(--s1)"{faint}/>')
+    return "".join(parts)
+
+
+def balls(dim: int, shown: list[tuple[int, Kind]], title: str) -> str:
+    """Several arrangements side by side."""
+    parts = [
+        ball(
+            place(classes, dim, kind).prototypes,
+            SIDE * (0.5 + at),
+            f"{classes} {'at random' if kind == 'random' else 'apart'}",
+        )
+        for at, (classes, kind) in enumerate(shown)
+    ]
+    return svg.frame(title, "".join(parts), height=2 * RADIUS + 62)
+
+
+def off_diagonal(rows: Floats) -> Floats:
+    """The cosines of all pairs."""
+    return (rows @ rows.T)[np.triu_indices(len(rows), 1)]
+
+
+def cosines() -> str:
+    """Shares of the pairs by their cosine."""
+    curves = []
+    for colour, (name, kind) in enumerate((("apart", "auto"), ("at random", "random")), start=1):
+        counts, _ = np.histogram(off_diagonal(place(CLASSES, DIM, kind).prototypes), BINS)  # type: ignore[arg-type]
+        middles = (BINS[1:] + BINS[:-1]) / 2
+        curves.append(svg.Curve(name, middles.tolist(), (counts / counts.sum()).tolist(), colour))
+    title = f"cosines of all pairs of {CLASSES} prototypes in {DIM} dimensions"
+    return svg.line_chart(
+        curves, x=svg.Axis("cosine"), y=svg.Axis("", "share of the pairs", zero=True, percent=True), title=title
+    )
+
+
+def cosine_map(rows: Floats, names: list[str], title: str) -> str:
+    """The cosines of all pairs as shades."""
+    values = (rows @ rows.T).tolist()
+    return svg.heat_map(values, names=names, title=title, axes=("class", "class"), low=-0.3, high=1, decimals=1)
+
+
+def main() -> None:
+    """Write the pictures."""
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    vectors = np.repeat(random.normal(size=(GROUPS, 50)), EACH, axis=0) + random.normal(size=(GROUPS * EACH, 50))
+    names = [f"{group}{number}" for group in "abcd" for number in range(1, EACH + 1)]
+    count = GROUPS * EACH
+    pictures = {
+        "circle": balls(2, [(3, "auto"), (8, "auto"), (8, "random")], "prototypes on the circle"),
+        "sphere": balls(3, [(4, "auto"), (30, "auto"), (30, "random")], "prototypes on the sphere"),
+        "cosines": cosines(),
+        "class_vectors": cosine_map(place(count, 50, "given", vectors=vectors).prototypes, names, "cosines of vectors"),
+        "semantic": cosine_map(
+            place(count, count, "semantic", vectors=vectors).prototypes, names, "cosines of semantic prototypes"
+        ),
+    }
+    for name, drawing in pictures.items():
+        (out / f"{name}.svg").write_text(standalone(drawing), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
