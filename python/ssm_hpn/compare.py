@@ -65,27 +65,33 @@ class Comparison:
     def basis(self) -> str:
         """A sentence about the values of the table."""
         what = "on all held-out data" if self._complete else "of the evaluations during training"
-        return f"each row has the values of one update, that of the checkpoint that is kept as the best, {what}"
+        if not self.updated:
+            return f"each row has the values of a fit of features, {what}"
+        fitted = "; features are fitted without updates" if len(self.updated) < len(self.runs) else ""
+        return f"each row has the values of one update, that of the checkpoint that is kept as the best, {what}{fitted}"
+
+    @property
+    def updated(self) -> list[RunRecord]:
+        """The runs that train update by update; features are fitted without."""
+        return [run for run in self.runs if not run.fits_features]
 
     def header(self) -> list[str]:
         """Names of the table's columns."""
         names = [label(name) for name in self.common]
-        return ["run", *(["at update", *names] if names else []), "updates", "tokens/s", "memory", "time"]
+        kept, speed = (["at update"], ["updates", "tokens/s"]) if self.updated else ([], [])
+        return ["run", *(kept if names else []), *names, *speed, "memory", "time"]
 
     def rows(self) -> list[list[str]]:
         """One row per run: the held-out metrics of the update that is kept, and time, tokens and memory of the run."""
-        return [
-            [
-                run.name,
-                *([show(run.best_step)] if self.common else []),
-                *(shown(name, self._value(run, name)) for name in self.common),
-                show(run.last("step")),
-                show(middle_speed(run)),
-                _megabytes(run),
-                duration(run.last("time_s")),
-            ]
-            for run in self.runs
-        ]
+        return [self._row(run) for run in self.runs]
+
+    def _row(self, run: RunRecord) -> list[str]:
+        """Cells under the header; those about updates are empty for features, and left out where all runs fit them."""
+        kept, speed = [show(run.best_step)], [show(run.last("step")), show(middle_speed(run))]
+        if run.fits_features:
+            kept, speed = (["–"], ["–", "–"]) if self.updated else ([], [])
+        values = [shown(name, self._value(run, name)) for name in self.common]
+        return [run.name, *(kept if values else []), *values, *speed, _megabytes(run), duration(run.last("time_s"))]
 
     def chart(self, along: Along = "step") -> str:
         """The metric of every run: held-out values as points, without any the smoothed training loss."""
@@ -161,7 +167,7 @@ def render(comparisons: Sequence[Comparison], along: Along = "step") -> str:
         lead += f". They learn {len(comparisons)} different tasks: numbers compare inside a task only."
     sections = [f'<h1>{counted(len(runs), "run")}</h1>\n<p class="lead">{lead}</p>']
     for one in comparisons:
-        figure = page.figure(one.caption[:1].upper() + one.caption[1:], one.chart(along))
+        figure = page.figure(one.caption[:1].upper() + one.caption[1:], one.chart(along)) if one.updated else ""
         sections.append(page.section(one.task, figure, page.heading("Results and cost"), one.table()))
     return page.page(f"{counted(len(runs), 'run')} · ssm-hpn", sections, command=COMMAND)
 

@@ -133,3 +133,25 @@ class Feed:
         if found is None:
             raise DataError(problem(self.train, "at least one batch", "none", "use more data or smaller batches"))
         return _Read(*found, self._loader.epoch)
+
+
+class Fed:
+    """Base of what learns from prepared folders.
+
+    >>> fed = Fed()
+    >>> fed.feed = Feed(Config(), Path("data/train"), None)
+    >>> fed.train_folder.name, fed.validation_folder
+    ('train', None)
+    """
+
+    feed: Feed
+
+    @property
+    def train_folder(self) -> Path | None:
+        """The prepared training data."""
+        return self.feed.train
+
+    @property
+    def validation_folder(self) -> Path | None:
+        """The prepared held-out data."""
+        return self.feed.validation

@@ -9,7 +9,7 @@ from ssm_hpn.config import Config
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
-from ssm_hpn.feed import Feed
+from ssm_hpn.feed import Fed, Feed
 from ssm_hpn.filter_data import Labelled, of_folder
 from ssm_hpn.filter_evaluation import evaluated
 from ssm_hpn.filter_model import FilterModel
@@ -19,7 +19,7 @@ from ssm_hpn.run_data import find_again, remaking
 from ssm_hpn.targets import KINDS, TargetKind
 
 
-class FilterLearner:
+class FilterLearner(Fed):
     """A model of features in use; `load` makes one from a run."""
 
     def __init__(self, config: Config, model: FilterModel, feed: Feed, *, folder: Path, step: int = 1) -> None:
@@ -61,16 +61,6 @@ class FilterLearner:
         """The classes as texts, in the order of the scores; None where no class is predicted."""
         classes = self.contract.classes
         return None if classes is None or self.model.classes is None else classes.names
-
-    @property
-    def train_folder(self) -> Path | None:
-        """The prepared training data."""
-        return self.feed.train
-
-    @property
-    def validation_folder(self) -> Path | None:
-        """The prepared held-out data."""
-        return self.feed.validation
 
     def evaluate(self, groups: Iterable[Labelled] | None = None) -> Evaluation:
         """Metrics on series with targets, or on all of the held-out data."""

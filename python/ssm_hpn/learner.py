@@ -28,7 +28,7 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manifest
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
-from ssm_hpn.feed import Feed
+from ssm_hpn.feed import Fed, Feed
 from ssm_hpn.foreign import from_json
 from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
@@ -55,7 +55,7 @@ EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedd
 """Names under which the embedding is read."""
 
 
-class Learner:
+class Learner(Fed):
     """One model in training or use. Make one as a `Trainer`, which describes the parameters.
 
     >>> import numpy as np
@@ -281,16 +281,6 @@ class Learner:
         self.session.zero_grad()
 
     # ---- data
-
-    @property
-    def train_folder(self) -> Path | None:
-        """The prepared training data."""
-        return self.feed.train
-
-    @property
-    def validation_folder(self) -> Path | None:
-        """The prepared held-out data."""
-        return self.feed.validation
 
     @property
     def bytes_per_token(self) -> float | None:

@@ -16,6 +16,8 @@ LOW_PANEL: Final = 54
 FEW: Final = 2
 GAP: Final = 24
 STRIP: Final = 18
+WINDOWS: Final = 24
+"""Windows side by side that a strip is long: each of its cells shows the mean of the one around it."""
 CHARACTER: Final = 6.6
 """Mean width of a character."""
 NAME: Final = 26
@@ -42,15 +44,31 @@ def series_picture(picture: Picture, *, predicted: str, against: str) -> str:
         top += height + GAP
     top -= GAP - 6 if picture.channels else 0
     if picture.evidence:
-        differences = [a - b for a, b in zip(picture.evidence, picture.evidence_against, strict=True)]
+        by_cell = [a - b for a, b in zip(picture.evidence, picture.evidence_against, strict=True)]
+        differences, width = moving_mean(by_cell)
         largest = max(map(abs, differences))
         parts.append(_strip(differences, largest, top))
         top += STRIP
         each = "a step" if picture.steps == len(differences) else f"1/{len(differences)} of the series"
-        scale = f"full colour: {show(largest)} of the score in {each}"
+        around = f", the mean of {width} around it" * (width > 1)
+        scale = f"full colour: {show(largest)} of the score in {each}{around}"
         parts.append(_key(predicted, against, scale, top + 36))
     parts.append(_steps_axis(picture.steps, top))
     return frame(f"series {picture.name}", "".join(parts), height=round(top + (58 if picture.evidence else 24)))
+
+
+def moving_mean(values: Sequence[float]) -> tuple[list[float], int]:
+    """The mean of a window around each value, of those there at the ends; and its width, odd, 1/24 of the values.
+
+    The evidence of filters goes up and down with the waves that they answer to: the mean shows where it lies.
+
+    >>> found, width = moving_mean([0.0] * 36 + [3.0] + [0.0] * 35)
+    >>> width, found[34:39]
+    (3, [0.0, 1.0, 1.0, 1.0, 0.0])
+    """
+    reach = round(len(values) / WINDOWS) // 2
+    windows = (values[max(place - reach, 0) : place + reach + 1] for place in range(len(values)))
+    return [sum(window) / len(window) for window in windows], 2 * reach + 1
 
 
 def reliability(bins: Sequence[Bin]) -> str:

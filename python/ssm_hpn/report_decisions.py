@@ -14,7 +14,7 @@ ANSWERED: Final = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 """Shares of answered series in the table of thresholds."""
 EVIDENCE: Final = (
     "The strip below a series says where its decision comes from: what each step contributes to the score of the class "
-    "that was predicted, less what it contributes to the class that it is compared with."
+    "that was predicted, less what it contributes to the class that it is compared with, as a mean over a 24th of it."
 )
 
 

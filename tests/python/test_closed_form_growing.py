@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ssm_hpn.closed_form import ClassHead, NumberHead, RidgeSettings
+from ssm_hpn.closed_form.draws import stratified
 from ssm_hpn.closed_form.growing import Growing
-from ssm_hpn.closed_form.landmarks import stratified
 from ssm_hpn.closed_form.simplex import simplex
 from test_closed_form import data, of, spectrum
 

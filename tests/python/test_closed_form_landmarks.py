@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ssm_hpn.closed_form import ClassHead, NumberHead, RidgeSettings
-from ssm_hpn.closed_form.landmarks import factor, stratified
+from ssm_hpn.closed_form.draws import stratified
+from ssm_hpn.closed_form.landmarks import factor
 from ssm_hpn.errors import DataError, ShapeError
 from test_closed_form import data, of, spectrum, standardised
 

@@ -19,6 +19,7 @@ from ssm_hpn.decisions import (
     write_decisions,
 )
 from ssm_hpn.errors import DataError
+from ssm_hpn.pictures import moving_mean
 from ssm_hpn.report import write_report
 from test_report import Strict, a_run
 
@@ -244,3 +245,14 @@ def test_a_damaged_file_is_one_clear_line(text, expected, tmp_path):
     assert message.startswith(str(run / FILE))
     assert "\n" not in message
     assert len(message) < 400
+
+
+def test_the_strip_shows_the_mean_evidence_around_each_cell():
+    random = np.random.default_rng(0)
+    values = random.normal(size=160).tolist()
+    found, width = moving_mean(values)
+    assert width == 7
+    kernel = np.ones(7)
+    expected = np.convolve(values, kernel, "same") / np.convolve(np.ones(160), kernel, "same")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert moving_mean(values[:30]) == (values[:30], 1)

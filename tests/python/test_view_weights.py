@@ -5,6 +5,7 @@ import pytest
 
 from ssm_hpn.closed_form import ClassHead, NumberHead, RidgeSettings
 from ssm_hpn.closed_form import view_weights as vw
+from ssm_hpn.closed_form.draws import spread
 from ssm_hpn.closed_form.growing import Growing
 from ssm_hpn.closed_form.simplex import simplex
 from ssm_hpn.closed_form.views import Views
@@ -107,9 +108,9 @@ def test_the_unit_of_a_number_does_not_matter():
 
 def test_few_of_many_series_decide_in_proportion_to_their_classes():
     labels = np.repeat([0, 1, 2], [800, 300, 100])
-    chosen = vw.spread(simplex(3)[labels], 120, seed=0)
+    chosen = spread(simplex(3)[labels], 120, seed=0)
     assert np.bincount(labels[chosen]).tolist() == [80, 30, 10]
-    again = vw.spread(np.eye(3)[labels], 120, seed=0)
+    again = spread(np.eye(3)[labels], 120, seed=0)
     np.testing.assert_array_equal(again, chosen)  # however the classes are written
     assert len(set(chosen)) == 120
 

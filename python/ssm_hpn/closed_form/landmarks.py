@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.closed_form.blocks import Block, Features, Rows, strip_width, strips
 from ssm_hpn.closed_form.columns import Standardisation
+from ssm_hpn.closed_form.draws import stratified
 from ssm_hpn.closed_form.linear import Fit, LinearScores, RidgeSettings
 from ssm_hpn.closed_form.spectrum import Spectrum, rounding
 from ssm_hpn.closed_form.view_weights import Omega, feature_weights
@@ -26,25 +27,6 @@ from ssm_hpn.errors import ShapeError, problem
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-def stratified(strata: Ints, count: int, *, seed: int) -> Rows:
-    """`count` of the entries, in rising order: of each stratum its share, at least one while `count` allows it.
-
-    >>> chosen = stratified(np.array([0] * 90 + [1] * 10), 10, seed=0)
-    >>> (chosen >= 90).sum(), len(chosen)
-    (np.int64(1), 10)
-    """
-    if count >= len(strata):
-        return np.arange(len(strata))
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(strata))
-    order = order[np.argsort(strata[order], kind="stable")]  # shuffled inside of each stratum
-    _, first, sizes = np.unique(strata[order], return_index=True, return_counts=True)
-    rank = np.arange(len(order)) - np.repeat(first, sizes)
-    place = (rank + 0.5) / np.repeat(sizes, sizes)
-    place[rank == 0] = 0.0  # the first of each stratum comes before all others
-    return np.sort(order[np.lexsort((random.random(len(order)), place))[:count]])
 
 
 def fit_landmarks(

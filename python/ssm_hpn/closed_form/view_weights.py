@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.closed_form.blocks import Features, Rows, strip_width, strips
 from ssm_hpn.closed_form.columns import Standardisation
+from ssm_hpn.closed_form.draws import spread
 from ssm_hpn.closed_form.linear import RidgeSettings
 from ssm_hpn.closed_form.spectrum import LEVERAGE
 from ssm_hpn.closed_form.views import Views
@@ -50,21 +51,6 @@ def feature_weights(
     grams = _grams(features, rows[chosen], weights[chosen], views, clip=settings.clip)
     found = best_weights(grams, targets[chosen], weights[chosen], views.together, each=each)
     return found.astype(np.float32)[views.columns]
-
-
-def spread(targets: Floats, count: int, *, seed: int) -> Rows:
-    """`count` of the entries of targets [n, K], of equal ones in proportion, in rising order.
-
-    >>> spread(np.array([[0.0]] * 6 + [[1.0]] * 2), 4, seed=0).tolist()[-1] >= 6
-    True
-    """
-    n = len(targets)
-    if count >= n:
-        return np.arange(n)
-    mixed = np.random.default_rng(seed).permutation(n)
-    _, first, which = np.unique(targets[mixed], axis=0, return_index=True, return_inverse=True)
-    order = mixed[np.argsort(first[which.reshape(-1)], kind="stable")]
-    return np.sort(order[(np.arange(count) * n) // count])
 
 
 def best_weights(

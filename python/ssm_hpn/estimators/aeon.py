@@ -4,8 +4,7 @@ They take part in aeon's pipelines, benchmarks and ensembles. X is aeon's: [N, F
 lengths, NaN for a missing number.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,8 @@ try:
 except ImportError as error:
     raise ImportError("ssm_hpn.estimators.aeon needs aeon; pip install aeon") from error
 
-from ssm_hpn.estimators.adapted import AdaptedSettings
-from ssm_hpn.estimators.classifier import SSMClassifier
-from ssm_hpn.estimators.regressor import SSMRegressor
+from ssm_hpn.estimators.adapted import CHECKED_WITH, AdaptedClassifier, AdaptedRegressor, AdaptedSettings
 from ssm_hpn.estimators.transformer import StateSpaceFeatures
-from ssm_hpn.state_features import Effort
 
 CAPABILITIES = {
     "X_inner_type": ["np-list", "numpy3D"],
@@ -33,7 +29,7 @@ CAPABILITIES = {
 }
 
 
-class AeonClassifier(AdaptedSettings, BaseClassifier):  # type: ignore[misc]
+class AeonClassifier(AdaptedClassifier, BaseClassifier):  # type: ignore[misc]
     """`SSMClassifier` with features of fixed state space filters.
 
     Parameters
@@ -59,34 +55,12 @@ class AeonClassifier(AdaptedSettings, BaseClassifier):  # type: ignore[misc]
 
     _tags = CAPABILITIES
 
-    def __init__(
-        self,
-        *,
-        effort: Effort = "default",
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        n_jobs: int = 1,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.class_weight = class_weight
-        super().__init__(effort=effort, n_jobs=n_jobs, random_state=random_state)
-
-    def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        options = {"kind": "features", "class_weight": self.class_weight, **self.options()}
-        self.estimator_ = SSMClassifier(**options).fit(X, y)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
-        return self.estimator_.predict(X)
-
-    def _predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
-        return self.estimator_.predict_proba(X)
-
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:  # noqa: ARG003 - aeon's signature
-        return {"effort": "fast"}
+        return dict(CHECKED_WITH)
 
 
-class AeonRegressor(AdaptedSettings, BaseRegressor):  # type: ignore[misc]
+class AeonRegressor(AdaptedRegressor, BaseRegressor):  # type: ignore[misc]
     """`SSMRegressor` with features of fixed state space filters.
 
     Parameters
@@ -109,16 +83,9 @@ class AeonRegressor(AdaptedSettings, BaseRegressor):  # type: ignore[misc]
 
     _tags = CAPABILITIES
 
-    def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        self.estimator_ = SSMRegressor(kind="features", **self.options()).fit(X, y)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
-        return self.estimator_.predict(X)
-
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:  # noqa: ARG003 - aeon's signature
-        return {"effort": "fast"}
+        return dict(CHECKED_WITH)
 
 
 class AeonFeatures(AdaptedSettings, BaseCollectionTransformer):  # type: ignore[misc]
@@ -153,4 +120,4 @@ class AeonFeatures(AdaptedSettings, BaseCollectionTransformer):  # type: ignore[
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:  # noqa: ARG003 - aeon's signature
-        return {"effort": "fast"}
+        return dict(CHECKED_WITH)

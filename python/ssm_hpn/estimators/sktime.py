@@ -4,11 +4,7 @@ They take part in sktime's pipelines, tuning and benchmarks. X is any panel of s
 for a missing number.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 try:
     from sktime.classification.base import BaseClassifier
@@ -16,10 +12,7 @@ try:
 except ImportError as error:
     raise ImportError("ssm_hpn.estimators.sktime needs sktime; pip install sktime") from error
 
-from ssm_hpn.estimators.adapted import AdaptedSettings
-from ssm_hpn.estimators.classifier import SSMClassifier
-from ssm_hpn.estimators.regressor import SSMRegressor
-from ssm_hpn.state_features import Effort
+from ssm_hpn.estimators.adapted import CHECKED_WITH, AdaptedClassifier, AdaptedRegressor
 
 CAPABILITIES = {
     "X_inner_mtype": "df-list",
@@ -34,7 +27,7 @@ CAPABILITIES = {
 }
 
 
-class SktimeClassifier(AdaptedSettings, BaseClassifier):  # type: ignore[misc]
+class SktimeClassifier(AdaptedClassifier, BaseClassifier):  # type: ignore[misc]
     """`SSMClassifier` with features of fixed state space filters.
 
     Parameters
@@ -60,35 +53,15 @@ class SktimeClassifier(AdaptedSettings, BaseClassifier):  # type: ignore[misc]
 
     _tags = CAPABILITIES | {"capability:predict_proba": True, "capability:class_weight": True}
 
-    def __init__(
-        self,
-        *,
-        effort: Effort = "default",
-        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
-        n_jobs: int = 1,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.class_weight = class_weight
-        super().__init__(effort=effort, n_jobs=n_jobs, random_state=random_state)
-
-    def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        options = self.options() | {"kind": "features", "class_weight": self.class_weight, "layout": "channels_last"}
-        self.estimator_ = SSMClassifier(**options).fit(X, y)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
-        return self.estimator_.predict(X)
-
-    def _predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
-        return self.estimator_.predict_proba(X)
+    inner_layout = "channels_last"  # a frame for each series, whose columns are the channels
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:  # noqa: ARG003
         """Parameters of sktime's own checks."""
-        return [{"effort": "fast"}, {"effort": "fast", "random_state": 1}]
+        return [dict(CHECKED_WITH), CHECKED_WITH | {"random_state": 1}]
 
 
-class SktimeRegressor(AdaptedSettings, BaseRegressor):  # type: ignore[misc]
+class SktimeRegressor(AdaptedRegressor, BaseRegressor):  # type: ignore[misc]
     """`SSMRegressor` with features of fixed state space filters.
 
     Parameters
@@ -111,14 +84,9 @@ class SktimeRegressor(AdaptedSettings, BaseRegressor):  # type: ignore[misc]
 
     _tags = CAPABILITIES
 
-    def _fit(self, X: Any, y: Any) -> Self:  # noqa: ANN401, N803
-        self.estimator_ = SSMRegressor(**self.options() | {"kind": "features", "layout": "channels_last"}).fit(X, y)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401, N803
-        return self.estimator_.predict(X)
+    inner_layout = "channels_last"
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:  # noqa: ARG003
         """Parameters of sktime's own checks."""
-        return [{"effort": "fast"}, {"effort": "fast", "random_state": 1}]
+        return [dict(CHECKED_WITH), CHECKED_WITH | {"random_state": 1}]

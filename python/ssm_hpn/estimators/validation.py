@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.closed_form.landmarks import stratified
+from ssm_hpn.closed_form.draws import stratified
 from ssm_hpn.counts import counted
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import ConfigError, ShapeError, problem
