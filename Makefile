@@ -185,6 +185,10 @@ quality-choose: $(STAMPS)/build $(QUALITY)/.installed ## compare variants inside
 quality-many: $(STAMPS)/build $(QUALITY)/.installed ## seconds and memory of the classifier for 2,500 to 10,000 series of 1,000 steps
 	@$(QUALITY_PY) -m quality many $(ARGS)
 
+.PHONY: quality-open
+quality-open: $(STAMPS)/build $(QUALITY)/.installed ## AUROC of classes left out of training and calibration, ten sets; writes benchmarks/records/open.json
+	@$(QUALITY_PY) -m quality open $(ARGS)
+
 # ---- packaging
 
 .PHONY: wheel

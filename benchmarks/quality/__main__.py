@@ -1,11 +1,11 @@
-"""python -m quality run | summary | choose | many."""
+"""python -m quality run | summary | choose | many | open."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-COMMANDS = ("run", "summary", "choose", "many")
+COMMANDS = ("run", "summary", "choose", "many", "open")
 
 
 def main() -> int:

@@ -279,6 +279,16 @@ class Classes:
             raise DataError(problem("label", f"a class of the training data ({there})", repr(value), advice))
         return found
 
+    def knows(self, value: object) -> bool:
+        """Whether a label is one of the classes, or is missing.
+
+        >>> from ssm_hpn.classes import Classes
+        >>> classes = Classes.from_texts({"1": 3, "2": 4})
+        >>> classes.knows("2"), classes.knows(3), classes.knows("")
+        (True, False, True)
+        """
+        return has_no_label(value) or self._find(value) is not None
+
     def _find(self, value: object) -> int | None:
         text = value if isinstance(value, str) else text_of(value)
         try:

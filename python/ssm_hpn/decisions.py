@@ -1,8 +1,8 @@
 """`decisions.json` of a run: what a classifier of sequences decided on held-out data, and why, in bounded size.
 
-calibration   how often the class was right where its probability was p: ten bins, expected calibration error,
-              Brier score, log loss
-reject        share of the series that are answered against accuracy, by the score that `reject_below` is compared with
+calibration   how often the class was right where its probability was p: ten bins, expected calibration error (also
+              before the temperature of the scores was fitted), Brier score, log loss
+reject        share of the series that are answered against accuracy, by the confidence that `reject_below` means
 mistakes      the series whose own class was least probable, as small pictures with the evidence of each step
 typical       of each class a series of middling probability that was recognised
 
@@ -106,12 +106,17 @@ class Calibration(_Part):
 
     bins: Annotated[tuple[Bin, ...], Field(min_length=BINS, max_length=BINS)]
     expected_error: Share
+    before: Share | None = None
+    """The expected error of the softmax of the scores as in training (of features, of the inner products), before a
+    temperature was fitted; null where none was."""
+    fitted_here: bool = False
+    """Whether the temperature was fitted to the series that it is judged on: one number for all of them."""
     brier: Annotated[float, Field(ge=0, le=2)]
     log_loss: Annotated[float, Field(ge=0)]
 
 
 class Reject(_Part):
-    """Thresholds of the best score in rising order, each with what it leaves."""
+    """Thresholds of the confidence in rising order, each with what it leaves."""
 
     thresholds: Annotated[tuple[float, ...], Field(min_length=1, max_length=MOST_THRESHOLDS)]
     answered: tuple[Share, ...]
@@ -168,6 +173,22 @@ class Answers:
     """[N, C]: the class of the largest one is predicted."""
     probabilities: Floats
     """[N, C]."""
+    confidence: Floats | None = None
+    """[N] what `reject_below` is compared with; None for the largest score."""
+    before: Floats | None = None
+    """[N, C] probabilities before the temperature was fitted; None where none was."""
+    fitted_here: bool = False
+    """Whether the temperature was fitted to these series."""
+
+    def of(self, rows: Ints, labels: Ints) -> "Answers":
+        """Those for some of the series, with labels [N] of all."""
+        confidence, before = (None if one is None else one[rows] for one in (self.confidence, self.before))
+        return Answers(labels[rows], self.scores[rows], self.probabilities[rows], confidence, before, self.fitted_here)
+
+    @property
+    def confidences(self) -> Floats:
+        """[N] what `reject_below` is compared with."""
+        return np.asarray(self.scores.max(axis=1)) if self.confidence is None else self.confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,38 +377,58 @@ def summed(values: Floats, most: int = MOST_POINTS) -> Floats:
 
 def _calibration(answers: Answers, predicted: Ints, right: NDArray[np.bool_]) -> Calibration:
     p, rows = answers.probabilities, np.arange(len(predicted))
-    best = np.clip(p[rows, predicted], 0.0, 1.0)
-    place = np.minimum((best * BINS).astype(np.int64), BINS - 1)
-    bins, error = [], 0.0
-    for number in range(BINS):
-        inside = place == number
-        count = int(inside.sum())
-        probability = float(best[inside].mean()) if count else None
-        accuracy = float(right[inside].mean()) if count else None
-        if probability is not None and accuracy is not None:
-            error += count / len(best) * abs(accuracy - probability)
-        bins.append(
-            Bin(
-                low=number / BINS,
-                high=(number + 1) / BINS,
-                count=count,
-                probability=None if probability is None else _rounded(probability),
-                accuracy=None if accuracy is None else _rounded(accuracy),
-            )
-        )
+    bins, error = _reliability(p[rows, predicted], right)
+    before = None
+    if answers.before is not None:
+        before = _rounded(_reliability(answers.before[rows, predicted], right)[1])
     own = p[rows, answers.labels]
     brier = (p**2).sum(axis=1) - 2 * own + 1
     log_loss = -np.log(np.maximum(own, np.finfo(np.float64).tiny))
     return Calibration(
-        bins=tuple(bins),
-        expected_error=_rounded(min(error, 1.0)),
+        bins=bins,
+        expected_error=_rounded(error),
+        before=before,
+        fitted_here=answers.fitted_here,
         brier=_rounded(max(float(brier.mean()), 0.0)),
         log_loss=_rounded(max(float(log_loss.mean()), 0.0)),
     )
 
 
+def _reliability(probability: Floats, right: NDArray[np.bool_]) -> tuple[tuple[Bin, ...], float]:
+    """The bins of the probabilities [N] of the classes that were predicted, and the expected calibration error."""
+    best = np.clip(probability, 0.0, 1.0)
+    place = np.minimum((best * BINS).astype(np.int64), BINS - 1)
+    bins, total = [], 0.0
+    for number in range(BINS):
+        inside = place == number
+        count = int(inside.sum())
+        mean = float(best[inside].mean()) if count else None
+        accuracy = float(right[inside].mean()) if count else None
+        if mean is not None and accuracy is not None:
+            total += count / len(best) * abs(accuracy - mean)
+        bins.append(
+            Bin(
+                low=number / BINS,
+                high=(number + 1) / BINS,
+                count=count,
+                probability=None if mean is None else _rounded(mean),
+                accuracy=None if accuracy is None else _rounded(accuracy),
+            )
+        )
+    return tuple(bins), min(total, 1.0)
+
+
+def expected_calibration_error(probabilities: Floats, predicted: Ints, labels: Ints) -> float:
+    """Σ_b n_b/N·|accuracy_b - mean probability_b| over ten bins, of the probabilities [N, C] of classes predicted [N].
+
+    >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.zeros(4, int), np.array([0, 0, 0, 1]))
+    0.0
+    """
+    return _reliability(probabilities[np.arange(len(labels)), predicted], predicted == labels)[1]
+
+
 def _reject(answers: Answers, right: NDArray[np.bool_]) -> Reject:
-    curve = RejectCurve.of(answers.scores.max(axis=1), right, np.ones(len(right)))
+    curve = RejectCurve.of(answers.confidences, right, np.ones(len(right)))
     count = len(curve.thresholds)
     kept = np.unique(np.linspace(0, count - 1, min(count, MOST_THRESHOLDS)).round().astype(np.int64))
     answered, accuracy = (tuple(map(_rounded, part[kept])) for part in (curve.answered, curve.accuracy))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardReader
-from ssm_hpn.classes import Classes
+from ssm_hpn.classes import Classes, text_of
 from ssm_hpn.config import ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import check_raw
 from ssm_hpn.config.base import QUERY
@@ -26,7 +26,7 @@ from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
-from ssm_hpn.errors import ConfigError, DataError, problem
+from ssm_hpn.errors import ConfigError, DataError, nearest, problem
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.encode import Encoder, encoder_from
 from ssm_hpn.prepare.labels import Matching
@@ -55,8 +55,8 @@ class Document:
     file: str | None = None
     """The source's name, where several were read."""
     targets: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """By column of `ssm_hpn.targets.COLUMNS`: classes as int32 [] or [T], -1 for none; numbers as float64 [K] or [T, K]
-    in the user's units, NaN where one is missing."""
+    """By column of `ssm_hpn.targets.COLUMNS`: classes as int32 [] or [T], -1 for none, or `STRANGE`; numbers as float64
+    [K] or [T, K] in the user's units, NaN where one is missing."""
     text_bytes: int | None = None
     """Length of its text in UTF-8, where a tokenizer made the tokens."""
 
@@ -89,6 +89,8 @@ def _is_there(values: NDArray[Any]) -> bool:
 
 
 AS_TRAINED: Final = "as in training"
+STRANGE: Final = -2
+"""Of a document whose class no document of the training data has."""
 
 
 class Reader:
@@ -103,9 +105,13 @@ class Reader:
     given
         Settings of `data` for raw files that are written in another way than the training data, or have their targets
         in another table: `labels`, `delimiter`, `encoding` and the like.
+    strange
+        Take labels of documents that are no class of the training data for `STRANGE`, instead of refusing them.
     """
 
-    def __init__(self, contract: Contract, target: str, given: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, contract: Contract, target: str, given: Mapping[str, Any] | None = None, *, strange: bool = False
+    ) -> None:
         self.contract = contract
         self.target = target
         self._given = dict(given or {})
@@ -124,6 +130,9 @@ class Reader:
         """The prepared folder that was read."""
         self._seen: Moments | None = None
         """Statistics of the features of raw files so far."""
+        self._takes_strange = strange
+        self.strange: Counter[str] = Counter()
+        """Counts by label of the documents so far whose label is no class of the training data."""
 
     @property
     def id_column(self) -> str | None:
@@ -206,11 +215,20 @@ class Reader:
                 yield "left out: {}, {}".format(*self._sources.left_out)
         if self._matching is not None:
             yield from self._matching.used(trained="labels" not in self._given)
+        yield from self._strange_notes()
         for name, count in self.unseen_gaps.items():
             told = f"missing numbers ({count}), of which the training data had none, are taken as the training mean"
             yield f"column {name}: {told}"
         if self._seen is not None:
             yield from self.contract.far_out(self._seen)
+
+    def _strange_notes(self) -> Iterator[str]:
+        names = [] if self.contract.classes is None else self.contract.classes.names
+        for label, count in self.strange.items():
+            close = nearest(label, names)
+            asked = f" (did you mean {close}?)" if close else ""
+            told = f"no class of the training data{asked}: taken for unknown"
+            yield f"label {label!r} of {counted(count, 'document')}: {told}"
 
     def note_trained(self, part: Path | None) -> Iterator[str]:
         """Notes on documents that are those of the part that was trained on; none where it is gone."""
@@ -288,6 +306,9 @@ class Reader:
     def _indices(self, record: Record, classes: Classes, found: str | list[str | None] | None) -> NDArray[np.int32]:
         """The label of a document [], or those of its tokens [T], as classes."""
         if not isinstance(found, list):
+            if self._takes_strange and found is not None and not classes.knows(found):
+                self.strange[text_of(found)] += 1
+                return np.array(STRANGE, np.int32)
             return np.array(self._placed(record, record.label_place, classes.index, found), np.int32)
         places = (partial(record.label_place, i) for i in range(len(found)))
         indices = [self._placed(record, at, classes.index, one) for at, one in zip(places, found, strict=True)]
@@ -387,6 +408,7 @@ def _target(group: list[Document], array: TargetArray, length: int, n_values: in
     first = next((values for values in given if values is not None), None)
     shape: tuple[int, ...] = (length,) if array.per_token else ()
     if array.element == "class":
+        given = [None if values is None else np.maximum(values, -1) for values in given]
         missing: NDArray[Any] = np.full(shape, -1, np.int32)
     else:
         missing = np.full((*shape, n_values if first is None else first.shape[-1]), np.nan)

@@ -35,7 +35,7 @@ class Labelled:
     series: list[Floats]
     """[T, F] each, NaN for a missing number."""
     codes: Ints | None = None
-    """[N] number of the class, -1 for none; None where no classes are predicted."""
+    """[N] number of the class, -1 for none, below that for one that is not among them; None where none is predicted."""
     numbers: Floats | None = None
     """[N, K], NaN for none; None where no numbers are predicted."""
 
@@ -48,6 +48,11 @@ class Labelled:
         if self.numbers is not None:
             there |= ~np.isnan(self.numbers).all(axis=1)
         return there
+
+    @property
+    def strange(self) -> NDArray[np.bool_]:
+        """[N] whether a series has a class that is not among those that are predicted, and no other target."""
+        return np.zeros(len(self.series), np.bool_) if self.codes is None else (self.codes < -1) & ~self.known
 
     def of(self, rows: NDArray[np.intp]) -> Self:
         """Some of the series.

@@ -7,14 +7,16 @@
 All other metrics are those of a backbone (`metrics`).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.closed_form.simplex import lifted_cosines
+from ssm_hpn.closed_form import ClassHead
+from ssm_hpn.closed_form.calibration import softmax
+from ssm_hpn.closed_form.simplex import inner_products, lifted_cosines
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.filter_data import Labelled
 from ssm_hpn.filter_model import FilterModel
@@ -37,15 +39,25 @@ class Answers:
     """[N, C]."""
     numbers: Floats | None
     """[N, K] in the user's units; None where none is predicted."""
+    confidence: Floats | None = None
+    """[N] what `reject_below` is compared with (`closed_form.typicality`); None where no class is predicted."""
+    before: Floats | None = None
+    """[N, C] the softmax of the inner products, whose scale is not fitted; None where no class is predicted."""
 
 
 def answers(model: FilterModel, series: list[Floats], *, threads: int | None = None) -> Answers:
     """The answers to series f64 [T, F]."""
-    scores = probabilities = None
-    if model.classes is not None:
-        z = model.class_scores(series, threads=threads)
-        scores, probabilities = lifted_cosines(z, model.classes.prototypes), model.classes.probabilities(z)
-    return Answers(scores, probabilities, model.predicted(series, threads=threads) if model.numbers else None)
+    numbers = model.predicted(series, threads=threads) if model.numbers else None
+    if model.classes is None:
+        return Answers(None, None, numbers)
+    found = class_answers(model.classes, model.class_scores(series, threads=threads))
+    return replace(found, numbers=numbers)
+
+
+def class_answers(head: ClassHead, z: Floats) -> Answers:
+    """The answers of a head of classes to z [N, C - 1]."""
+    before = softmax(inner_products(z, head.prototypes), 1.0)
+    return Answers(lifted_cosines(z, head.prototypes), head.probabilities(z), None, head.confidence(z), before)
 
 
 def metrics_of_kind(kind: TargetKind, n_values: int) -> tuple[Metric, ...]:
@@ -61,9 +73,18 @@ def metrics_of_kind(kind: TargetKind, n_values: int) -> tuple[Metric, ...]:
 
 
 def evaluated(
-    model: FilterModel, kind: TargetKind, groups: Iterable[Labelled], *, step: int, threads: int | None = None
+    model: FilterModel,
+    kind: TargetKind,
+    groups: Iterable[Labelled],
+    *,
+    step: int,
+    threads: int | None = None,
+    seen: Callable[[Labelled, Answers], None] | None = None,
 ) -> Evaluation:
-    """Metrics on series with targets; those without any are left out."""
+    """Metrics on series with targets; those without any are left out.
+
+    `seen` is called with the series of each group that have a class, a strange one included, and their answers.
+    """
     n_values = sum(len(columns) for columns, _ in model.numbers)
     totals = Totals(0 if model.classes is None else len(model.classes.prototypes))
     scale = model.contract.scale
@@ -72,14 +93,23 @@ def evaluated(
     for group in groups:
         known = group.of(np.flatnonzero(group.known))
         if known.series:
-            totals.add(_sums(model, known, threads))
+            found = answers(model, known.series, threads=threads)
+            totals.add(_sums(model, known, found))
+            _tell(seen, known, found)
+        strange = group.of(np.flatnonzero(group.strange))
+        if seen is not None and strange.series:
+            _tell(seen, strange, answers(model, strange.series, threads=threads))
     metrics = metrics_of_kind(kind, n_values)
     return Evaluation(step, {metric.name: metric.value(totals) for metric in metrics}, totals)
 
 
-def _sums(model: FilterModel, group: Labelled, threads: int | None) -> "EvalReport":
+def _tell(seen: Callable[[Labelled, Answers], None] | None, group: Labelled, found: Answers) -> None:
+    if seen is not None and group.codes is not None and found.scores is not None:
+        seen(group, found)
+
+
+def _sums(model: FilterModel, group: Labelled, found: Answers) -> "EvalReport":
     """The sums over some series, each with a target."""
-    found = answers(model, group.series, threads=threads)
     sums: EvalReport = {"loss_sum": 0.0, "count": len(group.series), "scored": 0, "correct": 0}  # type: ignore[typeddict-item]
     if found.scores is not None and found.probabilities is not None and group.codes is not None:
         rows = np.flatnonzero(group.codes >= 0)

@@ -1,6 +1,6 @@
 """`FilterLearner`: a fitted model of features with its settings and data, as a `Learner` is for a backbone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +11,7 @@ from ssm_hpn.errors import CheckpointError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.feed import Fed, Feed
 from ssm_hpn.filter_data import Labelled, of_folder
-from ssm_hpn.filter_evaluation import evaluated
+from ssm_hpn.filter_evaluation import Answers, evaluated
 from ssm_hpn.filter_model import FilterModel
 from ssm_hpn.learner import OTHER_CHECKPOINT, saved_settings
 from ssm_hpn.run import places_of
@@ -62,12 +62,15 @@ class FilterLearner(Fed):
         classes = self.contract.classes
         return None if classes is None or self.model.classes is None else classes.names
 
-    def evaluate(self, groups: Iterable[Labelled] | None = None) -> Evaluation:
-        """Metrics on series with targets, or on all of the held-out data."""
+    def evaluate(
+        self, groups: Iterable[Labelled] | None = None, *, seen: Callable[[Labelled, Answers], None] | None = None
+    ) -> Evaluation:
+        """Metrics on series with targets, or on all of the held-out data; `seen`: see `filter_evaluation.evaluated`."""
         if groups is not None:
-            return evaluated(self.model, self.kind, groups, step=self.step, threads=self.config.train.threads)
+            threads = self.config.train.threads
+            return evaluated(self.model, self.kind, groups, step=self.step, threads=threads, seen=seen)
         assert self.validation_folder is not None
-        result = self.evaluate(of_folder(self.validation_folder, self.contract, self.kind))
+        result = self.evaluate(of_folder(self.validation_folder, self.contract, self.kind), seen=seen)
         if result.totals.count == 0:
             advice = "label some of the held-out documents, or hold out others"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))

@@ -27,7 +27,7 @@ from ssm_hpn.filter_evaluation import metrics_of_kind
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.foreign import finite, from_json
-from ssm_hpn.held_out_decisions import decisions_of_filters
+from ssm_hpn.held_out_decisions import decisions_of_learner
 from ssm_hpn.learner import STATE_SCHEMA
 from ssm_hpn.metrics_log import STAGE, MetricsLog, stage_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
@@ -168,7 +168,7 @@ class FilterTraining:
         if evaluation is not None:
             files.write_evaluation(evaluation, about={"class_names": learner.class_names, "prototype_cosines": None})
             facts = evaluation.facts(self.contract.value_names)
-            if (decisions := decisions_of_filters(learner)) is not None:
+            if (decisions := decisions_of_learner(learner)) is not None:
                 write_decisions(files.folder, decisions)
             about = {"updates": STEP, "reason": "finished", "tables": [], "left_out": finite(found)}
             files.write_json(SUMMARY, facts | about)

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardReader
+from ssm_hpn.calibrated import calibrate, class_probabilities, scale_of_training
 from ssm_hpn.closed_form.calibration import softmax
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import padded
 from ssm_hpn.decisions import Answers, Decisions, Shown, decisions_of
 from ssm_hpn.evidence import step_evidence, untold
-from ssm_hpn.filter_evaluation import answers
+from ssm_hpn.filter_evaluation import class_answers
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.learner import Learner
 from ssm_hpn.printable import on_one_line
@@ -23,6 +24,7 @@ from ssm_hpn.series import groups_by_length
 from ssm_hpn.targets import KINDS, column_with
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Read = NDArray[Any]
 """A document as a model reads it: channels f32 [T, C] or tokens [T]."""
 
@@ -31,8 +33,6 @@ MOST_SERIES: Final = 20_000
 MOST_SCORES: Final = 1 << 24
 AT_ONCE: Final = 1 << 10
 STEPS_AT_ONCE: Final = 1 << 20
-COSINE_SCALE: Final = 16.0
-"""Factor of the cosines in probabilities of a loss that has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +42,10 @@ class Decider:
     contract: Contract
     column: str
     """Column of the classes in the data."""
-    answer: Callable[[list[Read]], tuple[Floats, Floats]]
-    """Scores and probabilities [n, C] of n documents."""
+    score: Callable[[list[Read]], Floats]
+    """Of n documents what the answers follow from: scores [n, C], or z [n, C - 1] of features."""
+    answer: Callable[[Ints, Floats], Answers]
+    """The answers, from the labels of all documents and what `score` gave for them."""
     evidence: Callable[[list[Read]], list[Floats]] | None
     """[T, C] of each of some documents; None where it cannot be told."""
     step: int | None = None
@@ -57,8 +59,7 @@ def decisions_on(folder: Path, decider: Decider) -> Decisions | None:
     total = sum(1 for _ in _labelled(folder, column, read=False))
     if not total:
         return None
-    n_classes = len(contract.classes or ()) or 1
-    stride = -(-total // max(1, min(MOST_SERIES, MOST_SCORES // n_classes)))
+    stride = _stride(decider, total)
     answers = _answers(folder, decider, stride)
 
     def look(places: list[int]) -> list[Shown]:
@@ -85,8 +86,26 @@ def decisions_on(folder: Path, decider: Decider) -> Decisions | None:
     )
 
 
-def decisions_of_learner(learner: Learner) -> Decisions | None:
-    """The decisions of a trained model; None for one without a class per document or without held-out data."""
+def decider_of(learner: Learner | FilterLearner) -> Decider | None:
+    """How a model answers held-out documents; None for one without a class per document or without held-out data."""
+    if isinstance(learner, FilterLearner):
+        return _of_filters(learner)
+    return _of_backbone(learner)
+
+
+def decisions_of_learner(learner: Learner | FilterLearner) -> Decisions | None:
+    """The decisions of a model on its held-out data; None where `decider_of` gives none."""
+    decider, folder = decider_of(learner), learner.validation_folder
+    return None if decider is None or folder is None else decisions_on(folder, decider)
+
+
+def answers_on(folder: Path, decider: Decider) -> Answers | None:
+    """The answers to the labelled documents of a prepared folder, of many to some; None where there are none."""
+    total = sum(1 for _ in _labelled(folder, decider.column, read=False))
+    return _answers(folder, decider, _stride(decider, total)) if total else None
+
+
+def _of_backbone(learner: Learner) -> Decider | None:
     model, folder, contract = learner.config.model, learner.validation_folder, learner.contract
     kind = KINDS[model.target.kind]
     column = column_with("class", kind.columns)
@@ -95,55 +114,46 @@ def decisions_of_learner(learner: Learner) -> Decisions | None:
     name = "tokens" if contract.kind == "tokens" else "features"
     reason = untold(model)
 
-    def answer(documents: list[Read]) -> tuple[Floats, Floats]:
-        scores = _scores(learner, documents, name)
-        return scores, class_probabilities(learner, scores)
+    def answer(labels: Ints, scores: Floats) -> Answers:
+        before, here = softmax(scores, scale_of_training(learner)), learner.temperature is None
+        if here:
+            calibrate(learner, scores, labels)
+        return Answers(labels, scores, class_probabilities(learner, scores), before=before, fitted_here=here)
 
-    return decisions_on(
-        folder,
-        Decider(
-            contract,
-            column,
-            answer,
-            None if reason else lambda documents: step_evidence(learner, documents),
-            learner.session.step,
-            f"Nothing tells where the evidence lies: {reason}." if reason else None,
-        ),
+    return Decider(
+        contract,
+        column,
+        lambda documents: scores_of_classes(learner, documents, name),
+        answer,
+        None if reason else lambda documents: step_evidence(learner, documents),
+        learner.session.step,
+        f"Nothing tells where the evidence lies: {reason}." if reason else None,
     )
 
 
-def decisions_of_filters(learner: FilterLearner) -> Decisions | None:
-    """The decisions of a model of features; None for one without classes or without held-out data."""
+def _of_filters(learner: FilterLearner) -> Decider | None:
     model, folder, contract = learner.model, learner.validation_folder, learner.contract
     column, threads = column_with("class", learner.kind.columns), learner.config.train.threads
     if folder is None or column is None or model.classes is None:
         return None
+    head = model.classes
 
-    def answer(documents: list[Read]) -> tuple[Floats, Floats]:
-        found = answers(model, [contract.series(one) for one in documents], threads=threads)
+    def score(documents: list[Read]) -> Floats:
+        return model.class_scores([contract.series(one) for one in documents], threads=threads)
+
+    def answer(labels: Ints, z: Floats) -> Answers:
+        found = class_answers(head, z)
         assert found.scores is not None
         assert found.probabilities is not None
-        return found.scores, found.probabilities
+        return Answers(labels, found.scores, found.probabilities, found.confidence, found.before)
 
     def evidence(documents: list[Read]) -> list[Floats]:
         return model.evidence([contract.series(one) for one in documents], threads=threads)
 
-    return decisions_on(folder, Decider(contract, column, answer, evidence, learner.step))
+    return Decider(contract, column, score, answer, evidence, learner.step)
 
 
-def class_probabilities(learner: Learner, scores: Floats) -> Floats:
-    """The softmax [n, C] of the scores of classes, cosines scaled as in training (by 16 for a loss without a scale)."""
-    names, head = learner.session.parameter_names(), learner.config.model.head
-    if head.kind == "linear":
-        scale = 1.0
-    elif "head.scale" in names:
-        scale = float(learner.parameter("head.scale")[0])
-    else:
-        scale = float(getattr(getattr(head, "loss", None), "scale", COSINE_SCALE))
-    return softmax(scores, scale)
-
-
-def _scores(learner: Learner, documents: list[Read], name: str) -> Floats:
+def scores_of_classes(learner: Learner, documents: list[Read], name: str) -> Floats:
     """Scores of the classes [n, C], computed in batches of similar length."""
     lengths = [len(one) for one in documents]
     order = sorted(range(len(documents)), key=lengths.__getitem__)
@@ -155,21 +165,26 @@ def _scores(learner: Learner, documents: list[Read], name: str) -> Floats:
     return np.stack([found[i][: len(found[i]) - n_values] for i in range(len(documents))])
 
 
+def _stride(decider: Decider, total: int) -> int:
+    """Of many documents every second, third, ... is looked at."""
+    n_classes = len(decider.contract.classes or ()) or 1
+    return -(-total // max(1, min(MOST_SERIES, MOST_SCORES // n_classes)))
+
+
 def _answers(folder: Path, decider: Decider, stride: int) -> Answers:
     labels: list[int] = []
-    found: list[tuple[Floats, Floats]] = []
+    found: list[Floats] = []
     group: list[Read] = []
     for place, (_, x, label) in enumerate(_labelled(folder, decider.column)):
         if place % stride:
             continue
         if group and (len(group) == AT_ONCE or len(group) * len(group[0]) > STEPS_AT_ONCE):
-            found.append(decider.answer(group))
+            found.append(decider.score(group))
             group = []
         labels.append(label)
         group.append(x)
-    found.append(decider.answer(group))
-    scores, probabilities = (np.concatenate(part) for part in zip(*found, strict=True))
-    return Answers(np.array(labels, np.int64), scores, probabilities)
+    found.append(decider.score(group))
+    return decider.answer(np.array(labels, np.int64), np.concatenate(found))
 
 
 def _labelled(folder: Path, column: str, *, read: bool = True) -> Iterator[tuple[str, Read, int]]:

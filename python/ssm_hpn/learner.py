@@ -21,6 +21,7 @@ from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number, whole_numbers, whole_numbers_of
 from ssm_hpn.cadence import Progress
 from ssm_hpn.class_vectors import vectors_of_head
+from ssm_hpn.closed_form.calibration import Temperature
 from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
@@ -132,6 +133,8 @@ class Learner(Fed):
         self.feed = Feed(self.config, parts.train, parts.validation)
         """The batches of `data.train` and `data.validation`."""
         self.tokens_seen = 0
+        self.temperature: Temperature | None = None
+        """The map from scores of classes to probabilities, once it is fitted to held-out series; an update ends it."""
         self.stop_requested = False
         self._session: Session | None = None
         self._making = threading.Lock()
@@ -154,6 +157,7 @@ class Learner(Fed):
         """
         table = self.parameter_table()
         tensors = self._without_tied(tensors)
+        self.temperature = None
         known = {row["name"] for row in table} | {row["id"] for row in table}
         given = {self.session.set_parameter(name, self._floats(name, value)) for name, value in tensors.items()}
         missing = sorted(row["name"] for row in table if row["trainable"] and row["name"] not in given)
@@ -256,6 +260,7 @@ class Learner(Fed):
                 self.tokens_seen += pending.tokens
             raise
         self.tokens_seen += pending.tokens
+        self.temperature = None
         return Update(
             step=report["step"],
             applied=report["applied"],
@@ -476,6 +481,7 @@ class Learner(Fed):
             "epoch": self.feed.epoch,
             "tokens_seen": self.tokens_seen,
             "contract": None if self.contract is None else self.contract.to_json(),
+            **({} if self.temperature is None else {"temperature": self.temperature.to_json()}),
         }
 
     def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -499,9 +505,10 @@ class Learner(Fed):
             options = {**contract.options, "labels": self.contract.options.get("labels")}
             contract = replace(contract, origin=self.contract.origin, options=options)
         contract = contract or self.contract
-        config = self._with_model_of(session)
+        config, temperature = self._with_model_of(session), saved_temperature(state)
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
+        self.temperature = temperature
 
     def _reads_as(self, saved: Mapping[str, Any]) -> bool:
         """Whether saved settings read the same data in the same order as those of this trainer."""
@@ -582,6 +589,20 @@ def saved_contract(folder: Path, state: Mapping[str, Any]) -> Contract | None:
     except DataError as error:
         expected, _, found = str(error).removeprefix("contract: expected ").rpartition("; ")[0].partition(", found ")
         raise CheckpointError(problem(f"{folder}: contract", expected, found, OTHER_CHECKPOINT)) from None
+
+
+def saved_temperature(state: Mapping[str, Any]) -> Temperature | None:
+    """The temperature in the state of a checkpoint; None where none had been fitted.
+
+    >>> from ssm_hpn.learner import saved_temperature
+    >>> saved_temperature({"temperature": {"scale": 2.0}}).scale, saved_temperature({})
+    (2.0, None)
+    """
+    saved = state.get("temperature")
+    try:
+        return None if saved is None else Temperature.from_json(saved)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise CheckpointError(problem("temperature", "a scale above 0", shown(saved), OTHER_CHECKPOINT)) from None
 
 
 def _as_config(config: Config | Mapping[str, Any] | Path | str) -> Config:

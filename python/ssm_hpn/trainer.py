@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ssm_hpn._core import Session
 from ssm_hpn.arrays import whole_number
+from ssm_hpn.calibrated import RunCalibration
 from ssm_hpn.callbacks import Callback
 from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.config import Config, with_vectors
@@ -19,7 +20,7 @@ from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.feed import Feed
 from ssm_hpn.learner import DType, Learner, read_state, saved_contract, saved_settings
-from ssm_hpn.run import fits_features, places_of
+from ssm_hpn.run import fits_features, places_of, run_of
 from ssm_hpn.run_data import find_again, remaking
 from ssm_hpn.training import Result, Training
 
@@ -103,6 +104,9 @@ class Trainer(Learner):
         trainer._take(session, state, contract)
         if trainer.contract is None and located.train is not None:
             trainer.contract = Contract.from_manifest(read_manifest(located.train), located.train)
+        entry = RunCalibration(run_of(folder)).entry(session.step)
+        if entry is not None and entry.temperature is not None:
+            trainer.temperature = entry.temperature
         return trainer
 
     @classmethod

@@ -1,10 +1,12 @@
 """Probabilities and reject thresholds from left-out scores."""
 
+import json
+
 import numpy as np
 import pytest
 
 from ssm_hpn.closed_form import ClassHead, RejectCurve
-from ssm_hpn.closed_form.calibration import SCALES, fitted_scale, softmax
+from ssm_hpn.closed_form.calibration import SCALES, Temperature, fitted_scale, softmax
 from ssm_hpn.closed_form.simplex import inner_products, simplex
 from ssm_hpn.errors import ConfigError
 from test_closed_form import data, of
@@ -121,7 +123,7 @@ def test_a_share_outside_of_its_range_is_refused(share):
         curve.threshold(answered=share)
 
 
-@pytest.mark.parametrize("by", ["probability", "cosine"])
+@pytest.mark.parametrize("by", ["confidence", "probability", "cosine"])
 def test_the_reject_curve_of_a_head_holds_for_new_series(by):
     x, labels = data(2400, 20, n_classes=4, trace=0.35)
     head = ClassHead.fit(of(x[:400]), labels[:400])
@@ -129,9 +131,61 @@ def test_the_reject_curve_of_a_head_holds_for_new_series(by):
     right = head.classes(scores) == labels[400:]
     curve = head.reject_curve(by)
     threshold = curve.threshold(answered=0.6)
-    confidence = (head.probabilities(scores) if by == "probability" else head.cosines(scores)).max(axis=1)
+    if by == "confidence":
+        confidence = head.confidence(scores)
+    else:
+        confidence = (head.probabilities(scores) if by == "probability" else head.cosines(scores)).max(axis=1)
     answered = confidence >= threshold
     assert answered.mean() == pytest.approx(0.6, abs=0.06)
     assert right[answered].mean() > right.mean() + 0.02
     expected = curve.accuracy[curve.thresholds == threshold][0]
     assert right[answered].mean() == pytest.approx(expected, abs=0.06)
+
+
+# ---- never worse than the frequencies of classes
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 50.0])
+def test_probabilities_are_never_worse_than_the_frequencies_of_classes(n_classes, size):
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(5, 200))
+        often = np.r_[0.9, np.full(n_classes - 1, 0.1 / (n_classes - 1))]
+        labels, weights = rng.choice(n_classes, n, p=often), rng.uniform(0.1, 2, n)
+        q = size * rng.normal(size=(n, n_classes))
+        found = Temperature.of(q, labels, weights)
+        share = np.bincount(labels, weights, n_classes) / weights.sum()
+        entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+        p = found.probabilities(q)
+        assert p.sum(axis=1) == pytest.approx(1)
+        assert -np.average(np.log(p[np.arange(n), labels]), weights=weights) <= entropy + 1e-12
+
+
+def test_scores_that_tell_the_classes_need_no_frequencies():
+    q, labels = drawn(500, 4, 3.0)
+    found = Temperature.of(q, labels, np.ones(500))
+    assert found.share == 0
+    np.testing.assert_array_equal(found.probabilities(q), softmax(q, found.scale))
+    assert found.to_json() == {"scale": found.scale}
+
+
+def test_a_temperature_is_the_same_after_json():
+    q, labels = drawn(40, 3, 0.0)
+    found = Temperature.of(-5 * q, labels, np.ones(40))
+    again = Temperature.from_json(json.loads(json.dumps(found.to_json())))
+    np.testing.assert_array_equal(again.probabilities(q), found.probabilities(q))
+
+
+def test_the_share_of_the_frequencies_is_that_of_least_log_loss():
+    rng = np.random.default_rng(5)
+    labels = rng.choice(3, 60, p=[0.8, 0.1, 0.1])
+    q = rng.normal(size=(60, 3))
+    found = Temperature.of(q, labels, np.ones(60))
+    assert 0 < found.share < 1
+
+    def loss(share):
+        p = (1 - share) * softmax(q, found.scale) + share * found.frequencies
+        return -np.log(p[np.arange(60), labels]).sum()
+
+    assert loss(found.share) <= min(loss(found.share + 1e-3), loss(found.share - 1e-3))

@@ -26,10 +26,11 @@ def test_predict_gives_label_score_probability_and_rejects(copied, capsys):
         assert row["score"] == row["scores"][row["class"]] <= 1
         assert row["probability"] == row["probabilities"][row["class"]]
         assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-6)
-    bound = sorted(row["score"] for row in rows)[10]
+        assert 0 < row["confidence"] <= 1
+    bound = sorted(row["confidence"] for row in rows)[10]
     assert run("predict", copied, "--data", "long.csv", "--reject-below", str(bound)) == 0
     rejected = lines_of(capsys.readouterr().out)
-    assert [row["class"] is None for row in rejected] == [row["score"] < bound for row in rows]
+    assert [row["class"] is None for row in rejected] == [row["confidence"] < bound for row in rows]
     for name in ("p.csv", "p.parquet"):
         assert run("predict", copied, "--data", "long.csv", "--out", name) == 0
     table = pa_parquet.read_table("p.parquet")

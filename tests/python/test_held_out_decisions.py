@@ -7,12 +7,13 @@ import pytest
 
 import ssm_hpn.held_out_decisions as module
 from ssm_hpn import Trainer
+from ssm_hpn.calibrated import class_probabilities
 from ssm_hpn.config import PrepareOptions, parse
 from ssm_hpn.decisions import FILE, read_decisions
 from ssm_hpn.filter_data import joined, of_folder
 from ssm_hpn.filter_evaluation import answers
 from ssm_hpn.filter_training import FilterTraining
-from ssm_hpn.held_out_decisions import class_probabilities, decisions_of_filters, decisions_of_learner
+from ssm_hpn.held_out_decisions import decisions_of_learner
 from ssm_hpn.prepare import prepare
 from support import SMALL, sensor_file, settings, text_data, train
 
@@ -128,7 +129,7 @@ def test_evidence_of_features_in_a_run_is_for_its_scores(data, tmp_path):
     paths = {"train": str(data.train), "validation": str(data.validation)}
     config = parse({"model": model, "data": paths, "run": {"folder": str(tmp_path / "run")}})
     learner = FilterTraining(config).run().learner
-    found = decisions_of_filters(learner)
+    found = decisions_of_learner(learner)
     held_out = joined(of_folder(data.validation, learner.contract, learner.kind))
     scores = answers(learner.model, held_out.series).scores
     assert found.right == (scores.argmax(axis=1) == held_out.codes).sum()

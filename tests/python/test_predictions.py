@@ -21,6 +21,10 @@ SHORT = [
     *("--model.d_model", "8", "--model.n_layers", "1", "--train.threads", "1", "--train.batch_size", "8"),
     *("--train.steps", "3"),
 ]
+OF_CLASSES = [
+    *("class", "score", "confidence", "score 0", "score 1", "score 2"),
+    *("probability", "probability 0", "probability 1", "probability 2", "price"),
+]
 MEANS = {"price": 1.7e9 + 3, "a weight": 2.5e-7, "id": -1234.5}
 SPREAD = {"price": 1.0, "a weight": 1e-9, "id": 1e-3}
 
@@ -90,7 +94,7 @@ def read_back(path):
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 @pytest.mark.parametrize(
     ("run", "columns"),
-    [("numbers", [*MEANS]), ("both", ["class", "score", "score 0", "score 1", "score 2", "price"])],
+    [("numbers", [*MEANS]), ("both", OF_CLASSES)],
 )
 def test_a_file_holds_every_digit_that_the_model_gives(runs, tmp_path, ending, run, columns):
     out = tmp_path / f"p{ending}"

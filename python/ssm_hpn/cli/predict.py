@@ -10,27 +10,36 @@ stderr, as is what was noticed while reading.
 
 What stands beside it follows from what is predicted:
 
-a class per document     "class", "score", "scores"    class null where no score reaches --reject-below, or where the
-                                                       best output has no class in the data (`output K`);
-                                                       scores by the name of the class
-                         of features also "probability" of the answer, and "probabilities" by the name of the class
+a class per document     "class", "score",             class null where the confidence does not reach --reject-below, or
+                         "confidence", "scores",       where the best output has no class in the data (`output K`);
+                         "probability",                score and probability of the nearest class; scores and
+                         "probabilities"               probabilities by the name of the class
 numbers per document     "values"                      by the name of the number, in the units of the training data
 a class per token        "classes"
 numbers per token        "values"                      a list by the name of the number
 the next token           "next", "score"               what follows the document
+
+The confidence says how typical a document is of any class (`closed_form.typicality`); of a backbone it is the score.
+Without --reject-below the threshold is that of `evaluate --keep`, where the run has one; that is said on stderr.
 
 A number to predict has the name of its column; of an array it is the array's name and place, `value[0]` where the array
 has no name of its own. Nothing is rounded: numbers are in double precision, mean + deviation times what the model
 answers, and a score is the shortest decimal that stands for it in single precision.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf, isnan, nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.calibrated import class_probabilities
 from ssm_hpn.classes import text_of
+from ssm_hpn.cli.answers import answers_classes, inputs_of, scores_among, stored_threshold
 from ssm_hpn.cli.checkpoint import (
     add_data,
     add_file_options,
@@ -44,21 +53,33 @@ from ssm_hpn.cli.parser import path_of
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
 from ssm_hpn.documents import Document, Reader, batches, in_channels
-from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
+from ssm_hpn.errors import EXIT_DONE, ConfigError, problem, shown
 from ssm_hpn.filter_data import grouped
 from ssm_hpn.filter_evaluation import answers
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.targets import KINDS
 from ssm_hpn.trainer import Trainer
 
-INPUTS = ("tokens", "features", "segments")
+Floats = NDArray[np.float64]
+
 AT_ONCE = 4096
 DESCRIPTION = (
     "Predictions for raw files or a prepared folder, a row per document: files by their names, in each by the order of "
     "rows; where rows are time steps by id, shorter ids first (2 before 10). Rows without a document (an empty text) "
     "are left out and counted on stderr."
 )
-ANSWERS = {"class", "score", "scores", "probability", "probabilities", "classes", "values", "next", "file"}
+ANSWERS = {
+    "class",
+    "score",
+    "confidence",
+    "scores",
+    "probability",
+    "probabilities",
+    "classes",
+    "values",
+    "next",
+    "file",
+}
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -69,21 +90,47 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument(
         "--out", type=path_of, help="file to write: .jsonl, .csv or .parquet (default: JSON lines on standard output)"
     )
-    parser.add_argument("--reject-below", type=float, metavar="X", help="no class where the best score is below X")
+    parser.add_argument(
+        "--reject-below",
+        metavar="X",
+        help="no class where the confidence is below X (default: the threshold of evaluate --keep; none: always one)",
+    )
     options = parser.parse_args(arguments)
     if options.out is not None:
         check_ending(options.out)
-    given = file_options(options)
+    given, bound = file_options(options), None if options.reject_below is None else bound_of(options.reject_below)
     if "labels" in given:
         advice = "leave it out"
         raise ConfigError(problem("--data.labels", "nothing, as predict reads no targets", given["labels"], advice))
     trainer = load_model(options)
     reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind, given)
-    wanted = reader, options.data, options.reject_below
+    wanted = reader, options.data, _threshold(trainer, options.checkpoint, bound)
     rows = predictions(trainer, *wanted) if isinstance(trainer, Trainer) else _of_features(trainer, *wanted)
     write_rows(rows, options.out, reader.contract.classes)
     print_notes(reader)
     return EXIT_DONE
+
+
+def bound_of(text: str) -> float:
+    """A threshold among the arguments; `none` is below every confidence."""
+    try:
+        bound = -inf if text == "none" else float(text)
+    except ValueError:
+        bound = nan
+    if isnan(bound):
+        raise ConfigError(problem("--reject-below", "a number, or none", shown(text), "give a confidence, such as 0.5"))
+    return bound
+
+
+def _threshold(trainer: Trainer | FilterLearner, checkpoint: Path, given: float | None) -> float | None:
+    """The given one, or that of the run, which is then said."""
+    if given is not None:
+        return given
+    found = stored_threshold(trainer, checkpoint)
+    if found is not None:
+        told = f"no class below the confidence {found:.6g}, the threshold that evaluate --keep found"
+        print(f"note: {told}; --reject-below none answers always", file=sys.stderr)
+    return found
 
 
 def predictions(
@@ -96,9 +143,13 @@ def predictions(
         return
     documents = in_channels(reader.documents(paths, targets=False), reader.contract)
     for group, arrays in batches(documents, trainer.config.model, trainer.config.train.batch_size):
-        scores = trainer.predict({name: array for name, array in arrays.items() if name in INPUTS})
-        for document, row in zip(group, scores, strict=True):
-            yield {**_named(document, key), **answer(reader, document, row, reject_below)}
+        scores, found = trainer.predict(inputs_of(arrays)), None
+        if answers_classes(trainer):
+            of_classes = scores_among(trainer, np.asarray(scores, np.float64))
+            found = _Chances(class_probabilities(trainer, of_classes), of_classes.max(axis=1))
+        for number, (document, row) in enumerate(zip(group, scores, strict=True)):
+            chances = None if found is None else found.of(number)
+            yield {**_named(document, key), **answer(reader, document, row, reject_below, chances)}
 
 
 def _of_features(
@@ -110,13 +161,23 @@ def _of_features(
         series = [contract.series(document.x) for document in group]
         found = answers(learner.model, series, threads=learner.config.train.threads)
         parts = [part for part in (found.scores, found.numbers) if part is not None]
+        whole = None
+        if found.probabilities is not None and found.confidence is not None:
+            whole = _Chances(found.probabilities, found.confidence)
         for number, (document, row) in enumerate(zip(group, np.concatenate(parts, axis=1), strict=True)):
-            answered = answer(reader, document, row, reject_below)
-            if found.probabilities is not None:
-                chances = exact(found.probabilities[number].astype(np.float32))
-                by_class = {_name(contract, index): chance for index, chance in enumerate(chances)}
-                answered |= {"probability": max(chances), "probabilities": by_class}
-            yield {**_named(document, key), **answered}
+            chances = None if whole is None else whole.of(number)
+            yield {**_named(document, key), **answer(reader, document, row, reject_below, chances)}
+
+
+@dataclass(frozen=True)
+class _Chances:
+    """Probabilities [n, C] and confidences [n] of documents, or [C] and one number of a document."""
+
+    probabilities: Floats
+    confidence: Any
+
+    def of(self, number: int) -> "_Chances":
+        return _Chances(self.probabilities[number], self.confidence[number])
 
 
 def _key(reader: Reader) -> str:
@@ -132,7 +193,9 @@ def _named(document: Document, key: str) -> dict[str, Any]:
     return {key: document.id} | ({} if document.file is None else {"file": document.file})
 
 
-def answer(reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None) -> dict[str, Any]:
+def answer(
+    reader: Reader, document: Document, scores: NDArray[Any], reject_below: float | None, chances: _Chances | None
+) -> dict[str, Any]:
     """The row of one document, from its scores [C] or [T, C], exact in single precision, and numbers in double."""
     contract, kind = reader.contract, KINDS[reader.target]
     scores = scores if kind.pooled else scores[: len(document.x)]
@@ -146,9 +209,19 @@ def answer(reader: Reader, document: Document, scores: NDArray[Any], reject_belo
         best = int(of_classes.argmax())
         all_scores = exact(of_classes.astype(np.float32))
         by_class = {_name(contract, index): score for index, score in enumerate(all_scores)}
-        rejected = reject_below is not None and all_scores[best] < reject_below
+        assert chances is not None
+        confidence = exact(np.array([chances.confidence], np.float32))[0]
+        rejected = reject_below is not None and confidence < reject_below
         chosen = None if rejected else _class(contract, best)
-        found |= {"class": chosen, "score": all_scores[best], "scores": by_class}
+        probabilities = exact(chances.probabilities.astype(np.float32))
+        found |= {
+            "class": chosen,
+            "score": all_scores[best],
+            "confidence": confidence,
+            "scores": by_class,
+            "probability": probabilities[best],
+            "probabilities": {_name(contract, index): chance for index, chance in enumerate(probabilities)},
+        }
     if kind.has("number"):
         names = contract.value_names or [f"value[{place}]" for place in range(n_values)]
         numbers = exact(of_numbers) if kind.pooled else map(exact, of_numbers.T)

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ssm_hpn.calibrated import keep_temperature
 from ssm_hpn.cli.checkpoint import default_which
 from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.cli.tables import metric_table
@@ -68,6 +69,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     with screen.status("evaluating on all held-out data"):
         chosen = trainer if step == result.step else Trainer.load(result.folder, which="best")
         evaluation = chosen.evaluate("all")
+        chosen.temperature = None
         decisions = decisions_of_learner(chosen)
     names = [] if trainer.contract is None else trainer.contract.value_names
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
@@ -81,6 +83,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
         run.write_json(BASELINES, {"scores": found["tables"]})
     if decisions is not None:
         write_decisions(result.folder, decisions)
+        keep_temperature(result.folder, chosen, decisions.count)
     run.write_json(SUMMARY, found)
     return found
 

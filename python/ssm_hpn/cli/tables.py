@@ -50,3 +50,33 @@ def class_rows(totals: Totals, names: Sequence[str] | None) -> list[list[str]]:
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.3f}" if whole else "–"
+
+
+def judgement_lines(facts: Facts, *, stored: bool) -> list[str]:
+    """How far probabilities can be believed, what the threshold rejects, and how strange documents are told apart."""
+    lines, calibration, reject, strange = [], *(facts.get(name) for name in ("calibration", "reject", "strange"))
+    if calibration is not None:
+        before = calibration["before"]
+        was = "" if before is None else f", {before:.3f} before the temperature was fitted"
+        lines.append(f"expected calibration error {calibration['expected_error']:.3f}{was}")
+    if reject is not None:
+        lines.append(_reject_line(reject, stored=stored))
+    if strange is not None:
+        who = counted(strange["series"], "document")
+        told = f"{who} of classes that the training data does not have"
+        if strange["auroc"] is not None:
+            told += f": AUROC {strange['auroc']:.3f} by the confidence"
+        if strange["rejected"] is not None:
+            told += f", {100 * strange['rejected']:.1f} % rejected"
+        lines.append(told)
+    return lines
+
+
+def _reject_line(reject: Facts, *, stored: bool) -> str:
+    accuracy = f" with an accuracy of {reject['accuracy']:.3f}" if "accuracy" in reject else ""
+    line = (
+        f"reject_below {reject['reject_below']:.6g} answers {100 * reject['answered']:.1f} % of the documents{accuracy}"
+    )
+    if reject["keep"] is None:
+        return line
+    return line + ("; predict of this run uses it" if stored else "; give it to predict --reject-below")

@@ -3,7 +3,7 @@
 `ClassHead` and `NumberHead` are in `heads`. Below them: `simplex` (prototypes), `blocks` and `columns` (features in
 strips, standardised), `spectrum` (ridge and leave-one-out error from eigenvalues), `gram` (few series, exact),
 `landmarks` (many series), `growing` (series in parts), `linear` (settings and result), `calibration` (probabilities,
-reject curve), `saved` (arrays and JSON).
+reject curve), `typicality` (confidence), `saved` (arrays and JSON).
 """
 
 from ssm_hpn.closed_form.blocks import Features

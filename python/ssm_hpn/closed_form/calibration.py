@@ -1,19 +1,25 @@
-"""Probabilities from scores, and thresholds below which no class is answered, both from leave-one-out scores.
+"""Probabilities from scores, and thresholds below which no class is answered, both from scores that were left out.
 
-    P(c) = exp(scale·q_c) / Σ_k exp(scale·q_k),     q_c = z·p_c,   z shortened to the longest of the left-out scores
+    P(c) = (1 - λ)·exp(scale·q_c)/Σ_k exp(scale·q_k) + λ·π_c,     q_c = z·p_c,   π_c the weighed share of class c
     scale = argmin Σ_i w_i/Σw · [-Σ_c t_ic ln P_i(c)]
     t_ic = 1 - ε for the class of i, ε/(C-1) for each other one,   ε = 1/(n + 2)
 
 The sum is convex in the scale (an inverse temperature; Guo et al., ICML 2017); Newton's method inside of a bracket
 finds its minimum. ε is the error rate that n right answers still leave likely (Laplace's rule of succession; Platt 1999
 softens the targets of two classes so): where every left-out series is right, the scale stays finite, and the mean
-confidence is 1 - ε. No series is surer than the surest left-out one could be: z longer than all of these is shortened.
+confidence is 1 - ε. λ is 0 where the softmax has no larger log loss than the shares π alone; else it is that of least
+log loss, so that probabilities are never worse than the shares on the series that they are fitted to (-Σ w_i ln P_i is
+convex in λ, and at λ = 1 that of the shares).
 
-Inner products, not cosines: those of two classes are ±1 for every series.
+Left-out scores are those of series that no fit has seen: leave-one-out scores of a head in closed form, or those of
+series that were held out of training. For a head in closed form q are inner products, not cosines, which for two
+classes are ±1 for every series, and no series is surer than the surest left-out one could be: z longer than all of
+these is shortened. For a trained head q are its scores: cosines, or the outputs of a linear head.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +34,7 @@ SCALES: Final = (1e-3, 1e4)
 ITERATIONS: Final = 100
 PRECISE: Final = 1e-9
 """Relative width of the bracket at which the search ends."""
+TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 def shortened(scores: Floats, longest: float) -> Floats:
@@ -89,6 +96,67 @@ def fitted_scale(q: Floats, labels: Ints, weights: Floats) -> float:
         if settled:
             break
     return scale
+
+
+@dataclass(frozen=True, eq=False)
+class Temperature:
+    """The map from scores q [n, C] to probabilities [n, C].
+
+    >>> q = np.array([[0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, -0.5]])
+    >>> fitted = Temperature.of(q, np.array([0, 1, 0, 1]), np.ones(4))
+    >>> round(fitted.scale, 3), fitted.share, fitted.probabilities(q[:1]).round(2).tolist()
+    (0.693, 0.0, [[0.67, 0.33]])
+    """
+
+    scale: float
+    share: float
+    """λ."""
+    frequencies: Floats
+    """π [C]."""
+
+    @classmethod
+    def of(cls, q: Floats, labels: Ints, weights: Floats) -> Self:
+        """Fit to left-out q [n, C] with labels [n] and weights [n]."""
+        frequencies = np.bincount(labels, weights, q.shape[1]) / weights.sum()
+        scale = fitted_scale(q, labels, weights)
+        return cls(
+            scale, _share(softmax(q, scale)[np.arange(len(q)), labels], frequencies[labels], weights), frequencies
+        )
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """What `to_json` gave; `KeyError`, `TypeError` or `ValueError` for anything else."""
+        frequencies = np.asarray(values.get("frequencies", ()), np.float64)
+        return cls(float(values["scale"]), float(values.get("share", 0.0)), frequencies)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON; the shares of the classes where they count."""
+        if self.share == 0:
+            return {"scale": self.scale}
+        return {"scale": self.scale, "share": self.share, "frequencies": self.frequencies.tolist()}
+
+    def probabilities(self, q: Floats) -> Floats:
+        """[n, C] of q [n, C]."""
+        p = softmax(q, self.scale)
+        return p if self.share == 0 else (1.0 - self.share) * p + self.share * self.frequencies
+
+
+def _share(own: Floats, frequencies: Floats, weights: Floats) -> float:
+    """λ, from the probabilities [n] of each series' class and the shares [n] of these classes."""
+
+    def slope(share: float) -> float:
+        return float(weights @ ((own - frequencies) / np.maximum((1.0 - share) * own + share * frequencies, TINY)))
+
+    losses = (-float(weights @ np.log(np.maximum(one, TINY))) for one in (own, frequencies))
+    if next(losses) <= next(losses):
+        return 0.0
+    low, high = 0.0, 1.0
+    if slope(high) <= 0:
+        return high
+    for _ in range(ITERATIONS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return high
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,24 +16,26 @@ threads changes the order of sums inside of LAPACK: scores then agree to about 1
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.closed_form.blocks import Block, Features, Rows
-from ssm_hpn.closed_form.calibration import RejectCurve, fitted_scale, shortened, softmax
+from ssm_hpn.closed_form.calibration import RejectCurve, Temperature, shortened
 from ssm_hpn.closed_form.gram import fit_exact
 from ssm_hpn.closed_form.landmarks import fit_landmarks
 from ssm_hpn.closed_form.linear import Fit, RidgeSettings, kept_series
 from ssm_hpn.closed_form.saved import arrays_of, fit_of
 from ssm_hpn.closed_form.simplex import cosines, inner_products, simplex
+from ssm_hpn.closed_form.typicality import Typicality
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, problem
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Confidence = Literal["probability", "cosine"]
+Confidence = Literal["confidence", "probability", "cosine"]
 
 
 def class_weights(labels: Ints, n_classes: int, class_weight: ArrayLike | Literal["balanced"] | None) -> Floats:
@@ -72,13 +74,13 @@ class ClassHead:
     >>> bool((head.classes(z) == y).mean() > 0.9)
     True
     >>> threshold = head.reject_curve().threshold(answered=0.8)
-    >>> rejected = head.probabilities(z).max(axis=1) < threshold
+    >>> rejected = head.confidence(z) < threshold
     """
 
     ridge: Fit
     prototypes: Floats
     """[C, C-1]."""
-    scale: float
+    temperature: Temperature
     """Of the probabilities (`calibration`)."""
     longest: float
     """The largest length of left-out scores."""
@@ -123,9 +125,14 @@ class ClassHead:
     @classmethod
     def of_fit(cls, fit: Fit, prototypes: Floats, labels: Ints, weights: Floats, sample_weight: Floats) -> Self:
         """The head of a fit to prototypes, given the class, weight and sample weight of each series in `fit.rows`."""
-        scale = fitted_scale(inner_products(fit.left_out, prototypes), labels, weights)
+        temperature = Temperature.of(inner_products(fit.left_out, prototypes), labels, weights)
         longest = float(np.linalg.norm(fit.left_out, axis=1).max())
-        return cls(fit, prototypes, scale, longest, labels, sample_weight)
+        return cls(fit, prototypes, temperature, longest, labels, sample_weight)
+
+    @property
+    def scale(self) -> float:
+        """Factor of the inner products in probabilities."""
+        return self.temperature.scale
 
     def scores(self, blocks: Iterable[Block]) -> Floats:
         """z [n, C-1] of n series from blocks f32 [n, d_block] in the order of the fit."""
@@ -137,21 +144,32 @@ class ClassHead:
 
     def probabilities(self, scores: Floats) -> Floats:
         """P(class) [n, C]."""
-        return softmax(inner_products(shortened(scores, self.longest), self.prototypes), self.scale)
+        return self.temperature.probabilities(inner_products(shortened(scores, self.longest), self.prototypes))
 
     def classes(self, scores: Floats) -> Ints:
         """The class [n] of the largest cosine; of equal ones the first."""
         found: Ints = inner_products(scores, self.prototypes).argmax(axis=1)
         return found
 
-    def reject_curve(self, by: Confidence = "probability") -> RejectCurve:
-        """Share answered against accuracy on the left-out series, by the largest probability or cosine.
+    @cached_property
+    def _typicality(self) -> Typicality:
+        return Typicality.of(self.ridge.left_out, self.labels, self.sample_weight, self.prototypes)
+
+    def confidence(self, scores: Floats) -> Floats:
+        """How typical [n] of any class, in (0, 1]: by this a series is answered or rejected (`typicality`)."""
+        return self._typicality.confidence(scores)
+
+    def reject_curve(self, by: Confidence = "confidence") -> RejectCurve:
+        """Share answered against accuracy on the left-out series, by confidence, or by largest probability or cosine.
 
         The cosines of two classes are 1 for every series, so that a threshold of them rejects none.
         """
         z = self.ridge.left_out
-        confidence = (self.probabilities(z) if by == "probability" else self.cosines(z)).max(axis=1)
-        return RejectCurve.of(confidence, self.classes(z) == self.labels, self.sample_weight)
+        if by == "confidence":
+            found = self.confidence(z)
+        else:
+            found = (self.probabilities(z) if by == "probability" else self.cosines(z)).max(axis=1)
+        return RejectCurve.of(found, self.classes(z) == self.labels, self.sample_weight)
 
     def left_out_accuracy(self) -> float:
         """Share of the left-out series that get their class, weighted by their sample weights.
@@ -165,8 +183,8 @@ class ClassHead:
         """Everything as arrays by name and as JSON."""
         arrays, values = arrays_of(self.ridge)
         arrays |= {"labels": self.labels, "sample_weight": self.sample_weight}
-        values |= {"kind": "classes", "n_classes": len(self.prototypes), "scale": self.scale, "longest": self.longest}
-        return arrays, values
+        values |= {"kind": "classes", "n_classes": len(self.prototypes), "longest": self.longest}
+        return arrays, values | self.temperature.to_json()
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> Self:
@@ -191,8 +209,8 @@ class ClassHead:
             raise CheckpointError(
                 problem("weights", counted(len(prototypes) - 1, "column"), found, "use another checkpoint")
             )
-        scale, longest = float(values["scale"]), float(values["longest"])
-        return cls(fit, prototypes, scale, longest, arrays["labels"], arrays["sample_weight"])
+        temperature, longest = Temperature.from_json(values), float(values["longest"])
+        return cls(fit, prototypes, temperature, longest, arrays["labels"], arrays["sample_weight"])
 
 
 @dataclass(frozen=True, eq=False)

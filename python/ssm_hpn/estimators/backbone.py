@@ -10,6 +10,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.calibrated import calibrate
+from ssm_hpn.closed_form.landmarks import stratified
 from ssm_hpn.config.model import LinearHead
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
@@ -28,6 +30,13 @@ CHECKPOINT: Final = "checkpoint"
 """Name of a folder for the files of one."""
 PROJECTION: Final = "head.projection."
 """Beginning of the names of the tensors that map onto the coordinates of prototypes."""
+MANY: Final = 200
+"""Series from which on some are held out for the temperature where none are for early stopping."""
+LEAST_FOR_TEMPERATURE: Final = 64
+MOST_FOR_TEMPERATURE: Final = 256
+LARGEST_SHARE: Final = 0.2
+FEWEST_FOR_TEMPERATURE: Final = 20
+"""Series of a further part to which the temperature is fitted anew."""
 LEAST_WEIGHT: Final = 1e-9
 """Share of the largest weight below which a series does not count: the sums of a batch are in single precision."""
 
@@ -50,6 +59,7 @@ class Backbone:
         arrays: dict[str, NDArray[Any]],
         *,
         stopping: Stopping | None,
+        for_temperature: float = 0.0,
         progress: Progress,
     ) -> tuple[Self, Watch | None]:
         """Train from the start: the updates of its settings over random batches, each series once per pass.
@@ -57,6 +67,10 @@ class Backbone:
         With `stopping` some series are held out, stratified by `arrays["sequence_class"]` where there are classes; the
         `Watch` over them, by which training may have ended early, has given the trainer its best parameters. Weights
         in `arrays` count in training, not for the held-out series.
+
+        The temperature of the probabilities is fitted to the held-out series. Without `stopping`, `for_temperature`
+        says which share of many series is held out for it (`held_for_temperature`); of few it is fitted to those of
+        training.
         """
         trainer.contract = contract
         series, arrays = _counting(series, arrays)
@@ -67,9 +81,12 @@ class Backbone:
             rows = padded([channels[i] for i in chosen], "features")
             return rows | {name: values[chosen] for name, values in arrays.items()}
 
-        rows, watch = np.arange(len(series)), None
-        if stopping is not None:
-            rows, held = stopping.split(arrays.get("sequence_class"), len(series), seed=train.seed)
+        rows, watch, codes = np.arange(len(series)), None, arrays.get("sequence_class")
+        held = rows[:0] if codes is None else held_for_temperature(codes, for_temperature, seed=train.seed)
+        if stopping is None:
+            rows = np.setdiff1d(rows, held)
+        else:
+            rows, held = stopping.split(codes, len(series), seed=train.seed)
             batches = [_without_weights(batch(part)) for part in _parts(held, channels)]
             watch = Watch(trainer, batches, stopping, pass_updates=ceil(len(rows) / train.batch_size))
         order = batches_without_end(len(rows), train.batch_size, np.random.default_rng(train.seed))
@@ -84,11 +101,41 @@ class Backbone:
                     break
         if watch is not None:
             watch.restore()
-        return cls(trainer, contract), watch
+        backbone = cls(trainer, contract)
+        if codes is not None:
+            judged = held if len(held) else rows
+            backbone.calibrate([series[i] for i in judged], codes[judged])
+        return backbone, watch
+
+    def calibrate(self, series: list[Floats], codes: NDArray[np.int32]) -> None:
+        """Fit the temperature of the probabilities to series with classes [n], -1 for none."""
+        known = np.flatnonzero(codes >= 0)
+        if len(known):
+            answers = self.answers([series[i] for i in known])
+            calibrate(self.trainer, self.scores_of(answers), codes[known].astype(np.int64))
+
+    def scores_of(self, answers: Floats) -> Floats:
+        """The scores of classes [N, C] among what is answered."""
+        count = 0 if self.contract.classes is None else len(self.contract.classes)
+        return answers[:, :count]
 
     def more(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
-        """An update for each batch of these series, each series once, in an order of its own; the optimiser goes on."""
+        """An update for each batch of these series, each series once, in an order of its own; the optimiser goes on.
+
+        The temperature of the probabilities is that of these series as they were answered before, where they are
+        `FEWEST_FOR_TEMPERATURE` or more; the first ones are answered afterwards.
+        """
         series, arrays = _counting(series, arrays)
+        codes, known = arrays.get("sequence_class"), self.trainer.temperature is not None
+        if codes is not None and known and np.count_nonzero(codes >= 0) >= FEWEST_FOR_TEMPERATURE:
+            self.calibrate(series, codes)
+        temperature = self.trainer.temperature
+        self._learn(series, arrays, progress=progress)
+        self.trainer.temperature = temperature
+        if codes is not None and not known:
+            self.calibrate(series, codes)
+
+    def _learn(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
         train = self.trainer.config.train
         channels = [self.contract.channels(one) for one in series]
         order = np.random.default_rng([train.seed, self.updates]).permutation(len(series))
@@ -174,6 +221,25 @@ class Backbone:
         object.__setattr__(self, "trainer", trainer)
         object.__setattr__(self, "contract", trainer.contract)
         object.__setattr__(self, "earlier", state["earlier"])
+
+
+def held_for_temperature(codes: NDArray[np.int32], share: float, *, seed: int) -> NDArray[np.intp]:
+    """The series that are held out for the temperature alone, of classes [n], -1 for none: none of few series.
+
+    A share of those of `MANY` series or more, at least `LEAST_FOR_TEMPERATURE` where that is no more than
+    `LARGEST_SHARE`, at most `MOST_FOR_TEMPERATURE`; of each class with five or more its part.
+
+    >>> codes = np.arange(1000) % 4
+    >>> [len(held_for_temperature(codes[:n], 0.1, seed=0)) for n in (100, 200, 400, 1000)]
+    [0, 40, 64, 100]
+    """
+    if len(codes) < MANY or share <= 0:
+        return np.empty(0, np.intp)
+    sizes = np.bincount(codes[codes >= 0], minlength=1)
+    able = np.flatnonzero((codes >= 0) & (sizes[codes] >= 5))
+    wanted = max(ceil(len(able) * share), LEAST_FOR_TEMPERATURE)
+    count = min(wanted, ceil(len(able) * LARGEST_SHARE), MOST_FOR_TEMPERATURE)
+    return able[stratified(codes[able].astype(np.int64), count, seed=seed)] if count else able[:0]
 
 
 def _counting(series: list[Floats], arrays: dict[str, NDArray[Any]]) -> tuple[list[Floats], dict[str, NDArray[Any]]]:

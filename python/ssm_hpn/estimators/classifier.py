@@ -10,16 +10,19 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from ssm_hpn.calibrated import class_probabilities
 from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.classes import text_of
-from ssm_hpn.closed_form import ClassHead
+from ssm_hpn.closed_form import ClassHead, RejectCurve
 from ssm_hpn.closed_form.heads import class_weights
 from ssm_hpn.closed_form.simplex import lifted, lifted_cosines
 from ssm_hpn.config.model import MADE_FROM_VECTORS
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
+from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.class_codes import ClassCodes, check_type, named_classes, places_of, read_labels
+from ssm_hpn.estimators.decision import Decision
 from ssm_hpn.estimators.model import Kind, ends
 from ssm_hpn.estimators.stored import StoredModel
 from ssm_hpn.estimators.stream import Source
@@ -84,7 +87,8 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         Columns of a long table: the series of a row, and its time (numbers or dates); rows stay in their order without.
         A frame of pandas with an index of two levels, series and time, needs neither.
     reject_below
-        `predict` answers `reject_label` where the largest score lies below; None never rejects.
+        `predict` answers `reject_label` where `confidence` lies below; None never rejects.
+        `reject_threshold(keep=0.95)` is the number at which 95 % of known series are answered.
     reject_label
         Must not be one of the classes; default: -1 for numbers, "unknown" for texts.
     class_weight
@@ -132,7 +136,7 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
 
     >>> model.class_scores(series[:2]).argmax(axis=1).tolist(), (model.decision_function(series[:2]) > 0).tolist()
     ([0, 1], [False, True])
-    >>> bool((model.confidence(series) == model.class_scores(series).max(axis=1)).all())
+    >>> bool((model.confidence(series) > model.confidence([series[0] * 100])).all())
     True
     >>> model.predict_proba(series[:2]).sum(axis=1).round(6).tolist()
     [1.0, 1.0]
@@ -503,33 +507,95 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def confidence(self, X: Any) -> Floats:  # noqa: ANN401, N803
-        """[N] the largest score: what `reject_below` is compared with."""
-        return np.asarray(self.class_scores(X).max(axis=1))
+        """[N] how typical each series is of any class: what `reject_below` is compared with.
+
+        Of features it is in (0, 1], by how the left-out points of the training series scatter around their prototypes:
+        1 on a prototype, ½ at three deviations (`ssm_hpn.closed_form.typicality`). Of a backbone it is the largest
+        score.
+        """
+        return self._confidence_of(self._points(X))
+
+    def _confidence_of(self, points: Floats) -> Floats:
+        if isinstance(self.model_, FilterModel):
+            return self._class_head().confidence(points)
+        return np.asarray(self._scores_of(points).max(axis=1))
+
+    def reject_threshold(self, keep: float = 0.95, X: Any = None) -> float:  # noqa: ANN401, N803
+        """The `reject_below` at which this share of known series is answered: 0.95 rejects one of twenty falsely.
+
+        It is that of the series X, which were not trained on; of features without X that of the training series, each
+        left out of the fit that judges it.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> random = np.random.default_rng(0)
+        >>> labels = np.array(["calm", "wild"] * 20)
+        >>> series = [random.normal(0, 1 if one == "calm" else 4, size=(30, 2)) for one in labels]
+        >>> model = SSMClassifier(effort="fast", random_state=0).fit(series, labels)
+        >>> model = model.set_params(reject_below=model.reject_threshold(keep=0.9))
+        >>> model.predict([np.arange(60.0).reshape(30, 2)]).tolist()
+        ['unknown']
+        """
+        check_is_fitted(self)
+        if X is not None:
+            confidence = self.confidence(X)
+            ones = np.ones(len(confidence))
+            return RejectCurve.of(confidence, ones > 0, ones).threshold(answered=keep)
+        if not isinstance(self.model_, FilterModel):
+            expected = "X, series that the backbone was not trained on"
+            raise ConfigError(problem("reject_threshold", expected, "none", "pass series of the known classes"))
+        return self._class_head().reject_curve().threshold(answered=keep)
 
     def predict_proba(self, X: Any) -> Floats:  # noqa: ANN401, N803
         """[N, C] probabilities of the classes.
 
-        Of features: a softmax whose scale is fitted to what each training series is taken for by the others. Of a
-        backbone: the softmax of the scores, cosines scaled as in training (by 16 for the loss that has no scale).
+        The softmax of the scores times a scale that is fitted to series which no fit has seen: of features each
+        training series, left out; of a backbone those that were held out (of fewer than 200 series without early
+        stopping none are: the scale is then that of the training series, and may be too sure).
         """
         return self._probabilities_of(self._points(X))
 
     def _probabilities_of(self, points: Floats) -> Floats:
         if isinstance(self.model_, FilterModel):
             return self._class_head().probabilities(points)
-        scores = self._scores_of(points) * self._scale()
-        odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+        return class_probabilities(self.model_.trainer, self._scores_of(points))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
-        """[N] labels; `reject_label` where no score reaches `reject_below`."""
-        return self._labels_of(self.class_scores(X))
+        """[N] labels; `reject_label` where the confidence does not reach `reject_below`."""
+        return self._labels_of(self._points(X))
+
+    def decide(self, X: Any) -> Decision:  # noqa: ANN401, N803
+        """The nearest class of each series, its probability and cosine, the confidence, and whether it is rejected.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> random = np.random.default_rng(0)
+        >>> labels = np.array(["calm", "wild"] * 20)
+        >>> series = [random.normal(0, 1 if one == "calm" else 4, size=(30, 2)) for one in labels]
+        >>> model = SSMClassifier(effort="fast", reject_below=0.2, random_state=0).fit(series, labels)
+        >>> decision = model.decide([series[0], np.arange(60.0).reshape(30, 2)])
+        >>> decision.label[0], decision.rejected.tolist()
+        ('calm', [False, True])
+        """
+        points = self._points(X)
+        scores, confidence, bound = self._scores_of(points), self._confidence_of(points), self._reject_bound()
+        best, rows = scores.argmax(axis=1), np.arange(len(scores))
+        return Decision(
+            label=self.classes_[best],
+            probability=self._probabilities_of(points)[rows, best],
+            cosine=np.full(len(rows), np.nan) if self._is_linear() else scores[rows, best],
+            confidence=confidence,
+            rejected=np.zeros(len(rows), bool) if bound is None else confidence < bound,
+        )
+
+    def _is_linear(self) -> bool:
+        return isinstance(self.model_, Backbone) and self.model_.trainer.config.model.head.kind == "linear"
 
     def _answers_of(self, source: Source) -> NDArray[Any]:
-        return self._labels_of(self._scores_of(source.class_scores()))
+        return self._labels_of(source.class_scores())
 
-    def _labels_of(self, scores: Floats) -> NDArray[Any]:
-        labels = self.classes_[scores.argmax(axis=1)]
+    def _labels_of(self, points: Floats) -> NDArray[Any]:
+        labels = self.classes_[self._scores_of(points).argmax(axis=1)]
         if (bound := self._reject_bound()) is None:
             return np.asarray(labels)
         reject = np.asarray(self._reject_value(self.classes_))
@@ -538,18 +604,14 @@ class SSMClassifier(ClassifierMixin, StoredModel):  # type: ignore[misc]
         elif labels.dtype.kind != "O":
             common = np.result_type(labels, reject)  # a double for whole numbers with and without a sign
             labels = labels.astype(object if common.kind == "f" and labels.dtype.kind in "iu" else common)
-        return np.where(scores.max(axis=1) < bound, reject.astype(labels.dtype), labels)
-
-    def _scale(self) -> float:
-        if self.head == "linear":
-            return 1.0
-        known = "head.scale" in self.trainer_.session.parameter_names()
-        return float(self.trainer_.parameter("head.scale")[0]) if known else 16.0
+        return np.where(self._confidence_of(points) < bound, reject.astype(labels.dtype), labels)
 
     def _reject_bound(self) -> float | None:
         given: Any = self.reject_below
         if given is not None and (not isinstance(given, int | float | np.number) or np.isnan(given)):
-            raise ConfigError(problem("reject_below", "a number, or None", shown(given), "pass a score, such as 0.5"))
+            raise ConfigError(
+                problem("reject_below", "a number, or None", shown(given), "pass a confidence, such as 0.5")
+            )
         return None if given is None else float(given)
 
     def _reject_value(self, classes: NDArray[Any]) -> int | str | bytes:

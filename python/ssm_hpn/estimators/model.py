@@ -169,7 +169,13 @@ class SequenceModel(SequenceEstimator):
         trainer = self._trainer_of(target, head)
         stopping = self._stopping(len(series))
         self.model_, watch = Backbone.fit(
-            trainer, self.contract_, series, arrays, stopping=stopping, progress=self._progress()
+            trainer,
+            self.contract_,
+            series,
+            arrays,
+            stopping=stopping,
+            for_temperature=number_between("validation_fraction", self.validation_fraction, 0, 1),
+            progress=self._progress(),
         )
         self.n_iter_ = self.trainer_.session.step
         self._fitted()

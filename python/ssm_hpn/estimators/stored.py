@@ -125,7 +125,9 @@ class StoredModel(ModelInParts):
             )
         else:
             trainer = Trainer.load(found)
+            temperature = trainer.temperature  # of a run it is beside its checkpoints
             state, _ = trainer.restore(found)
+            trainer.temperature = temperature
             config, about = trainer.config, (state.get("extra") or {}).get(PART)
             if trainer.contract is None:
                 expected, advice = "a model with a description of its data", "load it with Trainer.load"

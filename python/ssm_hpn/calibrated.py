@@ -1,0 +1,175 @@
+"""Probabilities of a trained head, and `calibration.json` of a run: what was fitted to held-out data after training.
+
+Scores of a head are cosines or the outputs of a linear head. Their probabilities are the softmax of scale·score, whose
+scale is fitted to series that were not trained on (`closed_form.calibration.Temperature`). The fitted one is kept with
+the model (`Learner.temperature`), in checkpoints that are saved afterwards, and for a run in its file, because the
+checkpoints of a run are written before all held-out data is looked at. Where none was fitted, the scale is that of
+training: 1 for a linear head, that of the loss for cosines, 16 where the loss has none.
+
+The file has an entry for each update whose checkpoint was looked at. `evaluate --keep` adds the threshold of the
+confidence at which a share of the held-out series is answered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssm_hpn.closed_form.calibration import Temperature, softmax
+from ssm_hpn.errors import DataError, problem
+from ssm_hpn.learner import Learner
+from ssm_hpn.storage import write_whole
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FILE: Final = "calibration.json"
+MOST_ENTRIES: Final = 32
+"""Of the last updates."""
+COSINE_SCALE: Final = 16.0
+"""Factor of the cosines in probabilities where neither data nor the loss says one."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Threshold(_Part):
+    """The confidence below which no class is answered."""
+
+    keep: Annotated[float, Field(gt=0, le=1)]
+    """Share of the held-out series that are to be answered."""
+    reject_below: float
+    series: Annotated[int, Field(ge=1)]
+    """Held-out series that it is of."""
+
+
+class Entry(_Part):
+    """What was fitted to held-out data for one checkpoint."""
+
+    step: Annotated[int, Field(ge=0)]
+    """Its updates."""
+    scale: Annotated[float, Field(gt=0)] | None = None
+    """Of the probabilities; None for a model of features, whose checkpoint has it."""
+    share: Share = 0.0
+    """Of the frequencies of classes in the probabilities."""
+    frequencies: tuple[Share, ...] = ()
+    series: Annotated[int, Field(ge=0)] = 0
+    """Held-out series that the scale is fitted to."""
+    threshold: Threshold | None = None
+
+    @property
+    def temperature(self) -> Temperature | None:
+        """The map from scores to probabilities."""
+        return None if self.scale is None else Temperature(self.scale, self.share, np.array(self.frequencies))
+
+
+class _File(_Part):
+    version: Literal[1] = 1
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunCalibration:
+    """`calibration.json` of a run.
+
+    >>> from ssm_hpn.storage import write_whole
+    >>> from pathlib import Path
+    >>> Path("some_run").mkdir()
+    >>> run = RunCalibration(Path("some_run"))
+    >>> run.put(Entry(step=300, scale=8.5, series=40))
+    >>> run.entry(300).scale, run.entry(200)
+    (8.5, None)
+    """
+
+    run: Path
+
+    def entry(self, step: int) -> Entry | None:
+        """That of a checkpoint. Raises `DataError` for a file that is damaged."""
+        return next((one for one in self._entries() if one.step == step), None)
+
+    def put(self, entry: Entry) -> None:
+        """Replace or add the entry of a checkpoint; a threshold that is there stays where the new entry has none."""
+        before = self.entry(entry.step)
+        if before is not None and entry.threshold is None:
+            entry = entry.model_copy(update={"threshold": before.threshold})
+        kept = [one for one in self._entries() if one.step != entry.step]
+        entries = sorted([*kept, entry], key=lambda one: one.step)[-MOST_ENTRIES:]
+        write_whole(self.run / FILE, _File(entries=tuple(entries)).model_dump_json(indent=1) + "\n")
+
+    def _entries(self) -> Sequence[Entry]:
+        path = self.run / FILE
+        try:
+            return _File.model_validate_json(path.read_bytes()).entries
+        except FileNotFoundError:
+            return ()
+        except ValidationError as error:
+            row = error.errors(include_url=False)[0]
+            where = ".".join(map(str, row["loc"]))
+            raise DataError(
+                problem(path, f"{where or 'JSON'} as `evaluate` writes it", row["msg"], "remove it")
+            ) from None
+        except OSError as error:
+            raise DataError(problem(path, "a readable file", error.strerror, "restore or remove it")) from None
+
+
+def scale_of_training(learner: Learner) -> float:
+    """The factor of the scores in the loss, which is that of probabilities where none was fitted."""
+    head = learner.config.model.head
+    if head.kind == "linear":
+        return 1.0
+    if "head.scale" in learner.session.parameter_names():
+        return float(learner.parameter("head.scale")[0])
+    return float(getattr(getattr(head, "loss", None), "scale", COSINE_SCALE))
+
+
+def class_probabilities(learner: Learner, scores: Floats) -> Floats:
+    """Probabilities [n, C] of the scores of classes [n, C], by the fitted temperature or the scale of training.
+
+    >>> from ssm_hpn import Trainer
+    >>> head = {"kind": "linear", "n_outputs": 2, "loss": "softmax"}
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}, "head": head}
+    >>> trainer = Trainer({"model": model})
+    >>> class_probabilities(trainer, np.array([[0.0, np.log(3.0)]])).round(2).tolist()
+    [[0.25, 0.75]]
+    """
+    if learner.temperature is not None:
+        return learner.temperature.probabilities(scores)
+    return softmax(scores, scale_of_training(learner))
+
+
+def calibrate(learner: Learner, scores: Floats, labels: Ints) -> None:
+    """Fit the temperature of a model to the scores [n, C] of series with labels [n].
+
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
+    >>> trainer = Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 2}}})
+    >>> calibrate(trainer, np.array([[0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, -0.5]]), np.array([0, 1, 0, 1]))
+    >>> round(trainer.temperature.scale, 3)
+    0.693
+    """
+    learner.temperature = Temperature.of(scores, labels, np.ones(len(labels)))
+
+
+def keep_temperature(run: Path, learner: Learner, series: int) -> None:
+    """Write the temperature of a model, fitted to a number of held-out series, into its run.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
+    >>> trainer = Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 2}}})
+    >>> calibrate(trainer, np.array([[0.5, -0.5], [-0.5, 0.5]]), np.array([0, 0]))
+    >>> Path("kept_run").mkdir()
+    >>> keep_temperature(Path("kept_run"), trainer, 2)
+    >>> RunCalibration(Path("kept_run")).entry(0).series
+    2
+    """
+    if learner.temperature is not None:
+        values = learner.temperature.to_json()
+        RunCalibration(run).put(Entry(step=learner.session.step, series=series, **values))
