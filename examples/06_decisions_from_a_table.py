@@ -86,8 +86,8 @@ def decide(folder: Path) -> None:
         "--data.validation_fraction", "0.3", "--run.folder", "runs/pumps",
     )  # fmt: skip
     command(folder, "inspect", "runs/pumps")
-    command(folder, "evaluate", "runs/pumps")
-    command(folder, "predict", "runs/pumps", "--data", "new.csv", "--reject-below", "0.5", "--out", "answers.csv")
+    command(folder, "evaluate", "runs/pumps", "--keep", "0.95")
+    command(folder, "predict", "runs/pumps", "--data", "new.csv", "--out", "answers.csv")
     print((folder / "answers.csv").read_text(encoding="utf-8"))
 
 

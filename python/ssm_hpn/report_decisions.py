@@ -61,8 +61,12 @@ def _picture(picture: Picture, names: Sequence[str]) -> str:
 
 def _calibration(decisions: Decisions) -> str:
     found = decisions.calibration
+    before = ""
+    if found.before is not None:
+        here = " to these series" if found.fitted_here else ""
+        before = f" ({100 * found.before:.1f} % before the temperature was fitted{here})"
     remark = (
-        f"expected error {100 * found.expected_error:.1f} %, Brier score {show(found.brier)}, "
+        f"expected error {100 * found.expected_error:.1f} %{before}, Brier score {show(found.brier)}, "
         f"log loss {show(found.log_loss)}"
     )
     return page.figure("Calibration", reliability(found.bins), remark)

@@ -256,3 +256,25 @@ def test_the_strip_shows_the_mean_evidence_around_each_cell():
     expected = np.convolve(values, kernel, "same") / np.convolve(np.ones(160), kernel, "same")
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     assert moving_mean(values[:30]) == (values[:30], 1)
+
+
+def test_the_report_tells_the_calibration_before_and_after(tmp_path):
+    labels, scores = np.array([0, 1, 0, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.4, 0.6]])
+    found = decisions_of(
+        Answers(labels, scores, scores, before=np.eye(2)[scores.argmax(axis=1)], fitted_here=True),
+        None,
+        classes=["a", "b"],
+    )
+    assert found.calibration.before == 0.25  # always sure, and right three times of four
+    assert found.calibration.expected_error == pytest.approx((0.1 + 0.2 + 2 * 0.1) / 4)
+    run = a_run(tmp_path / "run")
+    write_decisions(run, found)
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "(25.0 % before the temperature was fitted to these series)" in text
+
+
+def test_the_reject_curve_is_by_the_confidence_where_there_is_one():
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]])
+    found = decisions_of(Answers(np.array([0, 0]), scores, scores, np.array([0.1, 0.7])), None, classes=["a", "b"])
+    assert found.reject.thresholds == (0.1, 0.7)
+    assert found.reject.accuracy == (0.5, 0.0)
