@@ -505,7 +505,7 @@ class Learner(Fed):
             options = {**contract.options, "labels": self.contract.options.get("labels")}
             contract = replace(contract, origin=self.contract.origin, options=options)
         contract = contract or self.contract
-        config, temperature = self._with_model_of(session), saved_temperature(state)
+        config, temperature = self._with_model_of(session), Temperature.saved(state)
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
         self.temperature = temperature
@@ -589,20 +589,6 @@ def saved_contract(folder: Path, state: Mapping[str, Any]) -> Contract | None:
     except DataError as error:
         expected, _, found = str(error).removeprefix("contract: expected ").rpartition("; ")[0].partition(", found ")
         raise CheckpointError(problem(f"{folder}: contract", expected, found, OTHER_CHECKPOINT)) from None
-
-
-def saved_temperature(state: Mapping[str, Any]) -> Temperature | None:
-    """The temperature in the state of a checkpoint; None where none had been fitted.
-
-    >>> from ssm_hpn.learner import saved_temperature
-    >>> saved_temperature({"temperature": {"scale": 2.0}}).scale, saved_temperature({})
-    (2.0, None)
-    """
-    saved = state.get("temperature")
-    try:
-        return None if saved is None else Temperature.from_json(saved)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise CheckpointError(problem("temperature", "a scale above 0", shown(saved), OTHER_CHECKPOINT)) from None
 
 
 def _as_config(config: Config | Mapping[str, Any] | Path | str) -> Config:

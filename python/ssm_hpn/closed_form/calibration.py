@@ -24,7 +24,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, problem, shown
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -128,6 +128,20 @@ class Temperature:
         """What `to_json` gave; `KeyError`, `TypeError` or `ValueError` for anything else."""
         frequencies = np.asarray(values.get("frequencies", ()), np.float64)
         return cls(float(values["scale"]), float(values.get("share", 0.0)), frequencies)
+
+    @classmethod
+    def saved(cls, state: Mapping[str, Any]) -> "Temperature | None":
+        """That in the state of a checkpoint, under "temperature"; None where none had been fitted.
+
+        >>> Temperature.saved({"temperature": {"scale": 2.0}}).scale, Temperature.saved({})
+        (2.0, None)
+        """
+        found = state.get("temperature")
+        try:
+            return None if found is None else cls.from_json(found)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            advice = "load another checkpoint"
+            raise CheckpointError(problem("temperature", "a scale above 0", shown(found), advice)) from None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON; the shares of the classes where they count."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.calibrated import calibrate
-from ssm_hpn.closed_form.landmarks import stratified
+from ssm_hpn.closed_form.draws import stratified
 from ssm_hpn.config.model import LinearHead
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
