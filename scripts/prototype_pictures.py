@@ -17,8 +17,10 @@ Floats = NDArray[np.float64]
 
 SIDE, RADIUS = 170, 74
 CLASSES, DIM = 100, 10
-GROUPS, EACH = 4, 5
+GROUPS, EACH = 3, 4
 BINS = np.linspace(-1, 1, 101)
+TURNED = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
+"""A view of the sphere from which no point hides another."""
 
 
 def ball(rows: Floats, centre: float, caption: str) -> str:
@@ -28,6 +30,7 @@ def ball(rows: Floats, centre: float, caption: str) -> str:
         f'<circle cx="{svg.px(centre)}" cy="{middle}" r="{RADIUS}" fill="none" stroke="var(--line)"/>',
         f'<text class="quiet" x="{svg.px(centre)}" y="{2 * RADIUS + 50}" text-anchor="middle">{caption}</text>',
     ]
+    rows = rows @ TURNED if rows.shape[1] == 3 else rows
     depth = rows[:, 2] if rows.shape[1] > 2 else np.ones(len(rows))
     for row, near in sorted(zip(rows.tolist(), depth.tolist(), strict=True), key=lambda one: one[1]):
         x, y = centre + RADIUS * row[0], middle - RADIUS * row[1]
@@ -72,7 +75,7 @@ def cosines() -> str:
 def cosine_map(rows: Floats, names: list[str], title: str) -> str:
     """The cosines of all pairs as shades."""
     values = (rows @ rows.T).tolist()
-    return svg.heat_map(values, names=names, title=title, axes=("class", "class"), low=-0.3, high=1, decimals=1)
+    return svg.heat_map(values, names=names, title=title, axes=("class", "class"), low=-0.3, high=1, decimals=2)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number, whole_numbers, whole_numbers_of
 from ssm_hpn.cadence import Progress
-from ssm_hpn.class_vectors import vectors_of_head
+from ssm_hpn.class_vectors import ClassVectors, vectors_of_head
 from ssm_hpn.closed_form.calibration import Temperature
 from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
@@ -115,7 +115,7 @@ class Learner(Fed):
         config: Config | Mapping[str, Any] | Path | str,
         *,
         dtype: DType = "float32",
-        class_vectors: ArrayLike | Mapping[Any, ArrayLike] | None = None,
+        class_vectors: ClassVectors | ArrayLike | Mapping[Any, ArrayLike] | None = None,
     ) -> None:
         given = _as_config(config)
         parts = open_parts(given.data)

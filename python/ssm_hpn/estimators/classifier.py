@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, Self, cast, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -343,10 +343,10 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
 
     def _check_prototypes(self) -> None:
         """Refuse prototypes that there are not, that a linear head has not, and class vectors without a use."""
-        known = get_args(get_type_hints(type(self))["prototypes"])
-        if not isinstance(self.prototypes, str) or self.prototypes not in known:
+        known, given = get_args(get_type_hints(type(self))["prototypes"]), cast("Any", self.prototypes)
+        if not isinstance(given, str) or given not in known:
             expected, advice = " | ".join(known), "choose one of these, and pass vectors as class_vectors"
-            raise ConfigError(problem("prototypes", expected, shown(self.prototypes), advice))
+            raise ConfigError(problem("prototypes", expected, shown(given), advice))
         if self.head == "linear" and self.prototypes != "auto":
             expected, advice = "'auto' beside head='linear', which has no prototypes", "leave one of the two out"
             raise ConfigError(problem("prototypes", expected, repr(self.prototypes), advice))

@@ -481,7 +481,7 @@ fn prototypes_are_made_from_class_vectors() {
         let expected: Vec<f64> = row.iter().map(|x| x / length).collect();
         assert_close("given", value, &expected, 1e-14);
     }
-    let joint = given.replace("}", r#","loss":{"kind":"joint","low":0,"high":1}}"#);
+    let joint = given.replace('}', r#","loss":{"kind":"joint","low":0,"high":1}}"#);
     assert_eq!(made(with_vectors(&joint, &rows, 4).unwrap()), (vec![9, 4], values));
     let semantic = r#"{"kind":"prototype","n_classes":9,"dim":8,"prototypes":"semantic"}"#;
     let (shape, values) = made(with_vectors(semantic, &rows, 4).unwrap());

@@ -48,7 +48,7 @@ impl<T: Scalar> Session<T> {
         self.check_free("predict")?;
         let width = self.model.head().n_scores();
         self.head_output(batch, width, "the scores of this batch", |head, pass, x, out| {
-            head.scores(pass, x, out)
+            head.scores(pass, x, out);
         })
     }
 
@@ -87,7 +87,7 @@ impl<T: Scalar> Session<T> {
             ));
         }
         self.head_output(batch, width, "the points of this batch", |head, pass, x, out| {
-            head.embed(pass, x, out)
+            head.embed(pass, x, out);
         })
     }
 

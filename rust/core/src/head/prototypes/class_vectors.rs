@@ -56,7 +56,9 @@ impl ClassVectors {
                 let found = format!("zeros for {}", name(class));
                 return refused("vectors with a direction", found, "give it a vector that is not zero");
             }
-            row.iter_mut().for_each(|x| *x /= largest);
+            for x in row.iter_mut() {
+                *x /= largest;
+            }
             normalise(row);
         }
         if let Some((a, b)) = same_direction(&rows, dim) {

@@ -115,7 +115,9 @@ fn objective(p: &[f64], dim: usize, wanted: &[f64], others: &Others) -> (f64, Ve
     let sums: Vec<f64> = rows.collect();
     let total: f64 = sums.iter().sum();
     let orders = a.par_chunks_mut(classes).enumerate().map(|(i, a)| {
-        a.iter_mut().for_each(|a| *a *= SEPARATION / total);
+        for a in a.iter_mut() {
+            *a *= SEPARATION / total;
+        }
         let row = i * classes..(i + 1) * classes;
         order(&s[row.clone()], &wanted[row], others.of(i), 1.0 / classes as f64, a)
     });
@@ -214,7 +216,9 @@ mod tests {
         // All others of 6 classes, drawn ones of 40, and vectors with ties.
         for (classes, dim) in [(2, 3), (6, 4), (40, 3)] {
             let mut rows = random(classes, 5, 3);
-            rows.iter_mut().for_each(|x| *x = (3.0 * *x).round());
+            for x in &mut rows {
+                *x = (3.0 * *x).round();
+            }
             let wanted = cosines(&rows, 5);
             let others = Others::draw(classes, &mut stream(1, "test"));
             let mut p = random(classes, dim, 4);
