@@ -13,7 +13,7 @@ others, and judged where the test part has one of its series.
     softmax       the same: the largest probability
     mini_rocket   ridge on MiniRocket features, as in aeon: the largest decision value
 
-Softmax regression has the strength of least log loss in three folds. The expected calibration error is that of the
+Softmax regression is that of `linear_head`. The expected calibration error is that of the
 prototype head fitted to all classes, over the test part, before and after its temperature (which is fitted to the
 training part).
 
@@ -35,6 +35,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from quality.linear_head import SoftmaxRegression
 from quality.reading import Floats, Labelled, close_tests, load
 from quality.record import processor
 from quality.run import ROOT
@@ -53,8 +54,6 @@ CHOSEN: Final = (
     "sets of 5 to 14 classes and 100 to 2,000 training series, of each family the first; the confidence was chosen "
     "inside training splits of 16 sets, these among them but JapaneseVowels"
 )
-STRENGTHS: Final = 10.0 ** np.arange(-1.0, 5.0)
-"""C of softmax regression on features of mean squared length 1."""
 Ints = NDArray[np.int64]
 Matrix = NDArray[np.float32]
 
@@ -163,7 +162,7 @@ def confidences(part: Part, known: Ints, judged: Ints, *, threads: int) -> dict[
     head = prototype_head(part, known, codes, threads=threads)
     z = head.scores([part.ours[1][judged]])
     found = {"prototype": head.confidence(z), "cosine": lifted_cosines(z, head.prototypes).max(axis=1)}
-    logits = softmax_regression(part, known, codes, judged)
+    logits = SoftmaxRegression(part.views).fit(part.ours[0][known], codes).logits(part.ours[1][judged])
     found["linear"] = logits.max(axis=1)
     shifted = logits - logits.max(axis=1, keepdims=True)
     found["softmax"] = -np.log(np.exp(shifted).sum(axis=1))  # the logarithm of the largest probability
@@ -179,58 +178,6 @@ def prototype_head(part: Part, known: Ints, codes: Ints, *, threads: int) -> Any
 
     with threadpool_limits(threads):
         return ClassHead.fit(lambda rows: [part.ours[0][known[rows]]], codes, settings=RidgeSettings(views=part.views))
-
-
-def softmax_regression(part: Part, known: Ints, codes: Ints, judged: Ints) -> Floats:
-    """Logits of the judged series by softmax regression with a penalty on the squared weights.
-
-    The weights of least penalty lie in the span of the known series: coordinates in it, of which there are no more than
-    series, give the same regression as the features.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-
-    from ssm_hpn.closed_form import RidgeSettings
-    from ssm_hpn.closed_form.columns import Standardisation
-    from ssm_hpn.closed_form.simplex import simplex
-    from ssm_hpn.closed_form.view_weights import feature_weights
-
-    rows, ones = np.arange(len(known)), np.ones(len(known))
-    targets, settings = simplex(int(codes.max()) + 1)[codes], RidgeSettings(views=part.views)
-    omega = feature_weights(
-        lambda some: [part.ours[0][known[some]]], rows, targets, ones, settings=settings, each=False
-    )
-    x, y = part.ours[0][known], part.ours[1][judged]
-    standard = Standardisation.of(x, ones, clip=settings.clip)
-    root = np.float32(1.0) if omega is None else np.sqrt(omega)
-    x, y = standard.apply(x) * root, standard.apply(y) * root
-    mean = x.mean(axis=0)
-    x, y = x - mean, y - mean
-    values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
-    kept = values > values.max() * 1e-6
-    basis = vectors[:, kept] / np.sqrt(values[kept])
-    unit = np.sqrt(values.sum() / len(x))
-    train, test = (x @ x.T).astype(np.float64) @ basis / unit, (y @ x.T).astype(np.float64) @ basis / unit
-    folds = StratifiedKFold(int(max(2, min(3, np.bincount(codes).min()))), shuffle=True, random_state=0)
-    losses = [
-        cross_val_score(_regression(LogisticRegression, c), train, codes, cv=folds, scoring=_log_loss).mean()
-        for c in STRENGTHS
-    ]
-    model = _regression(LogisticRegression, STRENGTHS[int(np.argmax(losses))]).fit(train, codes)
-    logits = np.asarray(model.decision_function(test))
-    return np.stack([-logits / 2, logits / 2], axis=1) if logits.ndim == 1 else logits
-
-
-def _regression(kind: Any, strength: float) -> Any:
-    return kind(C=strength, max_iter=300, tol=1e-3)
-
-
-def _log_loss(model: Any, x: Floats, codes: Ints) -> float:
-    """Minus the log loss; a class that a fold lacks counts with a probability of a millionth."""
-    p = np.full((len(x), int(codes.max()) + 1), 1e-6)
-    p = np.concatenate([p, np.full((len(x), max(0, int(model.classes_.max()) + 1 - p.shape[1])), 1e-6)], axis=1)
-    p[:, model.classes_] = model.predict_proba(x)
-    return float(np.log(np.maximum(p[np.arange(len(x)), codes], 1e-6)).mean())
 
 
 def ridge(x: Matrix, codes: Ints, y: Matrix) -> Floats:

@@ -98,7 +98,7 @@ class FilterModel:
         series = known_series(contract, series)
         watch("filters")
         bank = StateFeatures.fit(series, **vars(settings), threads=threads)
-        classes, heads, ridge = None, [], RidgeSettings(views=bank.views)
+        classes, heads, ridge = None, [], RidgeSettings(views=bank.views, threads=threads)
         patterns, which = _patterns(numbers)
         with limited(threads, len(series)):
             times = 2 * (len(patterns) + (codes is not None))  # each head weighs the views, then it is fitted

@@ -61,7 +61,7 @@ class GrowingFilters:
             rows, targets = targets.weighed()
             series = [series[i] for i in rows]
         bank = StateFeatures.fit(known_series(contract, series), **vars(settings), threads=threads)
-        return cls.of_bank(bank, contract, targets, ridge)
+        return cls.of_bank(bank, contract, targets, replace(ridge, threads=ridge.threads or threads))
 
     @classmethod
     def of_bank(

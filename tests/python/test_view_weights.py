@@ -32,11 +32,34 @@ def test_the_error_is_that_of_refits_without_each_series():
     rng = np.random.default_rng(0)
     parts, y = [rng.normal(size=(20, 4)), rng.normal(size=(20, 30))], rng.normal(size=(20, 2))
     ones, sizes = np.ones(20), np.array([3.0, 1 / 3])
-    problem = vw._LeftOut(np.stack([gram_of(x, ones) for x in parts]), y, ones, each=False)
+    problem = vw.LeftOut(np.stack([gram_of(x, ones) for x in parts]), y, ones, each=False)
     both = np.hstack([np.sqrt(size) * x for size, x in zip(sizes, parts, strict=True)])
     for strength in (0.01, 1.0):
         direct = refit_error(both, y, strength * unit(both, ones)) / 20
-        assert problem.error(sizes, strength) == pytest.approx(direct, rel=1e-6)
+        assert problem.error(problem.gram(sizes), strength) == pytest.approx(direct, rel=1e-6)
+        half = sizes * [1.0, 0.5]
+        changed = problem.changed(problem.gram(half), half, strength, vw.Change([1], 2.0))
+        assert changed == pytest.approx(direct, rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 48, 49, 131])
+def test_a_triangular_matrix_is_inverted_by_halves(n):
+    lower = np.tril(np.random.default_rng(n).normal(size=(n, n))) + n * np.eye(n)
+    found = vw.lower_inverse(lower)
+    np.testing.assert_allclose(found @ lower, np.eye(n), atol=1e-12)
+    assert not np.triu(found, 1).any()
+
+
+def test_weights_do_not_depend_on_threads(monkeypatch):
+    x, labels = signal_and_noise()
+    rows, targets = np.arange(len(x)), simplex(3)[labels]
+
+    def found(threads):
+        settings = RidgeSettings(views=VIEWS, threads=threads)
+        return vw.feature_weights(of(x), rows, targets, np.ones(len(x)), settings=settings, each=False).tobytes()
+
+    monkeypatch.setenv("SSM_HPN_THREADS", "3")
+    assert found(1) == found(2) == found(None)
 
 
 def test_noise_weighs_less_and_the_classes_of_new_series_are_better():

@@ -47,6 +47,8 @@ class RidgeSettings:
     """Of the choice of landmarks."""
     views: Views | None = None
     """Groups of features, whose weights the leave-one-out error chooses; None: all weigh the same."""
+    threads: int | None = None
+    """Threads that compare the weights of groups; None: all. The result does not depend on it."""
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a setting out of range."""
