@@ -39,6 +39,9 @@ class FilterLearner(Fed):
         loaded = FilterModel.load(found)
         if not isinstance(loaded.extra.get("config"), dict):
             raise CheckpointError(problem(loaded.folder, "the settings of a run", "none in it", OTHER_CHECKPOINT))
+        if loaded.model.classes is None and not loaded.model.numbers:
+            expected, advice = "a model of classes or numbers", "open it with SSMEmbedder.load in Python"
+            raise CheckpointError(problem(loaded.folder, expected, "vectors of series", advice))
         saved = saved_settings(loaded.folder, loaded.extra)
         places = places_of(found)
         located = find_again(saved.data, places)

@@ -234,13 +234,21 @@ class FilterModel:
         for name, value in vars(self.from_arrays(state["arrays"], state["values"])).items():
             object.__setattr__(self, name, value)
 
-    def save(self, folder: Path | str, *, step: int = 1, extra: Mapping[str, Any] | None = None) -> Path:
-        """Write a checkpoint folder, whole or not at all; `extra` is JSON that `load` returns."""
+    def save(
+        self,
+        folder: Path | str,
+        *,
+        step: int = 1,
+        extra: Mapping[str, Any] | None = None,
+        beside: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Path:
+        """Write a checkpoint folder, whole or not at all; `load` returns the JSON `extra` and the arrays `beside`."""
         folder = Path(folder)
         arrays, values = self.to_arrays()
         contract = values.pop("contract")
         text = json.dumps({"model": values, "contract": contract, **(extra or {})})
-        save_arrays(str(folder.parent), folder.name, step, KIND, arrays, text)
+        more = {name: _stored(array) for name, array in (beside or {}).items()}
+        save_arrays(str(folder.parent), folder.name, step, KIND, arrays | more, text)
         return folder
 
     @classmethod
@@ -259,11 +267,14 @@ class FilterModel:
         extra = from_json(text)
         if not isinstance(extra, dict) or not isinstance(extra.get("model"), dict):
             raise CheckpointError(problem(place, "a model of features", "something else", "load another checkpoint"))
+        parts = extra["model"].get("parts")
+        own = tuple(f"{one}." for one in parts) if isinstance(parts, dict) else ()
+        beside = {name: array for name, array in arrays.items() if not name.startswith(own)}
         try:
             model = cls.from_arrays(arrays, extra.pop("model") | {"contract": extra.pop("contract", None)})
         except CheckpointError as error:
             raise CheckpointError(f"{place}: {error}") from None
-        return Loaded(model, Path(place), step, extra, notes)
+        return Loaded(model, Path(place), step, extra, notes, beside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,6 +288,8 @@ class Loaded:
     """What was saved with it."""
     notes: list[str]
     """Why newer checkpoints were passed over."""
+    beside: dict[str, NDArray[Any]]
+    """Arrays that were saved with it."""
 
 
 def known_series(contract: Contract, series: list[Floats]) -> list[Floats]:

@@ -13,6 +13,7 @@ pytest.importorskip("sklearn")
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import cross_val_score
@@ -20,8 +21,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ssm_hpn.errors import ConfigError, ShapeError
-from ssm_hpn.estimators import SSMClassifier, SSMEmbedder, StateSpaceFeatures
+from ssm_hpn.errors import CheckpointError, ConfigError, ShapeError
+from ssm_hpn.estimators import SSMClassifier, SSMEmbedder, SSMRegressor, StateSpaceFeatures
+from ssm_hpn.filter_learner import FilterLearner
 from test_estimators import waves
 
 FAST = {"effort": "fast", "random_state": 0, "threads": 1}
@@ -167,3 +169,56 @@ def test_equal_series_have_equal_vectors():
 @parametrize_with_checks([SSMEmbedder(**FAST), SSMEmbedder(**FAST, supervised=False, unit_length=True)])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"n_components": 1, "unit_length": True}, {"causal": True}, {"supervised": False}]
+)
+@pytest.mark.parametrize("y", [None, LABELS], ids=["plain", "labelled"])
+def test_an_embedder_comes_back_from_a_checkpoint(options, y, tmp_path):
+    model = SSMEmbedder(**FAST | options).fit(SERIES, y)
+    again = SSMEmbedder.load(model.save(tmp_path / "kept"))
+    np.testing.assert_array_equal(again.transform(NEW), model.transform(NEW))
+    assert again.get_params() == model.get_params()
+    assert again.get_feature_names_out().tolist() == model.get_feature_names_out().tolist()
+    if hasattr(model, "classes_"):
+        assert again.classes_.tolist() == model.classes_.tolist()
+    assert SSMEmbedder.load(again.save(tmp_path / "again")).transform(NEW[:1]).shape == model.transform(NEW[:1]).shape
+
+
+def test_an_embedder_reads_frames_as_the_one_that_was_saved(tmp_path):
+    frame = pd.DataFrame({"a": [one[:, 0] for one in SERIES], "kind": LABELS})
+    model = SSMEmbedder(**FAST).fit(frame, "kind")
+    again = SSMEmbedder.load(model.save(tmp_path / "kept"))
+    np.testing.assert_array_equal(again.transform(frame), model.transform(frame))
+    with pytest.raises(ShapeError, match="X: expected columns a, as in fit, found columns b"):
+        again.transform(frame.rename(columns={"a": "b"}))
+
+
+def test_causal_filters_of_an_embedder_read_forwards(plain):
+    causal = SSMEmbedder(**FAST, causal=True).fit(SERIES)
+    assert causal.bank_.causal
+    assert not plain.bank_.causal
+    assert SSMEmbedder(**FAST, causal=True).fit(SERIES, LABELS).model_.bank.causal
+    with pytest.raises(ConfigError, match="causal: expected True or False, found 'yes'"):
+        SSMEmbedder(**FAST, causal="yes").fit(SERIES)
+
+
+def test_the_features_of_a_classifier_embed_and_others_are_refused(tmp_path):
+    classifier = SSMClassifier(**FAST).fit(SERIES, LABELS)
+    embedder = SSMEmbedder.load(classifier.save(tmp_path / "classifier"))
+    np.testing.assert_array_equal(embedder.transform(NEW), SSMEmbedder(**FAST).fit(SERIES, LABELS).transform(NEW))
+    for other, found in (
+        (SSMRegressor(**FAST).fit(SERIES, np.arange(60.0)), "found numbers alone; open it with SSMRegressor.load"),
+        (SSMClassifier(kind="backbone", d_model=8, n_layers=1, steps=2).fit(SERIES, LABELS), "found a backbone"),
+    ):
+        saved = other.save(tmp_path / other.kind)
+        with pytest.raises(CheckpointError, match=found):
+            SSMEmbedder.load(saved)
+    saved = SSMEmbedder(**FAST).fit(SERIES).save(tmp_path / "embedder")
+    found = "embedder: expected a model of classes or numbers, found vectors of series; open it with SSMEmbedder.load"
+    for load in (SSMClassifier.load, SSMRegressor.load, FilterLearner.load):
+        with pytest.raises(CheckpointError, match=found):
+            load(saved)
+    with pytest.raises(NotFittedError):
+        SSMEmbedder().save(tmp_path / "none")

@@ -1,20 +1,33 @@
 """Series as short vectors, for neighbours, clusters and pictures."""
 
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ssm_hpn.arrays import whole_number
+from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ConfigError, ShapeError, problem
-from ssm_hpn.estimators.base import number_of_threads
+from ssm_hpn.errors import CheckpointError, ConfigError, ShapeError, problem
+from ssm_hpn.estimators.about import (
+    PART,
+    about,
+    labels_of_contract,
+    parameters_of,
+    parameters_of_run,
+    settings_of,
+    take_reading,
+)
+from ssm_hpn.estimators.base import number_of_threads, true_or_false
 from ssm_hpn.estimators.class_codes import ClassCodes
 from ssm_hpn.estimators.reduction import PROJECTED, Components, Reduction
 from ssm_hpn.estimators.transformer import SeriesTransformer
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets, known_series, limited
+from ssm_hpn.learner import saved_settings
+from ssm_hpn.run import fits_features
 from ssm_hpn.series import with_target
 from ssm_hpn.state_features import StateFeatures
 
@@ -22,6 +35,8 @@ Floats = NDArray[np.float64]
 
 USUAL = 32
 """Components without labels."""
+REDUCTION: Final = "reduction."
+"""What the names of its arrays in a checkpoint begin with."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -41,6 +56,8 @@ class SSMEmbedder(SeriesTransformer):
         step.
     unit_length
         Whether vectors have the length 1, so that inner products are cosines; a vector of zeros stays one.
+    causal
+        Filters that read forwards alone, and numbers standardised by the training series.
     effort, layout, missing, id, order, threads, random_state
         As in `SSMClassifier`.
 
@@ -69,15 +86,23 @@ class SSMEmbedder(SeriesTransformer):
     >>> embedder = SSMEmbedder(effort="fast", unit_length=True, random_state=0).fit(series, kind)
     >>> KNeighborsClassifier(3).fit(embedder.transform(series), kind).predict(embedder.transform(series[:3])).tolist()
     [0, 1, 2]
+
+    Kept as a checkpoint:
+
+    >>> again = SSMEmbedder.load(embedder.save("embedder"))
+    >>> bool((again.transform(series) == embedder.transform(series)).all())
+    True
     """
 
     n_components: int | None = None
     supervised: bool = True
     unit_length: bool = False
+    causal: bool = False
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> Self:  # noqa: ANN401, N803
         """Fit to series X, and to labels y [N] if there are any; of NaN or None are none."""
         effort, threads = self._checked_effort(), number_of_threads(self.threads)
+        causal = true_or_false(self.causal, "causal")
         labelled = y is not None and self.supervised
         series, given = self._fit_on(X, **({"y": y} if labelled else {}))
         self._warn_constant()
@@ -95,7 +120,7 @@ class SSMEmbedder(SeriesTransformer):
             found = f"{count} for {counted(len(series), 'series', 'series')}"
             raise ConfigError(problem("n_components", "no more than there are series", found, "lower it"))
         series, seed = known_series(self.contract_, series), self._seed()
-        self.bank_ = StateFeatures.fit(series, effort=effort, seed=seed, threads=threads)
+        self.bank_ = StateFeatures.fit(series, effort=effort, causal=causal, seed=seed, threads=threads)
         with limited(threads, len(series)):
             self.reduction_ = Reduction.fit(
                 self.bank_.blocks(series, threads=threads),
@@ -116,12 +141,13 @@ class SSMEmbedder(SeriesTransformer):
             raise ConfigError(problem("n_components", expected, count, advice))
         series, arrays = with_target(series, {"codes": found.codes}, found.known)
         self.classes_, threads = found.classes, number_of_threads(self.threads)
+        self.contract_ = replace(self.contract_, classes=found.written)
         targets = Targets(arrays["codes"], len(found.classes))
         self.model_ = FilterModel.fit(
             self.contract_,
             series,
             targets,
-            settings=FilterSettings(effort=self.effort, seed=self._seed()),
+            settings=FilterSettings(effort=self.effort, causal=bool(self.causal), seed=self._seed()),
             threads=threads,
         )
         if count < most:
@@ -154,3 +180,58 @@ class SSMEmbedder(SeriesTransformer):
             lengths = np.linalg.norm(found, axis=1, keepdims=True)
             found /= np.where(lengths > 0, lengths, 1)
         return self._rows(X, found)
+
+    def save(self, folder: Path | str) -> Path:
+        """Write a checkpoint folder, whole or not at all, which `load` reads.
+
+        Raises `NotFittedError` before a fit, `StorageError` where it cannot be written.
+        """
+        check_is_fitted(self)
+        labelled = hasattr(self, "model_")
+        model = self.model_ if labelled else FilterModel(self.bank_, self.contract_, None, [])
+        kept = getattr(self, "reduced_" if labelled else "reduction_", None)
+        beside = {} if kept is None else {REDUCTION + name: array for name, array in kept.to_arrays().items()}
+        return model.save(folder, extra=settings_of(self, model) | {PART: about(self)}, beside=beside)
+
+    @classmethod
+    def load(cls, path: Path | str, *, which: Which = "latest") -> Self:
+        """The embedder of a checkpoint, or of the features of a classifier: its `save`, or a run of the command line.
+
+        Raises `CheckpointError` where there is none, for a damaged one, and for that of another kind of model.
+        """
+        found = find_checkpoint(Path(path), which)
+        if not fits_features(found):
+            advice = "use Trainer.load and its hidden(), or train features"
+            raise CheckpointError(problem(found, "a model of features", "a backbone", advice))
+        loaded = FilterModel.load(found)
+        model, part = loaded.model, loaded.extra.get(PART)
+        beside = {
+            name.removeprefix(REDUCTION): array for name, array in loaded.beside.items() if name.startswith(REDUCTION)
+        }
+        if model.classes is None and not beside:
+            raise CheckpointError(
+                problem(found, "vectors of series, or classes", "numbers alone", "open it with SSMRegressor.load")
+            )
+        if part is None:
+            given = parameters_of_run(cls, saved_settings(loaded.folder, loaded.extra), model.contract)
+        else:
+            given = parameters_of(cls, part)
+        embedder = cls(**given)
+        take_reading(embedder, model.contract, part or {})
+        try:
+            embedder._take(model, beside, None if part is None else part.get("classes"))
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(problem(found, "the numbers of a reduction", error, "load another one")) from None
+        return embedder
+
+    def _take(self, model: FilterModel, beside: dict[str, NDArray[Any]], labels: str | None) -> None:
+        """What a fit would have set."""
+        if model.classes is None:
+            self.bank_, self.reduction_ = model.bank, Reduction.from_arrays(beside)
+            self._n_features_out = self.reduction_.components.directions.shape[1]
+            return
+        self.model_, self.classes_ = model, labels_of_contract(model.contract, labels)
+        self._n_features_out = len(self.classes_) - 1
+        if beside:
+            self.reduced_ = Components.from_arrays(beside)
+            self._n_features_out = self.reduced_.directions.shape[1]

@@ -7,12 +7,13 @@ The projection keeps distances within a few percent whatever d is, and reads fea
 1,024 numbers of each series are kept of d = 26,880. Projection and components are scikit-learn's.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_matrix
 from sklearn.decomposition import PCA
 from sklearn.random_projection import SparseRandomProjection
 
@@ -45,6 +46,15 @@ class Components:
             found = PCA(count, random_state=seed).fit(rows)
         # An array of its own, in one order: a pickled one gives the same bits.
         return cls(found.mean_, np.ascontiguousarray(found.components_.T))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Its numbers by name."""
+        return {"components.mean": self.mean, "components.directions": self.directions}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """What `to_arrays` gave, and is among these. Raises `KeyError` where it is not."""
+        return cls(arrays["components.mean"], arrays["components.directions"])
 
     def apply(self, rows: NDArray[Any]) -> NDArray[Any]:
         """[n, count] of rows [n, d]."""
@@ -79,6 +89,32 @@ class Reduction:
             first = last
         standard = Standardisation.joined(parts, clip=RidgeSettings().clip)
         return cls(standard, projection, Components.of(found, components, seed=seed))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Its numbers by name.
+
+        >>> x = np.random.default_rng(0).normal(size=(40, 900)).astype(np.float32)
+        >>> reduction = Reduction.fit([x], rows=40, features=900, components=3, seed=0)
+        >>> again = Reduction.from_arrays(reduction.to_arrays())
+        >>> bool((again.apply([x], rows=40) == reduction.apply([x], rows=40)).all())
+        True
+        """
+        standard, projection = self.standard, self.projection
+        parts = {"data": projection.data, "indices": projection.indices, "starts": projection.indptr}
+        return {
+            "standard.mean": standard.mean,
+            "standard.factor": standard.factor,
+            **{f"projection.{name}": part for name, part in parts.items()},
+            **self.components.to_arrays(),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """What `to_arrays` gave. Raises `KeyError` or `ValueError` where something is missing or does not fit."""
+        standard = Standardisation(arrays["standard.mean"], arrays["standard.factor"], RidgeSettings().clip)
+        parts = tuple(arrays[f"projection.{name}"] for name in ("data", "indices", "starts"))
+        projection = csc_matrix(parts, shape=(PROJECTED, len(standard.mean)))
+        return cls(standard, projection, Components.from_arrays(arrays))
 
     def apply(self, blocks: Iterable[Block], *, rows: int) -> NDArray[np.float32]:
         """f32 [rows, components] of blocks of columns in the order of the fit."""

@@ -9,29 +9,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ssm_hpn.arrays import whole_number
 from ssm_hpn.checkpoints import Which, find_checkpoint
-from ssm_hpn.classes import text_of
-from ssm_hpn.config import Config, parse
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, problem
+from ssm_hpn.estimators.about import (
+    PART,
+    about,
+    labels_of_contract,
+    parameters_of,
+    parameters_of_run,
+    settings_of,
+    take_reading,
+)
 from ssm_hpn.estimators.backbone import Backbone
-from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.parts import ModelInParts
 from ssm_hpn.filter_model import FilterModel
-from ssm_hpn.learner import STATE_SCHEMA, saved_settings
+from ssm_hpn.learner import saved_settings
 from ssm_hpn.run import fits_features
 from ssm_hpn.series import names_of_target
 from ssm_hpn.trainer import Trainer
 
 OPENED_BY: Final = {"sequence_class": "SSMClassifier", "joint": "SSMClassifier", "sequence_values": "SSMRegressor"}
 """The estimator of each kind of target."""
-PART = "estimator"
-"""Its key in the JSON of a checkpoint."""
 
 
 class StoredModel(ModelInParts):
@@ -67,44 +68,10 @@ class StoredModel(ModelInParts):
         """
         check_is_fitted(self)
         folder = Path(folder)
-        part = {PART: self._about()}
+        part = {PART: about(self) | {"single": getattr(self, "_single", True)}}
         if isinstance(self.model_, Backbone):
             return self.model_.trainer.save(folder, extra=part)
-        config = self._as_settings(self.model_)
-        state = {"schema": STATE_SCHEMA, "config": config.used(), "config_digest": config.digest(), **part}
-        return self.model_.save(folder, extra=state)
-
-    def _as_settings(self, model: FilterModel) -> Config:
-        """The settings of a run that fits such features."""
-        both = model.classes is not None and model.numbers
-        target = "joint" if both else "sequence_class" if model.classes is not None else "sequence_values"
-        return parse(
-            {
-                "model": {
-                    "kind": "features",
-                    "filters": {"effort": self.effort, "causal": bool(self.causal)},
-                    "target": {"kind": target},
-                },
-                "train": {"threads": number_of_threads(self.threads)},
-            }
-        )
-
-    def _about(self) -> dict[str, Any]:
-        """What only an estimator has, as JSON."""
-        names = getattr(self, "feature_names_in_", None)
-        classes = getattr(self, "classes_", None)
-        return {
-            "parameters": {
-                name: found for name, value in self.get_params().items() if (found := _plain(value)) is not ...
-            },
-            "n_features_in": self.n_features_in_,
-            "feature_names_in": None if names is None else [str(name) for name in names],
-            "on_matrix": self._on_matrix,
-            "named": self._named,
-            "beside": self._beside,
-            "single": getattr(self, "_single", True),
-            "classes": None if classes is None else classes.dtype.str,
-        }
+        return self.model_.save(folder, extra=settings_of(self, self.model_) | part)
 
     @classmethod
     def load(cls, path: Path | str, *, which: Which = "latest") -> Self:
@@ -118,17 +85,17 @@ class StoredModel(ModelInParts):
         if fits_features(found):
             loaded = FilterModel.load(found)
             model: FilterModel | Backbone = loaded.model
-            config, about, contract = (
-                saved_settings(loaded.folder, loaded.extra),
-                loaded.extra.get(PART),
-                model.contract,
-            )
+            config, part = saved_settings(loaded.folder, loaded.extra), loaded.extra.get(PART)
+            contract = model.contract
+            if loaded.model.classes is None and not loaded.model.numbers:
+                expected, advice = "a model of classes or numbers", "open it with SSMEmbedder.load"
+                raise CheckpointError(problem(found, expected, "vectors of series", advice))
         else:
             trainer = Trainer.load(found)
             temperature = trainer.temperature  # of a run it is beside its checkpoints
             state, _ = trainer.restore(found)
             trainer.temperature = temperature
-            config, about = trainer.config, (state.get("extra") or {}).get(PART)
+            config, part = trainer.config, (state.get("extra") or {}).get(PART)
             if trainer.contract is None:
                 expected, advice = "a model with a description of its data", "load it with Trainer.load"
                 raise CheckpointError(problem(found, expected, "none", advice))
@@ -140,66 +107,20 @@ class StoredModel(ModelInParts):
             by = OPENED_BY.get(config.model.target.kind) if what == "series" else None
             advice = "use Trainer.load or the command line" if by is None else f"open it with {by}.load"
             raise CheckpointError(problem(found, expected, there, advice))
-        estimator = cls(**(_parameters(about, cls) if about is not None else _of_run(config, contract)))
-        estimator._take(model, contract, about or {})
+        given = parameters_of_run(cls, config, contract) if part is None else parameters_of(cls, part)
+        estimator = cls(**given)
+        estimator._take(model, contract, part or {})
         return estimator
 
-    def _take(self, model: FilterModel | Backbone, contract: Contract, about: Mapping[str, Any]) -> None:
+    def _take(self, model: FilterModel | Backbone, contract: Contract, part: Mapping[str, Any]) -> None:
         """What a fit would have set."""
-        self.model_, self.contract_ = model, contract
-        self.n_channels_ = len(contract.features)
-        self._on_matrix, self._named = bool(about.get("on_matrix", False)), bool(about.get("named", True))
-        self._beside = [str(one) for one in about.get("beside", ())]
-        self.n_features_in_ = whole_number(about.get("n_features_in", self.n_channels_), "n_features_in")
-        if about.get("feature_names_in") is not None:
-            self.feature_names_in_ = np.array(about["feature_names_in"], object)
+        self.model_ = model
+        take_reading(self, contract, part)
         count = 0 if contract.scale is None else len(contract.scale.mean)
-        self._single = bool(about.get("single", count <= 1))
+        self._single = bool(part.get("single", count <= 1))
         if contract.classes is not None:
-            self.classes_ = _labels(contract, about.get("classes"))
+            self.classes_ = labels_of_contract(contract, part.get("classes"))
         if isinstance(model, Backbone):
             self.n_iter_ = model.updates
             self.validation_scores_ = self.best_score_ = None
         self._learned_with = self.get_params()
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a parameter
-    """A parameter as JSON; an ellipsis for one that is none."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, bytes):
-        return text_of(value)
-    return value if value is None or isinstance(value, str | int | float | bool) else ...
-
-
-def _parameters(about: Mapping[str, Any], cls: type) -> dict[str, Any]:
-    """The parameters of a stored estimator that such an estimator has."""
-    names = set(cls().get_params())
-    return {name: value for name, value in about.get("parameters", {}).items() if name in names}
-
-
-def _of_run(config: Config, contract: Contract) -> dict[str, Any]:
-    """The parameters of an estimator that fits such a model on such data, where it has them."""
-    columns = contract.options.get("columns") or {}
-    found: dict[str, Any] = {"missing": contract.missing, "random_state": config.train.seed}
-    if columns.get("id") is not None:
-        found |= {"id": columns["id"], "order": columns.get("order")}
-    if config.model.kind == "features":
-        filters = config.model.filters
-        return found | {"kind": "features", "effort": filters.effort, "causal": filters.causal}
-    head = "linear" if config.model.head.kind == "linear" else "prototype"
-    found |= {"kind": "backbone", "head": head, "d_model": config.model.d_model, "normalize": contract.normalised}
-    found |= {"pooling": config.model.target.model_dump().get("pooling", "mean")}
-    optim = {name: getattr(config.optim, name) for name in ("lr", "weight_decay")}
-    return found | optim | {name: getattr(config.train, name) for name in ("steps", "batch_size")}
-
-
-def _labels(contract: Contract, kind: str | None) -> NDArray[Any]:
-    """The classes as labels, in the type of fit where it is known."""
-    assert contract.classes is not None
-    values = np.array(contract.classes.values)
-    if kind is None or np.dtype(kind) == values.dtype:
-        return values
-    if np.dtype(kind).kind == "S":
-        return np.array([str(one).encode() for one in values])
-    return values.astype(object if np.dtype(kind).kind == "O" else kind)
