@@ -6,8 +6,7 @@ trained on. Nothing here reads files: numpy is all it needs.
 """
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn.classes import SHOWN, Classes, Value
+from ssm_hpn.columns import Column, Missing, PartSizes, Scale, column_line, number_line, part_line, rounded
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.moments import Moments
@@ -24,125 +24,10 @@ from ssm_hpn.targets import target_columns
 from ssm_hpn.texts import ByteChannels
 
 DataKind = Literal["tokens", "features"]
-Missing = Literal["mask", "forward", "zero", "refuse"]
-Role = Literal["text", "tokens", "feature", "id", "order", "label", "labels", "value", "lengths"]
 Floats = NDArray[np.float64]
 
 FAR_OUT: Final = 100.0
 """Root mean square of a standardised feature, 1 in training, above which a note is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table, or one array.
-
-    >>> from ssm_hpn.contract import Column
-    >>> speed = Column("speed", "feature", mean=3.0, std=1.5)
-    >>> speed.type, speed.indicator
-    ('number', False)
-    """
-
-    name: str
-    role: Role
-    type: str = "number"
-    """Type of its values: number, integer, text, time of day, date, timestamp, ..."""
-    unit: str | None = None
-    """Unit of an order column: the meaning of a difference of 1."""
-    missing: int = 0
-    """Cells without a value in the training part."""
-    mean: float | None = None
-    std: float | None = None
-    """Divisor of the shifted column; 1 where it is constant."""
-    minimum: float | None = None
-    maximum: float | None = None
-    indicator: bool = False
-    """Whether it has two more channels: whether the number is missing, and for how long."""
-
-    @property
-    def constant(self) -> bool:
-        """Whether its numbers differ by no more than rounding, so that its divisor says nothing about them."""
-        if self.minimum is None or self.maximum is None or self.std != 1.0:
-            return False
-        return self.maximum - self.minimum <= 2 * math.ulp(max(abs(self.minimum), abs(self.maximum)))
-
-
-def measured_columns(
-    names: Iterable[str], moments: Moments, role: Role, missing: Missing = "refuse"
-) -> tuple[Column, ...]:
-    """Columns of numbers from their statistics in the training part; under `mask` those with gaps get an indicator.
-
-    >>> moments = Moments.of(np.array([[1.0, 5.0], [3.0, np.nan]]))
-    >>> columns = measured_columns("ab", moments, "feature", "mask")
-    >>> [(column.mean, column.std, column.indicator) for column in columns]
-    [(2.0, 1.0, False), (5.0, 1.0, True)]
-    """
-    scale = moments.scale()
-    return tuple(
-        Column(
-            name,
-            role,
-            missing=int(moments.missing[k]),
-            mean=float(moments.mean[k]),
-            std=float(scale[k]),
-            minimum=float(moments.minimum[k]) if moments.count[k] else None,
-            maximum=float(moments.maximum[k]) if moments.count[k] else None,
-            indicator=missing == "mask" and bool(moments.missing[k]),
-        )
-        for k, name in enumerate(names)
-    )
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Numbers to predict: y' = (y - mean) / std, by the training part, in double precision.
-
-    >>> import numpy as np
-    >>> from ssm_hpn.contract import Scale
-    >>> from ssm_hpn.moments import Moments
-    >>> scale = Scale.of(Moments.of(np.array([[100.0], [300.0]])))
-    >>> scale.scaled([[100.0], [400.0]]).tolist(), scale.unscaled([[0.5]]).tolist()
-    ([[-1.0], [2.0]], [[250.0]])
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Above 0; 1 for a constant."""
-
-    @classmethod
-    def of(cls, moments: Moments) -> Self:
-        """The scale of numbers with these statistics."""
-        return cls(tuple(moments.mean.tolist()), tuple(moments.scale().tolist()))
-
-    def scaled(self, values: ArrayLike) -> Floats:
-        """values [..., K] in the user's units as the model learns them."""
-        return (np.asarray(values, np.float64) - self.mean) / self.std
-
-    def unscaled(self, values: ArrayLike) -> Floats:
-        """Predictions of the model [..., K] in the user's units."""
-        return np.asarray(values, np.float64) * self.std + self.mean
-
-
-@dataclass(frozen=True)
-class PartSizes:
-    """Sizes of the training or of the held-out part.
-
-    >>> from ssm_hpn.contract import PartSizes
-    >>> PartSizes(documents=2, units=100, shortest=40, longest=60, text_bytes=350).bytes_per_token
-    3.5
-    """
-
-    documents: int
-    units: int
-    """Tokens or time steps."""
-    shortest: int
-    longest: int
-    text_bytes: int | None = None
-    """Bytes of the text (UTF-8) that its tokens stand for, where a tokenizer made them."""
-
-    @property
-    def bytes_per_token(self) -> float | None:
-        """Mean bytes of text of a token, where a tokenizer made them."""
-        return self.text_bytes / self.units if self.text_bytes and self.units else None
 
 
 @dataclass(frozen=True)
@@ -344,7 +229,8 @@ class Contract:
         """Counts by column of missing numbers in raw features [T, F] that become the mean and have no indicator.
 
         >>> from math import nan
-        >>> from ssm_hpn.contract import Column, Contract
+        >>> from ssm_hpn.columns import Column
+        >>> from ssm_hpn.contract import Contract
         >>> Contract("features", (Column("x", "feature", mean=1.0, std=2.0),)).unseen_gaps([[nan], [2.0], [nan]])
         {'x': 2}
         """
@@ -362,7 +248,8 @@ class Contract:
     def scale_values(self, values: ArrayLike) -> Floats:
         """Numbers to predict [..., K] as the model learns them; unchanged where the data has no scale.
 
-        >>> from ssm_hpn.contract import Contract, Scale
+        >>> from ssm_hpn.columns import Scale
+        >>> from ssm_hpn.contract import Contract
         >>> contract = Contract("features", scale=Scale((200.0,), (100.0,)))
         >>> contract.scale_values([[300.0]]).tolist(), contract.unscale_values([[1.0]]).tolist()
         ([[1.0]], [[300.0]])
@@ -372,7 +259,8 @@ class Contract:
     def unscale_values(self, values: ArrayLike) -> Floats:
         """Predicted numbers [..., K] in the user's units.
 
-        >>> from ssm_hpn.contract import Contract, Scale
+        >>> from ssm_hpn.columns import Scale
+        >>> from ssm_hpn.contract import Contract
         >>> Contract("features", scale=Scale((200.0,), (100.0,))).unscale_values([[1.0]]).tolist()
         [[300.0]]
         """
@@ -384,7 +272,8 @@ class Contract:
         """Plain objects for `json.dumps`.
 
         >>> import json
-        >>> from ssm_hpn.contract import Column, Contract
+        >>> from ssm_hpn.columns import Column
+        >>> from ssm_hpn.contract import Contract
         >>> contract = Contract("features", (Column("x", "feature", mean=1.0, std=2.0),))
         >>> Contract.from_json(json.dumps(contract.to_json())) == contract
         True
@@ -456,7 +345,8 @@ class Contract:
     def describe(self) -> list[str]:
         """Everything, a line each: what `inspect` prints.
 
-        >>> from ssm_hpn.contract import Column, Contract
+        >>> from ssm_hpn.columns import Column
+        >>> from ssm_hpn.contract import Contract
         >>> contract = Contract("features", (Column("x", "feature", mean=1.0, std=2.0, minimum=-3.0, maximum=5.0),))
         >>> contract.describe()[-1]
         'column     x: feature, number, 1 ± 2, from -3 to 5'
@@ -465,7 +355,7 @@ class Contract:
             *self.summary(),
             *([f"in all     {self._total_line()}"] if self.parts else []),
             *([f"made from  {_listed(list(self.origin.train), SHOWN)}"] if self.origin and self.origin.train else []),
-            *(f"column     {line}" for line in map(_column_line, self.columns)),
+            *(f"column     {line}" for line in map(column_line, self.columns)),
             *(f"class      {name}: {count}" for name, count in _class_lines(self.classes)),
             *(f"left out   {name}: {reason}" for name, reason in self.left_out),
             *(f"note       {note}" for note in self.notes),
@@ -474,7 +364,8 @@ class Contract:
     def summary(self) -> list[str]:
         """Five lines: what `train` prints.
 
-        >>> from ssm_hpn.contract import Column, Contract
+        >>> from ssm_hpn.columns import Column
+        >>> from ssm_hpn.contract import Contract
         >>> for line in Contract("features", (Column("x", "feature", mean=1.0, std=2.0),)).summary():
         ...     print(line)
         documents  not counted
@@ -483,7 +374,7 @@ class Contract:
         missing    no numbers
         left out   nothing
         """
-        parts = "; ".join(f"{name} {_part_line(part, self.kind)}" for name, part in self.parts.items())
+        parts = "; ".join(f"{name} {part_line(part, self.kind)}" for name, part in self.parts.items())
         return [
             f"documents  {parts or 'not counted'}{f'; held out: {self.held_out}' if self.held_out else ''}",
             f"input      {self._input_line()}",
@@ -509,7 +400,7 @@ class Contract:
 
     def _target_line(self) -> str:
         found = [] if self.classes is None else [self._classes_line(self.classes)]
-        found += [_listed([_number_line(column) for column in self.values], SHOWN)] if self.values else []
+        found += [_listed([number_line(column) for column in self.values], SHOWN)] if self.values else []
         return "; ".join(found) or ("the next token" if self.kind == "tokens" else "none")
 
     def _classes_line(self, classes: Classes) -> str:
@@ -545,57 +436,6 @@ def steps_since(there: NDArray[np.bool_], before: NDArray[np.int64] | int = 0) -
 
 def _class_lines(classes: Classes | None) -> list[tuple[str, int]]:
     return [] if classes is None else list(zip(classes.names, classes.counts, strict=True))
-
-
-def _part_line(part: PartSizes, kind: str) -> str:
-    lengths = "" if part.shortest == part.longest else f"{part.shortest:,} to "
-    return f"{part.documents:,} of {lengths}{counted(part.longest, 'token' if kind == 'tokens' else 'time step')}"
-
-
-def _number_line(column: Column) -> str:
-    missing = f" ({column.missing} missing)" if column.missing else ""
-    shown = f"constant at {rounded(column.mean)}" if column.constant else measured(column.mean, column.std)
-    return f"{column.name} {shown}{missing}"
-
-
-def _column_line(column: Column) -> str:
-    facts = [f"{column.name}: {column.role}, {column.type}"]
-    if column.unit:
-        facts.append(f"in {column.unit}")
-    mean, std = column.mean, column.std
-    if column.constant:
-        facts.append(f"constant at {rounded(mean)}")
-    elif mean is not None and std is not None:
-        facts.append(measured(mean, std))
-    if not column.constant and column.minimum is not None and column.maximum is not None:
-        facts.append(f"from {rounded(column.minimum, std)} to {rounded(column.maximum, std)}")
-    if column.missing:
-        facts.append(f"{column.missing} missing{', with an indicator' if column.indicator else ''}")
-    return ", ".join(facts)
-
-
-def measured(mean: float | None, std: float | None) -> str:
-    """A mean and a deviation, with the digits that the deviation makes meaningful.
-
-    >>> measured(250000.0, 50000.0), measured(1700000003.0125, 0.5)
-    ('250000 ± 50000', '1700000003.0125 ± 0.5')
-    """
-    return f"{rounded(mean, std)} ± {rounded(std)}"
-
-
-def rounded(number: float | None, step: float | None = None) -> str:
-    """A number with six digits, or with as many as show a ten-thousandth of a step.
-
-    >>> from ssm_hpn.contract import rounded
-    >>> rounded(1 / 3), rounded(1700000003.0125, 0.5), rounded(None)
-    ('0.333333', '1700000003.0125', '?')
-    """
-    if number is None:
-        return "?"
-    digits = 6
-    if number and step and math.isfinite(number) and math.isfinite(step):
-        digits = max(digits, min(math.floor(math.log10(abs(number))) - math.floor(math.log10(step)) + 5, 17))
-    return f"{number:.{digits}g}"
 
 
 def _listed(names: list[str], limit: int) -> str:

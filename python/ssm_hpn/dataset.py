@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssm_hpn._core import Batch
 from ssm_hpn.arrays import describe, numbers, to_array, whole_numbers
+from ssm_hpn.columns import Scale
 from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
 from ssm_hpn.config.data import FILE_OPTIONS
-from ssm_hpn.contract import Contract, Scale
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
 from ssm_hpn.foreign import from_json
 from ssm_hpn.targets import ARRAYS, KINDS, target_columns

@@ -16,7 +16,8 @@ Floats = NDArray[np.float64]
 class FilterStream:
     """Scores and numbers of rows of series, for a model of causal filters; `ConfigError` for another.
 
-    >>> from ssm_hpn.contract import Column, Contract
+    >>> from ssm_hpn.columns import Column
+    >>> from ssm_hpn.contract import Contract
     >>> from ssm_hpn.filter_model import FilterSettings, Targets
     >>> series = [np.sin(np.arange(40) / (3 + n % 2))[:, None] for n in range(20)]
     >>> contract = Contract("features", (Column("x", "feature"),))

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.columns import Scale
 from ssm_hpn.config import ModelConfig
-from ssm_hpn.contract import Scale
 from ssm_hpn.early_stopping import Direction
 from ssm_hpn.targets import KINDS
 

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 class Pieces:
     """What a contract makes of a series whose steps come bit by bit.
 
-    >>> from ssm_hpn.contract import Column
+    >>> from ssm_hpn.columns import Column
     >>> contract = Contract("features", (Column("speed", "feature", mean=3.0),), missing="forward")
     >>> pieces = Pieces(contract)
     >>> [pieces.filled(np.array([[x]])).item() for x in (np.nan, 5.0, np.nan)]

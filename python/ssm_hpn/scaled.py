@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import Stream
-from ssm_hpn.contract import Scale
+from ssm_hpn.columns import Scale
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ssm_hpn.classes import Classes
-from ssm_hpn.contract import Column, Contract, PartSizes, Scale, measured, measured_columns
+from ssm_hpn.columns import Column, PartSizes, Scale, measured, measured_columns
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments
 

@@ -12,7 +12,8 @@ import pytest
 
 from filter_runs import LONG, lines_of, long_table, run, train, wave
 from ssm_hpn import Trainer
-from ssm_hpn.contract import Column, Contract
+from ssm_hpn.columns import Column
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 

@@ -11,8 +11,9 @@ from filter_runs import LONG, lines_of, long_table, rows_of, run, run_in, train,
 from ssm_hpn import filter_data
 from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import marked_best
+from ssm_hpn.columns import Column
 from ssm_hpn.config import load_config
-from ssm_hpn.contract import Column, Contract
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import DataError
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_model import FilterModel

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ssm_hpn import Trainer
 from ssm_hpn.cadence import Progress, crossed, due
+from ssm_hpn.columns import PartSizes
 from ssm_hpn.config import DataShape, EvaluationConfig, parse, resolve
-from ssm_hpn.contract import PartSizes
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import ConfigError, StorageError
 from ssm_hpn.evaluation import deciding_metric

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Union
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
+from ssm_hpn.columns import Scale
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
 from ssm_hpn.config.base import Numbers, Section
 from ssm_hpn.config.bounds import bounds
-from ssm_hpn.contract import Scale
 from ssm_hpn.parts import BLOCKS
 from ssm_hpn.targets import KINDS, TargetKind
 

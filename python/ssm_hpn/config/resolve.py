@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from ssm_hpn._core import check_optim, resolve_model
+from ssm_hpn.columns import Column, Scale
 from ssm_hpn.config.model import (
     TARGETS,
     AutoHead,
@@ -32,7 +33,6 @@ from ssm_hpn.config.model import (
 )
 from ssm_hpn.config.root import LATER_MODEL_SETTINGS, OF_FILTERS, Config
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
-from ssm_hpn.contract import Column, Scale
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.targets import KINDS, kind_of_columns, target_columns

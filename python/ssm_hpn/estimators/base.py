@@ -10,7 +10,8 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ssm_hpn.arrays import column_of, dense, describe, is_frame, names_of, numbers, to_array, without
-from ssm_hpn.contract import Contract, Missing, measured_columns
+from ssm_hpn.columns import Missing, measured_columns
+from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.threads import MOST_THREADS, worker_share

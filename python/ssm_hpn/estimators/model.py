@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from ssm_hpn.arrays import numbers, whole_number
 from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.closed_form import RidgeSettings
-from ssm_hpn.contract import Scale, measured_columns
+from ssm_hpn.columns import Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone

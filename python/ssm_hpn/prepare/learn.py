@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.classes import Classes, type_of
+from ssm_hpn.columns import Column, Role, Scale, measured_columns
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.contract import Column, Role, Scale, measured_columns
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import DataError
 from ssm_hpn.moments import Moments, Running, vanishing_problem

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardWriter
-from ssm_hpn.contract import PartSizes
+from ssm_hpn.columns import PartSizes
 
 
 class PartWriter:
