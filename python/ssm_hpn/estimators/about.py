@@ -22,7 +22,7 @@ def about(estimator: SequenceEstimator) -> dict[str, Any]:
     """The part of a fitted estimator.
 
     >>> from ssm_hpn.estimators import StateSpaceFeatures
-    >>> found = about(StateSpaceFeatures(effort="fast").fit(np.zeros((3, 9))))
+    >>> found = about(StateSpaceFeatures(effort="fast").fit(np.eye(9)))
     >>> found["parameters"]["effort"], found["on_matrix"], found["n_features_in"]
     ('fast', True, 9)
     """
