@@ -93,8 +93,8 @@ class Reduction:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Its numbers by name.
 
-        >>> x = np.random.default_rng(0).normal(size=(40, 900)).astype(np.float32)
-        >>> reduction = Reduction.fit([x], rows=40, features=900, components=3, seed=0)
+        >>> x = np.random.default_rng(0).normal(size=(40, 5000)).astype(np.float32)
+        >>> reduction = Reduction.fit([x], rows=40, features=5000, components=3, seed=0)
         >>> again = Reduction.from_arrays(reduction.to_arrays())
         >>> bool((again.apply([x], rows=40) == reduction.apply([x], rows=40)).all())
         True
