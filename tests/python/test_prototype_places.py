@@ -109,6 +109,17 @@ def test_the_nearest_prototype_is_the_first_with_the_largest_cosine(monkeypatch)
             nearest(points, wrong)
 
 
+def test_products_of_points_and_prototypes_are_the_scores_of_features():
+    random = np.random.default_rng(0)
+    series, labels = random.normal(size=(24, 40)), np.arange(24) % 4
+    series[labels == 1] *= 3
+    model = SSMClassifier(effort="fast", random_state=0).fit(series, labels)
+    points = model.embed(series)
+    assert points.shape == (24, 4)
+    np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(points @ model.prototypes_.T, model.class_scores(series), atol=1e-12)
+
+
 @pytest.mark.parametrize("loss", ["cosine", "softmax"])
 def test_products_of_points_and_prototypes_are_the_scores_of_a_backbone(loss):
     random = np.random.default_rng(0)

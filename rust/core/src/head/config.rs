@@ -80,7 +80,7 @@ pub enum Placement {
     Random,
     /// As auto at the start, then trained; repulsive losses only.
     Learnable,
-    /// In the order of the cosines of class vectors, see [`super::prototypes::semantic`].
+    /// In the order of the cosines of class vectors, see [`Construction::Semantic`].
     Semantic,
     /// The directions of class vectors.
     Given,
