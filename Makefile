@@ -151,7 +151,7 @@ prototypes-table: $(STAMPS)/build ## largest cosines of prototypes beside the pu
 
 .PHONY: bench-prototypes
 bench-prototypes: $(STAMPS)/build ## loss, gradient and nearest of 50,000 prototypes
-	@$(PY) benchmarks/prototypes/many.py $(ARGS)
+	@OPENBLAS_NUM_THREADS=1 $(PY) benchmarks/prototypes/many.py $(ARGS)
 
 # The peers pin other versions than the tests: an environment of its own, which finds the package and `quality` in the checkout.
 QUALITY := .venv-quality

@@ -1,6 +1,6 @@
 """Largest cosines of prototypes beside the published procedure and a lower bound.
 
-    python benchmarks/prototypes/table.py [--out benchmarks/records/prototypes.json] [--page docs/prototypes.md] [--times]
+    python benchmarks/prototypes/table.py [--out PATH.json] [--page docs/prototypes.md] [--times]
 
 Each cell is printed as it is done; the record has rows of `classes, dim, ours, published, published_momentum, bound,
 seconds`, the page the same as a table. `seconds` is the time of ours. With --times the published columns of the record
