@@ -84,11 +84,13 @@ def main() -> None:
         "processor": f"{processor()}, {os.cpu_count()} processors",
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "seed": given.seed,
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
     write_whole(given.out, f'{{"header": {json.dumps(header)},\n"rows": [\n{lines}\n]}}\n')
+    busy = f" (load average {header['load']}: other programs ran too)" if (header["load"] or 0) > os.cpu_count() else ""
     text = given.page.read_text(encoding="utf-8")
-    block = f"{BEGIN}\n{table(rows, made)}\n\nMeasured on {header['processor']}, {header['date']}.\n{END}"
+    block = f"{BEGIN}\n{table(rows, made)}\n\nMeasured on {header['processor']}, {header['date']}{busy}.\n{END}"
     write_whole(given.page, re.sub(f"{BEGIN}.*?{END}", lambda _: block, text, flags=re.DOTALL))
     print(table(rows, made))
 
