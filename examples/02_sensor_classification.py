@@ -3,9 +3,9 @@
     python examples/02_sensor_classification.py
 
 Three accelerometers, windows of 192 samples at 1.6 kHz, speed and load different in each window. The classifier learns
-six conditions and is then tested with five unknown faults. Its score is the cosine to the nearest class prototype, on
-features of fixed filters and on a trained backbone; a plain softmax layer on the same backbone is trained for
-comparison, its score is the largest probability.
+six conditions and is then tested with five unknown faults. What a window is rejected by is its confidence: on features
+of fixed filters how typical it is of any class, on a trained backbone the cosine to the nearest class prototype. A
+plain softmax layer on the same backbone is trained for comparison; it rejects by its largest probability.
 """
 
 import time
@@ -118,15 +118,18 @@ def main() -> None:
         started = time.perf_counter()
         model.fit(x, y)
         seconds = time.perf_counter() - started
-        score = model.predict_proba if model.head == "linear" else model.class_scores
-        known, strange = score(x_test), score(x_strange).max(axis=1)
-        accuracy = (model.classes_[known.argmax(axis=1)] == y_test).mean()
-        bound = float(np.quantile(known.max(axis=1), 0.05))
-        rejected = (strange < bound).mean()
-        print(f"{name:<20} {accuracy:8.3f} {auroc(known.max(axis=1), strange):14.3f} {rejected:21.1%} {seconds:9.1f}")
+        column = "probability" if model.head == "linear" else "confidence"
+        decision = model.decide(x_test)
+        known, strange = vars(decision)[column], vars(model.decide(x_strange))[column]
+        accuracy = (decision.label == y_test).mean()
+        rejected = (strange < np.quantile(known, 0.05)).mean()
+        print(f"{name:<20} {accuracy:8.3f} {auroc(known, strange):14.3f} {rejected:21.1%} {seconds:9.1f}")
 
-    print("\nwhat the features answer to conditions that they have never seen")
-    answers = model.set_params(reject_below=bound).predict(x_strange)
+    model.set_params(reject_below=model.reject_threshold(keep=0.95))
+    kept = 1 - model.decide(x_test).rejected.mean()
+    print("\nwhat the features answer to conditions that they have never seen, at the threshold that keeps 95 % of the")
+    print(f"training windows, each left out ({kept:.1%} of the new windows of known conditions)")
+    answers = model.predict(x_strange)
     for kind in UNKNOWN:
         counts = Counter(answers[kinds == kind].tolist()).most_common(3)
         print(f"  {kind:<14}" + ", ".join(f"{count} {label}" for label, count in counts))

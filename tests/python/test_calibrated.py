@@ -106,6 +106,8 @@ def test_keep_finds_a_threshold_that_predict_uses(run, capsys, monkeypatch):
     assert f"reject_below {facts['reject_below']:.6g} answers" in text
     assert "predict of this run uses it" in text
     assert json.loads(said(capsys, "evaluate", "run", "--json").out)["reject"]["reject_below"] == facts["reject_below"]
+    inspected = said(capsys, "inspect", "run").out
+    assert f"confidence {facts['reject_below']:.6g}, by evaluate --keep" in inspected
     told = said(capsys, "predict", "run", "--data", "s.csv")
     assert "the threshold that evaluate --keep found" in told.err
     rows = rows_of(told.out)

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from quality import open as open_classes
 from quality import pictures, run, summary
 from quality.adapters import Peer
 from quality.choose import ESTIMATOR, OnSet, Task, at_most, code_of, compute, folds, lines, read_variants
@@ -406,3 +407,54 @@ def test_variants_that_cannot_be_read_are_refused_in_one_line(tmp_path, text, me
     assert message in str(caught.value)
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
+
+
+# ---- classes that were never seen
+
+
+def part_of(n=240, *, n_classes=4, seed=0):
+    """Features in which classes lie apart, for both systems."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % n_classes
+    centres = 2.0 * random.normal(size=(n_classes, 12))
+    x = (centres[labels] + random.normal(size=(n, 12))).astype(np.float32)
+    rows = np.arange(n) // n_classes % 3 > 0
+    return open_classes.Part(
+        "made", (x[rows], x[~rows]), None, (x[rows], x[~rows]), (labels[rows], labels[~rows]), list("abcd"[:n_classes])
+    )
+
+
+def test_each_class_is_left_out_once_and_told_by_every_system():
+    rows = open_classes.left_out(part_of(), threads=1)
+    systems = ["prototype", "cosine", "linear", "softmax", "mini_rocket"]
+    assert [(row.left_out, row.system) for row in rows] == [(name, one) for name in "abcd" for one in systems]
+    assert {row.series for row in rows} == {20}
+    assert all(0.5 < row.auroc <= 1 for row in rows if row.system == "prototype")
+    assert open_classes.means(rows)["made"]["prototype"] > 0.9
+
+
+def test_a_class_is_left_out_where_two_others_are_left_to_tell():
+    assert open_classes.left_out(part_of(n_classes=2), threads=1) == []
+    rows = open_classes.left_out(part_of(n_classes=3), threads=1)
+    assert {row.left_out for row in rows} == {"a", "b", "c"}
+    assert all(np.isfinite(row.auroc) for row in rows)
+
+
+def test_the_judged_third_of_a_training_part_is_no_part_of_the_rest():
+    series = [np.full((4, 1), float(k)) for k in range(11)]
+    train = Labelled(series, np.array([0] * 6 + [1] * 3 + [2] * 2))
+    first, second = open_classes.halves(train)
+    assert sorted(one[0, 0] for one in [*first.series, *second.series]) == [float(k) for k in range(9)]
+    assert np.bincount(second.labels).tolist() == [2, 1]
+    assert np.bincount(first.labels).tolist() == [4, 2]
+
+
+def test_the_record_of_open_classes_has_rows_means_and_errors(tmp_path):
+    part = part_of()
+    rows, errors = open_classes.left_out(part, threads=1), [open_classes.calibrated(part, threads=1)]
+    open_classes.written(tmp_path / "open.json", rows, errors, {"seed": 0})
+    found = json.loads((tmp_path / "open.json").read_text())
+    assert list(found["rows"][0]) == ["dataset", "left_out", "system", "auroc", "series"]
+    assert found["calibration"][0]["series"] == 80
+    assert found["calibration"][0]["after"] < found["calibration"][0]["before"]
+    assert open_classes.table(rows, errors)[-1].startswith("mean")

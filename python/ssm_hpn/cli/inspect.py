@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ssm_hpn._core import verify_checkpoint
 from ssm_hpn.checkpoints import is_run, no_run, runs_in, step_of
+from ssm_hpn.cli.answers import stored_threshold
 from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.features import estimate
 from ssm_hpn.cli.parser import Parser
@@ -99,7 +100,9 @@ def _inspect(path: Path) -> dict[str, Any]:
     found = {"update": trainer.session.step, "digest": trainer.session.digest()}
     if step_of(path) is not None:
         found |= {"verified": verify_checkpoint(str(path))}
-    return found | _model(trainer)
+    if trainer.temperature is not None:
+        found |= {"temperature": trainer.temperature.to_json()}
+    return found | {"reject_below": stored_threshold(trainer, path)} | _model(trainer)
 
 
 def _shards(parts: list[Path]) -> dict[str, Any]:
@@ -137,6 +140,7 @@ def _features(path: Path) -> dict[str, Any]:
         "config_digest": learner.config.digest(),
         **found,
         **about,
+        "reject_below": stored_threshold(learner, path),
         "contract": [printable(line) for line in learner.contract.describe()],
         "config": learner.config.used(),
     }
@@ -170,6 +174,10 @@ def _text(found: dict[str, Any]) -> str:
         for row in found["tensors"]
     ]
     lines = [f"{key:<15} {found[key]}" for key in ("update", "digest", "config_digest") if key in found]
+    if found.get("temperature") is not None:
+        lines.append(f"{'scale':<15} {found['temperature']['scale']:.4g} times the scores in probabilities")
+    if found.get("reject_below") is not None:
+        lines.append(f"{'threshold':<15} confidence {found['reject_below']:.6g}, by evaluate --keep")
     memory = size(found["predicted_peak_bytes"])
     lines += [
         f"{'parameters':<15} {found['parameters']:,}",
@@ -200,6 +208,11 @@ def _features_text(found: dict[str, Any]) -> str:
         f"filters    {filters}, {counted(found['channels'], 'channel')}, {counted(found['features'], 'feature')}",
         f"head       {' and '.join(counts)}, strength {strengths}",
         f"fitted to  {counted(found['series'], 'series', 'series')}; each left out: {estimate(found['left_out'])}",
+        *(
+            []
+            if found["reject_below"] is None
+            else [f"threshold  confidence {found['reject_below']:.6g}, by evaluate --keep"]
+        ),
         *found["contract"],
     ]
     return "\n".join(lines)

@@ -93,7 +93,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument(
         "--reject-below",
         metavar="X",
-        help="no class where the confidence is below X (default: the threshold of evaluate --keep; none: always one)",
+        help="no class where the confidence is below X (default: the one that evaluate found; none: always a class)",
     )
     options = parser.parse_args(arguments)
     if options.out is not None:
