@@ -397,14 +397,26 @@ def test_without_scikit_learn() -> None:
 
 CHECKED = [
     SSMClassifier(**BACKBONE, d_model=8, d_state=2, steps=30, lr=1e-2),
+    SSMClassifier(**BACKBONE, d_model=8, d_state=2, steps=30, lr=1e-2, early_stopping=True, validation_fraction=0.25),
     SSMRegressor(**BACKBONE, d_model=16, d_state=4, pooling="last", steps=150, batch_size=64, lr=2e-2),
 ]
 
 
-def fails(_: Any) -> dict[str, str]:
+OF_PARTIAL_FIT = (
+    "check_estimators_partial_fit_n_features",
+    "check_fit_score_takes_y",
+    "check_n_features_in_after_fitting",
+)
+"""Checks that call it."""
+
+
+def fails(estimator: Any) -> dict[str, str]:
     """The weight of a series is a factor of its loss; repeated, it is also in more of the random batches."""
     reason = "a series that is repeated comes in other batches than one that counts twice"
-    return {"check_sample_weight_equivalence_on_dense_data": reason}
+    found = {"check_sample_weight_equivalence_on_dense_data": reason}
+    if estimator.early_stopping:
+        found |= dict.fromkeys(OF_PARTIAL_FIT, "partial_fit refuses early_stopping, as it holds nothing out")
+    return found
 
 
 @parametrize_with_checks(CHECKED, expected_failed_checks=fails)
