@@ -4,7 +4,8 @@
 
 on the standardised and weighed features x of the prototype head. Weights of least penalty lie in the span of the
 training series: in orthonormal coordinates of it, of which there are no more than series, the regression is the same as
-on the features. C has the least log loss in three folds, of `CHOOSING` series at most.
+on the features. C has the least log loss in three folds, of `CHOOSING` series at most; where each class has a single
+series it is `UNCHOSEN`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from quality.reading import Floats
 
 STRENGTHS: Final = 10.0 ** np.arange(-1.0, 5.0)
 """C, for features of mean squared length 1."""
+UNCHOSEN: Final = 100.0
 CHOOSING: Final = 1_000
 ROUNDING: Final = 1e-6
 """Of the largest eigenvalue: smaller ones are rounding of products in f32."""
@@ -66,8 +68,10 @@ def chosen(coordinates: Floats, codes: Ints) -> float:
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     some = np.sort(np.random.default_rng(0).permutation(len(codes))[:CHOOSING])
-    least = np.bincount(codes[some])
-    folds = StratifiedKFold(int(np.clip(least[least > 0].min(), 2, 3)), shuffle=True, random_state=0)
+    counts = np.bincount(codes[some])
+    if counts.max() < 2:
+        return UNCHOSEN
+    folds = StratifiedKFold(int(np.clip(counts[counts > 0].min(), 2, 3)), shuffle=True, random_state=0)
     scores = [
         cross_val_score(_regression(one), coordinates[some], codes[some], cv=folds, scoring=_log_score).mean()
         for one in STRENGTHS

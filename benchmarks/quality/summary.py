@@ -68,12 +68,15 @@ class Results:
 
 def means(found: Results) -> Table:
     """Mean accuracy per group over the sets that have all columns shown; systems as rows."""
-    groups = [("equal", found.comparable())]
+    comparable = found.comparable()
+    groups = [(GROUPS["equal"], comparable)]
+    choices = found.record.header["choice_sets"]
+    groups.append(("of these not among the choices", [name for name in comparable if name not in choices]))
     for group in ("unequal", "missing", "other"):
         inside = {one.name for one in found.sets if one.group == group}
-        groups.append((group, [name for name in common_sets(found.scores, found.measured) if name in inside]))
-    groups = [(group, names) for group, names in groups if names]
-    head = ["", *(f"{GROUPS[group]} ({len(names)})" for group, names in groups)]  # type: ignore[index]
+        groups.append((GROUPS[group], [name for name in common_sets(found.scores, found.measured) if name in inside]))
+    groups = [(title, names) for title, names in groups if names]
+    head = ["", *(f"{title} ({len(names)})" for title, names in groups)]
     table = [head]
     for system in found.systems:
         cells = []

@@ -331,10 +331,10 @@ def record():
 def test_tables_of_a_record(record):
     found = summary.Results(record)
     means = {cells[0]: cells[1:] for cells in summary.means(found)}
-    assert means[""] == ["UCR sets of equal length (2)"]
-    assert means["ssm-hpn"] == ["92.50"]
-    assert means["MiniRocket"] == ["89.50"]
-    assert means["ROCKET, published"] == ["89.15"]
+    assert means[""] == ["UCR sets of equal length (2)", "of these not among the choices (1)"]
+    assert means["ssm-hpn"] == ["92.50", "90.00"]
+    assert means["MiniRocket"] == ["89.50", "80.00"]
+    assert means["ROCKET, published"][0] == "89.15"
     duels = {cells[0]: cells[1:] for cells in summary.duels(found)}
     assert duels["MiniRocket"][:4] == ["2", "92.50", "89.50", "1 / 0 / 1"]
     sets = {cells[0]: cells[1:] for cells in summary.per_set(found)}
@@ -350,12 +350,19 @@ def test_columns_with_gaps_have_no_mean_and_times_are_of_common_sets():
     names = ("ssm_hpn", "mini_rocket")
     rows = [row(name, system, 0.5) for name in ("GunPoint", "BasicMotions") for system in names]
     rows += [row("GunPoint", "multi_rocket_hydra", 0.5, busy=True), row("Beef", "ssm_hpn", 0.5)]
-    assert len(summary.means(summary.Results(Record(Path("unused"), {}, [row("Covid3Month", "mean", 0.5)])))) == 6
-    found = summary.Results(Record(Path("unused"), {}, rows[:4]))
+    assert (
+        len(
+            summary.means(
+                summary.Results(Record(Path("unused"), {"choice_sets": []}, [row("Covid3Month", "mean", 0.5)]))
+            )
+        )
+        == 6
+    )
+    found = summary.Results(Record(Path("unused"), {"choice_sets": []}, rows[:4]))
     means = {cells[0]: cells[1:] for cells in summary.means(found)}
     assert means["ssm-hpn"] == ["50.00"]
     assert means["ROCKET, published"] == [""]
-    found = summary.Results(Record(Path("unused"), {}, rows))
+    found = summary.Results(Record(Path("unused"), {"choice_sets": []}, rows))
     assert [cells[:2] for cells in summary.times(found)[1:]] == [["ssm-hpn", "2"], ["MiniRocket", "2"]]
 
 
