@@ -58,9 +58,10 @@ class Results:
         return {system: {n: found[n] for n in names if n in found} for system, found in self.scores.items()}
 
     def comparable(self) -> list[str]:
-        """The UCR sets of equal length that have every published column and every measured system."""
+        """The UCR sets of equal length that have every published column, and a row of this package if any has."""
         names = {one.name for one in self.sets if one.group == "equal"}
-        return [name for name in common_sets(self.scores, self.systems) if name in names]
+        asked = [*self.papers, *(name for name in self.measured if name == OURS)]
+        return [name for name in common_sets(self.scores, asked) if name in names]
 
 
 # ---- tables
@@ -246,7 +247,7 @@ def draw(found: Results, folder: Path) -> list[tuple[str, str]]:
     drawn: list[tuple[str, str]] = []
     if len(names) > 1 and len(found.systems) > 2:
         scores = found.over(names)
-        compared = compare(scores, found.systems)
+        compared = compare(scores, [name for name in found.systems if len(scores[name]) == len(names)])
         text = (
             "Mean ranks; a bar joins systems that Wilcoxon's test with Holm's correction cannot tell apart at 5 % "
             f"(Friedman's p {compared.friedman_p:.2g})"
