@@ -144,8 +144,8 @@ def class_probabilities(learner: Learner, scores: Floats) -> Floats:
     return softmax(scores, scale_of_training(learner))
 
 
-def calibrate(learner: Learner, scores: Floats, labels: Ints) -> None:
-    """Fit the temperature of a model to the scores [n, C] of series with labels [n].
+def calibrate(learner: Learner, scores: Floats, labels: Ints, weights: Floats | None = None) -> None:
+    """Fit the temperature of a model to scores [n, C] of series with labels [n], and weights [n] (1 each where none).
 
     >>> from ssm_hpn import Trainer
     >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
@@ -154,7 +154,7 @@ def calibrate(learner: Learner, scores: Floats, labels: Ints) -> None:
     >>> round(trainer.temperature.scale, 3)
     0.693
     """
-    learner.temperature = Temperature.of(scores, labels, np.ones(len(labels)))
+    learner.temperature = Temperature.of(scores, labels, np.ones(len(labels)) if weights is None else weights)
 
 
 def keep_temperature(run: Path, learner: Learner, series: int) -> None:

@@ -66,7 +66,7 @@ class Backbone:
 
         With `stopping` some series are held out, stratified by `arrays["sequence_class"]` where there are classes; the
         `Watch` over them, by which training may have ended early, has given the trainer its best parameters. Weights
-        in `arrays` count in training, not for the held-out series.
+        in `arrays` count in training and for the temperature, not for the `Watch`.
 
         The temperature of the probabilities is fitted to the held-out series. Without `stopping`, `for_temperature`
         says which share of many series is held out for it (`held_for_temperature`); of few it is fitted to those of
@@ -104,15 +104,17 @@ class Backbone:
         backbone = cls(trainer, contract)
         if codes is not None:
             judged = held if len(held) else rows
-            backbone.calibrate([series[i] for i in judged], codes[judged])
+            backbone.calibrate([series[i] for i in judged], {name: values[judged] for name, values in arrays.items()})
         return backbone, watch
 
-    def calibrate(self, series: list[Floats], codes: NDArray[np.int32]) -> None:
-        """Fit the temperature of the probabilities to series with classes [n], -1 for none."""
+    def calibrate(self, series: list[Floats], arrays: dict[str, NDArray[Any]]) -> None:
+        """Fit the temperature of the probabilities to series with classes, and with weights, as training has them."""
+        codes, weights = arrays["sequence_class"], arrays.get("weights")
         known = np.flatnonzero(codes >= 0)
         if len(known):
-            answers = self.answers([series[i] for i in known])
-            calibrate(self.trainer, self.scores_of(answers), codes[known].astype(np.int64))
+            scores = self.scores_of(self.answers([series[i] for i in known]))
+            counting = None if weights is None else np.asarray(weights[known], np.float64)
+            calibrate(self.trainer, scores, codes[known].astype(np.int64), counting)
 
     def scores_of(self, answers: Floats) -> Floats:
         """The scores of classes [N, C] among what is answered."""
@@ -128,12 +130,12 @@ class Backbone:
         series, arrays = _counting(series, arrays)
         codes, known = arrays.get("sequence_class"), self.trainer.temperature is not None
         if codes is not None and known and np.count_nonzero(codes >= 0) >= FEWEST_FOR_TEMPERATURE:
-            self.calibrate(series, codes)
+            self.calibrate(series, arrays)
         temperature = self.trainer.temperature
         self._learn(series, arrays, progress=progress)
         self.trainer.temperature = temperature
         if codes is not None and not known:
-            self.calibrate(series, codes)
+            self.calibrate(series, arrays)
 
     def _learn(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
         train = self.trainer.config.train
