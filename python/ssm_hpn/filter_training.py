@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from ssm_hpn.checkpoints import marked_best, step_name
+from ssm_hpn.class_weights import class_weights
 from ssm_hpn.config import Config
 from ssm_hpn.config.resolve import resolve_filters
 from ssm_hpn.contract import Contract
@@ -83,6 +84,7 @@ class FilterTraining:
             raise DataError(problem("data.train", "a prepared folder", "none", "name one"))
         self.config = resolve_filters(config, data_shape(*parts.manifests))
         self.contract: Contract = contract
+        class_weights(self.config, contract, len(contract.classes or ()))
         self.feed = Feed(self.config, parts.train, parts.validation)
         self.train_folder: Path = parts.train
         self.validation_folder = parts.validation
@@ -154,7 +156,12 @@ class FilterTraining:
         model = FilterModel.fit(
             self.contract,
             labelled.series,
-            Targets(labelled.codes, len(classes or ()), labelled.numbers),
+            Targets(
+                labelled.codes,
+                len(classes or ()),
+                labelled.numbers,
+                class_weight=class_weights(self.config, self.contract, len(classes or ())),
+            ),
             settings=FilterSettings(effort=settings.effort, causal=settings.causal, seed=self.config.train.seed),
             threads=self.config.train.threads,
             watch=self._watch,

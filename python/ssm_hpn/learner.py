@@ -21,6 +21,7 @@ from ssm_hpn._core import Batch, FlatGuard, Session, Stream, check_config
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number, whole_numbers, whole_numbers_of
 from ssm_hpn.cadence import Progress
 from ssm_hpn.class_vectors import ClassVectors, vectors_of_head
+from ssm_hpn.class_weights import weights_of_model
 from ssm_hpn.closed_form.calibration import Temperature
 from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
@@ -149,7 +150,7 @@ class Learner(Fed):
     # ---- given weights
 
     def load_tensors(self, tensors: Mapping[str, ArrayLike]) -> None:
-        """Overwrite all parameters. Only fixed prototypes, which the configuration makes, may be missing.
+        """Overwrite all parameters. Only fixed prototypes that the configuration makes may be missing.
 
         A tied checkpoint may have its weight under both names, as public ones do.
 
@@ -160,7 +161,9 @@ class Learner(Fed):
         self.temperature = None
         known = {row["name"] for row in table} | {row["id"] for row in table}
         given = {self.session.set_parameter(name, self._floats(name, value)) for name, value in tensors.items()}
-        missing = sorted(row["name"] for row in table if row["trainable"] and row["name"] not in given)
+        assigned = getattr(self.config.model.head, "assignment", "given") != "given"  # by the features of a training
+        needed = (row for row in table if row["trainable"] or assigned)
+        missing = sorted(row["name"] for row in needed if row["name"] not in given)
         if missing:
             close = nearest(missing[0], set(tensors) - known)
             advice = f"is it {close}?" if close else "add it"
@@ -190,7 +193,7 @@ class Learner(Fed):
         """The compiled model, gradients and optimiser state."""
         with self._making:
             if self._session is None:
-                self._session = Session(
+                session = Session(
                     core_model(self.config.model),
                     core_optim(self.config.optim),
                     seed=self.config.train.seed,
@@ -198,6 +201,8 @@ class Learner(Fed):
                     threads=self.config.train.threads,
                     **self._vectors,
                 )
+                session.set_class_weights(weights_of_model(self.config, self.contract))
+                self._session = session
             return self._session
 
     def step(self, batch: Batch | Arrays | None = None, *, accuracy: bool = False) -> Update:
@@ -506,6 +511,7 @@ class Learner(Fed):
             contract = replace(contract, origin=self.contract.origin, options=options)
         contract = contract or self.contract
         config, temperature = self._with_model_of(session), Temperature.saved(state)
+        session.set_class_weights(weights_of_model(config, contract))
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
         self.temperature = temperature

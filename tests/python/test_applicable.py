@@ -62,6 +62,10 @@ def split_by_time(**names: Any) -> dict[str, Any]:
     return {"data": {"split": "time", "columns": names}}
 
 
+def smoothed(kind: str) -> dict[str, Any]:
+    return {"model": {"head": {"loss": {"kind": kind, "smoothing": 0.1, "smoothing_toward": "near"}}}}
+
+
 # Per entry of the tables: a setting may have several, which are told apart by their order.
 CASES: dict[tuple[str, int], Case] = {
     ("data.validation_fraction", 0): Case(
@@ -127,6 +131,19 @@ TASK_CASES: dict[tuple[str, int], Case] = {
         CLASSIFIER,
         {"model": {"head": {"prototypes": "random"}}},
     ),
+    ("model.head.assignment_after", 0): Case(
+        {"model": {"head": {"assignment": "similar", "assignment_after": 5}}},
+        CLASSIFIER,
+        CLASSIFIER,
+        {"model": {"head": {"assignment": "given"}}},
+    ),
+    ("model.head.loss.smoothing_toward", 0): Case(
+        smoothed("softmax"), CLASSIFIER, CLASSIFIER, {"model": {"head": {"loss": {"smoothing": 0}}}}
+    ),
+    ("model.head.loss.smoothing_toward", 1): Case(
+        smoothed("margin"), CLASSIFIER, CLASSIFIER, {"model": {"head": {"loss": {"smoothing": 0}}}}
+    ),
+    ("train.class_weights", 0): Case({"train": {"class_weights": "balanced"}}, CLASSIFIER, NUMBERS),
     ("model.memory_limit_mb", 0): Case(
         {"model": {"memory_limit_mb": 9, "activation_memory": "auto"}},
         LANGUAGE,

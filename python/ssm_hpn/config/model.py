@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Union
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
 from ssm_hpn.columns import Scale
-from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Not
+from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Is, Not
 from ssm_hpn.config.base import Numbers, Section
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.parts import BLOCKS
@@ -178,6 +178,13 @@ TARGETS: Final = {kind.name: _target_section(kind) for kind in KINDS.values()}
 globals().update({section.__name__: section for section in TARGETS.values()})  # pickle finds classes by module and name
 
 
+SMOOTHING: Final = Applies("a smoothing above 0", {"model.head.loss.smoothing": Is.GIVEN})
+Toward = Literal["all", "near"]
+"""Classes that a smoothed target goes to."""
+SMOOTHING_IS: Final = "share of the target that other classes get"
+TOWARD_IS: Final = "classes that get it; all: each the same, near: the others by the cosines of their prototypes"
+
+
 class SoftmaxLoss(Section):
     """Cross entropy of scaled cosines (docs/mathematics.md, section 2)."""
 
@@ -188,6 +195,8 @@ class SoftmaxLoss(Section):
         **bounds("model.head.loss.scale"),
     )
     learn_scale: bool = Field(True, description="whether the scale is trained")
+    smoothing: float = Field(0.0, description=SMOOTHING_IS, **bounds("model.head.loss.smoothing"))
+    smoothing_toward: Annotated[Toward, SMOOTHING] = Field("all", description=TOWARD_IS)
 
 
 class CosineLoss(Section):
@@ -202,6 +211,8 @@ class MarginLoss(Section):
     kind: Literal["margin"] = Field("margin", description="scaled softmax with an angular margin on the target")
     scale: float = Field(16.0, description="factor s on the cosines", **bounds("model.head.loss.scale"))
     margin: float = Field(0.3, description="angle m added to the target's, radians", **bounds("model.head.loss.margin"))
+    smoothing: float = Field(0.0, description=SMOOTHING_IS, **bounds("model.head.loss.smoothing"))
+    smoothing_toward: Annotated[Toward, SMOOTHING] = Field("all", description=TOWARD_IS)
 
 
 class RegressionLoss(Section):
@@ -212,6 +223,49 @@ class RegressionLoss(Section):
     high: float | None = Field(None, description=HIGH)
 
 
+class NoSurgery(Section):
+    """The gradients of class and number add up."""
+
+    kind: Literal["none"] = Field("none", description="the gradients of class and number add up")
+
+
+class PcgradSurgery(Section):
+    """Projected conflicting gradients, arXiv 2001.06782 (docs/mathematics.md, section 2)."""
+
+    kind: Literal["pcgrad"] = Field(
+        "pcgrad", description="where they conflict, each gives up its part along the other (PCGrad)"
+    )
+
+
+class CagradSurgery(Section):
+    """Conflict-averse gradients, arXiv 2110.14048 (docs/mathematics.md, section 2)."""
+
+    kind: Literal["cagrad"] = Field(
+        "cagrad", description="near their mean, the one under which the task that gains least gains most (CAGrad)"
+    )
+    distance: float = Field(
+        0.5,
+        description="largest distance c from the mean, as a share of its length",
+        **bounds("model.head.loss.surgery.distance"),
+    )
+
+
+class GradnormSurgery(Section):
+    """Gradient normalisation, arXiv 1711.02257 (docs/mathematics.md, section 2)."""
+
+    kind: Literal["gradnorm"] = Field(
+        "gradnorm", description="weights of the two by which they learn at the same rate (GradNorm)"
+    )
+    alpha: float = Field(
+        1.5,
+        description="how strongly the one that has learned less is preferred",
+        **bounds("model.head.loss.surgery.alpha"),
+    )
+    rate: float = Field(
+        0.025, description="step of the weights at an update", **bounds("model.head.loss.surgery.rate")
+    )
+
+
 class JointLoss(Section):
     """One class and one number together (docs/mathematics.md, section 2)."""
 
@@ -220,6 +274,12 @@ class JointLoss(Section):
     high: float | None = Field(None, description=HIGH)
     weight: float = Field(
         0.5, description="weight of the class; the number has the rest", **bounds("model.head.loss.weight")
+    )
+    surgery: Annotated[NoSurgery | PcgradSurgery | CagradSurgery | GradnormSurgery, Field(discriminator="kind")] = (
+        Field(
+            default_factory=NoSurgery,
+            description="how the gradients of class and number with respect to the head's features become one",
+        )
     )
 
 
@@ -257,6 +317,14 @@ class PrototypeHead(Section):
     vectors_digest: Annotated[
         str | None, Applies("prototypes semantic or given", {"model.head.prototypes": MADE_FROM_VECTORS})
     ] = Field(None, description="SHA-256 of the class vectors; filled in by the run, and checked where it goes on")
+    assignment: Literal["given", "similar"] = Field(
+        "given",
+        description="which class gets which; similar: after some updates, once, classes with similar features get "
+        "similar prototypes (of a simplex all are equally similar)",
+    )
+    assignment_after: Annotated[
+        int, Applies("model.head.assignment similar", {"model.head.assignment": "similar"})
+    ] = Field(100, description="updates before that", **bounds("model.head.assignment_after"))
     projection: Literal["linear", "identity"] = Field(
         "linear", description="map from d_model to Q; identity needs Q = d_model"
     )

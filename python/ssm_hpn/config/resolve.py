@@ -31,7 +31,7 @@ from ssm_hpn.config.model import (
     TargetSection,
     TokensInput,
 )
-from ssm_hpn.config.root import LATER_MODEL_SETTINGS, OF_FILTERS, Config
+from ssm_hpn.config.root import OF_FILTERS, Config, without_later
 from ssm_hpn.config.training import ConstantSchedule, CosineSchedule, LinearSchedule, OptimConfig, WsdSchedule
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, DataError, problem
@@ -139,11 +139,9 @@ def core_model(model: ModelConfig) -> str:
     scale, loss = model.scale, plain["head"].get("loss")
     if scale is not None and isinstance(loss, dict) and "low" in loss:
         loss |= {end: (loss[end] - scale.mean[0]) / scale.std[0] for end in ("low", "high")}
-    used = {
-        key: value
-        for key, value in plain.items()
-        if key not in OF_FILTERS and (key not in LATER_MODEL_SETTINGS or value != LATER_MODEL_SETTINGS[key])
-    }
+    used = without_later({"model": plain})["model"]
+    for key in OF_FILTERS:
+        del used[key]
     return json.dumps(used, separators=(",", ":"))
 
 

@@ -32,15 +32,27 @@ _WITHOUT: Final = {
     "checkpoint": True,
     "run": True,
 }
-LATER_MODEL_SETTINGS: Final[dict[str, Any]] = {"stem": {"kind": "auto"}, "layers": [], "dropout": 0, "head_dropout": 0}
-"""Settings of a backbone added after the first release, with their defaults, which do not change the digest."""
+LATER_SETTINGS: Final[dict[str, Any]] = {
+    "model.stem": {"kind": "auto"},
+    "model.layers": [],
+    "model.dropout": 0,
+    "model.head_dropout": 0,
+    "model.head.vectors_digest": None,
+    "model.head.assignment": "given",
+    "model.head.assignment_after": 100,
+    "model.head.loss.smoothing": 0,
+    "model.head.loss.smoothing_toward": "all",
+    "model.head.loss.surgery": {"kind": "none"},
+    "train.class_weights": [],
+}
+"""Settings added after the first release, with their defaults, which do not change the digest."""
 
 OF_FILTERS: Final = ("kind", "filters")
 """Settings of the model that a backbone has not."""
 FEATURES: Final[dict[str, frozenset[str] | None]] = {
     "model": frozenset({*OF_FILTERS, "target"}),
     "data": frozenset({*PrepareOptions.model_fields, "clean", "digest"}),
-    "train": frozenset({"seed", "threads"}),
+    "train": frozenset({"seed", "threads", "class_weights"}),
     "run": None,
 }
 """Sections and settings that have an effect on a model of features; None for all of a section."""
@@ -103,9 +115,25 @@ class Config(Section):
         return {name: pair for name in names if (pair := (here.get(name), there.get(name)))[0] != pair[1]}
 
 
+def without_later(settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings without those that were added later and are left at their defaults.
+
+    >>> without_later({"model": {"dropout": 0.0, "d_model": 8, "head": {"assignment": "similar"}}})
+    {'model': {'d_model': 8, 'head': {'assignment': 'similar'}}}
+    """
+    for name, default in LATER_SETTINGS.items():
+        *path, key = name.split(".")
+        section: Any = settings
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        if isinstance(section, dict) and section.get(key, ...) == default:
+            del section[key]
+    return settings
+
+
 def _computing(config: Config) -> dict[str, Any]:
     """The settings that decide what is computed, nested."""
-    settings = config.model_dump(mode="json", exclude=_WITHOUT)  # type: ignore[arg-type]
+    settings = without_later(config.model_dump(mode="json", exclude=_WITHOUT))  # type: ignore[arg-type]
     if config.model.kind == "features":
         return {
             section: {key: value for key, value in used.items() if key in settings[section]}
@@ -113,14 +141,7 @@ def _computing(config: Config) -> dict[str, Any]:
             if section in settings
         }
     settings["data"]["clean"] = False  # computes nothing, but is part of every digest
-    model = settings["model"]
     for key in OF_FILTERS:
-        del model[key]
-    head = model["head"]
-    head.pop("vectors", None)  # a path; the numbers have a digest
-    if head.get("vectors_digest", "") is None:
-        del head["vectors_digest"]
-    for key, default in LATER_MODEL_SETTINGS.items():
-        if model[key] == default:
-            del model[key]
+        del settings["model"][key]
+    settings["model"]["head"].pop("vectors", None)  # a path; the numbers have a digest
     return settings

@@ -1,15 +1,17 @@
 """Settings of the optimiser, loop, evaluation, stopping, checkpoints and the run's folder."""
 
 import unicodedata
+from collections.abc import Mapping
+from math import inf, nan
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Is
-from ssm_hpn.config.base import Section
+from ssm_hpn.config.base import Section, names_of
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.config.model import Count
-from ssm_hpn.targets import language_model
+from ssm_hpn.targets import KINDS, language_model
 
 Unit = Literal["steps", "epochs", "seconds"]
 LONGEST_NAME: Final = 160
@@ -18,6 +20,12 @@ HELD_OUT: Final = Applies(
     "held-out data", {"task.evaluates": True}, advice="name some in data.validation, or leave it out"
 )
 LANGUAGE_MODEL: Final = Applies(f"target {language_model()}, a language model", {"task.target": language_model()})
+CLASSES: Final = Applies(
+    "a target with classes that are labels",
+    {"task.target": tuple(kind.name for kind in KINDS.values() if kind.has("class") and not kind.from_tokens)},
+)
+BALANCED: Final = "balanced"
+"""In `train.class_weights`: weights in inverse proportion to how often classes occur."""
 
 
 class _Schedule(Section):
@@ -86,6 +94,41 @@ class OptimConfig(Section):
     schedule: Schedule = Field(default_factory=CosineSchedule, description="learning rate over the run")
 
 
+def _of_classes(value: object) -> object:
+    """Weights of classes as texts NAME=WEIGHT: from a table, a list, or one text."""
+    if isinstance(value, Mapping):
+        return tuple(sorted(f"{name}={weight}" for name, weight in value.items()))
+    return names_of(value) if isinstance(value, str) else value
+
+
+def _check_class_weights(entries: tuple[str, ...]) -> tuple[str, ...]:
+    class_weights_of(entries)
+    return entries
+
+
+def class_weights_of(entries: tuple[str, ...]) -> dict[str, float] | None:
+    """The weights in `train.class_weights` by name of the class; None for `balanced`.
+
+    >>> class_weights_of(("fault=5", "x=1=0.5")), class_weights_of(("balanced",))
+    ({'fault': 5.0, 'x=1': 0.5}, None)
+    """
+    if entries == (BALANCED,):
+        return None
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, equals, number = entry.rpartition("=")
+        try:
+            weight = float(number) if equals else nan
+        except ValueError:
+            weight = nan
+        if not (0 < weight < inf):
+            raise ValueError("balanced, or NAME=WEIGHT for some classes, each weight a number above 0")
+        if name in found:
+            raise ValueError(f"each class once, and {name} is there twice")
+        found[name] = weight
+    return found
+
+
 class TrainConfig(Section):
     """The loop."""
 
@@ -94,6 +137,13 @@ class TrainConfig(Section):
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
     threads: Count | None = Field(None, description="threads; null: SSM_HPN_THREADS, or all cores")
+    class_weights: Annotated[
+        tuple[str, ...], BeforeValidator(_of_classes), AfterValidator(_check_class_weights), CLASSES
+    ] = Field(
+        (),
+        description="how much each class counts in training. balanced: in inverse proportion to how often it occurs; "
+        "or NAME=WEIGHT for some classes (in a file a table of them), 1 for the others",
+    )
     log_every: Count = Field(10, description="updates between two rows of metrics.jsonl")
 
 

@@ -32,6 +32,8 @@ COMBINATIONS = (
     ("hidden", "token_class", "identity cosine"),
     ("features", "sequence_class", "identity softmax"),
     ("features", "joint", "joint"),
+    ("features", "token_class", "smoothed softmax"),
+    ("features", "sequence_class", "near margin"),
 )
 POOLING = ("mean", "last", "max")
 Shape = tuple[int, int]
@@ -181,7 +183,13 @@ def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, targe
     head = {"kind": "prototype", "n_classes": n_classes, "loss": losses[loss]}
     if variant == ["identity"]:
         return {**head, "projection": "identity", "dim": d_model}
+    if variant == ["near"]:  # prototypes whose pairs differ
+        head["dim"] = max(2, n_classes // 2)
+        head["loss"] = losses[loss] | {"smoothing": 0.2, "smoothing_toward": "near"}
+        return head
     head["dim"] = int(rng.integers(n_classes, n_classes + 4)) + (loss == "joint")
+    if variant == ["smoothed"]:
+        head["loss"] = losses[loss] | {"smoothing": 0.2}
     if variant == ["learnable"]:
         head["prototypes"] = "learnable"
         if loss == "softmax":

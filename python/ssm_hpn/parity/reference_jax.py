@@ -148,7 +148,16 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
     elif head["kind"] == "prototype":
         learned = head["loss"]["learn_scale"]
         out = out * (params["head.scale"][0] if learned else head["loss"]["scale"])
-    return -jax.nn.log_softmax(out, -1)[rows, classes]
+    logs = jax.nn.log_softmax(out, -1)
+    smoothing = 0.0 if head["kind"] == "linear" else head["loss"].get("smoothing", 0.0)
+    if smoothing == 0:
+        return -logs[rows, classes]
+    shared = jnp.full_like(logs, 1 / logs.shape[-1])
+    if head["loss"].get("smoothing_toward") == "near":
+        others = params["head.prototypes"] @ params["head.prototypes"].T * head["loss"]["scale"]
+        shared = jax.nn.softmax(jnp.fill_diagonal(others, -jnp.inf, inplace=False), -1)[classes]
+    smoothed: jax.Array = -(1 - smoothing) * logs[rows, classes] - smoothing * jnp.sum(shared * logs, -1)
+    return smoothed
 
 
 def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[str, np.ndarray]) -> Outcome:

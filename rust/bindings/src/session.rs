@@ -137,6 +137,10 @@ impl PySession {
         changing!(self, py, s => s.zero_grad())
     }
 
+    fn set_class_weights(&self, py: Python<'_>, weights: Vec<f64>) -> PyResult<()> {
+        changing!(self, py, s => s.set_class_weights(&weights))
+    }
+
     fn evaluate<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyDict>> {
         let report = reading!(self, py, s => s.evaluate(&batch.0))?;
         eval_report(py, report)

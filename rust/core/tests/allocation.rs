@@ -154,6 +154,13 @@ fn a_step_after_the_first_allocates_nothing_and_takes_the_memory_predicted() {
     );
     let packed = batch(&pooled, 3, 40, Some(documents(3, 40)), 4);
     check(&threads, &pooled, &[packed.clone(), masked(packed)]);
+    let smoothed = json!({"kind": "margin", "smoothing": 0.1, "smoothing_toward": "near"});
+    let joint = json!({"kind": "joint", "surgery": {"kind": "gradnorm"}});
+    for (target, loss) in [("sequence_class", smoothed), ("joint", joint)] {
+        let head = json!({"kind": "prototype", "n_classes": common::CLASSES, "dim": 4, "loss": loss});
+        let model = config("features", json!({"kind": target, "pooling": "max"}), head);
+        check(&threads, &model, &[batch(&model, 3, 40, None, 4)]);
+    }
     let outside = config("hidden", json!({"kind": "cotangent"}), json!({"kind": "none"}));
     check(&threads, &outside, &[batch(&outside, 3, 40, None, 5)]);
 

@@ -38,6 +38,7 @@ fn snapshot(step: u64, numbers: &[f32]) -> Snapshot<'_, f32> {
             trainable: [(id(), true)].into(),
             model: json!({"d_model": 8, "n_layers": 0}),
             optim: json!({"lr": 3e-3}),
+            statistics: String::new(),
             extra: json!({"cursor": {"epoch": 0, "batch": step}, "metrics_offset": 1234}),
         },
     }

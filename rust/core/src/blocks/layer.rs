@@ -284,6 +284,7 @@ impl<T: Scalar> Layer<T> {
             state: pass.state.as_deref_mut(),
             dstate: pass.dstate.as_deref_mut(),
             saved: &mut pass.saved[saved],
+            running: None,
             scratch: exactly(scratch, carver.rest()),
         };
         (block, buffers)

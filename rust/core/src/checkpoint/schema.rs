@@ -1,7 +1,8 @@
 //! Names and contents of a checkpoint's files, schema version 1.
 //!
 //! A change of `state.json` or of the tensors' names raises [`SCHEMA`], adds one function to the chain in `migrate` and a
-//! golden folder in the tests.
+//! golden folder in the tests. A field that is left out where it is empty is no change: an older release reads the files
+//! without it as before, and refuses those with it.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,9 @@ pub struct StateFile {
     pub model: Value,
     /// Configuration of the optimiser.
     pub optim: Value,
+    /// What the head keeps over the updates besides its parameters: numbers of 8 bytes, little-endian, in hexadecimal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub statistics: String,
     /// State of the caller: data cursor, callbacks, digest of its configuration, offset of the metrics file.
     pub extra: Value,
 }

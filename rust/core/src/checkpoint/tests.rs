@@ -33,6 +33,7 @@ pub(crate) fn snapshot(step: u64, numbers: &[f32]) -> Snapshot<'_, f32> {
             trainable: [("a".to_owned(), true), ("b".to_owned(), false)].into(),
             model: json!({"d_model": 8}),
             optim: json!({"lr": 0.1 + 0.2}),
+            statistics: String::new(),
             extra: json!({"cursor": {"epoch": 1, "batch": 9_007_199_254_740_993_u64}, "note": "é\n"}),
         },
     }

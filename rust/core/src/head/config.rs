@@ -9,7 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::prototypes::{ClassVectors, Construction, SEPARATION_LIMIT};
+use super::loss_config::{LossConfig, Toward};
+use super::prototypes::{ASSIGNMENT_LIMIT, ClassVectors, Construction, SEPARATION_LIMIT};
 use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 
@@ -20,16 +21,10 @@ const DIM: Bounds = Bounds { high: Edge::None, ..Bounds::whole("model.head.dim",
     .advise("a direction on a line has no gradient: leave it out");
 const N_OUTPUTS: Bounds = Bounds::whole("model.head.n_outputs", 1, i32::MAX as u32)
     .advise("set it to the number of classes, or of numbers to predict");
-const SCALE: Bounds = Bounds::number("model.head.loss.scale", Edge::Beyond(0.0), Edge::None)
-    .advise("leave it out for the default");
-const MARGIN: Bounds =
-    Bounds::number("model.head.loss.margin", Edge::At(0.0), Edge::At(std::f64::consts::FRAC_PI_2))
-        .advise("it is an angle up to π/2: leave it out for the default");
-const WEIGHT: Bounds = Bounds::number("model.head.loss.weight", Edge::At(0.0), Edge::At(1.0))
-    .advise("leave it out for the default");
-
+const ASSIGNMENT_AFTER: Bounds =
+    Bounds::whole("model.head.assignment_after", 1, u32::MAX).advise("leave it out for the default");
 /// The numbers that these settings may have.
-pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, N_OUTPUTS, SCALE, MARGIN, WEIGHT];
+pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, N_OUTPUTS, ASSIGNMENT_AFTER];
 
 /// Which head, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,12 +52,22 @@ pub struct PrototypeConfig {
     /// Placement of the prototypes.
     #[serde(default)]
     pub prototypes: Placement,
+    /// Which class gets which of them.
+    #[serde(default)]
+    pub assignment: Assignment,
+    /// Updates after which they are assigned by similarity.
+    #[serde(default = "default_assignment_after")]
+    pub assignment_after: u64,
     /// The map from features to the space of the prototypes.
     #[serde(default)]
     pub projection: Projection,
     /// The loss that training minimises.
     #[serde(default)]
     pub loss: LossConfig,
+}
+
+fn default_assignment_after() -> u64 {
+    100
 }
 
 /// Placement of prototypes.
@@ -97,76 +102,15 @@ pub enum Projection {
     Identity,
 }
 
-/// Loss of a prototype head (formulas in `losses`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum LossConfig {
-    /// Cross entropy of scaled cosines.
-    Softmax {
-        /// Factor s of the cosines, at the start if it is learned.
-        #[serde(default = "default_scale")]
-        scale: f64,
-        /// Whether s is a parameter.
-        #[serde(default = "default_learn_scale")]
-        learn_scale: bool,
-    },
-    /// Squared cosine distance to the target's prototype.
-    Cosine {},
-    /// Scaled softmax with an angular margin on the target.
-    Margin {
-        /// Factor s of the cosines.
-        #[serde(default = "default_scale")]
-        scale: f64,
-        /// Margin m in radians.
-        #[serde(default = "default_margin")]
-        margin: f64,
-    },
-    /// One number as the cosine to a pole.
-    Regression {
-        /// The number at the far pole.
-        #[serde(default = "default_low")]
-        low: f64,
-        /// The number at the pole.
-        #[serde(default = "default_high")]
-        high: f64,
-    },
-    /// One number and one class together.
-    Joint {
-        /// The number at the far pole.
-        #[serde(default = "default_low")]
-        low: f64,
-        /// The number at the pole.
-        #[serde(default = "default_high")]
-        high: f64,
-        /// Weight w of the class, 1-w of the number.
-        #[serde(default = "default_weight")]
-        weight: f64,
-    },
-}
-
-fn default_scale() -> f64 {
-    16.0
-}
-fn default_learn_scale() -> bool {
-    true
-}
-fn default_margin() -> f64 {
-    0.3
-}
-fn default_low() -> f64 {
-    -1.0
-}
-fn default_high() -> f64 {
-    1.0
-}
-fn default_weight() -> f64 {
-    0.5
-}
-
-impl Default for LossConfig {
-    fn default() -> Self {
-        Self::Softmax { scale: default_scale(), learn_scale: default_learn_scale() }
-    }
+/// Which class gets which prototype.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Assignment {
+    /// In the order of the classes.
+    #[default]
+    Given,
+    /// Classes with similar features get similar prototypes, once, after some updates.
+    Similar,
 }
 
 /// Settings of a linear head.
@@ -279,7 +223,8 @@ impl PrototypeConfig {
     /// are nearly equal. Beyond D classes Q is C-1, as long as that is at
     /// most 4·D and 4,096, else D. The pole of a regression has one free coordinate beside it.
     pub fn plan(&self, d_model: usize) -> Result<PrototypePlan> {
-        self.check_loss()?;
+        self.loss.check()?;
+        self.check_near()?;
         let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
         let classes = self.classes()?;
         let dim = match (self.dim, self.projection) {
@@ -303,7 +248,9 @@ impl PrototypeConfig {
         };
         Bounds { low: Edge::At((2 + pole) as f64), ..DIM }.check_whole(dim)?;
         let class_dim = dim - pole;
-        Ok(PrototypePlan { classes, dim, class_dim, kind: self.kind(classes, class_dim)? })
+        let kind = self.kind(classes, class_dim)?;
+        self.check_assignment(classes, kind)?;
+        Ok(PrototypePlan { classes, dim, class_dim, kind })
     }
 
     /// The configuration with the dimension of given prototypes, where it names none.
@@ -373,32 +320,44 @@ impl PrototypeConfig {
         }
     }
 
-    fn check_loss(&self) -> Result<()> {
-        let check = |holds: bool, key: &str, expected: &str, found: String| {
-            let advice = "change it, or leave model.head.loss out for the default";
-            if holds {
-                Ok(())
-            } else {
-                Err(Error::config(format!("model.head.loss.{key}"), expected, found, advice))
-            }
-        };
-        let range = |low: f64, high: f64| {
-            let holds = low < high && low.is_finite() && high.is_finite();
-            check(holds, "low", "two numbers, low below high", format!("low {low}, high {high}"))
-        };
-        match self.loss {
-            LossConfig::Softmax { scale, .. } => SCALE.check(scale),
-            LossConfig::Cosine {} => Ok(()),
-            LossConfig::Margin { scale, margin } => {
-                SCALE.check(scale)?;
-                MARGIN.check(margin)
-            }
-            LossConfig::Regression { low, high } => range(low, high),
-            LossConfig::Joint { low, high, weight } => {
-                range(low, high)?;
-                WEIGHT.check(weight)
-            }
+    fn check_assignment(&self, classes: usize, kind: Construction) -> Result<()> {
+        ASSIGNMENT_AFTER.check_whole(usize::try_from(self.assignment_after).unwrap_or(usize::MAX))?;
+        if self.assignment == Assignment::Given {
+            return Ok(());
         }
+        let refuse = |expected: String, found: String, advice: &str| {
+            Err(Error::config("model.head.assignment", expected, found, advice))
+        };
+        if classes == 0 {
+            let expected = "\"given\" for the regression loss, which has no classes".to_owned();
+            refuse(expected, "\"similar\"".to_owned(), "leave it out")
+        } else if self.prototypes == Placement::Learnable {
+            let expected = "\"given\" for learnable prototypes, which move by themselves".to_owned();
+            refuse(expected, "\"similar\"".to_owned(), "leave it out, or keep the prototypes fixed")
+        } else if kind == Construction::Simplex {
+            let expected =
+                "\"given\" for a simplex, in which all pairs of prototypes are equally far apart".to_owned();
+            let advice = "leave it out, or lower model.head.dim below the number of classes less one";
+            refuse(expected, "\"similar\"".to_owned(), advice)
+        } else if classes > ASSIGNMENT_LIMIT {
+            let expected = format!("at most {ASSIGNMENT_LIMIT} classes for \"similar\"");
+            refuse(expected, classes.to_string(), "leave it out")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_near(&self) -> Result<()> {
+        let is_near = self.loss.smoothing().is_some_and(|(_, toward)| toward == Toward::Near);
+        if is_near && self.prototypes == Placement::Learnable {
+            return Err(Error::config(
+                "model.head.loss.smoothing_toward",
+                "\"all\" for learnable prototypes, whose neighbours change",
+                "\"near\"",
+                "leave it out, or keep the prototypes fixed",
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 use super::predictions::Wanted;
 use crate::kernels::RowWeights;
 use crate::numeric::Scalar;
-use crate::params::{Grads, ParamSpec, Params};
+use crate::params::{Grads, ParamSpec, Params, ParamsMut};
 use crate::pass::Pass;
 
 /// Targets of n features.
@@ -279,6 +279,16 @@ pub trait Head<T: Scalar>: Send + Sync {
     fn logit_scale(&self, _params: &Params<T>) -> f64 {
         1.0
     }
+
+    /// How many numbers the head keeps besides its parameters for a model that has had so many updates
+    /// ([`Pass::running`]): zero at first, cut off at the end where later there are fewer.
+    fn statistics(&self, _updates: u64) -> usize {
+        0
+    }
+
+    /// Takes what the passes of an update gathered into `kept`, when it has been applied as number `updates`; may change
+    /// parameters.
+    fn updated(&self, _updates: u64, _kept: &mut [f64], _gathered: &[f64], _params: ParamsMut<T>) {}
 
     /// Loss over x `[n, D]` and, where asked, gradients of the SUM of losses, each times the weight of its feature: dx is
     /// overwritten, `dparams` accumulated. Errors, counts and predictions are not weighted. The pass has the n features as

@@ -7,6 +7,7 @@
 
 pub(crate) mod config;
 pub mod kinds;
+pub(crate) mod loss_config;
 pub(crate) mod losses;
 pub(crate) mod pooling;
 #[doc(hidden)]
@@ -25,8 +26,10 @@ mod tests;
 #[doc(hidden)]
 pub use build::{build, place};
 #[doc(hidden)]
-pub use config::{HeadConfig, LinearConfig, LossConfig, Placement, PrototypeConfig};
+pub use config::{HeadConfig, LinearConfig, Placement, PrototypeConfig};
 pub use interface::{Accuracy, Head, HeadReport, Targets, WeightedTargets};
+#[doc(hidden)]
+pub use loss_config::LossConfig;
 pub use pooling::Pooling;
 pub use predictions::{Predictions, Wanted};
 pub use prototypes::ClassVectors;

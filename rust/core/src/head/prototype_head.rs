@@ -16,9 +16,10 @@
 
 use std::sync::Arc;
 
-use super::config::{LossConfig, Placement, Projection, PrototypeConfig, PrototypePlan};
+use super::config::{Placement, Projection, PrototypeConfig, PrototypePlan};
 use super::interface::{Head, HeadReport, Targets, WeightedTargets};
-use super::losses::{self, ClassAndValue, Range, Softmax, WeightedClasses};
+use super::loss_config::LossConfig;
+use super::losses::{self, ClassAndValue, Range, Shares, Smoothing, Softmax, WeightedClasses};
 use super::predictions::Wanted;
 use super::prototypes::{ClassVectors, class_vectors};
 use super::rows::{
@@ -31,9 +32,12 @@ use crate::kernels::matmul::{self, MatMut, MatRef};
 use crate::kernels::softmax::ScoreGradient;
 use crate::numeric::Scalar;
 use crate::params::init::Maker;
-use crate::params::{Grads, Init, ParamSpec, Params};
+use crate::params::{Grads, Init, ParamSpec, Params, ParamsMut};
 use crate::pass::Pass;
 use crate::simd::{self, Kernel, Vector};
+
+mod joint;
+mod statistics;
 
 /// Id of the projection's weight `[Q, D]`.
 pub(crate) const PROJECTION: &str = "head.projection.weight";
@@ -235,13 +239,18 @@ impl PrototypeHead {
         } else {
             given
         };
-        let (fixed_scale, margin) = match self.config.loss {
-            LossConfig::Margin { scale, margin } => (scale, margin),
+        let (first_scale, margin) = match self.config.loss {
+            LossConfig::Margin { scale, margin, .. } => (scale, margin),
             LossConfig::Softmax { scale, .. } => (scale, 0.0),
             other => unreachable!("{other:?} is no softmax"),
         };
-        let scale = places.scale.map_or(T::from_f64(fixed_scale), |at| params.get(at)[0]);
-        let loss = Softmax { prototypes, dim, scale, margin: T::from_f64(margin) };
+        let scale = places.scale.map_or(T::from_f64(first_scale), |at| params.get(at)[0]);
+        let smoothing = self.config.loss.smoothing().map(|(share, toward)| Smoothing {
+            share: T::from_f64(share),
+            toward,
+            nearness: T::from_f64(first_scale),
+        });
+        let loss = Softmax { prototypes, dim, scale, margin: T::from_f64(margin), smoothing };
         let dprototypes = learns.then_some(&mut *dunits);
         let sums = loss.run(z, targets, wanted, gradient, dprototypes, scratch);
         if let Some(dparams) = dparams {
@@ -274,7 +283,7 @@ impl PrototypeHead {
         scratch: &mut [T],
     ) -> HeadReport {
         let (dim, WeightedTargets { targets, weights }) = (self.plan.dim, targets);
-        let prototypes = self.places().prototypes.map_or(&[][..], |at| params.get(at));
+        let prototypes = self.kept_prototypes(params);
         let mut report = HeadReport::default();
         let mut count = |z: &[T], classes: &[i32]| {
             (report.scored, report.correct) = self.take_nearest(z, prototypes, classes, wanted, scratch);
@@ -287,10 +296,11 @@ impl PrototypeHead {
             }
             (LossConfig::Joint { weight, .. }, Some(range), Targets::Joint { classes, values }) => {
                 count(z, classes);
-                let targets = classes.iter().zip(values);
-                report.count = targets.filter(|(class, y)| **class >= 0 && !y.is_nan()).count() as u64;
                 let targets = ClassAndValue { classes, values, weights };
-                losses::joint(z, dim, prototypes, range, T::from_f64(weight), targets, records);
+                report.count = targets.known();
+                let class = T::from_f64(weight);
+                let shares = Shares { number: T::ONE - class, class };
+                losses::joint(z, dim, prototypes, range, shares, targets, records);
             }
             (_, Some(range), Targets::Values(values)) => {
                 report.count = values.iter().filter(|y| !y.is_nan()).count() as u64;
@@ -349,8 +359,17 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let projection =
             matmul::linear_dw_scratch(n, dim, self.d_model).max(matmul::sum_rows_scratch(n, dim));
         let learned = if self.is_learnable() { 2 * classes * class_dim } else { 0 };
-        let loss = learned + Softmax::<T>::scratch(n, classes, class_dim);
-        n * (dim + FIELDS) + projection.max(loss)
+        let loss =
+            learned + Softmax::<T>::scratch(n, classes, class_dim, self.config.loss.smoothing().is_some());
+        n * (dim + FIELDS) + self.joint_scratch(n) + projection.max(loss)
+    }
+
+    fn statistics(&self, updates: u64) -> usize {
+        self.kept(updates)
+    }
+
+    fn updated(&self, updates: u64, kept: &mut [f64], gathered: &[f64], params: ParamsMut<T>) {
+        self.take_in(updates, kept, gathered, params);
     }
 
     fn n_scores(&self) -> usize {
@@ -378,23 +397,32 @@ impl<T: Scalar> Head<T> for PrototypeHead {
     ) -> HeadReport {
         let n = x.len() / self.d_model;
         targets.check(n, 1);
-        let params = &pass.params;
-        let (z, scratch) = pass.scratch.split_at_mut(n * self.plan.dim);
+        let Pass { params, layout, mode, mut running, scratch, .. } = pass;
+        let (z, scratch) = scratch.split_at_mut(n * self.plan.dim);
         let (records, scratch) = scratch.split_at_mut(n * FIELDS);
-        self.project(params, x, z);
+        self.project(&params, x, z);
         let differentiates = dx.is_some() || dparams.is_some();
         let WeightedTargets { targets: of, weights } = targets;
+        if let (Some(running), Targets::Classes(classes) | Targets::Joint { classes, .. }) =
+            (&mut running, of)
+        {
+            self.gather_means(z, classes, running);
+        }
+        if self.operates() && differentiates {
+            let pass = Pass { running, ..Pass::new(params, layout, mode, scratch) };
+            return self.operated_joint(pass, x, (z, records), targets, &mut wanted, dx, dparams);
+        }
         let report = match (self.config.loss, of) {
             (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {
                 let gradient = if differentiates { ScoreGradient::Write } else { ScoreGradient::Skip };
-                let pass = Pass { scratch: &mut *scratch, ..pass };
+                let pass = Pass::new(params, layout, mode, &mut *scratch);
                 let targets = WeightedClasses { classes, weights };
                 self.softmax(pass, z, targets, &mut wanted, gradient, dparams.as_deref_mut())
             }
-            _ => self.attraction(params, z, targets, &mut wanted, records.as_chunks_mut().0, scratch),
+            _ => self.attraction(&params, z, targets, &mut wanted, records.as_chunks_mut().0, scratch),
         };
         if differentiates {
-            self.project_backward(params, x, z, dx, dparams, scratch);
+            self.project_backward(&params, x, z, dx, dparams, scratch);
         }
         report
     }

@@ -10,7 +10,7 @@ use crate::real::Real;
 use crate::simd::Vector;
 
 /// Rows of a task.
-const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 32;
 
 /// The numbers of one row that are summed over the rows, indexed by the constants below.
 pub(crate) type RowRecord<T> = [T; FIELDS];

@@ -96,6 +96,10 @@ fn heads() -> Vec<(&'static str, Expected)> {
     let cases = [
         r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":4.0,"learn_scale":true}}"#,
         r#"{"kind":"prototype","n_classes":9,"dim":3,"loss":{"kind":"softmax","scale":4.0,"learn_scale":false}}"#,
+        r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":4.0,"smoothing":0.2}}"#,
+        r#"{"kind":"prototype","n_classes":9,"dim":3,"loss":{"kind":"softmax","scale":4.0,"smoothing":0.2,"smoothing_toward":"near"}}"#,
+        r#"{"kind":"prototype","n_classes":9,"dim":3,"loss":{"kind":"margin","scale":4.0,"smoothing":0.2,"smoothing_toward":"near"}}"#,
+        r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","dim":4,"loss":{"kind":"softmax","scale":4.0,"smoothing":0.2}}"#,
         r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine"}}"#,
         r#"{"kind":"prototype","n_classes":9,"projection":"identity","loss":{"kind":"cosine"}}"#,
         r#"{"kind":"prototype","n_classes":9,"prototypes":"random","dim":4,"loss":{"kind":"margin","scale":4.0,"margin":0.3}}"#,

@@ -64,11 +64,13 @@ impl<T: Scalar> PassMemory<T> {
         boundaries: Boundaries,
         notes: usize,
         states: usize,
+        class_weights: &[f64],
     ) -> Result<()> {
         self.outline.make_room(batch, boundaries)?;
         try_grow(&mut self.pooling, notes, PER_TOKEN)?;
         let positions = batch.rows * batch.length;
-        let weights = if batch.weights.is_some() { positions.max(batch.segments.len()) } else { 0 };
+        let is_weighted = batch.weights.is_some() || !class_weights.is_empty();
+        let weights = if is_weighted { positions.max(batch.segments.len()) } else { 0 };
         let masked = batch.mask.as_ref().map_or(0, Vec::len);
         try_grow(&mut self.targets.classes, masked.max(weights), PER_TOKEN)?;
         try_grow(&mut self.targets.weights, weights, PER_TOKEN)?;
@@ -232,9 +234,10 @@ fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
 }
 
 /// The targets as a head takes them; `None` if the batch has none. A masked position, and one of weight 0, has no class
-/// and no number.
+/// and no number. `class_weights`, where there are any, are factors of the weights of their classes' targets.
 pub(super) fn targets<'a, T: Scalar>(
     batch: &'a Batch,
+    class_weights: &[f64],
     numbers: &'a mut [T],
     memory: &'a mut TargetMemory<T>,
 ) -> Option<WeightedTargets<'a, T>> {
@@ -245,7 +248,7 @@ pub(super) fn targets<'a, T: Scalar>(
     }
     let per = target.arrays().next().map(|(array, _)| array.per)?;
     let TargetMemory { classes: kept, weights } = memory;
-    let weights = row_weights(batch, per, weights);
+    let weights = row_weights(batch, per, class_weights, weights);
     let mask = batch.mask.as_deref().filter(|_| per == Per::Token);
     let leaves_out = |row: usize| mask.is_some_and(|mask| mask[row] == 0) || weights.of(row) == T::ZERO;
     let some_left_out = mask.is_some() || weights.given().is_some();
@@ -277,19 +280,35 @@ pub(super) fn targets<'a, T: Scalar>(
     Some(WeightedTargets { targets, weights })
 }
 
-/// The weight of every document, or of every position that of its document; of padding, which has no target, 1.
-fn row_weights<'a, T: Scalar>(batch: &Batch, per: Per, weights: &'a mut Vec<T>) -> RowWeights<'a, T> {
-    let Some(given) = &batch.weights else { return RowWeights::EQUAL };
-    weights.clear();
-    if per == Per::Document {
-        weights.resize(given.len(), T::ZERO);
-        convert(given, weights);
-        return RowWeights::new(weights);
+/// The weight of every document, or of every position that of its document; of padding, which has no target, 1; times
+/// that of its class.
+fn row_weights<'a, T: Scalar>(
+    batch: &Batch,
+    per: Per,
+    class_weights: &[f64],
+    weights: &'a mut Vec<T>,
+) -> RowWeights<'a, T> {
+    if batch.weights.is_none() && class_weights.is_empty() {
+        return RowWeights::EQUAL;
     }
-    weights.resize(batch.rows * batch.length, T::ONE);
-    for (s, weight) in batch.segments.iter().zip(given) {
-        let row = s.row as usize * batch.length;
-        weights[row + s.start as usize..row + s.end as usize].fill(T::from_f64(f64::from(*weight)));
+    weights.clear();
+    let rows = if per == Per::Document { batch.segments.len() } else { batch.rows * batch.length };
+    weights.resize(rows, T::ONE);
+    match (&batch.weights, per) {
+        (None, _) => {}
+        (Some(given), Per::Document) => convert(given, weights),
+        (Some(given), Per::Token) => {
+            for (s, weight) in batch.segments.iter().zip(given) {
+                let row = s.row as usize * batch.length;
+                weights[row + s.start as usize..row + s.end as usize].fill(T::from_f64(f64::from(*weight)));
+            }
+        }
+    }
+    if let (Some((_, classes)), false) = (batch.target.classes(), class_weights.is_empty()) {
+        for (weight, &class) in weights.iter_mut().zip(classes) {
+            let of_class = usize::try_from(class).map_or(1.0, |class| class_weights[class]);
+            *weight *= T::from_f64(of_class);
+        }
     }
     RowWeights::new(weights)
 }

@@ -38,7 +38,7 @@ impl<T: Scalar> Model<T> {
         let Extents { fixed, stream, saved_slice, scratch, .. } = extents;
         let elements = padded(fixed) + padded(stream) + padded(saved_slice) + padded(scratch);
         let boundaries = self.boundaries(false);
-        memory.make_room(batch, boundaries, self.pooling_notes(shape), 0)?;
+        memory.make_room(batch, boundaries, self.pooling_notes(shape), 0, &[])?;
         let PassMemory { workspace, outline, pooling, targets: of_targets, .. } = memory;
         let outline = Outline::new(batch, boundaries, outline);
         let mut carver = workspace.carve(elements)?;
@@ -57,7 +57,7 @@ impl<T: Scalar> Model<T> {
         self.features(params, &outline, x, &mut head, pooling);
         let hidden = &*head.hidden;
         let features = if self.config().target.pooling().is_some() { head.pooled } else { hidden };
-        let targets = targets(batch, values, of_targets);
+        let targets = targets(batch, &[], values, of_targets);
         use_found(Inferred { hidden, features, targets, scratch: head.rest })
     }
 }

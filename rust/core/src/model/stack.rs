@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::head::Head;
 use crate::head::prototypes::largest_cosine;
 use crate::numeric::Scalar;
-use crate::params::{Arena, Group, Init, ParamSpec, Params, Slot, Table, TensorMasks};
+use crate::params::{Arena, Group, Init, ParamSpec, Params, ParamsMut, Slot, Table, TensorMasks};
 use crate::simd::Isa;
 use crate::stem::Stem;
 
@@ -203,6 +203,12 @@ impl<T: Scalar> Model<T> {
     /// The head's parameters.
     pub(crate) fn head_params<'a>(&'a self, data: &'a [T]) -> Params<'a, T> {
         self.params(data, &self.head_slots)
+    }
+
+    /// Tells the head that an update was applied, with what its passes gathered; it may change its parameters.
+    pub(crate) fn head_updated(&self, updates: u64, kept: &mut [f64], gathered: &[f64], data: &mut [T]) {
+        let params = ParamsMut::new(data, &self.table, &self.head_slots);
+        self.head.updated(updates, kept, gathered, params);
     }
 
     /// Shape of the hidden states of a batch: `[B, T, D]`, T behind the stem.

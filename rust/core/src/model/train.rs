@@ -20,7 +20,7 @@ use crate::head::{Accuracy, HeadReport, Wanted};
 use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Grads, TensorMasks};
-use crate::pass::{Carver, Key, Mode, Pass, padded};
+use crate::pass::{Carver, Key, Mode, Pass, Running, padded};
 use crate::profile::{Phase, phase};
 use crate::stem::StemBatch;
 
@@ -37,6 +37,10 @@ pub(crate) struct TrainingArguments<'a, T> {
     pub key: Key,
     /// States that the rows go on from; `None`: they start at zero.
     pub carried: Option<Carried<'a, T>>,
+    /// Weight of each class, a factor of the weights of its documents; empty for 1 each.
+    pub class_weights: &'a [f64],
+    /// What the head keeps over the updates, if it does.
+    pub running: Option<Running<'a>>,
     /// Memory that passes share.
     pub memory: &'a mut PassMemory<T>,
 }
@@ -77,6 +81,8 @@ struct TrainingPass<'a, T> {
     plan: MemoryPlan,
     extents: Extents,
     carried: Option<Carried<'a, T>>,
+    class_weights: &'a [f64],
+    running: Option<Running<'a>>,
     /// States before the first token, those of all layers concatenated; empty without any.
     first_states: &'a mut [T],
     buffers: TrainingBuffers<'a, T>,
@@ -91,7 +97,8 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         accuracy: Accuracy,
     ) -> Result<Trained> {
-        let TrainingArguments { params, grads, masks, key, carried, memory } = training;
+        let TrainingArguments { params, grads, masks, key, carried, class_weights, running, memory } =
+            training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
         let mut depth = self.depth(masks);
@@ -102,7 +109,7 @@ impl<T: Scalar> Model<T> {
         let plan = self.memory_plan(depth, &extents);
         let states = carried.iter().flat_map(|carried| carried.states.layers()).map(<[T]>::len).sum();
         let boundaries = self.boundaries(carried.is_some());
-        memory.make_room(batch, boundaries, self.pooling_notes(shape), states)?;
+        memory.make_room(batch, boundaries, self.pooling_notes(shape), states, class_weights)?;
         let PassMemory { workspace, outline, pooling, targets, first_states } = memory;
         let buffers = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
         for states in carried.iter().flat_map(|carried| carried.states.layers()) {
@@ -120,6 +127,8 @@ impl<T: Scalar> Model<T> {
             plan,
             extents,
             carried,
+            class_weights,
+            running,
             first_states,
         };
         run.stem_forward();
@@ -268,7 +277,7 @@ impl<T: Scalar> TrainingPass<'_, T> {
         let x = &buffers.streams[(plan.streams() - 1) * padded(extents.stream)..][..extents.stream];
         let mut head = model.head_parts(model.shape(batch), buffers.scratch);
         model.features(params, outline, x, &mut head, saved);
-        let Some(targets) = targets(batch, buffers.numbers, of_targets) else {
+        let Some(targets) = targets(batch, self.class_weights, buffers.numbers, of_targets) else {
             buffers.gradient.fill(T::ZERO);
             return Trained::default();
         };
@@ -287,6 +296,7 @@ impl<T: Scalar> TrainingPass<'_, T> {
         let dparams = dparams.any_trainable().then_some(&mut dparams);
         let layout = Layout::whole(features.len() / d, 1);
         let pass = Pass::new(model.head_params(params), layout, mode, head.rest);
+        let pass = Pass { running: self.running.as_mut().map(Running::reborrow), ..pass };
         let wanted = if accuracy == Accuracy::Count { Wanted::Accuracy } else { Wanted::Loss };
         let report = phase(Phase::Head, || {
             model.head.forward_backward(pass, features, targets, wanted, d_features, dparams)

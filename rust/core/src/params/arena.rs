@@ -125,6 +125,38 @@ impl<'a, T: Scalar> Params<'a, T> {
     }
 }
 
+/// The parameters of one component, to be changed between two updates.
+///
+/// ```
+/// # use ssm_hpn::params::{Arena, Group, Init, ParamSpec, ParamsMut, Table};
+/// # let mut table = Table::new();
+/// # let slots = table.declare("layers.0.mixer.", Group::Layer(0), vec![ParamSpec::new("bias", [2], Init::Zeros)])?;
+/// # let mut arena = Arena::<f32>::zeros(table.buffer_len());
+/// # let mut params = ParamsMut::new(arena.as_mut_slice(), &table, &slots);
+/// params.get(0)[1] = 0.5;
+/// assert_eq!(params.get(0), [0.0, 0.5]);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ParamsMut<'a, T> {
+    data: &'a mut [T],
+    table: &'a Table,
+    slots: &'a [Slot],
+}
+
+impl<'a, T: Scalar> ParamsMut<'a, T> {
+    /// View of the tensors `slots` of a buffer.
+    #[doc(hidden)]
+    pub fn new(data: &'a mut [T], table: &'a Table, slots: &'a [Slot]) -> Self {
+        Self { data, table, slots }
+    }
+
+    /// The `index`-th declared tensor.
+    pub fn get(&mut self, index: usize) -> &mut [T] {
+        &mut self.data[self.table.entry(self.slots[index]).range.clone()]
+    }
+}
+
 /// The gradients of one component; frozen tensors have none.
 ///
 /// ```

@@ -14,7 +14,7 @@ pub(crate) mod table;
 #[doc(hidden)]
 pub use arena::Arena;
 pub(crate) use arena::aligned_zeros;
-pub use arena::{Grads, Params};
+pub use arena::{Grads, Params, ParamsMut};
 pub use init::{Init, Maker};
 #[doc(hidden)]
 pub use masks::TensorMasks;

@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod key;
+mod running;
 mod workspace;
 
 pub use crate::kernels::dropout::Dropout;
 pub use key::Key;
+pub use running::Running;
 pub use workspace::{Carver, Cut, padded};
 
 pub(crate) use workspace::Workspace;
@@ -125,6 +127,8 @@ pub struct Pass<'a, T> {
     pub dstate: Option<&'a mut [T]>,
     /// Values that the forward pass keeps for the backward pass.
     pub saved: &'a mut [T],
+    /// Of a head in training that asks for them: what it keeps over the updates.
+    pub running: Option<Running<'a>>,
     /// Free to use, contents undefined.
     pub scratch: &'a mut [T],
 }
@@ -132,7 +136,7 @@ pub struct Pass<'a, T> {
 impl<'a, T> Pass<'a, T> {
     /// A pass without a state that keeps nothing.
     pub fn new(params: Params<'a, T>, layout: Layout<'a>, mode: Mode, scratch: &'a mut [T]) -> Self {
-        Self { params, layout, mode, state: None, dstate: None, saved: &mut [], scratch }
+        Self { params, layout, mode, state: None, dstate: None, saved: &mut [], running: None, scratch }
     }
 
     /// The pass, reborrowed.
@@ -147,6 +151,7 @@ impl<'a, T> Pass<'a, T> {
             state: self.state.as_deref_mut(),
             dstate: self.dstate.as_deref_mut(),
             saved: self.saved,
+            running: self.running.as_mut().map(Running::reborrow),
             scratch: self.scratch,
         }
     }

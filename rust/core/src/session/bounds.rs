@@ -25,6 +25,7 @@ pub fn bounds() -> impl Iterator<Item = &'static Bounds> {
         stem::filters::BOUNDS,
         blocks::mamba1::BOUNDS,
         head::config::BOUNDS,
+        head::loss_config::BOUNDS,
         optim::config::BOUNDS,
     ];
     #[cfg(feature = "shards")]

@@ -18,6 +18,7 @@ mod parameters;
 mod profile;
 mod report;
 mod save;
+mod statistics;
 mod training;
 mod workspaces;
 

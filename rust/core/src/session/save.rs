@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::statistics::Statistics;
 use super::training::{LargestCosine, Session};
 use crate::checkpoint::{self, Snapshot, StateFile, weights};
 use crate::error::{Error, Result};
@@ -130,6 +131,7 @@ impl<T: Scalar> Session<T> {
             trainable: self.by_name(|slot| self.masks.trainable[slot]),
             model: serde_json::json!(self.model.config()),
             optim: serde_json::json!(self.optimizer.config()),
+            statistics: self.statistics.to_text(),
             extra,
         }
     }
@@ -208,6 +210,10 @@ impl<T: Scalar> Session<T> {
             skipped: state.skipped,
             skipped_in_a_row: state.skipped_in_a_row,
         };
+        let len = session.model.head().statistics(state.step);
+        let text = "statistics of the head";
+        session.statistics = Statistics::from_text(&state.statistics, len)
+            .ok_or_else(|| damaged(text, format!("other than {len} numbers")))?;
         session.optimizer.restore_counts(counters, updates)?;
         session.optimizer.set_masks(session.model.table(), &session.masks);
         Ok(Restored { session, extra: state.extra, passed_over: loaded.passed_over })
@@ -219,8 +225,9 @@ impl<T: Scalar> Session<T> {
         self.check_free("load weights")?;
         self.cosine = LargestCosine::Changed;
         let missing = weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)?;
-        // Gradients of the former weights do not apply to these.
+        // Gradients of the former weights do not apply to these, and neither does what the head has gathered.
         self.zero_grad()?;
+        self.statistics = Statistics::zeros(self.model.head().statistics(self.step()))?;
         Ok(missing)
     }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::report::{self, ApplyReport, StepReport};
+use super::statistics::Statistics;
 use super::workspaces::Workspaces;
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -83,6 +84,10 @@ pub struct Session<T: Scalar> {
     pub(super) pending: Pending,
     /// Number of the next micro-batch within its update.
     next_micro_batch: u64,
+    /// What the head keeps over the updates besides its parameters.
+    pub(super) statistics: Statistics,
+    /// Weight of each class in training; empty for 1 each.
+    pub(super) class_weights: Vec<f64>,
     pub(super) seed: u64,
     pub(super) threads: Threads,
     pub(super) cosine: LargestCosine,
@@ -134,6 +139,9 @@ impl<T: Scalar> std::fmt::Debug for Session<T> {
 /// session.zero_grad()?;
 /// assert_eq!(session.count(), 0);
 ///
+/// // The targets of the first class count three times as much as the others.
+/// session.set_class_weights(&[3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])?;
+///
 /// // A batch that goes on from states.
 /// let mut states = session.states(1)?;
 /// let carried = Carried { states: &mut states, gradient: None };
@@ -180,6 +188,8 @@ impl<T: Scalar> Session<T> {
             memory: Workspaces::default(),
             pending: Pending::default(),
             next_micro_batch: 0,
+            statistics: Statistics::zeros(model.head().statistics(0))?,
+            class_weights: Vec::new(),
             cosine: LargestCosine::Changed,
             lent: false,
             profile: None,
@@ -226,10 +236,12 @@ impl<T: Scalar> Session<T> {
         self.model.check(batch)?;
         self.model.check_memory(&self.masks, batch)?;
         let key = self.key();
-        let Self { model, params, grads, masks, memory, threads, profile, .. } = self;
+        let Self { model, params, grads, masks, memory, threads, profile, class_weights, statistics, .. } =
+            self;
         let memory = &mut *memory.take();
-        let params = params.as_slice();
-        let training = TrainingArguments { params, grads, masks, key, carried, memory };
+        let (params, running) = (params.as_slice(), statistics.running());
+        let training =
+            TrainingArguments { params, grads, masks, key, carried, class_weights, running, memory };
         let trained =
             threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;
@@ -257,12 +269,23 @@ impl<T: Scalar> Session<T> {
             return Err(Error::shape("update", "at least one micro-batch since the last one", "none"));
         }
         if pending.count == 0 {
+            self.statistics.discard();
             return Ok(self.idle_report());
         }
         let Self { model, params, grads, optimizer, threads, profile, .. } = self;
         let sums = (pending.loss, pending.weight);
         let update = || optimizer.apply(model.table(), params, grads, sums);
-        let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)))??;
+        let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)));
+        let update = match update.and_then(|update| update) {
+            Ok(update) if update.applied => update,
+            skipped => {
+                self.statistics.discard();
+                skipped?
+            }
+        };
+        if update.applied {
+            self.take_in_statistics();
+        }
         if self.prototypes_are_trained() {
             self.cosine = LargestCosine::Changed;
         }
@@ -278,6 +301,16 @@ impl<T: Scalar> Session<T> {
             count: pending.count,
             fault: update.fault,
         })
+    }
+
+    /// Lets the head use what the passes of an applied update have gathered.
+    fn take_in_statistics(&mut self) {
+        let updates = self.step();
+        let Self { model, params, statistics, .. } = self;
+        let len = model.head().statistics(updates);
+        statistics.take_in(len, |kept, gathered| {
+            model.head_updated(updates, kept, gathered, params.as_mut_slice());
+        });
     }
 
     /// The report of an update without targets.
@@ -300,6 +333,7 @@ impl<T: Scalar> Session<T> {
     pub fn zero_grad(&mut self) -> Result<()> {
         self.check_free("clear the gradients")?;
         self.grads.as_mut_slice().fill(T::ZERO);
+        self.statistics.discard();
         self.pending = Pending::default();
         self.next_micro_batch = 0;
         Ok(())
@@ -310,6 +344,27 @@ impl<T: Scalar> Session<T> {
     pub fn number_next_micro_batch(&mut self, number: u64) -> Result<()> {
         self.check_free("number a micro-batch")?;
         self.next_micro_batch = number;
+        Ok(())
+    }
+
+    /// From now on the targets of each class count by its weight in training, which multiplies that of their documents;
+    /// without weights 1 each. They are a setting of the caller, and in no checkpoint.
+    pub fn set_class_weights(&mut self, weights: &[f64]) -> Result<()> {
+        self.check_free("weigh classes")?;
+        self.check_no_gradients("class_weights")?;
+        let classes = self.model.limits().widths.n_classes.unwrap_or(0);
+        if !weights.is_empty() && weights.len() != classes {
+            return Err(Error::shape(
+                "class weights",
+                format!("{classes}, one for each class"),
+                weights.len(),
+            ));
+        }
+        if let Some(class) = weights.iter().position(|weight| !(weight.is_finite() && *weight > 0.0)) {
+            let place = format!("class weights, class {class}");
+            return Err(Error::shape(place, "a finite number above 0", weights[class]));
+        }
+        self.class_weights = weights.to_vec();
         Ok(())
     }
 

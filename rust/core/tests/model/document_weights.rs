@@ -154,3 +154,60 @@ fn without_a_weight_above_zero_there_is_no_update_and_an_evaluation_has_no_weigh
     assert!(refused.starts_with("weights: expected none in an evaluation"), "{refused}");
     assert_eq!(session.predict(&data).unwrap().len(), ROWS * CLASSES);
 }
+
+#[test]
+fn weights_of_classes_are_weights_of_their_documents() {
+    let of_class = [1.0, 4.0, 0.5, 2.0, 8.0, 1.0, 0.25];
+    assert_eq!(of_class.len(), CLASSES);
+    for config in models().into_iter().filter(|config| config.target.kind != "sequence_values") {
+        let data = batch(&config, ROWS, LENGTH, None, 3);
+        let given = vec![1.0, 2.0, 1.0, 0.5, 1.0];
+        for weights in [None, Some(given.clone())] {
+            let data = Batch { weights, ..data.clone() };
+            let mut session = session::<f64>(&config);
+            disturb(&mut session, 0.2);
+            session.set_class_weights(&of_class).unwrap();
+            let found = session.forward_backward(&data, Accuracy::Count).unwrap();
+            let found = (found, session.flat_gradients().to_vec());
+            let per_document = data.target.classes().unwrap().0 == Per::Document;
+            if per_document {
+                let classes = data.target.classes().unwrap().1;
+                let products = classes.iter().enumerate().map(|(i, &class)| {
+                    let weight = data.weights.as_ref().map_or(1.0, |weights| weights[i]);
+                    weight * usize::try_from(class).map_or(1.0, |class| of_class[class] as f32)
+                });
+                let expected = Batch { weights: Some(products.collect()), ..data.clone() };
+                assert_eq!(found, gradients(&config, &expected), "{config:?}");
+            } else {
+                let plain = gradients(&config, &data);
+                assert_eq!((found.0.count, found.0.scored), (plain.0.count, plain.0.scored));
+                assert_ne!(found.0.weight, plain.0.weight, "{config:?}");
+            }
+            // Without them the bits are those of before.
+            session.zero_grad().unwrap();
+            session.set_class_weights(&[]).unwrap();
+            session.forward_backward(&data, Accuracy::Count).unwrap();
+            assert_eq!(session.flat_gradients(), gradients(&config, &data).1);
+        }
+    }
+}
+
+#[test]
+fn weights_that_are_no_weights_of_the_classes_are_refused() {
+    let mut session: Session<f32> = session(&models()[2]);
+    for (bad, words) in [
+        (vec![1.0; CLASSES - 1], "class weights: expected 7, one for each class, found 6"),
+        (vec![0.0; CLASSES], "class weights, class 0: expected a finite number above 0, found 0"),
+        (
+            vec![1.0, f64::NAN, 1.0, 1.0, 1.0, 1.0, 1.0],
+            "class weights, class 1: expected a finite number above 0",
+        ),
+        (
+            vec![1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0],
+            "class weights, class 2: expected a finite number above 0, found -1",
+        ),
+    ] {
+        let refused = session.set_class_weights(&bad).unwrap_err().to_string();
+        assert!(refused.starts_with(words), "{refused}");
+    }
+}

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod assignment;
 mod called_once;
 mod determinism;
 mod document_weights;

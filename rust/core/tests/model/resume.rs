@@ -70,6 +70,27 @@ fn ten_more_updates_after_loading_are_fifteen_without_interruption() {
 }
 
 #[test]
+fn learned_weights_of_tasks_are_saved() {
+    let surgery = json!({"kind": "gradnorm", "alpha": 1.5, "rate": 0.2});
+    let head = |surgery: &serde_json::Value| {
+        let loss = json!({"kind": "joint", "weight": 0.9, "surgery": surgery});
+        let head = json!({"kind": "prototype", "n_classes": crate::common::CLASSES, "loss": loss});
+        config("features", json!({"kind": "joint", "pooling": "mean"}), head)
+    };
+    check(&head(&surgery), |_| ());
+    check(&head(&surgery), |session| {
+        update(session, 0..3);
+        session.expand(&ExpandPlan::Append { count: 1, seed: 0 }).unwrap();
+    });
+    let [weighed, plain] = [surgery, json!({"kind": "none"})].map(|surgery| {
+        let mut session = new(&head(&surgery));
+        update(&mut session, 0..5);
+        bits(&session)
+    });
+    assert_ne!(weighed, plain);
+}
+
+#[test]
 fn a_grown_and_partly_frozen_model_resumes_to_the_same_bits() {
     check(&language_model(), |session| {
         update(session, 0..2);

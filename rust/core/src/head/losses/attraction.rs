@@ -165,7 +165,15 @@ pub(crate) struct ClassAndValue<'a, T> {
     pub weights: RowWeights<'a, T>,
 }
 
-/// (1-w)·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y.
+impl<T: Scalar> ClassAndValue<'_, T> {
+    /// Rows that have both.
+    pub(crate) fn known(&self) -> u64 {
+        let rows = self.classes.iter().zip(self.values);
+        rows.filter(|(class, y)| **class >= 0 && !y.is_nan()).count() as u64
+    }
+}
+
+/// u·(r - ẑ_0)² + w·(1 - c)², c the cosine of z[1..], with its own norm, to p_y; `shares` are u and w.
 ///
 /// `prototypes` `[C, dim - 1]`. Without a class or without a number a row has neither loss.
 pub(crate) fn joint<T: Scalar>(
@@ -173,7 +181,7 @@ pub(crate) fn joint<T: Scalar>(
     dim: usize,
     prototypes: &[T],
     range: Range<T>,
-    weight: T,
+    shares: Shares<T>,
     targets: ClassAndValue<T>,
     records: &mut [RowRecord<T>],
 ) {
@@ -184,8 +192,17 @@ pub(crate) fn joint<T: Scalar>(
         let rows = first..first + records.len();
         let (classes, values) = (&classes[rows.clone()], &values[rows.clone()]);
         let targets = ClassAndValue { classes, values, weights: weights.rows(rows) };
-        simd::run(Joint { z, dim, prototypes, range, weight, targets, records });
+        simd::run(Joint { z, dim, prototypes, range, shares, targets, records });
     });
+}
+
+/// Factors of the two losses of the joint one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shares<T> {
+    /// u, of the number.
+    pub number: T,
+    /// w, of the class.
+    pub class: T,
 }
 
 struct Joint<'a, T> {
@@ -193,7 +210,7 @@ struct Joint<'a, T> {
     dim: usize,
     prototypes: &'a [T],
     range: Range<T>,
-    weight: T,
+    shares: Shares<T>,
     targets: ClassAndValue<'a, T>,
     records: &'a mut [RowRecord<T>],
 }
@@ -214,12 +231,12 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
             let (first, z) = z.split_first_mut().expect("a pole before the class coordinates");
             let (zz, zp) = dots(v, z, p);
             let (whole, part) = (Direction::new(zz + *first * *first), Direction::new(zz));
-            let (other, of_row) = (T::ONE - self.weight, weights.of(i));
-            let d_cosine = other * self.range.compare(y, *first * whole.inverse, record) * of_row;
+            let (shares, of_row) = (self.shares, weights.of(i));
+            let d_cosine = shares.number * self.range.compare(y, *first * whole.inverse, record) * of_row;
             let rest = T::ONE - zp * part.inverse;
-            record[LOSS] = (other * record[LOSS] + self.weight * rest * rest) * of_row;
+            record[LOSS] = (shares.number * record[LOSS] + shares.class * rest * rest) * of_row;
             let (pole, shrink) = whole.backward(d_cosine, *first);
-            let (alpha, beta) = part.backward(-(rest + rest) * self.weight * of_row, zp);
+            let (alpha, beta) = part.backward(-(rest + rest) * shares.class * of_row, zp);
             blend(v, z, alpha, p, beta + shrink);
             *first = pole + shrink * *first;
         }
@@ -277,7 +294,8 @@ mod tests {
         every_isa_equals_scalar("joint", 2, |isa, dim, shift| {
             rows((dim, dim - 1, shift), |z, prototypes, values, records| {
                 let targets = ClassAndValue { classes: &CLASSES, values, weights: RowWeights::new(&WEIGHTS) };
-                run_on(isa, Joint { z, dim, prototypes, range: RANGE, weight: 0.25, targets, records });
+                let shares = Shares { number: 0.75, class: 0.25 };
+                run_on(isa, Joint { z, dim, prototypes, range: RANGE, shares, targets, records });
             })
         });
     }

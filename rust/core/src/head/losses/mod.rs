@@ -9,13 +9,16 @@
 //! | [`cosine`] | (1 - ẑ·p_y)² |
 //! | [`regression`] | (r - ẑ_0)², r = 2(y - low)/(high - low) - 1 |
 //! | [`joint`] | (1-w)·regression(z) + w·cosine(z[1..]) |
-//! | [`Softmax`] | cross entropy of s·ẑ·Pᵀ, with or without an angular margin on the target |
+//! | [`Softmax`] | cross entropy of s·ẑ·Pᵀ, with or without an angular margin on the target and [`Smoothing`] |
 
 mod attraction;
+mod smoothing;
 mod softmax;
+pub(super) mod surgery;
 mod weighted;
 
-pub(crate) use attraction::{ClassAndValue, Range, cosine, joint, regression};
+pub(crate) use attraction::{ClassAndValue, Range, Shares, cosine, joint, regression};
+pub(crate) use smoothing::Smoothing;
 pub(crate) use softmax::{Softmax, directions, through_the_norm};
 pub(crate) use weighted::WeightedClasses;
 

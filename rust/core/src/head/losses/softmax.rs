@@ -8,10 +8,11 @@
 //!     c ≤ -cos m:  φ = c - m·sin m,   φ' = 1         (beyond θ+m = π the cosine would rise again)
 //! ```
 //!
-//! Rows are taken in chunks, so that the cosines of some thousand rows and classes are in memory and no more.
+//! Smoothed targets: `smoothing`. Rows are taken in chunks, so that the cosines of some thousand rows and classes are in memory and no more.
 
 use super::super::predictions::Wanted;
 use super::super::rows::{Direction, blend, chunk_rows, dots, for_each_block, scale};
+use super::smoothing::{Smoothed, Smoothing};
 use super::weighted::WeightedClasses;
 use crate::kernels::Accumulate;
 use crate::kernels::matmul::{MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
@@ -30,6 +31,8 @@ pub(crate) struct Softmax<'a, T> {
     pub scale: T,
     /// Margin m in radians; 0 for none.
     pub margin: T,
+    /// Smoothing of the targets.
+    pub smoothing: Option<Smoothing<T>>,
 }
 
 /// Sums over the rows that have a class.
@@ -49,9 +52,10 @@ pub(crate) struct SoftmaxSums {
 
 impl<T: Scalar> Softmax<'_, T> {
     /// Elements of scratch for n rows.
-    pub(crate) fn scratch(n: usize, classes: usize, dim: usize) -> usize {
+    pub(crate) fn scratch(n: usize, classes: usize, dim: usize, is_smoothed: bool) -> usize {
         let rows = chunk_rows(n, classes);
-        rows * (classes + dim + 1) + linear_dw_scratch(rows, classes, dim)
+        let smoothing = if is_smoothed { Smoothing::<T>::scratch(rows, classes, dim) } else { 0 };
+        rows * (classes + dim + 1) + smoothing + linear_dw_scratch(rows, classes, dim)
     }
 
     /// Sums over z `[n, dim]`. With [`ScoreGradient::Write`], z is overwritten by g_z and g_P added to `dprototypes`; otherwise
@@ -90,6 +94,7 @@ impl<T: Scalar> Softmax<'_, T> {
         dprototypes: Option<&mut [T]>,
         scratch: &mut [T],
     ) -> SoftmaxSums {
+        let weighted = targets;
         let WeightedClasses { classes: targets, weights } = targets;
         let (n, dim, classes) = (targets.len(), self.dim, self.prototypes.len() / self.dim);
         let (cosines, scratch) = scratch.split_at_mut(n * classes);
@@ -107,21 +112,26 @@ impl<T: Scalar> Softmax<'_, T> {
         let (scored, correct) = wanted.take_scores(classes, cosines, targets);
         let with_margin = self.margin > T::ZERO;
         if with_margin {
-            for ((row, &target), slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&mut *slopes) {
-                if let Some(c) = usize::try_from(target).ok().map(|target| &mut row[target]) {
-                    (*c, *slope) = margin(*c, self.margin);
-                }
+            for (c, slope) in of_targets(cosines, targets, slopes) {
+                (*c, *slope) = margin(*c, self.margin);
             }
+        }
+        let smoothed = self.smoothing.map_or(0, |_| n);
+        let (shares, scratch) = scratch.split_at_mut(smoothed * classes);
+        let (rest, scratch) = scratch.split_at_mut(smoothed);
+        let mut more = Smoothed::default();
+        if let Some(smoothing) = &self.smoothing {
+            smoothing.shares((self.prototypes, dim), targets, shares, &mut scratch[..n * dim]);
+            more = smoothing.forward(cosines, shares, weighted, self.scale, rest);
         }
         let dims = Dims { rows: n, classes };
         let sums = softmax::cross_entropy(dims, cosines, targets, weights, self.scale, gradient);
         if gradient == ScoreGradient::Write {
+            if let Some(smoothing) = &self.smoothing {
+                smoothing.backward(cosines, shares, weighted, self.scale);
+            }
             if with_margin {
-                for ((row, &target), &slope) in cosines.chunks_exact_mut(classes).zip(targets).zip(&*slopes) {
-                    if let Some(d) = usize::try_from(target).ok().map(|target| &mut row[target]) {
-                        *d *= slope;
-                    }
-                }
+                of_targets(cosines, targets, slopes).for_each(|(d, slope)| *d *= *slope);
             }
             let d = MatRef::new(cosines, n, classes);
             if let Some(dprototypes) = dprototypes {
@@ -132,13 +142,26 @@ impl<T: Scalar> Softmax<'_, T> {
             through_the_norm(z, unit, dim);
         }
         SoftmaxSums {
-            loss: sums.loss,
+            loss: sums.loss + more.loss,
             count: sums.count,
-            scale_gradient: sums.scale_gradient,
+            scale_gradient: sums.scale_gradient + more.scale_gradient,
             scored,
             correct,
         }
     }
+}
+
+/// The number of each row's class among its `[n, C]`, and the slope beside it, where there is a class.
+fn of_targets<'a, T>(
+    rows: &'a mut [T],
+    targets: &'a [i32],
+    slopes: &'a mut [T],
+) -> impl Iterator<Item = (&'a mut T, &'a mut T)> {
+    let classes = rows.len() / targets.len().max(1);
+    let rows = rows.chunks_exact_mut(classes.max(1)).zip(targets).zip(slopes);
+    rows.filter_map(|((row, &target), slope)| {
+        usize::try_from(target).ok().map(|class| (&mut row[class], slope))
+    })
 }
 
 /// (φ, φ') of the target's cosine.

@@ -1,6 +1,8 @@
 use safetensors::SafeTensors;
 
 use super::super::Wanted;
+use super::super::loss_config::Toward;
+use super::super::prototypes::simplex;
 use super::super::rows::{FIELDS, LOSS, RowRecord, totals};
 use super::*;
 use crate::kernels::RowWeights;
@@ -18,7 +20,18 @@ enum Loss {
     Regression,
     Joint { weight: f64 },
     Softmax { scale: f64, margin: f64 },
+    Smoothed { scale: f64, margin: f64, share: f64, toward: Toward },
 }
+
+impl Loss {
+    fn smoothing<T: Scalar>(self) -> Option<Smoothing<T>> {
+        let Self::Smoothed { share, toward, .. } = self else { return None };
+        Some(Smoothing { share: T::from_f64(share), toward, nearness: T::from_f64(NEARNESS) })
+    }
+}
+
+/// Factor of the cosines between prototypes, where targets are smoothed.
+const NEARNESS: f64 = 5.0;
 
 struct Problem<T> {
     prototypes: Vec<T>,
@@ -42,12 +55,15 @@ fn evaluate<T: Scalar>(loss: Loss, problem: &Problem<T>, z: &[T]) -> (f64, Vec<T
         Loss::Regression => regression(&mut dz, dim, range, values, weights, &mut records),
         Loss::Joint { weight } => {
             let targets = ClassAndValue { classes, values, weights };
-            joint(&mut dz, dim, prototypes, range, T::from_f64(weight), targets, &mut records);
+            let shares = Shares { number: T::from_f64(1.0 - weight), class: T::from_f64(weight) };
+            joint(&mut dz, dim, prototypes, range, shares, targets, &mut records);
         }
-        Loss::Softmax { scale, margin } => {
+        Loss::Softmax { scale, margin } | Loss::Smoothed { scale, margin, .. } => {
+            let smoothing = loss.smoothing();
             let (scale, margin) = (T::from_f64(scale), T::from_f64(margin));
-            let mut scratch = vec![T::ZERO; Softmax::<T>::scratch(n, prototypes.len() / dim, dim)];
-            let softmax = Softmax { prototypes, dim, scale, margin };
+            let mut scratch =
+                vec![T::ZERO; Softmax::<T>::scratch(n, prototypes.len() / dim, dim, smoothing.is_some())];
+            let softmax = Softmax { prototypes, dim, scale, margin, smoothing };
             let sums =
                 softmax.run(&mut dz, of_classes, &mut Wanted::Loss, ScoreGradient::Write, None, &mut scratch);
             return (sums.loss, dz, sums.scale_gradient);
@@ -118,10 +134,16 @@ fn gradients_equal_central_differences() {
         Loss::Cosine,
         Loss::Regression,
         Loss::Joint { weight: 0.3 },
+        Loss::Joint { weight: 0.0 },
+        Loss::Joint { weight: 1.0 },
         Loss::Softmax { scale: 4.0, margin: 0.0 },
         Loss::Softmax { scale: 4.0, margin: 0.4 },
         // θ + m is above π for every other row, which takes the linear branch.
         Loss::Softmax { scale: 2.0, margin: 1.5 },
+        Loss::Smoothed { scale: 4.0, margin: 0.0, share: 0.2, toward: Toward::All },
+        Loss::Smoothed { scale: 4.0, margin: 0.0, share: 0.3, toward: Toward::Near },
+        Loss::Smoothed { scale: 3.0, margin: 0.4, share: 0.1, toward: Toward::All },
+        Loss::Smoothed { scale: 3.0, margin: 0.4, share: 0.1, toward: Toward::Near },
     ]
     .into_iter()
     .flat_map(|loss| [(loss, None), (loss, Some(half_to_two.clone()))])
@@ -138,12 +160,71 @@ fn gradients_equal_central_differences() {
         if !matches!(loss, Loss::Regression) {
             assert!(dz[4 * DIM..5 * DIM].iter().all(|&g| g == 0.0), "{loss:?}: gradient without a class");
         }
-        if let Loss::Softmax { scale, margin } = loss {
+        let with_scale = |scale| match loss {
+            Loss::Softmax { margin, .. } => Some(Loss::Softmax { scale, margin }),
+            Loss::Smoothed { margin, share, toward, .. } => {
+                Some(Loss::Smoothed { scale, margin, share, toward })
+            }
+            _ => None,
+        };
+        if let Loss::Softmax { scale, .. } | Loss::Smoothed { scale, .. } = loss {
             central_differences("scale", &[dscale], &[scale], |s| {
-                evaluate(Loss::Softmax { scale: s[0], margin }, &problem, &z).0
+                evaluate(with_scale(s[0]).unwrap(), &problem, &z).0
             });
         }
     }
+}
+
+/// Cross entropy of the smoothed targets, term by term as the formula has it.
+fn smoothed_by_formula(problem: &Problem<f64>, z: &[f64], scale: f64, share: f64, toward: Toward) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let prototype = |k: usize| &problem.prototypes[k * DIM..(k + 1) * DIM];
+    let count = problem.prototypes.len() / DIM;
+    let rows = problem.classes.iter().zip(z.chunks_exact(DIM)).enumerate();
+    let losses = rows.filter(|(_, (class, _))| **class >= 0).map(|(i, (&class, z))| {
+        let class = class as usize;
+        let logits: Vec<f64> = (0..count).map(|k| scale * dot(prototype(k), z) / dot(z, z).sqrt()).collect();
+        let log_sum = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+        let near =
+            |k: usize| if k == class { 0.0 } else { (NEARNESS * dot(prototype(class), prototype(k))).exp() };
+        let all_near: f64 = (0..count).map(near).sum();
+        let shared = |k: usize| match toward {
+            Toward::All => 1.0 / count as f64,
+            Toward::Near => near(k) / all_near,
+        };
+        let target = |k: usize| (1.0 - share) * f64::from(u8::from(k == class)) + share * shared(k);
+        let weight = problem.weights.as_ref().map_or(1.0, |weights| weights[i]);
+        weight * (0..count).map(|k| target(k) * (log_sum - logits[k])).sum::<f64>()
+    });
+    losses.sum()
+}
+
+#[test]
+fn smoothed_losses_are_cross_entropies_with_the_targets_of_the_formula() {
+    let z: Vec<f64> = numbers(N * DIM, 1);
+    let classes: Vec<i32> = (0..N).map(|i| if i % 5 == 4 { -1 } else { (i % 7) as i32 }).collect();
+    let weights = (0..N).map(|i| 0.5 + (i % 3) as f64).collect();
+    let problem = Problem { prototypes: units(7, DIM, 3), classes, values: vec![], weights: Some(weights) };
+    for toward in [Toward::All, Toward::Near] {
+        for share in [0.0, 0.1, 0.9] {
+            let loss = Loss::Smoothed { scale: 4.0, margin: 0.0, share, toward };
+            let expected = smoothed_by_formula(&problem, &z, 4.0, share, toward);
+            assert_close(&format!("{loss:?}"), &[evaluate(loss, &problem, &z).0], &[expected], 1e-13);
+        }
+    }
+}
+
+#[test]
+fn in_a_simplex_all_other_classes_are_equally_near_even_in_single_precision() {
+    let dim = 9;
+    let prototypes: Vec<f32> = simplex(10, dim).into_iter().map(|x| x as f32).collect();
+    let z = prototypes[3 * dim..4 * dim].to_vec();
+    let problem = Problem { prototypes, classes: vec![3], values: vec![], weights: None };
+    let loss = Loss::Smoothed { scale: 16.0, margin: 0.0, share: 0.1, toward: Toward::Near };
+    // The cosine to the class is 1 and to each other one -1/9; 16·(1 + 1/9) is the difference of the logits.
+    let apart = 16.0 * 10.0 / 9.0;
+    let expected = (1.0 + 9.0 * f64::exp(-apart)).ln() + 0.1 * apart;
+    assert_close("loss", &[evaluate(loss, &problem, &z).0], &[expected], 1e-6);
 }
 
 #[test]
@@ -179,8 +260,8 @@ fn prototypes_get_the_gradient_of_the_softmax() {
     let (z, prototypes) = (numbers::<f64>(N * DIM, 1), units(7, DIM, 3));
     let classes: Vec<i32> = (0..N as i32).map(|i| i % 7).collect();
     let run = |prototypes: &[f64], dprototypes: Option<&mut [f64]>| {
-        let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(N, 7, DIM)];
-        let softmax = Softmax { prototypes, dim: DIM, scale: 4.0, margin: 0.2 };
+        let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(N, 7, DIM, false)];
+        let softmax = Softmax { prototypes, dim: DIM, scale: 4.0, margin: 0.2, smoothing: None };
         let mut z = z.clone();
         softmax
             .run(&mut z, equal(&classes), &mut Wanted::Loss, ScoreGradient::Write, dprototypes, &mut scratch)
@@ -230,8 +311,8 @@ fn the_sums_of_several_chunks_of_rows_are_those_of_all_rows() {
     for i in (0..n as usize).step_by(2) {
         z[i * dim..(i + 1) * dim].copy_from_slice(&prototypes[classes[i] as usize * dim..][..dim]);
     }
-    let softmax = Softmax { prototypes: &prototypes, dim, scale: 8.0, margin: 0.0 };
-    let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(n as usize, count, dim)];
+    let softmax = Softmax { prototypes: &prototypes, dim, scale: 8.0, margin: 0.0, smoothing: None };
+    let mut scratch = vec![f64::NAN; Softmax::<f64>::scratch(n as usize, count, dim, false)];
     let mut whole = z.clone();
     let sums = softmax.run(
         &mut whole,
@@ -266,6 +347,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         (Loss::Regression, 37),
         (Loss::Joint { weight: 0.5 }, 38),
         (Loss::Softmax { scale: 16.0, margin: 0.3 }, 37),
+        (Loss::Smoothed { scale: 16.0, margin: 0.3, share: 0.1, toward: Toward::Near }, 37),
     ] {
         same_bits_for_any_threads(|| {
             let (sum, mut dz, _) = evaluate(loss, &problem, &numbers::<f32>(500 * dim, 3));

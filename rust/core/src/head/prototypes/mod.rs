@@ -12,6 +12,7 @@
 //!
 //! Everything follows from the sizes, the seed and the class vectors, with the same bits for any number of threads.
 
+pub(crate) mod assignment;
 pub(crate) mod class_vectors;
 pub(crate) mod cosines;
 pub(crate) mod exact;
@@ -20,6 +21,7 @@ mod random;
 pub(crate) mod semantic;
 pub(crate) mod separation;
 
+pub use assignment::ASSIGNMENT_LIMIT;
 pub use class_vectors::ClassVectors;
 pub use cosines::largest_cosine;
 pub use exact::{near_orthogonal, simplex};
