@@ -18,8 +18,10 @@ mod build;
 mod cotangent;
 mod interface;
 mod linear_head;
+mod operated_joint;
 mod predictions;
 mod prototype_head;
+mod statistics;
 #[cfg(test)]
 mod tests;
 

@@ -36,9 +36,6 @@ use crate::params::{Grads, Init, ParamSpec, Params, ParamsMut};
 use crate::pass::Pass;
 use crate::simd::{self, Kernel, Vector};
 
-mod joint;
-mod statistics;
-
 /// Id of the projection's weight `[Q, D]`.
 pub(crate) const PROJECTION: &str = "head.projection.weight";
 
@@ -51,9 +48,9 @@ const ATTRACTED_START: f64 = 0.1;
 /// A prototype head; see the module.
 #[derive(Debug)]
 pub(crate) struct PrototypeHead {
-    config: PrototypeConfig,
-    plan: PrototypePlan,
-    d_model: usize,
+    pub(super) config: PrototypeConfig,
+    pub(super) plan: PrototypePlan,
+    pub(super) d_model: usize,
     seed: u64,
     /// Of the classes, for prototypes that are made from them.
     vectors: Option<Arc<ClassVectors>>,
@@ -61,9 +58,9 @@ pub(crate) struct PrototypeHead {
 
 /// Places of the tensors among those declared.
 #[derive(Clone, Copy, Debug, Default)]
-struct Places {
+pub(super) struct Places {
     projection: Option<usize>,
-    prototypes: Option<usize>,
+    pub(super) prototypes: Option<usize>,
     scale: Option<usize>,
 }
 
@@ -99,7 +96,7 @@ impl PrototypeHead {
         Ok(kind.build(classes, class_dim, self.seed, self.vectors.as_deref()))
     }
 
-    fn places(&self) -> Places {
+    pub(super) fn places(&self) -> Places {
         let mut next = 0;
         let mut take = |present: bool, tensors: usize| {
             let place = present.then_some(next);
@@ -118,11 +115,11 @@ impl PrototypeHead {
     }
 
     /// 1 where coordinate 0 is the regression pole of the joint loss, else 0.
-    fn pole(&self) -> usize {
+    pub(super) fn pole(&self) -> usize {
         self.plan.dim - self.plan.class_dim
     }
 
-    fn range<T: Scalar>(&self) -> Option<Range<T>> {
+    pub(super) fn range<T: Scalar>(&self) -> Option<Range<T>> {
         match self.config.loss {
             LossConfig::Regression { low, high } | LossConfig::Joint { low, high, .. } => {
                 Some(Range { low: T::from_f64(low), high: T::from_f64(high) })
@@ -149,7 +146,7 @@ impl PrototypeHead {
     }
 
     /// The backward of [`PrototypeHead::project`] for dz `[n, Q]`.
-    fn project_backward<T: Scalar>(
+    pub(super) fn project_backward<T: Scalar>(
         &self,
         params: &Params<T>,
         x: &[T],
@@ -183,7 +180,7 @@ impl PrototypeHead {
 
     /// Takes the cosines of the rows of z, or of some of them where only right predictions are counted: (looked at, right).
     /// Lengths do not matter to the nearest direction.
-    fn take_nearest<T: Scalar>(
+    pub(super) fn take_nearest<T: Scalar>(
         &self,
         z: &[T],
         prototypes: &[T],

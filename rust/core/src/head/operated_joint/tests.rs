@@ -27,7 +27,7 @@ const NONE: &str = r#"{"kind":"none"}"#;
 /// A pass over 40 features; classes follow one half of the coordinates and numbers the other, so that the tasks conflict.
 fn run<T: Scalar>(json: &str, running: Option<Running>, wants_dx: bool) -> Found<T> {
     let config: HeadConfig = serde_json::from_str(json).unwrap();
-    let head: Box<dyn Head<T>> = build(&config, D, 3).unwrap();
+    let head: Box<dyn Head<T>> = build(&config, D, 3, None).unwrap();
     let mut table = Table::new();
     let slots = table.declare("", Group::Head, head.params()).unwrap();
     let mut values = Arena::<T>::zeros(table.buffer_len());

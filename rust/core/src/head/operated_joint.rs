@@ -9,13 +9,13 @@
 //! gradnorm are factors of the losses, of g_z,i too. The loss that is reported is that without any of it. Where nothing
 //! below the head is trained there is no shared representation: g_f is not computed.
 
-use super::PrototypeHead;
-use crate::head::interface::{HeadReport, Targets, WeightedTargets};
-use crate::head::loss_config::{LossConfig, Surgery};
-use crate::head::losses::surgery::{Gram, cagrad, combine, pcgrad};
-use crate::head::losses::{self, ClassAndValue, Shares};
-use crate::head::predictions::Wanted;
-use crate::head::rows::{ABSOLUTE, FIELDS, LOSS, PREDICTED, SQUARED, totals};
+use super::prototype_head::PrototypeHead;
+use super::interface::{HeadReport, Targets, WeightedTargets};
+use super::loss_config::{LossConfig, Surgery};
+use super::losses::surgery::{Gram, cagrad, combine, pcgrad};
+use super::losses::{self, ClassAndValue, Shares};
+use super::predictions::Wanted;
+use super::rows::{ABSOLUTE, FIELDS, LOSS, PREDICTED, SQUARED, totals};
 use crate::numeric::Scalar;
 use crate::params::Grads;
 use crate::pass::Pass;

@@ -9,12 +9,12 @@
 //! After update N each class gets the prototype that `prototypes::assignment` finds for it: rows of `head.prototypes`
 //! change places, and every checkpoint has them in their new ones.
 
-use super::PrototypeHead;
-use crate::head::config::Assignment;
-use crate::head::loss_config::Surgery;
-use crate::head::losses::surgery::GradNorm;
-use crate::head::prototypes::assignment::similar;
-use crate::head::rows::Direction;
+use super::prototype_head::PrototypeHead;
+use super::config::Assignment;
+use super::loss_config::Surgery;
+use super::losses::surgery::GradNorm;
+use super::prototypes::assignment::similar;
+use super::rows::Direction;
 use crate::numeric::Scalar;
 use crate::params::{Params, ParamsMut};
 use crate::pass::Running;
