@@ -409,7 +409,7 @@ class Session:
     def zero_grad(self) -> None:
         """Set the gradients added so far to zero."""
     def set_class_weights(self, weights: Sequence[float]) -> None:
-        """Let the targets of each class count by its weight in training; empty: 1 each. Checkpoints do not hold them."""
+        """Let the targets of each class count by its weight in training; empty: 1 each. Checkpoints have none."""
     def evaluate(self, batch: Batch) -> EvalReport:
         """Loss and predictions; changes nothing."""
     def predict(self, batch: Batch) -> _Floats:

@@ -23,7 +23,7 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.class_vectors import ClassVectors, vectors_of_head
 from ssm_hpn.class_weights import weights_of_model
 from ssm_hpn.closed_form.calibration import Temperature
-from ssm_hpn.config import Config, core_model, core_optim, load_config, model_of_core, parse, resolve, with_vectors
+from ssm_hpn.config import Config, as_config, core_model, core_optim, model_of_core, parse, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.contract import Contract
@@ -118,7 +118,7 @@ class Learner(Fed):
         dtype: DType = "float32",
         class_vectors: ClassVectors | ArrayLike | Mapping[Any, ArrayLike] | None = None,
     ) -> None:
-        given = _as_config(config)
+        given = as_config(config)
         parts = open_parts(given.data)
         self.config = resolve(given, data_shape(*parts.manifests) if parts.manifests else None)
         """The configuration with every kind and size resolved."""
@@ -161,9 +161,8 @@ class Learner(Fed):
         self.temperature = None
         known = {row["name"] for row in table} | {row["id"] for row in table}
         given = {self.session.set_parameter(name, self._floats(name, value)) for name, value in tensors.items()}
-        assigned = getattr(self.config.model.head, "assignment", "given") != "given"  # by the features of a training
-        needed = (row for row in table if row["trainable"] or assigned)
-        missing = sorted(row["name"] for row in needed if row["name"] not in given)
+        every = getattr(self.config.model.head, "assignment", "given") != "given"  # a training assigned them
+        missing = sorted(row["name"] for row in table if (row["trainable"] or every) and row["name"] not in given)
         if missing:
             close = nearest(missing[0], set(tensors) - known)
             advice = f"is it {close}?" if close else "add it"
@@ -595,9 +594,3 @@ def saved_contract(folder: Path, state: Mapping[str, Any]) -> Contract | None:
     except DataError as error:
         expected, _, found = str(error).removeprefix("contract: expected ").rpartition("; ")[0].partition(", found ")
         raise CheckpointError(problem(f"{folder}: contract", expected, found, OTHER_CHECKPOINT)) from None
-
-
-def _as_config(config: Config | Mapping[str, Any] | Path | str) -> Config:
-    if isinstance(config, Config):
-        return config
-    return parse(config) if isinstance(config, Mapping) else load_config(config)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.cli.main import main
 from ssm_hpn.class_weights import balanced
+from ssm_hpn.cli.main import main
 from ssm_hpn.config import core_model, load_config, parse, to_toml
 from ssm_hpn.config.root import _computing
 from ssm_hpn.errors import ConfigError, ShapeError
@@ -129,7 +129,10 @@ def test_balanced_weights_are_in_inverse_proportion_to_the_counts():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("0=0", "train.class_weights: expected balanced, or NAME=WEIGHT for some classes, each weight a number above 0"),
+        (
+            "0=0",
+            "train.class_weights: expected balanced, or NAME=WEIGHT for some classes, each weight a number above 0",
+        ),
         ("0=-1", "each weight a number above 0"),
         ("0=nan", "each weight a number above 0"),
         ({"0": float("inf")}, "each weight a number above 0"),
@@ -236,6 +239,8 @@ def test_settings_left_at_their_defaults_change_neither_digest_nor_the_core_s_mo
         short = Trainer({"model": SERIES | target | {"head": head(loss)}}).config
         text = core_model(short.model) + json.dumps(_computing(short))
         assert not re.search("surgery|assignment|smoothing|class_weights", text)
-        text = core_model(trainer(head({"kind": "softmax", "smoothing": 0.1}, dim=2, assignment="similar")).config.model)
+        text = core_model(
+            trainer(head({"kind": "softmax", "smoothing": 0.1}, dim=2, assignment="similar")).config.model
+        )
         assert "smoothing_toward" not in text
         assert '"assignment":"similar"' in text

@@ -2,7 +2,7 @@
 
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.data import Columns, DataConfig, PrepareOptions
-from ssm_hpn.config.load import load_config, merge, parse, read_toml, to_toml
+from ssm_hpn.config.load import as_config, load_config, merge, parse, read_toml, to_toml
 from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.resolve import (
     DataShape,
@@ -37,6 +37,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "TrainConfig",
+    "as_config",
     "core_loader",
     "core_model",
     "core_optim",

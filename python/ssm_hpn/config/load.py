@@ -86,6 +86,17 @@ def load_config(path: Path | str) -> Config:
     return parse(read_toml(path), source=str(path))
 
 
+def as_config(config: Config | Mapping[str, Any] | Path | str) -> Config:
+    """A configuration that is given as such, as nested settings or as the path of a TOML file.
+
+    >>> as_config({"model": {"d_model": 64}}).model.d_model
+    64
+    """
+    if isinstance(config, Config):
+        return config
+    return parse(config) if isinstance(config, Mapping) else load_config(config)
+
+
 def to_toml(config: Config) -> str:
     """The settings that the kind of model has, as TOML; nulls are left out, which means null again when it is read.
 

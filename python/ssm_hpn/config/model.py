@@ -261,9 +261,7 @@ class GradnormSurgery(Section):
         description="how strongly the one that has learned less is preferred",
         **bounds("model.head.loss.surgery.alpha"),
     )
-    rate: float = Field(
-        0.025, description="step of the weights at an update", **bounds("model.head.loss.surgery.rate")
-    )
+    rate: float = Field(0.025, description="step of the weights at an update", **bounds("model.head.loss.surgery.rate"))
 
 
 class JointLoss(Section):
@@ -322,9 +320,9 @@ class PrototypeHead(Section):
         description="which class gets which; similar: after some updates, once, classes with similar features get "
         "similar prototypes (of a simplex all are equally similar)",
     )
-    assignment_after: Annotated[
-        int, Applies("model.head.assignment similar", {"model.head.assignment": "similar"})
-    ] = Field(100, description="updates before that", **bounds("model.head.assignment_after"))
+    assignment_after: Annotated[int, Applies("model.head.assignment similar", {"model.head.assignment": "similar"})] = (
+        Field(100, description="updates before that", **bounds("model.head.assignment_after"))
+    )
     projection: Literal["linear", "identity"] = Field(
         "linear", description="map from d_model to Q; identity needs Q = d_model"
     )

@@ -9,12 +9,12 @@
 //! gradnorm are factors of the losses, of g_z,i too. The loss that is reported is that without any of it. Where nothing
 //! below the head is trained there is no shared representation: g_f is not computed.
 
-use super::prototype_head::PrototypeHead;
 use super::interface::{HeadReport, Targets, WeightedTargets};
 use super::loss_config::{LossConfig, Surgery};
 use super::losses::surgery::{Gram, cagrad, combine, pcgrad};
 use super::losses::{self, ClassAndValue, Shares};
 use super::predictions::Wanted;
+use super::prototype_head::PrototypeHead;
 use super::rows::{ABSOLUTE, FIELDS, LOSS, PREDICTED, SQUARED, totals};
 use crate::numeric::Scalar;
 use crate::params::Grads;
@@ -39,8 +39,7 @@ impl PrototypeHead {
         (z, records): (&mut [T], &mut [T]),
         targets: WeightedTargets<T>,
         wanted: &mut Wanted<T>,
-        dx: Option<&mut [T]>,
-        dparams: Option<&mut Grads<T>>,
+        (dx, dparams): (Option<&mut [T]>, Option<&mut Grads<T>>),
     ) -> HeadReport {
         let Pass { params, scratch, mut running, .. } = pass;
         let n = x.len() / self.d_model;

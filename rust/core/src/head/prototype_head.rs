@@ -407,7 +407,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         }
         if self.operates() && differentiates {
             let pass = Pass { running, ..Pass::new(params, layout, mode, scratch) };
-            return self.operated_joint(pass, x, (z, records), targets, &mut wanted, dx, dparams);
+            return self.operated_joint(pass, x, (z, records), targets, &mut wanted, (dx, dparams));
         }
         let report = match (self.config.loss, of) {
             (LossConfig::Softmax { .. } | LossConfig::Margin { .. }, Targets::Classes(classes)) => {

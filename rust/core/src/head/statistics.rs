@@ -9,10 +9,10 @@
 //! After update N each class gets the prototype that `prototypes::assignment` finds for it: rows of `head.prototypes`
 //! change places, and every checkpoint has them in their new ones.
 
-use super::prototype_head::PrototypeHead;
 use super::config::Assignment;
 use super::loss_config::Surgery;
 use super::losses::surgery::GradNorm;
+use super::prototype_head::PrototypeHead;
 use super::prototypes::assignment::similar;
 use super::rows::Direction;
 use crate::numeric::Scalar;

@@ -87,7 +87,9 @@ impl<T: Scalar> Smoothing<T> {
             for (row, class) in with_a_class(q, targets, classes) {
                 let rest = -row[class];
                 row[class] = T::ZERO;
-                row.iter_mut().for_each(|q| *q = *q / rest);
+                for q in row {
+                    *q /= rest;
+                }
             }
         });
     }

@@ -140,10 +140,10 @@ fn weights_of_tasks_multiply_their_gradients_and_what_moves_them_is_gathered() {
     let losses = [number.report.loss, class.report.loss];
     let without_v = [dot(&number.dx, &number.dx).sqrt(), dot(&class.dx, &class.dx).sqrt()];
     let norms = [v[0] * without_v[0], v[1] * without_v[1]];
-    let mean = (norms[0] + norms[1]) / 2.0;
+    let mean = f64::midpoint(norms[0], norms[1]);
     let count: f64 = (0..N).filter(|&i| i % 9 != 8 && i != 3).map(|i| 0.5 + (i % 3) as f64).sum();
     let left = [losses[0] / count / kept[1], losses[1] / count / kept[2]];
-    let aims = left.map(|l| mean * (l / ((left[0] + left[1]) / 2.0)).powf(alpha));
+    let aims = left.map(|l| mean * (l / f64::midpoint(left[0], left[1])).powf(alpha));
     let slope = |i: usize| (norms[i] - aims[i]).signum() * norms[i];
     assert_close("gathered", &gathered, &[slope(0), slope(1), losses[0], losses[1], mean, count], 1e-12);
 }

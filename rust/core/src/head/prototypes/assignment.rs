@@ -64,7 +64,9 @@ fn similarities(rows: &[f64], dim: usize) -> Vec<f64> {
     for unit in units.chunks_exact_mut(dim) {
         let length = unit.iter().map(|x| x * x).sum::<f64>().sqrt();
         // A class whose mean is that of all has no direction.
-        unit.iter_mut().for_each(|x| *x = if length > LEAST_LENGTH { *x / length } else { 0.0 });
+        for x in unit {
+            *x = if length > LEAST_LENGTH { *x / length } else { 0.0 };
+        }
     }
     let mut found = vec![0.0; n * n];
     for i in 0..n {

@@ -41,7 +41,7 @@ fn conflicting_gradients_are_projected_onto_the_normal_plane_of_each_other() {
         // Of opposed gradients nothing is left but roundings.
         let scale = dot(&a, &a).sqrt() + dot(&b, &b).sqrt();
         let errors: Vec<f64> = sum(&found, [1.0 / scale, -1.0 / scale], &expected);
-        assert_close("projected", &sum(&errors, [1.0, 1.0], &vec![1.0; 6]), &[1.0; 6], 1e-12);
+        assert_close("projected", &sum(&errors, [1.0, 1.0], &[1.0; 6]), &[1.0; 6], 1e-12);
     }
 }
 
