@@ -267,13 +267,16 @@ def test_predict_names_classes_and_can_reject(sensors, capsys, monkeypatch):
     assert all(row["class"] == max(row["scores"], key=row["scores"].get) for row in rows)
     assert all(row["score"] == pytest.approx(max(row["scores"].values()), rel=1e-4) for row in rows)
     assert main(["predict", "run", "--data", str(data), "--reject-below", "2"]) == 0
-    rejected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = capsys.readouterr()
+    rejected = [json.loads(line) for line in said.out.splitlines()]
     assert all(row["class"] is None for row in rejected)
+    largest = max(row["confidence"] for row in rejected)
+    assert f"note: none of 60 documents has a class: the largest confidence is {largest:.6g}," in said.err
     prepared = next(Path("runs/data").glob("sensors-*"))
     assert main(["predict", "run", "--data", str(prepared / "train")]) == 0
-    assert (
-        len(capsys.readouterr().out.splitlines()) == json.loads((prepared / "train/manifest.json").read_text())["rows"]
-    )
+    said = capsys.readouterr()
+    assert "has a class" not in said.err
+    assert len(said.out.splitlines()) == json.loads((prepared / "train/manifest.json").read_text())["rows"]
 
 
 def test_predict_needs_no_targets(sensors, capsys, monkeypatch, tmp_path):

@@ -52,6 +52,7 @@ from ssm_hpn.cli.checkpoint import (
 from ssm_hpn.cli.parser import path_of
 from ssm_hpn.cli.rows import check_ending, write_rows
 from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
 from ssm_hpn.documents import Document, Reader, batches, in_channels
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem, shown
 from ssm_hpn.filter_data import grouped
@@ -106,7 +107,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     reader = Reader(contract_of(trainer, options.checkpoint), trainer.config.model.target.kind, given)
     wanted = reader, options.data, _threshold(trainer, options.checkpoint, bound)
     rows = predictions(trainer, *wanted) if isinstance(trainer, Trainer) else _of_features(trainer, *wanted)
-    write_rows(rows, options.out, reader.contract.classes)
+    write_rows(_told_if_all_rejected(rows), options.out, reader.contract.classes)
     print_notes(reader)
     return EXIT_DONE
 
@@ -131,6 +132,19 @@ def _threshold(trainer: Trainer | FilterLearner, checkpoint: Path, given: float 
         told = f"no class below the confidence {found:.6g}, the threshold that evaluate --keep found"
         print(f"note: {told}; --reject-below none answers always", file=sys.stderr)
     return found
+
+
+def _told_if_all_rejected(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows; says after the last one where none got a class."""
+    count, rejected, largest = 0, 0, -inf
+    for row in rows:
+        count += 1
+        if "class" in row and row["class"] is None:
+            rejected, largest = rejected + 1, max(largest, row["confidence"])
+        yield row
+    if count and rejected == count:
+        what = f"none of {counted(count, 'document')} has a class: the largest confidence is {largest:.6g}"
+        print(f"note: {what}, below the threshold; --reject-below takes a lower one, or none", file=sys.stderr)
 
 
 def predictions(
