@@ -89,7 +89,7 @@ def test_numbers_per_token_are_padded_and_answered_for_every_token(token_values)
     assert np.isnan(arrays["token_values"][:, 3:]).all()
     reader = SimpleNamespace(target="token_values", contract=SimpleNamespace(value_names=["u", "v"]))
     scores = np.array([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
-    assert answer(reader, documents[0], scores, None) == {"values": {"u": [1.0, 3.0], "v": [2.0, 4.0]}}
+    assert answer(reader, documents[0], scores, None, None) == {"values": {"u": [1.0, 3.0], "v": [2.0, 4.0]}}
 
 
 def test_documents_with_other_counts_of_numbers_are_not_mixed():

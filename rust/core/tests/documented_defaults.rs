@@ -84,11 +84,22 @@ fn the_block_and_the_model_are_as_documented() {
 fn heads_and_losses_are_as_documented() {
     let head: PrototypeConfig = serde_json::from_value(json!({})).unwrap();
     let head = serde_json::to_value(head).unwrap();
-    compare("model.head[prototype]", &head, &["n_classes", "dim", "prototypes", "projection"]);
-    compare("model.head.loss[softmax]", &head["loss"], &["scale", "learn_scale"]);
+    compare(
+        "model.head[prototype]",
+        &head,
+        &["n_classes", "dim", "prototypes", "projection", "assignment", "assignment_after"],
+    );
+    compare("model.head.loss[softmax]", &head["loss"], &["scale", "learn_scale", "smoothing"]);
     // The ends `low` and `high` of a pole are documented as taken from the data, which the core does not know.
     let loss: LossConfig = serde_json::from_value(json!({"kind": "margin"})).unwrap();
-    compare("model.head.loss[margin]", &serde_json::to_value(loss).unwrap(), &["scale", "margin"]);
+    let settings = ["scale", "margin", "smoothing", "smoothing_toward"];
+    compare("model.head.loss[margin]", &serde_json::to_value(loss).unwrap(), &settings);
+    for (kind, settings) in [("cagrad", &["distance"][..]), ("gradnorm", &["alpha", "rate"])] {
+        let loss = json!({"kind": "joint", "surgery": {"kind": kind}});
+        let loss: LossConfig = serde_json::from_value(loss).unwrap();
+        let surgery = &serde_json::to_value(loss).unwrap()["surgery"];
+        compare(&format!("model.head.loss.surgery[{kind}]"), surgery, settings);
+    }
     let linear: LinearConfig = serde_json::from_value(json!({"n_outputs": 2})).unwrap();
     compare("model.head[linear]", &serde_json::to_value(linear).unwrap(), &["loss", "tied", "bias"]);
 }
