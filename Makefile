@@ -140,6 +140,10 @@ bench: $(STAMPS)/build ## tokens per second and memory of this package at S, M a
 bench-streaming: $(STAMPS)/build ## microseconds per step of a classifier that is read step by step
 	@$(PY) benchmarks/streaming.py $(ARGS)
 
+.PHONY: incremental
+incremental: $(STAMPS)/build $(STAMPS)/dev ## digits whose classes come in two parts: prototypes, a softmax layer, features; writes benchmarks/records/
+	@$(PY) benchmarks/incremental.py $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; writes benchmarks/records/
 	@$(PIP_INSTALL) jax optax

@@ -429,6 +429,8 @@ class Session:
 
         plan: JSON `{"kind": "append"|"prepend"|"insert"|"final", "count": n, "at": i, "positions": [..], "seed": s}`.
         """
+    def add_classes(self, count: int) -> list[int]:
+        """Add classes behind those of a prototype head; returns their indices. Scores among the others stay."""
     def freeze(self, spec: str) -> list[str]:
         """Set what stays fixed (a new call replaces the last); returns the frozen ids.
 

@@ -126,7 +126,8 @@ class Classes:
     """
 
     values: tuple[Value, ...]
-    """As written, in the order of the model's scores: numbers by size, texts by their characters."""
+    """As written, in the order of the model's scores: numbers by size, texts by their characters, and behind them those
+    that were added to the model later."""
     type: ClassType
     counts: tuple[int, ...]
     """Documents (or labelled tokens) of each class in the training part."""
@@ -202,6 +203,67 @@ class Classes:
             _check_spellings(map(str, counts))
         return self._sorted(counts, kind)
 
+    def with_added(self, names: Iterable[Any], *, name: str = "add_classes") -> Self:
+        """These classes and, behind them, new ones that have no document yet, in the order of `names`.
+
+        A name is written as the labels are; a text is read by the type of these classes. Raises `DataError` for no
+        names, one that is a class already or is there twice, one of another type, and one that stands for no label.
+
+        >>> from ssm_hpn.classes import Classes
+        >>> classes = Classes.from_values(["normal", "leak"]).with_added(["air lock"])
+        >>> classes.values, classes.counts
+        (('leak', 'normal', 'air lock'), (1, 1, 0))
+        """
+        given: Any = names
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+            found = text_of(given) if isinstance(given, bytes) else given
+            raise DataError(problem(name, "a list of names", shown(found), "write it as a list, such as ['a', 'b']"))
+        values = list(self.values)
+        for one in given:
+            value = self._as_label(one, name)
+            if value in values:
+                there = "a class already" if value in self._indices else "there twice"
+                advice = "name it once, if it is new"
+                raise DataError(problem(name, "new classes", f"{value!r}, which is {there}", advice))
+            values.append(value)
+        if len(values) == len(self):
+            raise DataError(problem(name, "at least one name", "none", "name the new classes"))
+        if self.type == "text":
+            _check_spellings(map(str, values), name)
+        return type(self)(tuple(values), self.type, (*self.counts, *(0 for _ in values[len(self) :])))
+
+    def _as_label(self, given: object, name: str) -> Value:
+        """A name in the type of these classes."""
+        value = given.item() if isinstance(given, np.generic) else given
+        value = text_of(value) if isinstance(value, bytes) else value
+        if has_no_label(value):
+            raise DataError(problem(name, "names of classes", f"{value!r}, which stands for no label", "leave it out"))
+        try:
+            found = _typed(value, self.type) if isinstance(value, str) else value
+        except ValueError:
+            found = value
+        kind = _kind(found, name)
+        if kind == self.type:
+            return found  # type: ignore[return-value]
+        if (kind, self.type) == ("integer", "number"):
+            check_exact([found], name)
+            return float(found)  # type: ignore[arg-type]
+        advice = "write them as the labels are"
+        raise DataError(problem(name, f"names of the type {self.type}, as the classes are", repr(value), advice))
+
+    def ordered(self, values: Iterable[Value] | None = None) -> Self:
+        """The same classes in this order; None: numbers by size, texts by their characters.
+
+        >>> from ssm_hpn.classes import Classes
+        >>> Classes(("b", "a"), "text", (1, 2)).ordered().counts
+        (2, 1)
+        """
+        counts = dict(zip(self.values, self.counts, strict=True))
+        if values is None:
+            return self._sorted(counts, self.type)
+        order = tuple(values)
+        return type(self)(order, self.type, tuple(counts[value] for value in order))
+
     @classmethod
     def _sorted(cls, counts: Mapping[Value, int], kind: ClassType) -> Self:
         order = sorted(counts, key=lambda value: value if kind != "text" else str(value))
@@ -275,7 +337,8 @@ class Classes:
         if found is None:
             close = nearest(text_of(value), self.names)
             there = ", ".join(self.names[:SHOWN]) + (", …" if len(self) > SHOWN else "")
-            advice = f"did you mean {close}?" if close else "correct it, or train on data that has it"
+            add = "add it to the model by add-classes if it is a new one"
+            advice = f"did you mean {close}? else {add}" if close else f"correct it, or {add}"
             raise DataError(problem("label", f"a class of the training data ({there})", repr(value), advice))
         return found
 

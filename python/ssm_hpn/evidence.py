@@ -108,7 +108,9 @@ def _readout(learner: Learner) -> tuple[Floats, Floats, Floats | None]:
         weights = parameter("lm_head.weight")
         bias = parameter("lm_head.bias") if "lm_head.bias" in there else np.zeros(len(weights))
         return weights, bias, None
+    spare = getattr(learner.config.model.head, "spare", 0)
     prototypes = parameter("head.prototypes")
+    prototypes = prototypes[: len(prototypes) - spare]
     prototypes /= np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), SHORTEST)
     if "head.projection.weight" in there:
         weights, bias = parameter("head.projection.weight"), parameter("head.projection.bias")

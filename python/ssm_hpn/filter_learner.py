@@ -13,9 +13,9 @@ from ssm_hpn.feed import Fed, Feed
 from ssm_hpn.filter_data import Labelled, of_folder
 from ssm_hpn.filter_evaluation import Answers, evaluated
 from ssm_hpn.filter_model import FilterModel
-from ssm_hpn.learner import OTHER_CHECKPOINT, saved_settings
 from ssm_hpn.run import places_of
 from ssm_hpn.run_data import find_again, remaking
+from ssm_hpn.saved_state import OTHER_CHECKPOINT, saved_settings
 from ssm_hpn.targets import KINDS, TargetKind
 
 

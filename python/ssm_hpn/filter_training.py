@@ -29,9 +29,9 @@ from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.foreign import finite, from_json
 from ssm_hpn.held_out_decisions import decisions_of_learner
-from ssm_hpn.learner import STATE_SCHEMA
 from ssm_hpn.metrics_log import STAGE, MetricsLog, stage_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
+from ssm_hpn.saved_state import STATE_SCHEMA
 from ssm_hpn.targets import KINDS
 
 Reason = Literal["finished", "interrupted"]

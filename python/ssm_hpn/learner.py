@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,12 +25,13 @@ from ssm_hpn.closed_form.calibration import Temperature
 from ssm_hpn.config import Config, as_config, core_model, core_optim, model_of_core, parse, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
+from ssm_hpn.config.model import PrototypeHead
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manifest
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
+from ssm_hpn.errors import ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Fed, Feed
-from ssm_hpn.foreign import from_json
+from ssm_hpn.saved_state import STATE_SCHEMA, read_state, saved_contract
 from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
 
@@ -40,18 +40,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 DType = Literal["float32", "float64"]
-STATE_SCHEMA = 1
-STATE_KEYS: dict[str, type | tuple[type, ...]] = {
-    "config": dict,
-    "cursor": (str, NoneType),
-    "epoch": (int, float),
-    "tokens_seen": int,
-}
-"""What the state in a checkpoint has at least, and the types."""
-OTHER_CHECKPOINT = "load another checkpoint of the run, or copy this one again"
 ORDERED_BY = ("data.digest", "data.length", "data.packing", "data.shuffle", "train.seed", "model.target.kind")
 """Settings on which the order of training batches depends."""
 MOST_LAYERS: int = bounds("model.n_layers")["le"]
+MOST_CLASSES: int = bounds("model.head.n_classes")["le"]
 HEAD_WEIGHT = "lm_head.weight"
 EMBEDDINGS = ("backbone.embedding.weight", "backbone.embeddings.weight", "embedding.weight")
 """Names under which the embedding is read."""
@@ -451,6 +443,50 @@ class Learner(Fed):
         }
         return self.session.freeze(json.dumps(spec))
 
+    def add_classes(self, names: Sequence[Any] | int) -> list[int]:
+        """Add classes behind those of a prototype head; returns their places among the scores.
+
+        `names` are written as the labels of the data are; where the model has no names of its classes, as without
+        prepared data, it is their number. Prototypes that are there stay, and all scores among old classes with them,
+        to the bit, until training goes on. Spare prototypes are used first (`model.head.spare`), others are placed
+        where the nearest one is farthest. Moments and counts of updates stay; learnable prototypes lose
+        theirs.
+
+        Raises `DataError` for names that are no new classes, `ConfigError` for another head, for a regression, for a
+        language model, and where there is no room for a further prototype.
+
+        >>> from ssm_hpn import Trainer
+        >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}, "d_model": 8}
+        >>> trainer = Trainer({"model": model | {"n_layers": 1, "head": {"kind": "prototype", "n_classes": 2}}})
+        >>> batch = {"features": [[[0.5], [1.0]]]}
+        >>> before = trainer.predict(batch)
+        >>> trainer.add_classes(1), bool((trainer.predict(batch)[:, :2] == before).all())
+        ([2], True)
+        """
+        classes = None if self.contract is None else self.contract.classes
+        if classes is None:
+            count, unused = _number_of_classes(names), 0
+        else:
+            grown = classes.with_added(names)  # type: ignore[arg-type]
+            count, unused = len(grown) - len(classes), self._unused(len(classes))
+        if count <= unused:
+            new = list(range(len(grown) - count, len(grown)))
+        else:
+            last = self.session.add_classes(count - unused)[-1]
+            new = list(range(last + 1 - count, last + 1))
+        if self.contract is not None and classes is not None:
+            self.contract = replace(self.contract, classes=grown)
+        if self.temperature is not None:
+            there = np.arange(len(self.temperature.frequencies))
+            self.temperature = self.temperature.with_classes(there, new[-1] + 1)
+        self.config = self._with_model_of(self.session)
+        return new
+
+    def _unused(self, classes: int) -> int:
+        """Classes of the prototype head beyond those of the data, where it was made with more."""
+        head = self.config.model.head
+        return head.n_classes - classes if isinstance(head, PrototypeHead) and head.n_classes is not None else 0
+
     # ---- saving and loading
 
     def request_stop(self) -> None:
@@ -539,58 +575,9 @@ def _setting(settings: Mapping[str, Any], name: str) -> object:
     return value
 
 
-def read_state(folder: Path, text: str) -> dict[str, Any]:
-    """The state that a trainer saved, from the text in a checkpoint.
-
-    >>> import json
-    >>> from pathlib import Path
-    >>> from ssm_hpn.learner import read_state
-    >>> state = {"schema": 1, "config": {}, "cursor": None, "epoch": 0.0, "tokens_seen": 32}
-    >>> read_state(Path("checkpoint"), json.dumps(state))["tokens_seen"]
-    32
-    """
-    try:
-        state = from_json(text)
-        schema = state["schema"]
-    except (ValueError, KeyError, TypeError):
-        advice = "it was not written by a Trainer: load it with Session.load"
-        raise CheckpointError(problem(folder, "the state of a trainer", "something else", advice)) from None
-    if schema != STATE_SCHEMA:
-        advice = "use a release that reads it"
-        raise CheckpointError(problem(folder, f"trainer state of schema {STATE_SCHEMA}", schema, advice))
-    for key, kind in STATE_KEYS.items():
-        if not isinstance(state.get(key, ...), kind):
-            found = f"one with {key} {shown(state[key])}" if key in state else f"one without {key}"
-            raise CheckpointError(problem(folder, "the state of a trainer", found, OTHER_CHECKPOINT))
-    return dict(state)
-
-
-def saved_settings(folder: Path, state: Mapping[str, Any]) -> Config:
-    """The settings in the state of a checkpoint.
-
-    >>> from pathlib import Path
-    >>> from ssm_hpn.learner import saved_settings
-    >>> saved_settings(Path("checkpoint"), {"config": {"optim": {"lr": 0.1}}}).optim.lr
-    0.1
-    """
-    try:
-        return parse(state["config"])
-    except ConfigError as error:
-        found = f"what this release does not take ({str(error).rpartition('; ')[0]})"
-        raise CheckpointError(problem(f"{folder}: config", "settings", found, OTHER_CHECKPOINT)) from None
-
-
-def saved_contract(folder: Path, state: Mapping[str, Any]) -> Contract | None:
-    """The contract in the state of a checkpoint; None for a model that was trained on no files, or by older releases.
-
-    >>> from pathlib import Path
-    >>> from ssm_hpn.learner import saved_contract
-    >>> saved_contract(Path("checkpoint"), {"contract": {"kind": "tokens"}}).kind
-    'tokens'
-    """
-    saved = state.get("contract")
-    try:
-        return None if saved is None else Contract.from_json(saved)
-    except DataError as error:
-        expected, _, found = str(error).removeprefix("contract: expected ").rpartition("; ")[0].partition(", found ")
-        raise CheckpointError(problem(f"{folder}: contract", expected, found, OTHER_CHECKPOINT)) from None
+def _number_of_classes(given: object) -> int:
+    """How many classes there are to add where they have no names."""
+    if not isinstance(given, int | np.integer):
+        expected, advice = "how many, as this model has no names of its classes", "give a number"
+        raise ConfigError(problem("add_classes", expected, shown(given), advice))
+    return whole_number(given, "add_classes", least=1, most=MOST_CLASSES)

@@ -403,6 +403,7 @@ def prototype_cosines(trainer: Learner) -> list[list[float]] | None:
     if found is None or found["shape"][0] > MOST_CLASSES_IN_CONFUSION:
         return None
     p = trainer.parameter("head.prototypes").astype(np.float64)
+    p = p[: len(p) - getattr(trainer.config.model.head, "spare", 0)]
     p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
     return [[round(float(value), 6) for value in line] for line in p @ p.T]
 

@@ -194,13 +194,14 @@ def test_classes_that_are_named_may_come_later(data, kind):
 def test_new_classes_are_learned_where_they_are_asked_for(data, kind):
     series, labels = data
     some = labels != "middle"
-    model = SSMClassifier(**KINDS[kind], **({"head": "linear", "batch_size": 8} if kind == "backbone" else {}))
+    model = SSMClassifier(**KINDS[kind], **({"batch_size": 8, "lr": 6e-3} if kind == "backbone" else {}))
     for _ in range(8 if kind == "backbone" else 1):
         model.partial_fit([one for one, there in zip(series, some, strict=True) if there], labels[some])
     before = model.class_scores(series)
+    prototypes = model.trainer_.parameter("head.prototypes") if kind == "backbone" else None
     with pytest.raises(
         ShapeError,
-        match=r"y: expected a class \('fast', 'slow'\), found 'middle'; pass add_classes=True to",
+        match=r"y: expected a class \('fast', 'slow'\), found 'middle'; call add_classes\(\['middle'\]\)",
     ):
         model.partial_fit(series, labels)
     np.testing.assert_array_equal(model.class_scores(series), before)
@@ -209,29 +210,11 @@ def test_new_classes_are_learned_where_they_are_asked_for(data, kind):
     assert model.classes_.tolist() == LABELS
     assert model.predict_proba(series).shape == (60, 3)
     if kind == "backbone":
-        after = model.class_scores(series)[:, [0, 2]]  # a little more of the rows that there were
-        assert np.abs(after - before).max() < 0.5 * np.abs(before).max()
+        np.testing.assert_array_equal(model.trainer_.parameter("head.prototypes")[:2], prototypes)
         assert model.n_iter_ == 8 * 5 + 8
-        for _ in range(15):
+        for _ in range(30):
             model.partial_fit(series, labels)
     assert model.score(series, labels) > 0.9
-
-
-@pytest.mark.parametrize("head", ["prototype", "linear"])
-def test_weights_stay_where_classes_are_added(data, head):
-    series, _ = data
-    model = SSMClassifier(**SMALL, head=head).partial_fit(series[:20:3] + series[1:20:3], ["slow"] * 7 + ["middle"] * 7)
-    grown = model.model_.with_classes(3, np.array([2, 1])).trainer
-    for name, before in model.trainer_.parameters().items():
-        after = grown.parameter(name)
-        if name.startswith("lm_head."):
-            np.testing.assert_array_equal(after[[2, 1]], before)
-        if name.startswith("head.projection."):
-            assert len(after) == 3
-            np.testing.assert_array_equal(after[:2], before)
-        elif name != "head.prototypes" and not name.startswith("lm_head."):
-            np.testing.assert_array_equal(after, before)
-    assert grown.predict({"features": np.zeros((1, 5, 2), np.float32)}).shape == (1, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -290,13 +273,13 @@ CLASSES = r"\('fast', 'middle', 'slow'\)"
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ({"y": ["odd"] * 6}, ShapeError, rf"y: expected a class {CLASSES}, found 'odd'; pass add_classes=True"),
+        ({"y": ["odd"] * 6}, ShapeError, rf"y: expected a class {CLASSES}, found 'odd'; call add_classes\(\['odd'\]\)"),
         (
             {"y": ["odd", "even"] * 3},
             ShapeError,
-            "found 'even', 'odd'; pass add_classes=True to learn them as new ones",
+            r"call add_classes\(\['even', 'odd'\]\) before, or pass add_classes=True, if they are new ones",
         ),
-        ({"classes": ["a", "b"]}, ShapeError, rf"y: expected a class {CLASSES}, found 'a', 'b'; pass add_classes"),
+        ({"classes": ["a", "b"]}, ShapeError, rf"y: expected a class {CLASSES}, found 'a', 'b'; call add_classes"),
         ({"y": [1, 2] * 3}, ShapeError, "y: expected labels of the type text, as in fit, found integer"),
         ({"y": [None] * 6}, ShapeError, "y: expected a label for some of the series, found NaN or None for each"),
         ({"y": None}, ValueError, "SSMClassifier requires y to be passed, but the target y is None"),

@@ -42,6 +42,7 @@ COMMANDS: Final = (
     Command("train", "ssm_hpn.cli.train", "train a model, or go on with a run"),
     Command("evaluate", "ssm_hpn.cli.evaluate", "metrics of a checkpoint on held-out data"),
     Command("predict", "ssm_hpn.cli.predict", "predictions of a checkpoint as JSON lines"),
+    Command("add-classes", "ssm_hpn.cli.add_classes", "further classes for a trained model"),
     Command("generate", "ssm_hpn.cli.generate", "continue a prompt"),
     Command("prepare", "ssm_hpn.cli.prepare", "turn raw files into shards, once for many runs"),
     Command("report", "ssm_hpn.cli.report", "make the page of a run again"),

@@ -18,7 +18,7 @@ these is shortened. For a trained head q are its scores: cosines, or the outputs
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -148,6 +148,18 @@ class Temperature:
         if self.share == 0:
             return {"scale": self.scale}
         return {"scale": self.scale, "share": self.share, "frequencies": self.frequencies.tolist()}
+
+    def with_classes(self, places: Ints, n_classes: int) -> Self:
+        """The same for the classes so far, which are at these places of `n_classes`; others have no share.
+
+        >>> Temperature(1.0, 0.5, np.array([0.25, 0.75])).with_classes(np.array([0, 2]), 3).frequencies.tolist()
+        [0.25, 0.0, 0.75]
+        """
+        if not len(self.frequencies):
+            return self
+        frequencies = np.zeros(n_classes)
+        frequencies[places] = self.frequencies
+        return replace(self, frequencies=frequencies)
 
     def probabilities(self, q: Floats) -> Floats:
         """[n, C] of q [n, C]."""

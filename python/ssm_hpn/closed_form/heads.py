@@ -15,7 +15,7 @@ threads changes the order of sums inside of LAPACK: scores then agree to about 1
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -79,7 +79,8 @@ class ClassHead:
 
     ridge: Fit
     prototypes: Floats
-    """[C, C-1]."""
+    """[C, Q]: the simplex of the Q + 1 classes of the fit. A class that was added since has a row of zeros: its
+    prototype lies on a coordinate of its own, which z has not, so that its score is 0 and all others stay."""
     temperature: Temperature
     """Of the probabilities (`calibration`)."""
     longest: float
@@ -152,8 +153,14 @@ class ClassHead:
         return found
 
     @cached_property
+    def _fitted(self) -> Ints:
+        """The classes of the fit, those without the ones that were added since."""
+        return np.flatnonzero(self.prototypes.any(axis=1))
+
+    @cached_property
     def _typicality(self) -> Typicality:
-        return Typicality.of(self.ridge.left_out, self.labels, self.sample_weight, self.prototypes)
+        labels = np.searchsorted(self._fitted, self.labels)
+        return Typicality.of(self.ridge.left_out, labels, self.sample_weight, self.prototypes[self._fitted])
 
     def confidence(self, scores: Floats) -> Floats:
         """How typical [n] of any class, in (0, 1]: by this a series is answered or rejected (`typicality`)."""
@@ -171,6 +178,13 @@ class ClassHead:
             found = (self.probabilities(z) if by == "probability" else self.cosines(z)).max(axis=1)
         return RejectCurve.of(found, self.classes(z) == self.labels, self.sample_weight)
 
+    def with_classes(self, places: Ints, n_classes: int) -> Self:
+        """The same scores for the classes so far, at these places of `n_classes`; the score of others is 0."""
+        prototypes = np.zeros((n_classes, self.prototypes.shape[1]))
+        prototypes[places] = self.prototypes
+        temperature = self.temperature.with_classes(places, n_classes)
+        return replace(self, prototypes=prototypes, temperature=temperature, labels=places[self.labels])
+
     def left_out_accuracy(self) -> float:
         """Share of the left-out series that get their class, weighted by their sample weights.
 
@@ -183,6 +197,7 @@ class ClassHead:
         """Everything as arrays by name and as JSON."""
         arrays, values = arrays_of(self.ridge)
         arrays |= {"labels": self.labels, "sample_weight": self.sample_weight}
+        arrays |= {"fitted": self._fitted} if len(self._fitted) < len(self.prototypes) else {}
         values |= {"kind": "classes", "n_classes": len(self.prototypes), "longest": self.longest}
         return arrays, values | self.temperature.to_json()
 
@@ -203,12 +218,15 @@ class ClassHead:
             per_row=("labels", "sample_weight"),
             numbers=("n_classes", "scale", "longest"),
         )
-        prototypes = simplex(int(values["n_classes"]))
-        if fit.linear.weights.shape[1] != len(prototypes) - 1:
+        n_classes = int(values["n_classes"])
+        fitted = np.asarray(arrays.get("fitted", np.arange(n_classes)))
+        if fit.linear.weights.shape[1] != len(fitted) - 1 or not 0 <= fitted.min() <= fitted.max() < n_classes:
             found = counted(fit.linear.weights.shape[1], "column")
             raise CheckpointError(
-                problem("weights", counted(len(prototypes) - 1, "column"), found, "use another checkpoint")
+                problem("weights", counted(len(fitted) - 1, "column"), found, "use another checkpoint")
             )
+        prototypes = np.zeros((n_classes, len(fitted) - 1))
+        prototypes[fitted] = simplex(len(fitted))
         temperature, longest = Temperature.from_json(values), float(values["longest"])
         return cls(fit, prototypes, temperature, longest, arrays["labels"], arrays["sample_weight"])
 

@@ -326,6 +326,16 @@ class PrototypeHead(Section):
     projection: Literal["linear", "identity"] = Field(
         "linear", description="map from d_model to Q; identity needs Q = d_model"
     )
+    spare: int = Field(
+        0,
+        description="prototypes beside those of the classes, for classes that are added later",
+        **bounds("model.head.spare"),
+    )
+    placed: int = Field(
+        0,
+        description="how many of the last prototypes were placed beside the others; adding classes sets it",
+        **bounds("model.head.placed"),
+    )
     loss: Annotated[SoftmaxLoss | CosineLoss | MarginLoss | RegressionLoss | JointLoss, Field(discriminator="kind")] = (
         Field(default_factory=SoftmaxLoss, description="what is minimised")
     )

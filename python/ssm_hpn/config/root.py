@@ -40,6 +40,8 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "model.head.vectors_digest": None,
     "model.head.assignment": "given",
     "model.head.assignment_after": 100,
+    "model.head.spare": 0,
+    "model.head.placed": 0,
     "model.head.loss.smoothing": 0,
     "model.head.loss.smoothing_toward": "all",
     "model.head.loss.surgery": {"kind": "none"},

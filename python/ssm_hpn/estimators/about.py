@@ -12,7 +12,7 @@ from ssm_hpn.config import Config, parse
 from ssm_hpn.contract import Contract
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
 from ssm_hpn.filter_model import FilterModel
-from ssm_hpn.learner import STATE_SCHEMA
+from ssm_hpn.saved_state import STATE_SCHEMA
 
 PART: Final = "estimator"
 """Its key in the JSON of a checkpoint."""

@@ -10,9 +10,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.calibrated import calibrate
+from ssm_hpn.calibrated import calibrate, class_probabilities
 from ssm_hpn.closed_form.draws import stratified
-from ssm_hpn.config.model import LinearHead
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import padded
@@ -20,6 +19,7 @@ from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.estimators.progress import Progress
 from ssm_hpn.estimators.validation import Stopping, Watch
 from ssm_hpn.evidence import step_evidence
+from ssm_hpn.replay import CLASS, Replay, shared_out
 from ssm_hpn.series import batches_without_end, groups_by_length
 from ssm_hpn.storage import write_whole
 from ssm_hpn.trainer import Trainer
@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 
 CHECKPOINT: Final = "checkpoint"
 """Name of a folder for the files of one."""
-PROJECTION: Final = "head.projection."
-"""Beginning of the names of the tensors that map onto the coordinates of prototypes."""
 MANY: Final = 200
 """Series from which on some are held out for the temperature where none are for early stopping."""
 LEAST_FOR_TEMPERATURE: Final = 64
@@ -46,9 +44,29 @@ class Backbone:
     """A trainer, and the contract by which it reads series."""
 
     trainer: Trainer
+    """Whose contract has the classes in the order of its scores: those that were added are the last."""
     contract: Contract
-    earlier: int = 0
-    """Updates before classes were added."""
+    """The same, with the classes in the order of the answers: sorted."""
+    memory: Replay | None = None
+    """Series to train on again, their classes numbered as the scores are."""
+
+    @classmethod
+    def of_trainer(cls, trainer: Trainer, memory: Replay | None = None) -> Self:
+        """A trainer with a contract."""
+        contract = trainer.contract
+        assert contract is not None
+        if contract.classes is not None:
+            contract = replace(contract, classes=contract.classes.ordered())
+        return cls(trainer, contract, memory)
+
+    @property
+    def order(self) -> NDArray[np.intp] | None:
+        """[C] the place of each class among the scores; None where there are no classes."""
+        theirs = None if self.trainer.contract is None else self.trainer.contract.classes
+        if theirs is None or self.contract.classes is None:
+            return None
+        places = {value: place for place, value in enumerate(theirs.values)}
+        return np.array([places[value] for value in self.contract.classes.values], np.intp)
 
     @classmethod
     def fit(
@@ -107,14 +125,31 @@ class Backbone:
             backbone.calibrate([series[i] for i in judged], {name: values[judged] for name, values in arrays.items()})
         return backbone, watch
 
+    def remembering(self, memory: Replay | None, series: list[Floats], arrays: dict[str, NDArray[Any]]) -> Self:
+        """With a memory that has taken these series."""
+        if memory is not None:
+            series, arrays = _counting(series, self._as_scored(arrays))
+            memory.add(series, _weighed(arrays))
+        return replace(self, memory=memory)
+
     def calibrate(self, series: list[Floats], arrays: dict[str, NDArray[Any]]) -> None:
         """Fit the temperature of the probabilities to series with classes, and with weights, as training has them."""
-        codes, weights = arrays["sequence_class"], arrays.get("weights")
+        codes, weights = self._as_scored(arrays)[CLASS], arrays.get("weights")
         known = np.flatnonzero(codes >= 0)
         if len(known):
             scores = self.scores_of(self.answers([series[i] for i in known]))
             counting = None if weights is None else np.asarray(weights[known], np.float64)
-            calibrate(self.trainer, scores, codes[known].astype(np.int64), counting)
+            calibrate(self.trainer, self._as_answered(scores), codes[known].astype(np.int64), counting)
+
+    def probabilities(self, scores: Floats) -> Floats:
+        """Of the scores of classes [N, C] in their order, by the temperature of the trainer."""
+        return self.in_order(class_probabilities(self.trainer, self._as_answered(scores)))
+
+    def _as_answered(self, scores: Floats) -> Floats:
+        """The scores [N, C] of classes, as the trainer has them."""
+        if (order := self.order) is None or np.array_equal(order, np.arange(len(order))):
+            return scores
+        return scores[:, np.argsort(order)]
 
     def scores_of(self, answers: Floats) -> Floats:
         """The scores of classes [N, C] among what is answered."""
@@ -128,55 +163,70 @@ class Backbone:
         `FEWEST_FOR_TEMPERATURE` or more; the first ones are answered afterwards.
         """
         series, arrays = _counting(series, arrays)
-        codes, known = arrays.get("sequence_class"), self.trainer.temperature is not None
+        codes, known = arrays.get(CLASS), self.trainer.temperature is not None
         if codes is not None and known and np.count_nonzero(codes >= 0) >= FEWEST_FOR_TEMPERATURE:
             self.calibrate(series, arrays)
         temperature = self.trainer.temperature
-        self._learn(series, arrays, progress=progress)
+        self._learn(series, self._as_scored(arrays), progress=progress)
         self.trainer.temperature = temperature
         if codes is not None and not known:
             self.calibrate(series, arrays)
 
     def _learn(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
+        """The updates, with classes numbered as the scores are.
+
+        Beside the series of a batch stand its share of those that the memory draws for this part.
+        """
         train = self.trainer.config.train
-        channels = [self.contract.channels(one) for one in series]
         order = np.random.default_rng([train.seed, self.updates]).permutation(len(series))
-        count = ceil(len(series) / train.batch_size)
-        with progress.bar("update", count) as advance:
-            for n in range(count):
-                chosen = order[n * train.batch_size : (n + 1) * train.batch_size]
+        drawn: list[Floats] = []
+        if self.memory is not None:
+            drawn, targets = self.memory.draw(arrays[CLASS], seed=self.updates)
+            self.memory.add(series, _weighed(arrays))
+            if drawn:
+                series, arrays = [*series, *drawn], _joined(arrays, targets)
+        parts = shared_out(order, len(drawn), train.batch_size)
+        channels = [self.contract.channels(one) for one in series]
+        with progress.bar("update", len(parts)) as advance:
+            for n, chosen in enumerate(parts):
                 batch = padded([channels[i] for i in chosen], "features")
                 update = self.trainer.step(batch | {name: values[chosen] for name, values in arrays.items()})
                 advance(n + 1, f"loss {update.loss:.4g}")
 
+    def _as_scored(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The targets with their classes numbered as the scores are."""
+        if (order := self.order) is None or CLASS not in arrays:
+            return arrays
+        codes = arrays[CLASS]
+        return arrays | {CLASS: np.where(codes < 0, codes, order[codes]).astype(codes.dtype)}
+
+    def in_order(self, scores: Floats) -> Floats:
+        """Scores [N, C + K] of the model, in the order of the classes."""
+        if (order := self.order) is None or np.array_equal(order, np.arange(len(order))):
+            return scores
+        return np.concatenate([scores[:, order], scores[:, len(order) :]], axis=1)
+
     @property
     def updates(self) -> int:
-        """Updates made, those with fewer classes included."""
-        return self.earlier + self.trainer.session.step
+        """Updates made."""
+        return self.trainer.session.step
 
-    def with_classes(self, count: int, places: NDArray[np.int64]) -> Self:
-        """With more classes, among which those so far are at these places; the optimiser begins anew.
+    def with_classes(self, contract: Contract) -> Self:
+        """With the classes of this contract, some of which are new: the trainer's head takes them, the rest stays."""
+        assert contract.classes is not None
+        assert self.contract.classes is not None
+        there = set(self.contract.classes.values)
+        self.trainer.add_classes([value for value in contract.classes.values if value not in there])
+        return self.with_contract(contract)
 
-        All weights stay but those of the head that belong to a class: a linear head has new rows for new classes, a
-        prototype head has other prototypes, for which its projection gets further rows.
-        """
-        config = self.trainer.config
-        name = "n_outputs" if isinstance(config.model.head, LinearHead) else "n_classes"
-        head = config.model.head.model_copy(update={name: count})
-        trainer = Trainer(config.model_copy(update={"model": config.model.model_copy(update={"head": head})}))
-        before, tensors = self.trainer.parameters(), trainer.parameters()
-        for row in trainer.parameter_table():
-            old, new = before.get(row["name"]), tensors[row["name"]]
-            if not row["trainable"] or old is None:
-                continue
-            if old.shape == new.shape:
-                tensors[row["name"]] = old
-            elif row["name"].startswith(PROJECTION):
-                new[: len(old)] = old[: len(new)]
-            elif (len(old), len(new), old.shape[1:]) == (len(places), count, new.shape[1:]):
-                new[places] = old
-        trainer.load_tensors(tensors)
-        return replace(self, trainer=trainer, earlier=self.updates)
+    def with_contract(self, contract: Contract) -> Self:
+        """With another contract of the same classes."""
+        theirs = contract
+        if contract.classes is not None and self.trainer.contract is not None:
+            assert self.trainer.contract.classes is not None
+            theirs = replace(contract, classes=contract.classes.ordered(self.trainer.contract.classes.values))
+        self.trainer.contract = theirs
+        return replace(self, contract=contract)
 
     def answers(self, series: list[Floats]) -> Floats:
         """Scores of every series, [N, C], [N, K] or [N, C + K], computed in batches of similar length."""
@@ -196,18 +246,19 @@ class Backbone:
                 found = np.empty((len(series), answers.shape[1]))
             found[group] = answers
         assert found is not None
-        return found
+        return self.in_order(found)
 
     def evidence(self, series: list[Floats]) -> list[Floats]:
         """What each step contributes to the score of each class, [T, C] of each series (`ssm_hpn.evidence`)."""
-        return step_evidence(self.trainer, [self.contract.channels(one) for one in series])
+        found = step_evidence(self.trainer, [self.contract.channels(one) for one in series])
+        return [self.in_order(one) for one in found]
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: the files of a checkpoint, so that training goes on in the same bits."""
         with TemporaryDirectory(prefix="ssm_hpn-") as folder:
             saved = self.trainer.save(Path(folder) / CHECKPOINT)
             files = {file.name: file.read_bytes() for file in sorted(saved.iterdir())}
-        return {"checkpoint": files, "earlier": self.earlier}
+        return {"checkpoint": files, "memory": self.memory}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The backbone of this checkpoint."""
@@ -220,9 +271,8 @@ class Backbone:
             for name, content in state["checkpoint"].items():
                 write_whole(saved / name, content)
             trainer = Trainer.load(saved)
-        object.__setattr__(self, "trainer", trainer)
-        object.__setattr__(self, "contract", trainer.contract)
-        object.__setattr__(self, "earlier", state["earlier"])
+        for name, value in vars(self.of_trainer(trainer, state.get("memory"))).items():
+            object.__setattr__(self, name, value)
 
 
 def held_for_temperature(codes: NDArray[np.int32], share: float, *, seed: int) -> NDArray[np.intp]:
@@ -252,6 +302,18 @@ def _counting(series: list[Floats], arrays: dict[str, NDArray[Any]]) -> tuple[li
     rows = np.flatnonzero(weights > LEAST_WEIGHT)
     kept = {name: values[rows] for name, values in arrays.items()}
     return [series[row] for row in rows], kept | {"weights": weights[rows] / weights[rows].mean()}
+
+
+def _weighed(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The targets with weights, 1 where there are none."""
+    return {"weights": np.ones(len(arrays[CLASS]))} | arrays
+
+
+def _joined(arrays: dict[str, NDArray[Any]], drawn: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The targets of series, and of those of the memory behind them; without weights where all are 1."""
+    ours = _weighed(arrays)
+    found = {name: np.concatenate([values, drawn[name]]) for name, values in ours.items()}
+    return found if (found["weights"] != 1).any() else {name: found[name] for name in arrays if name != "weights"}
 
 
 def _without_weights(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,6 @@
 """Labels of series as numbers of classes, by the rules of scikit-learn and of this package's files."""
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from ssm_hpn.classes import SHOWN, Classes, text_of
+from ssm_hpn.classes import SHOWN, Classes, Value, text_of
 from ssm_hpn.errors import ShapeError, problem
 from ssm_hpn.series import Labels, check_lengths, labels_of, warn
 
@@ -132,7 +132,8 @@ def named_classes(
     wanted = np.concatenate([here, named])
     new = np.unique(wanted[places_of(wanted, known) < 0])
     if len(new) and not add_classes:
-        advice = f"pass add_classes=True to learn {'it as a new one' if len(new) == 1 else 'them as new ones'}"
+        them = "it is a new one" if len(new) == 1 else "they are new ones"
+        advice = f"call add_classes([{listed(new)}]) before, or pass add_classes=True, if {them}"
         raise ShapeError(problem("y", f"a class ({listed(known)})", listed(new), advice))
     classes = np.unique(np.concatenate([known, new])) if len(new) else known
     if len(classes) < 2:
@@ -158,6 +159,21 @@ def places_of(labels: NDArray[Any], classes: NDArray[Any]) -> Ints:
     """
     places = {_key(one): place for place, one in enumerate(classes.tolist())}
     return np.array([places.get(_key(one), -1) for one in labels.tolist()], np.int64)
+
+
+def with_labels(classes: NDArray[Any], new: Sequence[Value]) -> NDArray[Any]:
+    """Labels of classes and new ones, in the type of the former, sorted.
+
+    >>> with_labels(np.array([b"a", b"c"]), ["b"]).tolist(), with_labels(np.array([0, 2]), [1]).dtype.kind
+    ([b'a', b'b', b'c'], 'i')
+    """
+    labels: list[Any] = [str(one).encode() for one in new] if classes.dtype.kind == "S" else list(new)
+    longest = None if classes.dtype.kind in "SU" else classes.dtype
+    try:
+        added = np.array(labels, longest)
+    except OverflowError:  # whole numbers of another sign
+        classes, added = classes.astype(object), np.array(labels, object)
+    return np.unique(np.concatenate([classes, added]))
 
 
 def check_type(found: Classes, fitted: Classes, name: str, *, known: bool = True) -> None:

@@ -1,6 +1,6 @@
 """Classification of series."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, cast, get_args, get_type_hints
 
@@ -14,11 +14,19 @@ from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.classes import text_of
 from ssm_hpn.closed_form.heads import class_weights
 from ssm_hpn.closed_form.simplex import lifted
-from ssm_hpn.config.model import MADE_FROM_VECTORS
+from ssm_hpn.config.model import MADE_FROM_VECTORS, LinearHead
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
+from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import number_of_threads
-from ssm_hpn.estimators.class_codes import ClassCodes, check_type, named_classes, places_of, read_labels
+from ssm_hpn.estimators.class_codes import (
+    ClassCodes,
+    check_type,
+    named_classes,
+    places_of,
+    read_labels,
+    with_labels,
+)
 from ssm_hpn.estimators.decision import DecidingModel
 from ssm_hpn.estimators.model import Kind, ends
 from ssm_hpn.filter_model import FilterModel, Targets
@@ -89,6 +97,10 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
     class_weight
         A factor of the weights of a class's series by its label (1 for labels left out), or `balanced`, in inverse
         proportion to the number of series: rare classes then count as much as frequent ones.
+    replay
+        Of a backbone: series of each class that are kept for `partial_fit` (a uniform sample of all so far), which
+        trains on them beside new ones, so that each class counts as much as an average class of the new ones. 0 keeps
+        none: then a backbone forgets classes that no longer come. Features need none: they are fitted to all series.
     threads, random_state
         The same seed gives the same bits: of a backbone for any number of threads, of features for one number of
         them (scores differ by 1e-5 between numbers, as sums in LAPACK do).
@@ -166,6 +178,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
     reject_below: float | None = None
     reject_label: int | str | None = None
     class_weight: Mapping[Any, float] | Literal["balanced"] | None = None
+    replay: int = 0
 
     def fit(
         self,
@@ -210,8 +223,8 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         """Learn from some series more, with targets and weights as in `fit`.
 
         The first call fixes channels and their statistics, the classes (those of `classes`, or of y where it is left
-        out), the scale of `values`, and the filters of features. Labels that are none of the classes are refused, or
-        with `add_classes=True` become new ones.
+        out), the scale of `values`, and the filters of features. Labels that are none of the classes are refused,
+        unless `add_classes` made them classes before; with `add_classes=True` it is called for them here.
 
         Features: heads are fitted anew to all series so far, with the same result as a fit to all of them with the
         filters of the first call. Up to 3,072 series are kept for it (they are part of a pickle). Of more, that many
@@ -220,8 +233,8 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         of 64 MB in all, and the estimator was not stored since.
 
         Backbone: one pass, an update for each `batch_size` of these series, by an optimiser that goes on from call to
-        call, or after `fit`; its learning rate stays at `lr` after the warm-up (after `fit`, where it ended). New
-        classes give the head new weights, and the optimiser begins anew.
+        call, or after `fit`; its learning rate stays at `lr` after the warm-up (after `fit`, where it ended). With
+        `replay`, each update has series of earlier calls beside the new ones.
 
         >>> import numpy as np
         >>> from ssm_hpn.estimators import SSMClassifier
@@ -234,7 +247,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         1.0
         >>> model.partial_fit(series[:2] * 3, ["new"] * 6)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ssm_hpn.errors.ShapeError: y: expected a class ('fast', 'middle', 'slow'), found 'new'; pass add_classes=...
+        ssm_hpn.errors.ShapeError: y: expected a class ('fast', 'middle', 'slow'), found 'new'; call add_classes([...
         """
         kind, first = self._begin_part()
         if isinstance(self.class_weight, str):
@@ -256,19 +269,65 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
             numbers, moments = self._values(values, series, weights, kind)
         elif values is not None:
             numbers = self._numbers_again(values, "values", series)
+        if found.places is not None:
+            self._check_head()
         codes = np.full(len(series), -1, np.int32)
         codes[labels.known] = places_of(labels.values[labels.known], found.classes)
         series, arrays = self._arrays(series, codes, numbers, weights)
-        self.classes_, self.contract_ = found.classes, replace(self.contract_, classes=found.written)
+        contract = replace(self.contract_, classes=found.written)
+        if found.places is not None:
+            self._make_room(contract, found.places)
+        self.classes_, self.contract_ = found.classes, contract
         if found.seen < 2:
             only = labels.classes.values[0]
             warn(f"y: all series so far are of one class, {only!r}, which is answered for every series")
         if kind == "backbone":
             begun = self._target(moments) if first else None
-            self._grow_backbone(series, self._weighted(arrays, class_weight), begun, found.places)
+            self._grow_backbone(series, self._weighted(arrays, class_weight), begun)
         else:
-            self._grow(series, self._filter_targets(arrays, class_weight), first=first, places=found.places)
+            self._grow(series, self._filter_targets(arrays, class_weight), first=first)
         return self
+
+    def add_classes(self, names: Sequence[Any]) -> Self:
+        """Let the fitted model have further classes, which `partial_fit` then learns.
+
+        Until it does, all scores of the old classes stay as they are, to the bit. Of features the score of a new class
+        is 0, so that no series becomes one. Of a backbone it is the cosine to the prototype that the class gets: no old
+        one moves, and the new one lies where its nearest prototype is farthest.
+
+        Raises `DataError` for names that are no new classes, by type too, and `ConfigError` for `head="linear"`, where
+        there is no room for a further prototype, and for a model of features whose series are not kept.
+
+        >>> import numpy as np
+        >>> from ssm_hpn.estimators import SSMClassifier
+        >>> t = np.arange(40.0)
+        >>> series = [np.sin(t * f) + np.random.default_rng(f).normal(0, 0.1, 40) for f in (1, 2, 3) * 10]
+        >>> labels = np.array(["slow", "middle", "fast"] * 10)
+        >>> old = [one for one, label in zip(series, labels) if label != "fast"]
+        >>> model = SSMClassifier(effort="fast", random_state=0).fit(old, labels[labels != "fast"])
+        >>> model.add_classes(["fast"]).classes_.tolist(), model.predict(series[2:3]).item() == "fast"
+        (['fast', 'middle', 'slow'], False)
+        >>> new = [one for one, label in zip(series, labels) if label == "fast"]
+        >>> model.partial_fit(new, ["fast"] * 10).score(series, labels)
+        1.0
+        """
+        check_is_fitted(self)
+        assert self.contract_.classes is not None
+        self._check_head()
+        self._check_goes_on("add_classes")
+        written = self.contract_.classes.with_added(names)
+        classes = with_labels(self.classes_, written.values[len(self.contract_.classes) :])
+        self._reject_value(classes)
+        contract = replace(self.contract_, classes=written.ordered())
+        self._make_room(contract, places_of(self.classes_, classes))
+        self.classes_, self.contract_ = classes, contract
+        return self
+
+    def _check_head(self) -> None:
+        """Refuse new classes for a softmax layer."""
+        if isinstance(self.model_, Backbone) and isinstance(self.model_.trainer.config.model.head, LinearHead):
+            advice = "fit a model of all classes, or one with head='prototype'"
+            raise ConfigError(problem("add_classes", "head='prototype'", "head='linear'", advice))
 
     def _arrays(
         self, series: list[Floats], codes: NDArray[np.int32], numbers: Floats | None, weights: Floats | None

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from ssm_hpn.calibrated import class_probabilities
 from ssm_hpn.classes import text_of
 from ssm_hpn.closed_form import ClassHead, RejectCurve
 from ssm_hpn.closed_form.simplex import lifted_cosines
@@ -118,7 +117,7 @@ class DecidingModel(StoredModel):
     def _probabilities_of(self, points: Floats) -> Floats:
         if isinstance(self.model_, FilterModel):
             return self._class_head().probabilities(points)
-        return class_probabilities(self.model_.trainer, self._scores_of(points))
+        return self.model_.probabilities(self._scores_of(points))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401, N803
         """[N] labels; `reject_label` where the confidence does not reach `reject_below`."""

@@ -23,6 +23,7 @@ from ssm_hpn.estimators.validation import AUTO_FROM, Stopping
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.filter_stream import FilterStream
 from ssm_hpn.moments import Moments
+from ssm_hpn.replay import Replay
 from ssm_hpn.series import statistics, warn
 from ssm_hpn.state_features import EFFORTS, Effort
 from ssm_hpn.trainer import Trainer
@@ -32,7 +33,7 @@ Kind = Literal["features", "backbone"]
 
 OF_BACKBONE = (
     "d_model", "n_layers", "d_state", "head", "loss", "prototypes", "class_vectors", "pooling", "steps", "batch_size",
-    "lr", "weight_decay", "normalize", "early_stopping",
+    "lr", "weight_decay", "normalize", "early_stopping", "replay",
 )  # fmt: skip
 """Parameters of the trained model alone."""
 OF_FEATURES = ("effort", "causal")
@@ -168,7 +169,7 @@ class SequenceModel(SequenceEstimator):
         """Train a backbone from the start."""
         trainer = self._trainer_of(target, head)
         stopping = self._stopping(len(series))
-        self.model_, watch = Backbone.fit(
+        backbone, watch = Backbone.fit(
             trainer,
             self.contract_,
             series,
@@ -177,10 +178,16 @@ class SequenceModel(SequenceEstimator):
             for_temperature=number_between("validation_fraction", self.validation_fraction, 0, 1),
             progress=self._progress(),
         )
+        self.model_ = backbone.remembering(self._memory(trainer), series, arrays)
         self.n_iter_ = self.trainer_.session.step
         self._fitted()
         self.validation_scores_ = None if watch is None else watch.scores
         self.best_score_ = None if watch is None else watch.best_score
+
+    def _memory(self, trainer: Trainer) -> Replay | None:
+        """An empty memory, where the estimator has one."""
+        per_class = whole_number(getattr(self, "replay", 0), "replay")
+        return Replay(per_class, trainer.config.train.seed) if per_class else None
 
     def _trainer_of(self, target: dict[str, Any], head: dict[str, Any], **optim: Any) -> Trainer:  # noqa: ANN401
         """An untrained backbone."""
@@ -278,7 +285,8 @@ class SequenceModel(SequenceEstimator):
         check_is_fitted(self)
         rows = whole_number(rows, "rows", least=1)
         if isinstance(self.model_, Backbone):
-            return SequenceStream(self, BackboneStream(self.model_.trainer, self.model_.contract, rows))
+            model = self.model_
+            return SequenceStream(self, BackboneStream(model.trainer, model.contract, rows, model.in_order))
         return SequenceStream(self, FilterStream(self.model_, rows, threads=number_of_threads(self.threads)))
 
     def _answers(self, X: Any) -> Floats:  # noqa: ANN401, N803

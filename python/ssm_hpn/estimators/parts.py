@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.contract import Contract
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import number_of_threads
@@ -37,9 +38,7 @@ class ModelInParts(SequenceModel):
             raise ConfigError(problem("early_stopping", "False in partial_fit", shown(self.early_stopping), advice))
         if not hasattr(self, "model_"):
             return kind, True
-        if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing") and not hasattr(self, "_fitted_on"):
-            expected, found = "a model whose series are kept", "one of fit that was stored, or of many or long series"
-            raise ConfigError(problem("partial_fit", expected, found, "pass the first series to partial_fit too"))
+        self._check_goes_on("partial_fit")
         for name, value in self.get_params().items():
             before = self._learned_with[name]
             if name not in MAY_CHANGE and value is not before and np.any(value != before):
@@ -69,24 +68,44 @@ class ModelInParts(SequenceModel):
             raise ShapeError(problem(name, expected, list(found.shape), "give as many numbers for each series"))
         return found
 
-    def _grow(self, series: list[Floats], targets: Targets, *, first: bool, places: Ints | None = None) -> None:
-        """Fit filters and heads to these series and all before."""
-        progress, threads = self._progress(), number_of_threads(self.threads)
-        if first:
-            self._fitted()
-            begin, settings = GrowingFilters.begin, self._filter_settings()
-            self._growing = begin(self.contract_, series, targets, settings=settings, threads=threads)
-        elif not hasattr(self, "_growing"):
+    def _check_goes_on(self, name: str) -> None:
+        """Refuse a model of features whose series are not kept."""
+        if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing") and not hasattr(self, "_fitted_on"):
+            expected, found = "a model whose series are kept", "one of fit that was stored, or of many or long series"
+            raise ConfigError(problem(name, expected, found, "pass the first series to partial_fit too"))
+
+    def _make_room(self, contract: Contract, places: Ints) -> None:
+        """Let the model have the classes of the contract; those so far are at these places, and their scores stay."""
+        assert contract.classes is not None
+        if isinstance(self.model_, Backbone):
+            self.model_ = self.model_.with_classes(contract)
+            return
+        assert self.model_.classes is not None
+        count, threads = len(contract.classes), number_of_threads(self.threads)
+        self._growing_filters(threads).add_classes(places, count)
+        self.model_ = replace(self.model_, contract=contract, classes=self.model_.classes.with_classes(places, count))
+
+    def _growing_filters(self, threads: int | None) -> GrowingFilters:
+        """The filters, with all series so far: those of a fit go on."""
+        if not hasattr(self, "_growing"):
             assert isinstance(self.model_, FilterModel)
             before, known = self._fitted_on
             growing = GrowingFilters.of_bank(self.model_.bank, self.model_.contract, known)
             growing.add(before, known, threads=threads)
             self._growing = growing
             del self._fitted_on
-        if places is not None:
-            self._growing.add_classes(places, targets.n_classes)
-        self._growing.add(series, targets, threads=threads)
-        self.model_ = self._growing.model(self.contract_, threads=threads)
+        return self._growing
+
+    def _grow(self, series: list[Floats], targets: Targets, *, first: bool) -> None:
+        """Fit filters and heads to these series and all before."""
+        progress, threads = self._progress(), number_of_threads(self.threads)
+        if first:
+            self._fitted()
+            begin, settings = GrowingFilters.begin, self._filter_settings()
+            self._growing = begin(self.contract_, series, targets, settings=settings, threads=threads)
+        growing = self._growing_filters(threads)
+        growing.add(series, targets, threads=threads)
+        self.model_ = growing.model(self.contract_, threads=threads)
         progress.stage(f"fitted, left-out score {self.loo_score_:.4g}")
 
     def _grow_backbone(
@@ -94,22 +113,17 @@ class ModelInParts(SequenceModel):
         series: list[Floats],
         arrays: dict[str, NDArray[Any]],
         begun: tuple[dict[str, Any], dict[str, Any]] | None,
-        places: Ints | None = None,
     ) -> None:
         """One pass of a backbone over these series; in the first part it has the target and head `begun`.
 
-        Its learning rate stays as it is after the warm-up. `places` are those of the classes so far among more of them.
+        Its learning rate stays as it is after the warm-up.
         """
         if begun is not None:
             trainer = self._trainer_of(*begun, schedule={"kind": "constant"})
             self._fitted()
-            self.model_ = Backbone(trainer, self.contract_)
+            self.model_ = Backbone(trainer, self.contract_, self._memory(trainer))
         assert isinstance(self.model_, Backbone)
-        model = self.model_
-        if places is not None and self.contract_.classes is not None:
-            model = model.with_classes(len(self.contract_.classes), places)
-        model.trainer.contract = self.contract_
-        self.model_ = replace(model, contract=self.contract_)
+        self.model_ = self.model_.with_contract(self.contract_)
         self.model_.more(series, arrays, progress=self._progress())
         self.n_iter_ = self.model_.updates
         self.validation_scores_ = self.best_score_ = None

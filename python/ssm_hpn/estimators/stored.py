@@ -24,15 +24,19 @@ from ssm_hpn.estimators.about import (
     take_reading,
 )
 from ssm_hpn.estimators.backbone import Backbone
+from ssm_hpn.estimators.model import KEPT_BYTES
 from ssm_hpn.estimators.parts import ModelInParts
 from ssm_hpn.filter_model import FilterModel
-from ssm_hpn.learner import saved_settings
+from ssm_hpn.replay import Replay
 from ssm_hpn.run import fits_features
-from ssm_hpn.series import names_of_target
+from ssm_hpn.saved_state import saved_settings
+from ssm_hpn.series import names_of_target, warn
 from ssm_hpn.trainer import Trainer
 
 OPENED_BY: Final = {"sequence_class": "SSMClassifier", "joint": "SSMClassifier", "sequence_values": "SSMRegressor"}
 """The estimator of each kind of target."""
+MEMORY: Final = "replay"
+"""The key of the series that are trained on again, in the JSON of a checkpoint."""
 
 
 class StoredModel(ModelInParts):
@@ -63,14 +67,15 @@ class StoredModel(ModelInParts):
     def save(self, folder: Path | str) -> Path:
         """Write a checkpoint folder, whole or not at all, which `load` and the command line read.
 
-        It holds the model, the description of its data and the parameters; not the series that `partial_fit` keeps
-        (a pickle does). Raises `NotFittedError` before a fit, `StorageError` where it cannot be written.
+        It holds the model, the description of its data, the parameters, and the series of `replay` (up to 64 MB); not
+        the series that `partial_fit` keeps of features (a pickle does). Raises `NotFittedError` before a fit,
+        `StorageError` where it cannot be written.
         """
         check_is_fitted(self)
         folder = Path(folder)
         part = {PART: about(self) | {"single": getattr(self, "_single", True)}}
         if isinstance(self.model_, Backbone):
-            return self.model_.trainer.save(folder, extra=part)
+            return self.model_.trainer.save(folder, extra=part | _memory_of(self.model_))
         return self.model_.save(folder, extra=settings_of(self, self.model_) | part)
 
     @classmethod
@@ -95,11 +100,14 @@ class StoredModel(ModelInParts):
             temperature = trainer.temperature  # of a run it is beside its checkpoints
             state, _ = trainer.restore(found)
             trainer.temperature = temperature
-            config, part = trainer.config, (state.get("extra") or {}).get(PART)
+            extra = state.get("extra") or {}
+            config, part = trainer.config, extra.get(PART)
             if trainer.contract is None:
                 expected, advice = "a model with a description of its data", "load it with Trainer.load"
                 raise CheckpointError(problem(found, expected, "none", advice))
-            contract, model = trainer.contract, Backbone(trainer, trainer.contract)
+            memory = Replay.from_json(extra[MEMORY]) if isinstance(extra.get(MEMORY), dict) else None
+            model = Backbone.of_trainer(trainer, memory)
+            contract = model.contract
         if contract.kind != "features" or config.model.target.kind not in cls._targets:
             what = "series" if contract.kind == "features" else contract.kind
             expected = f"series with the target {' or '.join(cls._targets)}"
@@ -124,3 +132,14 @@ class StoredModel(ModelInParts):
             self.n_iter_ = model.updates
             self.validation_scores_ = self.best_score_ = None
         self._learned_with = self.get_params()
+
+
+def _memory_of(model: Backbone) -> dict[str, Any]:
+    """The memory of a backbone for the JSON of a checkpoint."""
+    if model.memory is None:
+        return {}
+    if model.memory.nbytes > KEPT_BYTES:
+        found = f"{model.memory.nbytes >> 20} MB"
+        warn(f"replay: the checkpoint is without its series, {found} where {KEPT_BYTES >> 20} MB are stored: pickle it")
+        return {}
+    return {MEMORY: model.memory.to_json()}

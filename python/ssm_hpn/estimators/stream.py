@@ -1,5 +1,6 @@
 """Answers of a fitted estimator for series that are read step by step."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,8 +38,10 @@ class Source(Protocol):
 class BackboneStream:
     """A backbone over rows of series, whose pooling is that of the steps so far."""
 
-    def __init__(self, learner: Learner, contract: Contract, rows: int) -> None:
-        self.rows, self._contract = rows, contract
+    def __init__(
+        self, learner: Learner, contract: Contract, rows: int, in_order: Callable[[Floats], Floats] = lambda x: x
+    ) -> None:
+        self.rows, self._contract, self._in_order = rows, contract, in_order
         self._stream = learner.stream(rows)
         self._pieces: list[Pieces] = []
         self._scores: Floats | None = None
@@ -51,7 +54,7 @@ class BackboneStream:
             where, expected = f"row {row}, step {step}, channel {channel}", "a finite number, or NaN for a missing one"
             raise ShapeError(problem(where, expected, "an infinite one", "correct it"))
         channels = [pieces.channels(part) for pieces, part in zip(self._pieces, x, strict=True)]
-        self._scores = np.asarray(self._stream.prefill(np.stack(channels)), np.float64)
+        self._scores = self._in_order(np.asarray(self._stream.prefill(np.stack(channels)), np.float64))
 
     def class_scores(self) -> Floats:
         """The scores [rows, C + K] after the last step."""

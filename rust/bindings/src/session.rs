@@ -193,6 +193,10 @@ impl PySession {
         })
     }
 
+    fn add_classes(&self, py: Python<'_>, count: usize) -> PyResult<Vec<usize>> {
+        changing!(self, py, s => s.add_classes(count))
+    }
+
     fn freeze(&self, py: Python<'_>, spec: &str) -> PyResult<Vec<String>> {
         enter(py, || {
             let spec = FreezeSpec::from_json(spec)?;

@@ -19,12 +19,16 @@ const N_CLASSES: Bounds =
 /// Without an upper end: what memory allows is checked when the memory is asked for.
 const DIM: Bounds = Bounds { high: Edge::None, ..Bounds::whole("model.head.dim", 2, 2) }
     .advise("a direction on a line has no gradient: leave it out");
+const SPARE: Bounds = Bounds::whole("model.head.spare", 0, i32::MAX as u32).advise("leave it out for none");
+/// The upper end is two less than the number of prototypes.
+const PLACED: Bounds = Bounds { high: Edge::None, ..Bounds::whole("model.head.placed", 0, 0) }
+    .advise("leave it out: adding classes sets it");
 const N_OUTPUTS: Bounds = Bounds::whole("model.head.n_outputs", 1, i32::MAX as u32)
     .advise("set it to the number of classes, or of numbers to predict");
 const ASSIGNMENT_AFTER: Bounds =
     Bounds::whole("model.head.assignment_after", 1, u32::MAX).advise("leave it out for the default");
 /// The numbers that these settings may have.
-pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, N_OUTPUTS, ASSIGNMENT_AFTER];
+pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, SPARE, PLACED, N_OUTPUTS, ASSIGNMENT_AFTER];
 
 /// Which head, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +68,18 @@ pub struct PrototypeConfig {
     /// The loss that training minimises.
     #[serde(default)]
     pub loss: LossConfig,
+    /// Prototypes beside those of the classes, for classes that come later; no score and no loss has them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub spare: usize,
+    /// How many of the last prototypes were placed one by one beside the others ([`super::prototypes::placed`]).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub placed: usize,
+}
+
+/// Whether a number of prototypes is zero, and is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the type that serde asks for")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 fn default_assignment_after() -> u64 {
@@ -157,13 +173,17 @@ pub enum Expected {
 /// Number, sizes and construction of the prototypes of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrototypePlan {
-    /// Number of prototypes; 0 for pure regression.
+    /// Number of classes; 0 for pure regression.
     pub classes: usize,
+    /// Number of prototypes: those of the classes, then spare ones.
+    pub prototypes: usize,
+    /// How many of the last prototypes are placed one by one beside the others.
+    pub placed: usize,
     /// Length of z, with the coordinate of a regression pole.
     pub dim: usize,
     /// Length of a prototype: `dim`, or one less where coordinate 0 is the regression pole.
     pub class_dim: usize,
-    /// Construction of the prototypes.
+    /// Construction of the prototypes that are not placed one by one.
     pub kind: Construction,
 }
 
@@ -216,7 +236,7 @@ impl PrototypeConfig {
 
     /// The prototypes of this configuration over features of `d_model`.
     ///
-    /// Without `dim`, Q is C up to D classes: the C-1 coordinates of a simplex, and a free one. Without the free one a
+    /// Without `dim`, Q is C (spare prototypes among them) up to D classes: the C-1 coordinates of a simplex, and a free one. Without the free one a
     /// direction has no gradient for two classes (it is on a line), a class that starts behind two others cannot get past
     /// them for three (on a circle), and every direction is near some prototype, so that no score could say "none of
     /// these". Each further one is noise that the features have to lose before their cosines grow: slow where features
@@ -227,6 +247,7 @@ impl PrototypeConfig {
         self.check_near()?;
         let pole = usize::from(matches!(self.loss, LossConfig::Joint { .. }));
         let classes = self.classes()?;
+        let prototypes = self.prototypes(classes)?;
         let dim = match (self.dim, self.projection) {
             (Some(dim), Projection::Identity) if dim != d_model => {
                 return Err(Error::config(
@@ -238,19 +259,56 @@ impl PrototypeConfig {
             }
             (Some(dim), _) => dim,
             (None, Projection::Identity) => d_model,
-            (None, Projection::Linear) if classes == 0 => 2,
-            (None, Projection::Linear) if classes <= d_model => pole + classes,
+            (None, Projection::Linear) if prototypes == 0 => 2,
+            (None, Projection::Linear) if prototypes <= d_model => pole + prototypes,
             (None, Projection::Linear) => {
-                let simplex = classes - 1;
+                let simplex = prototypes - 1;
                 let fits = simplex <= SIMPLEX_DIM_MAX.min(4 * d_model);
                 pole + if fits { simplex.max(2) } else { d_model.max(2) }
             }
         };
         Bounds { low: Edge::At((2 + pole) as f64), ..DIM }.check_whole(dim)?;
         let class_dim = dim - pole;
-        let kind = self.kind(classes, class_dim)?;
+        let placed = self.placed;
+        let kind = self.kind(prototypes - placed, class_dim)?;
+        if kind.needs_vectors() && self.spare > 0 {
+            let expected = "0 for prototypes that are made from class vectors";
+            let advice = "leave it out: classes that come later are placed beside them";
+            return Err(Error::config("model.head.spare", expected, self.spare, advice));
+        }
         self.check_assignment(classes, kind)?;
-        Ok(PrototypePlan { classes, dim, class_dim, kind })
+        Ok(PrototypePlan { classes, prototypes, placed, dim, class_dim, kind })
+    }
+
+    /// The configuration with `count` further classes: they take the spare prototypes first, and others are placed beside
+    /// those that are there. The dimension stays, and with it every tensor but the prototypes.
+    pub(crate) fn with_more_classes(&self, count: usize, d_model: usize) -> Result<Self> {
+        let plan = self.plan(d_model)?;
+        let grown = Self {
+            n_classes: Some(plan.classes.saturating_add(count)),
+            dim: Some(plan.dim),
+            spare: self.spare.saturating_sub(count),
+            placed: self.placed.saturating_add(count.saturating_sub(self.spare)),
+            ..self.clone()
+        };
+        grown.plan(d_model).map(|_| grown)
+    }
+
+    /// Number of prototypes for this number of classes.
+    fn prototypes(&self, classes: usize) -> Result<usize> {
+        if classes == 0 {
+            for (key, found) in [("model.head.spare", self.spare), ("model.head.placed", self.placed)] {
+                if found > 0 {
+                    let expected = "0 for the regression loss, which has one pole and no prototypes";
+                    return Err(Error::config(key, expected, found, "leave it out"));
+                }
+            }
+            return Ok(0);
+        }
+        SPARE.check_whole(self.spare)?;
+        let prototypes = classes.saturating_add(self.spare);
+        Bounds { high: Edge::At((prototypes - 2) as f64), ..PLACED }.check_whole(self.placed)?;
+        Ok(prototypes)
     }
 
     /// The configuration with the dimension of given prototypes, where it names none.

@@ -37,4 +37,4 @@ pub use predictions::{Predictions, Wanted};
 pub use prototypes::ClassVectors;
 
 pub(crate) use config::Expected;
-pub(crate) use prototype_head::PROJECTION;
+pub(crate) use prototype_head::{PROJECTION, PROTOTYPES};

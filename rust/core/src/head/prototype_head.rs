@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `head.projection.weight` | `[Q, D]` | U(±1/√D), decayed; a tenth of that for losses that only attract; absent for an identity projection |
 //! | `head.projection.bias` | `[Q]` | 0 |
-//! | `head.prototypes` | `[C, Q]`, `[C, Q-1]` for the joint loss | fixed; learnable: its rows are brought to unit length where they are used |
+//! | `head.prototypes` | `[C, Q]`, `[C, Q-1]` for the joint loss | fixed; learnable: its rows are brought to unit length where they are used; spare ones follow those of the classes |
 //! | `head.scale` | `[1]` | where it is learned |
 //!
 //! ```text
@@ -21,7 +21,7 @@ use super::interface::{Head, HeadReport, Targets, WeightedTargets};
 use super::loss_config::LossConfig;
 use super::losses::{self, ClassAndValue, Range, Shares, Smoothing, Softmax, WeightedClasses};
 use super::predictions::Wanted;
-use super::prototypes::{ClassVectors, class_vectors};
+use super::prototypes::{ClassVectors, class_vectors, placed};
 use super::rows::{
     ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, RowRecord, SQUARED, chunk_rows, dots, for_each_block,
     scale, stride, totals,
@@ -44,6 +44,9 @@ pub(crate) const PROJECTION: &str = "head.projection.weight";
 /// from 0.2 down to 0.05 their classes are about as far apart after 300 updates. A softmax
 /// of scaled cosines is content with a small angle and starts at 1.
 const ATTRACTED_START: f64 = 0.1;
+
+/// Id of the prototypes.
+pub(crate) const PROTOTYPES: &str = "head.prototypes";
 
 /// A prototype head; see the module.
 #[derive(Debug)]
@@ -86,14 +89,13 @@ impl PrototypeHead {
         self.plan
     }
 
-    /// The prototypes, `[classes, class_dim]`.
+    /// The prototypes, `[prototypes, class_dim]`.
     pub(super) fn prototypes(&self) -> Result<Vec<f64>> {
-        let PrototypePlan { classes, class_dim, kind, .. } = self.plan;
-        if kind.needs_vectors() && self.vectors.is_none() {
+        if self.plan.kind.needs_vectors() && self.vectors.is_none() {
             let advice = "pass one for each class";
             return Err(Error::config(class_vectors::KEY, "the vectors of the classes", "none", advice));
         }
-        Ok(kind.build(classes, class_dim, self.seed, self.vectors.as_deref()))
+        Ok(made(self.plan, self.seed, self.vectors.as_deref()))
     }
 
     pub(super) fn places(&self) -> Places {
@@ -112,6 +114,11 @@ impl PrototypeHead {
 
     fn is_learnable(&self) -> bool {
         self.config.prototypes == Placement::Learnable
+    }
+
+    /// The prototypes of the classes, without spare ones.
+    pub(super) fn of_classes<'a, T>(&self, prototypes: &'a [T]) -> &'a [T] {
+        &prototypes[..self.plan.classes * self.plan.class_dim]
     }
 
     /// 1 where coordinate 0 is the regression pole of the joint loss, else 0.
@@ -225,7 +232,7 @@ impl PrototypeHead {
         let Pass { params, scratch, .. } = pass;
         let places = self.places();
         let at = places.prototypes.expect("a loss over classes has prototypes");
-        let (given, dim) = (params.get(at), self.plan.class_dim);
+        let (given, dim) = (self.of_classes(params.get(at)), self.plan.class_dim);
         let (units, scratch) = scratch.split_at_mut(if self.is_learnable() { given.len() } else { 0 });
         let (dunits, scratch) = scratch.split_at_mut(units.len());
         let learns = self.is_learnable() && dparams.as_ref().is_some_and(|d| d.is_trainable(at));
@@ -320,7 +327,7 @@ impl PrototypeHead {
 
 impl<T: Scalar> Head<T> for PrototypeHead {
     fn params(&self) -> Vec<ParamSpec> {
-        let PrototypePlan { classes, dim, class_dim, kind } = self.plan;
+        let PrototypePlan { prototypes, dim, class_dim, kind, .. } = self.plan;
         let (d, places, seed) = (self.d_model, self.places(), self.seed);
         let mut specs = Vec::new();
         if places.projection.is_some() {
@@ -335,14 +342,13 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             let init = match &self.vectors {
                 None if kind.needs_vectors() => Init::Supplied(class_vectors::KEY),
                 vectors => {
-                    let vectors = vectors.clone();
+                    let (plan, vectors) = (self.plan, vectors.clone());
                     let digest = vectors.as_ref().map_or_else(String::new, |vectors| vectors.digest());
-                    let name = format!("{kind:?} {classes} {class_dim} {seed} {digest}");
-                    let make = move || kind.build(classes, class_dim, seed, vectors.as_deref());
-                    Init::Made(Maker::new(name, make))
+                    let name = format!("{plan:?} {seed} {digest}");
+                    Init::Made(Maker::new(name, move || made(plan, seed, vectors.as_deref())))
                 }
             };
-            let spec = ParamSpec::new("head.prototypes", [classes, class_dim], init);
+            let spec = ParamSpec::new(PROTOTYPES, [prototypes, class_dim], init);
             specs.push(if self.is_learnable() { spec.no_decay() } else { spec.fixed() });
         }
         if let (Some(_), LossConfig::Softmax { scale, .. }) = (places.scale, self.config.loss) {
@@ -433,8 +439,10 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let (z, scratch) = scratch.split_at_mut(n * dim);
         self.points(params, x, z);
         if let Some(at) = self.places().prototypes {
-            let (given, units) =
-                (params.get(at), &mut scratch[..classes * class_dim * usize::from(self.is_learnable())]);
+            let (given, units) = (
+                self.of_classes(params.get(at)),
+                &mut scratch[..classes * class_dim * usize::from(self.is_learnable())],
+            );
             let prototypes = if self.is_learnable() {
                 losses::directions(given, units, class_dim);
                 &*units
@@ -471,9 +479,18 @@ impl<T: Scalar> Head<T> for PrototypeHead {
     }
 }
 
+/// The prototypes of a plan `[prototypes, class_dim]`: those of its construction, and beside them those that are placed.
+fn made(plan: PrototypePlan, seed: u64, vectors: Option<&ClassVectors>) -> Vec<f64> {
+    let mut rows = plan.kind.build(plan.prototypes - plan.placed, plan.class_dim, seed, vectors);
+    let more = placed(&rows, plan.class_dim, plan.placed);
+    rows.extend(more);
+    rows
+}
+
 /// Refuses class vectors that do not fit a configuration.
 fn check_vectors(config: &PrototypeConfig, plan: &PrototypePlan, vectors: &ClassVectors) -> Result<()> {
-    let PrototypePlan { classes, class_dim, kind, .. } = *plan;
+    let PrototypePlan { class_dim, kind, .. } = *plan;
+    let classes = plan.prototypes - plan.placed;
     let (found, advice) = (vectors.classes(), "pass one for each class, in the order of the classes");
     if !kind.needs_vectors() {
         let expected = "none, as model.head.prototypes is not \"semantic\" or \"given\"";

@@ -49,7 +49,7 @@ impl PrototypeHead {
 
     /// The prototypes as they are kept.
     pub(super) fn kept_prototypes<'a, T: Scalar>(&self, params: &Params<'a, T>) -> &'a [T] {
-        self.places().prototypes.map_or(&[][..], |at| params.get(at))
+        self.places().prototypes.map_or(&[][..], |at| self.of_classes(params.get(at)))
     }
 
     /// Adds the directions of z `[n, Q]` to the sums of their classes, one after the other; negative: none.

@@ -20,8 +20,8 @@ use crate::allocate::try_room;
 use crate::blocks::layer::{Layer, LayerConfig};
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::head::Head;
 use crate::head::prototypes::largest_cosine;
+use crate::head::{Head, HeadConfig, PROTOTYPES};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Group, Init, ParamSpec, Params, ParamsMut, Slot, Table, TensorMasks};
 use crate::simd::Isa;
@@ -166,6 +166,32 @@ impl<T: Scalar> Model<T> {
         Ok((grown, origin))
     }
 
+    /// The same model with further classes of its prototype head. `seed` is that of [`Model::new`].
+    pub(crate) fn with_more_classes(&self, count: usize, seed: u64) -> Result<Self> {
+        let refuse = |expected: &str, found: String, advice: &str| {
+            Err(Error::config("add_classes", expected, found, advice))
+        };
+        if count == 0 {
+            return refuse("at least one new class", count.to_string(), "name the new classes");
+        }
+        let Ok(HeadConfig::Prototype(head)) = self.config.head.tagged("model.head") else {
+            let found = format!("one of the kind {}", self.config.head.kind);
+            let advice = "its outputs are as many as it was trained with: train a model with model.head.kind = \"prototype\"";
+            return refuse("a prototype head", found, advice);
+        };
+        if self.target.kind.from_tokens {
+            let found = format!("the target {}", self.target.kind.name);
+            return refuse("classes that labels name", found, "its classes are the vocabulary, which stays");
+        }
+        if head.plan(self.config.d_model)?.classes == 0 {
+            let advice = "train a model with model.head.loss.kind = \"softmax\"";
+            return refuse("a loss over classes", "the regression loss".to_owned(), advice);
+        }
+        let head = HeadConfig::Prototype(head.with_more_classes(count, self.config.d_model)?);
+        let head = Component::new(&self.config.head.kind, head);
+        Self::new(ModelConfig { head, ..self.config.clone() }, &self.registry, seed)
+    }
+
     /// The blocks of a grown model: a new layer is like the one before it, new first layers like the one after them.
     fn grown_layers(&self, positions: &[usize]) -> Vec<Component> {
         if self.config.layers.is_empty() {
@@ -235,7 +261,7 @@ impl<T: Scalar> Model<T> {
 
     /// Largest cosine between two prototypes; `None` for a head without any.
     pub(crate) fn max_prototype_cosine(&self, data: &[T]) -> Option<f64> {
-        let entry = self.table.entry(self.table.slot("head.prototypes")?);
+        let entry = self.table.entry(self.table.slot(PROTOTYPES)?);
         let width = *entry.spec.shape.last()?;
         Some(largest_cosine(&data[entry.range.clone()], width))
     }

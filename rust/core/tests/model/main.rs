@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod added_classes;
 mod assignment;
 mod called_once;
 mod determinism;

@@ -10,6 +10,8 @@
 //! | semantic | asked for, with class vectors | as small as the order of the vectors' cosines lets it be |
 //! | given | asked for, with class vectors | that of the vectors |
 //!
+//! Prototypes of classes that come later are placed one by one beside those that are there ([`placed`]), which stay.
+//!
 //! Everything follows from the sizes, the seed and the class vectors, with the same bits for any number of threads.
 
 pub(crate) mod assignment;
@@ -17,6 +19,7 @@ pub(crate) mod class_vectors;
 pub(crate) mod cosines;
 pub(crate) mod exact;
 mod kept;
+mod placed;
 mod random;
 pub(crate) mod semantic;
 pub(crate) mod separation;
@@ -25,6 +28,9 @@ pub use assignment::ASSIGNMENT_LIMIT;
 pub use class_vectors::ClassVectors;
 pub use cosines::largest_cosine;
 pub use exact::{near_orthogonal, simplex};
+pub(crate) use placed::nearest_cosine;
+pub use placed::placed;
+pub(crate) use random::normalise;
 pub use random::random;
 pub use semantic::{order_kept, semantic};
 pub use separation::separate;

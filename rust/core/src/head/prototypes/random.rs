@@ -11,7 +11,7 @@ pub fn random(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
 }
 
 /// Divides a row by its norm.
-pub(super) fn normalise(row: &mut [f64]) {
+pub(crate) fn normalise(row: &mut [f64]) {
     let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
     for x in row {
         *x /= norm;

@@ -22,11 +22,11 @@ use super::random::normalise;
 use crate::params::init::{stream, uniform};
 use crate::simd::{self, Kernel, Vector};
 
-const STEPS: usize = 2000;
+pub(super) const STEPS: usize = 2000;
 /// τ of the first step, and its factor from step to step: 800^(1/1999).
-const SHARPNESS: (f64, f64) = (5.0, 1.003_349_575_184_078_6);
+pub(super) const SHARPNESS: (f64, f64) = (5.0, 1.003_349_575_184_078_6);
 /// η of the first step, and its factor from step to step: 0.006^(1/1999).
-const RATE: (f64, f64) = (0.05, 0.997_443_994_615_074_5);
+pub(super) const RATE: (f64, f64) = (0.05, 0.997_443_994_615_074_5);
 
 /// Most starts of [`separate`], and operations of one step that decide how many of them are taken.
 const STARTS: usize = 8;
@@ -53,7 +53,7 @@ pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
 }
 
 /// Directions to start from: sums of twelve uniform numbers, which are nearly normal, brought to unit length.
-fn directions(rng: &mut ChaCha8Rng, classes: usize, dim: usize) -> Vec<f64> {
+pub(super) fn directions(rng: &mut ChaCha8Rng, classes: usize, dim: usize) -> Vec<f64> {
     let mut rows: Vec<f64> =
         (0..classes * dim).map(|_| (0..12).map(|_| uniform(rng)).sum::<f64>() - 6.0).collect();
     rows.chunks_exact_mut(dim).for_each(normalise);
@@ -96,7 +96,7 @@ fn descend(start: &[f64], classes: usize, dim: usize) -> (f32, Vec<f32>) {
 }
 
 /// Sum in f64 over eight stripes, then over those.
-fn striped_sum(row: &[f32]) -> f64 {
+pub(super) fn striped_sum(row: &[f32]) -> f64 {
     let mut stripes = [0.0_f64; 8];
     for chunk in row.chunks(8) {
         stripes.iter_mut().zip(chunk).for_each(|(sum, x)| *sum += f64::from(*x));
@@ -108,7 +108,7 @@ fn striped_sum(row: &[f32]) -> f64 {
 const ROWS: usize = 32;
 
 /// out = a·b for a `[m, inner]`, b `[inner, n]`: each number a sum over the inner index in rising order.
-fn product(a: &[f32], inner: usize, b: &[f32], out: &mut [f32]) {
+pub(super) fn product(a: &[f32], inner: usize, b: &[f32], out: &mut [f32]) {
     let width = b.len() / inner;
     let tasks = a.par_chunks(ROWS * inner).zip(out.par_chunks_mut(ROWS * width));
     tasks.for_each(|(a, out)| simd::run(Product { a, inner, b, width, out }));
@@ -173,10 +173,10 @@ fn rows<V: Vector<T = f32>, const N: usize>(
 }
 
 /// row ← exp(τ(row - largest)), 0 below exp(-60).
-struct RowWeights<'a> {
-    row: &'a mut [f32],
-    sharpness: f32,
-    largest: f32,
+pub(super) struct RowWeights<'a> {
+    pub(super) row: &'a mut [f32],
+    pub(super) sharpness: f32,
+    pub(super) largest: f32,
 }
 
 /// 1.5·2^23: adding it rounds to an integer and leaves that integer in the low bits.
@@ -212,8 +212,8 @@ impl Kernel<f32> for RowWeights<'_> {
 const POWERS: [f32; 6] = [1.0, 6.931_47e-1, 2.402_224_2e-1, 5.550_733_7e-2, 9.671_513e-3, 1.326_472_8e-3];
 
 /// Momentum of the descent, one scale for all coordinates.
-struct Descent {
-    gradient: Vec<f32>,
+pub(super) struct Descent {
+    pub(super) gradient: Vec<f32>,
     momentum: Vec<f32>,
     squares: Vec<f64>,
     variance: f64,
@@ -222,7 +222,7 @@ struct Descent {
 }
 
 impl Descent {
-    fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize) -> Self {
         let zeros = vec![0.0; len];
         Self {
             gradient: zeros.clone(),
@@ -234,7 +234,7 @@ impl Descent {
     }
 
     /// p ← p - `factor`·gradient, each row then divided by its norm.
-    fn step(&mut self, p: &mut [f32], dim: usize, factor: f64, rate: f64) {
+    pub(super) fn step(&mut self, p: &mut [f32], dim: usize, factor: f64, rate: f64) {
         self.decays = [self.decays[0] * 0.9, self.decays[1] * 0.99];
         self.squares.resize(p.len() / dim, 0.0);
         let rows = self.gradient.par_chunks_mut(dim).zip(self.momentum.par_chunks_mut(dim));

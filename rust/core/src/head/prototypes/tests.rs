@@ -184,3 +184,58 @@ fn the_same_seed_gives_the_same_bits_for_any_number_of_threads() {
     assert_eq!(random(5, 4, 1), random(5, 4, 1));
     assert_ne!(random(5, 4, 1), random(5, 4, 2));
 }
+
+/// Largest cosine of the last of these rows to the others.
+fn last_to_others(rows: &[f64], dim: usize) -> f64 {
+    let last = rows.len() / dim - 1;
+    (0..last).map(|j| cosine(rows, dim, last, j)).fold(-1.0, f64::max)
+}
+
+#[test]
+fn a_prototype_is_placed_where_its_nearest_one_is_farthest() {
+    // Rows, dimension, and the cosines of those that are placed one after the other: of the circle the middle of the widest
+    // gap; of a simplex with a free coordinate its two ends, and then near the antipodes: with the coordinate t of
+    // t = √(1-t²)/4, which is as far from an end as from the simplex.
+    let (half, aside) = (0.5_f64.sqrt(), 1.0 / 17.0_f64.sqrt());
+    for (start, dim, expected) in [
+        (simplex(2, 2), 2, vec![0.0, 0.0, half, half]),
+        (simplex(3, 2), 2, vec![0.5, 0.5, 0.5, 0.75_f64.sqrt()]),
+        (simplex(5, 5), 5, vec![0.0, 0.0, aside, aside, aside, aside, aside]),
+        (exact::blocks(8, 4), 4, vec![0.5]),
+    ] {
+        let (mut rows, more) = (start.clone(), placed(&start, dim, expected.len()));
+        assert_unit(&more, dim);
+        for (k, (row, expected)) in more.chunks_exact(dim).zip(expected).enumerate() {
+            rows.extend_from_slice(row);
+            let found = last_to_others(&rows, dim);
+            // τ = 4000 and η = 3e-4 at the end.
+            assert!((found - expected).abs() < 1e-3, "{dim} dimensions, {k}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_placed_prototype_is_no_nearer_than_the_best_of_many_directions() {
+    for (classes, dim) in [(4, 3), (12, 3), (40, 3), (30, 4)] {
+        let mut rows = random(classes, dim, 5);
+        let tried = random(30_000, dim, 6);
+        let best = tried.chunks_exact(dim).map(|x| nearest_cosine(&rows, x)).fold(1.0, f64::min);
+        let more = placed(&rows, dim, 1);
+        rows.extend(more);
+        let found = last_to_others(&rows, dim);
+        assert!(found < best + 1e-3, "{classes} in {dim} dimensions: {found}, of many directions {best}");
+    }
+}
+
+#[test]
+fn placing_in_parts_and_on_any_threads_gives_the_same_bits() {
+    let rows = simplex(6, 6);
+    let all = placed(&rows, 6, 4);
+    let first = placed(&rows, 6, 1);
+    let rest = placed(&[&rows[..], &first].concat(), 6, 3);
+    assert_eq!([first, rest].concat(), all);
+    for threads in [1, 3] {
+        let found = Threads::new(Some(threads)).unwrap().install(|| placed(&rows, 6, 4)).unwrap();
+        assert_eq!(found, all, "{threads} threads");
+    }
+}

@@ -1,0 +1,151 @@
+"""`add-classes`: further classes for a trained model, and training on documents of them.
+
+What it writes is a checkpoint of the same model with more classes, which every command reads. Without `--data` its
+scores among the old classes are those of the run, to the bit. With `--data` it is trained on these documents, and
+beside them on a sample of the run's own training data, so that each old class counts as much as an average class of the
+new documents.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssm_hpn.checkpoints import Which, find_checkpoint
+from ssm_hpn.cli.checkpoint import (
+    add_data,
+    add_file_options,
+    checkpoint_parser,
+    contract_of,
+    default_which,
+    file_options,
+    load_model,
+    print_notes,
+)
+from ssm_hpn.cli.console import console, shown_path
+from ssm_hpn.cli.parser import add_list, path_of
+from ssm_hpn.config.base import names_of
+from ssm_hpn.config.training import ConstantSchedule
+from ssm_hpn.contract import Contract
+from ssm_hpn.counts import counted
+from ssm_hpn.dataset import padded
+from ssm_hpn.documents import Reader, in_channels
+from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
+from ssm_hpn.filter_learner import FilterLearner
+from ssm_hpn.replay import CLASS, Replay, shared_out
+from ssm_hpn.targets import KINDS, column_with
+from ssm_hpn.trainer import Trainer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DESCRIPTION = (
+    "Let a trained model have further classes, and train it on documents of them. The run stays as it is: a checkpoint "
+    "with the old and the new classes is written to --out."
+)
+Documents = tuple[list[NDArray[Any]], NDArray[np.int32]]
+
+
+def run(arguments: Sequence[str], prog: str) -> int:
+    """Add classes; returns the exit code."""
+    parser = checkpoint_parser(prog, DESCRIPTION)
+    add_list(parser, "--names", read=names_of, help="the new classes, written as the labels are", required=True)
+    parser.add_argument("--out", type=path_of, required=True, help="folder of the checkpoint to write")
+    add_data(parser, "labelled raw files to train on, of new classes and, if there are any, of old ones")
+    add_file_options(parser)
+    parser.add_argument("--passes", type=int, default=1, metavar="N", help="passes over --data (default: 1)")
+    parser.add_argument(
+        "--replay", type=int, default=20, metavar="N", help="documents of an old class to train on (default: 20)"
+    )
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate, constant (default: optim.lr of the run)")
+    options = parser.parse_args(arguments)
+    given = file_options(options)
+    for name, least in (("passes", 1), ("replay", 0)):
+        if (found := getattr(options, name)) < least:
+            raise ConfigError(problem(f"--{name}", f"a whole number, {least} or more", found, "correct it"))
+    if options.lr is not None and not 0 < options.lr < float("inf"):
+        raise ConfigError(problem("--lr", "a number above 0", f"{options.lr:g}", "leave it out for that of the run"))
+    if options.out.exists():
+        raise ConfigError(problem("--out", "a folder that is not there yet", f"{options.out}", "name another one"))
+    trainer = load_model(options)
+    if isinstance(trainer, FilterLearner):
+        advice = "train on data that has the new classes too: features are fitted anew in one go"
+        raise ConfigError(problem(options.checkpoint, "a backbone", "a model of features", advice))
+    before = contract_of(trainer, options.checkpoint)
+    if options.data is not None:
+        _set_rate(trainer, options.checkpoint, options.which, options.lr)
+    trainer.add_classes(options.names)
+    screen = console()
+    if options.data is not None:
+        _learn(trainer, before, options, given, screen)
+    saved = trainer.save(options.out)
+    screen.print(f"classes    {', '.join(trainer.class_names or ())}", markup=False, soft_wrap=True)
+    screen.print(f"saved      {shown_path(saved)}", markup=False, soft_wrap=True)
+    return EXIT_DONE
+
+
+def _set_rate(trainer: Trainer, path: Path, which: Which | None, lr: float | None) -> None:
+    """Let the optimiser go on with a constant learning rate, by default that of the run."""
+    optim = trainer.config.optim
+    changed = optim.model_copy(update={"schedule": ConstantSchedule(warmup=0), "lr": lr or optim.lr})
+    trainer.config = trainer.config.model_copy(update={"optim": changed})
+    trainer.restore(find_checkpoint(path, which or default_which(path)))
+
+
+def _learn(trainer: Trainer, before: Contract, options: Any, given: dict[str, Any], screen: "Console") -> None:  # noqa: ANN401
+    """Train on the documents of `--data` and on a sample of those of the run, whose contract was `before`."""
+    kind, contract = KINDS[trainer.config.model.target.kind], trainer.contract
+    assert contract is not None
+    if [array.name for array in kind.arrays] != [CLASS]:
+        advice = "leave --data out, and train by Trainer.step"
+        raise ConfigError(problem("--data", "a model of a class per document", f"one of {kind.about}", advice))
+    reader = Reader(contract, kind.name, given)
+    new = _labelled(reader, options.data)
+    print_notes(reader)
+    memory = Replay(options.replay, trainer.config.train.seed)
+    if options.replay:
+        old = _labelled(Reader(before, kind.name), [str(_data_of_run(trainer, options.checkpoint))])
+        memory.add(old[0], {CLASS: old[1]})
+    losses = [loss for number in range(options.passes) for loss in _pass(trainer, new, memory, seed=number)]
+    kept = sum(map(len, memory.kept.values()))
+    told = f"{counted(len(losses), 'update')} on {counted(len(new[0]), 'document')} and {counted(kept, 'old one')}"
+    screen.print(f"trained    {told}, mean loss {np.mean(losses):.4g}", markup=False, soft_wrap=True)
+
+
+def _data_of_run(trainer: Trainer, path: Path) -> Path:
+    """The training data of the run. Raises `DataError` where it is not there."""
+    if trainer.train_folder is not None:
+        return trainer.train_folder
+    expected = f"the training data of {path}, for documents of the old classes"
+    advice = f"{trainer.feed.bring_back}, or give --replay 0 to train on --data alone"
+    raise DataError(problem("--replay", expected, f"none in {trainer.feed.absent or 'its settings'}", advice))
+
+
+def _labelled(reader: Reader, paths: Sequence[str]) -> Documents:
+    """The documents that have a class."""
+    column = column_with("class", KINDS[reader.target].columns) or ""
+    xs, codes = [], []
+    for document in in_channels(reader.documents(paths), reader.contract):
+        code = document.targets.get(column)
+        if code is not None and int(code) >= 0:
+            xs.append(document.x)
+            codes.append(int(code))
+    if not xs:
+        advice = "give files with the columns of the training data, which `inspect RUN` lists"
+        raise DataError(problem(", ".join(paths), "documents with a class", "none", advice))
+    return xs, np.array(codes, np.int32)
+
+
+def _pass(trainer: Trainer, new: Documents, memory: Replay, *, seed: int) -> list[float]:
+    """One pass over the new documents, each update with its share of old ones beside them; the losses."""
+    drawn, targets = memory.draw(new[1], seed=seed)
+    documents = [*new[0], *drawn]
+    codes = np.concatenate([new[1], targets[CLASS]]) if drawn else new[1]
+    order = np.random.default_rng([memory.seed, seed]).permutation(len(new[0]))
+    losses = []
+    for chosen in shared_out(order, len(drawn), trainer.config.train.batch_size):
+        batch = padded([documents[i] for i in chosen], "features" if documents[0].ndim == 2 else "tokens")
+        losses.append(trainer.step(batch | {CLASS: codes[chosen]}).loss)
+    return losses
