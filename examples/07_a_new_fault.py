@@ -55,7 +55,7 @@ def told(model: SSMClassifier, x: Windows, y: Labels) -> str:
 
 def with_threshold(model: SSMClassifier, x: Windows) -> SSMClassifier:
     """Reject what scores below 95 % of known windows."""
-    return model.set_params(reject_below=float(np.quantile(model.confidence(x), 0.05)))
+    return model.set_params(reject_below=model.reject_threshold(keep=0.95, X=x))
 
 
 def main() -> None:
