@@ -26,8 +26,8 @@ from ssm_hpn.estimators.class_codes import ClassCodes
 from ssm_hpn.estimators.reduction import PROJECTED, Components, Reduction
 from ssm_hpn.estimators.transformer import SeriesTransformer
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets, known_series, limited
-from ssm_hpn.learner import saved_settings
 from ssm_hpn.run import fits_features
+from ssm_hpn.saved_state import saved_settings
 from ssm_hpn.series import with_target
 from ssm_hpn.state_features import StateFeatures
 
