@@ -42,10 +42,10 @@ CLASSES: Final = 10
 REPLAY: Final = 20
 RECORDS: Final = Path(__file__).parent / "records"
 SETTINGS: Final[dict[Head, dict[str, Any]]] = {
-    "prototypes": {"batch_size": 8, "lr": 3e-3, "n_layers": 2},
-    "softmax": {"batch_size": 8, "lr": 3e-3, "n_layers": 2},
+    "prototypes": {"batch_size": 2, "lr": 2e-3, "n_layers": 2},
+    "softmax": {"batch_size": 4, "lr": 4e-3, "n_layers": 2},
 }
-CHOICES: Final = {"batch_size": (2, 4, 8), "lr": (1e-3, 2e-3, 4e-3, 8e-3), "n_layers": (1, 2)}
+CHOICES: Final = {"batch_size": (2, 4), "lr": (2e-3, 4e-3), "n_layers": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def parts(data: Digits, seed: int) -> tuple[Digits, Digits]:
     return (data[0][first], data[1][first]), (data[0][second], data[1][second])
 
 
-def made(head: Head, classes: int, *, seed: int, batch_size: int, lr: float, n_layers: int) -> Trainer:
+def made(head: Head, classes: int, *, seed: int, batch_size: int, lr: float, n_layers: int, spare: int = 0) -> Trainer:
     """An untrained backbone."""
     heads = {
-        "prototypes": {"kind": "prototype", "n_classes": classes, "loss": {"kind": "cosine"}},
+        "prototypes": {"kind": "prototype", "n_classes": classes, "loss": {"kind": "cosine"}, "spare": spare},
         "softmax": {"kind": "linear", "n_outputs": classes, "bias": True},
     }
     model = {
@@ -119,7 +119,9 @@ def with_rows(trainer: Trainer, settings: dict[str, Any], seed: int) -> Trainer:
     return wide
 
 
-def trained(head: Head, train: Digits, *, later: bool, replay: int, seed: int, settings: dict[str, Any]) -> Trainer:
+def trained(
+    head: Head, train: Digits, *, later: bool, replay: int, seed: int, settings: dict[str, Any], spare: int = 0
+) -> Trainer:
     """A backbone after one pass over all classes, or over the old ones and then over the `later` ones."""
     memory = Replay(replay, seed)
     if not later:
@@ -127,7 +129,7 @@ def trained(head: Head, train: Digits, *, later: bool, replay: int, seed: int, s
         one_pass(trainer, train, memory)
         return trainer
     old = train[1] < OLD
-    trainer = made(head, OLD, seed=seed, **settings)
+    trainer = made(head, OLD, seed=seed, spare=spare, **settings)
     one_pass(trainer, some(train, old), memory)
     if head == "prototypes":
         trainer.add_classes(CLASSES - OLD)
@@ -139,8 +141,9 @@ def trained(head: Head, train: Digits, *, later: bool, replay: int, seed: int, s
 
 SYSTEMS: Final[dict[str, dict[str, Any]]] = {
     "prototypes, all at once": {"head": "prototypes", "later": False, "replay": 0},
-    "prototypes, classes added, replay": {"head": "prototypes", "later": True, "replay": REPLAY},
-    "prototypes, classes added": {"head": "prototypes", "later": True, "replay": 0},
+    "prototypes, spare ones taken, replay": {"head": "prototypes", "later": True, "replay": REPLAY, "spare": 5},
+    "prototypes, others placed, replay": {"head": "prototypes", "later": True, "replay": REPLAY},
+    "prototypes, spare ones taken": {"head": "prototypes", "later": True, "replay": 0, "spare": 5},
     "softmax, all at once": {"head": "softmax", "later": False, "replay": 0},
     "softmax, rows added, replay": {"head": "softmax", "later": True, "replay": REPLAY},
     "softmax, rows added": {"head": "softmax", "later": True, "replay": 0},

@@ -71,7 +71,7 @@ class Replay:
     def add(self, series: Sequence[Floats], targets: Rows) -> None:
         """Add series [T, F] with entries of `targets`, their classes among them."""
         for n, (one, code) in enumerate(zip(series, targets[CLASS].tolist(), strict=True)):
-            if code < 0:
+            if code < 0 or not self.per_class:
                 continue
             count = self.seen[code] = self.seen.get(code, 0) + 1
             kept, new = self.kept.setdefault(code, []), Kept(one, {name: rows[n] for name, rows in targets.items()})

@@ -290,6 +290,9 @@ def test_what_is_drawn_makes_each_class_as_frequent_as_an_average_one():
     }
     assert memory.draw(np.array([0, 1, 2] * 5), seed=3) == ([], {})
     assert memory.draw(np.array([-1, -1]), seed=3) == ([], {})
+    nothing = Replay(0, 0)
+    nothing.add(*numbered([0, 1, 1]))
+    assert nothing.draw(np.array([2, 2]), seed=0) == ([], {})
     many = Replay(5, 0)
     many.add(*numbered(np.arange(40)))
     drawn, _ = many.draw(np.full(10, 40), seed=0)
