@@ -22,7 +22,7 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.class_vectors import ClassVectors, vectors_of_head
 from ssm_hpn.class_weights import weights_of_model
 from ssm_hpn.closed_form.calibration import Temperature
-from ssm_hpn.config import Config, as_config, core_model, core_optim, model_of_core, parse, resolve, with_vectors
+from ssm_hpn.config import Config, as_config, core_model, core_optim, model_of_core, resolve, with_vectors
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.config.model import PrototypeHead

@@ -93,7 +93,7 @@ impl PrototypeHead {
         }
         let (sums, counts) = means.split_at(self.plan.classes * self.plan.class_dim);
         let prototypes = params.get(self.places().prototypes.expect("classes have prototypes"));
-        let given: Vec<f64> = prototypes.iter().map(|x| x.to_f64()).collect();
+        let given: Vec<f64> = self.of_classes(prototypes).iter().map(|x| x.to_f64()).collect();
         let Some(places) = similar(sums, counts, &given) else { return };
         for (row, place) in prototypes.chunks_exact_mut(self.plan.class_dim).zip(places) {
             let from = &given[place * self.plan.class_dim..];

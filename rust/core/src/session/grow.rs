@@ -96,6 +96,15 @@ impl<T: Scalar> Session<T> {
         self.check_no_gradients("add_classes")?;
         let first = self.model.n_scores() - self.model.target().n_values;
         let model = self.model.with_more_classes(count, self.seed)?;
+        let kept = self.model.head().statistics(self.step());
+        if model.head().statistics(self.step()) != kept {
+            return Err(Error::config(
+                "add_classes",
+                "prototypes that are assigned to their classes",
+                format!("an assignment that is not made after update {}", self.step()),
+                "train on until model.head.assignment_after, then add classes",
+            ));
+        }
         let (old, new) = (self.model.table(), model.table());
         let origin: Vec<Option<Slot>> = new.entries().iter().map(|entry| old.slot(&entry.id)).collect();
         let mut params = Arena::try_zeros(new.buffer_len(), "the model with more classes")?;
@@ -117,6 +126,9 @@ impl<T: Scalar> Session<T> {
         self.grads = Arena::try_zeros(new.buffer_len(), "the gradients")?;
         (self.model, self.params, self.masks, self.optimizer) = (model, params, masks, optimizer);
         self.cosine = LargestCosine::Changed;
+        if !self.class_weights.is_empty() {
+            self.class_weights.resize(first + count, 1.0);
+        }
         Ok((first..first + count).collect())
     }
 
