@@ -71,7 +71,7 @@ pub struct PrototypeConfig {
     /// Prototypes beside those of the classes, for classes that come later; no score and no loss has them.
     #[serde(default, skip_serializing_if = "is_none")]
     pub spare: usize,
-    /// How many of the last prototypes were placed one by one beside the others ([`super::prototypes::placed`]).
+    /// How many of the last prototypes were placed one by one beside the others (`prototypes::placed`).
     #[serde(default, skip_serializing_if = "is_none")]
     pub placed: usize,
 }

@@ -10,7 +10,7 @@
 //! | semantic | asked for, with class vectors | as small as the order of the vectors' cosines lets it be |
 //! | given | asked for, with class vectors | that of the vectors |
 //!
-//! Prototypes of classes that come later are placed one by one beside those that are there ([`placed`]), which stay.
+//! Prototypes of classes that come later are placed one by one beside those that are there (`placed`), which stay.
 //!
 //! Everything follows from the sizes, the seed and the class vectors, with the same bits for any number of threads.
 
