@@ -38,7 +38,7 @@ def test_the_commands_and_programs_of_the_page_run(example, here, capsys):
     example.write(here / "pumps.csv", names, conditions, labels=True, seed=0)
     example.write(here / "new.csv", [f"N{k}" for k in range(len(NEW))], NEW, labels=False, seed=1)
     found = commands()
-    assert [words[0] for words in found] == ["train", "predict", "inspect"]
+    assert [words[0] for words in found] == ["train", "evaluate", "predict", "inspect"]
     for words in found:
         assert main([*words, *(["--model.filters.effort", "fast"] if words[0] == "train" else [])]) == 0
     answers = pd.read_csv(here / "answers.csv")

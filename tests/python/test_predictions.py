@@ -22,8 +22,8 @@ SHORT = [
     *("--train.steps", "3"),
 ]
 OF_CLASSES = [
-    *("class", "score", "confidence", "score 0", "score 1", "score 2"),
-    *("probability", "probability 0", "probability 1", "probability 2", "price"),
+    *("class", "score", "confidence", "probability", "score 0", "score 1", "score 2"),
+    *("probability 0", "probability 1", "probability 2", "price"),
 ]
 MEANS = {"price": 1.7e9 + 3, "a weight": 2.5e-7, "id": -1234.5}
 SPREAD = {"price": 1.0, "a weight": 1e-9, "id": 1e-3}

@@ -216,7 +216,9 @@ def test_the_ending_decides_the_format_of_predictions(trained, raw, here, capsys
         assert main(["predict", str(trained), "--data", str(raw), "--out", name]) == 0
     assert [json.loads(line) for line in (here / "p.jsonl").read_text().splitlines()] == rows
     flat = [
-        {"id": r["id"], "class": r["class"], "score": r["score"]} | {f"score {k}": v for k, v in r["scores"].items()}
+        {key: r[key] for key in ("id", "class", "score", "confidence", "probability")}
+        | {f"score {k}": v for k, v in r["scores"].items()}
+        | {f"probability {k}": v for k, v in r["probabilities"].items()}
         for r in rows
     ]
     assert pa_parquet.read_table("p.parquet").to_pylist() == flat
