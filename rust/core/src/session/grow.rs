@@ -84,7 +84,7 @@ impl<T: Scalar> Session<T> {
     /// #         "target": {"kind": "sequence_class", "pooling": "mean"}, "head": {"kind": "prototype", "n_classes": 3}}"#,
     /// # )?;
     /// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
-    /// # let batch = Batch::whole(1, 4, Input::Features { data: vec![0.5, -1.0, 0.2, 0.3], n: 1 }, Target::none());
+    /// # let batch = Batch::whole(1, 4, Input::Features(vec![0.5, -1.0, 0.2, 0.3]), Target::none());
     /// let before = session.predict(&batch)?;
     /// assert_eq!(session.add_classes(2)?, [3, 4]);
     /// let after = session.predict(&batch)?;
