@@ -578,6 +578,6 @@ def _setting(settings: Mapping[str, Any], name: str) -> object:
 def _number_of_classes(given: object) -> int:
     """How many classes there are to add where they have no names."""
     if not isinstance(given, int | np.integer):
-        expected, advice = "how many, as this model has no names of its classes", "give a number"
-        raise ConfigError(problem("add_classes", expected, shown(given), advice))
-    return whole_number(given, "add_classes", least=1, most=MOST_CLASSES)
+        expected, advice = "a number of classes, as this model has no names of them", "give how many to add"
+        raise ConfigError(problem("add_classes, names", expected, shown(given), advice))
+    return whole_number(given, "add_classes, names", least=1, most=MOST_CLASSES)

@@ -23,6 +23,7 @@ def first_batch(trainer, batches):
 
 
 CALLS = {
+    "add_classes, names": lambda trainer, n: trainer.add_classes(n),
     "held_out, batches": first_batch,
     "stream, rows": lambda trainer, n: trainer.stream(n),
     "generate, n (tokens)": lambda trainer, n: trainer.generate([1, 2], n),
