@@ -91,8 +91,8 @@ def test_a_trainer_without_names_takes_a_number_of_classes(tmp_path):
     assert again.evaluate(batch).values["loss"] < first
     for names, message in [
         (["a"], r"add_classes, names: expected a number of classes, as this model has no names of them, found \['a'\]"),
-        (0, "add_classes: expected a whole number from 1 to 2147483647, found 0"),
-        (2**40, "add_classes: expected a whole number from 1 to 2147483647"),
+        (0, "add_classes, names: expected a whole number from 1 to 2147483647, found 0"),
+        (2**40, "add_classes, names: expected a whole number from 1 to 2147483647"),
     ]:
         with pytest.raises((ConfigError, ShapeError), match=message):
             trainer.add_classes(names)
