@@ -243,8 +243,11 @@ def _row(value: object, where: str) -> Floats:
 def _of_npy(path: Path) -> Floats:
     try:
         found = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(problem(path, "an array of numpy", f"damage ({error})", "save it by numpy.save")) from None
+    except OSError as error:
+        raise DataError(problem(path, "a readable file", error.strerror or error, "restore it")) from None
+    except (ValueError, EOFError):  # their texts name arguments of numpy.load
+        found_here = "another file, a damaged one, or one of objects"
+        raise DataError(problem(path, "an array of numbers", found_here, "save the array by numpy.save")) from None
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "biuf":
         shape = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "an archive"
         raise DataError(problem(path, "an array [classes, numbers]", shape, "save one row for each class"))

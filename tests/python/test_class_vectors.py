@@ -74,7 +74,7 @@ def test_json_and_npy_hold_the_same(here):
         ("v.json", "3", "expected an object of vectors by class name"),
         ("v.json", '{"slow": [1], "fast": ["x"]}', "fast: expected a list of numbers, found ['x']"),
         ("v.json", '{"slow": [1], "fast": [[1]]}', "fast: expected a list of numbers"),
-        ("v.npy", b"nonsense", "expected an array of numpy"),
+        ("v.npy", b"nonsense", "expected an array of numbers, found another file, a damaged one"),
         ("v.txt", "slow 1", "found a .txt"),
     ],
 )
@@ -84,6 +84,19 @@ def test_files_that_hold_no_vectors_are_refused_in_one_line(here, name, content,
         ClassVectors.read(here / name, ["slow", "fast"])
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_truncation_of_an_array_is_refused_without_advice_of_numpy(here):
+    file = here / "v.npy"
+    np.save(file, np.ones((2, 3)))
+    whole = file.read_bytes()
+    for length in range(len(whole)):
+        file.write_bytes(whole[:length])
+        with pytest.raises(
+            DataError, match="expected an array of numbers, found another file, a damaged one"
+        ) as caught:
+            ClassVectors.read(file, None)
+        assert "allow_pickle" not in str(caught.value)
 
 
 def test_arrays_of_other_shapes_are_refused(here):

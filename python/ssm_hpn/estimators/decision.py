@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from ssm_hpn.classes import text_of
-from ssm_hpn.closed_form import ClassHead, RejectCurve
+from ssm_hpn.closed_form import ClassHead
 from ssm_hpn.closed_form.simplex import lifted_cosines
 from ssm_hpn.errors import ConfigError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
@@ -16,6 +16,7 @@ from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.stored import StoredModel
 from ssm_hpn.estimators.stream import Source
 from ssm_hpn.filter_model import FilterModel
+from ssm_hpn.judgement import threshold_keeping
 
 Floats = NDArray[np.float64]
 
@@ -97,9 +98,7 @@ class DecidingModel(StoredModel):
         """
         check_is_fitted(self)
         if X is not None:
-            confidence = self.confidence(X)
-            ones = np.ones(len(confidence))
-            return RejectCurve.of(confidence, ones > 0, ones).threshold(answered=keep)
+            return threshold_keeping(self.confidence(X), keep)
         if not isinstance(self.model_, FilterModel):
             expected = "X, series that the backbone was not trained on"
             raise ConfigError(problem("reject_threshold", expected, "none", "pass series of the known classes"))
