@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -39,6 +39,8 @@ class Row:
     date: str
     busy: bool = False
     """Measured while the machine did other work: without seconds, and measured again on a quiet machine."""
+    machine: str | None = None
+    """The processor and threads where they are not the header's: such a row has no seconds."""
 
     @classmethod
     def of(
@@ -64,6 +66,10 @@ class Row:
             busy=busy,
         )
 
+    def content(self) -> dict[str, Any]:
+        """What the file has of the row: `machine` only where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "machine" or value is not None}
+
 
 @dataclass(slots=True)
 class Record:
@@ -72,10 +78,12 @@ class Record:
     path: Path
     header: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    machine: str | None = None
+    """What rows put now say of their machine; None where it is the header's."""
 
     @classmethod
-    def open(cls, path: Path, *, threads: int) -> Self:
-        """The record in a file, or a new one; refuses to mix rows of two machines."""
+    def open(cls, path: Path, *, threads: int, busy: bool = False) -> Self:
+        """The record in a file, or a new one; refuses to mix seconds of two machines (rows of a busy one have none)."""
         header = {
             "processor": processor(),
             "threads": threads,
@@ -86,10 +94,14 @@ class Record:
             return cls(path, header)
         found = cls.read(path)
         for name in ("processor", "threads"):
-            if found.header[name] != header[name]:
+            if found.header[name] != header[name] and not busy:
                 expected, here = found.header[name], header[name]
-                raise SystemExit(f"{path}: its rows are of {name} {expected}, here it is {here}; give another --out")
-        found.header = header
+                raise SystemExit(
+                    f"{path}: its rows are of {name} {expected}, here it is {here}; give another --out, or --busy, "
+                    "which records accuracies without seconds"
+                )
+        found.machine = machine(header) if machine(header) != machine(found.header) else None
+        found.header |= {name: header[name] for name in ("choices", "choice_sets")}
         return found
 
     @classmethod
@@ -110,9 +122,9 @@ class Record:
     def put(self, row: Row) -> None:
         """Replace or add a row, and write the file whole."""
         self.rows = [one for one in self.rows if (one.dataset, one.system) != (row.dataset, row.system)]
-        self.rows.append(row)
+        self.rows.append(replace(row, machine=self.machine))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join("  " + json.dumps(asdict(one)) for one in self.rows)
+        lines = ",\n".join("  " + json.dumps(one.content()) for one in self.rows)
         header = json.dumps(self.header, indent=1)
         unfinished = self.path.with_suffix(".unfinished")
         unfinished.write_text(f'{{"header": {header},\n"rows": [\n{lines}\n]}}\n', encoding="utf-8")
@@ -129,6 +141,11 @@ class Record:
     def of_system(self, system: str) -> Iterator[Row]:
         """The rows of a system."""
         return (row for row in self.rows if row.system == system)
+
+
+def machine(header: dict[str, Any]) -> str:
+    """Processor and threads of a header, as a row of another machine says them."""
+    return f"{header['processor']}, {header['threads']} threads"
 
 
 def processor() -> str:

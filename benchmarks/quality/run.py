@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     for name in args.systems or SYSTEMS:
         if missing := SYSTEMS[name].missing_modules():
             print(f"{name} is left out: {', '.join(missing)} is not installed")
-    record = Record.open(args.out or (SMALL_RECORD if args.small else RECORD), threads=args.threads)
+    record = Record.open(args.out or (SMALL_RECORD if args.small else RECORD), threads=args.threads, busy=args.busy)
     workers: dict[str, Worker] = {}
     start, failures = time.perf_counter(), 0
     for data in named(args.sets) if args.sets else [one for one in SETS if one.small or not args.small]:

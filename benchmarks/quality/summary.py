@@ -228,7 +228,11 @@ def about(found: Results) -> str:
     single += [one.title for one in SYSTEMS.values() if one.once and one.name in found.measured]
     few = f" ({', '.join(single)}: one seed)" if single else ""
     busy = sum(row.busy for row in rows)
+    elsewhere = sorted({row.machine for row in rows if row.machine is not None})
     untimed = f" {busy} of {len(rows)} rows were measured beside other work and have no seconds." if busy else ""
+    if elsewhere:
+        others = sum(row.machine is not None for row in rows)
+        untimed += f" {others} of these were measured on {' and '.join(elsewhere)}."
     return (
         f"{header['processor']}, {header['threads']} threads; {', '.join(versions)}; {when}.{untimed}{gaps(found)}\n\n"
         f"Accuracy in per cent on the default split, mean ± deviation over the seeds 0 to 2{few}. {header['choices']} "

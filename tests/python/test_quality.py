@@ -180,6 +180,16 @@ def test_a_record_of_another_machine_is_not_mixed_with_this_one(tmp_path):
         Record.open(path, threads=4)
 
 
+def test_a_busy_run_adds_accuracies_of_another_machine_which_the_rows_name(tmp_path):
+    path = tmp_path / "quality.json"
+    Record.open(path, threads=2).put(row("Beef", "mini_rocket", 0.5))
+    Record.open(path, threads=4, busy=True).put(row("Fish", "mini_rocket", 0.5, busy=True))
+    kept = Record.read(path)
+    assert kept.header["threads"] == 2
+    assert [one.machine is not None and one.machine.endswith("4 threads") for one in kept.rows] == [False, True]
+    assert "of these were measured on" in summary.about(summary.Results(kept))
+
+
 def test_rows_of_other_code_are_named():
     record = Record(Path("unused"), {}, [row("Beef", "ssm_hpn", 0.5), row("Fish", "ssm_hpn", 0.5)])
     assert record.of_other_versions("ssm_hpn", "1") == []
