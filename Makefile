@@ -82,6 +82,11 @@ test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the de
 	@bash scripts/test_external_crate.sh
 	@$(PY) -m pytest -q tests/python -m slow
 
+.PHONY: test-faults
+test-faults: $(STAMPS)/build $(STAMPS)/dev ## break things: kills, failed system calls, full disks, damage; writes benchmarks/records/faults.json
+	@command -v strace >/dev/null || echo "strace is not on the PATH: no system call is made to fail; apt-get install strace"
+	@$(PY) -m pytest -q tests/python --all-faults $(ARGS)
+
 # aeon and sktime pin other versions than the tests: an environment of its own, which finds the package in the checkout.
 AEON := .venv-aeon
 AEON_PY := $(subst $(VENV)/,$(AEON)/,$(PY))

@@ -46,5 +46,7 @@ if command -v make >/dev/null 2>&1; then say "make"; else lack "make; $install m
 # Needed by one test only.
 if command -v jq >/dev/null 2>&1; then say "jq"
 elif [ "$quiet" = 0 ]; then printf 'note     jq is not on the PATH: make test leaves out one test; %s jq to have it\n' "$install"; fi
+if command -v strace >/dev/null 2>&1; then say "strace"
+elif [ "$quiet" = 0 ]; then printf 'note     strace is not on the PATH: no system call is made to fail in tests; %s strace to have it\n' "$install"; fi
 
 exit "$missing"

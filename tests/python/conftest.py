@@ -1,10 +1,12 @@
-"""Data that several tests train on, prepared once."""
+"""Data that several tests train on, prepared once; the faults that tests inject, and their record."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import faults
 from filter_runs import LONG, long_table, run_in, train
 from ssm_hpn.prepare import Prepared
 from support import text_data
@@ -39,3 +41,49 @@ def copied(fitted: Path, here: Path) -> Path:
     """A run of features in an empty working directory, with its data."""
     shutil.copytree(fitted, here, dirs_exist_ok=True)
     return run_in(here)
+
+
+# ---- faults
+
+TALLIES = pytest.StashKey[list[faults.Tally]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of `make test-faults`."""
+    parser.addoption(faults.ALL, action="store_true", help="inject all faults, and write their record")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to count."""
+    config.stash[TALLIES] = []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave long tests out, or every test that injects no fault."""
+    every = config.getoption(faults.ALL)
+    left_out = [one for one in items if (one.get_closest_marker("fault" if every else "long") is None) == every]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [one for one in items if one not in left_out]
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[faults.Tally]:
+    """What the test injects. All of it is to be survived."""
+    marker = request.node.get_closest_marker("fault")
+    found = next((one for one in request.config.stash[TALLIES] if one.fault == marker.args[0]), None)
+    if found is None:
+        found = faults.Tally(marker.args[0])
+        request.config.stash[TALLIES].append(found)
+    before = found.injected
+    yield found
+    assert found.injected > before, "the test counts what it injects"
+    assert found.survived == found.injected
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table of faults, and write the record."""
+    tallies = config.stash[TALLIES]
+    if config.getoption(faults.ALL) and tallies:
+        faults.write(tallies)
+        terminalreporter.write_line(faults.table(tallies))

@@ -38,7 +38,8 @@ def kill_after(process, folder, step, delay):
     assert process.returncode == -signal.SIGKILL
 
 
-def test_kills_at_random_times_change_no_bit(text, tmp_path):
+@pytest.mark.fault("kill -9 at any moment")
+def test_kills_at_random_times_change_no_bit(text, tmp_path, tally):
     often = {"train": {"steps": STEPS, "batch_size": 4, "threads": 1, "log_every": 3}, "checkpoint": {"every": 4}}
     whole = Trainer(settings(text, tmp_path / "whole", **often))
     whole.fit()
@@ -50,6 +51,7 @@ def test_kills_at_random_times_change_no_bit(text, tmp_path):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         target = (number + 1) * STEPS // (2 * KILLS)
         kill_after(process, tmp_path / "run", max(target, step_of(tmp_path / "run") + 4), chance.uniform(0, 0.03))
+        tally.add()
     resumed = Trainer(settings(text, tmp_path / "run", **often))
     assert not resumed.fit().already_ended
     assert resumed.session.digest() == whole.session.digest()
