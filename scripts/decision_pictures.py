@@ -4,13 +4,16 @@ python examples/06_decisions_from_a_table.py pumps
 python scripts/decision_pictures.py pumps/runs/pumps docs/pictures
 """
 
+import json
 import re
 import sys
 from pathlib import Path
 
-from ssm_hpn import page
+from ssm_hpn import plots
+from ssm_hpn.drawing import drawn
+from ssm_hpn.page import TEMPLATES
 
-PICTURES = {"confusion": "Confusion", "calibration": "Calibration", "rejection": "Accuracy of the answers"}
+PICTURES = {"calibration": "Calibration", "rejection": "Accuracy of the answers"}
 """Files by the captions of the report."""
 CLASSES = {"evidence": "cavitation"}
 """Files by the class that a typical series is of."""
@@ -18,8 +21,8 @@ CLASSES = {"evidence": "cavitation"}
 
 def standalone(svg: str) -> str:
     """A drawing of a page as a file: with the style of the page, on the ground of a card."""
-    start = svg.index(">") + 1
-    return f"{svg[:start]}<style>{page.STYLE}svg {{ background: var(--card); }}</style>{svg[start:]}\n"
+    start, style = svg.index(">") + 1, (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return f"{svg[:start]}<style>{style}svg {{ background: var(--card); }}</style>{svg[start:]}\n"
 
 
 def main() -> None:
@@ -27,10 +30,13 @@ def main() -> None:
     run, out = Path(sys.argv[1]), Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     text = (run / "report.html").read_text(encoding="utf-8")
-    figures = re.findall(r"<figure><figcaption>(.*?)</figcaption>(<svg.*?</svg>)</figure>", text, re.DOTALL)
+    figures = re.findall(r"<figure><figcaption>(.*?)</figcaption>(<svg.*?</svg>)", text, re.DOTALL)
     for name, caption in PICTURES.items():
         svg = next(svg for found, svg in figures if found.startswith(caption))
         (out / f"{name}.svg").write_text(standalone(svg), encoding="utf-8")
+    found = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    confusion = drawn(lambda: plots.confusion(found["confusion"], found["class_names"]), "confusion")
+    (out / "confusion.svg").write_text(standalone(confusion), encoding="utf-8")
     typical = text[text.index("<h2>Typical series</h2>") :]
     for name, label in CLASSES.items():
         svg = next(svg for found, svg in figures if f"<span>{label} (" in found and svg in typical)

@@ -10,7 +10,9 @@ import numpy as np
 from decision_pictures import standalone
 from numpy.typing import NDArray
 
-from ssm_hpn import svg
+from ssm_hpn import plots
+from ssm_hpn.curves import Axis, Curve
+from ssm_hpn.drawing import drawn
 from ssm_hpn.prototypes import Kind, place
 
 Floats = NDArray[np.float64]
@@ -27,8 +29,8 @@ def ball(rows: Floats, centre: float, caption: str) -> str:
     """Points of the circle or the sphere, seen along the last axis; those behind are faint."""
     middle = RADIUS + 18
     parts = [
-        f'<circle cx="{svg.px(centre)}" cy="{middle}" r="{RADIUS}" fill="none" stroke="var(--line)"/>',
-        f'<text class="quiet" x="{svg.px(centre)}" y="{2 * RADIUS + 50}" text-anchor="middle">{caption}</text>',
+        f'<circle cx="{centre:.1f}" cy="{middle}" r="{RADIUS}" fill="none" stroke="var(--line)"/>',
+        f'<text class="quiet" x="{centre:.1f}" y="{2 * RADIUS + 50}" text-anchor="middle">{caption}</text>',
     ]
     rows = rows @ TURNED if rows.shape[1] == 3 else rows
     depth = rows[:, 2] if rows.shape[1] > 2 else np.ones(len(rows))
@@ -36,8 +38,8 @@ def ball(rows: Floats, centre: float, caption: str) -> str:
         x, y = centre + RADIUS * row[0], middle - RADIUS * row[1]
         faint = "" if near >= 0 else ' opacity="0.3"'
         if rows.shape[1] == 2:
-            parts.append(f'<path d="M{svg.px(centre)} {middle}L{svg.px(x)} {svg.px(y)}" stroke="var(--grid)"/>')
-        parts.append(f'<circle cx="{svg.px(x)}" cy="{svg.px(y)}" r="4" fill="var(--s1)"{faint}/>')
+            parts.append(f'<path d="M{centre:.1f} {middle}L{x:.1f} {y:.1f}" stroke="var(--grid)"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--s1)"{faint}/>')
     return "".join(parts)
 
 
@@ -51,7 +53,8 @@ def balls(dim: int, shown: list[tuple[int, Kind]], title: str) -> str:
         )
         for at, (classes, kind) in enumerate(shown)
     ]
-    return svg.frame(title, "".join(parts), height=2 * RADIUS + 62)
+    box = f"0 0 {SIDE * len(shown)} {2 * RADIUS + 62}"
+    return f'<svg viewBox="{box}" role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
 
 
 def off_diagonal(rows: Floats) -> Floats:
@@ -65,17 +68,18 @@ def cosines() -> str:
     for colour, (name, kind) in enumerate((("apart", "auto"), ("at random", "random")), start=1):
         counts, _ = np.histogram(off_diagonal(place(CLASSES, DIM, kind).prototypes), BINS)  # type: ignore[arg-type]
         middles = (BINS[1:] + BINS[:-1]) / 2
-        curves.append(svg.Curve(name, middles.tolist(), (counts / counts.sum()).tolist(), colour))
+        curves.append(Curve(name, middles.tolist(), (counts / counts.sum()).tolist(), colour))
     title = f"cosines of all pairs of {CLASSES} prototypes in {DIM} dimensions"
-    return svg.line_chart(
-        curves, x=svg.Axis("cosine"), y=svg.Axis("", "share of the pairs", zero=True, percent=True), title=title
-    )
+    y = Axis("share of the pairs", zero=True, percent=True)
+    return drawn(lambda: plots.lines(curves, x=Axis("cosine"), y=y), title)
 
 
 def cosine_map(rows: Floats, names: list[str], title: str) -> str:
     """The cosines of all pairs as shades."""
     values = (rows @ rows.T).tolist()
-    return svg.heat_map(values, names=names, title=title, axes=("class", "class"), low=-0.3, high=1, decimals=2)
+    texts = [[f"{value:.2f}" for value in line] for line in values]
+    shades = (np.array(values) + 0.3) / 1.3
+    return drawn(lambda: plots.matrix(shades, names, texts, axes=("class", "class")), title)
 
 
 def main() -> None:
@@ -84,7 +88,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     vectors = np.repeat(random.normal(size=(GROUPS, 50)), EACH, axis=0) + random.normal(size=(GROUPS * EACH, 50))
-    names = [f"{group}{number}" for group in "abcd" for number in range(1, EACH + 1)]
+    names = [f"{group}{number}" for group in "abcd"[:GROUPS] for number in range(1, EACH + 1)]
     count = GROUPS * EACH
     pictures = {
         "circle": balls(2, [(3, "auto"), (8, "auto"), (8, "random")], "prototypes on the circle"),

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from matplotlib.ticker import MaxNLocator
+
 from quality.significance import Comparison
-from ssm_hpn.svg import ticks
 
 STYLE: Final = (
     "text{font:12px system-ui,sans-serif;fill:#1d2126}.quiet{fill:#68707a}path{fill:none;stroke:#68707a}"
@@ -73,7 +74,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str) -> str:
 
     base, far = height - bottom, width - right
     parts = []
-    for tick in ticks(low, 1.0, most=5):
+    for tick in [one for one in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, 1.0) if low <= one <= 1.0]:
         across, up = place(tick, left, far), place(tick, base, top)
         parts.append(f'<path class="grid" d="M{_px(across)} {top}V{base}M{left} {_px(up)}H{far}"/>')
         label = f"{100 * tick:.0f}"

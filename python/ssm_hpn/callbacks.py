@@ -80,13 +80,13 @@ class Callback:
     """Key under which the state is saved; it must differ from those of the run's other callbacks."""
 
     def started(self, event: Event) -> None:
-        """Called when training begins or is resumed."""
+        """Called when training begins or is resumed, before anything else: also before the evaluation of row 0."""
 
     def updated(self, event: Event) -> None:
         """Called after an update."""
 
     def evaluated(self, event: Event) -> None:
-        """Called after an evaluation of held-out data."""
+        """Called after an evaluation of held-out data; first after that of the untrained model, at update 0."""
 
     def saved(self, event: Event) -> None:
         """Called after a checkpoint was written."""

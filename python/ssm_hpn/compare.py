@@ -1,25 +1,20 @@
 """Several runs side by side: per task one table and one chart."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from ssm_hpn import page
 from ssm_hpn.counts import counted
+from ssm_hpn.curves import Number, show
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
 from ssm_hpn.metrics import LOSS
-from ssm_hpn.report import TASKS, axis_of, duration, label, middle_speed, shown
+from ssm_hpn.page import Block, Heading, Section, Table, Text, figures
+from ssm_hpn.report import TASKS
+from ssm_hpn.run_curves import Along, Chart, colour_of, compared, duration, label, middle_speed, shown
 from ssm_hpn.run_record import RunRecord, read_run, sign_of
 from ssm_hpn.storage import write_whole
-from ssm_hpn.svg import COLOURS, Axis, Curve, Number, line_chart, show, smooth
 
-Along = Literal["step", "time", "tokens"]
-AXES = {
-    "step": ("step", "updates", 1.0),
-    "time": ("time_s", "minutes", 60.0),
-    "tokens": ("data/tokens_seen", "tokens", 1.0),
-}
 FILE: Final = "compare.html"
 COMMAND: Final = "compare"
 MARK_BYTES: Final = 1024
@@ -93,32 +88,21 @@ class Comparison:
         values = [shown(name, self._value(run, name)) for name in self.common]
         return [run.name, *(kept if values else []), *values, *speed, _megabytes(run), duration(run.last("time_s"))]
 
-    def chart(self, along: Along = "step") -> str:
+    def chart(self, along: Along = "step") -> Chart:
         """The metric of every run: held-out values as points, without any the smoothed training loss."""
-        key, name, unit = AXES[along]
-        curves, colours = [], self.colours()
-        for index, run in enumerate(self.runs):
-            x = [None if value is None else value / unit for value in run.column(key)]
-            held_out = self.metric is not None
-            y = run.column(f"eval/{self.metric}") if held_out else smooth(run.column("train/loss"))
-            curves.append(Curve(run.name, x, y, colours[index], "points" if held_out else "line"))
-        y_axis = axis_of(self.metric or LOSS.name)
-        return line_chart(curves, x=Axis(name), y=y_axis, title=self.caption, legend=False)
-
-    @property
-    def caption(self) -> str:
-        """Title of the chart."""
-        return f"held-out {label(self.metric)}" if self.metric else "training loss"
+        return compared(self.runs, self.metric, along)
 
     def colours(self) -> list[int]:
         """Colour of each run; after the last colour they repeat."""
-        return [index % COLOURS + 1 for index in range(len(self.runs))]
+        return [colour_of(index) for index in range(len(self.runs))]
 
-    def table(self) -> str:
-        """The table of the page, with its notes."""
+    def blocks(self, along: Along) -> list[Block]:
+        """Chart and tables of the page, with their notes."""
         sentences = [*([self.basis()] if self.common else []), *self.remarks()]
-        said = "".join(f"<p>{escape(one[:1].upper() + one[1:])}.</p>" for one in sentences)
-        return said + page.table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
+        said = [Text(f"{one[:1].upper()}{one[1:]}.") for one in sentences]
+        chart = figures([page.chart(self.chart(along), legend=False)], wide=True) if self.updated else []
+        table = Table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
+        return [*chart, Heading("Results and cost"), *said, table]
 
     def winner(self) -> int | None:
         """Index of the best run by the metric; None where its values are not comparable."""
@@ -162,14 +146,11 @@ def in_common(runs: Sequence[RunRecord]) -> list[str]:
 def render(comparisons: Sequence[Comparison], along: Along = "step") -> str:
     """A page with a chart and a table for each task."""
     runs = [run for comparison in comparisons for run in comparison.runs]
-    lead = escape(", ".join(run.name for run in runs))
+    lead = ", ".join(run.name for run in runs)
     if len(comparisons) > 1:
         lead += f". They learn {len(comparisons)} different tasks: numbers compare inside a task only."
-    sections = [f'<h1>{counted(len(runs), "run")}</h1>\n<p class="lead">{lead}</p>']
-    for one in comparisons:
-        figure = page.figure(one.caption[:1].upper() + one.caption[1:], one.chart(along)) if one.updated else ""
-        sections.append(page.section(one.task, figure, page.heading("Results and cost"), one.table()))
-    return page.page(f"{counted(len(runs), 'run')} · ssm-hpn", sections, command=COMMAND)
+    sections = [Section(one.task, one.blocks(along)) for one in comparisons]
+    return page.page(counted(len(runs), "run"), sections, command=COMMAND, about=page.About(lead))
 
 
 def default_file(folders: Sequence[Path]) -> Path:

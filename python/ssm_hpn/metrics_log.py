@@ -1,10 +1,10 @@
 """`metrics.jsonl`: one flat JSON object per line, read unmodified by pandas, polars, DuckDB, pyarrow and jq.
 
 Every row has the same keys in the same order. Counts are written as integers, everything else as floats (`1.0`, never
-`1`). A number that is not finite is written as null and counted in `nonfinite`; null also stands for what was not
-measured at that row. Row 0 has every number, so that a reader knows all types after the first line; in a run that fits
-features it is the last row. A line is one `write`, and on resume the file is truncated to the length that is stored in
-the checkpoint.
+`1`). `timestamp` is the time in UTC, as a text of ISO 8601. A number that is not finite is written as null and counted
+in `nonfinite`; null also stands for what was not measured at that row. Row 0 has every number, so that a reader knows
+all types after the first line; in a run that fits features it is the last row. A line is one `write`, and on resume the
+file is truncated to the length that is stored in the checkpoint.
 """
 
 import json
@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Final
 
+from ssm_hpn.clock import timestamp
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, StorageError, problem
 
@@ -25,12 +26,14 @@ COUNTS: Final = frozenset(
     }
 )
 STAGE: Final = "stage"
-"""The only key of a text."""
+TIMESTAMP: Final = "timestamp"
+"""The two keys of texts; the second one is the time in UTC at which the row was written."""
 BEFORE: Final = (
     "schema",
     "step",
     "epoch",
     "time_s",
+    TIMESTAMP,
     "nonfinite",
     "skipped_steps",
     "train/loss",
@@ -55,12 +58,12 @@ def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool) ->
 def stage_keys(*, eval_metrics: Sequence[str], classes: bool, numbers: bool) -> tuple[str, ...]:
     """The keys of a run that fits features, a row for each of its stages; what a stage does not measure is null.
 
-    >>> stage_keys(eval_metrics=["r2"], classes=False, numbers=True)[5:]
+    >>> stage_keys(eval_metrics=["r2"], classes=False, numbers=True)[6:]
     ('nonfinite', 'data/series', 'left_out/r2', 'eval/r2', 'mem/rss_bytes')
     """
     of_classes = ("left_out/accuracy", "left_out/loss", "head/strength") if classes else ()
     of_numbers = ("left_out/r2",) if numbers else ()
-    before = ("schema", "step", STAGE, "time_s", "stage_s", "nonfinite", "data/series")
+    before = ("schema", "step", STAGE, "time_s", TIMESTAMP, "stage_s", "nonfinite", "data/series")
     return (*before, *of_classes, *of_numbers, *(f"eval/{name}" for name in eval_metrics), "mem/rss_bytes")
 
 
@@ -107,8 +110,8 @@ class MetricsLog:
         return os.fstat(self._file).st_size
 
     def append(self, row: Row) -> None:
-        """Write one row; `schema` and `nonfinite` are filled in."""
-        line = (encode(row, self.keys) + "\n").encode()
+        """Write one row; `schema`, `timestamp` and `nonfinite` are filled in."""
+        line = (encode(self._stamped(row), self.keys) + "\n").encode()
         try:
             written = os.write(self._file, line)
         except OSError as error:
@@ -127,6 +130,9 @@ class MetricsLog:
         """Close the file."""
         os.close(self._file)
 
+    def _stamped(self, row: Row) -> Row:
+        return {TIMESTAMP: timestamp(), **row} if TIMESTAMP in self.keys else row
+
     def _check_keys(self) -> None:
         if not self.path.exists():
             return
@@ -136,7 +142,9 @@ class MetricsLog:
             found = tuple(json.loads(line)) if line else self.keys
         except ValueError:
             found = ()
-        if found != self.keys:
+        if found == tuple(key for key in self.keys if key != TIMESTAMP):
+            self.keys = found  # a run of an earlier version goes on as it began
+        elif found != self.keys:
             different = sorted(set(found) ^ set(self.keys)) or ["their order"]
             advice = "move the file away, or start another run with --run.folder"
             raise ConfigError(problem(self.path, "the keys of this run", f"others ({different[0]})", advice))

@@ -1,7 +1,7 @@
 """The folder of a run: its settings, its lock, and the small files in it.
 
 config.toml        the settings as resolved
-environment.json   versions, instruction set, machine, and the folder in which the run began
+environment.json   versions, instruction set, machine, host, command, and when and in which folder the run began
 metrics.jsonl      see `metrics_log`
 evaluation.json    the best evaluation (until there is one, the first), with the confusion matrix of few classes
 checkpoints/       see `checkpoints`
@@ -10,6 +10,7 @@ checkpoints/       see `checkpoints`
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ import numpy as np
 
 from ssm_hpn._core import RunLock, __version__, build_info, simd
 from ssm_hpn.checkpoints import CONFIG, FOLDER, METRICS, Checkpoints, is_run
+from ssm_hpn.clock import timestamp
 from ssm_hpn.config import Config, parse, to_toml
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
@@ -33,6 +35,7 @@ EVALUATION: Final = "evaluation.json"
 STATE: Final = "state.json"
 """Name of the state file in the folder of a checkpoint."""
 BEGAN_IN: Final = "began_in"
+BEGAN: Final = "began"
 LOCK: Final = ".lock"
 RUNS: Final = "runs"
 MOST_TOLD: Final = 3
@@ -82,11 +85,21 @@ def places_of(checkpoint: Path) -> list[Path]:
 
 def began_in(run: Path) -> str | None:
     """The folder in which a run began; None where its files do not say."""
+    return _recorded(run, BEGAN_IN)
+
+
+def _began(run: Path) -> str | None:
+    """The time at which a run began; None where its files do not say."""
+    return _recorded(run, BEGAN)
+
+
+def _recorded(run: Path, key: str) -> str | None:
+    """A text in environment.json."""
     try:
-        began = from_json((run / ENVIRONMENT).read_bytes()).get(BEGAN_IN)
+        found = from_json((run / ENVIRONMENT).read_bytes()).get(key)
     except (OSError, ValueError, AttributeError):
         return None
-    return began if isinstance(began, str) else None
+    return found if isinstance(found, str) else None
 
 
 def same_but_steps(config: Config, *, among: Iterable[Path]) -> tuple[Path, Config] | None:
@@ -207,7 +220,7 @@ class Run:
         """Write the settings and the machine; the folder in which it began stays while its data has the same paths."""
         before, now = saved_config(self.folder), environment()
         if before is not None and before.data.train == self._config.data.train:
-            now |= {BEGAN_IN: began_in(self.folder) or now[BEGAN_IN]}
+            now |= {BEGAN_IN: began_in(self.folder) or now[BEGAN_IN], BEGAN: _began(self.folder) or now[BEGAN]}
         self.write(CONFIG, to_toml(self._config))
         self.write_json(ENVIRONMENT, now)
 
@@ -219,7 +232,9 @@ class Run:
     def write_evaluation(self, evaluation: Evaluation, *, about: Mapping[str, Any]) -> None:
         """Write an evaluation, with `about`, such as the names of the classes."""
         confusion = evaluation.totals.confusion
-        found = finite({"step": evaluation.step, "metrics": evaluation.values, **about})
+        found = finite(
+            {"step": evaluation.step, "targets": evaluation.totals.count, "metrics": evaluation.values, **about}
+        )
         self.write_json(EVALUATION, found | {"confusion": None if confusion is None else confusion.tolist()})
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
@@ -287,6 +302,9 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count() or 1,
+        "host": platform.node(),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        BEGAN: timestamp(),
         BEGAN_IN: str(Path.cwd()),
     }
 

@@ -4,23 +4,26 @@ Where a table has one number for a metric, it is that of one update: the update 
 best and that `predict` and `evaluate` load.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Final, TypeGuard
 
 from ssm_hpn import metrics
 from ssm_hpn.checkpoints import is_run, marked_best, no_run
 from ssm_hpn.config import to_toml
+from ssm_hpn.curves import Number
 from ssm_hpn.decisions import Decisions, read_decisions
 from ssm_hpn.errors import ConfigError, DataError, problem
 from ssm_hpn.foreign import from_json, from_toml
 from ssm_hpn.metrics_log import read_rows
-from ssm_hpn.run import checkpointed_config
-from ssm_hpn.svg import Number
+from ssm_hpn.printable import printable
+from ssm_hpn.run import checkpointed_config, contract_in
 from ssm_hpn.targets import KINDS
 
+ABOUT: Final = 11
+"""Characters of a line of a contract before its text."""
 SIGNS = {"min": 1.0, "max": -1.0}
 """Factor by direction that makes the smallest value of a metric the best."""
 
@@ -41,6 +44,8 @@ class RunRecord:
     marked: int | None
     """The update of the checkpoint that is marked as the best."""
     decisions: Decisions | None = None
+    data: list[tuple[str, str]] = field(default_factory=list)
+    """The contract of its data in lines: what each is about, and its text. Empty where no checkpoint has one."""
 
     @property
     def name(self) -> str:
@@ -126,6 +131,13 @@ class RunRecord:
         found = self.decisions
         return found if found is not None and found.step in (None, self.best_step) else None
 
+    def targets(self, *, complete: bool) -> Number:
+        """Targets that held-out values are means over; None where the files do not say."""
+        if complete:
+            return self.complete.get("targets")
+        count: Number = self.evaluation.get("targets") if self.evaluation.get("step") == self.best_step else None
+        return count
+
     def result(self, metric: str, *, complete: bool) -> Number:
         """A held-out metric at the update that is kept: on all held-out data, or as evaluated during training."""
         if complete:
@@ -161,6 +173,7 @@ def read_run(folder: Path) -> RunRecord:
         baselines=baselines.get("scores", []),
         marked=marked_best(folder),
         decisions=read_decisions(folder),
+        data=_data(folder),
         samples=[sample for line in samples if isinstance(sample := _sample(line), dict)],
     )
 
@@ -203,6 +216,13 @@ def _settings(folder: Path) -> str:
     if damage is not None:
         raise DataError(problem(path, "TOML", damage, "restore the file"))
     return ""
+
+
+def _data(folder: Path) -> list[tuple[str, str]]:
+    """The lines of the contract in a checkpoint, each cut after the word that it begins with."""
+    contract = contract_in(folder, folder)
+    lines = [] if contract is None else contract.describe()
+    return [(line[:ABOUT].strip(), printable(line[ABOUT:].strip())) for line in lines]
 
 
 def _sample(line: str) -> Any:  # noqa: ANN401 - any JSON

@@ -148,9 +148,9 @@ class Training:
         )
 
     def _loop(self, *, begins: bool) -> None:
+        self._tell("started", checkpoint=self._resumed_from)
         if begins:
             self._first_row()
-        self._tell("started", checkpoint=self._resumed_from)
         self.reason = self._reason_to_end()
         self._epoch_of_target = self._progress().epoch
         while self.reason is None:

@@ -19,6 +19,18 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 @pytest.fixture
+def drawings() -> None:
+    """For a test whose pages have their drawings; those of all others are left empty (`quick_drawings`)."""
+
+
+@pytest.fixture(autouse=True)
+def quick_drawings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the charts of pages empty: importing matplotlib and drawing takes seconds."""
+    if "drawings" not in request.fixturenames:
+        monkeypatch.setattr("ssm_hpn.drawing._saved", lambda _: '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+
+
+@pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)

@@ -90,4 +90,4 @@ def metric_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def _by_the_clock(key: str) -> bool:
-    return key.startswith(("perf/", "mem/")) or key == "time_s"
+    return key.startswith(("perf/", "mem/")) or key in ("time_s", "timestamp")

@@ -40,7 +40,6 @@ def test_a_resumed_run_keeps_the_loss_of_the_untrained_model(text):
     for loss, said in ((2.0, False), (0.5, True)):
         evaluation = Evaluation(4, values | {"loss": loss}, empty_totals(trainer.config.model))
         event = Event(trainer, Path(), trainer.progress(0.0), evaluation=evaluation, improved=True)
-        display._started = True
         display.evaluated(event)
         assert ("(best so far)" in console.print.call_args.args[0]) is said
 

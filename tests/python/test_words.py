@@ -31,7 +31,7 @@ KINDS = {f"{section}.kind" for section in SECTIONS}
 DOTTED = re.compile(
     r"(?<![\w./-])(?:model|data|optim|train|evaluation|early_stopping|checkpoint|run)(?:\.[a-z_0-9]+)+(?![\w/-])"
 )
-STYLES = {"page.py", "pictures.py", "svg.py"}
+STYLES = {"page.py", "drawing.py"}
 """Modules in which `--name` is a variable of a style sheet, not an option."""
 OF_THE_CORE = {"model.head.loss.weight", "data.missing"}
 """Settings of the Rust crate and of estimators that the command line does not have."""

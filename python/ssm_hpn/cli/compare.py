@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from ssm_hpn.checkpoints import is_run, no_run
 from ssm_hpn.cli.console import shown_path, table
 from ssm_hpn.cli.parser import Parser, path_of
-from ssm_hpn.compare import AXES, by_task, default_file, write
+from ssm_hpn.compare import by_task, default_file, write
 from ssm_hpn.errors import EXIT_DONE, ConfigError
+from ssm_hpn.run_curves import AXES
 
 
 def run(arguments: Sequence[str], prog: str) -> int:

@@ -10,6 +10,7 @@ from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER
 from ssm_hpn.cli.console import duration, shown_path
 from ssm_hpn.cli.prompts import continued
+from ssm_hpn.clock import timestamp
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.foreign import from_json
 from ssm_hpn.metrics import metrics_of, with_bytes
@@ -72,13 +73,12 @@ class ProgressDisplay(Callback):
         self._began = self._last_line = 0.0
         self._first_step = 0
         self._tokens = self._seconds = 0.0  # exponential averages over the last updates
-        self._started = False
+        self._updated = False
         self._at_first: float | None = None  # the deciding metric before the first update, which is never the best
 
     def started(self, event: Event) -> None:
         """Open the bar."""
         self._first_words()
-        self._started = True
         if event.checkpoint is not None:
             found = event.checkpoint
             run = found.parent.parent if found.parent.name == FOLDER else found.parent
@@ -103,11 +103,12 @@ class ProgressDisplay(Callback):
         update = event.update
         if update is None:
             return
+        self._updated = True
         # as in metrics.jsonl: tokens per second of training, without the time of evaluating and saving
         self._tokens = MEMORY * self._tokens + update.tokens
         self._seconds = MEMORY * self._seconds + update.data_seconds + update.compute_seconds
         if not update.applied and not update.idle:
-            self._console.print(f"step {update.step}: an update was skipped, its loss or gradient is not finite")
+            self._say(f"step {update.step}: an update was skipped, its loss or gradient is not finite")
             return
         self._loss = update.loss if self._loss is None else MEMORY * self._loss + (1 - MEMORY) * update.loss
         self._accuracy.add(update.accuracy, update.count)
@@ -119,7 +120,7 @@ class ProgressDisplay(Callback):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=update.step, description=self._text(event))
         elif due:
-            self._console.print(self._text(event))
+            self._say(self._text(event))
 
     def evaluated(self, event: Event) -> None:
         """Print an evaluation of held-out data."""
@@ -130,14 +131,20 @@ class ProgressDisplay(Callback):
         metrics = with_bytes(metrics_of(event.trainer.config.model), event.evaluation.totals.bytes_per_token)
         shown = "  ".join(f"{metric.name} {metric.show(values[metric.name])}" for metric in metrics)
         mark = "  (best so far)" if self._is_best(event, values) else ""
-        self._console.print(f"[held out] step {event.evaluation.step}  {shown}{mark}", markup=False)
+        self._say(f"[held out] step {event.evaluation.step}  {shown}{mark}")
+
+    def _say(self, text: str) -> None:
+        """Print a line; where it goes to a file, the time in UTC comes first."""
+        clock = "" if self._console.is_terminal else f"{timestamp()} "
+        self._console.print(f"{clock}{text}", markup=False)
 
     def _is_best(self, event: Event, values: Mapping[str, float]) -> bool:
         """Whether no evaluation was better, not even that before the first update."""
         metric, direction = deciding_metric(event.trainer.config.evaluation, event.trainer.config.model)
         value = values[metric.name]
-        if not self._started:
+        if not self._updated and self._at_first is None and not event.improved:
             self._at_first = value if isfinite(value) else None  # for JSON
+            self._began = time.monotonic()  # the time that is left is that of updates
         first = self._at_first
         if not event.improved or first is None:
             return event.improved
