@@ -1,6 +1,6 @@
 """How the time and memory of a training step grow with length, batch, width, depth and state size, and with threads.
 
-    python benchmarks/scaling.py [--out benchmarks/scaling.md] [--quick]
+    python benchmarks/scaling.py [--out benchmarks/scaling.md] [--quick] [--only-threads]
 
 Every point runs in a process of its own; points are taken in turns, `ROUNDS` times, and medians are reported, of ratios
 the medians of those within a round. S, M and Lb are the configurations of the peers' benchmark, run by its script. The
@@ -97,10 +97,25 @@ def measure(points: list[Point], rounds: int) -> list[Point]:
     ]
 
 
-def threads_line(one: Point, many: Point, label: str) -> str:
-    """One row of the table of threads."""
-    ratio = statistics.median(a / b for a, b in zip(one["all_ms"], many["all_ms"], strict=True))
-    return f"| {label} | {one['ms']:,.1f} | {many['ms']:,.1f} | {ratio:.2f} |"
+def thread_counts(cores: int) -> list[int]:
+    """1, 2, 4, … up to the number of cores, and that number."""
+    powers = [1 << power for power in range(cores.bit_length()) if 1 << power <= cores]
+    return powers if powers[-1] == cores else [*powers, cores]
+
+
+def threads_line(points: list[Point], label: str) -> str:
+    """One row of the table of threads: milliseconds by number of threads, and how much faster the most are than one."""
+    ratio = statistics.median(a / b for a, b in zip(points[0]["all_ms"], points[-1]["all_ms"], strict=True))
+    return f"| {label} | " + " | ".join(f"{point['ms']:,.1f}" for point in points) + f" | {ratio:.2f} |"
+
+
+def threads_table(results: list[Point], counts: list[int]) -> list[str]:
+    """The section on threads; the results come by configuration, then by number of threads."""
+    by_label = [results[i : i + len(counts)] for i in range(0, len(results), len(counts))]
+    many = f"one row of {LONG_LENGTHS[-1]:,} tokens"
+    head = " | ".join(f"{count} thread{'s' * (count > 1)}, ms" for count in counts)
+    text = ["", "## Threads", "", f"| | {head} | ratio |", "|---|" + "---:|" * (len(counts) + 1)]
+    return text + [threads_line(points, points[0].get("config", many)) for points in by_label]
 
 
 def line(point: Point, label: str) -> str:
@@ -151,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "scaling.md")
     parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument("--only-threads", action="store_true", help="only the section on threads")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child is not None:
@@ -159,34 +175,37 @@ def main() -> None:
     from bench_peers import machine
 
     cores, rounds = os.cpu_count() or 1, 1 if args.quick else ROUNDS
+    counts, longest = thread_counts(cores), {**LONG, "length": LONG_LENGTHS[-1]}
     sweeps = [(key, {**BASE, key: value, "threads": cores}) for key, values in SWEEPS.items() for value in values]
     long = [{**LONG, "length": length, "threads": cores} for length in LONG_LENGTHS]
-    long.append({**LONG, "length": LONG_LENGTHS[-1], "threads": 1})
-    threads = [{"config": config, "threads": count} for config in CONFIGS for count in (1, cores)]
+    if args.only_threads:
+        sweeps, long = [], []
+    threads = [{"config": config, "threads": count} for config in CONFIGS for count in counts]
+    threads += [{**longest, "threads": count} for count in counts]
     results = measure([point for _, point in sweeps] + long + threads, rounds)
     about = machine()
+    command = "python benchmarks/scaling.py" + " --only-threads" * args.only_threads
     text = [
         "# Scaling",
         "",
-        f"{about['date']}, {about['processor']}, {about['simd']}; `python benchmarks/scaling.py`, medians of {rounds}.",
+        f"{about['date']}, {about['processor']}, {about['simd']}; `{command}`, medians of {rounds}.",
         f"A step (forward, backward, clip, AdamW) is one `Trainer.step()`; {cores} threads; tied head over 256.",
-        "Base: "
-        + ", ".join(f"{key} {value}" for key, value in BASE.items())
-        + ". Memory is what the steps add to the process.",
     ]
+    if sweeps:
+        base = ", ".join(f"{key} {value}" for key, value in BASE.items())
+        text.append(f"Base: {base}. Memory is what the steps add to the process.")
     header = ["", "| | step, ms | tokens/s | memory, MB |", "|---|---:|---:|---:|"]
-    for key in SWEEPS:
+    for key in dict.fromkeys(name for name, _ in sweeps):
         text += ["", f"## {key}", *header]
         pairs = zip(sweeps, results, strict=False)
         text += [line(result, f"{key} {point[key]}") for (name, point), result in pairs if name == key]
     rest = results[len(sweeps) :]
-    text += ["", "## One long sequence (batch 1)", *header]
-    text += [line(r, f"length {r['length']:,}, {r['threads']} threads") for r in rest[: len(long)]]
-    text += ["", "## Threads", "", f"| | 1 thread, ms | {cores} threads, ms | ratio |", "|---|---:|---:|---:|"]
-    pairs = list(zip(rest[len(long) :: 2], rest[len(long) + 1 :: 2], strict=True))
-    text += [threads_line(one, many, one["config"]) for one, many in pairs]
-    text.append(threads_line(rest[len(long) - 1], rest[len(long) - 2], f"one row of {LONG_LENGTHS[-1]:,} tokens"))
-    text += ["", "## Other machines: computed, not measured", "", computed(BASE)]
+    if long:
+        text += ["", "## One long sequence (batch 1)", *header]
+        text += [line(r, f"length {r['length']:,}, {r['threads']} threads") for r in rest[: len(long)]]
+    text += threads_table(rest[len(long) :], counts)
+    if not args.only_threads:
+        text += ["", "## Other machines: computed, not measured", "", computed(BASE)]
     args.out.write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
 
