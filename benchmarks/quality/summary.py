@@ -164,7 +164,7 @@ def per_set_times(found: Results) -> Table:
     table = [["set", *(f"{found.titles[name]}, fit + predict, s" for name in names)]]
     for data in found.sets if names else ():
         rows = [found.record.find(data.name, name) for name in names]
-        table.append([data.name, *("" if row is None else " + ".join(seconds(row)) for row in rows)])
+        table.append([data.name, *("" if row is None else " + ".join(filter(None, seconds(row))) for row in rows)])
     return table
 
 
