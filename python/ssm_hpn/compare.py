@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from statistics import mean, stdev
+from typing import Any, Final
 
 from ssm_hpn import page
 from ssm_hpn.counts import counted
-from ssm_hpn.curves import Number, show
+from ssm_hpn.curves import Number, short, show
 from ssm_hpn.errors import ConfigError, StorageError, nearest, problem
 from ssm_hpn.metrics import LOSS
 from ssm_hpn.page import Block, Heading, Section, Table, Text, figures
 from ssm_hpn.report import TASKS
 from ssm_hpn.run_curves import Along, Chart, colour_of, compared, duration, label, middle_speed, shown
 from ssm_hpn.run_record import RunRecord, read_run, sign_of
+from ssm_hpn.sections import flat
 from ssm_hpn.storage import write_whole
 
 FILE: Final = "compare.html"
 COMMAND: Final = "compare"
 MARK_BYTES: Final = 1024
+SEED: Final = "train.seed"
+PLACES: Final = ("data.train", "data.validation")
+"""Settings that name files; the digest of the data is a setting too."""
 
 
 class Comparison:
@@ -88,6 +93,40 @@ class Comparison:
         values = [shown(name, self._value(run, name)) for name in self.common]
         return [run.name, *(kept if values else []), *values, *speed, _megabytes(run), duration(run.last("time_s"))]
 
+    # ---- settings and seeds
+
+    def differing(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the settings in which the runs differ; no rows where they do not."""
+        every = [_settings(run) for run in self.runs]
+        names = dict.fromkeys(name for one in every for name in one)
+        different = [name for name in names if len({repr(one.get(name)) for one in every}) > 1]
+        if not different:
+            return [], []
+        rows = [
+            [run.name, *(said(one.get(name)) for name in different)] for run, one in zip(self.runs, every, strict=True)
+        ]
+        return ["run", *different], rows
+
+    def seeds(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the mean and deviation of runs that differ in the seed alone; no rows without such."""
+        groups: dict[str, list[RunRecord]] = {}
+        for run in self.runs:
+            settings = {name: value for name, value in _settings(run).items() if name != SEED}
+            groups.setdefault(repr(sorted(settings.items(), key=str)), []).append(run)
+        several = [runs for runs in groups.values() if len({_settings(run).get(SEED) for run in runs}) > 1]
+        rows = [
+            [", ".join(run.name for run in runs), str(len(runs)), *(self._spread(runs, name) for name in self.common)]
+            for runs in several
+        ]
+        return ["runs that differ in the seed", "seeds", *map(label, self.common)], rows
+
+    def _spread(self, runs: Sequence[RunRecord], metric: str) -> str:
+        """Mean and sample deviation of a metric over runs."""
+        values = [value for run in runs if (value := self._value(run, metric)) is not None]
+        if len(values) < 2:
+            return "–"
+        return f"{shown(metric, mean(values))} ± {shown(metric, stdev(values))}"
+
     def chart(self, along: Along = "step") -> Chart:
         """The metric of every run: held-out values as points, without any the smoothed training loss."""
         return compared(self.runs, self.metric, along)
@@ -102,7 +141,13 @@ class Comparison:
         said = [Text(f"{one[:1].upper()}{one[1:]}.") for one in sentences]
         chart = figures([page.chart(self.chart(along), legend=False)], wide=True) if self.updated else []
         table = Table(self.header(), self.rows(), ours=self.winner(), colours=self.colours())
-        return [*chart, Heading("Results and cost"), *said, table]
+        others = [
+            block
+            for title, (header, rows) in (("Over seeds", self.seeds()), ("Settings that differ", self.differing()))
+            if rows
+            for block in (Heading(title), Table(header, rows))
+        ]
+        return [*chart, Heading("Results and cost"), *said, table, *others]
 
     def winner(self) -> int | None:
         """Index of the best run by the metric; None where its values are not comparable."""
@@ -136,6 +181,24 @@ def by_task(folders: Sequence[Path], *, metric: str | None = None) -> list[Compa
         advice = f"did you mean {close}?" if close else "choose one of these"
         raise ConfigError(problem("--metric", " | ".join(known) or "none", repr(metric), advice))
     return [Comparison(runs, metric=metric if metric in in_common(runs) else None) for runs in groups.values()]
+
+
+def _settings(run: RunRecord) -> dict[str, Any]:
+    """The settings of a run by dotted name, without those that say only where its files are."""
+    return {name: value for name, value in flat(run.config) if name not in PLACES and not name.startswith("run.")}
+
+
+def said(value: object) -> str:
+    """A setting in a cell.
+
+    >>> said(0.003), said(["mamba1", "mlp"]), said(None), said(True)
+    ('0.003', 'mamba1, mlp', '–', 'true')
+    """
+    if isinstance(value, list | tuple):
+        return ", ".join(map(said, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "–" if value is None else short(str(value), 40)
 
 
 def in_common(runs: Sequence[RunRecord]) -> list[str]:

@@ -31,6 +31,7 @@ from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manif
 from ssm_hpn.errors import ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Fed, Feed
+from ssm_hpn.sampling import draw
 from ssm_hpn.saved_state import STATE_SCHEMA, read_state, saved_contract
 from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
@@ -356,9 +357,13 @@ class Learner(Fed):
         *,
         temperature: float = 1.0,
         top_k: int | None = None,
+        top_p: float | None = None,
         seed: int = 0,
     ) -> list[int]:
-        """Continue a prompt of token ids by n more; temperature 0 takes the best each time."""
+        """Continue a prompt of token ids by n more; temperature 0 takes the best each time.
+
+        `top_k` draws from the k best tokens, `top_p` from the best ones that have this probability together.
+        """
         n = whole_number(n, "generate, n (tokens)")
         seed = whole_number(seed, "generate, seed", most=LARGEST_SEED)
         top_k = None if top_k is None else whole_number(top_k, "generate, top_k", least=1)
@@ -366,7 +371,18 @@ class Learner(Fed):
         if ids.ndim != 1 or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < 1 << 32):
             found = list(ids.shape) if ids.ndim != 1 else f"{ids.min()} to {ids.max()}"
             raise ShapeError(problem("prompt", "a list of token ids from 0", found, "pass the ids of one text"))
-        return self.session.generate(ids.tolist(), n, temperature=temperature, top_k=top_k, seed=seed)
+        if top_p is None or temperature == 0:
+            return self.session.generate(ids.tolist(), n, temperature=temperature, top_k=top_k, seed=seed)
+        self.session.generate(ids.tolist(), 0, temperature=temperature)  # refuses what it would
+        sharpness = self._logit_scale() / temperature
+        read = self.session.stream(1).prefill
+        return draw(read, ids.tolist(), n, sharpness=sharpness, top_p=top_p, top_k=top_k, seed=seed)
+
+    def _logit_scale(self) -> float:
+        """What the scores are multiplied by in the softmax."""
+        if any(row["id"] == "head.scale" for row in self.parameter_table()):
+            return float(self.parameter("head.scale")[0])
+        return float(getattr(getattr(self.config.model.head, "loss", None), "scale", None) or 1.0)
 
     # ---- parameters
 

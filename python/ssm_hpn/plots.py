@@ -149,7 +149,8 @@ def matrix(
     for row, line in enumerate(texts if count <= MOST_COUNTS else []):
         for column, text in enumerate(line):
             ink = "white" if shades[row, column] > 0.55 else "black"
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=ink, fontsize=FONT)
+            size = min(FONT, 1.5 * side / count / max(len(text), 1))
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=ink, fontsize=size)
     return figure
 
 
@@ -237,7 +238,7 @@ def reliability(bins: "Sequence[Bin]") -> "Figure":
     """
     share, height = Axis("", percent=True), 330
     figure = _figure(WIDTH, height)
-    ax = figure.add_axes(_box(WIDTH, height, left=54, right=12, top=24, bottom=130))
+    ax = figure.add_axes(_box(WIDTH, height, left=54, right=24, top=24, bottom=130))
     there = [one for one in bins if one.probability is not None and one.accuracy is not None]
     known = [(one.probability or 0.0, one.accuracy or 0.0) for one in there]
     ax.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, dashes=(4, 3))
@@ -248,7 +249,7 @@ def reliability(bins: "Sequence[Bin]") -> "Figure":
     ax.set_yticks(ticks, [tick(one, share) for one in ticks])
     ax.set_xticks(ticks, [])
     _frame(ax)
-    low = figure.add_axes(_box(WIDTH, height, left=54, right=12, top=238, bottom=42))
+    low = figure.add_axes(_box(WIDTH, height, left=54, right=24, top=238, bottom=42))
     low.bar([(one.low + one.high) / 2 for one in bins], [one.count for one in bins], width=0.08, color=SERIES[5])
     for one in bins:
         if one.count:

@@ -408,6 +408,35 @@ def test_different_losses_and_different_data_inside_a_task_are_noted(
     assert other.remarks()[0][1:] in (tmp_path / "compare.html").read_text()
 
 
+def test_settings_that_differ_and_seeds_of_a_folder_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, (lr, seed, bonus) in enumerate([(0.1, 0, 0.0), (0.1, 1, 0.2), (0.2, 0, 0.5), (0.2, 1, 0.9)]):
+        run = a_run(tmp_path / "runs" / f"r{number}", metrics=("loss",))
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        rows[-1]["eval/loss"] = 1.0 - bonus
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        text = f'[optim]\nlr = {lr}\n[train]\nseed = {seed}\n[run]\nname = "r{number}"\n'
+        (run / "config.toml").write_text(text + '[model.target]\nkind = "next_token"\n')
+    (comparison,) = by_task(sorted((tmp_path / "runs").iterdir()))
+    header, rows_of_settings = comparison.differing()
+    assert header == ["run", "optim.lr", "train.seed"]
+    assert rows_of_settings[3] == ["r3", "0.2", "1"]
+    assert comparison.seeds()[1] == [["r0, r1", "2", "0.9 ± 0.1414"], ["r2, r3", "2", "0.3 ± 0.2828"]]
+    (tmp_path / "runs" / "notes.txt").write_text("no run")
+    assert main(["compare", str(tmp_path / "runs")]) == 0
+    printed = capsys.readouterr().out
+    for expected in (
+        "settings that differ",
+        "0.9 ± 0.1414",
+        "optim.lr",
+        f"page   {tmp_path / 'runs' / 'compare.html'}",
+    ):
+        assert expected in printed, expected
+    words = Strict((tmp_path / "runs" / "compare.html").read_text()).words
+    assert {"Over seeds", "Settings that differ", "0.9 ± 0.1414", "optim.lr"} <= set(words)
+    assert main(["compare", str(tmp_path / "runs" / "r0"), str(tmp_path / "runs" / "r0")]) == 0
+    assert "settings that differ" not in capsys.readouterr().out
+
+
 def test_a_page_of_a_comparison_replaces_only_an_earlier_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
