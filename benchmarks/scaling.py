@@ -86,7 +86,8 @@ def measure(points: list[Point], rounds: int) -> list[Point]:
     for number in range(rounds):
         for point, results in zip(points, found, strict=True):
             results.append(run(point))
-        print(f"round {number + 1} of {rounds}", flush=True)
+            about = ", ".join(f"{key} {value}" for key, value in point.items())
+            print(f"round {number + 1} of {rounds}: {results[-1]['ms']:,.1f} ms a step  ({about})", flush=True)
     return [
         {
             **point,
