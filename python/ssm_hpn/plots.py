@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ssm_hpn.curves import Axis, Curve, beginning, short, show, tick
 from ssm_hpn.drawing import GRID, INK, LINE, POINTS, QUIET, SERIES, WIDTH
 from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.metrics import ACCURACY
 from ssm_hpn.run_curves import Along, compared, cost_charts, learning_charts
 from ssm_hpn.run_record import read_run
 
@@ -244,7 +245,7 @@ def reliability(bins: "Sequence[Bin]") -> "Figure":
     ax.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, dashes=(4, 3))
     ax.plot([a for a, _ in known], [b for _, b in known], color=SERIES[0], marker="o", markersize=4.5)
     ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    ax.set_title("accuracy", loc="left", color=QUIET, fontsize=FONT, pad=8)
+    ax.set_title(ACCURACY.title, loc="left", color=QUIET, fontsize=FONT, pad=8)
     ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
     ax.set_yticks(ticks, [tick(one, share) for one in ticks])
     ax.set_xticks(ticks, [])

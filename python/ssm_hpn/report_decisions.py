@@ -8,6 +8,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.curves import Axis, Curve, short, show
 from ssm_hpn.decisions import Decisions, Picture
 from ssm_hpn.drawing import drawn
+from ssm_hpn.metrics import ACCURACY
 from ssm_hpn.page import Figure, Heading, Section, Table, Text, chart, figures
 from ssm_hpn.printable import on_one_line
 from ssm_hpn.run_curves import Chart
@@ -91,7 +92,7 @@ def _reject(decisions: Decisions) -> Figure:
             "Accuracy of the answers",
             [curve],
             Axis("share of the series that are answered", percent=True),
-            Axis("accuracy", percent=True),
+            Axis(ACCURACY.title, percent=True),
             f"the least sure series left unanswered, n = {decisions.count}",
         )
     )

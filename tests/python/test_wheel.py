@@ -37,7 +37,10 @@ def test_the_wheel_is_abi3_and_has_stub_and_license(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "ssm_hpn/py.typed" in names
     assert "ssm_hpn/_core.pyi" in names
-    assert {f"ssm_hpn/templates/{name}" for name in ("page.html.j2", "blocks.html.j2", "page.css")} <= set(names)
+    assert {
+        f"ssm_hpn/templates/{name}"
+        for name in ("page.html.j2", "blocks.html.j2", "page.css", "live.js", "uplot/LICENSE")
+    } <= set(names)
     assert sum(name.startswith("ssm_hpn/_core.") and name.endswith((".so", ".pyd", ".dylib")) for name in names) == 1
     assert any(name.endswith("LICENSE") for name in names)
     assert not any("__pycache__" in name or name.startswith("tests") for name in names)

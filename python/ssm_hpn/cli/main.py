@@ -47,6 +47,8 @@ COMMANDS: Final = (
     Command("prepare", "ssm_hpn.cli.prepare", "turn raw files into shards, once for many runs"),
     Command("report", "ssm_hpn.cli.report", "make the page of a run again"),
     Command("compare", "ssm_hpn.cli.compare", "one table and one chart over several runs"),
+    Command("watch", "ssm_hpn.cli.watch", "runs in a terminal while they are written"),
+    Command("serve", "ssm_hpn.cli.serve", "a local page of runs while they are written"),
     Command("inspect", "ssm_hpn.cli.inspect", "what is in a run, a checkpoint or a prepared folder"),
     Command("parity", "ssm_hpn.cli.parity", "the core against references in JAX and PyTorch"),
     Command("config-docs", "ssm_hpn.cli.config_docs", "every setting as Markdown"),
