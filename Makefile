@@ -67,7 +67,7 @@ train: $(STAMPS)/build ## train the default model: a byte-level language model o
 .PHONY: test
 test: $(STAMPS)/build $(STAMPS)/dev ## build and run the Rust and Python tests
 	@$(CARGO) test --workspace --quiet
-	@$(PY) -m pytest -q tests/python -m "not slow" -n auto
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -q tests/python -m "not slow" -n auto # tests start many processes
 
 .PHONY: test-core
 test-core: $(STAMPS)/build ## the Rust tests and examples that need no pyarrow: all there is where it has no wheel

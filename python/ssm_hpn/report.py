@@ -2,8 +2,8 @@
 
 config.toml and metrics.jsonl are needed; environment.json (machine, date, command), the contract in a checkpoint (the
 data), evaluation.json (confusion matrix), summary.json (metrics on all held-out data), decisions.json (single decisions
-of a classifier of sequences), baselines.json (tables fitted to the same bytes) and samples.jsonl (continuations of a
-prompt) are shown where they are. The same files give the same bytes: nothing here looks at the clock.
+of a classifier of sequences), baselines.json (tables fitted to the same bytes, and compressors) and samples.jsonl
+(continuations of a prompt) are shown where they are. The same files give the same bytes: nothing here looks at the clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def render(run: RunRecord) -> str:
     badge, done = _badge(run)
     sections = [
         Section("", [Tiles(_headline(run)), *_about(run)]),
-        Section("Against tables of the same bytes", _baselines(run)),
+        Section("Against tables and compressors", _baselines(run)),
         Section("Learning", [] if run.fits_features else figures(map(page.chart, learning_charts(run)))),
         Section("What it writes", _samples(run)),
         Section("Classes", figures(_matrices(run), wide=True)),
@@ -225,8 +225,9 @@ def _baselines(run: RunRecord) -> list[Block]:
     if not run.baselines or ACCURACY.name not in run.evaluated():
         return []
     bits, accuracy = (run.result(metric.name, complete=bool(run.complete)) for metric in (BITS, ACCURACY))
-    names = [(_table_name(score["order"]), score[ACCURACY.name], score[BITS_PER_BYTE.name]) for score in run.baselines]
-    accuracies = [(name, value, 6) for name, value, _ in names] + [("this model", accuracy or 0.0, 1)]
+    names = [(_baseline_name(score), score[ACCURACY.name], score[BITS_PER_BYTE.name]) for score in run.baselines]
+    accuracies = [(name, value, 6) for name, value, _ in names if value is not None]  # a compressor names no byte
+    accuracies += [("this model", accuracy or 0.0, 1)]
     where = _evaluated_on(run, complete=bool(run.complete))
     entries = [_bars("Next byte right", accuracies, Axis("held-out accuracy, larger is better", percent=True), where)]
     if bits is not None:
@@ -239,8 +240,11 @@ def _bars(caption: str, entries: Sequence[tuple[str, float, int]], axis: Axis, r
     return Figure(caption, drawn(lambda: plots.bars(entries, axis=axis), caption), remark)
 
 
-def _table_name(order: int) -> str:
-    return {1: "unigram", 2: "bigram", 3: "trigram"}.get(order, f"{order}-gram")
+def _baseline_name(score: Mapping[str, Any]) -> str:
+    """The stored name; runs of earlier releases have the order of a table alone."""
+    order = score["order"]
+    named = score.get("name") or {1: "unigram", 2: "bigram", 3: "trigram"}.get(order, f"{order}-gram")
+    return str(named)
 
 
 def _samples(run: RunRecord) -> list[Block]:

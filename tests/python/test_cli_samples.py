@@ -26,12 +26,23 @@ def test_a_language_model_continues_its_prompt(here, capsys):
     ]
     assert train("--data", str(data.folder), *words) == 0
     shown = capsys.readouterr().out
-    for word in ("unigram", "4-gram", "this model", "bits per byte", "| def ", "--data PATH", "report.html"):
+    for word in (
+        "unigram",
+        "4-gram",
+        "zstd -19, each",
+        "xz -9, all",
+        "this model",
+        "bits per byte",
+        "| def ",
+        "--data PATH",
+        "report.html",
+    ):
         assert word in shown
     samples = [json.loads(line) for line in Path("run/samples.jsonl").read_text().splitlines()]
     assert [sample["step"] for sample in samples] == [0, 6, 12]
     tables = json.loads(Path("run/baselines.json").read_text())["scores"]
-    assert [row["order"] for row in tables] == [1, 2, 3, 4]
+    assert [row["order"] for row in tables] == [1, 2, 3, 4, None, None, None, None]
+    assert all(0 < row["bits_per_byte"] < 8 for row in tables)
     assert main(["generate", "run", "--prompt", "self", "--tokens", "20", "--seed", "3"]) == 0
     first = capsys.readouterr().out
     assert first.startswith("self")

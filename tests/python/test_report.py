@@ -125,6 +125,7 @@ def test_the_page_shows_metrics_settings_and_machine(tmp_path: Path) -> None:
     scores = [
         {"order": 1, "accuracy": 0.35, "bits_per_byte": 4.47},
         {"order": 4, "accuracy": 0.63, "bits_per_byte": 2.0},
+        {"order": None, "accuracy": None, "bits_per_byte": 1.9, "name": "xz -9, all in one stream"},
     ]
     (run / "baselines.json").write_text(json.dumps({"scores": scores}))
     (run / "samples.jsonl").write_text(json.dumps({"step": 20, "prompt": "def ", "text": "f(<x>):\n"}) + "\n")
@@ -132,6 +133,7 @@ def test_the_page_shows_metrics_settings_and_machine(tmp_path: Path) -> None:
     for expected in (
         "unigram",
         "4-gram",
+        "xz -9, all in one stream",
         "35.0 %",
         "f(<x>):",
         "12.06 k",

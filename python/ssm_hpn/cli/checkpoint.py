@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssm_hpn.checkpoints import BEST, FOLDER, Which, find_checkpoint
 from ssm_hpn.cli.parser import Parser, add_list, path_of
@@ -11,11 +11,13 @@ from ssm_hpn.cli.prepare import add_data_options, data_options
 from ssm_hpn.config.base import paths_of
 from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
-from ssm_hpn.documents import Reader
 from ssm_hpn.errors import CheckpointError, ConfigError, problem
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.run import fits_features
 from ssm_hpn.trainer import Trainer
+
+if TYPE_CHECKING:
+    from ssm_hpn.documents import Reader  # imports pyarrow, which is needed only where documents are read
 
 
 def checkpoint_parser(prog: str, description: str) -> Parser:
@@ -61,7 +63,7 @@ def default_which(path: Path) -> Which:
     return "best" if any((root / BEST).is_file() for root in roots) else "latest"
 
 
-def print_notes(reader: Reader) -> None:
+def print_notes(reader: "Reader") -> None:
     """Print the notes about raw files that were read to stderr."""
     for note in reader.notes():
         print(f"note: {note}", file=sys.stderr)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn, get_origin
 
@@ -95,7 +96,7 @@ class TrainRequest:
 def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
     """The configuration from TOML file and options; unknown names and bad values are one-line errors."""
     rest, lists = _taken_apart(arguments)
-    given: dict[str, Any] = merge(_train_source(prog, rest)(), lists)
+    given: dict[str, Any] = merge(_train_source(prog)(args=rest)(), lists)
     path, resume = given.pop("config", None), given.pop("resume", None)
     dry_run, profile = (given.pop(name, None) in (True, "true", "True") for name in ("dry_run", "profile"))
     if dry_run and profile:
@@ -165,7 +166,8 @@ def _at_an_end(remaining: list[str]) -> bool:
     return not remaining or remaining[0].startswith("--")
 
 
-def _settings_of_sections() -> dict[str, list[str]]:
+@cache
+def _settings_of_sections() -> Mapping[str, list[str]]:
     """Every section by its dotted name, and the names of what is in it."""
     found: dict[str, list[str]] = {}
     for name, _, _ in walk():
@@ -213,7 +215,8 @@ class _List(argparse.Action):
         setattr(namespace, self.dest, (*(getattr(namespace, self.dest, None) or ()), *found))
 
 
-def list_settings() -> dict[str, Callable[[str], tuple[str, ...]]]:
+@cache
+def list_settings() -> Mapping[str, Callable[[str], tuple[str, ...]]]:
     """Every setting that is a list, with the function that reads it from one text, the same in every command."""
     found: dict[str, Callable[[str], tuple[str, ...]]] = {}
     for name, section, field in walk():
@@ -223,22 +226,32 @@ def list_settings() -> dict[str, Callable[[str], tuple[str, ...]]]:
     return found
 
 
-def switch_settings() -> set[str]:
+@cache
+def switch_settings() -> frozenset[str]:
     """Every setting that is true or false."""
-    return {name for name, section, field in walk() if section.model_fields[field].annotation is bool}
+    return frozenset(name for name, section, field in walk() if section.model_fields[field].annotation is bool)
 
 
-def _train_source(prog: str, arguments: list[str]) -> CliSettingsSource[Parser]:
-    parser = Parser(
+class _TrainParser(Parser):
+    """The parser of `train`, which gives its options their texts when they are shown."""
+
+    def format_help(self) -> str:
+        """The usage and every option with its description."""
+        _describe(self)
+        return super().format_help()
+
+
+@cache
+def _train_source(prog: str) -> CliSettingsSource[Parser]:
+    """What reads the arguments of `train` with `args=`; laying out its options takes longer than reading them."""
+    parser = _TrainParser(
         prog=prog,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=38, width=118),
         description="Train a model. Without options: a byte-level language model on the source text of the standard "
         "library. A finished or interrupted run with the same settings is found again and goes on.",
         usage=f"{prog} [--data PATH] [--config FILE.toml] [--SECTION.OPTION VALUE ...]",
     )
-    source = CliSettingsSource[Parser](_TrainSettings, root_parser=parser)
-    _describe(parser)
-    return source(args=arguments)
+    return CliSettingsSource[Parser](_TrainSettings, root_parser=parser)
 
 
 def _describe(parser: Parser) -> None:

@@ -5,7 +5,7 @@ The options are the `data.*` settings of `train` that decide what the shards con
 
 import argparse
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssm_hpn.cli.console import console, shown_path, size, table
 from ssm_hpn.cli.parser import NULL, SHORT, Parser, add_list, list_settings, listed, path_of, switch_settings
@@ -15,9 +15,10 @@ from ssm_hpn.config.load import walk
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
-from ssm_hpn.prepare import Prepared, prepare
-from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
 from ssm_hpn.targets import COLUMNS, column_with
+
+if TYPE_CHECKING:
+    from ssm_hpn.prepare import Prepared
 
 MOST_NAMED = 20
 """Most columns with missing numbers, and files left out, that are named."""
@@ -27,6 +28,9 @@ def run(arguments: Sequence[str], prog: str) -> int:
     """Prepare; returns the exit code."""
     given = _parser(prog).parse_args(arguments)
     options = data_options(given, given.paths, given.config)
+    from ssm_hpn.prepare import prepare  # imports pyarrow and duckdb, which the options alone do not need
+    from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
+
     screen = console()
     with screen.status("preparing") as status:
 
@@ -43,7 +47,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     return EXIT_DONE
 
 
-def summary(prepared: Prepared) -> str:
+def summary(prepared: "Prepared") -> str:
     """The result, as text."""
     unit = "tokens" if prepared.kind == "tokens" else "time steps"
     rows = [
@@ -55,7 +59,7 @@ def summary(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
-def _facts(prepared: Prepared) -> Iterator[tuple[str, str]]:
+def _facts(prepared: "Prepared") -> Iterator[tuple[str, str]]:
     manifest = prepared.manifest
     if prepared.kind == "tokens":
         yield "encoder", f"{manifest['encoder']['kind']}, {counted(prepared.vocab_size or 0, 'id')}"

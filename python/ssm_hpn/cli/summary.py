@@ -1,8 +1,8 @@
-"""The summary of a run: its held-out metrics beside those of n-gram tables, and the paths of its files.
+"""The summary of a run: its held-out metrics beside those of n-gram tables and compressors, and the paths of its files.
 
 summary.json     metrics of the checkpoint that predict loads, on all held-out data; one that has ended is shown at once
 decisions.json   what it decided on single held-out documents, and why (`ssm_hpn.decisions`)
-baselines.json   the tables that were fitted to the same bytes
+baselines.json   the tables that were fitted to the same bytes, and compressors on the held-out ones
 """
 
 import json
@@ -75,11 +75,16 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
     run = Run(result.folder, trainer.config)
     if BITS.name in evaluation.values and _reads_bytes(trainer):
-        from ssm_hpn.baselines import compare  # imports pyarrow, which is needed only at the end
+        from ssm_hpn import baselines, compressors  # imports pyarrow, which is needed only at the end
 
         with screen.status("fitting n-gram tables to the same bytes"):
-            scores = compare(trainer.train_folder or Path(), trainer.validation_folder)
-        found["tables"] = [asdict(score) | {"name": score.name} for score in scores]
+            fitted = baselines.compare(trainer.train_folder or Path(), trainer.validation_folder)
+        with screen.status("compressing the held-out bytes"):
+            compressed = compressors.compare(trainer.validation_folder)
+        if left_out := compressors.missing():
+            screen.print(f"  left out of the table below: {left_out}", markup=False)
+        found["tables"] = [asdict(score) | {"name": score.name} for score in fitted]
+        found["tables"] += [asdict(score) | {"order": None, ACCURACY.name: None} for score in compressed]
         run.write_json(BASELINES, {"scores": found["tables"]})
     if decisions is not None:
         write_decisions(result.folder, decisions)

@@ -6,6 +6,7 @@ means a prototype head.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -128,8 +129,13 @@ def kind_of(section: type[Section]) -> str | None:
     return field.default if field else None
 
 
-def walk(section: type[Section] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[str, type[Section], str]]:
+@cache
+def walk(section: type[Section] = Config, path: tuple[str, ...] = ()) -> tuple[tuple[str, type[Section], str], ...]:
     """Every plain field as (dotted name, its section, field name), all kinds included."""
+    return tuple(_fields(section, path))
+
+
+def _fields(section: type[Section], path: tuple[str, ...]) -> Iterator[tuple[str, type[Section], str]]:
     for name, field in section.model_fields.items():
         inner = section_types(field.annotation)
         if not inner:

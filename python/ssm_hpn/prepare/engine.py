@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import duckdb
 import pyarrow as pa
 
+from ssm_hpn.prepare.instances import connection_to
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.twins import check_used
@@ -72,14 +73,8 @@ SAMPLE_ROWS: Final = 20480
 def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that downloads nothing and spills to a folder below `work`."""
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
-        settings: dict[str, Any] = {
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "memory_limit": f"{MEMORY_IF_NEEDED if long_lines else MEMORY}MB",
-            "temp_directory": folder,
-            "threads": 1 if long_lines else THREADS,
-        }
-        with duckdb.connect(":memory:", config=settings) as connection:
+        memory, threads = (MEMORY_IF_NEEDED, 1) if long_lines else (MEMORY, THREADS)
+        with connection_to(Path(folder), memory_mb=memory, threads=threads, keep=not long_lines) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             try:
                 yield connection
