@@ -441,8 +441,14 @@ def part_of(n=240, *, n_classes=4, seed=0):
     )
 
 
-def test_each_class_is_left_out_once_and_told_by_every_system():
-    rows = open_classes.left_out(part_of(), threads=1)
+@pytest.fixture(scope="module")
+def told():
+    """The rows of four classes, each of which was left out."""
+    return open_classes.left_out(part_of(), threads=1)
+
+
+def test_each_class_is_left_out_once_and_told_by_every_system(told):
+    rows = told
     systems = ["prototype", "cosine", "linear", "softmax", "mini_rocket"]
     assert [(row.left_out, row.system) for row in rows] == [(name, one) for name in "abcd" for one in systems]
     assert {row.series for row in rows} == {20}
@@ -452,7 +458,7 @@ def test_each_class_is_left_out_once_and_told_by_every_system():
 
 def test_a_class_is_left_out_where_two_others_are_left_to_tell():
     assert open_classes.left_out(part_of(n_classes=2), threads=1) == []
-    rows = open_classes.left_out(part_of(n_classes=3), threads=1)
+    rows = open_classes.left_out(part_of(120, n_classes=3), threads=1)
     assert {row.left_out for row in rows} == {"a", "b", "c"}
     assert all(np.isfinite(row.auroc) for row in rows)
 
@@ -466,9 +472,8 @@ def test_the_judged_third_of_a_training_part_is_no_part_of_the_rest():
     assert np.bincount(first.labels).tolist() == [4, 2]
 
 
-def test_the_record_of_open_classes_has_rows_means_and_errors(tmp_path):
-    part = part_of()
-    rows, errors = open_classes.left_out(part, threads=1), [open_classes.calibrated(part, threads=1)]
+def test_the_record_of_open_classes_has_rows_means_and_errors(told, tmp_path):
+    rows, errors = told, [open_classes.calibrated(part_of(), threads=1)]
     open_classes.written(tmp_path / "open.json", rows, errors, {"seed": 0})
     found = json.loads((tmp_path / "open.json").read_text())
     assert list(found["rows"][0]) == ["dataset", "left_out", "system", "auroc", "series"]

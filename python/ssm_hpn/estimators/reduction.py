@@ -9,6 +9,7 @@ The projection keeps distances within a few percent whatever d is, and reads fea
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Self
 
 import numpy as np
@@ -79,8 +80,7 @@ class Reduction:
     @classmethod
     def fit(cls, blocks: Iterable[Block], *, rows: int, features: int, components: int, seed: int) -> Self:
         """Fit to blocks of columns f32 [rows, d_block], d = `features` in all; at most `rows` components."""
-        drawn = SparseRandomProjection(PROJECTED, random_state=seed).fit(np.zeros((1, features), np.float32))
-        projection, weights = drawn.components_.astype(np.float32).tocsc(), np.ones(rows)
+        projection, weights = _drawn(features, seed), np.ones(rows)
         found, parts, first = np.zeros((rows, PROJECTED), np.float32), [], 0
         for strip in strips(blocks, np.arange(rows), strip_width(rows)):
             parts.append(Standardisation.of(strip, weights, clip=RidgeSettings().clip))
@@ -122,3 +122,10 @@ class Reduction:
         for part, strip in self.standard.strips(blocks, np.arange(rows), strip_width(rows)):
             found += strip @ self.projection[:, part].T
         return np.asarray(self.components.apply(found), np.float32)
+
+
+@lru_cache(maxsize=2)
+def _drawn(features: int, seed: int) -> csc_matrix:
+    """The random projection f32 [1024, d], kept for the next fit, as drawing it takes 0.1 s."""
+    drawn = SparseRandomProjection(PROJECTED, random_state=seed).fit(np.zeros((1, features), np.float32))
+    return drawn.components_.astype(np.float32).tocsc()
