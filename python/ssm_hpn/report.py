@@ -3,7 +3,8 @@
 config.toml and metrics.jsonl are needed; environment.json (machine, date, command), the contract in a checkpoint (the
 data), evaluation.json (confusion matrix), summary.json (metrics on all held-out data), decisions.json (single decisions
 of a classifier of sequences), baselines.json (tables fitted to the same bytes, and compressors) and samples.jsonl
-(continuations of a prompt) are shown where they are. The same files give the same bytes: nothing here looks at the clock.
+(continuations of a prompt) are shown where they are. The same files give the same bytes: nothing here looks at the
+clock.
 """
 
 from collections.abc import Mapping, Sequence

@@ -347,7 +347,7 @@ def test_a_list_is_written_the_same_way_everywhere(text, expected, here):
     assert parse_train(["--config", "c.toml"], "train").config.data.columns.features == expected
     with pytest.MonkeyPatch.context() as patch:
         seen = []
-        patch.setattr("ssm_hpn.cli.prepare.prepare", lambda options, *_, **__: seen.append(options) or 1 / 0)
+        patch.setattr("ssm_hpn.prepare.prepare", lambda options, *_, **__: seen.append(options) or 1 / 0)
         assert main(["prepare", "a.csv", f"--data.columns.features={text}", "--out", "p"]) == 1
         assert seen[0].columns.features == expected
 
