@@ -6,12 +6,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ssm_hpn.drawing import drawn
 from ssm_hpn.run_curves import Chart
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 MOST_NAMED: Final = 24
@@ -166,12 +170,17 @@ def page(title: str, sections: Iterable[Section], *, command: str, about: About 
 
 def rendered(template: str, **values: Any) -> str:  # noqa: ANN401 - what the template shows
     """A template with values; every text in them is escaped."""
+    return str(_environment().get_template(template).render(**values)).lstrip()
+
+
+@cache
+def _environment() -> "jinja2.Environment":
+    """What reads the templates; each is compiled once."""
     import jinja2  # needed only where a page is made
 
     loader = jinja2.FileSystemLoader(TEMPLATES)
     settings: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, **settings)
-    return environment.get_template(template).render(**values).lstrip()
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, **settings)
 
 
 def made_by(command: str) -> str:

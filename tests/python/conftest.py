@@ -8,6 +8,7 @@ import pytest
 
 import faults
 from filter_runs import LONG, long_table, run_in, train
+from ssm_hpn import drawing
 from ssm_hpn.prepare import Prepared
 from support import text_data
 
@@ -18,16 +19,21 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return text_data(tmp_path_factory.mktemp("text"))
 
 
+DRAW = drawing._saved
+
+
 @pytest.fixture
-def drawings() -> None:
+def drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a test whose pages have their drawings; those of all others are left empty (`quick_drawings`)."""
+    monkeypatch.setattr("ssm_hpn.drawing._saved", DRAW)
 
 
-@pytest.fixture(autouse=True)
-def quick_drawings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def quick_drawings() -> Iterator[None]:
     """Leave the charts of pages empty: importing matplotlib and drawing takes seconds."""
-    if "drawings" not in request.fixturenames:
-        monkeypatch.setattr("ssm_hpn.drawing._saved", lambda _: '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssm_hpn.drawing._saved", lambda _: '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
+        yield
 
 
 @pytest.fixture

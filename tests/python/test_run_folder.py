@@ -191,10 +191,11 @@ def test_a_name_that_is_no_folder_is_refused(name):
 @pytest.mark.parametrize("command", ["generate", "predict", "evaluate", "report", "inspect", "compare"])
 def test_a_folder_of_runs_names_the_runs(trained, capsys, command):
     words = ["--data", "x.csv"] if command == "predict" else []
-    assert main([command, str(trained.parent), *words]) in (2, 4)
-    line = one_line(capsys)
-    assert "a folder of 1 run; name one: " in line
-    assert str(trained) in line
+    if command != "compare":  # which compares the runs of a folder
+        assert main([command, str(trained.parent), *words]) in (2, 4)
+        line = one_line(capsys)
+        assert "a folder of 1 run; name one: " in line
+        assert str(trained) in line
     assert main([command, str(trained)[:-2], *words]) in (2, 4)
     assert f"did you mean {trained}?" in one_line(capsys)
 
