@@ -105,6 +105,23 @@ test-aeon: $(STAMPS)/build $(AEON)/.installed ## the adapters to aeon and sktime
 	@$(AEON_PY) -m pytest -q tests/python/test_adapter_aeon.py tests/python/test_adapter_sktime.py
 	@$(AEON_PY) -m pytest -q tests/python/test_doctests.py -k "estimators.aeon or estimators.sktime"
 
+# Trackers pin other versions than the tests: an environment of its own, which finds the package in the checkout.
+TRACKERS := .venv-trackers
+TRACKERS_PY := $(subst $(VENV)/,$(TRACKERS)/,$(PY))
+
+$(TRACKERS)/.installed: $(STAMPS)/venv pyproject.toml scripts/requirements.py
+	@echo "[trackers] installing TensorBoard, MLflow and wandb (some 100 MB)"
+	@$(PYTHON) -m venv $(TRACKERS)
+	@$(PY) scripts/requirements.py tensorboard mlflow wandb prometheus > $(TRACKERS)/requirements.txt
+	@$(TRACKERS_PY) -m pip install --quiet --disable-pip-version-check -r $(TRACKERS)/requirements.txt "pytest>=8.3"
+	@$(TRACKERS_PY) -c 'import pathlib, sysconfig; \
+	  pathlib.Path(sysconfig.get_path("purelib"), "checkout.pth").write_text(str(pathlib.Path("python").resolve()))'
+	@touch $@
+
+.PHONY: test-trackers
+test-trackers: $(STAMPS)/build $(TRACKERS)/.installed ## callbacks of TensorBoard, MLflow and wandb, read back by these packages
+	@$(TRACKERS_PY) -m pytest -q -p no:cacheprovider -W default tests/python/test_trackers.py
+
 .PHONY: parity
 parity: $(STAMPS)/build $(STAMPS)/dev ## compare with a live float64 JAX reference; writes parity.json and parity.md
 	@$(PY) -m ssm_hpn parity --out .
@@ -217,4 +234,4 @@ format: $(STAMPS)/dev ## format Rust and Python
 
 .PHONY: clean
 clean: ## remove what was built
-	@rm -rf target dist $(VENV) $(QUALITY) $(AEON)
+	@rm -rf target dist $(VENV) $(QUALITY) $(AEON) $(TRACKERS)

@@ -39,6 +39,10 @@ class Event:
     """Updates that are made beyond `train.steps`."""
     reason: str | None = None
     """Why training ended: finished, stopped_early or interrupted."""
+    row: Mapping[str, float | int | str | None] | None = None
+    """The row of `metrics.jsonl` that was written, by key, without `schema`, `timestamp` and `nonfinite`."""
+    error: Exception | None = None
+    """What training ended by, in `failed`."""
 
 
 class Callback:
@@ -72,6 +76,8 @@ class Callback:
     >>> event = Event(Trainer({"model": model}), Path("runs/a"), Progress(step=400), improved=True)
     >>> best.started(event), best.updated(event), best.evaluated(event), best.saved(event), best.ended(event)
     (None, None, None, None, None)
+    >>> best.logged(event), best.failed(event)
+    (None, None)
     >>> best.state()
     {'step': 400}
     """
@@ -88,11 +94,17 @@ class Callback:
     def evaluated(self, event: Event) -> None:
         """Called after an evaluation of held-out data; first after that of the untrained model, at update 0."""
 
+    def logged(self, event: Event) -> None:
+        """Called after a row of `metrics.jsonl` was written, before `updated`; first for update 0."""
+
     def saved(self, event: Event) -> None:
         """Called after a checkpoint was written."""
 
     def ended(self, event: Event) -> None:
-        """Called when training has ended."""
+        """Called when training has ended, by itself or by a request to stop."""
+
+    def failed(self, event: Event) -> None:
+        """Called where training ends by an exception instead, which is raised afterwards."""
 
     def state(self) -> Mapping[str, Any]:
         """State to save in checkpoints, as JSON values."""

@@ -28,6 +28,8 @@ COUNTS: Final = frozenset(
 STAGE: Final = "stage"
 TIMESTAMP: Final = "timestamp"
 """The two keys of texts; the second one is the time in UTC at which the row was written."""
+FILLED_IN: Final = ("schema", TIMESTAMP, "nonfinite")
+"""Keys that a row gets when it is written."""
 BEFORE: Final = (
     "schema",
     "step",

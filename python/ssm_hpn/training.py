@@ -24,7 +24,7 @@ from ssm_hpn.errors import CheckpointError, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
 from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
-from ssm_hpn.metrics_log import MetricsLog, row_keys
+from ssm_hpn.metrics_log import FILLED_IN, MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
 from ssm_hpn.targets import KINDS
 from ssm_hpn.update import Update
@@ -132,6 +132,9 @@ class Training:
                 self.log = MetricsLog(self.run_files.metrics, keys, offset=offset)
                 try:
                     self._loop(begins=offset is None)
+                except Exception as error:
+                    self._tell_of(error)
+                    raise
                 finally:
                     self.log.close()
                     self.trainer.stop_requested = False  # the request was for this run
@@ -287,6 +290,7 @@ class Training:
             row |= {f"eval/{name}": value for name, value in evaluation.values.items()}
         self.log.append({key: value for key, value in row.items() if key in self.log.keys})
         self._window = _Window()
+        self._tell("logged", row={key: row.get(key) for key in self.log.keys if key not in FILLED_IN})
 
     def _keys(self) -> tuple[str, ...]:
         model = self.config.model
@@ -384,16 +388,22 @@ class Training:
             raise ConfigError(problem("--resume", f"the newest checkpoint, {ours[0].name}", folder.name, advice))
         return True
 
+    def _tell_of(self, error: Exception) -> None:
+        """Tell all callbacks of an error. One that fails at it is noted in the error, and the others are told."""
+        for callback in self.callbacks:
+            try:
+                callback.failed(self._event(error=error))
+            except Exception as another:  # noqa: BLE001 - what a callback may raise is not known
+                error.add_note(f"the callback {callback.name} failed too: {another}")
+
     def _tell(self, what: str, **happened: Any) -> None:  # noqa: ANN401 - the fields of Event
-        event = Event(
-            trainer=self.trainer,
-            folder=self.run_files.folder,
-            progress=self._progress(),
-            more=self._more,
-            **happened,
-        )
+        event = self._event(**happened)
         for callback in self.callbacks:
             getattr(callback, what)(event)
+
+    def _event(self, **happened: Any) -> Event:  # noqa: ANN401 - the fields of Event
+        progress = self._progress()
+        return Event(trainer=self.trainer, folder=self.run_files.folder, progress=progress, more=self._more, **happened)
 
 
 def prototype_cosines(trainer: Learner) -> list[list[float]] | None:

@@ -53,6 +53,10 @@ def features_training(
     if request.more:
         advice = "leave it out: features are fitted once, and not update by update"
         raise ConfigError(problem("--more", "a run of a backbone", "model.kind features", advice))
+    if request.observers:
+        advice = "leave it out: a fit of seconds has no curves"
+        option = "--" + next(iter(request.observers)).replace("_", "-")
+        raise ConfigError(problem(option, "a backbone, which trains update by update", "model.kind features", advice))
     if request.profile:
         advice = "leave it out: metrics.jsonl of a run has the seconds of each stage"
         raise ConfigError(problem("--profile", "a backbone, whose updates it times", "model.kind features", advice))

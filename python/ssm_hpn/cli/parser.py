@@ -25,7 +25,13 @@ from ssm_hpn.errors import ConfigError, nearest_setting, problem, shown
 NULL = "null"
 LONGEST_NUMBER: Final = 15
 """Digits."""
-SHORT: Final = {"--data": "--data.train", "--dry-run": "--dry_run"}
+OBSERVERS: Final = ("track", "metrics_port", "metrics_file", "alert", "alert_stall")
+"""Options that name other programs to tell of a run."""
+SHORT: Final = {
+    "--data": "--data.train",
+    "--dry-run": "--dry_run",
+    **{f"--{name.replace('_', '-')}": f"--{name}" for name in OBSERVERS if "_" in name},
+}
 """Other spellings of options."""
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "tuple": "LIST", "bool": "{true,false}", "JSON": "KIND"}
 
@@ -75,6 +81,11 @@ class _TrainSettings(Config, BaseSettings):
     dry_run: CliImplicitFlag[bool] = Field(
         default=False, description="try everything with one step, in a temporary folder that is removed again"
     )
+    track: str | None = Field(None, description="hand the run to tensorboard | mlflow | wandb, several with commas")
+    metrics_port: str | None = Field(None, description="port for Prometheus on this machine, 0 for any")
+    metrics_file: str | None = Field(None, description="file for the text collector of a node exporter (NAME.prom)")
+    alert: str | None = Field(None, description="command to run on divergence, failure, standstill and end")
+    alert_stall: str | None = Field(None, description="seconds without an update that are a standstill [600]")
     profile: CliImplicitFlag[bool] = Field(
         default=False, description="train some updates and say where their time goes; no run is written"
     )
@@ -91,6 +102,8 @@ class TrainRequest:
     more: int = 0
     dry_run: bool = False
     profile: bool = False
+    observers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """The options that name other programs to tell of the run, as they were given."""
 
 
 def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
@@ -106,12 +119,14 @@ def parse_train(arguments: Sequence[str], prog: str) -> TrainRequest:
         advice = "leave it out: a trial starts anew and is thrown away"
         raise ConfigError(problem("--resume", "a run", "--dry-run" if dry_run else "--profile", advice))
     more = _more(given.pop("more", None), resume)
+    others = {name: value for name in OBSERVERS if (value := given.pop(name, None)) is not None}
     settings: dict[str, Any] = {}
     if path is not None:
         settings = read_toml(path)
         parse(settings, source=path)
     settings = merge(settings, given)
-    return TrainRequest(parse(settings), resume or "auto", settings, more, dry_run=dry_run, profile=profile)
+    kinds = {"dry_run": dry_run, "profile": profile}
+    return TrainRequest(parse(settings), resume or "auto", settings, more, **kinds, observers=others)
 
 
 def _more(given: str | int | None, resume: str | None) -> int:

@@ -12,6 +12,7 @@ from ssm_hpn.checkpoints import runs_in
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
 from ssm_hpn.cli.data import kind_for, with_prepared_data
 from ssm_hpn.cli.features import features_training, fit_features, say_why, try_features
+from ssm_hpn.cli.observers import observers_of
 from ssm_hpn.cli.parser import TrainRequest, parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
@@ -74,11 +75,12 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 def _fit(trainer: Trainer, request: TrainRequest, screen: "Console") -> Result:
     """Train, and show how it goes."""
+    observers = observers_of(request.observers)
     progress = ProgressDisplay(screen, lambda: _announce(trainer, screen, request.more))
     try:
         with graceful_stop(trainer.request_stop):
             _introduce(trainer, screen)
-            callbacks = [progress, *_continuation(trainer, screen)]
+            callbacks = [progress, *_continuation(trainer, screen), *observers]
             result = trainer.fit(resume=request.resume, more=request.more, callbacks=callbacks)
     finally:
         progress.close()
