@@ -12,7 +12,6 @@ from ssm_hpn.checkpoints import runs_in
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
 from ssm_hpn.cli.data import kind_for, with_prepared_data
 from ssm_hpn.cli.features import features_training, fit_features, say_why, try_features
-from ssm_hpn.cli.observers import observers_of
 from ssm_hpn.cli.parser import TrainRequest, parse_train
 from ssm_hpn.cli.progress import Continuation, ProgressDisplay
 from ssm_hpn.cli.prompts import prompt_of
@@ -75,7 +74,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 def _fit(trainer: Trainer, request: TrainRequest, screen: "Console") -> Result:
     """Train, and show how it goes."""
-    observers = observers_of(request.observers)
+    observers = _observers(request)
     progress = ProgressDisplay(screen, lambda: _announce(trainer, screen, request.more))
     try:
         with graceful_stop(trainer.request_stop):
@@ -87,6 +86,15 @@ def _fit(trainer: Trainer, request: TrainRequest, screen: "Console") -> Result:
     for note in result.notes:
         screen.print(f"passed over: {note}", markup=False)
     return result
+
+
+def _observers(request: TrainRequest) -> "list[Callback]":
+    """The callbacks that options name."""
+    if not request.observers:
+        return []
+    from ssm_hpn.cli.observers import observers_of  # imports trackers, which few runs need
+
+    return observers_of(request.observers)
 
 
 def _nothing_to_do(steps: int, more: int, done: int) -> str:
