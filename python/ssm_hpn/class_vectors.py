@@ -250,5 +250,6 @@ def _of_npy(path: Path) -> Floats:
         raise DataError(problem(path, "an array of numbers", found_here, "save the array by numpy.save")) from None
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "biuf":
         shape = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else "an archive"
-        raise DataError(problem(path, "an array [classes, numbers]", shape, "save one row for each class"))
+        advice = "save one row of real numbers for each class"
+        raise DataError(problem(path, "an array [classes, numbers]", shape, advice))
     return np.ascontiguousarray(found, np.float64)

@@ -199,6 +199,13 @@ def test_the_command_adds_classes_and_trains_on_them_beside_the_old_ones(run, tm
     assert accuracy(forgotten, source, capsys) < 0.5
 
 
+def test_a_new_class_without_documents_is_noted(run, tmp_path, capsys):
+    folder, _ = run
+    new, out = stuck_sensors(tmp_path / "new.csv", 3), tmp_path / "out"
+    assert main(["add-classes", str(folder), "--names", "stuck,odd", "--data", str(new), "--out", str(out)]) == 0
+    assert capsys.readouterr().err == "note: --data has no document of 'odd': nothing is learned of it\n"
+
+
 def test_the_command_refuses_in_one_line_what_it_cannot_do(run, tmp_path, capsys):
     folder, source = run
     new, there = stuck_sensors(tmp_path / "new.csv", 3), tmp_path / "there"
@@ -217,13 +224,23 @@ def test_the_command_refuses_in_one_line_what_it_cannot_do(run, tmp_path, capsys
         ),
         ([str(folder), "--names", "", *out], "add_classes: expected at least one name, found none"),
         ([str(folder), "--names", "x", "--out", str(there)], "--out: expected a folder that is not there yet"),
-        ([str(folder), "--names", "x", "--passes", "0", *out], "--passes: expected a whole number, 1 or more, found 0"),
         (
-            [str(folder), "--names", "x", "--replay", "-1", *out],
+            [str(folder), "--names", "x", "--data", str(new), "--passes", "0", *out],
+            "--passes: expected a whole number, 1 or more, found 0",
+        ),
+        (
+            [str(folder), "--names", "x", "--data", str(new), "--replay", "-1", *out],
             "--replay: expected a whole number, 0 or more, found -1",
         ),
-        ([str(folder), "--names", "x", "--lr", "0", *out], "--lr: expected a number above 0, found 0"),
+        (
+            [str(folder), "--names", "x", "--data", str(new), "--lr", "0", *out],
+            "--lr: expected a number above 0, found 0",
+        ),
         ([str(folder), "--names", "x", "--data", str(new), *out], "'stuck'"),
+        (
+            [str(folder), "--names", "x", "--passes", "2", "--lr", "0.1", *out],
+            "--passes, --lr: expected --data beside it",
+        ),
         ([str(features), "--names", "x", *out], "expected a backbone, found a model of features; train on data"),
         ([str(plain), "--names", "x", *out], "expected a model trained on files, found one without a description"),
     ]:

@@ -82,6 +82,10 @@ def test_any_text_and_number_survives_toml(text, lr, seed):
             {"model": {"head": {"kind": "prototype", "loss": {"kind": "cosine", "margin": 1}}}},
             ["model.head.loss.margin", "kind cosine", "model.head.loss.kind = margin"],
         ),
+        (
+            {"model": {"head": {"loss": {"kind": "softmax", "surgery": {"kind": "pcgrad"}}}}},
+            ["model.head.loss.surgery", "kind softmax", "model.head.loss.kind = joint"],
+        ),
         ({"train": {"steps": 0}}, ["train.steps", "greater than or equal to 1"]),
         ({"evaluation": {"batches": 0}}, ["evaluation.batches:", "greater than or equal to 1"]),
         ({"evaluation": {"batches": 2**64}}, ["evaluation.batches:", f"less than {2**63}", "all: the whole set"]),

@@ -6,9 +6,11 @@ beside them on a sample of the run's own training data, so that each old class c
 new documents.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,8 @@ DESCRIPTION = (
     "Let a trained model have further classes, and train it on documents of them. The run stays as it is: a checkpoint "
     "with the old and the new classes is written to --out."
 )
+PASSES: Final = 1
+REPLAY: Final = 20
 Documents = tuple[list[NDArray[Any]], NDArray[np.int32]]
 
 
@@ -55,15 +59,18 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--out", type=path_of, required=True, help="folder of the checkpoint to write")
     add_data(parser, "labelled raw files to train on, of new classes and, if there are any, of old ones")
     add_file_options(parser)
-    parser.add_argument("--passes", type=int, default=1, metavar="N", help="passes over --data (default: 1)")
+    parser.add_argument("--passes", type=int, metavar="N", help=f"passes over --data (default: {PASSES})")
     parser.add_argument(
-        "--replay", type=int, default=20, metavar="N", help="documents of an old class to train on (default: 20)"
+        "--replay", type=int, metavar="N", help=f"documents of an old class to train on (default: {REPLAY})"
     )
     parser.add_argument("--lr", type=float, metavar="X", help="learning rate, constant (default: optim.lr of the run)")
     options = parser.parse_args(arguments)
     given = file_options(options)
-    for name, least in (("passes", 1), ("replay", 0)):
-        if (found := getattr(options, name)) < least:
+    _check_training(options)
+    for name, least, default in (("passes", 1, PASSES), ("replay", 0, REPLAY)):
+        found = default if getattr(options, name) is None else getattr(options, name)
+        setattr(options, name, found)
+        if found < least:
             raise ConfigError(problem(f"--{name}", f"a whole number, {least} or more", found, "correct it"))
     if options.lr is not None and not 0 < options.lr < float("inf"):
         raise ConfigError(problem("--lr", "a number above 0", f"{options.lr:g}", "leave it out for that of the run"))
@@ -86,6 +93,15 @@ def run(arguments: Sequence[str], prog: str) -> int:
     return EXIT_DONE
 
 
+def _check_training(options: argparse.Namespace) -> None:
+    """Refuse what says how to train where there is nothing to train on."""
+    if options.data is None:
+        unused = [f"--{name}" for name in ("passes", "replay", "lr") if getattr(options, name) is not None]
+        if unused:
+            advice = "give --data PATH, or leave it out"
+            raise ConfigError(problem(", ".join(unused), "--data beside it", "none", advice))
+
+
 def _set_rate(trainer: Trainer, path: Path, which: Which | None, lr: float | None) -> None:
     """Let the optimiser go on with a constant learning rate, by default that of the run."""
     optim = trainer.config.optim
@@ -104,6 +120,10 @@ def _learn(trainer: Trainer, before: Contract, options: Any, given: dict[str, An
     reader = Reader(contract, kind.name, given)
     new = _labelled(reader, options.data)
     print_notes(reader)
+    first = len(trainer.class_names or ()) - len(options.names)  # new classes are the last
+    for code, name in enumerate(options.names, first):
+        if code not in new[1]:
+            print(f"note: --data has no document of {name!r}: nothing is learned of it", file=sys.stderr)
     memory = Replay(options.replay, trainer.config.train.seed)
     if options.replay:
         old = _labelled(Reader(before, kind.name), [str(_data_of_run(trainer, options.checkpoint))])

@@ -219,9 +219,7 @@ def _unknown_key(section: type[Section], here: tuple[str, ...]) -> str:
     """Advice about an unknown key: the nearest one in its section, else anywhere."""
     parent = ".".join(here[:-1])
     dotted = ".".join(here)
-    other_kinds = [
-        str(kind_of(owner)) for name, owner, _ in walk() if name == dotted and owner is not section and kind_of(owner)
-    ]
+    other_kinds = [str(kind_of(owner)) for owner in _owners(here) if owner is not section and kind_of(owner)]
     if other_kinds:
         advice = f"set {parent}.kind = {other_kinds[0]}"
         return problem(dotted, f"a setting of the kind {kind_of(section)}", "one of another kind", advice)
@@ -229,6 +227,15 @@ def _unknown_key(section: type[Section], here: tuple[str, ...]) -> str:
     if close is not None:
         return problem(dotted, "a known setting", "an unknown one", f"did you mean {close}?")
     return f"there is no `{dotted}`; settings are in docs/config.md"
+
+
+def _owners(path: tuple[str, ...]) -> list[type[Section]]:
+    """The sections, of all kinds, that have the last key of a path: a plain setting, or a section."""
+    found: list[type[Section]] = [Config]
+    for part in path[:-1]:
+        fields = [section.model_fields[part] for section in found if part in section.model_fields]
+        found = [kind for field in fields for kind in section_types(field.annotation)]
+    return [section for section in found if path[-1] in section.model_fields]
 
 
 def _near_section(here: tuple[str, ...]) -> str | None:
