@@ -259,7 +259,7 @@ def test_the_threshold_of_a_rate_is_of_left_out_series_or_of_given_ones():
     given = model.reject_threshold(keep=0.5, X=series[100:])
     assert (model.confidence(series[100:]) >= given).mean() == pytest.approx(0.5, abs=0.03)
     for keep in (0, 1.5, np.nan, "0.9", None, True):
-        with pytest.raises(ConfigError, match="^keep: expected a share above 0 and up to 1, found"):
+        with pytest.raises(ConfigError, match=r"^keep: expected a share above 0 and up to 1, found"):
             model.reject_threshold(keep=keep)
     backbone = SSMClassifier(kind="backbone", steps=5, d_model=16, n_layers=1, random_state=0).fit(series, labels)
     with pytest.raises(ConfigError, match="reject_threshold: expected X, series that the backbone was not trained on"):

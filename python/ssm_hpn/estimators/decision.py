@@ -97,8 +97,9 @@ class DecidingModel(StoredModel):
         ['unknown']
         """
         check_is_fitted(self)
-        number = isinstance(keep, int | float | np.number) and not isinstance(keep, bool)
-        if not number or not 0 < keep <= 1:
+        share: Any = keep
+        is_number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
+        if not is_number or not 0 < share <= 1:
             raise ConfigError(problem("keep", "a share above 0 and up to 1", shown(keep), "use 0.95 for 19 of 20"))
         if X is not None:
             return threshold_keeping(self.confidence(X), keep)
