@@ -467,6 +467,22 @@ def test_a_page_of_a_comparison_replaces_only_an_earlier_one(
     assert "c.html: expected a folder to write it into, found none" in capsys.readouterr().err
 
 
+def test_a_missing_package_of_pages_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path / "run")
+
+    def without(_: object) -> str:
+        raise ModuleNotFoundError("no matplotlib", name="matplotlib.figure")
+
+    monkeypatch.setattr("ssm_hpn.drawing._saved", without)
+    assert main(["report", str(run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    expected = "matplotlib: expected the package, which reports are made with, found none; pip install matplotlib"
+    assert line == f"error: {expected}"
+    assert not (run / "report.html").exists()
+
+
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = a_run(tmp_path / "run")
     assert main(["report", str(run)]) == 0

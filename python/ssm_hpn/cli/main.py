@@ -21,6 +21,8 @@ from ssm_hpn.printable import printable
 TRACEBACK: Final = "--traceback"
 HELP: Final = ("-h", "--help")
 VERSION: Final = "--version"
+OF_PAGES: Final = ("jinja2", "markupsafe", "matplotlib")
+"""Packages that nothing but pages and figures needs."""
 LONGEST_LINE: Final = 2000
 """Characters of an error that are shown: values come from files, and may be of any length."""
 
@@ -106,6 +108,9 @@ def _unexpected(error: Exception) -> int:
 
 def _foreign(error: Exception) -> Error | None:
     """The error for a missing package, and for input that is too large or deep for a library."""
+    if isinstance(error, ModuleNotFoundError) and (missing := str(error.name).partition(".")[0]) in OF_PAGES:
+        found = problem(missing, "the package, which reports are made with", "none", f"pip install {missing}")
+        return ConfigError(found)
     if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
         advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
         return ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
