@@ -153,6 +153,19 @@ def test_curves_grow_while_a_run_is_written_and_several_are_compared(text: Any, 
         picture(browser, "report")
 
 
+def test_a_folder_may_be_empty_at_first_and_the_server_may_go(text: Any, browser: Any, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with served(runs) as url:
+        browser.get(url)
+        wait(lambda: texts(browser, "#runs td") == ["no runs yet"])
+        assert texts(browser, "#state") == ["live"]
+        Trainer(settings(text, runs / "first", train={"steps": 2})).fit()
+        wait(lambda: texts(browser, "#runs tbody td:first-child") == ["first"])
+        wait(lambda: texts(browser, "#curves figcaption"))
+    wait(lambda: texts(browser, "#state") == ["the server does not answer"])
+
+
 def test_with_a_token_nothing_is_shown_without_it(text: Any, browser: Any, tmp_path: Path) -> None:
     Trainer(settings(text, tmp_path / "runs/one", train={"steps": 2})).fit()
     with served(tmp_path / "runs", token="secret123") as url:

@@ -57,7 +57,11 @@ function listRuns(runs) {
     row.append(link);
     return row;
   }));
-  if (!runs.length) body.append(element("tr")).append?.(element("td", "no runs yet"));
+  if (!runs.length) {
+    const row = element("tr");
+    row.append(element("td", "no runs yet"));
+    body.append(row);
+  }
 }
 
 function choose(name) {
