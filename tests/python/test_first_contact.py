@@ -212,7 +212,7 @@ def program(folder, name, says=""):
 
 @needs_bash
 def test_the_doctor_reports_versions_that_are_too_old(tmp_path):
-    for name in ("make", "cc", "cargo", "jq", "apt-get"):
+    for name in ("make", "cc", "cargo", "jq", "strace", "apt-get"):
         program(tmp_path, name)
     program(tmp_path, "rustc", "rustc 1.70.0 (90c541806 2023-05-31)")
     (tmp_path / "python3").symlink_to(sys.executable)
@@ -224,6 +224,6 @@ def test_the_doctor_reports_versions_that_are_too_old(tmp_path):
     program(tmp_path, "rustc", "rustc 1.89.0 (29483883e 2025-08-04)")
     found = doctor(tmp_path)
     assert (found.returncode, found.stderr) == (0, "")
-    assert [line[:9] for line in found.stdout.splitlines()] == ["ok       "] * 6
+    assert [line[:9] for line in found.stdout.splitlines()] == ["ok       "] * 7
     (tmp_path / "jq").unlink()
     assert "apt-get install jq" in doctor(tmp_path).stdout
