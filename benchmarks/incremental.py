@@ -9,8 +9,10 @@ other quarter: accuracy on the old classes, on the new ones and on all, where an
 
 The backbones are one model with two heads, patches of eight steps under one or two layers; its settings were chosen on
 an inner split of the training series, for each head by what training on all ten at once reaches there. With replay, 20
-series a class of the first pass stand beside the new ones, each class as often as a new one. Features are
-`SSMClassifier(effort="fast")`, which has no passes.
+series a class of the first pass stand beside the new ones, each class as often as a new one. After each pass a backbone,
+with either head, has the mean of the parameters of its last updates (`ssm_hpn.tail_mean`), as `partial_fit` does it; of
+the rows with `last parameters` it has those of the last update. Features are `SSMClassifier(effort="fast")`, which has
+no passes.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from sklearn.model_selection import train_test_split
 from ssm_hpn import Trainer, __version__
 from ssm_hpn.estimators import SSMClassifier
 from ssm_hpn.replay import CLASS, Replay, shared_out
+from ssm_hpn.tail_mean import TailMean
 
 Digits = tuple[NDArray[np.float32], NDArray[np.int32]]
 Head = Literal["prototypes", "softmax"]
@@ -96,7 +99,7 @@ def made(head: Head, classes: int, *, seed: int, batch_size: int, lr: float, n_l
     return Trainer({"model": model, "optim": optim, "train": {"steps": 1, "batch_size": batch_size, "seed": seed}})
 
 
-def one_pass(trainer: Trainer, data: Digits, memory: Replay) -> None:
+def one_pass(trainer: Trainer, data: Digits, memory: Replay, *, averaged: bool) -> None:
     """An update for each batch of the series, and its share of what the memory draws, which takes them then."""
     series, codes = data
     train, step = trainer.config.train, trainer.session.step
@@ -105,8 +108,12 @@ def one_pass(trainer: Trainer, data: Digits, memory: Replay) -> None:
     order = np.random.default_rng([train.seed, step]).permutation(len(codes))
     if drawn:
         series, codes = np.concatenate([series, drawn]), np.concatenate([codes, targets[CLASS]])
-    for rows in shared_out(order, len(drawn), train.batch_size):
+    lots = shared_out(order, len(drawn), train.batch_size)
+    mean = TailMean(len(lots)) if averaged else None
+    for rows in lots:
         trainer.step({"features": series[rows], CLASS: codes[rows]})
+        if mean is not None:
+            mean.updated(trainer)
 
 
 def with_rows(trainer: Trainer, settings: dict[str, Any], seed: int) -> Trainer:
@@ -120,22 +127,30 @@ def with_rows(trainer: Trainer, settings: dict[str, Any], seed: int) -> Trainer:
 
 
 def trained(
-    head: Head, train: Digits, *, later: bool, replay: int, seed: int, settings: dict[str, Any], spare: int = 0
+    head: Head,
+    train: Digits,
+    *,
+    later: bool,
+    replay: int,
+    seed: int,
+    settings: dict[str, Any],
+    spare: int = 0,
+    averaged: bool = True,
 ) -> Trainer:
     """A backbone after one pass over all classes, or over the old ones and then over the `later` ones."""
     memory = Replay(replay, seed)
     if not later:
         trainer = made(head, CLASSES, seed=seed, **settings)
-        one_pass(trainer, train, memory)
+        one_pass(trainer, train, memory, averaged=averaged)
         return trainer
     old = train[1] < OLD
     trainer = made(head, OLD, seed=seed, spare=spare, **settings)
-    one_pass(trainer, some(train, old), memory)
+    one_pass(trainer, some(train, old), memory, averaged=averaged)
     if head == "prototypes":
         trainer.add_classes(CLASSES - OLD)
     else:
         trainer = with_rows(trainer, settings, seed)
-    one_pass(trainer, some(train, ~old), memory)
+    one_pass(trainer, some(train, ~old), memory, averaged=averaged)
     return trainer
 
 
@@ -147,6 +162,26 @@ SYSTEMS: Final[dict[str, dict[str, Any]]] = {
     "softmax, all at once": {"head": "softmax", "later": False, "replay": 0},
     "softmax, rows added, replay": {"head": "softmax", "later": True, "replay": REPLAY},
     "softmax, rows added": {"head": "softmax", "later": True, "replay": 0},
+    "prototypes, all at once, last parameters": {
+        "head": "prototypes",
+        "later": False,
+        "replay": 0,
+        "averaged": False,
+    },
+    "prototypes, spare ones taken, replay, last parameters": {
+        "head": "prototypes",
+        "later": True,
+        "replay": REPLAY,
+        "spare": 5,
+        "averaged": False,
+    },
+    "softmax, all at once, last parameters": {"head": "softmax", "later": False, "replay": 0, "averaged": False},
+    "softmax, rows added, replay, last parameters": {
+        "head": "softmax",
+        "later": True,
+        "replay": REPLAY,
+        "averaged": False,
+    },
     "features, all at once": {"later": False},
     "features, classes added": {"later": True},
 }

@@ -3,7 +3,7 @@
 What it writes is a checkpoint of the same model with more classes, which every command reads. Without `--data` its
 scores among the old classes are those of the run, to the bit. With `--data` it is trained on these documents, and
 beside them on a sample of the run's own training data, so that each old class counts as much as an average class of the
-new documents.
+new documents. Its parameters are then the mean of those of the last updates (`ssm_hpn.tail_mean`).
 """
 
 import argparse
@@ -37,6 +37,7 @@ from ssm_hpn.documents import Reader, in_channels
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.replay import CLASS, Replay, shared_out
+from ssm_hpn.tail_mean import TailMean
 from ssm_hpn.targets import KINDS, column_with
 from ssm_hpn.trainer import Trainer
 
@@ -128,7 +129,8 @@ def _learn(trainer: Trainer, before: Contract, options: Any, given: dict[str, An
     if options.replay:
         old = _labelled(Reader(before, kind.name), [str(_data_of_run(trainer, options.checkpoint))])
         memory.add(old[0], {CLASS: old[1]})
-    losses = [loss for number in range(options.passes) for loss in _pass(trainer, new, memory, seed=number)]
+    mean = TailMean(options.passes * -(-len(new[0]) // trainer.config.train.batch_size))
+    losses = [loss for number in range(options.passes) for loss in _pass(trainer, new, memory, mean, seed=number)]
     kept = sum(map(len, memory.kept.values()))
     told = f"{counted(len(losses), 'update')} on {counted(len(new[0]), 'document')} and {counted(kept, 'old one')}"
     screen.print(f"trained    {told}, mean loss {np.mean(losses):.4g}", markup=False, soft_wrap=True)
@@ -158,7 +160,7 @@ def _labelled(reader: Reader, paths: Sequence[str]) -> Documents:
     return xs, np.array(codes, np.int32)
 
 
-def _pass(trainer: Trainer, new: Documents, memory: Replay, *, seed: int) -> list[float]:
+def _pass(trainer: Trainer, new: Documents, memory: Replay, mean: TailMean, *, seed: int) -> list[float]:
     """One pass over the new documents, each update with its share of old ones beside them; the losses."""
     drawn, targets = memory.draw(new[1], seed=seed)
     documents = [*new[0], *drawn]
@@ -168,4 +170,5 @@ def _pass(trainer: Trainer, new: Documents, memory: Replay, *, seed: int) -> lis
     for chosen in shared_out(order, len(drawn), trainer.config.train.batch_size):
         batch = padded([documents[i] for i in chosen], "features" if documents[0].ndim == 2 else "tokens")
         losses.append(trainer.step(batch | {CLASS: codes[chosen]}).loss)
+        mean.updated(trainer)
     return losses

@@ -22,6 +22,7 @@ from ssm_hpn.evidence import step_evidence
 from ssm_hpn.replay import CLASS, Replay, shared_out
 from ssm_hpn.series import batches_without_end, groups_by_length
 from ssm_hpn.storage import write_whole
+from ssm_hpn.tail_mean import TailMean
 from ssm_hpn.trainer import Trainer
 
 Floats = NDArray[np.float64]
@@ -175,7 +176,8 @@ class Backbone:
     def _learn(self, series: list[Floats], arrays: dict[str, NDArray[Any]], *, progress: Progress) -> None:
         """The updates, with classes numbered as the scores are.
 
-        Beside the series of a batch stand its share of those that the memory draws for this part.
+        Beside the series of a batch stand its share of those that the memory draws for this part. The parameters are
+        then the mean of those of the last updates (`ssm_hpn.tail_mean`), as the learning rate does not fall.
         """
         train = self.trainer.config.train
         order = np.random.default_rng([train.seed, self.updates]).permutation(len(series))
@@ -187,10 +189,12 @@ class Backbone:
                 series, arrays = [*series, *drawn], _joined(arrays, targets)
         parts = shared_out(order, len(drawn), train.batch_size)
         channels = [self.contract.channels(one) for one in series]
+        mean = TailMean(len(parts))
         with progress.bar("update", len(parts)) as advance:
             for n, chosen in enumerate(parts):
                 batch = padded([channels[i] for i in chosen], "features")
                 update = self.trainer.step(batch | {name: values[chosen] for name, values in arrays.items()})
+                mean.updated(self.trainer)
                 advance(n + 1, f"loss {update.loss:.4g}")
 
     def _as_scored(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
