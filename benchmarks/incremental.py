@@ -9,10 +9,10 @@ other quarter: accuracy on the old classes, on the new ones and on all, where an
 
 The backbones are one model with two heads, patches of eight steps under one or two layers; its settings were chosen on
 an inner split of the training series, for each head by what training on all ten at once reaches there. With replay, 20
-series a class of the first pass stand beside the new ones, each class as often as a new one. After each pass a backbone,
-with either head, has the mean of the parameters of its last updates (`ssm_hpn.tail_mean`), as `partial_fit` does it; of
-the rows with `last parameters` it has those of the last update. Features are `SSMClassifier(effort="fast")`, which has
-no passes.
+series a class of the first pass stand beside the new ones, each class as often as a new one. After each pass a
+backbone, with either head, has the mean of the parameters of its last updates (`ssm_hpn.tail_mean`), as `partial_fit`
+does it; in the rows with `last parameters` it has those of the last update. Features are
+`SSMClassifier(effort="fast")`, which has no passes.
 """
 
 import argparse
@@ -134,7 +134,6 @@ def trained(
     replay: int,
     seed: int,
     settings: dict[str, Any],
-    spare: int = 0,
     averaged: bool = True,
 ) -> Trainer:
     """A backbone after one pass over all classes, or over the old ones and then over the `later` ones."""
@@ -144,7 +143,7 @@ def trained(
         one_pass(trainer, train, memory, averaged=averaged)
         return trainer
     old = train[1] < OLD
-    trainer = made(head, OLD, seed=seed, spare=spare, **settings)
+    trainer = made(head, OLD, seed=seed, **settings)
     one_pass(trainer, some(train, old), memory, averaged=averaged)
     if head == "prototypes":
         trainer.add_classes(CLASSES - OLD)
@@ -189,10 +188,11 @@ SYSTEMS: Final[dict[str, dict[str, Any]]] = {
 
 def answers(name: str, train: Digits, test: NDArray[np.float32], seed: int, **changed: Any) -> NDArray[np.int64]:
     """What a system answers for the series of the test."""
-    system = SYSTEMS[name]
+    system = dict(SYSTEMS[name])
+    spare = {"spare": system.pop("spare", 0)}
     mean, std = train[0].mean(), train[0].std()
     if "head" in system:
-        settings = SETTINGS[system["head"]] | changed
+        settings = SETTINGS[system["head"]] | spare | changed
         scaled = (train[0] - mean) / std, train[1]
         trainer = trained(**system, train=scaled, seed=seed, settings=settings)
         return np.asarray(trainer.predict({"features": (test - mean) / std}).argmax(axis=1))

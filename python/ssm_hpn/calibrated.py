@@ -6,7 +6,8 @@ the model (`Learner.temperature`), in checkpoints that are saved afterwards, and
 checkpoints of a run are written before all held-out data is looked at. Where none was fitted, the scale is that of
 training: 1 for a linear head, that of the loss for cosines, 16 where the loss has none.
 
-The file has an entry for each update whose checkpoint was looked at. `evaluate --keep` adds the threshold of the
+The file has an entry for each update whose checkpoint was looked at. A file with this entry alone is put into the
+checkpoint too, so that a checkpoint which is copied out of its run has it. `evaluate --keep` adds the threshold of the
 confidence at which a share of the held-out series is answered.
 """
 
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
+from ssm_hpn.checkpoints import step_name
 from ssm_hpn.closed_form.calibration import Temperature, softmax
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.learner import Learner
@@ -100,8 +103,9 @@ class RunCalibration:
         if before is not None and entry.threshold is None:
             entry = entry.model_copy(update={"threshold": before.threshold})
         kept = [one for one in self._entries() if one.step != entry.step]
-        entries = sorted([*kept, entry], key=lambda one: one.step)[-MOST_ENTRIES:]
-        write_whole(self.run / FILE, _File(entries=tuple(entries)).model_dump_json(indent=1) + "\n")
+        _write(self.run, sorted([*kept, entry], key=lambda one: one.step)[-MOST_ENTRIES:])
+        if (checkpoint := self.run / CHECKPOINTS / step_name(entry.step)).is_dir():
+            _write(checkpoint, [entry])
 
     def _entries(self) -> Sequence[Entry]:
         path = self.run / FILE
@@ -117,6 +121,10 @@ class RunCalibration:
             ) from None
         except OSError as error:
             raise DataError(problem(path, "a readable file", error.strerror, "restore or remove it")) from None
+
+
+def _write(folder: Path, entries: Sequence[Entry]) -> None:
+    write_whole(folder / FILE, _File(entries=tuple(entries)).model_dump_json(indent=1) + "\n")
 
 
 def scale_of_training(learner: Learner) -> float:

@@ -14,6 +14,7 @@ from ssm_hpn.config import Config, PrepareOptions, core_model, parse
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError
 from ssm_hpn.prepare import prepare
 from ssm_hpn.replay import CLASS, Replay
+from ssm_hpn.tail_mean import TailMean
 from support import sensor_file, settings
 
 # ---- names
@@ -327,6 +328,38 @@ def test_a_damaged_memory_is_refused():
             Replay.from_json(damaged)
 
 
+# ---- the mean of the last parameters
+
+
+class Walk:
+    """A model whose parameter `w` is the number of its updates; `still` never changes."""
+
+    def __init__(self, dtype=np.float32):
+        self.values = {"w": np.zeros(2, dtype), "still": np.full(3, 0.1, dtype)}
+
+    def parameters(self):
+        return {name: values.copy() for name, values in self.values.items()}
+
+    def load_tensors(self, tensors):
+        self.values = dict(tensors)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("updates", "averaged"), [(15, [15]), (16, range(13, 17)), (40, range(31, 41)), (200, range(152, 201, 2))]
+)
+def test_a_pass_ends_with_the_mean_of_its_last_quarter(dtype, updates, averaged):
+    model, mean = Walk(dtype), TailMean(updates)
+    for n in range(1, updates + 1):
+        model.values["w"] = np.full(2, n, dtype)
+        mean.updated(model)
+        if n < updates:
+            assert model.values["w"][0] == n
+    np.testing.assert_allclose(model.values["w"], np.mean(list(averaged)), rtol=1e-6)
+    np.testing.assert_array_equal(model.values["still"], np.full(3, 0.1, dtype))
+    assert {values.dtype for values in model.values.values()} == {np.dtype(dtype)}
+
+
 # ---- estimators
 
 pytest.importorskip("sklearn")
@@ -496,3 +529,23 @@ def test_labels_of_every_type_may_be_added(data, kind):
         if new is not None:
             assert model.add_classes(new).classes_.tolist() == expected
             model.partial_fit(few[:2], np.array([model.classes_[1]] * 2, model.classes_.dtype))
+
+
+def test_a_further_part_ends_with_the_mean_parameters_of_its_last_updates(data, monkeypatch):
+    series, labels, old = data
+    model = fitted("backbone", data)
+    seen, step = [], Trainer.step
+
+    def watched(trainer, *given, **named):
+        found = step(trainer, *given, **named)
+        seen.append(trainer.parameters())
+        return found
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    model.partial_fit([*series, *series, *series], np.concatenate([np.where(old, labels, "slow")] * 3))
+    assert len(seen) == 23
+    for name, found in model.trainer_.parameters().items():
+        expected = np.mean([one[name].astype(np.float64) for one in seen[-5:]], axis=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9, err_msg=name)
+    prototypes = "head.prototypes"
+    np.testing.assert_array_equal(model.trainer_.parameter(prototypes), seen[0][prototypes])

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,25 @@ def test_keep_finds_a_threshold_that_predict_uses(run, capsys, monkeypatch):
     (folder / "run" / FILE).unlink()
 
 
+def test_a_copied_checkpoint_keeps_temperature_and_threshold(run, capsys, monkeypatch, tmp_path):
+    kind, folder = run
+    monkeypatch.chdir(folder)
+    facts = json.loads(said(capsys, "evaluate", "run", "--keep", "0.75", "--json").out)["reject"]
+    step = read_decisions(Path("run")).step
+    saved = next(Path("run/checkpoints").glob("step-*" if step is None else f"step-{step:08d}"))
+    copied = Path(shutil.copytree(saved, tmp_path / "copied"))
+    inside = said(capsys, "predict", "run", "--data", "s.csv")
+    alone = said(capsys, "predict", str(copied), "--data", "s.csv")
+    assert alone.out == inside.out
+    assert f"no class below the confidence {facts['reject_below']:.6g}" in alone.err
+    assert "no scale of the probabilities" not in inside.err + alone.err
+    if kind != "features":
+        (copied / FILE).unlink()
+        assert "note: no scale of the probabilities was fitted for this checkpoint" in (
+            said(capsys, "predict", str(copied), "--data", "s.csv").err
+        )
+
+
 def test_evaluate_tells_strange_documents_apart(run, capsys, monkeypatch):
     kind, folder = run
     monkeypatch.chdir(folder)
@@ -135,6 +155,7 @@ def test_evaluate_tells_strange_documents_apart(run, capsys, monkeypatch):
     if kind == "features":
         assert facts["strange"]["auroc"] > 0.95
     assert "label 'broken' of 6 documents: no class of the training data: taken for unknown" in told.err
+    assert ("note: add-classes adds such classes to this model" in told.err) == (kind == "backbone")
     assert (
         "6 documents of classes that the training data does not have: AUROC"
         in said(capsys, "evaluate", "run", "--data", "new.csv").out

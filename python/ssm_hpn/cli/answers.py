@@ -1,5 +1,6 @@
-"""What `predict` and `evaluate` share: the answers of a backbone, and the threshold that is kept in a run."""
+"""What `predict` and `evaluate` share: the answers of a backbone, and what was fitted to held-out data of its run."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,13 @@ def scores_among(model: Trainer, answered: NDArray[np.float64]) -> NDArray[np.fl
 def step_of_model(model: Trainer | FilterLearner) -> int:
     """The updates of a model; 1 of features."""
     return model.step if isinstance(model, FilterLearner) else model.session.step
+
+
+def print_uncalibrated(model: Trainer | FilterLearner) -> None:
+    """Say on stderr where the probabilities of a backbone are not fitted to held-out data."""
+    if isinstance(model, Trainer) and answers_classes(model) and model.temperature is None:
+        told = "no scale of the probabilities was fitted for this checkpoint: they are those of the loss in training"
+        print(f"note: {told}; evaluate of its run fits one where there is held-out data", file=sys.stderr)
 
 
 def stored_threshold(model: Trainer | FilterLearner, checkpoint: Path) -> float | None:

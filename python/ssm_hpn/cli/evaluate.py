@@ -25,7 +25,14 @@ from ssm_hpn.calibrated import (
     scale_of_training,
 )
 from ssm_hpn.checkpoints import is_run
-from ssm_hpn.cli.answers import answers_classes, inputs_of, scores_among, step_of_model, stored_threshold
+from ssm_hpn.cli.answers import (
+    answers_classes,
+    inputs_of,
+    print_uncalibrated,
+    scores_among,
+    step_of_model,
+    stored_threshold,
+)
 from ssm_hpn.cli.checkpoint import (
     add_data,
     add_file_options,
@@ -175,6 +182,9 @@ def _on(trainer: Trainer | FilterLearner, reader: Reader, data: Sequence[str], j
     tally = Tally(reader.documents(data))
     result = _evaluated(trainer, reader, tally, judged)
     print_notes(reader)
+    print_uncalibrated(trainer)
+    if reader.strange and isinstance(trainer, Trainer) and trainer.config.model.head.kind == "prototype":
+        print("note: add-classes adds such classes to this model", file=sys.stderr)
     for note in reader.note_trained(trainer.train_folder):
         print(f"note: {note}", file=sys.stderr)
     if result.totals.count == 0 and not judged.strange:

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.calibrated import class_probabilities
 from ssm_hpn.classes import text_of
-from ssm_hpn.cli.answers import answers_classes, inputs_of, scores_among, stored_threshold
+from ssm_hpn.cli.answers import answers_classes, inputs_of, print_uncalibrated, scores_among, stored_threshold
 from ssm_hpn.cli.checkpoint import (
     add_data,
     add_file_options,
@@ -109,6 +109,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     rows = predictions(trainer, *wanted) if isinstance(trainer, Trainer) else _of_features(trainer, *wanted)
     write_rows(_told_if_all_rejected(rows), options.out, reader.contract.classes)
     print_notes(reader)
+    print_uncalibrated(trainer)
     return EXIT_DONE
 
 
