@@ -4,8 +4,8 @@
 
 With a constant learning rate the parameters go on moving around a minimum by the noise of single batches; their mean is
 nearer to it (Polyak and Juditsky, 1992; of networks Izmailov et al., UAI 2018). Moments and counters of the optimiser
-stay those of the last update. Tensors that do not change keep their bits. `benchmarks/records/incremental.md` has what it
-is worth where classes come later.
+stay those of the last update. Tensors that do not change keep their bits. `benchmarks/records/incremental.md` has what
+it is worth where classes come later.
 """
 
 from collections.abc import Mapping
