@@ -87,6 +87,17 @@ test-faults: $(STAMPS)/build $(STAMPS)/dev ## break things: kills, failed system
 	@command -v strace >/dev/null || echo "strace is not on the PATH: no system call is made to fail; apt-get install strace"
 	@$(PY) -m pytest -q tests/python --all-faults $(ARGS)
 
+# Executions of each target, and seconds after which it ends where that is earlier (0: never).
+RUNS ?= 100000
+.PHONY: fuzz
+fuzz: $(STAMPS)/build ## mutate manifests, shards, checkpoints and settings: make fuzz RUNS=10000000; writes benchmarks/records/fuzz.json
+	@$(PY) scripts/fuzz.py --runs $(RUNS) $(ARGS)
+
+SECONDS_OF_SOAK ?= 1800
+.PHONY: soak
+soak: $(STAMPS)/build ## train half an hour on data larger than memory with three stops; writes benchmarks/records/soak.json
+	@$(PY) benchmarks/soak.py --seconds $(SECONDS_OF_SOAK) $(ARGS)
+
 # aeon and sktime pin other versions than the tests: an environment of its own, which finds the package in the checkout.
 AEON := .venv-aeon
 AEON_PY := $(subst $(VENV)/,$(AEON)/,$(PY))

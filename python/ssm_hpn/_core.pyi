@@ -137,6 +137,9 @@ def verify_checkpoint(path: str) -> dict[str, Any]:
 def list_checkpoints(root: str) -> list[tuple[int, str]]:
     """Checkpoints of a folder as (step, path), whether or not they verify."""
 
+def upgrade_checkpoint(path: str) -> int:
+    """Rewrite a checkpoint of an older schema in its place; returns the schema that it had."""
+
 def mark_best(root: str, step: int) -> None:
     """Make the checkpoint of a step the `best` of its folder."""
 
@@ -395,6 +398,8 @@ class Session:
         optim: settings that replace the saved ones, as JSON; moments and counters stay.
         Returns the session, the JSON given to `save` as extra, and why newer checkpoints were passed over.
         """
+    def _panic(self, text: str, changing: bool) -> None:
+        """Panic in a call that changes the session or only reads it; for tests."""
     def save(self, root: str, step_dir: str, extra: str) -> None:
         """Write the folder root/step_dir, whole or absent also after a power cut, and name it in root/latest.
 

@@ -2,22 +2,24 @@
 
 Columns with their roles and statistics, classes, the scale of the numbers to predict, what stands for missing numbers,
 and how text becomes ids. Every later command treats new input by it, so that a model never depends on the folder it was
-trained on. Nothing here reads files: numpy is all it needs.
+trained on. Nothing here reads files.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from ssm_hpn.classes import SHOWN, Classes, Value
 from ssm_hpn.columns import Column, Missing, PartSizes, Scale, column_line, number_line, part_line, rounded
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import DataError, problem
+from ssm_hpn.errors import DataError, problem, shown
 from ssm_hpn.moments import Moments
 from ssm_hpn.origin import Origin
 from ssm_hpn.targets import target_columns
@@ -266,6 +268,23 @@ class Contract:
         """
         return np.asarray(values, np.float64) if self.scale is None else self.scale.unscaled(values)
 
+    def check_numbers(self) -> None:
+        """Refuse divisors that are not above 0, and lists that are not as long as those that they go with.
+
+        >>> Contract("features", (Column("x", "feature", mean=0.0, std=-1.0),)).check_numbers()
+        Traceback (most recent call last):
+        ValueError: column x with std -1.0
+        """
+        for column in self.columns:
+            if column.std is not None and not column.std > 0:
+                raise ValueError(f"column {column.name} with std {column.std}")
+        if self.scale is not None:
+            mean, std = self.scale.mean, self.scale.std
+            if len(mean) != len(std) or not all(one > 0 for one in std):
+                raise ValueError(f"a scale of {counted(len(mean), 'mean')} and std {shown(std)}")
+        if self.classes is not None and len(self.classes.values) != len(self.classes.counts):
+            raise ValueError(f"{counted(len(self.classes.counts), 'count')} of {len(self.classes.values)} classes")
+
     # ---- to and from JSON
 
     def to_json(self) -> dict[str, Any]:
@@ -290,7 +309,7 @@ class Contract:
         """
         try:
             found: dict[str, Any] = dict(json.loads(value) if isinstance(value, str) else value)
-            return cls(
+            contract = cls(
                 **found
                 | {
                     "columns": tuple(Column(**column) for column in found.get("columns", ())),
@@ -302,9 +321,18 @@ class Contract:
                     "notes": tuple(found.get("notes", ())),
                 }
             )
+            _checked_types(cls).validate_python(asdict(contract))
+            contract.check_numbers()
+        except ValidationError as error:
+            row = error.errors(include_url=False, include_context=False)[0]
+            place = ".".join(str(part) for part in row["loc"])
+            found_there = f"{place} {shown(row['input'])} ({row['msg']})"
+            advice = "prepare the data again with this release"
+            raise DataError(problem("contract", "the description of a data set", found_there, advice)) from None
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             advice = "prepare the data again with this release"
             raise DataError(problem("contract", "the description of a data set", str(error), advice)) from None
+        return contract
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any], folder: Path | str) -> Self:
@@ -415,6 +443,12 @@ class Contract:
     def _missing_line(self) -> str:
         gaps = [f"{c.name} {c.missing}" for c in self.features if c.missing]
         return f"{_listed(gaps, SHOWN)} ({self.missing})" if gaps else "no numbers"
+
+
+@cache
+def _checked_types(kind: type[Contract]) -> TypeAdapter[Contract]:
+    """What compares the types of all fields, inside of columns, classes and parts too."""
+    return TypeAdapter(kind)
 
 
 def _optional(kind: Any, value: Any) -> Any:  # noqa: ANN401 - one of the dataclasses above

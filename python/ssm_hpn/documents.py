@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from ssm_hpn._core import ShardReader
 from ssm_hpn.classes import Classes, text_of
@@ -26,7 +27,7 @@ from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
-from ssm_hpn.errors import ConfigError, DataError, nearest, problem
+from ssm_hpn.errors import ConfigError, DataError, nearest, problem, shown
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.encode import Encoder, encoder_from
 from ssm_hpn.prepare.labels import Matching
@@ -117,7 +118,7 @@ class Reader:
         self._given = dict(given or {})
         self.encoder: Encoder | None = encoder_from(contract.encoder)
         known = {key: value for key, value in contract.options.items() if key in PrepareOptions.model_fields}
-        self._options = PrepareOptions.model_validate(known | self._given)
+        self._options = _options(known | self._given)
         self.unseen_gaps: Counter[str] = Counter()
         """Counts by column of raw files of missing numbers that became the mean and have no indicator."""
         self._sources: Sources | None = None
@@ -420,3 +421,14 @@ def _target(group: list[Document], array: TargetArray, length: int, n_values: in
             raise DataError(problem(document.name, expected, row.shape[-1], "give every document as many"))
         rows.append(np.concatenate([row, missing[len(row) :]]) if array.per_token else row)
     return np.stack(rows)
+
+
+def _options(settings: Mapping[str, Any]) -> PrepareOptions:
+    """Settings of preparation from a contract, which may have been altered."""
+    try:
+        return PrepareOptions.model_validate(settings)
+    except ValidationError as error:
+        row = error.errors(include_url=False, include_context=False)[0]
+        place, found = ".".join(str(part) for part in row["loc"]), f"{shown(row['input'])} ({row['msg']})"
+        advice = "load another checkpoint of the run"
+        raise DataError(problem(f"contract: options.{place}", "a setting of data", found, advice)) from None

@@ -27,6 +27,7 @@ __all__ = [
     "ForkError",
     "InUseError",
     "LockedError",
+    "PanicError",
     "ShapeError",
     "StorageError",
     "exit_code",
@@ -75,6 +76,10 @@ class LockedError(Error, BufferError):
 
 class ForkError(Error, RuntimeError):
     """The process was forked after a loader had started its threads."""
+
+
+class PanicError(Error, RuntimeError):
+    """A failure of the compiled core itself, which is a bug. What it was changing then refuses every further call."""
 
 
 NEAR: Final = 0.7

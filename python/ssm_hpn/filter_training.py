@@ -31,11 +31,13 @@ from ssm_hpn.foreign import finite, from_json
 from ssm_hpn.held_out_decisions import decisions_of_learner
 from ssm_hpn.metrics_log import STAGE, MetricsLog, stage_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
-from ssm_hpn.saved_state import STATE_SCHEMA
+from ssm_hpn.saved_state import STATE_SCHEMA, check_types
 from ssm_hpn.targets import KINDS
 
 Reason = Literal["finished", "interrupted"]
 STEP: Final = 1
+FIT: Final[dict[str, float]] = {"seconds": 0.0, "series": 0, "without_target": 0}
+"""What a fit saves besides its model, and what stands for it in checkpoints without it."""
 """The number of the only checkpoint."""
 SUMMARY: Final = "summary.json"
 
@@ -135,14 +137,15 @@ class FilterTraining:
         if self.validation_folder is not None and marked_best(files.folder) is None:
             files.checkpoints.mark_best(STEP)
         learner = FilterLearner(self.config, loaded.model, self.feed, folder=loaded.folder, step=loaded.step)
-        extra = loaded.extra
+        extra = FIT | loaded.extra
+        check_types(loaded.folder, extra, {key: (int, float) if key == "seconds" else int for key in FIT}, of="a fit")
         return FilterResult(
             "finished",
             files.folder,
-            float(extra.get("seconds", 0.0)),
+            float(extra["seconds"]),
             learner,
-            int(extra.get("series", 0)),
-            int(extra.get("without_target", 0)),
+            extra["series"],
+            extra["without_target"],
             already_ended=True,
             notes=loaded.notes,
         )

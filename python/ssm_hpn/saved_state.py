@@ -18,6 +18,15 @@ STATE_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
     "tokens_seen": int,
 }
 """What the state in a checkpoint has at least, and the types."""
+RUN_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
+    "seconds": (int, float),
+    "judgement": list,
+    "metrics_offset": int,
+    "callbacks": dict,
+    "reason": (str, NoneType),
+}
+"""What a run saves in a checkpoint at least, and the types."""
+JUDGEMENT: Final[tuple[tuple[type, ...], ...]] = ((int, float, NoneType), (int, NoneType), (int,))
 OTHER_CHECKPOINT: Final = "load another checkpoint of the run, or copy this one again"
 
 
@@ -40,11 +49,46 @@ def read_state(folder: Path, text: str) -> dict[str, Any]:
     if schema != STATE_SCHEMA:
         advice = "use a release that reads it"
         raise CheckpointError(problem(folder, f"trainer state of schema {STATE_SCHEMA}", schema, advice))
-    for key, kind in STATE_KEYS.items():
-        if not isinstance(state.get(key, ...), kind):
-            found = f"one with {key} {shown(state[key])}" if key in state else f"one without {key}"
-            raise CheckpointError(problem(folder, "the state of a trainer", found, OTHER_CHECKPOINT))
+    check_types(folder, state, STATE_KEYS, of="a trainer")
     return dict(state)
+
+
+def check_types(folder: Path, saved: object, kinds: Mapping[str, type | tuple[type, ...]], *, of: str) -> None:
+    """Refuse a saved state without all of these keys, or with values of other types.
+
+    >>> from pathlib import Path
+    >>> check_types(Path("checkpoint"), {"series": "x"}, {"series": int}, of="a fit")
+    Traceback (most recent call last):
+    ssm_hpn.errors.CheckpointError: checkpoint: expected the state of a fit, found one with series 'x'; load another ...
+    """
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(problem(folder, f"the state of {of}", shown(saved), OTHER_CHECKPOINT))
+    for key, kind in kinds.items():
+        if not isinstance(saved.get(key, ...), kind):
+            found = f"one with {key} {shown(saved[key])}" if key in saved else f"one without {key}"
+            raise CheckpointError(problem(folder, f"the state of {of}", found, OTHER_CHECKPOINT))
+
+
+def check_run(folder: Path, saved: Any) -> None:  # noqa: ANN401 - any JSON
+    """Refuse what a run did not save.
+
+    >>> from pathlib import Path
+    >>> run = {"seconds": 1.5, "judgement": [0.5, 10, 0], "metrics_offset": 99, "callbacks": {}, "reason": None}
+    >>> check_run(Path("run"), run)
+    >>> check_run(Path("run"), run | {"judgement": [0.5]})
+    Traceback (most recent call last):
+    ssm_hpn.errors.CheckpointError: run: expected the state of a run, found one with judgement [0.5]; load another ...
+    """
+    check_types(folder, saved, RUN_KEYS, of="a run")
+    judgement, states = saved["judgement"], saved["callbacks"]
+    fits = len(judgement) == len(JUDGEMENT) and all(map(isinstance, judgement, JUDGEMENT))
+    for key, good in (("judgement", fits), ("callbacks", all(isinstance(one, dict) for one in states.values()))):
+        if not good:
+            found = f"one with {key} {shown(saved[key])}"
+            raise CheckpointError(problem(folder, "the state of a run", found, OTHER_CHECKPOINT))
+    if saved["metrics_offset"] < 0:
+        found = f"one with metrics_offset {saved['metrics_offset']}"
+        raise CheckpointError(problem(folder, "the state of a run", found, OTHER_CHECKPOINT))
 
 
 def saved_settings(folder: Path, state: Mapping[str, Any]) -> Config:

@@ -26,6 +26,7 @@ from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import FILLED_IN, MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
+from ssm_hpn.saved_state import check_run
 from ssm_hpn.targets import KINDS
 from ssm_hpn.update import Update
 
@@ -346,6 +347,7 @@ class Training:
         return self._continue(state["extra"])
 
     def _continue(self, extra: dict[str, Any]) -> int:
+        check_run(self.run_files.folder, extra)
         self._seconds_before = extra["seconds"]
         self.judgement = Judgement(*extra["judgement"])
         self.reason = extra["reason"]

@@ -16,6 +16,7 @@ BASES = {
     "DataError": ValueError,
     "DivergedError": ArithmeticError,
     "ForkError": RuntimeError,
+    "PanicError": RuntimeError,
     "InUseError": OSError,
     "LockedError": BufferError,
     "ShapeError": ValueError,

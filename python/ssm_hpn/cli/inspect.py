@@ -15,6 +15,7 @@ from ssm_hpn.cli.console import size, table
 from ssm_hpn.cli.features import estimate
 from ssm_hpn.cli.parser import Parser
 from ssm_hpn.cli.prepare import add_data_options, data_options
+from ssm_hpn.cli.verify import code_of, to_json, told, verified
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.counts import counted
@@ -37,17 +38,22 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser = Parser(
         prog=prog,
         description="What is in a run, a checkpoint, a prepared folder, a configuration or raw data.",
-        usage=f"{prog} PATH | --data PATH [--json] [--data.OPTION VALUE ...]",
+        usage=f"{prog} PATH | --data PATH [--json] [--verify] [--data.OPTION VALUE ...]",
     )
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="run, checkpoint, prepared folder, TOML file, or raw data"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--verify", action="store_true", help="read every file and compare it with its digest, a line each")
     add_data_options(parser)
     options = parser.parse_args(arguments)
     settings = data_options(options, options.paths)
     if not settings.train:
         raise ConfigError(problem(prog, "a PATH", "none", "name data, a run, a checkpoint or a configuration"))
+    if options.verify:
+        parts = [part for path in settings.train for part in verified(Path(path).expanduser())]
+        print(json.dumps(to_json(parts), indent=1) if options.json else told(parts))
+        return code_of(parts)
     raw = len(settings.train) > 1 or _is_raw(settings.train[0])
     found = _raw(settings) if raw else _inspect(Path(settings.train[0]).expanduser())
     print(json.dumps(found, indent=1) if options.json else _text(found))

@@ -52,6 +52,7 @@ COMMANDS: Final = (
     Command("watch", "ssm_hpn.cli.watch", "runs in a terminal while they are written"),
     Command("serve", "ssm_hpn.cli.serve", "a local page of runs while they are written"),
     Command("inspect", "ssm_hpn.cli.inspect", "what is in a run, a checkpoint or a prepared folder"),
+    Command("migrate", "ssm_hpn.cli.migrate", "rewrite runs and checkpoints of an older release in place"),
     Command("parity", "ssm_hpn.cli.parity", "the core against references in JAX and PyTorch"),
     Command("config-docs", "ssm_hpn.cli.config_docs", "every setting as Markdown"),
 )

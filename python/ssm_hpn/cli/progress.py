@@ -156,7 +156,8 @@ class ProgressDisplay(Callback):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore it."""
-        self._at_first = state.get("at_first")
+        value = state.get("at_first")
+        self._at_first = value if isinstance(value, int | float) else None
 
     def ended(self, event: Event) -> None:  # noqa: ARG002 - argument of the base class
         """Close the bar."""

@@ -3,9 +3,10 @@
 //! The lock is only taken while the interpreter is released, and given back before it is taken again: so no thread waits
 //! for the lock while another waits for the interpreter. Several threads may read at once.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use ssm_hpn::session::Session;
+use ssm_hpn::{Error, Result};
 
 /// A session of either number type.
 pub(crate) enum AnySession {
@@ -34,13 +35,17 @@ impl SharedSession {
     }
 
     /// For calls that change nothing; several may run at once.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, AnySession> {
-        // A panic inside the core is raised in Python; the session stays usable as far as it was before.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, AnySession>> {
+        self.0.read().map_err(|_| half_changed())
     }
 
     /// For calls that change the session, which run alone.
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, AnySession> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn write(&self) -> Result<RwLockWriteGuard<'_, AnySession>> {
+        self.0.write().map_err(|_| half_changed())
     }
+}
+
+/// A panic in a call that changes the session leaves it unusable; one in a call that only reads leaves it as it was.
+fn half_changed() -> Error {
+    Error::poisoned("session", "load the newest checkpoint")
 }

@@ -11,7 +11,7 @@ use ssm_hpn::Error as CoreError;
 use ssm_hpn::checkpoint::{self, NamedArray, Numbers};
 
 use crate::arrays::{copied, found, to_array};
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock_any};
 use crate::errors::to_py;
 
 /// Checks one checkpoint folder against its manifest without loading it.
@@ -29,6 +29,12 @@ pub(crate) fn verify_checkpoint<'py>(py: Python<'py>, path: &str) -> PyResult<Bo
 #[pyfunction]
 pub(crate) fn list_checkpoints(py: Python<'_>, root: &str) -> PyResult<Vec<(u64, PathBuf)>> {
     enter(py, || checkpoint::list(Path::new(root)))
+}
+
+/// Rewrites a checkpoint of an older schema in its place; returns the schema that it had.
+#[pyfunction]
+pub(crate) fn upgrade_checkpoint(py: Python<'_>, path: &str) -> PyResult<u32> {
+    enter(py, || checkpoint::upgrade(Path::new(path)))
 }
 
 /// Makes the checkpoint of a step the `best` of its folder.
@@ -61,7 +67,7 @@ impl PyRunLock {
     }
 
     fn release(&self, py: Python<'_>) {
-        py.detach(|| drop(lock(&self.0).take()));
+        py.detach(|| drop(lock_any(&self.0).take()));
     }
 }
 

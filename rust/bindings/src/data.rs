@@ -18,7 +18,7 @@ use ssm_hpn::target::arrays::{self, Element, Per, TargetArray};
 
 use crate::arrays::{array_of, found, to_array};
 use crate::batch::PyBatch;
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock, lock_any};
 use crate::errors::to_py;
 
 /// Batches of a prepared folder in an order that depends on seed and epoch alone.
@@ -35,32 +35,32 @@ impl PyLoader {
     }
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<(PyBatch, String)>> {
-        let next = enter(py, || lock(&self.0).next())?;
+        let next = enter(py, || lock(&self.0, "loader")?.next())?;
         Ok(next.map(|(batch, cursor)| (PyBatch(batch), cursor.to_json())))
     }
 
     fn seek(&self, py: Python<'_>, cursor: &str) -> PyResult<()> {
-        enter(py, || Cursor::from_json(cursor).and_then(|cursor| lock(&self.0).seek(cursor)))
+        enter(py, || Cursor::from_json(cursor).and_then(|cursor| lock(&self.0, "loader")?.seek(cursor)))
     }
 
     #[getter]
     fn cursor(&self, py: Python<'_>) -> String {
-        py.detach(|| lock(&self.0).position().to_json())
+        py.detach(|| lock_any(&self.0).position().to_json())
     }
 
     #[getter]
     fn epoch(&self, py: Python<'_>) -> f64 {
-        py.detach(|| lock(&self.0).progress())
+        py.detach(|| lock_any(&self.0).progress())
     }
 
     #[getter]
     fn n_documents(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.0).n_documents())
+        py.detach(|| lock_any(&self.0).n_documents())
     }
 
     #[getter]
     fn n_tokens(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.0).n_tokens())
+        py.detach(|| lock_any(&self.0).n_tokens())
     }
 }
 
@@ -169,12 +169,12 @@ impl PyShardWriter {
             targets: &targets,
             names: names.as_deref(),
         };
-        enter(py, || lock(&self.0).as_mut().ok_or_else(closed)?.append(&documents))
+        enter(py, || lock(&self.0, "shard writer")?.as_mut().ok_or_else(closed)?.append(&documents))
     }
 
     fn close<'py>(&self, py: Python<'py>, extra: &str) -> PyResult<Bound<'py, PyAny>> {
         let manifest = enter(py, || {
-            let mut writer = lock(&self.0);
+            let mut writer = lock(&self.0, "shard writer")?;
             if writer.is_none() {
                 return Err(closed());
             }
@@ -200,7 +200,7 @@ impl PyShardReader {
     }
 
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let Some(group) = enter(py, || lock(&self.0).next_group())? else { return Ok(None) };
+        let Some(group) = enter(py, || lock(&self.0, "shard reader")?.next_group())? else { return Ok(None) };
         let n = group.documents();
         let columns = PyDict::new(py);
         columns.set_item("boundaries", to_array(py, &[n + 1], group.boundaries())?)?;
@@ -250,11 +250,11 @@ impl PyContentDigests {
         begins: PyReadonlyArray1<'py, bool>,
     ) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let (data, offsets, begins) = (data.as_slice()?, offsets.as_slice()?, begins.as_slice()?);
-        Ok(enter(py, || lock(&self.0).add(data, offsets, begins))?.into_pyarray(py))
+        Ok(enter(py, || lock(&self.0, "digests")?.add(data, offsets, begins))?.into_pyarray(py))
     }
 
     fn finish(&self, py: Python<'_>) -> Option<u64> {
-        py.detach(|| lock(&self.0).finish())
+        py.detach(|| lock_any(&self.0).finish())
     }
 
     #[staticmethod]
@@ -289,7 +289,7 @@ impl PyTextNumbers {
         offsets: PyReadonlyArray1<'py, i32>,
     ) -> PyResult<Bound<'py, PyArray1<i32>>> {
         let (data, offsets) = (data.as_slice()?, offsets.as_slice()?);
-        Ok(enter(py, || lock(&self.0).number(data, offsets))?.into_pyarray(py))
+        Ok(enter(py, || lock(&self.0, "numbers of texts")?.number(data, offsets))?.into_pyarray(py))
     }
 
     fn texts<'py>(
@@ -298,7 +298,7 @@ impl PyTextNumbers {
         first: usize,
     ) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>) {
         let (bytes, offsets) = py.detach(|| {
-            let numbers = lock(&self.0);
+            let numbers = lock_any(&self.0);
             let (bytes, offsets) = numbers.texts(first);
             (bytes.to_vec(), offsets)
         });
@@ -306,7 +306,7 @@ impl PyTextNumbers {
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {
-        py.detach(|| lock(&self.0).len())
+        py.detach(|| lock_any(&self.0).len())
     }
 }
 

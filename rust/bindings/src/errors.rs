@@ -17,6 +17,7 @@ import_exception!(ssm_hpn.errors, InUseError);
 import_exception!(ssm_hpn.errors, ShapeError);
 import_exception!(ssm_hpn.errors, LockedError);
 import_exception!(ssm_hpn.errors, ForkError);
+import_exception!(ssm_hpn.errors, PanicError);
 
 /// The exception of an error; the text is the error's own line.
 pub(crate) fn to_py(error: CoreError) -> PyErr {
@@ -31,6 +32,7 @@ pub(crate) fn to_py(error: CoreError) -> PyErr {
         CoreError::Shape { .. } => ShapeError::new_err(text),
         CoreError::Borrowed { .. } => LockedError::new_err(text),
         CoreError::Forked { .. } => ForkError::new_err(text),
+        CoreError::Poisoned { .. } => PanicError::new_err(text),
         // A variant added later without a class of its own is still an error of this package.
         _ => Error::new_err(text),
     }

@@ -9,7 +9,7 @@ use ssm_hpn::Error as CoreError;
 use ssm_hpn::features::{Bank, FeatureStream, FeaturesConfig, Readout};
 
 use crate::arrays::{array_of, copied, found, to_array};
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock, lock_any};
 use crate::errors::to_py;
 
 /// Scores that are linear in standardised features.
@@ -67,7 +67,7 @@ impl PyFeatureStream {
             return Err(self.other(x, axes));
         }
         let values = copied(&values, "x")?;
-        enter(py, || lock(&self.stream).read(&values))
+        enter(py, || lock(&self.stream, "stream")?.read(&values))
     }
 
     fn other(&self, x: &Bound<'_, PyAny>, axes: &str) -> PyErr {
@@ -94,17 +94,18 @@ impl PyFeatureStream {
     }
 
     fn features<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let features = enter(py, || lock(&self.stream).features())?;
+        let features = enter(py, || lock(&self.stream, "stream")?.features())?;
         to_array(py, &[self.rows, self.features], features)
     }
 
     #[pyo3(signature = (readout, /))]
     fn scores<'py>(&self, py: Python<'py>, readout: &PyReadout) -> PyResult<Bound<'py, PyAny>> {
-        let scores = enter(py, || lock(&self.stream).scores(&readout.0))?;
+        let scores = enter(py, || lock(&self.stream, "stream")?.scores(&readout.0))?;
         to_array(py, &[self.rows, readout.0.outputs()], scores)
     }
 
     fn reset(&self, py: Python<'_>) {
-        py.detach(|| lock(&self.stream).reset());
+        py.detach(|| lock_any(&self.stream).reset());
+        self.stream.clear_poison(); // a panic may have left it half changed: now it is new
     }
 }

@@ -204,7 +204,7 @@ impl PyFeatureBlocks {
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let (each, rows) = (self.bank.config().block_features(), self.series.starts.len() - 1);
         let found = enter(py, || {
-            let mut next = lock(&self.next);
+            let mut next = lock(&self.next, "filters")?;
             let blocks = self.bank.blocks_together(*next, rows);
             if blocks.is_empty() {
                 return Ok(None);

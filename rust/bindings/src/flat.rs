@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use ssm_hpn::Scalar;
 
 use crate::any_session::{AnySession, SharedSession, either};
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock_any};
 use crate::errors::LockedError;
 
 /// The buffers themselves, while the block is open.
@@ -44,7 +44,7 @@ impl FlatGuard {
     }
 
     fn view(&self, py: Python<'_>, index: usize) -> PyResult<Py<PyAny>> {
-        let views = lock(&self.views);
+        let views = lock_any(&self.views);
         views
             .as_ref()
             .map(|views| views[index].clone_ref(py))
@@ -56,7 +56,7 @@ impl FlatGuard {
 impl FlatGuard {
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
         let (py, guard) = (slf.py(), slf.get());
-        let buffers = enter(py, || match &mut *guard.session.write() {
+        let buffers = enter(py, || match &mut *guard.session.write()? {
             AnySession::F32(s) => Ok(s.lend_flat()?.map(|x| FlatBuffer::F32(x.as_mut_ptr(), x.len()))),
             AnySession::F64(s) => Ok(s.lend_flat()?.map(|x| FlatBuffer::F64(x.as_mut_ptr(), x.len()))),
         })?;
@@ -67,7 +67,7 @@ impl FlatGuard {
             // SAFETY: as above.
             FlatBuffer::F64(start, len) => unsafe { view(start, len, &owner) },
         });
-        *lock(&guard.views) = Some(views);
+        *lock_any(&guard.views) = Some(views);
         Ok(slf)
     }
 
@@ -78,12 +78,12 @@ impl FlatGuard {
         exc_value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let Some(views) = lock(&self.views).take() else { return Ok(()) };
+        let Some(views) = lock_any(&self.views).take() else { return Ok(()) };
         // One reference is ours; any other, also through a slice of the array, is a view that outlives the block.
         // SAFETY: the pointers are those of live objects, and the interpreter is held.
         let alive = views.iter().any(|view| unsafe { pyo3::ffi::Py_REFCNT(view.as_ptr()) } > 1);
         if alive {
-            *lock(&self.views) = Some(views);
+            *lock_any(&self.views) = Some(views);
             if exc_value.is_none() {
                 return Err(LockedError::new_err(
                     "flat buffers: expected no view of them behind the with block, found one that is still referred \
@@ -94,7 +94,7 @@ impl FlatGuard {
         }
         drop(views);
         enter(py, || {
-            either!(&mut *self.session.write(), s => s.return_flat());
+            either!(&mut *self.session.write()?, s => s.return_flat());
             Ok(())
         })
     }
@@ -118,12 +118,12 @@ impl FlatGuard {
 
     #[getter]
     fn count(&self, py: Python<'_>) -> PyResult<u64> {
-        enter(py, || Ok(either!(&*self.session.read(), s => s.count())))
+        enter(py, || Ok(either!(&*self.session.read()?, s => s.count())))
     }
 
     #[getter]
     fn weight(&self, py: Python<'_>) -> PyResult<f64> {
-        enter(py, || Ok(either!(&*self.session.read(), s => s.weight())))
+        enter(py, || Ok(either!(&*self.session.read()?, s => s.weight())))
     }
 }
 

@@ -70,6 +70,7 @@ fn check_config(
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::import(module.py())?;
+    enter::keep_panics();
     module.add_class::<batch::PyBatch>()?;
     module.add_class::<session::PySession>()?;
     module.add_class::<stream::PyStream>()?;
@@ -102,6 +103,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(data::verify_shards, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::verify_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::list_checkpoints, module)?)?;
+    module.add_function(wrap_pyfunction!(checkpoints::upgrade_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::mark_best, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::best_checkpoint, module)?)?;
     module.add_function(wrap_pyfunction!(checkpoints::prune_checkpoints, module)?)?;

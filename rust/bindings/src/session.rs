@@ -42,14 +42,14 @@ pub(crate) struct PySession(SharedSession);
 /// A call that changes nothing, without the interpreter; several threads may be in one.
 macro_rules! reading {
     ($slf:expr, $py:expr, $session:ident => $body:expr) => {
-        enter($py, || either!(&*$slf.0.read(), $session => $body))
+        enter($py, || either!(&*$slf.0.read()?, $session => $body))
     };
 }
 
 /// A call that changes the session, without the interpreter and alone.
 macro_rules! changing {
     ($slf:expr, $py:expr, $session:ident => $body:expr) => {
-        enter($py, || either!(&mut *$slf.0.write(), $session => $body))
+        enter($py, || either!(&mut *$slf.0.write()?, $session => $body))
     };
 }
 
@@ -104,11 +104,23 @@ impl PySession {
         })
     }
 
+    /// Panics in a call that changes the session, or in one that only reads it: tests see what becomes of it.
+    fn _panic(&self, py: Python<'_>, text: &str, changing: bool) -> PyResult<()> {
+        enter(py, || {
+            if changing {
+                let _changed = self.0.write()?;
+                panic!("{text}");
+            }
+            let _read = self.0.read()?;
+            panic!("{text}");
+        })
+    }
+
     fn save(&self, py: Python<'_>, root: &str, step_dir: &str, extra: &str) -> PyResult<()> {
         enter(py, || {
             let extra = serde_json::from_str(extra)
                 .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
-            either!(&*self.0.read(), s => s.save(&Path::new(root).join(step_dir), extra)).map(drop)
+            either!(&*self.0.read()?, s => s.save(&Path::new(root).join(step_dir), extra)).map(drop)
         })
     }
 
@@ -189,7 +201,7 @@ impl PySession {
     fn expand(&self, py: Python<'_>, plan: &str) -> PyResult<Vec<usize>> {
         enter(py, || {
             let plan = ExpandPlan::from_json(plan)?;
-            either!(&mut *self.0.write(), s => s.expand(&plan))
+            either!(&mut *self.0.write()?, s => s.expand(&plan))
         })
     }
 
@@ -200,7 +212,7 @@ impl PySession {
     fn freeze(&self, py: Python<'_>, spec: &str) -> PyResult<Vec<String>> {
         enter(py, || {
             let spec = FreezeSpec::from_json(spec)?;
-            either!(&mut *self.0.write(), s => s.freeze(&spec))
+            either!(&mut *self.0.write()?, s => s.freeze(&spec))
         })
     }
 

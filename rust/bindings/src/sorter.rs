@@ -54,11 +54,11 @@ impl PyRowSorter {
                 })
             })
             .collect::<PyResult<Vec<_>>>()?;
-        enter(py, || lock(&self.0).add(&columns))
+        enter(py, || lock(&self.0, "row sorter")?.add(&columns))
     }
 
     fn next<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Option<Bound<'py, PyList>>> {
-        let Some(rows) = enter(py, || lock(&self.0).next(size))? else { return Ok(None) };
+        let Some(rows) = enter(py, || lock(&self.0, "row sorter")?.next(size))? else { return Ok(None) };
         let fields = PyList::empty(py);
         for field in rows.fields {
             match field {

@@ -12,7 +12,7 @@ use ssm_hpn::model::Stream;
 
 use crate::any_session::{AnySession, SharedSession};
 use crate::arrays::{Floats, copied, found};
-use crate::enter::{enter, lock};
+use crate::enter::{enter, lock, lock_any};
 use crate::errors::to_py;
 
 /// A stream of either number type.
@@ -34,7 +34,7 @@ const SCORES: &str = "the scores of a stream";
 
 impl PyStream {
     pub(crate) fn new(py: Python<'_>, session: &SharedSession, rows: usize) -> PyResult<Self> {
-        let stream = enter(py, || match &*session.read() {
+        let stream = enter(py, || match &*session.read()? {
             AnySession::F32(s) => s.stream(rows).map(AnyStream::F32),
             AnySession::F64(s) => s.stream(rows).map(AnyStream::F64),
         })?;
@@ -44,8 +44,8 @@ impl PyStream {
     /// Reads input of `length` tokens per row and returns the scores after the last.
     fn read<'py>(&self, py: Python<'py>, input: &Input, length: usize) -> PyResult<Bound<'py, PyAny>> {
         let (shape, scores) = enter(py, || {
-            let mut stream = lock(&self.stream);
-            match (&*self.session.read(), &mut *stream) {
+            let mut stream = lock(&self.stream, "stream")?;
+            match (&*self.session.read()?, &mut *stream) {
                 (AnySession::F32(s), AnyStream::F32(stream)) => {
                     let scores = s.read(stream, input, length)?;
                     let scores = try_collected(scores.iter().copied(), SCORES)?;
@@ -78,10 +78,11 @@ impl PyStream {
     }
 
     fn reset(&self, py: Python<'_>) {
-        py.detach(|| match &mut *lock(&self.stream) {
+        py.detach(|| match &mut *lock_any(&self.stream) {
             AnyStream::F32(stream) => stream.reset(),
             AnyStream::F64(stream) => stream.reset(),
         });
+        self.stream.clear_poison(); // a panic may have left it half changed: now it is new
     }
 }
 

@@ -130,6 +130,16 @@ pub enum Error {
         /// Process that tried to use it.
         current: u32,
     },
+    /// A call has panicked in the middle of changing something, which is half changed since.
+    #[error(
+        "{what}: expected one whose calls have all ended, found one in which a call has panicked; {advice}"
+    )]
+    Poisoned {
+        /// What was being changed.
+        what: String,
+        /// Advice to the user.
+        advice: &'static str,
+    },
 }
 
 impl Error {
@@ -143,7 +153,7 @@ impl Error {
         Self::Config {
             key: key.into(),
             expected: expected.into(),
-            found: found.to_string(),
+            found: one_line(found),
             advice: advice.into(),
         }
     }
@@ -171,7 +181,7 @@ impl Error {
             path: path.as_ref().to_path_buf(),
             at: at.into(),
             expected: expected.into(),
-            found: found.to_string(),
+            found: one_line(found),
             advice: advice.into(),
         }
     }
@@ -188,7 +198,7 @@ impl Error {
             path: path.as_ref().to_path_buf(),
             at: at.into(),
             expected: expected.into(),
-            found: found.to_string(),
+            found: one_line(found),
             advice: advice.into(),
         }
     }
@@ -198,9 +208,15 @@ impl Error {
         Self::Storage { path: path.as_ref().to_path_buf(), action, source }
     }
 
+    /// Shorthand for [`Error::Poisoned`].
+    #[doc(hidden)]
+    pub fn poisoned(what: impl Into<String>, advice: &'static str) -> Self {
+        Self::Poisoned { what: what.into(), advice }
+    }
+
     /// Shorthand for [`Error::Shape`].
     pub fn shape(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Shape { what: what.into(), expected: expected.to_string(), found: found.to_string() }
+        Self::Shape { what: what.into(), expected: expected.to_string(), found: one_line(found) }
     }
 
     /// Exit code of the command line for this error: 2 configuration, 3 data, 4 no loadable checkpoint, 5 diverged,
@@ -213,7 +229,42 @@ impl Error {
             Self::Diverged { .. } => 5,
             Self::Storage { .. } => 6,
             Self::InUse { .. } => 7,
-            Self::Shape { .. } | Self::Borrowed { .. } | Self::Forked { .. } => 1,
+            Self::Shape { .. } | Self::Borrowed { .. } | Self::Forked { .. } | Self::Poisoned { .. } => 1,
         }
+    }
+}
+
+/// What was found, on one line: libraries tell some of their errors on several.
+fn one_line(found: impl ToString) -> String {
+    let text = found.to_string();
+    if text.contains(char::is_control) {
+        return text
+            .split(char::is_control)
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_library_found_is_told_on_one_line() {
+        let found = "Range [0, 4) is out of bounds.\n\twhile verifying table `Footer`\n";
+        let on_one = "Range [0, 4) is out of bounds. while verifying table `Footer`";
+        for error in [
+            Error::data("a", "b", "c", found, "d"),
+            Error::checkpoint("a", "b", "c", found, "d"),
+            Error::config("b", "c", found, "d"),
+            Error::shape("b", "c", found),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(on_one) && !text.contains('\n'), "{text:?}");
+        }
+        assert_eq!(Error::shape("b", "c", "d  e").to_string(), "b: expected c, found d  e");
     }
 }

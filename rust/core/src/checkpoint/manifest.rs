@@ -60,9 +60,10 @@ pub struct CheckpointManifest {
 }
 
 impl CheckpointManifest {
-    /// Size of all files together.
+    /// Size of all files together. A manifest that was not verified may state sizes whose sum is beyond 64 bits: then the
+    /// largest number.
     pub fn bytes(&self) -> u64 {
-        self.files.values().map(|file| file.bytes).sum()
+        self.files.values().fold(0, |sum: u64, file| sum.saturating_add(file.bytes))
     }
 
     /// An empty one.

@@ -11,10 +11,10 @@ use super::schema::SCHEMA;
 use crate::error::{Error, Result};
 
 /// From one schema to the next; the text says what was expected and missing.
-type Migration = fn(Value) -> Result<Value, String>;
+pub(super) type Migration = fn(Value) -> Result<Value, String>;
 
 /// `CHAIN[i]` leads from schema i + 1 to i + 2.
-const CHAIN: &[Migration] = &[];
+pub(super) const CHAIN: &[Migration] = &[];
 const _: () = assert!(CHAIN.len() as u32 + 1 == SCHEMA, "every schema but the first has a migration to it");
 
 /// `state.json` of any known schema, as the present one.
@@ -22,7 +22,8 @@ pub(super) fn migrate(path: &Path, state: Value) -> Result<Value> {
     along(CHAIN, path, state)
 }
 
-fn along(chain: &[Migration], path: &Path, mut state: Value) -> Result<Value> {
+/// The same along a chain.
+pub(super) fn along(chain: &[Migration], path: &Path, mut state: Value) -> Result<Value> {
     let newest = chain.len() as u64 + 1;
     let schema = match state["schema"].as_u64() {
         Some(schema) if schema > newest => return Err(newer(path, schema)),

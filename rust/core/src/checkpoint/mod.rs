@@ -24,6 +24,7 @@
 //! | `load` | finding and verifying |
 //! | `retention` | `best`, pruning |
 //! | `migrate` | older schemas |
+//! | `upgrade` | one of an older schema, rewritten in its place |
 //! | `write` | the files of a checkpoint |
 //! | `arrays` | models that are named arrays, and no session |
 
@@ -37,6 +38,7 @@ pub(crate) mod migrate;
 pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod staging;
+pub(crate) mod upgrade;
 pub(crate) mod weights;
 pub(crate) mod write;
 
@@ -58,6 +60,7 @@ pub use schema::folder_name;
 #[doc(hidden)]
 pub use schema::{SCHEMA, StateFile};
 pub use staging::RunLock;
+pub use upgrade::upgrade;
 pub use weights::Scope;
 
 /// The contents of a checkpoint. The tensors are borrowed and streamed: saving needs no second copy of them.

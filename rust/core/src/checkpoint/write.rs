@@ -40,7 +40,8 @@ fn write_files<M: Stored, O: Stored>(
     Ok(())
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
+/// Writes a file of a folder that is being staged.
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<FileRecord> {
     let mut file = SyncedFile::create(path)?;
     file.put(bytes)?;
     file.finish()

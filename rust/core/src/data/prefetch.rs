@@ -122,8 +122,7 @@ impl Prefetch {
                     resume_unwind(panic);
                 }
                 Panic::Raised => {
-                    let expected = "a new loader after one of its threads has panicked";
-                    return Err(Error::shape("loader", expected, "another call for a batch"));
+                    return Err(Error::poisoned("loader", "make a new one"));
                 }
             }
             let number = state.handed;
@@ -317,7 +316,7 @@ mod tests {
         assert_eq!(*first.unwrap_err().downcast::<&str>().unwrap(), "a thread");
         for _ in 0..2 {
             let error = prefetch.next().unwrap_err().to_string();
-            assert!(error.contains("one of its threads has panicked"), "{error}");
+            assert!(error.contains("a call has panicked; make a new one"), "{error}");
         }
     }
 

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// Bytes read at a time.
-const CHUNK: usize = 1 << 20;
+/// Most bytes read at a time.
+const CHUNK: u64 = 1 << 20;
 
 /// Size and digest of one file.
 ///
@@ -52,7 +52,9 @@ impl FileRecord {
     /// Reads an open file through, from where it stands; `path` is for the message of a failure.
     pub(crate) fn of_open_file(mut file: File, path: &Path) -> Result<Self> {
         let (mut hash, mut bytes) = (Sha256::new(), 0);
-        let mut chunk = vec![0; CHUNK];
+        // No more memory than the file takes: many are small.
+        let size = file.metadata().map_err(|e| Error::storage(path, "read the size", e))?.len();
+        let mut chunk = vec![0; size.clamp(1, CHUNK) as usize];
         loop {
             match file.read(&mut chunk) {
                 Ok(0) => return Ok(Self { bytes, sha256: hex::encode(hash.finalize()) }),
