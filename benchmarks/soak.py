@@ -2,14 +2,15 @@
 
     python benchmarks/soak.py [--seconds 1800] [--work FOLDER]
 
-Copies of the standard library's source text become shards of more than twice the memory that a run may have. A small
-byte-level model trains on them by `python -m ssm_hpn.train`; at a quarter, half and three quarters of the time the process
-gets SIGTERM, SIGKILL and SIGTERM, and the same command goes on. Every two seconds its resident memory, processor time and
-newest row of metrics are noted. Asked for are, and exit code 1 where one of them does not hold:
+Copies of the standard library's source text become shards of more than twice the memory that a run may have. A
+small byte-level model trains on them by `python -m ssm_hpn.train`; at a quarter, half and three quarters of the time
+the process gets SIGTERM, SIGKILL and SIGTERM, and the same command goes on. Every two seconds its resident memory,
+processor time and newest row of metrics are noted. Asked for are, and exit code 1 where one of them does not hold:
 
     no number that is not finite, no update skipped
     loss of training over the last tenth below that over the first
-    resident memory after 60 seconds of warm-up in each process: at most 5 MB of growth up to its end, never above the limit
+    resident memory after 60 seconds of warm-up in each process: at most 5 MB of growth up to its end, and at no time
+        above the limit
     tokens per second of processor time in the last tenth within 5 % of those in the first
     exit code 75 after SIGTERM, and after each of the three stops the run goes on
 
@@ -52,9 +53,12 @@ STOPS = ((0.25, signal.SIGTERM), (0.5, signal.SIGKILL), (0.75, signal.SIGTERM))
 SETTINGS = (
     *("--model.d_model", "64", "--model.n_layers", "2", "--train.batch_size", "8", "--data.length", "256"),
     *("--train.threads", "1", "--train.steps", "100000000", "--optim.schedule.kind", "constant"),
-    *("--checkpoint.every", "500", "--evaluation.every", "2000", "--evaluation.batches", "8", "--train.log_every", "20"),
-    *("--evaluation.continuation", "0"),
+    *("--checkpoint.every", "500", "--evaluation.every", "2000", "--evaluation.batches", "8"),
+    *("--train.log_every", "20", "--evaluation.continuation", "0"),
 )
+
+
+Rows = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,9 @@ def run(work: Path, data: Path, seconds: float) -> tuple[list[Sample], list[dict
         process.send_signal(how)
         told = process.communicate()[1]
         ends.append({"signal": how.name, "exit": process.returncode, "tokens": before, "stderr": told.strip()[-300:]})
-        print(f"{time.monotonic() - begin:7.0f} s  {how.name}, exit {process.returncode}, {before:,} tokens", flush=True)
+        print(
+            f"{time.monotonic() - begin:7.0f} s  {how.name}, exit {process.returncode}, {before:,} tokens", flush=True
+        )
     return samples, ends
 
 
@@ -171,15 +177,16 @@ def growth(samples: list[Sample], warm_up: float) -> list[dict[str, float]]:
     return found
 
 
-def judged(samples: list[Sample], ends: list[dict[str, Any]], found: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+def judged(
+    samples: list[Sample], ends: list[dict[str, Any]], found: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
     """The record without the machine."""
     trained = [row for row in found if row["train/loss"] is not None]
     tenth = max(1, len(trained) // 10)
     first, last = (statistics.fmean(row["train/loss"] for row in some) for some in (trained[:tenth], trained[-tenth:]))
     warm_up = min(WARM_UP, seconds / 20)
-    (early, early_clock), (late, late_clock) = (
-        speeds(samples, low * seconds, high * seconds) for low, high in ((warm_up / seconds, 0.1 + warm_up / seconds), (0.9, 1.0))
-    )
+    early, early_clock = speeds(samples, warm_up, warm_up + 0.1 * seconds)
+    late, late_clock = speeds(samples, 0.9 * seconds, seconds)
     memory = growth(samples, warm_up)
     evaluated = [row["eval/loss"] for row in found if row["eval/loss"] is not None]
     checks = {
@@ -187,7 +194,7 @@ def judged(samples: list[Sample], ends: list[dict[str, Any]], found: list[dict[s
         "loss_falls": last < first and evaluated[-1] < evaluated[0],
         "memory_flat": bool(memory) and all(part["growth_mb"] <= GROWTH_MB for part in memory),
         "memory_within_limit": max(s.rss for s in samples) <= LIMIT_MB,
-        "speed_stable": abs(late / early - 1) <= DRIFT,
+        "speed_stable": early > 0 and abs(late / early - 1) <= DRIFT,
         "stops_survived": all(end["exit"] == EXIT_INTERRUPTED for end in ends if end["signal"] == "SIGTERM")
         and [end["tokens"] for end in ends] == sorted({end["tokens"] for end in ends}),
     }
@@ -198,14 +205,14 @@ def judged(samples: list[Sample], ends: list[dict[str, Any]], found: list[dict[s
         "epochs": round(found[-1]["epoch"], 2),
         "loss": {"first_tenth": first, "last_tenth": last, "held_out": [evaluated[0], evaluated[-1]]},
         "memory": {"limit_mb": LIMIT_MB, "most_mb": max(s.rss for s in samples), "processes": memory},
-        "tokens_per_processor_second": {"first_tenth": early, "last_tenth": late, "ratio": late / early},
+        "tokens_per_processor_second": {"first_tenth": early, "last_tenth": late, "ratio": late / max(early, 1e-9)},
         "tokens_per_second": {"first_tenth": early_clock, "last_tenth": late_clock},
         "stops": ends,
         "checks": checks,
     }
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON
+def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
     if isinstance(value, list):

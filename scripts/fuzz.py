@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,32 +36,20 @@ READERS: Final = {
     "config": ("model/config.rs", "optim/config.rs", "data/loader_config.rs", "data/writer/config.rs"),
 }
 """The files that read what a target mutates, below rust/core/src: their lines are counted."""
-SANCOV: Final = (
-    "--cfg=fuzzing",
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-)
 LONGEST: Final = 8192
 """Bytes of an input at most."""
 LARGEST_CORPUS: Final = 300_000
 """Bytes of the kept corpus of a target: further files, the largest first, are left out."""
+MOST_FILES: Final = 100
 
 
-def host() -> str:
-    """The triple of this machine: with `--target` the flags do not apply to build scripts."""
-    found = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
-    return re.findall(r"host: (.+)", found)[0]
-
-
-def build(flags: tuple[str, ...], folder: str, *words: str) -> Path:
-    """Build programs of the crate with flags of the compiler; returns their folder."""
-    env = os.environ | {"RUSTFLAGS": " ".join(flags)}
-    command = ["cargo", "build", "--quiet", "--release", "--target", host(), "--target-dir", folder, *words]
-    subprocess.run(command, cwd=CRATE, env=env, check=True)
-    return CRATE / folder / host() / "release"
+def build(folder: str, programs: Sequence[str], words: Sequence[str] = (), **env: str) -> Path:
+    """Build programs of the crate in a folder of their own; returns where they are."""
+    command = ["cargo", "build", "--quiet", "--release", "--target-dir", folder, *words]
+    for program in programs:
+        command += ["--bin", program]
+    subprocess.run(command, cwd=CRATE, env=os.environ | env, check=True)
+    return CRATE / folder / "release"
 
 
 def fuzz(programs: Path, target: str, runs: int, seconds: int) -> dict[str, Any]:
@@ -94,11 +83,11 @@ def keep(reduced: Path, corpus: Path) -> None:
     """Replace a corpus by the smallest files of the reduced one; seeds stay."""
     kept = sum(file.stat().st_size for file in corpus.glob("seed-*"))
     for file in corpus.iterdir():
-        if not file.name.startswith("seed-"):
+        if not file.name.startswith(("seed-", "found-")):
             file.unlink()
     for file in sorted(reduced.iterdir(), key=lambda file: file.stat().st_size):
         kept += file.stat().st_size
-        if kept > LARGEST_CORPUS:
+        if kept > LARGEST_CORPUS or len(list(corpus.iterdir())) >= MOST_FILES:
             break
         shutil.copy(file, corpus / file.name)
 
@@ -106,11 +95,11 @@ def keep(reduced: Path, corpus: Path) -> None:
 def coverage(targets: list[str]) -> dict[str, dict[str, str]]:
     """Lines of each target's readers that its corpus reaches; nothing without the programs of LLVM."""
     sysroot = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True).stdout
-    tools = Path(sysroot.strip()) / "lib/rustlib" / host() / "bin"
+    tools = next(Path(sysroot.strip()).glob("lib/rustlib/*/bin/llvm-profdata"), Path()).parent
     if not (tools / "llvm-profdata").exists():
         print("lines are not counted: rustup component add llvm-tools")
         return {}
-    programs = build(("-Cinstrument-coverage",), "target/coverage", "--bin", "replay")
+    programs = build("target/coverage", ["replay"], RUSTC_WRAPPER=str(CRATE / "coverage.sh"))
     result = {}
     for target in targets:
         with scratch() as folder:
@@ -156,7 +145,7 @@ def add(rows: list[dict[str, Any]], lines: dict[str, dict[str, str]]) -> list[di
         total = {key: row[key] + old.get(key, 0) for key in ("executions", "seconds")}
         reached = lines.get(row["target"]) or old.get("lines", {})
         today = dt.datetime.now(dt.UTC).date().isoformat()
-        record[row["target"]] = row | total | {"findings": 0, "lines": reached, "date": today}
+        record[row["target"]] = row | total | {"findings": old.get("findings", 0), "lines": reached, "date": today}
     found = [record[target] for target in TARGETS if target in record]
     RECORD.write_text("[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n", encoding="utf-8")
     return found
@@ -170,16 +159,21 @@ def main() -> int:
     parser.add_argument("--targets", type=lambda text: text.split(","), default=list(TARGETS))
     parser.add_argument("--no-coverage", action="store_true", help="do not count lines")
     options = parser.parse_args()
-    programs = build(SANCOV, "target", "--features", "libfuzzer", "--bins")
+    features = ("--features", "libfuzzer")
+    programs = build("target/sancov", options.targets, features, RUSTC_WRAPPER=str(CRATE / "sancov.sh"))
     for target in options.targets:
         folder = CRATE / "corpus" / target
         for old in folder.glob("seed-*"):
             old.unlink()
-        subprocess.run([programs / "replay", "--seeds", target, folder], check=True)
+        subprocess.run(
+            [programs / target], env=os.environ | {"SEEDS": str(folder)}, stderr=subprocess.DEVNULL, check=True
+        )
     rows = [fuzz(programs, target, options.runs, options.seconds) for target in options.targets]
     lines = {} if options.no_coverage else coverage(options.targets)
     for row in add(rows, lines):
-        print(f"{row['target']:<12} {row['executions']:>12,} executions  {row['branches']:>6,} branches  {row['lines']}")
+        print(
+            f"{row['target']:<12} {row['executions']:>12,} executions  {row['branches']:>6,} branches  {row['lines']}"
+        )
     return 0
 
 

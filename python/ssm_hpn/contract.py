@@ -283,7 +283,8 @@ class Contract:
             if len(mean) != len(std) or not all(one > 0 for one in std):
                 raise ValueError(f"a scale of {counted(len(mean), 'mean')} and std {shown(std)}")
         if self.classes is not None and len(self.classes.values) != len(self.classes.counts):
-            raise ValueError(f"{counted(len(self.classes.counts), 'count')} of {len(self.classes.values)} classes")
+            number = counted(len(self.classes.values), "class", "classes")
+            raise ValueError(f"{counted(len(self.classes.counts), 'count')} of {number}")
 
     # ---- to and from JSON
 
@@ -321,7 +322,7 @@ class Contract:
                     "notes": tuple(found.get("notes", ())),
                 }
             )
-            _checked_types(cls).validate_python(asdict(contract))
+            _checked_types().validate_python(asdict(contract))
             contract.check_numbers()
         except ValidationError as error:
             row = error.errors(include_url=False, include_context=False)[0]
@@ -446,9 +447,9 @@ class Contract:
 
 
 @cache
-def _checked_types(kind: type[Contract]) -> TypeAdapter[Contract]:
+def _checked_types() -> TypeAdapter[Contract]:
     """What compares the types of all fields, inside of columns, classes and parts too."""
-    return TypeAdapter(kind)
+    return TypeAdapter(Contract)
 
 
 def _optional(kind: Any, value: Any) -> Any:  # noqa: ANN401 - one of the dataclasses above

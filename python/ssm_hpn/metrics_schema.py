@@ -16,18 +16,19 @@ from ssm_hpn.storage import write_whole
 
 Row = dict[str, Any]
 Migration = Callable[[Row], Row]
+REMOVE: Final = "remove it"
 CHAIN: Final[tuple[Migration, ...]] = ()
 """`CHAIN[i]` leads from schema i + 1 to i + 2."""
 assert len(CHAIN) + 1 == SCHEMA, "every schema but the first has a migration to it"
 
 
 def check_rows(path: Path) -> int:
-    """The number of whole rows of a metrics file whose rows are JSON objects of a known schema with the same keys.
+    r"""The number of whole rows of a metrics file whose rows are JSON objects of a known schema with the same keys.
 
     An unfinished last line does not count. Raises `StorageError` for anything else.
 
     >>> from pathlib import Path
-    >>> _ = Path("metrics.jsonl").write_text('{"schema": 1, "step": 0}\\n{"schema": 1, "step": 10}\\n{"sche')
+    >>> _ = Path("metrics.jsonl").write_text('{"schema": 1, "step": 0}\n{"schema": 1, "step": 10}\n{"sche')
     >>> check_rows(Path("metrics.jsonl"))
     2
     """
@@ -35,14 +36,14 @@ def check_rows(path: Path) -> int:
 
 
 def upgrade_rows(path: Path, *, chain: Sequence[Migration] = CHAIN) -> int:
-    """Rewrite a metrics file of an older schema in its place, whole or not at all; returns the schema that it had.
+    r"""Rewrite a metrics file of an older schema in its place, whole or not at all; returns the schema that it had.
 
     >>> from pathlib import Path
-    >>> _ = Path("old.jsonl").write_text('{"schema": 1, "step": 0}\\n')
+    >>> _ = Path("old.jsonl").write_text('{"schema": 1, "step": 0}\n')
     >>> upgrade_rows(Path("old.jsonl"), chain=[lambda row: row | {"host": None}])
     1
     >>> Path("old.jsonl").read_text()
-    '{"schema": 2, "step": 0, "host": null}\\n'
+    '{"schema": 2, "step": 0, "host": null}\n'
     """
     newest = len(chain) + 1
     rows = _read(path, newest=newest)
@@ -71,13 +72,13 @@ def _read(path: Path, *, newest: int) -> list[Row]:
             row = from_json(line)
             schema = row["schema"]
         except (ValueError, LookupError, TypeError):
-            raise StorageError(problem(f"{path}:{number}", "a row of metrics", shown(line[:40]), "remove it")) from None
+            raise StorageError(problem(f"{path}:{number}", "a row of metrics", shown(line[:40]), REMOVE)) from None
         if not isinstance(schema, int) or not 1 <= schema <= newest:
             advice = "use a release that reads it"
             expected = f"metrics of schema {newest} or older"
             raise StorageError(problem(f"{path}:{number}", expected, shown(schema), advice))
         if rows and list(row) != list(rows[0]):
             different = sorted(set(row) ^ set(rows[0])) or ["their order"]
-            raise StorageError(problem(f"{path}:{number}", "the keys of row 1", f"others ({different[0]})", "remove it"))
+            raise StorageError(problem(f"{path}:{number}", "the keys of row 1", f"others ({different[0]})", REMOVE))
         rows.append(row)
     return rows

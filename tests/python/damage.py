@@ -32,7 +32,9 @@ def sign_data(folder: Path) -> None:
 
 def changed(value: Any) -> Iterator[tuple[str, Any]]:
     """Every value with one place in it replaced: where it is, by what, and the whole."""
-    pairs = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    pairs = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
     for key, inside in pairs:
         for other in PLACES:
             copy = dict(value) if isinstance(value, dict) else list(value)

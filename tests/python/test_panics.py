@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ssm_hpn import Trainer
-from ssm_hpn.cli import main as cli
+from ssm_hpn.cli.main import Command, main
 from ssm_hpn.errors import Error, PanicError, exit_code
 from support import token_settings, tokens
 
@@ -59,8 +59,8 @@ def test_the_command_line_tells_a_panic_in_one_line(monkeypatch, capsys):
     def panicking(words, prog):
         Trainer(token_settings()).session._panic("index out of bounds", changing=True)
 
-    monkeypatch.setattr(cli.Command, "load", lambda self: panicking)
-    assert cli.main(["train"]) == 1
+    monkeypatch.setattr(Command, "load", lambda _: panicking)
+    assert main(["train"]) == 1
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert line.startswith("error: the compiled core: expected no failure of its own, found a panic at")

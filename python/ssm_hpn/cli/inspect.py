@@ -44,7 +44,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
         "paths", nargs="*", metavar="PATH", help="run, checkpoint, prepared folder, TOML file, or raw data"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--verify", action="store_true", help="read every file and compare it with its digest, a line each")
+    parser.add_argument("--verify", action="store_true", help="compare every file with its digest, a line each")
     add_data_options(parser)
     options = parser.parse_args(arguments)
     settings = data_options(options, options.paths)

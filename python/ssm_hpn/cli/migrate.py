@@ -1,7 +1,7 @@
 """`migrate`: runs, checkpoints and prepared folders of an older release, rewritten in the schemas of this one in place.
 
-Each file or folder is replaced whole or not at all; what has the present schema is left as it is. A model or its data are
-never changed, only how they are written.
+Each file or folder is replaced whole or not at all; what has the present schema is left as it is. A model or its data
+are never changed, only how they are written.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from ssm_hpn.metrics_schema import upgrade_rows
 
 def run(arguments: Sequence[str], prog: str) -> int:
     """Migrate; returns the exit code."""
-    parser = Parser(prog=prog, description="Rewrite runs, checkpoints and prepared folders of an older release in place.")
+    parser = Parser(prog=prog, description="Rewrite runs, checkpoints and prepared folders of older releases in place.")
     parser.add_argument("paths", nargs="+", metavar="PATH", type=path_of, help="run, checkpoint or prepared folder")
     for path in parser.parse_args(arguments).paths:
         for line in migrated(path):

@@ -61,8 +61,8 @@ def _parts(path: Path) -> Iterator[Checked]:
         yield _one(path.name, lambda: _checkpoint(path))
         return
     root = path / FOLDER if (path / FOLDER).is_dir() else path
-    for _, folder in sorted(list_checkpoints(str(root))) if root.is_dir() else []:
-        yield _one(Path(folder).name, lambda folder=folder: _checkpoint(Path(folder)))
+    for _, name in sorted(list_checkpoints(str(root))) if root.is_dir() else []:
+        yield _one(Path(name).name, lambda name=name: _checkpoint(Path(name)))
     if is_run(path) and path.name != FOLDER:
         yield from _run(path)
 
@@ -73,7 +73,7 @@ def _run(path: Path) -> Iterator[Checked]:
         yield _one(METRICS, lambda: counted(check_rows(path / METRICS), "row"))
     if not (path / CONFIG).exists():
         return
-    yield _one(CONFIG, lambda: load_config(path / CONFIG) and "settings of this release")
+    yield _one(CONFIG, lambda: f"settings with the digest {load_config(path / CONFIG).digest()[:12]}")
     try:
         located = find_again(load_config(path / CONFIG).data, places_of(path))
     except Error:
@@ -95,7 +95,8 @@ def _shards(folder: Path) -> str:
 
     report = verify_part(folder)
     shards = counted(report["shards"], "shard")
-    return f"{shards}, {counted(report['rows'], 'document')}, {counted(report['tokens'], 'token')}, {size(report['bytes'])}"
+    counts = f"{counted(report['rows'], 'document')}, {counted(report['tokens'], 'token')}"
+    return f"{shards}, {counts}, {size(report['bytes'])}"
 
 
 def _checkpoint(folder: Path) -> str:

@@ -151,10 +151,10 @@ impl Error {
         advice: impl Into<String>,
     ) -> Self {
         Self::Config {
-            key: key.into(),
-            expected: expected.into(),
-            found: one_line(found),
-            advice: advice.into(),
+            key: one_line(key.into()),
+            expected: one_line(expected.into()),
+            found: one_line(found.to_string()),
+            advice: one_line(advice.into()),
         }
     }
 
@@ -179,10 +179,10 @@ impl Error {
     ) -> Self {
         Self::Data {
             path: path.as_ref().to_path_buf(),
-            at: at.into(),
-            expected: expected.into(),
-            found: one_line(found),
-            advice: advice.into(),
+            at: one_line(at.into()),
+            expected: one_line(expected.into()),
+            found: one_line(found.to_string()),
+            advice: one_line(advice.into()),
         }
     }
 
@@ -196,10 +196,10 @@ impl Error {
     ) -> Self {
         Self::Checkpoint {
             path: path.as_ref().to_path_buf(),
-            at: at.into(),
-            expected: expected.into(),
-            found: one_line(found),
-            advice: advice.into(),
+            at: one_line(at.into()),
+            expected: one_line(expected.into()),
+            found: one_line(found.to_string()),
+            advice: one_line(advice.into()),
         }
     }
 
@@ -216,7 +216,11 @@ impl Error {
 
     /// Shorthand for [`Error::Shape`].
     pub fn shape(what: impl Into<String>, expected: impl ToString, found: impl ToString) -> Self {
-        Self::Shape { what: what.into(), expected: expected.to_string(), found: one_line(found) }
+        Self::Shape {
+            what: one_line(what.into()),
+            expected: one_line(expected.to_string()),
+            found: one_line(found.to_string()),
+        }
     }
 
     /// Exit code of the command line for this error: 2 configuration, 3 data, 4 no loadable checkpoint, 5 diverged,
@@ -234,9 +238,8 @@ impl Error {
     }
 }
 
-/// What was found, on one line: libraries tell some of their errors on several.
-fn one_line(found: impl ToString) -> String {
-    let text = found.to_string();
+/// A part of a message on one line: some libraries tell their errors on several, and texts from files have line ends.
+fn one_line(text: String) -> String {
     if text.contains(char::is_control) {
         return text
             .split(char::is_control)
@@ -261,6 +264,8 @@ mod tests {
             Error::checkpoint("a", "b", "c", found, "d"),
             Error::config("b", "c", found, "d"),
             Error::shape("b", "c", found),
+            Error::config("model", "a configuration", "this JSON", found),
+            Error::data("a", found, "c", "e", "d"),
         ] {
             let text = error.to_string();
             assert!(text.contains(on_one) && !text.contains('\n'), "{text:?}");
