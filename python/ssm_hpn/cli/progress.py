@@ -158,6 +158,10 @@ class ProgressDisplay(Callback):
         """Restore it."""
         self._at_first = state.get("at_first")
 
+    def noted(self, event: Event) -> None:
+        """Print a note."""
+        self._console.print(f"note       {printable(event.note or '')}", markup=False, soft_wrap=True)
+
     def ended(self, event: Event) -> None:  # noqa: ARG002 - argument of the base class
         """Close the bar."""
         self.close()

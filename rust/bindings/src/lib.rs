@@ -72,6 +72,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::import(module.py())?;
     module.add_class::<batch::PyBatch>()?;
     module.add_class::<session::PySession>()?;
+    module.add_class::<session::PySessionCopy>()?;
     module.add_class::<stream::PyStream>()?;
     module.add_class::<flat::FlatGuard>()?;
     module.add_class::<data::PyLoader>()?;
