@@ -156,7 +156,7 @@ class MetricsLog:
         with self.path.open("rb") as file:
             line = file.readline()
         try:
-            found = tuple(json.loads(line)) if line else self.keys
+            found = tuple(json.loads(line)) if line.endswith(b"\n") else self.keys  # a cut row is no row
         except ValueError:
             found = ()
         if found == tuple(key for key in self.keys if key != TIMESTAMP):

@@ -265,7 +265,8 @@ class Run:
         saved = checkpointed_config(self.folder)
         if saved is not None and saved.digest() == expected:
             return
-        beginning = text is not None and ours.startswith(text)  # empty, or cut as by a power failure
+        nothing = text is None and not self.metrics.exists() and not self.checkpoints.folders()
+        beginning = nothing or (text is not None and ours.startswith(text))  # empty, or cut as by a power failure
         if saved is None and beginning:
             return
         found = stated or saved
