@@ -2,10 +2,13 @@
 
 Run as a program it reads one request a line and answers with one line:
 
-    {"cwd": FOLDER, "words": [...], "kill_after": SECONDS or null}  →  {"code": EXIT CODE or -SIGNAL, "seconds": ...}
+    {"cwd": FOLDER, "words": [...], "kill_after": SECONDS or null, "inject": [...] or null}
+        →  {"code": EXIT CODE or -SIGNAL, "seconds": ...}
 
-The words are those of the command `train`, or `fit` and a file of settings for `Trainer.fit`, a run without the summary
-behind it. What it prints is in FOLDER/out and FOLDER/err.
+The words are those of the command line, with the name of the command in front, or `fit` and a file of settings for
+`Trainer.fit`, a run without the summary behind it. What it prints is in FOLDER/out and FOLDER/err. With `inject`,
+options of strace, system calls fail from the save of the second update on, or from the start of a preparation;
+FOLDER/trace has the calls.
 """
 
 import json
@@ -25,9 +28,9 @@ class Forks:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, cwd, *words, kill_after=None):
+    def run(self, cwd, *words, kill_after=None, inject=None):
         """Run a command; returns its exit code, or minus the signal that ended it, and how long it took."""
-        request = {"cwd": str(cwd), "words": words, "kill_after": kill_after}
+        request = {"cwd": str(cwd), "words": words, "kill_after": kill_after, "inject": inject}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
@@ -40,6 +43,36 @@ class Forks:
         self._process.stdout.close()
 
 
+def attach(options):
+    """Let strace inject into this process from now on."""
+    command = ["strace", "-f", "-qq", "-o", "trace", *options, "-p", str(os.getpid())]
+    tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while "TracerPid:\t0\n" in Path("/proc/self/status").read_text():
+        assert tracer.poll() is None, "strace cannot attach to processes here"
+        time.sleep(0.002)
+
+
+def inject(options):
+    """Attach strace where the faults begin."""
+    import ssm_hpn.cli.prepare
+    import ssm_hpn.cli.train
+    from ssm_hpn.checkpoints import Checkpoints
+
+    save, prepare = Checkpoints.save, ssm_hpn.cli.prepare.prepare
+
+    def traced_save(self, step, write, **named):
+        if step == 2:
+            attach(options)
+        return save(self, step, write, **named)
+
+    def traced_prepare(*given, **named):
+        attach(options)
+        return prepare(*given, **named)
+
+    Checkpoints.save = traced_save
+    ssm_hpn.cli.prepare.prepare = traced_prepare
+
+
 def run(words):
     """The command, in a child."""
     for number, name in ((1, "out"), (2, "err")):
@@ -49,9 +82,11 @@ def run(words):
 
         Trainer(words[1]).fit()
         return 0
+    import ssm_hpn.cli.train
     from ssm_hpn.cli.main import main
 
-    code = main(words, command="train", prog="train")
+    ssm_hpn.cli.train.summary = lambda *_: ""  # it takes longer than the run
+    code = main(words, prog="ssm-hpn")
     sys.stdout.flush()
     sys.stderr.flush()
     return code
@@ -61,6 +96,7 @@ def serve():
     """Answer requests until there are no more."""
     import pyarrow as pa  # noqa: F401 - loaded before the forks, as all modules of the command are
 
+    import ssm_hpn.cli.prepare
     import ssm_hpn.cli.train  # noqa: F401
 
     for line in sys.stdin:
@@ -71,6 +107,8 @@ def serve():
             code = 1
             try:
                 os.chdir(request["cwd"])
+                if request["inject"] is not None:
+                    inject(request["inject"])
                 code = run(request["words"])
             finally:
                 os._exit(code)
