@@ -319,12 +319,18 @@ class Learner(Fed):
         return evaluate(self.session, self.config.model, (as_batch(one, self.config.model) for one in given))
 
     def evaluate_held_out(
-        self, batches: Literal["all"] | None = None, *, watch: Callable[[], None] = lambda: None
+        self, batches: Literal["all"] | None = None, *, watch: Callable[[], None] | None = None
     ) -> Evaluation:
         """Metrics on the held-out batches; `watch` is called before each, and may raise to end it."""
         model, size = self.config.model, self.bytes_per_token
-        watched = (batch for batch in self.held_out(batches) if watch() is None)  # type: ignore[func-returns-value]
-        result = evaluate(self.session, model, watched, bytes_per_token=size)
+
+        def watched() -> Iterator[Batch]:
+            for batch in self.held_out(batches):
+                if watch is not None:
+                    watch()
+                yield batch
+
+        result = evaluate(self.session, model, watched(), bytes_per_token=size)
         if result.totals.count == 0:
             advice = "label some of the held-out documents, or hold out others"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
