@@ -24,6 +24,7 @@ __all__ = [
     "RowSorter",
     "RunLock",
     "Session",
+    "SessionCopy",
     "ShardReader",
     "ShardWriter",
     "StateFilters",
@@ -146,8 +147,11 @@ def mark_best(root: str, step: int) -> None:
 def best_checkpoint(root: str) -> int | None:
     """The step of the checkpoint that is marked as best."""
 
-def prune_checkpoints(root: str, keep: int) -> list[str]:
-    """Remove all but the newest `keep` and the best, never the two newest that verify; returns what was removed."""
+def prune_checkpoints(root: str, keep: int, spared: Sequence[int] = []) -> list[str]:
+    """Remove all but the newest `keep`, the best and the steps `spared`, never the two newest that verify.
+
+    What interrupted writers left is removed, too. Returns the checkpoints that were removed.
+    """
 
 def save_arrays(root: str, name: str, step: int, kind: str, arrays: dict[str, NDArray[Any]], extra: str) -> None:
     """Write the checkpoint folder root/name of a model that is named arrays (float32, float64, int64) and JSON.
@@ -367,6 +371,13 @@ class Stream:
         """Reset the state to that before the first token."""
 
 @final
+class SessionCopy:
+    """What a checkpoint of a session holds, at one moment."""
+
+    def save(self, root: str, step_dir: str) -> None:
+        """Write the folder root/step_dir: the bytes that `Session.save` would have written."""
+
+@final
 class Session:
     """Model, gradients and optimiser state in one arena."""
 
@@ -405,6 +416,10 @@ class Session:
 
         extra: JSON kept in state.json.
         """
+    def copied(self, extra: str) -> SessionCopy:
+        """A copy of what `save` writes, to be written while training goes on; three times the parameters."""
+    def set_activation_memory(self, memory: str, limit_mb: int | None = None) -> None:
+        """Keep other activations from now on: keep, recompute or auto, as `model.activation_memory`."""
     def forward_backward(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
         """Add the gradients of one micro-batch. Without accuracy, `scored` and `correct` may stay 0."""
     def apply(self) -> ApplyReport:

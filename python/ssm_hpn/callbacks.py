@@ -43,6 +43,8 @@ class Event:
     """The row of `metrics.jsonl` that was written, by key, without `schema`, `timestamp` and `nonfinite`."""
     error: Exception | None = None
     """What training ended by, in `failed`."""
+    note: str | None = None
+    """What was not as it should be, in one line; training goes on."""
 
 
 class Callback:
@@ -99,6 +101,9 @@ class Callback:
 
     def saved(self, event: Event) -> None:
         """Called after a checkpoint was written."""
+
+    def noted(self, event: Event) -> None:
+        """Called with a note: a file could not be written, rows are missing, training went back to a checkpoint."""
 
     def ended(self, event: Event) -> None:
         """Called when training has ended, by itself or by a request to stop."""

@@ -5,7 +5,7 @@ checkpoints/latest, best      the name of such a folder, replaced in one rename
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -38,26 +38,51 @@ def step_of(folder: Path) -> int | None:
 class Checkpoints:
     """The checkpoints of one run."""
 
-    def __init__(self, root: Path, *, keep: int) -> None:
+    def __init__(self, root: Path, *, keep: int, keep_every: int | None = None) -> None:
         self.root = root
         self.keep = keep
+        self.keep_every = keep_every
 
     def folders(self) -> list[Path]:
         """All checkpoints, newest first, whether or not they verify."""
         return [Path(path) for _, path in sorted(list_checkpoints(str(self.root)), reverse=True)]
 
-    def save(self, step: int, write: Callable[[str, str], None], *, best: bool) -> Path:
-        """Write a checkpoint by `write(root, name)`, note it as the best, remove what is no longer needed."""
+    def save(
+        self, step: int, write: Callable[[str, str], None], *, best: int | None, spared: Collection[int] = ()
+    ) -> Path:
+        """Write a checkpoint by `write(root, name)`, note the best, remove what is no longer needed."""
         self.root.mkdir(parents=True, exist_ok=True)
         write(str(self.root), step_name(step))
-        if best:
-            self.mark_best(step)
-        prune_checkpoints(str(self.root), self.keep)
+        self.tidy(best=best, spared=spared)
         return self.root / step_name(step)
+
+    def tidy(self, *, best: int | None, spared: Collection[int] = ()) -> None:
+        """Note the best checkpoint, if it is there; remove what is no longer needed, and what killed writers left.
+
+        Kept are the newest ones, the best, the two newest that verify, `spared`, and one of each interval.
+        """
+        if not self.root.is_dir():
+            return
+        steps = [step for step, _ in list_checkpoints(str(self.root))]
+        if best in steps and best_checkpoint(str(self.root)) != best:
+            mark_best(str(self.root), best)
+        prune_checkpoints(str(self.root), self.keep, [*spared, *of_intervals(steps, self.keep_every)])
 
     def mark_best(self, step: int) -> None:
         """Note a checkpoint that is there as the best."""
         mark_best(str(self.root), step)
+
+
+def of_intervals(steps: Iterable[int], every: int | None) -> list[int]:
+    """Of each interval of updates [every k, every (k + 1)), k > 0, the first step that is there.
+
+    >>> of_intervals([5, 10, 15, 20, 31, 35], 10), of_intervals([5, 10], None)
+    ([10, 20, 31], [])
+    """
+    first: dict[int, int] = {}
+    for step in sorted(steps) if every else ():
+        first.setdefault(step // every, step)  # type: ignore[operator]
+    return [step for interval, step in first.items() if interval > 0]
 
 
 def marked_best(run: Path) -> int | None:

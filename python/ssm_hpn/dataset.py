@@ -18,7 +18,7 @@ from ssm_hpn.config import DataConfig, DataShape, ModelConfig, PrepareOptions
 from ssm_hpn.config.applicable import given, shown
 from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
-from ssm_hpn.errors import ConfigError, DataError, ShapeError, nearest, problem
+from ssm_hpn.errors import ConfigError, DataError, ShapeError, StorageError, nearest, problem
 from ssm_hpn.foreign import from_json
 from ssm_hpn.targets import ARRAYS, KINDS, target_columns
 
@@ -60,7 +60,9 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
         words = shlex.quote(str(path)) if there else "PATH"
         advice = f"make one of raw data with `python -m ssm_hpn prepare {words} --out DIR`, and name DIR"
         raise DataError(problem(path, "a prepared folder", found, advice)) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StorageError(f"{file}: cannot read: {error.strerror}") from None
+    except ValueError as error:
         raise DataError(problem(file, "a readable manifest", error, "prepare the data again")) from None
     if not isinstance(manifest, dict):
         raise DataError(problem(file, "a JSON object", type(manifest).__name__, "prepare the data again"))

@@ -114,6 +114,7 @@ class FilterTraining:
         self._began, self._told = time.monotonic(), told
         files = Run(free_folder(self.config) if resume == "never" else run_folder(self.config), self.config)
         with files.lock():
+            files.clean()
             if files.checkpoints.folders():
                 return self._ended(files)
             if resume == "must":
@@ -191,7 +192,7 @@ class FilterTraining:
             "without_target": self._without,
         }
         files.checkpoints.save(
-            STEP, lambda root, name: _save(model, Path(root) / name, state), best=evaluation is not None
+            STEP, lambda root, name: _save(model, Path(root) / name, state), best=None if evaluation is None else STEP
         )
         return learner, evaluation
 

@@ -7,7 +7,7 @@ and the callbacks are written against this class; `Trainer` in `trainer.py` adds
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -314,13 +314,23 @@ class Learner(Fed):
     def evaluate(self, batches: Iterable[Batch | Arrays] | Batch | Arrays | Literal["all"] | None = None) -> Evaluation:
         """Metrics on the given batch or batches, or on the held-out ones, as `held_out` takes it; nothing changes."""
         if batches is None or (isinstance(batches, str) and batches == "all"):
-            return self._evaluate_held_out(batches)
+            return self.evaluate_held_out(batches)
         given = [batches] if isinstance(batches, Mapping | Batch) else batches
         return evaluate(self.session, self.config.model, (as_batch(one, self.config.model) for one in given))
 
-    def _evaluate_held_out(self, batches: Literal["all"] | None) -> Evaluation:
+    def evaluate_held_out(
+        self, batches: Literal["all"] | None = None, *, watch: Callable[[], None] | None = None
+    ) -> Evaluation:
+        """Metrics on the held-out batches; `watch` is called before each, and may raise to end it."""
         model, size = self.config.model, self.bytes_per_token
-        result = evaluate(self.session, model, self.held_out(batches), bytes_per_token=size)
+
+        def watched() -> Iterator[Batch]:
+            for batch in self.held_out(batches):
+                if watch is not None:
+                    watch()
+                yield batch
+
+        result = evaluate(self.session, model, watched(), bytes_per_token=size)
         if result.totals.count == 0:
             advice = "label some of the held-out documents, or hold out others"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
@@ -525,7 +535,14 @@ class Learner(Fed):
 
     def save_into(self, root: str, name: str, *, extra: Mapping[str, Any]) -> None:
         """Write the checkpoint folder root/name."""
-        self.session.save(root, name, json.dumps(self.state() | {"extra": dict(extra)}))
+        self.session.save(root, name, self._state_text(extra))
+
+    def copied(self, *, extra: Mapping[str, Any]) -> Callable[[str, str], None]:
+        """A copy of what `save_into` writes; the function writes it to root/name while training goes on."""
+        return self.session.copied(self._state_text(extra)).save
+
+    def _state_text(self, extra: Mapping[str, Any]) -> str:
+        return json.dumps(self.state() | {"extra": dict(extra)})
 
     def state(self) -> dict[str, Any]:
         """The state in a checkpoint besides parameters, moments and counters."""
@@ -540,13 +557,15 @@ class Learner(Fed):
             **({} if self.temperature is None else {"temperature": self.temperature.to_json()}),
         }
 
-    def restore(self, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    def restore(self, folder: Path, *, rate: float = 1.0) -> tuple[dict[str, Any], list[str]]:
         """Take over parameters, moments, counters and place in the data from a checkpoint, or the newest of several.
 
-        Returns its saved state, and why newer ones were passed over. Where it fails nothing has changed.
+        `rate` multiplies the configured learning rate from there on. Returns the saved state, and why newer ones were
+        passed over. Where it fails nothing has changed.
         """
+        optim = core_optim(self.config.optim.model_copy(update={"lr": rate * self.config.optim.lr}))
         session, text, notes = Session.load(
-            str(folder), optim=core_optim(self.config.optim), threads=self.config.train.threads, dtype=self.dtype
+            str(folder), optim=optim, threads=self.config.train.threads, dtype=self.dtype
         )
         state = read_state(folder, text)
         self._take(session, state, saved_contract(folder, state))
@@ -561,6 +580,7 @@ class Learner(Fed):
             options = {**contract.options, "labels": self.contract.options.get("labels")}
             contract = replace(contract, origin=self.contract.origin, options=options)
         contract = contract or self.contract
+        session.set_activation_memory(self.config.model.activation_memory, self.config.model.memory_limit_mb)
         config, temperature = self._with_model_of(session), Temperature.saved(state)
         session.set_class_weights(weights_of_model(config, contract))
         self.feed.seek(state["cursor"], state["epoch"], made=made)

@@ -3,8 +3,9 @@
 Every row has the same keys in the same order. Counts are written as integers, everything else as floats (`1.0`, never
 `1`). `timestamp` is the time in UTC, as a text of ISO 8601. A number that is not finite is written as null and counted
 in `nonfinite`; null also stands for what was not measured at that row. Row 0 has every number, so that a reader knows
-all types after the first line; in a run that fits features it is the last row. A line is one `write`, and on resume the
-file is truncated to the length that is stored in the checkpoint.
+all types after the first line; in a run that fits features it is the last row. A line is one `write`; one
+that fails leaves no part of it, and is written with the next one. On resume the file is truncated to the length that is
+stored in the checkpoint.
 """
 
 import json
@@ -95,6 +96,9 @@ class MetricsLog:
         """Start the file, or continue at a byte offset, to which it is truncated."""
         self.path = path
         self.keys = tuple(keys)
+        self.lost: str | None = None
+        """What is missing of the rows before the offset, in one line."""
+        self._unwritten: list[bytes] = []
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if offset is None else 0)
         flags |= getattr(os, "O_BINARY", 0)  # on Windows a line end would be two bytes without it
         try:
@@ -102,7 +106,7 @@ class MetricsLog:
                 self._check_keys()
             self._file = os.open(path, flags, 0o666)
             if offset is not None:
-                self._cut_back(offset)
+                self.cut_back(offset)
         except OSError as error:
             raise StorageError(f"{path}: cannot write the metrics: {error}") from None
 
@@ -112,21 +116,32 @@ class MetricsLog:
         return os.fstat(self._file).st_size
 
     def append(self, row: Row) -> None:
-        """Write one row; `schema`, `timestamp` and `nonfinite` are filled in."""
-        line = (encode(self._stamped(row), self.keys) + "\n").encode()
-        try:
-            written = os.write(self._file, line)
-        except OSError as error:
-            raise StorageError(f"{self.path}: cannot write the metrics: {error}") from None
-        if written != len(line):
-            raise StorageError(
-                f"{self.path}: cannot write the metrics: only {written} of {counted(len(line), 'byte')} fit"
-            )
+        """Write one row, and those that could not be written; `schema`, `timestamp` and `nonfinite` are filled in."""
+        self._unwritten.append((encode(self._stamped(row), self.keys) + "\n").encode())
+        self._write()
 
     def sync(self) -> int:
         """Make everything durable; returns the offset."""
-        os.fsync(self._file)
+        self._write()
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise StorageError(f"{self.path}: cannot write the metrics: {error}") from None
         return self.offset
+
+    def _write(self) -> None:
+        while self._unwritten:
+            line, before = self._unwritten[0], self.offset
+            try:
+                written = os.write(self._file, line)
+            except OSError as error:
+                raise StorageError(f"{self.path}: cannot write the metrics: {error}") from None
+            if written != len(line):
+                os.ftruncate(self._file, before)
+                raise StorageError(
+                    f"{self.path}: cannot write the metrics: only {written} of {counted(len(line), 'byte')} fit"
+                )
+            del self._unwritten[0]
 
     def close(self) -> None:
         """Close the file."""
@@ -141,7 +156,7 @@ class MetricsLog:
         with self.path.open("rb") as file:
             line = file.readline()
         try:
-            found = tuple(json.loads(line)) if line else self.keys
+            found = tuple(json.loads(line)) if line.endswith(b"\n") else self.keys  # a cut row is no row
         except ValueError:
             found = ()
         if found == tuple(key for key in self.keys if key != TIMESTAMP):
@@ -151,11 +166,15 @@ class MetricsLog:
             advice = "move the file away, or start another run with --run.folder"
             raise ConfigError(problem(self.path, "the keys of this run", f"others ({different[0]})", advice))
 
-    def _cut_back(self, offset: int) -> None:
+    def cut_back(self, offset: int) -> None:
         """Truncate to the offset, or a shorter file to its last whole line."""
-        length = min(offset, self.offset)
-        data = self.path.read_bytes()[:length]
+        self._unwritten = []
+        found = self.offset
+        data = self.path.read_bytes()[: min(offset, found)]
         os.ftruncate(self._file, data.rfind(b"\n") + 1)
+        if found < offset:
+            expected = f"expected {counted(offset, 'byte')}, found {found}"
+            self.lost = f"{self.path}: {expected}: rows of the updates before are lost"
 
 
 def read_rows(path: Path) -> list[dict[str, float | int | None]]:

@@ -182,7 +182,8 @@ class Run:
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder = folder
-        self.checkpoints = Checkpoints(folder / FOLDER, keep=config.checkpoint.keep)
+        kept = config.checkpoint
+        self.checkpoints = Checkpoints(folder / FOLDER, keep=kept.keep, keep_every=kept.keep_every)
         self._config = config
         self._torn = False
         if is_run(folder):
@@ -215,6 +216,14 @@ class Run:
             if [file.name for file in self.folder.iterdir()] == [LOCK]:
                 (self.folder / LOCK).unlink()
                 self.folder.rmdir()
+
+    def clean(self) -> None:
+        """Remove the unfinished files that killed processes left; for the holder of the lock."""
+        for path in self.folder.glob(".*.partial-*"):
+            process = path.name.rpartition("-")[2]
+            if process.isdigit() and not _runs(int(process)):
+                with suppress(FileNotFoundError):
+                    path.unlink()
 
     def describe(self) -> None:
         """Write the settings and the machine; the folder in which it began stays while its data has the same paths."""
@@ -256,7 +265,8 @@ class Run:
         saved = checkpointed_config(self.folder)
         if saved is not None and saved.digest() == expected:
             return
-        beginning = text is not None and ours.startswith(text)  # empty, or cut as by a power failure
+        nothing = text is None and not self.metrics.exists() and not self.checkpoints.folders()
+        beginning = nothing or (text is not None and ours.startswith(text))  # empty, or cut as by a power failure
         if saved is None and beginning:
             return
         found = stated or saved
@@ -277,6 +287,21 @@ class Run:
             return None
         except OSError as error:
             raise StorageError(f"{file}: cannot read: {error.strerror}") from None
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of that id, other than this one, runs on this machine; where that is not known, it may."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _other(differences: Mapping[str, tuple[Any, Any]]) -> str:

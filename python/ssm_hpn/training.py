@@ -2,35 +2,40 @@
 
 A run begins with row 0: an evaluation, and the first batch's loss and gradient without an update. Then every update is
 followed by what is due after it: evaluation and judgement, a row of metrics, a checkpoint. A checkpoint holds the state
-after all of that, so the resumed run does what the uninterrupted one would have done.
+after all of that, so the resumed run does what the uninterrupted one would have done; where a request to stop comes
+during an evaluation, it holds the state before, and what is due.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from math import nan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from ssm_hpn import callbacks as observers
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.callbacks import Callback, Event
-from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name
+from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name, step_of
 from ssm_hpn.config import Config, ModelConfig, Section
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, DivergedError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
+from ssm_hpn.foreign import finite
 from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import FILLED_IN, MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
 from ssm_hpn.saved_state import check_run
+from ssm_hpn.saving import Ranking, Saving
 from ssm_hpn.targets import KINDS
 from ssm_hpn.update import Update
 
 Reason = Literal["finished", "stopped_early", "interrupted"]
+MOST_ROLLBACKS: Final = 3
+"""Returns to an earlier checkpoint after which a run that diverges again ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,31 @@ class Result:
     """The run had ended before: nothing was trained."""
     notes: list[str] = field(default_factory=list)
     """Why newer checkpoints were passed over."""
+
+
+class _StopError(Exception):
+    """A request to stop came during an evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """What follows an update."""
+
+    update: Update
+    evaluation: bool
+    row: bool
+    checkpoint: bool
+
+    def saved(self) -> dict[str, Any]:
+        """For JSON; numbers that are not finite become null."""
+        return dict(finite(asdict(self)))
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any]) -> "_Due":
+        update: dict[str, Any] = {
+            key: nan if value is None and key != "accuracy" else value for key, value in saved["update"].items()
+        }
+        return cls(**{**saved, "update": Update(**update)})
 
 
 @dataclass(slots=True)
@@ -109,11 +139,16 @@ class Training:
         self._resumed_at: int | None = None
         self._resumed_from: Path | None = None
         self._epoch_of_target = 0.0
+        self._unfinished: _Due | None = None
+        self._rate, self._rollbacks = 1.0, 0
         self._began, self._seconds_before = time.monotonic(), 0.0
         if not self._evaluates and self.config.early_stopping.patience is not None:
             advice = "name held-out data in data.validation, or leave patience out"
             raise ConfigError(problem("early_stopping.patience", "held-out data to judge by", "none", advice))
         self.run_files = Run(free_folder(self.config) if resume == "never" else run_folder(self.config), self.config)
+        kept = self.config.checkpoint
+        self._saving = Saving(self.run_files.checkpoints, background=kept.background)
+        self._ranking = Ranking(kept.keep_best, self._direction)
 
     @property
     def config(self) -> Config:
@@ -123,6 +158,7 @@ class Training:
     def run(self) -> Result:
         """Train until there is a reason to end."""
         with self.run_files.lock():
+            self.run_files.clean()
             offset = self._restore()
             already_ended = self.reason is not None
             if already_ended:
@@ -137,6 +173,7 @@ class Training:
                     self._tell_of(error)
                     raise
                 finally:
+                    self._saving.close()
                     self.log.close()
                     self.trainer.stop_requested = False  # the request was for this run
         return Result(
@@ -153,13 +190,23 @@ class Training:
 
     def _loop(self, *, begins: bool) -> None:
         self._tell("started", checkpoint=self._resumed_from)
-        if begins:
-            self._first_row()
-        self.reason = self._reason_to_end()
+        if begins and not self._first_row():
+            self.reason = "interrupted"  # nothing to save: the run begins again
+            self._tell("ended", reason=self.reason)
+            return
+        if self.log.lost is not None:
+            self._tell("noted", note=self.log.lost)
+        self._take_up()
         self._epoch_of_target = self._progress().epoch
         while self.reason is None:
+            if self._saving.done:
+                self._end_save()
             before = self._progress()
-            update = self.trainer.step(accuracy=self._row_follows(before))
+            try:
+                update = self.trainer.step(accuracy=self._row_follows(before))
+            except DivergedError as error:
+                self._roll_back(error)
+                continue
             now = self._progress()
             if update.idle:
                 self._check_targets(now)
@@ -167,20 +214,64 @@ class Training:
                 continue
             self._epoch_of_target = now.epoch
             last = now.step >= self.steps
-            evaluation = self._evaluate() if last or due(self.config.evaluation, before, now) else None
-            improved = evaluation is not None and self._judge(evaluation)
-            if evaluation is not None and (improved or self.judgement.step is None):
-                self._keep(evaluation)
-            self._log(update, evaluation, now=now, wanted=last or self._log_due(before, now))
-            self._tell("updated", update=update)
-            if evaluation is not None:
-                self._tell("evaluated", evaluation=evaluation, improved=improved)
-            self.reason = self._reason_to_end()
-            if improved or self.reason is not None or due(self.config.checkpoint, before, now):
-                self._save(best=improved)
+            following = _Due(
+                update,
+                evaluation=self._evaluates and (last or due(self.config.evaluation, before, now)),
+                row=last or self._log_due(before, now),
+                checkpoint=due(self.config.checkpoint, before, now),
+            )
+            self.reason = self._after(following)
+        self._end_save()
         if self._saved_step != self.trainer.session.step:
-            self._save(best=False)
+            self._save()
+            self._end_save(last=True)
         self._tell("ended", reason=self.reason)
+
+    def _take_up(self) -> None:
+        """Do what was due after the last update of a checkpoint, if anything was left."""
+        unfinished, self._unfinished = self._unfinished, None
+        self.reason = self._reason_to_end() if unfinished is None else self._after(unfinished)
+
+    def _after(self, due: _Due) -> Reason | None:
+        """Do what is due after an update; returns the reason to end, if there is one."""
+        update = due.update
+        try:
+            evaluation = self._evaluate() if due.evaluation else None
+        except _StopError:
+            self._unfinished = due
+            return "interrupted"  # saved with what is due
+        improved = evaluation is not None and self._judge(evaluation)
+        ranked = evaluation is not None and self._ranking.add(evaluation.values[self._metric.name], evaluation.step)
+        if evaluation is not None and (improved or self.judgement.step is None):
+            self._keep(evaluation)
+        self._log(update, evaluation, now=self._progress(), wanted=due.row)
+        self._tell("updated", update=update)
+        if evaluation is not None:
+            self._tell("evaluated", evaluation=evaluation, improved=improved)
+        self.reason = self._reason_to_end()
+        if improved or (ranked and self.config.checkpoint.keep_best > 1) or self.reason is not None or due.checkpoint:
+            self._save()
+        return self.reason
+
+    def _roll_back(self, error: DivergedError) -> None:
+        """Return to the last checkpoint with a smaller learning rate, or end."""
+        self._end_save()
+        folders = self.run_files.checkpoints.folders()
+        if not folders:
+            raise DivergedError(f"{error}; there is no checkpoint yet") from None
+        if self.config.train.on_divergence == "stop" or self._rollbacks == MOST_ROLLBACKS:
+            raise DivergedError(f"{error}; the last good checkpoint is {folders[0]}") from None
+        self._rollbacks += 1
+        rate = self._rate * self.config.train.rollback_rate
+        state, notes = self.trainer.restore(self.run_files.checkpoints.root, rate=rate)
+        self.notes += notes
+        seconds = self._seconds()
+        self.log.cut_back(self._continue(state["extra"]))
+        self._rate, self._seconds_before, self._began = rate, seconds, time.monotonic()
+        self._window, self._saved_step = _Window(), self.trainer.session.step
+        back = f"back at update {self.trainer.session.step} with the learning rate times {rate:g}"
+        self._tell("noted", note=f"{str(error).partition(';')[0]}: {back}")
+        self._take_up()
 
     def _check_targets(self, now: Progress) -> None:
         """Refuse to go on after a pass over the training data in which there was no target."""
@@ -219,13 +310,17 @@ class Training:
     def _evaluate(self) -> Evaluation | None:
         if not self._evaluates:
             return None
-        self.evaluation = self.trainer.evaluate()
+        self.evaluation = self.trainer.evaluate_held_out(watch=self._stop_if_asked)
         return self.evaluation
+
+    def _stop_if_asked(self) -> None:
+        if self.trainer.stop_requested:
+            raise _StopError
 
     def _keep(self, evaluation: Evaluation) -> None:
         """Write the evaluation that the report shows: that of the best checkpoint."""
         about = {"class_names": self.trainer.class_names, "prototype_cosines": prototype_cosines(self.trainer)}
-        self.run_files.write_evaluation(evaluation, about=about)
+        self._written(lambda: self.run_files.write_evaluation(evaluation, about=about))
 
     def _judge(self, evaluation: Evaluation) -> bool:
         self.judgement, improved = judge(
@@ -237,8 +332,11 @@ class Training:
         )
         return improved
 
-    def _first_row(self) -> None:
-        """Write row 0: an evaluation of the untrained model, and the first batch's loss and gradient, not applied."""
+    def _first_row(self) -> bool:
+        """Write row 0: an evaluation of the untrained model, and the first batch's loss and gradient, not applied.
+
+        False where a request to stop came before it was written.
+        """
         trainer = self.trainer
         started = time.perf_counter()
         batch = trainer.feed.peek()
@@ -260,11 +358,15 @@ class Training:
             compute_seconds=time.perf_counter() - started - data_seconds,
         )
         trainer.zero_grad()
-        evaluation = self._evaluate()
+        try:
+            evaluation = self._evaluate()
+        except _StopError:
+            return False
         self._log(update, evaluation, now=self._progress(), wanted=True)
         if evaluation is not None:
             self._keep(evaluation)
             self._tell("evaluated", evaluation=evaluation)
+        return True
 
     def _log(self, update: Update, evaluation: Evaluation | None, *, now: Progress, wanted: bool) -> None:
         """Add an update to the window, and write a row if one is wanted or the update was skipped."""
@@ -289,7 +391,7 @@ class Training:
         }
         if evaluation is not None:
             row |= {f"eval/{name}": value for name, value in evaluation.values.items()}
-        self.log.append({key: value for key, value in row.items() if key in self.log.keys})
+        self._written(lambda: self.log.append({key: value for key, value in row.items() if key in self.log.keys}))
         self._window = _Window()
         self._tell("logged", row={key: row.get(key) for key in self.log.keys if key not in FILLED_IN})
 
@@ -304,20 +406,51 @@ class Training:
 
     # ---- saving and restoring
 
-    def _save(self, *, best: bool) -> None:
-        state: dict[str, Any] = {
-            "seconds": self._seconds(),
-            "judgement": list(self.judgement),
-            "metrics_offset": self.log.sync(),
-            "callbacks": observers.states(self.callbacks),
-            "reason": None if self.reason == "interrupted" else self.reason,
-        }
+    def _save(self) -> None:
+        """Save, or begin to, after waiting for the save before."""
+        self._end_save()
         step = self.trainer.session.step
-        folder = self.run_files.checkpoints.save(
-            step, lambda root, name: self.trainer.save_into(root, name, extra=state), best=best
-        )
-        self._saved_step = step
-        self._tell("saved", checkpoint=folder, improved=best)
+
+        def begin() -> None:
+            state: dict[str, Any] = {
+                "seconds": self._seconds(),
+                "judgement": list(self.judgement),
+                "ranking": self._ranking.saved(),
+                "metrics_offset": self.log.sync(),
+                "callbacks": observers.states(self.callbacks),
+                "reason": None if self.reason == "interrupted" else self.reason,
+                "rate": self._rate,
+                "unfinished": None if self._unfinished is None else self._unfinished.saved(),
+            }
+            if self.config.checkpoint.background and self.reason is None:
+                write = self.trainer.copied(extra=state)
+            else:
+                write = lambda root, name: self.trainer.save_into(root, name, extra=state)  # noqa: E731
+            self._saving.begin(step, write, best=self.judgement.step, spared=self._ranking.steps)
+
+        self._written(begin, last=self.reason is not None)
+        if self.reason is not None or not self.config.checkpoint.background:
+            self._end_save(last=self.reason is not None)
+
+    def _end_save(self, *, last: bool = False) -> None:
+        """Wait for the save in progress, and say what became of it."""
+
+        def finish() -> None:
+            folder = self._saving.finish()
+            if folder is not None:
+                self._saved_step = step_of(folder)
+                self._tell("saved", checkpoint=folder, improved=self.judgement.step == step_of(folder))
+
+        self._written(finish, last=last)
+
+    def _written(self, write: Callable[[], None], *, last: bool = False) -> None:
+        """Write something of the run. Where it fails, go on with a note if that is wanted and not the last save."""
+        try:
+            write()
+        except OSError as error:
+            if last or self.config.checkpoint.on_save_error == "stop":
+                raise
+            self._tell("noted", note=f"{error}; training goes on")
 
     def _restore(self) -> int | None:
         """Restore a checkpoint; returns the length of the metrics file at that time, None for a new run."""
@@ -336,6 +469,10 @@ class Training:
         if found is None:
             return None
         state, self.notes = found
+        rate = (state["extra"] or {}).get("rate", 1.0)
+        if own and rate != 1:
+            self.trainer.restore(self.run_files.checkpoints.root, rate=rate)
+            self._rate = rate
         self._resumed_at = self.trainer.session.step
         chosen = (folder / FOLDER / step_name(self._resumed_at), folder / step_name(self._resumed_at))
         self._resumed_from = next((one for one in chosen if one.is_dir()), folder)
@@ -344,13 +481,18 @@ class Training:
             self._check_data(state)
             return None
         self._saved_step = self._resumed_at
-        return self._continue(state["extra"])
+        offset = self._continue(state["extra"])
+        self.run_files.checkpoints.tidy(best=self.judgement.step, spared=self._ranking.steps)
+        return offset
 
     def _continue(self, extra: dict[str, Any]) -> int:
         check_run(self.run_files.folder, extra)
         self._seconds_before = extra["seconds"]
         self.judgement = Judgement(*extra["judgement"])
         self.reason = extra["reason"]
+        self._ranking.restore(extra.get("ranking", []))
+        unfinished = extra.get("unfinished")
+        self._unfinished = None if unfinished is None else _Due.restored(unfinished)
         if self._more > 0 and self.trainer.session.step < self.steps and self.reason is not None:
             self.reason, self.judgement = None, self.judgement._replace(waited=0)
         observers.restore(self.callbacks, extra["callbacks"])

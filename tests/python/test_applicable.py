@@ -163,6 +163,13 @@ TASK_CASES: dict[tuple[str, int], Case] = {
     ("evaluation.direction", 0): Case({"evaluation": {"direction": "max"}}, LANGUAGE, BLIND),
     ("early_stopping.patience", 0): Case({"early_stopping": {"patience": 2}}, LANGUAGE, BLIND),
     ("early_stopping.min_change", 0): Case({"early_stopping": {"min_change": 0.1}}, LANGUAGE, BLIND),
+    ("train.rollback_rate", 0): Case(
+        {"train": {"rollback_rate": 0.1, "on_divergence": "rollback"}},
+        LANGUAGE,
+        LANGUAGE,
+        {"train": {"on_divergence": "stop"}},
+    ),
+    ("checkpoint.keep_best", 0): Case({"checkpoint": {"keep_best": 2}}, LANGUAGE, BLIND),
     ("model.filters.effort", 0): Case({"model": {"filters": {"effort": "best"}}}, FILTERS, CLASSIFIER),
     ("model.filters.causal", 0): Case({"model": {"filters": {"causal": True}}}, FILTERS, CLASSIFIER),
     ("run.name", 0): Case({"run": {"name": "a"}}, LANGUAGE, LANGUAGE, {"run": {"folder": "runs/b"}}),

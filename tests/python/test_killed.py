@@ -1,58 +1,82 @@
-"""Runs that are killed (SIGKILL) several times and resumed end with the bits of an uninterrupted one."""
+"""Runs that are killed (SIGKILL) and started again by the same command end with the bits of an uninterrupted one."""
 
+import json
 import random
-import signal
-import subprocess
+import shutil
 import sys
-import time
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from ssm_hpn import Trainer
+import faults
+from forks import Forks
 from ssm_hpn.config import parse, to_toml
 from support import metric_rows, settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+
+OFTEN = {
+    "train": {"steps": 60, "batch_size": 4, "threads": 1, "log_every": 3},
+    "evaluation": {"every": 7, "batches": 1},
+    "checkpoint": {"every": 4, "keep": 2, "keep_best": 2, "keep_every": 20},
+}
 
 
-KILLS = 6
-STEPS = 420
+@pytest.fixture
+def forks():
+    """A process that starts runs at once."""
+    found = Forks()
+    yield found
+    found.close()
 
 
-def step_of(folder):
-    """Updates of the newest checkpoint; 0 before the first."""
-    latest = folder / "checkpoints" / "latest"
-    return int(latest.read_text().strip().removeprefix("step-")) if latest.exists() else 0
+@pytest.fixture
+def memory():
+    """A folder in memory where there is one: syncing a disk takes most of the time of a short run."""
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
 
 
-def kill_after(process, folder, step, delay):
-    """Kill a run `delay` seconds after it has saved a checkpoint of at least `step` updates."""
-    deadline = time.monotonic() + 120
-    while step_of(folder) < step:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no checkpoint within 120 seconds"
-        time.sleep(0.005)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    assert process.communicate(timeout=60)[1] == ""
-    assert process.returncode == -signal.SIGKILL
+def of_run(folder):
+    """All that has to be the same: the kept checkpoints, their weights and moments, what is marked, the rows."""
+    root = folder / "checkpoints"
+    found = {path.name: path.read_text() for path in (root / "latest", root / "best")}
+    for checkpoint in root.glob("step-*"):
+        for name in ("model.safetensors", "optimizer.safetensors"):
+            found[f"{checkpoint.name}/{name}"] = (checkpoint / name).read_bytes()
+        state = json.loads((checkpoint / "state.json").read_text())
+        del state["extra"]["extra"]["seconds"], state["extra"]["config"]["run"]
+        offset = state["extra"]["extra"].pop("metrics_offset")  # the length of rows with times in them
+        rows = (folder / "metrics.jsonl").read_bytes()[:offset].count(b"\n")
+        found[f"{checkpoint.name}/state.json"] = (state, rows)
+    left = [path.name for path in (*folder.iterdir(), *root.iterdir()) if path.name.startswith(".")]
+    return found, metric_rows(folder), json.loads((folder / "evaluation.json").read_text()), left
 
 
 @pytest.mark.fault("kill -9 at any moment")
-def test_kills_at_random_times_change_no_bit(text, tmp_path, tally):
-    often = {"train": {"steps": STEPS, "batch_size": 4, "threads": 1, "log_every": 3}, "checkpoint": {"every": 4}}
-    whole = Trainer(settings(text, tmp_path / "whole", **often))
-    whole.fit()
-    file = tmp_path / "config.toml"
-    file.write_text(to_toml(parse(settings(text, tmp_path / "run", **often))))
-    chance = random.Random(0)
-    for number in range(KILLS):
-        command = [sys.executable, "-m", "ssm_hpn.train", "--config", str(file)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        target = (number + 1) * STEPS // (2 * KILLS)
-        kill_after(process, tmp_path / "run", max(target, step_of(tmp_path / "run") + 4), chance.uniform(0, 0.03))
-        tally.add()
-    resumed = Trainer(settings(text, tmp_path / "run", **often))
-    assert not resumed.fit().already_ended
-    assert resumed.session.digest() == whole.session.digest()
-    assert metric_rows(tmp_path / "run") == metric_rows(tmp_path / "whole")
+@pytest.mark.parametrize("background", [False, True])
+def test_kills_at_random_times_change_no_bit(text, memory, forks, tally, background):
+    often = OFTEN | {"checkpoint": OFTEN["checkpoint"] | {"background": background}}
+    file = memory / "config.toml"
+    file.write_text(to_toml(parse(settings(text, memory / "run", **often))))
+    assert forks.run(memory, "fit", str(file))[0] == 0, (memory / "err").read_text()
+    whole = of_run(memory / "run")
+    assert whole[-1] == [".lock"]
+    chance = random.Random(int(background))
+    killed, most, seconds = 0, 0, 1.0
+    wanted = faults.rounds(25, of=1000) // 2 + background
+    while killed < wanted:
+        shutil.rmtree(memory / "run")
+        code, of_this_run = -1, 0
+        while code != 0:
+            kills = killed < wanted and of_this_run < 25
+            code, took = forks.run(memory, "fit", str(file), kill_after=chance.uniform(0, seconds) if kills else None)
+            assert code in ((0, -9) if kills else (0,)), (memory / "err").read_text()
+            killed, of_this_run = killed + (code == -9), of_this_run + (code == -9)
+            if not of_this_run:
+                seconds = took
+        most = max(most, of_this_run)
+        assert of_run(memory / "run") == whole
+    tally.add(killed, worst=f"{most} kills of one run of {OFTEN['train']['steps']} updates: the same bits")

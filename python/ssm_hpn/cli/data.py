@@ -212,7 +212,13 @@ def _usable(out: Path, prepare: Prepare, tell: Tell, *, record: bool) -> "Prepar
         prepared = prepare(out, tell)
         if not untouched(out):
             verify(out, record=record)
-    except (ConfigError, DataError, StorageError, OSError, LookupError, TypeError, ValueError, AttributeError):
+    except StorageError:
+        raise  # what the disk does not give now may be whole
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            raise
+        return None
+    except (ConfigError, DataError, LookupError, TypeError, ValueError, AttributeError):
         return None
     return prepared
 

@@ -1,11 +1,13 @@
 """The command line: runs a command and returns its exit code; an error is one line on stderr.
 
 0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage   1 a bug
-7 another process writes to the run: try again   75 interrupted and saved: run the same command again
+7 another process writes to the run: try again
+75 interrupted by SIGTERM, or by Ctrl-C in training: run the same command again
 130 Ctrl-C: in training the second one, elsewhere the first; one line says what it interrupted
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,9 +15,19 @@ from importlib import import_module
 from typing import Final, NamedTuple, TextIO
 
 from ssm_hpn._core import __version__
-from ssm_hpn.cli.signals import interrupted
+from ssm_hpn.cli.signals import interrupted, raised, terminated
 from ssm_hpn.cli.system import in_words, without_numbers
-from ssm_hpn.errors import EXIT_DONE, EXIT_KILLED, ConfigError, DataError, Error, exit_code, nearest, problem
+from ssm_hpn.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_KILLED,
+    ConfigError,
+    DataError,
+    Error,
+    exit_code,
+    nearest,
+    problem,
+)
 from ssm_hpn.printable import printable
 
 TRACEBACK: Final = "--traceback"
@@ -23,6 +35,8 @@ HELP: Final = ("-h", "--help")
 VERSION: Final = "--version"
 OF_PAGES: Final = ("jinja2", "markupsafe", "matplotlib")
 """Packages that nothing but pages and figures needs."""
+NO_MEMORY: Final = re.compile("failed to map segment|cannot allocate memory|unable to allocate", re.IGNORECASE)
+"""What the loader of libraries says where memory is limited."""
 LONGEST_LINE: Final = 2000
 """Characters of an error that are shown: values come from files, and may be of any length."""
 
@@ -76,7 +90,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
         return _dispatch(words, prog) if command is None else _run(_named(command), words, prog)
     except KeyboardInterrupt as stop:
         print(f"interrupted{str(stop) or '; no unfinished file is left behind'}", file=sys.stderr)
-        return EXIT_KILLED
+        return EXIT_INTERRUPTED if terminated() else EXIT_KILLED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
         return EXIT_DONE
@@ -115,6 +129,9 @@ def _foreign(error: Exception) -> Error | None:
     if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
         advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
         return ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_MEMORY.search(str(error))):
+        advice = "raise the limit (ulimit -v), or run where there is more"
+        return ConfigError(problem("memory", "enough to load this package and its libraries", "too little", advice))
     advice = "rename the file, or correct the text"
     if isinstance(error, UnicodeEncodeError):
         found = ascii(error.object[max(0, error.start - 20) : error.end + 20])
@@ -140,7 +157,8 @@ def _dispatch(words: list[str], prog: str) -> int:
 def _run(command: Command, words: list[str], prog: str) -> int:
     with interrupted(" before anything began; nothing was written"):
         function = command.load()
-    return function(words, prog)
+    with raised():
+        return function(words, prog)
 
 
 def _named(name: str) -> Command:

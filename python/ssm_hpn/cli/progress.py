@@ -159,6 +159,10 @@ class ProgressDisplay(Callback):
         value = state.get("at_first")
         self._at_first = value if isinstance(value, int | float) else None
 
+    def noted(self, event: Event) -> None:
+        """Print a note."""
+        self._console.print(f"note       {printable(event.note or '')}", markup=False, soft_wrap=True)
+
     def ended(self, event: Event) -> None:  # noqa: ARG002 - argument of the base class
         """Close the bar."""
         self.close()

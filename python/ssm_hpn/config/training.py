@@ -145,6 +145,19 @@ class TrainConfig(Section):
         "or NAME=WEIGHT for some classes (in a file a table of them), 1 for the others",
     )
     log_every: Count = Field(10, description="updates between two rows of metrics.jsonl")
+    on_divergence: Literal["stop", "rollback"] = Field(
+        "stop",
+        description="after optim.max_skipped updates in a row that were not finite: stop, or go back to the last "
+        "checkpoint and on with a smaller learning rate, at most three times",
+    )
+    rollback_rate: Annotated[
+        float,
+        Applies(
+            "train.on_divergence rollback",
+            {"train.on_divergence": "rollback"},
+            advice="set that, or leave the rate out",
+        ),
+    ] = Field(0.5, gt=0, lt=1, description="what the learning rate is multiplied by at such a return")
 
 
 class EvaluationConfig(Section):
@@ -191,6 +204,16 @@ class CheckpointConfig(Section):
     every: float = Field(300.0, gt=0, description="distance of two checkpoints, in units")
     unit: Unit = Field("steps", description="unit of every")
     keep: Annotated[int, Field(ge=2)] = Field(3, description="newest checkpoints kept, besides the best one")
+    keep_best: Annotated[int, Field(ge=1), HELD_OUT] = Field(1, description="best checkpoints kept")
+    keep_every: Count | None = Field(
+        None, description="updates of an interval of which one checkpoint is kept for ever; null: none"
+    )
+    background: bool = Field(
+        False, description="whether a copy is written while training goes on; it takes three times the parameters"
+    )
+    on_save_error: Literal["stop", "warn"] = Field(
+        "stop", description="when a checkpoint cannot be written: stop, or say so and go on; the last one always stops"
+    )
 
 
 def safe_name(text: str) -> str:

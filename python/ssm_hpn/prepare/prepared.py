@@ -258,8 +258,10 @@ def _stamps(folder: Path, summary: dict[str, Any]) -> dict[str, list[int]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
         raise data_error(
             path, "file", expected="what `prepare` wrote", found=str(error), advice="prepare the data again"
         ) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot read: {error.strerror}") from None
     return dict(value)

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.errors import ConfigError
+from ssm_hpn.errors import ConfigError, StorageError
 from ssm_hpn.prepare.problems import config_error, data_error, shown
 from ssm_hpn.prepare.records import Record
 from ssm_hpn.storage import write_whole
@@ -200,8 +200,10 @@ def check_tokenizer(path: Path, sha256: str) -> None:
     """Raise `DataError` unless the copy beside a manifest has the digest that the manifest names."""
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        found = "no such file"
     except OSError as error:
-        found = error.strerror or "no readable file"
+        raise StorageError(f"{path}: cannot read: {error.strerror}") from None
     if found != sha256:
         advice = "the file is damaged: copy it again, or prepare the data again"
         raise data_error(path, "file", expected=f"SHA-256 {sha256}", found=found, advice=advice)

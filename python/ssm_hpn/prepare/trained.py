@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.dataset import read_manifest
+from ssm_hpn.errors import StorageError
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.split import Keys, text_keys
 from ssm_hpn.storage import write_whole
@@ -53,8 +54,10 @@ def contents_of(part: Path, manifest: Mapping[str, Any]) -> Keys | None:
     path = part / about["file"]
     try:
         content = path.read_bytes()
+    except FileNotFoundError:
+        content, found = b"", "no such file"
     except OSError as error:
-        content, found = b"", error.strerror or "no readable file"
+        raise StorageError(f"{path}: cannot read: {error.strerror}") from None
     else:
         found = hashlib.sha256(content).hexdigest()
     if found != about["sha256"]:

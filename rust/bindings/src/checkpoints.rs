@@ -49,10 +49,17 @@ pub(crate) fn best_checkpoint(root: &str) -> Option<u64> {
     checkpoint::best(Path::new(root))
 }
 
-/// Removes all but the newest `keep` and the best, never the two newest that verify; returns what was removed.
+/// Removes all but the newest `keep`, the best and the steps `spared`, never the two newest that verify; returns what was
+/// removed.
 #[pyfunction]
-pub(crate) fn prune_checkpoints(py: Python<'_>, root: &str, keep: usize) -> PyResult<Vec<PathBuf>> {
-    enter(py, || checkpoint::prune(Path::new(root), keep))
+#[pyo3(signature = (root, keep, spared=vec![]))]
+pub(crate) fn prune_checkpoints(
+    py: Python<'_>,
+    root: &str,
+    keep: usize,
+    spared: Vec<u64>,
+) -> PyResult<Vec<PathBuf>> {
+    enter(py, || checkpoint::prune(Path::new(root), keep, &spared))
 }
 
 /// A run folder held by this process alone.

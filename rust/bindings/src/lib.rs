@@ -73,6 +73,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     enter::keep_panics();
     module.add_class::<batch::PyBatch>()?;
     module.add_class::<session::PySession>()?;
+    module.add_class::<session::PySessionCopy>()?;
     module.add_class::<stream::PyStream>()?;
     module.add_class::<flat::FlatGuard>()?;
     module.add_class::<data::PyLoader>()?;

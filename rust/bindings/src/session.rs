@@ -8,15 +8,16 @@ use pyo3::types::{PyDict, PyList};
 
 use ssm_hpn::allocate::try_collected;
 use ssm_hpn::head::Accuracy;
-use ssm_hpn::model::{ExpandPlan, FreezeSpec, ModelConfig, Registry};
+use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
-use ssm_hpn::session::{ApplyReport, EvalReport, PEAK_SIDE, Sampling, Session, StepReport};
+use ssm_hpn::session::{ApplyReport, EvalReport, PEAK_SIDE, Sampling, Session, SessionCopy, StepReport};
 use ssm_hpn::{Error as CoreError, Result, Scalar, Threads};
 
 use crate::any_session::{AnySession, SharedSession, either};
 use crate::arrays::{Floats, copied, to_array};
 use crate::batch::PyBatch;
 use crate::enter::enter;
+use crate::errors::to_py;
 use crate::flat::FlatGuard;
 use crate::prototypes::registry;
 use crate::stream::PyStream;
@@ -32,6 +33,27 @@ fn is_double(dtype: &str) -> Result<bool> {
             format!("{other:?}"),
             "leave it out for float32",
         )),
+    }
+}
+
+/// What a checkpoint of a session holds, at one moment.
+pub(crate) enum AnyCopy {
+    F32(SessionCopy<f32>),
+    F64(SessionCopy<f64>),
+}
+
+/// What a checkpoint of a session holds, at one moment.
+#[pyclass(name = "SessionCopy", frozen, module = "ssm_hpn._core")]
+pub(crate) struct PySessionCopy(AnyCopy);
+
+#[pymethods]
+impl PySessionCopy {
+    fn save(&self, py: Python<'_>, root: &str, step_dir: &str) -> PyResult<()> {
+        let folder = Path::new(root).join(step_dir);
+        enter(py, || match &self.0 {
+            AnyCopy::F32(copy) => copy.save(&folder).map(drop),
+            AnyCopy::F64(copy) => copy.save(&folder).map(drop),
+        })
     }
 }
 
@@ -122,6 +144,37 @@ impl PySession {
                 .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
             either!(&*self.0.read()?, s => s.save(&Path::new(root).join(step_dir), extra)).map(drop)
         })
+    }
+
+    fn copied(&self, py: Python<'_>, extra: &str) -> PyResult<PySessionCopy> {
+        enter(py, || {
+            let extra = serde_json::from_str(extra)
+                .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
+            match &*self.0.read() {
+                AnySession::F32(session) => {
+                    session.copied(extra).map(|copy| PySessionCopy(AnyCopy::F32(copy)))
+                }
+                AnySession::F64(session) => {
+                    session.copied(extra).map(|copy| PySessionCopy(AnyCopy::F64(copy)))
+                }
+            }
+        })
+    }
+
+    #[pyo3(signature = (memory, limit_mb=None))]
+    fn set_activation_memory(&self, py: Python<'_>, memory: &str, limit_mb: Option<u64>) -> PyResult<()> {
+        let memory = match memory {
+            "keep" => ActivationMemory::Keep,
+            "recompute" => ActivationMemory::Recompute,
+            "auto" => ActivationMemory::Auto,
+            other => {
+                let expected = "keep, recompute or auto";
+                let error =
+                    CoreError::config("model.activation_memory", expected, other, "choose one of them");
+                return Err(to_py(error));
+            }
+        };
+        changing!(self, py, s => s.set_activation_memory(memory, limit_mb))
     }
 
     #[pyo3(signature = (batch, *, accuracy=false))]

@@ -1,4 +1,4 @@
-//! The checkpoints that are kept: the newest, the best, and always the two newest that verify.
+//! The checkpoints that are kept: the newest, the best, those that the caller spares, and always the two newest that verify.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ const ALWAYS: usize = 2;
 ///     save::<f32>(&root.path().join(folder_name(step)), &Snapshot { model: vec![], optimizer: vec![], state })?;
 /// }
 /// mark_best(root.path(), 1)?;
-/// prune(root.path(), 1)?; // never fewer than the two newest that verify
+/// prune(root.path(), 1, &[])?; // never fewer than the two newest that verify
 /// let steps: Vec<u64> = list(root.path())?.into_iter().map(|(step, _)| step).collect();
 /// assert_eq!(steps, [1, 3, 4]);
 /// assert_eq!(verify(&root.path().join(folder_name(4)))?.step, 4);
@@ -66,7 +66,8 @@ pub fn best(root: &Path) -> Option<u64> {
     step_of(name).filter(|_| root.join(name).is_dir())
 }
 
-/// Removes all but the `keep` newest, the best and the two newest that verify; returns what was removed.
+/// Removes all but the `keep` newest, the best, the two newest that verify and those of the steps `spared`; returns what
+/// was removed.
 ///
 /// ```
 /// use ssm_hpn::checkpoint::{folder_name, prune};
@@ -79,11 +80,12 @@ pub fn best(root: &Path) -> Option<u64> {
 /// # }
 /// # let root = root.path();
 /// // A folder with checkpoints of the steps 1, 2 and 3.
-/// assert_eq!(prune(root, 2)?, [root.join(folder_name(1))]);
-/// assert!(prune(root, 1)?.is_empty()); // the two newest that verify stay
+/// assert!(prune(root, 2, &[1])?.is_empty());
+/// assert_eq!(prune(root, 2, &[])?, [root.join(folder_name(1))]);
+/// assert!(prune(root, 1, &[])?.is_empty()); // the two newest that verify stay
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
-pub fn prune(root: &Path, keep: usize) -> Result<Vec<PathBuf>> {
+pub fn prune(root: &Path, keep: usize, spared: &[u64]) -> Result<Vec<PathBuf>> {
     let _lock = FolderLock::wait(root)?;
     recover(root, None)?;
     let steps = list(root)?;
@@ -96,7 +98,7 @@ pub fn prune(root: &Path, keep: usize) -> Result<Vec<PathBuf>> {
     for (age, (step, folder)) in steps.into_iter().rev().enumerate() {
         let needed = verified < ALWAYS && verify(&folder).is_ok();
         verified += usize::from(needed);
-        if !needed && age >= keep && best != Some(step) {
+        if !needed && age >= keep && best != Some(step) && !spared.contains(&step) {
             remove_folder(&folder)?;
             removed.push(folder);
         }

@@ -179,7 +179,7 @@ fn a_crash_at_any_operation_of_a_save_loses_nothing_that_was_saved() {
 fn a_crash_at_any_operation_of_a_pruning_leaves_whole_checkpoints_only() {
     die_everywhere(
         |root| (1..=4).for_each(|step| drop(save_step(root, step))),
-        |root| prune(root, 1),
+        |root| prune(root, 1, &[]),
         |root| {
             assert!(load(root).unwrap().passed_over.is_empty());
             assert_next_save_is_clean(root, &[3, 4]);
@@ -221,19 +221,23 @@ fn pruning_keeps_the_newest_the_best_and_the_two_newest_that_verify() {
     let steps = || list(root).unwrap().into_iter().map(|(step, _)| step).collect::<Vec<_>>();
     (1..=8).for_each(|step| drop(save_step(root, step)));
     mark_best(root, 3).unwrap();
-    assert_eq!(prune(root, 3).unwrap().len(), 4);
+    assert_eq!(prune(root, 3, &[]).unwrap().len(), 4);
     assert_eq!(steps(), [3, 6, 7, 8]);
-    assert!(prune(root, 3).unwrap().is_empty());
+    assert!(prune(root, 3, &[]).unwrap().is_empty());
+    // What the caller spares stays, too.
+    save_step(root, 9);
+    assert!(prune(root, 1, &[6, 7]).unwrap().is_empty());
+    fs::remove_dir_all(root.join(folder_name(9))).unwrap();
     // With the two newest damaged, two older ones are kept although they exceed `keep`.
     for step in [7, 8] {
         fs::write(root.join(folder_name(step)).join("state.json"), "x").unwrap();
     }
-    prune(root, 1).unwrap();
+    prune(root, 1, &[]).unwrap();
     assert_eq!(steps(), [3, 6, 8]);
     assert_is_step(&load(root).unwrap(), 6);
     save_step(root, 9);
     save_step(root, 10);
-    prune(root, 0).unwrap();
+    prune(root, 0, &[]).unwrap();
     assert_eq!(steps(), [3, 9, 10]);
     assert_eq!(best(root), Some(3));
     assert!(mark_best(root, 4).is_err());

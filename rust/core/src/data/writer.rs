@@ -77,6 +77,8 @@ pub struct ShardWriter {
     documents: u64,
     longest: u64,
     largest_class: i32,
+    /// Whether documents that were taken are not in the shards, because writing failed.
+    incomplete: bool,
     closed: bool,
 }
 
@@ -123,6 +125,7 @@ impl ShardWriter {
             documents: 0,
             longest: 0,
             largest_class: -1,
+            incomplete: false,
             closed: false,
         })
     }
@@ -132,9 +135,17 @@ impl ShardWriter {
         self.documents
     }
 
-    /// Adds documents: all of them, or none if one of them is invalid.
+    /// Adds documents: all of them, or none if one of them is invalid. After an error of the disk the writer takes no more,
+    /// and [`ShardWriter::close`] fails: documents are missing then.
     pub fn append(&mut self, documents: &DocumentColumns<'_>) -> Result<()> {
+        self.check_complete()?;
         let targets = self.check(documents)?;
+        let added = self.add(documents, &targets);
+        self.incomplete |= added.is_err();
+        added
+    }
+
+    fn add(&mut self, documents: &DocumentColumns<'_>, targets: &[ColumnValues<'_>]) -> Result<()> {
         for i in 0..documents.offsets.len() - 1 {
             let (mut start, end) = (documents.offsets[i] as usize, documents.offsets[i + 1] as usize);
             while start < end {
@@ -142,13 +153,21 @@ impl ShardWriter {
                 if self.pending.tokens() > 0 && self.pending.tokens() + (stop - start) > self.batch_tokens {
                     self.flush()?;
                 }
-                self.pending.push(documents, &targets, i, start..stop);
+                self.pending.push(documents, targets, i, start..stop);
                 self.longest = self.longest.max((stop - start) as u64);
                 start = stop;
             }
             self.documents += 1;
         }
         Ok(())
+    }
+
+    fn check_complete(&self) -> Result<()> {
+        if !self.incomplete {
+            return Ok(());
+        }
+        let reason = "an earlier error left documents out; begin again with another writer";
+        Err(Error::storage(&self.folder, "write", std::io::Error::other(reason)))
     }
 
     /// Checks all documents before any is added, so that a writer stays usable after an error.
@@ -221,6 +240,7 @@ impl ShardWriter {
 
     /// Writes what is left, the digests and, last, the manifest, which it returns.
     pub fn close(mut self, extra: Extra) -> Result<Manifest> {
+        self.check_complete()?;
         self.flush()?;
         if let Some(shard) = self.shard.take() {
             self.end_shard(shard)?;

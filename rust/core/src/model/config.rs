@@ -432,7 +432,7 @@ impl ModelConfig {
         Ok(predicted)
     }
 
-    fn check_memory_limit(&self) -> Result<()> {
+    pub(crate) fn check_memory_limit(&self) -> Result<()> {
         if self.activation_memory == ActivationMemory::Auto && self.memory_limit_mb.is_none() {
             return Err(Error::config(
                 "model.memory_limit_mb",

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::config::{Component, ModelConfig, Predicted};
+use super::config::{ActivationMemory, Component, ModelConfig, Predicted};
 use super::expand;
 use super::memory::Depth;
 use super::registry::Registry;
@@ -97,6 +97,18 @@ impl<T: Scalar> Model<T> {
         let norm_f = table.declare("", Group::FinalNorm, vec![norm])?[0];
         let head_slots = table.declare("", Group::Head, head.params())?;
         Ok(Self { config, registry, table, stem, stem_slots, layers, norm_f, head, head_slots, target })
+    }
+
+    /// Keeps other activations from now on; parameters and results stay.
+    pub(crate) fn set_activation_memory(
+        &mut self,
+        memory: ActivationMemory,
+        limit: Option<u64>,
+    ) -> Result<()> {
+        let config = ModelConfig { activation_memory: memory, memory_limit_mb: limit, ..self.config.clone() };
+        config.check_memory_limit()?;
+        self.config = config;
+        Ok(())
     }
 
     /// The configuration, with every default of the block's settings resolved.

@@ -27,5 +27,5 @@ pub use infer::Sampling;
 pub use parameters::ParameterRow;
 pub use profile::PEAK_SIDE;
 pub use report::{ApplyReport, EvalReport, StepReport};
-pub use save::Restored;
+pub use save::{Restored, SessionCopy};
 pub use training::Session;

@@ -16,7 +16,7 @@ use crate::model::{Model, ModelConfig, Registry};
 use crate::numeric::Scalar;
 use crate::optim::{Counters, OptimConfig};
 use crate::parallel::Threads;
-use crate::params::{Arena, Entry};
+use crate::params::{Arena, Entry, Table};
 
 /// Prefixes of the moments in the optimiser's file.
 const MOMENTS: [&str; 2] = ["first.", "second."];
@@ -34,6 +34,55 @@ fn with_prototype_dim(mut model: ModelConfig, rows: usize) -> ModelConfig {
 
 fn name(entry: &Entry) -> String {
     public_name(&entry.id)
+}
+
+fn contents<'a, T: Scalar>(
+    table: &Table,
+    params: &'a Arena<T>,
+    [first, second]: [&'a Arena<T>; 2],
+    state: StateFile,
+) -> Snapshot<'a, T> {
+    let mut optimizer = weights::tensors(table, MOMENTS[0], first, name);
+    optimizer.extend(weights::tensors(table, MOMENTS[1], second, name));
+    Snapshot { model: weights::tensors(table, "", params, name), optimizer, state }
+}
+
+/// The parameters, moments and state of a session at one moment.
+///
+/// ```
+/// # use ssm_hpn::Threads;
+/// # use ssm_hpn::model::ModelConfig;
+/// # use ssm_hpn::optim::OptimConfig;
+/// # use ssm_hpn::session::Session;
+/// # let model = ModelConfig::from_json(
+/// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+/// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+/// # )?;
+/// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+/// # let root = tempfile::tempdir().expect("a folder");
+/// # let root = root.path();
+/// let copy = session.copied(serde_json::json!({"epoch": 3}))?;
+/// session.set_parameter("norm_f.weight", &[8], &[2.0; 8])?; // training goes on
+/// copy.save(&root.join("step-00000000"))?;
+/// let (saved, extra) = Session::<f32>::load(root, Threads::new(Some(1))?)?;
+/// assert_eq!(saved.parameter("norm_f.weight")?.1, [1.0; 8]);
+/// assert_eq!(extra["epoch"], 3);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SessionCopy<T: Scalar> {
+    table: Table,
+    params: Arena<T>,
+    moments: [Arena<T>; 2],
+    state: StateFile,
+}
+
+impl<T: Scalar> SessionCopy<T> {
+    /// Saves to a folder, whole or not at all: the bytes that [`Session::save`] would have written.
+    pub fn save(&self, folder: &Path) -> Result<PathBuf> {
+        let [first, second] = &self.moments;
+        checkpoint::save(folder, &contents(&self.table, &self.params, [first, second], self.state.clone()))
+    }
 }
 
 /// A session from the disk.
@@ -110,11 +159,25 @@ impl<T: Scalar> Session<T> {
         self.check_free("save")?;
         self.check_no_gradients("save")?;
         let table = self.model.table();
+        checkpoint::save(folder, &contents(table, &self.params, self.optimizer.moments(), self.state(extra)))
+    }
+
+    /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters.
+    pub fn copied(&self, extra: Value) -> Result<SessionCopy<T>> {
+        self.check_free("save")?;
+        self.check_no_gradients("save")?;
+        let copy = |arena: &Arena<T>| {
+            let mut copy = Arena::try_zeros(arena.as_slice().len(), "a copy of the parameters")?;
+            copy.as_mut_slice().copy_from_slice(arena.as_slice());
+            Ok(copy)
+        };
         let [first, second] = self.optimizer.moments();
-        let mut optimizer = weights::tensors(table, MOMENTS[0], first, name);
-        optimizer.extend(weights::tensors(table, MOMENTS[1], second, name));
-        let model = weights::tensors(table, "", &self.params, name);
-        checkpoint::save(folder, &Snapshot { model, optimizer, state: self.state(extra) })
+        Ok(SessionCopy {
+            table: self.model.table().clone(),
+            params: copy(&self.params)?,
+            moments: [copy(first)?, copy(second)?],
+            state: self.state(extra),
+        })
     }
 
     fn state(&self, extra: Value) -> StateFile {

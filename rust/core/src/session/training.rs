@@ -9,7 +9,7 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
 use crate::model::train::TrainingArguments;
-use crate::model::{Carried, Model, ModelConfig, Registry, States};
+use crate::model::{ActivationMemory, Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
 use crate::optim::{AdamW, OptimConfig};
 use crate::parallel::Threads;
@@ -111,7 +111,7 @@ impl<T: Scalar> std::fmt::Debug for Session<T> {
 /// # use ssm_hpn::data::{Batch, Input};
 /// # use ssm_hpn::head::Accuracy;
 /// # use ssm_hpn::model::ModelConfig;
-/// # use ssm_hpn::model::{Carried, Registry};
+/// # use ssm_hpn::model::{ActivationMemory, Carried, Registry};
 /// # use ssm_hpn::optim::OptimConfig;
 /// # use ssm_hpn::session::Session;
 /// # use ssm_hpn::target::Target;
@@ -141,6 +141,9 @@ impl<T: Scalar> std::fmt::Debug for Session<T> {
 ///
 /// // The targets of the first class count three times as much as the others.
 /// session.set_class_weights(&[3.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])?;
+///
+/// // Less memory from here on.
+/// session.set_activation_memory(ActivationMemory::Recompute, None)?;
 ///
 /// // A batch that goes on from states.
 /// let mut states = session.states(1)?;
@@ -366,6 +369,13 @@ impl<T: Scalar> Session<T> {
         }
         self.class_weights = weights.to_vec();
         Ok(())
+    }
+
+    /// Keeps other activations for the backward pass from now on, as [`ActivationMemory`] says, within `limit` megabytes
+    /// where it is `Auto`. Results stay what they are.
+    pub fn set_activation_memory(&mut self, memory: ActivationMemory, limit: Option<u64>) -> Result<()> {
+        self.check_free("change the memory of activations")?;
+        self.model.set_activation_memory(memory, limit)
     }
 
     /// Updates applied so far.

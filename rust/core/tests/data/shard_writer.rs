@@ -187,3 +187,26 @@ fn long_documents_are_cut_to_max_document() {
     let manifest = writer.close(Extra::default()).unwrap();
     assert_eq!((manifest.rows, manifest.tokens), (3, 25));
 }
+
+// Fault: a disk that refuses a shard, then works again
+#[test]
+fn a_writer_that_lost_documents_takes_no_more_and_makes_no_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("set");
+    let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
+    (config.vocab_size, config.batch_tokens, config.shard_bytes) = (Some(256), 4, 1);
+    let mut writer = ShardWriter::create(&path, config).unwrap();
+    let documents =
+        DocumentColumns { elements: Elements::U8(b"abcd"), offsets: &[0, 4], targets: &[], names: None };
+    writer.append(&documents).unwrap();
+    writer.append(&documents).unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    let refused = writer.append(&documents).unwrap_err();
+    assert!(matches!(refused, Error::Storage { .. }), "{refused}");
+    std::fs::create_dir(&path).unwrap();
+    let again = writer.append(&documents).unwrap_err().to_string();
+    assert!(again.contains("an earlier error left documents out; begin again"), "{again}");
+    let closed = writer.close(Extra::default()).unwrap_err();
+    assert!(matches!(closed, Error::Storage { .. }), "{closed}");
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+}

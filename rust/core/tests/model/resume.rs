@@ -159,3 +159,21 @@ fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_allocated() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_copy_that_is_saved_later_has_the_bytes_of_a_save_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = new(&language_model());
+    update(&mut session, 0..3);
+    let extra = json!({"cursor": [1, 2]});
+    let at_once = session.save(&folder.path().join("now"), extra.clone()).unwrap();
+    let copy = session.copied(extra).unwrap();
+    update(&mut session, 3..5);
+    let later = copy.save(&folder.path().join("later")).unwrap();
+    for file in ["model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"] {
+        assert!(
+            std::fs::read(at_once.join(file)).unwrap() == std::fs::read(later.join(file)).unwrap(),
+            "{file}"
+        );
+    }
+}
