@@ -177,6 +177,10 @@ bench-streaming: $(STAMPS)/build ## microseconds per step of a classifier that i
 incremental: $(STAMPS)/build $(STAMPS)/dev ## digits whose classes come in two parts: prototypes, a softmax layer, features; writes benchmarks/records/
 	@$(PY) benchmarks/incremental.py $(ARGS)
 
+.PHONY: bench-data
+bench-data: $(STAMPS)/build ## training on data larger than memory beside data that fits, and packing; writes benchmarks/records/data.json
+	@$(PY) benchmarks/data_at_scale.py $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; writes benchmarks/records/
 	@$(PIP_INSTALL) jax optax

@@ -215,6 +215,9 @@ class Batch:
     def length(self) -> int:
         """T."""
     @property
+    def continued(self) -> list[bool] | None:
+        """Rows that go on from those of the batch before; None where no state is carried on."""
+    @property
     def n_tokens(self) -> int:
         """Positions inside a document, masked ones too, padding not counted."""
     @property
@@ -422,6 +425,12 @@ class Session:
         """Keep other activations from now on: keep, recompute or auto, as `model.activation_memory`."""
     def forward_backward(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
         """Add the gradients of one micro-batch. Without accuracy, `scored` and `correct` may stay 0."""
+    def forward_backward_carried(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
+        """Like `forward_backward` for the next batch of a stream, with the states of the rows that it goes on from.
+
+        Rows go on where `batch.continued` says so. The session keeps the states, and so does a checkpoint. Raises
+        `ConfigError` for another number of rows than the batch before.
+        """
     def apply(self) -> ApplyReport:
         """One update from the gradients added so far: guard, clip, AdamW; then they are zero."""
     def grad_norm(self) -> float:
@@ -482,6 +491,9 @@ class Session:
     def step(self) -> int:
         """Updates applied so far."""
     @property
+    def carried_rows(self) -> int | None:
+        """Rows of the states that `forward_backward_carried` goes on from; None where there are none."""
+    @property
     def skipped(self) -> int:
         """Updates skipped so far for a value that is not finite."""
     @property
@@ -510,6 +522,13 @@ class Loader:
         """The next batch and the cursor that follows it; None after the last epoch."""
     def seek(self, cursor: str) -> None:
         """Continue at a cursor that was returned before."""
+    def count_rows(self, epochs: int) -> int:
+        """Rows of the first epochs: of contiguous packing by the manifest, else all documents are read for it."""
+    def utilisation(self) -> float:
+        """Share of the positions of batches that hold tokens, by the first window of the first epoch."""
+    @property
+    def n_windows(self) -> int:
+        """Windows of an epoch; documents are mixed within one, and over the whole folder where it is the only one."""
     @property
     def cursor(self) -> str:
         """Cursor of the next batch, as JSON."""

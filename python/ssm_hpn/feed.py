@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -14,6 +16,18 @@ from ssm_hpn.foreign import from_json
 
 CUT_BY: Final = ("max_document", "shard_tokens")
 """Settings of preparation by which documents of the same contents are cut and grouped."""
+
+
+class Order(NamedTuple):
+    """How training batches are made."""
+
+    packing: str
+    utilisation: float
+    """Share of the positions that hold tokens, by the first window."""
+    windows: int
+    """Windows of an epoch, within which documents are mixed; with one the whole set is."""
+    tokens: int
+    """Tokens of an epoch."""
 
 
 class _Read(NamedTuple):
@@ -75,6 +89,17 @@ class Feed:
         self.cursor, self.epoch, self._made = cursor, epoch, made
         self._loader = self._peeked = None
 
+    def order(self) -> Order:
+        """How training batches are made; it reads the first window."""
+        loader = self._open()
+        packing = self._config.data.packing
+        return Order(packing, loader.utilisation(), loader.n_windows, loader.n_tokens)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the rows of a training batch go on from those of the batch before."""
+        return self._config.data.packing == "carried"
+
     def held_out(self, batches: int | Literal["all"] | None = None) -> Iterator[Batch]:
         """The held-out batches, the same ones in the same order every time; null: as many as `evaluation.batches`.
 
@@ -122,17 +147,43 @@ class Feed:
             return cursor
         return json.dumps({**from_json(cursor), "data": from_json(beginning)["data"]})
 
+    def _open(self) -> Loader:
+        if self.train is None:
+            raise self._missing("data.train", "hand a batch to step()")
+        return Loader(core_loader(self._config, str(self.train)))
+
     def _read(self) -> _Read:
         if self._loader is None:
-            if self.train is None:
-                raise self._missing("data.train", "hand a batch to step()")
-            self._loader = Loader(core_loader(self._config, str(self.train)))
+            self._loader = self._open()
             if self.cursor is not None:
                 self._loader.seek(self._of_these(self.cursor, self._loader.cursor))
         found = self._loader.next()
         if found is None:
             raise DataError(problem(self.train, "at least one batch", "none", "use more data or smaller batches"))
         return _Read(*found, self._loader.epoch)
+
+
+def with_steps(given: Config, resolved: Config, train: Path | None) -> Config:
+    """A configuration whose length is a number of updates, where it is one of epochs or of tokens.
+
+    `resolved` is the same with the sizes of the data, which is in `train`. An update that begins within the length is
+    whole, so the last one may have rows beyond it.
+    """
+    length = given.train
+    if length.epochs is None and length.tokens is None:
+        return given
+    if train is None:
+        key = "train.epochs" if length.epochs is not None else "train.tokens"
+        raise ConfigError(problem(key, "prepared data in data.train", "none", "set train.steps in its place"))
+    loader = Loader(core_loader(resolved, str(train)))
+    if length.epochs is not None:
+        rows = loader.count_rows(length.epochs)
+    else:
+        rows = ceil(Fraction(length.tokens or 0) * loader.count_rows(1) / loader.n_tokens)
+    steps = max(1, ceil(Fraction(rows, length.batch_size * length.accumulate)))
+    return given.model_copy(
+        update={"train": length.model_copy(update={"steps": steps, "epochs": None, "tokens": None})}
+    )
 
 
 class Fed:

@@ -30,7 +30,7 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
-from ssm_hpn.feed import Fed, Feed
+from ssm_hpn.feed import Fed, Feed, with_steps
 from ssm_hpn.sampling import draw
 from ssm_hpn.saved_state import STATE_SCHEMA, read_state, saved_contract
 from ssm_hpn.scaled import ScaledStream, unscaled
@@ -41,7 +41,15 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 DType = Literal["float32", "float64"]
-ORDERED_BY = ("data.digest", "data.length", "data.packing", "data.shuffle", "train.seed", "model.target.kind")
+ORDERED_BY = (
+    "data.digest",
+    "data.length",
+    "data.packing",
+    "data.window",
+    "data.shuffle",
+    "train.seed",
+    "model.target.kind",
+)
 """Settings on which the order of training batches depends."""
 MOST_LAYERS: int = bounds("model.n_layers")["le"]
 MOST_CLASSES: int = bounds("model.head.n_classes")["le"]
@@ -113,7 +121,10 @@ class Learner(Fed):
     ) -> None:
         given = as_config(config)
         parts = open_parts(given.data)
-        self.config = resolve(given, data_shape(*parts.manifests) if parts.manifests else None)
+        shape = data_shape(*parts.manifests) if parts.manifests else None
+        self.config = resolve(given, shape)
+        if (lasting := with_steps(given, self.config, parts.train)) is not given:
+            self.config = resolve(lasting, shape)
         """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
         self.contract: Contract | None = parts.contract
@@ -212,7 +223,7 @@ class Learner(Fed):
                     started = time.perf_counter()
                     batch = self.feed.next()
                     self._pending.data_seconds += time.perf_counter() - started
-                    self.forward_backward(batch, accuracy=accuracy)
+                    self._add(batch, accuracy=accuracy, carried=self.feed.carries)
             return self.apply()
         except BaseException:
             if began_without:
@@ -225,10 +236,14 @@ class Learner(Fed):
 
         A signal may come after they were added: then they stay, as `apply` counts them, until `zero_grad`.
         """
-        micro = as_batch(batch, self.config.model)
+        return self._add(as_batch(batch, self.config.model), accuracy=accuracy)
+
+    def _add(self, micro: Batch, *, accuracy: bool, carried: bool = False) -> "StepReport":
+        """Add the gradients of one micro-batch, which goes on from the states of the one before it or not."""
         started, pending = time.perf_counter(), self._pending
+        add = self.session.forward_backward_carried if carried else self.session.forward_backward
         try:
-            report = self.session.forward_backward(micro, accuracy=accuracy)
+            report = add(micro, accuracy=accuracy)
         except BaseException:
             with suppress(LockedError), self.session.borrow_flat() as flat:
                 pending.tokens += micro.n_tokens if flat.count > pending.count else 0
@@ -582,6 +597,10 @@ class Learner(Fed):
         contract = contract or self.contract
         session.set_activation_memory(self.config.model.activation_memory, self.config.model.memory_limit_mb)
         config, temperature = self._with_model_of(session), Temperature.saved(state)
+        rows = session.carried_rows
+        if rows is not None and self.feed.carries and rows != self.config.train.batch_size:
+            expected, advice = f"{rows}, as of the states that the checkpoint carries on", "go on with that number"
+            raise ConfigError(problem("train.batch_size", expected, self.config.train.batch_size, advice))
         session.set_class_weights(weights_of_model(config, contract))
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config

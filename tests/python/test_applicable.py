@@ -144,6 +144,8 @@ TASK_CASES: dict[tuple[str, int], Case] = {
         smoothed("margin"), CLASSIFIER, CLASSIFIER, {"model": {"head": {"loss": {"smoothing": 0}}}}
     ),
     ("train.class_weights", 0): Case({"train": {"class_weights": "balanced"}}, CLASSIFIER, NUMBERS),
+    ("train.epochs", 0): Case({"train": {"epochs": 2}}, LANGUAGE, LANGUAGE, {"train": {"steps": 9}}),
+    ("train.tokens", 0): Case({"train": {"tokens": 2}}, LANGUAGE, LANGUAGE, {"train": {"steps": 9}}),
     ("model.memory_limit_mb", 0): Case(
         {"model": {"memory_limit_mb": 9, "activation_memory": "auto"}},
         LANGUAGE,
@@ -323,6 +325,7 @@ OTHER: dict[str, Any] = {
     "missing": "zero",
     "labels": "x.csv",
     "duplicates": "keep",
+    "unique": True,
     "delimiter": ";",
     "decimal": ",",
     "null": "NA",

@@ -21,6 +21,7 @@ from ssm_hpn.cli.summary import summary
 from ssm_hpn.config import Config
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, problem
+from ssm_hpn.feed import Order
 from ssm_hpn.profiling import profile
 from ssm_hpn.run import renamed, run_folder, run_of, same_but_steps
 from ssm_hpn.targets import language_model
@@ -161,6 +162,17 @@ def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
         f"{rows * config.train.accumulate} x {counted(length, 'token')}, "
         f"{simd()}, about {memory} in a step"
     )
+    if trainer.train_folder is not None:
+        screen.print(f"order      {_order(trainer.feed.order())}", markup=False)
+
+
+def _order(order: Order) -> str:
+    """Packing, how full the rows are, and how far documents are mixed."""
+    full = f"{order.packing}, {order.utilisation:.1%} of the positions hold tokens"
+    if order.windows == 1:
+        return f"{full}; documents are mixed over the whole set"
+    tokens = counted(round(order.tokens / order.windows), "token")
+    return f"{full}; documents are mixed within {order.windows:,} windows of {tokens}, record batches over all"
 
 
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":

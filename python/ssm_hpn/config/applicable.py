@@ -25,7 +25,7 @@ from ssm_hpn.targets import COLUMNS, target_columns
 BACKBONE: Final = Applies(
     "model.kind backbone", {"task.model": "backbone"}, advice="leave it out, or set model.kind to backbone"
 )
-TABLES: Final = ("jsonl", "csv", "parquet", "sql", "table")
+TABLES: Final = ("jsonl", "csv", "parquet", "arrow", "sql", "table")
 
 
 @dataclass(frozen=True, slots=True)

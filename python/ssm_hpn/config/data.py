@@ -12,7 +12,7 @@ from ssm_hpn.config.base import Names, Paths, Section
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.targets import kinds_with
 
-Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "npy"]
+Format = Literal["auto", "text", "integers", "jsonl", "csv", "parquet", "arrow", "npy"]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -163,6 +163,9 @@ class PrepareOptions(Section):
     duplicates: Annotated[
         Literal["refuse", "keep"], Applies("files in data.validation", {"data.validation": Is.GIVEN})
     ] = Field("refuse", description="what to do about training documents that files in data.validation hold too")
+    unique: bool = Field(
+        False, description="leave out training documents whose contents are equal to those of an earlier one"
+    )
     format: Format = Field("auto", description="format of the files; auto goes by the file name")
     include: Annotated[
         Names, Applies("a folder in data.train or data.validation, to choose files from", {"raw.folder": True})
@@ -263,10 +266,17 @@ class DataConfig(PrepareOptions):
         description="tokens of a row T; null: 256, or the longest document for a target per sequence",
         **bounds("data.length"),
     )
-    packing: Literal["auto", "contiguous", "best_fit", "pad"] = Field(
-        "auto", description="how documents fill rows; auto: contiguous for the next token, else best_fit"
+    packing: Literal["auto", "contiguous", "best_fit", "pad", "carried"] = Field(
+        "auto",
+        description="how documents fill rows; auto: contiguous for the next token, else best_fit; carried: contiguous "
+        "in each row of successive batches, so that a document longer than a row goes on in the next with its state",
     )
     shuffle: bool = Field(True, description="a new order of documents in every epoch")
+    window: Positive | None = Field(
+        None,
+        description="tokens within which documents are mixed, and which are in memory at once; null: 2^20, or 16 MB of "
+        "features, or 16 rows; the whole set where it is less than twice that",
+    )
     workers: int = Field(1, description="threads that read and pack ahead", **bounds("data.workers"))
     prefetch: int = Field(4, description="batches read ahead at most", **bounds("data.prefetch"))
     clean: bool = Field(False, description="remove older preparations of the same source from runs/data")

@@ -203,13 +203,14 @@ def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
         "path": path,
         "batch_size": config.train.batch_size,
         "length": config.data.length,
-        "packing": config.data.packing,
+        "packing": "contiguous" if evaluation and config.data.packing == "carried" else config.data.packing,
         "shuffle": some if evaluation else config.data.shuffle,
         "seed": 0 if evaluation else config.train.seed,
         "workers": config.data.workers,
         "prefetch": config.data.prefetch,
         "epochs": 1 if evaluation else None,
         "target": config.model.target.kind,
+        "window": config.data.window,
     }
     return json.dumps(loader)
 

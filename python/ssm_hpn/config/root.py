@@ -48,6 +48,10 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "train.class_weights": [],
     "train.on_divergence": "stop",
     "train.rollback_rate": 0.5,
+    "train.epochs": None,
+    "train.tokens": None,
+    "data.window": None,
+    "data.unique": False,
 }
 """Settings added after the first release, with their defaults, which do not change the digest."""
 

@@ -133,6 +133,19 @@ class TrainConfig(Section):
     """The loop."""
 
     steps: Count = Field(3000, description="number of updates")
+    epochs: Annotated[
+        Count | None,
+        Applies(
+            "neither train.steps nor train.tokens beside it",
+            {"train.epochs": Is.EMPTY},
+            {"train.steps": 3000, "train.tokens": Is.EMPTY},
+            advice=ONE_OF_THEM,
+        ),
+    ] = Field(None, description="passes over the training data, in place of train.steps, which it is turned into")
+    tokens: Annotated[
+        Count | None,
+        Applies("no train.steps beside it", {"train.tokens": Is.EMPTY}, {"train.steps": 3000}, advice=ONE_OF_THEM),
+    ] = Field(None, description="tokens to train on, in place of train.steps, which it is turned into")
     batch_size: int = Field(8, description="rows of a micro-batch B", **bounds("train.batch_size"))
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")

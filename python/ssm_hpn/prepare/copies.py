@@ -1,18 +1,25 @@
-"""Text in another encoding than UTF-8 as a file of UTF-8 for the engine, which reads no other."""
+"""Copies for the engine of what it does not read: text in another encoding than UTF-8, and Arrow files."""
 
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ssm_hpn.errors import StorageError
+from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.sources import Source, line_ends, open_source, read_block
 
 LINES: Final = 1 << 16
 """Line ends of a first look: more rows than the engine looks at to find out types and marks."""
 BLOCK: Final = 1 << 20
+ARROW: Final = b"ARROW1"
+"""How an Arrow file begins; a stream does not."""
 
 
 def in_utf_8(source: Source, folder: Path, *, whole: bool = True) -> Path:
@@ -22,8 +29,7 @@ def in_utf_8(source: Source, folder: Path, *, whole: bool = True) -> Path:
     """
     if not source.recoded:
         return source.path
-    mark = hashlib.sha256(f"{source.path.resolve()}\0{source.encoding}".encode()).hexdigest()[:16]
-    copy = folder / f"{mark}.{'txt' if whole else 'start'}"
+    copy = folder / f"{_mark(source)}.{'txt' if whole else 'start'}"
     if copy.exists():
         return copy
     folder.mkdir(exist_ok=True)
@@ -35,6 +41,51 @@ def in_utf_8(source: Source, folder: Path, *, whole: bool = True) -> Path:
             file.write(_start(source, stream))
     partial.rename(copy)
     return copy
+
+
+def as_parquet(source: Source, folder: Path, *, whole: bool = True) -> Path:
+    """A copy of an Arrow file, or of an Arrow stream as the package datasets writes them, batch by batch.
+
+    Where not the whole is needed, the copy is that of the first batch with rows.
+    """
+    copy = folder / f"{_mark(source)}.{'whole' if whole else 'first'}.parquet"
+    if copy.exists():
+        return copy
+    folder.mkdir(exist_ok=True)
+    partial = copy.with_suffix(f".{os.getpid()}")
+    try:
+        with pa.OSFile(str(source.path)) as file:
+            schema, batches = _batches(file)
+            with pq.ParquetWriter(partial, schema.remove_metadata()) as writer:
+                for batch in batches:
+                    writer.write_batch(batch.replace_schema_metadata(None))
+                    if not whole and batch.num_rows:
+                        break
+    except pa.ArrowInvalid as error:
+        partial.unlink(missing_ok=True)
+        found, advice = str(error).partition("\n")[0], "copy or write it again, or name another file"
+        raise data_error(source.path, "file", expected="an Arrow file or stream", found=found, advice=advice) from None
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"{source.path}: cannot read the file: {error}") from None
+    partial.rename(copy)
+    return copy
+
+
+def _batches(file: pa.NativeFile) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of an Arrow file or stream, and its batches."""
+    is_file = file.read(len(ARROW)) == ARROW
+    file.seek(0)
+    if not is_file:
+        stream = pa.ipc.open_stream(file)
+        return stream.schema, iter(stream)
+    reader = pa.ipc.open_file(file)
+    return reader.schema, map(reader.get_batch, range(reader.num_record_batches))
+
+
+def _mark(source: Source) -> str:
+    """The name of a copy."""
+    return hashlib.sha256(f"{source.path.resolve()}\0{source.encoding}".encode()).hexdigest()[:16]
 
 
 def _start(source: Source, stream: Any) -> bytes:  # noqa: ANN401 - a stream of Arrow or of Python

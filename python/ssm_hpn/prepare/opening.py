@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ssm_hpn.arrays import is_frame, names_of
 from ssm_hpn.config.data import PrepareOptions
-from ssm_hpn.prepare.copies import in_utf_8
+from ssm_hpn.prepare.copies import as_parquet, in_utf_8
 from ssm_hpn.prepare.engine import BUFFER, LONG_LINE, SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.engine_errors import never_closed, too_long, translated
 from ssm_hpn.prepare.headers import check_names, two_headers
@@ -68,6 +68,12 @@ def open_table(
                 scan = f"read_parquet({quoted(str(source.path))})"
                 table = _described(source, connection, scan)
                 names = pq.read_schema(source.path).names
+                check_names(source.path, "schema", names, "rename one of them")
+                table = _with_places(table, names)
+            case "arrow":
+                file = as_parquet(source, work or _spills_to(connection), whole=whole)
+                table = _described(source, connection, f"read_parquet({quoted(str(file))})")
+                names = pq.read_schema(file).names
                 check_names(source.path, "schema", names, "rename one of them")
                 table = _with_places(table, names)
             case "sql":

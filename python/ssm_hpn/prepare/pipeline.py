@@ -48,6 +48,7 @@ from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
 from ssm_hpn.prepare.trained import keep_contents
+from ssm_hpn.prepare.unique import Unique
 from ssm_hpn.targets import COLUMNS
 
 VERSION: Final = 5
@@ -197,6 +198,9 @@ class _Job:
         if self.raw.train[0].format in TABLES:
             side = side_column(self.options)
             self.batches = {part: Spool(self.work / f"{part}.arrow", one, side) for part, one in self.batches.items()}
+        self.unique = Unique(self.batches["train"]) if self.options.unique else None
+        if self.unique is not None:
+            self.batches["train"] = self.unique
 
     # ---- passes
 
@@ -379,6 +383,9 @@ class _Job:
         left_out = list(self.raw.left_out)
         if self.sources.left_out is not None:
             left_out.append(self.sources.left_out)
+        if self.unique is not None and self.unique.left_out:
+            what = counted(self.unique.left_out, "document")
+            left_out.append((what, "equal to an earlier one"))
         parts: dict[str, Any] = {
             name: replace(writer.part, text_bytes=text_bytes[name] or None) for name, writer in sorted(writers.items())
         }

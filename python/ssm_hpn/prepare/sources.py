@@ -37,17 +37,18 @@ SUFFIXES: Final[dict[str, Format]] = {
     ".tsv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".arrow": "arrow",
     ".npy": "npy",
     ".npz": "npy",
 }
 ENCODED: Final = ("csv", "jsonl", "text", "integers")
 """Formats of text."""
-TABLES: Final = ("csv", "jsonl", "parquet", "sql", "table")
+TABLES: Final = ("csv", "jsonl", "parquet", "arrow", "sql", "table")
 COMPRESSED: Final = {".gz", ".bz2", ".zst", ".lz4"}
 SAMPLE_BYTES: Final = 1 << 14
 LOOKED_AT: Final = 100_000
 """Lines that are looked at for another encoding than that of most."""
-ROWS: Final = {"csv": "row", "parquet": "row", "sql": "row", "table": "row", "npy": "index"}
+ROWS: Final = {"csv": "row", "parquet": "row", "arrow": "row", "sql": "row", "table": "row", "npy": "index"}
 """What a row is called where it is not a line, by format. Lines and rows are counted from 1, indices from 0."""
 FIELDS: Final = {"jsonl": "key", "npy": "array"}
 """What a column is called, by format."""
@@ -57,6 +58,10 @@ PARQUET: Final = (b"PAR1", b"PARE")
 """How files of these kinds begin."""
 SPREADSHEETS: Final = (".xlsx", ".xlsm", ".ods")
 UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+OF_DATASETS: Final = ("dataset_info.json", "state.json")
+"""Files that the package datasets writes beside the Arrow files of a data set."""
+SPLITS_OF_DATASETS: Final = "dataset_dict.json"
+"""The file that it writes beside the folders of several data sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,9 +367,10 @@ def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[s
 
 
 def _folder(folder: Path, options: PrepareOptions, left_out: list[tuple[str, str]]) -> list[Source]:
+    _refuse_several_splits(folder)
     chosen, others = [], []
     for file, name in _walk(folder, left_out):
-        reason = _unwanted(file, name, options)
+        reason = "describes the data set" if _describes(file) else _unwanted(file, name, options)
         if reason is None:
             chosen.append(Source(file, name, _format(file, options), encoding=options.encoding))
         else:
@@ -373,6 +379,23 @@ def _folder(folder: Path, options: PrepareOptions, left_out: list[tuple[str, str
     if not chosen:
         raise _nothing_chosen(folder, others, options)
     return chosen
+
+
+def _describes(file: Path) -> bool:
+    """Whether a file is about the Arrow files beside it."""
+    return file.name in OF_DATASETS and next(file.parent.glob("*.arrow"), None) is not None
+
+
+def _refuse_several_splits(folder: Path) -> None:
+    """Refuse a folder of the package datasets with several splits, which are not all for training."""
+    if not (folder / SPLITS_OF_DATASETS).is_file():
+        return
+    splits = sorted(one.name for one in folder.iterdir() if (one / OF_DATASETS[0]).is_file())
+    first = next((name for name in ("train", *splits) if name in splits), "SPLIT")
+    other = next((name for name in ("validation", "test", *splits) if name in splits and name != first), None)
+    more = "" if other is None else f", and --data.validation {folder / other}"
+    expected, found = "one split of a data set", f"several: {', '.join(splits) or 'none'}"
+    raise data_error(folder, "folder", expected=expected, found=found, advice=f"name {folder / first}{more}")
 
 
 def _nothing_chosen(folder: Path, others: list[tuple[str, str]], options: PrepareOptions) -> DataError:

@@ -102,6 +102,12 @@ impl PyBatch {
         self.0.target.count(self.0.segments.len())
     }
 
+    /// Rows that go on from those of the batch before, or None where no state is carried on.
+    #[getter]
+    fn continued(&self) -> Option<Vec<bool>> {
+        self.0.continued.clone()
+    }
+
     /// [S, 3]: row, start, end of each document.
     #[getter]
     fn segments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<u32>>> {

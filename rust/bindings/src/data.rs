@@ -43,6 +43,19 @@ impl PyLoader {
         enter(py, || Cursor::from_json(cursor).and_then(|cursor| lock(&self.0, "loader")?.seek(cursor)))
     }
 
+    fn count_rows(&self, py: Python<'_>, epochs: u64) -> PyResult<u64> {
+        enter(py, || lock(&self.0).count_rows(epochs))
+    }
+
+    fn utilisation(&self, py: Python<'_>) -> PyResult<f64> {
+        enter(py, || lock(&self.0).utilisation())
+    }
+
+    #[getter]
+    fn n_windows(&self, py: Python<'_>) -> u64 {
+        py.detach(|| lock(&self.0).n_windows())
+    }
+
     #[getter]
     fn cursor(&self, py: Python<'_>) -> String {
         py.detach(|| lock_any(&self.0).position().to_json())

@@ -189,6 +189,18 @@ impl PySession {
         step_report(py, &report)
     }
 
+    #[pyo3(signature = (batch, *, accuracy=false))]
+    fn forward_backward_carried<'py>(
+        &self,
+        py: Python<'py>,
+        batch: &PyBatch,
+        accuracy: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let accuracy = if accuracy { Accuracy::Count } else { Accuracy::Skip };
+        let report = changing!(self, py, s => s.forward_backward_carried(&batch.0, accuracy))?;
+        step_report(py, &report)
+    }
+
     fn apply<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = changing!(self, py, s => s.apply())?;
         apply_report(py, &report)
@@ -351,6 +363,11 @@ impl PySession {
     #[getter]
     fn step(&self, py: Python<'_>) -> PyResult<u64> {
         reading!(self, py, s => Ok(s.step()))
+    }
+
+    #[getter]
+    fn carried_rows(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        reading!(self, py, s => Ok(s.carried().map(|states| states.rows())))
     }
 
     #[getter]

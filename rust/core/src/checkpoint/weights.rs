@@ -60,13 +60,14 @@ pub(crate) fn tensors<'a, T: Scalar>(
     table.entries().iter().enumerate().map(tensor).collect()
 }
 
-/// Checks that one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other. This needs no
-/// memory for the buffers.
+/// Checks that one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other but those with
+/// the prefix `beside`, which the caller checks. This needs no memory for the buffers.
 pub(crate) fn check<T: Scalar>(
     file: &TensorFile,
     table: &Table,
     name: impl Fn(&Entry) -> String,
     prefixes: &[&str],
+    beside: Option<&str>,
 ) -> Result<()> {
     let mut expected = BTreeSet::new();
     for prefix in prefixes {
@@ -76,19 +77,20 @@ pub(crate) fn check<T: Scalar>(
             expected.insert(name);
         }
     }
-    file.check_names(|name| expected.contains(name))
+    file.check_names(|name| expected.contains(name) || beside.is_some_and(|prefix| name.starts_with(prefix)))
 }
 
 /// Fills buffers from one of our own files, bit for bit: it must have the [`tensors`] of each buffer, under its prefix,
-/// and no other. Everything is checked before anything is read.
+/// and no other but those with the prefix `beside`. Everything is checked before anything is read.
 pub(crate) fn restore<T: Scalar>(
     file: &TensorFile,
     table: &Table,
     name: impl Fn(&Entry) -> String,
     arenas: &mut [(&str, &mut Arena<T>)],
+    beside: Option<&str>,
 ) -> Result<()> {
     let prefixes: Vec<&str> = arenas.iter().map(|(prefix, _)| *prefix).collect();
-    check::<T>(file, table, &name, &prefixes)?;
+    check::<T>(file, table, &name, &prefixes, beside)?;
     for (prefix, arena) in arenas {
         for (slot, entry) in table.entries().iter().enumerate() {
             let name = format!("{prefix}{}", name(entry));
@@ -309,12 +311,12 @@ mod tests {
         let file = TensorFile::open(&path).unwrap();
         assert!(file.contains("second.backbone.norm_f.weight"));
         let [mut a, mut b] = [Arena::<f32>::zeros(table.buffer_len()), Arena::zeros(table.buffer_len())];
-        restore(&file, &table, name, &mut [("first.", &mut a), ("second.", &mut b)]).unwrap();
+        restore(&file, &table, name, &mut [("first.", &mut a), ("second.", &mut b)], None).unwrap();
         assert_eq!((a.as_slice(), b.as_slice()), (first.as_slice(), second.as_slice()));
         // A file of two buffers is refused for one, and a file of f32 for a buffer of f64.
-        let message = restore(&file, &table, name, &mut [("first.", &mut a)]).unwrap_err().to_string();
+        let message = restore(&file, &table, name, &mut [("first.", &mut a)], None).unwrap_err().to_string();
         assert!(message.contains("tensor second.backbone."), "{message}");
         let mut wide = Arena::<f64>::zeros(table.buffer_len());
-        assert!(restore(&file, &table, name, &mut [("first.", &mut wide)]).is_err());
+        assert!(restore(&file, &table, name, &mut [("first.", &mut wide)], None).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::batch::{Batch, Input, Segment};
-use super::loader_config::{LoaderConfig, Packing};
+use super::loader_config::LoaderConfig;
 use super::pack::Piece;
 use super::schema::ColumnValues;
 use super::shard::{GroupColumn, GroupInput, ShardGroup};
@@ -16,9 +16,6 @@ use crate::error::Result;
 use crate::target::arrays::{Per, TargetArray};
 use crate::target::kinds::TargetKind;
 use crate::target::{Target, Values};
-
-/// The length of padded rows is a multiple of this, so that batches have few different lengths.
-const PAD_MULTIPLE: usize = 8;
 
 /// What messages call the arrays of a batch.
 const BATCH: &str = "a batch of the data";
@@ -32,17 +29,13 @@ pub(super) struct RowRange {
 
 /// The batch that consists of these rows; refused where the memory is not there.
 pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Result<Batch> {
-    let rows: Vec<(&Window, &[Piece])> =
-        parts.iter().flat_map(|p| p.rows.clone().map(|i| (&*p.window, p.window.row(i)))).collect();
+    let all = || parts.iter().flat_map(|p| p.rows.clone().map(|i| (&*p.window, p.window.row(i))));
+    // With several ranks each has an equal part of the rows; alone it also has those of a smaller last batch.
+    let first = if config.ranks == 1 { 0 } else { config.rank * config.batch_size };
+    let rows: Vec<(&Window, &[Piece])> = all().skip(first).take(config.batch_size).collect();
     let width = |row: &[Piece]| row.iter().map(Piece::tokens).sum::<usize>();
-    let length = match config.packing {
-        Packing::Pad => {
-            let longest = rows.iter().map(|(_, row)| width(row)).max().unwrap_or(1);
-            longest.next_multiple_of(PAD_MULTIPLE).min(config.length)
-        }
-        Packing::Contiguous | Packing::BestFit => config.length,
-    };
-    let group = rows.first().and_then(|(window, row)| row.first().map(|piece| window.group(piece)));
+    let length = config.batch_length(rows.iter().map(|(_, row)| width(row)).max().unwrap_or(0));
+    let group = all().find_map(|(window, row)| row.first().map(|piece| window.group(piece)));
     let n_features = match group.map(|group| &group.input) {
         Some(GroupInput::Features(_, f)) => Some(*f),
         _ => None,
@@ -60,6 +53,7 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Result<Batc
         mask: None,
         target: empty_target(config.target, positions, group)?,
         weights: None,
+        continued: config.lanes().map(|_| rows.iter().map(|(_, row)| goes_on(row)).collect()),
     };
     for (i, (window, pieces)) in rows.iter().enumerate() {
         let mut start = 0;
@@ -71,6 +65,11 @@ pub(super) fn assemble(parts: &[RowRange], config: &LoaderConfig) -> Result<Batc
         }
     }
     Ok(batch)
+}
+
+/// Whether a row begins inside a document.
+fn goes_on(row: &[Piece]) -> bool {
+    row.first().is_some_and(|piece| piece.start > 0)
 }
 
 /// The arrays of a kind before any document: nothing known at every position, and nothing yet for documents.
@@ -192,7 +191,7 @@ mod tests {
         writer.append(&DocumentColumns { elements, offsets, targets, names: None }).unwrap();
         let entry = writer.close(Extra { n_classes: Some(3), ..Extra::default() }).unwrap().shards.remove(0);
         let shard = Shard::open(folder.path(), entry, columns.clone(), Some(3)).unwrap();
-        shard.read(0, &WantedColumns::all(columns)).unwrap()
+        shard.read(0, &WantedColumns::all(columns), &Arc::default()).unwrap()
     }
 
     #[test]

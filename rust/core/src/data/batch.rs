@@ -95,6 +95,9 @@ pub struct Batch {
     /// loss is divided by the sum of the weights of all targets. A document of weight 0 has no target, as if it were -1
     /// or NaN.
     pub weights: Option<Vec<f32>>,
+    /// Whether the first document of each row goes on from where the row of the batch before ended `[rows]`. Only a pass
+    /// with states reads it; there `None` is true for every row.
+    pub continued: Option<Vec<bool>>,
 }
 
 impl Batch {
@@ -102,7 +105,7 @@ impl Batch {
     pub fn whole(rows: usize, length: usize, input: Input, target: Target) -> Self {
         let documents = if length == 0 { 0 } else { rows as u32 };
         let segments = (0..documents).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
-        Self { rows, length, input, segments, mask: None, target, weights: None }
+        Self { rows, length, input, segments, mask: None, target, weights: None, continued: None }
     }
     /// Refuses everything that does not fit the model: counts, ids, classes, numbers that are not finite, documents out
     /// of order, targets of documents that are masked altogether. Reads each value once.
@@ -120,7 +123,8 @@ impl Batch {
         self.check_segments()?;
         self.target.check(positions, self.segments.len(), &limits.widths)?;
         self.mask.as_ref().map_or(Ok(()), |mask| self.check_mask(positions, mask))?;
-        self.weights.as_ref().map_or(Ok(()), |weights| self.check_weights(weights))
+        self.weights.as_ref().map_or(Ok(()), |weights| self.check_weights(weights))?;
+        self.continued.as_ref().map_or(Ok(()), |rows| same_count("continued", self.rows, rows.len()))
     }
 
     fn check_input(&self, positions: usize, limit: InputLimit) -> Result<()> {

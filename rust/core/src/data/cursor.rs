@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 
 /// The position after a batch: a few numbers, from which the very next batch is made by reading one window.
 ///
-/// `epoch`, `window` and `row` name the row that comes next. The size of a batch and the number of workers are not
-/// part of it: a run may go on with others.
+/// `epoch`, `window` and `row` name the row that comes next. The size of a batch and the number of workers and of ranks are
+/// not part of it: a run may go on with others, and no row is then seen twice or missed. With packing `carried` the rows of
+/// a batch are part of the order: see `data`.
 ///
 /// ```
 /// use ssm_hpn::data::{Cursor, Loader, LoaderConfig};
@@ -107,7 +108,7 @@ impl Cutter {
             at,
             parts: Vec::new(),
             taken: 0,
-            batch_size: config.batch_size as u64,
+            batch_size: config.global_batch() as u64,
             n_windows,
             epochs: config.epochs.unwrap_or(u64::MAX),
             max_batches: config.max_batches.unwrap_or(u64::MAX),

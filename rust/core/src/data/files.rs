@@ -64,16 +64,20 @@ pub(super) fn open(path: &Path) -> Result<File> {
 /// Reads `length` bytes at `offset` into an aligned buffer. The caller has bounded both by the size of the file.
 pub(super) fn read_at(path: &Path, file: &mut File, offset: u64, length: usize) -> Result<Buffer> {
     let mut buffer = MutableBuffer::from_len_zeroed(length);
-    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut buffer)).map_err(|e| {
-        match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                let at = format!("byte {offset}");
-                Error::data(path, at, format!("{length} bytes"), "the end of the file", PREPARE_AGAIN)
-            }
-            _ => Error::storage(path, "read", e),
-        }
-    })?;
+    read_into(path, file, offset, &mut buffer)?;
     Ok(buffer.into())
+}
+
+/// Fills a buffer with the bytes at `offset`. The caller has bounded both by the size of the file.
+pub(super) fn read_into(path: &Path, file: &mut File, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    let length = buffer.len();
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(buffer)).map_err(|e| match e.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            let at = format!("byte {offset}");
+            Error::data(path, at, format!("{length} bytes"), "the end of the file", PREPARE_AGAIN)
+        }
+        _ => Error::storage(path, "read", e),
+    })
 }
 
 /// XXH3 as hexadecimal digits.

@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::advice::PREPARE_AGAIN;
 use super::manifest::{self, Manifest};
+use super::pool::BufferPool;
 use super::schema::{ShardColumns, WantedColumns};
 use super::shard::{Shard, ShardGroup};
 use crate::error::{Error, Result};
@@ -20,6 +22,7 @@ pub struct Dataset {
     /// Shard and record batch of each group.
     groups: Vec<(u32, u32)>,
     digest: u64,
+    pool: Arc<BufferPool>,
 }
 
 impl Dataset {
@@ -38,7 +41,7 @@ impl Dataset {
         if groups.is_empty() {
             return Err(Error::data(&folder, "shards", "at least one document", "none", PREPARE_AGAIN));
         }
-        Ok(Self { folder, manifest, columns, shards, groups, digest })
+        Ok(Self { folder, manifest, columns, shards, groups, digest, pool: Arc::default() })
     }
 
     /// The folder.
@@ -81,10 +84,21 @@ impl Dataset {
         self.digest
     }
 
+    /// Tokens of a group, as the manifest says.
+    pub fn tokens_of(&self, group: u64) -> u64 {
+        let (shard, batch) = self.place(group);
+        shard.entry().batches[batch].tokens
+    }
+
     /// Reads and checks one group.
     pub fn read(&self, group: u64, wanted: &WantedColumns) -> Result<ShardGroup> {
         let (shard, batch) = self.place(group);
-        shard.read(batch, wanted)
+        shard.read(batch, wanted, &self.pool)
+    }
+
+    /// The buffers that record batches are read into.
+    pub(super) fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
     }
 
     /// File and row of a document, for a message.

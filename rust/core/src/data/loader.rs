@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 /// let (first, after) = loader.next()?.expect("a batch");
 /// assert_eq!((first.rows, first.length), (1, 4));
 /// assert_eq!((loader.position(), loader.progress()), (after, 0.5));
+/// assert_eq!((loader.count_rows(3)?, loader.n_windows(), loader.utilisation()?), (6, 1, 1.0));
 ///
 /// // Another loader goes on where this one is.
 /// let (second, _) = loader.next()?.expect("a batch");
@@ -131,7 +132,12 @@ impl Loader {
                 "cursor.data",
                 format!("{own}, a position in these data with these settings"),
                 cursor.data,
-                "resume with the data, seed, length and packing of the saved run, or start anew",
+                match self.plan.config.lanes() {
+                    None => "resume with the data, seed, length and packing of the saved run, or start anew",
+                    Some(_) => {
+                        "resume with the data, seed, length, packing and batch size of the saved run, or start anew"
+                    }
+                },
             ));
         }
         if cursor.window >= self.plan.n_windows {
@@ -162,6 +168,21 @@ impl Loader {
         let at = &self.position;
         let of_window = at.row as f64 / at.rows.max(1) as f64;
         at.epoch as f64 + (at.window as f64 + of_window) / self.plan.n_windows as f64
+    }
+
+    /// Rows of the first `epochs` epochs: of `contiguous` by the manifest, else all documents are read for it.
+    pub fn count_rows(&self, epochs: u64) -> Result<u64> {
+        self.plan.count_rows(epochs)
+    }
+
+    /// Share of the positions of batches that hold tokens, by the first window of the first epoch.
+    pub fn utilisation(&self) -> Result<f64> {
+        self.plan.utilisation()
+    }
+
+    /// Windows of an epoch: documents are mixed within one, record batches over all. One window mixes the whole set.
+    pub fn n_windows(&self) -> u64 {
+        self.plan.n_windows
     }
 
     /// Number of documents.

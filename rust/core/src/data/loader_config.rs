@@ -15,7 +15,11 @@ const BATCH_SIZE: Bounds = Bounds::whole("train.batch_size", 1, 1 << 16);
 const LENGTH: Bounds = Bounds::whole("data.length", 1, 1 << 24);
 const WORKERS: Bounds = Bounds::whole("data.workers", 0, 64);
 const PREFETCH: Bounds = Bounds::whole("data.prefetch", 1, 1024);
+const RANKS: Bounds = Bounds::whole("loader.ranks", 1, 1 << 16);
 const TOKENS: Bounds = Bounds::whole("train.batch_size x data.length", 1, i32::MAX as u32);
+
+/// The length of padded rows is a multiple of this, so that batches have few different lengths.
+const PAD_MULTIPLE: usize = 8;
 
 /// Bounds of the settings of a loader.
 pub(crate) const BOUNDS: &[Bounds] = &[BATCH_SIZE, LENGTH, WORKERS, PREFETCH];
@@ -58,6 +62,9 @@ pub enum Packing {
     BestFit,
     /// One document per row.
     Pad,
+    /// As `contiguous` in each row of successive batches, so that a document that is cut goes on, with its state, in the
+    /// same row of the next batch.
+    Carried,
 }
 
 /// Settings of a loader.
@@ -116,6 +123,12 @@ pub struct LoaderConfig {
     /// if that is less), or 16 rows if that is more.
     #[serde(default)]
     pub window: Option<u64>,
+    /// Machines that share each batch: it has `ranks` times `batch_size` rows, of which every loader makes its own.
+    #[serde(default = "default_ranks")]
+    pub ranks: usize,
+    /// Which of them this one is, from 0.
+    #[serde(default)]
+    pub rank: usize,
 }
 
 fn default_shuffle() -> bool {
@@ -135,6 +148,10 @@ fn default_prefetch() -> usize {
     4
 }
 
+fn default_ranks() -> usize {
+    1
+}
+
 impl LoaderConfig {
     /// The settings with all defaults; the arguments have none.
     pub fn new(path: impl Into<PathBuf>, batch_size: usize, length: usize) -> Self {
@@ -152,6 +169,8 @@ impl LoaderConfig {
             max_batches: None,
             truncate: false,
             window: None,
+            ranks: default_ranks(),
+            rank: 0,
         }
     }
 
@@ -173,15 +192,53 @@ impl LoaderConfig {
                 return Err(Error::config(key, "a whole number, 1 or more", 0, "raise it, or leave it out"));
             }
         }
-        if self.packing == Packing::Contiguous && self.has_whole_documents() {
+        RANKS.check_whole(self.ranks)?;
+        TOKENS.check_whole(self.global_batch() * self.length)?;
+        self.check_ranks()?;
+        if matches!(self.packing, Packing::Contiguous | Packing::Carried) && self.has_whole_documents() {
             return Err(Error::config(
                 "data.packing",
                 "best_fit or pad for a target that belongs to a whole document",
-                "contiguous, which cuts documents",
+                if self.packing == Packing::Carried { "carried" } else { "contiguous" }.to_owned()
+                    + ", which cuts documents",
                 "choose best_fit or pad",
             ));
         }
         Ok(())
+    }
+
+    fn check_ranks(&self) -> Result<()> {
+        if self.rank >= self.ranks {
+            let expected = format!("a whole number below loader.ranks, {}", self.ranks);
+            return Err(Error::config("loader.rank", expected, self.rank, "count machines from 0"));
+        }
+        if self.ranks > 1 && self.epochs.is_some() {
+            return Err(Error::config(
+                "loader.epochs",
+                "none with several ranks, as the last batch may not have a row for each",
+                self.epochs.unwrap_or_default(),
+                "leave it out, and end after a number of batches",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Positions of the rows of a batch whose longest has this many tokens.
+    pub(super) fn batch_length(&self, longest: usize) -> usize {
+        match self.packing {
+            Packing::Pad => longest.max(1).next_multiple_of(PAD_MULTIPLE).min(self.length),
+            Packing::Contiguous | Packing::BestFit | Packing::Carried => self.length,
+        }
+    }
+
+    /// Rows of a batch of all machines.
+    pub(super) fn global_batch(&self) -> usize {
+        self.batch_size * self.ranks
+    }
+
+    /// Rows of successive batches that go on from one another, where they do.
+    pub(super) fn lanes(&self) -> Option<usize> {
+        (self.packing == Packing::Carried).then(|| self.global_batch())
     }
 
     /// Whether the target belongs to a document as a whole.

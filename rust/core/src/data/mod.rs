@@ -32,6 +32,8 @@ pub(crate) mod manifest;
 #[cfg(feature = "shards")]
 pub(crate) mod pack;
 #[cfg(feature = "shards")]
+mod pool;
+#[cfg(feature = "shards")]
 mod prefetch;
 #[cfg(feature = "shards")]
 pub(crate) mod reader;

@@ -1,14 +1,20 @@
-//! Documents into rows of at most T tokens: three ways, each a pure function of the documents' lengths.
+//! Documents into rows of at most T tokens: four ways, each a pure function of the documents' lengths.
 //!
 //! | packing      | a row is                                   | cut                                    | padding             |
 //! |--------------|--------------------------------------------|----------------------------------------|---------------------|
 //! | `contiguous` | the next T tokens of all documents in turn | wherever a row ends                    | in the last row     |
 //! | `best_fit`   | whole documents that fit together          | only those longer than T               | what fits nowhere   |
 //! | `pad`        | one document                               | only those longer than T               | up to the longest   |
+//! | `carried`    | the next T tokens of its lane              | wherever a row ends                    | at the end of lanes |
 //!
 //! Every token occurs exactly once. A document that is cut continues in another row as a segment of its own: the state
 //! starts at zero there. The target of a cut piece's last token is still the token that follows in the document; only
 //! the last token of a document has none.
+//!
+//! In `carried` a cut document goes on in the same row of the next batch, where the state of its last token is the one that
+//! it goes on from (truncated back-propagation through time; Williams and Peng, 1990). Row b of every batch of B rows is
+//! lane b: each document goes to the lane with the fewest tokens so far, whole. Rows are numbered batch by batch, and where
+//! a lane has ended its rows are empty; so a window always has whole batches, and no document goes on into another window.
 //!
 //! They are given the documents of one window (`super::window`) at a time, so `contiguous` pads one row per window and
 //! `best_fit` looks at one window: decreasing first by length, each into the fullest row that still has room
@@ -157,6 +163,29 @@ pub(crate) fn pad(documents: &[Document], length: u32) -> PackedRows {
     rows
 }
 
+/// Every document whole into the shortest of `lanes` lanes; row `k · lanes + b` has tokens `k · length..` of lane b.
+pub(crate) fn carried(documents: &[Document], length: u32, lanes: usize) -> PackedRows {
+    let mut filled: BTreeSet<(u64, usize)> = (0..lanes).map(|lane| (0, lane)).collect();
+    let mut of_lanes = vec![Vec::new(); lanes];
+    for document in documents {
+        let Some((tokens, lane)) = filled.pop_first() else { break };
+        of_lanes[lane].push(*document);
+        filled.insert((tokens + u64::from(document.tokens), lane));
+    }
+    let of_lanes: Vec<PackedRows> = of_lanes.iter().map(|lane| contiguous(lane, length)).collect();
+    let longest = of_lanes.iter().map(PackedRows::len).max().unwrap_or(0);
+    let mut rows = PackedRows::default();
+    for k in 0..longest {
+        for lane in &of_lanes {
+            if k < lane.len() {
+                rows.pieces.extend_from_slice(lane.row(k));
+            }
+            rows.end_row();
+        }
+    }
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -192,11 +221,46 @@ mod tests {
         assert_eq!(shapes(&best_fit(&d, 8)), [vec![(0, 0, 6), (2, 0, 2)], vec![(1, 0, 5), (3, 0, 3)]]);
     }
 
-    fn check(rows: &PackedRows, documents: &[Document], length: u32) {
+    #[test]
+    fn a_document_goes_on_in_the_same_lane_of_the_next_batch() {
+        // The 9 goes to lane 0, the 2 to lane 1; the 3 to lane 1, which is shorter, and the 5 as well.
+        let d = documents(&[9, 2, 3, 5]);
+        let expected = [
+            vec![(0, 0, 4)],
+            vec![(1, 0, 2), (2, 0, 2)],
+            vec![(0, 4, 8)],
+            vec![(2, 2, 3), (3, 0, 3)],
+            vec![(0, 8, 9)],
+            vec![(3, 3, 5)],
+        ];
+        assert_eq!(shapes(&carried(&d, 4, 2)), expected);
+        // A lane that has ended has empty rows.
+        assert_eq!(shapes(&carried(&d[..2], 4, 2))[3], []);
+        assert_eq!(carried(&d[..2], 4, 2).len(), 6);
+    }
+
+    /// In every lane a row begins where the row before it ended, and documents are whole in it.
+    fn check_lanes(rows: &PackedRows, documents: &[Document], lanes: usize) {
+        assert_eq!(rows.len() % lanes, 0);
+        for lane in 0..lanes {
+            let mut open: Option<(u32, u32)> = None;
+            for i in (lane..rows.len()).step_by(lanes) {
+                for p in rows.row(i) {
+                    let document = p.document * 3 + p.group;
+                    assert_eq!(open.unwrap_or((document, 0)), (document, p.start));
+                    let whole = p.end == documents[document as usize].tokens;
+                    open = if whole { None } else { Some((document, p.end)) };
+                }
+            }
+            assert_eq!(open, None);
+        }
+    }
+
+    fn check(rows: &PackedRows, documents: &[Document], length: u32, least: usize) {
         let mut seen: Vec<Vec<u32>> = documents.iter().map(|d| vec![0; d.tokens as usize]).collect();
         for i in 0..rows.len() {
             let total: usize = rows.row(i).iter().map(Piece::tokens).sum();
-            assert!((1..=length as usize).contains(&total), "row {i} has {total} tokens");
+            assert!((least..=length as usize).contains(&total), "row {i} has {total} tokens");
             for p in rows.row(i) {
                 assert!(p.start < p.end);
                 let document = (p.document * 3 + p.group) as usize;
@@ -212,8 +276,14 @@ mod tests {
     fn check_all(lengths: &[u32], length: u32) {
         let documents = documents(lengths);
         for pack in [contiguous, best_fit, pad] {
-            check(&pack(&documents, length), &documents, length);
+            check(&pack(&documents, length), &documents, length, 1);
         }
+        for lanes in [1, 2, 7] {
+            let rows = carried(&documents, length, lanes);
+            check(&rows, &documents, length, 0);
+            check_lanes(&rows, &documents, lanes);
+        }
+        assert_eq!(carried(&documents, length, 1), contiguous(&documents, length));
         let rows = contiguous(&documents, length);
         assert_eq!(rows.len() as u32, lengths.iter().sum::<u32>().div_ceil(length));
         // Two rows that are both at most half full would have been packed into one.

@@ -4,7 +4,8 @@
 //! the manifest, the footer (bounded, verified, its blocks against the manifest), the schema, the size and digest of the
 //! group, its message (verified, every buffer inside the body), and only then the Arrow library decodes it, under
 //! `catch_unwind` because versions of it have panicked on malformed files. Then every id, class and number is compared
-//! with what the manifest promises. Only the group is in memory; nothing is mapped.
+//! with what the manifest promises. Only the group is in memory,
+//! in a buffer that is used again; nothing is mapped.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ use arrow_schema::{Schema, SchemaRef};
 use super::advice::{DAMAGED, PREPARE_AGAIN};
 use super::files;
 use super::manifest::{BatchEntry, ShardEntry};
+use super::pool::BufferPool;
 use super::schema::{ShardColumns, WantedColumns, same_type};
 use crate::error::{Error, Result};
 
@@ -82,15 +84,20 @@ impl Shard {
         &self.path
     }
 
-    /// Reads and checks group `index` of this file.
-    pub fn read(&self, index: usize, wanted: &WantedColumns) -> Result<ShardGroup> {
+    /// Reads group `index` of this file into a buffer of the pool, and checks it.
+    pub(super) fn read(
+        &self,
+        index: usize,
+        wanted: &WantedColumns,
+        pool: &Arc<BufferPool>,
+    ) -> Result<ShardGroup> {
         let entry = self.entry.batches.get(index).ok_or_else(|| {
             let at = format!("record batch {index}");
             Error::data(&self.path, at, "one that the manifest lists", "none", PREPARE_AGAIN)
         })?;
         let mut file = files::open(&self.path)?;
         let schema = self.schema(&mut file)?;
-        let bytes = self.read_message(&mut file, index, entry)?;
+        let bytes = self.read_message(&mut file, index, entry, pool)?;
         let names: Vec<&str> = self.columns.projection(wanted);
         let batch = self.decode(&bytes, index, entry, &schema, &names)?;
         let group =
@@ -184,10 +191,17 @@ impl Shard {
     }
 
     /// The bytes of a group, once their digest is that of the manifest.
-    fn read_message(&self, file: &mut File, index: usize, entry: &BatchEntry) -> Result<Buffer> {
+    fn read_message(
+        &self,
+        file: &mut File,
+        index: usize,
+        entry: &BatchEntry,
+        pool: &Arc<BufferPool>,
+    ) -> Result<Buffer> {
         // The manifest was checked: the place lies within `entry.bytes` of the file, which is the file's size.
-        let bytes = files::read_at(&self.path, file, entry.offset, entry.bytes as usize)?;
-        let found = files::xxh3(&bytes);
+        let mut bytes = pool.take(entry.bytes as usize)?;
+        files::read_into(&self.path, file, entry.offset, bytes.as_mut_slice())?;
+        let found = files::xxh3(bytes.as_ref());
         if found != entry.xxh3 {
             return Err(Error::data(
                 &self.path,
@@ -197,7 +211,7 @@ impl Shard {
                 DAMAGED,
             ));
         }
-        Ok(bytes)
+        Ok(bytes.into_buffer())
     }
 
     fn decode(

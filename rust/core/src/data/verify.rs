@@ -89,7 +89,7 @@ pub fn verify_shards(folder: &Path) -> Result<VerifyReport> {
             ));
         }
         for batch in 0..entry.batches.len() {
-            let group = shard.read(batch, &wanted)?;
+            let group = shard.read(batch, &wanted, data.pool())?;
             longest = (0..group.documents()).map(|d| group.length(d) as u64).fold(longest, u64::max);
         }
         report.shards += 1;

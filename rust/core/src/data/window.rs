@@ -79,7 +79,7 @@ impl EpochPlan {
                     WINDOW_TOKENS.min(WINDOW_BYTES / 4 / n_features as u64)
                 }
             };
-            tokens.max(WINDOW_ROWS * config.length as u64)
+            tokens.max(WINDOW_ROWS * config.length as u64 * config.lanes().unwrap_or(1) as u64)
         });
         let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
         let targets = config.target.into_iter().flat_map(TargetKind::columns).collect();
@@ -101,33 +101,73 @@ impl EpochPlan {
             u64::from(c.truncate),
             self.n_windows,
         ];
-        for word in words {
+        // States go on from row to row of successive batches, whose number of rows is then part of the stream.
+        for word in words.into_iter().chain(c.lanes().map(|lanes| lanes as u64)) {
             hash.update(&word.to_le_bytes());
         }
         (hash.digest() >> 12).max(1)
     }
 
-    /// Reads and packs a window; nothing if `stop` was raised meanwhile.
-    pub(super) fn load(&self, id: WindowId, stop: &AtomicBool) -> Result<Option<Window>> {
+    /// Rows of the first `epochs` epochs. Of `contiguous` the manifest tells them; else every document is read.
+    pub(super) fn count_rows(&self, epochs: u64) -> Result<u64> {
+        let never = AtomicBool::new(false);
+        let mut rows = 0;
+        for epoch in 0..epochs {
+            for window in 0..self.n_windows {
+                let id = WindowId { epoch, window };
+                rows += if self.config.packing == Packing::Contiguous {
+                    let tokens: u64 = self.groups(id).map(|number| self.data.tokens_of(number)).sum();
+                    tokens.div_ceil(self.config.length as u64)
+                } else {
+                    self.load(id, &never)?.map_or(0, |window| window.n_rows())
+                };
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Share of the positions of batches that hold tokens, in the first window.
+    pub(super) fn utilisation(&self) -> Result<f64> {
+        let first = self.load(WindowId { epoch: 0, window: 0 }, &AtomicBool::new(false))?;
+        let Some(window) = first else { return Ok(0.0) };
+        let widths: Vec<usize> =
+            (0..window.n_rows()).map(|i| window.row(i).iter().map(Piece::tokens).sum()).collect();
+        let positions = widths.chunks(self.config.global_batch()).map(|batch| {
+            let longest = batch.iter().copied().max().unwrap_or(0);
+            batch.len() * self.config.batch_length(longest)
+        });
+        Ok(widths.iter().sum::<usize>() as f64 / positions.sum::<usize>() as f64)
+    }
+
+    /// The groups of a window, in order.
+    fn groups(&self, id: WindowId) -> impl Iterator<Item = u64> {
         let (n, w) = (self.data.n_groups(), self.n_windows);
-        let shuffled = |n, purpose, part| {
-            self.config.shuffle.then(|| Permutation::new(n, self.config.seed, purpose, id.epoch, part))
-        };
-        let order = shuffled(n, Purpose::Groups, 0);
+        let order = self.permutation(n, Purpose::Groups, id.epoch, 0);
         // Windows of equal size: ⌊i·n/w⌋ to ⌊(i+1)·n/w⌋, in 128 bits because the product may not fit 64.
         let bound = |i: u64| (u128::from(i) * u128::from(n) / u128::from(w)) as u64;
+        let positions = bound(id.window)..bound(id.window + 1);
+        positions.map(move |position| order.as_ref().map_or(position, |order| order.at(position)))
+    }
+
+    /// An order of `n` things, where there is one.
+    fn permutation(&self, n: u64, purpose: Purpose, epoch: u64, part: u64) -> Option<Permutation> {
+        self.config.shuffle.then(|| Permutation::new(n, self.config.seed, purpose, epoch, part))
+    }
+
+    /// Reads and packs a window; nothing if `stop` was raised meanwhile.
+    pub(super) fn load(&self, id: WindowId, stop: &AtomicBool) -> Result<Option<Window>> {
+        let shuffled = |n, purpose| self.permutation(n, purpose, id.epoch, id.window);
         let mut groups = Vec::new();
         let mut documents = Vec::new();
-        for position in bound(id.window)..bound(id.window + 1) {
+        for number in self.groups(id) {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let number = order.as_ref().map_or(position, |order| order.at(position));
             let group = self.data.read(number, &self.wanted)?;
             self.list(number, &group, groups.len() as u32, &mut documents)?;
             groups.push(group);
         }
-        if let Some(order) = shuffled(documents.len() as u64, Purpose::Documents, id.window) {
+        if let Some(order) = shuffled(documents.len() as u64, Purpose::Documents) {
             documents = (0..order.len()).map(|i| documents[order.at(i) as usize]).collect();
         }
         let length = self.config.length as u32;
@@ -135,8 +175,12 @@ impl EpochPlan {
             Packing::Contiguous => pack::contiguous(&documents, length),
             Packing::BestFit => pack::best_fit(&documents, length),
             Packing::Pad => pack::pad(&documents, length),
+            Packing::Carried => pack::carried(&documents, length, self.config.global_batch()),
         };
-        let order = shuffled(rows.len() as u64, Purpose::Rows, id.window);
+        let order = match self.config.packing {
+            Packing::Carried => None,
+            _ => shuffled(rows.len() as u64, Purpose::Rows),
+        };
         Ok(Some(Window { groups, rows, order }))
     }
 

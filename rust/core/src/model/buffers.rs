@@ -146,7 +146,7 @@ pub(super) struct Boundaries {
     pub(super) stride: usize,
     /// Whether a document's end matters: where a block is not causal, padding must not be read as part of it.
     pub(super) ends: bool,
-    /// Whether the rows go on from a state: then their first token starts no document.
+    /// Whether the rows go on from a state: then their first token starts no document, but where the batch says so.
     pub(super) continued: bool,
 }
 
@@ -163,7 +163,8 @@ impl<'a> Outline<'a> {
             let after = StemRows { length, documents, ..before };
             (after, batch.mask.as_deref().map(|of| shorten_mask(of, before, after, stride, mask)))
         };
-        Self { before, after, layout: layout(after, boundaries, starts), mask }
+        let layout = layout(after, boundaries, batch.continued.as_deref(), starts);
+        Self { before, after, layout, mask }
     }
 
     /// The documents for pooling hidden states of `width` channels.
@@ -205,10 +206,20 @@ fn shorten_mask<'a>(
     shortened
 }
 
-/// Marks the first token of every document; `None`, at no cost, if all of them start a row.
-fn layout<'a>(rows: StemRows, boundaries: Boundaries, starts: &'a mut Vec<u8>) -> Layout<'a> {
+/// Marks the first token of every document; `None`, at no cost, if all of them start a row. Of rows that go on from a state
+/// the first document starts before them, unless `rows_continue` is false for the row.
+fn layout<'a>(
+    rows: StemRows,
+    boundaries: Boundaries,
+    rows_continue: Option<&[bool]>,
+    starts: &'a mut Vec<u8>,
+) -> Layout<'a> {
     let StemRows { rows, length, documents } = rows;
-    let is_whole = |s: &Segment| s.start == 0 && (!boundaries.ends || s.end as usize == length);
+    let goes_on = |row: u32| rows_continue.is_none_or(|rows| rows[row as usize]);
+    let is_whole = |s: &Segment| {
+        let at_its_start = s.start == 0 && (!boundaries.continued || goes_on(s.row));
+        at_its_start && (!boundaries.ends || s.end as usize == length)
+    };
     if documents.iter().all(is_whole) {
         return Layout::whole(rows, length);
     }
@@ -219,7 +230,7 @@ fn layout<'a>(rows: StemRows, boundaries: Boundaries, starts: &'a mut Vec<u8>) -
         if boundaries.ends && (s.end as usize) < length {
             starts[row + s.end as usize] = 1;
         }
-        if !(boundaries.continued && s.start == 0) {
+        if !(boundaries.continued && s.start == 0 && goes_on(s.row)) {
             starts[row + s.start as usize] = 1;
         }
     }

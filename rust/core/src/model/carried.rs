@@ -44,6 +44,12 @@ impl<T: Scalar> States<T> {
         Ok(Self { rows, layers: layers.collect::<Result<_>>()? })
     }
 
+    /// Numbers of a row, by layer.
+    pub(crate) fn widths(model: &Model<T>) -> Result<impl Iterator<Item = usize>> {
+        model.check_recurrent()?;
+        Ok(model.layers.iter().map(|layer| layer.block().sizes(1, 1).state))
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.rows

@@ -64,6 +64,7 @@ impl<T: Scalar> Session<T> {
         let optimizer = self.optimizer.regrown(old, new, &masks, &origin)?;
         self.grads = Arena::try_zeros(new.buffer_len(), "the gradients")?;
         (self.model, self.params, self.masks, self.optimizer) = (model, params, masks, optimizer);
+        self.carried = None; // they are states of fewer layers
         Ok(positions)
     }
 

@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::statistics::Statistics;
 use super::training::{LargestCosine, Session};
-use crate::checkpoint::{self, Snapshot, StateFile, weights};
+use crate::checkpoint::{self, Precision, Snapshot, StateFile, Tensor, TensorFile, weights};
 use crate::error::{Error, Result};
 use crate::head::{self, HeadConfig};
 use crate::model::names::{id_of, public_name};
-use crate::model::{Model, ModelConfig, Registry};
+use crate::model::{Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
 use crate::optim::{Counters, OptimConfig};
 use crate::parallel::Threads;
@@ -20,6 +20,8 @@ use crate::params::{Arena, Entry, Table};
 
 /// Prefixes of the moments in the optimiser's file.
 const MOMENTS: [&str; 2] = ["first.", "second."];
+/// Prefix of the states of layers that the next batch goes on from, `[numbers]` as the block orders them, in the same file.
+const CARRIED: &str = "carried.";
 
 /// The configuration of a model whose projection onto prototypes has this many rows. Where the settings leave the dimension
 /// open it is what an earlier version chose, which another one may choose differently.
@@ -30,6 +32,29 @@ fn with_prototype_dim(mut model: ModelConfig, rows: usize) -> ModelConfig {
         model.head.settings.insert("dim".to_owned(), rows.into());
     }
     model
+}
+
+/// The states in a file that the next batch goes on from, checked before memory is asked for; `None` where it has none.
+fn carried<T: Scalar>(file: &TensorFile, model: &Model<T>) -> Result<Option<States<T>>> {
+    if !file.names().any(|name| name.starts_with(CARRIED)) {
+        return Ok(None);
+    }
+    // Layers without a state, such as a layer of positions alone, have no tensor.
+    let with_state = States::widths(model)?.enumerate().filter(|(_, width)| *width > 0);
+    let layers: Vec<(String, usize, usize)> =
+        with_state.map(|(layer, width)| (format!("{CARRIED}{layer}"), layer, width)).collect();
+    let rows = layers.first().map_or(0, |(name, _, width)| {
+        file.shape(name).and_then(<[usize]>::first).map_or(0, |len| len / width)
+    });
+    for (name, _, width) in &layers {
+        file.check::<T>(name, &[rows.saturating_mul(*width)], Precision::Same)?;
+    }
+    file.check_names(|found| !found.starts_with(CARRIED) || layers.iter().any(|(name, ..)| found == name))?;
+    let mut states = States::zeros(model, rows)?;
+    for (name, layer, width) in layers {
+        file.read(&name, &[rows * width], Precision::Same, states.layer_mut(layer))?;
+    }
+    Ok(Some(states))
 }
 
 fn name(entry: &Entry) -> String {
@@ -172,12 +197,25 @@ impl<T: Scalar> Session<T> {
             Ok(copy)
         };
         let [first, second] = self.optimizer.moments();
+<<<<<<< HEAD
         Ok(SessionCopy {
             table: self.model.table().clone(),
             params: copy(&self.params)?,
             moments: [copy(first)?, copy(second)?],
             state: self.state(extra),
         })
+=======
+        let mut optimizer = weights::tensors(table, MOMENTS[0], first, name);
+        optimizer.extend(weights::tensors(table, MOMENTS[1], second, name));
+        let states = self.carried.iter().flat_map(States::layers).enumerate();
+        optimizer.extend(states.filter(|(_, data)| !data.is_empty()).map(|(layer, data)| Tensor {
+            name: format!("{CARRIED}{layer}"),
+            shape: vec![data.len()],
+            data,
+        }));
+        let model = weights::tensors(table, "", &self.params, name);
+        checkpoint::save(folder, &Snapshot { model, optimizer, state: self.state(extra) })
+>>>>>>> data
     }
 
     fn state(&self, extra: Value) -> StateFile {
@@ -251,15 +289,16 @@ impl<T: Scalar> Session<T> {
         // The files are compared with the table of the model before memory is asked for, and no parameter is initialised
         // that is read from a file after.
         let model = Model::new(model, registry, state.seed)?;
-        weights::check::<T>(&loaded.model, model.table(), name, &[""])?;
-        weights::check::<T>(&loaded.optimizer, model.table(), name, &MOMENTS)?;
+        weights::check::<T>(&loaded.model, model.table(), name, &[""], None)?;
+        weights::check::<T>(&loaded.optimizer, model.table(), name, &MOMENTS, Some(CARRIED))?;
+        let carried = carried(&loaded.optimizer, &model)?;
         let params = Arena::try_zeros(model.table().buffer_len(), "the parameters")?;
         let mut session = Self::assembled(model, params, optim, state.seed, threads)?;
         let table = session.model.table();
-        weights::restore(&loaded.model, table, name, &mut [("", &mut session.params)])?;
+        weights::restore(&loaded.model, table, name, &mut [("", &mut session.params)], None)?;
         let [first, second] = session.optimizer.moments_mut();
         let moments = &mut [(MOMENTS[0], first), (MOMENTS[1], second)];
-        weights::restore(&loaded.optimizer, table, name, moments)?;
+        weights::restore(&loaded.optimizer, table, name, moments, Some(CARRIED))?;
         let missing = |name: &String| damaged(name, "nothing about this tensor".to_owned());
         let names: Vec<String> = table.entries().iter().map(name).collect();
         let updates = names.iter().map(|name| state.updates.get(name).copied().ok_or_else(|| missing(name)));
@@ -277,6 +316,7 @@ impl<T: Scalar> Session<T> {
         let text = "statistics of the head";
         session.statistics = Statistics::from_text(&state.statistics, len)
             .ok_or_else(|| damaged(text, format!("other than {len} numbers")))?;
+        session.carried = carried;
         session.optimizer.restore_counts(counters, updates)?;
         session.optimizer.set_masks(session.model.table(), &session.masks);
         Ok(Restored { session, extra: state.extra, passed_over: loaded.passed_over })
@@ -290,6 +330,7 @@ impl<T: Scalar> Session<T> {
         let missing = weights::read_weights(path, self.model.table(), &mut self.params, id_of, scope)?;
         // Gradients of the former weights do not apply to these, and neither does what the head has gathered.
         self.zero_grad()?;
+        self.carried = None;
         self.statistics = Statistics::zeros(self.model.head().statistics(self.step()))?;
         Ok(missing)
     }

@@ -88,6 +88,8 @@ pub struct Session<T: Scalar> {
     pub(super) statistics: Statistics,
     /// Weight of each class in training; empty for 1 each.
     pub(super) class_weights: Vec<f64>,
+    /// States that the next batch of [`Session::forward_backward_carried`] goes on from.
+    pub(super) carried: Option<States<T>>,
     pub(super) seed: u64,
     pub(super) threads: Threads,
     pub(super) cosine: LargestCosine,
@@ -149,6 +151,8 @@ impl<T: Scalar> std::fmt::Debug for Session<T> {
 /// let mut states = session.states(1)?;
 /// let carried = Carried { states: &mut states, gradient: None };
 /// session.forward_backward_from(&batch, Accuracy::Skip, carried)?;
+/// session.forward_backward_carried(&batch, Accuracy::Skip)?;
+/// assert_eq!(session.carried().expect("states"), &states);
 /// assert_eq!(session.next_lr(), 0.01);
 /// session.apply()?;
 /// assert_eq!((session.step(), session.skipped()), (1, 0));
@@ -193,6 +197,7 @@ impl<T: Scalar> Session<T> {
             next_micro_batch: 0,
             statistics: Statistics::zeros(model.head().statistics(0))?,
             class_weights: Vec::new(),
+            carried: None,
             cosine: LargestCosine::Changed,
             lent: false,
             profile: None,
@@ -222,6 +227,36 @@ impl<T: Scalar> Session<T> {
     ) -> Result<StepReport> {
         carried.check(&self.model, batch.rows)?;
         self.run_batch(batch, accuracy, Some(carried))
+    }
+
+    /// As [`Session::forward_backward`] for the next batch of a stream, of which each row goes on from the same row of the
+    /// batch before where [`Batch::continued`] says so: sequences longer than a row. The session keeps the states between
+    /// batches, a checkpoint has them, and nothing flows back from one batch to the one before.
+    ///
+    /// States that are not finite are not kept: the next batch starts at zero.
+    pub fn forward_backward_carried(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
+        if let Some(states) = self.carried.as_ref().filter(|states| states.rows() != batch.rows) {
+            return Err(Error::config(
+                "train.batch_size",
+                format!("{}, as of the states that are carried on", states.rows()),
+                batch.rows,
+                "go on with that number, or start another run",
+            ));
+        }
+        let mut states = match self.carried.take() {
+            Some(states) => states,
+            None => self.states(batch.rows)?,
+        };
+        let carried = Carried { states: &mut states, gradient: None };
+        let report = self.forward_backward_from(batch, accuracy, carried);
+        let is_finite = states.layers().flatten().all(|x| x.to_f64().is_finite());
+        self.carried = is_finite.then_some(states);
+        report
+    }
+
+    /// The states that the next batch of [`Session::forward_backward_carried`] goes on from.
+    pub fn carried(&self) -> Option<&States<T>> {
+        self.carried.as_ref()
     }
 
     /// Zero states of `rows` rows, for [`Session::forward_backward_from`].

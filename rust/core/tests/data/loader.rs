@@ -434,6 +434,9 @@ fn a_configuration_that_contradicts_itself_is_refused() {
         ("data.prefetch", LoaderConfig { prefetch: 0, ..base.clone() }),
         ("loader.epochs", LoaderConfig { epochs: Some(0), ..base.clone() }),
         ("loader.window", LoaderConfig { window: Some(0), ..base.clone() }),
+        ("loader.ranks", LoaderConfig { ranks: 0, ..base.clone() }),
+        ("loader.rank", LoaderConfig { ranks: 2, rank: 2, ..base.clone() }),
+        ("loader.epochs", LoaderConfig { ranks: 2, epochs: Some(1), ..base.clone() }),
         ("model.target.kind", LoaderConfig { target: Some(&kinds::TOKEN_CLASS), ..base.clone() }),
         ("model.target.kind", LoaderConfig { target: Some(&kinds::SEQUENCE_VALUES), ..base.clone() }),
     ] {
@@ -465,4 +468,120 @@ fn the_golden_data_set_of_version_1_loads() {
     assert_eq!(ids(&stream), order);
     let first = r#"{"epoch":0,"window":0,"row":4,"rows":5,"batches":1,"data":381940572764039}"#;
     assert_eq!(stream[0].1.to_json(), first);
+}
+
+/// Tokens of every row in turn.
+fn rows(stream: &[(Batch, Cursor)]) -> Vec<Vec<u32>> {
+    let of_row = |(batch, row): (&Batch, usize)| {
+        let own = batch.segments.iter().filter(|s| s.row as usize == row);
+        let piece = |s: &ssm_hpn::data::Segment| {
+            let at = row * batch.length;
+            tokens(batch)[at + s.start as usize..at + s.end as usize].to_vec()
+        };
+        own.flat_map(piece).collect()
+    };
+    stream.iter().flat_map(|(batch, _)| (0..batch.rows).map(move |row| (batch, row))).map(of_row).collect()
+}
+
+#[test]
+fn a_stream_goes_on_with_other_batches_workers_and_ranks_without_a_row_twice_or_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(60, 30).write(folder.path(), |_| {});
+    for packing in PACKINGS {
+        let base = LoaderConfig { epochs: Some(2), ..config(folder.path(), packing) };
+        let whole = stream(base.clone());
+        let expected = rows(&whole);
+        for i in [0, 1, 5, whole.len() / 2, whole.len() - 1] {
+            let (before, cursor) = (rows(&whole[..=i]), whole[i].1);
+            for (batch_size, workers) in [(1, 0), (3, 2), (64, 1)] {
+                let other = LoaderConfig { batch_size, workers, ..base.clone() };
+                let mut loader = Loader::open(other).unwrap();
+                loader.seek(cursor).unwrap();
+                let after = rows(&drain(&mut loader));
+                assert_eq!([&before[..], &after[..]].concat(), expected, "{packing:?} {i} {batch_size}");
+            }
+            // Three machines of two rows each, from the same position.
+            let rank = |rank| LoaderConfig {
+                batch_size: 2,
+                ranks: 3,
+                rank,
+                epochs: None,
+                max_batches: Some(whole[i].1.batches + 4),
+                ..base.clone()
+            };
+            let mut streams: Vec<_> = (0..3).map(|r| Loader::open(rank(r)).unwrap()).collect();
+            let mut found = Vec::new();
+            for batch in 0..4 {
+                for loader in &mut streams {
+                    if batch == 0 {
+                        loader.seek(cursor).unwrap();
+                    }
+                    let next = loader.next().unwrap().unwrap();
+                    assert_eq!(next.1.batches, cursor.batches + batch + 1);
+                    found.extend(rows(&[next]));
+                }
+            }
+            let rest = &expected[before.len()..];
+            let n = rest.len().min(24);
+            assert_eq!(found[..n], rest[..n], "{packing:?} {i}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_an_epoch_are_counted_as_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(60, 30).write(folder.path(), |_| {});
+    for packing in PACKINGS.into_iter().chain([Packing::Carried]) {
+        let base = config(folder.path(), packing);
+        for epochs in 1..4 {
+            let whole = stream(LoaderConfig { epochs: Some(epochs), ..base.clone() });
+            let rows: usize = whole.iter().map(|(batch, _)| batch.rows).sum();
+            assert_eq!(Loader::open(base.clone()).unwrap().count_rows(epochs).unwrap(), rows as u64);
+        }
+        // Of a set that is one window, the first window is an epoch.
+        let one = LoaderConfig { window: None, ..base.clone() };
+        let loader = Loader::open(one.clone()).unwrap();
+        assert_eq!(loader.n_windows(), 1);
+        let whole = stream(LoaderConfig { epochs: Some(1), ..one });
+        let positions: usize = whole.iter().map(|(batch, _)| tokens(batch).len()).sum();
+        let expected = loader.n_tokens() as f64 / positions as f64;
+        assert!((loader.utilisation().unwrap() - expected).abs() < 1e-12, "{packing:?}");
+    }
+}
+
+#[test]
+fn a_carried_document_goes_on_in_its_row_of_the_next_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(60, 100);
+    data.write(folder.path(), |_| {});
+    let ends: HashSet<u32> = data.offsets()[1..].iter().map(|&o| o as u32 - 1).collect();
+    let base = LoaderConfig { epochs: Some(2), ..config(folder.path(), Packing::Carried) };
+    let whole = stream(base.clone());
+    let mut last: Vec<Option<u32>> = vec![None; 4];
+    for (batch, _) in &whole {
+        assert_eq!(batch.rows, 4);
+        let continued = batch.continued.as_ref().unwrap();
+        for (row, ids) in rows(&[(batch.clone(), Cursor::default())]).into_iter().enumerate() {
+            let open = last[row].filter(|id| !ends.contains(id));
+            // A row goes on exactly where its document did not end.
+            assert_eq!(continued[row], open.is_some());
+            assert_eq!(open.map(|id| id + 1), ids.first().copied().filter(|_| continued[row]));
+            last[row] = ids.last().copied();
+        }
+    }
+    let mut seen = ids(&whole);
+    seen.sort_unstable();
+    assert!(
+        seen.chunks(2).map(|pair| pair[0]).eq(0..data.tokens() as u32) && seen.len() == 2 * data.tokens()
+    );
+    assert_resumes_everywhere(&base);
+    assert_eq!(stream(LoaderConfig { workers: 3, ..base.clone() }), whole);
+    // States belong to the rows of a batch: another number of them is another order.
+    let mut other = Loader::open(LoaderConfig { batch_size: 2, ..base.clone() }).unwrap();
+    let message = other.seek(whole[2].1).unwrap_err().to_string();
+    assert!(message.contains("batch size"), "{message}");
+    let pooled = LoaderConfig { target: Some(&kinds::SEQUENCE_CLASS), ..base };
+    let message = Loader::open(pooled).err().unwrap().to_string();
+    assert!(message.contains("found carried, which cuts documents"), "{message}");
 }

@@ -7,7 +7,8 @@ use crate::common::{batch, documents, language_model, numbers, relative, threads
 use crate::invariants::gradients;
 use crate::parts::{blocks, is_recurrent, mamba, trained, with};
 use serde_json::json;
-use ssm_hpn::data::{Batch, Input};
+use ssm_hpn::checkpoint::Scope;
+use ssm_hpn::data::{Batch, Input, Segment};
 use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ActivationMemory, Carried, ModelConfig, States};
 use ssm_hpn::optim::OptimConfig;
@@ -146,6 +147,76 @@ fn gradients_of_first_states_and_parameters_given_those_of_last_states_agree_wit
                 assert!((difference - expected).abs() <= 1e-6 * size, "{}: {difference} {expected}", row.id);
             }
         }
+    }
+}
+
+/// Documents in rows of successive batches: tokens of the row, whether it goes on, and the documents in it.
+fn lanes(whole: &[Batch], batches: &[[(&[(usize, usize, usize)], bool); 2]], length: usize) -> Vec<Batch> {
+    let ids = |document: usize| match (&whole[document].input, whole[document].target.classes()) {
+        (Input::Tokens(ids), Some((_, classes))) => (ids.clone(), classes.to_vec()),
+        _ => panic!("tokens with classes"),
+    };
+    let of_batch = |rows: &[(&[(usize, usize, usize)], bool); 2]| {
+        let (mut input, mut target) = (vec![0; 2 * length], vec![-1; 2 * length]);
+        let mut segments = Vec::new();
+        for (row, (pieces, _)) in rows.iter().enumerate() {
+            let mut at = 0;
+            for &(document, start, end) in *pieces {
+                let (ids, classes) = ids(document);
+                let place = row * length + at..row * length + at + end - start;
+                input[place.clone()].copy_from_slice(&ids[start..end]);
+                target[place].copy_from_slice(&classes[start..end]);
+                segments.push(Segment { row: row as u32, start: at as u32, end: (at + end - start) as u32 });
+                at += end - start;
+            }
+        }
+        let continued = Some(rows.iter().map(|(_, goes_on)| *goes_on).collect());
+        let batch = Batch::whole(2, length, Input::Tokens(input), Target::token_class(target));
+        Batch { segments, continued, ..batch }
+    };
+    batches.iter().map(of_batch).collect()
+}
+
+#[test]
+fn documents_longer_than_a_row_have_the_loss_of_the_whole_and_a_checkpoint_goes_on_with_them() {
+    for config in recurrent_models() {
+        let mut session = trained::<f64>(&config);
+        let whole: Vec<Batch> = [11, 6, 3, 5].map(|length| batch(&config, 1, length, None, 9)).into();
+        let expected: f64 = whole.iter().map(|one| session.evaluate(one).unwrap().sums.loss_sum).sum();
+        let batches = lanes(
+            &whole,
+            &[
+                [(&[(0, 0, 4)], false), (&[(1, 0, 4)], false)],
+                [(&[(0, 4, 8)], true), (&[(1, 4, 6), (2, 0, 2)], true)],
+                [(&[(0, 8, 11)], true), (&[(2, 2, 3), (3, 0, 3)], true)],
+                [(&[], false), (&[(3, 3, 5)], true)],
+            ],
+            4,
+        );
+        let folder = tempfile::tempdir().unwrap();
+        session.zero_grad().unwrap();
+        let mut sum = 0.0;
+        for (i, one) in batches.iter().enumerate() {
+            sum += session.forward_backward_carried(one, Accuracy::Skip).unwrap().loss_sum;
+            session.zero_grad().unwrap();
+            // Through a checkpoint, bit for bit.
+            let saved = session.save(&folder.path().join(format!("step-{i:08}")), json!({})).unwrap();
+            let (again, _) = Session::<f64>::load(&saved, threads(1)).unwrap();
+            assert_eq!(again.carried(), session.carried());
+            session = again;
+        }
+        assert!((sum - expected).abs() <= 1e-12 * expected, "{sum} {expected}");
+        // A second epoch begins at zero by the flags alone.
+        let first = session.forward_backward_carried(&batches[0], Accuracy::Skip).unwrap().loss_sum;
+        let plain = session.evaluate(&batches[0]).unwrap().sums.loss_sum;
+        assert!((first - plain).abs() <= 1e-12 * plain);
+        session.zero_grad().unwrap();
+        let one_row = batch(&config, 1, 4, None, 9);
+        let message = session.forward_backward_carried(&one_row, Accuracy::Skip).unwrap_err().to_string();
+        assert!(message.starts_with("train.batch_size: expected 2"), "{message}");
+        assert_eq!(session.carried().unwrap().rows(), 2);
+        session.load_weights(&folder.path().join("step-00000003"), Scope::Whole).unwrap();
+        assert!(session.carried().is_none());
     }
 }
 
