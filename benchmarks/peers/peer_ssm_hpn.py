@@ -1,12 +1,13 @@
 """This package: one training step through `Trainer.step(batch)`, the same work as the other peers.
 
-Rows `ssm_hpn` at S, M and Lb; `ssm_hpn_recompute` is M with activation recomputation.
+Rows `ssm_hpn` at S, M and Lb; `ssm_hpn_recompute` is M with activation recomputation; `ssm_hpn_bf16` has the factors of
+products in bf16.
 Run: python peer_ssm_hpn.py [--peers ..] [--configs ..]
 """
 
 from bench_common import CONFIGS, THREADS, main, report, rss_mb, time_steps
 
-PEERS = ["ssm_hpn", "ssm_hpn_recompute"]
+PEERS = ["ssm_hpn", "ssm_hpn_recompute", "ssm_hpn_bf16"]
 
 
 def run_one(peer, cfg):
@@ -41,6 +42,8 @@ def run_one(peer, cfg):
         "optim": {"lr": 1e-3, "weight_decay": 0.01, "clip_norm": 1.0, "schedule": {"kind": "constant", "warmup": 0}},
         "train": {"threads": THREADS, "seed": 0},
     }
+    if peer == "ssm_hpn_bf16":
+        config["train"]["precision"] = "bf16"
     rss0 = rss_mb()
     trainer = Trainer(config)
     ts, warm, losses = time_steps(lambda: trainer.step(batch).loss)

@@ -194,6 +194,7 @@ class Learner(Fed):
                     **self._vectors,
                 )
                 session.set_class_weights(weights_of_model(self.config, self.contract))
+                session.set_precision(self.config.train.precision)
                 self._session = session
             return self._session
 
@@ -563,6 +564,7 @@ class Learner(Fed):
         contract = contract or self.contract
         config, temperature = self._with_model_of(session), Temperature.saved(state)
         session.set_class_weights(weights_of_model(config, contract))
+        session.set_precision(config.train.precision)
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
         self.temperature = temperature

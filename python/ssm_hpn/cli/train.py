@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssm_hpn._core import list_checkpoints, simd
+from ssm_hpn._core import bf16_unit, list_checkpoints, simd
 from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
 from ssm_hpn.checkpoints import runs_in
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     screen = console()
     with interrupted(" before training began; no unfinished file is left behind"):
         request = parse_train(arguments, prog)
-        simd()  # an instruction set that is not there is refused before any data is prepared
+        simd(), bf16_unit()  # what is not there is refused before any data is prepared
         check_resume(request.resume)
         if request.dry_run:
             return _dry_run(request.config, screen)
@@ -159,8 +159,16 @@ def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
     screen.print(
         f"training   {counted(config.train.steps + more, 'update')} of "
         f"{rows * config.train.accumulate} x {counted(length, 'token')}, "
-        f"{simd()}, about {memory} in a step"
+        f"{simd()}{_products(config.train.precision)}, about {memory} in a step"
     )
+
+
+def _products(precision: str) -> str:
+    """How products of another precision than f32 are computed."""
+    if precision == "f32":
+        return ""
+    unit = bf16_unit()
+    return f", products in {precision} {'emulated, more slowly than f32' if unit == 'emulated' else f'by {unit}'}"
 
 
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":

@@ -46,6 +46,7 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "model.head.loss.smoothing_toward": "all",
     "model.head.loss.surgery": {"kind": "none"},
     "train.class_weights": [],
+    "train.precision": "f32",
 }
 """Settings added after the first release, with their defaults, which do not change the digest."""
 
