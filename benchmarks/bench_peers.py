@@ -211,8 +211,9 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
         + ", ".join(f"{k} {about[k]}" for k in ("ssm-hpn", "numpy", "jax", "torch"))
         + ".",
         f"Medians of {rounds} rounds in turns (S: {rounds * REPEATS['S']}); *ratio*: ours by theirs, within a round.",
-        "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32; `ssm_hpn_bf16`: products of factors",
-        f"rounded to bf16 ({about['bf16_unit']}). {' and '.join(TUNING)} unset; products of the peers: {about['products']}.",
+        "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32; of `ssm_hpn_bf16` the factors",
+        f"of products are in bf16 ({about['bf16_unit']}). Not set: {', '.join(TUNING)}.",
+        f"Products of the peers: {about['products']}.",
         "",
         "| configuration | | tokens/s | step, ms | peak memory, MB | ratio |",
         "|---|---|---:|---:|---:|---:|",

@@ -11,6 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::bf16::{Block, BlockProduct, LINES, Order, Source, TERMS};
+use super::prefetch::prefetch_line;
 
 /// Words 0, 16, 1, 17, …: the words of two halves in turns.
 const INTERLEAVED: [u16; TERMS] = {
@@ -45,19 +46,22 @@ pub(super) unsafe fn pack(source: Source, order: Order, out: *mut Block, strip_b
                 ..source
             };
             // SAFETY: elements of the source and a block of the output, by the caller's promise.
-            unsafe { pack_block(part, order, out.add(strip * strip_blocks + block)) };
+            unsafe {
+                let more = block + 1 < blocks;
+                pack_block(part, order, out.add(strip * strip_blocks + block), more);
+            }
         }
     }
 }
 
 /// # Safety
-/// As [`pack`], for one block.
+/// As [`pack`], for one block; `more` where the source has the next 32 terms too.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn pack_block(source: Source, order: Order, out: *mut Block) {
+unsafe fn pack_block(source: Source, order: Order, out: *mut Block, more: bool) {
     let along_terms = source.term_step == 1;
     // SAFETY: the elements are readable by the caller's promise.
-    let rows = unsafe { if along_terms { lines(source) } else { pairs(source) } };
+    let rows = unsafe { if along_terms { lines(source) } else { pairs(source, more) } };
     let rows = if along_terms == (order == Order::Lines) { rows } else { transposed(rows) };
     for (i, row) in rows.into_iter().enumerate() {
         // SAFETY: 16 vectors are a block.
@@ -87,19 +91,25 @@ unsafe fn lines(source: Source) -> Rows {
     rows
 }
 
-/// The pairs of terms of a block, of 16 lines each.
+/// The pairs of terms of a block, of 16 lines each. Each term is in a cache line of its own, a row of the source apart, which
+/// hardware does not prefetch: those of the next block are requested here.
 ///
 /// # Safety
 /// The elements of the source are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn pairs(source: Source) -> Rows {
+unsafe fn pairs(source: Source, more: bool) -> Rows {
     let mut rows = [_mm512_setzero_ps(); LINES];
     let of_lines = mask(source.lines);
     // SAFETY: 32 words are a vector.
     let order: __m512i = unsafe { std::mem::transmute(INTERLEAVED) };
     for (pair, row) in rows.iter_mut().enumerate().take(source.terms.div_ceil(2)) {
         let first = source.start.wrapping_add(2 * pair * source.term_step);
+        if more {
+            for term in [TERMS, TERMS + 1] {
+                prefetch_line(first.wrapping_add(term * source.term_step));
+            }
+        }
         let second_mask = if 2 * pair + 1 < source.terms { of_lines } else { 0 };
         // SAFETY: the masks leave out what is beyond the lines and terms.
         let both = unsafe {
