@@ -408,6 +408,7 @@ impl<T: Scalar> Session<T> {
     /// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
     /// let exact = session.forward_backward(&batch, Accuracy::Skip)?.loss;
     /// session.set_precision(Precision::Bf16)?;
+    /// assert_eq!(session.precision(), Precision::Bf16);
     /// let rounded = session.forward_backward(&batch, Accuracy::Skip)?.loss;
     /// assert!(rounded != exact && (rounded - exact).abs() < 0.01 * exact);
     /// # Ok::<(), ssm_hpn::Error>(())

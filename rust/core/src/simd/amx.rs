@@ -18,7 +18,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::OnceLock;
 
-use super::bf16::{Block, BlockProduct};
+use super::block::{Block, BlockProduct};
 
 /// Number of the system call `arch_prctl`, the request for a feature, and the number of the tile registers among features.
 const ARCH_PRCTL: i64 = 158;

@@ -1,15 +1,4 @@
-//! Products whose factors are rounded to bf16: the unit that computes them, and the form in which it reads its factors.
-//!
-//! bf16 is the upper half of an f32: its range, 8 bits of precision. A product of two is exact in f32, in which sums are kept.
-//! A line is a row of the left factor or a column of the right one. 16 lines are a strip; 32 terms of a strip are a
-//! [`Block`] of 1 KB, in the order in which the unit reads it:
-//!
-//! ```text
-//! Order::Lines   block[line][term]             left factor
-//! Order::Pairs   block[term / 2][line][term % 2]   right factor
-//! ```
-//!
-//! Lines and terms beyond the end are zeros. Packing rounds to nearest even; numbers below the smallest normal one become 0.
+//! Products whose factors are rounded to bf16: the unit that computes them, from blocks (`block`).
 //!
 //! | unit | sums of 16 x 16 lines and 32 terms |
 //! |---|---|
@@ -21,6 +10,7 @@
 
 use std::sync::OnceLock;
 
+use super::block::{Block, BlockProduct, Order, Source};
 use super::isa::Isa;
 use crate::error::{Error, Result};
 
@@ -32,6 +22,11 @@ use crate::error::{Error, Result};
 /// // Every processor can emulate them, more slowly than products in f32.
 /// assert_eq!(Bf16Unit::available()[0].name(), "emulated");
 /// assert!(Bf16Unit::available().contains(&Bf16Unit::active()));
+/// # if std::env::var("SSM_HPN_BF16").is_err() {
+/// // With SSM_HPN_BF16 unset it is the fastest one.
+/// assert_eq!(Bf16Unit::available().last(), Some(&Bf16Unit::check_environment()?));
+/// # }
+/// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bf16Unit {
@@ -103,59 +98,6 @@ impl Bf16Unit {
     }
 }
 
-/// Lines of a strip.
-pub(crate) const LINES: usize = 16;
-/// Terms of a block.
-pub(crate) const TERMS: usize = 32;
-
-/// 16 lines of 32 terms in bf16.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Block(pub(crate) [u16; LINES * TERMS]);
-
-impl Block {
-    /// Zeros.
-    pub(crate) const ZERO: Self = Self([0; LINES * TERMS]);
-}
-
-/// The order of the numbers of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// `[line][term]`, of the left factor.
-    Lines,
-    /// `[term / 2][line][term % 2]`, of the right factor.
-    Pairs,
-}
-
-/// Numbers to pack: element (line, term) is at `start + line·line_step + term·term_step`. One of the steps is 1.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Source {
-    pub(crate) start: *const f32,
-    pub(crate) line_step: usize,
-    pub(crate) term_step: usize,
-    pub(crate) lines: usize,
-    pub(crate) terms: usize,
-}
-
-/// The product of one or two strips of each factor.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BlockProduct {
-    /// The blocks of the strips of the left factor, each `steps` in a row; the second is the first where there is one strip.
-    pub(crate) a: [*const Block; 2],
-    /// The same of the right factor.
-    pub(crate) b: [*const Block; 2],
-    /// Blocks of a strip, at least one.
-    pub(crate) steps: usize,
-    /// Strips of the left and the right factor, 1 or 2.
-    pub(crate) strips: [usize; 2],
-    /// The first of the sums, of whole strips.
-    pub(crate) c: *mut f32,
-    /// Sums from a row to the next.
-    pub(crate) c_stride: usize,
-    /// Whether products are added to what c holds.
-    pub(crate) add: bool,
-}
-
 /// A unit of the processor that multiplies blocks. That it exists is the proof that its instructions are there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockUnit(Bf16Unit);
@@ -206,6 +148,7 @@ impl BlockUnit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::block::{LINES, TERMS};
     use super::*;
     use crate::real::Real;
 

@@ -10,7 +10,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_ps,
 };
 
-use super::bf16::{Block, BlockProduct, LINES, Order, Source, TERMS};
+use super::block::{Block, BlockProduct, LINES, Order, Source, TERMS};
 use super::prefetch::prefetch_line;
 
 /// Words 0, 16, 1, 17, …: the words of two halves in turns.

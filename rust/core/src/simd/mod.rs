@@ -18,6 +18,7 @@ mod amx;
 pub(crate) mod bf16;
 #[cfg(target_arch = "x86_64")]
 mod bf16_x86;
+pub(crate) mod block;
 mod dispatch;
 mod isa;
 mod kernel;

@@ -28,7 +28,8 @@ use crate::kernels::layout::Accumulate;
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 use crate::real::Real;
-use crate::simd::bf16::{Block, BlockProduct, BlockUnit, LINES, Order, TERMS};
+use crate::simd::bf16::BlockUnit;
+use crate::simd::block::{Block, BlockProduct, LINES, Order, TERMS};
 
 /// Most blocks of the factor that stays in one chunk: 1 MB, half of an L2 cache of 2 MB.
 const STAYING: usize = 1024;

@@ -23,16 +23,21 @@ use crate::simd::bf16::BlockUnit;
 /// use ssm_hpn::kernels::Accumulate;
 /// use ssm_hpn::kernels::matmul::{MatMut, MatRef, Precision};
 ///
-/// // bf16 has 8 bits: 1 + 2⁻⁹ becomes 1.
 /// let (x, w) = ([1.0_f32 + 1.0 / 512.0], [3.0]);
+/// let (x, w) = (MatRef::new(&x, 1, 1), MatRef::new(&w, 1, 1));
 /// let mut y = [0.0];
-/// let product = |precision: Precision, y: &mut [f32]| {
-///     precision.linear(MatRef::new(&x, 1, 1), MatRef::new(&w, 1, 1), MatMut::new(y, 1, 1), Accumulate::Overwrite);
-/// };
-/// product(Precision::F32, &mut y);
+/// Precision::F32.linear(x, w, MatMut::new(&mut y, 1, 1), Accumulate::Overwrite);
 /// assert_eq!(y, [3.0 + 3.0 / 512.0]);
-/// product(Precision::Bf16, &mut y);
+///
+/// // bf16 has 8 bits: 1 + 2⁻⁹ becomes 1.
+/// let bf16 = Precision::Bf16;
+/// bf16.linear(x, w, MatMut::new(&mut y, 1, 1), Accumulate::Overwrite);
 /// assert_eq!(y, [3.0]);
+/// bf16.linear_dx(x, w, MatMut::new(&mut y, 1, 1), Accumulate::Add);
+/// assert_eq!(y, [6.0]);
+/// bf16.linear_dw(x, x, MatMut::new(&mut y, 1, 1), &mut []);
+/// assert_eq!(y, [7.0]);
+/// assert_eq!(Precision::ALL.map(Precision::name), ["f32", "bf16"]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {

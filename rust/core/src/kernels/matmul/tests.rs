@@ -255,7 +255,7 @@ fn rounded_products_equal_sums_of_rounded_factors_in_f64() {
             rounded_products::<f32>(name, by, shape, 3);
         }
         // Tasks of several strips, several chunks of the depth, and f64, whose factors are rounded too.
-        rounded_products::<f32>(name, by, (260, 200, 2100), 0);
+        rounded_products::<f32>(name, by, (70, 90, 2100), 0);
         rounded_products::<f32>(name, by, (40, 330, 70), 0);
         rounded_products::<f64>(name, by, (33, 17, 70), 3);
     }

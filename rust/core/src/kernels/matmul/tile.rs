@@ -30,7 +30,7 @@ use crate::kernels::layout::Accumulate;
 use crate::kernels::transpose::transpose;
 use crate::numeric::Scalar;
 use crate::real::Real;
-use crate::simd::bf16::Source;
+use crate::simd::block::Source;
 use crate::simd::{self, Kernel, Vector};
 
 /// Terms of a sum between two additions to the output.
