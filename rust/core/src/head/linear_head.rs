@@ -55,8 +55,7 @@ impl LinearHead {
     /// The backward of [`LinearHead::outputs`] for d_o `[n, C]`.
     fn outputs_backward<T: Scalar>(
         &self,
-        precision: Precision,
-        params: &Params<T>,
+        (precision, params): (Precision, &Params<T>),
         x: &[T],
         d_o: &[T],
         dx: Option<&mut [T]>,
@@ -149,7 +148,7 @@ impl<T: Scalar> Head<T> for LinearHead {
             }
             if gradient == ScoreGradient::Write {
                 let dx = dx.as_deref_mut().map(|dx| &mut dx[range.start * d..range.end * d]);
-                self.outputs_backward(precision, &params, x, o, dx, dparams.as_deref_mut(), scratch);
+                self.outputs_backward((precision, &params), x, o, dx, dparams.as_deref_mut(), scratch);
             }
         }
         report

@@ -155,8 +155,7 @@ impl PrototypeHead {
     /// The backward of [`PrototypeHead::project`] for dz `[n, Q]`.
     pub(super) fn project_backward<T: Scalar>(
         &self,
-        precision: Precision,
-        params: &Params<T>,
+        (precision, params): (Precision, &Params<T>),
         x: &[T],
         dz: &[T],
         dx: Option<&mut [T]>,
@@ -413,7 +412,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             self.gather_means(z, classes, running);
         }
         if self.operates() && differentiates {
-            let pass = Pass { running, precision, ..Pass::new(params, layout, mode, scratch) };
+            let pass = Pass { precision, running, ..Pass::new(params, layout, mode, scratch) };
             return self.operated_joint(pass, x, (z, records), targets, &mut wanted, (dx, dparams));
         }
         let report = match (self.config.loss, of) {
@@ -426,7 +425,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             _ => self.attraction(&params, z, targets, &mut wanted, records.as_chunks_mut().0, scratch),
         };
         if differentiates {
-            self.project_backward(precision, &params, x, z, dx, dparams, scratch);
+            self.project_backward((precision, &params), x, z, dx, dparams, scratch);
         }
         report
     }

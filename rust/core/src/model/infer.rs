@@ -48,7 +48,7 @@ impl<T: Scalar> Model<T> {
         let x = carver.take(stream);
         let saved = carver.take(saved_slice);
         let scratch = carver.rest();
-        self.stem_forward(params, &batch.input, &outline, Mode::Inference, Precision::F32, stem, x);
+        self.stem_forward(params, &batch.input, &outline, (Mode::Inference, Precision::F32), stem, x);
         for layer in &self.layers {
             let params = self.params(params, layer.slots());
             let pass = Pass { saved, ..Pass::new(params, outline.layout, Mode::Inference, scratch) };

@@ -179,8 +179,7 @@ impl<T: Scalar> Model<T> {
         params: &[T],
         input: &Input,
         outline: &Outline,
-        mode: Mode,
-        precision: Precision,
+        (mode, precision): (Mode, Precision),
         saved: &mut [T],
         x: &mut [T],
     ) {
@@ -249,7 +248,7 @@ impl<T: Scalar> TrainingPass<'_, T> {
     fn stem_forward(&mut self) {
         let Self { model, batch, params, outline, mode, precision, extents, buffers, .. } = self;
         let x = &mut buffers.streams[..extents.stream];
-        model.stem_forward(params, &batch.input, outline, *mode, *precision, buffers.stem, x);
+        model.stem_forward(params, &batch.input, outline, (*mode, *precision), buffers.stem, x);
     }
 
     fn layers_forward(&mut self) {

@@ -107,6 +107,7 @@ impl BlockUnit {
     ///
     /// # Safety
     /// All elements of the source are readable, and the blocks of ⌈lines / 16⌉ strips from `out` on are writable by this call alone.
+    #[expect(clippy::unused_self, reason = "the unit is the proof that the instructions are there")]
     pub(crate) unsafe fn pack(self, source: Source, order: Order, out: *mut Block, strip_blocks: usize) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: both units have AVX512-BF16; the rest by the caller's promise.

@@ -62,7 +62,7 @@ unsafe fn pack_block(source: Source, order: Order, out: *mut Block, more: bool) 
     let along_terms = source.term_step == 1;
     // SAFETY: the elements are readable by the caller's promise.
     let rows = unsafe { if along_terms { lines(source) } else { pairs(source, more) } };
-    let rows = if along_terms == (order == Order::Lines) { rows } else { transposed(rows) };
+    let rows = if along_terms == (order == Order::Lines) { rows } else { transposed(&rows) };
     for (i, row) in rows.into_iter().enumerate() {
         // SAFETY: 16 vectors are a block.
         unsafe { _mm512_storeu_ps(out.cast::<f32>().add(i * LINES), row) };
@@ -145,9 +145,9 @@ fn words(x: __m512bh) -> __m512 {
 /// The transposed square of 32-bit elements: those of lines become those of pairs, and back.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: Rows) -> Rows {
+fn transposed(rows: &Rows) -> Rows {
     let zero = _mm512_setzero_ps();
-    let (mut x, mut y) = (rows, [zero; LINES]);
+    let (mut x, mut y) = (*rows, [zero; LINES]);
     // Within 128 bits: squares of 2, then of 4.
     for i in (0..LINES).step_by(2) {
         y[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
@@ -197,6 +197,10 @@ pub(super) unsafe fn multiply(p: &BlockProduct) {
 /// # Safety
 /// As [`multiply`]; `a` is the first pair of the rows in the first block.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "over indices the compiler unrolls early, and keeps sums in registers"
+)]
 unsafe fn some_rows<const STRIPS: usize>(p: &BlockProduct, a: *const i32, c: *mut f32) {
     const PAIRS: usize = TERMS / 2;
     let mut sums = [[_mm512_setzero_ps(); STRIPS]; TOGETHER];
