@@ -75,7 +75,9 @@ def test_a_unit_can_be_chosen_and_each_gives_about_the_same(unit):
 
 
 def test_a_unit_that_is_not_there_is_refused():
-    program = "from ssm_hpn._core import bf16_unit\ntry:\n    bf16_unit()\nexcept ValueError as error:\n    print(error)\n"
+    program = (
+        "from ssm_hpn._core import bf16_unit\ntry:\n    bf16_unit()\nexcept ValueError as error:\n    print(error)\n"
+    )
     env = os.environ | {"SSM_HPN_BF16": "tpu"}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("SSM_HPN_BF16: expected one of emulated"), done.stdout

@@ -139,7 +139,7 @@ class TrainConfig(Section):
     threads: Count | None = Field(None, description="threads; null: SSM_HPN_THREADS, or all cores")
     precision: Literal["f32", "bf16"] = Field(
         "f32",
-        description="of the factors of matrix products in training; bf16: rounded once per use, sums and all else in f32",
+        description="of the factors of products in training; bf16: rounded once per use, sums and all else in f32",
     )
     class_weights: Annotated[
         tuple[str, ...], BeforeValidator(_of_classes), AfterValidator(_check_class_weights), CLASSES
