@@ -186,6 +186,10 @@ bench-peers: $(STAMPS)/build ## the same beside the peers that are installed; wr
 	@$(PIP_INSTALL) jax optax
 	@$(PY) benchmarks/bench_peers.py $(ARGS)
 
+.PHONY: bench-limit
+bench-limit: $(STAMPS)/build ## the least time of a step by arithmetic and memory, part by part, and the time it takes
+	@$(PY) benchmarks/limit.py $(ARGS)
+
 .PHONY: prototypes-table
 prototypes-table: $(STAMPS)/build ## largest cosines of prototypes beside the published procedure; writes benchmarks/records/prototypes.json
 	@$(PY) benchmarks/prototypes/table.py $(ARGS)

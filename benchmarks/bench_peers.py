@@ -33,6 +33,7 @@ PEERS = HERE / "peers"
 SCRIPTS = {
     "ssm_hpn": "peer_ssm_hpn.py",
     "ssm_hpn_recompute": "peer_ssm_hpn.py",
+    "ssm_hpn_bf16": "peer_ssm_hpn.py",
     "jax_scan_ckpt": "peer_jax.py",
     "lstm": "peer_rnn_transformer.py",
     "transformer": "peer_rnn_transformer.py",
@@ -41,7 +42,27 @@ NEEDS = {"jax_scan_ckpt": ("jax", "optax"), "lstm": ("torch",), "transformer": (
 REPEATS = {"S": 3}
 """Repetitions of a configuration in each round of `--rounds`, 1 for those not named: S takes only a second."""
 TUNING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Variables that slow the matrix products of numpy down on some machines."""
+"""Variables that slow the matrix products of numpy down on some machines: unset for every peer."""
+PRODUCTS = """
+import importlib.util, json
+import numpy as np
+from threadpoolctl import threadpool_info
+
+np.ones((8, 8), np.float32) @ np.ones((8, 8), np.float32)
+torch = None
+if importlib.util.find_spec("torch"):
+    import torch
+found = {
+    " ".join(str(row[key]) for key in ("internal_api", "version", "architecture") if row.get(key))
+    for row in threadpool_info()
+    if row["user_api"] == "blas"
+}
+if torch is not None:
+    mkl = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+    found.add(f"PyTorch with {mkl}, {torch.backends.cpu.get_cpu_capability()}")
+print(json.dumps(sorted(found)))
+"""
+"""Program that tells which kernels the products of numpy and PyTorch use."""
 COLUMNS = ("peer", "config", "threads", "tokens_per_s", "step_ms", "peak_rss_mb", "params")
 Row = dict[str, Any]
 
@@ -120,6 +141,16 @@ def reachable(configs: list[str], threads: int) -> list[Row]:
     return out
 
 
+def products_by() -> str:
+    """The kernels of the peers' products, as threadpoolctl and PyTorch tell, in the environment of the peers."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRODUCTS], env=without_tuning(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        return f"unknown: {(done.stderr.strip().splitlines() or ['no output'])[-1][:200]}"
+    return "; ".join(json.loads(done.stdout))
+
+
 def machine() -> dict[str, str]:
     """Date, processor, instruction set, versions."""
     from ssm_hpn import _core
@@ -135,6 +166,8 @@ def machine() -> dict[str, str]:
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "processor": processor,
         "simd": _core.simd(),
+        "bf16_unit": _core.bf16_unit(),
+        "products": products_by(),
     }
     for name in ("ssm-hpn", "numpy", "jax", "torch"):
         try:
@@ -178,7 +211,9 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
         + ", ".join(f"{k} {about[k]}" for k in ("ssm-hpn", "numpy", "jax", "torch"))
         + ".",
         f"Medians of {rounds} rounds in turns (S: {rounds * REPEATS['S']}); *ratio*: ours by theirs, within a round.",
-        "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32.",
+        "Command: `make bench-peers`. Forward, backward, clipping and AdamW in float32; of `ssm_hpn_bf16` the factors",
+        f"of products are in bf16 ({about['bf16_unit']}). Not set: {', '.join(TUNING)}.",
+        f"Products of the peers: {about['products']}.",
         "",
         "| configuration | | tokens/s | step, ms | peak memory, MB | ratio |",
         "|---|---|---:|---:|---:|---:|",

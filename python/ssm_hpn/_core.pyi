@@ -31,8 +31,10 @@ __all__ = [
     "Stream",
     "TextNumbers",
     "__version__",
+    "available_bf16_units",
     "available_simd",
     "best_checkpoint",
+    "bf16_unit",
     "block_kinds",
     "build_info",
     "check_config",
@@ -72,6 +74,12 @@ def simd() -> str:
 
 def available_simd() -> list[str]:
     """Instruction sets of this machine that the library can use."""
+
+def bf16_unit() -> str:
+    """Unit of products in bf16: `amx`, `avx512_bf16` or `emulated`."""
+
+def available_bf16_units() -> list[str]:
+    """Units of products in bf16 that the library can use here."""
 
 def build_info() -> dict[str, str]:
     """Versions, target and features of the compiled module."""
@@ -439,6 +447,8 @@ class Session:
         """Set the gradients added so far to zero."""
     def set_class_weights(self, weights: Sequence[float]) -> None:
         """Let the targets of each class count by its weight in training; empty: 1 each. Checkpoints have none."""
+    def set_precision(self, precision: str) -> None:
+        """Round the factors of products of training to this precision, `f32` or `bf16`. Checkpoints have none."""
     def evaluate(self, batch: Batch) -> EvalReport:
         """Loss and predictions; changes nothing."""
     def predict(self, batch: Batch) -> _Floats:

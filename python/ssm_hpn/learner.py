@@ -205,6 +205,7 @@ class Learner(Fed):
                     **self._vectors,
                 )
                 session.set_class_weights(weights_of_model(self.config, self.contract))
+                session.set_precision(self.config.train.precision)
                 self._session = session
             return self._session
 
@@ -602,6 +603,7 @@ class Learner(Fed):
             expected, advice = f"{rows}, as of the states that the checkpoint carries on", "go on with that number"
             raise ConfigError(problem("train.batch_size", expected, self.config.train.batch_size, advice))
         session.set_class_weights(weights_of_model(config, contract))
+        session.set_precision(config.train.precision)
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
         self.temperature = temperature

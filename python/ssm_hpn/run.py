@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ssm_hpn._core import RunLock, __version__, build_info, simd
+from ssm_hpn._core import RunLock, __version__, bf16_unit, build_info, simd
 from ssm_hpn.checkpoints import CONFIG, FOLDER, METRICS, Checkpoints, is_run
 from ssm_hpn.clock import timestamp
 from ssm_hpn.config import Config, parse, to_toml
@@ -321,6 +321,7 @@ def environment() -> dict[str, Any]:
     return {
         "ssm_hpn": __version__,
         "simd": simd(),
+        "bf16_unit": bf16_unit(),
         "build": build_info(),
         "python": platform.python_version(),
         "numpy": np.__version__,

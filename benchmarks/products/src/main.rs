@@ -1,4 +1,4 @@
-//! GFLOP/s of the products of one layer at the model's shapes: ours, `matrixmultiply`, `gemm-f32`.
+//! GFLOP/s of the products of one layer at the model's shapes: ours, `matrixmultiply`, `gemm-f32`, ours with bf16 factors.
 //!
 //!     cargo run --release --manifest-path benchmarks/products/Cargo.toml [S M Lb]
 //!
@@ -9,11 +9,13 @@
 use std::time::Instant;
 
 use ssm_hpn::Threads;
-use ssm_hpn::kernels::matmul::{Accumulate, MatMut, MatRef, linear, linear_dw, linear_dw_scratch, linear_dx};
+use ssm_hpn::kernels::Accumulate;
+use ssm_hpn::kernels::matmul::{MatMut, MatRef, Precision, linear_dw_scratch};
 
 /// Name, tokens, d_model.
 const MODELS: [(&str, usize, usize); 3] = [("S", 2048, 128), ("M", 4096, 256), ("Lb", 512, 768)];
-const CANDIDATES: [&str; 4] = ["ours", "ours, 2 threads", "matrixmultiply", "gemm-f32"];
+const CANDIDATES: [&str; 6] =
+    ["ours", "ours, 2 threads", "matrixmultiply", "gemm-f32", "ours, bf16", "ours, bf16, 2 threads"];
 const FORMS: [&str; 3] = ["y", "dx", "dw"];
 
 /// in_proj, x_proj, dt_proj, out_proj of a Mamba-1 layer: (outputs, inputs).
@@ -88,7 +90,8 @@ fn gemm_f32(call: &Call, a: &[f32], b: &[f32], beta: f32, c: &mut [f32]) {
 /// Seconds that `f` takes on the clock that suits a candidate: the thread's own for one thread, which other work on the
 /// machine does not stretch, real time for two.
 fn time(candidate: usize, f: impl FnOnce()) -> f64 {
-    let clock = if candidate == 1 { libc::CLOCK_MONOTONIC } else { libc::CLOCK_THREAD_CPUTIME_ID };
+    let clock =
+        if matches!(candidate, 1 | 5) { libc::CLOCK_MONOTONIC } else { libc::CLOCK_THREAD_CPUTIME_ID };
     let now = || {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: both clocks exist on Linux and the struct is ours.
@@ -101,7 +104,7 @@ fn time(candidate: usize, f: impl FnOnce()) -> f64 {
 }
 
 /// Seconds of the fastest call of each candidate.
-fn measure(form: usize, m: usize, n: usize, k: usize, pools: &[Threads; 2]) -> [f64; 4] {
+fn measure(form: usize, m: usize, n: usize, k: usize, pools: &[Threads; 2]) -> [f64; 6] {
     let (x, w, dy) = (numbers(m * k, 1), numbers(n * k, 2), numbers(m * n, 3));
     let (call, a, b) = match form {
         0 => (Call { shape: [m, n, k], a: (k as isize, 1), b: (1, k as isize) }, &x, &w),
@@ -111,13 +114,13 @@ fn measure(form: usize, m: usize, n: usize, k: usize, pools: &[Threads; 2]) -> [
     let mut c = vec![0.0; call.shape[0] * call.shape[1]];
     let mut scratch = vec![0.0; linear_dw_scratch(m, n, k)];
     let (x, w, dy) = (MatRef::new(&x, m, k), MatRef::new(&w, n, k), MatRef::new(&dy, m, n));
-    let mut ours = |c: &mut [f32]| match form {
-        0 => linear(x, w, MatMut::new(c, m, n), Accumulate::Overwrite),
-        1 => linear_dx(dy, w, MatMut::new(c, m, k), Accumulate::Overwrite),
-        _ => linear_dw(dy, x, MatMut::new(c, n, k), &mut scratch),
+    let mut ours = |precision: Precision, c: &mut [f32]| match form {
+        0 => precision.linear(x, w, MatMut::new(c, m, n), Accumulate::Overwrite),
+        1 => precision.linear_dx(dy, w, MatMut::new(c, m, k), Accumulate::Overwrite),
+        _ => precision.linear_dw(dy, x, MatMut::new(c, n, k), &mut scratch),
     };
     let beta = if form == 2 { 1.0 } else { 0.0 };
-    let mut best = [f64::INFINITY; 4];
+    let mut best = [f64::INFINITY; 6];
     let (start, budget) =
         (Instant::now(), std::env::var("SECONDS").map_or(1.0, |s| s.parse().expect("a number")));
     let mut rounds = 0;
@@ -125,9 +128,10 @@ fn measure(form: usize, m: usize, n: usize, k: usize, pools: &[Threads; 2]) -> [
         rounds += 1;
         for (candidate, best) in best.iter_mut().enumerate() {
             let seconds = match candidate {
-                0 | 1 => {
-                    let timed = || time(candidate, || ours(&mut c));
-                    pools[candidate].install(timed).expect("the pool belongs to this process")
+                0 | 1 | 4 | 5 => {
+                    let precision = if candidate < 4 { Precision::F32 } else { Precision::Bf16 };
+                    let timed = || time(candidate, || ours(precision, &mut c));
+                    pools[candidate % 4].install(timed).expect("the pool belongs to this process")
                 }
                 2 => time(candidate, || matrixmultiply(&call, a, b, beta, &mut c)),
                 _ => time(candidate, || gemm_f32(&call, a, b, beta, &mut c)),
@@ -149,7 +153,7 @@ fn main() {
     {
         println!("\n| {model}: GFLOP/s | M | N | K | {} |", CANDIDATES.join(" | "));
         println!("|---|---|---|---|{}", "---|".repeat(CANDIDATES.len()));
-        let mut total = [0.0; 4];
+        let mut total = [0.0; 6];
         let mut flops = 0.0;
         for (name, n, k) in projections(d) {
             for (form, form_name) in FORMS.into_iter().enumerate() {

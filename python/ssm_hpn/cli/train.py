@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssm_hpn._core import list_checkpoints, simd
+from ssm_hpn._core import bf16_unit, list_checkpoints, simd
 from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
 from ssm_hpn.checkpoints import runs_in
 from ssm_hpn.cli.console import console, duration, shown_path, size, table
@@ -39,7 +39,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     screen = console()
     with interrupted(" before training began; no unfinished file is left behind"):
         request = parse_train(arguments, prog)
-        simd()  # an instruction set that is not there is refused before any data is prepared
+        simd(), bf16_unit()  # what is not there is refused before any data is prepared
         check_resume(request.resume)
         if request.dry_run:
             return _dry_run(request.config, screen)
@@ -160,7 +160,7 @@ def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
     screen.print(
         f"training   {counted(config.train.steps + more, 'update')} of "
         f"{rows * config.train.accumulate} x {counted(length, 'token')}, "
-        f"{simd()}, about {memory} in a step"
+        f"{simd()}{_products(config.train.precision)}, about {memory} in a step"
     )
     if trainer.train_folder is not None:
         screen.print(f"order      {_order(trainer.feed.order())}", markup=False)
@@ -173,6 +173,14 @@ def _order(order: Order) -> str:
         return f"{full}; documents are mixed over the whole set"
     tokens = counted(round(order.tokens / order.windows), "token")
     return f"{full}; documents are mixed within {order.windows:,} windows of {tokens}, record batches over all"
+
+
+def _products(precision: str) -> str:
+    """How products of another precision than f32 are computed."""
+    if precision == "f32":
+        return ""
+    unit = bf16_unit()
+    return f", products in {precision} {'emulated, more slowly than f32' if unit == 'emulated' else f'by {unit}'}"
 
 
 def _continuation(trainer: Trainer, screen: "Console") -> "list[Callback]":

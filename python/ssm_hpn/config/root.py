@@ -52,6 +52,7 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "train.tokens": None,
     "data.window": None,
     "data.unique": False,
+    "train.precision": "f32",
 }
 """Settings added after the first release, with their defaults, which do not change the digest."""
 

@@ -150,6 +150,10 @@ class TrainConfig(Section):
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
     threads: Count | None = Field(None, description="threads; null: SSM_HPN_THREADS, or all cores")
+    precision: Literal["f32", "bf16"] = Field(
+        "f32",
+        description="of the factors of products in training; bf16: rounded once per use, sums and all else in f32",
+    )
     class_weights: Annotated[
         tuple[str, ...], BeforeValidator(_of_classes), AfterValidator(_check_class_weights), CLASSES
     ] = Field(

@@ -24,7 +24,7 @@ use pyo3::types::PyDict;
 
 use ssm_hpn::model::{Model, ModelConfig};
 use ssm_hpn::optim::OptimConfig;
-use ssm_hpn::simd::Isa;
+use ssm_hpn::simd::{Bf16Unit, Isa};
 
 /// Instruction set in use; an error if `SSM_HPN_SIMD` asks for one that is not there.
 #[pyfunction]
@@ -37,6 +37,19 @@ fn simd() -> PyResult<&'static str> {
 #[pyfunction]
 fn available_simd() -> Vec<&'static str> {
     Isa::available().into_iter().map(Isa::name).collect()
+}
+
+/// Unit of products in bf16; an error if `SSM_HPN_BF16` asks for one that is not there.
+#[pyfunction]
+fn bf16_unit() -> PyResult<&'static str> {
+    Bf16Unit::check_environment().map_err(errors::to_py)?;
+    Ok(Bf16Unit::active().name())
+}
+
+/// Units of products in bf16 that the library can use here.
+#[pyfunction]
+fn available_bf16_units() -> Vec<&'static str> {
+    Bf16Unit::available().into_iter().map(Bf16Unit::name).collect()
 }
 
 /// Versions, target and features of the compiled module.
@@ -89,6 +102,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<feature_stream::PyReadout>()?;
     module.add_function(wrap_pyfunction!(simd, module)?)?;
     module.add_function(wrap_pyfunction!(available_simd, module)?)?;
+    module.add_function(wrap_pyfunction!(bf16_unit, module)?)?;
+    module.add_function(wrap_pyfunction!(available_bf16_units, module)?)?;
     module.add_function(wrap_pyfunction!(build_info, module)?)?;
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(settings::setting_bounds, module)?)?;

@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyList};
 
 use ssm_hpn::allocate::try_collected;
 use ssm_hpn::head::Accuracy;
+use ssm_hpn::kernels::matmul::Precision;
 use ssm_hpn::model::{ActivationMemory, ExpandPlan, FreezeSpec, ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::{ApplyReport, EvalReport, PEAK_SIDE, Sampling, Session, SessionCopy, StepReport};
@@ -216,6 +217,16 @@ impl PySession {
 
     fn set_class_weights(&self, py: Python<'_>, weights: Vec<f64>) -> PyResult<()> {
         changing!(self, py, s => s.set_class_weights(&weights))
+    }
+
+    fn set_precision(&self, py: Python<'_>, precision: &str) -> PyResult<()> {
+        changing!(self, py, s => {
+            let found = Precision::ALL.into_iter().find(|known| known.name() == precision);
+            let found = found.ok_or_else(|| {
+                CoreError::config("train.precision", "f32 or bf16", precision, "name one of them")
+            })?;
+            s.set_precision(found)
+        })
     }
 
     fn evaluate<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyDict>> {

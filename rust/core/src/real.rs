@@ -77,6 +77,29 @@ pub trait Real:
     fn is_finite(self) -> bool;
     /// Not a number.
     fn is_nan(self) -> bool;
+    /// To the nearest bf16, ties to even: the upper half of an f32. A number below the smallest normal f32 becomes 0. f64 is
+    /// rounded to f32 before.
+    ///
+    /// ```
+    /// use ssm_hpn::Real;
+    ///
+    /// assert_eq!((1.0_f32 + 0.004).to_bf16(), 1.0 + 1.0 / 128.0);
+    /// assert_eq!((1.0_f32 + 1.0 / 256.0).to_bf16(), 1.0); // half way, to the even one
+    /// assert_eq!((1e-40_f32).to_bf16(), 0.0);
+    /// ```
+    fn to_bf16(self) -> Self;
+}
+
+/// As [`Real::to_bf16`].
+#[inline(always)]
+fn rounded_to_bf16(x: f32) -> f32 {
+    const UPPER: u32 = 0xffff_0000;
+    let bits = x.to_bits();
+    let even = (bits >> 16) & 1;
+    let nearest = bits.wrapping_add(0x7fff + even) & UPPER;
+    let kept = if x.is_nan() { (bits | 0x0040_0000) & UPPER } else { nearest };
+    let is_tiny = bits & 0x7f80_0000 == 0;
+    f32::from_bits(if is_tiny { bits & 0x8000_0000 } else { kept })
 }
 
 macro_rules! real {
@@ -130,6 +153,10 @@ macro_rules! real {
             #[inline(always)]
             fn is_nan(self) -> bool {
                 $t::is_nan(self)
+            }
+            #[inline(always)]
+            fn to_bf16(self) -> Self {
+                rounded_to_bf16(self as f32) as $t
             }
         }
     };

@@ -281,6 +281,7 @@ impl<T: Scalar> Layer<T> {
             params: pass.params.part(1..self.len()),
             layout: slice,
             mode: pass.mode.map(|key| key.later(first_token)),
+            precision: pass.precision,
             state: pass.state.as_deref_mut(),
             dstate: pass.dstate.as_deref_mut(),
             saved: &mut pass.saved[saved],

@@ -28,7 +28,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::block::{Block, Sizes};
-use super::timed::{linear, linear_dw, linear_dx, linear_step};
+use super::timed::Products;
 use crate::bounds::Bounds;
 use crate::error::Result;
 use crate::kernels::matmul::{MatMut, MatRef, linear_dw_scratch};
@@ -137,17 +137,14 @@ impl Mamba1 {
     }
 }
 
-/// y = x·wᵀ or y += x·wᵀ.
-type ProductFn<T> = fn(MatRef<T>, MatRef<T>, MatMut<T>, Accumulate);
-
 /// Whether a pass is one token per row that goes on from a state and keeps nothing for a backward pass.
 fn is_step<T>(pass: &Pass<T>) -> bool {
     pass.layout.length == 1 && pass.state.is_some() && pass.mode == Mode::Inference
 }
 
-/// The product used by a pass: one that reads the weights in place for a step, else one in tiles.
-fn product<T: Scalar>(is_step: bool) -> ProductFn<T> {
-    if is_step { linear_step } else { linear }
+/// The products of a pass.
+fn products<T>(pass: &Pass<T>) -> Products {
+    Products { precision: pass.precision, is_step: is_step(pass) }
 }
 
 fn conv_weights<'a, T: Scalar>(params: &Params<'a, T>) -> conv1d::Weights<'a, T> {
@@ -194,16 +191,15 @@ impl Mamba1 {
 
     /// Computes everything before out_proj; returns v. A step calls the kernels' step functions.
     fn inner<'a, T: Scalar>(&self, pass: Pass<'a, T>, n: &[T]) -> &'a [T] {
-        let is_step = is_step(&pass);
+        let products = products(&pass);
         let Pass { params, layout, state, saved, scratch, .. } = pass;
         let (m, i, params) = (layout.tokens(), self.d_inner, &params);
         let saved = self.carve_saved(layout, saved);
         let mut carver = Carver::new(scratch);
         let (delta, v, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
-        let product = product(is_step);
         let (conv, scan) = (self.conv(layout), self.scan(layout));
         let mut state = state.map(|state| state.split_at_mut(conv.state_len()));
-        product(
+        products.linear(
             MatRef::new(n, m, self.d_model),
             MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.d_model),
             MatMut::with_stride(saved.xz, m, 2 * i, self.xz_stride()),
@@ -212,18 +208,18 @@ impl Mamba1 {
         let (weights, x) = (conv_weights(params), Columns::new(saved.xz, 0, self.xz_stride()));
         let conv_state = state.as_mut().map(|(state, _)| &mut **state);
         phase(Phase::Conv, || conv1d::forward(&conv, &weights, x, conv_state, saved.u));
-        product(
+        products.linear(
             MatRef::new(saved.u, m, i),
             MatRef::new(params.get(tensor::X_PROJ), self.projected(), i),
             MatMut::new(saved.projected, m, self.projected()),
             Accumulate::Overwrite,
         );
-        self.dt_proj(params, saved.projected, product, delta);
+        self.dt_proj(params, saved.projected, products, delta);
         let system = self.system(params, saved.projected);
         let inputs =
             selective_scan::Inputs { u: saved.u, delta, z: Columns::new(saved.xz, i, self.xz_stride()) };
         phase(Phase::Scan, || match state {
-            Some((_, state)) if is_step => {
+            Some((_, state)) if products.is_step => {
                 selective_scan::step(&scan, &system, &inputs, state, scratch, v);
             }
             state => {
@@ -236,15 +232,9 @@ impl Mamba1 {
     }
 
     /// delta = dt_proj·dt
-    fn dt_proj<T: Scalar>(
-        &self,
-        params: &Params<T>,
-        projected: &[T],
-        product: ProductFn<T>,
-        delta: &mut [T],
-    ) {
+    fn dt_proj<T: Scalar>(&self, params: &Params<T>, projected: &[T], products: Products, delta: &mut [T]) {
         let (m, i, r) = (delta.len() / self.d_inner, self.d_inner, self.dt_rank);
-        product(
+        products.linear(
             MatRef::with_stride(projected, m, r, self.projected()),
             MatRef::new(params.get(tensor::DT_PROJ), i, r),
             MatMut::new(delta, m, i),
@@ -266,9 +256,9 @@ impl Mamba1 {
     }
 
     /// y += out_proj·v
-    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], product: ProductFn<T>, y: &mut [T]) {
+    fn out_proj<T: Scalar>(&self, params: &Params<T>, v: &[T], products: Products, y: &mut [T]) {
         let m = v.len() / self.d_inner;
-        product(
+        products.linear(
             MatRef::new(v, m, self.d_inner),
             MatRef::new(params.get(tensor::OUT_PROJ), self.d_model, self.d_inner),
             MatMut::new(y, m, self.d_model),
@@ -317,10 +307,10 @@ impl<T: Scalar> Block<T> for Mamba1 {
     }
 
     fn forward(&self, mut pass: Pass<T>, x: &[T], y: &mut [T]) {
-        let product = product(is_step(&pass));
+        let products = products(&pass);
         let params = pass.params;
         let v = self.inner(pass.reborrow(), x);
-        self.out_proj(&params, v, product, y);
+        self.out_proj(&params, v, products, y);
     }
 
     fn recompute(&self, pass: Pass<T>, x: &[T], _: &mut [T]) {
@@ -328,6 +318,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
     }
 
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
+        let products = Products::new(pass.precision);
         let Pass { params, layout, state, dstate, saved, scratch, .. } = pass;
         let params = &params;
         let conv_state_len = self.conv(layout).state_len();
@@ -343,10 +334,10 @@ impl<T: Scalar> Block<T> for Mamba1 {
         // out += out_proj·v
         let dy = MatRef::new(dy, m, self.d_model);
         let weight = MatRef::new(params.get(tensor::OUT_PROJ), self.d_model, i);
-        linear_dx(dy, weight, MatMut::new(v, m, i), Accumulate::Overwrite);
+        products.linear_dx(dy, weight, MatMut::new(v, m, i), Accumulate::Overwrite);
 
         // v = scan(u, delta, B, C)·silu(z): du, ddelta and dz replace u, delta and z; v replaces dv
-        self.dt_proj(params, projected, linear, delta);
+        self.dt_proj(params, projected, products, delta);
         let system = self.system(params, projected);
         let in_place = selective_scan::ScanInPlace { u, delta, z: ColumnsMut::new(xz, i, xz_stride), dy: v };
         let [ddelta_bias, da_log, dd] = dparams.get_many([tensor::DT_BIAS, tensor::A_LOG, tensor::SKIP]);
@@ -356,19 +347,19 @@ impl<T: Scalar> Block<T> for Mamba1 {
         phase(Phase::Scan, || {
             selective_scan::backward(&scan, &system, states, in_place, scratch, gradients);
         });
-        weight_gradient(dparams, tensor::OUT_PROJ, dy, MatRef::new(v, m, i), scratch);
+        weight_gradient(products, dparams, tensor::OUT_PROJ, dy, MatRef::new(v, m, i), scratch);
 
         // delta = dt_proj·dt
         let ddelta = MatRef::new(delta, m, i);
         let dt = MatRef::with_stride(projected, m, r, p);
-        weight_gradient(dparams, tensor::DT_PROJ, ddelta, dt, scratch);
+        weight_gradient(products, dparams, tensor::DT_PROJ, ddelta, dt, scratch);
         let weight = MatRef::new(params.get(tensor::DT_PROJ), i, r);
-        linear_dx(ddelta, weight, MatMut::with_stride(dprojected, m, r, p), Accumulate::Overwrite);
+        products.linear_dx(ddelta, weight, MatMut::with_stride(dprojected, m, r, p), Accumulate::Overwrite);
 
         // [dt, B, C] = x_proj·u
         let dprojected = MatRef::new(dprojected, m, p);
         let weight = MatRef::new(params.get(tensor::X_PROJ), p, i);
-        linear_dx(dprojected, weight, MatMut::new(u, m, i), Accumulate::Add);
+        products.linear_dx(dprojected, weight, MatMut::new(u, m, i), Accumulate::Add);
 
         // u = silu(conv(x)): dx replaces x; u replaces du, for the weight of x_proj
         let (conv, weights) = (self.conv(layout), conv_weights(params));
@@ -376,13 +367,13 @@ impl<T: Scalar> Block<T> for Mamba1 {
         let [dweight, dbias] = dparams.get_many([tensor::CONV_WEIGHT, tensor::CONV_BIAS]);
         let gradients = conv1d::ConvGrads { dweight, dbias, dstate: conv_dstate };
         phase(Phase::Conv, || conv1d::backward(&conv, &weights, in_place, scratch, gradients));
-        weight_gradient(dparams, tensor::X_PROJ, dprojected, MatRef::new(u, m, i), scratch);
+        weight_gradient(products, dparams, tensor::X_PROJ, dprojected, MatRef::new(u, m, i), scratch);
 
         // [x, z] = in_proj·n
         let dxz = MatRef::with_stride(xz, m, 2 * i, xz_stride);
-        weight_gradient(dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.d_model), scratch);
+        weight_gradient(products, dparams, tensor::IN_PROJ, dxz, MatRef::new(x, m, self.d_model), scratch);
         let weight = MatRef::new(params.get(tensor::IN_PROJ), 2 * i, self.d_model);
-        linear_dx(dxz, weight, MatMut::new(dx, m, self.d_model), Accumulate::Overwrite);
+        products.linear_dx(dxz, weight, MatMut::new(dx, m, self.d_model), Accumulate::Overwrite);
     }
 
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {
@@ -397,6 +388,7 @@ impl<T: Scalar> Block<T> for Mamba1 {
 
 /// dw += dyᵀ·x for the `index`-th tensor, if it is trained.
 fn weight_gradient<T: Scalar>(
+    products: Products,
     dparams: &mut Grads<T>,
     index: usize,
     dy: MatRef<T>,
@@ -404,7 +396,7 @@ fn weight_gradient<T: Scalar>(
     scratch: &mut [T],
 ) {
     if let Some(dw) = dparams.get(index) {
-        linear_dw(dy, x, MatMut::new(dw, dy.cols(), x.cols()), scratch);
+        products.linear_dw(dy, x, MatMut::new(dw, dy.cols(), x.cols()), scratch);
     }
 }
 

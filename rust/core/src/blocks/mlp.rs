@@ -17,7 +17,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::block::{Block, Sizes};
-use super::timed::{linear, linear_dw, linear_dx};
+use super::timed::Products;
 use crate::bounds::Bounds;
 use crate::error::Result;
 use crate::kernels::Accumulate;
@@ -70,7 +70,12 @@ impl Mlp {
     fn inner<T: Scalar>(&self, pass: &mut Pass<T>, x: &[T], v: &mut [T]) {
         let (m, d, i) = (pass.layout.tokens(), self.d_model, self.d_inner);
         let (a, weight) = (&mut pass.saved[..m * i], MatRef::new(pass.params.get(IN_PROJ), i, d));
-        linear(MatRef::new(x, m, d), weight, MatMut::new(a, m, i), Accumulate::Overwrite);
+        Products::new(pass.precision).linear(
+            MatRef::new(x, m, d),
+            weight,
+            MatMut::new(a, m, i),
+            Accumulate::Overwrite,
+        );
         silu::forward(a, v);
     }
 }
@@ -96,7 +101,12 @@ impl<T: Scalar> Block<T> for Mlp {
         let v = &mut std::mem::take(&mut pass.scratch)[..m * i];
         self.inner(&mut pass, x, v);
         let weight = MatRef::new(pass.params.get(OUT_PROJ), d, i);
-        linear(MatRef::new(v, m, i), weight, MatMut::new(y, m, d), Accumulate::Add);
+        Products::new(pass.precision).linear(
+            MatRef::new(v, m, i),
+            weight,
+            MatMut::new(y, m, d),
+            Accumulate::Add,
+        );
     }
 
     fn recompute(&self, mut pass: Pass<T>, x: &[T], _: &mut [T]) {
@@ -106,6 +116,7 @@ impl<T: Scalar> Block<T> for Mlp {
 
     fn backward(&self, pass: Pass<T>, x: &[T], dy: &[T], dx: &mut [T], dparams: &mut Grads<T>) {
         let (m, d, i) = (pass.layout.tokens(), self.d_model, self.d_inner);
+        let products = Products::new(pass.precision);
         let a = &pass.saved[..m * i];
         let mut carver = Carver::new(pass.scratch);
         let (v, dv, scratch) = (carver.take(m * i), carver.take(m * i), carver.rest());
@@ -114,10 +125,10 @@ impl<T: Scalar> Block<T> for Mlp {
         let dy = MatRef::new(dy, m, d);
         if let Some(dw) = dparams.get(OUT_PROJ) {
             silu::forward(a, v);
-            linear_dw(dy, MatRef::new(v, m, i), MatMut::new(dw, d, i), scratch);
+            products.linear_dw(dy, MatRef::new(v, m, i), MatMut::new(dw, d, i), scratch);
         }
         let weight = MatRef::new(pass.params.get(OUT_PROJ), d, i);
-        linear_dx(dy, weight, MatMut::new(dv, m, i), Accumulate::Overwrite);
+        products.linear_dx(dy, weight, MatMut::new(dv, m, i), Accumulate::Overwrite);
 
         // v = silu(a)
         let da = v;
@@ -126,10 +137,10 @@ impl<T: Scalar> Block<T> for Mlp {
         // a = in_proj·n
         let da = MatRef::new(da, m, i);
         if let Some(dw) = dparams.get(IN_PROJ) {
-            linear_dw(da, MatRef::new(x, m, d), MatMut::new(dw, i, d), scratch);
+            products.linear_dw(da, MatRef::new(x, m, d), MatMut::new(dw, i, d), scratch);
         }
         let weight = MatRef::new(pass.params.get(IN_PROJ), i, d);
-        linear_dx(da, weight, MatMut::new(dx, m, d), Accumulate::Overwrite);
+        products.linear_dx(da, weight, MatMut::new(dx, m, d), Accumulate::Overwrite);
     }
 
     fn step(&self, pass: Pass<T>, x: &[T], y: &mut [T]) {

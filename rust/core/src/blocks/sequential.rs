@@ -60,6 +60,7 @@ impl<T: Scalar> Sequential<T> {
             dstate: whole.dstate.as_deref_mut().map(|x| &mut x[from..from + state]),
             saved: whole.saved.get_mut(first..first + saved).unwrap_or_default(),
             scratch: whole.scratch,
+            precision: whole.precision,
             ..Pass::new(whole.params, whole.layout, whole.mode, &mut [])
         };
         self.parts[index].pass(part)

@@ -16,7 +16,7 @@ use super::interface::{Head, HeadReport, Targets, WeightedTargets};
 use super::predictions::Wanted;
 use super::rows::chunk_rows;
 use crate::error::Result;
-use crate::kernels::matmul::{self, MatMut, MatRef};
+use crate::kernels::matmul::{self, MatMut, MatRef, Precision};
 use crate::kernels::softmax::{self, Dims, ScoreGradient};
 use crate::kernels::{Accumulate, RowWeights};
 use crate::numeric::Scalar;
@@ -41,7 +41,7 @@ impl LinearHead {
     }
 
     /// o `[n, C]` of x `[n, D]`.
-    fn outputs<T: Scalar>(&self, params: &Params<T>, x: &[T], o: &mut [T]) {
+    fn outputs<T: Scalar>(&self, precision: Precision, params: &Params<T>, x: &[T], o: &mut [T]) {
         let (c, d) = (self.config.n_outputs, self.d_model);
         let n = x.len() / d;
         let accumulate = if self.config.bias { Accumulate::Add } else { Accumulate::Overwrite };
@@ -49,13 +49,13 @@ impl LinearHead {
             matmul::fill_rows(MatMut::new(o, n, c), params.get(BIAS));
         }
         let weight = MatRef::new(params.get(WEIGHT), c, d);
-        matmul::linear(MatRef::new(x, n, d), weight, MatMut::new(o, n, c), accumulate);
+        precision.linear(MatRef::new(x, n, d), weight, MatMut::new(o, n, c), accumulate);
     }
 
     /// The backward of [`LinearHead::outputs`] for d_o `[n, C]`.
     fn outputs_backward<T: Scalar>(
         &self,
-        params: &Params<T>,
+        (precision, params): (Precision, &Params<T>),
         x: &[T],
         d_o: &[T],
         dx: Option<&mut [T]>,
@@ -67,11 +67,11 @@ impl LinearHead {
         let d_o = MatRef::new(d_o, n, c);
         if let Some(dx) = dx {
             let weight = MatRef::new(params.get(WEIGHT), c, d);
-            matmul::linear_dx(d_o, weight, MatMut::new(dx, n, d), Accumulate::Overwrite);
+            precision.linear_dx(d_o, weight, MatMut::new(dx, n, d), Accumulate::Overwrite);
         }
         let Some(dparams) = dparams else { return };
         if let Some(dweight) = dparams.get(WEIGHT) {
-            matmul::linear_dw(d_o, MatRef::new(x, n, d), MatMut::new(dweight, c, d), scratch);
+            precision.linear_dw(d_o, MatRef::new(x, n, d), MatMut::new(dweight, c, d), scratch);
         }
         if self.config.bias
             && let Some(dbias) = dparams.get(BIAS)
@@ -115,7 +115,7 @@ impl<T: Scalar> Head<T> for LinearHead {
         mut dx: Option<&mut [T]>,
         mut dparams: Option<&mut Grads<T>>,
     ) -> HeadReport {
-        let Pass { params, scratch, .. } = pass;
+        let Pass { params, precision, scratch, .. } = pass;
         let (c, d) = (self.config.n_outputs, self.d_model);
         let n = x.len() / d;
         targets.check(n, c);
@@ -127,7 +127,7 @@ impl<T: Scalar> Head<T> for LinearHead {
             let range = first..n.min(first + rows);
             let x = &x[range.start * d..range.end * d];
             let (o, scratch) = scratch.split_at_mut(range.len() * c);
-            self.outputs(&params, x, o);
+            self.outputs(precision, &params, x, o);
             let weights = targets.weights.rows(range.clone());
             match (self.config.loss, targets.targets) {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
@@ -148,14 +148,14 @@ impl<T: Scalar> Head<T> for LinearHead {
             }
             if gradient == ScoreGradient::Write {
                 let dx = dx.as_deref_mut().map(|dx| &mut dx[range.start * d..range.end * d]);
-                self.outputs_backward(&params, x, o, dx, dparams.as_deref_mut(), scratch);
+                self.outputs_backward((precision, &params), x, o, dx, dparams.as_deref_mut(), scratch);
             }
         }
         report
     }
 
     fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
-        self.outputs(&pass.params, x, out);
+        self.outputs(pass.precision, &pass.params, x, out);
     }
 }
 

@@ -41,7 +41,7 @@ impl PrototypeHead {
         wanted: &mut Wanted<T>,
         (dx, dparams): (Option<&mut [T]>, Option<&mut Grads<T>>),
     ) -> HeadReport {
-        let Pass { params, scratch, mut running, .. } = pass;
+        let Pass { params, precision, scratch, mut running, .. } = pass;
         let n = x.len() / self.d_model;
         let (LossConfig::Joint { weight, surgery, .. }, Targets::Joint { classes, values }) =
             (self.config.loss, targets.targets)
@@ -72,8 +72,8 @@ impl PrototypeHead {
         let count = of.known();
 
         if let Some(dx) = dx {
-            self.project_backward(&params, x, z, Some(dx), None, scratch);
-            self.project_backward(&params, x, z_class, Some(dx_class), None, scratch);
+            self.project_backward((precision, &params), x, z, Some(dx), None, scratch);
+            self.project_backward((precision, &params), x, z_class, Some(dx_class), None, scratch);
             let gram = Gram::new(dx, dx_class);
             let factors = match surgery {
                 Surgery::Pcgrad {} => pcgrad(gram),
@@ -86,7 +86,7 @@ impl PrototypeHead {
             combine(dx, dx_class, factors);
         }
         combine(z, z_class, [1.0, 1.0]);
-        self.project_backward(&params, x, z, None, dparams, scratch);
+        self.project_backward((precision, &params), x, z, None, dparams, scratch);
         HeadReport {
             loss: task_losses[0] + task_losses[1],
             count,

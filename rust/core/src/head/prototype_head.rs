@@ -28,7 +28,7 @@ use super::rows::{
 };
 use crate::error::{Error, Result};
 use crate::kernels::Accumulate;
-use crate::kernels::matmul::{self, MatMut, MatRef};
+use crate::kernels::matmul::{self, MatMut, MatRef, Precision};
 use crate::kernels::softmax::ScoreGradient;
 use crate::numeric::Scalar;
 use crate::params::init::Maker;
@@ -136,26 +136,26 @@ impl PrototypeHead {
     }
 
     /// ẑ `[n, Q]` of x `[n, D]`; with a pole and classes, z_0/‖z‖ and z[1..]/‖z[1..]‖.
-    fn points<T: Scalar>(&self, params: &Params<T>, x: &[T], z: &mut [T]) {
+    fn points<T: Scalar>(&self, precision: Precision, params: &Params<T>, x: &[T], z: &mut [T]) {
         let PrototypePlan { dim, class_dim, .. } = self.plan;
-        self.project(params, x, z);
+        self.project(precision, params, x, z);
         for_each_block(z, dim, |_, z| simd::run(OntoTheSphere { z, dim, class_dim }));
     }
 
     /// z `[n, Q]` of x `[n, D]`.
-    fn project<T: Scalar>(&self, params: &Params<T>, x: &[T], z: &mut [T]) {
+    fn project<T: Scalar>(&self, precision: Precision, params: &Params<T>, x: &[T], z: &mut [T]) {
         let Some(at) = self.places().projection else { return z.copy_from_slice(x) };
         let (dim, d) = (self.plan.dim, self.d_model);
         let n = z.len() / dim;
         matmul::fill_rows(MatMut::new(z, n, dim), params.get(at + 1));
         let (x, weight) = (MatRef::new(x, n, d), MatRef::new(params.get(at), dim, d));
-        matmul::linear(x, weight, MatMut::new(z, n, dim), Accumulate::Add);
+        precision.linear(x, weight, MatMut::new(z, n, dim), Accumulate::Add);
     }
 
     /// The backward of [`PrototypeHead::project`] for dz `[n, Q]`.
     pub(super) fn project_backward<T: Scalar>(
         &self,
-        params: &Params<T>,
+        (precision, params): (Precision, &Params<T>),
         x: &[T],
         dz: &[T],
         dx: Option<&mut [T]>,
@@ -173,11 +173,11 @@ impl PrototypeHead {
         let dz = MatRef::new(dz, n, dim);
         if let Some(dx) = dx {
             let weight = MatRef::new(params.get(at), dim, d);
-            matmul::linear_dx(dz, weight, MatMut::new(dx, n, d), Accumulate::Overwrite);
+            precision.linear_dx(dz, weight, MatMut::new(dx, n, d), Accumulate::Overwrite);
         }
         if let Some(dparams) = dparams {
             if let Some(dweight) = dparams.get(at) {
-                matmul::linear_dw(dz, MatRef::new(x, n, d), MatMut::new(dweight, dim, d), scratch);
+                precision.linear_dw(dz, MatRef::new(x, n, d), MatMut::new(dweight, dim, d), scratch);
             }
             if let Some(dbias) = dparams.get(at + 1) {
                 matmul::sum_rows(dz, dbias, scratch);
@@ -400,10 +400,10 @@ impl<T: Scalar> Head<T> for PrototypeHead {
     ) -> HeadReport {
         let n = x.len() / self.d_model;
         targets.check(n, 1);
-        let Pass { params, layout, mode, mut running, scratch, .. } = pass;
+        let Pass { params, layout, mode, precision, mut running, scratch, .. } = pass;
         let (z, scratch) = scratch.split_at_mut(n * self.plan.dim);
         let (records, scratch) = scratch.split_at_mut(n * FIELDS);
-        self.project(&params, x, z);
+        self.project(precision, &params, x, z);
         let differentiates = dx.is_some() || dparams.is_some();
         let WeightedTargets { targets: of, weights } = targets;
         if let (Some(running), Targets::Classes(classes) | Targets::Joint { classes, .. }) =
@@ -412,7 +412,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             self.gather_means(z, classes, running);
         }
         if self.operates() && differentiates {
-            let pass = Pass { running, ..Pass::new(params, layout, mode, scratch) };
+            let pass = Pass { precision, running, ..Pass::new(params, layout, mode, scratch) };
             return self.operated_joint(pass, x, (z, records), targets, &mut wanted, (dx, dparams));
         }
         let report = match (self.config.loss, of) {
@@ -425,19 +425,19 @@ impl<T: Scalar> Head<T> for PrototypeHead {
             _ => self.attraction(&params, z, targets, &mut wanted, records.as_chunks_mut().0, scratch),
         };
         if differentiates {
-            self.project_backward(&params, x, z, dx, dparams, scratch);
+            self.project_backward((precision, &params), x, z, dx, dparams, scratch);
         }
         report
     }
 
     fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
-        let Pass { params, scratch, .. } = pass;
+        let Pass { params, precision, scratch, .. } = pass;
         let params = &params;
         let PrototypePlan { classes, dim, class_dim, .. } = self.plan;
         let (n, width) = (x.len() / self.d_model, Head::<T>::n_scores(self));
         assert_eq!(out.len(), n * width, "length of the scores");
         let (z, scratch) = scratch.split_at_mut(n * dim);
-        self.points(params, x, z);
+        self.points(precision, params, x, z);
         if let Some(at) = self.places().prototypes {
             let (given, units) = (
                 self.of_classes(params.get(at)),
@@ -472,7 +472,7 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         let n = x.len() / self.d_model;
         assert_eq!(out.len(), n * class_dim, "length of the points");
         let z = &mut pass.scratch[..n * dim];
-        self.points(&pass.params, x, z);
+        self.points(pass.precision, &pass.params, x, z);
         for (out, z) in out.chunks_exact_mut(class_dim).zip(z.chunks_exact(dim)) {
             out.copy_from_slice(&z[dim - class_dim..]);
         }

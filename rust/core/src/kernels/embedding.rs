@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::blocks::Blocks;
 use super::layout::Accumulate;
-use super::matmul::{self, MatMut, MatRef};
+use super::matmul::{self, MatMut, MatRef, Precision};
 use crate::numeric::Scalar;
 use crate::parallel::{Shared, for_each_task};
 
@@ -84,11 +84,17 @@ pub fn backward<T: Scalar>(dims: Dims, ids: &[u32], dy: &[T], dw: &mut [T]) {
 ///
 /// # Panics
 /// If a slice does not have the length that the features `[M, F]` and the weight `[D, F]` say.
-pub fn features_forward<T: Scalar>(features: MatRef<T>, w: MatRef<T>, bias: &[T], y: &mut [T]) {
+pub fn features_forward<T: Scalar>(
+    precision: Precision,
+    features: MatRef<T>,
+    w: MatRef<T>,
+    bias: &[T],
+    y: &mut [T],
+) {
     let (m, d) = (features.rows(), w.rows());
     assert_eq!(y.len(), m * d, "length of y");
     matmul::fill_rows(MatMut::new(y, m, d), bias);
-    matmul::linear(features, w, MatMut::new(y, m, d), Accumulate::Add);
+    precision.linear(features, w, MatMut::new(y, m, d), Accumulate::Add);
 }
 
 /// Elements of scratch that [`features_backward`] needs for m tokens, d channels, f features.
@@ -101,6 +107,7 @@ pub fn features_backward_scratch(m: usize, d: usize, f: usize) -> usize {
 /// # Panics
 /// As [`features_forward`], or if the scratch is too short.
 pub fn features_backward<T: Scalar>(
+    precision: Precision,
     features: MatRef<T>,
     dy: MatRef<T>,
     dw: Option<&mut [T]>,
@@ -108,7 +115,7 @@ pub fn features_backward<T: Scalar>(
     scratch: &mut [T],
 ) {
     if let Some(dw) = dw {
-        matmul::linear_dw(dy, features, MatMut::new(dw, dy.cols(), features.cols()), scratch);
+        precision.linear_dw(dy, features, MatMut::new(dw, dy.cols(), features.cols()), scratch);
     }
     if let Some(db) = db {
         matmul::sum_rows(dy, db, scratch);
@@ -154,12 +161,19 @@ mod tests {
         let x = MatRef::new(&x, m, f);
         let loss = |w: &[f64], b: &[f64]| {
             let mut y = vec![f64::NAN; m * d];
-            features_forward(x, MatRef::new(w, d, f), b, &mut y);
+            features_forward(Precision::F32, x, MatRef::new(w, d, f), b, &mut y);
             y.iter().zip(&dy).map(|(y, dy)| y * dy).sum()
         };
         let (mut dw, mut db) = (vec![0.0; d * f], vec![0.0; d]);
         let mut scratch = vec![f64::NAN; features_backward_scratch(m, d, f)];
-        features_backward(x, MatRef::new(&dy, m, d), Some(&mut dw), Some(&mut db), &mut scratch);
+        features_backward(
+            Precision::F32,
+            x,
+            MatRef::new(&dy, m, d),
+            Some(&mut dw),
+            Some(&mut db),
+            &mut scratch,
+        );
         central_differences("dw", &dw, &w, |w| loss(w, &b));
         central_differences("db", &db, &b, |b| loss(&w, b));
     }

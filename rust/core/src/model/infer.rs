@@ -8,6 +8,7 @@ use super::stack::Model;
 use crate::data::Batch;
 use crate::error::Result;
 use crate::head::WeightedTargets;
+use crate::kernels::matmul::Precision;
 use crate::numeric::Scalar;
 use crate::pass::{Mode, Pass, padded};
 
@@ -47,7 +48,7 @@ impl<T: Scalar> Model<T> {
         let x = carver.take(stream);
         let saved = carver.take(saved_slice);
         let scratch = carver.rest();
-        self.stem_forward(params, &batch.input, &outline, Mode::Inference, stem, x);
+        self.stem_forward(params, &batch.input, &outline, (Mode::Inference, Precision::F32), stem, x);
         for layer in &self.layers {
             let params = self.params(params, layer.slots());
             let pass = Pass { saved, ..Pass::new(params, outline.layout, Mode::Inference, scratch) };

@@ -16,6 +16,7 @@ use crate::allocate::{try_collected, try_filled, try_room};
 use crate::data::{Batch, Input, InputLimit};
 use crate::error::{Error, Result};
 use crate::head::Pooling;
+use crate::kernels::matmul::Precision;
 use crate::kernels::{Layout, norm};
 use crate::numeric::Scalar;
 use crate::pass::{Mode, Pass, Workspace, padded};
@@ -158,7 +159,7 @@ impl<T: Scalar> Stream<T> {
         let boundaries = model.boundaries(false);
         self.outline.make_room(batch, boundaries)?;
         let outline = Outline::new(batch, boundaries, &mut self.outline);
-        model.stem_forward(params, &batch.input, &outline, Mode::Inference, stem, x);
+        model.stem_forward(params, &batch.input, &outline, (Mode::Inference, Precision::F32), stem, x);
         for (index, layer) in model.layers.iter().enumerate() {
             let state = &mut self.states[index * self.state_len..];
             let state = &mut state[..layer.whole_sizes(batch.rows, 1).state];

@@ -17,6 +17,7 @@ use super::stack::Model;
 use crate::data::{Batch, Input};
 use crate::error::Result;
 use crate::head::{Accuracy, HeadReport, Wanted};
+use crate::kernels::matmul::Precision;
 use crate::kernels::{Accumulate, Layout, norm};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Grads, TensorMasks};
@@ -35,6 +36,8 @@ pub(crate) struct TrainingArguments<'a, T> {
     pub masks: &'a TensorMasks,
     /// Key of the batch's random numbers.
     pub key: Key,
+    /// Precision of the factors of products.
+    pub precision: Precision,
     /// States that the rows go on from; `None`: they start at zero.
     pub carried: Option<Carried<'a, T>>,
     /// Weight of each class, a factor of the weights of its documents; empty for 1 each.
@@ -78,6 +81,7 @@ struct TrainingPass<'a, T> {
     trainable: &'a [bool],
     outline: Outline<'a>,
     mode: Mode,
+    precision: Precision,
     plan: MemoryPlan,
     extents: Extents,
     carried: Option<Carried<'a, T>>,
@@ -97,8 +101,17 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         accuracy: Accuracy,
     ) -> Result<Trained> {
-        let TrainingArguments { params, grads, masks, key, carried, class_weights, running, memory } =
-            training;
+        let TrainingArguments {
+            params,
+            grads,
+            masks,
+            key,
+            precision,
+            carried,
+            class_weights,
+            running,
+            memory,
+        } = training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
         let mut depth = self.depth(masks);
@@ -123,6 +136,7 @@ impl<T: Scalar> Model<T> {
             trainable: &masks.trainable,
             outline: Outline::new(batch, boundaries, outline),
             mode: Mode::Training(key),
+            precision,
             buffers,
             plan,
             extents,
@@ -165,13 +179,14 @@ impl<T: Scalar> Model<T> {
         params: &[T],
         input: &Input,
         outline: &Outline,
-        mode: Mode,
+        (mode, precision): (Mode, Precision),
         saved: &mut [T],
         x: &mut [T],
     ) {
         let stem_batch = stem_batch(input, outline);
         phase(Phase::Embedding, || {
-            self.stem.forward(self.stem_pass(params, outline, mode, saved, &mut []), &stem_batch, x);
+            let pass = self.stem_pass(params, outline, mode, saved, &mut []);
+            self.stem.forward(Pass { precision, ..pass }, &stem_batch, x);
         });
     }
 
@@ -231,17 +246,18 @@ impl<T: Scalar> Model<T> {
 
 impl<T: Scalar> TrainingPass<'_, T> {
     fn stem_forward(&mut self) {
-        let Self { model, batch, params, outline, mode, extents, buffers, .. } = self;
+        let Self { model, batch, params, outline, mode, precision, extents, buffers, .. } = self;
         let x = &mut buffers.streams[..extents.stream];
-        model.stem_forward(params, &batch.input, outline, *mode, buffers.stem, x);
+        model.stem_forward(params, &batch.input, outline, (*mode, *precision), buffers.stem, x);
     }
 
     fn layers_forward(&mut self) {
-        let Self { model, params, outline, mode, plan, extents, carried, buffers, .. } = self;
+        let Self { model, params, outline, mode, precision, plan, extents, carried, buffers, .. } = self;
         let stream = padded(extents.stream);
         for (i, layer) in model.layers.iter().enumerate() {
             let activations = plan.activations(i);
             let pass = Pass {
+                precision: *precision,
                 state: carried.as_mut().map(|carried| carried.states.layer_mut(i)),
                 saved: &mut buffers.saved[plan.saved_at(extents, i)..],
                 ..Pass::new(
@@ -296,7 +312,8 @@ impl<T: Scalar> TrainingPass<'_, T> {
         let dparams = dparams.any_trainable().then_some(&mut dparams);
         let layout = Layout::whole(features.len() / d, 1);
         let pass = Pass::new(model.head_params(params), layout, mode, head.rest);
-        let pass = Pass { running: self.running.as_mut().map(Running::reborrow), ..pass };
+        let running = self.running.as_mut().map(Running::reborrow);
+        let pass = Pass { precision: self.precision, running, ..pass };
         let wanted = if accuracy == Accuracy::Count { Wanted::Accuracy } else { Wanted::Loss };
         let report = phase(Phase::Head, || {
             model.head.forward_backward(pass, features, targets, wanted, d_features, dparams)
@@ -327,7 +344,9 @@ impl<T: Scalar> TrainingPass<'_, T> {
     }
 
     fn layers_backward(&mut self) {
-        let Self { model, params, grads, trainable, outline, mode, plan, extents, buffers, .. } = self;
+        let Self {
+            model, params, grads, trainable, outline, mode, precision, plan, extents, buffers, ..
+        } = self;
         let mut states_end = self.first_states.len();
         for (i, layer) in model.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
             let x = &buffers.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
@@ -341,6 +360,7 @@ impl<T: Scalar> TrainingPass<'_, T> {
                 }
             };
             let pass = Pass {
+                precision: *precision,
                 state,
                 dstate,
                 saved: &mut buffers.saved[plan.saved_at(extents, i)..],
@@ -359,6 +379,7 @@ impl<T: Scalar> TrainingPass<'_, T> {
     fn stem_backward(&mut self) {
         let Self { model, batch, params, grads, trainable, outline, mode, buffers, .. } = self;
         let pass = model.stem_pass(params, outline, *mode, buffers.stem, buffers.scratch);
+        let pass = Pass { precision: self.precision, ..pass };
         let mut grads = Grads::new(grads, model.table(), &model.stem_slots, trainable);
         let stem_batch = stem_batch(&batch.input, outline);
         phase(Phase::Embedding, || model.stem.backward(pass, &stem_batch, buffers.gradient, &mut grads));

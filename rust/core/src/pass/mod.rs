@@ -17,6 +17,7 @@ pub use workspace::{Carver, Cut, padded};
 pub(crate) use workspace::Workspace;
 
 use crate::kernels::Layout;
+use crate::kernels::matmul::Precision;
 use crate::params::Params;
 
 /// Training or inference.
@@ -119,6 +120,8 @@ pub struct Pass<'a, T> {
     pub layout: Layout<'a>,
     /// Training or inference.
     pub mode: Mode,
+    /// Precision of the factors of the part's products: `pass.precision.linear(…)`.
+    pub precision: Precision,
     /// Recurrent state of all rows. Forward: that before the first token, replaced by that after the last. Backward: that
     /// before the first token, only read. `None`: every row starts at zero and its end is not wanted.
     pub state: Option<&'a mut [T]>,
@@ -134,9 +137,19 @@ pub struct Pass<'a, T> {
 }
 
 impl<'a, T> Pass<'a, T> {
-    /// A pass without a state that keeps nothing.
+    /// A pass without a state that keeps nothing, with products in full precision.
     pub fn new(params: Params<'a, T>, layout: Layout<'a>, mode: Mode, scratch: &'a mut [T]) -> Self {
-        Self { params, layout, mode, state: None, dstate: None, saved: &mut [], running: None, scratch }
+        Self {
+            params,
+            layout,
+            mode,
+            precision: Precision::F32,
+            state: None,
+            dstate: None,
+            saved: &mut [],
+            running: None,
+            scratch,
+        }
     }
 
     /// The pass, reborrowed.
@@ -148,6 +161,7 @@ impl<'a, T> Pass<'a, T> {
             params: self.params,
             layout: self.layout,
             mode: self.mode,
+            precision: self.precision,
             state: self.state.as_deref_mut(),
             dstate: self.dstate.as_deref_mut(),
             saved: self.saved,

@@ -65,10 +65,17 @@ fn contents<'a, T: Scalar>(
     table: &Table,
     params: &'a Arena<T>,
     [first, second]: [&'a Arena<T>; 2],
+    carried: Option<&'a States<T>>,
     state: StateFile,
 ) -> Snapshot<'a, T> {
     let mut optimizer = weights::tensors(table, MOMENTS[0], first, name);
     optimizer.extend(weights::tensors(table, MOMENTS[1], second, name));
+    let states = carried.into_iter().flat_map(States::layers).enumerate();
+    optimizer.extend(states.filter(|(_, data)| !data.is_empty()).map(|(layer, data)| Tensor {
+        name: format!("{CARRIED}{layer}"),
+        shape: vec![data.len()],
+        data,
+    }));
     Snapshot { model: weights::tensors(table, "", params, name), optimizer, state }
 }
 
@@ -99,6 +106,7 @@ pub struct SessionCopy<T: Scalar> {
     table: Table,
     params: Arena<T>,
     moments: [Arena<T>; 2],
+    carried: Option<States<T>>,
     state: StateFile,
 }
 
@@ -106,7 +114,7 @@ impl<T: Scalar> SessionCopy<T> {
     /// Saves to a folder, whole or not at all: the bytes that [`Session::save`] would have written.
     pub fn save(&self, folder: &Path) -> Result<PathBuf> {
         let [first, second] = &self.moments;
-        checkpoint::save(folder, &contents(&self.table, &self.params, [first, second], self.state.clone()))
+        checkpoint::save(folder, &contents(&self.table, &self.params, [first, second], self.carried.as_ref(), self.state.clone()))
     }
 }
 
@@ -184,7 +192,7 @@ impl<T: Scalar> Session<T> {
         self.check_free("save")?;
         self.check_no_gradients("save")?;
         let table = self.model.table();
-        checkpoint::save(folder, &contents(table, &self.params, self.optimizer.moments(), self.state(extra)))
+        checkpoint::save(folder, &contents(table, &self.params, self.optimizer.moments(), self.carried.as_ref(), self.state(extra)))
     }
 
     /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters.
@@ -197,25 +205,13 @@ impl<T: Scalar> Session<T> {
             Ok(copy)
         };
         let [first, second] = self.optimizer.moments();
-<<<<<<< HEAD
         Ok(SessionCopy {
             table: self.model.table().clone(),
             params: copy(&self.params)?,
             moments: [copy(first)?, copy(second)?],
+            carried: self.carried.clone(),
             state: self.state(extra),
         })
-=======
-        let mut optimizer = weights::tensors(table, MOMENTS[0], first, name);
-        optimizer.extend(weights::tensors(table, MOMENTS[1], second, name));
-        let states = self.carried.iter().flat_map(States::layers).enumerate();
-        optimizer.extend(states.filter(|(_, data)| !data.is_empty()).map(|(layer, data)| Tensor {
-            name: format!("{CARRIED}{layer}"),
-            shape: vec![data.len()],
-            data,
-        }));
-        let model = weights::tensors(table, "", &self.params, name);
-        checkpoint::save(folder, &Snapshot { model, optimizer, state: self.state(extra) })
->>>>>>> data
     }
 
     fn state(&self, extra: Value) -> StateFile {

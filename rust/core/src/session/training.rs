@@ -8,6 +8,7 @@ use super::workspaces::Workspaces;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::head::Accuracy;
+use crate::kernels::matmul::Precision;
 use crate::model::train::TrainingArguments;
 use crate::model::{ActivationMemory, Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
@@ -16,6 +17,7 @@ use crate::parallel::Threads;
 use crate::params::{Arena, TensorMasks};
 use crate::pass::Key;
 use crate::profile::{Phase, Profile, phase, recorded};
+use crate::simd::Bf16Unit;
 
 /// Sums of the losses whose gradients were not applied yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -90,6 +92,8 @@ pub struct Session<T: Scalar> {
     pub(super) class_weights: Vec<f64>,
     /// States that the next batch of [`Session::forward_backward_carried`] goes on from.
     pub(super) carried: Option<States<T>>,
+    /// Precision of the factors of products in training.
+    pub(super) precision: Precision,
     pub(super) seed: u64,
     pub(super) threads: Threads,
     pub(super) cosine: LargestCosine,
@@ -198,6 +202,7 @@ impl<T: Scalar> Session<T> {
             statistics: Statistics::zeros(model.head().statistics(0))?,
             class_weights: Vec::new(),
             carried: None,
+            precision: Precision::F32,
             cosine: LargestCosine::Changed,
             lent: false,
             profile: None,
@@ -276,10 +281,20 @@ impl<T: Scalar> Session<T> {
         let key = self.key();
         let Self { model, params, grads, masks, memory, threads, profile, class_weights, statistics, .. } =
             self;
+        let precision = self.precision;
         let memory = &mut *memory.take();
         let (params, running) = (params.as_slice(), statistics.running());
-        let training =
-            TrainingArguments { params, grads, masks, key, carried, class_weights, running, memory };
+        let training = TrainingArguments {
+            params,
+            grads,
+            masks,
+            key,
+            precision,
+            carried,
+            class_weights,
+            running,
+            memory,
+        };
         let trained =
             threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;
@@ -411,6 +426,50 @@ impl<T: Scalar> Session<T> {
     pub fn set_activation_memory(&mut self, memory: ActivationMemory, limit: Option<u64>) -> Result<()> {
         self.check_free("change the memory of activations")?;
         self.model.set_activation_memory(memory, limit)
+    }
+
+    /// From now on the factors of products of gradients (forward and back) are rounded to this precision. Parameters,
+    /// gradients, moments, states and sums keep theirs, and evaluation and inference are not affected. It is a setting of the
+    /// caller, and in no checkpoint.
+    ///
+    /// Refused where the environment names a unit for bf16 that is not there; [`crate::simd::Bf16Unit::active`] tells which
+    /// one is used.
+    ///
+    /// ```
+    /// # use ssm_hpn::Threads;
+    /// # use ssm_hpn::data::{Batch, Input};
+    /// # use ssm_hpn::head::Accuracy;
+    /// # use ssm_hpn::model::ModelConfig;
+    /// # use ssm_hpn::optim::OptimConfig;
+    /// # use ssm_hpn::session::Session;
+    /// # use ssm_hpn::target::Target;
+    /// use ssm_hpn::kernels::matmul::Precision;
+    ///
+    /// # let model = ModelConfig::from_json(
+    /// #     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 2, "block": {"kind": "mamba1"},
+    /// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+    /// # )?;
+    /// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+    /// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
+    /// let exact = session.forward_backward(&batch, Accuracy::Skip)?.loss;
+    /// session.set_precision(Precision::Bf16)?;
+    /// assert_eq!(session.precision(), Precision::Bf16);
+    /// let rounded = session.forward_backward(&batch, Accuracy::Skip)?.loss;
+    /// assert!(rounded != exact && (rounded - exact).abs() < 0.01 * exact);
+    /// # Ok::<(), ssm_hpn::Error>(())
+    /// ```
+    pub fn set_precision(&mut self, precision: Precision) -> Result<()> {
+        self.check_free("change the precision")?;
+        if precision == Precision::Bf16 {
+            Bf16Unit::check_environment()?;
+        }
+        self.precision = precision;
+        Ok(())
+    }
+
+    /// Precision of the factors of products in training.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Updates applied so far.

@@ -13,6 +13,12 @@
 //!
 //! `SSM_HPN_SIMD` forces one of the four. The scalar body rounds a·b + c twice, the others once.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+pub(crate) mod bf16;
+#[cfg(target_arch = "x86_64")]
+mod bf16_x86;
+pub(crate) mod block;
 mod dispatch;
 mod isa;
 mod kernel;
@@ -25,6 +31,7 @@ mod x86;
 
 pub(crate) mod math;
 
+pub use bf16::Bf16Unit;
 #[doc(hidden)]
 pub use dispatch::{Dispatch, run, run_on};
 pub use isa::Isa;

@@ -204,13 +204,26 @@ impl<T: Scalar> Stem<T> for FixedFilters {
             },
         );
         let weight = MatRef::new(pass.params.get(WEIGHT), self.d_model, width);
-        embedding::features_forward(MatRef::new(saved, m, width), weight, pass.params.get(BIAS), y);
+        embedding::features_forward(
+            pass.precision,
+            MatRef::new(saved, m, width),
+            weight,
+            pass.params.get(BIAS),
+            y,
+        );
     }
 
     fn backward(&self, pass: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
         let (m, width) = (batch.after.tokens(), self.width());
         let responses = MatRef::new(&pass.saved[..m * width], m, width);
         let [dw, db] = dparams.get_many([WEIGHT, BIAS]);
-        embedding::features_backward(responses, MatRef::new(dy, m, self.d_model), dw, db, pass.scratch);
+        embedding::features_backward(
+            pass.precision,
+            responses,
+            MatRef::new(dy, m, self.d_model),
+            dw,
+            db,
+            pass.scratch,
+        );
     }
 }

@@ -44,13 +44,13 @@ impl<T: Scalar> Stem<T> for Linear {
         let saved = &mut pass.saved[..m * f];
         convert(features(batch.input), saved);
         let weight = MatRef::new(pass.params.get(0), d, f);
-        embedding::features_forward(MatRef::new(saved, m, f), weight, pass.params.get(1), y);
+        embedding::features_forward(pass.precision, MatRef::new(saved, m, f), weight, pass.params.get(1), y);
     }
 
     fn backward(&self, pass: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
         let (m, d, f) = (batch.after.tokens(), self.d_model, self.n_features);
         let features = MatRef::new(&pass.saved[..m * f], m, f);
         let [dw, db] = dparams.get_many([0, 1]);
-        embedding::features_backward(features, MatRef::new(dy, m, d), dw, db, pass.scratch);
+        embedding::features_backward(pass.precision, features, MatRef::new(dy, m, d), dw, db, pass.scratch);
     }
 }

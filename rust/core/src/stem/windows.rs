@@ -118,14 +118,27 @@ impl<T: Scalar> Stem<T> for Windows {
         let windows = &mut pass.saved[..m * width];
         self.gather(batch, windows);
         let weight = MatRef::new(pass.params.get(0), self.d_model, width);
-        embedding::features_forward(MatRef::new(windows, m, width), weight, pass.params.get(1), y);
+        embedding::features_forward(
+            pass.precision,
+            MatRef::new(windows, m, width),
+            weight,
+            pass.params.get(1),
+            y,
+        );
     }
 
     fn backward(&self, pass: Pass<T>, batch: &StemBatch, dy: &[T], dparams: &mut Grads<T>) {
         let (m, width) = (batch.after.tokens(), self.width());
         let windows = MatRef::new(&pass.saved[..m * width], m, width);
         let [dw, db] = dparams.get_many([0, 1]);
-        embedding::features_backward(windows, MatRef::new(dy, m, self.d_model), dw, db, pass.scratch);
+        embedding::features_backward(
+            pass.precision,
+            windows,
+            MatRef::new(dy, m, self.d_model),
+            dw,
+            db,
+            pass.scratch,
+        );
     }
 }
 

@@ -15,6 +15,7 @@ mod mamba2;
 mod nearly_equal;
 mod older_checkpoints;
 mod parts;
+mod precision;
 mod profile;
 mod reference_parity;
 mod refusals;

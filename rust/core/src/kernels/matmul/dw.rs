@@ -46,7 +46,7 @@ pub fn linear_dw_scratch(m: usize, n: usize, k: usize) -> usize {
 /// assert_eq!(dw, [31.5, 42.5]);
 /// ```
 pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, mut dw: MatMut<T>, scratch: &mut [T]) {
-    assert_eq!((dy.cols(), x.cols(), dy.rows()), (dw.rows(), dw.cols(), x.rows()), "shapes of dw += dyᵀ·x");
+    check_linear_dw(&dy, &x, &dw);
     let (m, n, k, stride) = (dy.rows(), dy.cols(), x.cols(), dw.row_stride());
     let partial = &mut scratch[..linear_dw_scratch(m, n, k)];
     let factors = (Factor::along_output(dy), Factor::along_output(x));
@@ -65,4 +65,9 @@ pub fn linear_dw<T: Scalar>(dy: MatRef<T>, x: MatRef<T>, mut dw: MatMut<T>, scra
             }
         }
     });
+}
+
+/// Panics unless dw, dy and x agree.
+pub(super) fn check_linear_dw<T>(dy: &MatRef<T>, x: &MatRef<T>, dw: &MatMut<T>) {
+    assert_eq!((dy.cols(), x.cols(), dy.rows()), (dw.rows(), dw.cols(), x.rows()), "shapes of dw += dyᵀ·x");
 }

@@ -23,7 +23,7 @@ use crate::numeric::Scalar;
 /// assert_eq!(y, [11.0, 17.0, 23.0]);
 /// ```
 pub fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: Accumulate) {
-    assert_eq!((x.rows(), w.rows(), x.cols()), (y.rows(), y.cols(), w.cols()), "shapes of y = x·wᵀ");
+    check_linear(&x, &w, &y);
     let cost = Cost { a: READ, b: TRANSPOSE, part: f64::INFINITY };
     let split = Split::new(x.rows(), w.rows(), x.cols(), cost);
     product(split, (Factor::along_depth(x), Factor::along_depth(w)), y, accumulate, &mut []);
@@ -45,8 +45,18 @@ pub fn linear<T: Scalar>(x: MatRef<T>, w: MatRef<T>, y: MatMut<T>, accumulate: A
 /// assert_eq!(dx, [17.0, 20.0]);
 /// ```
 pub fn linear_dx<T: Scalar>(dy: MatRef<T>, w: MatRef<T>, dx: MatMut<T>, accumulate: Accumulate) {
-    assert_eq!((dy.rows(), w.cols(), dy.cols()), (dx.rows(), dx.cols(), w.rows()), "shapes of dx = dy·w");
+    check_linear_dx(&dy, &w, &dx);
     let cost = Cost { a: READ, b: READ, part: f64::INFINITY };
     let split = Split::new(dy.rows(), w.cols(), dy.cols(), cost);
     product(split, (Factor::along_depth(dy), Factor::along_output(w)), dx, accumulate, &mut []);
+}
+
+/// Panics unless y, x and w agree.
+pub(super) fn check_linear<T>(x: &MatRef<T>, w: &MatRef<T>, y: &MatMut<T>) {
+    assert_eq!((x.rows(), w.rows(), x.cols()), (y.rows(), y.cols(), w.cols()), "shapes of y = x·wᵀ");
+}
+
+/// Panics unless dx, dy and w agree.
+pub(super) fn check_linear_dx<T>(dy: &MatRef<T>, w: &MatRef<T>, dx: &MatMut<T>) {
+    assert_eq!((dy.rows(), w.cols(), dy.cols()), (dx.rows(), dx.cols(), w.rows()), "shapes of dx = dy·w");
 }

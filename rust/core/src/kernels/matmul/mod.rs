@@ -16,9 +16,11 @@
 //! `benchmarks/records` says why these products are our own and not a library's.
 
 mod bias;
+mod blocked;
 mod dw;
 mod forward;
 mod output;
+mod precision;
 mod split;
 mod step;
 mod tile;
@@ -26,6 +28,7 @@ mod view;
 
 pub use dw::{linear_dw, linear_dw_scratch};
 pub use forward::{linear, linear_dx};
+pub use precision::Precision;
 #[doc(hidden)]
 pub use step::linear_step;
 pub use view::{MatMut, MatRef};

@@ -1,12 +1,13 @@
 //! Products against sums in f64, with error bounds derived from the number of terms.
 
+use super::precision::Multiplier;
 use super::step::Dots;
 use super::tile::{Factor, Tile, with_packed};
 use super::*;
 use crate::kernels::Accumulate;
 use crate::kernels::testing::{numbers, same_bits_for_any_threads};
 use crate::numeric::Scalar;
-use crate::simd::{Isa, run_on};
+use crate::simd::{Bf16Unit, Isa, run_on};
 use proptest::prelude::*;
 
 /// A matrix inside a wider one: (storage, rows, cols, row stride).
@@ -204,4 +205,83 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         sum_rows(dy.view(), &mut sums, &mut scratch);
         [y.data, dx.data, dw.data, sums].concat()
     });
+}
+
+/// What computes products of rounded factors here: the emulation, and the units that the processor has.
+fn units() -> impl Iterator<Item = (&'static str, Multiplier)> {
+    let units =
+        Bf16Unit::ALL.into_iter().filter(|&unit| unit == Bf16Unit::Emulated || unit.blocks().is_some());
+    units.map(|unit| (unit.name(), Multiplier::of_unit(unit)))
+}
+
+/// The products of factors rounded to bf16 against sums in f64 of the rounded numbers, as those of f32, and of the numbers
+/// themselves: each rounding errs by at most 2⁻⁸ of its number.
+fn rounded_products<T: Scalar>(name: &str, by: Multiplier, (m, n, k): (usize, usize, usize), extra: usize) {
+    let [x, w, dy] = [(m, k, 1), (n, k, 2), (m, n, 3)].map(|(r, c, seed)| Wide::<T>::new(r, c, extra, seed));
+    let near = |of: &Wide<T>, i, j| T::from_f64(of.at(i, j)).to_bf16().to_f64();
+    for accumulate in [Accumulate::Overwrite, Accumulate::Add] {
+        let add = accumulate == Accumulate::Add;
+        let (before, mut y) = (Wide::new(m, n, extra, 4), Wide::new(m, n, extra, 4));
+        by.linear(x.view(), w.view(), y.view_mut(), accumulate);
+        check(&format!("{name} y"), (&before, &y), add, k, (|i, t| near(&x, i, t), |t, j| near(&w, j, t)));
+        for i in 0..m {
+            for j in 0..n {
+                let terms = || (0..k).map(|t| x.at(i, t) * w.at(j, t));
+                let start = if add { before.at(i, j) } else { 0.0 };
+                let size = start.abs() + terms().map(f64::abs).sum::<f64>();
+                let bound =
+                    (2.0_f64.powi(-7) + 2.0_f64.powi(-16) + (k + 2) as f64 * T::EPSILON.to_f64()) * size;
+                let error = (y.at(i, j) - start - terms().sum::<f64>()).abs();
+                assert!(
+                    error <= bound,
+                    "{name} y {m}x{n}x{k} at ({i}, {j}): off by {error}, at most {bound}"
+                );
+            }
+        }
+        let (before, mut dx) = (Wide::new(m, k, extra, 5), Wide::new(m, k, extra, 5));
+        by.linear_dx(dy.view(), w.view(), dx.view_mut(), accumulate);
+        check(&format!("{name} dx"), (&before, &dx), add, n, (|i, t| near(&dy, i, t), |t, j| near(&w, t, j)));
+    }
+    let (before, mut dw) = (Wide::new(n, k, extra, 6), Wide::new(n, k, extra, 6));
+    let mut scratch = vec![T::from_f64(f64::NAN); linear_dw_scratch(m, n, k)];
+    by.linear_dw(dy.view(), x.view(), dw.view_mut(), &mut scratch);
+    check(&format!("{name} dw"), (&before, &dw), true, m, (|i, t| near(&dy, t, i), |t, j| near(&x, t, j)));
+}
+
+#[test]
+fn rounded_products_equal_sums_of_rounded_factors_in_f64() {
+    for (name, by) in units() {
+        for shape in SHAPES {
+            rounded_products::<f32>(name, by, shape, 3);
+        }
+        // Tasks of several strips, several chunks of the depth, and f64, whose factors are rounded too.
+        rounded_products::<f32>(name, by, (70, 90, 2100), 0);
+        rounded_products::<f32>(name, by, (40, 330, 70), 0);
+        rounded_products::<f64>(name, by, (33, 17, 70), 3);
+    }
+}
+
+#[test]
+fn rounded_products_have_the_same_bits_alone_in_a_batch_and_for_any_number_of_threads() {
+    let (m, n, k) = (1030, 70, 300);
+    let [x, w, dy] = [(m, k, 1), (n, k, 2), (m, n, 3)].map(|(r, c, seed)| Wide::<f32>::new(r, c, 0, seed));
+    for (name, by) in units() {
+        let all = || {
+            let [mut y, mut dx, mut dw] = [(m, n), (m, k), (n, k)].map(|(r, c)| Wide::<f32>::new(r, c, 0, 4));
+            let mut scratch = vec![0.0; linear_dw_scratch(m, n, k)];
+            by.linear(x.view(), w.view(), y.view_mut(), Accumulate::Add);
+            by.linear_dx(dy.view(), w.view(), dx.view_mut(), Accumulate::Overwrite);
+            by.linear_dw(dy.view(), x.view(), dw.view_mut(), &mut scratch);
+            [y.data, dx.data, dw.data].concat()
+        };
+        same_bits_for_any_threads(all);
+        let whole = all();
+        for row in [0, 500, m - 1] {
+            let mut alone =
+                Wide { data: Wide::<f32>::new(m, n, 0, 4).view().row(row).to_vec(), shape: (1, n, n) };
+            let x = Wide { data: x.view().row(row).to_vec(), shape: (1, k, k) };
+            by.linear(x.view(), w.view(), alone.view_mut(), Accumulate::Add);
+            assert_eq!(alone.data, whole[row * n..][..n], "{name}, row {row}");
+        }
+    }
 }

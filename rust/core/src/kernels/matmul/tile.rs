@@ -30,6 +30,7 @@ use crate::kernels::layout::Accumulate;
 use crate::kernels::transpose::transpose;
 use crate::numeric::Scalar;
 use crate::real::Real;
+use crate::simd::block::Source;
 use crate::simd::{self, Kernel, Vector};
 
 /// Terms of a sum between two additions to the output.
@@ -70,6 +71,19 @@ impl<'a, T> Factor<'a, T> {
     /// (o, t) is element (t, o) of the matrix.
     pub(super) fn along_output(m: MatRef<'a, T>) -> Self {
         Self { data: m.data(), stride: m.row_stride(), along: Along::Output }
+    }
+    /// Lines and terms to pack, checked.
+    pub(super) fn source(&self, lines: Range<usize>, terms: Range<usize>) -> Source {
+        let _last = match self.along {
+            Along::Depth => self.line(lines.end - 1, terms.start, terms.len()),
+            Along::Output => self.line(lines.start, terms.end - 1, lines.len()),
+        };
+        let [line_step, term_step] = match self.along {
+            Along::Depth => [self.stride, 1],
+            Along::Output => [1, self.stride],
+        };
+        let start = self.data.as_ptr().wrapping_add(lines.start * line_step + terms.start * term_step);
+        Source { start: start.cast(), line_step, term_step, lines: lines.len(), terms: terms.len() }
     }
     /// The elements from (o, t) on, contiguous in the factor's direction.
     #[inline(always)]
