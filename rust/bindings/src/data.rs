@@ -44,16 +44,16 @@ impl PyLoader {
     }
 
     fn count_rows(&self, py: Python<'_>, epochs: u64) -> PyResult<u64> {
-        enter(py, || lock(&self.0).count_rows(epochs))
+        enter(py, || lock(&self.0, "loader")?.count_rows(epochs))
     }
 
     fn utilisation(&self, py: Python<'_>) -> PyResult<f64> {
-        enter(py, || lock(&self.0).utilisation())
+        enter(py, || lock(&self.0, "loader")?.utilisation())
     }
 
     #[getter]
     fn n_windows(&self, py: Python<'_>) -> u64 {
-        py.detach(|| lock(&self.0).n_windows())
+        py.detach(|| lock_any(&self.0).n_windows())
     }
 
     #[getter]

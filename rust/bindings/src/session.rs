@@ -151,7 +151,7 @@ impl PySession {
         enter(py, || {
             let extra = serde_json::from_str(extra)
                 .map_err(|e| CoreError::config("extra", "JSON", e, "pass the text of json.dumps"))?;
-            match &*self.0.read() {
+            match &*self.0.read()? {
                 AnySession::F32(session) => {
                     session.copied(extra).map(|copy| PySessionCopy(AnyCopy::F32(copy)))
                 }

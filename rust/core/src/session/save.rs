@@ -114,7 +114,10 @@ impl<T: Scalar> SessionCopy<T> {
     /// Saves to a folder, whole or not at all: the bytes that [`Session::save`] would have written.
     pub fn save(&self, folder: &Path) -> Result<PathBuf> {
         let [first, second] = &self.moments;
-        checkpoint::save(folder, &contents(&self.table, &self.params, [first, second], self.carried.as_ref(), self.state.clone()))
+        checkpoint::save(
+            folder,
+            &contents(&self.table, &self.params, [first, second], self.carried.as_ref(), self.state.clone()),
+        )
     }
 }
 
@@ -192,7 +195,16 @@ impl<T: Scalar> Session<T> {
         self.check_free("save")?;
         self.check_no_gradients("save")?;
         let table = self.model.table();
-        checkpoint::save(folder, &contents(table, &self.params, self.optimizer.moments(), self.carried.as_ref(), self.state(extra)))
+        checkpoint::save(
+            folder,
+            &contents(
+                table,
+                &self.params,
+                self.optimizer.moments(),
+                self.carried.as_ref(),
+                self.state(extra),
+            ),
+        )
     }
 
     /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters.
