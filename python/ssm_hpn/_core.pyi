@@ -52,6 +52,7 @@ __all__ = [
     "setting_bounds",
     "simd",
     "target_kinds",
+    "upgrade_checkpoint",
     "verify_checkpoint",
     "verify_shards",
     "write_whole",
@@ -155,7 +156,7 @@ def mark_best(root: str, step: int) -> None:
 def best_checkpoint(root: str) -> int | None:
     """The step of the checkpoint that is marked as best."""
 
-def prune_checkpoints(root: str, keep: int, spared: Sequence[int] = []) -> list[str]:
+def prune_checkpoints(root: str, keep: int, spared: Sequence[int] = ...) -> list[str]:
     """Remove all but the newest `keep`, the best and the steps `spared`, never the two newest that verify.
 
     What interrupted writers left is removed, too. Returns the checkpoints that were removed.

@@ -78,8 +78,8 @@ class Callback:
     >>> event = Event(Trainer({"model": model}), Path("runs/a"), Progress(step=400), improved=True)
     >>> best.started(event), best.updated(event), best.evaluated(event), best.saved(event), best.ended(event)
     (None, None, None, None, None)
-    >>> best.logged(event), best.failed(event)
-    (None, None)
+    >>> best.logged(event), best.failed(event), best.noted(event)
+    (None, None, None)
     >>> best.state()
     {'step': 400}
     """

@@ -337,7 +337,22 @@ class Learner(Fed):
     def evaluate_held_out(
         self, batches: Literal["all"] | None = None, *, watch: Callable[[], None] | None = None
     ) -> Evaluation:
-        """Metrics on the held-out batches; `watch` is called before each, and may raise to end it."""
+        """Metrics on the held-out batches; `watch` is called before each, and may raise to end it.
+
+        >>> from pathlib import Path
+        >>> from ssm_hpn import Trainer
+        >>> from ssm_hpn.config import PrepareOptions
+        >>> from ssm_hpn.prepare import prepare
+        >>> for number in range(8):
+        ...     size = Path(f"watched_{number}.txt").write_text(f"text {number} " * 20)
+        >>> data = prepare(PrepareOptions(train="watched_*.txt", validation_fraction=0.3), Path("watched_data"))
+        >>> settings = {"train": str(data.train), "validation": str(data.validation), "length": 32}
+        >>> trainer = Trainer({"model": {"d_model": 16, "n_layers": 1}, "data": settings, "train": {"batch_size": 2}})
+        >>> seen = []
+        >>> evaluation = trainer.evaluate_held_out("all", watch=lambda: seen.append("batch"))
+        >>> len(seen) == len(list(trainer.held_out("all")))
+        True
+        """
         model, size = self.config.model, self.bytes_per_token
 
         def watched() -> Iterator[Batch]:
@@ -554,7 +569,15 @@ class Learner(Fed):
         self.session.save(root, name, self._state_text(extra))
 
     def copied(self, *, extra: Mapping[str, Any]) -> Callable[[str, str], None]:
-        """A copy of what `save_into` writes; the function writes it to root/name while training goes on."""
+        """A copy of what `save_into` writes; the function writes it to root/name while training goes on.
+
+        >>> from ssm_hpn import Trainer
+        >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}}
+        >>> trainer = Trainer({"model": model})
+        >>> write = trainer.copied(extra={"note": "before"})
+        >>> full_name = trainer.session.set_parameter("norm_f.weight", 2 * trainer.session.parameter("norm_f.weight"))
+        >>> write(".", "copied-00000000")  # what it was before
+        """
         return self.session.copied(self._state_text(extra)).save
 
     def _state_text(self, extra: Mapping[str, Any]) -> str:

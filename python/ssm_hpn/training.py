@@ -469,8 +469,10 @@ class Training:
         if found is None:
             return None
         state, self.notes = found
-        rate = (state["extra"] or {}).get("rate", 1.0)
-        if own and rate != 1:
+        if own:
+            check_run(self.run_files.folder, state["extra"])
+        rate = state["extra"].get("rate", 1.0) if own else 1.0
+        if rate != 1:
             self.trainer.restore(self.run_files.checkpoints.root, rate=rate)
             self._rate = rate
         self._resumed_at = self.trainer.session.step
@@ -486,7 +488,6 @@ class Training:
         return offset
 
     def _continue(self, extra: dict[str, Any]) -> int:
-        check_run(self.run_files.folder, extra)
         self._seconds_before = extra["seconds"]
         self.judgement = Judgement(*extra["judgement"])
         self.reason = extra["reason"]

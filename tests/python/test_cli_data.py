@@ -158,7 +158,7 @@ def test_inspect_checks_all_parts_and_the_tokenizer(here, capsys):
     assert "validation/tokenizer.json: file: expected SHA-256 " in capsys.readouterr().err
     copy.unlink()
     assert main(["inspect", str(here / "out" / "validation")]) == 3
-    assert "found No such file" in capsys.readouterr().err
+    assert "found no such file" in capsys.readouterr().err
     copy.write_text(whole)
     cut_shard(here / "out")
     assert main(["inspect", str(here / "out")]) == 3

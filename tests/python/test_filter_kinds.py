@@ -89,8 +89,12 @@ def test_a_backbone_is_trained_where_one_of_its_settings_is_given_with_a_note(he
     assert run("compare", *runs) == 0
     out = capsys.readouterr().out
     assert "the losses do not compare" not in out
-    updates = sorted(line.split()[1] for line in out.splitlines() if line.strip().startswith("long-"))
-    assert updates == ["2", "–"]
+    results, _, settings = out.partition("settings that differ")
+    updates, kinds = (
+        sorted(line.split()[1] for line in table.splitlines() if line.strip().startswith("long-"))
+        for table in (results, settings)
+    )
+    assert (updates, kinds) == (["2", "–"], ["backbone", "features"])
     assert "best, on all held-out data; features are fitted without updates" in out
 
 

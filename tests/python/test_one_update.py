@@ -93,7 +93,7 @@ def test_every_table_names_that_update(numbers, capsys, monkeypatch):
     assert "on all held-out data" in compared
     assert main(["report", "run"]) == 0
     page = Path("run/report.html").read_text()
-    assert f"all held-out data, update {best}" in page
+    assert re.search(rf"all held-out data, n\u00a0=\u00a0[0-9]+, update {best}\b", page)
     assert f"update {best}, kept" in page
 
 

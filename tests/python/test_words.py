@@ -15,7 +15,7 @@ import pytest
 
 import ssm_hpn
 from ssm_hpn.cli.main import COMMANDS, main
-from ssm_hpn.cli.parser import Parser, _TrainSettings, parse_train
+from ssm_hpn.cli.parser import OBSERVERS, Parser, _train_source, _TrainSettings, parse_train
 from ssm_hpn.config import parse
 from ssm_hpn.config.base import names_of, paths_of
 from ssm_hpn.config.load import walk
@@ -79,9 +79,11 @@ def options_of_commands():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Parser, "add_argument", record)
         patch.setattr("sys.stdout", io.StringIO())
+        _train_source.cache_clear()  # its parser was laid out where the worker has run `train` before
         for command in COMMANDS:
             main([command.name, "--help"])
-    return found | {f"--{name}" for name in SETTINGS}
+    observers = {f"--{name.replace('_', '-')}" for name in OBSERVERS}
+    return found | observers | {f"--{name}" for name in SETTINGS}
 
 
 def names_no_setting(text):

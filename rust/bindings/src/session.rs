@@ -378,7 +378,7 @@ impl PySession {
 
     #[getter]
     fn carried_rows(&self, py: Python<'_>) -> PyResult<Option<usize>> {
-        reading!(self, py, s => Ok(s.carried().map(|states| states.rows())))
+        reading!(self, py, s => Ok(s.carried().map(ssm_hpn::model::States::rows)))
     }
 
     #[getter]

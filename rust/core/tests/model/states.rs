@@ -150,13 +150,16 @@ fn gradients_of_first_states_and_parameters_given_those_of_last_states_agree_wit
     }
 }
 
-/// Documents in rows of successive batches: tokens of the row, whether it goes on, and the documents in it.
-fn lanes(whole: &[Batch], batches: &[[(&[(usize, usize, usize)], bool); 2]], length: usize) -> Vec<Batch> {
+/// Parts of documents in a row (document, first token, end), and whether the row goes on from the batch before.
+type Row<'a> = (&'a [(usize, usize, usize)], bool);
+
+/// Documents in rows of successive batches.
+fn lanes(whole: &[Batch], batches: &[[Row<'_>; 2]], length: usize) -> Vec<Batch> {
     let ids = |document: usize| match (&whole[document].input, whole[document].target.classes()) {
         (Input::Tokens(ids), Some((_, classes))) => (ids.clone(), classes.to_vec()),
         _ => panic!("tokens with classes"),
     };
-    let of_batch = |rows: &[(&[(usize, usize, usize)], bool); 2]| {
+    let of_batch = |rows: &[Row<'_>; 2]| {
         let (mut input, mut target) = (vec![0; 2 * length], vec![-1; 2 * length]);
         let mut segments = Vec::new();
         for (row, (pieces, _)) in rows.iter().enumerate() {

@@ -37,7 +37,7 @@ use crate::simd::bf16::BlockUnit;
 /// assert_eq!(y, [6.0]);
 /// bf16.linear_dw(x, x, MatMut::new(&mut y, 1, 1), &mut []);
 /// assert_eq!(y, [7.0]);
-/// assert_eq!(Precision::ALL.map(Precision::name), ["f32", "bf16"]);
+/// assert_eq!(Precision::ALL.len(), 2);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -53,6 +53,12 @@ impl Precision {
     pub const ALL: [Self; 2] = [Self::F32, Self::Bf16];
 
     /// Name in configurations: `f32`, `bf16`.
+    ///
+    /// ```
+    /// use ssm_hpn::kernels::matmul::Precision;
+    ///
+    /// assert_eq!(Precision::Bf16.name(), "bf16");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
