@@ -54,11 +54,10 @@ def attach(options):
 
 def inject(options):
     """Attach strace where the faults begin."""
-    import ssm_hpn.cli.prepare
-    import ssm_hpn.cli.train
+    import ssm_hpn.prepare
     from ssm_hpn.checkpoints import Checkpoints
 
-    save, prepare = Checkpoints.save, ssm_hpn.cli.prepare.prepare
+    save, prepare = Checkpoints.save, ssm_hpn.prepare.prepare
 
     def traced_save(self, step, write, **named):
         if step == 2:
@@ -70,7 +69,7 @@ def inject(options):
         return prepare(*given, **named)
 
     Checkpoints.save = traced_save
-    ssm_hpn.cli.prepare.prepare = traced_prepare
+    ssm_hpn.prepare.prepare = traced_prepare
 
 
 def run(words):
@@ -97,7 +96,8 @@ def serve():
     import pyarrow as pa  # noqa: F401 - loaded before the forks, as all modules of the command are
 
     import ssm_hpn.cli.prepare
-    import ssm_hpn.cli.train  # noqa: F401
+    import ssm_hpn.cli.train
+    import ssm_hpn.prepare  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -37,7 +37,7 @@ OFTEN = {
 }
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(shutil.which("strace") is None and not os.environ.get("CI"), reason="strace is not on the PATH"),
 ]
 
