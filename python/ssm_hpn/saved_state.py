@@ -1,6 +1,8 @@
 """The state of a trainer in a checkpoint: what it has, and how it is read."""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from math import isfinite
 from pathlib import Path
 from types import NoneType
 from typing import Any, Final
@@ -9,6 +11,7 @@ from ssm_hpn.config import Config, parse
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, problem, shown
 from ssm_hpn.foreign import from_json
+from ssm_hpn.update import Update
 
 STATE_SCHEMA: Final = 1
 STATE_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
@@ -82,13 +85,46 @@ def check_run(folder: Path, saved: Any) -> None:  # noqa: ANN401 - any JSON
     check_types(folder, saved, RUN_KEYS, of="a run")
     judgement, states = saved["judgement"], saved["callbacks"]
     fits = len(judgement) == len(JUDGEMENT) and all(map(isinstance, judgement, JUDGEMENT))
-    for key, good in (("judgement", fits), ("callbacks", all(isinstance(one, dict) for one in states.values()))):
+    rate = saved.get("rate", 1.0)  # it, the ranking and what is due are of later releases
+    for key, good in (
+        ("judgement", fits),
+        ("callbacks", all(isinstance(one, dict) for one in states.values())),
+        ("rate", _is_number(rate) and 0 < rate <= 1),
+        ("ranking", _is_ranking(saved.get("ranking", []))),
+        ("unfinished", _is_due(saved.get("unfinished"))),
+    ):
         if not good:
             found = f"one with {key} {shown(saved[key])}"
             raise CheckpointError(problem(folder, "the state of a run", found, OTHER_CHECKPOINT))
     if saved["metrics_offset"] < 0:
         found = f"one with metrics_offset {saved['metrics_offset']}"
         raise CheckpointError(problem(folder, "the state of a run", found, OTHER_CHECKPOINT))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _is_ranking(saved: object) -> bool:
+    """Whether it is a list of values with their steps."""
+    return isinstance(saved, list) and all(
+        isinstance(one, list) and len(one) == 2 and _is_number(one[0]) and type(one[1]) is int for one in saved
+    )
+
+
+def _is_due(saved: object) -> bool:
+    """Whether it is None, or what was due after an update; numbers that were not finite are null."""
+    if saved is None:
+        return True
+    if not isinstance(saved, dict) or saved.keys() != {"update", "evaluation", "row", "checkpoint"}:
+        return False
+    update = saved["update"]
+    names = {one.name: one.type for one in fields(Update)}
+    if not isinstance(update, dict) or update.keys() != names.keys():
+        return False
+    exact = all(type(update[name]) is kind for name, kind in names.items() if kind in (int, bool))
+    numbers = all(update[name] is None or _is_number(update[name]) for name in names if names[name] not in (int, bool))
+    return exact and numbers and all(type(saved[name]) is bool for name in saved if name != "update")
 
 
 def saved_settings(folder: Path, state: Mapping[str, Any]) -> Config:

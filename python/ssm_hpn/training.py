@@ -469,12 +469,6 @@ class Training:
         if found is None:
             return None
         state, self.notes = found
-        if own:
-            check_run(self.run_files.folder, state["extra"])
-        rate = state["extra"].get("rate", 1.0) if own else 1.0
-        if rate != 1:
-            self.trainer.restore(self.run_files.checkpoints.root, rate=rate)
-            self._rate = rate
         self._resumed_at = self.trainer.session.step
         chosen = (folder / FOLDER / step_name(self._resumed_at), folder / step_name(self._resumed_at))
         self._resumed_from = next((one for one in chosen if one.is_dir()), folder)
@@ -484,6 +478,9 @@ class Training:
             return None
         self._saved_step = self._resumed_at
         offset = self._continue(state["extra"])
+        self._rate = state["extra"].get("rate", 1.0)
+        if self._rate != 1:
+            self.trainer.restore(self.run_files.checkpoints.root, rate=self._rate)
         self.run_files.checkpoints.tidy(best=self.judgement.step, spared=self._ranking.steps)
         return offset
 

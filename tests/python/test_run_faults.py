@@ -6,6 +6,8 @@ import resource
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from ssm_hpn import Callback, Trainer
 from ssm_hpn.checkpoints import Checkpoints, marked_best
 from ssm_hpn.cli.main import main
 from ssm_hpn.config import parse, to_toml
-from ssm_hpn.errors import DivergedError, ShapeError, StorageError
+from ssm_hpn.errors import CheckpointError, DivergedError, ShapeError, StorageError
+from ssm_hpn.saved_state import check_run
+from ssm_hpn.update import Update
 from support import metric_rows, settings, train
 
 
@@ -378,3 +382,22 @@ def check_limit(text, tmp_path, megabytes):
     if done.returncode:
         (line,) = [one for one in done.stderr.splitlines() if one.startswith("error: ")]
         assert "memory" in line or "threads" in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("rate", value) for value in (0, 2, "1", None, True)),
+        *(("ranking", value) for value in (None, {}, [1], [[1, 2, 3]], [["a", 1]], [[1.0, 1.5]])),
+        *(("unfinished", value) for value in (1, [], {}, {"update": {}, "evaluation": 1, "row": 1, "checkpoint": 1})),
+    ],
+)
+def test_a_state_with_what_no_run_saves_is_refused(key, value):
+    run = {"seconds": 1.5, "judgement": [0.5, 10, 0], "metrics_offset": 99, "callbacks": {}, "reason": None}
+    numbers = dict.fromkeys(("loss", "lr", "grad_norm", "update_norm", "data_seconds", "compute_seconds"), 0.5)
+    counts = {"step": 3, "count": 5, "tokens": 6, "skipped": 0}
+    update = asdict(Update(**numbers, **counts, applied=True, clipped=False, accuracy=None))
+    due = {"update": update | {"loss": None}, "evaluation": True, "row": True, "checkpoint": False}
+    check_run(Path("run"), run | {"rate": 0.5, "ranking": [[1.0, 4]], "unfinished": due})
+    with pytest.raises(CheckpointError, match=f"found one with {key}"):
+        check_run(Path("run"), run | {key: value})
