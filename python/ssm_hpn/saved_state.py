@@ -85,6 +85,7 @@ def check_run(folder: Path, saved: Any) -> None:  # noqa: ANN401 - any JSON
     check_types(folder, saved, RUN_KEYS, of="a run")
     judgement, states = saved["judgement"], saved["callbacks"]
     fits = len(judgement) == len(JUDGEMENT) and all(map(isinstance, judgement, JUDGEMENT))
+    fits = fits and (judgement[0] is None) == (judgement[1] is None)
     rate = saved.get("rate", 1.0)  # it, the ranking and what is due are of later releases
     for key, good in (
         ("judgement", fits),
@@ -108,7 +109,8 @@ def _is_number(value: object) -> bool:
 def _is_ranking(saved: object) -> bool:
     """Whether it is a list of values with their steps."""
     return isinstance(saved, list) and all(
-        isinstance(one, list) and len(one) == 2 and _is_number(one[0]) and type(one[1]) is int for one in saved
+        isinstance(one, list) and len(one) == 2 and _is_number(one[0]) and type(one[1]) is int and 0 <= one[1] < 2**63
+        for one in saved
     )
 
 

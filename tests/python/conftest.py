@@ -99,9 +99,12 @@ def tally(request: pytest.FixtureRequest) -> Iterator[faults.Tally]:
     assert found.survived == found.injected
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table of faults, and write the record."""
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
+    """Print the table of faults, and write the record where all were survived."""
     tallies = config.stash[TALLIES]
     if config.getoption(faults.ALL) and tallies:
-        faults.write(tallies)
+        if exitstatus == pytest.ExitCode.OK:
+            faults.write(tallies)
         terminalreporter.write_line(faults.table(tallies))

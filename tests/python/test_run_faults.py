@@ -387,8 +387,9 @@ def check_limit(text, tmp_path, megabytes):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        *(("judgement", value) for value in ([None, 4, 0], [0.5, None, 0])),
         *(("rate", value) for value in (0, 2, "1", None, True)),
-        *(("ranking", value) for value in (None, {}, [1], [[1, 2, 3]], [["a", 1]], [[1.0, 1.5]])),
+        *(("ranking", value) for value in (None, {}, [1], [[1, 2, 3]], [["a", 1]], [[1.0, 1.5]], [[1.0, -1]])),
         *(("unfinished", value) for value in (1, [], {}, {"update": {}, "evaluation": 1, "row": 1, "checkpoint": 1})),
     ],
 )

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ssm_hpn.counts import counted, noun_for
-from ssm_hpn.dataset import read_manifest
-from ssm_hpn.errors import StorageError
+from ssm_hpn.dataset import MANIFEST, read_manifest
+from ssm_hpn.errors import StorageError, shown
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.split import Keys, text_keys
 from ssm_hpn.storage import write_whole
@@ -51,6 +51,9 @@ def contents_of(part: Path, manifest: Mapping[str, Any]) -> Keys | None:
     about = (manifest.get("source") or {}).get("contents")
     if about is None:
         return None
+    if not (isinstance(about, Mapping) and isinstance(about.get("file"), str) and isinstance(about.get("sha256"), str)):
+        expected, advice = "the name of a file and its SHA-256", "prepare the data again"
+        raise data_error(part / MANIFEST, "source.contents", expected=expected, found=shown(about), advice=advice)
     path = part / about["file"]
     try:
         content = path.read_bytes()
