@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from ssm_hpn._core import best_checkpoint, list_checkpoints, mark_best, prune_checkpoints
 from ssm_hpn.errors import CheckpointError, nearest, problem
+from ssm_hpn.storage import write_whole
 
 FOLDER: Final = "checkpoints"
 CONFIG: Final = "config.toml"
@@ -57,16 +58,24 @@ class Checkpoints:
         return self.root / step_name(step)
 
     def tidy(self, *, best: int | None, spared: Collection[int] = ()) -> None:
-        """Note the best checkpoint, if it is there; remove what is no longer needed, and what killed writers left.
+        """Note the newest and the best checkpoint; remove what is no longer needed, and what killed writers left.
 
         Kept are the newest ones, the best, the two newest that verify, `spared`, and one of each interval.
         """
         if not self.root.is_dir():
             return
         steps = [step for step, _ in list_checkpoints(str(self.root))]
+        if steps and self._noted_latest() != (newest := step_name(max(steps))):
+            write_whole(self.root / LATEST, f"{newest}\n")
         if best in steps and best_checkpoint(str(self.root)) != best:
             mark_best(str(self.root), best)
         prune_checkpoints(str(self.root), self.keep, [*spared, *of_intervals(steps, self.keep_every)])
+
+    def _noted_latest(self) -> str | None:
+        try:
+            return (self.root / LATEST).read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            return None
 
     def mark_best(self, step: int) -> None:
         """Note a checkpoint that is there as the best."""

@@ -7,8 +7,8 @@ Run as a program it reads one request a line and answers with one line:
 
 The words are those of the command line, with the name of the command in front, or `fit` and a file of settings for
 `Trainer.fit`, a run without the summary behind it. What it prints is in FOLDER/out and FOLDER/err. With `inject`,
-options of strace, system calls fail from the save of the second update on, or from the start of a preparation;
-FOLDER/trace has the calls.
+options of strace, system calls fail from the save of the second update on, from the start of a preparation, or from that
+of a resumed run; FOLDER/trace has the calls.
 """
 
 import json
@@ -52,10 +52,11 @@ def attach(options):
         time.sleep(0.002)
 
 
-def inject(options):
+def inject(options, *, resumes):
     """Attach strace where the faults begin."""
     import ssm_hpn.prepare
     from ssm_hpn.checkpoints import Checkpoints
+    from ssm_hpn.training import Training
 
     save, prepare = Checkpoints.save, ssm_hpn.prepare.prepare
 
@@ -70,6 +71,14 @@ def inject(options):
 
     Checkpoints.save = traced_save
     ssm_hpn.prepare.prepare = traced_prepare
+    if resumes:
+        fit = Training.run
+
+        def traced_fit(self):
+            attach(options)
+            return fit(self)
+
+        Training.run = traced_fit
 
 
 def run(words):
@@ -93,11 +102,10 @@ def run(words):
 
 def serve():
     """Answer requests until there are no more."""
-    import pyarrow as pa  # noqa: F401 - loaded before the forks, as all modules of the command are
-
-    import ssm_hpn.cli.prepare
+    import ssm_hpn.cli.prepare  # loaded before the forks
     import ssm_hpn.cli.train
-    import ssm_hpn.prepare  # noqa: F401
+    import ssm_hpn.prepare
+    import ssm_hpn.trainer  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)
@@ -108,7 +116,7 @@ def serve():
             try:
                 os.chdir(request["cwd"])
                 if request["inject"] is not None:
-                    inject(request["inject"])
+                    inject(request["inject"], resumes="--more" in request["words"])
                 code = run(request["words"])
             finally:
                 os._exit(code)

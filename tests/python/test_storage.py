@@ -96,7 +96,21 @@ def test_a_prepared_folder_is_synced_renamed_and_the_folder_above_it_synced(tmp_
     with staged(tmp_path / "data") as folder:
         assert {found.name for found in folder.iterdir()} == {LOCK, MARK}
         write_whole(folder / "manifest.json", "{}")  # synced by the core
-    assert operations == [("folder", ["manifest.json"]), ("rename", "data"), ("folder", ["data"])]
+    assert operations == [("folder", [MARK, "manifest.json"]), ("rename", "data"), ("folder", ["data"])]
+    assert [found.name for found in (tmp_path / "data").iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("left", [[], [LOCK], [LOCK, MARK, "manifest.json"], [MARK]])
+def test_what_a_killed_preparation_left_is_removed_by_the_next_one(tmp_path, left):
+    folder, other = tmp_path / ".data-abcd1234", tmp_path / ".data-elsewhere"
+    for one in (folder, other):
+        one.mkdir()
+    (other / "notes.txt").touch()
+    for name in left:
+        (folder / name).touch()
+    with staged(tmp_path / "data") as new:
+        write_whole(new / "manifest.json", "{}")
+    assert sorted(found.name for found in tmp_path.iterdir()) == [".data-elsewhere", "data"]
 
 
 def test_a_folder_that_cannot_be_synced_and_a_failed_rename_are_named(tmp_path):

@@ -87,7 +87,7 @@ def check_error(memory, code, failure):
 
 
 @pytest.mark.fault("a system call of a run that fails or kills, for every call")
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", sorted(CALLS.keys() - {"ftruncate"}))  # a run truncates only when it is resumed
 def test_a_failed_call_leaves_a_checkpoint_that_verifies(text, memory, forks, tally, call):
     file, run = memory / "config.toml", memory / "run"
     file.write_text(to_toml(parse(settings(text, run, **OFTEN))))
@@ -110,6 +110,36 @@ def test_a_failed_call_leaves_a_checkpoint_that_verifies(text, memory, forks, ta
             assert (last(run), metric_rows(run)) == (whole, rows), (failure, number)
             assert [path.name for path in run.rglob(".*") if path.name != ".lock"] == []
             tally.add(worst=f"{worst} update repeated: the same bits")
+
+
+@pytest.mark.fault("a system call of a resumed run that fails or kills, for every call")
+@pytest.mark.parametrize("call", CALLS)
+def test_a_failed_call_of_a_resumed_run_loses_nothing(text, memory, forks, tally, call):
+    file, run, words = memory / "config.toml", memory / "run", ("train", "--config", str(memory / "config.toml"))
+    file.write_text(to_toml(parse(settings(text, run, **OFTEN))))
+    assert forks.run(memory, *words)[0] == 0, (memory / "err").read_text()
+    shutil.copytree(run, memory / "before")
+    more = (*words, "--more", "1")
+    assert forks.run(memory, *more)[0] == 0, (memory / "err").read_text()
+    whole, rows = last(run), metric_rows(run)
+    for failure in FAILURES:
+        for number in numbers():
+            shutil.rmtree(run)
+            shutil.copytree(memory / "before", run)
+            code = injected(forks, memory, call, failure, number, *more)
+            if code is None:
+                break
+            check_error(memory, code, failure)
+            assert any(verifies(path) for _, path in list_checkpoints(str(run / "checkpoints"))), (failure, number)
+            # Where the newest checkpoint cannot be read, the one before is taken: update 5 is no longer the last one of
+            # a command, after which held-out data is evaluated.
+            fell_back = "passed over: " in (memory / "out").read_text() or code == 6
+            assert forks.run(memory, *more)[0] == 0, (memory / "err").read_text()
+            assert last(run) == whole, (failure, number)
+            assert [row["step"] for row in metric_rows(run)] == [row["step"] for row in rows], (failure, number)
+            assert fell_back or metric_rows(run) == rows, (failure, number)
+            assert [path.name for path in run.rglob(".*") if path.name != ".lock"] == []
+            tally.add(worst="the update is repeated: the same bits")
 
 
 def last(run):

@@ -1,11 +1,12 @@
 """The folder that preparation fills: beside its place, locked while a process works on it, whole at its place.
 
 Files are synced as they are written; the folder is synced before it gets its name, and the folder above it after.
-A process that is killed leaves `.NAME-…` behind. The next start removes what no process holds the lock of; folders that
-preparation did not make are never touched.
+A process that is killed leaves `.NAME-…` behind. The next start removes what no process holds the lock of: folders with
+the mark in them, and those of its own name that have nothing yet. Others are never touched.
 """
 
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -25,13 +26,13 @@ LOCK: Final = ".lock"
 def staged(out: Path) -> Iterator[Path]:
     """A sibling folder that takes the place of `out` if nothing fails, and is removed otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out.parent)
+    remove_leftovers(out.parent, out.name)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    lock = RunLock(str(folder))
+    lock: RunLock | None = None
     try:
+        lock = RunLock(str(folder))
         (folder / MARK).touch()
         yield folder
-        (folder / MARK).unlink()
         lock.release()
         (folder / LOCK).unlink(missing_ok=True)
         folder.chmod(0o777 & ~_umask())
@@ -39,17 +40,22 @@ def staged(out: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             out.rmdir()  # an empty folder may be replaced
         move_into_place(folder, out)
+        (out / MARK).unlink(missing_ok=True)  # until here, so that a folder that is left behind has it
     finally:
-        with contextlib.suppress(Error):
-            lock.release()
+        if lock is not None:
+            with contextlib.suppress(Error):
+                lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(parent: Path) -> list[Path]:
-    """Remove the folders that a killed preparation left in `parent`; returns them."""
+def remove_leftovers(parent: Path, name: str | None = None) -> list[Path]:
+    """Remove the folders that killed preparations left in `parent`, also empty ones for `name`; returns them."""
     removed = []
-    for mark in sorted(parent.glob(f".*/{MARK}")):
-        folder = mark.parent
+    if name is not None:
+        (parent / name / MARK).unlink(missing_ok=True)
+    marked = {mark.parent for mark in parent.glob(f".*/{MARK}")}
+    begun = parent.glob(f".{glob.escape(name)}-????????") if name is not None else ()
+    for folder in sorted(marked | {one for one in begun if _has_nothing(one)}):
         try:
             lock = RunLock(str(folder))
         except (Error, OSError):
@@ -58,6 +64,11 @@ def remove_leftovers(parent: Path) -> list[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         removed.append(folder)
     return removed
+
+
+def _has_nothing(folder: Path) -> bool:
+    """Whether there is nothing in a folder but the file of a lock."""
+    return folder.is_dir() and {one.name for one in folder.iterdir()} <= {LOCK}
 
 
 def _umask() -> int:
