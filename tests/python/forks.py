@@ -7,8 +7,8 @@ Run as a program it reads one request a line and answers with one line:
 
 The words are those of the command line, with the name of the command in front, or `fit` and a file of settings for
 `Trainer.fit`, a run without the summary behind it. What it prints is in FOLDER/out and FOLDER/err. With `inject`,
-options of strace, system calls fail from the save of the second update on, from the start of a preparation, or from that
-of a resumed run; FOLDER/trace has the calls.
+options of strace, system calls fail from the save of the second update on, from the start of a preparation, or from
+that of a resumed run; FOLDER/trace has the calls.
 """
 
 import json
