@@ -485,6 +485,7 @@ class Training:
         return offset
 
     def _continue(self, extra: dict[str, Any]) -> int:
+        check_run(self.run_files.folder, extra)
         self._seconds_before = extra["seconds"]
         self.judgement = Judgement(*extra["judgement"])
         self.reason = extra["reason"]
