@@ -461,7 +461,14 @@ class Session:
     def stream(self, rows: int = 1) -> Stream:
         """A recurrent state for this model's present parameters."""
     def generate(
-        self, prompt: Sequence[int], n: int, *, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+        self,
+        prompt: Sequence[int],
+        n: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
     ) -> list[int]:
         """Continue a prompt by n tokens; temperature 0 takes the best one each time."""
     def expand(self, plan: str) -> list[int]:

@@ -31,7 +31,6 @@ from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manif
 from ssm_hpn.errors import ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Fed, Feed, with_steps
-from ssm_hpn.sampling import draw
 from ssm_hpn.saved_state import STATE_SCHEMA, read_state, saved_contract
 from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
@@ -122,9 +121,9 @@ class Learner(Fed):
         given = as_config(config)
         parts = open_parts(given.data)
         shape = data_shape(*parts.manifests) if parts.manifests else None
-        self.config = resolve(given, shape)
-        if (lasting := with_steps(given, self.config, parts.train)) is not given:
-            self.config = resolve(lasting, shape)
+        resolved = resolve(given, shape)
+        lasting = with_steps(given, resolved, parts.train)
+        self.config = resolved if lasting is given else resolve(lasting, shape)
         """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
         self.contract: Contract | None = parts.contract
@@ -327,42 +326,31 @@ class Learner(Fed):
 
     # ---- evaluation and prediction
 
-    def evaluate(self, batches: Iterable[Batch | Arrays] | Batch | Arrays | Literal["all"] | None = None) -> Evaluation:
-        """Metrics on the given batch or batches, or on the held-out ones, as `held_out` takes it; nothing changes."""
-        if batches is None or (isinstance(batches, str) and batches == "all"):
-            return self.evaluate_held_out(batches)
-        given = [batches] if isinstance(batches, Mapping | Batch) else batches
-        return evaluate(self.session, self.config.model, (as_batch(one, self.config.model) for one in given))
-
-    def evaluate_held_out(
-        self, batches: Literal["all"] | None = None, *, watch: Callable[[], None] | None = None
+    def evaluate(
+        self,
+        batches: Iterable[Batch | Arrays] | Batch | Arrays | Literal["all"] | None = None,
+        *,
+        watch: Callable[[], None] | None = None,
     ) -> Evaluation:
-        """Metrics on the held-out batches; `watch` is called before each, and may raise to end it.
+        """Metrics on the given batch or batches, or on the held-out ones, as `held_out` takes it; nothing changes.
 
-        >>> from pathlib import Path
-        >>> from ssm_hpn import Trainer
-        >>> from ssm_hpn.config import PrepareOptions
-        >>> from ssm_hpn.prepare import prepare
-        >>> for number in range(8):
-        ...     size = Path(f"watched_{number}.txt").write_text(f"text {number} " * 20)
-        >>> data = prepare(PrepareOptions(train="watched_*.txt", validation_fraction=0.3), Path("watched_data"))
-        >>> settings = {"train": str(data.train), "validation": str(data.validation), "length": 32}
-        >>> trainer = Trainer({"model": {"d_model": 16, "n_layers": 1}, "data": settings, "train": {"batch_size": 2}})
-        >>> seen = []
-        >>> evaluation = trainer.evaluate_held_out("all", watch=lambda: seen.append("batch"))
-        >>> len(seen) == len(list(trainer.held_out("all")))
-        True
+        `watch` is called before each batch, and may raise to end the evaluation.
         """
-        model, size = self.config.model, self.bytes_per_token
+        chosen: Iterable[Batch | Arrays]
+        size, of_held_out = None, batches is None or isinstance(batches, str)
+        if batches is None or isinstance(batches, str):
+            chosen, size = self.held_out(batches), self.bytes_per_token
+        else:
+            chosen = [batches] if isinstance(batches, Mapping | Batch) else batches
 
         def watched() -> Iterator[Batch]:
-            for batch in self.held_out(batches):
+            for one in chosen:
                 if watch is not None:
                     watch()
-                yield batch
+                yield as_batch(one, self.config.model)
 
-        result = evaluate(self.session, model, watched(), bytes_per_token=size)
-        if result.totals.count == 0:
+        result = evaluate(self.session, self.config.model, watched(), bytes_per_token=size)
+        if of_held_out and result.totals.count == 0:
             advice = "label some of the held-out documents, or hold out others"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
         return result
@@ -412,18 +400,7 @@ class Learner(Fed):
         if ids.ndim != 1 or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < 1 << 32):
             found = list(ids.shape) if ids.ndim != 1 else f"{ids.min()} to {ids.max()}"
             raise ShapeError(problem("prompt", "a list of token ids from 0", found, "pass the ids of one text"))
-        if top_p is None or temperature == 0:
-            return self.session.generate(ids.tolist(), n, temperature=temperature, top_k=top_k, seed=seed)
-        self.session.generate(ids.tolist(), 0, temperature=temperature)  # refuses what it would
-        sharpness = self._logit_scale() / temperature
-        read = self.session.stream(1).prefill
-        return draw(read, ids.tolist(), n, sharpness=sharpness, top_p=top_p, top_k=top_k, seed=seed)
-
-    def _logit_scale(self) -> float:
-        """What the scores are multiplied by in the softmax."""
-        if any(row["id"] == "head.scale" for row in self.parameter_table()):
-            return float(self.parameter("head.scale")[0])
-        return float(getattr(getattr(self.config.model.head, "loss", None), "scale", None) or 1.0)
+        return self.session.generate(ids.tolist(), n, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
 
     # ---- parameters
 

@@ -310,7 +310,7 @@ class Training:
     def _evaluate(self) -> Evaluation | None:
         if not self._evaluates:
             return None
-        self.evaluation = self.trainer.evaluate_held_out(watch=self._stop_if_asked)
+        self.evaluation = self.trainer.evaluate(watch=self._stop_if_asked)
         return self.evaluation
 
     def _stop_if_asked(self) -> None:

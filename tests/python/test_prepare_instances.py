@@ -76,3 +76,24 @@ def test_a_forked_process_has_instances_of_its_own(tmp_path):
         with engine(tmp_path) as connection:
             os._exit(int(connection.execute("SELECT sum(range) FROM range(3)").fetchall() != [(3,)]))
     assert os.waitpid(child, 0)[1] == 0
+
+
+class Interrupted:
+    """An instance that the engine was interrupted in, as after Ctrl-C."""
+
+    closed = False
+
+    def execute(self, *_):
+        raise RuntimeError("Query interrupted")
+
+    def close(self):
+        self.closed = True
+
+
+def test_an_interrupt_while_an_instance_is_set_up_is_one(tmp_path):
+    instance = Interrupted()
+    _idle.append(instance)
+    with pytest.raises(KeyboardInterrupt), engine(tmp_path):
+        pass
+    assert instance.closed
+    assert not _idle

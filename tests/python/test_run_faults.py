@@ -351,8 +351,8 @@ def test_the_checkpoints_that_are_kept(text, tmp_path, kept, steps, monkeypatch)
         found.values["loss"] = float(values[self.session.step])
         return found
 
-    evaluate = Trainer.evaluate_held_out
-    monkeypatch.setattr(Trainer, "evaluate_held_out", evaluated)
+    evaluate = Trainer.evaluate
+    monkeypatch.setattr(Trainer, "evaluate", evaluated)
     often = small(evaluation={"every": 2, "batches": 1}, checkpoint={"every": 1, **kept})
     Trainer(settings(text, tmp_path / "run", **often)).fit()
     assert steps_in(tmp_path / "run") == sorted({*steps, 6})  # 6 is the best

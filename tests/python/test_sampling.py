@@ -6,42 +6,44 @@ import pytest
 from ssm_hpn import Trainer
 from ssm_hpn.cli.main import main
 from ssm_hpn.errors import ConfigError
-from ssm_hpn.sampling import nucleus
 from support import SMALL, text_data, token_settings, train
 
 
-@pytest.mark.parametrize("head", [{"kind": "linear"}, {"kind": "prototype"}])
-def test_the_whole_nucleus_has_the_frequencies_of_the_softmax(head):
-    trainer = Trainer(token_settings())
-    if head["kind"] == "linear":
-        settings = token_settings()
-        settings["model"]["head"] = head
-        trainer = Trainer(settings)
-    scores = trainer.session.stream(1).prefill(np.array([[1, 2, 3]], np.uint32))[0].astype(np.float64)
-    logits = scores * trainer._logit_scale()
-    chances = np.exp(logits - logits.max())
-    chances /= chances.sum()
-    draws = [trainer.generate([1, 2, 3], 1, top_p=1.0, seed=seed)[0] for seed in range(600)]
-    theirs = [trainer.generate([1, 2, 3], 1, seed=seed)[0] for seed in range(600)]
-    for found in (draws, theirs):
-        shares = np.bincount(found, minlength=len(chances)) / len(found)
-        assert np.abs(shares - chances).max() < 0.06  # three deviations of the largest share
+def logits(trainer, prompt):
+    """Of a linear head, whose scores they are."""
+    return trainer.session.stream(1).prefill(np.array([prompt], np.uint32))[0].astype(np.float64)
 
 
-def test_top_p_draws_from_the_best_tokens_alone():
+def linear():
+    settings = token_settings()
+    settings["model"]["head"] = {"kind": "linear"}
+    return Trainer(settings)
+
+
+def test_top_p_draws_from_the_smallest_set_of_best_tokens():
+    trainer = linear()
+    z = logits(trainer, [4])
+    order = np.argsort(-z, kind="stable")
+    chances = np.exp(z[order] - z.max())
+    together = np.cumsum(chances / chances.sum())
+    for count in (1, 2, len(z) // 2):
+        top_p = float(together[count - 1]) - 1e-6
+        draws = {trainer.generate([4], 1, top_p=top_p, seed=seed)[0] for seed in range(400)}
+        assert draws == set(order[:count].tolist())
+
+
+def test_all_probability_draws_what_no_limit_draws():
     trainer = Trainer(token_settings())
-    scores = trainer.session.stream(1).prefill(np.array([[4]], np.uint32))[0]
-    kept, chances = nucleus(scores * trainer._logit_scale(), top_p=0.3)
-    assert 0 < len(kept) < len(scores)
-    assert chances.sum() == pytest.approx(1)
-    draws = {trainer.generate([4], 1, top_p=0.3, seed=seed)[0] for seed in range(200)}
-    assert draws == set(kept.tolist())
-    assert {trainer.generate([4], 1, top_p=1.0, top_k=1, seed=seed)[0] for seed in range(9)} == {int(scores.argmax())}
+    for seed in range(9):
+        assert trainer.generate([1, 2, 3], 9, top_p=1.0, seed=seed) == trainer.generate([1, 2, 3], 9, seed=seed)
     assert trainer.generate([4], 5, top_p=0.5, temperature=0) == trainer.generate([4], 5, temperature=0)
-    assert trainer.generate([4], 9, top_p=0.9, seed=3) == trainer.generate([4], 9, top_p=0.9, seed=3)
-    for wrong in (0.0, -1.0, 1.5, float("nan")):
-        with pytest.raises(ConfigError, match="top_p: expected a probability above 0 and up to 1"):
-            trainer.generate([4], 1, top_p=wrong)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("wrong", [0.0, -1.0, 1.5, float("nan")])
+def test_a_probability_that_is_none_is_refused(wrong, temperature):
+    with pytest.raises(ConfigError, match="top_p: expected a probability above 0 and up to 1"):
+        Trainer(token_settings()).generate([4], 1, top_p=wrong, temperature=temperature)
 
 
 def test_several_samples_and_a_prompt_from_a_file(here, capsys):
@@ -64,6 +66,9 @@ def test_several_samples_and_a_prompt_from_a_file(here, capsys):
         (["--prompt-file", "prompt.txt", "--prompt", "a"], "at most one prompt"),
         (["--samples", "0"], "--samples: expected a whole number from 1 on"),
         (["--prompt", "a", "--top-p", "2"], "top_p: expected a probability"),
+        (["--prompt", "a", "--top-p", "2", "--temperature", "0"], "top_p: expected a probability"),
+        (["--prompt", "a", "--temperature", "-1"], "temperature: expected a number from 0 on, found -1"),
+        (["--prompt", "a", "--temperature", "nan"], "temperature: expected a number from 0 on, found NaN"),
     ):
         assert main([*words, *more]) in (2, 3, 6)
         (line,) = capsys.readouterr().err.splitlines()

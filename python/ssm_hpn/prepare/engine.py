@@ -74,14 +74,14 @@ def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.Du
     """A connection that downloads nothing and spills to a folder below `work`."""
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
         memory, threads = (MEMORY_IF_NEEDED, 1) if long_lines else (MEMORY, THREADS)
-        with connection_to(Path(folder), memory_mb=memory, threads=threads, keep=not long_lines) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            try:
+        try:
+            with connection_to(Path(folder), memory_mb=memory, threads=threads, keep=not long_lines) as connection:
+                connection.execute("SET TimeZone = 'UTC'")
                 yield connection
-            except RuntimeError as error:
-                if str(error) != INTERRUPTED:
-                    raise
-                raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            if str(error) != INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from None
 
 
 @dataclass

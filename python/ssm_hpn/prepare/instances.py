@@ -60,6 +60,9 @@ def _taken(folder: Path, memory_mb: int, threads: int) -> duckdb.DuckDBPyConnect
                 instance.execute(f"SET {name} = ?", [value])
         except duckdb.Error:  # it has used its folder, which some releases remove when they no longer need it
             instance.close()
+        except BaseException:
+            instance.close()
+            raise
         else:
             return instance
     return duckdb.connect(":memory:", config=SETTINGS | changing)

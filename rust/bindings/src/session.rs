@@ -260,7 +260,8 @@ impl PySession {
         PyStream::new(py, &self.0, rows)
     }
 
-    #[pyo3(signature = (prompt, n, *, temperature=1.0, top_k=None, seed=0))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python")]
+    #[pyo3(signature = (prompt, n, *, temperature=1.0, top_k=None, top_p=None, seed=0))]
     fn generate(
         &self,
         py: Python<'_>,
@@ -268,9 +269,10 @@ impl PySession {
         n: usize,
         temperature: f64,
         top_k: Option<usize>,
+        top_p: Option<f64>,
         seed: u64,
     ) -> PyResult<Vec<u32>> {
-        let sampling = Sampling { temperature, top_k, seed };
+        let sampling = Sampling { temperature, top_k, top_p, seed };
         reading!(self, py, s => s.generate(&prompt, n, &sampling))
     }
 

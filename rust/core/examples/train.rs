@@ -88,7 +88,7 @@ fn run() -> Result<()> {
 
     let prompt = "/// Returns the ";
     let ids: Vec<u32> = prompt.bytes().map(u32::from).collect();
-    let sampling = Sampling { temperature: 0.5, top_k: Some(40), seed: 0 };
+    let sampling = Sampling { temperature: 0.5, top_k: Some(40), top_p: None, seed: 0 };
     let text: Vec<u8> = resumed.generate(&ids, 200, &sampling)?.into_iter().map(|id| id as u8).collect();
     println!("{prompt}{}", String::from_utf8_lossy(&text));
     fs::remove_dir_all(&work).map_err(|e| Error::storage(&work, "remove", e))

@@ -159,8 +159,7 @@ impl<T: Scalar> Session<T> {
         self.threads.install(|| stream.read(model, params, input, length))?
     }
 
-    /// Continues a prompt by `n` tokens, drawn from the softmax of logits / temperature over the `top_k` best ones;
-    /// temperature 0 takes the best one.
+    /// Continues a prompt by `n` tokens, each drawn as [`Sampling`] says.
     pub fn generate(&self, prompt: &[u32], n: usize, sampling: &Sampling) -> Result<Vec<u32>> {
         let InputConfig::Tokens { vocab_size } = self.model.config().input else {
             return Err(Error::shape("generate", "a model of tokens", "a model of numbers"));
@@ -174,11 +173,7 @@ impl<T: Scalar> Session<T> {
                 if prompt.is_empty() { "an empty prompt" } else { "a head that predicts something else" };
             return Err(Error::shape("generate", "a prompt, and a head that predicts tokens", found));
         }
-        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) || sampling.top_k == Some(0) {
-            let top_k = sampling.top_k.map_or("none".to_owned(), |k| k.to_string());
-            let found = format!("temperature {}, top_k {top_k}", sampling.temperature);
-            return Err(Error::shape("sampling", "a temperature from 0 on and a top_k from 1 on", found));
-        }
+        sampling.check()?;
         self.check_free("generate")?;
         let scale = self.model.head().logit_scale(&self.model.head_params(self.params.as_slice()));
         let mut rng = init::stream(sampling.seed, "generate");
@@ -208,6 +203,13 @@ fn head_pass<'a, T: Scalar>(
 
 /// Settings for drawing the next token.
 ///
+/// ```text
+/// P(i) ∝ exp(z_i / temperature)        of the top_k best tokens, or of all; z the logits
+/// drawn from the smallest set of best tokens with Σ P ≥ top_p, or from all
+/// ```
+///
+/// The second line is the nucleus of Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020, section 3.1.
+///
 /// ```
 /// # use ssm_hpn::Threads;
 /// # use ssm_hpn::model::ModelConfig;
@@ -219,7 +221,7 @@ fn head_pass<'a, T: Scalar>(
 /// #         "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
 /// # )?;
 /// # let session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
-/// let sampling = Sampling { temperature: 0.8, top_k: Some(3), seed: 1 };
+/// let sampling = Sampling { temperature: 0.8, top_k: Some(3), top_p: Some(0.9), seed: 1 };
 /// let tokens = session.generate(&[1, 2], 8, &sampling)?;
 /// assert_eq!(tokens.len(), 8);
 /// assert_eq!(tokens, session.generate(&[1, 2], 8, &sampling)?); // the seed decides
@@ -231,11 +233,29 @@ pub struct Sampling {
     pub temperature: f64,
     /// Number of best tokens to draw from.
     pub top_k: Option<usize>,
+    /// Probability that the tokens to draw from have together, above 0 and up to 1.
+    pub top_p: Option<f64>,
     /// Seed of the draws.
     pub seed: u64,
 }
 
 impl Sampling {
+    fn check(&self) -> Result<()> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            let advice = "0 takes the best token each time, 0.7 is usual";
+            return Err(Error::config("temperature", "a number from 0 on", self.temperature, advice));
+        }
+        if self.top_k == Some(0) {
+            return Err(Error::config("top_k", "a number of tokens from 1 on", 0, "leave it out for all"));
+        }
+        match self.top_p {
+            Some(p) if !(p > 0.0 && p <= 1.0) => {
+                Err(Error::config("top_p", "a probability above 0 and up to 1", p, "0.9 is usual"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The token for a uniform number in [0, 1); `scale` turns scores into logits.
     fn pick<T: Scalar>(&self, scores: &[T], scale: f64, u: f64) -> u32 {
         let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -246,6 +266,14 @@ impl Sampling {
         order.truncate(self.top_k.unwrap_or(order.len()));
         let best = scores[order[0]].to_f64();
         let weight = |i: &usize| (scale * (scores[*i].to_f64() - best) / self.temperature).exp();
+        if let Some(top_p) = self.top_p {
+            let mut missing = top_p * order.iter().map(weight).sum::<f64>();
+            let nucleus = order.iter().position(|i| {
+                missing -= weight(i);
+                missing <= 0.0
+            });
+            order.truncate(nucleus.map_or(order.len(), |last| last + 1));
+        }
         let mut left = u * order.iter().map(weight).sum::<f64>();
         for i in &order {
             left -= weight(i);
@@ -262,10 +290,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sampling_has_the_softmax_frequencies_of_the_top_k_tokens() {
+    fn sampling_has_the_softmax_frequencies_of_the_best_tokens() {
         let scores = [0.0_f64, 3.0, 2.0, -5.0];
         let draw = |temperature, top_k, u| {
-            Sampling { temperature, top_k, seed: 0 }.pick(&scores.map(|s| s / 2.0), 2.0, u)
+            Sampling { temperature, top_k, top_p: None, seed: 0 }.pick(&scores.map(|s| s / 2.0), 2.0, u)
         };
         assert_eq!(draw(0.0, None, 0.9), 1);
         assert_eq!(draw(1.0, Some(1), 0.999), 1);
@@ -274,5 +302,19 @@ mod tests {
         assert_eq!((draw(1.0, None, first - 1e-9), draw(1.0, None, first + 1e-9)), (1, 2));
         assert_eq!(draw(1.0, None, 1.0 - 1e-16), 3);
         assert_eq!(draw(1.0, Some(2), 1.0 - 1e-16), 2);
+        // The best token alone has the probability `first`, the best two `second`.
+        let second = first + 2_f64.exp() / total;
+        let last = |top_p, top_k| {
+            let sampling = Sampling { temperature: 1.0, top_k, top_p: Some(top_p), seed: 0 };
+            sampling.pick(&scores.map(|s| s / 2.0), 2.0, 1.0 - 1e-16)
+        };
+        assert_eq!((last(first - 1e-9, None), last(first + 1e-9, None)), (1, 2));
+        assert_eq!((last(second - 1e-9, None), last(second + 1e-9, None), last(1.0, None)), (2, 0, 3));
+        assert_eq!(last(1.0, Some(2)), 2);
+        let of_two = first / second;
+        assert_eq!((last(of_two - 1e-9, Some(2)), last(of_two + 1e-9, Some(2))), (1, 2));
+        let two = Sampling { temperature: 1.0, top_k: None, top_p: Some(second - 1e-9), seed: 0 };
+        let pick = |u| two.pick(&scores.map(|s| s / 2.0), 2.0, u);
+        assert_eq!((pick(of_two - 1e-9), pick(of_two + 1e-9)), (1, 2));
     }
 }

@@ -65,7 +65,7 @@ pub(super) enum LargestCosine {
 ///
 /// assert_eq!(session.predict(&batch)?.len(), 4 * 7); // [B, T, C]
 /// assert_eq!(session.hidden(&batch)?.len(), 4 * 8); // [B, T, D]
-/// let greedy = Sampling { temperature: 0.0, top_k: None, seed: 0 };
+/// let greedy = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
 /// assert_eq!(session.generate(&[1, 2], 5, &greedy)?.len(), 5);
 ///
 /// let folder = tempfile::tempdir().expect("a folder");

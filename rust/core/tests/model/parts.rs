@@ -265,7 +265,7 @@ fn missing_capabilities_of_blocks_are_refused_in_one_line() {
 #[test]
 fn generating_with_a_model_of_classes_per_token_is_refused() {
     let session = trained::<f32>(&per_token(json!({})));
-    let sampling = Sampling { temperature: 0.0, top_k: None, seed: 0 };
+    let sampling = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
     let message = session.generate(&[1, 2], 3, &sampling).unwrap_err().to_string();
     assert!(message.contains("expected a model that predicts the next token"), "{message}");
     assert_eq!(trained::<f32>(&language_model()).generate(&[1, 2], 3, &sampling).unwrap().len(), 3);

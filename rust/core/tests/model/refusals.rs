@@ -61,7 +61,7 @@ fn while_the_flat_buffers_are_lent_every_other_call_is_refused() {
     is_lent(session.lend_flat().map(drop));
     is_lent(session.load_weights(root.path(), Scope::Whole).map(drop));
     // The borrower may write to the buffers at any time, so reads are refused too.
-    let greedy = Sampling { temperature: 0.0, top_k: None, seed: 0 };
+    let greedy = Sampling { temperature: 0.0, top_k: None, top_p: None, seed: 0 };
     let step = Input::Tokens(vec![1]);
     let reads = [
         ("evaluate", session.evaluate(&data).map(drop)),
