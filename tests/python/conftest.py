@@ -1,6 +1,7 @@
 """Data that several tests train on, prepared once; the faults that tests inject, and their record."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,22 @@ def quick_drawings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssm_hpn.drawing._saved", lambda _: '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
         yield
+
+
+@pytest.fixture(autouse=True)
+def handlers_of_signals() -> Iterator[None]:
+    """A test leaves the handlers of signals as it found them.
+
+    One of Python that is left makes a forked process hang at times: a signal that arrives just before it waits for a
+    lock is handled after it has the lock.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    after = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert after == before
 
 
 @pytest.fixture

@@ -67,6 +67,8 @@ def test_a_second_interrupt_ends_at_once():
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS])
 def test_every_command_says_in_one_line_that_it_was_interrupted(name, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # `enter` sets handlers for the whole process
+
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
