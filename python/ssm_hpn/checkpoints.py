@@ -133,6 +133,8 @@ def no_run(path: Path, wanted: str) -> str:
 
 def find_checkpoint(path: Path, which: Which = "latest") -> Path:
     """The path to load: a checkpoint itself; of a run its best checkpoint, or the run for the newest that verifies."""
+    if path.exists() and not path.is_dir():
+        raise CheckpointError(no_run(path, "a checkpoint, or a run with checkpoints"))
     root = path / FOLDER if (path / FOLDER).is_dir() else path
     if not (root / LATEST).exists() and not list_checkpoints(str(root)) and step_of(path) is None:
         if path.is_dir() and (is_run(path) or path.name == FOLDER):

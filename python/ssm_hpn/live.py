@@ -13,6 +13,7 @@ a request is opened. Where it listens to other machines every request needs the 
 
 import hmac
 import json
+import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -26,9 +27,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from ssm_hpn.compare import by_task
 from ssm_hpn.errors import Error
-from ssm_hpn.follow import REPORT, Folder, Followed
+from ssm_hpn.follow import FACTS, REPORT, Folder, Followed
 from ssm_hpn.page import TEMPLATES, rendered
-from ssm_hpn.printable import printable
+from ssm_hpn.printable import on_one_line, printable
 from ssm_hpn.run_curves import Chart, colour_of, cost_charts, learning_charts
 
 STATIC: Final = {
@@ -54,7 +55,7 @@ class Site:
     def runs(self) -> list[dict[str, Any]]:
         """One object per run: its name, facts in words, and whether it has a report."""
         return [
-            {"name": one.folder.name, "facts": {key: printable(text) for key, text in one.facts().items()}}
+            {"name": one.folder.name, "facts": {key: printable(text) for key, text in _facts(one).items()}}
             | {"report": (one.folder / REPORT).is_file(), "ended": one.ended, "rows": len(one.rows)}
             for one in self._look()
         ]
@@ -103,6 +104,15 @@ class Site:
         return [known[name] for name in dict.fromkeys(names) if name in known][:MOST_TOGETHER]
 
 
+def _facts(run: Followed) -> dict[str, str]:
+    """The facts of a run; of one whose files make no sense only that, so that the others are shown."""
+    try:
+        facts = run.facts()
+    except Exception as error:  # noqa: BLE001 - whatever one run holds, the others are shown
+        return dict.fromkeys(FACTS, "") | {"run": run.folder.name, "state": f"cannot be read: {error}"}
+    return facts if run.damage is None else facts | {"state": f"{facts['state']}; passed over: {run.damage}"}
+
+
 def _described(chart: Chart) -> dict[str, Any]:
     """A chart without its curves."""
     y = chart.y
@@ -145,6 +155,12 @@ class Server(ThreadingHTTPServer):
         self.site, self.token = site, token
         super().__init__(address, _Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - of the base class
+        """One line about a request that failed; none where the one who asked has gone."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            sys.stderr.write(f"serve: {type(error).__name__}: {on_one_line(str(error))}\n")
+
     @property
     def url(self) -> str:
         """Where the page is."""
@@ -173,7 +189,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one request."""
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self._text(HTTPStatus.BAD_REQUEST, "the address of the request is none\n")
+            return
         query = parse_qs(url.query)
         if not self._allowed(query):
             self._text(HTTPStatus.FORBIDDEN, "the token is missing or wrong: open the address that `serve` printed\n")
@@ -214,8 +234,10 @@ class _Handler(BaseHTTPRequestHandler):
         """
         wanted = self.server.token
         if wanted is None:
-            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-            return is_loopback(host)
+            try:
+                return is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or "")
+            except ValueError:
+                return False
         try:
             cookie = SimpleCookie(self.headers.get("Cookie", "")).get(COOKIE)
         except CookieError:

@@ -10,14 +10,15 @@ stored in the checkpoint.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ssm_hpn.clock import timestamp
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ConfigError, StorageError, problem
+from ssm_hpn.errors import ConfigError, StorageError, problem, shown
+from ssm_hpn.foreign import from_json
 
 SCHEMA: Final = 1
 COUNTS: Final = frozenset(
@@ -29,6 +30,7 @@ COUNTS: Final = frozenset(
 STAGE: Final = "stage"
 TIMESTAMP: Final = "timestamp"
 """The two keys of texts; the second one is the time in UTC at which the row was written."""
+TEXTS: Final = frozenset({STAGE, TIMESTAMP})
 FILLED_IN: Final = ("schema", TIMESTAMP, "nonfinite")
 """Keys that a row gets when it is written."""
 BEFORE: Final = (
@@ -177,18 +179,55 @@ class MetricsLog:
             self.lost = f"{self.path}: {expected}: rows of the updates before are lost"
 
 
-def read_rows(path: Path) -> list[dict[str, float | int | None]]:
-    """The rows of a metrics file; an unfinished last line is left out."""
+def row_of(line: bytes) -> dict[str, Any]:
+    """The row in a line: an object in UTF-8 of numbers and nulls, with a number as `step`, and texts as `TEXTS`.
+
+    Raises `ValueError` for anything else.
+
+    >>> row_of(b'{"step": 10, "stage": "features", "train/loss": null}')
+    {'step': 10, 'stage': 'features', 'train/loss': None}
+    >>> row_of(b'{"step": 10, "train/loss": "low"}')
+    Traceback (most recent call last):
+    ValueError: no row of metrics
+    """
+    row = from_json(line.decode())
+    if not isinstance(row, dict) or not _is_number(row.get("step")):
+        raise ValueError("no row of metrics")
+    if not all(value is None or _is_number(value) or _is_text(key, value) for key, value in row.items()):
+        raise ValueError("no row of metrics")
+    return row
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text(key: str, value: object) -> bool:
+    return key in TEXTS and isinstance(value, str)
+
+
+def no_row(path: Path, number: int, line: bytes) -> str:
+    """The error about a line, counted from 1, that holds no row."""
+    return problem(f"{path}:{number}", "a row of metrics", shown(line[:40]), "remove it")
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a metrics file, each with the number of its line; an unfinished last line is left out.
+
+    Raises `StorageError` that names the file, and the line that holds no row.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        *lines, _ = path.read_bytes().split(b"\n")
     except OSError as error:
         raise StorageError(f"{path}: cannot read the metrics: {error}") from None
-    rows = []
     for number, line in enumerate(lines, 1):
-        if not line.endswith("\n"):
-            break
         try:
-            rows.append(json.loads(line))
+            row = row_of(line)
         except ValueError:
-            raise StorageError(problem(f"{path}:{number}", "one JSON object", repr(line[:40]), "remove it")) from None
-    return rows
+            raise StorageError(no_row(path, number, line)) from None
+        yield number, row
+
+
+def read_rows(path: Path) -> list[dict[str, float | int | None]]:
+    """The rows of a metrics file; an unfinished last line is left out. Raises `StorageError` for what is no row."""
+    return [row for _, row in numbered_rows(path)]

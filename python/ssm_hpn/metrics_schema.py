@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssm_hpn.errors import StorageError, problem, shown
-from ssm_hpn.foreign import from_json
-from ssm_hpn.metrics_log import SCHEMA
+from ssm_hpn.metrics_log import SCHEMA, numbered_rows
 from ssm_hpn.storage import write_whole
 
 Row = dict[str, Any]
 Migration = Callable[[Row], Row]
-REMOVE: Final = "remove it"
 CHAIN: Final[tuple[Migration, ...]] = ()
 """`CHAIN[i]` leads from schema i + 1 to i + 2."""
 assert len(CHAIN) + 1 == SCHEMA, "every schema but the first has a migration to it"
@@ -60,25 +58,17 @@ def upgrade_rows(path: Path, *, chain: Sequence[Migration] = CHAIN) -> int:
 
 
 def _read(path: Path, *, newest: int) -> list[Row]:
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot read the metrics: {error}") from None
     rows: list[Row] = []
-    for number, line in enumerate(lines, 1):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            row = from_json(line)
-            schema = row["schema"]
-        except (ValueError, LookupError, TypeError):
-            raise StorageError(problem(f"{path}:{number}", "a row of metrics", shown(line[:40]), REMOVE)) from None
+    for number, row in numbered_rows(path):
+        schema = row.get("schema")
         if not isinstance(schema, int) or not 1 <= schema <= newest:
             advice = "use a release that reads it"
             expected = f"metrics of schema {newest} or older"
             raise StorageError(problem(f"{path}:{number}", expected, shown(schema), advice))
         if rows and list(row) != list(rows[0]):
             different = sorted(set(row) ^ set(rows[0])) or ["their order"]
-            raise StorageError(problem(f"{path}:{number}", "the keys of row 1", f"others ({different[0]})", REMOVE))
+            raise StorageError(
+                problem(f"{path}:{number}", "the keys of row 1", f"others ({different[0]})", "remove it")
+            )
         rows.append(row)
     return rows

@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import shutil
+import socket
 import threading
 import time
 from pathlib import Path
@@ -11,7 +13,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from ssm_hpn.cli.main import main
-from ssm_hpn.follow import Folder, Followed
+from ssm_hpn.cli.watch import _plain
+from ssm_hpn.follow import FACTS, Folder, Followed
 from ssm_hpn.live import Server, Site
 from test_report import a_run
 
@@ -33,6 +36,74 @@ def test_rows_are_read_on_from_the_last_look(tmp_path):
     assert [row["step"] for row in followed.rows] == [0]
     (run / "metrics.jsonl").unlink()
     assert not followed.look()
+
+
+def test_a_file_that_was_cut_back_and_grew_between_two_looks_is_read_anew(tmp_path):
+    run = a_run(tmp_path / "run", steps=40)
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]))
+    followed = Followed(run)
+    assert followed.look()
+    other = lines[1].replace('"step": 10', '"step": 15')
+    for grown in (lines[0] + other * 3, lines[0] + other + lines[1] * 2):  # beyond the old length, and to the same one
+        path.write_text(grown)
+        assert followed.look()
+        assert [row["step"] for row in followed.rows] == [json.loads(line)["step"] for line in grown.splitlines()]
+    path.write_text("")
+    assert followed.look()
+    assert followed.rows == []
+
+
+NO_ROWS = (
+    b"[1,2]",
+    b"{}",
+    b'{"step": 5, "train/loss": "x"}',
+    b'{"step": 5, "eval/loss": [1]}',
+    b'{"step": true}',
+    b"\xff",
+)
+
+
+@pytest.mark.parametrize("line", NO_ROWS)
+@pytest.mark.parametrize("command", ["report", "compare", "watch", "inspect", "migrate"])
+def test_a_line_that_is_no_row_is_one_clear_line_by_every_reader(tmp_path, capfd, line, command):
+    run = a_run(tmp_path / "run", steps=40)
+    path = run / "metrics.jsonl"
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, line + b"\n", *rest]))
+    words = {"watch": ["--once"], "inspect": ["--verify"]}.get(command, [])
+    code = main([command, str(run), *words])
+    found = capfd.readouterr()
+    assert code == (0 if command == "watch" else 6)
+    (said,) = (one for one in (found.out + found.err).splitlines() if "metrics.jsonl:2" in one)
+    assert "expected a row of metrics, found b" in said
+    assert "this is a bug" not in found.err
+
+
+def test_runs_of_the_same_name_are_told_apart_and_a_removed_run_ends_watch(tmp_path, capsys, monkeypatch):
+    runs = [a_run(tmp_path / place / "one", steps=steps) for place, steps in (("a", 40), ("b", 60))]
+    for run in runs:
+        (run / "config.toml").write_text("[train]\nsteps = 100\n")
+    looks = []
+
+    def wait(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            for run in runs:
+                shutil.rmtree(run)
+
+    monkeypatch.setattr("ssm_hpn.cli.watch.time.sleep", wait)
+    assert main(["watch", *map(str, runs), "--every", "1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert _plain([]) == (list(FACTS), [])
+
+
+@pytest.mark.parametrize("every", ["inf", "1e12", "nan", "86401", "0"])
+def test_watch_looks_at_least_once_a_day(tmp_path, capsys, every):
+    run = a_run(tmp_path / "run", steps=40)
+    assert main(["watch", str(run), "--every", every]) == 2
+    assert "--every: expected seconds above 0, up to 86400" in capsys.readouterr().err
 
 
 def test_a_state_is_what_the_files_say(tmp_path):
@@ -123,6 +194,54 @@ def test_the_server_gives_runs_curves_comparisons_and_reports(ask):
         assert ask(f"/static/{name}")[0] == 200
 
 
+def test_one_bad_run_is_shown_beside_the_others(ask, tmp_path, monkeypatch):
+    (tmp_path / "runs/other/config.toml").write_text("train = 3\n[model]\nx = 1\n")
+    with (tmp_path / "runs/a <b>/metrics.jsonl").open("a") as file:
+        file.write("[1]\n")
+    runs = {one["name"]: one for one in json.loads(ask("/api/runs")[2])}
+    assert "passed over" in runs["a <b>"]["facts"]["state"]
+    (tmp_path / "runs/other/config.toml").write_text('[train]\nsteps = "many"\n')
+    assert {one["name"] for one in json.loads(ask("/api/runs")[2])} == {"a <b>", "other"}
+    facts = Followed.facts
+
+    def failing(run):
+        return facts(run) if run.folder.name == "other" else {}["no key"]
+
+    monkeypatch.setattr(Followed, "facts", failing)
+    runs = {one["name"]: one["facts"] for one in json.loads(ask("/api/runs")[2])}
+    assert "cannot be read" in runs["a <b>"]["state"]
+    assert list(runs["a <b>"]) == list(runs["other"])
+
+
+@pytest.mark.parametrize(
+    ("request_line", "host", "status"),
+    [("GET http://[ HTTP/1.0", "localhost", b" 400 "), ("GET /api/runs HTTP/1.0", "[", b" 403 ")],
+)
+def test_a_malformed_address_is_answered(tmp_path, capfd, request_line, host, status):
+    a_run(tmp_path / "runs/a")
+    with Server(("127.0.0.1", 0), Site([tmp_path / "runs"])) as server:
+        threading.Thread(target=server.handle_request).start()
+        with socket.create_connection(server.server_address[:2], timeout=20) as connection:
+            connection.sendall(f"{request_line}\r\nHost: {host}\r\n\r\n".encode())
+            assert status in connection.makefile("rb").readline()
+    assert capfd.readouterr().err == ""
+
+
+def fail(error):
+    raise error
+
+
+def test_a_failed_request_is_at_most_one_line(tmp_path, capfd):
+    with Server(("127.0.0.1", 0), Site([tmp_path])) as server:
+        for error in (BrokenPipeError("gone"), TimeoutError("slow"), ValueError("two\nlines")):
+            try:
+                fail(error)
+            except (OSError, ValueError):
+                server.handle_error(None, None)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("serve: ValueError: two")
+
+
 @pytest.mark.parametrize(
     "path", ["/report/..", "/report/%2e%2e%2fsecret.html", "/static/../live.py", "/none", "/static/page.html.j2"]
 )
@@ -162,3 +281,11 @@ def test_serve_refuses_what_it_cannot_serve(tmp_path, capsys):
 def test_the_library_of_the_page_comes_with_its_licence():
     folder = Path(__file__).parents[2] / "python/ssm_hpn/templates/uplot"
     assert "Permission is hereby granted" in (folder / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize("words", [["generate"], ["evaluate"], ["predict", "--data", "x.txt"]])
+def test_a_file_in_place_of_a_run_is_named_as_such(tmp_path, capsys, words):
+    (tmp_path / "that.txt").write_text("text")
+    assert main([*words, str(tmp_path / "that.txt")]) == 4
+    said = "that.txt: expected a checkpoint, or a run with checkpoints, found a file; name the folder of a run"
+    assert said in capsys.readouterr().err

@@ -58,10 +58,10 @@ def test_rows_of_an_older_schema_are_rewritten_and_newer_ones_refused(tmp_path):
     shutil.copy(GOLDEN / "metrics-v1.jsonl", file)
     rows = check_rows(file)
     assert rows > 1
-    chain = [lambda row: row | {"host": None}, lambda row: {**row, "host": "a"}]
+    chain = [lambda row: row | {"cores": None}, lambda row: {**row, "cores": 2}]
     assert upgrade_rows(file, chain=chain) == 1
     found = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(row["schema"], row["host"]) for row in found] == [(3, "a")] * rows
+    assert [(row["schema"], row["cores"]) for row in found] == [(3, 2)] * rows
     assert upgrade_rows(file, chain=chain) == 3
     with pytest.raises(StorageError, match=r"metrics\.jsonl:1: expected metrics of schema 1 or older, found 3"):
         check_rows(file)
@@ -73,7 +73,9 @@ def test_rows_of_an_older_schema_are_rewritten_and_newer_ones_refused(tmp_path):
         ("x", "a row of metrics, found b'x"),
         ("[]", "a row of metrics"),
         ("{}", "a row of metrics"),
-        ('{"schema": "1"}', "schema 1 or older, found '1'"),
+        ('{"schema": "1", "step": 0}', "a row of metrics"),
+        ('{"schema": 2, "step": 0}', "schema 1 or older, found 2"),
+        ('{"step": 0}', "schema 1 or older, found None"),
         ('{"schema": 1, "step": 0, "more": 0}', r"the keys of row 1, found others \(more\)"),
         ("[" * 100_000, "a row of metrics"),
     ],

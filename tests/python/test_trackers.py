@@ -236,6 +236,25 @@ def test_a_missing_package_is_one_line_before_anything_is_written(here, capsys, 
         assert not (here / "run").exists()
 
 
+@pytest.mark.parametrize("mode", [(), ("--dry-run",), ("--profile",)])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--track", "nothing"), "--track: expected"),
+        (("--alert", ""), "Alert, command: expected a command"),
+        (("--metrics-port", "99999"), "--metrics-port: expected"),
+        (("--track", "wandb"), "wandb: expected the package wandb"),
+    ],
+)
+def test_wrong_observers_are_refused_before_data_is_prepared(here, capsys, monkeypatch, mode, words, said):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (here / "texts.txt").write_text("some text\n" * 200)
+    assert train("--data", "texts.txt", *mode, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert [path.name for path in here.iterdir()] == ["texts.txt"]
+
+
 # ---- trackers, read back by their own packages (make test-trackers)
 
 

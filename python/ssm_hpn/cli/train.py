@@ -39,7 +39,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     screen = console()
     with interrupted(" before training began; no unfinished file is left behind"):
         request = parse_train(arguments, prog)
-        simd(), bf16_unit()  # what is not there is refused before any data is prepared
+        simd(), bf16_unit()  # what is not there, and wrong options, are refused before any data is prepared
+        observers = _observers(request)
         check_resume(request.resume)
         if request.dry_run:
             return _dry_run(request.config, screen)
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if chosen.kind == "features":
         return fit_features(training, request, screen, lambda folder: _again(prog, arguments, request.resume, folder))
     with interrupted(" at once; the same command goes on from the last checkpoint, if there is one"):
-        result = _fit(trainer, request, screen)
+        result = _fit(trainer, request, screen, observers)
     command = _again(prog, arguments, request.resume, result.folder)
     if result.reason == "interrupted":
         screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
@@ -73,9 +74,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     return EXIT_DONE
 
 
-def _fit(trainer: Trainer, request: TrainRequest, screen: "Console") -> Result:
+def _fit(trainer: Trainer, request: TrainRequest, screen: "Console", observers: "list[Callback]") -> Result:
     """Train, and show how it goes."""
-    observers = _observers(request)
     progress = ProgressDisplay(screen, lambda: _announce(trainer, screen, request.more))
     try:
         with graceful_stop(trainer.request_stop):

@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from ssm_hpn.checkpoints import is_run, no_run, runs_in
 from ssm_hpn.cli.console import console
@@ -11,11 +12,14 @@ from ssm_hpn.cli.console import table as plain
 from ssm_hpn.cli.parser import Parser, path_of
 from ssm_hpn.clock import timestamp
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
-from ssm_hpn.follow import Folder, Followed, sparkline
+from ssm_hpn.follow import FACTS, Folder, Followed, sparkline
 from ssm_hpn.printable import on_one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+LONGEST: Final = 86_400.0
+"""Most seconds between two looks: a day."""
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
@@ -25,15 +29,18 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="seconds between two looks (default: 1)")
     parser.add_argument("--once", action="store_true", help="print what there is now, and end")
     options = parser.parse_args(arguments)
-    if not options.every > 0:
-        raise ConfigError(problem("--every", "seconds above 0", options.every, "1 is usual"))
+    if not 0 < options.every <= LONGEST:
+        expected = f"seconds above 0, up to {LONGEST:.0f}"
+        raise ConfigError(problem("--every", expected, options.every, "1 is usual"))
     for path in options.runs:
         if not is_run(path) and not runs_in(path):
             raise ConfigError(no_run(path, "a run, or a folder of runs"))
     folder = Folder(options.runs)
     screen = console()
     if options.once:
-        print(plain(*_plain(folder.look())))
+        runs = folder.look()
+        print(plain(*_plain(runs)))
+        _tell_damage(runs, set())
         return EXIT_DONE
     try:
         if screen.is_terminal:
@@ -44,6 +51,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
                     live.update(_table(runs), refresh=True)
                     time.sleep(options.every)
                 live.update(_table(runs), refresh=True)
+            _tell_damage(runs, set())
         else:
             _lines(folder, options.every)
     except KeyboardInterrupt:
@@ -57,12 +65,14 @@ def _goes_on(runs: Sequence[Followed]) -> bool:
 
 def _lines(folder: Folder, every: float) -> None:
     """A line for each run whenever it has a new row."""
-    told: dict[str, int] = {}
+    told: dict[Path, int] = {}
+    damaged: set[str] = set()
     while True:
         runs = folder.look()
+        _tell_damage(runs, damaged)
         for one in runs:
-            if told.get(one.folder.name) != len(one.rows):
-                told[one.folder.name] = len(one.rows)
+            if told.get(one.folder) != len(one.rows):
+                told[one.folder] = len(one.rows)
                 facts = one.facts()
                 shown = [f"loss {facts['training loss']}", facts["held out"], f"{facts['tokens/s']} tokens/s"]
                 about = "  ".join([facts["run"], facts["state"], facts["updates"], *filter(None, shown)])
@@ -73,10 +83,18 @@ def _lines(folder: Folder, every: float) -> None:
         time.sleep(every)
 
 
+def _tell_damage(runs: Sequence[Followed], told: set[str]) -> None:
+    """A note on stderr about each run with a line that holds no row, once."""
+    for one in runs:
+        if one.damage is not None and one.damage not in told:
+            told.add(one.damage)
+            print(f"passed over: {on_one_line(one.damage)}", file=sys.stderr)
+
+
 def _plain(runs: Sequence[Followed]) -> tuple[list[str], list[list[str]]]:
     """Header and rows."""
     rows = [one.facts() for one in runs]
-    return list(rows[0]), [[on_one_line(cell) for cell in row.values()] for row in rows]
+    return list(FACTS), [[on_one_line(cell) for cell in row.values()] for row in rows]
 
 
 def _table(runs: Sequence[Followed]) -> "Table":
