@@ -49,8 +49,15 @@ def is_prepared(path: Path | str) -> bool:
     return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118 - Path raises for names that are too long
 
 
+OF_PARTS: Final[Mapping[str, Mapping[str, type]]] = {
+    "source": {"files": int, "digest": str, "options": dict},
+    "encoder": {"kind": str, "file": str, "sha256": str},
+}
+"""What a manifest says of where its documents are from and how they were encoded, where it says it, with the types."""
+
+
 def read_manifest(path: Path | str) -> dict[str, Any]:
-    """The manifest of a prepared folder. The core checks it in full when it opens the folder."""
+    """The manifest of a prepared folder. The core checks the rest when it opens the folder."""
     file = Path(path) / MANIFEST
     try:
         manifest = from_json(file.read_bytes())
@@ -66,6 +73,16 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
         raise DataError(problem(file, "a readable manifest", error, "prepare the data again")) from None
     if not isinstance(manifest, dict):
         raise DataError(problem(file, "a JSON object", type(manifest).__name__, "prepare the data again"))
+    for part, keys in OF_PARTS.items():
+        values = manifest.get(part) or {}
+        if not isinstance(values, dict):
+            raise DataError(
+                problem(f"{file}: {part}", "a JSON object", type(values).__name__, "prepare the data again")
+            )
+        for key in keys.keys() & values.keys():
+            if type(values[key]) is not keys[key]:
+                found = type(values[key]).__name__
+                raise DataError(problem(f"{file}: {part}.{key}", keys[key].__name__, found, "prepare the data again"))
     return manifest
 
 

@@ -51,6 +51,8 @@ class Site:
 
     def __init__(self, places: Sequence[Path]) -> None:
         self._folder, self._lock = Folder(places), Lock()
+        self._compared: tuple[object, list[dict[str, Any]]] = ((), [])
+        """What the last tables were made of, and they."""
 
     def runs(self) -> list[dict[str, Any]]:
         """One object per run: its name, facts in words, and whether it has a report."""
@@ -74,7 +76,13 @@ class Site:
 
     def compare(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Tables over runs, for each task: results, spread over seeds, settings that differ."""
-        runs = [run.folder for run in self._named(names) if run.rows]
+        runs = [run for run in self._named(names) if run.rows]
+        now = [(run.folder, run.written, run.ended) for run in runs]
+        if now != self._compared[0]:
+            self._compared = (now, self._tables([run.folder for run in runs]))
+        return self._compared[1]
+
+    def _tables(self, runs: Sequence[Path]) -> list[dict[str, Any]]:
         return [
             {"title": f"{one.task}: {title}", "header": header, "rows": rows}
             for one in (by_task(runs) if runs else [])

@@ -190,7 +190,10 @@ def row_of(line: bytes) -> dict[str, Any]:
     Traceback (most recent call last):
     ValueError: no row of metrics
     """
-    row = from_json(line.decode())
+    return _checked(from_json(line.decode()))
+
+
+def _checked(row: object) -> dict[str, Any]:
     if not isinstance(row, dict) or not _is_number(row.get("step")):
         raise ValueError("no row of metrics")
     if not all(value is None or _is_number(value) or _is_text(key, value) for key, value in row.items()):
@@ -211,10 +214,10 @@ def no_row(path: Path, number: int, line: bytes) -> str:
     return problem(f"{path}:{number}", "a row of metrics", shown(line[:40]), "remove it")
 
 
-def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def numbered_rows(path: Path, *, newest: int = SCHEMA) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a metrics file, each with the number of its line; an unfinished last line is left out.
 
-    Raises `StorageError` that names the file, and the line that holds no row.
+    Raises `StorageError` that names the file, and the line that holds no row, or one of a schema after the `newest`.
     """
     try:
         *lines, _ = path.read_bytes().split(b"\n")
@@ -222,9 +225,14 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise StorageError(f"{path}: cannot read the metrics: {error}") from None
     for number, line in enumerate(lines, 1):
         try:
-            row = row_of(line)
-        except ValueError:
+            row = from_json(line.decode())
+            if type(row["schema"]) is not int or row["schema"] == SCHEMA:
+                _checked(row)
+        except (ValueError, LookupError, TypeError):
             raise StorageError(no_row(path, number, line)) from None
+        if not 1 <= row["schema"] <= newest:
+            expected, advice = f"metrics of schema {newest} or older", "use a release that reads it"
+            raise StorageError(problem(f"{path}:{number}", expected, row["schema"], advice))
         yield number, row
 
 

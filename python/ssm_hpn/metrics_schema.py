@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ssm_hpn.errors import StorageError, problem, shown
+from ssm_hpn.errors import StorageError, problem
 from ssm_hpn.metrics_log import SCHEMA, numbered_rows
 from ssm_hpn.storage import write_whole
 
@@ -59,12 +59,7 @@ def upgrade_rows(path: Path, *, chain: Sequence[Migration] = CHAIN) -> int:
 
 def _read(path: Path, *, newest: int) -> list[Row]:
     rows: list[Row] = []
-    for number, row in numbered_rows(path):
-        schema = row.get("schema")
-        if not isinstance(schema, int) or not 1 <= schema <= newest:
-            advice = "use a release that reads it"
-            expected = f"metrics of schema {newest} or older"
-            raise StorageError(problem(f"{path}:{number}", expected, shown(schema), advice))
+    for number, row in numbered_rows(path, newest=newest):
         if rows and list(row) != list(rows[0]):
             different = sorted(set(row) ^ set(rows[0])) or ["their order"]
             raise StorageError(

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -43,6 +44,7 @@ def library(tmp_path, monkeypatch):
 
 
 def test_without_arguments_it_trains_on_the_standard_library(here, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # a command sets handlers for the whole process
     source = here / "python3"
     for number in range(30):
         write(source, f"package/module{number}.py", 2000)

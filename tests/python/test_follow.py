@@ -262,12 +262,31 @@ def test_only_this_machine_and_those_with_the_token_may_ask(ask):
     assert "HttpOnly; SameSite=Strict" in headers["Set-Cookie"]
 
 
+def test_tables_are_made_anew_only_where_a_run_has_changed(tmp_path, monkeypatch):
+    run = a_run(tmp_path / "runs/one", steps=20)
+    a_run(tmp_path / "runs/two", steps=20)
+    site, made = Site([tmp_path / "runs"]), []
+    tables = Site._tables
+    monkeypatch.setattr(Site, "_tables", lambda self, runs: made.append(runs) or tables(self, runs))
+    first = site.compare(["one", "two"])
+    assert site.compare(["one", "two"]) == first != []
+    assert len(made) == 1
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write((run / "metrics.jsonl").read_text().splitlines()[-1].replace('"step": 20', '"step": 30') + "\n")
+    os.utime(run / "metrics.jsonl", (9e8, 9e8))
+    site.compare(["one", "two"])
+    assert len(made) == 2
+
+
 def test_serve_refuses_what_it_cannot_serve(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
+    (tmp_path / "text.txt").write_text("text")
     taken = Server(("127.0.0.1", 0), Site([tmp_path]))
     port = str(taken.server_address[1])
     for words, said in (
-        ([str(tmp_path / "none")], "expected a folder of runs, found none"),
+        ([str(tmp_path / "none")], "expected a folder of runs, found no such file or folder"),
+        ([str(tmp_path / "text.txt")], "expected a folder of runs, found a file"),
+        ([str(tmp_path / "runs"), "--host", "nope.invalid"], "give another --host"),
         ([str(tmp_path / "runs"), "--port", "70000"], "--port: expected a number from 0 to 65535"),
         ([str(tmp_path / "runs"), "--token", "short"], "--token: expected 8 or more letters and digits"),
         ([str(tmp_path / "runs"), "--port", port], f"127.0.0.1:{port}: expected an address to listen to"),

@@ -262,7 +262,7 @@ def test_a_failed_write_or_read_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="cannot read the metrics"):
         read_rows(tmp_path / "none.jsonl")
     broken = tmp_path / "broken.jsonl"
-    broken.write_text('{"step": 0}\nnonsense\n')
+    broken.write_text('{"schema": 1, "step": 0}\nnonsense\n')
     with pytest.raises(StorageError, match=r"broken\.jsonl:2"):
         read_rows(broken)
 

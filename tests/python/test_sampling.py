@@ -60,6 +60,8 @@ def test_several_samples_and_a_prompt_from_a_file(here, capsys):
     assert capsys.readouterr().out == parts[1].split("\n", 1)[1]
     assert main([*words, "--prompt", "a", "--top-p", "0.9"]) == 0
     capsys.readouterr()
+    assert main(["generate", "prompt.txt"]) in (3, 4)
+    assert "found a file; name the folder of a run" in capsys.readouterr().err
     for more, said in (
         (["--prompt-file", "none.txt"], "none.txt"),
         (["--prompt-file", "bad.txt"], "text in UTF-8"),

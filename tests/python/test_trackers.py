@@ -336,3 +336,9 @@ def test_wandb_reads_its_offline_files(text, tmp_path, monkeypatch):
             settings_of_run |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
     assert losses == pytest.approx({row["step"]: row["train/loss"] for row in rows_of(run)})
     assert settings_of_run["train"]["steps"] == 8
+
+
+@pytest.mark.parametrize("file", ["", "none/run.prom", "."])
+def test_a_file_for_prometheus_that_cannot_be_is_refused_at_once(file, here):
+    with pytest.raises(ConfigError, match="Prometheus, file: expected a file in a folder that is there"):
+        Prometheus(file=file)

@@ -1,10 +1,12 @@
 """`serve`: a local page of runs while they are written."""
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Final
 
+from ssm_hpn.checkpoints import no_run
 from ssm_hpn.cli.parser import Parser, path_of
 from ssm_hpn.errors import EXIT_DONE, ConfigError, problem
 from ssm_hpn.live import Server, Site, is_loopback
@@ -24,7 +26,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     options = parser.parse_args(arguments)
     path: Path = options.runs
     if not path.is_dir():
-        raise ConfigError(problem(path, "a folder of runs", "none", "train first, or name the folder"))
+        raise ConfigError(no_run(path, "a folder of runs"))
     if not 0 <= options.port <= LARGEST_PORT:
         raise ConfigError(problem("--port", f"a number from 0 to {LARGEST_PORT}", options.port, "8642 is usual"))
     given: str | None = options.token
@@ -36,7 +38,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
         server = Server((options.host, options.port), Site([path]), token=token)
     except OSError as error:
         found = error.strerror or str(error)
-        advice = "give another --port, 0 for any that is free"
+        unknown = isinstance(error, socket.gaierror)
+        advice = "give another --host" if unknown else "give another --port, 0 for any that is free"
         raise ConfigError(problem(f"{options.host}:{options.port}", "an address to listen to", found, advice)) from None
     with server:
         print(f"runs at {server.url}    Ctrl-C ends it", flush=True)

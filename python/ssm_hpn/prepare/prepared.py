@@ -100,7 +100,7 @@ class Prepared:
         """Open a prepared folder; the shards themselves are checked by their reader."""
         folder = Path(folder)
         summary = _read(folder / SUMMARY)
-        manifest = _read(folder / "train" / MANIFEST)
+        manifest = read_manifest(folder / "train")
         parts = {name: PartSummary(p["documents"], p["tokens"], p["bytes"]) for name, p in summary["parts"].items()}
         return cls(
             folder=folder,
@@ -240,9 +240,9 @@ def verify_part(folder: Path | str) -> dict[str, Any]:
     """
     folder = Path(folder)
     report = verify_shards(str(folder))
-    manifest = _read(folder / MANIFEST)
+    manifest = read_manifest(folder)
     contents_of(folder, manifest)
-    encoder = manifest["encoder"]
+    encoder = manifest.get("encoder") or {}
     if encoder.get("kind") == "tokenizer":
         check_tokenizer(folder / encoder["file"], encoder["sha256"])
     return report

@@ -6,6 +6,7 @@ from typing import Any
 
 from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.storage import write_whole
 from ssm_hpn.trackers.rows import metrics, package
 
 PREFIX = "ssm_hpn_"
@@ -25,7 +26,8 @@ class Prometheus(Callback):
 
     `ssm_hpn_step` counts updates, `ssm_hpn_written` is the time of the row in seconds since 1970, by which an alarm
     tells that a run stands still; `ssm_hpn_up` is 1 while it trains and 0 once it has ended. Raises `ConfigError` at
-    the start where the package `prometheus-client` is missing, or the port is taken.
+    the start where the package `prometheus-client` is missing, or the port is taken, and `StorageError` with a row that
+    cannot be written.
 
     >>> from ssm_hpn.trackers import Prometheus
     >>> Prometheus(file="run.prom").port is None
@@ -37,6 +39,10 @@ class Prometheus(Callback):
     def __init__(self, port: int | None = None, *, file: Path | str | None = None, host: str = "127.0.0.1") -> None:
         if port is None and file is None:
             raise ConfigError(problem("Prometheus", "a port, a file, or both", "neither", "give one of them"))
+        if file is not None and (not str(file).strip() or Path(file).is_dir() or not Path(file).parent.is_dir()):
+            raise ConfigError(
+                problem("Prometheus, file", "a file in a folder that is there", str(file), "name another")
+            )
         self.port, self._host = port, host
         self._file = None if file is None else Path(file)
         self._client: Any = None
@@ -83,4 +89,4 @@ class Prometheus(Callback):
                 self._gauges[name] = self._client.Gauge(name, f"{key} of the run", ["run"], registry=self._registry)
             self._gauges[name].labels(self._run).set(value)
         if self._file is not None:
-            self._client.write_to_textfile(str(self._file), self._registry)
+            write_whole(self._file, self._client.generate_latest(self._registry))
