@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,21 +120,12 @@ def coverage(targets: list[str]) -> dict[str, dict[str, str]]:
     return result
 
 
-def scratch() -> Any:  # noqa: ANN401 - a context manager that gives a path
+@contextmanager
+def scratch() -> Iterator[Path]:
     """A folder in memory, where there is one."""
     memory = Path("/dev/shm")
-    return _Folder(memory if memory.is_dir() else None)
-
-
-class _Folder:
-    def __init__(self, parent: Path | None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="ssm-hpn-fuzz-", dir=parent)
-
-    def __enter__(self) -> Path:
-        return Path(self._folder.__enter__())
-
-    def __exit__(self, *found: object) -> None:
-        self._folder.cleanup()
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-fuzz-", dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 def add(rows: list[dict[str, Any]], lines: dict[str, dict[str, str]]) -> list[dict[str, Any]]:

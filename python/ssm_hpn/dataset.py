@@ -49,11 +49,30 @@ def is_prepared(path: Path | str) -> bool:
     return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118 - Path raises for names that are too long
 
 
+OF_MANIFEST: Final[Mapping[str, type]] = {
+    "kind": str,
+    "columns": list,
+    "shards": list,
+    "rows": int,
+    "tokens": int,
+    "longest": int,
+    "source": dict,
+    "encoder": dict,
+    "vocab_size": int,
+    "n_features": int,
+    "n_values": int,
+    "n_classes": int,
+    "class_names": list,
+    "feature_names": list,
+    "normalisation": dict,
+}
+"""The types of what is read of a manifest before the core has checked it; what is not there is null or left out."""
+NEVER_NULL: Final = frozenset({"kind", "columns", "shards", "rows", "tokens", "longest", "files", "digest"})
 OF_PARTS: Final[Mapping[str, Mapping[str, type]]] = {
     "source": {"files": int, "digest": str, "options": dict},
     "encoder": {"kind": str, "file": str, "sha256": str},
 }
-"""What a manifest says of where its documents are from and how they were encoded, where it says it, with the types."""
+"""The types of what a manifest says of where its documents are from and how they were encoded."""
 
 
 def read_manifest(path: Path | str) -> dict[str, Any]:
@@ -73,17 +92,20 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
         raise DataError(problem(file, "a readable manifest", error, "prepare the data again")) from None
     if not isinstance(manifest, dict):
         raise DataError(problem(file, "a JSON object", type(manifest).__name__, "prepare the data again"))
-    for part, keys in OF_PARTS.items():
-        values = manifest.get(part) or {}
-        if not isinstance(values, dict):
-            raise DataError(
-                problem(f"{file}: {part}", "a JSON object", type(values).__name__, "prepare the data again")
-            )
-        for key in keys.keys() & values.keys():
-            if type(values[key]) is not keys[key]:
-                found = type(values[key]).__name__
-                raise DataError(problem(f"{file}: {part}.{key}", keys[key].__name__, found, "prepare the data again"))
+    _check_types(file, "", manifest, OF_MANIFEST)
+    for part, kinds in OF_PARTS.items():
+        _check_types(file, f"{part}.", manifest.get(part) or {}, kinds)
     return manifest
+
+
+def _check_types(file: Path, within: str, values: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    """Refuse a value of a manifest that is of another type than `prepare` writes."""
+    for key, kind in kinds.items():
+        value = values.get(key, ...)
+        if value is ... or type(value) is kind or (value is None and key not in NEVER_NULL):
+            continue
+        found = "null" if value is None else type(value).__name__
+        raise DataError(problem(f"{file}: {within}{key}", kind.__name__, found, "prepare the data again"))
 
 
 def data_shape(*manifests: Mapping[str, Any]) -> DataShape:

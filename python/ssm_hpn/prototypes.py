@@ -14,12 +14,15 @@ from ssm_hpn._core import largest_cosine as _largest_cosine
 from ssm_hpn._core import order_kept as _order_kept
 from ssm_hpn._core import place_prototypes
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number
-from ssm_hpn.errors import ShapeError, problem
+from ssm_hpn.counts import counted
+from ssm_hpn.errors import ConfigError, ShapeError, problem
 
 __all__ = ["Kind", "Placed", "largest_cosine", "lower_bound", "nearest", "order_kept", "place"]
 
 Floats = NDArray[np.float64]
 Kind = Literal["auto", "simplex", "separated", "random", "semantic", "given"]
+MOST_NUMBERS: Final = 1 << 28
+"""Numbers of all prototypes that `place` makes: 2 GB."""
 MOST_PRODUCTS: Final = 1 << 24
 """Cosines that `nearest` has in memory at a time: 64 MB."""
 
@@ -74,9 +77,13 @@ def place(
     Traceback (most recent call last):
     ssm_hpn.errors.ConfigError: dim: expected at least 8, one less than the classes, for a simplex, found 5; ...
     """
+    classes, dim = whole_number(classes, "classes", least=2), whole_number(dim, "dim", least=2)
+    if classes * dim > MOST_NUMBERS:
+        expected, advice = f"at most {MOST_NUMBERS:,} numbers in all, which take 2 GB", "ask for fewer of either"
+        raise ConfigError(problem("classes, dim", expected, f"{classes:,} x {dim:,}", advice))
     rows, construction = place_prototypes(
-        whole_number(classes, "classes", least=2),
-        whole_number(dim, "dim", least=2),
+        classes,
+        dim,
         kind,
         seed=whole_number(seed, "seed", most=LARGEST_SEED),
         vectors=None if vectors is None else matrix(vectors, "vectors"),
@@ -91,7 +98,7 @@ def largest_cosine(prototypes: ArrayLike) -> float:
     >>> round(largest_cosine([[1, 0], [0, 2], [-1, -1]]), 6)
     0.0
     """
-    return _largest_cosine(matrix(prototypes, "prototypes"))
+    return _largest_cosine(finite(prototypes, "prototypes", least=2))
 
 
 def order_kept(prototypes: ArrayLike, vectors: ArrayLike) -> float:
@@ -103,9 +110,12 @@ def order_kept(prototypes: ArrayLike, vectors: ArrayLike) -> float:
     >>> order_kept(vectors, vectors), order_kept(place(4, 8, "semantic", vectors=vectors).prototypes, vectors)
     (1.0, 1.0)
     """
-    rows = matrix(prototypes, "prototypes")
+    rows = finite(prototypes, "prototypes", least=3)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return _order_kept(rows / np.where(lengths > 0, lengths, 1), matrix(vectors, "vectors"))
+    if not lengths.all():
+        where = f"prototypes[{int(lengths.argmin())}]"
+        raise ShapeError(problem(where, "a direction", "zeros", "leave the row out"))
+    return _order_kept(rows / lengths, matrix(vectors, "vectors"))
 
 
 def nearest(points: ArrayLike, prototypes: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -119,13 +129,14 @@ def nearest(points: ArrayLike, prototypes: ArrayLike) -> tuple[NDArray[np.int64]
         Unit vectors [C, Q].
 
     Returns the places [N] among the prototypes, of several as near the first, and the cosines [N]; single precision.
+    Of vectors of other lengths they are inner products.
 
     >>> place_of, cosine = nearest([[0.6, 0.8], [-1, 0]], place(4, 2).prototypes)
     >>> place_of.tolist(), cosine.round(6).tolist()
     ([2, 1], [0.800000011920929, 1.0])
     """
-    rows = np.ascontiguousarray(matrix(points, "points"), np.float32)
-    columns = np.ascontiguousarray(matrix(prototypes, "prototypes"), np.float32)
+    rows = np.ascontiguousarray(finite(points, "points"), np.float32)
+    columns = np.ascontiguousarray(finite(prototypes, "prototypes"), np.float32)
     if not len(columns) or rows.shape[1] != columns.shape[1]:
         expected = f"[N, {columns.shape[1]}], as long as one of at least 1 prototype"
         found = f"{list(rows.shape)} for {list(columns.shape)}"
@@ -207,6 +218,18 @@ def _largest_zero(degree: int, a: float, b: float) -> float:
     double = 2 * k + a + b
     beside = np.sqrt(4 * k * (k + a) * (k + b) * (k + a + b) / (double**2 * (double + 1) * (double - 1)))
     return float(np.linalg.eigvalsh(np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1))[-1])
+
+
+def finite(value: ArrayLike, name: str, *, least: int = 0) -> Floats:
+    """As `matrix`, of so many rows at least. Raises `ShapeError` for numbers that are missing or infinite too."""
+    found = matrix(value, name)
+    if len(found) < least:
+        raise ShapeError(problem(name, f"at least {counted(least, 'row')}", len(found), "pass more of them"))
+    whole = np.isfinite(found).all(axis=1)
+    if not whole.all():
+        where = f"{name}[{int(whole.argmin())}]"
+        raise ShapeError(problem(where, "finite numbers", "others", "fill them, or leave the row out"))
+    return found
 
 
 def matrix(value: ArrayLike, name: str) -> Floats:

@@ -61,10 +61,10 @@ class TailMean:
         self._made += 1
         behind = self._updates - self._made
         if self._made > self._first and behind % self._stride == 0:
-            self._add(model.parameters())
+            now = model.parameters()
+            self._add(now)
             if not behind:
-                kinds = {name: values.dtype for name, values in model.parameters().items()}
-                model.load_tensors({name: mean.astype(kinds[name]) for name, mean in self._means.items()})
+                model.load_tensors({name: mean.astype(now[name].dtype) for name, mean in self._means.items()})
 
     def _add(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         self._count += 1

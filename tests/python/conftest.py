@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import faults
 from filter_runs import LONG, long_table, run_in, train
+from forks import Forks
 from ssm_hpn import drawing
 from ssm_hpn.prepare import Prepared
 from support import text_data
@@ -35,6 +37,22 @@ def quick_drawings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssm_hpn.drawing._saved", lambda _: '<svg xmlns="http://www.w3.org/2000/svg"></svg>')
         yield
+
+
+@pytest.fixture
+def forks() -> Iterator[Forks]:
+    """A process that starts commands at once."""
+    found = Forks()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is one: syncing a disk takes most of the time of a short run."""
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -84,3 +84,20 @@ def test_an_altered_manifest_of_data_is_used_or_refused_in_one_line(trained, tmp
             refused += code != 0
         tally.add(worst="the data set is refused")
     assert refused > 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("columns", None), ("longest", "x"), ("n_classes", "x"), ("encoder", 3), ("source", []), ("kind", None)],
+)
+def test_a_manifest_with_values_of_other_types_is_refused_before_training(
+    text, tmp_path, monkeypatch, capsys, key, value
+):
+    shutil.copytree(text.folder, tmp_path / "data")
+    manifest = tmp_path / "data/train/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {key: value}))
+    damage.sign_data(manifest.parent)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", "data", "--train.steps", "1", "--model.d_model", "16"]) == 3
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("note: ")]
+    assert f"manifest.json: {key}: expected" in line

@@ -4,13 +4,10 @@ import json
 import random
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
 import faults
-from forks import Forks
 from ssm_hpn.config import parse, to_toml
 from support import metric_rows, settings
 
@@ -21,22 +18,6 @@ OFTEN = {
     "evaluation": {"every": 7, "batches": 1},
     "checkpoint": {"every": 4, "keep": 2, "keep_best": 2, "keep_every": 20},
 }
-
-
-@pytest.fixture
-def forks():
-    """A process that starts runs at once."""
-    found = Forks()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def memory():
-    """A folder in memory where there is one: syncing a disk takes most of the time of a short run."""
-    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 def of_run(folder):

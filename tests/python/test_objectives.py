@@ -13,6 +13,7 @@ from ssm_hpn.config import core_model, load_config, parse, to_toml
 from ssm_hpn.config.root import _computing
 from ssm_hpn.errors import ConfigError, ShapeError
 from ssm_hpn.metrics import metrics_of
+from support import sensor_file
 
 SERIES = {"input": {"kind": "features", "n_features": 2}, "d_model": 8, "n_layers": 1}
 CLASS = {"target": {"kind": "sequence_class"}}
@@ -244,3 +245,12 @@ def test_settings_left_at_their_defaults_change_neither_digest_nor_the_core_s_mo
         )
         assert "smoothing_toward" not in text
         assert '"assignment":"similar"' in text
+
+
+@pytest.mark.parametrize(("option", "value"), [("--model.head.loss.kind", "joint"), ("--model.target.kind", "joint")])
+def test_numbers_that_the_data_does_not_have_are_asked_for_by_column(option, value, here, capsys):
+    sensor_file(here / "s.csv", documents=20)
+    columns = ("--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.label", "label")
+    assert main(["train", "--data", "s.csv", *columns, "--model.kind", "backbone", option, value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--data.columns.values" in line

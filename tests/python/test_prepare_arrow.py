@@ -99,3 +99,11 @@ def test_documents_that_are_there_more_than_once_are_left_out_on_request(tmp_pat
     (tmp_path / "b.txt").write_text("".join(f"{line}\n" for line in other_order))
     again = prepare(PrepareOptions(**options | {"train": str(tmp_path / "b.txt")}, unique=True), tmp_path / "again")
     assert texts_of(again) == texts_of(once)
+
+
+def test_a_column_that_cannot_be_kept_is_one_clear_error(tmp_path):
+    columns = {"text": TEXTS, "span": pa.array([(1, 2, 3)] * len(TEXTS), pa.month_day_nano_interval())}
+    write_stream(tmp_path / "set.arrow", columns)
+    with pytest.raises(DataError, match=r"set\.arrow: file: expected columns of types that Parquet has"):
+        prepare(PrepareOptions(train=str(tmp_path / "set.arrow"), columns={"text": "text"}), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["set.arrow"]

@@ -136,3 +136,25 @@ def test_products_of_points_and_prototypes_are_the_scores_of_a_backbone(loss):
             ask()
     with pytest.raises(ConfigError, match=r'model.head.kind: expected "prototype"'):
         linear.trainer_.embed({"features": series[:, :, None]})
+
+
+@pytest.mark.parametrize(
+    ("call", "where"),
+    [
+        (lambda: nearest([[np.nan, 1]], [[1, 0], [0, 1]]), r"points\[0\]: expected finite numbers"),
+        (lambda: nearest([[0, 1]], [[1, 0], [0, np.inf]]), r"prototypes\[1\]: expected finite numbers"),
+        (lambda: largest_cosine([[np.nan, 0], [0, 1]]), r"prototypes\[0\]: expected finite numbers"),
+        (lambda: largest_cosine([[1, 0]]), "prototypes: expected at least 2 rows, found 1"),
+        (lambda: order_kept([[1, 0], [0, 1]], [[1, 0], [0, 1]]), "prototypes: expected at least 3 rows, found 2"),
+        (lambda: order_kept([[1, 0], [0, 0], [0, 1]], np.eye(3)), r"prototypes\[1\]: expected a direction"),
+    ],
+)
+def test_numbers_that_say_nothing_are_refused(call, where):
+    with pytest.raises(ShapeError, match=where):
+        call()
+
+
+@pytest.mark.parametrize(("classes", "dim"), [(10**9, 3), (10**6, 10**6)])
+def test_more_prototypes_than_memory_has_room_for_are_refused(classes, dim):
+    with pytest.raises(ConfigError, match="which take 2 GB"):
+        place(classes, dim)

@@ -23,6 +23,9 @@ def start(*words, code=None):
     return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+
+
 @pytest.mark.fault("SIGTERM during an evaluation")
 @pytest.mark.parametrize("at", [0, 4, 12])
 def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(text, tmp_path, tally, monkeypatch, at):
@@ -56,7 +59,7 @@ def test_an_evaluation_that_is_interrupted_is_made_by_the_next_start(text, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.fault("SIGTERM or Ctrl-C while a command is loaded")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@BOTH
 def test_a_signal_while_the_package_is_imported_ends_with_one_line(here, tally, number, code):
     program = (
         "import builtins, os, signal, sys\n"
@@ -101,7 +104,7 @@ def test_a_preparation_that_is_terminated_leaves_nothing_and_is_begun_again(here
 
 @pytest.mark.slow
 @pytest.mark.fault("a second SIGTERM or Ctrl-C in training")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+@BOTH
 def test_a_second_signal_ends_training_at_once(here, tally, number, code):
     program = (
         "import os, signal, sys, time\n"

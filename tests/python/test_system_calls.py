@@ -7,13 +7,10 @@ in these runs, as strace counts the calls of each thread by itself.
 import json
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 import faults
-from forks import Forks
 from ssm_hpn._core import list_checkpoints, verify_checkpoint, verify_shards
 from ssm_hpn.config import parse, to_toml
 from support import metric_rows, settings
@@ -40,22 +37,6 @@ pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(shutil.which("strace") is None and not os.environ.get("CI"), reason="strace is not on the PATH"),
 ]
-
-
-@pytest.fixture
-def forks():
-    """A process that starts commands at once."""
-    found = Forks()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def memory():
-    """A folder in memory where there is one: syncing a disk takes most of the time."""
-    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        yield Path(folder)
 
 
 def injected(forks, memory, call, failure, number, *words):

@@ -134,7 +134,11 @@ def test_a_target_of_another_kind_is_refused_with_the_contents_of_both():
     ("target", "head", "words"),
     [
         ({"kind": "joint", "n_values": 1}, {"kind": "linear", "n_outputs": 3}, "one for classes and numbers"),
-        ({"kind": "sequence_class"}, {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}}, "for classes"),
+        (
+            {"kind": "sequence_class"},
+            {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}},
+            "found joint",
+        ),
         ({"kind": "joint", "n_values": 2}, {"kind": "prototype", "n_classes": 2, "loss": {"kind": "joint"}}, "= 2"),
     ],
 )

@@ -106,7 +106,7 @@ def _table(found: dict[str, Any]) -> str:
 
 def _reads_bytes(trainer: Trainer) -> bool:
     folder = trainer.train_folder
-    return folder is not None and read_manifest(folder).get("encoder", {}).get("kind") == "bytes"
+    return folder is not None and (read_manifest(folder).get("encoder") or {}).get("kind") == "bytes"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

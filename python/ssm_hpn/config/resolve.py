@@ -254,6 +254,10 @@ def _target(given: Target, kind: str, data: DataShape) -> TargetSection:
     if isinstance(given, AutoTarget) and "pooling" in section.model_fields:
         settings["pooling"] = given.pooling
     if "n_values" in section.model_fields:
+        if data.digest is not None and data.n_values is None:
+            expected = f"numbers for the target {kind}"
+            advice = "name their column with --data.columns.values, or leave model.target.kind out"
+            raise ConfigError(problem("data.columns.values", expected, "none in the data", advice))
         settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values)
         if KINDS[kind].has("class") and KINDS[kind].has("number") and (data.n_values or 1) > 1:
             advice = "name one of them, or leave data.columns.label out for the numbers alone"
@@ -299,19 +303,25 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
         n_outputs = _size("model.head.n_outputs", given.n_outputs, wanted, larger_is_fine=kind.has("class"))
         return given.model_copy(update={"n_outputs": n_outputs})
     if isinstance(given.loss, RegressionLoss | JointLoss):
-        low, high = data.value_range or (-1.0, 1.0)
-        ends = {"low": low if given.loss.low is None else given.loss.low}
-        ends["high"] = high if given.loss.high is None else given.loss.high
-        if not ends["low"] < ends["high"]:
-            advice = "set model.head.loss.low and .high to the smallest and largest number to predict"
-            raise ConfigError(
-                problem("model.head.loss.low", f"below high = {ends['high']:g}", f"{ends['low']:g}", advice)
-            )
-        given = given.model_copy(update={"loss": given.loss.model_copy(update=ends)})
+        given = given.model_copy(update={"loss": _with_ends(given.loss, target, data)})
     if given.loss.kind == "regression":
         return given
     n_classes = _size("model.head.n_classes", given.n_classes, classes, larger_is_fine=True)
     return given.model_copy(update={"n_classes": n_classes})
+
+
+def _with_ends(loss: RegressionLoss | JointLoss, target: TargetSection, data: DataShape) -> RegressionLoss | JointLoss:
+    """A loss of numbers with the smallest and the largest one, of the data where they are not set."""
+    if isinstance(loss, JointLoss) and not target.described.has("number"):
+        advice = "leave it out, or name the column of numbers with --data.columns.values"
+        expected = f"a loss for the target {target.kind}"
+        raise ConfigError(problem("model.head.loss.kind", expected, "joint, for a class and a number", advice))
+    low, high = data.value_range or (-1.0, 1.0)
+    ends = {"low": low if loss.low is None else loss.low, "high": high if loss.high is None else loss.high}
+    if not ends["low"] < ends["high"]:
+        advice = "set model.head.loss.low and .high to the smallest and largest number to predict"
+        raise ConfigError(problem("model.head.loss.low", f"below high = {ends['high']:g}", f"{ends['low']:g}", advice))
+    return loss.model_copy(update=ends)
 
 
 def _without_labels(column: Column) -> DataError:

@@ -61,10 +61,13 @@ def as_parquet(source: Source, folder: Path, *, whole: bool = True) -> Path:
                     writer.write_batch(batch.replace_schema_metadata(None))
                     if not whole and batch.num_rows:
                         break
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         partial.unlink(missing_ok=True)
-        found, advice = str(error).partition("\n")[0], "copy or write it again, or name another file"
-        raise data_error(source.path, "file", expected="an Arrow file or stream", found=found, advice=advice) from None
+        expected, advice = "an Arrow file or stream", "copy or write it again, or name another file"
+        if isinstance(error, pa.ArrowNotImplementedError):
+            expected, advice = "columns of types that Parquet has", "leave that column out of the file, or cast it"
+        found = str(error).partition("\n")[0]
+        raise data_error(source.path, "file", expected=expected, found=found, advice=advice) from None
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StorageError(f"{source.path}: cannot read the file: {error}") from None

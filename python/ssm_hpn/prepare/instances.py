@@ -1,4 +1,4 @@
-"""Instances of DuckDB that wait to be used again: a new one takes 15 ms, and preparing a table uses seven.
+"""Instances of DuckDB that wait to be used again: a new one takes milliseconds, and preparing a table uses several.
 
 An instance is used by one connection at a time, a new one for each use, so that tables, names and a time zone are
 those of that use alone. What belongs to the instance, its limit of memory, its threads and its folder, is set again.

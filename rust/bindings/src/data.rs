@@ -57,13 +57,13 @@ impl PyLoader {
     }
 
     #[getter]
-    fn cursor(&self, py: Python<'_>) -> String {
-        py.detach(|| lock_any(&self.0).position().to_json())
+    fn cursor(&self, py: Python<'_>) -> PyResult<String> {
+        enter(py, || Ok(lock(&self.0, "loader")?.position().to_json()))
     }
 
     #[getter]
-    fn epoch(&self, py: Python<'_>) -> f64 {
-        py.detach(|| lock_any(&self.0).progress())
+    fn epoch(&self, py: Python<'_>) -> PyResult<f64> {
+        enter(py, || Ok(lock(&self.0, "loader")?.progress()))
     }
 
     #[getter]
@@ -266,8 +266,8 @@ impl PyContentDigests {
         Ok(enter(py, || lock(&self.0, "digests")?.add(data, offsets, begins))?.into_pyarray(py))
     }
 
-    fn finish(&self, py: Python<'_>) -> Option<u64> {
-        py.detach(|| lock_any(&self.0).finish())
+    fn finish(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        enter(py, || Ok(lock(&self.0, "digests")?.finish()))
     }
 
     #[staticmethod]
@@ -280,6 +280,9 @@ impl PyContentDigests {
         Ok(enter(py, || ContentDigests::of(data, offsets))?.into_pyarray(py))
     }
 }
+
+/// Texts one after the other, in UTF-8, and where each begins and the last one ends.
+type Texts<'py> = (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>);
 
 /// Numbers for texts, many at once.
 ///
@@ -305,21 +308,17 @@ impl PyTextNumbers {
         Ok(enter(py, || lock(&self.0, "numbers of texts")?.number(data, offsets))?.into_pyarray(py))
     }
 
-    fn texts<'py>(
-        &self,
-        py: Python<'py>,
-        first: usize,
-    ) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>) {
-        let (bytes, offsets) = py.detach(|| {
-            let numbers = lock_any(&self.0);
+    fn texts<'py>(&self, py: Python<'py>, first: usize) -> PyResult<Texts<'py>> {
+        let (bytes, offsets) = enter(py, || {
+            let numbers = lock(&self.0, "numbers of texts")?;
             let (bytes, offsets) = numbers.texts(first);
-            (bytes.to_vec(), offsets)
-        });
-        (bytes.into_pyarray(py), offsets.into_pyarray(py))
+            Ok((bytes.to_vec(), offsets))
+        })?;
+        Ok((bytes.into_pyarray(py), offsets.into_pyarray(py)))
     }
 
-    fn __len__(&self, py: Python<'_>) -> usize {
-        py.detach(|| lock_any(&self.0).len())
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        enter(py, || Ok(lock(&self.0, "numbers of texts")?.len()))
     }
 }
 

@@ -15,7 +15,6 @@ use super::schema::{MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA, STATE_FIL
 use super::staging::Staging;
 use super::write::write_synced;
 use crate::error::{Error, Result};
-use crate::storage::FileRecord;
 
 /// Largest `state.json` that is read.
 const MAX_STATE: u64 = 256 << 20;
@@ -61,7 +60,7 @@ fn upgrade_along(chain: &[Migration], folder: &Path) -> Result<u32> {
                 .and_then(|file| file.sync_all())
                 .map_err(|e| Error::storage(&to, "write", e))?;
         }
-        new.add(name, FileRecord::of_file(&to)?);
+        new.add(name, manifest.files[name].clone()); // as verified: a copy that is not the same is found by it
     }
     let text = format!("{state:#}\n");
     new.add(STATE_FILE, write_synced(&staging.folder().join(STATE_FILE), text.as_bytes())?);

@@ -108,11 +108,19 @@ impl EpochPlan {
         (hash.digest() >> 12).max(1)
     }
 
-    /// Rows of the first `epochs` epochs. Of `contiguous` the manifest tells them; else every document is read.
+    /// Rows of the first `epochs` epochs. Of `contiguous` the manifest tells them; else documents are read, once where all
+    /// epochs have as many rows.
     pub(super) fn count_rows(&self, epochs: u64) -> Result<u64> {
         let never = AtomicBool::new(false);
-        let mut rows = 0;
-        for epoch in 0..epochs {
+        let are_alike = match self.config.packing {
+            _ if !self.config.shuffle => true,
+            Packing::Pad => true, // a row for each document
+            Packing::Contiguous | Packing::BestFit => self.n_windows == 1, // by what is in a window, in any order
+            Packing::Carried => false,
+        };
+        let (read, times) = if are_alike { (epochs.min(1), epochs) } else { (epochs, 1) };
+        let mut rows = 0_u64;
+        for epoch in 0..read {
             for window in 0..self.n_windows {
                 let id = WindowId { epoch, window };
                 rows += if self.config.packing == Packing::Contiguous {
@@ -123,7 +131,7 @@ impl EpochPlan {
                 };
             }
         }
-        Ok(rows)
+        Ok(rows.saturating_mul(times))
     }
 
     /// Share of the positions of batches that hold tokens, in the first window.
@@ -136,7 +144,7 @@ impl EpochPlan {
             let longest = batch.iter().copied().max().unwrap_or(0);
             batch.len() * self.config.batch_length(longest)
         });
-        Ok(widths.iter().sum::<usize>() as f64 / positions.sum::<usize>() as f64)
+        Ok(widths.iter().sum::<usize>() as f64 / positions.sum::<usize>().max(1) as f64)
     }
 
     /// The groups of a window, in order.

@@ -4,7 +4,7 @@
 
 use super::limits::check_rows;
 use super::stack::Model;
-use crate::allocate::try_filled;
+use crate::allocate::{try_collected, try_filled};
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 
@@ -42,6 +42,13 @@ impl<T: Scalar> States<T> {
         let sizes = model.layers.iter().map(|layer| layer.block().sizes(rows, 1).state);
         let layers = sizes.map(|size| try_filled(T::ZERO, &[size], "the states of a layer"));
         Ok(Self { rows, layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// A copy; refused where the memory is not there.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let layers =
+            self.layers.iter().map(|layer| try_collected(layer.iter().copied(), "a copy of the states"));
+        Ok(Self { rows: self.rows, layers: layers.collect::<Result<_>>()? })
     }
 
     /// Numbers of a row, by layer.

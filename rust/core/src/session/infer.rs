@@ -266,7 +266,7 @@ impl Sampling {
         order.truncate(self.top_k.unwrap_or(order.len()));
         let best = scores[order[0]].to_f64();
         let weight = |i: &usize| (scale * (scores[*i].to_f64() - best) / self.temperature).exp();
-        if let Some(top_p) = self.top_p {
+        if let Some(top_p) = self.top_p.filter(|p| *p < 1.0) {
             let mut missing = top_p * order.iter().map(weight).sum::<f64>();
             let nucleus = order.iter().position(|i| {
                 missing -= weight(i);

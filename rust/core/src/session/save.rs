@@ -207,7 +207,8 @@ impl<T: Scalar> Session<T> {
         )
     }
 
-    /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters.
+    /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters, and
+    /// the states that are carried on.
     pub fn copied(&self, extra: Value) -> Result<SessionCopy<T>> {
         self.check_free("save")?;
         self.check_no_gradients("save")?;
@@ -221,7 +222,7 @@ impl<T: Scalar> Session<T> {
             table: self.model.table().clone(),
             params: copy(&self.params)?,
             moments: [copy(first)?, copy(second)?],
-            carried: self.carried.clone(),
+            carried: self.carried.as_ref().map(States::try_clone).transpose()?,
             state: self.state(extra),
         })
     }

@@ -254,7 +254,7 @@ impl<T: Scalar> Session<T> {
         };
         let carried = Carried { states: &mut states, gradient: None };
         let report = self.forward_backward_from(batch, accuracy, carried);
-        let is_finite = states.layers().flatten().all(|x| x.to_f64().is_finite());
+        let is_finite = states.layers().flatten().all(|x| x.is_finite());
         self.carried = is_finite.then_some(states);
         report
     }

@@ -86,10 +86,18 @@ const CONFIG: TileConfig = {
 pub(super) unsafe fn with_tiles<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: the processor has tiles; the configuration is 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) CONFIG.0.as_ptr(), options(nostack, readonly)) };
-    let result = f();
-    // SAFETY: as above.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
-    result
+    let _release = Release;
+    f()
+}
+
+/// Releases the tile registers of this thread when it is dropped, also by a panic.
+struct Release;
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        // SAFETY: made by `with_tiles` alone, where the processor has tiles.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
 }
 
 /// One kernel: loads of blocks and products for each step, loads, zeros and stores of the sums. Sums start from c where `add`
