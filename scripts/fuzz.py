@@ -65,6 +65,7 @@ def fuzz(programs: Path, target: str, runs: int, seconds: int) -> dict[str, Any]
         words += ["-rss_limit_mb=4096", "-print_final_stats=1", f"-artifact_prefix={artifacts}/{target}-", str(work)]
         env = os.environ | {"TMPDIR": str(folder)}
         found = subprocess.run([programs / target, *words], capture_output=True, text=True, env=env, check=False)
+        seconds_taken = round(time.monotonic() - began)
         if found.returncode:
             print(found.stderr[-3000:], file=sys.stderr)
             raise SystemExit(f"{target}: a finding, its input is in {artifacts}")
@@ -76,7 +77,6 @@ def fuzz(programs: Path, target: str, runs: int, seconds: int) -> dict[str, Any]
     executions = int(re.findall(r"stat::number_of_executed_units: (\d+)", found.stderr)[0])
     branches = [int(one) for one in re.findall(r"cov: (\d+)", found.stderr)]
     of = int(re.findall(r"Loaded 1 PC tables \((\d+) PCs\)", found.stderr)[0])
-    seconds_taken = round(time.monotonic() - began)
     return {"target": target, "executions": executions, "branches": branches[-1], "of": of, "seconds": seconds_taken}
 
 
@@ -137,7 +137,7 @@ def add(rows: list[dict[str, Any]], lines: dict[str, dict[str, str]]) -> list[di
         total = {key: row[key] + old.get(key, 0) for key in ("executions", "seconds")}
         reached = lines.get(row["target"]) or old.get("lines", {})
         today = dt.datetime.now(dt.UTC).date().isoformat()
-        record[row["target"]] = row | total | {"findings": old.get("findings", 0), "lines": reached, "date": today}
+        record[row["target"]] = row | total | {"lines": reached, "date": today}
     found = [record[target] for target in TARGETS if target in record]
     RECORD.write_text("[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n", encoding="utf-8")
     return found
