@@ -155,7 +155,7 @@ lint: $(STAMPS)/build $(STAMPS)/dev ## fmt, clippy, licences, examples of Rust, 
 	@$(BIN)/zizmor --offline --quiet .github/workflows
 
 # pdoc warns of types that only the stub of the compiled module has: they are shown as they are written.
-PAGES := ssm_hpn $(addprefix ssm_hpn.,callbacks classes config contract errors estimators learner metrics prepare prototypes targets)
+PAGES := ssm_hpn $(addprefix ssm_hpn.,callbacks classes config contract errors estimators learner metrics plots prepare prototypes targets trackers)
 
 .PHONY: docs
 docs: $(STAMPS)/build $(STAMPS)/dev ## API pages of Rust (rustdoc) and Python (pdoc) below target/doc

@@ -49,6 +49,15 @@ def is_prepared(path: Path | str) -> bool:
     return os.path.isfile(os.path.join(path, MANIFEST))  # noqa: PTH113, PTH118 - Path raises for names that are too long
 
 
+PARTS: Final = ("train", "validation")
+"""The folders of the parts of a prepared data set, as `prepare` names them."""
+
+
+def parts_below(path: Path) -> list[Path]:
+    """The prepared folders that a path is or has: itself, and the parts of a split."""
+    return [folder for folder in (path, *(path / name for name in PARTS)) if is_prepared(folder)]
+
+
 OF_MANIFEST: Final[Mapping[str, type]] = {
     "kind": str,
     "columns": list,

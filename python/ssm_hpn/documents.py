@@ -26,7 +26,7 @@ from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
-from ssm_hpn.dataset import Arrays, is_prepared, next_tokens, padded, read_manifest
+from ssm_hpn.dataset import PARTS, Arrays, is_prepared, next_tokens, padded, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, nearest, problem, shown
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.encode import Encoder, encoder_from
@@ -156,7 +156,7 @@ class Reader:
             self._folder = path
             yield from self._from_shards(path)
             return
-        parts = [part for part in ("train", "validation") if is_prepared(path / part)]
+        parts = [part for part in PARTS if is_prepared(path / part)]
         if parts:
             advice = f"name one: {' or '.join(str(path / part) for part in parts)}"
             raise DataError(problem(path, "one part of prepared data", f"a folder of {len(parts)}", advice))

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ssm_hpn.arrays import numbers
+from ssm_hpn.counts import counted
 from ssm_hpn.curves import Axis, Curve, beginning, short, show, tick
 from ssm_hpn.drawing import GRID, INK, LINE, POINTS, QUIET, SERIES, WIDTH
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.metrics import ACCURACY
-from ssm_hpn.run_curves import Along, compared, cost_charts, learning_charts
+from ssm_hpn.run_curves import AXES, Along, compared, cost_charts, learning_charts
 from ssm_hpn.run_record import read_run
 
 if TYPE_CHECKING:
@@ -87,8 +89,12 @@ def runs(folders: Sequence[Path | str], *, metric: str | None = None, along: Alo
     along
         step, time (minutes) or tokens.
 
-    Raises `ConfigError` for no folder, and for a metric that they do not have in common.
+    Raises `ConfigError` for no folder, for a metric that they do not have in common, and for another axis.
     """
+    if isinstance(folders, (str, Path)):
+        raise ConfigError(problem("plots.runs, folders", "a list of runs", repr(str(folders)), "put it into a list"))
+    if along not in AXES:
+        raise ConfigError(problem("plots.runs, along", " | ".join(AXES), repr(along), "choose one"))
     records = [read_run(Path(folder)) for folder in folders]
     if not records:
         raise ConfigError(problem("plots.runs, folders", "at least one run", "none", "name some"))
@@ -109,20 +115,24 @@ def confusion(counts: ArrayLike, names: Sequence[str] | None = None) -> "Figure"
     names
         Of the C classes; default: their numbers.
 
+    Raises `ConfigError` for another shape, for what is no count, and for another number of names.
+
     >>> from ssm_hpn import plots
     >>> figure = plots.confusion([[5, 1], [0, 7]], ["idle", "wear"])
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['5', '1', '0', '7']
     """
-    table = np.asarray(counts)
+    table = numbers(counts, "plots.confusion, counts")
     if table.ndim != 2 or table.shape[0] != table.shape[1] or not len(table):
         raise ConfigError(problem("plots.confusion, counts", "[C, C]", f"shape {list(table.shape)}", "give counts"))
+    if not (np.isfinite(table) & (table >= 0)).all():
+        raise ConfigError(problem("plots.confusion, counts", "counts", "one below 0 or not finite", "give counts"))
     count = len(table)
     known = [str(one) for one in (range(count) if names is None else names)]
     if len(known) != count:
-        raise ConfigError(problem("plots.confusion, names", f"{count} names", len(known), "give one per class"))
+        raise ConfigError(problem("plots.confusion, names", counted(count, "name"), len(known), "give one per class"))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    texts = [[f"{value:g}" for value in line] for line in table.tolist()]
+    texts = [[f"{value:.0f}" if value == round(value) else f"{value:g}" for value in line] for line in table.tolist()]
     return matrix(shares, known, texts, axes=("class", "predicted"))
 
 

@@ -19,7 +19,7 @@ from ssm_hpn.cli.verify import code_of, to_json, told, verified
 from ssm_hpn.config import Config, PrepareOptions, load_config, to_toml
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.counts import counted
-from ssm_hpn.dataset import is_prepared, read_manifest
+from ssm_hpn.dataset import parts_below, read_manifest
 from ssm_hpn.errors import EXIT_DONE, CheckpointError, ConfigError, problem
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_training import left_out
@@ -67,7 +67,7 @@ def _is_raw(text: str) -> bool:
     path = Path(text).expanduser()
     if glob.has_magic(text) and not path.exists():
         return True
-    if any(is_prepared(folder) for folder in (path, path / "train", path / "validation")) or is_run(path):
+    if parts_below(path) or is_run(path):
         return False
     if runs_in(path):
         return False
@@ -95,7 +95,7 @@ def _raw(options: PrepareOptions) -> dict[str, Any]:
 def _inspect(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(no_run(path, "data, a run, a checkpoint or a configuration"))
-    parts = [folder for folder in (path, path / "train", path / "validation") if is_prepared(folder)]
+    parts = parts_below(path)
     if parts:
         return _shards(parts)
     if path.suffix == ".toml":

@@ -11,7 +11,7 @@ from pathlib import Path
 from ssm_hpn._core import RunLock, list_checkpoints, upgrade_checkpoint, verify_checkpoint
 from ssm_hpn.checkpoints import CONFIG, FOLDER, MANIFEST, METRICS, is_run, no_run
 from ssm_hpn.cli.parser import Parser, path_of
-from ssm_hpn.dataset import is_prepared, read_manifest
+from ssm_hpn.dataset import parts_below, read_manifest
 from ssm_hpn.errors import EXIT_DONE, CheckpointError
 from ssm_hpn.metrics_log import SCHEMA
 from ssm_hpn.metrics_schema import upgrade_rows
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
 
 def migrated(path: Path) -> Iterator[str]:
     """Migrate everything that a path holds; a line for each part. Raises `CheckpointError` where there is none."""
-    prepared = [folder for folder in (path, path / "train", path / "validation") if is_prepared(folder)]
+    prepared = parts_below(path)
     whole = (path / MANIFEST).exists()
     root = path / FOLDER if (path / FOLDER).is_dir() else path
     folders = [path] if whole else [Path(folder) for _, folder in sorted(_listed(root))]

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ssm_hpn.callbacks import Callback
+from ssm_hpn.cli.parser import port_of
 from ssm_hpn.config.base import names_of
 from ssm_hpn.errors import ConfigError, nearest, problem
 from ssm_hpn.trackers import Alert, MLflow, Prometheus, TensorBoard, WandB
 from ssm_hpn.trackers.rows import package
 
 TRACKERS: Final[Mapping[str, Callable[[], Callback]]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": WandB}
-LARGEST_PORT: Final = 65_535
+USUAL_PORT: Final = 9400
+"""Of the page for Prometheus."""
 
 
 def observers_of(options: Mapping[str, str]) -> list[Callback]:
@@ -19,7 +21,7 @@ def observers_of(options: Mapping[str, str]) -> list[Callback]:
     port, file = options.get("metrics_port"), options.get("metrics_file")
     if port is not None or file is not None:
         package("prometheus_client", extra="prometheus")
-        found.append(Prometheus(None if port is None else _port(port), file=file))
+        found.append(Prometheus(None if port is None else port_of("--metrics-port", port, USUAL_PORT), file=file))
     if "alert_stall" in options and "alert" not in options:
         raise ConfigError(
             problem("--alert-stall", "--alert beside it", "none", "give --alert COMMAND, or leave it out")
@@ -36,12 +38,6 @@ def _tracker(name: str) -> Callback:
         raise ConfigError(problem("--track", " | ".join(TRACKERS), repr(name), advice))
     package(name, extra=name)
     return TRACKERS[name]()
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= LARGEST_PORT):
-        raise ConfigError(problem("--metrics-port", f"a number from 0 to {LARGEST_PORT}", repr(text), "9400 is usual"))
-    return int(text)
 
 
 def _seconds(text: str) -> float:

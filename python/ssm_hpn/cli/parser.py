@@ -27,6 +27,7 @@ LONGEST_NUMBER: Final = 15
 """Digits."""
 OBSERVERS: Final = ("track", "metrics_port", "metrics_file", "alert", "alert_stall")
 """Options that name other programs to tell of a run."""
+LARGEST_PORT: Final = 65_535
 SHORT: Final = {
     "--data": "--data.train",
     "--dry-run": "--dry_run",
@@ -68,6 +69,14 @@ def path_of(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError(f"expected a path, found {shown(text)}")
     return Path(text)
+
+
+def port_of(option: str, text: str, usual: int) -> int:
+    """A port to listen to. Raises `ConfigError`, with the name of the option, for what is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_PORT)) and int(text) <= LARGEST_PORT):
+        advice = f"{usual} is usual"
+        raise ConfigError(problem(option, f"a number from 0 to {LARGEST_PORT}", shown(text), advice))
+    return int(text)
 
 
 class _TrainSettings(Config, BaseSettings):

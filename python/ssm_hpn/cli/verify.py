@@ -9,7 +9,7 @@ from ssm_hpn.checkpoints import CONFIG, FOLDER, MANIFEST, METRICS, is_run, no_ru
 from ssm_hpn.cli.console import size
 from ssm_hpn.config import load_config
 from ssm_hpn.counts import counted
-from ssm_hpn.dataset import is_prepared
+from ssm_hpn.dataset import parts_below
 from ssm_hpn.errors import EXIT_DONE, CheckpointError, Error, exit_code
 from ssm_hpn.metrics_schema import check_rows
 from ssm_hpn.run import places_of
@@ -52,7 +52,7 @@ def code_of(found: list[Checked]) -> int:
 
 
 def _parts(path: Path) -> Iterator[Checked]:
-    prepared = [folder for folder in (path, path / "train", path / "validation") if is_prepared(folder)]
+    prepared = parts_below(path)
     for folder in prepared:
         yield _one(str(folder), lambda folder=folder: _shards(folder))
     if prepared:
