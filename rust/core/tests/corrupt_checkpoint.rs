@@ -236,13 +236,17 @@ fn invalid_state_files_are_refused_even_with_a_correct_digest() {
 #[test]
 fn invalid_manifests_are_refused_even_with_a_correct_digest() {
     type Change = fn(&mut CheckpointManifest);
-    let cases: [(&str, Change); 5] = [
+    let cases: [(&str, Change); 7] = [
         ("a file less", |m| drop(m.files.remove("model.safetensors"))),
         ("a path out of the folder", |m| {
             let record = m.files["state.json"].clone();
             m.add("../step-00000001/state.json", record);
         }),
         ("a file that is not there", |m| m.add("more", FileRecord { bytes: 0, sha256: String::new() })),
+        ("a name longer than systems take", |m| {
+            m.add(&"a".repeat(256), FileRecord { bytes: 0, sha256: String::new() })
+        }),
+        ("a name that no system takes", |m| m.add("a\0b", FileRecord { bytes: 0, sha256: String::new() })),
         ("another step", |m| m.step = 3),
         ("an invalid size", |m| {
             m.add("model.safetensors", FileRecord { bytes: u64::MAX, sha256: String::new() });
@@ -251,7 +255,12 @@ fn invalid_manifests_are_refused_even_with_a_correct_digest() {
     let run = Run::new();
     for (what, change) in cases {
         run.seal(change);
-        run.falls_back(what);
+        let reason = run.falls_back(what);
+        assert_eq!(
+            reason.contains("plain file names"),
+            what.contains("path") || what.contains("name "),
+            "{reason}"
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::{MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SCHEMA, STATE_FILE};
 use crate::error::{Error, Result};
-use crate::storage::{Content, FileRecord, read, read_bounded, sha256};
+use crate::storage::{Content, FileRecord, is_plain_name, read, read_bounded, sha256, shown_name};
 
 /// Largest manifest that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -122,6 +122,9 @@ impl CheckpointManifest {
                 return refuse("files", &format!("an entry {name}"), "none", ADVICE);
             }
         }
+        if let Some(name) = manifest.files.keys().find(|name| !is_plain_name(name)) {
+            return refuse("files", "plain file names", &shown_name(name), ADVICE);
+        }
         Ok(manifest)
     }
 
@@ -129,16 +132,6 @@ impl CheckpointManifest {
     pub fn verify(&self, folder: &Path) -> Result<()> {
         for (name, record) in &self.files {
             let path = folder.join(name);
-            if Path::new(name).file_name() != Some(name.as_ref()) {
-                let at = format!("file {name:?}");
-                return Err(Error::checkpoint(
-                    folder.join(MANIFEST_FILE),
-                    at,
-                    "a plain file name",
-                    "a path",
-                    ADVICE,
-                ));
-            }
             let bytes = open(&path)?.metadata().map_err(|e| Error::storage(&path, "read the size", e))?.len();
             if bytes != record.bytes {
                 let expected = format!("{} bytes", record.bytes);

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::advice::PREPARE_AGAIN;
 use super::schema::{Declared, Kind, ShardColumns};
 use crate::error::{Error, Result};
-use crate::storage::{Content, read_bounded};
+use crate::storage::{Content, is_plain_name, read_bounded, shown_name};
 
 /// Version of the manifest's format.
 pub(crate) const SCHEMA: u32 = 1;
@@ -282,11 +282,8 @@ impl Manifest {
 
 impl ShardEntry {
     fn check(&self, path: &Path, at: &str) -> Result<()> {
-        let plain = !self.file.is_empty()
-            && !self.file.starts_with('.')
-            && self.file.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        if !plain {
-            let found = format!("{:?}", self.file);
+        if !is_plain_name(&self.file) {
+            let found = shown_name(&self.file);
             return Err(Error::data(path, format!("{at}.file"), "a plain file name", found, PREPARE_AGAIN));
         }
         hexadecimal(path, &format!("{at}.sha256"), &self.sha256, 64)?;

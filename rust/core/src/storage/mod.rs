@@ -20,6 +20,7 @@ pub use record::FileRecord;
 pub use write::write_whole;
 
 pub(crate) use read::{Content, read_bounded};
+pub(crate) use record::{is_plain_name, shown_name};
 pub(crate) use write::SyncedFile;
 #[cfg(feature = "shards")]
 pub(crate) use write::WholeFile;

@@ -12,6 +12,23 @@ use crate::error::{Error, Result};
 /// Most bytes read at a time.
 const CHUNK: u64 = 1 << 20;
 
+/// Bytes of the longest file name that the systems this runs on take.
+const LONGEST_NAME: usize = 255;
+
+/// Whether a manifest may name a file so: a file beside it, under a name that every system takes.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// The beginning of a name that is none, for messages.
+pub(crate) fn shown_name(name: &str) -> String {
+    const MOST: usize = 60;
+    let rest = if name.chars().nth(MOST).is_some() { ".." } else { "" };
+    format!("{:?}{rest}", name.chars().take(MOST).collect::<String>())
+}
+
 /// Size and digest of one file.
 ///
 /// ```

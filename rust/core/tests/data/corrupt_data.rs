@@ -102,7 +102,7 @@ fn a_manifest_cut_anywhere() {
 #[test]
 fn a_manifest_that_contradicts_itself() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 25] = [
+    let cases: [(Change, &str); 27] = [
         (|m| m["rows"] = json!(1), "rows"),
         (|m| m["tokens"] = json!(1), "tokens"),
         (|m| m["longest"] = json!(1), "longest"),
@@ -118,6 +118,8 @@ fn a_manifest_that_contradicts_itself() {
         (|m| m["shards"] = json!([]), "sum of its parts"),
         (|m| m["shards"][0]["file"] = json!("../shard-00000.arrow"), "plain file name"),
         (|m| m["shards"][0]["file"] = json!("/etc/passwd"), "plain file name"),
+        (|m| m["shards"][0]["file"] = json!("a\0b"), "plain file name"),
+        (|m| m["shards"][0]["file"] = json!("a".repeat(256)), "plain file name"),
         (|m| m["shards"][1]["file"] = json!("shard-00000.arrow"), "each file once"),
         (|m| m["shards"][0]["sha256"] = json!("00"), "hexadecimal"),
         (|m| m["shards"][0]["batches"][0]["xxh3"] = json!("x"), "hexadecimal"),
