@@ -244,7 +244,7 @@ fn invalid_manifests_are_refused_even_with_a_correct_digest() {
         }),
         ("a file that is not there", |m| m.add("more", FileRecord { bytes: 0, sha256: String::new() })),
         ("a name longer than systems take", |m| {
-            m.add(&"a".repeat(256), FileRecord { bytes: 0, sha256: String::new() })
+            m.add(&"a".repeat(256), FileRecord { bytes: 0, sha256: String::new() });
         }),
         ("a name that no system takes", |m| m.add("a\0b", FileRecord { bytes: 0, sha256: String::new() })),
         ("another step", |m| m.step = 3),
