@@ -1,7 +1,8 @@
 //! Checkpoints: `[mode] [state.json] MARK [model.safetensors] MARK [optimizer.safetensors]`, signed as they are.
 //!
 //! Mode bit 0: what stands for a part that is missing, a checkpoint of arrays or one of a session. Bit 1: the manifest is
-//! that of the whole checkpoint instead of one of the parts as they are.
+//! that of the whole checkpoint instead of one of the parts as they are. Bit 2: it is one of a session whose next batch goes
+//! on from states, whatever bit 0 is.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -11,10 +12,13 @@ use ssm_hpn::Threads;
 use ssm_hpn::checkpoint::{
     CheckpointManifest, NamedArray, Numbers, Precision, TensorFile, load, load_arrays, save_arrays,
 };
+use ssm_hpn::data::{Batch, Input};
+use ssm_hpn::head::Accuracy;
 use ssm_hpn::model::{ModelConfig, Registry};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
 use ssm_hpn::storage::{FileRecord, sha256};
+use ssm_hpn::target::Target;
 
 use crate::guard::within;
 use crate::scratch::Scratch;
@@ -51,18 +55,43 @@ pub(crate) fn arrays() -> [Vec<u8>; 3] {
     })
 }
 
-/// The files of a session of the smallest model there is.
-fn session() -> [Vec<u8>; 3] {
+fn new_session() -> Session<f32> {
     let model = ModelConfig::from_json(MODEL).expect("a model");
     let threads = Threads::new(Some(1)).expect("threads");
-    let session = Session::<f32>::new(model, OptimConfig::default(), 0, threads).expect("a session");
-    files_of(|folder| drop(session.save(folder, json!({"cursor": null})).expect("saved")))
+    Session::new(model, OptimConfig::default(), 0, threads).expect("a session")
+}
+
+/// The files of a session of the smallest model there is.
+pub(crate) fn session() -> [Vec<u8>; 3] {
+    files_of(|folder| drop(new_session().save(folder, json!({"cursor": null})).expect("saved")))
+}
+
+/// The same after an update on two rows that the next batch goes on from: tensors `carried.LAYER`.
+fn carried() -> [Vec<u8>; 3] {
+    let mut session = new_session();
+    let batch = Batch::whole(2, 2, Input::Tokens(vec![0, 1, 2, 0]), Target::token_class(vec![1, 2, 0, 1]));
+    session.forward_backward_carried(&batch, Accuracy::Skip).expect("gradients");
+    session.apply().expect("an update");
+    files_of(|folder| {
+        let extra = json!({"cursor": {"epoch": 0, "window": 0, "row": 2}, "config": {"data": {"packing": "carried"}}});
+        drop(session.save(folder, extra).expect("saved"));
+    })
+}
+
+fn sets() -> [[Vec<u8>; 3]; 3] {
+    [arrays(), session(), carried()]
+}
+
+/// The set of a mode.
+fn index(mode: u8) -> usize {
+    if mode & 4 == 0 { usize::from(mode & 1) } else { 2 }
 }
 
 /// Inputs of every mode.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let sets = [arrays(), session()];
-    (0..4_u8).map(|mode| [&[mode], sets[usize::from(mode & 1)].join(MARK).as_slice()].concat()).collect()
+    let sets = sets();
+    let modes = [0, 1, 2, 3, 4, 6_u8];
+    modes.into_iter().map(|mode| [&[mode], sets[index(mode)].join(MARK).as_slice()].concat()).collect()
 }
 
 /// Loads a folder by every way there is. All of them agree.
@@ -83,6 +112,9 @@ pub(crate) fn read_all(folder: &Path) {
     {
         assert_eq!(restored.session.step(), loaded.state.step);
         told(restored.session.digest());
+        if let Some(states) = restored.session.carried() {
+            assert!(states.rows() > 0 && states.layers().flatten().count() > 0);
+        }
     }
 }
 
@@ -99,7 +131,7 @@ fn tensors(file: &TensorFile) {
 
 struct Files {
     scratch: Scratch,
-    sets: [[Vec<u8>; 3]; 2],
+    sets: [[Vec<u8>; 3]; 3],
 }
 
 fn parts(mut bytes: &[u8]) -> [Option<&[u8]>; 3] {
@@ -121,8 +153,8 @@ thread_local! {
 pub fn run(input: &[u8]) {
     let Some((mode, bytes)) = input.split_first() else { return };
     FILES.with(|files| {
-        let files = files.get_or_init(|| Files { scratch: Scratch::new(), sets: [arrays(), session()] });
-        let whole = &files.sets[usize::from(mode & 1)];
+        let files = files.get_or_init(|| Files { scratch: Scratch::new(), sets: sets() });
+        let whole = &files.sets[index(*mode)];
         let mut manifest = CheckpointManifest::new(step(parts(bytes)[0].unwrap_or(&whole[0])));
         for (i, name) in NAMES.iter().enumerate() {
             let part = parts(bytes)[i].unwrap_or(&whole[i]);
@@ -136,7 +168,7 @@ pub fn run(input: &[u8]) {
 }
 
 /// The step that a state file names, so that the manifest does not contradict it.
-fn step(state: &[u8]) -> u64 {
+pub(crate) fn step(state: &[u8]) -> u64 {
     let key = b"\"step\":";
     let Some(at) = state.windows(key.len()).position(|w| w == key) else { return 1 };
     let digits =

@@ -20,11 +20,15 @@ const MODELS: [&str; 3] = [
     r#"{"input": {"kind": "hidden"}, "d_model": 8, "layers": [{"kind": "mamba1"}, {"kind": "mlp"}], "target": {"kind": "cotangent"},
         "head": {"kind": "none"}}"#,
 ];
-const OTHERS: [(u8, &str); 6] = [
+const OTHERS: [(u8, &str); 7] = [
     (1, r#"{"lr": 0.003, "weight_decay": 0.1, "schedule": {"kind": "cosine", "warmup": 10, "total": 100}}"#),
     (
         2,
         r#"{"path": "data/train", "batch_size": 8, "length": 128, "packing": "pad", "target": "sequence_class"}"#,
+    ),
+    (
+        2,
+        r#"{"path": "data/train", "batch_size": 8, "length": 128, "packing": "carried", "shuffle": false, "window": 64}"#,
     ),
     (3, r#"{"kind": "tokens", "vocab_size": 256, "columns": ["tokens", "label"]}"#),
     (4, r#"{"n_classes": 2, "class_names": ["a", "b"], "encoder": {"kind": "bytes"}, "source": null}"#),

@@ -11,6 +11,7 @@ mod guard;
 pub mod manifest;
 mod scratch;
 pub mod shard;
+pub mod upgrade;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +26,12 @@ pub static SHOW_ERRORS: AtomicBool = AtomicBool::new(false);
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     ("manifest", manifest::run, manifest::seeds),
     ("shard", shard::run, shard::seeds),
     ("checkpoint", checkpoint::run, checkpoint::seeds),
     ("config", config::run, config::seeds),
+    ("upgrade", upgrade::run, upgrade::seeds),
 ];
 
 /// Writes the seeds of a target to the folder that the variable `SEEDS` names, and ends the process; without it nothing.

@@ -102,11 +102,14 @@ pub(crate) fn read_all(folder: &std::path::Path) {
         "{read} of {} read",
         data.n_documents()
     );
-    let targets =
-        [None, Some(&kinds::NEXT_TOKEN), Some(&kinds::SEQUENCE_CLASS), Some(&kinds::SEQUENCE_VALUES)];
-    for (target, packing) in
-        targets.into_iter().zip([Packing::Contiguous, Packing::Contiguous, Packing::Pad, Packing::BestFit])
-    {
+    let ways = [
+        (None, Packing::Contiguous),
+        (Some(&kinds::NEXT_TOKEN), Packing::Contiguous),
+        (Some(&kinds::NEXT_TOKEN), Packing::Carried),
+        (Some(&kinds::SEQUENCE_CLASS), Packing::Pad),
+        (Some(&kinds::SEQUENCE_VALUES), Packing::BestFit),
+    ];
+    for (target, packing) in ways {
         let base = LoaderConfig::new(folder, 2, 8);
         let config = LoaderConfig { target, packing, epochs: Some(1), workers: 0, truncate: true, ..base };
         let Some(mut loader) = told(Loader::open(config)) else { continue };

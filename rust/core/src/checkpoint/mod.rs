@@ -55,12 +55,16 @@ pub use files::{Precision, Tensor, TensorFile};
 pub use load::{Loaded, load};
 pub use load::{list, verify};
 pub use manifest::CheckpointManifest;
+#[doc(hidden)]
+pub use migrate::Migration;
 pub use retention::{best, mark_best, prune};
 pub use schema::folder_name;
 #[doc(hidden)]
 pub use schema::{SCHEMA, StateFile};
 pub use staging::RunLock;
 pub use upgrade::upgrade;
+#[doc(hidden)]
+pub use upgrade::upgrade_along;
 pub use weights::Scope;
 
 /// The contents of a checkpoint. The tensors are borrowed and streamed: saving needs no second copy of them.

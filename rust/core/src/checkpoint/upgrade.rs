@@ -36,7 +36,9 @@ pub fn upgrade(folder: &Path) -> Result<u32> {
     upgrade_along(CHAIN, folder)
 }
 
-fn upgrade_along(chain: &[Migration], folder: &Path) -> Result<u32> {
+/// The same along a chain of migrations: `chain[i]` leads from schema i + 1 to i + 2.
+#[doc(hidden)]
+pub fn upgrade_along(chain: &[Migration], folder: &Path) -> Result<u32> {
     let manifest = verify(folder)?;
     let path = folder.join(STATE_FILE);
     let damaged = |e: serde_json::Error| {
