@@ -8,7 +8,7 @@ Every method releases the interpreter while it computes. All exceptions are thos
 from collections.abc import Sequence
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, NotRequired, Self, TypeAlias, TypedDict, final, type_check_only
+from typing import Any, Literal, NotRequired, Protocol, Self, TypeAlias, TypedDict, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
@@ -320,6 +320,8 @@ class ApplyReport(TypedDict):
     skipped: int
     loss: float
     count: int
+    scored: int
+    correct: int
     fault: str | None
 
 @type_check_only
@@ -389,6 +391,19 @@ class SessionCopy:
     def save(self, root: str, step_dir: str) -> None:
         """Write the folder root/step_dir: the bytes that `Session.save` would have written."""
 
+@type_check_only
+class Exchange(Protocol):
+    """How ranks exchange bytes. No buffer may be kept behind the call."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def all_to_all(self, send: memoryview, cuts: Sequence[int], receive: memoryview) -> None:
+        """Send `cuts[i]:cuts[i + 1]` to rank i; receive the parts for this rank in the order of the ranks."""
+    def all_gather(self, buffer: memoryview, cuts: Sequence[int]) -> None:
+        """Fill `cuts[i]:cuts[i + 1]` with those bytes of rank i, which has them there."""
+
 @final
 class Session:
     """Model, gradients and optimiser state in one arena."""
@@ -442,6 +457,12 @@ class Session:
         """
     def apply(self) -> ApplyReport:
         """One update from the gradients added so far: guard, clip, AdamW; then they are zero."""
+    def number_next_micro_batch(self, number: int) -> None:
+        """The next micro-batch is this one of its update, and draws the random numbers of it."""
+    def next_virtual_rank(self) -> None:
+        """The micro-batches so far are those of complete virtual ranks; their sums are joined as a tree."""
+    def share(self, exchange: Exchange) -> None:
+        """Train together with other ranks: from now on `apply` and `save` are calls that all of them make at once."""
     def grad_norm(self) -> float:
         """Global norm that the next update would clip, from the gradients added so far."""
     def zero_grad(self) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "InUseError",
     "LockedError",
     "PanicError",
+    "RankError",
     "ShapeError",
     "StorageError",
     "exit_code",
@@ -66,6 +67,10 @@ class InUseError(StorageError):
     """Another process writes to the folder; it may be tried again."""
 
 
+class RankError(Error, RuntimeError):
+    """A rank that trains together with this one is lost, hangs, or failed."""
+
+
 class ShapeError(Error, ValueError):
     """An array or batch that does not fit."""
 
@@ -96,14 +101,15 @@ _EXIT_CODES: Final[dict[type[Error], int]] = {
     CheckpointError: 4,
     DivergedError: 5,
     StorageError: 6,
+    RankError: 6,
 }
 
 
 def exit_code(error: BaseException) -> int:
     """Exit code of a failure.
 
-    2 configuration, 3 data, 4 checkpoint, 5 diverged, 6 storage, 7 a folder that another process writes to, 1 anything
-    else.
+    2 configuration, 3 data, 4 checkpoint, 5 diverged, 6 storage or a lost rank, 7 a folder that another process writes
+    to, 1 anything else.
 
     >>> exit_code(ConfigError("optim.lr: …")), exit_code(InUseError("")), exit_code(FileNotFoundError())
     (2, 7, 6)

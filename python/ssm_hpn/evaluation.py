@@ -1,7 +1,8 @@
 """One pass over held-out batches: totals, then the task's metrics."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ssm_hpn.config import EvaluationConfig, ModelConfig
@@ -10,9 +11,10 @@ from ssm_hpn.errors import ConfigError, nearest, problem
 from ssm_hpn.foreign import finite
 from ssm_hpn.metrics import METRICS, OF_NUMBERS, Metric, Totals, empty_totals, metrics_of, with_bytes
 from ssm_hpn.printable import on_one_line
+from ssm_hpn.ranks import Ranks, packed, unpacked
 
 if TYPE_CHECKING:
-    from ssm_hpn._core import Batch, Session
+    from ssm_hpn._core import Batch, EvalReport, Session
 
 MOST_NUMBERS: Final = 50
 """Most numbers to predict that are shown; of more, the first ones."""
@@ -82,15 +84,40 @@ class Evaluation:
 
 
 def evaluate(
-    session: "Session", model: ModelConfig, batches: Iterable["Batch"], *, bytes_per_token: float | None = None
+    session: "Session",
+    model: ModelConfig,
+    batches: Iterable["Batch"],
+    *,
+    bytes_per_token: float | None = None,
+    ranks: Ranks | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> Evaluation:
-    """Evaluate a model; nothing in it changes. `bytes_per_token` is that of the batches' text, where it is known."""
+    """Evaluate a model; nothing in it changes. `bytes_per_token` is that of the batches' text, where it is known.
+
+    With `ranks` all of them call it at once with the same batches: each evaluates a part, and all have the same result.
+    `watch` is called before the batches that are evaluated at once, and may raise to end the evaluation.
+    """
     totals = empty_totals(model)
     totals.bytes_per_token = bytes_per_token
     metrics = with_bytes(metrics_of(model), bytes_per_token)
-    for batch in batches:
-        totals.add(session.evaluate(batch))
+    for report in _reports(session, batches, ranks or Ranks(), watch):
+        totals.add(report)
     return Evaluation(session.step, {metric.name: metric.value(totals) for metric in metrics}, totals)
+
+
+def _reports(
+    session: "Session", batches: Iterable["Batch"], ranks: Ranks, watch: Callable[[], None] | None
+) -> "Iterator[EvalReport]":
+    """The reports of all batches in their order, of which this rank makes every `ranks.size`-th."""
+    rest = iter(batches)
+    while some := list(islice(rest, ranks.size)):
+        if watch is not None:
+            watch()
+        if ranks.size == 1:
+            yield session.evaluate(some[0])
+            continue
+        mine = packed(session.evaluate(some[ranks.rank])) if ranks.rank < len(some) else b""
+        yield from (unpacked(report) for report in ranks.gather(mine) if report)  # type: ignore[misc]
 
 
 def deciding_metric(config: EvaluationConfig, model: ModelConfig) -> tuple[Metric, Direction]:

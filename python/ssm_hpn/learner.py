@@ -22,7 +22,17 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.class_vectors import ClassVectors, vectors_of_head
 from ssm_hpn.class_weights import weights_of_model
 from ssm_hpn.closed_form.calibration import Temperature
-from ssm_hpn.config import Config, as_config, core_model, core_optim, model_of_core, resolve, with_vectors
+from ssm_hpn.config import (
+    Config,
+    as_config,
+    check_ranks,
+    core_model,
+    core_optim,
+    micro_batches,
+    model_of_core,
+    resolve,
+    with_vectors,
+)
 from ssm_hpn.config.applicable import check_model
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.config.model import PrototypeHead
@@ -31,6 +41,7 @@ from ssm_hpn.dataset import Arrays, as_batch, data_shape, open_parts, read_manif
 from ssm_hpn.errors import ConfigError, DataError, LockedError, ShapeError, nearest, problem, shown
 from ssm_hpn.evaluation import Evaluation, evaluate
 from ssm_hpn.feed import Fed, Feed, with_steps
+from ssm_hpn.ranks import Ranks
 from ssm_hpn.saved_state import STATE_SCHEMA, read_state, saved_contract
 from ssm_hpn.scaled import ScaledStream, unscaled
 from ssm_hpn.update import Pending, Update
@@ -140,6 +151,8 @@ class Learner(Fed):
         self.temperature: Temperature | None = None
         """The map from scores of classes to probabilities, once it is fitted to held-out series; an update ends it."""
         self.stop_requested = False
+        self.ranks = Ranks()
+        """The processes that train this model together."""
         self._session: Session | None = None
         self._making = threading.Lock()
         self._pending = Pending()
@@ -205,11 +218,34 @@ class Learner(Fed):
                 )
                 session.set_class_weights(weights_of_model(self.config, self.contract))
                 session.set_precision(self.config.train.precision)
+                self._share(session)
                 self._session = session
             return self._session
 
+    def share(self, ranks: Ranks) -> None:
+        """From now on several processes train this model: each makes the same calls, and reads its part of the data.
+
+        Raises `ConfigError` unless the number of ranks divides `train.virtual_ranks`.
+
+        >>> from ssm_hpn import Trainer
+        >>> from ssm_hpn.ranks import Ranks
+        >>> model = {"input": {"kind": "tokens", "vocab_size": 8}, "target": {"kind": "next_token"}, "d_model": 16}
+        >>> learner = Trainer({"model": model})
+        >>> learner.share(Ranks())  # a process alone; several: ssm_hpn.distributed
+        >>> learner.ranks.size
+        1
+        """
+        check_ranks(self.config.train, ranks.size)
+        self.ranks = ranks
+        if self._session is not None:
+            self._share(self._session)
+
+    def _share(self, session: Session) -> None:
+        if self.ranks.size > 1:
+            session.share(self.ranks)
+
     def step(self, batch: Batch | Arrays | None = None, *, accuracy: bool = False) -> Update:
-        """One update: from the given batch, or from the next `train.accumulate` batches of the training data.
+        """One update: from the given batch, or from the next batches of the training data, `train.accumulate` of them.
 
         A batch is a `Batch` or numpy arrays by name, see `dataset.as_batch`. A step that fails or is interrupted
         leaves no gradients behind: the next one starts from none.
@@ -219,17 +255,29 @@ class Learner(Fed):
             if batch is not None:
                 self.forward_backward(batch, accuracy=accuracy)
             else:
-                for _ in range(self.config.train.accumulate):
-                    started = time.perf_counter()
-                    batch = self.feed.next()
-                    self._pending.data_seconds += time.perf_counter() - started
-                    self._add(batch, accuracy=accuracy, carried=self.feed.carries)
+                self._micro_batches(accuracy=accuracy)
             return self.apply()
         except BaseException:
             if began_without:
                 with suppress(LockedError):  # the buffers are lent, and nothing was added to them
                     self.zero_grad()
             raise
+
+    def _micro_batches(self, *, accuracy: bool) -> None:
+        """Read the micro-batches of an update, and add the gradients of this rank's."""
+        plan, ranks = micro_batches(self.config.train), self.ranks
+        first, end = (plan.number * rank // ranks.size for rank in (ranks.rank, ranks.rank + 1))
+        for number in range(plan.number):
+            started = time.perf_counter()
+            batch = self.feed.next()
+            self._pending.data_seconds += time.perf_counter() - started
+            if not first <= number < end:
+                self._pending.tokens += batch.n_tokens
+                continue
+            if number > first and number % plan.per_virtual_rank == 0:
+                self.session.next_virtual_rank()
+            self.session.number_next_micro_batch(number)
+            self._add(batch, accuracy=accuracy, carried=self.feed.carries)
 
     def forward_backward(self, batch: Batch | Arrays, *, accuracy: bool = False) -> "StepReport":
         """Add the gradients of one micro-batch; the parameters stay. `loss` in the report is the mean over targets.
@@ -245,7 +293,7 @@ class Learner(Fed):
         try:
             report = add(micro, accuracy=accuracy)
         except BaseException:
-            with suppress(LockedError), self.session.borrow_flat() as flat:
+            with suppress(LockedError, ShapeError), self.session.borrow_flat() as flat:
                 pending.tokens += micro.n_tokens if flat.count > pending.count else 0
                 pending.count = flat.count
             raise
@@ -263,6 +311,7 @@ class Learner(Fed):
         """
         pending, self._pending = self._pending, Pending()
         started, before = time.perf_counter(), self._updates()
+        spent, sent = self.ranks.seconds, self.ranks.sent_bytes
         try:
             report = self.session.apply()
         except BaseException:  # a signal may come after the update as well as before it
@@ -277,8 +326,8 @@ class Learner(Fed):
             step=report["step"],
             applied=report["applied"],
             loss=report["loss"],
-            accuracy=pending.correct / pending.scored if pending.scored else None,
-            count=pending.count,
+            accuracy=report["correct"] / report["scored"] if report["scored"] else None,
+            count=report["count"],
             tokens=pending.tokens,
             lr=report["lr"],
             grad_norm=report["grad_norm"],
@@ -287,6 +336,8 @@ class Learner(Fed):
             skipped=self.session.skipped,
             data_seconds=pending.data_seconds,
             compute_seconds=pending.compute_seconds + time.perf_counter() - started,
+            comm_seconds=self.ranks.seconds - spent,
+            comm_bytes=self.ranks.sent_bytes - sent,
         )
 
     def _updates(self) -> int:
@@ -350,10 +401,25 @@ class Learner(Fed):
                 yield as_batch(one, self.config.model)
 
         result = evaluate(self.session, self.config.model, watched(), bytes_per_token=size)
-        if of_held_out and result.totals.count == 0:
+        if of_held_out:
+            self._check_targets(result)
+        return result
+
+    def evaluate_together(self, watch: Callable[[], None]) -> Evaluation:
+        """As `evaluate` on the held-out batches, each rank a part of them: all ranks call it at once.
+
+        `watch` is called by all ranks at once, before each of them evaluates a batch.
+        """
+        batches, size = self.held_out(), self.bytes_per_token
+        model, ranks = self.config.model, self.ranks
+        result = evaluate(self.session, model, batches, bytes_per_token=size, ranks=ranks, watch=watch)
+        self._check_targets(result)
+        return result
+
+    def _check_targets(self, evaluation: Evaluation) -> None:
+        if evaluation.totals.count == 0:
             advice = "label some of the held-out documents, or hold out others"
             raise DataError(problem(self.validation_folder, "at least one target", "none", advice))
-        return result
 
     def predict(self, batch: Batch | Arrays) -> Floats:
         """Scores: [B,T,C] for a target per token, [S,C], [S,K] or [S,C+K] for one per document.
@@ -604,6 +670,7 @@ class Learner(Fed):
             raise ConfigError(problem("train.batch_size", expected, self.config.train.batch_size, advice))
         session.set_class_weights(weights_of_model(config, contract))
         session.set_precision(config.train.precision)
+        self._share(session)
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
         self.temperature = temperature

@@ -25,6 +25,7 @@ COUNTS: Final = frozenset(
     {
         *("schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"),
         "data/series",
+        "perf/comm_bytes",
     }
 )
 STAGE: Final = "stage"
@@ -53,11 +54,16 @@ AFTER: Final = ("perf/tokens_per_second", "perf/step_ms", "perf/data_ms", "mem/r
 Row = Mapping[str, float | int | str | None]
 
 
-def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool) -> tuple[str, ...]:
-    """The keys of a run: those of its task, and the head's where there are prototypes."""
+def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool, shared: bool = False) -> tuple[str, ...]:
+    """The keys of a run: those of its task, the head's where there are prototypes, the ranks' where it can be shared.
+
+    >>> row_keys(eval_metrics=[], classes=False, prototypes=False, shared=True)[-2:]
+    ('perf/comm_ms', 'perf/comm_bytes')
+    """
     train = tuple(key for key in BEFORE if classes or key != "train/accuracy")
     head = ("head/max_prototype_cosine",) if prototypes else ()
-    return (*train, *(f"eval/{name}" for name in eval_metrics), *head, *AFTER)
+    of_ranks = ("perf/comm_ms", "perf/comm_bytes") if shared else ()
+    return (*train, *(f"eval/{name}" for name in eval_metrics), *head, *AFTER, *of_ranks)
 
 
 def stage_keys(*, eval_metrics: Sequence[str], classes: bool, numbers: bool) -> tuple[str, ...]:

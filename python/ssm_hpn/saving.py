@@ -23,7 +23,8 @@ class Saving:
 
     def __init__(self, checkpoints: Checkpoints, *, background: bool) -> None:
         self._checkpoints = checkpoints
-        self._background = background
+        self.background = background
+        """Whether a thread writes while training goes on."""
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._saved: Path | None = None
@@ -37,7 +38,7 @@ class Saving:
             except BaseException as error:  # noqa: BLE001 - raised by `finish`
                 self._error = error
 
-        if self._background:
+        if self.background:
             self._thread = threading.Thread(target=save, name="save")
             self._thread.start()
         else:

@@ -8,6 +8,7 @@ during an evaluation, it holds the state before, and what is due.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from math import nan
 from pathlib import Path
@@ -19,7 +20,7 @@ from ssm_hpn import callbacks as observers
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name, step_of
-from ssm_hpn.config import Config, ModelConfig, Section
+from ssm_hpn.config import Config, ModelConfig, Section, micro_batches
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, DivergedError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
@@ -28,6 +29,7 @@ from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import FILLED_IN, MetricsLog, row_keys
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
+from ssm_hpn.same_start import check_same_start
 from ssm_hpn.saved_state import check_run
 from ssm_hpn.saving import Ranking, Saving
 from ssm_hpn.targets import KINDS
@@ -100,12 +102,16 @@ class _Window:
     tokens: int = 0
     data_seconds: float = 0.0
     compute_seconds: float = 0.0
+    comm_seconds: float = 0.0
+    comm_bytes: int = 0
 
     def add(self, update: Update) -> None:
         self.updates += 1
         self.tokens += update.tokens
         self.data_seconds += update.data_seconds
         self.compute_seconds += update.compute_seconds
+        self.comm_seconds += update.comm_seconds
+        self.comm_bytes += update.comm_bytes
 
     def row(self) -> dict[str, float]:
         seconds = max(self.data_seconds + self.compute_seconds, 1e-9)
@@ -114,6 +120,8 @@ class _Window:
             "perf/tokens_per_second": self.tokens / seconds,
             "perf/step_ms": 1e3 * self.compute_seconds / updates,
             "perf/data_ms": 1e3 * self.data_seconds / updates,
+            "perf/comm_ms": 1e3 * self.comm_seconds / updates,
+            "perf/comm_bytes": self.comm_bytes // updates,
         }
 
 
@@ -123,7 +131,8 @@ class Training:
     def __init__(self, trainer: Learner, *, resume: str, more: int = 0, callbacks: Sequence[Callback]) -> None:
         observers.check_names(callbacks)
         self.trainer = trainer
-        self.callbacks = callbacks
+        self.ranks = trainer.ranks
+        self.callbacks = callbacks if self.ranks.leads else ()
         self.judgement = Judgement()
         self.evaluation: Evaluation | None = None
         self.reason: Reason | None = None
@@ -142,12 +151,13 @@ class Training:
         self._unfinished: _Due | None = None
         self._rate, self._rollbacks = 1.0, 0
         self._began, self._seconds_before = time.monotonic(), 0.0
+        self._agreed: tuple[bool, float] | None = None
         if not self._evaluates and self.config.early_stopping.patience is not None:
             advice = "name held-out data in data.validation, or leave patience out"
             raise ConfigError(problem("early_stopping.patience", "held-out data to judge by", "none", advice))
         self.run_files = Run(free_folder(self.config) if resume == "never" else run_folder(self.config), self.config)
         kept = self.config.checkpoint
-        self._saving = Saving(self.run_files.checkpoints, background=kept.background)
+        self._saving = Saving(self.run_files.checkpoints, background=kept.background and self.ranks.size == 1)
         self._ranking = Ranking(kept.keep_best, self._direction)
 
     @property
@@ -157,25 +167,23 @@ class Training:
 
     def run(self) -> Result:
         """Train until there is a reason to end."""
-        with self.run_files.lock():
-            self.run_files.clean()
-            offset = self._restore()
+        with self.run_files.lock() if self.ranks.leads else nullcontext():
+            with self.ranks.leader_first():
+                if self.ranks.leads:
+                    self.run_files.clean()
+                offset = self._restore()
+            check_same_start(self.trainer)
             already_ended = self.reason is not None
-            if already_ended:
-                self.run_files.repair()
-            else:
-                keys = self._keys()
-                self.run_files.describe()
-                self.log = MetricsLog(self.run_files.metrics, keys, offset=offset)
+            if not already_ended:
                 try:
-                    self._loop(begins=offset is None)
+                    self._recorded(offset)
                 except Exception as error:
                     self._tell_of(error)
                     raise
                 finally:
-                    self._saving.close()
-                    self.log.close()
                     self.trainer.stop_requested = False  # the request was for this run
+            elif self.ranks.leads:
+                self.run_files.repair()
         return Result(
             reason=self.reason or "finished",
             folder=self.run_files.folder,
@@ -188,13 +196,28 @@ class Training:
             notes=self.notes,
         )
 
+    def _recorded(self, offset: int | None) -> None:
+        """Train; the rank that leads keeps the record."""
+        if not self.ranks.leads:
+            self._loop(begins=offset is None)
+            return
+        keys = self._keys()
+        self.run_files.describe()
+        self.log = MetricsLog(self.run_files.metrics, keys, offset=offset)
+        try:
+            self._loop(begins=offset is None)
+        finally:
+            self._saving.close()
+            self.log.close()
+
     def _loop(self, *, begins: bool) -> None:
+        self._agree()
         self._tell("started", checkpoint=self._resumed_from)
         if begins and not self._first_row():
             self.reason = "interrupted"  # nothing to save: the run begins again
             self._tell("ended", reason=self.reason)
             return
-        if self.log.lost is not None:
+        if self.ranks.leads and self.log.lost is not None:
             self._tell("noted", note=self.log.lost)
         self._take_up()
         self._epoch_of_target = self._progress().epoch
@@ -207,6 +230,7 @@ class Training:
             except DivergedError as error:
                 self._roll_back(error)
                 continue
+            self._agree()
             now = self._progress()
             if update.idle:
                 self._check_targets(now)
@@ -266,7 +290,10 @@ class Training:
         state, notes = self.trainer.restore(self.run_files.checkpoints.root, rate=rate)
         self.notes += notes
         seconds = self._seconds()
-        self.log.cut_back(self._continue(state["extra"]))
+        check_same_start(self.trainer)
+        offset = self._continue(state["extra"])
+        if self.ranks.leads:
+            self.log.cut_back(offset)
         self._rate, self._seconds_before, self._began = rate, seconds, time.monotonic()
         self._window, self._saved_step = _Window(), self.trainer.session.step
         back = f"back at update {self.trainer.session.step} with the learning rate times {rate:g}"
@@ -288,7 +315,16 @@ class Training:
             return "finished"
         if exhausted(self.judgement, self.config.early_stopping.patience):
             return "stopped_early"
-        return "interrupted" if self.trainer.stop_requested else None
+        return "interrupted" if self._stop_asked() else None
+
+    def _stop_asked(self) -> bool:
+        return self.trainer.stop_requested if self._agreed is None else self._agreed[0]
+
+    def _agree(self) -> None:
+        """Agree with the other ranks on the time, and on whether to stop: then every rank decides alike."""
+        if self.ranks.size > 1:
+            seconds = self._seconds_before + time.monotonic() - self._began
+            self._agreed = self.ranks.agree(stop=self.trainer.stop_requested, seconds=seconds)
 
     def _log_due(self, before: Progress, now: Progress) -> bool:
         return crossed(self.config.train.log_every, before.step, now.step)
@@ -303,6 +339,8 @@ class Training:
         return self.trainer.progress(self._seconds())
 
     def _seconds(self) -> float:
+        if self._agreed is not None:
+            return self._agreed[1]
         return self._seconds_before + time.monotonic() - self._began
 
     # ---- evaluating and logging
@@ -310,15 +348,18 @@ class Training:
     def _evaluate(self) -> Evaluation | None:
         if not self._evaluates:
             return None
-        self.evaluation = self.trainer.evaluate(watch=self._stop_if_asked)
+        self.evaluation = self.trainer.evaluate_together(self._stop_if_asked)
         return self.evaluation
 
     def _stop_if_asked(self) -> None:
-        if self.trainer.stop_requested:
+        self._agree()
+        if self._stop_asked():
             raise _StopError
 
     def _keep(self, evaluation: Evaluation) -> None:
         """Write the evaluation that the report shows: that of the best checkpoint."""
+        if not self.ranks.leads:
+            return
         about = {"class_names": self.trainer.class_names, "prototype_cosines": prototype_cosines(self.trainer)}
         self._written(lambda: self.run_files.write_evaluation(evaluation, about=about))
 
@@ -371,7 +412,7 @@ class Training:
     def _log(self, update: Update, evaluation: Evaluation | None, *, now: Progress, wanted: bool) -> None:
         """Add an update to the window, and write a row if one is wanted or the update was skipped."""
         self._window.add(update)
-        if not wanted and evaluation is None and update.applied:
+        if not self.ranks.leads or (not wanted and evaluation is None and update.applied):
             return
         row: dict[str, float | int | None] = {
             "step": now.step,
@@ -402,35 +443,46 @@ class Training:
             eval_metrics=names if self._evaluates else [],
             classes=ACCURACY.name in names,
             prototypes=self.trainer.session.max_prototype_cosine is not None,
+            shared=micro_batches(self.config.train).virtual_ranks > 1,
         )
 
     # ---- saving and restoring
 
     def _save(self) -> None:
-        """Save, or begin to, after waiting for the save before."""
+        """Save, or begin to, after waiting for the save before. Ranks save together, and fail together."""
         self._end_save()
         step = self.trainer.session.step
 
         def begin() -> None:
-            state: dict[str, Any] = {
-                "seconds": self._seconds(),
-                "judgement": list(self.judgement),
-                "ranking": self._ranking.saved(),
-                "metrics_offset": self.log.sync(),
-                "callbacks": observers.states(self.callbacks),
-                "reason": None if self.reason == "interrupted" else self.reason,
-                "rate": self._rate,
-                "unfinished": None if self._unfinished is None else self._unfinished.saved(),
-            }
-            if self.config.checkpoint.background and self.reason is None:
+            state = self.ranks.together(self._to_save)
+            if self._saving.background and self.reason is None:
                 write = self.trainer.copied(extra=state)
             else:
                 write = lambda root, name: self.trainer.save_into(root, name, extra=state)  # noqa: E731
-            self._saving.begin(step, write, best=self.judgement.step, spared=self._ranking.steps)
+            if self.ranks.leads:
+                self._saving.begin(step, write, best=self.judgement.step, spared=self._ranking.steps)
+            else:
+                write(str(self.run_files.checkpoints.root), step_name(step))
+                self._saved_step = step
 
         self._written(begin, last=self.reason is not None)
-        if self.reason is not None or not self.config.checkpoint.background:
+        if self.reason is not None or not self._saving.background:
             self._end_save(last=self.reason is not None)
+
+    def _to_save(self) -> dict[str, Any]:
+        """The state of the loop; the rank that leads also makes ready to write it."""
+        if self.ranks.leads:
+            self.run_files.checkpoints.root.mkdir(parents=True, exist_ok=True)
+        return {
+            "seconds": self._seconds(),
+            "judgement": list(self.judgement),
+            "ranking": self._ranking.saved(),
+            "metrics_offset": self.log.sync() if self.ranks.leads else 0,
+            "callbacks": observers.states(self.callbacks),
+            "reason": None if self.reason == "interrupted" else self.reason,
+            "rate": self._rate,
+            "unfinished": None if self._unfinished is None else self._unfinished.saved(),
+        }
 
     def _end_save(self, *, last: bool = False) -> None:
         """Wait for the save in progress, and say what became of it."""
@@ -481,7 +533,8 @@ class Training:
         self._rate = state["extra"].get("rate", 1.0)
         if self._rate != 1:
             self.trainer.restore(self.run_files.checkpoints.root, rate=self._rate)
-        self.run_files.checkpoints.tidy(best=self.judgement.step, spared=self._ranking.steps)
+        if self.ranks.leads:
+            self.run_files.checkpoints.tidy(best=self.judgement.step, spared=self._ranking.steps)
         return offset
 
     def _continue(self, extra: dict[str, Any]) -> int:

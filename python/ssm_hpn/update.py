@@ -50,7 +50,11 @@ class Update:
     data_seconds: float
     """Time spent waiting for data."""
     compute_seconds: float
-    """Time spent computing."""
+    """Time spent computing, exchanges with other ranks included."""
+    comm_seconds: float = 0.0
+    """Time of these exchanges."""
+    comm_bytes: int = 0
+    """Bytes that this rank sent in them."""
 
     @property
     def idle(self) -> bool:

@@ -39,6 +39,7 @@ CORE_USERS = {
         "prepare",
         "prototypes",
         "run",
+        "same_start",
         "scaled",
         "state_features",
         "storage",

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from ssm_hpn.metrics import Metric
 
 
-def console() -> "Console":
-    """The console for output; wide enough for tables where it is no terminal."""
+def console(*, quiet: bool = False) -> "Console":
+    """The console for output; wide enough for tables where it is no terminal. A quiet one prints nothing."""
     from rich.console import Console  # slow to import, and needed only for printing
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120, soft_wrap=True)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120, soft_wrap=True, quiet=quiet)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> str:

@@ -1,7 +1,7 @@
 """The command line: runs a command and returns its exit code; an error is one line on stderr.
 
-0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage   1 a bug
-7 another process writes to the run: try again
+0 done or stopped early   2 configuration   3 data   4 no loadable checkpoint   5 diverged   6 storage, or a lost rank
+1 a bug   7 another process writes to the run: try again
 75 interrupted by SIGTERM, or by Ctrl-C in training: run the same command again
 130 Ctrl-C: in training the second one, elsewhere the first; one line says what it interrupted
 """

@@ -18,11 +18,14 @@ from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.resume import MODES, check_resume, resumed
 from ssm_hpn.cli.signals import graceful_stop, interrupted
 from ssm_hpn.cli.summary import summary
-from ssm_hpn.config import Config
+from ssm_hpn.cli.together import check_together, failing_together, leader_first
+from ssm_hpn.config import Config, for_ranks, micro_batches
 from ssm_hpn.counts import counted
+from ssm_hpn.distributed import mpi_ranks
 from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigError, problem
 from ssm_hpn.feed import Order
 from ssm_hpn.profiling import profile
+from ssm_hpn.ranks import Ranks
 from ssm_hpn.run import renamed, run_folder, run_of, same_but_steps
 from ssm_hpn.targets import language_model
 from ssm_hpn.trainer import Trainer
@@ -35,24 +38,36 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str], prog: str) -> int:
-    """Train; returns the exit code."""
-    screen = console()
+    """Train; returns the exit code. As one of several ranks where a launcher of MPI started it."""
+    ranks = mpi_ranks()
+    with failing_together(ranks):
+        return _train(arguments, prog, ranks)
+
+
+def _train(arguments: Sequence[str], prog: str, ranks: Ranks) -> int:
+    screen = console(quiet=not ranks.leads)
     with interrupted(" before training began; no unfinished file is left behind"):
         request = parse_train(arguments, prog)
         simd(), bf16_unit()  # what is not there, and wrong options, are refused before any data is prepared
         observers = _observers(request)
         check_resume(request.resume)
+        check_together(request, ranks)
         if request.dry_run:
             return _dry_run(request.config, screen)
         again = None if request.resume in MODES else resumed(request, screen)
-        config = with_prepared_data(request.config, screen) if again is None else again.prepared(screen)
+        with leader_first(ranks):
+            config = with_prepared_data(request.config, screen) if again is None else again.prepared(screen)
+        if again is None:
+            config = config.model_copy(update={"train": for_ranks(config.train, ranks.size)})
         chosen = kind_for(config)
         if chosen.kind == "features":
+            check_together(request, ranks, of_features=True)
             training = features_training(config, request, screen, again)
             _check_run(training.config, request)
         else:
             say_why(chosen, screen)
             trainer = Trainer(config) if again is None else again.trainer(config)
+            trainer.share(ranks)
             if request.profile:
                 return _profile(trainer, screen)
             _check_run(trainer.config, request)
@@ -60,6 +75,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
         return fit_features(training, request, screen, lambda folder: _again(prog, arguments, request.resume, folder))
     with interrupted(" at once; the same command goes on from the last checkpoint, if there is one"):
         result = _fit(trainer, request, screen, observers)
+    if not ranks.leads:
+        return EXIT_INTERRUPTED if result.reason == "interrupted" else EXIT_DONE
     command = _again(prog, arguments, request.resume, result.folder)
     if result.reason == "interrupted":
         screen.print(f"stopped after update {result.step}, all saved in {shown_path(result.folder)}; go on with")
@@ -155,11 +172,13 @@ def _introduce(trainer: Trainer, screen: "Console") -> None:
 def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
     """The line about updates, batches and memory."""
     config = trainer.config
-    rows, length = config.train.batch_size, config.data.length or 0
-    memory = size(trainer.session.predicted_peak_bytes(rows, length))
+    plan, length = micro_batches(config.train), config.data.length or 0
+    memory = size(trainer.session.predicted_peak_bytes(plan.rows, length))
+    together = f" on {counted(trainer.ranks.size, 'rank')}" if trainer.ranks.size > 1 else ""
+    shared = f", {counted(plan.virtual_ranks, 'virtual rank')}{together}" if plan.virtual_ranks > 1 else ""
     screen.print(
         f"training   {counted(config.train.steps + more, 'update')} of "
-        f"{rows * config.train.accumulate} x {counted(length, 'token')}, "
+        f"{plan.rows * plan.number} x {counted(length, 'token')}{shared}, "
         f"{simd()}{_products(config.train.precision)}, about {memory} in a step"
     )
     if trainer.train_folder is not None:

@@ -3,6 +3,7 @@
 from ssm_hpn.config.base import Section
 from ssm_hpn.config.data import Columns, DataConfig, PrepareOptions
 from ssm_hpn.config.load import as_config, load_config, merge, parse, read_toml, to_toml
+from ssm_hpn.config.micro_batches import MicroBatches, check_ranks, for_ranks, micro_batches
 from ssm_hpn.config.model import ModelConfig
 from ssm_hpn.config.resolve import (
     DataShape,
@@ -31,6 +32,7 @@ __all__ = [
     "DataShape",
     "EarlyStoppingConfig",
     "EvaluationConfig",
+    "MicroBatches",
     "ModelConfig",
     "OptimConfig",
     "PrepareOptions",
@@ -38,11 +40,14 @@ __all__ = [
     "Section",
     "TrainConfig",
     "as_config",
+    "check_ranks",
     "core_loader",
     "core_model",
     "core_optim",
+    "for_ranks",
     "load_config",
     "merge",
+    "micro_batches",
     "model_of_core",
     "parse",
     "read_toml",

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from ssm_hpn._core import check_optim, resolve_model
 from ssm_hpn.columns import Column, Scale
+from ssm_hpn.config.micro_batches import micro_batches
 from ssm_hpn.config.model import (
     TARGETS,
     AutoHead,
@@ -97,6 +98,7 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     model = model_of_core(resolve_model(core_model(given)), given)
     optim = config.optim.model_copy(update={"schedule": schedule_of(config)})
     check_optim(core_optim(optim))
+    micro_batches(config.train)
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
 
@@ -201,7 +203,7 @@ def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
     some = config.evaluation.batches != "all"
     loader: dict[str, Any] = {
         "path": path,
-        "batch_size": config.train.batch_size,
+        "batch_size": config.train.batch_size if evaluation else micro_batches(config.train).rows,
         "length": config.data.length,
         "packing": "contiguous" if evaluation and config.data.packing == "carried" else config.data.packing,
         "shuffle": some if evaluation else config.data.shuffle,

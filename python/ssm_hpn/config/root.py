@@ -53,6 +53,7 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "data.window": None,
     "data.unique": False,
     "train.precision": "f32",
+    "train.virtual_ranks": None,
 }
 """Settings added after the first release, with their defaults, which do not change the digest."""
 
@@ -149,6 +150,8 @@ def _computing(config: Config) -> dict[str, Any]:
             for section, used in config.used().items()
             if section in settings
         }
+    if settings["train"].get("virtual_ranks") == 1:
+        del settings["train"]["virtual_ranks"]  # computes what none does
     settings["data"]["clean"] = False  # computes nothing, but is part of every digest
     for key in OF_FILTERS:
         del settings["model"][key]

@@ -129,6 +129,12 @@ def class_weights_of(entries: tuple[str, ...]) -> dict[str, float] | None:
     return found
 
 
+def _check_virtual_ranks(number: int | None) -> int | None:
+    if number is not None and number & (number - 1):
+        raise ValueError("a power of two")
+    return number
+
+
 class TrainConfig(Section):
     """The loop."""
 
@@ -149,6 +155,13 @@ class TrainConfig(Section):
     batch_size: int = Field(8, description="rows of a micro-batch B", **bounds("train.batch_size"))
     accumulate: Count = Field(1, description="micro-batches of one update")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of initial weights and data order")
+    virtual_ranks: Annotated[int | None, AfterValidator(_check_virtual_ranks)] = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="parts of an update whose sums are joined as a tree, a power of two that divides its rows: every "
+        "number of ranks up to it gives the same bits; null: 1, and on several ranks the largest up to 8",
+    )
     threads: Count | None = Field(None, description="threads; null: SSM_HPN_THREADS, or all cores")
     precision: Literal["f32", "bf16"] = Field(
         "f32",

@@ -14,6 +14,7 @@ import_exception!(ssm_hpn.errors, CheckpointError);
 import_exception!(ssm_hpn.errors, DivergedError);
 import_exception!(ssm_hpn.errors, StorageError);
 import_exception!(ssm_hpn.errors, InUseError);
+import_exception!(ssm_hpn.errors, RankError);
 import_exception!(ssm_hpn.errors, ShapeError);
 import_exception!(ssm_hpn.errors, LockedError);
 import_exception!(ssm_hpn.errors, ForkError);
@@ -29,6 +30,7 @@ pub(crate) fn to_py(error: CoreError) -> PyErr {
         CoreError::Diverged { .. } => DivergedError::new_err(text),
         CoreError::Storage { .. } => StorageError::new_err(text),
         CoreError::InUse { .. } => InUseError::new_err(text),
+        CoreError::Rank { .. } => RankError::new_err(text),
         CoreError::Shape { .. } => ShapeError::new_err(text),
         CoreError::Borrowed { .. } => LockedError::new_err(text),
         CoreError::Forked { .. } => ForkError::new_err(text),

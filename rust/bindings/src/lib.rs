@@ -7,6 +7,7 @@ mod checkpoints;
 mod data;
 mod enter;
 mod errors;
+mod exchange;
 mod feature_stream;
 mod features;
 mod flat;

@@ -19,6 +19,7 @@ use crate::arrays::{Floats, copied, to_array};
 use crate::batch::PyBatch;
 use crate::enter::enter;
 use crate::errors::to_py;
+use crate::exchange::PyExchange;
 use crate::flat::FlatGuard;
 use crate::prototypes::registry;
 use crate::stream::PyStream;
@@ -205,6 +206,19 @@ impl PySession {
     fn apply<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let report = changing!(self, py, s => s.apply())?;
         apply_report(py, &report)
+    }
+
+    fn number_next_micro_batch(&self, py: Python<'_>, number: u64) -> PyResult<()> {
+        changing!(self, py, s => s.number_next_micro_batch(number))
+    }
+
+    fn next_virtual_rank(&self, py: Python<'_>) -> PyResult<()> {
+        changing!(self, py, s => s.next_virtual_rank())
+    }
+
+    fn share(&self, py: Python<'_>, exchange: &Bound<'_, PyAny>) -> PyResult<()> {
+        let exchange = PyExchange::new(exchange)?;
+        changing!(self, py, s => s.share(Box::new(exchange)))
     }
 
     fn grad_norm(&self, py: Python<'_>) -> PyResult<f64> {
@@ -471,6 +485,8 @@ fn apply_report<'py>(py: Python<'py>, report: &ApplyReport) -> PyResult<Bound<'p
     dict.set_item("skipped", report.skipped)?;
     dict.set_item("loss", report.loss)?;
     dict.set_item("count", report.count)?;
+    dict.set_item("scored", report.scored)?;
+    dict.set_item("correct", report.correct)?;
     dict.set_item("fault", &report.fault)?;
     Ok(dict)
 }

@@ -103,6 +103,12 @@ pub enum Error {
         /// Who has it, such as `process 4711`.
         owner: String,
     },
+    /// A rank that trains together with this one is lost, or failed.
+    #[error("{problem}")]
+    Rank {
+        /// Which rank, and what is known about it, in words.
+        problem: String,
+    },
     /// An array or a batch handed over by the caller does not fit.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
@@ -224,14 +230,14 @@ impl Error {
     }
 
     /// Exit code of the command line for this error: 2 configuration, 3 data, 4 no loadable checkpoint, 5 diverged,
-    /// 6 storage, 7 a folder in use by another process; 1 for a misuse of the programming interface.
+    /// 6 storage or a lost rank, 7 a folder in use by another process; 1 for a misuse of the programming interface.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Config { .. } => 2,
             Self::Data { .. } => 3,
             Self::Checkpoint { .. } => 4,
             Self::Diverged { .. } => 5,
-            Self::Storage { .. } => 6,
+            Self::Storage { .. } | Self::Rank { .. } => 6,
             Self::InUse { .. } => 7,
             Self::Shape { .. } | Self::Borrowed { .. } | Self::Forked { .. } | Self::Poisoned { .. } => 1,
         }

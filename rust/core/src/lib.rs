@@ -9,6 +9,7 @@ pub mod bounds;
 pub mod checkpoint;
 pub mod data;
 mod error;
+mod exchange;
 pub mod features;
 pub mod head;
 pub mod kernels;
@@ -27,6 +28,7 @@ pub mod storage;
 pub mod target;
 
 pub use error::{Error, Result};
+pub use exchange::Exchange;
 pub use numeric::Scalar;
 pub use parallel::Threads;
 pub use real::Real;

@@ -18,9 +18,10 @@ use rayon::prelude::*;
 use super::clip::coefficient;
 use super::config::OptimConfig;
 use super::fused::{Coefficients, Fused};
-use super::guard::{BlockMeasure, Counters, measure};
+use super::guard::{BlockMeasure, Counters, joined, measure};
 use super::plan::{BLOCK, BlockPlan};
 use super::schedule;
+use super::shares::Shares;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Slot, Table, TensorMasks};
@@ -47,13 +48,15 @@ pub struct Update {
 #[derive(Clone, Debug)]
 pub struct AdamW<T> {
     config: OptimConfig,
-    first: Arena<T>,
-    second: Arena<T>,
+    pub(super) first: Arena<T>,
+    pub(super) second: Arena<T>,
     updates: Vec<u64>,
     counters: Counters,
     plan: BlockPlan,
-    found: Vec<BlockMeasure>,
-    square_sums: Vec<f64>,
+    /// The blocks whose moments are here.
+    pub(super) shares: Shares,
+    pub(super) found: Vec<BlockMeasure>,
+    pub(super) square_sums: Vec<f64>,
     coefficients: Vec<Coefficients<T>>,
 }
 
@@ -71,6 +74,7 @@ impl<T: Scalar> AdamW<T> {
             found: vec![BlockMeasure::default(); plan.block_count()],
             square_sums: vec![0.0; plan.block_count()],
             coefficients: vec![Coefficients::default(); table.entries().len()],
+            shares: Shares::whole(table.buffer_len()),
             plan,
         })
     }
@@ -118,7 +122,7 @@ impl<T: Scalar> AdamW<T> {
         &self.updates
     }
 
-    /// Both moments, first and second.
+    /// Both moments, first and second; where ranks share the update those of this rank's blocks.
     pub fn moments(&self) -> [&Arena<T>; 2] {
         [&self.first, &self.second]
     }
@@ -142,9 +146,10 @@ impl<T: Scalar> AdamW<T> {
         self.config.lr * schedule::factor(&self.config.schedule, self.counters.applied)
     }
 
-    /// Global norm of the trained gradients as they lie in the buffer.
+    /// Global norm of the trained gradients as they lie in the buffer, all of them.
     pub fn norm(&mut self, grads: &Arena<T>) -> f64 {
-        measure(&self.plan, grads.as_slice(), &mut self.found).norm
+        measure(&self.plan, 0, grads.as_slice(), &mut self.found);
+        joined(&self.found).norm
     }
 
     /// Applies one update from the gradients of a sum of losses, which is `loss`, over targets whose weights have the sum
@@ -157,12 +162,37 @@ impl<T: Scalar> AdamW<T> {
         table: &Table,
         params: &mut Arena<T>,
         grads: &mut Arena<T>,
+        sums: (f64, f64),
+    ) -> Result<Update> {
+        self.measure(grads);
+        let mut update = self.decide(table, grads, sums)?;
+        if update.applied {
+            self.pass(params, grads);
+            update.update_norm = self.update_norm();
+        }
+        Ok(update)
+    }
+
+    /// The guard's pass over the gradients of this rank's blocks.
+    pub(crate) fn measure(&mut self, grads: &Arena<T>) {
+        for blocks in self.shares.own() {
+            let elements = self.shares.elements(&blocks);
+            measure(&self.plan, blocks.start, &grads.as_slice()[elements], &mut self.found[blocks]);
+        }
+    }
+
+    /// From the measures of all blocks: whether the update is applied, and by which coefficients. If it is not, the trained
+    /// gradients are zero and it is counted as skipped.
+    pub(crate) fn decide(
+        &mut self,
+        table: &Table,
+        grads: &mut Arena<T>,
         (loss, weight): (f64, f64),
     ) -> Result<Update> {
         if weight == 0.0 {
             return Err(Error::shape("update", "at least one target since the last one", "none"));
         }
-        let measured = measure(&self.plan, grads.as_slice(), &mut self.found);
+        let measured = joined(&self.found);
         let grad_norm = measured.norm / weight;
         let mut update = Update {
             applied: false,
@@ -184,39 +214,50 @@ impl<T: Scalar> AdamW<T> {
             let (scale, t) = (c / weight, self.updates[slot]);
             self.coefficients[slot] = Coefficients::new(&self.config, update.lr, scale, t);
         }
-        update.update_norm = self.pass(params.as_mut_slice(), grads.as_mut_slice()).sqrt();
         update.applied = true;
         self.counters.apply();
         Ok(update)
     }
 
-    /// The fused pass over all blocks; returns Σ Δp².
-    fn pass(&mut self, params: &mut [T], grads: &mut [T]) -> f64 {
+    /// The fused pass over this rank's blocks.
+    pub(crate) fn pass(&mut self, params: &mut Arena<T>, grads: &mut Arena<T>) {
         let (plan, coefficients) = (&self.plan, &self.coefficients);
-        let (first, second) = (self.first.as_mut_slice(), self.second.as_mut_slice());
-        (
-            params.par_chunks_mut(BLOCK),
-            grads.par_chunks_mut(BLOCK),
-            first.par_chunks_mut(BLOCK),
-            second.par_chunks_mut(BLOCK),
-            &mut self.square_sums,
-        )
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(block, (p, g, m, v, square_sum))| {
-                *square_sum = 0.0;
-                for part in plan.parts(block) {
-                    *square_sum += simd::run(Fused {
-                        p: &mut p[part.range.clone()],
-                        g: &mut g[part.range.clone()],
-                        m: &mut m[part.range.clone()],
-                        v: &mut v[part.range.clone()],
-                        coefficients: coefficients[part.slot],
-                        decays: part.decay,
-                    });
-                }
-            });
-        self.square_sums.iter().sum()
+        let mut first = self.first.as_mut_slice();
+        let mut second = self.second.as_mut_slice();
+        for blocks in self.shares.own() {
+            let elements = self.shares.elements(&blocks);
+            let (m, later) = first.split_at_mut(elements.len());
+            first = later;
+            let (v, later) = second.split_at_mut(elements.len());
+            second = later;
+            (
+                params.as_mut_slice()[elements.clone()].par_chunks_mut(BLOCK),
+                grads.as_mut_slice()[elements].par_chunks_mut(BLOCK),
+                m.par_chunks_mut(BLOCK),
+                v.par_chunks_mut(BLOCK),
+                &mut self.square_sums[blocks.clone()],
+            )
+                .into_par_iter()
+                .enumerate()
+                .for_each(|(i, (p, g, m, v, square_sum))| {
+                    *square_sum = 0.0;
+                    for part in plan.parts(blocks.start + i) {
+                        *square_sum += simd::run(Fused {
+                            p: &mut p[part.range.clone()],
+                            g: &mut g[part.range.clone()],
+                            m: &mut m[part.range.clone()],
+                            v: &mut v[part.range.clone()],
+                            coefficients: coefficients[part.slot],
+                            decays: part.decay,
+                        });
+                    }
+                });
+        }
+    }
+
+    /// Norm of the change of the parameters, from the sums of all blocks.
+    pub(crate) fn update_norm(&self) -> f64 {
+        self.square_sums.iter().sum::<f64>().sqrt()
     }
 }
 

@@ -74,13 +74,39 @@ impl Measure {
     }
 }
 
-/// One pass over the trained gradients; `found` has one place per block.
-pub(super) fn measure<T: Scalar>(plan: &BlockPlan, gradients: &[T], found: &mut [BlockMeasure]) -> Measure {
-    debug_assert_eq!(found.len(), plan.block_count());
+impl BlockMeasure {
+    /// Bytes of a measure that another rank reads.
+    pub(super) const BYTES: usize = 16;
+
+    /// For other ranks.
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let bad = self.bad.map_or(0, |slot| slot as u64 + 1);
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.square_sum.to_le_bytes());
+        bytes[8..].copy_from_slice(&bad.to_le_bytes());
+        bytes
+    }
+
+    /// Of another rank.
+    pub(super) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let (words, _) = bytes.as_chunks::<8>();
+        let bad = u64::from_le_bytes(words[1]);
+        Self { square_sum: f64::from_le_bytes(words[0]), bad: bad.checked_sub(1).map(|slot| slot as Slot) }
+    }
+}
+
+/// One pass over the trained gradients of consecutive blocks from `first` on; `found` has one place for each of them.
+pub(super) fn measure<T: Scalar>(
+    plan: &BlockPlan,
+    first: usize,
+    gradients: &[T],
+    found: &mut [BlockMeasure],
+) {
+    debug_assert_eq!(found.len(), gradients.len().div_ceil(BLOCK));
     (gradients.par_chunks(BLOCK), &mut *found).into_par_iter().enumerate().for_each(
-        |(block, (gradients, found))| {
+        |(i, (gradients, found))| {
             *found = BlockMeasure::default();
-            for part in plan.parts(block) {
+            for part in plan.parts(first + i) {
                 let square_sum = simd::run(SumOfSquares(&gradients[part.range.clone()]));
                 found.square_sum += square_sum;
                 if !square_sum.is_finite() && found.bad.is_none() {
@@ -89,6 +115,10 @@ pub(super) fn measure<T: Scalar>(plan: &BlockPlan, gradients: &[T], found: &mut 
             }
         },
     );
+}
+
+/// Joins the measures of all blocks in their order.
+pub(super) fn joined(found: &[BlockMeasure]) -> Measure {
     Measure {
         norm: found.iter().map(|found| found.square_sum).sum::<f64>().sqrt(),
         bad: found.iter().find_map(|found| found.bad),
@@ -114,13 +144,20 @@ mod tests {
         gradients.tensor_mut(&table, 2).fill(f32::NAN);
         gradients.tensor_mut(&table, 0)[3] = 3.0;
         gradients.tensor_mut(&table, 3)[2 * BLOCK - 1] = 4.0;
-        let clean = measure(&plan, gradients.as_slice(), &mut found);
+        let mut measure = |gradients: &Arena<f32>| {
+            super::measure(&plan, 0, gradients.as_slice(), &mut found);
+            let carried: Vec<_> =
+                found.iter().map(|found| BlockMeasure::from_bytes(found.to_bytes())).collect();
+            assert_eq!(format!("{carried:?}"), format!("{found:?}"));
+            joined(&found)
+        };
+        let clean = measure(&gradients);
         assert_eq!(clean, Measure { norm: 5.0, bad: None });
         assert_eq!(clean.fault(1.0, &table), None);
         assert_eq!(clean.fault(f64::NAN, &table), Some("loss"));
         for (slot, at) in [(3, 2 * BLOCK - 2), (1, BLOCK - 1), (1, 0), (0, 9)] {
             gradients.tensor_mut(&table, slot)[at] = f32::INFINITY;
-            let bad = measure(&plan, gradients.as_slice(), &mut found);
+            let bad = measure(&gradients);
             assert_eq!(bad.bad, Some(slot));
             assert_eq!(bad.fault(f64::NAN, &table), Some(table.entry(slot).id.as_str()));
         }

@@ -16,6 +16,8 @@ pub(crate) mod guard;
 pub(crate) mod plan;
 mod require;
 pub(crate) mod schedule;
+mod shared;
+pub(crate) mod shares;
 
 #[doc(hidden)]
 pub use adamw::{AdamW, Update};

@@ -1,6 +1,7 @@
 //! Growing and freezing a session.
 
 use super::training::{LargestCosine, Session};
+use super::virtual_ranks::Branches;
 use crate::error::{Error, Result};
 use crate::head::PROTOTYPES;
 use crate::head::prototypes::{nearest_cosine, normalise, placed};
@@ -43,6 +44,7 @@ impl<T: Scalar> Session<T> {
     pub fn expand(&mut self, plan: &ExpandPlan) -> Result<Vec<usize>> {
         self.check_free("expand the model")?;
         self.check_no_gradients("expand")?;
+        self.check_alone("expand")?;
         let old_layers = self.model.config().n_layers;
         let positions = plan.positions(old_layers)?;
         let (model, origin) = self.model.grown(&positions)?;
@@ -63,6 +65,7 @@ impl<T: Scalar> Session<T> {
         };
         let optimizer = self.optimizer.regrown(old, new, &masks, &origin)?;
         self.grads = Arena::try_zeros(new.buffer_len(), "the gradients")?;
+        self.branches = Branches::default();
         (self.model, self.params, self.masks, self.optimizer) = (model, params, masks, optimizer);
         self.carried = None; // they are states of fewer layers
         Ok(positions)
@@ -95,6 +98,7 @@ impl<T: Scalar> Session<T> {
     pub fn add_classes(&mut self, count: usize) -> Result<Vec<usize>> {
         self.check_free("add classes")?;
         self.check_no_gradients("add_classes")?;
+        self.check_alone("add_classes")?;
         let first = self.model.n_scores() - self.model.target().n_values;
         let model = self.model.with_more_classes(count, self.seed)?;
         let kept = self.model.head().statistics(self.step());
@@ -125,6 +129,7 @@ impl<T: Scalar> Session<T> {
             (0..origin.len()).map(|slot| origin[slot].filter(|_| new.entry(slot).id != PROTOTYPES)).collect();
         let optimizer = self.optimizer.regrown(old, new, &masks, &moments)?;
         self.grads = Arena::try_zeros(new.buffer_len(), "the gradients")?;
+        self.branches = Branches::default();
         (self.model, self.params, self.masks, self.optimizer) = (model, params, masks, optimizer);
         self.cosine = LargestCosine::Changed;
         if !self.class_weights.is_empty() {
@@ -144,13 +149,14 @@ impl<T: Scalar> Session<T> {
 
     /// Refuses the call while there are gradients that were not applied, as they belong to the present model.
     pub(super) fn check_no_gradients(&self, key: &str) -> Result<()> {
-        if self.pending.micro_batches == 0 {
+        let micro_batches = self.all_pending().micro_batches;
+        if micro_batches == 0 {
             return Ok(());
         }
         Err(Error::config(
             key,
             "no gradients that wait for an update",
-            format!("those of {} micro-batches", self.pending.micro_batches),
+            format!("those of {micro_batches} micro-batches"),
             "apply the update, or clear the gradients, first",
         ))
     }

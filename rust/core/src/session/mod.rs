@@ -20,6 +20,7 @@ mod report;
 mod save;
 mod statistics;
 mod training;
+mod virtual_ranks;
 mod workspaces;
 
 pub use bounds::bounds;

@@ -117,6 +117,7 @@ impl<T: Scalar> Session<T> {
     /// before the first target.
     pub fn gradient(&self, name: &str) -> Result<(&[usize], Vec<T>)> {
         self.check_free("read a gradient")?;
+        self.check_joined()?;
         let slot = names::find(self.model.table(), name)?;
         let weight = if self.pending.count == 0 { T::ONE } else { T::from_f64(self.pending.weight) };
         let gradient = self.grads.tensor(self.model.table(), slot);
@@ -151,7 +152,7 @@ impl<T: Scalar> Session<T> {
         self.params.as_slice()
     }
 
-    /// Gradients of the sum of losses, in the same order.
+    /// Gradients of the sum of losses, in the same order; those of the present virtual rank until they are joined.
     pub fn flat_gradients(&self) -> &[T] {
         self.grads.as_slice()
     }
@@ -160,6 +161,7 @@ impl<T: Scalar> Session<T> {
     /// would move, change or read them is refused, and they stay where they are.
     pub fn lend_flat(&mut self) -> Result<[&mut [T]; 2]> {
         self.check_free("borrow the flat buffers again")?;
+        self.check_joined()?;
         self.lent = true;
         Ok([self.params.as_mut_slice(), self.grads.as_mut_slice()])
     }

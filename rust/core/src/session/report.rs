@@ -117,6 +117,10 @@ pub struct ApplyReport {
     pub loss: f64,
     /// Targets of the update.
     pub count: u64,
+    /// Targets whose prediction was counted.
+    pub scored: u64,
+    /// Counted predictions that were right.
+    pub correct: u64,
     /// Name of what was not finite, if anything: the first such tensor, else `loss`.
     pub fault: Option<String>,
 }

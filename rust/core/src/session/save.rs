@@ -190,26 +190,40 @@ pub struct Restored<T: Scalar> {
 /// ```
 impl<T: Scalar> Session<T> {
     /// Saves to a folder, whole or not at all; `extra` is what the caller needs to go on. Refused while gradients wait
-    /// for an update: they are not part of a checkpoint.
+    /// for an update: they are not part of a checkpoint. Where ranks share the training all call it at once, and rank 0
+    /// writes.
     pub fn save(&self, folder: &Path, extra: Value) -> Result<PathBuf> {
         self.check_free("save")?;
         self.check_no_gradients("save")?;
+        let Some(exchange) = self.exchange.as_deref() else {
+            return self.write(folder, self.optimizer.moments(), extra);
+        };
+        let written = match self.optimizer.whole_moments(exchange)? {
+            Some([first, second]) => self.write(folder, [&first, &second], extra),
+            None => Ok(folder.to_owned()),
+        };
+        // Every rank waits for rank 0, and fails where that one did.
+        let cuts: Vec<usize> = (0..=exchange.ranks()).collect();
+        let mut failed = vec![0; exchange.ranks()];
+        failed[exchange.rank()] = u8::from(written.is_err());
+        exchange.all_gather(&mut failed, &cuts)?;
+        if written.is_ok() && failed[0] != 0 {
+            let problem = format!("{}: rank 0 could not write the checkpoint", folder.display());
+            return Err(Error::Rank { problem });
+        }
+        written
+    }
+
+    fn write(&self, folder: &Path, [first, second]: [&Arena<T>; 2], extra: Value) -> Result<PathBuf> {
         let table = self.model.table();
-        checkpoint::save(
-            folder,
-            &contents(
-                table,
-                &self.params,
-                self.optimizer.moments(),
-                self.carried.as_ref(),
-                self.state(extra),
-            ),
-        )
+        let carried = self.carried.as_ref();
+        checkpoint::save(folder, &contents(table, &self.params, [first, second], carried, self.state(extra)))
     }
 
     /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters, and
     /// the states that are carried on.
     pub fn copied(&self, extra: Value) -> Result<SessionCopy<T>> {
+        self.check_alone("save in the background")?;
         self.check_free("save")?;
         self.check_no_gradients("save")?;
         let copy = |arena: &Arena<T>| {

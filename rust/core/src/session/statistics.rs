@@ -40,6 +40,22 @@ impl Statistics {
         (!kept.is_empty()).then_some(Running { kept, gathered })
     }
 
+    /// What was gathered; nothing is, after it.
+    pub(super) fn take_gathered(&mut self) -> Vec<f64> {
+        let zeros = vec![0.0; self.gathered.len()];
+        std::mem::replace(&mut self.gathered, zeros)
+    }
+
+    /// Adds what was gathered before, so that the sum is `before + gathered`.
+    pub(super) fn join_behind(&mut self, before: &[f64]) {
+        self.gathered.iter_mut().zip(before).for_each(|(x, before)| *x = before + *x);
+    }
+
+    /// What was gathered, to be joined with that of other ranks.
+    pub(super) fn gathered_mut(&mut self) -> &mut [f64] {
+        &mut self.gathered
+    }
+
     /// Drops what was gathered.
     pub(super) fn discard(&mut self) {
         self.gathered.fill(0.0);

