@@ -19,6 +19,7 @@ BASES = {
     "PanicError": RuntimeError,
     "InUseError": OSError,
     "LockedError": BufferError,
+    "RankError": RuntimeError,
     "ShapeError": ValueError,
     "StorageError": OSError,
 }

@@ -1,7 +1,7 @@
 //! Growing and freezing a session.
 
+use super::pending::Branches;
 use super::training::{LargestCosine, Session};
-use super::virtual_ranks::Branches;
 use crate::error::{Error, Result};
 use crate::head::PROTOTYPES;
 use crate::head::prototypes::{nearest_cosine, normalise, placed};

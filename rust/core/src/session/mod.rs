@@ -15,6 +15,7 @@ mod bounds;
 mod grow;
 mod infer;
 mod parameters;
+mod pending;
 mod profile;
 mod report;
 mod save;

@@ -46,9 +46,9 @@ impl Statistics {
         std::mem::replace(&mut self.gathered, zeros)
     }
 
-    /// Adds what was gathered before, so that the sum is `before + gathered`.
+    /// Adds what was gathered before, as a branch of a tree.
     pub(super) fn join_behind(&mut self, before: &[f64]) {
-        self.gathered.iter_mut().zip(before).for_each(|(x, before)| *x = before + *x);
+        self.gathered.iter_mut().zip(before).for_each(|(x, before)| *x += before);
     }
 
     /// What was gathered, to be joined with that of other ranks.

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::pending::{Branches, Pending};
 use super::report::{self, ApplyReport, StepReport};
 use super::statistics::Statistics;
-use super::virtual_ranks::Branches;
 use super::workspaces::Workspaces;
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -20,17 +20,6 @@ use crate::params::{Arena, TensorMasks};
 use crate::pass::Key;
 use crate::profile::{Phase, Profile, phase, recorded};
 use crate::simd::Bf16Unit;
-
-/// Sums of the losses whose gradients were not applied yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Pending {
-    pub(super) micro_batches: u64,
-    pub(super) loss: f64,
-    pub(super) count: u64,
-    pub(super) weight: f64,
-    pub(super) scored: u64,
-    pub(super) correct: u64,
-}
 
 /// The largest cosine between two prototypes.
 #[derive(Clone, Copy, Debug, PartialEq)]

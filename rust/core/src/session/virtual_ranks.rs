@@ -14,7 +14,8 @@
 
 use rayon::prelude::*;
 
-use super::training::{Pending, Session};
+use super::pending::{Branch, Pending};
+use super::training::Session;
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, join};
 use crate::numeric::Scalar;
@@ -22,56 +23,6 @@ use crate::params::Arena;
 
 /// Elements that are added in one task.
 const PART: usize = 1 << 14;
-
-/// Sums of complete virtual ranks.
-struct Branch<T> {
-    grads: Arena<T>,
-    gathered: Vec<f64>,
-    pending: Pending,
-}
-
-/// The branches of the present update that wait to be joined, the largest first.
-pub(super) struct Branches<T> {
-    waiting: Vec<Branch<T>>,
-    /// Virtual ranks that are complete.
-    complete: u64,
-    /// Zeroed buffers that are not in use.
-    free: Vec<Arena<T>>,
-}
-
-impl<T> Default for Branches<T> {
-    fn default() -> Self {
-        Self { waiting: Vec::new(), complete: 0, free: Vec::new() }
-    }
-}
-
-impl<T> Branches<T> {
-    /// Sums of all branches.
-    pub(super) fn pending(&self) -> Pending {
-        self.waiting.iter().fold(Pending::default(), |sum, branch| sum.joined(branch.pending))
-    }
-}
-
-impl Pending {
-    /// The sums of two branches.
-    pub(super) fn joined(self, other: Self) -> Self {
-        Self {
-            micro_batches: self.micro_batches + other.micro_batches,
-            loss: self.loss + other.loss,
-            count: self.count + other.count,
-            weight: self.weight + other.weight,
-            scored: self.scored + other.scored,
-            correct: self.correct + other.correct,
-        }
-    }
-
-    /// Whole numbers of a record that ranks exchange. Sums of losses and of weights follow.
-    const WHOLE: usize = 4;
-
-    fn whole(&self) -> [u64; Self::WHOLE] {
-        [self.micro_batches, self.count, self.scored, self.correct]
-    }
-}
 
 /// ```
 /// # use ssm_hpn::Threads;
@@ -97,6 +48,25 @@ impl Pending {
 /// session.join_virtual_ranks()?; // to look at the gradients; `apply` does it by itself
 /// assert!(session.grad_norm()? > 0.0);
 /// assert_eq!(session.apply()?.count, 12);
+/// # struct Alone;
+/// # impl ssm_hpn::Exchange for Alone {
+/// #     fn rank(&self) -> usize {
+/// #         0
+/// #     }
+/// #     fn ranks(&self) -> usize {
+/// #         1
+/// #     }
+/// #     fn all_to_all(&self, send: &[u8], _: &[usize], receive: &mut [u8]) -> ssm_hpn::Result<()> {
+/// #         receive.copy_from_slice(send);
+/// #         Ok(())
+/// #     }
+/// #     fn all_gather(&self, _: &mut [u8], _: &[usize]) -> ssm_hpn::Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// // `Alone` is the example of `Exchange`: one rank, which stays as it is.
+/// session.share(Box::new(Alone))?;
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 impl<T: Scalar> Session<T> {
