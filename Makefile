@@ -97,6 +97,7 @@ SECONDS_OF_SOAK ?= 1800
 .PHONY: soak
 soak: $(STAMPS)/build ## train half an hour on data larger than memory with three stops; writes benchmarks/records/soak.json
 	@$(PY) benchmarks/soak.py --seconds $(SECONDS_OF_SOAK) $(ARGS)
+
 .PHONY: test-mpi
 test-mpi: $(STAMPS)/build $(STAMPS)/dev ## training by several ranks under MPICH and Open MPI; ARGS='--kills 100 --rows' writes benchmarks/records/mpi.json
 	@$(PY) tests/mpi/run.py $(ARGS)
