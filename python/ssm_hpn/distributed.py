@@ -9,21 +9,25 @@
     trainer.share(mpi_ranks())
     trainer.fit()
 
-Exchanges are non-blocking collectives that are waited for until a timeout. Then every rank tells every other one that
-it is there, and the error names those that do not.
+Exchanges are non-blocking collectives that are waited for until a timeout. A rank that waits also listens to small
+messages: that another one ends, and why, or asks who is there. After a timeout the error names those that are silent.
 """
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 from ssm_hpn.errors import ConfigError, RankError, problem
 from ssm_hpn.ranks import Ranks
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+    from numpy.typing import NDArray
 
 TIMEOUT: Final = "SSM_HPN_RANK_TIMEOUT"
 """Environment variable: seconds to wait for the other ranks."""
@@ -36,9 +40,12 @@ PROCESS: Final = ("PMIX_RANK", "PMI_RANK")
 _EAGER: Final = 2000
 """Looks at a request before the first pause."""
 _PAUSE: Final = 50e-6
+_LOOKS: Final = 100
+"""Looks at a request between two looks for news of other ranks."""
 _ROLL_CALL: Final = 2.0
-"""Seconds in which ranks tell that they are there."""
-_TAG: Final = 77
+"""Seconds in which ranks answer that they are there."""
+_OTHERS: Final = 5.0
+"""Seconds in which other ranks that end too can say so."""
 
 
 def launched() -> bool:
@@ -93,6 +100,16 @@ def mpi_ranks() -> Ranks:
     return MpiRanks(MPI.COMM_WORLD.Dup(), timeout=timeout_of(os.environ.get(TIMEOUT)))
 
 
+class _End(NamedTuple):
+    """How a rank ends."""
+
+    code: int
+    text: str
+    """Why; empty where it ends because another rank does."""
+    exchanging: bool
+    """Whether an exchange of it is not complete, so that it cannot leave in order."""
+
+
 class MpiRanks(Ranks):
     """The ranks of a communicator of MPI."""
 
@@ -102,6 +119,15 @@ class MpiRanks(Ranks):
         self.timeout = timeout
         """Seconds to wait for the other ranks."""
         self._comm = comm
+        self._news = comm.Dup()
+        self._sent: list[Any] = []
+        self._ready = False
+        self._here: set[int] = set()
+        self._silent: set[int] = set()
+        self._ends: dict[int, _End] = {}
+        self._exchanging = False
+        self._aborts: tuple[bool, int] | None = None
+        self._buffers: dict[str, NDArray[np.uint8]] = {}
         self.hosts: list[str] = comm.allgather(self.host)
         """Of every rank."""
         self._share_cores(self.hosts.count(self.host))
@@ -111,18 +137,24 @@ class MpiRanks(Ranks):
         if THREADS not in os.environ and cores == (os.cpu_count() or 1):
             os.environ[THREADS] = str(max(1, cores // here))
 
+    # ---- exchanges, in buffers of this class: where one fails, MPI may write to them later
+
     def all_to_all(self, send: memoryview, cuts: Sequence[int], receive: memoryview) -> None:
         """As `Ranks.all_to_all`."""
         from mpi4py import MPI
 
+        started = time.perf_counter()
         counts = [end - start for start, end in pairwise(cuts)]
         part = counts[self.rank]
         places = [part * rank for rank in range(self.size)]
-        started = time.perf_counter()
-        request = self._comm.Ialltoallv(
-            [send, counts, list(cuts[:-1]), MPI.BYTE], [receive, [part] * self.size, places, MPI.BYTE]
+        ours, theirs = self._buffer("send", len(send)), self._buffer("receive", len(receive))
+        ours[:] = np.frombuffer(send, np.uint8)
+        self._wait(
+            self._comm.Ialltoallv(
+                [ours, counts, list(cuts[:-1]), MPI.BYTE], [theirs, [part] * self.size, places, MPI.BYTE]
+            )
         )
-        self._wait(request)
+        receive[:] = theirs.data
         self.seconds += time.perf_counter() - started
         self.sent_bytes += sum(counts) - part
 
@@ -130,41 +162,112 @@ class MpiRanks(Ranks):
         """As `Ranks.all_gather`."""
         from mpi4py import MPI
 
-        counts = [end - start for start, end in pairwise(cuts)]
         started = time.perf_counter()
-        request = self._comm.Iallgatherv(MPI.IN_PLACE, [buffer, counts, list(cuts[:-1]), MPI.BYTE])
-        self._wait(request)
+        counts = [end - start for start, end in pairwise(cuts)]
+        own, whole = slice(cuts[self.rank], cuts[self.rank + 1]), self._buffer("receive", len(buffer))
+        whole[own] = np.frombuffer(buffer[own], np.uint8)
+        self._wait(self._comm.Iallgatherv(MPI.IN_PLACE, [whole, counts, list(cuts[:-1]), MPI.BYTE]))
+        buffer[:] = whole.data
         self.seconds += time.perf_counter() - started
         self.sent_bytes += counts[self.rank] * (self.size - 1)
 
-    def wait_for_leader(self) -> None:
-        """Wait until every rank has come here, however long that takes."""
-        request = self._comm.Ibarrier()
-        while not request.Test():
-            time.sleep(0.01)
-
-    def abort(self, code: int) -> None:
-        """End all ranks with an exit code."""
-        self._comm.Abort(code)
+    def _buffer(self, use: str, size: int) -> "NDArray[np.uint8]":
+        if use not in self._buffers or len(self._buffers[use]) < size:
+            self._buffers[use] = np.empty(size, np.uint8)
+        return self._buffers[use][:size]
 
     def _wait(self, request: "MPI.Request") -> None:
-        deadline, looks = time.monotonic() + self.timeout, 0
+        deadline, looks, self._exchanging = time.monotonic() + self.timeout, 0, True
         while not request.Test():
             looks += 1
             if looks > _EAGER:
                 time.sleep(_PAUSE)  # another process may need this core
-            if looks % 100 == 0 and time.monotonic() > deadline:
-                raise RankError(self._lost())
+            if looks % _LOOKS == 0:
+                self._hear()
+                if time.monotonic() > deadline:
+                    raise RankError(self._lost())
+        self._exchanging = False
+
+    # ---- news between ranks: small messages that are looked for while this rank waits
+
+    def leader_is_ready(self) -> None:
+        """Tell the other ranks to go on."""
+        self._say("ready")
+
+    def wait_for_leader(self) -> None:
+        """Wait for rank 0, however long that takes."""
+        while not self._ready:
+            self._hear()
+            time.sleep(0.01)
+        self._ready = False
+
+    def _say(self, what: str, data: Any = None, to: Iterable[int] | None = None) -> None:  # noqa: ANN401 - by `what`
+        for rank in self._others() if to is None else to:
+            self._sent.append(self._news.isend((what, data), dest=rank))
+
+    def _others(self) -> list[int]:
+        return [rank for rank in range(self.size) if rank != self.rank]
+
+    def _hear(self) -> None:
+        """Take in what other ranks say. Raises `RankError` where one of them ends."""
+        from mpi4py import MPI
+
+        status = MPI.Status()
+        while self._news.iprobe(source=MPI.ANY_SOURCE, status=status):
+            rank = status.Get_source()
+            what, data = self._news.recv(source=rank)
+            if what == "ready":
+                self._ready = True
+            elif what == "who is there":
+                self._say("here", to=[rank])
+            elif what == "here":
+                self._here.add(rank)
+            else:
+                self._ends[rank] = _End(*data)
+        self._sent = [one for one in self._sent if not one.Test()]
+        if self._ends:
+            raise RankError(problem("ranks", f"all {self.size} of them", "one that ended", "see its message"))
 
     def _lost(self) -> str:
         """The error about ranks that do not answer."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        kept: list[Any] = [self._comm.Isend([bytearray(1), 1], dest=rank, tag=_TAG) for rank in others]
-        silent, until = set(others), time.monotonic() + _ROLL_CALL
-        while silent and time.monotonic() < until:
-            silent -= {rank for rank in silent if self._comm.Iprobe(source=rank, tag=_TAG)}
+        self._here.clear()
+        self._say("who is there")
+        until = time.monotonic() + _ROLL_CALL
+        while len(self._here) < self.size - 1 and time.monotonic() < until:
+            self._hear()
             time.sleep(0.01)
-        del kept
-        names = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in sorted(silent)) or "no rank in particular"
+        self._silent = set(self._others()) - self._here
+        names = ", ".join(f"rank {rank} on {self.hosts[rank]}" for rank in sorted(self._silent))
         advice = f"the same command goes on from the last checkpoint; {TIMEOUT} is the time to wait"
-        return problem("ranks", f"an answer of all {self.size} within {self.timeout:g} s", f"none of {names}", advice)
+        found = f"none of {names}" if names else "all are there, and none has what the others wait for"
+        return problem("ranks", f"an answer of all {self.size} within {self.timeout:g} s", found, advice)
+
+    def end(self, code: int, text: str) -> tuple[int, str | None]:
+        """End together with the other ranks: see `Ranks.end`."""
+        followed = bool(self._ends)
+        own = self._ends[self.rank] = _End(code, "" if followed else text, self._exchanging)
+        self._say("end", own)
+        until = time.monotonic() + _OTHERS
+        awaited = set(range(self.size)) - self._silent
+        while awaited - set(self._ends) and time.monotonic() < until:
+            with suppress(RankError):
+                self._hear()
+            time.sleep(0.01)
+        reasons = {rank: end for rank, end in sorted(self._ends.items()) if end.text}
+        first = min(reasons, default=self.rank)
+        code = self._ends[first].code
+        shared = len(reasons) == self.size
+        repeated = any(end.text == own.text for rank, end in reasons.items() if rank < self.rank)
+        line = None if not own.text or repeated else own.text if shared else f"{self.name()}: {own.text}"
+        in_order = len(self._ends) == self.size and not any(end.exchanging for end in self._ends.values())
+        self._aborts = None if in_order else (self.rank == first, code)
+        return code, line
+
+    def leave(self) -> None:
+        """Leave after `end`: abort where not all ranks can leave in order."""
+        if self._aborts is None:
+            return
+        first, code = self._aborts
+        if not first:
+            time.sleep(_ROLL_CALL)  # the first one ends this process too
+        self._comm.Abort(code)

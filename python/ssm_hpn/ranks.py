@@ -6,11 +6,16 @@ Every rank makes the same calls in the same order. What carries the bytes is a s
 import io
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from ssm_hpn.errors import StorageError
+
+Result = TypeVar("Result")
 
 
 class Ranks:
@@ -50,14 +55,52 @@ class Ranks:
     def all_gather(self, buffer: memoryview, cuts: Sequence[int]) -> None:
         """Fill `cuts[i]:cuts[i + 1]` with those bytes of rank i, which has them there."""
 
-    def wait_for_leader(self) -> None:
-        """Wait until every rank has come here, however long that takes."""
+    def leader_is_ready(self) -> None:
+        """Tell the other ranks, which wait for this one, to go on."""
 
-    def abort(self, code: int) -> None:
-        """End all ranks with an exit code."""
-        raise SystemExit(code)
+    def wait_for_leader(self) -> None:
+        """Wait for rank 0, however long that takes."""
+
+    def end(self, code: int, text: str) -> tuple[int, str | None]:
+        """Tell the other ranks that this one ends, and why; returns the exit code of all, and a line to print or None.
+
+        Where all end for the same reason, one of them prints it.
+        """
+        return code, text
+
+    def leave(self) -> None:
+        """Leave after `end`."""
 
     # ---- made of these
+
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """Let rank 0 run a block, and the others after it: they find what it has prepared."""
+        if not self.leads:
+            self.wait_for_leader()
+        yield
+        if self.leads:
+            self.leader_is_ready()
+
+    def together(self, action: Callable[[], Result]) -> Result:
+        """Do something on every rank that fails on all where one cannot read or write.
+
+        >>> Ranks().together(lambda: 3)
+        3
+        """
+        if self.size == 1:
+            return action()
+        error: OSError | None = None
+        try:
+            result = action()
+        except OSError as found:
+            error = found
+        texts = self.gather(b"" if error is None else f"{self.name()}: {error}".encode())
+        if error is not None:
+            raise error
+        if failed := next((text for text in texts if text), None):
+            raise StorageError(failed.decode())
+        return result
 
     def gather(self, payload: bytes) -> list[bytes]:
         """The bytes of every rank, which may have any length, in the order of the ranks."""

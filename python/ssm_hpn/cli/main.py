@@ -7,38 +7,18 @@
 """
 
 import os
-import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, NamedTuple, TextIO
 
 from ssm_hpn._core import __version__
-from ssm_hpn.cli.signals import interrupted, raised, terminated
-from ssm_hpn.cli.system import in_words, without_numbers
-from ssm_hpn.errors import (
-    EXIT_DONE,
-    EXIT_INTERRUPTED,
-    EXIT_KILLED,
-    ConfigError,
-    DataError,
-    Error,
-    exit_code,
-    nearest,
-    problem,
-)
-from ssm_hpn.printable import printable
+from ssm_hpn.cli.endings import TRACEBACK, ending
+from ssm_hpn.cli.signals import interrupted, raised
+from ssm_hpn.errors import EXIT_DONE, ConfigError, nearest, problem
 
-TRACEBACK: Final = "--traceback"
 HELP: Final = ("-h", "--help")
 VERSION: Final = "--version"
-OF_PAGES: Final = ("jinja2", "markupsafe", "matplotlib")
-"""Packages that nothing but pages and figures needs."""
-NO_MEMORY: Final = re.compile("failed to map segment|cannot allocate memory|unable to allocate", re.IGNORECASE)
-"""What the loader of libraries says where memory is limited."""
-LONGEST_LINE: Final = 2000
-"""Characters of an error that are shown: values come from files, and may be of any length."""
 
 
 class Command(NamedTuple):
@@ -88,60 +68,19 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "ssm-hpn", comma
             print(f"ssm-hpn {__version__}")
             return EXIT_DONE
         return _dispatch(words, prog) if command is None else _run(_named(command), words, prog)
-    except KeyboardInterrupt as stop:
-        print(f"interrupted{str(stop) or '; no unfinished file is left behind'}", file=sys.stderr)
-        return EXIT_INTERRUPTED if terminated() else EXIT_KILLED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
         return EXIT_DONE
     except SystemExit as stop:
+        if raises and stop.__cause__ is not None:
+            raise stop.__cause__ from None
         return stop.code if isinstance(stop.code, int) else EXIT_DONE
-    except (Error, OSError) as error:
-        if raises:
+    except BaseException as error:
+        if raises and not isinstance(error, KeyboardInterrupt):
             raise
-        text = in_words(error) if isinstance(error, OSError) else str(error)
-        print(f"error: {_one_line(without_numbers(text))}", file=sys.stderr)
-        return exit_code(error)
-    except Exception as error:
-        if raises:
-            raise
-        return _unexpected(error)
-
-
-def _unexpected(error: Exception) -> int:
-    """Print an unexpected exception in one line; returns the exit code."""
-    found = _foreign(error)
-    if found is not None:
-        print(f"error: {_one_line(found)}", file=sys.stderr)
-        return exit_code(found)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    at = f"{os.path.basename(place.filename)}:{place.lineno}"  # noqa: PTH119 - only shown
-    text = f"{type(error).__name__} at {at}: {_one_line(error)}"
-    print(f"error: this is a bug: {text}; run again with {TRACEBACK} and report it", file=sys.stderr)
-    return 1
-
-
-def _foreign(error: Exception) -> Error | None:
-    """The error for a missing package, and for input that is too large or deep for a library."""
-    if isinstance(error, ModuleNotFoundError) and (missing := str(error.name).partition(".")[0]) in OF_PAGES:
-        found = problem(missing, "the package, which reports are made with", "none", f"pip install {missing}")
-        return ConfigError(found)
-    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "pyarrow":
-        advice = "install it; Windows on arm64 has no wheel of it: prepare the data on another machine"
-        return ConfigError(problem("pyarrow", "the package, which reads data files", "none", advice))
-    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_MEMORY.search(str(error))):
-        advice = "raise the limit (ulimit -v), or run where there is more"
-        return ConfigError(problem("memory", "enough to load this package and its libraries", "too little", advice))
-    advice = "rename the file, or correct the text"
-    if isinstance(error, UnicodeEncodeError):
-        found = ascii(error.object[max(0, error.start - 20) : error.end + 20])
-        return DataError(problem("the data", "text and names in UTF-8", f"half a character in {found}", advice))
-    if isinstance(error, UnicodeDecodeError):
-        found = f"byte 0x{error.object[error.start]:02x} at {error.start}"
-        return DataError(problem("the data", "text and names in UTF-8", found, advice))
-    if isinstance(error, RecursionError):
-        return DataError(problem("the data", "values nested less deeply", "more than the parser can hold", advice))
-    return None
+        code, line = ending(error)
+        print(line, file=sys.stderr)
+        return code
 
 
 def _dispatch(words: list[str], prog: str) -> int:
@@ -183,12 +122,3 @@ def _check_characters(words: Sequence[str]) -> None:
         if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
             advice = "rename the file, or write the argument in the encoding of the terminal"
             raise ConfigError(problem("arguments", "text without NUL", ascii(word), advice))
-
-
-def _one_line(error: BaseException | str) -> str:
-    """The text of an error on one line, without control characters, and cut where it is very long."""
-    text = printable(" ".join(str(error).split()))
-    if len(text) <= LONGEST_LINE:
-        return text
-    half = LONGEST_LINE // 2
-    return f"{text[:half]} … {text[-half:]}"

@@ -18,7 +18,7 @@ from ssm_hpn.cli.prompts import prompt_of
 from ssm_hpn.cli.resume import MODES, check_resume, resumed
 from ssm_hpn.cli.signals import graceful_stop, interrupted
 from ssm_hpn.cli.summary import summary
-from ssm_hpn.cli.together import check_together, failing_together, leader_first
+from ssm_hpn.cli.together import check_together, ending_together
 from ssm_hpn.config import Config, for_ranks, micro_batches
 from ssm_hpn.counts import counted
 from ssm_hpn.distributed import mpi_ranks
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def run(arguments: Sequence[str], prog: str) -> int:
     """Train; returns the exit code. As one of several ranks where a launcher of MPI started it."""
     ranks = mpi_ranks()
-    with failing_together(ranks):
+    with ending_together(ranks):
         return _train(arguments, prog, ranks)
 
 
@@ -55,7 +55,7 @@ def _train(arguments: Sequence[str], prog: str, ranks: Ranks) -> int:
         if request.dry_run:
             return _dry_run(request.config, screen)
         again = None if request.resume in MODES else resumed(request, screen)
-        with leader_first(ranks):
+        with ranks.leader_first():
             config = with_prepared_data(request.config, screen) if again is None else again.prepared(screen)
         if again is None:
             config = config.model_copy(update={"train": for_ranks(config.train, ranks.size)})
