@@ -112,6 +112,18 @@ def same_but_steps(config: Config, *, among: Iterable[Path]) -> tuple[Path, Conf
     return None
 
 
+def same_but_virtual_ranks(config: Config, *, among: Iterable[Path]) -> tuple[Path, Config] | None:
+    """The first run whose settings differ from a resolved configuration in the number of virtual ranks alone."""
+    for folder in among:
+        saved = saved_config(folder)
+        if saved is None:
+            continue
+        train = config.train.model_copy(update={"virtual_ranks": saved.train.virtual_ranks})
+        if saved.digest() != config.digest() and saved.digest() == config.model_copy(update={"train": train}).digest():
+            return folder, saved
+    return None
+
+
 def saved_config(folder: Path) -> Config | None:
     """The resolved settings of a run: its config.toml, or where that is empty or torn those in a checkpoint."""
     try:

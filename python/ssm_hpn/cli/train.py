@@ -26,7 +26,7 @@ from ssm_hpn.errors import EXIT_DONE, EXIT_INTERRUPTED, CheckpointError, ConfigE
 from ssm_hpn.feed import Order
 from ssm_hpn.profiling import profile
 from ssm_hpn.ranks import Ranks
-from ssm_hpn.run import renamed, run_folder, run_of, same_but_steps
+from ssm_hpn.run import renamed, run_folder, run_of, same_but_steps, same_but_virtual_ranks
 from ssm_hpn.targets import language_model
 from ssm_hpn.trainer import Trainer
 from ssm_hpn.training import Result
@@ -143,7 +143,9 @@ def _check_run(config: Config, request: TrainRequest) -> None:
         advice = "leave --more out to train one, or name a run with --resume RUN"
         raise CheckpointError(problem("--more", f"a run of these settings in {folder}", "none", advice))
     else:
-        shorter = same_but_steps(config, among=[folder] if config.run.folder is not None else runs_in(folder.parent))
+        beside = [folder] if config.run.folder is not None else runs_in(folder.parent)
+        _check_virtual_ranks(config, beside)
+        shorter = same_but_steps(config, among=beside)
     if shorter is None:
         return
     run, saved = shorter
@@ -152,6 +154,20 @@ def _check_run(config: Config, request: TrainRequest) -> None:
         f"train.steps: {shown_path(run)} is the same but for the steps, {steps} instead of {config.train.steps}; go on "
         f"with it by --train.steps {steps} --more {config.train.steps - steps}, start from its weights in a run of its "
         f"own by --resume {shown_path(run)}, or start anew by --resume never"
+    )
+
+
+def _check_virtual_ranks(config: Config, among: list[Path]) -> None:
+    """Refuse to start a run anew because it is started on another number of processes."""
+    found = same_but_virtual_ranks(config, among=among)
+    if found is None:
+        return
+    run, saved = found
+    theirs, ours = (micro_batches(one.train).virtual_ranks for one in (saved, config))
+    raise ConfigError(
+        f"train.virtual_ranks: {shown_path(run)} is the same but for them, {theirs} instead of {ours}; go on by "
+        f"--train.virtual_ranks {theirs}, on {theirs} rank{'s or fewer' if theirs > 1 else ''}, or start anew by "
+        "--resume never"
     )
 
 

@@ -98,7 +98,11 @@ def resolve(config: Config, data: DataShape | None) -> Config:
     model = model_of_core(resolve_model(core_model(given)), given)
     optim = config.optim.model_copy(update={"schedule": schedule_of(config)})
     check_optim(core_optim(optim))
-    micro_batches(config.train)
+    virtual_ranks = micro_batches(config.train).virtual_ranks
+    if virtual_ranks > 1 and config.data.packing == "carried":
+        expected = f"another one with {virtual_ranks} virtual ranks, as carried goes on from the micro-batch before"
+        advice = "train on one rank, with train.virtual_ranks 1"
+        raise ConfigError(problem("data.packing", expected, "carried", advice))
     rows = config.data.model_copy(update=_rows(config, target, data))
     return config.model_copy(update={"model": model, "optim": optim, "data": rows})
 

@@ -208,8 +208,7 @@ impl<T: Scalar> Session<T> {
         failed[exchange.rank()] = u8::from(written.is_err());
         exchange.all_gather(&mut failed, &cuts)?;
         if written.is_ok() && failed[0] != 0 {
-            let problem = format!("{}: rank 0 could not write the checkpoint", folder.display());
-            return Err(Error::Rank { problem });
+            return Err(Error::storage(folder, "save", std::io::Error::other("rank 0 could not write it")));
         }
         written
     }
