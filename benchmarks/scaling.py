@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ranks_on_paper
+
 BASE = {"d_model": 128, "n_layers": 4, "d_state": 16, "batch": 8, "length": 256}
 SWEEPS: dict[str, list[int]] = {
     "length": [64, 256, 1024, 4096],
@@ -209,6 +211,8 @@ def main() -> None:
     text += threads_table(rest[len(long) :], counts)
     if not args.only_threads:
         text += ["", "## Other machines: computed, not measured", "", computed(BASE)]
+    if ranks_on_paper.RECORD.exists() and not args.only_threads:
+        text += ["", *ranks_on_paper.lines()]
     args.out.write_text("\n".join(text) + "\n", encoding="utf-8")
     print("\n".join(text))
 

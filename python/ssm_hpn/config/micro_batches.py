@@ -74,7 +74,5 @@ def check_ranks(train: TrainConfig, ranks: int) -> None:
     virtual_ranks = train.virtual_ranks or 1
     if virtual_ranks % ranks:
         rows = train.batch_size * train.accumulate
-        advice = (
-            f"start 1, 2, 4, … ranks up to it, or a new run with a higher power of two that divides {rows} rows"
-        )
+        advice = f"start 1, 2, 4, … ranks up to it, or a new run with a higher power of two that divides {rows} rows"
         raise ConfigError(problem("train.virtual_ranks", f"a multiple of the {ranks} ranks", virtual_ranks, advice))

@@ -1,0 +1,95 @@
+"""Two ranks on a link of 1 Gbit/s: two network namespaces of this machine, joined by a veth pair that `tc` limits.
+
+    python tests/mpi/link.py [--rate 1gbit] [--config M]
+
+Needs root, iproute2, and a kernel with veth and the token bucket filter. Each namespace is a host to MPICH, whose
+launcher reaches it by `ip netns exec` in place of ssh, so that every byte between the ranks crosses the link.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from run import FEW, MEASURED, SMALL, Work, environment, finish, launch, row_of
+
+HOSTS: Final = {"ssm-hpn-a": "10.77.0.1", "ssm-hpn-b": "10.77.0.2"}
+"""Address of each namespace."""
+LAUNCHER: Final = """#!/bin/sh
+# mpirun calls this in place of ssh, with options, an address and a command.
+while [ $# -gt 0 ]; do
+  host=$1
+  shift
+  case "$host" in
+{cases}
+  esac
+done
+exit 1
+"""
+
+
+def system(*words: str) -> None:
+    """Run a command of the system. Raises where it fails."""
+    subprocess.run(words, check=True, capture_output=True, text=True)
+
+
+@contextmanager
+def link(rate: str) -> Iterator[None]:
+    """Two namespaces, joined by a link of a rate such as 1gbit in both directions; `none` for an unlimited one."""
+    names = list(HOSTS)
+    try:
+        for name in names:
+            system("ip", "netns", "add", name)
+        ends = ("ssm-veth-a", "ssm-veth-b")
+        system("ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+        for name, end in zip(names, ends, strict=True):
+            system("ip", "link", "set", end, "netns", name)
+            inside = ("ip", "netns", "exec", name)
+            system(*inside, "ip", "address", "add", f"{HOSTS[name]}/24", "dev", end)
+            system(*inside, "ip", "link", "set", end, "up")
+            system(*inside, "ip", "link", "set", "lo", "up")
+            if rate != "none":
+                bucket = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "50ms")
+                system(*inside, "tc", "qdisc", "add", "dev", end, *bucket)
+        yield
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def prefix(folder: Path) -> list[str]:
+    """The beginning of a command that starts a rank in each namespace."""
+    cases = "\n".join(f'    {to}) exec ip netns exec {name} sh -c "$*" ;;' for name, to in HOSTS.items())
+    script = folder / "launcher"
+    script.write_text(LAUNCHER.format(cases=cases))
+    script.chmod(0o755)
+    first = next(iter(HOSTS))
+    mpirun = str(environment("mpich") / "mpirun")
+    hosts = ",".join(HOSTS.values())
+    options = ["-launcher", "ssh", "-launcher-exec", str(script), "-localhost", HOSTS[first], "-hosts", hosts]
+    return ["ip", "netns", "exec", first, mpirun, *options, "-ppn", "1"]
+
+
+def main() -> None:
+    """Train on both ends, and print the row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rate", default="1gbit")
+    parser.add_argument("--config", choices=MEASURED, default="M")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ssm-hpn-link-") as root, link(chosen.rate):
+        work = Work(Path(root))
+        folder = work.folder()
+        options = SMALL | MEASURED[chosen.config] | FEW | {"--train.virtual_ranks": 2}
+        code, output = finish(launch("mpich", 2, folder, options, mpirun=prefix(Path(root))))
+        if code != 0:
+            sys.exit(f"exit code {code}:\n{output}")
+        about = {"ranks": 2, "threads": 1, "virtual_ranks": 2, "library": "mpich", "link": chosen.rate}
+        print(row_of(folder, config=chosen.config, **about))
+
+
+if __name__ == "__main__":
+    main()
