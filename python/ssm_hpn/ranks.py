@@ -4,11 +4,13 @@ Every rank makes the same calls in the same order. What carries the bytes is a s
 """
 
 import io
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -116,6 +118,14 @@ class Ranks:
         buffer[cuts[self.rank] : cuts[self.rank + 1]] = payload
         self.all_gather(memoryview(buffer), cuts)
         return [bytes(buffer[start:end]) for start, end in pairwise(cuts)]
+
+    def of_leader(self, path: Path) -> Path:
+        """The path of rank 0, for all of them.
+
+        >>> Ranks().of_leader(Path("runs/a")).name
+        'a'
+        """
+        return Path(os.fsdecode(self.gather(os.fsencode(path))[0]))
 
     def agree(self, *, stop: bool, seconds: float) -> tuple[bool, float]:
         """Whether any rank was asked to stop, and the time of rank 0."""

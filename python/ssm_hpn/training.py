@@ -155,7 +155,8 @@ class Training:
         if not self._evaluates and self.config.early_stopping.patience is not None:
             advice = "name held-out data in data.validation, or leave patience out"
             raise ConfigError(problem("early_stopping.patience", "held-out data to judge by", "none", advice))
-        self.run_files = Run(free_folder(self.config) if resume == "never" else run_folder(self.config), self.config)
+        folder = free_folder(self.config) if resume == "never" else run_folder(self.config)
+        self.run_files = Run(self.ranks.of_leader(folder), self.config)
         kept = self.config.checkpoint
         self._saving = Saving(self.run_files.checkpoints, background=kept.background and self.ranks.size == 1)
         self._ranking = Ranking(kept.keep_best, self._direction)

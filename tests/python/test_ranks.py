@@ -146,7 +146,7 @@ def test_where_rank_0_cannot_save_all_go_on_or_all_end(small, tmp_path, monkeypa
     assert {trainer.session.digest() for trainer in trainers} == {whole.session.digest()}
 
     def end(ranks):
-        trainer = Trainer(small("run", checkpoint={"every": 2}, train={"seed": 1}))
+        trainer = Trainer(small("end", checkpoint={"every": 2}))
         trainer.share(ranks)
         with pytest.raises(StorageError):
             trainer.fit(resume="never")
