@@ -11,6 +11,7 @@ micro-batch has `batch_size` rows.
 from typing import Final, NamedTuple
 
 from ssm_hpn.config.training import TrainConfig
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, problem
 
 MOST_BY_DEFAULT: Final = 8
@@ -45,7 +46,7 @@ def micro_batches(train: TrainConfig) -> MicroBatches:
     virtual_ranks, rows = train.virtual_ranks or 1, train.batch_size * train.accumulate
     if rows % virtual_ranks:
         advice = "set a power of two that divides them, or change train.batch_size"
-        expected = f"a divisor of the {rows} rows of an update"
+        expected = f"a divisor of the {counted(rows, 'row')} of an update"
         raise ConfigError(problem("train.virtual_ranks", expected, virtual_ranks, advice))
     share = rows // virtual_ranks
     of_one = next(size for size in range(min(share, train.batch_size), 0, -1) if share % size == 0)
@@ -74,5 +75,5 @@ def check_ranks(train: TrainConfig, ranks: int) -> None:
     virtual_ranks = train.virtual_ranks or 1
     if virtual_ranks % ranks:
         rows = train.batch_size * train.accumulate
-        advice = f"start 1, 2, 4, … ranks up to it, or a new run with a higher power of two that divides {rows} rows"
+        advice = f"start 1, 2, 4, … ranks up to it, or set a higher power of two that divides {counted(rows, 'row')}"
         raise ConfigError(problem("train.virtual_ranks", f"a multiple of the {ranks} ranks", virtual_ranks, advice))
