@@ -177,6 +177,14 @@ bench: $(STAMPS)/build ## tokens per second and memory of this package at S, M a
 bench-streaming: $(STAMPS)/build ## microseconds per step of a classifier that is read step by step
 	@$(PY) benchmarks/streaming.py $(ARGS)
 
+.PHONY: bench-inference
+bench-inference: $(STAMPS)/build ## scores, steps of a stream, generated tokens, the first step; writes benchmarks/records/
+	@$(PY) benchmarks/inference.py $(ARGS)
+
+.PHONY: bench-small
+bench-small: $(STAMPS)/build ## steps of small models beside an LSTM: make bench-small ARGS="--python PYTHON_WITH_TORCH"
+	@$(PY) benchmarks/small.py $(ARGS)
+
 .PHONY: incremental
 incremental: $(STAMPS)/build $(STAMPS)/dev ## digits whose classes come in two parts: prototypes, a softmax layer, features; writes benchmarks/records/
 	@$(PY) benchmarks/incremental.py $(ARGS)
