@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -187,13 +186,13 @@ def markdown(rows: list[Row], about: dict[str, str], rounds: int) -> str:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
-        lstm, ratio = math.nan, "not measured"
+        lstm, ratio = "", "not measured"
         if "lstm" in row:
             low, high = row["quartiles"]
-            lstm, ratio = row["lstm"], f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+            lstm, ratio = f"{row['lstm']:.2f}", f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
         lines.append(
             f"| {row['shape']} | {row['one']:.2f} | {row['two']:.2f} | {row['kernels']:.2f} | {row['outside']:.0f} | "
-            f"{row['beyond']:.0f} | {lstm:.2f} | {ratio} |"
+            f"{row['beyond']:.0f} | {lstm} | {ratio} |"
         )
     return "\n".join(lines) + "\n"
 
