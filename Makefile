@@ -82,10 +82,12 @@ test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the de
 	@bash scripts/test_external_crate.sh
 	@$(PY) -m pytest -q tests/python -m slow
 
+# Each test waits for processes of its own, one after the other.
+FAULT_PROCESSES ?= 2
 .PHONY: test-faults
 test-faults: $(STAMPS)/build $(STAMPS)/dev ## break things: kills, failed system calls, full disks, damage; writes benchmarks/records/faults.json
 	@command -v strace >/dev/null || echo "strace is not on the PATH: no system call is made to fail; apt-get install strace"
-	@$(PY) -m pytest -q tests/python --all-faults $(ARGS)
+	@$(PY) -m pytest -q tests/python --all-faults -n $(FAULT_PROCESSES) --dist worksteal $(ARGS)
 
 # Executions of each target, and seconds after which it ends where that is earlier (0: never).
 RUNS ?= 100000

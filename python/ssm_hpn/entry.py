@@ -3,6 +3,7 @@
 import signal
 import sys
 
+from ssm_hpn.address_space import too_little
 from ssm_hpn.beginning import KILLED, NOTHING, end
 
 
@@ -11,6 +12,9 @@ def enter(prog: str, command: str | None = None) -> int:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
+        if (refused := too_little()) is not None:
+            sys.stderr.write(f"error: {refused}\n")
+            return 2
         from ssm_hpn.cli.main import main  # imported here, so that importing the package loads no command line
 
         return main(prog=prog, command=command)

@@ -4,6 +4,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,8 @@ def copied(fitted: Path, here: Path) -> Path:
 # ---- faults
 
 TALLIES = pytest.StashKey[list[faults.Tally]]()
+PROPERTY = "fault"
+"""What a test injects is a property of its report, which a process of pytest-xdist sends to the one that asked."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -109,6 +112,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin to count."""
     config.stash[TALLIES] = []
+    faults.inject_all(config.getoption(faults.ALL))
+    config.pluginmanager.register(_Sum(config.stash[TALLIES]))
+
+
+class _Sum:
+    """Adds what the reports of tests say."""
+
+    def __init__(self, tallies: list[faults.Tally]) -> None:
+        self._tallies = tallies
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test ended with its teardown."""
+        if report.when == "teardown":
+            for name, found in report.user_properties:
+                if name == PROPERTY:
+                    faults.include(self._tallies, faults.Tally(**dict(found)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -124,13 +143,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def tally(request: pytest.FixtureRequest) -> Iterator[faults.Tally]:
     """What the test injects. All of it is to be survived."""
     marker = request.node.get_closest_marker("fault")
-    found = next((one for one in request.config.stash[TALLIES] if one.fault == marker.args[0]), None)
-    if found is None:
-        found = faults.Tally(marker.args[0])
-        request.config.stash[TALLIES].append(found)
-    before = found.injected
+    found = faults.Tally(marker.args[0])
     yield found
-    assert found.injected > before, "the test counts what it injects"
+    request.node.user_properties.append((PROPERTY, asdict(found)))
+    assert found.injected > 0, "the test counts what it injects"
     assert found.survived == found.injected
 
 

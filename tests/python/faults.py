@@ -15,6 +15,7 @@ row by `python tests/python/faults.py FAULT INJECTED SURVIVED WORST`. A test in 
 
 import datetime as dt
 import json
+import os
 import re
 import sys
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ RECORD = ROOT / "benchmarks/records/faults.json"
 FIRST = "| fault | "
 """The start of the head of a table of faults; the columns follow."""
 ALL = "--all-faults"
+VARIABLE = "SSM_HPN_ALL_FAULTS"
+"""Set where all faults are injected, also in the processes that run a part of the tests."""
 
 
 @dataclass
@@ -69,7 +72,28 @@ def rows(page: str | None = None) -> list[Row]:
 
 def rounds(few: int, *, of: int) -> int:
     """How many faults a test injects: a few, or all of them with `--all-faults`."""
-    return of if ALL in sys.argv else few
+    return of if VARIABLE in os.environ else few
+
+
+def inject_all(asked: bool) -> None:  # noqa: FBT001 - an option
+    """Tell this process and those that it starts whether all faults are injected."""
+    if asked:
+        os.environ[VARIABLE] = "1"
+
+
+def include(tallies: list[Tally], one: Tally) -> None:
+    """Add what a test injected to the row of its fault; the greater of two worst outcomes stays."""
+    same = next((row for row in tallies if row.fault == one.fault), None)
+    if same is None:
+        tallies.append(one)
+        return
+    same.add(one.injected, survived=one.survived, worst=max(same.worst, one.worst, key=_number))
+
+
+def _number(outcome: str) -> float:
+    """The first number of an outcome in words."""
+    found = re.search(r"\d+(\.\d+)?", outcome)
+    return float(found[0]) if found else -1.0 if outcome else -2.0
 
 
 def write(tallies: list[Tally], record: Path = RECORD) -> None:

@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+PROG = "ssm-hpn"
+
 
 class Forks:
     """The process that forks."""
@@ -94,19 +96,40 @@ def run(words):
     from ssm_hpn.cli.main import main
 
     ssm_hpn.cli.train.summary = lambda *_: ""  # it takes longer than the run
-    code = main(words, prog="ssm-hpn")
+    code = main(words, prog=PROG)
     sys.stdout.flush()
     sys.stderr.flush()
     return code
 
 
+def n_threads():
+    """Threads of this process."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def load():
+    """Do before the forks what each would do again: imports, the options of `train`, the prototypes of all bytes."""
+    import rich.console
+    import rich.progress
+    import rich.table  # noqa: F401
+
+    import ssm_hpn.cli.prepare
+    import ssm_hpn.cli.train
+    import ssm_hpn.prepare  # noqa: F401
+    from ssm_hpn import Trainer
+    from ssm_hpn.cli.parser import parse_train
+    from support import settings
+
+    parse_train([], f"{PROG} train")
+    threads = n_threads()
+    Trainer(settings(model={"input": {"kind": "tokens", "vocab_size": 256}})).session  # noqa: B018
+    while n_threads() != threads:  # those of the session end; a fork has none
+        time.sleep(0.001)
+
+
 def serve():
     """Answer requests until there are no more."""
-    import ssm_hpn.cli.prepare  # loaded before the forks
-    import ssm_hpn.cli.train
-    import ssm_hpn.prepare
-    import ssm_hpn.trainer  # noqa: F401
-
+    load()
     for line in sys.stdin:
         request = json.loads(line)
         began = time.monotonic()

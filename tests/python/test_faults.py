@@ -2,7 +2,11 @@
 
 import ast
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -60,3 +64,36 @@ def test_a_row_of_a_program_is_put_in_place_of_the_former(tmp_path):
     faults.write([faults.Tally("b", 3, 3, "none")], record)
     found = [(row["fault"], row["injected"]) for row in json.loads(record.read_text())]
     assert found == [("a", 1), ("b", 3)]
+
+
+def test_rows_of_one_fault_are_added_and_the_worst_outcome_stays():
+    rows = []
+    worst = ("", "it goes on", "2.5 s until it ended", "0.9 s until it ended", "")
+    for number, outcome in enumerate(worst, start=1):
+        faults.include(rows, faults.Tally("a", number, number, outcome))
+    faults.include(rows, faults.Tally("b", 3, 2))
+    assert rows == [faults.Tally("a", 15, 15, "2.5 s until it ended"), faults.Tally("b", 3, 2)]
+
+
+@pytest.mark.slow
+def test_what_tests_inject_is_counted_where_several_processes_run_them(tmp_path):
+    folder, record = tmp_path / "tests/python", tmp_path / "benchmarks/records/faults.json"
+    for one in (folder, record.parent):
+        one.mkdir(parents=True)
+    for name in ("conftest.py", "faults.py", "filter_runs.py", "forks.py", "support.py"):
+        shutil.copy(TESTS / name, folder)
+    (folder / "test_two.py").write_text(
+        "import faults, pytest\n\n"
+        "@pytest.mark.fault('a')\n"
+        "@pytest.mark.parametrize('number', [3, 5])\n"
+        "def test_one(tally, number):\n"
+        "    tally.add(faults.rounds(1, of=number), worst=f'{number} updates')\n"
+    )
+    words = ["-q", "-n", "2", f"--rootdir={tmp_path}", "-o", "markers=fault(row): injects", faults.ALL, "test_two.py"]
+    environment = os.environ | {"PYTHONPATH": str(faults.ROOT / "python")}
+    environment.pop(faults.VARIABLE, None)
+    command = [sys.executable, "-m", "pytest", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout
+    (row,) = json.loads(record.read_text())
+    assert (row["fault"], row["injected"], row["survived"], row["worst"]) == ("a", 8, 8, "5 updates")

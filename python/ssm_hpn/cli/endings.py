@@ -23,6 +23,8 @@ OF_PAGES: Final = ("jinja2", "markupsafe", "matplotlib")
 """Packages that nothing but pages and figures needs."""
 NO_MEMORY: Final = re.compile("failed to map segment|cannot allocate memory|unable to allocate", re.IGNORECASE)
 """What the loader of libraries says where memory is limited."""
+NO_THREAD: Final = re.compile("can't start new thread|Failed to launch worker thread")
+"""What Python and Arrow say where no thread can be started."""
 LONGEST_LINE: Final = 2000
 """Characters of an error that are shown: values come from files, and may be of any length."""
 
@@ -57,6 +59,9 @@ def _foreign(error: Exception) -> Error | None:
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and NO_MEMORY.search(str(error))):
         advice = "raise the limit (ulimit -v), or run where there is more"
         return ConfigError(problem("memory", "enough to load this package and its libraries", "too little", advice))
+    if NO_THREAD.search(str(error)):
+        advice = "raise the limits of memory and processes (ulimit -v, ulimit -u), or run where there are none"
+        return ConfigError(problem("threads", "one more to be started", "that the system refuses it", advice))
     advice = "rename the file, or correct the text"
     if isinstance(error, UnicodeEncodeError):
         found = ascii(error.object[max(0, error.start - 20) : error.end + 20])

@@ -127,12 +127,13 @@ fn check_sums(data: &Dataset) -> Result<()> {
         Content::Absent => return Err(refuse("the digests of all files", &"no such file")),
         Content::TooLarge => return Err(refuse(&format!("at most {limit} bytes of digests"), &"more")),
     };
-    let mut lines = text.lines();
+    let mut lines = text.split_inclusive('\n');
     for (i, (digest, file)) in expected.enumerate() {
         let line = lines.next().unwrap_or("nothing");
-        if line != format!("{digest}  {file}") {
-            let at = format!("line {}", i + 1);
-            return Err(Error::data(&path, at, format!("{digest} for {file}"), line, PREPARE_AGAIN));
+        if line != format!("{digest}  {file}\n") {
+            // With its end, of which there may be none: a file that is cut there has the same words.
+            let (at, line) = (format!("line {}", i + 1), line.escape_debug());
+            return Err(Error::data(&path, at, format!("{digest}  {file}\\n"), line, PREPARE_AGAIN));
         }
     }
     match lines.next() {

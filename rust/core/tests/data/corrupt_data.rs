@@ -345,6 +345,10 @@ fn digests_beside_the_shards_are_compared() {
     refused(verify_shards(folder.path()), &["SHA256SUMS", "line 1"]);
     fs::write(&path, format!("{text}{text}")).unwrap();
     refused(verify_shards(folder.path()), &["SHA256SUMS", "no more files"]);
+    fs::write(&path, text.trim_end()).unwrap();
+    refused(verify_shards(folder.path()), &["SHA256SUMS", "line 4", "manifest.json\\n"]);
+    fs::write(&path, text.replace('\n', "\r\n")).unwrap();
+    refused(verify_shards(folder.path()), &["SHA256SUMS", "line 1", "\\r"]);
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     refused(verify_shards(folder.path()), &["SHA256SUMS", "bytes of digests", "found more"]);
     fs::remove_file(&path).unwrap();
