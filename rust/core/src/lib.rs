@@ -1,6 +1,9 @@
 //! Training of selective state space models (the Mamba family) with hyperspherical prototype heads on CPUs.
 //!
-//! The crate knows no Python and prints nothing.
+//! The crate knows no Python and prints nothing. What comes from outside is refused by an error: code that may panic says why
+//! it does not.
+
+#![warn(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::todo, clippy::unimplemented)]
 
 #[doc(hidden)]
 pub mod allocate;

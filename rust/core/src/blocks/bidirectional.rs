@@ -121,6 +121,10 @@ impl<T: Scalar> Block<T> for Bidirectional<T> {
         add(rdy, dx);
     }
 
+    #[expect(
+        clippy::unreachable,
+        reason = "its capabilities say that it is not recurrent, which is checked before"
+    )]
     fn step(&self, _: Pass<T>, _: &[T], _: &mut [T]) {
         unreachable!("a block without a recurrent form is not read token by token")
     }

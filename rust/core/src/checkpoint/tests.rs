@@ -130,7 +130,7 @@ fn die_everywhere<R>(
             return operations;
         }
     }
-    unreachable!("the change has an end")
+    panic!("the change has an end")
 }
 
 /// Asserts that the next save removes everything a crash left.

@@ -60,6 +60,7 @@ impl Cursor {
     }
 
     /// As JSON.
+    #[expect(clippy::expect_used, reason = "plain numbers serialise")]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("plain numbers serialise")
     }

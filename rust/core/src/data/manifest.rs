@@ -182,6 +182,7 @@ impl Manifest {
 
     /// The manifest as it is written.
     pub fn to_json(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "plain fields serialise")]
         let mut bytes = serde_json::to_vec_pretty(self).expect("plain fields serialise");
         bytes.push(b'\n');
         bytes

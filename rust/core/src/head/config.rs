@@ -229,6 +229,7 @@ impl Placement {
 
 impl PrototypeConfig {
     /// `classes` prototypes in `dim` dimensions, and defaults.
+    #[expect(clippy::expect_used, reason = "every other setting has a default")]
     pub fn of_size(classes: usize, dim: usize, prototypes: Placement) -> Self {
         let settings = serde_json::json!({"n_classes": classes, "dim": dim, "prototypes": prototypes});
         serde_json::from_value(settings).expect("every other setting has a default")

@@ -106,6 +106,7 @@ impl<T: Scalar> Head<T> for LinearHead {
         self.config.n_outputs
     }
 
+    #[expect(clippy::panic, reason = "the batch was checked against the loss")]
     fn forward_backward(
         &self,
         pass: Pass<T>,

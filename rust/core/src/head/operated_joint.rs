@@ -32,6 +32,7 @@ impl PrototypeHead {
     }
 
     /// As `Head::forward_backward` for z `[n, Q]` of x and the records of its rows.
+    #[expect(clippy::unreachable, reason = "the configuration is checked where the head is made")]
     pub(super) fn operated_joint<T: Scalar>(
         &self,
         pass: Pass<T>,
@@ -48,6 +49,7 @@ impl PrototypeHead {
         else {
             unreachable!("surgery is of the joint loss, with its targets")
         };
+        #[expect(clippy::expect_used, reason = "the joint loss has a range")]
         let range = self.range().expect("the joint loss has a range");
         let (dim, prototypes) = (self.plan.dim, self.kept_prototypes(&params));
         let (z_class, scratch) = scratch.split_at_mut(n * dim);

@@ -220,6 +220,7 @@ impl PrototypeHead {
     }
 
     /// The softmax losses: replaces z by g_z and adds the gradients of the scale and of learnable prototypes.
+    #[expect(clippy::unreachable, reason = "only the two losses of a softmax come here")]
     fn softmax<T: Scalar>(
         &self,
         pass: Pass<T>,
@@ -231,6 +232,7 @@ impl PrototypeHead {
     ) -> HeadReport {
         let Pass { params, scratch, .. } = pass;
         let places = self.places();
+        #[expect(clippy::expect_used, reason = "a loss over classes has prototypes")]
         let at = places.prototypes.expect("a loss over classes has prototypes");
         let (given, dim) = (self.of_classes(params.get(at)), self.plan.class_dim);
         let (units, scratch) = scratch.split_at_mut(if self.is_learnable() { given.len() } else { 0 });
@@ -277,6 +279,7 @@ impl PrototypeHead {
     }
 
     /// The losses that only attract: replaces z by g_z.
+    #[expect(clippy::panic, reason = "the batch was checked against the loss")]
     fn attraction<T: Scalar>(
         &self,
         params: &Params<T>,

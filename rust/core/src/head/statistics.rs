@@ -92,6 +92,7 @@ impl PrototypeHead {
             return;
         }
         let (sums, counts) = means.split_at(self.plan.classes * self.plan.class_dim);
+        #[expect(clippy::expect_used, reason = "classes have prototypes")]
         let prototypes = params.get(self.places().prototypes.expect("classes have prototypes"));
         let given: Vec<f64> = self.of_classes(prototypes).iter().map(|x| x.to_f64()).collect();
         let Some(places) = similar(sums, counts, &given) else { return };

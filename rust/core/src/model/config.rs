@@ -335,6 +335,7 @@ impl Component {
     ///
     /// # Panics
     /// If the settings do not serialise to an object.
+    #[expect(clippy::panic, reason = "a program's own type, not input: it is documented")]
     pub fn new(kind: &str, settings: impl Serialize) -> Self {
         let Ok(Value::Object(mut settings)) = serde_json::to_value(settings) else {
             panic!("the settings of the component {kind} are no object")
@@ -372,6 +373,7 @@ impl ModelConfig {
     }
 
     /// As JSON, every setting written out.
+    #[expect(clippy::expect_used, reason = "strings, numbers and objects serialise")]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings, numbers and objects serialise")
     }

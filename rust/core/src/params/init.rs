@@ -118,6 +118,8 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
 impl Init {
     /// Fills a tensor whose rows have `columns` elements. The same seed and name give the same numbers.
     #[doc(hidden)]
+    #[expect(clippy::unreachable, reason = "made before the numbers are drawn")]
+    #[expect(clippy::panic, reason = "a head that needs numbers of the caller is refused without them")]
     pub fn fill<T: Scalar>(&self, out: &mut [T], columns: usize, seed: u64, name: &str) {
         if let Self::Made(maker) = self {
             return Self::Values((maker.make)()).fill(out, columns, seed, name);

@@ -25,6 +25,7 @@ impl Embedding {
     }
 }
 
+#[expect(clippy::unreachable, reason = "the batch was checked against the stem")]
 fn ids(input: &Input) -> &[u32] {
     match input {
         Input::Tokens(ids) => ids,

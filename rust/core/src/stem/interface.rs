@@ -190,6 +190,7 @@ pub(super) fn convert<T: Scalar>(from: &[f32], to: &mut [T]) {
 }
 
 /// The features of an input that was checked to be features.
+#[expect(clippy::unreachable, reason = "the batch was checked against the stem")]
 pub(super) fn features(input: &Input) -> &[f32] {
     match input {
         Input::Features(features) => features,

@@ -71,6 +71,7 @@ impl Held {
                         scatter(out, self.record, place + k * field.size, cells, field.size);
                     }
                     Column::Texts(bytes, offsets) => {
+                        #[expect(clippy::expect_used, reason = "there are as many tables as keys with words")]
                         let known = numbers.next().expect("a field of words is a key");
                         let found = known.number(bytes, &offsets[start..=start + rows])?;
                         for (record, number) in out.chunks_exact_mut(self.record).zip(found) {

@@ -168,6 +168,7 @@ pub(super) fn order_of_word(cell: Cell, word: &[u8]) -> (u64, u64) {
     (if cell == Cell::Text { word.len() as u64 } else { 0 }, u64::from_be_bytes(first))
 }
 
+#[expect(clippy::expect_used, reason = "the sizes of fields are checked where the layout is made")]
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("the layout has checked the sizes of fields")
 }

@@ -129,6 +129,7 @@ impl Head {
             }
             let number = layout.number(field, record);
             if let Some(words) = words.next().filter(|_| number != key.number) {
+                #[expect(clippy::expect_used, reason = "four bytes were asked for")]
                 let length = u32::from_ne_bytes(words.take(files, 4)?.try_into().expect("four bytes"));
                 key.word.clear();
                 key.word.extend_from_slice(words.take(files, length as usize)?);

@@ -228,6 +228,7 @@ impl<T: Scalar> Kernel<T> for Joint<'_, T> {
                 z.fill(T::ZERO);
                 continue;
             };
+            #[expect(clippy::expect_used, reason = "the dimension of a joint head is two or more")]
             let (first, z) = z.split_first_mut().expect("a pole before the class coordinates");
             let (zz, zp) = dots(v, z, p);
             let (whole, part) = (Direction::new(zz + *first * *first), Direction::new(zz));

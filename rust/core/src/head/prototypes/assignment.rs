@@ -104,6 +104,7 @@ impl Pairs<'_> {
     }
 
     /// The greedy assignment of the classes that were seen; the others get the prototypes that are left, in order.
+    #[expect(clippy::expect_used, reason = "there are as many prototypes as classes")]
     fn greedy(&self, seen: &[bool]) -> Vec<usize> {
         let mut places: Vec<Option<usize>> = vec![None; self.classes];
         let mut free = vec![true; self.classes];

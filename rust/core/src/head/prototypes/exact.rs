@@ -63,6 +63,7 @@ pub(crate) fn least_degree(classes: usize, dim: usize) -> Option<(u32, f64)> {
 /// Re Σ_t exp(2πi((f-g)(t)/p + (r-s)/4))/p: at most (d-1)/√p for f ≠ g, and 0 or -1 for f = g. There are 4·p^d rows,
 /// those of lower degree first: the first 2p are orthonormal, the first 4p an orthoplex. Columns beyond 2p are zero.
 pub fn near_orthogonal(classes: usize, dim: usize, degree: u32) -> Vec<f64> {
+    #[expect(clippy::expect_used, reason = "the bounds of the dimension are checked with the settings")]
     let p = prime_below(dim / 2).expect("two dimensions for each element of a field");
     let root = (p as f64).sqrt();
     // cos and sin of 2π·k/(4p): phases are multiples of a quarter of 1/p.

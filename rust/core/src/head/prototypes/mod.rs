@@ -106,6 +106,10 @@ impl Construction {
     /// The prototypes, row-major `[classes, dim]`. What takes long is done once in a process.
     ///
     /// Panics where they are made from class vectors and there are none, or not of these sizes.
+    #[expect(
+        clippy::expect_used,
+        reason = "the head asks for class vectors before it builds prototypes of them"
+    )]
     pub fn build(self, classes: usize, dim: usize, seed: u64, vectors: Option<&ClassVectors>) -> Vec<f64> {
         let of_classes = || {
             let vectors = vectors.expect("class vectors");

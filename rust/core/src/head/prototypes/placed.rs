@@ -49,6 +49,7 @@ fn farthest(there: &[f32], dim: usize) -> Vec<f64> {
     let starts = starts(there, &transposed, dim);
     let found: Vec<_> = starts.par_iter().map(|start| descend(start, there, &transposed)).collect();
     let best = found.iter().reduce(|best, other| if other.0 < best.0 { other } else { best });
+    #[expect(clippy::expect_used, reason = "there is at least one start")]
     let mut best: Vec<f64> = best.expect("at least one start").1.iter().map(|&x| x.into()).collect();
     normalise(&mut best);
     best

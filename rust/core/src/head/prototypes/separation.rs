@@ -44,6 +44,7 @@ pub(super) fn multiplications(classes: usize, dim: usize) -> usize {
 }
 
 /// `classes` well separated unit vectors `[classes, dim]`: the best of several starts where they cost little.
+#[expect(clippy::expect_used, reason = "there is at least one start")]
 pub fn separate(classes: usize, dim: usize, seed: u64) -> Vec<f64> {
     let mut rng = stream(seed, "head.prototypes");
     let all: Vec<Vec<f64>> = (0..starts(classes, dim)).map(|_| directions(&mut rng, classes, dim)).collect();
