@@ -1,11 +1,12 @@
 """Data that is larger than memory beside data that fits: memory, speed and waiting of a training run; packing.
 
-    python benchmarks/data_at_scale.py [--minutes 2] [--megabytes 256]
+    python benchmarks/data_at_scale.py [--minutes 2] [--megabytes 256] [--models series,S,M]
 
-Series of random numbers are written into two prepared folders, one of which has 1/16 of the other. A small backbone is
-trained on each in a process of its own, in turn, with a window that leaves some MB of the data in memory. Resident
-memory is read after every tenth update; its growth is counted from the end of the first quarter of a run. The
-record is benchmarks/records/data.json.
+Series of random numbers, and documents of random tokens, are written into two prepared folders each, one of which has
+1/16 of the other. A model is trained on each in a process of its own, in turn, with a window that leaves some MB of it
+in memory: `series` is a small backbone on series, S and M are the language models of the peers' benchmark. Resident
+memory is read after every tenth update; its growth is counted from the end of the first quarter of a run. The record is
+benchmarks/records/data.json.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from bench_peers import machine
+from peers.bench_common import CONFIGS
 
 from ssm_hpn._core import Loader, ShardWriter
 
@@ -26,7 +28,7 @@ FEATURES = 6
 WINDOW = 1 << 16
 PACKINGS = ("contiguous", "best_fit", "pad", "carried")
 TRAIN = """
-import json, sys, time
+import json, os, sys, time
 from ssm_hpn import Trainer
 
 def resident():
@@ -44,7 +46,7 @@ while time.perf_counter() - started < seconds:
 tokens, waiting, computing = map(sum, zip(*rows))
 warm = max(seen[: max(1, len(seen) // 4)])
 print(json.dumps({
-    "updates": len(rows), "epochs": round(trainer.feed.epoch, 2),
+    "load": round(os.getloadavg()[0], 1), "updates": len(rows), "epochs": round(trainer.feed.epoch, 2),
     "tokens_per_second": round(tokens / (waiting + computing)),
     "data_wait": round(waiting / (waiting + computing), 5),
     "resident_mb": round(max(seen), 1), "growth_mb": round(max(seen) - warm, 2),
@@ -83,12 +85,19 @@ def utilisation(folder: Path) -> dict[str, float]:
     return {packing: round(Loader(json.dumps(loader | {"packing": packing})).utilisation(), 4) for packing in PACKINGS}
 
 
-def trained(folder: Path, seconds: float) -> dict[str, Any]:
+def trained(folder: Path, seconds: float, model: str) -> dict[str, Any]:
     """One run in a process of its own."""
+    if model == "series":
+        shape: dict[str, Any] = {"d_model": 16, "n_layers": 1, "target": {"kind": "sequence_class"}}
+        length, rows = 400, 8
+    else:
+        peer = CONFIGS[model]
+        shape = {"d_model": peer["d_model"], "n_layers": peer["n_layer"]}
+        length, rows = peer["seq"], peer["batch"]
     settings = {
-        "model": {"d_model": 16, "n_layers": 1, "target": {"kind": "sequence_class"}},
-        "data": {"train": str(folder), "length": 400, "window": WINDOW},
-        "train": {"batch_size": 8},
+        "model": shape,
+        "data": {"train": str(folder), "length": length, "window": WINDOW},
+        "train": {"batch_size": rows},
     }
     command = [sys.executable, "-c", TRAIN, json.dumps(settings), str(seconds)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -99,7 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=2.0, help="of all training runs together")
     parser.add_argument("--megabytes", type=float, default=256.0, help="of the larger data set")
+    parser.add_argument("--models", default="series,S,M", help="which of series, S and M, in this order")
     arguments = parser.parse_args()
+    models = arguments.models.split(",")
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-") as name:
         folder = Path(name)
         write_tokens(folder / "tokens", 20_000_000)
@@ -108,15 +119,23 @@ def main() -> None:
             print(f"{packing:12} {share:.1%} of the positions hold tokens")
         sizes = {"small": arguments.megabytes / 16, "large": arguments.megabytes}
         for size, megabytes in sizes.items():
-            write_series(folder / size, megabytes)
+            write_series(folder / "series" / size, megabytes)
+            write_tokens(folder / "text" / size, round(megabytes * 1e6 / 2))  # two bytes a token
         runs: list[dict[str, Any]] = []
-        for _ in range(2):
-            for size, megabytes in sizes.items():
-                run = {"data_mb": megabytes} | trained(folder / size, 15 * arguments.minutes)
-                runs.append(run)
-                print(json.dumps(run), flush=True)
-    speed = {size: max(r["tokens_per_second"] for r in runs if r["data_mb"] == mb) for size, mb in sizes.items()}
-    print(f"speed on {sizes['large']:.0f} MB: {speed['large'] / speed['small']:.1%} of that on {sizes['small']:.0f} MB")
+        seconds = 60 * arguments.minutes / (4 * len(models))
+        for model in models:
+            for _ in range(2):
+                for size, megabytes in sizes.items():
+                    place = folder / ("series" if model == "series" else "text") / size
+                    run = {"model": model, "data_mb": megabytes} | trained(place, seconds, model)
+                    runs.append(run)
+                    print(json.dumps(run), flush=True)
+    for model in models:
+        of = [run for run in runs if run["model"] == model]
+        speed = {size: max(r["tokens_per_second"] for r in of if r["data_mb"] == mb) for size, mb in sizes.items()}
+        waits = max(run["data_wait"] for run in of)
+        told = f"{speed['large'] / speed['small']:.1%} of that on {sizes['small']:.0f} MB"
+        print(f"{model}: speed on {sizes['large']:.0f} MB: {told}; {waits:.1%} of the time is waiting for data at most")
     record = {
         "machine": machine(),
         "window_tokens": WINDOW,

@@ -556,15 +556,19 @@ class Loader:
     """Batches of a prepared folder in an order of seed and epoch alone; each goes to one of the threads that ask."""
 
     def __new__(cls, config: str) -> Self:
-        """config: JSON with path, batch_size, length, packing, shuffle, seed, workers, prefetch, epochs, target."""
+        """config: JSON with path, batch_size, length, packing, seed, workers, prefetch, epochs, target and mix."""
     def next(self) -> tuple[Batch, str] | None:
         """The next batch and the cursor that follows it; None after the last epoch."""
     def seek(self, cursor: str) -> None:
         """Continue at a cursor that was returned before."""
     def count_rows(self, epochs: int) -> int:
         """Rows of the first epochs: of contiguous packing by the manifest, else all documents are read for it."""
+    def count_rows_of_tokens(self, tokens: int) -> int:
+        """Rows that have this many tokens, by the mean of the first epoch."""
+    def damage(self) -> list[str]:
+        """A line for each record batch that was left out for being damaged: file, record batch, offset."""
     def utilisation(self) -> float:
-        """Share of the positions of batches that hold tokens, by the first window of the first epoch."""
+        """Share of the positions of batches that hold tokens, by the window that comes next, which is kept for it."""
     @property
     def n_windows(self) -> int:
         """Windows of an epoch; documents are mixed within one, and over the whole folder where it is the only one."""
@@ -573,7 +577,13 @@ class Loader:
         """Cursor of the next batch, as JSON."""
     @property
     def epoch(self) -> float:
-        """Epochs returned so far, with fraction."""
+        """Epochs returned so far, with fraction; of several sources those of the one that has had the fewest."""
+    @property
+    def epochs(self) -> list[float]:
+        """The same of each source."""
+    @property
+    def skipped(self) -> int:
+        """Record batches left out so far for being damaged, in every epoch anew."""
     @property
     def n_documents(self) -> int:
         """Documents of the folder."""

@@ -41,6 +41,8 @@ _AXES: Final[dict[str, str]] = {
     **{name: array.axes for name, array in ARRAYS.items()},
 }
 """B rows, T positions, F features, S documents, K numbers per document, D width of the model."""
+LONGEST_SHOWN: Final = 80
+"""Most characters of a value of a manifest that a message shows."""
 _CLASSES: Final = frozenset(name for name, array in ARRAYS.items() if array.element == "class")
 
 
@@ -356,7 +358,9 @@ class Parts(NamedTuple):
     train: Path | None
     validation: Path | None
     manifests: list[dict[str, Any]]
-    """Of those that there are, the training part first."""
+    """Of those two that there are, the training part first."""
+    mix: tuple[Path, ...] = ()
+    """The folders of `data.mix`."""
 
     @property
     def contract(self) -> Contract | None:
@@ -371,12 +375,57 @@ def open_parts(data: DataConfig) -> Parts:
     True
     """
     train, validation = locate(data)
+    mix = tuple(map(mixed_in, data.mix))
     manifests = [read_manifest(folder) for folder in (train, validation) if folder is not None]
     if train is not None:
         same = data.digest == data_digest(*manifests)
         moved = ("data.tokenizer", *(f"data.{name}" for name in FILE_OPTIONS)) if same else ()
         check_made(data, manifests[0], what=f"the prepared folder {train}", same_data=moved)
-    return Parts(train, validation, manifests)
+        check_mix(mix, train, manifests[0])
+    return Parts(train, validation, manifests, mix)
+
+
+ALIKE: Final = ("kind", "vocab_size", "n_features", "n_values", "n_classes", "class_names", "feature_names")
+"""Entries of manifests that are the same in all folders of a mixture, beside encoder and normalisation."""
+
+
+def mixed_in(path: str) -> Path:
+    """The folder of a further set: the path, or the training part below it."""
+    folder = Path(path).expanduser()
+    return folder / PARTS[0] if not is_prepared(folder) and is_prepared(folder / PARTS[0]) else folder
+
+
+def check_mix(mix: Sequence[Path], train: Path, first: Mapping[str, Any]) -> None:
+    """Refuse folders whose numbers mean something else than those of the first one, whose contract the model gets."""
+    for folder in mix:
+        other = read_manifest(folder)
+        for key, expected, found in (*((key, first.get(key), other.get(key)) for key in ALIKE), *_scales(first, other)):
+            if expected != found:
+                advice = "prepare both in the same way, features with --data.normalize false"
+                place = f"{folder}: {key}"
+                raise DataError(problem(place, f"{_brief(expected)}, as in {train}", _brief(found), advice))
+
+
+def _scales(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, object, object]]:
+    """What numbers and ids of two manifests stand for: name, and the value of each."""
+
+    def encoder(manifest: Mapping[str, Any]) -> object:
+        return {key: value for key, value in (manifest.get("encoder") or {}).items() if key != "file"}
+
+    def scale(manifest: Mapping[str, Any]) -> object:
+        return Contract.from_json(manifest["contract"]).scale if manifest.get("contract") else None
+
+    return [
+        ("encoder", encoder(first), encoder(other)),
+        ("normalisation", first.get("normalisation"), other.get("normalisation")),
+        ("scale of the numbers to predict", scale(first), scale(other)),
+    ]
+
+
+def _brief(value: object) -> str:
+    """A value for a message, shortened."""
+    text = "none" if value is None else json.dumps(value, default=str)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def locate(data: DataConfig) -> tuple[Path | None, Path | None]:

@@ -1,7 +1,7 @@
 """The batches of a trainer: training data one batch after the other from where it stopped, and the held-out ones."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import islice
 from math import ceil
@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ssm_hpn._core import Batch, Loader
 from ssm_hpn.config import Config, core_loader
-from ssm_hpn.dataset import read_manifest
+from ssm_hpn.config.mixture import whole_weights
+from ssm_hpn.dataset import Parts, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, Error, problem
 from ssm_hpn.foreign import from_json
 
@@ -28,6 +29,8 @@ class Order(NamedTuple):
     """Windows of an epoch, within which documents are mixed; with one the whole set is."""
     tokens: int
     """Tokens of an epoch."""
+    shares: tuple[float, ...]
+    """Share of the rows of each of several sets; one set has all."""
 
 
 class _Read(NamedTuple):
@@ -36,6 +39,7 @@ class _Read(NamedTuple):
     batch: Batch
     cursor: str
     epoch: float
+    skipped: int
 
 
 class Feed:
@@ -47,6 +51,7 @@ class Feed:
         train: Path | None,
         validation: Path | None,
         absent: str | None = None,
+        mix: Sequence[Path] = (),
         *,
         remaking: str | None = None,
     ) -> None:
@@ -60,6 +65,10 @@ class Feed:
         """Position of the next training batch; None at the beginning."""
         self.epoch = 0.0
         """Passes over the training data so far, with fraction."""
+        self.skipped = 0
+        """Record batches left out so far for being damaged, in every epoch anew."""
+        self.mix = tuple(mix)
+        """The folders of `data.mix`, further training data."""
         self._config = config
         self._made: Mapping[str, Any] | None = None
         self._loader: Loader | None = None
@@ -70,7 +79,7 @@ class Feed:
     def next(self) -> Batch:
         """The next training batch."""
         read = self._peeked or self._read()
-        self.cursor, self.epoch, self._peeked = read.cursor, read.epoch, None
+        self.cursor, self.epoch, self.skipped, self._peeked = read.cursor, read.epoch, read.skipped, None
         return read.batch
 
     def peek(self) -> Batch:
@@ -87,13 +96,19 @@ class Feed:
         contents, such as the names of documents.
         """
         self.cursor, self.epoch, self._made = cursor, epoch, made
+        self.skipped = 0 if cursor is None else int(from_json(cursor).get("skipped", 0))
         self._loader = self._peeked = None
 
     def order(self) -> Order:
-        """How training batches are made; it reads the first window."""
-        loader = self._open()
-        packing = self._config.data.packing
-        return Order(packing, loader.utilisation(), loader.n_windows, loader.n_tokens)
+        """How training batches are made; it reads the window of the next batch, which then is in memory."""
+        loader = self._opened()
+        weights = whole_weights(self._config.data)
+        shares = tuple(weight / sum(weights) for weight in weights)
+        return Order(self._config.data.packing, loader.utilisation(), loader.n_windows, loader.n_tokens, shares)
+
+    def damage(self) -> list[str]:
+        """A line for each record batch that was left out for being damaged, since this process began."""
+        return [] if self._loader is None else self._loader.damage()
 
     @property
     def carries(self) -> bool:
@@ -140,7 +155,7 @@ class Feed:
 
     def _of_these(self, cursor: str, beginning: str) -> str:
         """A position as one in the present files, whose first position is `beginning`."""
-        if self._made is None or self.train is None:
+        if self._made is None or self.train is None or self.mix:
             return cursor
         ours = (read_manifest(self.train).get("source") or {}).get("options") or {}
         if any(ours.get(key) != self._made.get(key) for key in CUT_BY):
@@ -150,36 +165,41 @@ class Feed:
     def _open(self) -> Loader:
         if self.train is None:
             raise self._missing("data.train", "hand a batch to step()")
-        return Loader(core_loader(self._config, str(self.train)))
+        return Loader(core_loader(self._config, str(self.train), mix=list(map(str, self.mix))))
 
-    def _read(self) -> _Read:
+    def _opened(self) -> Loader:
+        """The reader of the training data, at the next batch."""
         if self._loader is None:
             self._loader = self._open()
             if self.cursor is not None:
                 self._loader.seek(self._of_these(self.cursor, self._loader.cursor))
-        found = self._loader.next()
+        return self._loader
+
+    def _read(self) -> _Read:
+        loader = self._opened()
+        found = loader.next()
         if found is None:
             raise DataError(problem(self.train, "at least one batch", "none", "use more data or smaller batches"))
-        return _Read(*found, self._loader.epoch)
+        return _Read(*found, loader.epoch, loader.skipped)
 
 
-def with_steps(given: Config, resolved: Config, train: Path | None) -> Config:
+def with_steps(given: Config, resolved: Config, parts: Parts) -> Config:
     """A configuration whose length is a number of updates, where it is one of epochs or of tokens.
 
-    `resolved` is the same with the sizes of the data, which is in `train`. An update that begins within the length is
+    `resolved` is the same with the sizes of the data, which is in `parts`. An update that begins within the length is
     whole, so the last one may have rows beyond it.
     """
     length = given.train
     if length.epochs is None and length.tokens is None:
         return given
-    if train is None:
+    if parts.train is None:
         key = "train.epochs" if length.epochs is not None else "train.tokens"
         raise ConfigError(problem(key, "prepared data in data.train", "none", "set train.steps in its place"))
-    loader = Loader(core_loader(resolved, str(train)))
+    loader = Loader(core_loader(resolved, str(parts.train), mix=list(map(str, parts.mix))))
     if length.epochs is not None:
         rows = loader.count_rows(length.epochs)
     else:
-        rows = ceil(Fraction(length.tokens or 0) * loader.count_rows(1) / loader.n_tokens)
+        rows = loader.count_rows_of_tokens(length.tokens or 0)
     steps = max(1, ceil(Fraction(rows, length.batch_size * length.accumulate)))
     return given.model_copy(
         update={"train": length.model_copy(update={"steps": steps, "epochs": None, "tokens": None})}

@@ -133,7 +133,7 @@ class Learner(Fed):
         parts = open_parts(given.data)
         shape = data_shape(*parts.manifests) if parts.manifests else None
         resolved = resolve(given, shape)
-        lasting = with_steps(given, resolved, parts.train)
+        lasting = with_steps(given, resolved, parts)
         self.config = resolved if lasting is given else resolve(lasting, shape)
         """The configuration with every kind and size resolved."""
         check_model(given.model, self.config.model.target.kind)
@@ -145,7 +145,7 @@ class Learner(Fed):
             self._vectors = {"vectors": found.rows, "class_names": found.names}
         check_config(core_model(self.config.model), core_optim(self.config.optim), **self._vectors)
         self.dtype: DType = dtype
-        self.feed = Feed(self.config, parts.train, parts.validation)
+        self.feed = Feed(self.config, parts.train, parts.validation, mix=parts.mix)
         """The batches of `data.train` and `data.validation`."""
         self.tokens_seen = 0
         self.temperature: Temperature | None = None

@@ -24,7 +24,7 @@ SCHEMA: Final = 1
 COUNTS: Final = frozenset(
     {
         *("schema", "step", "nonfinite", "skipped_steps", "train/clipped", "mem/rss_bytes", "data/tokens_seen"),
-        "data/series",
+        *("data/series", "data/damaged"),
         "perf/comm_bytes",
     }
 )
@@ -54,16 +54,21 @@ AFTER: Final = ("perf/tokens_per_second", "perf/step_ms", "perf/data_ms", "mem/r
 Row = Mapping[str, float | int | str | None]
 
 
-def row_keys(*, eval_metrics: Sequence[str], classes: bool, prototypes: bool, shared: bool = False) -> tuple[str, ...]:
+def row_keys(
+    *, eval_metrics: Sequence[str], classes: bool, prototypes: bool, shared: bool = False, damaged: bool = False
+) -> tuple[str, ...]:
     """The keys of a run: those of its task, the head's where there are prototypes, the ranks' where it can be shared.
+
+    With `damaged` the count of record batches that were left out is one of them.
 
     >>> row_keys(eval_metrics=[], classes=False, prototypes=False, shared=True)[-2:]
     ('perf/comm_ms', 'perf/comm_bytes')
     """
     train = tuple(key for key in BEFORE if classes or key != "train/accuracy")
     head = ("head/max_prototype_cosine",) if prototypes else ()
+    lost = ("data/damaged",) if damaged else ()
     of_ranks = ("perf/comm_ms", "perf/comm_bytes") if shared else ()
-    return (*train, *(f"eval/{name}" for name in eval_metrics), *head, *AFTER, *of_ranks)
+    return (*train, *(f"eval/{name}" for name in eval_metrics), *head, *AFTER, *lost, *of_ranks)
 
 
 def stage_keys(*, eval_metrics: Sequence[str], classes: bool, numbers: bool) -> tuple[str, ...]:

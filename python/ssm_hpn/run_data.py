@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from ssm_hpn.config import DataConfig
 from ssm_hpn.config.base import QUERY
-from ssm_hpn.dataset import data_digest, is_prepared, locate, read_manifest
+from ssm_hpn.dataset import data_digest, is_prepared, locate, mixed_in, read_manifest
 from ssm_hpn.errors import DataError
 from ssm_hpn.origin import Origin
 from ssm_hpn.run import RUNS
@@ -23,6 +23,8 @@ PREPARED: Final = Path(RUNS) / "data"
 """The usual place of prepared data."""
 MOST_TOLD: Final = 4
 """Most places that a message names; of further ones the number."""
+STORED: Final = "s3://"
+"""Prefix of a path in a store."""
 _NAMED: Final = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 """A name in a query, which may be that of a file."""
 
@@ -34,6 +36,8 @@ class Located(NamedTuple):
     validation: Path | None = None
     absent: str | None = None
     """The error where the data was not found: the places searched, and what they contain."""
+    mix: tuple[Path, ...] = ()
+    """The folders of `data.mix`."""
 
 
 def find_again(data: DataConfig, places: Sequence[Path]) -> Located:
@@ -64,13 +68,23 @@ def find_again(data: DataConfig, places: Sequence[Path]) -> Located:
             continue
         found = data_digest(*map(read_manifest, parts))
         if data.digest in (None, found):
-            return Located(train, validation)
+            return Located(train, validation, mix=_mixed(data, places))
         looked[train.resolve()] = f"{train} (other data, with the digest {found[:12]})"
     known = _by_digest(data.digest, places)
     if known is not None:
-        return known
+        return known._replace(mix=_mixed(data, places))
     told = sorted(looked.values(), key=lambda text: "(other data" not in text)
     return Located(absent=listed(told))
+
+
+def _mixed(data: DataConfig, places: Sequence[Path]) -> tuple[Path, ...]:
+    """The folders of `data.mix` in the first place that has each, else as they are named: a reader refuses these."""
+
+    def found(path: str) -> Path:
+        candidates = [mixed_in(str(one)) for place in places for one in _below(place, (path,))]
+        return next(filter(is_prepared, candidates), mixed_in(path))
+
+    return tuple(map(found, data.mix))
 
 
 def _by_digest(digest: str | None, places: Iterable[Path]) -> Located | None:
@@ -105,6 +119,8 @@ def find_source(origin: Origin, places: Iterable[Path]) -> Path | None:
 
 def is_there(path: str, place: Path) -> bool:
     """Whether a file, a folder or a file of a pattern is there, or one that a query names."""
+    if path.startswith(STORED):
+        return True  # a store is asked when it is read
     if path.startswith(QUERY):
         named = [one or other for one, other in _NAMED.findall(path)]
         return not named or any(_matches(name, place) for name in named)

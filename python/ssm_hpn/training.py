@@ -150,6 +150,7 @@ class Training:
         self._epoch_of_target = 0.0
         self._unfinished: _Due | None = None
         self._rate, self._rollbacks = 1.0, 0
+        self._damage_told: set[str] = set()
         self._began, self._seconds_before = time.monotonic(), 0.0
         self._agreed: tuple[bool, float] | None = None
         if not self._evaluates and self.config.early_stopping.patience is not None:
@@ -232,6 +233,7 @@ class Training:
                 self._roll_back(error)
                 continue
             self._agree()
+            self._tell_damage()
             now = self._progress()
             if update.idle:
                 self._check_targets(now)
@@ -251,6 +253,14 @@ class Training:
             self._save()
             self._end_save(last=True)
         self._tell("ended", reason=self.reason)
+
+    def _tell_damage(self) -> None:
+        """Note the record batches that were left out of the training data since the last note."""
+        if self.config.data.on_corrupt == "skip":
+            for line in self.trainer.feed.damage():
+                if line not in self._damage_told:
+                    self._tell("noted", note=f"left out, as data.on_corrupt is skip: {line}")
+                    self._damage_told.add(line)
 
     def _take_up(self) -> None:
         """Do what was due after the last update of a checkpoint, if anything was left."""
@@ -429,6 +439,7 @@ class Training:
             "head/max_prototype_cosine": self.trainer.session.max_prototype_cosine,
             "mem/rss_bytes": rss_bytes(),
             "data/tokens_seen": self.trainer.tokens_seen,
+            "data/damaged": self.trainer.feed.skipped,
             **self._window.row(),
         }
         if evaluation is not None:
@@ -445,6 +456,7 @@ class Training:
             classes=ACCURACY.name in names,
             prototypes=self.trainer.session.max_prototype_cosine is not None,
             shared=micro_batches(self.config.train).virtual_ranks > 1,
+            damaged=self.config.data.on_corrupt == "skip",
         )
 
     # ---- saving and restoring

@@ -133,8 +133,11 @@ def prepare_raw(
     from ssm_hpn.prepare.look import look
     from ssm_hpn.prepare.pipeline import Raw, cache_keys, prepare_sources
     from ssm_hpn.prepare.prepared import moved_here
+    from ssm_hpn.prepare.remote import is_remote
     from ssm_hpn.prepare.sources import size_of
 
+    if is_remote(options):
+        return _prepare_stored(options, console, parent=parent, scratch=scratch, clean=clean, check=check)
     start = place or Path()
     with chdir(start):
         raw = Raw.find(options)
@@ -152,6 +155,31 @@ def prepare_raw(
     def prepare(folder: Path, tell: Tell) -> "Prepared":
         with chdir(start):
             return prepare_sources(raw, options, folder, progress=tell)
+
+    return _told(console, out, prepare, scratch, clean=clean)
+
+
+def _prepare_stored(
+    options: PrepareOptions,
+    console: "Console",
+    *,
+    parent: Path,
+    scratch: Path | None,
+    clean: bool,
+    check: Callable[[RawData], None],
+) -> "Prepared":
+    """Files in an S3 store, prepared in a folder of `parent` that is named after them, or found there."""
+    from ssm_hpn.prepare.pipeline import VERSION, prepare_stored
+    from ssm_hpn.prepare.remote import key_of, listing
+
+    objects = listing(options)
+    name = safe_name(options.train[0].rstrip("/").rpartition("/")[2]) or "data"
+    out = parent / f"{name}-{key_of(options, objects, VERSION)[:8]}"
+    total = size(sum(one.size for one in objects))
+    console.print(f"data       {counted(len(objects), 'object')}, {total} in {options.train[0]}", markup=False)
+
+    def prepare(folder: Path, tell: Tell) -> "Prepared":
+        return prepare_stored(options, folder, progress=tell, check=check)
 
     return _told(console, out, prepare, scratch, clean=clean)
 

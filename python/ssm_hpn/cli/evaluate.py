@@ -185,8 +185,9 @@ def _on(trainer: Trainer | FilterLearner, reader: Reader, data: Sequence[str], j
     print_uncalibrated(trainer)
     if reader.strange and isinstance(trainer, Trainer) and trainer.config.model.head.kind == "prototype":
         print("note: add-classes adds such classes to this model", file=sys.stderr)
-    for note in reader.note_trained(trainer.train_folder):
-        print(f"note: {note}", file=sys.stderr)
+    for folder in (trainer.train_folder, *trainer.feed.mix):
+        for note in reader.note_trained(folder):
+            print(f"note: {note}", file=sys.stderr)
     if result.totals.count == 0 and not judged.strange:
         advice = "give files with the columns of the training data, which `inspect RUN` lists"
         if _of_nameless_targets(reader.contract):

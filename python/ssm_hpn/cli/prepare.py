@@ -4,6 +4,7 @@ The options are the `data.*` settings of `train` that decide what the shards con
 """
 
 import argparse
+import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ssm_hpn.targets import COLUMNS, column_with
 if TYPE_CHECKING:
     from ssm_hpn.prepare import Prepared
 
+MOST_WORKERS = 64
 MOST_NAMED = 20
 """Most columns with missing numbers, and files left out, that are named."""
 
@@ -31,6 +33,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     from ssm_hpn.prepare import prepare  # imports pyarrow and duckdb, which the options alone do not need
     from ssm_hpn.prepare.stdlib_corpus import check_default, prepare_default
 
+    if given.workers is not None:
+        os.environ.setdefault("RAYON_NUM_THREADS", str(given.workers))  # of the package tokenizers, in this process
     screen = console()
     with screen.status("preparing") as status:
 
@@ -38,7 +42,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
             status.update(f"{stage}: {counted(documents, 'document')}")
 
         if options.train:
-            prepared = prepare(options, given.out, progress=progress)
+            prepared = prepare(options, given.out, progress=progress, workers=given.workers)
         else:
             check_default(options)
             prepared = prepare_default(given.out, progress=progress)
@@ -61,6 +65,10 @@ def summary(prepared: "Prepared") -> str:
 
 def _facts(prepared: "Prepared") -> Iterator[tuple[str, str]]:
     manifest = prepared.manifest
+    for name, part in sorted(prepared.parts.items()):
+        if part.lengths:
+            shares = "  ".join(f"{float(share):.0%} {length:,}" for share, length in part.lengths.items())
+            yield "lengths", f"of {name}, up to: {shares}"
     if prepared.kind == "tokens":
         yield "encoder", f"{manifest['encoder']['kind']}, {counted(prepared.vocab_size or 0, 'id')}"
     else:
@@ -123,8 +131,16 @@ def _parser(prog: str) -> Parser:
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders or patterns")
     parser.add_argument("--out", type=path_of, required=True, metavar="FOLDER", help="new folder for the shards")
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings; options given here count more")
+    words = "threads that parse a table or encode texts (default: 2, and all cores); the shards do not depend on it"
+    parser.add_argument("--workers", type=_workers, metavar="N", help=words)
     add_data_options(parser)
     return parser
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MOST_WORKERS}, found {text!r}")
+    return int(text)
 
 
 def data_options(given: argparse.Namespace, paths: Sequence[str], config: str | None = None) -> PrepareOptions:

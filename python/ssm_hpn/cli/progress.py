@@ -11,6 +11,7 @@ from ssm_hpn.checkpoints import FOLDER
 from ssm_hpn.cli.console import duration, shown_path
 from ssm_hpn.cli.prompts import continued
 from ssm_hpn.clock import timestamp
+from ssm_hpn.counts import counted
 from ssm_hpn.evaluation import deciding_metric
 from ssm_hpn.foreign import from_json
 from ssm_hpn.metrics import metrics_of, with_bytes
@@ -187,7 +188,12 @@ class ProgressDisplay(Callback):
         mean = self._accuracy.value
         accuracy = "" if mean is None else f"  accuracy {mean:.3f}"
         rate = self._tokens / max(self._seconds, 1e-9)
-        return f"step {event.progress.step}/{steps}  loss {self._loss:.3f}{accuracy}  {rate:,.0f} tokens/s  {left} left"
+        lost = event.trainer.feed.skipped
+        damaged = f"  {counted(lost, 'damaged batch', 'damaged batches')} left out" if lost else ""
+        return (
+            f"step {event.progress.step}/{steps}  loss {self._loss:.3f}{accuracy}  {rate:,.0f} tokens/s{damaged}"
+            f"  {left} left"
+        )
 
 
 def _step_of(line: str) -> float:

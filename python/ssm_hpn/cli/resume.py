@@ -114,6 +114,8 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     paths = {"train": (str(data.located.train),), "validation": ()}
     if data.located.validation is not None:
         paths["validation"] = (str(data.located.validation),)
+    if data.located.mix:
+        paths["mix"] = tuple(map(str, data.located.mix))
     return Resumed(_with_paths(config, paths), data, same, checkpoint)
 
 

@@ -51,6 +51,9 @@ def summary(trainer: Trainer, result: "Result", screen: "Console") -> str:
             f"\n  update {result.best.step} had the best {name} of the evaluations after training began, "
             f"{result.best.best:.4f}:\n  predict, evaluate and generate use it{latest}"
         )
+    if trainer.feed.skipped:
+        lost = counted(trainer.feed.skipped, "damaged record batch was", "damaged record batches were")
+        lines.append(f"\n  {lost} left out of training, in every pass anew (data.on_corrupt skip)")
     folder = shown_path(result.folder)
     lines += [f"\n  checkpoints  {folder}/checkpoints", f"  metrics      {folder}/metrics.jsonl"]
     lines.append(f"  report       {shown_path(write_report(result.folder))}")
@@ -73,8 +76,13 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
         decisions = decisions_of_learner(chosen)
     names = [] if trainer.contract is None else trainer.contract.value_names
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
+    if trainer.config.data.on_corrupt == "skip":
+        found["damaged"] = trainer.feed.skipped
     run = Run(result.folder, trainer.config)
-    if BITS.name in evaluation.values and _reads_bytes(trainer):
+    if BITS.name in evaluation.values and _reads_bytes(trainer) and (trainer.feed.mix or trainer.feed.skipped):
+        why = "of a mixture" if trainer.feed.mix else "that is damaged"
+        screen.print(f"  no n-gram tables and compressors beside a model trained on data {why}")
+    elif BITS.name in evaluation.values and _reads_bytes(trainer):
         from ssm_hpn import baselines, compressors  # imports pyarrow, which is needed only at the end
 
         with screen.status("fitting n-gram tables to the same bytes"):

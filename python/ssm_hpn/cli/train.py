@@ -204,6 +204,9 @@ def _announce(trainer: Trainer, screen: "Console", more: int = 0) -> None:
 def _order(order: Order) -> str:
     """Packing, how full the rows are, and how far documents are mixed."""
     full = f"{order.packing}, {order.utilisation:.1%} of the positions hold tokens"
+    if len(order.shares) > 1:
+        shares = " : ".join(f"{share:.3%}" for share in order.shares)
+        return f"{full}; of the rows {shares} are of the sets, each mixed within its windows ({order.windows:,} in all)"
     if order.windows == 1:
         return f"{full}; documents are mixed over the whole set"
     tokens = counted(round(order.tokens / order.windows), "token")

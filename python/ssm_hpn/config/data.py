@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field
 
 from ssm_hpn.config.applies import ONE_OF_THEM, Applies, Facts, Is, Not
-from ssm_hpn.config.base import Names, Paths, Section
+from ssm_hpn.config.base import Names, Numbers, Paths, Section
 from ssm_hpn.config.bounds import bounds
 from ssm_hpn.targets import kinds_with
 
@@ -116,7 +116,8 @@ class PrepareOptions(Section):
 
     train: Paths = Field(
         (),
-        description="files, folders (read recursively), patterns such as 'logs/**/*.txt', 'sql:SELECT …' over files, "
+        description="files, folders (read recursively), patterns such as 'logs/**/*.txt', "
+        "those of a store as s3://bucket/key, 'sql:SELECT …' over files, "
         "or a prepared folder; "
         "empty: the source text of the standard library",
     )
@@ -130,6 +131,20 @@ class PrepareOptions(Section):
             advice=ONE_OF_THEM,
         ),
     ] = Field(0.1, ge=0, lt=1, description="share of the documents that is held out")
+    test_fraction: Annotated[
+        float,
+        Applies(
+            "no files in data.validation, beside which a part is not split off",
+            {"data.test_fraction": Is.EMPTY},
+            {"data.validation": Is.EMPTY},
+            advice="prepare the test part by itself",
+        ),
+    ] = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="share of the documents in a test part of its own, which no training and no split reads",
+    )
     split: Annotated[
         str,
         AfterValidator(_split),
@@ -276,6 +291,19 @@ class DataConfig(PrepareOptions):
         None,
         description="tokens within which documents are mixed, and which are in memory at once; null: 2^20, or 16 MB of "
         "features, or 16 rows; the whole set where it is less than twice that",
+    )
+    mix: Paths = Field(
+        (),
+        description="further prepared folders, prepared in the same way, whose rows come between those of data.train; "
+        "held out is what data.train has, or data.validation",
+    )
+    weights: Numbers = Field(
+        (), description="shares of the rows: of data.train, then of each folder in data.mix, such as 0.7,0.3"
+    )
+    on_corrupt: Literal["stop", "skip"] = Field(
+        "stop",
+        description="what becomes of a record batch of the training part that is damaged: end with file, record batch "
+        "and offset, or leave it out and count it",
     )
     workers: int = Field(1, description="threads that read and pack ahead", **bounds("data.workers"))
     prefetch: int = Field(4, description="batches read ahead at most", **bounds("data.prefetch"))

@@ -6,6 +6,7 @@ Head      the default one of the target (`ssm_hpn.targets`)
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 from ssm_hpn._core import check_optim, resolve_model
 from ssm_hpn.columns import Column, Scale
 from ssm_hpn.config.micro_batches import micro_batches
+from ssm_hpn.config.mixture import whole_weights
 from ssm_hpn.config.model import (
     TARGETS,
     AutoHead,
@@ -195,8 +197,11 @@ def core_optim(optim: OptimConfig) -> str:
     return json.dumps(optim.model_dump(mode="json") | {"clip_norm": optim.clip_norm or None})
 
 
-def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
-    """A loader as the core reads it. Held-out batches are the same ones every time, drawn from the whole set.
+def core_loader(config: Config, path: str, *, mix: Sequence[str] = (), evaluation: bool = False) -> str:
+    """A loader as the core reads it; `mix` are the folders of `data.mix`.
+
+    Held-out batches are the same ones every time, drawn from the whole set, and never without a record batch: their
+    metrics would be those of other data.
 
     >>> import json
     >>> from ssm_hpn.config import Config
@@ -204,6 +209,7 @@ def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
     >>> held_out["epochs"], held_out["batch_size"]
     (1, 8)
     """
+    weights = [1] if evaluation else whole_weights(config.data)
     some = config.evaluation.batches != "all"
     loader: dict[str, Any] = {
         "path": path,
@@ -217,6 +223,9 @@ def core_loader(config: Config, path: str, *, evaluation: bool = False) -> str:
         "epochs": 1 if evaluation else None,
         "target": config.model.target.kind,
         "window": config.data.window,
+        "on_corrupt": "stop" if evaluation else config.data.on_corrupt,
+        "weight": weights[0],
+        "mix": [{"path": one, "weight": weight} for one, weight in zip(mix, weights[1:], strict=True)],
     }
     return json.dumps(loader)
 
@@ -358,6 +367,7 @@ def schedule_of(config: Config) -> CosineSchedule | LinearSchedule | ConstantSch
 
 def _rows(config: Config, target: TargetSection, data: DataShape) -> dict[str, Any]:
     """Length, packing and digest, as the target and the data want them."""
+    whole_weights(config.data)
     packing = config.data.packing
     if packing == "auto":
         packing = "contiguous" if target.described.from_tokens else "best_fit"

@@ -52,6 +52,10 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "train.tokens": None,
     "data.window": None,
     "data.unique": False,
+    "data.test_fraction": 0.0,
+    "data.mix": [],
+    "data.weights": [],
+    "data.on_corrupt": "stop",
     "train.precision": "f32",
     "train.virtual_ranks": None,
 }

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from ssm_hpn.prepare.instances import connection_to
+from ssm_hpn.prepare.prefetch import WORKERS, for_workers
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.sources import Source
 from ssm_hpn.prepare.twins import check_used
@@ -53,14 +54,13 @@ WORDS: Final = {
 }
 """What values of the engine's types are called in messages, by how the types begin."""
 MEMORY: Final = 64
-"""MB. Rows pass through; they are sorted elsewhere."""
+"""MB for two threads, and as much for each two more. Rows pass through; they are sorted elsewhere."""
 MEMORY_IF_NEEDED: Final = 1500
 """MB of a second try, for long lines and for queries that sort or join much."""
 BUFFER: Final = 4 << 20
 """Bytes of a CSV file that each thread reads at once."""
 LONG_LINE: Final = 256 << 20
 """Bytes of the longest line that is read."""
-THREADS: Final = 2
 BATCH_BYTES: Final = 2 << 20
 """Bytes of rows that are worked on together, at least."""
 INTERRUPTED: Final = "Query interrupted"
@@ -73,7 +73,7 @@ SAMPLE_ROWS: Final = 20480
 def engine(work: Path | None, *, long_lines: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that downloads nothing and spills to a folder below `work`."""
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-", dir=work, ignore_cleanup_errors=True) as folder:
-        memory, threads = (MEMORY_IF_NEEDED, 1) if long_lines else (MEMORY, THREADS)
+        memory, threads = (MEMORY_IF_NEEDED, 1) if long_lines else (for_workers(MEMORY), WORKERS.get())
         try:
             with connection_to(Path(folder), memory_mb=memory, threads=threads, keep=not long_lines) as connection:
                 connection.execute("SET TimeZone = 'UTC'")

@@ -20,6 +20,7 @@ from ssm_hpn.prepare.copies import as_parquet, in_utf_8
 from ssm_hpn.prepare.engine import BUFFER, LONG_LINE, SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.engine_errors import never_closed, too_long, translated
 from ssm_hpn.prepare.headers import check_names, two_headers
+from ssm_hpn.prepare.prefetch import for_workers
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.queries import check_result, checked_query
 from ssm_hpn.prepare.query_files import check_files
@@ -80,7 +81,7 @@ def open_table(
                 query = checked_query(source.content)
                 check_files(query)
                 if not long_lines:
-                    connection.execute(f"SET memory_limit = '{MEMORY_FOR_BUFFERS}MB'")
+                    connection.execute(f"SET memory_limit = '{for_workers(MEMORY_FOR_BUFFERS)}MB'")
                 table = _described(source, connection, f"({query})")
                 check_result(connection.sql(query).columns)
             case _:
@@ -219,7 +220,7 @@ def _json(source: Source, connection: duckdb.DuckDBPyConnection, file: Path, *, 
     if long_lines:
         arguments.append(f"maximum_object_size={_room_for_long_lines(source, connection)}")
     else:
-        connection.execute(f"SET memory_limit = '{MEMORY_FOR_BUFFERS}MB'")
+        connection.execute(f"SET memory_limit = '{for_workers(MEMORY_FOR_BUFFERS)}MB'")
     scan = f"read_json({quoted(str(file))}, {', '.join(arguments)}, maximum_depth=3, sample_size={SAMPLE_ROWS})"
     table = _described(source, connection, scan)
     table.present = dict(zip(true_keys(source, [*table.present], SAMPLE_ROWS), table.present.values(), strict=True))

@@ -6,6 +6,7 @@ one piece of a document. The output folder is whole or absent:
 
     OUT/train/manifest.json        and shards, Arrow IPC
     OUT/validation/manifest.json   and shards, unless nothing is held out
+    OUT/test/manifest.json         and shards, where `data.test_fraction` asks for them
     OUT/prepared.json              what was made from what
 """
 
@@ -19,13 +20,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ssm_hpn.config.applicable import check_raw
+from ssm_hpn.config.applicable import RawData, check_raw
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
@@ -36,16 +37,17 @@ from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
 from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
-from ssm_hpn.prepare.prefetch import prefetched
+from ssm_hpn.prepare.prefetch import WORKERS, prefetched
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.reading import Sources
 from ssm_hpn.prepare.records import Coded, Documents
+from ssm_hpn.prepare.remote import S3, copied, is_remote, key_of, listing, named_as_stored
 from ssm_hpn.prepare.shards import PartWriter
 from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
 from ssm_hpn.prepare.split import Census, Chosen, Keys, PartName, Tail, overlap, side_column
 from ssm_hpn.prepare.spool import Spool
-from ssm_hpn.prepare.staging import staged
+from ssm_hpn.prepare.staging import scratch, staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
 from ssm_hpn.prepare.trained import keep_contents
 from ssm_hpn.prepare.unique import Unique
@@ -87,10 +89,17 @@ class Raw:
 
 
 def prepare(
-    options: PrepareOptions, out: Path | str, *, progress: Progress | None = None, tables: Iterable[object] = ()
+    options: PrepareOptions,
+    out: Path | str,
+    *,
+    progress: Progress | None = None,
+    tables: Iterable[object] = (),
+    workers: int | None = None,
 ) -> Prepared:
     """Make the folder `out`; if it holds exactly this already, nothing is done.
 
+    An interrupted call leaves its finished shards beside `out`, and the same call goes on after them. `workers` threads
+    parse a table (2 without a number); the bytes are the same for any number.
     `tables` are objects of pandas, polars or Arrow to read in place of `options.train`.
     Raises `DataError` for what is wrong with a file, `ConfigError` for what is wrong with the request.
 
@@ -103,9 +112,51 @@ def prepare(
     >>> prepared.kind, prepared.vocab_size, prepared.parts["train"].documents
     ('tokens', 256, 10)
     """
+    if workers is not None:
+        token = WORKERS.set(workers)
+        try:
+            return prepare(options, out, progress=progress, tables=tables)
+        finally:
+            WORKERS.reset(token)
+    if is_remote(options):
+        return prepare_stored(options, Path(out), progress=progress)
     raw = Raw.find(options, tables)
     check_raw(options, look(raw.train, options))
     return prepare_sources(raw, options, Path(out), progress=progress)
+
+
+def prepare_stored(
+    options: PrepareOptions,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    check: Callable[[RawData], None] = lambda _: None,
+) -> Prepared:
+    """Like `prepare`, of files in an S3 store, which are copied beside `out` and removed again.
+
+    `check` is called with what a first look found. Where `out` was made from the same objects, none is copied.
+    """
+    objects = listing(options)
+    key = key_of(options, objects, VERSION)
+    keys = CacheKeys(key, key)
+    done = cached(out, keys)
+    if done:
+        return done
+    with scratch(out) as folder, named_as_stored(folder):
+        local = copied(options, objects, folder)
+        raw = Raw.find(local)
+        found = look(raw.train, local)
+        check_raw(local, found)
+        check(found)
+        return prepare_sources(raw, local, out, progress=progress, made_from=MadeFrom(keys, options))
+
+
+class MadeFrom(NamedTuple):
+    """What data is known to be made from, where it is read from copies."""
+
+    keys: CacheKeys
+    options: PrepareOptions
+    """With the paths that were given."""
 
 
 def _format_name(source: Source) -> str:
@@ -140,25 +191,35 @@ def origin_of(options: PrepareOptions) -> Origin:
 
 def absolute(paths: Iterable[str]) -> list[str]:
     """Paths as they are written into a prepared folder; queries stay as they are."""
-    return [path if path.startswith(QUERY) else str(Path(path).expanduser().absolute()) for path in paths]
+    return [path if path.startswith((QUERY, S3)) else str(Path(path).expanduser().absolute()) for path in paths]
 
 
-def prepare_sources(raw: Raw, options: PrepareOptions, out: Path, *, progress: Progress | None = None) -> Prepared:
+def prepare_sources(
+    raw: Raw,
+    options: PrepareOptions,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    made_from: MadeFrom | None = None,
+) -> Prepared:
     """Like `prepare`, with the files already found."""
     handed = any(source.format == "table" for source in raw.train)
-    keys = cache_keys(raw, options)
+    keys, given = made_from or MadeFrom(cache_keys(raw, options), options)
     done = None if handed else cached(out, keys)
     if done:
         return done
     pool = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())  # the others keep some 40 MB of what is freed
     try:
-        with staged(out) as folder:
+        with staged(out, None if handed else keys.key) as folder:
             work = folder / "work"
+            shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            summary = _Job(options, raw, progress or (lambda *_: None), work).write(folder)
-            shutil.rmtree(work)
-            write_summary(folder, {**keys._asdict(), "paths": absolute(options.train), **summary})
+            try:
+                summary = _Job(options, raw, progress or (lambda *_: None), work, origin_of(given)).write(folder)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+            write_summary(folder, {**keys._asdict(), "paths": absolute(given.train), **summary})
     except StorageError:
         raise
     except OSError as error:
@@ -176,6 +237,7 @@ class _Job:
     raw: Raw
     progress: Progress
     work: Path
+    origin: Origin
     split: Chosen | Tail | None = field(init=False, default=None)
     tokenizer: Tokenizer | None = field(init=False, default=None)
     """Opened before anything is written, as it may be missing."""
@@ -272,7 +334,7 @@ class _Job:
         if self.raw.validation:
             self.held_out = "the files of data.validation"
             self._check_copies(census)
-        elif self.options.validation_fraction:
+        elif self.options.validation_fraction or self.options.test_fraction:
             names = self.learned.labels.texts
             self.split = census["train"].choose(per_document=self.learned.per_document, names=names)
             self.held_out = self.split.rule
@@ -288,7 +350,9 @@ class _Job:
         if isinstance(self.split, Tail):
             del self.contents["validation"]
         elif self.split is not None and keys is not None:
-            self.contents = {"train": keys[~self.split.held_out], "validation": keys[self.split.held_out]}
+            self.contents = {"train": keys[self.split.trained], "validation": keys[self.split.held_out]}
+            if self.split.test is not None:
+                self.contents["test"] = keys[self.split.test]
 
     def _say_repeated(self, census: dict[PartName, Census]) -> None:
         """Documents of one content with several classes; ids in several files, as an id names one within its file."""
@@ -374,7 +438,7 @@ class _Job:
             normalised=self.options.normalize and encoder is None,
             format=_format_name(self.raw.train[0]),
             options=options,
-            origin=None if self.raw.train[0].format == "table" else origin_of(self.options),
+            origin=None if self.raw.train[0].format == "table" else self.origin,
         )
 
     def _complete(
@@ -449,6 +513,7 @@ class _Layout:
             "n_values": self.n_values,
             "shard_bytes": options.shard_tokens * token_bytes,
             "max_document": 2 * options.max_document,
+            "resume": True,
         }
 
     def manifest_extra(self, contract: Contract) -> dict[str, Any]:

@@ -1,10 +1,22 @@
-"""Making the next of some items in a thread while the caller works on one."""
+"""Making the next of some items in a thread while the caller works on one, and how many threads read a file."""
 
+import contextvars
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+WORKERS: Final = contextvars.ContextVar("workers", default=2)
+"""Threads that parse one file; what is prepared does not depend on it."""
+
+
+def for_workers(megabytes: int) -> int:
+    """The memory that the engine may have, where two threads get this much.
+
+    >>> for_workers(64)
+    64
+    """
+    return megabytes * max(2, WORKERS.get()) // 2
 
 
 def prefetched(items: Iterable[T]) -> Iterator[T]:
@@ -17,8 +29,9 @@ def prefetched(items: Iterable[T]) -> Iterator[T]:
     """
     source = iter(items)
     item = next(source, None)
+    context = contextvars.copy_context()
     with ThreadPoolExecutor(max_workers=1) as thread:
         while item is not None:
-            following = thread.submit(next, source, None)
+            following = thread.submit(context.run, lambda: next(source, None))
             yield item
             item = following.result()

@@ -32,6 +32,8 @@ class PartSummary:
     """Token ids or time steps."""
     bytes: int
     """Size of the shard files."""
+    lengths: dict[str, int] | None = None
+    """Quantiles of the lengths of the documents as they are written, by their shares; None in older folders."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Prepared:
         folder = Path(folder)
         summary = _read(folder / SUMMARY)
         manifest = read_manifest(folder / "train")
-        parts = {name: PartSummary(p["documents"], p["tokens"], p["bytes"]) for name, p in summary["parts"].items()}
+        parts = {
+            name: PartSummary(p["documents"], p["tokens"], p["bytes"], p.get("lengths"))
+            for name, p in summary["parts"].items()
+        }
         return cls(
             folder=folder,
             train=folder / "train",

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ssm_hpn.errors import DataError, problem, shown
 from ssm_hpn.prepare.engine import engine, identifier, quoted
+from ssm_hpn.prepare.prefetch import for_workers
 from ssm_hpn.prepare.sources import Source, has_underscored_digits
 from ssm_hpn.prepare.twins import pairs
 
@@ -109,7 +110,7 @@ def _keys(file: Path, size: int, changed: int) -> list[str]:  # noqa: ARG001 - t
     objects = f"read_json_objects({quoted(str(file))}, format='auto', compression='{compression}')"
     try:
         with engine(None) as connection:
-            connection.execute(f"SET memory_limit = '{MEMORY_FOR_KEYS}MB'")
+            connection.execute(f"SET memory_limit = '{for_workers(MEMORY_FOR_KEYS)}MB'")
             found = connection.execute(f"SELECT DISTINCT unnest(json_keys(json)) FROM {objects}")  # noqa: S608
             return sorted(key for (key,) in found.fetchall())
     except duckdb.Error:

@@ -2,15 +2,32 @@
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardWriter
 from ssm_hpn.columns import PartSizes
+
+SHARES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""The quantiles of lengths that are stored."""
+
+
+def quantiles(counts: Mapping[int, int]) -> dict[str, int]:
+    """The smallest lengths that each share of the documents does not exceed, by the share.
+
+    >>> quantiles({3: 1, 5: 2, 40: 1})
+    {'0.05': 3, '0.25': 3, '0.5': 5, '0.75': 5, '0.95': 40}
+    """
+    lengths = sorted(counts)
+    total = np.cumsum([counts[length] for length in lengths])
+    at = np.searchsorted(total, np.array(SHARES) * (total[-1] if len(total) else 0))
+    return {f"{share:g}": lengths[index] for share, index in zip(SHARES, at.tolist(), strict=True) if lengths}
 
 
 class PartWriter:
@@ -22,11 +39,12 @@ class PartWriter:
 
     def __init__(self, folder: Path, declaration: dict[str, Any]) -> None:
         """Create the folder and the writer."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)  # with the shards that an interrupted call has finished
         self.folder = folder
         self._writer = ShardWriter(str(folder), json.dumps(declaration))
         self._hashes = {name: hashlib.sha256() for name in (*declaration["columns"], "length")}
         self.documents = self.tokens = self.longest = 0
+        self._lengths: Counter[int] = Counter()
         self.shortest: int | None = None
 
     def __enter__(self) -> Self:
@@ -47,6 +65,7 @@ class PartWriter:
         for name, values in columns.items():
             hashed = values if values.dtype != np.uint8 else values.astype(np.uint32)
             self._hashes[name].update(np.ascontiguousarray(hashed).data)
+        self._lengths.update(dict(zip(*map(np.ndarray.tolist, np.unique(lengths, return_counts=True)), strict=True)))
         self.documents += len(lengths)
         self.tokens += int(lengths.sum())
         self.longest = max(self.longest, int(lengths.max()))
@@ -64,7 +83,8 @@ class PartWriter:
         return PartSizes(self.documents, self.tokens, self.shortest or 0, self.longest)
 
     def close(self, extra: dict[str, Any]) -> dict[str, Any]:
-        """Write the manifest; returns documents, tokens, bytes and the digest of all documents."""
+        """Write the manifest; returns documents, tokens, bytes, the digest of all documents and their lengths."""
         manifest = self._writer.close(json.dumps({**extra, "source": {**extra["source"], "digest": self.digest}}))
         size = sum(shard["bytes"] for shard in manifest["shards"])
-        return {"documents": self.documents, "tokens": self.tokens, "bytes": size, "digest": self.digest}
+        counts = {"documents": self.documents, "tokens": self.tokens, "bytes": size, "digest": self.digest}
+        return counts | {"lengths": quantiles(self._lengths)}

@@ -8,6 +8,9 @@
     time        the documents that begin last, by the order column
     COLUMN=A,B  the documents with one of these values in a column
 
+A test part, where one is asked for, has the documents that the same rule adds where both shares are held out: whether
+there is one moves no document into or out of the validation part.
+
 The key of a document is its id, else its content: documents with the same id, and equal documents, go to one side
 whatever the ids of these are, by their content where there are several, and renaming a file moves nothing. A class with
 two documents has one on each side. Keys are ranked within a class up to `MOST_RANKED` documents; beyond that every key
@@ -27,11 +30,12 @@ from ssm_hpn.classes import SHOWN
 from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.counts import counted, noun_for
+from ssm_hpn.errors import ConfigError
 from ssm_hpn.prepare.problems import config_error, listed, nearest
 from ssm_hpn.prepare.records import Coded, Documents, character_start
 from ssm_hpn.prepare.sources import Source
 
-PartName = Literal["train", "validation"]
+PartName = Literal["train", "validation", "test"]
 Keys = NDArray[np.uint64]
 FEW_DOCUMENTS: Final = 20
 MOST_RANKED: Final = 1 << 21
@@ -77,16 +81,26 @@ class Chosen:
     notes: list[str] = field(default_factory=list)
     at: int = 0
     """The next document."""
+    test: NDArray[np.bool_] | None = None
+    """Those that are neither trained on nor held out for validation, where there is a test part."""
+
+    @property
+    def trained(self) -> NDArray[np.bool_]:
+        """The documents of the training part."""
+        return ~self.held_out if self.test is None else ~(self.held_out | self.test)
 
     def parts(self, documents: Documents) -> Iterator[tuple[PartName, Documents]]:
         """The documents of each side; called with all of the data, in order."""
         number = self.at - 1 + np.cumsum(documents.begins)
         self.at = int(number[-1]) + 1 if len(number) else self.at
-        mask = self.held_out[number]
-        if not mask.all():
-            yield "train", documents.take(~mask)
-        if mask.any():
-            yield "validation", documents.take(mask)
+        sides: list[tuple[PartName, NDArray[np.bool_] | None]] = [
+            ("train", self.trained),
+            ("validation", self.held_out),
+        ]
+        for part, side in (*sides, ("test", self.test)):
+            mask = None if side is None else side[number]
+            if mask is not None and mask.any():
+                yield part, documents.take(mask)
 
     def again(self) -> None:
         """The next documents are those at the beginning."""
@@ -171,6 +185,7 @@ class Census:
 
     def __post_init__(self) -> None:
         """Start with no document open."""
+        self._share = self.options.validation_fraction
         self._hash = ContentKeys()
         self._sources: dict[Source, int] = {}
         self._many = self._with_ids = False
@@ -264,6 +279,40 @@ class Census:
 
         `names` are those of the classes, for messages.
         """
+        if not self.options.test_fraction:
+            return self._choose(per_document=per_document, names=names)
+        self._check_test()
+        self._share = self.options.validation_fraction + self.options.test_fraction
+        both = self._choose(per_document=per_document, names=names)
+        self._share = self.options.validation_fraction
+        chosen = self._choose(per_document=per_document, names=names) if self._share else both
+        if isinstance(both, Tail) or isinstance(chosen, Tail):
+            raise self._no_test(f"the end of each of {self._count()}, which is one part")
+        chosen.test = both.held_out & ~chosen.held_out if self._share else both.held_out
+        if not self._share:
+            chosen.held_out = np.zeros_like(both.held_out)
+        if not chosen.test.any():
+            raise self._no_test(f"none at {self.options.test_fraction:g}")
+        chosen.rule += f"; a test part of {int(chosen.test.sum())}, by the same rule"
+        return chosen
+
+    def _check_test(self) -> None:
+        """Refuse a test part beside a split that has two sides by itself, and of more documents than are ranked."""
+        if self.column is not None:
+            raise self._no_test("a split by the values of a column")
+        if self._many:
+            raise self._no_test(f"more than {MOST_RANKED} documents")
+
+    def _no_test(self, found: str) -> ConfigError:
+        return config_error(
+            "data.test_fraction",
+            expected="whole documents for a test part beside the others",
+            found=found,
+            advice="hold out whole documents with --data.split documents, or prepare the test part by itself",
+        )
+
+    def _choose(self, *, per_document: bool, names: list[str]) -> Chosen | Tail:
+        """The split into two sides, of which the held-out one has the present share."""
         split, few = self.options.split, self.documents < FEW_DOCUMENTS
         if split == "tail" or (split == "auto" and few and not per_document):
             return self._tail()
@@ -302,7 +351,7 @@ class Census:
                 found=self.documents,
                 advice="use --data.split documents",
             )
-        share = self.options.validation_fraction
+        share = self._share
         why = f", as there are fewer than {FEW_DOCUMENTS} (whole ones with --data.split documents)"
         rule = f"the last {100 * share:.3g} % of {'each of ' if self.documents > 1 else ''}{self._count()}"
         start = [max(1, math.ceil(units * (1.0 - share))) for units in self.lengths]
@@ -326,7 +375,7 @@ class Census:
             keys, notes = self._with_equal_ones(keys, classes, names)
         if (keys == keys[0]).all():
             return self._last(len(keys))
-        held_out, alone = ranked(keys, classes, self.options.validation_fraction)
+        held_out, alone = ranked(keys, classes, self._share)
         classwise = ", the same share of every class" if (classes >= 0).any() else ""
         chosen = Chosen(held_out, self._by + classwise, notes)
         if alone and names:
@@ -362,7 +411,7 @@ class Census:
 
     def _last(self, count: int) -> Chosen:
         """By their place, for documents that are all equal."""
-        held_out = np.arange(count) >= count - min(max(1, round(self.options.validation_fraction * count)), count - 1)
+        held_out = np.arange(count) >= count - min(max(1, round(self._share * count)), count - 1)
         same = "have one id" if self._with_ids else "are equal"
         note = f"all {counted(count, 'document')} {same}: held out are the last, and the like of them are trained on"
         return Chosen(held_out, f"the last ones, as all {same}", [note])
@@ -389,7 +438,7 @@ class Census:
 
     def _latest(self) -> Chosen:
         times = np.concatenate(self.times)
-        count = min(max(1, round(self.options.validation_fraction * len(times))), len(times) - 1)
+        count = min(max(1, round(self._share * len(times))), len(times) - 1)
         border = np.sort(times)[-count]
         return Chosen(times >= border, f"those that begin last by {self.options.columns.order}")
 

@@ -47,6 +47,14 @@ impl PyLoader {
         enter(py, || lock(&self.0, "loader")?.count_rows(epochs))
     }
 
+    fn count_rows_of_tokens(&self, py: Python<'_>, tokens: u64) -> PyResult<u64> {
+        enter(py, || lock(&self.0, "loader")?.count_rows_of_tokens(tokens))
+    }
+
+    fn damage(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| lock_any(&self.0).damage())
+    }
+
     fn utilisation(&self, py: Python<'_>) -> PyResult<f64> {
         enter(py, || lock(&self.0, "loader")?.utilisation())
     }
@@ -64,6 +72,16 @@ impl PyLoader {
     #[getter]
     fn epoch(&self, py: Python<'_>) -> PyResult<f64> {
         enter(py, || Ok(lock(&self.0, "loader")?.progress()))
+    }
+
+    #[getter]
+    fn epochs(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+        enter(py, || Ok(lock(&self.0, "loader")?.progress_of_sources()))
+    }
+
+    #[getter]
+    fn skipped(&self, py: Python<'_>) -> u64 {
+        py.detach(|| lock_any(&self.0).skipped())
     }
 
     #[getter]

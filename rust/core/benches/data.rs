@@ -63,7 +63,7 @@ fn data(c: &mut Criterion) {
     let middle = (0..100).map(|_| loader.next().unwrap().unwrap().1).last().unwrap();
     c.bench_function("seek and next", |b| {
         b.iter(|| {
-            loader.seek(middle).unwrap();
+            loader.seek(middle.clone()).unwrap();
             loader.next().unwrap()
         });
     });

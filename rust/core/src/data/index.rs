@@ -96,6 +96,12 @@ impl Dataset {
         shard.read(batch, wanted, &self.pool)
     }
 
+    /// The same, with what is wrong where the bytes of the group are not those that were written.
+    pub(super) fn read_if_whole(&self, group: u64, wanted: &WantedColumns) -> Result<Result<ShardGroup>> {
+        let (shard, batch) = self.place(group);
+        shard.read_if_whole(batch, wanted, &self.pool)
+    }
+
     /// The buffers that record batches are read into.
     pub(super) fn pool(&self) -> &Arc<BufferPool> {
         &self.pool

@@ -7,11 +7,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::assemble::assemble;
 use super::batch::Batch;
-use super::cursor::{Cursor, Cutter};
+use super::cursor::{Cursor, Cutter, Wanted};
 use super::index::Dataset;
 use super::loader_config::LoaderConfig;
+use super::plan::Plan;
 use super::prefetch::Prefetch;
-use super::window::{EpochPlan, Window, WindowId};
+use super::window::Window;
 use crate::error::{Error, Result};
 
 /// A stream of batches over a folder of shards.
@@ -37,6 +38,8 @@ use crate::error::{Error, Result};
 /// assert_eq!((first.rows, first.length), (1, 4));
 /// assert_eq!((loader.position(), loader.progress()), (after, 0.5));
 /// assert_eq!((loader.count_rows(3)?, loader.n_windows(), loader.utilisation()?), (6, 1, 1.0));
+/// assert_eq!((loader.count_rows_of_tokens(16)?, loader.progress_of_sources()), (4, vec![0.5]));
+/// assert_eq!((loader.skipped(), loader.damage().len()), (0, 0));
 ///
 /// // Another loader goes on where this one is.
 /// let (second, _) = loader.next()?.expect("a batch");
@@ -48,7 +51,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 pub struct Loader {
-    plan: Arc<EpochPlan>,
+    plan: Arc<Plan>,
     position: Cursor,
     source: Option<BatchSource>,
 }
@@ -61,23 +64,24 @@ enum BatchSource {
 /// Batches made by the caller's own thread.
 struct Inline {
     cutter: Cutter,
-    window: Option<(WindowId, Arc<Window>)>,
+    /// The last window of each source.
+    windows: Vec<Option<(Wanted, Arc<Window>)>>,
 }
 
 impl Inline {
-    fn next(&mut self, plan: &EpochPlan) -> Result<Option<(Batch, Cursor)>> {
+    fn next(&mut self, plan: &Plan) -> Result<Option<(Batch, Cursor)>> {
         let never = AtomicBool::new(false);
         let ticket = loop {
-            let Some(id) = self.cutter.wanted() else { break self.cutter.cut() };
-            let window = match self.window.take() {
-                Some((held, window)) if held == id => window,
-                _ => match plan.load(id, &never)? {
+            let Some(wanted) = self.cutter.wanted() else { break self.cutter.cut() };
+            let window = match self.windows[wanted.source].take() {
+                Some((held, window)) if held == wanted => window,
+                _ => match plan.sources[wanted.source].load(wanted.id, &never)? {
                     Some(window) => Arc::new(window),
                     None => return Ok(None),
                 },
             };
             let ticket = self.cutter.take(&window)?;
-            self.window = Some((id, window));
+            self.windows[wanted.source] = Some((wanted, window));
             if ticket.is_some() {
                 break ticket;
             }
@@ -89,10 +93,7 @@ impl Inline {
 impl Loader {
     /// Opens a data set at its start. Threads start with the first batch.
     pub fn open(config: LoaderConfig) -> Result<Self> {
-        config.check()?;
-        let data = Dataset::open(&config.path)?;
-        config.check_columns(&data)?;
-        let plan = EpochPlan::new(config, data);
+        let plan = Plan::open(config)?;
         let position = Cursor { data: plan.fingerprint(), ..Cursor::default() };
         Ok(Self { plan: Arc::new(plan), position, source: None })
     }
@@ -105,10 +106,13 @@ impl Loader {
         let source = match &mut self.source {
             Some(source) => source,
             None => self.source.insert(if self.plan.config.workers == 0 {
-                let cutter = Cutter::new(self.position, &self.plan.config, self.plan.n_windows);
-                BatchSource::Inline(Box::new(Inline { cutter, window: None }))
+                let windows = self.plan.sources.iter().map(|_| None).collect();
+                BatchSource::Inline(Box::new(Inline {
+                    cutter: Cutter::new(&self.position, &self.plan),
+                    windows,
+                }))
             } else {
-                BatchSource::Threads(Prefetch::start(&self.plan, self.position)?)
+                BatchSource::Threads(Prefetch::start(&self.plan, &self.position)?)
             }),
         };
         let result = match source {
@@ -116,7 +120,7 @@ impl Loader {
             BatchSource::Threads(prefetch) => prefetch.next(),
         };
         match &result {
-            Ok(Some((_, cursor))) => self.position = *cursor,
+            Ok(Some((_, cursor))) => self.position.clone_from(cursor),
             Ok(None) => {}
             Err(_) => self.source = None,
         }
@@ -140,13 +144,16 @@ impl Loader {
                 },
             ));
         }
-        if cursor.window >= self.plan.n_windows {
-            return Err(Error::config(
-                "cursor.window",
-                format!("a window below {}", self.plan.n_windows),
-                cursor.window,
-                "take a position that the loader has handed out",
-            ));
+        let places = cursor.places(self.plan.sources.len());
+        for (place, n_windows) in places.iter().zip(self.plan.n_windows()) {
+            if place.window >= n_windows {
+                return Err(Error::config(
+                    "cursor.window",
+                    format!("a window below {n_windows}"),
+                    place.window,
+                    "take a position that the loader has handed out",
+                ));
+            }
         }
         self.source = None;
         self.position = Cursor { data: own, ..cursor };
@@ -155,44 +162,73 @@ impl Loader {
 
     /// The position after the last batch handed out, or that of the last seek.
     pub fn position(&self) -> Cursor {
-        self.position
+        self.position.clone()
     }
 
-    /// Complete passes over the data up to that position.
+    /// Complete passes over the data up to that position: of several sources, over each of them.
     pub fn epoch(&self) -> u64 {
-        self.position.epoch
+        self.position.places(self.plan.sources.len()).iter().map(|place| place.epoch).min().unwrap_or(0)
     }
 
-    /// Epochs up to that position, with fraction: windows of an epoch count alike, and rows of a window.
+    /// Epochs up to that position, with fraction: windows of an epoch count alike, and rows of a window. Of several
+    /// sources, those of the one that has had the fewest.
     pub fn progress(&self) -> f64 {
-        let at = &self.position;
-        let of_window = at.row as f64 / at.rows.max(1) as f64;
-        at.epoch as f64 + (at.window as f64 + of_window) / self.plan.n_windows as f64
+        self.progress_of_sources().into_iter().fold(f64::INFINITY, f64::min)
     }
 
-    /// Rows of the first `epochs` epochs: of `contiguous` by the manifest, else all documents are read for it.
+    /// The same of each source.
+    pub fn progress_of_sources(&self) -> Vec<f64> {
+        let places = self.position.places(self.plan.sources.len());
+        places.iter().zip(self.plan.n_windows()).map(|(place, n)| place.progress(n)).collect()
+    }
+
+    /// Rows until the data, or each of several sources, has been read `epochs` times: of `contiguous` by the manifest, else
+    /// all documents are read for it.
     pub fn count_rows(&self, epochs: u64) -> Result<u64> {
         self.plan.count_rows(epochs)
     }
 
-    /// Share of the positions of batches that hold tokens, by the first window of the first epoch.
+    /// Rows that have this many tokens by the mean of the first epoch, of several sources by their shares of the rows.
+    pub fn count_rows_of_tokens(&self, tokens: u64) -> Result<u64> {
+        self.plan.count_rows_of_tokens(tokens)
+    }
+
+    /// Share of the positions of batches that hold tokens, by the window that comes next; of several sources the mean by
+    /// their weights. The windows are kept for the stream, which does not read them again.
     pub fn utilisation(&self) -> Result<f64> {
-        self.plan.utilisation()
+        let places = self.position.places(self.plan.sources.len());
+        let mut share = 0.0;
+        for (i, (source, place)) in self.plan.sources.iter().zip(&places).enumerate() {
+            let weight = self.plan.schedule.weight(i) as f64 / self.plan.schedule.total() as f64;
+            share += weight * source.utilisation(place.window_id())?;
+        }
+        Ok(share)
     }
 
-    /// Windows of an epoch: documents are mixed within one, record batches over all. One window mixes the whole set.
+    /// Record batches that were left out so far for being damaged, in every epoch anew.
+    pub fn skipped(&self) -> u64 {
+        self.position.skipped
+    }
+
+    /// A line for each of these that this loader has met, also ahead of its position: file, record batch and offset.
+    pub fn damage(&self) -> Vec<String> {
+        self.plan.damage()
+    }
+
+    /// Windows of an epoch: documents are mixed within one, record batches over all. One window mixes the whole set. Of
+    /// several sources, those of all together.
     pub fn n_windows(&self) -> u64 {
-        self.plan.n_windows
+        self.plan.n_windows().iter().sum()
     }
 
-    /// Number of documents.
+    /// Number of documents, of all sources.
     pub fn n_documents(&self) -> u64 {
-        self.plan.data.n_documents()
+        self.plan.sources.iter().map(|source| source.data.n_documents()).sum()
     }
 
-    /// Number of tokens.
+    /// Number of tokens, of all sources.
     pub fn n_tokens(&self) -> u64 {
-        self.plan.data.n_tokens()
+        self.plan.sources.iter().map(|source| source.data.n_tokens()).sum()
     }
 
     /// The settings.
@@ -200,9 +236,9 @@ impl Loader {
         &self.plan.config
     }
 
-    /// The data set.
+    /// The data set; of several, the first.
     #[doc(hidden)]
     pub fn dataset(&self) -> &Dataset {
-        &self.plan.data
+        &self.plan.sources[0].data
     }
 }

@@ -67,6 +67,44 @@ pub enum Packing {
     Carried,
 }
 
+/// What becomes of a record batch whose bytes are not those that were written.
+///
+/// ```
+/// use ssm_hpn::data::{LoaderConfig, OnCorrupt};
+///
+/// let config = LoaderConfig::from_json(r#"{"path": "a", "batch_size": 8, "length": 16, "on_corrupt": "skip"}"#)?;
+/// assert_eq!(config.on_corrupt, OnCorrupt::Skip);
+/// # Ok::<(), ssm_hpn::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCorrupt {
+    /// An error that names file, record batch and offset.
+    #[default]
+    Stop,
+    /// Its documents are left out, and it is counted: see `Cursor::skipped`.
+    Skip,
+}
+
+/// A further source of a mixture.
+///
+/// ```
+/// use ssm_hpn::data::{LoaderConfig, MixedSource};
+///
+/// // Of five rows, three are from `a` and two from `b`.
+/// let mix = vec![MixedSource { path: "b".into(), weight: 2 }];
+/// let config = LoaderConfig { mix, weight: 3, ..LoaderConfig::new("a", 8, 16) };
+/// assert_eq!(config.mix[0].weight, 2);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MixedSource {
+    /// Folder with a `manifest.json`.
+    pub path: PathBuf,
+    /// Its rows in as many rows as all weights have together.
+    pub weight: u64,
+}
+
 /// Settings of a loader.
 ///
 /// ```
@@ -129,6 +167,15 @@ pub struct LoaderConfig {
     /// Which of them this one is, from 0.
     #[serde(default)]
     pub rank: usize,
+    /// What becomes of a record batch whose bytes are not those that were written.
+    #[serde(default)]
+    pub on_corrupt: OnCorrupt,
+    /// Weight of `path` beside further sources.
+    #[serde(default = "default_weight")]
+    pub weight: u64,
+    /// Further sources, whose rows come between those of `path`.
+    #[serde(default)]
+    pub mix: Vec<MixedSource>,
 }
 
 fn default_shuffle() -> bool {
@@ -152,6 +199,10 @@ fn default_ranks() -> usize {
     1
 }
 
+fn default_weight() -> u64 {
+    1
+}
+
 impl LoaderConfig {
     /// The settings with all defaults; the arguments have none.
     pub fn new(path: impl Into<PathBuf>, batch_size: usize, length: usize) -> Self {
@@ -171,6 +222,9 @@ impl LoaderConfig {
             window: None,
             ranks: default_ranks(),
             rank: 0,
+            on_corrupt: OnCorrupt::default(),
+            weight: default_weight(),
+            mix: Vec::new(),
         }
     }
 
@@ -195,6 +249,7 @@ impl LoaderConfig {
         RANKS.check_whole(self.ranks)?;
         TOKENS.check_whole(self.global_batch() * self.length)?;
         self.check_ranks()?;
+        self.check_mix()?;
         if matches!(self.packing, Packing::Contiguous | Packing::Carried) && self.has_whole_documents() {
             return Err(Error::config(
                 "data.packing",
@@ -217,6 +272,29 @@ impl LoaderConfig {
                 "loader.epochs",
                 "none with several ranks, as the last batch may not have a row for each",
                 self.epochs.unwrap_or_default(),
+                "leave it out, and end after a number of batches",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_mix(&self) -> Result<()> {
+        if self.mix.is_empty() {
+            return Ok(());
+        }
+        if self.packing == Packing::Carried {
+            return Err(Error::config(
+                "data.packing",
+                "contiguous, best_fit or pad beside data.mix",
+                "carried, whose rows go on from batch to batch",
+                "choose contiguous",
+            ));
+        }
+        if let Some(epochs) = self.epochs {
+            return Err(Error::config(
+                "loader.epochs",
+                "none beside data.mix, as sources end at different rows",
+                epochs,
                 "leave it out, and end after a number of batches",
             ));
         }

@@ -3,7 +3,8 @@
 //! The path of a token: `writer` puts documents into Arrow files in record batches (here called *groups*) and lists
 //! them in a `manifest`; `shard` reads one group by its position and checks it before anything parses it;
 //! `index` joins the groups of all shards; `shuffle` says in which order an epoch takes them; a window holds a
-//! few groups and `pack`s their documents into rows; a `cursor` walks over the rows and cuts them into batches; and
+//! few groups and `pack`s their documents into rows; a `mixture` says which of several sources the next row comes from; a
+//! `cursor` walks over the rows and cuts them into batches; and
 //! `prefetch` does all that ahead of time, for the `loader` to hand out.
 //!
 //! Everything but the types of a batch is behind the feature `shards`, which is on unless default features are off.
@@ -30,7 +31,11 @@ pub(crate) mod loader_config;
 #[cfg(feature = "shards")]
 pub(crate) mod manifest;
 #[cfg(feature = "shards")]
+mod mixture;
+#[cfg(feature = "shards")]
 pub(crate) mod pack;
+#[cfg(feature = "shards")]
+mod plan;
 #[cfg(feature = "shards")]
 mod pool;
 #[cfg(feature = "shards")]
@@ -58,7 +63,7 @@ pub(crate) mod writer;
 pub use batch::Limits;
 pub use batch::{Batch, Input, InputLimit, Segment};
 #[cfg(feature = "shards")]
-pub use cursor::Cursor;
+pub use cursor::{Cursor, Place};
 #[cfg(feature = "shards")]
 pub use digests::ContentDigests;
 #[cfg(feature = "shards")]
@@ -67,7 +72,7 @@ pub use index::Dataset;
 #[cfg(feature = "shards")]
 pub use loader::Loader;
 #[cfg(feature = "shards")]
-pub use loader_config::{LoaderConfig, Packing};
+pub use loader_config::{LoaderConfig, MixedSource, OnCorrupt, Packing};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
 #[cfg(feature = "shards")]

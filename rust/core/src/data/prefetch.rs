@@ -3,7 +3,8 @@
 //! There are two kinds of job: load a window, and assemble a batch. One lock guards the state from which a free thread
 //! takes the next job. Batches are cut (`super::cursor::Cutter`) under the lock, window by window in order, so which
 //! rows a batch has and which position follows it never depends on the threads; only copying and reading are done
-//! outside. At most `prefetch` batches are under way or waiting, and at most `workers + 1` windows are held beside them.
+//! outside. At most `prefetch` batches are under way or waiting, and at most `workers` windows are held beside them, and one
+//! of each source.
 //!
 //! An error takes the place of the batch that it prevents; it ends the stream.
 
@@ -18,8 +19,9 @@ use std::thread::JoinHandle;
 
 use super::assemble::assemble;
 use super::batch::Batch;
-use super::cursor::{Cursor, Cutter, Ticket};
-use super::window::{EpochPlan, Window, WindowId};
+use super::cursor::{Cursor, Cutter, Place, Ticket, Wanted};
+use super::plan::Plan;
+use super::window::{Window, WindowId};
 use crate::error::{Error, Result};
 
 /// A running set of threads. Dropped, it stops them and waits for them.
@@ -30,7 +32,7 @@ pub(super) struct Prefetch {
 }
 
 struct Queue {
-    plan: Arc<EpochPlan>,
+    plan: Arc<Plan>,
     state: Mutex<State>,
     changed: Condvar,
     stop: AtomicBool,
@@ -38,10 +40,10 @@ struct Queue {
 
 struct State {
     cutter: Cutter,
-    /// Windows in order, the first being the one that the cutter wants.
-    windows: VecDeque<WindowSlot>,
-    /// The window to load after those.
-    next_window: WindowId,
+    /// Windows of each source in order, the first being the one that the cutter wants of it.
+    windows: Vec<VecDeque<WindowSlot>>,
+    /// The window of each to load after those.
+    next_windows: Vec<WindowId>,
     /// Batches cut so far, and batches handed out.
     cut: u64,
     handed: u64,
@@ -67,21 +69,22 @@ enum WindowSlot {
 }
 
 enum Job {
-    Load(WindowId),
+    Load(Wanted),
     Assemble(u64, Ticket),
 }
 
 enum Done {
-    Window(WindowId, Result<Option<Window>>),
+    Window(Wanted, Result<Option<Window>>),
     Batch(u64, Result<(Batch, Cursor)>),
 }
 
 impl Prefetch {
-    pub(super) fn start(plan: &Arc<EpochPlan>, from: Cursor) -> Result<Self> {
+    pub(super) fn start(plan: &Arc<Plan>, from: &Cursor) -> Result<Self> {
+        let places = from.places(plan.sources.len());
         let state = State {
-            cutter: Cutter::new(from, &plan.config, plan.n_windows),
-            windows: VecDeque::new(),
-            next_window: from.window_id(),
+            cutter: Cutter::new(from, plan),
+            windows: places.iter().map(|_| VecDeque::new()).collect(),
+            next_windows: places.iter().map(Place::window_id).collect(),
             cut: 0,
             handed: 0,
             waiting: BTreeMap::new(),
@@ -166,16 +169,16 @@ impl Queue {
 
     /// Most batches under way or waiting, and most windows beside them.
     fn limits(&self) -> (u64, usize) {
-        (self.plan.config.prefetch as u64, self.plan.config.workers + 1)
+        (self.plan.config.prefetch as u64, self.plan.config.workers + self.plan.sources.len())
     }
 
     /// The loop of each thread until it is stopped: takes a job, runs it, stores its result.
     fn work(&self) {
-        let limits = self.limits();
+        let (limits, n_windows) = (self.limits(), self.plan.n_windows());
         let mut state = self.lock();
         while !self.stop.load(Ordering::Relaxed) {
             let ended = state.end.is_some();
-            let Some(job) = state.take_job(limits, self.plan.n_windows) else {
+            let Some(job) = state.take_job(limits, &n_windows) else {
                 if state.end.is_some() && !ended {
                     // The stream has ended, or has an error: the consumer waits for that.
                     self.changed.notify_all();
@@ -201,7 +204,10 @@ impl Queue {
 
     fn run(&self, job: Job) -> Done {
         match job {
-            Job::Load(id) => Done::Window(id, self.plan.load(id, &self.stop)),
+            Job::Load(wanted) => {
+                let window = self.plan.sources[wanted.source].load(wanted.id, &self.stop);
+                Done::Window(wanted, window)
+            }
             Job::Assemble(number, ticket) => {
                 let batch = assemble(&ticket.parts, &self.plan.config);
                 Done::Batch(number, batch.map(|batch| (batch, ticket.cursor)))
@@ -212,19 +218,20 @@ impl Queue {
 
 impl State {
     /// The next job, if there is one within the limits (batches under way, windows held).
-    fn take_job(&mut self, (batches, windows): (u64, usize), n_windows: u64) -> Option<Job> {
+    fn take_job(&mut self, (batches, windows): (u64, usize), n_windows: &[u64]) -> Option<Job> {
         while self.end.is_none() && self.cut - self.handed < batches {
-            let Some(id) = self.cutter.wanted() else {
+            let Some(wanted) = self.cutter.wanted() else {
                 let rest = self.cutter.cut();
                 let job = rest.map(|ticket| self.number(ticket));
                 self.end = Some(self.cut);
                 return job;
             };
-            match self.windows.front() {
+            let windows = &mut self.windows[wanted.source];
+            match windows.front() {
                 Some(WindowSlot::Loaded(Ok(window))) => match self.cutter.take(window) {
                     Ok(ticket) => {
-                        if self.cutter.wanted() != Some(id) {
-                            self.windows.pop_front();
+                        if self.cutter.place(wanted.source) != wanted.id {
+                            windows.pop_front();
                         }
                         if let Some(ticket) = ticket {
                             return Some(self.number(ticket));
@@ -233,20 +240,32 @@ impl State {
                     Err(error) => self.fail(error),
                 },
                 Some(WindowSlot::Loaded(Err(_))) => {
-                    if let Some(WindowSlot::Loaded(Err(error))) = self.windows.pop_front() {
+                    if let Some(WindowSlot::Loaded(Err(error))) = windows.pop_front() {
                         self.fail(error);
                     }
                 }
                 Some(WindowSlot::Loading(_)) | None => break,
             }
         }
-        if self.end.is_none() && self.windows.len() < windows && self.cutter.may_want(self.next_window) {
-            let id = self.next_window;
-            self.next_window = id.next(n_windows);
-            self.windows.push_back(WindowSlot::Loading(id));
-            return Some(Job::Load(id));
+        self.next_to_load(windows).map(|source| {
+            let id = self.next_windows[source];
+            self.next_windows[source] = id.next(n_windows[source]);
+            self.windows[source].push_back(WindowSlot::Loading(id));
+            Job::Load(Wanted { source, id })
+        })
+    }
+
+    /// The source of which to load a window, if there is room: the one whose turn it is where it has none, else the one
+    /// with the fewest.
+    fn next_to_load(&self, limit: usize) -> Option<usize> {
+        let held: usize = self.windows.iter().map(VecDeque::len).sum();
+        if self.end.is_some() || held >= limit {
+            return None;
         }
-        None
+        let turn = self.cutter.wanted().map(|wanted| wanted.source);
+        let urgent = turn.filter(|&source| self.windows[source].is_empty());
+        let source = urgent.or_else(|| (0..self.windows.len()).min_by_key(|&i| self.windows[i].len()))?;
+        self.cutter.may_want(self.next_windows[source]).then_some(source)
     }
 
     fn number(&mut self, ticket: Ticket) -> Job {
@@ -266,11 +285,11 @@ impl State {
             Done::Batch(number, result) => {
                 self.waiting.insert(number, result);
             }
-            Done::Window(id, result) => {
+            Done::Window(Wanted { source, id }, result) => {
                 // `None`: the threads are being stopped, and the window is not needed.
                 let Some(result) = result.transpose() else { return };
-                let slot =
-                    self.windows.iter_mut().find(|s| matches!(s, WindowSlot::Loading(other) if *other == id));
+                let mut slots = self.windows[source].iter_mut();
+                let slot = slots.find(|s| matches!(s, WindowSlot::Loading(other) if *other == id));
                 if let Some(slot) = slot {
                     *slot = WindowSlot::Loaded(result.map(Arc::new));
                 }
@@ -283,7 +302,6 @@ impl State {
 mod tests {
     use std::path::Path;
 
-    use super::super::index::Dataset;
     use super::super::loader_config::LoaderConfig;
     use super::*;
 
@@ -292,8 +310,8 @@ mod tests {
         let mut windows = 0;
         loop {
             let mut state = shared.lock();
-            let job = state.take_job(shared.limits(), shared.plan.n_windows);
-            windows = windows.max(state.windows.len());
+            let job = state.take_job(shared.limits(), &shared.plan.n_windows());
+            windows = windows.max(state.windows[0].len());
             let Some(job) = job else { return (windows, state.waiting.len()) };
             drop(state);
             let done = shared.run(job);
@@ -305,8 +323,8 @@ mod tests {
     fn after_the_panic_of_a_thread_every_further_call_is_an_error() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/shards-v1");
         let config = LoaderConfig { workers: 1, prefetch: 1, ..LoaderConfig::new(&path, 2, 8) };
-        let plan = Arc::new(EpochPlan::new(config, Dataset::open(&path).unwrap()));
-        let prefetch = Prefetch::start(&plan, Cursor::default()).unwrap();
+        let plan = Arc::new(Plan::open(config).unwrap());
+        let prefetch = Prefetch::start(&plan, &Cursor::default()).unwrap();
         {
             let mut state = prefetch.shared.lock();
             state.panic = Panic::Carried(Box::new("a thread"));
@@ -332,8 +350,8 @@ mod tests {
                 window: Some(1),
                 ..LoaderConfig::new(&path, 2, 8)
             };
-            let plan = Arc::new(EpochPlan::new(config, Dataset::open(&path).unwrap()));
-            let prefetch = Prefetch::start(&plan, Cursor::default()).unwrap();
+            let plan = Arc::new(Plan::open(config).unwrap());
+            let prefetch = Prefetch::start(&plan, &Cursor::default()).unwrap();
             let mut waited = Vec::new();
             loop {
                 let (windows, waiting) = work(&prefetch.shared);

@@ -91,13 +91,26 @@ impl Shard {
         wanted: &WantedColumns,
         pool: &Arc<BufferPool>,
     ) -> Result<ShardGroup> {
+        self.read_if_whole(index, wanted, pool)?
+    }
+
+    /// The same, with what is wrong where the bytes of the group are not those that were written.
+    pub(super) fn read_if_whole(
+        &self,
+        index: usize,
+        wanted: &WantedColumns,
+        pool: &Arc<BufferPool>,
+    ) -> Result<Result<ShardGroup>> {
         let entry = self.entry.batches.get(index).ok_or_else(|| {
             let at = format!("record batch {index}");
             Error::data(&self.path, at, "one that the manifest lists", "none", PREPARE_AGAIN)
         })?;
         let mut file = files::open(&self.path)?;
         let schema = self.schema(&mut file)?;
-        let bytes = self.read_message(&mut file, index, entry, pool)?;
+        let bytes = match self.read_message(&mut file, index, entry, pool)? {
+            Ok(bytes) => bytes,
+            Err(damage) => return Ok(Err(damage)),
+        };
         let names: Vec<&str> = self.columns.projection(wanted);
         let batch = self.decode(&bytes, index, entry, &schema, &names)?;
         let group =
@@ -107,7 +120,7 @@ impl Shard {
             let name = wrong.document.and_then(|d| self.name(&bytes, index, entry, &schema, d));
             wrong.into_error(&self.path, index, first_row, name)
         })?;
-        Ok(group)
+        Ok(Ok(group))
     }
 
     /// The schema in the footer, checked once.
@@ -190,28 +203,31 @@ impl Shard {
         Ok(())
     }
 
-    /// The bytes of a group, once their digest is that of the manifest.
+    /// The bytes of a group, once their digest is that of the manifest; else what is wrong with them.
     fn read_message(
         &self,
         file: &mut File,
         index: usize,
         entry: &BatchEntry,
         pool: &Arc<BufferPool>,
-    ) -> Result<Buffer> {
+    ) -> Result<Result<Buffer>> {
         // The manifest was checked: the place lies within `entry.bytes` of the file, which is the file's size.
         let mut bytes = pool.take(entry.bytes as usize)?;
-        files::read_into(&self.path, file, entry.offset, bytes.as_mut_slice())?;
+        match files::read_into(&self.path, file, entry.offset, bytes.as_mut_slice()) {
+            Err(cut @ Error::Data { .. }) => return Ok(Err(cut)),
+            other => other?,
+        }
         let found = files::xxh3(bytes.as_ref());
         if found != entry.xxh3 {
-            return Err(Error::data(
+            return Ok(Err(Error::data(
                 &self.path,
                 format!("record batch {index} at byte {}", entry.offset),
                 format!("xxh3 {}", entry.xxh3),
                 found,
                 DAMAGED,
-            ));
+            )));
         }
-        Ok(bytes.into_buffer())
+        Ok(Ok(bytes.into_buffer()))
     }
 
     fn decode(

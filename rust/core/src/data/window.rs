@@ -8,12 +8,14 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::index::Dataset;
-use super::loader_config::{LoaderConfig, Packing};
+use super::loader_config::{LoaderConfig, OnCorrupt, Packing};
 use super::pack::{self, Document, PackedRows, Piece};
 use super::schema::InputColumn;
 use super::schema::WantedColumns;
@@ -36,13 +38,24 @@ pub(super) struct WindowId {
     pub(super) window: u64,
 }
 
-/// Data and settings, on which alone the stream of batches depends.
+/// The part that a source has of what all have together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) weight: u64,
+    pub(super) of: u64,
+}
+
+/// Data of one source and settings, on which alone its rows depend.
 #[derive(Debug)]
 pub(super) struct EpochPlan {
     pub(super) config: LoaderConfig,
     pub(super) data: Dataset,
     wanted: WantedColumns,
     pub(super) n_windows: u64,
+    /// A window that was read to describe the stream, until the stream wants it.
+    ahead: Mutex<Option<(WindowId, Window)>>,
+    /// What was wrong with each group that was left out.
+    damage: Mutex<BTreeMap<u64, String>>,
 }
 
 /// Documents in memory, packed.
@@ -51,6 +64,9 @@ pub(super) struct Window {
     groups: Vec<ShardGroup>,
     rows: PackedRows,
     order: Option<Permutation>,
+    /// Groups that were left out for being damaged, and a digest of their numbers; 0 of none.
+    pub(super) skipped: u64,
+    pub(super) missing: u64,
 }
 
 impl Window {
@@ -70,21 +86,31 @@ impl Window {
     }
 }
 
+/// What a lock holds. Nothing that holds one of these panics halfway.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl EpochPlan {
-    pub(super) fn new(config: LoaderConfig, data: Dataset) -> Self {
-        let target = config.window.unwrap_or_else(|| {
-            let tokens = match data.columns().input {
-                InputColumn::Tokens { .. } => WINDOW_TOKENS,
-                InputColumn::Features { n_features } => {
-                    WINDOW_TOKENS.min(WINDOW_BYTES / 4 / n_features as u64)
-                }
-            };
-            tokens.max(WINDOW_ROWS * config.length as u64 * config.lanes().unwrap_or(1) as u64)
-        });
+    pub(super) fn new(config: LoaderConfig, data: Dataset, share: Share) -> Self {
+        let part =
+            |tokens: u64| (u128::from(tokens) * u128::from(share.weight) / u128::from(share.of)) as u64;
+        let target = config.window.map_or_else(
+            || {
+                let tokens = match data.columns().input {
+                    InputColumn::Tokens { .. } => WINDOW_TOKENS,
+                    InputColumn::Features { n_features } => {
+                        WINDOW_TOKENS.min(WINDOW_BYTES / 4 / n_features as u64)
+                    }
+                };
+                part(tokens).max(WINDOW_ROWS * config.length as u64 * config.lanes().unwrap_or(1) as u64)
+            },
+            part,
+        );
         let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
         let targets = config.target.into_iter().flat_map(TargetKind::columns).collect();
         let wanted = WantedColumns { targets, name: false };
-        Self { config, data, wanted, n_windows }
+        Self { config, data, wanted, n_windows, ahead: Mutex::default(), damage: Mutex::default() }
     }
 
     /// Identifies the stream of batches: a position is valid only in the stream it came from. 52 bits, exact in any JSON reader; never 0.
@@ -123,7 +149,9 @@ impl EpochPlan {
         for epoch in 0..read {
             for window in 0..self.n_windows {
                 let id = WindowId { epoch, window };
-                rows += if self.config.packing == Packing::Contiguous {
+                let by_manifest =
+                    self.config.packing == Packing::Contiguous && self.config.on_corrupt == OnCorrupt::Stop;
+                rows += if by_manifest {
                     let tokens: u64 = self.groups(id).map(|number| self.data.tokens_of(number)).sum();
                     tokens.div_ceil(self.config.length as u64)
                 } else {
@@ -134,17 +162,28 @@ impl EpochPlan {
         Ok(rows.saturating_mul(times))
     }
 
-    /// Share of the positions of batches that hold tokens, in the first window.
-    pub(super) fn utilisation(&self) -> Result<f64> {
-        let first = self.load(WindowId { epoch: 0, window: 0 }, &AtomicBool::new(false))?;
-        let Some(window) = first else { return Ok(0.0) };
+    /// Share of the positions of batches that hold tokens, in a window, which is kept until the stream wants it.
+    pub(super) fn utilisation(&self, id: WindowId) -> Result<f64> {
+        let Some(window) = self.load(id, &AtomicBool::new(false))? else { return Ok(0.0) };
+        let share = self.filled(&window);
+        *held(&self.ahead) = Some((id, window));
+        Ok(share)
+    }
+
+    /// Share of the positions of the batches of a window that hold tokens.
+    fn filled(&self, window: &Window) -> f64 {
         let widths: Vec<usize> =
             (0..window.n_rows()).map(|i| window.row(i).iter().map(Piece::tokens).sum()).collect();
         let positions = widths.chunks(self.config.global_batch()).map(|batch| {
             let longest = batch.iter().copied().max().unwrap_or(0);
             batch.len() * self.config.batch_length(longest)
         });
-        Ok(widths.iter().sum::<usize>() as f64 / positions.sum::<usize>().max(1) as f64)
+        widths.iter().sum::<usize>() as f64 / positions.sum::<usize>().max(1) as f64
+    }
+
+    /// What was wrong with the groups that were left out.
+    pub(super) fn damage(&self) -> Vec<String> {
+        held(&self.damage).values().cloned().collect()
     }
 
     /// The groups of a window, in order.
@@ -164,14 +203,27 @@ impl EpochPlan {
 
     /// Reads and packs a window; nothing if `stop` was raised meanwhile.
     pub(super) fn load(&self, id: WindowId, stop: &AtomicBool) -> Result<Option<Window>> {
+        if let Some((_, window)) = held(&self.ahead).take_if(|(ahead, _)| *ahead == id) {
+            return Ok(Some(window));
+        }
         let shuffled = |n, purpose| self.permutation(n, purpose, id.epoch, id.window);
         let mut groups = Vec::new();
         let mut documents = Vec::new();
+        let (mut skipped, mut missing) = (0, Xxh3::new());
         for number in self.groups(id) {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let group = self.data.read(number, &self.wanted)?;
+            let group = match self.data.read_if_whole(number, &self.wanted)? {
+                Ok(group) => group,
+                Err(damage) if self.config.on_corrupt == OnCorrupt::Skip => {
+                    held(&self.damage).insert(number, damage.to_string());
+                    missing.update(&number.to_le_bytes());
+                    skipped += 1;
+                    continue;
+                }
+                Err(damage) => return Err(damage),
+            };
             self.list(number, &group, groups.len() as u32, &mut documents)?;
             groups.push(group);
         }
@@ -189,7 +241,9 @@ impl EpochPlan {
             Packing::Carried => None,
             _ => shuffled(rows.len() as u64, Purpose::Rows),
         };
-        Ok(Some(Window { groups, rows, order }))
+        // 52 bits, exact in any JSON reader.
+        let missing = if skipped == 0 { 0 } else { (missing.digest() >> 12).max(1) };
+        Ok(Some(Window { groups, rows, order, skipped, missing }))
     }
 
     /// Lists the documents of a group. One that has a target as a whole must fit a row.

@@ -2,7 +2,9 @@
 //!
 //! Documents are collected into a record batch (a *group*) of about `batch_tokens` tokens, groups go into a shard until it
 //! has about `shard_bytes` bytes, and the manifest is written when everything else is on the disk. At no time is more
-//! than one group in memory. A writer that is dropped before [`ShardWriter::close`] removes what it wrote.
+//! than one group in memory. A writer that is dropped before [`ShardWriter::close`] removes what it wrote, unless it may be
+//! continued (`WriterConfig::resume`): then finished shards stay, and a writer that gets the same documents passes over
+//! those that are in them.
 //!
 //! A document longer than `max_document` tokens is cut into several: the reader then never needs more memory than a few
 //! groups, at the price of one next-token target per cut. Where a label or numbers belong to the whole document it
@@ -27,6 +29,7 @@ use crate::storage::{FileRecord, sha256, write_whole};
 mod config;
 mod documents;
 mod group;
+mod progress;
 
 pub(crate) use config::BOUNDS;
 pub use config::{Extra, WriterConfig};
@@ -74,6 +77,9 @@ pub struct ShardWriter {
     pending: OpenGroup,
     shard: Option<OpenShard>,
     done: Vec<ShardEntry>,
+    /// Pieces of documents that finished shards of an earlier writer hold, and that this one has passed over.
+    finished: u64,
+    passed: u64,
     documents: u64,
     longest: u64,
     largest_class: i32,
@@ -99,7 +105,8 @@ impl ShardWriter {
     /// The same with these columns, whatever the settings declare.
     pub(super) fn with_columns(folder: PathBuf, config: WriterConfig, columns: ShardColumns) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
-        if folder.join(manifest::FILE_NAME).exists() {
+        let done = if config.resume { progress::read(&folder, &config)? } else { Vec::new() };
+        if folder.join(manifest::FILE_NAME).exists() && !config.resume {
             return Err(Error::data(
                 &folder,
                 "folder",
@@ -108,7 +115,10 @@ impl ShardWriter {
                 "name another folder, or remove this one first",
             ));
         }
-        remove_leftovers(&folder)?;
+        if !done.is_empty() {
+            progress::write(&folder, &config, &done)?; // before the manifest that it may be from is removed
+        }
+        remove_leftovers(&folder, &done)?;
         let width = match columns.input {
             InputColumn::Tokens { .. } => 1,
             InputColumn::Features { n_features } => n_features,
@@ -121,7 +131,9 @@ impl ShardWriter {
             config,
             columns,
             shard: None,
-            done: Vec::new(),
+            finished: done.iter().map(|shard| shard.rows).sum(),
+            passed: 0,
+            done,
             documents: 0,
             longest: 0,
             largest_class: -1,
@@ -150,6 +162,12 @@ impl ShardWriter {
             let (mut start, end) = (documents.offsets[i] as usize, documents.offsets[i + 1] as usize);
             while start < end {
                 let stop = end.min(start + self.config.max_document);
+                if self.passed < self.finished {
+                    self.passed += 1;
+                    self.longest = self.longest.max((stop - start) as u64);
+                    start = stop;
+                    continue;
+                }
                 if self.pending.tokens() > 0 && self.pending.tokens() + (stop - start) > self.batch_tokens {
                     self.flush()?;
                 }
@@ -220,7 +238,7 @@ impl ShardWriter {
     }
 
     fn start_shard(&self) -> Result<OpenShard> {
-        let name = format!("shard-{:05}.arrow", self.done.len());
+        let name = progress::shard_name(self.done.len());
         let path = self.folder.join(&name);
         let file = ShardFile::create(&path)?;
         let mut writer = FileWriter::try_new(file, &self.schema).map_err(|e| failed(&path, e))?;
@@ -235,12 +253,17 @@ impl ShardWriter {
         let rows = shard.batches.iter().map(|b| b.rows).sum();
         let tokens = shard.batches.iter().map(|b| b.tokens).sum();
         self.done.push(ShardEntry { file: shard.name, rows, tokens, bytes, sha256, batches: shard.batches });
-        Ok(())
+        if self.config.resume { progress::write(&self.folder, &self.config, &self.done) } else { Ok(()) }
     }
 
     /// Writes what is left, the digests and, last, the manifest, which it returns.
     pub fn close(mut self, extra: Extra) -> Result<Manifest> {
         self.check_complete()?;
+        if self.passed < self.finished {
+            let expected = format!("the {} documents of the shards that are there", self.finished);
+            let advice = "remove the folder, and begin again";
+            return Err(Error::data(&self.folder, "documents", expected, self.passed, advice));
+        }
         self.flush()?;
         if let Some(shard) = self.shard.take() {
             self.end_shard(shard)?;
@@ -274,6 +297,10 @@ impl ShardWriter {
         write_whole(&self.folder.join(SUMS_NAME), manifest.sums(&sha256(&json)).as_bytes())?;
         write_whole(&path, &json)?;
         self.closed = true;
+        let progress = progress::path(&self.folder);
+        if self.config.resume && progress.exists() {
+            fs::remove_file(&progress).map_err(|e| Error::storage(&progress, "remove", e))?;
+        }
         Ok(manifest)
     }
 
@@ -295,10 +322,13 @@ impl ShardWriter {
 }
 
 impl Drop for ShardWriter {
-    /// Removes the shards, which are of no use without a manifest.
+    /// Removes the shards, which are of no use without a manifest, unless another writer may go on after them.
     fn drop(&mut self) {
         if !self.closed {
             self.shard = None;
+            if self.config.resume {
+                return;
+            }
             for shard in &self.done {
                 let _ = fs::remove_file(self.folder.join(&shard.file));
             }
@@ -306,8 +336,8 @@ impl Drop for ShardWriter {
     }
 }
 
-/// Removes what a writer that was killed has left: shards without a manifest and unfinished files.
-fn remove_leftovers(folder: &Path) -> Result<()> {
+/// Removes what a writer that was killed has left: shards without a manifest and unfinished files, but for some.
+fn remove_leftovers(folder: &Path, but: &[ShardEntry]) -> Result<()> {
     let failed = |e| Error::storage(folder, "list", e);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -317,8 +347,9 @@ fn remove_leftovers(folder: &Path) -> Result<()> {
         let number = bare.strip_prefix("shard-").and_then(|n| n.strip_suffix(".arrow"));
         let ours = number.is_some_and(|n| n.len() >= 5 && n.bytes().all(|b| b.is_ascii_digit()))
             || bare == SUMS_NAME
-            || bare == manifest::FILE_NAME;
-        if ours {
+            || bare == manifest::FILE_NAME
+            || (bare == progress::NAME && (but.is_empty() || unfinished.is_some()));
+        if ours && !but.iter().any(|shard| shard.file == name) {
             fs::remove_file(&path).map_err(|e| Error::storage(&path, "remove", e))?;
         }
     }

@@ -14,16 +14,16 @@ use ssm_hpn::target::{Widths, kinds};
 
 const PACKINGS: [Packing; 3] = [Packing::Contiguous, Packing::BestFit, Packing::Pad];
 
-fn config(folder: &Path, packing: Packing) -> LoaderConfig {
+pub(crate) fn config(folder: &Path, packing: Packing) -> LoaderConfig {
     // Windows of 150 tokens: several in an epoch, each of several groups of documents.
     LoaderConfig { packing, workers: 0, window: Some(150), ..LoaderConfig::new(folder, 4, 16) }
 }
 
-fn drain(loader: &mut Loader) -> Vec<(Batch, Cursor)> {
+pub(crate) fn drain(loader: &mut Loader) -> Vec<(Batch, Cursor)> {
     std::iter::from_fn(|| loader.next().unwrap()).collect()
 }
 
-fn stream(config: LoaderConfig) -> Vec<(Batch, Cursor)> {
+pub(crate) fn stream(config: LoaderConfig) -> Vec<(Batch, Cursor)> {
     drain(&mut Loader::open(config).unwrap())
 }
 
@@ -43,7 +43,7 @@ fn documents(batch: &Batch) -> Vec<&[u32]> {
     batch.segments.iter().map(piece).collect()
 }
 
-fn ids(stream: &[(Batch, Cursor)]) -> Vec<u32> {
+pub(crate) fn ids(stream: &[(Batch, Cursor)]) -> Vec<u32> {
     stream.iter().flat_map(|(batch, _)| documents(batch).concat()).collect()
 }
 
@@ -107,7 +107,7 @@ fn assert_resumes_everywhere(config: &LoaderConfig) {
     assert!(whole.len() > 6, "only {} batches", whole.len());
     let mut loader = Loader::open(config.clone()).unwrap();
     for i in 0..=whole.len() {
-        let cursor = if i == 0 { Cursor::default() } else { whole[i - 1].1 };
+        let cursor = if i == 0 { Cursor::default() } else { whole[i - 1].1.clone() };
         // Through JSON, as a checkpoint stores it.
         loader.seek(Cursor::from_json(&cursor.to_json()).unwrap()).unwrap();
         assert_eq!(drain(&mut loader), whole[i..], "after batch {i}");
@@ -390,14 +390,14 @@ fn a_position_of_other_data_or_settings_is_refused() {
     let base = config(a.path(), Packing::Contiguous);
     let mut loader = Loader::open(base.clone()).unwrap();
     let (_, cursor) = loader.next().unwrap().unwrap();
-    let refused = |config: LoaderConfig| Loader::open(config).unwrap().seek(cursor).is_err();
+    let refused = |config: LoaderConfig| Loader::open(config).unwrap().seek(cursor.clone()).is_err();
     assert!(refused(LoaderConfig { path: b.path().into(), ..base.clone() }));
     assert!(refused(LoaderConfig { seed: 1, ..base.clone() }));
     assert!(refused(LoaderConfig { length: 17, ..base.clone() }));
     assert!(refused(LoaderConfig { packing: Packing::Pad, ..base.clone() }));
     assert!(refused(LoaderConfig { shuffle: false, ..base.clone() }));
     assert!(!refused(LoaderConfig { batch_size: 2, workers: 1, prefetch: 9, ..base }));
-    assert!(loader.seek(Cursor { window: 1 << 40, ..cursor }).is_err());
+    assert!(loader.seek(Cursor { window: 1 << 40, ..cursor.clone() }).is_err());
     loader.seek(Cursor { row: 1 << 40, ..cursor }).unwrap();
     assert!(matches!(loader.next(), Err(Error::Config { .. })));
     assert!(Cursor::from_json("{\"epoch\":-1}").is_err());
@@ -471,7 +471,7 @@ fn the_golden_data_set_of_version_1_loads() {
 }
 
 /// Tokens of every row in turn.
-fn rows(stream: &[(Batch, Cursor)]) -> Vec<Vec<u32>> {
+pub(crate) fn rows(stream: &[(Batch, Cursor)]) -> Vec<Vec<u32>> {
     let of_row = |(batch, row): (&Batch, usize)| {
         let own = batch.segments.iter().filter(|s| s.row as usize == row);
         let piece = |s: &ssm_hpn::data::Segment| {
@@ -492,11 +492,11 @@ fn a_stream_goes_on_with_other_batches_workers_and_ranks_without_a_row_twice_or_
         let whole = stream(base.clone());
         let expected = rows(&whole);
         for i in [0, 1, 5, whole.len() / 2, whole.len() - 1] {
-            let (before, cursor) = (rows(&whole[..=i]), whole[i].1);
+            let (before, cursor) = (rows(&whole[..=i]), whole[i].1.clone());
             for (batch_size, workers) in [(1, 0), (3, 2), (64, 1)] {
                 let other = LoaderConfig { batch_size, workers, ..base.clone() };
                 let mut loader = Loader::open(other).unwrap();
-                loader.seek(cursor).unwrap();
+                loader.seek(cursor.clone()).unwrap();
                 let after = rows(&drain(&mut loader));
                 assert_eq!([&before[..], &after[..]].concat(), expected, "{packing:?} {i} {batch_size}");
             }
@@ -514,7 +514,7 @@ fn a_stream_goes_on_with_other_batches_workers_and_ranks_without_a_row_twice_or_
             for batch in 0..4 {
                 for loader in &mut streams {
                     if batch == 0 {
-                        loader.seek(cursor).unwrap();
+                        loader.seek(cursor.clone()).unwrap();
                     }
                     let next = loader.next().unwrap().unwrap();
                     assert_eq!(next.1.batches, cursor.batches + batch + 1);
@@ -579,9 +579,32 @@ fn a_carried_document_goes_on_in_its_row_of_the_next_batch() {
     assert_eq!(stream(LoaderConfig { workers: 3, ..base.clone() }), whole);
     // States belong to the rows of a batch: another number of them is another order.
     let mut other = Loader::open(LoaderConfig { batch_size: 2, ..base.clone() }).unwrap();
-    let message = other.seek(whole[2].1).unwrap_err().to_string();
+    let message = other.seek(whole[2].1.clone()).unwrap_err().to_string();
     assert!(message.contains("batch size"), "{message}");
     let pooled = LoaderConfig { target: Some(&kinds::SEQUENCE_CLASS), ..base };
     let message = Loader::open(pooled).err().unwrap().to_string();
     assert!(message.contains("found carried, which cuts documents"), "{message}");
+}
+
+#[test]
+fn a_window_that_was_read_to_describe_the_stream_is_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Counted::varied(60, 14).write(folder.path(), |_| {});
+    for workers in [0, 2] {
+        let base = LoaderConfig { workers, epochs: Some(1), ..config(folder.path(), Packing::Contiguous) };
+        let expected = stream(base.clone());
+        let mut loader = Loader::open(base).unwrap();
+        let share = loader.utilisation().unwrap();
+        assert!(share > 0.5 && share <= 1.0);
+        // The first window is in memory: its batches come though every record batch is damaged now.
+        let path = folder.path().join(&manifest.shards[0].file);
+        let whole = std::fs::read(&path).unwrap();
+        let mut bytes = whole.clone();
+        for batch in &manifest.shards[0].batches {
+            bytes[batch.offset as usize + 50] ^= 1;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(loader.next().unwrap().unwrap(), expected[0]);
+        std::fs::write(&path, whole).unwrap();
+    }
 }

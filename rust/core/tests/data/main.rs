@@ -1,7 +1,9 @@
 //! Tests of shards and the loader, linked into one program.
 
 mod corrupt_data;
+mod damage;
 mod loader;
+mod mixed;
 mod reader;
 mod shard_writer;
 mod shards;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "test code outside of a test function")]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::shards::Counted;
@@ -145,7 +147,7 @@ fn a_writer_that_is_dropped_before_close_leaves_no_file() {
     let mut config = WriterConfig::new(Kind::Tokens, &["tokens"]);
     config.vocab_size = Some(256);
     (config.batch_tokens, config.shard_bytes) = (4, 1);
-    let count = || std::fs::read_dir(folder.path()).unwrap().count();
+    let count = || fs::read_dir(folder.path()).unwrap().count();
     let documents = DocumentColumns {
         elements: Elements::U8(b"abcdefgh"),
         offsets: &[0, 4, 8],
@@ -158,9 +160,9 @@ fn a_writer_that_is_dropped_before_close_leaves_no_file() {
     drop(writer);
     assert_eq!(count(), 0);
     // Shards left by a killed writer are removed by the next one; other files are kept.
-    std::fs::write(folder.path().join("shard-00007.arrow"), b"x").unwrap();
-    std::fs::write(folder.path().join(".shard-00008.arrow.partial-17"), b"x").unwrap();
-    std::fs::write(folder.path().join("notes.txt"), b"x").unwrap();
+    fs::write(folder.path().join("shard-00007.arrow"), b"x").unwrap();
+    fs::write(folder.path().join(".shard-00008.arrow.partial-17"), b"x").unwrap();
+    fs::write(folder.path().join("notes.txt"), b"x").unwrap();
     let empty = ShardWriter::create(folder.path(), config.clone()).unwrap();
     assert_eq!(count(), 1);
     assert!(matches!(empty.close(Extra::default()), Err(Error::Data { .. })), "a data set without documents");
@@ -200,13 +202,87 @@ fn a_writer_that_lost_documents_takes_no_more_and_makes_no_data_set() {
         DocumentColumns { elements: Elements::U8(b"abcd"), offsets: &[0, 4], targets: &[], names: None };
     writer.append(&documents).unwrap();
     writer.append(&documents).unwrap();
-    std::fs::remove_dir_all(&path).unwrap();
+    fs::remove_dir_all(&path).unwrap();
     let refused = writer.append(&documents).unwrap_err();
     assert!(matches!(refused, Error::Storage { .. }), "{refused}");
-    std::fs::create_dir(&path).unwrap();
+    fs::create_dir(&path).unwrap();
     let again = writer.append(&documents).unwrap_err().to_string();
     assert!(again.contains("an earlier error left documents out; begin again"), "{again}");
     let closed = writer.close(Extra::default()).unwrap_err();
     assert!(matches!(closed, Error::Storage { .. }), "{closed}");
-    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+}
+
+/// The bytes of every file of a folder.
+fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let named =
+        |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap());
+    entries.map(named).collect()
+}
+
+/// Appends the documents of a set, in pieces, up to one of them.
+fn append_up_to(writer: &mut ShardWriter, data: &Counted, last: usize) {
+    let offsets = data.offsets();
+    for document in 0..last {
+        let (start, end) = (offsets[document] as u32, offsets[document + 1] as u32);
+        let ids: Vec<u32> = (start..end).collect();
+        let (elements, offsets) = (Elements::U32(&ids), &[0, u64::from(end - start)][..]);
+        writer.append(&DocumentColumns { elements, offsets, targets: &[], names: None }).unwrap();
+    }
+}
+
+#[test]
+fn a_writer_goes_on_after_the_finished_shards_of_an_interrupted_one() {
+    let data = Counted::varied(70, 30);
+    let config = WriterConfig {
+        vocab_size: Some(data.tokens() as u32),
+        batch_tokens: 40,
+        shard_bytes: 1500,
+        max_document: 20, // longer ones are cut
+        resume: true,
+        ..WriterConfig::new(Kind::Tokens, &["tokens"])
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let mut writer = ShardWriter::create(whole.path(), config.clone()).unwrap();
+    append_up_to(&mut writer, &data, 70);
+    let manifest = writer.close(Extra::default()).unwrap();
+    assert!(manifest.shards.len() > 3);
+    let expected = files(whole.path());
+    assert!(!expected.contains_key("progress.json"));
+    let written = |folder: &Path| fs::metadata(folder.join("shard-00000.arrow")).unwrap().modified().unwrap();
+    for stop in 0..=70 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = ShardWriter::create(folder.path(), config.clone()).unwrap();
+        append_up_to(&mut first, &data, stop);
+        drop(first);
+        let kept = files(folder.path()).len();
+        let time = (kept > 0).then(|| written(folder.path()));
+        let mut second = ShardWriter::create(folder.path(), config.clone()).unwrap();
+        append_up_to(&mut second, &data, 70);
+        second.close(Extra::default()).unwrap();
+        assert_eq!(files(folder.path()), expected, "stopped after {stop} documents");
+        if let Some(time) = time {
+            assert_eq!(written(folder.path()), time, "a finished shard was written again");
+        }
+    }
+    // A part that was closed has all of its shards, and is closed again to the same bytes.
+    let mut again = ShardWriter::create(whole.path(), config.clone()).unwrap();
+    append_up_to(&mut again, &data, 70);
+    again.close(Extra::default()).unwrap();
+    assert_eq!(files(whole.path()), expected);
+    // A finished shard that is not as it was noted is made again, and so are those after it.
+    let mut half = ShardWriter::create(whole.path(), config.clone()).unwrap();
+    append_up_to(&mut half, &data, 50);
+    drop(half);
+    fs::write(whole.path().join("shard-00001.arrow"), b"damaged").unwrap();
+    let mut again = ShardWriter::create(whole.path(), config.clone()).unwrap();
+    append_up_to(&mut again, &data, 70);
+    again.close(Extra::default()).unwrap();
+    assert_eq!(files(whole.path()), expected);
+    // Fewer documents than the finished shards hold are others.
+    let mut fewer = ShardWriter::create(whole.path(), config).unwrap();
+    append_up_to(&mut fewer, &data, 10);
+    let message = fewer.close(Extra::default()).unwrap_err().to_string();
+    assert!(message.contains("documents of the shards that are there"), "{message}");
 }

@@ -55,6 +55,10 @@ pub struct WriterConfig {
     /// Tokens of a document.
     #[serde(default = "default_max_document")]
     pub max_document: usize,
+    /// Whether to go on after the finished shards of a writer with the same settings that was given the same documents: these
+    /// come again, all of them, and are passed over where they are in such a shard.
+    #[serde(default)]
+    pub resume: bool,
 }
 
 fn default_batch_tokens() -> usize {
@@ -81,6 +85,7 @@ impl WriterConfig {
             batch_tokens: default_batch_tokens(),
             shard_bytes: default_shard_bytes(),
             max_document: default_max_document(),
+            resume: false,
         }
     }
 
