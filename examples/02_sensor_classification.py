@@ -3,9 +3,9 @@
     python examples/02_sensor_classification.py
 
 Three accelerometers, windows of 192 samples at 1.6 kHz, speed and load different in each window. The classifier learns
-six conditions and is then tested with five unknown faults. What a window is rejected by is its confidence: on features
-of fixed filters how typical it is of any class, on a trained backbone the cosine to the nearest class prototype. A
-plain softmax layer on the same backbone is trained for comparison; it rejects by its largest probability.
+six conditions and is then tested with five unknown faults. What a window is rejected by is its confidence: how typical
+of any class its point among the prototypes is (features of fixed filters), or what the head of a trained backbone reads
+of it. A plain softmax layer on the same backbone is trained for comparison; it rejects by its largest probability.
 """
 
 import time

@@ -381,6 +381,8 @@ class Stream:
         """One token [B] or feature vector [B,F] per row; scores [B,C]."""
     def prefill(self, x: NDArray[np.uint32] | NDArray[np.float32], /) -> _Floats:
         """Tokens [B,T] or features [B,T,F]; scores after the last one, [B,C]."""
+    def features(self) -> _Floats:
+        """What the head made the scores of after the last token, [B,D]; pooled where a target is a document's."""
     def reset(self) -> None:
         """Reset the state to that before the first token."""
 
@@ -475,6 +477,8 @@ class Session:
         """Loss and predictions; changes nothing."""
     def predict(self, batch: Batch) -> _Floats:
         """Scores: [B,T,C] for a target per token, [S,C] or [S,K] for one per document."""
+    def predict_with_features(self, batch: Batch) -> tuple[_Floats, _Floats]:
+        """Scores as `predict`, and the features that the head made them of: [B,T,D], or pooled [S,D]."""
     def embed(self, batch: Batch) -> _Floats:
         """Points on the unit sphere of the prototypes, [B,T,Q] or [S,Q]; their products with these are the scores."""
     def hidden(self, batch: Batch) -> _Floats:

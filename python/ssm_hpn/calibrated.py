@@ -6,6 +6,10 @@ the model (`Learner.temperature`), in checkpoints that are saved afterwards, and
 checkpoints of a run are written before all held-out data is looked at. Where none was fitted, the scale is that of
 training: 1 for a linear head, that of the loss for cosines, 16 where the loss has none.
 
+The confidence by which a series is answered or rejected is the density of the model's features among those of training
+series (`closed_form.feature_density`), fitted after training too and kept likewise (`Learner.density`); where none was
+fitted it is the largest score, as of older checkpoints.
+
 The file has an entry for each update whose checkpoint was looked at. A file with this entry alone is put into the
 checkpoint too, so that a checkpoint which is copied out of its run has it. `evaluate --keep` adds the threshold of the
 confidence at which a share of the held-out series is answered.
@@ -14,16 +18,19 @@ confidence at which a share of the held-out series is answered.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ssm_hpn.checkpoints import FOLDER as CHECKPOINTS
 from ssm_hpn.checkpoints import step_name
 from ssm_hpn.closed_form.calibration import Temperature, softmax
-from ssm_hpn.errors import DataError, problem
+from ssm_hpn.closed_form.draws import stratified
+from ssm_hpn.closed_form.feature_density import MOST_SERIES, FeatureDensity
+from ssm_hpn.dataset import Arrays
+from ssm_hpn.errors import CheckpointError, DataError, problem
 from ssm_hpn.learner import Learner
 from ssm_hpn.storage import write_whole
 
@@ -53,6 +60,22 @@ class Threshold(_Part):
     """Held-out series that it is of."""
 
 
+class Density(_Part):
+    """A `FeatureDensity` as JSON."""
+
+    classes: tuple[int, ...]
+    means: str
+    whitening: str
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        try:
+            FeatureDensity.from_json(self.model_dump())
+        except CheckpointError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
 class Entry(_Part):
     """What was fitted to held-out data for one checkpoint."""
 
@@ -66,11 +89,17 @@ class Entry(_Part):
     series: Annotated[int, Field(ge=0)] = 0
     """Held-out series that the scale is fitted to."""
     threshold: Threshold | None = None
+    """Of the confidence by `density`, or of the largest score where there is none."""
+    density: Density | None = None
 
     @property
     def temperature(self) -> Temperature | None:
         """The map from scores to probabilities."""
         return None if self.scale is None else Temperature(self.scale, self.share, np.array(self.frequencies))
+
+
+OF_SCALE: Final = ("scale", "share", "frequencies", "series")
+"""What an entry says of the probabilities."""
 
 
 class _File(_Part):
@@ -98,10 +127,17 @@ class RunCalibration:
         return next((one for one in self._entries() if one.step == step), None)
 
     def put(self, entry: Entry) -> None:
-        """Replace or add the entry of a checkpoint; a threshold that is there stays where the new entry has none."""
+        """Replace or add the entry of a checkpoint.
+
+        What is there stays where the new entry has none; a threshold only as long as the confidence is the same.
+        """
         before = self.entry(entry.step)
-        if before is not None and entry.threshold is None:
-            entry = entry.model_copy(update={"threshold": before.threshold})
+        if before is not None:
+            scale = {name: getattr(before, name) for name in OF_SCALE} if entry.scale is None else {}
+            density = entry.density or before.density
+            stays = entry.threshold is None and density == before.density
+            threshold = before.threshold if stays else entry.threshold
+            entry = entry.model_copy(update={**scale, "density": density, "threshold": threshold})
         kept = [one for one in self._entries() if one.step != entry.step]
         _write(self.run, sorted([*kept, entry], key=lambda one: one.step)[-MOST_ENTRIES:])
         if (checkpoint := self.run / CHECKPOINTS / step_name(entry.step)).is_dir():
@@ -165,8 +201,57 @@ def calibrate(learner: Learner, scores: Floats, labels: Ints, weights: Floats | 
     learner.temperature = Temperature.of(scores, labels, np.ones(len(labels)) if weights is None else weights)
 
 
-def keep_temperature(run: Path, learner: Learner, series: int) -> None:
-    """Write the temperature of a model, fitted to a number of held-out series, into its run.
+def described(learner: Learner, batch: Arrays) -> Floats:
+    """What a model has of documents in double precision: scores and numbers, and behind them its features [n, C + D].
+
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}, "d_model": 8}
+    >>> trainer = Trainer({"model": model | {"n_layers": 1, "head": {"kind": "prototype", "n_classes": 2}}})
+    >>> described(trainer, {"features": np.ones((3, 5, 1), np.float32)}).shape
+    (3, 10)
+    """
+    return np.concatenate(learner.predict_with_features(batch), axis=1, dtype=np.float64)
+
+
+def confidences(learner: Learner, scores: Floats, features: NDArray[np.float32] | Floats) -> Floats:
+    """[n] how typical documents are of any class, from scores of classes [n, C] and features [n, D].
+
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
+    >>> trainer = Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 2}}})
+    >>> features = np.random.default_rng(0).normal(size=(50, 4))
+    >>> scores = np.stack([features[:, 0], -features[:, 0]], axis=1)
+    >>> bool((confidences(trainer, scores, features) == scores.max(axis=1)).all())
+    True
+    >>> fit_density(trainer, features, (features[:, 0] < 0).astype(int))
+    >>> bool((confidences(trainer, scores, features) <= 1).all())
+    True
+    """
+    if learner.density is None:
+        return np.asarray(scores.max(axis=1))
+    return learner.density.confidence(features)
+
+
+def fit_density(learner: Learner, features: Floats, labels: Ints, weights: Floats | None = None) -> None:
+    """Fit the density of a model to features [n, D] of training series with labels [n], and weights [n].
+
+    The classes of a density that is there keep their centres where they have no series. See `confidences`.
+    """
+    counting = np.ones(len(labels)) if weights is None else weights
+    learner.density = FeatureDensity.of(features, labels, counting, learner.density)
+
+
+def for_density(labels: Ints, *, seed: int) -> NDArray[np.intp]:
+    """The series [n] that a density is fitted to: all, or a sample of many with its share of each class.
+
+    >>> len(for_density(np.arange(10) % 2, seed=0)), len(for_density(np.arange(9000) % 2, seed=0))
+    (10, 4096)
+    """
+    return stratified(np.asarray(labels, np.int64), MOST_SERIES, seed=seed)
+
+
+def keep_fitted(run: Path, learner: Learner, series: int) -> None:
+    """Write the temperature of a model, fitted to a number of held-out series, and its density into its run.
 
     >>> from pathlib import Path
     >>> from ssm_hpn import Trainer
@@ -174,10 +259,29 @@ def keep_temperature(run: Path, learner: Learner, series: int) -> None:
     >>> trainer = Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 2}}})
     >>> calibrate(trainer, np.array([[0.5, -0.5], [-0.5, 0.5]]), np.array([0, 0]))
     >>> Path("kept_run").mkdir()
-    >>> keep_temperature(Path("kept_run"), trainer, 2)
+    >>> keep_fitted(Path("kept_run"), trainer, 2)
     >>> RunCalibration(Path("kept_run")).entry(0).series
     2
     """
-    if learner.temperature is not None:
-        values = learner.temperature.to_json()
-        RunCalibration(run).put(Entry(step=learner.session.step, series=series, **values))
+    values = {} if learner.temperature is None else {"series": series, **learner.temperature.to_json()}
+    RunCalibration(run).put(Entry(step=learner.session.step, **values))
+    keep_density(run, learner)
+
+
+def keep_density(run: Path, learner: Learner) -> None:
+    """Write the density of a model into its run, if it has one; the threshold of another confidence goes.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
+    >>> trainer = Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 2}}})
+    >>> features = np.random.default_rng(0).normal(size=(50, 64))
+    >>> fit_density(trainer, features, np.arange(50) % 2)
+    >>> Path("dense_run").mkdir()
+    >>> keep_density(Path("dense_run"), trainer)
+    >>> RunCalibration(Path("dense_run")).entry(0).density.classes
+    (0, 1)
+    """
+    if learner.density is not None:
+        density = Density.model_validate(learner.density.to_json())
+        RunCalibration(run).put(Entry(step=learner.session.step, density=density))

@@ -106,6 +106,16 @@ def vectors_of_setting(setting: str, names: Sequence[str] | None) -> ClassVector
     return ClassVectors.read(path, names)
 
 
+def needs_vectors(head: PrototypeHead) -> bool:
+    """Whether prototypes are made, or assigned, from class vectors.
+
+    >>> from ssm_hpn.config.model import PrototypeHead
+    >>> needs_vectors(PrototypeHead(assignment="semantic")), needs_vectors(PrototypeHead())
+    (True, False)
+    """
+    return head.prototypes in MADE_FROM_VECTORS or head.assignment == "semantic"
+
+
 def awaits_checkpoint(head: object) -> bool:
     """Whether the prototypes of a head are made from class vectors whose file is gone: a checkpoint has them.
 
@@ -113,7 +123,7 @@ def awaits_checkpoint(head: object) -> bool:
     >>> awaits_checkpoint(PrototypeHead(prototypes="given", vectors="gone.csv", vectors_digest="ab"))
     True
     """
-    if not isinstance(head, PrototypeHead) or head.prototypes not in MADE_FROM_VECTORS:
+    if not isinstance(head, PrototypeHead) or not needs_vectors(head):
         return False
     there = head.vectors is not None and Path(head.vectors).expanduser().is_file()
     return head.vectors_digest is not None and not there
@@ -132,11 +142,11 @@ def vectors_of_head(
     (2, 2)
     """
     kind = getattr(head, "prototypes", None)
-    if not isinstance(head, PrototypeHead) or kind not in MADE_FROM_VECTORS:
+    if not isinstance(head, PrototypeHead) or not needs_vectors(head):
         if given is None:
             return None
         found = f"{'prototypes' if kind else 'head'} {kind or getattr(head, 'kind', 'auto')!r}"
-        expected = "model.head.prototypes 'semantic' or 'given'"
+        expected = "model.head.prototypes 'semantic' or 'given', or model.head.assignment 'semantic'"
         raise ConfigError(problem("class_vectors", expected, found, "set it, or leave the vectors out"))
     if given is not None:
         vectors = given if isinstance(given, ClassVectors) else ClassVectors.of(given, names)
@@ -146,7 +156,8 @@ def vectors_of_head(
         vectors = vectors_of_setting(head.vectors, names)
     else:
         advice = "name a file of them, or pass class_vectors to Trainer"
-        raise ConfigError(problem(SETTING, f"vectors of the classes for {kind} prototypes", "none", advice))
+        use = f"{kind} prototypes" if kind in MADE_FROM_VECTORS else "a semantic assignment"
+        raise ConfigError(problem(SETTING, f"vectors of the classes for {use}", "none", advice))
     if head.vectors_digest not in (None, vectors.digest):
         expected = f"class vectors with the digest {head.vectors_digest[:12]}"
         advice = "they changed since; restore them, or start another run without model.head.vectors_digest"

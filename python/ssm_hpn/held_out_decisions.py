@@ -1,6 +1,6 @@
 """The decisions of a fitted model on the held-out part of its prepared data, for `decisions.json`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn._core import ShardReader
-from ssm_hpn.calibrated import calibrate, class_probabilities, scale_of_training
+from ssm_hpn.calibrated import (
+    calibrate,
+    class_probabilities,
+    confidences,
+    described,
+    fit_density,
+    for_density,
+    scale_of_training,
+)
 from ssm_hpn.closed_form.calibration import softmax
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import padded
@@ -90,7 +98,7 @@ def decider_of(learner: Learner | FilterLearner) -> Decider | None:
     """How a model answers held-out documents; None for one without a class per document or without held-out data."""
     if isinstance(learner, FilterLearner):
         return _of_filters(learner)
-    return _of_backbone(learner)
+    return _of_backbone(learner, learner.validation_folder)
 
 
 def decisions_of_learner(learner: Learner | FilterLearner) -> Decisions | None:
@@ -105,8 +113,8 @@ def answers_on(folder: Path, decider: Decider) -> Answers | None:
     return _answers(folder, decider, _stride(decider, total)) if total else None
 
 
-def _of_backbone(learner: Learner) -> Decider | None:
-    model, folder, contract = learner.config.model, learner.validation_folder, learner.contract
+def _of_backbone(learner: Learner, folder: Path | None) -> Decider | None:
+    model, contract = learner.config.model, learner.contract
     kind = KINDS[model.target.kind]
     column = column_with("class", kind.columns)
     if folder is None or contract is None or column is None or not kind.pooled:
@@ -114,16 +122,18 @@ def _of_backbone(learner: Learner) -> Decider | None:
     name = "tokens" if contract.kind == "tokens" else "features"
     reason = untold(model)
 
-    def answer(labels: Ints, scores: Floats) -> Answers:
+    def answer(labels: Ints, points: Floats) -> Answers:
+        scores, features = points[:, : -model.d_model], points[:, -model.d_model :]
         before, here = softmax(scores, scale_of_training(learner)), learner.temperature is None
         if here:
             calibrate(learner, scores, labels)
-        return Answers(labels, scores, class_probabilities(learner, scores), before=before, fitted_here=here)
+        confidence = confidences(learner, scores, features)
+        return Answers(labels, scores, class_probabilities(learner, scores), confidence, before, here)
 
     return Decider(
         contract,
         column,
-        lambda documents: scores_of_classes(learner, documents, name),
+        lambda documents: points_of(learner, documents, name),
         answer,
         None if reason else lambda documents: step_evidence(learner, documents),
         learner.session.step,
@@ -153,16 +163,34 @@ def _of_filters(learner: FilterLearner) -> Decider | None:
     return Decider(contract, column, score, answer, evidence, learner.step)
 
 
-def scores_of_classes(learner: Learner, documents: list[Read], name: str) -> Floats:
-    """Scores of the classes [n, C], computed in batches of similar length."""
+def points_of(learner: Learner, documents: list[Read], name: str) -> Floats:
+    """Scores of the classes and behind them the features [n, C + D], computed in batches of similar length."""
     lengths = [len(one) for one in documents]
     order = sorted(range(len(documents)), key=lengths.__getitem__)
     found: dict[int, Floats] = {}
     for group in groups_by_length(order, lengths):
-        scores = learner.predict(padded([documents[i] for i in group], name)).astype(np.float64)
-        found |= zip(group, scores, strict=True)
+        points = described(learner, padded([documents[i] for i in group], name))
+        found |= zip(group, points, strict=True)
     n_values = 1 if KINDS[learner.config.model.target.kind].has("number") else 0
-    return np.stack([found[i][: len(found[i]) - n_values] for i in range(len(documents))])
+    points, width = np.stack([found[i] for i in range(len(documents))]), learner.config.model.d_model
+    return np.delete(points, slice(points.shape[1] - width - n_values, points.shape[1] - width), axis=1)
+
+
+def fit_density_of(learner: Learner) -> bool:
+    """Fit the density of a trained model to its training data, of many documents to some; whether there is one now.
+
+    There is none without a class per document, without training data, and of very few documents.
+    """
+    decider, folder = _of_backbone(learner, learner.train_folder), learner.train_folder
+    if decider is None or folder is None:
+        return False
+    labels: list[int] = [label for _, _, label in _labelled(folder, decider.column, read=False)]
+    rows = for_density(np.array(labels, np.int64), seed=learner.config.train.seed)
+    if len(rows):
+        chosen = np.array(labels)[rows]
+        points = _scored(decider, _labelled(folder, decider.column), set(rows.tolist()))
+        fit_density(learner, points[:, -learner.config.model.d_model :], chosen)
+    return learner.density is not None
 
 
 def _stride(decider: Decider, total: int) -> int:
@@ -172,19 +200,25 @@ def _stride(decider: Decider, total: int) -> int:
 
 
 def _answers(folder: Path, decider: Decider, stride: int) -> Answers:
-    labels: list[int] = []
+    labels = [label for _, _, label in _labelled(folder, decider.column, read=False)]
+    rows = range(0, len(labels), stride)
+    points = _scored(decider, _labelled(folder, decider.column), rows)
+    return decider.answer(np.array(labels[::stride], np.int64), points)
+
+
+def _scored(decider: Decider, documents: Iterable[tuple[str, Read, int]], rows: Container[int]) -> Floats:
+    """What the answers to these of some documents follow from, in their order."""
     found: list[Floats] = []
     group: list[Read] = []
-    for place, (_, x, label) in enumerate(_labelled(folder, decider.column)):
-        if place % stride:
+    for place, (_, x, _) in enumerate(documents):
+        if place not in rows:
             continue
         if group and (len(group) == AT_ONCE or len(group) * len(group[0]) > STEPS_AT_ONCE):
             found.append(decider.score(group))
             group = []
-        labels.append(label)
         group.append(x)
     found.append(decider.score(group))
-    return decider.answer(np.array(labels, np.int64), np.concatenate(found))
+    return np.concatenate(found)
 
 
 def _labelled(folder: Path, column: str, *, read: bool = True) -> Iterator[tuple[str, Read, int]]:

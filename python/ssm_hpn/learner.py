@@ -22,6 +22,7 @@ from ssm_hpn.cadence import Progress
 from ssm_hpn.class_vectors import ClassVectors, vectors_of_head
 from ssm_hpn.class_weights import weights_of_model
 from ssm_hpn.closed_form.calibration import Temperature
+from ssm_hpn.closed_form.feature_density import FeatureDensity
 from ssm_hpn.config import (
     Config,
     as_config,
@@ -150,6 +151,8 @@ class Learner(Fed):
         self.tokens_seen = 0
         self.temperature: Temperature | None = None
         """The map from scores of classes to probabilities, once it is fitted to held-out series; an update ends it."""
+        self.density: FeatureDensity | None = None
+        """That of the features of training series, once it is fitted: the confidence; an update ends it."""
         self.stop_requested = False
         self.ranks = Ranks()
         """The processes that train this model together."""
@@ -174,7 +177,7 @@ class Learner(Fed):
         """
         table = self.parameter_table()
         tensors = self._without_tied(tensors)
-        self.temperature = None
+        self.temperature = self.density = None
         known = {row["name"] for row in table} | {row["id"] for row in table}
         given = {self.session.set_parameter(name, self._floats(name, value)) for name, value in tensors.items()}
         every = getattr(self.config.model.head, "assignment", "given") != "given"  # a training assigned them
@@ -321,7 +324,7 @@ class Learner(Fed):
                 self.tokens_seen += pending.tokens
             raise
         self.tokens_seen += pending.tokens
-        self.temperature = None
+        self.temperature = self.density = None
         return Update(
             step=report["step"],
             applied=report["applied"],
@@ -427,6 +430,11 @@ class Learner(Fed):
         Cosines or logits of classes, then numbers in the user's units (in double precision where they have a scale).
         """
         return unscaled(self.session.predict(as_batch(batch, self.config.model)), self.config.model.scale)
+
+    def predict_with_features(self, batch: Batch | Arrays) -> tuple[Floats, Floats]:
+        """Scores as of `predict`, and the features [B,T,D] or, pooled, [S,D] that the head made them of."""
+        scores, features = self.session.predict_with_features(as_batch(batch, self.config.model))
+        return unscaled(scores, self.config.model.scale), features
 
     def embed(self, batch: Batch | Arrays) -> Floats:
         """Points on the unit sphere of the prototypes, [B,T,Q] or [S,Q], whose products with these are the scores.
@@ -637,6 +645,7 @@ class Learner(Fed):
             "tokens_seen": self.tokens_seen,
             "contract": None if self.contract is None else self.contract.to_json(),
             **({} if self.temperature is None else {"temperature": self.temperature.to_json()}),
+            **({} if self.density is None else {"density": self.density.to_json()}),
         }
 
     def restore(self, folder: Path, *, rate: float = 1.0) -> tuple[dict[str, Any], list[str]]:
@@ -664,6 +673,7 @@ class Learner(Fed):
         contract = contract or self.contract
         session.set_activation_memory(self.config.model.activation_memory, self.config.model.memory_limit_mb)
         config, temperature = self._with_model_of(session), Temperature.saved(state)
+        density = FeatureDensity.saved(state, config.model.d_model)
         rows = session.carried_rows
         if rows is not None and self.feed.carries and rows != self.config.train.batch_size:
             expected, advice = f"{rows}, as of the states that the checkpoint carries on", "go on with that number"
@@ -673,7 +683,7 @@ class Learner(Fed):
         self._share(session)
         self.feed.seek(state["cursor"], state["epoch"], made=made)
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
-        self.temperature = temperature
+        self.temperature, self.density = temperature, density
 
     def _reads_as(self, saved: Mapping[str, Any]) -> bool:
         """Whether saved settings read the same data in the same order as those of this trainer."""

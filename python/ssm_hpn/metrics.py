@@ -314,7 +314,9 @@ def is_cross_entropy(model: ModelConfig) -> bool:
     False
     """
     loss = getattr(model.head, "loss", None)
-    return loss == "softmax" or (getattr(loss, "kind", None) == "softmax" and not getattr(loss, "smoothing", 0))
+    if loss == "softmax":
+        return not getattr(model.head, "smoothing", 0)
+    return getattr(loss, "kind", None) == "softmax" and not getattr(loss, "smoothing", 0)
 
 
 def empty_totals(model: ModelConfig) -> Totals:

@@ -15,14 +15,14 @@ from ssm_hpn._core import order_kept as _order_kept
 from ssm_hpn._core import place_prototypes
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.errors import ShapeError, problem
 
 __all__ = ["Kind", "Placed", "largest_cosine", "lower_bound", "nearest", "order_kept", "place"]
 
 Floats = NDArray[np.float64]
 Kind = Literal["auto", "simplex", "separated", "random", "semantic", "given"]
-MOST_NUMBERS: Final = 1 << 28
-"""Numbers of all prototypes that `place` makes: 2 GB."""
+ROUNDING: Final = 1e-5
+"""Difference of a cosine from that of a simplex which single precision explains."""
 MOST_PRODUCTS: Final = 1 << 24
 """Cosines that `nearest` has in memory at a time: 64 MB."""
 
@@ -65,7 +65,8 @@ def place(
     threads
         The result does not depend on it; None: all processors.
 
-    The same numbers are computed once in a process. Raises `ConfigError` for sizes or vectors that a kind cannot have.
+    The same numbers are computed once in a process. Raises `ConfigError` for sizes or vectors that a kind cannot have,
+    and for more than 2 GB of them.
 
     >>> place(4, 3).prototypes.round(2).tolist()[0], place(4, 3).construction
     ([1.0, 0.0, 0.0], 'simplex')
@@ -78,9 +79,6 @@ def place(
     ssm_hpn.errors.ConfigError: dim: expected at least 8, one less than the classes, for a simplex, found 5; ...
     """
     classes, dim = whole_number(classes, "classes", least=2), whole_number(dim, "dim", least=2)
-    if classes * dim > MOST_NUMBERS:
-        expected, advice = f"at most {MOST_NUMBERS:,} numbers in all, which take 2 GB", "ask for fewer of either"
-        raise ConfigError(problem("classes, dim", expected, f"{classes:,} x {dim:,}", advice))
     rows, construction = place_prototypes(
         classes,
         dim,
@@ -116,6 +114,26 @@ def order_kept(prototypes: ArrayLike, vectors: ArrayLike) -> float:
         where = f"prototypes[{int(lengths.argmin())}]"
         raise ShapeError(problem(where, "a direction", "zeros", "leave the row out"))
     return _order_kept(rows / lengths, matrix(vectors, "vectors"))
+
+
+def note_on_smoothing(head: object, largest: float | None) -> str | None:
+    """What to say of a smoothing toward near classes where all are equally near; None where they are not.
+
+    `head` is `model.head`, `largest` the largest cosine of its prototypes, which is -1/(C-1) in a simplex alone.
+
+    >>> from ssm_hpn.config.model import PrototypeHead, SoftmaxLoss
+    >>> near = PrototypeHead(n_classes=3, loss=SoftmaxLoss(smoothing=0.1, smoothing_toward="near"))
+    >>> note_on_smoothing(near, -0.5).partition(":")[0], note_on_smoothing(near, -0.4)
+    ('model.head.loss.smoothing_toward', None)
+    """
+    loss, classes = getattr(head, "loss", None), getattr(head, "n_classes", None)
+    if largest is None or classes is None or getattr(loss, "smoothing_toward", "all") != "near":
+        return None
+    count = classes + getattr(head, "spare", 0)
+    if not getattr(loss, "smoothing", 0) or abs(largest + 1 / (count - 1)) > ROUNDING:
+        return None
+    told = "all prototypes are equally far apart (a simplex), so that near gives every other class the same share"
+    return f"model.head.loss.smoothing_toward: {told}; set model.head.dim below {count - 1}, or leave it out"
 
 
 def nearest(points: ArrayLike, prototypes: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

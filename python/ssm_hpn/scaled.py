@@ -36,6 +36,10 @@ class ScaledStream:
         """Tokens [B,T] or features [B,T,F]; scores after the last one, [B,C+K]."""
         return unscaled(self._stream.prefill(x), self._scale)
 
+    def features(self) -> Floats:
+        """What the head made the scores of after the last token, [B,D]."""
+        return self._stream.features()
+
     def reset(self) -> None:
         """Reset the state to that before the first token."""
         self._stream.reset()

@@ -14,6 +14,7 @@ from ssm_hpn.arrays import whole_number
 from ssm_hpn.calibrated import RunCalibration
 from ssm_hpn.callbacks import Callback
 from ssm_hpn.checkpoints import Which, find_checkpoint
+from ssm_hpn.closed_form.feature_density import FeatureDensity
 from ssm_hpn.config import Config, with_vectors
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import read_manifest
@@ -108,6 +109,8 @@ class Trainer(Learner):
         entry = RunCalibration(run_of(folder)).entry(session.step)
         if entry is not None and entry.temperature is not None:
             trainer.temperature = entry.temperature
+        if entry is not None and entry.density is not None:
+            trainer.density = FeatureDensity.from_json(entry.density.model_dump()).of_width(saved.model.d_model)
         return trainer
 
     @classmethod

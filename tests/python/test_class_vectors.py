@@ -37,6 +37,41 @@ def csv_of(path, names=NAMES, rows=VECTORS, header="class,a,b,c\n"):
     return path
 
 
+def test_a_semantic_assignment_orders_the_prototypes_that_are_there(tmp_path):
+    order = np.array([2, 4, 0, 3, 1])
+    angle = 2 * np.pi * order / 5
+    vectors = np.stack([np.cos(angle), np.sin(angle), np.full(5, 3.0)], axis=1)
+    five = {"n_classes": 5, "dim": 2}
+    plain = Trainer({"model": model("separated", **five)})
+    trainer = Trainer({"model": model("separated", assignment="semantic", **five)}, class_vectors=vectors)
+    before, after = (one.parameter("head.prototypes") for one in (plain, trainer))
+    assert sorted(map(tuple, before.tolist())) == sorted(map(tuple, after.tolist()))
+    cosines = after @ after.T
+    near = np.isin((order[:, None] - order) % 5, (1, 4))
+    assert cosines[near].min() > cosines[~near & ~np.eye(5, dtype=bool)].max()
+    assert trainer.config.model.head.vectors_digest == ClassVectors.of(vectors, None).digest
+    again = Trainer.load(trainer.save(tmp_path / "saved"))  # without the vectors
+    np.testing.assert_array_equal(again.parameter("head.prototypes"), after)
+
+
+@pytest.mark.parametrize(
+    ("head", "vectors", "words"),
+    [
+        ({"kind": "separated", "dim": 2, "n_classes": 5}, None, "vectors of the classes for a semantic assignment"),
+        ({"kind": "auto"}, VECTORS, '"given" for a simplex'),
+        ({"kind": "semantic", "dim": 2}, VECTORS, '"given" for prototypes that are made from class vectors'),
+        ({"kind": "given"}, VECTORS, '"given" for prototypes that are made from class vectors'),
+        ({"kind": "separated", "dim": 2, "n_classes": 5}, VECTORS, "5 vectors, one for each class, found 3"),
+        ({"kind": "separated", "dim": 2, "n_classes": 5, "spare": 1}, np.eye(5), "model.head.spare: expected 0"),
+    ],
+)
+def test_a_semantic_assignment_that_cannot_be_is_refused_in_one_line(head, vectors, words):
+    with pytest.raises(ConfigError) as refused:
+        Trainer({"model": model(**head, assignment="semantic")}, class_vectors=vectors)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
 # ---- files
 
 

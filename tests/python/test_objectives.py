@@ -63,6 +63,32 @@ def test_smoothing_out_of_range_and_without_effect_is_refused():
     assert "learnable prototypes" in refusal(head(near, prototypes="learnable"))
 
 
+def test_a_linear_head_smooths_toward_all_classes():
+    plain, smoothed = (trainer({"kind": "linear", "n_outputs": 4, **more}) for more in ({}, {"smoothing": 0.2}))
+    before, after = plain.evaluate(BATCH).values, smoothed.evaluate(BATCH).values
+    assert after["accuracy"] == before["accuracy"]
+    logits = smoothed.predict(BATCH).astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    own = logs[np.arange(12), BATCH["sequence_class"]]
+    assert after["loss"] == pytest.approx(-(0.8 * own + 0.2 * logs.mean(axis=1)).mean(), rel=1e-5)
+    model = {"input": {"kind": "tokens", "vocab_size": 9}, "target": {"kind": "next_token"}, "d_model": 8}
+    found = Trainer({"model": model | {"head": {"kind": "linear", "n_outputs": 9, "smoothing": 0.1}}})
+    assert "bits_per_token" not in {metric.name for metric in metrics_of(found.config.model)}
+    assert refusal({"kind": "linear", "n_outputs": 4, "smoothing": 1}).startswith("model.head.smoothing: expected")
+    assert "the loss softmax" in refusal({"kind": "linear", "n_outputs": 4, "loss": "squared", "smoothing": 0.1})
+
+
+def test_near_classes_of_a_simplex_are_told_once(here, capsys):
+    sensor_file(here / "s.csv", documents=20)
+    columns = ("--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.label", "label")
+    small = ("--model.kind", "backbone", "--model.d_model", "8", "--model.n_layers", "1", "--train.steps", "2")
+    near = ("--model.head.loss.smoothing", "0.1", "--model.head.loss.smoothing_toward", "near")
+    assert main(["train", "--data", "s.csv", *columns, *small, "--model.head.kind", "prototype", *near]) == 0
+    said = capsys.readouterr()
+    told = "model.head.loss.smoothing_toward: all prototypes are equally far apart (a simplex)"
+    assert (said.out + said.err).replace("\n", " ").count(told) == 1
+
+
 # ---- surgery
 
 JOINT = {"target": {"kind": "joint", "n_values": 1}}

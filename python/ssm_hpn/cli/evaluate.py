@@ -21,7 +21,9 @@ from ssm_hpn.calibrated import (
     RunCalibration,
     Threshold,
     class_probabilities,
-    keep_temperature,
+    confidences,
+    keep_density,
+    keep_fitted,
     scale_of_training,
 )
 from ssm_hpn.checkpoints import is_run
@@ -53,7 +55,7 @@ from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem, shown
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.filter_data import Labelled, of_documents
 from ssm_hpn.filter_learner import FilterLearner
-from ssm_hpn.held_out_decisions import answers_on, decider_of
+from ssm_hpn.held_out_decisions import answers_on, decider_of, fit_density_of
 from ssm_hpn.judgement import Judged
 from ssm_hpn.run import run_of
 from ssm_hpn.targets import KINDS, column_with
@@ -74,6 +76,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     given, keep = file_options(options), None if options.keep is None else share_of(options.keep)
     trainer = load_model(options)
     _check_keep(keep, trainer)
+    if isinstance(trainer, Trainer):
+        _fit_density(trainer, options.checkpoint, keep)
     judged, reader = Judged(), None
     if options.data is None:
         result = _held_out(trainer, options.checkpoint, judged)
@@ -137,9 +141,15 @@ def _store(trainer: Trainer | FilterLearner, checkpoint: Path, found: dict[str, 
         return False
     step = step_of_model(trainer)
     threshold = Threshold(keep=found["keep"], reject_below=found["reject_below"], series=found["series"])
-    entry = RunCalibration(run).entry(step) or Entry(step=step)
-    RunCalibration(run).put(entry.model_copy(update={"threshold": threshold}))
+    RunCalibration(run).put(Entry(step=step, threshold=threshold))
     return True
+
+
+def _fit_density(trainer: Trainer, checkpoint: Path, keep: float | None) -> None:
+    """Fit the density of a checkpoint that has none, and keep it in the run; not where a threshold of the scores is."""
+    there = trainer.density is not None or (keep is None and stored_threshold(trainer, checkpoint) is not None)
+    if not there and fit_density_of(trainer) and is_run(run_of(checkpoint)):
+        keep_density(run_of(checkpoint), trainer)
 
 
 def _held_out(trainer: Trainer | FilterLearner, checkpoint: Path, judged: Judged) -> _Result:
@@ -157,7 +167,7 @@ def _held_out(trainer: Trainer | FilterLearner, checkpoint: Path, judged: Judged
     if found is not None:
         judged.add(found.labels, found)
         if found.fitted_here and is_run(run_of(checkpoint)):
-            keep_temperature(run_of(checkpoint), trainer, len(found.labels))
+            keep_fitted(run_of(checkpoint), trainer, len(found.labels))
     return _Result(evaluation)
 
 
@@ -228,9 +238,10 @@ def _watched(trainer: Trainer, groups: Iterable[tuple[list[Document], Arrays]], 
     for group, arrays in groups:
         labels = np.array([int(one.targets.get(column or "", -1)) for one in group], np.int64)
         if (labels != -1).any():
-            scores = scores_among(trainer, np.asarray(trainer.predict(inputs_of(arrays)), np.float64))
-            before = softmax(scores, scale_of_training(trainer))
-            judged.add(labels, Answers(labels, scores, class_probabilities(trainer, scores), before=before))
+            answered, features = trainer.predict_with_features(inputs_of(arrays))
+            scores = scores_among(trainer, np.asarray(answered, np.float64))
+            before, confidence = softmax(scores, scale_of_training(trainer)), confidences(trainer, scores, features)
+            judged.add(labels, Answers(labels, scores, class_probabilities(trainer, scores), confidence, before))
         yield arrays
 
 

@@ -19,7 +19,8 @@ a class per token        "classes"
 numbers per token        "values"                      a list by the name of the number
 the next token           "next", "score"               what follows the document
 
-The confidence says how typical a document is of any class (`closed_form.typicality`); of a backbone it is the score.
+The confidence says how typical a document is of any class (`closed_form.typicality`), of a
+backbone by the density of its features (`closed_form.feature_density`), of one without by its score.
 Without --reject-below the threshold is that of `evaluate --keep`, where the run has one; that is said on stderr.
 
 A number to predict has the name of its column; of an array it is the array's name and place, `value[0]` where the array
@@ -37,7 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.calibrated import class_probabilities
+from ssm_hpn.calibrated import class_probabilities, confidences
 from ssm_hpn.classes import text_of
 from ssm_hpn.cli.answers import answers_classes, inputs_of, print_uncalibrated, scores_among, stored_threshold
 from ssm_hpn.cli.checkpoint import (
@@ -158,10 +159,11 @@ def predictions(
         return
     documents = in_channels(reader.documents(paths, targets=False), reader.contract)
     for group, arrays in batches(documents, trainer.config.model, trainer.config.train.batch_size):
-        scores, found = trainer.predict(inputs_of(arrays)), None
+        (scores, features), found = trainer.predict_with_features(inputs_of(arrays)), None
         if answers_classes(trainer):
             of_classes = scores_among(trainer, np.asarray(scores, np.float64))
-            found = _Chances(class_probabilities(trainer, of_classes), of_classes.max(axis=1))
+            confidence = confidences(trainer, of_classes, features)
+            found = _Chances(class_probabilities(trainer, of_classes), confidence)
         for number, (document, row) in enumerate(zip(group, scores, strict=True)):
             chances = None if found is None else found.of(number)
             yield {**_named(document, key), **answer(reader, document, row, reject_below, chances)}

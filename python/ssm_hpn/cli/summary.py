@@ -10,14 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ssm_hpn.calibrated import keep_temperature
+from ssm_hpn.calibrated import keep_fitted
 from ssm_hpn.cli.checkpoint import default_which
 from ssm_hpn.cli.console import duration, shown_path, table
 from ssm_hpn.cli.tables import metric_table
 from ssm_hpn.counts import counted
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.decisions import write_decisions
-from ssm_hpn.held_out_decisions import decisions_of_learner
+from ssm_hpn.held_out_decisions import decisions_of_learner, fit_density_of
 from ssm_hpn.metrics import ACCURACY, BITS, BITS_PER_BYTE
 from ssm_hpn.report import write_report
 from ssm_hpn.run import Run
@@ -72,7 +72,8 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
     with screen.status("evaluating on all held-out data"):
         chosen = trainer if step == result.step else Trainer.load(result.folder, which="best")
         evaluation = chosen.evaluate("all")
-        chosen.temperature = None
+        chosen.temperature = chosen.density = None
+        fit_density_of(chosen)
         decisions = decisions_of_learner(chosen)
     names = [] if trainer.contract is None else trainer.contract.value_names
     found = evaluation.facts(names) | {"updates": result.step, "reason": result.reason, "tables": []}
@@ -96,7 +97,7 @@ def _held_out(trainer: Trainer, result: "Result", screen: "Console") -> dict[str
         run.write_json(BASELINES, {"scores": found["tables"]})
     if decisions is not None:
         write_decisions(result.folder, decisions)
-        keep_temperature(result.folder, chosen, decisions.count)
+        keep_fitted(result.folder, chosen, decisions.count)
     run.write_json(SUMMARY, found)
     return found
 

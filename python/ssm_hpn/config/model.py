@@ -31,6 +31,12 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 Effort = Literal["fast", "default", "best"]
 MADE_FROM_VECTORS: Final = ("semantic", "given")
 """Prototypes that are made from class vectors."""
+FROM_VECTORS: Final = (
+    {"model.head.prototypes": MADE_FROM_VECTORS},
+    {"model.head.assignment": "semantic"},
+)
+"""Where a prototype head needs class vectors."""
+WITH_VECTORS: Final = "prototypes semantic or given, or assignment semantic"
 LOW: Final = "number that maps to cosine -1; null: the smallest of the training data, without data -1"
 HIGH: Final = "number that maps to cosine 1; null: the largest of the training data, without data 1"
 
@@ -182,7 +188,10 @@ SMOOTHING: Final = Applies("a smoothing above 0", {"model.head.loss.smoothing": 
 Toward = Literal["all", "near"]
 """Classes that a smoothed target goes to."""
 SMOOTHING_IS: Final = "share of the target that other classes get"
-TOWARD_IS: Final = "classes that get it; all: each the same, near: the others by the cosines of their prototypes"
+TOWARD_IS: Final = (
+    "classes that get it; all: each the same, near: the others by the cosines of their prototypes (in a simplex all "
+    "are equally near)"
+)
 
 
 class SoftmaxLoss(Section):
@@ -305,20 +314,19 @@ class PrototypeHead(Section):
         description="how they are placed; auto: simplex where it fits, separated or random otherwise; semantic: in the "
         "order of the cosines of class vectors; given: the directions of these (docs/prototypes.md)",
     )
-    vectors: Annotated[
-        str | None, Applies("prototypes semantic or given", {"model.head.prototypes": MADE_FROM_VECTORS})
-    ] = Field(
+    vectors: Annotated[str | None, Applies(WITH_VECTORS, *FROM_VECTORS)] = Field(
         None,
         description="file of class vectors: a .csv with the name of a class and its numbers in each row, a .json of "
         "the same, or a .npy in the order of the classes",
     )
-    vectors_digest: Annotated[
-        str | None, Applies("prototypes semantic or given", {"model.head.prototypes": MADE_FROM_VECTORS})
-    ] = Field(None, description="SHA-256 of the class vectors; filled in by the run, and checked where it goes on")
-    assignment: Literal["given", "similar"] = Field(
+    vectors_digest: Annotated[str | None, Applies(WITH_VECTORS, *FROM_VECTORS)] = Field(
+        None, description="SHA-256 of the class vectors; filled in by the run, and checked where it goes on"
+    )
+    assignment: Literal["given", "similar", "semantic"] = Field(
         "given",
         description="which class gets which; similar: after some updates, once, classes with similar features get "
-        "similar prototypes (of a simplex all are equally similar)",
+        "similar prototypes; semantic: from the start, those with similar class vectors (of a simplex all are equally "
+        "similar)",
     )
     assignment_after: Annotated[int, Applies("model.head.assignment similar", {"model.head.assignment": "similar"})] = (
         Field(100, description="updates before that", **bounds("model.head.assignment_after"))
@@ -351,6 +359,9 @@ class LinearHead(Section):
     loss: Literal["softmax", "squared"] = Field("softmax", description="cross entropy, or least squares")
     tied: bool = Field(False, description="share the weight with the embedding")
     bias: bool = Field(False, description="whether there is a bias")
+    smoothing: Annotated[float, Applies("the loss softmax", {"model.head.loss": "softmax"})] = Field(
+        0.0, description="share of the target that all classes get alike", **bounds("model.head.smoothing")
+    )
 
 
 class NoHead(Section):

@@ -273,7 +273,8 @@ def _target(given: Target, kind: str, data: DataShape) -> TargetSection:
             expected = f"numbers for the target {kind}"
             advice = "name their column with --data.columns.values, or leave model.target.kind out"
             raise ConfigError(problem("data.columns.values", expected, "none in the data", advice))
-        settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values)
+        beside_class = 1 if KINDS[kind].has("class") and data.digest is None else None
+        settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values or beside_class)
         if KINDS[kind].has("class") and KINDS[kind].has("number") and (data.n_values or 1) > 1:
             advice = "name one of them, or leave data.columns.label out for the numbers alone"
             raise ConfigError(problem("data.columns.values", "one number beside a class", data.n_values, advice))
@@ -328,7 +329,9 @@ def _head(given: Head, target: TargetSection, source: Input, data: DataShape) ->
 def _with_ends(loss: RegressionLoss | JointLoss, target: TargetSection, data: DataShape) -> RegressionLoss | JointLoss:
     """A loss of numbers with the smallest and the largest one, of the data where they are not set."""
     if isinstance(loss, JointLoss) and not target.described.has("number"):
-        advice = "leave it out, or name the column of numbers with --data.columns.values"
+        advice = "leave it out, or set model.target.kind to joint"
+        if data.digest is not None and data.n_values is None:
+            advice = "leave it out, or name the column of numbers with --data.columns.values"
         expected = f"a loss for the target {target.kind}"
         raise ConfigError(problem("model.head.loss.kind", expected, "joint, for a class and a number", advice))
     low, high = data.value_range or (-1.0, 1.0)

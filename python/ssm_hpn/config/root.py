@@ -40,6 +40,7 @@ LATER_SETTINGS: Final[dict[str, Any]] = {
     "model.head.vectors_digest": None,
     "model.head.assignment": "given",
     "model.head.assignment_after": 100,
+    "model.head.smoothing": 0,
     "model.head.spare": 0,
     "model.head.placed": 0,
     "model.head.loss.smoothing": 0,

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.calibrated import calibrate, class_probabilities
+from ssm_hpn.calibrated import calibrate, class_probabilities, confidences, described, fit_density, for_density
 from ssm_hpn.closed_form.draws import stratified
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
@@ -124,6 +124,8 @@ class Backbone:
         if codes is not None:
             judged = held if len(held) else rows
             backbone.calibrate([series[i] for i in judged], {name: values[judged] for name, values in arrays.items()})
+            of_rows = backbone._as_scored({name: values[rows] for name, values in arrays.items()})
+            backbone.fit_density([series[i] for i in rows], of_rows)
         return backbone, watch
 
     def remembering(self, memory: Replay | None, series: list[Floats], arrays: dict[str, NDArray[Any]]) -> Self:
@@ -141,6 +143,39 @@ class Backbone:
             scores = self.scores_of(self.answers([series[i] for i in known]))
             counting = None if weights is None else np.asarray(weights[known], np.float64)
             calibrate(self.trainer, self._as_answered(scores), codes[known].astype(np.int64), counting)
+
+    def fit_density(self, series: list[Floats], arrays: dict[str, NDArray[Any]]) -> None:
+        """Fit the density behind the confidence to series of training with classes, of many to some.
+
+        `arrays` has their classes numbered as the scores are, and weights. A class without a series here keeps the
+        centre that it had.
+        """
+        codes, weights = arrays[CLASS].astype(np.int64), np.asarray(_weighed(arrays)["weights"], np.float64)
+        known = np.flatnonzero(codes >= 0)
+        rows = known[for_density(codes[known], seed=self.trainer.config.train.seed)]
+        if len(rows):
+            features = self.described([series[i] for i in rows])[:, -self.width :]
+            fit_density(self.trainer, features, codes[rows], weights[rows])
+
+    def _with_memory(
+        self, series: list[Floats], arrays: dict[str, NDArray[Any]]
+    ) -> tuple[list[Floats], dict[str, Any]]:
+        """These series, and those of the memory that are none of them, with classes numbered as the scores are."""
+        here = {id(one) for one in series}
+        kept = [] if self.memory is None else [one for some in self.memory.kept.values() for one in some]
+        others = [one for one in kept if id(one.series) not in here]
+        codes = np.concatenate([arrays[CLASS], [one.targets[CLASS] for one in others]]).astype(np.int64)
+        weights = np.concatenate([_weighed(arrays)["weights"], np.ones(len(others))])
+        return [*series, *(one.series for one in others)], {CLASS: codes, "weights": weights}
+
+    def confidence(self, points: Floats) -> Floats:
+        """[N] how typical series are of any class, of what `described` gave."""
+        return confidences(self.trainer, self.scores_of(points), points[:, -self.width :])
+
+    @property
+    def width(self) -> int:
+        """Features D of a series."""
+        return self.trainer.config.model.d_model
 
     def probabilities(self, scores: Floats) -> Floats:
         """Of the scores of classes [N, C] in their order, by the temperature of the trainer."""
@@ -161,15 +196,18 @@ class Backbone:
         """An update for each batch of these series, each series once, in an order of its own; the optimiser goes on.
 
         The temperature of the probabilities is that of these series as they were answered before, where they are
-        `FEWEST_FOR_TEMPERATURE` or more; the first ones are answered afterwards.
+        `FEWEST_FOR_TEMPERATURE` or more; the first ones are answered afterwards. The density behind the confidence is
+        that of these series and of the memory as they are after it.
         """
         series, arrays = _counting(series, arrays)
         codes, known = arrays.get(CLASS), self.trainer.temperature is not None
         if codes is not None and known and np.count_nonzero(codes >= 0) >= FEWEST_FOR_TEMPERATURE:
             self.calibrate(series, arrays)
-        temperature = self.trainer.temperature
+        temperature, density = self.trainer.temperature, self.trainer.density
         self._learn(series, self._as_scored(arrays), progress=progress)
-        self.trainer.temperature = temperature
+        self.trainer.temperature, self.trainer.density = temperature, density
+        if codes is not None:
+            self.fit_density(*self._with_memory(series, self._as_scored(arrays)))
         if codes is not None and not known:
             self.calibrate(series, arrays)
 
@@ -235,6 +273,10 @@ class Backbone:
     def answers(self, series: list[Floats]) -> Floats:
         """Scores of every series, [N, C], [N, K] or [N, C + K], computed in batches of similar length."""
         return self._of_each(series, self.trainer.predict)
+
+    def described(self, series: list[Floats]) -> Floats:
+        """Scores of every series, and behind them its features, [N, C + D] or [N, C + K + D]."""
+        return self._of_each(series, lambda batch: described(self.trainer, batch))
 
     def points(self, series: list[Floats]) -> Floats:
         """The point of every series on the unit sphere of the prototypes, [N, Q]."""

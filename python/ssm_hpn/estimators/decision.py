@@ -50,11 +50,11 @@ class DecidingModel(StoredModel):
     reject_label: int | str | None
 
     def _points(self, X: Any) -> Floats:  # noqa: ANN401, N803
-        """z [N, C - 1] of features, what a backbone answers [N, C] or [N, C + 1]."""
+        """z [N, C - 1] of features, what a backbone answers and its features [N, C + D] or [N, C + 1 + D]."""
         check_is_fitted(self)
         if isinstance(self.model_, FilterModel):
             return self.model_.class_scores(self._read(X), threads=number_of_threads(self.threads))
-        return self._answers(X)
+        return self.model_.described(self._read(X))
 
     def _scores_of(self, points: Floats) -> Floats:
         if isinstance(self.model_, FilterModel):
@@ -70,15 +70,16 @@ class DecidingModel(StoredModel):
         """[N] how typical each series is of any class: what `reject_below` is compared with.
 
         Of features it is in (0, 1], by how the left-out points of the training series scatter around their prototypes:
-        1 on a prototype, ½ at three deviations (`ssm_hpn.closed_form.typicality`). Of a backbone it is the largest
-        score.
+        1 on a prototype, ½ at three deviations (`ssm_hpn.closed_form.typicality`). Of a backbone by how the features of
+        the training series scatter around the mean of their class (`ssm_hpn.closed_form.feature_density`); of one that
+        was stored by an older release, or of very few series, it is the largest score.
         """
         return self._confidence_of(self._points(X))
 
     def _confidence_of(self, points: Floats) -> Floats:
         if isinstance(self.model_, FilterModel):
             return self._class_head().confidence(points)
-        return np.asarray(self._scores_of(points).max(axis=1))
+        return self.model_.confidence(points)
 
     def reject_threshold(self, keep: float = 0.95, X: Any = None) -> float:  # noqa: ANN401, N803
         """The `reject_below` at which this share of known series is answered: 0.95 rejects one of twenty falsely.

@@ -97,9 +97,9 @@ class StoredModel(ModelInParts):
                 raise CheckpointError(problem(found, expected, "vectors of series", advice))
         else:
             trainer = Trainer.load(found)
-            temperature = trainer.temperature  # of a run it is beside its checkpoints
+            fitted = trainer.temperature, trainer.density  # of a run they are beside its checkpoints
             state, _ = trainer.restore(found)
-            trainer.temperature = temperature
+            trainer.temperature, trainer.density = fitted
             extra = state.get("extra") or {}
             config, part = trainer.config, extra.get(PART)
             if trainer.contract is None:

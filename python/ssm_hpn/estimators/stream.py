@@ -57,7 +57,10 @@ class BackboneStream:
         self._scores = self._in_order(np.asarray(self._stream.prefill(np.stack(channels)), np.float64))
 
     def class_scores(self) -> Floats:
-        """The scores [rows, C + K] after the last step."""
+        """The scores, and behind them the features, [rows, C + K + D] after the last step."""
+        return np.concatenate([self._answered(), self._stream.features()], axis=1, dtype=np.float64)
+
+    def _answered(self) -> Floats:
         if self._scores is None:
             raise ShapeError(problem("stream", "a step", "none", "call step first"))
         return self._scores
@@ -65,7 +68,7 @@ class BackboneStream:
     def predicted(self) -> Floats:
         """The numbers [rows, K]."""
         assert self._contract.scale is not None
-        return self.class_scores()[:, -len(self._contract.scale.mean) :]
+        return self._answered()[:, -len(self._contract.scale.mean) :]
 
     def reset(self) -> None:
         """Go back to before the first step."""

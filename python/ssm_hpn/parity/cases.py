@@ -34,6 +34,7 @@ COMBINATIONS = (
     ("features", "joint", "joint"),
     ("features", "token_class", "smoothed softmax"),
     ("features", "sequence_class", "near margin"),
+    ("tokens", "next_token", "smoothed linear"),
 )
 POOLING = ("mean", "last", "max")
 Shape = tuple[int, int]
@@ -161,8 +162,9 @@ def inside(segments: np.ndarray, shape: Shape) -> np.ndarray:
 def _head(rng: np.random.Generator, kind: str, classes: int, d_model: int, target: TargetKind) -> dict[str, Any]:
     if kind == "none":
         return {"kind": "none"}
-    if kind in ("linear", "tied"):
-        return {
+    if kind in ("linear", "tied", "smoothed linear"):
+        smoothing = {"smoothing": 0.2} if kind.startswith("smoothed") else {}
+        return smoothing | {
             "kind": "linear",
             "n_outputs": classes,
             "loss": "softmax",

@@ -149,11 +149,12 @@ def losses(params: Params, model: dict[str, Any], features: jax.Array, target: j
         learned = head["loss"]["learn_scale"]
         out = out * (params["head.scale"][0] if learned else head["loss"]["scale"])
     logs = jax.nn.log_softmax(out, -1)
-    smoothing = 0.0 if head["kind"] == "linear" else head["loss"].get("smoothing", 0.0)
+    settings = head if head["kind"] == "linear" else head["loss"]
+    smoothing = settings.get("smoothing", 0.0)
     if smoothing == 0:
         return -logs[rows, classes]
     shared = jnp.full_like(logs, 1 / logs.shape[-1])
-    if head["loss"].get("smoothing_toward") == "near":
+    if settings.get("smoothing_toward") == "near":
         others = params["head.prototypes"] @ params["head.prototypes"].T * head["loss"]["scale"]
         shared = jax.nn.softmax(jnp.fill_diagonal(others, -jnp.inf, inplace=False), -1)[classes]
     smoothed: jax.Array = -(1 - smoothing) * logs[rows, classes] - smoothing * jnp.sum(shared * logs, -1)

@@ -255,6 +255,20 @@ impl PySession {
         scores.into_array(py, &shape)
     }
 
+    fn predict_with_features<'py>(
+        &self,
+        py: Python<'py>,
+        batch: &PyBatch,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let (shapes, scores, features) = reading!(self, py, s => {
+            s.predict_with_features(&batch.0).map(|(scores, features)| {
+                let shapes = (s.model().score_shape(&batch.0), s.model().feature_shape(&batch.0));
+                (shapes, Floats::from(scores), Floats::from(features))
+            })
+        })?;
+        Ok((scores.into_array(py, &shapes.0)?, features.into_array(py, &shapes.1)?))
+    }
+
     fn embed<'py>(&self, py: Python<'py>, batch: &PyBatch) -> PyResult<Bound<'py, PyAny>> {
         let (shape, points) = reading!(self, py, s => {
             s.embed(&batch.0).map(|points| (s.model().embedding_shape(&batch.0), Floats::from(points)))

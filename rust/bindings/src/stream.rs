@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
-use ssm_hpn::Error as CoreError;
 use ssm_hpn::allocate::try_collected;
 use ssm_hpn::data::Input;
 use ssm_hpn::model::Stream;
+use ssm_hpn::{Error as CoreError, Scalar};
 
 use crate::any_session::{AnySession, SharedSession};
 use crate::arrays::{Floats, copied, found};
@@ -77,6 +77,16 @@ impl PyStream {
         self.read(py, &input, length)
     }
 
+    fn features<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (shape, features) = enter(py, || {
+            Ok(match &*lock(&self.stream, "stream")? {
+                AnyStream::F32(stream) => (shape_of(stream), Floats::F32(features_of(stream)?)),
+                AnyStream::F64(stream) => (shape_of(stream), Floats::F64(features_of(stream)?)),
+            })
+        })?;
+        features.into_array(py, &shape)
+    }
+
     fn reset(&self, py: Python<'_>) {
         py.detach(|| match &mut *lock_any(&self.stream) {
             AnyStream::F32(stream) => stream.reset(),
@@ -84,6 +94,15 @@ impl PyStream {
         });
         self.stream.clear_poison(); // a panic may have left it half changed: now it is new
     }
+}
+
+fn features_of<T: Scalar>(stream: &Stream<T>) -> Result<Vec<T>, CoreError> {
+    try_collected(stream.features().iter().copied(), "the features of a stream")
+}
+
+/// Shape of the features, `[rows, D]`.
+fn shape_of<T: Scalar>(stream: &Stream<T>) -> [usize; 2] {
+    [stream.rows(), stream.features().len() / stream.rows()]
 }
 
 /// Ids with `axes` axes or features with one more, and the size of the last axis before the features.

@@ -31,6 +31,9 @@ pub fn build<T: Scalar>(
     })
 }
 
+/// Most numbers that `place` makes, before it asks for memory: a system may promise what it does not have.
+const PLACE_LIMIT: usize = 1 << 28;
+
 /// The prototypes of a configuration with a dimension, `[n_classes, dim]`, and their construction. Errors name settings
 /// without their section.
 pub fn place(
@@ -48,6 +51,11 @@ pub fn place(
     let width = config.dim.unwrap_or(1);
     let head = PrototypeHead::new(config.clone(), width, seed, vectors).map_err(plain)?;
     let plan = head.plan();
+    if plan.classes.saturating_mul(plan.class_dim) > PLACE_LIMIT {
+        let expected = format!("at most {PLACE_LIMIT} numbers in all, which take 2 GB");
+        let found = format!("{} x {}", plan.classes, plan.class_dim);
+        return Err(Error::config("classes, dim", expected, found, "ask for fewer of either"));
+    }
     drop(try_room::<f64>(&[plan.classes, plan.class_dim], "the prototypes")?);
     Ok((plan.kind, head.prototypes().map_err(plain)?))
 }

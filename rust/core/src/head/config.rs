@@ -23,12 +23,14 @@ const SPARE: Bounds = Bounds::whole("model.head.spare", 0, i32::MAX as u32).advi
 /// The upper end is two less than the number of prototypes.
 const PLACED: Bounds = Bounds { high: Edge::None, ..Bounds::whole("model.head.placed", 0, 0) }
     .advise("leave it out: adding classes sets it");
+const SMOOTHING: Bounds =
+    Bounds::number("model.head.smoothing", Edge::At(0.0), Edge::Beyond(1.0)).advise("try 0.1");
 const N_OUTPUTS: Bounds = Bounds::whole("model.head.n_outputs", 1, i32::MAX as u32)
     .advise("set it to the number of classes, or of numbers to predict");
 const ASSIGNMENT_AFTER: Bounds =
     Bounds::whole("model.head.assignment_after", 1, u32::MAX).advise("leave it out for the default");
 /// The numbers that these settings may have.
-pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, SPARE, PLACED, N_OUTPUTS, ASSIGNMENT_AFTER];
+pub(crate) const BOUNDS: &[Bounds] = &[N_CLASSES, DIM, SPARE, PLACED, N_OUTPUTS, SMOOTHING, ASSIGNMENT_AFTER];
 
 /// Which head, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +129,19 @@ pub enum Assignment {
     Given,
     /// Classes with similar features get similar prototypes, once, after some updates.
     Similar,
+    /// Classes with similar class vectors get similar prototypes, from the start.
+    Semantic,
+}
+
+impl Assignment {
+    /// Its name in a configuration.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Similar => "similar",
+            Self::Semantic => "semantic",
+        }
+    }
 }
 
 /// Settings of a linear head.
@@ -144,6 +159,15 @@ pub struct LinearConfig {
     /// Whether a bias is added.
     #[serde(default)]
     pub bias: bool,
+    /// Share ε of the target that all classes get alike; of the softmax loss.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub smoothing: f64,
+}
+
+/// Whether a share is zero, and is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the type that serde asks for")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// Loss of a linear head.
@@ -272,7 +296,7 @@ impl PrototypeConfig {
         let class_dim = dim - pole;
         let placed = self.placed;
         let kind = self.kind(prototypes - placed, class_dim)?;
-        if kind.needs_vectors() && self.spare > 0 {
+        if self.needs_vectors(kind) && self.spare > 0 {
             let expected = "0 for prototypes that are made from class vectors";
             let advice = "leave it out: classes that come later are placed beside them";
             return Err(Error::config("model.head.spare", expected, self.spare, advice));
@@ -379,28 +403,37 @@ impl PrototypeConfig {
         }
     }
 
+    /// Whether the prototypes of this construction are made, or assigned, from class vectors.
+    pub(super) fn needs_vectors(&self, kind: Construction) -> bool {
+        kind.needs_vectors() || self.assignment == Assignment::Semantic
+    }
+
     fn check_assignment(&self, classes: usize, kind: Construction) -> Result<()> {
         ASSIGNMENT_AFTER.check_whole(usize::try_from(self.assignment_after).unwrap_or(usize::MAX))?;
         if self.assignment == Assignment::Given {
             return Ok(());
         }
-        let refuse = |expected: String, found: String, advice: &str| {
-            Err(Error::config("model.head.assignment", expected, found, advice))
+        let name = self.assignment.name();
+        let refuse = |expected: String, advice: &str| {
+            Err(Error::config("model.head.assignment", expected, format!("{name:?}"), advice))
         };
         if classes == 0 {
             let expected = "\"given\" for the regression loss, which has no classes".to_owned();
-            refuse(expected, "\"similar\"".to_owned(), "leave it out")
+            refuse(expected, "leave it out")
         } else if self.prototypes == Placement::Learnable {
             let expected = "\"given\" for learnable prototypes, which move by themselves".to_owned();
-            refuse(expected, "\"similar\"".to_owned(), "leave it out, or keep the prototypes fixed")
+            refuse(expected, "leave it out, or keep the prototypes fixed")
         } else if kind == Construction::Simplex {
             let expected =
                 "\"given\" for a simplex, in which all pairs of prototypes are equally far apart".to_owned();
-            let advice = "leave it out, or lower model.head.dim below the number of classes less one";
-            refuse(expected, "\"similar\"".to_owned(), advice)
+            refuse(expected, "leave it out, or lower model.head.dim below the number of classes less one")
+        } else if self.assignment == Assignment::Semantic && kind.needs_vectors() {
+            let expected = "\"given\" for prototypes that are made from class vectors".to_owned();
+            refuse(expected, "leave it out: each class has its own prototype already")
         } else if classes > ASSIGNMENT_LIMIT {
-            let expected = format!("at most {ASSIGNMENT_LIMIT} classes for \"similar\"");
-            refuse(expected, classes.to_string(), "leave it out")
+            let expected =
+                format!("\"given\" for {classes} classes, as at most {ASSIGNMENT_LIMIT} are assigned");
+            refuse(expected, "leave it out")
         } else {
             Ok(())
         }
@@ -431,6 +464,11 @@ impl LinearConfig {
                 true,
                 "only a softmax over the vocabulary can share the embedding",
             ));
+        }
+        SMOOTHING.check(self.smoothing)?;
+        if self.smoothing > 0.0 && self.loss == LinearLoss::Squared {
+            let expected = "0 for the squared loss, whose targets are no classes";
+            return Err(Error::config("model.head.smoothing", expected, self.smoothing, "leave it out"));
         }
         Ok(())
     }

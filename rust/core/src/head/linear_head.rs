@@ -3,6 +3,7 @@
 //! ```text
 //! o = x·Wᵀ + b            `lm_head.weight` [C, D] (or the embedding, tied), `lm_head.bias` [C]
 //! softmax   L = w·(ln Σ_k e^(o_k) - o_y)         g_o = w·(softmax(o) - onehot)      w the weight of the feature
+//!           smoothed, share ε: t_k = (1-ε)·[k = y] + ε/C takes the place of the onehot (`losses::smoothing`)
 //! squared   L_k = w·(o_k - y_k)² for each y_k    g_o = 2w(o - y)
 //! g_x = g_o·W,  g_W = g_oᵀ·x,  g_b = Σ g_o
 //! ```
@@ -13,6 +14,8 @@
 
 use super::config::{LinearConfig, LinearLoss};
 use super::interface::{Head, HeadReport, Targets, WeightedTargets};
+use super::loss_config::Toward;
+use super::losses::{Smoothing, WeightedClasses};
 use super::predictions::Wanted;
 use super::rows::chunk_rows;
 use crate::error::Result;
@@ -38,6 +41,36 @@ impl LinearHead {
     pub(crate) fn new(config: LinearConfig, d_model: usize) -> Result<Self> {
         config.check()?;
         Ok(Self { config, d_model })
+    }
+
+    /// How targets are smoothed, where they are.
+    fn smoothing<T: Scalar>(&self) -> Option<Smoothing<T>> {
+        let share = T::from_f64(self.config.smoothing);
+        (share > T::ZERO).then_some(Smoothing { share, toward: Toward::All, nearness: T::ZERO })
+    }
+
+    /// Loss of the outputs o `[n, C]`, which become their gradient; scratch for them if they are smoothed.
+    fn cross_entropy<T: Scalar>(
+        &self,
+        o: &mut [T],
+        targets: WeightedClasses<T>,
+        gradient: ScoreGradient,
+        scratch: &mut [T],
+    ) -> softmax::Sums {
+        let WeightedClasses { classes, weights } = targets;
+        let dims = Dims { rows: classes.len(), classes: self.config.n_outputs };
+        let Some(smoothing) = self.smoothing() else {
+            return softmax::cross_entropy(dims, o, classes, weights, T::ONE, gradient);
+        };
+        let (shares, rest) = scratch.split_at_mut(o.len());
+        let rest = &mut rest[..dims.rows];
+        smoothing.even(dims.classes, shares);
+        let more = smoothing.forward(o, shares, targets, T::ONE, rest);
+        let sums = softmax::cross_entropy(dims, o, classes, weights, T::ONE, gradient);
+        if gradient == ScoreGradient::Write {
+            smoothing.backward(o, shares, targets, T::ONE);
+        }
+        softmax::Sums { loss: sums.loss + more.loss, ..sums }
     }
 
     /// o `[n, C]` of x `[n, D]`.
@@ -99,7 +132,10 @@ impl<T: Scalar> Head<T> for LinearHead {
     fn scratch(&self, n: usize) -> usize {
         let c = self.config.n_outputs;
         let rows = chunk_rows(n, c);
-        rows * c + matmul::linear_dw_scratch(rows, c, self.d_model).max(matmul::sum_rows_scratch(rows, c))
+        let smoothing = if self.smoothing::<T>().is_some() { Smoothing::<T>::scratch(rows, c, 0) } else { 0 };
+        rows * c
+            + smoothing
+            + matmul::linear_dw_scratch(rows, c, self.d_model).max(matmul::sum_rows_scratch(rows, c))
     }
 
     fn n_scores(&self) -> usize {
@@ -133,9 +169,8 @@ impl<T: Scalar> Head<T> for LinearHead {
             match (self.config.loss, targets.targets) {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
                     let classes = &classes[range.clone()];
-                    let dims = Dims { rows: classes.len(), classes: c };
                     let (scored, correct) = wanted.take_scores(c, o, classes);
-                    let sums = softmax::cross_entropy(dims, o, classes, weights, T::ONE, gradient);
+                    let sums = self.cross_entropy(o, WeightedClasses { classes, weights }, gradient, scratch);
                     report.loss += sums.loss;
                     report.count += sums.count;
                     report.scored += scored;

@@ -16,11 +16,12 @@
 
 use std::sync::Arc;
 
-use super::config::{Placement, Projection, PrototypeConfig, PrototypePlan};
+use super::config::{Assignment, Placement, Projection, PrototypeConfig, PrototypePlan};
 use super::interface::{Head, HeadReport, Targets, WeightedTargets};
 use super::loss_config::LossConfig;
 use super::losses::{self, ClassAndValue, Range, Shares, Smoothing, Softmax, WeightedClasses};
 use super::predictions::Wanted;
+use super::prototypes::assignment::by_vectors;
 use super::prototypes::{ClassVectors, class_vectors, placed};
 use super::rows::{
     ABSOLUTE, Direction, FIELDS, LOSS, PREDICTED, RowRecord, SQUARED, chunk_rows, dots, for_each_block,
@@ -91,11 +92,11 @@ impl PrototypeHead {
 
     /// The prototypes, `[prototypes, class_dim]`.
     pub(super) fn prototypes(&self) -> Result<Vec<f64>> {
-        if self.plan.kind.needs_vectors() && self.vectors.is_none() {
+        if self.config.needs_vectors(self.plan.kind) && self.vectors.is_none() {
             let advice = "pass one for each class";
             return Err(Error::config(class_vectors::KEY, "the vectors of the classes", "none", advice));
         }
-        Ok(made(self.plan, self.seed, self.vectors.as_deref()))
+        Ok(made(self.plan, self.config.assignment, self.seed, self.vectors.as_deref()))
     }
 
     pub(super) fn places(&self) -> Places {
@@ -343,12 +344,12 @@ impl<T: Scalar> Head<T> for PrototypeHead {
         }
         if places.prototypes.is_some() {
             let init = match &self.vectors {
-                None if kind.needs_vectors() => Init::Supplied(class_vectors::KEY),
+                None if self.config.needs_vectors(kind) => Init::Supplied(class_vectors::KEY),
                 vectors => {
-                    let (plan, vectors) = (self.plan, vectors.clone());
+                    let (plan, assignment, vectors) = (self.plan, self.config.assignment, vectors.clone());
                     let digest = vectors.as_ref().map_or_else(String::new, |vectors| vectors.digest());
-                    let name = format!("{plan:?} {seed} {digest}");
-                    Init::Made(Maker::new(name, move || made(plan, seed, vectors.as_deref())))
+                    let name = format!("{plan:?} {assignment:?} {seed} {digest}");
+                    Init::Made(Maker::new(name, move || made(plan, assignment, seed, vectors.as_deref())))
                 }
             };
             let spec = ParamSpec::new(PROTOTYPES, [prototypes, class_dim], init);
@@ -483,8 +484,11 @@ impl<T: Scalar> Head<T> for PrototypeHead {
 }
 
 /// The prototypes of a plan `[prototypes, class_dim]`: those of its construction, and beside them those that are placed.
-fn made(plan: PrototypePlan, seed: u64, vectors: Option<&ClassVectors>) -> Vec<f64> {
+fn made(plan: PrototypePlan, assignment: Assignment, seed: u64, vectors: Option<&ClassVectors>) -> Vec<f64> {
     let mut rows = plan.kind.build(plan.prototypes - plan.placed, plan.class_dim, seed, vectors);
+    if let (Assignment::Semantic, Some(vectors)) = (assignment, vectors) {
+        rows = by_vectors(vectors, rows);
+    }
     let more = placed(&rows, plan.class_dim, plan.placed);
     rows.extend(more);
     rows
@@ -495,9 +499,10 @@ fn check_vectors(config: &PrototypeConfig, plan: &PrototypePlan, vectors: &Class
     let PrototypePlan { class_dim, kind, .. } = *plan;
     let classes = plan.prototypes - plan.placed;
     let (found, advice) = (vectors.classes(), "pass one for each class, in the order of the classes");
-    if !kind.needs_vectors() {
+    if !config.needs_vectors(kind) {
         let expected = "none, as model.head.prototypes is not \"semantic\" or \"given\"";
-        let advice = "set model.head.prototypes to one of these, or leave the vectors out";
+        let advice = "set model.head.prototypes to one of these, model.head.assignment to \"semantic\", or leave \
+                      the vectors out";
         return Err(Error::config(class_vectors::KEY, expected, format!("{found} vectors"), advice));
     }
     if found != classes {

@@ -7,6 +7,8 @@ use crate::params::{Grads, ParamSpec, Params};
 use crate::pass::Pass;
 use crate::pass::{Key, Mode};
 
+mod settings;
+
 const N: usize = 11;
 const D: usize = 6;
 
@@ -108,6 +110,7 @@ fn heads() -> Vec<(&'static str, Expected)> {
         r#"{"kind":"prototype","loss":{"kind":"regression","low":-1.0,"high":3.0}}"#,
         r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":-1.0,"high":3.0,"weight":0.25}}"#,
         r#"{"kind":"linear","n_outputs":9}"#,
+        r#"{"kind":"linear","n_outputs":9,"bias":true,"smoothing":0.2}"#,
         r#"{"kind":"linear","n_outputs":9,"tied":true,"bias":true}"#,
         r#"{"kind":"linear","n_outputs":2,"loss":"squared","bias":true}"#,
         r#"{"kind":"none"}"#,
@@ -462,90 +465,23 @@ fn points_are_on_the_sphere_and_their_products_with_the_prototypes_are_the_score
     }
 }
 
-/// The head of these settings with vectors of the classes.
-fn with_vectors(json: &str, rows: &[f64], dim: usize) -> crate::error::Result<Box<dyn Head<f64>>> {
-    let vectors = ClassVectors::new(rows, dim, &[])?;
-    build::<f64>(&serde_json::from_str(json).unwrap(), D, 0, Some(std::sync::Arc::new(vectors)))
-}
-
 #[test]
-fn prototypes_are_made_from_class_vectors() {
-    let rows = numbers::<f64>(9 * 4, 3);
-    let made = |head: Box<dyn Head<f64>>| {
-        let spec = head.params().into_iter().find(|spec| spec.id == "head.prototypes").unwrap();
-        let mut values = vec![0.0; spec.shape.iter().product()];
-        spec.init.fill(&mut values, spec.shape[1], 0, &spec.id);
-        (spec.shape, values)
-    };
-    let given = r#"{"kind":"prototype","n_classes":9,"prototypes":"given"}"#;
-    let (shape, values) = made(with_vectors(given, &rows, 4).unwrap());
-    assert_eq!(shape, [9, 4]);
-    for (value, row) in values.chunks(4).zip(rows.chunks(4)) {
-        let length = row.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let expected: Vec<f64> = row.iter().map(|x| x / length).collect();
-        assert_close("given", value, &expected, 1e-14);
-    }
-    let joint = given.replace('}', r#","loss":{"kind":"joint","low":0,"high":1}}"#);
-    assert_eq!(made(with_vectors(&joint, &rows, 4).unwrap()), (vec![9, 4], values));
-    let semantic = r#"{"kind":"prototype","n_classes":9,"dim":8,"prototypes":"semantic"}"#;
-    let (shape, values) = made(with_vectors(semantic, &rows, 4).unwrap());
-    let vectors = ClassVectors::new(&rows, 4, &[]).unwrap();
-    assert_eq!(shape, [9, 8]);
-    assert!(prototypes::order_kept(&values, 8, &vectors) > 0.8);
-}
-
-#[test]
-fn class_vectors_that_do_not_fit_are_refused() {
-    let rows = numbers::<f64>(9 * 4, 3);
-    for (json, count, part) in [
-        (r#"{"kind":"prototype","n_classes":9}"#, 9, "model.head.vectors: expected none"),
-        (
-            r#"{"kind":"prototype","n_classes":9,"prototypes":"given"}"#,
-            8,
-            "model.head.vectors: expected 9 vectors",
-        ),
-        (
-            r#"{"kind":"prototype","n_classes":9,"prototypes":"semantic"}"#,
-            8,
-            "model.head.vectors: expected 9 vectors",
-        ),
-        (
-            r#"{"kind":"prototype","n_classes":9,"dim":5,"prototypes":"given"}"#,
-            9,
-            "model.head.dim: expected 4",
-        ),
-        (
-            r#"{"kind":"prototype","n_classes":9,"prototypes":"given","projection":"identity"}"#,
-            9,
-            "model.head.dim: expected 4",
-        ),
-        (
-            r#"{"kind":"prototype","n_classes":9,"dim":4,"prototypes":"given","loss":{"kind":"joint"}}"#,
-            9,
-            "model.head.dim: expected 5",
-        ),
-        (
-            r#"{"kind":"prototype","n_classes":9000,"dim":7,"prototypes":"semantic"}"#,
-            9,
-            "model.head.prototypes",
-        ),
-    ] {
-        let message = with_vectors(json, &rows[..count * 4], 4).map(|_| ()).unwrap_err().to_string();
-        assert!(message.starts_with(part), "{json}: {message}");
-    }
-    let config = |json: &str| match serde_json::from_str(json).unwrap() {
-        HeadConfig::Prototype(config) => config,
-        other => panic!("{other:?}"),
-    };
-    let without = config(r#"{"kind":"prototype","n_classes":9,"dim":5,"prototypes":"semantic"}"#);
-    let message = place(&without, 0, None).unwrap_err().to_string();
-    assert!(message.starts_with("vectors: expected the vectors of the classes, found none"), "{message}");
-    let narrow = config(r#"{"kind":"prototype","n_classes":9,"dim":5,"prototypes":"simplex"}"#);
-    let message = place(&narrow, 0, None).unwrap_err().to_string();
-    assert!(
-        message.starts_with("dim: expected at least 8") && message.ends_with("set prototypes to \"auto\""),
-        "{message}"
-    );
+fn a_smoothed_linear_loss_is_the_cross_entropy_with_the_targets_of_the_formula() {
+    let share = 0.2;
+    let mut rig = Rig::<f64>::new(r#"{"kind":"linear","n_outputs":9,"bias":true,"smoothing":0.2}"#);
+    let (x, classes) = (numbers(N * D, 5), classes());
+    let weights: Vec<f64> = (0..N).map(|i| 0.5 + i as f64).collect();
+    let targets = WeightedTargets { targets: Targets::Classes(&classes), weights: RowWeights::new(&weights) };
+    let found = rig.weighted_pass(&x, targets, Wanted::Loss).report;
+    let scores = rig.scores(&x);
+    let rows = scores.chunks_exact(9).zip(&classes).zip(&weights).filter(|((_, class), _)| **class >= 0);
+    let losses = rows.map(|((row, &class), weight)| {
+        let log_sum = row.iter().map(|score| score.exp()).sum::<f64>().ln();
+        let target = |k: usize| share / 9.0 + if k == class as usize { 1.0 - share } else { 0.0 };
+        weight * row.iter().enumerate().map(|(k, score)| target(k) * (log_sum - score)).sum::<f64>()
+    });
+    assert_close("loss", &[found.loss], &[losses.sum()], 1e-13);
+    assert_eq!(found.count, (N - 1) as u64);
 }
 
 #[test]
@@ -559,66 +495,5 @@ fn the_scale_turns_cosines_into_logits() {
         let rig = Rig::<f64>::new(json);
         let params = Params::new(rig.values.as_slice(), &rig.table, &rig.slots);
         assert_eq!(rig.head.logit_scale(&params), expected, "{json}");
-    }
-}
-
-#[test]
-fn settings_that_contradict_each_other_name_the_key_to_change() {
-    for (json, key) in [
-        (
-            r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","loss":{"kind":"cosine"}}"#,
-            "prototypes",
-        ),
-        (
-            r#"{"kind":"prototype","n_classes":9,"prototypes":"learnable","loss":{"kind":"joint","low":0,"high":1}}"#,
-            "prototypes",
-        ),
-        (
-            r#"{"kind":"prototype","prototypes":"random","loss":{"kind":"regression","low":0,"high":1}}"#,
-            "prototypes",
-        ),
-        (r#"{"kind":"prototype"}"#, "n_classes"),
-        (r#"{"kind":"prototype","n_classes":1}"#, "n_classes"),
-        (r#"{"kind":"prototype","n_classes":9,"dim":1}"#, "dim"),
-        (r#"{"kind":"prototype","n_classes":9,"dim":2,"loss":{"kind":"joint","low":0,"high":1}}"#, "dim"),
-        (r#"{"kind":"prototype","n_classes":9,"dim":7,"prototypes":"simplex"}"#, "dim"),
-        (r#"{"kind":"prototype","n_classes":9,"dim":7,"projection":"identity"}"#, "dim"),
-        (r#"{"kind":"prototype","n_classes":9000,"dim":7,"prototypes":"separated"}"#, "prototypes"),
-        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"softmax","scale":0}}"#, "loss.scale"),
-        (r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"margin","margin":2}}"#, "loss.margin"),
-        (r#"{"kind":"prototype","loss":{"kind":"regression","low":1,"high":1}}"#, "loss.low"),
-        (
-            r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"joint","low":0,"high":1,"weight":2}}"#,
-            "loss.weight",
-        ),
-        (r#"{"kind":"linear","n_outputs":0}"#, "n_outputs"),
-        (r#"{"kind":"linear","n_outputs":9,"loss":"squared","tied":true}"#, "tied"),
-    ] {
-        let config: HeadConfig = serde_json::from_str(json).unwrap();
-        match build::<f32>(&config, D, 0, None).map(|_| ()) {
-            Err(crate::error::Error::Config { key: found, .. }) => {
-                assert_eq!(found, format!("model.head.{key}"), "{json}");
-            }
-            other => panic!("{json}: {other:?}"),
-        }
-        assert!(config.check(D).is_err(), "{json}");
-    }
-}
-
-#[test]
-fn unknown_settings_are_refused_and_written_ones_read_back() {
-    for json in [
-        r#"{"kind":"prototype","n_classes":9,"classes":9}"#,
-        r#"{"kind":"prototype","n_classes":9,"loss":{"kind":"cosine","scale":1.0}}"#,
-        r#"{"kind":"linear","n_outputs":9,"n_classes":9}"#,
-        r#"{"kind":"none","n_classes":9}"#,
-        r#"{"kind":"quadratic"}"#,
-    ] {
-        assert!(serde_json::from_str::<HeadConfig>(json).is_err(), "{json}");
-    }
-    for (json, _) in heads() {
-        let config: HeadConfig = serde_json::from_str(json).unwrap();
-        let written = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<HeadConfig>(&written).unwrap(), config, "{written}");
     }
 }

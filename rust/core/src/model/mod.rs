@@ -1,14 +1,15 @@
 //! The model: from a configuration to a stack of layers with its parameters, and the passes over it.
 //!
-//! `config` says what it is, `registry` makes its parts, `stack` holds them, `train` runs them forward and back
-//! and `infer` forward alone, in the memory that `memory` plans, `state` runs them one token at a time; `expand` and
-//! `freeze` change what is there and what is trained, `names` translates names.
+//! `config` says what it is, `registry` makes its parts (`contexts` has what stems and heads are told), `stack` holds
+//! them, `train` runs them forward and back and `infer` forward alone, in the memory that `memory` plans, `state` runs
+//! them one token at a time; `expand` and `freeze` change what is there and what is trained, `names` translates names.
 
 #![forbid(unsafe_code)]
 
 pub(crate) mod buffers;
 pub(crate) mod carried;
 pub(crate) mod config;
+mod contexts;
 pub(crate) mod expand;
 pub(crate) mod freeze;
 pub(crate) mod infer;
@@ -23,8 +24,9 @@ pub(crate) mod train;
 
 pub use carried::{Carried, States};
 pub use config::{ActivationMemory, Component, InputConfig, ModelConfig, Predicted, TargetConfig};
+pub use contexts::{HeadContext, StemContext};
 pub use expand::ExpandPlan;
 pub use freeze::FreezeSpec;
-pub use registry::{BlockContext, HeadContext, Registry, StemContext};
+pub use registry::{BlockContext, Registry};
 pub use stack::Model;
 pub use state::Stream;

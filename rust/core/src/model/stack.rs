@@ -257,18 +257,25 @@ impl<T: Scalar> Model<T> {
 
     /// Shape of the scores of a batch: `[B, T, C]` where every token has its own, else `[S, C]`.
     pub fn score_shape(&self, batch: &Batch) -> Vec<usize> {
-        match self.config.target.pooling() {
-            Some(_) => vec![batch.segments.len(), self.head.n_scores()],
-            None => vec![batch.rows, batch.length, self.head.n_scores()],
-        }
+        self.shape_of_width(batch, self.head.n_scores())
     }
 
     /// Shape of the points of a batch on the sphere of the prototypes.
     pub fn embedding_shape(&self, batch: &Batch) -> Vec<usize> {
-        let mut shape = self.score_shape(batch);
-        shape.pop();
-        shape.push(self.head.embedding_width());
-        shape
+        self.shape_of_width(batch, self.head.embedding_width())
+    }
+
+    /// Shape of the features that the head reads of a batch: `[B, T, D]`, or `[S, D]` where they are pooled.
+    pub fn feature_shape(&self, batch: &Batch) -> Vec<usize> {
+        self.shape_of_width(batch, self.config.d_model)
+    }
+
+    /// Shape of so many numbers for each target of a batch.
+    fn shape_of_width(&self, batch: &Batch, width: usize) -> Vec<usize> {
+        match self.config.target.pooling() {
+            Some(_) => vec![batch.segments.len(), width],
+            None => vec![batch.rows, batch.length, width],
+        }
     }
 
     /// Largest cosine between two prototypes; `None` for a head without any.

@@ -62,6 +62,8 @@ pub struct Stream<T> {
     pooled: Vec<f64>,
     workspace: Workspace<T>,
     outline: OutlineMemory,
+    /// What the head reads after the last token `[rows, D]`.
+    features: Vec<T>,
     scores: Vec<T>,
 }
 
@@ -80,6 +82,7 @@ impl<T: Scalar> Stream<T> {
             pooled: try_filled(0.0, &[rows, model.config().d_model], "the features of a stream")?,
             workspace: Workspace::default(),
             outline: OutlineMemory::default(),
+            features: try_filled(T::ZERO, &[rows, model.config().d_model], "the features of a stream")?,
             scores: try_filled(T::ZERO, &[rows, model.head.n_scores()], "the scores of a stream")?,
         })
     }
@@ -104,6 +107,12 @@ impl<T: Scalar> Stream<T> {
     /// Scores after the last token read, `[rows, n_scores]`.
     pub fn scores(&self) -> &[T] {
         &self.scores
+    }
+
+    /// What the head makes the scores of after the last token read, `[rows, D]`: pooled over the tokens so far where the
+    /// target is that of a document.
+    pub fn features(&self) -> &[T] {
+        &self.features
     }
 
     /// Reads `length` tokens of every row, `[rows, length]` ids or `[rows, length, F]` numbers, and returns the scores
@@ -184,18 +193,15 @@ impl<T: Scalar> Stream<T> {
 
     /// Scores of the pooled features.
     fn score(&mut self, model: &Model<T>, params: &[T]) -> Result<()> {
-        let features = self.pooled.len();
-        let head = padded(model.head.scratch(self.rows));
-        let mut carver = self.workspace.carve(padded(features) + head)?;
-        let (x, scratch) = (carver.take(features), carver.rest());
+        let scratch = self.workspace.carve(padded(model.head.scratch(self.rows)))?.rest();
         let is_mean = model.config().target.pooling() == Some(Pooling::Mean);
         let count = if is_mean { self.position as f64 } else { 1.0 };
-        for (x, pooled) in x.iter_mut().zip(&self.pooled) {
+        for (x, pooled) in self.features.iter_mut().zip(&self.pooled) {
             *x = T::from_f64(*pooled / count);
         }
         let layout = Layout::whole(self.rows, 1);
         let pass = Pass::new(model.head_params(params), layout, Mode::Inference, scratch);
-        model.head.scores(pass, x, &mut self.scores);
+        model.head.scores(pass, &self.features, &mut self.scores);
         Ok(())
     }
 }

@@ -52,6 +52,36 @@ impl<T: Scalar> Session<T> {
         })
     }
 
+    /// Scores as [`Session::predict`] answers them, and what they are made of: the features that the head reads,
+    /// `[B, T, D]` or, pooled, `[S, D]` ([`Model::feature_shape`](crate::model::Model::feature_shape)).
+    ///
+    /// ```
+    /// # use ssm_hpn::{Threads, data::{Batch, Input}, model::ModelConfig, optim::OptimConfig, session::Session};
+    /// # use ssm_hpn::target::Target;
+    /// let model = ModelConfig::from_json(
+    ///     r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 8, "n_layers": 1,
+    ///         "block": {"kind": "mamba1"}, "target": {"kind": "sequence_class", "pooling": "mean"},
+    ///         "head": {"kind": "linear", "n_outputs": 3}}"#,
+    /// )?;
+    /// let session = Session::<f64>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+    /// let batch = Batch::whole(2, 4, Input::Tokens(vec![1, 2, 3, 4, 5, 6, 0, 1]), Target::none());
+    /// let (scores, features) = session.predict_with_features(&batch)?;
+    /// assert_eq!(scores, session.predict(&batch)?);
+    /// assert_eq!(session.model().feature_shape(&batch), [2, 8]);
+    /// assert_eq!(features.len(), 2 * 8);
+    /// # Ok::<(), ssm_hpn::Error>(())
+    /// ```
+    pub fn predict_with_features(&self, batch: &Batch) -> Result<(Vec<T>, Vec<T>)> {
+        self.check_free("predict")?;
+        let (width, d) = (self.model.head().n_scores(), self.model.config().d_model);
+        self.with_features(batch, |head, pass, x| {
+            let mut scores = try_filled(T::ZERO, &[x.len() / d, width], "the scores of this batch")?;
+            let features = try_collected(x.iter().copied(), "the features of this batch")?;
+            head.scores(pass, x, &mut scores);
+            Ok((scores, features))
+        })
+    }
+
     /// Points on the unit sphere of the prototypes, `[B, T, Q]` or `[S, Q]`: their products with the prototypes are the
     /// scores of the classes. Refused without a prototype head.
     ///
@@ -99,6 +129,20 @@ impl<T: Scalar> Session<T> {
         what: &str,
         fill: impl FnOnce(&dyn Head<T>, Pass<T>, &[T], &mut [T]) + Send,
     ) -> Result<Vec<T>> {
+        let d = self.model.config().d_model;
+        self.with_features(batch, |head, pass, x| {
+            let mut out = try_filled(T::ZERO, &[x.len() / d, width], what)?;
+            fill(head, pass, x, &mut out);
+            Ok(out)
+        })
+    }
+
+    /// Passes the head, its pass and the features of a batch to `use_found`.
+    fn with_features<R: Send>(
+        &self,
+        batch: &Batch,
+        use_found: impl FnOnce(&dyn Head<T>, Pass<T>, &[T]) -> Result<R> + Send,
+    ) -> Result<R> {
         self.model.check(batch)?;
         let Self { model, params, memory, threads, .. } = self;
         let memory = &mut *memory.take();
@@ -106,10 +150,7 @@ impl<T: Scalar> Session<T> {
         let d = model.config().d_model;
         threads.install(|| {
             model.infer(params, batch, memory, |Inferred { features, scratch, .. }| {
-                let n = features.len() / d;
-                let mut out = try_filled(T::ZERO, &[n, width], what)?;
-                fill(head, head_pass(model, params, n, scratch), features, &mut out);
-                Ok(out)
+                use_found(head, head_pass(model, params, features.len() / d, scratch), features)
             })
         })?
     }

@@ -87,15 +87,35 @@ pub(crate) fn reads_in_pieces_like_the_whole(config: &ModelConfig, session: &mut
             at += piece;
             let mut so_far = Batch::whole(rows, at, input(0, at), Target::none());
             so_far.segments.iter_mut().for_each(|s| s.end = at as u32);
-            let expected = session.predict(&so_far).unwrap();
-            let last = |scores: &[f64]| -> Vec<f64> {
-                let per_row = scores.len() / rows;
-                scores.chunks(per_row).flat_map(|row| row[per_row - CLASSES..].to_vec()).collect()
+            let (expected, features) = session.predict_with_features(&so_far).unwrap();
+            assert_eq!(expected, session.predict(&so_far).unwrap());
+            let last = |numbers: &[f64], width: usize| -> Vec<f64> {
+                let per_row = numbers.len() / rows;
+                numbers.chunks(per_row).flat_map(|row| row[per_row - width..].to_vec()).collect()
             };
-            assert!(relative(&scores, &last(&expected)) <= ROUNDING, "{:?} at {at}", config.target);
+            let width = config.d_model;
+            assert!(relative(&scores, &last(&expected, CLASSES)) <= ROUNDING, "{:?} at {at}", config.target);
+            assert!(
+                relative(stream.features(), &last(&features, width)) <= ROUNDING,
+                "{:?} at {at}",
+                config.target
+            );
         }
         assert_eq!(stream.position(), length as u64);
     }
+}
+
+#[test]
+fn a_linear_head_times_the_features_are_its_scores() {
+    let target = json!({"kind": "sequence_class", "pooling": "mean"});
+    let config = config("features", target, json!({"kind": "linear", "n_outputs": CLASSES}));
+    let session = trained::<f64>(&config);
+    let (scores, features) = session.predict_with_features(&batch(&config, 3, 20, None, 3)).unwrap();
+    let (_, weight) = session.parameter("lm_head.weight").unwrap();
+    let product = features.chunks(config.d_model).flat_map(|x| {
+        weight.chunks(config.d_model).map(|w| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>())
+    });
+    assert!(relative(&scores, &product.collect::<Vec<_>>()) <= ROUNDING);
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn while_the_flat_buffers_are_lent_every_other_call_is_refused() {
     let reads = [
         ("evaluate", session.evaluate(&data).map(drop)),
         ("predict", session.predict(&data).map(drop)),
+        ("predict_with_features", session.predict_with_features(&data).map(drop)),
         ("hidden", session.hidden(&data).map(drop)),
         ("read", session.read(&mut stream, &step, 1).map(drop)),
         ("generate", session.generate(&[1], 2, &greedy).map(drop)),

@@ -1,4 +1,4 @@
-//! Label smoothing: a share ε of the target goes from the class y to all classes, or to those near it.
+//! Label smoothing (of cosines c_k here, of the outputs of a linear head with s = 1): a share ε of the target goes from the class y to all classes, or to those near it.
 //!
 //! ```text
 //! t_k = (1-ε)·[k = y] + ε·q_k      L = w·(ln Σ_k e^(s·c_k) - s·Σ_k t_k·c_k),   g_k = w·s·(softmax - t)_k
@@ -40,7 +40,7 @@ pub(crate) struct Smoothing<T> {
 
 /// What smoothing adds to the sums over the rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Smoothed {
+pub(crate) struct Smoothed {
     /// Σ w·ε·s·ρ.
     pub loss: f64,
     /// Σ w·ε·ρ.
@@ -49,8 +49,14 @@ pub(super) struct Smoothed {
 
 impl<T: Scalar> Smoothing<T> {
     /// Elements of scratch for n rows: q `[n, C]`, ρ `[n]`, and the prototypes of the targets `[n, dim]`.
-    pub(super) fn scratch(n: usize, classes: usize, dim: usize) -> usize {
+    pub(crate) fn scratch(n: usize, classes: usize, dim: usize) -> usize {
         n * (classes + 1 + dim)
+    }
+
+    /// q `[n, C]` of all classes alike.
+    #[expect(clippy::unused_self, reason = "it stands for `Toward::All`")]
+    pub(crate) fn even(&self, classes: usize, q: &mut [T]) {
+        q.fill(T::ONE / T::from_f64(classes as f64));
     }
 
     /// q `[n, C]` of the rows that have a class; of the others undefined. `of_targets` `[n, dim]` is free to use.
@@ -63,7 +69,7 @@ impl<T: Scalar> Smoothing<T> {
     ) {
         let classes = prototypes.len() / dim;
         if self.toward == Toward::All {
-            return q.fill(T::ONE / T::from_f64(classes as f64));
+            return self.even(classes, q);
         }
         for (to, &target) in of_targets.chunks_exact_mut(dim).zip(targets) {
             let class = usize::try_from(target).unwrap_or(0);
@@ -95,7 +101,7 @@ impl<T: Scalar> Smoothing<T> {
     }
 
     /// The sums, from the cosines a `[n, C]` before they become a gradient; leaves ρ `[n]`.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         a: &[T],
         q: &[T],
@@ -120,7 +126,7 @@ impl<T: Scalar> Smoothing<T> {
     }
 
     /// Adds to da `[n, C]`, the gradient of the cosines without smoothing.
-    pub(super) fn backward(&self, da: &mut [T], q: &[T], targets: WeightedClasses<T>, scale: T) {
+    pub(crate) fn backward(&self, da: &mut [T], q: &[T], targets: WeightedClasses<T>, scale: T) {
         let WeightedClasses { classes: of, weights } = targets;
         let (classes, strength) = (da.len() / of.len().max(1), self.share * scale);
         (da.par_chunks_mut(BLOCK * classes), q.par_chunks(BLOCK * classes), of.par_chunks(BLOCK))

@@ -1,7 +1,8 @@
 //! Which class gets which prototype: classes whose features are similar get prototypes that are similar.
 //!
 //! ```text
-//! S_ij   cosine of the means of classes i and j, the mean of all classes taken off;  0 for a class without features
+//! S_ij   cosine of the means of classes i and j, the mean of all classes taken off;  0 for a class without features.
+//!        By class vectors: of the vectors, without their mean
 //! R_pq   cosine of prototypes p and q
 //! π      of the assignments that are looked at the one where Σ_{i<j} S_ij·R_π(i)π(j) is largest
 //! ```
@@ -9,6 +10,8 @@
 //! Greedily: the two most similar classes get the two most similar prototypes; then, again and again, the class that is
 //! most similar to one that has a prototype gets the free prototype p where Σ_j S_ij·R_pπ(j), over the classes j that have
 //! one, is largest. Afterwards any two classes change places while the sum gets larger. Of equal ones the first counts.
+
+use super::class_vectors::ClassVectors;
 
 /// Most classes that are assigned by similarity: time grows with their third power.
 pub const ASSIGNMENT_LIMIT: usize = 1024;
@@ -25,9 +28,9 @@ const LEAST_LENGTH: f64 = 1e-12;
 /// For each class the row of `prototypes` `[C, Q]` that it gets, by the sums of its features' directions `[C, Q]` and
 /// their numbers `[C]`; `None` where no assignment is better than the given one.
 pub(crate) fn similar(sums: &[f64], counts: &[f64], prototypes: &[f64]) -> Option<Vec<usize>> {
-    let (classes, dim) = (counts.len(), prototypes.len() / counts.len());
-    let wanted = similarities(&centred(sums, counts), dim);
-    let offered = similarities(prototypes, dim);
+    let classes = counts.len();
+    let wanted = similarities(&centred(sums, counts), sums.len() / classes);
+    let offered = similarities(prototypes, prototypes.len() / classes);
     let seen: Vec<bool> = counts.iter().map(|&count| count > 0.0).collect();
     let pairs = Pairs { classes, wanted: &wanted, offered: &offered };
     let given: Vec<usize> = (0..classes).collect();
@@ -35,6 +38,15 @@ pub(crate) fn similar(sums: &[f64], counts: &[f64], prototypes: &[f64]) -> Optio
     pairs.exchange(&mut places);
     let (before, after) = (pairs.sum(&given), pairs.sum(&places));
     (after > before + GAIN * before.abs()).then_some(places)
+}
+
+/// `prototypes` `[C, Q]` in the order in which classes with similar `vectors` get similar ones.
+pub(crate) fn by_vectors(vectors: &ClassVectors, prototypes: Vec<f64>) -> Vec<f64> {
+    let (classes, dim) = (vectors.classes(), prototypes.len() / vectors.classes());
+    match similar(vectors.rows(), &vec![1.0; classes], &prototypes) {
+        Some(places) => places.iter().flat_map(|&place| &prototypes[place * dim..][..dim]).copied().collect(),
+        None => prototypes,
+    }
 }
 
 /// Means of the classes without the mean of all that have features; zeros for the others.
@@ -240,6 +252,32 @@ mod tests {
         let simplex = super::super::simplex(7, 6);
         let sums: Vec<f64> = numbers(42, 3);
         assert_eq!(similar(&sums, &counts, &simplex), None);
+    }
+
+    #[test]
+    fn class_vectors_of_another_length_order_the_prototypes() {
+        // The third number is the same for all, and says nothing of which are alike.
+        let flat = circle(&ORDER, 0.4);
+        let rows: Vec<f64> = flat.chunks_exact(2).flat_map(|v| [v[0], v[1], 4.0]).collect();
+        let vectors = ClassVectors::new(&rows, 3, &[]).unwrap();
+        let prototypes = circle(&[0, 1, 2, 3, 4, 5, 6, 7, 8], 1.1);
+        let found = by_vectors(&vectors, prototypes.clone());
+        // Neighbours among the vectors are neighbours among the prototypes: both have the cosine of one step.
+        let one_step = (std::f64::consts::TAU / 9.0).cos();
+        for (i, &a) in ORDER.iter().enumerate() {
+            for (j, &b) in ORDER.iter().enumerate().filter(|(_, b)| (a + 9 - **b) % 9 == 1) {
+                let cosine = found[2 * i] * found[2 * j] + found[2 * i + 1] * found[2 * j + 1];
+                assert!(
+                    (cosine - one_step).abs() < 1e-12,
+                    "classes {i} and {j}, {a} and {b} around the circle"
+                );
+            }
+        }
+        // What is in order stays as it is, to the bit.
+        assert_eq!(
+            by_vectors(&ClassVectors::new(&prototypes, 2, &[]).unwrap(), prototypes.clone()),
+            prototypes
+        );
     }
 
     #[test]
