@@ -147,7 +147,7 @@ def test_numbers_that_are_not_finite_and_another_width_are_refused(fitted):
     nan = FeatureDensity(whole.classes, whole.means * np.float32(np.nan), whole.whitening)
     with pytest.raises(CheckpointError, match="numbers that are not finite"):
         FeatureDensity.from_json(nan.to_json())
-    with pytest.raises(CheckpointError, match="2 features where the model has 12"):
+    with pytest.raises(CheckpointError, match="one of the width 2 where the model has 12"):
         FeatureDensity.saved({"density": whole.to_json()}, fitted[0].trainer_.config.model.d_model)
 
 

@@ -129,7 +129,7 @@ class FeatureDensity:
     def of_width(self, width: int) -> Self:
         """Itself. Raises `CheckpointError` where it is of features of another width."""
         if self.means.shape[1] != width:
-            raise CheckpointError(_damaged(f"{self.means.shape[1]} features where the model has {width}"))
+            raise CheckpointError(_damaged(f"one of the width {self.means.shape[1]} where the model has {width}"))
         return self
 
 

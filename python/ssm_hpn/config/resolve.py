@@ -273,8 +273,9 @@ def _target(given: Target, kind: str, data: DataShape) -> TargetSection:
             expected = f"numbers for the target {kind}"
             advice = "name their column with --data.columns.values, or leave model.target.kind out"
             raise ConfigError(problem("data.columns.values", expected, "none in the data", advice))
-        beside_class = 1 if KINDS[kind].has("class") and data.digest is None else None
-        settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values or beside_class)
+        if settings.get("n_values") is None and data.digest is None and KINDS[kind].has("class"):
+            settings["n_values"] = 1  # one number beside a class
+        settings["n_values"] = _size("model.target.n_values", settings.get("n_values"), data.n_values)
         if KINDS[kind].has("class") and KINDS[kind].has("number") and (data.n_values or 1) > 1:
             advice = "name one of them, or leave data.columns.label out for the numbers alone"
             raise ConfigError(problem("data.columns.values", "one number beside a class", data.n_values, advice))
