@@ -64,7 +64,7 @@ impl LinearHead {
         };
         let (shares, rest) = scratch.split_at_mut(o.len());
         let rest = &mut rest[..dims.rows];
-        smoothing.even(dims.classes, shares);
+        Smoothing::even(dims.classes, shares);
         let more = smoothing.forward(o, shares, targets, T::ONE, rest);
         let sums = softmax::cross_entropy(dims, o, classes, weights, T::ONE, gradient);
         if gradient == ScoreGradient::Write {

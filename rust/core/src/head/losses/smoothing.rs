@@ -54,8 +54,7 @@ impl<T: Scalar> Smoothing<T> {
     }
 
     /// q `[n, C]` of all classes alike.
-    #[expect(clippy::unused_self, reason = "it stands for `Toward::All`")]
-    pub(crate) fn even(&self, classes: usize, q: &mut [T]) {
+    pub(crate) fn even(classes: usize, q: &mut [T]) {
         q.fill(T::ONE / T::from_f64(classes as f64));
     }
 
@@ -69,7 +68,7 @@ impl<T: Scalar> Smoothing<T> {
     ) {
         let classes = prototypes.len() / dim;
         if self.toward == Toward::All {
-            return self.even(classes, q);
+            return Self::even(classes, q);
         }
         for (to, &target) in of_targets.chunks_exact_mut(dim).zip(targets) {
             let class = usize::try_from(target).unwrap_or(0);
