@@ -52,6 +52,7 @@ impl<'py> View<'py> {
 }
 
 impl Drop for View<'_> {
+    #[expect(clippy::print_stderr, reason = "the process ends at once, and nothing else could say why")]
     fn drop(&mut self) {
         if self.0.call_method0("release").is_err() {
             // Somebody kept a view of memory that may be gone by its next use.

@@ -145,7 +145,7 @@ mod tests {
         gradients.tensor_mut(&table, 0)[3] = 3.0;
         gradients.tensor_mut(&table, 3)[2 * BLOCK - 1] = 4.0;
         let mut measure = |gradients: &Arena<f32>| {
-            super::measure(&plan, 0, gradients.as_slice(), &mut found);
+            measure(&plan, 0, gradients.as_slice(), &mut found);
             let carried: Vec<_> =
                 found.iter().map(|found| BlockMeasure::from_bytes(found.to_bytes())).collect();
             assert_eq!(format!("{carried:?}"), format!("{found:?}"));
