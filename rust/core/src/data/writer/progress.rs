@@ -30,6 +30,7 @@ struct Progress {
 /// Notes the finished shards.
 pub(super) fn write(folder: &Path, config: &WriterConfig, shards: &[ShardEntry]) -> Result<()> {
     let progress = Progress { config: config.clone(), shards: shards.to_vec() };
+    #[expect(clippy::expect_used, reason = "plain fields serialise")]
     let json = serde_json::to_vec(&progress).expect("plain fields serialise");
     write_whole(&path(folder), &json).map(|_| ())
 }
