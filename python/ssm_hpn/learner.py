@@ -79,6 +79,9 @@ class Learner(Fed):
     >>> batch = {"tokens": np.arange(32).reshape(2, 16) % 8}
     >>> learner.hidden(batch).shape
     (2, 16, 16)
+    >>> scores, features = learner.predict_with_features(batch)
+    >>> scores.shape, features.shape
+    ((2, 16, 8), (2, 16, 16))
 
     Points on the sphere of the prototypes:
 
@@ -412,6 +415,20 @@ class Learner(Fed):
         """As `evaluate` on the held-out batches, each rank a part of them: all ranks call it at once.
 
         `watch` is called by all ranks at once, before each of them evaluates a batch.
+
+        >>> from pathlib import Path
+        >>> from ssm_hpn import Trainer
+        >>> from ssm_hpn.config import PrepareOptions
+        >>> from ssm_hpn.prepare import prepare
+        >>> size = Path("a.txt").write_text("some text " * 400)
+        >>> data = prepare(PrepareOptions(train="a.txt", validation_fraction=0.2), Path("data"))
+        >>> folders = {"train": str(data.train), "validation": str(data.validation), "length": 16}
+        >>> model = {"d_model": 16, "n_layers": 1}
+        >>> trainer = Trainer({"model": model, "data": folders, "train": {"batch_size": 2, "threads": 1}})
+        >>> watched = []
+        >>> together = trainer.evaluate_together(lambda: watched.append(1))
+        >>> together.values["loss"] == trainer.evaluate().values["loss"], len(watched) > 0
+        (True, True)
         """
         batches, size = self.held_out(), self.bytes_per_token
         model, ranks = self.config.model, self.ranks

@@ -58,6 +58,18 @@ def run(folder: Path | str) -> "Figure":
         Of the run. One that fits features has no curves.
 
     Raises `ConfigError` for a folder that is no run, or one without curves.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Trainer, plots
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import prepare
+    >>> size = Path("a.txt").write_text("some text " * 400)
+    >>> folder = prepare(PrepareOptions(train="a.txt", validation_fraction=0), Path("data")).train
+    >>> settings = {"data": {"train": str(folder), "length": 16}, "model": {"d_model": 16, "n_layers": 1}}
+    >>> result = Trainer(settings | {"train": {"steps": 4, "batch_size": 2, "threads": 1}}).fit()
+    >>> figure = plots.run(result.folder)
+    >>> [text.get_text() for text in figure.texts][0]
+    'Loss'
     """
     record = read_run(Path(folder))
     charts = [] if record.fits_features else [*learning_charts(record), *cost_charts(record)]
@@ -90,6 +102,17 @@ def runs(folders: Sequence[Path | str], *, metric: str | None = None, along: Alo
         step, time (minutes) or tokens.
 
     Raises `ConfigError` for no folder, for a metric that they do not have in common, and for another axis.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Trainer, plots
+    >>> from ssm_hpn.config import PrepareOptions
+    >>> from ssm_hpn.prepare import prepare
+    >>> size = Path("b.txt").write_text("some text " * 400)
+    >>> folder = prepare(PrepareOptions(train="b.txt", validation_fraction=0), Path("other")).train
+    >>> settings = {"data": {"train": str(folder), "length": 16}, "model": {"d_model": 16, "n_layers": 1}}
+    >>> result = Trainer(settings | {"train": {"steps": 4, "batch_size": 2, "threads": 1}}).fit()
+    >>> plots.runs([result.folder], along="tokens").axes[0].get_xlabel()
+    'tokens'
     """
     if isinstance(folders, (str, Path)):
         raise ConfigError(problem("plots.runs, folders", "a list of runs", repr(str(folders)), "put it into a list"))
@@ -460,7 +483,12 @@ def _strip(ax: "Axes", picture: "Picture") -> None:
 
 
 def evidence_of(picture: "Picture") -> tuple[list[float], int]:
-    """The strip's numbers, smoothed, and the width of the window."""
+    """The strip's numbers, smoothed, and the width of the window.
+
+    >>> from types import SimpleNamespace
+    >>> evidence_of(SimpleNamespace(evidence=[1.0, 2.5], evidence_against=[0.0, 0.5]))
+    ([1.0, 2.0], 1)
+    """
     return moving_mean([a - b for a, b in zip(picture.evidence, picture.evidence_against, strict=True)])
 
 

@@ -71,6 +71,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("data.validation_fraction", 0): Case(
         {"data": {"validation_fraction": 0.2}}, TEXT, TEXT, {"data": {"validation": "b.txt"}}
     ),
+    ("data.test_fraction", 0): Case({"data": {"test_fraction": 0.1}}, TEXT, TEXT, {"data": {"validation": "b.txt"}}),
     ("data.split", 0): Case({"data": {"split": "tail"}}, TEXT, TEXT, {"data": {"validation_fraction": 0}}),
     ("data.split", 1): Case(split_by_time(order="t"), STEPS, LINES),
     ("data.split", 2): Case(split_by_time(order="t"), STEPS, STEPS, columns(order=None)),
@@ -118,6 +119,12 @@ TASK_CASES: dict[tuple[str, int], Case] = {
     ("model.target.pooling", 0): Case({"model": {"target": {"pooling": "max"}}}, CLASSIFIER, LANGUAGE),
     ("model.head.n_classes", 0): Case(
         {"model": {"head": {"n_classes": 3}}}, CLASSIFIER, NUMBERS, {"model": {"head": {"loss": {"low": -2.0}}}}
+    ),
+    ("model.head.smoothing", 0): Case(
+        {"model": {"head": {"kind": "linear", "smoothing": 0.1}}},
+        CLASSIFIER,
+        CLASSIFIER,
+        {"model": {"head": {"loss": "squared"}}},
     ),
     ("model.head.vectors", 0): Case(
         {"model": {"head": {"vectors": "v.csv", "prototypes": "given"}}},
@@ -313,6 +320,7 @@ def test_the_facts_about_a_folder(tmp_path):
 
 OTHER: dict[str, Any] = {
     "validation_fraction": 0.3,
+    "test_fraction": 0.1,
     "split": "tail",
     "format": "csv",
     "include": "*.py",

@@ -16,6 +16,7 @@ from ssm_hpn.config import Columns, PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare import Prepared, prepare, records
 from ssm_hpn.prepare import rows as table_rows
+from ssm_hpn.prepare.prefetch import WORKERS
 
 COLUMNS = {"id": "id", "features": "x", "label": "y"}
 
@@ -192,7 +193,7 @@ def test_equal_order_values_keep_the_order_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
-def test_the_digest_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatch, suffix):
+def test_the_digest_does_not_depend_on_the_number_of_threads(tmp_path, suffix):
     order = np.random.default_rng(0).integers(0, 3, 60_000).tolist()
     table = [{"id": f"s{n % 40}", "t": t, "x": float(n)} for n, t in enumerate(order)]
     path = tmp_path / f"d.{suffix}"
@@ -205,8 +206,9 @@ def test_the_digest_does_not_depend_on_the_number_of_threads(tmp_path, monkeypat
     columns = {"id": "id", "features": "x", "order": "t"}
     digests = set()
     for threads in (1, 2, 3, 8):
-        monkeypatch.setattr("ssm_hpn.prepare.engine.THREADS", threads)
+        token = WORKERS.set(threads)
         digests.add(made(tmp_path / str(threads), path, columns).digest)
+        WORKERS.reset(token)
     assert len(digests) == 1
 
 

@@ -347,13 +347,13 @@ def test_a_failed_save_in_the_background_ends_the_run_soon(text, tmp_path, monke
 def test_the_checkpoints_that_are_kept(text, tmp_path, kept, steps, monkeypatch):
     values = dict(zip(range(0, 13, 2), [9, 3, 8, 2, 7, 4, 8], strict=True))
 
-    def evaluated(self, *, watch):
-        found = evaluate(self, watch=watch)
+    def evaluated(self, watch):
+        found = evaluate(self, watch)
         found.values["loss"] = float(values[self.session.step])
         return found
 
-    evaluate = Trainer.evaluate
-    monkeypatch.setattr(Trainer, "evaluate", evaluated)
+    evaluate = Trainer.evaluate_together
+    monkeypatch.setattr(Trainer, "evaluate_together", evaluated)
     often = small(evaluation={"every": 2, "batches": 1}, checkpoint={"every": 1, **kept})
     Trainer(settings(text, tmp_path / "run", **often)).fit()
     assert steps_in(tmp_path / "run") == sorted({*steps, 6})  # 6 is the best

@@ -12,9 +12,10 @@ from ssm_hpn.errors import StorageError
 from ssm_hpn.prepare.staging import LOCK, MARK, staged
 from ssm_hpn.storage import append_line, move_into_place, replaced, replaced_text, sync_folder, write_whole
 
-WRITERS = {"storage.py", "metrics_log.py", "copies.py"}
+WRITERS = {"storage.py", "metrics_log.py", "copies.py", "remote.py"}
 """The modules that may open files for writing or rename them: `storage`, the metrics log, which appends and is
-truncated on resume, and copies in a work folder, which is removed when a preparation ends."""
+truncated on resume, and copies in a work folder, of files and of a store's objects, which is removed when a preparation
+ends."""
 
 
 def test_text_and_bytes_replace_the_old_file(tmp_path):

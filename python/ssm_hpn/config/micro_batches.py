@@ -19,7 +19,11 @@ MOST_BY_DEFAULT: Final = 8
 
 
 class MicroBatches(NamedTuple):
-    """The micro-batches of an update."""
+    """The micro-batches of an update.
+
+    >>> MicroBatches(rows=2, number=8, virtual_ranks=4).per_virtual_rank
+    2
+    """
 
     rows: int
     """Of each of them."""

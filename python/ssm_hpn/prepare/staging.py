@@ -27,8 +27,8 @@ LOCK: Final = ".lock"
 def staged(out: Path, key: str | None = None) -> Iterator[Path]:
     """A sibling folder that takes the place of `out` if nothing fails, and is removed otherwise.
 
-    With a key, which stands for all that the contents follow from, it stays where the caller is interrupted, and one
-    that an earlier call with this key has left is taken up with what is in it.
+    With a key, which stands for all that the contents follow from, it stays where the caller is interrupted after a
+    shard was finished, and one that an earlier call with this key has left is taken up with what is in it.
     """
     with _marked(out, key) as (folder, lock):
         yield folder
@@ -62,7 +62,7 @@ def _marked(out: Path, key: str | None = None) -> Iterator[tuple[Path, RunLock]]
         write_whole(folder / MARK, key or "")
         yield folder, lock
     except KeyboardInterrupt:
-        keeps = key is not None
+        keeps = key is not None and any(folder.rglob("*.arrow"))
         raise
     finally:
         if lock is not None:

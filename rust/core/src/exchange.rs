@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn parts_are_joined_in_the_order_of_a_binary_tree() {
-        let x: Vec<f32> = (0..8).map(|i| (i as f32 + 0.7).exp()).collect();
+        let x = [1e8_f32, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]; // alone, each 3 is lost beside 1e8
         let tree = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
         assert_ne!(tree, x.iter().sum::<f32>(), "numbers whose order does not show");
         let mut parts: Vec<f32> = x.iter().flat_map(|x| [*x, 1.0, -2.0 * x]).collect();

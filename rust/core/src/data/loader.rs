@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 /// assert_eq!((loader.n_documents(), loader.n_tokens(), loader.config().length), (2, 8, 4));
 /// let (first, after) = loader.next()?.expect("a batch");
 /// assert_eq!((first.rows, first.length), (1, 4));
-/// assert_eq!((loader.position(), loader.progress()), (after, 0.5));
+/// assert_eq!((loader.position(), loader.progress()), (after.clone(), 0.5));
 /// assert_eq!((loader.count_rows(3)?, loader.n_windows(), loader.utilisation()?), (6, 1, 1.0));
 /// assert_eq!((loader.count_rows_of_tokens(16)?, loader.progress_of_sources()), (4, vec![0.5]));
 /// assert_eq!((loader.skipped(), loader.damage().len()), (0, 0));

@@ -44,6 +44,7 @@ use crate::stem::Stem;
 ///
 /// let batch = Batch::whole(2, 3, Input::Tokens(vec![0; 6]), Target::none());
 /// assert_eq!(model.hidden_shape(&batch), [2, 3, 8]);
+/// assert_eq!(model.feature_shape(&batch), [2, 3, 8]);
 /// assert_eq!(model.score_shape(&batch), [2, 3, 7]);
 /// assert_eq!(model.embedding_shape(&batch), [2, 3, 0]); // a linear head has no sphere
 /// # Ok::<(), ssm_hpn::Error>(())

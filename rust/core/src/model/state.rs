@@ -42,6 +42,7 @@ const PREFILL: usize = 1024;
 /// let scores = session.read(&mut stream, &Input::Tokens(vec![1, 2, 3]), 3)?.to_vec();
 /// assert_eq!((stream.rows(), stream.position()), (1, 3));
 /// assert_eq!(stream.scores(), scores);
+/// assert_eq!(stream.features().len(), 8); // d_model numbers, which the head reads
 ///
 /// stream.reset();
 /// assert_eq!(stream.position(), 0);
