@@ -124,7 +124,7 @@ TASK_CASES: dict[tuple[str, int], Case] = {
         {"model": {"head": {"kind": "linear", "smoothing": 0.1}}},
         CLASSIFIER,
         CLASSIFIER,
-        {"model": {"head": {"loss": "squared"}}},
+        {"model": {"head": {"kind": "linear", "loss": "squared"}}},
     ),
     ("model.head.vectors", 0): Case(
         {"model": {"head": {"vectors": "v.csv", "prototypes": "given"}}},
