@@ -1,6 +1,6 @@
 """Builds and runs the fuzz targets on stable Rust, keeps their corpus small, measures coverage, writes the record.
 
-    python scripts/fuzz.py [--runs 100000] [--targets manifest,shard,checkpoint,config] [--seconds N]
+    python scripts/fuzz.py [--runs 100000] [--targets manifest,shard,checkpoint,upgrade,config] [--seconds N]
 
 libFuzzer mutates the files in fuzz/corpus, guided by the branches that an execution takes (`sancov`, which stable Rust
 has); fuzz/src says what a target does and what counts as a finding. A finding is left in fuzz/artifacts and ends the
@@ -29,11 +29,12 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 CRATE: Final = ROOT / "fuzz"
 RECORD: Final = ROOT / "benchmarks/records/fuzz.json"
-TARGETS: Final = ("manifest", "shard", "checkpoint", "config")
+TARGETS: Final = ("manifest", "shard", "checkpoint", "upgrade", "config")
 READERS: Final = {
     "manifest": ("data/manifest.rs", "data/verify.rs", "checkpoint/manifest.rs"),
     "shard": ("data/shard.rs", "data/shard/group.rs", "data/index.rs"),
     "checkpoint": ("checkpoint/files.rs", "checkpoint/load.rs", "checkpoint/arrays.rs", "session/save.rs"),
+    "upgrade": ("checkpoint/upgrade.rs", "checkpoint/migrate.rs", "checkpoint/manifest.rs"),
     "config": ("model/config.rs", "optim/config.rs", "data/loader_config.rs", "data/writer/config.rs"),
 }
 """The files that read what a target mutates, below rust/core/src: their lines are counted."""
