@@ -20,7 +20,8 @@ from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import CheckpointError, problem
 from ssm_hpn.feed import Feed
-from ssm_hpn.learner import DType, Learner
+from ssm_hpn.learner import Learner
+from ssm_hpn.model_in_use import DType
 from ssm_hpn.run import fits_features, places_of, run_of
 from ssm_hpn.run_data import find_again, remaking
 from ssm_hpn.saved_state import read_state, saved_contract, saved_settings

@@ -7,9 +7,9 @@ during an evaluation, it holds the state before, and what is due.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,18 +17,20 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from ssm_hpn import callbacks as observers
+from ssm_hpn.after_update import Due, Window
+from ssm_hpn.agreement import Agreement
 from ssm_hpn.cadence import Progress, crossed, due
 from ssm_hpn.callbacks import Callback, Event
 from ssm_hpn.checkpoints import FOLDER, find_checkpoint, step_name, step_of
-from ssm_hpn.config import Config, ModelConfig, Section, micro_batches
+from ssm_hpn.config import Config, micro_batches
 from ssm_hpn.early_stopping import Judgement, exhausted, judge
 from ssm_hpn.errors import CheckpointError, ConfigError, DataError, DivergedError, problem
 from ssm_hpn.evaluation import Evaluation, deciding_metric
-from ssm_hpn.foreign import finite
 from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import FILLED_IN, MetricsLog, row_keys
 from ssm_hpn.prototypes import note_on_smoothing
+from ssm_hpn.resuming import check_data, check_model, owns
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
 from ssm_hpn.same_start import check_same_start
 from ssm_hpn.saved_state import check_run
@@ -74,58 +76,6 @@ class _StopError(Exception):
     """A request to stop came during an evaluation."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """What follows an update."""
-
-    update: Update
-    evaluation: bool
-    row: bool
-    checkpoint: bool
-
-    def saved(self) -> dict[str, Any]:
-        """For JSON; numbers that are not finite become null."""
-        return dict(finite(asdict(self)))
-
-    @classmethod
-    def restored(cls, saved: Mapping[str, Any]) -> "_Due":
-        update: dict[str, Any] = {
-            key: nan if value is None and key != "accuracy" else value for key, value in saved["update"].items()
-        }
-        return cls(**{**saved, "update": Update(**update)})
-
-
-@dataclass(slots=True)
-class _Window:
-    """Time and tokens since the last row."""
-
-    updates: int = 0
-    tokens: int = 0
-    data_seconds: float = 0.0
-    compute_seconds: float = 0.0
-    comm_seconds: float = 0.0
-    comm_bytes: int = 0
-
-    def add(self, update: Update) -> None:
-        self.updates += 1
-        self.tokens += update.tokens
-        self.data_seconds += update.data_seconds
-        self.compute_seconds += update.compute_seconds
-        self.comm_seconds += update.comm_seconds
-        self.comm_bytes += update.comm_bytes
-
-    def row(self) -> dict[str, float]:
-        seconds = max(self.data_seconds + self.compute_seconds, 1e-9)
-        updates = max(self.updates, 1)
-        return {
-            "perf/tokens_per_second": self.tokens / seconds,
-            "perf/step_ms": 1e3 * self.compute_seconds / updates,
-            "perf/data_ms": 1e3 * self.data_seconds / updates,
-            "perf/comm_ms": 1e3 * self.comm_seconds / updates,
-            "perf/comm_bytes": self.comm_bytes // updates,
-        }
-
-
 class Training:
     """One call of `Trainer.fit`."""
 
@@ -144,16 +94,15 @@ class Training:
         self._resume = resume
         self._evaluates = trainer.validation_folder is not None
         self._metric, self._direction = deciding_metric(self.config.evaluation, self.config.model)
-        self._window = _Window()
+        self._window = Window()
         self._saved_step: int | None = None
         self._resumed_at: int | None = None
         self._resumed_from: Path | None = None
         self._epoch_of_target = 0.0
-        self._unfinished: _Due | None = None
+        self._unfinished: Due | None = None
         self._rate, self._rollbacks = 1.0, 0
         self._damage_told: set[str] = set()
-        self._began, self._seconds_before = time.monotonic(), 0.0
-        self._agreed: tuple[bool, float] | None = None
+        self._agreement = Agreement(self.ranks, lambda: trainer.stop_requested)
         if not self._evaluates and self.config.early_stopping.patience is not None:
             advice = "name held-out data in data.validation, or leave patience out"
             raise ConfigError(problem("early_stopping.patience", "held-out data to judge by", "none", advice))
@@ -191,7 +140,7 @@ class Training:
             reason=self.reason or "finished",
             folder=self.run_files.folder,
             step=self.trainer.session.step,
-            seconds=self._seconds(),
+            seconds=self._agreement.seconds,
             best=self.judgement,
             evaluation=self.evaluation,
             resumed_at=self._resumed_at,
@@ -214,7 +163,7 @@ class Training:
             self.log.close()
 
     def _loop(self, *, begins: bool) -> None:
-        self._agree()
+        self._agreement.renew()
         self._tell("started", checkpoint=self._resumed_from)
         if begins and not self._first_row():
             self.reason = "interrupted"  # nothing to save: the run begins again
@@ -236,7 +185,7 @@ class Training:
             except DivergedError as error:
                 self._roll_back(error)
                 continue
-            self._agree()
+            self._agreement.renew()
             self._tell_damage()
             now = self._progress()
             if update.idle:
@@ -245,7 +194,7 @@ class Training:
                 continue
             self._epoch_of_target = now.epoch
             last = now.step >= self.steps
-            following = _Due(
+            following = Due(
                 update,
                 evaluation=self._evaluates and (last or due(self.config.evaluation, before, now)),
                 row=last or self._log_due(before, now),
@@ -271,7 +220,7 @@ class Training:
         unfinished, self._unfinished = self._unfinished, None
         self.reason = self._reason_to_end() if unfinished is None else self._after(unfinished)
 
-    def _after(self, due: _Due) -> Reason | None:
+    def _after(self, due: Due) -> Reason | None:
         """Do what is due after an update; returns the reason to end, if there is one."""
         update = due.update
         try:
@@ -304,13 +253,14 @@ class Training:
         rate = self._rate * self.config.train.rollback_rate
         state, notes = self.trainer.restore(self.run_files.checkpoints.root, rate=rate)
         self.notes += notes
-        seconds = self._seconds()
+        seconds = self._agreement.seconds
         check_same_start(self.trainer)
         offset = self._continue(state["extra"])
         if self.ranks.leads:
             self.log.cut_back(offset)
-        self._rate, self._seconds_before, self._began = rate, seconds, time.monotonic()
-        self._window, self._saved_step = _Window(), self.trainer.session.step
+        self._agreement.go_on_from(seconds)
+        self._rate = rate
+        self._window, self._saved_step = Window(), self.trainer.session.step
         back = f"back at update {self.trainer.session.step} with the learning rate times {rate:g}"
         self._tell("noted", note=f"{str(error).partition(';')[0]}: {back}")
         self._take_up()
@@ -330,16 +280,7 @@ class Training:
             return "finished"
         if exhausted(self.judgement, self.config.early_stopping.patience):
             return "stopped_early"
-        return "interrupted" if self._stop_asked() else None
-
-    def _stop_asked(self) -> bool:
-        return self.trainer.stop_requested if self._agreed is None else self._agreed[0]
-
-    def _agree(self) -> None:
-        """Agree with the other ranks on the time, and on whether to stop: then every rank decides alike."""
-        if self.ranks.size > 1:
-            seconds = self._seconds_before + time.monotonic() - self._began
-            self._agreed = self.ranks.agree(stop=self.trainer.stop_requested, seconds=seconds)
+        return "interrupted" if self._agreement.stop else None
 
     def _log_due(self, before: Progress, now: Progress) -> bool:
         return crossed(self.config.train.log_every, before.step, now.step)
@@ -351,12 +292,7 @@ class Training:
         return last or self._log_due(before, after) or due(self.config.evaluation, before, after)
 
     def _progress(self) -> Progress:
-        return self.trainer.progress(self._seconds())
-
-    def _seconds(self) -> float:
-        if self._agreed is not None:
-            return self._agreed[1]
-        return self._seconds_before + time.monotonic() - self._began
+        return self.trainer.progress(self._agreement.seconds)
 
     # ---- evaluating and logging
 
@@ -367,8 +303,8 @@ class Training:
         return self.evaluation
 
     def _stop_if_asked(self) -> None:
-        self._agree()
-        if self._stop_asked():
+        self._agreement.renew()
+        if self._agreement.stop:
             raise _StopError
 
     def _keep(self, evaluation: Evaluation) -> None:
@@ -449,7 +385,7 @@ class Training:
         if evaluation is not None:
             row |= {f"eval/{name}": value for name, value in evaluation.values.items()}
         self._written(lambda: self.log.append({key: value for key, value in row.items() if key in self.log.keys}))
-        self._window = _Window()
+        self._window = Window()
         self._tell("logged", row={key: row.get(key) for key in self.log.keys if key not in FILLED_IN})
 
     def _keys(self) -> tuple[str, ...]:
@@ -491,7 +427,7 @@ class Training:
         if self.ranks.leads:
             self.run_files.checkpoints.root.mkdir(parents=True, exist_ok=True)
         return {
-            "seconds": self._seconds(),
+            "seconds": self._agreement.seconds,
             "judgement": list(self.judgement),
             "ranking": self._ranking.saved(),
             "metrics_offset": self.log.sync() if self.ranks.leads else 0,
@@ -533,7 +469,7 @@ class Training:
                 raise CheckpointError(problem(self.run_files.folder, "a checkpoint to go on from", "none", advice))
         elif self._resume != "never":
             folder = find_checkpoint(Path(self._resume))
-            own = self._owns(folder)
+            own = owns(self.run_files, folder)
             found = self.trainer.restore(folder)
         if found is None:
             return None
@@ -542,8 +478,8 @@ class Training:
         chosen = (folder / FOLDER / step_name(self._resumed_at), folder / step_name(self._resumed_at))
         self._resumed_from = next((one for one in chosen if one.is_dir()), folder)
         if not own:  # weights, moments and data position are those of another run, and a new record begins
-            self._check_model(wanted)
-            self._check_data(state)
+            check_model(self.config.model, wanted, where=self._resume)
+            check_data(self.config, state, where=self._resume)
             return None
         self._saved_step = self._resumed_at
         offset = self._continue(state["extra"])
@@ -556,50 +492,16 @@ class Training:
 
     def _continue(self, extra: dict[str, Any]) -> int:
         check_run(self.run_files.folder, extra)
-        self._seconds_before = extra["seconds"]
+        self._agreement.seconds_before = extra["seconds"]
         self.judgement = Judgement(*extra["judgement"])
         self.reason = extra["reason"]
         self._ranking.restore(extra.get("ranking", []))
         unfinished = extra.get("unfinished")
-        self._unfinished = None if unfinished is None else _Due.restored(unfinished)
+        self._unfinished = None if unfinished is None else Due.restored(unfinished)
         if self._more > 0 and self.trainer.session.step < self.steps and self.reason is not None:
             self.reason, self.judgement = None, self.judgement._replace(waited=0)
         observers.restore(self.callbacks, extra["callbacks"])
         return int(extra["metrics_offset"])
-
-    def _check_model(self, wanted: ModelConfig) -> None:
-        """Refuse to go on with another model than the configuration describes."""
-        found = self.config.model
-        for key in sorted(set(ModelConfig.model_fields) - {"activation_memory", "memory_limit_mb"}):
-            ours, theirs = _set_values(getattr(wanted, key)), _set_values(getattr(found, key))
-            if ours != theirs and not (isinstance(ours, dict) and ours.items() <= theirs.items()):
-                advice = f"set model.{key} as it is there, or give another run.folder"
-                raise ConfigError(problem(f"model.{key}", f"{theirs}, as in {self._resume}", ours, advice))
-
-    def _check_data(self, state: Mapping[str, Any]) -> None:
-        """Refuse a position in the data of another run where this run has other data."""
-        theirs = (state["config"].get("data") or {}).get("digest")
-        ours = self.config.data.digest
-        if state["cursor"] is not None and theirs and ours and theirs != ours:
-            expected = f"the data of {self._resume}, with the digest {theirs[:16]}"
-            advice = "name the data of that run, or train on these from the start by --resume never"
-            raise ConfigError(problem("data.train", expected, f"other data, with the digest {ours[:16]}", advice))
-
-    def _owns(self, folder: Path) -> bool:
-        """Whether a checkpoint is this run's own; it must then be the newest, as later ones would become invalid."""
-        ours = self.run_files.checkpoints.folders()
-        mine = [self.run_files.folder, self.run_files.checkpoints.root, *ours]
-        if folder.resolve() not in [one.resolve() for one in mine]:
-            if ours:
-                advice = f"go on with that run by --resume {self.run_files.folder}, or give another run.folder"
-                raise ConfigError(
-                    problem("run.folder", f"one without checkpoints to start from {folder}", ours[0], advice)
-                )
-            return False
-        if folder.resolve() in [one.resolve() for one in ours[1:]]:
-            advice = "give another run.folder to branch off from it"
-            raise ConfigError(problem("--resume", f"the newest checkpoint, {ours[0].name}", folder.name, advice))
-        return True
 
     def _tell_of(self, error: Exception) -> None:
         """Tell all callbacks of an error. One that fails at it is noted in the error, and the others are told."""
@@ -629,8 +531,3 @@ def prototype_cosines(trainer: Learner) -> list[list[float]] | None:
     p = p[: len(p) - getattr(trainer.config.model.head, "spare", 0)]
     p /= np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
     return [[round(float(value), 6) for value in line] for line in p @ p.T]
-
-
-def _set_values(value: Any) -> Any:  # noqa: ANN401 - a section or a plain value
-    """A section as a dictionary without nulls, so that a null agrees with any value that the core resolved it to."""
-    return value.model_dump(mode="json", exclude_none=True) if isinstance(value, Section) else value

@@ -19,6 +19,8 @@ PAGE = REPOSITORY / "docs/architecture.md"
 CORE_USERS = {
     *(
         "__init__",
+        "answering",
+        "checkpointed",
         "checkpoints",
         "cli",
         "config",
@@ -34,6 +36,7 @@ CORE_USERS = {
     ),
     *(
         "metrics",
+        "model_in_use",
         "parity",
         "parts",
         "prepare",
