@@ -7,8 +7,8 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::loader::{config, drain, ids, stream};
 use crate::shards::Counted;
+use crate::streams::{config, drain, ids, stream};
 use ssm_hpn::data::{Cursor, Loader, LoaderConfig, Manifest, OnCorrupt, Packing};
 
 /// Flips a bit of these record batches of the first shard; returns the tokens that were in them.

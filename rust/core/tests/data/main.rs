@@ -4,6 +4,8 @@ mod corrupt_data;
 mod damage;
 mod loader;
 mod mixed;
+mod positions;
 mod reader;
 mod shard_writer;
 mod shards;
+mod streams;

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use crate::loader::{config, drain, ids, rows, stream};
 use crate::shards::{Counted, write_features};
+use crate::streams::{config, drain, ids, rows, stream};
 use ssm_hpn::data::{Batch, Cursor, Loader, LoaderConfig, MixedSource, Packing};
 use tempfile::TempDir;
 
