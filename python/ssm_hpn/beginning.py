@@ -1,7 +1,7 @@
-"""Signals while a command is loaded: SIGTERM and Ctrl-C end the process at once, with one line.
+"""Signals before a command and after it: SIGTERM and Ctrl-C end the process at once.
 
-Nothing was written by then that could be left behind, and an exception that is raised inside of an import may be taken
-for another one.
+While a command is loaded nothing was written that could be left behind, which one line says. No exception is raised:
+inside of an import it may be taken for another one, and the interpreter would print one that is raised while it ends.
 """
 
 import os
@@ -22,3 +22,17 @@ def end(number: int, _frame: FrameType | None) -> None:
     sys.stderr.write(NOTHING)
     sys.stderr.flush()
     os._exit(AGAIN if number == signal.SIGTERM else KILLED)
+
+
+def end_with(code: int) -> None:
+    """The command is done, and the process ends by itself: a first signal changes nothing, a second one ends it now."""
+    asked = False
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(code)
+        asked = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)

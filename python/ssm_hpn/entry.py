@@ -4,7 +4,7 @@ import signal
 import sys
 
 from ssm_hpn.address_space import too_little
-from ssm_hpn.beginning import KILLED, NOTHING, end
+from ssm_hpn.beginning import KILLED, NOTHING, end, end_with
 
 
 def enter(prog: str, command: str | None = None) -> int:
@@ -17,7 +17,8 @@ def enter(prog: str, command: str | None = None) -> int:
             return 2
         from ssm_hpn.cli.main import main  # imported here, so that importing the package loads no command line
 
-        return main(prog=prog, command=command)
+        code = main(prog=prog, command=command)
+        end_with(code)
     except KeyboardInterrupt:
         sys.stderr.write(NOTHING)
         return KILLED
@@ -25,3 +26,4 @@ def enter(prog: str, command: str | None = None) -> int:
         text = " ".join(str(error).split())
         sys.stderr.write(f"error: the package cannot be loaded: {text}; install it again, or give it more memory\n")
         return 2
+    return code

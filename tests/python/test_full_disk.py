@@ -3,17 +3,20 @@
 The file system is a tmpfs of a few megabytes, which root can mount, or a user in a namespace of its own.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ssm_hpn import Callback, Trainer
-from ssm_hpn._core import list_checkpoints, verify_checkpoint
+from ssm_hpn._core import ShardWriter, list_checkpoints, verify_checkpoint
 from ssm_hpn.config import parse, to_toml
+from ssm_hpn.errors import StorageError
 from support import metric_rows, settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is of Linux")]
@@ -100,6 +103,31 @@ def test_a_run_on_a_full_disk_goes_on_and_saves_again_when_there_is_space(text, 
     assert {45, 50, 55, 60} <= set(after)
     assert [row["step"] for row in metric_rows(disk / "run")] == list(range(61)), "no row is lost"
     tally.add(len(notes), worst=f"no checkpoint for {after[len(before)] - before[-1]} updates")
+
+
+@pytest.mark.fault("a disk that refuses a shard, then works again")
+def test_a_writer_of_shards_that_met_a_full_disk_takes_no_more(disk, tally):
+    declared = {"kind": "tokens", "vocab_size": 256, "columns": ["tokens"], "batch_tokens": 50_000, "shard_bytes": 1}
+    documents = {"offsets": np.array([0, 60_000], np.uint64), "tokens": np.zeros(60_000, np.uint8)}
+    writer = ShardWriter(str(disk / "set"), json.dumps(declared))
+    fill(disk, leave=300_000)  # for two shards
+    shards = []
+
+    def append():
+        while len(shards) < 9:
+            writer.append_many(**documents)
+            shards.append(1)
+
+    with pytest.raises(StorageError, match="No space left"):
+        append()
+    assert shards
+    (disk / "others").unlink()
+    with pytest.raises(StorageError, match="an earlier error left documents out; begin again"):
+        writer.append_many(**documents)
+    with pytest.raises(StorageError, match="an earlier error left documents out; begin again"):
+        writer.close("{}")
+    assert list((disk / "set").iterdir()) == []
+    tally.add(worst="the writer takes no more, and its shards are removed")
 
 
 def whole_checkpoints(disk):

@@ -83,6 +83,27 @@ def test_a_signal_while_the_package_is_imported_ends_with_one_line(here, tally, 
         tally.add()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_while_the_process_ends_changes_nothing(number, times):
+    program = (
+        "import atexit, signal, sys\n"
+        "from importlib import import_module\n"
+        "from ssm_hpn.cli.signals import raised\n"
+        "from ssm_hpn.entry import enter\n"
+        "def done(**_):\n"
+        "    with raised():\n"
+        "        return 3\n"
+        "import_module('ssm_hpn.cli.main').main = done\n"
+        "atexit.register(print, 'ends', flush=True)\n"
+        f"atexit.register(lambda: [signal.raise_signal({int(number)}) for _ in range({times})])\n"
+        "sys.exit(enter('ssm-hpn'))\n"
+    )
+    process = start(code=program)
+    shown, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors, shown) == (3, "", "ends\n" if times == 1 else "")
+
+
 @pytest.mark.slow
 @pytest.mark.fault("SIGTERM during a preparation")
 def test_a_preparation_that_is_terminated_leaves_no_data_set_and_says_how_to_go_on(here, tally):
@@ -91,9 +112,7 @@ def test_a_preparation_that_is_terminated_leaves_no_data_set_and_says_how_to_go_
         file.writelines(f"{number % 999},{number},{number * 2},{number % 3}\n" for number in range(600_000))
     columns = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.labels", "c"]
     process = start("--data", "big.csv", *columns, *SMALL, "--train.steps", "1")
-    for _ in range(6000):
-        if list(here.glob("runs/data/.big-*")):
-            break
+    while process.poll() is None and not list(here.glob("runs/data/.big-*")):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
