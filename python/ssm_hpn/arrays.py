@@ -143,6 +143,20 @@ def whole_number(value: object, name: str, *, least: int = 0, most: int = LARGES
     raise ConfigError(problem(name, f"a whole number from {least} to {last}", shown(value), "pass one in this range"))
 
 
+def one_of(value: object, name: str, known: Sequence[str], advice: str = "choose one of these") -> str:
+    """One of these words. Raises `ConfigError` for anything else.
+
+    >>> one_of("b", "letter", ("a", "b"))
+    'b'
+    >>> one_of(np.eye(1), "letter", ("a", "b"))
+    Traceback (most recent call last):
+    ssm_hpn.errors.ConfigError: letter: expected a | b, found array([[1.]]); choose one of these
+    """
+    if isinstance(value, str) and value in known:
+        return value
+    raise ConfigError(problem(name, " | ".join(known), shown(value), advice))
+
+
 def whole_numbers_of(values: object, name: str, *, most: int = LARGEST) -> list[int]:
     """A list of whole numbers from 0 to `most`. Raises `ConfigError` for anything else.
 

@@ -131,10 +131,13 @@ def problem(where: object, expected: object, found: object, advice: str) -> str:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """A value for a message: as Python writes it, cut where it is long.
+    """A value for a message: as Python writes it, on one line, cut where it is long.
 
     >>> shown("x" * 100, limit=8), shown(10**5000)
     ("'xxxxxx…", 'a number of 5001 digits')
+    >>> import numpy as np
+    >>> shown(np.eye(2))
+    'array([[1., 0.], [0., 1.]])'
     """
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()  # a number of numpy, whose own text names its type
@@ -145,6 +148,8 @@ def shown(value: object, limit: int = 60) -> str:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except (ValueError, RecursionError):
         text = f"a {type(value).__name__} too large to show"
+    if "\n" in text:  # of arrays and frames
+        text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

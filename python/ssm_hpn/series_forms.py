@@ -12,9 +12,19 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn.arrays import check_collected, columns_of, describe, is_frame, is_missing, names_of, numbers, to_array
+from ssm_hpn.arrays import (
+    check_collected,
+    columns_of,
+    describe,
+    is_frame,
+    is_missing,
+    names_of,
+    numbers,
+    one_of,
+    to_array,
+)
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ConfigError, ShapeError, problem
+from ssm_hpn.errors import ShapeError, problem
 from ssm_hpn.series import Series, by_name, check_shapes, warn
 
 Layout = Literal["auto", "channels_last", "channels_first"]
@@ -28,9 +38,7 @@ def check_layout(layout: Any) -> None:  # noqa: ANN401
     Traceback (most recent call last):
     ssm_hpn.errors.ConfigError: layout: expected auto | channels_last | channels_first, found 'ntf'; choose one of these
     """
-    if layout not in get_args(Layout):
-        known = " | ".join(get_args(Layout))
-        raise ConfigError(problem("layout", known, repr(layout), "choose one of these"))
+    one_of(layout, "layout", get_args(Layout))
 
 
 def series_of(x: Any, names: Sequence[str] | None = None, layout: Layout = "auto") -> Series | None:  # noqa: ANN401

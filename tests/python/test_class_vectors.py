@@ -263,11 +263,68 @@ def test_a_classifier_takes_vectors_by_label(here):
     np.testing.assert_array_equal(again.class_scores(series), model.class_scores(series))
 
 
+def test_a_classifier_assigns_prototypes_by_the_vectors(here):
+    """Five classes on a circle, in another order than that of their labels."""
+    order = np.array([2, 4, 0, 3, 1])
+    vectors = np.stack([np.cos(2 * np.pi * order / 5), np.sin(2 * np.pi * order / 5)], axis=1)
+    names = list("abcde")
+    series = np.random.default_rng(0).normal(size=(10, 12))
+    small = {"kind": "backbone", "d_model": 8, "n_layers": 1, "steps": 2, "prototype_dim": 2, "random_state": 0}
+    by_label = dict(zip(names, vectors, strict=True))
+    model = SSMClassifier(**small, assignment="semantic", class_vectors=by_label).fit(series, names * 2)
+    plain = SSMClassifier(**small).fit(series, names * 2)
+    assert sorted(map(tuple, model.prototypes_.tolist())) == sorted(map(tuple, plain.prototypes_.tolist()))
+    cosines = model.prototypes_ @ model.prototypes_.T
+    near = np.isin((order[:, None] - order) % 5, (1, 4))
+    assert cosines[near].min() > cosines[~near & ~np.eye(5, dtype=bool)].max()
+    again = SSMClassifier.load(model.save("kept"))
+    np.testing.assert_array_equal(again.class_scores(series), model.class_scores(series))
+    again.add_classes(["f"])
+    np.testing.assert_array_equal(again.class_scores(series)[:, :5], model.class_scores(series))
+
+
+def test_a_class_without_room_is_refused_with_the_parameter_that_gives_some():
+    series = np.random.default_rng(0).normal(size=(20, 12))
+    small = {"kind": "backbone", "d_model": 8, "n_layers": 1, "steps": 1, "prototype_dim": 2, "random_state": 0}
+    model = SSMClassifier(**small).fit(series, np.arange(20) % 10)
+    with pytest.raises(ConfigError, match=r"^add_classes: expected prototypes with room .* larger prototype_dim$"):
+        model.add_classes([10])
+    assert model.classes_.tolist() == list(range(10))
+
+
 @pytest.mark.parametrize(
     ("parameters", "part"),
     [
         ({"prototypes": "given"}, "class_vectors beside prototypes='given': expected a vector for each class"),
         ({"class_vectors": VECTORS}, "class_vectors beside prototypes='auto': expected None, found some"),
+        ({"assignment": "semantic"}, "class_vectors beside assignment='semantic': expected a vector for each class"),
+        (
+            {"assignment": "semantic", "class_vectors": VECTORS[:2]},
+            "leave it out, or set prototype_dim below the number of classes less one",
+        ),
+        (
+            {"assignment": "semantic", "prototypes": "given", "class_vectors": VECTORS[:2]},
+            "assignment: expected 'given' beside prototypes='given', which are made from the class vectors",
+        ),
+        ({"assignment": "similar"}, "assignment: expected given | semantic, found 'similar'"),
+        ({"assignment": "semantic", "head": "linear"}, "assignment: expected 'given' beside head='linear'"),
+        ({"prototype_dim": 3, "head": "linear"}, "prototype_dim: expected None beside head='linear'"),
+        ({"prototype_dim": 1}, "prototype_dim: expected a whole number from 2 to 2^63 - 1, found 1"),
+        ({"prototype_dim": "x"}, "prototype_dim: expected a whole number from 2 to 2^63 - 1, found 'x'"),
+        (
+            {"prototypes": "given", "prototype_dim": 3, "class_vectors": VECTORS[:2, :2]},
+            "prototype_dim: expected 2",
+        ),
+        ({"head": VECTORS}, "head: expected auto | prototype | linear"),
+        ({"loss": "mse"}, "loss: expected cosine | softmax | margin, found 'mse'"),
+        (
+            {"kind": "features", "steps": 300, "class_vectors": VECTORS},
+            "class_vectors: expected None, as kind='features'",
+        ),
+        (
+            {"kind": "features", "steps": 300, "assignment": "semantic"},
+            "assignment: expected 'given', as kind='features'",
+        ),
         ({"prototypes": "semantic", "class_vectors": {"a": [1, 0]}}, "none for 'b'"),
         ({"prototypes": "given", "class_vectors": [[1, 0], [2, 0]]}, "one direction for 'a' and 'b'"),
         ({"prototypes": "random", "head": "linear"}, "prototypes: expected 'auto' beside head='linear'"),
@@ -278,5 +335,7 @@ def test_a_classifier_takes_vectors_by_label(here):
 def test_parameters_that_contradict_each_other_are_refused(parameters, part):
     series, labels = np.random.default_rng(0).normal(size=(8, 20)), ["a", "b"] * 4
     with pytest.raises((ConfigError, DataError)) as caught:
-        SSMClassifier(kind="backbone", steps=1, **parameters).fit(series, labels)
+        SSMClassifier(**{"kind": "backbone", "steps": 1} | parameters).fit(series, labels)
     assert part in str(caught.value)
+    assert "model." not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -21,6 +21,12 @@ def kinds(union):
     return {get_args(section.model_fields["kind"].annotation)[0] for section in get_args(get_args(union)[0])} - {"auto"}
 
 
+def smoothings(heads):
+    """The settings of heads, linear ones, and of losses of the others, that smooth their targets."""
+    settings = [head if head["kind"] == "linear" else head.get("loss", {}) for head in heads]
+    return [one for one in settings if one.get("smoothing", 0) > 0]
+
+
 def test_the_cases_hold_every_kind_that_a_model_can_have():
     models = [case.model for case in CASES]
     heads = [model["head"] for model in models]
@@ -31,6 +37,8 @@ def test_the_cases_hold_every_kind_that_a_model_can_have():
     losses = get_args(sections.PrototypeHead.model_fields["loss"].annotation)
     assert {head["loss"]["kind"] for head in prototypes} == {loss.model_fields["kind"].default for loss in losses}
     assert {head["loss"] for head in heads if head["kind"] == "linear"} == {"softmax", "squared"}
+    smoothed = {(settings.get("kind"), settings.get("smoothing_toward", "all")) for settings in smoothings(heads)}
+    assert smoothed == {("linear", "all"), ("softmax", "all"), ("margin", "near")}
     assert {head.get("projection", "linear") for head in prototypes} == {"linear", "identity"}
     assert {head["loss"]["kind"] for head in prototypes if head.get("prototypes") == "learnable"} == {
         "softmax",

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ssm_hpn.arrays import column_of, dense, describe, is_frame, names_of, numbers, to_array, without
+from ssm_hpn.arrays import column_of, dense, describe, is_frame, names_of, numbers, one_of, to_array, without
 from ssm_hpn.columns import Missing, measured_columns
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
@@ -57,9 +57,7 @@ class SequenceEstimator(BaseEstimator):  # type: ignore[misc]
         """The series of X, and by argument the values that belong to each of them; makes the contract."""
         if "y" in targets and targets["y"] is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
-        if self.missing not in get_args(Missing):
-            known = " | ".join(get_args(Missing))
-            raise ConfigError(problem("missing", known, repr(self.missing), "choose one of these"))
+        one_of(self.missing, "missing", get_args(Missing))
         if self.id is None and self.order is not None:
             raise ConfigError(problem("order", "id beside it", "none", "name the column of the series too"))
         if self.id is not None:

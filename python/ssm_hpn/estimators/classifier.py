@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, cast, get_args, get_type_hints
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.classes import text_of
 from ssm_hpn.closed_form.heads import class_weights
 from ssm_hpn.closed_form.simplex import lifted
-from ssm_hpn.config.model import MADE_FROM_VECTORS, LinearHead
+from ssm_hpn.config.model import LinearHead
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
@@ -28,6 +28,7 @@ from ssm_hpn.estimators.class_codes import (
     with_labels,
 )
 from ssm_hpn.estimators.decision import DecidingModel
+from ssm_hpn.estimators.head_parameters import HeadParameters
 from ssm_hpn.estimators.model import Kind, ends
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
@@ -62,10 +63,13 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
     loss
         Of the prototype head. `cosine` pulls each series onto its prototype, which leaves unknown ones behind;
         `softmax` (of scaled cosines, the scale is learned) and `margin` only care which prototype is nearest.
-    prototypes, class_vectors
-        Of the prototype head of a backbone: how its prototypes are placed (`auto`, `simplex`, `separated`, `random`).
+    prototypes, prototype_dim, assignment, class_vectors
+        Of the prototype head of a backbone: how its prototypes are placed (`auto`, `simplex`, `separated`, `random`),
+        and their dimension (None: the classes up to `d_model`; where `values` are predicted too, one of it is theirs).
         With `class_vectors`, a vector by label or [C, numbers] in the order of the sorted labels: `semantic`, where the
-        order of the prototypes' cosines is that of the vectors', or `given`, the directions of the vectors themselves.
+        order of the prototypes' cosines is that of the vectors', or `given`, the directions of the vectors themselves;
+        or `assignment="semantic"`: prototypes stay where they are placed, and classes with similar vectors get near
+        ones, which takes a `prototype_dim` below the number of classes less one.
     pooling
         How the steps of a series become one vector.
     steps, batch_size, lr, weight_decay
@@ -174,6 +178,8 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
 
     loss: Literal["cosine", "softmax", "margin"] = "cosine"
     prototypes: Literal["auto", "simplex", "separated", "random", "semantic", "given"] = "auto"
+    prototype_dim: int | None = None
+    assignment: Literal["given", "semantic"] = "given"
     class_vectors: Mapping[Any, ArrayLike] | ArrayLike | None = None
     reject_below: float | None = None
     reject_label: int | str | None = None
@@ -384,47 +390,18 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
 
     def _target(self, moments: Moments | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Target and head of a backbone; `moments` are those of numbers beside the classes."""
-        count = len(self.classes_)
-        prototype = {"kind": "prototype", "n_classes": count, "loss": {"kind": self.loss}}
-        self._check_prototypes()
-        prototype |= {} if self.prototypes == "auto" else {"prototypes": self.prototypes}
-        linear = {"kind": "linear", "n_outputs": count, "loss": "softmax", "bias": True}
-        heads = {"auto": prototype, "prototype": prototype, "linear": linear}
-        if self.head not in heads:
-            raise ConfigError(problem("head", " | ".join(heads), repr(self.head), "choose one of these"))
+        head = HeadParameters.of(self).settings(len(self.classes_))
         if moments is None:
-            return {"kind": "sequence_class"}, heads[self.head]
+            return {"kind": "sequence_class"}, head
         for name, given, allowed in (("head", self.head, ("auto", "prototype")), ("loss", self.loss, ("cosine",))):
             if given not in allowed:
                 expected = f"{' or '.join(allowed)} where values are predicted too"
-                raise ConfigError(problem(name, expected, repr(given), f"leave {name} out"))
-        return {"kind": "joint"}, prototype | {"loss": {"kind": "joint", **ends(moments, "values")}}
-
-    def _check_prototypes(self) -> None:
-        """Refuse prototypes that there are not, that a linear head has not, and class vectors without a use."""
-        known, given = get_args(get_type_hints(type(self))["prototypes"]), cast("Any", self.prototypes)
-        if not isinstance(given, str) or given not in known:
-            expected, advice = " | ".join(known), "choose one of these, and pass vectors as class_vectors"
-            raise ConfigError(problem("prototypes", expected, shown(given), advice))
-        if self.head == "linear" and self.prototypes != "auto":
-            expected, advice = "'auto' beside head='linear', which has no prototypes", "leave one of the two out"
-            raise ConfigError(problem("prototypes", expected, repr(self.prototypes), advice))
-        made_from_vectors = self.prototypes in MADE_FROM_VECTORS
-        if made_from_vectors != (self.class_vectors is not None):
-            expected = "a vector for each class" if made_from_vectors else "None"
-            found = "None" if made_from_vectors else "some"
-            advice = "pass prototypes='semantic' or 'given' with class_vectors, or leave both out"
-            where = f"class_vectors beside prototypes={self.prototypes!r}"
-            raise ConfigError(problem(where, expected, found, advice))
+                raise ConfigError(problem(name, expected, shown(given), f"leave {name} out"))
+        return {"kind": "joint"}, head | {"loss": {"kind": "joint", **ends(moments, "values")}}
 
     def _class_vectors(self) -> ClassVectors | None:
         """The vectors in the order of the classes."""
-        if self.class_vectors is None:
-            return None
-        given, names = self.class_vectors, [text_of(one) for one in self.classes_.tolist()]
-        if isinstance(given, Mapping):
-            given = {text_of(label): vector for label, vector in given.items()}
-        return ClassVectors.of(given, names)
+        return HeadParameters.of(self).vectors(self.classes_)
 
     def _values(
         self,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from ssm_hpn.arrays import numbers, whole_number
+from ssm_hpn.arrays import numbers, one_of, whole_number
 from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.closed_form import RidgeSettings
 from ssm_hpn.columns import Scale, measured_columns
@@ -32,11 +32,13 @@ Floats = NDArray[np.float64]
 Kind = Literal["features", "backbone"]
 
 OF_BACKBONE = (
-    "d_model", "n_layers", "d_state", "head", "loss", "prototypes", "class_vectors", "pooling", "steps", "batch_size",
-    "lr", "weight_decay", "normalize", "early_stopping", "replay",
+    "d_model", "n_layers", "d_state", "head", "loss", "prototypes", "prototype_dim", "assignment", "class_vectors",
+    "pooling", "steps", "batch_size", "lr", "weight_decay", "normalize", "early_stopping", "replay",
 )  # fmt: skip
 """Parameters of the trained model alone."""
 OF_FEATURES = ("effort", "causal")
+PARAMETERS: Final = {"model.head.dim": "prototype_dim", "model.head.vectors": "class_vectors"}
+"""Settings of a backbone whose parameters have other names."""
 
 KEPT_BYTES: Final = 1 << 26
 """Series up to this size are kept by fit for partial_fit, as long as the estimator is not stored."""
@@ -100,15 +102,13 @@ class SequenceModel(SequenceEstimator):
         """The kind by name, or by whose parameters are given; parameters of the other kind are refused."""
         known: dict[str, tuple[Any, ...]] = {"kind": ("auto", *get_args(Kind)), "effort": tuple(EFFORTS)}
         for name, allowed in known.items():
-            if getattr(self, name) not in allowed:
-                found = repr(getattr(self, name))
-                raise ConfigError(problem(name, " | ".join(allowed), found, "choose one of these"))
+            one_of(getattr(self, name), name, allowed)
         backbone, features = self._given(OF_BACKBONE), self._given(OF_FEATURES)
         kind: Kind = self.kind if self.kind != "auto" else "backbone" if backbone and not features else "features"
         other, advised = (backbone, "backbone") if kind == "features" else (features, "features")
         for name, (value, default) in other.items():
             expected = f"{default!r}, as kind={kind!r} has no such parameter"
-            raise ConfigError(problem(name, expected, repr(value), f"pass kind={advised!r} for it, or leave it out"))
+            raise ConfigError(problem(name, expected, shown(value), f"pass kind={advised!r} for it, or leave it out"))
         if self.kind == "auto" and kind == "backbone":
             names = f"{', '.join(backbone)} {'is' if len(backbone) == 1 else 'are'}"
             warn(f"kind: 'backbone' is taken, as {names} given; pass it by name")
@@ -236,12 +236,16 @@ class SequenceModel(SequenceEstimator):
         try:
             return Trainer(settings, class_vectors=self._class_vectors())
         except ConfigError as error:
-            setting, colon, rest = str(error).partition(":")
-            name = setting.rpartition(".")[2]
-            name = {"vectors": "class_vectors"}.get(name, name)
-            if name not in self.get_params():
-                raise
-            raise ConfigError(name + colon + rest) from None
+            raise self._of_parameter(error) from None
+
+    def _of_parameter(self, error: ConfigError) -> ConfigError:
+        """An error about a setting of the backbone as one about the parameter that it follows from."""
+        text, known = str(error), self.get_params()
+        for setting, name in PARAMETERS.items():
+            text = text.replace(setting, name) if name in known else text
+        setting, colon, rest = text.partition(":")
+        name = setting.rpartition(".")[2]
+        return ConfigError(name + colon + rest) if name in known else ConfigError(text)
 
     def _class_vectors(self) -> ClassVectors | None:
         """The vectors of the classes, for prototypes that are made from them."""

@@ -78,7 +78,10 @@ class ModelInParts(SequenceModel):
         """Let the model have the classes of the contract; those so far are at these places, and their scores stay."""
         assert contract.classes is not None
         if isinstance(self.model_, Backbone):
-            self.model_ = self.model_.with_classes(contract)
+            try:
+                self.model_ = self.model_.with_classes(contract)
+            except ConfigError as error:
+                raise self._of_parameter(error) from None
             return
         assert self.model_.classes is not None
         count, threads = len(contract.classes), number_of_threads(self.threads)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ssm_hpn.errors import ConfigError, problem
+from ssm_hpn.arrays import one_of
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads, true_or_false
 from ssm_hpn.filter_model import known_series
 from ssm_hpn.state_features import Effort, StateFeatures
@@ -44,9 +44,7 @@ class SeriesTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Seque
         return SeriesTransformer.transform(self, pd.DataFrame(rows, index=pd.Index(table.ids, name=self.id)))
 
     def _checked_effort(self) -> Effort:
-        if self.effort not in get_args(Effort):
-            expected = " | ".join(get_args(Effort))
-            raise ConfigError(problem("effort", expected, repr(self.effort), "choose one of these"))
+        one_of(self.effort, "effort", get_args(Effort))
         return self.effort
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's own

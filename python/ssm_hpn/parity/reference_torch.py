@@ -63,7 +63,8 @@ def evaluate(params: dict[str, np.ndarray], model: dict[str, Any], arrays: dict[
     if head["bias"]:
         logits = logits + p["lm_head.bias"]
     target = torch.tensor(arrays["token_class"].astype(np.int64)).ravel()
-    loss = F.cross_entropy(logits.reshape(rows * length, -1), target, ignore_index=-1)
+    smoothing = head.get("smoothing", 0.0)
+    loss = F.cross_entropy(logits.reshape(rows * length, -1), target, ignore_index=-1, label_smoothing=smoothing)
     loss.backward()
     gradients = {k: v.grad.numpy() for k, v in p.items() if v.grad is not None}
     return Outcome(loss.item(), hidden.detach().numpy(), logits.detach().numpy(), gradients)

@@ -426,7 +426,7 @@ impl PrototypeConfig {
         } else if kind == Construction::Simplex {
             let expected =
                 "\"given\" for a simplex, in which all pairs of prototypes are equally far apart".to_owned();
-            refuse(expected, "leave it out, or lower model.head.dim below the number of classes less one")
+            refuse(expected, "leave it out, or set model.head.dim below the number of classes less one")
         } else if self.assignment == Assignment::Semantic && kind.needs_vectors() {
             let expected = "\"given\" for prototypes that are made from class vectors".to_owned();
             refuse(expected, "leave it out: each class has its own prototype already")
