@@ -77,7 +77,7 @@ def cosines() -> str:
 def cosine_map(rows: Floats, names: list[str], title: str) -> str:
     """The cosines of all pairs as shades."""
     values = (rows @ rows.T).tolist()
-    texts = [[f"{value:.2f}" for value in line] for line in values]
+    texts = [[f"{value:.2f}".replace("0.", ".").replace("1.00", "1") for value in line] for line in values]
     shades = (np.array(values) + 0.3) / 1.3
     return drawn(lambda: plots.matrix(shades, names, texts, axes=("class", "class")), title)
 
