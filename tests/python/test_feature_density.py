@@ -100,6 +100,9 @@ def test_an_update_ends_it_and_a_part_fits_it_anew(fitted, tmp_path):
     assert trainer.density is not None
     trainer.step({"features": np.stack(series[:4]).astype(np.float32)[..., None], "sequence_class": labels[:4]})
     assert trainer.density is None
+    given = Trainer.load(tmp_path / "saved")
+    given.load_tensors(trainer.parameters())
+    assert given.density is given.temperature is None
     scores = np.array([[0.25, -0.5]])
     assert confidences(trainer, scores, np.zeros((1, 12))).tolist() == [0.25]
 
