@@ -4,10 +4,11 @@
 //! threads, and join partial sums in task order; so results have the same bits for any number of threads. The pool that
 //! runs them is the one inside whose [`Threads::install`] the call was made.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-
-use rayon::prelude::*;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
@@ -69,7 +70,9 @@ impl Threads {
     ///
     /// Fails where the process was forked after the pool had started and cannot start one of its own.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> Result<R> {
-        Ok(self.pool.of_this_process(self.count)?.install(f))
+        let pool = self.pool.of_this_process(self.count)?;
+        let inside = pool.current_thread_index().is_some();
+        Ok(pool.install(|| if inside { f() } else { awake(f) }))
     }
 }
 
@@ -118,8 +121,7 @@ impl Drop for Pool {
     }
 }
 
-/// Work for which waking another thread takes longer than the work itself: some 10 µs of a core that needs 1 ns for an
-/// item.
+/// Work for which sharing takes longer than the work itself: some 10 µs of a core that needs 1 ns for an item.
 const WORTH_SHARING: usize = 1 << 13;
 
 /// As [`for_each_task`], but on this thread alone if the tasks together have so few items to work on that sharing them
@@ -133,11 +135,214 @@ pub(crate) fn for_each_task_of(items: usize, count: usize, task: impl Fn(usize) 
 }
 
 /// Runs `task(0) .. task(count - 1)` on the current pool, each once, in any order. Nothing is allocated.
+///
+/// Every thread begins with tasks of its own, the same part of the numbers in each call, so that what one call has
+/// written for task i is in the cache of the core that reads it in the next; then it takes from the others.
 pub(crate) fn for_each_task(count: usize, task: impl Fn(usize) + Sync + Send) {
-    if count == 1 {
-        task(0);
-    } else {
-        (0..count).into_par_iter().with_max_len(1).for_each(task);
+    let threads = if count > 1 && !ALONE.get() { rayon::current_num_threads().min(count) } else { 1 };
+    if threads == 1 {
+        (0..count).for_each(task);
+        return;
+    }
+    let shares = Shares::new(count, threads);
+    let work = || {
+        let _busy = Busy::enter();
+        shares.run(&task);
+    };
+    beside(threads - 1, &work, || {
+        work();
+        // A task that another thread has begun ends within microseconds: going to sleep would take longer.
+        let mut idle = Idle::default();
+        while shares.left.load(Ordering::Acquire) > 0 {
+            if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                idle.round();
+            }
+        }
+    });
+}
+
+thread_local! {
+    /// Whether this thread shares nothing out.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` on the calling thread, which shares none of its tasks: no pool is woken, and none is needed.
+pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> R {
+    let before = ALONE.replace(true);
+    let _restore = OnDrop(|| ALONE.set(before));
+    f()
+}
+
+/// Calls `task(index, part)` for parts of `size` elements, of which the last may be shorter, as [`for_each_task`] does.
+pub(crate) fn for_each_part<T: Send>(
+    all: &mut [T],
+    size: usize,
+    task: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let (len, all) = (all.len(), Shared::new(all));
+    for_each_task(len.div_ceil(size.max(1)), |index| {
+        let start = index * size;
+        // SAFETY: each task has a part of its own.
+        task(index, unsafe { all.slice(start, size.min(len - start)) });
+    });
+}
+
+/// As [`for_each_part`] for parts of two slices with as many parts.
+pub(crate) fn for_each_pair<A: Send, B: Send>(
+    (a, size_a): (&mut [A], usize),
+    (b, size_b): (&mut [B], usize),
+    task: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
+) {
+    let (len_b, b) = (b.len(), Shared::new(b));
+    for_each_part(a, size_a, |index, a| {
+        let start = (index * size_b).min(len_b);
+        // SAFETY: each task has a part of its own.
+        task(index, a, unsafe { b.slice(start, size_b.min(len_b - start)) });
+    });
+}
+
+/// Runs `first` on this thread and `job` on up to `others` threads of the pool beside it.
+fn beside<R: Send>(others: usize, job: &(impl Fn() + Sync), first: impl FnOnce() -> R + Send) -> R {
+    match others {
+        0 => first(),
+        1 => rayon::join(first, job).0,
+        n => rayon::join(|| beside(n / 2, job, first), || beside(n - n / 2 - 1, job, job)).0,
+    }
+}
+
+/// The tasks of one call, in one part for each thread, up to [`Shares::MOST`].
+struct Shares {
+    count: usize,
+    parts: usize,
+    /// By part: its tasks that were taken.
+    taken: [AtomicUsize; Self::MOST],
+    /// Tasks that are not finished.
+    left: AtomicUsize,
+}
+
+impl Shares {
+    const MOST: usize = 16;
+
+    fn new(count: usize, threads: usize) -> Self {
+        let taken = [const { AtomicUsize::new(0) }; Self::MOST];
+        Self { count, parts: threads.min(Self::MOST), taken, left: AtomicUsize::new(count) }
+    }
+
+    /// Runs tasks until none is left to take, beginning with the part of this thread.
+    fn run(&self, task: &impl Fn(usize)) {
+        let own = rayon::current_thread_index().unwrap_or(0);
+        for part in (own..own + self.parts).map(|part| part % self.parts) {
+            let tasks = part * self.count / self.parts..(part + 1) * self.count / self.parts;
+            loop {
+                let index = tasks.start + self.taken[part].fetch_add(1, Ordering::Relaxed);
+                if index >= tasks.end {
+                    break;
+                }
+                // By a panic too, or the caller would wait for ever.
+                let _finished = OnDrop(|| {
+                    self.left.fetch_sub(1, Ordering::Release);
+                });
+                task(index);
+            }
+        }
+    }
+}
+
+/// Most threads that are kept awake: tasks are as many at most.
+const MOST_AWAKE: usize = 63;
+/// Time without a task after which a thread that is kept awake lets others run, and after which it sleeps.
+const PATIENCE: Duration = Duration::from_micros(20);
+const LONGEST: Duration = Duration::from_micros(300);
+
+/// Runs `f`, of many short parallel parts, with the other threads of the pool awake meanwhile.
+///
+/// A sleeping thread takes up a task some 20 µs after it is called, as long as a whole part of a small model takes, and
+/// rayon's threads sleep after that long without a task.
+fn awake<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    let others = (rayon::current_num_threads() - 1).min(MOST_AWAKE);
+    let done = AtomicBool::new(false);
+    beside(others, &|| stay_awake(&done), || {
+        let _busy = Busy::enter();
+        let _done = OnDrop(|| done.store(true, Ordering::Relaxed));
+        f()
+    })
+}
+
+/// Runs tasks of others until `done`, or until there were none for [`LONGEST`].
+fn stay_awake(done: &AtomicBool) {
+    if Busy::is_entered() {
+        // This thread waits for tasks of its own, or is awake already.
+        return;
+    }
+    let _busy = Busy::enter();
+    let mut idle = Idle::default();
+    while !done.load(Ordering::Relaxed) && idle.time() < LONGEST {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => idle = Idle::default(),
+            _ => idle.round(),
+        }
+    }
+}
+
+/// Waiting without sleep.
+#[derive(Default)]
+struct Idle {
+    rounds: u32,
+    since: Option<Instant>,
+    time: Duration,
+}
+
+impl Idle {
+    /// Waits some 50 ns, or lets other threads of this core run once [`PATIENCE`] is over.
+    fn round(&mut self) {
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(16) {
+            self.time = self.since.get_or_insert_with(Instant::now).elapsed();
+        }
+        if self.time > PATIENCE {
+            std::thread::yield_now();
+        } else {
+            (0..4).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
+    /// Time of the rounds so far.
+    fn time(&self) -> Duration {
+        self.time
+    }
+}
+
+thread_local! {
+    /// Calls on this thread's stack that must not wait for another thread to end.
+    static BUSY: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While it is alive, [`stay_awake`] returns at once on this thread.
+struct Busy;
+
+impl Busy {
+    fn enter() -> Self {
+        BUSY.set(BUSY.get() + 1);
+        Self
+    }
+
+    fn is_entered() -> bool {
+        BUSY.get() > 0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.set(BUSY.get() - 1);
+    }
+}
+
+/// Calls a function when it is dropped, by a panic too.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        self.0();
     }
 }
 
@@ -220,6 +425,34 @@ mod tests {
             pool.install(|| for_each_task(100, |i| unsafe { shared.slice(i, 1) }[0] += 1)).unwrap();
             assert!(hits.iter().all(|&h| h == 1), "{threads} threads: {hits:?}");
         }
+    }
+
+    #[test]
+    fn calls_inside_of_tasks_and_from_several_threads_end() {
+        let pool = Threads::new(Some(3)).unwrap();
+        let hits = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                let inner = || for_each_task(5, |_| _ = hits.fetch_add(1, Ordering::Relaxed));
+                let outer = || pool.install(|| for_each_task(7, |_| inner())).unwrap();
+                let nested = || pool.install(outer).unwrap();
+                scope.spawn(move || (0..50).for_each(|_| nested()));
+            }
+        });
+        assert_eq!(hits.into_inner(), 4 * 50 * 7 * 5);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_leaves_the_pool_usable() {
+        let pool = Threads::new(Some(2)).unwrap();
+        for bad in [0, 5, 9] {
+            let run = || pool.install(|| for_each_task(10, |i| assert!(i != bad, "task {bad}")));
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+            assert_eq!(caught.downcast_ref::<String>().unwrap(), &format!("task {bad}"));
+        }
+        let done = AtomicUsize::new(0);
+        pool.install(|| for_each_task(10, |_| _ = done.fetch_add(1, Ordering::Relaxed))).unwrap();
+        assert_eq!(done.into_inner(), 10);
     }
 
     #[test]

@@ -74,7 +74,13 @@ impl LinearHead {
     }
 
     /// o `[n, C]` of x `[n, D]`.
-    fn outputs<T: Scalar>(&self, precision: Precision, params: &Params<T>, x: &[T], o: &mut [T]) {
+    fn outputs<T: Scalar>(
+        &self,
+        params: &Params<T>,
+        x: &[T],
+        o: &mut [T],
+        linear: impl FnOnce(MatRef<T>, MatRef<T>, MatMut<T>, Accumulate),
+    ) {
         let (c, d) = (self.config.n_outputs, self.d_model);
         let n = x.len() / d;
         let accumulate = if self.config.bias { Accumulate::Add } else { Accumulate::Overwrite };
@@ -82,7 +88,7 @@ impl LinearHead {
             matmul::fill_rows(MatMut::new(o, n, c), params.get(BIAS));
         }
         let weight = MatRef::new(params.get(WEIGHT), c, d);
-        precision.linear(MatRef::new(x, n, d), weight, MatMut::new(o, n, c), accumulate);
+        linear(MatRef::new(x, n, d), weight, MatMut::new(o, n, c), accumulate);
     }
 
     /// The backward of [`LinearHead::outputs`] for d_o `[n, C]`.
@@ -164,7 +170,7 @@ impl<T: Scalar> Head<T> for LinearHead {
             let range = first..n.min(first + rows);
             let x = &x[range.start * d..range.end * d];
             let (o, scratch) = scratch.split_at_mut(range.len() * c);
-            self.outputs(precision, &params, x, o);
+            self.outputs(&params, x, o, |x, w, y, accumulate| precision.linear(x, w, y, accumulate));
             let weights = targets.weights.rows(range.clone());
             match (self.config.loss, targets.targets) {
                 (LinearLoss::Softmax, Targets::Classes(classes)) => {
@@ -191,7 +197,14 @@ impl<T: Scalar> Head<T> for LinearHead {
     }
 
     fn scores(&self, pass: Pass<T>, x: &[T], out: &mut [T]) {
-        self.outputs(pass.precision, &pass.params, x, out);
+        let is_step = pass.state.is_some();
+        self.outputs(&pass.params, x, out, |x, w, y, accumulate| {
+            if is_step {
+                matmul::linear_step(x, w, y, accumulate);
+            } else {
+                pass.precision.linear(x, w, y, accumulate);
+            }
+        });
     }
 }
 

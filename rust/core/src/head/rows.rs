@@ -3,9 +3,8 @@
 //! Rows are worked on in blocks of a fixed number, so the same numbers come out for any number of threads, and each
 //! row leaves a record that is summed in f64 in the order of the rows.
 
-use rayon::prelude::*;
-
 use crate::numeric::Scalar;
+use crate::parallel::{for_each_pair, for_each_part};
 use crate::real::Real;
 use crate::simd::Vector;
 
@@ -58,7 +57,7 @@ pub(crate) fn for_each_block<T: Send>(
     width: usize,
     task: impl Fn(usize, &mut [T]) + Sync + Send,
 ) {
-    a.par_chunks_mut(BLOCK * width).with_max_len(1).enumerate().for_each(|(i, a)| task(i * BLOCK, a));
+    for_each_part(a, BLOCK * width, |block, a| task(block * BLOCK, a));
 }
 
 /// Calls `task(first row, rows of z, their records)` for blocks of rows of `width` columns.
@@ -69,11 +68,7 @@ pub(crate) fn for_each_recorded_block<T: Scalar>(
     task: impl Fn(usize, &mut [T], &mut [RowRecord<T>]) + Sync + Send,
 ) {
     assert_eq!(z.len(), records.len() * width, "a record per row");
-    z.par_chunks_mut(BLOCK * width)
-        .zip(records.par_chunks_mut(BLOCK))
-        .with_max_len(1)
-        .enumerate()
-        .for_each(|(i, (z, records))| task(i * BLOCK, z, records));
+    for_each_pair((z, BLOCK * width), (records, BLOCK), |block, z, records| task(block * BLOCK, z, records));
 }
 
 /// (z·z, z·p).

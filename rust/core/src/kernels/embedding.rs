@@ -13,8 +13,10 @@ use super::blocks::Blocks;
 use super::layout::Accumulate;
 use super::matmul::{self, MatMut, MatRef, Precision};
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 
+/// Elements that take as long as one of the items of [`for_each_task_of`].
+const ELEMENTS: usize = 8;
 /// Least number of tokens that a thread gathers.
 const LEAST_TOKENS: usize = 64;
 /// Channels that a thread scatters: two cache lines of f32.
@@ -50,7 +52,7 @@ pub fn forward<T: Scalar>(dims: Dims, ids: &[u32], w: &[T], y: &mut [T]) {
     dims.check(ids, w.len(), y.len());
     let (d, blocks) = (dims.channels, Blocks::new(ids.len(), LEAST_TOKENS));
     let y = Shared::new(y);
-    for_each_task(blocks.count, |block| {
+    for_each_task_of(ids.len() * d / ELEMENTS, blocks.count, |block| {
         let rows = blocks.range(block);
         // SAFETY: the tokens of a block belong to its task.
         let y = unsafe { y.slice(rows.start * d, rows.len() * d) };
@@ -68,7 +70,7 @@ pub fn backward<T: Scalar>(dims: Dims, ids: &[u32], dy: &[T], dw: &mut [T]) {
     dims.check(ids, dw.len(), dy.len());
     let d = dims.channels;
     let dw = Shared::new(dw);
-    for_each_task(d.div_ceil(SCATTER_CHANNELS), |task| {
+    for_each_task_of(ids.len() * d / ELEMENTS, d.div_ceil(SCATTER_CHANNELS), |task| {
         let part: Range<usize> = task * SCATTER_CHANNELS..((task + 1) * SCATTER_CHANNELS).min(d);
         for (m, &id) in ids.iter().enumerate() {
             // SAFETY: these channels of every row belong to this task.

@@ -14,10 +14,12 @@
 use super::blocks::Blocks;
 use super::layout::Accumulate;
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::real::Real;
 use crate::simd::{self, Kernel, Vector};
 
+/// Elements that take as long as one of the items of [`for_each_task_of`].
+const ELEMENTS: usize = 4;
 /// Least number of tokens for a thread.
 const LEAST_TOKENS: usize = 16;
 
@@ -56,7 +58,7 @@ pub fn forward<T: Scalar>(dims: Dims, x: &[T], w: &[T], y: &mut [T], r: &mut [T]
     dims.check(&[x.len(), y.len()], w.len(), r.len());
     let (blocks, d) = (dims.blocks(), dims.channels);
     let (y, r) = (Shared::new(y), Shared::new(r));
-    for_each_task(blocks.count, |block| {
+    for_each_task_of(x.len() / ELEMENTS, blocks.count, |block| {
         let rows = blocks.range(block);
         // SAFETY: the tokens of a block belong to its task.
         let (y, r) = unsafe { (y.slice(rows.start * d, rows.len() * d), r.slice(rows.start, rows.len())) };
@@ -130,7 +132,7 @@ pub fn backward<T: Scalar>(
     let want_dw = dw.is_some();
     let partial = if want_dw { &mut scratch[..blocks.count * d] } else { &mut [] };
     let (dx, sums) = (Shared::new(dx), Shared::new(partial));
-    for_each_task(blocks.count, |block| {
+    for_each_task_of(x.len() / ELEMENTS, blocks.count, |block| {
         let rows = blocks.range(block);
         let part = rows.start * d..rows.end * d;
         // SAFETY: the tokens of a block belong to its task, and so does its row of partial sums.

@@ -8,7 +8,7 @@
 
 use super::blocks::Blocks;
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Kernel, Vector, math};
 
 /// Least number of elements for a thread.
@@ -39,7 +39,7 @@ fn in_blocks<T: Scalar>(x: &[T], dy: Option<&[T]>, out: &mut [T]) {
     );
     let blocks = Blocks::new(x.len(), LEAST);
     let out = Shared::new(out);
-    for_each_task(blocks.count, |block| {
+    for_each_task_of(x.len() / 2, blocks.count, |block| {
         let range = blocks.range(block);
         // SAFETY: the numbers of a block belong to its task.
         let out = unsafe { out.slice(range.start, range.len()) };

@@ -202,6 +202,7 @@ impl<T: Scalar> Stream<T> {
         }
         let layout = Layout::whole(self.rows, 1);
         let pass = Pass::new(model.head_params(params), layout, Mode::Inference, scratch);
+        let pass = Pass { state: Some(&mut []), ..pass };
         model.head.scores(pass, &self.features, &mut self.scores);
         Ok(())
     }

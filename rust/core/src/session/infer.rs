@@ -10,6 +10,7 @@ use crate::kernels::Layout;
 use crate::model::infer::Inferred;
 use crate::model::{InputConfig, Model, Stream};
 use crate::numeric::Scalar;
+use crate::parallel::alone;
 use crate::params::init;
 use crate::pass::{Mode, Pass};
 
@@ -192,11 +193,14 @@ impl<T: Scalar> Session<T> {
 
     /// Reads `length` tokens of every row into a stream and returns the scores after the last, `[rows, n_scores]`.
     ///
-    /// For the lowest latency, call it in a loop inside one `session.threads().install(…)`: each call then does without
-    /// being handed to the pool.
+    /// A read of little work, such as a token by a small model, is done by the calling thread. For others, call it in a
+    /// loop inside one `session.threads().install(…)`: each call then does without being handed to the pool.
     pub fn read<'a>(&self, stream: &'a mut Stream<T>, input: &Input, length: usize) -> Result<&'a [T]> {
         self.check_free("read a stream")?;
         let (model, params) = (&self.model, self.params.as_slice());
+        if params.len() * stream.rows() * length <= SMALL || self.threads.count() == 1 {
+            return alone(|| stream.read(model, params, input, length));
+        }
         self.threads.install(|| stream.read(model, params, input, length))?
     }
 
@@ -231,6 +235,9 @@ impl<T: Scalar> Session<T> {
         Ok(continuation)
     }
 }
+
+/// Multiply-adds of a read that the calling thread does itself: some 60 µs.
+const SMALL: usize = 1 << 20;
 
 /// The head's pass over n features, nothing of which is trained.
 fn head_pass<'a, T: Scalar>(
@@ -299,30 +306,75 @@ impl Sampling {
 
     /// The token for a uniform number in [0, 1); `scale` turns scores into logits.
     fn pick<T: Scalar>(&self, scores: &[T], scale: f64, u: f64) -> u32 {
-        let mut order: Vec<usize> = (0..scores.len()).collect();
-        order.sort_by(|a, b| scores[*b].to_f64().total_cmp(&scores[*a].to_f64()));
+        let mut ranked = Ranked::new(scores);
+        let first = ranked.at(0);
         if self.temperature == 0.0 {
-            return order[0] as u32;
+            return first as u32;
         }
-        order.truncate(self.top_k.unwrap_or(order.len()));
-        let best = scores[order[0]].to_f64();
-        let weight = |i: &usize| (scale * (scores[*i].to_f64() - best) / self.temperature).exp();
+        let best = scores[first].to_f64();
+        let weight = |i: usize| (scale * (scores[i].to_f64() - best) / self.temperature).exp();
+        let mut count = self.top_k.unwrap_or(scores.len()).min(scores.len());
+        let mut total: f64 = if count == scores.len() {
+            (0..count).map(weight).sum()
+        } else {
+            (0..count).map(|rank| weight(ranked.at(rank))).sum()
+        };
         if let Some(top_p) = self.top_p.filter(|p| *p < 1.0) {
-            let mut missing = top_p * order.iter().map(weight).sum::<f64>();
-            let nucleus = order.iter().position(|i| {
-                missing -= weight(i);
+            let (mut missing, mut sum) = (top_p * total, 0.0);
+            let nucleus = (0..count).position(|rank| {
+                let weight = weight(ranked.at(rank));
+                sum += weight;
+                missing -= weight;
                 missing <= 0.0
             });
-            order.truncate(nucleus.map_or(order.len(), |last| last + 1));
+            (count, total) = nucleus.map_or((count, total), |last| (last + 1, sum));
         }
-        let mut left = u * order.iter().map(weight).sum::<f64>();
-        for i in &order {
-            left -= weight(i);
+        let mut left = u * total;
+        for rank in 0..count - 1 {
+            left -= weight(ranked.at(rank));
             if left < 0.0 {
-                return *i as u32;
+                return ranked.at(rank) as u32;
             }
         }
-        order[order.len() - 1] as u32
+        ranked.at(count - 1) as u32
+    }
+}
+
+/// The places of scores from the best on, of equal ones the first first; sorted as far as they are asked for.
+struct Ranked<'a, T> {
+    scores: &'a [T],
+    order: Vec<u32>,
+    /// Places that are sorted.
+    sorted: usize,
+}
+
+impl<'a, T: Scalar> Ranked<'a, T> {
+    /// Places that are sorted at first, and by what factor more if they are not enough.
+    const FIRST: usize = 32;
+    const MORE: usize = 8;
+
+    fn new(scores: &'a [T]) -> Self {
+        Self { scores, order: (0..scores.len() as u32).collect(), sorted: 0 }
+    }
+
+    /// The place of the score with this rank.
+    fn at(&mut self, rank: usize) -> usize {
+        let scores = self.scores;
+        let better = |a: &u32, b: &u32| {
+            let [of_a, of_b] = [a, b].map(|i| scores[*i as usize].to_f64());
+            of_b.total_cmp(&of_a).then(a.cmp(b))
+        };
+        while self.sorted <= rank {
+            let wanted = (self.sorted * Self::MORE).max(Self::FIRST) - self.sorted;
+            let rest = &mut self.order[self.sorted..];
+            let wanted = wanted.min(rest.len());
+            if wanted < rest.len() {
+                rest.select_nth_unstable_by(wanted, better);
+            }
+            rest[..wanted].sort_unstable_by(better);
+            self.sorted += wanted;
+        }
+        self.order[rank] as usize
     }
 }
 

@@ -22,7 +22,6 @@
 //! r is kept for the backward pass, `[M, K + F]`. A token knows nothing of later ones, but what a filter holds at a token
 //! is not part of a stream's state, so such a model reads whole documents.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::interface::{Stem, StemBatch, StemSizes, features, shortened};
@@ -34,6 +33,7 @@ use crate::features::stationary::{unit_filters, unit_mixtures};
 use crate::kernels::state_filters::{COLUMNS, FILTERS, Filters, MODES, MeansInto, mean_responses};
 use crate::kernels::{embedding, matmul::MatRef};
 use crate::numeric::Scalar;
+use crate::parallel::for_each_part;
 use crate::params::init::Maker;
 use crate::params::{Grads, Init, ParamSpec};
 use crate::pass::{Capabilities, Pass};
@@ -198,11 +198,9 @@ impl<T: Scalar> Stem<T> for FixedFilters {
             "a token for every stride"
         );
         let saved = &mut std::mem::take(&mut pass.saved)[..m * width];
-        saved.par_chunks_mut(batch.after.length * width).with_max_len(1).enumerate().for_each(
-            |(row, out)| {
-                self.read_row(&pass, batch, row, out);
-            },
-        );
+        for_each_part(&mut *saved, batch.after.length * width, |row, out| {
+            self.read_row(&pass, batch, row, out);
+        });
         let weight = MatRef::new(pass.params.get(WEIGHT), self.d_model, width);
         embedding::features_forward(
             pass.precision,

@@ -5,8 +5,10 @@ use super::tile::add_to;
 use super::view::{MatMut, MatRef};
 use crate::kernels::blocks::Blocks;
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task};
+use crate::parallel::{Shared, for_each_task_of};
 
+/// Elements that take as long as one of the items of [`for_each_task_of`].
+const ELEMENTS: usize = 8;
 /// Least number of rows for a thread.
 const LEAST_ROWS: usize = 64;
 
@@ -17,8 +19,9 @@ const LEAST_ROWS: usize = 64;
 pub(crate) fn fill_rows<T: Scalar>(mut y: MatMut<T>, row: &[T]) {
     let (blocks, stride) = (Blocks::new(y.rows(), LEAST_ROWS), y.row_stride());
     assert_eq!(y.cols(), row.len(), "columns of y and of the row");
+    let items = y.rows() * y.cols() / ELEMENTS;
     let output = Output::new(y.data().as_mut_ptr());
-    for_each_task(blocks.count, |block| {
+    for_each_task_of(items, blocks.count, |block| {
         for i in blocks.range(block) {
             // SAFETY: the row lies inside the matrix and belongs to this task.
             unsafe { std::slice::from_raw_parts_mut(output.at(i * stride), row.len()) }.copy_from_slice(row);
@@ -41,7 +44,7 @@ pub(crate) fn sum_rows<T: Scalar>(dy: MatRef<T>, sums: &mut [T], scratch: &mut [
     let (blocks, n) = (Blocks::new(dy.rows(), LEAST_ROWS), dy.cols());
     let scratch = &mut scratch[..blocks.count * n];
     let partial = Shared::new(scratch);
-    for_each_task(blocks.count, |block| {
+    for_each_task_of(dy.rows() * n / ELEMENTS, blocks.count, |block| {
         // SAFETY: each block has its own row of partial sums.
         let partial = unsafe { partial.slice(block * n, n) };
         partial.fill(T::ZERO);

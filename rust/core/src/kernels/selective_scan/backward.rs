@@ -5,7 +5,7 @@ use super::system::{BlockParameters, CHUNK, Chunk, Dims, System, fill_rates, is_
 use super::task::{Backward, BackwardArguments, BackwardPanels};
 use crate::kernels::channels::{BLOCK, ChannelTasks, ColumnsMut, PerChannel, read, write};
 use crate::numeric::Scalar;
-use crate::parallel::{Shared, for_each_task, for_each_task_of};
+use crate::parallel::{Shared, for_each_task_of};
 use crate::simd::{self, Isa, Kernel, Vector, math};
 
 /// Inputs of the backward pass, overwritten with its results.
@@ -146,7 +146,7 @@ impl<'a, T: Scalar> Partial<'a, T> {
     fn join_dbc(&self, dims: &Dims, split: &ChannelTasks, to: ColumnsMut<T>) {
         let (tokens, width) = (dims.layout.tokens(), 2 * dims.states);
         let to = to.share();
-        for_each_task(tokens.div_ceil(256), |index| {
+        for_each_task_of(tokens * width * split.blocks / 4, tokens.div_ceil(256), |index| {
             for token in index * 256..((index + 1) * 256).min(tokens) {
                 // SAFETY: each task has tokens of its own.
                 let out = unsafe { to.part(token, 0, width) };
