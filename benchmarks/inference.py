@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from bench_peers import machine, without_tuning
+from record_files import write_record
 
 HERE = Path(__file__).resolve().parent
 MEGABYTES = 512
@@ -176,16 +176,6 @@ def first(rounds: int, threads: int) -> list[Row]:
     ]
 
 
-def stem_of(kind: str, about: dict[str, str]) -> str:
-    """Name of a record: its kind, the processor, the date.
-
-    >>> stem_of("small", {"processor": "Intel(R) Xeon(R) Processor, 2 cores", "date": "2026-11-28"})
-    'small-intel-xeon-processor-2026-11-28'
-    """
-    name = re.sub(r"\(R\)|\(TM\)|,.*", "", about["processor"])
-    return f"{kind}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{about['date']}"
-
-
 def markdown(rows: list[Row], about: dict[str, str], rounds: int, threads: int) -> str:
     """The table."""
     versions = f"ssm-hpn {about['ssm-hpn']}, numpy {about['numpy']}"
@@ -223,11 +213,8 @@ def main() -> int:
             print(json.dumps(each, ensure_ascii=False), flush=True)
     about = machine()
     text = markdown(rows, about, args.rounds, args.threads)
-    stem = stem_of("inference", about)
-    args.out.mkdir(parents=True, exist_ok=True)
     record = {"machine": about, "rounds": args.rounds, "threads": args.threads, "rows": rows}
-    (args.out / f"{stem}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    (args.out / f"{stem}.md").write_text(text)
+    write_record(args.out, "inference", record, text)
     print(text)
     return 0
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from bench_peers import machine, without_tuning
-from inference import stem_of
+from record_files import write_record
 
 HERE = Path(__file__).resolve().parent
 BATCH, FEATURES, CLASSES = 16, 3, 5
@@ -210,11 +210,7 @@ def main() -> int:
         print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
     about = machine()
     text = markdown(rows, about, args.rounds)
-    args.out.mkdir(parents=True, exist_ok=True)
-    stem = stem_of("small", about)
-    record = {"machine": about, "rounds": args.rounds, "rows": rows}
-    (args.out / f"{stem}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    (args.out / f"{stem}.md").write_text(text)
+    write_record(args.out, "small", {"machine": about, "rounds": args.rounds, "rows": rows}, text)
     print(text)
     return 0
 

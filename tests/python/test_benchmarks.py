@@ -1,5 +1,7 @@
 """Benchmarks: peers run without variables that slow their matrix products down."""
 
+import doctest
+import json
 import os
 import subprocess
 import sys
@@ -31,3 +33,15 @@ def test_processes_of_peers_get_no_tuning(monkeypatch, name, stays):
 
     monkeypatch.setenv(name, TUNED[name])
     assert (name in without_tuning()) is stays
+
+
+def test_a_record_lies_beside_its_table_under_processor_and_date(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import record_files
+
+    assert doctest.testmod(record_files).failed == 0
+    machine = {"processor": "Some Processor(TM) 5, 2 cores", "date": "2026-11-28"}
+    record_files.write_record(tmp_path / "records", "small", {"machine": machine, "rows": ["µs"]}, "| µs |\n")
+    stem = tmp_path / "records/small-some-processor-5-2026-11-28"
+    assert json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) == {"machine": machine, "rows": ["µs"]}
+    assert stem.with_suffix(".md").read_text(encoding="utf-8") == "| µs |\n"
