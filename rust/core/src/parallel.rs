@@ -433,10 +433,11 @@ mod tests {
         let hits = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                let inner = || for_each_task(5, |_| _ = hits.fetch_add(1, Ordering::Relaxed));
-                let outer = || pool.install(|| for_each_task(7, |_| inner())).unwrap();
-                let nested = || pool.install(outer).unwrap();
-                scope.spawn(move || (0..50).for_each(|_| nested()));
+                scope.spawn(|| {
+                    let inner = || for_each_task(5, |_| _ = hits.fetch_add(1, Ordering::Relaxed));
+                    let outer = || pool.install(|| for_each_task(7, |_| inner())).unwrap();
+                    (0..50).for_each(|_| pool.install(outer).unwrap());
+                });
             }
         });
         assert_eq!(hits.into_inner(), 4 * 50 * 7 * 5);
