@@ -78,6 +78,13 @@ OF_MANIFEST: Final[Mapping[str, type]] = {
     "normalisation": dict,
 }
 """The types of what is read of a manifest before the core has checked it; what is not there is null or left out."""
+LARGEST: Final[Mapping[str, int]] = {
+    "n_features": 1 << 20,
+    "n_values": 1 << 20,
+    "n_classes": 1 << 24,
+    "vocab_size": 2**31 - 1,
+}
+"""The most that sizes may be: what is made of them is bounded before the core has checked the manifest."""
 NEVER_NULL: Final = frozenset({"kind", "columns", "shards", "rows", "tokens", "longest", "files", "digest"})
 OF_PARTS: Final[Mapping[str, Mapping[str, type]]] = {
     "source": {"files": int, "digest": str, "options": dict},
@@ -104,6 +111,9 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise DataError(problem(file, "a JSON object", type(manifest).__name__, "prepare the data again"))
     _check_types(file, "", manifest, OF_MANIFEST)
+    for key, most in LARGEST.items():
+        if not 0 <= (manifest.get(key) or 0) <= most:
+            raise DataError(problem(f"{file}: {key}", f"0 to {most}", manifest[key], "prepare the data again"))
     for part, kinds in OF_PARTS.items():
         _check_types(file, f"{part}.", manifest.get(part) or {}, kinds)
     return manifest

@@ -30,12 +30,13 @@ from ssm_hpn.dataset import PARTS, Arrays, is_prepared, next_tokens, padded, rea
 from ssm_hpn.errors import ConfigError, DataError, nearest, problem, shown
 from ssm_hpn.moments import Moments
 from ssm_hpn.prepare.encode import Encoder, encoder_from
+from ssm_hpn.prepare.keys import ContentKeys, Keys, text_keys
 from ssm_hpn.prepare.labels import Matching
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.reading import Sources, id_type, inputs, with_targets
 from ssm_hpn.prepare.records import Documents, Record, file_and_mark
-from ssm_hpn.prepare.sources import Source, find
-from ssm_hpn.prepare.split import ContentKeys, Keys, text_keys
+from ssm_hpn.prepare.source import Source
+from ssm_hpn.prepare.sources import find
 from ssm_hpn.prepare.trained import notes_on, notes_on_part
 from ssm_hpn.targets import COLUMNS, KINDS, TargetArray, column_with
 

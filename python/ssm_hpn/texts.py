@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.arrays import describe, is_frame, to_array
-from ssm_hpn.errors import ShapeError, problem, shown
+from ssm_hpn.errors import DataError, ShapeError, problem, shown
 
 Floats = NDArray[np.float64]
 
 CHANNELS: Final = 16
 """Of 4, 8, 16 and 32, on the tasks of `benchmarks/text_series.py`: none gains more than a hundredth by more."""
+MOST_CHANNELS: Final = 4096
+"""More than any contract has."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,21 @@ class ByteChannels:
 
     @classmethod
     def from_encoder(cls, encoder: Mapping[str, Any]) -> Self:
-        """That of a contract."""
-        return cls(int(encoder["seed"]), int(encoder["channels"]))
+        """That of a contract. Raises `DataError` for numbers that no contract has.
+
+        >>> ByteChannels.from_encoder({"seed": 0, "channels": 10**12})
+        Traceback (most recent call last):
+        ssm_hpn.errors.DataError: the channels of a byte: expected 1 to 4096, and a seed from 0 to 4294967295, found ...
+        """
+        seed, channels = encoder.get("seed"), encoder.get("channels")
+        if isinstance(seed, int) and isinstance(channels, int) and _fits(seed, channels):
+            return cls(seed, channels)
+        expected, advice = f"1 to {MOST_CHANNELS}, and a seed from 0 to {2**32 - 1}", "train the model again"
+        raise DataError(problem("the channels of a byte", expected, f"{shown(channels)} and {shown(seed)}", advice))
+
+
+def _fits(seed: int, channels: int) -> bool:
+    return 0 <= seed < 2**32 and 1 <= channels <= MOST_CHANNELS
 
 
 def texts_of(x: Any) -> list[bytes] | None:  # noqa: ANN401 - anything array-like

@@ -55,9 +55,9 @@ def test_an_interrupted_preparation_goes_on_after_its_finished_shards(tmp_path, 
         rows(tmp_path / "rows.csv")
         columns = {"id": "id", "order": "t", "features": ["x"], "label": "y"}
         options = PrepareOptions(train=str(tmp_path / "rows.csv"), columns=columns, shard_tokens=1024)
-    declaration = pipeline._Layout.declaration
+    declaration = pipeline.Layout.declaration
     small = {"batch_tokens": 300}  # a record batch, of which a shard has some
-    monkeypatch.setattr(pipeline._Layout, "declaration", lambda layout: declaration(layout) | small)
+    monkeypatch.setattr(pipeline.Layout, "declaration", lambda layout: declaration(layout) | small)
     whole = prepare(options, tmp_path / "whole")
     expected = files(whole.folder)
     written = []

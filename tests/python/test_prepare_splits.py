@@ -10,9 +10,9 @@ from prepare_support import made, rows, text_of
 from ssm_hpn.config import parse
 from ssm_hpn.errors import ConfigError, DataError
 from ssm_hpn.prepare import split
+from ssm_hpn.prepare.keys import ContentKeys
 from ssm_hpn.prepare.records import Documents, within
-from ssm_hpn.prepare.sources import Source
-from ssm_hpn.prepare.split import ContentKeys
+from ssm_hpn.prepare.source import Source
 
 COLUMNS = {"id": "id", "features": "x", "label": "y"}
 

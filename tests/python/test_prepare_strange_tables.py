@@ -15,7 +15,7 @@ from prepare_support import rows as documents_of
 from ssm_hpn.cli.main import main
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare import copies
-from ssm_hpn.prepare.sources import Source, longest_row
+from ssm_hpn.prepare.source import Source, longest_row
 from support import SMALL, train
 
 NAMES = ["id", "t", "x", "label"]

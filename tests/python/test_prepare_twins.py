@@ -15,7 +15,7 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.prepare import Prepared
 from ssm_hpn.prepare.engine import engine
 from ssm_hpn.prepare.opening import open_table
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.prepare.twins import true_keys
 
 DOCUMENTS = 12

@@ -12,6 +12,7 @@ labels, values, lengths. An array in the role of features holds numbers, whole o
 never as a whole, and never unpickled.
 """
 
+import math
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,7 +31,7 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import Notes, data_error, nearest, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, within
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.targets import COLUMNS, target_columns
 
 USUAL_NAMES = {
@@ -71,21 +72,15 @@ class Stored:
     def read(self, count: int) -> NDArray[Any]:
         """The next `count` entries along the first axis."""
         shape = (count, *self.shape[1:])
-        size = int(np.prod(shape)) * self.dtype.itemsize
+        size = math.prod(shape) * self.dtype.itemsize
         data = self.file.read(size)
         if len(data) != size:
-            raise data_error(
-                self.source.path,
-                self.source.field(self.name),
-                expected=counted(size, "more byte"),
-                found=f"{len(data):,}",
-                advice="the file is cut: write or copy it again",
-            )
+            raise _cut(self.source, self.name, size, len(data))
         return np.frombuffer(data, self.dtype).reshape(shape)
 
     def chunks(self) -> Iterator[NDArray[Any]]:
         """Everything, some megabytes at a time."""
-        row_bytes = max(1, int(np.prod(self.shape[1:])) * self.dtype.itemsize)
+        row_bytes = max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
         step = max(1, CHUNK_BYTES // row_bytes)
         for start in range(0, self.shape[0], step):
             yield self.read(min(step, self.shape[0] - start))
@@ -387,7 +382,8 @@ def _values(array: Stored, values: NDArray[Any], rows: Ints) -> Floats:
 def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) -> dict[str, Stored]:
     """The arrays in use by their role."""
     if not _is_archive(source):
-        array = _header(source, source.path.stem, stack.enter_context(source.path.open("rb")))
+        size = source.path.stat().st_size
+        array = _header(source, source.path.stem, stack.enter_context(source.path.open("rb")), size)
         return {"tokens" if array.dtype.kind in "iu" and len(array.shape) < 3 else "features": array}
     try:
         archive = stack.enter_context(zipfile.ZipFile(source.path))
@@ -419,7 +415,8 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
             )
         name = name or next((candidate for candidate in usual if candidate in free), None)
         if name:
-            arrays[key] = _header(source, name, stack.enter_context(archive.open(f"{name}.npy")), key)
+            member = archive.getinfo(f"{name}.npy")
+            arrays[key] = _header(source, name, stack.enter_context(archive.open(member)), member.file_size, key)
     if "features" not in arrays and "tokens" not in arrays:
         raise data_error(
             source.path,
@@ -433,8 +430,16 @@ def _open(source: Source, columns: Columns, stack: ExitStack, *, targets: bool) 
     return arrays
 
 
-def _header(source: Source, name: str, file: IO[bytes], role: str = "features") -> Stored:
-    """Shape and type of one array; the stream is then at its first number."""
+def _cut(source: Source, name: str, expected: int, found: int) -> DataError:
+    """The error for an array of which bytes are missing."""
+    advice = "the file is cut: write or copy it again"
+    return data_error(
+        source.path, source.field(name), expected=counted(expected, "more byte"), found=f"{found:,}", advice=advice
+    )
+
+
+def _header(source: Source, name: str, file: IO[bytes], size: int, role: str = "features") -> Stored:
+    """Shape and type of one array in `size` bytes, which have all of it; the stream is then at its first number."""
     try:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -447,6 +452,10 @@ def _header(source: Source, name: str, file: IO[bytes], role: str = "features") 
             found=str(error).splitlines()[0],
             advice="write it with numpy.save or numpy.savez",
         ) from None
+    if any(axis < 0 for axis in shape):
+        advice = "write it with numpy.save or numpy.savez"
+        found = f"shape {list(shape)}"
+        raise data_error(source.path, source.field(name), expected="a numpy array", found=found, advice=advice)
     if dtype.kind not in "iufbUS":
         by_role = OBJECTS if dtype.kind == "O" else {}
         advice = by_role.get(role) or ADVICE.get(dtype.kind, "convert it to numbers")
@@ -457,4 +466,7 @@ def _header(source: Source, name: str, file: IO[bytes], role: str = "features") 
         raise data_error(
             source.path, source.field(name), expected="an array in C order", found="Fortran order", advice=advice
         )
+    needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if needed > there:
+        raise _cut(source, name, needed, there)
     return Stored(source, name, file, shape, dtype)

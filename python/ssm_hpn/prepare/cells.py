@@ -15,7 +15,7 @@ from ssm_hpn.errors import DataError
 from ssm_hpn.moments import out_of_range, range_problem
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import MOST_CLASSES, Coded, Floats, Ints
-from ssm_hpn.prepare.sources import Source, line_of, lines_of
+from ssm_hpn.prepare.source import Source, line_of, lines_of
 
 LOOKED_AT: Final = 100
 """Texts of a column that are looked at for what they hold."""

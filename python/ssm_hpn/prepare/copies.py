@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ssm_hpn.errors import StorageError
 from ssm_hpn.prepare.problems import data_error
-from ssm_hpn.prepare.sources import Source, line_ends, open_source, read_block
+from ssm_hpn.prepare.source import Source, line_ends, open_source, read_block
 
 LINES: Final = 1 << 16
 """Line ends of a first look: more rows than the engine looks at to find out types and marks."""

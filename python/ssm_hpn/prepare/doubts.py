@@ -10,7 +10,7 @@ import numpy as np
 from ssm_hpn.prepare.engine import Table
 from ssm_hpn.prepare.problems import Notes, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats
-from ssm_hpn.prepare.sources import TABLES
+from ssm_hpn.prepare.source import TABLES
 from ssm_hpn.targets import COLUMNS
 
 TOTALS: Final = frozenset(
@@ -87,7 +87,7 @@ class Grouped:
 
         >>> import duckdb
         >>> from pathlib import Path
-        >>> from ssm_hpn.prepare.sources import Source
+        >>> from ssm_hpn.prepare.source import Source
         >>> table = Table(Source(Path("d.csv"), "d.csv", "csv"), duckdb.connect(), {"x": "VARCHAR", "y": "VARCHAR"})
         >>> grouped = Grouped(table, "xy")
         >>> grouped.see("xy", np.array([[1.034, 1.034], [np.nan, 0.5], [904, 904]]))

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ssm_hpn.prepare.instances import connection_to
 from ssm_hpn.prepare.prefetch import WORKERS, for_workers
 from ssm_hpn.prepare.problems import data_error
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.prepare.twins import check_used
 
 Kind = Literal["number", "text", "id", "numbers", "matrix", "texts", "raw"]

@@ -20,7 +20,8 @@ from ssm_hpn.prepare.headers import header_below, missing_column
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.queries import advised, in_query, query_error
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import Source, line_at, line_of, lines_of, longest_row, not_parquet, not_utf_8
+from ssm_hpn.prepare.source import Source, line_at, line_of, lines_of, longest_row, not_utf_8
+from ssm_hpn.prepare.sources import not_parquet
 
 _LETTERS: Final = r"[^\W\d_]{1,3}[²³]?"
 UNIT: Final = re.compile(rf"([$€£¥₹])?\s*[-+]?[0-9][0-9.,]*\s*({_LETTERS}(?:/{_LETTERS})?|[%‰°$€£¥₹][CF]?)?")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from ssm_hpn.classes import has_no_label
 from ssm_hpn.prepare.problems import data_error, nearest, shown
 from ssm_hpn.prepare.queries import advised
-from ssm_hpn.prepare.sources import Source, lines_of, open_source
+from ssm_hpn.prepare.source import Source, lines_of, open_source
 
 if TYPE_CHECKING:
     from ssm_hpn.errors import DataError

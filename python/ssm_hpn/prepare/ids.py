@@ -13,10 +13,10 @@ import numpy as np
 
 from ssm_hpn.classes import LONGEST_MISSING, SHOWN, looks_missing
 from ssm_hpn.counts import counted
+from ssm_hpn.prepare.keys import Keys, text_keys
 from ssm_hpn.prepare.labels import SPELLINGS
 from ssm_hpn.prepare.problems import shown, spelled_twice
 from ssm_hpn.prepare.roles import WHOLE
-from ssm_hpn.prepare.split import Keys, text_keys
 
 MOST_SPACED: Final = 1000
 """Ids with blanks around them, or zeros before them, that are looked for without."""

@@ -20,11 +20,12 @@ from ssm_hpn.prepare.cells import missing_cells, not_finite
 from ssm_hpn.prepare.doubts import grouped_note
 from ssm_hpn.prepare.engine import Kind, Table, engine
 from ssm_hpn.prepare.engine_errors import no_column, translated
+from ssm_hpn.prepare.keys import Keys, text_keys
 from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, config_error, data_error, shown
 from ssm_hpn.prepare.records import Documents
-from ssm_hpn.prepare.sources import TABLES, Source, find
-from ssm_hpn.prepare.split import Keys, text_keys
+from ssm_hpn.prepare.source import TABLES, Source
+from ssm_hpn.prepare.sources import find
 from ssm_hpn.prepare.target_columns import column_of, kind_of, target_aliases
 
 JOINED: Final = "handed_labels"

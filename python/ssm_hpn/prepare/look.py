@@ -7,7 +7,8 @@ from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.roles import settle, steps_per_row
-from ssm_hpn.prepare.sources import Source, reads_like_csv
+from ssm_hpn.prepare.source import Source
+from ssm_hpn.prepare.sources import reads_like_csv
 from ssm_hpn.targets import COLUMNS
 
 

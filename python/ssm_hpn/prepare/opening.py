@@ -25,8 +25,7 @@ from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.queries import check_result, checked_query
 from ssm_hpn.prepare.query_files import check_files
 from ssm_hpn.prepare.quotes import unclosed
-from ssm_hpn.prepare.sources import (
-    PARQUET,
+from ssm_hpn.prepare.source import (
     UTF_16,
     Source,
     has_underscored_digits,
@@ -34,9 +33,9 @@ from ssm_hpn.prepare.sources import (
     longest_row,
     not_utf_8,
     open_source,
-    parquet_as_text,
     read_block,
 )
+from ssm_hpn.prepare.sources import PARQUET, parquet_as_text
 from ssm_hpn.prepare.twins import placed, true_keys
 
 MEMORY_FOR_BUFFERS: Final = 128

@@ -32,7 +32,7 @@ from ssm_hpn.prepare.engine import SAMPLE_ROWS, Table, quoted
 from ssm_hpn.prepare.headers import header_below
 from ssm_hpn.prepare.problems import Notes, config_error, data_error, listed, shown
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.targets import COLUMNS
 
 NUMBERS: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")

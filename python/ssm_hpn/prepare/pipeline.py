@@ -13,7 +13,6 @@ one piece of a document. The output folder is whole or absent:
 import contextlib
 import glob
 import hashlib
-import itertools
 import re
 import shutil
 from collections import Counter
@@ -24,42 +23,38 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ssm_hpn.config.applicable import RawData, check_raw
 from ssm_hpn.config.base import QUERY
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted, noun_for
-from ssm_hpn.errors import DataError, StorageError
+from ssm_hpn.errors import StorageError
 from ssm_hpn.origin import Origin
 from ssm_hpn.prepare.encode import Bytes, Encoder, Ids
+from ssm_hpn.prepare.keys import Keys, overlap
 from ssm_hpn.prepare.labels import Matching
+from ssm_hpn.prepare.layout import Filled, Layout
 from ssm_hpn.prepare.learn import Learned
 from ssm_hpn.prepare.look import look
 from ssm_hpn.prepare.prefetch import WORKERS, prefetched
 from ssm_hpn.prepare.prepared import CacheKeys, Prepared, cached, write_summary
 from ssm_hpn.prepare.problems import config_error, data_error
 from ssm_hpn.prepare.reading import Sources
-from ssm_hpn.prepare.records import Coded, Documents
+from ssm_hpn.prepare.records import Documents
 from ssm_hpn.prepare.remote import S3, copied, is_remote, key_of, listing, named_as_stored
 from ssm_hpn.prepare.shards import PartWriter
-from ssm_hpn.prepare.sources import TABLES, Found, Source, find, fingerprint, look_for
-from ssm_hpn.prepare.split import Census, Chosen, Keys, PartName, Tail, overlap, side_column
+from ssm_hpn.prepare.source import TABLES, Source
+from ssm_hpn.prepare.sources import Found, find, fingerprint, look_for
+from ssm_hpn.prepare.split import Census, Chosen, PartName, Tail, side_column
 from ssm_hpn.prepare.spool import Spool
 from ssm_hpn.prepare.staging import scratch, staged
 from ssm_hpn.prepare.tokenizer import Tokenizer
 from ssm_hpn.prepare.trained import keep_contents
 from ssm_hpn.prepare.unique import Unique
-from ssm_hpn.targets import COLUMNS
 
 VERSION: Final = 5
 """Part of the cache key: raise it when the same sources and options give other shards or manifests."""
-ENCODED_AT_ONCE: Final = 256
-"""Documents that go through a tokenizer together."""
-
-Filled = tuple[NDArray[np.int64], list[str], dict[str, NDArray[Any]]]
-"""Lengths, names and columns of the shards for some documents."""
 Progress = Callable[[str, int, int], None]
 """Called with stage, documents and units (bytes, tokens or time steps) so far."""
 
@@ -276,7 +271,7 @@ class _Job:
             self.learned.measured()
         encoder = self._encoder()
         contract = self._contract(encoder)
-        layout = _Layout(self, contract, encoder)
+        layout = Layout(self.learned, self.options, contract, encoder)
         with contextlib.ExitStack() as stack:
             writers: dict[PartName, PartWriter] = {}
             text_bytes: Counter[PartName] = Counter()
@@ -286,7 +281,7 @@ class _Job:
                 writers[part].append(lengths, names, **columns)
             self._check_parts(writers)
             contract = self._complete(contract, writers, text_bytes)
-            extra = layout.manifest_extra(contract)
+            extra = layout.manifest_extra(contract, len(self.raw.train) + len(self.raw.validation))
             summary = {}
             for part, writer in sorted(writers.items()):
                 kept = keep_contents(folder / part, self.contents.get(part))
@@ -297,7 +292,7 @@ class _Job:
         digest = hashlib.sha256("".join(part["digest"] for part in summary.values()).encode()).hexdigest()
         return {"digest": digest, "parts": summary}
 
-    def _encoded(self, layout: "_Layout", text_bytes: Counter[PartName]) -> Iterator[tuple[PartName, Filled]]:
+    def _encoded(self, layout: Layout, text_bytes: Counter[PartName]) -> Iterator[tuple[PartName, Filled]]:
         """The third pass: all documents as they are written; `text_bytes` are counted for a tokenizer."""
         for part, documents in self._parts("writing"):
             self.learned.ids.look_for(documents.ids or [])
@@ -477,123 +472,3 @@ class _Job:
                     if isinstance(self.split, Tail) and len(self.split.lengths) > 1
                     else "change the fraction, or name held-out files with --data.validation",
                 )
-
-
-class _Layout:
-    """Columns of the shards and how documents fill them."""
-
-    def __init__(self, job: _Job, contract: Contract, encoder: Encoder | None) -> None:
-        self.job, self.contract, self.encoder = job, contract, encoder
-        learned = job.learned
-        self.n_values = learned.n_values
-        chosen = {learned.value_column} if contract.classes is None else {learned.label_column, learned.value_column}
-        self.targets = [name for name in COLUMNS if name in chosen]
-        """The columns of targets that are written: one of classes, and one of numbers."""
-        self._indices = np.full(len(learned.labels.texts) + 1, -1, np.int32)
-        """Class of each label by its number; -2 for one that the training part does not have."""
-        if contract.classes is not None:
-            for code, text in enumerate(learned.labels.texts):
-                try:
-                    self._indices[code] = contract.classes.index(text)
-                except DataError:
-                    self._indices[code] = -2
-
-    def declaration(self) -> dict[str, Any]:
-        """The configuration of the writer."""
-        tokens = self.encoder is not None
-        vocab_size = self.encoder.vocab_size if self.encoder else None
-        width = self.contract.n_channels
-        token_bytes = (2 if (vocab_size or 0) <= 1 << 16 else 4) if tokens else 4 * width
-        options = self.job.options
-        return {
-            "kind": self.contract.kind,
-            "vocab_size": vocab_size,
-            "n_features": None if tokens else width,
-            "columns": ["tokens" if tokens else "features", *self.targets, "name"],
-            "n_values": self.n_values,
-            "shard_bytes": options.shard_tokens * token_bytes,
-            "max_document": 2 * options.max_document,
-            "resume": True,
-        }
-
-    def manifest_extra(self, contract: Contract) -> dict[str, Any]:
-        """The entries of the manifest beyond counts and digests."""
-        classes = contract.classes
-        mean, std = contract.shift
-        raw = self.job.raw
-        described = {key: value for key, value in contract.encoder.items() if key != "text"}
-        return {
-            "n_classes": len(classes) if classes else None,
-            "class_names": classes.names if classes else None,
-            "feature_names": contract.channel_names if contract.kind == "features" else None,
-            "normalisation": {"mean": mean.tolist(), "std": std.tolist()} if contract.normalised else None,
-            "encoder": described,
-            "source": {
-                "format": contract.format,
-                "files": len(raw.train) + len(raw.validation),
-                "options": self.job.options.model_dump(mode="json", exclude={"train", "validation"}),
-            },
-            "contract": contract.to_json(),
-        }
-
-    def rows(self, documents: Documents) -> Iterator[Filled]:
-        """Lengths, names and columns of the shards for some documents."""
-        if not isinstance(self.encoder, Tokenizer):
-            yield self._filled(documents, *self._elements(documents))
-            return
-        for start in range(0, len(documents), ENCODED_AT_ONCE):
-            group = documents.take(np.arange(start, min(len(documents), start + ENCODED_AT_ONCE)))
-            encoded = list(self.encoder.encode_all(list(group)))
-            lengths = np.array([len(one) for one in encoded])
-            if lengths.any():
-                tokens = np.concatenate(encoded)
-                yield self._filled(group.take(lengths > 0), "tokens", tokens, lengths[lengths > 0])
-
-    def _elements(self, documents: Documents) -> tuple[str, NDArray[Any], NDArray[np.int64]]:
-        elements, lengths = documents.elements, documents.lengths
-        if documents.kind == "text":
-            return "tokens", elements, lengths
-        if documents.kind == "tokens" and self.encoder is not None:
-            bad = np.flatnonzero(elements >= self.encoder.vocab_size)
-            if len(bad):
-                entry = int(np.searchsorted(documents.offsets, bad[0], side="right") - 1)
-                self.encoder.encode(documents.record(entry))
-            return "tokens", elements.astype(np.uint32), lengths
-        return "features", self._channels(documents), lengths
-
-    def _channels(self, documents: Documents) -> NDArray[np.float32]:
-        """[units, C]; missing numbers and how long they have been missing depend on the document."""
-        contract = self.contract
-        if contract.n_channels == documents.elements.shape[1] and not np.isnan(documents.elements).any():
-            return contract.channels(documents.elements)
-        borders = documents.offsets.tolist()
-        pieces = [contract.channels(documents.elements[a:b]) for a, b in itertools.pairwise(borders)]
-        return np.concatenate(pieces)
-
-    def _filled(self, documents: Documents, name: str, elements: NDArray[Any], lengths: NDArray[np.int64]) -> Filled:
-        columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(elements)}
-        for column in self.targets:
-            values = documents.targets.get(column)
-            if isinstance(values, Coded):
-                codes = self.job.learned.labels.codes(values)
-                columns[column] = self._indices[codes]
-                if (columns[column] == -2).any():
-                    self._refuse(documents, values, int(np.flatnonzero(columns[column] == -2)[0]))
-            elif values is not None:
-                columns[column] = self.contract.scale_values(values).astype(np.float32)
-        return lengths, documents.names, columns
-
-    def _refuse(self, documents: Documents, labels: Coded, at: int) -> None:
-        """The error for a label that the training part does not have."""
-        entry, position = at, None
-        if self.job.learned.per_unit:
-            entry = int(np.searchsorted(documents.offsets, at, side="right") - 1)
-            position = at - int(documents.offsets[entry])
-        record = documents.record(entry)
-        try:
-            if self.contract.classes is not None:
-                self.contract.classes.index(labels.text(at))
-        except DataError as error:
-            raise DataError(
-                f"{record.path}: {record.label_place(position)}: {str(error).removeprefix('label: ')}"
-            ) from None

@@ -7,7 +7,7 @@ import duckdb
 
 from ssm_hpn.errors import DataError, problem
 from ssm_hpn.prepare.problems import config_error
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 
 FIRST_WORD: Final = re.compile(r"(?:\s|--[^\n]*\n?|/\*.*?\*/)*([A-Za-z_]+)", re.DOTALL)
 REMOTE: Final = re.compile(r"File (\S+://\S+) requires the extension")

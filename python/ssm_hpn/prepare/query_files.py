@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ssm_hpn.errors import DataError, problem, shown
 from ssm_hpn.prepare.engine import engine, identifier, quoted
 from ssm_hpn.prepare.prefetch import for_workers
-from ssm_hpn.prepare.sources import Source, has_underscored_digits
+from ssm_hpn.prepare.source import Source, has_underscored_digits
 from ssm_hpn.prepare.twins import pairs
 
 QUOTED: Final = re.compile(r"'((?:[^']|'')+)'" + r'|"((?:[^"]|"")+)"')

@@ -2,7 +2,7 @@
 
 import io
 
-from ssm_hpn.prepare.sources import Source, open_source
+from ssm_hpn.prepare.source import Source, open_source
 
 
 def unclosed(source: Source, delimiter: str, quote: str, escape: str) -> int | None:

@@ -12,7 +12,7 @@ from ssm_hpn.prepare.arrays import read_arrays
 from ssm_hpn.prepare.problems import Notes
 from ssm_hpn.prepare.records import Documents, Record
 from ssm_hpn.prepare.roles import Reading, settle, type_of_ids
-from ssm_hpn.prepare.sources import TABLES, Source, encoding_doubts
+from ssm_hpn.prepare.source import TABLES, Source, encoding_doubts
 from ssm_hpn.prepare.split import side_column
 from ssm_hpn.prepare.tables import read_table
 from ssm_hpn.prepare.text import read_integers, read_text

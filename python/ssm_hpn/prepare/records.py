@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.classes import has_no_label
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.targets import COLUMNS
 
 MOST_CLASSES: Final = 1_000_000

@@ -18,7 +18,7 @@ from ssm_hpn.prepare.engine_errors import ENOUGH_MEMORY, no_column, translated
 from ssm_hpn.prepare.opening import open_table
 from ssm_hpn.prepare.problems import Notes, data_error, listed
 from ssm_hpn.prepare.queries import advised, in_query
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.targets import COLUMNS
 
 TEXT_NAMES: Final = ("text", "content")

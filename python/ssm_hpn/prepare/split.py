@@ -18,57 +18,37 @@ is compared with the share.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssm_hpn._core import ContentDigests
 from ssm_hpn.classes import SHOWN
 from ssm_hpn.config.base import names_of
 from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.errors import ConfigError
+from ssm_hpn.prepare.keys import (
+    ContentKeys,
+    Keys,
+    by_content,
+    fractions,
+    joined,
+    of_several_ids,
+    overlap,
+    ranked,
+    text_keys,
+)
 from ssm_hpn.prepare.problems import config_error, listed, nearest
 from ssm_hpn.prepare.records import Coded, Documents, character_start
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 
 PartName = Literal["train", "validation", "test"]
-Keys = NDArray[np.uint64]
 FEW_DOCUMENTS: Final = 20
 MOST_RANKED: Final = 1 << 21
 _BASE: Final = 0x9E3779B97F4A7C15
-
-
-def text_keys(texts: Sequence[str]) -> Keys:
-    """64 bits of each text, which depend on it alone."""
-    words = [text.encode(errors="surrogatepass") for text in texts]
-    offsets = np.cumsum([0, *map(len, words)], dtype=np.uint64)
-    return ContentDigests.of(np.frombuffer(b"".join(words), np.uint8), offsets)
-
-
-class ContentKeys:
-    """Keys of documents by their content, which may come in pieces."""
-
-    def __init__(self) -> None:
-        self._digests = ContentDigests()
-
-    def add(self, documents: Documents) -> Keys:
-        """Keys of the documents that are known to be whole now: the last one may go on."""
-        elements: NDArray[Any] = documents.elements
-        if elements.dtype.kind == "f":
-            elements = elements + 0.0  # one zero, not two
-        content = np.ascontiguousarray(elements).reshape(-1).view(np.uint8)
-        unit = elements.nbytes // max(1, len(elements))
-        offsets = (documents.offsets * unit).astype(np.uint64)
-        return self._digests.add(content, offsets, np.ascontiguousarray(documents.begins))
-
-    def rest(self) -> Keys:
-        """The key of the last document."""
-        last = self._digests.finish()
-        return np.array([] if last is None else [last], np.uint64)
 
 
 @dataclass
@@ -226,7 +206,7 @@ class Census:
         self._many |= self.documents > MOST_RANKED
         if self._many:
             if self.column is None and self.options.split != "time":
-                self.sides += [_fractions(one) < self.options.validation_fraction for one in self.keys]
+                self.sides += [fractions(one) < self.options.validation_fraction for one in self.keys]
             self.content, self.ids, self.named, self.files, self.classes = [], [], [], [], []
 
     @property
@@ -400,7 +380,9 @@ class Census:
         """Keys that equal documents share whatever their ids, but for a class whose documents are all equal; notes."""
         content = np.concatenate(self.content)
         keys = joined(ids, content)
-        equal = [code for code in np.unique(classes).tolist() if _alike(keys[classes == code], ids[classes == code])]
+        equal = [
+            code for code in np.unique(classes).tolist() if of_several_ids(keys[classes == code], ids[classes == code])
+        ]
         keys = np.where(np.isin(classes, equal), ids, keys)
         moved = int((keys != ids).sum())
         notes = [f"{counted(moved, 'document')} equal to one of another id {noun_for(moved, 'goes', 'go')} with it"]
@@ -463,78 +445,6 @@ class Census:
                 both = overlap(each[chosen.held_out], each[~chosen.held_out])
                 if both:
                     chosen.notes.append(f"{counted(both, 'held-out document')} {what}")
-
-
-def _fractions(keys: Keys) -> NDArray[np.float64]:
-    """Keys as numbers from 0 to 1."""
-    return np.asarray((keys >> np.uint64(11)).astype(np.float64) / 2**53)
-
-
-def _alike(keys: Keys, ids: Keys) -> bool:
-    """Whether documents of several ids have one key."""
-    return bool((keys == keys[0]).all() and (ids != ids[0]).any())
-
-
-def joined(ids: Keys, content: Keys) -> Keys:
-    """One key for all documents that share an id or a content with each other, the smallest of their ids.
-
-    >>> import numpy as np
-    >>> joined(np.array([5, 5, 3, 9], np.uint64), np.array([1, 2, 2, 7], np.uint64)).tolist()
-    [3, 3, 3, 9]
-    """
-    groups = [np.unique(keys, return_inverse=True)[1] for keys in (content, ids)]
-    found = ids
-    while True:
-        before = found
-        for group in groups:
-            least = np.full(group.max() + 1, np.iinfo(np.uint64).max, np.uint64)
-            np.minimum.at(least, group, found)
-            found = least[group]
-        if (found == before).all():
-            return found
-
-
-def by_content(keys: Keys, ids: Keys, content: Keys) -> Keys:
-    """Instead of a key that several ids share, the smallest of their contents.
-
-    The smallest of several ids lies below the share that is held out more often than one id does.
-
-    >>> import numpy as np
-    >>> shared, ids, content = np.array([[3, 3, 3, 9], [5, 5, 3, 9], [1, 2, 2, 7]], np.uint64)
-    >>> by_content(shared, ids, content).tolist()
-    [1, 1, 1, 9]
-    """
-    groups, inverse = np.unique(keys, return_inverse=True)
-    least = np.full(len(groups), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(least, inverse, content)
-    several = np.zeros(len(groups), bool)
-    several[inverse[ids != keys]] = True
-    return np.where(several[inverse], least[inverse], keys)
-
-
-def ranked(keys: Keys, classes: NDArray[np.int32], share: float) -> tuple[NDArray[np.bool_], list[int]]:
-    """Which documents are held out: in every class those with the smallest keys, at least one and not all.
-
-    Documents with one key are one group, in the class of its first document. Returns the mask and the classes with one
-    group, which stays in training.
-    """
-    groups, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    group_class = classes[first]
-    order = np.lexsort((groups, group_class))
-    kinds, starts, counts = np.unique(group_class[order], return_index=True, return_counts=True)
-    wanted = np.rint(share * counts)
-    if kinds[0] == -1:
-        wanted[0] = int((_fractions(groups[order[: counts[0]]]) < share).sum())
-    wanted = np.clip(wanted, 1, counts - 1).astype(np.int64)
-    rank = np.arange(len(order)) - np.repeat(starts, counts)
-    held = np.empty(len(order), bool)
-    held[order] = rank < np.repeat(wanted, counts)
-    return held[inverse], kinds[(counts == 1) & (kinds >= 0)].tolist()
-
-
-def overlap(these: Keys, others: Keys) -> int:
-    """How many of some documents are equal to one of others."""
-    return int(np.isin(these, others).sum())
 
 
 def side_column(options: PrepareOptions) -> str | None:

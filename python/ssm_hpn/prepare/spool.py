@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ssm_hpn.prepare.cells import too_many
 from ssm_hpn.prepare.records import Coded, Documents, Texts, TooManyTextsError
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.targets import COLUMNS
 
 FIELDS: Final = ("rows", "offsets", "ids", "time", "fresh", "elements", "side")

@@ -12,7 +12,7 @@ from ssm_hpn.dataset import check_made
 from ssm_hpn.prepare.pipeline import Progress, Raw, prepare_sources
 from ssm_hpn.prepare.prepared import Prepared
 from ssm_hpn.prepare.problems import data_error
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 
 LEFT_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 LEAST_BYTES = 1_000_000

@@ -49,7 +49,7 @@ from ssm_hpn.prepare.queries import advised
 from ssm_hpn.prepare.records import Coded, Documents, Floats, Ints, TooManyTextsError, within
 from ssm_hpn.prepare.roles import Reading, check_columns, is_list, opened
 from ssm_hpn.prepare.rows import Rows, as_they_come, together
-from ssm_hpn.prepare.sources import Source, line_of
+from ssm_hpn.prepare.source import Source, line_of
 from ssm_hpn.prepare.target_columns import (
     Targets,
     fixed,

@@ -16,7 +16,7 @@ from ssm_hpn.prepare.engine import Kind
 from ssm_hpn.prepare.problems import data_error
 from ssm_hpn.prepare.records import Coded, Floats, Ints
 from ssm_hpn.prepare.rows import Rows
-from ssm_hpn.prepare.sources import Source
+from ssm_hpn.prepare.source import Source
 from ssm_hpn.targets import COLUMNS, target_columns
 
 Targets = dict[str, Coded | Floats]

@@ -15,7 +15,7 @@ from ssm_hpn.config.data import PrepareOptions
 from ssm_hpn.errors import DataError
 from ssm_hpn.prepare.problems import data_error, shown
 from ssm_hpn.prepare.records import Documents, Ints, character_start, within
-from ssm_hpn.prepare.sources import UTF_16, Source, line_at, open_source, read_block
+from ssm_hpn.prepare.source import UTF_16, Source, line_at, open_source, read_block
 
 BLOCK_BYTES: Final = 1 << 20
 LARGEST_ID: Final = (1 << 32) - 1

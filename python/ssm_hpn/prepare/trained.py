@@ -16,13 +16,14 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ssm_hpn.counts import counted, noun_for
 from ssm_hpn.dataset import MANIFEST, read_manifest
 from ssm_hpn.errors import StorageError, shown
+from ssm_hpn.prepare.keys import Keys, text_keys
 from ssm_hpn.prepare.problems import data_error
-from ssm_hpn.prepare.split import Keys, text_keys
 from ssm_hpn.storage import write_whole
 
 CONTENTS: Final = "contents.npy"
@@ -66,8 +67,23 @@ def contents_of(part: Path, manifest: Mapping[str, Any]) -> Keys | None:
     if found != about["sha256"]:
         advice = "the file is damaged: copy it again, or prepare the data again"
         raise data_error(path, "file", expected=f"SHA-256 {about['sha256']}", found=found, advice=advice)
-    keys: Keys = np.load(io.BytesIO(content), allow_pickle=False)
+    keys = _keys(content)
+    if keys is None:
+        raise data_error(path, "file", expected="keys", found="something else", advice="prepare the data again")
     return keys
+
+
+def _keys(content: bytes) -> Keys | None:
+    """The keys in the bytes of a file; None where they are not as many as its header says, or no keys."""
+    file = io.BytesIO(content)
+    try:
+        npy.read_magic(file)
+        shape, _, dtype = npy.read_array_header_1_0(file)
+    except ValueError:
+        return None
+    if len(shape) != 1 or dtype != np.dtype("<u8") or len(content) - file.tell() != shape[0] * dtype.itemsize:
+        return None
+    return np.frombuffer(content, dtype, offset=file.tell())
 
 
 def notes_on(part: Path, contents: Keys, ids: Keys) -> Iterator[str]:

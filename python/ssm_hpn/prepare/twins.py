@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ssm_hpn.prepare.problems import data_error
-from ssm_hpn.prepare.sources import Source, lines_of
+from ssm_hpn.prepare.source import Source, lines_of
 
 RENAMED: Final = re.compile("(.*)_[0-9]+")
 """A name that the engine may have made from another one."""

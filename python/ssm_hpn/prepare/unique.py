@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from ssm_hpn.prepare.keys import ContentKeys
 from ssm_hpn.prepare.records import Documents
-from ssm_hpn.prepare.split import ContentKeys
 
 
 class Unique:
