@@ -107,6 +107,20 @@ def test_an_update_ends_it_and_a_part_fits_it_anew(fitted, tmp_path):
     assert confidences(trainer, scores, np.zeros((1, 12))).tolist() == [0.25]
 
 
+def test_a_part_fits_it_to_the_series_of_the_memory_too():
+    series, labels = waves(60)
+    model = SSMClassifier(**SMALL, replay=5).partial_fit(series[:30], labels[:30], classes=[0, 1, 2])
+    only = np.flatnonzero(labels == 2)
+    model.partial_fit([series[i] for i in only], labels[only])
+    density = model.trainer_.density
+    for code in (0, 1):
+        kept = [one.series for one in model.model_.memory.kept[code]]
+        features = model.model_.described(kept)[:, -model.model_.width :]
+        assert len(kept) == 5
+        found = density.means[density.classes.tolist().index(code)]
+        np.testing.assert_allclose(found, features.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
 # ---- what is stored
 
 
