@@ -3,7 +3,9 @@
 What it writes is a checkpoint of the same model with more classes, which every command reads. Without `--data` its
 scores among the old classes are those of the run, to the bit. With `--data` it is trained on these documents, and
 beside them on a sample of the run's own training data, so that each old class counts as much as an average class of the
-new documents. Its parameters are then the mean of those of the last updates (`ssm_hpn.tail_mean`).
+new documents. Its parameters are then the mean of those of the last updates (`ssm_hpn.tail_mean`). The scale of its
+probabilities is that of the run, where one was fitted; its confidence is by the density of the features of the training
+data and of these documents (`ssm_hpn.closed_form.feature_density`).
 """
 
 import argparse
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ssm_hpn.calibrated import fit_density, for_density
 from ssm_hpn.checkpoints import Which, find_checkpoint
 from ssm_hpn.cli.checkpoint import (
     add_data,
@@ -36,6 +39,7 @@ from ssm_hpn.dataset import padded
 from ssm_hpn.documents import Reader, in_channels
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.filter_learner import FilterLearner
+from ssm_hpn.held_out_decisions import points_of
 from ssm_hpn.replay import CLASS, Replay, shared_out
 from ssm_hpn.tail_mean import TailMean
 from ssm_hpn.targets import KINDS, column_with
@@ -108,7 +112,9 @@ def _set_rate(trainer: Trainer, path: Path, which: Which | None, lr: float | Non
     optim = trainer.config.optim
     changed = optim.model_copy(update={"schedule": ConstantSchedule(warmup=0), "lr": lr or optim.lr})
     trainer.config = trainer.config.model_copy(update={"optim": changed})
+    temperature, density = trainer.temperature, trainer.density  # those of a run are beside its checkpoints
     trainer.restore(find_checkpoint(path, which or default_which(path)))
+    trainer.temperature, trainer.density = temperature, density
 
 
 def _learn(trainer: Trainer, before: Contract, options: Any, given: dict[str, Any], screen: "Console") -> None:  # noqa: ANN401
@@ -125,15 +131,33 @@ def _learn(trainer: Trainer, before: Contract, options: Any, given: dict[str, An
     for code, name in enumerate(options.names, first):
         if code not in new[1]:
             print(f"note: --data has no document of {name!r}: nothing is learned of it", file=sys.stderr)
-    memory = Replay(options.replay, trainer.config.train.seed)
-    if options.replay:
+    memory, old = Replay(options.replay, trainer.config.train.seed), None
+    if options.replay or trainer.train_folder is not None:
         old = _labelled(Reader(before, kind.name), [str(_data_of_run(trainer, options.checkpoint))])
+    if options.replay and old is not None:
         memory.add(old[0], {CLASS: old[1]})
+    fitted = trainer.temperature, trainer.density
     mean = TailMean(options.passes * -(-len(new[0]) // trainer.config.train.batch_size))
     losses = [loss for number in range(options.passes) for loss in _pass(trainer, new, memory, mean, seed=number)]
+    trainer.temperature, trainer.density = fitted
+    _fit_density(trainer, new, old)
     kept = sum(map(len, memory.kept.values()))
     told = f"{counted(len(losses), 'update')} on {counted(len(new[0]), 'document')} and {counted(kept, 'old one')}"
     screen.print(f"trained    {told}, mean loss {np.mean(losses):.4g}", markup=False, soft_wrap=True)
+
+
+def _fit_density(trainer: Trainer, new: Documents, old: Documents | None) -> None:
+    """Fit the density behind the confidence to all documents, or to the new ones beside what it was fitted to before.
+
+    Without either it is left out: old documents would be as strange as those of no class.
+    """
+    if old is None and trainer.density is None:
+        return
+    documents, codes = new if old is None else ([*new[0], *old[0]], np.concatenate([new[1], old[1]]))
+    rows = for_density(codes, seed=trainer.config.train.seed)
+    chosen = [documents[row] for row in rows]
+    points = points_of(trainer, chosen, "features" if chosen[0].ndim == 2 else "tokens")
+    fit_density(trainer, points[:, -trainer.config.model.d_model :], codes[rows].astype(np.int64))
 
 
 def _data_of_run(trainer: Trainer, path: Path) -> Path:
