@@ -2,13 +2,14 @@
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 
 from ssm_hpn import Trainer
 from ssm_hpn._core import Session
-from ssm_hpn.calibrated import calibrate, fit_density
+from ssm_hpn.calibrated import calibrate, fit_density, keep_fitted
 from ssm_hpn.classes import Classes
 from ssm_hpn.cli.main import main
 from ssm_hpn.config import Config, PrepareOptions, core_model, parse
@@ -208,16 +209,16 @@ def test_the_command_adds_classes_and_trains_on_them_beside_the_old_ones(run, tm
         assert min(np.median(rows[new]), np.median(rows[source])) > 0.75
 
 
-def test_the_command_keeps_the_scale_and_the_density_of_a_run(run, tmp_path, capsys):
-    folder, _ = run
-    new, before = stuck_sensors(tmp_path / "new.csv"), Trainer.load(folder)
+def test_the_command_keeps_the_scale_and_the_density_of_a_run(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    new, before = stuck_sensors(tmp_path / "new.csv"), Trainer.load(folder, which="best")
     rng = np.random.default_rng(0)
     labels, scores = np.arange(30) % 3, rng.normal(size=(30, 3))
     calibrate(before, scores + np.eye(3)[labels], labels)
     fit_density(before, rng.normal(size=(30, before.config.model.d_model)), labels)
-    saved = before.save(tmp_path / "saved")
+    keep_fitted(folder, before, 30)  # beside its checkpoints
     words = ["--names", "stuck", "--data", str(new), "--replay", "0"]
-    assert main(["add-classes", str(saved), *words, "--out", str(tmp_path / "out")]) == 0
+    assert main(["add-classes", str(folder), *words, "--out", str(tmp_path / "out")]) == 0
     after = Trainer.load(tmp_path / "out")
     assert after.temperature.scale == before.temperature.scale
     assert after.density.classes.tolist() == [0, 1, 2, 3]
