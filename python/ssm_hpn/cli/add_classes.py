@@ -154,10 +154,11 @@ def _fit_density(trainer: Trainer, new: Documents, old: Documents | None) -> Non
     if old is None and trainer.density is None:
         return
     documents, codes = new if old is None else ([*new[0], *old[0]], np.concatenate([new[1], old[1]]))
-    rows = for_density(codes, seed=trainer.config.train.seed)
+    labels = codes.astype(np.int64)
+    rows = for_density(labels, seed=trainer.config.train.seed)
     chosen = [documents[row] for row in rows]
     points = points_of(trainer, chosen, "features" if chosen[0].ndim == 2 else "tokens")
-    fit_density(trainer, points[:, -trainer.config.model.d_model :], codes[rows].astype(np.int64))
+    fit_density(trainer, points[:, -trainer.config.model.d_model :], labels[rows])
 
 
 def _data_of_run(trainer: Trainer, path: Path) -> Path:

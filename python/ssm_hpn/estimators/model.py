@@ -1,5 +1,6 @@
 """What classifier and regressor share: the choice of a model, its settings, numbers to predict."""
 
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from typing import Any, Final, Literal, get_args
@@ -37,8 +38,8 @@ OF_BACKBONE = (
 )  # fmt: skip
 """Parameters of the trained model alone."""
 OF_FEATURES = ("effort", "causal")
-PARAMETERS: Final = {"model.head.dim": "prototype_dim", "model.head.vectors": "class_vectors"}
-"""Settings of a backbone whose parameters have other names."""
+OF_HEAD: Final = {"dim": "prototype_dim", "vectors": "class_vectors"}
+"""Settings of the head of a backbone whose parameters have other names."""
 
 KEPT_BYTES: Final = 1 << 26
 """Series up to this size are kept by fit for partial_fit, as long as the estimator is not stored."""
@@ -240,9 +241,13 @@ class SequenceModel(SequenceEstimator):
 
     def _of_parameter(self, error: ConfigError) -> ConfigError:
         """An error about a setting of the backbone as one about the parameter that it follows from."""
-        text, known = str(error), self.get_params()
-        for setting, name in PARAMETERS.items():
-            text = text.replace(setting, name) if name in known else text
+        known = self.get_params()
+
+        def parameter(setting: re.Match[str]) -> str:
+            name = OF_HEAD.get(setting[1], setting[1])
+            return name if name in known else setting[0]
+
+        text = re.sub(r"model\.head\.(\w+)(?!\.)\b", parameter, str(error))
         setting, colon, rest = text.partition(":")
         name = setting.rpartition(".")[2]
         return ConfigError(name + colon + rest) if name in known else ConfigError(text)
