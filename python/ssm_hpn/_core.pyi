@@ -560,9 +560,11 @@ class Loader:
     """Batches of a prepared folder in an order of seed and epoch alone; each goes to one of the threads that ask."""
 
     def __new__(cls, config: str) -> Self:
-        """config: JSON with path, batch_size, length, packing, seed, workers, prefetch, epochs, target and mix."""
+        """config: JSON with path, batch_size, length, packing, seed, workers, prefetch, epochs, target, mix and own."""
     def next(self) -> tuple[Batch, str] | None:
         """The next batch and the cursor that follows it; None after the last epoch."""
+    def pass_over(self) -> tuple[int, str] | None:
+        """Pass over the next batch, which another loader may make: its tokens, and the cursor that follows it."""
     def seek(self, cursor: str) -> None:
         """Continue at a cursor that was returned before."""
     def count_rows(self, epochs: int) -> int:

@@ -1,4 +1,8 @@
-"""The batches of a trainer: training data one batch after the other from where it stopped, and the held-out ones."""
+"""The batches of a trainer: training data one batch after the other from where it stopped, and the held-out ones.
+
+Of several ranks each reads the batches that it computes, and passes over those of the others, so that all of them are
+at the same position after an update.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,15 +10,16 @@ from fractions import Fraction
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from ssm_hpn._core import Batch, Loader
-from ssm_hpn.config import Config, core_loader
+from ssm_hpn.config import Config, core_loader, micro_batches
 from ssm_hpn.config.mixture import whole_weights
 from ssm_hpn.dataset import Parts, read_manifest
 from ssm_hpn.errors import ConfigError, DataError, Error, problem
 from ssm_hpn.foreign import from_json
 
+Found = TypeVar("Found")
 CUT_BY: Final = ("max_document", "shard_tokens")
 """Settings of preparation by which documents of the same contents are cut and grouped."""
 
@@ -73,6 +78,10 @@ class Feed:
         self._made: Mapping[str, Any] | None = None
         self._loader: Loader | None = None
         self._peeked: _Read | None = None
+        self._own: dict[str, int] | None = None
+        """The batches of an update that this rank reads; None for all."""
+        self._number = 0
+        """Batches since the reader of the training data was opened."""
         self._idle: list[tuple[Loader, str]] = []
         """Unused readers of the held-out data, each with the position of its first batch."""
 
@@ -80,13 +89,51 @@ class Feed:
         """The next training batch."""
         read = self._peeked or self._read()
         self.cursor, self.epoch, self.skipped, self._peeked = read.cursor, read.epoch, read.skipped, None
+        self._number += 1
         return read.batch
+
+    def pass_over(self) -> int:
+        """Go on behind the next training batch, which another rank reads; returns the number of its tokens."""
+        loader = self._opened()
+        tokens, self.cursor = self._found(loader.pass_over())
+        self.epoch, self.skipped = loader.epoch, loader.skipped
+        self._number += 1
+        return tokens
 
     def peek(self) -> Batch:
         """The next training batch, without advancing the position."""
+        if not self.reads(self._number):
+            batch, _ = self._found(self._open(None).next())
+            return batch
         if self._peeked is None:
             self._peeked = self._read()
         return self._peeked.batch
+
+    def share(self, *, rank: int, ranks: int) -> None:
+        """From now on several ranks read the data: each the batches of an update that it computes.
+
+        >>> feed = Feed(Config.model_validate({"train": {"batch_size": 8, "virtual_ranks": 4}}), Path("data"), None)
+        >>> feed.share(rank=1, ranks=2)
+        >>> [number for number in range(4) if feed.reads(number)]
+        [2, 3]
+        """
+        number = micro_batches(self._config.train).number
+        first, end = (number * one // ranks for one in (rank, rank + 1))
+        self._own = None if ranks == 1 else {"of": number, "first": first, "end": end}
+        self._close()
+
+    def reads(self, number: int) -> bool:
+        """Whether this rank reads the batch with this number of an update."""
+        return self._own is None or self._own["first"] <= number % self._own["of"] < self._own["end"]
+
+    def begin_update(self) -> None:
+        """The next batch is the first of an update, also where the one before was not read to its end."""
+        if self._own is not None and self._number % self._own["of"]:
+            self._close()
+
+    def _close(self) -> None:
+        """Let go of the reader of the training data; another one goes on at the position."""
+        self._loader, self._peeked, self._number = None, None, 0
 
     def seek(self, cursor: str | None, epoch: float, *, made: Mapping[str, Any] | None = None) -> None:
         """Continue from another position in the training data.
@@ -97,7 +144,7 @@ class Feed:
         """
         self.cursor, self.epoch, self._made = cursor, epoch, made
         self.skipped = 0 if cursor is None else int(from_json(cursor).get("skipped", 0))
-        self._loader = self._peeked = None
+        self._close()
 
     def order(self) -> Order:
         """How training batches are made; it reads the window of the next batch, which then is in memory."""
@@ -162,25 +209,29 @@ class Feed:
             return cursor
         return json.dumps({**from_json(cursor), "data": from_json(beginning)["data"]})
 
-    def _open(self) -> Loader:
+    def _open(self, own: Mapping[str, int] | None) -> Loader:
+        """A reader of the training data, at the next batch."""
         if self.train is None:
             raise self._missing("data.train", "hand a batch to step()")
-        return Loader(core_loader(self._config, str(self.train), mix=list(map(str, self.mix))))
+        loader = Loader(core_loader(self._config, str(self.train), mix=list(map(str, self.mix)), own=own))
+        if self.cursor is not None:
+            loader.seek(self._of_these(self.cursor, loader.cursor))
+        return loader
 
     def _opened(self) -> Loader:
-        """The reader of the training data, at the next batch."""
+        """The reader of the training data, which is opened when it is first asked for."""
         if self._loader is None:
-            self._loader = self._open()
-            if self.cursor is not None:
-                self._loader.seek(self._of_these(self.cursor, self._loader.cursor))
+            self._loader = self._open(self._own)
         return self._loader
 
     def _read(self) -> _Read:
         loader = self._opened()
-        found = loader.next()
+        return _Read(*self._found(loader.next()), loader.epoch, loader.skipped)
+
+    def _found(self, found: Found | None) -> Found:
         if found is None:
             raise DataError(problem(self.train, "at least one batch", "none", "use more data or smaller batches"))
-        return _Read(*found, loader.epoch, loader.skipped)
+        return found
 
 
 def with_steps(given: Config, resolved: Config, parts: Parts) -> Config:

@@ -100,18 +100,20 @@ class Learner(Answering, Growing, Checkpointed):
             raise
 
     def _micro_batches(self, *, accuracy: bool) -> None:
-        """Read the micro-batches of an update, and add the gradients of this rank's."""
-        plan, ranks = micro_batches(self.config.train), self.ranks
-        first, end = (plan.number * rank // ranks.size for rank in (ranks.rank, ranks.rank + 1))
+        """Read the micro-batches of an update that are this rank's, and add their gradients."""
+        plan, own = micro_batches(self.config.train), 0
+        self.feed.begin_update()
         for number in range(plan.number):
             started = time.perf_counter()
+            if not self.feed.reads(number):
+                self._pending.tokens += self.feed.pass_over()
+                self._pending.data_seconds += time.perf_counter() - started
+                continue
             batch = self.feed.next()
             self._pending.data_seconds += time.perf_counter() - started
-            if not first <= number < end:
-                self._pending.tokens += batch.n_tokens
-                continue
-            if number > first and number % plan.per_virtual_rank == 0:
+            if own > 0 and number % plan.per_virtual_rank == 0:
                 self.session.next_virtual_rank()
+            own += 1
             self.session.number_next_micro_batch(number)
             self._add(batch, accuracy=accuracy, carried=self.feed.carries)
 

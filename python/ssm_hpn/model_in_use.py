@@ -160,6 +160,7 @@ class ModelInUse(Fed):
         """
         check_ranks(self.config.train, ranks.size)
         self.ranks = ranks
+        self.feed.share(rank=ranks.rank, ranks=ranks.size)
         if self._session is not None:
             self._share(self._session)
 

@@ -6,7 +6,7 @@ Head      the default one of the target (`ssm_hpn.targets`)
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -197,8 +197,15 @@ def core_optim(optim: OptimConfig) -> str:
     return json.dumps(optim.model_dump(mode="json") | {"clip_norm": optim.clip_norm or None})
 
 
-def core_loader(config: Config, path: str, *, mix: Sequence[str] = (), evaluation: bool = False) -> str:
-    """A loader as the core reads it; `mix` are the folders of `data.mix`.
+def core_loader(
+    config: Config,
+    path: str,
+    *,
+    mix: Sequence[str] = (),
+    evaluation: bool = False,
+    own: Mapping[str, int] | None = None,
+) -> str:
+    """A loader as the core reads it; `mix` are the folders of `data.mix`, `own` the batches that a rank makes.
 
     Held-out batches are the same ones every time, drawn from the whole set, and never without a record batch: their
     metrics would be those of other data.
@@ -224,6 +231,7 @@ def core_loader(config: Config, path: str, *, mix: Sequence[str] = (), evaluatio
         "target": config.model.target.kind,
         "window": config.data.window,
         "on_corrupt": "stop" if evaluation else config.data.on_corrupt,
+        "own": own,
         "weight": weights[0],
         "mix": [{"path": one, "weight": weight} for one, weight in zip(mix, weights[1:], strict=True)],
     }

@@ -39,6 +39,11 @@ impl PyLoader {
         Ok(next.map(|(batch, cursor)| (PyBatch(batch), cursor.to_json())))
     }
 
+    fn pass_over(&self, py: Python<'_>) -> PyResult<Option<(u64, String)>> {
+        let passed = enter(py, || lock(&self.0, "loader")?.pass_over())?;
+        Ok(passed.map(|(tokens, cursor)| (tokens, cursor.to_json())))
+    }
+
     fn seek(&self, py: Python<'_>, cursor: &str) -> PyResult<()> {
         enter(py, || Cursor::from_json(cursor).and_then(|cursor| lock(&self.0, "loader")?.seek(cursor)))
     }

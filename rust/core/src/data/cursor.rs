@@ -2,14 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::assemble::RowRange;
 use super::mixture::{Schedule, Turn};
+use super::own::OwnBatches;
 use super::plan::Plan;
-use super::window::{Window, WindowId};
+use super::window::{Window, WindowCount, WindowId};
 use crate::error::{Error, Result};
 
 /// A place in the rows of one source: the row that comes next.
@@ -142,7 +144,10 @@ impl WindowId {
 /// Rows of one batch, and the position after it.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    pub(super) parts: Vec<RowRange>,
+    /// None where the batch is made by another loader.
+    pub(super) parts: Option<Vec<RowRange>>,
+    /// Tokens of a batch that is made by another loader.
+    pub(super) tokens: u64,
     pub(super) cursor: Cursor,
 }
 
@@ -166,6 +171,11 @@ pub(super) struct Cutter {
     at: Cursor,
     parts: Vec<RowRange>,
     taken: u64,
+    /// Tokens of the rows that another loader makes a batch of.
+    tokens: u64,
+    /// Batches cut so far.
+    number: u64,
+    own: Option<OwnBatches>,
     batch_size: u64,
     n_windows: Vec<u64>,
     /// Successive windows of a source in which no row was left.
@@ -183,6 +193,9 @@ impl Cutter {
             at: at.clone(),
             parts: Vec::new(),
             taken: 0,
+            tokens: 0,
+            number: 0,
+            own: plan.config.own,
             batch_size: plan.config.global_batch() as u64,
             n_windows: plan.n_windows(),
             empty: vec![0; plan.sources.len()],
@@ -209,14 +222,44 @@ impl Cutter {
         id.epoch < self.epochs
     }
 
+    /// Whether the batch that rows are taken for is made by this loader.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_none_or(|own| own.has(self.number))
+    }
+
+    /// The rows of the window that is wanted, where another loader makes a batch of them and the manifest tells them.
+    pub(super) fn passed(&self, plan: &Plan, wanted: Wanted) -> Option<WindowCount> {
+        if self.is_own() { None } else { plan.sources[wanted.source].count(wanted.id) }
+    }
+
     /// Takes rows of the wanted window, at most as many as the batch needs. A ticket, if the batch is full now.
     pub(super) fn take(&mut self, window: &Arc<Window>) -> Result<Option<Ticket>> {
-        let source = self.schedule.source(&self.turn);
-        let (n, place) = (window.n_rows(), &mut self.places[source]);
+        let place = &self.places[self.schedule.source(&self.turn)];
         if place.row == 0 || place.missing != window.missing {
             self.at.skipped += window.skipped;
         }
-        if n == 0 || (place.row > 0 && place.missing != window.missing) {
+        let Some(rows) = self.advance(window.n_rows(), window.missing)? else { return Ok(None) };
+        if self.is_own() {
+            self.parts.push(RowRange { window: window.clone(), rows });
+        } else {
+            self.tokens += window.tokens(rows);
+        }
+        Ok(self.full())
+    }
+
+    /// The same for rows of which another loader makes a batch, in a window that is not read.
+    pub(super) fn pass(&mut self, window: &WindowCount) -> Result<Option<Ticket>> {
+        if let Some(rows) = self.advance(window.rows, 0)? {
+            self.tokens += window.tokens(rows);
+        }
+        Ok(self.full())
+    }
+
+    /// Goes on by rows of the wanted window, which has `n`; nothing where the window is passed over.
+    fn advance(&mut self, n: u64, missing: u64) -> Result<Option<Range<u64>>> {
+        let source = self.schedule.source(&self.turn);
+        let place = &self.places[source];
+        if n == 0 || (place.row > 0 && place.missing != missing) {
             // Nothing was left, or other record batches are damaged than when these rows were numbered.
             return self.pass_over(source);
         }
@@ -231,19 +274,23 @@ impl Cutter {
         self.empty[source] = 0;
         let most = if self.places.len() == 1 { self.batch_size - self.taken } else { 1 };
         let place = &mut self.places[source];
-        let end = n.min(place.row + most);
-        self.taken += end - place.row;
-        self.parts.push(RowRange { window: window.clone(), rows: place.row..end });
-        (place.row, place.rows, place.missing) = (end, n, window.missing);
+        let rows = place.row..n.min(place.row + most);
+        self.taken += rows.end - rows.start;
+        (place.row, place.rows, place.missing) = (rows.end, n, missing);
         self.schedule.take(&mut self.turn, source);
-        if end == n {
+        if rows.end == n {
             self.next_window(source);
         }
-        Ok(if self.taken == self.batch_size { self.cut() } else { None })
+        Ok(Some(rows))
+    }
+
+    /// The batch, once it has all its rows.
+    fn full(&mut self) -> Option<Ticket> {
+        if self.taken == self.batch_size { self.cut() } else { None }
     }
 
     /// Goes on behind a window without taking rows. An error where a source has none any more.
-    fn pass_over(&mut self, source: usize) -> Result<Option<Ticket>> {
+    fn pass_over(&mut self, source: usize) -> Result<Option<Range<u64>>> {
         self.empty[source] += 1;
         if self.empty[source] > self.n_windows[source] {
             return Err(Error::config(
@@ -268,9 +315,12 @@ impl Cutter {
         if self.taken == 0 {
             return None;
         }
+        let parts = self.is_own().then(|| std::mem::take(&mut self.parts));
+        let tokens = std::mem::take(&mut self.tokens);
         self.taken = 0;
+        self.number += 1;
         self.at.batches += 1;
-        Some(Ticket { parts: std::mem::take(&mut self.parts), cursor: self.cursor() })
+        Some(Ticket { parts, tokens, cursor: self.cursor() })
     }
 
     fn cursor(&self) -> Cursor {

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::assemble::assemble;
 use super::batch::Batch;
 use super::cursor::{Cursor, Cutter, Wanted};
 use super::index::Dataset;
 use super::loader_config::LoaderConfig;
+use super::made::Made;
 use super::plan::Plan;
 use super::prefetch::Prefetch;
 use super::window::Window;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// The same data, settings and position give the same batches, whatever the number of workers.
 ///
 /// ```
-/// use ssm_hpn::data::{Loader, LoaderConfig};
+/// use ssm_hpn::data::{Cursor, Loader, LoaderConfig};
 ///
 /// # use ssm_hpn::data::{DocumentColumns, Elements, Extra, ShardWriter, WriterConfig};
 /// # let folder = tempfile::tempdir().expect("a folder");
@@ -48,12 +48,18 @@ use crate::error::{Error, Result};
 /// assert_eq!(again.next()?.expect("a batch").0, second);
 /// assert!(again.next()?.is_none());
 /// assert_eq!(again.epoch(), 1);
+///
+/// // What is not looked at can be passed over: the tokens, and the position after them.
+/// again.seek(Cursor::default())?;
+/// assert_eq!(again.pass_over()?.expect("a batch").0, 4);
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 pub struct Loader {
     plan: Arc<Plan>,
     position: Cursor,
     source: Option<BatchSource>,
+    /// Batches handed out or passed over since the source started.
+    number: u64,
 }
 
 enum BatchSource {
@@ -69,10 +75,16 @@ struct Inline {
 }
 
 impl Inline {
-    fn next(&mut self, plan: &Plan) -> Result<Option<(Batch, Cursor)>> {
+    fn next(&mut self, plan: &Plan) -> Result<Option<Made>> {
         let never = AtomicBool::new(false);
         let ticket = loop {
             let Some(wanted) = self.cutter.wanted() else { break self.cutter.cut() };
+            if let Some(count) = self.cutter.passed(plan, wanted) {
+                match self.cutter.pass(&count)? {
+                    None => continue,
+                    ticket => break ticket,
+                }
+            }
             let window = match self.windows[wanted.source].take() {
                 Some((held, window)) if held == wanted => window,
                 _ => match plan.sources[wanted.source].load(wanted.id, &never)? {
@@ -86,7 +98,7 @@ impl Inline {
                 break ticket;
             }
         };
-        ticket.map(|t| Ok((assemble(&t.parts, &plan.config)?, t.cursor))).transpose()
+        ticket.map(|ticket| Made::of(ticket, &plan.config)).transpose()
     }
 }
 
@@ -95,14 +107,35 @@ impl Loader {
     pub fn open(config: LoaderConfig) -> Result<Self> {
         let plan = Plan::open(config)?;
         let position = Cursor { data: plan.fingerprint(), ..Cursor::default() };
-        Ok(Self { plan: Arc::new(plan), position, source: None })
+        Ok(Self { plan: Arc::new(plan), position, source: None, number: 0 })
     }
 
-    /// The next batch and the position after it; `None` at the end.
+    /// The next batch and the position after it; `None` at the end. Refused where another loader makes it.
     ///
     /// After an error the position is still that of the last batch handed out: another call tries again.
     #[expect(clippy::should_implement_trait, reason = "an iterator over results would go on after an error")]
     pub fn next(&mut self) -> Result<Option<(Batch, Cursor)>> {
+        let number = if self.source.is_some() { self.number } else { 0 };
+        if !self.plan.config.makes(number) {
+            return Err(Error::config(
+                "loader.own",
+                "batches that this loader makes",
+                format!("batch {number}"),
+                "pass over it",
+            ));
+        }
+        Ok(self.advance()?.and_then(|Made { batch, cursor, .. }| Some((batch?, cursor))))
+    }
+
+    /// Passes over the next batch: the tokens in its documents, and the position after it; `None` at the end.
+    pub fn pass_over(&mut self) -> Result<Option<(u64, Cursor)>> {
+        Ok(self.advance()?.map(|Made { tokens, cursor, .. }| (tokens, cursor)))
+    }
+
+    fn advance(&mut self) -> Result<Option<Made>> {
+        if self.source.is_none() {
+            self.number = 0;
+        }
         let source = match &mut self.source {
             Some(source) => source,
             None => self.source.insert(if self.plan.config.workers == 0 {
@@ -120,7 +153,10 @@ impl Loader {
             BatchSource::Threads(prefetch) => prefetch.next(),
         };
         match &result {
-            Ok(Some((_, cursor))) => self.position.clone_from(cursor),
+            Ok(Some(made)) => {
+                self.position.clone_from(&made.cursor);
+                self.number += 1;
+            }
             Ok(None) => {}
             Err(_) => self.source = None,
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::index::Dataset;
+use super::own::OwnBatches;
 use crate::bounds::Bounds;
 use crate::error::{Error, Result};
 use crate::target::kinds::{self, TargetKind};
@@ -167,6 +168,9 @@ pub struct LoaderConfig {
     /// Which of them this one is, from 0.
     #[serde(default)]
     pub rank: usize,
+    /// Which batches are made, where several loaders share the stream; without it all.
+    #[serde(default)]
+    pub own: Option<OwnBatches>,
     /// What becomes of a record batch whose bytes are not those that were written.
     #[serde(default)]
     pub on_corrupt: OnCorrupt,
@@ -222,6 +226,7 @@ impl LoaderConfig {
             window: None,
             ranks: default_ranks(),
             rank: 0,
+            own: None,
             on_corrupt: OnCorrupt::default(),
             weight: default_weight(),
             mix: Vec::new(),
@@ -275,7 +280,16 @@ impl LoaderConfig {
                 "leave it out, and end after a number of batches",
             ));
         }
-        Ok(())
+        let Some(own) = self.own else { return Ok(()) };
+        if self.packing == Packing::Carried {
+            return Err(Error::config(
+                "data.packing",
+                "contiguous, best_fit or pad where loaders share the batches",
+                "carried, whose rows go on from batch to batch",
+                "choose contiguous",
+            ));
+        }
+        own.check()
     }
 
     fn check_mix(&self) -> Result<()> {
@@ -317,6 +331,16 @@ impl LoaderConfig {
     /// Rows of successive batches that go on from one another, where they do.
     pub(super) fn lanes(&self) -> Option<usize> {
         (self.packing == Packing::Carried).then(|| self.global_batch())
+    }
+
+    /// Whether the batch with this number, from where the stream begins or was sought, is made.
+    pub(super) fn makes(&self, number: u64) -> bool {
+        self.own.is_none_or(|own| own.has(number))
+    }
+
+    /// Whether the manifest tells the rows of a window and their lengths.
+    pub(super) fn rows_by_manifest(&self) -> bool {
+        self.packing == Packing::Contiguous && self.on_corrupt == OnCorrupt::Stop
     }
 
     /// Whether the target belongs to a document as a whole.

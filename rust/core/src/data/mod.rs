@@ -4,7 +4,7 @@
 //! them in a `manifest`; `shard` reads one group by its position and checks it before anything parses it;
 //! `index` joins the groups of all shards; `shuffle` says in which order an epoch takes them; a window holds a
 //! few groups and `pack`s their documents into rows; a `mixture` says which of several sources the next row comes from; a
-//! `cursor` walks over the rows and cuts them into batches; and
+//! `cursor` walks over the rows and cuts them into batches, of which a loader makes its `own`; and
 //! `prefetch` does all that ahead of time, for the `loader` to hand out.
 //!
 //! Everything but the types of a batch is behind the feature `shards`, which is on unless default features are off.
@@ -29,9 +29,13 @@ pub(crate) mod loader;
 #[cfg(feature = "shards")]
 pub(crate) mod loader_config;
 #[cfg(feature = "shards")]
+mod made;
+#[cfg(feature = "shards")]
 pub(crate) mod manifest;
 #[cfg(feature = "shards")]
 mod mixture;
+#[cfg(feature = "shards")]
+mod own;
 #[cfg(feature = "shards")]
 pub(crate) mod pack;
 #[cfg(feature = "shards")]
@@ -75,6 +79,8 @@ pub use loader::Loader;
 pub use loader_config::{LoaderConfig, MixedSource, OnCorrupt, Packing};
 #[cfg(feature = "shards")]
 pub use manifest::{Manifest, Normalisation};
+#[cfg(feature = "shards")]
+pub use own::OwnBatches;
 #[cfg(feature = "shards")]
 #[doc(hidden)]
 pub use reader::ShardReader;

@@ -6,6 +6,10 @@
 //! outside. At most `prefetch` batches are under way or waiting, and at most `workers` windows are held beside them, and one
 //! of each source.
 //!
+//! Where other loaders make some of the batches (`super::own`), these wait as a number of tokens and a position. If the
+//! manifest tells the rows of windows, a second cutter walks ahead of the first and finds the windows to load: those of
+//! which this loader needs a row.
+//!
 //! An error takes the place of the batch that it prevents; it ends the stream.
 
 #![forbid(unsafe_code)]
@@ -17,9 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::assemble::assemble;
-use super::batch::Batch;
 use super::cursor::{Cursor, Cutter, Place, Ticket, Wanted};
+use super::made::Made;
 use super::plan::Plan;
 use super::window::{Window, WindowId};
 use crate::error::{Error, Result};
@@ -42,13 +45,15 @@ struct State {
     cutter: Cutter,
     /// Windows of each source in order, the first being the one that the cutter wants of it.
     windows: Vec<VecDeque<WindowSlot>>,
-    /// The window of each to load after those.
-    next_windows: Vec<WindowId>,
+    /// The windows to load after those.
+    further: Further,
     /// Batches cut so far, and batches handed out.
     cut: u64,
     handed: u64,
+    /// Batches of this loader that are being made or wait.
+    under_way: u64,
     /// Batches that wait, by number.
-    waiting: BTreeMap<u64, Result<(Batch, Cursor)>>,
+    waiting: BTreeMap<u64, Result<Made>>,
     /// Number of batches that there are, once it is known.
     end: Option<u64>,
     panic: Panic,
@@ -63,9 +68,54 @@ enum Panic {
     Raised,
 }
 
-enum WindowSlot {
-    Loading(WindowId),
-    Loaded(Result<Arc<Window>>),
+struct WindowSlot {
+    id: WindowId,
+    /// None while it is being loaded.
+    loaded: Option<Result<Arc<Window>>>,
+}
+
+/// Which windows are loaded next.
+enum Further {
+    /// All of each source in turn: the next of each.
+    All(Vec<WindowId>),
+    /// Those of which this loader needs a row.
+    Needed(Box<Needed>),
+}
+
+/// Finds the windows of which this loader needs a row, in the order in which it does.
+struct Needed {
+    cutter: Cutter,
+    /// The one that was found last, of each source.
+    last: Vec<Option<WindowId>>,
+}
+
+impl Further {
+    fn new(plan: &Plan, from: &Cursor) -> Self {
+        let places = from.places(plan.sources.len());
+        if plan.config.own.is_some() && plan.config.rows_by_manifest() {
+            let needed = Needed { cutter: Cutter::new(from, plan), last: vec![None; places.len()] };
+            return Self::Needed(Box::new(needed));
+        }
+        Self::All(places.iter().map(Place::window_id).collect())
+    }
+}
+
+impl Needed {
+    fn next(&mut self, plan: &Plan) -> Option<Wanted> {
+        loop {
+            let wanted = self.cutter.wanted()?;
+            let is_own = self.cutter.is_own();
+            let passed = self.cutter.pass(&plan.sources[wanted.source].count(wanted.id)?);
+            let last = &mut self.last[wanted.source];
+            if is_own && *last != Some(wanted.id) {
+                *last = Some(wanted.id);
+                return Some(wanted);
+            }
+            if passed.is_err() {
+                return None; // the first cutter has the same error, and tells it
+            }
+        }
+    }
 }
 
 enum Job {
@@ -75,18 +125,18 @@ enum Job {
 
 enum Done {
     Window(Wanted, Result<Option<Window>>),
-    Batch(u64, Result<(Batch, Cursor)>),
+    Batch(u64, Result<Made>),
 }
 
 impl Prefetch {
     pub(super) fn start(plan: &Arc<Plan>, from: &Cursor) -> Result<Self> {
-        let places = from.places(plan.sources.len());
         let state = State {
             cutter: Cutter::new(from, plan),
-            windows: places.iter().map(|_| VecDeque::new()).collect(),
-            next_windows: places.iter().map(Place::window_id).collect(),
+            windows: plan.sources.iter().map(|_| VecDeque::new()).collect(),
+            further: Further::new(plan, from),
             cut: 0,
             handed: 0,
+            under_way: 0,
             waiting: BTreeMap::new(),
             end: None,
             panic: Panic::None,
@@ -111,7 +161,7 @@ impl Prefetch {
     }
 
     /// The next batch, waiting for it if need be; `None` at the end.
-    pub(super) fn next(&self) -> Result<Option<(Batch, Cursor)>> {
+    pub(super) fn next(&self) -> Result<Option<Made>> {
         let current = std::process::id();
         if current != self.owner {
             return Err(Error::Forked { owner: self.owner, current });
@@ -131,6 +181,9 @@ impl Prefetch {
             let number = state.handed;
             if let Some(result) = state.waiting.remove(&number) {
                 state.handed += 1;
+                if !matches!(&result, Ok(Made { batch: None, .. })) {
+                    state.under_way -= 1;
+                }
                 self.shared.changed.notify_all();
                 return result.map(Some);
             }
@@ -174,13 +227,13 @@ impl Queue {
 
     /// The loop of each thread until it is stopped: takes a job, runs it, stores its result.
     fn work(&self) {
-        let (limits, n_windows) = (self.limits(), self.plan.n_windows());
+        let limits = self.limits();
         let mut state = self.lock();
         while !self.stop.load(Ordering::Relaxed) {
-            let ended = state.end.is_some();
-            let Some(job) = state.take_job(limits, &n_windows) else {
-                if state.end.is_some() && !ended {
-                    // The stream has ended, or has an error: the consumer waits for that.
+            let (ended, waiting) = (state.end.is_some(), state.waiting.len());
+            let Some(job) = state.take_job(limits, &self.plan) else {
+                if (state.end.is_some() && !ended) || state.waiting.len() > waiting {
+                    // The stream has ended or has an error, or batches were passed over: the consumer waits for that.
                     self.changed.notify_all();
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -208,74 +261,92 @@ impl Queue {
                 let window = self.plan.sources[wanted.source].load(wanted.id, &self.stop);
                 Done::Window(wanted, window)
             }
-            Job::Assemble(number, ticket) => {
-                let batch = assemble(&ticket.parts, &self.plan.config);
-                Done::Batch(number, batch.map(|batch| (batch, ticket.cursor)))
-            }
+            Job::Assemble(number, ticket) => Done::Batch(number, Made::of(ticket, &self.plan.config)),
         }
     }
 }
 
 impl State {
     /// The next job, if there is one within the limits (batches under way, windows held).
-    fn take_job(&mut self, (batches, windows): (u64, usize), n_windows: &[u64]) -> Option<Job> {
-        while self.end.is_none() && self.cut - self.handed < batches {
+    fn take_job(&mut self, (batches, windows): (u64, usize), plan: &Plan) -> Option<Job> {
+        while self.end.is_none() && self.under_way < batches {
             let Some(wanted) = self.cutter.wanted() else {
-                let rest = self.cutter.cut();
-                let job = rest.map(|ticket| self.number(ticket));
+                let job = self.cutter.cut().and_then(|ticket| self.number(ticket, plan));
                 self.end = Some(self.cut);
                 return job;
             };
             let windows = &mut self.windows[wanted.source];
-            match windows.front() {
-                Some(WindowSlot::Loaded(Ok(window))) => match self.cutter.take(window) {
-                    Ok(ticket) => {
-                        if self.cutter.place(wanted.source) != wanted.id {
-                            windows.pop_front();
+            let taken = if let Some(count) = self.cutter.passed(plan, wanted) {
+                self.cutter.pass(&count)
+            } else {
+                match windows.front().map(|slot| &slot.loaded) {
+                    Some(Some(Ok(window))) => self.cutter.take(window),
+                    Some(Some(Err(_))) => {
+                        if let Some(WindowSlot { loaded: Some(Err(error)), .. }) = windows.pop_front() {
+                            self.fail(error);
                         }
-                        if let Some(ticket) = ticket {
-                            return Some(self.number(ticket));
-                        }
+                        break;
                     }
-                    Err(error) => self.fail(error),
-                },
-                Some(WindowSlot::Loaded(Err(_))) => {
-                    if let Some(WindowSlot::Loaded(Err(error))) = windows.pop_front() {
-                        self.fail(error);
+                    Some(None) | None => break,
+                }
+            };
+            let is_behind = self.cutter.place(wanted.source) != wanted.id;
+            if is_behind && windows.front().is_some_and(|slot| slot.id == wanted.id) {
+                windows.pop_front();
+            }
+            match taken {
+                Ok(None) => {}
+                Ok(Some(ticket)) => {
+                    if let Some(job) = self.number(ticket, plan) {
+                        return Some(job);
                     }
                 }
-                Some(WindowSlot::Loading(_)) | None => break,
+                Err(error) => self.fail(error),
             }
         }
-        self.next_to_load(windows).map(|source| {
-            let id = self.next_windows[source];
-            self.next_windows[source] = id.next(n_windows[source]);
-            self.windows[source].push_back(WindowSlot::Loading(id));
-            Job::Load(Wanted { source, id })
-        })
+        let wanted = self.next_to_load(windows, plan)?;
+        self.windows[wanted.source].push_back(WindowSlot { id: wanted.id, loaded: None });
+        Some(Job::Load(wanted))
     }
 
-    /// The source of which to load a window, if there is room: the one whose turn it is where it has none, else the one
-    /// with the fewest.
-    fn next_to_load(&self, limit: usize) -> Option<usize> {
+    /// The window to load next, if there is room: the one whose turn it is where its source has none, else one of the
+    /// source with the fewest.
+    fn next_to_load(&mut self, limit: usize, plan: &Plan) -> Option<Wanted> {
         let held: usize = self.windows.iter().map(VecDeque::len).sum();
         if self.end.is_some() || held >= limit {
             return None;
         }
+        let next = match &mut self.further {
+            Further::Needed(needed) => return needed.next(plan),
+            Further::All(next) => next,
+        };
         let turn = self.cutter.wanted().map(|wanted| wanted.source);
         let urgent = turn.filter(|&source| self.windows[source].is_empty());
         let source = urgent.or_else(|| (0..self.windows.len()).min_by_key(|&i| self.windows[i].len()))?;
-        self.cutter.may_want(self.next_windows[source]).then_some(source)
+        let id = next[source];
+        if !self.cutter.may_want(id) {
+            return None;
+        }
+        next[source] = id.next(plan.sources[source].n_windows);
+        Some(Wanted { source, id })
     }
 
-    fn number(&mut self, ticket: Ticket) -> Job {
+    /// Gives a batch its number; the job to make it, unless another loader does.
+    fn number(&mut self, ticket: Ticket, plan: &Plan) -> Option<Job> {
+        let number = self.cut;
         self.cut += 1;
-        Job::Assemble(self.cut - 1, ticket)
+        if ticket.parts.is_some() {
+            self.under_way += 1;
+            return Some(Job::Assemble(number, ticket));
+        }
+        self.waiting.insert(number, Made::of(ticket, &plan.config));
+        None
     }
 
     /// An error where the next batch would have been.
     fn fail(&mut self, error: Error) {
         self.waiting.insert(self.cut, Err(error));
+        self.under_way += 1;
         self.cut += 1;
         self.end = Some(self.cut);
     }
@@ -288,10 +359,8 @@ impl State {
             Done::Window(Wanted { source, id }, result) => {
                 // `None`: the threads are being stopped, and the window is not needed.
                 let Some(result) = result.transpose() else { return };
-                let mut slots = self.windows[source].iter_mut();
-                let slot = slots.find(|s| matches!(s, WindowSlot::Loading(other) if *other == id));
-                if let Some(slot) = slot {
-                    *slot = WindowSlot::Loaded(result.map(Arc::new));
+                if let Some(slot) = self.windows[source].iter_mut().find(|slot| slot.id == id) {
+                    slot.loaded = Some(result.map(Arc::new));
                 }
             }
         }
@@ -310,7 +379,7 @@ mod tests {
         let mut windows = 0;
         loop {
             let mut state = shared.lock();
-            let job = state.take_job(shared.limits(), &shared.plan.n_windows());
+            let job = state.take_job(shared.limits(), &shared.plan);
             windows = windows.max(state.windows[0].len());
             let Some(job) = job else { return (windows, state.waiting.len()) };
             drop(state);

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -80,9 +81,35 @@ impl Window {
         self.rows.row(self.order.as_ref().map_or(i, |order| order.at(i)) as usize)
     }
 
+    /// Tokens of the rows that come at these places.
+    pub(super) fn tokens(&self, rows: Range<u64>) -> u64 {
+        rows.flat_map(|i| self.row(i)).map(|piece| piece.tokens() as u64).sum()
+    }
+
     /// The group of a piece.
     pub(super) fn group(&self, piece: &Piece) -> &ShardGroup {
         &self.groups[piece.group as usize]
+    }
+}
+
+/// The rows of a window that was not read, as the manifest tells them: all are full but the last that is packed.
+#[derive(Debug)]
+pub(super) struct WindowCount {
+    pub(super) rows: u64,
+    length: u64,
+    /// Tokens of the last row.
+    rest: u64,
+    order: Option<Permutation>,
+}
+
+impl WindowCount {
+    /// Tokens of the rows that come at these places.
+    pub(super) fn tokens(&self, rows: Range<u64>) -> u64 {
+        let of_row = |i| {
+            let packed = self.order.as_ref().map_or(i, |order| order.at(i));
+            if packed + 1 == self.rows { self.rest } else { self.length }
+        };
+        rows.map(of_row).sum()
     }
 }
 
@@ -149,17 +176,26 @@ impl EpochPlan {
         for epoch in 0..read {
             for window in 0..self.n_windows {
                 let id = WindowId { epoch, window };
-                let by_manifest =
-                    self.config.packing == Packing::Contiguous && self.config.on_corrupt == OnCorrupt::Stop;
-                rows += if by_manifest {
-                    let tokens: u64 = self.groups(id).map(|number| self.data.tokens_of(number)).sum();
-                    tokens.div_ceil(self.config.length as u64)
-                } else {
-                    self.load(id, &never)?.map_or(0, |window| window.n_rows())
+                rows += match self.count(id) {
+                    Some(count) => count.rows,
+                    None => self.load(id, &never)?.map_or(0, |window| window.n_rows()),
                 };
             }
         }
         Ok(rows.saturating_mul(times))
+    }
+
+    /// The rows of a window, where the manifest tells them.
+    pub(super) fn count(&self, id: WindowId) -> Option<WindowCount> {
+        if !self.config.rows_by_manifest() {
+            return None;
+        }
+        let tokens: u64 = self.groups(id).map(|number| self.data.tokens_of(number)).sum();
+        let length = self.config.length as u64;
+        let rows = tokens.div_ceil(length);
+        let rest = tokens - rows.saturating_sub(1) * length;
+        let order = self.permutation(rows, Purpose::Rows, id.epoch, id.window);
+        Some(WindowCount { rows, length, rest, order })
     }
 
     /// Share of the positions of batches that hold tokens, in a window, which is kept until the stream wants it.

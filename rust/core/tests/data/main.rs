@@ -4,6 +4,7 @@ mod corrupt_data;
 mod damage;
 mod loader;
 mod mixed;
+mod own;
 mod positions;
 mod reader;
 mod shard_writer;

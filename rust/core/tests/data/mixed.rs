@@ -13,7 +13,7 @@ const PACKINGS: [Packing; 3] = [Packing::Contiguous, Packing::BestFit, Packing::
 const WEIGHTS: [u64; 3] = [5, 3, 2];
 
 /// Three sets of tokens whose ids tell where they are from: those of set k are `VOCABULARY`·k to those below.
-struct Sources {
+pub(crate) struct Sources {
     folder: TempDir,
     tokens: [usize; 3],
 }
@@ -22,7 +22,7 @@ const LENGTHS: [(usize, usize); 3] = [(40, 20), (25, 14), (60, 9)];
 const VOCABULARY: usize = 1 << 10;
 
 impl Sources {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut tokens = [0; 3];
         for (k, (n, longest)) in LENGTHS.into_iter().enumerate() {
@@ -37,7 +37,7 @@ impl Sources {
         self.folder.path().join(k.to_string())
     }
 
-    fn config(&self, packing: Packing) -> LoaderConfig {
+    pub(crate) fn config(&self, packing: Packing) -> LoaderConfig {
         let further = |k: usize| MixedSource { path: self.path(k), weight: WEIGHTS[k] };
         LoaderConfig {
             weight: WEIGHTS[0],
