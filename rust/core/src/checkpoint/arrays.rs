@@ -77,8 +77,8 @@ impl Stored for NamedArray {
         }
     }
 
-    fn encode<'b>(&self, range: std::ops::Range<usize>, bytes: &'b mut [u8]) -> &'b [u8] {
-        match &self.numbers {
+    fn encode<'b>(&self, range: std::ops::Range<usize>, bytes: &'b mut [u8]) -> Result<&'b [u8]> {
+        Ok(match &self.numbers {
             Numbers::F32(numbers) => encode(&numbers[range], bytes),
             Numbers::F64(numbers) => encode(&numbers[range], bytes),
             Numbers::I64(numbers) => {
@@ -88,7 +88,7 @@ impl Stored for NamedArray {
                 }
                 bytes
             }
-        }
+        })
     }
 }
 

@@ -21,6 +21,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::json;
 
 use super::manifest::open;
+use crate::allocate::try_filled;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 use crate::storage::{FileRecord, SyncedFile};
@@ -62,7 +63,7 @@ pub(super) trait Stored {
     /// How many numbers there are.
     fn count(&self) -> usize;
     /// The numbers of a range as little-endian bytes in front of `bytes`.
-    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> &'b [u8];
+    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> Result<&'b [u8]>;
 
     /// Bytes of a number.
     fn width(&self) -> usize {
@@ -87,8 +88,45 @@ impl<T: Scalar> Stored for Tensor<'_, T> {
         self.data.len()
     }
 
-    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> &'b [u8] {
-        encode(&self.data[range], bytes)
+    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> Result<&'b [u8]> {
+        Ok(encode(&self.data[range], bytes))
+    }
+}
+
+/// Fills a buffer with the numbers of a range.
+pub(crate) type Fetch<'a, T> = dyn Fn(Range<usize>, &mut [T]) -> Result<()> + 'a;
+
+/// A tensor whose numbers are fetched while it is written, a part at a time.
+pub(crate) struct FetchedTensor<'a, T> {
+    /// Name in the file.
+    pub(crate) name: String,
+    /// Shape, slowest axis first.
+    pub(crate) shape: Vec<usize>,
+    /// Gets its numbers.
+    pub(crate) fetch: Box<Fetch<'a, T>>,
+}
+
+impl<T: Scalar> Stored for FetchedTensor<'_, T> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn dtype(&self) -> Dtype {
+        dtype_of::<T>()
+    }
+
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    fn encode<'b>(&self, range: Range<usize>, bytes: &'b mut [u8]) -> Result<&'b [u8]> {
+        let mut numbers = try_filled(T::ZERO, &[range.len()], "a part of a tensor")?;
+        (self.fetch)(range, &mut numbers)?;
+        Ok(encode(&numbers, bytes))
     }
 }
 
@@ -102,7 +140,7 @@ pub(super) fn write_tensors<S: Stored>(path: &Path, tensors: &[S]) -> Result<Fil
     for tensor in sorted {
         let (count, step) = (tensor.count(), CHUNK / tensor.width());
         for start in (0..count).step_by(step) {
-            file.put(tensor.encode(start..count.min(start + step), &mut bytes))?;
+            file.put(tensor.encode(start..count.min(start + step), &mut bytes)?)?;
         }
     }
     file.finish()

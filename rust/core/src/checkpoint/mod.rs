@@ -49,6 +49,7 @@ use crate::numeric::Scalar;
 
 #[doc(hidden)]
 pub use arrays::{ArrayCheckpoint, NamedArray, Numbers, load_arrays, save_arrays};
+pub(crate) use files::FetchedTensor;
 #[doc(hidden)]
 pub use files::{Precision, Tensor, TensorFile};
 #[doc(hidden)]
@@ -108,6 +109,16 @@ pub struct Snapshot<'a, T> {
 #[doc(hidden)]
 pub fn save<T: Scalar>(folder: &Path, snapshot: &Snapshot<T>) -> Result<PathBuf> {
     write::save_parts(folder, &snapshot.model, &snapshot.optimizer, &snapshot.state)
+}
+
+/// The same with moments that are fetched while they are written.
+pub(crate) fn save_fetched<T: Scalar>(
+    folder: &Path,
+    model: &[Tensor<T>],
+    optimizer: &[FetchedTensor<T>],
+    state: &StateFile,
+) -> Result<PathBuf> {
+    write::save_parts(folder, model, optimizer, state)
 }
 
 #[cfg(test)]

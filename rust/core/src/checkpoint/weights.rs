@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
-use super::files::{Precision, Tensor, TensorFile};
+use super::files::{FetchedTensor, Precision, Tensor, TensorFile};
 use super::schema::MODEL_FILE;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
@@ -58,6 +59,22 @@ pub(crate) fn tensors<'a, T: Scalar>(
         data: arena.tensor(table, slot),
     };
     table.entries().iter().enumerate().map(tensor).collect()
+}
+
+/// The tensors of a buffer that is not here, each of which `fetch` gets by its range in the buffer.
+pub(crate) fn fetched<'a, T: Scalar>(
+    table: &'a Table,
+    prefix: &str,
+    name: impl Fn(&Entry) -> String,
+    fetch: impl Fn(Range<usize>, &mut [T]) -> Result<()> + Copy + 'a,
+) -> Vec<FetchedTensor<'a, T>> {
+    let tensor = |entry: &'a Entry| {
+        let at = entry.range.start;
+        let fetch = move |part: Range<usize>, out: &mut [T]| fetch(at + part.start..at + part.end, out);
+        let (name, shape) = (format!("{prefix}{}", name(entry)), entry.spec.shape.clone());
+        FetchedTensor { name, shape, fetch: Box::new(fetch) }
+    };
+    table.entries().iter().map(tensor).collect()
 }
 
 /// Checks that one of our own files has the [`tensors`] of a buffer under each of the prefixes, and no other but those with

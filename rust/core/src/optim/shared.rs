@@ -6,9 +6,12 @@
 //! all_gather of parameters, by rounds, and of the sums Σ Δp²
 //! ```
 
+use std::ops::Range;
+
 use super::adamw::{AdamW, Update};
 use super::guard::BlockMeasure;
-use super::shares::Shares;
+use super::shares::{Round, Shares};
+use crate::allocate::try_filled;
 use crate::error::Result;
 use crate::exchange::{Exchange, bytes, bytes_mut, join};
 use crate::numeric::Scalar;
@@ -105,33 +108,113 @@ impl<T: Scalar> AdamW<T> {
         Ok(order.into_iter().zip(found.iter().copied()).collect())
     }
 
-    /// Both moments whole, on rank 0; `None` on the others. All ranks call it at once.
-    pub(crate) fn whole_moments(&self, exchange: &dyn Exchange) -> Result<Option<[Arena<T>; 2]>> {
-        let first = self.whole(&self.first, exchange)?;
-        let second = self.whole(&self.second, exchange)?;
-        Ok(first.zip(second).map(|(first, second)| [first, second]))
+    /// Both moments of all ranks, for one of them to read.
+    pub(crate) fn of_ranks<'a>(&'a self, exchange: &'a dyn Exchange) -> MomentsOfRanks<'a, T> {
+        let mut at = 0;
+        let rounds = self.shares.rounds().into_iter().map(|round| {
+            let own = at;
+            at += round.own.len();
+            (round, own)
+        });
+        MomentsOfRanks { own: [&self.first, &self.second], rounds: rounds.collect(), exchange }
+    }
+}
+
+/// Both moments of all ranks. Rank 0 asks for parts of them, and the others answer until it ends: no rank ever has more of
+/// them than its own and the part that is on its way.
+///
+/// ```text
+/// all_gather of a request (what, start, end) of rank 0 → all_gather of the elements, from their owners → … → a request to end
+/// ```
+pub(crate) struct MomentsOfRanks<'a, T> {
+    own: [&'a Arena<T>; 2],
+    /// The rounds, each with the place of its first element in the moments of this rank.
+    rounds: Vec<(Round, usize)>,
+    exchange: &'a dyn Exchange,
+}
+
+/// What rank 0 asks for: elements of a moment, or the end, with or without success.
+#[derive(Clone, Debug, PartialEq)]
+enum Request {
+    Part(usize, Range<usize>),
+    End { succeeded: bool },
+}
+
+impl Request {
+    const BYTES: usize = 24;
+
+    fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let words = match self {
+            Self::Part(moment, range) => [*moment, range.start, range.end],
+            Self::End { succeeded } => [2, usize::from(*succeeded), 0],
+        };
+        let mut bytes = [0; Self::BYTES];
+        for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *to = (word as u64).to_le_bytes();
+        }
+        bytes
     }
 
-    fn whole(&self, own: &Arena<T>, exchange: &dyn Exchange) -> Result<Option<Arena<T>>> {
-        let rounds = self.shares.rounds();
-        let elements = rounds.last().map_or(0, |round| round.elements.end);
-        let mut whole = match self.shares.rank() {
-            0 => Some(Arena::try_zeros(elements, "the moments of all ranks")?),
-            _ => None,
-        };
-        let largest = rounds.iter().map(|round| round.elements.len()).max().unwrap_or(0);
-        let mut buffer: Arena<T> = Arena::try_zeros(largest, "moments of other ranks")?;
-        let mut rest = own.as_slice();
-        for round in &rounds {
-            let buffer = &mut buffer.as_mut_slice()[..round.elements.len()];
-            let (part, later) = rest.split_at(round.own.len());
-            rest = later;
-            buffer[round.own.start - round.elements.start..][..part.len()].copy_from_slice(part);
-            exchange.all_gather(bytes_mut(buffer), &byte_cuts::<T>(&round.cuts))?;
-            if let Some(whole) = &mut whole {
-                whole.as_mut_slice()[round.elements.clone()].copy_from_slice(buffer);
+    fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let word = |i: usize| bytes.as_chunks().0.get(i).map_or(0, |word| u64::from_le_bytes(*word) as usize);
+        match word(0) {
+            moment @ 0..2 => Self::Part(moment, word(1)..word(2)),
+            _ => Self::End { succeeded: word(1) == 1 },
+        }
+    }
+}
+
+impl<T: Scalar> MomentsOfRanks<'_, T> {
+    /// On rank 0: elements of a moment.
+    pub(crate) fn fetch(&self, moment: usize, range: Range<usize>, out: &mut [T]) -> Result<()> {
+        self.agreed(&Request::Part(moment, range.clone()))?;
+        self.gather(moment, &range, out)
+    }
+
+    /// On rank 0: no further part is wanted.
+    pub(crate) fn end(&self, succeeded: bool) -> Result<()> {
+        self.agreed(&Request::End { succeeded }).map(drop)
+    }
+
+    /// On the other ranks: answers until rank 0 ends; whether that was with success.
+    pub(crate) fn answer(&self) -> Result<bool> {
+        loop {
+            match self.agreed(&Request::End { succeeded: false })? {
+                Request::Part(moment, range) => {
+                    let mut out = try_filled(T::ZERO, &[range.len()], "moments of other ranks")?;
+                    self.gather(moment, &range, &mut out)?;
+                }
+                Request::End { succeeded } => return Ok(succeeded),
             }
         }
-        Ok(whole)
+    }
+
+    /// The request of rank 0, on all ranks; `own` is that of this one.
+    fn agreed(&self, own: &Request) -> Result<Request> {
+        let mut bytes = own.to_bytes();
+        let cuts: Vec<usize> = (0..=self.exchange.ranks()).map(|n| n.min(1) * Request::BYTES).collect();
+        self.exchange.all_gather(&mut bytes, &cuts)?;
+        Ok(Request::from_bytes(&bytes))
+    }
+
+    fn gather(&self, moment: usize, range: &Range<usize>, out: &mut [T]) -> Result<()> {
+        for (round, own) in &self.rounds {
+            let start = round.elements.start;
+            let part = range.start.max(start)..range.end.min(round.elements.end);
+            if part.is_empty() {
+                continue;
+            }
+            let out = &mut out[part.start - range.start..part.end - range.start];
+            let cuts: Vec<usize> =
+                round.cuts.iter().map(|cut| (start + cut).clamp(part.start, part.end) - part.start).collect();
+            let of_rank = part.start.max(round.own.start)..part.end.min(round.own.end);
+            if !of_rank.is_empty() {
+                let from = own + of_rank.start - round.own.start;
+                out[of_rank.start - part.start..of_rank.end - part.start]
+                    .copy_from_slice(&self.own[moment].as_slice()[from..from + of_rank.len()]);
+            }
+            self.exchange.all_gather(bytes_mut(out), &byte_cuts::<T>(&cuts))?;
+        }
+        Ok(())
     }
 }

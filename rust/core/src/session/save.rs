@@ -1,6 +1,7 @@
 //! Saving and loading a session, so that training continues to the same bits.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -195,28 +196,28 @@ impl<T: Scalar> Session<T> {
     pub fn save(&self, folder: &Path, extra: Value) -> Result<PathBuf> {
         self.check_free("save")?;
         self.check_no_gradients("save")?;
+        let (table, state) = (self.model.table(), self.state(extra));
         let Some(exchange) = self.exchange.as_deref() else {
-            return self.write(folder, self.optimizer.moments(), extra);
+            let (moments, carried) = (self.optimizer.moments(), self.carried.as_ref());
+            return checkpoint::save(folder, &contents(table, &self.params, moments, carried, state));
         };
-        let written = match self.optimizer.whole_moments(exchange)? {
-            Some([first, second]) => self.write(folder, [&first, &second], extra),
-            None => Ok(folder.to_owned()),
-        };
-        // Every rank waits for rank 0, and fails where that one did.
-        let cuts: Vec<usize> = (0..=exchange.ranks()).collect();
-        let mut failed = vec![0; exchange.ranks()];
-        failed[exchange.rank()] = u8::from(written.is_err());
-        exchange.all_gather(&mut failed, &cuts)?;
-        if written.is_ok() && failed[0] != 0 {
-            return Err(Error::storage(folder, "save", std::io::Error::other("rank 0 could not write it")));
+        let moments = self.optimizer.of_ranks(exchange);
+        if exchange.rank() > 0 {
+            // The others answer rank 0 until it has written all, and fail where it does.
+            let failed =
+                || Error::storage(folder, "save", std::io::Error::other("rank 0 could not write it"));
+            return moments.answer()?.then(|| folder.to_owned()).ok_or_else(failed);
         }
-        written
-    }
-
-    fn write(&self, folder: &Path, [first, second]: [&Arena<T>; 2], extra: Value) -> Result<PathBuf> {
-        let table = self.model.table();
-        let carried = self.carried.as_ref();
-        checkpoint::save(folder, &contents(table, &self.params, [first, second], carried, self.state(extra)))
+        let mut optimizer = Vec::new();
+        for (moment, prefix) in MOMENTS.into_iter().enumerate() {
+            let of_ranks = &moments;
+            let fetch = move |range: Range<usize>, out: &mut [T]| of_ranks.fetch(moment, range, out);
+            optimizer.extend(weights::fetched(table, prefix, name, fetch));
+        }
+        let model = weights::tensors(table, "", &self.params, name);
+        let written = checkpoint::save_fetched(folder, &model, &optimizer, &state);
+        let ended = moments.end(written.is_ok());
+        written.and_then(|folder| ended.map(|()| folder))
     }
 
     /// A copy of what [`Session::save`] writes, to be written while training goes on: three times the parameters, and

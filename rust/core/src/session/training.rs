@@ -239,6 +239,7 @@ impl<T: Scalar> Session<T> {
     ///
     /// States that are not finite are not kept: the next batch starts at zero.
     pub fn forward_backward_carried(&mut self, batch: &Batch, accuracy: Accuracy) -> Result<StepReport> {
+        self.check_alone("carried states")?;
         if let Some(states) = self.carried.as_ref().filter(|states| states.rows() != batch.rows) {
             return Err(Error::config(
                 "train.batch_size",
@@ -554,6 +555,11 @@ impl<T: Scalar> Session<T> {
     /// with one document per row.
     pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
         self.model.step_bytes(&self.masks, rows, length)
+    }
+
+    /// Bytes of both moments that this session keeps: where ranks share the training, those of its share of the parameters.
+    pub fn moment_bytes(&self) -> usize {
+        self.optimizer.moments().iter().map(|moments| size_of_val(moments.as_slice())).sum()
     }
 
     pub(super) fn check_free(&self, action: &'static str) -> Result<()> {

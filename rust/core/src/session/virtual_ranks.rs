@@ -65,7 +65,7 @@ const PART: usize = 1 << 14;
 /// #     }
 /// # }
 ///
-/// // `Alone` is the example of `Exchange`: one rank, which stays as it is.
+/// // `Alone` is one rank, which stays as it is; see `Exchange` for several.
 /// session.share(Box::new(Alone))?;
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
@@ -146,6 +146,14 @@ impl<T: Scalar> Session<T> {
         self.check_free("share the training")?;
         self.check_no_gradients("share")?;
         let (rank, ranks) = (exchange.rank(), exchange.ranks());
+        if ranks > 1 && self.carried.is_some() {
+            return Err(Error::config(
+                "share",
+                "a session without states that the next batch goes on from",
+                "those of the last batch",
+                "train in one process, or with rows that begin anew",
+            ));
+        }
         if !ranks.is_power_of_two() || rank >= ranks || self.exchange.is_some() {
             return Err(Error::config(
                 "ranks",

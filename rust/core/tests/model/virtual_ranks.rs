@@ -9,7 +9,7 @@ use crate::common::{CLASSES, batch, bits, config, language_model, threads};
 use serde_json::json;
 use ssm_hpn::checkpoint::folder_name;
 use ssm_hpn::head::Accuracy;
-use ssm_hpn::model::{ExpandPlan, ModelConfig};
+use ssm_hpn::model::{ExpandPlan, InputConfig, ModelConfig};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::session::Session;
 use ssm_hpn::{Error, Exchange, Result};
@@ -163,6 +163,56 @@ fn the_same_virtual_ranks_give_the_same_bits_on_1_2_4_and_8_ranks() {
     }
 }
 
+/// A model whose moments are exchanged in several rounds, and whose largest tensor is written in several parts.
+fn wide() -> ModelConfig {
+    let head = json!({"kind": "linear", "n_outputs": CLASSES});
+    let model = config("tokens", json!({"kind": "token_class"}), head);
+    ModelConfig { input: InputConfig::Tokens { vocab_size: 130_000 }, ..model }
+}
+
+#[test]
+fn checkpoints_have_whole_tensors_though_no_rank_has_the_moments_of_all() {
+    let config = wide();
+    let folders = tempfile::tempdir().unwrap();
+    let alone = folders.path().join("alone");
+    together(&config, 1, &alone, 1);
+    for ranks in [2, 4] {
+        let folder = folders.path().join(ranks.to_string());
+        together(&config, ranks, &folder, 1);
+        for name in ["model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"] {
+            let file = |root: &Path| std::fs::read(root.join(folder_name(1)).join(name)).unwrap();
+            assert!(file(&folder) == file(&alone), "{name} of {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn ranks_keep_equal_parts_of_the_moments_and_a_save_that_fails_fails_on_all() {
+    let config = wide();
+    let new = || Session::<f32>::new(config.clone(), optim(), 2, threads(1)).unwrap();
+    let whole = new().moment_bytes();
+    let folders = tempfile::tempdir().unwrap();
+    let in_the_way = folders.path().join("file");
+    std::fs::write(&in_the_way, "").unwrap();
+    let of_rank = |exchange: InProcess| {
+        let mut session = new();
+        session.share(Box::new(exchange)).unwrap();
+        let error = session.save(&in_the_way.join(folder_name(0)), json!(null)).unwrap_err();
+        assert!(matches!(error, Error::Storage { .. }), "{error}");
+        session.save(&folders.path().join(folder_name(0)), json!(null)).unwrap();
+        session.moment_bytes()
+    };
+    let found: Vec<usize> = std::thread::scope(|scope| {
+        let started: Vec<_> =
+            InProcess::of(4).into_iter().map(|exchange| scope.spawn(move || of_rank(exchange))).collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(found.iter().sum::<usize>(), whole);
+    assert!(found.iter().all(|bytes| bytes.abs_diff(whole / 4) < whole / 20), "{found:?} of {whole}");
+    let (saved, _) = Session::<f32>::load(folders.path(), threads(1)).unwrap();
+    assert_eq!(saved.digest().unwrap(), new().digest().unwrap());
+}
+
 #[test]
 fn another_number_of_ranks_goes_on_to_the_same_bits() {
     let config = models().remove(0);
@@ -230,6 +280,17 @@ fn a_number_of_ranks_that_is_no_power_of_two_is_refused_and_so_is_growing_a_shar
     let of = |ranks: usize| Box::new(InProcess::of(ranks).remove(0));
     let message = new().share(of(3)).unwrap_err().to_string();
     assert!(message.contains("rank 0 of 3"), "{message}");
+    // States of rows that go on are those of one process.
+    let carried = |session: &mut Session<f32>| {
+        session.forward_backward_carried(&batch(&language_model(), 2, 10, None, 0), Accuracy::Skip)
+    };
+    let mut session = new();
+    carried(&mut session).unwrap();
+    session.zero_grad().unwrap();
+    assert!(matches!(session.share(of(2)), Err(Error::Config { key, .. }) if key == "share"));
+    let mut session = new();
+    session.share(of(2)).unwrap();
+    assert!(matches!(carried(&mut session), Err(Error::Config { key, .. }) if key == "carried states"));
     let mut session = new();
     session.share(of(1)).unwrap();
     session.expand(&ExpandPlan::Append { count: 1, seed: 0 }).unwrap();
