@@ -16,35 +16,107 @@ use crate::numeric::Scalar;
 
 /// How ranks exchange bytes. Every rank makes the same calls in the same order.
 ///
+/// Ranks that are threads of one process, and a model that two of them train to the bits of one:
+///
 /// ```
-/// use ssm_hpn::{Exchange, Result};
+/// use std::sync::{Arc, Barrier, Mutex};
 ///
-/// /// One rank alone, which has nothing to exchange.
-/// struct Alone;
+/// use ssm_hpn::data::{Batch, Input};
+/// use ssm_hpn::head::Accuracy;
+/// use ssm_hpn::model::ModelConfig;
+/// use ssm_hpn::optim::OptimConfig;
+/// use ssm_hpn::session::Session;
+/// use ssm_hpn::target::Target;
+/// use ssm_hpn::{Exchange, Result, Threads};
 ///
-/// impl Exchange for Alone {
+/// /// A rank, with a place for the bytes of each, and where all wait until every rank is there.
+/// struct InProcess {
+///     rank: usize,
+///     places: Arc<Vec<Mutex<Vec<u8>>>>,
+///     barrier: Arc<Barrier>,
+/// }
+///
+/// impl InProcess {
+///     fn ranks(ranks: usize) -> Vec<Self> {
+///         let places: Arc<Vec<_>> = Arc::new((0..ranks).map(|_| Mutex::default()).collect());
+///         let barrier = Arc::new(Barrier::new(ranks));
+///         (0..ranks).map(|rank| Self { rank, places: places.clone(), barrier: barrier.clone() }).collect()
+///     }
+///
+///     /// Lays out this rank's bytes, and reads those of every rank before any of them goes on.
+///     fn exchange(&self, own: &[u8], mut read: impl FnMut(usize, &[u8])) {
+///         *self.places[self.rank].lock().expect("no rank has panicked") = own.to_vec();
+///         self.barrier.wait();
+///         for (rank, bytes) in self.places.iter().enumerate() {
+///             read(rank, &bytes.lock().expect("no rank has panicked"));
+///         }
+///         self.barrier.wait();
+///     }
+/// }
+///
+/// impl Exchange for InProcess {
 ///     fn rank(&self) -> usize {
-///         0
+///         self.rank
 ///     }
 ///
 ///     fn ranks(&self) -> usize {
-///         1
+///         self.places.len()
 ///     }
 ///
-///     fn all_to_all(&self, send: &[u8], _cuts: &[usize], receive: &mut [u8]) -> Result<()> {
-///         receive.copy_from_slice(send);
+///     fn all_to_all(&self, send: &[u8], cuts: &[usize], receive: &mut [u8]) -> Result<()> {
+///         let part = cuts[self.rank]..cuts[self.rank + 1];
+///         self.exchange(send, |rank, bytes| {
+///             receive[rank * part.len()..][..part.len()].copy_from_slice(&bytes[part.clone()]);
+///         });
 ///         Ok(())
 ///     }
 ///
-///     fn all_gather(&self, _buffer: &mut [u8], _cuts: &[usize]) -> Result<()> {
+///     fn all_gather(&self, buffer: &mut [u8], cuts: &[usize]) -> Result<()> {
+///         let own = buffer[cuts[self.rank]..cuts[self.rank + 1]].to_vec();
+///         self.exchange(&own, |rank, bytes| buffer[cuts[rank]..cuts[rank + 1]].copy_from_slice(bytes));
 ///         Ok(())
 ///     }
 /// }
 ///
-/// let mut received = [0; 3];
-/// Alone.all_to_all(b"abc", &[0, 3], &mut received)?;
-/// Alone.all_gather(&mut received, &[0, 3])?;
-/// assert_eq!((&received, Alone.rank(), Alone.ranks()), (b"abc", 0, 1));
+/// /// Three updates of four virtual ranks, each a micro-batch of one row. Returns the digest, and the bytes of moments.
+/// fn train(exchange: Option<InProcess>) -> Result<(String, usize)> {
+///     let model = ModelConfig::from_json(
+///         r#"{"input": {"kind": "tokens", "vocab_size": 7}, "d_model": 64, "n_layers": 2, "block": {"kind": "mamba1"},
+///             "target": {"kind": "next_token"}, "head": {"kind": "linear", "n_outputs": 7}}"#,
+///     )?;
+///     let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
+///     let (rank, ranks) = exchange.as_ref().map_or((0, 1), |ranks| (ranks.rank(), ranks.places.len()));
+///     if let Some(exchange) = exchange {
+///         session.share(Box::new(exchange))?;
+///     }
+///     for _ in 0..3 {
+///         let own = 4 * rank / ranks..4 * (rank + 1) / ranks;
+///         for n in own.clone() {
+///             if n > own.start {
+///                 session.next_virtual_rank()?;
+///             }
+///             let tokens = (n as u32..n as u32 + 4).map(|id| id % 7).collect();
+///             let target = Target::token_class((n as i32 + 1..n as i32 + 5).map(|id| id % 7).collect());
+///             session.number_next_micro_batch(n as u64)?;
+///             session.forward_backward(&Batch::whole(1, 4, Input::Tokens(tokens), target), Accuracy::Skip)?;
+///         }
+///         assert_eq!(session.apply()?.count, 16); // targets of all ranks
+///     }
+///     Ok((session.digest()?, session.moment_bytes()))
+/// }
+///
+/// let (alone, moments) = train(None)?;
+/// let ranks: Vec<_> = InProcess::ranks(2)
+///     .into_iter()
+///     .map(|rank| std::thread::spawn(move || train(Some(rank))))
+///     .collect();
+/// let mut of_all = 0;
+/// for rank in ranks {
+///     let (digest, own) = rank.join().expect("no rank has panicked")?;
+///     assert_eq!(digest, alone);
+///     of_all += own;
+/// }
+/// assert_eq!(of_all, moments);
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 pub trait Exchange: Send + Sync {
