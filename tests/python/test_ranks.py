@@ -14,7 +14,7 @@ from ssm_hpn.errors import ConfigError, DataError, RankError, StorageError, exit
 from ssm_hpn.ranks import Ranks
 from ssm_hpn.run import same_but_virtual_ranks
 from ssm_hpn.same_start import check_same_start
-from support import metric_rows, settings
+from support import SMALL, metric_rows, settings, train
 
 PATIENCE = 30.0
 
@@ -108,6 +108,52 @@ def test_ranks_end_in_the_bits_of_one_process_and_share_evaluation_moments_and_d
         again = Trainer(small(name))
         assert (again.fit(more=2).step, ranks) == (8, ranks)
     assert files_of(tmp_path / "two", 8) == files_of(tmp_path / "one", 8)
+
+
+def batches_of(config, ranks, *, updates):
+    """The training batches that a rank reads, the position after them, and the tokens that it counts."""
+    trainer = Trainer(config)
+    trainer.share(ranks)
+    first = trainer.feed.peek().tokens.tobytes()
+    read, following = [], trainer.feed.next
+
+    def noted():
+        batch = following()
+        read.append(batch.tokens.tobytes())
+        return batch
+
+    trainer.feed.next = noted
+    for _ in range(updates):
+        trainer.step()
+    return first, read, (trainer.feed.cursor, trainer.tokens_seen)
+
+
+@pytest.mark.parametrize("data", [{}, {"packing": "best_fit"}, {"workers": 0, "window": 64}])
+def test_each_batch_of_the_one_order_is_read_by_one_rank(small, data):
+    config, updates = small("run", data=data), 3
+    [(first, order, after)] = on_ranks(1, lambda ranks: batches_of(config, ranks, updates=updates))
+    assert len(order) == 4 * updates
+    assert order[0] == first
+    for size in (2, 4):
+        found = on_ranks(size, lambda ranks: batches_of(config, ranks, updates=updates))
+        share = 4 // size
+        by_update = [read[share * n : share * (n + 1)] for n in range(updates) for _, read, _ in found]
+        assert [batch for some in by_update for batch in some] == order
+        assert all(len(read) == share * updates for _, read, _ in found), "none reads the batches of others"
+        assert all((one, there) == (first, after) for one, _, there in found), "all are at the same position"
+
+
+def test_an_update_that_was_left_half_read_begins_again_at_the_position(small):
+    trainer = Trainer(small("run"))
+    trainer.feed.share(rank=1, ranks=2)
+    trainer.feed.pass_over()
+    trainer.feed.begin_update()
+    there = trainer.feed.cursor
+    assert [trainer.feed.pass_over() > 0 for _ in range(2)] == [True, True]
+    whole = Trainer(small("run"))
+    whole.feed.seek(there, 0.0)
+    expected = [whole.feed.next() for _ in range(3)][-1]
+    assert trainer.feed.next().tokens.tobytes() == expected.tokens.tobytes()
 
 
 class StopAt(Callback):
@@ -223,6 +269,62 @@ def test_the_number_of_virtual_ranks_is_chosen_and_checked(small, text, tmp_path
     run, saved = same_but_virtual_ranks(other, among=[tmp_path / "run"])
     assert (run, saved.train.virtual_ranks) == (tmp_path / "run", 4)
     assert same_but_virtual_ranks(Trainer(small("run")).config, among=[run]) is None
+
+
+SMALL_RUN = ("--evaluation.every", "99", "--train.steps", "2", "--train.log_every", "1")
+
+
+@pytest.fixture
+def launch(text, tmp_path, monkeypatch, capsys):
+    """Train by the command line as rank 0 of several: what is refused, is refused before anything is exchanged."""
+    monkeypatch.chdir(tmp_path)
+
+    def launched(ranks, *words):
+        several = Ranks()
+        several.size = ranks
+        monkeypatch.setattr("ssm_hpn.cli.train.mpi_ranks", lambda: several)
+        data = ("--data.train", str(text.train), "--data.validation", str(text.validation))
+        capsys.readouterr()
+        try:
+            code = train(*data, *SMALL, *SMALL_RUN, *words)
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr().err
+
+    return launched
+
+
+@pytest.mark.parametrize("folder", [(), ("--run.folder", "run")])
+def test_a_run_of_one_process_is_refused_on_several_ranks_with_the_number_to_give(launch, folder):
+    assert launch(1, *folder)[0] == 0
+    code, error = launch(2, *folder)
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "train.virtual_ranks" in error
+    assert "1 instead of 4" in error
+    assert "--train.virtual_ranks 1, on 1 rank," in error, error
+
+
+@pytest.mark.parametrize("folder", [(), ("--run.folder", "run")])
+def test_a_run_of_several_ranks_is_refused_on_one_with_the_number_to_give(launch, folder):
+    assert launch(1, "--train.virtual_ranks", "4", *folder)[0] == 0
+    code, error = launch(1, *folder)
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "4 instead of 1; go on by --train.virtual_ranks 4, on 4 ranks or fewer" in error, error
+    # Taken as the line says.
+    assert launch(1, "--train.virtual_ranks", "4", *folder)[0] == 0
+
+
+def test_more_ranks_than_virtual_ranks_are_refused_also_where_a_run_goes_on(launch):
+    code, error = launch(4, "--train.virtual_ranks", "2")
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "train.virtual_ranks: expected a multiple of the 4 ranks, found 2; start 1, 2, 4, … ranks up to it" in error
+    code, error = launch(2, "--train.virtual_ranks", "8")
+    assert code == 2
+    assert "train.virtual_ranks: expected a divisor of the 4 rows" in error
+    assert launch(1, "--run.folder", "run")[0] == 0
+    code, error = launch(2, "--resume", "run")
+    assert (code, error.count("\n")) == (2, 1), error
+    assert "train.virtual_ranks: expected a multiple of the 2 ranks, found 1" in error
 
 
 def test_the_timeout_is_a_number_of_seconds():

@@ -134,6 +134,8 @@ def _check_run(config: Config, request: TrainRequest) -> None:
     """Refuse to start a new run where a shorter run of the same settings exists, or with `--more`."""
     folder = run_folder(config)
     if request.resume != "auto" or list_checkpoints(str(folder / CHECKPOINTS)):
+        if request.resume == "auto":
+            _check_virtual_ranks(config, [folder])
         shorter = same_but_steps(config, among=[folder]) if request.resume == "auto" else None
     elif config.run.folder is None and (same := renamed(config, among=_others(folder))):
         advice = f"go on with that run by --resume {shown_path(same)}, or start anew by --resume never"
