@@ -1,12 +1,16 @@
 """Two ranks on a link of 1 Gbit/s: two network namespaces of this machine, joined by a veth pair that `tc` limits.
 
-    python tests/mpi/link.py [--rate 1gbit] [--config M]
+    python tests/mpi/link.py [--rate 1gbit] [--config M] [--record]
+
+Prints the row, and what the model on paper (benchmarks/ranks_on_paper.py) says of the time for such a link; `--record`
+puts the row into benchmarks/records/mpi.json, beside those of run.py.
 
 Needs root, iproute2, and a kernel with veth and the token bucket filter. Each namespace is a host to MPICH, whose
 launcher reaches it by `ip netns exec` in place of ssh, so that every byte between the ranks crosses the link.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -15,10 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from run import FEW, MEASURED, SMALL, Work, environment, finish, launch, row_of
+from run import FEW, MEASURED, RECORD, ROOT, SMALL, Work, environment, finish, launch, row_of
 
 HOSTS: Final = {"ssm-hpn-a": "10.77.0.1", "ssm-hpn-b": "10.77.0.2"}
 """Address of each namespace."""
+BYTES: Final = {"1gbit": 1e9 / 8, "10gbit": 10e9 / 8}
+"""Bytes per second of rates of which the time is computed too."""
 LAUNCHER: Final = """#!/bin/sh
 # mpirun calls this in place of ssh, with options, an address and a command.
 while [ $# -gt 0 ]; do
@@ -79,7 +85,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rate", default="1gbit")
     parser.add_argument("--config", choices=MEASURED, default="M")
+    parser.add_argument("--record", action="store_true", help="put the row into the record")
     chosen = parser.parse_args()
+    sys.path[:0] = [str(ROOT / "python"), str(ROOT / "benchmarks")]
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-link-") as root, link(chosen.rate):
         work = Work(Path(root))
         folder = work.folder()
@@ -88,7 +96,18 @@ def main() -> None:
         if code != 0:
             sys.exit(f"exit code {code}:\n{output}")
         about = {"ranks": 2, "threads": 1, "virtual_ranks": 2, "library": "mpich", "link": chosen.rate}
-        print(row_of(folder, config=chosen.config, **about))
+        row = row_of(folder, config=chosen.config, **about)
+        print(row)
+        if chosen.rate in BYTES:
+            from ranks_on_paper import exchange_seconds
+
+            computed = exchange_seconds(2, parameters=row["parameters"], link=BYTES[chosen.rate])
+            print(f"exchange: {row['comm_ms']:.0f} ms measured, waiting included; {1e3 * computed:.0f} ms computed")
+        if chosen.record:
+            record = json.loads(RECORD.read_text())
+            same = {key: row[key] for key in ("link", "config")}
+            others = [one for one in record["rows"] if {key: one.get(key) for key in same} != same]
+            RECORD.write_text(json.dumps(record | {"rows": [*others, row]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -311,54 +311,97 @@ def hanging(work: Work, expected: tuple[Any, ...]) -> None:
         )
 
 
+def processes_in(folder: Path) -> list[int]:
+    """The processes of ranks, also of launchers that have ended, that train in a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and b"ssm_hpn.train" in (entry / "cmdline").read_bytes():
+                found += [int(entry.name)] * ((entry / "cwd").resolve() == folder.resolve())
+    return found
+
+
+def all_end(folder: Path, *, within: float = 20.0) -> None:
+    """Wait until no rank is left in a folder; a failure after a time."""
+    until = time.monotonic() + within
+    while left := processes_in(folder):
+        assert time.monotonic() < until, f"{len(left)} ranks go on {within:g} s after the launcher has ended"
+        time.sleep(0.05)
+
+
+def verified(folder: Path) -> int:
+    """The update of the last checkpoint of a run, every file of which is as it was written; 0 without a checkpoint."""
+    from ssm_hpn._core import list_checkpoints, verify_checkpoint
+
+    place = folder / "run/checkpoints"
+    steps = list_checkpoints(str(place)) if place.is_dir() else []
+    newest, path = max(steps, default=(0, None))
+    if path is not None:
+        verify_checkpoint(str(path))
+    return newest
+
+
 def kills(work: Work, expected: tuple[Any, ...], count: int) -> dict[str, Any]:
-    """SIGKILL to a random rank at a random moment; the same command goes on to the same bits."""
-    rng, survived, slowest, codes = random.Random(11), 0, 0.0, {}
-    folder, whole = work.folder(), 6.0
-    for number in range(count):
-        library = ("mpich", "openmpi")[number % 2]
+    """SIGKILL to a random rank at a random moment; the same command goes on to the same bits.
+
+    A kill is survived where all ranks end, and the last checkpoint verifies and is no older than before. A run is
+    killed until it has ended; the next begins in a folder of its own. All of them have to end in the same bits.
+    """
+    rng, made, runs, slowest, codes, folder = random.Random(11), 0, 1, 0.0, {}, work.folder()
+    at, longest = 0, 6.0
+    while made < count:
+        library = ("mpich", "openmpi")[made % 2]
         process = launch(library, 2, folder, SMALL)
         if not wait_for(lambda process=process: len(rank_processes(process.pid)) == 2, process):
             code, output = finish(process)
             raise AssertionError(f"{library}: ended before the kill with {code}:\n{output}")
-        time.sleep(rng.uniform(0, whole))
-        alive = rank_processes(process.pid)
+        time.sleep(rng.uniform(0, longest))
+        alive, killed = rank_processes(process.pid), time.monotonic()
         if alive and process.poll() is None:
             os.kill(rng.choice(alive), signal.SIGKILL)
-        killed = time.monotonic()
+            made += 1
         code, output = finish(process)
-        slowest = max(slowest, time.monotonic() - killed)
-        codes[f"{library} {code}"] = codes.get(f"{library} {code}", 0) + 1
+        all_end(folder)
         assert "Traceback" not in output, output
-        survived += 1
-        if code == 0:  # the run ended before the kill
-            assert state(folder) == expected, f"{library}: other bits after kills"
-            folder = work.folder()
+        before, at = at, verified(folder)
+        assert at >= before, f"{library}: a checkpoint of update {at} after one of {before}"
+        if code != 0:
+            slowest = max(slowest, time.monotonic() - killed)
+            codes[f"{library} {code}"] = codes.get(f"{library} {code}", 0) + 1
+            continue
+        assert state(folder) == expected, f"{library}: other bits after kills"
+        folder, at, runs = work.folder(), 0, runs + 1
     train("mpich", 2, folder, SMALL)
     assert state(folder) == expected, "other bits after kills"
-    print(f"{survived} of {count} kills survived, all ended within {slowest:.1f} s, exit codes {codes}", flush=True)
-    return {"kills": count, "survived": survived, "slowest_s": round(slowest, 1), "codes": codes}
+    print(
+        f"{made} kills in {runs} runs: all ranks ended within {slowest:.1f} s, every last checkpoint verified, "
+        f"every run ended in the same bits; exit codes {codes}",
+        flush=True,
+    )
+    return {"kills": made, "survived": made, "runs_killed": runs, "slowest_s": round(slowest, 1), "codes": codes}
 
 
-FEW: Final = {"--train.steps": 6, "--evaluation.every": 99, "--checkpoint.every": 99}
+FEW: Final = {"--train.steps": 12, "--evaluation.every": 99, "--checkpoint.every": 99}
 """Options of a run that is measured."""
 
 
 def row_of(folder: Path, *, config: str, **about: Any) -> dict[str, Any]:
-    """The row of a measured run: its best update but the first."""
+    """The row of a measured run: its update of median speed, without the first one."""
     lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()][2:]
-    best = max(lines, key=lambda row: row["perf/tokens_per_second"])
+    of_median = sorted(lines, key=lambda row: row["perf/tokens_per_second"])[len(lines) // 2]
     return {
-        **about, "config": config, "tokens_per_s": round(best["perf/tokens_per_second"]),
-        "comm_ms": best.get("perf/comm_ms"), "comm_bytes": best.get("perf/comm_bytes"),
+        **about, "config": config, "tokens_per_s": round(of_median["perf/tokens_per_second"]),
+        "comm_ms": of_median.get("perf/comm_ms"), "comm_bytes": of_median.get("perf/comm_bytes"),
         "digest": digest(folder)[:16], "length": MEASURED[config]["--data.length"], "parameters": parameters(folder),
+        "rss_bytes": lines[-1]["mem/rss_bytes"],
     }  # fmt: skip
 
 
 def measured(work: Work) -> list[dict[str, Any]]:
     """Tokens per second of ranks and threads that take two cores."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for config, sizes in MEASURED.items():
+        digests: dict[int, str] = {}
         for library, ranks, threads, virtual_ranks in (
             (None, 1, 2, 1), (None, 1, 2, 2), ("mpich", 2, 1, 2), ("openmpi", 2, 1, 2), (None, 1, 2, 8),
             ("mpich", 2, 1, 8),
@@ -367,9 +410,19 @@ def measured(work: Work) -> list[dict[str, Any]]:
             options = SMALL | sizes | FEW | {"--train.virtual_ranks": virtual_ranks}
             train(library, ranks, folder, options, threads=threads)
             about = {"ranks": ranks, "threads": threads, "virtual_ranks": virtual_ranks, "library": library}
-            rows.append(row_of(folder, config=config, **about))
-            print(rows[-1], flush=True)
+            row = row_of(folder, config=config, **about)
+            assert row["digest"] == digests.setdefault(virtual_ranks, row["digest"]), f"other bits: {row}"
+            alone = next((one for one in rows if one["config"] == config and one["ranks"] == 1), row)
+            row["of_one_rank"] = round(row["tokens_per_s"] / alone["tokens_per_s"], 3)
+            rows.append(row)
+            print(row, flush=True)
     return rows
+
+
+def linked() -> list[dict[str, Any]]:
+    """The rows of the record that link.py has measured."""
+    rows = json.loads(RECORD.read_text())["rows"] if RECORD.exists() else []
+    return [row for row in rows if "link" in row]
 
 
 def main() -> None:
@@ -395,7 +448,8 @@ def main() -> None:
         from ssm_hpn.run import environment as machine
 
         here = {key: machine()[key] for key in ("processor", "cores", "simd")}
-        record = {"date": dt.datetime.now(tz=dt.UTC).date().isoformat(), **here, "rows": measured(work), **killed}
+        rows = [*measured(work), *linked()]
+        record = {"date": dt.datetime.now(tz=dt.UTC).date().isoformat(), **here, "rows": rows, **killed}
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
 
 

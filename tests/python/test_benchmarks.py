@@ -1,6 +1,7 @@
 """Benchmarks: peers run without variables that slow their matrix products down."""
 
 import doctest
+import importlib.util
 import json
 import os
 import subprocess
@@ -45,3 +46,38 @@ def test_a_record_lies_beside_its_table_under_processor_and_date(tmp_path, monke
     stem = tmp_path / "records/small-some-processor-5-2026-11-28"
     assert json.loads(stem.with_suffix(".json").read_text(encoding="utf-8")) == {"machine": machine, "rows": ["µs"]}
     assert stem.with_suffix(".md").read_text(encoding="utf-8") == "| µs |\n"
+
+
+def test_the_speed_of_several_machines_is_computed_from_the_record_of_ranks(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import ranks_on_paper
+
+    assert doctest.testmod(ranks_on_paper) == (0, 4)
+    spec = importlib.util.spec_from_file_location("run_of_ranks", BENCHMARKS.parent / "tests/mpi/run.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    monkeypatch.setattr(run, "digest", lambda _: "0123456789abcdef" * 4)
+    monkeypatch.setattr(run, "parameters", lambda _: 2_000_000)
+    speeds = (1.0, 2.0, 9000.0, 8000.0, 7000.0)  # of the first row and of the first update, which do not count
+    rows = [{"perf/tokens_per_second": speed, "perf/comm_ms": speed / 100, "mem/rss_bytes": 5} for speed in speeds]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    row = run.row_of(tmp_path, config="M", ranks=1, threads=2, virtual_ranks=1)
+    assert {"ranks", "threads", "config", "tokens_per_s", "comm_ms", "digest"} <= set(row)
+    assert (row["tokens_per_s"], row["comm_ms"], row["digest"]) == (8000, 80.0, "0123456789abcdef")
+    record, page = tmp_path / "mpi.json", tmp_path / "scaling.md"
+    record.write_text(json.dumps({"date": "2026-11-28", "processor": "P", "cores": 2, "rows": [row]}))
+    page.write_text("# Scaling\n\nmeasured\n")
+    command = [sys.executable, str(BENCHMARKS / "ranks_on_paper.py"), "--record", str(record), "--out", str(page)]
+    for _ in range(2):  # the second time it replaces its section
+        subprocess.run(command, check=True, capture_output=True)
+    text = page.read_text()
+    assert text.startswith("# Scaling\n\nmeasured\n\n## several machines, computed\n")
+    assert text.count("## several machines, computed") == 1
+    assert text.count("| 1 | 8,000 | 1.00 | 1.00 | 8,000 | 1.00 | 1.00 |") == 2
+    for line in text.splitlines():
+        if line.startswith(("| 2 ", "| 64 ")):
+            shares = [float(cell) for cell in line.split("|") if "." in cell]
+            assert len(shares) == 4, line
+            assert 0 < shares[0] <= min(shares[1:]), line
+            assert max(shares) <= 1, line
