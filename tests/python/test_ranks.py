@@ -152,8 +152,8 @@ def test_an_update_that_was_left_half_read_begins_again_at_the_position(small):
     assert [trainer.feed.pass_over() > 0 for _ in range(2)] == [True, True]
     whole = Trainer(small("run"))
     whole.feed.seek(there, 0.0)
-    expected = [whole.feed.next() for _ in range(3)][-1]
-    assert trainer.feed.next().tokens.tobytes() == expected.tokens.tobytes()
+    expected = [whole.feed.next().tokens.tobytes() for _ in range(4)][2:]
+    assert [trainer.feed.next().tokens.tobytes() for _ in range(2)] == expected
 
 
 class StopAt(Callback):

@@ -48,6 +48,7 @@ const PART: usize = 1 << 14;
 /// session.join_virtual_ranks()?; // to look at the gradients; `apply` does it by itself
 /// assert!(session.grad_norm()? > 0.0);
 /// assert_eq!(session.apply()?.count, 12);
+/// assert!(session.moment_bytes() >= 2 * 4 * session.n_parameters()); // alone it keeps both moments of all of them
 /// # struct Alone;
 /// # impl ssm_hpn::Exchange for Alone {
 /// #     fn rank(&self) -> usize {
