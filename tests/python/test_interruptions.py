@@ -154,3 +154,25 @@ def test_an_interrupted_run_that_is_resumed_ends_with_summary_and_page(here, cap
     assert "this model" in capsys.readouterr().out
     assert len(list((here / "runs").glob("*/report.html"))) == 1
     assert train(*words) == 0
+
+
+def test_an_interrupt_inside_of_a_text_that_is_executed_does_not_kill_the_process_at_its_end(tmp_path):
+    """The interpreter would end by SIGINT, though the command has told of the interrupt and given its exit code."""
+    program = """
+import importlib
+import sys
+from ssm_hpn.entry import enter
+
+def main(**_):
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        return 75
+
+importlib.import_module("ssm_hpn.cli.main").main = main
+sys.exit(enter("ssm-hpn"))
+"""
+    (tmp_path / "program.py").write_text(program)
+    command = [sys.executable, "-m", "program"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (75, "")

@@ -1,6 +1,9 @@
 """No row is lost or joined to another: quotes, long lines, wide headers, mixed types, line numbers, links."""
 
+import errno
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +268,31 @@ def test_folders_behind_links_are_followed_once(tmp_path):
     assert ("linked/back/", "a link to a folder that is read already") in prepared.contract.left_out
 
 
+def test_a_folder_that_cannot_be_read_is_named_or_ends_the_command(tmp_path, monkeypatch):
+    data, scandir = tmp_path / "data", os.scandir
+    (data / "closed").mkdir(parents=True)
+    for n in range(5):
+        (data / f"{n}.txt").write_text(f"text {n}\n" * 5)
+    broken, number = data / "closed", errno.EACCES
+
+    def refusing(path="."):
+        if str(path) == str(broken):
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert ("closed/", "no permission to read it") in made(tmp_path / "a", data).contract.left_out
+    number = errno.EIO
+    with pytest.raises(OSError, match="closed"):
+        made(tmp_path / "b", data)
+    broken = data
+    with pytest.raises(OSError, match="data"):
+        made(tmp_path / "c", data / "*.txt")
+    number = errno.EACCES
+    with pytest.raises(PermissionError, match="data"):
+        made(tmp_path / "c", data)
+
+
 def test_rows_without_a_text_are_counted(tmp_path):
     (tmp_path / "d.jsonl").write_text(
         "".join(json.dumps({"text": f"t{n}" if n % 10 else None}) + "\n" for n in range(40))
@@ -319,16 +347,26 @@ def test_the_work_folder_of_a_killed_preparation_is_removed(tmp_path: Path):
     from ssm_hpn._core import RunLock
 
     (tmp_path / "t.txt").write_text("a line of text\n" * 100)
+    out = made(tmp_path, tmp_path / "t.txt").folder
+    begun, foreign = (tmp_path / f".{out.name}-{ending}" for ending in ("abcdefgh", "ijklmnop"))
     dead, alive, other = (tmp_path / name for name in (".p-dead", ".q-alive", ".other"))
-    for folder in (dead, alive, other):
+    for folder in (dead, alive, other, begun, foreign):
         folder.mkdir()
+    (begun / ".lock").touch()
+    (begun / ".being-prepared.partial-123").touch()
+    (foreign / ".lock").touch()
+    (foreign / "notes").touch()
     (dead / "being-prepared").touch()
     (alive / "being-prepared").touch()
     lock = RunLock(str(alive))
+    (tmp_path / "t.txt").write_text("another line of text\n" * 100)
+    shutil.rmtree(out)
     made(tmp_path, tmp_path / "t.txt")
     assert not dead.exists()
+    assert not begun.exists()
     assert alive.exists()
     assert other.exists()
+    assert foreign.exists()
     lock.release()
 
 

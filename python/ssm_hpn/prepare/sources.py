@@ -136,6 +136,8 @@ def _expand(text: str, options: PrepareOptions, key: str, left_out: list[tuple[s
         return _folder(path, options, left_out)
     if glob.has_magic(text):
         root = _fixed_part(path)
+        if root.is_dir():
+            os.scandir(root).close()  # what follows takes a folder that cannot be read for an empty one
         names = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - absolute patterns too
         files = [(file, file.relative_to(root).as_posix()) for file in names if file.is_file()]
         there = [(file, name) for file, name in files if file.stat().st_size]
@@ -199,10 +201,19 @@ def _nothing_chosen(folder: Path, others: list[tuple[str, str]], options: Prepar
 
 
 def _walk(folder: Path, left_out: list[tuple[str, str]]) -> list[tuple[Path, str]]:
-    """Files below a folder, folders behind links once; hidden files and folders are left out."""
+    """Files below a folder, folders behind links once; what is hidden is left out, and folders that may not be read.
+
+    Raises `OSError` where a folder cannot be read for another reason.
+    """
     files: list[tuple[Path, str]] = []
     seen = {_identity(folder)}
-    for root, folders, names in os.walk(folder, followlinks=True):
+
+    def not_read(error: OSError) -> None:
+        if not isinstance(error, PermissionError) or Path(error.filename) == folder:
+            raise error
+        left_out.append((f"{Path(error.filename).relative_to(folder).as_posix()}/", "no permission to read it"))
+
+    for root, folders, names in os.walk(folder, onerror=not_read, followlinks=True):
         here = Path(root)
         kept = []
         for name in sorted(folders):

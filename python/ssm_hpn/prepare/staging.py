@@ -101,8 +101,10 @@ def remove_leftovers(parent: Path, name: str | None = None) -> list[Path]:
 
 
 def _has_nothing(folder: Path) -> bool:
-    """Whether there is nothing in a folder but the file of a lock."""
-    return folder.is_dir() and {one.name for one in folder.iterdir()} <= {LOCK}
+    """Whether there is nothing in a folder but the file of a lock, and a mark that was being written."""
+    return folder.is_dir() and all(
+        one.name == LOCK or one.name.startswith(f".{MARK}.partial-") for one in folder.iterdir()
+    )
 
 
 def _umask() -> int:
