@@ -449,6 +449,8 @@ class Session:
         """A copy of what `save` writes, to be written while training goes on; three times the parameters."""
     def set_activation_memory(self, memory: str, limit_mb: int | None = None) -> None:
         """Keep other activations from now on: keep, recompute or auto, as `model.activation_memory`."""
+    def plan_virtual_ranks(self, count: int) -> None:
+        """Count on updates of so many virtual ranks of this process in the plan of memory."""
     def forward_backward(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
         """Add the gradients of one micro-batch. Without accuracy, `scored` and `correct` may stay 0."""
     def forward_backward_carried(self, batch: Batch, *, accuracy: bool = False) -> StepReport:
@@ -521,7 +523,7 @@ class Session:
     def borrow_flat(self) -> FlatGuard:
         """Lend the buffers for the duration of a with block."""
     def predicted_peak_bytes(self, rows: int, length: int) -> int:
-        """Bytes of one training step on batches of this size: parameters, gradients, moments and activations."""
+        """Bytes of a training step on batches of this size: parameters, gradients, moments, activations and copies."""
     def profile_start(self) -> None:
         """Start timing gradients and updates by phase; no bit of them changes."""
     def profile_take(self) -> dict[str, PhaseRow]:

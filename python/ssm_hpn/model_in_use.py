@@ -20,6 +20,7 @@ from ssm_hpn.config import (
     check_ranks,
     core_model,
     core_optim,
+    micro_batches,
     model_of_core,
     resolve,
     with_vectors,
@@ -165,6 +166,7 @@ class ModelInUse(Fed):
             self._share(self._session)
 
     def _share(self, session: Session) -> None:
+        session.plan_virtual_ranks(micro_batches(self.config.train).virtual_ranks // self.ranks.size)
         if self.ranks.size > 1:
             session.share(self.ranks)
 

@@ -157,5 +157,7 @@ def test_arrays_of_a_callers_sizes_are_refused_in_one_line(megabytes, what, code
 
 
 def test_many_rows_without_tokens_are_refused_as_such():
+    none = "leave(3000); print(Batch(features=np.zeros((2**31, 1, 0), np.float32)).n_tokens)"
+    assert little_left(none) == "0\n"
     empty = "leave(3000); empty = Batch(tokens=np.zeros((2**32 - 1, 0), np.uint32))\n"
     assert "positions" in little_left(empty + "refused(lambda: model(8, 16).predict(empty), ShapeError)")

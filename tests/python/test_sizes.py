@@ -6,9 +6,11 @@ import json
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 from numpy.lib import format as npy
 
+from ssm_hpn._core import Batch
 from ssm_hpn.config import PrepareOptions
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import read_manifest
@@ -66,3 +68,8 @@ def test_keys_that_are_not_as_many_as_their_header_says_are_refused(text, tmp_pa
     described["source"]["contents"]["sha256"] = hashlib.sha256(content).hexdigest()
     with pytest.raises(DataError, match=r"contents\.npy: file: expected keys, found something else"):
         contents_of(tmp_path / "train", described)
+
+
+def test_a_document_that_ends_before_it_starts_has_no_tokens():
+    crossed = np.array([[0, 5, 2]], np.uint32)
+    assert Batch(tokens=np.zeros((1, 8), np.uint32), segments=crossed).n_tokens == 0

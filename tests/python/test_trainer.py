@@ -251,6 +251,27 @@ def test_an_unavailable_instruction_set_is_refused_by_a_trainer():
     assert '"avx9"' in done.stdout
 
 
+def test_the_gradients_of_virtual_ranks_are_in_the_memory_that_is_announced_and_limited():
+    def trainer(number, **memory):
+        wanted = token_settings(train={"batch_size": 8, "virtual_ranks": number, "threads": 1})
+        wanted["model"] |= {"d_model": 128, "activation_memory": "recompute"} | memory
+        return Trainer(wanted)
+
+    alone, of_eight = (trainer(number).session for number in (1, 8))
+    least = alone.predicted_peak_bytes(1, 10)
+    more = of_eight.predicted_peak_bytes(1, 10) - least
+    assert 3 * 4 * alone.n_parameters <= more < 3 * 5 * alone.n_parameters
+    assert more > 10**6
+    assert of_eight.predicted_peak_bytes(2**40, 2**40) == 2**64 - 1
+    limit = {"activation_memory": "auto", "memory_limit_mb": -(-least // 10**6)}
+    batch = {"tokens": tokens(rows=1)}
+    assert trainer(1, **limit).step(batch).applied
+    with pytest.raises(
+        ConfigError, match=r"memory_limit_mb: expected \d+ MB or more .* data\.length or train\.virtual_r"
+    ):
+        trainer(8, **limit).forward_backward(batch)
+
+
 def test_a_memory_limit_below_the_least_possible_is_refused_with_it():
     def trainer(limit):
         wide = token_settings()

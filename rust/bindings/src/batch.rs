@@ -93,7 +93,7 @@ impl PyBatch {
     /// Positions inside a document, masked ones too, padding not counted.
     #[getter]
     fn n_tokens(&self) -> usize {
-        self.0.segments.iter().map(|s| (s.end - s.start) as usize).sum()
+        self.0.segments.iter().map(|s| s.end.saturating_sub(s.start) as usize).sum()
     }
 
     /// Positions or documents that have a target.

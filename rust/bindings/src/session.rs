@@ -179,6 +179,13 @@ impl PySession {
         changing!(self, py, s => s.set_activation_memory(memory, limit_mb))
     }
 
+    fn plan_virtual_ranks(&self, py: Python<'_>, count: u32) -> PyResult<()> {
+        changing!(self, py, s => {
+            s.plan_virtual_ranks(count);
+            Ok(())
+        })
+    }
+
     #[pyo3(signature = (batch, *, accuracy=false))]
     fn forward_backward<'py>(
         &self,

@@ -59,6 +59,11 @@ fn rows_per_slice(rows: usize, length: usize) -> usize {
     rows.div_ceil((rows / least).max(1))
 }
 
+/// Tokens of the largest slice of a pass without a state.
+pub(crate) fn slice_tokens(rows: usize, length: usize) -> usize {
+    rows_per_slice(rows, length) * length
+}
+
 /// The slices of a pass: the rows and tokens of each. A pass with a state is one slice.
 fn slices<'a, T>(pass: &Pass<'a, T>) -> impl Iterator<Item = (Range<usize>, Layout<'a>)> + use<'a, T> {
     let Layout { rows, length, starts } = pass.layout;

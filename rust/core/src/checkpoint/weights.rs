@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::files::{FetchedTensor, Precision, Tensor, TensorFile};
 use super::schema::MODEL_FILE;
+use crate::allocate::try_filled;
 use crate::error::{Error, Result};
 use crate::numeric::Scalar;
 use crate::params::{Arena, Entry, Slot, Table};
@@ -173,7 +174,7 @@ pub(crate) fn read_weights<T: Scalar>(
 fn is_copy(file: &TensorFile, name: &str, names: &BTreeMap<String, &str>) -> bool {
     let numbers = |name: &str| {
         let shape = file.shape(name)?.to_vec();
-        let mut numbers = vec![0.0_f64; shape.iter().product()];
+        let mut numbers = try_filled(0.0_f64, &shape, "a copy of the embedding").ok()?;
         file.read(name, &shape, Precision::Convert, &mut numbers).ok()?;
         Some((shape, numbers))
     };

@@ -103,7 +103,12 @@ pub struct Batch {
 impl Batch {
     /// One document per row, all of full length, no mask, no weights. Rows without tokens have no documents.
     pub fn whole(rows: usize, length: usize, input: Input, target: Target) -> Self {
-        let documents = if length == 0 { 0 } else { rows as u32 };
+        let positions = match &input {
+            Input::Tokens(ids) => ids.len(),
+            Input::Features(x) => x.len(),
+        };
+        // Rows without numbers are no documents: they take no memory, so there may be any number of them.
+        let documents = if length == 0 || positions < rows { 0 } else { rows as u32 };
         let segments = (0..documents).map(|row| Segment { row, start: 0, end: length as u32 }).collect();
         Self { rows, length, input, segments, mask: None, target, weights: None, continued: None }
     }
@@ -305,6 +310,12 @@ mod tests {
         let mut batch = batch();
         change(&mut batch);
         batch.check(&limits()).expect_err("accepted").to_string()
+    }
+
+    #[test]
+    fn rows_without_numbers_take_no_memory_before_they_are_refused() {
+        let batch = Batch::whole(u32::MAX as usize, 1, Input::Features(Vec::new()), Target::none());
+        assert!(batch.segments.is_empty() && batch.check(&limits()).is_err());
     }
 
     #[test]

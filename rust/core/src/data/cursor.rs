@@ -236,7 +236,7 @@ impl Cutter {
     pub(super) fn take(&mut self, window: &Arc<Window>) -> Result<Option<Ticket>> {
         let place = &self.places[self.schedule.source(&self.turn)];
         if place.row == 0 || place.missing != window.missing {
-            self.at.skipped += window.skipped;
+            self.at.skipped = self.at.skipped.saturating_add(window.skipped);
         }
         let Some(rows) = self.advance(window.n_rows(), window.missing)? else { return Ok(None) };
         if self.is_own() {

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use arrow_buffer::{Buffer, MutableBuffer};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::advice::PREPARE_AGAIN;
+use crate::allocate::try_filled;
 use crate::error::{Error, Result};
 use crate::storage::{FileRecord, WholeFile, read};
 
@@ -61,11 +61,18 @@ pub(super) fn open(path: &Path) -> Result<File> {
     })
 }
 
-/// Reads `length` bytes at `offset` into an aligned buffer. The caller has bounded both by the size of the file.
-pub(super) fn read_at(path: &Path, file: &mut File, offset: u64, length: usize) -> Result<Buffer> {
-    let mut buffer = MutableBuffer::from_len_zeroed(length);
-    read_into(path, file, offset, &mut buffer)?;
-    Ok(buffer.into())
+/// Reads `length` bytes at `offset`, which are `what` (`"the footer of a shard"`). The caller has bounded both by the size
+/// of the file; refused where the memory is not there.
+pub(super) fn read_at(
+    path: &Path,
+    file: &mut File,
+    offset: u64,
+    length: usize,
+    what: &str,
+) -> Result<Vec<u8>> {
+    let mut bytes = try_filled(0, &[length], what)?;
+    read_into(path, file, offset, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// Fills a buffer with the bytes at `offset`. The caller has bounded both by the size of the file.

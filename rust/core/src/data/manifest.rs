@@ -282,7 +282,7 @@ impl Manifest {
 }
 
 impl ShardEntry {
-    fn check(&self, path: &Path, at: &str) -> Result<()> {
+    pub(super) fn check(&self, path: &Path, at: &str) -> Result<()> {
         if !is_plain_name(&self.file) {
             let found = shown_name(&self.file);
             return Err(Error::data(path, format!("{at}.file"), "a plain file name", found, PREPARE_AGAIN));
@@ -293,8 +293,12 @@ impl ShardEntry {
             let at = format!("{at}.batches[{j}]");
             hexadecimal(path, &format!("{at}.xxh3"), &batch.xxh3, 16)?;
             let stop = add(path, &at, batch.offset, batch.bytes)?;
-            let sized = (1..=MAX_BATCH_BYTES).contains(&batch.bytes);
-            if batch.offset < end || batch.offset % 8 != 0 || !sized || stop > self.bytes {
+            if !(1..=MAX_BATCH_BYTES).contains(&batch.bytes) {
+                let expected = format!("a record batch of 1 to {MAX_BATCH_BYTES} bytes");
+                let advice = "prepare the data again, with shorter documents or fewer features";
+                return Err(Error::data(path, at, expected, format!("{} bytes", batch.bytes), advice));
+            }
+            if batch.offset < end || batch.offset % 8 != 0 || stop > self.bytes {
                 return Err(Error::data(
                     path,
                     at,

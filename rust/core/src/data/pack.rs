@@ -24,6 +24,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::allocate::try_room;
+use crate::error::Result;
+
 /// A document of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Document {
@@ -164,7 +167,8 @@ pub(crate) fn pad(documents: &[Document], length: u32) -> PackedRows {
 }
 
 /// Every document whole into the shortest of `lanes` lanes; row `k · lanes + b` has tokens `k · length..` of lane b.
-pub(crate) fn carried(documents: &[Document], length: u32, lanes: usize) -> PackedRows {
+/// Refused where there is no memory for the rows: a long document beside short ones leaves most of them empty.
+pub(crate) fn carried(documents: &[Document], length: u32, lanes: usize) -> Result<PackedRows> {
     let mut filled: BTreeSet<(u64, usize)> = (0..lanes).map(|lane| (0, lane)).collect();
     let mut of_lanes = vec![Vec::new(); lanes];
     for document in documents {
@@ -174,7 +178,8 @@ pub(crate) fn carried(documents: &[Document], length: u32, lanes: usize) -> Pack
     }
     let of_lanes: Vec<PackedRows> = of_lanes.iter().map(|lane| contiguous(lane, length)).collect();
     let longest = of_lanes.iter().map(PackedRows::len).max().unwrap_or(0);
-    let mut rows = PackedRows::default();
+    let ends = try_room(&[longest, lanes], "the rows of a window")?;
+    let mut rows = PackedRows { pieces: Vec::new(), ends };
     for k in 0..longest {
         for lane in &of_lanes {
             if k < lane.len() {
@@ -183,7 +188,7 @@ pub(crate) fn carried(documents: &[Document], length: u32, lanes: usize) -> Pack
             rows.end_row();
         }
     }
-    rows
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -233,10 +238,10 @@ mod tests {
             vec![(0, 8, 9)],
             vec![(3, 3, 5)],
         ];
-        assert_eq!(shapes(&carried(&d, 4, 2)), expected);
+        assert_eq!(shapes(&carried(&d, 4, 2).unwrap()), expected);
         // A lane that has ended has empty rows.
-        assert_eq!(shapes(&carried(&d[..2], 4, 2))[3], []);
-        assert_eq!(carried(&d[..2], 4, 2).len(), 6);
+        assert_eq!(shapes(&carried(&d[..2], 4, 2).unwrap())[3], []);
+        assert_eq!(carried(&d[..2], 4, 2).unwrap().len(), 6);
     }
 
     /// In every lane a row begins where the row before it ended, and documents are whole in it.
@@ -279,11 +284,11 @@ mod tests {
             check(&pack(&documents, length), &documents, length, 1);
         }
         for lanes in [1, 2, 7] {
-            let rows = carried(&documents, length, lanes);
+            let rows = carried(&documents, length, lanes).unwrap();
             check(&rows, &documents, length, 0);
             check_lanes(&rows, &documents, lanes);
         }
-        assert_eq!(carried(&documents, length, 1), contiguous(&documents, length));
+        assert_eq!(carried(&documents, length, 1).unwrap(), contiguous(&documents, length));
         let rows = contiguous(&documents, length);
         assert_eq!(rows.len() as u32, lengths.iter().sum::<u32>().div_ceil(length));
         // Two rows that are both at most half full would have been packed into one.

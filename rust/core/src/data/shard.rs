@@ -139,7 +139,8 @@ impl Shard {
         if size < TRAILER + MAGIC.len() as u64 {
             return Err(damaged("size", "an Arrow file", format!("{size} bytes")));
         }
-        let trailer = files::read_at(&self.path, file, size - TRAILER, TRAILER as usize)?;
+        let trailer =
+            files::read_at(&self.path, file, size - TRAILER, TRAILER as usize, "the end of a shard")?;
         if &trailer[4..] != MAGIC {
             return Err(damaged(
                 "end of the file",
@@ -153,7 +154,7 @@ impl Shard {
             .filter(|&n| n <= size - TRAILER)
             .ok_or_else(|| damaged("footer", "a length within the file", length.to_string()))?;
         let start = size - TRAILER - length;
-        let bytes = files::read_at(&self.path, file, start, length as usize)?;
+        let bytes = files::read_at(&self.path, file, start, length as usize, "the footer of a shard")?;
         let parsed = catch_unwind(AssertUnwindSafe(|| self.parse_footer(&bytes)));
         let schema = parsed.unwrap_or_else(|_| Err("something that no parser expects".to_owned()));
         let schema = schema.map_err(|m| damaged(&format!("footer at byte {start}"), "an Arrow footer", m))?;

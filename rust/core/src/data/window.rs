@@ -31,6 +31,8 @@ const WINDOW_TOKENS: u64 = 1 << 20;
 const WINDOW_BYTES: u64 = 16 << 20;
 /// Rows that a window has at least, so that `contiguous` pads little and a shuffle has something to mix.
 const WINDOW_ROWS: u64 = 16;
+/// Most tokens of a window: the pieces of its rows, of which each has a token, are counted in 32 bits.
+const MOST_TOKENS: u64 = u32::MAX as u64;
 
 /// Identifies a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +248,7 @@ impl EpochPlan {
         let mut groups = Vec::new();
         let mut documents = Vec::new();
         let (mut skipped, mut missing) = (0, Xxh3::new());
+        self.check_tokens(id)?;
         for number in self.groups(id) {
             if stop.load(Ordering::Relaxed) {
                 return Ok(None);
@@ -271,7 +274,7 @@ impl EpochPlan {
             Packing::Contiguous => pack::contiguous(&documents, length),
             Packing::BestFit => pack::best_fit(&documents, length),
             Packing::Pad => pack::pad(&documents, length),
-            Packing::Carried => pack::carried(&documents, length, self.config.global_batch()),
+            Packing::Carried => pack::carried(&documents, length, self.config.global_batch())?,
         };
         let order = match self.config.packing {
             Packing::Carried => None,
@@ -280,6 +283,16 @@ impl EpochPlan {
         // 52 bits, exact in any JSON reader.
         let missing = if skipped == 0 { 0 } else { (missing.digest() >> 12).max(1) };
         Ok(Some(Window { groups, rows, order, skipped, missing }))
+    }
+
+    /// Refuses a window of more tokens than pieces are counted.
+    fn check_tokens(&self, id: WindowId) -> Result<()> {
+        let tokens: u64 = self.groups(id).map(|number| self.data.tokens_of(number)).sum();
+        if tokens <= MOST_TOKENS {
+            return Ok(());
+        }
+        let expected = format!("windows of at most {MOST_TOKENS} tokens");
+        Err(Error::config("data.window", expected, tokens, "lower it, or leave it out"))
     }
 
     /// Lists the documents of a group. One that has a target as a whole must fit a row.

@@ -127,7 +127,7 @@ impl Bank {
 
     /// Blocks from `first` on that are worth computing together for this many series: one, or as many as have 64 MB of features.
     pub fn blocks_together(&self, first: usize, series: usize) -> Range<usize> {
-        let count = (TOGETHER / (self.config.block_features() * series.max(1))).max(1);
+        let count = (TOGETHER / self.config.block_features().saturating_mul(series.max(1))).max(1);
         first..self.blocks.len().min(first.saturating_add(count))
     }
 
@@ -205,14 +205,19 @@ impl Bank {
         config.validate()?;
         let blocks: Vec<_> = config.blocks().collect();
         let BankArrays { modes, biases, mixtures, standards } = arrays;
+        // The channels first: the sizes of all else follow from them.
+        if channels == 0 || !standards.len().is_multiple_of(6) || standards.len() / 6 != channels {
+            let (expected, found) = (format!("6 for each of {channels} channels"), standards.len());
+            return Err(Error::shape("standards of a bank", expected, found));
+        }
         let sizes = [4 * MODES * FILTERS, BIASES * FILTERS, COLUMNS * channels];
         let expected = sizes.map(|size| size * blocks.len());
         let found = [modes.len(), biases.len(), mixtures.len()];
-        if channels == 0 || expected != found || 6 * channels != standards.len() {
+        if expected != found {
             return Err(Error::shape(
-                "modes, biases, mixtures and standards of a bank",
-                format!("{expected:?} and {} numbers", 6 * channels),
-                format!("{found:?} and {}", standards.len()),
+                "modes, biases and mixtures of a bank",
+                format!("{expected:?} numbers"),
+                format!("{found:?}"),
             ));
         }
         let numbers = [modes, biases, mixtures].into_iter().flatten();
@@ -434,7 +439,8 @@ mod tests {
             let bank = Bank::fit(config(causal), set, &one_thread()).unwrap();
             let mut arrays = bank.to_arrays();
             assert_eq!(Bank::from_arrays(config(causal), 2, &arrays).unwrap(), bank);
-            for channels in [0, 1, 3] {
+            // Six times the last is 12 in 64 bits.
+            for channels in [0, 1, 3, 2 + (1 << 63)] {
                 assert!(Bank::from_arrays(config(causal), channels, &arrays).is_err());
             }
             arrays.biases[7] = f32::NAN;

@@ -14,7 +14,17 @@
 
 use super::config::ActivationMemory;
 pub(crate) use crate::blocks::layer::LayerActivations;
+use crate::kernels::matmul::Precision;
 use crate::pass::padded;
+
+/// What the memory of a step depends on besides the model and the batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StepMemory {
+    /// Precision of products, which may read copies of their factors.
+    pub(crate) precision: Precision,
+    /// Buffers of gradients beyond the first: those of virtual ranks.
+    pub(crate) more_gradients: usize,
+}
 
 /// The layers and parts that gradients reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

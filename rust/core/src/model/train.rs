@@ -12,7 +12,7 @@
 
 use super::buffers::{Outline, PassMemory, Shape, TargetMemory, targets};
 use super::carried::Carried;
-use super::memory::{Depth, Extents, LayerActivations, MemoryPlan};
+use super::memory::{Depth, Extents, LayerActivations, MemoryPlan, StepMemory};
 use super::stack::Model;
 use crate::data::{Batch, Input};
 use crate::error::Result;
@@ -36,8 +36,8 @@ pub(crate) struct TrainingArguments<'a, T> {
     pub masks: &'a TensorMasks,
     /// Key of the batch's random numbers.
     pub key: Key,
-    /// Precision of the factors of products.
-    pub precision: Precision,
+    /// Precision of the factors of products, and what else the memory of a step depends on.
+    pub step: StepMemory,
     /// States that the rows go on from; `None`: they start at zero.
     pub carried: Option<Carried<'a, T>>,
     /// Weight of each class, a factor of the weights of its documents; empty for 1 each.
@@ -101,17 +101,8 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         accuracy: Accuracy,
     ) -> Result<Trained> {
-        let TrainingArguments {
-            params,
-            grads,
-            masks,
-            key,
-            precision,
-            carried,
-            class_weights,
-            running,
-            memory,
-        } = training;
+        let TrainingArguments { params, grads, masks, key, step, carried, class_weights, running, memory } =
+            training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
         let mut depth = self.depth(masks);
@@ -119,10 +110,12 @@ impl<T: Scalar> Model<T> {
             // The gradient of every layer's state is wanted.
             depth = Depth { lowest: 0, below_head: true, ..depth };
         }
-        let plan = self.memory_plan(depth, &extents);
+        let copies = self.copies(shape, carried.is_some(), step.precision);
+        let plan = self.memory_plan(depth, &extents, self.beside(copies, step));
         let states = carried.iter().flat_map(|carried| carried.states.layers()).map(<[T]>::len).sum();
         let boundaries = self.boundaries(carried.is_some());
         memory.make_room(batch, boundaries, self.pooling_notes(shape), states, class_weights)?;
+        Precision::make_room::<T>(copies)?;
         let PassMemory { workspace, outline, pooling, targets, first_states } = memory;
         let buffers = self.carve(shape, &extents, &plan, workspace.carve(plan.elements(&extents))?);
         for states in carried.iter().flat_map(|carried| carried.states.layers()) {
@@ -136,7 +129,7 @@ impl<T: Scalar> Model<T> {
             trainable: &masks.trainable,
             outline: Outline::new(batch, boundaries, outline),
             mode: Mode::Training(key),
-            precision,
+            precision: step.precision,
             buffers,
             plan,
             extents,

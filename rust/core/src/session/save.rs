@@ -23,6 +23,8 @@ use crate::params::{Arena, Entry, Table};
 const MOMENTS: [&str; 2] = ["first.", "second."];
 /// Prefix of the states of layers that the next batch goes on from, `[numbers]` as the block orders them, in the same file.
 const CARRIED: &str = "carried.";
+/// Most updates that a checkpoint counts: whole numbers up to it are exact in any reader of JSON.
+const MOST_UPDATES: u64 = 1 << 53;
 
 /// The configuration of a model whose projection onto prototypes has this many rows. Where the settings leave the dimension
 /// open it is what an earlier version chose, which another one may choose differently.
@@ -56,6 +58,18 @@ fn carried<T: Scalar>(file: &TensorFile, model: &Model<T>) -> Result<Option<Stat
         file.read(&name, &[rows * width], Precision::Same, states.layer_mut(layer))?;
     }
     Ok(Some(states))
+}
+
+/// Refuses counts that no training reaches.
+fn check_counts(folder: &Path, state: &StateFile) -> Result<()> {
+    let of_tensors = state.updates.iter().map(|(name, count)| (name.as_str(), *count));
+    for (at, count) in [("step", state.step), ("skipped", state.skipped)].into_iter().chain(of_tensors) {
+        if count > MOST_UPDATES {
+            let (at, expected) = (format!("state.json, {at}"), format!("a count of at most {MOST_UPDATES}"));
+            return Err(Error::checkpoint(folder, at, expected, count, "load another checkpoint of the run"));
+        }
+    }
+    Ok(())
 }
 
 fn name(entry: &Entry) -> String {
@@ -295,6 +309,7 @@ impl<T: Scalar> Session<T> {
             let advice = "load it by the class that trained it";
             return Err(Error::checkpoint(&loaded.folder, "model", expected, found, advice));
         }
+        check_counts(&loaded.folder, &state)?;
         let damaged = |at: &str, e: String| {
             let advice = "was it written by a newer version, or edited?";
             Error::checkpoint(&loaded.folder, format!("state.json, {at}"), "valid settings", e, advice)

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::exchange::Exchange;
 use crate::head::Accuracy;
 use crate::kernels::matmul::Precision;
+use crate::model::memory::StepMemory;
 use crate::model::train::TrainingArguments;
 use crate::model::{ActivationMemory, Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
@@ -79,6 +80,8 @@ pub struct Session<T: Scalar> {
     pub(super) pending: Pending,
     /// Sums of virtual ranks before the present one.
     pub(super) branches: Branches<T>,
+    /// Buffers of gradients beyond the first that an update takes, for the plan of memory.
+    pub(super) more_gradients: usize,
     /// The other ranks, where several train the model.
     pub(super) exchange: Option<Box<dyn Exchange>>,
     /// Number of the next micro-batch within its update.
@@ -196,6 +199,7 @@ impl<T: Scalar> Session<T> {
             memory: Workspaces::default(),
             pending: Pending::default(),
             branches: Branches::default(),
+            more_gradients: 0,
             exchange: None,
             next_micro_batch: 0,
             statistics: Statistics::zeros(model.head().statistics(0))?,
@@ -277,24 +281,15 @@ impl<T: Scalar> Session<T> {
     ) -> Result<StepReport> {
         self.check_free("run a batch")?;
         self.model.check(batch)?;
-        self.model.check_memory(&self.masks, batch)?;
+        let step = self.step_memory();
+        self.model.check_memory(&self.masks, batch, step)?;
         let key = self.key();
         let Self { model, params, grads, masks, memory, threads, profile, class_weights, statistics, .. } =
             self;
-        let precision = self.precision;
         let memory = &mut *memory.take();
         let (params, running) = (params.as_slice(), statistics.running());
-        let training = TrainingArguments {
-            params,
-            grads,
-            masks,
-            key,
-            precision,
-            carried,
-            class_weights,
-            running,
-            memory,
-        };
+        let training =
+            TrainingArguments { params, grads, masks, key, step, carried, class_weights, running, memory };
         let trained =
             threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
         self.pending.micro_batches += 1;
@@ -551,10 +546,15 @@ impl<T: Scalar> Session<T> {
         self.model.table().parameter_count()
     }
 
-    /// Bytes that a training step on batches of this size needs: parameters, gradients, both moments and activations,
-    /// with one document per row.
+    /// Bytes that a training step on batches of this size needs, with one document per row: parameters, gradients, both
+    /// moments, activations, the gradients of [`Session::plan_virtual_ranks`], and copies of factors where products in
+    /// bf16 are emulated. `usize::MAX` where there are more positions than a batch may have.
     pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
-        self.model.step_bytes(&self.masks, rows, length)
+        self.model.step_bytes(&self.masks, (rows, length), self.step_memory())
+    }
+
+    fn step_memory(&self) -> StepMemory {
+        StepMemory { precision: self.precision, more_gradients: self.more_gradients }
     }
 
     /// Bytes of both moments that this session keeps: where ranks share the training, those of its share of the parameters.

@@ -38,7 +38,10 @@ const PART: usize = 1 << 14;
 /// # )?;
 /// # let mut session = Session::<f32>::new(model, OptimConfig::default(), 0, Threads::new(Some(1))?)?;
 /// # let batch = Batch::whole(1, 4, Input::Tokens(vec![1, 2, 3, 4]), Target::token_class(vec![2, 3, 4, -1]));
-/// // An update of four virtual ranks with a micro-batch each.
+/// // An update of four virtual ranks with a micro-batch each: two further buffers of gradients.
+/// let bytes = session.predicted_peak_bytes(1, 4);
+/// session.plan_virtual_ranks(4);
+/// assert!(session.predicted_peak_bytes(1, 4) >= bytes + 2 * 4 * session.n_parameters());
 /// for n in 0..4 {
 ///     if n > 0 {
 ///         session.next_virtual_rank()?;
@@ -71,6 +74,11 @@ const PART: usize = 1 << 14;
 /// # Ok::<(), ssm_hpn::Error>(())
 /// ```
 impl<T: Scalar> Session<T> {
+    /// Counts on updates of so many virtual ranks of this process in the plan of memory. Nothing is taken before they run.
+    pub fn plan_virtual_ranks(&mut self, count: u32) {
+        self.more_gradients = (u32::BITS - count.saturating_sub(1).leading_zeros()) as usize;
+    }
+
     /// The micro-batches so far are those of complete virtual ranks; the next one begins another.
     pub fn next_virtual_rank(&mut self) -> Result<()> {
         self.check_free("begin a virtual rank")?;

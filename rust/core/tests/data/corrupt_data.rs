@@ -102,7 +102,7 @@ fn a_manifest_cut_anywhere() {
 #[test]
 fn a_manifest_that_contradicts_itself() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 27] = [
+    let cases: [(Change, &str); 28] = [
         (|m| m["rows"] = json!(1), "rows"),
         (|m| m["tokens"] = json!(1), "tokens"),
         (|m| m["longest"] = json!(1), "longest"),
@@ -125,8 +125,9 @@ fn a_manifest_that_contradicts_itself() {
         (|m| m["shards"][0]["batches"][0]["xxh3"] = json!("x"), "hexadecimal"),
         (|m| m["shards"][0]["batches"][1]["offset"] = json!(0), "no other batch"),
         (|m| m["shards"][0]["batches"][0]["offset"] = json!(u64::MAX), "64 bits"),
-        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(u64::MAX / 2), "no other batch"),
-        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(0), "no other batch"),
+        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(u64::MAX / 2), "1 to 4294967296 bytes"),
+        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(1_u64 << 32), "no other batch"),
+        (|m| m["shards"][0]["batches"][0]["bytes"] = json!(0), "1 to 4294967296 bytes"),
         (|m| m["shards"][0]["batches"][0]["rows"] = json!(0), "at least one document"),
         (|m| m["shards"][0]["batches"][0]["tokens"] = json!(1_u64 << 40), "2147483647"),
         (|m| m["shards"][0]["batches"][0]["rows"] = json!(1), "sum of its parts"),
@@ -137,6 +138,34 @@ fn a_manifest_that_contradicts_itself() {
         let result = Dataset::open(folder.path());
         assert!(result.is_err(), "case {i} ({needle}) accepted");
         refused(result, &["manifest.json", needle]);
+    }
+}
+
+/// Refused by what the manifest says, before a record batch is read: only a window that is wanted as large is so.
+#[test]
+fn a_window_of_more_tokens_than_32_bits_count() {
+    let folder = data_set();
+    edit_manifest(folder.path(), |m| {
+        let batches = m["shards"][0]["batches"].as_array_mut().unwrap();
+        assert!(batches.len() > 3);
+        let mut more = 0;
+        for batch in &mut batches[..3] {
+            more += i64::from(i32::MAX) - batch["tokens"].as_i64().unwrap();
+            batch["tokens"] = json!(i32::MAX);
+        }
+        for at in ["/shards/0/tokens", "/tokens", "/longest"] {
+            let of = m.pointer_mut(at).unwrap();
+            *of = json!(of.as_i64().unwrap() + more);
+        }
+    });
+    for packing in [Packing::BestFit, Packing::Pad] {
+        let window = Some(u64::MAX);
+        let config = LoaderConfig { window, packing, workers: 0, ..LoaderConfig::new(folder.path(), 2, 8) };
+        let message = Loader::open(config).unwrap().next().unwrap_err().to_string();
+        assert!(
+            message.starts_with("data.window: expected windows of at most 4294967295 tokens"),
+            "{message}"
+        );
     }
 }
 

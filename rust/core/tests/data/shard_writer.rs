@@ -280,6 +280,20 @@ fn a_writer_goes_on_after_the_finished_shards_of_an_interrupted_one() {
     append_up_to(&mut again, &data, 70);
     again.close(Extra::default()).unwrap();
     assert_eq!(files(whole.path()), expected);
+    // A note that contradicts itself is no note: all shards are made again.
+    let mut half = ShardWriter::create(whole.path(), config.clone()).unwrap();
+    append_up_to(&mut half, &data, 50);
+    drop(half);
+    let note = whole.path().join("progress.json");
+    let text = fs::read_to_string(&note).unwrap();
+    let rows = manifest.shards[0].rows;
+    let other = text.replacen(&format!("\"rows\":{rows}"), &format!("\"rows\":{}", u64::MAX), 1);
+    assert_ne!(other, text);
+    fs::write(&note, other).unwrap();
+    let mut again = ShardWriter::create(whole.path(), config.clone()).unwrap();
+    append_up_to(&mut again, &data, 70);
+    again.close(Extra::default()).unwrap();
+    assert_eq!(files(whole.path()), expected);
     // Fewer documents than the finished shards hold are others.
     let mut fewer = ShardWriter::create(whole.path(), config).unwrap();
     append_up_to(&mut fewer, &data, 10);

@@ -141,13 +141,21 @@ fn a_checkpoint_of_another_number_type_is_refused() {
 /// that is said before memory is asked for (400 TB, which no process gets).
 #[test]
 fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_allocated() {
+    let error = refused_with(|state| {
+        state["model"]["d_model"] = json!(1 << 16);
+        state["model"]["n_layers"] = json!(1 << 12);
+    });
+    assert!(error.contains("65536"), "{error}");
+}
+
+/// What loading says of a checkpoint whose state was changed, and whose digests are right.
+fn refused_with(change: impl Fn(&mut serde_json::Value)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let session = new(&language_model());
     let path = session.save(&folder.path().join("saved"), json!(null)).unwrap();
     let state = path.join("state.json");
     let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
-    changed["model"]["d_model"] = json!(1 << 16);
-    changed["model"]["n_layers"] = json!(1 << 12);
+    change(&mut changed);
     std::fs::write(&state, changed.to_string()).unwrap();
     let mut manifest = CheckpointManifest::new(0);
     for name in ["model.safetensors", "optimizer.safetensors", "state.json"] {
@@ -155,8 +163,19 @@ fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_allocated() {
     }
     std::fs::write(path.join("MANIFEST.json"), manifest.to_text()).unwrap();
     match Session::<f32>::load(&path, threads(1)) {
-        Err(error @ Error::Checkpoint { .. }) => assert!(error.to_string().contains("65536"), "{error}"),
+        Err(error @ Error::Checkpoint { .. }) => error.to_string(),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn counts_that_no_training_reaches_are_refused() {
+    let first = |state: &mut serde_json::Value| {
+        let updates = state["updates"].as_object_mut().unwrap();
+        *updates.values_mut().next().unwrap() = json!(u64::MAX);
+    };
+    for error in [refused_with(|state| state["skipped"] = json!(u64::MAX)), refused_with(first)] {
+        assert!(error.contains("expected a count of at most 9007199254740992"), "{error}");
     }
 }
 

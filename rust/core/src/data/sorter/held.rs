@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::layout::{Cell, Column, Layout, order_of_word};
+use crate::allocate::try_filled;
 use crate::data::texts::TextNumbers;
 use crate::error::Result;
 
@@ -31,10 +32,11 @@ pub(super) struct Run {
 }
 
 impl Held {
-    pub(super) fn new(layout: &Layout, bytes: usize) -> Self {
+    pub(super) fn new(layout: &Layout, bytes: usize) -> Result<Self> {
         let rows = (bytes / layout.record).clamp(1, u32::MAX as usize);
         let numbers = layout.worded.iter().map(|_| TextNumbers::default()).collect();
-        Self { records: vec![0; rows * layout.record], filled: 0, record: layout.record, numbers }
+        let records = try_filled(0, &[rows, layout.record], "the rows to sort")?;
+        Ok(Self { records, filled: 0, record: layout.record, numbers })
     }
 
     /// Bytes of the records that there is room for.

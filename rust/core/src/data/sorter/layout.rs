@@ -4,6 +4,9 @@
 
 use crate::error::{Error, Result};
 
+/// Most bytes of a record.
+const MOST_BYTES: usize = 1 << 30;
+
 /// What a cell holds, in the byte order of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cell {
@@ -44,7 +47,7 @@ impl Field {
     }
 
     fn bytes(&self) -> usize {
-        self.size * self.width
+        self.size * self.width // checked where the layout is made
     }
 }
 
@@ -72,6 +75,11 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn new(fields: Vec<Field>, keys: Vec<usize>) -> Result<Self> {
+        let bytes = |field: &Field| field.size.checked_mul(field.width);
+        let mut all = fields.iter().map(bytes);
+        if all.try_fold(0_usize, |sum, bytes| sum.checked_add(bytes?)).is_none_or(|sum| sum > MOST_BYTES) {
+            return Err(Error::shape("fields", format!("at most {MOST_BYTES} bytes together"), "more"));
+        }
         for (place, field) in fields.iter().enumerate() {
             let sizes: &[usize] = match field.cell {
                 Cell::Text | Cell::Bytes => &[4],

@@ -87,7 +87,7 @@ impl RowSorter {
     ) -> Result<Self> {
         let layout = Arc::new(Layout::new(fields, keys)?);
         let state =
-            State::Collecting(Held::new(&layout, run_bytes), Writing::Idle(Runs::new(folder, &layout)));
+            State::Collecting(Held::new(&layout, run_bytes)?, Writing::Idle(Runs::new(folder, &layout)));
         Ok(Self { layout, pieces_bytes, state })
     }
 
@@ -108,7 +108,10 @@ impl RowSorter {
             start += held.add(&self.layout, columns, start..rows)?;
             if held.full() {
                 let (runs, spare) = writing.finished()?;
-                let next = spare.unwrap_or_else(|| Held::new(&self.layout, held.bytes()));
+                let next = match spare {
+                    Some(spare) => spare,
+                    None => Held::new(&self.layout, held.bytes())?,
+                };
                 writing = Writing::start(runs, &self.layout, std::mem::replace(&mut held, next))?;
             }
         }

@@ -102,9 +102,15 @@ fn what_is_no_layout_or_does_not_fit_it_is_refused() {
         (&[Field::word(Cell::Text)], &[]),
         (&[whole], &[1]),
         (&[], &[]),
+        (&[Field { width: usize::MAX / 4, ..wide }], &[]),
+        (&[Field { cell: Cell::Other, size: 1 << 20, width: 1 << 11 }], &[]),
     ] {
         assert!(matches!(new(fields, keys), Err(Error::Shape { .. })), "{fields:?} {keys:?}");
     }
+    let large = vec![Field { cell: Cell::Other, size: 1 << 20, width: 1 << 9 }];
+    let message =
+        RowSorter::new(folder.path(), large, vec![], usize::MAX, 100).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("MB that the rows to sort would take"), "{message}");
     let mut sorter = new(&[Field::word(Cell::Text), whole], &[0]).unwrap();
     let text = Column::Texts(b"ab", &[0, 1, 2]);
     for columns in [

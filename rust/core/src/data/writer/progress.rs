@@ -50,6 +50,7 @@ pub(super) fn read(folder: &Path, config: &WriterConfig) -> Result<Vec<ShardEntr
         let file = folder.join(&entry.file);
         let named_so = entry.file == shard_name(i);
         let is_whole = named_so
+            && entry.check(&file, "shard").is_ok()
             && FileRecord::of_file(&file)
                 .is_ok_and(|record| record.bytes == entry.bytes && record.sha256 == entry.sha256);
         if !is_whole {

@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use super::output::Output;
 use super::tile::Factor;
-use super::view::{MatMut, MatRef};
+use super::view::MatMut;
 use crate::kernels::blocks::Blocks;
 use crate::kernels::layout::Accumulate;
 use crate::numeric::Scalar;
@@ -52,8 +52,6 @@ thread_local! {
     /// Packed blocks: of the factor that stays, and of the lines of a task. They grow to the largest product and are not freed.
     static STAYS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
     static STREAMS: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
-    /// Rounded copies of both factors, for processors without a unit.
-    static COPIES: Cell<Vec<f64>> = const { Cell::new(Vec::new()) };
 }
 
 /// Lends a thread's buffer with at least `len` blocks. It is taken meanwhile: a thread that waits for tasks may run another
@@ -70,37 +68,6 @@ fn with_blocks<R>(
     let result = f(&mut blocks[..len]);
     buffer.set(blocks);
     result
-}
-
-/// Calls `f` with copies of both matrices, rounded to bf16 and without gaps between rows.
-pub(super) fn with_copies<T: Scalar>(a: MatRef<T>, b: MatRef<T>, f: impl FnOnce(&[T], &[T])) {
-    let (len_a, len_b) = (a.rows() * a.cols(), b.rows() * b.cols());
-    let need = ((len_a + len_b) * size_of::<T>()).div_ceil(size_of::<f64>());
-    let mut buffer = COPIES.take();
-    if buffer.len() < need {
-        buffer.resize(need, 0.0);
-    }
-    // SAFETY: T is f32 or f64: not larger and not more aligned than f64, and every bit pattern is a number.
-    let copies = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<T>(), len_a + len_b) };
-    let (copy_a, copy_b) = copies.split_at_mut(len_a);
-    copy(a, copy_a);
-    copy(b, copy_b);
-    f(copy_a, copy_b);
-    COPIES.set(buffer);
-}
-
-fn copy<T: Scalar>(from: MatRef<T>, to: &mut [T]) {
-    let (cols, to) = (from.cols(), Shared::new(to));
-    let blocks = Blocks::new(from.rows(), (LEAST_PACKED * LINES * TERMS).div_ceil(cols.max(1)));
-    for_each_task(blocks.count, |block| {
-        for row in blocks.range(block) {
-            // SAFETY: each row belongs to one task.
-            let to = unsafe { to.slice(row * cols, cols) };
-            for (to, x) in to.iter_mut().zip(from.row(row)) {
-                *to = x.to_bf16();
-            }
-        }
-    });
 }
 
 /// The division of a product.

@@ -17,6 +17,7 @@
 
 mod bias;
 mod blocked;
+mod copies;
 mod dw;
 mod forward;
 mod output;

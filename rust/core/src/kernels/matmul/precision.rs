@@ -7,10 +7,11 @@
 //!
 //! A factor is rounded once for each product that it is used in, and kept in f32 everywhere else. |r(x) - x| ≤ 2⁻⁸·|x|.
 
-use super::blocked;
 use super::tile::Factor;
 use super::view::{MatMut, MatRef};
+use super::{blocked, copies};
 use super::{dw, forward};
+use crate::error::Result;
 use crate::kernels::layout::Accumulate;
 use crate::numeric::Scalar;
 use crate::real::Real;
@@ -88,6 +89,20 @@ impl Precision {
     /// If the shapes do not agree or the scratch is too short.
     pub fn linear_dw<T: Scalar>(self, dy: MatRef<T>, x: MatRef<T>, dw: MatMut<T>, scratch: &mut [T]) {
         Multiplier::of(self).linear_dw(dy, x, dw, scratch);
+    }
+
+    /// Elements of the copies of factors in the products of m rows with a weight `[n, k]`, forward and back; 0 where
+    /// factors are read as they are.
+    pub(crate) fn copied<T: Scalar>(self, m: usize, n: usize, k: usize) -> usize {
+        match Multiplier::of(self).for_type::<T>() {
+            Multiplier::RoundedCopies => copies::elements(m, n, k),
+            Multiplier::Exact | Multiplier::Blocks(_) => 0,
+        }
+    }
+
+    /// Makes room for copies of so many elements; refused where the memory is not there.
+    pub(crate) fn make_room<T: Scalar>(copied: usize) -> Result<()> {
+        if copied == 0 { Ok(()) } else { copies::make_room::<T>(copied) }
     }
 }
 
@@ -167,7 +182,7 @@ impl Multiplier {
 
 /// Calls `product` with rounded copies of the factors.
 fn rounded<T: Scalar>(a: MatRef<T>, b: MatRef<T>, product: impl FnOnce(MatRef<T>, MatRef<T>)) {
-    blocked::with_copies(a, b, |copy_a, copy_b| {
+    copies::with_copies(a, b, |copy_a, copy_b| {
         product(MatRef::new(copy_a, a.rows(), a.cols()), MatRef::new(copy_b, b.rows(), b.cols()));
     });
 }
