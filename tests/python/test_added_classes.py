@@ -9,7 +9,7 @@ import pytest
 
 from ssm_hpn import Trainer
 from ssm_hpn._core import Session
-from ssm_hpn.calibrated import calibrate, fit_density, keep_fitted
+from ssm_hpn.calibrated import calibrate, class_probabilities, fit_density, keep_fitted
 from ssm_hpn.classes import Classes
 from ssm_hpn.cli.main import main
 from ssm_hpn.config import Config, PrepareOptions, core_model, parse
@@ -99,6 +99,21 @@ def test_a_trainer_without_names_takes_a_number_of_classes(tmp_path):
     ]:
         with pytest.raises((ConfigError, ShapeError), match=message):
             trainer.add_classes(names)
+
+
+def test_the_frequencies_in_probabilities_have_a_place_for_a_new_class():
+    trainer, rng = Trainer(settings(model=MODEL)), np.random.default_rng(0)
+    labels = rng.choice(3, 60, p=[0.8, 0.1, 0.1])
+    calibrate(trainer, rng.normal(size=(60, 3)), labels)  # scores that tell nothing
+    before = trainer.temperature
+    assert before.share > 0
+    trainer.add_classes(1)
+    scores = rng.normal(size=(5, 4))
+    p = class_probabilities(trainer, scores)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    power = np.exp(before.scale * scores)
+    expected = (1 - before.share) * power / power.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(p, expected + before.share * np.append(before.frequencies, 0.0))
 
 
 def test_heads_that_take_no_class_are_refused():
