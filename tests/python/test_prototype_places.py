@@ -78,7 +78,7 @@ def test_the_bound_is_that_of_tables_rises_with_the_classes_and_nothing_falls_be
     ],
 )
 def test_sizes_that_a_kind_cannot_have_are_refused(arguments, part):
-    with pytest.raises(ConfigError, match=re.escape(part)) as caught:
+    with pytest.raises(ConfigError, match=f"^{re.escape(part)}") as caught:
         place(*arguments)
     assert "\n" not in str(caught.value)
     assert "model.head" not in str(caught.value)
