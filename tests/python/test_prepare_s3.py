@@ -54,8 +54,11 @@ def shards(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.arrow"))}
 
 
-@pytest.mark.parametrize("name", ["texts", "texts/a/3.txt", "texts/*/[0-3].txt", "texts/**/2.txt"])
-def test_a_prefix_an_object_and_a_pattern_give_the_shards_of_local_files(bucket, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "count"), [("texts", 12), ("texts/a/3.txt", 1), ("texts/*/[0-3].txt", 8), ("texts/**/2.txt", 2)]
+)
+def test_a_prefix_an_object_and_a_pattern_give_the_shards_of_local_files(bucket, tmp_path, name, count):
+    assert len(remote.listing(PrepareOptions(train=f"s3://corpus/{name}"))) == count, "others are not copied"
     split = {"split": "tail"} if name.endswith(("2.txt", "3.txt")) else {}
     there = prepare(PrepareOptions(train=f"s3://corpus/{name}", **split), tmp_path / "stored")
     here = prepare(PrepareOptions(train=f"local/{name}", **split), tmp_path / "from-files")
