@@ -546,7 +546,7 @@ def test_no_module_but_metrics_spells_the_name_of_a_metric():
     assert found.pop("prepare/text.py") == {"error"}  # a filter of warnings
     assert found.pop("judgement.py") == {"accuracy"}  # that of the documents above a threshold
     assert found.pop("cli/tables.py") == {"accuracy"}  # the same
-    assert found.pop("training.py") == {"accuracy"}  # a field of `Update`
+    assert found.pop("after_update.py") == {"accuracy"}  # a field of `Update`
     assert found.pop("live.py") == {"error"}  # of an answer, as its page reads it
     assert found.pop("trackers/wandb.py") == {"error"}  # why a run failed
     assert {file: names for file, names in found.items() if names} == {}
