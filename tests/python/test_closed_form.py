@@ -442,6 +442,9 @@ def test_arrays_that_are_missing_or_do_not_fit_are_refused():
             ClassHead.from_arrays(arrays, {key: value for key, value in values.items() if key != name})
     with pytest.raises(CheckpointError, match="columns"):
         ClassHead.from_arrays(arrays, values | {"n_classes": 4})
+    for number in (2, 2.5, 1e308, float("nan"), 10**12, -1):
+        with pytest.raises(CheckpointError, match=r"n_classes: expected a whole number from 3 to \d+, found"):
+            ClassHead.from_arrays(arrays, values | {"n_classes": number})
     with pytest.raises(CheckpointError, match="found version 1 of classes"):
         NumberHead.from_arrays(arrays, values)
     arrays, values = NumberHead.fit(of(x), labels[:, None]).to_arrays()

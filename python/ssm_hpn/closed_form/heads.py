@@ -17,7 +17,7 @@ threads changes the order of sums inside of LAPACK: scores then agree to about 1
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,10 +31,12 @@ from ssm_hpn.closed_form.saved import arrays_of, fit_of
 from ssm_hpn.closed_form.simplex import cosines, inner_products, simplex
 from ssm_hpn.closed_form.typicality import Typicality
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, problem
+from ssm_hpn.errors import CheckpointError, ConfigError, DataError, ShapeError, problem, shown
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+MOST_NUMBERS: Final = 1 << 27
+"""Numbers of all prototypes that a file may ask for."""
 Confidence = Literal["confidence", "probability", "cosine"]
 
 
@@ -218,17 +220,28 @@ class ClassHead:
             per_row=("labels", "sample_weight"),
             numbers=("n_classes", "scale", "longest"),
         )
-        n_classes = int(values["n_classes"])
-        fitted = np.asarray(arrays.get("fitted", np.arange(n_classes)))
-        if fit.linear.weights.shape[1] != len(fitted) - 1 or not 0 <= fitted.min() <= fitted.max() < n_classes:
-            found = counted(fit.linear.weights.shape[1], "column")
+        fitted = np.asarray(arrays["fitted"]) if "fitted" in arrays else None
+        columns = fit.linear.weights.shape[1]
+        n_classes = _number_of_classes(values["n_classes"], columns)
+        fitted = np.arange(n_classes) if fitted is None else fitted
+        if columns != len(fitted) - 1 or not 0 <= fitted.min() <= fitted.max() < n_classes:
+            found = counted(columns, "column")
             raise CheckpointError(
                 problem("weights", counted(len(fitted) - 1, "column"), found, "use another checkpoint")
             )
-        prototypes = np.zeros((n_classes, len(fitted) - 1))
+        prototypes = np.zeros((n_classes, columns))
         prototypes[fitted] = simplex(len(fitted))
         temperature, longest = Temperature.from_json(values), float(values["longest"])
         return cls(fit, prototypes, temperature, longest, arrays["labels"], arrays["sample_weight"])
+
+
+def _number_of_classes(value: float, columns: int) -> int:
+    """The number of classes that a file names, whose prototypes with so many columns are to fit in memory."""
+    most = max(columns + 1, MOST_NUMBERS // max(columns, 1))
+    if not columns < value <= most or value != int(value):
+        expected = f"a whole number from {columns + 1} to {most}"
+        raise CheckpointError(problem("n_classes", expected, shown(value), "use another checkpoint"))
+    return int(value)
 
 
 @dataclass(frozen=True, eq=False)
