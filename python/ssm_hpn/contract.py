@@ -127,7 +127,8 @@ class Contract:
         ones; then for each column with an indicator 1 where the number is missing, and then log(1 + steps since the
         number was last seen), counted from before the first step.
 
-        Raises `DataError` for another number of columns, and for a missing number under `refuse`.
+        Raises `DataError` for another number of columns, for a missing number under `refuse`, and for one so large that
+        it cannot be scaled.
         """
         x = np.asarray(raw, np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.features):
@@ -139,7 +140,16 @@ class Contract:
         absent = np.isnan(x)
         mean, std = (each[: x.shape[1]] for each in self.shift)
         x = self.filled(x)
-        y = ((x - mean) / std).astype(np.float32)
+        with np.errstate(over="ignore"):
+            y = ((x - mean) / std).astype(np.float32)
+        if (beyond := np.isinf(y) & np.isfinite(x)).any():
+            row, k = (int(index) for index in np.argwhere(beyond)[0])
+            of = f"mean {rounded(mean[k])} and deviation {rounded(std[k])}"
+            expected = f"a number of which single precision can hold the multiple of the deviation ({of})"
+            found = rounded(x[row, k])
+            raise DataError(
+                problem(self.features[k].name, expected, found, "give it in the units of the training data")
+            )
         flagged = [k for k, column in enumerate(self.features) if column.indicator]
         if not flagged:
             return y

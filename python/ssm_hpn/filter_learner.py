@@ -43,6 +43,8 @@ class FilterLearner(Fed):
             expected, advice = "a model of classes or numbers", "open it with SSMEmbedder.load in Python"
             raise CheckpointError(problem(loaded.folder, expected, "vectors of series", advice))
         saved = saved_settings(loaded.folder, loaded.extra)
+        if saved.model.target.kind not in KINDS:
+            raise CheckpointError(problem(loaded.folder, "the settings of a run", "some of them", OTHER_CHECKPOINT))
         places = places_of(found)
         located = find_again(saved.data, places)
         origin = None if located.absent is None else loaded.model.contract.origin

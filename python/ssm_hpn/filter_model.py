@@ -17,7 +17,7 @@ from ssm_hpn.closed_form.affine import weights_of
 from ssm_hpn.closed_form.linear import KEPT_BYTES
 from ssm_hpn.closed_form.simplex import inner_products
 from ssm_hpn.contract import Contract
-from ssm_hpn.errors import CheckpointError, DataError, problem
+from ssm_hpn.errors import CheckpointError, DataError, problem, shown
 from ssm_hpn.foreign import from_json
 from ssm_hpn.state_features import OTHER, Effort, StateFeatures
 
@@ -200,16 +200,19 @@ class FilterModel:
         if values.get("version") != VERSION or not isinstance(values.get("parts"), Mapping):
             found = f"version {values.get('version')}"
             raise CheckpointError(problem("model of features", f"version {VERSION}", found, OTHER))
-        parts: Mapping[str, Mapping[str, Any]] = values["parts"]
+        parts: Mapping[str, Any] = values["parts"]
 
         def of(part: str) -> tuple[dict[str, NDArray[Any]], Mapping[str, Any]]:
             inside = {
                 name.removeprefix(f"{part}."): array for name, array in arrays.items() if name.startswith(f"{part}.")
             }
-            return inside, parts.get(part, {})
+            described = parts.get(part, {})
+            if not isinstance(described, Mapping):
+                raise CheckpointError(problem(part, "an object", shown(described), OTHER))
+            return inside, described
 
         heads = []
-        for part in sorted((name for name in parts if name.startswith("numbers.")), key=lambda name: int(name[8:])):
+        for part in sorted((name for name in parts if name.startswith("numbers.")), key=lambda name: (len(name), name)):
             inside, head = of(part)
             if "columns" not in inside:
                 raise CheckpointError(problem(part, "columns", "nothing of this name", OTHER))

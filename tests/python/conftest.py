@@ -155,7 +155,7 @@ def pytest_terminal_summary(
 ) -> None:
     """Print the table of faults, and write the record where all were survived."""
     tallies = config.stash[TALLIES]
-    if config.getoption(faults.ALL) and tallies:
+    if config.getoption(faults.ALL) and tallies and not hasattr(config, "workerinput"):
         if exitstatus == pytest.ExitCode.OK:
             faults.write(tallies)
         terminalreporter.write_line(faults.table(tallies))

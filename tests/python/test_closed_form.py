@@ -445,6 +445,9 @@ def test_arrays_that_are_missing_or_do_not_fit_are_refused():
     for number in (2, 2.5, 1e308, float("nan"), 10**12, -1):
         with pytest.raises(CheckpointError, match=r"n_classes: expected a whole number from 3 to \d+, found"):
             ClassHead.from_arrays(arrays, values | {"n_classes": number})
+    for number in (0, -1.0, 1e308, float("nan")):
+        with pytest.raises(CheckpointError, match="clip: expected a number above 0 in single precision, found"):
+            ClassHead.from_arrays(arrays, values | {"clip": number})
     with pytest.raises(CheckpointError, match="found version 1 of classes"):
         NumberHead.from_arrays(arrays, values)
     arrays, values = NumberHead.fit(of(x), labels[:, None]).to_arrays()

@@ -121,6 +121,14 @@ def test_missing_numbers_forward_zero_and_refuse():
         channels_of("refuse").channels(raw)
 
 
+def test_a_number_that_cannot_be_scaled_is_refused():
+    contract = Contract("features", (Column("x", "feature", mean=0.0, std=1e-3),))
+    assert contract.channels([[3e35]])[0, 0] == np.float32(3e38)
+    expected = r"x: expected a number .* \(mean 0 and deviation 0.001\), found 1e\+36; use the units"
+    with pytest.raises(DataError, match=expected):
+        contract.channels([[1.0], [1e36]])
+
+
 def test_channels_are_standardised_in_double_precision():
     contract = Contract(kind="features", columns=(Column("t", "feature", mean=1.7e9, std=20.0),))
     assert contract.channels([[1.7e9 - 20], [1.7e9 + 40]])[:, 0].tolist() == [-1.0, 2.0]

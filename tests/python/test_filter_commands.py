@@ -15,6 +15,7 @@ from ssm_hpn import Trainer
 from ssm_hpn.columns import Column
 from ssm_hpn.contract import Contract
 from ssm_hpn.errors import CheckpointError
+from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 
 
@@ -187,6 +188,13 @@ def test_damage_is_the_same_kind_of_error_as_a_backbones(copied, capsys):
         assert err.count("\n") == 1
 
 
+def test_a_checkpoint_without_the_settings_of_its_run_is_refused(copied, tmp_path):
+    loaded = FilterModel.load(copied)
+    other = loaded.model.save(tmp_path / "other", extra={"config": {}})
+    with pytest.raises(CheckpointError, match="expected the settings of a run, found some of them"):
+        FilterLearner.load(other)
+
+
 def test_arrays_that_do_not_fit_are_refused(copied):
     loaded = FilterModel.load(copied)
     arrays, values = loaded.model.to_arrays()
@@ -195,6 +203,9 @@ def test_arrays_that_do_not_fit_are_refused(copied):
             FilterModel.from_arrays({key: array for key, array in arrays.items() if key != name}, values)
     with pytest.raises(CheckpointError, match="expected version 1, found version 9"):
         FilterModel.from_arrays(arrays, values | {"version": 9})
+    for wrong in (None, "x", [], [[]]):
+        with pytest.raises(CheckpointError, match="classes: expected an object, found"):
+            FilterModel.from_arrays(arrays, values | {"parts": values["parts"] | {"classes": wrong}})
     with pytest.raises(CheckpointError):
         FilterModel.from_arrays(arrays | {"filters.modes": arrays["filters.modes"][:-1]}, values)
 

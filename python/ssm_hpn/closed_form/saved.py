@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ssm_hpn.closed_form.columns import Standardisation
 from ssm_hpn.closed_form.linear import Fit, LinearScores
-from ssm_hpn.errors import CheckpointError, problem
+from ssm_hpn.errors import CheckpointError, problem, shown
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -51,5 +51,8 @@ def fit_of(
         found_shape = np.shape(arrays[name])
         if found_shape != shape:
             raise CheckpointError(problem(name, f"shape {shape}", f"shape {found_shape}", "use another checkpoint"))
+    if not 0 < values["clip"] <= float(np.finfo(np.float32).max):
+        found, expected = shown(values["clip"]), "a number above 0 in single precision"
+        raise CheckpointError(problem("clip", expected, found, "use another checkpoint"))
     linear = LinearScores(Standardisation(mean, factor, float(values["clip"])), weights, intercept)
     return Fit(linear, strength, rows, left_out, int(values["landmarks"]))
