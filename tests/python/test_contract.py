@@ -124,7 +124,7 @@ def test_missing_numbers_forward_zero_and_refuse():
 def test_a_number_that_cannot_be_scaled_is_refused():
     contract = Contract("features", (Column("x", "feature", mean=0.0, std=1e-3),))
     assert contract.channels([[3e35]])[0, 0] == np.float32(3e38)
-    expected = r"x: expected a number .* \(mean 0 and deviation 0.001\), found 1e\+36; use the units"
+    expected = r"x: expected a number .* \(mean 0 and deviation 0.001\), found 1e\+36; give it in the units"
     with pytest.raises(DataError, match=expected):
         contract.channels([[1.0], [1e36]])
 
