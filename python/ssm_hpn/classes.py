@@ -28,6 +28,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 
 from ssm_hpn.errors import DataError, nearest, problem, shown
+from ssm_hpn.printable import as_list
 
 Value = str | int | float | bool
 ClassType = Literal["boolean", "integer", "number", "text"]
@@ -337,7 +338,8 @@ class Classes:
         if found is None:
             close = nearest(text_of(value), self.names)
             there = ", ".join(self.names[:SHOWN]) + (", …" if len(self) > SHOWN else "")
-            add = "add it to the model by add-classes if it is a new one"
+            written = f" --names {as_list(text_of(value))}" if "," in text_of(value) else ""
+            add = f"add it to the model by add-classes{written} if it is a new one"
             advice = f"did you mean {close}? else {add}" if close else f"correct it, or {add}"
             raise DataError(problem("label", f"a class of the training data ({there})", repr(value), advice))
         return found

@@ -1,6 +1,8 @@
 """Text of any origin, such as a model's, with control characters escaped."""
 
+import json
 import re
+import shlex
 from typing import Final
 
 _STEERING: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -23,3 +25,12 @@ def on_one_line(name: str) -> str:
     a\nb
     """
     return printable(name).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def as_list(name: str) -> str:
+    """A name with a comma as options that are lists take it: a JSON list, quoted for a shell.
+
+    >>> print(as_list("leak, big"))
+    '["leak, big"]'
+    """
+    return shlex.quote(printable(json.dumps([name], ensure_ascii=False)))

@@ -165,6 +165,14 @@ def config_in(checkpoint: Path) -> Config | None:
         return None
 
 
+def is_of_a_run(checkpoint: Path) -> bool:
+    """Whether a checkpoint has the record of a run, and is no model alone as `Trainer.save` writes it."""
+    try:
+        return bool(from_json((checkpoint / STATE).read_bytes())["extra"]["extra"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return True  # whoever reads it says what it lacks
+
+
 def fits_features(checkpoint: Path) -> bool:
     """Whether a checkpoint, or a run, is one of a model of features, by its settings."""
     config = config_in(checkpoint) or saved_config(run_of(checkpoint))

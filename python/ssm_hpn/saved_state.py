@@ -82,6 +82,10 @@ def check_run(folder: Path, saved: Any) -> None:  # noqa: ANN401 - any JSON
     Traceback (most recent call last):
     ssm_hpn.errors.CheckpointError: run: expected the state of a run, found one with judgement [0.5]; load another ...
     """
+    if saved == {}:
+        expected, found = "a checkpoint that the training of a run wrote", "one of add-classes or Trainer.save"
+        advice = "name another run.folder, for a run that starts from it"
+        raise CheckpointError(problem(folder, expected, found, advice))
     check_types(folder, saved, RUN_KEYS, of="a run")
     judgement, states = saved["judgement"], saved["callbacks"]
     fits = len(judgement) == len(JUDGEMENT) and all(map(isinstance, judgement, JUDGEMENT))

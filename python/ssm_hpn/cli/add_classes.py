@@ -40,6 +40,7 @@ from ssm_hpn.documents import Reader, in_channels
 from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.filter_learner import FilterLearner
 from ssm_hpn.held_out_decisions import points_of
+from ssm_hpn.printable import as_list
 from ssm_hpn.replay import CLASS, Replay, shared_out
 from ssm_hpn.tail_mean import TailMean
 from ssm_hpn.targets import KINDS, column_with
@@ -52,6 +53,7 @@ DESCRIPTION = (
     "Let a trained model have further classes, and train it on documents of them. The run stays as it is: a checkpoint "
     "with the old and the new classes is written to --out."
 )
+NAMES: Final = "the new classes, written as the labels are; one with a comma as '[\"leak, big\"]'"
 PASSES: Final = 1
 REPLAY: Final = 20
 Documents = tuple[list[NDArray[Any]], NDArray[np.int32]]
@@ -60,7 +62,7 @@ Documents = tuple[list[NDArray[Any]], NDArray[np.int32]]
 def run(arguments: Sequence[str], prog: str) -> int:
     """Add classes; returns the exit code."""
     parser = checkpoint_parser(prog, DESCRIPTION)
-    add_list(parser, "--names", read=names_of, help="the new classes, written as the labels are", required=True)
+    add_list(parser, "--names", read=names_of, help=NAMES, required=True)
     parser.add_argument("--out", type=path_of, required=True, help="folder of the checkpoint to write")
     add_data(parser, "labelled raw files to train on, of new classes and, if there are any, of old ones")
     add_file_options(parser)
@@ -89,6 +91,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if options.data is not None:
         _set_rate(trainer, options.checkpoint, options.which, options.lr)
     trainer.add_classes(options.names)
+    _note_names(options.names, before, trainer.contract)
     screen = console()
     if options.data is not None:
         _learn(trainer, before, options, given, screen)
@@ -105,6 +108,22 @@ def _check_training(options: argparse.Namespace) -> None:
         if unused:
             advice = "give --data PATH, or leave it out"
             raise ConfigError(problem(", ".join(unused), "--data beside it", "none", advice))
+
+
+def _note_names(names: Sequence[str], before: Contract, after: Contract | None) -> None:
+    """Print notes on new names that are in doubt beside the classes of `before`."""
+    if before.classes is None or after is None or after.classes is None:
+        return
+    for known in before.classes.names:
+        parts = names_of(known) if "," in known and not known.lstrip().startswith("[") else ()
+        if len(parts) > 1 and set(parts) <= set(names):
+            found = " and ".join(map(repr, parts))
+            told = f"--names has {found} beside the class {known!r}"
+            print(f"note: {told}: the name with the comma is written {as_list(known)}", file=sys.stderr)
+    doubts = before.classes.doubts()
+    for note in after.classes.doubts():
+        if note not in doubts:
+            print(f"note: {note}", file=sys.stderr)
 
 
 def _set_rate(trainer: Trainer, path: Path, which: Which | None, lr: float | None) -> None:
@@ -135,6 +154,10 @@ def _learn(trainer: Trainer, before: Contract, options: Any, given: dict[str, An
     if options.replay or trainer.train_folder is not None:
         old = _labelled(Reader(before, kind.name), [str(_data_of_run(trainer, options.checkpoint))])
     if options.replay and old is not None:
+        for code in sorted(set(range(first)) - set(new[1].tolist()) - set(old[1].tolist())):
+            told = f"a document of {contract.classes.value(code)!r}, an earlier class" if contract.classes else ""
+            advice = "what is known of it may be forgotten; put its documents into --data too"
+            print(f"note: neither --data nor the training data of the run has {told}: {advice}", file=sys.stderr)
         memory.add(old[0], {CLASS: old[1]})
     fitted = trainer.temperature, trainer.density
     mean = TailMean(options.passes * -(-len(new[0]) // trainer.config.train.batch_size))

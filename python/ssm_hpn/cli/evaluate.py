@@ -89,6 +89,11 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if result.without_target is not None:
         facts["documents_without_target"] = result.without_target
     facts |= judged.facts(keep=keep, reject_below=stored_threshold(trainer, options.checkpoint))
+    if keep is not None and "reject" not in facts:
+        expected = "documents of classes that the training data has, whose confidence it is found from"
+        where = "the held-out data" if options.data is None else ", ".join(options.data)
+        advice = "give labelled documents of these classes, or leave it out"
+        raise DataError(problem("--keep", expected, f"none in {where}", advice))
     if reader is not None and reader.strange:
         facts["strange"]["labels"] = dict(reader.strange)
     stored = keep is not None and _store(trainer, options.checkpoint, facts["reject"])

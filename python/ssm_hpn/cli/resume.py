@@ -3,6 +3,7 @@
 --resume RUN                 the run goes on, with its own settings and data
 --resume RUN --data PATH     the same where the data lies in another place: raw, or prepared again
 --resume RUN --optim.lr 1e-4 a run of its own, which starts from the weights of RUN; other settings are RUN's
+--resume CHECKPOINT          the same where no run wrote it, but `add-classes` or `Trainer.save`; with RUN's settings
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +22,7 @@ from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.config.resolve import schedule_of
 from ssm_hpn.errors import CheckpointError, ConfigError, nearest, problem, shown
 from ssm_hpn.foreign import from_toml
-from ssm_hpn.run import config_in, run_folder, run_of, saved_config
+from ssm_hpn.run import config_in, is_of_a_run, run_folder, run_of, saved_config
 from ssm_hpn.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     given = _without_data(request.settings, going_on.settings, places)
     check_shaping(path, going_on.settings, given["data"])
     config = _under(saved, given)
-    same = config.digest() == saved.digest()
+    alone = saved.model.kind != "features" and not is_of_a_run(checkpoint)
+    same = config.digest() == saved.digest() and not alone
     if not same and saved.model.kind == "features":
         raise _other_features(path, config, saved)
     if not same:

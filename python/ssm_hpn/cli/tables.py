@@ -11,11 +11,18 @@ from ssm_hpn.printable import on_one_line
 
 MOST_CLASSES: Final = 50
 """Most classes that are shown; of more, the most frequent ones."""
+UNFIT: Final = (
+    "the fitted scale of the probabilities suits these documents less than that of training: calibrate of "
+    "ssm_hpn.calibrated fits one to documents that were not trained on"
+)
+"""What is said where the error is larger than before the fit."""
 CLASS_HEADER: Final = ("class", "targets", "predicted", "right", "precision", "recall", F1.name)
 
 
 def metric_table(facts: Facts, heading: str, *, targets: bool = False) -> str:
     """Every metric, beside that of the mean of the training data as prediction, and those of each number to predict."""
+    if targets and not facts["targets"]:
+        return "no document has a known target: there are no metrics"
     values, mean = facts["metrics"], facts.get("mean_predictor") or {}
     rows = []
     for metric in (METRICS[name] for name in values):
@@ -59,6 +66,8 @@ def judgement_lines(facts: Facts, *, stored: bool) -> list[str]:
         before = calibration["before"]
         was = "" if before is None else f", {before:.3f} before the temperature was fitted"
         lines.append(f"expected calibration error {calibration['expected_error']:.3f}{was}")
+        if before is not None and calibration["expected_error"] > before:
+            lines.append(UNFIT)
     if reject is not None:
         lines.append(_reject_line(reject, stored=stored))
     if strange is not None:

@@ -84,6 +84,10 @@ def _train(arguments: Sequence[str], prog: str, ranks: Ranks) -> int:
         return EXIT_INTERRUPTED
     if result.already_ended and request.more:
         screen.print(_nothing_to_do(trainer.config.train.steps, request.more, result.step), markup=False)
+    if again is not None and not again.same and result.resumed_at == result.step and result.reason == "finished":
+        done, steps = counted(result.step, "update"), trainer.config.train.steps + request.more
+        told = f"no update was made: {done} are done, and train.steps is {steps:,}; give a larger --train.steps"
+        screen.print(told, markup=False, soft_wrap=True)
     with interrupted(" after training, which is saved; the same command shows its results"):
         screen.print(summary(trainer, result, screen), markup=False)
     screen.print(f"\n  again, or on after an interruption:  {command}", markup=False)

@@ -122,7 +122,10 @@ def class_weights_of(entries: tuple[str, ...]) -> dict[str, float] | None:
         except ValueError:
             weight = nan
         if not (0 < weight < inf):
-            raise ValueError("balanced, or NAME=WEIGHT for some classes, each weight a number above 0")
+            raise ValueError(
+                "balanced, or NAME=WEIGHT for some classes, each weight a number above 0, one whose name has a comma "
+                "as '[\"a, b=5\"]'"
+            )
         if name in found:
             raise ValueError(f"each class once, and {name} is there twice")
         found[name] = weight
