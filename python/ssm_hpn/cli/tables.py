@@ -15,7 +15,9 @@ UNFIT: Final = (
     "the fitted scale of the probabilities suits these documents less than that of training: calibrate of "
     "ssm_hpn.calibrated fits one to documents that were not trained on"
 )
-"""What is said where the error is larger than before the fit."""
+"""What is said where the calibration error is larger than before the fit."""
+BY_CHANCE: Final = 0.05
+"""Difference of two calibration errors that nothing is said of, as with few documents chance makes it."""
 CLASS_HEADER: Final = ("class", "targets", "predicted", "right", "precision", "recall", F1.name)
 
 
@@ -66,7 +68,7 @@ def judgement_lines(facts: Facts, *, stored: bool) -> list[str]:
         before = calibration["before"]
         was = "" if before is None else f", {before:.3f} before the temperature was fitted"
         lines.append(f"expected calibration error {calibration['expected_error']:.3f}{was}")
-        if before is not None and calibration["expected_error"] > before:
+        if before is not None and calibration["expected_error"] > before + BY_CHANCE:
             lines.append(UNFIT)
     if reject is not None:
         lines.append(_reject_line(reject, stored=stored))
