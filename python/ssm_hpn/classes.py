@@ -27,7 +27,7 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 
-from ssm_hpn.errors import DataError, nearest, problem, shown
+from ssm_hpn.errors import DataError, ShapeError, nearest, problem, shown
 from ssm_hpn.printable import as_list
 
 Value = str | int | float | bool
@@ -183,16 +183,21 @@ class Classes:
             _check_spellings(map(str, counts), name)
         return cls._sorted({float(v) if kind == "number" else v: n for v, n in counts.items()}, kind)
 
-    def joined(self, other: Self) -> Self:
+    def joined(self, other: Self, *, name: str = "labels") -> Self:
         """The classes of both, with the sums of their counts.
 
-        Raises `DataError` where one class is written in two ways, such as `7` and `007`.
+        Raises `DataError` where one class is written in two ways, such as `7` and `007`, or is a whole number that no
+        double holds beside numbers with fractions, and `ShapeError` for whole numbers beyond 64 bits together.
 
         >>> from ssm_hpn.classes import Classes
         >>> Classes.from_values(["a", "c"]).joined(Classes.from_values(["b", "c"])).counts
         (1, 1, 2)
         """
         kind = self.type if self.type == other.type else "number"
+        if kind == "number":
+            check_exact((*self.values, *other.values), name)
+        elif kind == "integer":
+            check_whole((*self.values, *other.values), name)
         counts: dict[Value, int] = {}
         for value, count in (
             *zip(self.values, self.counts, strict=True),
@@ -201,14 +206,15 @@ class Classes:
             one = float(value) if kind == "number" else value
             counts[one] = counts.get(one, 0) + count
         if kind == "text":
-            _check_spellings(map(str, counts))
+            _check_spellings(map(str, counts), name)
         return self._sorted(counts, kind)
 
-    def with_added(self, names: Iterable[Any], *, name: str = "add_classes") -> Self:
+    def with_added(self, names: Iterable[Any], *, name: str = "add_classes", of_texts: bool = True) -> Self:
         """These classes and, behind them, new ones that have no document yet, in the order of `names`.
 
-        A name is written as the labels are; a text is read by the type of these classes. Raises `DataError` for no
-        names, one that is a class already or is there twice, one of another type, and one that stands for no label.
+        A name is written as the labels are; a text is read by the type of these classes with `of_texts`, and is a text
+        without. Raises `DataError` for no names, one that is a class already or is there twice, one of another type,
+        and one that stands for no label, and `ShapeError` for whole numbers beyond 64 bits together.
 
         >>> from ssm_hpn.classes import Classes
         >>> classes = Classes.from_values(["normal", "leak"]).with_added(["air lock"])
@@ -221,7 +227,7 @@ class Classes:
             raise DataError(problem(name, "a list of names", shown(found), "write it as a list, such as ['a', 'b']"))
         values = list(self.values)
         for one in given:
-            value = self._as_label(one, name)
+            value = self._as_label(one, name, of_texts=of_texts)
             if value in values:
                 there = "a class already" if value in self._indices else "there twice"
                 advice = "name it once, if it is new"
@@ -231,16 +237,18 @@ class Classes:
             raise DataError(problem(name, "at least one name", "none", "name the new classes"))
         if self.type == "text":
             _check_spellings(map(str, values), name)
+        elif self.type == "integer":
+            check_whole(values, name, "train on labels that are texts")
         return type(self)(tuple(values), self.type, (*self.counts, *(0 for _ in values[len(self) :])))
 
-    def _as_label(self, given: object, name: str) -> Value:
+    def _as_label(self, given: object, name: str, *, of_texts: bool) -> Value:
         """A name in the type of these classes."""
         value = given.item() if isinstance(given, np.generic) else given
         value = text_of(value) if isinstance(value, bytes) else value
         if has_no_label(value):
             raise DataError(problem(name, "names of classes", f"{value!r}, which stands for no label", "leave it out"))
         try:
-            found = _typed(value, self.type) if isinstance(value, str) else value
+            found = _typed(value, self.type) if isinstance(value, str) and of_texts else value
         except ValueError:
             found = value
         kind = _kind(found, name)
@@ -283,8 +291,8 @@ class Classes:
         """The classes as texts."""
         return [text_of(value) for value in self.values]
 
-    def doubts(self) -> list[str]:
-        """Notes on classes that may be one class, or a missing value, one sentence each.
+    def doubts(self, *known: Self) -> list[str]:
+        """Notes on classes that may be one class, or a missing value, one sentence each; none that `known` have too.
 
         >>> from ssm_hpn.classes import Classes
         >>> Classes.from_texts({"DE": 3, "de": 1, "NA": 2}).doubts()
@@ -316,7 +324,8 @@ class Classes:
             several = len(missing) > 1
             one = f"{'classes' if several else 'class'} {', '.join(missing)} look{'' if several else 's'}"
             found.append(f"{one} like a missing value")
-        return found
+        said = {doubt for some in known for doubt in some.doubts()}
+        return [doubt for doubt in found if doubt not in said]
 
     @property
     def alone(self) -> bool:
@@ -360,6 +369,17 @@ class Classes:
             return self._indices.get(_typed(text, self.type))
         except ValueError:
             return None
+
+
+def check_whole(labels: Iterable[object], name: str, advice: str = "pass them as texts") -> None:
+    """Refuse whole numbers that no type of 64 bits holds together: arrays of numbers would round them.
+
+    >>> check_whole([5, 2**63], "y")
+    """
+    whole = [one for one in labels if isinstance(one, int)]
+    if whole_type(whole) is None:
+        found = shown(min(whole) if min(whole) < -(2**63) else max(whole))
+        raise ShapeError(problem(name, "whole numbers of 64 bits as labels", found, advice))
 
 
 def check_exact(numbers: Iterable[object], name: str) -> None:

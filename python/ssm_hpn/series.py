@@ -27,7 +27,7 @@ from ssm_hpn.arrays import (
     names_of,
     numbers,
 )
-from ssm_hpn.classes import Classes, whole_type
+from ssm_hpn.classes import Classes, check_whole, whole_type
 from ssm_hpn.contract import Contract
 from ssm_hpn.counts import counted
 from ssm_hpn.dates import as_dates
@@ -285,7 +285,7 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
         ]
         if len(set(map(type, there))) > 1:
             Classes.from_values(there, name="y")
-        _check_whole(there)
+        check_whole(there, "y")
         if whole_type(one for one in there if isinstance(one, int)) == "uint64":
             y = np.array(y, object)
     array = as_written(y, "y")
@@ -302,21 +302,13 @@ def labels_of(y: Any) -> Labels:  # noqa: ANN401 - anything array-like
     classes = Classes.from_values(array[known], name="y")
     for doubt in classes.doubts():
         warn(f"y: {doubt}")
-    _check_whole(classes.values)
+    check_whole(classes.values, "y")
     if array.dtype.kind == "O" and classes.type != "text":  # texts and bytes stay objects
         there = array[known].tolist()
         values = np.array(there, whole_type(there) if classes.type == "integer" else None)
         array = np.zeros(array.shape, values.dtype)
         array[known] = values
     return Labels(array, known, classes)
-
-
-def _check_whole(labels: Iterable[Any]) -> None:
-    """Refuse whole numbers that no array of whole numbers holds together: numpy would round them."""
-    whole = [one for one in labels if isinstance(one, int)]
-    if whole_type(whole) is None:
-        found = shown(min(whole) if min(whole) < -(2**63) else max(whole))
-        raise ShapeError(problem("y", "whole numbers of 64 bits as labels", found, "pass them as texts"))
 
 
 # ---- checks

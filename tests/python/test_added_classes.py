@@ -47,12 +47,18 @@ def test_new_names_follow_the_classes_and_are_read_by_their_type():
         ([1, 2], ["x"], "add_classes: expected names of the type integer, as the classes are, found 'x'"),
         ([1, 2], [2.5], "add_classes: expected names of the type integer, as the classes are, found 2.5"),
         ([1, 2], ["2.0"], "add_classes: expected new classes, found 2, which is a class already"),
+        (
+            [1, 2],
+            [2**70],
+            "add_classes: expected whole numbers of 64 bits as labels, found 1180591620717411303424; train",
+        ),
+        ([1, 2**63], ["-1"], "add_classes: expected whole numbers of 64 bits as labels, found 9223372036854775808; tr"),
         ([1, 2], [True], "add_classes: expected names of the type integer, as the classes are, found True"),
         ([0.5, 1.5], [2**53 + 1], "add_classes: expected numbers that a double holds, found 9007199254740993"),
     ],
 )
 def test_names_that_are_no_new_classes_are_refused(classes, names, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, ShapeError), match=message):
         Classes.from_values(classes).with_added(names)
 
 
@@ -242,6 +248,8 @@ def test_the_command_keeps_the_scale_and_the_density_of_a_run(run, tmp_path):
 def test_a_new_class_without_documents_is_noted(run, tmp_path, capsys):
     folder, _ = run
     new, out = stuck_sensors(tmp_path / "new.csv", 3), tmp_path / "out"
+    assert main(["add-classes", str(folder), "--names", "Slow", "--out", str(tmp_path / "case")]) == 0
+    assert capsys.readouterr().err == "note: classes 'slow' and 'Slow' differ only in case\n"
     assert main(["add-classes", str(folder), "--names", "stuck,odd", "--data", str(new), "--out", str(out)]) == 0
     assert capsys.readouterr().err == "note: --data has no document of 'odd': nothing is learned of it\n"
 
@@ -542,7 +550,7 @@ def test_models_that_take_no_class_are_refused(data, tmp_path):
     assert linear.classes_.tolist() == ["fast", "slow"]
     stored = SSMClassifier.load(fitted("features", data).save(tmp_path / "stored"))
     with pytest.raises(
-        ConfigError, match="add_classes: expected a model whose series are kept, found one of fit that was"
+        ConfigError, match="add_classes: expected a model whose series are kept, found one that was stored without"
     ):
         stored.add_classes(["middle"])
     assert not hasattr(SSMRegressor(), "add_classes")
@@ -553,21 +561,91 @@ def test_models_that_take_no_class_are_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_of_every_type_may_be_added(data, kind):
+def test_labels_of_every_type_may_be_added(data, kind, tmp_path):
     series, _, _ = data
     few, settings_ = series[:12], KINDS[kind] | ({"steps": 2} if kind == "backbone" else {})
     for labels, new, expected in [
-        (np.array([3, 1] * 6), ["2"], [1, 2, 3]),
+        (np.array([3, 1] * 6), [2], [1, 2, 3]),
+        (np.array([3, 1] * 6, np.int8), [300], [1, 3, 300]),
         (np.array([True, True, False] * 4), None, None),
         (np.array([b"a", b"c"] * 6), [b"b"], [b"a", b"b", b"c"]),
         (np.array([0.0, 2.0] * 6), [1], [0.0, 1.0, 2.0]),
         (np.array(["a", "c"] * 6, object), ["a longer name"], ["a", "a longer name", "c"]),
-        (np.array([2**63, 2**63 + 5] * 6, np.uint64), [-1], [-1, 2**63, 2**63 + 5]),
+        (np.array([2**63, 2**63 + 5] * 6, np.uint64), [2**63 + 1], [2**63, 2**63 + 1, 2**63 + 5]),
+        (np.array([5, 1] * 6), [2**63 + 5], [1, 5, 2**63 + 5]),
+        (np.array([0.0, 2.0] * 6, np.float32), [2**24 + 1], [0.0, 2.0, 2.0**24 + 1]),
     ]:
         model = SSMClassifier(**settings_).fit(few, labels)
         if new is not None:
             assert model.add_classes(new).classes_.tolist() == expected
+            assert model.classes_.dtype.kind == ("u" if expected[-1] == 2**63 + 5 else labels.dtype.kind)
             model.partial_fit(few[:2], np.array([model.classes_[1]] * 2, model.classes_.dtype))
+            again = SSMClassifier.load(model.save(tmp_path / kind / str(expected)))
+            assert (again.classes_.tolist(), again.classes_.dtype) == (expected, model.classes_.dtype)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whole_numbers_stay_what_they_are_where_parts_have_larger_ones(data, kind):
+    few, settings_, large = data[0][:12], KINDS[kind] | ({"steps": 2} if kind == "backbone" else {}), 2**63 + 5
+    model = SSMClassifier(**settings_).partial_fit(few, [1, 2] * 6, classes=[1, 2, large])
+    assert model.partial_fit(few[:2], [1, large]).classes_.tolist() == [1, 2, large]
+    model = SSMClassifier(**settings_).fit(few, [1, 2] * 6)
+    for names in ([2**70], [-1, large], [-(2**63) - 1]):
+        for call in (
+            lambda: model.add_classes(names),  # noqa: B023 - it is called here
+            lambda: model.partial_fit(few[: len(names)], names, add_classes=True),  # noqa: B023
+        ):
+            with pytest.raises(ShapeError, match=r"expected whole numbers of 64 bits as labels, found .*texts"):
+                call()
+    assert model.partial_fit(few[:2], [1, large], add_classes=True).classes_.tolist() == [1, 2, large]
+    with pytest.raises(
+        ShapeError, match=r"add_classes: expected whole numbers of 64 bits .*; train on labels that are"
+    ):
+        model.add_classes([-1])
+    with pytest.raises(ShapeError, match="y: expected whole numbers of 64 bits as labels"):
+        model.partial_fit(few[:2], [1, -1], add_classes=True)
+    model = SSMClassifier(**settings_).fit(few, [1, 2**53 + 1] * 6)
+    with pytest.raises(DataError, match="y: expected numbers that a double holds, found 9007199254740993"):
+        model.partial_fit(few[:2], [1.0, 3.0], add_classes=True)
+    assert model.classes_.tolist() == [1, 2**53 + 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_are_written_as_the_labels_are_and_doubted_as_they_are(data, kind):
+    few, settings_ = data[0][:12], KINDS[kind] | ({"steps": 2} if kind == "backbone" else {})
+    for labels, name, message in [
+        ([1, 5], "7", "add_classes: expected names of the type integer, as the classes are, found '7'"),
+        ([1.0, 5.0], "7", "add_classes: expected names of the type number, as the classes are, found '7'"),
+        ([1.0, 5.0], 2.5, "add_classes: expected classes, found Unknown label type: continuous"),
+    ]:
+        model = SSMClassifier(**settings_).fit(few, labels * 6)
+        with pytest.raises((DataError, ShapeError), match=message):
+            model.add_classes([name])
+        assert model.classes_.tolist() == labels
+    model = SSMClassifier(**settings_).fit(few, ["leak", "normal"] * 6)
+    with pytest.warns(UserWarning, match="add_classes: classes 'leak' and 'Leak' differ only in case"):
+        model.add_classes(["Leak"])
+    with pytest.warns(UserWarning, match="y: classes 'NORMAL' and 'normal' differ only in case") as said:
+        model.partial_fit(few[:2], ["NORMAL", "leak"], add_classes=True)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_balanced_weights_are_refused_before_a_class_is_added(data, kind):
+    few, settings_ = data[0][:12], KINDS[kind] | ({"steps": 2} if kind == "backbone" else {})
+    model = SSMClassifier(**settings_, class_weight="balanced").fit(few, ["a", "b"] * 6)
+    for call, name in (
+        (lambda: model.add_classes(["c"]), "add_classes"),
+        (lambda: model.partial_fit(few[:2], ["c", "a"], add_classes=True), "partial_fit"),
+    ):
+        message = (
+            f"class_weight: expected None or a dictionary in {name}, found 'balanced'; fit another estimator, with"
+        )
+        with pytest.raises(ConfigError, match=message):
+            call()
+    with pytest.raises(ConfigError, match="class_weight: expected 'balanced', as in the call before, found None"):
+        model.set_params(class_weight=None).add_classes(["c"])
+    assert model.classes_.tolist() == ["a", "b"]
 
 
 def test_a_further_part_ends_with_the_mean_parameters_of_its_last_updates(data, monkeypatch):

@@ -1,5 +1,6 @@
 """Estimators that learn from series in parts: partial_fit."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -125,14 +126,20 @@ def test_a_fit_goes_on_with_its_filters_while_its_series_are_there(data, monkeyp
     series, labels = data
     parts = in_parts(SSMClassifier(**FAST), series, labels, 40)
     model = SSMClassifier(**FAST).fit(series[:40], labels[:40])
-    stored = pickle.loads(pickle.dumps(model))
+    stored, copied = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)
     assert len(pickle.dumps(model)) < len(pickle.dumps(parts))
+    again = pickle.loads(pickle.dumps(SSMClassifier(**FAST).partial_fit(series[:40], labels[:40])))
     model.partial_fit(series[40:], labels[40:])
-    np.testing.assert_array_equal(model.class_scores(series), parts.class_scores(series))
+    for one in (model, copied.partial_fit(series[40:], labels[40:]), again.partial_fit(series[40:], labels[40:])):
+        np.testing.assert_array_equal(one.class_scores(series), parts.class_scores(series))
     monkeypatch.setattr("ssm_hpn.estimators.model.KEPT_BYTES", 1000)
     for one in (stored, SSMClassifier(**FAST).fit(series, labels)):
-        with pytest.raises(ConfigError, match="partial_fit: expected a model whose series are kept, found one of fit"):
+        with pytest.raises(
+            ConfigError, match="partial_fit: expected a model whose series are kept, found one that was"
+        ):
             one.partial_fit(series, labels)
+        advised = clone(one).partial_fit(series[:40], labels[:40]).partial_fit(series[40:], labels[40:])
+        np.testing.assert_array_equal(advised.class_scores(series), parts.class_scores(series))
 
 
 # ---- a backbone

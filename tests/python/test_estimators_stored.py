@@ -84,6 +84,10 @@ def test_a_regressor_and_a_frame_of_steps_come_back(here, kind):
         [b"a", b"bc"],
         np.array(["a", "b"], object),
         np.array([2**63, 5], np.uint64),
+        np.array([1, 2**63 + 5], np.uint64),
+        np.array([1, 2**53 + 1], object),
+        np.array([3, 7], np.int8),
+        np.array([3, 7], np.uint64),
     ],
     ids=str,
 )
@@ -93,6 +97,7 @@ def test_labels_come_back_in_their_type(here, classes):
     model = SSMClassifier(**FAST).fit(x, labels)
     again = SSMClassifier.load(model.save(here / "kept"))
     assert again.classes_.dtype == model.classes_.dtype
+    assert again.classes_.tolist() == model.classes_.tolist() == sorted(labels[:2].tolist())
     assert again.predict(x).tolist() == model.predict(x).tolist()
 
 

@@ -145,13 +145,49 @@ def test_weights_have_to_leave_enough():
         (np.ones(2), ConfigError, r"class_weight: expected None, .*, found array\(\[1., 1.\]\)"),
         ({0: -1}, ConfigError, r"class_weight\[0\]: expected a finite number, not below 0, found -1"),
         ({0: np.nan}, ConfigError, r"class_weight\[0\]: expected a finite number, not below 0, found nan"),
-        ({7: 2}, ValueError, r"The classes, \[0, 1\], are not in class_weight"),
+        ({0: "much"}, ConfigError, r"class_weight\[0\]: expected a finite number, not below 0, found 'much'"),
+        (
+            {7: 2},
+            ConfigError,
+            r"class_weight: expected labels of y \(0, 1\) as keys, found 7; write them as the labels",
+        ),
+        ({"0": 2}, ConfigError, r"class_weight: expected labels of y \(0, 1\) as keys, found '0'"),
     ],
 )
 def test_wrong_weights_of_classes_are_refused(given, error, message):
     x = np.random.default_rng(8).normal(size=(12, 20))
     with pytest.raises(error, match=message):
         SSMClassifier(**FAST, class_weight=given).fit(x, np.arange(12) % 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "given"),
+    [
+        ("features", ["1", "2"], {"1": 2, "2": 1}),
+        ("features", ["1", "x"], {"1": 2}),
+        ("backbone", ["1", "x"], {"1": 2}),
+        ("parts", ["1", "x"], {"1": 2}),
+        ("backbone", ["a", "b"], {np.str_("a"): np.float32(2)}),
+        ("parts", ["a", "b"], {"a": 2, "b": 1, "of another part": 3}),
+        ("features", [b"1", b"2"], {b"1": 2}),
+        ("backbone", [b"1", b"2"], {"1": 2}),
+        ("backbone", [1, 2**63 + 5], {1: 2}),
+        ("backbone", [True, False], {True: 2}),
+    ],
+    ids=str,
+)
+def test_weights_go_by_labels_as_they_are_written(kind, labels, given):
+    x, y = np.random.default_rng(8).normal(size=(12, 20)), np.array(labels * 6, object)
+    settings = FAST if kind != "backbone" else BACKBONE | {"steps": 2}
+
+    def call(model, **more):
+        return model.partial_fit(x, y, **more) if kind == "parts" else model.fit(x, y, **more)
+
+    found = call(SSMClassifier(**settings, class_weight=given))
+    none = call(SSMClassifier(**settings))
+    by_series = call(SSMClassifier(**settings), sample_weight=np.where(y == labels[0], 2.0, 1.0))
+    np.testing.assert_allclose(found.class_scores(x), by_series.class_scores(x), rtol=1e-5, atol=1e-6)
+    assert np.abs(found.class_scores(x) - none.class_scores(x)).max() > 1e-4
 
 
 BACKBONE = {"kind": "backbone", "d_model": 16, "n_layers": 1, "d_state": 4, "random_state": 0}

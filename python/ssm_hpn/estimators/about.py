@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssm_hpn.arrays import whole_number
-from ssm_hpn.classes import text_of
+from ssm_hpn.classes import text_of, whole_type
 from ssm_hpn.config import Config, parse
 from ssm_hpn.contract import Contract
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
@@ -95,7 +95,9 @@ def parameters_of_run(kind: type, config: Config, contract: Contract) -> dict[st
 def labels_of_contract(contract: Contract, kind: str | None) -> NDArray[Any]:
     """The classes as labels, in the type of fit where it is known."""
     assert contract.classes is not None
-    values = np.array(contract.classes.values)
+    given = contract.classes.values
+    whole = contract.classes.type == "integer"  # of which numpy makes doubles where one is large
+    values = np.array(given, (whole_type(map(int, given)) or object) if whole else None)
     if kind is None or np.dtype(kind) == values.dtype:
         return values
     if np.dtype(kind).kind == "S":

@@ -1,7 +1,8 @@
 """Labels of series as numbers of classes, by the rules of scikit-learn and of this package's files."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from ssm_hpn.classes import SHOWN, Classes, Value, text_of
-from ssm_hpn.errors import ShapeError, problem
+from ssm_hpn.classes import SHOWN, Classes, Value, text_of, whole_type
+from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.series import Labels, check_lengths, labels_of, warn
 
 Floats = NDArray[np.float64]
@@ -81,7 +82,7 @@ def read_labels(y: Any, series: Sized, of_numbers: str = OF_NUMBERS) -> Labels: 
     if names.dtype.kind == "f":
         assert_all_finite(names[known], input_name="y")
     if found.classes.type != "text":  # scikit-learn does not count bytes as labels
-        _check_classes(names[known], of_numbers)
+        check_classes(names[known], of_numbers)
     return Labels(names, known, found.classes)
 
 
@@ -122,33 +123,36 @@ def named_classes(
         all_given = labels_of(given)
         named = np.unique(column_or_1d(all_given.values)[all_given.known.reshape(-1)])
         check_type(written, all_given.classes, "y")
-        written = replace(all_given.classes, counts=(0,) * len(all_given.classes)).joined(written)
+        written = replace(all_given.classes, counts=(0,) * len(all_given.classes)).joined(written, name="y")
     known = named
     if before is not None:
         known, so_far = before
         assert so_far is not None
         check_type(written, so_far, "y")
-        written = so_far.joined(written)
-    wanted = np.concatenate([here, named])
+        written = so_far.joined(written, name="y")
+    wanted = together(here, named)
     new = np.unique(wanted[places_of(wanted, known) < 0])
     if len(new) and not add_classes:
         them = "it is a new one" if len(new) == 1 else "they are new ones"
         advice = f"call add_classes([{listed(new)}]) before, or pass add_classes=True, if {them}"
         raise ShapeError(problem("y", f"a class ({listed(known)})", listed(new), advice))
-    classes = np.unique(np.concatenate([known, new])) if len(new) else known
+    classes = np.unique(together(known, new)) if len(new) else known
     if len(classes) < 2:
         raise ValueError("y: expected at least two classes, found one class; name all of them by classes=")
     return NamedClasses(classes, written, places_of(known, classes) if len(new) and before is not None else None)
 
 
-def _check_classes(labels: NDArray[Any], of_numbers: str) -> None:
-    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for."""
+def check_classes(labels: NDArray[Any], of_numbers: str = OF_NUMBERS, name: str = "y") -> None:
+    """Refuse numbers with fractions as classes, by scikit-learn's rule and in words that its own checks look for.
+
+    >>> check_classes(np.array([1.0, 3.0]))
+    """
     try:
         with np.errstate(invalid="ignore"):  # it looks whether large numbers are whole ones
             check_classification_targets(labels)
     except ValueError as error:
         found = str(error).partition(". ")[0]
-        raise ShapeError(problem("y", "classes", found, of_numbers)) from None
+        raise ShapeError(problem(name, "classes", found, of_numbers)) from None
 
 
 def places_of(labels: NDArray[Any], classes: NDArray[Any]) -> Ints:
@@ -161,8 +165,20 @@ def places_of(labels: NDArray[Any], classes: NDArray[Any]) -> Ints:
     return np.array([places.get(_key(one), -1) for one in labels.tolist()], np.int64)
 
 
+def together(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """The labels of both in one array; whole numbers stay what they are, of which numpy makes doubles.
+
+    >>> together(np.array([1]), np.array([2**63 + 5], np.uint64)).tolist()
+    [1, 9223372036854775813]
+    """
+    if one.dtype.kind in "iu" and other.dtype.kind in "iu" and np.result_type(one, other).kind == "f":
+        values = [*one.tolist(), *other.tolist()]
+        return np.array(values, whole_type(values) or object)
+    return np.concatenate([one, other])
+
+
 def with_labels(classes: NDArray[Any], new: Sequence[Value]) -> NDArray[Any]:
-    """Labels of classes and new ones, in the type of the former, sorted.
+    """Labels of classes and new ones, in the type of the former where it holds them, sorted.
 
     >>> with_labels(np.array([b"a", b"c"]), ["b"]).tolist(), with_labels(np.array([0, 2]), [1]).dtype.kind
     ([b'a', b'b', b'c'], 'i')
@@ -171,9 +187,37 @@ def with_labels(classes: NDArray[Any], new: Sequence[Value]) -> NDArray[Any]:
     longest = None if classes.dtype.kind in "SU" else classes.dtype
     try:
         added = np.array(labels, longest)
-    except OverflowError:  # whole numbers of another sign
-        classes, added = classes.astype(object), np.array(labels, object)
-    return np.unique(np.concatenate([classes, added]))
+    except OverflowError:  # whole numbers that are larger, or of another sign
+        added = np.array(labels, whole_type(labels) or object)
+    if added.tolist() != labels:  # doubles, where the classes are in single precision
+        added = np.array(labels)
+    return np.unique(together(classes, added))
+
+
+def weights_by_label(given: Mapping[Any, Any], classes: NDArray[Any]) -> Floats:
+    """The weight of each class [C], 1 for those that are left out; keys are written as the labels are.
+
+    Raises `ConfigError` for weights that are no finite numbers from 0 on, and, as scikit-learn does, for keys that are
+    no labels where some labels are left out: they may be meant for these.
+
+    >>> weights_by_label({"1": 2}, np.array(["1", "x"])).tolist()
+    [2.0, 1.0]
+    """
+    labels = [_key(one) for one in classes.tolist()]
+    found = {_key(key.item() if isinstance(key, np.generic) else key): one for key, one in given.items()}
+    unknown = [key for key in found if key not in labels]
+    if unknown and any(label not in found for label in labels):
+        expected = f"labels of y ({listed(classes)}) as keys"
+        raise ConfigError(problem("class_weight", expected, shown(unknown[0]), "write them as the labels are"))
+    each = np.ones(len(labels))
+    for place, label in enumerate(labels):
+        weight = found.get(label, 1.0)
+        if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
+            there = f"{float(weight):g}" if isinstance(weight, Real) else shown(weight)
+            where = f"class_weight[{classes.tolist()[place]!r}]"
+            raise ConfigError(problem(where, "a finite number, not below 0", there, "correct it"))
+        each[place] = float(weight)
+    return each
 
 
 def check_type(found: Classes, fitted: Classes, name: str, *, known: bool = True) -> None:

@@ -7,7 +7,6 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ssm_hpn.class_vectors import ClassVectors
@@ -21,10 +20,12 @@ from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.class_codes import (
     ClassCodes,
+    check_classes,
     check_type,
     named_classes,
     places_of,
     read_labels,
+    weights_by_label,
     with_labels,
 )
 from ssm_hpn.estimators.decision import DecidingModel
@@ -43,6 +44,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
 
     With `fit(X, y, values=numbers)` it learns a number per series beside the class, which `predict_values` answers.
     `score` is the accuracy of the classes; that of the numbers is r2_score(numbers, model.predict_values(X)).
+    One thread at a time changes an estimator, and none asks it meanwhile; several may predict by one.
 
     Parameters
     ----------
@@ -99,8 +101,9 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
     reject_label
         Must not be one of the classes; default: -1 for numbers, "unknown" for texts.
     class_weight
-        A factor of the weights of a class's series by its label (1 for labels left out), or `balanced`, in inverse
-        proportion to the number of series: rare classes then count as much as frequent ones.
+        A factor of the weights of a class's series by its label, written as in y (1 for labels left out), or
+        `balanced`, in inverse proportion to the number of series: rare classes then count as much as frequent ones.
+        `balanced` is for `fit` alone: `partial_fit` and `add_classes` do not know the series to come.
     replay
         Of a backbone: series of each class that are kept for `partial_fit` (a uniform sample of all so far), which
         trains on them beside new ones, so that each class counts as much as an average class of the new ones. 0 keeps
@@ -236,7 +239,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         filters of the first call. Up to 3,072 series are kept for it (they are part of a pickle). Of more, that many
         landmarks stay, and memory no longer grows: what the heads weigh is then within the span of the landmarks'
         features, also for classes that come later. After `fit` it goes on where that had no more series than these,
-        of 64 MB in all, and the estimator was not stored since.
+        of 64 MB in all, and the estimator was not stored since (a `copy.deepcopy` has them, a pickle has not).
 
         Backbone: one pass, an update for each `batch_size` of these series, by an optimiser that goes on from call to
         call, or after `fit`; its learning rate stays at `lr` after the warm-up (after `fit`, where it ended). With
@@ -256,9 +259,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         ssm_hpn.errors.ShapeError: y: expected a class ('fast', 'middle', 'slow'), found 'new'; call add_classes([...
         """
         kind, first = self._begin_part()
-        if isinstance(self.class_weight, str):
-            expected, advice = "None or a dictionary in partial_fit", "pass numbers by label"
-            raise ConfigError(problem("class_weight", expected, shown(self.class_weight), advice))
+        self._check_not_balanced("partial_fit")
         read = self._fit_on if first else self._read_part
         series, (y, values, sample_weight) = read(X, y=y, values=values, sample_weight=sample_weight)
         weights = self._sample_weight(sample_weight, len(series))
@@ -283,6 +284,9 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         contract = replace(self.contract_, classes=found.written)
         if found.places is not None:
             self._make_room(contract, found.places)
+            assert self.contract_.classes is not None
+            for doubt in found.written.doubts(self.contract_.classes, labels.classes):
+                warn(f"y: {doubt}")
         self.classes_, self.contract_ = found.classes, contract
         if found.seen < 2:
             only = labels.classes.values[0]
@@ -295,14 +299,15 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         return self
 
     def add_classes(self, names: Sequence[Any]) -> Self:
-        """Let the fitted model have further classes, which `partial_fit` then learns.
+        """Let the fitted model have further classes, which `partial_fit` then learns; names are written as in y.
 
         Until it does, all scores of the old classes stay as they are, to the bit. Of features the score of a new class
         is 0, so that no series becomes one. Of a backbone it is the cosine to the prototype that the class gets: no old
         one moves, and the new one lies where its nearest prototype is farthest.
 
-        Raises `DataError` for names that are no new classes, by type too, and `ConfigError` for `head="linear"`, where
-        there is no room for a further prototype, and for a model of features whose series are not kept.
+        Raises `DataError` for names that are no new classes, by type too, `ShapeError` for whole numbers beyond 64 bits
+        and numbers with fractions, and `ConfigError` for `head="linear"`, where there is no room for a further
+        prototype, for `class_weight="balanced"`, and for a model of features whose series are not kept.
 
         >>> import numpy as np
         >>> from ssm_hpn.estimators import SSMClassifier
@@ -321,13 +326,27 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         assert self.contract_.classes is not None
         self._check_head()
         self._check_goes_on("add_classes")
-        written = self.contract_.classes.with_added(names)
-        classes = with_labels(self.classes_, written.values[len(self.contract_.classes) :])
+        self._check_not_balanced("add_classes")
+        before = self.contract_.classes
+        written = before.with_added(names, of_texts=False)
+        classes = with_labels(self.classes_, written.values[len(before) :])
+        if written.type == "number":
+            check_classes(classes, name="add_classes")
         self._reject_value(classes)
         contract = replace(self.contract_, classes=written.ordered())
         self._make_room(contract, places_of(self.classes_, classes))
+        for doubt in written.doubts(before):
+            warn(f"add_classes: {doubt}")
         self.classes_, self.contract_ = classes, contract
         return self
+
+    def _check_not_balanced(self, name: str) -> None:
+        """Refuse weights that depend on the numbers of all series, where series are to come."""
+        if isinstance(self.class_weight, str):
+            fitted = hasattr(self, "model_")
+            advice = "fit another estimator, with numbers by label" if fitted else "pass numbers by label"
+            found = shown(self.class_weight)
+            raise ConfigError(problem("class_weight", f"None or a dictionary in {name}", found, advice))
 
     def _check_head(self) -> None:
         """Refuse new classes for a softmax layer."""
@@ -363,18 +382,14 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         return arrays | {"weights": weights * factors[codes]}
 
     def _class_weight(self, classes: NDArray[Any]) -> Floats | Literal["balanced"] | None:
-        """The weight of each class [C], by scikit-learn's rules for a dictionary."""
-        given, each = self.class_weight, np.ones(len(classes))
+        """The weight of each class [C]."""
+        given = self.class_weight
         if isinstance(given, Mapping):
-            each = np.asarray(compute_class_weight(dict(given), classes=classes, y=classes), np.float64)
-        elif given is not None and str(given) != "balanced":
+            return weights_by_label(given, classes)
+        if given is not None and str(given) != "balanced":
             expected, found = "None, 'balanced' or a dictionary of numbers by label", shown(given)
             raise ConfigError(problem("class_weight", expected, found, "pass one of these"))
-        wrong = np.flatnonzero(~(np.isfinite(each) & (each >= 0)))
-        if len(wrong):
-            where = f"class_weight[{classes.tolist()[wrong[0]]!r}]"
-            raise ConfigError(problem(where, "a finite number, not below 0", f"{each[wrong[0]]:g}", "correct it"))
-        return each if isinstance(given, Mapping) else given
+        return given
 
     def _check_two(
         self, codes: NDArray[np.int32], weights: Floats | None, class_weight: Floats | Literal["balanced"] | None

@@ -1,9 +1,10 @@
 """What classifier and regressor share: the choice of a model, its settings, numbers to predict."""
 
+import copy
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +164,13 @@ class SequenceModel(SequenceEstimator):
         """For pickling: all but the series of fit."""
         state: dict[str, Any] = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_fitted_on"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """With the series of fit."""
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]

@@ -39,11 +39,6 @@ class ModelInParts(SequenceModel):
         if not hasattr(self, "model_"):
             return kind, True
         self._check_goes_on("partial_fit")
-        for name, value in self.get_params().items():
-            before = self._learned_with[name]
-            if name not in MAY_CHANGE and value is not before and np.any(value != before):
-                advice = "make another estimator for it, with sklearn.base.clone"
-                raise ConfigError(problem(name, f"{shown(before)}, as in the call before", shown(value), advice))
         return kind, False
 
     def _read_part(self, X: Any, **targets: Any) -> tuple[list[Floats], list[Any]]:  # noqa: ANN401, N803
@@ -69,10 +64,19 @@ class ModelInParts(SequenceModel):
         return found
 
     def _check_goes_on(self, name: str) -> None:
-        """Refuse a model of features whose series are not kept."""
+        """Refuse a model of features whose series are not kept, and other parameters than those of the call before."""
         if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing") and not hasattr(self, "_fitted_on"):
-            expected, found = "a model whose series are kept", "one of fit that was stored, or of many or long series"
-            raise ConfigError(problem(name, expected, found, "pass the first series to partial_fit too"))
+            expected, found = (
+                "a model whose series are kept",
+                "one that was stored without them, or of many or long ones",
+            )
+            advice = "pass the first series and the new ones to partial_fit of another estimator (sklearn.base.clone)"
+            raise ConfigError(problem(name, expected, found, advice))
+        for parameter, value in self.get_params().items():
+            before = self._learned_with[parameter]
+            if parameter not in MAY_CHANGE and value is not before and np.any(value != before):
+                advice = "make another estimator for it, with sklearn.base.clone"
+                raise ConfigError(problem(parameter, f"{shown(before)}, as in the call before", shown(value), advice))
 
     def _make_room(self, contract: Contract, places: Ints) -> None:
         """Let the model have the classes of the contract; those so far are at these places, and their scores stay."""
