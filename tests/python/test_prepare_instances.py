@@ -64,6 +64,7 @@ def test_an_instance_that_failed_or_spilled_or_has_other_buffers_is_not_kept(tmp
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork")  # of JAX, where an earlier test has loaded it
 def test_a_forked_process_has_instances_of_its_own(tmp_path):
     with engine(tmp_path):
         pass
