@@ -74,6 +74,8 @@ class StoredModel(ModelInParts):
         check_is_fitted(self)
         folder = Path(folder)
         part = {PART: about(self) | {"single": getattr(self, "_single", True)}}
+        if "class_weight" in set(self.get_params()) - set(part[PART]["parameters"]):
+            warn("class_weight: not stored; a loaded estimator would go on without it: pickle this one instead")
         if isinstance(self.model_, Backbone):
             return self.model_.trainer.save(folder, extra=part | _memory_of(self.model_))
         return self.model_.save(folder, extra=settings_of(self, self.model_) | part)
