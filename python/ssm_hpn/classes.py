@@ -168,7 +168,7 @@ class Classes:
             if value is None or (isinstance(value, float) and math.isnan(value)):
                 continue
             kinds.add("bytes" if isinstance(value, bytes) else _kind(value, name))
-            value = text_of(value) if isinstance(value, bytes) else value
+            value = _decoded(value, name) if isinstance(value, bytes) else value
             counts[value] = counts.get(value, 0) + 1
         if kinds == {"integer", "number"}:
             kinds = {"number"}
@@ -244,7 +244,7 @@ class Classes:
     def _as_label(self, given: object, name: str, *, of_texts: bool) -> Value:
         """A name in the type of these classes."""
         value = given.item() if isinstance(given, np.generic) else given
-        value = text_of(value) if isinstance(value, bytes) else value
+        value = _decoded(value, name) if isinstance(value, bytes) else value
         if has_no_label(value):
             raise DataError(problem(name, "names of classes", f"{value!r}, which stands for no label", "leave it out"))
         try:
@@ -390,6 +390,15 @@ def check_exact(numbers: Iterable[object], name: str) -> None:
     for one in numbers:
         if isinstance(one, int) and abs(one) > _EXACT and (abs(one) > sys.float_info.max or int(float(one)) != one):
             raise DataError(problem(name, "numbers that a double holds", shown(one), "pass them as texts"))
+
+
+def _decoded(label: bytes, name: str) -> str:
+    """A label of bytes as the text that it is. Raises `DataError` for bytes that are none: two could become one."""
+    try:
+        return label.decode()
+    except UnicodeDecodeError:
+        expected = "labels that are texts, or bytes of UTF-8"
+        raise DataError(problem(name, expected, shown(label), "pass them as texts, decoded as they were")) from None
 
 
 def _typed(text: str, kind: ClassType) -> Value:

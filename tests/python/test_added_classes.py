@@ -550,7 +550,7 @@ def test_models_that_take_no_class_are_refused(data, tmp_path):
     assert linear.classes_.tolist() == ["fast", "slow"]
     stored = SSMClassifier.load(fitted("features", data).save(tmp_path / "stored"))
     with pytest.raises(
-        ConfigError, match="add_classes: expected a model whose series are kept, found one that was stored without"
+        ConfigError, match="add_classes: expected a model whose series are kept, found one of a checkpoint"
     ):
         stored.add_classes(["middle"])
     assert not hasattr(SSMRegressor(), "add_classes")

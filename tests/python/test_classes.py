@@ -1,6 +1,7 @@
 """Labels that are or may be one class, and labels that look missing: the same rules for files and estimators."""
 
 import json
+import re
 import warnings
 
 import numpy as np
@@ -136,3 +137,13 @@ def test_a_whole_number_that_no_double_holds_is_refused_beside_fractions():
         labels_of([0.5, 2**53 + 1, 2**53])
     with pytest.raises(DataError, match="y: expected numbers that a double holds, found a number of 401 digits"):
         labels_of([0.5, 10**400])
+
+
+def test_bytes_that_are_no_text_are_refused_as_labels():
+    """Their order and their texts would be those of other labels."""
+    assert labels_of([b"1", "ü".encode()]).classes.values == ("1", "ü")
+    message = re.escape(r"expected labels that are texts, or bytes of UTF-8, found b'\xff'; pass them as texts")
+    with pytest.raises(DataError, match=f"y: {message}"):
+        labels_of(np.array([b"1", b"\xff"]))
+    with pytest.raises(DataError, match=f"add_classes: {message}"):
+        labels_of([b"a", b"b"]).classes.with_added([b"\xff"])

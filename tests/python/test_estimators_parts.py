@@ -122,20 +122,22 @@ def test_many_series_are_fitted_in_bounded_memory():
     assert agree.mean() > 0.95
 
 
-def test_a_fit_goes_on_with_its_filters_while_its_series_are_there(data, monkeypatch):
+def test_a_fit_goes_on_with_its_filters_where_its_series_are_there(data, monkeypatch, tmp_path):
     series, labels = data
     parts = in_parts(SSMClassifier(**FAST), series, labels, 40)
     model = SSMClassifier(**FAST).fit(series[:40], labels[:40])
-    stored, copied = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)
-    assert len(pickle.dumps(model)) < len(pickle.dumps(parts))
-    again = pickle.loads(pickle.dumps(SSMClassifier(**FAST).partial_fit(series[:40], labels[:40])))
-    model.partial_fit(series[40:], labels[40:])
-    for one in (model, copied.partial_fit(series[40:], labels[40:]), again.partial_fit(series[40:], labels[40:])):
-        np.testing.assert_array_equal(one.class_scores(series), parts.class_scores(series))
+    saved = SSMClassifier.load(model.save(tmp_path / "saved"))
+    pickled, copied = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)
+    begun = pickle.loads(pickle.dumps(SSMClassifier(**FAST).partial_fit(series[:40], labels[:40])))
+    for one in (model, copied, pickled, begun):
+        again = pickle.loads(pickle.dumps(one.partial_fit(series[40:], labels[40:])))
+        np.testing.assert_array_equal(again.class_scores(series), parts.class_scores(series))
     monkeypatch.setattr("ssm_hpn.estimators.model.KEPT_BYTES", 1000)
-    for one in (stored, SSMClassifier(**FAST).fit(series, labels)):
+    many = SSMClassifier(**FAST).fit(series, labels)
+    assert len(pickle.dumps(many)) < len(pickle.dumps(parts))
+    for one in (saved, many, pickle.loads(pickle.dumps(many))):
         with pytest.raises(
-            ConfigError, match="partial_fit: expected a model whose series are kept, found one that was"
+            ConfigError, match="partial_fit: expected a model whose series are kept, found one of a checkpoint, or of"
         ):
             one.partial_fit(series, labels)
         advised = clone(one).partial_fit(series[:40], labels[:40]).partial_fit(series[40:], labels[40:])

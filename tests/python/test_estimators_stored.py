@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,10 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+import damage
 from ssm_hpn import Trainer
 from ssm_hpn.cli.main import main
 from ssm_hpn.errors import CheckpointError, ConfigError
@@ -201,10 +205,158 @@ def test_what_is_no_such_checkpoint_is_refused_in_one_line(here):
         SSMClassifier.load("bare")
 
 
-def test_parameters_that_are_no_json_are_left_out(here):
+LABELS = {
+    "text": ["1", "7", "x"],
+    "bytes": [b"1", "ü".encode(), b"x"],
+    "large": [3, 2**31 + 1, 2**62 + 1],
+    "larger": [3, 5, 2**63 + 5],
+    "boolean": [False, True],
+    "number": [0.0, 1.0, 2.5e18],
+}
+"""Labels of every type, some of which would be others once they were written as names."""
+
+
+def few_of(classes):
+    """Twelve series of these classes, and their labels."""
+    labels = np.array(classes, np.uint64 if classes[-1] == 2**63 + 5 else None)[np.arange(12) % len(classes)]
+    return np.random.default_rng(2).normal(size=(12, 10)) + np.arange(12)[:, None] % len(classes) * 5, labels
+
+
+def given_by_label(kind, labels):
+    """Parameters by label, of every type of label and of number."""
+    weights = dict(zip(labels, (2, np.float32(0.1), 1 / 3), strict=False))
+    if kind == "features":
+        return {"class_weight": weights}
+    vectors = dict(zip(labels, ([1, 0, 0.1], (0, 1, 1e-9), np.array([0, 1, 1], np.float32)), strict=False))
+    return {"class_weight": weights, "class_vectors": vectors, "prototypes": "given", "steps": 3}
+
+
+def assert_same(found, expected):
+    """Two parameters are of one type, with the same labels and numbers in the same order; numpy's become Python's."""
+    if isinstance(expected, dict | list | tuple):
+        assert type(found) is type(expected)
+        assert len(found) == len(expected)
+        pairs = zip(*(one.items() if isinstance(one, dict) else one for one in (found, expected)), strict=True)
+        for one, other in pairs:
+            assert_same(one, other)
+    elif isinstance(expected, np.ndarray):
+        assert (type(found), found.dtype, found.tolist()) == (np.ndarray, expected.dtype, expected.tolist())
+    else:
+        plain = expected.item() if isinstance(expected, np.generic) else expected
+        assert (found, type(found)) == (plain, type(plain))
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"), [*(("backbone", of) for of in LABELS), ("features", "text"), ("features", "larger")]
+)
+def test_parameters_by_label_come_back_exactly_and_fit_the_same_again(here, kind, of):
+    labels = LABELS[of]
+    series, y = few_of(labels)
+    model = SSMClassifier(**KINDS[kind] | given_by_label(kind, labels)).fit(series, y)
+    again = SSMClassifier.load(model.save("kept"))
+    assert_same(again.get_params(), model.get_params())
+    fresh = clone(again)
+    assert_same(fresh.get_params(), model.get_params())
+    np.testing.assert_array_equal(fresh.fit(series, y).class_scores(series), model.class_scores(series))
+    if kind == "backbone":
+        model.partial_fit(series[:4], y[:4])
+        np.testing.assert_array_equal(
+            again.partial_fit(series[:4], y[:4]).class_scores(series), model.class_scores(series)
+        )
+        plain = SSMClassifier(**KINDS[kind] | {"steps": 3}).fit(series, y)
+        assert not np.array_equal(plain.class_scores(series), model.class_scores(series))
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.array([[1, 0], [0, 1]], np.int8),
+        np.asfortranarray([[1.0, 0.5], [0, 1]], np.float32),
+        [[1, 0], [0.5, 1]],
+        ((1, 0), (0.5, 1)),
+        pd.DataFrame({"x": [1.0, 0.5], "y": [0.0, 1.0]}),
+    ],
+    ids=["int8", "float32", "lists", "tuples", "frame"],
+)
+def test_class_vectors_in_rows_come_back(here, vectors):
+    series, y = few_of(["a", "b"])
+    model = SSMClassifier(**SMALL | {"steps": 2, "prototypes": "given", "class_vectors": vectors}).fit(series, y)
+    again = SSMClassifier.load(model.save("kept"))
+    assert_same(
+        again.get_params(),
+        model.get_params() | ({"class_vectors": vectors.to_numpy()} if isinstance(vectors, pd.DataFrame) else {}),
+    )
+    again.set_params(class_vectors=np.array(vectors)).partial_fit(series, y)  # the same vectors, written otherwise
+    with pytest.raises(ConfigError, match="class_vectors: expected"):
+        again.set_params(class_vectors=-np.array(vectors)).partial_fit(series, y)
+
+
+def test_vectors_by_label_are_written_as_the_labels_are():
+    series, y = few_of([1, 2])
+    small = SMALL | {"steps": 2, "prototypes": "given"}
+    SSMClassifier(**small, class_vectors={1.0: [1, 0], np.int64(2): [0, 1]}).fit(series, y)
+    with pytest.raises(ConfigError, match=r"class_vectors: expected labels of y \(1, 2\) as keys, found '1'; write"):
+        SSMClassifier(**small, class_vectors={"1": [1, 0], "2": [0, 1]}).fit(series, y)
+    both = {1: [1, 0], "1": [0, 1], 2: [0, 1], "2": [1, 0]}
+    np.testing.assert_allclose(SSMClassifier(**small, class_vectors=both).fit(series, y).prototypes_, np.eye(2))
+
+
+def test_models_that_were_saved_without_parameters_by_label_are_read(here):
+    series, y = few_of(["a", "b"])
+    place = (
+        SSMClassifier(**FAST, class_weight={"a": 2.0}, reject_label="none", reject_below=-2.0)
+        .fit(series, y)
+        .save("kept")
+    )
+    state = json.loads((place / "state.json").read_text())
+    parameters = state["extra"]["estimator"]["parameters"]
+    assert parameters.pop("class_weight") == {"by_label": [["a", 2.0]]}
+    assert (parameters["reject_label"], parameters["reject_below"], parameters["causal"]) == ("none", -2.0, False)
+    (place / "state.json").write_text(json.dumps(state))
+    damage.sign(place)
+    again = SSMClassifier.load(place)
+    assert (again.class_weight, again.reject_label, again.reject_below) == (None, "none", -2.0)
+
+
+def test_a_damaged_part_of_an_estimator_is_used_or_refused_in_one_line(here, monkeypatch):
+    series, y = few_of(["a", "b"])
+    place = SSMClassifier(**FAST, class_weight={"a": 2}).fit(series, y).save("kept")
+    whole, told = FilterModel.load(place), {}
+    for where, altered in damage.changed(whole.extra["estimator"]):
+        changed = replace(whole, extra=whole.extra | {"estimator": altered})
+        monkeypatch.setattr(FilterModel, "load", lambda _, changed=changed: changed)
+        try:
+            SSMClassifier.load(place)
+        except CheckpointError as error:
+            told[where] = str(error)
+    for where, line in told.items():
+        assert line.startswith("kept"), where
+        assert "\n" not in line, where
+    assert {"beside: null", 'classes: "x"', "parameters: []"} <= told.keys()
+    assert any("class_weight" in where for where in told)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_part_of_an_estimator_in_a_checkpoint_that_is_none_is_refused(here, kind):
+    series, y = few_of(["a", "b"])
+    place = SSMClassifier(**KINDS[kind] | {"steps": 1 if kind == "backbone" else 300}).fit(series, y).save("kept")
+    state = json.loads((place / "state.json").read_text())
+    beside = state["extra"] if kind == "features" else state["extra"]["extra"]
+    for altered in (5, [], {"parameters": {"class_weight": {"array": "x"}}}):
+        beside["estimator"] = altered
+        (place / "state.json").write_text(json.dumps(state))
+        damage.sign(place)
+        with pytest.raises(CheckpointError, match=r"^kept.*: expected .*, found .*; load another checkpoint"):
+            SSMClassifier.load(place)
+
+
+def test_what_json_does_not_hold_is_told_where_it_is_left_out(here):
     series, labels = waves(9, seed=6)
-    given = FAST | {"random_state": np.random.RandomState(3), "class_weight": {"slow": 2.0}}
-    with pytest.warns(UserWarning, match="class_weight: not stored"):
+    given = FAST | {"random_state": np.random.RandomState(3), "class_weight": {"slow": Fraction(1, 3)}}
+    with pytest.warns(UserWarning, match="not stored") as told:
         place = SSMClassifier(**given).fit(series, labels).save("kept")
+    left = "is not stored, a loaded estimator has None there: set it anew after load, or pickle this estimator instead"
+    expected = [f"class_weight: a Fraction {left}", f"random_state: a RandomState {left}"]
+    assert sorted(str(one.message) for one in told) == expected
     again = SSMClassifier.load(place)
     assert (again.random_state, again.class_weight, again.effort) == (None, None, "fast")

@@ -233,12 +233,3 @@ def test_a_backbone_is_stopped_by_held_out_series_without_weights():
     model = SSMClassifier(**BACKBONE, steps=20, early_stopping=True, validation_fraction=0.2)
     model.fit(x, y, sample_weight=np.linspace(0, 2, 60))
     assert len(model.validation_scores_) > 0
-
-
-def test_saving_says_that_weights_of_classes_are_not_stored(tmp_path):
-    rng = np.random.default_rng(0)
-    series, labels = [rng.normal(k, 1, (20, 2)) for k in [0, 5] * 10], ["a", "b"] * 10
-    weighted = SSMClassifier(effort="fast", class_weight={"a": 2.0}).fit(series, labels)
-    with pytest.warns(UserWarning, match="class_weight: not stored; a loaded estimator would go on without it"):
-        weighted.save(tmp_path / "weighted")
-    SSMClassifier(effort="fast").fit(series, labels).save(tmp_path / "plain")  # warnings are errors here

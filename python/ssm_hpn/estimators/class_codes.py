@@ -194,24 +194,35 @@ def with_labels(classes: NDArray[Any], new: Sequence[Value]) -> NDArray[Any]:
     return np.unique(together(classes, added))
 
 
+def by_label(given: Mapping[Any, Any], classes: NDArray[Any], name: str) -> dict[int, Any]:
+    """What a mapping has for the classes [C], by their places; its keys are written as the labels are.
+
+    Raises `ConfigError`, as scikit-learn does, for keys that are no labels where some labels are left out: they may be
+    meant for these.
+
+    >>> by_label({1: "a", 3: "c"}, np.array([1.0, 2.0, 3.0]), "class_vectors")
+    {0: 'a', 2: 'c'}
+    """
+    places = {_key(one): place for place, one in enumerate(classes.tolist())}
+    found = {_key(key.item() if isinstance(key, np.generic) else key): one for key, one in given.items()}
+    unknown = [key for key in found if key not in places]
+    if unknown and places.keys() - found.keys():
+        expected = f"labels of y ({listed(classes)}) as keys"
+        raise ConfigError(problem(name, expected, shown(unknown[0]), "write them as the labels are"))
+    return {places[key]: one for key, one in found.items() if key in places}
+
+
 def weights_by_label(given: Mapping[Any, Any], classes: NDArray[Any]) -> Floats:
     """The weight of each class [C], 1 for those that are left out; keys are written as the labels are.
 
-    Raises `ConfigError` for weights that are no finite numbers from 0 on, and, as scikit-learn does, for keys that are
-    no labels where some labels are left out: they may be meant for these.
+    Raises `ConfigError` for weights that are no finite numbers from 0 on, and for keys as `by_label` does.
 
     >>> weights_by_label({"1": 2}, np.array(["1", "x"])).tolist()
     [2.0, 1.0]
     """
-    labels = [_key(one) for one in classes.tolist()]
-    found = {_key(key.item() if isinstance(key, np.generic) else key): one for key, one in given.items()}
-    unknown = [key for key in found if key not in labels]
-    if unknown and any(label not in found for label in labels):
-        expected = f"labels of y ({listed(classes)}) as keys"
-        raise ConfigError(problem("class_weight", expected, shown(unknown[0]), "write them as the labels are"))
-    each = np.ones(len(labels))
-    for place, label in enumerate(labels):
-        weight = found.get(label, 1.0)
+    found = by_label(given, classes, "class_weight")
+    each = np.ones(len(classes))
+    for place, weight in found.items():
         if not isinstance(weight, Real) or not 0 <= float(weight) < np.inf:
             there = f"{float(weight):g}" if isinstance(weight, Real) else shown(weight)
             where = f"class_weight[{classes.tolist()[place]!r}]"

@@ -239,7 +239,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
         filters of the first call. Up to 3,072 series are kept for it (they are part of a pickle). Of more, that many
         landmarks stay, and memory no longer grows: what the heads weigh is then within the span of the landmarks'
         features, also for classes that come later. After `fit` it goes on where that had no more series than these,
-        of 64 MB in all, and the estimator was not stored since (a `copy.deepcopy` has them, a pickle has not).
+        of 64 MB in all; a pickle has them, a checkpoint has not.
 
         Backbone: one pass, an update for each `batch_size` of these series, by an optimiser that goes on from call to
         call, or after `fit`; its learning rate stays at `lr` after the warm-up (after `fit`, where it ended). With

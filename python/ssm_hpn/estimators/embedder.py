@@ -18,6 +18,7 @@ from ssm_hpn.estimators.about import (
     labels_of_contract,
     parameters_of,
     parameters_of_run,
+    part_of,
     settings_of,
     take_reading,
 )
@@ -204,7 +205,7 @@ class SSMEmbedder(SeriesTransformer):
             advice = "use Trainer.load and its hidden(), or train features"
             raise CheckpointError(problem(found, "a model of features", "a backbone", advice))
         loaded = FilterModel.load(found)
-        model, part = loaded.model, loaded.extra.get(PART)
+        model, part = loaded.model, part_of(loaded.extra, found)
         beside = {
             name.removeprefix(REDUCTION): array for name, array in loaded.beside.items() if name.startswith(REDUCTION)
         }
@@ -215,22 +216,22 @@ class SSMEmbedder(SeriesTransformer):
         if part is None:
             given = parameters_of_run(cls, saved_settings(loaded.folder, loaded.extra), model.contract)
         else:
-            given = parameters_of(cls, part)
+            given = parameters_of(cls, part, found)
         embedder = cls(**given)
         take_reading(embedder, model.contract, part or {})
         try:
-            embedder._take(model, beside, None if part is None else part.get("classes"))
+            embedder._take(model, beside, None if part is None else part.get("classes"), found)
         except (KeyError, ValueError) as error:
             raise CheckpointError(problem(found, "the numbers of a reduction", error, "load another one")) from None
         return embedder
 
-    def _take(self, model: FilterModel, beside: dict[str, NDArray[Any]], labels: str | None) -> None:
-        """What a fit would have set."""
+    def _take(self, model: FilterModel, beside: dict[str, NDArray[Any]], labels: str | None, where: Path) -> None:
+        """What a fit would have set; `labels` is their type, `where` the checkpoint."""
         if model.classes is None:
             self.bank_, self.reduction_ = model.bank, Reduction.from_arrays(beside)
             self._n_features_out = self.reduction_.components.directions.shape[1]
             return
-        self.model_, self.classes_ = model, labels_of_contract(model.contract, labels)
+        self.model_, self.classes_ = model, labels_of_contract(model.contract, labels, where)
         self._n_features_out = len(self.classes_) - 1
         if beside:
             self.reduced_ = Components.from_arrays(beside)

@@ -11,6 +11,7 @@ from ssm_hpn.class_vectors import ClassVectors
 from ssm_hpn.classes import text_of
 from ssm_hpn.config.model import MADE_FROM_VECTORS
 from ssm_hpn.errors import ConfigError, problem, shown
+from ssm_hpn.estimators.class_codes import by_label
 
 HEADS: Final = ("auto", "prototype", "linear")
 WITHOUT_PROTOTYPES: Final[dict[str, Any]] = {"prototypes": "auto", "prototype_dim": None, "assignment": "given"}
@@ -85,5 +86,5 @@ class HeadParameters:
         if given is None:
             return None
         if isinstance(given, Mapping):
-            given = {text_of(label): vector for label, vector in given.items()}
+            given = {names[place]: vector for place, vector in by_label(given, classes, "class_vectors").items()}
         return ClassVectors.of(given, names)

@@ -1,10 +1,9 @@
 """What classifier and regressor share: the choice of a model, its settings, numbers to predict."""
 
-import copy
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
-from typing import Any, Final, Literal, Self, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads, true_or_false
+from ssm_hpn.estimators.parameter_values import same
 from ssm_hpn.estimators.progress import Progress
 from ssm_hpn.estimators.stream import BackboneStream, SequenceStream, Source
 from ssm_hpn.estimators.validation import AUTO_FROM, Stopping
@@ -43,7 +43,7 @@ OF_HEAD: Final = {"dim": "prototype_dim", "vectors": "class_vectors"}
 """Settings of the head of a backbone whose parameters have other names."""
 
 KEPT_BYTES: Final = 1 << 26
-"""Series up to this size are kept by fit for partial_fit, as long as the estimator is not stored."""
+"""Series up to this size are kept by fit for partial_fit, in pickles too; a checkpoint has those of a memory."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -122,7 +122,7 @@ class SequenceModel(SequenceEstimator):
         return {
             name: (value, default)
             for name, (value, default) in found.items()
-            if name in names and value is not default and np.any(value != default)
+            if name in names and not same(value, default)
         }
 
     def _sample_weight(self, given: Any, count: int) -> Floats | None:  # noqa: ANN401
@@ -159,18 +159,6 @@ class SequenceModel(SequenceEstimator):
         self._learned_with = self.get_params()
         for name in ("_growing", "_fitted_on"):
             self.__dict__.pop(name, None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For pickling: all but the series of fit."""
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_fitted_on"}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """With the series of fit."""
-        copied = type(self).__new__(type(self))
-        memo[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return copied
 
     def _train(
         self, series: list[Floats], arrays: dict[str, NDArray[Any]], target: dict[str, Any], head: dict[str, Any]

@@ -15,6 +15,7 @@ from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
 from ssm_hpn.estimators.backbone import Backbone
 from ssm_hpn.estimators.base import number_of_threads
 from ssm_hpn.estimators.model import Kind, SequenceModel, measured
+from ssm_hpn.estimators.parameter_values import same
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.growing_filters import GrowingFilters
 from ssm_hpn.series import check_lengths, marks_of
@@ -66,15 +67,12 @@ class ModelInParts(SequenceModel):
     def _check_goes_on(self, name: str) -> None:
         """Refuse a model of features whose series are not kept, and other parameters than those of the call before."""
         if isinstance(self.model_, FilterModel) and not hasattr(self, "_growing") and not hasattr(self, "_fitted_on"):
-            expected, found = (
-                "a model whose series are kept",
-                "one that was stored without them, or of many or long ones",
-            )
+            expected, found = "a model whose series are kept", "one of a checkpoint, or of many or long ones"
             advice = "pass the first series and the new ones to partial_fit of another estimator (sklearn.base.clone)"
             raise ConfigError(problem(name, expected, found, advice))
         for parameter, value in self.get_params().items():
             before = self._learned_with[parameter]
-            if parameter not in MAY_CHANGE and value is not before and np.any(value != before):
+            if parameter not in MAY_CHANGE and not same(value, before):
                 advice = "make another estimator for it, with sklearn.base.clone"
                 raise ConfigError(problem(parameter, f"{shown(before)}, as in the call before", shown(value), advice))
 

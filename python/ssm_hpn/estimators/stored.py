@@ -20,6 +20,7 @@ from ssm_hpn.estimators.about import (
     labels_of_contract,
     parameters_of,
     parameters_of_run,
+    part_of,
     settings_of,
     take_reading,
 )
@@ -29,7 +30,7 @@ from ssm_hpn.estimators.parts import ModelInParts
 from ssm_hpn.filter_model import FilterModel
 from ssm_hpn.replay import Replay
 from ssm_hpn.run import fits_features
-from ssm_hpn.saved_state import saved_settings
+from ssm_hpn.saved_state import check_types, saved_settings
 from ssm_hpn.series import names_of_target, warn
 from ssm_hpn.trainer import Trainer
 
@@ -68,14 +69,13 @@ class StoredModel(ModelInParts):
         """Write a checkpoint folder, whole or not at all, which `load` and the command line read.
 
         It holds the model, the description of its data, the parameters, and the series of `replay` (up to 64 MB); not
-        the series that `partial_fit` keeps of features (a pickle does). Raises `NotFittedError` before a fit,
-        `StorageError` where it cannot be written.
+        the series that `partial_fit` keeps of features (a pickle does). Parameters come back as they are, frames and
+        tensors among `class_vectors` as arrays; of a `RandomState` a warning says that it is not stored. Raises
+        `NotFittedError` before a fit, `StorageError` where it cannot be written.
         """
         check_is_fitted(self)
         folder = Path(folder)
         part = {PART: about(self) | {"single": getattr(self, "_single", True)}}
-        if "class_weight" in set(self.get_params()) - set(part[PART]["parameters"]):
-            warn("class_weight: not stored; a loaded estimator would go on without it: pickle this one instead")
         if isinstance(self.model_, Backbone):
             return self.model_.trainer.save(folder, extra=part | _memory_of(self.model_))
         return self.model_.save(folder, extra=settings_of(self, self.model_) | part)
@@ -92,7 +92,7 @@ class StoredModel(ModelInParts):
         if fits_features(found):
             loaded = FilterModel.load(found)
             model: FilterModel | Backbone = loaded.model
-            config, part = saved_settings(loaded.folder, loaded.extra), loaded.extra.get(PART)
+            config, part = saved_settings(loaded.folder, loaded.extra), part_of(loaded.extra, found)
             contract = model.contract
             if loaded.model.classes is None and not loaded.model.numbers:
                 expected, advice = "a model of classes or numbers", "open it with SSMEmbedder.load"
@@ -102,8 +102,9 @@ class StoredModel(ModelInParts):
             fitted = trainer.temperature, trainer.density  # of a run they are beside its checkpoints
             state, _ = trainer.restore(found)
             trainer.temperature, trainer.density = fitted
-            extra = state.get("extra") or {}
-            config, part = trainer.config, extra.get(PART)
+            extra = state.get("extra", {})
+            check_types(found, {"extra": extra}, {"extra": dict}, of="an estimator")
+            config, part = trainer.config, part_of(extra, found)
             if trainer.contract is None:
                 expected, advice = "a model with a description of its data", "load it with Trainer.load"
                 raise CheckpointError(problem(found, expected, "none", advice))
@@ -117,19 +118,19 @@ class StoredModel(ModelInParts):
             by = OPENED_BY.get(config.model.target.kind) if what == "series" else None
             advice = "use Trainer.load or the command line" if by is None else f"open it with {by}.load"
             raise CheckpointError(problem(found, expected, there, advice))
-        given = parameters_of_run(cls, config, contract) if part is None else parameters_of(cls, part)
+        given = parameters_of_run(cls, config, contract) if part is None else parameters_of(cls, part, found)
         estimator = cls(**given)
-        estimator._take(model, contract, part or {})
+        estimator._take(model, contract, part or {}, found)
         return estimator
 
-    def _take(self, model: FilterModel | Backbone, contract: Contract, part: Mapping[str, Any]) -> None:
-        """What a fit would have set."""
+    def _take(self, model: FilterModel | Backbone, contract: Contract, part: Mapping[str, Any], where: Path) -> None:
+        """What a fit would have set; `where` is the checkpoint."""
         self.model_ = model
         take_reading(self, contract, part)
         count = 0 if contract.scale is None else len(contract.scale.mean)
         self._single = bool(part.get("single", count <= 1))
         if contract.classes is not None:
-            self.classes_ = labels_of_contract(contract, part.get("classes"))
+            self.classes_ = labels_of_contract(contract, part.get("classes"), where)
         if isinstance(model, Backbone):
             self.n_iter_ = model.updates
             self.validation_scores_ = self.best_score_ = None
