@@ -12,6 +12,7 @@ from ssm_hpn.config.bounds import bounds
 from ssm_hpn.config.model import PrototypeHead
 from ssm_hpn.errors import ConfigError, problem, shown
 from ssm_hpn.model_in_use import ModelInUse
+from ssm_hpn.warning import warn
 
 MOST_LAYERS: int = bounds("model.n_layers")["le"]
 MOST_CLASSES: int = bounds("model.head.n_classes")["le"]
@@ -66,7 +67,7 @@ class Growing(ModelInUse):
         }
         return self.session.freeze(json.dumps(spec))
 
-    def add_classes(self, names: Sequence[Any] | int) -> list[int]:
+    def add_classes(self, names: Sequence[Any] | int, *, warn_doubts: bool = True) -> list[int]:
         """Add classes behind those of a prototype head; returns their places among the scores.
 
         `names` are written as the labels of the data are; where the model has no names of its classes, as without
@@ -76,7 +77,8 @@ class Growing(ModelInUse):
         theirs.
 
         Raises `DataError` for names that are no new classes, `ConfigError` for another head, for a regression, for a
-        language model, and where there is no room for a further prototype.
+        language model, and where there is no room for a further prototype. A name that may be a class that is there, as
+        it differs only in case or otherwise little, is warned of, unless `warn_doubts` is False.
 
         >>> from ssm_hpn import Trainer
         >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}, "d_model": 8}
@@ -99,6 +101,8 @@ class Growing(ModelInUse):
             new = list(range(last + 1 - count, last + 1))
         if self.contract is not None and classes is not None:
             self.contract = replace(self.contract, classes=grown)
+            for doubt in grown.doubts(classes) if warn_doubts else ():
+                warn(f"add_classes: {doubt}")
         if self.temperature is not None:
             there = np.arange(len(self.temperature.frequencies))
             self.temperature = self.temperature.with_classes(there, new[-1] + 1)

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssm_hpn.classes import SHOWN
 from ssm_hpn.config import Config, ModelConfig, Section
+from ssm_hpn.contract import Contract
+from ssm_hpn.dataset import read_manifest
 from ssm_hpn.errors import ConfigError, problem
 from ssm_hpn.run import Run
 
@@ -30,10 +33,11 @@ def owns(run: Run, folder: Path) -> bool:
 def check_model(found: ModelConfig, wanted: ModelConfig, *, where: str) -> None:
     """Refuse to go on with the model of another run, which is `where`, unless the configuration describes it.
 
-    >>> from ssm_hpn.config import ModelConfig
-    >>> check_model(ModelConfig(d_model=16), ModelConfig(d_model=32), where="runs/a")
-    Traceback (most recent call last):
-    ssm_hpn.errors.ConfigError: model.d_model: expected 16, as in runs/a, found 32; set model.d_model as it is ...
+        >>> from ssm_hpn.classes import SHOWN
+    from ssm_hpn.config import ModelConfig
+        >>> check_model(ModelConfig(d_model=16), ModelConfig(d_model=32), where="runs/a")
+        Traceback (most recent call last):
+        ssm_hpn.errors.ConfigError: model.d_model: expected 16, as in runs/a, found 32; set model.d_model as it is ...
     """
     for key in sorted(set(ModelConfig.model_fields) - {"activation_memory", "memory_limit_mb"}):
         ours, theirs = _set_values(getattr(wanted, key)), _set_values(getattr(found, key))
@@ -50,6 +54,23 @@ def check_data(config: Config, state: Mapping[str, Any], *, where: str) -> None:
         expected = f"the data of {where}, with the digest {theirs[:16]}"
         advice = "name the data of that run, or train on these from the start by --resume never"
         raise ConfigError(problem("data.train", expected, f"other data, with the digest {ours[:16]}", advice))
+
+
+def note_on_added(contract: Contract | None, data: Path | None) -> str | None:
+    """What to say of classes of a model that were added to it, and that its prepared training data has not.
+
+    None where there are none. `contract` is that of the model.
+    """
+    theirs = None if contract is None or data is None else Contract.from_manifest(read_manifest(data), data).classes
+    if contract is None or contract.classes is None or theirs is None:
+        return None
+    added = [value for value in contract.classes.values if value not in theirs.values]
+    if not added:
+        return None
+    names = ", ".join(map(repr, added[:SHOWN])) + (f" and {len(added) - SHOWN} more" if added[SHOWN:] else "")
+    told = f"training is on the data of the run before, which has no document of {names}, added since"
+    advice = "train first and use add-classes --data then, or train from the start on data that has all classes"
+    return f"classes: {told}: what is known of {'them' if added[1:] else 'it'} may be forgotten; {advice}"
 
 
 def _set_values(value: Any) -> Any:  # noqa: ANN401 - a section or a plain value

@@ -8,8 +8,6 @@ Everything array-like is taken (`ssm_hpn.arrays`). NaN is a missing number, and 
 """
 
 import hashlib
-import inspect
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +31,7 @@ from ssm_hpn.counts import counted
 from ssm_hpn.dates import as_dates
 from ssm_hpn.errors import ShapeError, problem, shown
 from ssm_hpn.moments import Moments, out_of_range, range_problem, vanishing_problem
+from ssm_hpn.warning import warn
 
 Floats = NDArray[np.float64]
 
@@ -465,14 +464,6 @@ def with_target(
     warn(f"y: {without} of {len(known)} series have no target (NaN or None) and are not {used}")
     kept = [one for one, there in zip(series, known, strict=False) if there]
     return kept, {name: array[known] for name, array in arrays.items()}
-
-
-def warn(message: str) -> None:
-    """Warn in the line of the program that called this package."""
-    frame, level = inspect.currentframe(), 1
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("ssm_hpn."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 # ---- batches

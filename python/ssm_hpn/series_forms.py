@@ -25,7 +25,8 @@ from ssm_hpn.arrays import (
 )
 from ssm_hpn.counts import counted
 from ssm_hpn.errors import ShapeError, problem
-from ssm_hpn.series import Series, by_name, check_shapes, warn
+from ssm_hpn.series import Series, by_name, check_shapes
+from ssm_hpn.warning import warn
 
 Layout = Literal["auto", "channels_last", "channels_first"]
 Floats = NDArray[np.float64]

@@ -30,7 +30,7 @@ from ssm_hpn.learner import Learner
 from ssm_hpn.metrics import ACCURACY, MOST_CLASSES_IN_CONFUSION, metrics_of, with_bytes
 from ssm_hpn.metrics_log import FILLED_IN, MetricsLog, row_keys
 from ssm_hpn.prototypes import note_on_smoothing
-from ssm_hpn.resuming import check_data, check_model, owns
+from ssm_hpn.resuming import check_data, check_model, note_on_added, owns
 from ssm_hpn.run import Run, free_folder, rss_bytes, run_folder
 from ssm_hpn.same_start import check_same_start
 from ssm_hpn.saved_state import check_run
@@ -169,11 +169,11 @@ class Training:
             self.reason = "interrupted"  # nothing to save: the run begins again
             self._tell("ended", reason=self.reason)
             return
-        note = note_on_smoothing(self.config.model.head, self.trainer.session.max_prototype_cosine)
-        if self.ranks.leads and note is not None:
-            self._tell("noted", note=note)
-        if self.ranks.leads and self.log.lost is not None:
-            self._tell("noted", note=self.log.lost)
+        if self.ranks.leads:
+            smoothing = note_on_smoothing(self.config.model.head, self.trainer.session.max_prototype_cosine)
+            for note in (smoothing, note_on_added(self.trainer.contract, self.trainer.train_folder), self.log.lost):
+                if note is not None:
+                    self._tell("noted", note=note)
         self._take_up()
         self._epoch_of_target = self._progress().epoch
         while self.reason is None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,13 @@ COLUMNS = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.
 SMALL = ["--model.d_model", "16", "--model.n_layers", "1", "--train.threads", "1", "--optim.lr", "0.01"]
 FAST = ["--model.kind", "features", "--model.filters.effort", "fast", "--train.threads", "1"]
 SHORT = [*SMALL, "--model.kind", "backbone", "--train.steps", "12", "--train.batch_size", "8"]
+
+
+FORGOTTEN = (
+    "note       classes: training is on the data of the run before, which has no document of 'odd', added since: what "
+    "is known of it may be forgotten; train first and use add-classes --data then, or train from the start on data "
+    "that has all classes"
+)
 
 
 def series_of(path, labels, *, count=8, seed=0):
@@ -141,7 +149,10 @@ def test_training_starts_from_a_checkpoint_that_no_run_wrote(run, tmp_path, caps
     before = Trainer.load("one")
     step = before.session.step
     assert train("--resume", "one", "--more", "6", "--run.folder", "named") == 0
-    assert f"going on at update {step} of" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"going on at update {step} of" in told
+    notes = [line for line in told.splitlines() if line.startswith("note ")]
+    assert notes == [FORGOTTEN] * (written == "add-classes")
     after = Trainer.load("named", which="latest")
     assert (after.session.step, after.class_names) == (18, before.class_names)  # twelve and six
     assert sorted(path.name for path in (tmp_path / "one").iterdir() if path.name != ".lock") == [
@@ -202,6 +213,9 @@ def test_class_weights_of_names_with_a_comma_are_told_how_to_be_written(run, tmp
 
 
 def test_an_added_class_that_differs_in_case_is_noted(run, capsys):
+    with pytest.warns(UserWarning, match="^add_classes: classes 'Shut' and 'shut' differ only in case$") as told:
+        Trainer.load(run / "backbone").add_classes(["shut", "odd"])
+    assert [Path(one.filename) for one in told] == [Path(__file__)]
     assert add(run / "backbone", "shut,odd", "one") == 0
     assert capsys.readouterr().err == "note: classes 'Shut' and 'shut' differ only in case\n"
     assert add("one", "x", "two") == 0

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -88,6 +89,7 @@ def python_imports(source, known):
             yield node.value, set()
 
 
+@cache
 def python_graph():
     """For every module of the package, the modules and names of the package that it imports."""
     files = dict(python_modules())

@@ -90,7 +90,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     before = contract_of(trainer, options.checkpoint)
     if options.data is not None:
         _set_rate(trainer, options.checkpoint, options.which, options.lr)
-    trainer.add_classes(options.names)
+    trainer.add_classes(options.names, warn_doubts=False)  # they are notes below
     _note_names(options.names, before, trainer.contract)
     screen = console()
     if options.data is not None:
@@ -120,10 +120,8 @@ def _note_names(names: Sequence[str], before: Contract, after: Contract | None) 
             found = " and ".join(map(repr, parts))
             told = f"--names has {found} beside the class {known!r}"
             print(f"note: {told}: the name with the comma is written {as_list(known)}", file=sys.stderr)
-    doubts = before.classes.doubts()
-    for note in after.classes.doubts():
-        if note not in doubts:
-            print(f"note: {note}", file=sys.stderr)
+    for doubt in after.classes.doubts(before.classes):
+        print(f"note: {doubt}", file=sys.stderr)
 
 
 def _set_rate(trainer: Trainer, path: Path, which: Which | None, lr: float | None) -> None:

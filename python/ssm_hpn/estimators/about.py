@@ -16,7 +16,7 @@ from ssm_hpn.estimators.base import SequenceEstimator, number_of_threads
 from ssm_hpn.estimators.parameter_values import UNREADABLE, NotStorableError, from_json, to_json
 from ssm_hpn.filter_model import FilterModel
 from ssm_hpn.saved_state import OTHER_CHECKPOINT, STATE_SCHEMA, check_types
-from ssm_hpn.series import warn
+from ssm_hpn.warning import warn
 
 PART: Final = "estimator"
 """Its key in the JSON of a checkpoint."""

@@ -258,7 +258,8 @@ class Backbone:
         assert contract.classes is not None
         assert self.contract.classes is not None
         there = set(self.contract.classes.values)
-        self.trainer.add_classes([value for value in contract.classes.values if value not in there])
+        new = [value for value in contract.classes.values if value not in there]
+        self.trainer.add_classes(new, warn_doubts=False)  # the estimator does, of either kind of model
         return self.with_contract(contract)
 
     def with_contract(self, contract: Contract) -> Self:

@@ -25,7 +25,6 @@ from ssm_hpn.series import (
     marks_of,
     names_of_target,
     statistics,
-    warn,
     warn_cut,
     warn_far_out,
     warn_unseen_gaps,
@@ -33,6 +32,7 @@ from ssm_hpn.series import (
 )
 from ssm_hpn.series_forms import Layout, advice_on_channels, check_layout, check_layout_of, series_of
 from ssm_hpn.texts import ByteChannels, is_column_of_texts, texts_of
+from ssm_hpn.warning import warn
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,8 @@ from sklearn.utils.validation import column_or_1d
 
 from ssm_hpn.classes import SHOWN, Classes, Value, text_of, whole_type
 from ssm_hpn.errors import ConfigError, ShapeError, problem, shown
-from ssm_hpn.series import Labels, check_lengths, labels_of, warn
+from ssm_hpn.series import Labels, check_lengths, labels_of
+from ssm_hpn.warning import warn
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

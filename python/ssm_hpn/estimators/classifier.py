@@ -33,7 +33,8 @@ from ssm_hpn.estimators.head_parameters import HeadParameters
 from ssm_hpn.estimators.model import Kind, ends
 from ssm_hpn.filter_model import FilterModel, Targets
 from ssm_hpn.moments import Moments
-from ssm_hpn.series import check_lengths, labels_of, warn, with_target
+from ssm_hpn.series import check_lengths, labels_of, with_target
+from ssm_hpn.warning import warn
 
 Floats = NDArray[np.float64]
 

@@ -26,9 +26,10 @@ from ssm_hpn.filter_model import FilterModel, FilterSettings, Targets
 from ssm_hpn.filter_stream import FilterStream
 from ssm_hpn.moments import Moments
 from ssm_hpn.replay import Replay
-from ssm_hpn.series import statistics, warn
+from ssm_hpn.series import statistics
 from ssm_hpn.state_features import EFFORTS, Effort
 from ssm_hpn.trainer import Trainer
+from ssm_hpn.warning import warn
 
 Floats = NDArray[np.float64]
 Kind = Literal["features", "backbone"]

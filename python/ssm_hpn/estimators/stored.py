@@ -31,8 +31,9 @@ from ssm_hpn.filter_model import FilterModel
 from ssm_hpn.replay import Replay
 from ssm_hpn.run import fits_features
 from ssm_hpn.saved_state import check_types, saved_settings
-from ssm_hpn.series import names_of_target, warn
+from ssm_hpn.series import names_of_target
 from ssm_hpn.trainer import Trainer
+from ssm_hpn.warning import warn
 
 OPENED_BY: Final = {"sequence_class": "SSMClassifier", "joint": "SSMClassifier", "sequence_values": "SSMRegressor"}
 """The estimator of each kind of target."""
