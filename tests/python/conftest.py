@@ -12,15 +12,27 @@ import pytest
 import faults
 from filter_runs import LONG, long_table, run_in, train
 from forks import Forks
-from ssm_hpn import drawing
-from ssm_hpn.prepare import Prepared
-from support import text_data
+from ssm_hpn import Trainer, drawing
+from ssm_hpn.config import PrepareOptions
+from ssm_hpn.prepare import Prepared, prepare
+from support import sensor_file, settings, text_data
 
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Pseudo code as bytes, with a held-out part."""
     return text_data(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="session")
+def sensor_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of a backbone on sensors of three classes, and the file of its data."""
+    folder = tmp_path_factory.mktemp("sensors")
+    source = sensor_file(folder / "sensors.csv")
+    columns = {"id": "id", "features": ["a", "b"], "label": "label"}
+    data = prepare(PrepareOptions(train=str(source), columns=columns, validation_fraction=0.2), folder / "data")
+    Trainer(settings(data, folder / "run", model={"kind": "backbone"})).fit()
+    return folder / "run", source
 
 
 DRAW = drawing._saved

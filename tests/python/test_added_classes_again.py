@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from added_classes import COLUMNS
 from ssm_hpn import Trainer
 from ssm_hpn.calibrated import calibrate
 from ssm_hpn.classes import Classes
@@ -17,7 +18,6 @@ from ssm_hpn.errors import CheckpointError, DataError
 from ssm_hpn.run import run_of
 from support import train
 
-COLUMNS = ["--data.columns.id", "id", "--data.columns.features", "a,b", "--data.columns.label", "label"]
 SMALL = ["--model.d_model", "16", "--model.n_layers", "1", "--train.threads", "1", "--optim.lr", "0.01"]
 FAST = ["--model.kind", "features", "--model.filters.effort", "fast", "--train.threads", "1"]
 SHORT = [*SMALL, "--model.kind", "backbone", "--train.steps", "12", "--train.batch_size", "8"]
