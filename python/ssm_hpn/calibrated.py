@@ -3,7 +3,8 @@
 Scores of a head are cosines or the outputs of a linear head. Their probabilities are the softmax of scale·score, whose
 scale is fitted to series that were not trained on (`closed_form.calibration.Temperature`). The fitted one is kept with
 the model (`Learner.temperature`), in checkpoints that are saved afterwards, and for a run in its file, because the
-checkpoints of a run are written before all held-out data is looked at. Where none was fitted, the scale is that of
+checkpoints of a run are written before all held-out data is looked at, and for any checkpoint where
+`evaluate --calibrate` fitted it. Where none was fitted, the scale is that of
 training: 1 for a linear head, that of the loss for cosines, 16 where the loss has none.
 
 The confidence by which a series is answered or rejected is the density of the model's features among those of training
@@ -263,9 +264,25 @@ def keep_fitted(run: Path, learner: Learner, series: int) -> None:
     >>> RunCalibration(Path("kept_run")).entry(0).series
     2
     """
+    keep_scale(run, learner, series)
+    keep_density(run, learner)
+
+
+def keep_scale(run: Path, learner: Learner, series: int) -> None:
+    """Write the temperature of a model, fitted to a number of series, into its run, or beside a checkpoint in none.
+
+    >>> from pathlib import Path
+    >>> from ssm_hpn import Trainer
+    >>> model = {"input": {"kind": "features", "n_features": 1}, "target": {"kind": "sequence_class"}}
+    >>> trainer = Trainer({"model": model | {"head": {"kind": "prototype", "n_classes": 2}}})
+    >>> calibrate(trainer, np.array([[0.5, -0.5], [-0.5, 0.5]]), np.array([0, 0]))
+    >>> saved = trainer.save("scaled")
+    >>> keep_scale(saved, trainer, 2)
+    >>> Trainer.load(saved).temperature.scale == trainer.temperature.scale
+    True
+    """
     values = {} if learner.temperature is None else {"series": series, **learner.temperature.to_json()}
     RunCalibration(run).put(Entry(step=learner.session.step, **values))
-    keep_density(run, learner)
 
 
 def keep_density(run: Path, learner: Learner) -> None:

@@ -13,7 +13,7 @@ from ssm_hpn import Trainer
 from ssm_hpn.calibrated import calibrate
 from ssm_hpn.classes import Classes
 from ssm_hpn.cli.main import main
-from ssm_hpn.documents import Reader, batches
+from ssm_hpn.documents import Reader
 from ssm_hpn.errors import CheckpointError, DataError
 from ssm_hpn.run import run_of
 from support import train
@@ -233,16 +233,12 @@ def test_a_scale_that_does_not_fit_is_told_and_is_fitted_anew(run, tmp_path, cap
     trainer.save("unfit")
     capsys.readouterr()
     advice = "the fitted scale of the probabilities suits these documents less than that of training"
-    reader = Reader(trainer.contract, "sequence_class")  # as in docs/prototypes.md
-    found = [group for _, group in batches(reader.documents([str(run / "known.csv")]), trainer.config.model, 64)]
-    labels = np.concatenate([group["sequence_class"] for group in found])
-    calibrate(trainer, np.concatenate([trainer.predict(group) for group in found]), labels)
-    trainer.save("fit")
     errors = {}
-    for name in ("unfit", "fit"):
-        assert main(["evaluate", name, "--data", str(run / "known.csv")]) == 0
+    for name, words in (("unfit", []), ("fitting", ["--calibrate"]), ("fit", [])):
+        assert main(["evaluate", "unfit", "--data", str(run / "known.csv"), *words]) == 0
         told = capsys.readouterr().out
         errors[name] = float(told.partition("expected calibration error ")[2].split(",")[0])
         before = float(told.partition("expected calibration error ")[2].split()[1])
-        assert (advice in told) == (errors[name] > before + 0.05) == (name == "unfit")
+        assert (advice in told) == (errors[name] > before + 0.05) == (name != "fit")
+    assert Trainer.load("unfit").temperature.scale != trainer.temperature.scale
     assert errors["fit"] < errors["unfit"]

@@ -106,7 +106,7 @@ def test_keep_finds_a_threshold_that_predict_uses(run, capsys, monkeypatch):
     assert facts["answered"] < 0.75 + 2 / facts["series"]
     text = said(capsys, "evaluate", "run", "--keep", "0.75").out
     assert f"reject_below {facts['reject_below']:.6g} answers" in text
-    assert "predict of this run uses it" in text
+    assert "predict uses it from now on" in text
     assert json.loads(said(capsys, "evaluate", "run", "--json").out)["reject"]["reject_below"] == facts["reject_below"]
     inspected = said(capsys, "inspect", "run").out
     assert f"confidence {facts['reject_below']:.6g}, by evaluate --keep" in inspected
@@ -142,6 +142,54 @@ def test_a_copied_checkpoint_keeps_temperature_and_threshold(run, capsys, monkey
         assert "note: no scale of the probabilities was fitted for this checkpoint" in (
             said(capsys, "predict", str(copied), "--data", "s.csv").err
         )
+
+
+def test_a_checkpoint_in_no_run_keeps_what_evaluate_fits_to_files(run, capsys, monkeypatch, tmp_path):
+    """The scale and the threshold of labelled files, with the density that the threshold is of."""
+    kind, folder = run
+    monkeypatch.chdir(folder)
+    saved, alone = Path("run/checkpoints"), tmp_path / "alone"
+    step = read_decisions(Path("run")).step
+    shutil.copytree(next(saved.glob("step-*" if step is None else f"step-{step:08d}")), alone)
+    (alone / FILE).unlink(missing_ok=True)
+    words = ["evaluate", str(alone), "--data", "s.csv", "--keep", "0.75"]
+    if kind == "features":
+        assert main([*words, "--calibrate"]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(
+            "error: --calibrate: expected a backbone with a class per document, found features, whose"
+        )
+        calibrating = []
+    else:
+        calibrating = ["--calibrate"]
+        before = Trainer.load(alone)
+    facts = json.loads(said(capsys, *words, *calibrating, "--json").out)
+    told = said(capsys, "predict", str(alone), "--data", "s.csv")
+    rows = rows_of(told.out)
+    assert [row["class"] is None for row in rows] == [
+        row["confidence"] < facts["reject"]["reject_below"] for row in rows
+    ]
+    assert 0.7 < np.mean([row["class"] is not None for row in rows]) < 0.8
+    if kind == "features":
+        return
+    after = Trainer.load(alone)
+    assert (before.temperature, before.density) == (None, None)
+    assert after.temperature.scale == facts["fitted"]["scale"]
+    assert sorted(after.density.classes) == [0, 1, 2]
+    assert facts["fitted"]["series"] == 120
+    again = json.loads(said(capsys, "evaluate", str(alone), "--data", "s.csv", "--json").out)["calibration"]
+    assert again["expected_error"] == pytest.approx(facts["fitted"]["expected_error"])
+    text = said(capsys, *words, *calibrating).out
+    assert (
+        f"the scale of the probabilities is {after.temperature.scale:.4g} from now on, fitted to 120 documents" in text
+    )
+    few = tmp_path / "few.csv"
+    few.write_text("".join(Path("s.csv").read_text().splitlines(keepends=True)[:200]))
+    assert main(["evaluate", str(alone), "--data", str(few), "--calibrate"]) == 3
+    assert (
+        "--calibrate: expected at least 20 documents of classes that the model has, found 4 in"
+        in (capsys.readouterr().err.splitlines()[-1])
+    )
 
 
 def test_evaluate_tells_strange_documents_apart(run, capsys, monkeypatch):

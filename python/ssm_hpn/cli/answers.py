@@ -42,7 +42,8 @@ def print_uncalibrated(model: Trainer | FilterLearner) -> None:
     """Say on stderr where the probabilities of a backbone are not fitted to held-out data."""
     if isinstance(model, Trainer) and answers_classes(model) and model.temperature is None:
         told = "no scale of the probabilities was fitted for this checkpoint: they are those of the loss in training"
-        print(f"note: {told}; evaluate of its run fits one where there is held-out data", file=sys.stderr)
+        advice = "evaluate of its run fits one where there is held-out data, evaluate --data PATH --calibrate to others"
+        print(f"note: {told}; {advice}", file=sys.stderr)
 
 
 def stored_threshold(model: Trainer | FilterLearner, checkpoint: Path) -> float | None:

@@ -2,14 +2,14 @@
 
 Of a class per document also how far its probabilities can be believed, what a threshold of the confidence rejects, and
 how well it tells documents whose class the training data does not have. `--keep 0.95` finds the threshold at which 95 %
-of the documents are answered, and keeps it in the run, whose `predict` then uses it.
+of the documents are answered, which `predict` then uses; `--calibrate` fits the scale of the probabilities to the
+documents. Both are kept in the run, or beside a checkpoint that is in none.
 """
 
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,6 @@ import numpy as np
 
 from ssm_hpn import filter_evaluation
 from ssm_hpn.calibrated import (
-    Entry,
-    RunCalibration,
-    Threshold,
     class_probabilities,
     confidences,
     keep_density,
@@ -32,7 +29,6 @@ from ssm_hpn.cli.answers import (
     inputs_of,
     print_uncalibrated,
     scores_among,
-    step_of_model,
     stored_threshold,
 )
 from ssm_hpn.cli.checkpoint import (
@@ -45,13 +41,14 @@ from ssm_hpn.cli.checkpoint import (
     print_notes,
 )
 from ssm_hpn.cli.console import table
+from ssm_hpn.cli.kept import Kept, check_wanted, share_of
 from ssm_hpn.cli.tables import CLASS_HEADER, class_rows, judgement_lines, metric_table
 from ssm_hpn.closed_form.calibration import softmax
 from ssm_hpn.contract import Contract
 from ssm_hpn.dataset import Arrays, is_prepared, read_manifest
 from ssm_hpn.decisions import Answers
 from ssm_hpn.documents import Document, Reader, Tally, batches, in_channels, pieces
-from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem, shown
+from ssm_hpn.errors import EXIT_DONE, ConfigError, DataError, problem
 from ssm_hpn.evaluation import Evaluation
 from ssm_hpn.filter_data import Labelled, of_documents
 from ssm_hpn.filter_learner import FilterLearner
@@ -67,15 +64,15 @@ def run(arguments: Sequence[str], prog: str) -> int:
     parser = checkpoint_parser(prog, "Metrics of a checkpoint on all of its held-out data, or on other data.")
     add_data(parser, "raw files, or a prepared folder (default: the run's held-out data)")
     add_file_options(parser)
-    text = (
-        "share of the documents to answer: finds the threshold of the confidence, which predict of this run then uses"
-    )
+    text = "share of the documents to answer: finds the threshold of the confidence, which predict then uses"
     parser.add_argument("--keep", metavar="SHARE", help=text)
+    text = "fit the scale of the probabilities to the documents, which should be none that were trained on, and keep it"
+    parser.add_argument("--calibrate", action="store_true", help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     given, keep = file_options(options), None if options.keep is None else share_of(options.keep)
     trainer = load_model(options)
-    _check_keep(keep, trainer)
+    check_wanted(trainer, keep=keep, calibrating=options.calibrate)
     if isinstance(trainer, Trainer):
         _fit_density(trainer, options.checkpoint, keep)
     judged, reader = Judged(), None
@@ -88,15 +85,10 @@ def run(arguments: Sequence[str], prog: str) -> int:
     facts = result.evaluation.facts(names)
     if result.without_target is not None:
         facts["documents_without_target"] = result.without_target
-    facts |= judged.facts(keep=keep, reject_below=stored_threshold(trainer, options.checkpoint))
-    if keep is not None and "reject" not in facts:
-        expected = "documents of classes that the training data has, whose confidence it is found from"
-        where = "the held-out data" if options.data is None else ", ".join(options.data)
-        advice = "give labelled documents of these classes, or leave it out"
-        raise DataError(problem("--keep", expected, f"none in {where}", advice))
+    kept = Kept(trainer, options.checkpoint, "the held-out data" if options.data is None else ", ".join(options.data))
+    facts |= kept.judged(judged, keep=keep, calibrating=options.calibrate)
     if reader is not None and reader.strange:
         facts["strange"]["labels"] = dict(reader.strange)
-    stored = keep is not None and _store(trainer, options.checkpoint, facts["reject"])
     if options.json:
         metrics = facts.pop("metrics")
         print(json.dumps({"step": facts.pop("step"), "targets": facts.pop("targets"), **metrics, **facts}))
@@ -109,7 +101,7 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if per_class:
         print()
         print(table(CLASS_HEADER, per_class))
-    if lines := judgement_lines(facts, stored=stored):
+    if lines := judgement_lines(facts):
         print()
         print("\n".join(lines))
     return EXIT_DONE
@@ -122,38 +114,13 @@ class _Result:
     """Documents without a target, where targets are columns of the data."""
 
 
-def share_of(text: str) -> float:
-    """A share among the arguments."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = nan
-    if not 0 < share <= 1:
-        raise ConfigError(problem("--keep", "a share above 0 and up to 1", shown(text), "use 0.95 for 19 of 20"))
-    return share
-
-
-def _check_keep(keep: float | None, trainer: Trainer | FilterLearner) -> None:
-    if keep is not None and not answers_classes(trainer):
-        found = f"the target {trainer.config.model.target.kind}"
-        raise ConfigError(problem("--keep", "a model of a class per document", found, "leave it out"))
-
-
-def _store(trainer: Trainer | FilterLearner, checkpoint: Path, found: dict[str, Any]) -> bool:
-    """Keep the threshold in the run of the checkpoint; whether there is one."""
-    run = run_of(checkpoint)
-    if not is_run(run):
-        return False
-    step = step_of_model(trainer)
-    threshold = Threshold(keep=found["keep"], reject_below=found["reject_below"], series=found["series"])
-    RunCalibration(run).put(Entry(step=step, threshold=threshold))
-    return True
-
-
 def _fit_density(trainer: Trainer, checkpoint: Path, keep: float | None) -> None:
-    """Fit the density of a checkpoint that has none, and keep it in the run; not where a threshold of the scores is."""
+    """Fit the density of a checkpoint that has none, and keep it in the run; not where a threshold of the scores is.
+
+    With a threshold it is kept beside a checkpoint in no run too, as the threshold is of this confidence.
+    """
     there = trainer.density is not None or (keep is None and stored_threshold(trainer, checkpoint) is not None)
-    if not there and fit_density_of(trainer) and is_run(run_of(checkpoint)):
+    if not there and fit_density_of(trainer) and (keep is not None or is_run(run_of(checkpoint))):
         keep_density(run_of(checkpoint), trainer)
 
 

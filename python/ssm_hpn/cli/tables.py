@@ -12,8 +12,8 @@ from ssm_hpn.printable import on_one_line
 MOST_CLASSES: Final = 50
 """Most classes that are shown; of more, the most frequent ones."""
 UNFIT: Final = (
-    "the fitted scale of the probabilities suits these documents less than that of training: calibrate of "
-    "ssm_hpn.calibrated fits one to documents that were not trained on"
+    "the fitted scale of the probabilities suits these documents less than that of training: evaluate --calibrate fits "
+    "one to documents that were not trained on"
 )
 """What is said where the calibration error is larger than before the fit."""
 BY_CHANCE: Final = 0.05
@@ -61,7 +61,7 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.3f}" if whole else "–"
 
 
-def judgement_lines(facts: Facts, *, stored: bool) -> list[str]:
+def judgement_lines(facts: Facts) -> list[str]:
     """How far probabilities can be believed, what the threshold rejects, and how strange documents are told apart."""
     lines, calibration, reject, strange = [], *(facts.get(name) for name in ("calibration", "reject", "strange"))
     if calibration is not None:
@@ -70,8 +70,13 @@ def judgement_lines(facts: Facts, *, stored: bool) -> list[str]:
         lines.append(f"expected calibration error {calibration['expected_error']:.3f}{was}")
         if before is not None and calibration["expected_error"] > before + BY_CHANCE:
             lines.append(UNFIT)
+    if (fitted := facts.get("fitted")) is not None:
+        to, error = counted(fitted["series"], "document"), f"{fitted['expected_error']:.3f}"
+        lines.append(
+            f"the scale of the probabilities is {fitted['scale']:.4g} from now on, fitted to {to}: {error} there"
+        )
     if reject is not None:
-        lines.append(_reject_line(reject, stored=stored))
+        lines.append(_reject_line(reject))
     if strange is not None:
         who = counted(strange["series"], "document")
         told = f"{who} of classes that the training data does not have"
@@ -83,11 +88,9 @@ def judgement_lines(facts: Facts, *, stored: bool) -> list[str]:
     return lines
 
 
-def _reject_line(reject: Facts, *, stored: bool) -> str:
+def _reject_line(reject: Facts) -> str:
     accuracy = f" with an accuracy of {reject['accuracy']:.3f}" if "accuracy" in reject else ""
     line = (
         f"reject_below {reject['reject_below']:.6g} answers {100 * reject['answered']:.1f} % of the documents{accuracy}"
     )
-    if reject["keep"] is None:
-        return line
-    return line + ("; predict of this run uses it" if stored else "; give it to predict --reject-below")
+    return line if reject["keep"] is None else f"{line}; predict uses it from now on"
