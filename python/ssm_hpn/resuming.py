@@ -33,11 +33,10 @@ def owns(run: Run, folder: Path) -> bool:
 def check_model(found: ModelConfig, wanted: ModelConfig, *, where: str) -> None:
     """Refuse to go on with the model of another run, which is `where`, unless the configuration describes it.
 
-        >>> from ssm_hpn.classes import SHOWN
-    from ssm_hpn.config import ModelConfig
-        >>> check_model(ModelConfig(d_model=16), ModelConfig(d_model=32), where="runs/a")
-        Traceback (most recent call last):
-        ssm_hpn.errors.ConfigError: model.d_model: expected 16, as in runs/a, found 32; set model.d_model as it is ...
+    >>> from ssm_hpn.config import ModelConfig
+    >>> check_model(ModelConfig(d_model=16), ModelConfig(d_model=32), where="runs/a")
+    Traceback (most recent call last):
+    ssm_hpn.errors.ConfigError: model.d_model: expected 16, as in runs/a, found 32; set model.d_model as it is ...
     """
     for key in sorted(set(ModelConfig.model_fields) - {"activation_memory", "memory_limit_mb"}):
         ours, theirs = _set_values(getattr(wanted, key)), _set_values(getattr(found, key))

@@ -187,7 +187,7 @@ def test_a_checkpoint_in_no_run_keeps_what_evaluate_fits_to_files(run, capsys, m
     few.write_text("".join(Path("s.csv").read_text().splitlines(keepends=True)[:200]))
     assert main(["evaluate", str(alone), "--data", str(few), "--calibrate"]) == 3
     assert (
-        "--calibrate: expected at least 20 documents of classes that the model has, found 4 in"
+        "--calibrate: expected at least 20 documents of classes that the model has, found 8 in"
         in (capsys.readouterr().err.splitlines()[-1])
     )
 
