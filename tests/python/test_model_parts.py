@@ -59,6 +59,14 @@ def test_layers_are_kinds_or_tables_and_are_repeated():
     assert parse(tomllib.loads(to_toml(config))) == config
 
 
+def test_blocks_of_all_layers_are_counted_before_any_is_made():
+    chain = {"kind": "sequential", "blocks": [{"kind": "mlp"}] * 15}
+    nested = {"kind": "sequential", "blocks": [chain] * 15}
+    assert len(core({"layers": [chain] * 4096})["layers"]) == 4096
+    with pytest.raises(ConfigError, match=r"^model\.layers: expected at most 65536 blocks in .*, found 987136; lower"):
+        core({"layers": [nested], "n_layers": 4096})
+
+
 @pytest.mark.parametrize("kind", BLOCKS.values(), ids=lambda kind: kind.name)
 def test_the_core_says_which_blocks_a_list_of_layers_may_name_alone(kind):
     if kind.alone:

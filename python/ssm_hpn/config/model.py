@@ -16,9 +16,15 @@ from ssm_hpn.parts import BLOCKS
 from ssm_hpn.targets import KINDS, TargetKind
 
 
+MOST_LAYERS: Final[int] = bounds("model.n_layers")["le"]
+
+
 def _as_blocks(value: object) -> object:
-    """Kinds separated by commas, or a list of kinds and tables."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """Kinds separated by commas, or a list of kinds and tables; no more than there may be layers."""
+    blocks = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if isinstance(blocks, list | tuple) and len(blocks) > MOST_LAYERS:
+        raise ValueError(f"at most {MOST_LAYERS} blocks, and not {len(blocks)}: there are no more layers")
+    return blocks
 
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::blocks::kinds::BIDIRECTIONAL;
 use crate::bounds::{Bounds, Edge};
 use crate::error::{Error, Result};
 use crate::head::pooling::Pooling;
@@ -35,6 +36,9 @@ const DROPOUT: Bounds =
     Bounds::number("model.dropout", Edge::At(0.0), Edge::Beyond(1.0)).advise("0 turns it off");
 const HEAD_DROPOUT: Bounds =
     Bounds::number("model.head_dropout", Edge::At(0.0), Edge::Beyond(1.0)).advise("0 turns it off");
+
+/// Most blocks of a model, in all layers and inside of each other.
+const MOST_BLOCKS: usize = 1 << 16;
 
 /// The numbers that these settings may have.
 pub(crate) const BOUNDS: &[Bounds] =
@@ -357,6 +361,25 @@ impl Component {
     }
 }
 
+/// Number of blocks that a block of this kind and settings is made of, itself counted: every object with a kind is one. Where
+/// a bidirectional block names no other for the way back, its block is made twice.
+fn blocks_in(kind: &str, settings: &Map<String, Value>) -> usize {
+    let inside = settings.values().map(blocks_in_value).fold(0, usize::saturating_add);
+    let ways = if kind == BIDIRECTIONAL.name && !settings.contains_key("backward") { 2 } else { 1 };
+    inside.saturating_mul(ways).saturating_add(1)
+}
+
+fn blocks_in_value(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => values.iter().map(blocks_in_value).fold(0, usize::saturating_add),
+        Value::Object(settings) => match settings.get("kind") {
+            Some(Value::String(kind)) => blocks_in(kind, settings),
+            _ => settings.values().map(blocks_in_value).fold(0, usize::saturating_add),
+        },
+        _ => 0,
+    }
+}
+
 fn parse<C: DeserializeOwned>(value: Value, at: &str) -> Result<C> {
     let found = value.to_string();
     serde_json::from_value(value)
@@ -408,7 +431,25 @@ impl ModelConfig {
                 "set it to their number, or to a multiple of it",
             ));
         }
+        self.check_blocks()?;
         self.check_memory_limit()
+    }
+
+    /// Refuses more blocks than there may be, before any is made: entries are repeated, and may have blocks inside.
+    fn check_blocks(&self) -> Result<()> {
+        let entries =
+            if self.layers.is_empty() { std::slice::from_ref(&self.block) } else { &self.layers[..] };
+        let of_entries: usize = entries.iter().map(|entry| blocks_in(&entry.kind, &entry.settings)).sum();
+        let found = of_entries.saturating_mul(self.n_layers / entries.len());
+        if found <= MOST_BLOCKS {
+            return Ok(());
+        }
+        Err(Error::config(
+            if self.layers.is_empty() { "model.block" } else { "model.layers" },
+            format!("at most {MOST_BLOCKS} blocks in all layers, those inside of others counted"),
+            found,
+            "lower model.n_layers, or leave blocks out",
+        ))
     }
 
     /// The block of a layer, and its dotted place in the configuration.
@@ -484,6 +525,38 @@ mod tests {
             let message = replace(from, to);
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn blocks_are_counted_before_any_is_made() {
+        let mlp = r#"{"kind":"mlp"}"#;
+        let (chain, both) = (
+            |n: usize| format!(r#"{{"kind":"sequential","blocks":[{}]}}"#, vec![mlp; n].join(",")),
+            format!(r#"{{"kind":"bidirectional","block":{{"kind":"residual","block":{mlp}}}}}"#),
+        );
+        let with = |layers: &[String], n_layers: usize| {
+            let layers = format!("\"n_layers\":{n_layers},\"layers\":[{}]", layers.join(","));
+            ModelConfig::from_json(&JSON.replace("\"n_layers\":4", &layers))
+        };
+        // A chain of 15 is 16 blocks; the other one is 1 + 2 · 2.
+        for layers in [vec![chain(15)], vec![chain(15); 4096], vec![both.clone(), chain(26)]] {
+            with(&layers, 4096).unwrap();
+        }
+        for (layers, found) in [
+            (vec![chain(16)], 17 * 4096),
+            (vec![chain(31), mlp.to_owned()], 33 * 2048),
+            (vec![both, chain(27)], 33 * 2048),
+        ] {
+            let message = with(&layers, 4096).unwrap_err().to_string();
+            let expected = format!(
+                "model.layers: expected at most 65536 blocks in all layers, those inside of others counted, found {found}; \
+                 lower model.n_layers, or leave blocks out"
+            );
+            assert_eq!(message, expected);
+        }
+        let block = JSON.replace(r#"{"kind":"mamba1","d_state":16}"#, &chain(20)).replace("4,", "4096,");
+        let message = ModelConfig::from_json(&block).unwrap_err().to_string();
+        assert!(message.starts_with("model.block: expected at most 65536 blocks"), "{message}");
     }
 
     #[test]
