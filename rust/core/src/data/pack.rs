@@ -221,9 +221,12 @@ mod tests {
 
     #[test]
     fn best_fit_takes_the_fullest_row_with_room() {
-        // 6 and 5 open two rows of 8; the 2 goes to the 6 (room 2), not to the 5 (room 3), which then takes the 3.
-        let d = documents(&[6, 5, 2, 3]);
-        assert_eq!(shapes(&best_fit(&d, 8)), [vec![(0, 0, 6), (2, 0, 2)], vec![(1, 0, 5), (3, 0, 3)]]);
+        // Longest first: 7 and 5 open two rows of 10; the 3 goes to the 7 (room 3), not to the 5 (room 5), which takes the 2.
+        let d = documents(&[2, 5, 7, 3]);
+        assert_eq!(shapes(&best_fit(&d, 10)), [vec![(2, 0, 7), (3, 0, 3)], vec![(1, 0, 5), (0, 0, 2)]]);
+        // Of equal ones the first comes first, and of equal rows the first is taken.
+        let d = documents(&[4, 6, 6, 4]);
+        assert_eq!(shapes(&best_fit(&d, 10)), [vec![(1, 0, 6), (0, 0, 4)], vec![(2, 0, 6), (3, 0, 4)]]);
     }
 
     #[test]

@@ -115,6 +115,25 @@ impl WindowCount {
     }
 }
 
+/// Tokens of a window of a source: its share of those that are asked for. Where none are, of so many that a window has a
+/// usual size, and enough rows.
+fn window_tokens(config: &LoaderConfig, input: &InputColumn, share: Share) -> u64 {
+    let part = |tokens: u64| (u128::from(tokens) * u128::from(share.weight) / u128::from(share.of)) as u64;
+    if let Some(tokens) = config.window {
+        return part(tokens);
+    }
+    let tokens = match *input {
+        InputColumn::Tokens { .. } => WINDOW_TOKENS,
+        InputColumn::Features { n_features } => WINDOW_TOKENS.min(WINDOW_BYTES / 4 / n_features as u64),
+    };
+    part(tokens).max(WINDOW_ROWS * config.length as u64 * config.lanes().unwrap_or(1) as u64)
+}
+
+/// Windows of about `target` tokens in an epoch, each of one group at least; less than two are one.
+fn count_windows(n_tokens: u64, n_groups: u64, target: u64) -> u64 {
+    (n_tokens / target.max(1)).clamp(1, n_groups)
+}
+
 /// What a lock holds. Nothing that holds one of these panics halfway.
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,21 +141,8 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl EpochPlan {
     pub(super) fn new(config: LoaderConfig, data: Dataset, share: Share) -> Self {
-        let part =
-            |tokens: u64| (u128::from(tokens) * u128::from(share.weight) / u128::from(share.of)) as u64;
-        let target = config.window.map_or_else(
-            || {
-                let tokens = match data.columns().input {
-                    InputColumn::Tokens { .. } => WINDOW_TOKENS,
-                    InputColumn::Features { n_features } => {
-                        WINDOW_TOKENS.min(WINDOW_BYTES / 4 / n_features as u64)
-                    }
-                };
-                part(tokens).max(WINDOW_ROWS * config.length as u64 * config.lanes().unwrap_or(1) as u64)
-            },
-            part,
-        );
-        let n_windows = (data.n_tokens() / target.max(1)).clamp(1, data.n_groups());
+        let target = window_tokens(&config, &data.columns().input, share);
+        let n_windows = count_windows(data.n_tokens(), data.n_groups(), target);
         let targets = config.target.into_iter().flat_map(TargetKind::columns).collect();
         let wanted = WantedColumns { targets, name: false };
         Self { config, data, wanted, n_windows, ahead: Mutex::default(), damage: Mutex::default() }
@@ -319,5 +325,44 @@ impl EpochPlan {
             documents.push(Document { group: index, index: document as u32, tokens: tokens as u32 });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_its_share_of_the_tokens_a_bounded_size_and_enough_rows() {
+        let tokens = InputColumn::Tokens { vocab_size: 9 };
+        let features = |n_features| InputColumn::Features { n_features };
+        let usual = LoaderConfig::new("unused", 8, 256);
+        let given = LoaderConfig { window: Some(1000), ..usual.clone() };
+        let long = LoaderConfig { length: 1 << 17, ..usual.clone() };
+        let lanes = LoaderConfig { packing: Packing::Carried, length: 1 << 14, ..usual.clone() };
+        let whole = Share { weight: 1, of: 1 };
+        let third = Share { weight: 1, of: 3 };
+        for (config, input, share, expected) in [
+            (&usual, tokens, whole, 1 << 20),
+            (&usual, tokens, third, (1 << 20) / 3),
+            (&given, tokens, third, 333),
+            (&given, features(4096), whole, 1000),
+            (&usual, features(2), whole, 1 << 20),
+            (&usual, features(64), whole, 1 << 16),       // 16 MB
+            (&usual, features(1 << 16), whole, 16 * 256), // 16 rows
+            (&long, tokens, whole, 16 << 17),
+            (&lanes, tokens, whole, 16 * 8 << 14), // 16 rows of each lane
+        ] {
+            assert_eq!(window_tokens(config, &input, share), expected, "{config:?}, {input:?}, {share:?}");
+        }
+    }
+
+    #[test]
+    fn a_set_of_less_than_two_windows_is_one() {
+        for (n_tokens, n_groups, target, expected) in
+            [(1999, 50, 1000, 1), (2000, 50, 1000, 2), (10, 50, 1000, 1), (2000, 50, 1, 50), (7, 3, 0, 3)]
+        {
+            assert_eq!(count_windows(n_tokens, n_groups, target), expected);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::shards::Counted;
+use crate::shards::{Counted, edit_manifest};
 use crate::streams::{config, drain, ids, stream};
 use ssm_hpn::data::{Cursor, Loader, LoaderConfig, Manifest, OnCorrupt, Packing};
 
@@ -101,6 +101,86 @@ fn a_window_that_is_damaged_while_it_is_read_ends_at_the_next_start() {
         assert_eq!(batch, whole[next].0);
         assert_eq!((cursor.window, cursor.row, cursor.skipped), (2, 1, 1));
     }
+}
+
+#[test]
+fn a_window_in_which_another_record_batch_is_damaged_ends_at_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = Counted::varied(60, 30).write(folder.path(), |c| c.shard_bytes = 1 << 20);
+    let path = folder.path().join(&manifest.shards[0].file);
+    let whole = fs::read(&path).unwrap();
+    // The record batches of a window in the order of the files: a quarter of them, by the tokens of all.
+    let base = LoaderConfig {
+        epochs: Some(1),
+        shuffle: false,
+        batch_size: 1,
+        window: Some(manifest.tokens / 4),
+        ..skipping(folder.path(), Packing::Contiguous)
+    };
+    let n = manifest.shards[0].batches.len();
+    assert!(n >= 12, "{n} record batches");
+    damage(folder.path(), &manifest, &[1]);
+    let with_one = stream(base.clone());
+    let inside = with_one.iter().position(|(_, cursor)| cursor.window == 0 && cursor.row == 1).unwrap();
+    fs::write(&path, &whole).unwrap();
+    damage(folder.path(), &manifest, &[0]);
+    for workers in [0, 2] {
+        let mut again = Loader::open(LoaderConfig { workers, ..base.clone() }).unwrap();
+        again.seek(with_one[inside].1.clone()).unwrap();
+        let (_, cursor) = again.next().unwrap().unwrap();
+        assert_eq!((cursor.window, cursor.row), (1, 1));
+    }
+}
+
+#[test]
+fn epochs_in_which_a_window_is_lost_go_on_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(40, 30);
+    let manifest = data.write(folder.path(), |c| c.shard_bytes = 1 << 20);
+    let gone = damage(folder.path(), &manifest, &[1]);
+    let windows = manifest.shards[0].batches.len() as u64;
+    let epochs = 2 * windows;
+    for workers in [0, 2] {
+        let base = LoaderConfig {
+            workers,
+            window: Some(1), // a record batch each
+            epochs: Some(epochs),
+            ..skipping(folder.path(), Packing::Pad)
+        };
+        let mut loader = Loader::open(base).unwrap();
+        assert_eq!(loader.n_windows(), windows);
+        let seen = ids(&drain(&mut loader)).len() as u64;
+        assert_eq!(seen, epochs * (data.tokens() - gone.len()) as u64);
+        assert_eq!(loader.skipped(), epochs);
+    }
+}
+
+#[test]
+fn what_contradicts_the_manifest_under_its_digest_and_a_damaged_footer_are_never_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(40, 30);
+    let message = |change: &dyn Fn()| {
+        fs::remove_dir_all(folder.path()).unwrap();
+        let manifest = data.write(folder.path(), |c| c.shard_bytes = 1 << 20);
+        assert_eq!(manifest.shards.len(), 1);
+        change();
+        let mut loader = Loader::open(skipping(folder.path(), Packing::Pad)).unwrap();
+        std::iter::repeat_with(|| loader.next()).find_map(Result::err).unwrap().to_string()
+    };
+    let found = message(&|| {
+        edit_manifest(folder.path(), |manifest| {
+            manifest["vocab_size"] = (data.tokens() - 1).into();
+        });
+    });
+    assert!(found.contains(&format!("expected an id below {}", data.tokens() - 1)), "{found}");
+    let found = message(&|| {
+        let path = folder.path().join("shard-00000.arrow");
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.len();
+        bytes[end - 1] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    });
+    assert!(found.contains("end of the file: expected ARROW1"), "{found}");
 }
 
 #[test]

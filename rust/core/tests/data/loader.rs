@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::shards::{Counted, edit_shard, write_features};
-use crate::streams::{PACKINGS, assert_resumes_everywhere, config, documents, ids, rows, stream, tokens};
+use crate::streams::{
+    PACKINGS, assert_resumes_everywhere, config, documents, drain, ids, rows, stream, tokens,
+};
 use proptest::prelude::*;
 use ssm_hpn::Error;
 use ssm_hpn::data::{Cursor, Input, InputLimit, Limits, Loader, LoaderConfig, Packing, verify_shards};
@@ -117,7 +119,7 @@ fn progress_grows_evenly_to_the_number_of_epochs() {
 fn orders_differ_between_epochs_and_seeds_and_are_fixed_without_shuffle() {
     let folder = tempfile::tempdir().unwrap();
     let data = Counted::varied(80, 20);
-    data.write(folder.path(), |_| {});
+    let manifest = data.write(folder.path(), |_| {});
     let n = data.tokens();
     let order = |seed, shuffle| {
         ids(&stream(LoaderConfig {
@@ -132,6 +134,27 @@ fn orders_differ_between_epochs_and_seeds_and_are_fixed_without_shuffle() {
     assert_ne!(a, b, "seeds");
     assert_eq!(a, order(1, true));
     assert!(plain.iter().copied().eq((0..n as u32).chain(0..n as u32)), "not in the order of the files");
+    // A window of one record batch is in the place of its record batch, and these come in a new order in every epoch.
+    let place = |id: u32| {
+        let mut end = 0;
+        manifest.shards.iter().flat_map(|shard| &shard.batches).position(|batch| {
+            end += batch.tokens;
+            u64::from(id) < end
+        })
+    };
+    let single =
+        LoaderConfig { window: Some(1), epochs: Some(2), ..config(folder.path(), Packing::Contiguous) };
+    let mut batches: Vec<usize> = ids(&stream(single)).into_iter().map(|id| place(id).unwrap()).collect();
+    batches.dedup();
+    let n_batches = batches.len() / 2;
+    assert!(n_batches > 9);
+    let (first, second) = batches.split_at(n_batches);
+    assert!(!first.is_sorted() && first != second, "{batches:?}");
+    for epoch in [first, second] {
+        let mut epoch = epoch.to_vec();
+        epoch.sort_unstable();
+        assert!(epoch.into_iter().eq(0..n_batches), "{batches:?}");
+    }
     // Successive rows are rarely neighbours in the data.
     let rows = stream(LoaderConfig { epochs: Some(1), ..config(folder.path(), Packing::Contiguous) });
     let starts: Vec<u32> = rows.iter().flat_map(|(b, _)| documents(b).into_iter().map(|d| d[0])).collect();
@@ -344,14 +367,25 @@ fn rows_of_an_epoch_are_counted_as_they_come() {
             let rows: usize = whole.iter().map(|(batch, _)| batch.rows).sum();
             assert_eq!(Loader::open(base.clone()).unwrap().count_rows(epochs).unwrap(), rows as u64);
         }
-        // Of a set that is one window, the first window is an epoch.
-        let one = LoaderConfig { window: None, ..base.clone() };
+        // Of a set that is one window, the first window is an epoch; padded rows of these are as long as their longest.
+        let one = LoaderConfig { window: None, length: 40, batch_size: 3, ..base.clone() };
         let loader = Loader::open(one.clone()).unwrap();
         assert_eq!(loader.n_windows(), 1);
         let whole = stream(LoaderConfig { epochs: Some(1), ..one });
         let positions: usize = whole.iter().map(|(batch, _)| tokens(batch).len()).sum();
         let expected = loader.n_tokens() as f64 / positions as f64;
         assert!((loader.utilisation().unwrap() - expected).abs() < 1e-12, "{packing:?}");
+    }
+}
+
+#[test]
+fn rows_of_a_number_of_tokens_are_rounded_up() {
+    let folder = tempfile::tempdir().unwrap();
+    Counted::new(&[3, 5]).write(folder.path(), |_| {});
+    let loader =
+        Loader::open(LoaderConfig { length: 4, ..config(folder.path(), Packing::Contiguous) }).unwrap();
+    for (tokens, rows) in [(1, 1), (4, 1), (5, 2), (8, 2), (16, 4), (17, 5)] {
+        assert_eq!(loader.count_rows_of_tokens(tokens).unwrap(), rows, "{tokens} tokens");
     }
 }
 
@@ -411,5 +445,11 @@ fn a_window_that_was_read_to_describe_the_stream_is_not_read_again() {
         std::fs::write(&path, bytes).unwrap();
         assert_eq!(loader.next().unwrap().unwrap(), expected[0]);
         std::fs::write(&path, whole).unwrap();
+        // It is that window alone: from elsewhere the stream goes on with what is there.
+        loader.seek(Cursor::default()).unwrap();
+        loader.utilisation().unwrap();
+        let later = expected.iter().position(|(_, cursor)| cursor.window == 1).unwrap();
+        loader.seek(expected[later].1.clone()).unwrap();
+        assert_eq!(drain(&mut loader), expected[later + 1..]);
     }
 }

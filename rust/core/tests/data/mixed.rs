@@ -61,6 +61,13 @@ fn write_ids(folder: &Path, data: &Counted, first: u32) {
     writer.close(Extra::default()).unwrap();
 }
 
+/// A token of each document in the order of an epoch, counted from its set's first.
+fn order_of(config: LoaderConfig, source: usize, n: usize) -> Vec<u32> {
+    let all = rows(&stream(config));
+    let own = all.iter().map(|row| row[0]).filter(|&id| id as usize / VOCABULARY == source);
+    own.take(n).map(|id| id % VOCABULARY as u32).collect()
+}
+
 fn source(row: &[u32]) -> usize {
     row[0] as usize / VOCABULARY
 }
@@ -144,7 +151,10 @@ fn an_epoch_of_a_mixture_ends_when_every_source_was_read() {
     let sources = Sources::new();
     for packing in PACKINGS {
         let base = LoaderConfig { batch_size: 1, max_batches: None, workers: 0, ..sources.config(packing) };
-        for epochs in [1, 2] {
+        // The set that is read last is the last one, or the first.
+        for (epochs, [first, second, third]) in [(1, WEIGHTS), (2, WEIGHTS), (1, [1, 3, 6])] {
+            let mut base = LoaderConfig { weight: first, ..base.clone() };
+            (base.mix[0].weight, base.mix[1].weight) = (second, third);
             let mut loader = Loader::open(base.clone()).unwrap();
             let mut rows = 0;
             while loader.epoch() < epochs {
@@ -152,6 +162,8 @@ fn an_epoch_of_a_mixture_ends_when_every_source_was_read() {
                 rows += 1;
             }
             assert_eq!(loader.count_rows(epochs).unwrap(), rows, "{packing:?}");
+            let first = loader.progress_of_sources()[0];
+            assert_eq!(base.weight == 1, first - (epochs as f64) < 1e-9, "which set is read last");
             assert!(loader.progress_of_sources().into_iter().all(|of_one| of_one >= epochs as f64));
             assert!((loader.progress() - epochs as f64).abs() < 1e-9);
         }
@@ -162,6 +174,96 @@ fn an_epoch_of_a_mixture_ends_when_every_source_was_read() {
             tokens += ids(&[loader.next().unwrap().unwrap()]).len();
         }
         assert!(tokens.abs_diff(3000) < 150, "{packing:?}: {tokens}");
+    }
+}
+
+#[test]
+fn sources_of_one_size_are_not_in_one_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::new(&[8; 40]);
+    let path = |k: usize| folder.path().join(k.to_string());
+    for k in [0, 1] {
+        write_ids(&path(k), &data, (k * VOCABULARY) as u32);
+    }
+    let mix = vec![MixedSource { path: path(1), weight: 1 }];
+    let base = LoaderConfig {
+        mix,
+        window: None,
+        length: 8,
+        max_batches: Some(20),
+        ..config(&path(0), Packing::Pad)
+    };
+    let [first, second] = [0, 1].map(|source| order_of(base.clone(), source, 40));
+    assert_ne!(first, second);
+    let sorted = |mut order: Vec<u32>| {
+        order.sort_unstable();
+        order
+    };
+    assert_eq!(sorted(first), sorted(second));
+}
+
+#[test]
+fn a_window_of_a_mixture_is_divided_by_the_weights() {
+    let sources = Sources::new();
+    let base = sources.config(Packing::Contiguous);
+    let windows = |path: &Path, window| {
+        Loader::open(LoaderConfig { window: Some(window), ..config(path, Packing::Contiguous) })
+            .unwrap()
+            .n_windows()
+    };
+    let expected: u64 =
+        (0..3).map(|k| windows(&sources.path(k), base.window.unwrap() * WEIGHTS[k] / 10)).sum();
+    assert_eq!(Loader::open(base).unwrap().n_windows(), expected);
+}
+
+#[test]
+fn sets_of_other_sizes_are_refused_by_the_name_of_the_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Counted::varied(20, 9);
+    let written = |name: &str, change: &dyn Fn(&mut ssm_hpn::data::WriterConfig)| {
+        let path = folder.path().join(name);
+        data.write(&path, |config| change(config));
+        path
+    };
+    let first = written("first", &|_| {});
+    let message = |path: &Path| {
+        let mix = vec![MixedSource { path: path.into(), weight: 1 }];
+        Loader::open(LoaderConfig { mix, ..config(&first, Packing::Pad) }).err().map(|e| e.to_string())
+    };
+    assert_eq!(message(&written("same", &|_| {})), None);
+    let vocabulary = written("vocabulary", &|c| c.vocab_size = Some(200));
+    let found = message(&vocabulary).unwrap();
+    assert!(found.contains("vocab_size: expected ") && found.contains("found 200; prepare both"), "{found}");
+    let classes = written("classes", &|_| {});
+    crate::shards::edit_manifest(&classes, |manifest| manifest["n_classes"] = 7.into());
+    let found = message(&classes).unwrap();
+    assert!(found.contains("n_classes: expected 4, as in ") && found.contains("found 7"), "{found}");
+    // Without the columns that are not compared: of features the width, of values their number.
+    let numbers = |name: &str, n_features: usize, n_values: usize| {
+        use ssm_hpn::data::{
+            ColumnValues, DocumentColumns, Elements, Extra, Kind, ShardWriter, WriterConfig,
+        };
+        let mut config = WriterConfig::new(Kind::Features, &["features", "values"]);
+        (config.n_features, config.n_values) = (Some(n_features), Some(n_values));
+        let (x, values) = (vec![0.5; 3 * n_features], vec![1.0; n_values]);
+        let path = folder.path().join(name);
+        let mut writer = ShardWriter::create(&path, config).unwrap();
+        let targets = &[("values", ColumnValues::Numbers(&values))];
+        let documents =
+            DocumentColumns { elements: Elements::F32(&x), offsets: &[0, 3], targets, names: None };
+        writer.append(&documents).unwrap();
+        writer.close(Extra::default()).unwrap();
+        path
+    };
+    let (first, wide, more) = (numbers("a", 2, 1), numbers("b", 3, 1), numbers("c", 2, 2));
+    for (other, expected) in
+        [(wide, "n_features: expected 2, as in "), (more, "n_values: expected 1, as in ")]
+    {
+        let target = Some(&ssm_hpn::target::kinds::SEQUENCE_VALUES);
+        let mix = vec![MixedSource { path: other, weight: 1 }];
+        let config = LoaderConfig { mix, target, ..config(&first, Packing::Pad) };
+        let found = Loader::open(config).err().unwrap().to_string();
+        assert!(found.contains(expected), "{found}");
     }
 }
 
@@ -190,6 +292,11 @@ fn sources_that_do_not_fit_and_positions_of_another_mixture_are_refused() {
     let (_, cursor) = Loader::open(base.clone()).unwrap().next().unwrap().unwrap();
     let mut other = Loader::open(LoaderConfig { weight: 6, ..base.clone() }).unwrap();
     assert!(other.seek(cursor.clone()).unwrap_err().to_string().starts_with("cursor.data"));
+    // Other weights are other turns, also where every set is one window.
+    let one = LoaderConfig { window: None, ..base.clone() };
+    let (_, cursor_of_one) = Loader::open(one.clone()).unwrap().next().unwrap().unwrap();
+    let mut other = Loader::open(LoaderConfig { weight: 6, ..one }).unwrap();
+    assert!(other.seek(cursor_of_one).unwrap_err().to_string().starts_with("cursor.data"));
     let far =
         Cursor { mixed: vec![ssm_hpn::data::Place { window: 1 << 40, ..Default::default() }], ..cursor };
     assert!(Loader::open(base).unwrap().seek(far).unwrap_err().to_string().starts_with("cursor.window"));

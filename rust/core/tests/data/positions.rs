@@ -122,11 +122,19 @@ fn a_position_of_other_data_or_settings_is_refused() {
     assert!(refused(LoaderConfig { length: 17, ..base.clone() }));
     assert!(refused(LoaderConfig { packing: Packing::Pad, ..base.clone() }));
     assert!(refused(LoaderConfig { shuffle: false, ..base.clone() }));
+    assert!(refused(LoaderConfig { window: Some(60), ..base.clone() }));
     assert!(!refused(LoaderConfig { batch_size: 2, workers: 1, prefetch: 9, ..base }));
     assert!(loader.seek(Cursor { window: 1 << 40, ..cursor.clone() }).is_err());
     loader.seek(Cursor { row: 1 << 40, ..cursor }).unwrap();
     assert!(matches!(loader.next(), Err(Error::Config { .. })));
     assert!(Cursor::from_json("{\"epoch\":-1}").is_err());
+    // Documents of a target of their own may be cut where that is said, and are not otherwise: other rows.
+    let whole = LoaderConfig { target: Some(&kinds::SEQUENCE_CLASS), ..config(a.path(), Packing::Pad) };
+    let (_, cursor) = Loader::open(whole.clone()).unwrap().next().unwrap().unwrap();
+    let refused = |config: LoaderConfig| Loader::open(config).unwrap().seek(cursor.clone()).is_err();
+    assert!(!refused(whole.clone()));
+    assert!(refused(LoaderConfig { truncate: true, ..whole.clone() }));
+    assert!(refused(LoaderConfig { target: Some(&kinds::NEXT_TOKEN), ..whole }));
 }
 
 #[test]
