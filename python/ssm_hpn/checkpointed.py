@@ -27,6 +27,8 @@ ORDERED_BY = (
     "model.target.kind",
 )
 """Settings on which the order of training batches depends."""
+PLACED_BY = (*(name for name in ORDERED_BY if name.startswith(("data.", "train."))), "data.weights", "data.mix")
+"""Settings that a message names where a position in the data is not one of these settings."""
 
 
 class Checkpointed(ModelInUse):
@@ -104,9 +106,15 @@ class Checkpointed(ModelInUse):
         session.set_class_weights(weights_of_model(config, contract))
         session.set_precision(config.train.precision)
         self._share(session)
-        self.feed.seek(state["cursor"], state["epoch"], made=made)
+        self.feed.seek(state["cursor"], state["epoch"], made=made, differing=self._placed_otherwise(state["config"]))
         self._session, self.tokens_seen, self.contract, self.config = session, state["tokens_seen"], contract, config
         self.temperature, self.density = temperature, density
+
+    def _placed_otherwise(self, saved: Mapping[str, Any]) -> list[tuple[str, object, object]]:
+        """The settings of the order of training batches that differ: name, value of the checkpoint and of this trainer."""
+        ours = self.config.model_dump(mode="json")
+        rows = [(name, _setting(saved, name), _setting(ours, name)) for name in PLACED_BY]
+        return [(name, theirs, own) for name, theirs, own in rows if theirs != own]
 
     def _reads_as(self, saved: Mapping[str, Any]) -> bool:
         """Whether saved settings read the same data in the same order as those of this trainer."""

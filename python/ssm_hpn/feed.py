@@ -76,6 +76,7 @@ class Feed:
         """The folders of `data.mix`, further training data."""
         self._config = config
         self._made: Mapping[str, Any] | None = None
+        self._differing: Sequence[tuple[str, object, object]] = ()
         self._loader: Loader | None = None
         self._peeked: _Read | None = None
         self._own: dict[str, int] | None = None
@@ -135,14 +136,22 @@ class Feed:
         """Let go of the reader of the training data; another one goes on at the position."""
         self._loader, self._peeked, self._number = None, None, 0
 
-    def seek(self, cursor: str | None, epoch: float, *, made: Mapping[str, Any] | None = None) -> None:
+    def seek(
+        self,
+        cursor: str | None,
+        epoch: float,
+        *,
+        made: Mapping[str, Any] | None = None,
+        differing: Sequence[tuple[str, object, object]] = (),
+    ) -> None:
         """Continue from another position in the training data.
 
-        `made` are the settings of the preparation that the position is in, where its data has the digest of these and
+        `differing` are the settings of the order that are others than where the position is from, each with its value
+        there and here: the first is named where the position is refused. `made` are the settings of the preparation that the position is in, where its data has the digest of these and
         is read by the same settings: it is then the position in these, whatever differs in their files besides the
         contents, such as the names of documents.
         """
-        self.cursor, self.epoch, self._made = cursor, epoch, made
+        self.cursor, self.epoch, self._made, self._differing = cursor, epoch, made, differing
         self.skipped = 0 if cursor is None else int(from_json(cursor).get("skipped", 0))
         self._close()
 
@@ -215,8 +224,22 @@ class Feed:
             raise self._missing("data.train", "hand a batch to step()")
         loader = Loader(core_loader(self._config, str(self.train), mix=list(map(str, self.mix)), own=own))
         if self.cursor is not None:
-            loader.seek(self._of_these(self.cursor, loader.cursor))
+            self._seek(loader, self.cursor)
         return loader
+
+    def _seek(self, loader: Loader, cursor: str) -> None:
+        """Bring a reader to a position; where it is refused, name a setting by which batches come in another order."""
+        try:
+            loader.seek(self._of_these(cursor, loader.cursor))
+        except ConfigError:
+            if not self._differing:
+                raise
+            (name, *values), *further = self._differing
+            theirs, ours = (one if isinstance(one, str) else json.dumps(one) for one in values)
+            expected = f"{theirs}, as in the training whose place in the data is gone on from"
+            all_of_them = " and ".join(["it", *(other for other, *_ in further)])
+            advice = f"set {all_of_them} as there, or train from the start"
+            raise ConfigError(problem(name, expected, ours, advice)) from None
 
     def _opened(self) -> Loader:
         """The reader of the training data, which is opened when it is first asked for."""

@@ -60,12 +60,13 @@ def test_memory_is_flat_over_data_that_is_larger_than_it(tmp_path, packing):
     assert max(seen) - max(seen[: len(seen) // 3]) < 2.5, seen
 
 
-def text_lines(folder, lengths):
+def text_lines(folder, lengths, **settings):
     """A prepared folder of tokens that count on from document to document, and the tokens of each document."""
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64)
     rng = np.random.default_rng(1)
     tokens = rng.integers(0, 20, int(offsets[-1]), dtype=np.uint32)
-    writer = ShardWriter(str(folder), json.dumps({"kind": "tokens", "vocab_size": 20, "columns": ["tokens"]}))
+    settings = {"kind": "tokens", "vocab_size": 20, "columns": ["tokens"], **settings}
+    writer = ShardWriter(str(folder), json.dumps(settings))
     writer.append_many(offsets=offsets, tokens=tokens)
     writer.close("{}")
     return np.split(tokens, offsets[1:-1].astype(int))
@@ -192,3 +193,24 @@ def test_the_order_is_told_with_how_full_rows_are(tmp_path, capsys):
     )
     loader = {"path": str(tmp_path / "data"), "batch_size": 2, "length": 16, "window": 100}
     assert Loader(json.dumps(loader)).n_windows == 1  # one record batch cannot be in two windows
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data__packing": "best_fit"}, "data.packing: expected contiguous, as in .*, found best_fit; set it as there"),
+        ({"data__window": 40}, "data.window: expected null, as in .*, found 40; set it as there, or train from the start"),
+        ({"data__shuffle": False, "train__seed": 5}, "data.shuffle: .* found false; set it and train.seed as there"),
+        ({"data__length": 7}, "data.length: expected 12, as in .*, found 7"),
+    ],
+)
+def test_a_setting_that_changes_the_order_is_named_where_a_run_goes_on(tmp_path, changed, message):
+    text_lines(tmp_path / "data", LONG, batch_tokens=40)
+    given = {"data__packing": "contiguous", "data__window": None, "data__length": 12}
+    first = carrying(tmp_path / "data", **given)
+    first.step()
+    saved = first.save(tmp_path / "step-00000001")
+    other = carrying(tmp_path / "data", **given | changed)
+    other.restore(saved)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        other.step()

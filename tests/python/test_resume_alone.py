@@ -141,6 +141,16 @@ def test_given_settings_alone_differ_from_those_of_the_run(tree, capsys):
     assert f"go on with that run by --resume runs/{other.name}" in refused(capsys)
 
 
+@pytest.mark.parametrize("length", ["epochs", "tokens"])
+def test_a_length_of_data_is_refused_as_a_run_has_its_number_of_updates(tree, capsys, length):
+    run = run_in(tree)
+    assert train("--resume", str(run), f"--train.{length}", "4", "--more", "1") == 2
+    expected = f"train.{length}: expected no length in {length} with --resume, as {run} is one of 12 updates, found 4"
+    assert refused(capsys) == (
+        f"error: {expected}; add updates by --more N, or go on from its weights in a run of its own by --train.steps N"
+    )
+
+
 def test_a_setting_as_the_run_has_it_is_the_same_run(tree, capsys):
     run = run_in(tree)
     assert train("--resume", str(run), "--optim.lr", "0.02", "--train.log_every", "1", "--more", "1") == 0

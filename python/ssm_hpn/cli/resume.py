@@ -20,6 +20,7 @@ from ssm_hpn.cli.resumed_data import BESIDE, RunData, RunToResume, check_shaping
 from ssm_hpn.config import Config, PrepareOptions, merge, parse, to_toml
 from ssm_hpn.config.data import FILE_OPTIONS
 from ssm_hpn.config.resolve import schedule_of
+from ssm_hpn.counts import counted
 from ssm_hpn.errors import CheckpointError, ConfigError, nearest, problem, shown
 from ssm_hpn.foreign import from_toml
 from ssm_hpn.run import config_in, is_of_a_run, run_folder, run_of, saved_config
@@ -101,6 +102,7 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     going_on = RunToResume(path, checkpoint, saved, console)
     places = ("train", "validation", *((*BESIDE, *FILE_OPTIONS) if named.train else ()))
     given = _without_data(request.settings, going_on.settings, places)
+    _check_length(path, saved, given)
     check_shaping(path, going_on.settings, given["data"])
     config = _under(saved, given)
     alone = saved.model.kind != "features" and not is_of_a_run(checkpoint)
@@ -119,6 +121,16 @@ def resumed(request: TrainRequest, console: "Console") -> Resumed:
     if data.located.mix:
         paths["mix"] = tuple(map(str, data.located.mix))
     return Resumed(_with_paths(config, paths), data, same, checkpoint)
+
+
+def _check_length(path: Path, saved: Config, given: Mapping[str, Any]) -> None:
+    """Refuse a length in epochs or tokens: that of a run is a number of updates since it began."""
+    for key in ("epochs", "tokens"):
+        found = (given.get("train") or {}).get(key)
+        if found is not None:
+            expected = f"no length in {key} with --resume, as {path} is one of {counted(saved.train.steps, 'update')}"
+            advice = "add updates by --more N, or go on from its weights in a run of its own by --train.steps N"
+            raise ConfigError(problem(f"train.{key}", expected, found, advice))
 
 
 def _is_begun(path: Path) -> bool:
