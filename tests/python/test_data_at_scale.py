@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ssm_hpn import Trainer
 from ssm_hpn._core import Loader, ShardWriter
 from ssm_hpn.errors import ConfigError
+from ssm_hpn.feed import Feed
 from support import train
 
 READ = """
@@ -82,7 +84,7 @@ def carrying(folder, **changes):
     settings["data"] = {"train": str(folder), "length": 16, "packing": "carried"}
     for name, value in changes.items():
         section, _, key = name.partition("__")
-        settings[section] = settings[section] | {key: value}
+        settings[section] = settings.get(section, {}) | {key: value}
     return Trainer({"model": model, **settings}, dtype="float64")
 
 
@@ -193,6 +195,25 @@ def test_the_order_is_told_with_how_full_rows_are(tmp_path, capsys):
     )
     loader = {"path": str(tmp_path / "data"), "batch_size": 2, "length": 16, "window": 100}
     assert Loader(json.dumps(loader)).n_windows == 1  # one record batch cannot be in two windows
+
+
+def test_the_time_that_training_waits_for_data_is_in_its_rows(tmp_path, monkeypatch):
+    text_lines(tmp_path / "data", LONG)
+    read = Feed.next
+
+    def slow(feed):
+        time.sleep(0.05)
+        return read(feed)
+
+    monkeypatch.setattr(Feed, "next", slow)
+    settings = {"data__packing": "contiguous", "train__steps": 4, "train__accumulate": 2, "train__log_every": 2}
+    carrying(tmp_path / "data", **settings, run__folder=str(tmp_path / "run")).fit()
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    timed = [row for row in rows if row.get("perf/data_ms") is not None and row["step"] > 0]
+    assert [row["step"] for row in timed] == [2, 4]
+    for row in timed:  # of each update: two batches of 3 rows of 16 tokens
+        assert row["perf/data_ms"] >= 100
+        assert row["perf/tokens_per_second"] <= 2 * 3 * 16 / 0.1
 
 
 @pytest.mark.parametrize(
