@@ -364,6 +364,103 @@ fn numbers_that_are_not_finite_are_named() {
     refused(read(folder.path(), &[]), &needles);
 }
 
+/// Puts bytes in the place of the first such pattern at or behind an offset.
+#[track_caller]
+fn replace(bytes: &mut [u8], from: usize, pattern: &[u8], new: &[u8]) -> usize {
+    let place = bytes[from..].windows(pattern.len()).position(|found| found == pattern).unwrap();
+    bytes[from + place..][..new.len()].copy_from_slice(new);
+    from + place
+}
+
+fn words(numbers: &[i32]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// With right digests: what would be read as other documents without a word.
+#[test]
+fn documents_that_the_writer_never_makes_are_refused() {
+    let lengths = Counted::varied(24, 30).lengths;
+    let [first, second] = [lengths[0] as i32, (lengths[0] + lengths[1]) as i32];
+    let (offsets, moved) = (words(&[0, first, second]), words(&[0, 0, second]));
+    let folder = data_set();
+    edit_shard(folder.path(), 0, |bytes| {
+        replace(bytes, 0, &offsets, &moved);
+    });
+    refused(read(folder.path(), &[]), &["row 0", "at least one token", "an empty document"]);
+
+    // The offsets of a column per token, which come behind those of the tokens.
+    let folder = data_set();
+    edit_shard(folder.path(), 0, |bytes| {
+        let of_tokens = replace(bytes, 0, &offsets, &offsets);
+        replace(bytes, of_tokens + 4, &offsets, &words(&[0, first + 1, second]));
+    });
+    read(folder.path(), &[]).unwrap();
+    let needles = ["row 0", &format!("{first} labels, one per token"), &format!("found {}", first + 1)];
+    refused(read(folder.path(), &["labels"]), &needles);
+
+    // A node of the message is a length and a number of nulls.
+    let folder = data_set();
+    let rows = Dataset::open(folder.path()).unwrap().shards()[0].entry().batches[0].rows;
+    edit_shard(folder.path(), 0, |bytes| {
+        let node = [rows.to_le_bytes(), 0_u64.to_le_bytes()].concat();
+        replace(bytes, 320, &node, &[rows.to_le_bytes(), 1_u64.to_le_bytes()].concat());
+    });
+    refused(read(folder.path(), &[]), &["record batch 0 at byte ", "found null values"]);
+
+    let folder = data_set();
+    edit_shard(folder.path(), 0, |bytes| {
+        let pattern = [0.5_f32, 1.0, 1.5].map(f32::to_le_bytes).concat();
+        replace(bytes, 0, &pattern, &f32::NEG_INFINITY.to_le_bytes());
+    });
+    refused(read(folder.path(), &["values"]), &["row 0", "finite values, or NaN for none", "found -inf"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    Counted::varied(9, 30).write(folder.path(), |c| c.vocab_size = Some(70_000));
+    edit_shard(folder.path(), 0, |bytes| {
+        replace(bytes, 0, &words(&[0, 1, 2, 3]), &words(&[70_000]));
+    });
+    refused(read(folder.path(), &[]), &["row 0", "token 0", "an id below 70000", "found 70000"]);
+}
+
+/// The footer of a shard has the place of every record batch too.
+#[test]
+fn record_batches_in_other_places_than_the_footer_says_are_refused() {
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 3] = [
+        (
+            |m| {
+                let batch = m["shards"][0]["batches"].as_array_mut().unwrap().pop().unwrap();
+                for at in ["/shards/0", ""] {
+                    for key in ["rows", "tokens"] {
+                        let of = m.pointer_mut(&format!("{at}/{key}")).unwrap();
+                        *of = json!(of.as_u64().unwrap() - batch[key].as_u64().unwrap());
+                    }
+                }
+            },
+            "where the manifest lists",
+        ),
+        (
+            |m| {
+                let batch = m["shards"][0]["batches"].as_array_mut().unwrap().last_mut().unwrap();
+                batch["offset"] = json!(batch["offset"].as_u64().unwrap() + 8);
+            },
+            "another place for record batch",
+        ),
+        (
+            |m| {
+                let batch = m["shards"][0]["batches"].as_array_mut().unwrap().last_mut().unwrap();
+                batch["bytes"] = json!(batch["bytes"].as_u64().unwrap() - 8);
+            },
+            "another place for record batch",
+        ),
+    ];
+    for (change, needle) in cases {
+        let folder = data_set();
+        edit_manifest(folder.path(), change);
+        refused(read(folder.path(), &[]), &["shard-00000.arrow", "footer at byte ", needle]);
+    }
+}
+
 #[test]
 fn digests_beside_the_shards_are_compared() {
     let folder = data_set();
