@@ -111,7 +111,7 @@ class Checkpointed(ModelInUse):
         self.temperature, self.density = temperature, density
 
     def _placed_otherwise(self, saved: Mapping[str, Any]) -> list[tuple[str, object, object]]:
-        """The settings of the order of training batches that differ: name, value of the checkpoint and of this trainer."""
+        """The settings of the order of batches that differ: name, value of the checkpoint and of this trainer."""
         ours = self.config.model_dump(mode="json")
         rows = [(name, _setting(saved, name), _setting(ours, name)) for name in PLACED_BY]
         return [(name, theirs, own) for name, theirs, own in rows if theirs != own]

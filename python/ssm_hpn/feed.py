@@ -147,9 +147,9 @@ class Feed:
         """Continue from another position in the training data.
 
         `differing` are the settings of the order that are others than where the position is from, each with its value
-        there and here: the first is named where the position is refused. `made` are the settings of the preparation that the position is in, where its data has the digest of these and
-        is read by the same settings: it is then the position in these, whatever differs in their files besides the
-        contents, such as the names of documents.
+        there and here: the first is named where the position is refused. `made` are the settings of the preparation
+        that the position is in, where its data has the digest of these and is read by the same settings: it is then
+        the position in these, whatever differs in their files besides the contents, such as the names of documents.
         """
         self.cursor, self.epoch, self._made, self._differing = cursor, epoch, made, differing
         self.skipped = 0 if cursor is None else int(from_json(cursor).get("skipped", 0))

@@ -150,7 +150,10 @@ def test_a_value_of_another_type_is_refused_in_plain_words(name):
         ),
         ({"model": {"layers": [3]}}, "model.layers.0: expected "),
         ({"model": {"layers": 3}}, "model.layers: expected a list of "),
-        ({"model": {"layers": ["mlp"] * 4097}}, "model.layers: expected at most 4096 blocks, and not 4097: there are no"),
+        (
+            {"model": {"layers": ["mlp"] * 4097}},
+            "model.layers: expected at most 4096 blocks, and not 4097: there are no",
+        ),
         ({"model": {"layers": ",".join(["mlp"] * 4097)}}, "model.layers: expected at most 4096 blocks, and not 4097"),
         ({"evaluation": {"batches": "many"}}, "evaluation.batches: expected a whole number or all, found 'many'"),
         ({"data": {"shuffle": "perhaps"}}, "data.shuffle: expected true or false, found 'perhaps'"),

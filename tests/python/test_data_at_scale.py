@@ -220,7 +220,10 @@ def test_the_time_that_training_waits_for_data_is_in_its_rows(tmp_path, monkeypa
     ("changed", "message"),
     [
         ({"data__packing": "best_fit"}, "data.packing: expected contiguous, as in .*, found best_fit; set it as there"),
-        ({"data__window": 40}, "data.window: expected null, as in .*, found 40; set it as there, or train from the start"),
+        (
+            {"data__window": 40},
+            "data.window: expected null, as in .*, found 40; set it as there, or train from the start",
+        ),
         ({"data__shuffle": False, "train__seed": 5}, "data.shuffle: .* found false; set it and train.seed as there"),
         ({"data__length": 7}, "data.length: expected 12, as in .*, found 7"),
     ],

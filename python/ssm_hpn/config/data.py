@@ -179,7 +179,8 @@ class PrepareOptions(Section):
         Literal["refuse", "keep"], Applies("files in data.validation", {"data.validation": Is.GIVEN})
     ] = Field("refuse", description="what to do about training documents that files in data.validation hold too")
     unique: bool = Field(
-        False, description="leave out training documents whose contents are equal to those of an earlier one"
+        False,
+        description="leave out documents of data.train whose contents are those of an earlier one, held-out ones too",
     )
     format: Format = Field("auto", description="format of the files; auto goes by the file name")
     include: Annotated[

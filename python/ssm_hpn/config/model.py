@@ -15,7 +15,6 @@ from ssm_hpn.config.bounds import bounds
 from ssm_hpn.parts import BLOCKS
 from ssm_hpn.targets import KINDS, TargetKind
 
-
 MOST_LAYERS: Final[int] = bounds("model.n_layers")["le"]
 
 

@@ -351,7 +351,7 @@ mod tests {
             (&usual, features(64), whole, 1 << 16),       // 16 MB
             (&usual, features(1 << 16), whole, 16 * 256), // 16 rows
             (&long, tokens, whole, 16 << 17),
-            (&lanes, tokens, whole, 16 * 8 << 14), // 16 rows of each lane
+            (&lanes, tokens, whole, (16 * 8) << 14), // 16 rows of each lane
         ] {
             assert_eq!(window_tokens(config, &input, share), expected, "{config:?}, {input:?}, {share:?}");
         }

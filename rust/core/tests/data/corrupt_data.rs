@@ -99,10 +99,16 @@ fn a_manifest_cut_anywhere() {
     }
 }
 
+/// A field of the last record batch of the last shard, after which there is room in the file.
+fn in_last_batch<'a>(manifest: &'a mut Value, field: &str) -> &'a mut Value {
+    let shard = manifest["shards"].as_array_mut().unwrap().last_mut().unwrap();
+    &mut shard["batches"].as_array_mut().unwrap().last_mut().unwrap()[field]
+}
+
 #[test]
 fn a_manifest_that_contradicts_itself() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 28] = [
+    let cases: [(Change, &str); 31] = [
         (|m| m["rows"] = json!(1), "rows"),
         (|m| m["tokens"] = json!(1), "tokens"),
         (|m| m["longest"] = json!(1), "longest"),
@@ -128,6 +134,12 @@ fn a_manifest_that_contradicts_itself() {
         (|m| m["shards"][0]["batches"][0]["bytes"] = json!(u64::MAX / 2), "1 to 4294967296 bytes"),
         (|m| m["shards"][0]["batches"][0]["bytes"] = json!(1_u64 << 32), "no other batch"),
         (|m| m["shards"][0]["batches"][0]["bytes"] = json!(0), "1 to 4294967296 bytes"),
+        (|m| *in_last_batch(m, "bytes") = json!(1_u64 << 32), "no other batch"), // beyond the file
+        (
+            |m| *in_last_batch(m, "offset") = json!(in_last_batch(m, "offset").as_u64().unwrap() + 4),
+            "no other batch",
+        ),
+        (|m| *in_last_batch(m, "rows") = json!(1000), "none of them empty"),
         (|m| m["shards"][0]["batches"][0]["rows"] = json!(0), "at least one document"),
         (|m| m["shards"][0]["batches"][0]["tokens"] = json!(1_u64 << 40), "2147483647"),
         (|m| m["shards"][0]["batches"][0]["rows"] = json!(1), "sum of its parts"),
