@@ -80,7 +80,7 @@ test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the de
 	@$(CARGO) test --workspace --quiet -- --ignored
 	@$(CARGO) run --package ssm-hpn --example train --release --quiet
 	@bash scripts/test_external_crate.sh
-	@$(PY) -m pytest -q tests/python -m slow
+	@$(PY) -m pytest -q tests/python -m slow -n 2 --dist loadfile # tests of a file share a wheel, a browser
 
 # Each test waits for processes of its own, one after the other.
 FAULT_PROCESSES ?= 2

@@ -139,7 +139,8 @@ def test_watch_prints_lines_until_all_have_ended(tmp_path, capsys):
     assert main(["watch", str(tmp_path / "runs"), "--every", "0.05"]) == 0
     thread.join()
     first, second = capsys.readouterr().out.splitlines()
-    assert "one  running  40 of 50  loss 2.0" in first
+    assert "one  running  40 of 50  training loss 2.0" in first
+    assert first.count("loss") == first.count("training loss") + first.count("held out: loss")
     assert "one  finished  50 of 50" in second
     assert main(["watch", str(run), "--once"]) == 0
     assert "50 of 50" in capsys.readouterr().out

@@ -74,8 +74,10 @@ def _lines(folder: Folder, every: float) -> None:
             if told.get(one.folder) != len(one.rows):
                 told[one.folder] = len(one.rows)
                 facts = one.facts()
-                shown = [f"loss {facts['training loss']}", facts["held out"], f"{facts['tokens/s']} tokens/s"]
-                about = "  ".join([facts["run"], facts["state"], facts["updates"], *filter(None, shown)])
+                shown = [f"training loss {facts['training loss']}", f"{facts['tokens/s']} tokens/s"]
+                if facts["held out"]:
+                    shown.insert(1, f"held out: {facts['held out']}")
+                about = "  ".join([facts["run"], facts["state"], facts["updates"], *shown])
                 print(f"{timestamp()} {on_one_line(about)}")
         sys.stdout.flush()
         if not _goes_on(runs):
