@@ -128,7 +128,7 @@ impl<T: Scalar> Kernel<T> for Rows<'_, T> {
 
 /// Loss and Σ d⊙a of one row, whose gradient alone is weighted here, and the loss and the sum by the caller.
 ///
-/// With the largest logit t, e_k = 2^((l_k - t)·log2 e) is at most 1, and 2^-126 where it would be less. First e is
+/// With the largest logit t, e_k = 2^((l_k - t)·log2 e) is at most 1, and 0 where it would be below 2^-64.5. First e is
 /// stored in place of a, then scaled.
 #[inline(always)]
 fn one_row<V: Vector>(

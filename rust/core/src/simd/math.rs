@@ -5,14 +5,18 @@
 //!
 //! | function | range | relative error (f32) |
 //! |---|---|---|
-//! | [`exp2_nonpositive`] | x ≤ 0, below -126 as -126 | 2e-7 |
-//! | [`exp2_of_product`] | d·a ≤ 0, below -125.5 as -125.5 | 2e-7, and of the scalar body |d·a|·1e-7 |
+//! | [`exp2_nonpositive`] | x ≤ 0, below -64.5 it is 0 | 2e-7 |
+//! | [`exp2_of_product`] | d·a ≤ 0, below -64.5 it is 0 | 2e-7, and of the scalar body |d·a|·1e-7 |
 //! | [`exp`] | below -87 as -87, above 88.72 as 88.72 | 2e-7 |
 //! | [`log1p_unit`] | 0 ≤ x ≤ 1 | 2e-7 |
 //! | [`sigmoid`], [`silu`] | as exp: below -87 as -87 | 4e-7 |
 //! | [`softplus`] | as exp; no overflow: max(x, 0) + log(1 + e^-|x|) | 4e-7 |
 //!
 //! A lane that is NaN gives NaN, so that the guard behind a training step sees it.
+//!
+//! Powers of two below 2^-64 are 0: beside what they are added to they are nothing, and their products with states and
+//! gradients would be subnormal numbers, with which some processors compute a hundred times more slowly. What fades over many
+//! steps is cut off by [`flush`].
 
 #![forbid(unsafe_code)]
 
@@ -87,7 +91,7 @@ fn exp2_split<V: Vector>(v: V, r: V::V, t: V::V) -> V::V {
     v.scale_pow2(p, t)
 }
 
-/// 2^x for x ≤ 0; values below -126 count as -126.
+/// 2^x for x ≤ 0; 0 below -64.5.
 ///
 /// Adding 1.5·2^23 rounds x to the nearest integer n.
 #[inline(always)]
@@ -95,13 +99,12 @@ pub(crate) fn exp2_nonpositive<V: Vector>(v: V, x: V::V) -> V::V {
     if V::EXACT {
         return v.map(x, |x| V::T::from_f64(x.to_f64().exp2()));
     }
-    let x = v.max(constant(v, -126.0), x);
     let t = v.add(x, constant(v, MAGIC));
     let r = v.sub(x, v.sub(t, constant(v, MAGIC)));
-    exp2_split(v, r, t)
+    v.discard(v.less(t, constant(v, MAGIC + EXP2_BOUND)), exp2_split(v, r, t))
 }
 
-/// 2^(d·a) for d·a ≤ 0, the product rounded only with the sum that it goes into; products below -125.5 give 2^-125.5.
+/// 2^(d·a) for d·a ≤ 0, the product rounded only with the sum that it goes into; 0 for products below -64.5.
 ///
 /// With BOUNDED the caller knows that no product is below [`EXP2_BOUND`]: two operations fewer, the same bits.
 #[inline(always)]
@@ -109,19 +112,24 @@ pub(crate) fn exp2_of_product<V: Vector, const BOUNDED: bool>(v: V, d: V::V, a: 
     if V::EXACT {
         return v.map(v.mul(d, a), |x| V::T::from_f64(x.to_f64().exp2()));
     }
-    let mut t = v.mul_add(d, a, constant(v, MAGIC));
-    if !BOUNDED {
-        t = v.max(constant(v, MAGIC - 125.0), t);
-    }
-    let mut r = v.mul_add(d, a, v.sub(constant(v, MAGIC), t));
-    if !BOUNDED {
-        r = v.max(constant(v, -0.5), r);
-    }
-    exp2_split(v, r, t)
+    let t = v.mul_add(d, a, constant(v, MAGIC));
+    let r = v.mul_add(d, a, v.sub(constant(v, MAGIC), t));
+    let power = exp2_split(v, r, t);
+    if BOUNDED { power } else { v.discard(v.less(t, constant(v, MAGIC + EXP2_BOUND)), power) }
 }
 
-/// Products down to here need no lower bound in [`exp2_of_product`].
-pub(crate) const EXP2_BOUND: f64 = -125.0;
+/// Powers with exponents down to here are not 0.
+pub(crate) const EXP2_BOUND: f64 = -64.0;
+
+/// x, and 0 where it is subnormal: a state that decays to the smallest number would stay there, as 0.6 times it rounds to itself.
+/// f64 as it is: models in it are compared, not timed.
+#[inline(always)]
+pub(crate) fn flush<V: Vector>(v: V, x: V::V) -> V::V {
+    if V::EXACT {
+        return x;
+    }
+    v.discard(v.less(v.abs(x), constant(v, f64::from(f32::MIN_POSITIVE))), x)
+}
 
 /// e^x; values below -87 count as -87, values above 88.72 as 88.72.
 ///

@@ -230,7 +230,7 @@ impl<T: Scalar> Backward<'_, T> {
             for w in 0..W {
                 // The token before a document's start gets no gradient from it.
                 let c = if stretch.before.is_some() { c[w][k] } else { zero };
-                v.store(&mut carry[w * V::LANES..], c);
+                v.store(&mut carry[w * V::LANES..], math::flush(v, c));
                 v.store(&mut sums[w * V::LANES..], da[w][k]);
             }
         }

@@ -337,6 +337,7 @@ impl<T: Scalar> Stretch<'_, T> {
         if let Some(after) = self.after {
             for (w, h) in h.iter().enumerate() {
                 for (k, &h) in h.iter().enumerate() {
+                    let h = math::flush(v, h);
                     v.store(&mut chunk_states.row_mut(after + k)[self.first + w * V::LANES..], h);
                 }
             }

@@ -81,7 +81,7 @@ impl<T: Scalar> Kernel<T> for Step<'_, T> {
                 let h = &mut self.h[k * channels + i..];
                 let decay = math::exp2_of_product::<V, false>(v, delta, v.load(&self.a[k * padded + i..]));
                 let new = v.mul_add(decay, read(v, h, n), v.mul(x, v.splat(bc[k])));
-                write(v, h, n, new);
+                write(v, h, n, math::flush(v, new));
                 sum = v.mul_add(new, v.splat(bc[states + k]), sum);
             }
             let gate = math::silu(v, read(v, &z[i..], n));

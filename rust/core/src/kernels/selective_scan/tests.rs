@@ -399,6 +399,83 @@ fn packed_documents_equal_separate_ones() {
     }
 }
 
+/// Names of what holds a number that is subnormal.
+fn subnormal(found: &HashMap<&'static str, Vec<f32>>) -> Vec<&'static str> {
+    let mut names: Vec<_> =
+        found.iter().filter(|(_, x)| x.iter().any(|x| x.is_subnormal())).map(|(&name, _)| name).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A case whose first chunk alone has inputs, and whose last token alone has a gradient.
+fn fading(delta: f32) -> Case<f32> {
+    let mut case = Case::<f32>::random(1, 40 * CHUNK, 20, 4, None);
+    let (inputs, last) = (CHUNK * case.channels, (case.length - 1) * case.channels);
+    for (name, kept) in [("u", 0..inputs), ("dy", last..case.len("dy"))] {
+        let x = case.tensors.get_mut(name).unwrap();
+        x.iter_mut().enumerate().filter(|(at, _)| !kept.contains(at)).for_each(|(_, x)| *x = 0.0);
+    }
+    for (name, value) in [("delta", delta), ("delta_bias", 0.0), ("a_log", 0.0), ("dlast", 0.0)] {
+        case.tensors.get_mut(name).unwrap().fill(value);
+    }
+    case
+}
+
+#[test]
+fn what_fades_over_many_tokens_ends_at_zero() {
+    // A state loses a tenth or half of itself with every token: without an end it would stay at the smallest number.
+    for delta in [-2.2, 0.0] {
+        let case = fading(delta);
+        for isa in Isa::available() {
+            let found = case.run_on(isa);
+            assert_eq!(subnormal(&found), [""; 0], "{}", isa.name());
+            for name in ["last", "dfirst"] {
+                assert!(found[name].iter().all(|&x| x == 0.0), "{name} on {}", isa.name());
+            }
+            assert!(found["dc"].iter().any(|&x| x != 0.0), "the last token still reads a state");
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_forgotten_in_one_step_leaves_nothing() {
+    // exp(-δ) of 2^-60 to 2^-200: states and gradients of usual size times it would be subnormal from 2^-120 on.
+    let mut case = Case::<f32>::random(2, 2 * CHUNK + 3, 20, 4, None);
+    let deltas = (0..case.len("delta")).map(|at| 42.0 + (at % 97) as f32).collect();
+    case.tensors.insert("delta", deltas);
+    case.tensors.get_mut("a_log").unwrap().fill(0.0);
+    let mut wide = Case::<f64>::random(case.rows, case.length, case.channels, case.states, None);
+    wide.tensors.extend(case.tensors.iter().map(|(&name, x)| (name, f64s(x))));
+    let expected = wide.run();
+    for isa in Isa::available() {
+        let found = case.run_on(isa);
+        assert_eq!(subnormal(&found), [""; 0], "{}", isa.name());
+        for (name, x) in &found {
+            assert_close_to(&format!("{name} on {}", isa.name()), &f64s(x), &expected[name], 1e-5, 1.0);
+        }
+    }
+}
+
+#[test]
+fn the_state_of_steps_without_input_ends_at_zero() {
+    let case = fading(0.0);
+    let mut state = case.tensors["first"].clone();
+    let first = part(&case, case.length - 1..case.length, &state, &state);
+    for _ in 0..200 {
+        let (xz, dbc) = first.wide();
+        let inputs = Inputs {
+            u: &first.tensors["u"],
+            delta: &first.tensors["delta"],
+            z: Columns::new(&xz, case.channels + 3, 2 * case.channels + 3),
+        };
+        let (dims, mut y) = (first.dims(), vec![0.0; case.channels]);
+        let mut scratch = vec![0.0; dims.forward_scratch_len()];
+        step(&dims, &first.system(&dbc), &inputs, &mut state, &mut scratch, &mut y);
+        assert!(!state.iter().any(|x| x.is_subnormal()));
+    }
+    assert!(state.iter().all(|&x| x == 0.0));
+}
+
 #[test]
 fn steps_equal_the_forward_pass() {
     let case = Case::<f32>::random(2, 9, 37, 7, None);

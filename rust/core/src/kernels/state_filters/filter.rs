@@ -4,7 +4,7 @@
 
 use super::block::{COLUMNS, FILTERS, Filters, MODES, ROWS, State, TILE};
 use crate::numeric::Scalar;
-use crate::simd::{self, Kernel, Vector};
+use crate::simd::{self, Kernel, Vector, math};
 
 /// y of the steps of a tile from u; h goes on from the tile before.
 #[inline(always)]
@@ -34,8 +34,8 @@ pub(super) fn tile<T: Scalar, V: Vector<T = T>>(
             v.store(&mut y[j..], sum);
         }
         for p in 0..MODES {
-            v.store(&mut state.re[p * FILTERS + j..], hr[p]);
-            v.store(&mut state.im[p * FILTERS + j..], hi[p]);
+            v.store(&mut state.re[p * FILTERS + j..], math::flush(v, hr[p]));
+            v.store(&mut state.im[p * FILTERS + j..], math::flush(v, hi[p]));
         }
     }
 }

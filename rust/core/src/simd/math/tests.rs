@@ -16,6 +16,10 @@ enum Function {
     Silu,
     /// ln(1 + e^x)
     Softplus,
+    /// 2^x for x ≤ 0
+    Exp2,
+    /// x, or 0
+    Flush,
 }
 
 impl Function {
@@ -26,6 +30,8 @@ impl Function {
             Self::Sigmoid => sigmoid(v, x),
             Self::Silu => silu(v, x),
             Self::Softplus => softplus(v, x),
+            Self::Exp2 => exp2_nonpositive(v, x),
+            Self::Flush => flush(v, x),
         }
     }
 
@@ -40,6 +46,8 @@ impl Function {
             }
             Self::Silu => silu_with_derivative(v, x).1,
             Self::Softplus => sigmoid(v, x),
+            Self::Exp2 => v.mul(exp2_nonpositive(v, x), v.splat(V::T::from_f64(std::f64::consts::LN_2))),
+            Self::Flush => one,
         }
     }
 }
@@ -87,6 +95,8 @@ fn exact(function: Function, x: f64) -> f64 {
         Function::Silu => x * s,
         // ln_1p(e^x) is exact for small e^x and overflows for large.
         Function::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        Function::Exp2 => x.exp2(),
+        Function::Flush => x,
     }
 }
 
@@ -99,12 +109,15 @@ fn floats(from: f32, to: f32) -> Vec<f32> {
 #[test]
 fn errors_are_as_stated_over_the_whole_range() {
     let both = |limit: f32| [floats(0.0, limit), floats(-0.0, -limit)].concat();
+    let normal = f32::MIN_POSITIVE;
     for isa in Isa::available() {
         for (function, x, bound) in [
             (Function::Exp, [floats(0.0, 88.72), floats(-0.0, -87.0)].concat(), 2e-7),
             (Function::Sigmoid, both(87.0), 4e-7),
             (Function::Silu, both(87.0), 4e-7),
             (Function::Softplus, both(87.0), 4e-7),
+            (Function::Exp2, floats(-0.0, -64.4), 2e-7),
+            (Function::Flush, [floats(normal, f32::MAX), floats(-normal, f32::MIN)].concat(), 0.0),
         ] {
             let mut y = vec![0.0; x.len()];
             forward_on(isa, function, &x, &mut y);
@@ -136,7 +149,17 @@ fn ends_of_the_range_saturate_and_nan_stays() {
         assert_eq!(at(Function::Softplus, 1e30), 1e30);
         assert!(at(Function::Softplus, -1e30) < 2e-38);
         assert_eq!((at(Function::Sigmoid, 1e30), at(Function::Silu, 1e30)), (1.0, 1e30));
-        for function in ALL {
+        for x in [-64.6, -100.0, -1e30, f32::NEG_INFINITY] {
+            assert_eq!(at(Function::Exp2, x).to_bits(), 0, "2^{x} on {}", isa.name());
+        }
+        let normal = f32::MIN_POSITIVE;
+        for x in [0.0, normal, -normal, f32::INFINITY, -1.5] {
+            assert_eq!(at(Function::Flush, x), x, "on {}", isa.name());
+        }
+        for x in [normal.next_down(), -normal.next_down(), f32::from_bits(1)] {
+            assert_eq!(at(Function::Flush, x), 0.0, "{x:e} on {}", isa.name());
+        }
+        for function in ALL.into_iter().chain([Function::Exp2, Function::Flush]) {
             assert!(at(function, f32::NAN).is_nan(), "{function:?} of NaN on {}", isa.name());
         }
     }
