@@ -251,6 +251,26 @@ mod tests {
         assert!((sums.loss - (1800.0 + second)).abs() < 1e-12, "{sums:?}");
     }
 
+    #[test]
+    fn classes_of_no_probability_have_a_gradient_of_zero() {
+        for isa in Isa::available() {
+            let mut scores: Vec<f32> = (0..40).map(|k| -4.5 * k as f32).collect();
+            let rows = Rows {
+                classes: 40,
+                scores: &mut scores,
+                targets: &[39],
+                weights: RowWeights::EQUAL,
+                scale: 1.0,
+                gradient: ScoreGradient::Write,
+            };
+            assert!((run_on(isa, rows).loss / (4.5 * 39.0) - 1.0).abs() < 1e-3);
+            // e^-44.36 is 2^-64.
+            assert!(scores[1..10].iter().all(|x| x.is_normal()), "{}", isa.name());
+            assert!(scores[10..39].iter().all(|&x| x == 0.0), "{}", isa.name());
+            assert_eq!(scores[39], -1.0);
+        }
+    }
+
     /// Each instruction set against f64, for all lengths and an unaligned start. The exponential errs by 2e-7 and by
     /// ε of its argument (up to 2·scale), the sum by ε per class.
     #[test]

@@ -57,7 +57,9 @@ fn every_instruction_set_raises_two_to_a_product() {
         let [[exactly, _], [nearly, _]]: [[f32; 2]; 2] =
             run_on(isa, Powers(&[(0.0, -3.0), (1e-9, -1.0)])).try_into().unwrap();
         assert_eq!((exactly, nearly), (1.0, 1.0), "a state that does not decay does not grow either");
-        assert_eq!(run_on(isa, Powers(&[(1e30, -1e30), (f32::INFINITY, -1.0)])).map(|x| x[0]), [0.0; 2]);
+        for pair in [(1e30, -1e30), (f32::INFINITY, -1.0)] {
+            assert_eq!(run_on(isa, Powers(&[pair]))[0][0], 0.0);
+        }
         assert!(run_on(isa, Powers(&[(f32::INFINITY, 0.0)]))[0][0].is_nan());
     }
 }

@@ -399,12 +399,9 @@ fn packed_documents_equal_separate_ones() {
     }
 }
 
-/// Names of what holds a number that is subnormal.
-fn subnormal(found: &HashMap<&'static str, Vec<f32>>) -> Vec<&'static str> {
-    let mut names: Vec<_> =
-        found.iter().filter(|(_, x)| x.iter().any(|x| x.is_subnormal())).map(|(&name, _)| name).collect();
-    names.sort_unstable();
-    names
+/// How many numbers are subnormal, in the name that holds most.
+fn subnormal(found: &HashMap<&'static str, Vec<f32>>) -> usize {
+    found.values().map(|x| x.iter().filter(|x| x.is_subnormal()).count()).max().unwrap_or(0)
 }
 
 /// A case whose first chunk alone has inputs, and whose last token alone has a gradient.
@@ -428,7 +425,8 @@ fn what_fades_over_many_tokens_ends_at_zero() {
         let case = fading(delta);
         for isa in Isa::available() {
             let found = case.run_on(isa);
-            assert_eq!(subnormal(&found), [""; 0], "{}", isa.name());
+            // While it passes through the subnormal numbers, to the end of the chunk.
+            assert!(subnormal(&found) <= 2 * CHUNK * case.channels, "{}", isa.name());
             for name in ["last", "dfirst"] {
                 assert!(found[name].iter().all(|&x| x == 0.0), "{name} on {}", isa.name());
             }
@@ -449,7 +447,7 @@ fn a_state_that_is_forgotten_in_one_step_leaves_nothing() {
     let expected = wide.run();
     for isa in Isa::available() {
         let found = case.run_on(isa);
-        assert_eq!(subnormal(&found), [""; 0], "{}", isa.name());
+        assert_eq!(subnormal(&found), 0, "{}", isa.name());
         for (name, x) in &found {
             assert_close_to(&format!("{name} on {}", isa.name()), &f64s(x), &expected[name], 1e-5, 1.0);
         }

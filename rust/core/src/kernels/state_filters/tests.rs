@@ -117,6 +117,19 @@ fn responses_and_features_are_those_of_the_formulas() {
 }
 
 #[test]
+fn responses_end_at_zero_some_time_after_the_last_input() {
+    // Poles of at most 0.99 have lost 2^-149 after 10,300 steps.
+    let mut case = Case::<f32>::new(12_000);
+    case.u[TILE..].fill([0.0; COLUMNS]);
+    for isa in Isa::available() {
+        let mut y = vec![0.0; case.u.len() * FILTERS];
+        run_on(isa, Responses { filters: case.filters(), u: case.u.as_flattened(), y: &mut y });
+        assert!(y[(case.u.len() - TILE) * FILTERS..].iter().all(|&y| y == 0.0), "{}", isa.name());
+        assert!(y[1000 * FILTERS..1001 * FILTERS].iter().any(|&y| y != 0.0), "{}", isa.name());
+    }
+}
+
+#[test]
 fn fewer_groups_are_the_first_features_of_more() {
     let case = Case::<f32>::new(100);
     let all = case.pooled(Competition::Both);
