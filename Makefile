@@ -97,7 +97,7 @@ fuzz: $(STAMPS)/build ## mutate manifests, shards, checkpoints and settings: mak
 
 SECONDS_OF_SOAK ?= 1800
 .PHONY: soak
-soak: $(STAMPS)/build ## train half an hour on data larger than memory with three stops; writes benchmarks/records/soak.json
+soak: $(STAMPS)/build ## train half an hour on data eight times larger than memory with three stops; writes benchmarks/records/soak.json
 	@$(PY) benchmarks/soak.py --seconds $(SECONDS_OF_SOAK) $(ARGS)
 
 .PHONY: test-mpi

@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py [--seconds 1800] [--work FOLDER]
 
-Copies of the standard library's source text become shards of more than twice the memory that a run may have. A
+Copies of the standard library's source text become shards of eight times the memory that a run may have. A
 small byte-level model trains on them by `python -m ssm_hpn.train`; at a quarter, half and three quarters of the time
 the process gets SIGTERM, SIGKILL and SIGTERM, and the same command goes on. Every two seconds its resident memory,
 processor time and newest row of metrics are noted. Asked for are, and exit code 1 where one of them does not hold:
@@ -42,8 +42,8 @@ from ssm_hpn.prepare.stdlib_corpus import corpus_files
 
 RECORD = Path(__file__).parent / "records" / "soak.json"
 LIMIT_MB = 160
-"""Resident memory that the process may have; the shards are at least twice as large."""
-SHARDS_MB = 2 * LIMIT_MB
+"""Resident memory that the process may have."""
+SHARDS_MB = 8 * LIMIT_MB
 GROWTH_MB = 5.0
 WARM_UP = 60.0
 DRIFT = 0.05
