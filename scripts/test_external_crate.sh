@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cp Cargo.lock tests/external-crate/Cargo.lock
-cargo run --quiet --manifest-path tests/external-crate/Cargo.toml --target-dir target
+cargo run --quiet --profile test --manifest-path tests/external-crate/Cargo.toml --target-dir target
