@@ -21,6 +21,7 @@ SIDE, RADIUS = 170, 74
 CLASSES, DIM = 100, 10
 GROUPS, EACH = 3, 4
 BINS = np.linspace(-1, 1, 101)
+SHARE = "share of the pairs"
 TURNED = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
 """A view of the sphere from which no point hides another."""
 
@@ -70,7 +71,7 @@ def cosines() -> str:
         middles = (BINS[1:] + BINS[:-1]) / 2
         curves.append(Curve(name, middles.tolist(), (counts / counts.sum()).tolist(), colour))
     title = f"cosines of all pairs of {CLASSES} prototypes in {DIM} dimensions"
-    y = Axis("share of the pairs", zero=True, percent=True)
+    y = Axis(SHARE, zero=True, percent=True)
     return drawn(lambda: plots.lines(curves, x=Axis("cosine"), y=y), title)
 
 
@@ -100,7 +101,8 @@ def main() -> None:
         ),
     }
     for name, drawing in pictures.items():
-        (out / f"{name}.svg").write_text(standalone(drawing), encoding="utf-8")
+        upright = SHARE if name == "cosines" else ""
+        (out / f"{name}.svg").write_text(standalone(drawing, upright), encoding="utf-8")
 
 
 if __name__ == "__main__":

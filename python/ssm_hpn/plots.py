@@ -272,7 +272,7 @@ def reliability(bins: "Sequence[Bin]") -> "Figure":
     """
     share, height = Axis("", percent=True), 330
     figure = _figure(WIDTH, height)
-    ax = figure.add_axes(_box(WIDTH, height, left=54, right=24, top=24, bottom=130))
+    ax = figure.add_axes(_box(WIDTH, height, left=54, right=34, top=24, bottom=130))
     there = [one for one in bins if one.probability is not None and one.accuracy is not None]
     known = [(one.probability or 0.0, one.accuracy or 0.0) for one in there]
     ax.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, dashes=(4, 3))
@@ -283,7 +283,7 @@ def reliability(bins: "Sequence[Bin]") -> "Figure":
     ax.set_yticks(ticks, [tick(one, share) for one in ticks])
     ax.set_xticks(ticks, [])
     _frame(ax)
-    low = figure.add_axes(_box(WIDTH, height, left=54, right=24, top=238, bottom=42))
+    low = figure.add_axes(_box(WIDTH, height, left=54, right=34, top=238, bottom=42))
     low.bar([(one.low + one.high) / 2 for one in bins], [one.count for one in bins], width=0.08, color=SERIES[5])
     for one in bins:
         if one.count:

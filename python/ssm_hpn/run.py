@@ -64,11 +64,20 @@ def free_folder(config: Config) -> Path:
 
 
 def run_of(checkpoint: Path) -> Path:
-    """The run of a checkpoint, of the folder of its checkpoints, or the run itself."""
-    for folder in (checkpoint, *checkpoint.resolve().parents[:2]):
-        if (folder / FOLDER).is_dir():
-            return folder
-    return checkpoint
+    """The run of a checkpoint, of the folder of its checkpoints, or the run itself.
+
+    A checkpoint elsewhere, also one in the folder of a run beside its checkpoints, is in no run: it is its own.
+
+    >>> Path("a/checkpoints").mkdir(parents=True)
+    >>> run_of(Path("a/checkpoints/step-00000001")).name, run_of(Path("a")).name, run_of(Path("a/grown")).name
+    ('a', 'a', 'grown')
+    """
+    if (checkpoint / FOLDER).is_dir():
+        return checkpoint
+    place = checkpoint.resolve()
+    if place.name == FOLDER:
+        return place.parent
+    return place.parent.parent if place.parent.name == FOLDER else checkpoint
 
 
 def places_of(checkpoint: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def test_training_starts_from_a_checkpoint_that_no_run_wrote(run, tmp_path, caps
     step = before.session.step
     assert train("--resume", "one", "--more", "6", "--run.folder", "named") == 0
     told = capsys.readouterr().out
-    assert f"going on at update {step} of" in told
+    assert f"going on at update {step}, from one\n" in told
     notes = [line for line in told.splitlines() if line.startswith("note ")]
     assert notes == [FORGOTTEN] * (written == "add-classes")
     after = Trainer.load("named", which="latest")
@@ -173,6 +174,19 @@ def test_training_starts_from_a_checkpoint_that_no_run_wrote(run, tmp_path, caps
         "error: one: expected a checkpoint that the training of a run wrote, found one of add-classes or Trainer.save; "
         "name another run.folder, for a run that starts from it"
     )
+
+
+def test_a_checkpoint_in_the_folder_of_a_run_is_none_of_it(run, tmp_path, capsys):
+    """What is fitted to it is kept beside it, although the run has a checkpoint of as many updates."""
+    shutil.copytree(run / "backbone", "copied")
+    assert add("copied", "odd", "copied/grown") == 0
+    assert "classes    Shut, calm, 'leak, big', odd\n" in capsys.readouterr().out
+    before = Trainer.load("copied", which="best").temperature
+    assert main(["evaluate", "copied/grown", "--data", str(run / "known.csv"), "--calibrate"]) == 0
+    grown = Trainer.load("copied/grown")
+    assert len(grown.class_names) == 4
+    assert grown.temperature.scale != before.scale
+    assert Trainer.load("copied", which="best").temperature.to_json() == before.to_json()
 
 
 def test_a_loaded_checkpoint_does_not_go_on_in_its_own_folder(run):

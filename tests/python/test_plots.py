@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssm_hpn import Trainer, plots
+from ssm_hpn.decisions import BINS, Bin
 from ssm_hpn.errors import ConfigError, Error
 from support import settings, text_data
 
@@ -83,3 +84,14 @@ def test_what_cannot_be_drawn_is_one_line(runs, tmp_path):
         assert expected in str(caught.value)
         assert "\n" not in str(caught.value)
     assert issubclass(ConfigError, Error)
+
+
+def test_the_last_percentage_of_a_reliability_figure_is_not_cut():
+    """Pages show it in a font that may be a fifth wider than that of the figure."""
+    bins = [Bin(low=k / BINS, high=(k + 1) / BINS, count=1, probability=k / BINS, accuracy=1.0) for k in range(BINS)]
+    figure = plots.reliability(bins)
+    figure.canvas.draw()
+    label = figure.axes[1].get_xticklabels()[-1]
+    extent = label.get_window_extent()
+    assert label.get_text() == "100 %"
+    assert (extent.x0 + extent.x1) / 2 + 1.2 * extent.width / 2 < figure.bbox.width

@@ -96,7 +96,8 @@ def run(arguments: Sequence[str], prog: str) -> int:
     if options.data is not None:
         _learn(trainer, before, options, given, screen)
     saved = trainer.save(options.out)
-    screen.print(f"classes    {', '.join(trainer.class_names or ())}", markup=False, soft_wrap=True)
+    names = [repr(name) if "," in name else name for name in trainer.class_names or ()]
+    screen.print(f"classes    {', '.join(names)}", markup=False, soft_wrap=True)
     screen.print(f"saved      {shown_path(saved)}", markup=False, soft_wrap=True)
     return EXIT_DONE
 

@@ -82,8 +82,9 @@ class ProgressDisplay(Callback):
         self._first_words()
         if event.checkpoint is not None:
             found = event.checkpoint
-            run = found.parent.parent if found.parent.name == FOLDER else found.parent
-            at = f"going on at update {event.progress.step} of {shown_path(run)}, from {found.name}"
+            of = f" of {shown_path(found.parent.parent)}, from {found.name}"
+            of = of if found.parent.name == FOLDER else f", from {shown_path(found)}"
+            at = f"going on at update {event.progress.step}{of}"
             self._console.print(at, markup=False)
         self._began = time.monotonic()
         self._first_step = event.progress.step

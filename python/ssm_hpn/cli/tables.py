@@ -71,9 +71,10 @@ def judgement_lines(facts: Facts) -> list[str]:
         if before is not None and calibration["expected_error"] > before + BY_CHANCE:
             lines.append(UNFIT)
     if (fitted := facts.get("fitted")) is not None:
-        to, error = counted(fitted["series"], "document"), f"{fitted['expected_error']:.3f}"
+        documents = counted(fitted["series"], "document")
         lines.append(
-            f"the scale of the probabilities is {fitted['scale']:.4g} from now on, fitted to {to}: {error} there"
+            f"the scale of the probabilities is {fitted['scale']:.4g} from now on, fitted to {documents}, whose "
+            f"expected calibration error is {fitted['expected_error']:.3f} with it"
         )
     if reject is not None:
         lines.append(_reject_line(reject))
