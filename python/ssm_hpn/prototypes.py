@@ -14,13 +14,15 @@ from ssm_hpn._core import largest_cosine as _largest_cosine
 from ssm_hpn._core import order_kept as _order_kept
 from ssm_hpn._core import place_prototypes
 from ssm_hpn.arrays import LARGEST_SEED, numbers, whole_number
+from ssm_hpn.config.bounds import bounds
 from ssm_hpn.counts import counted
-from ssm_hpn.errors import ShapeError, problem
+from ssm_hpn.errors import ConfigError, ShapeError, problem
 
 __all__ = ["Kind", "Placed", "largest_cosine", "lower_bound", "nearest", "order_kept", "place"]
 
 Floats = NDArray[np.float64]
 Kind = Literal["auto", "simplex", "separated", "random", "semantic", "given"]
+MOST_CLASSES: int = bounds("model.head.n_classes")["le"]
 ROUNDING: Final = 1e-5
 """Difference of a cosine from that of a simplex which single precision explains."""
 MOST_PRODUCTS: Final = 1 << 24
@@ -78,15 +80,16 @@ def place(
     Traceback (most recent call last):
     ssm_hpn.errors.ConfigError: dim: expected at least 8, one less than the classes, for a simplex, found 5; ...
     """
-    classes, dim = whole_number(classes, "classes", least=2), whole_number(dim, "dim", least=2)
-    rows, construction = place_prototypes(
-        classes,
-        dim,
-        kind,
-        seed=whole_number(seed, "seed", most=LARGEST_SEED),
-        vectors=None if vectors is None else matrix(vectors, "vectors"),
-        threads=None if threads is None else whole_number(threads, "threads", least=1),
+    classes, dim = whole_number(classes, "classes", least=2, most=MOST_CLASSES), whole_number(dim, "dim", least=2)
+    seed, threads = (
+        whole_number(seed, "seed", most=LARGEST_SEED),
+        None if threads is None else whole_number(threads, "threads", least=1),
     )
+    rows_of_classes = None if vectors is None else matrix(vectors, "vectors")
+    try:
+        rows, construction = place_prototypes(classes, dim, kind, seed=seed, vectors=rows_of_classes, threads=threads)
+    except ConfigError as error:  # of vectors as a setting
+        raise ConfigError(str(error).replace("model.head.", "")) from None
     return Placed(rows, construction)
 
 

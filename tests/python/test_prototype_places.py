@@ -84,6 +84,27 @@ def test_sizes_that_a_kind_cannot_have_are_refused(arguments, part):
     assert "model.head" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["given", "semantic"])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[0, 0], [0, 1], [1, 0]], "vectors: expected vectors with a direction, found zeros for class 0"),
+        (
+            [[1, 1], [2, 2], [1, 0]],
+            "vectors: expected different directions, found one direction for class 0 and class 1",
+        ),
+        ([[1, np.nan], [2, 3], [1, 0]], "vectors: expected finite numbers, found NaN for class 0"),
+        ([[1, 0], [0, 1]], "vectors: expected 3 vectors, one for each class, found 2"),
+    ],
+)
+def test_vectors_that_make_no_prototypes_are_refused_by_the_name_of_the_argument(kind, rows, message):
+    with pytest.raises(ConfigError, match=f"^{message}") as caught:
+        place(3, 2, kind, vectors=rows)
+    assert "model." not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"^classes: expected a whole number from 2 to 2147483647, found 2147483648"):
+        place(2**31, 2)
+
+
 def test_semantic_prototypes_keep_the_order_of_the_class_vectors():
     random = np.random.default_rng(0)
     vectors = np.repeat(random.normal(size=(4, 50)), 5, axis=0) + random.normal(size=(20, 50))
