@@ -86,6 +86,21 @@ def test_checkpoints_and_pickles_keep_added_classes(data, kind, tmp_path):
         np.testing.assert_allclose(stream.class_scores(), model.class_scores(series[:1]), atol=1e-5)
 
 
+@pytest.mark.parametrize("more", [{}, {"prototype_dim": 6}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_points_and_prototypes_make_the_scores_after_a_class_is_added(data, kind, more):
+    """Added classes are the last of the model, and anywhere among the sorted classes of the estimator."""
+    series, labels, old = data
+    model = fitted(kind, data, **(more if kind == "backbone" else {}))
+    before = model.embed(series)
+    model.add_classes(["middle", "a"])
+    if kind == "backbone":  # features have a coordinate for each class
+        np.testing.assert_array_equal(model.embed(series), before)
+    np.testing.assert_allclose(model.embed(series) @ model.prototypes_.T, model.class_scores(series), atol=1e-6)
+    model.partial_fit(chosen(series, ~old), labels[~old])
+    np.testing.assert_allclose(model.embed(series) @ model.prototypes_.T, model.class_scores(series), atol=1e-6)
+
+
 def test_a_backbone_with_a_memory_does_not_forget(data):
     series, labels, old = data
     found = {}

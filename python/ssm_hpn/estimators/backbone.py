@@ -273,15 +273,21 @@ class Backbone:
 
     def answers(self, series: list[Floats]) -> Floats:
         """Scores of every series, [N, C], [N, K] or [N, C + K], computed in batches of similar length."""
-        return self._of_each(series, self.trainer.predict)
+        return self.in_order(self._of_each(series, self.trainer.predict))
 
     def described(self, series: list[Floats]) -> Floats:
         """Scores of every series, and behind them its features, [N, C + D] or [N, C + K + D]."""
-        return self._of_each(series, lambda batch: described(self.trainer, batch))
+        return self.in_order(self._of_each(series, lambda batch: described(self.trainer, batch)))
 
     def points(self, series: list[Floats]) -> Floats:
         """The point of every series on the unit sphere of the prototypes, [N, Q]."""
         return self._of_each(series, self.trainer.embed)
+
+    @property
+    def prototypes(self) -> Floats:
+        """[C, Q] of the classes in the order of the answers."""
+        rows = np.asarray(self.trainer.parameter("head.prototypes"), np.float64)
+        return rows if self.order is None else rows[self.order]
 
     def _of_each(self, series: list[Floats], call: Callable[[dict[str, Any]], NDArray[Any]]) -> Floats:
         """A row of numbers for every series, computed in batches of similar length."""
@@ -293,7 +299,7 @@ class Backbone:
                 found = np.empty((len(series), answers.shape[1]))
             found[group] = answers
         assert found is not None
-        return self.in_order(found)
+        return found
 
     def evidence(self, series: list[Floats]) -> list[Floats]:
         """What each step contributes to the score of each class, [T, C] of each series (`ssm_hpn.evidence`)."""

@@ -486,7 +486,7 @@ class SSMClassifier(ClassifierMixin, DecidingModel):  # type: ignore[misc]
             prototypes = self._class_head().prototypes
             return np.concatenate([prototypes, np.zeros((len(prototypes), 1))], axis=1)
         self._check_space()
-        return np.asarray(self.trainer_.parameter("head.prototypes"), np.float64)
+        return self.model_.prototypes
 
     def _check_space(self) -> None:
         """Refuse a head without prototypes."""
