@@ -82,8 +82,16 @@ mod tests {
         for cut in 5..2000 {
             let mut digests = ContentDigests::default();
             let mut found = digests.add(&text[..cut], &[0, 5, 5, cut as u64], &[true, true, true]).unwrap();
-            found.extend(digests.add(&text[cut..], &[0, 2000 - cut as u64], &[false]).unwrap());
-            found.extend(digests.finish());
+            let rest = 2000 - cut as u64;
+            if cut % 2 == 0 {
+                found.extend(digests.add(&text[cut..], &[0, rest], &[false]).unwrap());
+                found.extend(digests.finish());
+            } else {
+                // The piece that goes on ends where the next document begins.
+                let more = [&text[cut..], b"abc"].concat();
+                found.extend(digests.add(&more, &[0, rest, rest + 3], &[false, true]).unwrap());
+                assert_eq!(digests.finish(), Some(xxh3_64(b"abc")));
+            }
             assert_eq!(found, whole, "cut at {cut}");
             assert_eq!(digests.finish(), None);
         }

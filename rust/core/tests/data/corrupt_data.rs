@@ -303,7 +303,10 @@ fn malformed_messages_with_good_digests() {
             let digest = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes[start..end]));
             overwrite(&folder.path().join("manifest.json"), text.replace(&first.xxh3, &digest).as_bytes());
             match Dataset::open(folder.path()).unwrap().read(0, &columns(ALL)) {
-                Ok(group) => assert_eq!(group.documents() as u64, first.rows),
+                Ok(group) => {
+                    assert_eq!(group.documents() as u64, first.rows);
+                    assert!(at >= start + 4, "the mark of a message may be anything");
+                }
                 Err(Error::Data { .. }) => errors += 1,
                 Err(error) => panic!("byte {at} = {value}: {error}"),
             }
@@ -474,6 +477,20 @@ fn record_batches_in_other_places_than_the_footer_says_are_refused() {
 }
 
 #[test]
+fn a_normalisation_that_divides_by_nothing_is_refused() {
+    for (mean, std, needle) in [
+        (json!([0, 0, 0]), json!([1, 0, 1]), "finite means and deviations above 0"),
+        (json!([0, 0, 0]), json!([1, -1, 1]), "finite means and deviations above 0"),
+        (json!([0, 0]), json!([1, 1, 1]), "3 means and deviations"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write_features(folder.path(), &[2, 3]);
+        edit_manifest(folder.path(), |m| m["normalisation"] = json!({"mean": mean, "std": std}));
+        refused(Dataset::open(folder.path()), &["manifest.json: normalisation", needle]);
+    }
+}
+
+#[test]
 fn digests_beside_the_shards_are_compared() {
     let folder = data_set();
     verify_shards(folder.path()).unwrap();
@@ -487,6 +504,14 @@ fn digests_beside_the_shards_are_compared() {
     refused(verify_shards(folder.path()), &["SHA256SUMS", "line 4", "manifest.json\\n"]);
     fs::write(&path, text.replace('\n', "\r\n")).unwrap();
     refused(verify_shards(folder.path()), &["SHA256SUMS", "line 1", "\\r"]);
+    // Digests that are right do not make a manifest right.
+    fs::write(&path, &text).unwrap();
+    let manifest = folder.path().join("manifest.json");
+    let digest = |path: &Path| ssm_hpn::storage::sha256(&fs::read(path).unwrap());
+    let before = digest(&manifest);
+    edit_manifest(folder.path(), |m| m["longest"] = json!(m["tokens"]));
+    fs::write(&path, text.replace(&before, &digest(&manifest))).unwrap();
+    refused(verify_shards(folder.path()), &["manifest.json: longest: expected 30, found "]);
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     refused(verify_shards(folder.path()), &["SHA256SUMS", "bytes of digests", "found more"]);
     fs::remove_file(&path).unwrap();

@@ -275,7 +275,10 @@ fn a_writer_goes_on_after_the_finished_shards_of_an_interrupted_one() {
     let mut half = ShardWriter::create(whole.path(), config.clone()).unwrap();
     append_up_to(&mut half, &data, 50);
     drop(half);
-    fs::write(whole.path().join("shard-00001.arrow"), b"damaged").unwrap();
+    let damaged = whole.path().join("shard-00001.arrow");
+    let mut bytes = fs::read(&damaged).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&damaged, bytes).unwrap();
     let mut again = ShardWriter::create(whole.path(), config.clone()).unwrap();
     append_up_to(&mut again, &data, 70);
     again.close(Extra::default()).unwrap();
@@ -294,6 +297,22 @@ fn a_writer_goes_on_after_the_finished_shards_of_an_interrupted_one() {
     append_up_to(&mut again, &data, 70);
     again.close(Extra::default()).unwrap();
     assert_eq!(files(whole.path()), expected);
+    // Other settings make other shards: those of the former are not taken.
+    let smaller = WriterConfig { batch_tokens: 25, ..config.clone() };
+    let fresh = tempfile::tempdir().unwrap();
+    for (folder, half) in [(&fresh, false), (&whole, true)] {
+        if half {
+            let mut half = ShardWriter::create(folder.path(), config.clone()).unwrap();
+            append_up_to(&mut half, &data, 50);
+            drop(half);
+            assert!(folder.path().join("progress.json").exists());
+        }
+        let mut other = ShardWriter::create(folder.path(), smaller.clone()).unwrap();
+        append_up_to(&mut other, &data, 70);
+        other.close(Extra::default()).unwrap();
+    }
+    assert_eq!(files(whole.path()), files(fresh.path()));
+    assert_ne!(files(whole.path()), expected);
     // Fewer documents than the finished shards hold are others.
     let mut fewer = ShardWriter::create(whole.path(), config).unwrap();
     append_up_to(&mut fewer, &data, 10);
