@@ -23,7 +23,7 @@ use super::files::ShardFile;
 use super::manifest::{self, BatchEntry, Manifest, ShardEntry};
 use super::schema::{ColumnValues, InputColumn, ShardColumns};
 use crate::error::{Error, Result};
-use crate::storage::write::PARTIAL;
+use crate::storage::write::{PARTIAL, create_folder};
 use crate::storage::{FileRecord, sha256, write_whole};
 
 mod config;
@@ -104,7 +104,7 @@ impl ShardWriter {
 
     /// The same with these columns, whatever the settings declare.
     pub(super) fn with_columns(folder: PathBuf, config: WriterConfig, columns: ShardColumns) -> Result<Self> {
-        fs::create_dir_all(&folder).map_err(|e| Error::storage(&folder, "create the folder", e))?;
+        create_folder(&folder)?;
         let done = if config.resume { progress::read(&folder, &config)? } else { Vec::new() };
         if folder.join(manifest::FILE_NAME).exists() && !config.resume {
             return Err(Error::data(

@@ -162,13 +162,18 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     synced.map_err(|e| Error::storage(folder, "sync the folder", e))
 }
 
-/// Creates a folder and those above it, and syncs the lowest that existed before.
+/// Creates a folder and those above it, and syncs every folder that got a new name.
 pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     let existing = folder.ancestors().skip(1).find(|f| f.is_dir()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| Error::storage(folder, "create the folder", e))?;
+    let mut above = parent(folder);
+    while above != existing {
+        sync_folder(above)?;
+        above = parent(above);
+    }
     sync_folder(existing)
 }
 
