@@ -2,7 +2,11 @@
 
 import ast
 import os
+import re
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +103,47 @@ def test_a_prepared_folder_is_synced_renamed_and_the_folder_above_it_synced(tmp_
         write_whole(folder / "manifest.json", "{}")  # synced by the core
     assert operations == [("folder", [MARK, "manifest.json"]), ("rename", "data"), ("folder", ["data"])]
     assert [found.name for found in (tmp_path / "data").iterdir()] == ["manifest.json"]
+
+
+SAVES = """
+import sys
+import numpy as np
+from ssm_hpn._core import ShardWriter, mark_best, save_arrays
+
+root = sys.argv[1]
+save_arrays(f"{root}/run/of/checkpoints", "step-00000001", 1, "small", {"weights": np.ones((2, 3), np.float32)}, "{}")
+mark_best(f"{root}/run/of/checkpoints", 1)
+writer = ShardWriter(f"{root}/some/data", '{"kind": "tokens", "vocab_size": 9, "columns": ["tokens"]}')
+writer.append_many(offsets=np.array([0, 2], np.uint64), tokens=np.array([1, 2], np.uint32))
+writer.close("{}")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="strace is of Linux")
+@pytest.mark.skipif(shutil.which("strace") is None and not os.environ.get("CI"), reason="strace is not on the PATH")
+def test_the_core_syncs_what_gets_a_name_and_the_folder_that_has_it(tmp_path):
+    root, trace = tmp_path / "root", tmp_path / "trace"
+    root.mkdir()
+    calls = "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
+    command = ["strace", "-f", "-qq", "-y", "-e", calls, "-e", "signal=none", "-o", str(trace)]
+    subprocess.run([*command, sys.executable, "-c", SAVES, str(root)], check=True)
+    done: list[tuple[str, Path, Path]] = []
+    for line in trace.read_text().splitlines():
+        paths = [Path(path) for path in re.findall(rf"[<\"]({re.escape(str(root))}[^>\"]*)[>\"]", line)]
+        if paths and line.endswith(" = 0"):
+            done.append((re.findall(r"(\w+)\(", line)[0][:5], paths[0], paths[-1]))
+    moves = [(number, old, new) for number, (what, old, new) in enumerate(done) if what == "renam"]
+    names = ["step-00000001", "latest", "best", "shard-00000.arrow", "SHA256SUMS", "manifest.json"]
+    assert [new.name for _, _, new in moves] == names
+    for number, old, new in moves:
+        before = {path for what, path, _ in done[:number] if what in {"fsync", "fdata"}}
+        inside = [old / found.name for found in new.iterdir()] if new.is_dir() else []
+        assert {old, *inside} <= before, f"{new} has its name before it is on the disk"
+        assert done[number + 1] == ("fsync", new.parent, new.parent), f"the name of {new} is not on the disk"
+    made = [(number, path) for number, (what, path, _) in enumerate(done) if what == "mkdir" and path.name[0] != "."]
+    assert [path.name for _, path in made] == ["run", "of", "checkpoints", "some", "data"]
+    for number, path in made:
+        assert ("fsync", path.parent, path.parent) in done[number:], f"the name of {path} is not on the disk"
 
 
 @pytest.mark.parametrize("left", [[], [LOCK], [LOCK, MARK, "manifest.json"], [MARK]])

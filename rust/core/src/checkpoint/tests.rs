@@ -241,6 +241,9 @@ fn pruning_keeps_the_newest_the_best_and_the_two_newest_that_verify() {
     assert_eq!(steps(), [3, 9, 10]);
     assert_eq!(best(root), Some(3));
     assert!(mark_best(root, 4).is_err());
+    // A checkpoint that is not there any more is not the best.
+    fs::remove_dir_all(root.join(folder_name(3))).unwrap();
+    assert_eq!(best(root), None);
     assert!(names(root).iter().all(|name| !name.starts_with('.')));
 }
 
@@ -267,9 +270,11 @@ fn savers_of_one_folder_wait_for_each_other() {
 fn a_run_folder_has_one_writer() {
     let run = tempfile::tempdir().unwrap();
     let folder = run.path().join("new").join("run");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(RunLock::FILE), "12345678901234567\n").unwrap(); // of a process that was killed
     let lock = RunLock::acquire(&folder).unwrap();
     let message = RunLock::acquire(&folder).unwrap_err().to_string();
-    let owner = format!("in use by process {}", std::process::id());
+    let owner = format!("in use by process {};", std::process::id());
     assert!(message.contains(&owner) && message.starts_with(&folder.display().to_string()), "{message}");
     drop(lock);
     drop(RunLock::acquire(&folder).unwrap());

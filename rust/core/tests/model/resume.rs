@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
+use std::path::{Path, PathBuf};
+
 use crate::common::{batch, bits, config, language_model, threads};
 use serde_json::json;
 use ssm_hpn::Error;
@@ -148,11 +150,10 @@ fn sizes_that_the_files_do_not_have_are_refused_before_memory_is_allocated() {
     assert!(error.contains("65536"), "{error}");
 }
 
-/// What loading says of a checkpoint whose state was changed, and whose digests are right.
-fn refused_with(change: impl Fn(&mut serde_json::Value)) -> String {
-    let folder = tempfile::tempdir().unwrap();
+/// A checkpoint whose state was changed, and whose digests are right.
+fn changed(folder: &Path, change: impl Fn(&mut serde_json::Value)) -> PathBuf {
     let session = new(&language_model());
-    let path = session.save(&folder.path().join("saved"), json!(null)).unwrap();
+    let path = session.save(&folder.join("saved"), json!(null)).unwrap();
     let state = path.join("state.json");
     let mut changed: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
     change(&mut changed);
@@ -162,10 +163,30 @@ fn refused_with(change: impl Fn(&mut serde_json::Value)) -> String {
         manifest.add(name, FileRecord::of_file(&path.join(name)).unwrap());
     }
     std::fs::write(path.join("MANIFEST.json"), manifest.to_text()).unwrap();
-    match Session::<f32>::load(&path, threads(1)) {
+    path
+}
+
+/// What loading says of such a checkpoint.
+fn refused_with(change: impl Fn(&mut serde_json::Value)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    match Session::<f32>::load(&changed(folder.path(), change), threads(1)) {
         Err(error @ Error::Checkpoint { .. }) => error.to_string(),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn counts_of_skipped_updates_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |state| {
+        state["skipped"] = json!(5);
+        state["skipped_in_a_row"] = json!(2);
+    });
+    let (session, _) = Session::<f32>::load(&path, threads(1)).unwrap();
+    let again = session.save(&folder.path().join("again"), json!(null)).unwrap();
+    let state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(again.join("state.json")).unwrap()).unwrap();
+    assert_eq!((&state["skipped"], &state["skipped_in_a_row"]), (&json!(5), &json!(2)));
 }
 
 #[test]

@@ -204,6 +204,9 @@ fn documents_longer_than_a_row_have_the_loss_of_the_whole_and_a_checkpoint_goes_
             session.zero_grad().unwrap();
             // Through a checkpoint, bit for bit.
             let saved = session.save(&folder.path().join(format!("step-{i:08}")), json!({})).unwrap();
+            let copy = session.copied(json!({})).unwrap().save(&folder.path().join("copy")).unwrap();
+            let manifest = |path: &std::path::Path| std::fs::read(path.join("MANIFEST.json")).unwrap();
+            assert_eq!(manifest(&copy), manifest(&saved), "with the digests of all files");
             let (again, _) = Session::<f64>::load(&saved, threads(1)).unwrap();
             assert_eq!(again.carried(), session.carried());
             session = again;
