@@ -234,3 +234,12 @@ def test_the_public_names_exist_and_are_at_most_12():
     assert len(ssm_hpn.__all__) <= 12
     for name in ssm_hpn.__all__:
         assert getattr(ssm_hpn, name) is not None
+
+
+def test_every_class_of_the_bindings_is_compared_with_the_place_that_an_object_has():
+    sources = Path(__file__).parents[2] / "rust/bindings/src"
+    named = re.compile(r"#\[pyclass\b[^\n]*\n(?:(?:#\[|///)[^\n]*\n)*(?:pub\(crate\) )?(?:struct|enum) (\w+)")
+    classes = {f"{file.stem}::{name}" for file in sources.glob("*.rs") for name in named.findall(file.read_text())}
+    compared = re.findall(r"assert!\(align_of::<(.+?)>\(\) <= PLACE\);", (sources / "lib.rs").read_text())
+    assert len(classes) > 10
+    assert classes == set(compared)

@@ -27,7 +27,7 @@ pub(crate) struct FlatGuard {
 
 /// Base object of a view: keeps the session alive.
 #[pyclass(frozen, module = "ssm_hpn._core")]
-struct Owner(#[expect(dead_code, reason = "held, not read")] SharedSession);
+pub(crate) struct Owner(#[expect(dead_code, reason = "held, not read")] SharedSession);
 
 /// The address and length of a flat buffer of a lent session.
 enum FlatBuffer {

@@ -27,6 +27,29 @@ use ssm_hpn::model::{Model, ModelConfig};
 use ssm_hpn::optim::OptimConfig;
 use ssm_hpn::simd::{Bf16Unit, Isa};
 
+/// Objects of Python lie at multiples of so many bytes, and pyo3 writes a class into its object whatever its type asks for.
+const PLACE: usize = 2 * size_of::<usize>();
+
+const _: () = {
+    assert!(align_of::<batch::PyBatch>() <= PLACE);
+    assert!(align_of::<checkpoints::PyRunLock>() <= PLACE);
+    assert!(align_of::<data::PyLoader>() <= PLACE);
+    assert!(align_of::<data::PyShardWriter>() <= PLACE);
+    assert!(align_of::<data::PyShardReader>() <= PLACE);
+    assert!(align_of::<data::PyContentDigests>() <= PLACE);
+    assert!(align_of::<data::PyTextNumbers>() <= PLACE);
+    assert!(align_of::<feature_stream::PyReadout>() <= PLACE);
+    assert!(align_of::<feature_stream::PyFeatureStream>() <= PLACE);
+    assert!(align_of::<features::PyStateFilters>() <= PLACE);
+    assert!(align_of::<features::PyFeatureBlocks>() <= PLACE);
+    assert!(align_of::<flat::FlatGuard>() <= PLACE);
+    assert!(align_of::<flat::Owner>() <= PLACE);
+    assert!(align_of::<session::PySessionCopy>() <= PLACE);
+    assert!(align_of::<session::PySession>() <= PLACE);
+    assert!(align_of::<sorter::PyRowSorter>() <= PLACE);
+    assert!(align_of::<stream::PyStream>() <= PLACE);
+};
+
 /// Instruction set in use; an error if `SSM_HPN_SIMD` asks for one that is not there.
 #[pyfunction]
 fn simd() -> PyResult<&'static str> {

@@ -16,12 +16,13 @@ use crate::storage::{FileRecord, WholeFile, read};
 /// A shard that is being written, with a digest of each piece and one of the whole file.
 pub(super) struct ShardFile {
     file: WholeFile,
-    piece: Xxh3,
+    /// Its type asks for a place at a multiple of 64 bytes, which not every owner of a writer has.
+    piece: Box<Xxh3>,
 }
 
 impl ShardFile {
     pub(super) fn create(path: &Path) -> Result<Self> {
-        Ok(Self { file: WholeFile::create(path)?, piece: Xxh3::new() })
+        Ok(Self { file: WholeFile::create(path)?, piece: Box::default() })
     }
 
     /// Bytes written so far.
