@@ -10,8 +10,9 @@ second in each direction, a message takes l seconds, and nothing overlaps:
     parameters   as much again                                             all-gather of slices
     update       C + 2 G
 
-Were the gradients exchanged during the backward pass, which takes about two thirds of C, the most that could be hidden
-is min(G, 2/3 C); "hidden" in the tables is the share with that, which the package does not do.
+Gradients of the last virtual rank are exchanged during its backward pass. The most that this can hide is
+min(G, 2/3 C), as with one virtual rank for each machine that pass takes about two thirds of C; "hidden" in the tables
+is the share with that.
 
 Two ways to use more machines: the same update on all of them (64 rows), or 8 rows for each of them. The speed of one
 machine is that of benchmarks/records/mpi.json, one rank of two threads with one virtual rank.
@@ -68,8 +69,8 @@ def lines(path: Path = RECORD) -> list[str]:
         "",
         f"Computed by `python benchmarks/ranks_on_paper.py` from the speed of one machine ({record['processor']},",
         f"{record['cores']} cores, {record['date']}, `benchmarks/records/mpi.json`); the formula is in its header.",
-        "Nothing of it was tried on a cluster. Share: of R times one machine; hidden: the share if the gradients were",
-        "exchanged during the backward pass, which the package does not do.",
+        "Nothing of it was tried on a cluster. Share: of R times one machine, where nothing overlaps; hidden: the",
+        "share where as much of the exchange of gradients as fits goes on during the backward pass.",
     ]
     for name, row in sorted(alone.items()):
         for way, rows in ROWS.items():

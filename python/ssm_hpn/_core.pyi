@@ -463,6 +463,8 @@ class Session:
         """One update from the gradients added so far: guard, clip, AdamW; then they are zero."""
     def number_next_micro_batch(self, number: int) -> None:
         """The next micro-batch is this one of its update, and draws the random numbers of it."""
+    def last_micro_batch(self) -> None:
+        """The next micro-batch is the last of an update: ranks exchange its gradients during its backward pass."""
     def next_virtual_rank(self) -> None:
         """The micro-batches so far are those of complete virtual ranks; their sums are joined as a tree."""
     def share(self, exchange: Exchange) -> None:
@@ -538,6 +540,9 @@ class Session:
     @property
     def carried_rows(self) -> int | None:
         """Rows of the states that `forward_backward_carried` goes on from; None where there are none."""
+    @property
+    def waited_for_ranks(self) -> float:
+        """Seconds that the last micro-batch waited, after its pass, for gradients that were exchanged during it."""
     @property
     def skipped(self) -> int:
         """Updates skipped so far for a value that is not finite."""

@@ -42,6 +42,7 @@ PROCESS: Final = ("PMIX_RANK", "PMI_RANK")
 _EAGER: Final = 2000
 """Looks at a request before the first pause."""
 _PAUSE: Final = 50e-6
+_LONGEST_PAUSE: Final = 1e-3
 _LOOKS: Final = 100
 """Looks at a request between two looks for news of other ranks."""
 _ROLL_CALL: Final = 2.0
@@ -118,7 +119,10 @@ class MpiRanks(Ranks):
     """The ranks of a communicator of MPI."""
 
     def __init__(self, comm: "MPI.Intracomm", *, timeout: float) -> None:
+        from mpi4py import MPI
+
         super().__init__()
+        self.overlaps = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.rank, self.size = comm.rank, comm.size
         self.timeout = timeout
         """Seconds to wait for the other ranks."""
@@ -181,11 +185,13 @@ class MpiRanks(Ranks):
         return self._buffers[use][:size]
 
     def _wait(self, request: "MPI.Request") -> None:
-        deadline, looks, patience, self._exchanging = time.monotonic() + self.timeout, 0, _PATIENCE, True
+        started = time.monotonic()
+        deadline, looks, patience, self._exchanging = started + self.timeout, 0, _PATIENCE, True
         while not request.Test():
             looks += 1
             if looks > _EAGER:
-                time.sleep(_PAUSE)  # another process may need this core
+                waited = time.monotonic() - started  # a pass or another process may need this core
+                time.sleep(min(max(waited / 16, _PAUSE), _LONGEST_PAUSE))
             if looks % _LOOKS == 0:
                 self._hear()
                 if time.monotonic() > deadline:

@@ -114,6 +114,9 @@ class Learner(Answering, Growing, Checkpointed):
             if own > 0 and number % plan.per_virtual_rank == 0:
                 self.session.next_virtual_rank()
             own += 1
+            is_last = number + 1 == plan.number or not self.feed.reads(number + 1)
+            if is_last and self.ranks.overlaps:
+                self.session.last_micro_batch()
             self.session.number_next_micro_batch(number)
             self._add(batch, accuracy=accuracy, carried=self.feed.carries)
 
@@ -126,7 +129,7 @@ class Learner(Answering, Growing, Checkpointed):
 
     def _add(self, micro: Batch, *, accuracy: bool, carried: bool = False) -> "StepReport":
         """Add the gradients of one micro-batch, which goes on from the states of the one before it or not."""
-        started, pending = time.perf_counter(), self._pending
+        started, pending, sent = time.perf_counter(), self._pending, self.ranks.sent_bytes
         add = self.session.forward_backward_carried if carried else self.session.forward_backward
         try:
             report = add(micro, accuracy=accuracy)
@@ -136,6 +139,8 @@ class Learner(Answering, Growing, Checkpointed):
                 pending.count = flat.count
             raise
         pending.compute_seconds += time.perf_counter() - started
+        pending.comm_seconds += self.session.waited_for_ranks
+        pending.comm_bytes += self.ranks.sent_bytes - sent
         pending.count += report["count"]
         pending.scored += report["scored"]
         pending.correct += report["correct"]
@@ -174,8 +179,8 @@ class Learner(Answering, Growing, Checkpointed):
             skipped=self.session.skipped,
             data_seconds=pending.data_seconds,
             compute_seconds=pending.compute_seconds + time.perf_counter() - started,
-            comm_seconds=self.ranks.seconds - spent,
-            comm_bytes=self.ranks.sent_bytes - sent,
+            comm_seconds=pending.comm_seconds + self.ranks.seconds - spent,
+            comm_bytes=pending.comm_bytes + self.ranks.sent_bytes - sent,
         )
 
     def _updates(self) -> int:

@@ -30,6 +30,8 @@ class Ranks:
 
     rank = 0
     size = 1
+    overlaps = True
+    """Whether `all_to_all` may be called by another thread, one call at a time: during a backward pass then."""
 
     def __init__(self) -> None:
         self.host = socket.gethostname()

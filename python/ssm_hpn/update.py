@@ -13,6 +13,8 @@ class Pending:
     tokens: int = 0
     data_seconds: float = 0.0
     compute_seconds: float = 0.0
+    comm_seconds: float = 0.0
+    comm_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Update:
     compute_seconds: float
     """Time spent computing, exchanges with other ranks included."""
     comm_seconds: float = 0.0
-    """Time of these exchanges."""
+    """Time of these exchanges, without what of it went by during a backward pass."""
     comm_bytes: int = 0
     """Bytes that this rank sent in them."""
 

@@ -26,6 +26,8 @@ class Threads(Ranks):
         super().__init__()
         self.rank, self.size = rank, len(places)
         self._places, self._barrier = places, barrier
+        self.callers = []
+        """The threads that called `all_to_all`."""
 
     @classmethod
     def of(cls, size):
@@ -40,6 +42,7 @@ class Threads(Ranks):
         return found
 
     def all_to_all(self, send, cuts, receive):
+        self.callers.append(threading.get_ident())
         start, end = cuts[self.rank], cuts[self.rank + 1]
         receive[:] = b"".join(one[start:end] for one in self._all(send))
         self.sent_bytes += len(send) - (end - start)
@@ -154,6 +157,32 @@ def test_an_update_that_was_left_half_read_begins_again_at_the_position(small):
     whole.feed.seek(there, 0.0)
     expected = [whole.feed.next().tokens.tobytes() for _ in range(4)][2:]
     assert [trainer.feed.next().tokens.tobytes() for _ in range(2)] == expected
+
+
+def test_gradients_are_exchanged_during_the_backward_pass_where_another_thread_may_do_that(text, tmp_path):
+    model = {"d_model": 256, "n_layers": 3, "block": {"d_state": 16}}
+    train = {"virtual_ranks": 4, "batch_size": 4, "threads": 1}
+    config = settings(text, tmp_path / "run", model=model, train=train, data={"length": 8})
+
+    def of_rank(ranks, *, overlaps=True):
+        ranks.overlaps = overlaps
+        trainer = Trainer(config)
+        trainer.share(ranks)
+        updates = [trainer.step() for _ in range(2)]
+        own = [caller == threading.get_ident() for caller in ranks.callers]
+        return trainer.session.digest(), own, [update.comm_bytes for update in updates]
+
+    [(alone, _, _)] = on_ranks(1, of_rank)
+    overlapped = on_ranks(2, of_rank)
+    after = on_ranks(2, lambda ranks: of_rank(ranks, overlaps=False))
+    assert {digest for digest, *_ in overlapped + after} == {alone}
+    for (_, own, counted), (_, own_after, counted_after) in zip(overlapped, after, strict=True):
+        assert all(own_after)
+        assert len(own) == len(own_after)
+        half = len(own) // 2
+        assert own[:half] == own[half:] == [False] * (half - 1) + [True], "but for the round of the lowest layer"
+        assert counted == counted_after, "the bytes of an update, whoever sends them"
+        assert all(count > 0 for count in counted)
 
 
 class StopAt(Callback):

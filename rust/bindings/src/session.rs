@@ -223,6 +223,10 @@ impl PySession {
         changing!(self, py, s => s.next_virtual_rank())
     }
 
+    fn last_micro_batch(&self, py: Python<'_>) -> PyResult<()> {
+        changing!(self, py, s => s.last_micro_batch())
+    }
+
     fn share(&self, py: Python<'_>, exchange: &Bound<'_, PyAny>) -> PyResult<()> {
         let exchange = PyExchange::new(exchange)?;
         changing!(self, py, s => s.share(Box::new(exchange)))
@@ -411,6 +415,11 @@ impl PySession {
     #[getter]
     fn step(&self, py: Python<'_>) -> PyResult<u64> {
         reading!(self, py, s => Ok(s.step()))
+    }
+
+    #[getter]
+    fn waited_for_ranks(&self, py: Python<'_>) -> PyResult<f64> {
+        reading!(self, py, s => Ok(s.waited_for_ranks().as_secs_f64()))
     }
 
     #[getter]

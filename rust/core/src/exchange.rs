@@ -14,7 +14,9 @@
 use crate::error::Result;
 use crate::numeric::Scalar;
 
-/// How ranks exchange bytes. Every rank makes the same calls in the same order.
+/// How ranks exchange bytes. Every rank makes the same calls in the same order, one after the other. After
+/// [`Session::last_micro_batch`](crate::session::Session::last_micro_batch) another thread of the process makes those of
+/// gradients, while the backward pass goes on.
 ///
 /// Ranks that are threads of one process, and a model that two of them train to the bits of one:
 ///

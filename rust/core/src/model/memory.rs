@@ -24,6 +24,8 @@ pub(crate) struct StepMemory {
     pub(crate) precision: Precision,
     /// Buffers of gradients beyond the first: those of virtual ranks.
     pub(crate) more_gradients: usize,
+    /// Elements that the exchange with other ranks takes.
+    pub(crate) exchange: usize,
 }
 
 /// The layers and parts that gradients reach.

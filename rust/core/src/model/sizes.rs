@@ -121,9 +121,10 @@ impl<T: Scalar> Model<T> {
         bytes::<T>(beside, plan.elements(&extents))
     }
 
-    /// Elements of what a step takes besides its pass: the parameters, their gradients, both moments, and so many copies.
+    /// Elements of what a step takes besides its pass: the parameters, their gradients, both moments, what ranks exchange at a
+    /// time, and so many copies.
     pub(super) fn beside(&self, copies: usize, step: StepMemory) -> usize {
-        (4 + step.more_gradients) * self.table().buffer_len() + copies
+        (4 + step.more_gradients) * self.table().buffer_len() + step.exchange + copies
     }
 
     /// Elements of the copies that the largest product of a pass reads.

@@ -234,6 +234,13 @@ impl<T: Scalar> Model<T> {
         Depth { lowest, input, below_head }
     }
 
+    /// The element from which on gradients are complete once the backward passes of the head and of the layers from `i` on are
+    /// done: everything behind the tensors of the stem and of the layers below, which parts above may share.
+    pub(crate) fn first_complete(&self, i: usize) -> usize {
+        let below = self.layers[..i].iter().flat_map(Layer::slots);
+        self.stem_slots.iter().chain(below).map(|&slot| self.table.entry(slot).range.end).max().unwrap_or(0)
+    }
+
     /// The tensors that the head uses, those it shares among them.
     pub(crate) fn head_slots(&self) -> &[Slot] {
         &self.head_slots
@@ -288,5 +295,41 @@ impl<T: Scalar> Model<T> {
 
     pub(super) fn params<'a>(&'a self, data: &'a [T], slots: &'a [Slot]) -> Params<'a, T> {
         Params::new(data, &self.table, slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn gradients_are_complete_behind_everything_that_the_rest_of_a_backward_pass_adds_to() {
+        let tied = r#""head": {"kind": "linear", "n_outputs": 7, "tied": true}"#;
+        let own = r#""head": {"kind": "linear", "n_outputs": 7}"#;
+        for head in [tied, own] {
+            let config = format!(
+                r#"{{"input": {{"kind": "tokens", "vocab_size": 7}}, "d_model": 8, "n_layers": 3, "block": {{"kind": "mamba1"}},
+                    "target": {{"kind": "next_token"}}, {head}}}"#
+            );
+            let config = ModelConfig::from_json(&config).unwrap();
+            let model = Model::<f32>::new(config, &Registry::standard(), 0).unwrap();
+            let ranges = |slots: &[Slot]| -> Vec<_> {
+                slots.iter().map(|&slot| model.table.entry(slot).range.clone()).collect()
+            };
+            for i in 0..=3 {
+                let first = model.first_complete(i);
+                let mut below = ranges(&model.stem_slots);
+                below.extend(model.layers[..i].iter().flat_map(|layer| ranges(layer.slots())));
+                assert!(below.iter().all(|range| range.end <= first), "{head}, layer {i}: {first}");
+                let mut above = ranges(&[model.norm_f]);
+                above.extend(model.layers[i..].iter().flat_map(|layer| ranges(layer.slots())));
+                assert!(above.iter().all(|range| range.start >= first), "{head}, layer {i}: {first}");
+            }
+            let is_complete =
+                ranges(&model.head_slots).iter().all(|range| range.start >= model.first_complete(3));
+            assert_eq!(is_complete, head == own);
+        }
     }
 }

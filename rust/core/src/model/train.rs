@@ -10,6 +10,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::mpsc::Sender;
+
 use super::buffers::{Outline, PassMemory, Shape, TargetMemory, targets};
 use super::carried::Carried;
 use super::memory::{Depth, Extents, LayerActivations, MemoryPlan, StepMemory};
@@ -25,13 +27,38 @@ use crate::pass::{Carver, Key, Mode, Pass, Running, padded};
 use crate::profile::{Phase, phase};
 use crate::stem::StemBatch;
 
+/// Takes gradients to which a pass adds nothing more while it goes on: whole rounds of them, from the end of the buffer on.
+#[derive(Debug)]
+pub(crate) struct Completed<'g, T> {
+    /// Elements of a round.
+    round: usize,
+    to: Sender<&'g mut [T]>,
+}
+
+impl<'g, T> Completed<'g, T> {
+    pub(crate) fn new(round: usize, to: Sender<&'g mut [T]>) -> Self {
+        Self { round, to }
+    }
+
+    /// Those from an element on are complete: gives away their whole rounds, which `grads` no longer has.
+    fn give(&self, grads: &mut &'g mut [T], from: usize) {
+        let at = from.next_multiple_of(self.round);
+        if at < grads.len() {
+            let (rest, complete) = std::mem::take(grads).split_at_mut(at);
+            *grads = rest;
+            // Nobody takes them after an exchange that failed, which is told at the end of the pass.
+            let _ = self.to.send(complete);
+        }
+    }
+}
+
 /// Arguments of a training pass: parameters, the gradients that it adds to, and its memory.
 #[derive(Debug)]
-pub(crate) struct TrainingArguments<'a, T> {
+pub(crate) struct TrainingArguments<'a, 'g, T> {
     /// All parameters of the model.
     pub params: &'a [T],
     /// Their gradients.
-    pub grads: &'a mut Arena<T>,
+    pub grads: &'g mut Arena<T>,
     /// Which tensors are trained.
     pub masks: &'a TensorMasks,
     /// Key of the batch's random numbers.
@@ -44,6 +71,8 @@ pub(crate) struct TrainingArguments<'a, T> {
     pub class_weights: &'a [f64],
     /// What the head keeps over the updates, if it does.
     pub running: Option<Running<'a>>,
+    /// Takes gradients that are complete.
+    pub completed: Option<Completed<'g, T>>,
     /// Memory that passes share.
     pub memory: &'a mut PassMemory<T>,
 }
@@ -73,11 +102,11 @@ struct TrainingBuffers<'a, T> {
 }
 
 /// Values of one training pass.
-struct TrainingPass<'a, T> {
+struct TrainingPass<'a, 'g, T> {
     model: &'a Model<T>,
     batch: &'a Batch,
     params: &'a [T],
-    grads: &'a mut [T],
+    grads: &'g mut [T],
     trainable: &'a [bool],
     outline: Outline<'a>,
     mode: Mode,
@@ -87,6 +116,7 @@ struct TrainingPass<'a, T> {
     carried: Option<Carried<'a, T>>,
     class_weights: &'a [f64],
     running: Option<Running<'a>>,
+    completed: Option<Completed<'g, T>>,
     /// States before the first token, those of all layers concatenated; empty without any.
     first_states: &'a mut [T],
     buffers: TrainingBuffers<'a, T>,
@@ -101,8 +131,18 @@ impl<T: Scalar> Model<T> {
         batch: &Batch,
         accuracy: Accuracy,
     ) -> Result<Trained> {
-        let TrainingArguments { params, grads, masks, key, step, carried, class_weights, running, memory } =
-            training;
+        let TrainingArguments {
+            params,
+            grads,
+            masks,
+            key,
+            step,
+            carried,
+            class_weights,
+            running,
+            completed,
+            memory,
+        } = training;
         let shape = self.shape(batch);
         let extents = self.extents(shape, carried.is_some());
         let mut depth = self.depth(masks);
@@ -136,6 +176,7 @@ impl<T: Scalar> Model<T> {
             carried,
             class_weights,
             running,
+            completed,
             first_states,
         };
         run.stem_forward();
@@ -237,7 +278,7 @@ impl<T: Scalar> Model<T> {
     }
 }
 
-impl<T: Scalar> TrainingPass<'_, T> {
+impl<T: Scalar> TrainingPass<'_, '_, T> {
     fn stem_forward(&mut self) {
         let Self { model, batch, params, outline, mode, precision, extents, buffers, .. } = self;
         let x = &mut buffers.streams[..extents.stream];
@@ -338,8 +379,22 @@ impl<T: Scalar> TrainingPass<'_, T> {
 
     fn layers_backward(&mut self) {
         let Self {
-            model, params, grads, trainable, outline, mode, precision, plan, extents, buffers, ..
+            model,
+            params,
+            grads,
+            trainable,
+            outline,
+            mode,
+            precision,
+            plan,
+            extents,
+            completed,
+            buffers,
+            ..
         } = self;
+        if let Some(completed) = completed {
+            completed.give(grads, model.first_complete(model.layers.len()));
+        }
         let mut states_end = self.first_states.len();
         for (i, layer) in model.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
             let x = &buffers.streams[(i - plan.depth.lowest) * padded(extents.stream)..][..extents.stream];
@@ -366,6 +421,9 @@ impl<T: Scalar> TrainingPass<'_, T> {
             };
             let mut dparams = Grads::new(grads, model.table(), layer.slots(), trainable);
             layer.backward(pass, plan.activations(i), x, buffers.gradient, &mut dparams);
+            if let Some(completed) = completed {
+                completed.give(grads, model.first_complete(i));
+            }
         }
     }
 

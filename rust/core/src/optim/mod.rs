@@ -16,7 +16,7 @@ pub(crate) mod guard;
 pub(crate) mod plan;
 mod require;
 pub(crate) mod schedule;
-mod shared;
+pub(crate) mod shared;
 pub(crate) mod shares;
 
 #[doc(hidden)]

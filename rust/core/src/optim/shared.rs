@@ -1,10 +1,13 @@
 //! An update shared by ranks: every rank has the moments of its own blocks alone, and updates these.
 //!
 //! ```text
-//! all_to_all of gradients, by rounds → join in the order of a tree → guard of the own blocks
+//! all_to_all of gradients, by rounds, the last first → join in the order of a tree
+//! guard of the own blocks
 //! all_gather of the sums of squares → norm, clip, rate: the same on every rank → AdamW of the own blocks
 //! all_gather of parameters, by rounds, and of the sums Σ Δp²
 //! ```
+//!
+//! The first rounds of gradients may be exchanged while the backward pass of the others goes on.
 
 use std::ops::Range;
 
@@ -21,6 +24,51 @@ use crate::params::{Arena, Table};
 /// Places of parts in bytes.
 fn byte_cuts<T>(cuts: &[usize]) -> Vec<usize> {
     cuts.iter().map(|cut| cut * size_of::<T>()).collect()
+}
+
+/// The exchange of an update's gradients, the last round first. A rank gets the sums of all ranks for its part of each.
+pub(crate) struct GradientRounds<T> {
+    shares: Shares,
+    /// In the order of the buffers.
+    rounds: Vec<Round>,
+    exchanged: usize,
+    /// The part of this rank in the round of every rank.
+    received: Arena<T>,
+}
+
+impl<T: Scalar> GradientRounds<T> {
+    /// Elements of a round; that at the end of the buffers may have fewer.
+    pub(crate) fn elements(&self) -> usize {
+        self.shares.round_elements()
+    }
+
+    /// Number of those that are exchanged.
+    pub(crate) fn exchanged(&self) -> usize {
+        self.exchanged
+    }
+
+    /// Elements of the round that is next; `None` after the last one.
+    pub(crate) fn next(&self) -> Option<Range<usize>> {
+        self.rounds.iter().rev().nth(self.exchanged).map(|round| round.elements.clone())
+    }
+
+    /// Exchanges the next round, whose gradients are `grads`: those of this rank's part get the sums, the others zero.
+    pub(crate) fn exchange(&mut self, grads: &mut [T], exchange: &dyn Exchange) -> Result<()> {
+        let Some(Round { elements, cuts, own }) = self.rounds.iter().rev().nth(self.exchanged) else {
+            return Ok(());
+        };
+        let ranks = self.shares.ranks();
+        let received = &mut self.received.as_mut_slice()[..ranks * own.len()];
+        exchange.all_to_all(bytes(grads), &byte_cuts::<T>(cuts), bytes_mut(received))?;
+        grads.fill(T::ZERO);
+        if !own.is_empty() {
+            join(received, ranks);
+            grads[own.start - elements.start..own.end - elements.start]
+                .copy_from_slice(&received[..own.len()]);
+        }
+        self.exchanged += 1;
+        Ok(())
+    }
 }
 
 impl<T: Scalar> AdamW<T> {
@@ -42,7 +90,31 @@ impl<T: Scalar> AdamW<T> {
         Ok(())
     }
 
-    /// As [`AdamW::apply`] where every rank has the gradients of its part of the batch in `grads`, and `sums` of all parts;
+    /// The exchange of gradients after the first `exchanged` rounds.
+    pub(crate) fn gradient_rounds(&self, exchanged: usize) -> Result<GradientRounds<T>> {
+        let (shares, rounds) = (self.shares, self.shares.rounds());
+        let largest = rounds.iter().map(|round| round.own.len()).max().unwrap_or(0);
+        let received = Arena::try_zeros(shares.ranks() * largest, "gradients of other ranks")?;
+        Ok(GradientRounds { shares, rounds, exchanged, received })
+    }
+
+    /// Elements from which on gradients are exchanged after so many rounds.
+    pub(crate) fn exchanged_from(&self, exchanged: usize) -> usize {
+        let rounds = self.shares.rounds();
+        let last = exchanged.checked_sub(1).and_then(|last| rounds.iter().rev().nth(last));
+        last.map_or(self.shares.buffer_elements(), |round| round.elements.start)
+    }
+
+    /// Elements that an exchange takes beside the buffers: what this rank receives of a round, and copies of what is sent and
+    /// received by whoever carries the bytes. None for a rank alone.
+    pub(crate) fn exchange_elements(&self) -> usize {
+        match self.shares.ranks() {
+            1 => 0,
+            _ => 3 * self.shares.round_elements().min(self.shares.buffer_elements()),
+        }
+    }
+
+    /// As [`AdamW::apply`] where `grads` has the gradients of all ranks for this rank's part, and `sums` are of all ranks;
     /// all ranks call it at once. Parameters are whole on every rank after it, and gradients zero.
     pub(crate) fn apply_shared(
         &mut self,
@@ -52,19 +124,6 @@ impl<T: Scalar> AdamW<T> {
         (exchange, threads): (&dyn Exchange, &Threads),
     ) -> Result<Update> {
         let rounds = self.shares.rounds();
-        let ranks = self.shares.ranks();
-        let largest = rounds.iter().map(|round| round.own.len()).max().unwrap_or(0);
-        let mut received: Arena<T> = Arena::try_zeros(ranks * largest, "gradients of other ranks")?;
-        for round in &rounds {
-            let received = &mut received.as_mut_slice()[..ranks * round.own.len()];
-            let of_round = &mut grads.as_mut_slice()[round.elements.clone()];
-            exchange.all_to_all(bytes(of_round), &byte_cuts::<T>(&round.cuts), bytes_mut(received))?;
-            of_round.fill(T::ZERO);
-            if !round.own.is_empty() {
-                join(received, ranks);
-                grads.as_mut_slice()[round.own.clone()].copy_from_slice(&received[..round.own.len()]);
-            }
-        }
         threads.install(|| self.measure(grads))?;
         let measures = self.gathered(exchange, |optimizer, block| optimizer.found[block].to_bytes())?;
         for (block, bytes) in measures {

@@ -81,6 +81,16 @@ impl Shares {
         self.rank
     }
 
+    /// Number of elements of all ranks.
+    pub(crate) fn buffer_elements(&self) -> usize {
+        self.elements
+    }
+
+    /// Elements of a round; the last one may have fewer.
+    pub(crate) fn round_elements(&self) -> usize {
+        self.round * BLOCK
+    }
+
     /// The rounds of an exchange.
     pub(crate) fn rounds(&self) -> Vec<Round> {
         let parts: Vec<Vec<_>> = (0..self.ranks).map(|rank| self.blocks_of(rank).collect()).collect();

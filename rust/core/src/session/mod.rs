@@ -14,6 +14,7 @@
 mod bounds;
 mod grow;
 mod infer;
+mod overlap;
 mod parameters;
 mod pending;
 mod profile;

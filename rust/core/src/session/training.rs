@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::overlap::Exchanged;
 use super::pending::{Branches, Pending};
 use super::report::{self, ApplyReport, StepReport};
 use super::statistics::Statistics;
@@ -12,7 +13,6 @@ use crate::exchange::Exchange;
 use crate::head::Accuracy;
 use crate::kernels::matmul::Precision;
 use crate::model::memory::StepMemory;
-use crate::model::train::TrainingArguments;
 use crate::model::{ActivationMemory, Carried, Model, ModelConfig, Registry, States};
 use crate::numeric::Scalar;
 use crate::optim::{AdamW, OptimConfig};
@@ -84,6 +84,10 @@ pub struct Session<T: Scalar> {
     pub(super) more_gradients: usize,
     /// The other ranks, where several train the model.
     pub(super) exchange: Option<Box<dyn Exchange>>,
+    /// Whether the next micro-batch is the last of this rank's update.
+    pub(super) is_last: bool,
+    /// What the last micro-batch has exchanged of its update during its pass.
+    pub(super) exchanged: Exchanged,
     /// Number of the next micro-batch within its update.
     next_micro_batch: u64,
     /// What the head keeps over the updates besides its parameters.
@@ -201,6 +205,8 @@ impl<T: Scalar> Session<T> {
             branches: Branches::default(),
             more_gradients: 0,
             exchange: None,
+            is_last: false,
+            exchanged: Exchanged::default(),
             next_micro_batch: 0,
             statistics: Statistics::zeros(model.head().statistics(0))?,
             class_weights: Vec::new(),
@@ -280,18 +286,12 @@ impl<T: Scalar> Session<T> {
         carried: Option<Carried<T>>,
     ) -> Result<StepReport> {
         self.check_free("run a batch")?;
+        self.check_not_exchanged("run a batch")?;
         self.model.check(batch)?;
-        let step = self.step_memory();
-        self.model.check_memory(&self.masks, batch, step)?;
-        let key = self.key();
-        let Self { model, params, grads, masks, memory, threads, profile, class_weights, statistics, .. } =
-            self;
-        let memory = &mut *memory.take();
-        let (params, running) = (params.as_slice(), statistics.running());
-        let training =
-            TrainingArguments { params, grads, masks, key, step, carried, class_weights, running, memory };
-        let trained =
-            threads.install(|| recorded(profile.as_mut(), || model.train(training, batch, accuracy)))??;
+        self.model.check_memory(&self.masks, batch, self.step_memory())?;
+        let (trained, exchanged) = self.run_pass(batch, accuracy, carried)?;
+        self.take_in_exchanged(exchanged)?;
+        let trained = trained?;
         self.pending.micro_batches += 1;
         self.next_micro_batch += 1;
         self.pending.loss += trained.sums.loss;
@@ -303,7 +303,7 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Key of the random numbers of the next micro-batch.
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         Key::new(self.seed, self.step() + self.skipped(), self.next_micro_batch)
     }
 
@@ -314,6 +314,7 @@ impl<T: Scalar> Session<T> {
     pub fn apply(&mut self) -> Result<ApplyReport> {
         self.check_free("apply an update")?;
         self.join_virtual_ranks()?;
+        self.exchange_gradients()?;
         let pending = std::mem::take(&mut self.pending);
         self.next_micro_batch = 0;
         let pending = self.joined_over_ranks(pending)?;
@@ -394,6 +395,7 @@ impl<T: Scalar> Session<T> {
     pub fn zero_grad(&mut self) -> Result<()> {
         self.check_free("clear the gradients")?;
         self.grads.as_mut_slice().fill(T::ZERO);
+        self.forget_exchanged();
         self.statistics.discard();
         self.drop_branches();
         self.pending = Pending::default();
@@ -547,14 +549,15 @@ impl<T: Scalar> Session<T> {
     }
 
     /// Bytes that a training step on batches of this size needs, with one document per row: parameters, gradients, both
-    /// moments, activations, the gradients of [`Session::plan_virtual_ranks`], and copies of factors where products in
-    /// bf16 are emulated. `usize::MAX` where there are more positions than a batch may have.
+    /// moments, activations, the gradients of [`Session::plan_virtual_ranks`], what ranks exchange at a time, and copies
+    /// of factors where products in bf16 are emulated. `usize::MAX` where there are more positions than a batch may have.
     pub fn predicted_peak_bytes(&self, rows: usize, length: usize) -> usize {
         self.model.step_bytes(&self.masks, (rows, length), self.step_memory())
     }
 
-    fn step_memory(&self) -> StepMemory {
-        StepMemory { precision: self.precision, more_gradients: self.more_gradients }
+    pub(super) fn step_memory(&self) -> StepMemory {
+        let exchange = self.optimizer.exchange_elements();
+        StepMemory { precision: self.precision, more_gradients: self.more_gradients, exchange }
     }
 
     /// Bytes of both moments that this session keeps: where ranks share the training, those of its share of the parameters.

@@ -82,6 +82,7 @@ impl<T: Scalar> Session<T> {
     /// The micro-batches so far are those of complete virtual ranks; the next one begins another.
     pub fn next_virtual_rank(&mut self) -> Result<()> {
         self.check_free("begin a virtual rank")?;
+        self.check_not_exchanged("begin a virtual rank")?;
         let grads = match self.branches.free.pop() {
             Some(grads) => grads,
             None => Arena::try_zeros(self.grads.as_slice().len(), "the gradients of a virtual rank")?,
@@ -111,7 +112,12 @@ impl<T: Scalar> Session<T> {
     /// Joins the present branch with the one before it.
     fn join_last(&mut self) -> Result<()> {
         let Some(mut before) = self.branches.waiting.pop() else { return Ok(()) };
-        let (left, right) = (before.grads.as_mut_slice(), self.grads.as_mut_slice());
+        let from = self.optimizer.exchanged_from(self.exchanged.rounds);
+        let (left, exchanged) = before.grads.as_mut_slice().split_at_mut(from);
+        let (right, joined) = self.grads.as_mut_slice().split_at_mut(from);
+        // These were joined before they were exchanged.
+        exchanged.copy_from_slice(joined);
+        joined.fill(T::ZERO);
         self.threads.install(|| {
             left.par_chunks_mut(PART).zip(right.par_chunks_mut(PART)).for_each(|(left, right)| {
                 for (left, right) in left.iter_mut().zip(right) {
@@ -137,6 +143,7 @@ impl<T: Scalar> Session<T> {
 
     /// Refuses the call while virtual ranks wait to be joined.
     pub(super) fn check_joined(&self) -> Result<()> {
+        self.check_not_exchanged("gradients")?;
         match self.branches.waiting.len() {
             0 => Ok(()),
             waiting => {

@@ -14,6 +14,7 @@ mod invariants;
 mod mamba2;
 mod nearly_equal;
 mod older_checkpoints;
+mod overlap;
 mod parts;
 mod precision;
 mod profile;

@@ -15,14 +15,14 @@ use ssm_hpn::session::Session;
 use ssm_hpn::{Error, Exchange, Result};
 
 /// Ranks that are threads of this process, each with a place for what it sends.
-struct InProcess {
+pub(crate) struct InProcess {
     rank: usize,
     places: Arc<Vec<Mutex<Vec<u8>>>>,
     barrier: Arc<Barrier>,
 }
 
 impl InProcess {
-    fn of(ranks: usize) -> Vec<Self> {
+    pub(crate) fn of(ranks: usize) -> Vec<Self> {
         let places: Arc<Vec<_>> = Arc::new((0..ranks).map(|_| Mutex::default()).collect());
         let barrier = Arc::new(Barrier::new(ranks));
         (0..ranks).map(|rank| Self { rank, places: places.clone(), barrier: barrier.clone() }).collect()
@@ -69,7 +69,7 @@ const SPOILED: u64 = 2;
 /// The update that has no target.
 const IDLE: u64 = 4;
 
-fn optim() -> OptimConfig {
+pub(crate) fn optim() -> OptimConfig {
     let schedule = json!({"kind": "cosine", "warmup": 2, "total": 8, "min_ratio": 0.1});
     OptimConfig::from_json(&json!({"lr": 5e-3, "schedule": schedule}).to_string()).unwrap()
 }
