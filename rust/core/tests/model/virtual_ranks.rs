@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, Mutex};
 
 use crate::common::{CLASSES, batch, bits, config, language_model, threads};
@@ -197,16 +197,20 @@ fn ranks_keep_equal_parts_of_the_moments_and_a_save_that_fails_fails_on_all() {
     let of_rank = |exchange: InProcess| {
         let mut session = new();
         session.share(Box::new(exchange)).unwrap();
-        let error = session.save(&in_the_way.join(folder_name(0)), json!(null)).unwrap_err();
-        assert!(matches!(error, Error::Storage { .. }), "{error}");
+        // Every rank makes both calls, whatever the first one gives: none waits for another for ever.
+        let failed = session.save(&in_the_way.join(folder_name(0)), json!(null));
         session.save(&folders.path().join(folder_name(0)), json!(null)).unwrap();
-        session.moment_bytes()
+        (failed, session.moment_bytes())
     };
-    let found: Vec<usize> = std::thread::scope(|scope| {
+    let found: Vec<(Result<PathBuf>, usize)> = std::thread::scope(|scope| {
         let started: Vec<_> =
             InProcess::of(4).into_iter().map(|exchange| scope.spawn(move || of_rank(exchange))).collect();
         started.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
+    for (failed, _) in &found {
+        assert!(matches!(failed, Err(Error::Storage { .. })), "{failed:?}");
+    }
+    let found: Vec<usize> = found.into_iter().map(|(_, bytes)| bytes).collect();
     assert_eq!(found.iter().sum::<usize>(), whole);
     assert!(found.iter().all(|bytes| bytes.abs_diff(whole / 4) < whole / 20), "{found:?} of {whole}");
     let (saved, _) = Session::<f32>::load(folders.path(), threads(1)).unwrap();
