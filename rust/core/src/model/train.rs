@@ -40,15 +40,13 @@ impl<'g, T> Completed<'g, T> {
         Self { round, to }
     }
 
-    /// Those from an element on are complete: gives away their whole rounds, which `grads` no longer has.
-    fn give(&self, grads: &mut &'g mut [T], from: usize) {
-        let at = from.next_multiple_of(self.round);
-        if at < grads.len() {
-            let (rest, complete) = std::mem::take(grads).split_at_mut(at);
-            *grads = rest;
-            // Nobody takes them after an exchange that failed, which is told at the end of the pass.
-            let _ = self.to.send(complete);
-        }
+    /// Those from an element on are complete: gives away their whole rounds, and returns the rest.
+    fn give(&self, grads: &'g mut [T], from: usize) -> &'g mut [T] {
+        let at = from.next_multiple_of(self.round).min(grads.len());
+        let (rest, complete) = grads.split_at_mut(at);
+        // Nobody takes them after an exchange that failed, which is told at the end of the pass.
+        let _ = self.to.send(complete);
+        rest
     }
 }
 
@@ -393,7 +391,7 @@ impl<T: Scalar> TrainingPass<'_, '_, T> {
             ..
         } = self;
         if let Some(completed) = completed {
-            completed.give(grads, model.first_complete(model.layers.len()));
+            *grads = completed.give(std::mem::take(grads), model.first_complete(model.layers.len()));
         }
         let mut states_end = self.first_states.len();
         for (i, layer) in model.layers.iter().enumerate().skip(plan.depth.lowest).rev() {
@@ -422,7 +420,7 @@ impl<T: Scalar> TrainingPass<'_, '_, T> {
             let mut dparams = Grads::new(grads, model.table(), layer.slots(), trainable);
             layer.backward(pass, plan.activations(i), x, buffers.gradient, &mut dparams);
             if let Some(completed) = completed {
-                completed.give(grads, model.first_complete(i));
+                *grads = completed.give(std::mem::take(grads), model.first_complete(i));
             }
         }
     }

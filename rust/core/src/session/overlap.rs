@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::pending::Branch;
+use super::pending::{Branch, Exchanged};
 use super::training::Session;
 use crate::data::Batch;
 use crate::error::{Error, Result};
@@ -26,15 +26,6 @@ use crate::model::train::{Completed, Trained, TrainingArguments};
 use crate::numeric::Scalar;
 use crate::optim::shared::GradientRounds;
 use crate::profile::recorded;
-
-/// What a pass has exchanged.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Exchanged {
-    /// Rounds, from the last one of the gradients on. The other ranks may have exchanged another number in their passes.
-    pub(super) rounds: usize,
-    /// How long the exchange went on after the pass.
-    pub(super) waited: Duration,
-}
 
 /// Runs a pass while a thread exchanges the rounds that it completes. Ends when both have ended.
 fn overlapped<'g, T: Scalar, R>(

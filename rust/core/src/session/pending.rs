@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use crate::params::Arena;
 
 /// Sums of the losses whose gradients were not applied yet.
@@ -13,6 +15,15 @@ pub(super) struct Pending {
     pub(super) weight: f64,
     pub(super) scored: u64,
     pub(super) correct: u64,
+}
+
+/// What the last micro-batch of an update has exchanged with other ranks during its pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Exchanged {
+    /// Rounds, from the last one of the gradients on. The other ranks may have exchanged another number in their passes.
+    pub(super) rounds: usize,
+    /// How long the exchange went on after the pass.
+    pub(super) waited: Duration,
 }
 
 /// Sums of complete virtual ranks.

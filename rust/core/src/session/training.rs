@@ -2,8 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::overlap::Exchanged;
-use super::pending::{Branches, Pending};
+use super::pending::{Branches, Exchanged, Pending};
 use super::report::{self, ApplyReport, StepReport};
 use super::statistics::Statistics;
 use super::workspaces::Workspaces;
