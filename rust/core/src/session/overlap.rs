@@ -76,9 +76,10 @@ struct GivenUp {
 
 impl GivenUp {
     fn refused() -> Error {
-        let problem = "ranks: expected updates that all of them complete, found one that was given up while its gradients \
-                       were exchanged; start every rank again from the last checkpoint";
-        Error::Rank { problem: problem.to_owned() }
+        let found = "one that was given up while its gradients were exchanged";
+        let advice = "start every rank again from the last checkpoint";
+        let problem = format!("ranks: expected updates that all of them complete, found {found}; {advice}");
+        Error::Rank { problem }
     }
 }
 
