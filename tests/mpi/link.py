@@ -6,7 +6,8 @@ Prints the row, and what the model on paper (benchmarks/ranks_on_paper.py) says 
 puts the row into benchmarks/records/mpi.json, beside those of run.py.
 
 Needs root, iproute2, and a kernel with veth and the token bucket filter. Each namespace is a host to MPICH, whose
-launcher reaches it by `ip netns exec` in place of ssh, so that every byte between the ranks crosses the link.
+launcher reaches it by `ip netns exec` in place of ssh; MPICH is told not to use the memory that both hosts share here,
+and that the gradients crossed the link is checked by what the devices have counted.
 """
 
 import argparse
@@ -23,6 +24,10 @@ from run import FEW, MEASURED, RECORD, ROOT, SMALL, Work, environment, finish, l
 
 HOSTS: Final = {"ssm-hpn-a": "10.77.0.1", "ssm-hpn-b": "10.77.0.2"}
 """Address of each namespace."""
+ENDS: Final = ("ssm-veth-a", "ssm-veth-b")
+"""The devices at the ends of the link."""
+NETWORK: Final = {"MPIR_CVAR_NOLOCAL": "1", "FI_PROVIDER": "tcp", "UCX_TLS": "tcp,self"}
+"""Variables by which MPICH sends through the network also where processes could share memory."""
 BYTES: Final = {"1gbit": 1e9 / 8, "10gbit": 10e9 / 8}
 """Bytes per second of rates of which the time is computed too."""
 LAUNCHER: Final = """#!/bin/sh
@@ -50,9 +55,8 @@ def link(rate: str) -> Iterator[None]:
     try:
         for name in names:
             system("ip", "netns", "add", name)
-        ends = ("ssm-veth-a", "ssm-veth-b")
-        system("ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
-        for name, end in zip(names, ends, strict=True):
+        system("ip", "link", "add", ENDS[0], "type", "veth", "peer", "name", ENDS[1])
+        for name, end in zip(names, ENDS, strict=True):
             system("ip", "link", "set", end, "netns", name)
             inside = ("ip", "netns", "exec", name)
             system(*inside, "ip", "address", "add", f"{HOSTS[name]}/24", "dev", end)
@@ -65,6 +69,13 @@ def link(rate: str) -> Iterator[None]:
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def sent() -> int:
+    """Bytes that the first end of the link has sent."""
+    counter = f"/sys/class/net/{ENDS[0]}/statistics/tx_bytes"
+    inside = ("ip", "netns", "exec", next(iter(HOSTS)), "cat", counter)
+    return int(subprocess.run(inside, check=True, capture_output=True, text=True).stdout)
 
 
 def prefix(folder: Path) -> list[str]:
@@ -92,12 +103,16 @@ def main() -> None:
         work = Work(Path(root))
         folder = work.folder()
         options = SMALL | MEASURED[chosen.config] | FEW | {"--train.virtual_ranks": 2}
-        code, output = finish(launch("mpich", 2, folder, options, mpirun=prefix(Path(root))))
+        code, output = finish(launch("mpich", 2, folder, options, mpirun=prefix(Path(root)), **NETWORK))
         if code != 0:
             sys.exit(f"exit code {code}:\n{output}")
+        crossed = sent()
         about = {"ranks": 2, "threads": 1, "virtual_ranks": 2, "library": "mpich", "link": chosen.rate}
         row = row_of(folder, config=chosen.config, **about)
         print(row)
+        expected = row["comm_bytes"] * FEW["--train.steps"]
+        if crossed < expected:
+            sys.exit(f"expected at least {expected} bytes on the link, found {crossed}: MPICH goes another way")
         if chosen.rate in BYTES:
             from ranks_on_paper import exchange_seconds
 
