@@ -78,7 +78,7 @@ test-core: $(STAMPS)/build ## the Rust tests and examples that need no pyarrow: 
 .PHONY: test-slow
 test-slow: $(STAMPS)/build $(STAMPS)/dev ## wheel, pip install, examples, the default job, memory of long rows, longer resume and property runs
 	@$(CARGO) test --workspace --quiet -- --ignored
-	@$(CARGO) run --package ssm-hpn --example train --profile test --quiet # as it was built with the tests
+	@$(CARGO) run --package ssm-hpn --example train --profile test --quiet
 	@bash scripts/test_external_crate.sh
 	@$(PY) -m pytest -q tests/python -m slow -n 2 --dist loadfile # tests of a file share a wheel, a browser
 

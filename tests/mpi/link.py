@@ -98,6 +98,8 @@ def main() -> None:
     parser.add_argument("--config", choices=MEASURED, default="M")
     parser.add_argument("--record", action="store_true", help="put the row into the record")
     chosen = parser.parse_args()
+    if chosen.record and not RECORD.exists():
+        parser.error(f"--record: expected {RECORD.relative_to(ROOT)}, found nothing there; run tests/mpi/run.py --rows")
     sys.path[:0] = [str(ROOT / "python"), str(ROOT / "benchmarks")]
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-link-") as root, link(chosen.rate):
         work = Work(Path(root))

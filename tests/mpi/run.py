@@ -453,6 +453,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ssm-hpn-mpi-") as root:
         work = Work(Path(root))
         if chosen.only_rows:
+            if not RECORD.exists():
+                parser.error(f"--only-rows: expected {RECORD.relative_to(ROOT)}, found nothing there; use --rows")
             record = json.loads(RECORD.read_text())
             RECORD.write_text(json.dumps(record | {"rows": [*measured(work), *linked()]}, indent=1) + "\n")
             return

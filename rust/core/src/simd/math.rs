@@ -15,7 +15,7 @@
 //! A lane that is NaN gives NaN, so that the guard behind a training step sees it.
 //!
 //! Powers of two below 2^-64 are 0: beside what they are added to they are nothing, and their products with states and
-//! gradients would be subnormal numbers, with which some processors compute a hundred times more slowly. What fades over many
+//! gradients would be subnormal numbers, with which some processors compute many times more slowly. What fades over many
 //! steps is cut off by [`flush`].
 
 #![forbid(unsafe_code)]
